@@ -1,0 +1,211 @@
+"""Every exception of the SDK, in one tree under `IndigoError`.
+
+Messages are for people: what happened, to which audience and stage, what to do next. No message, attribute or
+repr holds the API token or a signed URL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from indigo_async.models import Audience, CsvExport
+
+__all__ = [
+    "AlreadyPurchasedError",
+    "AmbiguousOutcomeError",
+    "ApiError",
+    "AudienceExistsError",
+    "AudienceFailedError",
+    "AuthenticationError",
+    "BudgetExceededError",
+    "ClientNotOpenError",
+    "ConnectionFailedError",
+    "CustomerMismatchError",
+    "DownloadError",
+    "ExportExistsError",
+    "IndigoError",
+    "InvalidInputError",
+    "NotFoundError",
+    "Problem",
+    "RateLimitedError",
+    "RequestTimeoutError",
+    "ResponseDecodeError",
+    "ServerError",
+    "TransportError",
+    "WaitTimeoutError",
+    "WorkflowError",
+]
+
+
+class IndigoError(Exception):
+    """Anything that the SDK raises on purpose."""
+
+
+class ClientNotOpenError(IndigoError):
+    """The client was used outside `async with`."""
+
+
+@attrs.frozen
+class Problem:
+    """One thing that is wrong with an input: where (argument, field, row) and what."""
+
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}"
+
+
+class InvalidInputError(IndigoError, ValueError):
+    """An input breaks the API's rules. Raised before anything is sent, with all problems at once."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        lines = [str(problem) for problem in self.problems]
+        super().__init__(lines[0] if len(lines) == 1 else "\n".join([f"{len(lines)} problems:", *lines]))
+
+    def __reduce__(self) -> tuple[type[InvalidInputError], tuple[tuple[Problem, ...]]]:
+        return (type(self), (self.problems,))
+
+
+class TransportError(IndigoError):
+    """The server gave no usable answer. `endpoint` names the call, such as `GET /audience`."""
+
+    def __init__(self, message: str, *, endpoint: str) -> None:
+        self.endpoint = endpoint
+        super().__init__(f"{endpoint}: {message}")
+
+
+class ConnectionFailedError(TransportError):
+    """No connection could be made, so nothing was carried out; or, for a GET, it broke."""
+
+
+class RequestTimeoutError(TransportError):
+    """The answer did not come within the request's timeout."""
+
+
+class AmbiguousOutcomeError(TransportError):
+    """A POST was sent and its answer is unknown: the server may or may not have carried it out.
+
+    Look at the server before sending it again. The recipes in `indigo_async.workflows` do.
+    """
+
+
+class ResponseDecodeError(IndigoError):
+    """The server answered with something that is not the documented shape.
+
+    `path` says where in the document, such as `$.csvExports[0].cost`. The body itself is never shown.
+    """
+
+    def __init__(self, message: str, *, endpoint: str, path: str = "$") -> None:
+        self.endpoint = endpoint
+        self.path = path
+        super().__init__(f"{endpoint}: {message} at {path}")
+
+
+class ApiError(IndigoError):
+    """The server refused the request.
+
+    `status` is the HTTP status, `message` the server's own words, `error_type` its machine-readable type where
+    it gave one, `endpoint` the call, such as `POST /upload_csv`.
+    """
+
+    def __init__(self, status: int, message: str, error_type: str | None, endpoint: str) -> None:
+        self.status = status
+        self.message = message
+        self.error_type = error_type
+        self.endpoint = endpoint
+        kind = f"{status}, {error_type}" if error_type else str(status)
+        super().__init__(f"{endpoint}: {message} ({kind})")
+
+
+class AuthenticationError(ApiError):
+    """The token is missing, wrong or not allowed to do this (401, 403)."""
+
+
+class NotFoundError(ApiError):
+    """No such record for this customer (404). A record of another customer is not found either."""
+
+
+class RateLimitedError(ApiError):
+    """Too many requests (429), longer than the retry budget allows to wait.
+
+    `retry_after` is the server's wish in seconds, where it gave one.
+    """
+
+    def __init__(
+        self, status: int, message: str, error_type: str | None, endpoint: str, retry_after: float | None = None
+    ) -> None:
+        self.retry_after = retry_after
+        super().__init__(status, message, error_type, endpoint)
+
+
+class AlreadyPurchasedError(ApiError):
+    """The export was purchased before (`PurchasableEntityAlreadyPurchased`)."""
+
+
+class ServerError(ApiError):
+    """The server failed (5xx). After a POST the work may still have been done."""
+
+
+class CustomerMismatchError(IndigoError):
+    """An answer is about another customer than the one asked for. It is not handed out."""
+
+    def __init__(self, *, endpoint: str, asked: str, answered: str) -> None:
+        self.endpoint = endpoint
+        self.asked = asked
+        self.answered = answered
+        super().__init__(f"{endpoint}: asked about customer {asked!r}, the answer is about customer {answered!r}")
+
+
+class DownloadError(IndigoError):
+    """An export's CSV could not be downloaded whole. Nothing was left at the destination."""
+
+
+class WorkflowError(IndigoError):
+    """A recipe could not be finished. `stage` says where, `audience` is its last known state.
+
+    `audience` is None where no audience had been made yet.
+    """
+
+    def __init__(self, message: str, *, stage: str, audience: Audience | None = None) -> None:
+        self.stage = stage
+        self.audience = audience
+        super().__init__(f"{stage}: {message}")
+
+
+class AudienceFailedError(WorkflowError):
+    """The server says that the audience, its CSV or its export failed."""
+
+
+class WaitTimeoutError(WorkflowError):
+    """The deadline passed first. The work at the server goes on; the same call made again picks it up."""
+
+
+class BudgetExceededError(WorkflowError):
+    """The price is above what the caller allowed, or cannot be read. Nothing was bought."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        stage: str,
+        audience: Audience | None = None,
+        export: CsvExport | None = None,
+        limit_cents: int,
+    ) -> None:
+        self.export = export
+        self.limit_cents = limit_cents
+        super().__init__(message, stage=stage, audience=audience)
+
+
+class AudienceExistsError(WorkflowError):
+    """An audience of this name exists for the customer and was made from other people or another base."""
+
+
+class ExportExistsError(WorkflowError):
+    """A purchased export exists whose fields are unknown, so buying again might be buying twice."""

@@ -1,0 +1,295 @@
+"""What callers send, and every rule of the API about it, checked before anything is sent.
+
+The checks collect all problems of a call and raise them together as one `InvalidInputError`.
+Source: reference, "More details about column selections" and "POST /create_lookalike_audience"; contract, "Documented".
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import StrEnum
+from typing import Any, TypeAlias, cast
+from urllib.parse import urlsplit
+
+import attrs
+
+from indigo_async.errors import InvalidInputError, Problem
+
+__all__ = [
+    "CANONICAL_FIELDS",
+    "ColumnSelection",
+    "ColumnSelections",
+    "ColumnSelectionsInput",
+    "InputCheck",
+    "LookalikeFilters",
+    "LookalikeFiltersInput",
+    "OptionalFieldType",
+    "is_loopback_host",
+]
+
+
+class OptionalFieldType(StrEnum):
+    """The paid field types of an export. Source: reference, "POST /create_preview_csv_export"."""
+
+    PHONE = "phone"
+    ADDRESS = "address"
+    VOTE_HISTORY = "vote_history"
+    ISSUE_SCORES = "issue_scores"
+    MEDIA_SCORES = "media_scores"
+    SUPPORT_SCORES = "support_scores"
+    TURNOUT_SCORES = "turnout_scores"
+    LOOKALIKE_SCORES = "lookalike_scores"
+
+
+@attrs.frozen
+class ColumnSelection:
+    """Which CSV column holds a field, and whether a match must agree on it."""
+
+    column_name: str
+    required: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class ColumnSelections:
+    """The CSV's columns by the field that they hold; None where the CSV has no such column.
+
+    Rules: at least one matching field is required (`id` does not count); `full_name` excludes `first_name` and
+    `last_name`; `address` must be optional; `id` must be required; no column serves two fields.
+    """
+
+    first_name: ColumnSelection | None = None
+    last_name: ColumnSelection | None = None
+    full_name: ColumnSelection | None = None
+    city: ColumnSelection | None = None
+    state: ColumnSelection | None = None
+    zip: ColumnSelection | None = None
+    phone: ColumnSelection | None = None
+    dob: ColumnSelection | None = None
+    address: ColumnSelection | None = None
+    id: ColumnSelection | None = None
+
+    def by_field(self) -> dict[str, ColumnSelection]:
+        """The fields that are set, in canonical order."""
+        pairs = ((field, getattr(self, field)) for field in CANONICAL_FIELDS)
+        return {field: selection for field, selection in pairs if selection is not None}
+
+
+CANONICAL_FIELDS: tuple[str, ...] = tuple(field.name for field in attrs.fields(ColumnSelections))
+
+ColumnSelectionsInput: TypeAlias = ColumnSelections | Mapping[str, ColumnSelection | Mapping[str, Any]]
+"""`ColumnSelections`, or a mapping of field to `ColumnSelection` or to `{"column_name": ..., "is_required": ...}`."""
+
+
+def _no_values() -> Mapping[str, Any]:
+    return {}
+
+
+@attrs.frozen(kw_only=True)
+class LookalikeFilters:
+    """Where the people of a lookalike live. All filters must hold at once (a conjunction).
+
+    `extra` holds further filters by the server's own names; they are passed through as they are.
+    """
+
+    states: Sequence[str] | None = None
+    counties: Sequence[str] | None = None
+    congressional_districts: Sequence[str] | None = None
+    upper_state_legislative_districts: Sequence[str] | None = None
+    lower_state_legislative_districts: Sequence[str] | None = None
+    extra: Mapping[str, Any] = attrs.field(factory=_no_values)
+
+
+_FILTER_FIELDS = tuple(field.name for field in attrs.fields(LookalikeFilters) if field.name != "extra")
+
+LookalikeFiltersInput: TypeAlias = LookalikeFilters | Mapping[str, Any]
+"""`LookalikeFilters`, or a mapping with its fields as keys; keys that it does not know are passed through."""
+
+_LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def is_loopback_host(host: str | None) -> bool:
+    """Whether a host is this machine, the only one that may be reached without TLS."""
+    return host is not None and (host in _LOOPBACK_HOSTS or host.startswith("127."))
+
+
+def _selection_from(value: object) -> ColumnSelection | str:
+    """The selection that a caller meant, or what is wrong with it."""
+    if isinstance(value, ColumnSelection):
+        return value
+    if not isinstance(value, Mapping):
+        return "must be a ColumnSelection or a mapping with column_name and is_required"
+    mapping = cast("Mapping[str, Any]", value)
+    unknown = sorted(str(key) for key in mapping if key not in {"column_name", "is_required"})
+    if unknown:
+        return f"unknown key {unknown[0]!r}; the keys are column_name and is_required"
+    if "column_name" not in mapping:
+        return "column_name is missing"
+    return ColumnSelection(mapping["column_name"], mapping.get("is_required", False))
+
+
+def _closest(word: str, options: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, list(options), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+@attrs.define
+class InputCheck:
+    """Checks a call's arguments one by one and raises all problems together.
+
+    Each method returns its argument (normalised where it has several accepted forms); call `done()` before use.
+    """
+
+    problems: list[Problem] = attrs.Factory(list[Problem])
+
+    def add(self, where: str, message: str) -> None:
+        self.problems.append(Problem(where, message))
+
+    def done(self) -> None:
+        """Raise `InvalidInputError` if anything was wrong."""
+        if self.problems:
+            raise InvalidInputError(self.problems)
+
+    def text(self, where: str, value: object) -> bool:
+        """Check for a non-empty string without blanks at its ends; say whether it is one."""
+        if not isinstance(value, str):
+            self.add(where, f"must be text, not {type(value).__name__}")
+        elif not value.strip():
+            self.add(where, "must not be empty")
+        elif value != value.strip():
+            self.add(where, f"must not begin or end with a blank: {value!r}")
+        else:
+            return True
+        return False
+
+    def customer_id(self, value: str | None, *, optional: bool = False) -> None:
+        if not (optional and value is None):
+            self.text("customer_id", value)
+
+    def record_id(self, where: str, value: object) -> None:
+        if isinstance(value, bool) or not isinstance(value, (str, int)):
+            self.add(where, f"must be an ID as the server sent it (text or integer), not {type(value).__name__}")
+        elif isinstance(value, str):
+            self.text(where, value)
+
+    def url(self, where: str, value: object) -> None:
+        """Check for an absolute https URL, or http on loopback: the CSV behind it holds people's data."""
+        if not self.text(where, value):
+            return
+        try:
+            parts = urlsplit(str(value))
+            host = parts.hostname
+            _ = parts.port
+        except ValueError:
+            self.add(where, "is not a URL")
+            return
+        if parts.scheme not in {"http", "https"} or not host:
+            self.add(where, "must be an http(s) URL that the server can fetch")
+        elif parts.scheme == "http" and not is_loopback_host(host):
+            self.add(where, "must be https: the CSV holds people's data")
+
+    def flag(self, where: str, value: object) -> None:
+        if not isinstance(value, bool):
+            self.add(where, f"must be True or False, not {type(value).__name__}")
+
+    def size(self, where: str, value: object) -> None:
+        if isinstance(value, bool) or not isinstance(value, int):
+            self.add(where, f"must be an integer, not {type(value).__name__}")
+        elif value < 1:
+            self.add(where, f"must be at least 1, not {value}")
+
+    def column_selections(self, value: ColumnSelectionsInput) -> dict[str, ColumnSelection]:
+        """Check every column rule. Source: reference, "More details about column selections"."""
+        where = "column_selections"
+        given: Mapping[Any, Any]
+        if isinstance(value, ColumnSelections):
+            given = value.by_field()
+        elif isinstance(value, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]: callers without a type checker
+            given = value
+        else:
+            self.add(where, f"must be ColumnSelections or a mapping, not {type(value).__name__}")
+            return {}
+        chosen = self._selections_by_field(where, given)
+        self._column_rules(where, chosen)
+        return chosen
+
+    def _selections_by_field(self, where: str, given: Mapping[Any, Any]) -> dict[str, ColumnSelection]:
+        chosen: dict[str, ColumnSelection] = {}
+        for field, raw in given.items():
+            place = f"{where}.{field}"
+            if field not in CANONICAL_FIELDS:
+                hint = _closest(str(field), CANONICAL_FIELDS)
+                self.add(place, f"is not a field of the API; the fields are {', '.join(CANONICAL_FIELDS)}{hint}")
+                continue
+            selection = _selection_from(raw)
+            if isinstance(selection, str):
+                self.add(place, selection)
+                continue
+            self.text(f"{place}.column_name", selection.column_name)
+            self.flag(f"{place}.is_required", selection.required)
+            chosen[field] = selection
+        return chosen
+
+    def _column_rules(self, where: str, chosen: Mapping[str, ColumnSelection]) -> None:
+        required = {field for field, selection in chosen.items() if selection.required is True}
+        if not required - {"id", "address"}:
+            self.add(where, "at least one matching field must be required (id does not match anything)")
+        if "full_name" in chosen and ("first_name" in chosen or "last_name" in chosen):
+            self.add(f"{where}.full_name", "excludes first_name and last_name: give one or the other")
+        if "address" in required:
+            self.add(f"{where}.address", "must be optional: matching on addresses is too unreliable to be required")
+        if "id" in chosen and "id" not in required:
+            self.add(f"{where}.id", "must be required")
+        first_field: dict[str, str] = {}
+        for field, selection in chosen.items():
+            other = first_field.setdefault(selection.column_name, field)
+            if other != field:
+                self.add(f"{where}.{field}", f"column {selection.column_name!r} already serves {other}")
+
+    def filters(self, value: LookalikeFiltersInput | None) -> LookalikeFilters | None:
+        """Check lookalike filters: each a non-empty list of non-empty strings."""
+        if value is None:
+            return None
+        where = "filters"
+        if isinstance(value, LookalikeFilters):
+            filters = value
+        elif isinstance(value, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]: callers without a type checker
+            known = {key: value[key] for key in _FILTER_FIELDS if key in value}
+            further = {key: item for key, item in value.items() if key not in _FILTER_FIELDS}
+            filters = LookalikeFilters(**known, extra=further)
+        else:
+            self.add(where, f"must be LookalikeFilters or a mapping, not {type(value).__name__}")
+            return None
+        for field in _FILTER_FIELDS:
+            values = getattr(filters, field)
+            if values is not None:
+                self._texts(f"{where}.{field}", values, self.text)
+        for key in filters.extra:
+            self.text(f"{where}.extra key", key)
+        return filters
+
+    def optional_field_types(self, value: Sequence[str]) -> tuple[str, ...]:
+        """Check paid field types: each known and named once; there may be none."""
+        known = [option.value for option in OptionalFieldType]
+
+        def check(where: str, item: object) -> bool:
+            if item in known:
+                return True
+            self.add(where, f"{item!r} is no field type; they are {', '.join(known)}{_closest(str(item), known)}")
+            return False
+
+        return self._texts("optional_field_types", value, check, may_be_empty=True)
+
+    def _texts(
+        self, where: str, value: object, check: Callable[[str, object], bool], *, may_be_empty: bool = False
+    ) -> tuple[str, ...]:
+        if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+            self.add(where, "must be a list of text")
+            return ()
+        items = list(cast("Iterable[object]", value))
+        if not items and not may_be_empty:
+            self.add(where, "must not be empty: leave it out instead")
+        good = [str(item) for index, item in enumerate(items) if check(f"{where}[{index}]", item)]
+        for item in sorted({item for item in good if good.count(item) > 1}):
+            self.add(where, f"names {item!r} more than once")
+        return tuple(good)

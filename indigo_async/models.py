@@ -1,0 +1,118 @@
+"""What the API returns: frozen records that keep everything the server sent.
+
+Only the documented fields are certain (`id`, `status`, `uploaded_audience_csv`, `csv_exports`, `download_url`, the
+cost); any other may be missing. Keys that are not modelled stay, verbatim, in `extra`. Statuses stay the server's
+own text: compare them with the enums here, and expect ones that are not among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+import attrs
+
+__all__ = [
+    "Audience",
+    "AudienceStatus",
+    "CsvExport",
+    "ExportStatus",
+    "RecordId",
+    "UploadStatus",
+    "UploadedAudienceCsv",
+    "means_failure",
+]
+
+RecordId: TypeAlias = str | int
+"""An ID exactly as the server sent it, which is how it is sent back."""
+
+
+class AudienceStatus(StrEnum):
+    """Known values of `Audience.status`; the server may send others."""
+
+    PROCESSING = "PROCESSING"
+    ACTIVE = "ACTIVE"
+    FAILED = "FAILED"
+
+
+class UploadStatus(StrEnum):
+    """Known values of `UploadedAudienceCsv.status`; the server may send others."""
+
+    PROCESSING = "PROCESSING"
+    READY_FOR_COLUMN_SELECTION = "READY_FOR_COLUMN_SELECTION"
+    FAILED = "FAILED"
+
+
+class ExportStatus(StrEnum):
+    """Known values of `CsvExport.status`; the server may send others."""
+
+    IN_PROGRESS = "IN_PROGRESS"
+    REQUIRES_PAYMENT = "REQUIRES_PAYMENT"
+    ACTIVE = "ACTIVE"
+    FAILED = "FAILED"
+
+
+_FAILURE_WORDS = ("FAIL", "ERROR", "REJECT", "CANCEL", "EXPIRE", "DELETE")
+
+
+def means_failure(status: str) -> bool:
+    """Whether a status plainly says failure. Any other unknown status means that work goes on."""
+    upper = status.upper()
+    return any(word in upper for word in _FAILURE_WORDS)
+
+
+def _hide_url(url: str | None) -> str:
+    return "None" if url is None else "<hidden URL>"
+
+
+def _show_keys(extra: Mapping[str, Any]) -> str:
+    return f"<keys: {', '.join(sorted(extra))}>" if extra else "{}"
+
+
+_NO_EXTRA: Mapping[str, Any] = {}
+
+
+@attrs.frozen(kw_only=True)
+class UploadedAudienceCsv:
+    """The CSV behind an audience. `url` is where the server fetched it; it may be signed, so it is not shown."""
+
+    status: str = ""
+    url: str | None = attrs.field(default=None, repr=_hide_url)
+    extra: Mapping[str, Any] = attrs.field(default=_NO_EXTRA, repr=_show_keys)
+
+
+@attrs.frozen(kw_only=True)
+class CsvExport:
+    """An export of an audience: a priced preview until it is purchased, then a CSV at `download_url`.
+
+    `cost_cents` is in whole US cents, `cost_breakdown` the server's own JSON. `optional_field_types` is None
+    where the server does not say which paid fields the export holds.
+    """
+
+    id: RecordId
+    status: str = ""
+    cost_cents: int | None = None
+    cost_breakdown: Any = None
+    optional_field_types: tuple[str, ...] | None = None
+    download_url: str | None = attrs.field(default=None, repr=_hide_url)
+    audience: Audience | None = None
+    extra: Mapping[str, Any] = attrs.field(default=_NO_EXTRA, repr=_show_keys)
+
+
+@attrs.frozen(kw_only=True)
+class Audience:
+    """A list of voters: matched from a CSV, or a lookalike of such a one.
+
+    `status` is `ACTIVE` when the audience is done. `base_audience_id` is set on lookalikes where the server
+    shows it.
+    """
+
+    id: RecordId
+    name: str | None = None
+    status: str = ""
+    customer_id: str | None = None
+    base_audience_id: RecordId | None = None
+    uploaded_audience_csv: UploadedAudienceCsv | None = None
+    csv_exports: tuple[CsvExport, ...] = ()
+    extra: Mapping[str, Any] = attrs.field(default=_NO_EXTRA, repr=_show_keys)
