@@ -1,0 +1,74 @@
+"""Where the API is and who we are: arguments first, then the environment."""
+
+from __future__ import annotations
+
+import os
+from urllib.parse import SplitResult, urlsplit
+
+import attrs
+
+from indigo_async.inputs import InputCheck, is_loopback_host
+
+__all__ = ["DEFAULT_BASE_URL", "Settings"]
+
+DEFAULT_BASE_URL = "https://app.indigo.engineering/api/v1"
+"""Source: reference, "API Setup"."""
+
+_TOKEN_VARIABLE = "INDIGO_API_TOKEN"  # noqa: S105 - the variable's name, not a token
+_BASE_URL_VARIABLE = "INDIGO_BASE_URL"
+
+
+@attrs.frozen
+class Settings:
+    """A checked base URL (no slash at its end) and token; the token is in no repr."""
+
+    base_url: str
+    token: str = attrs.field(repr=False)
+
+    @classmethod
+    def resolve(cls, token: str | None, base_url: str | None) -> Settings:
+        """Take the arguments, else `INDIGO_API_TOKEN` and `INDIGO_BASE_URL`, else the API's public address.
+
+        Raises:
+            InvalidInputError: no token, a token that no header can carry, or a base URL that would send it in
+                the clear.
+        """
+        check = InputCheck()
+        chosen_token = token if token is not None else os.environ.get(_TOKEN_VARIABLE, "")
+        _check_token(check, chosen_token)
+        chosen_url = base_url if base_url is not None else os.environ.get(_BASE_URL_VARIABLE) or DEFAULT_BASE_URL
+        _check_base_url(check, chosen_url)
+        check.done()
+        return cls(chosen_url.rstrip("/"), chosen_token)
+
+    @property
+    def on_loopback(self) -> bool:
+        return is_loopback_host(urlsplit(self.base_url).hostname)
+
+
+def _check_token(check: InputCheck, token: str) -> None:
+    if not token:
+        check.add("token", f"is missing: pass token=... or set {_TOKEN_VARIABLE}")
+    elif not (token.isascii() and token.isprintable()) or " " in token:
+        check.add("token", "holds blanks or characters that no header can carry; was it pasted whole?")
+
+
+def _check_base_url(check: InputCheck, base_url: str) -> None:
+    where = "base_url"
+    try:
+        parts = urlsplit(base_url)
+        _ = parts.port
+    except ValueError:
+        check.add(where, "is not a URL")
+        return
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        check.add(where, "must be an absolute https URL")
+        return
+    if parts.scheme == "http" and not is_loopback_host(parts.hostname):
+        check.add(where, "must be https: over http the token would travel in the clear (loopback alone is exempt)")
+    if _has_more_than_an_address(parts):
+        check.add(where, "must not hold a user name, a password, a query or a fragment")
+
+
+def _has_more_than_an_address(parts: SplitResult) -> bool:
+    return bool(parts.username or parts.password or parts.query or parts.fragment)
