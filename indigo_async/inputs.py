@@ -7,6 +7,7 @@ Source: reference, "More details about column selections" and "POST /create_look
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, TypeAlias, cast
@@ -197,6 +198,20 @@ class InputCheck:
             self.add(where, f"must be an integer, not {type(value).__name__}")
         elif value < 1:
             self.add(where, f"must be at least 1, not {value}")
+
+    def seconds(self, where: str, value: object) -> None:
+        """Check for a finite time above zero."""
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            self.add(where, f"must be seconds (a number), not {type(value).__name__}")
+        elif not 0 < value < math.inf:
+            self.add(where, f"must be more than 0 seconds and finite, not {value}")
+
+    def cents(self, where: str, value: object) -> None:
+        """Check for whole cents of at least 0."""
+        if isinstance(value, bool) or not isinstance(value, int):
+            self.add(where, f"must be whole cents (an integer), not {type(value).__name__}")
+        elif value < 0:
+            self.add(where, f"must be at least 0 cents, not {value}")
 
     def column_selections(self, value: ColumnSelectionsInput) -> dict[str, ColumnSelection]:
         """Check every column rule. Source: reference, "More details about column selections"."""

@@ -104,12 +104,21 @@ def _cents(value: Any, _: object) -> int:
     return value
 
 
+_JSON_TYPES: dict[type, str] = {
+    type(None): "null",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    str: "text",
+    list: "an array",
+}
+
+
 def _json_type(value: object) -> str:
     """The JSON name of a value's type: never the value, which may be about a person."""
-    names = {type(None): "null", bool: "a boolean", int: "a number", float: "a number", str: "text", list: "an array"}
     if value == "":
         return "empty text"
-    return names.get(type(value), "an object")
+    return _JSON_TYPES.get(type(value), "an object")
 
 
 def _is_texts(value: Any) -> bool:
@@ -209,8 +218,7 @@ def decode_audiences(document: Any, endpoint: str) -> list[Audience]:
     if not isinstance(document, list):
         raise ResponseDecodeError("expected an array of audiences", endpoint=endpoint, path=path)
     return [
-        _structure(row, Audience, endpoint, f"{path}[{index}]")
-        for index, row in enumerate(cast("list[Any]", document))
+        _structure(row, Audience, endpoint, f"{path}[{index}]") for index, row in enumerate(cast("list[Any]", document))
     ]
 
 
@@ -245,10 +253,7 @@ def _explain(error: BaseException, document: Any, cls: Any, path: str) -> tuple[
             path, document, cls = f"{path}.{key}", document.get(key), note.type
         elif isinstance(note, IterableValidationNote):
             path, document, cls = f"{path}[{note.index}]", document[note.index], note.type
-    cls = next((record for record in _KEYS if record.__name__ in str(cls)), cls)
-    if isinstance(error, KeyError):
-        return f"{path}.{_key_used(document, cls, str(error.args[0]))}", "a documented key is missing"
-    return path, str(error)
+    return path, "a documented key is missing" if isinstance(error, KeyError) else str(error)
 
 
 def _first_cause(

@@ -1,0 +1,314 @@
+"""`IndigoClient`: the API's seven endpoints, one typed coroutine each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+
+from indigo_async.customer import CustomerClient
+from indigo_async.errors import CustomerMismatchError
+from indigo_async.inputs import ColumnSelectionsInput, InputCheck, LookalikeFiltersInput
+from indigo_async.models import Audience, CsvExport, RecordId
+from indigo_async.settings import Settings
+from indigo_async.transport import codec
+from indigo_async.transport.pacing import Pacing
+from indigo_async.transport.policy import Endpoint, RetryPolicy, refusal_in
+from indigo_async.transport.session import Transport
+
+__all__ = ["IndigoClient"]
+
+UPLOAD_CSV = Endpoint("POST", "/upload_csv")
+MATCH_UPLOADED_CSV = Endpoint("POST", "/match_uploaded_csv")
+GET_AUDIENCE = Endpoint("GET", "/audience")
+LIST_AUDIENCES = Endpoint("GET", "/audiences")
+CREATE_LOOKALIKE = Endpoint("POST", "/create_lookalike_audience")
+CREATE_PREVIEW = Endpoint("POST", "/create_preview_csv_export")
+PURCHASE_EXPORT = Endpoint("POST", "/purchase_csv_export")
+
+
+class IndigoClient:
+    """A connection to the Indigo audiences API, to be used as `async with IndigoClient(token) as client:`.
+
+    One client serves a whole process: its pacing, its connections and its polling are shared by all that is awaited
+    on it.
+
+    Args:
+        token: the API token; else the environment variable `INDIGO_API_TOKEN`.
+        base_url: the API's address; else `INDIGO_BASE_URL`, else the public one. HTTPS, but for loopback.
+        timeout: seconds that one attempt of a request may take, connecting included.
+        retry: how often and how long a request is tried.
+        pacing: how many requests are under way at once.
+        poll_interval: seconds between two looks at an audience that is waited for.
+        session: the caller's own session, used and never closed; else one is made.
+
+    Raises:
+        InvalidInputError: no token, or an address that would send it in the clear.
+    """
+
+    def __init__(
+        self,
+        token: str | None = None,
+        *,
+        base_url: str | None = None,
+        timeout: float = 60.0,  # noqa: ASYNC109 - the request's clock, not the caller's
+        retry: RetryPolicy | None = None,
+        pacing: Pacing | None = None,
+        poll_interval: float = 5.0,
+        session: aiohttp.ClientSession | None = None,
+    ) -> None:
+        self.settings = Settings.resolve(token, base_url)
+        check = InputCheck()
+        check.seconds("timeout", timeout)
+        check.seconds("poll_interval", poll_interval)
+        check.done()
+        self.poll_interval = poll_interval
+        self.transport = Transport(
+            self.settings, timeout=timeout, retry=retry or RetryPolicy(), pacing=pacing or Pacing(), session=session
+        )
+        self.resources = AsyncExitStack()
+        """What is closed with the client, the last first."""
+
+    def __repr__(self) -> str:
+        return f"IndigoClient(base_url={self.settings.base_url!r})"
+
+    async def __aenter__(self) -> Self:
+        await self.transport.open()
+        self.resources.push_async_callback(self.transport.close)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.resources.aclose()
+
+    def for_customer(self, customer_id: str) -> CustomerClient:
+        """The same endpoints with the customer ID bound.
+
+        Raises:
+            InvalidInputError: the customer ID is no text, or empty.
+        """
+        check = InputCheck()
+        check.customer_id(customer_id)
+        check.done()
+        return CustomerClient(self, customer_id)
+
+    async def upload_csv(self, *, customer_id: str, url: str) -> Audience:
+        """Have the server fetch a CSV of people. Returns a stub audience, whose CSV is being read.
+
+        Args:
+            customer_id: any text that identifies your customer; needed again for everything about this audience.
+            url: where the server can fetch the CSV: https, such as a presigned URL.
+
+        Raises:
+            InvalidInputError: before anything is sent.
+            ApiError, TransportError, ResponseDecodeError, CustomerMismatchError: see `indigo_async.errors`.
+
+        Source: reference, "POST /upload_csv".
+        """
+        check = InputCheck()
+        check.customer_id(customer_id)
+        check.url("url", url)
+        check.done()
+        return await self._audience(UPLOAD_CSV, customer_id, {"customerId": customer_id, "url": url})
+
+    async def match_uploaded_csv(
+        self, *, audience_id: RecordId, customer_id: str, audience_name: str, column_selections: ColumnSelectionsInput
+    ) -> Audience:
+        """Match an uploaded CSV to the voter file. Returns the audience, which is `ACTIVE` some time later.
+
+        Args:
+            audience_id: the stub that `upload_csv` returned; its CSV must be `READY_FOR_COLUMN_SELECTION`.
+            customer_id: the customer that the CSV was uploaded for.
+            audience_name: unique among this customer's audiences.
+            column_selections: which CSV column holds which field, and whether a match must agree on it.
+
+        Raises:
+            InvalidInputError: before anything is sent, with every broken column rule.
+            ApiError, TransportError, ResponseDecodeError, CustomerMismatchError: see `indigo_async.errors`.
+
+        Source: reference, "POST /match_uploaded_csv".
+        """
+        check = InputCheck()
+        check.record_id("audience_id", audience_id)
+        check.customer_id(customer_id)
+        check.text("audience_name", audience_name)
+        selections = check.column_selections(column_selections)
+        check.done()
+        body = {
+            # This endpoint alone spells it audienceID; a server that reads either is served. Source: contract.
+            "audienceID": audience_id,
+            "audienceId": audience_id,
+            "customerId": customer_id,
+            "audienceName": audience_name,
+            "columnSelections": codec.encode_column_selections(selections),
+        }
+        return await self._audience(MATCH_UPLOADED_CSV, customer_id, body)
+
+    async def get_audience(self, audience_id: RecordId, customer_id: str | None = None) -> Audience:
+        """An existing audience, with its exports.
+
+        `customer_id` is needed for an audience made through the API, and not for one made in the app.
+
+        Raises:
+            InvalidInputError: before anything is sent.
+            NotFoundError: there is none with this ID for this customer.
+            ApiError, TransportError, ResponseDecodeError, CustomerMismatchError: see `indigo_async.errors`.
+
+        Source: reference, "GET /audience".
+        """
+        check = InputCheck()
+        check.record_id("audience_id", audience_id)
+        check.customer_id(customer_id, optional=True)
+        check.done()
+        query = {"audienceId": str(audience_id)}
+        if customer_id is not None:
+            query["customerId"] = customer_id
+        return await self._audience(GET_AUDIENCE, customer_id, query=query)
+
+    async def list_audiences(self, customer_id: str | None = None) -> list[Audience]:
+        """All audiences of a customer, or, without one, of the whole organisation.
+
+        Raises:
+            InvalidInputError: before anything is sent.
+            ApiError, TransportError, ResponseDecodeError, CustomerMismatchError: see `indigo_async.errors`.
+
+        Source: reference, "GET /audiences".
+        """
+        check = InputCheck()
+        check.customer_id(customer_id, optional=True)
+        check.done()
+        query = {} if customer_id is None else {"customerId": customer_id}
+        document = await self._document(LIST_AUDIENCES, query=query)
+        audiences = codec.decode_audiences(document, LIST_AUDIENCES.text)
+        for audience in audiences:
+            _check_customer(LIST_AUDIENCES, customer_id, audience.customer_id)
+        return audiences
+
+    async def create_lookalike_audience(
+        self,
+        *,
+        base_audience_id: RecordId,
+        customer_id: str,
+        size: int,
+        audience_name: str,
+        include_original_audience: bool | None = None,
+        filters: LookalikeFiltersInput | None = None,
+    ) -> Audience:
+        """Grow a lookalike from a matched CSV audience. Returns it; it is `ACTIVE` some time later.
+
+        Args:
+            base_audience_id: an audience of at least 1,000 people matched from a CSV.
+            customer_id: the new audience's customer; the base's own, where it has one.
+            size: how many people are wanted.
+            audience_name: unique among this customer's audiences.
+            include_original_audience: whether the base's people are in it; None leaves it to the server.
+            filters: where the people live; all must hold at once.
+
+        Raises:
+            InvalidInputError: before anything is sent.
+            ApiError, TransportError, ResponseDecodeError, CustomerMismatchError: see `indigo_async.errors`.
+
+        Source: reference, "POST /create_lookalike_audience".
+        """
+        check = InputCheck()
+        check.record_id("base_audience_id", base_audience_id)
+        check.customer_id(customer_id)
+        check.size("size", size)
+        check.text("audience_name", audience_name)
+        if include_original_audience is not None:
+            check.flag("include_original_audience", include_original_audience)
+        wanted = check.filters(filters)
+        check.done()
+        body = {
+            "baseAudienceId": base_audience_id,
+            "customerId": customer_id,
+            "size": size,
+            "audienceName": audience_name,
+            "includeOriginalAudience": include_original_audience,
+            "filters": codec.encode_filters(wanted) if wanted is not None else None,
+        }
+        return await self._audience(CREATE_LOOKALIKE, customer_id, body)
+
+    async def create_preview_csv_export(
+        self, *, audience_id: RecordId, customer_id: str | None = None, optional_field_types: Sequence[str] = ()
+    ) -> CsvExport:
+        """Price an export of an audience; this costs nothing. Returns it with its cost in cents.
+
+        Args:
+            audience_id: the audience to export.
+            customer_id: needed for an audience made through the API.
+            optional_field_types: the paid fields to add to the free ones; see `OptionalFieldType`.
+
+        Raises:
+            InvalidInputError: before anything is sent.
+            ApiError, TransportError, ResponseDecodeError, CustomerMismatchError: see `indigo_async.errors`.
+
+        Source: reference, "POST /create_preview_csv_export".
+        """
+        check = InputCheck()
+        check.record_id("audience_id", audience_id)
+        check.customer_id(customer_id, optional=True)
+        field_types = check.optional_field_types(optional_field_types)
+        check.done()
+        body = {"audienceId": audience_id, "customerId": customer_id, "optionalFieldTypes": field_types}
+        return await self._export(CREATE_PREVIEW, customer_id, body)
+
+    async def purchase_csv_export(self, *, export_id: RecordId, customer_id: str | None = None) -> CsvExport:
+        """Buy a previewed export. Your organisation is invoiced for its cost.
+
+        The answer has the `download_url`, or, where the server still prepares the CSV, none yet: then
+        `workflows.wait_for_export` waits for it.
+
+        Raises:
+            InvalidInputError: before anything is sent.
+            AlreadyPurchasedError: it was bought before; nothing was charged now.
+            AmbiguousOutcomeError, ServerError: it may have been bought. `workflows.export_audience` finds out.
+            ApiError, TransportError, ResponseDecodeError, CustomerMismatchError: see `indigo_async.errors`.
+
+        Source: reference, "POST /purchase_csv_export".
+        """
+        check = InputCheck()
+        check.record_id("export_id", export_id)
+        check.customer_id(customer_id, optional=True)
+        check.done()
+        return await self._export(PURCHASE_EXPORT, customer_id, {"exportId": export_id, "customerId": customer_id})
+
+    async def _audience(
+        self,
+        endpoint: Endpoint,
+        customer_id: str | None,
+        body: Mapping[str, Any] | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> Audience:
+        audience = codec.decode_audience(await self._document(endpoint, body, query), endpoint.text)
+        _check_customer(endpoint, customer_id, audience.customer_id)
+        return audience
+
+    async def _export(self, endpoint: Endpoint, customer_id: str | None, body: Mapping[str, Any]) -> CsvExport:
+        export = codec.decode_export(await self._document(endpoint, body), endpoint.text)
+        if export.audience is not None:
+            _check_customer(endpoint, customer_id, export.audience.customer_id)
+        return export
+
+    async def _document(
+        self, endpoint: Endpoint, body: Mapping[str, Any] | None = None, query: Mapping[str, str] | None = None
+    ) -> Any:
+        document = await self.transport.call(
+            endpoint,
+            lambda answer: codec.decode_document(answer, endpoint.text),
+            query=query,
+            body=None if body is None else codec.encode_body(body),
+        )
+        refusal = refusal_in(document, endpoint, token=self.settings.token)
+        if refusal is not None:
+            raise refusal
+        return document
+
+
+def _check_customer(endpoint: Endpoint, asked: str | None, answered: str | None) -> None:
+    if asked is not None and answered is not None and asked != answered:
+        raise CustomerMismatchError(endpoint=endpoint.text, asked=asked, answered=answered)

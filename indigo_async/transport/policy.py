@@ -1,0 +1,249 @@
+"""What an outcome means and what to do about it: pure decisions, no I/O, no clock, no randomness of their own.
+
+An attempt ends with an `Answer` or with a `Silence`. `error_of` says which exception it is, `retry_delay` whether and
+when the request is sent again. A GET is sent again after anything that may pass. A POST is sent again only when it
+certainly was not carried out: it was refused with 429, or no connection was made.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from enum import Enum
+from typing import Any, cast
+
+import attrs
+import msgspec
+
+from indigo_async.errors import (
+    AlreadyPurchasedError,
+    AmbiguousOutcomeError,
+    ApiError,
+    AuthenticationError,
+    ConnectionFailedError,
+    IndigoError,
+    NotFoundError,
+    RateLimitedError,
+    RequestTimeoutError,
+    ResponseDecodeError,
+    ServerError,
+)
+
+__all__ = [
+    "Answer",
+    "Endpoint",
+    "Reason",
+    "RetryPolicy",
+    "Silence",
+    "api_error",
+    "error_of",
+    "hide_secrets",
+    "refusal_in",
+    "retry_after_of",
+    "retry_delay",
+]
+
+_TOO_MANY_REQUESTS = 429
+_FIRST_SERVER_ERROR = 500
+_ALREADY_PURCHASED = "PurchasableEntityAlreadyPurchased"
+_MESSAGE_LENGTH = 500
+
+
+@attrs.frozen
+class Endpoint:
+    """One call of the API. Its text, such as `GET /audience`, names it in errors, events and counts."""
+
+    method: str
+    path: str
+    text: str = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "text", f"{self.method} {self.path}")
+
+    @property
+    def idempotent(self) -> bool:
+        return self.method == "GET"
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@attrs.frozen
+class Answer:
+    """A whole HTTP response. Header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    body: bytes = attrs.field(repr=False)
+
+    @property
+    def ok(self) -> bool:
+        return 200 <= self.status < 300  # noqa: PLR2004 - HTTP's own classes
+
+
+class Reason(Enum):
+    """Why there is no answer."""
+
+    NOT_SENT = "no connection could be made"
+    TIMEOUT = "no answer within the timeout"
+    BROKEN = "the connection broke"
+    UNTRUSTED = "the server's certificate was not accepted"
+    UNREADABLE = "the answer is no JSON"
+    TOO_LARGE = "the answer is larger than allowed"
+
+
+@attrs.frozen
+class Silence:
+    """No whole response came. `detail` is for people and holds no secret."""
+
+    reason: Reason
+    detail: str
+
+
+@attrs.frozen(kw_only=True)
+class RetryPolicy:
+    """How often and how long one request is tried.
+
+    `attempts` counts the first one. `budget` (seconds) bounds the whole call from its first attempt to the start of its
+    last one: a wait that would end after it is not begun, the call fails at once. Delays double from `first_delay`
+    up to `max_delay` (seconds), each cut by a random part of up to a half. A `Retry-After` is obeyed in full.
+    """
+
+    attempts: int = attrs.field(default=6, validator=attrs.validators.ge(1))
+    budget: float = attrs.field(default=120.0, validator=attrs.validators.ge(0))
+    first_delay: float = attrs.field(default=0.5, validator=attrs.validators.ge(0))
+    max_delay: float = attrs.field(default=20.0, validator=attrs.validators.ge(0))
+
+    def backoff(self, attempt: int, chance: float) -> float:
+        """Seconds to wait after the failed attempt of that number (from 1); `chance` is in [0, 1)."""
+        full = min(self.max_delay, self.first_delay * 2 ** min(attempt - 1, 32))
+        return full * (1 - chance / 2)
+
+
+def retry_delay(
+    endpoint: Endpoint,
+    outcome: Answer | Silence,
+    *,
+    policy: RetryPolicy,
+    attempt: int,
+    elapsed: float,
+    chance: float,
+) -> float | None:
+    """Seconds until the request is sent again; None when it is not.
+
+    `attempt` counts from 1; `elapsed` is in seconds since the first attempt began; `chance` is random in [0, 1).
+    """
+    if attempt >= policy.attempts or not _may_send_again(endpoint, outcome):
+        return None
+    delay = policy.backoff(attempt, chance)
+    if isinstance(outcome, Answer):
+        delay = max(delay, retry_after_of(outcome) or 0.0)
+    return delay if elapsed + delay <= policy.budget else None
+
+
+def _may_send_again(endpoint: Endpoint, outcome: Answer | Silence) -> bool:
+    if isinstance(outcome, Answer):
+        refused = outcome.status == _TOO_MANY_REQUESTS
+        return refused or (endpoint.idempotent and outcome.status >= _FIRST_SERVER_ERROR)
+    if outcome.reason in {Reason.TOO_LARGE, Reason.UNTRUSTED}:
+        return False
+    return endpoint.idempotent or outcome.reason is Reason.NOT_SENT
+
+
+def retry_after_of(answer: Answer) -> float | None:
+    """The seconds that the server asks to wait, from a `Retry-After` in seconds or as a date.
+
+    A date is compared with the answer's own `Date`, so that a wrong clock here changes nothing.
+    """
+    value = answer.headers.get("retry-after", "").strip()
+    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value):
+        return float(value)
+    try:
+        seconds = parsedate_to_datetime(value) - parsedate_to_datetime(answer.headers.get("date", ""))
+    except (ValueError, TypeError):
+        return None
+    return max(0.0, seconds.total_seconds())
+
+
+def error_of(endpoint: Endpoint, outcome: Answer | Silence, *, token: str = "") -> IndigoError:
+    """The exception that tells the caller how the last attempt ended, without the `token` in it."""
+    if isinstance(outcome, Answer):
+        return _error_of_answer(endpoint, outcome, token)
+    message = f"{outcome.reason.value} ({hide_secrets(outcome.detail, token)})"
+    if outcome.reason in {Reason.NOT_SENT, Reason.UNTRUSTED}:
+        return ConnectionFailedError(message, endpoint=endpoint.text)
+    if not endpoint.idempotent:
+        hint = "it may or may not have been carried out, so look at the server before sending it again"
+        return AmbiguousOutcomeError(f"{message}; {hint}", endpoint=endpoint.text)
+    if outcome.reason is Reason.UNREADABLE:
+        return ResponseDecodeError(message, endpoint=endpoint.text)
+    if outcome.reason is Reason.TIMEOUT:
+        return RequestTimeoutError(message, endpoint=endpoint.text)
+    return ConnectionFailedError(message, endpoint=endpoint.text)
+
+
+def _error_of_answer(endpoint: Endpoint, answer: Answer, token: str) -> ApiError:
+    try:
+        document: Any = msgspec.json.decode(answer.body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        document = None
+    fields = cast("dict[str, Any]", document) if isinstance(document, dict) else {}
+    message = fields.get("error")
+    error_type = fields.get("errorType")
+    if not isinstance(message, str) or not message:
+        message = _plain_message(answer)
+    return api_error(
+        answer.status,
+        hide_secrets(message, token),
+        hide_secrets(error_type, token) if isinstance(error_type, str) and error_type else None,
+        endpoint.text,
+        retry_after=retry_after_of(answer),
+    )
+
+
+def refusal_in(document: object, endpoint: Endpoint, *, token: str = "") -> ApiError | None:
+    """The refusal that a good status hides: an `error` object, or null where a record was asked for."""
+    if document is None:
+        return NotFoundError(404, "the server answered null: no such record for this customer", None, endpoint.text)
+    fields = cast("dict[str, Any]", document) if isinstance(document, dict) else {}
+    message = fields.get("error")
+    if not isinstance(message, str) or "id" in fields:
+        return None
+    error_type = fields.get("errorType")
+    kind = error_type if isinstance(error_type, str) else None
+    return api_error(400, hide_secrets(message, token), kind, endpoint.text)
+
+
+def _plain_message(answer: Answer) -> str:
+    """Words for an answer that has none of the API's own: a proxy's page, an empty body, a redirect."""
+    if 300 <= answer.status < 400:  # noqa: PLR2004 - HTTP's own classes
+        return "the server redirects elsewhere, where the token is not sent; check base_url"
+    kind = answer.headers.get("content-type", "").partition(";")[0].strip()
+    return f"the server gave no message ({kind or 'no content type'}, {len(answer.body)} bytes)"
+
+
+def api_error(
+    status: int, message: str, error_type: str | None, endpoint: str, *, retry_after: float | None = None
+) -> ApiError:
+    """The exception for a refusal: by its `errorType` first, then by its status."""
+    message = message[:_MESSAGE_LENGTH]
+    if error_type == _ALREADY_PURCHASED:
+        return AlreadyPurchasedError(status, message, error_type, endpoint)
+    if status == _TOO_MANY_REQUESTS:
+        return RateLimitedError(status, message, error_type, endpoint, retry_after)
+    if status >= _FIRST_SERVER_ERROR:
+        return ServerError(status, message, error_type, endpoint)
+    by_status = {401: AuthenticationError, 403: AuthenticationError, 404: NotFoundError}
+    return by_status.get(status, ApiError)(status, message, error_type, endpoint)
+
+
+_BEARER = re.compile(r"(?i)\b(bearer)\s+\S+")
+_URL_TAIL = re.compile(r"(https?://)(?:[^\s/@]*@)?([^\s?#\"'<>]*)[?#][^\s\"'<>]*")
+
+
+def hide_secrets(text: str, token: str = "") -> str:
+    """A text without the token, without bearer tokens and without the queries of URLs, where signatures stand."""
+    if token:
+        text = text.replace(token, "<hidden>")
+    return _URL_TAIL.sub(r"\1\2?<hidden>", _BEARER.sub(r"\1 <hidden>", text))

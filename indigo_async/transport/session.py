@@ -1,0 +1,225 @@
+"""The thin I/O under the policy: one aiohttp session, one attempt at a time.
+
+The first attempt is bare: no retry object, no trace hook. An attempt never raises for what the network did; it returns
+an `Answer` or a `Silence`, so that the exception raised from it carries no frames or chained errors of the HTTP
+library, where headers and signed URLs stand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+from indigo_async.errors import ClientNotOpenError, RateLimitedError, ResponseDecodeError
+from indigo_async.settings import Settings
+from indigo_async.transport.events import RequestRetried, emit
+from indigo_async.transport.pacing import Pacer, Pacing
+from indigo_async.transport.policy import (
+    Answer,
+    Endpoint,
+    Reason,
+    RetryPolicy,
+    Silence,
+    error_of,
+    retry_after_of,
+    retry_delay,
+)
+
+__all__ = ["Transport"]
+
+T = TypeVar("T")
+
+_MAX_BODY_BYTES = 256 * 1024 * 1024
+_CHUNK_BYTES = 256 * 1024
+# Longer than any poll interval, so that a connection outlives the pause between two rounds.
+_KEEPALIVE_SECONDS = 75.0
+_CONNECT_SECONDS = 15.0
+
+
+class Transport:
+    """Sends requests to the API: paced, timed out, retried, decoded. `requests` counts them by endpoint."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        timeout: float,
+        retry: RetryPolicy,
+        pacing: Pacing,
+        session: aiohttp.ClientSession | None,
+    ) -> None:
+        self.requests: Counter[str] = Counter()
+        self._settings = settings
+        self._timeout = timeout
+        self._retry = retry
+        self._pacing = pacing
+        self._own_session = session is None
+        self._session = session
+        self._pacer: Pacer | None = None
+        self._socket_timeout = aiohttp.ClientTimeout(total=None, sock_connect=min(_CONNECT_SECONDS, timeout / 2))
+
+    async def open(self) -> None:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=self._pacing.max_concurrency, keepalive_timeout=_KEEPALIVE_SECONDS, ttl_dns_cache=300
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        self._pacer = Pacer(self._pacing)
+
+    async def close(self) -> None:
+        session, self._pacer = self._session, None
+        if session is not None and self._own_session:
+            self._session = None
+            await session.close()
+
+    async def call(
+        self,
+        endpoint: Endpoint,
+        decode: Callable[[bytes], T],
+        *,
+        query: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> T:
+        """Send a request until it is answered or the policy gives up.
+
+        `decode` turns the body of a good answer into the result; where it raises `ResponseDecodeError`, the answer
+        counts as unreadable: a GET is sent again, a POST ends as ambiguous.
+
+        Raises:
+            ApiError, TransportError, ResponseDecodeError: how the last attempt ended.
+        """
+        url = URL(f"{self._settings.base_url}{endpoint.path}", encoded=True)
+        if query:
+            url = url.with_query(query)
+        clock = asyncio.get_running_loop().time
+        started = clock()
+        attempt = 0
+        while True:
+            attempt += 1
+            outcome = await self._attempt(endpoint, url, body, patience=started + self._retry.budget - clock())
+            if isinstance(outcome, Answer) and outcome.ok:
+                try:
+                    return decode(outcome.body)
+                except ResponseDecodeError:
+                    kind = outcome.headers.get("content-type", "no content type")
+                    outcome = Silence(Reason.UNREADABLE, f"{kind}, {len(outcome.body)} bytes")
+            delay = retry_delay(
+                endpoint,
+                outcome,
+                policy=self._retry,
+                attempt=attempt,
+                elapsed=clock() - started,
+                chance=random.random(),  # noqa: S311 - jitter needs no secrecy
+            )
+            if delay is None:
+                raise error_of(endpoint, outcome, token=self._settings.token)
+            reason = str(outcome.status) if isinstance(outcome, Answer) else outcome.reason.value
+            emit(RequestRetried(endpoint=endpoint.text, attempt=attempt, delay=delay, reason=reason))
+            await asyncio.sleep(delay)
+
+    async def _attempt(self, endpoint: Endpoint, url: URL, body: bytes | None, *, patience: float) -> Answer | Silence:
+        """Take a slot and send once. `patience` (seconds) is how long a server's wish to wait may hold us."""
+        pacer, session = self._opened()
+        if not pacer.try_take():
+            held = pacer.held_for()
+            if held > max(patience, 0.0):
+                message = "the server asked all requests to wait longer than the retry budget"
+                raise RateLimitedError(429, message, None, endpoint.text, retry_after=held)
+            await pacer.take(action=not endpoint.idempotent)
+        self.requests[endpoint.text] += 1
+        try:
+            outcome = await self._send(session, endpoint, url, body)
+        finally:
+            pacer.give_back()
+        if isinstance(outcome, Answer) and outcome.status == 429:  # noqa: PLR2004 - HTTP's own number
+            pacer.hold(retry_after_of(outcome) or 0.0)
+        return outcome
+
+    async def _send(
+        self, session: aiohttp.ClientSession, endpoint: Endpoint, url: URL, body: bytes | None
+    ) -> Answer | Silence:
+        headers = CIMultiDict({"Authorization": f"Bearer {self._settings.token}", "Accept": "application/json"})
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        try:
+            async with (
+                asyncio.timeout(self._timeout),
+                session.request(
+                    endpoint.method,
+                    url,
+                    data=body,
+                    headers=headers,
+                    allow_redirects=False,
+                    raise_for_status=False,
+                    timeout=self._socket_timeout,
+                ) as response,
+            ):
+                return await _read(response)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            return _silence(error)
+
+    @asynccontextmanager
+    async def open_url(self, url: str, headers: Mapping[str, str]) -> AsyncGenerator[aiohttp.ClientResponse | Silence]:
+        """GET a URL outside the API, such as a download, without the token; redirects are followed."""
+        _, session = self._opened()
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=self._socket_timeout.sock_connect, sock_read=self._timeout
+        )
+        try:
+            response = await session.get(
+                URL(url, encoded=True), headers=headers, raise_for_status=False, timeout=timeout
+            )
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            response = _silence(error)
+        if isinstance(response, Silence):
+            yield response
+            return
+        try:
+            yield response
+        finally:
+            response.close()
+
+    def _opened(self) -> tuple[Pacer, aiohttp.ClientSession]:
+        if self._pacer is None or self._session is None or self._session.closed:
+            raise ClientNotOpenError("the client is not open: use it inside `async with IndigoClient(...) as client:`")
+        return self._pacer, self._session
+
+
+async def _read(response: aiohttp.ClientResponse) -> Answer | Silence:
+    """The whole body, within bounds: compressed and unannounced ones are counted as they come."""
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    announced = response.content_length
+    if announced is not None and announced > _MAX_BODY_BYTES:
+        return Silence(Reason.TOO_LARGE, f"{announced} bytes announced, {_MAX_BODY_BYTES} allowed")
+    if announced is not None and "content-encoding" not in headers:
+        return Answer(response.status, headers, await response.read())
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
+        size += len(chunk)
+        if size > _MAX_BODY_BYTES:
+            return Silence(Reason.TOO_LARGE, f"more than {_MAX_BODY_BYTES} bytes")
+        chunks.append(chunk)
+    return Answer(response.status, headers, b"".join(chunks))
+
+
+def _silence(error: Exception) -> Silence:
+    """Why no answer came, in words without URLs (they may be signed)."""
+    detail = type(error).__name__
+    if isinstance(error, (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)):
+        return Silence(Reason.UNTRUSTED, detail)
+    if isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)):
+        return Silence(Reason.NOT_SENT, str(error) or detail)
+    if isinstance(error, TimeoutError):
+        return Silence(Reason.TIMEOUT, detail)
+    return Silence(Reason.BROKEN, detail)
