@@ -54,7 +54,7 @@ class IndigoClient:
         token: str | None = None,
         *,
         base_url: str | None = None,
-        timeout: float = 60.0,  # noqa: ASYNC109 - the request's clock, not the caller's
+        timeout: float = 60.0,
         retry: RetryPolicy | None = None,
         pacing: Pacing | None = None,
         poll_interval: float = 5.0,
