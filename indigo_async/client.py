@@ -17,7 +17,7 @@ from indigo_async.settings import Settings
 from indigo_async.transport import codec
 from indigo_async.transport.pacing import Pacing
 from indigo_async.transport.policy import Endpoint, RetryPolicy, refusal_in
-from indigo_async.transport.session import Transport
+from indigo_async.transport.session import Flight, Transport
 
 __all__ = ["IndigoClient"]
 
@@ -257,11 +257,18 @@ class IndigoClient:
         body = {"audienceId": audience_id, "customerId": customer_id, "optionalFieldTypes": field_types}
         return await self._export(CREATE_PREVIEW, customer_id, body)
 
-    async def purchase_csv_export(self, *, export_id: RecordId, customer_id: str | None = None) -> CsvExport:
+    async def purchase_csv_export(
+        self, *, export_id: RecordId, customer_id: str | None = None, flight: Flight | None = None
+    ) -> CsvExport:
         """Buy a previewed export. Your organisation is invoiced for its cost.
 
         The answer has the `download_url`, or, where the server still prepares the CSV, none yet: then
         `workflows.wait_for_export` waits for it.
+
+        Args:
+            export_id: the export that `create_preview_csv_export` returned.
+            customer_id: needed for an audience made through the API.
+            flight: for callers that may be cancelled: says whether the purchase is under way.
 
         Raises:
             InvalidInputError: before anything is sent.
@@ -275,7 +282,8 @@ class IndigoClient:
         check.record_id("export_id", export_id)
         check.customer_id(customer_id, optional=True)
         check.done()
-        return await self._export(PURCHASE_EXPORT, customer_id, {"exportId": export_id, "customerId": customer_id})
+        body = {"exportId": export_id, "customerId": customer_id}
+        return await self._export(PURCHASE_EXPORT, customer_id, body, flight)
 
     async def _audience(
         self,
@@ -288,20 +296,27 @@ class IndigoClient:
         _check_customer(endpoint, customer_id, audience.customer_id)
         return audience
 
-    async def _export(self, endpoint: Endpoint, customer_id: str | None, body: Mapping[str, Any]) -> CsvExport:
-        export = codec.decode_export(await self._document(endpoint, body), endpoint.text)
+    async def _export(
+        self, endpoint: Endpoint, customer_id: str | None, body: Mapping[str, Any], flight: Flight | None = None
+    ) -> CsvExport:
+        export = codec.decode_export(await self._document(endpoint, body, flight=flight), endpoint.text)
         if export.audience is not None:
             _check_customer(endpoint, customer_id, export.audience.customer_id)
         return export
 
     async def _document(
-        self, endpoint: Endpoint, body: Mapping[str, Any] | None = None, query: Mapping[str, str] | None = None
+        self,
+        endpoint: Endpoint,
+        body: Mapping[str, Any] | None = None,
+        query: Mapping[str, str] | None = None,
+        flight: Flight | None = None,
     ) -> Any:
         document = await self.transport.call(
             endpoint,
             lambda answer: codec.decode_document(answer, endpoint.text),
             query=query,
             body=None if body is None else codec.encode_body(body),
+            flight=flight,
         )
         refusal = refusal_in(document, endpoint, token=self.settings.token)
         if refusal is not None:

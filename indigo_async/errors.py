@@ -163,7 +163,14 @@ class CustomerMismatchError(IndigoError):
 
 
 class DownloadError(IndigoError):
-    """An export's CSV could not be downloaded whole. Nothing was left at the destination."""
+    """An export's CSV could not be downloaded whole. The destination is as it was.
+
+    `expired` is true where the server no longer honours the URL, so that a fresh one may help.
+    """
+
+    def __init__(self, message: str, *, expired: bool = False) -> None:
+        self.expired = expired
+        super().__init__(message)
 
 
 class WorkflowError(IndigoError):

@@ -1,0 +1,6 @@
+"""Local files: putting a CSV where the server can fetch it, and downloading exports."""
+
+from indigo_async.files.download import Downloaded, download
+from indigo_async.files.publish import Publisher, content_name
+
+__all__ = ["Downloaded", "Publisher", "content_name", "download"]

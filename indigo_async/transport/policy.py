@@ -39,6 +39,7 @@ __all__ = [
     "api_error",
     "error_of",
     "hide_secrets",
+    "is_uncertain",
     "refusal_in",
     "retry_after_of",
     "retry_delay",
@@ -149,6 +150,13 @@ def _may_send_again(endpoint: Endpoint, outcome: Answer | Silence) -> bool:
     if outcome.reason in {Reason.TOO_LARGE, Reason.UNTRUSTED}:
         return False
     return endpoint.idempotent or outcome.reason is Reason.NOT_SENT
+
+
+def is_uncertain(outcome: Answer | Silence) -> bool:
+    """Whether a POST that ended so may have been carried out or not."""
+    if isinstance(outcome, Answer):
+        return outcome.status >= _FIRST_SERVER_ERROR
+    return outcome.reason not in {Reason.NOT_SENT, Reason.UNTRUSTED}
 
 
 def retry_after_of(answer: Answer) -> float | None:

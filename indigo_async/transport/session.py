@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import aiohttp
+import attrs
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -29,11 +30,12 @@ from indigo_async.transport.policy import (
     RetryPolicy,
     Silence,
     error_of,
+    is_uncertain,
     retry_after_of,
     retry_delay,
 )
 
-__all__ = ["Transport"]
+__all__ = ["Flight", "Transport"]
 
 T = TypeVar("T")
 
@@ -42,6 +44,18 @@ _CHUNK_BYTES = 256 * 1024
 # Longer than any poll interval, so that a connection outlives the pause between two rounds.
 _KEEPALIVE_SECONDS = 75.0
 _CONNECT_SECONDS = 15.0
+
+
+@attrs.define
+class Flight:
+    """What is known of a POST while it is under way.
+
+    `uncertain` is true from the moment it leaves until its outcome is certain. Set `stop` to let an attempt
+    under way end but to send nothing more.
+    """
+
+    uncertain: bool = False
+    stop: bool = False
 
 
 class Transport:
@@ -59,7 +73,7 @@ class Transport:
         self.requests: Counter[str] = Counter()
         self._settings = settings
         self._timeout = timeout
-        self._retry = retry
+        self.retry = retry
         self._pacing = pacing
         self._own_session = session is None
         self._session = session
@@ -89,11 +103,12 @@ class Transport:
         *,
         query: Mapping[str, str] | None = None,
         body: bytes | None = None,
+        flight: Flight | None = None,
     ) -> T:
         """Send a request until it is answered or the policy gives up.
 
         `decode` turns the body of a good answer into the result; where it raises `ResponseDecodeError`, the answer
-        counts as unreadable: a GET is sent again, a POST ends as ambiguous.
+        counts as unreadable: a GET is sent again, a POST ends as ambiguous. `flight` follows the request.
 
         Raises:
             ApiError, TransportError, ResponseDecodeError: how the last attempt ended.
@@ -106,7 +121,8 @@ class Transport:
         attempt = 0
         while True:
             attempt += 1
-            outcome = await self._attempt(endpoint, url, body, patience=started + self._retry.budget - clock())
+            patience = started + self.retry.budget - clock()
+            outcome = await self._attempt(endpoint, url, body, flight, patience=patience)
             if isinstance(outcome, Answer) and outcome.ok:
                 try:
                     return decode(outcome.body)
@@ -116,18 +132,20 @@ class Transport:
             delay = retry_delay(
                 endpoint,
                 outcome,
-                policy=self._retry,
+                policy=self.retry,
                 attempt=attempt,
                 elapsed=clock() - started,
                 chance=random.random(),  # noqa: S311 - jitter needs no secrecy
             )
-            if delay is None:
+            if delay is None or (flight is not None and flight.stop):
                 raise error_of(endpoint, outcome, token=self._settings.token)
             reason = str(outcome.status) if isinstance(outcome, Answer) else outcome.reason.value
             emit(RequestRetried(endpoint=endpoint.text, attempt=attempt, delay=delay, reason=reason))
             await asyncio.sleep(delay)
 
-    async def _attempt(self, endpoint: Endpoint, url: URL, body: bytes | None, *, patience: float) -> Answer | Silence:
+    async def _attempt(
+        self, endpoint: Endpoint, url: URL, body: bytes | None, flight: Flight | None, *, patience: float
+    ) -> Answer | Silence:
         """Take a slot and send once. `patience` (seconds) is how long a server's wish to wait may hold us."""
         pacer, session = self._opened()
         if not pacer.try_take():
@@ -137,10 +155,14 @@ class Transport:
                 raise RateLimitedError(429, message, None, endpoint.text, retry_after=held)
             await pacer.take(action=not endpoint.idempotent)
         self.requests[endpoint.text] += 1
+        if flight is not None:
+            flight.uncertain = True
         try:
             outcome = await self._send(session, endpoint, url, body)
         finally:
             pacer.give_back()
+        if flight is not None:
+            flight.uncertain = is_uncertain(outcome)
         if isinstance(outcome, Answer) and outcome.status == 429:  # noqa: PLR2004 - HTTP's own number
             pacer.hold(retry_after_of(outcome) or 0.0)
         return outcome
@@ -170,7 +192,7 @@ class Transport:
 
     @asynccontextmanager
     async def open_url(self, url: str, headers: Mapping[str, str]) -> AsyncGenerator[aiohttp.ClientResponse | Silence]:
-        """GET a URL outside the API, such as a download, without the token; redirects are followed."""
+        """GET a URL outside the API, such as a download, without the token; redirects are the caller's to check."""
         _, session = self._opened()
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=self._socket_timeout.sock_connect, sock_read=self._timeout

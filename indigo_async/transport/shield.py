@@ -1,0 +1,39 @@
+"""Work that must not be left half-done when its caller is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+import anyio
+
+__all__ = ["in_thread", "outlast"]
+
+T = TypeVar("T")
+
+
+async def outlast(work: asyncio.Future[T], *, seconds: float | None = None) -> None:
+    """Wait until `work` is done, through any cancellation of the caller; for `seconds` at most.
+
+    The caller raises `CancelledError` itself afterwards. Both ways of cancelling are kept out: asyncio's, which is
+    delivered once, and anyio's, which is delivered again at every wait unless a scope shields from it.
+    """
+    clock = asyncio.get_running_loop().time
+    until = None if seconds is None else clock() + seconds
+    with anyio.CancelScope(shield=True):
+        while not work.done() and (until is None or clock() < until):
+            try:
+                await asyncio.wait([work], timeout=None if until is None else until - clock())
+            except asyncio.CancelledError:
+                continue
+
+
+async def in_thread(function: Callable[[], T]) -> T:
+    """Run a blocking function in a thread, to its end: a file is never closed under a write that goes on."""
+    work = asyncio.get_running_loop().run_in_executor(None, function)
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await outlast(work)
+        raise
