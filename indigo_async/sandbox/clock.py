@@ -1,0 +1,65 @@
+"""The sandbox's time: real time run faster, or time that a test moves by hand.
+
+Everything that takes its time in the sandbox (stages, expiring URLs) is a function of this clock; no task sleeps on it.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+import attrs
+
+__all__ = ["Clock", "ManualClock", "ScaledClock", "timestamp"]
+
+
+class Clock(Protocol):
+    """Tells sandbox seconds since its own start, and when that start was."""
+
+    @property
+    def started_at(self) -> datetime:
+        """The moment of second 0, with its time zone."""
+        ...
+
+    def now(self) -> float:
+        """Sandbox seconds since the start; never goes back."""
+        ...
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@attrs.frozen
+class ScaledClock:
+    """Real time, `speed` times as fast: at 60, a sandbox minute passes in a second."""
+
+    speed: float = attrs.field(default=1.0, validator=attrs.validators.gt(0))
+    started_at: datetime = attrs.field(factory=_utc_now)
+    _origin: float = attrs.field(factory=time.monotonic, init=False)
+
+    def now(self) -> float:
+        return (time.monotonic() - self._origin) * self.speed
+
+
+@attrs.define
+class ManualClock:
+    """Time that stands still until `advance` is called, for tests."""
+
+    started_at: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+    _now: float = attrs.field(default=0.0, init=False)
+
+    def now(self) -> float:
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        """Let `seconds` of sandbox time pass at once."""
+        if seconds < 0:
+            raise ValueError("time does not go back")
+        self._now += seconds
+
+
+def timestamp(clock: Clock, at: float) -> str:
+    """A sandbox time as the API writes it: ISO 8601, UTC."""
+    return (clock.started_at + timedelta(seconds=at)).isoformat(timespec="milliseconds")

@@ -1,0 +1,298 @@
+"""The seven endpoints: what each one checks and does. Source: reference, "Endpoints".
+
+Each takes the request's parameters and returns the record to answer with; the JSON is made in
+`indigo_async.sandbox.rendering`. An endpoint changes the store in one step before anything is awaited, so that two
+requests at once cannot both succeed where one may.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import TypeAlias
+
+import attrs
+
+from indigo_async.models import AudienceStatus, ExportStatus, RecordId, UploadStatus
+from indigo_async.sandbox.clock import Clock
+from indigo_async.sandbox.computing import Computing
+from indigo_async.sandbox.dialect import ExportFlow
+from indigo_async.sandbox.engine import Engine
+from indigo_async.sandbox.parameters import Parameters, check_column_rules
+from indigo_async.sandbox.pricing import price_of
+from indigo_async.sandbox.records import (
+    AudienceRecord,
+    CsvFile,
+    ExportRecord,
+    Members,
+    StageTimes,
+    Upload,
+    UploadedTable,
+    Work,
+    audience_status,
+    export_status,
+    upload_status,
+)
+from indigo_async.sandbox.refusals import ErrorType, Refusal
+from indigo_async.sandbox.store import Store
+
+__all__ = ["ENDPOINTS", "MIN_BASE_PEOPLE", "Answer", "Call", "Endpoint", "Service"]
+
+MIN_BASE_PEOPLE = 1_000
+"""The fewest matched people that a lookalike may start from. Source: reference, "POST /create_lookalike_audience"."""
+
+
+@attrs.frozen(kw_only=True)
+class Service:
+    """What the endpoints work with."""
+
+    clock: Clock
+    store: Store
+    engine: Engine
+    computing: Computing
+    stage_times: StageTimes
+    export_flow: ExportFlow
+    exports: Path
+
+
+@attrs.frozen
+class Call:
+    """One request. With `failure` the work that it starts is bound to fail, for that reason."""
+
+    parameters: Parameters
+    failure: str | None = None
+
+
+Answer: TypeAlias = AudienceRecord | ExportRecord | Iterable[AudienceRecord]
+Endpoint: TypeAlias = Callable[[Service, Call], Awaitable[Answer]]
+
+
+def _begin(service: Service, call: Call, seconds: float) -> Work:
+    return Work(service.clock.now() + seconds, failure=call.failure)
+
+
+def _check_name(service: Service, customer_id: str | None, name: str) -> None:
+    if service.store.is_name_taken(customer_id, name):
+        raise Refusal(
+            400, ErrorType.AUDIENCE_NAME_TAKEN, "audienceName: this customer has an audience of this name already"
+        )
+
+
+async def upload_csv(service: Service, call: Call) -> AudienceRecord:
+    """Take a CSV's URL and begin to fetch it."""
+    customer_id = call.parameters.text("customerId")
+    url = call.parameters.url("url")
+    record = service.store.add_audience(
+        AudienceRecord(
+            id=service.store.new_id("aud"),
+            customer_id=customer_id,
+            created_at=service.clock.now(),
+            upload=Upload(url, _begin(service, call, service.stage_times.upload)),
+        )
+    )
+
+    def finish(table: UploadedTable | None = None, failure: str | None = None) -> None:
+        def change(upload: Upload) -> Upload:
+            changed = attrs.evolve(upload, work=upload.work.finished(failure))
+            if table is None:
+                return changed
+            return attrs.evolve(changed, row_count=table.row_count, columns=table.columns, table=table)
+
+        service.store.change_audience(
+            record.id, lambda audience: attrs.evolve(audience, upload=audience.upload and change(audience.upload))
+        )
+
+    async def work() -> None:
+        finish(await service.engine.read_csv(url))
+
+    service.computing.start(work, lambda failure: finish(failure=failure))
+    return record
+
+
+def _finish_audience(
+    service: Service, audience_id: RecordId, members: Members | None = None, failure: str | None = None
+) -> None:
+    service.store.change_audience(
+        audience_id,
+        lambda audience: attrs.evolve(
+            audience, work=audience.work and audience.work.finished(failure), members=members
+        ),
+    )
+
+
+def _readable_table(service: Service, record: AudienceRecord) -> UploadedTable:
+    """The table of an audience that waits for its columns to be selected."""
+    if record.upload is None or record.work is not None:
+        raise Refusal(
+            400, ErrorType.AUDIENCE_ALREADY_MATCHED, "audienceID: this audience's people are selected already"
+        )
+    status = upload_status(record.upload, service.clock.now())
+    if status is not UploadStatus.READY_FOR_COLUMN_SELECTION or record.upload.table is None:
+        raise Refusal(
+            400,
+            ErrorType.CSV_NOT_READY,
+            f"audienceID: uploadedAudienceCsv.status is {status}, not {UploadStatus.READY_FOR_COLUMN_SELECTION}",
+        )
+    return record.upload.table
+
+
+async def match_uploaded_csv(service: Service, call: Call) -> AudienceRecord:
+    """Begin to fill an audience with the voters that its CSV's rows are about."""
+    audience_id = call.parameters.record_id("audienceID", else_named="audienceId")
+    customer_id = call.parameters.text("customerId")
+    name = call.parameters.text("audienceName")
+    selections = call.parameters.column_selections("columnSelections")
+    record = service.store.audience_for(audience_id, customer_id)
+    table = _readable_table(service, record)
+    check_column_rules(selections, table.columns)
+    _check_name(service, record.customer_id, name)
+
+    def begin(audience: AudienceRecord) -> AudienceRecord:
+        upload = audience.upload and attrs.evolve(audience.upload, table=None)
+        return attrs.evolve(audience, name=name, upload=upload, work=_begin(service, call, service.stage_times.match))
+
+    async def work() -> None:
+        _finish_audience(service, record.id, await service.engine.match(table, selections))
+
+    changed = service.store.change_audience(record.id, begin)
+    service.computing.start(work, lambda failure: _finish_audience(service, record.id, failure=failure))
+    return changed
+
+
+def _members(service: Service, record: AudienceRecord, parameter: str) -> Members:
+    """The people of an audience that is done."""
+    status = audience_status(record, service.clock.now())
+    if status is not AudienceStatus.ACTIVE or record.members is None:
+        raise Refusal(
+            400, ErrorType.AUDIENCE_NOT_ACTIVE, f"{parameter}: this audience's status is {status}, not ACTIVE"
+        )
+    return record.members
+
+
+async def create_lookalike_audience(service: Service, call: Call) -> AudienceRecord:
+    """Begin to find the voters most like those of a matched audience."""
+    base_id = call.parameters.record_id("baseAudienceId")
+    customer_id = call.parameters.text("customerId")
+    size = call.parameters.size("size")
+    name = call.parameters.text("audienceName")
+    include_base = call.parameters.optional_flag("includeOriginalAudience")
+    filters = call.parameters.filters("filters")
+    base = service.store.audience_for(base_id, customer_id)
+    if base.upload is None:
+        raise Refusal(
+            400, ErrorType.BASE_AUDIENCE_NOT_ELIGIBLE, "baseAudienceId: the base must be matched from an uploaded CSV"
+        )
+    people = _members(service, base, "baseAudienceId")
+    if people.size < MIN_BASE_PEOPLE:
+        raise Refusal(
+            400,
+            ErrorType.BASE_AUDIENCE_NOT_ELIGIBLE,
+            f"baseAudienceId: the base must have at least {MIN_BASE_PEOPLE:,} matched people; it has {people.size:,}",
+        )
+    _check_name(service, customer_id, name)
+    record = service.store.add_audience(
+        AudienceRecord(
+            id=service.store.new_id("aud"),
+            customer_id=customer_id,
+            created_at=service.clock.now(),
+            name=name,
+            base_id=base.id,
+            work=_begin(service, call, service.stage_times.lookalike),
+        )
+    )
+
+    async def work() -> None:
+        members = await service.engine.expand(people, size=size, include_base=include_base, filters=filters)
+        _finish_audience(service, record.id, members)
+
+    service.computing.start(work, lambda failure: _finish_audience(service, record.id, failure=failure))
+    return record
+
+
+async def get_audience(service: Service, call: Call) -> AudienceRecord:
+    """Look one audience up."""
+    audience_id = call.parameters.record_id("audienceId")
+    return service.store.audience_for(audience_id, call.parameters.optional_text("customerId"))
+
+
+async def list_audiences(service: Service, call: Call) -> Iterable[AudienceRecord]:
+    """A customer's audiences, or the whole organisation's."""
+    return service.store.audiences(call.parameters.optional_text("customerId"))
+
+
+async def create_preview_csv_export(service: Service, call: Call) -> ExportRecord:
+    """Price an export. In the asynchronous flow that takes time, and a free export needs no purchase."""
+    audience_id = call.parameters.record_id("audienceId")
+    customer_id = call.parameters.optional_text("customerId")
+    field_types = call.parameters.optional_field_types("optionalFieldTypes")
+    audience = service.store.audience_for(audience_id, customer_id)
+    members = _members(service, audience, "audienceId")
+    price = price_of(members.size, field_types)
+    takes_time = service.export_flow == "asynchronous"
+    needs_purchase = price.cents > 0 or not takes_time
+    work = _begin(service, call, service.stage_times.export if takes_time else 0)
+    export = service.store.add_export(
+        ExportRecord(
+            id=service.store.new_id("exp"),
+            audience_id=audience.id,
+            created_at=service.clock.now(),
+            field_types=field_types,
+            price=price,
+            needs_purchase=needs_purchase,
+            work=work.finished() if needs_purchase else work,
+        )
+    )
+    if not needs_purchase:
+        _start_csv(service, export, members)
+    return export
+
+
+def _start_csv(service: Service, export: ExportRecord, members: Members) -> asyncio.Task[None]:
+    """Begin to write an export's CSV."""
+
+    def finish(file: CsvFile | None = None, failure: str | None = None) -> None:
+        service.store.change_export(
+            export.id, lambda record: attrs.evolve(record, work=record.work.finished(failure), file=file)
+        )
+
+    async def work() -> None:
+        finish(await service.engine.export(members, export.field_types, service.exports / f"{export.id}.csv"))
+
+    return service.computing.start(work, lambda failure: finish(failure=failure))
+
+
+async def purchase_csv_export(service: Service, call: Call) -> ExportRecord:
+    """Charge an export, once. In the synchronous flow the answer has the CSV's URL."""
+    export_id = call.parameters.record_id("exportId")
+    customer_id = call.parameters.optional_text("customerId")
+    export, audience = service.store.export_for(export_id, customer_id)
+    if export.purchased_at is not None or not export.needs_purchase:
+        raise Refusal(400, ErrorType.ALREADY_PURCHASED, "You've already made this purchase.")
+    status = export_status(export, service.clock.now())
+    if status is not ExportStatus.REQUIRES_PAYMENT:
+        raise Refusal(400, ErrorType.EXPORT_NOT_READY, f"exportId: this export's status is {status}")
+    takes_time = service.export_flow == "asynchronous"
+    work = _begin(service, call, service.stage_times.export if takes_time else 0)
+    now = service.clock.now()
+    service.store.charge(export)
+    export = service.store.change_export(export.id, lambda record: attrs.evolve(record, work=work, purchased_at=now))
+    written = _start_csv(service, export, _members(service, audience, "exportId"))
+    if not takes_time:
+        await asyncio.wait({written})
+    return service.store.export_for(export_id, customer_id)[0]
+
+
+ENDPOINTS: Mapping[str, Endpoint] = MappingProxyType(
+    {
+        "POST /upload_csv": upload_csv,
+        "POST /match_uploaded_csv": match_uploaded_csv,
+        "GET /audience": get_audience,
+        "POST /create_preview_csv_export": create_preview_csv_export,
+        "POST /purchase_csv_export": purchase_csv_export,
+        "POST /create_lookalike_audience": create_lookalike_audience,
+        "GET /audiences": list_audiences,
+    }
+)
+"""The API, by method and path below its base URL."""

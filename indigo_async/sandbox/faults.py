@@ -1,0 +1,156 @@
+"""Faults on demand: what can go wrong, and the plan that says when.
+
+How each kind shows on the wire is in `indigo_async.sandbox.wire`.
+"""
+
+from __future__ import annotations
+
+import random
+from enum import StrEnum
+
+import attrs
+
+from indigo_async.models import RecordId
+
+__all__ = ["Fault", "FaultKind", "Faults", "Subject"]
+
+_MAX_DELAY = 60.0
+
+
+class FaultKind(StrEnum):
+    """What goes wrong. `BEFORE` means that nothing was carried out, `AFTER` that everything was."""
+
+    CUT_BEFORE = "cut before"
+    """The connection breaks and the request is not carried out."""
+    CUT_AFTER = "cut after"
+    """The request is carried out, then the connection breaks without an answer."""
+    STATUS_BEFORE = "status before"
+    """An error of `status`, nothing carried out."""
+    STATUS_AFTER = "status after"
+    """An error of `status`, although the request was carried out."""
+    RATE_LIMITED = "rate limited"
+    """429 with `Retry-After`: `retry_after` seconds, as a number or as a date."""
+    SLOW_BEFORE = "slow before"
+    """`delay` real seconds pass, then the request is carried out."""
+    SLOW_AFTER = "slow after"
+    """The request is carried out, then `delay` real seconds pass before the answer."""
+    HTML_BEFORE = "html before"
+    """Status 200 with an HTML page, nothing carried out."""
+    HTML_AFTER = "html after"
+    """Status 200 with an HTML page, although the request was carried out."""
+    HALF_BODY = "half body"
+    """The request is carried out, then the connection breaks in the middle of the answer or download."""
+    UNKNOWN_STATUS = "unknown status"
+    """Every `status` in the rows of the answer is one that nobody documented."""
+    WORK_FAILS = "work fails"
+    """The upload, match, lookalike or export that the request starts will fail."""
+    ROW_MISSING = "row missing"
+    """The list lacks the rows that the fault names (all, where it names none)."""
+    FIELD_MISSING = "field missing"
+    """`field` is missing from the rows that the fault names (all, where it names none)."""
+    CLOSED_AFTER = "closed after"
+    """The connection closes after the answer, which did not announce it."""
+    STALE = "stale"
+    """A good answer; then the connection breaks as soon as the next request arrives on it."""
+    RANGE_IGNORED = "range ignored"
+    """A download answers 200 with everything, whatever range was asked for."""
+    RANGE_WRONG = "range wrong"
+    """A download answers a range that begins one byte later than the one asked for, and says so."""
+    ETAG_CHANGED = "etag changed"
+    """A download has another ETag from now on."""
+    LENGTH_WRONG = "length wrong"
+    """A download announces more bytes than it sends, then ends in good order."""
+
+
+@attrs.frozen(kw_only=True)
+class Subject:
+    """What a request is about, as far as it can be told before it is carried out."""
+
+    endpoint: str
+    customer_id: str | None = None
+    audience_id: RecordId | None = None
+    audience_name: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Fault:
+    """One planned fault.
+
+    It meets requests to `endpoint` (such as `POST /purchase_csv_export` or `GET download`; None: any) that agree with
+    each of `customer_id`, `audience_id` and `audience_name` given. It lets the first `after` of them pass, then strikes
+    each with `probability`, `times` times at most (None: for ever).
+
+    For `ROW_MISSING` and `FIELD_MISSING`, `audience_id` and `audience_name` name the rows instead.
+    """
+
+    kind: FaultKind
+    endpoint: str | None = None
+    times: int | None = 1
+    after: int = 0
+    probability: float = 1.0
+    customer_id: str | None = None
+    audience_id: RecordId | None = None
+    audience_name: str | None = None
+    status: int = attrs.field(default=503, validator=[attrs.validators.ge(400), attrs.validators.lt(600)])
+    retry_after: int = 1
+    retry_after_as_date: bool = False
+    delay: float = attrs.field(default=0.1, validator=[attrs.validators.ge(0), attrs.validators.le(_MAX_DELAY)])
+    field: str = "status"
+
+    @property
+    def is_about_rows(self) -> bool:
+        return self.kind in {FaultKind.ROW_MISSING, FaultKind.FIELD_MISSING}
+
+    def meets(self, subject: Subject) -> bool:
+        """Whether a request is one that the fault is meant for."""
+        if self.endpoint not in (None, subject.endpoint) or self.customer_id not in (None, subject.customer_id):
+            return False
+        return self.is_about_rows or self.names(subject.audience_id, subject.audience_name)
+
+    def names(self, audience_id: RecordId | None, audience_name: str | None) -> bool:
+        """Whether the audience is the one that the fault names, or it names none."""
+        return (self.audience_id is None or str(self.audience_id) == str(audience_id)) and (
+            self.audience_name is None or self.audience_name == audience_name
+        )
+
+
+@attrs.define
+class _Planned:
+    fault: Fault
+    met: int = 0
+    struck: int = 0
+
+    @property
+    def is_spent(self) -> bool:
+        return self.fault.times is not None and self.struck >= self.fault.times
+
+
+class Faults:
+    """The faults still to come; chances are drawn from a generator seeded with `seed`."""
+
+    def __init__(self, seed: int) -> None:
+        self._plan: list[_Planned] = []
+        self._chance = random.Random(seed)  # noqa: S311 - a repeatable draw, not a secret
+
+    def add(self, *faults: Fault) -> None:
+        self._plan.extend(_Planned(fault) for fault in faults)
+
+    def clear(self) -> None:
+        self._plan.clear()
+
+    def __bool__(self) -> bool:
+        return bool(self._plan)
+
+    def take(self, subject: Subject) -> Fault | None:
+        """The fault that strikes this request, if any: the first planned one whose turn it is."""
+        for planned in self._plan:
+            if not planned.fault.meets(subject):
+                continue
+            planned.met += 1
+            if planned.met <= planned.fault.after or self._chance.random() >= planned.fault.probability:
+                continue
+            planned.struck += 1
+            if planned.is_spent:
+                self._plan.remove(planned)
+            return planned.fault
+        return None

@@ -1,0 +1,54 @@
+"""Local CSVs at a URL, since `POST /upload_csv` takes URLs and people have files."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from urllib.parse import quote
+
+import anyio
+import attrs
+
+from indigo_async.sandbox.refusals import ErrorType, Refusal
+from indigo_async.sandbox.wire import FileSlice, Reply
+
+__all__ = ["FILES", "FileHost"]
+
+FILES = "/files/"
+
+
+@attrs.define
+class FileHost:
+    """Serves what was put until it is removed, to whoever knows the URL; this machine alone can reach it."""
+
+    _origin: str
+    _files: dict[str, Path | bytes] = attrs.field(factory=dict[str, Path | bytes], init=False, repr=False)
+
+    def put(self, content: Path | bytes, *, name: str = "people.csv") -> str:
+        """Serve a file, or bytes, at a new URL that ends in `name`."""
+        path = f"{FILES}{secrets.token_urlsafe(16)}/{quote(name, safe='')}"
+        self._files[path] = content
+        return self._origin + path
+
+    def remove(self, url: str) -> None:
+        """Stop serving it; it is no error if it is not served any more."""
+        self._files.pop(url.removeprefix(self._origin), None)
+
+    async def serve(self, raw_path: str) -> Reply:
+        """Answer a request for a file.
+
+        Raises:
+            Refusal: 404, if nothing is served there.
+        """
+        content = self._files.get(raw_path)
+        headers = {"Content-Type": "text/csv"}
+        if isinstance(content, bytes):
+            return Reply(200, content, headers)
+        if content is not None:
+            try:
+                size = (await anyio.Path(content).stat()).st_size
+            except OSError:
+                pass
+            else:
+                return Reply(200, FileSlice(content, 0, size), headers)
+        raise Refusal(404, ErrorType.NOT_FOUND, "No file is served here.")

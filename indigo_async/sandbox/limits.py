@@ -1,0 +1,42 @@
+"""The sandbox's rate limit, on real time, since its clients really wait."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import attrs
+
+from indigo_async.sandbox.refusals import ErrorType, Refusal
+
+__all__ = ["TokenBucket"]
+
+
+@attrs.define
+class TokenBucket:
+    """Lets `rate` requests a second pass, with bursts of one second's worth."""
+
+    rate: float
+    _tokens: float = attrs.field(init=False)
+    _filled_at: float = attrs.field(factory=time.monotonic, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._tokens = self._capacity
+
+    @property
+    def _capacity(self) -> float:
+        return max(1.0, self.rate)
+
+    def take(self) -> None:
+        """Let a request pass.
+
+        Raises:
+            Refusal: 429, with the whole seconds after which there is room again.
+        """
+        now = time.monotonic()
+        self._tokens = min(self._capacity, self._tokens + (now - self._filled_at) * self.rate)
+        self._filled_at = now
+        if self._tokens < 1:
+            wait = str(math.ceil((1 - self._tokens) / self.rate))
+            raise Refusal(429, ErrorType.RATE_LIMITED, "Too many requests.", {"Retry-After": wait})
+        self._tokens -= 1

@@ -1,0 +1,59 @@
+"""What an export costs. The prices are invented; that they are whole cents per person and field type is the rule.
+
+Source: reference, "POST /create_preview_csv_export" (the cost in cents and how it was computed).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
+
+import attrs
+
+from indigo_async.inputs import OptionalFieldType
+
+__all__ = ["CENTS_PER_PERSON", "Price", "PriceItem", "price_of"]
+
+CENTS_PER_PERSON: Mapping[OptionalFieldType, int] = MappingProxyType(
+    {
+        OptionalFieldType.PHONE: 4,
+        OptionalFieldType.ADDRESS: 2,
+        OptionalFieldType.VOTE_HISTORY: 1,
+        OptionalFieldType.ISSUE_SCORES: 3,
+        OptionalFieldType.MEDIA_SCORES: 3,
+        OptionalFieldType.SUPPORT_SCORES: 2,
+        OptionalFieldType.TURNOUT_SCORES: 2,
+        OptionalFieldType.LOOKALIKE_SCORES: 1,
+    }
+)
+"""The price of each paid field type; the standard fields are free."""
+
+
+@attrs.frozen
+class PriceItem:
+    """What one field type costs for all the people of an export."""
+
+    field_type: OptionalFieldType
+    people: int
+    cents_per_person: int
+
+    @property
+    def cents(self) -> int:
+        return self.people * self.cents_per_person
+
+
+@attrs.frozen
+class Price:
+    """The price of an export, in whole US cents, item by item."""
+
+    items: tuple[PriceItem, ...]
+
+    @property
+    def cents(self) -> int:
+        return sum(item.cents for item in self.items)
+
+
+def price_of(people: int, field_types: Collection[OptionalFieldType]) -> Price:
+    """Price an export of so many people. Each field type counts once; the items come in the order of the table."""
+    chosen = (kind for kind in CENTS_PER_PERSON if kind in field_types)
+    return Price(tuple(PriceItem(kind, people, CENTS_PER_PERSON[kind]) for kind in chosen))

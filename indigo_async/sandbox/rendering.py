@@ -1,0 +1,160 @@
+"""Records as JSON, in the sandbox's dialect."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+import msgspec
+
+from indigo_async.models import ExportStatus
+from indigo_async.sandbox.clock import Clock, timestamp
+from indigo_async.sandbox.dialect import Dialect, ExportFlow
+from indigo_async.sandbox.endpoints import Answer
+from indigo_async.sandbox.links import Links
+from indigo_async.sandbox.records import (
+    AudienceRecord,
+    ExportRecord,
+    Upload,
+    audience_status,
+    export_status,
+    upload_status,
+)
+from indigo_async.sandbox.store import CachedRow, Store
+
+__all__ = ["Rendering", "render"]
+
+_encoder = msgspec.json.Encoder()
+
+
+@attrs.frozen(kw_only=True)
+class Rendering:
+    """What rendering depends on besides the record."""
+
+    clock: Clock
+    store: Store
+    links: Links
+    dialect: Dialect
+    export_flow: ExportFlow
+
+
+def render(rendering: Rendering, answer: Answer) -> bytes:
+    """Encode what an endpoint answers: an audience, an export with its audience, or a list."""
+    match answer:
+        case AudienceRecord():
+            return _encoder.encode(_audience(rendering, answer))
+        case ExportRecord():
+            return _encoder.encode(_export_with_audience(rendering, answer))
+        case _:
+            return _list(rendering, answer)
+
+
+def _list(rendering: Rendering, records: Iterable[AudienceRecord]) -> bytes:
+    now = rendering.clock.now()
+    rows = rendering.store.rows
+    encoded: list[bytes] = []
+    for record in records:
+        row = rows.get(str(record.id))
+        if row is None or now >= row.valid_until:
+            row = rows[str(record.id)] = _row(rendering, record, now)
+        encoded.append(row.encoded)
+    array = b"[" + b",".join(encoded) + b"]"
+    return array if rendering.dialect.list_shape == "array" else b'{"audiences":' + array + b"}"
+
+
+def _row(rendering: Rendering, record: AudienceRecord, now: float) -> CachedRow:
+    """Encode a row, with the time until which it need not be encoded again: the next change that no request makes."""
+    exports = rendering.store.exports_of(record)
+    works = [record.work, record.upload and record.upload.work, *(export.work for export in exports)]
+    changes = [work.changes_at(now) for work in works if work is not None]
+    if any(export.file is not None for export in exports):
+        changes.append(now + rendering.links.lifetime / 2)
+    omitted = rendering.dialect.list_omits
+    shown = {key: value for key, value in _audience(rendering, record).items() if key not in omitted}
+    return CachedRow(_encoder.encode(shown), min(changes, default=math.inf))
+
+
+def _customer_id(dialect: Dialect, customer_id: str) -> str | int:
+    is_number = dialect.numeric_customer_ids and customer_id.isascii() and customer_id.isdigit()
+    return int(customer_id) if is_number else customer_id
+
+
+def _head(rendering: Rendering, record: AudienceRecord) -> dict[str, Any]:
+    """The ID and name, which a nested audience has too."""
+    shown: dict[str, Any] = {"id": record.id}
+    if rendering.dialect.name_key is not None and record.name is not None:
+        shown[rendering.dialect.name_key] = record.name
+    return shown
+
+
+def _summary(rendering: Rendering, record: AudienceRecord) -> dict[str, Any]:
+    dialect = rendering.dialect
+    shown = _head(rendering, record)
+    shown["status"] = audience_status(record, rendering.clock.now())
+    if dialect.shows_customer_id and record.customer_id is not None:
+        shown["customerId"] = _customer_id(dialect, record.customer_id)
+    shown["createdAt"] = timestamp(rendering.clock, record.created_at)
+    if record.members is not None and shown["status"] == "ACTIVE":
+        shown["size"] = record.members.size
+    if dialect.shows_base_audience and record.base_id is not None:
+        shown["baseAudienceId"] = record.base_id
+    return shown
+
+
+def _audience(rendering: Rendering, record: AudienceRecord) -> dict[str, Any]:
+    shown = _summary(rendering, record)
+    if record.upload is not None:
+        shown["uploadedAudienceCsv"] = _upload(rendering, record.upload, shown.get("size"))
+    shown["csvExports"] = [_export(rendering, export) for export in rendering.store.exports_of(record)]
+    return shown
+
+
+def _upload(rendering: Rendering, upload: Upload, matched: int | None) -> dict[str, Any]:
+    shown: dict[str, Any] = {"status": upload_status(upload, rendering.clock.now())}
+    if rendering.dialect.shows_csv_url:
+        shown["url"] = upload.url
+    if shown["status"] == "READY_FOR_COLUMN_SELECTION":
+        shown["rowCount"] = upload.row_count
+        if upload.columns is not None:
+            shown["columnNames"] = upload.columns
+    if shown["status"] == "FAILED":
+        shown["failureReason"] = upload.work.failure
+    if matched is not None:
+        shown["matchedCount"] = matched
+    return shown
+
+
+def _export(rendering: Rendering, export: ExportRecord) -> dict[str, Any]:
+    dialect = rendering.dialect
+    status = export_status(export, rendering.clock.now())
+    shown: dict[str, Any] = {"id": export.id}
+    if dialect.shows_export_status or rendering.export_flow == "asynchronous":
+        shown["status"] = status
+    shown["createdAt"] = timestamp(rendering.clock, export.created_at)
+    if dialect.shows_field_types:
+        shown["optionalFieldTypes"] = export.field_types
+    if status != ExportStatus.IN_PROGRESS or export.purchased_at is not None:
+        shown[dialect.cost_key] = export.price.cents
+        shown["costBreakdown"] = [
+            {
+                "optionalFieldType": item.field_type,
+                "people": item.people,
+                "centsPerPerson": item.cents_per_person,
+                "cents": item.cents,
+            }
+            for item in export.price.items
+        ]
+    if status == ExportStatus.ACTIVE and export.file is not None:
+        shown["downloadUrl"] = rendering.links.url_for(export.id)
+    return shown
+
+
+def _export_with_audience(rendering: Rendering, export: ExportRecord) -> dict[str, Any]:
+    """An export with its audience nested: all about it on a preview, a couple of fields on a purchase."""
+    shown = _export(rendering, export)
+    audience = rendering.store.audience(export.audience_id)
+    if audience is not None:
+        shown["audience"] = (_summary if export.purchased_at is None else _head)(rendering, audience)
+    return shown

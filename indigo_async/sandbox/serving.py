@@ -1,0 +1,294 @@
+"""From a request on the socket to a reply: routes, token, rate limit, faults, and a line in the log."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+from weakref import WeakSet
+
+import anyio
+import attrs
+import msgspec
+from aiohttp import web
+
+from indigo_async.models import RecordId
+from indigo_async.sandbox.downloads import serve_csv
+from indigo_async.sandbox.endpoints import ENDPOINTS, Call, Service
+from indigo_async.sandbox.faults import Fault, FaultKind, Faults, Subject
+from indigo_async.sandbox.file_host import FILES, FileHost
+from indigo_async.sandbox.limits import TokenBucket
+from indigo_async.sandbox.links import DOWNLOADS
+from indigo_async.sandbox.log import LogEntry, RequestLog
+from indigo_async.sandbox.parameters import Parameters
+from indigo_async.sandbox.records import AudienceRecord, ExportRecord
+from indigo_async.sandbox.refusals import ErrorType, Refusal
+from indigo_async.sandbox.rendering import Rendering, render
+from indigo_async.sandbox.wire import Reply, cut, edit_rows, error_reply, instead_of_answer, send
+
+__all__ = ["API", "Host", "handle"]
+
+API = "/api/v1"
+_log = logging.getLogger(__name__)
+
+_BEFORE = frozenset({FaultKind.STATUS_BEFORE, FaultKind.HTML_BEFORE, FaultKind.RATE_LIMITED})
+
+
+@attrs.frozen(kw_only=True)
+class Host:
+    """Everything that serving a request needs."""
+
+    service: Service
+    rendering: Rendering
+    file_host: FileHost
+    faults: Faults
+    log: RequestLog
+    token: str = attrs.field(repr=False)
+    bucket: TokenBucket | None
+    closing: anyio.Event
+    stale: WeakSet[asyncio.Transport] = attrs.field(factory=WeakSet[asyncio.Transport])
+
+
+@attrs.define
+class _Exchange:
+    """What becomes known about a request while it is served, for the log."""
+
+    at: float
+    endpoint: str
+    customer_id: str | None = None
+    audience_id: RecordId | None = None
+    export_id: RecordId | None = None
+    carried_out: bool = False
+    fault: Fault | None = None
+    is_stale: bool = False
+
+    @property
+    def fault_kind(self) -> FaultKind | None:
+        if self.is_stale:
+            return FaultKind.STALE
+        return self.fault.kind if self.fault is not None else None
+
+    def name(self, record: AudienceRecord | ExportRecord) -> None:
+        """Note the record that the answer is about."""
+        if isinstance(record, AudienceRecord):
+            self.audience_id = record.id
+        else:
+            self.audience_id, self.export_id = record.audience_id, record.id
+
+
+async def handle(host: Host, request: web.BaseRequest) -> web.StreamResponse:
+    """Serve one request."""
+    exchange = _Exchange(host.service.clock.now(), _endpoint(request))
+    try:
+        reply = await _reply(host, request, exchange)
+    except Refusal as refusal:
+        reply = error_reply(refusal)
+    except web.HTTPRequestEntityTooLarge:
+        reply = error_reply(Refusal(413, ErrorType.BODY_TOO_LARGE, "The request's body is too large."))
+    except Exception:  # noqa: BLE001 - whatever went wrong, the client gets an answer in the API's shape
+        _log.exception("the sandbox failed to serve %s", exchange.endpoint)
+        reply = error_reply(Refusal(500, ErrorType.INTERNAL, "The sandbox failed; its log says why."))
+    kind = exchange.fault_kind
+    host.log.add(
+        LogEntry(
+            at=exchange.at,
+            method=request.method,
+            endpoint=exchange.endpoint,
+            customer_id=exchange.customer_id,
+            audience_id=exchange.audience_id,
+            export_id=exchange.export_id,
+            status=None if reply is None or kind is FaultKind.CUT_AFTER else reply.status,
+            carried_out=exchange.carried_out,
+            fault=kind,
+        )
+    )
+    if reply is None:
+        return cut(request)
+    response = await send(request, reply, exchange.fault)
+    if kind is FaultKind.STALE and request.transport is not None:
+        host.stale.add(request.transport)
+    return response
+
+
+def _endpoint(request: web.BaseRequest) -> str:
+    """The endpoint's name in the log; one name for all requests to none of them, so that counters stay few."""
+    named = f"{request.method} {request.path.removeprefix(API)}"
+    if request.path.startswith(API) and named in ENDPOINTS:
+        return named
+    if request.method == "GET" and request.path.startswith((DOWNLOADS, FILES)):
+        return "GET download" if request.path.startswith(DOWNLOADS) else "GET file"
+    return "unknown"
+
+
+async def _reply(host: Host, request: web.BaseRequest, exchange: _Exchange) -> Reply | None:
+    """The reply, or None where the connection breaks instead."""
+    path = request.path
+    if request.transport in host.stale:
+        exchange.is_stale = True
+        return None
+    if path.startswith(f"{API}/"):
+        return await _serve_api(host, request, exchange)
+    if path.startswith(DOWNLOADS):
+        return await _serve_download(host, request, exchange)
+    _allow_get(request)
+    if path.startswith(FILES):
+        return await host.file_host.serve(request.rel_url.raw_path)
+    if path == "/_sandbox/counts":
+        return Reply(200, _counts(host))
+    raise _refuse_route(request)
+
+
+def _refuse_route(request: web.BaseRequest) -> Refusal:
+    """Why a request meets no endpoint: its method, where the path exists, or its path."""
+    path = request.path.removeprefix(API)
+    methods = [endpoint.split()[0] for endpoint in ENDPOINTS if endpoint.split()[1] == path]
+    if methods and request.path.startswith(API):
+        return _wrong_method(", ".join(methods))
+    return Refusal(404, ErrorType.NOT_FOUND, "There is no such endpoint.")
+
+
+def _wrong_method(allowed: str) -> Refusal:
+    return Refusal(405, ErrorType.METHOD_NOT_ALLOWED, f"This endpoint takes {allowed}.", {"Allow": allowed})
+
+
+def _allow_get(request: web.BaseRequest) -> None:
+    if request.method != "GET":
+        raise _wrong_method("GET")
+
+
+def _counts(host: Host) -> bytes:
+    counts = host.service.store.counts()
+    return msgspec.json.encode(
+        {
+            "requests": host.log.by_endpoint(),
+            "audiences": sum(counts.audiences.values()),
+            "purchases": counts.purchases,
+            "chargedCents": counts.charged_cents,
+        }
+    )
+
+
+def _authorize(host: Host, request: web.BaseRequest) -> None:
+    given = request.headers.get("Authorization", "").encode(errors="surrogateescape")
+    if not hmac.compare_digest(given, f"Bearer {host.token}".encode()):
+        raise Refusal(401, ErrorType.UNAUTHORIZED, "A valid API token is required.", {"WWW-Authenticate": "Bearer"})
+
+
+async def _parameters(request: web.BaseRequest) -> Parameters:
+    """Source: contract, "Inferred": JSON bodies for POST, query parameters for GET."""
+    if request.method == "GET":
+        query = request.query
+        repeated = next((name for name in query if len(query.getall(name)) > 1), None)
+        if repeated is not None:
+            raise Refusal(400, ErrorType.INVALID_PARAMETER, f"{repeated}: is given more than once")
+        return Parameters(query)
+    try:
+        body = msgspec.json.decode(await request.read())
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise Refusal(400, ErrorType.MALFORMED_JSON, "The request's body is not JSON.") from None
+    if not isinstance(body, dict):
+        raise Refusal(400, ErrorType.MALFORMED_JSON, "The request's body must be a JSON dictionary.")
+    return Parameters(cast("dict[str, Any]", body))
+
+
+async def _serve_api(host: Host, request: web.BaseRequest, exchange: _Exchange) -> Reply | None:
+    if exchange.endpoint not in ENDPOINTS:
+        raise _refuse_route(request)
+    _authorize(host, request)
+    if host.bucket is not None:
+        host.bucket.take()
+    parameters = await _parameters(request)
+    _note_ids(exchange, parameters)
+
+    async def work(fault: Fault | None) -> Reply:
+        failure = "FailedOnDemand" if fault is not None and fault.kind is FaultKind.WORK_FAILS else None
+        answer = await ENDPOINTS[exchange.endpoint](host.service, Call(parameters, failure))
+        exchange.carried_out = True
+        if isinstance(answer, AudienceRecord | ExportRecord):
+            exchange.name(answer)
+        return Reply(200, render(host.rendering, answer))
+
+    return await _with_faults(host, exchange, parameters.values.get("audienceName"), work)
+
+
+def _note_ids(exchange: _Exchange, parameters: Parameters) -> None:
+    """Note whom a request says it is about, before anything is checked."""
+
+    def first(*names: str) -> RecordId | None:
+        found = (parameters.values.get(name) for name in names)
+        return next((value for value in found if isinstance(value, (str, int))), None)
+
+    customer_id = parameters.values.get("customerId")
+    exchange.customer_id = customer_id if isinstance(customer_id, str) else None
+    exchange.audience_id = first("audienceID", "audienceId", "baseAudienceId")
+    exchange.export_id = first("exportId")
+
+
+async def _serve_download(host: Host, request: web.BaseRequest, exchange: _Exchange) -> Reply | None:
+    """Serve an export's CSV to whoever holds its signed URL; the API's token has no business here."""
+    _allow_get(request)
+    if "Authorization" in request.headers:
+        raise Refusal(400, ErrorType.DOWNLOAD_REFUSED, "A download URL carries its own signature: send no token.")
+    export_id = host.rendering.links.check(request.path, request.query)
+    export = host.service.store.export(export_id)
+    if export is None or export.file is None:
+        raise Refusal(404, ErrorType.NOT_FOUND, "There is no such download.")
+    exchange.name(export)
+    audience = host.service.store.audience(export.audience_id)
+    exchange.customer_id = audience.customer_id if audience is not None else None
+    file = export.file
+
+    async def work(fault: Fault | None) -> Reply:
+        reply = serve_csv(file, request.headers, fault)
+        exchange.carried_out = True
+        return reply
+
+    return await _with_faults(host, exchange, None, work)
+
+
+async def _with_faults(
+    host: Host, exchange: _Exchange, audience_name: object, work: Callable[[Fault | None], Awaitable[Reply]]
+) -> Reply | None:
+    """Do the work, unless a fault strikes before it, and do to its answer what a fault does after it."""
+    fault = exchange.fault = host.faults.take(_subject(host, exchange, audience_name)) if host.faults else None
+    if fault is None:
+        return await work(None)
+    if fault.kind is FaultKind.CUT_BEFORE:
+        return None
+    if fault.kind in _BEFORE:
+        return instead_of_answer(fault)
+    if fault.kind is FaultKind.SLOW_BEFORE and await _closes_within(host, fault.delay):
+        return None
+    try:
+        reply = await work(fault)
+    except Refusal as refusal:
+        reply = error_reply(refusal)
+    if fault.kind is FaultKind.SLOW_AFTER and await _closes_within(host, fault.delay):
+        return None
+    return instead_of_answer(fault) or edit_rows(fault, reply)
+
+
+def _subject(host: Host, exchange: _Exchange, audience_name: object) -> Subject:
+    """What a request is about, with the audience of an export and the name of an audience looked up."""
+    audience_id = exchange.audience_id
+    if audience_id is None and exchange.export_id is not None:
+        export = host.service.store.export(exchange.export_id)
+        audience_id = export.audience_id if export is not None else None
+    if not isinstance(audience_name, str):
+        audience = host.service.store.audience(audience_id) if audience_id is not None else None
+        audience_name = audience.name if audience is not None else None
+    return Subject(
+        endpoint=exchange.endpoint,
+        customer_id=exchange.customer_id,
+        audience_id=audience_id,
+        audience_name=audience_name,
+    )
+
+
+async def _closes_within(host: Host, seconds: float) -> bool:
+    """Let real time pass, unless the sandbox closes first."""
+    with anyio.move_on_after(seconds):
+        await host.closing.wait()
+    return host.closing.is_set()

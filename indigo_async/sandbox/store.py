@@ -1,0 +1,160 @@
+"""The sandbox's memory: records by ID, by customer and by name, and rows of lists that need no encoding again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal
+
+import attrs
+
+from indigo_async.models import RecordId
+from indigo_async.sandbox.records import AudienceRecord, ExportRecord
+from indigo_async.sandbox.refusals import ErrorType, Refusal
+
+__all__ = ["CachedRow", "Counts", "Store"]
+
+
+@attrs.frozen(kw_only=True)
+class Counts:
+    """The sandbox's truth, for checking that nothing was made or bought twice.
+
+    `audiences` counts those made through the API by customer and name (stubs, which have no name yet, under None).
+    """
+
+    audiences: Mapping[tuple[str | None, str | None], int]
+    purchases_by_export: Mapping[RecordId, int]
+    purchases_by_audience: Mapping[RecordId, int]
+    charged_cents: int
+
+    @property
+    def purchases(self) -> int:
+        return sum(self.purchases_by_export.values())
+
+
+@attrs.frozen
+class CachedRow:
+    """An audience's row in a list, encoded, and the sandbox time until which it is true."""
+
+    encoded: bytes
+    valid_until: float
+
+
+@attrs.define(init=False)
+class Store:
+    """Every record. IDs are compared as text, since a query parameter is always text."""
+
+    ids: Literal["text", "integer"]
+    rows: dict[str, CachedRow]
+    _audiences: dict[str, AudienceRecord]
+    _exports: dict[str, ExportRecord]
+    _of_customer: dict[str | None, list[str]]
+    _names: set[tuple[str | None, str]]
+    _purchases: Counter[RecordId]
+    _charged_cents: int
+    _made: int
+
+    def __init__(self, ids: Literal["text", "integer"]) -> None:
+        self.ids = ids
+        self.rows = {}
+        self._audiences = {}
+        self._exports = {}
+        self._of_customer = {}
+        self._names = set()
+        self._purchases = Counter()
+        self._charged_cents = 0
+        self._made = 0
+
+    def new_id(self, prefix: Literal["aud", "exp"]) -> RecordId:
+        self._made += 1
+        return self._made if self.ids == "integer" else f"{prefix}-{self._made}"
+
+    def add_audience(self, record: AudienceRecord) -> AudienceRecord:
+        key = str(record.id)
+        self._audiences[key] = record
+        self._of_customer.setdefault(record.customer_id, []).append(key)
+        if record.name is not None:
+            self._names.add((record.customer_id, record.name))
+        return record
+
+    def add_export(self, record: ExportRecord) -> ExportRecord:
+        self._exports[str(record.id)] = record
+        self.change_audience(
+            record.audience_id, lambda audience: attrs.evolve(audience, export_ids=(*audience.export_ids, record.id))
+        )
+        return record
+
+    def change_audience(
+        self, audience_id: RecordId, change: Callable[[AudienceRecord], AudienceRecord]
+    ) -> AudienceRecord:
+        """Replace an audience by what `change` makes of it."""
+        key = str(audience_id)
+        changed = self._audiences[key] = change(self._audiences[key])
+        if changed.name is not None:
+            self._names.add((changed.customer_id, changed.name))
+        self.rows.pop(key, None)
+        return changed
+
+    def change_export(self, export_id: RecordId, change: Callable[[ExportRecord], ExportRecord]) -> ExportRecord:
+        """Replace an export by what `change` makes of it."""
+        key = str(export_id)
+        changed = self._exports[key] = change(self._exports[key])
+        self.rows.pop(str(changed.audience_id), None)
+        return changed
+
+    def charge(self, export: ExportRecord) -> None:
+        """Write a purchase down."""
+        self._purchases[export.id] += 1
+        self._charged_cents += export.price.cents
+
+    def audience(self, audience_id: RecordId) -> AudienceRecord | None:
+        return self._audiences.get(str(audience_id))
+
+    def export(self, export_id: RecordId) -> ExportRecord | None:
+        return self._exports.get(str(export_id))
+
+    def exports_of(self, record: AudienceRecord) -> list[ExportRecord]:
+        return [self._exports[str(export_id)] for export_id in record.export_ids]
+
+    def audiences(self, customer_id: str | None) -> Iterable[AudienceRecord]:
+        """A customer's audiences, or with None everybody's, oldest first."""
+        if customer_id is None:
+            return self._audiences.values()
+        return (self._audiences[key] for key in self._of_customer.get(customer_id, ()))
+
+    def is_name_taken(self, customer_id: str | None, name: str) -> bool:
+        return (customer_id, name) in self._names
+
+    def audience_for(self, audience_id: RecordId, customer_id: str | None) -> AudienceRecord:
+        """The audience, if it is one that this customer may see.
+
+        Raises:
+            Refusal: 404, also for another customer's audience. Source: reference, "Customer ID".
+        """
+        record = self.audience(audience_id)
+        if record is None or record.customer_id not in (None, customer_id):
+            raise Refusal(
+                404,
+                ErrorType.NOT_FOUND,
+                "There is no such audience for this customer. An audience made through the API needs its customerId.",
+            )
+        return record
+
+    def export_for(self, export_id: RecordId, customer_id: str | None) -> tuple[ExportRecord, AudienceRecord]:
+        """The export and its audience, if this customer may see them; else a 404, as for audiences."""
+        export = self.export(export_id)
+        audience = None if export is None else self.audience(export.audience_id)
+        if export is None or audience is None or audience.customer_id not in (None, customer_id):
+            raise Refusal(404, ErrorType.NOT_FOUND, "There is no such export for this customer.")
+        return export, audience
+
+    def counts(self) -> Counts:
+        by_audience: Counter[RecordId] = Counter()
+        for export_id, count in self._purchases.items():
+            by_audience[self._exports[str(export_id)].audience_id] += count
+        return Counts(
+            audiences=Counter((record.customer_id, record.name) for record in self._audiences.values()),
+            purchases_by_export=dict(self._purchases),
+            purchases_by_audience=by_audience,
+            charged_cents=self._charged_cents,
+        )

@@ -1,0 +1,108 @@
+"""The engine with people: real reading, matching, expanding and exporting, in a bounded number of threads."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import aiohttp
+import anyio
+import anyio.to_thread
+import attrs
+import numpy as np
+
+from indigo_async.inputs import ColumnSelection, LookalikeFilters, OptionalFieldType
+from indigo_async.sandbox.engine import WorkFailed, save_csv
+from indigo_async.sandbox.fetch import FetchLimits, fetch
+from indigo_async.sandbox.people import NotACsvError, VoterFile, expand, export_csv, match, read_table
+from indigo_async.sandbox.records import CsvFile, Members, UploadedTable
+
+__all__ = ["VoterEngine", "open_voter_engine"]
+
+T = TypeVar("T")
+
+
+@attrs.frozen
+class VoterEngine:
+    """Works on a voter file. Every computation takes one of the limiter's threads."""
+
+    voters: VoterFile
+    seed: int
+    session: aiohttp.ClientSession
+    limits: FetchLimits
+    threads: anyio.CapacityLimiter
+
+    async def _compute(self, function: Callable[[], T]) -> T:
+        return await anyio.to_thread.run_sync(function, limiter=self.threads)
+
+    async def read_csv(self, url: str) -> UploadedTable:
+        data = await fetch(self.session, url, self.limits)
+        try:
+            table = await self._compute(functools.partial(read_table, data))
+        except NotACsvError:
+            raise WorkFailed("NotACsv") from None
+        return UploadedTable(len(table), tuple(table.columns), table)
+
+    async def match(self, table: UploadedTable, selections: Mapping[str, ColumnSelection]) -> Members:
+        if table.table is None:
+            raise WorkFailed("NotACsv")
+        found = await self._compute(functools.partial(match, self.voters, table.table, selections))
+        return Members(len(found.voters), found.voters, found.row_ids)
+
+    async def expand(
+        self, base: Members, *, size: int, include_base: bool, filters: LookalikeFilters | None
+    ) -> Members:
+        found = await self._compute(
+            functools.partial(
+                expand,
+                self.voters,
+                base.voters,
+                size=size,
+                include_base=include_base,
+                filters=filters,
+                seed=self.seed,
+            )
+        )
+        return Members(len(found.voters), found.voters, scores=found.scores)
+
+    async def export(self, members: Members, field_types: tuple[OptionalFieldType, ...], destination: Path) -> CsvFile:
+        def write() -> CsvFile:
+            data = export_csv(
+                self.voters,
+                members.voters,
+                optional_field_types=field_types,
+                row_ids=members.row_ids,
+                scores=members.scores,
+            )
+            return save_csv(data, destination)
+
+        return await self._compute(write)
+
+    def sample(self, size: int) -> Members:
+        size = min(size, len(self.voters))
+        chosen = np.random.default_rng(self.seed).choice(len(self.voters), size, replace=False)
+        return Members(size, np.sort(chosen).astype(np.int32))
+
+
+@asynccontextmanager
+async def open_voter_engine(
+    voters: int | Path | VoterFile, seed: int, threads: int, limits: FetchLimits
+) -> AsyncGenerator[VoterEngine]:
+    """Make or read the voter file, unless it is the caller's, and close what was opened here."""
+    limiter = anyio.CapacityLimiter(threads)
+    match voters:
+        case int():
+            opened = await anyio.to_thread.run_sync(lambda: VoterFile.synthetic(voters, seed=seed))
+        case Path():
+            opened = await anyio.to_thread.run_sync(VoterFile.from_file, voters)
+        case VoterFile():
+            opened = voters
+    try:
+        async with aiohttp.ClientSession() as session:
+            yield VoterEngine(opened, seed, session, limits, limiter)
+    finally:
+        if opened is not voters:
+            await anyio.to_thread.run_sync(opened.close)

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from indigo_async.sandbox.people import VoterFile
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def voters() -> Iterator[VoterFile]:
+    """A small voter file that all tests of a process share; it never changes."""
+    from indigo_async.sandbox.people import VoterFile  # noqa: PLC0415 - most tests need no people
+
+    voters = VoterFile.synthetic(5_000, seed=0)
+    yield voters
+    voters.close()
