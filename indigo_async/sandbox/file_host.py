@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import quote
 
 import anyio
+import anyio.to_thread
 import attrs
 
 from indigo_async.sandbox.refusals import ErrorType, Refusal
@@ -34,6 +38,15 @@ class FileHost:
         """Stop serving it; it is no error if it is not served any more."""
         self._files.pop(url.removeprefix(self._origin), None)
 
+    @asynccontextmanager
+    async def publish(self, path: Path) -> AsyncGenerator[str]:
+        """Serve a file inside the block, at a URL that ends in its content's SHA-256: a `files.Publisher`."""
+        url = self.put(path, name=f"{await anyio.to_thread.run_sync(_sha256, path)}.csv")
+        try:
+            yield url
+        finally:
+            self.remove(url)
+
     async def serve(self, raw_path: str) -> Reply:
         """Answer a request for a file.
 
@@ -52,3 +65,8 @@ class FileHost:
             else:
                 return Reply(200, FileSlice(content, 0, size), headers)
         raise Refusal(404, ErrorType.NOT_FOUND, "No file is served here.")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
