@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from enum import Enum, auto
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 from indigo_async.client import IndigoClient
 from indigo_async.models import Audience, RecordId
 
-__all__ = ["Poller", "poller_of"]
+__all__ = ["Needs", "Poller", "poller_of"]
 
 T = TypeVar("T")
+
+
+class Needs(Enum):
+    """Which part of a record a wait depends on."""
+
+    STATUS = auto()
+    UPLOAD = auto()
+    EXPORTS = auto()
 
 
 class Poller:

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import attrs
 
-__all__ = ["Event", "Listener", "RequestRetried", "emit", "listening"]
+__all__ = ["Event", "Listener", "RequestRetried", "current_listener", "emit", "listening", "tell"]
 
 _logger = logging.getLogger("indigo_async")
 
@@ -52,11 +52,20 @@ def listening(listener: Listener | None) -> Generator[None]:
         _listener.reset(token)
 
 
+def current_listener() -> Listener | None:
+    """The listener of the calling task, for code that runs in another task on its behalf."""
+    return _listener.get()
+
+
 def emit(event: Event) -> None:
-    """Hand an event to the listener of the calling task. A listener that fails is logged and changes nothing."""
+    """Hand an event to the listener of the calling task."""
     listener = _listener.get()
-    if listener is None:
-        return
+    if listener is not None:
+        tell(listener, event)
+
+
+def tell(listener: Listener, event: Event) -> None:
+    """Hand an event to a listener. One that fails is logged and changes nothing."""
     try:
         listener(event)
     except Exception:  # a broken progress bar must not break a purchase

@@ -127,6 +127,8 @@ class Transport:
                 try:
                     return decode(outcome.body)
                 except ResponseDecodeError:
+                    if flight is not None:
+                        flight.uncertain = True
                     kind = outcome.headers.get("content-type", "no content type")
                     outcome = Silence(Reason.UNREADABLE, f"{kind}, {len(outcome.body)} bytes")
             delay = retry_delay(

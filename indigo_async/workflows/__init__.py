@@ -1,0 +1,38 @@
+"""The cookbook's recipes as awaitable pipelines."""
+
+from indigo_async.workflows.events import (
+    AudienceAdopted,
+    ExportDownloaded,
+    ExportPriced,
+    ExportPurchased,
+    ExportReused,
+    Stage,
+    StageFinished,
+    StageStarted,
+    StatusChanged,
+    WorkflowEvent,
+)
+from indigo_async.workflows.export import ExportReceipt, export_audience
+from indigo_async.workflows.lookalike import create_lookalike
+from indigo_async.workflows.match import upload_and_match
+from indigo_async.workflows.waits import wait_for_column_selection, wait_for_export, wait_until_active
+
+__all__ = [
+    "AudienceAdopted",
+    "ExportDownloaded",
+    "ExportPriced",
+    "ExportPurchased",
+    "ExportReceipt",
+    "ExportReused",
+    "Stage",
+    "StageFinished",
+    "StageStarted",
+    "StatusChanged",
+    "WorkflowEvent",
+    "create_lookalike",
+    "export_audience",
+    "upload_and_match",
+    "wait_for_column_selection",
+    "wait_for_export",
+    "wait_until_active",
+]

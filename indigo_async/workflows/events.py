@@ -1,0 +1,98 @@
+"""What recipes tell their listeners. Each event names the customer and the audience that the recipe is about."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+
+import attrs
+
+from indigo_async.models import RecordId
+from indigo_async.transport.events import Event
+
+__all__ = [
+    "AudienceAdopted",
+    "ExportDownloaded",
+    "ExportPriced",
+    "ExportPurchased",
+    "ExportReused",
+    "Stage",
+    "StageFinished",
+    "StageStarted",
+    "StatusChanged",
+    "WorkflowEvent",
+]
+
+
+class Stage(StrEnum):
+    """Where a recipe is."""
+
+    UPLOAD = "upload"
+    MATCH = "match"
+    LOOKALIKE = "lookalike"
+    PREVIEW = "preview"
+    PURCHASE = "purchase"
+    DOWNLOAD = "download"
+
+
+@attrs.frozen(kw_only=True)
+class WorkflowEvent(Event):
+    """Something that happened to one audience of one customer."""
+
+    customer_id: str | None
+    audience_name: str
+
+
+@attrs.frozen(kw_only=True)
+class StageStarted(WorkflowEvent):
+    stage: Stage
+
+
+@attrs.frozen(kw_only=True)
+class StageFinished(WorkflowEvent):
+    """`seconds` is how long the stage took, waiting included."""
+
+    stage: Stage
+    seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class StatusChanged(WorkflowEvent):
+    """A look showed another status than the look before."""
+
+    audience_id: RecordId
+    status: str
+
+
+@attrs.frozen(kw_only=True)
+class AudienceAdopted(WorkflowEvent):
+    """An audience that exists is used instead of making another; `evidence` says why it is taken for ours."""
+
+    audience_id: RecordId
+    evidence: str
+
+
+@attrs.frozen(kw_only=True)
+class ExportPriced(WorkflowEvent):
+    export_id: RecordId
+    cost_cents: int | None
+
+
+@attrs.frozen(kw_only=True)
+class ExportReused(WorkflowEvent):
+    """An export that was purchased before is downloaded; nothing is bought."""
+
+    export_id: RecordId
+    evidence: str
+
+
+@attrs.frozen(kw_only=True)
+class ExportPurchased(WorkflowEvent):
+    export_id: RecordId
+    cost_cents: int
+
+
+@attrs.frozen(kw_only=True)
+class ExportDownloaded(WorkflowEvent):
+    path: Path
+    size_bytes: int

@@ -1,0 +1,143 @@
+"""The second recipe: grow a lookalike from a matched audience."""
+
+from __future__ import annotations
+
+from indigo_async.client import IndigoClient
+from indigo_async.errors import ApiError
+from indigo_async.inputs import InputCheck, LookalikeFilters, LookalikeFiltersInput
+from indigo_async.models import Audience, RecordId
+from indigo_async.transport.events import Listener, emit
+from indigo_async.workflows.directory import Directory
+from indigo_async.workflows.events import AudienceAdopted, Stage
+from indigo_async.workflows.rules import adopt_lookalike
+from indigo_async.workflows.run import DEFAULT_TIMEOUT, Run, running
+from indigo_async.workflows.settle import settled
+from indigo_async.workflows.waits import active, is_active
+
+__all__ = ["create_lookalike", "lookalike_audience"]
+
+
+async def create_lookalike(
+    client: IndigoClient,
+    base: Audience | RecordId,
+    *,
+    customer_id: str,
+    audience_name: str,
+    size: int,
+    include_original_audience: bool | None = None,
+    filters: LookalikeFiltersInput | None = None,
+    timeout: float = DEFAULT_TIMEOUT,  # noqa: ASYNC109 - the recipe's own deadline
+    on_event: Listener | None = None,
+) -> Audience:
+    """Grow a lookalike from a matched CSV audience. Returns it when it is `ACTIVE`.
+
+    Called again with the same arguments, it adopts the audience that exists instead of making another.
+
+    Args:
+        client: an open client.
+        base: an audience of at least 1,000 people matched from a CSV, or its ID.
+        customer_id: the new audience's customer.
+        audience_name: unique among this customer's audiences.
+        size: how many people are wanted.
+        include_original_audience: whether the base's people are in it; None leaves it to the server.
+        filters: where the people live; all must hold at once.
+        timeout: seconds for the whole recipe.
+        on_event: told what happens, as values of `indigo_async.workflows.events`.
+
+    Raises:
+        InvalidInputError: before anything is sent, with all problems.
+        AudienceExistsError: the customer has another audience of this name.
+        AudienceFailedError: the server could not make it.
+        WaitTimeoutError: not done within `timeout`.
+        ApiError, TransportError, ResponseDecodeError, CustomerMismatchError: see `indigo_async.errors`.
+
+    Source: reference, "Cookbook: Create a lookalike of a matched CSV audience".
+    """
+    check = InputCheck()
+    check.customer_id(customer_id)
+    check.text("audience_name", audience_name)
+    check.size("size", size)
+    if include_original_audience is not None:
+        check.flag("include_original_audience", include_original_audience)
+    wanted = check.filters(filters)
+    base_id = _check_base(check, base)
+    check.seconds("timeout", timeout)
+    check.done()
+    run = Run(client, customer_id, audience_name, Directory(client))
+    async with running(run, timeout=timeout, on_event=on_event):
+        return await lookalike_audience(
+            run,
+            base_id,
+            name=audience_name,
+            size=size,
+            include_original_audience=include_original_audience,
+            filters=wanted,
+        )
+
+
+def _check_base(check: InputCheck, base: Audience | RecordId) -> RecordId:
+    """What a record shows of the rules about bases. Source: reference, "POST /create_lookalike_audience"."""
+    if not isinstance(base, Audience):
+        check.record_id("base", base)
+        return base
+    if base.base_audience_id is not None:
+        check.add("base", f"audience {base.id} is a lookalike itself; a base must be matched from a CSV")
+    elif not is_active(base):
+        check.add("base", f"audience {base.id} is not ACTIVE yet (it is {base.status!r}): wait_until_active first")
+    return base.id
+
+
+async def lookalike_audience(
+    run: Run,
+    base_id: RecordId,
+    *,
+    name: str,
+    size: int,
+    include_original_audience: bool | None,
+    filters: LookalikeFilters | None,
+) -> Audience:
+    """The lookalike of that name, active: remembered, adopted or made."""
+    if run.customer_id is None:
+        raise ValueError("a lookalike needs a customer")
+    customer_id = run.customer_id
+    known = run.memory.recall(Stage.LOOKALIKE)
+    with run.at(Stage.LOOKALIKE):
+        if known is not None:
+            return await active(run, known["audience_id"])
+        found = await run.directory.find(customer_id, name)
+        if found is None:
+            await run.memory.intend(Stage.LOOKALIKE, {"base_audience_id": base_id})
+            try:
+                made = await settled(
+                    lambda: run.client.create_lookalike_audience(
+                        base_audience_id=base_id,
+                        customer_id=customer_id,
+                        size=size,
+                        audience_name=name,
+                        include_original_audience=include_original_audience,
+                        filters=filters,
+                    ),
+                    lambda: run.directory.find_now(customer_id, name),
+                    retry=run.client.transport.retry,
+                )
+            except ApiError:
+                # Perhaps because the name is taken, by an attempt whose answer was lost or by another audience.
+                found = await run.directory.find_now(customer_id, name)
+                if found is None:
+                    raise
+            else:
+                await run.memory.remember(Stage.LOOKALIKE, {"audience_id": made.id})
+                return await active(run, made.id)
+        return await _adopted(run, found, base_id)
+
+
+async def _adopted(run: Run, found: Audience, base_id: RecordId) -> Audience:
+    evidence = adopt_lookalike(found, base_id=base_id)
+    emit(
+        AudienceAdopted(
+            customer_id=run.customer_id, audience_name=run.audience_name, audience_id=found.id, evidence=evidence
+        )
+    )
+    await run.memory.remember(Stage.LOOKALIKE, {"audience_id": found.id})
+    run.audience = found
+    return found if is_active(found) else await active(run, found.id)

@@ -1,0 +1,191 @@
+"""The first recipe: upload a CSV and match it to the voter file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from indigo_async.client import IndigoClient
+from indigo_async.errors import ApiError, AudienceFailedError, NotFoundError
+from indigo_async.files.publish import Publisher, content_name
+from indigo_async.inputs import ColumnSelection, ColumnSelections, ColumnSelectionsInput, InputCheck
+from indigo_async.models import Audience
+from indigo_async.transport.events import Listener, emit
+from indigo_async.workflows.directory import Directory
+from indigo_async.workflows.events import AudienceAdopted, Stage
+from indigo_async.workflows.rules import adopt_matched
+from indigo_async.workflows.run import DEFAULT_TIMEOUT, Run, running
+from indigo_async.workflows.settle import settled
+from indigo_async.workflows.waits import active, is_active, ready_for_columns
+
+__all__ = ["check_csv", "is_url", "matched_audience", "upload_and_match"]
+
+
+async def upload_and_match(
+    client: IndigoClient,
+    csv: str | Path,
+    *,
+    customer_id: str,
+    audience_name: str,
+    column_selections: ColumnSelectionsInput,
+    publisher: Publisher | None = None,
+    timeout: float = DEFAULT_TIMEOUT,  # noqa: ASYNC109 - the recipe's own deadline
+    on_event: Listener | None = None,
+) -> Audience:
+    """Upload a CSV of people and match it to the voter file. Returns the audience when it is `ACTIVE`.
+
+    Called again with the same arguments, it adopts the audience that exists instead of making another.
+
+    Args:
+        client: an open client.
+        csv: a URL that the server can fetch, or a local path, which needs a `publisher`.
+        customer_id: any text that identifies your customer.
+        audience_name: unique among this customer's audiences.
+        column_selections: which CSV column holds which field, and whether a match must agree on it.
+        publisher: puts a local file at a URL for as long as the match needs it.
+        timeout: seconds for the whole recipe.
+        on_event: told what happens, as values of `indigo_async.workflows.events`.
+
+    Raises:
+        InvalidInputError: before anything is sent, with all problems.
+        AudienceExistsError: the customer has another audience of this name.
+        AudienceFailedError: the server could not read or match the CSV.
+        WaitTimeoutError: not done within `timeout`.
+        ApiError, TransportError, ResponseDecodeError, CustomerMismatchError: see `indigo_async.errors`.
+
+    Source: reference, "Cookbook: Upload a CSV and match it to the voter file".
+    """
+    check = InputCheck()
+    check.customer_id(customer_id)
+    check.text("audience_name", audience_name)
+    selections = check.column_selections(column_selections)
+    check_csv(check, csv, publisher)
+    check.seconds("timeout", timeout)
+    check.done()
+    run = Run(client, customer_id, audience_name, Directory(client), publisher=publisher)
+    async with running(run, timeout=timeout, on_event=on_event):
+        return await matched_audience(run, csv, selections)
+
+
+def is_url(csv: str | Path) -> bool:
+    return isinstance(csv, str) and "://" in csv
+
+
+def check_csv(check: InputCheck, csv: str | Path, publisher: Publisher | None) -> None:
+    """Check that a CSV is a URL, or a readable local file that something can publish."""
+    if is_url(csv):
+        check.url("csv", csv)
+    elif not isinstance(csv, (str, Path)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
+        check.add("csv", f"must be a URL or a path, not {type(csv).__name__}")
+    elif not Path(csv).is_file():
+        check.add("csv", f"there is no file {os.fspath(csv)!r}")
+    elif publisher is None:
+        check.add(
+            "csv",
+            "is a local file, and the server fetches CSVs from URLs: pass publisher=..., which puts the file at a URL "
+            "for as long as the match needs it, or upload it yourself and pass the (presigned) URL",
+        )
+
+
+async def matched_audience(run: Run, csv: str | Path, selections: Mapping[str, ColumnSelection]) -> Audience:
+    """The audience matched from a CSV, active: remembered, adopted or made."""
+    if run.customer_id is None:
+        raise ValueError("a matched audience needs a customer")
+    known = run.memory.recall(Stage.MATCH)
+    if known is not None:
+        with run.at(Stage.MATCH):
+            return await active(run, known["audience_id"])
+    found = await run.directory.find(run.customer_id, run.audience_name)
+    if found is not None:
+        with run.at(Stage.MATCH):
+            return await _adopted(run, found, csv)
+    async with _served(run, csv) as url:
+        with run.at(Stage.UPLOAD):
+            ready = await _uploaded(run, url)
+        with run.at(Stage.MATCH):
+            return await _matched(run, ready, csv, selections)
+
+
+async def _adopted(run: Run, found: Audience, csv: str | Path) -> Audience:
+    csv_name = urlsplit(str(csv)).path.rpartition("/")[2] if is_url(csv) else await content_name(Path(csv))
+    evidence = adopt_matched(found, csv_name=csv_name)
+    emit(
+        AudienceAdopted(
+            customer_id=run.customer_id, audience_name=run.audience_name, audience_id=found.id, evidence=evidence
+        )
+    )
+    await run.memory.remember(Stage.MATCH, {"audience_id": found.id})
+    run.audience = found
+    return found if is_active(found) else await active(run, found.id)
+
+
+@asynccontextmanager
+async def _served(run: Run, csv: str | Path) -> AsyncGenerator[str]:
+    """The CSV at a URL, for as long as the block runs."""
+    if run.publisher is None or is_url(csv):
+        yield str(csv)
+        return
+    async with run.publisher.publish(Path(csv)) as url:
+        yield url
+
+
+async def _uploaded(run: Run, url: str) -> Audience:
+    """A stub audience whose CSV is ready to be matched."""
+    customer_id = run.customer_id or ""
+    known = run.memory.recall(Stage.UPLOAD)
+    if known is not None:
+        try:
+            return await ready_for_columns(run, known["audience_id"])
+        except (AudienceFailedError, NotFoundError):
+            pass  # the earlier run may have ended, and taken its CSV away, before the server had read it
+    await run.memory.intend(Stage.UPLOAD, {})
+
+    async def look() -> None:
+        """A stub without a name cannot be told from others. Lost ones are harmless and free: upload again."""
+
+    stub = await settled(
+        lambda: run.client.upload_csv(customer_id=customer_id, url=url), look, retry=run.client.transport.retry
+    )
+    run.audience = stub
+    await run.memory.remember(Stage.UPLOAD, {"audience_id": stub.id})
+    return await ready_for_columns(run, stub.id)
+
+
+async def _matched(run: Run, ready: Audience, csv: str | Path, selections: Mapping[str, ColumnSelection]) -> Audience:
+    """The stub, matched and active."""
+    customer_id = run.customer_id or ""
+
+    async def look() -> Audience | None:
+        audience = await run.client.get_audience(ready.id, customer_id)
+        return audience if _was_matched(audience, ready, run.audience_name) else None
+
+    if not _was_matched(ready, ready, run.audience_name):
+        await run.memory.intend(Stage.MATCH, {"audience_id": ready.id})
+        try:
+            run.audience = await settled(
+                lambda: run.client.match_uploaded_csv(
+                    audience_id=ready.id,
+                    customer_id=customer_id,
+                    audience_name=run.audience_name,
+                    column_selections=ColumnSelections(**selections),
+                ),
+                look,
+                retry=run.client.transport.retry,
+            )
+        except ApiError:
+            # Perhaps because an attempt whose answer was lost had done it, or because the name is taken.
+            if await look() is None:
+                found = await run.directory.find_now(customer_id, run.audience_name)
+                if found is None:
+                    raise
+                return await _adopted(run, found, csv)
+    await run.memory.remember(Stage.MATCH, {"audience_id": ready.id})
+    return await active(run, ready.id)
+
+
+def _was_matched(audience: Audience, ready: Audience, name: str) -> bool:
+    """Whether the match was carried out: by its name, by its end, or by having moved since it was only ready."""
+    return audience.name == name or is_active(audience) or audience.status != ready.status

@@ -1,0 +1,171 @@
+"""When something that exists is ours: pure rules. Evidence adopts, contradiction stops, and doubt never buys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum, auto
+from typing import Literal
+from urllib.parse import urlsplit
+
+import attrs
+
+from indigo_async.errors import AudienceExistsError, AudienceFailedError, ExportExistsError
+from indigo_async.models import Audience, CsvExport, ExportStatus, RecordId, means_failure
+from indigo_async.workflows.events import Stage
+
+__all__ = [
+    "ExportChoice",
+    "ExportState",
+    "adopt_lookalike",
+    "adopt_matched",
+    "choose_export",
+    "export_state",
+    "find_export",
+    "same_id",
+]
+
+
+def same_id(one: RecordId, other: RecordId) -> bool:
+    """IDs are compared as text: a server may send 7 in one answer and "7" in another."""
+    return str(one) == str(other)
+
+
+def adopt_matched(found: Audience, *, csv_name: str) -> str:
+    """On what evidence an audience of our name is the one matched from our CSV.
+
+    `csv_name` is the last segment of the path at which our CSV is served.
+
+    Raises:
+        AudienceExistsError: it was made from another CSV, or is a lookalike.
+        AudienceFailedError: it is ours by name, and failed.
+    """
+    if found.base_audience_id is not None:
+        raise AudienceExistsError(
+            f"audience {found.id} has the name {found.name!r} already and is a lookalike; choose another name",
+            stage=Stage.MATCH,
+            audience=found,
+        )
+    url = found.uploaded_audience_csv.url if found.uploaded_audience_csv else None
+    if url is not None and _last_segment(url) != csv_name:
+        raise AudienceExistsError(
+            f"audience {found.id} has the name {found.name!r} already and was made from another CSV; "
+            "choose another name, or use that audience as it is",
+            stage=Stage.MATCH,
+            audience=found,
+        )
+    _refuse_failed(found, Stage.MATCH)
+    return "its name and its CSV are ours" if url is not None else "its name is ours; the server shows no CSV"
+
+
+def adopt_lookalike(found: Audience, *, base_id: RecordId) -> str:
+    """On what evidence an audience of our name is our lookalike.
+
+    Raises:
+        AudienceExistsError: it has another base, or was matched from a CSV.
+        AudienceFailedError: it is ours by name, and failed.
+    """
+    if found.uploaded_audience_csv is not None:
+        raise AudienceExistsError(
+            f"audience {found.id} has the name {found.name!r} already and was matched from a CSV; choose another name",
+            stage=Stage.LOOKALIKE,
+            audience=found,
+        )
+    if found.base_audience_id is not None and not same_id(found.base_audience_id, base_id):
+        raise AudienceExistsError(
+            f"audience {found.id} has the name {found.name!r} already and is a lookalike of audience "
+            f"{found.base_audience_id}, not of {base_id}; choose another name",
+            stage=Stage.LOOKALIKE,
+            audience=found,
+        )
+    _refuse_failed(found, Stage.LOOKALIKE)
+    known = found.base_audience_id is not None
+    return "its name and its base are ours" if known else "its name is ours; the server shows no base"
+
+
+def _refuse_failed(found: Audience, stage: Stage) -> None:
+    if means_failure(found.status):
+        raise AudienceFailedError(
+            f"audience {found.id} ({found.name!r}) exists and its status is {found.status!r}; "
+            "choose another name, since names are unique for a customer",
+            stage=stage,
+            audience=found,
+        )
+
+
+def _last_segment(url: str) -> str:
+    try:
+        return urlsplit(url).path.rpartition("/")[2]
+    except ValueError:
+        return ""
+
+
+class ExportState(Enum):
+    """What can be done with an export. Source: contract, "Observed"."""
+
+    DOWNLOADABLE = auto()
+    IN_PROGRESS = auto()
+    FOR_SALE = auto()
+    FAILED = auto()
+
+
+def export_state(export: CsvExport) -> ExportState:
+    """A download URL means that nothing is left to buy; in progress means wait; anything else is for sale."""
+    if export.download_url is not None:
+        return ExportState.DOWNLOADABLE
+    if export.status.upper() == ExportStatus.IN_PROGRESS:
+        return ExportState.IN_PROGRESS
+    return ExportState.FAILED if means_failure(export.status) else ExportState.FOR_SALE
+
+
+def find_export(audience: Audience, export_id: RecordId) -> CsvExport | None:
+    return next((export for export in audience.csv_exports if same_id(export.id, export_id)), None)
+
+
+@attrs.frozen
+class ExportChoice:
+    """An existing export that serves, and on what evidence."""
+
+    export: CsvExport
+    evidence: str
+
+
+def choose_export(
+    audience: Audience, wanted: frozenset[str], *, reuse_purchased: bool | None
+) -> ExportChoice | Literal["settle first"] | None:
+    """The existing export that serves the wanted field types, if there is one; None when a new preview is needed.
+
+    "settle first": an export that may be the wanted one is in progress, and can only be judged when it is not.
+
+    Raises:
+        ExportExistsError: an export was purchased, its field types are not shown, and the caller has not said
+            whether to use it.
+    """
+    ours: list[CsvExport] = []
+    unknown: list[CsvExport] = []
+    for export in audience.csv_exports:
+        if export.optional_field_types is None:
+            unknown.append(export)
+        elif frozenset(export.optional_field_types) == wanted:
+            ours.append(export)
+    purchased = _last_of(ours, ExportState.DOWNLOADABLE)
+    if purchased is not None:
+        return ExportChoice(purchased, "it was purchased before with the same fields")
+    doubted = [] if reuse_purchased is False else unknown
+    if any(export_state(export) is ExportState.IN_PROGRESS for export in ours + doubted):
+        return "settle first"
+    doubtful = _last_of(doubted, ExportState.DOWNLOADABLE)
+    if doubtful is not None:
+        if reuse_purchased:
+            return ExportChoice(doubtful, "it was purchased before, and reuse_purchased=True says to use it")
+        raise ExportExistsError(
+            f"export {doubtful.id} of audience {audience.id} was purchased before, and the server does not show "
+            "with which fields; pass reuse_purchased=True to download that one, or False to buy another",
+            stage=Stage.PREVIEW,
+            audience=audience,
+        )
+    preview = _last_of(ours, ExportState.FOR_SALE)
+    return None if preview is None else ExportChoice(preview, "a preview with the same fields exists")
+
+
+def _last_of(exports: Sequence[CsvExport], state: ExportState) -> CsvExport | None:
+    return next((export for export in reversed(exports) if export_state(export) is state), None)

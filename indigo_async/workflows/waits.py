@@ -1,0 +1,196 @@
+"""Waiting for one audience or export. All waits of a client share one polling loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from indigo_async.client import IndigoClient
+from indigo_async.errors import AudienceFailedError
+from indigo_async.models import (
+    Audience,
+    AudienceStatus,
+    CsvExport,
+    RecordId,
+    UploadStatus,
+    means_failure,
+)
+from indigo_async.polling import Needs, poller_of
+from indigo_async.transport.events import current_listener, tell
+from indigo_async.workflows.directory import Directory
+from indigo_async.workflows.events import Stage, StatusChanged
+from indigo_async.workflows.rules import ExportState, export_state, find_export
+from indigo_async.workflows.run import DEFAULT_TIMEOUT, Run, running
+
+__all__ = [
+    "active",
+    "export_settled",
+    "is_active",
+    "ready_for_columns",
+    "wait_for_column_selection",
+    "wait_for_export",
+    "wait_until_active",
+]
+
+T = TypeVar("T")
+
+
+async def wait_for_column_selection(
+    client: IndigoClient,
+    audience: Audience | RecordId,
+    *,
+    customer_id: str | None,
+    timeout: float = DEFAULT_TIMEOUT,  # noqa: ASYNC109 - the wait's own deadline
+) -> Audience:
+    """Wait until an uploaded CSV is `READY_FOR_COLUMN_SELECTION` (or has been matched already).
+
+    Raises:
+        AudienceFailedError: the server could not read the CSV.
+        WaitTimeoutError: not within `timeout` seconds.
+        ApiError: the server refuses to show the audience.
+
+    Source: reference, "Cookbook: Upload a CSV and match it to the voter file".
+    """
+    async with running(_bare_run(client, audience, customer_id), timeout=timeout, on_event=None) as run:
+        return await ready_for_columns(run, _id_of(audience))
+
+
+async def wait_until_active(
+    client: IndigoClient,
+    audience: Audience | RecordId,
+    *,
+    customer_id: str | None,
+    timeout: float = DEFAULT_TIMEOUT,  # noqa: ASYNC109 - the wait's own deadline
+) -> Audience:
+    """Wait until a matched or lookalike audience is `ACTIVE`.
+
+    Raises:
+        AudienceFailedError: its status says failure.
+        WaitTimeoutError: not within `timeout` seconds.
+        ApiError: the server refuses to show the audience.
+
+    Source: reference, "Cookbook".
+    """
+    async with running(_bare_run(client, audience, customer_id), timeout=timeout, on_event=None) as run:
+        return await active(run, _id_of(audience))
+
+
+async def wait_for_export(
+    client: IndigoClient,
+    export: CsvExport | RecordId,
+    *,
+    audience: Audience | RecordId,
+    customer_id: str | None,
+    purchased: bool = False,
+    timeout: float = DEFAULT_TIMEOUT,  # noqa: ASYNC109 - the wait's own deadline
+) -> CsvExport:
+    """Wait until an export is no longer in progress; when it is `purchased`, until it can be downloaded.
+
+    Raises:
+        AudienceFailedError: its status says failure.
+        WaitTimeoutError: not within `timeout` seconds.
+        ApiError: the server refuses to show the audience.
+
+    Source: contract, "Observed".
+    """
+    export_id = export.id if isinstance(export, CsvExport) else export
+    async with running(_bare_run(client, audience, customer_id), timeout=timeout, on_event=None) as run:
+        run.stage = Stage.PURCHASE if purchased else Stage.PREVIEW
+        return await export_settled(run, _id_of(audience), export_id, purchased=purchased)
+
+
+def _id_of(audience: Audience | RecordId) -> RecordId:
+    return audience.id if isinstance(audience, Audience) else audience
+
+
+def _bare_run(client: IndigoClient, audience: Audience | RecordId, customer_id: str | None) -> Run:
+    return Run(client, customer_id, str(_id_of(audience)), Directory(client))
+
+
+def is_active(audience: Audience) -> bool:
+    return audience.status.upper() == AudienceStatus.ACTIVE
+
+
+async def ready_for_columns(run: Run, audience_id: RecordId) -> Audience:
+    """Wait, as a stage of a recipe, until the CSV can be matched (or was)."""
+
+    def check(audience: Audience) -> Audience | None:
+        status = _upload_status(audience)
+        if means_failure(status) or means_failure(audience.status):
+            raise AudienceFailedError(
+                f"the server could not read the CSV of audience {audience.id}: its status is {status!r}; "
+                "is it a CSV with a header, at a URL that the server can fetch?",
+                stage=run.stage,
+                audience=audience,
+            )
+        ready = status.upper() == UploadStatus.READY_FOR_COLUMN_SELECTION
+        return audience if ready or is_active(audience) else None
+
+    return await _watch(run, audience_id, check, _upload_status, Needs.UPLOAD)
+
+
+async def active(run: Run, audience_id: RecordId) -> Audience:
+    """Wait, as a stage of a recipe, until the audience is done."""
+
+    def check(audience: Audience) -> Audience | None:
+        if means_failure(audience.status):
+            raise AudienceFailedError(
+                f"audience {audience.id} failed: its status is {audience.status!r}", stage=run.stage, audience=audience
+            )
+        return audience if is_active(audience) else None
+
+    return await _watch(run, audience_id, check, lambda audience: audience.status, Needs.STATUS)
+
+
+async def export_settled(run: Run, audience_id: RecordId, export_id: RecordId, *, purchased: bool) -> CsvExport:
+    """Wait, as a stage of a recipe, until the export is out of progress, or, when `purchased`, has its URL."""
+
+    def status(audience: Audience) -> str:
+        export = find_export(audience, export_id)
+        return export.status if export is not None else ""
+
+    def check(audience: Audience) -> CsvExport | None:
+        export = find_export(audience, export_id)
+        if export is None:
+            return None
+        state = export_state(export)
+        if state is ExportState.FAILED:
+            raise AudienceFailedError(
+                f"export {export.id} of audience {audience.id} failed: its status is {export.status!r}",
+                stage=run.stage,
+                audience=audience,
+            )
+        done = state is ExportState.DOWNLOADABLE or (state is ExportState.FOR_SALE and not purchased)
+        return export if done else None
+
+    return await _watch(run, audience_id, check, status, Needs.EXPORTS)
+
+
+def _upload_status(audience: Audience) -> str:
+    return audience.uploaded_audience_csv.status if audience.uploaded_audience_csv else ""
+
+
+async def _watch(
+    run: Run,
+    audience_id: RecordId,
+    check: Callable[[Audience], T | None],
+    status_of: Callable[[Audience], str],
+    needs: Needs,
+) -> T:
+    """Wait through the client's poller; keep the run's audience current and report each new status."""
+    listener = current_listener()
+    last: str | None = None
+
+    def note_and_check(audience: Audience) -> T | None:
+        nonlocal last
+        run.audience = audience
+        status = status_of(audience)
+        if status != last and listener is not None:
+            event = StatusChanged(
+                customer_id=run.customer_id, audience_name=run.audience_name, audience_id=audience.id, status=status
+            )
+            tell(listener, event)
+        last = status
+        return check(audience)
+
+    return await poller_of(run.client).watch(audience_id, run.customer_id, note_and_check, needs=needs)
