@@ -52,6 +52,7 @@ def save_csv(data: bytes, destination: Path) -> CsvFile:
     return CsvFile(destination, len(data), f'"{hashlib.sha256(data).hexdigest()[:32]}"')
 
 
+_LITE_VOTERS = 250_000_000
 _LITE_CSV = b"voterbase_id,first_name,last_name\r\n" + b"".join(b"LITE-%05d,ANN,LITE\r\n" % row for row in range(50))
 
 
@@ -78,7 +79,7 @@ class LiteEngine:
         self, base: Members, *, size: int, include_base: bool, filters: LookalikeFilters | None
     ) -> Members:
         del base, include_base, filters
-        return Members(size)
+        return Members(min(size, _LITE_VOTERS))
 
     async def export(self, members: Members, field_types: tuple[OptionalFieldType, ...], destination: Path) -> CsvFile:
         del members, field_types

@@ -57,7 +57,7 @@ class FaultKind(StrEnum):
     RANGE_WRONG = "range wrong"
     """A download answers a range that begins one byte later than the one asked for, and says so."""
     ETAG_CHANGED = "etag changed"
-    """A download has another ETag from now on."""
+    """A download has another ETag than before and after, as if the file had changed."""
     LENGTH_WRONG = "length wrong"
     """A download announces more bytes than it sends, then ends in good order."""
 

@@ -5,9 +5,9 @@ The rules are written from the reference alone, not from the SDK's own checks of
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 import attrs
 
@@ -15,7 +15,13 @@ from indigo_async.inputs import CANONICAL_FIELDS, ColumnSelection, LookalikeFilt
 from indigo_async.models import RecordId
 from indigo_async.sandbox.refusals import ErrorType, Refusal
 
-__all__ = ["FILTER_KEYS", "Parameters", "check_column_rules"]
+__all__ = ["FILTER_KEYS", "NOT_BLANK", "WEB_URL", "Parameters", "check_column_rules"]
+
+NOT_BLANK = r"[^ \t\r\n]"
+"""What text must contain. Written, as `WEB_URL`, so that every engine of regular expressions reads it alike."""
+
+WEB_URL = r"^https?://[A-Za-z0-9.:-]+([/?#][!-~]*)?$"
+"""What a CSV's URL looks like: absolute, in ASCII, with the name or IPv4 address of a host."""
 
 FILTER_KEYS: Mapping[str, str] = {
     "states": "states",
@@ -34,7 +40,7 @@ def _invalid(name: str, message: str) -> Refusal:
 def _text(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise _invalid(name, "must be a string")
-    if not value.strip():
+    if re.search(NOT_BLANK, value) is None:
         raise _invalid(name, "must not be empty")
     return value
 
@@ -43,6 +49,13 @@ def _flag(name: str, value: object) -> bool:
     if not isinstance(value, bool):
         raise _invalid(name, "must be true or false")
     return value
+
+
+def _integer(value: object) -> int | None:
+    """The integer that a JSON number is (2.0 is 2 there), or None."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _texts(name: str, value: object) -> list[str]:
@@ -81,11 +94,12 @@ class Parameters:
         if else_named is not None and self.values.get(name) is None and self.values.get(else_named) is not None:
             name = else_named
         value = self._get(name)
-        return value if isinstance(value, int) and not isinstance(value, bool) else _text(name, value)
+        number = _integer(value)
+        return _text(name, value) if number is None else number
 
     def size(self, name: str) -> int:
-        value = self._get(name)
-        if isinstance(value, bool) or not isinstance(value, int):
+        value = _integer(self._get(name))
+        if value is None:
             raise _invalid(name, "must be an integer")
         if value < 1:
             raise _invalid(name, "must be at least 1")
@@ -98,12 +112,7 @@ class Parameters:
     def url(self, name: str) -> str:
         """Read an absolute http(s) URL. Whether it may be fetched is found out when it is."""
         value = self.text(name)
-        try:
-            parts = urlsplit(value)
-            _ = parts.port
-        except ValueError:
-            raise _invalid(name, "is not a URL") from None
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        if re.fullmatch(WEB_URL, value) is None:
             raise _invalid(name, "must be an absolute http or https URL")
         return value
 

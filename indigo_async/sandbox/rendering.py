@@ -22,7 +22,7 @@ from indigo_async.sandbox.records import (
     export_status,
     upload_status,
 )
-from indigo_async.sandbox.store import CachedRow, Store
+from indigo_async.sandbox.store import CachedRow, Store, is_short_number
 
 __all__ = ["Rendering", "render"]
 
@@ -56,9 +56,9 @@ def _list(rendering: Rendering, records: Iterable[AudienceRecord]) -> bytes:
     rows = rendering.store.rows
     encoded: list[bytes] = []
     for record in records:
-        row = rows.get(str(record.id))
+        row = rows.get(record.id)
         if row is None or now >= row.valid_until:
-            row = rows[str(record.id)] = _row(rendering, record, now)
+            row = rows[record.id] = _row(rendering, record, now)
         encoded.append(row.encoded)
     array = b"[" + b",".join(encoded) + b"]"
     return array if rendering.dialect.list_shape == "array" else b'{"audiences":' + array + b"}"
@@ -77,8 +77,7 @@ def _row(rendering: Rendering, record: AudienceRecord, now: float) -> CachedRow:
 
 
 def _customer_id(dialect: Dialect, customer_id: str) -> str | int:
-    is_number = dialect.numeric_customer_ids and customer_id.isascii() and customer_id.isdigit()
-    return int(customer_id) if is_number else customer_id
+    return int(customer_id) if dialect.numeric_customer_ids and is_short_number(customer_id) else customer_id
 
 
 def _head(rendering: Rendering, record: AudienceRecord) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from indigo_async.sandbox.limits import TokenBucket
 from indigo_async.sandbox.links import Links
 from indigo_async.sandbox.listener import Listener
 from indigo_async.sandbox.log import RequestLog
+from indigo_async.sandbox.openapi import openapi_document
 from indigo_async.sandbox.records import AudienceRecord, StageTimes, Upload, Work
 from indigo_async.sandbox.rendering import Rendering
 from indigo_async.sandbox.serving import API, Host, handle
@@ -147,6 +148,7 @@ class Sandbox:
             token=self.token,
             bucket=TokenBucket(self._requests_per_second) if self._requests_per_second else None,
             closing=anyio.Event(),
+            openapi=openapi_document(listener.origin + API, self._dialect, self._export_flow),
         )
         await listener.open(web.Server(functools.partial(handle, host), access_log=None))
         stack.callback(host.closing.set)

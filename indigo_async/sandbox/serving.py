@@ -48,6 +48,7 @@ class Host:
     token: str = attrs.field(repr=False)
     bucket: TokenBucket | None
     closing: anyio.Event
+    openapi: bytes
     stale: WeakSet[asyncio.Transport] = attrs.field(factory=WeakSet[asyncio.Transport])
 
 
@@ -135,6 +136,8 @@ async def _reply(host: Host, request: web.BaseRequest, exchange: _Exchange) -> R
     _allow_get(request)
     if path.startswith(FILES):
         return await host.file_host.serve(request.rel_url.raw_path)
+    if path == "/openapi.json":
+        return Reply(200, host.openapi)
     if path == "/_sandbox/counts":
         return Reply(200, _counts(host))
     raise _refuse_route(request)
@@ -176,14 +179,15 @@ def _authorize(host: Host, request: web.BaseRequest) -> None:
         raise Refusal(401, ErrorType.UNAUTHORIZED, "A valid API token is required.", {"WWW-Authenticate": "Bearer"})
 
 
-async def _parameters(request: web.BaseRequest) -> Parameters:
+async def _parameters(host: Host, request: web.BaseRequest) -> Parameters:
     """Source: contract, "Inferred": JSON bodies for POST, query parameters for GET."""
     if request.method == "GET":
         query = request.query
         repeated = next((name for name in query if len(query.getall(name)) > 1), None)
         if repeated is not None:
             raise Refusal(400, ErrorType.INVALID_PARAMETER, f"{repeated}: is given more than once")
-        return Parameters(query)
+        read_id = host.service.store.read_id
+        return Parameters({name: read_id(text) if name == "audienceId" else text for name, text in query.items()})
     try:
         body = msgspec.json.decode(await request.read())
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -199,7 +203,7 @@ async def _serve_api(host: Host, request: web.BaseRequest, exchange: _Exchange) 
     _authorize(host, request)
     if host.bucket is not None:
         host.bucket.take()
-    parameters = await _parameters(request)
+    parameters = await _parameters(host, request)
     _note_ids(exchange, parameters)
 
     async def work(fault: Fault | None) -> Reply:
@@ -232,7 +236,7 @@ async def _serve_download(host: Host, request: web.BaseRequest, exchange: _Excha
     if "Authorization" in request.headers:
         raise Refusal(400, ErrorType.DOWNLOAD_REFUSED, "A download URL carries its own signature: send no token.")
     export_id = host.rendering.links.check(request.path, request.query)
-    export = host.service.store.export(export_id)
+    export = host.service.store.export(host.service.store.read_id(export_id))
     if export is None or export.file is None:
         raise Refusal(404, ErrorType.NOT_FOUND, "There is no such download.")
     exchange.name(export)

@@ -12,7 +12,14 @@ from indigo_async.models import RecordId
 from indigo_async.sandbox.records import AudienceRecord, ExportRecord
 from indigo_async.sandbox.refusals import ErrorType, Refusal
 
-__all__ = ["CachedRow", "Counts", "Store"]
+__all__ = ["CachedRow", "Counts", "Store", "is_short_number"]
+
+_MAX_DIGITS = 15
+
+
+def is_short_number(text: str) -> bool:
+    """Whether text is an integer that every JSON reader takes."""
+    return text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
 
 
 @attrs.frozen(kw_only=True)
@@ -42,13 +49,13 @@ class CachedRow:
 
 @attrs.define(init=False)
 class Store:
-    """Every record. IDs are compared as text, since a query parameter is always text."""
+    """Every record."""
 
     ids: Literal["text", "integer"]
-    rows: dict[str, CachedRow]
-    _audiences: dict[str, AudienceRecord]
-    _exports: dict[str, ExportRecord]
-    _of_customer: dict[str | None, list[str]]
+    rows: dict[RecordId, CachedRow]
+    _audiences: dict[RecordId, AudienceRecord]
+    _exports: dict[RecordId, ExportRecord]
+    _of_customer: dict[str | None, list[RecordId]]
     _names: set[tuple[str | None, str]]
     _purchases: Counter[RecordId]
     _charged_cents: int
@@ -69,16 +76,19 @@ class Store:
         self._made += 1
         return self._made if self.ids == "integer" else f"{prefix}-{self._made}"
 
+    def read_id(self, text: str) -> RecordId:
+        """The ID that stands in a URL."""
+        return int(text) if self.ids == "integer" and is_short_number(text) else text
+
     def add_audience(self, record: AudienceRecord) -> AudienceRecord:
-        key = str(record.id)
-        self._audiences[key] = record
-        self._of_customer.setdefault(record.customer_id, []).append(key)
+        self._audiences[record.id] = record
+        self._of_customer.setdefault(record.customer_id, []).append(record.id)
         if record.name is not None:
             self._names.add((record.customer_id, record.name))
         return record
 
     def add_export(self, record: ExportRecord) -> ExportRecord:
-        self._exports[str(record.id)] = record
+        self._exports[record.id] = record
         self.change_audience(
             record.audience_id, lambda audience: attrs.evolve(audience, export_ids=(*audience.export_ids, record.id))
         )
@@ -88,18 +98,16 @@ class Store:
         self, audience_id: RecordId, change: Callable[[AudienceRecord], AudienceRecord]
     ) -> AudienceRecord:
         """Replace an audience by what `change` makes of it."""
-        key = str(audience_id)
-        changed = self._audiences[key] = change(self._audiences[key])
+        changed = self._audiences[audience_id] = change(self._audiences[audience_id])
         if changed.name is not None:
             self._names.add((changed.customer_id, changed.name))
-        self.rows.pop(key, None)
+        self.rows.pop(audience_id, None)
         return changed
 
     def change_export(self, export_id: RecordId, change: Callable[[ExportRecord], ExportRecord]) -> ExportRecord:
         """Replace an export by what `change` makes of it."""
-        key = str(export_id)
-        changed = self._exports[key] = change(self._exports[key])
-        self.rows.pop(str(changed.audience_id), None)
+        changed = self._exports[export_id] = change(self._exports[export_id])
+        self.rows.pop(changed.audience_id, None)
         return changed
 
     def charge(self, export: ExportRecord) -> None:
@@ -108,19 +116,19 @@ class Store:
         self._charged_cents += export.price.cents
 
     def audience(self, audience_id: RecordId) -> AudienceRecord | None:
-        return self._audiences.get(str(audience_id))
+        return self._audiences.get(audience_id)
 
     def export(self, export_id: RecordId) -> ExportRecord | None:
-        return self._exports.get(str(export_id))
+        return self._exports.get(export_id)
 
     def exports_of(self, record: AudienceRecord) -> list[ExportRecord]:
-        return [self._exports[str(export_id)] for export_id in record.export_ids]
+        return [self._exports[export_id] for export_id in record.export_ids]
 
     def audiences(self, customer_id: str | None) -> Iterable[AudienceRecord]:
         """A customer's audiences, or with None everybody's, oldest first."""
         if customer_id is None:
             return self._audiences.values()
-        return (self._audiences[key] for key in self._of_customer.get(customer_id, ()))
+        return (self._audiences[audience_id] for audience_id in self._of_customer.get(customer_id, ()))
 
     def is_name_taken(self, customer_id: str | None, name: str) -> bool:
         return (customer_id, name) in self._names
@@ -151,7 +159,7 @@ class Store:
     def counts(self) -> Counts:
         by_audience: Counter[RecordId] = Counter()
         for export_id, count in self._purchases.items():
-            by_audience[self._exports[str(export_id)].audience_id] += count
+            by_audience[self._exports[export_id].audience_id] += count
         return Counts(
             audiences=Counter((record.customer_id, record.name) for record in self._audiences.values()),
             purchases_by_export=dict(self._purchases),

@@ -96,10 +96,12 @@ def _is_named(row: _Row, fault: Fault) -> bool:
 
 
 def _with_unknown_status(row: _Row, fault: Fault) -> _Row:
-    del fault
+    """Change the status of a record and of what is nested in it."""
     changed = {**row, "status": _UNKNOWN_STATUS}
     if "uploadedAudienceCsv" in row:
-        changed["uploadedAudienceCsv"] = {**row["uploadedAudienceCsv"], "status": _UNKNOWN_STATUS}
+        changed["uploadedAudienceCsv"] = _with_unknown_status(row["uploadedAudienceCsv"], fault)
+    if "csvExports" in row:
+        changed["csvExports"] = [_with_unknown_status(export, fault) for export in row["csvExports"]]
     return changed
 
 

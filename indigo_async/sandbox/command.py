@@ -1,0 +1,80 @@
+"""The sandbox as a command: it says where it is and what token it takes, then serves until it is interrupted."""
+
+from __future__ import annotations
+
+import functools
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+
+from indigo_async.sandbox.dialect import ExportFlow
+from indigo_async.sandbox.sandbox import Sandbox
+
+__all__ = ["run", "serve"]
+
+
+async def serve(
+    *,
+    voters: int | Path = 100_000,
+    seed: int = 0,
+    speed: float = 1.0,
+    lite: bool = False,
+    export_flow: ExportFlow = "synchronous",
+    token: str | None = None,
+    requests_per_second: float | None = None,
+    allow_remote_csvs: bool = False,
+    port: int = 8080,
+    say: Callable[[str], object] = print,
+) -> None:
+    """Serve until SIGINT or SIGTERM comes. The parameters are those of `Sandbox`.
+
+    What is said is two lines of shell, which set the variables that a client reads.
+    """
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with Sandbox(
+            voters,
+            seed=seed,
+            speed=speed,
+            lite=lite,
+            export_flow=export_flow,
+            token=token,
+            requests_per_second=requests_per_second,
+            allow_remote_csvs=allow_remote_csvs,
+            port=port,
+        ) as sandbox:
+            say(f"export INDIGO_BASE_URL={sandbox.base_url}")
+            say(f"export INDIGO_API_TOKEN={sandbox.token}")
+            async for _ in signals:
+                return
+
+
+def run(
+    *,
+    voters: int | Path = 100_000,
+    seed: int = 0,
+    speed: float = 1.0,
+    lite: bool = False,
+    export_flow: ExportFlow = "synchronous",
+    token: str | None = None,
+    requests_per_second: float | None = None,
+    allow_remote_csvs: bool = False,
+    port: int = 8080,
+) -> None:
+    """Run `serve` to its end."""
+    anyio.run(
+        functools.partial(
+            serve,
+            voters=voters,
+            seed=seed,
+            speed=speed,
+            lite=lite,
+            export_flow=export_flow,
+            token=token,
+            requests_per_second=requests_per_second,
+            allow_remote_csvs=allow_remote_csvs,
+            port=port,
+            say=functools.partial(print, flush=True),
+        )
+    )
