@@ -3,35 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import attrs
 
 from indigo_async.client import IndigoClient
-from indigo_async.errors import AudienceFailedError, DownloadError
+from indigo_async.errors import AudienceFailedError, DownloadError, ExportExistsError
 from indigo_async.files.download import Downloaded, download
 from indigo_async.inputs import InputCheck
-from indigo_async.models import Audience, CsvExport, RecordId
+from indigo_async.models import Audience, CsvExport, ExportStatus, RecordId
 from indigo_async.transport.events import Listener, emit
+from indigo_async.transport.shield import in_thread
 from indigo_async.workflows.directory import Directory
 from indigo_async.workflows.events import ExportDownloaded, ExportPriced, ExportReused, Stage
-from indigo_async.workflows.purchase import check_price, purchased_export
+from indigo_async.workflows.purchase import purchased_export
 from indigo_async.workflows.rules import ExportState, choose_export, export_state, find_export
 from indigo_async.workflows.run import DEFAULT_TIMEOUT, Run, running
 from indigo_async.workflows.settle import settled
-from indigo_async.workflows.waits import export_settled
+from indigo_async.workflows.terms import ExportTerms, check_export_terms
+from indigo_async.workflows.waits import current, export_settled
 
-__all__ = ["ExportReceipt", "ExportTerms", "check_export_terms", "downloaded_export", "export_audience"]
-
-
-@attrs.frozen(kw_only=True)
-class ExportTerms:
-    """What is wanted of an export, and what it may cost."""
-
-    optional_field_types: tuple[str, ...]
-    max_cost_cents: int
-    destination: Path
-    reuse_purchased: bool | None
+__all__ = [
+    "ExportReceipt",
+    "ExportTerms",
+    "check_export_terms",
+    "downloaded_export",
+    "export_audience",
+    "priced_export",
+]
 
 
 @attrs.frozen(kw_only=True)
@@ -100,48 +100,25 @@ async def export_audience(
     name = audience.name if isinstance(audience, Audience) and audience.name else str(audience_id)
     run = Run(client, customer_id, name, Directory(client))
     async with running(run, timeout=timeout, on_event=on_event):
-        run.stage = Stage.PREVIEW
-        run.audience = await client.get_audience(audience_id, customer_id)
-        return await downloaded_export(run, run.audience, terms)
+        return await downloaded_export(run, audience_id, terms)
 
 
-def check_export_terms(
-    check: InputCheck,
-    *,
-    optional_field_types: Sequence[str],
-    max_cost_cents: int,
-    destination: Path | str,
-    reuse_purchased: bool | None,
-) -> ExportTerms:
-    field_types = check.optional_field_types(optional_field_types)
-    check.cents("max_cost_cents", max_cost_cents)
-    if not isinstance(destination, (str, Path)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
-        check.add("destination", f"must be a path, not {type(destination).__name__}")
-    elif Path(destination).is_dir() or not Path(destination).name:
-        check.add("destination", f"{str(destination)!r} is a folder; name a file")
-    if reuse_purchased is not None:
-        check.flag("reuse_purchased", reuse_purchased)
-    return ExportTerms(
-        optional_field_types=field_types,
-        max_cost_cents=max_cost_cents,
-        destination=Path(destination),
-        reuse_purchased=reuse_purchased,
-    )
-
-
-async def downloaded_export(run: Run, audience: Audience, terms: ExportTerms) -> ExportReceipt:
-    """The export, priced, bought and downloaded. `audience` is a fresh look at it."""
-    with run.at(Stage.PREVIEW):
-        export = await _previewed(run, audience, terms)
+async def downloaded_export(run: Run, audience_id: RecordId, terms: ExportTerms) -> ExportReceipt:
+    """The export, priced, bought and downloaded: each done already or done now."""
+    receipt = await _remembered_receipt(run, terms)
+    if receipt is not None:
+        return receipt
+    export = await priced_export(run, audience_id, terms)
     if export_state(export) is not ExportState.DOWNLOADABLE:
         with run.at(Stage.PURCHASE):
-            export = await purchased_export(run, audience.id, export, limit_cents=terms.max_cost_cents)
+            export = await purchased_export(run, audience_id, export, terms)
             if export_state(export) is not ExportState.DOWNLOADABLE:
-                export = await export_settled(run, audience.id, export.id, purchased=True)
+                export = await export_settled(run, audience_id, export.id, purchased=True)
     with run.at(Stage.DOWNLOAD):
-        export, file = await _downloaded(run, audience.id, export, terms.destination)
-    facts = {"path": str(file.path), "size_bytes": file.size_bytes, "sha256": file.sha256}
-    await run.memory.remember(Stage.DOWNLOAD, facts)
+        export, file = await _downloaded(run, audience_id, export, terms.destination)
+    bought = {"export_id": export.id, "cost_cents": export.cost_cents}
+    kept = {"path": str(file.path), "size_bytes": file.size_bytes, "sha256": file.sha256}
+    await run.memory.remember(Stage.DOWNLOAD, terms.facts | bought | kept)
     emit(
         ExportDownloaded(
             customer_id=run.customer_id, audience_name=run.audience_name, path=file.path, size_bytes=file.size_bytes
@@ -150,35 +127,64 @@ async def downloaded_export(run: Run, audience: Audience, terms: ExportTerms) ->
     return ExportReceipt(export=export, path=file.path, size_bytes=file.size_bytes, sha256=file.sha256)
 
 
-async def _previewed(run: Run, audience: Audience, terms: ExportTerms) -> CsvExport:
-    """An export that serves the terms, out of progress: bought already, or for sale."""
-    export = await _existing(run, audience, terms)
-    if export is None:
-        export = await _new_preview(run, audience, terms)
-    if export_state(export) is ExportState.IN_PROGRESS:
-        export = await export_settled(run, audience.id, export.id, purchased=False)
-    if export_state(export) is ExportState.FOR_SALE:
-        emit(
-            ExportPriced(
-                customer_id=run.customer_id,
-                audience_name=run.audience_name,
-                export_id=export.id,
-                cost_cents=export.cost_cents,
+async def _remembered_receipt(run: Run, terms: ExportTerms) -> ExportReceipt | None:
+    """The receipt of an earlier run, if its file is where it is wanted and as long as it was."""
+    known = run.memory.recall(Stage.DOWNLOAD)
+    if known is None or known["field_types"] != terms.facts["field_types"]:
+        return None
+    path, size = Path(known["path"]), known["size_bytes"]
+    if path != terms.destination or await in_thread(partial(_size_of, path)) != size:
+        return None
+    export = CsvExport(
+        id=known["export_id"],
+        status=ExportStatus.ACTIVE,
+        cost_cents=known["cost_cents"],
+        optional_field_types=terms.optional_field_types,
+    )
+    return ExportReceipt(export=export, path=path, size_bytes=size, sha256=known["sha256"])
+
+
+def _size_of(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+async def priced_export(run: Run, audience_id: RecordId, terms: ExportTerms) -> CsvExport:
+    """An export that serves the terms, out of progress: bought already, or for sale at a price."""
+    with run.at(Stage.PREVIEW):
+        exports: tuple[CsvExport, ...] = ()
+        export = None
+        if str(audience_id) not in run.made:
+            exports = (await current(run, audience_id)).csv_exports
+            export = await _existing(run, audience_id, exports, terms)
+        if export is None:
+            export = await _new_preview(run, audience_id, exports, terms)
+        if export_state(export) is ExportState.IN_PROGRESS:
+            export = await export_settled(run, audience_id, export.id, purchased=False)
+        if export_state(export) is ExportState.FOR_SALE:
+            emit(
+                ExportPriced(
+                    customer_id=run.customer_id,
+                    audience_name=run.audience_name,
+                    export_id=export.id,
+                    cost_cents=export.cost_cents,
+                )
             )
-        )
-        check_price(run, export, terms.max_cost_cents)
-    return export
+        return export
 
 
-async def _existing(run: Run, audience: Audience, terms: ExportTerms) -> CsvExport | None:
+async def _existing(
+    run: Run, audience_id: RecordId, exports: Sequence[CsvExport], terms: ExportTerms
+) -> CsvExport | None:
     """An export made before: by memory, else by the server's records under the rules."""
-    known = run.memory.recall(Stage.PURCHASE) or run.memory.recall(Stage.PREVIEW)
-    remembered = find_export(audience, known["export_id"]) if known else None
-    if remembered is not None and export_state(remembered) is not ExportState.FAILED:
+    remembered = _remembered_export(run, audience_id, exports, terms)
+    if remembered is not None:
         return remembered
     wanted = frozenset(terms.optional_field_types)
     while True:
-        choice = choose_export(audience, wanted, reuse_purchased=terms.reuse_purchased)
+        choice = choose_export(audience_id, exports, wanted, reuse_purchased=terms.reuse_purchased)
         if choice is None:
             return None
         if choice != "settle first":
@@ -192,10 +198,36 @@ async def _existing(run: Run, audience: Audience, terms: ExportTerms) -> CsvExpo
                     )
                 )
             return choice.export
-        for export in audience.csv_exports:
+        for export in exports:
             if export_state(export) is ExportState.IN_PROGRESS:
-                await _settled_or_failed(run, audience.id, export.id)
-        audience = await run.client.get_audience(audience.id, run.customer_id)
+                await _settled_or_failed(run, audience_id, export.id)
+        exports = (await current(run, audience_id)).csv_exports
+
+
+def _remembered_export(
+    run: Run, audience_id: RecordId, exports: Sequence[CsvExport], terms: ExportTerms
+) -> CsvExport | None:
+    """The export that an earlier run bought, was about to buy, or priced.
+
+    Raises:
+        ExportExistsError: it was about to be bought and is not among the audience's exports, so whether it was bought
+            cannot be known.
+    """
+    begun = run.memory.intended(Stage.PURCHASE)
+    for known in (begun, run.memory.recall(Stage.PURCHASE), run.memory.recall(Stage.PREVIEW)):
+        if known is None or known["field_types"] != terms.facts["field_types"]:
+            continue
+        export = find_export(exports, known["export_id"])
+        if export is not None and export_state(export) is not ExportState.FAILED:
+            return export
+        if known is begun and export is None and terms.reuse_purchased is not False:
+            raise ExportExistsError(
+                f"the purchase of export {known['export_id']} was begun and its end is unknown, and audience "
+                f"{audience_id} does not show that export; pass reuse_purchased=False to buy another",
+                stage=Stage.PREVIEW,
+                audience=run.audience,
+            )
+    return None
 
 
 async def _settled_or_failed(run: Run, audience_id: RecordId, export_id: RecordId) -> None:
@@ -205,29 +237,29 @@ async def _settled_or_failed(run: Run, audience_id: RecordId, export_id: RecordI
         return  # an earlier export that failed is no longer in the way
 
 
-async def _new_preview(run: Run, audience: Audience, terms: ExportTerms) -> CsvExport:
-    before = {str(export.id) for export in audience.csv_exports}
+async def _new_preview(run: Run, audience_id: RecordId, exports: Sequence[CsvExport], terms: ExportTerms) -> CsvExport:
+    before = {str(export.id) for export in exports}
     wanted = frozenset(terms.optional_field_types)
 
     async def look() -> CsvExport | None:
-        now = await run.client.get_audience(audience.id, run.customer_id)
+        now = await run.client.get_audience(audience_id, run.customer_id)
         for export in now.csv_exports:
             types = export.optional_field_types
             if str(export.id) not in before and types is not None and frozenset(types) == wanted:
                 return export
         return None  # unknown fields are no evidence, and another preview costs nothing
 
-    await run.memory.intend(Stage.PREVIEW, {"optional_field_types": list(terms.optional_field_types)})
+    await run.memory.intend(Stage.PREVIEW, terms.facts)
     export = await settled(
         lambda: run.client.create_preview_csv_export(
-            audience_id=audience.id,
+            audience_id=audience_id,
             customer_id=run.customer_id,
             optional_field_types=terms.optional_field_types,
         ),
         look,
         retry=run.client.transport.retry,
     )
-    await run.memory.remember(Stage.PREVIEW, {"export_id": export.id, "cost_cents": export.cost_cents})
+    await run.memory.remember(Stage.PREVIEW, terms.facts | {"export_id": export.id})
     return export
 
 
@@ -241,7 +273,7 @@ async def _downloaded(
     except DownloadError as error:
         if not error.expired:
             raise
-    fresh = find_export(await run.client.get_audience(audience_id, run.customer_id), export.id)
+    fresh = find_export((await run.client.get_audience(audience_id, run.customer_id)).csv_exports, export.id)
     if fresh is None or fresh.download_url is None:
         raise DownloadError(f"{destination.name}: the download's URL has expired and the server shows no other")
     return fresh, await download(transport, fresh.download_url, destination, retry=transport.retry)

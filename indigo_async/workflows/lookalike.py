@@ -14,7 +14,7 @@ from indigo_async.workflows.run import DEFAULT_TIMEOUT, Run, running
 from indigo_async.workflows.settle import settled
 from indigo_async.workflows.waits import active, is_active
 
-__all__ = ["create_lookalike", "lookalike_audience"]
+__all__ = ["check_lookalike", "create_lookalike", "lookalike_audience"]
 
 
 async def create_lookalike(
@@ -55,11 +55,13 @@ async def create_lookalike(
     """
     check = InputCheck()
     check.customer_id(customer_id)
-    check.text("audience_name", audience_name)
-    check.size("size", size)
-    if include_original_audience is not None:
-        check.flag("include_original_audience", include_original_audience)
-    wanted = check.filters(filters)
+    wanted = check_lookalike(
+        check,
+        audience_name=audience_name,
+        size=size,
+        include_original_audience=include_original_audience,
+        filters=filters,
+    )
     base_id = _check_base(check, base)
     check.seconds("timeout", timeout)
     check.done()
@@ -73,6 +75,23 @@ async def create_lookalike(
             include_original_audience=include_original_audience,
             filters=wanted,
         )
+
+
+def check_lookalike(
+    check: InputCheck,
+    *,
+    where: str = "",
+    audience_name: str,
+    size: int,
+    include_original_audience: bool | None,
+    filters: LookalikeFiltersInput | None,
+) -> LookalikeFilters | None:
+    """Check what is asked of a lookalike; `where` comes before each argument's name. Returns the filters."""
+    check.text(f"{where}audience_name", audience_name)
+    check.size(f"{where}size", size)
+    if include_original_audience is not None:
+        check.flag(f"{where}include_original_audience", include_original_audience)
+    return check.filters(filters)
 
 
 def _check_base(check: InputCheck, base: Audience | RecordId) -> RecordId:
@@ -126,6 +145,7 @@ async def lookalike_audience(
                 if found is None:
                     raise
             else:
+                run.made.add(str(made.id))
                 await run.memory.remember(Stage.LOOKALIKE, {"audience_id": made.id})
                 return await active(run, made.id)
         return await _adopted(run, found, base_id)

@@ -182,6 +182,7 @@ async def _matched(run: Run, ready: Audience, csv: str | Path, selections: Mappi
                 if found is None:
                     raise
                 return await _adopted(run, found, csv)
+        run.made.add(str(ready.id))
     await run.memory.remember(Stage.MATCH, {"audience_id": ready.id})
     return await active(run, ready.id)
 

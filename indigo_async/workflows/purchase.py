@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from indigo_async.errors import AlreadyPurchasedError, BudgetExceededError
+from indigo_async.errors import AlreadyPurchasedError, BudgetExceededError, IndigoError
 from indigo_async.models import CsvExport, RecordId
 from indigo_async.transport.events import emit
 from indigo_async.transport.session import Flight
@@ -12,7 +12,8 @@ from indigo_async.transport.shield import outlast
 from indigo_async.workflows.events import ExportPurchased, Stage
 from indigo_async.workflows.rules import ExportState, export_state, find_export
 from indigo_async.workflows.run import Run
-from indigo_async.workflows.settle import settled
+from indigo_async.workflows.settle import UNCERTAIN, settled
+from indigo_async.workflows.terms import ExportTerms
 
 __all__ = ["check_price", "purchased_export"]
 
@@ -42,16 +43,17 @@ def check_price(run: Run, export: CsvExport, limit_cents: int) -> int:
     )
 
 
-async def purchased_export(run: Run, audience_id: RecordId, export: CsvExport, *, limit_cents: int) -> CsvExport:
+async def purchased_export(run: Run, audience_id: RecordId, export: CsvExport, terms: ExportTerms) -> CsvExport:
     """Buy an export whose price was just read, and return it as the server shows it afterwards.
 
     Cancelled before the request leaves, nothing is bought. Cancelled later, it is first found out what happened, within
     a bound, and nothing more is sent.
+
+    Raises:
+        BudgetExceededError: it costs more than the terms or the batch's budget allow; nothing was bought.
     """
-    cost = check_price(run, export, limit_cents)
-    await run.memory.intend(Stage.PURCHASE, {"export_id": export.id, "cost_cents": cost})
     flight = Flight()
-    purchase = asyncio.create_task(_purchase(run, audience_id, export, cost, flight))
+    purchase = asyncio.create_task(_purchase(run, audience_id, export, terms, flight))
     try:
         return await asyncio.shield(purchase)
     except asyncio.CancelledError:
@@ -63,26 +65,58 @@ async def purchased_export(run: Run, audience_id: RecordId, export: CsvExport, *
         raise
 
 
-async def _purchase(run: Run, audience_id: RecordId, export: CsvExport, cost: int, flight: Flight) -> CsvExport:
+async def _purchase(
+    run: Run, audience_id: RecordId, export: CsvExport, terms: ExportTerms, flight: Flight
+) -> CsvExport:
+    cost = check_price(run, export, terms.max_cost_cents)
+    reserved = _reserve(run, export, cost)
+    facts = terms.facts | {"export_id": export.id}
+    await run.memory.intend(Stage.PURCHASE, facts | {"cost_cents": cost})
+
     async def send() -> CsvExport:
         try:
             return await run.client.purchase_csv_export(export_id=export.id, customer_id=run.customer_id, flight=flight)
         except AlreadyPurchasedError:
-            # By an attempt whose answer was lost. Its record is read from the audience from now on.
-            flight.uncertain = False
-            return export
+            return export  # bought by an attempt whose answer was lost; the audience shows the rest
 
     async def look() -> CsvExport | None:
         audience = await run.client.get_audience(audience_id, run.customer_id)
-        shown = find_export(audience, export.id)
+        shown = find_export(audience.csv_exports, export.id)
         bought = shown is not None and export_state(shown) in {ExportState.DOWNLOADABLE, ExportState.IN_PROGRESS}
         return shown if bought else None
 
-    bought = await settled(send, look, retry=run.client.transport.retry, flight=flight)
+    try:
+        bought = await settled(send, look, retry=run.client.transport.retry, flight=flight)
+    except UNCERTAIN:
+        raise  # it may have been bought: its money stays reserved and its intent without a result
+    except IndigoError:
+        run.budget.release(reserved)
+        await run.memory.remember(Stage.PURCHASE, facts | {"cost_cents": 0})
+        raise
+    run.budget.spend(reserved)
     emit(
         ExportPurchased(
             customer_id=run.customer_id, audience_name=run.audience_name, export_id=export.id, cost_cents=cost
         )
     )
-    await run.memory.remember(Stage.PURCHASE, {"export_id": export.id, "cost_cents": cost})
+    await run.memory.remember(Stage.PURCHASE, facts | {"cost_cents": cost})
     return bought
+
+
+def _reserve(run: Run, export: CsvExport, cost: int) -> int:
+    """Set the price aside in the batch's budget. Returns how much that took.
+
+    A purchase that an earlier run began, and never saw the end of, is counted in the budget already.
+    """
+    begun = run.memory.intended(Stage.PURCHASE)
+    reserved = max(0, cost - int(begun["cost_cents"])) if begun is not None else cost
+    if run.budget.reserve(reserved):
+        return reserved
+    raise BudgetExceededError(
+        f"export {export.id} costs {cost} cents and the batch has {run.budget.left_cents} left of its budget; "
+        "nothing was bought. Raise the budget to buy this preview",
+        stage=Stage.PURCHASE,
+        audience=run.audience,
+        export=export,
+        limit_cents=run.budget.limit_cents or 0,
+    )

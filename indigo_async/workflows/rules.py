@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum, auto
 from typing import Literal
 from urllib.parse import urlsplit
@@ -117,8 +117,8 @@ def export_state(export: CsvExport) -> ExportState:
     return ExportState.FAILED if means_failure(export.status) else ExportState.FOR_SALE
 
 
-def find_export(audience: Audience, export_id: RecordId) -> CsvExport | None:
-    return next((export for export in audience.csv_exports if same_id(export.id, export_id)), None)
+def find_export(exports: Iterable[CsvExport], export_id: RecordId) -> CsvExport | None:
+    return next((export for export in exports if same_id(export.id, export_id)), None)
 
 
 @attrs.frozen
@@ -130,7 +130,7 @@ class ExportChoice:
 
 
 def choose_export(
-    audience: Audience, wanted: frozenset[str], *, reuse_purchased: bool | None
+    audience_id: RecordId, exports: Sequence[CsvExport], wanted: frozenset[str], *, reuse_purchased: bool | None
 ) -> ExportChoice | Literal["settle first"] | None:
     """The existing export that serves the wanted field types, if there is one; None when a new preview is needed.
 
@@ -142,7 +142,7 @@ def choose_export(
     """
     ours: list[CsvExport] = []
     unknown: list[CsvExport] = []
-    for export in audience.csv_exports:
+    for export in exports:
         if export.optional_field_types is None:
             unknown.append(export)
         elif frozenset(export.optional_field_types) == wanted:
@@ -158,10 +158,9 @@ def choose_export(
         if reuse_purchased:
             return ExportChoice(doubtful, "it was purchased before, and reuse_purchased=True says to use it")
         raise ExportExistsError(
-            f"export {doubtful.id} of audience {audience.id} was purchased before, and the server does not show "
+            f"export {doubtful.id} of audience {audience_id} was purchased before, and the server does not show "
             "with which fields; pass reuse_purchased=True to download that one, or False to buy another",
             stage=Stage.PREVIEW,
-            audience=audience,
         )
     preview = _last_of(ours, ExportState.FOR_SALE)
     return None if preview is None else ExportChoice(preview, "a preview with the same fields exists")

@@ -14,6 +14,7 @@ from indigo_async.errors import WaitTimeoutError
 from indigo_async.files.publish import Publisher
 from indigo_async.models import Audience
 from indigo_async.transport.events import Listener, emit, listening
+from indigo_async.workflows.budget import Budget
 from indigo_async.workflows.directory import Directory
 from indigo_async.workflows.events import Stage, StageFinished, StageStarted
 
@@ -28,6 +29,10 @@ class Memory(Protocol):
 
     def recall(self, stage: Stage) -> Mapping[str, Any] | None:
         """The result of a stage that was done before."""
+        ...
+
+    def intended(self, stage: Stage) -> Mapping[str, Any] | None:
+        """What an earlier run was about to send, if it never wrote down how that ended."""
         ...
 
     async def intend(self, stage: Stage, facts: Mapping[str, Any]) -> None:
@@ -45,6 +50,9 @@ class NoMemory:
     def recall(self, stage: Stage) -> Mapping[str, Any] | None:  # noqa: ARG002 - the protocol's parameter
         return None
 
+    def intended(self, stage: Stage) -> Mapping[str, Any] | None:  # noqa: ARG002 - the protocol's parameter
+        return None
+
     async def intend(self, stage: Stage, facts: Mapping[str, Any]) -> None: ...
 
     async def remember(self, stage: Stage, facts: Mapping[str, Any]) -> None: ...
@@ -52,14 +60,20 @@ class NoMemory:
 
 @attrs.define(eq=False)
 class Run:
-    """One recipe under way. `stage`, `audience` and `timings` (seconds by stage) say how far it came."""
+    """One recipe under way.
+
+    `stage`, `audience` and `timings` (seconds by stage) say how far it came. `made` holds the IDs of the audiences
+    made in this run: nobody can have exported those before.
+    """
 
     client: IndigoClient
     customer_id: str | None
     audience_name: str
     directory: Directory
     memory: Memory = attrs.Factory(NoMemory)
+    budget: Budget = attrs.Factory(Budget)
     publisher: Publisher | None = None
+    made: set[str] = attrs.Factory(set[str])
     stage: Stage = Stage.UPLOAD
     audience: Audience | None = None
     timings: dict[Stage, float] = attrs.Factory(dict[Stage, float])

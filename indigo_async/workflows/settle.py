@@ -11,11 +11,11 @@ from indigo_async.errors import AmbiguousOutcomeError, ResponseDecodeError, Serv
 from indigo_async.transport.policy import RetryPolicy
 from indigo_async.transport.session import Flight
 
-__all__ = ["settled"]
+__all__ = ["UNCERTAIN", "settled"]
 
 T = TypeVar("T")
 
-_UNCERTAIN = (AmbiguousOutcomeError, ServerError, ResponseDecodeError)
+UNCERTAIN = (AmbiguousOutcomeError, ServerError, ResponseDecodeError)
 
 
 async def settled(
@@ -38,7 +38,7 @@ async def settled(
         attempt += 1
         try:
             return await send()
-        except _UNCERTAIN as error:
+        except UNCERTAIN as error:
             found = await look()
             if found is not None:
                 return found

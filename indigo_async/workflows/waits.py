@@ -24,6 +24,7 @@ from indigo_async.workflows.run import DEFAULT_TIMEOUT, Run, running
 
 __all__ = [
     "active",
+    "current",
     "export_settled",
     "is_active",
     "ready_for_columns",
@@ -142,15 +143,20 @@ async def active(run: Run, audience_id: RecordId) -> Audience:
     return await _watch(run, audience_id, check, lambda audience: audience.status, Needs.STATUS)
 
 
+async def current(run: Run, audience_id: RecordId) -> Audience:
+    """The audience as it is now, with its exports; those who ask at one time share a read."""
+    return await _watch(run, audience_id, lambda audience: audience, lambda audience: audience.status, Needs.EXPORTS)
+
+
 async def export_settled(run: Run, audience_id: RecordId, export_id: RecordId, *, purchased: bool) -> CsvExport:
     """Wait, as a stage of a recipe, until the export is out of progress, or, when `purchased`, has its URL."""
 
     def status(audience: Audience) -> str:
-        export = find_export(audience, export_id)
+        export = find_export(audience.csv_exports, export_id)
         return export.status if export is not None else ""
 
     def check(audience: Audience) -> CsvExport | None:
-        export = find_export(audience, export_id)
+        export = find_export(audience.csv_exports, export_id)
         if export is None:
             return None
         state = export_state(export)

@@ -1,0 +1,210 @@
+"""A job: all recipes for one list of people, as one value and one await."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import attrs
+import msgspec
+
+from indigo_async.client import IndigoClient
+from indigo_async.files.publish import Publisher, content_name
+from indigo_async.inputs import (
+    ColumnSelection,
+    ColumnSelectionsInput,
+    InputCheck,
+    LookalikeFilters,
+    LookalikeFiltersInput,
+)
+from indigo_async.models import Audience, CsvExport
+from indigo_async.transport.events import Listener
+from indigo_async.workflows.directory import Directory
+from indigo_async.workflows.export import ExportReceipt, downloaded_export, priced_export
+from indigo_async.workflows.lookalike import check_lookalike, lookalike_audience
+from indigo_async.workflows.match import check_csv, is_url, matched_audience
+from indigo_async.workflows.run import DEFAULT_TIMEOUT, Run, running
+from indigo_async.workflows.terms import ExportTerms, check_export_terms
+
+__all__ = [
+    "AudienceJob",
+    "CheckedJob",
+    "ExportStep",
+    "JobResult",
+    "LookalikeStep",
+    "check_job",
+    "fingerprint",
+    "run_job",
+    "run_stages",
+]
+
+
+@attrs.frozen(kw_only=True)
+class LookalikeStep:
+    """The lookalike that a job grows; see `workflows.create_lookalike`."""
+
+    audience_name: str
+    size: int
+    include_original_audience: bool | None = None
+    filters: LookalikeFiltersInput | None = None
+
+
+@attrs.frozen(kw_only=True)
+class ExportStep:
+    """The export that a job buys and downloads; see `workflows.export_audience`. `max_cost_cents` is in cents."""
+
+    destination: Path | str
+    optional_field_types: Sequence[str] = ()
+    max_cost_cents: int = 0
+    reuse_purchased: bool | None = None
+
+
+@attrs.frozen(kw_only=True)
+class AudienceJob:
+    """One list of people on its way: matched, perhaps grown, perhaps exported (the lookalike, where there is one).
+
+    A job is known by its customer and its audience's name. `key` is the caller's own name for it in outcomes and
+    reports; by default both, joined by a slash.
+    """
+
+    customer_id: str
+    audience_name: str
+    csv: str | Path
+    column_selections: ColumnSelectionsInput
+    lookalike: LookalikeStep | None = None
+    export: ExportStep | None = None
+    key: str = attrs.field(
+        default=attrs.Factory(lambda self: f"{self.customer_id}/{self.audience_name}", takes_self=True)
+    )
+
+
+@attrs.frozen(kw_only=True)
+class JobResult:
+    """What a job brought about. `quote` is the priced export, bought or not; `receipt` the bought, downloaded one."""
+
+    matched: Audience
+    lookalike: Audience | None = None
+    quote: CsvExport | None = None
+    receipt: ExportReceipt | None = None
+
+
+@attrs.frozen(kw_only=True)
+class CheckedJob:
+    """A job whose inputs obey the rules, in their normal form."""
+
+    job: AudienceJob
+    selections: dict[str, ColumnSelection]
+    filters: LookalikeFilters | None
+    terms: ExportTerms | None
+
+
+async def run_job(
+    client: IndigoClient,
+    job: AudienceJob,
+    *,
+    publisher: Publisher | None = None,
+    purchase: bool = True,
+    timeout: float = DEFAULT_TIMEOUT,  # noqa: ASYNC109 - the job's own deadline
+    on_event: Listener | None = None,
+) -> JobResult:
+    """Run one job through all its stages. Run again, it goes on where the server says it was.
+
+    Args:
+        client: an open client.
+        job: what to do.
+        publisher: puts a local CSV at a URL for as long as the match needs it.
+        purchase: False stops at the priced preview, which a later run buys.
+        timeout: seconds for the whole job.
+        on_event: told what happens, as values of `indigo_async.workflows.events`.
+
+    Raises:
+        InvalidInputError: before anything is sent, with all problems.
+        WorkflowError, ApiError, TransportError, ResponseDecodeError, DownloadError: see the recipes.
+    """
+    check = InputCheck()
+    checked = check_job(check, job, publisher)
+    check.seconds("timeout", timeout)
+    check.done()
+    run = Run(client, job.customer_id, job.audience_name, Directory(client), publisher=publisher)
+    async with running(run, timeout=timeout, on_event=on_event):
+        return await run_stages(run, checked, purchase=purchase)
+
+
+def check_job(check: InputCheck, job: AudienceJob, publisher: Publisher | None) -> CheckedJob:
+    """Check a whole job before anything of it is sent."""
+    check.customer_id(job.customer_id)
+    check.text("audience_name", job.audience_name)
+    selections = check.column_selections(job.column_selections)
+    check_csv(check, job.csv, publisher)
+    filters, terms = None, None
+    if job.lookalike is not None:
+        filters = _check_lookalike_step(check, job, job.lookalike)
+    if job.export is not None:
+        terms = check_export_terms(check, **attrs.asdict(job.export, recurse=False))
+    return CheckedJob(job=job, selections=selections, filters=filters, terms=terms)
+
+
+def _check_lookalike_step(check: InputCheck, job: AudienceJob, step: LookalikeStep) -> LookalikeFilters | None:
+    if step.audience_name == job.audience_name:
+        check.add("lookalike.audience_name", "must differ from the matched audience's: names are unique")
+    return check_lookalike(
+        check,
+        where="lookalike.",
+        audience_name=step.audience_name,
+        size=step.size,
+        include_original_audience=step.include_original_audience,
+        filters=step.filters,
+    )
+
+
+async def run_stages(run: Run, checked: CheckedJob, *, purchase: bool) -> JobResult:
+    """The stages of a job, each done already or done now."""
+    job, terms = checked.job, checked.terms
+    matched = await matched_audience(run, job.csv, checked.selections)
+    lookalike = None
+    if job.lookalike is not None:
+        lookalike = await lookalike_audience(
+            run,
+            matched.id,
+            name=job.lookalike.audience_name,
+            size=job.lookalike.size,
+            include_original_audience=job.lookalike.include_original_audience,
+            filters=checked.filters,
+        )
+    target = lookalike or matched
+    if terms is None:
+        return JobResult(matched=matched, lookalike=lookalike)
+    if not purchase:
+        quote = await priced_export(run, target.id, terms)
+        return JobResult(matched=matched, lookalike=lookalike, quote=quote)
+    receipt = await downloaded_export(run, target.id, terms)
+    return JobResult(matched=matched, lookalike=lookalike, quote=receipt.export, receipt=receipt)
+
+
+async def fingerprint(checked: CheckedJob) -> str:
+    """What a job makes, as a hash: the people, how they are matched, and how they are grown.
+
+    Money, destinations and exported fields may change between two runs of one job; these may not.
+    """
+    job = checked.job
+    csv = _without_query(str(job.csv)) if is_url(job.csv) else await content_name(Path(job.csv))
+    step = job.lookalike
+    grown: Any = None
+    if step is not None:
+        filters = attrs.asdict(checked.filters) if checked.filters is not None else None
+        grown = [step.audience_name, step.size, step.include_original_audience, filters]
+    columns = {field: attrs.astuple(selection) for field, selection in checked.selections.items()}
+    document = msgspec.json.encode([csv, columns, grown], order="sorted", enc_hook=_as_list)
+    return hashlib.sha256(document).hexdigest()
+
+
+def _without_query(url: str) -> str:
+    return urlsplit(url)._replace(query="", fragment="").geturl()
+
+
+def _as_list(value: Any) -> Any:
+    """Sequences of any type, for hashing."""
+    return list(value)

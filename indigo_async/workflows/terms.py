@@ -1,0 +1,53 @@
+"""What is wanted of an export, and what it may cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from indigo_async.inputs import InputCheck
+
+__all__ = ["ExportTerms", "check_export_terms"]
+
+
+@attrs.frozen(kw_only=True)
+class ExportTerms:
+    """The terms of one export. `max_cost_cents` is in cents."""
+
+    optional_field_types: tuple[str, ...]
+    max_cost_cents: int
+    destination: Path
+    reuse_purchased: bool | None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What is remembered of the terms: by it a later run knows whether an export is the one it wants."""
+        return {"field_types": sorted(self.optional_field_types)}
+
+
+def check_export_terms(
+    check: InputCheck,
+    *,
+    optional_field_types: Sequence[str],
+    max_cost_cents: int,
+    destination: Path | str,
+    reuse_purchased: bool | None,
+) -> ExportTerms:
+    """Check the arguments of an export, all of them."""
+    field_types = check.optional_field_types(optional_field_types)
+    check.cents("max_cost_cents", max_cost_cents)
+    if not isinstance(destination, (str, Path)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
+        check.add("destination", f"must be a path, not {type(destination).__name__}")
+    elif Path(destination).is_dir() or not Path(destination).name:
+        check.add("destination", f"{str(destination)!r} is a folder; name a file")
+    if reuse_purchased is not None:
+        check.flag("reuse_purchased", reuse_purchased)
+    return ExportTerms(
+        optional_field_types=field_types,
+        max_cost_cents=max_cost_cents,
+        destination=Path(destination),
+        reuse_purchased=reuse_purchased,
+    )
