@@ -7,6 +7,7 @@ Source: reference, "More details about column selections" and "POST /create_look
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
@@ -106,12 +107,18 @@ _FILTER_FIELDS = tuple(field.name for field in attrs.fields(LookalikeFilters) if
 LookalikeFiltersInput: TypeAlias = LookalikeFilters | Mapping[str, Any]
 """`LookalikeFilters`, or a mapping with its fields as keys; keys that it does not know are passed through."""
 
-_LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+
+_SHOWN_LENGTH = 60
 
 
 def is_loopback_host(host: str | None) -> bool:
     """Whether a host is this machine, the only one that may be reached without TLS."""
-    return host is not None and (host in _LOOPBACK_HOSTS or host.startswith("127."))
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host or "").is_loopback
+    except ValueError:  # a name, such as 127.0.0.1.example.org, is wherever its owner says
+        return False
 
 
 def _selection_from(value: object) -> ColumnSelection | str:
@@ -123,14 +130,28 @@ def _selection_from(value: object) -> ColumnSelection | str:
     mapping = cast("Mapping[str, Any]", value)
     unknown = sorted(str(key) for key in mapping if key not in {"column_name", "is_required"})
     if unknown:
-        return f"unknown key {unknown[0]!r}; the keys are column_name and is_required"
+        return f"unknown key {_shown(unknown[0])}; the keys are column_name and is_required"
     if "column_name" not in mapping:
         return "column_name is missing"
     return ColumnSelection(mapping["column_name"], mapping.get("is_required", False))
 
 
-def _closest(word: str, options: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(options), n=1)
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _shown(value: object) -> str:
+    """A value as a message shows it: short, however long it is."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}..."
+
+
+def _closest(word: object, options: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, list(options), n=1) if isinstance(word, str) else []
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
@@ -152,13 +173,18 @@ class InputCheck:
             raise InvalidInputError(self.problems)
 
     def text(self, where: str, value: object) -> bool:
-        """Check for a non-empty string without blanks at its ends; say whether it is one."""
+        """Check for a non-empty string without blanks at its ends; say whether it is one.
+
+        The text itself is never repeated: it may be a signed URL.
+        """
         if not isinstance(value, str):
             self.add(where, f"must be text, not {type(value).__name__}")
         elif not value.strip():
             self.add(where, "must not be empty")
         elif value != value.strip():
-            self.add(where, f"must not begin or end with a blank: {value!r}")
+            self.add(where, "must not begin or end with a blank")
+        elif not _is_unicode(value):
+            self.add(where, "holds half a surrogate pair, which no server can read")
         else:
             return True
         return False
@@ -233,7 +259,7 @@ class InputCheck:
         for field, raw in given.items():
             place = f"{where}.{field}"
             if field not in CANONICAL_FIELDS:
-                hint = _closest(str(field), CANONICAL_FIELDS)
+                hint = _closest(field, CANONICAL_FIELDS)
                 self.add(place, f"is not a field of the API; the fields are {', '.join(CANONICAL_FIELDS)}{hint}")
                 continue
             selection = _selection_from(raw)
@@ -257,9 +283,12 @@ class InputCheck:
             self.add(f"{where}.id", "must be required")
         first_field: dict[str, str] = {}
         for field, selection in chosen.items():
-            other = first_field.setdefault(selection.column_name, field)
+            column = selection.column_name
+            if not isinstance(column, str):  # pyright: ignore[reportUnnecessaryIsInstance]: callers without a type checker
+                continue  # reported as no text
+            other = first_field.setdefault(column, field)
             if other != field:
-                self.add(f"{where}.{field}", f"column {selection.column_name!r} already serves {other}")
+                self.add(f"{where}.{field}", f"column {_shown(column)} already serves {other}")
 
     def filters(self, value: LookalikeFiltersInput | None) -> LookalikeFilters | None:
         """Check lookalike filters: each a non-empty list of non-empty strings."""
@@ -275,13 +304,11 @@ class InputCheck:
         else:
             self.add(where, f"must be LookalikeFilters or a mapping, not {type(value).__name__}")
             return None
-        for field in _FILTER_FIELDS:
-            values = getattr(filters, field)
-            if values is not None:
-                self._texts(f"{where}.{field}", values, self.text)
         for key in filters.extra:
             self.text(f"{where}.extra key", key)
-        return filters
+        given = {field: values for field in _FILTER_FIELDS if (values := getattr(filters, field)) is not None}
+        checked = {field: self._texts(f"{where}.{field}", values, self.text) for field, values in given.items()}
+        return attrs.evolve(filters, **checked)
 
     def optional_field_types(self, value: Sequence[str]) -> tuple[str, ...]:
         """Check paid field types: each known and named once; there may be none."""
@@ -290,7 +317,7 @@ class InputCheck:
         def check(where: str, item: object) -> bool:
             if item in known:
                 return True
-            self.add(where, f"{item!r} is no field type; they are {', '.join(known)}{_closest(str(item), known)}")
+            self.add(where, f"{_shown(item)} is no field type; they are {', '.join(known)}{_closest(item, known)}")
             return False
 
         return self._texts("optional_field_types", value, check, may_be_empty=True)
@@ -306,5 +333,5 @@ class InputCheck:
             self.add(where, "must not be empty: leave it out instead")
         good = [str(item) for index, item in enumerate(items) if check(f"{where}[{index}]", item)]
         for item in sorted({item for item in good if good.count(item) > 1}):
-            self.add(where, f"names {item!r} more than once")
+            self.add(where, f"names {_shown(item)} more than once")
         return tuple(good)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 import attrs
 
@@ -47,14 +47,18 @@ class Settings:
 
 
 def _check_token(check: InputCheck, token: str) -> None:
-    if not token:
+    if token == "":
         check.add("token", f"is missing: pass token=... or set {_TOKEN_VARIABLE}")
+    elif not isinstance(token, str):  # pyright: ignore[reportUnnecessaryIsInstance]: callers without a type checker
+        check.add("token", f"must be text, not {type(token).__name__}")
     elif not (token.isascii() and token.isprintable()) or " " in token:
         check.add("token", "holds blanks or characters that no header can carry; was it pasted whole?")
 
 
 def _check_base_url(check: InputCheck, base_url: str) -> None:
     where = "base_url"
+    if not check.text(where, base_url):
+        return
     try:
         parts = urlsplit(base_url)
         _ = parts.port
@@ -66,9 +70,8 @@ def _check_base_url(check: InputCheck, base_url: str) -> None:
         return
     if parts.scheme == "http" and not is_loopback_host(parts.hostname):
         check.add(where, "must be https: over http the token would travel in the clear (loopback alone is exempt)")
-    if _has_more_than_an_address(parts):
+    # Even an empty query or fragment would swallow the endpoint's path.
+    if "@" in parts.netloc or "?" in base_url or "#" in base_url:
         check.add(where, "must not hold a user name, a password, a query or a fragment")
-
-
-def _has_more_than_an_address(parts: SplitResult) -> bool:
-    return bool(parts.username or parts.password or parts.query or parts.fragment)
+    if any(character.isspace() for character in base_url):
+        check.add(where, "must not hold blanks")
