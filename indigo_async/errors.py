@@ -29,6 +29,12 @@ __all__ = [
     "ExportExistsError",
     "IndigoError",
     "InvalidInputError",
+    "JournalDamagedError",
+    "JournalError",
+    "JournalInUseError",
+    "JournalMismatchError",
+    "JournalVersionError",
+    "JournalWriteError",
     "NotFoundError",
     "Problem",
     "RateLimitedError",
@@ -216,3 +222,30 @@ class AudienceExistsError(WorkflowError):
 
 class ExportExistsError(WorkflowError):
     """A purchased export exists whose fields are unknown, so buying again might be buying twice."""
+
+
+class JournalError(IndigoError):
+    """A batch's journal cannot be relied on, so nothing more may be sent under it. The message names its path."""
+
+
+class JournalInUseError(JournalError):
+    """Another process, or this one, has the journal open. It can be opened when that one has closed it or ended."""
+
+
+class JournalVersionError(JournalError):
+    """The journal was written by a version of this SDK that keeps it in another form."""
+
+
+class JournalMismatchError(JournalError):
+    """The journal knows a job of this customer and name that had other inputs."""
+
+
+class JournalDamagedError(JournalError):
+    """The file is no journal, or what was written to it is altered or lost. It is never taken for an empty one."""
+
+
+class JournalWriteError(JournalError):
+    """The journal could not be written: the disk is full or failing, the file is read-only, or it was closed.
+
+    What was to be written is not known to be on disk. Every later write fails too.
+    """
