@@ -1,4 +1,4 @@
-"""The cookbook's recipes as awaitable pipelines."""
+"""The cookbook's recipes as awaitable pipelines: one list at a time, or thousands."""
 
 from indigo_async.workflows.events import (
     AudienceAdopted,
@@ -13,24 +13,35 @@ from indigo_async.workflows.events import (
     WorkflowEvent,
 )
 from indigo_async.workflows.export import ExportReceipt, export_audience
+from indigo_async.workflows.jobs import AudienceJob, ExportStep, JobResult, LookalikeStep, run_job
 from indigo_async.workflows.lookalike import create_lookalike
 from indigo_async.workflows.match import upload_and_match
+from indigo_async.workflows.report import BatchReport, JobFailure, JobOutcome, StageTime
 from indigo_async.workflows.waits import wait_for_column_selection, wait_for_export, wait_until_active
 
 __all__ = [
     "AudienceAdopted",
+    "AudienceJob",
+    "BatchReport",
     "ExportDownloaded",
     "ExportPriced",
     "ExportPurchased",
     "ExportReceipt",
     "ExportReused",
+    "ExportStep",
+    "JobFailure",
+    "JobOutcome",
+    "JobResult",
+    "LookalikeStep",
     "Stage",
     "StageFinished",
     "StageStarted",
+    "StageTime",
     "StatusChanged",
     "WorkflowEvent",
     "create_lookalike",
     "export_audience",
+    "run_job",
     "upload_and_match",
     "wait_for_column_selection",
     "wait_for_export",

@@ -1,0 +1,5 @@
+"""`python -m indigo_async` is the command `indigo-async`."""
+
+from indigo_async.cli import main
+
+main()

@@ -1,0 +1,213 @@
+"""`indigo-async demo`: the whole cookbook, for several customers at once, on a sandbox with real people in it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import attrs
+from rich.console import Console
+from rich.table import Table
+
+from indigo_async.client import IndigoClient
+from indigo_async.errors import IndigoError
+from indigo_async.inputs import ColumnSelection, ColumnSelections, LookalikeFilters
+from indigo_async.models import Audience
+from indigo_async.sandbox import Sandbox
+from indigo_async.sandbox.people import VoterFile, messy_csv
+from indigo_async.transport.events import Event, RequestRetried
+from indigo_async.transport.shield import in_thread
+from indigo_async.workflows import (
+    AudienceAdopted,
+    AudienceJob,
+    ExportDownloaded,
+    ExportPriced,
+    ExportPurchased,
+    ExportReused,
+    ExportStep,
+    JobOutcome,
+    LookalikeStep,
+    StageStarted,
+    StatusChanged,
+    WorkflowEvent,
+)
+from indigo_async.workflows.batch import start_batch
+
+__all__ = ["run_demo"]
+
+_LOOKALIKE_SIZE = 5_000
+_MAX_COST_CENTS = 100_000
+_POLLS_PER_STAGE = 20
+
+_COLUMNS = ColumnSelections(
+    first_name=ColumnSelection("First Name", required=True),
+    last_name=ColumnSelection("Last Name", required=True),
+    state=ColumnSelection("State"),
+    zip=ColumnSelection("Zip Code"),
+    dob=ColumnSelection("Birth Date"),
+    phone=ColumnSelection("Phone"),
+    address=ColumnSelection("Street"),
+    id=ColumnSelection("Member ID", required=True),
+)
+
+
+@attrs.frozen
+class _Customer:
+    """A customer of the demo, whose people live in some states and buy some fields."""
+
+    id: str
+    states: tuple[str, ...]
+    field_types: tuple[str, ...]
+
+
+_CUSTOMERS = (
+    _Customer("keystone-voices", ("PA", "NJ", "MD", "DE"), ("phone",)),
+    _Customer("great-lakes-forward", ("IL", "MI", "MN", "OH", "WI"), ("phone", "vote_history")),
+    _Customer("sun-belt-action", ("AZ", "FL", "GA", "NC", "TX"), ()),
+)
+
+
+async def run_demo(out: Path, voters: int, people: int, speed: float, seed: int) -> None:
+    """Draw messy lists from a voter file, run every recipe on them, and show what happens and what came out.
+
+    Raises:
+        IndigoError: a customer's job failed.
+    """
+    console = Console(highlight=False)
+    console.print(f"A sandbox with {voters:,} synthetic voters, {speed:g} times as fast as life.", style="bold")
+    voter_file = await in_thread(partial(VoterFile.synthetic, voters, seed=seed))
+    try:
+        async with Sandbox(voter_file, seed=seed, speed=speed) as sandbox:
+            await _run_customers(console, sandbox, voter_file, out, people, speed, seed)
+    finally:
+        voter_file.close()
+
+
+async def _run_customers(
+    console: Console, sandbox: Sandbox, voters: VoterFile, out: Path, people: int, speed: float, seed: int
+) -> None:
+    jobs: list[AudienceJob] = []
+    for number, customer in enumerate(_CUSTOMERS):
+        content = await in_thread(partial(messy_csv, voters, people, seed=seed + number, states=customer.states))
+        path = out / f"{customer.id}.csv"
+        await in_thread(partial(_write_private, path, content))
+        console.print(f"{path}: {content.count(b'\n') - 1:,} messy rows, strangers among them")
+        jobs.append(_job(customer, path, out))
+    interval = 20.0 / speed / _POLLS_PER_STAGE
+    async with IndigoClient(sandbox.token, base_url=sandbox.base_url, poll_interval=interval) as client:
+        show = _Narrator(console)
+        async with start_batch(
+            client, jobs, publisher=sandbox.file_host, journal=out / "demo.sqlite", on_event=show
+        ) as batch:
+            outcomes = [outcome async for outcome in batch]
+        report = batch.report()
+    console.print(_table(outcomes))
+    console.print(
+        f"{sum(report.requests.values())} requests, ${report.spent_cents / 100:,.2f} spent. "
+        "Run it again: what is there is used, and nothing is bought twice."
+    )
+    failed = [outcome.error for outcome in outcomes if outcome.error is not None]
+    if failed:
+        raise IndigoError("; ".join(str(error) for error in failed))
+
+
+def _job(customer: _Customer, csv: Path, out: Path) -> AudienceJob:
+    return AudienceJob(
+        customer_id=customer.id,
+        audience_name="Members",
+        csv=csv,
+        column_selections=_COLUMNS,
+        lookalike=LookalikeStep(
+            audience_name="Members, and people like them",
+            size=_LOOKALIKE_SIZE,
+            filters=LookalikeFilters(states=customer.states),
+        ),
+        export=ExportStep(
+            destination=out / f"{customer.id}-export.csv",
+            optional_field_types=customer.field_types,
+            max_cost_cents=_MAX_COST_CENTS,
+        ),
+    )
+
+
+def _write_private(path: Path, content: bytes) -> None:
+    """Write a file of people that only its owner can read."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+
+
+class _Narrator:
+    """Tells each event in a line, with the seconds since the start."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._clock = asyncio.get_running_loop().time
+        self._started = self._clock()
+
+    def __call__(self, event: Event) -> None:
+        words = _words_for(event)
+        if words is None:
+            return
+        who = event.customer_id if isinstance(event, WorkflowEvent) else ""
+        self._console.print(f"{self._clock() - self._started:6.1f} s  {who:<20} {words}", markup=False)
+
+
+def _words_for(event: Event) -> str | None:
+    match event:
+        case StageStarted(stage=stage):
+            return f"{stage} begins"
+        case StatusChanged(status=status, audience_id=audience_id):
+            return f"{audience_id} is {status or 'there'}"
+        case AudienceAdopted(audience_id=audience_id, evidence=evidence):
+            return f"{audience_id} is used as it is: {evidence}"
+        case ExportPriced(cost_cents=cents):
+            return f"the export costs ${(cents or 0) / 100:,.2f}"
+        case ExportReused(export_id=export_id, evidence=evidence):
+            return f"{export_id} is used again: {evidence}"
+        case ExportPurchased(export_id=export_id, cost_cents=cents):
+            return f"{export_id} is bought for ${cents / 100:,.2f}"
+        case ExportDownloaded(path=path, size_bytes=size):
+            return f"{path} is downloaded, {size:,} bytes"
+        case RequestRetried(endpoint=endpoint, reason=reason, delay=delay):
+            return f"{endpoint} again in {delay:.1f} s: {reason}"
+        case _:
+            return None
+
+
+def _table(outcomes: list[JobOutcome]) -> Table:
+    table = Table(title="What came out", title_justify="left")
+    for heading, justify in (
+        ("customer", "left"),
+        ("matched", "right"),
+        ("match rate", "right"),
+        ("lookalike", "right"),
+        ("price", "right"),
+        ("file", "left"),
+    ):
+        table.add_column(heading, justify=justify, overflow="fold")  # pyright: ignore[reportArgumentType] - rich's own literal type
+    for outcome in sorted(outcomes, key=lambda outcome: outcome.job.key):
+        result = outcome.result
+        if result is None or result.receipt is None or result.lookalike is None:
+            table.add_row(outcome.job.customer_id, f"failed: {outcome.error}", "", "", "", "")
+            continue
+        matched, rows = _counts(result.matched)
+        table.add_row(
+            outcome.job.customer_id,
+            f"{matched:,} of {rows:,}",
+            f"{matched / rows:.1%}",
+            f"{result.lookalike.extra.get('size', 0):,}",
+            f"${(result.receipt.export.cost_cents or 0) / 100:,.2f}",
+            str(result.receipt.path),
+        )
+    return table
+
+
+def _counts(matched: Audience) -> tuple[int, int]:
+    """How many people were matched, of how many rows, as the sandbox shows them."""
+    upload: Any = matched.uploaded_audience_csv.extra if matched.uploaded_audience_csv is not None else {}
+    return upload.get("matchedCount", 0), upload.get("rowCount", 0)

@@ -1,0 +1,324 @@
+"""Many jobs at once: admitted as room allows, each on its own, outcomes as they come."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import TypeAlias
+
+import anyio
+import attrs
+
+from indigo_async.client import IndigoClient
+from indigo_async.errors import AuthenticationError, InvalidInputError, JournalError, Problem
+from indigo_async.files.publish import Publisher
+from indigo_async.inputs import InputCheck
+from indigo_async.polling import poller_of
+from indigo_async.transport.events import Listener
+from indigo_async.transport.shield import in_thread, outlast
+from indigo_async.workflows.budget import Budget
+from indigo_async.workflows.directory import Directory
+from indigo_async.workflows.jobs import AudienceJob, CheckedJob, check_job, fingerprint, run_stages
+from indigo_async.workflows.journal import Journal
+from indigo_async.workflows.match import is_url
+from indigo_async.workflows.report import BatchReport, JobOutcome, Tally
+from indigo_async.workflows.run import DEFAULT_TIMEOUT, Run, running
+
+__all__ = ["Batch", "Jobs", "run_batch", "start_batch"]
+
+Jobs: TypeAlias = Iterable[AudienceJob] | AsyncIterable[AudienceJob]
+
+_OUTCOMES_WAITING = 1_000
+
+_logger = logging.getLogger("indigo_async")
+
+
+@attrs.frozen(kw_only=True)
+class _Terms:
+    """What holds for all jobs of a batch."""
+
+    publisher: Publisher | None
+    purchase: bool
+    timeout: float
+    max_in_flight: int
+    stop_after_failures: int | None
+    on_event: Listener | None
+
+
+class Batch:
+    """A batch under way: iterate over it for the outcomes, as they come; `report()` tells the numbers so far.
+
+    Leaving the `async with` block early cancels what is not done; a purchase under way is settled first.
+    """
+
+    def __init__(self, client: IndigoClient, terms: _Terms, budget: Budget, journal: Journal | None) -> None:
+        self._client = client
+        self._terms = terms
+        self._budget = budget
+        self._journal = journal
+        self._directory = Directory(client)
+        self._tally = Tally()
+        self._names: set[tuple[str, str]] = set()
+        self._warned = False
+        self._requests_before = Counter(client.transport.requests)
+        self._saved_before = poller_of(client).stats.saved
+        self._started = asyncio.get_running_loop().time()
+        self._room = asyncio.Semaphore(terms.max_in_flight)
+        # Bounded, so that a slow reader of outcomes slows the batch down instead of filling memory.
+        self._outbox, self._outcomes = anyio.create_memory_object_stream[JobOutcome](_OUTCOMES_WAITING)
+
+    def __aiter__(self) -> AsyncIterator[JobOutcome]:
+        return self._outcomes
+
+    def report(self) -> BatchReport:
+        """The numbers so far; final once the iteration has ended."""
+        tally, budget = self._tally, self._budget
+        return BatchReport(
+            done=tally.done,
+            failed=tally.failed,
+            failed_by_stage=dict(tally.failed_by_stage),
+            failed_by_error=dict(tally.failed_by_error),
+            failures=tuple(tally.failures),
+            stopped=tally.stopped,
+            quoted_cents=tally.quoted_cents,
+            spent_cents=budget.spent_cents,
+            unsettled_cents=budget.reserved_cents,
+            budget_cents=budget.limit_cents,
+            requests=dict(self._client.transport.requests - self._requests_before),
+            reads_saved=poller_of(self._client).stats.saved - self._saved_before,
+            stages=tally.stages(),
+            seconds=asyncio.get_running_loop().time() - self._started,
+        )
+
+    async def drive(self, jobs: Jobs) -> None:
+        """Admit jobs while there is room and no reason to stop, to the last one's end; `start_batch` does this."""
+        unreadable = None
+        with self._outbox:
+            async with asyncio.TaskGroup() as group:
+                try:
+                    async for job in _each(jobs):
+                        await self._room.acquire()
+                        if self._tally.stopped is not None:
+                            break
+                        group.create_task(self._run_and_report(job))
+                except Exception as error:  # noqa: BLE001 - the jobs under way are ended first
+                    unreadable = error
+                    self._tally.stopped = f"the jobs could not be read: {type(error).__name__}"
+        if unreadable is not None:
+            raise unreadable
+
+    async def _run_and_report(self, job: AudienceJob) -> None:
+        try:
+            outcome = await self._outcome_of(job)
+            self._tally.add(outcome)
+            self._consider_stopping(outcome)
+            await self._outbox.send(outcome)
+        finally:
+            self._room.release()
+
+    def _consider_stopping(self, outcome: JobOutcome) -> None:
+        limit = self._terms.stop_after_failures
+        if self._tally.stopped is not None:
+            return
+        if isinstance(outcome.error, (AuthenticationError, JournalError)):
+            self._tally.stopped = str(outcome.error)
+        elif limit is not None and self._tally.failed >= limit:
+            self._tally.stopped = f"{self._tally.failed} jobs failed"
+
+    async def _outcome_of(self, job: AudienceJob) -> JobOutcome:
+        terms = self._terms
+        run = Run(
+            self._client,
+            job.customer_id,
+            job.audience_name,
+            self._directory,
+            budget=self._budget,
+            publisher=terms.publisher,
+        )
+        result, error = None, None
+        try:
+            async with running(run, timeout=terms.timeout, on_event=terms.on_event):
+                checked = await _checked(job, terms.publisher)
+                self._claim_names(job)
+                self._warn_without_journal(job)
+                if self._journal is not None:
+                    run.memory = await self._journal.memory_of(
+                        job.customer_id, job.audience_name, await fingerprint(checked)
+                    )
+                result = await run_stages(run, checked, purchase=terms.purchase)
+        except Exception as caught:  # noqa: BLE001 - one job that fails never stops the others
+            error = caught
+        audience_id = run.audience.id if run.audience is not None else None
+        return JobOutcome(
+            job=job, result=result, error=error, stage=run.stage, audience_id=audience_id, timings=run.timings
+        )
+
+    def _claim_names(self, job: AudienceJob) -> None:
+        """Refuse a job that would make an audience of a name that another job makes."""
+        taken = [name for name in _names_of(job) if name in self._names]
+        if taken:
+            raise InvalidInputError([Problem("audience_name", _taken(*taken[0]))])
+        self._names.update(_names_of(job))
+
+    def _warn_without_journal(self, job: AudienceJob) -> None:
+        may_buy = self._terms.purchase and job.export is not None and job.export.max_cost_cents > 0
+        if may_buy and self._journal is None and not self._warned:
+            self._warned = True
+            _logger.warning(
+                "this batch may buy exports and keeps no journal: two processes that run the same jobs at once could "
+                "buy twice; pass journal=Path(...)"
+            )
+
+
+def _names_of(job: AudienceJob) -> list[tuple[str, str]]:
+    names = [(job.customer_id, job.audience_name)]
+    if job.lookalike is not None:
+        names.append((job.customer_id, job.lookalike.audience_name))
+    return names
+
+
+def _taken(customer_id: str, name: str) -> str:
+    return f"another job of the batch makes an audience named {name!r} for customer {customer_id!r}; names are unique"
+
+
+async def _checked(job: AudienceJob, publisher: Publisher | None) -> CheckedJob:
+    check = InputCheck()
+    work = partial(check_job, check, job, publisher)
+    checked = work() if is_url(job.csv) else await in_thread(work)  # a path may be on a slow disk
+    check.done()
+    return checked
+
+
+def _check_all(jobs: Sequence[AudienceJob], publisher: Publisher | None) -> None:
+    """Check jobs that stand in memory all at once, before anything is sent.
+
+    Raises:
+        InvalidInputError: with every problem of every job, and names that two jobs share.
+    """
+    problems: list[Problem] = []
+    names: dict[tuple[str, str], int] = {}
+    for number, job in enumerate(jobs):
+        check = InputCheck()
+        check_job(check, job, publisher)
+        problems += [Problem(f"jobs[{number}].{problem.where}", problem.message) for problem in check.problems]
+        for name in _names_of(job):
+            first = names.setdefault(name, number)
+            if first != number:
+                problems.append(Problem(f"jobs[{number}].audience_name", f"{_taken(*name)} (jobs[{first}])"))
+    if problems:
+        raise InvalidInputError(problems)
+
+
+async def _each(jobs: Jobs) -> AsyncGenerator[AudienceJob]:
+    if isinstance(jobs, AsyncIterable):
+        async for job in jobs:
+            yield job
+        return
+    for job in jobs:
+        yield job
+
+
+@asynccontextmanager
+async def start_batch(
+    client: IndigoClient,
+    jobs: Jobs,
+    *,
+    max_in_flight: int = 10_000,
+    journal: Path | None = None,
+    budget_cents: int | None = None,
+    purchase: bool = True,
+    publisher: Publisher | None = None,
+    job_timeout: float = DEFAULT_TIMEOUT,
+    stop_after_failures: int | None = None,
+    on_event: Listener | None = None,
+) -> AsyncGenerator[Batch]:
+    """Start jobs, and iterate over the batch for their outcomes as they come.
+
+    Jobs are read as room allows. Jobs in a list are all checked before anything is sent; jobs from an iterator are
+    checked one by one, and a bad one fails alone. One job that fails never stops the others. Run again with the same
+    jobs, a batch goes on where it was: what exists is adopted, nothing is bought twice.
+
+    Args:
+        client: an open client.
+        jobs: any iterable or async iterable.
+        max_in_flight: how many jobs are under way at most.
+        journal: a file that remembers what was done, for this run and later ones; without it the server's records
+            serve, and two processes running the same jobs could buy twice.
+        budget_cents: the most that all runs with this journal (without one: this run) may spend; None leaves it to each
+            job's `max_cost_cents`.
+        purchase: False stops each job at its priced preview; a later run with leave buys those.
+        publisher: puts local CSVs at URLs for as long as their matches need them.
+        job_timeout: seconds for each job.
+        stop_after_failures: admit no more jobs after that many failed; None never stops for failures.
+        on_event: told what happens, as values of `indigo_async.workflows.events`.
+
+    Raises:
+        InvalidInputError: before anything is sent.
+        JournalError: the journal cannot be used.
+    """
+    check = InputCheck()
+    check.size("max_in_flight", max_in_flight)
+    if budget_cents is not None:
+        check.cents("budget_cents", budget_cents)
+    if stop_after_failures is not None:
+        check.size("stop_after_failures", stop_after_failures)
+    check.seconds("job_timeout", job_timeout)
+    check.done()
+    if isinstance(jobs, Sequence):
+        await in_thread(partial(_check_all, jobs, publisher))
+    terms = _Terms(
+        publisher=publisher,
+        purchase=purchase,
+        timeout=job_timeout,
+        max_in_flight=max_in_flight,
+        stop_after_failures=stop_after_failures,
+        on_event=on_event,
+    )
+    async with AsyncExitStack() as stack:
+        opened = await stack.enter_async_context(Journal.open(journal)) if journal is not None else None
+        spent = await opened.spent_cents() if opened is not None else 0
+        batch = Batch(client, terms, Budget(budget_cents, spent), opened)
+        all_jobs = asyncio.create_task(batch.drive(jobs))
+        try:
+            yield batch
+        finally:
+            all_jobs.cancel()
+            await outlast(all_jobs)
+        if not all_jobs.cancelled():
+            all_jobs.result()
+
+
+async def run_batch(
+    client: IndigoClient,
+    jobs: Jobs,
+    *,
+    max_in_flight: int = 10_000,
+    journal: Path | None = None,
+    budget_cents: int | None = None,
+    purchase: bool = True,
+    publisher: Publisher | None = None,
+    job_timeout: float = DEFAULT_TIMEOUT,
+    stop_after_failures: int | None = None,
+    on_event: Listener | None = None,
+) -> BatchReport:
+    """Run jobs to their ends and return the numbers; see `start_batch`, which also hands out each outcome."""
+    async with start_batch(
+        client,
+        jobs,
+        max_in_flight=max_in_flight,
+        journal=journal,
+        budget_cents=budget_cents,
+        purchase=purchase,
+        publisher=publisher,
+        job_timeout=job_timeout,
+        stop_after_failures=stop_after_failures,
+        on_event=on_event,
+    ) as batch:
+        async for _ in batch:
+            pass
+        return batch.report()

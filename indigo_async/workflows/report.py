@@ -1,0 +1,141 @@
+"""What a batch did, in numbers: kept as it goes, so that outcomes need not be kept."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from indigo_async.errors import BudgetExceededError, IndigoError
+from indigo_async.workflows.events import Stage
+from indigo_async.workflows.jobs import AudienceJob, JobResult
+
+__all__ = ["BatchReport", "JobFailure", "JobOutcome", "StageTime", "Tally"]
+
+_FAILURES_KEPT = 1_000
+
+
+@attrs.frozen(kw_only=True)
+class JobOutcome:
+    """How one job ended: with a `result`, or with an `error` at a `stage`. `timings` are seconds by stage."""
+
+    job: AudienceJob
+    result: JobResult | None = None
+    error: BaseException | None = None
+    stage: Stage
+    audience_id: str | int | None = None
+    timings: Mapping[Stage, float] = attrs.field(factory=dict[Stage, float])
+
+    @property
+    def ok(self) -> bool:
+        return self.error is None
+
+
+@attrs.frozen(kw_only=True)
+class JobFailure:
+    """A failed job in a report: its key, the stage and audience it came to, and what went wrong."""
+
+    key: str
+    stage: str
+    audience_id: str | int | None
+    error_type: str
+    message: str
+
+
+@attrs.frozen(kw_only=True)
+class StageTime:
+    """Seconds that jobs spent in a stage, waiting included."""
+
+    jobs: int
+    total_seconds: float
+    longest_seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class BatchReport:
+    """A batch in numbers. Money is in cents, times are in seconds.
+
+    `quoted_cents` is the price of all exports that were priced or bought; `spent_cents` is what this batch has spent
+    in all its runs (without a journal: in this run); `unsettled_cents` belongs to purchases whose outcome is unknown.
+    `requests` counts by endpoint; `reads_saved` is how many looks at audiences needed no request of their own.
+    `failures` holds the first 1,000. `stopped` says why jobs were no longer admitted, if that happened.
+    """
+
+    done: int
+    failed: int
+    failed_by_stage: Mapping[str, int]
+    failed_by_error: Mapping[str, int]
+    failures: tuple[JobFailure, ...]
+    stopped: str | None
+    quoted_cents: int
+    spent_cents: int
+    unsettled_cents: int
+    budget_cents: int | None
+    requests: Mapping[str, int]
+    reads_saved: int
+    stages: Mapping[str, StageTime]
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for `json.dumps`."""
+        return attrs.asdict(self)
+
+
+@attrs.define
+class Tally:
+    """The numbers of a batch under way."""
+
+    done: int = 0
+    quoted_cents: int = 0
+    stopped: str | None = None
+    failures: list[JobFailure] = attrs.Factory(list[JobFailure])
+    failed_by_stage: Counter[str] = attrs.Factory(Counter[str])
+    failed_by_error: Counter[str] = attrs.Factory(Counter[str])
+    _jobs: Counter[Stage] = attrs.Factory(Counter[Stage])
+    _total: dict[Stage, float] = attrs.Factory(dict[Stage, float])
+    _longest: dict[Stage, float] = attrs.Factory(dict[Stage, float])
+
+    @property
+    def failed(self) -> int:
+        return self.failed_by_stage.total()
+
+    def add(self, outcome: JobOutcome) -> None:
+        for stage, seconds in outcome.timings.items():
+            self._jobs[stage] += 1
+            self._total[stage] = self._total.get(stage, 0.0) + seconds
+            self._longest[stage] = max(self._longest.get(stage, 0.0), seconds)
+        quote = outcome.result.quote if outcome.result is not None else None
+        if isinstance(outcome.error, BudgetExceededError):
+            quote = outcome.error.export
+        if quote is not None:
+            self.quoted_cents += quote.cost_cents or 0
+        if outcome.error is None:
+            self.done += 1
+        else:
+            self._add_failure(outcome, outcome.error)
+
+    def _add_failure(self, outcome: JobOutcome, error: BaseException) -> None:
+        self.failed_by_stage[outcome.stage.value] += 1
+        self.failed_by_error[type(error).__name__] += 1
+        if len(self.failures) < _FAILURES_KEPT:
+            # Errors that are not ours may hold anything, so only their kind is told.
+            message = str(error) if isinstance(error, (IndigoError, OSError)) else type(error).__name__
+            failure = JobFailure(
+                key=outcome.job.key,
+                stage=outcome.stage.value,
+                audience_id=outcome.audience_id,
+                error_type=type(error).__name__,
+                message=message,
+            )
+            self.failures.append(failure)
+
+    def stages(self) -> dict[str, StageTime]:
+        return {
+            stage.value: StageTime(
+                jobs=self._jobs[stage], total_seconds=self._total[stage], longest_seconds=self._longest[stage]
+            )
+            for stage in Stage
+            if stage in self._jobs
+        }
