@@ -61,9 +61,9 @@ def demo(
     seed: Annotated[int, Parameter(help="What people and typos are drawn from.")] = 7,
 ) -> None:
     """Run the whole cookbook for three customers at once on a sandbox of its own: no account, no network."""
-    from indigo_async.cli.demo import run_demo  # noqa: PLC0415 - needs the extra `sandbox`
+    from indigo_async.cli.demo import DemoOptions, run_demo  # noqa: PLC0415 - needs the extra `sandbox`
 
-    anyio.run(run_demo, out, voters, people, speed, seed)
+    anyio.run(run_demo, DemoOptions(out=out, voters=voters, people=people, speed=speed, seed=seed))
 
 
 @app.command

@@ -36,7 +36,7 @@ from indigo_async.workflows import (
 )
 from indigo_async.workflows.batch import start_batch
 
-__all__ = ["run_demo"]
+__all__ = ["DemoOptions", "run_demo"]
 
 _LOOKALIKE_SIZE = 5_000
 _MAX_COST_CENTS = 100_000
@@ -70,37 +70,55 @@ _CUSTOMERS = (
 )
 
 
-async def run_demo(out: Path, voters: int, people: int, speed: float, seed: int) -> None:
+@attrs.frozen(kw_only=True)
+class DemoOptions:
+    """How large and how fast the demo is; `speed` is in sandbox seconds a second."""
+
+    out: Path
+    voters: int
+    people: int
+    speed: float
+    seed: int
+
+
+async def run_demo(options: DemoOptions) -> None:
     """Draw messy lists from a voter file, run every recipe on them, and show what happens and what came out.
 
     Raises:
         IndigoError: a customer's job failed.
     """
     console = Console(highlight=False)
-    console.print(f"A sandbox with {voters:,} synthetic voters, {speed:g} times as fast as life.", style="bold")
-    voter_file = await in_thread(partial(VoterFile.synthetic, voters, seed=seed))
+    console.print(
+        f"A sandbox with {options.voters:,} synthetic voters, {options.speed:g} times as fast as life.", style="bold"
+    )
+    voters = await in_thread(partial(VoterFile.synthetic, options.voters, seed=options.seed))
     try:
-        async with Sandbox(voter_file, seed=seed, speed=speed) as sandbox:
-            await _run_customers(console, sandbox, voter_file, out, people, speed, seed)
+        async with Sandbox(voters, seed=options.seed, speed=options.speed) as sandbox:
+            jobs = await _write_lists(console, voters, options)
+            await _run_jobs(console, sandbox, jobs, options)
     finally:
-        voter_file.close()
+        voters.close()
 
 
-async def _run_customers(
-    console: Console, sandbox: Sandbox, voters: VoterFile, out: Path, people: int, speed: float, seed: int
-) -> None:
+async def _write_lists(console: Console, voters: VoterFile, options: DemoOptions) -> list[AudienceJob]:
     jobs: list[AudienceJob] = []
     for number, customer in enumerate(_CUSTOMERS):
-        content = await in_thread(partial(messy_csv, voters, people, seed=seed + number, states=customer.states))
-        path = out / f"{customer.id}.csv"
+        draw = partial(messy_csv, voters, options.people, seed=options.seed + number, states=customer.states)
+        content = await in_thread(draw)
+        path = options.out / f"{customer.id}.csv"
         await in_thread(partial(_write_private, path, content))
-        console.print(f"{path}: {content.count(b'\n') - 1:,} messy rows, strangers among them")
-        jobs.append(_job(customer, path, out))
-    interval = 20.0 / speed / _POLLS_PER_STAGE
+        rows = content.count(b"\n") - 1
+        console.print(f"{path}: {rows:,} messy rows, strangers among them", markup=False)
+        jobs.append(_job(customer, path, options.out))
+    return jobs
+
+
+async def _run_jobs(console: Console, sandbox: Sandbox, jobs: list[AudienceJob], options: DemoOptions) -> None:
+    interval = 20.0 / options.speed / _POLLS_PER_STAGE
     async with IndigoClient(sandbox.token, base_url=sandbox.base_url, poll_interval=interval) as client:
         show = _Narrator(console)
         async with start_batch(
-            client, jobs, publisher=sandbox.file_host, journal=out / "demo.sqlite", on_event=show
+            client, jobs, publisher=sandbox.file_host, journal=options.out / "demo.sqlite", on_event=show
         ) as batch:
             outcomes = [outcome async for outcome in batch]
         report = batch.report()
@@ -158,25 +176,27 @@ class _Narrator:
 
 
 def _words_for(event: Event) -> str | None:
+    words = None
     match event:
         case StageStarted(stage=stage):
-            return f"{stage} begins"
+            words = f"{stage} begins"
         case StatusChanged(status=status, audience_id=audience_id):
-            return f"{audience_id} is {status or 'there'}"
+            words = f"{audience_id} is {status or 'there'}"
         case AudienceAdopted(audience_id=audience_id, evidence=evidence):
-            return f"{audience_id} is used as it is: {evidence}"
+            words = f"{audience_id} is used as it is: {evidence}"
         case ExportPriced(cost_cents=cents):
-            return f"the export costs ${(cents or 0) / 100:,.2f}"
+            words = f"the export costs ${(cents or 0) / 100:,.2f}"
         case ExportReused(export_id=export_id, evidence=evidence):
-            return f"{export_id} is used again: {evidence}"
+            words = f"{export_id} is used again: {evidence}"
         case ExportPurchased(export_id=export_id, cost_cents=cents):
-            return f"{export_id} is bought for ${cents / 100:,.2f}"
+            words = f"{export_id} is bought for ${cents / 100:,.2f}"
         case ExportDownloaded(path=path, size_bytes=size):
-            return f"{path} is downloaded, {size:,} bytes"
+            words = f"{path} is downloaded, {size:,} bytes"
         case RequestRetried(endpoint=endpoint, reason=reason, delay=delay):
-            return f"{endpoint} again in {delay:.1f} s: {reason}"
+            words = f"{endpoint} again in {delay:.1f} s: {reason}"
         case _:
-            return None
+            pass
+    return words
 
 
 def _table(outcomes: list[JobOutcome]) -> Table:
