@@ -44,6 +44,10 @@ _CHUNK_BYTES = 256 * 1024
 # Longer than any poll interval, so that a connection outlives the pause between two rounds.
 _KEEPALIVE_SECONDS = 75.0
 _CONNECT_SECONDS = 15.0
+_COMPARABLE_BYTES = 64 * 1024
+_TOO_MANY_REQUESTS = 429
+_UNAVAILABLE = 503
+_FIRST_SERVER_ERROR = 500
 
 
 @attrs.define
@@ -150,23 +154,24 @@ class Transport:
     ) -> Answer | Silence:
         """Take a slot and send once. `patience` (seconds) is how long a server's wish to wait may hold us."""
         pacer, session = self._opened()
-        if not pacer.try_take():
+        action = not endpoint.idempotent
+        if not pacer.try_take(action=action):
             held = pacer.held_for()
             if held > max(patience, 0.0):
                 message = "the server asked all requests to wait longer than the retry budget"
                 raise RateLimitedError(429, message, None, endpoint.text, retry_after=held)
-            await pacer.take(action=not endpoint.idempotent)
+            await pacer.take(action=action)
         self.requests[endpoint.text] += 1
         if flight is not None:
             flight.uncertain = True
+        started = asyncio.get_running_loop().time()
         try:
             outcome = await self._send(session, endpoint, url, body)
+            _teach(pacer, endpoint, outcome, started)
         finally:
             pacer.give_back()
         if flight is not None:
             flight.uncertain = is_uncertain(outcome)
-        if isinstance(outcome, Answer) and outcome.status == 429:  # noqa: PLR2004 - HTTP's own number
-            pacer.hold(retry_after_of(outcome) or 0.0)
         return outcome
 
     async def _send(
@@ -217,6 +222,20 @@ class Transport:
         if self._pacer is None or self._session is None or self._session.closed:
             raise ClientNotOpenError("the client is not open: use it inside `async with IndigoClient(...) as client:`")
         return self._pacer, self._session
+
+
+def _teach(pacer: Pacer, endpoint: Endpoint, outcome: Answer | Silence, started: float) -> None:
+    """Let the pacer learn from an outcome. The time of a large answer tells its size rather than the server's load."""
+    if isinstance(outcome, Silence):
+        if outcome.reason is Reason.TIMEOUT:
+            pacer.timed_out(started=started)
+    elif outcome.status in {_TOO_MANY_REQUESTS, _UNAVAILABLE}:
+        if outcome.status == _TOO_MANY_REQUESTS:
+            pacer.refused(started=started)
+        pacer.hold(retry_after_of(outcome) or 0.0)
+    elif outcome.status < _FIRST_SERVER_ERROR:
+        like = endpoint.text if len(outcome.body) <= _COMPARABLE_BYTES else None
+        pacer.answered(started=started, like=like)
 
 
 async def _read(response: aiohttp.ClientResponse) -> Answer | Silence:
