@@ -1,9 +1,8 @@
-"""The sandbox's rate limit, on real time, since its clients really wait."""
+"""The sandbox's rate limit."""
 
 from __future__ import annotations
 
 import math
-import time
 
 import attrs
 
@@ -14,11 +13,11 @@ __all__ = ["TokenBucket"]
 
 @attrs.define
 class TokenBucket:
-    """Lets `rate` requests a second pass, with bursts of one second's worth."""
+    """Lets `rate` requests a second pass, with bursts of one second's worth. It is told the time, in seconds."""
 
     rate: float
+    _filled_at: float
     _tokens: float = attrs.field(init=False)
-    _filled_at: float = attrs.field(factory=time.monotonic, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._tokens = self._capacity
@@ -27,13 +26,12 @@ class TokenBucket:
     def _capacity(self) -> float:
         return max(1.0, self.rate)
 
-    def take(self) -> None:
+    def take(self, now: float) -> None:
         """Let a request pass.
 
         Raises:
             Refusal: 429, with the whole seconds after which there is room again.
         """
-        now = time.monotonic()
         self._tokens = min(self._capacity, self._tokens + (now - self._filled_at) * self.rate)
         self._filled_at = now
         if self._tokens < 1:

@@ -33,6 +33,9 @@ FILTER_KEYS: Mapping[str, str] = {
 """The lookalike filters by their name on the wire. Source: contract, "Inferred"."""
 
 
+_SELECTION_KEYS = ("column_name", "is_required")
+
+
 def _invalid(name: str, message: str) -> Refusal:
     return Refusal(400, ErrorType.INVALID_PARAMETER, f"{name}: {message}")
 
@@ -146,7 +149,10 @@ class Parameters:
             if field not in CANONICAL_FIELDS:
                 raise _invalid(place, f"is no field; the fields are {', '.join(CANONICAL_FIELDS)}")
             entry = _mapping(place, value)
-            missing = next((key for key in ("column_name", "is_required") if key not in entry), None)
+            unknown = next((key for key in entry if key not in _SELECTION_KEYS), None)
+            if unknown is not None:
+                raise _invalid(f"{place}.{unknown}", f"is no key; the keys are {', '.join(_SELECTION_KEYS)}")
+            missing = next((key for key in _SELECTION_KEYS if key not in entry), None)
             if missing is not None:
                 raise Refusal(400, ErrorType.MISSING_PARAMETER, f"{place}.{missing}: is missing")
             selections[field] = ColumnSelection(

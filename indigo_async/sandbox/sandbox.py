@@ -6,6 +6,7 @@ import functools
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -146,7 +147,7 @@ class Sandbox:
             faults=self.faults,
             log=self.log,
             token=self.token,
-            bucket=TokenBucket(self._requests_per_second) if self._requests_per_second else None,
+            bucket=TokenBucket(self._requests_per_second, time.monotonic()) if self._requests_per_second else None,
             closing=anyio.Event(),
             openapi=openapi_document(listener.origin + API, self._dialect, self._export_flow),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 from weakref import WeakSet
@@ -202,7 +203,7 @@ async def _serve_api(host: Host, request: web.BaseRequest, exchange: _Exchange) 
         raise _refuse_route(request)
     _authorize(host, request)
     if host.bucket is not None:
-        host.bucket.take()
+        host.bucket.take(time.monotonic())  # real time: clients really wait
     parameters = await _parameters(host, request)
     _note_ids(exchange, parameters)
 
