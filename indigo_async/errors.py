@@ -7,7 +7,7 @@ repr holds the API token or a signed URL.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -48,7 +48,15 @@ __all__ = [
 
 
 class IndigoError(Exception):
-    """Anything that the SDK raises on purpose."""
+    """Anything that the SDK raises on purpose. It can be copied and pickled with what it knows, for other processes."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions are rebuilt by calling their class with `args`, which are the message here, not the arguments.
+        return (_rebuilt, (type(self), self.args), self.__dict__)
+
+
+def _rebuilt(kind: type[IndigoError], args: tuple[Any, ...]) -> IndigoError:
+    return kind.__new__(kind, *args)
 
 
 class ClientNotOpenError(IndigoError):
@@ -73,9 +81,6 @@ class InvalidInputError(IndigoError, ValueError):
         self.problems = tuple(problems)
         lines = [str(problem) for problem in self.problems]
         super().__init__(lines[0] if len(lines) == 1 else "\n".join([f"{len(lines)} problems:", *lines]))
-
-    def __reduce__(self) -> tuple[type[InvalidInputError], tuple[tuple[Problem, ...]]]:
-        return (type(self), (self.problems,))
 
 
 class TransportError(IndigoError):
