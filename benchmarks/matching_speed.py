@@ -1,0 +1,61 @@
+"""How fast the sandbox matches, and how well: messy uploads against a synthetic voter file.
+
+Run: python benchmarks/matching_speed.py [voters] [rows]
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from indigo_async.inputs import ColumnSelection
+from indigo_async.sandbox.people import VoterFile, match, messy_people, read_table
+
+COLUMNS = {
+    "first_name": "First Name",
+    "last_name": "Last Name",
+    "address": "Street",
+    "city": "City",
+    "state": "State",
+    "zip": "Zip Code",
+    "phone": "Phone",
+    "dob": "Birth Date",
+}
+REQUIRED = (
+    ("first_name", "last_name"),
+    ("last_name",),
+    ("last_name", "zip"),
+    ("first_name", "last_name", "city", "state"),
+    ("dob",),
+    ("zip",),
+    ("state",),
+)
+
+
+def main() -> None:
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    rows = int(sys.argv[2]) if len(sys.argv) > 2 else 20_000
+    start = time.perf_counter()
+    voters = VoterFile.synthetic(count)
+    print(f"{count:,} voters made in {time.perf_counter() - start:.1f} s")
+    upload = messy_people(voters, rows, seed=1)
+    start = time.perf_counter()
+    table = read_table(upload.csv)
+    print(f"{len(table):,} rows ({len(upload.csv) / 1e6:.1f} MB) read in {time.perf_counter() - start:.2f} s\n")
+    findable = int((upload.truth >= 0).sum())
+    print(f"{'required (all else optional)':<40}{'matched':>9}{'precision':>11}{'recall':>8}{'rows a minute':>15}")
+    for required in REQUIRED:
+        selections = {field: ColumnSelection(column, field in required) for field, column in COLUMNS.items()}
+        start = time.perf_counter()
+        result = match(voters, table, selections)
+        seconds = time.perf_counter() - start
+        right = int((upload.truth[result.rows] == result.voters).sum())
+        print(
+            f"{', '.join(required):<40}{len(result):>9,}{right / len(result):>11.4f}{right / findable:>8.4f}"
+            f"{rows / seconds * 60:>15,.0f}"
+        )
+    voters.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,255 @@
+"""Matches the rows of an upload to voters, by the theory of Fellegi and Sunter (1969).
+
+1. **Normalise** both sides (`normalise`), so that only real differences are left.
+2. **Block**: a row is compared with the voters who share two of its values (or its phone), by several passes of
+   equality joins. A true pair is lost only when every pass meets an error.
+3. **Compare** each selected field: the same, nearly the same (a typo or two, a nickname, day and month swapped),
+   different, or missing on either side. First and last name entered crosswise count as the same.
+4. **Required** fields must be the same or nearly so. States have no near ones, and a value that is missing agrees with
+   nothing.
+5. **Weigh**: an agreement adds the bits of evidence of the very value (rare values more), a disagreement takes away,
+   a missing value does neither. The evidence becomes the probability that the pair is the same person, against the
+   other voters who pass and against the chance that the person is on no voter file. Optional fields decide here.
+6. **Accept** a pair that is probable enough; of several rows for one voter the most probable, then the first.
+
+Fields are not independent, so two bounds stand in. People who live together share surname, ZIP and address: all of
+that says at most "one of this household". People who move change ZIP, city and address at once: all of that is at most
+one disagreement.
+
+A row that fits two voters equally matches neither: a wrong person is worse than none.
+"""
+
+# ruff: noqa: S608
+# Queries are put together from this package's own names; what comes from outside is bound.
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import log2
+
+import attrs
+import duckdb
+import numpy as np
+from numpy.typing import NDArray
+
+from indigo_async.inputs import ColumnSelection
+from indigo_async.sandbox.people.tables import CsvTable
+from indigo_async.sandbox.people.voters import VoterFile
+
+__all__ = ["MatchResult", "match"]
+
+
+@attrs.frozen
+class MatchResult:
+    """Who was found. Entry `i` of each says: row `rows[i]` (from 0) of the CSV is voter `voters[i]`.
+
+    In order of `rows`; no row and no voter occurs twice. `row_ids` are the values of the ID column; where there is
+    none, or its cell is empty, the row's number as text.
+    """
+
+    voters: NDArray[np.int32]
+    rows: NDArray[np.int32]
+    row_ids: tuple[str, ...] = attrs.field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.voters)
+
+
+@attrs.frozen(kw_only=True)
+class _Comparison:
+    """How one field is compared: `u` is the uploaded row, `v` the voter.
+
+    `same`, `near` and `differ` are how often the values of one person are so in lists that people keep.
+    `neighbours` is how many times likelier it is to meet a near value than the very same one by chance.
+    """
+
+    missing: str
+    is_same: str
+    is_near: str = "false"
+    same: float
+    near: float = 0.0
+    differ: float
+    neighbours: float = 1.0
+
+    def level(self) -> str:
+        return f"CASE WHEN {self.missing} THEN NULL WHEN {self.is_same} THEN 2 WHEN {self.is_near} THEN 1 ELSE 0 END"
+
+    def bits(self, field: str) -> str:
+        near = (
+            f"greatest({field}_bits + {log2(self.near / self.neighbours)}, {log2(self.differ)})" if self.near else "0"
+        )
+        return (
+            f"CASE {field}_level WHEN 2 THEN {field}_bits + {log2(self.same)} WHEN 1 THEN {near}"
+            f" WHEN 0 THEN {log2(self.differ)} ELSE 0 END"
+        )
+
+
+def _plain(key: str, *, near: str, rates: tuple[float, float, float], neighbours: float) -> _Comparison:
+    """A comparison of one key with itself; `rates` are those of same, near and different."""
+    same, nearly, differ = rates
+    return _Comparison(
+        missing=f"u.{key} IS NULL OR v.{key} IS NULL",
+        is_same=f"u.{key} = v.{key}",
+        is_near=near.format(a=f"u.{key}", b=f"v.{key}"),
+        same=same,
+        near=nearly,
+        differ=differ,
+        neighbours=neighbours,
+    )
+
+
+_ONE_EDIT = "damerau_levenshtein({a}, {b}) <= 1"
+_NEAR_NAME = "near_name({a}, {b})"
+_SWAPPED_DATE = "day_and_month_swapped({a}) = {b}"
+
+_COMPARISONS: Mapping[str, _Comparison] = {
+    "first": _plain("first", near=f"u.formal = v.formal OR {_NEAR_NAME}", rates=(0.80, 0.14, 0.06), neighbours=10),
+    "last": _plain("last", near=_NEAR_NAME, rates=(0.86, 0.09, 0.05), neighbours=5),
+    "dob": _plain("dob", near=f"{_ONE_EDIT} OR {_SWAPPED_DATE}", rates=(0.93, 0.045, 0.025), neighbours=40),
+    "phone": _plain("phone", near=_ONE_EDIT, rates=(0.70, 0.04, 0.26), neighbours=60),
+    "zip": _plain("zip", near=_ONE_EDIT, rates=(0.85, 0.06, 0.09), neighbours=15),
+    "city": _plain("city", near=_NEAR_NAME, rates=(0.85, 0.07, 0.08), neighbours=3),
+    "state": _plain("state", near="false", rates=(0.97, 0.0, 0.03), neighbours=1),
+    "address": _Comparison(
+        missing="u.street IS NULL OR v.street IS NULL",
+        is_same="u.house = v.house AND u.street = v.street",
+        is_near="near_name(u.street, v.street)"
+        " AND (u.house IS NULL OR v.house IS NULL OR damerau_levenshtein(u.house, v.house) <= 1)",
+        same=0.65,
+        near=0.15,
+        differ=0.20,
+        neighbours=3,
+    ),
+}
+
+_PASSES: tuple[tuple[str, ...], ...] = (
+    ("phone",),
+    ("first", "last"),
+    ("first", "dob"),
+    ("first", "zip"),
+    ("first", "address"),
+    ("last", "dob"),
+    ("last", "zip"),
+    ("last", "city"),
+    ("last", "address"),
+    ("dob", "zip"),
+    ("dob", "city"),
+    ("dob", "address"),
+)
+_JOINS = {"first": "u.formal = v.formal", "address": "u.house = v.house AND u.street = v.street"}
+_CROSSED = "u.first = v.last AND u.last = v.first"
+
+_ON_FILE = 0.75
+"""How probable it is beforehand that an uploaded person is on the voter file."""
+_MOVED = 0.05
+"""How probable it is that ZIP, city and address all differ for the same person."""
+_HOUSEHOLD = 2
+"""How many voters share a surname and an address."""
+_ENOUGH = 0.9
+"""The least probability of an accepted match."""
+
+_SOURCES: Mapping[str, Mapping[str, str]] = {
+    "first_name": {"first": "given_name({})", "formal": "formal_name(given_name({}))"},
+    "last_name": {"last": "family_name({})"},
+    "full_name": {
+        "first": "given_of_full({})",
+        "formal": "formal_name(given_of_full({}))",
+        "last": "family_of_full({})",
+    },
+    "dob": {"dob": "birth_date({})"},
+    "phone": {"phone": "phone_digits({})"},
+    "zip": {"zip": "zip_code({})"},
+    "city": {"city": "city_name({})"},
+    "state": {"state": "state_code({})"},
+    "address": {"house": "house_number({})", "street": "street_name({})"},
+}
+"""What each canonical field gives to compare."""
+_COMPARED = {"first_name": ("first",), "last_name": ("last",), "full_name": ("first", "last")}
+
+
+def match(voters: VoterFile, table: CsvTable, selections: Mapping[str, ColumnSelection]) -> MatchResult:
+    """Find the voters who are in an uploaded table.
+
+    `selections` are as in the reference, "POST /match_uploaded_csv": by canonical field, the column of the table and
+    whether it is required. The field `id` is for `row_ids` only.
+
+    Raises:
+        KeyError: a selected column is not in the table.
+    """
+    chosen = {field: selection for field, selection in selections.items() if field != "id"}
+    ids = selections.get("id")
+    cells = {field: np.array(table.column(selection.column_name), dtype=object) for field, selection in chosen.items()}
+    row_ids = table.column(ids.column_name) if ids else None
+    required = [name for field, selection in chosen.items() if selection.required for name in _compared(field)]
+    compared = [name for field in chosen for name in _compared(field)]
+    with voters.cursor() as cursor:
+        _upload(cursor, cells)
+        found = cursor.execute(_query(compared, required), {"voters": len(voters)}).fetchnumpy()
+    rows = np.asarray(found["row"], dtype=np.int32)
+    numbers: list[int] = rows.tolist()
+    return MatchResult(
+        voters=np.asarray(found["voter"], dtype=np.int32),
+        rows=rows,
+        row_ids=tuple((row_ids[row] if row_ids else "") or str(row) for row in numbers),
+    )
+
+
+def _compared(field: str) -> tuple[str, ...]:
+    return _COMPARED.get(field, (field,))
+
+
+def _upload(cursor: duckdb.DuckDBPyConnection, cells: Mapping[str, NDArray[np.object_]]) -> None:
+    """Make the table `upload`, with a row number and the normalised values of the selected columns."""
+    count = len(next(iter(cells.values())))
+    cursor.register("cells", {"row": np.arange(count, dtype=np.int32), **cells})
+    values = [f"{expression.format(field)} AS {key}" for field in cells for key, expression in _SOURCES[field].items()]
+    cursor.execute(f"CREATE TEMP TABLE upload AS SELECT row, {', '.join(values)} FROM cells")
+    cursor.unregister("cells")
+
+
+def _candidates(compared: list[str]) -> str:
+    """All pairs that a pass brings together; none where too little is compared to tell people apart."""
+    joins = [
+        " AND ".join(_JOINS.get(name, f"u.{name} = v.{name}") for name in names)
+        for names in _PASSES
+        if set(names) <= set(compared)
+    ]
+    if {"first", "last"} <= set(compared):
+        joins.append(_CROSSED)
+    pairs = [f"SELECT row, voter FROM upload u JOIN keys v ON {join}" for join in joins]
+    return " UNION ".join(pairs or ["SELECT row, voter FROM upload, keys WHERE false"])
+
+
+def _query(compared: list[str], required: list[str]) -> str:
+    crossed = _CROSSED if {"first", "last"} <= set(compared) else "false"
+    levels = [
+        f"CASE WHEN crossed AND '{name}' IN ('first', 'last') THEN 2 ELSE {_COMPARISONS[name].level()} END"
+        f" AS {name}_level, {name}_bits"
+        for name in compared
+    ]
+
+    def evidence(*names: str) -> str:
+        return " + ".join([_COMPARISONS[name].bits(name) for name in names if name in compared] or ["0"])
+
+    return f"""
+        WITH pairs AS ({_candidates(compared)}),
+        compared AS (
+            SELECT row, voter, coalesce({crossed}, false) AS crossed, {", ".join(levels)}
+            FROM pairs JOIN upload u USING (row) JOIN keys v USING (voter)
+        ),
+        weighed AS (
+            SELECT row, voter,
+                greatest({evidence("address", "zip", "city", "state")}, {log2(_MOVED)}) AS place_bits,
+                least({evidence("last")} + place_bits, log2($voters / {_HOUSEHOLD})) AS household_bits,
+                {evidence("first", "dob", "phone")} + household_bits AS bits
+            FROM compared WHERE {" AND ".join(f"{name}_level > 0" for name in required)}
+        ),
+        judged AS (
+            SELECT row, voter, pow(2, bits) * {_ON_FILE} / $voters AS odds,
+                odds / ({1 - _ON_FILE} + sum(odds) OVER (PARTITION BY row)) AS probability
+            FROM weighed
+        )
+        SELECT row, voter FROM judged WHERE probability >= {_ENOUGH}
+        QUALIFY row_number() OVER (PARTITION BY voter ORDER BY odds DESC, row) = 1
+        ORDER BY row
+    """

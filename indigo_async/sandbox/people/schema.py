@@ -1,0 +1,110 @@
+"""The columns of the voter file, and which of them an export shows under which header.
+
+Headers follow the contract ("Columns of an exported CSV"); those of the paid field types are our own wording, as are
+the column names, which are also those that a caller's own voter file uses.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+
+import attrs
+
+from indigo_async.inputs import OptionalFieldType
+
+__all__ = ["COLUMNS", "ELECTIONS", "ISSUES", "MEDIA", "VOTER_FILE_DATE", "Column", "columns_of"]
+
+VOTER_FILE_DATE = date(2026, 11, 1)
+"""The day on which the synthetic voter file was taken. Ages count from it."""
+
+ELECTIONS: tuple[tuple[int, str], ...] = (
+    (2018, "general"),
+    (2020, "primary"),
+    (2020, "general"),
+    (2022, "primary"),
+    (2022, "general"),
+    (2024, "primary"),
+    (2024, "general"),
+    (2026, "primary"),
+)
+ISSUES: tuple[str, ...] = ("abortion", "climate", "crime", "healthcare", "immigration", "labor")
+MEDIA: tuple[str, ...] = ("broadcast", "radio", "social", "streaming")
+
+
+@attrs.frozen
+class Column:
+    """One column of the voter file.
+
+    `sql_type` is a DuckDB type. `header` is its name in an export, None where exports do not show it. `field_type` is
+    the paid field type that it belongs to, None where it is free.
+    """
+
+    name: str
+    sql_type: str = "VARCHAR"
+    header: str | None = None
+    field_type: OptionalFieldType | None = None
+
+
+def _identity() -> list[Column]:
+    return [
+        Column("voterbase_id", header="TargetSmart voterbase ID"),
+        Column("state_voter_id", header="State voter ID"),
+        Column("county_voter_id", header="County voter ID"),
+        Column("first_name", header="First name"),
+        Column("middle_name", header="Middle name"),
+        Column("last_name", header="Last name"),
+        Column("name_suffix", header="Name suffix"),
+        Column("dob", "DATE", "Date of birth"),
+        Column("gender", header="Gender"),
+        Column("ethnicity", header="Ethnicity"),
+        Column("party", header="Party registration"),
+        Column("reg_date", "DATE", "Registration date"),
+    ]
+
+
+def _places() -> list[Column]:
+    addresses = [
+        Column(f"{short}_{part}", header=f"{long} {shown}", field_type=OptionalFieldType.ADDRESS)
+        for short, long in (("reg", "Registration"), ("mail", "Mailing"))
+        for part, shown in (("address", "address"), ("city", "city"), ("state", "state"), ("zip", "ZIP code"))
+    ]
+    districts = [Column(name) for name in ("county", "congressional_district", "upper_district", "lower_district")]
+    return [*addresses, *districts]
+
+
+def _scores() -> list[Column]:
+    columns = [
+        Column(f"{kind}_{issue}", "FLOAT", f"{issue.capitalize()} issue {kind} score", OptionalFieldType.ISSUE_SCORES)
+        for issue in ISSUES
+        for kind in ("salience", "support")
+    ]
+    columns += [
+        Column(f"media_{kind}", "FLOAT", f"{kind.capitalize()} media score", OptionalFieldType.MEDIA_SCORES)
+        for kind in MEDIA
+    ]
+    columns += [
+        Column(f"support_{party}", "FLOAT", f"{party.capitalize()} support score", OptionalFieldType.SUPPORT_SCORES)
+        for party in ("democratic", "republican")
+    ]
+    columns += [
+        Column(f"turnout_{kind}", "FLOAT", f"{kind.capitalize()} turnout score", OptionalFieldType.TURNOUT_SCORES)
+        for kind in ("general", "primary")
+    ]
+    return columns
+
+
+COLUMNS: tuple[Column, ...] = (
+    *_identity(),
+    *_places(),
+    Column("cell_phone", header="Cell phone number", field_type=OptionalFieldType.PHONE),
+    *(
+        Column(f"voted_{year}_{kind}", "BOOLEAN", f"Voted in {year} {kind}", OptionalFieldType.VOTE_HISTORY)
+        for year, kind in ELECTIONS
+    ),
+    *_scores(),
+)
+
+
+def columns_of(field_type: OptionalFieldType | None) -> list[Column]:
+    """The exported columns of a paid field type; of None, the free ones."""
+    return [column for column in COLUMNS if column.header is not None and column.field_type is field_type]

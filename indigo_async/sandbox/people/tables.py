@@ -1,0 +1,134 @@
+"""Reads an uploaded file as a table of text, or says plainly why it is no CSV.
+
+Spreadsheets write CSVs in several encodings and with several delimiters; both are found out from the file itself.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+
+import attrs
+
+__all__ = ["CsvTable", "NotACsvError", "read_table"]
+
+_DELIMITERS = ",;\t|"
+_SAMPLE_ROWS = 50
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0e-\x1f]")
+_DATUM = re.compile(r"[\d\s()+./:-]*\d[\d\s()+./:-]*|\S+@\S+\.\S+")
+"""What stands in a row but never in a header: a number, date or phone number, or an e-mail address."""
+
+_KINDS = {
+    b"PK\x03\x04": "an Excel workbook or a ZIP archive",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
+    b"%PDF": "a PDF document",
+    b"\x1f\x8b": "a gzip archive",
+    b"PAR1": "a Parquet file",
+}
+
+
+class NotACsvError(Exception):
+    """An uploaded file is no CSV of people. The message says why, in words for the person who uploaded it."""
+
+
+@attrs.frozen
+class CsvTable:
+    """A CSV's cells by column: `values[i]` holds the cells of `columns[i]`, one for each row, blanks trimmed."""
+
+    columns: tuple[str, ...]
+    values: tuple[tuple[str, ...], ...] = attrs.field(repr=False)
+
+    def __len__(self) -> int:
+        """How many rows there are, the header not counted."""
+        return len(self.values[0])
+
+    def column(self, name: str) -> tuple[str, ...]:
+        """The cells of a column. Raises KeyError where there is no such column."""
+        try:
+            return self.values[self.columns.index(name)]
+        except ValueError:
+            raise KeyError(name) from None
+
+
+def read_table(data: bytes) -> CsvTable:
+    """The table in a CSV file.
+
+    UTF-8 (with or without BOM), UTF-16 with BOM, else Windows Latin-1; delimited by comma, semicolon, tab or bar. Blank
+    lines are left out, short rows are filled up, and surplus cells are cut off where they are empty.
+
+    Raises:
+        NotACsvError: the file is empty, binary, HTML or JSON, has no header or no rows, names a column twice, or has a
+            row with more values than the header has columns.
+    """
+    text = _decoded(data)
+    start = text.lstrip()[:1]
+    if not start:
+        raise NotACsvError("The file is empty.")
+    if start == "<":
+        raise NotACsvError("The file is HTML or XML, not CSV. Does its URL need a login?")
+    if start in "{[":
+        raise NotACsvError("The file is JSON, not CSV.")
+    try:
+        rows = _rows(text, _delimiter(text))
+        header = _header(next(rows))
+        body = [_fitted(row, len(header), number) for number, row in enumerate(rows, start=1)]
+    except csv.Error as error:
+        raise NotACsvError(f"The file cannot be read as CSV: {error}.") from error
+    if not any(any(row) for row in body):
+        raise NotACsvError("The file has a header but no rows.")
+    return CsvTable(header, tuple(zip(*body, strict=True)))
+
+
+def _decoded(data: bytes) -> str:
+    for magic, kind in _KINDS.items():
+        if data.startswith(magic):
+            raise NotACsvError(f"The file is {kind}, not CSV. Save it as CSV first.")
+    encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError:
+        text = data.decode("cp1252", errors="replace")
+    if _CONTROL_CHARACTERS.search(text):
+        raise NotACsvError("The file is binary, not CSV.")
+    return text
+
+
+def _rows(text: str, delimiter: str) -> Iterator[list[str]]:
+    """All rows but blank lines, their cells trimmed."""
+    for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter):
+        if len(row) > 1 or (row and row[0].strip()):
+            yield [cell.strip() for cell in row]
+
+
+def _delimiter(text: str) -> str:
+    """The delimiter that cuts the header into several columns and most rows into as many."""
+
+    def fit(delimiter: str) -> tuple[float, int]:
+        rows = [row for row, _ in zip(_rows(text, delimiter), range(_SAMPLE_ROWS), strict=False)]
+        width = len(rows[0])
+        alike = sum(len(row) == width for row in rows) / len(rows)
+        return (alike if width > 1 else 0.0, width)
+
+    return max(_DELIMITERS, key=fit)
+
+
+def _header(cells: list[str]) -> tuple[str, ...]:
+    for cell in cells:
+        if _DATUM.fullmatch(cell):
+            raise NotACsvError(f"The first row is no header: {cell!r} is a value, not the name of a column.")
+    named = [cell for cell in cells if cell]
+    for name in named:
+        if named.count(name) > 1:
+            raise NotACsvError(f"Two columns are named {name!r}.")
+    return tuple(cells)
+
+
+def _fitted(cells: list[str], width: int, number: int) -> list[str]:
+    if any(cells[width:]):
+        raise NotACsvError(
+            f"Row {number} has {len(cells)} values, but the header has {width} columns. "
+            "Does a value that holds the delimiter stand without quotes?"
+        )
+    return cells[:width] + [""] * (width - len(cells))

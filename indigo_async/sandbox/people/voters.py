@@ -1,0 +1,203 @@
+"""The voter file: a table of people in DuckDB, and beside it their normalised values for matching.
+
+Two tables, both addressed by `voter`, from 0 up:
+
+- `voters`: the columns of `schema.COLUMNS`.
+- `keys`: what `matching` compares (`first`, `last`, `dob`, ...), each with its weight of evidence `<key>_bits`: how
+  many bits an agreement on this very value is worth, -log2 of the chance that somebody else has it too. SMITH is worth
+  little, a rare surname much.
+"""
+
+# ruff: noqa: S608
+# Queries are put together from this package's own names; what comes from outside is bound.
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+
+from indigo_async.errors import InvalidInputError, Problem
+from indigo_async.sandbox.people.normalise import install_macros
+from indigo_async.sandbox.people.schema import COLUMNS
+from indigo_async.sandbox.people.synthetic import SYNTHETIC_COLUMNS, synthetic_people
+
+__all__ = ["FILTER_COLUMNS", "VoterFile", "known_values"]
+
+_ESSENTIAL = ("first_name", "last_name")
+
+FILTER_COLUMNS = {
+    "states": "reg_state",
+    "counties": "county",
+    "congressional_districts": "congressional_district",
+    "upper_state_legislative_districts": "upper_district",
+    "lower_state_legislative_districts": "lower_district",
+}
+"""The column that each filter of `LookalikeFilters` looks at."""
+
+_KEYS = {
+    "first": "given_name(first_name)",
+    "formal": "formal_name(first)",
+    "last": "family_name(last_name)",
+    "dob": "strftime(voters.dob, '%Y%m%d')",
+    "phone": "phone_digits(cell_phone)",
+    "zip": "zip_code(reg_zip)",
+    "city": "city_name(reg_city)",
+    "state": "state_code(reg_state)",
+    "house": "house_number(reg_address)",
+    "street": "street_name(reg_address)",
+}
+_WEIGHED = {
+    "first": "first",
+    "last": "last",
+    "dob": "dob",
+    "phone": "phone",
+    "zip": "zip",
+    "city": "city",
+    "state": "state",
+    "address": "house, street",
+}
+
+_UNSEEN_SHARERS = {"phone": 0.02}
+"""People off the file who share a value, for each voter who has it: nearly none share a phone, but as many again
+share a name, a birthday or a ZIP."""
+
+_OTHERS = 1_000
+"""People with other values who are counted in, so that a name is not thought common because a file is small."""
+
+
+class VoterFile:
+    """People to match against, to find lookalikes among and to export, addressed by their index from 0 up.
+
+    Safe to use from several threads at once. `close` it when it is no longer needed.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Take over a connection whose database holds the table `voters`, and weigh its values."""
+        self._connection = connection
+        _weigh(connection)
+        self._count = _number(connection, "SELECT count(*) FROM voters")
+
+    @classmethod
+    def synthetic(cls, count: int = 100_000, *, seed: int = 0) -> VoterFile:
+        """`count` people who do not exist, the same for the same seed."""
+        connection = _database()
+        connection.register("people", synthetic_people(count, seed=seed))
+        _fill(connection, {column.name: SYNTHETIC_COLUMNS.get(column.name, column.name) for column in COLUMNS})
+        connection.unregister("people")
+        return cls(connection)
+
+    @classmethod
+    def from_file(cls, path: Path) -> VoterFile:
+        """The people of a CSV (with a header) or Parquet file.
+
+        Its columns are named as in `schema.COLUMNS`, in any order and case, with blanks or underscores: `first_name`
+        and `last_name` must be there, any other may be missing and is then empty for everybody; further columns are
+        ignored. `dob` may be written in any way that `normalise.birth_date` reads.
+
+        Raises:
+            InvalidInputError: the file cannot be read, holds nobody, or lacks an essential column.
+        """
+        connection = _database()
+        try:
+            _load(connection, path)
+            return cls(connection)
+        except BaseException:
+            connection.close()
+            raise
+
+    def __len__(self) -> int:
+        return self._count
+
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """A connection of its own to the same database, for one call in one thread. Close it after use."""
+        return self._connection.cursor()
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def known_values(voters: VoterFile) -> dict[str, list[str]]:
+    """The values that each lookalike filter can take in this voter file, by the names of `LookalikeFilters`."""
+    with voters.cursor() as cursor:
+        return {
+            name: [
+                str(value)
+                for (value,) in cursor.execute(
+                    f"SELECT DISTINCT {column} AS value FROM voters WHERE value IS NOT NULL ORDER BY value"
+                ).fetchall()
+            ]
+            for name, column in FILTER_COLUMNS.items()
+        }
+
+
+def _database() -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(":memory:")
+    install_macros(connection)
+    return connection
+
+
+def _number(connection: duckdb.DuckDBPyConnection, query: str) -> int:
+    row = connection.execute(query).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _fill(connection: duckdb.DuckDBPyConnection, expressions: dict[str, str]) -> None:
+    """Make the table `voters` from the view `people`, each column by its expression."""
+    columns = ", ".join(f"({expressions[column.name]})::{column.sql_type} AS {column.name}" for column in COLUMNS)
+    connection.execute(f"CREATE TABLE voters AS SELECT voter::INTEGER AS voter, {columns} FROM people ORDER BY voter")
+
+
+def _load(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    reader = (
+        "read_parquet($1)" if path.suffix.lower() == ".parquet" else "read_csv($1, all_varchar = true, header = true)"
+    )
+    try:
+        connection.execute(
+            f"CREATE TABLE people AS SELECT (row_number() OVER ()) - 1 AS voter, * FROM {reader}", [str(path)]
+        )
+    except duckdb.Error as error:
+        reason = str(error).splitlines()[0]
+        raise InvalidInputError([Problem(str(path), f"cannot be read as a voter file: {reason}")]) from error
+    found = {
+        str(name).strip().lower().replace(" ", "_"): f'people."{str(name).replace(chr(34), chr(34) * 2)}"'
+        for name, *_ in connection.execute("DESCRIBE people").fetchall()
+    }
+    problems = [Problem(str(path), f"lacks the column {name}") for name in _ESSENTIAL if name not in found]
+    if not problems and not _number(connection, "SELECT count(*) FROM people"):
+        problems = [Problem(str(path), "holds no voters")]
+    if problems:
+        raise InvalidInputError(problems)
+    _fill(connection, {column.name: _read(column.sql_type, found.get(column.name)) for column in COLUMNS})
+    connection.execute("DROP TABLE people")
+
+
+def _read(sql_type: str, source: str | None) -> str:
+    """The expression that reads a column of a foreign file, whatever it is written as."""
+    if source is None:
+        return "NULL"
+    if sql_type == "DATE":
+        return f"try_strptime(birth_date({source}::VARCHAR), '%Y%m%d')"
+    if sql_type == "VARCHAR":
+        return f"nullif(trim({source}::VARCHAR), '')"
+    return f"try_cast({source} AS {sql_type})"
+
+
+def _weigh(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make the table `keys` from the table `voters`."""
+    values = ", ".join(f"{expression} AS {key}" for key, expression in _KEYS.items())
+    connection.execute(f"CREATE TEMP TABLE plain AS SELECT voter, {values} FROM voters")
+    bits: list[str] = []
+    joins: list[str] = []
+    for name, key in _WEIGHED.items():
+        sharers = f"greatest(count(*) - 1, 0) + {_UNSEEN_SHARERS.get(name, 1)}"
+        connection.execute(f"""
+            CREATE TEMP TABLE weight_{name} AS
+            SELECT {key}, log2(((SELECT count(*) FROM plain) + {_OTHERS}) / ({sharers})) AS {name}_bits
+            FROM plain WHERE ({key}) IS NOT NULL GROUP BY ALL""")
+        bits.append(f"{name}_bits")
+        joins.append(f"LEFT JOIN weight_{name} USING ({key})")
+    connection.execute(f"""
+        CREATE TABLE keys AS SELECT plain.*, {", ".join(bits)} FROM plain {" ".join(joins)} ORDER BY voter""")
+    for name in ("plain", *(f"weight_{name}" for name in _WEIGHED)):
+        connection.execute(f"DROP TABLE {name}")
