@@ -1,0 +1,10 @@
+"""What a batch did, on disk: the intent before each POST and the result after it, for later runs to go on from.
+
+The journal holds IDs, names of audiences, paths, hashes and cents: no token, no signed URL, nobody's data.
+"""
+
+from indigo_async.workflows.journal.journal import Journal, JournalRecord
+from indigo_async.workflows.journal.memory import JobMemory
+from indigo_async.workflows.journal.rows import EntryKind
+
+__all__ = ["EntryKind", "JobMemory", "Journal", "JournalRecord"]

@@ -1,0 +1,160 @@
+"""A batch's journal, open: thousands of jobs write to it at once and share its commits.
+
+A commit is one call of a blocking function, so the standard library's `sqlite3` serves, in one thread of the journal's
+own. An asynchronous driver would cross threads once for each statement; the event loop's shared threads may all be busy
+with downloads while a purchase waits for its intent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import attrs
+import msgspec
+
+from indigo_async.errors import JournalMismatchError, JournalWriteError
+from indigo_async.transport.shield import outlast
+from indigo_async.workflows.journal.grouping import Grouped
+from indigo_async.workflows.journal.memory import JobMemory
+from indigo_async.workflows.journal.rows import Entry, EntryKind
+from indigo_async.workflows.journal.store import JournalStore
+
+__all__ = ["Journal", "JournalRecord"]
+
+T = TypeVar("T")
+
+
+@attrs.frozen(kw_only=True)
+class JournalRecord:
+    """One row of the journal, written `at` a wall-clock time in UTC. `stage` is a value of `Stage`."""
+
+    customer_id: str
+    audience_name: str
+    kind: EntryKind
+    stage: str
+    facts: Mapping[str, Any]
+    at: datetime
+
+
+class Journal:
+    """What a batch did, on disk. Opened by `Journal.open`; each job writes to its own `JobMemory` of it."""
+
+    def __init__(self, path: Path) -> None:
+        self._store = JournalStore(path)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="indigo-journal")
+        self._append = Grouped(self._in_thread, self._store.append)
+        self._load = Grouped(self._in_thread, self._store.load)
+        self._closed = False
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, path: Path) -> AsyncGenerator[Journal]:
+        """Open a journal, or begin one where no file is, for as long as the block runs.
+
+        Only their owner can read the file and those beside it (`.lock`, and `-wal` until it is closed): they have mode
+        0600, and an existing file is given it. The whole file is checked first. It cannot be opened a second time until
+        the block or the process ends. When the block has ended, all that was accepted is on disk.
+
+        Raises:
+            JournalInUseError: it is open elsewhere, in this process or another.
+            JournalVersionError: another version of this SDK keeps it in another form.
+            JournalDamagedError: it is no journal, or something in it is altered or lost.
+            JournalWriteError: it cannot be created or written.
+        """
+        journal = cls(path)
+        try:
+            await journal._in_thread(journal._store.open)
+            yield journal
+        finally:
+            await journal._close()
+
+    async def memory_of(self, customer_id: str, audience_name: str, fingerprint: str) -> JobMemory:
+        """What is known of one job; a new one is registered. `fingerprint` stands for all of the job's inputs.
+
+        Raises:
+            JournalMismatchError: the journal knows the job with other inputs.
+            JournalDamagedError, JournalWriteError: nothing may be sent for this job.
+        """
+        self._refuse_if_closed()
+        key = msgspec.json.encode([customer_id, audience_name]).decode()
+        stored = await self._load((key, fingerprint))
+        if stored.fingerprint != fingerprint:
+            raise JournalMismatchError(
+                f"{self._store.path}: the journal knows job {audience_name!r} of customer {customer_id!r} with another "
+                "CSV, other columns, another lookalike or other export terms; undo that change, give the job another "
+                "audience name, or run it under a new journal"
+            )
+        return JobMemory(stored, self._write)
+
+    async def spent_cents(self) -> int:
+        """What was spent under this journal in all runs, in cents.
+
+        A purchase that was intended and has neither a result nor a withdrawal may have been carried out, so it counts.
+        An export counts once, however often its purchase was tried.
+
+        Raises:
+            JournalDamagedError, JournalWriteError: it cannot be told.
+        """
+        self._refuse_if_closed()
+        return await self._in_thread(self._store.spent_cents)
+
+    async def records(self) -> AsyncGenerator[JournalRecord]:
+        """Every row in the order of writing, read in pages.
+
+        Raises:
+            JournalDamagedError, JournalWriteError: they cannot be read.
+        """
+        after = 0
+        while True:
+            self._refuse_if_closed()
+            page = await self._in_thread(partial(self._store.page, after))
+            if not page:
+                return
+            for key, entry in page:
+                yield _record(key, entry)
+            after += len(page)
+
+    async def _write(self, entry: Entry) -> None:
+        self._refuse_if_closed()
+        await self._append(entry)
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise JournalWriteError(f"{self._store.path}: the journal is closed")
+
+    def _in_thread(self, function: Callable[[], T]) -> asyncio.Future[T]:
+        """Call a function in the journal's thread, after all that was handed to it before."""
+        return asyncio.get_running_loop().run_in_executor(self._thread, function)
+
+    async def _close(self) -> None:
+        """Write what was accepted, close the file and end the thread, through any cancellation."""
+        self._closed = True
+        self._load.flush()
+        self._append.flush()
+        closing = self._in_thread(self._store.close)
+        try:
+            await asyncio.shield(closing)
+        except asyncio.CancelledError:
+            await outlast(closing)
+            raise
+        finally:
+            self._thread.shutdown()  # it has nothing left to do, so this returns at once
+
+
+def _record(key: str, entry: Entry) -> JournalRecord:
+    customer_id, audience_name = msgspec.json.decode(key)
+    return JournalRecord(
+        customer_id=customer_id,
+        audience_name=audience_name,
+        kind=entry.kind,
+        stage=entry.stage,
+        facts=msgspec.json.decode(entry.facts),
+        at=datetime.fromtimestamp(entry.at_ms / 1000, UTC),
+    )

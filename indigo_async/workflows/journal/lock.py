@@ -1,0 +1,70 @@
+"""The file beside the database that says who has the journal open, and how much was written to it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from pathlib import Path
+
+from indigo_async.errors import JournalDamagedError, JournalInUseError
+
+__all__ = ["PRIVATE", "LockFile"]
+
+PRIVATE = 0o600
+_FORM = re.compile(rb"(\d{20})\n")
+
+
+class LockFile:
+    """A lock of the operating system's own (`flock`), which ends with the process, however that ends.
+
+    The file's content is how many rows were committed, at the least. It shows that the database's write-ahead log was
+    lost or cut, which the database itself cannot tell. It is written after each commit and not synced, so a power cut
+    may leave an older number, never one that is too high.
+    """
+
+    def __init__(self) -> None:
+        self.path = Path()
+        self.committed: int | None = None
+        self._descriptor: int | None = None
+
+    def acquire(self, path: Path) -> None:
+        """Take the lock at once and read what was committed: None where this is the first that is heard of it.
+
+        Raises:
+            JournalInUseError: it is held, by this process or another.
+            JournalDamagedError: the content is no number.
+            OSError: the file cannot be opened.
+        """
+        self.path = path
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, PRIVATE)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise JournalInUseError("the journal is open already, in another process or in this one") from None
+        os.fchmod(self._descriptor, PRIVATE)
+        content = os.pread(self._descriptor, 64, 0)
+        match = _FORM.fullmatch(content)
+        if content and match is None:
+            raise JournalDamagedError(f"{path.name} does not hold the number of rows")
+        self.committed = int(match[1]) if match else None
+
+    def begin(self) -> None:
+        """Write, for good, that nothing was committed yet. Later numbers only take its place."""
+        self.note(0)
+        os.fsync(self._held)
+
+    def note(self, committed: int) -> None:
+        """Write how many rows are committed."""
+        os.pwrite(self._held, b"%020d\n" % committed, 0)
+
+    def release(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    @property
+    def _held(self) -> int:
+        if self._descriptor is None:
+            raise ValueError("the lock is not held")
+        return self._descriptor

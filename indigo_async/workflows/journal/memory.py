@@ -1,0 +1,114 @@
+"""What the journal knows of one job, and what may be written about it."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from indigo_async.workflows.events import Stage
+from indigo_async.workflows.journal.rows import Entry, EntryKind
+from indigo_async.workflows.journal.store import StoredJob
+
+__all__ = ["JobMemory"]
+
+
+class JobMemory:
+    """The results of a job's stages, and the POSTs that may or may not have been carried out.
+
+    Facts are small JSON objects, without URLs that grant anything. Those of a purchase have `export_id` and
+    `cost_cents`, in whole cents.
+    """
+
+    __slots__ = ("_intents", "_job", "_results", "_write")
+
+    def __init__(self, stored: StoredJob, write: Callable[[Entry], Awaitable[object]]) -> None:
+        self._write = write
+        self._job = stored.id
+        # JSON text takes a fraction of what the mappings would, and 10,000 jobs may wait with it.
+        self._results: dict[str, str] = {}
+        self._intents: dict[str, tuple[str, ...]] = {}
+        for entry in stored.entries:
+            self._take_in(entry)
+
+    def recall(self, stage: Stage) -> Mapping[str, Any] | None:
+        """The last result of a stage, from this run or an earlier one."""
+        facts = self._results.get(stage)
+        return None if facts is None else msgspec.json.decode(facts)
+
+    def intended(self, stage: Stage) -> Mapping[str, Any] | None:
+        """The last intent of a stage since its last result: a POST whose outcome is not known here."""
+        intents = self._intents.get(stage)
+        return msgspec.json.decode(intents[-1]) if intents else None
+
+    async def intend(self, stage: Stage, facts: Mapping[str, Any]) -> None:
+        """Write down that a POST is about to be sent. Returns when that is synced to disk, so that it may be sent.
+
+        Cancelled, it is written whole or not at all.
+
+        Raises:
+            JournalError: it is not known to be on disk, so nothing may be sent.
+            ValueError: these are no facts for a journal.
+        """
+        await self._note(EntryKind.INTENT, stage, _facts_json(stage, facts))
+
+    async def withdraw(self, stage: Stage) -> None:
+        """Write down that the last intended POST of a stage was certainly not carried out: refused, or never sent.
+
+        Raises:
+            JournalError: it is not known to be on disk.
+        """
+        intents = self._intents.get(stage)
+        if intents:
+            await self._note(EntryKind.WITHDRAWAL, stage, intents[-1])
+
+    async def remember(self, stage: Stage, facts: Mapping[str, Any]) -> None:
+        """Write down the result of a stage, synced like an intent. It takes the place of an earlier one.
+
+        Raises:
+            JournalError: it is not known to be on disk.
+            ValueError: these are no facts for a journal.
+        """
+        await self._note(EntryKind.RESULT, stage, _facts_json(stage, facts))
+
+    async def _note(self, kind: EntryKind, stage: Stage, facts: str) -> None:
+        entry = Entry(self._job, kind, stage.value, facts, time.time_ns() // 1_000_000)
+        await self._write(entry)
+        self._take_in(entry)
+
+    def _take_in(self, entry: Entry) -> None:
+        unsettled = self._intents.pop(entry.stage, ())
+        match entry.kind:
+            case EntryKind.INTENT:
+                self._intents[entry.stage] = (*unsettled, entry.facts)
+            case EntryKind.WITHDRAWAL:
+                self._intents[entry.stage] = unsettled[:-1]
+            case EntryKind.RESULT:
+                self._results[entry.stage] = entry.facts
+
+
+_GRANTING_URL = re.compile(r'://[^"\s]*[?@]')
+
+
+def _facts_json(stage: Stage, facts: Mapping[str, Any]) -> str:
+    """Facts as they are kept.
+
+    Raises:
+        ValueError: they would not come back as they are, hold a URL that may be signed, or are no purchase's.
+    """
+    try:
+        encoded = msgspec.json.encode(dict(facts))
+    except (TypeError, OverflowError) as error:
+        raise ValueError(f"the facts of {stage} are no JSON: {error}") from None
+    if msgspec.json.decode(encoded) != facts:
+        raise ValueError(f"the facts of {stage} would not come back from JSON as they are")
+    text = encoded.decode()
+    if _GRANTING_URL.search(text):
+        raise ValueError(f"the facts of {stage} hold a URL with a query or a password, which may be a key to something")
+    cents = facts.get("cost_cents")
+    if stage is Stage.PURCHASE and ("export_id" not in facts or not isinstance(cents, int) or cents < 0):
+        raise ValueError("the facts of a purchase need export_id and cost_cents, in whole cents")
+    return text

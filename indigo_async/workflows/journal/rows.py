@@ -1,0 +1,106 @@
+"""The rows of the log: a checksum over all values of each, numbers without gaps, and what they say was spent."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+import attrs
+import msgspec
+
+from indigo_async.errors import JournalDamagedError
+
+__all__ = ["Entry", "EntryKind", "Values", "checked", "count_rows", "entry_from", "sealed", "spent_on"]
+
+Values: TypeAlias = tuple[int | str, ...]
+
+
+class EntryKind(StrEnum):
+    """What a row says of a stage: a POST is about to be sent, it was not carried out, or the stage is done."""
+
+    INTENT = "intent"
+    WITHDRAWAL = "withdrawal"
+    RESULT = "result"
+
+
+@attrs.frozen
+class Entry:
+    """A row of the log: `job` by number, `facts` as a JSON object, `at_ms` in wall-clock milliseconds since 1970."""
+
+    job: int
+    kind: EntryKind
+    stage: str
+    facts: str
+    at_ms: int
+
+    def values(self) -> Values:
+        return (self.job, self.kind.value, self.stage, self.facts, self.at_ms)
+
+
+def sealed(values: Values) -> Values:
+    """The values of a row, its number first, with the checksum behind them."""
+    return (*values, _checksum(values))
+
+
+def checked(row: Sequence[Any]) -> list[Any]:
+    """The values of a row, without the checksum.
+
+    Raises:
+        JournalDamagedError: they are not what was written.
+    """
+    *values, checksum = row
+    if _checksum(values) != checksum:
+        raise JournalDamagedError(f"row {values[0]} is not as it was written")
+    return values
+
+
+def _checksum(values: Sequence[Any]) -> int:
+    """CRC-32 of the values as JSON, which tells 5 from "5"."""
+    return zlib.crc32(msgspec.json.encode(values))
+
+
+def entry_from(row: Sequence[Any]) -> Entry:
+    """The entry in a row.
+
+    Raises:
+        JournalDamagedError: it is not what was written.
+    """
+    _, job, kind, stage, facts, at_ms = checked(row)
+    return Entry(job, EntryKind(kind), stage, facts, at_ms)
+
+
+def count_rows(numbers: Iterable[int]) -> int:
+    """How many rows there are, given their numbers, which start at 1.
+
+    Raises:
+        JournalDamagedError: one is missing in between.
+    """
+    count = 0
+    for count, number in enumerate(numbers, 1):
+        if number != count:
+            raise JournalDamagedError(f"row {count} is missing")
+    return count
+
+
+def spent_on(purchases: Iterable[Entry]) -> int:
+    """What the purchases of one job cost in cents, given their rows in the order of writing.
+
+    An export is bought once at most: what its result says counts, else the dearest of the intents that may have been
+    carried out.
+    """
+    bought: dict[str, int] = {}
+    intended: dict[str, list[int]] = {}
+    for entry in purchases:
+        facts = msgspec.json.decode(entry.facts)
+        export, cents = str(facts["export_id"]), facts["cost_cents"]
+        match entry.kind:
+            case EntryKind.INTENT:
+                intended.setdefault(export, []).append(cents)
+            case EntryKind.WITHDRAWAL:
+                intended[export].pop()
+            case EntryKind.RESULT:
+                bought[export] = cents
+    unsettled = [max(cents) for export, cents in intended.items() if cents and export not in bought]
+    return sum(bought.values()) + sum(unsettled)
