@@ -1,0 +1,97 @@
+"""10,000 jobs at once through all stages, against a lite sandbox in a process of its own.
+
+    python -m benchmarks.batch [--jobs 10000] [--customers 1] [--journal]
+
+Prints how long the batch took beside the sum of a job's stage times (nothing can be faster), requests per job, and the
+memory that a waiting job takes. Stage times are tens of seconds, and time is not scaled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import logging
+import tempfile
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.sandbox_process import SandboxProcess, sandbox_process
+from indigo_async import ColumnSelection, ColumnSelections, IndigoClient, RetryPolicy
+from indigo_async.sandbox import StageTimes
+from indigo_async.workflows import AudienceJob, BatchReport, ExportStep, LookalikeStep, start_batch
+
+COLUMNS = ColumnSelections(first_name=ColumnSelection("First", required=True))
+
+
+def jobs(count: int, customers: int, folder: Path) -> Iterator[AudienceJob]:
+    for number in range(count):
+        yield AudienceJob(
+            customer_id=f"customer-{number % customers}",
+            audience_name=f"List {number}",
+            csv=f"https://files.example.org/{number}.csv",
+            column_selections=COLUMNS,
+            lookalike=LookalikeStep(audience_name=f"List {number}, grown", size=5_000),
+            export=ExportStep(destination=folder / f"{number}.csv"),
+        )
+
+
+async def run(sandbox: SandboxProcess, arguments: argparse.Namespace, folder: Path) -> tuple[BatchReport, float]:
+    """The report, and the most KiB that a job took while all were under way."""
+    async with IndigoClient(sandbox.token, base_url=sandbox.base_url, retry=RetryPolicy(budget=600)) as client:
+        await client.list_audiences("warm-up")
+        gc.collect()
+        if arguments.memory:
+            tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        peak = 0.0
+        async with start_batch(
+            client,
+            jobs(arguments.jobs, arguments.customers, folder),
+            max_in_flight=arguments.jobs,
+            journal=folder / "run.sqlite" if arguments.journal else None,
+        ) as batch:
+
+            async def measure() -> None:
+                nonlocal peak
+                while True:
+                    await asyncio.sleep(2)
+                    gc.collect()
+                    peak = max(peak, (tracemalloc.get_traced_memory()[0] - before) / arguments.jobs / 1024)
+
+            watcher = asyncio.create_task(measure()) if arguments.memory else None
+            async for outcome in batch:
+                if outcome.error is not None:
+                    print("failed:", outcome.job.key, type(outcome.error).__name__, outcome.error)
+            if watcher is not None:
+                watcher.cancel()
+            return batch.report(), peak
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=10_000)
+    parser.add_argument("--customers", type=int, default=1)
+    parser.add_argument("--journal", action="store_true")
+    parser.add_argument("--memory", action="store_true", help="trace memory, which slows everything down")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING)
+    stages = StageTimes()
+    fastest = stages.upload + stages.match + stages.lookalike
+    with tempfile.TemporaryDirectory() as folder, sandbox_process("--lite") as sandbox:
+        report, peak = asyncio.run(run(sandbox, arguments, Path(folder)))
+        requests = sum(report.requests.values())
+        print(f"jobs done {report.done}, failed {report.failed}, journal {'yes' if arguments.journal else 'no'}")
+        print(f"took {report.seconds:.1f} s; one job's stages {fastest:.1f} s; ratio {report.seconds / fastest:.2f}")
+        print(f"requests per job {requests / arguments.jobs:.2f} (5 of them POSTs): {dict(report.requests)}")
+        if arguments.memory:
+            print(f"memory per job under way, at most {peak:.2f} KiB")
+        for stage, time in report.stages.items():
+            mean = time.total_seconds / time.jobs
+            print(f"  {stage:<10} {time.jobs} jobs, mean {mean:.1f} s, longest {time.longest_seconds:.1f} s")
+        print(f"sandbox: {sandbox.counts()}")
+
+
+if __name__ == "__main__":
+    main()
