@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,14 @@ from indigo_async.client import IndigoClient
 from indigo_async.errors import IndigoError
 from indigo_async.inputs import ColumnSelection, ColumnSelections, LookalikeFilters
 from indigo_async.models import Audience
-from indigo_async.sandbox import Sandbox
+from indigo_async.sandbox import Sandbox, StageTimes
 from indigo_async.sandbox.people import VoterFile, messy_csv
 from indigo_async.transport.events import Event, RequestRetried
 from indigo_async.transport.shield import in_thread
 from indigo_async.workflows import (
     AudienceAdopted,
     AudienceJob,
+    BatchReport,
     ExportDownloaded,
     ExportPriced,
     ExportPurchased,
@@ -41,6 +43,7 @@ __all__ = ["DemoOptions", "run_demo"]
 _LOOKALIKE_SIZE = 5_000
 _MAX_COST_CENTS = 100_000
 _POLLS_PER_STAGE = 20
+_SHORTEST_STAGE = StageTimes().upload
 
 _COLUMNS = ColumnSelections(
     first_name=ColumnSelection("First Name", required=True),
@@ -114,22 +117,30 @@ async def _write_lists(console: Console, voters: VoterFile, options: DemoOptions
 
 
 async def _run_jobs(console: Console, sandbox: Sandbox, jobs: list[AudienceJob], options: DemoOptions) -> None:
-    interval = 20.0 / options.speed / _POLLS_PER_STAGE
+    interval = _SHORTEST_STAGE / options.speed / _POLLS_PER_STAGE
     async with IndigoClient(sandbox.token, base_url=sandbox.base_url, poll_interval=interval) as client:
-        show = _Narrator(console)
-        async with start_batch(
-            client, jobs, publisher=sandbox.file_host, journal=options.out / "demo.sqlite", on_event=show
-        ) as batch:
-            outcomes = [outcome async for outcome in batch]
-        report = batch.report()
-    console.print(_table(outcomes))
-    console.print(
-        f"{sum(report.requests.values())} requests, ${report.spent_cents / 100:,.2f} spent. "
-        "Run it again: what is there is used, and nothing is bought twice."
-    )
+        with tempfile.TemporaryDirectory() as folder:
+            run = partial(start_batch, client, jobs, publisher=sandbox.file_host, journal=Path(folder) / "demo.sqlite")
+            async with run(on_event=_Narrator(console)) as batch:
+                outcomes = [outcome async for outcome in batch]
+            console.print(_table(outcomes))
+            for outcome in outcomes:
+                if outcome.result is not None and outcome.result.receipt is not None:
+                    console.print(str(outcome.result.receipt.path), soft_wrap=True, markup=False)
+            console.print(_bill("The first run", batch.report()))
+            async with run() as batch:
+                outcomes += [outcome async for outcome in batch]
+            console.print(_bill("The same jobs run again", batch.report()))
     failed = [outcome.error for outcome in outcomes if outcome.error is not None]
     if failed:
         raise IndigoError("; ".join(str(error) for error in failed))
+
+
+def _bill(what: str, report: BatchReport) -> str:
+    posts = sum(count for endpoint, count in report.requests.items() if endpoint.startswith("POST"))
+    reads = sum(report.requests.values()) - posts
+    bought = sum(count for endpoint, count in report.requests.items() if endpoint == "POST /purchase_csv_export")
+    return f"{what}: {posts} POSTs, {reads} reads, {bought} purchases; ${report.spent_cents / 100:,.2f} spent in all."
 
 
 def _job(customer: _Customer, csv: Path, out: Path) -> AudienceJob:
@@ -172,7 +183,8 @@ class _Narrator:
         if words is None:
             return
         who = event.customer_id if isinstance(event, WorkflowEvent) else ""
-        self._console.print(f"{self._clock() - self._started:6.1f} s  {who:<20} {words}", markup=False)
+        line = f"{self._clock() - self._started:6.1f} s  {who:<20} {words}"
+        self._console.print(line, markup=False, soft_wrap=True)
 
 
 def _words_for(event: Event) -> str | None:
@@ -222,7 +234,7 @@ def _table(outcomes: list[JobOutcome]) -> Table:
             f"{matched / rows:.1%}",
             f"{result.lookalike.extra.get('size', 0):,}",
             f"${(result.receipt.export.cost_cents or 0) / 100:,.2f}",
-            str(result.receipt.path),
+            result.receipt.path.name,
         )
     return table
 

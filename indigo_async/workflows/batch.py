@@ -147,9 +147,8 @@ class Batch:
                 self._claim_names(job)
                 self._warn_without_journal(job)
                 if self._journal is not None:
-                    run.memory = await self._journal.memory_of(
-                        job.customer_id, job.audience_name, await fingerprint(checked)
-                    )
+                    identity = await fingerprint(checked, base_url=self._client.settings.base_url)
+                    run.memory = await self._journal.memory_of(job.customer_id, job.audience_name, identity)
                 result = await run_stages(run, checked, purchase=terms.purchase)
         except Exception as caught:  # noqa: BLE001 - one job that fails never stops the others
             error = caught

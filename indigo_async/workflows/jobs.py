@@ -184,8 +184,8 @@ async def run_stages(run: Run, checked: CheckedJob, *, purchase: bool) -> JobRes
     return JobResult(matched=matched, lookalike=lookalike, quote=receipt.export, receipt=receipt)
 
 
-async def fingerprint(checked: CheckedJob) -> str:
-    """What a job makes, as a hash: the people, how they are matched, and how they are grown.
+async def fingerprint(checked: CheckedJob, *, base_url: str) -> str:
+    """What a job makes, as a hash: the people, how they are matched and grown, and at which address.
 
     Money, destinations and exported fields may change between two runs of one job; these may not.
     """
@@ -197,7 +197,7 @@ async def fingerprint(checked: CheckedJob) -> str:
         filters = attrs.asdict(checked.filters) if checked.filters is not None else None
         grown = [step.audience_name, step.size, step.include_original_audience, filters]
     columns = {field: attrs.astuple(selection) for field, selection in checked.selections.items()}
-    document = msgspec.json.encode([csv, columns, grown], order="sorted", enc_hook=_as_list)
+    document = msgspec.json.encode([base_url, csv, columns, grown], order="sorted", enc_hook=_as_list)
     return hashlib.sha256(document).hexdigest()
 
 
