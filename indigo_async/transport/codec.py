@@ -8,6 +8,7 @@ detailed one run, to find the path.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
@@ -41,6 +42,7 @@ T = TypeVar("T")
 
 # Each field with the keys that may carry it, best first. Keys other than the first of `status`,
 # `uploadedAudienceCsv`, `csvExports` and `downloadUrl` are inferred. Source: contract, "Documented" and "Inferred".
+# Of the costs, those that name cents and totals come first: beside them a bare one may be a unit price, or dollars.
 _KEYS: dict[type, dict[str, tuple[str, ...]]] = {
     Audience: {
         "id": ("id", "audienceId", "audienceID"),
@@ -59,15 +61,15 @@ _KEYS: dict[type, dict[str, tuple[str, ...]]] = {
         "id": ("id", "exportId"),
         "status": ("status",),
         "cost_cents": (
-            "cost",
+            "totalCostInCents",
             "costInCents",
             "costCents",
-            "price",
             "priceInCents",
             "priceCents",
-            "purchasePrice",
             "totalCost",
-            "totalCostInCents",
+            "purchasePrice",
+            "cost",
+            "price",
         ),
         "cost_breakdown": ("costBreakdown",),
         "optional_field_types": ("optionalFieldTypes",),
@@ -170,23 +172,38 @@ def _record_hook(cls: type[T], converter: MsgspecJsonConverter) -> Callable[[Any
 
 
 def _sort_keys(document: dict[str, Any], field_of: Mapping[str, tuple[str, int]]) -> dict[str, Any]:
-    known: dict[str, Any] = {}
     extra: dict[str, Any] = {}
-    ranks: dict[str, int] = {}
+    spelt: dict[str, str] = {}
     for key, value in document.items():
         field, rank = field_of.get(key, ("", 0))
-        if not field:
+        if not field or _is_of_another_shape(field, value):
             extra[key] = value
         elif value is None:
             continue
-        elif field == "optional_field_types" and not _is_texts(value):
-            extra[key] = value  # an inferred key of another shape breaks nothing
-        elif rank < ranks.get(field, rank + 1):
-            ranks[field] = rank
-            known[field] = value
+        elif field not in spelt:
+            spelt[field] = key
+        elif rank < field_of[spelt[field]][1]:
+            extra[spelt[field]] = document[spelt[field]]
+            spelt[field] = key
+        else:
+            extra[key] = value
+    known = {field: document[key] for field, key in spelt.items()}
     if extra:
         known["extra"] = extra
     return known
+
+
+def _is_of_another_shape(field: str, value: Any) -> bool:
+    """Whether a key whose shape is inferred holds something else, which then breaks nothing."""
+    if field == "optional_field_types":
+        return value is not None and not _is_texts(value)
+    # "A couple fields of information about the associated audience" need not hold its ID.
+    # Source: reference, "POST /purchase_csv_export".
+    return field == "audience" and isinstance(value, dict) and not _has_id(cast("dict[str, Any]", value))
+
+
+def _has_id(document: Mapping[str, Any]) -> bool:
+    return any(document.get(key) is not None for key in _KEYS[Audience]["id"])
 
 
 _fast = _converter(detailed=False)
@@ -268,7 +285,7 @@ def _first_cause(
 
 def _key_used(document: Any, cls: Any, field: str) -> str:
     """The key under which a document carries a field, else the first one that could."""
-    record = next((known for known in _KEYS if known.__name__ in str(cls)), None)
+    record = next((known for known in _KEYS if re.search(rf"\b{known.__name__}\b", str(cls))), None)
     keys = _KEYS[record].get(field, (field,)) if record else (field,)
     present = cast("dict[str, Any]", document) if isinstance(document, dict) else {}
     return next((key for key in keys if present.get(key) is not None), keys[0])
