@@ -49,8 +49,8 @@ class _Latency:
 class ConcurrencyLimit:
     """How many requests may be under way: more with each good answer, fewer on a refusal or when answers slow down.
 
-    It grows by a quarter in each round trip until it first shrinks, then by one in each. It shrinks at most once for the
-    requests of one round trip: what was sent before the last cut says nothing about the limit since.
+    It grows by a quarter in each round trip until it first shrinks, then by one in each. It shrinks at most once for
+    the requests of one round trip: what was sent before the last cut says nothing about the limit since.
     """
 
     ceiling: int

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from functools import partial
+from typing import Protocol, TypeAlias, TypeVar
 
 import aiohttp
 import attrs
@@ -35,7 +36,7 @@ from indigo_async.transport.policy import (
     retry_delay,
 )
 
-__all__ = ["Flight", "Transport"]
+__all__ = ["Flight", "Sink", "Transport"]
 
 T = TypeVar("T")
 
@@ -60,6 +61,21 @@ class Flight:
 
     uncertain: bool = False
     stop: bool = False
+
+
+class Sink(Protocol):
+    """Takes an answer's body as it comes."""
+
+    def begin(self, size: int | None) -> None:
+        """Note the announced bytes; None where none are announced, or they are compressed."""
+        ...
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes."""
+        ...
+
+
+_Reader: TypeAlias = Callable[[aiohttp.ClientResponse], Awaitable[Answer | Silence]]
 
 
 class Transport:
@@ -117,9 +133,7 @@ class Transport:
         Raises:
             ApiError, TransportError, ResponseDecodeError: how the last attempt ended.
         """
-        url = URL(f"{self._settings.base_url}{endpoint.path}", encoded=True)
-        if query:
-            url = url.with_query(query)
+        url = self._url(endpoint, query)
         clock = asyncio.get_running_loop().time
         started = clock()
         attempt = 0
@@ -149,11 +163,51 @@ class Transport:
             emit(RequestRetried(endpoint=endpoint.text, attempt=attempt, delay=delay, reason=reason))
             await asyncio.sleep(delay)
 
+    async def look(self, endpoint: Endpoint, sink: Sink, *, query: Mapping[str, str], comparable: bool = True) -> float:
+        """Send a GET once, whose good answer goes to `sink` as it comes. What `sink` raises ends the request.
+
+        `comparable` says whether the time that it takes tells the server's load, rather than the answer's size.
+        Returns the seconds that it took once it had a slot, the sink's own work included.
+
+        Raises:
+            ApiError, TransportError, ResponseDecodeError: there was no good answer, or it broke off.
+        """
+        pacer = await self._take_slot(endpoint, patience=self.retry.budget)
+        clock = asyncio.get_running_loop().time
+        started = clock()
+        like = endpoint.text if comparable else None
+        outcome = await self._fly(pacer, endpoint, self._url(endpoint, query), read=partial(_pour, sink), like=like)
+        if isinstance(outcome, Silence) or not outcome.ok:
+            raise error_of(endpoint, outcome, token=self._settings.token)
+        return clock() - started
+
+    def require_open(self) -> None:
+        """Make sure that requests can be sent.
+
+        Raises:
+            ClientNotOpenError: they cannot.
+        """
+        self._opened()
+
+    @property
+    def slot_seconds(self) -> float:
+        """What the pacing makes each request cost at least, in seconds of one slot."""
+        return self._opened()[0].slot_seconds
+
+    def _url(self, endpoint: Endpoint, query: Mapping[str, str] | None) -> URL:
+        url = URL(f"{self._settings.base_url}{endpoint.path}", encoded=True)
+        return url.with_query(query) if query else url
+
     async def _attempt(
         self, endpoint: Endpoint, url: URL, body: bytes | None, flight: Flight | None, *, patience: float
     ) -> Answer | Silence:
-        """Take a slot and send once. `patience` (seconds) is how long a server's wish to wait may hold us."""
-        pacer, session = self._opened()
+        """Take a slot and send once."""
+        pacer = await self._take_slot(endpoint, patience=patience)
+        return await self._fly(pacer, endpoint, url, body, flight, read=_read, like=endpoint.text)
+
+    async def _take_slot(self, endpoint: Endpoint, *, patience: float) -> Pacer:
+        """Wait for a slot. `patience` (seconds) is how long a server's wish to wait may hold us."""
+        pacer, _ = self._opened()
         action = not endpoint.idempotent
         if not pacer.try_take(action=action):
             held = pacer.held_for()
@@ -161,22 +215,35 @@ class Transport:
                 message = "the server asked all requests to wait longer than the retry budget"
                 raise RateLimitedError(429, message, None, endpoint.text, retry_after=held)
             await pacer.take(action=action)
+        return pacer
+
+    async def _fly(
+        self,
+        pacer: Pacer,
+        endpoint: Endpoint,
+        url: URL,
+        body: bytes | None = None,
+        flight: Flight | None = None,
+        *,
+        read: _Reader,
+        like: str | None,
+    ) -> Answer | Silence:
+        """Send once, in a slot that was taken before and is given back."""
         self.requests[endpoint.text] += 1
         if flight is not None:
             flight.uncertain = True
         started = asyncio.get_running_loop().time()
         try:
-            outcome = await self._send(session, endpoint, url, body)
-            _teach(pacer, endpoint, outcome, started)
+            outcome = await self._send(endpoint, url, body, read)
+            _teach(pacer, outcome, started, like)
         finally:
             pacer.give_back()
         if flight is not None:
             flight.uncertain = is_uncertain(outcome)
         return outcome
 
-    async def _send(
-        self, session: aiohttp.ClientSession, endpoint: Endpoint, url: URL, body: bytes | None
-    ) -> Answer | Silence:
+    async def _send(self, endpoint: Endpoint, url: URL, body: bytes | None, read: _Reader) -> Answer | Silence:
+        _, session = self._opened()
         headers = CIMultiDict({"Authorization": f"Bearer {self._settings.token}", "Accept": "application/json"})
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -193,7 +260,7 @@ class Transport:
                     timeout=self._socket_timeout,
                 ) as response,
             ):
-                return await _read(response)
+                return await read(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return _silence(error)
 
@@ -224,7 +291,7 @@ class Transport:
         return self._pacer, self._session
 
 
-def _teach(pacer: Pacer, endpoint: Endpoint, outcome: Answer | Silence, started: float) -> None:
+def _teach(pacer: Pacer, outcome: Answer | Silence, started: float, like: str | None) -> None:
     """Let the pacer learn from an outcome. The time of a large answer tells its size rather than the server's load."""
     if isinstance(outcome, Silence):
         if outcome.reason is Reason.TIMEOUT:
@@ -234,8 +301,7 @@ def _teach(pacer: Pacer, endpoint: Endpoint, outcome: Answer | Silence, started:
             pacer.refused(started=started)
         pacer.hold(retry_after_of(outcome) or 0.0)
     elif outcome.status < _FIRST_SERVER_ERROR:
-        like = endpoint.text if len(outcome.body) <= _COMPARABLE_BYTES else None
-        pacer.answered(started=started, like=like)
+        pacer.answered(started=started, like=like if len(outcome.body) <= _COMPARABLE_BYTES else None)
 
 
 async def _read(response: aiohttp.ClientResponse) -> Answer | Silence:
@@ -254,6 +320,16 @@ async def _read(response: aiohttp.ClientResponse) -> Answer | Silence:
             return Silence(Reason.TOO_LARGE, f"more than {_MAX_BODY_BYTES} bytes")
         chunks.append(chunk)
     return Answer(response.status, headers, b"".join(chunks))
+
+
+async def _pour(sink: Sink, response: aiohttp.ClientResponse) -> Answer | Silence:
+    """Give a good answer's body to a sink as it comes; any other answer is read as usual."""
+    if not Answer(response.status, {}, b"").ok:
+        return await _read(response)
+    sink.begin(None if "content-encoding" in response.headers else response.content_length)
+    async for data in response.content.iter_any():
+        sink.feed(data)
+    return Answer(response.status, {}, b"")
 
 
 def _silence(error: Exception) -> Silence:
