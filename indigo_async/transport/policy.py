@@ -49,6 +49,7 @@ _TOO_MANY_REQUESTS = 429
 _FIRST_SERVER_ERROR = 500
 _ALREADY_PURCHASED = "PurchasableEntityAlreadyPurchased"
 _MESSAGE_LENGTH = 500
+_TYPE_LENGTH = 100
 
 
 @attrs.frozen
@@ -165,7 +166,7 @@ def retry_after_of(answer: Answer) -> float | None:
     A date is compared with the answer's own `Date`, so that a wrong clock here changes nothing.
     """
     value = answer.headers.get("retry-after", "").strip()
-    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value):
+    if re.fullmatch(r"[0-9]+(\.[0-9]*)?", value):
         return float(value)
     try:
         seconds = parsedate_to_datetime(value) - parsedate_to_datetime(answer.headers.get("date", ""))
@@ -198,29 +199,27 @@ def _error_of_answer(endpoint: Endpoint, answer: Answer, token: str) -> ApiError
         document = None
     fields = cast("dict[str, Any]", document) if isinstance(document, dict) else {}
     message = fields.get("error")
-    error_type = fields.get("errorType")
     if not isinstance(message, str) or not message:
         message = _plain_message(answer)
     return api_error(
         answer.status,
-        hide_secrets(message, token),
-        hide_secrets(error_type, token) if isinstance(error_type, str) and error_type else None,
+        message,
+        fields.get("errorType"),
         endpoint.text,
+        token=token,
         retry_after=retry_after_of(answer),
     )
 
 
 def refusal_in(document: object, endpoint: Endpoint, *, token: str = "") -> ApiError | None:
-    """The refusal that a good status hides: an `error` object, or null where a record was asked for."""
-    if document is None:
+    """The refusal that a good status hides: an `error` object, or null where something was asked for."""
+    if document is None and endpoint.idempotent:
         return NotFoundError(404, "the server answered null: no such record for this customer", None, endpoint.text)
     fields = cast("dict[str, Any]", document) if isinstance(document, dict) else {}
     message = fields.get("error")
     if not isinstance(message, str) or "id" in fields:
         return None
-    error_type = fields.get("errorType")
-    kind = error_type if isinstance(error_type, str) else None
-    return api_error(400, hide_secrets(message, token), kind, endpoint.text)
+    return api_error(400, message, fields.get("errorType"), endpoint.text, token=token)
 
 
 def _plain_message(answer: Answer) -> str:
@@ -232,10 +231,17 @@ def _plain_message(answer: Answer) -> str:
 
 
 def api_error(
-    status: int, message: str, error_type: str | None, endpoint: str, *, retry_after: float | None = None
+    status: int,
+    message: str,
+    error_type: object,
+    endpoint: str,
+    *,
+    token: str = "",
+    retry_after: float | None = None,
 ) -> ApiError:
-    """The exception for a refusal: by its `errorType` first, then by its status."""
-    message = message[:_MESSAGE_LENGTH]
+    """The exception for a refusal: by its `errorType` first, then by its status. It is short and holds no secret."""
+    message = hide_secrets(message, token)[:_MESSAGE_LENGTH]
+    error_type = hide_secrets(error_type, token)[:_TYPE_LENGTH] if isinstance(error_type, str) and error_type else None
     if error_type == _ALREADY_PURCHASED:
         return AlreadyPurchasedError(status, message, error_type, endpoint)
     if status == _TOO_MANY_REQUESTS:
@@ -246,12 +252,16 @@ def api_error(
     return by_status.get(status, ApiError)(status, message, error_type, endpoint)
 
 
+# Each takes time in proportion to the text, however hostile: no part of a match is looked for twice.
 _BEARER = re.compile(r"(?i)\b(bearer)\s+\S+")
-_URL_TAIL = re.compile(r"(https?://)(?:[^\s/@]*@)?([^\s?#\"'<>]*)[?#][^\s\"'<>]*")
+_URL = re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,20}://)(?:[^\s/?#\"'<>]*@)?([^\s?#\"'<>]*)(?:([?#])[^\s\"'<>]*)?")
+_QUERY = re.compile(r"([?#])[^\s?#=\"'<>]*=[^\s\"'<>]*")
 
 
 def hide_secrets(text: str, token: str = "") -> str:
-    """A text without the token, without bearer tokens and without the queries of URLs, where signatures stand."""
+    """A text without the token, bearer tokens, the user names of URLs, and their queries, where signatures stand."""
     if token:
         text = text.replace(token, "<hidden>")
-    return _URL_TAIL.sub(r"\1\2?<hidden>", _BEARER.sub(r"\1 <hidden>", text))
+    text = _BEARER.sub(r"\1 <hidden>", text)
+    text = _URL.sub(lambda url: f"{url[1]}{url[2]}{f'{url[3]}<hidden>' if url[3] else ''}", text)
+    return _QUERY.sub(r"\1<hidden>", text)
