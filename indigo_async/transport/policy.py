@@ -170,7 +170,7 @@ def retry_after_of(answer: Answer) -> float | None:
         return float(value)
     try:
         seconds = parsedate_to_datetime(value) - parsedate_to_datetime(answer.headers.get("date", ""))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
     return max(0.0, seconds.total_seconds())
 

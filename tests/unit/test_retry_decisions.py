@@ -128,6 +128,7 @@ DATE = "Mon, 23 Nov 2026 12:00:00 GMT"
         ({"retry_after": "soon"}, None),
         ({"retry_after": "Mon, 23 Nov 2026 12:00:30 GMT", "date": "today"}, None),
         ({"retry_after": "Mon, 99 Nov 2026 12:00:30 GMT", "date": DATE}, None),
+        ({"retry_after": "Mon, 23 Nov 2026 12:00:30 +99999999999999999999", "date": DATE}, None),
     ],
 )
 def test_retry_after_comes_in_seconds_or_as_a_date(headers: dict[str, str], seconds: float | None):
