@@ -70,8 +70,8 @@ async def _purchase(
 ) -> CsvExport:
     cost = check_price(run, export, terms.max_cost_cents)
     reserved = _reserve(run, export, cost)
-    facts = terms.facts | {"export_id": export.id}
-    await run.memory.intend(Stage.PURCHASE, facts | {"cost_cents": cost})
+    facts = terms.facts | {"export_id": export.id, "cost_cents": cost}
+    await run.memory.intend(Stage.PURCHASE, facts)
 
     async def send() -> CsvExport:
         try:
@@ -91,7 +91,7 @@ async def _purchase(
         raise  # it may have been bought: its money stays reserved and its intent without a result
     except IndigoError:
         run.budget.release(reserved)
-        await run.memory.remember(Stage.PURCHASE, facts | {"cost_cents": 0})
+        await run.memory.withdraw(Stage.PURCHASE)
         raise
     run.budget.spend(reserved)
     emit(
@@ -99,7 +99,7 @@ async def _purchase(
             customer_id=run.customer_id, audience_name=run.audience_name, export_id=export.id, cost_cents=cost
         )
     )
-    await run.memory.remember(Stage.PURCHASE, facts | {"cost_cents": cost})
+    await run.memory.remember(Stage.PURCHASE, facts)
     return bought
 
 

@@ -39,6 +39,10 @@ class Memory(Protocol):
         """Write down that a POST is about to be sent. Returns when that is safe to do."""
         ...
 
+    async def withdraw(self, stage: Stage) -> None:
+        """Write down that the POST last intended was certainly not carried out."""
+        ...
+
     async def remember(self, stage: Stage, facts: Mapping[str, Any]) -> None:
         """Write down a result."""
         ...
@@ -54,6 +58,8 @@ class NoMemory:
         return None
 
     async def intend(self, stage: Stage, facts: Mapping[str, Any]) -> None: ...
+
+    async def withdraw(self, stage: Stage) -> None: ...
 
     async def remember(self, stage: Stage, facts: Mapping[str, Any]) -> None: ...
 
