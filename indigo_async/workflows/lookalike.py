@@ -152,6 +152,8 @@ async def lookalike_audience(
 
 
 async def _adopted(run: Run, found: Audience, base_id: RecordId) -> Audience:
+    if found.base_audience_id is None:  # a list may show less than the record does
+        found = await run.client.get_audience(found.id, run.customer_id)
     evidence = adopt_lookalike(found, base_id=base_id)
     emit(
         AudienceAdopted(

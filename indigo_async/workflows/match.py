@@ -6,7 +6,6 @@ import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from indigo_async.client import IndigoClient
 from indigo_async.errors import ApiError, AudienceFailedError, NotFoundError
@@ -110,8 +109,9 @@ async def matched_audience(run: Run, csv: str | Path, selections: Mapping[str, C
 
 
 async def _adopted(run: Run, found: Audience, csv: str | Path) -> Audience:
-    csv_name = urlsplit(str(csv)).path.rpartition("/")[2] if is_url(csv) else await content_name(Path(csv))
-    evidence = adopt_matched(found, csv_name=csv_name)
+    if found.uploaded_audience_csv is None:  # a list may show less than the record does
+        found = await run.client.get_audience(found.id, run.customer_id)
+    evidence = adopt_matched(found, csv=str(csv) if is_url(csv) else await content_name(Path(csv)))
     emit(
         AudienceAdopted(
             customer_id=run.customer_id, audience_name=run.audience_name, audience_id=found.id, evidence=evidence

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from enum import Enum, auto
 from typing import Literal
-from urllib.parse import urlsplit
 
 import attrs
 
@@ -30,10 +29,10 @@ def same_id(one: RecordId, other: RecordId) -> bool:
     return str(one) == str(other)
 
 
-def adopt_matched(found: Audience, *, csv_name: str) -> str:
+def adopt_matched(found: Audience, *, csv: str) -> str:
     """On what evidence an audience of our name is the one matched from our CSV.
 
-    `csv_name` is the last segment of the path at which our CSV is served.
+    `csv` is the CSV's URL, whose query does not count, or the `content_name` under which a publisher serves the file.
 
     Raises:
         AudienceExistsError: it was made from another CSV, or is a lookalike.
@@ -46,7 +45,7 @@ def adopt_matched(found: Audience, *, csv_name: str) -> str:
             audience=found,
         )
     url = found.uploaded_audience_csv.url if found.uploaded_audience_csv else None
-    if url is not None and _last_segment(url) != csv_name:
+    if url is not None and _without_query(csv) not in {_without_query(url), _last_segment(url)}:
         raise AudienceExistsError(
             f"audience {found.id} has the name {found.name!r} already and was made from another CSV; "
             "choose another name, or use that audience as it is",
@@ -92,11 +91,12 @@ def _refuse_failed(found: Audience, stage: Stage) -> None:
         )
 
 
+def _without_query(url: str) -> str:
+    return url.partition("?")[0].partition("#")[0]
+
+
 def _last_segment(url: str) -> str:
-    try:
-        return urlsplit(url).path.rpartition("/")[2]
-    except ValueError:
-        return ""
+    return _without_query(url).rpartition("/")[2]
 
 
 class ExportState(Enum):

@@ -7,7 +7,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from indigo_async.errors import AmbiguousOutcomeError, ResponseDecodeError, ServerError
+from indigo_async.errors import AmbiguousOutcomeError, IndigoError, ResponseDecodeError, ServerError
 from indigo_async.transport.policy import RetryPolicy
 from indigo_async.transport.session import Flight
 
@@ -31,7 +31,8 @@ async def settled(
     the look.
 
     Raises:
-        The last uncertain error, after as many attempts as the policy allows; whatever else `send` or `look` raise.
+        The last uncertain error, after as many attempts as the policy allows, or from the error of a look that failed:
+        that the outcome is unknown is what the caller must hear. Whatever else `send` raises.
     """
     attempt = 0
     while True:
@@ -39,7 +40,12 @@ async def settled(
         try:
             return await send()
         except UNCERTAIN as error:
-            found = await look()
+            if flight is not None:
+                flight.uncertain = True  # also after an answer of another shape, which is none
+            try:
+                found = await look()
+            except IndigoError as unseen:
+                raise error from unseen
             if found is not None:
                 return found
             if flight is not None:

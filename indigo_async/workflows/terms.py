@@ -39,15 +39,22 @@ def check_export_terms(
     """Check the arguments of an export, all of them."""
     field_types = check.optional_field_types(optional_field_types)
     check.cents("max_cost_cents", max_cost_cents)
-    if not isinstance(destination, (str, Path)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
-        check.add("destination", f"must be a path, not {type(destination).__name__}")
-    elif Path(destination).is_dir() or not Path(destination).name:
-        check.add("destination", f"{str(destination)!r} is a folder; name a file")
+    path = _checked_path(check, "destination", destination)
     if reuse_purchased is not None:
         check.flag("reuse_purchased", reuse_purchased)
     return ExportTerms(
         optional_field_types=field_types,
         max_cost_cents=max_cost_cents,
-        destination=Path(destination),
+        destination=path,
         reuse_purchased=reuse_purchased,
     )
+
+
+def _checked_path(check: InputCheck, where: str, value: Path | str) -> Path:
+    if not isinstance(value, (str, Path)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
+        check.add(where, f"must be a path, not {type(value).__name__}")
+        return Path()
+    path = Path(value)
+    if path.is_dir() or not path.name:
+        check.add(where, f"{str(value)!r} is a folder; name a file")
+    return path
