@@ -30,7 +30,7 @@ class Target:
 
 async def serve(pipe: Connection, audiences: int) -> None:
     async with Sandbox(lite=True) as sandbox:
-        ids = sandbox.seed_audiences(audiences, "big")
+        ids = await sandbox.seed_audiences(audiences, "big")
         port = int(sandbox.base_url.split(":")[2].split("/")[0])
         pipe.send(Target(port, sandbox.token, str(ids[0]), os.getpid()))
         await asyncio.get_running_loop().run_in_executor(None, pipe.recv)

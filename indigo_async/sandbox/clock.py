@@ -37,7 +37,7 @@ class ScaledClock:
 
     speed: float = attrs.field(default=1.0, validator=attrs.validators.gt(0))
     started_at: datetime = attrs.field(factory=_utc_now)
-    _origin: float = attrs.field(factory=time.monotonic, init=False)
+    _origin: float = attrs.field(factory=time.monotonic)
 
     def now(self) -> float:
         return (time.monotonic() - self._origin) * self.speed

@@ -41,8 +41,8 @@ class Engine(Protocol):
         """Write the people to a CSV at `destination`."""
         ...
 
-    def sample(self, size: int) -> Members:
-        """Some voters, to seed audiences with."""
+    async def sample(self, size: int) -> Members:
+        """Draw voters who have something in common, to seed audiences with."""
         ...
 
 
@@ -87,5 +87,5 @@ class LiteEngine:
             self._csv = await anyio.to_thread.run_sync(save_csv, _LITE_CSV, destination)
         return self._csv
 
-    def sample(self, size: int) -> Members:
+    async def sample(self, size: int) -> Members:
         return Members(size)

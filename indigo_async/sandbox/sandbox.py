@@ -198,13 +198,14 @@ class Sandbox:
         finally:
             await self._up.listener.reopen()
 
-    def seed_audiences(self, count: int, customer_id: str | None, *, size: int = 1_500) -> list[RecordId]:
+    async def seed_audiences(self, count: int, customer_id: str | None, *, size: int = 1_500) -> list[RecordId]:
         """Add active audiences, as if matched from CSVs long ago, and return their IDs.
 
-        All have the same `size` people. With `customer_id` None they are as if made in the app.
+        All have the same `size` people, or all there are where the voter file has fewer. With `customer_id` None they
+        are as if made in the app.
         """
         service = self._up.host.service
-        members = service.engine.sample(size)
+        members = await service.engine.sample(size)
         now = self.clock.now()
         done = Work(now, is_computed=True)
         records = (
@@ -213,7 +214,7 @@ class Sandbox:
                 customer_id=customer_id,
                 created_at=now,
                 name=f"Seeded {audience_id}",
-                upload=Upload(f"https://example.org/{audience_id}.csv", done, row_count=size),
+                upload=Upload(f"https://example.org/{audience_id}.csv", done, row_count=members.size),
                 work=done,
                 members=members,
             )
@@ -221,9 +222,9 @@ class Sandbox:
         )
         return [service.store.add_audience(record).id for record in records]
 
-    def seed_app_audience(self, *, size: int = 1_500) -> RecordId:
+    async def seed_app_audience(self, *, size: int = 1_500) -> RecordId:
         """Add an audience made in the app, which belongs to no customer, and return its ID."""
-        return self.seed_audiences(1, None, size=size)[0]
+        return (await self.seed_audiences(1, None, size=size))[0]
 
 
 @attrs.frozen

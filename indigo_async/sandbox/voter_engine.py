@@ -12,12 +12,11 @@ import aiohttp
 import anyio
 import anyio.to_thread
 import attrs
-import numpy as np
 
 from indigo_async.inputs import ColumnSelection, LookalikeFilters, OptionalFieldType
 from indigo_async.sandbox.engine import WorkFailed, save_csv
 from indigo_async.sandbox.fetch import FetchLimits, fetch
-from indigo_async.sandbox.people import NotACsvError, VoterFile, expand, export_csv, match, read_table
+from indigo_async.sandbox.people import NotACsvError, VoterFile, draw_people, expand, export_csv, match, read_table
 from indigo_async.sandbox.records import CsvFile, Members, UploadedTable
 
 __all__ = ["VoterEngine", "open_voter_engine"]
@@ -47,9 +46,7 @@ class VoterEngine:
         return UploadedTable(len(table), tuple(table.columns), table)
 
     async def match(self, table: UploadedTable, selections: Mapping[str, ColumnSelection]) -> Members:
-        if table.table is None:
-            raise WorkFailed("NotACsv")
-        found = await self._compute(functools.partial(match, self.voters, table.table, selections))
+        found = await self._compute(functools.partial(match, self.voters, _own(table.table), selections))
         return Members(len(found.voters), found.voters, found.row_ids)
 
     async def expand(
@@ -59,7 +56,7 @@ class VoterEngine:
             functools.partial(
                 expand,
                 self.voters,
-                base.voters,
+                _own(base.voters),
                 size=size,
                 include_base=include_base,
                 filters=filters,
@@ -72,7 +69,7 @@ class VoterEngine:
         def write() -> CsvFile:
             data = export_csv(
                 self.voters,
-                members.voters,
+                _own(members.voters),
                 optional_field_types=field_types,
                 row_ids=members.row_ids,
                 scores=members.scores,
@@ -81,10 +78,16 @@ class VoterEngine:
 
         return await self._compute(write)
 
-    def sample(self, size: int) -> Members:
-        size = min(size, len(self.voters))
-        chosen = np.random.default_rng(self.seed).choice(len(self.voters), size, replace=False)
-        return Members(size, np.sort(chosen).astype(np.int32))
+    async def sample(self, size: int) -> Members:
+        drawn = await self._compute(functools.partial(draw_people, self.voters, size, seed=self.seed))
+        return Members(len(drawn), drawn)
+
+
+def _own(content: T | None) -> T:
+    """What this engine put into a table or members, which only a lite engine leaves out."""
+    if content is None:
+        raise TypeError("these people were made by a lite engine")
+    return content
 
 
 @asynccontextmanager

@@ -29,7 +29,7 @@ async def test_another_customers_audience_is_no_base_and_no_stub(api: Api):
 
 
 async def test_an_audience_of_the_app_needs_no_customer(api: Api):
-    audience_id = api.sandbox.seed_app_audience()
+    audience_id = await api.sandbox.seed_app_audience()
     found = await api.get("/audience", audienceId=audience_id)
     assert found.status == 200
     assert "customerId" not in found.body
@@ -40,7 +40,7 @@ async def test_an_audience_of_the_app_needs_no_customer(api: Api):
 
 
 async def test_an_audience_of_the_app_is_a_base_for_every_customer(api: Api):
-    base = api.sandbox.seed_app_audience()
+    base = await api.sandbox.seed_app_audience()
     wider = await api.done(
         "/create_lookalike_audience", baseAudienceId=base, customerId="7", size=10, audienceName="Wider"
     )
@@ -49,6 +49,6 @@ async def test_an_audience_of_the_app_is_a_base_for_every_customer(api: Api):
 
 
 async def test_an_audience_of_the_app_is_listed_for_everybody_only(api: Api):
-    audience_id = api.sandbox.seed_app_audience()
+    audience_id = await api.sandbox.seed_app_audience()
     assert [row["id"] for row in (await api.get("/audiences")).body] == [audience_id]
     assert (await api.get("/audiences", customerId="1")).body == []

@@ -157,7 +157,7 @@ async def test_a_row_of_a_list_says_what_the_audience_itself_says(api: Api):
 
 
 async def test_seeded_audiences_are_many_active_and_usable_as_bases(api: Api):
-    ids = api.sandbox.seed_audiences(10_000, "big")
+    ids = await api.sandbox.seed_audiences(10_000, "big")
     rows = (await api.get("/audiences", customerId="big")).body
     assert [row["id"] for row in rows] == ids
     assert {row["status"] for row in rows} == {"ACTIVE"}

@@ -107,7 +107,7 @@ async def test_unknown_statuses_are_everywhere_in_a_row(api: Api):
 
 
 async def test_rows_and_fields_go_missing_by_name(api: Api):
-    first, second = api.sandbox.seed_audiences(2, "1")
+    first, second = await api.sandbox.seed_audiences(2, "1")
     api.sandbox.faults.add(
         Fault(kind=FaultKind.ROW_MISSING, audience_id=first),
         Fault(kind=FaultKind.FIELD_MISSING, audience_name=f"Seeded {second}", field="uploadedAudienceCsv"),

@@ -56,7 +56,7 @@ async def test_a_repeated_query_parameter_is_refused(api: Api):
 
 
 async def test_null_is_no_customer(api: Api):
-    audience_id = api.sandbox.seed_app_audience()
+    audience_id = await api.sandbox.seed_app_audience()
     await api.done("/create_preview_csv_export", audienceId=audience_id, customerId=None, optionalFieldTypes=[])
 
 

@@ -174,7 +174,7 @@ async def test_a_lookalike_of_a_lookalike_is_refused(api: Api):
 
 @pytest.mark.parametrize(("people", "status"), [(999, 400), (1_000, 200)])
 async def test_a_base_needs_a_thousand_matched_people(api: Api, people: int, status: int):
-    (base,) = api.sandbox.seed_audiences(1, "1", size=people)
+    (base,) = await api.sandbox.seed_audiences(1, "1", size=people)
     answer = await lookalike(api, base)
     assert answer.status == status
     assert status == 200 or answer.error_type == "BaseAudienceNotEligible"
