@@ -57,7 +57,7 @@ async def download(transport: Transport, url: str, destination: Path, *, retry: 
             true where a fresh URL may help.
         OSError: the destination cannot be written.
     """
-    _check_url(url)
+    url = _checked_url(url)
     part = _PartFile(destination)
     try:
         await in_thread(part.open)
@@ -84,8 +84,7 @@ async def _attempt(transport: Transport, url: str, part: _PartFile) -> _Interrup
             if isinstance(response, Silence):
                 return _Interrupted(response.reason.value)
             if response.status in {301, 302, 303, 307, 308}:
-                url = urljoin(url, response.headers.get("Location", ""))
-                _check_url(url)
+                url = _checked_url(url, response.headers.get("Location", ""))
                 continue
             problem = _refusal(response, part)
             if problem is not None:
@@ -94,18 +93,29 @@ async def _attempt(transport: Transport, url: str, part: _PartFile) -> _Interrup
     raise DownloadError(f"{part.destination.name}: more than {_MAX_REDIRECTS} redirects")
 
 
-def _check_url(url: str) -> None:
+def _checked_url(base: str, location: str = "") -> str:
+    """Where a redirect leads, or the base itself: an address that is safe to ask.
+
+    Raises:
+        DownloadError: it is not; the message holds nothing of it but scheme and host.
+    """
     try:
+        from_host = urlsplit(base).hostname
+        url = urljoin(base, location)
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
         raise DownloadError("the download's address is not a URL") from None
-    if parts.scheme not in {"http", "https"} or not host:
+    if parts.scheme not in {"http", "https"}:
         raise DownloadError(f"the download's address has the scheme {parts.scheme!r}; only https is followed")
-    if parts.scheme == "http" and not is_loopback_host(host):
+    if not host:
+        raise DownloadError("the download's address names no host")
+    # This machine may send us around on itself; nobody else may send us to it.
+    if parts.scheme == "http" and not (is_loopback_host(host) and is_loopback_host(from_host)):
         raise DownloadError(f"the download at {host} is not https; people's data would travel in the clear")
     if parts.username or parts.password:
         raise DownloadError(f"the download's address at {host} holds a user name or password")
+    return url
 
 
 def _refusal(response: aiohttp.ClientResponse, part: _PartFile) -> _Interrupted | None:
@@ -123,23 +133,30 @@ def _refusal(response: aiohttp.ClientResponse, part: _PartFile) -> _Interrupted 
         raise DownloadError(f"{where} with {response.content_type} instead of a CSV")
     if status == 200:  # noqa: PLR2004 - the whole file, whatever was asked for
         part.restart()
-    elif not _continues(response, part.size):
+    elif not _continues(response, part):
         part.restart()
-        return _Interrupted("the server sent another range than the one asked for")
+        return _Interrupted("the server sent another range, or of another file, than the one asked for")
     etag = response.headers.get("ETag", "")
-    part.validator = etag if etag.startswith('"') else None
+    part.validator = etag if etag.startswith('"') and not _is_encoded(response) else None
     return None
 
 
-def _continues(response: aiohttp.ClientResponse, offset: int) -> bool:
+def _continues(response: aiohttp.ClientResponse, part: _PartFile) -> bool:
+    """Whether a range goes on where the part file ends, in the same version: not every server heeds `If-Range`."""
     match = re.fullmatch(r"bytes (\d+)-\d+/(?:\d+|\*)", response.headers.get("Content-Range", ""))
-    return offset > 0 and match is not None and int(match[1]) == offset
+    same_version = part.validator is not None and response.headers.get("ETag") == part.validator
+    return same_version and match is not None and int(match[1]) == part.size
+
+
+def _is_encoded(response: aiohttp.ClientResponse) -> bool:
+    """Whether lengths and ranges count compressed bytes, which some stores send whatever was accepted."""
+    return "Content-Encoding" in response.headers
 
 
 async def _receive(response: aiohttp.ClientResponse, part: _PartFile) -> _Interrupted | None:
-    announced = response.content_length
-    if announced is None and not response.headers.get("Transfer-Encoding"):
+    if response.content_length is None and not response.headers.get("Transfer-Encoding"):
         raise DownloadError(f"{part.destination.name}: {response.url.host} does not say where the file ends")
+    announced = None if _is_encoded(response) else response.content_length
     before = part.size
     pending: list[bytes] = []
     pending_bytes = 0

@@ -273,7 +273,11 @@ class Transport:
         )
         try:
             response = await session.get(
-                URL(url, encoded=True), headers=headers, raise_for_status=False, timeout=timeout
+                URL(url, encoded=True),
+                headers=headers,
+                allow_redirects=False,
+                raise_for_status=False,
+                timeout=timeout,
             )
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             response = _silence(error)

@@ -1,0 +1,81 @@
+"""What tests over sockets share: a quick client on a lite sandbox, and a server that answers as it is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
+
+import attrs
+import msgspec
+from aiohttp import web
+from aiohttp.test_utils import RawTestServer
+
+from indigo_async.client import IndigoClient
+from indigo_async.sandbox import Sandbox
+from indigo_async.transport.policy import RetryPolicy
+
+QUICK = RetryPolicy(attempts=4, first_delay=0.001, max_delay=0.002)
+"""Retries that nobody has to wait for."""
+
+SPEED = 10_000.0
+"""Sandbox seconds in a second: each stage takes milliseconds, and is still seen to take time."""
+
+Answer: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+@asynccontextmanager
+async def client_of(sandbox: Sandbox, **options: Any) -> AsyncGenerator[IndigoClient]:
+    """A client that polls and retries at once."""
+    settings = {"base_url": sandbox.base_url, "retry": QUICK, "poll_interval": 0.005} | options
+    async with IndigoClient(sandbox.token, **settings) as client:
+        yield client
+
+
+@asynccontextmanager
+async def lite(*, client: dict[str, Any] | None = None, **options: Any) -> AsyncGenerator[tuple[Sandbox, IndigoClient]]:
+    """A sandbox without people and a client on it. `options` are the sandbox's, `client` the client's."""
+    options = {"speed": SPEED, "download_lifetime": 1e12} | options
+    async with Sandbox(lite=True, **options) as sandbox, client_of(sandbox, **client or {}) as quick:
+        yield sandbox, quick
+
+
+@attrs.define
+class ScriptedServer:
+    """Gives its answers in turn, the last one for ever, and keeps the headers of each request with its path."""
+
+    answers: list[Answer]
+    origin: str = ""
+    requests: list[tuple[str, dict[str, str]]] = attrs.Factory(list)
+    asked: asyncio.Event = attrs.Factory(asyncio.Event)
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        self.asked.set()
+        self.requests.append((request.path_qs, {name.lower(): value for name, value in request.headers.items()}))
+        await request.read()
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return await answer(request)
+
+
+@asynccontextmanager
+async def scripted(*answers: Answer) -> AsyncGenerator[ScriptedServer]:
+    """A server on loopback that gives these answers."""
+    script = ScriptedServer(list(answers))
+    async with RawTestServer(script.handle, access_log=None) as server:
+        script.origin = str(server.make_url("")).rstrip("/")
+        yield script
+
+
+def reply(status: int = 200, body: bytes = b"", **headers: str) -> Answer:
+    """An answer with a body; header names are written with underscores."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+
+    async def answer(_: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(status=status, body=body, headers=named)
+
+    return answer
+
+
+def json_reply(document: object, status: int = 200) -> Answer:
+    return reply(status, msgspec.json.encode(document), content_type="application/json")
