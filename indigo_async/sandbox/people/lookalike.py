@@ -85,7 +85,7 @@ def _allowed(cursor: duckdb.DuckDBPyConnection, filters: LookalikeFilters | None
 
 
 def _features(cursor: duckdb.DuckDBPyConnection) -> NDArray[np.float32]:
-    """Voters x features; NaN where the file does not say."""
+    """Voters x features, none of them negative; -1 where the file does not say."""
     numbers = [column.name for column in COLUMNS if column.sql_type in {"BOOLEAN", "FLOAT"}]
     parts = [
         *(f"CASE WHEN {name} IS NOT NULL THEN dense_rank() OVER (ORDER BY {name}) END" for name in _CATEGORIES),
@@ -94,7 +94,7 @@ def _features(cursor: duckdb.DuckDBPyConnection) -> NDArray[np.float32]:
     ]
     columns = ", ".join(f"({part})::FLOAT AS f{index}" for index, part in enumerate(parts))
     found = cursor.execute(f"SELECT {columns} FROM voters ORDER BY voter").fetchnumpy()
-    return np.column_stack([np.ma.filled(column.astype(np.float32), np.nan) for column in found.values()])
+    return np.column_stack([np.ma.filled(column.astype(np.float32), -1) for column in found.values()])
 
 
 def _sampled(rng: np.random.Generator, members: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -105,7 +105,7 @@ def _likeness(
     features: NDArray[np.float32], in_base: NDArray[np.bool_], candidates: NDArray[np.intp], seed: int
 ) -> NDArray[np.float64]:
     """How much each candidate is like the base, from 0 to 1."""
-    if in_base.all():
+    if in_base.all() or not len(candidates):
         return np.ones(len(candidates))
     # imported late: this takes over a second, which only lookalikes should pay
     from sklearn.ensemble import HistGradientBoostingClassifier  # noqa: PLC0415  # pyright: ignore[reportMissingTypeStubs]: there are none

@@ -9,12 +9,13 @@
    nothing.
 5. **Weigh**: an agreement adds the bits of evidence of the very value (rare values more), a disagreement takes away,
    a missing value does neither. The evidence becomes the probability that the pair is the same person, against the
-   other voters who pass and against the chance that the person is on no voter file. Optional fields decide here.
+   other voters who pass, against people who live with them but are on no voter file, and against strangers. Optional
+   fields decide here.
 6. **Accept** a pair that is probable enough; of several rows for one voter the most probable, then the first.
 
-Fields are not independent, so two bounds stand in. People who live together share surname, ZIP and address: all of
-that says at most "one of this household". People who move change ZIP, city and address at once: all of that is at most
-one disagreement.
+Fields are not independent, which is seen to twice. People who live together share surname, ZIP and address, so that all
+of that only says "one of this household"; first name, birth date or phone must say which one. People who move change
+ZIP, city and address at once, so that all of that is at most one disagreement.
 
 A row that fits two voters equally matches neither: a wrong person is worse than none.
 """
@@ -143,8 +144,8 @@ _ON_FILE = 0.75
 """How probable it is beforehand that an uploaded person is on the voter file."""
 _MOVED = 0.05
 """How probable it is that ZIP, city and address all differ for the same person."""
-_HOUSEHOLD = 2
-"""How many voters share a surname and an address."""
+_HOUSEMATES = 0.3
+"""How many people who are on no voter file live with a voter and may be uploaded."""
 _ENOUGH = 0.9
 """The least probability of an accepted match."""
 
@@ -240,16 +241,19 @@ def _query(compared: list[str], required: list[str]) -> str:
         weighed AS (
             SELECT row, voter,
                 greatest({evidence("address", "zip", "city", "state")}, {log2(_MOVED)}) AS place_bits,
-                least({evidence("last")} + place_bits, log2($voters / {_HOUSEHOLD})) AS household_bits,
+                {evidence("last")} + place_bits AS household_bits,
                 {evidence("first", "dob", "phone")} + household_bits AS bits
             FROM compared WHERE {" AND ".join(f"{name}_level > 0" for name in required)}
         ),
         judged AS (
-            SELECT row, voter, pow(2, bits) * {_ON_FILE} / $voters AS odds,
-                odds / ({1 - _ON_FILE} + sum(odds) OVER (PARTITION BY row)) AS probability
+            SELECT row, voter,
+                pow(2, bits) * {_ON_FILE} / $voters AS voter_odds,
+                pow(2, household_bits) * {_HOUSEMATES} / $voters AS housemate_odds,
+                {1 - _ON_FILE} AS stranger_odds,
+                voter_odds / (stranger_odds + sum(voter_odds + housemate_odds) OVER (PARTITION BY row)) AS probability
             FROM weighed
         )
         SELECT row, voter FROM judged WHERE probability >= {_ENOUGH}
-        QUALIFY row_number() OVER (PARTITION BY voter ORDER BY odds DESC, row) = 1
+        QUALIFY row_number() OVER (PARTITION BY voter ORDER BY voter_odds DESC, row) = 1
         ORDER BY row
     """

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indigo_async.sandbox.people.normalise import NICKNAMES
+from indigo_async.sandbox.people.schema import VOTER_FILE_DATE
 from indigo_async.sandbox.people.voters import VoterFile
 
 __all__ = ["MESSY_COLUMNS", "MessyUpload", "draw_people", "messy_csv", "messy_people"]
@@ -61,10 +62,10 @@ def draw_people(
         found = cursor.execute(
             """
             SELECT voter, exp(4 * coalesce(support_democratic, 0.5)
-                + 0.05 * greatest(30, coalesce(date_diff('year', dob, DATE '2026-11-01'), 50))) AS weight
+                + 0.05 * greatest(30, coalesce(date_diff('year', dob, $today::DATE), 50))) AS weight
             FROM voters WHERE $states IS NULL OR list_contains($states, reg_state) ORDER BY voter
             """,
-            {"states": None if states is None else list(states)},
+            {"states": None if states is None else list(states), "today": VOTER_FILE_DATE},
         ).fetchnumpy()
     rng = np.random.default_rng(seed)
     # the largest of these keys are a weighted draw without replacement (Efraimidis and Spirakis, 2006)

@@ -1,14 +1,14 @@
 """One spelling for each value that two lists may spell differently, as DuckDB macros that do whole columns at once.
 
 Every macro takes text (or NULL) and gives text; NULL where nothing usable is left, such as a phone number of all
-zeros. Applied to its own result, each gives the same again.
+zeros. Applied to its own result, each gives the same again, but for those that take a full name or an address apart.
 
 - `name_letters`: uppercase letters alone, accents folded: "José-María" gives JOSEMARIA.
 - `given_name`, `family_name`: the same without titles ("Dr."), a trailing middle initial, or suffixes ("Jr."). A single
   letter is no given name: it says too little.
 - `given_of_full`, `family_of_full`: from "First [Middle] Last [Suffix]" or "Last, First"; a surname keeps its particles
   (de la Cruz, van Dyke).
-- `formal_name`: the name that a nickname stands for, else the name itself: BILL gives WILLIAM.
+- `formal_name`: of a given name so written, the name that it is a nickname of, else itself: BILL gives WILLIAM.
 - `city_name`: as letters, with Saint, Fort and Mount abbreviated.
 - `state_code`: the postal code, also from a state's name.
 - `zip_code`: five digits: without the +4, with the leading zeros that spreadsheets drop.
@@ -119,12 +119,12 @@ def _macros() -> dict[str, str]:
         "given_name(x)": "long_enough(name_letters(regexp_replace(without_title(name_words(x)), ' [A-Z]$', '')))",
         "family_name(x)": "name_letters(without_suffix(name_words(x)))",
         "full_words(x)": "without_title(without_suffix(name_words(x)))",
-        "given_of_words(w)": r"""long_enough(name_letters(CASE
-            WHEN contains(w, ',') THEN regexp_extract(w, ', (?:(?:' || $$TITLES$$ || ') )?(\w+)', 1)
-            WHEN contains(w, ' ') THEN regexp_extract(w, '^\w+') END))""".replace("$$TITLES$$", _quoted(_TITLES)),
+        "given_of_words(w)": rf"""long_enough(name_letters(CASE
+            WHEN contains(w, ',') THEN regexp_extract(w, ', (?:(?:{_TITLES}) )?(\w+)', 1)
+            WHEN contains(w, ' ') THEN regexp_extract(w, '^\w+') END))""",
         "family_of_words(w)": rf"""name_letters(CASE
             WHEN contains(w, ',') THEN regexp_extract(w, '^[^,]+')
-            ELSE regexp_extract(w, '^(?:\w+ (?:.*? )??)??((?:(?:{_PARTICLES}) )*\w+)$', 1) END)""",
+            ELSE regexp_extract(regexp_replace(w, '^\w+ ', ''), '\b(?:(?:{_PARTICLES}) )*\w+$') END)""",
         "given_of_full(x)": "given_of_words(full_words(x))",
         "family_of_full(x)": "family_of_words(full_words(x))",
         "formal_name(x)": f"coalesce({_mapping(formal)}[x], x)",

@@ -281,7 +281,7 @@ def synthetic_people(count: int, *, seed: int) -> Arrays:
     history = _history(rng, homes.age, registered, leaning)
     known = _unless(_chance(rng, count, 0.02), np.array(ETHNICITIES, dtype=object)[ethnicity])
     return {
-        "voter": np.arange(count, dtype=np.int32),
+        "voter_index": np.arange(count, dtype=np.int32),
         "voterbase_number": rng.permutation(count) * 97 + 1_000_003,
         "state_number": rng.permutation(count) * 31 + 100_000_007,
         "born": born,

@@ -13,6 +13,8 @@ Two tables, both addressed by `voter`, from 0 up:
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
@@ -72,20 +74,22 @@ class VoterFile:
     Safe to use from several threads at once. `close` it when it is no longer needed.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Take over a connection whose database holds the table `voters`, and weigh its values."""
-        self._connection = connection
-        _weigh(connection)
-        self._count = _number(connection, "SELECT count(*) FROM voters")
+    def __init__(self, fill: Callable[[duckdb.DuckDBPyConnection], None]) -> None:
+        """A file in a new database, in which `fill` makes the table `voters`."""
+        self._connection = duckdb.connect(":memory:")
+        try:
+            install_macros(self._connection)
+            fill(self._connection)
+            _weigh(self._connection)
+            self._count = _number(self._connection, "SELECT count(*) FROM voters")
+        except BaseException:
+            self._connection.close()
+            raise
 
     @classmethod
     def synthetic(cls, count: int = 100_000, *, seed: int = 0) -> VoterFile:
         """`count` people who do not exist, the same for the same seed."""
-        connection = _database()
-        connection.register("people", synthetic_people(count, seed=seed))
-        _fill(connection, {column.name: SYNTHETIC_COLUMNS.get(column.name, column.name) for column in COLUMNS})
-        connection.unregister("people")
-        return cls(connection)
+        return cls(functools.partial(_invent, count=count, seed=seed))
 
     @classmethod
     def from_file(cls, path: Path) -> VoterFile:
@@ -98,13 +102,7 @@ class VoterFile:
         Raises:
             InvalidInputError: the file cannot be read, holds nobody, or lacks an essential column.
         """
-        connection = _database()
-        try:
-            _load(connection, path)
-            return cls(connection)
-        except BaseException:
-            connection.close()
-            raise
+        return cls(functools.partial(_load, path=path))
 
     def __len__(self) -> int:
         return self._count
@@ -131,12 +129,6 @@ def known_values(voters: VoterFile) -> dict[str, list[str]]:
         }
 
 
-def _database() -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect(":memory:")
-    install_macros(connection)
-    return connection
-
-
 def _number(connection: duckdb.DuckDBPyConnection, query: str) -> int:
     row = connection.execute(query).fetchone()
     return int(row[0]) if row else 0
@@ -145,16 +137,24 @@ def _number(connection: duckdb.DuckDBPyConnection, query: str) -> int:
 def _fill(connection: duckdb.DuckDBPyConnection, expressions: dict[str, str]) -> None:
     """Make the table `voters` from the view `people`, each column by its expression."""
     columns = ", ".join(f"({expressions[column.name]})::{column.sql_type} AS {column.name}" for column in COLUMNS)
-    connection.execute(f"CREATE TABLE voters AS SELECT voter::INTEGER AS voter, {columns} FROM people ORDER BY voter")
+    connection.execute(
+        f"CREATE TABLE voters AS SELECT voter_index::INTEGER AS voter, {columns} FROM people ORDER BY voter"
+    )
 
 
-def _load(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+def _invent(connection: duckdb.DuckDBPyConnection, *, count: int, seed: int) -> None:
+    connection.register("people", synthetic_people(count, seed=seed))
+    _fill(connection, {column.name: SYNTHETIC_COLUMNS.get(column.name, column.name) for column in COLUMNS})
+    connection.unregister("people")
+
+
+def _load(connection: duckdb.DuckDBPyConnection, *, path: Path) -> None:
     reader = (
         "read_parquet($1)" if path.suffix.lower() == ".parquet" else "read_csv($1, all_varchar = true, header = true)"
     )
     try:
         connection.execute(
-            f"CREATE TABLE people AS SELECT (row_number() OVER ()) - 1 AS voter, * FROM {reader}", [str(path)]
+            f"CREATE TABLE people AS SELECT (row_number() OVER ()) - 1 AS voter_index, * FROM {reader}", [str(path)]
         )
     except duckdb.Error as error:
         reason = str(error).splitlines()[0]
