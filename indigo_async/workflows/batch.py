@@ -67,7 +67,9 @@ class Batch:
         self._warned = False
         self._requests_before = Counter(client.transport.requests)
         self._saved_before = poller_of(client).stats.saved
-        self._started = asyncio.get_running_loop().time()
+        self._clock = asyncio.get_running_loop().time
+        self._started = self._clock()
+        self._ended: float | None = None
         self._room = asyncio.Semaphore(terms.max_in_flight)
         # Bounded, so that a slow reader of outcomes slows the batch down instead of filling memory.
         self._outbox, self._outcomes = anyio.create_memory_object_stream[JobOutcome](_OUTCOMES_WAITING)
@@ -92,7 +94,7 @@ class Batch:
             requests=dict(self._client.transport.requests - self._requests_before),
             reads_saved=poller_of(self._client).stats.saved - self._saved_before,
             stages=tally.stages(),
-            seconds=asyncio.get_running_loop().time() - self._started,
+            seconds=(self._ended or self._clock()) - self._started,
         )
 
     async def drive(self, jobs: Jobs) -> None:
@@ -101,9 +103,10 @@ class Batch:
         with self._outbox:
             async with asyncio.TaskGroup() as group:
                 try:
-                    async for job in _each(jobs):
-                        await self._room.acquire()
-                        if self._tally.stopped is not None:
+                    waiting = _each(jobs)
+                    while await self._room.acquire() and self._tally.stopped is None:
+                        job = await anext(waiting, None)
+                        if job is None:
                             break
                         group.create_task(self._run_and_report(job))
                 except Exception as error:  # noqa: BLE001 - the jobs under way are ended first
@@ -120,6 +123,12 @@ class Batch:
             await self._outbox.send(outcome)
         finally:
             self._room.release()
+
+    def close(self) -> None:
+        """Hand out no more outcomes; `start_batch` does this at the block's end."""
+        self._outbox.close()
+        self._outcomes.close()
+        self._ended = self._clock()
 
     def _consider_stopping(self, outcome: JobOutcome) -> None:
         limit = self._terms.stop_after_failures
@@ -288,6 +297,7 @@ async def start_batch(
         finally:
             all_jobs.cancel()
             await outlast(all_jobs)
+            batch.close()
         if not all_jobs.cancelled():
             all_jobs.result()
 

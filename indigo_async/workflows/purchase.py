@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from indigo_async.errors import AlreadyPurchasedError, BudgetExceededError, IndigoError
+from indigo_async.errors import AlreadyPurchasedError, BudgetExceededError, IndigoError, JournalError
 from indigo_async.models import CsvExport, RecordId
 from indigo_async.transport.events import emit
 from indigo_async.transport.session import Flight
@@ -71,7 +71,6 @@ async def _purchase(
     cost = check_price(run, export, terms.max_cost_cents)
     reserved = _reserve(run, export, cost)
     facts = terms.facts | {"export_id": export.id, "cost_cents": cost}
-    await run.memory.intend(Stage.PURCHASE, facts)
 
     async def send() -> CsvExport:
         try:
@@ -86,12 +85,20 @@ async def _purchase(
         return shown if bought else None
 
     try:
+        await run.memory.intend(Stage.PURCHASE, facts)
         bought = await settled(send, look, retry=run.client.transport.retry, flight=flight)
     except UNCERTAIN:
         raise  # it may have been bought: its money stays reserved and its intent without a result
+    except JournalError:
+        run.budget.release(reserved)
+        raise
     except IndigoError:
         run.budget.release(reserved)
         await run.memory.withdraw(Stage.PURCHASE)
+        raise
+    except asyncio.CancelledError:
+        if not flight.uncertain:
+            run.budget.release(reserved)
         raise
     run.budget.spend(reserved)
     emit(

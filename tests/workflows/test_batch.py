@@ -1,0 +1,313 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import attrs
+import pytest
+from batches import client_of, endless, job, jobs, lite_sandbox, posts
+
+from indigo_async import IndigoClient
+from indigo_async.errors import (
+    AuthenticationError,
+    BudgetExceededError,
+    InvalidInputError,
+    JournalMismatchError,
+)
+from indigo_async.sandbox import Fault, FaultKind, Sandbox
+from indigo_async.workflows import AudienceJob, ExportDownloaded, ExportPurchased, Stage, run_batch, start_batch
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    async with lite_sandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+async def client(sandbox: Sandbox) -> AsyncIterator[IndigoClient]:
+    async with client_of(sandbox) as client:
+        yield client
+
+
+async def test_every_job_of_a_batch_is_matched_grown_bought_and_downloaded(sandbox, client, tmp_path: Path):
+    report = await run_batch(client, jobs(20, tmp_path), journal=tmp_path / "run.sqlite")
+    assert (report.done, report.failed, report.stopped) == (20, 0, None)
+    counts = sandbox.counts()
+    assert len(counts.audiences) == 40
+    assert set(counts.audiences.values()) == {1}
+    assert set(counts.purchases_by_audience.values()) == {1}
+    assert report.spent_cents == counts.charged_cents == report.quoted_cents > 0
+    assert all((tmp_path / f"{number}.csv").stat().st_size > 0 for number in range(20))
+    assert posts(sandbox) == 20 * 5
+    assert sum(report.requests.values()) == sandbox.log.count() - sandbox.log.count("GET download")
+    assert set(report.stages) == {stage.value for stage in Stage}
+    assert report.stages["match"].jobs == 20
+
+
+async def test_outcomes_hold_the_records_and_the_time_of_each_stage(client, tmp_path: Path):
+    async with start_batch(client, jobs(3, tmp_path), journal=tmp_path / "run.sqlite") as batch:
+        outcomes = [outcome async for outcome in batch]
+    assert sorted(outcome.job.key for outcome in outcomes) == ["42/List 0", "42/List 1", "42/List 2"]
+    for outcome in outcomes:
+        assert outcome.ok
+        assert outcome.result is not None
+        assert outcome.result.matched.name == outcome.job.audience_name
+        assert outcome.result.lookalike is not None
+        assert outcome.result.lookalike.base_audience_id == outcome.result.matched.id
+        assert outcome.result.receipt is not None
+        assert set(outcome.timings) == set(Stage)
+
+
+async def test_a_report_is_plain_json(client, tmp_path: Path):
+    report = await run_batch(client, jobs(2, tmp_path), journal=tmp_path / "run.sqlite")
+    document = json.loads(json.dumps(report.to_json()))
+    assert document["done"] == 2
+    assert document["stages"]["upload"]["jobs"] == 2
+
+
+async def test_jobs_are_read_only_as_room_allows(client, tmp_path: Path):
+    read = downloaded = most_under_way = 0
+
+    def counted() -> Iterator[AudienceJob]:
+        nonlocal read, most_under_way
+        for one in jobs(30, tmp_path):
+            read += 1
+            most_under_way = max(most_under_way, read - downloaded)
+            yield one
+
+    def note(event: object) -> None:
+        nonlocal downloaded
+        downloaded += isinstance(event, ExportDownloaded)
+
+    report = await run_batch(client, counted(), max_in_flight=4, journal=tmp_path / "run.sqlite", on_event=note)
+    assert report.done == read == 30
+    assert most_under_way == 4
+
+
+async def test_jobs_may_come_from_an_async_iterable(client, tmp_path: Path):
+    async def slowly() -> AsyncIterator[AudienceJob]:
+        for one in jobs(3, tmp_path):
+            await asyncio.sleep(0)
+            yield one
+
+    report = await run_batch(client, slowly(), journal=tmp_path / "run.sqlite")
+    assert report.done == 3
+
+
+async def test_a_job_that_fails_tells_where_and_never_stops_the_others(sandbox, client, tmp_path: Path):
+    sandbox.faults.add(Fault(kind=FaultKind.WORK_FAILS, endpoint="POST /match_uploaded_csv", times=1))
+    async with start_batch(client, jobs(5, tmp_path), journal=tmp_path / "run.sqlite") as batch:
+        failed = [outcome async for outcome in batch if not outcome.ok]
+        report = batch.report()
+    assert len(failed) == 1
+    assert failed[0].stage is Stage.MATCH
+    assert failed[0].audience_id is not None
+    assert type(failed[0].error).__name__ == "AudienceFailedError"
+    assert (report.done, report.failed) == (4, 1)
+    assert report.failed_by_stage == {"match": 1}
+    assert report.failures[0].key == failed[0].job.key
+    assert str(failed[0].audience_id) in report.failures[0].message
+
+
+async def test_no_more_jobs_are_admitted_after_so_many_failures(sandbox, client, tmp_path: Path):
+    sandbox.faults.add(Fault(kind=FaultKind.WORK_FAILS, endpoint="POST /match_uploaded_csv", times=None))
+    report = await run_batch(
+        client, endless(tmp_path), max_in_flight=3, stop_after_failures=5, journal=tmp_path / "run.sqlite"
+    )
+    assert report.stopped == "5 jobs failed"
+    assert 5 <= report.failed <= 5 + 3
+
+
+async def test_a_wrong_token_stops_the_batch_at_once(sandbox, tmp_path: Path):
+    async with IndigoClient("wrong-token", base_url=sandbox.base_url) as client:
+        report = await run_batch(client, endless(tmp_path), max_in_flight=3, journal=tmp_path / "run.sqlite")
+    assert report.done == 0
+    assert report.failed <= 3
+    assert report.failed_by_error == {AuthenticationError.__name__: report.failed}
+    assert report.stopped is not None
+    assert sandbox.log.count() <= 3
+
+
+async def test_jobs_in_a_list_are_all_checked_before_anything_is_sent(sandbox, client, tmp_path: Path):
+    bad = [
+        job(0, tmp_path),
+        attrs.evolve(job(1, tmp_path), audience_name=" List"),
+        attrs.evolve(job(2, tmp_path), column_selections={"adress": {"column_name": "A"}}),
+        attrs.evolve(job(3, tmp_path), audience_name="List 0, grown"),
+    ]
+    with pytest.raises(InvalidInputError) as caught:
+        await run_batch(client, bad)
+    places = [problem.where for problem in caught.value.problems]
+    assert places == [
+        "jobs[1].audience_name",
+        "jobs[2].column_selections.adress",
+        "jobs[2].column_selections",
+        "jobs[3].audience_name",
+    ]
+    assert sandbox.log.count() == 0
+
+
+async def test_of_jobs_from_an_iterator_the_second_of_one_name_fails_alone(sandbox, client, tmp_path: Path):
+    three = [job(0, tmp_path), job(1, tmp_path), attrs.evolve(job(2, tmp_path), audience_name="List 0")]
+    report = await run_batch(client, iter(three), max_in_flight=1, journal=tmp_path / "run.sqlite")
+    assert (report.done, report.failed) == (2, 1)
+    assert "names are unique" in report.failures[0].message
+    assert posts(sandbox) == 10
+
+
+async def test_the_same_name_may_serve_two_customers(client, tmp_path: Path):
+    two = [job(0, tmp_path / "a", customer="1"), job(0, tmp_path / "b", customer="2")]
+    report = await run_batch(client, two, journal=tmp_path / "run.sqlite")
+    assert report.done == 2
+
+
+@pytest.mark.parametrize("with_journal", [True, False])
+async def test_a_finished_batch_run_again_makes_no_post_at_all(sandbox, client, tmp_path: Path, with_journal: bool):
+    journal = tmp_path / "run.sqlite" if with_journal else None
+    await run_batch(client, jobs(10, tmp_path), journal=journal)
+    before = sandbox.counts()
+    sandbox.log.clear()
+    report = await run_batch(client, jobs(10, tmp_path), journal=journal)
+    assert report.done == 10
+    assert posts(sandbox) == 0
+    assert sandbox.counts() == before
+    if with_journal:
+        assert sandbox.log.count("GET download") == 0
+
+
+async def test_a_priced_batch_is_bought_later_from_the_same_previews(sandbox, client, tmp_path: Path):
+    journal = tmp_path / "run.sqlite"
+    async with start_batch(client, jobs(4, tmp_path), purchase=False, journal=journal) as batch:
+        quotes = {outcome.result.quote.id async for outcome in batch}
+        priced = batch.report()
+    assert sandbox.counts().purchases == 0
+    assert priced.spent_cents == 0
+    assert priced.quoted_cents > 0
+    report = await run_batch(client, jobs(4, tmp_path), journal=journal)
+    assert report.spent_cents == priced.quoted_cents
+    assert set(sandbox.counts().purchases_by_export) == quotes
+
+
+async def _price_of_one(client: IndigoClient, tmp_path: Path) -> int:
+    report = await run_batch(client, [job(99, tmp_path)], purchase=False)
+    return report.quoted_cents
+
+
+async def test_a_budget_is_exact_under_concurrency(sandbox, client, tmp_path: Path):
+    price = await _price_of_one(client, tmp_path)
+    report = await run_batch(
+        client, jobs(10, tmp_path), budget_cents=5 * price + price // 2, journal=tmp_path / "run.sqlite"
+    )
+    assert (report.done, report.failed) == (5, 5)
+    assert report.failed_by_error == {BudgetExceededError.__name__: 5}
+    assert report.spent_cents == sandbox.counts().charged_cents == 5 * price
+    assert report.unsettled_cents == 0
+    assert report.quoted_cents == 10 * price
+
+
+async def test_a_budget_holds_for_all_runs_of_a_journal(sandbox, client, tmp_path: Path):
+    price = await _price_of_one(client, tmp_path)
+    journal = tmp_path / "run.sqlite"
+    await run_batch(client, jobs(3, tmp_path), budget_cents=4 * price, journal=journal)
+    report = await run_batch(client, jobs(8, tmp_path), budget_cents=4 * price, journal=journal)
+    assert (report.done, report.failed) == (4, 4)
+    assert report.spent_cents == sandbox.counts().charged_cents == 4 * price
+    again = await run_batch(client, jobs(8, tmp_path), budget_cents=8 * price, journal=journal)
+    assert again.done == 8
+    assert sandbox.counts().charged_cents == 8 * price
+
+
+async def test_a_job_dearer_than_its_own_limit_is_not_bought(sandbox, client, tmp_path: Path):
+    report = await run_batch(client, jobs(2, tmp_path, max_cost_cents=1), journal=tmp_path / "run.sqlite")
+    assert report.failed_by_error == {BudgetExceededError.__name__: 2}
+    assert sandbox.counts().purchases == 0
+
+
+async def test_leaving_a_batch_early_ends_all_of_it(sandbox, client, tmp_path: Path):
+    async with start_batch(client, endless(tmp_path), max_in_flight=20, journal=tmp_path / "run.sqlite") as batch:
+        async for outcome in batch:
+            assert outcome.ok
+            break
+    assert not [task for task in asyncio.all_tasks() if "workflows" in task.get_coro().cr_code.co_filename]
+    assert max(sandbox.counts().purchases_by_audience.values()) == 1
+
+
+async def test_a_cancelled_batch_settles_purchases_under_way_and_sends_no_more(sandbox, client, tmp_path: Path):
+    sandbox.faults.add(Fault(kind=FaultKind.SLOW_AFTER, endpoint="POST /purchase_csv_export", times=None, delay=0.05))
+    bought: list[object] = []
+
+    def note(event: object) -> None:
+        if isinstance(event, ExportPurchased):
+            bought.append(event.export_id)
+
+    journal = tmp_path / "run.sqlite"
+    batch = asyncio.create_task(run_batch(client, jobs(10, tmp_path), journal=journal, on_event=note))
+    while sandbox.counts().purchases == 0:
+        await asyncio.sleep(0.001)
+    batch.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await batch
+    assert set(bought) == set(sandbox.counts().purchases_by_export)
+    sandbox.faults.clear()
+    report = await run_batch(client, jobs(10, tmp_path), journal=journal)
+    assert report.done == 10
+    assert set(sandbox.counts().purchases_by_audience.values()) == {1}
+    assert report.spent_cents == sandbox.counts().charged_cents
+
+
+async def test_a_journal_of_other_jobs_is_refused(client, tmp_path: Path):
+    journal = tmp_path / "run.sqlite"
+    await run_batch(client, jobs(1, tmp_path), journal=journal)
+    other = [attrs.evolve(job(0, tmp_path), csv="https://files.example.org/other.csv")]
+    report = await run_batch(client, other, journal=journal)
+    assert report.failed_by_error == {JournalMismatchError.__name__: 1}
+
+
+async def test_a_signed_url_may_differ_between_runs(sandbox, client, tmp_path: Path):
+    journal = tmp_path / "run.sqlite"
+    first = attrs.evolve(job(0, tmp_path), csv="https://files.example.org/0.csv?signature=one")
+    second = attrs.evolve(first, csv="https://files.example.org/0.csv?signature=two")
+    await run_batch(client, [first], journal=journal)
+    sandbox.log.clear()
+    report = await run_batch(client, [second], journal=journal)
+    assert report.done == 1
+    assert posts(sandbox) == 0
+    assert b"signature" not in journal.read_bytes()
+
+
+async def test_jobs_that_cannot_be_read_further_end_the_batch_after_those_under_way(client, tmp_path: Path):
+    def broken() -> Iterator[AudienceJob]:
+        yield from jobs(2, tmp_path)
+        raise OSError("the manifest is gone")
+
+    outcomes = []
+    with pytest.raises(OSError, match="the manifest is gone"):
+        async with start_batch(client, broken(), journal=tmp_path / "run.sqlite") as batch:
+            outcomes = [outcome async for outcome in batch]
+    assert len(outcomes) == 2
+    assert all(outcome.ok for outcome in outcomes)
+
+
+async def test_a_batch_that_may_buy_without_a_journal_says_so_once(client, tmp_path: Path, caplog):
+    with caplog.at_level(logging.WARNING, "indigo_async"):
+        await run_batch(client, jobs(3, tmp_path))
+    assert [record.message for record in caplog.records if "no journal" in record.message] == [
+        record.message for record in caplog.records
+    ]
+    assert len(caplog.records) == 1
+
+
+async def test_arguments_of_a_batch_are_checked(client):
+    with pytest.raises(InvalidInputError) as caught:
+        await run_batch(client, [], max_in_flight=0, budget_cents=-1, stop_after_failures=True, job_timeout=0)
+    places = [problem.where for problem in caught.value.problems]
+    assert places == ["max_in_flight", "budget_cents", "stop_after_failures", "job_timeout"]
+
+
+async def test_an_empty_batch_is_done(client):
+    report = await run_batch(client, [])
+    assert (report.done, report.failed) == (0, 0)
