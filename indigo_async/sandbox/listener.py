@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
+from collections.abc import Awaitable, Callable
 
 import attrs
 from aiohttp import web
@@ -13,6 +15,9 @@ __all__ = ["Listener"]
 _ADDRESS = "127.0.0.1"
 _BACKLOG = 4_096
 _SHUTDOWN_SECONDS = 1.0
+
+_silent = logging.getLogger(__name__)
+_silent.disabled = True  # aiohttp quotes the headers of a malformed request, which may hold the token
 
 
 def _bind(port: int) -> socket.socket:
@@ -36,10 +41,15 @@ class Listener:
     def origin(self) -> str:
         return f"http://{_ADDRESS}:{self._port}"
 
-    async def open(self, server: web.Server) -> None:
+    async def open(self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
         """Begin to serve the connections that have come and will come."""
-        self._server = server
-        self._accepting = await asyncio.get_running_loop().create_server(server, sock=self._bound, backlog=_BACKLOG)
+        self._server = web.Server(handler, access_log=None, logger=_silent)
+        await self._accept()
+
+    async def _accept(self) -> None:
+        if self._server is not None:
+            loop = asyncio.get_running_loop()
+            self._accepting = await loop.create_server(self._server, sock=self._bound, backlog=_BACKLOG)
 
     def refuse(self) -> None:
         """Break all connections and take no more."""
@@ -52,9 +62,8 @@ class Listener:
 
     async def reopen(self) -> None:
         """Take connections again, on the same port."""
-        if self._server is not None:
-            self._bound = _bind(self._port)
-            await self.open(self._server)
+        self._bound = _bind(self._port)
+        await self._accept()
 
     async def aclose(self) -> None:
         """Let requests end, for a second at most, and close everything."""

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Self
 import anyio
 import anyio.to_thread
 import attrs
-from aiohttp import web
 
 from indigo_async.models import RecordId
+from indigo_async.sandbox.admission import API
 from indigo_async.sandbox.clock import Clock, ScaledClock
 from indigo_async.sandbox.computing import Computing
 from indigo_async.sandbox.dialect import Dialect, ExportFlow
@@ -34,7 +34,7 @@ from indigo_async.sandbox.log import RequestLog
 from indigo_async.sandbox.openapi import openapi_document
 from indigo_async.sandbox.records import AudienceRecord, StageTimes, Upload, Work
 from indigo_async.sandbox.rendering import Rendering
-from indigo_async.sandbox.serving import API, Host, handle
+from indigo_async.sandbox.serving import Host, handle
 from indigo_async.sandbox.store import Counts, Store
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class Sandbox:
             closing=anyio.Event(),
             openapi=openapi_document(listener.origin + API, self._dialect, self._export_flow),
         )
-        await listener.open(web.Server(functools.partial(handle, host), access_log=None))
+        await listener.open(functools.partial(handle, host))
         stack.callback(host.closing.set)
         return _Running(host, listener)
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
 from weakref import WeakSet
 
 import anyio
@@ -16,6 +14,7 @@ import msgspec
 from aiohttp import web
 
 from indigo_async.models import RecordId
+from indigo_async.sandbox.admission import API, allow_get, authorize, endpoint_name, read_parameters, refuse_route
 from indigo_async.sandbox.downloads import serve_csv
 from indigo_async.sandbox.endpoints import ENDPOINTS, Call, Service
 from indigo_async.sandbox.faults import Fault, FaultKind, Faults, Subject
@@ -29,9 +28,8 @@ from indigo_async.sandbox.refusals import ErrorType, Refusal
 from indigo_async.sandbox.rendering import Rendering, render
 from indigo_async.sandbox.wire import Reply, cut, edit_rows, error_reply, instead_of_answer, send
 
-__all__ = ["API", "Host", "handle"]
+__all__ = ["Host", "handle"]
 
-API = "/api/v1"
 _log = logging.getLogger(__name__)
 
 _BEFORE = frozenset({FaultKind.STATUS_BEFORE, FaultKind.HTML_BEFORE, FaultKind.RATE_LIMITED})
@@ -82,7 +80,7 @@ class _Exchange:
 
 async def handle(host: Host, request: web.BaseRequest) -> web.StreamResponse:
     """Serve one request."""
-    exchange = _Exchange(host.service.clock.now(), _endpoint(request))
+    exchange = _Exchange(host.service.clock.now(), endpoint_name(request))
     try:
         reply = await _reply(host, request, exchange)
     except Refusal as refusal:
@@ -114,16 +112,6 @@ async def handle(host: Host, request: web.BaseRequest) -> web.StreamResponse:
     return response
 
 
-def _endpoint(request: web.BaseRequest) -> str:
-    """The endpoint's name in the log; one name for all requests to none of them, so that counters stay few."""
-    named = f"{request.method} {request.path.removeprefix(API)}"
-    if request.path.startswith(API) and named in ENDPOINTS:
-        return named
-    if request.method == "GET" and request.path.startswith((DOWNLOADS, FILES)):
-        return "GET download" if request.path.startswith(DOWNLOADS) else "GET file"
-    return "unknown"
-
-
 async def _reply(host: Host, request: web.BaseRequest, exchange: _Exchange) -> Reply | None:
     """The reply, or None where the connection breaks instead."""
     path = request.path
@@ -134,32 +122,14 @@ async def _reply(host: Host, request: web.BaseRequest, exchange: _Exchange) -> R
         return await _serve_api(host, request, exchange)
     if path.startswith(DOWNLOADS):
         return await _serve_download(host, request, exchange)
-    _allow_get(request)
+    allow_get(request)
     if path.startswith(FILES):
         return await host.file_host.serve(request.rel_url.raw_path)
     if path == "/openapi.json":
         return Reply(200, host.openapi)
     if path == "/_sandbox/counts":
         return Reply(200, _counts(host))
-    raise _refuse_route(request)
-
-
-def _refuse_route(request: web.BaseRequest) -> Refusal:
-    """Why a request meets no endpoint: its method, where the path exists, or its path."""
-    path = request.path.removeprefix(API)
-    methods = [endpoint.split()[0] for endpoint in ENDPOINTS if endpoint.split()[1] == path]
-    if methods and request.path.startswith(API):
-        return _wrong_method(", ".join(methods))
-    return Refusal(404, ErrorType.NOT_FOUND, "There is no such endpoint.")
-
-
-def _wrong_method(allowed: str) -> Refusal:
-    return Refusal(405, ErrorType.METHOD_NOT_ALLOWED, f"This endpoint takes {allowed}.", {"Allow": allowed})
-
-
-def _allow_get(request: web.BaseRequest) -> None:
-    if request.method != "GET":
-        raise _wrong_method("GET")
+    raise refuse_route(request)
 
 
 def _counts(host: Host) -> bytes:
@@ -174,37 +144,13 @@ def _counts(host: Host) -> bytes:
     )
 
 
-def _authorize(host: Host, request: web.BaseRequest) -> None:
-    given = request.headers.get("Authorization", "").encode(errors="surrogateescape")
-    if not hmac.compare_digest(given, f"Bearer {host.token}".encode()):
-        raise Refusal(401, ErrorType.UNAUTHORIZED, "A valid API token is required.", {"WWW-Authenticate": "Bearer"})
-
-
-async def _parameters(host: Host, request: web.BaseRequest) -> Parameters:
-    """Source: contract, "Inferred": JSON bodies for POST, query parameters for GET."""
-    if request.method == "GET":
-        query = request.query
-        repeated = next((name for name in query if len(query.getall(name)) > 1), None)
-        if repeated is not None:
-            raise Refusal(400, ErrorType.INVALID_PARAMETER, f"{repeated}: is given more than once")
-        read_id = host.service.store.read_id
-        return Parameters({name: read_id(text) if name == "audienceId" else text for name, text in query.items()})
-    try:
-        body = msgspec.json.decode(await request.read())
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise Refusal(400, ErrorType.MALFORMED_JSON, "The request's body is not JSON.") from None
-    if not isinstance(body, dict):
-        raise Refusal(400, ErrorType.MALFORMED_JSON, "The request's body must be a JSON dictionary.")
-    return Parameters(cast("dict[str, Any]", body))
-
-
 async def _serve_api(host: Host, request: web.BaseRequest, exchange: _Exchange) -> Reply | None:
     if exchange.endpoint not in ENDPOINTS:
-        raise _refuse_route(request)
-    _authorize(host, request)
+        raise refuse_route(request)
+    authorize(request, host.token)
     if host.bucket is not None:
         host.bucket.take(time.monotonic())  # real time: clients really wait
-    parameters = await _parameters(host, request)
+    parameters = await read_parameters(request, host.service.store)
     _note_ids(exchange, parameters)
 
     async def work(fault: Fault | None) -> Reply:
@@ -233,7 +179,7 @@ def _note_ids(exchange: _Exchange, parameters: Parameters) -> None:
 
 async def _serve_download(host: Host, request: web.BaseRequest, exchange: _Exchange) -> Reply | None:
     """Serve an export's CSV to whoever holds its signed URL; the API's token has no business here."""
-    _allow_get(request)
+    allow_get(request)
     if "Authorization" in request.headers:
         raise Refusal(400, ErrorType.DOWNLOAD_REFUSED, "A download URL carries its own signature: send no token.")
     export_id = host.rendering.links.check(request.path, request.query)

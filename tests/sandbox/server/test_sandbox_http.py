@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import asyncio
 import io
 
 import aiohttp
 import pytest
 from sandbox_api import Api, open_api
+from yarl import URL
 
 from indigo_async.sandbox.endpoints import ENDPOINTS
 from indigo_async.sandbox.limits import TokenBucket
@@ -119,3 +121,14 @@ async def test_nothing_is_reachable_outside_its_context():
     async with aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.ClientConnectorError):
             await session.get(url)
+
+
+async def test_a_malformed_request_is_refused_without_a_word_in_the_log(api: Api, caplog: pytest.LogCaptureFixture):
+    url = URL(api.sandbox.base_url)
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    writer.write(f"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.sandbox.token}\0\r\n\r\n".encode())
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    assert answer.startswith(b"HTTP/1.0 400")
+    assert api.sandbox.token not in caplog.text

@@ -1,0 +1,77 @@
+"""What a request must be before an endpoint sees it: addressed to one, authorised, and readable."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Any, cast
+
+import msgspec
+from aiohttp import web
+
+from indigo_async.sandbox.endpoints import ENDPOINTS
+from indigo_async.sandbox.file_host import FILES
+from indigo_async.sandbox.links import DOWNLOADS
+from indigo_async.sandbox.parameters import Parameters
+from indigo_async.sandbox.refusals import ErrorType, Refusal
+from indigo_async.sandbox.store import Store
+
+__all__ = ["API", "allow_get", "authorize", "endpoint_name", "read_parameters", "refuse_route"]
+
+API = "/api/v1"
+
+
+def endpoint_name(request: web.BaseRequest) -> str:
+    """The endpoint's name in the log; one name for all requests to none of them, so that counters stay few."""
+    named = f"{request.method} {request.path.removeprefix(API)}"
+    if request.path.startswith(API) and named in ENDPOINTS:
+        return named
+    if request.method == "GET" and request.path.startswith((DOWNLOADS, FILES)):
+        return "GET download" if request.path.startswith(DOWNLOADS) else "GET file"
+    return "unknown"
+
+
+def refuse_route(request: web.BaseRequest) -> Refusal:
+    """Why a request meets no endpoint: its method, where the path exists, or its path."""
+    path = request.path.removeprefix(API)
+    methods = [endpoint.split()[0] for endpoint in ENDPOINTS if endpoint.split()[1] == path]
+    if methods and request.path.startswith(API):
+        return _wrong_method(", ".join(methods))
+    return Refusal(404, ErrorType.NOT_FOUND, "There is no such endpoint.")
+
+
+def _wrong_method(allowed: str) -> Refusal:
+    return Refusal(405, ErrorType.METHOD_NOT_ALLOWED, f"This endpoint takes {allowed}.", {"Allow": allowed})
+
+
+def allow_get(request: web.BaseRequest) -> None:
+    """Refuse every method but GET, with 405."""
+    if request.method != "GET":
+        raise _wrong_method("GET")
+
+
+def authorize(request: web.BaseRequest, token: str) -> None:
+    """Refuse a request without the API token, with 401."""
+    given = request.headers.get("Authorization", "").encode(errors="surrogateescape")
+    if not hmac.compare_digest(given, f"Bearer {token}".encode()):
+        raise Refusal(401, ErrorType.UNAUTHORIZED, "A valid API token is required.", {"WWW-Authenticate": "Bearer"})
+
+
+async def read_parameters(request: web.BaseRequest, store: Store) -> Parameters:
+    """Read a GET's query or a POST's JSON body. Source: contract, "Inferred".
+
+    Raises:
+        Refusal: 400, if a query names a parameter twice or a body is no JSON dictionary.
+    """
+    if request.method == "GET":
+        query = request.query
+        repeated = next((name for name in query if len(query.getall(name)) > 1), None)
+        if repeated is not None:
+            raise Refusal(400, ErrorType.INVALID_PARAMETER, f"{repeated}: is given more than once")
+        return Parameters({name: store.read_id(text) if name == "audienceId" else text for name, text in query.items()})
+    try:
+        body = msgspec.json.decode(await request.read())
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise Refusal(400, ErrorType.MALFORMED_JSON, "The request's body is not JSON.") from None
+    if not isinstance(body, dict):
+        raise Refusal(400, ErrorType.MALFORMED_JSON, "The request's body must be a JSON dictionary.")
+    return Parameters(cast("dict[str, Any]", body))
