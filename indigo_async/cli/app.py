@@ -33,16 +33,17 @@ def run() -> int:
     except CycloptsError:
         return _MISUSED
     except InvalidInputError as error:
-        errors.print(f"indigo-async: {error}", style="red", markup=False)
+        errors.print(f"indigo-async: {error}", style="red", markup=False, soft_wrap=True)
         return _MISUSED
     except (IndigoError, OSError) as error:
-        errors.print(f"indigo-async: {error}", style="red", markup=False)
+        errors.print(f"indigo-async: {error}", style="red", markup=False, soft_wrap=True)
         return _FAILED
     except ImportError as error:
         errors.print(
             f"indigo-async: {error.name} is not installed; pip install 'indigo-async[cli,sandbox]'",
             style="red",
             markup=False,
+            soft_wrap=True,
         )
         return _FAILED
     except KeyboardInterrupt:

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import csv
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+
+def indigo_async(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "indigo_async", *arguments], capture_output=True, text=True, timeout=180, check=False
+    )
+
+
+def test_the_demo_matches_grows_buys_and_downloads_for_three_customers(tmp_path: Path):
+    out = tmp_path / "demo"
+    ended = indigo_async(
+        "demo", "--out", str(out), "--voters", "40000", "--people", "1500", "--speed", "200", "--seed", "3"
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr == ""
+    exports = sorted(out.glob("*-export.csv"))
+    assert [path.name for path in exports] == [
+        "great-lakes-forward-export.csv",
+        "keystone-voices-export.csv",
+        "sun-belt-action-export.csv",
+    ]
+    for path in exports:
+        assert str(path) in ended.stdout
+        assert path.stat().st_mode & 0o777 == 0o600
+        with path.open(newline="") as file:
+            rows = list(csv.reader(file))
+        assert "TargetSmart voterbase ID" in rows[0]
+        assert len(rows) > 1_500
+    assert "The first run: 15 POSTs" in ended.stdout
+    again = re.search(r"The same jobs run again: (\d+) POSTs, \d+ reads, (\d+) purchases", ended.stdout)
+    assert again is not None
+    assert again.groups() == ("0", "0")
+
+
+def test_a_wrong_option_is_misuse_and_no_traceback():
+    ended = indigo_async("demo", "--votes", "10")
+    assert ended.returncode == 2
+    assert "--votes" in ended.stdout + ended.stderr
+    assert "Traceback" not in ended.stdout + ended.stderr
+
+
+def test_a_voter_file_that_is_not_there_is_told_in_words():
+    ended = indigo_async("sandbox", "--voters", "no-such-file.csv", "--port", "0")
+    assert ended.returncode == 2
+    assert "no-such-file.csv: cannot be read as a voter file" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_help_lists_the_commands_and_the_exit_codes():
+    ended = indigo_async("--help")
+    assert ended.returncode == 0
+    for word in ("demo", "sandbox", "Exit codes", "130"):
+        assert word in ended.stdout
