@@ -41,19 +41,33 @@ async def lite(*, client: dict[str, Any] | None = None, **options: Any) -> Async
         yield sandbox, quick
 
 
+@attrs.frozen
+class Received:
+    """A request as it came; header names are in lower case."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return msgspec.json.decode(self.body)
+
+
 @attrs.define
 class ScriptedServer:
-    """Gives its answers in turn, the last one for ever, and keeps the headers of each request with its path."""
+    """Gives its answers in turn, the last one for ever, and keeps what it was asked."""
 
     answers: list[Answer]
     origin: str = ""
-    requests: list[tuple[str, dict[str, str]]] = attrs.Factory(list)
+    requests: list[Received] = attrs.Factory(list)
     asked: asyncio.Event = attrs.Factory(asyncio.Event)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         self.asked.set()
-        self.requests.append((request.path_qs, {name.lower(): value for name, value in request.headers.items()}))
-        await request.read()
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        self.requests.append(Received(request.method, request.path_qs, headers, await request.read()))
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         return await answer(request)
 
@@ -79,3 +93,14 @@ def reply(status: int = 200, body: bytes = b"", **headers: str) -> Answer:
 
 def json_reply(document: object, status: int = 200) -> Answer:
     return reply(status, msgspec.json.encode(document), content_type="application/json")
+
+
+@asynccontextmanager
+async def answering(
+    *answers: Answer, token: str = "token", **options: Any
+) -> AsyncGenerator[tuple[ScriptedServer, IndigoClient]]:
+    """A server that gives these answers, and a quick client on it."""
+    async with scripted(*answers) as server:
+        settings = {"retry": QUICK, "timeout": 5.0, "poll_interval": 0.005} | options
+        async with IndigoClient(token, base_url=f"{server.origin}/api/v1", **settings) as client:
+            yield server, client
