@@ -1,0 +1,202 @@
+"""What is waited for: each audience once, however many wait for it, under the customer whose list shows it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from enum import Enum, auto
+from typing import Protocol
+
+import attrs
+
+from indigo_async.models import Audience, ExportStatus, RecordId
+from indigo_async.polling.costs import Scope
+
+__all__ = ["Cadence", "Customer", "ListLook", "Needs", "News", "Wait", "Watch", "Watchlist", "set_alone", "view_of"]
+
+
+class Needs(Enum):
+    """Which part of a record a wait depends on; the audience's status always counts, too."""
+
+    STATUS = auto()
+    UPLOAD = auto()
+    EXPORTS = auto()
+
+
+News = Audience | Exception | None
+"""What a wait is told: a record that may have changed, an error that ends it, or None: its deadline passed."""
+
+
+@attrs.define(eq=False)
+class Wait:
+    """One caller's wait. `since` is when it began; `seen` is its view of the record that it was given last."""
+
+    watch: Watch
+    needs: Needs
+    since: float
+    news: asyncio.Future[News]
+    seen: object = None
+    instant: int | None = None
+
+    def tell(self, news: News) -> None:
+        """Give the wait news, unless it has not yet taken the last ones."""
+        if not self.news.done():
+            self.news.set_result(news)
+
+
+@attrs.define(eq=False)
+class Watch:
+    """An audience that is waited for. `key` is its ID as text, by which rows are compared.
+
+    `asked_at` is when its newest wait began. `failures`, `refusals` and `absences` count looks in a row that failed,
+    were refused, and lists in which it was missing. While it is `alone`, it is not looked for in lists.
+    """
+
+    id: RecordId
+    key: str
+    customer: Customer
+    asked_at: float
+    waits: list[Wait] = attrs.field(factory=list[Wait])
+    failures: int = 0
+    refusals: int = 0
+    absences: int = 0
+    alone: bool = False
+    instant: int | None = None
+
+
+@attrs.define
+class Cadence:
+    """When a list was sent last, and when it will be next: loop times, infinitely long ago where there is none."""
+
+    last: float = float("-inf")
+    next: float = float("-inf")
+
+
+@attrs.define(eq=False)
+class Customer:
+    """A customer's watches by their keys: those that its list is trusted to show, and those that are alone."""
+
+    id: str | None
+    listed: dict[str, Watch] = attrs.field(factory=dict[str, Watch])
+    alone: dict[str, Watch] = attrs.field(factory=dict[str, Watch])
+    cadence: Cadence = attrs.field(factory=Cadence)
+    look: ListLook | None = None
+
+    def watches(self) -> list[Watch]:
+        """All watches, listed and alone."""
+        return [*self.listed.values(), *self.alone.values()]
+
+
+@attrs.define(eq=False)
+class ListLook:
+    """A list that is being read, sent at `sent`: a customer's, or that of everything.
+
+    `wanted` holds the watches that have not come yet; `chance` and `base` place what comes next, for all alike.
+    """
+
+    scope: Scope
+    sent: float
+    customers: Sequence[Customer]
+    wanted: dict[str, Watch]
+    cadence: Cadence
+    chance: float
+    base: float = attrs.field(default=attrs.Factory(lambda self: self.sent, takes_self=True))
+
+
+class Watchlist:
+    """All that one client waits for. `cadence` is that of the list of everything."""
+
+    def __init__(self) -> None:
+        self.customers: dict[str | None, Customer] = {}
+        self.size = 0
+        self.cadence = Cadence()
+
+    def add(self, audience_id: RecordId, customer_id: str | None, needs: Needs) -> Wait:
+        """Begin a wait, and a watch unless the audience has one already."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        customer = self.customers.get(customer_id)
+        if customer is None:
+            customer = self.customers[customer_id] = Customer(customer_id)
+        key = str(audience_id)
+        watch = customer.listed.get(key) or customer.alone.get(key)
+        if watch is None:
+            watch = customer.listed[key] = Watch(audience_id, key, customer, now)
+            self.size += 1
+        watch.asked_at = now
+        wait = Wait(watch, needs, now, loop.create_future())
+        watch.waits.append(wait)
+        return wait
+
+    def remove(self, wait: Wait) -> bool:
+        """End a wait. Returns whether nobody waits for its audience any more."""
+        watch = wait.watch
+        watch.waits.remove(wait)
+        if watch.waits:
+            return False
+        customer = watch.customer
+        del (customer.alone if watch.alone else customer.listed)[watch.key]
+        self.size -= 1
+        if not customer.listed and not customer.alone:
+            del self.customers[customer.id]
+        return True
+
+    def waits(self) -> list[Wait]:
+        """All waits that there are."""
+        watches = (watch for customer in self.customers.values() for watch in customer.watches())
+        return [wait for watch in watches for wait in watch.waits]
+
+
+def set_alone(watch: Watch, *, alone: bool) -> None:
+    """Say whether a watch is to be looked for in lists."""
+    if watch.alone is alone:
+        return
+    customer = watch.customer
+    old, new = (customer.listed, customer.alone) if alone else (customer.alone, customer.listed)
+    del old[watch.key]
+    new[watch.key] = watch
+    watch.alone = alone
+
+
+class _Upload(Protocol):
+    @property
+    def status(self) -> str | None: ...
+
+
+class _Export(Protocol):
+    @property
+    def id(self) -> RecordId | None: ...
+    @property
+    def status(self) -> str | None: ...
+    @property
+    def download_url(self) -> str | None: ...
+
+
+class _Record(Protocol):
+    @property
+    def status(self) -> str | None: ...
+    @property
+    def uploaded_audience_csv(self) -> _Upload | None: ...
+    @property
+    def csv_exports(self) -> Sequence[_Export]: ...
+
+
+def view_of(record: _Record, needs: Needs) -> object:
+    """What of a record, or of a list's row, matters to a wait, to be compared; None where that is not shown.
+
+    URLs count by being there: signed ones differ from look to look. Exports that lack both status and URL, or that are
+    done and lack the URL, count as not shown.
+    """
+    if needs is Needs.STATUS:
+        return record.status or None
+    if needs is Needs.UPLOAD:
+        upload = record.uploaded_audience_csv
+        return (record.status, upload.status) if upload is not None and upload.status else None
+    exports = record.csv_exports
+    if not exports or not all(_is_shown(export) for export in exports):
+        return None
+    return (record.status, *((str(export.id), export.status, bool(export.download_url)) for export in exports))
+
+
+def _is_shown(export: _Export) -> bool:
+    return bool(export.download_url) or (export.status or ExportStatus.ACTIVE).upper() != ExportStatus.ACTIVE
