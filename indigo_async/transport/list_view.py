@@ -69,8 +69,7 @@ class Row(
     @property
     def key(self) -> str:
         """The ID as text, by which IDs are compared; empty where there is none."""
-        found = self.id or self.second_id or self.third_id
-        return "" if found is None else str(found)
+        return next((str(found) for found in (self.id, self.second_id, self.third_id) if found is not None), "")
 
     @property
     def uploaded_audience_csv(self) -> UploadView | None:
