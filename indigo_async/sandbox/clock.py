@@ -33,14 +33,17 @@ def _utc_now() -> datetime:
 
 @attrs.frozen
 class ScaledClock:
-    """Real time, `speed` times as fast: at 60, a sandbox minute passes in a second."""
+    """Real time, `speed` times as fast: at 60, a sandbox minute passes in a second.
+
+    `origin` is what `time.monotonic()` said at second 0.
+    """
 
     speed: float = attrs.field(default=1.0, validator=attrs.validators.gt(0))
     started_at: datetime = attrs.field(factory=_utc_now)
-    _origin: float = attrs.field(factory=time.monotonic)
+    origin: float = attrs.field(factory=time.monotonic)
 
     def now(self) -> float:
-        return (time.monotonic() - self._origin) * self.speed
+        return (time.monotonic() - self.origin) * self.speed
 
 
 @attrs.define

@@ -16,7 +16,7 @@ class TokenBucket:
     """Lets `rate` requests a second pass, with bursts of one second's worth. It is told the time, in seconds."""
 
     rate: float
-    _filled_at: float
+    filled_at: float
     _tokens: float = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -32,8 +32,8 @@ class TokenBucket:
         Raises:
             Refusal: 429, with the whole seconds after which there is room again.
         """
-        self._tokens = min(self._capacity, self._tokens + (now - self._filled_at) * self.rate)
-        self._filled_at = now
+        self._tokens = min(self._capacity, self._tokens + (now - self.filled_at) * self.rate)
+        self.filled_at = now
         if self._tokens < 1:
             wait = str(math.ceil((1 - self._tokens) / self.rate))
             raise Refusal(429, ErrorType.RATE_LIMITED, "Too many requests.", {"Retry-After": wait})

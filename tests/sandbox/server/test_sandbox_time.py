@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import hypothesis.strategies as st
 import pytest
@@ -79,7 +81,7 @@ async def test_each_stage_takes_its_own_time():
         await _changes_after(api, stub["id"], 8, lambda record: record["csvExports"][0]["status"])
 
 
-async def _changes_after(api: Api, audience_id: str, seconds: float, status) -> None:
+async def _changes_after(api: Api, audience_id: str, seconds: float, status: Callable[[Any], str]) -> None:
     before = status(await api.audience(audience_id))
     await api.pass_time(seconds - 0.001)
     assert status(await api.audience(audience_id)) == before
