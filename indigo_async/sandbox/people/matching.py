@@ -56,71 +56,55 @@ class MatchResult:
         return len(self.voters)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class _Comparison:
-    """How one field is compared: `u` is the uploaded row, `v` the voter.
+    """How the key `key` of an uploaded row `u` is compared with that of a voter `v`.
 
-    `same`, `near` and `differ` are how often the values of one person are so in lists that people keep.
-    `neighbours` is how many times likelier it is to meet a near value than the very same one by chance.
+    `near` is the SQL condition for nearly the same value, `rates` how often the values of one person are the same,
+    nearly the same and different in lists that people keep, and `neighbours` how many times likelier it is to meet a
+    near value than the very same one by chance.
     """
 
-    missing: str
-    is_same: str
-    is_near: str = "false"
-    same: float
-    near: float = 0.0
-    differ: float
-    neighbours: float = 1.0
+    key: str
+    near: str
+    rates: tuple[float, float, float]
+    neighbours: float
 
     def level(self) -> str:
-        return f"CASE WHEN {self.missing} THEN NULL WHEN {self.is_same} THEN 2 WHEN {self.is_near} THEN 1 ELSE 0 END"
+        """2 for the same, 1 for nearly the same, 0 for different, NULL where a side does not say."""
+        mine, theirs = f"u.{self.key}", f"v.{self.key}"
+        near = self.near.format(a=mine, b=theirs)
+        missing = f"{mine} IS NULL OR {theirs} IS NULL"
+        return f"CASE WHEN {missing} THEN NULL WHEN {mine} = {theirs} THEN 2 WHEN {near} THEN 1 ELSE 0 END"
 
-    def bits(self, field: str) -> str:
-        near = (
-            f"greatest({field}_bits + {log2(self.near / self.neighbours)}, {log2(self.differ)})" if self.near else "0"
-        )
-        return (
-            f"CASE {field}_level WHEN 2 THEN {field}_bits + {log2(self.same)} WHEN 1 THEN {near}"
-            f" WHEN 0 THEN {log2(self.differ)} ELSE 0 END"
-        )
-
-
-def _plain(key: str, *, near: str, rates: tuple[float, float, float], neighbours: float) -> _Comparison:
-    """A comparison of one key with itself; `rates` are those of same, near and different."""
-    same, nearly, differ = rates
-    return _Comparison(
-        missing=f"u.{key} IS NULL OR v.{key} IS NULL",
-        is_same=f"u.{key} = v.{key}",
-        is_near=near.format(a=f"u.{key}", b=f"v.{key}"),
-        same=same,
-        near=nearly,
-        differ=differ,
-        neighbours=neighbours,
-    )
+    def bits(self) -> str:
+        """The evidence of the level: positive for the same person, negative against."""
+        same, near, differ = self.rates
+        levels = {2: f"{self.key}_bits + {log2(same)}", 0: f"{log2(differ)}"}
+        if near:
+            levels[1] = f"greatest({self.key}_bits + {log2(near / self.neighbours)}, {log2(differ)})"
+        cases = " ".join(f"WHEN {level} THEN {bits}" for level, bits in levels.items())
+        return f"CASE {self.key}_level {cases} ELSE 0 END"
 
 
 _ONE_EDIT = "damerau_levenshtein({a}, {b}) <= 1"
 _NEAR_NAME = "near_name({a}, {b})"
 _SWAPPED_DATE = "day_and_month_swapped({a}) = {b}"
+_NEAR_ADDRESS = """near_name(u.street, v.street)
+    AND (u.house IS NULL OR v.house IS NULL OR damerau_levenshtein(u.house, v.house) <= 1)"""
 
 _COMPARISONS: Mapping[str, _Comparison] = {
-    "first": _plain("first", near=f"u.formal = v.formal OR {_NEAR_NAME}", rates=(0.80, 0.14, 0.06), neighbours=10),
-    "last": _plain("last", near=_NEAR_NAME, rates=(0.86, 0.09, 0.05), neighbours=5),
-    "dob": _plain("dob", near=f"{_ONE_EDIT} OR {_SWAPPED_DATE}", rates=(0.93, 0.045, 0.025), neighbours=40),
-    "phone": _plain("phone", near=_ONE_EDIT, rates=(0.70, 0.04, 0.26), neighbours=60),
-    "zip": _plain("zip", near=_ONE_EDIT, rates=(0.85, 0.06, 0.09), neighbours=15),
-    "city": _plain("city", near=_NEAR_NAME, rates=(0.85, 0.07, 0.08), neighbours=3),
-    "state": _plain("state", near="false", rates=(0.97, 0.0, 0.03), neighbours=1),
-    "address": _Comparison(
-        missing="u.street IS NULL OR v.street IS NULL",
-        is_same="u.house = v.house AND u.street = v.street",
-        is_near="near_name(u.street, v.street)"
-        " AND (u.house IS NULL OR v.house IS NULL OR damerau_levenshtein(u.house, v.house) <= 1)",
-        same=0.65,
-        near=0.15,
-        differ=0.20,
-        neighbours=3,
-    ),
+    comparison.key: comparison
+    for comparison in (
+        _Comparison("first", f"u.formal = v.formal OR {_NEAR_NAME}", (0.80, 0.14, 0.06), neighbours=10),
+        _Comparison("last", _NEAR_NAME, (0.86, 0.09, 0.05), neighbours=5),
+        _Comparison("dob", f"{_ONE_EDIT} OR {_SWAPPED_DATE}", (0.93, 0.045, 0.025), neighbours=40),
+        _Comparison("phone", _ONE_EDIT, (0.70, 0.04, 0.26), neighbours=60),
+        _Comparison("zip", _ONE_EDIT, (0.85, 0.06, 0.09), neighbours=15),
+        _Comparison("city", _NEAR_NAME, (0.85, 0.07, 0.08), neighbours=3),
+        _Comparison("state", "false", (0.97, 0.0, 0.03), neighbours=1),
+        _Comparison("address", _NEAR_ADDRESS, (0.65, 0.15, 0.20), neighbours=3),
+    )
 }
 
 _PASSES: tuple[tuple[str, ...], ...] = (
@@ -137,7 +121,8 @@ _PASSES: tuple[tuple[str, ...], ...] = (
     ("dob", "city"),
     ("dob", "address"),
 )
-_JOINS = {"first": "u.formal = v.formal", "address": "u.house = v.house AND u.street = v.street"}
+_BLOCKING_KEYS = {"first": "formal"}
+"""By what else than itself a value is looked up."""
 _CROSSED = "u.first = v.last AND u.last = v.first"
 
 _ON_FILE = 0.75
@@ -162,7 +147,11 @@ _SOURCES: Mapping[str, Mapping[str, str]] = {
     "zip": {"zip": "zip_code({})"},
     "city": {"city": "city_name({})"},
     "state": {"state": "state_code({})"},
-    "address": {"house": "house_number({})", "street": "street_name({})"},
+    "address": {
+        "house": "house_number({})",
+        "street": "street_name({})",
+        "address": "whole_address(house_number({}), street_name({}))",
+    },
 }
 """What each canonical field gives to compare."""
 _COMPARED = {"first_name": ("first",), "last_name": ("last",), "full_name": ("first", "last")}
@@ -176,6 +165,7 @@ def match(voters: VoterFile, table: CsvTable, selections: Mapping[str, ColumnSel
 
     Raises:
         KeyError: a selected column is not in the table.
+        ValueError: no field that can be matched is required.
     """
     chosen = {field: selection for field, selection in selections.items() if field != "id"}
     ids = selections.get("id")
@@ -183,6 +173,8 @@ def match(voters: VoterFile, table: CsvTable, selections: Mapping[str, ColumnSel
     row_ids = table.column(ids.column_name) if ids else None
     required = [name for field, selection in chosen.items() if selection.required for name in _compared(field)]
     compared = [name for field in chosen for name in _compared(field)]
+    if not required:
+        raise ValueError("at least one field other than id must be required")
     with voters.cursor() as cursor:
         _upload(cursor, cells)
         found = cursor.execute(_query(compared, required), {"voters": len(voters)}).fetchnumpy()
@@ -203,7 +195,9 @@ def _upload(cursor: duckdb.DuckDBPyConnection, cells: Mapping[str, NDArray[np.ob
     """Make the table `upload`, with a row number and the normalised values of the selected columns."""
     count = len(next(iter(cells.values())))
     cursor.register("cells", {"row": np.arange(count, dtype=np.int32), **cells})
-    values = [f"{expression.format(field)} AS {key}" for field in cells for key, expression in _SOURCES[field].items()]
+    values = [
+        f"{expression.replace('{}', field)} AS {key}" for field in cells for key, expression in _SOURCES[field].items()
+    ]
     cursor.execute(f"CREATE TEMP TABLE upload AS SELECT row, {', '.join(values)} FROM cells")
     cursor.unregister("cells")
 
@@ -211,7 +205,7 @@ def _upload(cursor: duckdb.DuckDBPyConnection, cells: Mapping[str, NDArray[np.ob
 def _candidates(compared: list[str]) -> str:
     """All pairs that a pass brings together; none where too little is compared to tell people apart."""
     joins = [
-        " AND ".join(_JOINS.get(name, f"u.{name} = v.{name}") for name in names)
+        " AND ".join(f"u.{key} = v.{key}" for key in (_BLOCKING_KEYS.get(name, name) for name in names))
         for names in _PASSES
         if set(names) <= set(compared)
     ]
@@ -230,7 +224,7 @@ def _query(compared: list[str], required: list[str]) -> str:
     ]
 
     def evidence(*names: str) -> str:
-        return " + ".join([_COMPARISONS[name].bits(name) for name in names if name in compared] or ["0"])
+        return " + ".join([_COMPARISONS[name].bits() for name in names if name in compared] or ["0"])
 
     return f"""
         WITH pairs AS ({_candidates(compared)}),

@@ -164,6 +164,7 @@ def _macros() -> dict[str, str]:
         "street_core(w)": rf"""nullif(regexp_replace(
             trim(regexp_replace(w || ' ', '\b(?:{_STREET_WORDS})\b', '', 'g')), '[^A-Z0-9]', '', 'g'), '')""",
         "street_name(x)": "coalesce(street_core(street_words(x)), nullif(replace(street_words(x), ' ', ''), ''))",
+        "whole_address(house, street)": "CASE WHEN street IS NOT NULL THEN concat_ws(' ', house, street) END",
         "near_name(a, b)": """damerau_levenshtein(a, b) <= least(2, least(length(a), length(b)) // 3)
             OR (least(length(a), length(b)) > 2 AND (starts_with(a, b) OR starts_with(b, a)))
             OR (least(length(a), length(b)) > 3 AND (ends_with(a, b) OR ends_with(b, a)))""",

@@ -48,17 +48,9 @@ _KEYS = {
     "state": "state_code(reg_state)",
     "house": "house_number(reg_address)",
     "street": "street_name(reg_address)",
+    "address": "whole_address(house, street)",
 }
-_WEIGHED = {
-    "first": "first",
-    "last": "last",
-    "dob": "dob",
-    "phone": "phone",
-    "zip": "zip",
-    "city": "city",
-    "state": "state",
-    "address": "house, street",
-}
+_WEIGHED = ("first", "last", "dob", "phone", "zip", "city", "state", "address")
 
 _UNSEEN_SHARERS = {"phone": 0.02}
 """People off the file who share a value, for each voter who has it: nearly none share a phone, but as many again
@@ -189,15 +181,15 @@ def _weigh(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(f"CREATE TEMP TABLE plain AS SELECT voter, {values} FROM voters")
     bits: list[str] = []
     joins: list[str] = []
-    for name, key in _WEIGHED.items():
-        sharers = f"greatest(count(*) - 1, 0) + {_UNSEEN_SHARERS.get(name, 1)}"
+    for key in _WEIGHED:
+        sharers = f"count(*) - 1 + {_UNSEEN_SHARERS.get(key, 1)}"
         connection.execute(f"""
-            CREATE TEMP TABLE weight_{name} AS
-            SELECT {key}, log2(((SELECT count(*) FROM plain) + {_OTHERS}) / ({sharers})) AS {name}_bits
-            FROM plain WHERE ({key}) IS NOT NULL GROUP BY ALL""")
-        bits.append(f"{name}_bits")
-        joins.append(f"LEFT JOIN weight_{name} USING ({key})")
+            CREATE TEMP TABLE weight_{key} AS
+            SELECT {key}, log2(((SELECT count(*) FROM plain) + {_OTHERS}) / ({sharers})) AS {key}_bits
+            FROM plain WHERE {key} IS NOT NULL GROUP BY {key}""")
+        bits.append(f"{key}_bits")
+        joins.append(f"LEFT JOIN weight_{key} USING ({key})")
     connection.execute(f"""
         CREATE TABLE keys AS SELECT plain.*, {", ".join(bits)} FROM plain {" ".join(joins)} ORDER BY voter""")
-    for name in ("plain", *(f"weight_{name}" for name in _WEIGHED)):
+    for name in ("plain", *(f"weight_{key}" for key in _WEIGHED)):
         connection.execute(f"DROP TABLE {name}")

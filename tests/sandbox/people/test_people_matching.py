@@ -157,6 +157,17 @@ def test_fields_that_tell_nobody_apart_match_nobody(voter_file, table):
     assert matched(voters, upload, selections(["phone"])) == {0: 0}
 
 
+def test_an_address_without_a_number_is_evidence_too(voter_file, table):
+    here, there = ANN | {"reg_address": "Rosehill Court"}, ANN | {"dob": "1991-02-03", "reg_address": "99 OAK ST"}
+    upload = table([{"first": "Ann", "last": "Arrowsmith", "zip": "16501", "address": "rose hill ct"}])
+    assert matched(voter_file([there, here]), upload, selections(["first", "last", "zip"], ["address"])) == {0: 1}
+
+
+def test_something_must_be_required(voters, table):
+    with pytest.raises(ValueError, match="must be required"):
+        match(voters, table([EVERYTHING]), selections([], ["first", "last"]))
+
+
 def test_rows_are_identified_by_the_id_column_else_by_number(voter_file, table):
     voters = voter_file([ANN, BOB, ZOE])
     rows = [
