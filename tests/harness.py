@@ -61,7 +61,7 @@ class ScriptedServer:
 
     answers: list[Answer]
     origin: str = ""
-    requests: list[Received] = attrs.Factory(list)
+    requests: list[Received] = attrs.field(factory=list, repr=False)
     asked: asyncio.Event = attrs.Factory(asyncio.Event)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -76,7 +76,9 @@ class ScriptedServer:
 async def scripted(*answers: Answer) -> AsyncGenerator[ScriptedServer]:
     """A server on loopback that gives these answers."""
     script = ScriptedServer(list(answers))
-    async with RawTestServer(script.handle, access_log=None) as server:
+    server = RawTestServer(script.handle)
+    await server.start_server(access_log=None)
+    async with server:
         script.origin = str(server.make_url("")).rstrip("/")
         yield script
 

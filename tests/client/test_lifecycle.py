@@ -1,0 +1,120 @@
+"""A client is opened, used and closed; what it opened is closed with it, what it was given is not."""
+
+from __future__ import annotations
+
+import asyncio
+
+import aiohttp
+import pytest
+from aiohttp import web
+from harness import QUICK, answering, client_of, json_reply, lite, scripted
+
+from indigo_async.client import IndigoClient
+from indigo_async.errors import ClientNotOpenError, IndigoError, InvalidInputError
+
+AUDIENCE = {"id": "aud-1"}
+
+
+async def test_a_client_that_is_not_open_says_how_to_open_it():
+    client = IndigoClient("token", base_url="http://127.0.0.1:9")
+    with pytest.raises(ClientNotOpenError, match=r"use it inside `async with IndigoClient\(\.\.\.\) as client:`"):
+        await client.get_audience("aud-1")
+
+
+async def test_a_closed_client_says_the_same():
+    async with lite() as (_, client):
+        pass
+    with pytest.raises(ClientNotOpenError):
+        await client.list_audiences()
+
+
+async def test_a_wrong_input_is_told_even_by_a_client_that_is_not_open():
+    with pytest.raises(InvalidInputError):
+        await IndigoClient("token", base_url="http://127.0.0.1:9").get_audience("")
+
+
+async def test_a_client_can_be_opened_again():
+    async with answering(json_reply(AUDIENCE)) as (_, client):
+        assert (await client.get_audience("aud-1")).id == "aud-1"
+        await client.__aexit__(None, None, None)
+        async with client:
+            assert (await client.get_audience("aud-1")).id == "aud-1"
+
+
+async def test_a_closed_client_leaves_no_task_and_no_connection():
+    async with lite() as (sandbox, _):
+        before = asyncio.all_tasks()
+        async with client_of(sandbox) as client:
+            await asyncio.gather(*(client.list_audiences() for _ in range(5)))
+            session = client.transport._session
+        assert session.closed
+        assert session.connector is None
+        await asyncio.sleep(0)
+        assert {task for task in asyncio.all_tasks() - before if "indigo_async/sandbox" not in repr(task)} == set()
+
+
+async def _use_and_fail(client: IndigoClient) -> None:
+    async with client:
+        await client.list_audiences()
+        raise RuntimeError("the caller's own")
+
+
+async def test_an_error_inside_closes_the_client_too():
+    async with lite() as (sandbox, _):
+        client = IndigoClient(sandbox.token, base_url=sandbox.base_url)
+        with pytest.raises(RuntimeError, match="the caller's own"):
+            await _use_and_fail(client)
+        with pytest.raises(ClientNotOpenError):
+            await client.list_audiences()
+
+
+async def test_a_session_of_the_callers_own_is_used_and_never_closed():
+    async with (
+        scripted(json_reply(AUDIENCE)) as server,
+        aiohttp.ClientSession(headers={"X-From": "the caller"}) as session,
+    ):
+        async with IndigoClient("tok-1", base_url=server.origin, session=session) as client:
+            await client.get_audience("aud-1")
+        assert not session.closed
+        async with session.get(server.origin) as response:
+            assert response.status == 200
+    assert [request.headers.get("x-from") for request in server.requests] == ["the caller", "the caller"]
+    assert [request.headers.get("authorization") for request in server.requests] == ["Bearer tok-1", None]
+
+
+async def test_a_callers_session_that_raises_for_status_changes_nothing():
+    async with (
+        scripted(json_reply({"error": "No."}, 400)) as server,
+        aiohttp.ClientSession(raise_for_status=True) as session,
+        IndigoClient("tok-1", base_url=server.origin, session=session) as client,
+    ):
+        with pytest.raises(IndigoError, match=r"No\."):
+            await client.get_audience("aud-1")
+
+
+async def test_a_callers_session_that_they_closed_is_told():
+    async with aiohttp.ClientSession() as session:
+        pass
+    async with IndigoClient("tok-1", base_url="http://127.0.0.1:9", session=session) as client:
+        with pytest.raises(ClientNotOpenError):
+            await client.get_audience("aud-1")
+
+
+async def test_closing_under_requests_ends_them_with_an_error_of_the_sdk():
+    async def never(_: web.BaseRequest) -> web.StreamResponse:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with scripted(never) as server:
+        client = IndigoClient("tok-1", base_url=server.origin, retry=QUICK)
+        async with client:
+            calls = [asyncio.create_task(client.list_audiences(customer_id=str(number))) for number in range(100)]
+            await server.asked.wait()
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert {isinstance(outcome, IndigoError) for outcome in outcomes} == {True}
+
+
+def test_a_client_shows_its_address_and_no_token():
+    client = IndigoClient("canary", base_url="https://example.org/api")
+    assert repr(client) == "IndigoClient(base_url='https://example.org/api')"
+    assert "canary" not in f"{client} {client.settings} {client.transport}"

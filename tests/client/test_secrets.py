@@ -1,0 +1,176 @@
+"""The token and signed URLs come out nowhere: canaries are planted, and everything that can be seen is searched."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from harness import QUICK, Answer, answering, json_reply, reply, scripted
+
+from indigo_async.client import IndigoClient
+from indigo_async.errors import IndigoError
+from indigo_async.files.download import download
+from indigo_async.transport.events import Event, listening
+
+TOKEN = "canary-token-4be1"
+SIGNED = "https://files.example.org/p.csv?X-Amz-Signature=canary-signature-90aa"
+CANARIES = ("canary-token-4be1", "canary-signature-90aa")
+ECHO = f"Bearer {TOKEN} may not fetch {SIGNED} (token={TOKEN})"
+
+
+async def cut(request: web.BaseRequest) -> web.StreamResponse:
+    """Break the connection without an answer."""
+    request.transport.abort()
+    return web.Response()
+
+
+ANSWERS: dict[str, Answer] = {
+    "a refusal that repeats them": json_reply({"error": ECHO, "errorType": TOKEN}, 400),
+    "a refusal under a good status": json_reply({"error": ECHO, "errorType": TOKEN}),
+    "a failure that repeats them": json_reply({"error": ECHO}, 500),
+    "a rate limit that repeats them": reply(429, ECHO.encode(), retry_after="9999"),
+    "a page that repeats them": reply(200, ECHO.encode(), content_type="text/html"),
+    "a wrong shape that repeats them": json_reply({"id": {"a": ECHO}, "status": ECHO, "csvExports": ECHO}),
+    "another customer": json_reply({"id": 1, "customerId": "2", "uploadedAudienceCsv": {"url": SIGNED}}),
+    "a redirect that repeats them": reply(302, location=f"https://{TOKEN}@example.org/?sig={SIGNED}"),
+    "a cut": cut,
+}
+
+CALLS: dict[str, Callable[[IndigoClient], Awaitable[Any]]] = {
+    "POST": lambda client: client.upload_csv(customer_id="1", url=SIGNED),
+    "GET": lambda client: client.get_audience("aud-1", customer_id="1"),
+}
+
+
+class Everything(logging.Handler):
+    """Collects all that a person might see: log records of every logger, events, and what is added."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.NOTSET)
+        self.seen: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.seen.append(f"{record.getMessage()} {record.args} {self.format(record)}")
+
+    def add(self, *values: object) -> None:
+        self.seen.extend(f"{value} {value!r}" for value in values)
+
+    def add_error(self, error: BaseException) -> None:
+        self.add(error, vars(error), error.args)
+        self.seen.extend(traceback.format_exception(error))
+
+    def assert_clean(self) -> None:
+        text = "\n".join(self.seen)
+        assert [line for line in text.splitlines() if any(canary in line for canary in CANARIES)] == []
+
+
+@asynccontextmanager
+async def watching() -> AsyncGenerator[Everything]:
+    """Collect what is logged at any level, and the events, inside the block."""
+    everything, root = Everything(), logging.getLogger()
+    level = root.level
+    root.addHandler(everything)
+    root.setLevel(logging.DEBUG)
+
+    def on_event(event: Event) -> None:
+        everything.add(event)
+
+    try:
+        with listening(on_event):
+            yield everything
+    finally:
+        root.setLevel(level)
+        root.removeHandler(everything)
+
+
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS.keys())
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
+async def test_no_error_log_or_event_shows_a_secret(call, answer: Answer):
+    async with watching() as everything, answering(answer, token=TOKEN) as (_, client):
+        with pytest.raises(IndigoError) as caught:
+            await call(client)
+        everything.add_error(caught.value)
+        everything.add(client, client.settings, client.transport)
+    assert caught.value.__cause__ is None or isinstance(caught.value.__cause__, IndigoError)
+    assert everything.seen
+    everything.assert_clean()
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
+async def test_no_error_of_a_connection_that_was_never_made_shows_a_secret(call):
+    async with scripted(reply()) as server:
+        gone = server.origin
+    async with watching() as everything, IndigoClient(TOKEN, base_url=gone, retry=QUICK) as client:
+        with pytest.raises(IndigoError) as caught:
+            await call(client)
+        everything.add_error(caught.value)
+    everything.assert_clean()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [json_reply({"error": "No."}, 401), json_reply({"error": "No."}), json_reply({"id": True}), reply(503), cut],
+    ids=["a refusal", "a refusal under a good status", "a wrong shape", "a failure", "a cut"],
+)
+async def test_a_traceback_with_its_variables_shows_no_token(answer: Answer):
+    async with answering(answer, token=TOKEN) as (_, client):
+        try:
+            await CALLS["GET"](client)
+        except IndigoError as error:
+            shown = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+    assert "endpoint = " in shown
+    assert TOKEN not in shown
+
+
+async def test_a_record_shows_no_signed_url():
+    document = {
+        "id": "aud-1",
+        "uploadedAudienceCsv": {"url": SIGNED, "previewUrl": SIGNED},
+        "csvExports": [{"id": 1, "downloadUrl": SIGNED, "alternateUrl": SIGNED}],
+        "iconUrl": SIGNED,
+    }
+    async with watching() as everything, answering(json_reply(document), token=TOKEN) as (_, client):
+        everything.add(await client.get_audience("aud-1"))
+    everything.assert_clean()
+
+
+DOWNLOADS: dict[str, Answer] = {
+    "a refusal": reply(403, ECHO.encode()),
+    "a failure": reply(503, ECHO.encode()),
+    "a page": reply(200, ECHO.encode(), content_type="text/html"),
+    "a redirect out": reply(302, location=SIGNED.replace("https", "ftp")),
+    "a redirect in the clear": reply(302, location=SIGNED.replace("https", "http")),
+    "a cut": cut,
+}
+
+
+@pytest.mark.parametrize("answer", DOWNLOADS.values(), ids=DOWNLOADS.keys())
+async def test_a_download_that_fails_shows_no_secret(answer: Answer, tmp_path: Path):
+    async with watching() as everything, answering(answer, token=TOKEN) as (server, client):
+        url = f"{server.origin}/x.csv?X-Amz-Signature=canary-signature-90aa"
+        with pytest.raises(IndigoError) as caught:
+            await download(client.transport, url, tmp_path / "x.csv", retry=QUICK)
+        everything.add_error(caught.value)
+    everything.assert_clean()
+
+
+async def test_a_refused_input_shows_no_secret():
+    async with watching() as everything, answering(reply(), token=TOKEN) as (_, client):
+        for url in (f"{SIGNED} ", SIGNED.replace("https", "http"), SIGNED.replace("https", "ftp")):
+            with pytest.raises(IndigoError) as caught:
+                await client.upload_csv(customer_id="1", url=url)
+            everything.add_error(caught.value)
+    everything.assert_clean()
+
+
+@pytest.mark.parametrize("token", [f"{TOKEN}\n", f"{TOKEN} {TOKEN}", f"{TOKEN}\u00e9"])
+def test_a_token_that_is_refused_is_not_shown(token: str):
+    with pytest.raises(IndigoError) as caught:
+        IndigoClient(token)
+    assert TOKEN not in "".join(traceback.format_exception(caught.value))
