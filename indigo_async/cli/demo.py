@@ -35,8 +35,8 @@ from indigo_async.workflows import (
     StageStarted,
     StatusChanged,
     WorkflowEvent,
+    start_batch,
 )
-from indigo_async.workflows.batch import start_batch
 
 __all__ = ["DemoOptions", "run_demo"]
 

@@ -1,5 +1,6 @@
 """The cookbook's recipes as awaitable pipelines: one list at a time, or thousands."""
 
+from indigo_async.workflows.batch import Batch, run_batch, start_batch
 from indigo_async.workflows.events import (
     AudienceAdopted,
     ExportDownloaded,
@@ -22,6 +23,7 @@ from indigo_async.workflows.waits import wait_for_column_selection, wait_for_exp
 __all__ = [
     "AudienceAdopted",
     "AudienceJob",
+    "Batch",
     "BatchReport",
     "ExportDownloaded",
     "ExportPriced",
@@ -41,7 +43,9 @@ __all__ = [
     "WorkflowEvent",
     "create_lookalike",
     "export_audience",
+    "run_batch",
     "run_job",
+    "start_batch",
     "upload_and_match",
     "wait_for_column_selection",
     "wait_for_export",
