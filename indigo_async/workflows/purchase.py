@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-from indigo_async.errors import AlreadyPurchasedError, BudgetExceededError, IndigoError, JournalError
+from indigo_async.errors import (
+    AlreadyPurchasedError,
+    BudgetExceededError,
+    CustomerMismatchError,
+    IndigoError,
+    JournalError,
+)
 from indigo_async.models import CsvExport, RecordId
 from indigo_async.transport.events import emit
 from indigo_async.transport.session import Flight
@@ -87,7 +93,7 @@ async def _purchase(
     try:
         await run.memory.intend(Stage.PURCHASE, facts)
         bought = await settled(send, look, retry=run.client.transport.retry, flight=flight)
-    except UNCERTAIN:
+    except (*UNCERTAIN, CustomerMismatchError):
         raise  # it may have been bought: its money stays reserved and its intent without a result
     except JournalError:
         run.budget.release(reserved)
