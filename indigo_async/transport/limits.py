@@ -15,11 +15,11 @@ _FIRST_CONCURRENCY = 8
 # Steeper, a limit with a burst would be met by as many requests as the burst had let pass.
 _FIRST_GROWTH = 0.25
 _AFTER_REFUSAL = 0.7
-_AFTER_SLOWING = 0.8
+_AFTER_SLOWING = 0.7
 # Below this a slow server is not helped: fewer connections would only idle.
 _LEAST_WHEN_SLOW = 4
 _RECENT_SAMPLES = 10
-_USUAL_SAMPLES = 300
+_SAMPLES_TO_FORGET = 5_000
 _ENOUGH_SAMPLES = 20
 _RISE = 2.0
 # A rise that people would not notice is noise, of this process's own load above all.
@@ -28,21 +28,24 @@ _RISE_SECONDS = 0.1
 
 @attrs.define
 class _Latency:
-    """Seconds that like requests take: of late, and over a long time, which a lasting change becomes."""
+    """Seconds that like requests take: of late, and at best.
+
+    The best gives way to what is usual, slowly, so that a lasting change becomes the new best.
+    """
 
     recent: float
-    usual: float
+    best: float
     samples: int = 1
 
     def add(self, seconds: float) -> None:
         self.samples += 1
         self.recent += (seconds - self.recent) / min(self.samples, _RECENT_SAMPLES)
-        self.usual += (seconds - self.usual) / min(self.samples, _USUAL_SAMPLES)
+        self.best = min(self.recent, self.best + (self.recent - self.best) / _SAMPLES_TO_FORGET)
 
     @property
     def is_rising(self) -> bool:
-        rise = self.recent - self.usual
-        return self.samples >= _ENOUGH_SAMPLES and rise > _RISE_SECONDS and self.recent > _RISE * self.usual
+        rise = self.recent - self.best
+        return self.samples >= _ENOUGH_SAMPLES and rise > _RISE_SECONDS and self.recent > _RISE * self.best
 
 
 @attrs.define

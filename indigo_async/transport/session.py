@@ -203,7 +203,8 @@ class Transport:
     ) -> Answer | Silence:
         """Take a slot and send once."""
         pacer = await self._take_slot(endpoint, patience=patience)
-        return await self._fly(pacer, endpoint, url, body, flight, read=_read, like=endpoint.text)
+        like = endpoint.text if endpoint.idempotent else None  # a POST's time tells how much there was to do
+        return await self._fly(pacer, endpoint, url, body, flight, read=_read, like=like)
 
     async def _take_slot(self, endpoint: Endpoint, *, patience: float) -> Pacer:
         """Wait for a slot. `patience` (seconds) is how long a server's wish to wait may hold us."""

@@ -1,0 +1,192 @@
+"""Handing out slots, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from virtual_time import now, run_virtually, virtual_backend
+
+from indigo_async.transport.pacing import Pacer, Pacing
+
+anyio_backend = virtual_backend
+
+
+async def turns():
+    """Let all that can run now do so."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def fill(pacer, *, action):
+    taken = 0
+    while pacer.try_take(action=action):
+        taken += 1
+    return taken
+
+
+async def test_looks_leave_slots_for_actions():
+    pacer = Pacer(Pacing(max_concurrency=8))
+    looks = fill(pacer, action=False)
+    actions = fill(pacer, action=True)
+    assert looks == 7
+    assert actions == 1
+
+
+async def test_a_single_slot_serves_looks_as_well():
+    pacer = Pacer(Pacing(max_concurrency=1))
+    assert fill(pacer, action=False) == 1
+    assert fill(pacer, action=True) == 0
+
+
+async def test_actions_go_before_looks_that_queued_earlier():
+    pacer = Pacer(Pacing(max_concurrency=1))
+    assert pacer.try_take(action=True)
+    order = []
+
+    async def queue(name, *, action):
+        await pacer.take(action=action)
+        order.append(name)
+
+    async with asyncio.TaskGroup() as group:
+        for name, action in (("look 1", False), ("look 2", False), ("action 1", True), ("action 2", True)):
+            group.create_task(queue(name, action=action))
+        await turns()
+        assert not order
+        for _ in range(4):
+            pacer.give_back()
+            await turns()
+    assert order == ["action 1", "action 2", "look 1", "look 2"]
+
+
+async def test_nobody_slips_past_those_who_queue():
+    pacer = Pacer(Pacing(max_concurrency=8))
+    fill(pacer, action=False)
+    queued = asyncio.create_task(pacer.take(action=False))
+    await turns()
+    assert pacer.try_take(action=True)
+    assert not pacer.try_take(action=False)
+    pacer.give_back()
+    pacer.give_back()
+    await queued
+
+
+async def test_a_hold_holds_everybody_and_ends():
+    pacer = Pacer(Pacing())
+    pacer.hold(30)
+    pacer.hold(10)
+    assert pacer.held_for() == pytest.approx(30)
+    assert not pacer.try_take(action=True)
+    started = now()
+    await asyncio.gather(pacer.take(action=True), pacer.take(action=False))
+    assert now() - started == pytest.approx(30)
+    assert pacer.held_for() == 0
+    assert pacer.try_take(action=False)
+
+
+async def test_a_hold_that_is_extended_is_kept_to_its_end():
+    pacer = Pacer(Pacing())
+    pacer.hold(10)
+    started = now()
+    queued = asyncio.create_task(pacer.take(action=True))
+    await asyncio.sleep(9)
+    pacer.hold(10)
+    await queued
+    assert now() - started == pytest.approx(19)
+
+
+async def test_a_fixed_rate_spaces_requests_without_spending_slots():
+    pacer = Pacer(Pacing(requests_per_second=10))
+    started = now()
+    for _ in range(50):
+        if not pacer.try_take(action=False):
+            await pacer.take(action=False)
+        pacer.give_back()
+    assert now() - started == pytest.approx(4.9, abs=0.1)
+
+
+async def test_requests_cost_their_share_of_a_rate():
+    assert Pacer(Pacing()).slot_seconds == 0
+    pacer = Pacer(Pacing(max_concurrency=4, requests_per_second=8))
+    assert pacer.slot_seconds == pytest.approx(0.5)
+
+
+async def test_one_who_is_cancelled_while_queueing_loses_no_slot():
+    pacer = Pacer(Pacing(max_concurrency=1))
+    assert pacer.try_take(action=True)
+    queued = asyncio.create_task(pacer.take(action=True))
+    await turns()
+    queued.cancel()
+    await turns()
+    pacer.give_back()
+    assert pacer.try_take(action=True)
+
+
+async def test_one_who_is_cancelled_at_the_moment_of_its_turn_loses_no_slot():
+    pacer = Pacer(Pacing(max_concurrency=1))
+    assert pacer.try_take(action=True)
+    queued = asyncio.create_task(pacer.take(action=True))
+    await turns()
+    pacer.give_back()
+    queued.cancel()
+    await turns()
+    assert queued.cancelled()
+    assert pacer.try_take(action=True)
+
+
+@given(
+    st.lists(
+        st.tuples(st.booleans(), st.floats(0, 1), st.sampled_from(["good", "refused", "timeout", "cancelled"])),
+        min_size=1,
+        max_size=60,
+    ),
+    st.integers(1, 12),
+    st.sampled_from([None, 5.0, 200.0]),
+    st.integers(0, 2**32 - 1),
+)
+def test_whatever_happens_the_limit_holds_everybody_is_served_and_no_slot_is_lost(requests, most, rate, seed):
+    chance = random.Random(seed)
+
+    async def scenario():
+        pacer = Pacer(Pacing(max_concurrency=most, requests_per_second=rate))
+        under_way = served = 0
+
+        async def request(*, action, seconds, outcome):
+            nonlocal under_way, served
+            if not pacer.try_take(action=action):
+                await pacer.take(action=action)
+            served += 1
+            under_way += 1
+            assert under_way <= most
+            started = now()
+            try:
+                await asyncio.sleep(seconds)
+                if outcome == "good":
+                    pacer.answered(started=started, like="look")
+                elif outcome == "refused":
+                    pacer.refused(started=started)
+                    pacer.hold(seconds)
+                else:
+                    pacer.timed_out(started=started)
+            finally:
+                under_way -= 1
+                pacer.give_back()
+
+        tasks = []
+        for action, seconds, outcome in requests:
+            tasks.append(asyncio.create_task(request(action=action, seconds=seconds, outcome=outcome)))
+            await asyncio.sleep(seconds / 10)
+            if outcome == "cancelled":
+                chance.choice(tasks).cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(result is None or isinstance(result, asyncio.CancelledError) for result in results)
+        assert served >= sum(result is None for result in results)
+        assert under_way == 0
+        await asyncio.sleep(pacer.held_for())
+        pacer.answered(started=now(), like=None)
+        await asyncio.wait_for(pacer.take(action=True), timeout=3_600)
+
+    run_virtually(scenario())
