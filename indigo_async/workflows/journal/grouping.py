@@ -30,39 +30,38 @@ class Grouped(Generic[In, Out]):
     def __init__(self, thread: Thread, function: Callable[[Sequence[In]], Sequence[Out]]) -> None:
         self._thread = thread
         self._function = function
-        self._waiting: list[tuple[In, asyncio.Future[Out]]] = []
+        self._items: list[In] = []
+        self._outcomes: list[asyncio.Future[Out]] = []
         self._calls = 0
 
-    async def __call__(self, item: In) -> Out:
-        """Hand an item to the next call. Cancelled before that call begins, the item is left out of it.
-
-        Raises:
-            Whatever the function raises for its whole group.
-        """
+    def __call__(self, item: In) -> asyncio.Future[Out]:
+        """Hand an item to the next call. What the function raises, it raises for all of that call's items."""
         loop = asyncio.get_running_loop()
-        if not self._waiting and not self._calls:
+        if not self._items and not self._calls:
             loop.call_soon(self.flush)  # not at once: all who come in this round of the loop share the call
         outcome: asyncio.Future[Out] = loop.create_future()
-        self._waiting.append((item, outcome))
-        return await outcome
+        self._items.append(item)
+        self._outcomes.append(outcome)
+        return outcome
 
     def flush(self) -> None:
-        """Call the function with all who wait, after the call that may be under way."""
-        group = [(item, outcome) for item, outcome in self._waiting if not outcome.cancelled()]
-        self._waiting.clear()
-        if group:
+        """Call the function with all that waits, after the call that may be under way."""
+        if self._items:
             self._calls += 1
-            call = self._thread(partial(self._function, [item for item, _ in group]))
-            call.add_done_callback(partial(self._deliver, [outcome for _, outcome in group]))
+            call = self._thread(partial(self._function, self._items))
+            call.add_done_callback(partial(self._deliver, self._outcomes))
+            self._items, self._outcomes = [], []
 
     def _deliver(self, outcomes: Sequence[asyncio.Future[Out]], call: asyncio.Future[Sequence[Out]]) -> None:
         self._calls -= 1
-        waiting = [(index, outcome) for index, outcome in enumerate(outcomes) if not outcome.done()]
         error = call.exception()
-        for index, outcome in waiting:
-            if error is None:
-                outcome.set_result(call.result()[index])
-            else:
-                outcome.set_exception(copy.copy(error))  # each its own, since raising it adds to its traceback
+        if error is None:
+            for outcome, result in zip(outcomes, call.result(), strict=True):
+                if not outcome.done():
+                    outcome.set_result(result)
+        else:
+            for outcome in outcomes:
+                if not outcome.done():
+                    outcome.set_exception(copy.copy(error))  # each its own, since raising adds to its traceback
         if not self._calls:
             self.flush()

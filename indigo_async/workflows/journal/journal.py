@@ -8,7 +8,7 @@ with downloads while a purchase waits for its intent.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -121,9 +121,9 @@ class Journal:
                 yield _record(key, entry)
             after += len(page)
 
-    async def _write(self, entry: Entry) -> None:
+    def _write(self, entry: Entry) -> Awaitable[int]:
         self._refuse_if_closed()
-        await self._append(entry)
+        return self._append(entry)
 
     def _refuse_if_closed(self) -> None:
         if self._closed:

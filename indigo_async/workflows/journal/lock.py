@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
+import zlib
 from pathlib import Path
 
 from indigo_async.errors import JournalDamagedError, JournalInUseError
@@ -12,7 +12,13 @@ from indigo_async.errors import JournalDamagedError, JournalInUseError
 __all__ = ["PRIVATE", "LockFile"]
 
 PRIVATE = 0o600
-_FORM = re.compile(rb"(\d{20})\n")
+_DIGITS = 20
+
+
+def _content(committed: int) -> bytes:
+    """The number of rows and a checksum of it, always of one length, so that it is overwritten in its place."""
+    number = str(committed).zfill(_DIGITS).encode()
+    return b"%b %08x\n" % (number, zlib.crc32(number))
 
 
 class LockFile:
@@ -44,10 +50,9 @@ class LockFile:
             raise JournalInUseError("the journal is open already, in another process or in this one") from None
         os.fchmod(self._descriptor, PRIVATE)
         content = os.pread(self._descriptor, 64, 0)
-        match = _FORM.fullmatch(content)
-        if content and match is None:
+        self.committed = int(content[:_DIGITS]) if content[:_DIGITS].isdigit() else None
+        if content and (self.committed is None or content != _content(self.committed)):
             raise JournalDamagedError(f"{path.name} does not hold the number of rows")
-        self.committed = int(match[1]) if match else None
 
     def begin(self) -> None:
         """Write, for good, that nothing was committed yet. Later numbers only take its place."""
@@ -56,7 +61,7 @@ class LockFile:
 
     def note(self, committed: int) -> None:
         """Write how many rows are committed."""
-        os.pwrite(self._held, b"%020d\n" % committed, 0)
+        os.pwrite(self._held, _content(committed), 0)
 
     def release(self) -> None:
         if self._descriptor is not None:

@@ -87,20 +87,21 @@ def count_rows(numbers: Iterable[int]) -> int:
 def spent_on(purchases: Iterable[Entry]) -> int:
     """What the purchases of one job cost in cents, given their rows in the order of writing.
 
-    An export is bought once at most: what its result says counts, else the dearest of the intents that may have been
-    carried out.
+    An export is bought once at most, so it counts once: by its last result, or by the dearest intent since then, which
+    may have been carried out.
     """
-    bought: dict[str, int] = {}
-    intended: dict[str, list[int]] = {}
+    settled: dict[str, int] = {}
+    open_intents: dict[str, list[int]] = {}
     for entry in purchases:
         facts = msgspec.json.decode(entry.facts)
         export, cents = str(facts["export_id"]), facts["cost_cents"]
         match entry.kind:
             case EntryKind.INTENT:
-                intended.setdefault(export, []).append(cents)
+                open_intents.setdefault(export, []).append(cents)
             case EntryKind.WITHDRAWAL:
-                intended[export].pop()
+                open_intents[export].pop()
             case EntryKind.RESULT:
-                bought[export] = cents
-    unsettled = [max(cents) for export, cents in intended.items() if cents and export not in bought]
-    return sum(bought.values()) + sum(unsettled)
+                settled[export] = cents
+                open_intents.pop(export, None)
+    exports = settled.keys() | open_intents.keys()
+    return sum(max(settled.get(export, 0), *open_intents.get(export, []), 0) for export in exports)

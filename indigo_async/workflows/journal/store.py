@@ -256,7 +256,7 @@ class JournalStore:
         """Tell what goes wrong as a `JournalError` that names the path; it is the end of writing."""
         try:
             yield
-        except (JournalError, sqlite3.Error, OSError) as error:
+        except (JournalError, sqlite3.Error, OSError, UnicodeDecodeError) as error:
             told = _told(error)
             self._failure = type(told)(f"{self.path}: {told}{_ADVICE.get(type(told), '')}")
             raise self._failure from error
@@ -281,8 +281,11 @@ _UNWRITABLE = frozenset(
 )
 
 
-def _told(error: JournalError | sqlite3.Error | OSError) -> JournalError:
-    """What an error means for the journal. Whatever is not known to be something else is damage."""
+def _told(error: JournalError | sqlite3.Error | OSError | UnicodeDecodeError) -> JournalError:
+    """What an error means for the journal. Whatever is not known to be something else is damage.
+
+    `UnicodeDecodeError` is raised for SQLite's own messages where they quote damaged text.
+    """
     if isinstance(error, JournalError):
         return error
     if isinstance(error, OSError):

@@ -1,0 +1,72 @@
+"""A process that writes to a journal as fast as it can and says what was acknowledged, until it is killed.
+
+Usage: journal_child.py hold|write|fill PATH
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import sys
+from pathlib import Path
+
+from indigo_async.errors import JournalError
+from indigo_async.workflows.events import Stage
+from indigo_async.workflows.journal import JobMemory, Journal
+
+WRITERS = 30
+
+
+def say(*words: object) -> None:
+    """One line, in one write, so that a kill leaves no half of it."""
+    os.write(1, (" ".join(map(str, words)) + "\n").encode())
+
+
+async def write_on(memory: JobMemory, writer: int, number: int) -> None:
+    """Buy one export after the other, each with an intent and a result."""
+    while True:
+        facts = {"export_id": f"{writer}-{number}", "cost_cents": 1}
+        await memory.intend(Stage.PURCHASE, facts)
+        say("intent", writer, number)
+        await memory.remember(Stage.PURCHASE, facts)
+        say("result", writer, number)
+        number += 1
+
+
+async def write(path: Path) -> None:
+    async with Journal.open(path) as journal, asyncio.TaskGroup() as group:
+        for writer in range(WRITERS):
+            memory = await journal.memory_of("42", f"writer {writer}", "f")
+            known = memory.intended(Stage.PURCHASE) or memory.recall(Stage.PURCHASE)
+            number = int(known["export_id"].partition("-")[2]) + 1 if known else 0
+            group.create_task(write_on(memory, writer, number))
+
+
+async def fill(path: Path) -> None:
+    """Write until the file may not grow any more."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+    async with Journal.open(path) as journal:
+        memories = [await journal.memory_of("42", f"writer {writer}", "f") for writer in range(WRITERS)]
+
+        async def until_refused(memory: JobMemory, writer: int) -> None:
+            try:
+                await write_on(memory, writer, 0)
+            except JournalError as error:
+                say("refused", writer, type(error).__name__)
+
+        await asyncio.gather(*(until_refused(memory, writer) for writer, memory in enumerate(memories)))
+        try:
+            await memories[0].intend(Stage.UPLOAD, {})
+        except JournalError as error:
+            say("still", type(error).__name__)
+
+
+async def hold(path: Path) -> None:
+    async with Journal.open(path):
+        say("open")
+        await asyncio.to_thread(sys.stdin.read)
+
+
+if __name__ == "__main__":
+    asyncio.run({"hold": hold, "write": write, "fill": fill}[sys.argv[1]](Path(sys.argv[2])))
