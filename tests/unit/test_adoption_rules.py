@@ -1,0 +1,219 @@
+"""When something that exists is ours: evidence adopts, contradiction stops, and doubt never buys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from indigo_async.errors import AudienceExistsError, AudienceFailedError, ExportExistsError
+from indigo_async.models import Audience, CsvExport, UploadedAudienceCsv
+from indigo_async.workflows.rules import (
+    ExportState,
+    adopt_lookalike,
+    adopt_matched,
+    choose_export,
+    export_state,
+    find_export,
+    same_id,
+)
+
+URL = "https://files.example.org/lists/donors.csv"
+PHONE = frozenset({"phone"})
+
+
+def matched(url: str | None = URL, **fields: Any) -> Audience:
+    return Audience(**{"id": 1, "name": "Donors", "uploaded_audience_csv": UploadedAudienceCsv(url=url)} | fields)
+
+
+def lookalike(base_id: Any, **fields: Any) -> Audience:
+    return Audience(id=2, name="Donors+", base_audience_id=base_id, **fields)
+
+
+@pytest.mark.parametrize(
+    "csv", [URL, f"{URL}?X-Amz-Signature=1", f"{URL}?X-Amz-Signature=2#top"], ids=["same", "signed", "with a fragment"]
+)
+def test_the_same_url_is_ours_whatever_its_query(csv: str):
+    assert adopt_matched(matched(f"{URL}?X-Amz-Signature=9"), csv=csv) == "its name and its CSV are ours"
+
+
+def test_the_same_content_is_ours_wherever_a_publisher_put_it():
+    assert adopt_matched(matched("https://a.example.org/tmp/77/0f3a.csv?sig=1"), csv="0f3a.csv") == (
+        "its name and its CSV are ours"
+    )
+
+
+@pytest.mark.parametrize(
+    "csv",
+    [
+        "https://files.example.org/lists/others.csv",
+        "https://files.example.org/2025/donors.csv",
+        "https://elsewhere.example.org/lists/donors.csv",
+        "http://files.example.org/lists/donors.csv",
+        "https://files.example.org:8443/lists/donors.csv",
+        "0f3a.csv",
+    ],
+)
+def test_another_csv_contradicts(csv: str):
+    with pytest.raises(AudienceExistsError, match="audience 1 has the name 'Donors' already and was made from another"):
+        adopt_matched(matched(), csv=csv)
+
+
+@pytest.mark.parametrize("audience", [matched(url=None), matched(uploaded_audience_csv=None)])
+def test_a_csv_that_the_server_does_not_show_contradicts_nothing(audience: Audience):
+    assert adopt_matched(audience, csv=URL) == "its name is ours; the server shows no CSV"
+
+
+def test_a_lookalike_is_no_match_of_ours():
+    with pytest.raises(AudienceExistsError, match="is a lookalike"):
+        adopt_matched(lookalike(1), csv=URL)
+
+
+@pytest.mark.parametrize("status", ["FAILED", "MATCH_ERROR"])
+def test_one_of_ours_that_failed_stops(status: str):
+    with pytest.raises(AudienceFailedError, match="choose another name"):
+        adopt_matched(matched(status=status), csv=URL)
+    with pytest.raises(AudienceFailedError, match="choose another name"):
+        adopt_lookalike(lookalike(1, status=status), base_id=1)
+
+
+def test_a_lookalike_of_our_base_is_ours():
+    assert adopt_lookalike(lookalike(1), base_id="1") == "its name and its base are ours"
+
+
+def test_a_base_that_the_server_does_not_show_contradicts_nothing():
+    assert adopt_lookalike(lookalike(None), base_id=1) == "its name is ours; the server shows no base"
+
+
+def test_a_lookalike_of_another_base_contradicts():
+    with pytest.raises(AudienceExistsError, match="is a lookalike of audience 1, not of 7"):
+        adopt_lookalike(lookalike(1), base_id=7)
+
+
+def test_an_audience_matched_from_a_csv_is_no_lookalike():
+    with pytest.raises(AudienceExistsError, match="was matched from a CSV"):
+        adopt_lookalike(matched(), base_id=1)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"), [(7, "7", True), ("a", "a", True), (7, 7, True), (7, 8, False), ("07", 7, False)]
+)
+def test_ids_are_compared_as_text(one: str | int, other: str | int, *, same: bool):
+    assert same_id(one, other) is same
+
+
+@pytest.mark.parametrize(
+    ("export", "state"),
+    [
+        (CsvExport(id=1, download_url="https://x"), ExportState.DOWNLOADABLE),
+        (CsvExport(id=1, download_url="https://x", status="IN_PROGRESS"), ExportState.DOWNLOADABLE),
+        (CsvExport(id=1, status="IN_PROGRESS"), ExportState.IN_PROGRESS),
+        (CsvExport(id=1, status="in_progress"), ExportState.IN_PROGRESS),
+        (CsvExport(id=1, status="REQUIRES_PAYMENT"), ExportState.FOR_SALE),
+        (CsvExport(id=1, status=""), ExportState.FOR_SALE),
+        (CsvExport(id=1, status="ACTIVE"), ExportState.FOR_SALE),
+        (CsvExport(id=1, status="FAILED"), ExportState.FAILED),
+        (CsvExport(id=1, status="EXPIRED"), ExportState.FAILED),
+    ],
+)
+def test_what_can_be_done_with_an_export_is_read_from_its_url_and_status(export: CsvExport, state: ExportState):
+    assert export_state(export) is state
+
+
+def test_an_export_is_found_by_its_id_as_text():
+    exports = [CsvExport(id=7), CsvExport(id="x")]
+    assert find_export(exports, "7") is exports[0]
+    assert find_export(exports, "y") is None
+
+
+def bought(number: int, types: tuple[str, ...] | None = ("phone",)) -> CsvExport:
+    return CsvExport(id=number, download_url="https://x", optional_field_types=types)
+
+
+def for_sale(number: int, types: tuple[str, ...] | None = ("phone",)) -> CsvExport:
+    return CsvExport(id=number, status="REQUIRES_PAYMENT", optional_field_types=types)
+
+
+def under_way(number: int, types: tuple[str, ...] | None = ("phone",)) -> CsvExport:
+    return CsvExport(id=number, status="IN_PROGRESS", optional_field_types=types)
+
+
+def failed(number: int, types: tuple[str, ...] | None = ("phone",)) -> CsvExport:
+    return CsvExport(id=number, status="FAILED", optional_field_types=types)
+
+
+@pytest.mark.parametrize(
+    ("exports", "reuse_purchased", "chosen"),
+    [
+        ([], None, None),
+        ([bought(1)], None, 1),
+        ([bought(1)], False, 1),
+        ([bought(1), bought(2)], None, 2),
+        ([bought(1, ("address", "phone"))], None, None),
+        ([bought(1, ())], None, None),
+        ([for_sale(1)], None, 1),
+        ([for_sale(1), for_sale(2)], None, 2),
+        ([for_sale(1), bought(2)], None, 2),
+        ([bought(1), for_sale(2)], None, 1),
+        ([for_sale(1, ())], None, None),
+        ([for_sale(1, None)], None, None),
+        ([failed(1)], None, None),
+        ([failed(1, None)], None, None),
+        ([bought(1, None)], True, 1),
+        ([bought(1, None)], False, None),
+        ([bought(1, None), bought(2)], None, 2),
+        ([bought(1, None), for_sale(2)], False, 2),
+        ([under_way(1, ())], None, None),
+        ([under_way(1)], None, "settle first"),
+        ([under_way(1), for_sale(2)], None, "settle first"),
+        ([under_way(1, None)], None, "settle first"),
+        ([under_way(1, None)], False, None),
+        ([under_way(1), bought(2)], None, 2),
+    ],
+)
+def test_the_export_that_serves_is_chosen(
+    exports: list[CsvExport], chosen: int | str | None, *, reuse_purchased: bool | None
+):
+    choice = choose_export("aud-1", exports, PHONE, reuse_purchased=reuse_purchased)
+    assert (choice.export.id if choice and choice != "settle first" else choice) == chosen
+
+
+def test_the_order_of_field_types_makes_no_difference():
+    exports = [bought(1, ("phone", "address"))]
+    choice = choose_export("aud-1", exports, frozenset({"address", "phone"}), reuse_purchased=None)
+    assert choice is not None
+    assert choice.export is exports[0]
+
+
+@pytest.mark.parametrize("exports", [[bought(1, None)], [bought(1, None), for_sale(2)]])
+def test_a_purchase_of_unknown_fields_stops_until_the_caller_says(exports: list[CsvExport]):
+    with pytest.raises(ExportExistsError, match="export 1 of audience aud-1 was purchased before") as caught:
+        choose_export("aud-1", exports, PHONE, reuse_purchased=None)
+    assert "reuse_purchased=True to download that one, or False to buy another" in str(caught.value)
+
+
+_types = st.none() | st.sampled_from([(), ("phone",), ("address",), ("phone", "address")])
+_exports = st.builds(
+    lambda make, types, number: make(number, types),
+    st.sampled_from([bought, for_sale, under_way, failed]),
+    _types,
+    st.integers(0, 99),
+)
+
+
+@given(st.lists(_exports, max_size=6), st.sampled_from([None, True, False]))
+def test_what_is_chosen_holds_the_wanted_fields_unless_the_caller_took_the_doubt(
+    exports: list[CsvExport], reuse_purchased: bool | None
+):
+    try:
+        choice = choose_export("aud-1", exports, PHONE, reuse_purchased=reuse_purchased)
+    except ExportExistsError:
+        assert reuse_purchased is None
+        return
+    if choice is None:
+        assert not any(export == bought(export.id) for export in exports)
+    elif choice != "settle first" and choice.export.optional_field_types != ("phone",):
+        assert reuse_purchased
+        assert choice.export == bought(choice.export.id, None)

@@ -1,0 +1,158 @@
+"""Settling a POST: after each answer that leaves its outcome open, look before sending again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import pytest
+from harness import QUICK
+from hypothesis import given
+from hypothesis import strategies as st
+
+from indigo_async.errors import (
+    AmbiguousOutcomeError,
+    ApiError,
+    AuthenticationError,
+    ConnectionFailedError,
+    IndigoError,
+    RateLimitedError,
+    ResponseDecodeError,
+    ServerError,
+)
+from indigo_async.transport.policy import RetryPolicy
+from indigo_async.transport.session import Flight
+from indigo_async.workflows.settle import settled
+
+POST = "POST /purchase_csv_export"
+AMBIGUOUS = AmbiguousOutcomeError("the connection broke", endpoint=POST)
+UNCERTAIN = [
+    AMBIGUOUS,
+    ServerError(502, "Bad gateway.", None, POST),
+    ResponseDecodeError("expected an object, got null", endpoint=POST),
+]
+CERTAIN = [
+    ApiError(400, "No.", None, POST),
+    AuthenticationError(401, "Who?", None, POST),
+    RateLimitedError(429, "Slow down.", None, POST),
+    ConnectionFailedError("no connection could be made", endpoint=POST),
+]
+
+
+@attrs.define
+class World:
+    """Each sending ends as scripted: with an error, and carried out or not. Looks tell the truth, or fail."""
+
+    script: list[tuple[IndigoError | None, bool]]
+    blind: IndigoError | None = None
+    sent: int = 0
+    looked: int = 0
+    done: int = 0
+    on_look: Callable[[], None] = lambda: None
+
+    async def send(self) -> str:
+        error, carried_out = self.script[self.sent]
+        self.sent += 1
+        self.done += carried_out
+        if error is not None:
+            raise error
+        return "answered"
+
+    async def look(self) -> str | None:
+        self.looked += 1
+        self.on_look()
+        if self.blind is not None:
+            raise self.blind
+        return "seen" if self.done else None
+
+    async def settle(self, **options: Any) -> str:
+        return await settled(self.send, self.look, **{"retry": QUICK} | options)
+
+
+async def test_an_answer_needs_no_look():
+    world = World([(None, True)])
+    assert await world.settle() == "answered"
+    assert (world.sent, world.looked) == (1, 0)
+
+
+@pytest.mark.parametrize("error", UNCERTAIN, ids=lambda error: type(error).__name__)
+async def test_what_was_carried_out_is_found_and_not_sent_again(error: IndigoError):
+    world = World([(error, True)])
+    assert await world.settle() == "seen"
+    assert (world.sent, world.looked) == (1, 1)
+
+
+@pytest.mark.parametrize("error", UNCERTAIN, ids=lambda error: type(error).__name__)
+async def test_what_was_not_carried_out_is_sent_again(error: IndigoError):
+    world = World([(error, False), (error, False), (None, True)])
+    assert await world.settle() == "answered"
+    assert (world.sent, world.looked) == (3, 2)
+
+
+@pytest.mark.parametrize("error", CERTAIN, ids=lambda error: type(error).__name__)
+async def test_a_certain_end_is_the_end(error: IndigoError):
+    world = World([(error, False)])
+    with pytest.raises(IndigoError) as caught:
+        await world.settle()
+    assert caught.value is error
+    assert (world.sent, world.looked) == (1, 0)
+
+
+async def test_after_as_many_attempts_as_allowed_the_last_uncertain_error_is_told():
+    world = World([(error, False) for error in (UNCERTAIN * 2)[: QUICK.attempts]])
+    with pytest.raises(IndigoError) as caught:
+        await world.settle()
+    assert caught.value is world.script[-1][0]
+    assert world.sent == world.looked == QUICK.attempts
+
+
+async def test_a_look_that_fails_leaves_the_outcome_unknown_and_sends_nothing_more():
+    unseen = ConnectionFailedError("no connection could be made", endpoint="GET /audience")
+    world = World([(AMBIGUOUS, True)], blind=unseen)
+    with pytest.raises(AmbiguousOutcomeError) as caught:
+        await world.settle()
+    assert caught.value.__cause__ is unseen
+    assert world.sent == 1
+
+
+async def test_a_flight_is_uncertain_until_a_look_says_otherwise():
+    flight = Flight()
+    states: list[bool] = []
+    world = World([(UNCERTAIN[2], False), (None, True)], on_look=lambda: states.append(flight.uncertain))
+    await world.settle(flight=flight)
+    assert states == [True]
+    assert not flight.uncertain
+
+
+async def test_a_flight_stays_uncertain_when_the_look_fails():
+    flight = Flight()
+    with pytest.raises(AmbiguousOutcomeError):
+        await World([(AMBIGUOUS, True)], blind=CERTAIN[0]).settle(flight=flight)
+    assert flight.uncertain
+
+
+async def test_a_flight_that_says_stop_is_looked_for_and_not_sent_again():
+    flight = Flight(stop=True)
+    world = World([(AMBIGUOUS, False)])
+    with pytest.raises(AmbiguousOutcomeError):
+        await world.settle(flight=flight)
+    assert (world.sent, world.looked) == (1, 1)
+    found = World([(AMBIGUOUS, True)])
+    assert await found.settle(flight=flight) == "seen"
+
+
+_outcomes = st.tuples(st.none() | st.sampled_from(UNCERTAIN + CERTAIN), st.booleans())
+
+
+@given(st.lists(_outcomes, min_size=6, max_size=6), st.integers(1, 6))
+async def test_nothing_is_ever_carried_out_twice(script: list[tuple[IndigoError | None, bool]], attempts: int):
+    honest = [(error, carried_out if error in UNCERTAIN else error is None) for error, carried_out in script]
+    world = World(honest)
+    try:
+        result = await world.settle(retry=RetryPolicy(attempts=attempts, first_delay=0, max_delay=0))
+    except IndigoError:
+        result = None
+    assert world.done <= 1
+    assert world.sent <= attempts
+    assert (result is not None) == (world.done == 1)
