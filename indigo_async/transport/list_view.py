@@ -9,7 +9,7 @@ cut at row boundaries into slices that are decoded one by one, between which oth
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import attrs
 import msgspec
@@ -31,13 +31,26 @@ class UploadView(msgspec.Struct, gc=False):
     status: str | None = None
 
 
-class ExportView(msgspec.Struct, gc=False, rename={"second_id": "exportId", "download_url": "downloadUrl"}):
+class ExportView(msgspec.Struct, gc=False, rename={"download_url": "downloadUrl"}):
     """As `models.CsvExport`."""
 
     id: RecordId | None = None
-    second_id: RecordId | None = None
     status: str | None = None
     download_url: str | None = None
+
+
+class _Named(
+    msgspec.Struct,
+    gc=False,
+    rename={"second_name": "audienceName", "second_id": "audienceId", "third_id": "audienceID"},
+):
+    """A name with its ID, each under any of its keys."""
+
+    name: str | None = None
+    second_name: str | None = None
+    id: RecordId | None = None
+    second_id: RecordId | None = None
+    third_id: RecordId | None = None
 
 
 _NOTHING = msgspec.Raw(b"null")
@@ -97,6 +110,20 @@ class Rows:
     _endpoint: str
     _raw: list[msgspec.Raw] | None = None
 
+    def ids_by_name(self) -> dict[str, RecordId]:
+        """The IDs of the rows that show a name; of odd rows, none."""
+        try:
+            named: Iterable[_Named] = _NAMED_ROWS.decode(self._array)
+        except msgspec.ValidationError:
+            named = (row for row in map(_named_of, _RAW_ROWS.decode(self._array)) if row is not None)
+        found: dict[str, RecordId] = {}
+        for row in named:
+            name = row.name if row.name is not None else row.second_name
+            audience_id = next((one for one in (row.id, row.second_id, row.third_id) if one is not None), None)
+            if name is not None and audience_id is not None:
+                found[name] = audience_id
+        return found
+
     def record(self, index: int) -> Audience:
         """The full record of a row.
 
@@ -125,6 +152,8 @@ _RAW_ROWS = msgspec.json.Decoder(list[msgspec.Raw])
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
 _ROWS = msgspec.json.Decoder(list[Row])
 _ROW = msgspec.json.Decoder(Row)
+_NAMED_ROWS = msgspec.json.Decoder(list[_Named])
+_NAMED_ROW = msgspec.json.Decoder(_Named)
 
 # A bare array, or an object that holds one, after nothing but plain values.
 _OPENING = re.compile(rb'\s*(?:\{[^{}\[\]]*"audiences"\s*:\s*)?\[')
@@ -234,6 +263,13 @@ class ListReader:
         content = codec.decode_document(document, self._endpoint.text)
         refusal = refusal_in(content, self._endpoint, token=self._token)
         raise refusal or ResponseDecodeError("expected an array of audiences", endpoint=self._endpoint.text)
+
+
+def _named_of(raw: msgspec.Raw) -> _Named | None:
+    try:
+        return _NAMED_ROW.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 def _row_of(raw: msgspec.Raw) -> Row | None:

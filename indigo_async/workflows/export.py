@@ -13,6 +13,7 @@ from indigo_async.errors import AudienceFailedError, DownloadError, ExportExists
 from indigo_async.files.download import Downloaded, download
 from indigo_async.inputs import InputCheck
 from indigo_async.models import Audience, CsvExport, ExportStatus, RecordId
+from indigo_async.polling import Needs
 from indigo_async.transport.events import Listener, emit
 from indigo_async.transport.shield import in_thread
 from indigo_async.workflows.directory import Directory
@@ -157,7 +158,7 @@ async def priced_export(run: Run, audience_id: RecordId, terms: ExportTerms) -> 
         exports: tuple[CsvExport, ...] = ()
         export = None
         if str(audience_id) not in run.made:
-            exports = (await current(run, audience_id)).csv_exports
+            exports = (await current(run, audience_id, Needs.EXPORTS)).csv_exports
             export = await _existing(run, audience_id, exports, terms)
         if export is None:
             export = await _new_preview(run, audience_id, exports, terms)
@@ -201,7 +202,7 @@ async def _existing(
         for export in exports:
             if export_state(export) is ExportState.IN_PROGRESS:
                 await _settled_or_failed(run, audience_id, export.id)
-        exports = (await current(run, audience_id)).csv_exports
+        exports = (await current(run, audience_id, Needs.EXPORTS)).csv_exports
 
 
 def _remembered_export(

@@ -6,13 +6,14 @@ from indigo_async.client import IndigoClient
 from indigo_async.errors import ApiError
 from indigo_async.inputs import InputCheck, LookalikeFilters, LookalikeFiltersInput
 from indigo_async.models import Audience, RecordId
+from indigo_async.polling import Needs
 from indigo_async.transport.events import Listener, emit
 from indigo_async.workflows.directory import Directory
 from indigo_async.workflows.events import AudienceAdopted, Stage
 from indigo_async.workflows.rules import adopt_lookalike
 from indigo_async.workflows.run import DEFAULT_TIMEOUT, Run, running
 from indigo_async.workflows.settle import settled
-from indigo_async.workflows.waits import active, is_active
+from indigo_async.workflows.waits import active, current, is_active
 
 __all__ = ["check_lookalike", "create_lookalike", "lookalike_audience"]
 
@@ -120,6 +121,11 @@ async def lookalike_audience(
         raise ValueError("a lookalike needs a customer")
     customer_id = run.customer_id
     known = run.memory.recall(Stage.LOOKALIKE)
+
+    async def look() -> Audience | None:
+        found_id = await run.directory.find_now(customer_id, name)
+        return None if found_id is None else await run.client.get_audience(found_id, customer_id)
+
     with run.at(Stage.LOOKALIKE):
         if known is not None:
             return await active(run, known["audience_id"])
@@ -136,7 +142,7 @@ async def lookalike_audience(
                         include_original_audience=include_original_audience,
                         filters=filters,
                     ),
-                    lambda: run.directory.find_now(customer_id, name),
+                    look,
                     retry=run.client.transport.retry,
                 )
             except ApiError:
@@ -151,9 +157,10 @@ async def lookalike_audience(
         return await _adopted(run, found, base_id)
 
 
-async def _adopted(run: Run, found: Audience, base_id: RecordId) -> Audience:
-    if found.base_audience_id is None:  # a list may show less than the record does
-        found = await run.client.get_audience(found.id, run.customer_id)
+async def _adopted(run: Run, found_id: RecordId, base_id: RecordId) -> Audience:
+    found = await current(run, found_id, Needs.STATUS)
+    if found.base_audience_id is None:
+        found = await run.client.get_audience(found_id, run.customer_id)  # a list may show less than the record does
     evidence = adopt_lookalike(found, base_id=base_id)
     emit(
         AudienceAdopted(

@@ -11,14 +11,15 @@ from indigo_async.client import IndigoClient
 from indigo_async.errors import ApiError, AudienceFailedError, NotFoundError
 from indigo_async.files.publish import Publisher, content_name
 from indigo_async.inputs import ColumnSelection, ColumnSelections, ColumnSelectionsInput, InputCheck
-from indigo_async.models import Audience
+from indigo_async.models import Audience, RecordId
+from indigo_async.polling import Needs
 from indigo_async.transport.events import Listener, emit
 from indigo_async.workflows.directory import Directory
 from indigo_async.workflows.events import AudienceAdopted, Stage
 from indigo_async.workflows.rules import adopt_matched
 from indigo_async.workflows.run import DEFAULT_TIMEOUT, Run, running
 from indigo_async.workflows.settle import settled
-from indigo_async.workflows.waits import active, is_active, ready_for_columns
+from indigo_async.workflows.waits import active, current, is_active, ready_for_columns
 
 __all__ = ["check_csv", "is_url", "matched_audience", "upload_and_match"]
 
@@ -108,9 +109,10 @@ async def matched_audience(run: Run, csv: str | Path, selections: Mapping[str, C
             return await _matched(run, ready, csv, selections)
 
 
-async def _adopted(run: Run, found: Audience, csv: str | Path) -> Audience:
-    if found.uploaded_audience_csv is None:  # a list may show less than the record does
-        found = await run.client.get_audience(found.id, run.customer_id)
+async def _adopted(run: Run, found_id: RecordId, csv: str | Path) -> Audience:
+    found = await current(run, found_id, Needs.UPLOAD)
+    if found.uploaded_audience_csv is None or found.uploaded_audience_csv.url is None:
+        found = await run.client.get_audience(found_id, run.customer_id)  # a list may show less than the record does
     evidence = adopt_matched(found, csv=str(csv) if is_url(csv) else await content_name(Path(csv)))
     emit(
         AudienceAdopted(

@@ -143,9 +143,9 @@ async def active(run: Run, audience_id: RecordId) -> Audience:
     return await _watch(run, audience_id, check, lambda audience: audience.status, Needs.STATUS)
 
 
-async def current(run: Run, audience_id: RecordId) -> Audience:
-    """The audience as it is now, with its exports; those who ask at one time share a read."""
-    return await _watch(run, audience_id, lambda audience: audience, lambda audience: audience.status, Needs.EXPORTS)
+async def current(run: Run, audience_id: RecordId, needs: Needs) -> Audience:
+    """The audience as it is now, with the part that is needed; those who ask at one time share a read."""
+    return await _watch(run, audience_id, lambda audience: audience, lambda audience: audience.status, needs)
 
 
 async def export_settled(run: Run, audience_id: RecordId, export_id: RecordId, *, purchased: bool) -> CsvExport:
