@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from batches import client_of
+
+from indigo_async.errors import ServerError
+from indigo_async.sandbox import Dialect, Fault, FaultKind, Sandbox
+from indigo_async.workflows.directory import Directory
+
+
+@pytest.mark.parametrize(
+    "dialect",
+    [
+        Dialect(),
+        Dialect(name_key="audienceName"),
+        Dialect(list_shape="object"),
+        Dialect(ids="integer"),
+        Dialect(list_omits=frozenset({"uploadedAudienceCsv", "csvExports"})),
+    ],
+    ids=["plain", "audienceName", "in an object", "integer IDs", "short rows"],
+)
+async def test_an_audience_is_found_by_its_name_in_every_dialect(dialect: Dialect):
+    async with Sandbox(lite=True, dialect=dialect) as sandbox, client_of(sandbox) as client:
+        ids = await sandbox.seed_audiences(3, "42")
+        await sandbox.seed_audiences(3, "43")
+        directory = Directory(client)
+        found = [await directory.find("42", f"Seeded {audience_id}") for audience_id in ids]
+        assert found == ids
+        assert await directory.find("42", "Nobody") is None
+        assert await directory.find("43", f"Seeded {ids[0]}") is None
+        assert sandbox.log.count("GET /audiences") == 2
+
+
+async def test_where_no_names_are_shown_nothing_is_found():
+    async with Sandbox(lite=True, dialect=Dialect(name_key=None)) as sandbox, client_of(sandbox) as client:
+        (audience_id,) = await sandbox.seed_audiences(1, "42")
+        assert await Directory(client).find("42", f"Seeded {audience_id}") is None
+
+
+async def test_all_who_ask_at_once_share_one_list():
+    async with Sandbox(lite=True) as sandbox, client_of(sandbox) as client:
+        directory = Directory(client)
+        async with asyncio.TaskGroup() as group:
+            for number in range(50):
+                group.create_task(directory.find("42", f"List {number}"))
+        assert sandbox.log.count("GET /audiences") == 1
+
+
+async def test_a_fresh_look_is_shared_by_those_who_asked_before_it_began():
+    async with Sandbox(lite=True) as sandbox, client_of(sandbox) as client:
+        directory = Directory(client)
+        assert await directory.find("42", "Late") is None
+        async with asyncio.TaskGroup() as group:
+            for _ in range(20):
+                group.create_task(directory.find_now("42", "Late"))
+        assert sandbox.log.count("GET /audiences") <= 3
+
+
+@pytest.mark.parametrize(
+    "kind", [FaultKind.CUT_AFTER, FaultKind.HALF_BODY, FaultKind.HTML_AFTER, FaultKind.STATUS_AFTER]
+)
+async def test_a_list_that_fails_is_read_again(kind: FaultKind):
+    async with Sandbox(lite=True) as sandbox, client_of(sandbox) as client:
+        (audience_id,) = await sandbox.seed_audiences(1, "42")
+        sandbox.faults.add(Fault(kind=kind, endpoint="GET /audiences", times=2))
+        assert await Directory(client).find("42", f"Seeded {audience_id}") == audience_id
+
+
+async def test_a_list_that_never_comes_is_an_error_and_nothing_is_adopted():
+    async with Sandbox(lite=True) as sandbox, client_of(sandbox, attempts=3) as client:
+        sandbox.faults.add(Fault(kind=FaultKind.STATUS_BEFORE, endpoint="GET /audiences", times=None))
+        with pytest.raises(ServerError):
+            await Directory(client).find("42", "Donors")
+        assert sandbox.log.count("GET /audiences") == 3
+
+
+async def test_an_odd_row_hides_no_other():
+    async with Sandbox(lite=True) as sandbox, client_of(sandbox) as client:
+        ids = await sandbox.seed_audiences(3, "42")
+        sandbox.faults.add(
+            Fault(kind=FaultKind.FIELD_MISSING, endpoint="GET /audiences", field="id", audience_id=ids[1])
+        )
+        directory = Directory(client)
+        assert await directory.find("42", f"Seeded {ids[0]}") == ids[0]
+        assert await directory.find("42", f"Seeded {ids[2]}") == ids[2]
