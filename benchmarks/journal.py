@@ -1,0 +1,153 @@
+"""What a journal costs: 10,000 jobs that write at once, and a whole batch with and without one.
+
+    python -m benchmarks.journal [--writers 10000] [--jobs 1000] [--rounds 3]
+
+The first part prints writes a second, commits and their sizes, and the CPU time of a write in the event loop and in the
+journal's thread. The second runs the same batch through a lite sandbox in a process of its own, with and without a
+journal by turns, and prints jobs a second and CPU time a job of both, medians with the spread, and their ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import attrs
+
+from benchmarks.sandbox_process import SandboxProcess, sandbox_process
+from indigo_async import ColumnSelection, ColumnSelections, IndigoClient
+from indigo_async.workflows import AudienceJob, ExportStep, LookalikeStep, run_batch
+from indigo_async.workflows.events import Stage
+from indigo_async.workflows.journal import Journal
+from indigo_async.workflows.journal.rows import Entry
+from indigo_async.workflows.journal.store import JournalStore
+
+POSTS = (Stage.UPLOAD, Stage.MATCH, Stage.LOOKALIKE, Stage.PREVIEW, Stage.PURCHASE)
+SPEED = 100.0
+
+
+@contextmanager
+def counted_commits() -> Generator[list[int]]:
+    """The sizes of all commits of entries made in the block."""
+    sizes: list[int] = []
+    append = JournalStore.append
+
+    def counting(store: JournalStore, entries: Sequence[Entry]) -> Sequence[int]:
+        sizes.append(len(entries))
+        return append(store, entries)
+
+    JournalStore.append = counting
+    try:
+        yield sizes
+    finally:
+        JournalStore.append = append
+
+
+async def write_all(path: Path, writers: int) -> None:
+    """What the jobs of a batch write, with nothing between the writes."""
+
+    async def one_job(journal: Journal, number: int) -> None:
+        memory = await journal.memory_of(f"customer-{number % 7}", f"List {number}", "0" * 64)
+        for stage in POSTS:
+            facts = {"export_id": f"export-{number}", "cost_cents": 500}
+            await memory.intend(stage, facts)
+            await memory.remember(stage, facts)
+
+    async with Journal.open(path) as journal, asyncio.TaskGroup() as group:
+        for number in range(writers):
+            group.create_task(one_job(journal, number))
+
+
+def measure_writes(path: Path, writers: int) -> None:
+    writes = 2 * len(POSTS) * writers
+    with counted_commits() as sizes:
+        wall, loop, cpu = time.perf_counter(), time.thread_time(), time.process_time()
+        asyncio.run(write_all(path, writers))
+        wall, loop, cpu = time.perf_counter() - wall, time.thread_time() - loop, time.process_time() - cpu
+    in_loop, in_thread = loop / writes * 1e6, (cpu - loop) / writes * 1e6
+    print(f"{writers} jobs, {writes} writes: {writes / wall:,.0f} writes a second, from opening to closing")
+    print(f"{len(sizes)} commits of {statistics.mean(sizes):,.0f} rows on average")
+    print(f"CPU of a write: {in_loop:.1f} us in the event loop, {in_thread:.1f} us in the journal's thread")
+    began = time.perf_counter()
+    asyncio.run(open_and_close(path))
+    print(f"opening and checking it again ({path.stat().st_size / 1e6:.1f} MB): {time.perf_counter() - began:.2f} s")
+
+
+async def open_and_close(path: Path) -> None:
+    async with Journal.open(path):
+        pass
+
+
+@attrs.frozen
+class Cost:
+    """One batch: seconds by the clock, and of this process's CPU."""
+
+    wall: float
+    cpu: float
+
+
+async def one_batch(sandbox: SandboxProcess, jobs: Iterator[AudienceJob], count: int, journal: Path | None) -> Cost:
+    async with IndigoClient(sandbox.token, base_url=sandbox.base_url, poll_interval=0.2) as client:
+        await client.list_audiences("warm-up")
+        wall, cpu = time.perf_counter(), time.process_time()
+        report = await run_batch(client, jobs, max_in_flight=count, journal=journal)
+        assert report.done == count, report
+        return Cost(time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def jobs_of(customer: str, count: int, folder: Path) -> Iterator[AudienceJob]:
+    for number in range(count):
+        yield AudienceJob(
+            customer_id=customer,
+            audience_name=f"List {number}",
+            csv=f"https://files.example.org/{number}.csv",
+            column_selections=ColumnSelections(first_name=ColumnSelection("First", required=True)),
+            lookalike=LookalikeStep(audience_name=f"List {number}, grown", size=5_000),
+            export=ExportStep(destination=folder / f"{customer}-{number}.csv"),
+        )
+
+
+def measure_batches(folder: Path, count: int, rounds: int) -> None:
+    costs: dict[bool, list[Cost]] = {False: [], True: []}
+    with counted_commits() as sizes, sandbox_process("--lite", "--speed", str(SPEED)) as sandbox:
+        for turn in range(2 * rounds + 1):
+            with_journal = bool(turn % 2)
+            customer = f"customer-{turn}"
+            journal = folder / f"{customer}.sqlite" if with_journal else None
+            cost = asyncio.run(one_batch(sandbox, jobs_of(customer, count, folder), count, journal))
+            if turn:  # the first one warms up
+                costs[with_journal].append(cost)
+    print(f"{count} jobs through all stages, {rounds} rounds by turns, {len(sizes)} commits of", end=" ")
+    print(f"{statistics.mean(sizes):.1f} rows on average")
+    tell("jobs a second", costs, lambda cost: count / cost.wall, better="more")
+    tell("CPU ms a job", costs, lambda cost: cost.cpu / count * 1e3, better="less")
+
+
+def tell(what: str, costs: dict[bool, list[Cost]], figure: Callable[[Cost], float], *, better: str) -> None:
+    without, with_one = ([figure(cost) for cost in costs[kind]] for kind in (False, True))
+    for kind, values in (("without", without), ("with", with_one)):
+        print(f"  {what}, {kind}: {statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})")
+    print(
+        f"  {what}, with / without: {statistics.median(with_one) / statistics.median(without):.3f} ({better} is better)"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--writers", type=int, default=10_000)
+    parser.add_argument("--jobs", type=int, default=1_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        measure_writes(Path(folder) / "writes.sqlite", arguments.writers)
+        measure_batches(Path(folder), arguments.jobs, arguments.rounds)
+
+
+if __name__ == "__main__":
+    main()
