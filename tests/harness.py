@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
+import anyio
 import attrs
 import msgspec
 from aiohttp import web
@@ -81,6 +82,12 @@ async def scripted(*answers: Answer) -> AsyncGenerator[ScriptedServer]:
     async with server:
         script.origin = str(server.make_url("")).rstrip("/")
         yield script
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the others run until something has happened."""
+    while not condition():
+        await anyio.lowlevel.checkpoint()
 
 
 def reply(status: int = 200, body: bytes = b"", **headers: str) -> Answer:

@@ -1,0 +1,337 @@
+"""The third recipe: price an export, buy it once and within the limit, download it."""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from pathlib import Path
+
+import pytest
+from harness import lite
+from recipes import CUSTOMER, LOST, PREVIEW, PURCHASE, export, lose, posts, seeded
+
+from indigo_async.errors import (
+    AudienceFailedError,
+    BudgetExceededError,
+    DownloadError,
+    ExportExistsError,
+    InvalidInputError,
+    NotFoundError,
+)
+from indigo_async.sandbox import Dialect, Fault, FaultKind
+from indigo_async.transport.events import Event
+from indigo_async.workflows import ExportPurchased, ExportReused
+
+PHONES = 1_500 * 4
+DOWNLOAD = "GET download"
+once_and_twice = pytest.mark.parametrize("times", [1, 2], ids=["once", "twice in a row"])
+every_loss = pytest.mark.parametrize("kind", LOST.values(), ids=LOST.keys())
+both_flows = pytest.mark.parametrize("flow", ["synchronous", "asynchronous"])
+UNSHOWN = Dialect(shows_field_types=False)
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "donors.csv"
+
+
+def facts(path: Path) -> tuple[int, str, int]:
+    data = path.read_bytes()
+    return len(data), hashlib.sha256(data).hexdigest(), stat.S_IMODE(path.stat().st_mode)
+
+
+@both_flows
+async def test_an_export_is_priced_bought_and_downloaded(flow, target: Path):
+    async with lite(export_flow=flow) as (sandbox, client):
+        receipt = await export(client, await seeded(sandbox), target)
+        assert posts(sandbox) == {PREVIEW: 1, PURCHASE: 1}
+        assert sandbox.counts().charged_cents == receipt.export.cost_cents == PHONES
+    assert receipt.path == target
+    assert facts(target) == (receipt.size_bytes, receipt.sha256, 0o600)
+
+
+@both_flows
+async def test_a_free_export_needs_no_limit(flow, target: Path):
+    async with lite(export_flow=flow) as (sandbox, client):
+        await export(client, await seeded(sandbox), target, optional_field_types=[], max_cost_cents=0)
+        assert sandbox.counts().charged_cents == 0
+    assert target.exists()
+
+
+async def test_an_audience_made_in_the_app_is_exported_without_a_customer(target: Path):
+    async with lite() as (sandbox, client):
+        audience_id = await sandbox.seed_app_audience()
+        await export(client, audience_id, target, customer_id=None)
+        assert sandbox.counts().purchases == 1
+
+
+@both_flows
+async def test_run_again_it_downloads_what_was_bought_and_posts_nothing(flow, tmp_path: Path):
+    events: list[Event] = []
+    async with lite(export_flow=flow) as (sandbox, client):
+        audience_id = await seeded(sandbox)
+        first = await export(client, audience_id, tmp_path / "one.csv")
+        sandbox.log.clear()
+        second = await export(client, audience_id, tmp_path / "two.csv", max_cost_cents=0, on_event=events.append)
+        assert posts(sandbox) == {}
+        assert sandbox.counts().purchases == 1
+    assert (second.export.id, second.sha256) == (first.export.id, first.sha256)
+    assert [event.evidence for event in events if isinstance(event, ExportReused)] == [
+        "it was purchased before with the same fields"
+    ]
+
+
+async def test_other_fields_are_another_export(tmp_path: Path):
+    async with lite() as (sandbox, client):
+        audience_id = await seeded(sandbox)
+        first = await export(client, audience_id, tmp_path / "one.csv")
+        second = await export(client, audience_id, tmp_path / "two.csv", optional_field_types=["address"])
+        assert second.export.id != first.export.id
+        assert sandbox.counts().charged_cents == PHONES + 1_500 * 2
+
+
+@both_flows
+async def test_a_preview_with_the_same_fields_is_bought_instead_of_a_new_one(flow, target: Path):
+    async with lite(export_flow=flow) as (sandbox, client):
+        audience_id = await seeded(sandbox)
+        preview = await client.create_preview_csv_export(
+            audience_id=audience_id, customer_id=CUSTOMER, optional_field_types=["phone"]
+        )
+        receipt = await export(client, audience_id, target)
+        assert receipt.export.id == preview.id
+        assert posts(sandbox) == {PREVIEW: 1, PURCHASE: 1}
+
+
+async def test_a_preview_of_unknown_fields_is_not_bought(target: Path):
+    async with lite(dialect=UNSHOWN) as (sandbox, client):
+        audience_id = await seeded(sandbox)
+        preview = await client.create_preview_csv_export(
+            audience_id=audience_id, customer_id=CUSTOMER, optional_field_types=["phone"]
+        )
+        receipt = await export(client, audience_id, target)
+        assert receipt.export.id != preview.id
+        assert sandbox.counts().purchases == 1
+
+
+async def test_a_purchase_of_unknown_fields_stops_before_anything_is_bought(target: Path):
+    async with lite(dialect=UNSHOWN) as (sandbox, client):
+        audience_id = await seeded(sandbox)
+        await export(client, audience_id, target)
+        sandbox.log.clear()
+        with pytest.raises(ExportExistsError, match=r"^preview: export .* was purchased before"):
+            await export(client, audience_id, target)
+        assert posts(sandbox) == {}
+
+
+async def test_a_purchase_of_unknown_fields_is_downloaded_if_the_caller_says_so(target: Path):
+    async with lite(dialect=UNSHOWN) as (sandbox, client):
+        audience_id = await seeded(sandbox)
+        first = await export(client, audience_id, target)
+        second = await export(client, audience_id, target, reuse_purchased=True)
+        assert second.export.id == first.export.id
+        assert sandbox.counts().purchases == 1
+
+
+async def test_another_is_bought_beside_one_of_unknown_fields_if_the_caller_says_so(target: Path):
+    async with lite(dialect=UNSHOWN) as (sandbox, client):
+        audience_id = await seeded(sandbox)
+        first = await export(client, audience_id, target)
+        second = await export(client, audience_id, target, reuse_purchased=False)
+        assert second.export.id != first.export.id
+        assert sandbox.counts().purchases == 2
+
+
+@both_flows
+@pytest.mark.parametrize("limit", [0, PHONES - 1])
+async def test_nothing_is_bought_above_the_limit(flow, target: Path, limit: int):
+    async with lite(export_flow=flow) as (sandbox, client):
+        with pytest.raises(BudgetExceededError, match=f"costs {PHONES} cents and the limit is {limit}") as caught:
+            await export(client, await seeded(sandbox), target, max_cost_cents=limit)
+        assert posts(sandbox) == {PREVIEW: 1}
+    assert (caught.value.limit_cents, caught.value.export.cost_cents) == (limit, PHONES)
+    assert not target.exists()
+
+
+async def test_the_limit_itself_may_be_spent(target: Path):
+    async with lite() as (sandbox, client):
+        await export(client, await seeded(sandbox), target, max_cost_cents=PHONES)
+        assert sandbox.counts().charged_cents == PHONES
+
+
+async def test_without_a_limit_only_what_is_free_is_bought(target: Path):
+    async with lite() as (sandbox, client):
+        audience_id = await seeded(sandbox)
+        with pytest.raises(BudgetExceededError):
+            await export(client, audience_id, target, max_cost_cents=0)
+        await export(client, audience_id, target, optional_field_types=[], max_cost_cents=0)
+        assert sandbox.counts().charged_cents == 0
+
+
+async def test_a_preview_whose_cost_cannot_be_read_is_not_bought(target: Path):
+    async with lite() as (sandbox, client):
+        sandbox.faults.add(Fault(kind=FaultKind.FIELD_MISSING, endpoint=PREVIEW, field="cost"))
+        with pytest.raises(BudgetExceededError, match=r"no cost .* that can be read \(further keys: createdAt\)"):
+            await export(client, await seeded(sandbox), target)
+        assert sandbox.counts().purchases == 0
+
+
+async def test_a_price_refused_once_can_be_bought_later_with_a_higher_limit(target: Path):
+    async with lite() as (sandbox, client):
+        audience_id = await seeded(sandbox)
+        with pytest.raises(BudgetExceededError) as caught:
+            await export(client, audience_id, target, max_cost_cents=5)
+        receipt = await export(client, audience_id, target)
+        assert receipt.export.id == caught.value.export.id
+        assert posts(sandbox) == {PREVIEW: 1, PURCHASE: 1}
+
+
+@both_flows
+async def test_an_export_that_fails_is_told_and_another_is_made_by_the_next_call(flow, target: Path):
+    failing = PURCHASE if flow == "synchronous" else PREVIEW
+    options = {"optional_field_types": [] if flow == "asynchronous" else ["phone"]}
+    async with lite(export_flow=flow) as (sandbox, client):
+        audience_id = await seeded(sandbox)
+        sandbox.faults.add(Fault(kind=FaultKind.WORK_FAILS, endpoint=failing))
+        with pytest.raises(AudienceFailedError, match="its status is 'FAILED'"):
+            await export(client, audience_id, target, **options)
+        await export(client, audience_id, target, **options)
+    assert target.exists()
+
+
+async def test_an_audience_of_another_customer_is_not_found(target: Path):
+    async with lite() as (sandbox, client):
+        with pytest.raises(NotFoundError):
+            await export(client, await seeded(sandbox), target, customer_id="43")
+        assert posts(sandbox) == {}
+
+
+@every_loss
+@once_and_twice
+@both_flows
+async def test_a_preview_of_unknown_outcome_is_looked_for_and_one_is_bought(
+    flow, kind: FaultKind, times: int, target: Path
+):
+    async with lite(export_flow=flow) as (sandbox, client):
+        sandbox.faults.add(lose(PREVIEW, kind, times))
+        await export(client, await seeded(sandbox), target)
+        assert sandbox.log.count(PREVIEW, carried_out=True) == 1
+        assert sandbox.counts().purchases == 1
+    assert target.exists()
+
+
+@every_loss
+@once_and_twice
+async def test_a_preview_of_unknown_outcome_and_fields_is_made_again_which_costs_nothing(
+    kind: FaultKind, times: int, target: Path
+):
+    async with lite(dialect=UNSHOWN) as (sandbox, client):
+        sandbox.faults.add(lose(PREVIEW, kind, times))
+        await export(client, await seeded(sandbox), target)
+        assert sandbox.log.count(PREVIEW) == 1 + times
+        assert sandbox.counts().purchases == 1
+
+
+@every_loss
+@once_and_twice
+@both_flows
+async def test_a_purchase_of_unknown_outcome_is_looked_for_and_charged_once(
+    flow, kind: FaultKind, times: int, target: Path
+):
+    events: list[Event] = []
+    async with lite(export_flow=flow) as (sandbox, client):
+        sandbox.faults.add(lose(PURCHASE, kind, times))
+        await export(client, await seeded(sandbox), target, on_event=events.append)
+        assert sandbox.counts().charged_cents == PHONES
+        assert sandbox.log.count(PURCHASE, carried_out=True) == 1
+    assert len([event for event in events if isinstance(event, ExportPurchased)]) == 1
+    assert target.exists()
+
+
+@every_loss
+async def test_a_purchase_of_unknown_outcome_is_settled_by_buying_again_where_a_look_tells_nothing(
+    kind: FaultKind, target: Path
+):
+    async with lite() as (sandbox, client):
+        audience_id = await seeded(sandbox)
+        sandbox.faults.add(
+            lose(PURCHASE, kind, 1),
+            Fault(kind=FaultKind.FIELD_MISSING, endpoint="GET /audience", field="csvExports", after=1),
+        )
+        await export(client, audience_id, target)
+        assert sandbox.counts().charged_cents == PHONES
+    assert target.exists()
+
+
+@pytest.mark.parametrize(
+    "kind", [FaultKind.HALF_BODY, FaultKind.ETAG_CHANGED, FaultKind.LENGTH_WRONG, FaultKind.CUT_BEFORE]
+)
+async def test_a_download_that_breaks_is_taken_up_again(kind: FaultKind, target: Path):
+    async with lite() as (sandbox, client):
+        sandbox.faults.add(Fault(kind=kind, endpoint=DOWNLOAD))
+        receipt = await export(client, await seeded(sandbox), target)
+        assert sandbox.counts().purchases == 1
+    assert facts(target) == (receipt.size_bytes, receipt.sha256, 0o600)
+
+
+@pytest.mark.parametrize("kind", [FaultKind.RANGE_IGNORED, FaultKind.RANGE_WRONG, FaultKind.ETAG_CHANGED])
+async def test_a_download_taken_up_again_is_never_patched_together(kind: FaultKind, target: Path):
+    async with lite() as (sandbox, client):
+        audience_id = await seeded(sandbox)
+        whole = await export(client, audience_id, target)
+        sandbox.faults.add(Fault(kind=FaultKind.HALF_BODY, endpoint=DOWNLOAD), Fault(kind=kind, endpoint=DOWNLOAD))
+        again = await export(client, audience_id, target)
+    assert (again.size_bytes, again.sha256) == (whole.size_bytes, whole.sha256)
+    assert facts(target)[1] == whole.sha256
+
+
+async def test_a_url_that_expired_is_asked_for_once_more(target: Path):
+    async with lite() as (sandbox, client):
+        sandbox.faults.add(Fault(kind=FaultKind.STATUS_BEFORE, endpoint=DOWNLOAD, status=403))
+        receipt = await export(client, await seeded(sandbox), target)
+        assert sandbox.log.count(DOWNLOAD) == 2
+        assert sandbox.counts().purchases == 1
+    assert facts(target)[1] == receipt.sha256
+
+
+async def test_a_download_that_is_refused_for_good_keeps_the_purchase_and_what_was_there(target: Path):
+    target.write_bytes(b"what was there")
+    async with lite() as (sandbox, client):
+        audience_id = await seeded(sandbox)
+        sandbox.faults.add(Fault(kind=FaultKind.STATUS_BEFORE, endpoint=DOWNLOAD, status=403, times=2))
+        with pytest.raises(DownloadError, match="answered 403"):
+            await export(client, audience_id, target)
+        assert target.read_bytes() == b"what was there"
+        await export(client, audience_id, target)
+        assert sandbox.counts().purchases == 1
+    assert target.read_bytes() != b"what was there"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "place"),
+    [
+        ({"destination": 5}, "destination"),
+        ({"destination": ""}, "destination"),
+        ({"destination": "/"}, "destination"),
+        ({"max_cost_cents": -1}, "max_cost_cents"),
+        ({"max_cost_cents": True}, "max_cost_cents"),
+        ({"max_cost_cents": 10.0}, "max_cost_cents"),
+        ({"optional_field_types": ["fax"]}, "optional_field_types[0]"),
+        ({"reuse_purchased": "no"}, "reuse_purchased"),
+        ({"customer_id": ""}, "customer_id"),
+        ({"audience": True}, "audience"),
+        ({"timeout": 0}, "timeout"),
+    ],
+)
+async def test_a_wrong_argument_is_told_before_anything_is_sent(arguments: dict[str, object], place: str, target: Path):
+    async with lite() as (sandbox, client):
+        with pytest.raises(InvalidInputError) as caught:
+            await export(client, **{"audience": "aud-1", "destination": target} | arguments)
+        assert [problem.where for problem in caught.value.problems] == [place]
+        assert len(sandbox.log.entries) == 0
+
+
+async def test_a_folder_is_no_destination(tmp_path: Path):
+    async with lite() as (sandbox, client):
+        with pytest.raises(InvalidInputError, match="is a folder; name a file"):
+            await export(client, "aud-1", tmp_path)
+        assert len(sandbox.log.entries) == 0

@@ -1,0 +1,177 @@
+"""The second recipe: grow a lookalike, once, whatever happens on the way."""
+
+from __future__ import annotations
+
+import pytest
+from harness import lite
+from recipes import CSV, CUSTOMER, LOOKALIKE, LOST, audiences_named, grow, lose, match, posts, seeded
+
+from indigo_async.errors import (
+    ApiError,
+    AudienceExistsError,
+    AudienceFailedError,
+    InvalidInputError,
+    WaitTimeoutError,
+)
+from indigo_async.models import Audience
+from indigo_async.sandbox import Dialect, Fault, FaultKind, ManualClock
+from indigo_async.transport.events import Event
+from indigo_async.workflows import AudienceAdopted
+
+once_and_twice = pytest.mark.parametrize("times", [1, 2], ids=["once", "twice in a row"])
+every_loss = pytest.mark.parametrize("kind", LOST.values(), ids=LOST.keys())
+
+
+async def test_a_matched_audience_grows():
+    async with lite() as (sandbox, client):
+        base = await client.get_audience(await seeded(sandbox), customer_id=CUSTOMER)
+        wider = await grow(client, base, include_original_audience=True, filters={"states": ["PA"]})
+        assert (wider.name, wider.status, wider.base_audience_id) == ("Donors+", "ACTIVE", base.id)
+        assert wider.extra["size"] == 2_000
+        assert posts(sandbox) == {LOOKALIKE: 1}
+
+
+async def test_the_base_may_be_an_id():
+    async with lite(dialect=Dialect(ids="integer")) as (sandbox, client):
+        base_id = await seeded(sandbox)
+        assert (await grow(client, base_id)).base_audience_id == base_id
+
+
+async def test_run_again_it_adopts_what_it_made_and_posts_nothing():
+    adopted: list[Event] = []
+    async with lite() as (sandbox, client):
+        base_id = await seeded(sandbox)
+        first = await grow(client, base_id)
+        sandbox.log.clear()
+        assert (await grow(client, base_id, on_event=adopted.append)).id == first.id
+        assert posts(sandbox) == {}
+    (event,) = [event for event in adopted if isinstance(event, AudienceAdopted)]
+    assert (event.audience_id, event.evidence) == (first.id, "its name and its base are ours")
+
+
+@pytest.mark.parametrize("dialect", [Dialect(), Dialect(list_omits={"baseAudienceId"})], ids=["lists show", "omit"])
+async def test_a_lookalike_of_another_base_is_left_alone(dialect: Dialect):
+    async with lite(dialect=dialect) as (sandbox, client):
+        one, other = await sandbox.seed_audiences(2, CUSTOMER)
+        await grow(client, one)
+        with pytest.raises(AudienceExistsError, match=f"is a lookalike of audience {one}, not of {other}"):
+            await grow(client, other)
+        assert posts(sandbox) == {LOOKALIKE: 1}
+
+
+@pytest.mark.parametrize(
+    "dialect",
+    [Dialect(), Dialect(list_omits={"uploadedAudienceCsv"}), Dialect(shows_csv_url=False)],
+    ids=["lists show CSVs", "lists omit them", "no URLs"],
+)
+async def test_an_audience_of_the_name_that_was_matched_from_a_csv_is_left_alone(dialect: Dialect):
+    async with lite(dialect=dialect) as (sandbox, client):
+        await match(client, CSV, name="Donors+")
+        with pytest.raises(AudienceExistsError, match="was matched from a CSV"):
+            await grow(client, await seeded(sandbox))
+        assert sandbox.log.count(LOOKALIKE) == 0
+
+
+async def test_where_no_answer_shows_a_base_the_name_is_evidence_enough():
+    async with lite(dialect=Dialect(shows_base_audience=False)) as (sandbox, client):
+        base_id = await seeded(sandbox)
+        first = await grow(client, base_id)
+        assert (await grow(client, base_id)).id == first.id
+
+
+async def test_one_that_failed_is_told_and_not_adopted():
+    async with lite() as (sandbox, client):
+        base_id = await seeded(sandbox)
+        sandbox.faults.add(Fault(kind=FaultKind.WORK_FAILS, endpoint=LOOKALIKE))
+        with pytest.raises(AudienceFailedError, match=r"^lookalike: audience .* failed"):
+            await grow(client, base_id)
+        with pytest.raises(AudienceFailedError, match="choose another name"):
+            await grow(client, base_id)
+
+
+async def test_one_made_meanwhile_is_adopted():
+    async with lite() as (sandbox, client):
+        base_id = await seeded(sandbox)
+        first = await grow(client, base_id)
+        sandbox.faults.add(Fault(kind=FaultKind.ROW_MISSING, endpoint="GET /audiences"))
+        assert (await grow(client, base_id)).id == first.id
+        assert audiences_named(sandbox, "Donors+") == 1
+
+
+async def test_a_base_of_fewer_than_a_thousand_people_is_refused_by_the_server():
+    async with lite() as (sandbox, client):
+        with pytest.raises(ApiError, match="BaseAudienceNotEligible"):
+            await grow(client, await seeded(sandbox, size=999))
+        assert audiences_named(sandbox, "Donors+") == 0
+
+
+@pytest.mark.parametrize(
+    ("base", "message"),
+    [
+        (Audience(id=2, status="ACTIVE", base_audience_id=1), "is a lookalike itself"),
+        (Audience(id=2, status="PROCESSING"), "is not ACTIVE yet"),
+        (True, "must be an ID"),
+        ("", "must not be empty"),
+    ],
+)
+async def test_a_base_that_cannot_be_one_is_refused_before_anything_is_sent(base: object, message: str):
+    async with lite() as (sandbox, client):
+        with pytest.raises(InvalidInputError, match=f"^base: .*{message}"):
+            await grow(client, base)
+        assert len(sandbox.log.entries) == 0
+
+
+async def test_all_wrong_arguments_are_told_at_once():
+    async with lite() as (_, client):
+        with pytest.raises(InvalidInputError) as caught:
+            await grow(client, None, name="", size=True, filters={"states": []}, timeout=0)
+    assert {problem.where for problem in caught.value.problems} == {
+        "audience_name",
+        "size",
+        "filters.states",
+        "base",
+        "timeout",
+    }
+
+
+@every_loss
+@once_and_twice
+async def test_a_lookalike_of_unknown_outcome_is_looked_for_and_made_once(kind: FaultKind, times: int):
+    async with lite() as (sandbox, client):
+        base_id = await seeded(sandbox)
+        sandbox.faults.add(lose(LOOKALIKE, kind, times))
+        assert (await grow(client, base_id)).status == "ACTIVE"
+        assert sandbox.log.count(LOOKALIKE, carried_out=True) == 1
+        assert audiences_named(sandbox, "Donors+") == 1
+
+
+@pytest.mark.parametrize("kind", [FaultKind.CUT_AFTER, FaultKind.STATUS_AFTER])
+async def test_where_no_list_shows_a_name_one_that_was_made_unseen_is_told_and_not_made_again(kind: FaultKind):
+    async with lite(dialect=Dialect(list_omits={"name"})) as (sandbox, client):
+        base_id = await seeded(sandbox)
+        sandbox.faults.add(lose(LOOKALIKE, kind, 1))
+        with pytest.raises(ApiError, match="AudienceNameTaken"):
+            await grow(client, base_id)
+        assert audiences_named(sandbox, "Donors+") == 1
+
+
+@pytest.mark.parametrize("kind", [FaultKind.CUT_BEFORE, FaultKind.STATUS_BEFORE])
+async def test_where_no_list_shows_a_name_one_that_was_not_made_is_made(kind: FaultKind):
+    async with lite(dialect=Dialect(list_omits={"name"})) as (sandbox, client):
+        base_id = await seeded(sandbox)
+        sandbox.faults.add(lose(LOOKALIKE, kind, 1))
+        assert (await grow(client, base_id)).status == "ACTIVE"
+        assert audiences_named(sandbox, "Donors+") == 1
+
+
+async def test_a_deadline_says_how_far_it_came():
+    clock = ManualClock()
+    async with lite(clock=clock) as (sandbox, client):
+        base_id = await seeded(sandbox)
+        with pytest.raises(WaitTimeoutError, match=r"^lookalike: not done after 0\.2 s") as caught:
+            await grow(client, base_id, timeout=0.2)
+        assert (caught.value.stage, caught.value.audience.status) == ("lookalike", "PROCESSING")
+        clock.advance(1_000)
+        await sandbox.settled()
+        assert (await grow(client, base_id)).id == caught.value.audience.id
+        assert posts(sandbox) == {LOOKALIKE: 1}
