@@ -1,0 +1,258 @@
+"""Waiting for one audience or export: until it is done, fails, or the deadline passes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import pytest
+from harness import answering, json_reply, lite, until
+from recipes import COLUMNS, CSV, CUSTOMER, MATCH, PREVIEW, PURCHASE, UPLOAD, seeded
+
+from indigo_async import workflows
+from indigo_async.client import IndigoClient
+from indigo_async.errors import AudienceFailedError, AuthenticationError, NotFoundError, WaitTimeoutError
+from indigo_async.models import Audience, CsvExport
+from indigo_async.sandbox import Dialect, Fault, FaultKind, ManualClock
+
+GET = "GET /audience"
+
+
+async def uploaded(client: IndigoClient) -> Audience:
+    return await client.upload_csv(customer_id=CUSTOMER, url=CSV)
+
+
+async def matching(client: IndigoClient) -> Audience:
+    stub = await uploaded(client)
+    await workflows.wait_for_column_selection(client, stub, customer_id=CUSTOMER)
+    return await client.match_uploaded_csv(
+        audience_id=stub.id, customer_id=CUSTOMER, audience_name="Donors", column_selections=COLUMNS
+    )
+
+
+async def for_columns(client: IndigoClient, audience: Audience, **options: Any) -> Audience:
+    return await workflows.wait_for_column_selection(client, audience, customer_id=CUSTOMER, **options)
+
+
+async def for_active(client: IndigoClient, audience: Audience, **options: Any) -> Audience:
+    return await workflows.wait_until_active(client, audience, customer_id=CUSTOMER, **options)
+
+
+BOTH = pytest.mark.parametrize(("begin", "wait"), [(uploaded, for_columns), (matching, for_active)])
+
+
+async def test_a_csv_is_waited_for_until_its_columns_can_be_selected():
+    async with lite() as (_, client):
+        ready = await for_columns(client, await uploaded(client))
+    assert ready.uploaded_audience_csv.status == "READY_FOR_COLUMN_SELECTION"
+
+
+async def test_a_match_is_waited_for_until_the_audience_is_active():
+    async with lite() as (_, client):
+        assert (await for_active(client, await matching(client))).status == "ACTIVE"
+
+
+async def test_what_is_done_already_is_seen_at_the_first_look():
+    async with lite() as (sandbox, client):
+        audience_id = await seeded(sandbox)
+        for wait in (workflows.wait_until_active, workflows.wait_for_column_selection):
+            sandbox.log.clear()
+            assert (await wait(client, audience_id, customer_id=CUSTOMER)).id == audience_id
+            assert len(sandbox.log.entries) == 1
+
+
+async def test_nothing_ends_a_wait_but_the_status_that_it_waits_for():
+    clock = ManualClock()
+    async with lite(clock=clock) as (sandbox, client):
+        stub = await uploaded(client)
+        await sandbox.settled()
+        async with anyio.create_task_group() as group:
+            waiting = asyncio.create_task(for_columns(client, stub))
+            await until(lambda: client.transport.requests[GET] >= 3)
+            assert not waiting.done()
+            clock.advance(1_000)
+            await waiting
+            group.cancel_scope.cancel()
+
+
+@BOTH
+async def test_a_status_that_nobody_documented_means_that_work_goes_on(begin, wait):
+    async with lite() as (sandbox, client):
+        audience = await begin(client)
+        sandbox.faults.add(Fault(kind=FaultKind.UNKNOWN_STATUS, times=3))
+        await wait(client, audience)
+        assert sandbox.log.count(fault=FaultKind.UNKNOWN_STATUS) == 3
+
+
+@pytest.mark.parametrize("status", ["active", "Active", "ACTIVE"])
+async def test_the_case_of_a_status_makes_no_difference(status: str):
+    async with answering(json_reply({"id": "aud-1", "status": status})) as (_, client):
+        assert (await workflows.wait_until_active(client, "aud-1", customer_id=None)).status == status
+
+
+@pytest.mark.parametrize("status", ["FAILED", "MATCH_ERROR", "rejected", "CANCELLED", "EXPIRED", "DELETED"])
+async def test_a_status_that_plainly_says_failure_ends_the_wait(status: str):
+    async with answering(json_reply({"id": "aud-1", "status": status})) as (_, client):
+        with pytest.raises(AudienceFailedError, match=f"audience aud-1 failed: its status is '{status}'") as caught:
+            await workflows.wait_until_active(client, "aud-1", customer_id=None)
+    assert caught.value.audience.status == status
+
+
+async def test_a_csv_that_failed_ends_the_wait_with_what_to_look_for():
+    async with lite() as (sandbox, client):
+        sandbox.faults.add(Fault(kind=FaultKind.WORK_FAILS, endpoint=UPLOAD))
+        stub = await uploaded(client)
+        with pytest.raises(AudienceFailedError, match="is it a CSV with a header, at a URL that the server can fetch"):
+            await for_columns(client, stub)
+
+
+async def test_a_match_that_failed_ends_the_wait():
+    async with lite() as (sandbox, client):
+        sandbox.faults.add(Fault(kind=FaultKind.WORK_FAILS, endpoint=MATCH))
+        audience = await matching(client)
+        with pytest.raises(AudienceFailedError):
+            await for_active(client, audience)
+
+
+TRANSIENT = [
+    Fault(kind=FaultKind.CUT_BEFORE, endpoint=GET, times=7),
+    Fault(kind=FaultKind.HALF_BODY, endpoint=GET, times=7),
+    Fault(kind=FaultKind.HTML_BEFORE, endpoint=GET, times=7),
+    Fault(kind=FaultKind.STATUS_BEFORE, endpoint=GET, status=503, times=7),
+]
+
+
+@BOTH
+@pytest.mark.parametrize("fault", TRANSIENT, ids=lambda fault: fault.kind)
+async def test_a_look_that_fails_is_not_the_end_of_the_wait(begin, wait, fault: Fault):
+    async with lite() as (sandbox, client):
+        audience = await begin(client)
+        sandbox.faults.add(fault)
+        await wait(client, audience)
+
+
+@BOTH
+async def test_a_deadline_ends_the_wait_with_the_last_that_was_seen(begin, wait):
+    clock = ManualClock()
+    async with lite(clock=clock) as (sandbox, client):
+        beginning = asyncio.create_task(begin(client))
+        await until(lambda: sandbox.log.count(UPLOAD) == 1)
+        await sandbox.settled()
+        if begin is matching:
+            clock.advance(1_000)
+        audience = await beginning
+        with pytest.raises(WaitTimeoutError, match=r"not done after 0\.1 s") as caught:
+            await wait(client, audience, timeout=0.1)
+    assert caught.value.audience.id == audience.id
+    assert caught.value.audience.status == "PROCESSING"
+
+
+@pytest.mark.parametrize("wait", [for_columns, for_active])
+async def test_an_audience_that_is_not_there_ends_the_wait(wait: Callable[..., Awaitable[Audience]]):
+    async with lite() as (_, client):
+        with pytest.raises(NotFoundError):
+            await wait(client, Audience(id="aud-77"))
+
+
+async def test_a_token_that_is_no_longer_good_ends_the_wait():
+    async with lite() as (sandbox, client):
+        stub = await uploaded(client)
+        sandbox.faults.add(Fault(kind=FaultKind.STATUS_BEFORE, endpoint=GET, status=401, times=None))
+        with pytest.raises(AuthenticationError):
+            await for_columns(client, stub)
+
+
+@BOTH
+async def test_a_cancelled_wait_leaves_the_work_alone(begin, wait):
+    clock = ManualClock()
+    async with lite(clock=clock) as (sandbox, client):
+        beginning = asyncio.create_task(begin(client))
+        await until(lambda: sandbox.log.count(UPLOAD) == 1)
+        await sandbox.settled()
+        if begin is matching:
+            clock.advance(1_000)
+        audience = await beginning
+        waiting = asyncio.create_task(wait(client, audience))
+        await until(lambda: client.transport.requests[GET] >= 2)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        clock.advance(1_000)
+        await sandbox.settled()
+        assert (await wait(client, audience)).id == audience.id
+
+
+async def previewed(client: IndigoClient, audience_id: object, *types: str) -> CsvExport:
+    return await client.create_preview_csv_export(
+        audience_id=audience_id, customer_id=CUSTOMER, optional_field_types=types
+    )
+
+
+async def test_a_preview_is_waited_for_until_it_can_be_bought():
+    async with lite(export_flow="asynchronous") as (sandbox, client):
+        audience_id = await seeded(sandbox)
+        preview = await previewed(client, audience_id, "phone")
+        assert preview.status == "IN_PROGRESS"
+        priced = await workflows.wait_for_export(client, preview, audience=audience_id, customer_id=CUSTOMER)
+    assert (priced.id, priced.status, priced.cost_cents) == (preview.id, "REQUIRES_PAYMENT", 6_000)
+
+
+async def test_a_purchase_is_waited_for_until_it_can_be_downloaded():
+    async with lite(export_flow="asynchronous") as (sandbox, client):
+        audience_id = await seeded(sandbox)
+        preview = await previewed(client, audience_id, "phone")
+        await workflows.wait_for_export(client, preview, audience=audience_id, customer_id=CUSTOMER)
+        bought = await client.purchase_csv_export(export_id=preview.id, customer_id=CUSTOMER)
+        assert bought.download_url is None
+        ready = await workflows.wait_for_export(
+            client, bought.id, audience=audience_id, customer_id=CUSTOMER, purchased=True
+        )
+    assert ready.download_url is not None
+
+
+async def test_a_purchase_still_shown_for_sale_is_waited_for():
+    """The answer to a purchase may be ahead of the audience's record."""
+    behind = {"id": "aud-1", "csvExports": [{"id": 7, "status": "REQUIRES_PAYMENT", "cost": 5}]}
+    ahead = {"id": "aud-1", "csvExports": [{"id": 7, "status": "ACTIVE", "downloadUrl": "https://example.org/x.csv"}]}
+    async with answering(json_reply(behind), json_reply(behind), json_reply(ahead)) as (_, client):
+        ready = await workflows.wait_for_export(client, 7, audience="aud-1", customer_id=None, purchased=True)
+    assert ready.download_url == "https://example.org/x.csv"
+
+
+@pytest.mark.parametrize("ids", ["text", "integer"])
+async def test_an_export_that_is_not_shown_yet_is_waited_for(ids):
+    async with lite(dialect=Dialect(ids=ids)) as (sandbox, client):
+        audience_id = await seeded(sandbox)
+        preview = await previewed(client, audience_id)
+        sandbox.faults.add(Fault(kind=FaultKind.FIELD_MISSING, field="csvExports", times=3))
+        found = await workflows.wait_for_export(client, preview.id, audience=audience_id, customer_id=CUSTOMER)
+    assert found.id == preview.id
+
+
+@pytest.mark.parametrize(("failing", "purchased"), [(PREVIEW, False), (PURCHASE, True)])
+async def test_an_export_that_failed_ends_the_wait(failing: str, *, purchased: bool):
+    async with lite(export_flow="asynchronous") as (sandbox, client):
+        audience_id = await seeded(sandbox)
+        sandbox.faults.add(Fault(kind=FaultKind.WORK_FAILS, endpoint=failing))
+        preview = await previewed(client, audience_id, *(["phone"] if purchased else []))
+        if purchased:
+            await workflows.wait_for_export(client, preview, audience=audience_id, customer_id=CUSTOMER)
+            await client.purchase_csv_export(export_id=preview.id, customer_id=CUSTOMER)
+        with pytest.raises(AudienceFailedError, match=f"export {preview.id} of audience {audience_id} failed"):
+            await workflows.wait_for_export(
+                client, preview, audience=audience_id, customer_id=CUSTOMER, purchased=purchased
+            )
+
+
+@pytest.mark.parametrize(("purchased", "stage"), [(False, "preview"), (True, "purchase")])
+async def test_a_deadline_names_the_stage_of_the_export(stage: str, *, purchased: bool):
+    async with lite(export_flow="asynchronous", clock=ManualClock()) as (sandbox, client):
+        audience_id = await seeded(sandbox)
+        preview = await previewed(client, audience_id)
+        with pytest.raises(WaitTimeoutError, match=f"^{stage}: ") as caught:
+            await workflows.wait_for_export(
+                client, preview, audience=audience_id, customer_id=CUSTOMER, purchased=purchased, timeout=0.1
+            )
+    assert caught.value.stage == stage
