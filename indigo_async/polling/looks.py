@@ -104,9 +104,9 @@ class Looks:
             return
         self.ledger.single_answered(cost)
         if watch.waits:
-            self._tell(watch, audience, sent)
+            self._tell(watch, audience, audience, sent)
             set_alone(watch, alone=watch.absences >= _MOST_ABSENCES or not self.are_listed(watch))
-            self._answered(watch, sent, sent, self._chance())
+            self._answered(watch, sent, self._base(sent), self._chance())
 
     async def listing(self, look: ListLook, *, worth: float) -> None:
         """Look at all audiences of a list, which saves single looks of the price `worth`."""
@@ -122,7 +122,7 @@ class Looks:
             await self._list_failed(look, error)
         else:
             self.ledger.list_answered(look.scope, cost)
-            look.cadence.next = look.base + next_delay(self._interval, 0.0, look.chance)
+            look.cadence.next = (look.base or look.sent) + next_delay(self._interval, 0.0, look.chance)
             for watch in look.wanted.values():
                 watch.absences += 1
             await self._ask_rest_singly(look)
@@ -132,9 +132,8 @@ class Looks:
                     customer.look = None
 
     def _take(self, look: ListLook, rows: Rows) -> None:
-        if look.base == look.sent:
-            # A list that was slow to come is not asked for again at once.
-            look.base = max(look.sent, self._now() - self._interval / 2)
+        if look.base is None:
+            look.base = self._base(look.sent)
         for index, row in enumerate(rows.views):
             if row is not None:
                 watch = look.wanted.pop(row.id if type(row.id) is str else row.key, None)
@@ -161,20 +160,27 @@ class Looks:
                 is_new = is_new or view != wait.seen
         if is_new:
             try:
-                self._tell(watch, rows.record(index), look.sent)
+                self._tell(watch, rows.record(index), row, look.sent)
             except ResponseDecodeError:
                 return False
         watch.absences = 0
-        self._answered(watch, look.sent, look.base, look.chance)
+        self._answered(watch, look.sent, look.base or look.sent, look.chance)
         return True
 
-    def _tell(self, watch: Watch, audience: Audience, sent: float) -> None:
-        """Give a record to the waits that began before it was asked for: to later ones it may be out of date."""
+    def _tell(self, watch: Watch, audience: Audience, shown: Audience | Row, sent: float) -> None:
+        """Give a record to the waits that began before it was asked for: to later ones it may be out of date.
+
+        `shown` is what it was shown as, with which the next look is compared.
+        """
         self._unknown.note(audience)
         for wait in watch.waits:
             if wait.since <= sent and not wait.news.done():
-                wait.seen = view_of(audience, wait.needs)
+                wait.seen = view_of(shown, wait.needs)
                 wait.tell(audience)
+
+    def _base(self, sent: float) -> float:
+        """From when on the interval counts: what was slow to come is not asked for again at once."""
+        return max(sent, self._now() - self._interval / 2)
 
     def _answered(self, watch: Watch, sent: float, base: float, chance: float) -> None:
         self._looks += 1

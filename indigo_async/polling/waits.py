@@ -100,7 +100,7 @@ class ListLook:
     wanted: dict[str, Watch]
     cadence: Cadence
     chance: float
-    base: float = attrs.field(default=attrs.Factory(lambda self: self.sent, takes_self=True))
+    base: float | None = None
 
 
 class Watchlist:

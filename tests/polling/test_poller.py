@@ -1,0 +1,273 @@
+"""Waits of one client, in virtual time: who is looked at when, and how waits end."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+
+import pytest
+from fake_server import INTERVAL, FakeServer, active_from, audience, done, polling
+from virtual_time import now, virtual_backend
+
+from indigo_async.errors import ClientNotOpenError
+from indigo_async.polling import DeadlinePassedError, Needs
+
+anyio_backend = virtual_backend
+
+
+async def test_the_first_look_comes_soon_and_then_one_every_interval():
+    server = FakeServer()
+    started = now()
+    server.add("42", 1, active_from(started + 60, 1))
+    async with polling(server) as poller:
+        assert (await poller.watch(1, "42", done)).id == 1
+    looks = server.times("single")
+    assert looks[0] - started <= 0.75
+    gaps = [later - earlier for earlier, later in itertools.pairwise(looks)]
+    assert min(gaps) >= INTERVAL
+    assert max(gaps) <= 1.1 * INTERVAL + 0.1
+    assert looks[-1] >= started + 60 - server.latency
+
+
+async def test_waits_that_lasted_long_are_looked_at_less_often_but_at_least_twice_a_minute():
+    server = FakeServer()
+    started = now()
+    server.add("42", 1, active_from(started + 7_200, 1))
+    async with polling(server) as poller:
+        await poller.watch(1, "42", done)
+    looks = server.times("single")
+    gaps = [later - earlier for earlier, later in itertools.pairwise(looks)]
+    assert max(gaps[:20]) <= 1.1 * INTERVAL + 0.1
+    assert max(gaps) > 20
+    assert max(gaps) <= 30.1
+
+
+async def test_one_look_serves_all_waits_for_an_audience():
+    server = FakeServer()
+    started = now()
+    ready = {"status": "READY_FOR_COLUMN_SELECTION"}
+    server.add("42", 1, active_from(started + 100, 1, uploadedAudienceCsv=ready))
+    async with polling(server) as poller:
+        waits = [poller.watch(1, "42", done, needs=needs) for needs in Needs for _ in range(5)]
+        await asyncio.gather(*waits, poller.watch("1", "42", done))
+    assert len(server.log) <= 22
+
+
+async def test_a_wait_is_given_no_record_that_was_read_before_it_began():
+    """A look is under way, and has read the record, when the second wait begins."""
+    server = FakeServer(latency=2.0)
+    started = now()
+    server.add("42", 1, lambda time: audience(1, "ACTIVE" if time < started + 2 else "PROCESSING"))
+    seen = []
+
+    async with polling(server) as poller, asyncio.TaskGroup() as group:
+        group.create_task(poller.watch(1, "42", done))
+        await asyncio.sleep(2.3)
+        assert server.under_way == 1
+        group.create_task(poller.watch(1, "42", lambda record: seen.append(record.status) or record))
+    assert seen == ["PROCESSING"]
+
+
+@pytest.mark.parametrize("begun", [0.0, 3.0])
+async def test_what_check_raises_ends_its_wait_and_no_other(begun):
+    server = FakeServer()
+    server.add("42", 1, active_from(now() + 30, 1))
+
+    def refuse(_):
+        raise LookupError("not this one")
+
+    async with polling(server) as poller:
+        other = asyncio.create_task(poller.watch(1, "42", done))
+        await asyncio.sleep(begun)
+        with pytest.raises(LookupError, match="not this one"):
+            await poller.watch(1, "42", refuse)
+        assert (await other).status == "ACTIVE"
+
+
+async def test_a_deadline_ends_a_wait_with_the_last_record():
+    server = FakeServer()
+    server.add("42", 1, audience(1))
+    async with polling(server) as poller:
+        started = now()
+        with pytest.raises(DeadlinePassedError) as caught:
+            await poller.watch(1, "42", done, deadline=started + 17)
+        assert 17 <= now() - started <= 17.2
+        assert caught.value.audience is not None
+        assert caught.value.audience.id == 1
+
+
+async def test_a_deadline_holds_while_a_look_is_under_way():
+    server = FakeServer(latency=1_000)
+    async with polling(server) as poller:
+        started = now()
+        with pytest.raises(DeadlinePassedError) as caught:
+            await poller.watch(1, "42", done, deadline=started + 17)
+        assert now() - started <= 17.2
+        assert caught.value.audience is None
+        await asyncio.sleep(0.01)
+        assert server.under_way == 0
+
+
+async def test_a_deadline_of_one_wait_leaves_the_others():
+    server = FakeServer()
+    server.add("42", 1, active_from(now() + 60, 1))
+    async with polling(server) as poller:
+        short = poller.watch(1, "42", done, deadline=now() + 10)
+        long = poller.watch(1, "42", done, deadline=now() + 90)
+        results = await asyncio.gather(short, long, return_exceptions=True)
+    assert isinstance(results[0], DeadlinePassedError)
+    assert not isinstance(results[1], BaseException)
+
+
+async def test_waits_need_neither_tasks_nor_timers_of_their_own():
+    server = FakeServer()
+    for number in range(2_000):
+        server.add("42", number, audience(number))
+    async with polling(server) as poller:
+        deadline = now() + 100
+        waits = [poller.watch(number, "42", done, deadline=deadline) for number in range(2_000)]
+        everything = asyncio.gather(*waits, return_exceptions=True)
+        await asyncio.sleep(10)
+        loop = asyncio.get_running_loop()
+        assert len(asyncio.all_tasks()) <= 2_000 + 5
+        assert len(loop._scheduled) <= 5
+        assert all(isinstance(result, DeadlinePassedError) for result in await everything)
+
+
+@pytest.mark.parametrize("after", [0.0, 0.3, 2.0, 5.4])
+async def test_a_cancelled_wait_is_gone_and_disturbs_no_other(after):
+    server = FakeServer(latency=0.4)
+    for number in range(30):
+        server.add("42", number, active_from(now() + 60, number))
+    async with polling(server) as poller:
+        waits = [asyncio.create_task(poller.watch(number, "42", done)) for number in range(30)]
+        await asyncio.sleep(after)
+        for wait in waits[::2]:
+            wait.cancel()
+        cancelled_at = now()
+        results = await asyncio.gather(*waits, return_exceptions=True)
+        assert all(isinstance(result, asyncio.CancelledError) for result in results[::2])
+        assert all(result.status == "ACTIVE" for result in results[1::2])
+        gone = {number for number in range(30) if number % 2 == 0}
+        assert not [request for request in server.log if request.sent > cancelled_at and request.audience_id in gone]
+
+
+async def test_without_waits_nothing_is_under_way_nor_due():
+    server = FakeServer(latency=10)
+    server.add("42", 1, audience(1))
+    async with polling(server) as poller:
+        wait = asyncio.create_task(poller.watch(1, "42", done))
+        await asyncio.sleep(3)
+        assert server.under_way == 1
+        wait.cancel()
+        await asyncio.sleep(1)
+        assert server.under_way == 0
+        requests = len(server.log)
+        await asyncio.sleep(1_000)
+        assert len(server.log) == requests
+        assert not [timer for timer in asyncio.get_running_loop()._scheduled if not timer.cancelled()]
+
+
+async def test_it_goes_on_with_waits_that_begin_later():
+    server = FakeServer()
+    async with polling(server) as poller:
+        for number in range(5):
+            server.add("42", number, active_from(now() + 7, number))
+            await poller.watch(number, "42", done)
+            await asyncio.sleep(100)
+    assert len(server.log) == 3 * 5
+
+
+async def test_closing_the_client_ends_the_waits():
+    server = FakeServer()
+    server.add("42", 1, audience(1))
+    async with polling(server) as poller:
+        wait = asyncio.create_task(poller.watch(1, "42", done))
+        await asyncio.sleep(7)
+    with pytest.raises(ClientNotOpenError):
+        await wait
+    assert server.under_way == 0
+    assert len(asyncio.all_tasks()) <= 2
+
+
+async def test_a_defect_in_the_loop_leaves_nobody_waiting(caplog):
+    server = FakeServer()
+
+    def break_down(_):
+        raise ZeroDivisionError
+
+    server.fault = break_down
+    server.add("42", 1, audience(1))
+    async with polling(server) as poller:
+        with caplog.at_level(logging.CRITICAL), pytest.raises(ExceptionGroup) as caught:
+            await poller.watch(1, "42", done)
+        assert caught.group_contains(ZeroDivisionError)
+        server.fault = lambda _: None
+        server.add("42", 1, audience(1, "ACTIVE"))
+        await poller.watch(1, "42", done)
+
+
+async def test_after_the_machine_slept_looks_are_spread():
+    server = FakeServer(padding=10**12)  # no lists
+    for number in range(300):
+        server.add(f"customer {number}", number, audience(number))
+    async with polling(server) as poller:
+        waits = [asyncio.create_task(poller.watch(number, f"customer {number}", done)) for number in range(300)]
+        await asyncio.sleep(12)
+        asyncio.get_running_loop().now += 10_000
+        woken = now()
+        await asyncio.sleep(6)
+        for wait in waits:
+            wait.cancel()
+    looks = [sent - woken for sent in server.times("single") if sent >= woken]
+    assert len(looks) >= 300
+    assert max(sum(1 for look in looks if second <= look < second + 1) for second in range(6)) < 120
+
+
+async def test_many_waits_of_their_own_customers_do_not_fall_due_together():
+    server = FakeServer(padding=10**12)  # no lists
+    started = now()
+    for number in range(400):
+        server.add(f"customer {number}", number, active_from(started + 100, number))
+    async with polling(server) as poller:
+        await asyncio.gather(*(poller.watch(number, f"customer {number}", done) for number in range(400)))
+    later = [sent for sent in server.times("single") if started + 60 <= sent < started + 65]
+    busiest = max(sum(1 for sent in later if tenth <= (sent - started - 60) * 10 < tenth + 1) for tenth in range(50))
+    assert busiest < len(later) / 4
+
+
+async def test_unknown_statuses_keep_waiting_and_are_said_once(caplog):
+    server = FakeServer()
+    started = now()
+
+    def record(time):
+        step = int((time - started) / 10)
+        return audience(1, ["PROCESSING", "SHUFFLING", "PROCESSING", "SHUFFLING", "ACTIVE"][min(step, 4)])
+
+    server.add("42", 1, record)
+    with caplog.at_level(logging.WARNING, "indigo_async"):
+        async with polling(server) as poller:
+            await poller.watch(1, "42", done)
+    assert [message for message in caplog.messages if "SHUFFLING" in message] == caplog.messages
+    assert len(caplog.messages) == 1
+
+
+async def test_an_endless_variety_of_statuses_does_not_fill_the_log(caplog):
+    server = FakeServer()
+    started = now()
+    server.add("42", 1, lambda time: audience(1, "ACTIVE" if time > started + 3_600 else f"STEP {time}" * 50))
+    with caplog.at_level(logging.WARNING, "indigo_async"):
+        async with polling(server) as poller:
+            await poller.watch(1, "42", done)
+    assert 1 < len(caplog.messages) <= 100
+    assert max(map(len, caplog.messages)) < 250
+
+
+async def test_the_audience_of_another_caller_may_be_the_same_number_or_text():
+    server = FakeServer()
+    server.add("42", "1", active_from(now() + 20, 1))
+    async with polling(server) as poller:
+        one, other = await asyncio.gather(poller.watch(1, "42", done), poller.watch("1", "42", done))
+    assert one is other
+    assert server.kinds == {"single": 5}

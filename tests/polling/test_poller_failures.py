@@ -1,0 +1,180 @@
+"""Looks that fail, in virtual time: which errors end a wait, and how patiently it is looked again."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+
+import pytest
+from fake_server import INTERVAL, FakeServer, active_from, audience, done, polling
+from virtual_time import now, virtual_backend
+
+from indigo_async.errors import (
+    ApiError,
+    AuthenticationError,
+    ConnectionFailedError,
+    CustomerMismatchError,
+    NotFoundError,
+    RateLimitedError,
+    RequestTimeoutError,
+    ResponseDecodeError,
+    ServerError,
+)
+
+anyio_backend = virtual_backend
+
+GET = "GET /audience"
+PASSING = [
+    ConnectionFailedError("refused", endpoint=GET),
+    RequestTimeoutError("no answer", endpoint=GET),
+    ServerError(503, "busy", None, GET),
+    RateLimitedError(429, "too many", None, GET, retry_after=1.0),
+    ResponseDecodeError("the answer is no JSON", endpoint=GET),
+]
+
+
+def failing(times, error, kind=None):
+    """A fault that meets the first so many requests."""
+    left = times
+
+    def fault(request):
+        nonlocal left
+        if kind in {None, request.kind} and left:
+            left -= 1
+            raise error
+
+    return fault
+
+
+@pytest.mark.parametrize("error", PASSING, ids=lambda error: type(error).__name__)
+async def test_a_failure_that_may_pass_costs_a_look_and_not_the_wait(error):
+    server = FakeServer(fault=failing(6, error))
+    server.add("42", 1, active_from(now() + 10, 1))
+    async with polling(server) as poller:
+        assert (await poller.watch(1, "42", done)).status == "ACTIVE"
+    looks = server.times("single")
+    gaps = [later - earlier for earlier, later in itertools.pairwise(looks)]
+    assert len(looks) == 7
+    assert min(gaps) >= INTERVAL
+    assert max(gaps) <= 30.2
+
+
+async def test_a_wish_to_wait_is_obeyed():
+    server = FakeServer(fault=failing(1, RateLimitedError(429, "too many", None, GET, retry_after=120.0)))
+    server.add("42", 1, audience(1, "ACTIVE"))
+    async with polling(server) as poller:
+        await poller.watch(1, "42", done)
+    first, second = server.times("single")
+    assert second - first >= 120
+
+
+@pytest.mark.parametrize("error", [NotFoundError(404, "none", None, GET), ApiError(400, "odd", None, GET)])
+@pytest.mark.parametrize("refusals", [2, 3])
+async def test_a_refusal_ends_the_wait_at_the_third_look_in_a_row(error, refusals):
+    server = FakeServer(fault=failing(refusals, error))
+    server.add("42", 1, audience(1, "ACTIVE"))
+    async with polling(server) as poller:
+        if refusals < 3:
+            await poller.watch(1, "42", done)
+        else:
+            with pytest.raises(type(error)) as caught:
+                await poller.watch(1, "42", done)
+            assert caught.value is error
+    assert len(server.log) == 3
+
+
+async def test_refusals_that_are_not_in_a_row_end_nothing():
+    """Every third look succeeds."""
+    looks = 0
+
+    def fault(_):
+        nonlocal looks
+        looks += 1
+        if looks % 3:
+            raise NotFoundError(404, "none", None, GET)
+
+    server = FakeServer(fault=fault)
+    server.add("42", 1, active_from(now() + 120, 1))
+    async with polling(server) as poller:
+        await poller.watch(1, "42", done)
+    assert looks > 9
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AuthenticationError(401, "wrong token", None, GET),
+        AuthenticationError(403, "not allowed", None, GET),
+        CustomerMismatchError(endpoint=GET, asked="42", answered="43"),
+    ],
+)
+async def test_a_definite_error_ends_the_wait_at_once(error):
+    server = FakeServer(fault=failing(1, error))
+    server.add("42", 1, audience(1, "ACTIVE"))
+    async with polling(server) as poller:
+        waits = [poller.watch(1, "42", done) for _ in range(3)]
+        results = await asyncio.gather(*waits, return_exceptions=True)
+    assert results == [error] * 3
+    assert len(server.log) == 1
+
+
+async def wait_for_hundred(server, seconds):
+    for number in range(100):
+        server.add("42", number, active_from(now() + seconds, number))
+    async with polling(server) as poller:
+        return await asyncio.gather(
+            *(poller.watch(number, "42", done) for number in range(100)), return_exceptions=True
+        )
+
+
+async def test_a_wrong_token_ends_all_waits_of_a_list():
+    error = AuthenticationError(401, "wrong token", None, "GET /audiences")
+    server = FakeServer(fault=failing(1, error, "list"))
+    assert await wait_for_hundred(server, 30) == [error] * 100
+    assert len(server.log) == 1
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 405])
+async def test_a_server_that_gives_no_lists_is_asked_singly(status):
+    kind = {403: AuthenticationError, 404: NotFoundError}.get(status, ApiError)
+    server = FakeServer(fault=failing(1_000, kind(status, "no", None, "GET /audiences"), "list"))
+    results = await wait_for_hundred(server, 100)
+    assert not [result for result in results if isinstance(result, BaseException)]
+    assert server.kinds["list"] == 1
+    assert server.kinds["single"] >= 100 * 18
+
+
+@pytest.mark.parametrize("error", PASSING, ids=lambda error: type(error).__name__)
+async def test_a_list_that_fails_for_a_while_starts_no_flood(error):
+    """A server in trouble is not asked a hundred times where once failed."""
+    server = FakeServer()
+    started = now()
+
+    def fault(request):
+        if request.kind == "list" and started + 20 <= request.sent < started + 27:
+            raise error
+
+    server.fault = fault
+    results = await wait_for_hundred(server, 100)
+    assert not [result for result in results if isinstance(result, BaseException)]
+    assert set(server.kinds) == {"list"}
+    assert len(server.log) <= 24
+
+
+async def test_lists_that_always_fail_are_replaced_by_single_looks():
+    server = FakeServer(fault=failing(1_000, ServerError(500, "broken", None, "GET /audiences"), "list"))
+    results = await wait_for_hundred(server, 100)
+    assert not [result for result in results if isinstance(result, BaseException)]
+    assert server.kinds["list"] <= 5
+    assert server.kinds["single"] >= 100 * 8
+
+
+async def test_a_server_that_is_down_is_asked_ever_less_often():
+    server = FakeServer(fault=failing(10**6, ConnectionFailedError("refused", endpoint=GET)))
+    server.add("42", 1, audience(1))
+    async with polling(server) as poller:
+        wait = asyncio.create_task(poller.watch(1, "42", done))
+        await asyncio.sleep(3_600)
+        assert not wait.done()
+        assert 100 <= len(server.log) <= 140
+        wait.cancel()

@@ -1,0 +1,229 @@
+"""When lists are read instead of single audiences, in virtual time. What counts is the number of requests."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from random import Random
+
+import pytest
+from fake_server import INTERVAL, FakeServer, active_from, audience, done, polling
+from virtual_time import now, virtual_backend
+
+from indigo_async.errors import CustomerMismatchError
+from indigo_async.polling import Needs
+
+anyio_backend = virtual_backend
+
+
+async def wait_for_all(server, poller, count, *, lasting, spread=0.0, customers=1, seed=0, needs=Needs.STATUS, **keys):
+    """So many audiences, each lasting so many seconds from a moment within `spread` seconds on."""
+    chance = Random(seed)
+
+    async def one(number):
+        await asyncio.sleep(spread * chance.random())
+        customer_id = f"customer {number % customers}"
+        server.add(customer_id, number, active_from(now() + lasting, number, **keys))
+        assert (await poller.watch(number, customer_id, done, needs=needs)).id == number
+
+    await asyncio.gather(*(one(number) for number in range(count)))
+
+
+@pytest.mark.parametrize("spread", [0.0, 5.0, 20.0, 60.0])
+async def test_a_thousand_waits_of_one_customer_cost_fifty_reads_at_most(spread):
+    server = FakeServer()
+    async with polling(server) as poller:
+        await wait_for_all(server, poller, 1_000, lasting=20 * INTERVAL, spread=spread)
+        assert len(server.log) <= 50
+        assert sum(poller.stats.reads.values()) == len(server.log)
+        assert poller.stats.looks >= 20_000
+        assert poller.stats.saved == poller.stats.looks - len(server.log)
+
+
+async def test_news_are_known_soon_after_they_happen():
+    server = FakeServer()
+    late = []
+
+    async def one(poller, number):
+        finished = now() + 100
+        server.add("42", number, active_from(finished, number))
+        await poller.watch(number, "42", done)
+        late.append(now() - finished)
+
+    async with polling(server) as poller, asyncio.TaskGroup() as group:
+        for number in range(500):
+            group.create_task(one(poller, number))
+            await asyncio.sleep(0.05)
+    assert sum(late) / len(late) <= 0.6 * INTERVAL
+
+
+async def test_a_few_waits_in_a_huge_organisation_never_ask_for_a_list():
+    server = FakeServer(padding=180_000_000)
+    async with polling(server) as poller:
+        await wait_for_all(server, poller, 5, lasting=200)
+    assert set(server.kinds) == {"single"}
+
+
+@pytest.mark.parametrize("slot_seconds", [0.0, 1.0])
+async def test_a_huge_list_is_asked_for_once_at_most(slot_seconds):
+    server = FakeServer(padding=180_000_000, slot_seconds=slot_seconds)
+    async with polling(server) as poller:
+        await wait_for_all(server, poller, 100, lasting=200)
+        await wait_for_all(server, poller, 100, lasting=200)
+    assert server.kinds["list"] <= 1
+    assert server.kinds["everything"] == 0
+
+
+async def test_a_list_that_grows_beyond_its_worth_is_given_up():
+    server = FakeServer()
+    async with polling(server) as poller:
+        waits = asyncio.create_task(wait_for_all(server, poller, 50, lasting=200))
+        await asyncio.sleep(100)
+        assert server.kinds["single"] <= 8
+        server.padding = 500_000_000
+        await waits
+    assert server.kinds["list"] <= 25
+    assert server.kinds["single"] >= 50 * 15
+
+
+async def test_customers_with_few_waits_each_share_the_list_of_everything():
+    server = FakeServer()
+    async with polling(server) as poller:
+        await wait_for_all(server, poller, 600, lasting=20 * INTERVAL, spread=3.0, customers=200)
+    assert server.kinds["everything"] >= 18
+    assert len(server.log) <= 80
+
+
+async def test_customers_with_many_waits_each_have_their_own_lists_where_everything_is_huge():
+    server = FakeServer()
+    for number in range(100_000, 150_000):
+        server.add("another", number, audience(number))
+    async with polling(server) as poller:
+        await wait_for_all(server, poller, 100, lasting=10 * INTERVAL, customers=2)
+    assert server.kinds["everything"] <= 1
+    assert 20 <= server.kinds["list"] <= 40
+
+
+async def test_audiences_without_a_customer_are_in_the_list_of_everything_only():
+    server = FakeServer()
+    for number in range(100):
+        server.add(None, number, active_from(now() + 50, number))
+    async with polling(server) as poller:
+        await asyncio.gather(*(poller.watch(number, None, done) for number in range(100)))
+    assert set(server.kinds) == {"everything"}
+    assert len(server.log) <= 14
+
+
+async def test_a_row_that_is_missing_is_asked_for_singly():
+    server = FakeServer(alter_row=lambda row: row if row["id"] != 7 else None)
+    async with polling(server) as poller:
+        await wait_for_all(server, poller, 100, lasting=10 * INTERVAL)
+    assert {request.audience_id for request in server.log if request.kind == "single"} == {7}
+    assert server.kinds["single"] <= 14
+    assert server.kinds["list"] <= 14
+
+
+async def test_a_row_that_lacks_what_is_waited_for_is_asked_for_singly():
+    def alter(row):
+        return {key: value for key, value in row.items() if not (row["id"] == 7 and key == "status")}
+
+    server = FakeServer(alter_row=alter)
+    async with polling(server) as poller:
+        await wait_for_all(server, poller, 100, lasting=10 * INTERVAL)
+    assert {request.audience_id for request in server.log if request.kind == "single"} == {7}
+    assert server.kinds["list"] <= 14
+
+
+@pytest.mark.parametrize("left_out", ["uploadedAudienceCsv", "csvExports"])
+async def test_lists_that_never_carry_what_is_waited_for_are_not_asked_for_again(left_out):
+    server = FakeServer(alter_row=lambda row: row | {left_out: None})
+    needs = Needs.UPLOAD if left_out == "uploadedAudienceCsv" else Needs.EXPORTS
+    shown = {"uploadedAudienceCsv": {"status": "PROCESSING"}, "csvExports": [{"id": 1, "status": "IN_PROGRESS"}]}
+    async with polling(server) as poller:
+        await wait_for_all(server, poller, 100, lasting=10 * INTERVAL, needs=needs, **shown)
+        assert server.kinds["list"] <= 2
+        await wait_for_all(server, poller, 100, lasting=10 * INTERVAL, needs=needs, **shown)
+        assert server.kinds["list"] <= 2
+        singles = server.kinds["single"]
+        await wait_for_all(server, poller, 100, lasting=10 * INTERVAL, **shown)
+    assert server.kinds["single"] <= singles + 8
+
+
+async def test_lists_that_carry_it_serve_waits_for_uploads_and_exports():
+    server = FakeServer()
+    shown = {"uploadedAudienceCsv": {"status": "PROCESSING"}, "csvExports": [{"id": 1, "status": "IN_PROGRESS"}]}
+    async with polling(server) as poller, asyncio.TaskGroup() as group:
+        for index, needs in enumerate((Needs.UPLOAD, Needs.EXPORTS)):
+            work = wait_for_all(server, poller, 100, lasting=10 * INTERVAL, needs=needs, seed=index, **shown)
+            group.create_task(work)
+    assert set(server.kinds) == {"list"}
+    assert len(server.log) <= 14
+
+
+@pytest.mark.parametrize(
+    "odd", ["text", {"id": {"an": "object"}}, {"id": 3, "status": ["odd"]}, {"id": 3, "status": 1}]
+)
+async def test_one_odd_row_fails_alone(odd):
+    server = FakeServer(alter_row=lambda row: odd if row["id"] == 3 else row)
+    async with polling(server) as poller:
+        await wait_for_all(server, poller, 50, lasting=5 * INTERVAL)
+    assert {request.audience_id for request in server.log if request.kind == "single"} == {3}
+
+
+async def test_a_row_that_cannot_be_decoded_in_full_is_asked_for_singly():
+    """Its view is fine, its record is not: an export without an ID."""
+    server = FakeServer(alter_row=lambda row: row | ({"csvExports": [{"status": "ACTIVE"}]} if row["id"] == 3 else {}))
+    async with polling(server) as poller:
+        await wait_for_all(server, poller, 50, lasting=5 * INTERVAL)
+    assert {request.audience_id for request in server.log if request.kind == "single"} == {3}
+
+
+async def test_an_answer_about_another_customer_ends_the_wait_at_once():
+    server = FakeServer(alter_row=lambda row: row | {"customerId": "another" if row["id"] == 3 else "customer 0"})
+    async with polling(server) as poller:
+        for number in range(20):
+            server.add("customer 0", number, active_from(now() + 20, number))
+        waits = [poller.watch(number, "customer 0", done) for number in range(20)]
+        results = await asyncio.gather(*waits, return_exceptions=True)
+    assert isinstance(results[3], CustomerMismatchError)
+    assert [number for number, result in enumerate(results) if isinstance(result, BaseException)] == [3]
+
+
+async def test_numbers_as_customer_ids_are_no_mismatch():
+    server = FakeServer(alter_row=lambda row: row | {"customerId": 42})
+    async with polling(server) as poller:
+        for number in range(20):
+            server.add("42", number, active_from(now() + 20, number))
+        await asyncio.gather(*(poller.watch(number, "42", done) for number in range(20)))
+    assert set(server.kinds) == {"list"}
+
+
+async def test_an_audience_that_is_waited_for_under_two_customers_is_told_apart():
+    """Only one of them can be right; the list of everything must not answer for the other."""
+    server = FakeServer()
+    for number in range(40):
+        server.add(
+            f"customer {number % 20}", number, active_from(now() + 30, number, customerId=f"customer {number % 20}")
+        )
+    server.add("wrong", 7, audience(7, "ACTIVE", customerId="customer 7", note="seen singly"))
+    async with polling(server) as poller:
+        waits = [poller.watch(number, f"customer {number % 20}", done) for number in range(40)]
+        results = await asyncio.gather(poller.watch(7, "wrong", done), *waits)
+    assert "note" in results[0].extra
+    assert "note" not in results[8].extra
+    assert server.kinds["everything"] >= 3
+
+
+async def test_a_thousand_that_begin_while_a_list_is_under_way_wait_for_the_next():
+    server = FakeServer(latency=2.0)
+    async with polling(server) as poller:
+        await wait_for_all(server, poller, 1_000, lasting=10 * INTERVAL, spread=8.0)
+    assert len(server.log) <= 30
+
+
+async def test_slow_lists_are_not_asked_for_without_pause():
+    server = FakeServer(latency=12.0)
+    async with polling(server) as poller:
+        await wait_for_all(server, poller, 1_000, lasting=100)
+    sent = server.times("list")
+    assert min(later - earlier for earlier, later in itertools.pairwise(sent)) >= 12 + INTERVAL / 2

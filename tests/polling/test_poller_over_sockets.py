@@ -1,0 +1,198 @@
+"""The poller of a real client, against the sandbox: every dialect, and no request that is not needed."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+
+import pytest
+from harness import client_of, lite
+
+from indigo_async.client import IndigoClient
+from indigo_async.errors import AuthenticationError, ClientNotOpenError, NotFoundError
+from indigo_async.models import Audience
+from indigo_async.polling import Needs, poller_of
+from indigo_async.sandbox import Dialect, Fault, FaultKind, ManualClock, Sandbox, StageTimes
+
+GET, LIST = "GET /audience", "GET /audiences"
+STAGE = 10.0
+TIMES = StageTimes(upload=STAGE, match=STAGE, lookalike=STAGE, export=STAGE)
+
+
+def is_ready(audience: Audience) -> Audience | None:
+    upload = audience.uploaded_audience_csv
+    return audience if upload is not None and upload.status == "READY_FOR_COLUMN_SELECTION" else None
+
+
+async def upload_many(sandbox, client, count, customer_id="42"):
+    url = sandbox.file_host.put(b"First,Last\nAda,Lovelace\n", name="people.csv")
+    return await asyncio.gather(*(client.upload_csv(customer_id=customer_id, url=url) for _ in range(count)))
+
+
+async def looks_reach(poller, looks):
+    """Until so many looks were answered."""
+    while poller.stats.looks < looks:
+        await asyncio.sleep(0.001)
+
+
+DIALECTS = {
+    "as a plain array": Dialect(),
+    "in an object": Dialect(list_shape="object"),
+    "with numbers as IDs": Dialect(ids="integer", numeric_customer_ids=True),
+    "without customers": Dialect(shows_customer_id=False),
+}
+
+
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=list(DIALECTS))
+async def test_many_waits_are_answered_by_lists(dialect):
+    clock = ManualClock()
+    async with lite(clock=clock, dialect=dialect, stage_times=TIMES) as (sandbox, client):
+        stubs = await upload_many(sandbox, client, 300)
+        poller = poller_of(client)
+        waits = asyncio.gather(*(poller.watch(stub.id, "42", is_ready, needs=Needs.UPLOAD) for stub in stubs))
+        await looks_reach(poller, 1_500)
+        assert not waits.done()
+        clock.advance(STAGE)
+        ready = await waits
+    assert [audience.id for audience in ready] == [stub.id for stub in stubs]
+    assert sandbox.log.count(GET) == 0
+    assert sandbox.log.count(LIST) == sum(poller.stats.reads.values()) <= poller.stats.looks / 200
+
+
+async def test_lists_that_do_not_carry_it_are_given_up():
+    clock = ManualClock()
+    dialect = Dialect(list_omits={"uploadedAudienceCsv"})
+    async with lite(clock=clock, dialect=dialect, stage_times=TIMES) as (sandbox, client):
+        stubs = await upload_many(sandbox, client, 50)
+        poller = poller_of(client)
+        waits = asyncio.gather(*(poller.watch(stub.id, "42", is_ready, needs=Needs.UPLOAD) for stub in stubs))
+        await looks_reach(poller, 200)
+        clock.advance(STAGE)
+        assert len(await waits) == 50
+    assert sandbox.log.count(LIST) == 1
+
+
+async def test_a_big_organisation_is_not_listed_for_a_few_waits():
+    clock = ManualClock()
+    async with lite(clock=clock, stage_times=TIMES) as (sandbox, client):
+        await sandbox.seed_audiences(20_000, "42")
+        stubs = await upload_many(sandbox, client, 12)
+        poller = poller_of(client)
+        waits = asyncio.gather(*(poller.watch(stub.id, "42", is_ready, needs=Needs.UPLOAD) for stub in stubs))
+        await looks_reach(poller, 200)
+        clock.advance(STAGE)
+        await waits
+    assert sandbox.log.count(LIST) <= 1
+    assert sandbox.log.count(GET) >= 200
+
+
+async def test_waits_of_several_customers_share_a_list():
+    clock = ManualClock()
+    async with lite(clock=clock, stage_times=TIMES) as (sandbox, client):
+        poller = poller_of(client)
+        waits = []
+        for number in range(40):
+            customer_id = f"customer {number % 20}"
+            (stub,) = await upload_many(sandbox, client, 1, customer_id)
+            waits.append(poller.watch(stub.id, customer_id, is_ready, needs=Needs.UPLOAD))
+        everything = asyncio.gather(*waits)
+        await looks_reach(poller, 200)
+        clock.advance(STAGE)
+        assert len(await everything) == 40
+    assert set(poller.stats.reads) == {"everything"}
+
+
+FAULTS = [
+    Fault(kind=FaultKind.CUT_BEFORE, endpoint=LIST, times=2),
+    Fault(kind=FaultKind.STATUS_BEFORE, endpoint=LIST, times=2),
+    Fault(kind=FaultKind.HTML_AFTER, endpoint=LIST, times=2),
+    Fault(kind=FaultKind.HALF_BODY, endpoint=LIST, times=2),
+    Fault(kind=FaultKind.ROW_MISSING, endpoint=LIST, times=5),
+    Fault(kind=FaultKind.FIELD_MISSING, field="uploadedAudienceCsv", endpoint=LIST, times=5),
+    Fault(kind=FaultKind.UNKNOWN_STATUS, endpoint=LIST, times=5),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.kind.name)
+async def test_no_fault_of_a_list_costs_a_wait(fault):
+    clock = ManualClock()
+    async with lite(clock=clock, stage_times=TIMES) as (sandbox, client):
+        stubs = await upload_many(sandbox, client, 40)
+        sandbox.faults.add(fault)
+        poller = poller_of(client)
+        waits = asyncio.gather(*(poller.watch(stub.id, "42", is_ready, needs=Needs.UPLOAD) for stub in stubs))
+        await looks_reach(poller, 160)
+        clock.advance(STAGE)
+        assert len(await waits) == 40
+        assert sandbox.log.count(LIST, fault=fault.kind) >= 1
+
+
+async def test_an_unreachable_server_costs_no_wait():
+    clock = ManualClock()
+    async with lite(clock=clock, stage_times=TIMES) as (sandbox, client):
+        (stub,) = await upload_many(sandbox, client, 1)
+        poller = poller_of(client)
+        wait = asyncio.create_task(poller.watch(stub.id, "42", is_ready, needs=Needs.UPLOAD))
+        await looks_reach(poller, 2)
+        async with sandbox.refuse_connections():
+            reads = sum(poller.stats.reads.values())
+            while sum(poller.stats.reads.values()) < reads + 3:
+                await asyncio.sleep(0.001)
+        clock.advance(STAGE)
+        assert (await wait).id == stub.id
+
+
+async def test_another_customers_audience_is_not_found():
+    async with lite() as (sandbox, client):
+        (audience_id,) = await sandbox.seed_audiences(1, "42")
+        with pytest.raises(NotFoundError):
+            await poller_of(client).watch(audience_id, "43", lambda audience: audience)
+    assert sandbox.log.count(GET) == 3
+
+
+async def test_a_wrong_token_ends_a_wait():
+    async with Sandbox(lite=True) as sandbox, client_of(sandbox) as right:
+        (audience_id,) = await sandbox.seed_audiences(1, "42")
+        assert await poller_of(right).watch(audience_id, "42", lambda audience: audience)
+        async with IndigoClient("wrong", base_url=sandbox.base_url, poll_interval=0.005) as wrong:
+            with pytest.raises(AuthenticationError):
+                await poller_of(wrong).watch(audience_id, "42", lambda audience: audience)
+
+
+async def test_a_client_has_one_poller_which_ends_with_it():
+    before = len(asyncio.all_tasks())
+    async with lite() as (sandbox, client):
+        assert poller_of(client) is poller_of(client)
+        (stub,) = await upload_many(sandbox, client, 1)
+        wait = asyncio.create_task(poller_of(client).watch(stub.id, "42", lambda _: None))
+        await looks_reach(poller_of(client), 1)
+    with pytest.raises(ClientNotOpenError):
+        await wait
+    with pytest.raises(ClientNotOpenError):
+        poller_of(client)
+    assert len(asyncio.all_tasks()) == before
+
+
+async def test_a_client_and_its_poller_are_freed_together():
+    async with Sandbox(lite=True) as sandbox:
+        async with client_of(sandbox) as client:
+            (audience_id,) = await sandbox.seed_audiences(1, "42")
+            await poller_of(client).watch(audience_id, "42", lambda audience: audience)
+        gone = weakref.ref(client)
+        del client
+        gc.collect()
+        assert gone() is None
+
+
+@pytest.mark.parametrize(
+    ("base_url", "asked", "used"),
+    [
+        ("https://api.example/v1", 0.01, 1.0),
+        ("https://api.example/v1", 7.0, 7.0),
+        ("http://127.0.0.1:9/v1", 0.01, 0.01),
+    ],
+)
+async def test_a_real_server_is_asked_once_a_second_at_most(base_url, asked, used):
+    async with IndigoClient("token", base_url=base_url, poll_interval=asked) as client:
+        assert poller_of(client)._interval == used

@@ -1,0 +1,82 @@
+"""The schedule against a plain dictionary, under any sequence of calls."""
+
+from __future__ import annotations
+
+import math
+
+import attrs
+from hypothesis import given
+from hypothesis import strategies as st
+
+from indigo_async.polling.schedule import Schedule
+
+GRAIN = 0.1
+
+
+@attrs.define(eq=False)
+class Thing:
+    number: int
+    instant: int | None = None
+
+
+_CALLS = st.lists(
+    st.tuples(st.just("put"), st.integers(0, 9), st.floats(0, 20))
+    | st.tuples(st.just("drop"), st.integers(0, 9), st.just(0.0))
+    | st.tuples(st.just("take"), st.just(0), st.floats(0, 5)),
+    max_size=60,
+)
+
+
+@given(_CALLS)
+def test_it_gives_what_is_due_and_keeps_the_rest(calls):
+    things = [Thing(number) for number in range(10)]
+    schedule = Schedule(GRAIN, lambda _: None)
+    due_of = {}
+    now = 0.0
+    for call, number, value in calls:
+        thing = things[number]
+        if call == "put":
+            schedule.put(thing, now + value)
+            due_of[thing] = math.ceil((now + value) / GRAIN) * GRAIN
+        elif call == "drop":
+            schedule.drop(thing)
+            due_of.pop(thing, None)
+        else:
+            now += value
+            taken = schedule.take_due(now)
+            assert set(taken) == {thing for thing, due in due_of.items() if due <= now}
+            assert [due_of[thing] for thing in taken] == sorted(due_of[thing] for thing in taken)
+            for thing in taken:
+                del due_of[thing]
+        assert schedule.next_due() == min(due_of.values(), default=None)
+        assert all((thing.instant is not None) is (thing in due_of) for thing in things)
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=50))
+def test_nothing_falls_due_early_nor_later_than_its_grain(dues):
+    schedule = Schedule(GRAIN, lambda _: None)
+    for number, due in enumerate(dues):
+        schedule.put(Thing(number), due)
+    while (due := schedule.next_due()) is not None:
+        for thing in schedule.take_due(due):
+            assert dues[thing.number] - 1e-6 <= due <= dues[thing.number] + GRAIN + 1e-6
+
+
+def test_it_says_when_something_new_falls_due():
+    news = []
+    schedule = Schedule(GRAIN, news.append)
+    for number in range(1_000):
+        schedule.put(Thing(number), 3.01)
+    schedule.put(Thing(0), 1.0)
+    assert [round(due, 6) for due in news] == [3.1, 1.0]
+
+
+def test_what_is_dropped_is_let_go():
+    schedule = Schedule(GRAIN, lambda _: None)
+    things = [Thing(number) for number in range(1_000)]
+    for thing in things:
+        schedule.put(thing, 3_600.0)
+    for thing in things:
+        schedule.drop(thing)
+    assert schedule.next_due() is None
+    assert not schedule._due
