@@ -13,6 +13,7 @@ import asyncio
 import gc
 import logging
 import tempfile
+import time
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,18 +79,25 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     stages = StageTimes()
+    cpu = time.process_time()
     fastest = stages.upload + stages.match + stages.lookalike
     with tempfile.TemporaryDirectory() as folder, sandbox_process("--lite") as sandbox:
         report, peak = asyncio.run(run(sandbox, arguments, Path(folder)))
+        cpu = time.process_time() - cpu
         requests = sum(report.requests.values())
+        longest = sum(spent.longest_seconds for spent in report.stages.values())
         print(f"jobs done {report.done}, failed {report.failed}, journal {'yes' if arguments.journal else 'no'}")
-        print(f"took {report.seconds:.1f} s; one job's stages {fastest:.1f} s; ratio {report.seconds / fastest:.2f}")
+        print(f"took {report.seconds:.1f} s, {cpu:.1f} s of CPU here")
+        print(f"  {report.seconds / fastest:.2f} x the {fastest:.0f} s that the server takes for a job's stages")
+        print(
+            f"  {report.seconds / longest:.2f} x the {longest:.1f} s of the longest stages, requests and waits included"
+        )
         print(f"requests per job {requests / arguments.jobs:.2f} (5 of them POSTs): {dict(report.requests)}")
         if arguments.memory:
             print(f"memory per job under way, at most {peak:.2f} KiB")
-        for stage, time in report.stages.items():
-            mean = time.total_seconds / time.jobs
-            print(f"  {stage:<10} {time.jobs} jobs, mean {mean:.1f} s, longest {time.longest_seconds:.1f} s")
+        for stage, spent in report.stages.items():
+            mean = spent.total_seconds / spent.jobs
+            print(f"  {stage:<10} {spent.jobs} jobs, mean {mean:.1f} s, longest {spent.longest_seconds:.1f} s")
         print(f"sandbox: {sandbox.counts()}")
 
 

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import attrs
 
-__all__ = ["Event", "Listener", "RequestRetried", "current_listener", "emit", "listening", "tell"]
+__all__ = ["Event", "Listener", "RequestRetried", "emit", "listening"]
 
 _logger = logging.getLogger("indigo_async")
 
@@ -52,20 +52,11 @@ def listening(listener: Listener | None) -> Generator[None]:
         _listener.reset(token)
 
 
-def current_listener() -> Listener | None:
-    """The listener of the calling task, for code that runs in another task on its behalf."""
-    return _listener.get()
-
-
 def emit(event: Event) -> None:
-    """Hand an event to the listener of the calling task."""
+    """Hand an event to the listener of the calling task. One that fails is logged and changes nothing."""
     listener = _listener.get()
-    if listener is not None:
-        tell(listener, event)
-
-
-def tell(listener: Listener, event: Event) -> None:
-    """Hand an event to a listener. One that fails is logged and changes nothing."""
+    if listener is None:
+        return
     try:
         listener(event)
     except Exception:  # a broken progress bar must not break a purchase

@@ -151,7 +151,7 @@ async def lookalike_audience(
                 if found is None:
                     raise
             else:
-                run.made.add(str(made.id))
+                run.made += (str(made.id),)
                 await run.memory.remember(Stage.LOOKALIKE, {"audience_id": made.id})
                 return await active(run, made.id)
         return await _adopted(run, found, base_id)

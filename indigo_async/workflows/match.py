@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 from indigo_async.client import IndigoClient
@@ -102,11 +101,19 @@ async def matched_audience(run: Run, csv: str | Path, selections: Mapping[str, C
     if found is not None:
         with run.at(Stage.MATCH):
             return await _adopted(run, found, csv)
-    async with _served(run, csv) as url:
-        with run.at(Stage.UPLOAD):
-            ready = await _uploaded(run, url)
-        with run.at(Stage.MATCH):
-            return await _matched(run, ready, csv, selections)
+    if run.publisher is None or is_url(csv):
+        return await _uploaded_and_matched(run, str(csv), csv, selections)
+    async with run.publisher.publish(Path(csv)) as url:
+        return await _uploaded_and_matched(run, url, csv, selections)
+
+
+async def _uploaded_and_matched(
+    run: Run, url: str, csv: str | Path, selections: Mapping[str, ColumnSelection]
+) -> Audience:
+    with run.at(Stage.UPLOAD):
+        ready = await _uploaded(run, url)
+    with run.at(Stage.MATCH):
+        return await _matched(run, ready, csv, selections)
 
 
 async def _adopted(run: Run, found_id: RecordId, csv: str | Path) -> Audience:
@@ -122,16 +129,6 @@ async def _adopted(run: Run, found_id: RecordId, csv: str | Path) -> Audience:
     await run.memory.remember(Stage.MATCH, {"audience_id": found.id})
     run.audience = found
     return found if is_active(found) else await active(run, found.id)
-
-
-@asynccontextmanager
-async def _served(run: Run, csv: str | Path) -> AsyncGenerator[str]:
-    """The CSV at a URL, for as long as the block runs."""
-    if run.publisher is None or is_url(csv):
-        yield str(csv)
-        return
-    async with run.publisher.publish(Path(csv)) as url:
-        yield url
 
 
 async def _uploaded(run: Run, url: str) -> Audience:
@@ -184,7 +181,7 @@ async def _matched(run: Run, ready: Audience, csv: str | Path, selections: Mappi
                 if found is None:
                     raise
                 return await _adopted(run, found, csv)
-        run.made.add(str(ready.id))
+        run.made += (str(ready.id),)
     await run.memory.remember(Stage.MATCH, {"audience_id": ready.id})
     return await active(run, ready.id)
 

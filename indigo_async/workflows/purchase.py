@@ -16,7 +16,7 @@ from indigo_async.transport.events import emit
 from indigo_async.transport.session import Flight
 from indigo_async.transport.shield import outlast
 from indigo_async.workflows.events import ExportPurchased, Stage
-from indigo_async.workflows.rules import ExportState, export_state, find_export
+from indigo_async.workflows.rules import ExportState, export_state, find_export, same_id
 from indigo_async.workflows.run import Run
 from indigo_async.workflows.settle import UNCERTAIN, settled
 from indigo_async.workflows.terms import ExportTerms
@@ -122,7 +122,8 @@ def _reserve(run: Run, export: CsvExport, cost: int) -> int:
     A purchase that an earlier run began, and never saw the end of, is counted in the budget already.
     """
     begun = run.memory.intended(Stage.PURCHASE)
-    reserved = max(0, cost - int(begun["cost_cents"])) if begun is not None else cost
+    counted = int(begun["cost_cents"]) if begun is not None and same_id(begun["export_id"], export.id) else 0
+    reserved = max(0, cost - counted)
     if run.budget.reserve(reserved):
         return reserved
     raise BudgetExceededError(

@@ -57,4 +57,15 @@ def _checked_path(check: InputCheck, where: str, value: Path | str) -> Path:
     path = Path(value)
     if path.is_dir() or not path.name:
         check.add(where, f"{str(value)!r} is a folder; name a file")
+    elif not _is_unicode(str(value)):
+        check.add(where, "holds bytes that are no text")
     return path
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a path can be written down; one with bytes that are no UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

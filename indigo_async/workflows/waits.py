@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from indigo_async.client import IndigoClient
@@ -16,7 +16,7 @@ from indigo_async.models import (
     means_failure,
 )
 from indigo_async.polling import Needs, poller_of
-from indigo_async.transport.events import current_listener, tell
+from indigo_async.transport.events import emit
 from indigo_async.workflows.directory import Directory
 from indigo_async.workflows.events import Stage, StatusChanged
 from indigo_async.workflows.rules import ExportState, export_state, find_export
@@ -112,7 +112,7 @@ def is_active(audience: Audience) -> bool:
     return audience.status.upper() == AudienceStatus.ACTIVE
 
 
-async def ready_for_columns(run: Run, audience_id: RecordId) -> Audience:
+def ready_for_columns(run: Run, audience_id: RecordId) -> Awaitable[Audience]:
     """Wait, as a stage of a recipe, until the CSV can be matched (or was)."""
 
     def check(audience: Audience) -> Audience | None:
@@ -127,10 +127,10 @@ async def ready_for_columns(run: Run, audience_id: RecordId) -> Audience:
         ready = status.upper() == UploadStatus.READY_FOR_COLUMN_SELECTION
         return audience if ready or is_active(audience) else None
 
-    return await _watch(run, audience_id, check, _upload_status, Needs.UPLOAD)
+    return _watch(run, audience_id, check, _upload_status, Needs.UPLOAD)
 
 
-async def active(run: Run, audience_id: RecordId) -> Audience:
+def active(run: Run, audience_id: RecordId) -> Awaitable[Audience]:
     """Wait, as a stage of a recipe, until the audience is done."""
 
     def check(audience: Audience) -> Audience | None:
@@ -140,15 +140,15 @@ async def active(run: Run, audience_id: RecordId) -> Audience:
             )
         return audience if is_active(audience) else None
 
-    return await _watch(run, audience_id, check, lambda audience: audience.status, Needs.STATUS)
+    return _watch(run, audience_id, check, lambda audience: audience.status, Needs.STATUS)
 
 
-async def current(run: Run, audience_id: RecordId, needs: Needs) -> Audience:
+def current(run: Run, audience_id: RecordId, needs: Needs) -> Awaitable[Audience]:
     """The audience as it is now, with the part that is needed; those who ask at one time share a read."""
-    return await _watch(run, audience_id, lambda audience: audience, lambda audience: audience.status, needs)
+    return _watch(run, audience_id, lambda audience: audience, lambda audience: audience.status, needs)
 
 
-async def export_settled(run: Run, audience_id: RecordId, export_id: RecordId, *, purchased: bool) -> CsvExport:
+def export_settled(run: Run, audience_id: RecordId, export_id: RecordId, *, purchased: bool) -> Awaitable[CsvExport]:
     """Wait, as a stage of a recipe, until the export is out of progress, or, when `purchased`, has its URL."""
 
     def status(audience: Audience) -> str:
@@ -169,34 +169,34 @@ async def export_settled(run: Run, audience_id: RecordId, export_id: RecordId, *
         done = state is ExportState.DOWNLOADABLE or (state is ExportState.FOR_SALE and not purchased)
         return export if done else None
 
-    return await _watch(run, audience_id, check, status, Needs.EXPORTS)
+    return _watch(run, audience_id, check, status, Needs.EXPORTS)
 
 
 def _upload_status(audience: Audience) -> str:
     return audience.uploaded_audience_csv.status if audience.uploaded_audience_csv else ""
 
 
-async def _watch(
+def _watch(
     run: Run,
     audience_id: RecordId,
     check: Callable[[Audience], T | None],
     status_of: Callable[[Audience], str],
     needs: Needs,
-) -> T:
+) -> Awaitable[T]:
     """Wait through the client's poller; keep the run's audience current and report each new status."""
-    listener = current_listener()
     last: str | None = None
 
     def note_and_check(audience: Audience) -> T | None:
         nonlocal last
         run.audience = audience
         status = status_of(audience)
-        if status != last and listener is not None:
-            event = StatusChanged(
-                customer_id=run.customer_id, audience_name=run.audience_name, audience_id=audience.id, status=status
+        if status != last:
+            last = status
+            emit(
+                StatusChanged(
+                    customer_id=run.customer_id, audience_name=run.audience_name, audience_id=audience.id, status=status
+                )
             )
-            tell(listener, event)
-        last = status
         return check(audience)
 
-    return await poller_of(run.client).watch(audience_id, run.customer_id, note_and_check, needs=needs)
+    return poller_of(run.client).watch(audience_id, run.customer_id, note_and_check, needs=needs)
