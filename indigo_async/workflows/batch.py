@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
@@ -15,7 +15,7 @@ import anyio
 import attrs
 
 from indigo_async.client import IndigoClient
-from indigo_async.errors import AuthenticationError, InvalidInputError, JournalError, Problem
+from indigo_async.errors import AuthenticationError, InvalidInputError, JournalDamagedError, JournalWriteError, Problem
 from indigo_async.files.publish import Publisher
 from indigo_async.inputs import InputCheck
 from indigo_async.polling import poller_of
@@ -103,12 +103,12 @@ class Batch:
         with self._outbox:
             async with asyncio.TaskGroup() as group:
                 try:
-                    waiting = _each(jobs)
-                    while await self._room.acquire() and self._tally.stopped is None:
-                        job = await anext(waiting, None)
-                        if job is None:
-                            break
-                        group.create_task(self._run_and_report(job))
+                    async with aclosing(_each(jobs)) as waiting:
+                        while await self._room.acquire() and self._tally.stopped is None:
+                            job = await anext(waiting, None)
+                            if job is None:
+                                break
+                            group.create_task(self._run_and_report(job))
                 except Exception as error:  # noqa: BLE001 - the jobs under way are ended first
                     unreadable = error
                     self._tally.stopped = f"the jobs could not be read: {type(error).__name__}"
@@ -134,7 +134,7 @@ class Batch:
         limit = self._terms.stop_after_failures
         if self._tally.stopped is not None:
             return
-        if isinstance(outcome.error, (AuthenticationError, JournalError)):
+        if _is_fatal(outcome.error):
             self._tally.stopped = str(outcome.error)
         elif limit is not None and self._tally.failed >= limit:
             self._tally.stopped = f"{self._tally.failed} jobs failed"
@@ -181,6 +181,13 @@ class Batch:
                 "this batch may buy exports and keeps no journal: two processes that run the same jobs at once could "
                 "buy twice; pass journal=Path(...)"
             )
+
+
+def _is_fatal(error: Exception | None) -> bool:
+    """Whether every other job would fail in the same way."""
+    if isinstance(error, AuthenticationError):
+        return error.status == 401  # noqa: PLR2004 - HTTP's own number; 403 may be about one customer
+    return isinstance(error, (JournalDamagedError, JournalWriteError))
 
 
 def _names_of(job: AudienceJob) -> list[tuple[str, str]]:

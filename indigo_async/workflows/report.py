@@ -23,7 +23,7 @@ class JobOutcome:
 
     job: AudienceJob
     result: JobResult | None = None
-    error: BaseException | None = None
+    error: Exception | None = None
     stage: Stage
     audience_id: str | int | None = None
     timings: Mapping[Stage, float] = attrs.field(factory=dict[Stage, float])
@@ -116,7 +116,7 @@ class Tally:
         else:
             self._add_failure(outcome, outcome.error)
 
-    def _add_failure(self, outcome: JobOutcome, error: BaseException) -> None:
+    def _add_failure(self, outcome: JobOutcome, error: Exception) -> None:
         self.failed_by_stage[outcome.stage.value] += 1
         self.failed_by_error[type(error).__name__] += 1
         if len(self.failures) < _FAILURES_KEPT:

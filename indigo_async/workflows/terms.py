@@ -54,7 +54,7 @@ def _checked_path(check: InputCheck, where: str, value: Path | str) -> Path:
     if not isinstance(value, (str, Path)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
         check.add(where, f"must be a path, not {type(value).__name__}")
         return Path()
-    path = Path(value)
+    path = value if isinstance(value, Path) else Path(value)
     if path.is_dir() or not path.name:
         check.add(where, f"{str(value)!r} is a folder; name a file")
     elif not _is_unicode(str(value)):
