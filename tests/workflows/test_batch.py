@@ -16,11 +16,9 @@ from indigo_async.errors import (
     BudgetExceededError,
     InvalidInputError,
     JournalMismatchError,
-    JournalWriteError,
 )
 from indigo_async.sandbox import Fault, FaultKind, Sandbox
 from indigo_async.workflows import AudienceJob, ExportDownloaded, ExportPurchased, Stage, run_batch, start_batch
-from indigo_async.workflows.journal import JobMemory
 
 
 @pytest.fixture
@@ -275,19 +273,6 @@ async def test_a_job_that_the_journal_knows_otherwise_does_not_stop_the_others(c
     changed = [attrs.evolve(job(0, tmp_path), csv="https://files.example.org/other.csv"), *jobs(5, tmp_path)[1:]]
     report = await run_batch(client, changed, journal=journal, max_in_flight=1)
     assert (report.done, report.failed, report.stopped) == (4, 1, None)
-
-
-async def test_a_journal_that_cannot_be_written_stops_the_batch_before_the_next_post(
-    sandbox, client, tmp_path: Path, monkeypatch
-):
-    async def full(*_: object) -> None:
-        raise JournalWriteError("run.sqlite: the disk is full")
-
-    monkeypatch.setattr(JobMemory, "intend", full)
-    report = await run_batch(client, endless(tmp_path), max_in_flight=3, journal=tmp_path / "run.sqlite")
-    assert report.stopped == "run.sqlite: the disk is full"
-    assert report.done == 0
-    assert posts(sandbox) == 0
 
 
 async def test_a_signed_url_may_differ_between_runs(sandbox, client, tmp_path: Path):
