@@ -107,9 +107,10 @@ class Silence:
 class RetryPolicy:
     """How often and how long one request is tried.
 
-    `attempts` counts the first one. `budget` (seconds) bounds the whole call from its first attempt to the start of its
-    last one: a wait that would end after it is not begun, the call fails at once. Delays double from `first_delay`
-    up to `max_delay` (seconds), each cut by a random part of up to a half. A `Retry-After` is obeyed in full.
+    `attempts` counts the first one. `budget` (seconds) bounds the attempts and the waits between them, without the
+    time that requests queue here: a wait that would go past it is not begun, the call fails at once. Delays double from
+    `first_delay` up to `max_delay` (seconds), each cut by a random part of up to a half. A `Retry-After` is obeyed in
+    full.
     """
 
     attempts: int = attrs.field(default=6, validator=attrs.validators.ge(1))
@@ -134,7 +135,7 @@ def retry_delay(
 ) -> float | None:
     """Seconds until the request is sent again; None when it is not.
 
-    `attempt` counts from 1; `elapsed` is in seconds since the first attempt began; `chance` is random in [0, 1).
+    `attempt` counts from 1; `elapsed` is the seconds spent of the budget so far; `chance` is random in [0, 1).
     """
     if attempt >= policy.attempts or not _may_send_again(endpoint, outcome):
         return None

@@ -135,12 +135,15 @@ class Transport:
         """
         url = self._url(endpoint, query)
         clock = asyncio.get_running_loop().time
-        started = clock()
+        like = endpoint.text if endpoint.idempotent else None  # a POST's time tells how much there was to do
+        spent = 0.0  # of the retry budget: without the time in our own queue, which thousands of jobs may fill
         attempt = 0
         while True:
             attempt += 1
-            patience = started + self.retry.budget - clock()
-            outcome = await self._attempt(endpoint, url, body, flight, patience=patience)
+            pacer = await self._take_slot(endpoint, patience=self.retry.budget - spent)
+            sent = clock()
+            outcome = await self._fly(pacer, endpoint, url, body, flight, read=_read, like=like)
+            spent += clock() - sent
             if isinstance(outcome, Answer) and outcome.ok:
                 try:
                     return decode(outcome.body)
@@ -154,7 +157,7 @@ class Transport:
                 outcome,
                 policy=self.retry,
                 attempt=attempt,
-                elapsed=clock() - started,
+                elapsed=spent,
                 chance=random.random(),  # noqa: S311 - jitter needs no secrecy
             )
             if delay is None or (flight is not None and flight.stop):
@@ -162,6 +165,7 @@ class Transport:
             reason = str(outcome.status) if isinstance(outcome, Answer) else outcome.reason.value
             emit(RequestRetried(endpoint=endpoint.text, attempt=attempt, delay=delay, reason=reason))
             await asyncio.sleep(delay)
+            spent += delay
 
     async def look(self, endpoint: Endpoint, sink: Sink, *, query: Mapping[str, str], comparable: bool = True) -> float:
         """Send a GET once, whose good answer goes to `sink` as it comes. What `sink` raises ends the request.
@@ -197,14 +201,6 @@ class Transport:
     def _url(self, endpoint: Endpoint, query: Mapping[str, str] | None) -> URL:
         url = URL(f"{self._settings.base_url}{endpoint.path}", encoded=True)
         return url.with_query(query) if query else url
-
-    async def _attempt(
-        self, endpoint: Endpoint, url: URL, body: bytes | None, flight: Flight | None, *, patience: float
-    ) -> Answer | Silence:
-        """Take a slot and send once."""
-        pacer = await self._take_slot(endpoint, patience=patience)
-        like = endpoint.text if endpoint.idempotent else None  # a POST's time tells how much there was to do
-        return await self._fly(pacer, endpoint, url, body, flight, read=_read, like=like)
 
     async def _take_slot(self, endpoint: Endpoint, *, patience: float) -> Pacer:
         """Wait for a slot. `patience` (seconds) is how long a server's wish to wait may hold us."""
