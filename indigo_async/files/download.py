@@ -173,8 +173,6 @@ async def _receive(response: aiohttp.ClientResponse, part: _PartFile) -> _Interr
     await in_thread(partial(part.write, pending))
     if interrupted is None and announced is not None and part.size - before != announced:
         interrupted = _Interrupted(f"{part.size - before} bytes came, {announced} were announced")
-    if interrupted is not None and part.validator is None:
-        part.restart()
     return interrupted
 
 
