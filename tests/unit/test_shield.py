@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from typing import Any
 
 import anyio
 import pytest
@@ -35,6 +36,31 @@ async def test_work_is_outlasted_through_a_cancelled_scope():
         group.cancel_scope.cancel()
         asyncio.get_running_loop().call_soon(finish.set)
     assert work.done()
+
+
+async def test_a_cancelled_scope_is_kept_out_and_not_fought_at_every_step(monkeypatch: pytest.MonkeyPatch):
+    waits: list[object] = []
+    wait = asyncio.wait
+
+    async def counted(*arguments: Any, **options: Any) -> object:
+        waits.append(arguments)
+        return await wait(*arguments, **options)
+
+    monkeypatch.setattr(asyncio, "wait", counted)
+    finish = asyncio.Event()
+    work = asyncio.create_task(finish.wait())
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        steps = asyncio.create_task(_after_steps(50, finish))
+        await outlast(work)
+    await steps
+    assert len(waits) <= 2
+
+
+async def _after_steps(steps: int, event: asyncio.Event) -> None:
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    event.set()
 
 
 async def test_work_is_outlasted_for_so_long_and_no_longer():

@@ -219,6 +219,20 @@ async def test_a_preview_of_unknown_outcome_is_looked_for_and_one_is_bought(
     assert target.exists()
 
 
+@pytest.mark.parametrize("kind", [FaultKind.CUT_BEFORE, FaultKind.CUT_AFTER])
+async def test_an_earlier_export_with_the_same_fields_is_not_taken_for_a_lost_preview(kind: FaultKind, target: Path):
+    free = {"optional_field_types": [], "max_cost_cents": 0}
+    async with lite(export_flow="asynchronous") as (sandbox, client):
+        audience_id = await seeded(sandbox)
+        sandbox.faults.add(Fault(kind=FaultKind.WORK_FAILS, endpoint=PREVIEW))
+        with pytest.raises(AudienceFailedError):
+            await export(client, audience_id, target, **free)
+        sandbox.faults.add(lose(PREVIEW, kind, 1))
+        await export(client, audience_id, target, **free)
+        assert sandbox.log.count(PREVIEW, carried_out=True) == 2
+    assert target.exists()
+
+
 @every_loss
 @once_and_twice
 async def test_a_preview_of_unknown_outcome_and_fields_is_made_again_which_costs_nothing(

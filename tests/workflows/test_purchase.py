@@ -11,7 +11,8 @@ from typing import Any
 import anyio
 import attrs
 import pytest
-from harness import answering, json_reply, lite, until
+from aiohttp import web
+from harness import answering, json_reply, lite, reply, until
 from recipes import CUSTOMER, DEAR, PURCHASE, export, lose, posts, seeded
 
 from indigo_async.client import IndigoClient
@@ -287,6 +288,23 @@ async def test_cancelled_under_way_and_not_carried_out_it_is_not_sent_again(canc
         assert bought.requests == 1
         assert bought.money == (0, 0, PRICE)
         assert bought.notes.written == [f"intend {PRICE}"]
+
+
+@either_way
+async def test_cancelled_under_way_and_refused_for_haste_it_is_not_sent_again(cancel):
+    asked = anyio.Event()
+
+    async def hasty(request: web.BaseRequest) -> web.StreamResponse:
+        asked.set()
+        await anyio.sleep(0.05)
+        return await reply(429, retry_after="0")(request)
+
+    async with lite() as (sandbox, _), answering(hasty) as (server, client):
+        bought = Deal(sandbox, client, "aud-1", CsvExport(id="exp-1", cost_cents=PRICE))
+        await cancel(bought.buy, when=asked.is_set)
+        assert len(server.requests) == 1
+        assert bought.money == (0, 0, 0)
+        assert bought.notes.written == [f"intend {PRICE}", "withdraw"]
 
 
 @either_way
