@@ -61,8 +61,8 @@ def _check_base_url(check: InputCheck, base_url: str) -> None:
         return
     try:
         parts = urlsplit(base_url)
-        _ = parts.port
-    except ValueError:
+        _ = parts.port, (parts.hostname or "").encode("idna")
+    except ValueError:  # or UnicodeError, which is one: a name that no resolver takes
         check.add(where, "is not a URL")
         return
     if parts.scheme not in {"http", "https"} or not parts.hostname:

@@ -80,6 +80,8 @@ def test_another_host_is_not_on_loopback():
         ("https://", "must be an absolute https URL"),
         ("https://example.org:port", "is not a URL"),
         ("https://[::1", "is not a URL"),
+        ("https://a..b", "is not a URL"),
+        (f"https://{'a' * 64}.example.org", "is not a URL"),
         ("https://user@example.org", "must not hold a user name"),
         ("https://user:pass@example.org", "must not hold a user name"),
         ("https://@example.org", "must not hold a user name"),
