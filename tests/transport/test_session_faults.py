@@ -92,7 +92,7 @@ async def test_a_get_that_takes_too_long_is_sent_again(kind: FaultKind):
         audience_id = await seeded(sandbox)
         sandbox.faults.add(Fault(kind=kind, delay=SLOW))
         assert (await client.get_audience(audience_id, customer_id="42")).id == audience_id
-        assert client.transport.requests[GET] == 2
+        assert client.transport.requests[GET] > 1
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,9 @@ from indigo_async.errors import (
     ExportExistsError,
     InvalidInputError,
     NotFoundError,
+    WaitTimeoutError,
 )
-from indigo_async.sandbox import Dialect, Fault, FaultKind
+from indigo_async.sandbox import Dialect, Fault, FaultKind, ManualClock
 from indigo_async.transport.events import Event
 from indigo_async.workflows import ExportPurchased, ExportReused
 
@@ -318,6 +319,33 @@ async def test_a_download_that_is_refused_for_good_keeps_the_purchase_and_what_w
         await export(client, audience_id, target)
         assert sandbox.counts().purchases == 1
     assert target.read_bytes() != b"what was there"
+
+
+async def test_a_deadline_before_the_price_is_known_says_so_and_nothing_was_bought(target: Path):
+    async with lite(export_flow="asynchronous", clock=ManualClock()) as (sandbox, client):
+        audience_id = await seeded(sandbox)
+        with pytest.raises(WaitTimeoutError, match=r"^preview: not done after 0\.2 s") as caught:
+            await export(client, audience_id, target, timeout=0.2)
+        assert posts(sandbox) == {PREVIEW: 1}
+    assert caught.value.audience.id == audience_id
+
+
+async def test_a_deadline_after_the_purchase_says_so_and_the_next_call_only_downloads(target: Path):
+    clock = ManualClock()
+    async with lite(export_flow="asynchronous", clock=clock) as (sandbox, client):
+        audience_id = await seeded(sandbox)
+        await client.create_preview_csv_export(
+            audience_id=audience_id, customer_id=CUSTOMER, optional_field_types=["phone"]
+        )
+        clock.advance(1_000)
+        with pytest.raises(WaitTimeoutError, match=r"^purchase: not done after 1 s"):
+            await export(client, audience_id, target, timeout=1.0)
+        assert sandbox.counts().purchases == 1
+        clock.advance(1_000)
+        await sandbox.settled()
+        await export(client, audience_id, target)
+        assert posts(sandbox) == {PREVIEW: 1, PURCHASE: 1}
+    assert target.exists()
 
 
 @pytest.mark.parametrize(
