@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import anyio
 
-__all__ = ["in_thread", "outlast"]
+__all__ = ["in_thread", "outlast", "to_the_end"]
 
 T = TypeVar("T")
 
@@ -29,11 +29,15 @@ async def outlast(work: asyncio.Future[T], *, seconds: float | None = None) -> N
                 continue
 
 
-async def in_thread(function: Callable[[], T]) -> T:
-    """Run a blocking function in a thread, to its end: a file is never closed under a write that goes on."""
-    work = asyncio.get_running_loop().run_in_executor(None, function)
+async def to_the_end(work: asyncio.Future[T]) -> T:
+    """Await work that is never broken off: a cancellation is raised when it is done."""
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
         await outlast(work)
         raise
+
+
+async def in_thread(function: Callable[[], T]) -> T:
+    """Run a blocking function in a thread, to its end: a file is never closed under a write that goes on."""
+    return await to_the_end(asyncio.get_running_loop().run_in_executor(None, function))

@@ -14,7 +14,7 @@ from indigo_async.errors import (
 from indigo_async.models import CsvExport, RecordId
 from indigo_async.transport.events import emit
 from indigo_async.transport.session import Flight
-from indigo_async.transport.shield import outlast
+from indigo_async.transport.shield import outlast, to_the_end
 from indigo_async.workflows.events import ExportPurchased, Stage
 from indigo_async.workflows.rules import ExportState, export_state, find_export, same_id
 from indigo_async.workflows.run import Run
@@ -91,7 +91,8 @@ async def _purchase(
         return shown if bought else None
 
     try:
-        await run.memory.intend(Stage.PURCHASE, facts)
+        # Whole, so that an intent that no purchase follows can be withdrawn.
+        await to_the_end(asyncio.ensure_future(run.memory.intend(Stage.PURCHASE, facts)))
         bought = await settled(send, look, retry=run.client.transport.retry, flight=flight)
     except (*UNCERTAIN, CustomerMismatchError):
         raise  # it may have been bought: its money stays reserved and its intent without a result
@@ -105,6 +106,7 @@ async def _purchase(
     except asyncio.CancelledError:
         if not flight.uncertain:
             run.budget.release(reserved)
+            await run.memory.withdraw(Stage.PURCHASE)
         raise
     run.budget.spend(reserved)
     emit(
