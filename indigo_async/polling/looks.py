@@ -112,13 +112,15 @@ class Looks:
         """Look at all audiences of a list, which saves single looks of the price `worth`."""
         limit = self.ledger.limit_of_list(look.scope, len(look.wanted), worth)
         self._reads["everything" if look.scope is EVERYTHING else "customer"] += 1
-        look.cadence.last = look.cadence.next = look.sent
+        look.cadence.last, look.cadence.next = look.sent, look.sent + self._interval
         try:
             cost = await self._source.many(look.scope, lambda rows: self._take(look, rows), limit=limit)
         except ListTooLongError as error:
+            look.cadence.next = look.sent
             self.ledger.list_too_long(look.scope, error.size, is_exact=error.is_exact)
             await self._ask_rest_singly(look)
         except IndigoError as error:
+            look.cadence.next = look.sent
             await self._list_failed(look, error)
         else:
             self.ledger.list_answered(look.scope, cost)
@@ -151,13 +153,12 @@ class Looks:
             return True
         is_new = False
         for wait in watch.waits:
-            if wait.since <= look.sent:
-                view = view_of(row, wait.needs)
-                if view is None:
-                    self._lacking[wait.needs] += 1
-                    return False
-                self._shown.add(wait.needs)
-                is_new = is_new or view != wait.seen
+            view = view_of(row, wait.needs)
+            if view is None:
+                self._lacking[wait.needs] += 1
+                return False
+            self._shown.add(wait.needs)
+            is_new = is_new or view != wait.seen
         if is_new:
             try:
                 self._tell(watch, rows.record(index), row, look.sent)

@@ -151,6 +151,7 @@ class Poller:
             self._workers.clear()
             for task in self._tasks:
                 task.cancel()
+            self._wake()
 
     # The loop.
 

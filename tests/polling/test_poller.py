@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import math
 
 import pytest
 from fake_server import INTERVAL, FakeServer, active_from, audience, done, polling
@@ -67,6 +68,24 @@ async def test_a_wait_is_given_no_record_that_was_read_before_it_began():
         assert server.under_way == 1
         group.create_task(poller.watch(1, "42", lambda record: seen.append(record.status) or record))
     assert seen == ["PROCESSING"]
+    first, second, *_ = server.times("single")
+    assert second - (first + server.latency) < 1
+
+
+async def test_a_new_wait_for_an_old_audience_is_looked_after_as_a_new_one():
+    server = FakeServer()
+    server.add("42", 1, audience(1))
+    async with polling(server) as poller:
+        old = asyncio.create_task(poller.watch(1, "42", done))
+        await asyncio.sleep(3_600)
+        renewed = now()
+        new = asyncio.create_task(poller.watch(1, "42", done))
+        await asyncio.sleep(60)
+        old.cancel()
+        new.cancel()
+    looks = [sent - renewed for sent in server.times("single") if sent >= renewed]
+    assert looks[0] < 1
+    assert len(looks) >= 11
 
 
 @pytest.mark.parametrize("begun", [0.0, 3.0])
@@ -153,20 +172,48 @@ async def test_a_cancelled_wait_is_gone_and_disturbs_no_other(after):
         assert not [request for request in server.log if request.sent > cancelled_at and request.audience_id in gone]
 
 
-async def test_without_waits_nothing_is_under_way_nor_due():
-    server = FakeServer(latency=10)
+@pytest.mark.parametrize(("latency", "under_way"), [(10.0, 1), (0.1, 0)], ids=["looking", "between looks"])
+async def test_without_waits_nothing_is_under_way_nor_due(latency, under_way):
+    server = FakeServer(latency=latency)
     server.add("42", 1, audience(1))
     async with polling(server) as poller:
-        wait = asyncio.create_task(poller.watch(1, "42", done))
+        wait = asyncio.create_task(poller.watch(1, "42", done, deadline=now() + 10_000))
         await asyncio.sleep(3)
-        assert server.under_way == 1
+        assert server.under_way == under_way
         wait.cancel()
-        await asyncio.sleep(1)
+        await asyncio.sleep(0.01)
         assert server.under_way == 0
+        assert not [timer for timer in asyncio.get_running_loop()._scheduled if not timer.cancelled()]
         requests = len(server.log)
         await asyncio.sleep(1_000)
         assert len(server.log) == requests
-        assert not [timer for timer in asyncio.get_running_loop()._scheduled if not timer.cancelled()]
+
+
+async def test_a_deadline_that_comes_with_a_look_is_not_lost():
+    """The loop is busy while both fall due, the answer first: the wait has not yet taken it at its deadline."""
+    loop = asyncio.get_running_loop()
+    server = FakeServer(latency=0.19)
+    server.add("42", 1, audience(1))
+    async with polling(server) as poller, asyncio.timeout(60):
+        poller._chance = lambda: 0.0
+        loop.now = started = math.ceil(now())
+        loop.call_later(0.58, lambda: setattr(loop, "now", started + 0.65))
+        with pytest.raises(DeadlinePassedError):
+            await poller.watch(1, "42", done, deadline=started + 0.595)
+        assert now() - started < 0.7
+        assert len(server.log) == 1
+
+
+async def test_a_wait_whose_loop_ended_while_it_took_its_news_is_not_left_behind():
+    server = FakeServer()
+    server.add("42", 1, audience(1))
+    async with polling(server) as poller, asyncio.timeout(60):
+
+        def end_meanwhile(_):
+            poller._end(ClientNotOpenError("closed"))
+
+        with pytest.raises(ClientNotOpenError):
+            await poller.watch(1, "42", end_meanwhile)
 
 
 async def test_it_goes_on_with_waits_that_begin_later():

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
+from itertools import pairwise
 from random import Random
 
 import pytest
 from fake_server import INTERVAL, FakeServer, active_from, audience, done, polling
 from virtual_time import now, virtual_backend
 
-from indigo_async.errors import CustomerMismatchError
+from indigo_async.errors import CustomerMismatchError, NotFoundError, ServerError
 from indigo_async.polling import Needs
 
 anyio_backend = virtual_backend
@@ -35,9 +35,19 @@ async def test_a_thousand_waits_of_one_customer_cost_fifty_reads_at_most(spread)
     async with polling(server) as poller:
         await wait_for_all(server, poller, 1_000, lasting=20 * INTERVAL, spread=spread)
         assert len(server.log) <= 50
+        gaps = [later - earlier for earlier, later in pairwise(server.times("list"))]
+        assert min(gaps) >= INTERVAL / 2
         assert sum(poller.stats.reads.values()) == len(server.log)
         assert poller.stats.looks >= 20_000
         assert poller.stats.saved == poller.stats.looks - len(server.log)
+
+
+async def test_waits_that_begin_one_by_one_come_together_behind_lists():
+    """Of 200 in a minute, fewer are due at any moment than its list costs."""
+    server = FakeServer(padding=500_000)
+    async with polling(server) as poller:
+        await wait_for_all(server, poller, 200, lasting=20 * INTERVAL, spread=60.0)
+    assert len(server.log) <= 150
 
 
 async def test_news_are_known_soon_after_they_happen():
@@ -72,6 +82,19 @@ async def test_a_huge_list_is_asked_for_once_at_most(slot_seconds):
         await wait_for_all(server, poller, 100, lasting=200)
     assert server.kinds["list"] <= 1
     assert server.kinds["everything"] == 0
+
+
+async def test_after_a_list_was_given_up_newcomers_are_looked_at_soon():
+    server = FakeServer(padding=180_000_000)
+    async with polling(server) as poller:
+        waits = asyncio.create_task(wait_for_all(server, poller, 20, lasting=60))
+        await asyncio.sleep(1)
+        assert server.kinds["list"] == 1
+        began = now()
+        server.add("customer 0", "newcomer", audience("newcomer", "ACTIVE"))
+        await poller.watch("newcomer", "customer 0", done)
+        assert now() - began < 1
+        await waits
 
 
 async def test_a_list_that_grows_beyond_its_worth_is_given_up():
@@ -132,6 +155,60 @@ async def test_a_row_that_lacks_what_is_waited_for_is_asked_for_singly():
         await wait_for_all(server, poller, 100, lasting=10 * INTERVAL)
     assert {request.audience_id for request in server.log if request.kind == "single"} == {7}
     assert server.kinds["list"] <= 14
+
+
+async def test_a_list_that_shows_none_of_what_is_watched_is_not_asked_for_again():
+    server = FakeServer(alter_row=lambda _: None)
+    async with polling(server) as poller:
+        await wait_for_all(server, poller, 100, lasting=30 * INTERVAL)
+    assert server.kinds["list"] <= 8
+
+
+async def test_a_wait_is_told_when_something_changes_and_not_at_every_look():
+    server = FakeServer()
+    told = []
+    started = now()
+
+    def check(record):
+        told.append(record.id)
+        return done(record)
+
+    for number in range(20):
+        server.add("42", number, active_from(started + 60, number))
+    async with polling(server) as poller:
+        await asyncio.gather(*(poller.watch(number, "42", check) for number in range(20)))
+    assert poller.stats.looks > 20 * 10
+    assert len(told) == 20 * 2
+
+
+async def test_who_begins_while_the_last_list_is_under_way_is_looked_at_nonetheless():
+    server = FakeServer(latency=20.0)
+    for number in range(20):
+        server.add("42", number, audience(number, "ACTIVE"))
+    server.add("42", 99, audience(99, "ACTIVE"))
+    async with polling(server) as poller, asyncio.timeout(200):
+        older = asyncio.gather(*(poller.watch(number, "42", done) for number in range(20)))
+        await asyncio.sleep(12)
+        assert server.kinds == {"list": 1}
+        late = asyncio.create_task(poller.watch(99, "42", done))
+        await older
+        await late
+
+
+async def test_a_list_spares_the_single_looks_that_were_still_to_come():
+    """The list fails first, so all go to slow single looks, until it is tried again."""
+    server = FakeServer(latency=20.0)
+    started = now()
+
+    def fault(request):
+        if request.kind == "list" and request.sent < started + 10:
+            raise ServerError(500, "broken", None, "GET /audiences")
+
+    server.fault = fault
+    async with polling(server) as poller:
+        await wait_for_all(server, poller, 500, lasting=150)
+    assert server.kinds["list"] >= 3
+    assert server.kinds["single"] <= 250
 
 
 @pytest.mark.parametrize("left_out", ["uploadedAudienceCsv", "csvExports"])
@@ -214,6 +291,17 @@ async def test_an_audience_that_is_waited_for_under_two_customers_is_told_apart(
     assert server.kinds["everything"] >= 3
 
 
+async def test_the_list_of_everything_does_not_answer_for_a_customer_who_has_no_such_audience():
+    server = FakeServer()
+    for number in range(40):
+        owner = f"customer {number % 20}"
+        server.add(owner, number, active_from(now() + 60, number, customerId=owner))
+    async with polling(server) as poller:
+        waits = [poller.watch(number, f"customer {number % 20}", done) for number in range(40) if number != 7]
+        wrong, *_ = await asyncio.gather(poller.watch(7, "wrong", done), *waits, return_exceptions=True)
+    assert isinstance(wrong, NotFoundError)
+
+
 async def test_a_thousand_that_begin_while_a_list_is_under_way_wait_for_the_next():
     server = FakeServer(latency=2.0)
     async with polling(server) as poller:
@@ -226,4 +314,4 @@ async def test_slow_lists_are_not_asked_for_without_pause():
     async with polling(server) as poller:
         await wait_for_all(server, poller, 1_000, lasting=100)
     sent = server.times("list")
-    assert min(later - earlier for earlier, later in itertools.pairwise(sent)) >= 12 + INTERVAL / 2
+    assert min(later - earlier for earlier, later in pairwise(sent)) >= 12 + INTERVAL / 2

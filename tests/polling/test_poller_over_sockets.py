@@ -7,10 +7,10 @@ import gc
 import weakref
 
 import pytest
-from harness import client_of, lite
+from harness import answering, client_of, json_reply, lite
 
 from indigo_async.client import IndigoClient
-from indigo_async.errors import AuthenticationError, ClientNotOpenError, NotFoundError
+from indigo_async.errors import ApiError, AuthenticationError, ClientNotOpenError, CustomerMismatchError, NotFoundError
 from indigo_async.models import Audience
 from indigo_async.polling import Needs, poller_of
 from indigo_async.sandbox import Dialect, Fault, FaultKind, ManualClock, Sandbox, StageTimes
@@ -158,6 +158,22 @@ async def test_a_wrong_token_ends_a_wait():
         async with IndigoClient("wrong", base_url=sandbox.base_url, poll_interval=0.005) as wrong:
             with pytest.raises(AuthenticationError):
                 await poller_of(wrong).watch(audience_id, "42", lambda audience: audience)
+
+
+@pytest.mark.parametrize(
+    ("document", "error", "looks"),
+    [
+        ({"id": 1, "status": "ACTIVE", "customerId": "43"}, CustomerMismatchError, 1),
+        (None, NotFoundError, 3),
+        ({"error": "No such audience."}, ApiError, 3),
+    ],
+    ids=["another customer's", "null", "a refusal"],
+)
+async def test_a_good_status_may_hide_a_refusal(document, error, looks):
+    async with answering(json_reply(document)) as (server, client):
+        with pytest.raises(error):
+            await poller_of(client).watch(1, "42", lambda audience: audience)
+    assert len(server.requests) == looks
 
 
 async def test_a_client_has_one_poller_which_ends_with_it():

@@ -74,6 +74,29 @@ async def test_nobody_slips_past_those_who_queue():
     await queued
 
 
+async def test_nobody_slips_past_those_whose_time_has_just_come():
+    pacer = Pacer(Pacing(requests_per_second=10))
+    assert pacer.try_take(action=False)
+    queued = asyncio.create_task(pacer.take(action=False))
+    await turns()
+    asyncio.get_running_loop().now += 0.1
+    assert not pacer.try_take(action=False)
+    await queued
+
+
+async def test_a_pause_does_not_count_as_little_borne():
+    """A hundred a second were borne before the pause; one refusal after it does not make that one a second."""
+    pacer = Pacer(Pacing())
+    for _ in range(100):
+        assert pacer.try_take(action=True)
+        pacer.answered(started=now(), like=None)
+        pacer.give_back()
+    pacer.hold(10)
+    await pacer.take(action=True)
+    pacer.refused(started=now())
+    assert pacer.slot_seconds < 1
+
+
 async def test_a_hold_holds_everybody_and_ends():
     pacer = Pacer(Pacing())
     pacer.hold(30)
