@@ -54,6 +54,7 @@ class _Named(
 
 
 _NOTHING = msgspec.Raw(b"null")
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _decode_upload = msgspec.json.Decoder(UploadView | None).decode
 _decode_exports = msgspec.json.Decoder(list[ExportView] | None).decode
 
@@ -89,7 +90,7 @@ class Row(
         """None, too, where its shape is odd."""
         try:
             return _decode_upload(self.raw_upload)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except _UNREADABLE:
             return None
 
     @property
@@ -97,7 +98,7 @@ class Row(
         """Empty, too, where their shape is odd."""
         try:
             return _decode_exports(self.raw_exports) or ()
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except _UNREADABLE:
             return ()
 
 
@@ -114,8 +115,8 @@ class Rows:
         """The IDs of the rows that show a name; of odd rows, none."""
         try:
             named: Iterable[_Named] = _NAMED_ROWS.decode(self._array)
-        except msgspec.ValidationError:
-            named = (row for row in map(_named_of, _RAW_ROWS.decode(self._array)) if row is not None)
+        except _UNREADABLE:
+            named = (row for row in map(_named_of, self._raw_rows()) if row is not None)
         found: dict[str, RecordId] = {}
         for row in named:
             name = row.name if row.name is not None else row.second_name
@@ -130,9 +131,16 @@ class Rows:
         Raises:
             ResponseDecodeError: it has not the documented shape.
         """
+        row = bytes(self._raw_rows()[index])
+        return codec.decode_audience(codec.decode_document(row, self._endpoint), self._endpoint)
+
+    def _raw_rows(self) -> list[msgspec.Raw]:
         if self._raw is None:
-            self._raw = _RAW_ROWS.decode(self._array)
-        return codec.decode_audience(codec.decode_document(bytes(self._raw[index]), self._endpoint), self._endpoint)
+            try:
+                self._raw = _RAW_ROWS.decode(self._array)
+            except _UNREADABLE:  # nested so deeply that it could be read where less of the stack was used
+                raise ResponseDecodeError("the answer is no JSON array", endpoint=self._endpoint) from None
+        return self._raw
 
 
 class ListTooLongError(Exception):
@@ -244,11 +252,11 @@ class ListReader:
             return Rows(_ROWS.decode(array), array, self._endpoint.text)
         except msgspec.ValidationError:
             pass  # at least one row is odd: one by one, then
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except _UNREADABLE:
             return None
         try:
             raw = _RAW_ROWS.decode(array)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except _UNREADABLE:
             return None
         return Rows([_row_of(row) for row in raw], array, self._endpoint.text, raw)
 
@@ -256,7 +264,7 @@ class ListReader:
         """The array in an object, else the refusal that it is."""
         try:
             array = bytes(_ENVELOPE.decode(document).audiences)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except _UNREADABLE:
             array = b""
         if array:
             return array
@@ -268,14 +276,14 @@ class ListReader:
 def _named_of(raw: msgspec.Raw) -> _Named | None:
     try:
         return _NAMED_ROW.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _UNREADABLE:
         return None
 
 
 def _row_of(raw: msgspec.Raw) -> Row | None:
     try:
         return _ROW.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _UNREADABLE:
         return None
 
 
