@@ -218,18 +218,19 @@ either_way = pytest.mark.parametrize("cancel", [_cancel_task, _cancel_scope], id
 
 
 @either_way
-async def test_cancelled_while_the_intent_is_written_nothing_is_bought(cancel):
+async def test_cancelled_while_the_intent_is_written_nothing_is_bought_and_the_intent_withdrawn(cancel):
     async with deal() as bought:
         writing = anyio.Event()
 
         async def before() -> None:
             writing.set()
-            await anyio.sleep_forever()
+            await anyio.sleep(0.05)
 
         bought.notes.before = before
         await cancel(bought.buy, when=writing.is_set)
         assert bought.requests == 0
         assert bought.money == (0, 0, 0)
+        assert bought.notes.written == [f"intend {PRICE}", "withdraw"]
 
 
 @either_way
@@ -239,6 +240,7 @@ async def test_cancelled_while_it_waits_for_its_turn_nothing_is_bought(cancel):
         await cancel(bought.buy, when=lambda: bought.notes.written != [])
         assert bought.requests == 0
         assert bought.money == (0, 0, 0)
+        assert bought.notes.written == [f"intend {PRICE}", "withdraw"]
 
 
 @either_way
@@ -255,6 +257,7 @@ async def test_cancelled_while_it_waits_to_be_sent_again_nothing_is_bought(cance
             await cancel(bought.buy, when=retried.is_set)
         assert bought.requests == 1
         assert bought.money == (0, 0, 0)
+        assert bought.notes.written == [f"intend {PRICE}", "withdraw"]
 
 
 @either_way
