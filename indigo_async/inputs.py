@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import math
+import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, TypeAlias, cast
@@ -28,6 +29,7 @@ __all__ = [
     "LookalikeFiltersInput",
     "OptionalFieldType",
     "is_loopback_host",
+    "is_private_host",
 ]
 
 
@@ -119,6 +121,23 @@ def is_loopback_host(host: str | None) -> bool:
         return ipaddress.ip_address(host or "").is_loopback
     except ValueError:  # a name, such as 127.0.0.1.example.org, is wherever its owner says
         return False
+
+
+def is_private_host(host: str | None) -> bool:
+    """Whether a host says by itself that it is not public: an address of a private network, or a name of this machine.
+
+    Source: RFC 6890 (addresses), RFC 6761 (`localhost`).
+    """
+    name = (host or "").rstrip(".").lower()
+    try:
+        address = ipaddress.ip_address(name.partition("%")[0])
+    except ValueError:
+        try:
+            address = ipaddress.ip_address(socket.inet_aton(name))  # as resolvers do: 127.1, 0x7f000001, 2130706433
+        except OSError:
+            return name == "localhost" or name.endswith(".localhost")
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return not (mapped or address).is_global
 
 
 def _selection_from(value: object) -> ColumnSelection | str:

@@ -20,7 +20,7 @@ import aiohttp
 import attrs
 
 from indigo_async.errors import DownloadError
-from indigo_async.inputs import is_loopback_host
+from indigo_async.inputs import is_loopback_host, is_private_host
 from indigo_async.transport.policy import RetryPolicy, Silence
 from indigo_async.transport.session import Transport
 from indigo_async.transport.shield import in_thread
@@ -57,7 +57,7 @@ async def download(transport: Transport, url: str, destination: Path, *, retry: 
             true where a fresh URL may help.
         OSError: the destination cannot be written.
     """
-    url = _checked_url(url)
+    url = _checked_url(url, sender=transport.base_url)
     part = _PartFile(destination)
     try:
         await in_thread(part.open)
@@ -84,7 +84,7 @@ async def _attempt(transport: Transport, url: str, part: _PartFile) -> _Interrup
             if isinstance(response, Silence):
                 return _Interrupted(response.reason.value)
             if response.status in {301, 302, 303, 307, 308}:
-                url = _checked_url(url, response.headers.get("Location", ""))
+                url = _checked_url(response.headers.get("Location", ""), sender=url)
                 continue
             problem = _refusal(response, part)
             if problem is not None:
@@ -93,15 +93,15 @@ async def _attempt(transport: Transport, url: str, part: _PartFile) -> _Interrup
     raise DownloadError(f"{part.destination.name}: more than {_MAX_REDIRECTS} redirects")
 
 
-def _checked_url(base: str, location: str = "") -> str:
-    """Where a redirect leads, or the base itself: an address that is safe to ask.
+def _checked_url(location: str, *, sender: str) -> str:
+    """Where the API or a redirect, at the URL `sender`, sends us: an address that is safe to ask.
 
     Raises:
         DownloadError: it is not; the message holds nothing of it but scheme and host.
     """
     try:
-        from_host = urlsplit(base).hostname
-        url = urljoin(base, location)
+        from_host = urlsplit(sender).hostname
+        url = urljoin(sender, location)
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
@@ -110,11 +110,16 @@ def _checked_url(base: str, location: str = "") -> str:
         raise DownloadError(f"the download's address has the scheme {parts.scheme!r}; only https is followed")
     if not host:
         raise DownloadError("the download's address names no host")
-    # This machine may send us around on itself; nobody else may send us to it.
-    if parts.scheme == "http" and not (is_loopback_host(host) and is_loopback_host(from_host)):
-        raise DownloadError(f"the download at {host} is not https; people's data would travel in the clear")
     if parts.username or parts.password:
         raise DownloadError(f"the download's address at {host} holds a user name or password")
+    # This machine may send us around on itself; nobody else may send us to it. A name that resolves to a private
+    # address is let pass: a bucket's may, within a cloud, and the certificate shows that the host is the one named.
+    if is_loopback_host(from_host) and is_loopback_host(host):
+        return url
+    if parts.scheme == "http":
+        raise DownloadError(f"the download at {host} is not https; people's data would travel in the clear")
+    if is_private_host(host) and not is_private_host(from_host):
+        raise DownloadError(f"the download at {host} is in a private network, where {from_host} may not send us")
     return url
 
 

@@ -194,6 +194,11 @@ class Transport:
         self._opened()
 
     @property
+    def base_url(self) -> str:
+        """Where the API is, with no slash at its end."""
+        return self._settings.base_url
+
+    @property
     def slot_seconds(self) -> float:
         """What the pacing makes each request cost at least, in seconds of one slot."""
         return self._opened()[0].slot_seconds
