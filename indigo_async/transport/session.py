@@ -55,11 +55,13 @@ _FIRST_SERVER_ERROR = 500
 class Flight:
     """What is known of a POST while it is under way.
 
-    `uncertain` is true from the moment it leaves until its outcome is certain. Set `stop` to let an attempt
-    under way end but to send nothing more.
+    `uncertain` is true from the moment it leaves until its outcome is known or has been looked for. `doubts` counts the
+    attempts whose outcome nobody told: one look that shows nothing does not end such a doubt, since the server may
+    carry a late request out later. Set `stop` to let an attempt under way end but to send nothing more.
     """
 
     uncertain: bool = False
+    doubts: int = 0
     stop: bool = False
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,10 +23,12 @@ from indigo_async.inputs import (
 )
 from indigo_async.models import Audience, CsvExport
 from indigo_async.transport.events import Listener
+from indigo_async.transport.shield import in_thread
 from indigo_async.workflows.directory import Directory
-from indigo_async.workflows.export import ExportReceipt, downloaded_export, priced_export
+from indigo_async.workflows.export import ExportReceipt, downloaded_export
 from indigo_async.workflows.lookalike import check_lookalike, lookalike_audience
 from indigo_async.workflows.match import check_csv, is_url, matched_audience
+from indigo_async.workflows.preview import priced_export
 from indigo_async.workflows.run import DEFAULT_TIMEOUT, Run, running
 from indigo_async.workflows.terms import ExportTerms, check_export_terms
 
@@ -62,6 +65,11 @@ class ExportStep:
     reuse_purchased: bool | None = None
 
 
+def _show_csv(csv: str | Path) -> str:
+    """A CSV without the query of its URL, where a signature stands."""
+    return repr(_without_query(csv) if isinstance(csv, str) and is_url(csv) else csv)
+
+
 @attrs.frozen(kw_only=True)
 class AudienceJob:
     """One list of people on its way: matched, perhaps grown, perhaps exported (the lookalike, where there is one).
@@ -72,7 +80,7 @@ class AudienceJob:
 
     customer_id: str
     audience_name: str
-    csv: str | Path
+    csv: str | Path = attrs.field(repr=_show_csv)
     column_selections: ColumnSelectionsInput
     lookalike: LookalikeStep | None = None
     export: ExportStep | None = None
@@ -125,7 +133,7 @@ async def run_job(
         WorkflowError, ApiError, TransportError, ResponseDecodeError, DownloadError: see the recipes.
     """
     check = InputCheck()
-    checked = check_job(check, job, publisher)
+    checked = await in_thread(partial(check_job, check, job, publisher))
     check.seconds("timeout", timeout)
     check.done()
     run = Run(client, job.customer_id, job.audience_name, Directory(client), publisher=publisher)

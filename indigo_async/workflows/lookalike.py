@@ -12,7 +12,6 @@ from indigo_async.workflows.directory import Directory
 from indigo_async.workflows.events import AudienceAdopted, Stage
 from indigo_async.workflows.rules import adopt_lookalike
 from indigo_async.workflows.run import DEFAULT_TIMEOUT, Run, running
-from indigo_async.workflows.settle import settled
 from indigo_async.workflows.waits import active, current, is_active
 
 __all__ = ["check_lookalike", "create_lookalike", "lookalike_audience"]
@@ -122,39 +121,38 @@ async def lookalike_audience(
     customer_id = run.customer_id
     known = run.memory.recall(Stage.LOOKALIKE)
 
-    async def look() -> Audience | None:
-        found_id = await run.directory.find_now(customer_id, name)
-        return None if found_id is None else await run.client.get_audience(found_id, customer_id)
+    async def send() -> RecordId:
+        audience = await run.client.create_lookalike_audience(
+            base_audience_id=base_id,
+            customer_id=customer_id,
+            size=size,
+            audience_name=name,
+            include_original_audience=include_original_audience,
+            filters=filters,
+        )
+        run.made += (str(audience.id),)
+        return audience.id
+
+    async def look() -> RecordId | None:
+        return await run.directory.find_now(customer_id, name)
 
     with run.at(Stage.LOOKALIKE):
         if known is not None:
             return await active(run, known["audience_id"])
-        found = await run.directory.find(customer_id, name)
-        if found is None:
+        found_id = await run.directory.find(customer_id, name)
+        if found_id is None:
             await run.memory.intend(Stage.LOOKALIKE, {"base_audience_id": base_id})
             try:
-                made = await settled(
-                    lambda: run.client.create_lookalike_audience(
-                        base_audience_id=base_id,
-                        customer_id=customer_id,
-                        size=size,
-                        audience_name=name,
-                        include_original_audience=include_original_audience,
-                        filters=filters,
-                    ),
-                    look,
-                    retry=run.client.transport.retry,
-                )
+                found_id = await run.post(send, look)
             except ApiError:
                 # Perhaps because the name is taken, by an attempt whose answer was lost or by another audience.
-                found = await run.directory.find_now(customer_id, name)
-                if found is None:
+                found_id = await look()
+                if found_id is None:
                     raise
-            else:
-                run.made += (str(made.id),)
-                await run.memory.remember(Stage.LOOKALIKE, {"audience_id": made.id})
-                return await active(run, made.id)
-        return await _adopted(run, found, base_id)
+        if str(found_id) not in run.made:
+            return await _adopted(run, found_id, base_id)
+        await run.memory.remember(Stage.LOOKALIKE, {"audience_id": found_id})
+        return await active(run, found_id)
 
 
 async def _adopted(run: Run, found_id: RecordId, base_id: RecordId) -> Audience:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from indigo_async.client import IndigoClient
@@ -13,11 +14,12 @@ from indigo_async.inputs import ColumnSelection, ColumnSelections, ColumnSelecti
 from indigo_async.models import Audience, RecordId
 from indigo_async.polling import Needs
 from indigo_async.transport.events import Listener, emit
+from indigo_async.transport.session import Flight
+from indigo_async.transport.shield import in_thread
 from indigo_async.workflows.directory import Directory
 from indigo_async.workflows.events import AudienceAdopted, Stage
 from indigo_async.workflows.rules import adopt_matched
 from indigo_async.workflows.run import DEFAULT_TIMEOUT, Run, running
-from indigo_async.workflows.settle import settled
 from indigo_async.workflows.waits import active, current, is_active, ready_for_columns
 
 __all__ = ["check_csv", "is_url", "matched_audience", "upload_and_match"]
@@ -61,7 +63,7 @@ async def upload_and_match(
     check.customer_id(customer_id)
     check.text("audience_name", audience_name)
     selections = check.column_selections(column_selections)
-    check_csv(check, csv, publisher)
+    await in_thread(partial(check_csv, check, csv, publisher))
     check.seconds("timeout", timeout)
     check.done()
     run = Run(client, customer_id, audience_name, Directory(client), publisher=publisher)
@@ -145,9 +147,11 @@ async def _uploaded(run: Run, url: str) -> Audience:
     async def look() -> None:
         """A stub without a name cannot be told from others. Lost ones are harmless and free: upload again."""
 
-    stub = await settled(
-        lambda: run.client.upload_csv(customer_id=customer_id, url=url), look, retry=run.client.transport.retry
-    )
+    flight = Flight()
+    try:
+        stub = await run.post(lambda: run.client.upload_csv(customer_id=customer_id, url=url), look, flight)
+    finally:
+        run.lost_uploads += flight.doubts
     run.audience = stub
     await run.memory.remember(Stage.UPLOAD, {"audience_id": stub.id})
     return await ready_for_columns(run, stub.id)
@@ -156,36 +160,44 @@ async def _uploaded(run: Run, url: str) -> Audience:
 async def _matched(run: Run, ready: Audience, csv: str | Path, selections: Mapping[str, ColumnSelection]) -> Audience:
     """The stub, matched and active."""
     customer_id = run.customer_id or ""
+    if not ready.status:  # a list may show less than the record does
+        ready = await run.client.get_audience(ready.id, customer_id)
+
+    async def send() -> Audience:
+        return await run.client.match_uploaded_csv(
+            audience_id=ready.id,
+            customer_id=customer_id,
+            audience_name=run.audience_name,
+            column_selections=ColumnSelections(**selections),
+        )
 
     async def look() -> Audience | None:
         audience = await run.client.get_audience(ready.id, customer_id)
         return audience if _was_matched(audience, ready, run.audience_name) else None
 
     if not _was_matched(ready, ready, run.audience_name):
+        begun = run.memory.intended(Stage.MATCH) is not None
         await run.memory.intend(Stage.MATCH, {"audience_id": ready.id})
+        flight = Flight()
         try:
-            run.audience = await settled(
-                lambda: run.client.match_uploaded_csv(
-                    audience_id=ready.id,
-                    customer_id=customer_id,
-                    audience_name=run.audience_name,
-                    column_selections=ColumnSelections(**selections),
-                ),
-                look,
-                retry=run.client.transport.retry,
-            )
+            run.audience = await run.post(send, look, flight)
         except ApiError:
             # Perhaps because an attempt whose answer was lost had done it, or because the name is taken.
             if await look() is None:
-                found = await run.directory.find_now(customer_id, run.audience_name)
-                if found is None:
+                found_id = await run.directory.find_now(customer_id, run.audience_name)
+                if found_id is not None:
+                    return await _adopted(run, found_id, csv)
+                if ready.name is not None or not (flight.doubts or begun):
                     raise
-                return await _adopted(run, found, csv)
+                # Where the server shows no names, a refusal after our own lost answer is the evidence that there is.
         run.made += (str(ready.id),)
     await run.memory.remember(Stage.MATCH, {"audience_id": ready.id})
     return await active(run, ready.id)
 
 
 def _was_matched(audience: Audience, ready: Audience, name: str) -> bool:
-    """Whether the match was carried out: by its name, by its end, or by having moved since it was only ready."""
-    return audience.name == name or is_active(audience) or audience.status != ready.status
+    """Whether the match was carried out: by its name, else by its end, or by having moved since it was only ready."""
+    if audience.name is not None:
+        return audience.name == name
+    moved = bool(ready.status) and bool(audience.status) and audience.status != ready.status
+    return is_active(audience) or moved

@@ -18,7 +18,7 @@ from indigo_async.transport.shield import outlast, to_the_end
 from indigo_async.workflows.events import ExportPurchased, Stage
 from indigo_async.workflows.rules import ExportState, export_state, find_export, same_id
 from indigo_async.workflows.run import Run
-from indigo_async.workflows.settle import UNCERTAIN, settled
+from indigo_async.workflows.settle import UNCERTAIN
 from indigo_async.workflows.terms import ExportTerms
 
 __all__ = ["check_price", "purchased_export"]
@@ -93,18 +93,14 @@ async def _purchase(
     try:
         # Whole, so that an intent that no purchase follows can be withdrawn.
         await to_the_end(asyncio.ensure_future(run.memory.intend(Stage.PURCHASE, facts)))
-        bought = await settled(send, look, retry=run.client.transport.retry, flight=flight)
+        bought = await run.post(send, look, flight)
     except (*UNCERTAIN, CustomerMismatchError):
         raise  # it may have been bought: its money stays reserved and its intent without a result
     except JournalError:
         run.budget.release(reserved)
         raise
-    except IndigoError:
-        run.budget.release(reserved)
-        await run.memory.withdraw(Stage.PURCHASE)
-        raise
-    except asyncio.CancelledError:
-        if not flight.uncertain:
+    except (IndigoError, asyncio.CancelledError):
+        if not (flight.uncertain or flight.doubts):
             run.budget.release(reserved)
             await run.memory.withdraw(Stage.PURCHASE)
         raise
@@ -121,10 +117,11 @@ async def _purchase(
 def _reserve(run: Run, export: CsvExport, cost: int) -> int:
     """Set the price aside in the batch's budget. Returns how much that took.
 
-    A purchase that an earlier run began, and never saw the end of, is counted in the budget already.
+    A purchase that an earlier run made, or began and never saw the end of, is counted in the budget already.
     """
-    begun = run.memory.intended(Stage.PURCHASE)
-    counted = int(begun["cost_cents"]) if begun is not None and same_id(begun["export_id"], export.id) else 0
+    known = (run.memory.intended(Stage.PURCHASE), run.memory.recall(Stage.PURCHASE))
+    ours = (facts for facts in known if facts is not None and same_id(facts["export_id"], export.id))
+    counted = max((int(facts["cost_cents"]) for facts in ours), default=0)
     reserved = max(0, cost - counted)
     if run.budget.reserve(reserved):
         return reserved

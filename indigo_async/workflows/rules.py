@@ -20,6 +20,7 @@ __all__ = [
     "choose_export",
     "export_state",
     "find_export",
+    "may_cost",
     "same_id",
 ]
 
@@ -117,6 +118,14 @@ def export_state(export: CsvExport) -> ExportState:
     return ExportState.FAILED if means_failure(export.status) else ExportState.FOR_SALE
 
 
+def may_cost(export: CsvExport) -> bool:
+    """Whether money may have been paid for an export. The standard fields alone are free of charge.
+
+    Source: reference, "POST /create_preview_csv_export".
+    """
+    return export.cost_cents != 0 and export.optional_field_types != ()
+
+
 def find_export(exports: Iterable[CsvExport], export_id: RecordId) -> CsvExport | None:
     return next((export for export in exports if same_id(export.id, export_id)), None)
 
@@ -137,8 +146,8 @@ def choose_export(
     "settle first": an export that may be the wanted one is in progress, and can only be judged when it is not.
 
     Raises:
-        ExportExistsError: an export was purchased, its field types are not shown, and the caller has not said
-            whether to use it.
+        ExportExistsError: an export was purchased, its field types are not shown, and the caller has not said whether
+            to use it; or one failed that may have been purchased before, and the caller has not said to buy another.
     """
     ours: list[CsvExport] = []
     unknown: list[CsvExport] = []
@@ -160,6 +169,14 @@ def choose_export(
         raise ExportExistsError(
             f"export {doubtful.id} of audience {audience_id} was purchased before, and the server does not show "
             "with which fields; pass reuse_purchased=True to download that one, or False to buy another",
+            stage=Stage.PREVIEW,
+        )
+    paid = [] if reuse_purchased is False else [export for export in ours + unknown if may_cost(export)]
+    failed = _last_of(paid, ExportState.FAILED)
+    if failed is not None:
+        raise ExportExistsError(
+            f"export {failed.id} of audience {audience_id} failed ({failed.status!r}) and may have been purchased "
+            "before; ask the vendor about it, or pass reuse_purchased=False to buy another",
             stage=Stage.PREVIEW,
         )
     preview = _last_of(ours, ExportState.FOR_SALE)

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import attrs
 
 from indigo_async.client import IndigoClient
-from indigo_async.errors import WaitTimeoutError
+from indigo_async.errors import WaitTimeoutError, WorkflowError
 from indigo_async.files.publish import Publisher
-from indigo_async.models import Audience
+from indigo_async.models import Audience, CsvExport
 from indigo_async.transport.events import Listener, emit, listening
+from indigo_async.transport.session import Flight
 from indigo_async.workflows.budget import Budget
 from indigo_async.workflows.directory import Directory
 from indigo_async.workflows.events import Stage, StageFinished, StageStarted
+from indigo_async.workflows.settle import settled
 
-__all__ = ["DEFAULT_TIMEOUT", "Memory", "NoMemory", "Run", "running"]
+__all__ = ["DEFAULT_TIMEOUT", "Brake", "Memory", "NoMemory", "Run", "running"]
+
+T = TypeVar("T")
 
 DEFAULT_TIMEOUT = 4 * 3600.0
 """Seconds that a recipe may take unless the caller says otherwise."""
@@ -67,12 +71,20 @@ class NoMemory:
 _NO_MEMORY = NoMemory()
 
 
+@attrs.define
+class Brake:
+    """Stops every run that shares it before its next POST, once it has a `reason`."""
+
+    reason: str | None = None
+
+
 @attrs.define(eq=False)
 class Run:
     """One recipe under way.
 
-    `stage`, `audience` and `timings` (seconds by stage) say how far it came. `made` holds the IDs of the audiences
-    made in this run: nobody can have exported those before.
+    `stage`, `audience`, `quote` (the priced export) and `timings` (seconds by stage) say how far it came. `made` holds
+    the IDs of the audiences made in this run: nobody can have exported those before. `lost_uploads` counts uploads
+    whose answer was lost; each may have left a stub, which is harmless and free.
     """
 
     client: IndigoClient
@@ -81,15 +93,38 @@ class Run:
     directory: Directory
     memory: Memory = _NO_MEMORY
     budget: Budget = attrs.Factory(Budget)
+    brake: Brake = attrs.Factory(Brake)
     publisher: Publisher | None = None
     made: tuple[str, ...] = ()
     stage: Stage = Stage.UPLOAD
     audience: Audience | None = None
+    quote: CsvExport | None = None
+    lost_uploads: int = 0
     timings: dict[Stage, float] = attrs.Factory(dict[Stage, float])
 
     def at(self, stage: Stage) -> _StageBlock:
         """Say that a `with` block is a stage of the recipe."""
         return _StageBlock(self, stage)
+
+    async def post(
+        self, send: Callable[[], Awaitable[T]], look: Callable[[], Awaitable[T | None]], flight: Flight | None = None
+    ) -> T:
+        """Send a POST until its outcome is certain; see `settled`.
+
+        Raises:
+            WorkflowError: the batch has stopped meanwhile, and nothing was sent.
+        """
+
+        async def send_unless_stopped() -> T:
+            if self.brake.reason is not None:
+                raise WorkflowError(
+                    f"nothing more is sent, since the batch stopped: {self.brake.reason}",
+                    stage=self.stage,
+                    audience=self.audience,
+                )
+            return await send()
+
+        return await settled(send_unless_stopped, look, retry=self.client.transport.retry, flight=flight)
 
 
 @attrs.define(eq=False)

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from indigo_async.client import IndigoClient
 from indigo_async.errors import AudienceFailedError
+from indigo_async.inputs import InputCheck
 from indigo_async.models import (
     Audience,
     AudienceStatus,
@@ -52,7 +53,8 @@ async def wait_for_column_selection(
 
     Source: reference, "Cookbook: Upload a CSV and match it to the voter file".
     """
-    async with running(_bare_run(client, audience, customer_id), timeout=timeout, on_event=None) as run:
+    run = _checked_run(client, audience, customer_id, timeout)
+    async with running(run, timeout=timeout, on_event=None):
         return await ready_for_columns(run, _id_of(audience))
 
 
@@ -72,7 +74,8 @@ async def wait_until_active(
 
     Source: reference, "Cookbook".
     """
-    async with running(_bare_run(client, audience, customer_id), timeout=timeout, on_event=None) as run:
+    run = _checked_run(client, audience, customer_id, timeout)
+    async with running(run, timeout=timeout, on_event=None):
         return await active(run, _id_of(audience))
 
 
@@ -95,7 +98,8 @@ async def wait_for_export(
     Source: contract, "Observed".
     """
     export_id = export.id if isinstance(export, CsvExport) else export
-    async with running(_bare_run(client, audience, customer_id), timeout=timeout, on_event=None) as run:
+    run = _checked_run(client, audience, customer_id, timeout)
+    async with running(run, timeout=timeout, on_event=None):
         run.stage = Stage.PURCHASE if purchased else Stage.PREVIEW
         return await export_settled(run, _id_of(audience), export_id, purchased=purchased)
 
@@ -104,7 +108,17 @@ def _id_of(audience: Audience | RecordId) -> RecordId:
     return audience.id if isinstance(audience, Audience) else audience
 
 
-def _bare_run(client: IndigoClient, audience: Audience | RecordId, customer_id: str | None) -> Run:
+def _checked_run(
+    client: IndigoClient,
+    audience: Audience | RecordId,
+    customer_id: str | None,
+    timeout: float,
+) -> Run:
+    check = InputCheck()
+    check.record_id("audience", _id_of(audience))
+    check.customer_id(customer_id, optional=True)
+    check.seconds("timeout", timeout)
+    check.done()
     return Run(client, customer_id, str(_id_of(audience)), Directory(client))
 
 

@@ -159,8 +159,11 @@ def failed(number: int, types: tuple[str, ...] | None = ("phone",)) -> CsvExport
         ([bought(1), for_sale(2)], None, 1),
         ([for_sale(1, ())], None, None),
         ([for_sale(1, None)], None, None),
-        ([failed(1)], None, None),
-        ([failed(1, None)], None, None),
+        ([failed(1)], False, None),
+        ([failed(1, None)], False, None),
+        ([failed(1, ())], None, None),
+        ([failed(1), bought(2)], None, 2),
+        ([failed(1), under_way(2)], None, "settle first"),
         ([bought(1, None)], True, 1),
         ([bought(1, None)], False, None),
         ([bought(1, None), bought(2)], None, 2),
@@ -194,6 +197,15 @@ def test_a_purchase_of_unknown_fields_stops_until_the_caller_says(exports: list[
     assert "reuse_purchased=True to download that one, or False to buy another" in str(caught.value)
 
 
+@pytest.mark.parametrize("exports", [[failed(1)], [failed(1, None)], [for_sale(2), failed(1)]])
+@pytest.mark.parametrize("reuse_purchased", [None, True])
+def test_a_failed_export_that_may_have_been_paid_stops_until_the_caller_says(
+    exports: list[CsvExport], *, reuse_purchased: bool | None
+):
+    with pytest.raises(ExportExistsError, match=r"export 1 of audience aud-1 failed \('FAILED'\) and may have been"):
+        choose_export("aud-1", exports, PHONE, reuse_purchased=reuse_purchased)
+
+
 _types = st.none() | st.sampled_from([(), ("phone",), ("address",), ("phone", "address")])
 _exports = st.builds(
     lambda make, types, number: make(number, types),
@@ -210,7 +222,7 @@ def test_what_is_chosen_holds_the_wanted_fields_unless_the_caller_took_the_doubt
     try:
         choice = choose_export("aud-1", exports, PHONE, reuse_purchased=reuse_purchased)
     except ExportExistsError:
-        assert reuse_purchased is None
+        assert reuse_purchased is not False
         return
     if choice is None:
         assert not any(export == bought(export.id) for export in exports)

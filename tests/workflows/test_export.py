@@ -187,15 +187,30 @@ async def test_a_price_refused_once_can_be_bought_later_with_a_higher_limit(targ
 
 
 @both_flows
-async def test_an_export_that_fails_is_told_and_another_is_made_by_the_next_call(flow, target: Path):
+async def test_a_free_export_that_fails_is_told_and_another_is_made_by_the_next_call(flow, target: Path):
     failing = PURCHASE if flow == "synchronous" else PREVIEW
-    options = {"optional_field_types": [] if flow == "asynchronous" else ["phone"]}
     async with lite(export_flow=flow) as (sandbox, client):
         audience_id = await seeded(sandbox)
         sandbox.faults.add(Fault(kind=FaultKind.WORK_FAILS, endpoint=failing))
         with pytest.raises(AudienceFailedError, match="its status is 'FAILED'"):
-            await export(client, audience_id, target, **options)
-        await export(client, audience_id, target, **options)
+            await export(client, audience_id, target, optional_field_types=[])
+        await export(client, audience_id, target, optional_field_types=[])
+    assert target.exists()
+
+
+@both_flows
+async def test_an_export_that_fails_after_it_was_bought_is_bought_again_only_with_leave(flow, target: Path):
+    async with lite(export_flow=flow) as (sandbox, client):
+        audience_id = await seeded(sandbox)
+        sandbox.faults.add(Fault(kind=FaultKind.WORK_FAILS, endpoint=PURCHASE))
+        with pytest.raises(AudienceFailedError, match="its status is 'FAILED'"):
+            await export(client, audience_id, target)
+        for _ in range(3):
+            with pytest.raises(ExportExistsError, match="may have been purchased before"):
+                await export(client, audience_id, target)
+        assert sandbox.counts().purchases == 1
+        await export(client, audience_id, target, reuse_purchased=False)
+        assert sandbox.counts().purchases == 2
     assert target.exists()
 
 

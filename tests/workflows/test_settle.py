@@ -35,9 +35,9 @@ UNCERTAIN = [
 CERTAIN = [
     ApiError(400, "No.", None, POST),
     AuthenticationError(401, "Who?", None, POST),
-    RateLimitedError(429, "Slow down.", None, POST),
     ConnectionFailedError("no connection could be made", endpoint=POST),
 ]
+SLOW_DOWN = RateLimitedError(429, "Slow down.", None, POST, retry_after=0.001)
 
 
 @attrs.define
@@ -142,10 +142,32 @@ async def test_a_flight_that_says_stop_is_looked_for_and_not_sent_again():
     assert await found.settle(flight=flight) == "seen"
 
 
-_outcomes = st.tuples(st.none() | st.sampled_from(UNCERTAIN + CERTAIN), st.booleans())
+async def test_a_server_that_asks_to_wait_is_obeyed_however_often():
+    world = World([(SLOW_DOWN, False)] * 20 + [(None, True)])
+    assert await world.settle() == "answered"
+    assert (world.sent, world.looked) == (21, 0)
 
 
-@given(st.lists(_outcomes, min_size=6, max_size=6), st.integers(1, 6))
+async def test_a_flight_that_says_stop_waits_for_no_leave():
+    world = World([(SLOW_DOWN, False)])
+    with pytest.raises(RateLimitedError):
+        await world.settle(flight=Flight(stop=True))
+    assert world.sent == 1
+
+
+async def test_a_flight_counts_the_attempts_whose_outcome_nobody_told():
+    flight = Flight()
+    world = World([(AMBIGUOUS, False), (SLOW_DOWN, False), (UNCERTAIN[1], False), (None, True)])
+    await world.settle(flight=flight)
+    assert (flight.doubts, flight.uncertain) == (2, False)
+
+
+_outcomes = st.tuples(st.none() | st.sampled_from([*UNCERTAIN, *CERTAIN, SLOW_DOWN]), st.booleans())
+
+
+@given(
+    st.lists(_outcomes, min_size=6, max_size=6).map(lambda script: [*script, *[(None, True)] * 6]), st.integers(1, 6)
+)
 async def test_nothing_is_ever_carried_out_twice(script: list[tuple[IndigoError | None, bool]], attempts: int):
     honest = [(error, carried_out if error in UNCERTAIN else error is None) for error, carried_out in script]
     world = World(honest)
@@ -154,5 +176,5 @@ async def test_nothing_is_ever_carried_out_twice(script: list[tuple[IndigoError 
     except IndigoError:
         result = None
     assert world.done <= 1
-    assert world.sent <= attempts
+    assert world.sent <= attempts + sum(error is SLOW_DOWN for error, _ in honest)
     assert (result is not None) == (world.done == 1)

@@ -88,7 +88,7 @@ class Journal:
         if stored.fingerprint != fingerprint:
             raise JournalMismatchError(
                 f"{self._store.path}: the journal knows job {audience_name!r} of customer {customer_id!r} with another "
-                "CSV, other columns, another lookalike or other export terms; undo that change, give the job another "
+                "CSV, other columns, another lookalike or another server; undo that change, give the job another "
                 "audience name, or run it under a new journal"
             )
         return JobMemory(stored, self._write)
