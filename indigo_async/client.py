@@ -13,7 +13,7 @@ from indigo_async.customer import CustomerClient
 from indigo_async.errors import CustomerMismatchError
 from indigo_async.inputs import ColumnSelectionsInput, InputCheck, LookalikeFiltersInput
 from indigo_async.models import Audience, CsvExport, RecordId
-from indigo_async.settings import Settings
+from indigo_async.settings import Settings, TokenSource
 from indigo_async.transport import codec
 from indigo_async.transport.pacing import Pacing
 from indigo_async.transport.policy import Endpoint, RetryPolicy, refusal_in
@@ -37,7 +37,9 @@ class IndigoClient:
     on it.
 
     Args:
-        token: the API token; else the environment variable `INDIGO_API_TOKEN`.
+        token: the API token, or a function (or coroutine function) that gives it: asked when the client is opened, and
+            once more when the server refuses the token at hand, after which the refused request is sent again. Else the
+            environment variable `INDIGO_API_TOKEN`, else the file that `INDIGO_API_TOKEN_FILE` names.
         base_url: the API's address; else `INDIGO_BASE_URL`, else the public one. HTTPS, but for loopback.
         timeout: seconds that one attempt of a request may take, connecting included.
         retry: how often and how long a request is tried.
@@ -51,7 +53,7 @@ class IndigoClient:
 
     def __init__(
         self,
-        token: str | None = None,
+        token: str | TokenSource | None = None,
         *,
         base_url: str | None = None,
         timeout: float = 60.0,
@@ -318,7 +320,7 @@ class IndigoClient:
             body=None if body is None else codec.encode_body(body),
             flight=flight,
         )
-        refusal = refusal_in(document, endpoint, token=self.settings.token)
+        refusal = refusal_in(document, endpoint, token=self.transport.token)
         if refusal is not None:
             raise refusal
         return document

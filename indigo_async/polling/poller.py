@@ -256,6 +256,6 @@ def poller_of(client: IndigoClient) -> Poller:
     if poller is None:
         interval = client.poll_interval if client.settings.on_loopback else max(client.poll_interval, _LEAST_INTERVAL)
         # It must not refer to the client, or neither would ever be freed.
-        source = ApiSource(client.transport, client.settings.token)
+        source = ApiSource(client.transport)
         poller = _pollers[client] = Poller(source, client.resources, interval=interval)
     return poller

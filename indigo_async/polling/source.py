@@ -52,7 +52,6 @@ class ApiSource:
     """The API itself."""
 
     transport: Transport
-    token: str = attrs.field(repr=False)
 
     @property
     def slot_seconds(self) -> float:
@@ -64,7 +63,7 @@ class ApiSource:
         seconds = await self.transport.look(GET_AUDIENCE, body, query=query)
         answer = b"".join(body.parts)
         document = codec.decode_document(answer, GET_AUDIENCE.text)
-        refusal = refusal_in(document, GET_AUDIENCE, token=self.token)
+        refusal = refusal_in(document, GET_AUDIENCE, token=self.transport.token)
         if refusal is not None:
             raise refusal
         audience = codec.decode_audience(document, GET_AUDIENCE.text)
@@ -75,7 +74,7 @@ class ApiSource:
         return audience, Cost(seconds, len(answer))
 
     async def many(self, customer_id: str | None, take: Callable[[Rows], None], *, limit: int) -> Cost:
-        reader = ListReader(LIST_AUDIENCES, take, limit=limit, token=self.token)
+        reader = ListReader(LIST_AUDIENCES, take, limit=limit, token=self.transport.token)
         seconds = await self.transport.look(LIST_AUDIENCES, reader, query=_customer(customer_id), comparable=False)
         reader.finish()
         return Cost(seconds, reader.size)

@@ -21,7 +21,9 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from indigo_async.errors import ClientNotOpenError, RateLimitedError, ResponseDecodeError
+from indigo_async.hidden import HiddenText
 from indigo_async.settings import Settings
+from indigo_async.transport.credentials import Credentials
 from indigo_async.transport.events import RequestRetried, emit
 from indigo_async.transport.pacing import Pacer, Pacing
 from indigo_async.transport.policy import (
@@ -46,6 +48,7 @@ _CHUNK_BYTES = 256 * 1024
 _KEEPALIVE_SECONDS = 75.0
 _CONNECT_SECONDS = 15.0
 _COMPARABLE_BYTES = 64 * 1024
+_UNAUTHORIZED = 401
 _TOO_MANY_REQUESTS = 429
 _UNAVAILABLE = 503
 _FIRST_SERVER_ERROR = 500
@@ -93,7 +96,8 @@ class Transport:
         session: aiohttp.ClientSession | None,
     ) -> None:
         self.requests: Counter[str] = Counter()
-        self._settings = settings
+        self.base_url = settings.base_url
+        self._credentials = Credentials(settings.token)
         self._timeout = timeout
         self.retry = retry
         self._pacing = pacing
@@ -103,6 +107,7 @@ class Transport:
         self._socket_timeout = aiohttp.ClientTimeout(total=None, sock_connect=min(_CONNECT_SECONDS, timeout / 2))
 
     async def open(self) -> None:
+        await self._credentials.open()
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
@@ -163,7 +168,7 @@ class Transport:
                 chance=random.random(),  # noqa: S311 - jitter needs no secrecy
             )
             if delay is None or (flight is not None and flight.stop):
-                raise error_of(endpoint, outcome, token=self._settings.token)
+                raise error_of(endpoint, outcome, token=self.token)
             reason = str(outcome.status) if isinstance(outcome, Answer) else outcome.reason.value
             emit(RequestRetried(endpoint=endpoint.text, attempt=attempt, delay=delay, reason=reason))
             await asyncio.sleep(delay)
@@ -184,7 +189,7 @@ class Transport:
         like = endpoint.text if comparable else None
         outcome = await self._fly(pacer, endpoint, self._url(endpoint, query), read=partial(_pour, sink), like=like)
         if isinstance(outcome, Silence) or not outcome.ok:
-            raise error_of(endpoint, outcome, token=self._settings.token)
+            raise error_of(endpoint, outcome, token=self.token)
         return clock() - started
 
     def require_open(self) -> None:
@@ -196,9 +201,9 @@ class Transport:
         self._opened()
 
     @property
-    def base_url(self) -> str:
-        """Where the API is, with no slash at its end."""
-        return self._settings.base_url
+    def token(self) -> str:
+        """The token at hand, which errors must not show."""
+        return self._credentials.token
 
     @property
     def slot_seconds(self) -> float:
@@ -206,7 +211,7 @@ class Transport:
         return self._opened()[0].slot_seconds
 
     def _url(self, endpoint: Endpoint, query: Mapping[str, str] | None) -> URL:
-        url = URL(f"{self._settings.base_url}{endpoint.path}", encoded=True)
+        url = URL(f"{self.base_url}{endpoint.path}", encoded=True)
         return url.with_query(query) if query else url
 
     async def _take_slot(self, endpoint: Endpoint, *, patience: float) -> Pacer:
@@ -238,7 +243,18 @@ class Transport:
             flight.uncertain = True
         started = asyncio.get_running_loop().time()
         try:
-            outcome = await self._send(endpoint, url, body, read)
+            token = self._credentials.token
+            outcome = await self._send(endpoint, url, body, read, token)
+            # A refused request was not carried out, so that a POST, too, may be sent with a fresh token.
+            if (
+                isinstance(outcome, Answer)
+                and outcome.status == _UNAUTHORIZED
+                and await self._credentials.renewed(token)
+                and not (flight is not None and flight.stop)
+            ):
+                self.requests[endpoint.text] += 1
+                started = asyncio.get_running_loop().time()
+                outcome = await self._send(endpoint, url, body, read, self._credentials.token)
             _teach(pacer, outcome, started, like)
         finally:
             pacer.give_back()
@@ -246,9 +262,11 @@ class Transport:
             flight.uncertain = is_uncertain(outcome)
         return outcome
 
-    async def _send(self, endpoint: Endpoint, url: URL, body: bytes | None, read: _Reader) -> Answer | Silence:
+    async def _send(
+        self, endpoint: Endpoint, url: URL, body: bytes | None, read: _Reader, token: str
+    ) -> Answer | Silence:
         _, session = self._opened()
-        headers = CIMultiDict({"Authorization": f"Bearer {self._settings.token}", "Accept": "application/json"})
+        headers = CIMultiDict({"Authorization": HiddenText(f"Bearer {token}"), "Accept": "application/json"})
         if body is not None:
             headers["Content-Type"] = "application/json"
         try:
