@@ -15,19 +15,27 @@ import anyio
 import attrs
 
 from indigo_async.client import IndigoClient
-from indigo_async.errors import AuthenticationError, InvalidInputError, JournalDamagedError, JournalWriteError, Problem
+from indigo_async.errors import (
+    AuthenticationError,
+    InvalidInputError,
+    JournalDamagedError,
+    JournalWriteError,
+    Problem,
+    WorkflowError,
+)
 from indigo_async.files.publish import Publisher
 from indigo_async.inputs import InputCheck
 from indigo_async.polling import poller_of
 from indigo_async.transport.events import Listener
 from indigo_async.transport.shield import in_thread, outlast
 from indigo_async.workflows.budget import Budget
+from indigo_async.workflows.claims import Claims, check_jobs
 from indigo_async.workflows.directory import Directory
-from indigo_async.workflows.jobs import AudienceJob, CheckedJob, check_job, fingerprint, run_stages
+from indigo_async.workflows.jobs import AudienceJob, CheckedJob, JobResult, check_job, fingerprint, run_stages
 from indigo_async.workflows.journal import Journal
 from indigo_async.workflows.match import is_url
 from indigo_async.workflows.report import BatchReport, JobOutcome, Tally
-from indigo_async.workflows.run import DEFAULT_TIMEOUT, Run, running
+from indigo_async.workflows.run import DEFAULT_TIMEOUT, Brake, Run, running
 
 __all__ = ["Batch", "Jobs", "run_batch", "start_batch"]
 
@@ -63,7 +71,10 @@ class Batch:
         self._journal = journal
         self._directory = Directory(client)
         self._tally = Tally()
-        self._names: set[tuple[str, str]] = set()
+        self._claims = Claims()
+        self._brake = Brake()
+        self._admission: asyncio.Task[None] | None = None
+        self._unreadable: Exception | None = None
         self._warned = False
         self._requests_before = Counter(client.transport.requests)
         self._saved_before = poller_of(client).stats.saved
@@ -94,31 +105,37 @@ class Batch:
             requests=dict(self._client.transport.requests - self._requests_before),
             reads_saved=poller_of(self._client).stats.saved - self._saved_before,
             stages=tally.stages(),
+            lost_uploads=tally.lost_uploads,
             seconds=(self._ended or self._clock()) - self._started,
         )
 
     async def drive(self, jobs: Jobs) -> None:
         """Admit jobs while there is room and no reason to stop, to the last one's end; `start_batch` does this."""
-        unreadable = None
         with self._outbox:
             async with asyncio.TaskGroup() as group:
-                try:
-                    async with aclosing(_each(jobs)) as waiting:
-                        while await self._room.acquire() and self._tally.stopped is None:
-                            job = await anext(waiting, None)
-                            if job is None:
-                                break
-                            group.create_task(self._run_and_report(job))
-                except Exception as error:  # noqa: BLE001 - the jobs under way are ended first
-                    unreadable = error
-                    self._tally.stopped = f"the jobs could not be read: {type(error).__name__}"
-        if unreadable is not None:
-            raise unreadable
+                self._admission = group.create_task(self._admit(jobs, group))
+        if self._unreadable is not None:
+            raise self._unreadable
 
-    async def _run_and_report(self, job: AudienceJob) -> None:
+    async def _admit(self, jobs: Jobs, group: asyncio.TaskGroup) -> None:
+        """Start a job whenever there is room. Cancelled when the batch is to stop."""
+        number = 0
         try:
-            outcome = await self._outcome_of(job)
-            self._tally.add(outcome)
+            async with aclosing(_each(jobs)) as waiting:
+                while await self._room.acquire():
+                    job = await anext(waiting, None)
+                    if job is None:
+                        return
+                    group.create_task(self._run_and_report(job, number))
+                    number += 1
+                    await asyncio.sleep(0)  # lets the jobs begin, and a reason to stop come up
+        except Exception as error:  # noqa: BLE001 - the jobs under way are ended first
+            self._unreadable = error
+            self._tally.stopped = f"the jobs could not be read: {type(error).__name__}"
+
+    async def _run_and_report(self, job: AudienceJob, number: int) -> None:
+        try:
+            outcome = await self._outcome_of(job, number)
             self._consider_stopping(outcome)
             await self._outbox.send(outcome)
         finally:
@@ -135,11 +152,13 @@ class Batch:
         if self._tally.stopped is not None:
             return
         if _is_fatal(outcome.error):
-            self._tally.stopped = str(outcome.error)
+            self._brake.reason = self._tally.stopped = str(outcome.error)
         elif limit is not None and self._tally.failed >= limit:
             self._tally.stopped = f"{self._tally.failed} jobs failed"
+        if self._tally.stopped is not None and self._admission is not None:
+            self._admission.cancel()
 
-    async def _outcome_of(self, job: AudienceJob) -> JobOutcome:
+    async def _outcome_of(self, job: AudienceJob, number: int) -> JobOutcome:
         terms = self._terms
         run = Run(
             self._client,
@@ -147,31 +166,36 @@ class Batch:
             job.audience_name,
             self._directory,
             budget=self._budget,
+            brake=self._brake,
             publisher=terms.publisher,
         )
         result, error = None, None
         try:
             async with running(run, timeout=terms.timeout, on_event=terms.on_event):
-                checked = await _checked(job, terms.publisher)
-                self._claim_names(job)
-                self._warn_without_journal(job)
-                if self._journal is not None:
-                    identity = await fingerprint(checked, base_url=self._client.settings.base_url)
-                    run.memory = await self._journal.memory_of(job.customer_id, job.audience_name, identity)
-                result = await run_stages(run, checked, purchase=terms.purchase)
+                result = await self._result_of(job, number, run)
+        except asyncio.CancelledError:
+            if _is_cancelled():
+                raise
+            error = WorkflowError("something that the job waited for was cancelled", stage=run.stage)
         except Exception as caught:  # noqa: BLE001 - one job that fails never stops the others
             error = caught
         audience_id = run.audience.id if run.audience is not None else None
-        return JobOutcome(
+        outcome = JobOutcome(
             job=job, result=result, error=error, stage=run.stage, audience_id=audience_id, timings=run.timings
         )
+        self._tally.add(outcome, quote=run.quote, lost_uploads=run.lost_uploads)
+        return outcome
 
-    def _claim_names(self, job: AudienceJob) -> None:
-        """Refuse a job that would make an audience of a name that another job makes."""
-        taken = [name for name in _names_of(job) if name in self._names]
-        if taken:
-            raise InvalidInputError([Problem("audience_name", _taken(*taken[0]))])
-        self._names.update(_names_of(job))
+    async def _result_of(self, job: AudienceJob, number: int, run: Run) -> JobResult:
+        checked = await _checked(job, self._terms.publisher)
+        problems = self._claims.add(job, number)
+        if problems:
+            raise InvalidInputError(problems)
+        self._warn_without_journal(job)
+        if self._journal is not None:
+            identity = await fingerprint(checked, base_url=self._client.settings.base_url)
+            run.memory = await self._journal.memory_of(job.customer_id, job.audience_name, identity)
+        return await run_stages(run, checked, purchase=self._terms.purchase)
 
     def _warn_without_journal(self, job: AudienceJob) -> None:
         may_buy = self._terms.purchase and job.export is not None and job.export.max_cost_cents > 0
@@ -190,15 +214,10 @@ def _is_fatal(error: Exception | None) -> bool:
     return isinstance(error, (JournalDamagedError, JournalWriteError))
 
 
-def _names_of(job: AudienceJob) -> list[tuple[str, str]]:
-    names = [(job.customer_id, job.audience_name)]
-    if job.lookalike is not None:
-        names.append((job.customer_id, job.lookalike.audience_name))
-    return names
-
-
-def _taken(customer_id: str, name: str) -> str:
-    return f"another job of the batch makes an audience named {name!r} for customer {customer_id!r}; names are unique"
+def _is_cancelled() -> bool:
+    """Whether somebody cancels this task, rather than something that it awaits having been cancelled."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _checked(job: AudienceJob, publisher: Publisher | None) -> CheckedJob:
@@ -209,33 +228,19 @@ async def _checked(job: AudienceJob, publisher: Publisher | None) -> CheckedJob:
     return checked
 
 
-def _check_all(jobs: Sequence[AudienceJob], publisher: Publisher | None) -> None:
-    """Check jobs that stand in memory all at once, before anything is sent.
-
-    Raises:
-        InvalidInputError: with every problem of every job, and names that two jobs share.
-    """
-    problems: list[Problem] = []
-    names: dict[tuple[str, str], int] = {}
-    for number, job in enumerate(jobs):
-        check = InputCheck()
-        check_job(check, job, publisher)
-        problems += [Problem(f"jobs[{number}].{problem.where}", problem.message) for problem in check.problems]
-        for name in _names_of(job):
-            first = names.setdefault(name, number)
-            if first != number:
-                problems.append(Problem(f"jobs[{number}].audience_name", f"{_taken(*name)} (jobs[{first}])"))
-    if problems:
-        raise InvalidInputError(problems)
-
-
 async def _each(jobs: Jobs) -> AsyncGenerator[AudienceJob]:
     if isinstance(jobs, AsyncIterable):
         async for job in jobs:
-            yield job
+            yield _as_job(job)
         return
     for job in jobs:
-        yield job
+        yield _as_job(job)
+
+
+def _as_job(job: object) -> AudienceJob:
+    if not isinstance(job, AudienceJob):
+        raise InvalidInputError([Problem("jobs", f"must be AudienceJobs, not {type(job).__name__}")])
+    return job
 
 
 @asynccontextmanager
@@ -244,7 +249,7 @@ async def start_batch(
     jobs: Jobs,
     *,
     max_in_flight: int = 10_000,
-    journal: Path | None = None,
+    journal: Path | str | None = None,
     budget_cents: int | None = None,
     purchase: bool = True,
     publisher: Publisher | None = None,
@@ -283,9 +288,11 @@ async def start_batch(
     if stop_after_failures is not None:
         check.size("stop_after_failures", stop_after_failures)
     check.seconds("job_timeout", job_timeout)
+    if not isinstance(jobs, (Iterable, AsyncIterable)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
+        check.add("jobs", f"must be an iterable of AudienceJobs, not {type(jobs).__name__}")
     check.done()
     if isinstance(jobs, Sequence):
-        await in_thread(partial(_check_all, jobs, publisher))
+        await in_thread(partial(check_jobs, jobs, publisher))
     terms = _Terms(
         publisher=publisher,
         purchase=purchase,
@@ -295,7 +302,7 @@ async def start_batch(
         on_event=on_event,
     )
     async with AsyncExitStack() as stack:
-        opened = await stack.enter_async_context(Journal.open(journal)) if journal is not None else None
+        opened = await stack.enter_async_context(Journal.open(Path(journal))) if journal is not None else None
         spent = await opened.spent_cents() if opened is not None else 0
         batch = Batch(client, terms, Budget(budget_cents, spent), opened)
         all_jobs = asyncio.create_task(batch.drive(jobs))
@@ -314,7 +321,7 @@ async def run_batch(
     jobs: Jobs,
     *,
     max_in_flight: int = 10_000,
-    journal: Path | None = None,
+    journal: Path | str | None = None,
     budget_cents: int | None = None,
     purchase: bool = True,
     publisher: Publisher | None = None,

@@ -77,10 +77,9 @@ async def export_audience(
         BudgetExceededError: it costs more than the limit, or its cost cannot be read; nothing was bought.
         ExportExistsError: see `reuse_purchased`; nothing was bought.
         AudienceFailedError: the export failed at the server.
-        DownloadError: bought, and the CSV could not be fetched whole; the same call downloads it again.
+        DownloadError: bought, and the CSV could not be fetched whole or written; the same call downloads it again.
         WaitTimeoutError: not done within `timeout`.
         ApiError, TransportError, ResponseDecodeError, CustomerMismatchError: see `indigo_async.errors`.
-        OSError: the destination cannot be written.
 
     Source: reference, "Cookbook: Export an audience"; contract, "Observed".
     """
@@ -119,7 +118,13 @@ async def downloaded_export(run: Run, audience_id: RecordId, terms: ExportTerms)
             if export_state(export) is not ExportState.DOWNLOADABLE:
                 export = await export_settled(run, audience_id, export.id, purchased=True)
     with run.at(Stage.DOWNLOAD):
-        export, file = await _downloaded(run, audience_id, export, terms.destination)
+        try:
+            export, file = await _downloaded(run, audience_id, export, terms.destination)
+        except OSError as error:
+            raise DownloadError(
+                f"{terms.destination} cannot be written ({error.strerror or type(error).__name__}); export {export.id} "
+                "is bought and stays so: the same call with a destination that can be written downloads it"
+            ) from None
     bought = {"export_id": export.id, "cost_cents": export.cost_cents}
     kept = {"path": str(file.path), "size_bytes": file.size_bytes, "sha256": file.sha256}
     await run.memory.remember(Stage.DOWNLOAD, terms.facts | bought | kept)
@@ -145,6 +150,7 @@ async def _remembered_receipt(run: Run, terms: ExportTerms) -> ExportReceipt | N
         cost_cents=known["cost_cents"],
         optional_field_types=terms.optional_field_types,
     )
+    run.quote = export
     return ExportReceipt(export=export, path=path, size_bytes=size, sha256=known["sha256"])
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import attrs
 
-from indigo_async.errors import BudgetExceededError, IndigoError
+from indigo_async.errors import IndigoError
+from indigo_async.models import CsvExport
 from indigo_async.workflows.events import Stage
 from indigo_async.workflows.jobs import AudienceJob, JobResult
 
@@ -59,6 +60,7 @@ class BatchReport:
 
     `quoted_cents` is the price of all exports that were priced or bought; `spent_cents` is what this batch has spent
     in all its runs (without a journal: in this run); `unsettled_cents` belongs to purchases whose outcome is unknown.
+    `lost_uploads` counts uploads whose answer was lost: each may have left a stub, which is harmless and free.
     `requests` counts by endpoint; `reads_saved` is how many looks at audiences needed no request of their own.
     `failures` holds the first 1,000. `stopped` says why jobs were no longer admitted, if that happened.
     """
@@ -73,6 +75,7 @@ class BatchReport:
     spent_cents: int
     unsettled_cents: int
     budget_cents: int | None
+    lost_uploads: int
     requests: Mapping[str, int]
     reads_saved: int
     stages: Mapping[str, StageTime]
@@ -89,6 +92,7 @@ class Tally:
 
     done: int = 0
     quoted_cents: int = 0
+    lost_uploads: int = 0
     stopped: str | None = None
     failures: list[JobFailure] = attrs.Factory(list[JobFailure])
     failed_by_stage: Counter[str] = attrs.Factory(Counter[str])
@@ -101,16 +105,15 @@ class Tally:
     def failed(self) -> int:
         return self.failed_by_stage.total()
 
-    def add(self, outcome: JobOutcome) -> None:
+    def add(self, outcome: JobOutcome, *, quote: CsvExport | None, lost_uploads: int) -> None:
+        """Count a job, with the export that it priced, if it came so far."""
+        self.lost_uploads += lost_uploads
+        if quote is not None:
+            self.quoted_cents += quote.cost_cents or 0
         for stage, seconds in outcome.timings.items():
             self._jobs[stage] += 1
             self._total[stage] = self._total.get(stage, 0.0) + seconds
             self._longest[stage] = max(self._longest.get(stage, 0.0), seconds)
-        quote = outcome.result.quote if outcome.result is not None else None
-        if isinstance(outcome.error, BudgetExceededError):
-            quote = outcome.error.export
-        if quote is not None:
-            self.quoted_cents += quote.cost_cents or 0
         if outcome.error is None:
             self.done += 1
         else:

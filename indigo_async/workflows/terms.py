@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,8 @@ def _checked_path(check: InputCheck, where: str, value: Path | str) -> Path:
     path = value if isinstance(value, Path) else Path(value)
     if path.is_dir() or not path.name:
         check.add(where, f"{str(value)!r} is a folder; name a file")
+    elif not _can_be_written(path):
+        check.add(where, f"{str(value)!r} cannot be written: its folder does not allow it")
     elif not _is_unicode(str(value)):
         check.add(where, "holds bytes that are no text")
     return path
@@ -69,3 +72,9 @@ def _is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _can_be_written(path: Path) -> bool:
+    """Whether the nearest folder that exists lets files be made in it. Better to know before paying than after."""
+    folder = next((folder for folder in path.absolute().parents if folder.exists()), None)
+    return folder is not None and folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)

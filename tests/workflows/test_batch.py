@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import attrs
@@ -122,14 +123,105 @@ async def test_no_more_jobs_are_admitted_after_so_many_failures(sandbox, client,
     assert 5 <= report.failed <= 5 + 3
 
 
-async def test_a_wrong_token_stops_the_batch_at_once(sandbox, tmp_path: Path):
+async def test_a_wrong_token_stops_the_batch_after_a_handful_of_requests(sandbox, tmp_path: Path):
     async with IndigoClient("wrong-token", base_url=sandbox.base_url) as client:
-        report = await run_batch(client, endless(tmp_path), max_in_flight=3, journal=tmp_path / "run.sqlite")
+        report = await run_batch(client, endless(tmp_path), journal=tmp_path / "run.sqlite")
     assert report.done == 0
-    assert report.failed <= 3
     assert report.failed_by_error == {AuthenticationError.__name__: report.failed}
     assert report.stopped is not None
-    assert sandbox.log.count() <= 3
+    assert sandbox.log.count() <= 10
+
+
+async def test_a_batch_that_stops_waits_for_no_job_that_may_never_come(sandbox, tmp_path: Path):
+    never = asyncio.Event()
+
+    async def queue() -> AsyncIterator[AudienceJob]:
+        yield job(0, tmp_path)
+        await never.wait()
+
+    async with IndigoClient("wrong-token", base_url=sandbox.base_url) as client, asyncio.timeout(20):
+        report = await run_batch(client, queue(), journal=tmp_path / "run.sqlite")
+    assert (report.done, report.failed) == (0, 1)
+
+
+async def test_failures_at_the_head_of_a_list_keep_its_tail_from_starting(sandbox, client, tmp_path: Path):
+    for number in range(3):
+        sandbox.faults.add(
+            Fault(kind=FaultKind.STATUS_BEFORE, status=400, endpoint="POST /upload_csv", customer_id=f"bad-{number}")
+        )
+    head = [job(number, tmp_path / "head", customer=f"bad-{number}") for number in range(3)]
+    report = await run_batch(
+        client, head + jobs(300, tmp_path), stop_after_failures=1, max_in_flight=5, journal=tmp_path / "run.sqlite"
+    )
+    assert report.stopped == "1 jobs failed"
+    assert report.done + report.failed <= 10
+
+
+async def test_a_cancellation_within_a_job_is_that_jobs_failure(client, tmp_path: Path):
+    class Cancelled:
+        @asynccontextmanager
+        async def publish(self, path: Path) -> AsyncIterator[str]:  # noqa: ARG002 - the protocol's parameter
+            raise asyncio.CancelledError
+            yield ""
+
+    people = tmp_path / "people.csv"
+    people.write_text("First\nAda\n")
+    local = attrs.evolve(job(0, tmp_path), csv=people)
+    report = await run_batch(
+        client, [local, *jobs(3, tmp_path)[1:]], publisher=Cancelled(), journal=tmp_path / "run.sqlite"
+    )
+    assert (report.done, report.failed) == (2, 1)
+    assert "cancelled" in report.failures[0].message
+
+
+async def test_two_jobs_never_write_one_file(sandbox, client, tmp_path: Path):
+    two = [job(0, tmp_path, customer="1"), job(0, tmp_path, customer="2")]
+    with pytest.raises(InvalidInputError, match=r"jobs\[1\].export.destination: another job writes .*0.csv"):
+        await run_batch(client, two)
+    assert sandbox.log.count() == 0
+    report = await run_batch(client, iter(two), max_in_flight=1, journal=tmp_path / "run.sqlite")
+    assert (report.done, report.failed) == (1, 1)
+    assert sandbox.counts().purchases == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ([{"customer_id": "42"}], r"jobs\[0\]: must be an AudienceJob, not dict"),
+        (iter([{"customer_id": "42"}]), "jobs: must be AudienceJobs, not dict"),
+        (42, "jobs: must be an iterable of AudienceJobs, not int"),
+    ],
+    ids=["in a list", "from an iterator", "no iterable"],
+)
+async def test_what_is_no_job_is_refused_in_words(client, wrong, message: str):
+    with pytest.raises(InvalidInputError, match=message):
+        await run_batch(client, wrong)
+
+
+async def test_one_job_is_no_batch(client, tmp_path: Path):
+    with pytest.raises(InvalidInputError, match="must be an iterable of AudienceJobs, not AudienceJob"):
+        await run_batch(client, job(0, tmp_path))
+
+
+async def test_what_was_bought_by_jobs_that_failed_later_is_quoted_and_spent(sandbox, client, tmp_path: Path):
+    broken = Fault(kind=FaultKind.STATUS_BEFORE, status=400, endpoint="GET download", times=None)
+    sandbox.faults.add(broken)
+    report = await run_batch(client, jobs(3, tmp_path), journal=tmp_path / "run.sqlite")
+    assert (report.done, report.failed_by_stage) == (0, {"download": 3})
+    assert report.quoted_cents == report.spent_cents == sandbox.counts().charged_cents > 0
+
+
+async def test_uploads_whose_answer_was_lost_are_counted(sandbox, client, tmp_path: Path):
+    sandbox.faults.add(Fault(kind=FaultKind.CUT_AFTER, endpoint="POST /upload_csv", times=2))
+    report = await run_batch(client, jobs(3, tmp_path), journal=str(tmp_path / "run.sqlite"))
+    assert (report.done, report.lost_uploads) == (3, 2)
+    assert sandbox.counts().audiences["42", None] == 2
+
+
+def test_a_job_shows_no_signature(tmp_path: Path):
+    signed = attrs.evolve(job(0, tmp_path), csv="https://files.example.org/0.csv?signature=canary")
+    assert "canary" not in repr(signed)
+    assert "files.example.org/0.csv" in repr(signed)
 
 
 async def test_jobs_in_a_list_are_all_checked_before_anything_is_sent(sandbox, client, tmp_path: Path):
