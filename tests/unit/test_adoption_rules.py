@@ -206,6 +206,18 @@ def test_a_failed_export_that_may_have_been_paid_stops_until_the_caller_says(
         choose_export("aud-1", exports, PHONE, reuse_purchased=reuse_purchased)
 
 
+@pytest.mark.parametrize(
+    ("export", "wanted"),
+    [
+        (CsvExport(id=1, status="FAILED", optional_field_types=()), frozenset()),
+        (CsvExport(id=1, status="FAILED", optional_field_types=("phone",), cost_cents=0), PHONE),
+        (CsvExport(id=1, status="FAILED", cost_cents=0), PHONE),
+    ],
+)
+def test_a_failed_export_that_cost_nothing_is_made_again(export: CsvExport, wanted: frozenset[str]):
+    assert choose_export("aud-1", [export], wanted, reuse_purchased=None) is None
+
+
 _types = st.none() | st.sampled_from([(), ("phone",), ("address",), ("phone", "address")])
 _exports = st.builds(
     lambda make, types, number: make(number, types),
