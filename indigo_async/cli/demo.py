@@ -42,7 +42,7 @@ __all__ = ["DemoOptions", "run_demo"]
 
 _LOOKALIKE_SIZE = 5_000
 _MAX_COST_CENTS = 100_000
-_POLLS_PER_STAGE = 20
+_POLLS_PER_STAGE = 4
 _SHORTEST_STAGE = StageTimes().upload
 
 _COLUMNS = ColumnSelections(
@@ -67,9 +67,9 @@ class _Customer:
 
 
 _CUSTOMERS = (
-    _Customer("keystone-voices", ("PA", "NJ", "MD", "DE"), ("phone",)),
-    _Customer("great-lakes-forward", ("IL", "MI", "MN", "OH", "WI"), ("phone", "vote_history")),
-    _Customer("sun-belt-action", ("AZ", "FL", "GA", "NC", "TX"), ()),
+    _Customer("keystone", ("PA", "NJ", "MD", "DE"), ("phone",)),
+    _Customer("great-lakes", ("IL", "MI", "MN", "OH", "WI"), ("phone", "vote_history")),
+    _Customer("sun-belt", ("AZ", "FL", "GA", "NC", "TX"), ()),
 )
 
 
@@ -129,11 +129,11 @@ async def _run_jobs(console: Console, sandbox: Sandbox, jobs: list[AudienceJob],
                     console.print(str(outcome.result.receipt.path), soft_wrap=True, markup=False)
             console.print(_bill("The first run", batch.report()))
             async with run() as batch:
-                outcomes += [outcome async for outcome in batch]
+                again = [outcome async for outcome in batch]
             console.print(_bill("The same jobs run again", batch.report()))
-    failed = [outcome.error for outcome in outcomes if outcome.error is not None]
+    failed = {outcome.job.key: outcome.error for outcome in again + outcomes if outcome.error is not None}
     if failed:
-        raise IndigoError("; ".join(str(error) for error in failed))
+        raise IndigoError("\n".join(f"{key}: {error}" for key, error in failed.items()))
 
 
 def _bill(what: str, report: BatchReport) -> str:
@@ -212,11 +212,11 @@ def _words_for(event: Event) -> str | None:
 
 
 def _table(outcomes: list[JobOutcome]) -> Table:
-    table = Table(title="What came out", title_justify="left")
+    table = Table(box=None, padding=(0, 2, 0, 0))
     for heading, justify in (
         ("customer", "left"),
         ("matched", "right"),
-        ("match rate", "right"),
+        ("rate", "right"),
         ("lookalike", "right"),
         ("price", "right"),
         ("file", "left"),
@@ -225,15 +225,15 @@ def _table(outcomes: list[JobOutcome]) -> Table:
     for outcome in sorted(outcomes, key=lambda outcome: outcome.job.key):
         result = outcome.result
         if result is None or result.receipt is None or result.lookalike is None:
-            table.add_row(outcome.job.customer_id, f"failed: {outcome.error}", "", "", "", "")
+            table.add_row(outcome.job.customer_id, "failed", "", "", "", "")
             continue
         matched, rows = _counts(result.matched)
         table.add_row(
             outcome.job.customer_id,
             f"{matched:,} of {rows:,}",
-            f"{matched / rows:.1%}",
+            f"{matched / rows:.0%}" if rows else "",
             f"{result.lookalike.extra.get('size', 0):,}",
-            f"${(result.receipt.export.cost_cents or 0) / 100:,.2f}",
+            f"${result.receipt.export.cost_cents / 100:,.2f}" if result.receipt.export.cost_cents else "free",
             result.receipt.path.name,
         )
     return table

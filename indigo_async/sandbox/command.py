@@ -46,6 +46,7 @@ async def serve(
         ) as sandbox:
             say(f"export INDIGO_BASE_URL={sandbox.base_url}")
             say(f"export INDIGO_API_TOKEN={sandbox.token}")
+            say("# Serving until Ctrl-C; what was made is forgotten then.")
             async for _ in signals:
                 return
 

@@ -21,6 +21,7 @@ from indigo_async.workflows.preview import priced_export, was_bought
 from indigo_async.workflows.purchase import purchased_export
 from indigo_async.workflows.rules import ExportState, export_state, find_export
 from indigo_async.workflows.run import DEFAULT_TIMEOUT, Run, running
+from indigo_async.workflows.settle import patiently
 from indigo_async.workflows.terms import ExportTerms, check_export_terms
 from indigo_async.workflows.waits import export_settled
 
@@ -102,15 +103,24 @@ async def export_audience(
     name = audience.name if isinstance(audience, Audience) and audience.name else str(audience_id)
     run = Run(client, customer_id, name, Directory(client))
     async with running(run, timeout=timeout, on_event=on_event):
-        return await downloaded_export(run, audience_id, terms)
+        run.stage = Stage.PREVIEW
+        run.audience = await patiently(
+            lambda: client.get_audience(audience_id, customer_id), retry=client.transport.retry
+        )
+        return await downloaded_export(run, audience_id, terms, exports=run.audience.csv_exports)
 
 
-async def downloaded_export(run: Run, audience_id: RecordId, terms: ExportTerms) -> ExportReceipt:
-    """The export, priced, bought and downloaded: each done already or done now."""
+async def downloaded_export(
+    run: Run, audience_id: RecordId, terms: ExportTerms, *, exports: Sequence[CsvExport] | None = None
+) -> ExportReceipt:
+    """The export, priced, bought and downloaded: each done already or done now.
+
+    `exports` are the audience's, where they were just looked at.
+    """
     receipt = await _remembered_receipt(run, terms)
     if receipt is not None:
         return receipt
-    export = await priced_export(run, audience_id, terms)
+    export = await priced_export(run, audience_id, terms, exports=exports)
     if export_state(export) is not ExportState.DOWNLOADABLE:
         with run.at(Stage.PURCHASE):
             if not was_bought(run, export):

@@ -17,13 +17,20 @@ from indigo_async.workflows.waits import current, export_settled
 __all__ = ["priced_export", "was_bought"]
 
 
-async def priced_export(run: Run, audience_id: RecordId, terms: ExportTerms) -> CsvExport:
-    """An export that serves the terms, out of progress: bought already, or for sale at a price."""
+async def priced_export(
+    run: Run, audience_id: RecordId, terms: ExportTerms, *, exports: Sequence[CsvExport] | None = None
+) -> CsvExport:
+    """An export that serves the terms, out of progress: bought already, or for sale at a price.
+
+    `exports` are the audience's, where they were just looked at.
+    """
     with run.at(Stage.PREVIEW):
-        exports: tuple[CsvExport, ...] = ()
         export = None
-        if str(audience_id) not in run.made:
-            exports = (await current(run, audience_id, Needs.EXPORTS)).csv_exports
+        if str(audience_id) in run.made:
+            exports = ()
+        else:
+            if exports is None:
+                exports = (await current(run, audience_id, Needs.EXPORTS)).csv_exports
             export = await _existing(run, audience_id, exports, terms)
         if export is None:
             export = await _new_preview(run, audience_id, exports, terms)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from indigo_async.errors import (
     AlreadyPurchasedError,
@@ -22,6 +23,8 @@ from indigo_async.workflows.settle import UNCERTAIN
 from indigo_async.workflows.terms import ExportTerms
 
 __all__ = ["check_price", "purchased_export"]
+
+_logger = logging.getLogger("indigo_async")
 
 _SETTLE_SECONDS = 60.0
 """How long a cancelled purchase may take to find out whether it was carried out."""
@@ -65,6 +68,12 @@ async def purchased_export(run: Run, audience_id: RecordId, export: CsvExport, t
     except asyncio.CancelledError:
         flight.stop = True
         if flight.uncertain:
+            _logger.warning(
+                "cancelled while the purchase of export %s is under way: finding out first whether it was made, "
+                "which takes %d s at most",
+                export.id,
+                _SETTLE_SECONDS,
+            )
             await outlast(purchase, seconds=_SETTLE_SECONDS)
         purchase.cancel()
         await outlast(purchase)

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 
 def indigo_async(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -22,9 +24,9 @@ def test_the_demo_matches_grows_buys_and_downloads_for_three_customers(tmp_path:
     assert ended.stderr == ""
     exports = sorted(out.glob("*-export.csv"))
     assert [path.name for path in exports] == [
-        "great-lakes-forward-export.csv",
-        "keystone-voices-export.csv",
-        "sun-belt-action-export.csv",
+        "great-lakes-export.csv",
+        "keystone-export.csv",
+        "sun-belt-export.csv",
     ]
     for path in exports:
         assert str(path) in ended.stdout
@@ -43,6 +45,24 @@ def test_a_wrong_option_is_misuse_and_no_traceback():
     ended = indigo_async("demo", "--votes", "10")
     assert ended.returncode == 2
     assert "--votes" in ended.stdout + ended.stderr
+    assert "Traceback" not in ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("sandbox", "--speed", "0"),
+        ("sandbox", "--port", "99999"),
+        ("sandbox", "--requests-per-second", "-1"),
+        ("demo", "--people", "0"),
+        ("demo", "--voters", "many"),
+    ],
+    ids=" ".join,
+)
+def test_a_value_out_of_bounds_is_misuse_and_no_traceback(arguments: tuple[str, ...]):
+    ended = indigo_async(*arguments)
+    assert ended.returncode == 2
+    assert arguments[1] in ended.stdout + ended.stderr
     assert "Traceback" not in ended.stdout + ended.stderr
 
 

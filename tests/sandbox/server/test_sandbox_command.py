@@ -22,7 +22,9 @@ async def test_the_command_says_where_it_is_and_stops_cleanly(stop: signal.Signa
         said = ""
         while said.count("\n") < 2:
             said += (await process.stdout.receive()).decode()
-        variables = dict(line.removeprefix("export ").split("=", 1) for line in said.splitlines())
+        variables = dict(
+            line.removeprefix("export ").split("=", 1) for line in said.splitlines() if line.startswith("export ")
+        )
         headers = {"Authorization": f"Bearer {variables['INDIGO_API_TOKEN']}"}
         async with (
             aiohttp.ClientSession(variables["INDIGO_BASE_URL"] + "/", headers=headers) as session,
