@@ -1,0 +1,53 @@
+"""Explore thousands of histories of a world with every kind of fault, and check what must hold after each run.
+
+    python -m benchmarks.chaos [--examples 3000] [--seed N]
+
+Each history plans faults, runs batches and recipes, breaks them off or kills them, and must end well when the faults
+are over; `tests/chaos` says how. A history that fails is made as short as it can be and printed as the code that plays
+it. Prints what was explored.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import random
+import sys
+import time
+from pathlib import Path
+
+import hypothesis
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "chaos"))
+from histories import Histories
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--examples", type=int, default=3_000)
+    parser.add_argument("--steps", type=int, default=10, help="the most faults and runs in a history")
+    parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
+    arguments = parser.parse_args()
+    print(f"seed {arguments.seed}", flush=True)
+    logging.getLogger("indigo_async").setLevel(logging.CRITICAL)
+    explored = settings(
+        max_examples=arguments.examples,
+        stateful_step_count=arguments.steps,
+        deadline=None,
+        database=None,
+        print_blob=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    began = time.perf_counter()
+    try:
+        hypothesis.seed(arguments.seed)(run_state_machine_as_test)(Histories, settings=explored)
+    finally:
+        print(f"took {time.perf_counter() - began:.0f} s")
+        for what, count in sorted(Histories.tally.items()):
+            print(f"{count:>9,}  {what}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+from histories import Histories
+from hypothesis import HealthCheck, settings
+
+TestHistories = Histories.TestCase
+TestHistories.settings = settings(
+    max_examples=40,
+    stateful_step_count=8,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)

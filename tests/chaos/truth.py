@@ -1,0 +1,153 @@
+"""What must hold in a world after every run, whatever happened in it, and when all is well again."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from pathlib import Path
+
+from world import ENOUGH_CENTS, Ran, World
+
+from indigo_async.errors import AudienceFailedError, BudgetExceededError, ExportExistsError, IndigoError
+from indigo_async.sandbox import FaultKind
+from indigo_async.workflows import AudienceJob, BatchReport
+from indigo_async.workflows.journal import EntryKind, Journal, JournalRecord
+
+SETTLED = 60.0
+"""Seconds within which the server has noticed that a client is gone, and ended what was slow."""
+
+
+def open_files() -> int:
+    return sum(1 for _ in Path("/dev/fd").iterdir())
+
+
+def tasks_of_the_program() -> set[str]:
+    """What runs apart from the caller and the server."""
+    files = {task: getattr(task.get_coro(), "cr_code", None) for task in asyncio.all_tasks() - {asyncio.current_task()}}
+    servers = ("aiohttp/web_protocol.py", "indigo_async/sandbox/")
+    return {
+        task.get_name()
+        for task, code in files.items()
+        if code is None or not any(part in code.co_filename for part in servers)
+    }
+
+
+async def check_run(world: World, ran: Ran, *, open_before: int) -> None:
+    """Check what must hold after any run."""
+    _check_ends(world, ran)
+    _check_made_and_bought_once(world)
+    _check_money(world, ran)
+    await _check_journal(world)
+    await asyncio.sleep(SETTLED)
+    assert not tasks_of_the_program(), "no task is left"
+    assert open_files() <= open_before, "no socket or file is left open"
+    assert not world.complaints, world.complaints
+    _check_files(world)
+
+
+def _check_ends(world: World, ran: Ran) -> None:
+    if not ran.broken_off:
+        assert set(ran.ends) == {job.key for job in world.jobs()}, "every job ends"
+    for error in ran.ends.values():
+        if error is not None:
+            assert isinstance(error, IndigoError), repr(error)
+            assert str(error), "an error says why"
+    if ran.report is not None:
+        failed = [error for error in ran.ends.values() if error is not None]
+        assert (ran.report.done, ran.report.failed) == (len(ran.ends) - len(failed), len(failed))
+
+
+def _check_made_and_bought_once(world: World) -> None:
+    counts = world.sandbox.counts()
+    named = {key: count for key, count in counts.audiences.items() if key[1] is not None}
+    assert all(count == 1 for count in named.values()), named
+    assert len(counts.purchases_by_audience) <= len(world.shape.jobs)
+    assert all(count == 1 for count in counts.purchases_by_audience.values()), counts.purchases_by_audience
+    bought = {entry.audience_id for entry in world.log.about(endpoint="POST /purchase_csv_export") if entry.carried_out}
+    assert len(bought) == counts.purchases
+
+
+def _check_money(world: World, ran: Ran) -> None:
+    counts, budget = world.sandbox.counts(), world.shape.budget_cents
+    if budget is not None and world.shape.journal:
+        assert counts.charged_cents <= budget, "a budget holds for all runs with a journal"
+    elif budget is not None and ran.report is not None:
+        assert ran.charged_cents <= budget
+    allowed = {job.audience_name for job in world.jobs() if job.export is not None and job.export.max_cost_cents > 0}
+    assert counts.charged_cents <= ENOUGH_CENTS * len(allowed)
+    assert counts.charged_cents == 0 or allowed
+
+
+async def _check_journal(world: World) -> None:
+    """The journal and the server agree on what was bought, but for what nobody could find out yet."""
+    if world.journal is None or not world.journal.exists():
+        return
+    async with Journal.open(world.journal) as journal:
+        spent = await journal.spent_cents()
+        records = [record async for record in journal.records() if record.stage == "purchase"]
+    counts = world.sandbox.counts()
+    intended = {str(record.facts["export_id"]) for record in records if record.kind is EntryKind.INTENT}
+    results = {str(record.facts["export_id"]) for record in records if record.kind is EntryKind.RESULT}
+    bought = {str(export) for export in counts.purchases_by_export}
+    assert bought <= intended, "an intent is on disk before each purchase"
+    assert results <= bought, "what is said to be bought is"
+    assert counts.charged_cents <= spent <= counts.charged_cents + _unsettled_cents(records)
+
+
+def _unsettled_cents(records: list[JournalRecord]) -> int:
+    """What the purchases cost that were begun and have no end."""
+    open_intents: dict[str, list[int]] = {}
+    for record in records:
+        intents = open_intents.setdefault(str(record.facts["export_id"]), [])
+        match record.kind:
+            case EntryKind.INTENT:
+                intents.append(record.facts["cost_cents"])
+            case EntryKind.WITHDRAWAL:
+                intents.pop()
+            case EntryKind.RESULT:
+                intents.clear()
+    return sum(max(intents, default=0) for intents in open_intents.values())
+
+
+def _check_files(world: World) -> None:
+    """No half a file is where a whole one is expected, and none is left beside it."""
+    found = [path for path in world.exports.rglob("*") if path.is_file()] if world.exports.exists() else []
+    assert {path.name for path in found} <= {Path(job.export.destination).name for job in world.jobs() if job.export}
+    assert len({hashlib.sha256(path.read_bytes()).digest() for path in found}) <= 1, "the sandbox has one CSV for all"
+    assert all(path.stat().st_mode & 0o777 == 0o600 for path in found)
+
+
+def check_last_run(world: World, ran: Ran) -> None:
+    """Check a run of a batch with leave to buy, in which nothing went wrong: all is done that can be."""
+    assert ran.report is not None
+    doomed = {
+        str(entry.audience_id)
+        for entry in world.log.entries
+        if entry.fault is FaultKind.WORK_FAILS and entry.carried_out and entry.endpoint != "POST /upload_csv"
+    }
+    for job in world.jobs():
+        error = ran.ends[job.key]
+        if error is None:
+            assert job.export is None or Path(job.export.destination).exists()
+            continue
+        explained = (
+            (isinstance(error, BudgetExceededError) and _is_dear(job, error, ran.report))
+            or (isinstance(error, (AudienceFailedError, ExportExistsError)) and _id_of(error) in doomed)
+            or world.shape.dialect.name_key is None
+        )
+        assert explained, f"{job.key}: {error!r}"
+
+
+def _is_dear(job: AudienceJob, error: BudgetExceededError, report: BatchReport) -> bool:
+    """Whether the job's own limit, or what is left of the budget, is really below the price."""
+    assert job.export is not None
+    assert error.export is not None
+    assert error.export.cost_cents is not None
+    limit = job.export.max_cost_cents
+    if report.budget_cents is not None:
+        limit = min(limit, report.budget_cents - report.spent_cents - report.unsettled_cents)
+    return error.export.cost_cents > limit
+
+
+def _id_of(error: AudienceFailedError | ExportExistsError) -> str | None:
+    return str(error.audience.id) if error.audience is not None else None

@@ -1,0 +1,297 @@
+"""A world to explore: a sandbox, jobs for it, and the ways in which a program may work on them and be broken off."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+
+import attrs
+from patient_time import LoopClock, PatientLoop
+
+from indigo_async import ColumnSelection, ColumnSelections, IndigoClient
+from indigo_async.inputs import OptionalFieldType
+from indigo_async.sandbox import Dialect, ExportFlow, LogEntry, RequestLog, Sandbox
+from indigo_async.workflows import (
+    AudienceJob,
+    BatchReport,
+    ExportStep,
+    LookalikeStep,
+    create_lookalike,
+    export_audience,
+    run_job,
+    start_batch,
+    upload_and_match,
+)
+
+TIMEOUT = 10.0
+"""Seconds that the client waits for an answer."""
+
+HANG = 10 * 24 * 3600.0
+"""Seconds after which a run counts as hung: more than all deadlines together."""
+
+COLUMNS = ColumnSelections(first_name=ColumnSelection("First", required=True))
+LOOKALIKE_SIZE = 2_000
+ENOUGH_CENTS = 1_000_000
+
+
+@attrs.frozen(kw_only=True)
+class JobShape:
+    """What of a job varies. One that `may_buy` is allowed any price, any other nothing."""
+
+    customer_id: str = "1"
+    grows: bool = True
+    field_types: tuple[OptionalFieldType, ...] = (OptionalFieldType.PHONE,)
+    may_buy: bool = True
+
+
+@attrs.frozen(kw_only=True)
+class Shape:
+    """What of a world varies. `budget_cents` holds for all runs where a journal is kept, else for each."""
+
+    jobs: tuple[JobShape, ...] = (JobShape(),)
+    journal: bool = True
+    flow: ExportFlow = "synchronous"
+    dialect: Dialect = attrs.field(factory=Dialect)
+    budget_cents: int | None = None
+    seed: int = 0
+
+
+class Way(StrEnum):
+    """How a program works on its jobs."""
+
+    BATCH = "batch"
+    JOBS = "each job by itself"
+    RECIPES = "recipe by recipe"
+
+
+class End(StrEnum):
+    """How a run is broken off."""
+
+    CANCELLED = "cancelled"
+    LEFT = "left early"
+    KILLED = "killed"
+
+
+@attrs.frozen
+class Break:
+    """A run is broken off when the sandbox has seen so many of its requests, and so many turns of the loop later."""
+
+    end: End
+    requests: int
+    turns: int = 0
+
+
+@attrs.frozen
+class Outage:
+    """The sandbox is unreachable for `seconds`, once it has seen so many requests."""
+
+    requests: int
+    seconds: float
+
+
+Trouble = Break | Outage | None
+
+
+@attrs.define
+class Ran:
+    """What came of a run: by job what ended it (None: nothing did, it is done), as far as that was told."""
+
+    broken_off: bool = False
+    ends: dict[str, Exception | None] = attrs.Factory(dict[str, Exception | None])
+    report: BatchReport | None = None
+    charged_cents: int = 0
+    posts: int = 0
+
+    def note(self, job: AudienceJob, error: Exception | None) -> None:
+        assert job.key not in self.ends, "a job ends once"
+        self.ends[job.key] = error
+
+
+class Tripwire(RequestLog):
+    """A log of requests that tells when it has seen a number of them."""
+
+    def __init__(self) -> None:
+        super().__init__(1_000_000)
+        self._total = 0
+        self._wires: list[tuple[int, asyncio.Event]] = []
+
+    def add(self, entry: LogEntry) -> None:
+        super().add(entry)
+        self._total += 1
+        for at, event in self._wires:
+            if at <= self._total:
+                event.set()
+
+    async def seen(self, requests: int) -> None:
+        """Wait until so many more requests have been served."""
+        wire = (self._total + requests, asyncio.Event())
+        self._wires.append(wire)
+        try:
+            await wire[1].wait()
+        finally:
+            self._wires.remove(wire)
+
+
+class World:
+    """Everything outside the program under test: the server, the disk, and what may happen to both."""
+
+    def __init__(self, shape: Shape, loop: PatientLoop) -> None:
+        self.shape = shape
+        self.folder = Path(tempfile.mkdtemp(prefix="chaos-"))
+        self.deaths = 0
+        self.log = Tripwire()
+        self.sandbox = Sandbox(
+            lite=True,
+            clock=LoopClock(loop),
+            seed=shape.seed,
+            export_flow=shape.flow,
+            dialect=shape.dialect,
+            download_lifetime=1e12,
+        )
+        self.sandbox.log = self.log
+        self.loop = loop
+        self.complaints: list[dict[str, object]] = []
+        self._stack = AsyncExitStack()
+
+    async def open(self) -> None:
+        await self.loop.know_threads()
+        self.loop.set_exception_handler(lambda _, context: self.complaints.append(context))
+        await self._stack.enter_async_context(self.sandbox)
+
+    async def close(self) -> None:
+        await self._stack.aclose()
+        shutil.rmtree(self.folder)
+
+    @property
+    def journal(self) -> Path | None:
+        """Where the journal is that the next run opens: each death leaves its copy."""
+        return self.folder / f"journal-{self.deaths}.sqlite" if self.shape.journal else None
+
+    @property
+    def exports(self) -> Path:
+        return self.folder / "exports"
+
+    def jobs(self) -> list[AudienceJob]:
+        return [_job(number, shape, self) for number, shape in enumerate(self.shape.jobs)]
+
+    async def run(self, way: Way, *, purchase: bool = True, trouble: Trouble = None) -> Ran:
+        """Run a program on all jobs, in a client of its own, to its end or until it is broken off."""
+        ran = Ran()
+        charged, posts = self.sandbox.counts().charged_cents, self._posts()
+        leaves = isinstance(trouble, Break) and trouble.end is End.LEFT
+        program = asyncio.create_task(self._program(way, purchase, ran, leaves=leaves))
+        troubling = asyncio.create_task(self._trouble(trouble, program))
+        async with asyncio.timeout(HANG):
+            await asyncio.wait([program])
+        troubling.cancel()
+        await asyncio.wait([troubling])
+        if not program.cancelled():
+            program.result()
+        ran.broken_off |= program.cancelled()
+        ran.charged_cents = self.sandbox.counts().charged_cents - charged
+        ran.posts = self._posts() - posts
+        return ran
+
+    async def _program(self, way: Way, purchase: bool, ran: Ran, *, leaves: bool) -> None:
+        async with IndigoClient(self.sandbox.token, base_url=self.sandbox.base_url, timeout=TIMEOUT) as client:
+            if way is Way.BATCH:
+                await self._run_batch(client, purchase, ran, leaves)
+                return
+            one = partial(run_job, purchase=purchase) if way is Way.JOBS else partial(_run_recipes, purchase=purchase)
+            async with asyncio.TaskGroup() as group:
+                for job in self.jobs():
+                    group.create_task(_note_end(ran, job, one(client, job)))
+
+    async def _run_batch(self, client: IndigoClient, purchase: bool, ran: Ran, leaves: bool) -> None:
+        async with start_batch(
+            client, self.jobs(), journal=self.journal, budget_cents=self.shape.budget_cents, purchase=purchase
+        ) as batch:
+            async for outcome in batch:
+                ran.note(outcome.job, outcome.error)
+                if leaves:
+                    ran.broken_off = True
+                    return
+            ran.report = batch.report()
+
+    async def _trouble(self, trouble: Trouble, program: asyncio.Task[None]) -> None:
+        if trouble is None:
+            return
+        await self.log.seen(trouble.requests)
+        if isinstance(trouble, Outage):
+            async with self.sandbox.refuse_connections():
+                await asyncio.sleep(trouble.seconds)
+            return
+        for _ in range(trouble.turns):
+            await asyncio.sleep(0)
+        if trouble.end is End.KILLED:
+            await self._kill(program)
+        elif trouble.end is End.CANCELLED:
+            program.cancel()
+
+    async def _kill(self, program: asyncio.Task[None]) -> None:
+        """Do to a program in this process what SIGKILL does to one in its own.
+
+        From this instant on nothing that it writes or sends counts: the next run has the journal as it stands now, and
+        the server hears nothing more of this one.
+        """
+        async with self.sandbox.refuse_connections():
+            if self.journal is not None and self.journal.exists():
+                dead = self.journal
+                self.deaths += 1
+                for suffix in ("", "-wal", ".lock"):
+                    shutil.copy(f"{dead}{suffix}", f"{self.journal}{suffix}")
+            program.cancel()
+            await asyncio.wait([program])
+
+    def _posts(self) -> int:
+        return sum(entry.method == "POST" for entry in self.log.entries)
+
+
+async def _note_end(ran: Ran, job: AudienceJob, work: Coroutine[None, None, object]) -> None:
+    try:
+        await work
+    except Exception as error:  # noqa: BLE001 - what it may be is judged elsewhere
+        ran.note(job, error)
+    else:
+        ran.note(job, None)
+
+
+async def _run_recipes(client: IndigoClient, job: AudienceJob, *, purchase: bool) -> None:
+    """What `run_job` does, from the recipes that people call by themselves."""
+    customer_id = job.customer_id
+    audience = await upload_and_match(
+        client,
+        job.csv,
+        customer_id=customer_id,
+        audience_name=job.audience_name,
+        column_selections=job.column_selections,
+    )
+    if job.lookalike is not None:
+        audience = await create_lookalike(client, audience, customer_id=customer_id, **attrs.asdict(job.lookalike))
+    if purchase and job.export is not None:
+        await export_audience(client, audience, customer_id=customer_id, **attrs.asdict(job.export, recurse=False))
+
+
+def _job(number: int, shape: JobShape, world: World) -> AudienceJob:
+    name = f"List {number}"
+    hides = not world.shape.dialect.shows_field_types
+    return AudienceJob(
+        customer_id=shape.customer_id,
+        audience_name=name,
+        csv=f"https://files.example.org/{number}.csv",
+        column_selections=COLUMNS,
+        lookalike=LookalikeStep(audience_name=f"{name}, grown", size=LOOKALIKE_SIZE) if shape.grows else None,
+        export=ExportStep(
+            destination=world.exports / f"{number}.csv",
+            optional_field_types=shape.field_types,
+            max_cost_cents=ENOUGH_CENTS if shape.may_buy else 0,
+            # Whoever knows that his exports are all alike says so; else a second run without a journal has to ask.
+            reuse_purchased=True if hides else None,
+        ),
+    )
