@@ -20,6 +20,7 @@ import aiohttp
 import attrs
 
 from indigo_async.errors import DownloadError
+from indigo_async.hidden import HiddenText, hidden
 from indigo_async.inputs import is_loopback_host, is_private_host
 from indigo_async.transport.policy import RetryPolicy, Silence
 from indigo_async.transport.session import Transport
@@ -57,19 +58,24 @@ async def download(transport: Transport, url: str, destination: Path, *, retry: 
             true where a fresh URL may help.
         OSError: the destination cannot be written.
     """
-    url = _checked_url(url, sender=transport.base_url)
+    url = hidden(url)
     part = _PartFile(destination)
     try:
+        start = _checked_url(url, sender=transport.base_url)
         await in_thread(part.open)
-        attempt = 0
+        attempt, farthest = 0, 0
         while True:
             attempt += 1
-            ended = await _attempt(transport, url, part)
+            ended = await _attempt(transport, start, part)
             if ended is None:
                 return await in_thread(part.commit)
+            if part.size > farthest:  # a long download over a bad line may be cut as often as it gets on
+                attempt, farthest = 1, part.size
             if attempt >= retry.attempts:
                 raise DownloadError(f"{destination.name}: {ended.why}, {attempt} times")
             await asyncio.sleep(retry.backoff(attempt, random.random()))  # noqa: S311 - jitter needs no secrecy
+    except DownloadError as error:
+        raise error.with_traceback(None) from None  # deeper frames hold the address in the HTTP library's own values
     finally:
         await in_thread(part.discard)
 
@@ -93,7 +99,7 @@ async def _attempt(transport: Transport, url: str, part: _PartFile) -> _Interrup
     raise DownloadError(f"{part.destination.name}: more than {_MAX_REDIRECTS} redirects")
 
 
-def _checked_url(location: str, *, sender: str) -> str:
+def _checked_url(location: str, *, sender: str) -> HiddenText:
     """Where the API or a redirect, at the URL `sender`, sends us: an address that is safe to ask.
 
     Raises:
@@ -115,12 +121,12 @@ def _checked_url(location: str, *, sender: str) -> str:
     # This machine may send us around on itself; nobody else may send us to it. A name that resolves to a private
     # address is let pass: a bucket's may, within a cloud, and the certificate shows that the host is the one named.
     if is_loopback_host(from_host) and is_loopback_host(host):
-        return url
+        return HiddenText(url)
     if parts.scheme == "http":
         raise DownloadError(f"the download at {host} is not https; people's data would travel in the clear")
     if is_private_host(host) and not is_private_host(from_host):
         raise DownloadError(f"the download at {host} is in a private network, where {from_host} may not send us")
-    return url
+    return HiddenText(url)
 
 
 def _refusal(response: aiohttp.ClientResponse, part: _PartFile) -> _Interrupted | None:
