@@ -11,6 +11,7 @@ import aiohttp
 
 from indigo_async.customer import CustomerClient
 from indigo_async.errors import CustomerMismatchError
+from indigo_async.hidden import HiddenBytes, hidden
 from indigo_async.inputs import ColumnSelectionsInput, InputCheck, LookalikeFiltersInput
 from indigo_async.models import Audience, CsvExport, RecordId
 from indigo_async.settings import Settings, TokenSource
@@ -62,6 +63,7 @@ class IndigoClient:
         poll_interval: float = 5.0,
         session: aiohttp.ClientSession | None = None,
     ) -> None:
+        token = hidden(token)
         self.settings = Settings.resolve(token, base_url)
         check = InputCheck()
         check.seconds("timeout", timeout)
@@ -111,6 +113,7 @@ class IndigoClient:
 
         Source: reference, "POST /upload_csv".
         """
+        url = hidden(url)
         check = InputCheck()
         check.customer_id(customer_id)
         check.url("url", url)
@@ -317,7 +320,7 @@ class IndigoClient:
             endpoint,
             lambda answer: codec.decode_document(answer, endpoint.text),
             query=query,
-            body=None if body is None else codec.encode_body(body),
+            body=None if body is None else HiddenBytes(codec.encode_body(body)),
             flight=flight,
         )
         refusal = refusal_in(document, endpoint, token=self.transport.token)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from indigo_async.hidden import without_signatures
+
 if TYPE_CHECKING:
     from indigo_async.models import Audience, CsvExport
 
@@ -185,14 +187,14 @@ class DownloadError(IndigoError):
 
 
 class WorkflowError(IndigoError):
-    """A recipe could not be finished. `stage` says where, `audience` is its last known state.
+    """A recipe could not be finished. `stage` says where, `audience` is its last known state, its URLs unsigned.
 
     `audience` is None where no audience had been made yet.
     """
 
     def __init__(self, message: str, *, stage: str, audience: Audience | None = None) -> None:
         self.stage = stage
-        self.audience = audience
+        self.audience = without_signatures(audience)
         super().__init__(f"{stage}: {message}")
 
 
@@ -216,7 +218,7 @@ class BudgetExceededError(WorkflowError):
         export: CsvExport | None = None,
         limit_cents: int,
     ) -> None:
-        self.export = export
+        self.export = without_signatures(export)
         self.limit_cents = limit_cents
         super().__init__(message, stage=stage, audience=audience)
 

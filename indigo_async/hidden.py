@@ -1,10 +1,18 @@
-"""Text and bytes that are not shown by mistake: tracebacks with variables, debuggers and loggers print the repr."""
+"""What keeps tokens, signed URLs and passwords out of sight.
+
+Values that must be used but not shown hide their repr, which is what tracebacks with variables, debuggers and loggers
+print. Texts and records that others wrote lose the parts where secrets stand.
+"""
 
 from __future__ import annotations
 
-from typing import TypeVar
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar, cast
 
-__all__ = ["HiddenBytes", "HiddenText", "hidden"]
+import attrs
+
+__all__ = ["HiddenBytes", "HiddenText", "hidden", "hide_secrets", "without_signatures"]
 
 T = TypeVar("T")
 
@@ -30,3 +38,39 @@ class HiddenBytes(bytes):
 def hidden(value: T) -> T | HiddenText:
     """A text, hidden; anything else as it is, to be refused where it is checked."""
     return HiddenText(value) if isinstance(value, str) else value
+
+
+# Each takes time in proportion to the text, however hostile: no part of a match is looked for twice.
+_BEARER = re.compile(r"(?i)\b(bearer)\s+\S+")
+_URL = re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,20}://)(?:[^\s/?#\"'<>]*@)?([^\s?#\"'<>]*)(?:([?#])[^\s\"'<>]*)?")
+_QUERY = re.compile(r"([?#])[^\s?#=\"'<>]*=[^\s\"'<>]*")
+
+
+def hide_secrets(text: str, token: str = "") -> str:
+    """A text without the token, bearer tokens, the user names of URLs, and their queries, where signatures stand."""
+    if token:
+        text = text.replace(token, "<hidden>")
+    text = _BEARER.sub(r"\1 <hidden>", text)
+    text = _URL.sub(lambda url: f"{url[1]}{url[2]}{f'{url[3]}<hidden>' if url[3] else ''}", text)
+    return _QUERY.sub(r"\1<hidden>", text)
+
+
+def without_signatures(value: T) -> T:
+    """A record, or plain JSON, whose URLs have lost their user names and queries."""
+    return cast("T", _without_signatures(value))
+
+
+def _without_signatures(value: Any) -> Any:
+    if isinstance(value, str):
+        return hide_secrets(value) if "://" in value else value
+    if isinstance(value, Mapping):
+        return {key: _without_signatures(item) for key, item in cast("Mapping[Any, Any]", value).items()}
+    if isinstance(value, list):
+        return [_without_signatures(item) for item in cast("list[Any]", value)]
+    if isinstance(value, tuple):
+        return tuple(_without_signatures(item) for item in cast("tuple[Any, ...]", value))
+    kind = cast("type[Any]", type(value))
+    if attrs.has(kind):
+        fields = (field.name for field in attrs.fields(kind))
+        return attrs.evolve(value, **{name: _without_signatures(getattr(value, name)) for name in fields})
+    return value

@@ -45,8 +45,9 @@ class Settings:
             InvalidInputError: no token, a token that no header can carry, or a base URL that would send it in
                 the clear.
         """
+        token = hidden(token)
         check = InputCheck()
-        chosen_token = hidden(token) if token is not None else _token_of_environment()
+        chosen_token = token if token is not None else _token_of_environment()
         if not callable(chosen_token):
             check_token(check, chosen_token)
         chosen_url = base_url if base_url is not None else os.environ.get(_BASE_URL_VARIABLE) or DEFAULT_BASE_URL

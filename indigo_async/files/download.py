@@ -61,23 +61,27 @@ async def download(transport: Transport, url: str, destination: Path, *, retry: 
     url = hidden(url)
     part = _PartFile(destination)
     try:
-        start = _checked_url(url, sender=transport.base_url)
-        await in_thread(part.open)
-        attempt, farthest = 0, 0
-        while True:
-            attempt += 1
-            ended = await _attempt(transport, start, part)
-            if ended is None:
-                return await in_thread(part.commit)
-            if part.size > farthest:  # a long download over a bad line may be cut as often as it gets on
-                attempt, farthest = 1, part.size
-            if attempt >= retry.attempts:
-                raise DownloadError(f"{destination.name}: {ended.why}, {attempt} times")
-            await asyncio.sleep(retry.backoff(attempt, random.random()))  # noqa: S311 - jitter needs no secrecy
+        return await _fetched(transport, _checked_url(url, sender=transport.base_url), part, retry)
     except DownloadError as error:
         raise error.with_traceback(None) from None  # deeper frames hold the address in the HTTP library's own values
     finally:
         await in_thread(part.discard)
+
+
+async def _fetched(transport: Transport, url: str, part: _PartFile, retry: RetryPolicy) -> Downloaded:
+    """The whole file, however often it is cut, as long as it gets on between cuts."""
+    await in_thread(part.open)
+    attempt, farthest = 0, 0
+    while True:
+        attempt += 1
+        ended = await _attempt(transport, url, part)
+        if ended is None:
+            return await in_thread(part.commit)
+        if part.size > farthest:
+            attempt, farthest = 1, part.size
+        if attempt >= retry.attempts:
+            raise DownloadError(f"{part.destination.name}: {ended.why}, {attempt} times")
+        await asyncio.sleep(retry.backoff(attempt, random.random()))  # noqa: S311 - jitter needs no secrecy
 
 
 async def _attempt(transport: Transport, url: str, part: _PartFile) -> _Interrupted | None:

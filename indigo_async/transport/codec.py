@@ -293,7 +293,8 @@ def _key_used(document: Any, cls: Any, field: str) -> str:
 
 def encode_body(values: Mapping[str, Any]) -> bytes:
     """A POST's parameters as JSON bytes; parameters that are None are left out."""
-    return msgspec.json.encode({key: value for key, value in values.items() if value is not None})
+    present = {key: value for key, value in values.items() if value is not None}
+    return msgspec.json.encode(present, enc_hook=str)  # of what it does not know, there is hidden text alone
 
 
 def encode_column_selections(selections: Mapping[str, ColumnSelection]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from indigo_async.errors import (
     ResponseDecodeError,
     ServerError,
 )
+from indigo_async.hidden import hide_secrets
 
 __all__ = [
     "Answer",
@@ -38,7 +39,6 @@ __all__ = [
     "Silence",
     "api_error",
     "error_of",
-    "hide_secrets",
     "is_uncertain",
     "refusal_in",
     "retry_after_of",
@@ -251,18 +251,3 @@ def api_error(
         return ServerError(status, message, error_type, endpoint)
     by_status = {401: AuthenticationError, 403: AuthenticationError, 404: NotFoundError}
     return by_status.get(status, ApiError)(status, message, error_type, endpoint)
-
-
-# Each takes time in proportion to the text, however hostile: no part of a match is looked for twice.
-_BEARER = re.compile(r"(?i)\b(bearer)\s+\S+")
-_URL = re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,20}://)(?:[^\s/?#\"'<>]*@)?([^\s?#\"'<>]*)(?:([?#])[^\s\"'<>]*)?")
-_QUERY = re.compile(r"([?#])[^\s?#=\"'<>]*=[^\s\"'<>]*")
-
-
-def hide_secrets(text: str, token: str = "") -> str:
-    """A text without the token, bearer tokens, the user names of URLs, and their queries, where signatures stand."""
-    if token:
-        text = text.replace(token, "<hidden>")
-    text = _BEARER.sub(r"\1 <hidden>", text)
-    text = _URL.sub(lambda url: f"{url[1]}{url[2]}{f'{url[3]}<hidden>' if url[3] else ''}", text)
-    return _QUERY.sub(r"\1<hidden>", text)

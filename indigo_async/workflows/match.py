@@ -10,6 +10,7 @@ from pathlib import Path
 from indigo_async.client import IndigoClient
 from indigo_async.errors import ApiError, AudienceFailedError, NotFoundError
 from indigo_async.files.publish import Publisher, content_name
+from indigo_async.hidden import hidden
 from indigo_async.inputs import ColumnSelection, ColumnSelections, ColumnSelectionsInput, InputCheck
 from indigo_async.models import Audience, RecordId
 from indigo_async.polling import Needs
@@ -59,6 +60,7 @@ async def upload_and_match(
 
     Source: reference, "Cookbook: Upload a CSV and match it to the voter file".
     """
+    csv = hidden(csv)
     check = InputCheck()
     check.customer_id(customer_id)
     check.text("audience_name", audience_name)
@@ -93,6 +95,7 @@ def check_csv(check: InputCheck, csv: str | Path, publisher: Publisher | None) -
 
 async def matched_audience(run: Run, csv: str | Path, selections: Mapping[str, ColumnSelection]) -> Audience:
     """The audience matched from a CSV, active: remembered, adopted or made."""
+    csv = hidden(csv)
     if run.customer_id is None:
         raise ValueError("a matched audience needs a customer")
     known = run.memory.recall(Stage.MATCH)
@@ -104,8 +107,9 @@ async def matched_audience(run: Run, csv: str | Path, selections: Mapping[str, C
         with run.at(Stage.MATCH):
             return await _adopted(run, found, csv)
     if run.publisher is None or is_url(csv):
-        return await _uploaded_and_matched(run, str(csv), csv, selections)
+        return await _uploaded_and_matched(run, hidden(str(csv)), csv, selections)
     async with run.publisher.publish(Path(csv)) as url:
+        url = hidden(url)  # noqa: PLW2901 - the plain one is not needed
         return await _uploaded_and_matched(run, url, csv, selections)
 
 

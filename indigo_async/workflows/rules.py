@@ -9,6 +9,7 @@ from typing import Literal
 import attrs
 
 from indigo_async.errors import AudienceExistsError, AudienceFailedError, ExportExistsError
+from indigo_async.hidden import hidden
 from indigo_async.models import Audience, CsvExport, ExportStatus, RecordId, means_failure
 from indigo_async.workflows.events import Stage
 
@@ -45,7 +46,7 @@ def adopt_matched(found: Audience, *, csv: str) -> str:
             stage=Stage.MATCH,
             audience=found,
         )
-    url = found.uploaded_audience_csv.url if found.uploaded_audience_csv else None
+    url = hidden(found.uploaded_audience_csv.url) if found.uploaded_audience_csv else None
     if url is not None and _without_query(csv) not in {_without_query(url), _last_segment(url)}:
         raise AudienceExistsError(
             f"audience {found.id} has the name {found.name!r} already and was made from another CSV; "

@@ -20,7 +20,8 @@ from indigo_async.errors import (
     ResponseDecodeError,
     ServerError,
 )
-from indigo_async.transport.policy import Answer, Endpoint, Reason, Silence, error_of, hide_secrets, refusal_in
+from indigo_async.hidden import hide_secrets
+from indigo_async.transport.policy import Answer, Endpoint, Reason, Silence, error_of, refusal_in
 
 GET = Endpoint("GET", "/audience")
 POST = Endpoint("POST", "/upload_csv")
