@@ -25,7 +25,7 @@ from indigo_async.polling.schedule import Schedule
 from indigo_async.polling.source import Source
 from indigo_async.polling.statuses import UnknownStatuses
 from indigo_async.polling.timing import first_delay, next_delay, retry_delay
-from indigo_async.polling.waits import ListLook, Needs, Watch, set_alone, view_of
+from indigo_async.polling.waits import Customer, ListLook, Needs, Watch, set_alone, view_of
 from indigo_async.transport.list_view import ListTooLongError, Row, Rows
 
 __all__ = ["Looks", "PollingStats", "in_slices"]
@@ -34,7 +34,6 @@ T = TypeVar("T")
 
 _PASSING = (TransportError, ResponseDecodeError, RateLimitedError, ServerError)
 _UNAUTHORIZED = 401
-_TOO_MANY_REQUESTS = 429
 # An audience that was just made may be missing from an answer for a moment.
 _MOST_REFUSALS = 3
 _MOST_ABSENCES = 2
@@ -65,7 +64,7 @@ class Looks:
     def __init__(
         self,
         source: Source,
-        schedule: Schedule[Watch],
+        schedule: Schedule[Watch | Customer],
         *,
         interval: float,
         chance: Callable[[], float],
@@ -82,6 +81,7 @@ class Looks:
         self._reads: Counter[str] = Counter()
         self._shown: set[Needs] = set()
         self._lacking: Counter[Needs] = Counter()
+        self._unlisted: set[Needs] = set()
         self._unknown = UnknownStatuses()
 
     @property
@@ -90,7 +90,7 @@ class Looks:
 
     def are_listed(self, watch: Watch) -> bool:
         """Whether lists carry what is waited for of this audience, as far as is known."""
-        return all(wait.needs in self._shown or self._lacking[wait.needs] < _ENOUGH_LACKING for wait in watch.waits)
+        return not self._unlisted or all(wait.needs not in self._unlisted for wait in watch.waits)
 
     async def single(self, watch: Watch) -> None:
         """Look at one audience."""
@@ -100,13 +100,15 @@ class Looks:
             audience, cost = await self._source.one(watch.id, watch.customer.id)
         except IndigoError as error:
             if watch.waits:
-                self._failed(watch, error, self._chance())
+                self._failed(watch, error)
             return
         self.ledger.single_answered(cost)
         if watch.waits:
+            self._looks += 1
+            watch.failures = watch.refusals = 0
             self._tell(watch, audience, audience, sent)
             set_alone(watch, alone=watch.absences >= _MOST_ABSENCES or not self.are_listed(watch))
-            self._answered(watch, sent, self._base(sent), self._chance())
+            self._schedule.put(watch, self._due_after(sent, watch.asked_at))
 
     async def listing(self, look: ListLook, *, worth: float) -> None:
         """Look at all audiences of a list, which saves single looks of the price `worth`."""
@@ -116,36 +118,34 @@ class Looks:
         try:
             cost = await self._source.many(look.scope, lambda rows: self._take(look, rows), limit=limit)
         except ListTooLongError as error:
-            look.cadence.next = look.sent
             self.ledger.list_too_long(look.scope, error.size, is_exact=error.is_exact)
-            await self._ask_rest_singly(look)
+            await self._part(look)
         except IndigoError as error:
-            look.cadence.next = look.sent
             await self._list_failed(look, error)
         else:
             self.ledger.list_answered(look.scope, cost)
-            look.cadence.next = (look.base or look.sent) + next_delay(self._interval, 0.0, look.chance)
-            for watch in look.wanted.values():
+            newest = max(customer.asked_at for customer in look.customers)
+            self._repeat(look, self._due_after(look.sent, min(newest, look.sent)))
+            async for watch in in_slices(look.wanted.values()):
                 watch.absences += 1
-            await self._ask_rest_singly(look)
+                self._ask_singly_if_due(watch)
         finally:
             for customer in look.customers:
                 if customer.look is look:
                     customer.look = None
 
     def _take(self, look: ListLook, rows: Rows) -> None:
-        if look.base is None:
-            look.base = self._base(look.sent)
+        wanted = look.wanted
         for index, row in enumerate(rows.views):
             if row is not None:
-                watch = look.wanted.pop(row.id if type(row.id) is str else row.key, None)
+                watch = wanted.pop(row.id if type(row.id) is str else row.key, None)
                 if watch is not None and watch.waits and not self._see(look, watch, row, rows, index):
                     self._ask_singly_if_due(watch)
 
     def _see(self, look: ListLook, watch: Watch, row: Row, rows: Rows, index: int) -> bool:
-        """Take a watched row; whether it tells all that is waited for."""
+        """Take a watched row; whether it tells all that is waited for. What is done for each row is done here."""
         customer_id = watch.customer.id
-        if customer_id is not None and row.customer_id is not None and customer_id != str(row.customer_id):
+        if row.customer_id is not None and customer_id is not None and customer_id != str(row.customer_id):
             if look.scope is EVERYTHING:
                 return False  # as asked, there may be no such audience: the server shall say so itself
             endpoint, answered = "GET /audiences", str(row.customer_id)
@@ -155,18 +155,27 @@ class Looks:
         for wait in watch.waits:
             view = view_of(row, wait.needs)
             if view is None:
-                self._lacking[wait.needs] += 1
+                if not (wait.needs is Needs.EXPORTS and row.has_no_exports):  # it may have none yet
+                    self._note_lack(wait.needs)
                 return False
-            self._shown.add(wait.needs)
-            is_new = is_new or view != wait.seen
+            if view != wait.seen:
+                is_new = True
+                self._shown.add(wait.needs)
         if is_new:
             try:
                 self._tell(watch, rows.record(index), row, look.sent)
             except ResponseDecodeError:
                 return False
-        watch.absences = 0
-        self._answered(watch, look.sent, look.base or look.sent, look.chance)
+        self._looks += 1
+        watch.failures = watch.refusals = watch.absences = 0
+        if watch.instant is not None and watch.asked_at <= look.sent:
+            self._schedule.drop(watch)
         return True
+
+    def _note_lack(self, needs: Needs) -> None:
+        self._lacking[needs] += 1
+        if needs not in self._shown and self._lacking[needs] >= _ENOUGH_LACKING:
+            self._unlisted.add(needs)
 
     def _tell(self, watch: Watch, audience: Audience, shown: Audience | Row, sent: float) -> None:
         """Give a record to the waits that began before it was asked for: to later ones it may be out of date.
@@ -179,20 +188,14 @@ class Looks:
                 wait.seen = view_of(shown, wait.needs)
                 wait.tell(audience)
 
-    def _base(self, sent: float) -> float:
-        """From when on the interval counts: what was slow to come is not asked for again at once."""
-        return max(sent, self._now() - self._interval / 2)
+    def _due_after(self, sent: float, asked_at: float) -> float:
+        """When to look again after a good answer. What was slow to come is not asked for again at once."""
+        now, chance = self._now(), self._chance()
+        if asked_at > sent:
+            return now + first_delay(self._interval, chance)
+        return max(sent, now - self._interval / 2) + next_delay(self._interval, sent - asked_at, chance)
 
-    def _answered(self, watch: Watch, sent: float, base: float, chance: float) -> None:
-        self._looks += 1
-        watch.failures = watch.refusals = 0
-        if watch.asked_at > sent:
-            due = self._now() + first_delay(self._interval, chance)
-        else:
-            due = base + next_delay(self._interval, sent - watch.asked_at, chance)
-        self._schedule.put(watch, due)
-
-    def _failed(self, watch: Watch, error: IndigoError, chance: float) -> None:
+    def _failed(self, watch: Watch, error: IndigoError) -> None:
         """Look again later, more and more patiently, unless the error is definite."""
         if isinstance(error, _PASSING):
             watch.failures += 1
@@ -201,26 +204,45 @@ class Looks:
         else:
             self._end(watch, error)
             return
-        delay = retry_delay(self._interval, watch.failures + watch.refusals, chance)
-        if isinstance(error, RateLimitedError) and error.retry_after is not None:
-            delay = max(delay, error.retry_after)
-        self._schedule.put(watch, self._now() + delay)
+        self._schedule.put(watch, self._due_after_failures(watch.failures + watch.refusals, error))
 
     async def _list_failed(self, look: ListLook, error: IndigoError) -> None:
         """Go on without the list: later where that may help, else singly."""
-        if isinstance(error, TransportError | ResponseDecodeError | ServerError):
-            self.ledger.list_failed(look.scope, self._now())
-        elif isinstance(error, ApiError) and error.status not in {_UNAUTHORIZED, _TOO_MANY_REQUESTS}:
+        if isinstance(error, _PASSING):
+            if not isinstance(error, RateLimitedError):
+                self.ledger.list_failed(look.scope, self._now())
+            for customer in look.customers:
+                customer.failures += 1
+            self._repeat(look, self._due_after_failures(look.customers[0].failures, error))
+        elif isinstance(error, ApiError) and error.status != _UNAUTHORIZED:
             self.ledger.list_refused(look.scope, self._now())
-            await self._ask_rest_singly(look)
-            return
-        async for watch in in_slices(look.wanted.values()):
-            if watch.waits:
-                self._failed(watch, error, look.chance)
+            await self._part(look)
+        else:
+            async for watch in in_slices(look.wanted.values()):
+                self._end(watch, error)
 
-    async def _ask_rest_singly(self, look: ListLook) -> None:
-        async for watch in in_slices(look.wanted.values()):
-            self._ask_singly_if_due(watch)
+    def _due_after_failures(self, failures: int, error: IndigoError) -> float:
+        delay = retry_delay(self._interval, failures, self._chance())
+        if isinstance(error, RateLimitedError) and error.retry_after is not None:
+            delay = max(delay, error.retry_after)
+        return self._now() + delay
+
+    def _repeat(self, look: ListLook, due: float) -> None:
+        """Let all that the list is for fall due together."""
+        look.cadence.next = due
+        for customer in look.customers:
+            if customer.listed:
+                self._schedule.put(customer, due)
+
+    async def _part(self, look: ListLook) -> None:
+        """Let all that the list is for go on one by one: what it has not shown is asked for at once."""
+        look.cadence.next = look.sent
+        riders = [watch for customer in look.customers for watch in customer.riders()]
+        async for watch in in_slices(riders):
+            if look.wanted.get(watch.key) is watch:
+                self._ask_singly_if_due(watch)
+            elif watch.waits:
+                self._schedule.put(watch, self._due_after(look.sent, watch.asked_at))
 
     def _ask_singly_if_due(self, watch: Watch) -> None:
         """A list that did not show a watch before it was due takes nothing from it."""
@@ -238,7 +260,8 @@ class Looks:
         """End all waits for an audience. One that has not yet taken its last news meets the error at the next look."""
         for wait in watch.waits:
             wait.tell(error)
-        self._schedule.put(watch, self._now() + self._interval)
+        if watch.waits:
+            self._schedule.put(watch, self._now() + self._interval)
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

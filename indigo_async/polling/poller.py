@@ -24,7 +24,7 @@ from indigo_async.polling.rounds import Rounds
 from indigo_async.polling.schedule import Schedule
 from indigo_async.polling.source import ApiSource, Source
 from indigo_async.polling.timing import first_delay
-from indigo_async.polling.waits import Needs, Wait, Watch, Watchlist
+from indigo_async.polling.waits import Customer, Needs, Wait, Watch, Watchlist
 
 __all__ = ["DeadlinePassedError", "Poller", "poller_of"]
 
@@ -67,7 +67,7 @@ class Poller:
         self._interval = interval
         self._chance = chance
         self._watchlist = Watchlist()
-        self._schedule: Schedule[Watch] = Schedule(grain, self._wake_for)
+        self._schedule: Schedule[Watch | Customer] = Schedule(grain, self._wake_for)
         self._deadlines: Schedule[Wait] = Schedule(grain, self._wake_for)
         self._awake = asyncio.Event()
         self._wakes_at = float("-inf")
@@ -147,6 +147,8 @@ class Poller:
         if self._watchlist.remove(wait):
             self._schedule.drop(wait.watch)
             self._looks.backlog.pop(wait.watch, None)
+            if not wait.watch.customer.watches():
+                self._schedule.drop(wait.watch.customer)
         if self._watchlist.size == 0:
             self._workers.clear()
             for task in self._tasks:

@@ -29,7 +29,7 @@ class Rounds:
         self,
         source: Source,
         watchlist: Watchlist,
-        schedule: Schedule[Watch],
+        schedule: Schedule[Watch | Customer],
         looks: Looks,
         *,
         interval: float,
@@ -42,7 +42,7 @@ class Rounds:
         self._interval = interval
         self._chance = chance
 
-    async def answer(self, due: list[Watch], now: float, start: Starter) -> None:
+    async def answer(self, due: list[Watch | Customer], now: float, start: Starter) -> None:
         """Deal with what is due; `start` runs a look beside this."""
         groups = await self._group(due, now)
         if groups:
@@ -55,29 +55,32 @@ class Rounds:
                 return cadence
         return None
 
-    def spread(self, due: Iterable[Watch], now: float) -> None:
-        """Let what fell due while the machine slept fall due within an interval, each customer's together."""
-        offsets: dict[Customer, float] = {}
-        for watch in due:
-            offset = self._chance() if watch.alone else offsets.setdefault(watch.customer, self._chance())
-            self._schedule.put(watch, now + self._interval * offset)
+    def spread(self, due: Iterable[Watch | Customer], now: float) -> None:
+        """Let what fell due while the machine slept fall due within an interval."""
+        for thing in due:
+            self._schedule.put(thing, now + self._interval * self._chance())
 
-    async def _group(self, due: list[Watch], now: float) -> dict[Customer, list[Watch]]:
+    async def _group(self, due: list[Watch | Customer], now: float) -> dict[Customer, list[Watch]]:
         """What lists could answer, by customer. The rest goes to the backlog, or is about to be answered by a list."""
         groups: dict[Customer, list[Watch]] = {}
-        async for watch in in_slices(due):
-            look = watch.customer.look
-            if not watch.waits:
-                continue
-            if watch.alone or not self._looks.are_listed(watch):
-                self._looks.ask_singly(watch)
-            elif look is None:
-                groups.setdefault(watch.customer, []).append(watch)
-            elif look.wanted.get(watch.key) is not watch:
-                self._schedule.put(watch, now + self._interval / 2)
+        async for thing in in_slices(due):
+            if isinstance(thing, Customer):
+                if thing.look is None:
+                    groups.setdefault(thing, []).extend(thing.riders())
+            elif thing.waits:
+                self._group_watch(groups, thing, now)
         # Between two slices some may have been given up.
         alive = {customer: [watch for watch in watches if watch.waits] for customer, watches in groups.items()}
         return {customer: watches for customer, watches in alive.items() if watches}
+
+    def _group_watch(self, groups: dict[Customer, list[Watch]], watch: Watch, now: float) -> None:
+        look = watch.customer.look
+        if watch.alone or not self._looks.are_listed(watch):
+            self._looks.ask_singly(watch)
+        elif look is None:
+            groups.setdefault(watch.customer, []).append(watch)
+        elif look.wanted.get(watch.key) is not watch:
+            self._schedule.put(watch, now + self._interval / 2)
 
     def _carry_out(self, groups: Mapping[Customer, list[Watch]], now: float, start: Starter) -> None:
         """Pick the requests that answer these, and start them."""
@@ -136,7 +139,7 @@ class Rounds:
         for watch in list(self._looks.backlog):
             if wanted.get(watch.key) is watch:
                 del self._looks.backlog[watch]
-        look = ListLook(scope, asyncio.get_running_loop().time(), customers, wanted, cadence, self._chance())
+        look = ListLook(scope, asyncio.get_running_loop().time(), customers, wanted, cadence)
         for customer in customers:
             customer.look = look
         return look

@@ -74,24 +74,35 @@ class Cadence:
 
 @attrs.define(eq=False)
 class Customer:
-    """A customer's watches by their keys: those that its list is trusted to show, and those that are alone."""
+    """A customer's watches by their keys: those that its list is trusted to show, and those that are alone.
+
+    A listed watch that does not stand in the schedule itself falls due with its customer. `asked_at` is when the newest
+    wait began, `failures` counts lists in a row that did not come, `look` is a list under way.
+    """
 
     id: str | None
+    asked_at: float
     listed: dict[str, Watch] = attrs.field(factory=dict[str, Watch])
     alone: dict[str, Watch] = attrs.field(factory=dict[str, Watch])
     cadence: Cadence = attrs.field(factory=Cadence)
     look: ListLook | None = None
+    failures: int = 0
+    instant: int | None = None
 
     def watches(self) -> list[Watch]:
         """All watches, listed and alone."""
         return [*self.listed.values(), *self.alone.values()]
+
+    def riders(self) -> list[Watch]:
+        """The watches that fall due with the customer."""
+        return [watch for watch in self.listed.values() if watch.instant is None]
 
 
 @attrs.define(eq=False)
 class ListLook:
     """A list that is being read, sent at `sent`: a customer's, or that of everything.
 
-    `wanted` holds the watches that have not come yet; `chance` and `base` place what comes next, for all alike.
+    `wanted` holds the watches that have not come yet.
     """
 
     scope: Scope
@@ -99,8 +110,6 @@ class ListLook:
     customers: Sequence[Customer]
     wanted: dict[str, Watch]
     cadence: Cadence
-    chance: float
-    base: float | None = None
 
 
 class Watchlist:
@@ -117,13 +126,13 @@ class Watchlist:
         now = loop.time()
         customer = self.customers.get(customer_id)
         if customer is None:
-            customer = self.customers[customer_id] = Customer(customer_id)
+            customer = self.customers[customer_id] = Customer(customer_id, now)
         key = str(audience_id)
         watch = customer.listed.get(key) or customer.alone.get(key)
         if watch is None:
             watch = customer.listed[key] = Watch(audience_id, key, customer, now)
             self.size += 1
-        watch.asked_at = now
+        watch.asked_at = customer.asked_at = now
         wait = Wait(watch, needs, now, loop.create_future())
         watch.waits.append(wait)
         return wait

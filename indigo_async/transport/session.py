@@ -44,6 +44,7 @@ T = TypeVar("T")
 
 _MAX_BODY_BYTES = 256 * 1024 * 1024
 _CHUNK_BYTES = 256 * 1024
+_POURED_BYTES = 64 * 1024
 # Longer than any poll interval, so that a connection outlives the pause between two rounds.
 _KEEPALIVE_SECONDS = 75.0
 _CONNECT_SECONDS = 15.0
@@ -349,12 +350,13 @@ async def _read(response: aiohttp.ClientResponse) -> Answer | Silence:
 
 
 async def _pour(sink: Sink, response: aiohttp.ClientResponse) -> Answer | Silence:
-    """Give a good answer's body to a sink as it comes; any other answer is read as usual."""
+    """Give a good answer's body to a sink as it comes, between turns of other tasks; any other is read as usual."""
     if not Answer(response.status, {}, b"").ok:
         return await _read(response)
     sink.begin(None if "content-encoding" in response.headers else response.content_length)
-    async for data in response.content.iter_any():
+    async for data in response.content.iter_chunked(_POURED_BYTES):
         sink.feed(data)
+        await asyncio.sleep(0)
     return Answer(response.status, {}, b"")
 
 

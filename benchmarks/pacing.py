@@ -1,0 +1,83 @@
+"""How a client settles under a server's limit: what of the limit it uses, and how many requests are refused.
+
+    python -m benchmarks.pacing [--limit 50 200] [--seconds 25]
+
+Three hundred coroutines ask a lite sandbox without pause, which allows so many requests a second and answers all others
+with 429 and a `Retry-After` of whole seconds. Beside them one coroutine sends a POST now and then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import time
+
+from benchmarks.sandbox_process import sandbox_process
+from indigo_async import IndigoClient, RetryPolicy
+
+CUSTOMER = "42"
+LOOKERS = 300
+POSTS = 10
+
+
+async def saturate(client: IndigoClient, seconds: float) -> tuple[int, list[float]]:
+    """Ask without pause. Returns how many GETs were answered, and how long each POST took."""
+    stub = await client.upload_csv(customer_id=CUSTOMER, url="https://files.example.org/people.csv")
+    end = time.perf_counter() + seconds
+    answered = 0
+    posts: list[float] = []
+
+    async def look() -> None:
+        nonlocal answered
+        while time.perf_counter() < end:
+            await client.get_audience(stub.id, customer_id=CUSTOMER)
+            answered += 1
+
+    async def act() -> None:
+        for _ in range(POSTS):
+            await asyncio.sleep(seconds / (POSTS + 1))
+            before = time.perf_counter()
+            await client.upload_csv(customer_id=CUSTOMER, url="https://files.example.org/people.csv")
+            posts.append(time.perf_counter() - before)
+
+    lookers = [asyncio.create_task(look()) for _ in range(LOOKERS)]
+    await act()
+    await asyncio.sleep(max(0.0, end - time.perf_counter()))
+    for looker in lookers:
+        looker.cancel()
+    await asyncio.wait(lookers)
+    return answered, posts
+
+
+async def settle(limit: float, seconds: float) -> None:
+    patient = RetryPolicy(attempts=1_000, budget=10 * seconds)
+    with sandbox_process("--lite", "--requests-per-second", str(limit)) as sandbox:
+        async with IndigoClient(sandbox.token, base_url=sandbox.base_url, retry=patient) as client:
+            answered, posts = await saturate(client, seconds)
+        by_status: dict[str, int] = {}
+        for statuses in sandbox.counts()["requests"].values():
+            for status, count in statuses.items():
+                by_status[status] = by_status.get(status, 0) + count
+    refused = by_status.get("429", 0)
+    total = sum(by_status.values())
+    print(
+        f"limit {limit:g}/s for {seconds:g} s: {answered / seconds:.1f}/s answered, {answered / seconds / limit:.3f} "
+        f"of the limit; {refused} of {total} requests refused ({refused / total:.2%})"
+    )
+    print(
+        f"  a POST among {LOOKERS} coroutines that look without pause: {statistics.median(posts) * 1e3:.0f} ms, median"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--limit", type=float, nargs="+", default=[50.0, 200.0])
+    parser.add_argument("--seconds", type=float, default=25.0)
+    options = parser.parse_args()
+    for limit in options.limit:
+        asyncio.run(settle(limit, options.seconds))
+
+
+if __name__ == "__main__":
+    main()

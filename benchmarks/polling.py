@@ -1,0 +1,263 @@
+"""What waiting costs: requests, CPU, blocking of the event loop, memory.
+
+    python -m benchmarks.polling [--waits 10000] [--rows 100000]
+
+Every part runs against a lite sandbox in a process of its own, over loopback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import statistics
+import time
+import tracemalloc
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+
+import msgspec
+
+from benchmarks.sandbox_process import SandboxProcess, sandbox_process
+from benchmarks.sandbox_throughput import sandbox_process as seeded_sandbox_process
+from indigo_async import IndigoClient
+from indigo_async.client import LIST_AUDIENCES
+from indigo_async.models import Audience, RecordId
+from indigo_async.polling import Needs, Poller, poller_of
+from indigo_async.transport import codec
+from indigo_async.transport.list_view import ListReader
+
+CUSTOMER = "42"
+ROUNDS = 5
+CHUNK_BYTES = 64 * 1024
+
+
+def is_ready(audience: Audience) -> Audience | None:
+    upload = audience.uploaded_audience_csv
+    return audience if upload is not None and upload.status == "READY_FOR_COLUMN_SELECTION" else None
+
+
+def never(_: Audience) -> None:
+    return None
+
+
+async def upload(client: IndigoClient) -> RecordId:
+    stub = await client.upload_csv(customer_id=CUSTOMER, url="https://files.example.org/people.csv")
+    return stub.id
+
+
+async def at_once(count: int, work: Callable[[], Awaitable[RecordId]], *, width: int = 64) -> list[RecordId]:
+    """Do something so many times, so many at once."""
+    left = iter(range(count))
+    results: list[RecordId] = []
+
+    async def worker() -> None:
+        results.extend([await work() for _ in left])
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(width):
+            group.create_task(worker())
+    return results
+
+
+@asynccontextmanager
+async def waiting(client: IndigoClient, ids: Sequence[RecordId], customer_id: str) -> AsyncGenerator[Poller]:
+    """Wait for audiences for the time of the block."""
+    poller = poller_of(client)
+    async with asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(poller.watch(audience_id, customer_id, never, needs=Needs.STATUS)) for audience_id in ids
+        ]
+        try:
+            yield poller
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+async def rounds(poller: Poller, count: int) -> None:
+    """Until so many further lists were read."""
+
+    def lists() -> int:
+        return poller.stats.reads.get("customer", 0)
+
+    wanted = lists() + count
+    while lists() < wanted:  # noqa: ASYNC110 - nothing tells of a read, and the poller needs no hook for benchmarks
+        await asyncio.sleep(0.1)
+
+
+async def thousand_waits(count: int, intervals: int) -> None:
+    """Uploads take 20 sandbox seconds, so that at this speed they last so many intervals."""
+    interval = 0.5
+    with sandbox_process("--lite", "--speed", str(20 / (intervals * interval))) as sandbox:
+        async with IndigoClient(sandbox.token, base_url=sandbox.base_url, poll_interval=interval) as client:
+
+            async def job() -> RecordId:
+                audience_id = await upload(client)
+                await poller_of(client).watch(audience_id, CUSTOMER, is_ready, needs=Needs.UPLOAD)
+                return audience_id
+
+            await at_once(count, job, width=count)
+            stats = poller_of(client).stats
+        reads = {
+            name: sum(statuses.values()) for name, statuses in sandbox.counts()["requests"].items() if "GET" in name
+        }
+    print(f"{count:,} audiences of one customer that wait {intervals} intervals: {sum(reads.values())} reads {reads}")
+    print(f"  {stats.looks:,} looks were answered, {stats.saved:,} requests saved")
+
+
+async def one_round(sandbox: SandboxProcess, count: int) -> None:
+    """A steady round, in which nothing changes, against as many GETs, and against decoding the list in full."""
+    async with IndigoClient(sandbox.token, base_url=sandbox.base_url, poll_interval=1.0) as client:
+        ids = await at_once(count, lambda: upload(client))
+        gc.collect()
+        async with waiting(client, ids, CUSTOMER) as poller:
+            await rounds(poller, 2)
+            before, requests = time.process_time(), client.transport.requests.total()
+            await rounds(poller, ROUNDS)
+            cpu = (time.process_time() - before) / ROUNDS
+            requests = (client.transport.requests.total() - requests) / ROUNDS
+        left = iter(ids)
+
+        async def get() -> RecordId:
+            return (await client.get_audience(next(left), customer_id=CUSTOMER)).id
+
+        before = time.process_time()
+        await at_once(count, get)
+        singly = time.process_time() - before
+        before = time.process_time()
+        await client.list_audiences(CUSTOMER)
+        full = time.process_time() - before
+    print(f"one round of {count:,} waits of one customer: {requests:g} requests, {cpu * 1e3:.0f} ms of CPU")
+    print(f"  {count:,} GETs: {singly * 1e3:,.0f} ms, so 1/{singly / cpu:.0f}")
+    print(f"  the same list decoded in full: {full * 1e3:,.0f} ms, so 1/{full / cpu:.1f}")
+
+
+async def longest_block(rows: int, waits: int) -> None:
+    """What a task that wants to run every millisecond has to wait for, while a long list is read for some waits."""
+    with seeded_sandbox_process(rows) as target:
+        base_url = f"http://127.0.0.1:{target.port}/api/v1"
+        async with IndigoClient(target.token, base_url=base_url, poll_interval=1.0) as client:
+            ids = [audience.id for audience in await client.list_audiences("big")]
+            gc.collect()
+            async with waiting(client, ids[:waits], "big") as poller:
+                for part in ("first read, watched rows decoded in full", "later reads"):
+                    with measuring_pauses() as pauses:
+                        await rounds(poller, 2)
+                    longest = " ".join(
+                        f"{name} {max(times, default=0.0) * 1e3:.1f} ms" for name, times in pauses.items()
+                    )
+                    print(f"{rows:,} rows for {waits:,} waits, {part}: {longest}")
+
+
+@contextmanager
+def measuring_pauses() -> Iterator[dict[str, list[float]]]:
+    """How long the event loop was blocked, and for how long by the garbage collector."""
+    pauses: dict[str, list[float]] = {"longest block": [], "of these, collecting garbage": []}
+    blocks, collections = pauses.values()
+    began = 0.0
+
+    def collecting(phase: str, _: object) -> None:
+        nonlocal began
+        if phase == "start":
+            began = time.perf_counter()
+        else:
+            collections.append(time.perf_counter() - began)
+
+    async def tick() -> None:
+        while True:
+            before = time.perf_counter()
+            await asyncio.sleep(0.001)
+            blocks.append(time.perf_counter() - before - 0.001)
+
+    ticker = asyncio.create_task(tick())
+    gc.callbacks.append(collecting)
+    try:
+        yield pauses
+    finally:
+        gc.callbacks.remove(collecting)
+        ticker.cancel()
+
+
+async def memory(sandbox: SandboxProcess, count: int) -> None:
+    """What a waiting task holds: its own frame, the watch, and the record that it saw last."""
+    async with IndigoClient(sandbox.token, base_url=sandbox.base_url, poll_interval=1.0) as client:
+        ids = await at_once(count, lambda: upload(client))
+        async with waiting(client, ids[:100], CUSTOMER) as poller:
+            await rounds(poller, 2)
+        tracemalloc.start()
+        gc.collect()
+        before = tracemalloc.get_traced_memory()[0]
+        idle = [asyncio.create_task(wait_for_nothing()) for _ in range(count)]
+        await asyncio.sleep(0)
+        gc.collect()
+        bare = tracemalloc.get_traced_memory()[0] - before
+        for task in idle:
+            task.cancel()
+        await asyncio.wait(idle)
+        del idle
+        gc.collect()
+        before = tracemalloc.get_traced_memory()[0]
+        async with waiting(client, ids, CUSTOMER) as poller:
+            await asyncio.sleep(0)
+            gc.collect()
+            unseen = tracemalloc.get_traced_memory()[0] - before
+            await rounds(poller, 3)
+            gc.collect()
+            seen = tracemalloc.get_traced_memory()[0] - before
+        tracemalloc.stop()
+    print(f"a waiting watch: {unseen / count:,.0f} bytes with its task, {seen / count:,.0f} with the last record seen")
+    print(f"  a bare task that waits for a future: {bare / count:,.0f}")
+
+
+async def wait_for_nothing() -> None:
+    await asyncio.get_running_loop().create_future()
+
+
+def row_costs(count: int) -> None:
+    """The view of a list's rows against decoding them in full."""
+    row = {
+        "name": "Donors of the fall campaign",
+        "status": "PROCESSING",
+        "customerId": CUSTOMER,
+        "uploadedAudienceCsv": {"status": "PROCESSING", "url": "https://files.example.org/" + "x" * 200},
+        "csvExports": [{"id": "e", "status": "ACTIVE", "downloadUrl": "https://files.example.org/" + "x" * 150}],
+        "notes": "x" * 300,
+    }
+    body = msgspec.json.encode([{"id": f"aud_{number}"} | row for number in range(count)])
+
+    def view() -> None:
+        reader = ListReader(LIST_AUDIENCES, lambda _: None, limit=len(body), token="")
+        for start in range(0, len(body), CHUNK_BYTES):
+            reader.feed(body[start : start + CHUNK_BYTES])
+        reader.finish()
+
+    def full() -> None:
+        codec.decode_audiences(codec.decode_document(body, "GET /audiences"), "GET /audiences")
+
+    costs = {work.__name__: statistics.median(cpu_of(work) for _ in range(5)) / count * 1e6 for work in (view, full)}
+    print(f"a row of {len(body) // count} bytes: view {costs['view']:.2f} µs, in full {costs['full']:.2f} µs")
+
+
+def cpu_of(work: Callable[[], None]) -> float:
+    before = time.process_time()
+    work()
+    return time.process_time() - before
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--waits", type=int, default=10_000)
+    parser.add_argument("--rows", type=int, default=100_000)
+    options = parser.parse_args()
+    row_costs(10_000)
+    asyncio.run(thousand_waits(1_000, intervals=20))
+    with sandbox_process("--lite", "--speed", "0.001") as sandbox:
+        asyncio.run(one_round(sandbox, options.waits))
+    asyncio.run(longest_block(options.rows, options.waits))
+    with sandbox_process("--lite", "--speed", "0.001") as sandbox:
+        asyncio.run(memory(sandbox, options.waits))
+
+
+if __name__ == "__main__":
+    main()
