@@ -118,7 +118,10 @@ def main() -> None:
     print(f"audiences made twice {truth['made_twice']}; files {files}, parts left by kills {left}")
     spent = [line["report"]["spent_cents"] for line in lines if "report" in line]
     print(f"  charged {truth['charged_cents']:,} cents, journal {spent[-1] if spent else 0:,}, budget {budget:,}")
-    print(f"  requests per job {truth['requests'] / arguments.jobs:.1f}, faults {sum(truth['faults'].values()):,}:")
+    print(
+        f"  requests per job {truth['requests'] / arguments.jobs:.1f}, over the rate {truth['over_the_rate']}", end=", "
+    )
+    print(f"faults {sum(truth['faults'].values()):,}:")
     print("   ", ", ".join(f"{kind} {count}" for kind, count in truth["faults"].items()))
     print_over_time(lines)
     if failed or truth["bought_twice"] or truth["made_twice"] or truth["charged_cents"] > budget:

@@ -19,6 +19,9 @@ SPEED = 20.0
 SLOW_SECONDS = 3.0
 """Longer than the worker waits for an answer."""
 
+REQUESTS_PER_SECOND = 300.0
+"""Above it the server answers 429, as a real one does: by rate and not by chance, since clients learn from it."""
+
 OUTAGE_EVERY = 15.0
 OUTAGE_SECONDS = 0.5
 
@@ -35,8 +38,6 @@ def faults(chance: float) -> list[Fault]:
         Fault(kind=FaultKind.HTML_AFTER),
         *(Fault(kind=FaultKind.STATUS_BEFORE, status=status) for status in STATUSES),
         *(Fault(kind=FaultKind.STATUS_AFTER, status=status) for status in STATUSES),
-        Fault(kind=FaultKind.RATE_LIMITED, retry_after=0),
-        Fault(kind=FaultKind.RATE_LIMITED, retry_after=1, retry_after_as_date=True),
         Fault(kind=FaultKind.SLOW_BEFORE, delay=SLOW_SECONDS),
         Fault(kind=FaultKind.SLOW_AFTER, delay=SLOW_SECONDS),
         Fault(kind=FaultKind.UNKNOWN_STATUS),
@@ -69,13 +70,16 @@ def truth(sandbox: Sandbox) -> dict[str, object]:
         "audiences": len(named),
         "made_twice": sum(count > 1 for count in named.values()),
         "requests": sandbox.log.count(),
+        "over_the_rate": sandbox.log.count(status=429),
         "faults": {kind.value: count for kind in FaultKind if (count := sandbox.log.count(fault=kind))},
     }
 
 
 async def main(chance: float, seed: int) -> None:
     with anyio.open_signal_receiver(signal.SIGTERM) as signals:
-        async with Sandbox(lite=True, speed=SPEED, seed=seed, log_entries=1_000) as sandbox:
+        async with Sandbox(
+            lite=True, speed=SPEED, seed=seed, requests_per_second=REQUESTS_PER_SECOND, log_entries=1_000
+        ) as sandbox:
             print(json.dumps({"base_url": sandbox.base_url, "token": sandbox.token}), flush=True)
             async with anyio.create_task_group() as group:
                 if chance > 0:

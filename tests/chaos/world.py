@@ -100,10 +100,11 @@ Trouble = Break | Outage | None
 
 @attrs.define
 class Ran:
-    """What came of a run: by job what ended it (None: nothing did, it is done), as far as that was told."""
+    """What came of a run, as far as that was told: by job what ended it (None: it is done), and its last audience."""
 
     broken_off: bool = False
     ends: dict[str, Exception | None] = attrs.Factory(dict[str, Exception | None])
+    audiences: dict[str, str] = attrs.Factory(dict[str, str])
     report: BatchReport | None = None
     charged_cents: int = 0
     posts: int = 0
@@ -214,6 +215,7 @@ class World:
         ) as batch:
             async for outcome in batch:
                 ran.note(outcome.job, outcome.error)
+                ran.audiences[outcome.job.key] = str(outcome.audience_id)
                 if leaves:
                     ran.broken_off = True
                     return
