@@ -1,0 +1,57 @@
+"""Waits go by the event loop's monotonic clock: a wall clock that jumps, or a machine that sleeps, changes little."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+
+import pytest
+from fake_server import FakeServer, active_from, audience, done, polling
+from virtual_time import now, run_virtually, virtual_backend
+
+from indigo_async.polling import DeadlinePassedError
+
+anyio_backend = virtual_backend
+
+HOUR = 3_600.0
+WAITS = 10_000
+
+
+async def waits_of_all_kinds() -> list[tuple[float, str]]:
+    """What is asked, and when, while one wait is answered and another one's deadline passes."""
+    server = FakeServer()
+    server.add("42", 1, active_from(now() + 60, 1))
+    server.add("42", 2, audience(2))
+    async with polling(server) as poller:
+        assert (await poller.watch(1, "42", done)).id == 1
+        with pytest.raises(DeadlinePassedError):
+            await poller.watch(2, "42", done, deadline=now() + 60)
+    return [(request.sent, request.kind) for request in server.log]
+
+
+def test_a_wall_clock_that_jumps_ends_and_stretches_no_wait(monkeypatch: pytest.MonkeyPatch):
+    expected = run_virtually(waits_of_all_kinds())
+    for name in ("time", "time_ns"):
+        jumping = itertools.cycle([0, 2**31, 5])
+        monkeypatch.setattr(time, name, lambda jumping=jumping: next(jumping))
+    assert run_virtually(waits_of_all_kinds()) == expected
+    assert len(expected) > 20
+
+
+async def test_ten_thousand_waits_are_not_all_looked_at_when_a_machine_wakes_up():
+    server = FakeServer(padding=10**12)  # no lists
+    for number in range(WAITS):
+        server.add(f"customer {number}", number, audience(number))
+    async with polling(server) as poller:
+        waits = [asyncio.create_task(poller.watch(number, f"customer {number}", done)) for number in range(WAITS)]
+        await asyncio.sleep(3)
+        asyncio.get_running_loop().now += HOUR
+        woken = now()
+        await asyncio.sleep(3)
+        for wait in waits:
+            wait.cancel()
+        await asyncio.wait(waits)
+    looks = [sent - woken for sent in server.times("single") if sent >= woken]
+    seconds = [sum(1 for look in looks if second <= look < second + 1) for second in range(3)]
+    assert 0 < max(seconds) <= WAITS / 5
