@@ -218,6 +218,7 @@ class Looks:
             self.ledger.list_refused(look.scope, self._now())
             await self._part(look)
         else:
+            self._repeat(look, self._now() + self._interval)
             async for watch in in_slices(look.wanted.values()):
                 self._end(watch, error)
 

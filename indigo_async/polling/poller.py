@@ -147,7 +147,7 @@ class Poller:
         if self._watchlist.remove(wait):
             self._schedule.drop(wait.watch)
             self._looks.backlog.pop(wait.watch, None)
-            if not wait.watch.customer.watches():
+            if wait.watch.customer.is_empty:
                 self._schedule.drop(wait.watch.customer)
         if self._watchlist.size == 0:
             self._workers.clear()

@@ -93,6 +93,10 @@ class Customer:
         """All watches, listed and alone."""
         return [*self.listed.values(), *self.alone.values()]
 
+    @property
+    def is_empty(self) -> bool:
+        return not self.listed and not self.alone
+
     def riders(self) -> list[Watch]:
         """The watches that fall due with the customer."""
         return [watch for watch in self.listed.values() if watch.instant is None]
@@ -146,7 +150,7 @@ class Watchlist:
         customer = watch.customer
         del (customer.alone if watch.alone else customer.listed)[watch.key]
         self.size -= 1
-        if not customer.listed and not customer.alone:
+        if customer.is_empty:
             del self.customers[customer.id]
         return True
 

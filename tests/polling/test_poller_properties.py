@@ -1,0 +1,132 @@
+"""Whatever a server does for a while, every wait ends soon after it has recovered: nobody is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+
+from fake_server import FakeServer, active_from, audience, done, polling
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from virtual_time import now, run_virtually
+
+from indigo_async.errors import (
+    ApiError,
+    AuthenticationError,
+    NotFoundError,
+    RateLimitedError,
+    ResponseDecodeError,
+    ServerError,
+)
+from indigo_async.polling import DeadlinePassedError, Needs
+from indigo_async.transport.list_view import ListTooLongError
+
+ENDPOINT = "GET /audiences"
+LIST_FAULTS = [
+    ServerError(503, "busy", None, ENDPOINT),
+    RateLimitedError(429, "too many", None, ENDPOINT, retry_after=3.0),
+    ResponseDecodeError("no JSON", endpoint=ENDPOINT),
+    ApiError(400, "no lists", None, ENDPOINT),
+    AuthenticationError(403, "no lists", None, ENDPOINT),
+    NotFoundError(404, "no lists", None, ENDPOINT),
+    ListTooLongError(10**9, is_exact=True),
+]
+SINGLE_FAULTS = LIST_FAULTS[:3]
+SICK_FOR = 60.0
+# The longest pause of a list that never came, the longest delay between looks, and a look or two.
+RECOVERY = 120.0
+
+
+class Trouble:
+    """Faults and odd rows by chance, until the server has recovered."""
+
+    def __init__(self, seed, share):
+        self.chance = Random(seed)
+        self.share = share
+        self.ends = now() + SICK_FOR
+
+    def strikes(self):
+        return now() < self.ends and self.chance.random() < self.share
+
+    def fault(self, request):
+        if self.strikes():
+            raise self.chance.choice(SINGLE_FAULTS if request.kind == "single" else LIST_FAULTS)
+
+    def alter_row(self, row):
+        if not self.strikes():
+            return row
+        return self.chance.choice(
+            [None, "odd", row | {"status": None}, row | {"status": 7}, row | {"csvExports": [{}]}]
+        )
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    count=st.integers(1, 120),
+    customers=st.sampled_from([1, 2, 10, 60]),
+    share=st.sampled_from([0.0, 0.1, 0.5, 0.9]),
+    latency=st.sampled_from([0.01, 1.0, 7.0]),
+    spread=st.sampled_from([0.0, 10.0, 80.0]),
+    list_is_huge=st.booleans(),
+)
+def test_every_wait_ends(*, seed, count, customers, share, latency, spread, list_is_huge):
+    async def scenario():
+        chance = Random(seed)
+        trouble = Trouble(seed, share)
+        server = FakeServer(latency=latency, fault=trouble.fault, alter_row=trouble.alter_row)
+        server.padding = 10**9 if list_is_huge else 0
+        started = now()
+
+        async def one(poller, number):
+            await asyncio.sleep(spread * chance.random())
+            customer_id = None if customers == 60 and number % 7 == 0 else f"customer {number % customers}"
+            upload = {"status": "PROCESSING"}
+            server.add(
+                customer_id, number, active_from(now() + 60 * chance.random(), number, uploadedAudienceCsv=upload)
+            )
+            needs = chance.choice([Needs.STATUS, Needs.STATUS, Needs.UPLOAD])
+            deadline = now() + chance.uniform(1, 50) if chance.random() < 0.1 else None
+            wait = asyncio.create_task(poller.watch(number, customer_id, done, needs=needs, deadline=deadline))
+            if chance.random() < 0.1:
+                await asyncio.sleep(60 * chance.random())
+                wait.cancel()
+            return await wait
+
+        async with polling(server, seed=seed) as poller:
+            waits = [asyncio.create_task(one(poller, number)) for number in range(count)]
+            await asyncio.wait(waits)
+            bound = max(SICK_FOR, spread + 60) + RECOVERY + 20 * latency
+            assert now() - started <= bound
+            await asyncio.sleep(0.01)
+            assert server.under_way == 0
+        results = await asyncio.gather(*waits, return_exceptions=True)
+        allowed = (DeadlinePassedError, asyncio.CancelledError)
+        assert all(not isinstance(result, BaseException) or isinstance(result, allowed) for result in results)
+
+    run_virtually(scenario())
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 200), st.sampled_from([1, 3, 50]))
+def test_no_audience_is_left_without_a_look(seed, count, customers):
+    """While nothing ever changes, each audience is seen about once an interval, by whichever kind of look."""
+
+    async def scenario():
+        chance = Random(seed)
+        server = FakeServer()
+        async with polling(server, seed=seed) as poller:
+            waits = []
+            for number in range(count):
+                customer_id = f"customer {number % customers}"
+                server.add(customer_id, number, audience(number))
+                waits.append(asyncio.create_task(poller.watch(number, customer_id, done)))
+                await asyncio.sleep(chance.expovariate(2.0))
+            before = poller.stats.looks
+            await asyncio.sleep(100)
+            looks = (poller.stats.looks - before) / count
+            assert 17 <= looks <= 41
+            for wait in waits:
+                wait.cancel()
+
+    run_virtually(scenario())
