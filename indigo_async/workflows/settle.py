@@ -30,7 +30,8 @@ async def patiently(send: Callable[[], Awaitable[T]], *, retry: RetryPolicy, fli
         except RateLimitedError as refusal:
             if flight is not None and flight.stop:
                 raise
-            await asyncio.sleep(max(refusal.retry_after or 0.0, retry.max_delay))
+            asked = refusal.retry_after
+            await asyncio.sleep(retry.max_delay if asked is None else max(asked, retry.first_delay))
 
 
 async def settled(
