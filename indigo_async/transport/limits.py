@@ -102,6 +102,8 @@ _DROP = 0.1
 # 2,000 requests a second: over 200 s, 0.84 to 1.02 of the limit is used and under 0.25% of the requests are refused.
 _DOUBLING = 3.0
 _RECOVERY = 15.0
+# Requests a second. A client that was quiet when it was first refused has borne nothing, which says nothing.
+_LEAST_FIRST_AIM = 10.0
 # A rate that was not used leaves this many seconds' worth for later; more would be a burst.
 _SLACK = 0.02
 _WINDOW = 1.0
@@ -187,7 +189,8 @@ class RateLimit:
         """Learn from a refusal (429) of a request sent at `started`."""
         if started <= self._cut_at:
             return
-        borne, rate = max(1.0, self._borne.at(now)), self.rate
+        least = _LEAST_FIRST_AIM if self._aim is None else 1.0
+        borne, rate = max(least, self._borne.at(now)), self.rate
         if self._aim is not None and rate is not None:
             borne = min(max(borne, rate / 2), rate)
         self._is_first_aim = self._aim is None
