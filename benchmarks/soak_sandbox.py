@@ -19,7 +19,7 @@ SPEED = 20.0
 SLOW_SECONDS = 3.0
 """Longer than the worker waits for an answer."""
 
-REQUESTS_PER_SECOND = 300.0
+REQUESTS_PER_SECOND = 500.0
 """Above it the server answers 429, as a real one does: by rate and not by chance, since clients learn from it."""
 
 OUTAGE_EVERY = 15.0

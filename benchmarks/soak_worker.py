@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import logging
 import os
 import resource
 import sys
@@ -19,7 +20,7 @@ from indigo_async.workflows import AudienceJob, ExportStep, LookalikeStep, start
 
 COLUMNS = ColumnSelections(first_name=ColumnSelection("First", required=True))
 CUSTOMERS = 7
-MAX_IN_FLIGHT = 500
+MAX_IN_FLIGHT = 2_000
 TIMEOUT = 2.0
 
 
@@ -66,7 +67,7 @@ async def main(base_url: str, token: str, count: int, budget_cents: int, folder:
             write(pid=os.getpid(), files=open_files(), memory_kib=memory_kib(), tasks=len(asyncio.all_tasks()))
 
     with log:
-        async with IndigoClient(token, base_url=base_url, timeout=TIMEOUT, retry=retry, poll_interval=1.0) as client:
+        async with IndigoClient(token, base_url=base_url, timeout=TIMEOUT, retry=retry, poll_interval=0.3) as client:
             sampling = asyncio.create_task(sample())
             async with start_batch(
                 client,
@@ -83,4 +84,5 @@ async def main(base_url: str, token: str, count: int, budget_cents: int, folder:
 
 
 if __name__ == "__main__":
+    logging.getLogger("indigo_async").setLevel(logging.ERROR)  # unknown statuses are meant to be met here
     asyncio.run(main(*sys.argv[1:3], *map(int, sys.argv[3:5]), Path(sys.argv[5])))

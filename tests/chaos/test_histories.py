@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, settings
 
 TestHistories = Histories.TestCase
 TestHistories.settings = settings(
-    max_examples=40,
+    max_examples=25,
     stateful_step_count=8,
     deadline=None,
     derandomize=True,

@@ -16,7 +16,8 @@ from patient_time import LoopClock, PatientLoop
 
 from indigo_async import ColumnSelection, ColumnSelections, IndigoClient
 from indigo_async.inputs import OptionalFieldType
-from indigo_async.sandbox import Dialect, ExportFlow, LogEntry, RequestLog, Sandbox
+from indigo_async.sandbox import CENTS_PER_PERSON, Dialect, ExportFlow, LogEntry, RequestLog, Sandbox
+from indigo_async.sandbox.engine import LiteEngine
 from indigo_async.workflows import (
     AudienceJob,
     BatchReport,
@@ -37,6 +38,7 @@ HANG = 10 * 24 * 3600.0
 
 COLUMNS = ColumnSelections(first_name=ColumnSelection("First", required=True))
 LOOKALIKE_SIZE = 2_000
+MATCHED_SIZE = LiteEngine().matched_count
 ENOUGH_CENTS = 1_000_000
 
 
@@ -278,6 +280,12 @@ async def _run_recipes(client: IndigoClient, job: AudienceJob, *, purchase: bool
         audience = await create_lookalike(client, audience, customer_id=customer_id, **attrs.asdict(job.lookalike))
     if purchase and job.export is not None:
         await export_audience(client, audience, customer_id=customer_id, **attrs.asdict(job.export, recurse=False))
+
+
+def price_of(shape: JobShape) -> int:
+    """What the export of such a job costs, in cents."""
+    people = LOOKALIKE_SIZE if shape.grows else MATCHED_SIZE
+    return people * sum(CENTS_PER_PERSON[field_type] for field_type in shape.field_types)
 
 
 def _job(number: int, shape: JobShape, world: World) -> AudienceJob:

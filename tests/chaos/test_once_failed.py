@@ -1,0 +1,47 @@
+"""Histories that once failed a check, as short as they can be; each is one that the machine made up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from histories import Histories
+from world import TIMEOUT, Break, End, JobShape, Shape, Trouble, Way
+
+from indigo_async.sandbox import Dialect, Fault, FaultKind
+
+FREE = JobShape(field_types=())
+HIDDEN_STATUS = Dialect(shows_export_status=False)
+PREVIEW, PURCHASE = "POST /create_preview_csv_export", "POST /purchase_csv_export"
+
+
+@pytest.fixture
+def history() -> Iterator[Histories]:
+    """A history that ends well after what the test has done in it."""
+    history = Histories()
+    try:
+        yield history
+        history.end_well()
+    finally:
+        history.close()
+
+
+@pytest.mark.parametrize("trouble", [None, Break(End.CANCELLED, 12), Break(End.KILLED, 12)], ids=str)
+def test_a_purchase_is_carried_out_and_its_answer_comes_too_late(history: Histories, trouble: Trouble):
+    history.begin(Shape(jobs=(JobShape(), FREE), journal=False))
+    late = Fault(kind=FaultKind.SLOW_AFTER, endpoint=PURCHASE, times=2, delay=1.5 * TIMEOUT)
+    history.run_batch([late], purchase=True, trouble=trouble)
+
+
+@pytest.mark.parametrize("journal", [True, False])
+@pytest.mark.parametrize("dialect", [Dialect(), HIDDEN_STATUS], ids=["shown", "hidden"])
+@pytest.mark.parametrize("endpoint", [PREVIEW, PURCHASE])
+def test_an_export_fails(history: Histories, endpoint: str, dialect: Dialect, journal: bool):
+    history.begin(Shape(jobs=(FREE, JobShape()), journal=journal, dialect=dialect))
+    history.run_batch([Fault(kind=FaultKind.WORK_FAILS, endpoint=endpoint)], purchase=True, trouble=None)
+
+
+def test_a_budget_that_each_run_has_anew_buys_what_the_last_one_left(history: Histories):
+    history.begin(Shape(jobs=(JobShape(grows=False), JobShape(grows=False)), journal=False, budget_cents=10_000))
+    history.run_batch([], purchase=True, trouble=None)
+    history.run_alone([], Way.RECIPES, purchase=False, trouble=None)
