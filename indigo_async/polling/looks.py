@@ -124,6 +124,8 @@ class Looks:
             await self._list_failed(look, error)
         else:
             self.ledger.list_answered(look.scope, cost)
+            lacking = {needs for needs, rows in self._lacking.items() if rows >= _ENOUGH_LACKING}
+            self._unlisted = lacking - self._shown
             newest = max(customer.asked_at for customer in look.customers)
             self._repeat(look, self._due_after(look.sent, min(newest, look.sent)))
             async for watch in in_slices(look.wanted.values()):
@@ -156,7 +158,7 @@ class Looks:
             view = view_of(row, wait.needs)
             if view is None:
                 if not (wait.needs is Needs.EXPORTS and row.has_no_exports):  # it may have none yet
-                    self._note_lack(wait.needs)
+                    self._lacking[wait.needs] += 1
                 return False
             if view != wait.seen:
                 is_new = True
@@ -171,11 +173,6 @@ class Looks:
         if watch.instant is not None and watch.asked_at <= look.sent:
             self._schedule.drop(watch)
         return True
-
-    def _note_lack(self, needs: Needs) -> None:
-        self._lacking[needs] += 1
-        if needs not in self._shown and self._lacking[needs] >= _ENOUGH_LACKING:
-            self._unlisted.add(needs)
 
     def _tell(self, watch: Watch, audience: Audience, shown: Audience | Row, sent: float) -> None:
         """Give a record to the waits that began before it was asked for: to later ones it may be out of date.

@@ -146,15 +146,35 @@ async def test_a_row_that_is_missing_is_asked_for_singly():
     assert server.kinds["list"] <= 14
 
 
-async def test_a_row_that_lacks_what_is_waited_for_is_asked_for_singly():
+async def test_rows_that_lack_what_is_waited_for_are_asked_for_singly():
+    """The first rows of the list, which prove nothing while others have it."""
+
     def alter(row):
-        return {key: value for key, value in row.items() if not (row["id"] == 7 and key == "status")}
+        return row | {"uploadedAudienceCsv": None} if row["id"] < 5 else row
 
     server = FakeServer(alter_row=alter)
+    shown = {"uploadedAudienceCsv": {"status": "PROCESSING"}}
     async with polling(server) as poller:
-        await wait_for_all(server, poller, 100, lasting=10 * INTERVAL)
-    assert {request.audience_id for request in server.log if request.kind == "single"} == {7}
-    assert server.kinds["list"] <= 14
+        await wait_for_all(server, poller, 100, lasting=10 * INTERVAL, needs=Needs.UPLOAD, **shown)
+    assert {request.audience_id for request in server.log if request.kind == "single"} == set(range(5))
+    assert server.kinds["list"] <= 20
+
+
+async def test_a_second_wait_that_begins_while_a_list_is_under_way_is_looked_after_soon():
+    server = FakeServer(latency=2.0)
+    for number in range(20):
+        server.add("42", number, audience(number))
+    told = []
+    async with polling(server) as poller:
+        waits = [asyncio.create_task(poller.watch(number, "42", done)) for number in range(20)]
+        while len(server.log) < 3:
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(1.0)
+        began = now()
+        await poller.watch(3, "42", lambda record: told.append(now() - began) or record)
+        for wait in waits:
+            wait.cancel()
+    assert told[0] < 4
 
 
 async def test_a_list_that_shows_none_of_what_is_watched_is_not_asked_for_again():
