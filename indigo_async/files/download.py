@@ -7,11 +7,11 @@ joined; a server that answers with the whole file instead starts it over. The AP
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import hashlib
 import os
 import random
 import re
-import secrets
 from functools import partial
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
@@ -192,21 +192,44 @@ async def _receive(response: aiohttp.ClientResponse, part: _PartFile) -> _Interr
 
 
 class _PartFile:
-    """The bytes so far, in a file of mode 0600 beside the target; hashed as they are written."""
+    """The bytes so far, in a file of mode 0600 beside the target; hashed as they are written.
+
+    Its name is the same for every download to the target, so that what a killed process left is taken over by the next
+    one. A lock, which the kernel releases when its process ends, keeps two downloads out of one file.
+    """
 
     def __init__(self, destination: Path) -> None:
         self.destination = destination
         self.validator: str | None = None
         self.size = 0
-        self._path = destination.with_name(f".{destination.name}.{secrets.token_hex(4)}.part")
+        self._path = destination.with_name(f".{destination.name}.part")
         self._descriptor: int | None = None
+        self._is_kept = False
         self._hash = hashlib.sha256()
 
     def open(self) -> None:
         if self.destination.is_dir():
             raise IsADirectoryError(f"{self.destination} is a folder; name a file")
         self.destination.parent.mkdir(parents=True, exist_ok=True)
-        self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE)
+        while self._descriptor is None:
+            self._descriptor = self._locked()
+        os.fchmod(self._descriptor, _PRIVATE)
+        os.ftruncate(self._descriptor, 0)
+
+    def _locked(self) -> int | None:
+        """The part file, open and locked; None when it was taken away meanwhile."""
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, _PRIVATE)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), self._path.lstat()):
+                return descriptor
+        except FileNotFoundError:
+            pass
+        except BlockingIOError:
+            os.close(descriptor)
+            raise DownloadError(f"{self.destination}: another download writes it at this moment") from None
+        os.close(descriptor)
+        return None
 
     @property
     def _opened(self) -> int:
@@ -232,15 +255,17 @@ class _PartFile:
     def commit(self) -> Downloaded:
         os.fsync(self._opened)
         self._path.replace(self.destination)
+        self._is_kept = True
         _sync_folder(self.destination.parent)
         return Downloaded(self.destination, self.size, self._hash.hexdigest())
 
     def discard(self) -> None:
         if self._descriptor is None:
             return
+        if not self._is_kept:
+            self._path.unlink(missing_ok=True)
         os.close(self._descriptor)
         self._descriptor = None
-        self._path.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from indigo_async.errors import DownloadError
+from indigo_async.files.download import _PartFile
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from indigo_async.files.download import _PartFile
+part = _PartFile(Path(sys.argv[1]))
+part.open()
+part.write([b"people of a killed run"])
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_left_is_taken_over_by_the_next_download(tmp_path: Path):
+    target = tmp_path / "export.csv"
+    subprocess.run([sys.executable, "-c", KILLED, str(target)], check=False)
+    (left,) = tmp_path.iterdir()
+    left.chmod(0o644)
+    part = _PartFile(target)
+    part.open()
+    assert left.stat().st_mode & 0o777 == 0o600
+    part.write([b"a,b\n"])
+    part.commit()
+    part.discard()
+    assert list(tmp_path.iterdir()) == [target]
+    assert target.read_bytes() == b"a,b\n"
+
+
+def test_two_downloads_to_one_target_at_once_are_refused(tmp_path: Path):
+    first, second = _PartFile(tmp_path / "export.csv"), _PartFile(tmp_path / "export.csv")
+    first.open()
+    with pytest.raises(DownloadError, match="another download writes it"):
+        second.open()
+    second.discard()
+    first.write([b"a,b\n"])
+    first.commit()
+    first.discard()
+    second.open()
+    second.discard()
+    assert [path.name for path in tmp_path.iterdir()] == ["export.csv"]
+
+
+def test_a_link_in_the_part_files_place_is_not_followed(tmp_path: Path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("mine")
+    (tmp_path / ".export.csv.part").symlink_to(elsewhere)
+    with pytest.raises(OSError, match=os.strerror(40)):
+        _PartFile(tmp_path / "export.csv").open()
+    assert elsewhere.read_text() == "mine"
