@@ -4,7 +4,7 @@
 
 Each history plans faults, runs batches and recipes, breaks them off or kills them, and must end well when the faults
 are over; `tests/chaos` says how. A history that fails is made as short as it can be and printed as the code that plays
-it. Prints what was explored.
+it. Explores in rounds, each with a seed of its own, and prints what was explored.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from hypothesis.stateful import run_state_machine_as_test
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "chaos"))
 from histories import Histories
 
+ROUND = 100
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -32,21 +34,26 @@ def main() -> None:
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)
     logging.getLogger("indigo_async").setLevel(logging.CRITICAL)
+    began = time.perf_counter()
+    for first in range(0, arguments.examples, ROUND):
+        count = min(ROUND, arguments.examples - first)
+        explore(count, arguments.steps, seed := arguments.seed + first)
+        print(f"{first + count:>6,} examples in {time.perf_counter() - began:.0f} s, last seed {seed}", flush=True)
+    for what, count in sorted(Histories.tally.items()):
+        print(f"{count:>9,}  {what}")
+
+
+def explore(examples: int, steps: int, seed: int) -> None:
+    """Explore so many histories; the same seed makes up the same ones."""
     explored = settings(
-        max_examples=arguments.examples,
-        stateful_step_count=arguments.steps,
+        max_examples=examples,
+        stateful_step_count=steps,
         deadline=None,
         database=None,
         print_blob=True,
         suppress_health_check=list(HealthCheck),
     )
-    began = time.perf_counter()
-    try:
-        hypothesis.seed(arguments.seed)(run_state_machine_as_test)(Histories, settings=explored)
-    finally:
-        print(f"took {time.perf_counter() - began:.0f} s")
-        for what, count in sorted(Histories.tally.items()):
-            print(f"{count:>9,}  {what}")
+    hypothesis.seed(seed)(run_state_machine_as_test)(Histories, settings=explored)
 
 
 if __name__ == "__main__":
