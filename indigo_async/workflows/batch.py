@@ -223,7 +223,8 @@ def _is_cancelled() -> bool:
 async def _checked(job: AudienceJob, publisher: Publisher | None) -> CheckedJob:
     check = InputCheck()
     work = partial(check_job, check, job, publisher)
-    checked = work() if is_url(job.csv) else await in_thread(work)  # a path may be on a slow disk
+    names_files = job.export is not None or not is_url(job.csv)
+    checked = await in_thread(work) if names_files else work()  # a path may be on a slow disk
     check.done()
     return checked
 
