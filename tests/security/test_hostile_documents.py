@@ -92,7 +92,7 @@ ODD: dict[str, bytes] = {
     "nested in an unknown key": b'{"id": 1, "name": "x", "x": ' + DEEP + b"}",
     "nested in the exports": b'{"id": 1, "csvExports": ' + DEEP + b"}",
     "nested in the CSV": b'{"id": 1, "uploadedAudienceCsv": ' + DEEP + b"}",
-    "a chain of records": b'{"id": 1, "csvExports": [{"id": 1, "audience": ' * 1_000 + b"null" + b"}]}" * 1_000,
+    "a chain of records": b'{"id": 1, "csvExports": [{"id": 1, "audience": ' * 20_000 + b"null" + b"}]}" * 20_000,
     "a chain with a wrong end": b'{"id": 1, "csvExports": [{"id": 1, "audience": ' * 100 + b"[]" + b"}]}" * 100,
     "an ID of 5,000 digits": b'{"id": ' + b"9" * 5_000 + b"}",
     "a customer of 5,000 digits": b'{"id": 1, "customerId": ' + b"9" * 5_000 + b"}",
