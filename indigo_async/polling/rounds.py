@@ -19,6 +19,9 @@ from indigo_async.polling.waits import Cadence, Customer, ListLook, Watch, Watch
 
 __all__ = ["Rounds"]
 
+# In intervals: those of old waits are longer, and too long for a newcomer.
+_NEAR = 1.2
+
 Starter: TypeAlias = Callable[[Coroutine[None, None, None]], object]
 
 
@@ -44,14 +47,14 @@ class Rounds:
 
     async def answer(self, due: list[Watch | Customer], now: float, start: Starter) -> None:
         """Deal with what is due; `start` runs a look beside this."""
-        groups = await self._group(due, now)
+        groups = await self._group(due)
         if groups:
             self._carry_out(groups, now, start)
 
     def coming_list(self, customer: Customer, now: float) -> Cadence | None:
         """The cadence of a list that will show this customer's audiences before long."""
         for cadence in (customer.cadence, self._watchlist.cadence):
-            if cadence.next > now:
+            if now < cadence.next <= now + _NEAR * self._interval:
                 return cadence
         return None
 
@@ -60,7 +63,7 @@ class Rounds:
         for thing in due:
             self._schedule.put(thing, now + self._interval * self._chance())
 
-    async def _group(self, due: list[Watch | Customer], now: float) -> dict[Customer, list[Watch]]:
+    async def _group(self, due: list[Watch | Customer]) -> dict[Customer, list[Watch]]:
         """What lists could answer, by customer. The rest goes to the backlog, or is about to be answered by a list."""
         groups: dict[Customer, list[Watch]] = {}
         async for thing in in_slices(due):
@@ -68,19 +71,16 @@ class Rounds:
                 if thing.look is None:
                     groups.setdefault(thing, []).extend(thing.riders())
             elif thing.waits:
-                self._group_watch(groups, thing, now)
+                self._group_watch(groups, thing)
         # Between two slices some may have been given up.
         alive = {customer: [watch for watch in watches if watch.waits] for customer, watches in groups.items()}
         return {customer: watches for customer, watches in alive.items() if watches}
 
-    def _group_watch(self, groups: dict[Customer, list[Watch]], watch: Watch, now: float) -> None:
-        look = watch.customer.look
+    def _group_watch(self, groups: dict[Customer, list[Watch]], watch: Watch) -> None:
         if watch.alone or not self._looks.are_listed(watch):
             self._looks.ask_singly(watch)
-        elif look is None:
+        elif watch.customer.look is None:  # else it falls due with its customer, once the list has come
             groups.setdefault(watch.customer, []).append(watch)
-        elif look.wanted.get(watch.key) is not watch:
-            self._schedule.put(watch, now + self._interval / 2)
 
     def _carry_out(self, groups: Mapping[Customer, list[Watch]], now: float, start: Starter) -> None:
         """Pick the requests that answer these, and start them."""

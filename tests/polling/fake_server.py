@@ -38,11 +38,12 @@ class FakeServer:
     """`add` records to it. `fault` is called with each request before it is answered, and may raise.
 
     Half of the `latency` passes before the records are read, half after. `padding` are bytes that a list is longer
-    than its rows; `alter_row` changes rows of lists, or leaves them out.
+    than its rows, `announces` whether it says how long it is; `alter_row` changes rows of lists, or leaves them out.
     """
 
     latency: float = 0.05
     padding: int = 0
+    announces: bool = True
     slot_seconds: float = 0.0
     fault: Callable[[Request], object] = attrs.field(default=lambda _: None)
     alter_row: Callable[[dict[str, Any]], Any] = attrs.field(default=lambda row: row)
@@ -77,7 +78,7 @@ class FakeServer:
             customers = self._records.values() if customer_id is None else [self._records.get(customer_id, {})]
             rows = [self.alter_row(_at_this_time(record)) for records in customers for record in records.values()]
             body = msgspec.json.encode([row for row in rows if row is not None])
-        reader.begin(len(body) + self.padding)
+        reader.begin(len(body) + self.padding if self.announces else None)
         for start in range(0, len(body), CHUNK):
             reader.feed(body[start : start + CHUNK])
             await asyncio.sleep(0)

@@ -172,15 +172,19 @@ async def test_a_cancelled_wait_is_gone_and_disturbs_no_other(after):
         assert not [request for request in server.log if request.sent > cancelled_at and request.audience_id in gone]
 
 
+@pytest.mark.parametrize("count", [1, 30], ids=["singly", "in a list"])
 @pytest.mark.parametrize(("latency", "under_way"), [(10.0, 1), (0.1, 0)], ids=["looking", "between looks"])
-async def test_without_waits_nothing_is_under_way_nor_due(latency, under_way):
+async def test_without_waits_nothing_is_under_way_nor_due(latency, under_way, count):
     server = FakeServer(latency=latency)
-    server.add("42", 1, audience(1))
+    for number in range(count):
+        server.add("42", number, audience(number))
     async with polling(server) as poller:
-        wait = asyncio.create_task(poller.watch(1, "42", done, deadline=now() + 10_000))
+        deadline = now() + 10_000
+        waits = [asyncio.create_task(poller.watch(number, "42", done, deadline=deadline)) for number in range(count)]
         await asyncio.sleep(3)
         assert server.under_way == under_way
-        wait.cancel()
+        for wait in waits:
+            wait.cancel()
         await asyncio.sleep(0.01)
         assert server.under_way == 0
         assert not [timer for timer in asyncio.get_running_loop()._scheduled if not timer.cancelled()]

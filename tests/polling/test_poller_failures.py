@@ -161,6 +161,20 @@ async def test_a_list_that_fails_for_a_while_starts_no_flood(error):
     assert len(server.log) <= 24
 
 
+async def test_a_limit_that_is_met_for_long_is_no_fault_of_the_list():
+    server = FakeServer()
+    started = now()
+
+    def fault(request):
+        if started + 20 <= request.sent < started + 90:
+            raise RateLimitedError(429, "too many", None, "GET /audiences", retry_after=1.0)
+
+    server.fault = fault
+    results = await wait_for_hundred(server, 150)
+    assert not [result for result in results if isinstance(result, BaseException)]
+    assert set(server.kinds) == {"list"}
+
+
 async def test_lists_that_always_fail_are_replaced_by_single_looks():
     server = FakeServer(fault=failing(1_000, ServerError(500, "broken", None, "GET /audiences"), "list"))
     results = await wait_for_hundred(server, 100)

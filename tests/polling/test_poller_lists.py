@@ -109,6 +109,23 @@ async def test_a_list_that_grows_beyond_its_worth_is_given_up():
     assert server.kinds["single"] >= 50 * 15
 
 
+async def test_a_list_that_is_given_up_in_its_middle_leaves_nobody_behind():
+    """It does not say how long it is; what is watched comes first, and is seen before the list is given up."""
+    server = FakeServer(announces=False)
+    async with polling(server) as poller:
+        waits = asyncio.create_task(wait_for_all(server, poller, 20, lasting=100))
+        await asyncio.sleep(30)
+        assert set(server.kinds) == {"list"}
+        for number in range(10_000, 16_000):
+            server.add("customer 0", number, audience(number))
+        given_up = now()
+        await waits
+    looks = [request.sent - given_up for request in server.log if request.kind == "single"]
+    assert len(looks) >= 20 * 11
+    assert min(looks) <= 2 * INTERVAL
+    assert sum(1 for sent in server.times("list") if sent > given_up) <= 2
+
+
 async def test_customers_with_few_waits_each_share_the_list_of_everything():
     server = FakeServer()
     async with polling(server) as poller:
@@ -156,8 +173,9 @@ async def test_rows_that_lack_what_is_waited_for_are_asked_for_singly():
     shown = {"uploadedAudienceCsv": {"status": "PROCESSING"}}
     async with polling(server) as poller:
         await wait_for_all(server, poller, 100, lasting=10 * INTERVAL, needs=Needs.UPLOAD, **shown)
+        await wait_for_all(server, poller, 100, lasting=10 * INTERVAL, needs=Needs.UPLOAD, **shown)
     assert {request.audience_id for request in server.log if request.kind == "single"} == set(range(5))
-    assert server.kinds["list"] <= 20
+    assert server.kinds["list"] <= 40
 
 
 async def test_a_second_wait_that_begins_while_a_list_is_under_way_is_looked_after_soon():
@@ -327,6 +345,22 @@ async def test_a_thousand_that_begin_while_a_list_is_under_way_wait_for_the_next
     async with polling(server) as poller:
         await wait_for_all(server, poller, 1_000, lasting=10 * INTERVAL, spread=8.0)
     assert len(server.log) <= 30
+
+
+async def test_a_newcomer_among_old_waits_is_looked_after_as_a_newcomer():
+    server = FakeServer()
+    for number in range(21):
+        server.add("42", number, audience(number))
+    async with polling(server) as poller:
+        waits = [asyncio.create_task(poller.watch(number, "42", done)) for number in range(20)]
+        await asyncio.sleep(3_600)
+        assert sum(1 for sent in server.times("list") if sent > now() - 600) <= 22
+        waits.append(asyncio.create_task(poller.watch(20, "42", done)))
+        began = now()
+        await asyncio.sleep(60)
+        for wait in waits:
+            wait.cancel()
+    assert sum(1 for request in server.log if request.sent > began) >= 10
 
 
 async def test_slow_lists_are_not_asked_for_without_pause():
