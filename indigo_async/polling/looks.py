@@ -170,7 +170,7 @@ class Looks:
                 return False
         self._looks += 1
         watch.failures = watch.refusals = watch.absences = 0
-        if watch.instant is not None and watch.asked_at <= look.sent:
+        if watch.instant is not None:
             self._schedule.drop(watch)
         return True
 

@@ -178,23 +178,6 @@ async def test_rows_that_lack_what_is_waited_for_are_asked_for_singly():
     assert server.kinds["list"] <= 40
 
 
-async def test_a_second_wait_that_begins_while_a_list_is_under_way_is_looked_after_soon():
-    server = FakeServer(latency=2.0)
-    for number in range(20):
-        server.add("42", number, audience(number))
-    told = []
-    async with polling(server) as poller:
-        waits = [asyncio.create_task(poller.watch(number, "42", done)) for number in range(20)]
-        while len(server.log) < 3:
-            await asyncio.sleep(0.1)
-        await asyncio.sleep(1.0)
-        began = now()
-        await poller.watch(3, "42", lambda record: told.append(now() - began) or record)
-        for wait in waits:
-            wait.cancel()
-    assert told[0] < 4
-
-
 async def test_a_list_that_shows_none_of_what_is_watched_is_not_asked_for_again():
     server = FakeServer(alter_row=lambda _: None)
     async with polling(server) as poller:
