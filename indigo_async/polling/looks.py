@@ -170,7 +170,7 @@ class Looks:
                 return False
         self._looks += 1
         watch.failures = watch.refusals = watch.absences = 0
-        if watch.instant is not None:
+        if watch.instant is not None and not watch.alone:
             self._schedule.drop(watch)
         return True
 
