@@ -144,7 +144,7 @@ async def longest_block(rows: int, waits: int) -> None:
                 for part in ("first read, watched rows decoded in full", "later reads"):
                     with measuring_pauses() as pauses:
                         await rounds(poller, 2)
-                    longest = " ".join(
+                    longest = ", ".join(
                         f"{name} {max(times, default=0.0) * 1e3:.1f} ms" for name, times in pauses.items()
                     )
                     print(f"{rows:,} rows for {waits:,} waits, {part}: {longest}")
@@ -153,7 +153,7 @@ async def longest_block(rows: int, waits: int) -> None:
 @contextmanager
 def measuring_pauses() -> Iterator[dict[str, list[float]]]:
     """How long the event loop was blocked, and for how long by the garbage collector."""
-    pauses: dict[str, list[float]] = {"longest block": [], "of these, collecting garbage": []}
+    pauses: dict[str, list[float]] = {"longest block": [], "longest garbage collection": []}
     blocks, collections = pauses.values()
     began = 0.0
 
