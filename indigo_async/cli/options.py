@@ -1,0 +1,102 @@
+"""The options that commands share, so that each is told once."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
+
+import attrs
+from cyclopts import Group, Parameter
+from cyclopts.validators import Number
+
+from indigo_async.cli.output import Output
+
+if TYPE_CHECKING:
+    from indigo_async.client import IndigoClient
+
+__all__ = ["Connection", "Customer", "OutputOptions", "Waiting", "open_client", "run_async"]
+
+T = TypeVar("T")
+
+_POSITIVE = Number(gt=0)
+_CONNECTION = Group("Connection", sort_key=10)
+_OUTPUT = Group("Output", sort_key=11)
+
+Customer: TypeAlias = Annotated[str, Parameter("--customer", help="The customer ID: any text that identifies yours.")]
+
+
+@Parameter(name="*", group=_CONNECTION)
+@attrs.frozen(kw_only=True)
+class Connection:
+    """Where the API is. The token is never an option, since other users of a machine can read those."""
+
+    base_url: Annotated[
+        str | None,
+        Parameter(
+            help="The API's address; else INDIGO_BASE_URL, else the public one. The token: INDIGO_API_TOKEN, "
+            "or INDIGO_API_TOKEN_FILE, which names a file that holds it."
+        ),
+    ] = None
+
+
+@Parameter(name="*", group=_CONNECTION)
+@attrs.frozen(kw_only=True)
+class Waiting:
+    """How long and how often to look at what is not done yet. Both are in seconds."""
+
+    timeout: Annotated[
+        float,
+        Parameter(help="Seconds for the whole command; the server's work goes on.", validator=_POSITIVE),
+    ] = 14_400.0
+    poll_interval: Annotated[float, Parameter(help="Seconds between two looks.", validator=_POSITIVE)] = 5.0
+
+
+@Parameter(name="*", group=_OUTPUT)
+@attrs.frozen(kw_only=True)
+class OutputOptions:
+    """What is written where."""
+
+    json: Annotated[bool, Parameter(negative=(), help="One JSON object a line on stdout, for machines.")] = False
+    quiet: Annotated[bool, Parameter(negative=(), help="Results and errors only.")] = False
+    debug: Annotated[bool, Parameter(negative=(), help="Show the traceback of an error that is a bug.")] = False
+
+    def open(self) -> Output:
+        """The output that these options ask for."""
+        return Output(as_json=self.json, quiet=self.quiet)
+
+
+@asynccontextmanager
+async def open_client(
+    connection: Connection, output: Output, *, poll_interval: float = 5.0
+) -> AsyncGenerator[IndigoClient]:
+    """An open client, whose requests that are sent again are told of.
+
+    Raises:
+        InvalidInputError: no token, or an address that would send it in the clear.
+    """
+    from indigo_async.cli.words import narrator  # noqa: PLC0415 - as above
+    from indigo_async.client import IndigoClient  # noqa: PLC0415 - the help should not wait for the HTTP library
+    from indigo_async.transport.events import listening  # noqa: PLC0415 - as above
+
+    async with IndigoClient(base_url=connection.base_url, poll_interval=poll_interval) as client:
+        with listening(narrator(output)):
+            yield client
+
+
+def run_async(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run a coroutine function to its end. SIGTERM ends it as Ctrl-C does: promptly, and tidily."""
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's alone
+        return asyncio.run(work())
+
+    def interrupt(*_: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        return asyncio.run(work())
+    finally:
+        signal.signal(signal.SIGTERM, before)
