@@ -64,16 +64,16 @@ class IndigoClient:
         session: aiohttp.ClientSession | None = None,
     ) -> None:
         token = hidden(token)
-        self.settings = Settings.resolve(token, base_url)
+        self.settings: Settings = Settings.resolve(token, base_url)
         check = InputCheck()
         check.seconds("timeout", timeout)
         check.seconds("poll_interval", poll_interval)
         check.done()
         self.poll_interval = poll_interval
-        self.transport = Transport(
+        self.transport: Transport = Transport(
             self.settings, timeout=timeout, retry=retry or RetryPolicy(), pacing=pacing or Pacing(), session=session
         )
-        self.resources = AsyncExitStack()
+        self.resources: AsyncExitStack = AsyncExitStack()
         """What is closed with the client, the last first."""
 
     def __repr__(self) -> str:

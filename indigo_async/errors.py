@@ -80,7 +80,7 @@ class InvalidInputError(IndigoError, ValueError):
     """An input breaks the API's rules. Raised before anything is sent, with all problems at once."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        self.problems = tuple(problems)
+        self.problems: tuple[Problem, ...] = tuple(problems)
         lines = [str(problem) for problem in self.problems]
         super().__init__(lines[0] if len(lines) == 1 else "\n".join([f"{len(lines)} problems:", *lines]))
 
@@ -194,7 +194,7 @@ class WorkflowError(IndigoError):
 
     def __init__(self, message: str, *, stage: str, audience: Audience | None = None) -> None:
         self.stage = stage
-        self.audience = without_signatures(audience)
+        self.audience: Audience | None = without_signatures(audience)
         super().__init__(f"{stage}: {message}")
 
 
@@ -218,7 +218,7 @@ class BudgetExceededError(WorkflowError):
         export: CsvExport | None = None,
         limit_cents: int,
     ) -> None:
-        self.export = without_signatures(export)
+        self.export: CsvExport | None = without_signatures(export)
         self.limit_cents = limit_cents
         super().__init__(message, stage=stage, audience=audience)
 

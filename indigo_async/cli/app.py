@@ -22,7 +22,7 @@ _INTERRUPTED = 130
 _POSITIVE = Number(gt=0)
 _SPEED_HELP = "How many sandbox seconds pass in a second."
 
-app = App(
+app: App = App(
     name="indigo-async",
     help="Match, grow, price, buy and download voter audiences. Exit codes: 0 done, 1 failed, 2 misused, "
     "130 interrupted.",

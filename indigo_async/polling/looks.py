@@ -70,7 +70,7 @@ class Looks:
         chance: Callable[[], float],
         on_backlog: Callable[[], None],
     ) -> None:
-        self.ledger = Ledger()
+        self.ledger: Ledger = Ledger()
         self.backlog: dict[Watch, None] = {}
         self._source = source
         self._schedule = schedule

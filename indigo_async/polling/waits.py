@@ -121,8 +121,8 @@ class Watchlist:
 
     def __init__(self) -> None:
         self.customers: dict[str | None, Customer] = {}
-        self.size = 0
-        self.cadence = Cadence()
+        self.size: int = 0
+        self.cadence: Cadence = Cadence()
 
     def add(self, audience_id: RecordId, customer_id: str | None, needs: Needs) -> Wait:
         """Begin a wait, and a watch unless the audience has one already."""

@@ -87,9 +87,9 @@ class Sandbox:
         log_entries: int = 100_000,
     ) -> None:
         self.clock: Clock = clock or ScaledClock(speed)
-        self.token = token or secrets.token_urlsafe(24)
-        self.log = RequestLog(log_entries)
-        self.faults = Faults(seed)
+        self.token: str = token or secrets.token_urlsafe(24)
+        self.log: RequestLog = RequestLog(log_entries)
+        self.faults: Faults = Faults(seed)
         self._voters = voters
         self._seed = seed
         self._lite = lite

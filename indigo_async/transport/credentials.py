@@ -20,7 +20,7 @@ class Credentials:
     """Holds the `token` that requests are sent with; empty until `open` where it comes from a source."""
 
     def __init__(self, token: str | TokenSource) -> None:
-        self.token = HiddenText(token) if isinstance(token, str) else HiddenText()
+        self.token: HiddenText = HiddenText(token) if isinstance(token, str) else HiddenText()
         self._source = None if isinstance(token, str) else token
         self._asking = asyncio.Lock()
         self._times_asked = 0

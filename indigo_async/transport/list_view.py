@@ -152,7 +152,7 @@ class ListTooLongError(Exception):
     """A list has more bytes than it is worth. `size` is their number: exact, or what had come until then."""
 
     def __init__(self, size: int, *, is_exact: bool) -> None:
-        self.size = size
+        self.size: int = size
         self.is_exact = is_exact
         super().__init__(f"the list has {'' if is_exact else 'more than '}{size} bytes")
 
@@ -185,7 +185,7 @@ class ListReader:
     """
 
     def __init__(self, endpoint: Endpoint, take: Callable[[Rows], None], *, limit: int, token: str) -> None:
-        self.size = 0
+        self.size: int = 0
         self._endpoint = endpoint
         self._take = take
         self._limit = limit

@@ -97,7 +97,7 @@ class Transport:
         session: aiohttp.ClientSession | None,
     ) -> None:
         self.requests: Counter[str] = Counter()
-        self.base_url = settings.base_url
+        self.base_url: str = settings.base_url
         self._credentials = Credentials(settings.token)
         self._timeout = timeout
         self.retry = retry
