@@ -1,106 +1,96 @@
-"""The commands, and how their ends become exit codes."""
+"""The commands, and how their ends become words and exit codes."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Literal
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import metadata
 
-import anyio
-from cyclopts import App, Parameter
+from cyclopts import App
 from cyclopts.exceptions import CycloptsError
-from cyclopts.validators import Number
-from rich.console import Console
 
-from indigo_async.errors import IndigoError, InvalidInputError
+from indigo_async.cli.exits import EXIT_CODES, Exit, exit_of
+from indigo_async.cli.output import Output
+from indigo_async.errors import IndigoError
+from indigo_async.hidden import hide_secrets
 
 __all__ = ["app", "run"]
 
-_FAILED = 1
-_MISUSED = 2
-_INTERRUPTED = 130
+# A command is imported when it is run, and its help is told here, so that `--help` waits for no library.
+_COMMANDS = {
+    "audiences": ("indigo_async.cli.looking:audiences", "List the audiences of a customer, or of the organisation."),
+    "audience": ("indigo_async.cli.looking:audience", "Show one audience with its exports."),
+    "demo": (
+        "indigo_async.cli.local:demo",
+        "Run the whole cookbook for three customers at once on a sandbox of its own: no account, no network.",
+    ),
+    "sandbox": (
+        "indigo_async.cli.local:sandbox",
+        "Serve the API on this machine until interrupted; prints the address and the token to use.",
+    ),
+}
 
-_POSITIVE = Number(gt=0)
-_SPEED_HELP = "How many sandbox seconds pass in a second."
-
-app: App = App(
+app = App(
     name="indigo-async",
-    help="Match, grow, price, buy and download voter audiences. Exit codes: 0 done, 1 failed, 2 misused, "
-    "130 interrupted.",
+    help="Match, grow, price, buy and download voter audiences.",
+    help_epilogue=EXIT_CODES,
+    help_format="plaintext",
+    version=lambda: metadata.version("indigo-async"),
+    suppress_keyboard_interrupt=False,
+)
+for _name, (_path, _help) in _COMMANDS.items():
+    app.command(_path, name=_name, help=_help)
+app.register_install_completion_command(  # pyright: ignore[reportUnknownMemberType] - cyclopts leaves kwargs untyped
+    help="Teach bash, zsh or fish to complete these commands."
 )
 
 
-def run() -> int:
+def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name; say in words what went wrong; return the exit code."""
-    errors = Console(stderr=True, highlight=False)
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        app(exit_on_error=False, print_error=True)
-    except CycloptsError:
-        return _MISUSED
-    except InvalidInputError as error:
-        errors.print(f"indigo-async: {error}", style="red", markup=False, soft_wrap=True)
-        return _MISUSED
-    except (IndigoError, OSError) as error:
-        errors.print(f"indigo-async: {error}", style="red", markup=False, soft_wrap=True)
-        return _FAILED
-    except ImportError as error:
-        errors.print(
-            f"indigo-async: {error.name} is not installed; pip install 'indigo-async[cli,sandbox]'",
-            style="red",
-            markup=False,
-            soft_wrap=True,
-        )
-        return _FAILED
-    except KeyboardInterrupt:
-        errors.print("indigo-async: interrupted", style="red")
-        return _INTERRUPTED
-    return 0
+        ended: object = app(given, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
+    except CycloptsError as error:
+        command = " ".join(["indigo-async", *(error.command_chain or ())])
+        Output().error(f"{error}\nSee {command} --help")
+        return Exit.MISUSED
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever it is, it is told in words
+        _tell(error, with_traceback="--debug" in given)
+        return exit_of(error)
+    return ended if isinstance(ended, int) else Exit.DONE
 
 
-@app.command
-def demo(
-    *,
-    out: Annotated[Path, Parameter(help="The folder for the CSVs.")] = Path("indigo-demo"),
-    voters: Annotated[int, Parameter(help="How many people the voter file has.", validator=_POSITIVE)] = 100_000,
-    people: Annotated[int, Parameter(help="How many people each customer's CSV has.", validator=_POSITIVE)] = 2_000,
-    speed: Annotated[float, Parameter(help=_SPEED_HELP, validator=_POSITIVE)] = 20.0,
-    seed: Annotated[int, Parameter(help="What people and typos are drawn from.")] = 0,
-) -> None:
-    """Run the whole cookbook for three customers at once on a sandbox of its own: no account, no network."""
-    from indigo_async.cli.demo import DemoOptions, run_demo  # noqa: PLC0415 - needs the extra `sandbox`
-
-    anyio.run(run_demo, DemoOptions(out=out, voters=voters, people=people, speed=speed, seed=seed))
+def _tell(error: BaseException, *, with_traceback: bool) -> None:
+    if isinstance(error, BrokenPipeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's last flush complains
+        return
+    if with_traceback:
+        trace = "".join(traceback.format_exception(error))
+        sys.stderr.write(hide_secrets(trace, os.environ.get("INDIGO_API_TOKEN", "")))
+    Output().error(_words_for(error))
 
 
-@app.command
-def sandbox(
-    *,
-    port: Annotated[
-        int, Parameter(help="The port on 127.0.0.1; 0 finds a free one.", validator=Number(gte=0, lte=65_535))
-    ] = 8080,
-    voters: Annotated[str, Parameter(help="How many synthetic people, or a CSV or Parquet file of voters.")] = "100000",
-    seed: Annotated[int, Parameter(help="What synthetic people are drawn from.")] = 0,
-    speed: Annotated[float, Parameter(help=_SPEED_HELP, validator=_POSITIVE)] = 1.0,
-    lite: Annotated[bool, Parameter(help="Statuses and invented sizes only, no people.")] = False,
-    export_flow: Annotated[
-        Literal["synchronous", "asynchronous"], Parameter(help="As the reference tells exports, or the newer flow.")
-    ] = "synchronous",
-    token: Annotated[str | None, Parameter(help="The token to accept; else a random one.")] = None,
-    requests_per_second: Annotated[
-        float | None, Parameter(help="Above this rate requests are answered 429.", validator=_POSITIVE)
-    ] = None,
-    allow_remote_csvs: Annotated[bool, Parameter(help="Fetch CSVs from other machines than this one.")] = False,
-) -> None:
-    """Serve the API on this machine until interrupted; prints the address and the token to use."""
-    from indigo_async.sandbox.command import run as serve  # noqa: PLC0415 - needs the extra `sandbox`
+def _words_for(error: BaseException) -> str:
+    match error:
+        case KeyboardInterrupt():
+            return "interrupted; what the server was asked to do goes on, and the same command picks it up"
+        case IndigoError():
+            return str(error)
+        case ImportError():
+            return f"{_missing(error)} is not installed; pip install 'indigo-async[all]'"
+        case OSError(strerror=str() as what):
+            return f"{error.filename}: {what}" if error.filename else what
+        case _:
+            version = metadata.version("indigo-async")
+            return (
+                f"this is a bug in indigo-async {version} ({type(error).__name__}). Please report it, with what the "
+                "same command shows with --debug; no token is in that."
+            )
 
-    serve(
-        port=port,
-        voters=int(voters) if voters.isdecimal() else Path(voters),
-        seed=seed,
-        speed=speed,
-        lite=lite,
-        export_flow=export_flow,
-        token=token,
-        requests_per_second=requests_per_second,
-        allow_remote_csvs=allow_remote_csvs,
-    )
+
+def _missing(error: ImportError) -> str:
+    cause = error.__cause__
+    return (cause.name if isinstance(cause, ImportError) else error.name) or "a library"

@@ -18,18 +18,40 @@ from indigo_async.cli.output import Output
 if TYPE_CHECKING:
     from indigo_async.client import IndigoClient
 
-__all__ = ["Connection", "Customer", "OutputOptions", "Waiting", "open_client", "run_async"]
+__all__ = [
+    "CONNECTION",
+    "OUTPUT",
+    "WAITING",
+    "AudienceId",
+    "Connection",
+    "Customer",
+    "OptionalCustomer",
+    "OutputOptions",
+    "Waiting",
+    "open_client",
+    "run_async",
+]
 
 T = TypeVar("T")
 
 _POSITIVE = Number(gt=0)
-_CONNECTION = Group("Connection", sort_key=10)
-_OUTPUT = Group("Output", sort_key=11)
+_CONNECTION_GROUP = Group("Connection", sort_key=10)
+_OUTPUT_GROUP = Group("Output", sort_key=11)
 
-Customer: TypeAlias = Annotated[str, Parameter("--customer", help="The customer ID: any text that identifies yours.")]
+AudienceId: TypeAlias = Annotated[str, Parameter(help="The audience's ID.")]
+Customer: TypeAlias = Annotated[
+    str, Parameter("--customer", help="The customer ID: any text that identifies your customer.")
+]
+OptionalCustomer: TypeAlias = Annotated[
+    str | None,
+    Parameter(
+        "--customer",
+        help="The customer ID; not needed for what was made in the app.",
+    ),
+]
 
 
-@Parameter(name="*", group=_CONNECTION)
+@Parameter(name="*", group=_CONNECTION_GROUP)
 @attrs.frozen(kw_only=True)
 class Connection:
     """Where the API is. The token is never an option, since other users of a machine can read those."""
@@ -43,7 +65,7 @@ class Connection:
     ] = None
 
 
-@Parameter(name="*", group=_CONNECTION)
+@Parameter(name="*", group=_CONNECTION_GROUP)
 @attrs.frozen(kw_only=True)
 class Waiting:
     """How long and how often to look at what is not done yet. Both are in seconds."""
@@ -55,18 +77,23 @@ class Waiting:
     poll_interval: Annotated[float, Parameter(help="Seconds between two looks.", validator=_POSITIVE)] = 5.0
 
 
-@Parameter(name="*", group=_OUTPUT)
+@Parameter(name="*", group=_OUTPUT_GROUP)
 @attrs.frozen(kw_only=True)
 class OutputOptions:
     """What is written where."""
 
     json: Annotated[bool, Parameter(negative=(), help="One JSON object a line on stdout, for machines.")] = False
     quiet: Annotated[bool, Parameter(negative=(), help="Results and errors only.")] = False
-    debug: Annotated[bool, Parameter(negative=(), help="Show the traceback of an error that is a bug.")] = False
+    debug: Annotated[bool, Parameter(negative=(), help="Show tracebacks of errors, without secrets.")] = False
 
     def open(self) -> Output:
         """The output that these options ask for."""
         return Output(as_json=self.json, quiet=self.quiet)
+
+
+CONNECTION = Connection()
+WAITING = Waiting()
+OUTPUT = OutputOptions()
 
 
 @asynccontextmanager

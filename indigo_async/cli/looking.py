@@ -1,0 +1,56 @@
+"""`indigo-async audiences` and `indigo-async audience`: what is there. Both only read."""
+
+from __future__ import annotations
+
+from indigo_async.cli.options import (
+    CONNECTION,
+    OUTPUT,
+    AudienceId,
+    Connection,
+    OptionalCustomer,
+    OutputOptions,
+    open_client,
+    run_async,
+)
+from indigo_async.cli.views import audience_record, audience_view, audiences_table
+from indigo_async.models import Audience
+
+__all__ = ["audience", "audiences"]
+
+
+def audiences(
+    *, customer: OptionalCustomer = None, connection: Connection = CONNECTION, output: OutputOptions = OUTPUT
+) -> None:
+    """List the audiences of a customer, or of all."""
+    out = output.open()
+
+    async def work() -> list[Audience]:
+        async with open_client(connection, out) as client:
+            return await client.list_audiences(customer)
+
+    found = run_async(work)
+    for one in found:
+        out.record(audience_record(one))
+    if found:
+        out.show(audiences_table(found))
+    whose = "in all" if customer is None else f"of customer {customer}"
+    out.note(f"{len(found):,} audience{'' if len(found) == 1 else 's'} {whose}.")
+
+
+def audience(
+    audience_id: AudienceId,
+    *,
+    customer: OptionalCustomer = None,
+    connection: Connection = CONNECTION,
+    output: OutputOptions = OUTPUT,
+) -> None:
+    """Show one audience with its exports."""
+    out = output.open()
+
+    async def work() -> Audience:
+        async with open_client(connection, out) as client:
+            return await client.get_audience(audience_id, customer)
+
+    found = run_async(work)
+    out.record(audience_record(found))
+    out.show(audience_view(found))
