@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import attrs
 
@@ -17,15 +17,16 @@ __all__ = ["Claims", "check_jobs"]
 
 @attrs.define
 class Claims:
-    """The claims so far, each with the number of the job that made it."""
+    """The claims so far, each with the number of the job that made it; `owner` says how people call that job."""
 
+    owner: Callable[[int], str] = "jobs[{}]".format
     _owners: dict[tuple[str, ...], int] = attrs.Factory(dict[tuple[str, ...], int])
 
     def add(self, job: AudienceJob, number: int) -> list[Problem]:
         """Claim what a job needs, all or nothing; returns what others claimed before."""
         claims = list(_claims_of(job))
         problems = [
-            Problem(where, f"{what} (jobs[{self._owners[claim]}])")
+            Problem(where, f"{what} ({self.owner(self._owners[claim])})")
             for where, what, claim in claims
             if claim in self._owners
         ]
