@@ -1,7 +1,8 @@
 """What happens, as typed values, for whoever listens: progress bars, logs, traces, reports.
 
-A listener is a plain function of one event. It is bound to the calling task (and the tasks that it starts) by
-`listening`, so that no function has to pass it on.
+A listener is a plain function of one event, called in the task in which that happens. A client's own is told of
+everything that is done on it, requests included. A recipe's is bound to the calling task (and the tasks that it starts)
+by `listening`, so that no function has to pass it on.
 """
 
 from __future__ import annotations
@@ -14,14 +15,46 @@ from typing import TypeAlias
 
 import attrs
 
-__all__ = ["Event", "Listener", "RequestRetried", "emit", "listening"]
+__all__ = [
+    "Event",
+    "Listener",
+    "RequestEnded",
+    "RequestRetried",
+    "RequestStarted",
+    "both",
+    "emit",
+    "listening",
+    "tell",
+]
 
 _logger = logging.getLogger("indigo_async")
 
 
 @attrs.frozen(kw_only=True)
 class Event:
-    """The base of all events."""
+    """The base of all events. No field of any holds a token, a URL, or anything about a person in a list."""
+
+
+@attrs.frozen(kw_only=True)
+class RequestStarted(Event):
+    """A request is sent. `attempt` counts from 1. Only a client's own listener is told."""
+
+    endpoint: str
+    attempt: int
+
+
+@attrs.frozen(kw_only=True)
+class RequestEnded(Event):
+    """A request was answered with `status`, or was not: then that is None, and `error_type` says why, in a word.
+
+    `seconds` are those that it took, without those in the queue. Only a client's own listener is told.
+    """
+
+    endpoint: str
+    attempt: int
+    seconds: float
+    status: int | None = None
+    error_type: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -52,11 +85,27 @@ def listening(listener: Listener | None) -> Generator[None]:
         _listener.reset(token)
 
 
-def emit(event: Event) -> None:
-    """Hand an event to the listener of the calling task. One that fails is logged and changes nothing."""
-    listener = _listener.get()
-    if listener is None:
-        return
+def both(one: Listener | None, other: Listener | None) -> Listener | None:
+    """A listener that hands each event on to two."""
+    if one is None or other is None:
+        return one or other
+
+    def tell_both(event: Event) -> None:
+        tell(one, event)
+        tell(other, event)
+
+    return tell_both
+
+
+def emit(event: Event, default: Listener | None = None) -> None:
+    """Hand an event to the listener of the calling task, or to `default` where that has none."""
+    listener = _listener.get() or default
+    if listener is not None:
+        tell(listener, event)
+
+
+def tell(listener: Listener, event: Event) -> None:
+    """Hand an event to a listener. One that fails is logged and changes nothing."""
     try:
         listener(event)
     except Exception:  # a broken progress bar must not break a purchase

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import attrs
 
+from indigo_async.transport.chance import Chance
+
 __all__ = ["ConcurrencyLimit", "RateLimit"]
 
 _FIRST_CONCURRENCY = 8
@@ -145,7 +147,7 @@ class RateLimit:
     After each further one it starts a little below what the server bore, and comes back along a cubic, as TCP does:
     fast at first, flat where the limit is thought to be, then ever faster, in case it is not there any more. Only
     sending at the limit moves the rate along: an unused one proves nothing. `ceiling` (requests a second) is never
-    exceeded.
+    exceeded. Refusals that have nothing to do with the rate are passed over; see `Chance`.
     """
 
     ceiling: float | None = None
@@ -155,6 +157,7 @@ class RateLimit:
     _cut_at: float = attrs.field(default=float("-inf"), init=False)
     _ready_at: float = attrs.field(default=float("-inf"), init=False)
     _borne: _SlidingCount = attrs.field(factory=_SlidingCount, init=False)
+    _chance: Chance = attrs.field(factory=Chance, init=False)
 
     @property
     def rate(self) -> float | None:
@@ -184,13 +187,22 @@ class RateLimit:
     def answered(self, now: float) -> None:
         """Count a request that the server did not refuse."""
         self._borne.add(now)
+        self._chance.answered(now, self.rate, refused=False)
 
-    def refused(self, *, started: float, now: float) -> None:
-        """Learn from a refusal (429) of a request sent at `started`."""
+    def refused(self, *, started: float, now: float, is_certain: bool) -> bool:
+        """Learn from a refusal (429) of a request sent at `started`. Returns whether a limit seems to be met.
+
+        It certainly is where the server says when there will be room again.
+        """
         if started <= self._cut_at:
-            return
+            return True
+        rate = self.rate
+        self._chance.answered(now, rate, refused=True)
+        if not is_certain and self._chance.explains(rate):
+            return False
+        self._chance.met_limit()
         least = _LEAST_FIRST_AIM if self._aim is None else 1.0
-        borne, rate = max(least, self._borne.at(now)), self.rate
+        borne = max(least, self._borne.at(now))
         if self._aim is not None and rate is not None:
             borne = min(max(borne, rate / 2), rate)
         self._is_first_aim = self._aim is None
@@ -198,8 +210,10 @@ class RateLimit:
         self._used = 0.0
         self._cut_at = now
         self._ready_at = now + 1 / self._aim
+        return True
 
     def held(self, seconds: float) -> None:
         """Leave out a pause, in which the server bore nothing because it was sent nothing."""
         self._ready_at += seconds
         self._borne.skip(seconds)
+        self._chance.skip(seconds)

@@ -82,11 +82,14 @@ class Pacer:
         self._concurrency.answered(started=started, now=now, under_way=self._under_way, like=like)
         self._rate.answered(now)
 
-    def refused(self, *, started: float) -> None:
-        """Learn from a refusal (429) of a request sent at `started`, before its slot is given back."""
+    def refused(self, *, started: float, retry_after: float | None) -> None:
+        """Learn from a refusal (429) of a request sent at `started`, before its slot is given back.
+
+        `retry_after` is the server's wish in seconds, where it gave one.
+        """
         now = self._loop.time()
-        self._concurrency.refused(started=started, now=now)
-        self._rate.refused(started=started, now=now)
+        if self._rate.refused(started=started, now=now, is_certain=bool(retry_after)):
+            self._concurrency.refused(started=started, now=now)
 
     def timed_out(self, *, started: float) -> None:
         """Learn from an answer that never came, before its slot is given back."""

@@ -24,7 +24,7 @@ from indigo_async.errors import ClientNotOpenError, RateLimitedError, ResponseDe
 from indigo_async.hidden import HiddenText
 from indigo_async.settings import Settings
 from indigo_async.transport.credentials import Credentials
-from indigo_async.transport.events import RequestRetried, emit
+from indigo_async.transport.events import Listener, RequestRetried, emit
 from indigo_async.transport.pacing import Pacer, Pacing
 from indigo_async.transport.policy import (
     Answer,
@@ -37,6 +37,7 @@ from indigo_async.transport.policy import (
     retry_after_of,
     retry_delay,
 )
+from indigo_async.transport.told import told
 
 __all__ = ["Flight", "Sink", "Transport"]
 
@@ -85,7 +86,10 @@ _Reader: TypeAlias = Callable[[aiohttp.ClientResponse], Awaitable[Answer | Silen
 
 
 class Transport:
-    """Sends requests to the API: paced, timed out, retried, decoded. `requests` counts them by endpoint."""
+    """Sends requests to the API: paced, timed out, retried, decoded. `requests` counts them by endpoint.
+
+    `setbacks` counts those that had no good answer, by HTTP status or reason.
+    """
 
     def __init__(
         self,
@@ -95,8 +99,11 @@ class Transport:
         retry: RetryPolicy,
         pacing: Pacing,
         session: aiohttp.ClientSession | None,
+        on_event: Listener | None = None,
     ) -> None:
+        self.on_event = on_event
         self.requests: Counter[str] = Counter()
+        self.setbacks: Counter[str] = Counter()
         self.base_url: str = settings.base_url
         self._credentials = Credentials(settings.token)
         self._timeout = timeout
@@ -150,7 +157,7 @@ class Transport:
             attempt += 1
             pacer = await self._take_slot(endpoint, patience=self.retry.budget - spent)
             sent = clock()
-            outcome = await self._fly(pacer, endpoint, url, body, flight, read=_read, like=like)
+            outcome = await self._fly(pacer, endpoint, url, body, flight, read=_read, like=like, attempt=attempt)
             spent += clock() - sent
             if isinstance(outcome, Answer) and outcome.ok:
                 try:
@@ -170,8 +177,7 @@ class Transport:
             )
             if delay is None or (flight is not None and flight.stop):
                 raise error_of(endpoint, outcome, token=self.token)
-            reason = str(outcome.status) if isinstance(outcome, Answer) else outcome.reason.value
-            emit(RequestRetried(endpoint=endpoint.text, attempt=attempt, delay=delay, reason=reason))
+            emit(RequestRetried(endpoint=endpoint.text, attempt=attempt, delay=delay, reason=_reason_of(outcome)))
             await asyncio.sleep(delay)
             spent += delay
 
@@ -237,15 +243,19 @@ class Transport:
         *,
         read: _Reader,
         like: str | None,
+        attempt: int = 1,
     ) -> Answer | Silence:
         """Send once, in a slot that was taken before and is given back."""
+        send = partial(self._send, endpoint, url, body, read)
+        if self.on_event is not None:
+            send = partial(told, self.on_event, endpoint.text, attempt, send)
         self.requests[endpoint.text] += 1
         if flight is not None:
             flight.uncertain = True
         started = asyncio.get_running_loop().time()
         try:
             token = self._credentials.token
-            outcome = await self._send(endpoint, url, body, read, token)
+            outcome = await send(token)
             # A refused request was not carried out, so that a POST, too, may be sent with a fresh token.
             if (
                 isinstance(outcome, Answer)
@@ -255,8 +265,10 @@ class Transport:
             ):
                 self.requests[endpoint.text] += 1
                 started = asyncio.get_running_loop().time()
-                outcome = await self._send(endpoint, url, body, read, self._credentials.token)
+                outcome = await send(self._credentials.token)
             _teach(pacer, outcome, started, like)
+            if not (isinstance(outcome, Answer) and outcome.ok):
+                self.setbacks[_reason_of(outcome)] += 1
         finally:
             pacer.give_back()
         if flight is not None:
@@ -318,15 +330,20 @@ class Transport:
         return self._pacer, self._session
 
 
+def _reason_of(outcome: Answer | Silence) -> str:
+    return str(outcome.status) if isinstance(outcome, Answer) else outcome.reason.value
+
+
 def _teach(pacer: Pacer, outcome: Answer | Silence, started: float, like: str | None) -> None:
     """Let the pacer learn from an outcome. The time of a large answer tells its size rather than the server's load."""
     if isinstance(outcome, Silence):
         if outcome.reason is Reason.TIMEOUT:
             pacer.timed_out(started=started)
     elif outcome.status in {_TOO_MANY_REQUESTS, _UNAVAILABLE}:
+        retry_after = retry_after_of(outcome)
         if outcome.status == _TOO_MANY_REQUESTS:
-            pacer.refused(started=started)
-        pacer.hold(retry_after_of(outcome) or 0.0)
+            pacer.refused(started=started, retry_after=retry_after)
+        pacer.hold(retry_after or 0.0)
     elif outcome.status < _FIRST_SERVER_ERROR:
         pacer.answered(started=started, like=like if len(outcome.body) <= _COMPARABLE_BYTES else None)
 

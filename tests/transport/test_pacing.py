@@ -93,7 +93,7 @@ async def test_a_pause_does_not_count_as_little_borne():
         pacer.give_back()
     pacer.hold(10)
     await pacer.take(action=True)
-    pacer.refused(started=now())
+    pacer.refused(started=now(), retry_after=1)
     assert pacer.slot_seconds < 1
 
 
@@ -190,7 +190,7 @@ def test_whatever_happens_the_limit_holds_everybody_is_served_and_no_slot_is_los
                 if outcome == "good":
                     pacer.answered(started=started, like="look")
                 elif outcome == "refused":
-                    pacer.refused(started=started)
+                    pacer.refused(started=started, retry_after=seconds)
                     pacer.hold(seconds)
                 else:
                     pacer.timed_out(started=started)

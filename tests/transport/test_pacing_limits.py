@@ -76,8 +76,8 @@ def saturate(server, seconds):
                 rate.answered(now)
             else:
                 refused += 1
-                concurrency.refused(started=started, now=now)
-                rate.refused(started=started, now=now)
+                if rate.refused(started=started, now=now, is_certain=wait > 0):
+                    concurrency.refused(started=started, now=now)
                 if now + wait > held_until:
                     rate.held(now + wait - max(held_until, now))
                     held_until = now + wait
@@ -102,6 +102,64 @@ def test_a_saturated_limit_is_nearly_used_and_rarely_overrun(server, least_used,
     answered, refused = saturate(server, seconds)
     assert answered / (server.rate * seconds) >= least_used
     assert refused / (answered + refused) <= most_refused
+
+
+@attrs.define
+class Unreliable:
+    """Some requests are refused whatever their rate, by a proxy that says nothing about when to come again."""
+
+    server: TokenBucket
+    share: float
+    chance: random.Random = attrs.field(factory=lambda: random.Random(7), repr=False)
+
+    @property
+    def rate(self):
+        return self.server.rate
+
+    def refuses(self, now):
+        wait = self.server.refuses(now)
+        return 0 if wait is None and self.chance.random() < self.share else wait
+
+
+@pytest.mark.parametrize(
+    ("server", "seconds", "least_used"),
+    [
+        (Unreliable(TokenBucket(50, burst=50), 0.002), 120, 0.9),
+        (Unreliable(TokenBucket(50, burst=50), 0.008), 240, 0.6),
+        (Unreliable(TokenBucket(200, burst=200), 0.002), 120, 0.7),
+        (Unreliable(TokenBucket(200, burst=200, says_when=False), 0.002), 120, 0.7),
+        (Unreliable(TokenBucket(200, burst=200), 0.008), 240, 0.5),
+        (Unreliable(TokenBucket(100_000, burst=100_000), 0.002), 60, 0.005),
+        (Unreliable(TokenBucket(100_000, burst=100_000), 0.008), 120, 0.002),
+    ],
+    ids=str,
+)
+def test_refusals_that_have_nothing_to_do_with_the_rate_do_not_slow_the_client_down(server, seconds, least_used):
+    answered, refused = saturate(server, seconds)
+    print(f"used {answered / (server.rate * seconds):.3f}, refused {refused / (answered + refused):.4f}")
+    assert answered / (server.rate * seconds) >= least_used
+    assert refused / (answered + refused) <= server.share + 0.015
+
+
+@attrs.define
+class FallenLimit:
+    """A fifth of the rate from a moment on."""
+
+    bucket: TokenBucket
+    fallen_at: float
+
+    def refuses(self, now):
+        if now > self.fallen_at:
+            self.bucket.rate = self.bucket.burst = 40
+        return self.bucket.refuses(now)
+
+
+@pytest.mark.parametrize("says_when", [True, False])
+def test_a_fallen_limit_is_not_taken_for_chance(says_when):
+    before, after = 60, 120
+    answered, refused = saturate(FallenLimit(TokenBucket(200, burst=200, says_when=says_when), before), before + after)
+    assert refused <= 0.02 * answered
+    assert answered >= 0.9 * (200 * before + 40 * after)
 
 
 @attrs.define
@@ -136,11 +194,11 @@ def test_refusals_of_one_round_trip_count_once():
     limit = RateLimit()
     for _ in range(100):
         limit.answered(10.0)
-    limit.refused(started=9.99, now=10.0)
+    limit.refused(started=9.99, now=10.0, is_certain=True)
     first = limit.rate
-    limit.refused(started=9.995, now=10.001)
+    limit.refused(started=9.995, now=10.001, is_certain=True)
     assert limit.rate == first
-    limit.refused(started=10.5, now=10.6)
+    limit.refused(started=10.5, now=10.6, is_certain=True)
     assert limit.rate < first
 
     concurrency = ConcurrencyLimit(64)
@@ -156,7 +214,7 @@ def test_an_unused_rate_does_not_grow():
     limit = RateLimit()
     for _ in range(50):
         limit.answered(1.0)
-    limit.refused(started=0.9, now=1.0)
+    limit.refused(started=0.9, now=1.0, is_certain=True)
     rate = limit.rate
     for second in range(2, 600):
         limit.spend(float(second))
@@ -236,7 +294,7 @@ def test_concurrency_stays_between_one_and_its_ceiling(events, ceiling):
         if kind == "good":
             limit.answered(started=now - seconds, now=now, under_way=int(limit.current), like="look")
         else:
-            limit.refused(started=now - seconds, now=now)
+            limit.refused(started=now - seconds, now=now, is_certain=True)
         assert 1 <= limit.current <= ceiling
 
 
@@ -253,7 +311,7 @@ def test_a_rate_is_kept_whatever_happens(events, ceiling, requests):
         if kind == "good":
             limit.answered(now)
         else:
-            limit.refused(started=now - seconds, now=now)
+            limit.refused(started=now - seconds, now=now, is_certain=True)
         rate = limit.rate
         assert rate is not None
         assert 0 < rate <= ceiling
