@@ -16,6 +16,7 @@ from indigo_async.inputs import ColumnSelectionsInput, InputCheck, LookalikeFilt
 from indigo_async.models import Audience, CsvExport, RecordId
 from indigo_async.settings import Settings, TokenSource
 from indigo_async.transport import codec
+from indigo_async.transport.events import Listener
 from indigo_async.transport.pacing import Pacing
 from indigo_async.transport.policy import Endpoint, RetryPolicy, refusal_in
 from indigo_async.transport.session import Flight, Transport
@@ -47,6 +48,7 @@ class IndigoClient:
         pacing: how many requests are under way at once.
         poll_interval: seconds between two looks at an audience that is waited for.
         session: the caller's own session, used and never closed; else one is made.
+        on_event: told of everything that is done on this client, requests included; see `indigo_async.logs`.
 
     Raises:
         InvalidInputError: no token, or an address that would send it in the clear.
@@ -62,6 +64,7 @@ class IndigoClient:
         pacing: Pacing | None = None,
         poll_interval: float = 5.0,
         session: aiohttp.ClientSession | None = None,
+        on_event: Listener | None = None,
     ) -> None:
         token = hidden(token)
         self.settings: Settings = Settings.resolve(token, base_url)
@@ -71,7 +74,12 @@ class IndigoClient:
         check.done()
         self.poll_interval = poll_interval
         self.transport: Transport = Transport(
-            self.settings, timeout=timeout, retry=retry or RetryPolicy(), pacing=pacing or Pacing(), session=session
+            self.settings,
+            timeout=timeout,
+            retry=retry or RetryPolicy(),
+            pacing=pacing or Pacing(),
+            session=session,
+            on_event=on_event,
         )
         self.resources: AsyncExitStack = AsyncExitStack()
         """What is closed with the client, the last first."""

@@ -86,10 +86,7 @@ _Reader: TypeAlias = Callable[[aiohttp.ClientResponse], Awaitable[Answer | Silen
 
 
 class Transport:
-    """Sends requests to the API: paced, timed out, retried, decoded. `requests` counts them by endpoint.
-
-    `setbacks` counts those that had no good answer, by HTTP status or reason.
-    """
+    """Sends requests to the API: paced, timed out, retried, decoded. `requests` counts them by endpoint."""
 
     def __init__(
         self,
@@ -103,7 +100,6 @@ class Transport:
     ) -> None:
         self.on_event = on_event
         self.requests: Counter[str] = Counter()
-        self.setbacks: Counter[str] = Counter()
         self.base_url: str = settings.base_url
         self._credentials = Credentials(settings.token)
         self._timeout = timeout
@@ -177,7 +173,8 @@ class Transport:
             )
             if delay is None or (flight is not None and flight.stop):
                 raise error_of(endpoint, outcome, token=self.token)
-            emit(RequestRetried(endpoint=endpoint.text, attempt=attempt, delay=delay, reason=_reason_of(outcome)))
+            retried = RequestRetried(endpoint=endpoint.text, attempt=attempt, delay=delay, reason=_reason_of(outcome))
+            emit(retried, default=self.on_event)
             await asyncio.sleep(delay)
             spent += delay
 
@@ -267,8 +264,6 @@ class Transport:
                 started = asyncio.get_running_loop().time()
                 outcome = await send(self._credentials.token)
             _teach(pacer, outcome, started, like)
-            if not (isinstance(outcome, Answer) and outcome.ok):
-                self.setbacks[_reason_of(outcome)] += 1
         finally:
             pacer.give_back()
         if flight is not None:

@@ -171,7 +171,7 @@ class Batch:
         )
         result, error = None, None
         try:
-            async with running(run, timeout=terms.timeout, on_event=terms.on_event):
+            async with running(run, "job", timeout=terms.timeout, on_event=terms.on_event):
                 result = await self._result_of(job, number, run)
         except asyncio.CancelledError:
             if _is_cancelled():

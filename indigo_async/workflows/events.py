@@ -16,7 +16,11 @@ __all__ = [
     "ExportPriced",
     "ExportPurchased",
     "ExportReused",
+    "RecipeFailed",
+    "RecipeFinished",
+    "RecipeStarted",
     "Stage",
+    "StageFailed",
     "StageFinished",
     "StageStarted",
     "StatusChanged",
@@ -44,8 +48,42 @@ class WorkflowEvent(Event):
 
 
 @attrs.frozen(kw_only=True)
+class RecipeStarted(WorkflowEvent):
+    """`recipe` is the function that was called, such as `upload_and_match`; `job` for a job of a batch."""
+
+    recipe: str
+
+
+@attrs.frozen(kw_only=True)
+class RecipeFinished(WorkflowEvent):
+    """`seconds` is how long the whole recipe took."""
+
+    recipe: str
+    seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class RecipeFailed(WorkflowEvent):
+    """The recipe raised an error of that type (also `CancelledError`) after so many seconds, at that stage."""
+
+    recipe: str
+    seconds: float
+    stage: Stage
+    error_type: str
+
+
+@attrs.frozen(kw_only=True)
 class StageStarted(WorkflowEvent):
     stage: Stage
+
+
+@attrs.frozen(kw_only=True)
+class StageFailed(WorkflowEvent):
+    """The stage ended with an error of that type (also `CancelledError`) after so many seconds."""
+
+    stage: Stage
+    seconds: float
+    error_type: str
 
 
 @attrs.frozen(kw_only=True)

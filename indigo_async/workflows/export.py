@@ -102,7 +102,7 @@ async def export_audience(
     check.done()
     name = audience.name if isinstance(audience, Audience) and audience.name else str(audience_id)
     run = Run(client, customer_id, name, Directory(client))
-    async with running(run, timeout=timeout, on_event=on_event):
+    async with running(run, "export_audience", timeout=timeout, on_event=on_event):
         run.stage = Stage.PREVIEW
         run.audience = await patiently(
             lambda: client.get_audience(audience_id, customer_id), retry=client.transport.retry

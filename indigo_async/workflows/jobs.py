@@ -137,7 +137,7 @@ async def run_job(
     check.seconds("timeout", timeout)
     check.done()
     run = Run(client, job.customer_id, job.audience_name, Directory(client), publisher=publisher)
-    async with running(run, timeout=timeout, on_event=on_event):
+    async with running(run, "run_job", timeout=timeout, on_event=on_event):
         return await run_stages(run, checked, purchase=purchase)
 
 

@@ -66,7 +66,7 @@ async def create_lookalike(
     check.seconds("timeout", timeout)
     check.done()
     run = Run(client, customer_id, audience_name, Directory(client))
-    async with running(run, timeout=timeout, on_event=on_event):
+    async with running(run, "create_lookalike", timeout=timeout, on_event=on_event):
         return await lookalike_audience(
             run,
             base_id,

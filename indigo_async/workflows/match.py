@@ -69,7 +69,7 @@ async def upload_and_match(
     check.seconds("timeout", timeout)
     check.done()
     run = Run(client, customer_id, audience_name, Directory(client), publisher=publisher)
-    async with running(run, timeout=timeout, on_event=on_event):
+    async with running(run, "upload_and_match", timeout=timeout, on_event=on_event):
         return await matched_audience(run, csv, selections)
 
 

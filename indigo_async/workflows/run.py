@@ -13,11 +13,19 @@ from indigo_async.client import IndigoClient
 from indigo_async.errors import WaitTimeoutError, WorkflowError
 from indigo_async.files.publish import Publisher
 from indigo_async.models import Audience, CsvExport
-from indigo_async.transport.events import Listener, emit, listening
+from indigo_async.transport.events import Listener, both, emit, listening
 from indigo_async.transport.session import Flight
 from indigo_async.workflows.budget import Budget
 from indigo_async.workflows.directory import Directory
-from indigo_async.workflows.events import Stage, StageFinished, StageStarted
+from indigo_async.workflows.events import (
+    RecipeFailed,
+    RecipeFinished,
+    RecipeStarted,
+    Stage,
+    StageFailed,
+    StageFinished,
+    StageStarted,
+)
 from indigo_async.workflows.settle import settled
 
 __all__ = ["DEFAULT_TIMEOUT", "Brake", "Memory", "NoMemory", "Run", "running"]
@@ -142,33 +150,50 @@ class _StageBlock:
         self._began = asyncio.get_running_loop().time()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if error is not None:
-            return
         run, stage = self._run, self._stage
-        seconds = run.timings[stage] = asyncio.get_running_loop().time() - self._began
-        emit(StageFinished(customer_id=run.customer_id, audience_name=run.audience_name, stage=stage, seconds=seconds))
+        seconds = asyncio.get_running_loop().time() - self._began
+        if error is None:
+            run.timings[stage] = seconds
+            ended = StageFinished(
+                customer_id=run.customer_id, audience_name=run.audience_name, stage=stage, seconds=seconds
+            )
+        else:
+            ended = StageFailed(
+                customer_id=run.customer_id,
+                audience_name=run.audience_name,
+                stage=stage,
+                seconds=seconds,
+                error_type=type(error).__name__,
+            )
+        emit(ended)
 
 
 class running:  # noqa: N801 - read as a verb: `async with running(run, ...)`
-    """Bound a recipe by its deadline (`timeout`, in seconds) and send its events to a listener.
+    """Bound a recipe by its deadline (`timeout`, in seconds) and tell its events to the client's listener and its own.
 
     Raises:
         WaitTimeoutError: the deadline passed.
     """
 
-    __slots__ = ("_deadline", "_listening", "_run", "_timeout")
+    __slots__ = ("_began", "_deadline", "_listening", "_recipe", "_run", "_timeout")
 
-    def __init__(self, run: Run, *, timeout: float, on_event: Listener | None) -> None:
+    def __init__(self, run: Run, recipe: str, *, timeout: float, on_event: Listener | None = None) -> None:
         self._run = run
+        self._recipe = recipe
         self._timeout = timeout
-        self._listening = None if on_event is None else listening(on_event)
+        listener = both(run.client.transport.on_event, on_event)
+        self._listening = None if listener is None else listening(listener)
         self._deadline = asyncio.timeout(timeout)
+        self._began = 0.0
 
     async def __aenter__(self) -> Run:
+        run = self._run
         if self._listening is not None:
             self._listening.__enter__()
+            self._began = asyncio.get_running_loop().time()
+            emit(RecipeStarted(customer_id=run.customer_id, audience_name=run.audience_name, recipe=self._recipe))
         await self._deadline.__aenter__()
-        return self._run
+        return run
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -176,11 +201,31 @@ class running:  # noqa: N801 - read as a verb: `async with running(run, ...)`
         try:
             await self._deadline.__aexit__(kind, error, trace)
         except TimeoutError:
-            raise WaitTimeoutError(
+            error = WaitTimeoutError(
                 f"not done after {self._timeout:g} s; the server's work goes on, and the same call picks it up",
                 stage=self._run.stage,
                 audience=self._run.audience,
-            ) from None
+            )
+            raise error from None
         finally:
             if self._listening is not None:
+                self._tell_end(error)
                 self._listening.__exit__(None, None, None)
+
+    def _tell_end(self, error: BaseException | None) -> None:
+        run = self._run
+        seconds = asyncio.get_running_loop().time() - self._began
+        if error is None:
+            ended = RecipeFinished(
+                customer_id=run.customer_id, audience_name=run.audience_name, recipe=self._recipe, seconds=seconds
+            )
+        else:
+            ended = RecipeFailed(
+                customer_id=run.customer_id,
+                audience_name=run.audience_name,
+                recipe=self._recipe,
+                seconds=seconds,
+                stage=run.stage,
+                error_type=type(error).__name__,
+            )
+        emit(ended)

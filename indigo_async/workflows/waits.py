@@ -54,7 +54,7 @@ async def wait_for_column_selection(
     Source: reference, "Cookbook: Upload a CSV and match it to the voter file".
     """
     run = _checked_run(client, audience, customer_id, timeout)
-    async with running(run, timeout=timeout, on_event=None):
+    async with running(run, "wait_for_column_selection", timeout=timeout):
         return await ready_for_columns(run, _id_of(audience))
 
 
@@ -75,7 +75,7 @@ async def wait_until_active(
     Source: reference, "Cookbook".
     """
     run = _checked_run(client, audience, customer_id, timeout)
-    async with running(run, timeout=timeout, on_event=None):
+    async with running(run, "wait_until_active", timeout=timeout):
         return await active(run, _id_of(audience))
 
 
@@ -99,7 +99,7 @@ async def wait_for_export(
     """
     export_id = export.id if isinstance(export, CsvExport) else export
     run = _checked_run(client, audience, customer_id, timeout)
-    async with running(run, timeout=timeout, on_event=None):
+    async with running(run, "wait_for_export", timeout=timeout):
         run.stage = Stage.PURCHASE if purchased else Stage.PREVIEW
         return await export_settled(run, _id_of(audience), export_id, purchased=purchased)
 

@@ -1,0 +1,39 @@
+"""One attempt of a request, told to a client's listener. Clients without one never come here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from indigo_async.transport.events import Listener, RequestEnded, RequestStarted, tell
+from indigo_async.transport.policy import Answer, Silence
+
+__all__ = ["told"]
+
+
+async def told(
+    listener: Listener,
+    endpoint: str,
+    attempt: int,
+    send: Callable[[str], Awaitable[Answer | Silence]],
+    token: str,
+) -> Answer | Silence:
+    """Send, with that token, and tell how it began and ended; what is raised (also for cancellation) is told, too."""
+    clock = asyncio.get_running_loop().time
+    tell(listener, RequestStarted(endpoint=endpoint, attempt=attempt))
+    began = clock()
+    status, error_type = None, None
+    try:
+        outcome = await send(token)
+        if isinstance(outcome, Answer):
+            status = outcome.status
+        else:
+            error_type = outcome.reason.name.lower()
+    except BaseException as error:
+        error_type = type(error).__name__
+        raise
+    finally:
+        seconds = clock() - began
+        ended = RequestEnded(endpoint=endpoint, attempt=attempt, seconds=seconds, status=status, error_type=error_type)
+        tell(listener, ended)
+    return outcome
