@@ -294,7 +294,7 @@ def test_concurrency_stays_between_one_and_its_ceiling(events, ceiling):
         if kind == "good":
             limit.answered(started=now - seconds, now=now, under_way=int(limit.current), like="look")
         else:
-            limit.refused(started=now - seconds, now=now, is_certain=True)
+            limit.refused(started=now - seconds, now=now)
         assert 1 <= limit.current <= ceiling
 
 
