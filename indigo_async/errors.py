@@ -39,6 +39,7 @@ __all__ = [
     "JournalWriteError",
     "NotFoundError",
     "Problem",
+    "PublishError",
     "RateLimitedError",
     "RequestTimeoutError",
     "ResponseDecodeError",
@@ -184,6 +185,10 @@ class DownloadError(IndigoError):
     def __init__(self, message: str, *, expired: bool = False) -> None:
         self.expired = expired
         super().__init__(message)
+
+
+class PublishError(IndigoError):
+    """A local CSV could not be put at a URL for the server, so nothing was made from it."""
 
 
 class WorkflowError(IndigoError):
