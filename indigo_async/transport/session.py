@@ -86,7 +86,10 @@ _Reader: TypeAlias = Callable[[aiohttp.ClientResponse], Awaitable[Answer | Silen
 
 
 class Transport:
-    """Sends requests to the API: paced, timed out, retried, decoded. `requests` counts them by endpoint."""
+    """Sends requests to the API: paced, timed out, retried, decoded. `requests` counts them by endpoint.
+
+    `setbacks` counts those that had no good answer, by HTTP status or reason.
+    """
 
     def __init__(
         self,
@@ -100,6 +103,7 @@ class Transport:
     ) -> None:
         self.on_event = on_event
         self.requests: Counter[str] = Counter()
+        self.setbacks: Counter[str] = Counter()
         self.base_url: str = settings.base_url
         self._credentials = Credentials(settings.token)
         self._timeout = timeout
@@ -264,6 +268,8 @@ class Transport:
                 started = asyncio.get_running_loop().time()
                 outcome = await send(self._credentials.token)
             _teach(pacer, outcome, started, like)
+            if not (isinstance(outcome, Answer) and outcome.ok):
+                self.setbacks[_reason_of(outcome)] += 1
         finally:
             pacer.give_back()
         if flight is not None:

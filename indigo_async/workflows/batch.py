@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
@@ -32,16 +33,18 @@ from indigo_async.workflows.budget import Budget
 from indigo_async.workflows.claims import Claims, check_jobs
 from indigo_async.workflows.directory import Directory
 from indigo_async.workflows.jobs import AudienceJob, CheckedJob, JobResult, check_job, fingerprint, run_stages
-from indigo_async.workflows.journal import Journal
+from indigo_async.workflows.journal import EntryKind, JobMemory, Journal
 from indigo_async.workflows.match import is_url
 from indigo_async.workflows.report import BatchReport, JobOutcome, Tally
 from indigo_async.workflows.run import DEFAULT_TIMEOUT, Brake, Run, running
+from indigo_async.workflows.telling import outcome_facts, progress_facts
 
 __all__ = ["Batch", "Jobs", "run_batch", "start_batch"]
 
 Jobs: TypeAlias = Iterable[AudienceJob] | AsyncIterable[AudienceJob]
 
 _OUTCOMES_WAITING = 1_000
+_PROGRESS_SECONDS = 10.0
 
 _logger = logging.getLogger("indigo_async")
 
@@ -64,11 +67,14 @@ class Batch:
     Leaving the `async with` block early cancels what is not done; a purchase under way is settled first.
     """
 
-    def __init__(self, client: IndigoClient, terms: _Terms, budget: Budget, journal: Journal | None) -> None:
+    def __init__(
+        self, client: IndigoClient, terms: _Terms, budget: Budget, journal: Journal | None, own: JobMemory | None
+    ) -> None:
         self._client = client
         self._terms = terms
         self._budget = budget
         self._journal = journal
+        self._own_memory = own
         self._directory = Directory(client)
         self._tally = Tally()
         self._claims = Claims()
@@ -77,10 +83,14 @@ class Batch:
         self._unreadable: Exception | None = None
         self._warned = False
         self._requests_before = Counter(client.transport.requests)
-        self._saved_before = poller_of(client).stats.saved
+        self._setbacks_before = Counter(client.transport.setbacks)
+        self._poller = poller_of(client)
+        self._saved_before = self._poller.stats.saved
         self._clock = asyncio.get_running_loop().time
         self._started = self._clock()
         self._ended: float | None = None
+        self._run_number = time.time_ns() // 1_000_000
+        self._progress: asyncio.TimerHandle | None = None
         self._room = asyncio.Semaphore(terms.max_in_flight)
         # Bounded, so that a slow reader of outcomes slows the batch down instead of filling memory.
         self._outbox, self._outcomes = anyio.create_memory_object_stream[JobOutcome](_OUTCOMES_WAITING)
@@ -103,7 +113,8 @@ class Batch:
             unsettled_cents=budget.reserved_cents,
             budget_cents=budget.limit_cents,
             requests=dict(self._client.transport.requests - self._requests_before),
-            reads_saved=poller_of(self._client).stats.saved - self._saved_before,
+            setbacks=dict(self._client.transport.setbacks - self._setbacks_before),
+            reads_saved=self._poller.stats.saved - self._saved_before,
             stages=tally.stages(),
             lost_uploads=tally.lost_uploads,
             seconds=(self._ended or self._clock()) - self._started,
@@ -111,6 +122,7 @@ class Batch:
 
     async def drive(self, jobs: Jobs) -> None:
         """Admit jobs while there is room and no reason to stop, to the last one's end; `start_batch` does this."""
+        self._tell_progress()
         with self._outbox:
             async with asyncio.TaskGroup() as group:
                 self._admission = group.create_task(self._admit(jobs, group))
@@ -146,6 +158,30 @@ class Batch:
         self._outbox.close()
         self._outcomes.close()
         self._ended = self._clock()
+        self._tell_progress()
+
+    def _tell_progress(self) -> None:
+        """Tell the journal what the run did so far, now and every few seconds until its end."""
+        if self._own_memory is None:
+            return
+        if self._progress is not None:
+            self._progress.cancel()
+        ended = self._ended is not None
+        facts = progress_facts(self.report(), run=self._run_number, ended=ended)
+        self._own_memory.mention(EntryKind.PROGRESS, facts)
+        if not ended:
+            self._progress = asyncio.get_running_loop().call_later(_PROGRESS_SECONDS, self._tell_progress)
+
+    def _tell_outcome(self, outcome: JobOutcome, run: Run, seconds: float) -> None:
+        """Tell the journal how a job ended. What was refused before the journal knew it is told with its names."""
+        if self._own_memory is None:
+            return
+        facts = outcome_facts(outcome, audience=run.audience, quote=run.quote, seconds=seconds)
+        memory = run.memory
+        if not isinstance(memory, JobMemory):
+            memory = self._own_memory
+            facts |= {"customer_id": str(outcome.job.customer_id), "audience_name": str(outcome.job.audience_name)}
+        memory.mention(EntryKind.OUTCOME, facts)
 
     def _consider_stopping(self, outcome: JobOutcome) -> None:
         limit = self._terms.stop_after_failures
@@ -170,6 +206,7 @@ class Batch:
             publisher=terms.publisher,
         )
         result, error = None, None
+        began = self._clock()
         try:
             async with running(run, "job", timeout=terms.timeout, on_event=terms.on_event):
                 result = await self._result_of(job, number, run)
@@ -184,6 +221,7 @@ class Batch:
             job=job, result=result, error=error, stage=run.stage, audience_id=audience_id, timings=run.timings
         )
         self._tally.add(outcome, quote=run.quote, lost_uploads=run.lost_uploads)
+        self._tell_outcome(outcome, run, self._clock() - began)
         return outcome
 
     async def _result_of(self, job: AudienceJob, number: int, run: Run) -> JobResult:
@@ -305,7 +343,8 @@ async def start_batch(
     async with AsyncExitStack() as stack:
         opened = await stack.enter_async_context(Journal.open(Path(journal))) if journal is not None else None
         spent = await opened.spent_cents() if opened is not None else 0
-        batch = Batch(client, terms, Budget(budget_cents, spent), opened)
+        own = await opened.own_memory() if opened is not None else None
+        batch = Batch(client, terms, Budget(budget_cents, spent), opened, own)
         all_jobs = asyncio.create_task(batch.drive(jobs))
         try:
             yield batch

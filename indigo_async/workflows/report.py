@@ -13,7 +13,7 @@ from indigo_async.models import CsvExport
 from indigo_async.workflows.events import Stage
 from indigo_async.workflows.jobs import AudienceJob, JobResult
 
-__all__ = ["BatchReport", "JobFailure", "JobOutcome", "StageTime", "Tally"]
+__all__ = ["BatchReport", "JobFailure", "JobOutcome", "StageTime", "Tally", "failure_of"]
 
 _FAILURES_KEPT = 1_000
 
@@ -61,7 +61,8 @@ class BatchReport:
     `quoted_cents` is the price of all exports that were priced or bought; `spent_cents` is what this batch has spent
     in all its runs (without a journal: in this run); `unsettled_cents` belongs to purchases whose outcome is unknown.
     `lost_uploads` counts uploads whose answer was lost: each may have left a stub, which is harmless and free.
-    `requests` counts by endpoint; `reads_saved` is how many looks at audiences needed no request of their own.
+    `requests` counts by endpoint, `setbacks` those of them without a good answer by HTTP status or reason, and
+    `reads_saved` is how many looks at audiences needed no request of their own.
     `failures` holds the first 1,000. `stopped` says why jobs were no longer admitted, if that happened.
     """
 
@@ -77,6 +78,7 @@ class BatchReport:
     budget_cents: int | None
     lost_uploads: int
     requests: Mapping[str, int]
+    setbacks: Mapping[str, int]
     reads_saved: int
     stages: Mapping[str, StageTime]
     seconds: float
@@ -84,6 +86,19 @@ class BatchReport:
     def to_json(self) -> dict[str, Any]:
         """Plain values for `json.dumps`."""
         return attrs.asdict(self)
+
+
+def failure_of(outcome: JobOutcome, error: Exception) -> JobFailure:
+    """A failed job as reports tell it."""
+    # Errors that are not ours may hold anything, so only their kind is told.
+    message = str(error) if isinstance(error, (IndigoError, OSError)) else type(error).__name__
+    return JobFailure(
+        key=outcome.job.key,
+        stage=outcome.stage.value,
+        audience_id=outcome.audience_id,
+        error_type=type(error).__name__,
+        message=message,
+    )
 
 
 @attrs.define
@@ -123,16 +138,7 @@ class Tally:
         self.failed_by_stage[outcome.stage.value] += 1
         self.failed_by_error[type(error).__name__] += 1
         if len(self.failures) < _FAILURES_KEPT:
-            # Errors that are not ours may hold anything, so only their kind is told.
-            message = str(error) if isinstance(error, (IndigoError, OSError)) else type(error).__name__
-            failure = JobFailure(
-                key=outcome.job.key,
-                stage=outcome.stage.value,
-                audience_id=outcome.audience_id,
-                error_type=type(error).__name__,
-                message=message,
-            )
-            self.failures.append(failure)
+            self.failures.append(failure_of(outcome, error))
 
     def stages(self) -> dict[str, StageTime]:
         return {

@@ -275,8 +275,8 @@ class TestTampering:
         refused(path)
 
     def test_another_version(self, left: Left, path: Path):
-        change(copy(left.closed, path), lambda db: db.execute("PRAGMA user_version = 2"))
-        assert "version 2" in refused(path, JournalVersionError)
+        change(copy(left.closed, path), lambda db: db.execute("PRAGMA user_version = 3"))
+        assert "version 3" in refused(path, JournalVersionError)
 
     def test_the_database_of_another_program_is_left_as_it_was(self, path: Path):
         change(path, lambda db: db.execute("CREATE TABLE voters (id INTEGER)"))

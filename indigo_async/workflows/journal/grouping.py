@@ -14,6 +14,9 @@ T = TypeVar("T")
 In = TypeVar("In")
 Out = TypeVar("Out")
 
+_PATIENCE = 1.0
+"""Seconds after which what was handed over in passing has a call of its own."""
+
 
 class Thread(Protocol):
     """Calls functions one after the other, outside the event loop."""
@@ -32,6 +35,7 @@ class Grouped(Generic[In, Out]):
         self._function = function
         self._items: list[In] = []
         self._outcomes: list[asyncio.Future[Out]] = []
+        self._patient: list[tuple[In, asyncio.Future[Out]]] = []
         self._calls = 0
 
     def __call__(self, item: In) -> asyncio.Future[Out]:
@@ -44,8 +48,21 @@ class Grouped(Generic[In, Out]):
         self._outcomes.append(outcome)
         return outcome
 
+    def in_passing(self, item: In) -> asyncio.Future[Out]:
+        """Hand an item to the next call that others ask for, or to one of its own after a while."""
+        loop = asyncio.get_running_loop()
+        if not self._patient:
+            loop.call_later(_PATIENCE, self.flush)
+        outcome: asyncio.Future[Out] = loop.create_future()
+        self._patient.append((item, outcome))
+        return outcome
+
     def flush(self) -> None:
         """Call the function with all that waits, after the call that may be under way."""
+        for item, outcome in self._patient:
+            self._items.append(item)
+            self._outcomes.append(outcome)
+        self._patient.clear()
         if self._items:
             self._calls += 1
             call = self._thread(partial(self._function, self._items))
@@ -63,5 +80,5 @@ class Grouped(Generic[In, Out]):
             for outcome in outcomes:
                 if not outcome.done():
                     outcome.set_exception(copy.copy(error))  # each its own, since raising adds to its traceback
-        if not self._calls:
+        if self._items and not self._calls:
             self.flush()

@@ -8,6 +8,7 @@ with downloads while a purchase waits for its intent.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -26,14 +27,19 @@ from indigo_async.workflows.journal.memory import JobMemory
 from indigo_async.workflows.journal.rows import Entry, EntryKind
 from indigo_async.workflows.journal.store import JournalStore
 
-__all__ = ["Journal", "JournalRecord"]
+__all__ = ["Journal", "JournalRecord", "record_of"]
 
 T = TypeVar("T")
+
+_logger = logging.getLogger("indigo_async")
 
 
 @attrs.frozen(kw_only=True)
 class JournalRecord:
-    """One row of the journal, written `at` a wall-clock time in UTC. `stage` is a value of `Stage`."""
+    """One row of the journal, written `at` a wall-clock time in UTC. `stage` is a value of `Stage`.
+
+    Where `kind` is an outcome or a progress, `stage` is empty. Rows of the batch itself have no customer and no name.
+    """
 
     customer_id: str
     audience_name: str
@@ -52,6 +58,7 @@ class Journal:
         self._append = Grouped(self._in_thread, self._store.append)
         self._load = Grouped(self._in_thread, self._store.load)
         self._closed = False
+        self._warned = False
 
     @classmethod
     @asynccontextmanager
@@ -91,7 +98,15 @@ class Journal:
                 "CSV, other columns, another lookalike or another server; undo that change, give the job another "
                 "audience name, or run it under a new journal"
             )
-        return JobMemory(stored, self._write)
+        return JobMemory(stored, self._write, self._mention)
+
+    async def own_memory(self) -> JobMemory:
+        """Where the batch itself writes: the job of no customer and no name.
+
+        Raises:
+            JournalDamagedError, JournalWriteError: nothing may be sent under this journal.
+        """
+        return await self.memory_of("", "", "")
 
     async def spent_cents(self) -> int:
         """What was spent under this journal in all runs, in cents.
@@ -118,12 +133,22 @@ class Journal:
             if not page:
                 return
             for key, entry in page:
-                yield _record(key, entry)
+                yield record_of(key, entry)
             after += len(page)
 
     def _write(self, entry: Entry) -> Awaitable[int]:
         self._refuse_if_closed()
         return self._append(entry)
+
+    def _mention(self, entry: Entry) -> None:
+        self._refuse_if_closed()
+        self._append.in_passing(entry).add_done_callback(self._warn_of_loss)
+
+    def _warn_of_loss(self, written: asyncio.Future[int]) -> None:
+        error = written.exception()
+        if error is not None and not self._warned:
+            self._warned = True
+            _logger.warning("reports made from this journal will lack how jobs ended: %s", error)
 
     def _refuse_if_closed(self) -> None:
         if self._closed:
@@ -148,7 +173,7 @@ class Journal:
             self._thread.shutdown()  # it has nothing left to do, so this returns at once
 
 
-def _record(key: str, entry: Entry) -> JournalRecord:
+def record_of(key: str, entry: Entry) -> JournalRecord:
     customer_id, audience_name = msgspec.json.decode(key)
     return JournalRecord(
         customer_id=customer_id,

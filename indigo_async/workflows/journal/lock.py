@@ -9,16 +9,23 @@ from pathlib import Path
 
 from indigo_async.errors import JournalDamagedError, JournalInUseError
 
-__all__ = ["PRIVATE", "LockFile"]
+__all__ = ["PRIVATE", "LockFile", "is_held_here"]
 
 PRIVATE = 0o600
 _DIGITS = 20
+
+_held_here: set[Path] = set()
 
 
 def _content(committed: int) -> bytes:
     """The number of rows and a checksum of it, always of one length, so that it is overwritten in its place."""
     number = str(committed).zfill(_DIGITS).encode()
     return b"%b %08x\n" % (number, zlib.crc32(number))
+
+
+def is_held_here(path: Path) -> bool:
+    """Whether this very process holds the lock at a path."""
+    return path in _held_here
 
 
 class LockFile:
@@ -30,9 +37,10 @@ class LockFile:
     """
 
     def __init__(self) -> None:
-        self.path = Path()
+        self.path: Path = Path()
         self.committed: int | None = None
         self._descriptor: int | None = None
+        self._holds = False
 
     def acquire(self, path: Path) -> None:
         """Take the lock at once and read what was committed: None where this is the first that is heard of it.
@@ -48,6 +56,8 @@ class LockFile:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise JournalInUseError("the journal is open already, in another process or in this one") from None
+        _held_here.add(path)
+        self._holds = True
         os.fchmod(self._descriptor, PRIVATE)
         content = os.pread(self._descriptor, 64, 0)
         self.committed = int(content[:_DIGITS]) if content[:_DIGITS].isdigit() else None
@@ -65,6 +75,9 @@ class LockFile:
 
     def release(self) -> None:
         if self._descriptor is not None:
+            if self._holds:
+                _held_here.discard(self.path)
+                self._holds = False
             os.close(self._descriptor)
             self._descriptor = None
 

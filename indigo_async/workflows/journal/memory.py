@@ -23,10 +23,13 @@ class JobMemory:
     `cost_cents`, in whole cents.
     """
 
-    __slots__ = ("_intents", "_job", "_results", "_write")
+    __slots__ = ("_intents", "_job", "_mention", "_results", "_write")
 
-    def __init__(self, stored: StoredJob, write: Callable[[Entry], Awaitable[object]]) -> None:
+    def __init__(
+        self, stored: StoredJob, write: Callable[[Entry], Awaitable[object]], mention: Callable[[Entry], object]
+    ) -> None:
         self._write = write
+        self._mention = mention
         self._job = stored.id
         # JSON text takes a fraction of what the mappings would, and 10,000 jobs may wait with it.
         self._results: dict[str, str] = {}
@@ -74,6 +77,13 @@ class JobMemory:
         """
         await self._note(EntryKind.RESULT, stage, _facts_json(stage, facts))
 
+    def mention(self, kind: EntryKind, facts: Mapping[str, Any]) -> None:
+        """Write down an outcome or a progress along with what others write. Nobody waits for it.
+
+        The facts are JSON, and hold no URL that grants anything. A crash within the next second may lose them.
+        """
+        self._mention(Entry(self._job, kind, "", msgspec.json.encode(facts).decode(), time.time_ns() // 1_000_000))
+
     async def _note(self, kind: EntryKind, stage: Stage, facts: str) -> None:
         entry = Entry(self._job, kind, stage.value, facts, time.time_ns() // 1_000_000)
         await self._write(entry)
@@ -88,6 +98,8 @@ class JobMemory:
                 self._intents[entry.stage] = unsettled[:-1]
             case EntryKind.RESULT:
                 self._results[entry.stage] = entry.facts
+            case EntryKind.OUTCOME | EntryKind.PROGRESS:
+                pass
 
 
 _GRANTING_URL = re.compile(r'://[^"\s]*[?@]')

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, TypeAlias
 
@@ -12,17 +12,34 @@ import msgspec
 
 from indigo_async.errors import JournalDamagedError
 
-__all__ = ["Entry", "EntryKind", "Values", "checked", "count_rows", "entry_from", "sealed", "spent_on"]
+__all__ = [
+    "Bill",
+    "Entry",
+    "EntryKind",
+    "Values",
+    "bill_of",
+    "checked",
+    "count_rows",
+    "entry_from",
+    "sealed",
+    "spent_on",
+]
 
 Values: TypeAlias = tuple[int | str, ...]
 
 
 class EntryKind(StrEnum):
-    """What a row says of a stage: a POST is about to be sent, it was not carried out, or the stage is done."""
+    """What a row says of a stage: a POST is about to be sent, it was not carried out, or the stage is done.
+
+    An outcome says how a job ended in one run, and a progress what a run did so far. They are there to be told: no
+    later run goes by them, and their `stage` is none.
+    """
 
     INTENT = "intent"
     WITHDRAWAL = "withdrawal"
     RESULT = "result"
+    OUTCOME = "outcome"
+    PROGRESS = "progress"
 
 
 @attrs.frozen
@@ -84,18 +101,31 @@ def count_rows(numbers: Iterable[int]) -> int:
     return count
 
 
+@attrs.frozen
+class Bill:
+    """What the purchases of one job cost in cents: those that were made, and how much more the uncertain ones may."""
+
+    settled_cents: int = 0
+    unsettled_cents: int = 0
+
+
 def spent_on(purchases: Iterable[Entry]) -> int:
-    """What the purchases of one job cost in cents, given their rows in the order of writing.
+    """What the purchases of one job cost in cents, given their rows in the order of writing; see `bill_of`."""
+    bill = bill_of((entry.kind, msgspec.json.decode(entry.facts)) for entry in purchases)
+    return bill.settled_cents + bill.unsettled_cents
+
+
+def bill_of(purchases: Iterable[tuple[EntryKind, Mapping[str, Any]]]) -> Bill:
+    """The bill of one job, given what was written of its purchases, in that order.
 
     An export is bought once at most, so it counts once: by its last result, or by the dearest intent since then, which
     may have been carried out.
     """
     settled: dict[str, int] = {}
     open_intents: dict[str, list[int]] = {}
-    for entry in purchases:
-        facts = msgspec.json.decode(entry.facts)
+    for kind, facts in purchases:
         export, cents = str(facts["export_id"]), facts["cost_cents"]
-        match entry.kind:
+        match kind:
             case EntryKind.INTENT:
                 open_intents.setdefault(export, []).append(cents)
             case EntryKind.WITHDRAWAL:
@@ -103,5 +133,7 @@ def spent_on(purchases: Iterable[Entry]) -> int:
             case EntryKind.RESULT:
                 settled[export] = cents
                 open_intents.pop(export, None)
-    exports = settled.keys() | open_intents.keys()
-    return sum(max(settled.get(export, 0), *open_intents.get(export, []), 0) for export in exports)
+            case EntryKind.OUTCOME | EntryKind.PROGRESS:
+                pass
+    uncertain = (max(intents, default=0) - settled.get(export, 0) for export, intents in open_intents.items())
+    return Bill(sum(settled.values()), sum(max(0, cents) for cents in uncertain))

@@ -31,7 +31,9 @@ __all__ = ["JournalStore", "StoredJob"]
 _APPLICATION_ID = 0x496E6467
 """ASCII "Indg", in the file's header."""
 
-_VERSION = 1
+_VERSION = 2
+_UPGRADABLE = 1
+"""A version that lacks nothing but outcomes and progress. It becomes ours, since an older SDK could not read those."""
 
 _SCHEMA = (
     "CREATE TABLE jobs (id INTEGER PRIMARY KEY, key TEXT UNIQUE, fingerprint TEXT, crc INTEGER)",
@@ -60,7 +62,7 @@ class JournalStore:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path: Path = path
         self._lock = LockFile()
         self._connection: sqlite3.Connection | None = None
         self._jobs = 0
@@ -192,6 +194,8 @@ class JournalStore:
         db.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone leaves rows in the drive's own cache
         if begins:
             self._create_tables()
+        elif self._identity() == (_APPLICATION_ID, _UPGRADABLE):
+            db.execute(f"PRAGMA user_version = {_VERSION}")
 
     def _identity(self) -> tuple[int, int]:
         (application_id,) = self._db.execute("PRAGMA application_id").fetchone()
@@ -202,7 +206,7 @@ class JournalStore:
         application_id, version = self._identity()
         if application_id != _APPLICATION_ID:
             raise JournalDamagedError("the file holds no journal, or no longer does")
-        if version != _VERSION:
+        if version not in {_UPGRADABLE, _VERSION}:
             raise JournalVersionError(
                 f"the journal has version {version} and this SDK keeps version {_VERSION}; "
                 "finish the batch with the SDK that began it, or begin a new journal"

@@ -1,0 +1,214 @@
+"""What a batch tells its journal for reports, and reading it beside the batch."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from batches import client_of, job, jobs, lite_sandbox
+
+from indigo_async.errors import (
+    JournalDamagedError,
+    JournalInUseError,
+    JournalVersionError,
+    JournalWriteError,
+)
+from indigo_async.models import Audience, UploadedAudienceCsv
+from indigo_async.sandbox import Fault, FaultKind
+from indigo_async.workflows import JobOutcome, Stage, run_batch, start_batch
+from indigo_async.workflows.journal import EntryKind, Journal, JournalRecord, read_records
+from indigo_async.workflows.telling import match_counts, outcome_facts
+
+ENDLESS_WRITER = """
+import asyncio, sys
+from pathlib import Path
+from indigo_async.workflows.events import Stage
+from indigo_async.workflows.journal import Journal
+
+async def one(journal, number):
+    memory = await journal.memory_of("42", f"List {number}", "fingerprint")
+    turn = 0
+    while True:
+        await memory.remember(Stage.UPLOAD, {"turn": turn, "padding": "x" * 500})
+        turn += 1
+        if turn == 20 and number == 0:
+            print("writing", flush=True)
+
+async def main():
+    async with Journal.open(Path(sys.argv[1])) as journal, asyncio.TaskGroup() as group:
+        for number in range(50):
+            group.create_task(one(journal, number))
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "run.sqlite"
+
+
+def change(path: Path, statement: str) -> list[Any]:
+    with closing(sqlite3.connect(path)) as db, db:
+        return db.execute(statement).fetchall()
+
+
+def told(path: Path, kind: EntryKind) -> list[JournalRecord]:
+    return [record for record in read_records(path) if record.kind is kind]
+
+
+async def test_each_job_s_end_and_the_run_s_numbers_are_told(tmp_path: Path, path: Path):
+    async with lite_sandbox() as sandbox, client_of(sandbox) as client:
+        sandbox.faults.add(Fault(kind=FaultKind.WORK_FAILS, endpoint="POST /match_uploaded_csv", times=1))
+        sandbox.faults.add(Fault(kind=FaultKind.STATUS_BEFORE, endpoint="GET /audience", times=1, status=503))
+        report = await run_batch(client, jobs(5, tmp_path), journal=path, budget_cents=10**9)
+    outcomes = told(path, EntryKind.OUTCOME)
+    assert {outcome.audience_name for outcome in outcomes} == {f"List {number}" for number in range(5)}
+    failed = [outcome.facts for outcome in outcomes if outcome.facts["error"] is not None]
+    assert [facts["stage"] for facts in failed] == ["match"]
+    assert failed[0]["error"]["type"] == "AudienceFailedError"
+    done = [outcome.facts for outcome in outcomes if outcome.facts["error"] is None]
+    assert all(set(facts["timings"]) == set(Stage) for facts in done)
+    assert all(sum(facts["timings"].values()) <= facts["seconds"] + 0.01 for facts in done)
+    assert sum(facts["quoted_cents"] for facts in done) == report.quoted_cents
+    assert {facts["lookalike_size"] for facts in done} == {2_000}
+    last = told(path, EntryKind.PROGRESS)[-1].facts
+    assert last["ended"]
+    assert (last["done"], last["failed"], last["budget_cents"]) == (4, 1, 10**9)
+    assert last["requests"] == report.requests
+    assert last["reads_saved"] == report.reads_saved
+    assert last["setbacks"] == report.setbacks
+
+
+async def test_a_job_that_the_journal_never_knew_is_told_with_its_names(tmp_path: Path, path: Path):
+    async with lite_sandbox() as sandbox, client_of(sandbox) as client:
+        report = await run_batch(client, iter([job(1, tmp_path), job(1, tmp_path)]), journal=path)
+    assert (report.done, report.failed) == (1, 1)
+    refused = [record.facts for record in told(path, EntryKind.OUTCOME) if not record.customer_id]
+    assert [(facts["customer_id"], facts["audience_name"]) for facts in refused] == [("42", "List 1")]
+    assert refused[0]["error"]["type"] == "InvalidInputError"
+
+
+async def test_what_is_told_changes_nothing_for_a_later_run(tmp_path: Path, path: Path):
+    async with lite_sandbox() as sandbox, client_of(sandbox) as client:
+        first = await run_batch(client, jobs(3, tmp_path), journal=path)
+        again = await run_batch(client, jobs(3, tmp_path), journal=path)
+        assert sandbox.counts().charged_cents == first.spent_cents == again.spent_cents
+    assert len(told(path, EntryKind.OUTCOME)) == 6
+    assert len({record.facts["run"] for record in told(path, EntryKind.PROGRESS)}) == 2
+
+
+def test_no_token_and_no_signature_is_told(tmp_path: Path):
+    error = OSError("Bearer abc-token could not fetch https://user:word@files.example.org/a.csv?X-Signature=secret")
+    outcome = JobOutcome(job=job(1, tmp_path), error=error, stage=Stage.DOWNLOAD)
+    facts = outcome_facts(outcome, audience=None, quote=None, seconds=1.0)
+    words = json.dumps(facts)
+    assert "https://files.example.org/a.csv" in words
+    assert not any(secret in words for secret in ("abc-token", "X-Signature", "user:word"))
+
+
+@pytest.mark.parametrize(
+    ("extra", "counts"),
+    [
+        ({"matchedCount": 7, "rowCount": 10}, (7, 10)),
+        ({"matchedCount": 0, "rowCount": 0}, (0, 0)),
+        ({"matchedCount": 11, "rowCount": 10}, None),
+        ({"matchedCount": True, "rowCount": 10}, None),
+        ({"matchedCount": "7", "rowCount": 10}, None),
+        ({"rowCount": 10}, None),
+    ],
+)
+def test_match_counts_are_told_only_where_the_server_shows_some_that_can_be(extra: dict[str, Any], counts: object):
+    record = Audience(id="a", uploaded_audience_csv=UploadedAudienceCsv(extra=extra))
+    assert match_counts(record) == counts
+
+
+async def test_the_report_can_be_asked_for_after_the_client_was_closed(tmp_path: Path, path: Path):
+    async with lite_sandbox() as sandbox:
+        async with client_of(sandbox) as client, start_batch(client, jobs(2, tmp_path), journal=path) as batch:
+            during = [batch.report() async for _ in batch]
+        report = batch.report()
+    assert (report.done, report.failed) == (2, 0)
+    assert report.reads_saved >= during[-1].reads_saved
+    assert sum(report.requests.values()) > 0
+
+
+class TestReadingBesideTheBatch:
+    def test_a_journal_being_written_is_read_whole_and_left_alone(self, path: Path):
+        with subprocess.Popen(
+            [sys.executable, "-c", ENDLESS_WRITER, str(path)], stdout=subprocess.PIPE, text=True
+        ) as writer:
+            try:
+                assert writer.stdout is not None
+                assert writer.stdout.readline() == "writing\n"
+                lengths = []
+                for _ in range(8):
+                    records = list(read_records(path))
+                    turns = [record.facts["turn"] for record in records if record.audience_name == "List 0"]
+                    assert turns == list(range(len(turns)))
+                    lengths.append(len(records))
+                assert writer.poll() is None
+            finally:
+                writer.kill()
+        assert lengths == sorted(lengths)
+        assert len(list(read_records(path))) >= lengths[-1] >= 50
+
+    async def test_in_the_process_that_has_it_open_it_is_refused_in_words(self, path: Path):
+        async with Journal.open(path):
+            with pytest.raises(JournalInUseError, match="open in this process"):
+                list(read_records(path))
+        assert list(read_records(path)) == []
+
+    def test_a_journal_that_is_not_there_is_not_made(self, path: Path):
+        with pytest.raises(JournalWriteError, match="no such journal"):
+            list(read_records(path))
+        assert list(path.parent.iterdir()) == []
+
+    def test_what_is_no_journal_is_told_by_its_own_path(self, path: Path):
+        path.write_text("first_name,last_name\n" * 100)
+        with pytest.raises(JournalDamagedError) as told:
+            list(read_records(path))
+        assert str(told.value).startswith(f"{path}: ")
+        assert "indigo-journal-" not in str(told.value)
+
+    async def test_lost_rows_are_told_as_when_a_batch_opens_it(self, path: Path):
+        async with Journal.open(path) as journal:
+            memory = await journal.memory_of("42", "Donors", "fingerprint")
+            await memory.remember(Stage.UPLOAD, {})
+        change(path, "DELETE FROM entries")
+        with pytest.raises(JournalDamagedError, match="2 were written"):
+            list(read_records(path))
+
+
+class TestAnOlderVersion:
+    @staticmethod
+    async def written_by_version_1(path: Path) -> None:
+        async with Journal.open(path) as journal:
+            memory = await journal.memory_of("42", "Donors", "fingerprint")
+            await memory.remember(Stage.UPLOAD, {"audience_id": "a-1"})
+        change(path, "PRAGMA user_version = 1")
+
+    async def test_it_is_gone_on_with_and_becomes_the_current_one(self, path: Path):
+        await self.written_by_version_1(path)
+        async with Journal.open(path) as journal:
+            memory = await journal.memory_of("42", "Donors", "fingerprint")
+            assert memory.recall(Stage.UPLOAD) == {"audience_id": "a-1"}
+        assert change(path, "PRAGMA user_version") == [(2,)]
+
+    async def test_it_is_read_without_being_changed(self, path: Path):
+        await self.written_by_version_1(path)
+        before = path.read_bytes()
+        assert [record.facts for record in read_records(path)] == [{"audience_id": "a-1"}]
+        assert path.read_bytes() == before
+
+    async def test_a_newer_one_is_refused(self, path: Path):
+        await self.written_by_version_1(path)
+        change(path, "PRAGMA user_version = 3")
+        with pytest.raises(JournalVersionError, match="version 3"):
+            list(read_records(path))
