@@ -88,8 +88,8 @@ def check_csv(check: InputCheck, csv: str | Path, publisher: Publisher | None) -
     elif publisher is None:
         check.add(
             "csv",
-            "is a local file, and the server fetches CSVs from URLs: pass publisher=..., which puts the file at a URL "
-            "for as long as the match needs it, or upload it yourself and pass the (presigned) URL",
+            "is a local file, and the server fetches CSVs from URLs: pass publisher=... (to the command, --publish), "
+            "which puts the file at a URL for as long as the match needs it, or upload it and pass the (presigned) URL",
         )
 
 
