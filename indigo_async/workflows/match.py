@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Mapping
 from functools import partial
@@ -24,6 +25,9 @@ from indigo_async.workflows.run import DEFAULT_TIMEOUT, Run, running
 from indigo_async.workflows.waits import active, current, is_active, ready_for_columns
 
 __all__ = ["check_csv", "is_url", "matched_audience", "upload_and_match"]
+
+# A match that takes longer than this is found by the next run.
+_DOUBT_SECONDS = 15 * 60.0
 
 
 async def upload_and_match(
@@ -185,7 +189,7 @@ async def _matched(run: Run, ready: Audience, csv: str | Path, selections: Mappi
         flight = Flight()
         try:
             run.audience = await run.post(send, look, flight)
-        except ApiError:
+        except ApiError as refusal:
             # Perhaps because an attempt whose answer was lost had done it, or because the name is taken.
             if await look() is None:
                 found_id = await run.directory.find_now(customer_id, run.audience_name)
@@ -193,10 +197,25 @@ async def _matched(run: Run, ready: Audience, csv: str | Path, selections: Mappi
                     return await _adopted(run, found_id, csv)
                 if ready.name is not None or not (flight.doubts or begun):
                     raise
-                # Where the server shows no names, a refusal after our own lost answer is the evidence that there is.
+                return await _active_in_spite_of(refusal, run, ready.id)
         run.made += (str(ready.id),)
     await run.memory.remember(Stage.MATCH, {"audience_id": ready.id})
     return await active(run, ready.id)
+
+
+async def _active_in_spite_of(refusal: ApiError, run: Run, audience_id: RecordId) -> Audience:
+    """The audience, active, where a refusal came after a lost answer and the server shows no names.
+
+    Perhaps it was refused because the first attempt was carried out: then it moves on. Else it never does.
+    """
+    try:
+        async with asyncio.timeout(_DOUBT_SECONDS):
+            audience = await active(run, audience_id)
+    except TimeoutError:
+        raise refusal from None
+    run.made += (str(audience_id),)
+    await run.memory.remember(Stage.MATCH, {"audience_id": audience_id})
+    return audience
 
 
 def _was_matched(audience: Audience, ready: Audience, name: str) -> bool:

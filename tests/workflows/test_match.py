@@ -193,6 +193,24 @@ async def test_a_match_of_unknown_outcome_is_found_where_lists_show_no_names(kin
         assert sandbox.log.count(MATCH, carried_out=True) == 1
 
 
+async def test_a_refusal_after_a_lost_answer_is_believed_when_nothing_comes_of_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("indigo_async.workflows.match._DOUBT_SECONDS", 0.2)
+    async with lite(dialect=Dialect(name_key=None)) as (sandbox, client):
+        sandbox.faults.add(lose(MATCH, FaultKind.CUT_BEFORE, 1))
+        sandbox.faults.add(Fault(kind=FaultKind.STATUS_BEFORE, endpoint=MATCH, status=422))
+        with pytest.raises(ApiError) as caught:
+            await match(client)
+        assert caught.value.status == 422
+        assert sandbox.log.count(MATCH) == 2
+
+
+async def test_a_refusal_after_a_lost_answer_is_passed_over_when_the_match_was_carried_out():
+    async with lite(dialect=Dialect(name_key=None)) as (sandbox, client):
+        sandbox.faults.add(lose(MATCH, FaultKind.CUT_AFTER, 1))
+        assert (await match(client)).status == "ACTIVE"
+        assert sandbox.log.count(MATCH, carried_out=True) == 1
+
+
 async def test_where_no_answer_shows_a_name_nothing_is_adopted_and_nothing_made_twice():
     async with lite(dialect=Dialect(name_key=None)) as (sandbox, client):
         await match(client)
