@@ -1,0 +1,252 @@
+"""Publishing local CSVs in an object store (S3, Google Cloud Storage, Azure) by obstore: the extra `publish`."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import re
+from collections.abc import AsyncGenerator, Awaitable, Mapping
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from urllib.parse import urlsplit
+
+import attrs
+
+from indigo_async.errors import PublishError
+from indigo_async.files.publish import content_name
+from indigo_async.hidden import HiddenText
+from indigo_async.inputs import InputCheck
+from indigo_async.transport.shield import in_thread, outlast, to_the_end
+
+if TYPE_CHECKING:
+    from obstore.store import AzureStore, GCSStore, S3Store
+
+    SigningStore: TypeAlias = S3Store | GCSStore | AzureStore
+
+__all__ = ["ObjectStorePublisher"]
+
+T = TypeVar("T")
+
+_logger = logging.getLogger("indigo_async")
+
+_SCHEMES = ("s3", "gs", "az")
+_SECONDS_SIGNED = 6 * 3600.0
+_MOST_SECONDS_SIGNED = 7 * 24 * 3600  # what S3 and Google Cloud Storage sign for at most
+_PART_BYTES = 8 * 1024 * 1024
+_PARTS_AT_ONCE = 2
+_UPLOADS_AT_ONCE = 8
+_SETTLE_SECONDS = 30.0
+_ERROR_CODE = re.compile(r"<Code>([A-Za-z0-9]{1,64})</Code>")
+
+
+@attrs.define(eq=False)
+class _Share:
+    """An object in the bucket and how many jobs of this process want it there; its lock is held to change that."""
+
+    wanted_by: int = 0
+    is_there: bool = False
+    lock: asyncio.Lock = attrs.Factory(asyncio.Lock)
+
+
+class ObjectStorePublisher:
+    """A `Publisher` that puts files into a bucket, at signed URLs that expire, and removes them after the match.
+
+    An object is named by its content, so jobs that publish the same file at the same time share one, and the last
+    removes it. Other processes do not know of that: give each that runs at the same time a prefix of its own, used for
+    nothing else, and the bucket a rule that deletes what a killed process left.
+    """
+
+    def __init__(
+        self,
+        store: str | SigningStore,
+        *,
+        config: Mapping[str, str] | None = None,
+        expires_in: float = _SECONDS_SIGNED,
+    ) -> None:
+        """Choose where files go.
+
+        Args:
+            store: `s3://bucket/prefix`, `gs://bucket/prefix` or `az://container/prefix`, or an obstore `S3Store`,
+                `GCSStore` or `AzureStore`, which has its own configuration. The prefix is optional.
+            config: with a URL, obstore's configuration, such as `{"region": "us-east-1"}`; what it does not have is
+                taken from the environment (`AWS_ACCESS_KEY_ID` and the like), as obstore does.
+            expires_in: seconds for which a URL is good, counted from the end of the upload. It must be long enough
+                for the server to fetch the file. A URL signed with temporary credentials ends with those.
+
+        Raises:
+            InvalidInputError: an argument that cannot be.
+            PublishError: obstore does not take the address or its configuration.
+            ImportError: obstore is not installed.
+        """
+        check = InputCheck()
+        check.seconds("expires_in", expires_in)
+        if not check.problems and expires_in > _MOST_SECONDS_SIGNED:
+            check.add("expires_in", f"must be at most {_MOST_SECONDS_SIGNED} seconds (7 days), not {expires_in:g}")
+        if config is not None and not isinstance(store, str):
+            check.add("config", "goes with a URL; a store of obstore's has its own")
+        self._store = _opened(check, store, config)
+        check.done()
+        self._where = _shown(store) if isinstance(store, str) else repr(store)
+        self._expires_in = timedelta(seconds=expires_in)
+        self._shares: dict[str, _Share] = {}
+        self._slots = asyncio.Semaphore(_UPLOADS_AT_ONCE)
+
+    def __repr__(self) -> str:
+        return f"ObjectStorePublisher({self._where})"
+
+    @asynccontextmanager
+    async def publish(self, path: Path) -> AsyncGenerator[str]:
+        """Put a file into the bucket for as long as the block lasts, and give its signed URL.
+
+        Raises:
+            PublishError: the file cannot be read, or the store does not take it.
+        """
+        try:
+            name = await content_name(path)
+        except OSError as error:
+            raise PublishError(f"{path} cannot be read ({error.strerror or type(error).__name__})") from None
+        if not self._shares:
+            self._slots = asyncio.Semaphore(_UPLOADS_AT_ONCE)  # of the event loop that runs now
+        share = self._shares.setdefault(name, _Share())
+        share.wanted_by += 1
+        try:
+            async with share.lock:
+                if not share.is_there:
+                    await self._upload(path, name)
+                    share.is_there = True
+            yield await self._told(path, _signed_url(self._store, name, self._expires_in))
+        finally:
+            share.wanted_by -= 1
+            await to_the_end(asyncio.ensure_future(self._remove_unwanted(name, share)))
+
+    async def _upload(self, path: Path, name: str) -> None:
+        """Put the file there. Cancelled, it first stops in order: a store keeps the parts of an upload cut off."""
+        async with self._slots:
+            stopped = asyncio.Event()
+            work = asyncio.ensure_future(_put(self._store, name, path, stopped))
+            try:
+                await self._told(path, asyncio.shield(work))
+            except asyncio.CancelledError:
+                stopped.set()
+                await outlast(work, seconds=_SETTLE_SECONDS)
+                if not work.cancel() and not work.cancelled():
+                    work.exception()  # of an upload that nobody waits for any more
+                raise
+
+    async def _told(self, path: Path, work: Awaitable[T]) -> T:
+        """What the store's work gives; its errors, whose texts hold addresses, end here."""
+        try:
+            return await work
+        except PublishError:
+            raise
+        except Exception as error:  # noqa: BLE001 - of obstore's kinds and Python's own
+            why = _explained(error)
+        raise PublishError(f"{path.name} could not be published in {self._where}: {why}")
+
+    async def _remove_unwanted(self, name: str, share: _Share) -> None:
+        """Remove the object if nobody wants it any more: also after a failed upload, which may have done its work."""
+        import obstore  # noqa: PLC0415 - the extra
+
+        async with share.lock:
+            if share.wanted_by:
+                return
+            try:
+                async with asyncio.timeout(_SETTLE_SECONDS):
+                    await obstore.delete_async(self._store, name)
+            except FileNotFoundError:
+                pass
+            except Exception as error:  # noqa: BLE001 - the match is done; what is left must be told
+                if share.is_there:
+                    _logger.warning(
+                        "%s could not be removed from %s, and holds people's data: %s",
+                        name,
+                        self._where,
+                        _explained(error),
+                    )
+            share.is_there = False
+            if not share.wanted_by:
+                self._shares.pop(name, None)
+
+
+def _opened(check: InputCheck, store: str | SigningStore, config: Mapping[str, str] | None) -> SigningStore | Any:
+    """The store itself; a problem is added to `check` where there is none."""
+    try:
+        from obstore.store import AzureStore, GCSStore, S3Store  # noqa: PLC0415 - the extra
+    except ImportError:
+        raise ImportError("ObjectStorePublisher needs obstore: pip install 'indigo-async[publish]'") from None
+
+    if isinstance(store, (S3Store, GCSStore, AzureStore)):
+        return store
+    kinds: dict[str, Any] = dict(zip(_SCHEMES, (S3Store, GCSStore, AzureStore), strict=True))
+    scheme = urlsplit(store).scheme if isinstance(store, str) else ""  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
+    if scheme not in kinds:
+        check.add(
+            "store",
+            "must be a URL such as s3://bucket/prefix (or gs://, az://), or an obstore S3Store, GCSStore or AzureStore",
+        )
+        return None
+    try:
+        return kinds[scheme].from_url(store, config=dict(config or {}))
+    except Exception as error:  # noqa: BLE001 - of obstore's kinds and Python's own
+        kind = type(error).__name__
+    raise PublishError(f"obstore does not take {_shown(store)} with this configuration ({kind})")
+
+
+def _shown(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}{parts.path}"
+
+
+async def _signed_url(store: SigningStore, name: str, expires_in: timedelta) -> HiddenText:
+    import obstore  # noqa: PLC0415 - the extra
+
+    return HiddenText(await obstore.sign_async(store, "GET", name, expires_in))
+
+
+async def _put(store: SigningStore, name: str, path: Path, stopped: asyncio.Event) -> None:
+    """Put a file there, a large one in parts from disk. A stopped one leaves no parts."""
+    import obstore  # noqa: PLC0415 - the extra
+
+    digest = hashlib.sha256()
+
+    def read() -> bytes:
+        part = file.read(_PART_BYTES)
+        digest.update(part)
+        if len(part) < _PART_BYTES and digest.hexdigest() != name.partition(".")[0]:
+            raise PublishError(f"{path} changed while it was published; try again when nothing writes it")
+        return part
+
+    async def parts(part: bytes) -> AsyncGenerator[bytes]:
+        while part:
+            if stopped.is_set():
+                raise InterruptedError  # at which obstore takes back the parts that were sent
+            yield part
+            part = await in_thread(read)
+
+    with await in_thread(partial(path.open, "rb")) as file:
+        first = await in_thread(read)
+        await obstore.put_async(
+            store,
+            name,
+            parts(first) if len(first) == _PART_BYTES else first,
+            attributes={"Content-Type": "text/csv"},
+            chunk_size=_PART_BYTES,
+            max_concurrency=_PARTS_AT_ONCE,
+        )
+
+
+def _explained(error: Exception) -> str:
+    """What went wrong and what to do, in words without addresses, which may be signed."""
+    from obstore.exceptions import PermissionDeniedError, UnauthenticatedError  # noqa: PLC0415 - the extra
+
+    code = _ERROR_CODE.search(str(error))
+    said = code[1] if code is not None else type(error).__name__
+    if isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or said == "ExpiredToken":
+        return f"it refuses the credentials ({said}); are they valid, and may they write and delete there?"
+    if isinstance(error, FileNotFoundError):
+        return f"there is no such place ({said}); does the bucket exist, in that region?"
+    return f"it could not be reached, or failed ({said}); are its address, region and credentials right?"
