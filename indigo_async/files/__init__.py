@@ -1,7 +1,18 @@
-"""Local files: putting a CSV where the server can fetch it, and downloading exports."""
+"""Local files: looking into a CSV, putting it where the server can fetch it, and downloading exports."""
 
+from indigo_async.files.columns import ColumnSuggestion, suggest_columns
+from indigo_async.files.csv_check import check_columns
 from indigo_async.files.download import Downloaded, download
 from indigo_async.files.object_store import ObjectStorePublisher
 from indigo_async.files.publish import Publisher, content_name
 
-__all__ = ["Downloaded", "ObjectStorePublisher", "Publisher", "content_name", "download"]
+__all__ = [
+    "ColumnSuggestion",
+    "Downloaded",
+    "ObjectStorePublisher",
+    "Publisher",
+    "check_columns",
+    "content_name",
+    "download",
+    "suggest_columns",
+]

@@ -1,0 +1,99 @@
+"""What the cells of a column look like: dates, ZIP codes, states, phone numbers, names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from statistics import median
+
+__all__ = ["are_emails", "field_of_cells", "filled", "share_like"]
+
+_STATE_NAMES = (
+    "alabama,alaska,arizona,arkansas,california,colorado,connecticut,delaware,district of columbia,florida,georgia,"
+    "hawaii,idaho,illinois,indiana,iowa,kansas,kentucky,louisiana,maine,maryland,massachusetts,michigan,minnesota,mississippi,"
+    "missouri,montana,nebraska,nevada,new hampshire,new jersey,new mexico,new york,north carolina,north dakota,ohio,"
+    "oklahoma,oregon,pennsylvania,puerto rico,rhode island,south carolina,south dakota,tennessee,texas,utah,vermont,"
+    "virginia,washington,west virginia,wisconsin,wyoming"
+)
+_STATE_CODES = (
+    "al,ak,az,ar,ca,co,ct,de,dc,fl,ga,hi,id,il,in,ia,ks,ky,la,me,md,ma,mi,mn,ms,mo,mt,ne,nv,nh,nj,nm,ny,nc,nd,oh,ok,or,pa,"
+    "pr,ri,sc,sd,tn,tx,ut,vt,va,wa,wv,wi,wy,as,gu,mp,vi,aa,ae,ap"
+)
+_STATES = frozenset([*_STATE_NAMES.split(","), *_STATE_CODES.split(",")])
+
+_MONTHS = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
+_DATE = re.compile(
+    rf"(?:\d{{1,2}}([/.-])\d{{1,2}}\1(?:\d{{4}}|\d\d)|\d{{4}}([/.-])\d{{1,2}}\2\d{{1,2}}|\d{{8}}"
+    rf"|{_MONTHS}\.? \d{{1,2}},? \d{{4}}|\d{{1,2}}[ -]{_MONTHS}[ -](?:\d{{4}}|\d\d))(?:[T ]\d{{1,2}}:\d\d.*)?",
+    re.IGNORECASE,
+)
+_YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
+_ZIP = re.compile(r"\d{3,5}(?:\.0+)?(?:[ -]?\d{4})?")  # spreadsheets drop leading zeros, and some add decimals
+_CERTAIN_ZIP = re.compile(r"0\d{4}|\d{5}-\d{4}")
+_PHONE = re.compile(
+    r"(?:\+?1[ .-]*)?(?:\([2-9]\d{2}\)|[2-9]\d{2})[ ./-]*\d{3}[ .-]*\d{4}(?:\.0)?(?:,? *(?:x|ext\.?) *\d+)?",
+    re.IGNORECASE,
+)
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+_ADDRESS = re.compile(r"(?=.*\d)(?=.*[^\W\d_]).*", re.DOTALL)
+_NAME = re.compile(r"(?=.*[^\W\d_])[^\d@]+", re.DOTALL)
+_FULL_NAME = re.compile(r"[^\d@]*[^\W\d_][^\d@]*[ ,][^\d@]*[^\W\d_][^\d@]*")
+
+_LIKE: Mapping[str, Callable[[str], object]] = {
+    "first_name": _NAME.fullmatch,
+    "last_name": _NAME.fullmatch,
+    "full_name": _FULL_NAME.fullmatch,
+    "city": _NAME.fullmatch,
+    "state": lambda cell: cell.lower() in _STATES,
+    "zip": _ZIP.fullmatch,
+    "phone": _PHONE.fullmatch,
+    "dob": _DATE.fullmatch,
+    "address": _ADDRESS.fullmatch,
+    "id": lambda _: True,
+}
+
+_LONGEST_CELL = 200
+_NEARLY_ALL = 0.9
+_FEWEST_CELLS = 3
+_VOTING_AGE = 18
+_YOUNGEST_SPREAD = 15
+
+
+def filled(cells: Sequence[str]) -> list[str]:
+    """The cells that are not empty."""
+    return [cell for cell in cells if cell]
+
+
+def share_like(field: str, cells: Sequence[str]) -> float:
+    """How many of the cells that are not empty may hold a field, from 0 to 1."""
+    some, like = filled(cells), _LIKE[field]
+    return sum(len(cell) <= _LONGEST_CELL and bool(like(cell)) for cell in some) / len(some) if some else 0.0
+
+
+def field_of_cells(cells: Sequence[str], *, this_year: int) -> str | None:
+    """The field that cells hold for certain, whatever their column is called; None if they may hold another."""
+    some = filled(cells)
+    if len(some) < _FEWEST_CELLS:
+        return None
+    distinct = {cell.lower() for cell in some}
+    certain = {
+        "phone": True,
+        "state": len(distinct) >= _FEWEST_CELLS,  # a column of OK, IN or OR alone may say something else
+        "zip": any(_CERTAIN_ZIP.fullmatch(cell) for cell in some),
+        "dob": _are_births(some, this_year),
+    }
+    return next((field for field, is_it in certain.items() if is_it and share_like(field, some) >= _NEARLY_ALL), None)
+
+
+def _are_births(cells: Sequence[str], this_year: int) -> bool:
+    """Whether dates lie as far back, and as far apart, as birth dates of grown-ups do."""
+    years = [int(found[0]) for cell in cells if (found := _YEAR.search(cell))]
+    if len(years) < len(cells) * _NEARLY_ALL:
+        return False
+    return median(years) <= this_year - _VOTING_AGE and max(years) - min(years) >= _YOUNGEST_SPREAD
+
+
+def are_emails(cells: Sequence[str]) -> bool:
+    """Whether cells hold e-mail addresses, by which nobody is matched."""
+    some = filled(cells)
+    return bool(some) and sum(bool(_EMAIL.fullmatch(cell)) for cell in some) >= len(some) * _NEARLY_ALL

@@ -1,0 +1,96 @@
+"""How lists of people spell the names of their columns, such as "FNAME", "Reg_ZIP5" or "Voters_BirthDate"."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import cache
+
+import attrs
+
+__all__ = ["Spelled", "field_named", "is_about_others"]
+
+_LONGEST_NAME = 80
+
+_FIRST_CHOICE = (
+    "cell|client|constituent|contact|crm|current|customer|donor|file|home|individual|legal|main|member|membership|"
+    "mobile|my|myv|patron|people|permanent|person|personal|petitioner|preferred|primary|reg|registered|registrant|"
+    "registration|res|residence|residences|residential|signatory|signer|subscriber|supporter|tsmart|van|vb|vf|volunteer|"
+    "voter|voters|voterbase|your"
+)
+_SECOND_CHOICE = (
+    "addresses|alt|alternate|alternative|billing|business|daytime|evening|former|landline|mail|mailing|office|other|"
+    "previous|secondary|shipping|telephones|votertelephones|work"
+)
+_OTHERS = re.compile(
+    "amount|candidate|child|city of birth|committee|company|country|county|created|district|employer|emergency|fax|"
+    "friend|guardian|husband|issued|joined|father|mother|organi[sz]ation|parent|partner|precinct|price|quantity|"
+    "recruiter|referr|signed|since|sister|spouse|total|treasurer|updated|wife|zip ?\\+? ?4|plus ?4"
+)
+"""Words that make a column say something else, or something about somebody else."""
+
+_SPELLINGS = {
+    "first_name": "first|first1|firstname|firstnm|fname|firstn|frstname|given|givenname|forename|namefirst|nombre|"
+    "prenom",
+    "last_name": "last|lastname|lastnm|lname|lastn|lstname|surname|familyname|namelast|apellido|apellidos",
+    "full_name": "name|fullname|fullnm|namefull|completename|firstlast|firstandlast|firstandlastname|firstlastname|"
+    "lastfirst|lastnamefirstname|lastfirstname|namelastfirst|displayname|nombrecompleto",
+    "city": "city|cityname|town|citytown|municipality|locality|citynm|ciudad",
+    "state": "state|st|statecode|stateabbr|stateabbrev|stateabbreviation|statename|stateprovince|provincestate|"
+    "stateregion|region|usstate|estado|stcd",
+    "zip": "zip|zip5|zip9|zipcode|zipcd|zipcode5|zip5code|zippostal|zippostalcode|postalcodezip|postal|postalcode|"
+    "postcode|postalzip|zippluss?4?code|codigopostal",
+    "phone": "phone|phoneno|phonenum|phonenumber|phonenbr|phone1|phonenumber1|tel|telephone|telephoneno|"
+    "telephonenumber|telno|ph|mobile|mobileno|mobilenumber|cell|cellno|cellnumber|cellular|cellphoneformatted|phoneformatted|"
+    "contactnumber|telefono",
+    "dob": "dob|birthdate|birthdt|bdate|bday|birthday|birth|born|bornon|bornat|dateofbirth|datebirth|dobdate|dateborn|"
+    "fechadenacimiento",
+    "address": "address|addr|address1|addr1|addressline|addressline1|addr1line|line1|street|street1|streetaddress|"
+    "streetaddress1|streetaddr|straddress|addressstreet|fulladdress|direccion|domicilio",
+    "id": "id|uuid|guid|uid|idno|idnum|idnumber|identifier|recordid|rowid|externalid|uniqueid|systemid|sourceid|"
+    "statevoterid|countyvoterid|statefileid|countyfileid|statesourceid|sosid|sosvoterid|lalvoterid|dwid|pid|"
+    "nationbuilderid|can2userid|(?:voter|member|membership|registration|reg|donor|constituent|supporter|affidavit|record)"
+    "(?:no|num|nbr|number)",
+}
+
+
+@attrs.frozen
+class Spelled:
+    """The field that a column's name stands for. A second choice is one such as a mailing or work address."""
+
+    field: str
+    is_second_choice: bool = False
+
+
+def _words(name: str) -> list[str]:
+    """The words of a name in lower case, accents folded: "Reg_ZipCode" gives reg, zip and code."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    return re.findall(r"[a-z0-9]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", plain).lower())
+
+
+@cache
+def _patterns() -> dict[Spelled, re.Pattern[str]]:
+    """The first choices of all fields, then the second ones: what stands before them is tried first."""
+    patterns: dict[Spelled, re.Pattern[str]] = {}
+    for second, qualifiers in ((False, _FIRST_CHOICE), (True, f"{_FIRST_CHOICE}|{_SECOND_CHOICE}")):
+        for field, spellings in _SPELLINGS.items():
+            pattern = f"(?:{qualifiers})*?(?:{spellings})(?:{qualifiers})*"
+            patterns[Spelled(field, second)] = re.compile(pattern)
+    return patterns
+
+
+def field_named(name: str) -> Spelled | None:
+    """The field that a column is named after; None where its name says nothing, or something else."""
+    words = _words(name[:_LONGEST_NAME])
+    joined = "".join(words)
+    for spelled, pattern in _patterns().items():
+        if pattern.fullmatch(joined):
+            return spelled
+    if words and words[-1] in {"id", "uuid", "guid"} and not is_about_others(name):
+        return Spelled("id", is_second_choice=True)
+    return None
+
+
+def is_about_others(name: str) -> bool:
+    """Whether a column's name says that its values are not the person's own name, number, date or place."""
+    return _OTHERS.search(" ".join(_words(name[:_LONGEST_NAME]))) is not None
