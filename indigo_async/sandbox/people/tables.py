@@ -107,6 +107,8 @@ def _delimiter(text: str) -> str:
 
     def fit(delimiter: str) -> tuple[float, int]:
         rows = [row for row, _ in zip(_rows(text, delimiter), range(_SAMPLE_ROWS), strict=False)]
+        if not rows:
+            raise NotACsvError("The file is empty.")
         width = len(rows[0])
         alike = sum(len(row) == width for row in rows) / len(rows)
         return (alike if width > 1 else 0.0, width)

@@ -54,6 +54,7 @@ def test_an_unknown_column_is_named():
         (b"", "empty"),
         (b" \r\n ", "empty"),
         (b"\xef\xbb\xbf", "empty"),
+        (b'""\r\n', "empty"),
         (b"Name,City\n", "no rows"),
         (b"Name,City\n,\n", "no rows"),
         (b"<!DOCTYPE html><html>", "HTML"),
