@@ -61,7 +61,9 @@ async def _existing(
         # What memory knows to be priced only cannot have been bought, so its failure leaves no doubt.
         priced = run.memory.recall(Stage.PREVIEW)
         unbought = [export for export in exports if priced is None or not same_id(export.id, priced["export_id"])]
-        choice = choose_export(audience_id, unbought, wanted, reuse_purchased=terms.reuse_purchased)
+        choice = choose_export(
+            audience_id, unbought, wanted, reuse_purchased=terms.reuse_purchased, audience=run.audience
+        )
         if choice is None:
             return None
         if choice != "settle first":

@@ -140,11 +140,17 @@ class ExportChoice:
 
 
 def choose_export(
-    audience_id: RecordId, exports: Sequence[CsvExport], wanted: frozenset[str], *, reuse_purchased: bool | None
+    audience_id: RecordId,
+    exports: Sequence[CsvExport],
+    wanted: frozenset[str],
+    *,
+    reuse_purchased: bool | None,
+    audience: Audience | None = None,
 ) -> ExportChoice | Literal["settle first"] | None:
     """The existing export that serves the wanted field types, if there is one; None when a new preview is needed.
 
     "settle first": an export that may be the wanted one is in progress, and can only be judged when it is not.
+    `audience` is its last known state, for errors.
 
     Raises:
         ExportExistsError: an export was purchased, its field types are not shown, and the caller has not said whether
@@ -171,6 +177,7 @@ def choose_export(
             f"export {doubtful.id} of audience {audience_id} was purchased before, and the server does not show "
             "with which fields; pass reuse_purchased=True to download that one, or False to buy another",
             stage=Stage.PREVIEW,
+            audience=audience,
         )
     paid = [] if reuse_purchased is False else [export for export in ours + unknown if may_cost(export)]
     failed = _last_of(paid, ExportState.FAILED)
@@ -179,6 +186,7 @@ def choose_export(
             f"export {failed.id} of audience {audience_id} failed ({failed.status!r}) and may have been purchased "
             "before; ask the vendor about it, or pass reuse_purchased=False to buy another",
             stage=Stage.PREVIEW,
+            audience=audience,
         )
     preview = _last_of(ours, ExportState.FOR_SALE)
     return None if preview is None else ExportChoice(preview, "a preview with the same fields exists")

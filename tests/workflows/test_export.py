@@ -119,8 +119,9 @@ async def test_a_purchase_of_unknown_fields_stops_before_anything_is_bought(targ
         audience_id = await seeded(sandbox)
         await export(client, audience_id, target)
         sandbox.log.clear()
-        with pytest.raises(ExportExistsError, match=r"^preview: export .* was purchased before"):
+        with pytest.raises(ExportExistsError, match=r"^preview: export .* was purchased before") as caught:
             await export(client, audience_id, target)
+        assert caught.value.audience.id == audience_id
         assert posts(sandbox) == {}
 
 
