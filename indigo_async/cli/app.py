@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Sequence
 from importlib import metadata
 
-from cyclopts import App
+from cyclopts import App, Parameter
 from cyclopts.exceptions import CycloptsError
 
 from indigo_async.cli.exits import EXIT_CODES, Exit, exit_of
@@ -18,8 +18,63 @@ from indigo_async.hidden import hide_secrets
 
 __all__ = ["app", "run"]
 
+_UPLOAD = """\
+Have the server read a CSV of people, and wait until it has. Matching it is the next step; `match` does both.
+
+Each upload makes another audience without a name, which is free. Nothing is matched yet."""
+_MATCH = """\
+Match a CSV of people to the voter file, and wait until that is done.
+
+Run again, it uses the audience of that name if it was made from the same CSV.
+
+  indigo-async match donors.csv --customer 42 --name Donors \\
+      --required first_name='First Name' --required last_name='Last Name' --optional zip=Zip
+
+The fields are first_name, last_name, full_name, city, state, zip, phone, dob, address and id. One field at least must
+be required; address must be optional; id, which is only carried along, must be required."""
+_LOOKALIKE = """\
+Grow a lookalike from an audience that was matched from a CSV, and wait until it is done.
+
+Run again, it uses the audience of that name if it has the same base.
+
+  indigo-async lookalike aud_1 --customer 42 --name 'Donors, wider' --size 20000 --state PA --state OH"""
+_EXPORT = """\
+Price an export of an audience, buy it if it costs no more than the limit, and download its CSV.
+
+Without --max-cost-cents it buys nothing: an export that is not free is priced, and the command ends with 3. Run again,
+it downloads what was bought and never buys that twice.
+
+  indigo-async export aud_1 --customer 42 --field phone --max-cost-cents 80000 --out donors.csv"""
+_RUN = """\
+Run the jobs of a manifest, all at once: match, grow, price, buy within limits, download.
+
+Run again, it goes on where it was and buys nothing twice. Ctrl-C ends it cleanly. docs/manifest.md tells the format.
+
+  indigo-async run jobs.yaml --budget-cents 5000000 --publish s3://bucket/prefix"""
+_QUOTE = """\
+Price the exports of a manifest by customer, and buy nothing.
+
+It uploads, matches, grows and previews at the server, all free of charge, since only what exists has a price. A later
+`run` of the same manifest buys these same previews."""
+_WATCH = """\
+Show audiences until each is done: active, failed, or waiting for its columns to be chosen.
+
+Nothing is changed at the server. With --json, each change is a line."""
+_DOCTOR = """\
+Check what has to be right for the other commands: versions, token, address, TLS, clock, and where journals go.
+
+It changes nothing at the server."""
+
 # A command is imported when it is run, and its help is told here, so that `--help` waits for no library.
 _COMMANDS = {
+    "upload": ("indigo_async.cli.recipes:upload", _UPLOAD),
+    "match": ("indigo_async.cli.recipes:match", _MATCH),
+    "lookalike": ("indigo_async.cli.recipes:lookalike", _LOOKALIKE),
+    "export": ("indigo_async.cli.exporting:export", _EXPORT),
+    "run": ("indigo_async.cli.run:run", _RUN),
+    "quote": ("indigo_async.cli.quote:quote", _QUOTE),
+    "watch": ("indigo_async.cli.watch:watch", _WATCH),
+    "doctor": ("indigo_async.cli.doctor:doctor", _DOCTOR),
     "audiences": ("indigo_async.cli.looking:audiences", "List the audiences of a customer, or of the organisation."),
     "audience": ("indigo_async.cli.looking:audience", "Show one audience with its exports."),
     "demo": (
@@ -37,6 +92,7 @@ app = App(
     help="Match, grow, price, buy and download voter audiences.",
     help_epilogue=EXIT_CODES,
     help_format="plaintext",
+    default_parameter=Parameter(negative_iterable=()),
     version=lambda: metadata.version("indigo-async"),
     suppress_keyboard_interrupt=False,
 )

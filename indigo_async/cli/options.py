@@ -17,6 +17,7 @@ from indigo_async.cli.output import Output
 
 if TYPE_CHECKING:
     from indigo_async.client import IndigoClient
+    from indigo_async.transport.events import Event, Listener
 
 __all__ = [
     "CONNECTION",
@@ -98,9 +99,9 @@ OUTPUT = OutputOptions()
 
 @asynccontextmanager
 async def open_client(
-    connection: Connection, output: Output, *, poll_interval: float = 5.0
+    connection: Connection, output: Output, *, poll_interval: float = 5.0, on_event: Listener | None = None
 ) -> AsyncGenerator[IndigoClient]:
-    """An open client, whose requests that are sent again are told of.
+    """An open client. Whatever happens in the block is told in lines of progress, and to `on_event`.
 
     Raises:
         InvalidInputError: no token, or an address that would send it in the clear.
@@ -109,8 +110,15 @@ async def open_client(
     from indigo_async.client import IndigoClient  # noqa: PLC0415 - the help should not wait for the HTTP library
     from indigo_async.transport.events import listening  # noqa: PLC0415 - as above
 
+    narrate = narrator(output)
+
+    def listen(event: Event) -> None:
+        narrate(event)
+        if on_event is not None:
+            on_event(event)
+
     async with IndigoClient(base_url=connection.base_url, poll_interval=poll_interval) as client:
-        with listening(narrator(output)):
+        with listening(listen):
             yield client
 
 

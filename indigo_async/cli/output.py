@@ -54,7 +54,7 @@ class Output:
     def show(self, view: RenderableType) -> None:
         """Show a result to people; nothing where JSON is wanted."""
         if not self.as_json:
-            self.results.print(view, soft_wrap=isinstance(view, (str, Text)))
+            self.results.print(_shown(view) if isinstance(view, str) else view, soft_wrap=isinstance(view, str))
 
     def note(self, text: str) -> None:
         """Tell of progress, unless quiet."""

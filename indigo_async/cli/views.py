@@ -81,7 +81,7 @@ def audience_view(audience: Audience) -> RenderableType:
         "people": _count(_people_in(audience)),
     }
     for name, fact in facts.items():
-        if fact not in {None, "-"}:
+        if fact is not None and fact != "-":
             grid.add_row(Text(name, style="dim"), fact if isinstance(fact, Text) else printable(fact))
     if not audience.csv_exports:
         return grid

@@ -1,0 +1,144 @@
+"""`indigo-async export`: price, buy within a limit, download."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+from cyclopts import Parameter
+from rich.console import Group, RenderableType
+
+from indigo_async.cli.exits import Exit
+from indigo_async.cli.options import (
+    CONNECTION,
+    OUTPUT,
+    WAITING,
+    AudienceId,
+    Connection,
+    OptionalCustomer,
+    OutputOptions,
+    Waiting,
+    open_client,
+    run_async,
+)
+from indigo_async.cli.output import Justify, dollars, file_size, plain_table
+from indigo_async.errors import BudgetExceededError, ExportExistsError
+from indigo_async.inputs import OptionalFieldType
+from indigo_async.models import CsvExport
+from indigo_async.transport.events import Event
+from indigo_async.workflows import ExportPurchased, ExportReceipt, export_audience
+
+__all__ = ["export"]
+
+
+def export(
+    audience_id: AudienceId,
+    *,
+    out: Annotated[Path, Parameter(help="The file for the CSV; one that is there is replaced.")],
+    customer: OptionalCustomer = None,
+    field: Annotated[
+        tuple[str, ...],
+        Parameter(help=f"A paid field type: {', '.join(OptionalFieldType)}. Repeatable; the standard fields are free."),
+    ] = (),
+    max_cost_cents: Annotated[
+        int, Parameter(help="The most that may be spent, in cents: 80000 is $800.00. With 0 nothing is bought.")
+    ] = 0,
+    reuse_purchased: Annotated[
+        bool | None,
+        Parameter(
+            negative="--buy-another",
+            help="Where it is not shown with which fields an export was bought before: download that one, or buy "
+            "another. Else the command stops.",
+        ),
+    ] = None,
+    connection: Connection = CONNECTION,
+    waiting: Waiting = WAITING,
+    output: OutputOptions = OUTPUT,
+) -> Exit:
+    """Price an export of an audience, buy it within a limit, and download it."""
+    words = output.open()
+    spent: list[int] = []
+
+    def note_purchases(event: Event) -> None:
+        if isinstance(event, ExportPurchased):
+            spent.append(event.cost_cents)
+
+    async def work() -> ExportReceipt:
+        async with open_client(
+            connection, words, poll_interval=waiting.poll_interval, on_event=note_purchases
+        ) as client:
+            return await export_audience(
+                client,
+                await client.get_audience(audience_id, customer),
+                customer_id=customer,
+                destination=out,
+                optional_field_types=field,
+                max_cost_cents=max_cost_cents,
+                reuse_purchased=reuse_purchased,
+                timeout=waiting.timeout,
+            )
+
+    try:
+        receipt = run_async(work)
+    except BudgetExceededError as error:
+        if error.export is None or error.export.cost_cents is None:
+            raise
+        words.record(_record(audience_id, error.export, max_cost_cents))
+        words.show(_price_view(error.export))
+        words.error(
+            f"export {error.export.id} costs {dollars(error.export.cost_cents)} and the limit is "
+            f"{dollars(max_cost_cents)}: nothing was bought. To buy it, run the same command with "
+            f"--max-cost-cents {error.export.cost_cents}"
+        )
+        return Exit.OVER_LIMIT
+    except ExportExistsError:
+        words.note("Here that is --reuse-purchased or --buy-another.")
+        raise
+    words.record(_record(audience_id, receipt.export, max_cost_cents, spent_cents=sum(spent), receipt=receipt))
+    words.show(_receipt_view(receipt, sum(spent)))
+    return Exit.DONE
+
+
+def _record(
+    audience_id: str,
+    export: CsvExport,
+    limit_cents: int,
+    *,
+    spent_cents: int = 0,
+    receipt: ExportReceipt | None = None,
+) -> dict[str, object]:
+    """What became of an export, as one JSON object; its keys are always the same."""
+    return {
+        "audience_id": audience_id,
+        "export_id": export.id,
+        "cost_cents": export.cost_cents,
+        "limit_cents": limit_cents,
+        "spent_cents": spent_cents,
+        "path": None if receipt is None else str(receipt.path),
+        "size_bytes": None if receipt is None else receipt.size_bytes,
+        "sha256": None if receipt is None else receipt.sha256,
+    }
+
+
+def _price_view(export: CsvExport) -> RenderableType:
+    """The price, and how it comes about, in whatever shape the server says it."""
+    breakdown: Any = export.cost_breakdown
+    items = cast("list[Any]", breakdown) if isinstance(breakdown, list) else []
+    if not items or not all(isinstance(item, dict) and item.keys() == items[0].keys() for item in items):
+        return f"price {dollars(export.cost_cents)}"
+    rows = [[_cell(value) for value in item.values()] for item in items]
+    columns: dict[str, Justify] = {str(key): _side(value) for key, value in items[0].items()}
+    return Group(plain_table(columns, rows), f"price {dollars(export.cost_cents)}")
+
+
+def _cell(value: object) -> str:
+    return f"{value:,}" if isinstance(value, (int, float)) else str(value)
+
+
+def _side(value: object) -> Justify:
+    return "right" if isinstance(value, (int, float)) else "left"
+
+
+def _receipt_view(receipt: ExportReceipt, spent_cents: int) -> RenderableType:
+    paid = f"{dollars(spent_cents)} paid now" if spent_cents else "nothing paid now"
+    return f"{receipt.path}: {file_size(receipt.size_bytes)}, export {receipt.export.id}, {paid}"
