@@ -26,7 +26,7 @@ from indigo_async.polling.source import ApiSource, Source
 from indigo_async.polling.timing import first_delay
 from indigo_async.polling.waits import Customer, Needs, Wait, Watch, Watchlist
 
-__all__ = ["DeadlinePassedError", "Poller", "poller_of"]
+__all__ = ["DeadlinePassedError", "Poller", "poller_of", "stats_of"]
 
 T = TypeVar("T")
 
@@ -261,3 +261,9 @@ def poller_of(client: IndigoClient) -> Poller:
         source = ApiSource(client.transport)
         poller = _pollers[client] = Poller(source, client.resources, interval=interval)
     return poller
+
+
+def stats_of(client: IndigoClient) -> PollingStats | None:
+    """What waiting has cost a client so far; None before its first wait."""
+    poller = _pollers.get(client)
+    return poller.stats if poller is not None else None

@@ -11,7 +11,9 @@ import logging
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TypeAlias
+from enum import Enum
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import attrs
 
@@ -23,6 +25,7 @@ __all__ = [
     "RequestStarted",
     "both",
     "emit",
+    "facts_of",
     "listening",
     "tell",
 ]
@@ -83,6 +86,18 @@ def listening(listener: Listener | None) -> Generator[None]:
         yield
     finally:
         _listener.reset(token)
+
+
+def facts_of(event: Event) -> dict[str, str | int | float]:
+    """What an event tells, by name, as plain values for logs and traces; what it does not know is left out."""
+    facts = {field.name: getattr(event, field.name) for field in attrs.fields(type(event))}
+    return {name: _plain(value) for name, value in facts.items() if value is not None}
+
+
+def _plain(value: Any) -> str | int | float:
+    if isinstance(value, Enum):
+        value = value.value
+    return str(value) if isinstance(value, Path) else value
 
 
 def both(one: Listener | None, other: Listener | None) -> Listener | None:

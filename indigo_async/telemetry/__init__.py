@@ -1,0 +1,10 @@
+"""Traces and metrics by OpenTelemetry (extra `otel`): `instrument(client)`, once for each client."""
+
+try:
+    import opentelemetry as _  # noqa: F401 - only whether it is there
+except ImportError as error:
+    raise ImportError("indigo_async.telemetry needs OpenTelemetry: pip install 'indigo-async[otel]'") from error
+
+from indigo_async.telemetry.instrumenting import instrument
+
+__all__ = ["instrument"]

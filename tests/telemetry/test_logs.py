@@ -1,0 +1,118 @@
+"""Each event is one record, with its facts as fields, at the level that its reader needs, without a secret."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+from harness import SPEED, lite
+from observed import CUSTOMER, MATCH, UPLOAD, export, match
+
+from indigo_async.errors import AudienceFailedError
+from indigo_async.logs import log_events
+from indigo_async.sandbox import Fault, FaultKind
+from indigo_async.transport.events import Event
+from indigo_async.workflows import ExportPriced, StageFinished
+
+LOGGED = {"on_event": log_events}
+
+
+def told(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
+    return [
+        record.__dict__["indigo.event"]
+        for record in caplog.records
+        if record.name == "indigo_async" and record.levelno == level
+    ]
+
+
+async def test_what_is_done_and_spent_is_information(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.DEBUG, "indigo_async")
+    async with lite(client=LOGGED) as (_, client):
+        audience = await match(client)
+        await export(client, audience, tmp_path)
+    assert told(caplog, logging.INFO) == [
+        "RecipeStarted",
+        "StageFinished",
+        "StageFinished",
+        "RecipeFinished",
+        "RecipeStarted",
+        "ExportPriced",
+        "StageFinished",
+        "ExportPurchased",
+        "StageFinished",
+        "StageFinished",
+        "ExportDownloaded",
+        "RecipeFinished",
+    ]
+    assert {"RequestEnded", "StatusChanged", "StageStarted"} <= set(told(caplog, logging.DEBUG))
+    assert told(caplog, logging.WARNING) == []
+
+
+async def test_the_fields_of_a_record_are_the_facts_of_its_event(caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.INFO, "indigo_async")
+    async with lite(client=LOGGED) as (_, client):
+        await match(client)
+    (record,) = [record for record in caplog.records if record.__dict__.get("indigo.stage") == "upload"]
+    fields = {name: value for name, value in record.__dict__.items() if name.startswith("indigo.")}
+    seconds = fields.pop("indigo.seconds")
+    assert fields == {
+        "indigo.event": "StageFinished",
+        "indigo.stage": "upload",
+        "indigo.customer_id": CUSTOMER,
+        "indigo.audience_name": "Donors",
+    }
+    assert record.getMessage() == f"customer '42', audience 'Donors': upload is done after {seconds:.1f} s"
+
+
+async def test_retries_and_failed_recipes_are_warnings(caplog: pytest.LogCaptureFixture):
+    async with lite(client=LOGGED) as (sandbox, client):
+        sandbox.faults.add(Fault(kind=FaultKind.STATUS_BEFORE, endpoint=UPLOAD, status=429))
+        sandbox.faults.add(Fault(kind=FaultKind.WORK_FAILS, endpoint=MATCH))
+        with pytest.raises(AudienceFailedError):
+            await match(client)
+    assert told(caplog, logging.WARNING) == ["RequestRetried", "RecipeFailed"]
+    assert "failed at match with AudienceFailedError" in caplog.messages[-1]
+
+
+async def test_retries_outside_of_recipes_are_told_too(caplog: pytest.LogCaptureFixture):
+    async with lite(client=LOGGED) as (sandbox, client):
+        sandbox.faults.add(Fault(kind=FaultKind.STATUS_BEFORE, endpoint="GET /audiences", status=503))
+        await client.list_audiences()
+    assert told(caplog, logging.WARNING) == ["RequestRetried"]
+
+
+async def test_a_recipes_own_listener_hears_the_same_but_for_requests():
+    own: list[Event] = []
+    all_of_it: list[Event] = []
+    async with lite(client={"on_event": all_of_it.append}) as (_, client):
+        await match(client, on_event=own.append)
+    assert own
+    assert own == [event for event in all_of_it if not type(event).__name__.startswith("Request")]
+
+
+async def test_no_record_shows_a_token_a_url_or_a_signature(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.DEBUG, "indigo_async")
+    async with lite(client=LOGGED, token="canary-token-88d1") as (_, client):
+        audience = await match(client)
+        await export(client, audience, tmp_path)
+    seen = "\n".join(f"{record.getMessage()} {record.__dict__}" for record in caplog.records if _is_ours(record))
+    assert "ExportPurchased" in seen
+    assert "canary" not in seen
+    assert "http" not in seen
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    return record.name == "indigo_async"
+
+
+def test_a_name_cannot_pass_for_a_line_of_the_log(caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.DEBUG, "indigo_async")
+    log_events(ExportPriced(customer_id="4\n2", audience_name="A\nB {seconds}", export_id="e\n1", cost_cents=None))
+    assert caplog.messages == ["customer '4\\n2', audience 'A\\nB {seconds}': export 'e\\n1' costs - cents"]
+
+
+def test_a_level_that_is_off_costs_no_formatting(caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.ERROR, "indigo_async")
+    log_events(StageFinished(customer_id="42", audience_name="Donors", stage="upload", seconds=SPEED))  # type: ignore[arg-type]
+    assert caplog.records == []
