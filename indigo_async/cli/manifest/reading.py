@@ -1,0 +1,189 @@
+"""From a manifest to jobs that obey every rule, or to all that is wrong with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from indigo_async.cli.manifest.fields import REQUIRED, closest
+from indigo_async.cli.manifest.mistakes import Mistakes, Place
+from indigo_async.cli.manifest.rows import Row, merged
+from indigo_async.cli.manifest.table import csv_rows, jsonl_rows
+from indigo_async.cli.manifest.templates import TEMPLATED, filled, names_in
+from indigo_async.cli.manifest.yaml_rows import yaml_defaults, yaml_rows
+from indigo_async.errors import InvalidInputError, Problem
+from indigo_async.files.publish import Publisher
+from indigo_async.inputs import InputCheck, LookalikeFilters
+from indigo_async.workflows.claims import Claims
+from indigo_async.workflows.jobs import AudienceJob, ExportStep, LookalikeStep, check_job
+from indigo_async.workflows.match import is_url
+
+__all__ = ["read_manifest"]
+
+_FORMATS: dict[str, Callable[[Path, str, Mistakes], Iterator[Row]]] = {
+    ".yaml": yaml_rows,
+    ".yml": yaml_rows,
+    ".csv": csv_rows,
+    ".jsonl": jsonl_rows,
+    ".ndjson": jsonl_rows,
+}
+_EXPORT_FIELDS = {field.name for field in attrs.fields(ExportStep)}
+_CLAIMED = {"customer_id", "audience_name", "lookalike.audience_name", "export.destination"}
+
+
+def read_manifest(
+    path: Path, *, defaults: Path | None = None, out: Path | None = None, publisher: Publisher | None = None
+) -> list[AudienceJob]:
+    """Read and check all jobs of a manifest; docs/manifest.md tells the format.
+
+    Args:
+        path: a file that ends in .yaml, .yml, .csv, .jsonl or .ndjson.
+        defaults: a YAML file of fields that hold for every job which does not say otherwise.
+        out: the folder that relative destinations start from; else the manifest's, as for the CSVs.
+        publisher: what will put local CSVs at URLs; without it they are a mistake.
+
+    Raises:
+        InvalidInputError: with every mistake of every row, and where it stands.
+        OSError: a file cannot be read.
+    """
+    mistakes = Mistakes()
+    common = yaml_defaults(defaults, str(defaults), mistakes) if defaults is not None else Row(Place(str(path), 1))
+    suffix = path.suffix.lower()
+    if suffix not in _FORMATS:
+        raise InvalidInputError([Problem(str(path), f"must end in {', '.join(_FORMATS)}{closest(suffix, _FORMATS)}")])
+    rows = _FORMATS[suffix](path, str(path), mistakes)
+    if _FORMATS[suffix] is yaml_rows:
+        common = _layered(common, next(rows, None))
+    jobs = _Jobs(common, path.parent, out if out is not None else path.parent, publisher, mistakes)
+    read = [job for row in rows if (job := jobs.job_of(row)) is not None]
+    if not read and not mistakes:
+        mistakes.add(Place(str(path), 1), "", "names no jobs")
+    mistakes.done()
+    return read
+
+
+def _layered(below: Row, above: Row | None) -> Row:
+    """Defaults over defaults."""
+    if above is None:
+        return below
+    places = {field: below.places.get(field, below.place) for field in below.values}
+    places |= {field: above.places.get(field, above.place) for field in above.values}
+    return Row(above.place, merged(below, above), places, below.refused | above.refused)
+
+
+class _Jobs:
+    """Makes jobs of rows, and notes what is wrong with them."""
+
+    def __init__(self, defaults: Row, folder: Path, out: Path, publisher: Publisher | None, mistakes: Mistakes) -> None:
+        self._defaults = defaults
+        defaults.values = {field: value for field, value in defaults.values.items() if value is not None}
+        self._folder = folder
+        self._out = out
+        self._publisher = publisher
+        self._mistakes = mistakes
+        self._claims = Claims(owner="line {}".format)
+        self._shared: dict[str, dict[str, dict[str, Any]]] = {}
+
+    def job_of(self, row: Row) -> AudienceJob | None:
+        """The job of a row; None when something is wrong, which is noted."""
+        refused = row.refused | self._defaults.refused
+        values = merged(self._defaults, row)
+        self._note_missing(row, values, refused)
+        self._fill_templates(row, values, refused)
+        job = self._built(values)
+        for problem in self._problems_of(job):
+            field = _field_of(problem.where)
+            if field not in refused:
+                refused.add(field)
+                self._note(row, field, problem.message)
+        if not refused & _CLAIMED:
+            for problem in self._claims.add(job, row.place.line):
+                refused.add(problem.where)
+                self._note(row, problem.where, problem.message)
+        return None if refused else job
+
+    def _note(self, row: Row, field: str, message: str) -> None:
+        place = row.find(field) or self._defaults.find(field) or row.place
+        self._mistakes.add(place, field, message)
+
+    def _fill_templates(self, row: Row, values: dict[str, object], refused: set[str]) -> None:
+        for field in TEMPLATED:
+            template = values.get(field)
+            if field in row.values or not isinstance(template, str):
+                continue
+            try:
+                values[field] = filled(field, template, values)
+            except ValueError as error:
+                if refused.isdisjoint(names_in(template)):
+                    self._note(row, field, str(error))
+                refused.add(field)
+
+    def _note_missing(self, row: Row, values: Mapping[str, object], refused: set[str]) -> None:
+        sections = {field[: field.find(".")] for field in values if "." in field}
+        for section, fields in REQUIRED.items():
+            if section and section not in sections:
+                continue
+            for field in fields:
+                if field not in values and field not in sections and field not in refused:
+                    refused.add(field)
+                    self._mistakes.add(row.place, field, "is missing")
+
+    def _built(self, values: Mapping[str, object]) -> AudienceJob:
+        """The job that the values make, right or wrong: the rules of the API judge it."""
+        given = _nested(values)
+        columns: dict[str, dict[str, Any]] = given.pop("column_selections", {})
+        lookalike, export = given.pop("lookalike", None), given.pop("export", None)
+        csv = _below(self._folder, given.pop("csv", ""))
+        if lookalike is not None:
+            filters = lookalike.pop("filters", None)
+            lookalike = LookalikeStep(
+                **{"audience_name": "", "size": 0} | lookalike,
+                filters=LookalikeFilters(**filters) if filters is not None else None,
+            )
+        if export is not None:
+            export = ExportStep(**export | {"destination": _below(self._out, export.get("destination", ""))})
+        return AudienceJob(
+            **{"customer_id": "", "audience_name": ""} | given,
+            csv=csv,
+            column_selections=self._shared.setdefault(repr(columns), columns),
+            lookalike=lookalike,
+            export=export,
+        )
+
+    def _problems_of(self, job: AudienceJob) -> list[Problem]:
+        check = InputCheck()
+        check.text("key", job.key)
+        try:
+            check_job(check, job, self._publisher)
+        except OSError as error:  # such as a name longer than the disk can keep
+            check.add("export.destination" if job.export is not None else "csv", error.strerror or str(error))
+        return check.problems
+
+
+def _nested(values: Mapping[str, object]) -> dict[str, Any]:
+    """Values by dotted field as mappings in mappings."""
+    nested: dict[str, Any] = {}
+    for field, value in values.items():
+        *sections, name = field.split(".")
+        inner = nested
+        for section in sections:
+            inner = inner.setdefault(section, {})
+        inner[name] = value
+    return nested
+
+
+def _below(folder: Path, path: Any) -> Any:
+    """A relative path as seen from a folder; anything else as it is."""
+    return str(folder / path) if isinstance(path, str) and path and not is_url(path) else path
+
+
+def _field_of(where: str) -> str:
+    """The manifest's name of what a rule complains about."""
+    field = re.sub(r"\[\d+\].*", "", where)
+    if field.partition(".")[0] in _EXPORT_FIELDS:
+        return f"export.{field}"
+    return f"lookalike.{field}" if field.startswith("filters") else field

@@ -1,0 +1,65 @@
+"""Templates in defaults: text with the names of a job's own fields in braces, and nothing that could do more."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from urllib.parse import quote
+
+from indigo_async.cli.manifest.fields import closest
+from indigo_async.workflows.match import is_url
+
+__all__ = ["TEMPLATED", "filled", "names_in"]
+
+TEMPLATED = ("audience_name", "key", "csv", "lookalike.audience_name", "export.destination")
+"""The fields whose defaults may be templates, in the order in which they are filled."""
+
+_NAMES = ("customer_id", "audience_name", "key")
+_PATHS = {"csv", "export.destination"}
+_PIECE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+_UNFIT = re.compile(r'[%/\\:*?"<>|\x00-\x1f\x7f]|^\.')
+
+
+def filled(field: str, template: str, values: Mapping[str, object]) -> str:
+    """A template with a job's values in it, escaped where the field is a path or a URL.
+
+    Raises:
+        ValueError: it names what is no field for templates, or one that the job does not give.
+    """
+    escape = _escape_for(field, template)
+
+    def piece(match: re.Match[str]) -> str:
+        text, name = match[0], match[1]
+        if text in {"{{", "}}"}:
+            return text[0]
+        if name is None:
+            raise ValueError(f"has a lone {text!r}; write it twice where no name of a field is meant")
+        if name not in _NAMES or name == field:
+            known = [f"{{{known}}}" for known in _NAMES if known != field]
+            raise ValueError(f"{text} is none of {', '.join(known)}{closest(text, known)}")
+        value = values.get(name)
+        if not isinstance(value, str):
+            raise ValueError(f"{text} stands in its default, and this job gives no {name}")  # noqa: TRY004 - told as text
+        return escape(value)
+
+    return _PIECE.sub(piece, template)
+
+
+def names_in(template: str) -> set[str]:
+    """The names in a template's braces."""
+    return {match[1] for match in _PIECE.finditer(template) if match[1]}
+
+
+def _escape_for(field: str, template: str) -> Callable[[str], str]:
+    if field not in _PATHS:
+        return str
+    return _in_url if is_url(template) else _in_file_name
+
+
+def _in_url(text: str) -> str:
+    return quote(text, safe="", errors="replace")
+
+
+def _in_file_name(text: str) -> str:
+    """A text as part of a file's name: never another folder, never hidden, and two texts never the same."""
+    return _UNFIT.sub(lambda match: f"%{ord(match[0]):02X}", text)

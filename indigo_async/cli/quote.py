@@ -1,0 +1,136 @@
+"""`indigo-async quote`: what a manifest would cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import attrs
+from cyclopts import Parameter
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from indigo_async.cli.exits import Exit
+from indigo_async.cli.options import CONNECTION, OUTPUT, Connection, OutputOptions, run_async
+from indigo_async.cli.output import Justify, dollars, plain_table
+from indigo_async.cli.run_batch import BATCH, BatchEnd, BatchOptions, go_on_command, run_manifest
+from indigo_async.cli.run_results import failures_view, outcome_record, summary_record
+from indigo_async.workflows import JobOutcome
+
+__all__ = ["CustomerPrice", "quote"]
+
+_WHAT_IT_DOES = (
+    "A price is the price of an audience that exists, so this uploads, matches, grows and previews at the server, as "
+    "`run` would, all of it free of charge. Nothing is bought."
+)
+
+
+@attrs.define
+class CustomerPrice:
+    """Prices of a customer's exports, in cents. `above_limit` counts those above their job's own limit."""
+
+    jobs: int = 0
+    priced: int = 0
+    bought_before: int = 0
+    unknown: int = 0
+    failed: int = 0
+    above_limit: int = 0
+    total_cents: int = 0
+    dearest_cents: int = 0
+
+    def add(self, outcome: JobOutcome) -> None:
+        """Count a job."""
+        self.jobs += 1
+        export = outcome.result.quote if outcome.result is not None else None
+        if outcome.error is not None:
+            self.failed += 1
+        if export is None or outcome.job.export is None:
+            return
+        if export.download_url is not None:
+            self.bought_before += 1
+        elif export.cost_cents is None:
+            self.unknown += 1
+        else:
+            self.priced += 1
+            self.total_cents += export.cost_cents
+            self.dearest_cents = max(self.dearest_cents, export.cost_cents)
+            self.above_limit += export.cost_cents > outcome.job.export.max_cost_cents
+
+
+def quote(
+    manifest: Annotated[Path, Parameter(help="The jobs: a .yaml, .csv or .jsonl file.")],
+    *,
+    batch: BatchOptions = BATCH,
+    connection: Connection = CONNECTION,
+    output: OutputOptions = OUTPUT,
+) -> Exit:
+    """Price the exports of a manifest without buying. A later `run` of it buys these same previews."""
+    words = output.open()
+    prices: dict[str, CustomerPrice] = {}
+
+    def take(outcome: JobOutcome) -> None:
+        prices.setdefault(outcome.job.customer_id, CustomerPrice()).add(outcome)
+        if words.as_json:
+            words.record(outcome_record(outcome))
+
+    async def work() -> BatchEnd:
+        return await run_manifest(
+            manifest, batch, connection, words, purchase=False, budget_cents=None, on_outcome=take
+        )
+
+    words.note(_WHAT_IT_DOES)
+    end = run_async(work)
+    for customer, price in sorted(prices.items()):
+        words.record({"type": "customer", "customer_id": customer, **attrs.asdict(price)})
+    words.record({**summary_record(end), **_total_record(prices)})
+    words.show(_view(end, prices))
+    if end.exit is not Exit.DONE:
+        words.error(f"not every job was priced. To go on:\n  {go_on_command()}")
+    return end.exit
+
+
+def _total_record(prices: Mapping[str, CustomerPrice]) -> dict[str, Any]:
+    return {"price_cents": sum(price.total_cents for price in prices.values())}
+
+
+def _view(end: BatchEnd, prices: Mapping[str, CustomerPrice]) -> RenderableType:
+    columns: dict[str, Justify] = {
+        "customer": "left",
+        "jobs": "right",
+        "to buy": "right",
+        "price": "right",
+        "dearest": "right",
+        "above limit": "right",
+        "bought before": "right",
+        "failed": "right",
+    }
+    everybody = CustomerPrice()
+    for price in prices.values():
+        for name in attrs.fields_dict(CustomerPrice):
+            value = getattr(price, name)
+            together = max if name == "dearest_cents" else int.__add__
+            setattr(everybody, name, together(getattr(everybody, name), value))
+    rows = [_row(customer, price) for customer, price in sorted(prices.items())]
+    total = [Text(cell, style="bold") for cell in _row("all", everybody)]
+    parts: list[RenderableType] = [plain_table(columns, [*rows, total] if len(rows) != 1 else rows)]
+    if everybody.unknown:
+        parts.append(Text(f"{everybody.unknown:,} exports show no price that can be read.", style="yellow"))
+    if everybody.above_limit:
+        limit = f"{everybody.above_limit:,} cost more than their export.max_cost_cents: `run` would not buy them."
+        parts.append(Text(limit, style="yellow"))
+    if end.report.stopped is not None:
+        parts.append(Text(f"Stopped: {end.report.stopped}", style="yellow"))
+    return Group(*parts, *failures_view(end.report))
+
+
+def _row(customer: str, price: CustomerPrice) -> tuple[str, ...]:
+    counts = (price.above_limit, price.bought_before, price.failed)
+    return (
+        customer,
+        f"{price.jobs:,}",
+        f"{price.priced:,}",
+        dollars(price.total_cents),
+        dollars(price.dearest_cents),
+        *(f"{count:,}" if count else "" for count in counts),
+    )

@@ -1,0 +1,65 @@
+"""`indigo-async run`: a batch from a manifest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from indigo_async.cli.exits import Exit
+from indigo_async.cli.options import CONNECTION, OUTPUT, Connection, OutputOptions, run_async
+from indigo_async.cli.run_batch import BATCH, BatchEnd, BatchOptions, go_on_command, run_manifest
+from indigo_async.cli.run_results import outcome_record, results_view, summary_record
+from indigo_async.workflows import JobOutcome
+
+__all__ = ["run"]
+
+
+def run(
+    manifest: Annotated[Path, Parameter(help="The jobs: a .yaml, .csv or .jsonl file.")],
+    *,
+    budget_cents: Annotated[
+        int | None,
+        Parameter(
+            help="The most that all runs with this journal may spend, in cents: 5000000 is $50,000.00. Without it each "
+            "job's max_cost_cents alone holds."
+        ),
+    ] = None,
+    no_purchase: Annotated[bool, Parameter(negative=(), help="Stop each job at its priced preview.")] = False,
+    batch: BatchOptions = BATCH,
+    connection: Connection = CONNECTION,
+    output: OutputOptions = OUTPUT,
+) -> Exit:
+    """Run the jobs of a manifest, all at once. Run again, it goes on where it was, and buys nothing twice."""
+    words = output.open()
+
+    def take(outcome: JobOutcome) -> None:
+        if words.as_json:
+            words.record(outcome_record(outcome))
+
+    async def work() -> BatchEnd:
+        return await run_manifest(
+            manifest,
+            batch,
+            connection,
+            words,
+            purchase=not no_purchase,
+            budget_cents=budget_cents,
+            on_outcome=take,
+        )
+
+    end = run_async(work)
+    words.record(summary_record(end))
+    words.show(results_view(end))
+    if end.exit is not Exit.DONE:
+        words.error(f"{_why(end)} To go on:\n  {go_on_command()}")
+    return end.exit
+
+
+def _why(end: BatchEnd) -> str:
+    if end.interrupted:
+        return "interrupted; what the server was asked to do goes on."
+    if end.report.stopped is not None:
+        return "the batch stopped."
+    return f"{end.report.failed:,} of {end.total:,} jobs failed; nothing that is done is done or bought again."

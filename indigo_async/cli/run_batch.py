@@ -1,0 +1,177 @@
+"""What `run` and `quote` share: a manifest, a batch, its progress, and an end that says how to go on."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import anyio
+import attrs
+from cyclopts import Group, Parameter
+from cyclopts.validators import Number
+
+from indigo_async.cli.exits import Exit, exit_of
+from indigo_async.cli.manifest import read_manifest
+from indigo_async.cli.options import Connection
+from indigo_async.cli.output import Output, dollars
+from indigo_async.cli.progress import Progress, plan_of
+from indigo_async.cli.progress_display import displayed
+from indigo_async.cli.run_interrupt import interruptible
+from indigo_async.cli.sources import Publish, open_publisher
+from indigo_async.client import IndigoClient
+from indigo_async.transport.shield import in_thread
+from indigo_async.workflows import AudienceJob, Batch, BatchReport, JobOutcome, start_batch
+
+__all__ = ["BATCH", "BatchEnd", "BatchOptions", "go_on_command", "run_manifest"]
+
+_POSITIVE = Number(gt=0)
+_BATCH_GROUP = Group("Batch", sort_key=5)
+_TELLING = {Exit.OVER_LIMIT, Exit.TIMED_OUT, Exit.UNAUTHENTICATED}
+"""Exit codes that say something of a batch when all its failures are of that kind."""
+
+T = TypeVar("T")
+
+
+@Parameter(name="*", group=_BATCH_GROUP)
+@attrs.frozen(kw_only=True)
+class BatchOptions:
+    """How a manifest is run."""
+
+    defaults: Annotated[
+        Path | None, Parameter(help="A YAML file of fields that hold for every job which does not say otherwise.")
+    ] = None
+    out: Annotated[
+        Path | None, Parameter(help="The folder that relative destinations start from; else the manifest's.")
+    ] = None
+    journal: Annotated[
+        Path | None,
+        Parameter(help="The file that remembers what was done; else the manifest's name with .journal, beside it."),
+    ] = None
+    publish: Publish = None
+    max_in_flight: Annotated[int, Parameter(help="How many jobs are under way at most.", validator=_POSITIVE)] = 10_000
+    stop_after_failures: Annotated[
+        int | None, Parameter(help="Begin no more jobs after so many failed.", validator=_POSITIVE)
+    ] = None
+    timeout: Annotated[
+        float, Parameter(help="Seconds for each job; the server's work goes on.", validator=_POSITIVE)
+    ] = 14_400.0
+    poll_interval: Annotated[
+        float, Parameter(help="Seconds between two looks at an audience.", validator=_POSITIVE)
+    ] = 5.0
+
+    def journal_of(self, manifest: Path) -> Path:
+        """Where the journal is."""
+        return self.journal if self.journal is not None else manifest.with_name(f"{manifest.name}.journal")
+
+
+BATCH = BatchOptions()
+
+
+@attrs.frozen(kw_only=True)
+class BatchEnd:
+    """How a batch ended. `total` counts the manifest's jobs, also those that were never begun."""
+
+    report: BatchReport
+    total: int
+    interrupted: bool
+    exit: Exit
+
+
+async def run_manifest(
+    manifest: Path,
+    options: BatchOptions,
+    connection: Connection,
+    words: Output,
+    *,
+    purchase: bool,
+    budget_cents: int | None,
+    on_outcome: Callable[[JobOutcome], object],
+) -> BatchEnd:
+    """Run the jobs of a manifest, or as many as there is time for until Ctrl-C.
+
+    Raises:
+        InvalidInputError: before anything is sent, with every mistake of the manifest.
+        JournalError: the journal cannot be used.
+        OSError: a file cannot be read.
+    """
+    async with (
+        IndigoClient(base_url=connection.base_url, poll_interval=options.poll_interval) as client,
+        open_publisher(client, options.publish) as publisher,
+    ):
+        read = partial(read_manifest, manifest, defaults=options.defaults, out=options.out, publisher=publisher)
+        jobs = await in_thread(read)
+        journal = options.journal_of(manifest)
+        words.note(_beginning(manifest, jobs, journal, purchase=purchase, budget_cents=budget_cents))
+        plans = Counter(stage for job in jobs for stage in plan_of(job, purchase=purchase))
+        progress = Progress(name=manifest.name, total=len(jobs), purchase=purchase, planned=plans)
+        codes: set[Exit] = set()
+        batch: Batch | None = None
+
+        def take(outcome: JobOutcome) -> None:
+            progress.on_outcome(outcome)
+            if outcome.error is not None:
+                codes.add(exit_of(outcome.error))
+            on_outcome(outcome)
+
+        with anyio.CancelScope() as scope, interruptible(partial(_stop, scope, words)):
+            async with start_batch(
+                client,
+                iter(jobs),  # checked already, all of them
+                max_in_flight=options.max_in_flight,
+                journal=journal,
+                budget_cents=budget_cents,
+                purchase=purchase,
+                publisher=publisher,
+                job_timeout=options.timeout,
+                stop_after_failures=options.stop_after_failures,
+                on_event=progress.on_event,
+            ) as batch:
+                running = batch
+                async with displayed(words, lambda: progress.at(running.report())):
+                    async for outcome in batch:
+                        take(outcome)
+        if batch is None:
+            raise KeyboardInterrupt
+        return _end_of(batch.report(), len(jobs), codes, interrupted=scope.cancelled_caught)
+
+
+def _stop(scope: anyio.CancelScope, words: Output) -> None:
+    scope.cancel()
+    words.note("Stopping: purchases under way are settled first. Again, and it ends at once.")
+
+
+def _beginning(
+    manifest: Path, jobs: Sequence[AudienceJob], journal: Path, *, purchase: bool, budget_cents: int | None
+) -> str:
+    customers = len({job.customer_id for job in jobs})
+    limit = sum(job.export.max_cost_cents for job in jobs if job.export is not None)
+    may = min(limit, budget_cents) if budget_cents is not None else limit
+    money = f"They may spend up to {dollars(may)}" if purchase and may else "Nothing will be bought"
+    return (
+        f"{manifest}: {len(jobs):,} job{'s' * (len(jobs) != 1)} for {customers:,} customer{'s' * (customers != 1)}. "
+        f"{money}.\nThe journal is {journal}; the same command goes on from it."
+    )
+
+
+def _end_of(report: BatchReport, total: int, codes: set[Exit], *, interrupted: bool) -> BatchEnd:
+    if interrupted:
+        code = Exit.INTERRUPTED
+    elif report.stopped is not None and Exit.UNAUTHENTICATED in codes:
+        code = Exit.UNAUTHENTICATED
+    elif len(codes) == 1 and codes <= _TELLING:
+        code = next(iter(codes))
+    else:
+        code = Exit.FAILED if codes or report.stopped is not None else Exit.DONE
+    return BatchEnd(report=report, total=total, interrupted=interrupted, exit=code)
+
+
+def go_on_command() -> str:
+    """The command that was given, for a shell; given again, it goes on."""
+    as_module = Path(sys.argv[0]).name == "__main__.py"
+    program = [sys.executable, "-m", "indigo_async"] if as_module else [Path(sys.argv[0]).name]
+    return shlex.join([*program, *sys.argv[1:]])

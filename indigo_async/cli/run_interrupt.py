@@ -1,0 +1,39 @@
+"""Ctrl-C and SIGTERM for a batch: the first ends it cleanly, the second at once."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+__all__ = ["interruptible"]
+
+_SHOW_CURSOR = "\x1b[?25h"
+
+
+@contextmanager
+def interruptible(stop: Callable[[], None]) -> Generator[None]:
+    """Call `stop` at the first SIGINT or SIGTERM in the block; at the second let it do what it does by itself."""
+    loop = asyncio.get_running_loop()
+    received: list[signal.Signals] = []
+
+    def receive(number: signal.Signals) -> None:
+        received.append(number)
+        if len(received) == 1:
+            stop()
+            return
+        if sys.stderr.isatty():
+            sys.stderr.write(_SHOW_CURSOR)
+            sys.stderr.flush()
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, receive, number)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)

@@ -1,0 +1,150 @@
+"""What a batch came to: a table for people, JSON for machines, and what to do about what failed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from indigo_async.cli.output import Justify, dollars, plain_table, printable
+from indigo_async.cli.progress_view import clock_time
+from indigo_async.cli.run_batch import BatchEnd
+from indigo_async.hidden import hide_secrets
+from indigo_async.workflows import BatchReport, JobOutcome
+from indigo_async.workflows.report import failure_of
+
+__all__ = ["advice", "failures_view", "outcome_record", "results_view", "summary_record"]
+
+_FAILURES_TOLD = 10
+_AGAIN = "run the same command again: it goes on where this one ended"
+_ADVICE = {
+    "AudienceExistsError": "give the job another audience_name, or look whether that audience is the one you want",
+    "AudienceFailedError": "look at the job's CSV and columns, then give it another audience_name",
+    "AuthenticationError": "check INDIGO_API_TOKEN, then run the same command again",
+    "BudgetExceededError": "nothing was bought; raise export.max_cost_cents or --budget-cents and run it again",
+    "CustomerMismatchError": "ask the vendor: the server answered about another customer",
+    "ExportExistsError": "set export.reuse_purchased to true (download that one) or false (buy another)",
+    "InvalidInputError": "correct the job and run the same command again",
+    "JournalMismatchError": "an earlier run had other inputs for it: give it another audience_name, or --journal",
+    "WaitTimeoutError": "run the same command again: it picks up what the server did meanwhile",
+}
+
+
+def advice(error_type: str) -> str:
+    """What to do about an error of that type."""
+    return _ADVICE.get(error_type, _AGAIN)
+
+
+def outcome_record(outcome: JobOutcome) -> dict[str, Any]:
+    """A job that ended, as one line of JSON."""
+    job, result = outcome.job, outcome.result
+    quote = result.quote if result is not None else None
+    receipt = result.receipt if result is not None else None
+    failure = failure_of(outcome, outcome.error) if outcome.error is not None else None
+    return {
+        "type": "outcome",
+        "key": job.key,
+        "customer_id": job.customer_id,
+        "audience_name": job.audience_name,
+        "ok": outcome.ok,
+        "stage": outcome.stage.value,
+        "audience_id": outcome.audience_id,
+        "lookalike_id": result.lookalike.id if result is not None and result.lookalike is not None else None,
+        "export_id": quote.id if quote is not None else None,
+        "cost_cents": quote.cost_cents if quote is not None else None,
+        "path": str(receipt.path) if receipt is not None else None,
+        "size_bytes": receipt.size_bytes if receipt is not None else None,
+        "sha256": receipt.sha256 if receipt is not None else None,
+        "error": None
+        if failure is None
+        else {
+            "type": failure.error_type,
+            "message": hide_secrets(failure.message),
+            "advice": advice(failure.error_type),
+        },
+        "timings": {stage.value: round(seconds, 3) for stage, seconds in outcome.timings.items()},
+    }
+
+
+def summary_record(end: BatchEnd) -> dict[str, Any]:
+    """The whole batch, as the last line of JSON. The failures stand in their own lines."""
+    numbers = end.report.to_json()
+    del numbers["failures"]
+    return {"type": "summary", "jobs": end.total, "interrupted": end.interrupted, "exit_code": int(end.exit), **numbers}
+
+
+def results_view(end: BatchEnd) -> RenderableType:
+    """The batch in a few lines, and a row for each stage."""
+    report = end.report
+    ended = Text(f"{report.done:,} of {end.total:,} jobs done", style="bold green" if report.done else "bold")
+    if report.failed:
+        ended.append(f", {report.failed:,} failed", style="bold red")
+    begun = report.done + report.failed
+    if begun < end.total:
+        ended.append(f", {end.total - begun:,} not ended", style="bold yellow")
+    ended.append(f", in {clock_time(report.seconds)}.", style="bold")
+    parts: list[RenderableType] = [ended]
+    if report.stopped is not None:
+        parts.append(Text(f"Stopped: {printable(hide_secrets(report.stopped))}", style="yellow"))
+    return Group(*parts, "", _stages(report), "", _facts(report, begun), *failures_view(report))
+
+
+def _stages(report: BatchReport) -> Table:
+    columns: dict[str, Justify] = {
+        "stage": "left",
+        "passed": "right",
+        "mean": "right",
+        "longest": "right",
+        "failed": "right",
+    }
+    stages = [*report.stages, *(stage for stage in report.failed_by_stage if stage not in report.stages)]
+    return plain_table(columns, (_stage_row(report, stage) for stage in stages))
+
+
+def _stage_row(report: BatchReport, stage: str) -> tuple[object, ...]:
+    time, failed = report.stages.get(stage), report.failed_by_stage.get(stage, 0)
+    shown = Text(f"{failed:,}", style="red") if failed else ""
+    if time is None:
+        return stage, "0", None, None, shown
+    return stage, f"{time.jobs:,}", f"{time.total_seconds / time.jobs:,.1f} s", f"{time.longest_seconds:,.1f} s", shown
+
+
+def _facts(report: BatchReport, begun: int) -> Table:
+    facts = Table.grid(padding=(0, 2, 0, 0))
+    facts.add_column()
+    facts.add_column(overflow="fold")
+    of = f" of {dollars(report.budget_cents)}" if report.budget_cents is not None else ""
+    facts.add_row("money", Text(f"{dollars(report.spent_cents)}{of} spent by all runs with this journal"))
+    facts.add_row("", Text(f"{dollars(report.quoted_cents)} is the price of what was priced or bought"))
+    if report.unsettled_cents:
+        unsettled = f"{dollars(report.unsettled_cents)} belongs to purchases of unknown outcome; run again to know"
+        facts.add_row("", Text(unsettled, style="yellow"))
+    requests = sum(report.requests.values())
+    per_job = f", {requests / begun:,.1f} a job" if begun else ""
+    facts.add_row("server", Text(f"{requests:,} requests{per_job}; {report.reads_saved:,} reads saved"))
+    if report.lost_uploads:
+        lost = f"{report.lost_uploads:,} uploads were sent again; each may have left a stub, which is harmless and free"
+        facts.add_row("", Text(lost))
+    return facts
+
+
+def failures_view(report: BatchReport) -> Iterator[RenderableType]:
+    """What failed, by kind, with what to do; the first ones in full."""
+    if not report.failures:
+        return
+    kinds = Counter((failure.stage, failure.error_type) for failure in report.failures)
+    columns: dict[str, Justify] = {"failed": "right", "stage": "left", "error": "left", "what to do": "left"}
+    rows = ((f"{count:,}", stage, kind, advice(kind)) for (stage, kind), count in kinds.most_common())
+    yield from ("", plain_table(columns, rows), "")
+    for failure in report.failures[:_FAILURES_TOLD]:
+        yield Text(f"{printable(failure.key)}: {_message(failure.message)}", style="red")
+    if report.failed > _FAILURES_TOLD:
+        yield Text(f"and {report.failed - _FAILURES_TOLD:,} more; --json tells each", style="red")
+
+
+def _message(message: str) -> str:
+    return printable(hide_secrets(message).replace("\n", " "))
