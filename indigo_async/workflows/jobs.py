@@ -146,7 +146,7 @@ def check_job(check: InputCheck, job: AudienceJob, publisher: Publisher | None) 
     check.customer_id(job.customer_id)
     check.text("audience_name", job.audience_name)
     selections = check.column_selections(job.column_selections)
-    check_csv(check, job.csv, publisher)
+    check_csv(check, job.csv, publisher, selections)
     filters, terms = None, None
     if job.lookalike is not None:
         filters = _check_lookalike_step(check, job, job.lookalike)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from indigo_async.client import IndigoClient
 from indigo_async.errors import ApiError, AudienceFailedError, NotFoundError
+from indigo_async.files.csv_check import csv_problems
 from indigo_async.files.publish import Publisher, content_name
 from indigo_async.hidden import hidden
 from indigo_async.inputs import ColumnSelection, ColumnSelections, ColumnSelectionsInput, InputCheck
@@ -25,6 +26,12 @@ from indigo_async.workflows.run import DEFAULT_TIMEOUT, Run, running
 from indigo_async.workflows.waits import active, current, is_active, ready_for_columns
 
 __all__ = ["check_csv", "is_url", "matched_audience", "upload_and_match"]
+
+_UNPUBLISHED = (
+    "is a local file, and the server fetches CSVs from URLs: pass publisher=..., which puts the file at a URL for as "
+    "long as the match needs it, such as publisher=indigo_async.files.ObjectStorePublisher('s3://bucket/lists') (extra "
+    "`publish`; to the command, --publish s3://bucket/lists), or upload it and pass the (presigned) URL"
+)
 
 # A match that takes longer than this is found by the next run.
 _DOUBT_SECONDS = 15 * 60.0
@@ -69,7 +76,7 @@ async def upload_and_match(
     check.customer_id(customer_id)
     check.text("audience_name", audience_name)
     selections = check.column_selections(column_selections)
-    await in_thread(partial(check_csv, check, csv, publisher))
+    await in_thread(partial(check_csv, check, csv, publisher, selections))
     check.seconds("timeout", timeout)
     check.done()
     run = Run(client, customer_id, audience_name, Directory(client), publisher=publisher)
@@ -81,20 +88,23 @@ def is_url(csv: str | Path) -> bool:
     return isinstance(csv, str) and "://" in csv
 
 
-def check_csv(check: InputCheck, csv: str | Path, publisher: Publisher | None) -> None:
-    """Check that a CSV is a URL, or a readable local file that something can publish."""
+def check_csv(
+    check: InputCheck,
+    csv: str | Path,
+    publisher: Publisher | None,
+    selections: Mapping[str, ColumnSelection] | None = None,
+) -> None:
+    """Check that a CSV is a URL, or a local file that has the selected columns and that something can publish."""
     if is_url(csv):
         check.url("csv", csv)
     elif not isinstance(csv, (str, Path)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
         check.add("csv", f"must be a URL or a path, not {type(csv).__name__}")
     elif not Path(csv).is_file():
         check.add("csv", f"there is no file {os.fspath(csv)!r}")
-    elif publisher is None:
-        check.add(
-            "csv",
-            "is a local file, and the server fetches CSVs from URLs: pass publisher=... (to the command, --publish), "
-            "which puts the file at a URL for as long as the match needs it, or upload it and pass the (presigned) URL",
-        )
+    else:
+        if publisher is None:
+            check.add("csv", _UNPUBLISHED)
+        check.problems += csv_problems(Path(csv), selections or {})
 
 
 async def matched_audience(run: Run, csv: str | Path, selections: Mapping[str, ColumnSelection]) -> Audience:

@@ -154,6 +154,7 @@ FAULTS = [
         kind=FaultKind.STATUS_AFTER, endpoint="POST /create_preview_csv_export", audience_name="unpriced", times=None
     ),
     Fault(kind=FaultKind.WORK_FAILS, endpoint="POST /match_uploaded_csv", audience_name="failing"),
+    Fault(kind=FaultKind.STATUS_BEFORE, endpoint="POST /match_uploaded_csv", audience_name="refused", status=400),
 ]
 
 
@@ -181,6 +182,7 @@ async def test_nothing_that_a_batch_leaves_behind_shows_a_secret_or_a_person(
         job("dear", csv, tmp_path, max_cost_cents=0),
         job("failing", csv, tmp_path),
         job("no column", csv, tmp_path, column_selections=NO_SUCH_COLUMN),
+        job("refused", csv, tmp_path),
         job("elsewhere", signed, tmp_path),
         job("in the clear", signed.replace("https", "http"), tmp_path),
         job("no folder", csv, tmp_path, destination=csv / "x.csv"),
@@ -196,7 +198,8 @@ async def test_nothing_that_a_batch_leaves_behind_shows_a_secret_or_a_person(
     assert errors == {
         "dear": BudgetExceededError,
         "failing": AudienceFailedError,
-        "no column": ApiError,
+        "no column": InvalidInputError,
+        "refused": ApiError,
         "elsewhere": AudienceFailedError,
         "in the clear": InvalidInputError,
         "no folder": InvalidInputError,

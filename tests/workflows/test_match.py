@@ -251,9 +251,29 @@ async def test_a_local_file_needs_somebody_who_publishes_it(tmp_path: Path):
     people = tmp_path / "people.csv"
     people.write_text("First\nAnn\n")
     async with lite() as (sandbox, client):
-        with pytest.raises(InvalidInputError, match=r"csv: is a local file, .* pass publisher="):
+        with pytest.raises(
+            InvalidInputError, match=r"csv: is a local file, .* pass publisher=.*ObjectStorePublisher\('s3://"
+        ):
             await match(client, people)
         assert len(sandbox.log.entries) == 0
+
+
+async def test_a_local_file_is_looked_into_before_anything_is_sent(tmp_path: Path):
+    people = tmp_path / "people.csv"
+    people.write_text("\ufeffFirst Name\nAnn\n", encoding="utf-8")
+    (tmp_path / "none.csv").touch()
+    job = workflows.AudienceJob(
+        customer_id=CUSTOMER, audience_name="Donors", csv=tmp_path / "none.csv", column_selections=COLUMNS
+    )
+    async with lite() as (sandbox, client):
+        with pytest.raises(InvalidInputError) as caught:
+            await match(client, people, publisher=sandbox.file_host)
+        with pytest.raises(InvalidInputError, match=r"jobs\[0\].csv: '.*none.csv' is empty"):
+            await workflows.run_batch(client, [job], publisher=sandbox.file_host, purchase=False)
+        assert len(sandbox.log.entries) == 0
+    assert str(caught.value.problems[0]) == (
+        f"column_selections.first_name.column_name: {str(people)!r} has no column 'First'; did you mean 'First Name'?"
+    )
 
 
 async def test_all_wrong_arguments_are_told_at_once():

@@ -61,9 +61,9 @@ async def test_a_messy_file_becomes_a_bought_csv_of_as_many_people_as_were_asked
     assert any(row["Cell phone number"] for row in rows)
 
 
-async def test_what_is_no_csv_is_told_by_the_upload(voters: VoterFile, tmp_path: Path):
+async def test_what_is_no_csv_further_down_is_told_by_the_upload(voters: VoterFile, tmp_path: Path):
     noise = tmp_path / "people.csv"
-    noise.write_bytes(b"\x00\x01\x02 this is no CSV")
+    noise.write_bytes(messy_csv(voters, 2_000, seed=1) + b"\x00\x01\x02 this is no CSV")
     async with Sandbox(voters, speed=SPEED) as sandbox, client_of(sandbox) as client:
         with pytest.raises(AudienceFailedError, match=r"^upload: the server could not read the CSV"):
             await workflows.upload_and_match(
