@@ -7,7 +7,7 @@ repr holds the API token or a signed URL.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
@@ -128,17 +128,22 @@ class ApiError(IndigoError):
     it gave one, `endpoint` the call, such as `POST /upload_csv`.
     """
 
+    advice: ClassVar[str] = ""
+    """What to do next, where the kind of error tells it."""
+
     def __init__(self, status: int, message: str, error_type: str | None, endpoint: str) -> None:
         self.status = status
         self.message = message
         self.error_type = error_type
         self.endpoint = endpoint
         kind = f"{status}, {error_type}" if error_type else str(status)
-        super().__init__(f"{endpoint}: {message} ({kind})")
+        super().__init__(f"{endpoint}: {message} ({kind}){self.advice}")
 
 
 class AuthenticationError(ApiError):
     """The token is missing, wrong or not allowed to do this (401, 403)."""
+
+    advice = "; check the token: token=..., INDIGO_API_TOKEN, or the file that INDIGO_API_TOKEN_FILE names"
 
 
 class NotFoundError(ApiError):

@@ -47,6 +47,9 @@ __all__ = [
 
 _TOO_MANY_REQUESTS = 429
 _FIRST_SERVER_ERROR = 500
+_NOT_FOUND = 404
+_API_PATH = "/api/v1"
+_CHECK_BASE_URL = f"check base_url: the API's own ends with {_API_PATH}"
 _ALREADY_PURCHASED = "PurchasableEntityAlreadyPurchased"
 _MESSAGE_LENGTH = 500
 _TYPE_LENGTH = 100
@@ -176,13 +179,18 @@ def retry_after_of(answer: Answer) -> float | None:
     return max(0.0, seconds.total_seconds())
 
 
-def error_of(endpoint: Endpoint, outcome: Answer | Silence, *, token: str = "") -> IndigoError:
-    """The exception that tells the caller how the last attempt ended, without the `token` in it."""
+def error_of(endpoint: Endpoint, outcome: Answer | Silence, *, token: str = "", base_url: str = "") -> IndigoError:
+    """The exception that tells the caller how the last attempt ended, without the `token` in it.
+
+    `base_url` is where the request went, which is told where it may be wrong.
+    """
     if isinstance(outcome, Answer):
-        return _error_of_answer(endpoint, outcome, token)
+        return _error_of_answer(endpoint, outcome, token, base_url)
     message = f"{outcome.reason.value} ({hide_secrets(outcome.detail, token)})"
     if outcome.reason in {Reason.NOT_SENT, Reason.UNTRUSTED}:
-        return ConnectionFailedError(message, endpoint=endpoint.text)
+        return ConnectionFailedError(f"{message}; check base_url and the network", endpoint=endpoint.text)
+    if outcome.reason is Reason.UNREADABLE and "html" in outcome.detail:
+        message += f"; {_CHECK_BASE_URL}"
     if not endpoint.idempotent:
         hint = "it may or may not have been carried out, so look at the server before sending it again"
         return AmbiguousOutcomeError(f"{message}; {hint}", endpoint=endpoint.text)
@@ -193,7 +201,7 @@ def error_of(endpoint: Endpoint, outcome: Answer | Silence, *, token: str = "") 
     return ConnectionFailedError(message, endpoint=endpoint.text)
 
 
-def _error_of_answer(endpoint: Endpoint, answer: Answer, token: str) -> ApiError:
+def _error_of_answer(endpoint: Endpoint, answer: Answer, token: str, base_url: str) -> ApiError:
     try:
         document: Any = msgspec.json.decode(answer.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -202,6 +210,8 @@ def _error_of_answer(endpoint: Endpoint, answer: Answer, token: str) -> ApiError
     message = fields.get("error")
     if not isinstance(message, str) or not message:
         message = _plain_message(answer)
+    elif answer.status == _NOT_FOUND and base_url and not base_url.endswith(_API_PATH):
+        message += f"; {_CHECK_BASE_URL}"
     return api_error(
         answer.status,
         message,
@@ -228,7 +238,9 @@ def _plain_message(answer: Answer) -> str:
     if 300 <= answer.status < 400:  # noqa: PLR2004 - HTTP's own classes
         return "the server redirects elsewhere, where the token is not sent; check base_url"
     kind = answer.headers.get("content-type", "").partition(";")[0].strip()
-    return f"the server gave no message ({kind or 'no content type'}, {len(answer.body)} bytes)"
+    no_message = f"the server gave no message ({kind or 'no content type'}, {len(answer.body)} bytes)"
+    # The API tells why it finds nothing; another server, or another place of this one, does not.
+    return f"{no_message}; {_CHECK_BASE_URL}" if answer.status == _NOT_FOUND else no_message
 
 
 def api_error(

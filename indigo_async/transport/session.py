@@ -8,6 +8,7 @@ library, where headers and signed URLs stand.
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -176,7 +177,7 @@ class Transport:
                 chance=random.random(),  # noqa: S311 - jitter needs no secrecy
             )
             if delay is None or (flight is not None and flight.stop):
-                raise error_of(endpoint, outcome, token=self.token)
+                raise error_of(endpoint, outcome, token=self.token, base_url=self.base_url)
             retried = RequestRetried(endpoint=endpoint.text, attempt=attempt, delay=delay, reason=_reason_of(outcome))
             emit(retried, default=self.on_event)
             await asyncio.sleep(delay)
@@ -197,7 +198,7 @@ class Transport:
         like = endpoint.text if comparable else None
         outcome = await self._fly(pacer, endpoint, self._url(endpoint, query), read=partial(_pour, sink), like=like)
         if isinstance(outcome, Silence) or not outcome.ok:
-            raise error_of(endpoint, outcome, token=self.token)
+            raise error_of(endpoint, outcome, token=self.token, base_url=self.base_url)
         return clock() - started
 
     def require_open(self) -> None:
@@ -383,8 +384,17 @@ def _silence(error: Exception) -> Silence:
     detail = type(error).__name__
     if isinstance(error, (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)):
         return Silence(Reason.UNTRUSTED, detail)
-    if isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)):
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return Silence(Reason.NOT_SENT, f"{error.host}:{error.port}, {_system_words(error.os_error)}")
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
         return Silence(Reason.NOT_SENT, str(error) or detail)
     if isinstance(error, TimeoutError):
         return Silence(Reason.TIMEOUT, detail)
     return Silence(Reason.BROKEN, detail)
+
+
+def _system_words(error: OSError) -> str:
+    """Why the system refused, such as "connection refused", without the HTTP library's own words around it."""
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno).lower()
+    return error.strerror or type(error).__name__
