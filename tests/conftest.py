@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from blockbuster import blockbuster_ctx
 from hypothesis import settings
 
 if TYPE_CHECKING:
@@ -18,6 +19,16 @@ settings.load_profile("repeatable")
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def _event_loop_is_never_blocked() -> Iterator[None]:
+    """Make a blocking call of the package, within an event loop, an error."""
+    with blockbuster_ctx("indigo_async", excluded_modules=["indigo_async.sandbox"]) as detector:
+        detector.functions["os.path.abspath"].deactivate()  # it asks for the working folder, not for a disk
+        # At its end a journal joins its thread, which has nothing left to do.
+        detector.functions["threading.Lock.acquire"].can_block_in("journal/journal.py", {"_close"})
+        yield
 
 
 @pytest.fixture(scope="session")
