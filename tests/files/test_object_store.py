@@ -148,9 +148,11 @@ async def test_a_file_of_just_as_many_bytes_as_parts_take_is_whole(bucket: Bucke
         assert len(content) == path.stat().st_size
 
 
-async def test_the_object_is_gone_after_a_match_that_failed(bucket: Bucket, sandbox: Sandbox, tmp_path: Path):
+async def test_the_object_is_gone_after_a_match_that_failed(
+    bucket: Bucket, sandbox: Sandbox, voters: VoterFile, tmp_path: Path
+):
     noise = tmp_path / "noise.csv"
-    noise.write_bytes(b"\x00\x01\x02 this is no CSV")
+    noise.write_bytes(messy_csv(voters, 2_000, seed=1) + b"\x00\x01\x02 no CSV any more")
     async with client_of(sandbox) as client:
         with pytest.raises(AudienceFailedError, match="could not read the CSV"):
             await match(client, noise, ObjectStorePublisher(bucket.store()))
