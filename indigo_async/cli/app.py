@@ -77,6 +77,7 @@ _COMMANDS = {
     "doctor": ("indigo_async.cli.doctor:doctor", _DOCTOR),
     "audiences": ("indigo_async.cli.looking:audiences", "List the audiences of a customer, or of the organisation."),
     "audience": ("indigo_async.cli.looking:audience", "Show one audience with its exports."),
+    "report": ("indigo_async.cli.report.command:report", "Show what a batch did, from its journal."),
     "demo": (
         "indigo_async.cli.local:demo",
         "Run the whole cookbook for three customers at once on a sandbox of its own: no account, no network.",

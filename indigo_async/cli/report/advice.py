@@ -1,0 +1,44 @@
+"""What to do about a failure, by the kind of its error."""
+
+from __future__ import annotations
+
+__all__ = ["advice_for"]
+
+_ADVICE = {
+    "AlreadyPurchasedError": "Nothing is lost: the export is bought. Run the batch again to download it.",
+    "AmbiguousOutcomeError": "The server's answer was lost. Run the batch again: it looks first whether the work was "
+    "done, and buys nothing twice.",
+    "AudienceExistsError": "Another list has this name already. Give the job another audience name.",
+    "AudienceFailedError": "The server could not process the list. Look at the CSV (its columns, its encoding, whether "
+    "its URL still answers), then run the job again under another audience name.",
+    "AuthenticationError": "Check the token and what it may do; then run the batch again.",
+    "BudgetExceededError": "Nothing was bought. Raise max_cost_cents or the budget, or ask for fewer fields; then run "
+    "the batch again, which buys the same preview.",
+    "ConnectionFailedError": "The network or the server was away. Run the batch again; it goes on where it was.",
+    "CustomerMismatchError": "An answer was about another customer and was thrown away. Run the batch again; if it "
+    "happens again, tell the API's support.",
+    "DownloadError": "The export is bought and stays so. Look at the disk and the destination; run the batch again to "
+    "download it.",
+    "ExportExistsError": "An export was bought earlier and its fields are unknown. Say reuse_purchased=True to "
+    "download that one, or False to buy another.",
+    "InvalidInputError": "Nothing was sent. Correct what the message names, then run the batch again.",
+    "JournalDamagedError": "Restore the journal together with its .lock file, or begin a new one.",
+    "JournalMismatchError": "The job's CSV, columns or lookalike changed since an earlier run. Undo that, or give it "
+    "another audience name.",
+    "JournalWriteError": "Make room on the disk, then run the batch again.",
+    "NotFoundError": "The audience or export is gone at the server, or belongs to another customer. Check the customer "
+    "ID.",
+    "RateLimitedError": "The server had too much to do. Run the batch again later, or with a lower "
+    "requests_per_second.",
+    "RequestTimeoutError": "The server was slow. Run the batch again; it goes on where it was.",
+    "ResponseDecodeError": "The server answered in an unknown form. Run the batch again; if it stays, report it.",
+    "ServerError": "The server failed. Run the batch again; it looks first whether the work was done.",
+    "WaitTimeoutError": "The server's work goes on. Run the batch again to pick it up, or with a longer job timeout.",
+}
+
+_OTHERWISE = "Run the batch again: what is done stays done, and nothing is bought twice."
+
+
+def advice_for(error_type: str) -> str:
+    """What to do next, in a sentence or two."""
+    return _ADVICE.get(error_type, _OTHERWISE)

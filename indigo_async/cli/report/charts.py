@@ -1,0 +1,195 @@
+"""The geometry of the pictures: where things stand, in the units of their SVGs. How they look is the page's matter."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import attrs
+
+from indigo_async.cli.report.series import Series, Waits
+from indigo_async.cli.report.timescale import Pause
+from indigo_async.cli.report.wording import duration_words
+
+__all__ = ["Area", "Bar", "Chart", "Tick", "areas_chart", "classes_chart", "ends_chart", "waits_chart"]
+
+_STEPS = (1, 2, 5)
+_SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400)
+
+
+@attrs.frozen
+class Tick:
+    """A mark on an axis, and what it says."""
+
+    at: float
+    text: str
+
+
+@attrs.frozen
+class Area:
+    kind: str
+    path: str
+
+
+@attrs.frozen
+class Bar:
+    kind: str
+    x: float
+    y: float
+    width: float
+    height: float
+    title: str
+
+
+@attrs.frozen(kw_only=True)
+class Chart:
+    """A picture of `width` by `height`, whose plot is within `left`, `right`, `top` and `bottom`."""
+
+    width: float
+    height: float
+    left: float
+    right: float
+    top: float
+    bottom: float
+    x_ticks: tuple[Tick, ...] = ()
+    y_ticks: tuple[Tick, ...] = ()
+    pauses: tuple[Tick, ...] = ()
+    areas: tuple[Area, ...] = ()
+    bars: tuple[Bar, ...] = ()
+
+    def x(self, part: float) -> float:
+        return self.left + part * (self.right - self.left)
+
+    def y(self, part: float) -> float:
+        return self.bottom - part * (self.bottom - self.top)
+
+
+def areas_chart(series: Series, pauses: Sequence[Pause]) -> Chart:
+    """How many jobs were in each stage, one upon the other."""
+    bins = len(next(iter(series.occupancy.values())))
+    totals = [sum(stage[number] for stage in series.occupancy.values()) for number in range(bins)]
+    most = _ceiling(max(totals))
+    chart = Chart(width=1000, height=300, left=58, right=992, top=10, bottom=272)
+    below = [0.0] * bins
+    areas: list[Area] = []
+    for stage, counts in series.occupancy.items():
+        above = [low + count for low, count in zip(below, counts, strict=True)]
+        if any(counts):
+            areas.append(Area(stage, _band(chart, below, above, most)))
+        below = above
+    return attrs.evolve(
+        chart,
+        areas=tuple(areas),
+        x_ticks=tuple(_time_ticks(chart, series.seconds)),
+        y_ticks=tuple(_count_ticks(chart, most)),
+        pauses=tuple(_pause_ticks(chart, series.seconds, pauses)),
+    )
+
+
+def ends_chart(series: Series, pauses: Sequence[Pause]) -> Chart:
+    """How many jobs ended in each interval: the failed ones stand on top of the others."""
+    bins = len(series.done)
+    most = _ceiling(max(done + failed for done, failed in zip(series.done, series.failed, strict=True)))
+    chart = Chart(width=1000, height=220, left=58, right=992, top=10, bottom=192)
+    width = (chart.right - chart.left) / bins
+    bars: list[Bar] = []
+    for number, (done, failed) in enumerate(zip(series.done, series.failed, strict=True)):
+        begins, ends = (duration_words(edge * series.seconds / bins) for edge in (number, number + 1))
+        middle, top = chart.y(done / most), chart.y((done + failed) / most)
+        x, wide = chart.x(number / bins) + 0.5, width - 1
+        if done:
+            bars.append(Bar("done", x, middle, wide, chart.bottom - middle, f"{done:,} done, {begins} to {ends}"))
+        if failed:
+            bars.append(Bar("failed", x, top, wide, middle - top, f"{failed:,} failed, {begins} to {ends}"))
+    return attrs.evolve(
+        chart,
+        bars=tuple(bars),
+        x_ticks=tuple(_time_ticks(chart, series.seconds)),
+        y_ticks=tuple(_count_ticks(chart, most)),
+        pauses=tuple(_pause_ticks(chart, series.seconds, pauses)),
+    )
+
+
+def waits_chart(waits: Waits, seconds: float) -> Chart:
+    """How long one stage took, over time: a band from nothing to nine in ten jobs, and the middle of all as a line."""
+    most = max(*(value or 0.0 for value in waits.p90s), 0.001)
+    chart = Chart(width=320, height=130, left=8, right=312, top=12, bottom=106)
+    middles = [(number + 0.5) / len(waits.p90s) for number in range(len(waits.p90s))]
+    known = [
+        (at, p90 / most, median / most)
+        for at, p90, median in zip(middles, waits.p90s, waits.medians, strict=True)
+        if p90 is not None and median is not None
+    ]
+    if len(known) == 1:  # a line needs two ends
+        at, p90, median = known[0]
+        known = [(at - 0.02, p90, median), (at + 0.02, p90, median)]
+    band = [(at, p90) for at, p90, _ in known] + [(known[-1][0], 0.0), (known[0][0], 0.0)]
+    line = [(at, median) for at, _, median in known]
+    return attrs.evolve(
+        chart,
+        areas=(Area("band", _path(chart, band) + "Z"), Area("line", _path(chart, line))),
+        x_ticks=(Tick(chart.left, "0 s"), Tick(chart.right, duration_words(seconds))),
+        y_ticks=(Tick(chart.top, duration_words(most)),),
+    )
+
+
+def classes_chart(classes: Sequence[int]) -> Chart:
+    """How many lists have which match rate, in equal classes from 0 to 100 %."""
+    most = _ceiling(max(classes))
+    chart = Chart(width=480, height=200, left=48, right=472, top=10, bottom=172)
+    width = (chart.right - chart.left) / len(classes)
+    bars = tuple(
+        Bar(
+            "matched",
+            chart.x(number / len(classes)) + 1,
+            chart.y(count / most),
+            width - 2,
+            chart.bottom - chart.y(count / most),
+            f"{count:,} with {number * 100 // len(classes)} to {(number + 1) * 100 // len(classes)} %",
+        )
+        for number, count in enumerate(classes)
+        if count
+    )
+    ticks = tuple(Tick(chart.x(part / 4), f"{part * 25} %") for part in range(5))
+    return attrs.evolve(chart, bars=bars, x_ticks=ticks, y_ticks=tuple(_count_ticks(chart, most)))
+
+
+def _band(chart: Chart, below: Sequence[float], above: Sequence[float], most: float) -> str:
+    middles = [(number + 0.5) / len(above) for number in range(len(above))]
+    middles[0], middles[-1] = 0.0, 1.0
+    upper = [(at, value / most) for at, value in zip(middles, above, strict=True)]
+    lower = [(at, value / most) for at, value in zip(middles, below, strict=True)]
+    return _path(chart, [*upper, *reversed(lower)]) + "Z"
+
+
+def _path(chart: Chart, points: Iterable[tuple[float, float]]) -> str:
+    return "M" + "L".join(f"{chart.x(x):.1f} {chart.y(y):.1f}" for x, y in points)
+
+
+def _ceiling(most: float) -> float:
+    """A round number that is not below this one."""
+    if most <= 1:
+        return 1
+    power = 10 ** math.floor(math.log10(most))
+    return next(step * power for step in (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10) if step * power >= most)
+
+
+def _count_ticks(chart: Chart, most: float) -> Iterable[Tick]:
+    power = 10.0 ** math.floor(math.log10(max(most / 2, 1)))
+    step = next((each * power for each in _STEPS if most / (each * power) <= 4), power * 10)  # noqa: PLR2004 - that many fit
+    for number in range(int(most / step) + 1):
+        yield Tick(chart.y(number * step / most), f"{number * step:,.0f}")
+
+
+def _time_ticks(chart: Chart, seconds: float) -> Iterable[Tick]:
+    most = 9
+    step = next((each for each in _SECONDS if seconds / each <= most), math.ceil(seconds / most / 86_400) * 86_400)
+    if seconds < 2:  # noqa: PLR2004 - whole seconds would not do
+        step = seconds / 4
+    for number in range(int(seconds / step + 0.001) + 1):
+        yield Tick(chart.x(number * step / seconds), duration_words(number * step))
+
+
+def _pause_ticks(chart: Chart, seconds: float, pauses: Iterable[Pause]) -> Iterable[Tick]:
+    for pause in pauses:
+        yield Tick(chart.x(pause.at / seconds), f"{duration_words(pause.seconds)} later")

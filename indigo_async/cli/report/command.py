@@ -1,0 +1,40 @@
+"""`indigo-async report`: what a batch did, from its journal, also while the batch still writes it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from indigo_async.cli.options import OUTPUT, OutputOptions
+from indigo_async.cli.report.figures import figures_of
+from indigo_async.cli.report.history import history_of
+from indigo_async.workflows.journal import read_records
+
+__all__ = ["report"]
+
+
+def report(
+    journal: Annotated[Path, Parameter(help="The batch's journal. It is only read, and may be in use.")],
+    *,
+    html: Annotated[
+        Path | None, Parameter(help="Write a page with pictures here: one file, which needs no network.")
+    ] = None,
+    output: OutputOptions = OUTPUT,
+) -> None:
+    """Show what a batch did: jobs, times, money, failures with what to do, and what waiting took."""
+    out = output.open()
+    history = history_of(read_records(journal))
+    figures = figures_of(history, now=time.time())
+    out.record(figures.to_json())
+    if html is not None:
+        from indigo_async.cli.report.html import page, write_page  # noqa: PLC0415 - words need no templates
+
+        write_page(html, page(journal.name, history, figures))
+        out.note(f"{html} is written.")
+    else:
+        from indigo_async.cli.report.terminal import summary  # noqa: PLC0415 - pages need no tables
+
+        out.show(summary(journal.name, figures))

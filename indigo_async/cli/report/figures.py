@@ -1,0 +1,269 @@
+"""What a report says in numbers, from the history of a batch."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, TypeAlias
+
+import attrs
+
+from indigo_async.cli.report.advice import advice_for
+from indigo_async.cli.report.history import History, JobHistory
+from indigo_async.cli.report.timescale import timescale_of
+from indigo_async.workflows.events import Stage
+
+__all__ = [
+    "CustomerFigures",
+    "FailureGroup",
+    "Figures",
+    "MatchFigures",
+    "PollingFigures",
+    "RunState",
+    "StageFigures",
+    "figures_of",
+    "quantile",
+]
+
+RunState: TypeAlias = Literal["ended", "stopped", "under way", "cut off", "unknown"]
+
+_SILENT_SECONDS = 30.0
+"""A run that is under way writes of itself three times as often."""
+
+_RATE_CLASSES = 20
+
+
+@attrs.frozen(kw_only=True)
+class StageFigures:
+    """The seconds that jobs spent in a stage, waiting included."""
+
+    stage: str
+    jobs: int
+    median_seconds: float
+    p90_seconds: float
+    longest_seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class CustomerFigures:
+    """One customer. `unsettled_cents` may or may not have been spent; `matched` of `rows` are sums."""
+
+    customer_id: str
+    jobs: int
+    done: int
+    failed: int
+    spent_cents: int
+    unsettled_cents: int
+    quoted_cents: int
+    matched: int
+    rows: int
+
+
+@attrs.frozen(kw_only=True)
+class FailureGroup:
+    """Jobs that failed at one stage for one kind of reason."""
+
+    error_type: str
+    stage: str
+    advice: str
+    jobs: tuple[JobHistory, ...]
+
+    @property
+    def example(self) -> str:
+        failure = self.jobs[0].failure
+        return failure.message if failure is not None else ""
+
+
+@attrs.frozen(kw_only=True)
+class MatchFigures:
+    """How many people were found, for the `lists` that show it. `classes` count lists by rate, in steps of 5 %."""
+
+    lists: int
+    matched: int
+    rows: int
+    median_rate: float
+    classes: tuple[int, ...]
+
+
+@attrs.frozen(kw_only=True)
+class PollingFigures:
+    """What waiting took: `reads` were made, and `reads_saved` more would have been, with one for each look."""
+
+    reads: int
+    posts: int
+    reads_saved: int
+    requests: dict[str, int]
+    setbacks: dict[str, int]
+
+
+@attrs.frozen(kw_only=True)
+class Figures:
+    """A batch in numbers, over all its runs. Money is in cents, times are in seconds; `open` jobs have no known end."""
+
+    state: RunState
+    runs: int
+    stopped: str | None
+    began: float
+    ended: float
+    active_seconds: float
+    jobs: int
+    done: int
+    failed: int
+    open: int
+    spent_cents: int
+    unsettled_cents: int
+    quoted_cents: int
+    budget_cents: int | None
+    lost_uploads: int
+    half_done_seconds: float | None
+    stages: tuple[StageFigures, ...]
+    customers: tuple[CustomerFigures, ...]
+    failures: tuple[FailureGroup, ...]
+    matches: MatchFigures | None
+    polling: PollingFigures | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for `json.dumps`; of the jobs, those that failed."""
+        document = attrs.asdict(self, filter=lambda attribute, _: attribute.name != "failures")
+        document["failures"] = [
+            {
+                "customer_id": job.customer_id,
+                "audience_name": job.audience_name,
+                "audience_id": job.audience_id,
+                "stage": group.stage,
+                "error_type": group.error_type,
+                "message": job.failure.message if job.failure is not None else "",
+                "advice": group.advice,
+            }
+            for group in self.failures
+            for job in group.jobs
+        ]
+        return document
+
+
+def figures_of(history: History, *, now: float) -> Figures:
+    """Count it all. `now` is the time in seconds since 1970, which tells whether a run is still under way."""
+    jobs = history.jobs + history.refused
+    states = Counter(job.state for job in jobs)
+    timescale = timescale_of(history)
+    ends = sorted(timescale.active(job.ended) for job in jobs if job.state == "done" and job.ended is not None)
+    last = history.runs[-1] if history.runs else None
+    return Figures(
+        state=_state(history, now),
+        runs=len(history.runs),
+        stopped=last.stopped if last is not None else None,
+        began=history.began,
+        ended=history.ended,
+        active_seconds=timescale.seconds,
+        jobs=len(jobs),
+        done=states["done"],
+        failed=states["failed"],
+        open=states["open"],
+        spent_cents=sum(job.bill.settled_cents for job in jobs),
+        unsettled_cents=sum(job.bill.unsettled_cents for job in jobs),
+        quoted_cents=sum(job.quoted_cents or 0 for job in jobs),
+        budget_cents=last.budget_cents if last is not None else None,
+        lost_uploads=sum(run.lost_uploads for run in history.runs),
+        half_done_seconds=quantile(ends, 0.5) if ends else None,
+        stages=tuple(_stages(jobs)),
+        customers=tuple(_customers(jobs)),
+        failures=tuple(_failures(jobs)),
+        matches=_matches(jobs),
+        polling=_polling(history),
+    )
+
+
+def quantile(ordered: Sequence[float], part: float) -> float:
+    """The value that a part (0 to 1) of the values do not exceed."""
+    return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
+
+
+def _state(history: History, now: float) -> RunState:
+    if not history.runs:
+        return "unknown"
+    last = history.runs[-1]
+    if last.ended:
+        return "stopped" if last.stopped is not None else "ended"
+    return "under way" if now - last.last_heard < _SILENT_SECONDS else "cut off"
+
+
+def _stages(jobs: Iterable[JobHistory]) -> Iterable[StageFigures]:
+    seconds: defaultdict[str, list[float]] = defaultdict(list)
+    for job in jobs:
+        for span in job.spans:
+            seconds[span.stage].append(span.ended - span.began)
+    for stage in Stage:
+        ordered = sorted(seconds[stage.value])
+        if ordered:
+            yield StageFigures(
+                stage=stage.value,
+                jobs=len(ordered),
+                median_seconds=quantile(ordered, 0.5),
+                p90_seconds=quantile(ordered, 0.9),
+                longest_seconds=ordered[-1],
+            )
+
+
+def _customers(jobs: Iterable[JobHistory]) -> list[CustomerFigures]:
+    by_customer: defaultdict[str, list[JobHistory]] = defaultdict(list)
+    for job in jobs:
+        by_customer[job.customer_id].append(job)
+    figures = [
+        CustomerFigures(
+            customer_id=customer_id,
+            jobs=len(theirs),
+            done=sum(job.state == "done" for job in theirs),
+            failed=sum(job.state == "failed" for job in theirs),
+            spent_cents=sum(job.bill.settled_cents for job in theirs),
+            unsettled_cents=sum(job.bill.unsettled_cents for job in theirs),
+            quoted_cents=sum(job.quoted_cents or 0 for job in theirs),
+            matched=sum(job.matched or 0 for job in theirs),
+            rows=sum(job.rows or 0 for job in theirs),
+        )
+        for customer_id, theirs in by_customer.items()
+    ]
+    return sorted(figures, key=lambda customer: (-customer.spent_cents, -customer.jobs, customer.customer_id))
+
+
+def _failures(jobs: Iterable[JobHistory]) -> list[FailureGroup]:
+    by_kind: defaultdict[tuple[str, str], list[JobHistory]] = defaultdict(list)
+    for job in jobs:
+        if job.failure is not None:
+            by_kind[job.failure.error_type, job.failure.stage].append(job)
+    groups = [
+        FailureGroup(error_type=error_type, stage=stage, advice=advice_for(error_type), jobs=tuple(failed))
+        for (error_type, stage), failed in by_kind.items()
+    ]
+    return sorted(groups, key=lambda group: (-len(group.jobs), group.error_type, group.stage))
+
+
+def _matches(jobs: Iterable[JobHistory]) -> MatchFigures | None:
+    counts = [(job.matched, job.rows) for job in jobs if job.matched is not None and job.rows]
+    if not counts:
+        return None
+    rates = sorted(matched / rows for matched, rows in counts)
+    classes = Counter(min(_RATE_CLASSES - 1, int(rate * _RATE_CLASSES)) for rate in rates)
+    return MatchFigures(
+        lists=len(counts),
+        matched=sum(matched for matched, _ in counts),
+        rows=sum(rows for _, rows in counts),
+        median_rate=quantile(rates, 0.5),
+        classes=tuple(classes[number] for number in range(_RATE_CLASSES)),
+    )
+
+
+def _polling(history: History) -> PollingFigures | None:
+    if not history.runs:
+        return None
+    requests, setbacks = Counter[str](), Counter[str]()
+    for run in history.runs:
+        requests.update(run.requests)
+        setbacks.update(run.setbacks)
+    posts = sum(count for endpoint, count in requests.items() if endpoint.startswith("POST "))
+    return PollingFigures(
+        reads=requests.total() - posts,
+        posts=posts,
+        reads_saved=sum(run.reads_saved for run in history.runs),
+        requests=dict(requests.most_common()),
+        setbacks=dict(setbacks.most_common()),
+    )

@@ -1,0 +1,216 @@
+"use strict";
+(() => {
+  const data = JSON.parse(document.getElementById("jobs").textContent);
+  const canvas = document.getElementById("lines");
+  const tip = document.getElementById("tip");
+  const found = document.getElementById("found");
+  const [CUSTOMER, NAME, STATE, CENTS, AUDIENCE, ERROR, BEGIN, SPANS] = [0, 1, 2, 3, 4, 5, 6, 7];
+  const AXIS = 24, ROWS_LISTED = 200;
+  const endOf = (job) => { let at = job[BEGIN]; for (let i = SPANS; i < job.length; i += 3) at += job[i + 1] + job[i + 2]; return at; };
+  for (const job of data.jobs) { job.end = endOf(job); job.text = (job[NAME] + "\n" + data.customers[job[CUSTOMER]]).toLowerCase(); }
+  const seconds = (grains) => (grains / data.grains) * data.seconds;
+  const duration = (s) => {
+    if (s < 10) return s >= 0.01 ? `${Number(s.toPrecision(2))} s` : "0 s";
+    const whole = Math.round(s);
+    if (whole < 60) return `${whole} s`;
+    if (whole < 3600) return `${Math.floor(whole / 60)} min${whole % 60 ? ` ${whole % 60} s` : ""}`;
+    const minutes = Math.floor((whole % 3600) / 60);
+    if (whole < 86400) return `${Math.floor(whole / 3600)} h${minutes ? ` ${minutes} min` : ""}`;
+    return `${Math.floor(whole / 86400)} d ${Math.floor((whole % 86400) / 3600)} h`;
+  };
+  const dollars = (cents) => "$" + (cents / 100).toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+
+  let jobs = data.jobs, hits = null;
+  const view = { left: 0, right: data.grains, top: 0, bottom: jobs.length };
+
+  function colours() {
+    const style = getComputedStyle(document.documentElement);
+    const of = (name) => style.getPropertyValue(`--${name}`).trim();
+    return { stages: data.stages.map(of), ink: of("ink"), muted: of("muted"), grid: of("grid"), bad: of("bad"), card: of("card") };
+  }
+
+  function draw() {
+    const ratio = window.devicePixelRatio || 1;
+    const width = canvas.clientWidth, height = canvas.clientHeight;
+    canvas.width = Math.round(width * ratio); canvas.height = Math.round(height * ratio);
+    const pen = canvas.getContext("2d"), colour = colours();
+    pen.scale(ratio, ratio);
+    const room = height - AXIS;
+    const x = (at) => ((at - view.left) / (view.right - view.left)) * width;
+    const rowHeight = room / Math.max(1, view.bottom - view.top);
+    axis(pen, colour, width, room);
+    pen.save(); pen.beginPath(); pen.rect(0, 0, width, room); pen.clip();
+    const first = Math.max(0, Math.floor(view.top)), last = Math.min(jobs.length, Math.ceil(view.bottom));
+    const thick = Math.max(1 / ratio, rowHeight > 4 ? Math.min(rowHeight - 1, 22) : rowHeight);
+    const marks = [];
+    for (let number = first; number < last; number++) {
+      const job = jobs[number], y = (number - view.top) * rowHeight + (rowHeight > 4 ? (rowHeight - thick) / 2 : 0);
+      pen.globalAlpha = hits && !hits.has(job) ? 0.1 : 1;
+      let at = job[BEGIN];
+      for (let i = SPANS; i < job.length; i += 3) {
+        const began = at + job[i + 1]; at = began + job[i + 2];
+        if (at < view.left || began > view.right) continue;
+        pen.fillStyle = colour.stages[job[i]];
+        pen.fillRect(x(began), y, Math.max(0.6, x(at) - x(began)), thick);
+      }
+      if (job[STATE] === 1 || (hits && hits.has(job) && rowHeight < 3)) marks.push([job, x(job.end), y + thick / 2]);
+    }
+    for (const [job, atX, atY] of marks) {
+      const failed = job[STATE] === 1, size = Math.max(2.5, Math.min(5, thick / 2));
+      pen.globalAlpha = hits && !hits.has(job) ? 0.15 : 1;
+      pen.strokeStyle = failed ? colour.bad : colour.ink;
+      pen.lineWidth = 1.6;
+      pen.beginPath();
+      if (failed) { pen.moveTo(atX + 3 - size, atY - size); pen.lineTo(atX + 3 + size, atY + size); pen.moveTo(atX + 3 + size, atY - size); pen.lineTo(atX + 3 - size, atY + size); }
+      else { pen.moveTo(x(job[BEGIN]), atY); pen.lineTo(atX, atY); }
+      pen.stroke();
+    }
+    pen.restore();
+    if (rowHeight > 13) names(pen, colour, width, room, rowHeight, first, last, x);
+  }
+
+  function axis(pen, colour, width, room) {
+    const all = seconds(view.right - view.left), from = seconds(view.left);
+    const steps = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400, 604800];
+    const step = steps.find((each) => all / each <= Math.max(2, width / 110)) || 604800;
+    pen.fillStyle = colour.muted; pen.strokeStyle = colour.grid; pen.lineWidth = 1;
+    pen.font = "12px system-ui, 'DejaVu Sans', sans-serif"; pen.textAlign = "center";
+    for (let at = Math.ceil(from / step) * step; at <= from + all; at += step) {
+      const where = ((at - from) / all) * width;
+      pen.beginPath(); pen.moveTo(where, 0); pen.lineTo(where, room); pen.stroke();
+      if (where > 14 && where < width - 24) pen.fillText(duration(at), where, room + 17);
+    }
+  }
+
+  function names(pen, colour, width, room, rowHeight, first, last, x) {
+    pen.font = "11.5px system-ui, 'DejaVu Sans', sans-serif"; pen.textAlign = "left"; pen.direction = "ltr"; pen.textBaseline = "middle";
+    for (let number = first; number < last; number++) {
+      const job = jobs[number], y = (number - view.top + 0.5) * rowHeight;
+      if (y > room) break;
+      const label = "\u2068" + job[NAME] + "\u2069", wide = pen.measureText(label).width;
+      const after = x(job.end) + 12;
+      const inside = after + wide > width;
+      pen.fillStyle = inside ? colour.card : colour.muted;
+      if (inside) { pen.fillRect(Math.max(4, x(job[BEGIN]) + 4) - 3, y - 8, wide + 6, 16); pen.fillStyle = colour.ink; }
+      pen.fillText(label, inside ? Math.max(4, x(job[BEGIN]) + 4) : Math.max(4, after), y + 0.5);
+    }
+    pen.textBaseline = "alphabetic";
+  }
+
+  let asked = false;
+  const redraw = () => { if (!asked) { asked = true; requestAnimationFrame(() => { asked = false; draw(); }); } };
+
+  function clampView() {
+    const wide = Math.min(data.grains * 1.02, Math.max(4, view.right - view.left));
+    const high = Math.min(jobs.length, Math.max(Math.min(3, jobs.length), view.bottom - view.top));
+    view.left = Math.min(Math.max(-data.grains * 0.01, view.left), data.grains * 1.01 - wide); view.right = view.left + wide;
+    view.top = Math.min(Math.max(0, view.top), Math.max(0, jobs.length - high)); view.bottom = view.top + high;
+  }
+  function zoom(factor, px = 0.5, py = 0.5) {
+    const wide = view.right - view.left, high = view.bottom - view.top;
+    view.left += wide * (1 - factor) * px; view.right = view.left + wide * factor;
+    view.top += high * (1 - factor) * py; view.bottom = view.top + high * factor;
+    clampView(); redraw();
+  }
+  function whole() { view.left = 0; view.right = data.grains; view.top = 0; view.bottom = Math.max(1, jobs.length); redraw(); }
+
+  const orders = {
+    begin: (a, b) => a[BEGIN] - b[BEGIN] || a.end - b.end,
+    end: (a, b) => a.end - b.end,
+    length: (a, b) => (b.end - b[BEGIN]) - (a.end - a[BEGIN]),
+    customer: (a, b) => a[CUSTOMER] - b[CUSTOMER] || a[BEGIN] - b[BEGIN],
+  };
+  function choose() {
+    const words = document.getElementById("find").value.trim().toLowerCase();
+    const state = document.getElementById("state").value;
+    jobs = data.jobs.filter((job) => state === "" || job[STATE] === Number(state)).sort(orders[document.getElementById("order").value]);
+    hits = words ? new Set(jobs.filter((job) => job.text.includes(words))) : null;
+    const listed = hits ? jobs.filter((job) => hits.has(job)) : jobs;
+    const sampled = data.jobs.length < data.of ? ` (drawn: ${data.jobs.length.toLocaleString("en-US")} of ${data.of.toLocaleString("en-US")})` : "";
+    found.textContent = `${listed.length.toLocaleString("en-US")} ${listed.length === 1 ? "job" : "jobs"}${sampled}`;
+    list(listed); whole();
+  }
+
+  function cell(row, text, numeric) {
+    const one = row.insertCell(), words = document.createElement("bdi");
+    words.textContent = text; one.append(words);
+    if (numeric) one.className = "n";
+  }
+  function stateOf(job) { return job[ERROR] >= 0 ? `failed at ${data.errors[job[ERROR]]}` : job[STATE] === 2 ? "without an end" : "done"; }
+  function list(listed) {
+    const body = document.getElementById("rows");
+    body.textContent = "";
+    for (const job of listed.slice(0, ROWS_LISTED)) {
+      const row = body.insertRow();
+      cell(row, data.customers[job[CUSTOMER]]); cell(row, job[NAME]); cell(row, stateOf(job));
+      cell(row, duration(seconds(job[BEGIN])), true); cell(row, duration(seconds(job.end - job[BEGIN])), true); cell(row, job[CENTS] ? dollars(job[CENTS]) : "–", true);
+    }
+    if (listed.length > ROWS_LISTED) { const one = body.insertRow().insertCell(); one.colSpan = 6; one.className = "muted"; one.textContent = `and ${(listed.length - ROWS_LISTED).toLocaleString("en-US")} more: look for them by name`; }
+  }
+
+  function jobAt(event) {
+    const box = canvas.getBoundingClientRect(), y = event.clientY - box.top, room = box.height - AXIS;
+    if (y < 0 || y >= room) return null;
+    const number = view.top + (y / room) * (view.bottom - view.top);
+    const many = (view.bottom - view.top) / room;
+    // Where several jobs share a line of pixels, a match of the search comes first, then a failure.
+    const near = jobs.slice(Math.max(0, Math.floor(number)), Math.max(Math.floor(number) + 1, Math.ceil(number + many)));
+    return (hits && near.find((job) => hits.has(job))) || near.find((job) => job[STATE] === 1) || near[0] || null;
+  }
+  function show(event) {
+    const job = jobAt(event);
+    if (!job) { tip.hidden = true; return; }
+    tip.textContent = "";
+    const line = (text, tag = "div") => { const one = document.createElement(tag), words = document.createElement("bdi"); words.textContent = text; one.append(words); tip.append(one); };
+    line(job[NAME], "strong");
+    line(`customer ${data.customers[job[CUSTOMER]]}${job[AUDIENCE] ? `, audience ${job[AUDIENCE]}` : ""}`);
+    line(`${stateOf(job)}; began after ${duration(seconds(job[BEGIN]))}, took ${duration(seconds(job.end - job[BEGIN]))}`);
+    const spent = new Map();
+    for (let i = SPANS; i < job.length; i += 3) spent.set(job[i], (spent.get(job[i]) || 0) + job[i + 2]);
+    line([...spent].map(([stage, grains]) => `${data.stages[stage]} ${duration(seconds(grains))}`).join(", "));
+    if (job[CENTS]) line(dollars(job[CENTS]));
+    tip.hidden = false;
+    const box = canvas.getBoundingClientRect(), x = event.clientX - box.left, y = event.clientY - box.top;
+    tip.style.left = `${Math.max(0, Math.min(x + 14, box.width - tip.offsetWidth))}px`;
+    tip.style.top = `${y + 18 + tip.offsetHeight > box.height ? y - tip.offsetHeight - 10 : y + 18}px`;
+  }
+
+  let held = null;
+  canvas.addEventListener("pointerdown", (event) => { held = { x: event.clientX, y: event.clientY, ...view }; canvas.setPointerCapture(event.pointerId); canvas.classList.add("moving"); tip.hidden = true; });
+  canvas.addEventListener("pointermove", (event) => {
+    if (!held) { show(event); return; }
+    const wide = held.right - held.left, high = held.bottom - held.top;
+    view.left = held.left - ((event.clientX - held.x) / canvas.clientWidth) * wide; view.right = view.left + wide;
+    view.top = held.top - ((event.clientY - held.y) / (canvas.clientHeight - AXIS)) * high; view.bottom = view.top + high;
+    clampView(); redraw();
+  });
+  const release = () => { held = null; canvas.classList.remove("moving"); };
+  canvas.addEventListener("pointerup", release);
+  canvas.addEventListener("pointercancel", release);
+  canvas.addEventListener("pointerleave", () => { tip.hidden = true; });
+  canvas.addEventListener("wheel", (event) => {
+    if (!event.ctrlKey && !event.metaKey) return;
+    event.preventDefault();
+    const box = canvas.getBoundingClientRect();
+    zoom(event.deltaY < 0 ? 0.8 : 1.25, (event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height);
+  }, { passive: false });
+  canvas.addEventListener("dblclick", (event) => { const box = canvas.getBoundingClientRect(); zoom(0.4, (event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height); });
+  canvas.addEventListener("keydown", (event) => {
+    const wide = (view.right - view.left) / 5, high = (view.bottom - view.top) / 5;
+    const moves = { ArrowLeft: [-wide, 0], ArrowRight: [wide, 0], ArrowUp: [0, -high], ArrowDown: [0, high] };
+    if (event.key === "+" || event.key === "=") zoom(0.6);
+    else if (event.key === "-") zoom(1 / 0.6);
+    else if (event.key === "0") whole();
+    else if (moves[event.key]) { const [dx, dy] = moves[event.key]; view.left += dx; view.right += dx; view.top += dy; view.bottom += dy; clampView(); redraw(); }
+    else return;
+    event.preventDefault();
+  });
+  document.getElementById("closer").addEventListener("click", () => zoom(0.5));
+  document.getElementById("farther").addEventListener("click", () => zoom(2));
+  document.getElementById("whole").addEventListener("click", whole);
+  for (const id of ["find", "order", "state"]) document.getElementById(id).addEventListener("input", choose);
+  new ResizeObserver(redraw).observe(canvas);
+  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+  if (data.jobs.length <= 30) canvas.style.height = `${Math.max(120, data.jobs.length * 24 + AXIS)}px`;
+  choose();
+})();
