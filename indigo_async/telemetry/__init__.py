@@ -2,8 +2,8 @@
 
 try:
     import opentelemetry as _  # noqa: F401 - only whether it is there
-except ImportError as error:
-    raise ImportError("indigo_async.telemetry needs OpenTelemetry: pip install 'indigo-async[otel]'") from error
+except ImportError as _missing:
+    raise ImportError("indigo_async.telemetry needs OpenTelemetry: pip install 'indigo-async[otel]'") from _missing
 
 from indigo_async.telemetry.instrumenting import instrument
 
