@@ -12,7 +12,7 @@ from indigo_async.workflows.directory import Directory
 from indigo_async.workflows.events import AudienceAdopted, Stage
 from indigo_async.workflows.rules import adopt_lookalike
 from indigo_async.workflows.run import DEFAULT_TIMEOUT, Run, running
-from indigo_async.workflows.waits import active, current, is_active
+from indigo_async.workflows.waits import active, current, is_active, remembered
 
 __all__ = ["check_lookalike", "create_lookalike", "lookalike_audience"]
 
@@ -138,7 +138,7 @@ async def lookalike_audience(
 
     with run.at(Stage.LOOKALIKE):
         if known is not None:
-            return await active(run, known["audience_id"])
+            return await remembered(run, known["audience_id"])
         found_id = await run.directory.find(customer_id, name)
         if found_id is None:
             await run.memory.intend(Stage.LOOKALIKE, {"base_audience_id": base_id})

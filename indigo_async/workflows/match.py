@@ -23,7 +23,7 @@ from indigo_async.workflows.directory import Directory
 from indigo_async.workflows.events import AudienceAdopted, Stage
 from indigo_async.workflows.rules import adopt_matched
 from indigo_async.workflows.run import DEFAULT_TIMEOUT, Run, running
-from indigo_async.workflows.waits import active, current, is_active, ready_for_columns
+from indigo_async.workflows.waits import active, current, is_active, ready_for_columns, remembered
 
 __all__ = ["check_csv", "is_url", "matched_audience", "upload_and_match"]
 
@@ -115,7 +115,7 @@ async def matched_audience(run: Run, csv: str | Path, selections: Mapping[str, C
     known = run.memory.recall(Stage.MATCH)
     if known is not None:
         with run.at(Stage.MATCH):
-            return await active(run, known["audience_id"])
+            return await remembered(run, known["audience_id"])
     found = await run.directory.find(run.customer_id, run.audience_name)
     if found is not None:
         with run.at(Stage.MATCH):

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from indigo_async.client import IndigoClient
-from indigo_async.errors import AudienceFailedError
+from indigo_async.errors import AudienceFailedError, NotFoundError
 from indigo_async.inputs import InputCheck
 from indigo_async.models import (
     Audience,
@@ -29,6 +29,7 @@ __all__ = [
     "export_settled",
     "is_active",
     "ready_for_columns",
+    "remembered",
     "wait_for_column_selection",
     "wait_for_export",
     "wait_until_active",
@@ -155,6 +156,23 @@ def active(run: Run, audience_id: RecordId) -> Awaitable[Audience]:
         return audience if is_active(audience) else None
 
     return _watch(run, audience_id, check, lambda audience: audience.status, Needs.STATUS)
+
+
+async def remembered(run: Run, audience_id: RecordId) -> Audience:
+    """The same for an audience that an earlier run wrote into the journal.
+
+    Raises:
+        NotFoundError: this server does not know it.
+    """
+    try:
+        return await active(run, audience_id)
+    except NotFoundError as error:
+        message = (
+            f"{error.message}; the journal knows audience {audience_id} ({run.audience_name!r}) of an earlier run, and "
+            "this server does not: is base_url the server of that run? If its audiences are gone for good, begin with "
+            "a new journal"
+        )
+        raise NotFoundError(error.status, message, error.error_type, error.endpoint) from None
 
 
 def current(run: Run, audience_id: RecordId, needs: Needs) -> Awaitable[Audience]:
