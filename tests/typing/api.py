@@ -1,0 +1,208 @@
+"""The public interface as users write it. It is never run: the type checker reads it, in its strict mode."""
+
+# pyright: reportUnnecessaryTypeIgnoreComment=true
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import assert_type
+
+from indigo_async import (
+    Audience,
+    AudienceStatus,
+    ColumnSelection,
+    ColumnSelections,
+    CsvExport,
+    CustomerClient,
+    IndigoClient,
+    LookalikeFilters,
+    OptionalFieldType,
+    Pacing,
+    RetryPolicy,
+    UploadedAudienceCsv,
+    errors,
+    workflows,
+)
+from indigo_async.files import Publisher, content_name
+from indigo_async.logs import log_events
+from indigo_async.sandbox import Fault, FaultKind, FileHost, LogEntry, Sandbox
+from indigo_async.telemetry import instrument
+from indigo_async.transport.events import Event
+from indigo_async.workflows import AudienceJob, BatchReport, ExportReceipt, ExportStep, JobOutcome, LookalikeStep
+
+
+async def fresh_token() -> str:
+    return "token"
+
+
+async def clients() -> None:
+    async with IndigoClient() as client:
+        assert_type(client, IndigoClient)
+    IndigoClient("token", base_url="https://example.org", timeout=5, retry=RetryPolicy(attempts=2), poll_interval=1)
+    IndigoClient(lambda: "token", pacing=Pacing(max_concurrency=8), on_event=log_events)
+    IndigoClient(fresh_token)
+    IndigoClient(7)  # pyright: ignore[reportArgumentType] - a token is text, or what gives one
+    IndigoClient("token", "https://example.org")  # pyright: ignore[reportCallIssue] - options are named
+    instrument(client)
+
+
+async def endpoints(client: IndigoClient) -> None:
+    stub = await client.upload_csv(customer_id="42", url="https://example.org/donors.csv")
+    assert_type(stub, Audience)
+    columns = ColumnSelections(first_name=ColumnSelection("First", required=True), zip=ColumnSelection("Zip"))
+    await client.match_uploaded_csv(
+        audience_id=stub.id, customer_id="42", audience_name="Donors", column_selections=columns
+    )
+    plain = {"first_name": ColumnSelection("First", required=True)}
+    await client.match_uploaded_csv(audience_id=7, customer_id="42", audience_name="Donors", column_selections=plain)
+    raw = {"first_name": {"column_name": "First", "is_required": True}}
+    await client.match_uploaded_csv(audience_id="7", customer_id="42", audience_name="Donors", column_selections=raw)
+    assert_type(await client.get_audience("7"), Audience)
+    assert_type(await client.list_audiences("42"), list[Audience])
+    wider = await client.create_lookalike_audience(
+        base_audience_id=stub.id,
+        customer_id="42",
+        size=20_000,
+        audience_name="Donors+",
+        filters=LookalikeFilters(states=["PA"]),
+    )
+    export = await client.create_preview_csv_export(
+        audience_id=wider.id, customer_id="42", optional_field_types=["phone", OptionalFieldType.VOTE_HISTORY]
+    )
+    assert_type(export, CsvExport)
+    assert_type(await client.purchase_csv_export(export_id=export.id, customer_id="42"), CsvExport)
+    await client.upload_csv(url="https://example.org/donors.csv")  # pyright: ignore[reportCallIssue] - whose is it?
+    acme = client.for_customer("42")
+    assert_type(acme, CustomerClient)
+    assert_type(await acme.upload_csv(url="https://example.org/donors.csv"), Audience)
+    await acme.upload_csv(customer_id="43", url="https://example.org")  # pyright: ignore[reportCallIssue] - it is bound
+
+
+def records(audience: Audience, export: CsvExport) -> None:
+    assert_type(audience.id, str | int)
+    assert_type(audience.name, str | None)
+    assert_type(audience.status, str)
+    assert_type(audience.uploaded_audience_csv, UploadedAudienceCsv | None)
+    assert_type(audience.csv_exports, tuple[CsvExport, ...])
+    assert_type(audience.status == AudienceStatus.ACTIVE, bool)
+    assert_type(export.cost_cents, int | None)
+    assert_type(export.download_url, str | None)
+    audience.status = "ACTIVE"  # pyright: ignore[reportAttributeAccessIssue] - records are frozen
+
+
+def tell(event: Event) -> None:
+    match event:
+        case workflows.ExportPurchased(customer_id=customer_id, cost_cents=cents):
+            assert_type(customer_id, str | None)
+            assert_type(cents, int)
+        case workflows.RecipeFailed(stage=stage, seconds=seconds):
+            assert_type(stage, workflows.Stage)
+            assert_type(seconds, float)
+        case _:
+            pass
+
+
+async def recipes(client: IndigoClient, publisher: Publisher) -> None:
+    matched = await workflows.upload_and_match(
+        client,
+        Path("donors.csv"),
+        customer_id="42",
+        audience_name="Donors",
+        column_selections={"first_name": ColumnSelection("First", required=True)},
+        publisher=publisher,
+        timeout=60,
+        on_event=tell,
+    )
+    assert_type(matched, Audience)
+    wider = await workflows.create_lookalike(
+        client, matched, customer_id="42", audience_name="Donors+", size=20_000, on_event=print
+    )
+    receipt = await workflows.export_audience(
+        client, wider.id, customer_id=None, destination="donors.csv", max_cost_cents=5_000
+    )
+    assert_type(receipt, ExportReceipt)
+    assert_type(receipt.path, Path)
+    assert_type(receipt.size_bytes, int)
+    await workflows.export_audience(client, wider, destination="donors.csv")  # pyright: ignore[reportCallIssue] - whose?
+    assert_type(await workflows.wait_until_active(client, matched, customer_id="42"), Audience)
+    assert_type(await workflows.wait_for_column_selection(client, 7, customer_id="42"), Audience)
+    assert_type(await workflows.wait_for_export(client, receipt.export, audience=wider, customer_id="42"), CsvExport)
+
+
+def jobs() -> Iterator[AudienceJob]:
+    yield AudienceJob(
+        customer_id="42",
+        audience_name="Donors",
+        csv="https://example.org/donors.csv",
+        column_selections=ColumnSelections(first_name=ColumnSelection("First", required=True)),
+        lookalike=LookalikeStep(audience_name="Donors+", size=20_000),
+        export=ExportStep(destination=Path("donors.csv"), optional_field_types=["phone"], max_cost_cents=5_000),
+    )
+
+
+async def later_jobs() -> AsyncIterator[AudienceJob]:
+    for job in jobs():
+        yield job
+
+
+async def batches(client: IndigoClient) -> None:
+    result = await workflows.run_job(client, next(jobs()))
+    assert_type(result.matched, Audience)
+    assert_type(result.receipt, ExportReceipt | None)
+    report = await workflows.run_batch(client, jobs(), journal="run.sqlite", budget_cents=50_000)
+    assert_type(report, BatchReport)
+    assert_type(report.spent_cents, int)
+    await workflows.run_batch(client, later_jobs(), max_in_flight=100, purchase=False)
+    await workflows.run_batch(client, ["donors.csv"])  # pyright: ignore[reportArgumentType] - jobs, not files
+    async with workflows.start_batch(client, list(jobs())) as batch:
+        async for outcome in batch:
+            assert_type(outcome, JobOutcome)
+            assert_type(outcome.error, Exception | None)
+        assert_type(batch.report(), BatchReport)
+
+
+async def failures(client: IndigoClient) -> None:
+    try:
+        await client.get_audience("7")
+    except errors.RateLimitedError as error:
+        assert_type(error.retry_after, float | None)
+    except errors.ApiError as error:
+        assert_type(error.status, int)
+        assert_type(error.error_type, str | None)
+    except errors.InvalidInputError as error:
+        assert_type(error.problems, tuple[errors.Problem, ...])
+    except errors.BudgetExceededError as error:
+        assert_type(error.limit_cents, int)
+        assert_type(error.export, CsvExport | None)
+    except errors.WorkflowError as error:
+        assert_type(error.stage, str)
+        assert_type(error.audience, Audience | None)
+    except errors.IndigoError as error:
+        assert_type(error.args, tuple[object, ...])  # pyright: ignore[reportAssertTypeFailure] - Python's own, any
+
+
+class Bucket:
+    """A publisher is whatever has the method; nothing is inherited."""
+
+    def publish(self, path: Path) -> AbstractAsyncContextManager[str]:
+        raise NotImplementedError
+
+
+async def publishers(client: IndigoClient, sandbox: Sandbox) -> None:
+    bucket: Publisher = Bucket()
+    host: Publisher = sandbox.file_host
+    assert_type(sandbox.file_host, FileHost)
+    assert_type(await content_name(Path("donors.csv")), str)
+    await recipes(client, bucket)
+    await recipes(client, host)
+
+
+async def users_tests(indigo_sandbox: Sandbox, indigo_client: IndigoClient) -> None:
+    """The fixtures of `indigo_async.testing`, as tests take them."""
+    indigo_sandbox.faults.add(Fault(kind=FaultKind.STATUS_BEFORE, endpoint="GET /audience", status=503))
+    await indigo_client.list_audiences()
+    assert_type(indigo_sandbox.log.count("POST /purchase_csv_export"), int)
+    assert_type(indigo_sandbox.log.about(customer_id="42"), list[LogEntry])
+    assert_type(indigo_sandbox.counts().charged_cents, int)
