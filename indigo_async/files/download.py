@@ -1,57 +1,100 @@
 """Downloading an export: streamed to a private part file beside the target, verified, hashed, renamed.
 
 A cut is resumed with `Range`, under `If-Range` with a strong validator, so that two versions of a file are never
-joined; a server that answers with the whole file instead starts it over. The API's token is never sent here.
+joined; a server that answers with the whole file instead starts it over. A later call goes on from what an earlier one
+left, by the same rule. The API's token is never sent here.
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import hashlib
-import os
 import random
 import re
+import zlib
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 import attrs
 
 from indigo_async.errors import DownloadError
+from indigo_async.files.encoding import Gunzip
+from indigo_async.files.part_file import Downloaded, PartFile
 from indigo_async.hidden import HiddenText, hidden
 from indigo_async.inputs import is_loopback_host, is_private_host
 from indigo_async.transport.policy import RetryPolicy, Silence
 from indigo_async.transport.session import Transport
 from indigo_async.transport.shield import in_thread
 
-__all__ = ["Downloaded", "download"]
+__all__ = ["Downloaded", "FreshUrl", "Progress", "download"]
+
+FreshUrl: TypeAlias = Callable[[], Awaitable[str | None]]
+"""Gives another URL of the same file, None where there is none."""
+
+Progress: TypeAlias = Callable[[int, int | None], object]
+"""Is told the bytes on disk so far, and how many there will be, None where the server does not say."""
 
 _CHUNK_BYTES = 1024 * 1024
 _MAX_REDIRECTS = 5
-_PRIVATE = 0o600
 _PASSING = frozenset({408, 425, 429})
-
-
-@attrs.frozen
-class Downloaded:
-    """A whole file on disk: where, how many bytes, and the SHA-256 of its content in hex."""
-
-    path: Path
-    size_bytes: int
-    sha256: str
+_EXPIRED = frozenset({401, 403, 404, 410})
+_PAGES = frozenset({"text/html", "application/xhtml+xml", "application/json", "application/xml", "text/xml"})
+_PROGRESS_SECONDS = 0.5
 
 
 @attrs.frozen
 class _Interrupted:
-    """An attempt that may be made again."""
+    """An attempt that may be made again; with an expired URL, only with a fresh one."""
 
     why: str
+    expired: bool = False
 
 
-async def download(transport: Transport, url: str, destination: Path, *, retry: RetryPolicy) -> Downloaded:
+@attrs.define
+class _Meter:
+    """Tells of progress at the beginning of an attempt and from time to time, not of every chunk."""
+
+    _tell: Progress | None
+    _clock: Callable[[], float]
+    _told: float = 0.0
+
+    def begin(self, size: int, total: int | None) -> None:
+        self._told = self._clock()
+        if self._tell is not None:
+            self._tell(size, total)
+
+    def note(self, size: int, total: int | None) -> None:
+        if self._clock() - self._told >= _PROGRESS_SECONDS:
+            self.begin(size, total)
+
+
+async def download(
+    transport: Transport,
+    url: str,
+    destination: Path,
+    *,
+    retry: RetryPolicy,
+    source: str | None = None,
+    fresh_url: FreshUrl | None = None,
+    on_progress: Progress | None = None,
+) -> Downloaded:
     """Download a URL to a file that only its owner can read (mode 0600); an existing file is replaced at the end.
+
+    A download that fails, is cancelled or killed leaves its bytes in a hidden file of mode 0600 beside `destination`
+    if the next call can go on from there, and nothing otherwise.
+
+    Args:
+        transport: the open client's.
+        url: where the file is.
+        destination: where it goes.
+        retry: how often an attempt is made again after one that brought nothing.
+        source: what is downloaded, whatever its URL, such as an export: only a download of the same goes on from what
+            an earlier one left. By default the URL without its query.
+        fresh_url: asked when the URL has expired; once, until more bytes have come.
+        on_progress: told how far it is, at most twice a second.
 
     Raises:
         DownloadError: refused, cut too often, or not what was announced; `destination` is as it was. `expired` is
@@ -59,32 +102,50 @@ async def download(transport: Transport, url: str, destination: Path, *, retry: 
         OSError: the destination cannot be written.
     """
     url = hidden(url)
-    part = _PartFile(destination)
+    part = PartFile(destination, source if source is not None else url.partition("?")[0].partition("#")[0])
+    meter = _Meter(on_progress, asyncio.get_running_loop().time)
     try:
-        return await _fetched(transport, _checked_url(url, sender=transport.base_url), part, retry)
+        url = _checked_url(url, sender=transport.base_url)
+        return await _fetched(transport, url, part, retry=retry, fresh_url=fresh_url, meter=meter)
     except DownloadError as error:
         raise error.with_traceback(None) from None  # deeper frames hold the address in the HTTP library's own values
     finally:
-        await in_thread(part.discard)
+        await in_thread(part.close)
 
 
-async def _fetched(transport: Transport, url: str, part: _PartFile, retry: RetryPolicy) -> Downloaded:
-    """The whole file, however often it is cut, as long as it gets on between cuts."""
+async def _fetched(
+    transport: Transport, url: str, part: PartFile, *, retry: RetryPolicy, fresh_url: FreshUrl | None, meter: _Meter
+) -> Downloaded:
+    """The whole file, however often it is cut or its URL expires, as long as it gets on in between."""
     await in_thread(part.open)
-    attempt, farthest = 0, 0
+    name = part.destination.name
+    attempt, farthest, renewed_at = 0, part.size, -1
     while True:
         attempt += 1
-        ended = await _attempt(transport, url, part)
+        ended = await _attempt(transport, url, part, meter)
         if ended is None:
             return await in_thread(part.commit)
+        if ended.expired:
+            if fresh_url is None or part.size <= renewed_at:
+                raise DownloadError(f"{name}: {ended.why}", expired=True)
+            attempt, renewed_at = 0, part.size
+            url = _checked_url(await _renewed(fresh_url, name), sender=transport.base_url)
+            continue
         if part.size > farthest:
             attempt, farthest = 1, part.size
         if attempt >= retry.attempts:
-            raise DownloadError(f"{part.destination.name}: {ended.why}, {attempt} times")
+            raise DownloadError(f"{name}: {ended.why}, {attempt} times")
         await asyncio.sleep(retry.backoff(attempt, random.random()))  # noqa: S311 - jitter needs no secrecy
 
 
-async def _attempt(transport: Transport, url: str, part: _PartFile) -> _Interrupted | None:
+async def _renewed(fresh_url: FreshUrl, name: str) -> HiddenText:
+    url = await fresh_url()
+    if url is None:
+        raise DownloadError(f"{name}: the download's URL has expired and the server shows no other")
+    return HiddenText(url)
+
+
+async def _attempt(transport: Transport, url: str, part: PartFile, meter: _Meter) -> _Interrupted | None:
     """Fetch what is missing; None when the file is whole."""
     headers = {"Accept": "text/csv, */*;q=0.5", "Accept-Encoding": "identity"}
     if part.size and part.validator:
@@ -96,10 +157,10 @@ async def _attempt(transport: Transport, url: str, part: _PartFile) -> _Interrup
             if response.status in {301, 302, 303, 307, 308}:
                 url = _checked_url(response.headers.get("Location", ""), sender=url)
                 continue
-            problem = _refusal(response, part)
+            problem = _refusal(response, part) or _begun(response, part)
             if problem is not None:
                 return problem
-            return await _receive(response, part)
+            return await _receive(response, part, meter)
     raise DownloadError(f"{part.destination.name}: more than {_MAX_REDIRECTS} redirects")
 
 
@@ -133,145 +194,93 @@ def _checked_url(location: str, *, sender: str) -> HiddenText:
     return HiddenText(url)
 
 
-def _refusal(response: aiohttp.ClientResponse, part: _PartFile) -> _Interrupted | None:
-    """What is wrong with an answer's head, if anything; the part file is made ready for its body."""
+def _refusal(response: aiohttp.ClientResponse, part: PartFile) -> _Interrupted | None:
+    """What is wrong with an answer's head, if anything.
+
+    Raises:
+        DownloadError: what another attempt will not change.
+    """
     status = response.status
-    where = f"{part.destination.name}: {response.url.host} answered"
+    where = f"{response.url.host} answered"
     if status in _PASSING or status >= 500:  # noqa: PLR2004 - HTTP's own classes
-        return _Interrupted(f"{response.url.host} answered {status}")
-    if status == 416:  # noqa: PLR2004 - the range is not there: the file changed
-        part.restart()
-        return _Interrupted("the file changed meanwhile")
-    if status not in {200, 206}:
-        raise DownloadError(f"{where} {status}", expired=status in {401, 403, 404, 410})
-    if response.content_type in {"text/html", "application/json", "application/xml"}:
-        raise DownloadError(f"{where} with {response.content_type} instead of a CSV")
-    if status == 200:  # noqa: PLR2004 - the whole file, whatever was asked for
-        part.restart()
-    elif not _continues(response, part):
-        part.restart()
-        return _Interrupted("the server sent another range, or of another file, than the one asked for")
-    etag = response.headers.get("ETag", "")
-    part.validator = etag if etag.startswith('"') and not _is_encoded(response) else None
+        return _Interrupted(f"{where} {status}")
+    if status in _EXPIRED:
+        return _Interrupted(f"{where} {status}", expired=True)
+    if status not in {200, 206, 416}:
+        raise DownloadError(f"{part.destination.name}: {where} {status}")
+    if response.content_type in _PAGES and status != 416:  # noqa: PLR2004 - as above
+        return _Interrupted(f"{where} with {response.content_type} instead of a CSV")  # perhaps a proxy's, which passes
+    if _encoding(response) not in {"", "gzip"}:
+        return _Interrupted(f"{where} with {_encoding(response)[:20]!r} compression, which was not asked for")
+    if response.content_length is None and not response.headers.get("Transfer-Encoding"):
+        raise DownloadError(f"{part.destination.name}: {response.url.host} does not say where the file ends")
     return None
 
 
-def _continues(response: aiohttp.ClientResponse, part: _PartFile) -> bool:
+def _begun(response: aiohttp.ClientResponse, part: PartFile) -> _Interrupted | None:
+    """Make the part file ready for an answer's body, or say why it cannot take that."""
+    if response.status == 200:  # noqa: PLR2004 - the whole file, whatever was asked for
+        part.restart()
+        etag = response.headers.get("ETag", "")
+        part.validator = etag if etag.startswith('"') and not _encoding(response) else None
+        return None
+    if _continues(response, part):
+        return None
+    part.restart()
+    if response.status == 416:  # noqa: PLR2004 - the range is not there
+        return _Interrupted("the file changed meanwhile")
+    return _Interrupted("the server sent another range, or of another file, than the one asked for")
+
+
+def _continues(response: aiohttp.ClientResponse, part: PartFile) -> bool:
     """Whether a range goes on where the part file ends, in the same version: not every server heeds `If-Range`."""
     match = re.fullmatch(r"bytes (\d+)-\d+/(?:\d+|\*)", response.headers.get("Content-Range", ""))
     same_version = part.validator is not None and response.headers.get("ETag") == part.validator
-    return same_version and match is not None and int(match[1]) == part.size
+    return same_version and match is not None and int(match[1]) == part.size and not _encoding(response)
 
 
-def _is_encoded(response: aiohttp.ClientResponse) -> bool:
-    """Whether lengths and ranges count compressed bytes, which some stores send whatever was accepted."""
-    return "Content-Encoding" in response.headers
+def _encoding(response: aiohttp.ClientResponse) -> str:
+    """How the body is compressed, which some stores send whatever was accepted; empty where it is not."""
+    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+    return {"identity": "", "x-gzip": "gzip"}.get(encoding, encoding)
 
 
-async def _receive(response: aiohttp.ClientResponse, part: _PartFile) -> _Interrupted | None:
-    if response.content_length is None and not response.headers.get("Transfer-Encoding"):
-        raise DownloadError(f"{part.destination.name}: {response.url.host} does not say where the file ends")
-    announced = None if _is_encoded(response) else response.content_length
-    before = part.size
+async def _receive(response: aiohttp.ClientResponse, part: PartFile, meter: _Meter) -> _Interrupted | None:
+    """Write a body down as it comes, and see that it came whole."""
+    gunzip = Gunzip() if _encoding(response) else None
+    announced, came, before = response.content_length, 0, part.size
+    total = None if announced is None else before + announced
     pending: list[bytes] = []
     pending_bytes = 0
-    interrupted = None
+    meter.begin(before, total)
     try:
-        async for chunk in response.content.iter_any():
+        while isinstance(chunk := await _next_chunk(response), bytes) and chunk:
+            came += len(chunk)
             pending.append(chunk)
             pending_bytes += len(chunk)
             if pending_bytes >= _CHUNK_BYTES:
-                await in_thread(partial(part.write, pending))
+                await in_thread(partial(_write, part, gunzip, pending))
                 pending, pending_bytes = [], 0
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        interrupted = _Interrupted(f"the connection broke ({type(error).__name__})")
-    await in_thread(partial(part.write, pending))
-    if interrupted is None and announced is not None and part.size - before != announced:
-        interrupted = _Interrupted(f"{part.size - before} bytes came, {announced} were announced")
-    return interrupted
+            meter.note(before + came, total)
+        await in_thread(partial(_write, part, gunzip, pending))
+    except zlib.error:
+        return _Interrupted(f"{response.url.host} sent something else than the gzip that it announced")
+    if isinstance(chunk, _Interrupted):
+        return chunk
+    if announced is not None and came != announced:
+        return _Interrupted(f"{came} bytes came, {announced} were announced")
+    if gunzip is not None and not gunzip.is_whole:
+        return _Interrupted("the compressed file ended early")
+    return None
 
 
-class _PartFile:
-    """The bytes so far, in a file of mode 0600 beside the target; hashed as they are written.
-
-    Its name is the same for every download to the target, so that what a killed process left is taken over by the next
-    one. A lock, which the kernel releases when its process ends, keeps two downloads out of one file.
-    """
-
-    def __init__(self, destination: Path) -> None:
-        self.destination = destination
-        self.validator: str | None = None
-        self.size = 0
-        self._path = destination.with_name(f".{destination.name}.part")
-        self._descriptor: int | None = None
-        self._is_kept = False
-        self._hash = hashlib.sha256()
-
-    def open(self) -> None:
-        if self.destination.is_dir():
-            raise IsADirectoryError(f"{self.destination} is a folder; name a file")
-        self.destination.parent.mkdir(parents=True, exist_ok=True)
-        while self._descriptor is None:
-            self._descriptor = self._locked()
-        os.fchmod(self._descriptor, _PRIVATE)
-        os.ftruncate(self._descriptor, 0)
-
-    def _locked(self) -> int | None:
-        """The part file, open and locked; None when it was taken away meanwhile."""
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, _PRIVATE)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(descriptor), self._path.lstat()):
-                return descriptor
-        except FileNotFoundError:
-            pass
-        except BlockingIOError:
-            os.close(descriptor)
-            raise DownloadError(f"{self.destination}: another download writes it at this moment") from None
-        os.close(descriptor)
-        return None
-
-    @property
-    def _opened(self) -> int:
-        if self._descriptor is None:
-            raise ValueError("the part file is not open")
-        return self._descriptor
-
-    def write(self, chunks: list[bytes]) -> None:
-        for chunk in chunks:
-            self._hash.update(chunk)
-            view = memoryview(chunk)
-            while view:
-                view = view[os.write(self._opened, view) :]
-            self.size += len(chunk)
-
-    def restart(self) -> None:
-        os.lseek(self._opened, 0, os.SEEK_SET)
-        os.ftruncate(self._opened, 0)
-        self.size = 0
-        self.validator = None
-        self._hash = hashlib.sha256()
-
-    def commit(self) -> Downloaded:
-        os.fsync(self._opened)
-        self._path.replace(self.destination)
-        self._is_kept = True
-        _sync_folder(self.destination.parent)
-        return Downloaded(self.destination, self.size, self._hash.hexdigest())
-
-    def discard(self) -> None:
-        if self._descriptor is None:
-            return
-        if not self._is_kept:
-            self._path.unlink(missing_ok=True)
-        os.close(self._descriptor)
-        self._descriptor = None
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
+async def _next_chunk(response: aiohttp.ClientResponse) -> bytes | _Interrupted:
+    """The next bytes of a body; none at its end."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        return await response.content.readany()
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        return _Interrupted(f"the connection broke ({type(error).__name__})")
+
+
+def _write(part: PartFile, gunzip: Gunzip | None, chunks: list[bytes]) -> None:
+    part.write(chunks if gunzip is None else gunzip.pieces(chunks))

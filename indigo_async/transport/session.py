@@ -50,6 +50,7 @@ _POURED_BYTES = 64 * 1024
 # Longer than any poll interval, so that a connection outlives the pause between two rounds.
 _KEEPALIVE_SECONDS = 75.0
 _CONNECT_SECONDS = 15.0
+_DOWNLOADS_AT_ONCE = 16
 _COMPARABLE_BYTES = 64 * 1024
 _UNAUTHORIZED = 401
 _TOO_MANY_REQUESTS = 429
@@ -89,8 +90,10 @@ _Reader: TypeAlias = Callable[[aiohttp.ClientResponse], Awaitable[Answer | Silen
 class Transport:
     """Sends requests to the API: paced, timed out, retried, decoded. `requests` counts them by endpoint.
 
-    `setbacks` counts those that had no good answer, by HTTP status or reason.
+    `setbacks` counts those that had no good answer, by HTTP status or reason. `downloads` bounds those who download.
     """
+
+    downloads: asyncio.Semaphore
 
     def __init__(
         self,
@@ -125,6 +128,7 @@ class Transport:
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         self._pacer = Pacer(self._pacing)
+        self.downloads = asyncio.Semaphore(_DOWNLOADS_AT_ONCE)
 
     async def close(self) -> None:
         session, self._pacer = self._session, None
@@ -303,7 +307,10 @@ class Transport:
 
     @asynccontextmanager
     async def open_url(self, url: str, headers: Mapping[str, str]) -> AsyncGenerator[aiohttp.ClientResponse | Silence]:
-        """GET a URL outside the API, such as a download, without the token; redirects are the caller's to check."""
+        """GET a URL outside the API, such as a download, without the token, its body as it comes over the wire.
+
+        Redirects are the caller's to check.
+        """
         _, session = self._opened()
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=self._socket_timeout.sock_connect, sock_read=self._timeout
@@ -313,6 +320,7 @@ class Transport:
                 URL(url, encoded=True),
                 headers=headers,
                 allow_redirects=False,
+                auto_decompress=False,
                 raise_for_status=False,
                 timeout=timeout,
             )

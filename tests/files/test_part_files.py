@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from indigo_async.errors import DownloadError
-from indigo_async.files.download import _PartFile
+from indigo_async.files.part_file import PartFile
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from indigo_async.files.download import _PartFile
-part = _PartFile(Path(sys.argv[1]))
+from indigo_async.files.part_file import PartFile
+part = PartFile(Path(sys.argv[1]), "s")
 part.open()
 part.write([b"people of a killed run"])
 os.kill(os.getpid(), signal.SIGKILL)
@@ -26,27 +26,27 @@ def test_what_a_killed_process_left_is_taken_over_by_the_next_download(tmp_path:
     subprocess.run([sys.executable, "-c", KILLED, str(target)], check=False)
     (left,) = tmp_path.iterdir()
     left.chmod(0o644)
-    part = _PartFile(target)
+    part = PartFile(target, "s")
     part.open()
     assert left.stat().st_mode & 0o777 == 0o600
     part.write([b"a,b\n"])
     part.commit()
-    part.discard()
+    part.close()
     assert list(tmp_path.iterdir()) == [target]
     assert target.read_bytes() == b"a,b\n"
 
 
 def test_two_downloads_to_one_target_at_once_are_refused(tmp_path: Path):
-    first, second = _PartFile(tmp_path / "export.csv"), _PartFile(tmp_path / "export.csv")
+    first, second = PartFile(tmp_path / "export.csv", "s"), PartFile(tmp_path / "export.csv", "s")
     first.open()
     with pytest.raises(DownloadError, match="another download writes it"):
         second.open()
-    second.discard()
+    second.close()
     first.write([b"a,b\n"])
     first.commit()
-    first.discard()
+    first.close()
     second.open()
-    second.discard()
+    second.close()
     assert [path.name for path in tmp_path.iterdir()] == ["export.csv"]
 
 
@@ -55,5 +55,5 @@ def test_a_link_in_the_part_files_place_is_not_followed(tmp_path: Path):
     elsewhere.write_text("mine")
     (tmp_path / ".export.csv.part").symlink_to(elsewhere)
     with pytest.raises(OSError, match=os.strerror(40)):
-        _PartFile(tmp_path / "export.csv").open()
+        PartFile(tmp_path / "export.csv", "s").open()
     assert elsewhere.read_text() == "mine"

@@ -1,0 +1,38 @@
+"""Undoing the compression that some stores send with whatever was accepted, and seeing whether it came whole."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator
+
+__all__ = ["Gunzip"]
+
+_GZIP = 16 + zlib.MAX_WBITS
+_PIECE_BYTES = 1024 * 1024
+
+
+class Gunzip:
+    """Turns gzip, of one member or several, into what it was made from, in pieces that fit into memory.
+
+    Raises:
+        zlib.error: it is no gzip, or damaged.
+    """
+
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(_GZIP)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether what came ends where a member ends, whose checksum was right."""
+        return self._member.eof
+
+    def pieces(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """What further chunks hold."""
+        for chunk in chunks:
+            rest, piece = chunk, b""
+            while rest or len(piece) == _PIECE_BYTES:
+                if rest and self._member.eof:
+                    self._member = zlib.decompressobj(_GZIP)
+                piece = self._member.decompress(rest, _PIECE_BYTES)
+                rest = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
+                yield piece

@@ -1,0 +1,200 @@
+"""A download under way: its bytes so far, in a private file beside the target, from which a later run can go on."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import attrs
+import msgspec
+
+from indigo_async.errors import DownloadError
+
+__all__ = ["Downloaded", "PartFile"]
+
+_PRIVATE = 0o600
+_CHUNK_BYTES = 1024 * 1024
+_NOTE_BYTES = 8 * _CHUNK_BYTES
+"""So much may be fetched again after the process was killed."""
+
+
+@attrs.frozen
+class Downloaded:
+    """A whole file on disk: where, how many bytes, and the SHA-256 of its content in hex."""
+
+    path: Path
+    size_bytes: int
+    sha256: str
+
+
+class _Note(msgspec.Struct):
+    """What is known of a part file: what it is of, in which version, and its first bytes' number and hash."""
+
+    source: str
+    validator: str
+    size: int
+    sha256: str
+
+
+class PartFile:
+    """The bytes so far, in a file of mode 0600 beside the target; hashed as they are written.
+
+    Its name is the same for every download to the target, so that what a killed process left is taken over by the next
+    one. A lock, which the kernel releases when its process ends, keeps two downloads out of one file.
+
+    With a strong `validator`, a note beside it says what it holds, as far as that is safe on disk. A later download of
+    the same `source` goes on from there, if the bytes are still those.
+    """
+
+    def __init__(self, destination: Path, source: str) -> None:
+        self.destination = destination
+        self.validator: str | None = None
+        self.size = 0
+        self._source = source
+        self._path = destination.with_name(f".{destination.name}.part")
+        self._note_path = destination.with_name(f".{destination.name}.part.json")
+        self._noted_bytes = 0
+        self._descriptor: int | None = None
+        self._is_committed = False
+        self._is_stale = True
+        self._hash = hashlib.sha256()
+
+    def open(self) -> None:
+        """Open and lock the file, with what an earlier run left of the same source.
+
+        Raises:
+            DownloadError: another download writes it.
+            OSError: it cannot be written.
+        """
+        if self.destination.is_dir():
+            raise IsADirectoryError(f"{self.destination} is a folder; name a file")
+        self.destination.parent.mkdir(parents=True, exist_ok=True)
+        while self._descriptor is None:
+            self._descriptor = self._locked()
+        os.fchmod(self._descriptor, _PRIVATE)
+        note = _read_note(self._note_path)
+        if note is None or not self._holds(note):
+            self.restart()
+
+    def _locked(self) -> int | None:
+        """The part file, open and locked; None when it was taken away meanwhile."""
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, _PRIVATE)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), self._path.lstat()):
+                return descriptor
+        except FileNotFoundError:
+            pass
+        except BlockingIOError:
+            os.close(descriptor)
+            raise DownloadError(f"{self.destination}: another download writes it at this moment") from None
+        os.close(descriptor)
+        return None
+
+    def _holds(self, note: _Note) -> bool:
+        """Whether the file begins with the bytes that were noted of this source; it then ends behind them."""
+        if note.source != self._source or os.fstat(self._opened).st_size < note.size:
+            return False
+        while self.size < note.size:
+            chunk = os.read(self._opened, min(_CHUNK_BYTES, note.size - self.size))
+            if not chunk:
+                return False
+            self._hash.update(chunk)
+            self.size += len(chunk)
+        if self._hash.hexdigest() != note.sha256:
+            return False
+        os.ftruncate(self._opened, self.size)
+        self._is_stale = False
+        self.validator = note.validator
+        self._noted_bytes = self.size
+        return True
+
+    @property
+    def _opened(self) -> int:
+        if self._descriptor is None:
+            raise ValueError("the part file is not open")
+        return self._descriptor
+
+    def write(self, chunks: Iterable[bytes]) -> None:
+        """Add bytes at the end."""
+        if self._is_stale:
+            self._clear()
+        for chunk in chunks:
+            self._hash.update(chunk)
+            view = memoryview(chunk)
+            while view:
+                view = view[os.write(self._opened, view) :]
+            self.size += len(chunk)
+        if self.size - self._noted_bytes >= _NOTE_BYTES:
+            self._note()
+
+    def _note(self) -> bool:
+        """Write down how a later run can go on from here, once that is safe on disk; False where it cannot."""
+        if not self.size or self.validator is None:
+            return False
+        note = _Note(self._source, self.validator, self.size, self._hash.hexdigest())
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            os.fsync(self._opened)
+            with open(os.open(self._note_path, flags, _PRIVATE), "wb") as file:  # noqa: PTH123 - a descriptor
+                file.write(msgspec.json.encode(note))
+        except OSError:
+            return False
+        self._noted_bytes = self.size
+        return True
+
+    def restart(self) -> None:
+        """Forget all bytes; they leave the disk with the next write. This does not block."""
+        self.size = self._noted_bytes = 0
+        self.validator = None
+        self._hash = hashlib.sha256()
+        self._is_stale = True
+
+    def _clear(self) -> None:
+        self._note_path.unlink(missing_ok=True)
+        os.lseek(self._opened, 0, os.SEEK_SET)
+        os.ftruncate(self._opened, 0)
+        self._is_stale = False
+
+    def commit(self) -> Downloaded:
+        """Put the file, whole now, in the target's place."""
+        self.write(())
+        os.fsync(self._opened)
+        self._note_path.unlink(missing_ok=True)
+        self._path.replace(self.destination)
+        self._is_committed = True
+        _sync_folder(self.destination.parent)
+        return Downloaded(self.destination, self.size, self._hash.hexdigest())
+
+    def close(self) -> None:
+        """Leave what is not whole for a later run, or remove it where none could go on from it."""
+        if self._descriptor is None:
+            return
+        try:
+            if not self._is_committed and not self._note():
+                self._note_path.unlink(missing_ok=True)
+                self._path.unlink(missing_ok=True)
+        finally:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _read_note(path: Path) -> _Note | None:
+    """The note of an earlier run; None where there is none that can be read."""
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123 - as above
+            return msgspec.json.decode(file.read(_CHUNK_BYTES), type=_Note)
+    except (OSError, ValueError):
+        return None
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
