@@ -26,7 +26,7 @@ from indigo_async.polling.source import ApiSource, Source
 from indigo_async.polling.timing import first_delay
 from indigo_async.polling.waits import Customer, Needs, Wait, Watch, Watchlist
 
-__all__ = ["DeadlinePassedError", "Poller", "poller_of", "stats_of"]
+__all__ = ["Poller", "poller_of", "stats_of"]
 
 T = TypeVar("T")
 
@@ -38,14 +38,6 @@ _GRAINS_IN_INTERVAL = 50
 _MOST_SINGLE_LOOKS = 64
 # Waking up so many seconds too late means that the machine slept.
 _SLEPT = 5.0
-
-
-class DeadlinePassedError(Exception):
-    """A wait's deadline passed. `audience` is the last record that was seen, None where none was."""
-
-    def __init__(self, audience: Audience | None) -> None:
-        self.audience = audience
-        super().__init__("the deadline passed")
 
 
 class Poller:
@@ -68,7 +60,6 @@ class Poller:
         self._chance = chance
         self._watchlist = Watchlist()
         self._schedule: Schedule[Watch | Customer] = Schedule(grain, self._wake_for)
-        self._deadlines: Schedule[Wait] = Schedule(grain, self._wake_for)
         self._awake = asyncio.Event()
         self._wakes_at = float("-inf")
         self._looks = Looks(source, self._schedule, interval=interval, chance=chance, on_backlog=self._wake)
@@ -90,7 +81,6 @@ class Poller:
         check: Callable[[Audience], T | None],
         *,
         needs: Needs = Needs.STATUS,
-        deadline: float | None = None,
     ) -> T:
         """Wait until `check` returns something, and return that.
 
@@ -100,10 +90,8 @@ class Poller:
             check: given the full record whenever what the wait needs may have changed. It returns the result, or None
                 to go on; what it raises ends the wait.
             needs: which part of the record `check` depends on.
-            deadline: loop time in seconds.
 
         Raises:
-            DeadlinePassedError: the deadline passed.
             AuthenticationError, CustomerMismatchError: at the first look that meets it.
             ApiError: another refusal, by three looks in a row.
             ClientNotOpenError: the client was closed.
@@ -111,22 +99,15 @@ class Poller:
         self._ensure_running()
         wait = self._watchlist.add(audience_id, customer_id, needs)
         loop = asyncio.get_running_loop()
-        last: Audience | None = None
         try:
             self._schedule_first(wait.watch)
-            if deadline is not None:
-                self._deadlines.put(wait, deadline)
             while True:
                 news = await wait.news
                 if isinstance(news, Exception):
                     raise news.with_traceback(None)
-                if news is not None:
-                    last = news
-                    found = check(news)
-                    if found is not None:
-                        return found
-                if news is None or (deadline is not None and loop.time() >= deadline):
-                    raise DeadlinePassedError(last)
+                found = check(news)
+                if found is not None:
+                    return found
                 if self._loop is None:
                     raise self._ended_by.with_traceback(None)
                 wait.news = loop.create_future()
@@ -143,7 +124,6 @@ class Poller:
             self._schedule.put(watch, due)
 
     def _forget(self, wait: Wait) -> None:
-        self._deadlines.drop(wait)
         if self._watchlist.remove(wait):
             self._schedule.drop(wait.watch)
             self._looks.backlog.pop(wait.watch, None)
@@ -193,9 +173,9 @@ class Poller:
     async def _sleep(self) -> float:
         """Until something is due, or is woken up for. Returns by how many seconds it woke up too late."""
         loop = asyncio.get_running_loop()
-        dues = [due for due in (self._schedule.next_due(), self._deadlines.next_due()) if due is not None]
-        self._wakes_at = min(dues, default=float("inf"))
-        alarm = loop.call_at(self._wakes_at, self._awake.set) if dues else None
+        due = self._schedule.next_due()
+        self._wakes_at = float("inf") if due is None else due
+        alarm = None if due is None else loop.call_at(due, self._awake.set)
         await self._awake.wait()
         if alarm is not None:
             alarm.cancel()
@@ -214,8 +194,6 @@ class Poller:
     async def _round(self, group: asyncio.TaskGroup, late: float) -> None:
         """Deal with all that is due."""
         now = asyncio.get_running_loop().time()
-        for wait in self._deadlines.take_due(now):
-            wait.tell(None)
         due = self._schedule.take_due(now)
         if late > max(_SLEPT, self._interval):
             self._rounds.spread(due, now)

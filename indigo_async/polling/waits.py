@@ -23,8 +23,8 @@ class Needs(Enum):
     EXPORTS = auto()
 
 
-News = Audience | Exception | None
-"""What a wait is told: a record that may have changed, an error that ends it, or None: its deadline passed."""
+News = Audience | Exception
+"""What a wait is told: a record that may have changed, or an error that ends it."""
 
 
 @attrs.define(eq=False)
@@ -36,7 +36,6 @@ class Wait:
     since: float
     news: asyncio.Future[News]
     seen: object = None
-    instant: int | None = None
 
     def tell(self, news: News) -> None:
         """Give the wait news, unless it has not yet taken the last ones."""
