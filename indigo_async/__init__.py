@@ -1,25 +1,31 @@
 """An asyncio SDK for the Indigo audiences API: match, grow, price, buy and download voter audiences."""
 
-from indigo_async import errors, workflows
-from indigo_async.client import IndigoClient
-from indigo_async.customer import CustomerClient
-from indigo_async.errors import IndigoError
-from indigo_async.inputs import (
-    ColumnSelection,
-    ColumnSelections,
-    LookalikeFilters,
-    OptionalFieldType,
-)
-from indigo_async.models import (
-    Audience,
-    AudienceStatus,
-    CsvExport,
-    ExportStatus,
-    UploadedAudienceCsv,
-    UploadStatus,
-)
-from indigo_async.transport.pacing import Pacing
-from indigo_async.transport.policy import RetryPolicy
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from indigo_async import errors, workflows
+    from indigo_async.client import IndigoClient
+    from indigo_async.customer import CustomerClient
+    from indigo_async.errors import IndigoError
+    from indigo_async.inputs import (
+        ColumnSelection,
+        ColumnSelections,
+        LookalikeFilters,
+        OptionalFieldType,
+    )
+    from indigo_async.models import (
+        Audience,
+        AudienceStatus,
+        CsvExport,
+        ExportStatus,
+        UploadedAudienceCsv,
+        UploadStatus,
+    )
+    from indigo_async.transport.pacing import Pacing
+    from indigo_async.transport.policy import RetryPolicy
 
 __all__ = [
     "Audience",
@@ -40,3 +46,26 @@ __all__ = [
     "errors",
     "workflows",
 ]
+
+_NAMES = {
+    "client": ["IndigoClient"],
+    "customer": ["CustomerClient"],
+    "errors": ["IndigoError"],
+    "inputs": ["ColumnSelection", "ColumnSelections", "LookalikeFilters", "OptionalFieldType"],
+    "models": ["Audience", "AudienceStatus", "CsvExport", "ExportStatus", "UploadStatus", "UploadedAudienceCsv"],
+    "transport.pacing": ["Pacing"],
+    "transport.policy": ["RetryPolicy"],
+}
+_HOMES = {name: f"indigo_async.{module}" for module, names in _NAMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    """Import what is asked for when it is: the command's help waits for no HTTP library."""
+    if name in _HOMES:
+        value: object = getattr(import_module(_HOMES[name]), name)
+    elif name in __all__:
+        value = import_module(f"indigo_async.{name}")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
