@@ -85,6 +85,7 @@ class _Jobs:
         self._out = out
         self._publisher = publisher
         self._mistakes = mistakes
+        self._templates = self._checked_templates()
         self._claims = Claims(owner="line {}".format)
         self._shared: dict[str, dict[str, dict[str, Any]]] = {}
 
@@ -107,18 +108,33 @@ class _Jobs:
         return None if refused else job
 
     def _note(self, row: Row, field: str, message: str) -> None:
-        place = row.find(field) or self._defaults.find(field) or row.place
-        self._mistakes.add(place, field, message)
+        """Note a mistake where its cause stands: in the row, or in a default that is the same for all rows."""
+        place = row.find(field) or (self._defaults.find(field) if field not in self._templates else None)
+        self._mistakes.add(place or row.place, field, message)
+
+    def _checked_templates(self) -> dict[str, set[str]]:
+        """The defaults that vary from job to job, and the fields that they name."""
+        templates: dict[str, set[str]] = {}
+        for field in TEMPLATED:
+            template = self._defaults.values.get(field)
+            if not isinstance(template, str):
+                continue
+            try:
+                templates[field] = names_in(field, template)
+            except ValueError as error:
+                self._defaults.refused.add(field)
+                self._mistakes.add(self._defaults.find(field) or self._defaults.place, field, str(error))
+        return {field: names for field, names in templates.items() if names or _has_braces(self._defaults, field)}
 
     def _fill_templates(self, row: Row, values: dict[str, object], refused: set[str]) -> None:
-        for field in TEMPLATED:
+        for field, names in self._templates.items():
             template = values.get(field)
             if field in row.values or not isinstance(template, str):
                 continue
             try:
                 values[field] = filled(field, template, values)
             except ValueError as error:
-                if refused.isdisjoint(names_in(template)):
+                if refused.isdisjoint(names):
                     self._note(row, field, str(error))
                 refused.add(field)
 
@@ -162,6 +178,10 @@ class _Jobs:
         except OSError as error:  # such as a name longer than the disk can keep
             check.add("export.destination" if job.export is not None else "csv", error.strerror or str(error))
         return check.problems
+
+
+def _has_braces(row: Row, field: str) -> bool:
+    return "{" in str(row.values[field]) or "}" in str(row.values[field])
 
 
 def _nested(values: Mapping[str, object]) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def _take(field: str, value: object, place: Place, row: Row, mistakes: Mistakes)
     try:
         row.values[field] = typed(FIELDS[field], value) if value is not None else None
     except ValueError as error:
-        row.values[field] = None
+        row.values[field] = value.text if isinstance(value, Text) else value
         row.refused.add(field)
         mistakes.add(place, field, str(error))
     if place is not row.place:

@@ -20,34 +20,44 @@ _PIECE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _UNFIT = re.compile(r'[%/\\:*?"<>|\x00-\x1f\x7f]|^\.')
 
 
-def filled(field: str, template: str, values: Mapping[str, object]) -> str:
-    """A template with a job's values in it, escaped where the field is a path or a URL.
+def names_in(field: str, template: str) -> set[str]:
+    """The names of fields in a template.
 
     Raises:
-        ValueError: it names what is no field for templates, or one that the job does not give.
+        ValueError: it names what is no field for templates, or has a lone brace.
+    """
+    known = [name for name in _NAMES if name != field]
+    names: set[str] = set()
+    for match in _PIECE.finditer(template):
+        text, name = match[0], match[1]
+        if name in known:
+            names.add(name)
+        elif name is not None:
+            options = [f"{{{name}}}" for name in known]
+            raise ValueError(f"{text} is none of {', '.join(options)}{closest(text, options)}")
+        elif len(text) == 1:
+            raise ValueError(f"has a lone {text!r}; write it twice where no name of a field is meant")
+    return names
+
+
+def filled(field: str, template: str, values: Mapping[str, object]) -> str:
+    """A good template with a job's values in it, escaped where the field is a path or a URL.
+
+    Raises:
+        ValueError: it names a field that the job does not give as text.
     """
     escape = _escape_for(field, template)
 
     def piece(match: re.Match[str]) -> str:
         text, name = match[0], match[1]
-        if text in {"{{", "}}"}:
-            return text[0]
         if name is None:
-            raise ValueError(f"has a lone {text!r}; write it twice where no name of a field is meant")
-        if name not in _NAMES or name == field:
-            known = [f"{{{known}}}" for known in _NAMES if known != field]
-            raise ValueError(f"{text} is none of {', '.join(known)}{closest(text, known)}")
+            return text[0]
         value = values.get(name)
         if not isinstance(value, str):
             raise ValueError(f"{text} stands in its default, and this job gives no {name}")  # noqa: TRY004 - told as text
         return escape(value)
 
     return _PIECE.sub(piece, template)
-
-
-def names_in(template: str) -> set[str]:
-    """The names in a template's braces."""
-    return {match[1] for match in _PIECE.finditer(template) if match[1]}
 
 
 def _escape_for(field: str, template: str) -> Callable[[str], str]:
