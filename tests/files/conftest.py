@@ -1,10 +1,14 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 
 import pytest
+from downloads import TOKEN
+from harness import QUICK
 from s3_server import Bucket, S3Server
+
+from indigo_async.client import IndigoClient
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +28,9 @@ def bucket(s3_server: S3Server, tmp_path: Path) -> Bucket:
     return s3_server.make(
         f"{tmp_path.parent.name}-{tmp_path.name}".replace("_", "-").strip("-")[-60:].strip("-").lower()
     )
+
+
+@pytest.fixture
+async def client() -> AsyncGenerator[IndigoClient]:
+    async with IndigoClient(TOKEN, base_url="http://127.0.0.1:9", retry=QUICK, timeout=5.0) as client:
+        yield client

@@ -6,75 +6,31 @@ import asyncio
 import contextlib
 import hashlib
 import stat
-from collections.abc import AsyncGenerator, Coroutine
 from pathlib import Path
-from typing import Any
 
 import anyio
 import pytest
 from aiohttp import web
-from harness import QUICK, Answer, ScriptedServer, reply, scripted
+from downloads import (
+    BODY,
+    ONE,
+    TOKEN,
+    TWO,
+    cancel_scope,
+    cancel_task,
+    cut,
+    fetch,
+    files_in,
+    never,
+    redirect,
+    rest,
+    whole,
+)
+from harness import QUICK, reply, scripted
 
 from indigo_async.client import IndigoClient
 from indigo_async.errors import DownloadError
 from indigo_async.files.download import Downloaded, download
-
-BODY = b"voterbase_id,first_name\r\n" + b"".join(b"%06d,ANN\r\n" % row for row in range(5_000))
-TOKEN = "canary-token-77"
-ONE, TWO = '"one"', '"two"'
-
-
-@pytest.fixture
-async def client() -> AsyncGenerator[IndigoClient]:
-    async with IndigoClient(TOKEN, base_url="http://127.0.0.1:9", retry=QUICK, timeout=5.0) as client:
-        yield client
-
-
-async def fetch(client: IndigoClient, server: ScriptedServer, target: Path, path: str = "/x.csv?sig=1") -> Downloaded:
-    return await download(client.transport, server.origin + path, target, retry=QUICK)
-
-
-def whole(body: bytes = BODY, etag: str = ONE) -> Answer:
-    return reply(200, body, content_type="text/csv", etag=etag)
-
-
-def rest(start: int, body: bytes = BODY, etag: str | None = ONE, says: int | None = None) -> Answer:
-    """The bytes from `start` on; the answer may say that they begin elsewhere."""
-    first = start if says is None else says
-    headers = {"content_range": f"bytes {first}-{len(body) - 1}/{len(body)}"} | ({"etag": etag} if etag else {})
-    return reply(206, body[start:], content_type="text/csv", **headers)
-
-
-def cut(size: int, body: bytes = BODY, etag: str | None = ONE) -> Answer:
-    """The first `size` bytes, then a broken connection."""
-
-    async def answer(request: web.BaseRequest) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "text/csv"} | ({"ETag": etag} if etag else {}))
-        response.content_length = len(body)
-        await response.prepare(request)
-        await response.write(body[:size])
-        request.transport.close()
-        return response
-
-    return answer
-
-
-def redirect(location: str, status: int = 302) -> Answer:
-    return reply(status, location=location)
-
-
-async def never(request: web.BaseRequest) -> web.StreamResponse:
-    """The head and one line, and then nothing more."""
-    response = web.StreamResponse(headers={"Content-Type": "text/csv"})
-    response.content_length = len(BODY)
-    await response.prepare(request)
-    await response.write(BODY[:100])
-    await asyncio.Event().wait()
-    return response
-
-
-def files_in(folder: Path) -> list[Path]:
-    return list(folder.iterdir())
 
 
 async def test_a_download_is_whole_hashed_and_private(client: IndigoClient, tmp_path: Path):
@@ -350,29 +306,11 @@ async def test_a_destination_that_cannot_be_written_is_told_before_anything_is_a
     assert server.requests == []
 
 
-async def _cancel_task(work: Coroutine[Any, Any, object], server: ScriptedServer) -> None:
-    task = asyncio.create_task(work)
-    await server.asked.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-
-
-async def _cancel_scope(work: Coroutine[Any, Any, object], server: ScriptedServer) -> None:
-    async def run() -> None:
-        await work
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(run)
-        await server.asked.wait()
-        group.cancel_scope.cancel()
-
-
-@pytest.mark.parametrize("cancel", [_cancel_task, _cancel_scope])
+@pytest.mark.parametrize("cancel", [cancel_task, cancel_scope])
 async def test_a_cancelled_download_leaves_what_was_there_and_no_part(client: IndigoClient, tmp_path: Path, cancel):
     target = tmp_path / "x.csv"
     target.write_bytes(b"what was there")
     async with scripted(never) as server:
-        await cancel(fetch(client, server, target), server)
+        await cancel(fetch(client, server, target), until=server.asked)
     assert target.read_bytes() == b"what was there"
     assert files_in(tmp_path) == [target]

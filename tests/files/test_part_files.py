@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -57,3 +58,43 @@ def test_a_link_in_the_part_files_place_is_not_followed(tmp_path: Path):
     with pytest.raises(OSError, match=os.strerror(40)):
         PartFile(tmp_path / "export.csv", "s").open()
     assert elsewhere.read_text() == "mine"
+
+
+NOTED = """
+import os, signal, sys
+from pathlib import Path
+from indigo_async.files.part_file import PartFile
+part = PartFile(Path(sys.argv[1]), "s")
+part.open()
+part.validator = '"one"'
+part.write([b"a" * 1024] * 8 * 1024)
+part.write([b"b" * 1024])
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_noted_as_safe_is_continued(tmp_path: Path):
+    target = tmp_path / "export.csv"
+    subprocess.run([sys.executable, "-c", NOTED, str(target)], check=False)
+    part = PartFile(target, "s")
+    part.open()
+    assert (part.size, part.validator) == (8 * 1024 * 1024, '"one"')
+    part.write([b"c"])
+    done = part.commit()
+    part.close()
+    assert target.read_bytes() == b"a" * 8 * 1024 * 1024 + b"c"
+    assert done.sha256 == hashlib.sha256(target.read_bytes()).hexdigest()
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_link_in_the_notes_place_is_not_written_to(tmp_path: Path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("mine")
+    part = PartFile(tmp_path / "export.csv", "s")
+    part.open()
+    part.validator = '"one"'
+    part.write([b"a,b"])
+    (tmp_path / ".export.csv.part.json").symlink_to(elsewhere)
+    part.close()
+    assert elsewhere.read_text() == "mine"
+    assert list(tmp_path.iterdir()) == [elsewhere]
