@@ -11,12 +11,12 @@ from indigo_async.files.cell_kinds import are_emails, field_of_cells, filled, sh
 from indigo_async.files.csv_head import CsvHead
 from indigo_async.files.spellings import field_named, is_about_others
 
-__all__ = ["Candidate", "Found", "found_in"]
+__all__ = ["WORDS", "Candidate", "Found", "found_in"]
 
 _ENOUGH = 0.5
 _SECOND_CHOICE = 0.7
 _UNNAMED = 0.4
-_WORDS = {
+WORDS = {
     "first_name": "first names",
     "last_name": "last names",
     "full_name": "full names",
@@ -53,11 +53,14 @@ class Candidate:
 
     @property
     def reason(self) -> str:
+        """Why it could serve."""
         if self.field == "id":
-            return f"{self.column!r} is named so, and has another value in each row that was looked at"
-        name = "is named so" if self.is_named else "speaks by its values alone"
-        alike = f"{self.likeness:.0%} of its values look like {_WORDS[self.field]}"
-        return f"{self.column!r} {name}: {alike}, and {self.fill:.0%} of the rows have one"
+            return "named so; another value in each row that was looked at"
+        share = f"{self.likeness:.0%} of its values"
+        name = (
+            f"named so; {share} look right" if self.is_named else f"not named so, but {share} are {WORDS[self.field]}"
+        )
+        return f"{name}, and {self.fill:.0%} of the rows have one"
 
 
 @attrs.frozen
@@ -116,6 +119,6 @@ def _by_name(name: str, cells: Sequence[str], some: Sequence[str]) -> Candidate 
         return Candidate(field=field, column=name, fill=1.0, likeness=1.0, is_second_choice=second)
     likeness = share_like(field, some)
     if likeness < _ENOUGH:
-        return f"is named like {field}, but {likeness:.0%} of its values look like {_WORDS[field]}"
+        return f"is named like {field}, but {likeness:.0%} of its values look like {WORDS[field]}"
     fill = len(some) / len(cells)
     return Candidate(field=field, column=name, fill=fill, likeness=likeness, is_second_choice=second)

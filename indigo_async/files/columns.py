@@ -118,12 +118,12 @@ def _required(chosen: Mapping[str, Candidate]) -> set[str]:
 
 def _why_required(field: str, required: set[str]) -> str:
     if field == "id":
-        return "; the API wants it required, and does not match by it"
+        return "; must be required, and is not matched by"
     if field == "address":
-        return "; the API lets addresses be optional only"
-    if field not in required:
-        return "; optional, so that a row without it, or with an old one, can match"
-    return "; required, since it best tells people apart" if field not in _NAMES else "; required, as names should be"
+        return "; must be optional"
+    if field in required and field not in _NAMES:
+        return "; required, since nothing here tells people apart better"
+    return ""
 
 
 def _passed_over(found: Found, chosen: Mapping[str, Candidate]) -> dict[str, str]:

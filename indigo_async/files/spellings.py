@@ -16,10 +16,10 @@ _FIRST_CHOICE = (
     "cell|client|constituent|contact|crm|current|customer|donor|file|home|individual|legal|main|member|membership|"
     "mobile|my|myv|patron|people|permanent|person|personal|petitioner|preferred|primary|reg|registered|registrant|"
     "registration|res|residence|residences|residential|signatory|signer|subscriber|supporter|tsmart|van|vb|vf|volunteer|"
-    "voter|voters|voterbase|your"
+    "usps|v|voter|voters|voterbase|voting|your|mmddyyyy|yyyymmdd"
 )
 _SECOND_CHOICE = (
-    "addresses|alt|alternate|alternative|billing|business|daytime|evening|former|landline|mail|mailing|office|other|"
+    "addresses|alt|alternate|alternative|billing|business|daytime|evening|former|landline|m|mail|mailing|office|other|"
     "previous|secondary|shipping|telephones|votertelephones|work"
 )
 _OTHERS = re.compile(
@@ -34,19 +34,19 @@ _SPELLINGS = {
     "prenom",
     "last_name": "last|lastname|lastnm|lname|lastn|lstname|surname|familyname|namelast|apellido|apellidos",
     "full_name": "name|fullname|fullnm|namefull|completename|firstlast|firstandlast|firstandlastname|firstlastname|"
-    "lastfirst|lastnamefirstname|lastfirstname|namelastfirst|displayname|nombrecompleto",
-    "city": "city|cityname|town|citytown|municipality|locality|citynm|ciudad",
+    "lastfirst|lastnamefirstname|lastfirstname|namelastfirst|namefirstlast|displayname|nombrecompleto",
+    "city": "city|cityname|town|citytown|towncity|municipality|locality|citynm|ciudad",
     "state": "state|st|statecode|stateabbr|stateabbrev|stateabbreviation|statename|stateprovince|provincestate|"
-    "stateregion|region|usstate|estado|stcd",
+    "stateregion|region|usstate|estado|stcd|statecd",
     "zip": "zip|zip5|zip9|zipcode|zipcd|zipcode5|zip5code|zippostal|zippostalcode|postalcodezip|postal|postalcode|"
     "postcode|postalzip|zippluss?4?code|codigopostal",
     "phone": "phone|phoneno|phonenum|phonenumber|phonenbr|phone1|phonenumber1|tel|telephone|telephoneno|"
-    "telephonenumber|telno|ph|mobile|mobileno|mobilenumber|cell|cellno|cellnumber|cellular|cellphoneformatted|phoneformatted|"
+    "telephonenumbertelno|ph|landline|mobile|mobileno|mobilenumber|cell|cellno|cellnumber|cellular|cellphoneformatted|phoneformatted|"
     "contactnumber|telefono",
     "dob": "dob|birthdate|birthdt|bdate|bday|birthday|birth|born|bornon|bornat|dateofbirth|datebirth|dobdate|dateborn|"
     "fechadenacimiento",
-    "address": "address|addr|address1|addr1|addressline|addressline1|addr1line|line1|street|street1|streetaddress|"
-    "streetaddress1|streetaddr|straddress|addressstreet|fulladdress|direccion|domicilio",
+    "address": "address|addr|address1|addr1|addressline|addressline1|addr1line|line1|street|street1|streetline1|"
+    "streetaddress|streetaddress1|streetaddr|straddress|addressstreet|fulladdress|direccion|domicilio",
     "id": "id|uuid|guid|uid|idno|idnum|idnumber|identifier|recordid|rowid|externalid|uniqueid|systemid|sourceid|"
     "statevoterid|countyvoterid|statefileid|countyfileid|statesourceid|sosid|sosvoterid|lalvoterid|dwid|pid|"
     "nationbuilderid|can2userid|(?:voter|member|membership|registration|reg|donor|constituent|supporter|affidavit|record)"
@@ -81,7 +81,7 @@ def _patterns() -> dict[Spelled, re.Pattern[str]]:
 
 def field_named(name: str) -> Spelled | None:
     """The field that a column is named after; None where its name says nothing, or something else."""
-    words = _words(name[:_LONGEST_NAME])
+    words = _words(name[:_LONGEST_NAME].removesuffix("__c"))  # which Salesforce adds
     joined = "".join(words)
     for spelled, pattern in _patterns().items():
         if pattern.fullmatch(joined):
