@@ -21,6 +21,7 @@ from indigo_async.errors import (
 )
 from indigo_async.models import Audience, UploadedAudienceCsv
 from indigo_async.sandbox import Fault, FaultKind
+from indigo_async.transport.shield import in_thread
 from indigo_async.workflows import JobOutcome, Stage, run_batch, start_batch
 from indigo_async.workflows.journal import EntryKind, Journal, JournalRecord, read_records
 from indigo_async.workflows.telling import match_counts, outcome_facts
@@ -59,8 +60,12 @@ def change(path: Path, statement: str) -> list[Any]:
         return db.execute(statement).fetchall()
 
 
-def told(path: Path, kind: EntryKind) -> list[JournalRecord]:
-    return [record for record in read_records(path) if record.kind is kind]
+async def rows_of(path: Path) -> list[JournalRecord]:
+    return await in_thread(lambda: list(read_records(path)))
+
+
+async def told(path: Path, kind: EntryKind) -> list[JournalRecord]:
+    return [record for record in await rows_of(path) if record.kind is kind]
 
 
 async def test_each_job_s_end_and_the_run_s_numbers_are_told(tmp_path: Path, path: Path):
@@ -68,7 +73,7 @@ async def test_each_job_s_end_and_the_run_s_numbers_are_told(tmp_path: Path, pat
         sandbox.faults.add(Fault(kind=FaultKind.WORK_FAILS, endpoint="POST /match_uploaded_csv", times=1))
         sandbox.faults.add(Fault(kind=FaultKind.STATUS_BEFORE, endpoint="GET /audience", times=1, status=503))
         report = await run_batch(client, jobs(5, tmp_path), journal=path, budget_cents=10**9)
-    outcomes = told(path, EntryKind.OUTCOME)
+    outcomes = await told(path, EntryKind.OUTCOME)
     assert {outcome.audience_name for outcome in outcomes} == {f"List {number}" for number in range(5)}
     failed = [outcome.facts for outcome in outcomes if outcome.facts["error"] is not None]
     assert [facts["stage"] for facts in failed] == ["match"]
@@ -78,7 +83,7 @@ async def test_each_job_s_end_and_the_run_s_numbers_are_told(tmp_path: Path, pat
     assert all(sum(facts["timings"].values()) <= facts["seconds"] + 0.01 for facts in done)
     assert sum(facts["quoted_cents"] for facts in done) == report.quoted_cents
     assert {facts["lookalike_size"] for facts in done} == {2_000}
-    last = told(path, EntryKind.PROGRESS)[-1].facts
+    last = (await told(path, EntryKind.PROGRESS))[-1].facts
     assert last["ended"]
     assert (last["done"], last["failed"], last["budget_cents"]) == (4, 1, 10**9)
     assert last["requests"] == report.requests
@@ -90,7 +95,7 @@ async def test_a_job_that_the_journal_never_knew_is_told_with_its_names(tmp_path
     async with lite_sandbox() as sandbox, client_of(sandbox) as client:
         report = await run_batch(client, iter([job(1, tmp_path), job(1, tmp_path)]), journal=path)
     assert (report.done, report.failed) == (1, 1)
-    refused = [record.facts for record in told(path, EntryKind.OUTCOME) if not record.customer_id]
+    refused = [record.facts for record in await told(path, EntryKind.OUTCOME) if not record.customer_id]
     assert [(facts["customer_id"], facts["audience_name"]) for facts in refused] == [("42", "List 1")]
     assert refused[0]["error"]["type"] == "InvalidInputError"
 
@@ -100,8 +105,8 @@ async def test_what_is_told_changes_nothing_for_a_later_run(tmp_path: Path, path
         first = await run_batch(client, jobs(3, tmp_path), journal=path)
         again = await run_batch(client, jobs(3, tmp_path), journal=path)
         assert sandbox.counts().charged_cents == first.spent_cents == again.spent_cents
-    assert len(told(path, EntryKind.OUTCOME)) == 6
-    assert len({record.facts["run"] for record in told(path, EntryKind.PROGRESS)}) == 2
+    assert len(await told(path, EntryKind.OUTCOME)) == 6
+    assert len({record.facts["run"] for record in await told(path, EntryKind.PROGRESS)}) == 2
 
 
 def test_no_token_and_no_signature_is_told(tmp_path: Path):
@@ -162,8 +167,8 @@ class TestReadingBesideTheBatch:
     async def test_in_the_process_that_has_it_open_it_is_refused_in_words(self, path: Path):
         async with Journal.open(path):
             with pytest.raises(JournalInUseError, match="open in this process"):
-                list(read_records(path))
-        assert list(read_records(path)) == []
+                await rows_of(path)
+        assert await rows_of(path) == []
 
     def test_a_journal_that_is_not_there_is_not_made(self, path: Path):
         with pytest.raises(JournalWriteError, match="no such journal"):
@@ -183,7 +188,7 @@ class TestReadingBesideTheBatch:
             await memory.remember(Stage.UPLOAD, {})
         change(path, "DELETE FROM entries")
         with pytest.raises(JournalDamagedError, match="2 were written"):
-            list(read_records(path))
+            await rows_of(path)
 
 
 class TestAnOlderVersion:
@@ -204,11 +209,11 @@ class TestAnOlderVersion:
     async def test_it_is_read_without_being_changed(self, path: Path):
         await self.written_by_version_1(path)
         before = path.read_bytes()
-        assert [record.facts for record in read_records(path)] == [{"audience_id": "a-1"}]
+        assert [record.facts for record in await rows_of(path)] == [{"audience_id": "a-1"}]
         assert path.read_bytes() == before
 
     async def test_a_newer_one_is_refused(self, path: Path):
         await self.written_by_version_1(path)
         change(path, "PRAGMA user_version = 3")
         with pytest.raises(JournalVersionError, match="version 3"):
-            list(read_records(path))
+            await rows_of(path)
