@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from batch_commands import indigo_async, records, write_manifest
+
+from indigo_async.sandbox import Sandbox
+
+QUICK = ("--poll-interval", "0.02")
+FREE = (
+    "- {customer_id: c9, audience_name: None, csv: 'https://files.example.org/9.csv', lookalike: null, export: null}\n"
+)
+
+
+def lite() -> Sandbox:
+    return Sandbox(lite=True, speed=2_000.0)
+
+
+async def test_prices_are_told_by_customer_and_a_later_run_buys_these_previews(tmp_path: Path):
+    manifest = write_manifest(tmp_path, 5, more=FREE)
+    async with lite() as sandbox:
+        quoted = await indigo_async(sandbox, "quote", manifest, "--json", *QUICK)
+        nothing = sandbox.counts()
+        previews = sandbox.log.count("POST /create_preview_csv_export")
+        bought = await indigo_async(sandbox, "run", manifest, "--json", *QUICK)
+        counts = sandbox.counts()
+        assert sandbox.log.count("POST /create_preview_csv_export") == previews == 5
+    assert quoted.returncode == 0, quoted.stderr
+    assert nothing.purchases == 0
+    lines = records(quoted.stdout)
+    outcomes = [line for line in lines if line["type"] == "outcome"]
+    customers = {line["customer_id"]: line for line in lines if line["type"] == "customer"}
+    summary = lines[-1]
+    assert len(outcomes) == 6
+    assert summary["price_cents"] == counts.charged_cents
+    assert records(bought.stdout)[-1]["spent_cents"] == counts.charged_cents
+    assert {name: (line["jobs"], line["priced"]) for name, line in customers.items()} == {
+        "c0": (3, 3),
+        "c1": (2, 2),
+        "c9": (1, 0),
+    }
+    assert sum(line["total_cents"] for line in customers.values()) == summary["price_cents"]
+    assert customers["c9"]["total_cents"] == 0
+
+
+async def test_people_see_what_it_does_the_total_and_what_a_run_would_not_buy(tmp_path: Path):
+    manifest = write_manifest(tmp_path, 4, max_cost_cents=1)
+    async with lite() as sandbox:
+        ended = await indigo_async(sandbox, "quote", manifest, *QUICK)
+    assert ended.returncode == 0, ended.stderr
+    assert "uploads, matches, grows and previews at the server" in ended.stderr
+    assert "Nothing is bought" in ended.stderr
+    rows = [line.split() for line in ended.stdout.splitlines()]
+    prices = {row[0]: float(row[3].strip("$").replace(",", "")) for row in rows[1:4]}
+    assert set(prices) == {"c0", "c1", "all"}
+    assert prices["all"] == prices["c0"] + prices["c1"] > 0
+    assert "4 cost more than their export.max_cost_cents: `run` would not buy them." in ended.stdout
+
+
+async def test_what_was_bought_before_is_not_priced_again(tmp_path: Path):
+    manifest = write_manifest(tmp_path, 2)
+    async with lite() as sandbox:
+        await indigo_async(sandbox, "run", manifest, *QUICK)
+        ended = await indigo_async(sandbox, "quote", manifest, "--json", *QUICK)
+    lines = records(ended.stdout)
+    assert ended.returncode == 0
+    assert lines[-1]["price_cents"] == 0
+    assert [line["bought_before"] for line in lines if line["type"] == "customer"] == [1, 1]

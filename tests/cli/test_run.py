@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from batch_commands import indigo_async, records, write_manifest
+from manifests import write_examples
+
+from indigo_async.sandbox import Fault, FaultKind, Sandbox
+
+QUICK = ("--poll-interval", "0.02")
+
+
+def lite() -> Sandbox:
+    return Sandbox(lite=True, speed=2_000.0)
+
+
+async def test_a_manifest_is_run_to_its_files_and_run_again_buys_nothing(tmp_path: Path):
+    manifest = write_manifest(tmp_path, 6)
+    async with lite() as sandbox:
+        first = await indigo_async(sandbox, "run", manifest, *QUICK)
+        bought = sandbox.counts()
+        again = await indigo_async(sandbox, "run", manifest, *QUICK)
+        counts = sandbox.counts()
+    assert first.returncode == 0, first.stderr
+    assert "6 of 6 jobs done, in 0:00:" in first.stdout
+    assert f"{manifest}.journal; the same command goes on from it" in first.stderr
+    assert "6 jobs for 2 customers. They may spend up to $600,000.00" in first.stderr
+    files = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("exports/*/*.csv"))
+    assert files == [f"exports/c{number % 2}/List {number}.csv" for number in (0, 2, 4, 1, 3, 5)]
+    assert all((tmp_path / file).stat().st_mode & 0o777 == 0o600 for file in files)
+    assert bought.purchases == 6
+    assert again.returncode == 0, again.stderr
+    assert counts.purchases == 6
+    assert f"${bought.charged_cents / 100:,.2f} spent by all runs with this journal" in again.stdout
+
+
+async def test_the_documents_manifest_runs_with_local_files(tmp_path: Path):
+    write_examples(tmp_path)
+    out = tmp_path / "elsewhere"
+    async with lite() as sandbox:
+        ended = await indigo_async(
+            sandbox, "run", tmp_path / "jobs.csv", "--defaults", tmp_path / "defaults.yaml", "--out", out, *QUICK
+        )
+    assert ended.returncode == 0, ended.stderr + ended.stdout
+    assert (out / "exports" / "42" / "Donors.csv").stat().st_size > 0
+    assert (out / "exports" / "43" / "Volunteers.csv").stat().st_size > 0
+
+
+async def test_json_has_a_line_for_each_outcome_and_a_summary_at_the_end(tmp_path: Path):
+    manifest = write_manifest(tmp_path, 4)
+    async with lite() as sandbox:
+        ended = await indigo_async(sandbox, "run", manifest, "--json", *QUICK)
+        counts = sandbox.counts()
+    *outcomes, summary = records(ended.stdout)
+    assert ended.returncode == 0, ended.stderr
+    assert {outcome["type"] for outcome in outcomes} == {"outcome"}
+    assert {outcome["key"] for outcome in outcomes} == {f"c{number % 2}/List {number}" for number in range(4)}
+    for outcome in outcomes:
+        assert outcome["ok"] is True
+        assert outcome["error"] is None
+        assert outcome["stage"] == "download"
+        assert Path(outcome["path"]).stat().st_size == outcome["size_bytes"]
+    assert summary["type"] == "summary"
+    assert (summary["jobs"], summary["done"], summary["failed"], summary["exit_code"]) == (4, 4, 0, 0)
+    assert summary["spent_cents"] == counts.charged_cents == sum(outcome["cost_cents"] for outcome in outcomes)
+    assert summary["interrupted"] is False
+
+
+async def test_jobs_over_their_limit_fail_alone_with_advice_and_a_code(tmp_path: Path):
+    cheap = "- {customer_id: c9, audience_name: Free, csv: 'https://files.example.org/9.csv', export: null}\n"
+    manifest = write_manifest(tmp_path, 3, max_cost_cents=1, more=cheap)
+    async with lite() as sandbox:
+        ended = await indigo_async(sandbox, "run", manifest, *QUICK)
+        counts = sandbox.counts()
+    assert ended.returncode == 3
+    assert counts.purchases == 0
+    assert "1 of 4 jobs done, 3 failed" in ended.stdout
+    assert "raise export.max_cost_cents or --budget-cents" in ended.stdout
+    assert ended.stdout.count("BudgetExceededError") == 1
+    assert "To go on:" in ended.stderr
+
+
+async def test_a_budget_bounds_all_runs_with_one_journal(tmp_path: Path):
+    manifest = write_manifest(tmp_path, 4)
+    async with lite() as sandbox:
+        priced = await indigo_async(sandbox, "quote", manifest, "--json", *QUICK)
+        price = records(priced.stdout)[-1]["price_cents"]
+        budget = price // 2
+        first = await indigo_async(sandbox, "run", manifest, "--budget-cents", str(budget), *QUICK)
+        second = await indigo_async(sandbox, "run", manifest, "--budget-cents", str(budget), *QUICK)
+        counts = sandbox.counts()
+    assert first.returncode == second.returncode == 3
+    assert counts.purchases == 2
+    assert counts.charged_cents <= budget
+    assert f"of ${budget / 100:,.2f} spent" in second.stdout
+
+
+async def test_no_purchase_stops_at_the_prices(tmp_path: Path):
+    manifest = write_manifest(tmp_path, 2)
+    async with lite() as sandbox:
+        ended = await indigo_async(sandbox, "run", manifest, "--no-purchase", *QUICK)
+        assert sandbox.counts().purchases == 0
+    assert ended.returncode == 0
+    assert "Nothing will be bought" in ended.stderr
+    assert not list(tmp_path.glob("exports/*/*.csv"))
+
+
+async def test_mistakes_are_misuse_and_nothing_is_sent(tmp_path: Path):
+    manifest = write_manifest(tmp_path, 2, more="- {customer_id: c0, audience_nam: X}\n")
+    async with lite() as sandbox:
+        ended = await indigo_async(sandbox, "run", manifest, *QUICK)
+        assert sandbox.log.count() == 0
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert f"{manifest}:8: audience_nam: is not a field of a job; did you mean 'audience_name'?" in ended.stderr
+    assert f"{manifest}:8: csv: is missing" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not manifest.with_name("jobs.yaml.journal").exists()
+
+
+async def test_a_wrong_token_ends_the_batch_with_its_own_code(tmp_path: Path):
+    manifest = write_manifest(tmp_path, 5)
+    async with lite() as sandbox:
+        ended = await indigo_async(sandbox, "run", manifest, *QUICK, token="wrong-token")
+    assert ended.returncode == 5
+    assert "check INDIGO_API_TOKEN" in ended.stdout
+    assert "wrong-token" not in ended.stdout + ended.stderr
+
+
+async def test_quiet_says_results_alone(tmp_path: Path):
+    manifest = write_manifest(tmp_path, 1)
+    async with lite() as sandbox:
+        ended = await indigo_async(sandbox, "run", manifest, "--quiet", *QUICK)
+    assert ended.returncode == 0
+    assert ended.stderr == ""
+    assert "1 of 1 jobs done" in ended.stdout
+
+
+async def test_after_failures_the_printed_command_goes_on(tmp_path: Path):
+    manifest = write_manifest(tmp_path, 5)
+    async with lite() as sandbox:
+        sandbox.faults.add(
+            Fault(kind=FaultKind.STATUS_BEFORE, endpoint="POST /create_preview_csv_export", times=2, status=400)
+        )
+        failed = await indigo_async(sandbox, "run", manifest, *QUICK)
+        again = shlex.split(failed.stderr.splitlines()[-1])
+        ended = await indigo_async(sandbox, *again[3:])
+        counts = sandbox.counts()
+    assert failed.returncode == 1
+    assert again[1:4] == ["-m", "indigo_async", "run"]
+    assert ended.returncode == 0, ended.stderr
+    assert counts.purchases == 5
+    assert set(counts.purchases_by_export.values()) == {1}
