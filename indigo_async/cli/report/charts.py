@@ -68,7 +68,7 @@ def areas_chart(series: Series, pauses: Sequence[Pause]) -> Chart:
     """How many jobs were in each stage, one upon the other."""
     bins = len(next(iter(series.occupancy.values())))
     totals = [sum(stage[number] for stage in series.occupancy.values()) for number in range(bins)]
-    most = _ceiling(max(totals))
+    most = _ceiling(max(totals) * 0.999)  # what overlaps by a rounding needs no room
     chart = Chart(width=1000, height=300, left=58, right=992, top=10, bottom=272)
     below = [0.0] * bins
     areas: list[Area] = []
@@ -90,7 +90,7 @@ def ends_chart(series: Series, pauses: Sequence[Pause]) -> Chart:
     """How many jobs ended in each interval: the failed ones stand on top of the others."""
     bins = len(series.done)
     most = _ceiling(max(done + failed for done, failed in zip(series.done, series.failed, strict=True)))
-    chart = Chart(width=1000, height=220, left=58, right=992, top=10, bottom=192)
+    chart = Chart(width=520, height=210, left=46, right=512, top=10, bottom=184)
     width = (chart.right - chart.left) / bins
     bars: list[Bar] = []
     for number, (done, failed) in enumerate(zip(series.done, series.failed, strict=True)):
@@ -113,7 +113,7 @@ def ends_chart(series: Series, pauses: Sequence[Pause]) -> Chart:
 def waits_chart(waits: Waits, seconds: float) -> Chart:
     """How long one stage took, over time: a band from nothing to nine in ten jobs, and the middle of all as a line."""
     most = max(*(value or 0.0 for value in waits.p90s), 0.001)
-    chart = Chart(width=320, height=130, left=8, right=312, top=12, bottom=106)
+    chart = Chart(width=320, height=136, left=8, right=312, top=20, bottom=112)
     middles = [(number + 0.5) / len(waits.p90s) for number in range(len(waits.p90s))]
     known = [
         (at, p90 / most, median / most)
@@ -182,7 +182,7 @@ def _count_ticks(chart: Chart, most: float) -> Iterable[Tick]:
 
 
 def _time_ticks(chart: Chart, seconds: float) -> Iterable[Tick]:
-    most = 9
+    most = chart.width / 110
     step = next((each for each in _SECONDS if seconds / each <= most), math.ceil(seconds / most / 86_400) * 86_400)
     if seconds < 2:  # noqa: PLR2004 - whole seconds would not do
         step = seconds / 4

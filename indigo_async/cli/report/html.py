@@ -6,7 +6,7 @@ import base64
 import hashlib
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,11 @@ def page(name: str, history: History, figures: Figures) -> str:
     environment = Environment(
         loader=FileSystemLoader(_PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"duration": duration_words, "dollars": dollars, "percent": percent_words}
+    environment.filters |= {
+        "duration": _unbroken(duration_words),
+        "dollars": dollars,
+        "percent": _unbroken(percent_words),
+    }
     return environment.get_template("report.html.j2").render(
         clock=clock_words,
         count=count_words,
@@ -73,6 +77,11 @@ def write_page(path: Path, text: str) -> None:
     except BaseException:
         Path(part).unlink(missing_ok=True)
         raise
+
+
+def _unbroken(words_for: Callable[[float], str]) -> Callable[[float], str]:
+    """The same words, which no line ends within."""
+    return lambda number: words_for(number).replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _drawn(history: History, timescale: Timescale) -> dict[str, Any]:
