@@ -1,0 +1,83 @@
+"""A FastAPI service that matches lists: `uvicorn fastapi_service:app --timeout-graceful-shutdown 10`.
+
+One client serves all requests, since its pacing, its connections and its polling are shared by all that is awaited on
+it. The token and the address come from `INDIGO_API_TOKEN` and `INDIGO_BASE_URL`. Who may ask about which customer is
+for your own authentication to say; put it before these endpoints.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import TypedDict
+
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.responses import StreamingResponse
+from matches import Match, Matches, open_matches
+from pydantic import BaseModel
+
+from indigo_async import ColumnSelection, IndigoClient
+from indigo_async.logs import log_events
+
+__all__ = ["app"]
+
+PATH = "/customers/{customer_id}/audiences/{audience_name}"
+
+
+class State(TypedDict):
+    matches: Matches
+
+
+@asynccontextmanager
+async def lifespan(_: FastAPI) -> AsyncGenerator[State]:
+    async with IndigoClient(on_event=log_events) as client, open_matches(client) as matches:
+        yield {"matches": matches}
+
+
+app = FastAPI(lifespan=lifespan)
+
+
+class Column(BaseModel):
+    column_name: str
+    required: bool = False
+
+
+class Wanted(BaseModel):
+    csv: str
+    columns: dict[str, Column]
+
+
+@app.put(PATH, status_code=202)
+async def start(customer_id: str, audience_name: str, wanted: Wanted, request: Request) -> dict[str, str | int | None]:
+    columns = {
+        field: ColumnSelection(column.column_name, required=column.required) for field, column in wanted.columns.items()
+    }
+    return _matches(request).start(customer_id, audience_name, wanted.csv, columns).show()
+
+
+@app.get(PATH)
+async def state(customer_id: str, audience_name: str, request: Request) -> dict[str, str | int | None]:
+    return _found(request, customer_id, audience_name).show()
+
+
+@app.get(f"{PATH}/events")
+async def events(customer_id: str, audience_name: str, request: Request) -> StreamingResponse:
+    match = _found(request, customer_id, audience_name)
+
+    async def lines() -> AsyncGenerator[str]:
+        async for event in match.watch():
+            yield f"data: {json.dumps(event)}\n\n"
+
+    return StreamingResponse(lines(), media_type="text/event-stream")
+
+
+def _matches(request: Request) -> Matches:
+    return request.state.matches
+
+
+def _found(request: Request, customer_id: str, audience_name: str) -> Match:
+    match = _matches(request).find(customer_id, audience_name)
+    if match is None:
+        raise HTTPException(404, "no such match in this process; PUT it, and it is picked up where it is")
+    return match

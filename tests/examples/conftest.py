@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncGenerator
+
+import pytest
+from performing import EXAMPLES, Stage
+
+from indigo_async import IndigoClient
+from indigo_async.sandbox import Sandbox
+from indigo_async.sandbox.people import VoterFile, messy_csv
+
+
+@pytest.fixture
+async def stage(voters: VoterFile, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Stage]:
+    async with Sandbox(voters, speed=1_000.0) as sandbox:
+        content = messy_csv(voters, 3_000, seed=1)
+        stage = Stage(sandbox, sandbox.file_host.put(content))
+        for name, value in stage.environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setitem(IndigoClient.__init__.__kwdefaults__, "poll_interval", 0.01)
+        monkeypatch.syspath_prepend(str(EXAMPLES))
+        yield stage
+        for name in ("matches", "fastapi_service", "aiohttp_service"):
+            sys.modules.pop(name, None)
