@@ -24,7 +24,7 @@ def clock_time(seconds: float) -> str:
 
 
 def as_view(moment: Moment) -> RenderableType:
-    """The view for a terminal of any width: a line in all, a bar for each stage, money, requests, the last failures."""
+    """The view for a terminal of any width: how many are done, a bar for each stage, time, money, failures."""
     return Group(_heading(moment), _bars(moment), _facts(moment))
 
 
@@ -50,15 +50,11 @@ def as_svg(moment: Moment, *, width: int = 100) -> str:
 
 
 def _heading(moment: Moment) -> Text:
-    heading = Text(overflow="fold")
+    heading = Text(no_wrap=True, overflow="ellipsis")
     heading.append(f"{printable(moment.name)}  ", style="bold")
     heading.append(f"{moment.done:,} of {moment.total:,} jobs done", style="green" if moment.done else "")
     if moment.failed:
         heading.append(f", {moment.failed:,} failed", style="red")
-    heading.append(f", {clock_time(moment.seconds)}", style="dim")
-    forecast = _forecast(moment)
-    if forecast:
-        heading.append(f", {forecast}", style="dim")
     return heading
 
 
@@ -95,6 +91,7 @@ def _facts(moment: Moment) -> Table:
     facts = Table.grid(padding=(0, 1))
     facts.add_column(min_width=9)
     facts.add_column(overflow="ellipsis", no_wrap=True)
+    facts.add_row("time", Text(", ".join(part for part in (clock_time(moment.seconds), _forecast(moment)) if part)))
     facts.add_row("money", Text(moment.money))
     facts.add_row("server", Text(f"{moment.requests:,} requests{again}, {moment.reads_saved:,} reads saved"))
     for number, failure in enumerate(moment.failures):

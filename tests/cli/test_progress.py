@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import asyncio
+import io
+import xml.etree.ElementTree as ET
+from collections import Counter
+from pathlib import Path
+
+import attrs
+import pytest
+from rich.console import Console
+
+from indigo_async.cli.output import Output
+from indigo_async.cli.progress import Moment, Progress, StageCount, plan_of
+from indigo_async.cli.progress_display import displayed
+from indigo_async.cli.progress_view import as_line, as_svg, as_view
+from indigo_async.errors import BudgetExceededError
+from indigo_async.workflows import (
+    AudienceJob,
+    BatchReport,
+    ExportStep,
+    JobOutcome,
+    LookalikeStep,
+    Stage,
+    StageFailed,
+    StageFinished,
+    StageStarted,
+)
+
+WHOLE = tuple(Stage)
+
+
+def job(number: int = 0, *, lookalike: bool = True, export: bool = True) -> AudienceJob:
+    return AudienceJob(
+        customer_id="42",
+        audience_name=f"List {number}",
+        csv="https://files.example.org/people.csv",
+        column_selections={},
+        lookalike=LookalikeStep(audience_name="Grown", size=5) if lookalike else None,
+        export=ExportStep(destination=Path("out.csv")) if export else None,
+    )
+
+
+def report(**numbers: object) -> BatchReport:
+    values: dict[str, object] = {
+        "done": 0,
+        "failed": 0,
+        "failed_by_stage": {},
+        "failed_by_error": {},
+        "failures": (),
+        "stopped": None,
+        "quoted_cents": 0,
+        "spent_cents": 0,
+        "unsettled_cents": 0,
+        "budget_cents": None,
+        "lost_uploads": 0,
+        "requests": {},
+        "setbacks": {},
+        "reads_saved": 0,
+        "stages": {},
+        "seconds": 0.0,
+    }
+    return BatchReport(**values | numbers)  # type: ignore[arg-type]
+
+
+def progress_of(jobs: int) -> Progress:
+    return Progress(name="jobs.yaml", total=jobs, purchase=True, planned=Counter(dict.fromkeys(Stage, jobs)))
+
+
+def tell(progress: Progress, number: int, *stages: Stage, then: Stage | None = None) -> None:
+    """Tell that a job finished some stages, and is in another."""
+    names = {"customer_id": "42", "audience_name": f"List {number}"}
+    for stage in stages:
+        progress.on_event(StageStarted(**names, stage=stage))
+        progress.on_event(StageFinished(**names, stage=stage, seconds=1.0))
+    if then is not None:
+        progress.on_event(StageStarted(**names, stage=then))
+
+
+def counts(moment: Moment) -> dict[Stage, tuple[int, int]]:
+    return {count.stage: (count.passed, count.now) for count in moment.stages}
+
+
+@pytest.mark.parametrize(
+    ("lookalike", "export", "purchase", "plan"),
+    [
+        (True, True, True, WHOLE),
+        (True, True, False, WHOLE[:4]),
+        (False, True, True, tuple(stage for stage in WHOLE if stage is not Stage.LOOKALIKE)),
+        (True, False, True, WHOLE[:3]),
+        (False, False, True, WHOLE[:2]),
+    ],
+)
+def test_a_job_goes_through_the_stages_that_it_has(
+    lookalike: bool, export: bool, purchase: bool, plan: tuple[Stage, ...]
+):
+    assert plan_of(job(lookalike=lookalike, export=export), purchase=purchase) == plan
+
+
+def test_jobs_are_counted_in_each_stage_and_beyond():
+    progress = progress_of(4)
+    tell(progress, 0, Stage.UPLOAD, then=Stage.MATCH)
+    tell(progress, 1, Stage.UPLOAD, Stage.MATCH, then=Stage.LOOKALIKE)
+    tell(progress, 2, then=Stage.UPLOAD)
+    moment = progress.at(report())
+    assert counts(moment)[Stage.UPLOAD] == (2, 1)
+    assert counts(moment)[Stage.MATCH] == (1, 1)
+    assert counts(moment)[Stage.LOOKALIKE] == (0, 1)
+    assert counts(moment)[Stage.DOWNLOAD] == (0, 0)
+
+
+def test_what_an_earlier_run_did_counts_as_passed():
+    progress = progress_of(2)
+    tell(progress, 0, Stage.MATCH, Stage.LOOKALIKE, then=Stage.PREVIEW)
+    moment = progress.at(report())
+    assert counts(moment)[Stage.UPLOAD] == (1, 0)
+    progress.on_outcome(JobOutcome(job=job(), stage=Stage.DOWNLOAD, timings={Stage.DOWNLOAD: 1.0}))
+    assert counts(progress.at(report(done=1)))[Stage.PURCHASE] == (1, 0)
+
+
+def test_a_job_that_fails_is_in_no_stage_any_more_and_is_shown():
+    progress = progress_of(1)
+    tell(progress, 0, then=Stage.UPLOAD)
+    names = {"customer_id": "42", "audience_name": "List 0"}
+    progress.on_event(StageFailed(**names, stage=Stage.UPLOAD, seconds=1.0, error_type="BudgetExceededError"))
+    error = BudgetExceededError("it costs too much", stage=Stage.PURCHASE, limit_cents=5)
+    progress.on_outcome(JobOutcome(job=job(), stage=Stage.UPLOAD, error=error))
+    moment = progress.at(report(failed=1, failed_by_stage={"upload": 1}))
+    assert counts(moment)[Stage.UPLOAD] == (0, 0)
+    assert moment.stages[0].failed == 1
+    assert moment.failures == ("42/List 0: purchase: it costs too much",)
+
+
+def test_rate_and_forecast_come_from_the_last_half_minute():
+    progress = progress_of(10)
+    assert progress.at(report(seconds=0.0)).seconds_left is None
+    for number in range(2):
+        tell(progress, number, *WHOLE)
+        progress.on_outcome(JobOutcome(job=job(number), stage=Stage.DOWNLOAD, timings=dict.fromkeys(Stage, 1.0)))
+    moment = progress.at(report(done=2, seconds=10.0))
+    assert moment.jobs_a_minute == pytest.approx(12.0)
+    assert moment.seconds_left == pytest.approx(40.0)
+    still = progress.at(report(done=2, seconds=60.0))
+    assert still.seconds_left is None
+
+
+MOMENT = Moment(
+    name="jobs.yaml",
+    total=10_000,
+    done=3_214,
+    failed=3,
+    stages=[
+        StageCount(Stage.UPLOAD, 10_000, 10_000, 0, 0),
+        StageCount(Stage.MATCH, 10_000, 8_120, 1_880, 2),
+        StageCount(Stage.PURCHASE, 10_000, 3_300, 12, 1),
+    ],
+    seconds=130.0,
+    jobs_a_minute=1_800.0,
+    seconds_left=240.0,
+    spent_cents=120_400,
+    unsettled_cents=3_000,
+    quoted_cents=320_400,
+    budget_cents=500_000,
+    requests=21_234,
+    reads_saved=56_789,
+    sent_again=2,
+    failures=["42/List 7: match: the CSV is\nempty \x1b[31m"],
+)
+
+
+@pytest.mark.parametrize("width", [80, 100, 200])
+def test_the_view_fits_its_terminal_and_says_what_matters(width: int):
+    console = Console(width=width, file=io.StringIO(), force_terminal=False)
+    with console.capture() as capture:
+        console.print(as_view(MOMENT))
+    lines = capture.get().splitlines()
+    assert max(map(len, lines)) <= width
+    text = "\n".join(lines)
+    for words in (
+        "3,214 of 10,000 jobs done, 3 failed",
+        "about 0:04:00 left",
+        "8,120 of 10,000",
+        "1,880 now",
+        "2 failed",
+        "$1,204.00 of $5,000.00 spent",
+        "21,234 requests, 2 sent again, 56,789 reads saved",
+        "the CSV is empty",
+    ):
+        assert words in text
+    assert "\x1b[31m" not in text
+
+
+def test_a_line_says_it_all_in_one():
+    assert as_line(MOMENT) == (
+        "0:02:10  3,214 of 10,000 jobs done, 3 failed; now in match 1,880, purchase 12; $1,204.00 of $5,000.00 spent, "
+        "$30.00 under way, $3,204.00 quoted; 21,234 requests; 1,800 a minute, about 0:04:00 left"
+    )
+
+
+def test_the_picture_is_an_svg_of_the_view():
+    picture = as_svg(MOMENT)
+    root = ET.fromstring(picture)
+    assert root.tag.endswith("svg")
+    text = "".join(root.itertext()).replace("\N{NO-BREAK SPACE}", " ")
+    assert "3,214 of 10,000 jobs done" in text
+
+
+@attrs.define
+class Watched:
+    """A source of moments that says how often it was asked."""
+
+    asked: int = 0
+    was_asked: asyncio.Event = attrs.Factory(asyncio.Event)
+
+    def __call__(self) -> Moment:
+        self.asked += 1
+        self.was_asked.set()
+        return MOMENT
+
+
+def output_on(*, terminal: bool, quiet: bool = False) -> Output:
+    words = Output(quiet=quiet)
+    words.notes = Console(file=io.StringIO(), force_terminal=terminal, width=100)
+    return words
+
+
+def written(words: Output) -> str:
+    assert isinstance(words.notes.file, io.StringIO)
+    return words.notes.file.getvalue()
+
+
+async def test_a_terminal_is_redrawn_by_the_clock_and_not_by_events():
+    words, moment = output_on(terminal=True), Watched()
+    async with displayed(words, moment):
+        await moment.was_asked.wait()
+        for _ in range(1_000):
+            await asyncio.sleep(0)
+    assert moment.asked == 1
+    assert "3,214 of 10,000 jobs done" in written(words)
+    assert written(words).rstrip().endswith("\x1b[2K")  # nothing of it is left on the screen
+
+
+async def test_elsewhere_a_line_comes_every_few_seconds(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("indigo_async.cli.progress_display._SECONDS_A_LINE", 0.01)
+    words, moment = output_on(terminal=False), Watched()
+    async with displayed(words, moment):
+        await moment.was_asked.wait()
+    assert as_line(MOMENT) in written(words).replace("\n", " ")
+
+
+async def test_quiet_shows_nothing():
+    words, moment = output_on(terminal=True, quiet=True), Watched()
+    async with displayed(words, moment):
+        await asyncio.sleep(0)
+    assert moment.asked == 0
+    assert written(words) == ""
