@@ -81,7 +81,7 @@ def _patterns() -> dict[Spelled, re.Pattern[str]]:
 
 def field_named(name: str) -> Spelled | None:
     """The field that a column is named after; None where its name says nothing, or something else."""
-    words = _words(name[:_LONGEST_NAME].removesuffix("__c"))  # which Salesforce adds
+    words = _words(re.sub("__c$", "", name[:_LONGEST_NAME], flags=re.IGNORECASE))  # which Salesforce adds
     joined = "".join(words)
     for spelled, pattern in _patterns().items():
         if pattern.fullmatch(joined):

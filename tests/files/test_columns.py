@@ -287,7 +287,7 @@ def test_any_header_of_known_spellings_is_known(tmp_path_factory, data):
     names = {field: data.draw(st.sampled_from(SPELLINGS[field].split("|")), field) for field in sorted(fields)}
     others = data.draw(st.lists(st.sampled_from(OTHERS.split("|")), unique=True, max_size=3), "others")
     order = data.draw(st.permutations([*names.items(), *((None, name) for name in others)]), "order")
-    delimiter = data.draw(st.sampled_from(",;\t|"), "delimiter")
+    delimiter = data.draw(st.sampled_from(",;\t|" if len(order) > 1 else ","), "delimiter")
     encoding = data.draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "cp1252", "latin-1"]), "encoding")
     rows = [[VALUES[field][row] if field else "x" for field, _ in order] for row in range(4)]
     path = tmp_path_factory.getbasetemp() / "spelled.csv"
@@ -295,8 +295,7 @@ def test_any_header_of_known_spellings_is_known(tmp_path_factory, data):
     suggestion = _suggestion(path)
     assert {field: one.column_name for field, one in suggestion.selections.by_field().items()} == names
     assert suggestion.left_out.keys() == set(others)
-    if len(order) > 1:
-        assert suggestion.delimiter == delimiter
+    assert suggestion.delimiter == delimiter
     obeys_the_rules(suggestion, path)
 
 
