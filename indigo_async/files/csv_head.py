@@ -140,7 +140,7 @@ def _rows(text: str, delimiter: str) -> Iterator[NumberedRow]:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     for number, cells in enumerate(reader, start=1):
         if len(cells) > 1 or (cells and cells[0].strip()):
-            yield NumberedRow(number, tuple(cell.strip() for cell in cells))
+            yield NumberedRow(number, tuple(map(str.strip, cells)))
 
 
 def _delimiter(text: str) -> str:
