@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import anyio
 import attrs
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
+from rich.text import Text
 
 from indigo_async.cli.exits import Exit, exit_of
 from indigo_async.cli.manifest import read_manifest
@@ -33,8 +34,6 @@ _POSITIVE = Number(gt=0)
 _BATCH_GROUP = Group("Batch", sort_key=5)
 _TELLING = {Exit.OVER_LIMIT, Exit.TIMED_OUT, Exit.UNAUTHENTICATED}
 """Exit codes that say something of a batch when all its failures are of that kind."""
-
-T = TypeVar("T")
 
 
 @Parameter(name="*", group=_BATCH_GROUP)
@@ -142,7 +141,8 @@ async def run_manifest(
 
 def _stop(scope: anyio.CancelScope, words: Output) -> None:
     scope.cancel()
-    words.note("Stopping: purchases under way are settled first. Again, and it ends at once.")
+    if not words.quiet:  # as styled text: a style of the print would be the progress bars', too
+        words.notes.print(Text("Stopping: purchases under way are settled first. Again, and it ends at once.", "dim"))
 
 
 def _beginning(

@@ -90,7 +90,9 @@ def results_view(end: BatchEnd) -> RenderableType:
     parts: list[RenderableType] = [ended]
     if report.stopped is not None:
         parts.append(Text(f"Stopped: {printable(hide_secrets(report.stopped))}", style="yellow"))
-    return Group(*parts, "", _stages(report), "", _facts(report, begun), *failures_view(report))
+    if begun:
+        parts += ["", _stages(report)]
+    return Group(*parts, "", _facts(report, begun), *failures_view(report))
 
 
 def _stages(report: BatchReport) -> Table:
