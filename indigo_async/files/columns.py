@@ -12,6 +12,7 @@ from indigo_async.errors import InvalidInputError
 from indigo_async.files.candidates import Candidate, Found, found_in
 from indigo_async.files.csv_check import HEADLESS, seems_headless, table_problems
 from indigo_async.files.csv_head import CsvHead, csv_problem, read_head
+from indigo_async.files.spellings import is_about_others
 from indigo_async.inputs import CANONICAL_FIELDS, ColumnSelection, ColumnSelections
 from indigo_async.transport.shield import in_thread
 
@@ -135,11 +136,18 @@ def _passed_over(found: Found, chosen: Mapping[str, Candidate]) -> dict[str, str
             instead = "first_name and last_name" if one.field == "full_name" else "full_name"
             reasons[one.column] = f"could be {one.field}, but {instead} excludes it and serves better"
         elif taken.column != one.column:
-            reasons[one.column] = (
-                f"could be {one.field}, too, but {taken.column!r} serves better: {taken.fill:.0%} of the rows have it "
-                f"there, {one.fill:.0%} here{', and this is named a second choice' if one.is_second_choice else ''}"
-            )
+            reasons[one.column] = f"could be {one.field}, too, but {taken.column!r} {_advantage(taken, one)}"
     return reasons
+
+
+def _advantage(taken: Candidate, other: Candidate) -> str:
+    if taken.is_named and not other.is_named:
+        return "is named so"
+    if other.is_second_choice and not taken.is_second_choice:
+        return "is named more plainly"
+    if taken.score > other.score:
+        return f"serves better: {taken.fill:.0%} of the rows have it there, {other.fill:.0%} here"
+    return "serves as well, and comes first"
 
 
 def _nothing_to_require(head: CsvHead, chosen: Mapping[str, Candidate], left_out: Mapping[str, str]) -> str:
@@ -147,7 +155,7 @@ def _nothing_to_require(head: CsvHead, chosen: Mapping[str, Candidate], left_out
         return HEADLESS
     what = f"has no column that a match could require; the API needs at least one of {', '.join(_TELLING)}"
     known = {one.column: f"serves as {field}, which cannot be the required one" for field, one in chosen.items()}
-    if not known:  # the header may be a person, whose name must not be told
+    if not known and not any(map(is_about_others, left_out)):  # the header may be a person, who must not be told
         return what
     told = [f"{name!r} {reason}" for name, reason in (known | dict(left_out)).items()][:_MOST_COLUMNS_TOLD]
     return f"{what}. {'; '.join(told)}"
@@ -166,7 +174,7 @@ def _warnings_of_file(head: CsvHead) -> Iterator[str]:
 def _warnings_of_choice(found: Found, chosen: Mapping[str, Candidate], required: set[str]) -> Iterator[str]:
     for field, one in chosen.items():
         rivals = [f"{other.column!r}" for other in found.ranked(field)[1:] if other.score >= one.score * _CLOSE]
-        if rivals:
+        if rivals and field != "id":  # by which nobody is matched
             yield f"{field}: {one.column!r} and {', '.join(rivals)} serve about equally well; see which is right"
         if field in required and one.fill < _RARE:
             yield f"{field}: only {one.fill:.0%} of the rows have it; rows without it match nobody while it is required"

@@ -23,8 +23,8 @@ _SECOND_CHOICE = (
     "previous|secondary|shipping|telephones|votertelephones|work"
 )
 _OTHERS = re.compile(
-    "amount|candidate|child|city of birth|committee|company|country|county|created|district|employer|emergency|fax|"
-    "friend|guardian|husband|issued|joined|father|mother|organi[sz]ation|parent|partner|precinct|price|quantity|"
+    "amount|candidate|child|city of birth|committee|company|country|county|created|district|e ?mail|employer|emergency|"
+    "fax|friend|guardian|husband|issued|joined|father|mother|organi[sz]ation|parent|partner|precinct|price|quantity|"
     "recruiter|referr|signed|since|sister|spouse|total|treasurer|updated|wife|zip ?\\+? ?4|plus ?4"
 )
 """Words that make a column say something else, or something about somebody else."""
