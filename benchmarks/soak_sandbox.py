@@ -20,7 +20,7 @@ SLOW_SECONDS = 3.0
 """Longer than the worker waits for an answer."""
 
 REQUESTS_PER_SECOND = 500.0
-"""Above it the server answers 429, as a real one does: by rate and not by chance, since clients learn from it."""
+"""Above it the server answers 429 with a `Retry-After`, as a real one does; by chance it does so without."""
 
 OUTAGE_EVERY = 15.0
 OUTAGE_SECONDS = 0.5
@@ -40,6 +40,7 @@ def faults(chance: float) -> list[Fault]:
         *(Fault(kind=FaultKind.STATUS_AFTER, status=status) for status in STATUSES),
         Fault(kind=FaultKind.SLOW_BEFORE, delay=SLOW_SECONDS),
         Fault(kind=FaultKind.SLOW_AFTER, delay=SLOW_SECONDS),
+        Fault(kind=FaultKind.RATE_LIMITED, retry_after=0),
         Fault(kind=FaultKind.UNKNOWN_STATUS),
         Fault(kind=FaultKind.STALE),
         Fault(kind=FaultKind.CLOSED_AFTER),
