@@ -1,8 +1,8 @@
 """The Python blocks of a page, and how each is run.
 
 The blocks of a page are one program, run in their order. A comment before a block, `<!-- test: NAME -->`, prepares it,
-and judges it afterwards, by one of `SETUPS`. A block that defines `main` and leaves running it to the reader is run as a
-reader would; one that awaits something outside of a function has an open `client`, as a notebook's cell would.
+and judges it afterwards, by one of `SETUPS`. A block that defines `main` and leaves running it to the reader is run as
+a reader would; one that awaits something outside of a function has an open `client`, as a notebook's cell would.
 """
 
 from __future__ import annotations
