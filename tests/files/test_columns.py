@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import indigo_async
 from indigo_async import workflows
 from indigo_async.cli.columns import columns as columns_command
+from indigo_async.cli.columns_given import ColumnOptions
 from indigo_async.cli.options import OutputOptions
 from indigo_async.errors import InvalidInputError
 from indigo_async.files import ColumnSuggestion, check_columns, suggest_columns
@@ -362,6 +363,18 @@ def test_the_command_shows_the_columns_the_reasons_and_the_code(suggest, tmp_pat
     assert record["reasons"] == suggestion.reasons
     assert record["left_out"] == suggestion.left_out
     assert (record["delimiter"], record["rows_sampled"], record["warnings"]) == (";", 1, list(suggestion.warnings))
+
+
+def test_what_the_command_writes_can_be_given_to_the_others(suggest, tmp_path: Path, capsys):
+    selections = suggest("First Name,Last Name,Zip\nAnn,Lee,15213\n").selections
+    columns_command(tmp_path / "people.csv", output=OutputOptions(json=True))
+    (tmp_path / "columns.json").write_text(capsys.readouterr().out)
+    (tmp_path / "columns.yaml").write_text(as_yaml(selections))
+    for name in ("columns.json", "columns.yaml"):
+        check = InputCheck()
+        read = check.column_selections(ColumnOptions(columns=tmp_path / name).selections())
+        check.done()
+        assert read == selections.by_field()
 
 
 @pytest.mark.parametrize("seed", [1, 2])
