@@ -3,6 +3,7 @@
 from indigo_async.workflows.batch import Batch, run_batch, start_batch
 from indigo_async.workflows.events import (
     AudienceAdopted,
+    DownloadProgressed,
     ExportDownloaded,
     ExportPriced,
     ExportPurchased,
@@ -17,10 +18,12 @@ from indigo_async.workflows.events import (
     StatusChanged,
     WorkflowEvent,
 )
-from indigo_async.workflows.export import ExportReceipt, export_audience
+from indigo_async.workflows.export import export_audience
+from indigo_async.workflows.fetch_again import fetch_again
 from indigo_async.workflows.jobs import AudienceJob, ExportStep, JobResult, LookalikeStep, run_job
 from indigo_async.workflows.lookalike import create_lookalike
 from indigo_async.workflows.match import upload_and_match
+from indigo_async.workflows.receipt import ExportReceipt
 from indigo_async.workflows.report import BatchReport, JobFailure, JobOutcome, StageTime
 from indigo_async.workflows.waits import wait_for_column_selection, wait_for_export, wait_until_active
 
@@ -29,6 +32,7 @@ __all__ = [
     "AudienceJob",
     "Batch",
     "BatchReport",
+    "DownloadProgressed",
     "ExportDownloaded",
     "ExportPriced",
     "ExportPurchased",
@@ -51,6 +55,7 @@ __all__ = [
     "WorkflowEvent",
     "create_lookalike",
     "export_audience",
+    "fetch_again",
     "run_batch",
     "run_job",
     "start_batch",

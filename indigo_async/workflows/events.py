@@ -12,6 +12,7 @@ from indigo_async.transport.events import Event
 
 __all__ = [
     "AudienceAdopted",
+    "DownloadProgressed",
     "ExportDownloaded",
     "ExportPriced",
     "ExportPurchased",
@@ -128,6 +129,15 @@ class ExportReused(WorkflowEvent):
 class ExportPurchased(WorkflowEvent):
     export_id: RecordId
     cost_cents: int
+
+
+@attrs.frozen(kw_only=True)
+class DownloadProgressed(WorkflowEvent):
+    """How many bytes of a CSV have come, of how many, if the server says that. Told twice a second at most."""
+
+    export_id: RecordId
+    size_bytes: int
+    total_bytes: int | None
 
 
 @attrs.frozen(kw_only=True)

@@ -6,20 +6,18 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import attrs
-
 from indigo_async.client import IndigoClient
-from indigo_async.errors import DownloadError
-from indigo_async.files.download import Downloaded, download
 from indigo_async.inputs import InputCheck
 from indigo_async.models import Audience, CsvExport, ExportStatus, RecordId
-from indigo_async.transport.events import Listener, emit
+from indigo_async.transport.events import Listener
 from indigo_async.transport.shield import in_thread
 from indigo_async.workflows.directory import Directory
-from indigo_async.workflows.events import ExportDownloaded, Stage
+from indigo_async.workflows.events import Stage
+from indigo_async.workflows.fetching import fetched_export, tell_downloaded
 from indigo_async.workflows.preview import priced_export, was_bought
 from indigo_async.workflows.purchase import purchased_export
-from indigo_async.workflows.rules import ExportState, export_state, find_export
+from indigo_async.workflows.receipt import ExportReceipt
+from indigo_async.workflows.rules import ExportState, export_state
 from indigo_async.workflows.run import DEFAULT_TIMEOUT, Run, running
 from indigo_async.workflows.settle import patiently
 from indigo_async.workflows.terms import ExportTerms, check_export_terms
@@ -33,16 +31,6 @@ __all__ = [
     "export_audience",
     "priced_export",
 ]
-
-
-@attrs.frozen(kw_only=True)
-class ExportReceipt:
-    """A bought and downloaded export: the record, and its CSV with its size in bytes and its SHA-256 in hex."""
-
-    export: CsvExport
-    path: Path
-    size_bytes: int
-    sha256: str
 
 
 async def export_audience(
@@ -127,23 +115,13 @@ async def downloaded_export(
                 export = await purchased_export(run, audience_id, export, terms)
             if export_state(export) is not ExportState.DOWNLOADABLE:
                 export = await export_settled(run, audience_id, export.id, purchased=True)
-    with run.at(Stage.DOWNLOAD):
-        try:
-            export, file = await _downloaded(run, audience_id, export, terms.destination)
-        except OSError as error:
-            raise DownloadError(
-                f"{terms.destination} cannot be written ({error.strerror or type(error).__name__}); export {export.id} "
-                "is bought and stays so: the same call with a destination that can be written downloads it"
-            ) from None
+    receipt = await fetched_export(run, audience_id, export, terms.destination)
+    export = receipt.export
     bought = {"export_id": export.id, "cost_cents": export.cost_cents}
-    kept = {"path": str(file.path), "size_bytes": file.size_bytes, "sha256": file.sha256}
+    kept = {"path": str(receipt.path), "size_bytes": receipt.size_bytes, "sha256": receipt.sha256}
     await run.memory.remember(Stage.DOWNLOAD, terms.facts | bought | kept)
-    emit(
-        ExportDownloaded(
-            customer_id=run.customer_id, audience_name=run.audience_name, path=file.path, size_bytes=file.size_bytes
-        )
-    )
-    return ExportReceipt(export=export, path=file.path, size_bytes=file.size_bytes, sha256=file.sha256)
+    tell_downloaded(run, receipt)
+    return receipt
 
 
 async def _remembered_receipt(run: Run, terms: ExportTerms) -> ExportReceipt | None:
@@ -169,19 +147,3 @@ def _size_of(path: Path) -> int | None:
         return path.stat().st_size
     except OSError:
         return None
-
-
-async def _downloaded(
-    run: Run, audience_id: RecordId, export: CsvExport, destination: Path
-) -> tuple[CsvExport, Downloaded]:
-    """The file; its URL is asked for once more where the one at hand has expired."""
-    transport = run.client.transport
-    try:
-        return export, await download(transport, export.download_url or "", destination, retry=transport.retry)
-    except DownloadError as error:
-        if not error.expired:
-            raise
-    fresh = find_export((await run.client.get_audience(audience_id, run.customer_id)).csv_exports, export.id)
-    if fresh is None or fresh.download_url is None:
-        raise DownloadError(f"{destination.name}: the download's URL has expired and the server shows no other")
-    return fresh, await download(transport, fresh.download_url, destination, retry=transport.retry)

@@ -11,7 +11,7 @@ import attrs
 
 from indigo_async.inputs import InputCheck
 
-__all__ = ["ExportTerms", "check_export_terms"]
+__all__ = ["ExportTerms", "check_destination", "check_export_terms"]
 
 
 @attrs.frozen(kw_only=True)
@@ -40,7 +40,7 @@ def check_export_terms(
     """Check the arguments of an export, all of them."""
     field_types = check.optional_field_types(optional_field_types)
     check.cents("max_cost_cents", max_cost_cents)
-    path = _checked_path(check, "destination", destination)
+    path = check_destination(check, "destination", destination)
     if reuse_purchased is not None:
         check.flag("reuse_purchased", reuse_purchased)
     return ExportTerms(
@@ -51,7 +51,8 @@ def check_export_terms(
     )
 
 
-def _checked_path(check: InputCheck, where: str, value: Path | str) -> Path:
+def check_destination(check: InputCheck, where: str, value: Path | str) -> Path:
+    """Check that a file can be written there. This looks at the disk."""
     if not isinstance(value, (str, Path)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
         check.add(where, f"must be a path, not {type(value).__name__}")
         return Path()

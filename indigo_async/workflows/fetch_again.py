@@ -1,0 +1,142 @@
+"""Downloading an export that was bought before, and buying nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from indigo_async.client import IndigoClient
+from indigo_async.errors import ExportExistsError, WorkflowError
+from indigo_async.inputs import InputCheck
+from indigo_async.models import Audience, CsvExport, RecordId
+from indigo_async.transport.events import Listener, emit
+from indigo_async.transport.shield import in_thread
+from indigo_async.workflows.directory import Directory
+from indigo_async.workflows.events import ExportReused, Stage
+from indigo_async.workflows.fetching import fetched_export, tell_downloaded
+from indigo_async.workflows.receipt import ExportReceipt
+from indigo_async.workflows.rules import ExportState, export_state, find_export
+from indigo_async.workflows.run import DEFAULT_TIMEOUT, Run, running
+from indigo_async.workflows.settle import patiently
+from indigo_async.workflows.terms import check_destination
+
+__all__ = ["bought_export", "fetch_again"]
+
+
+async def fetch_again(
+    client: IndigoClient,
+    audience: Audience | RecordId,
+    *,
+    customer_id: str | None,
+    destination: Path | str,
+    export_id: RecordId | None = None,
+    optional_field_types: Sequence[str] | None = None,
+    timeout: float = DEFAULT_TIMEOUT,  # noqa: ASYNC109 - the recipe's own deadline
+    on_event: Listener | None = None,
+) -> ExportReceipt:
+    """Download an export of an audience that was bought before, under a fresh URL. Nothing is priced or bought.
+
+    Args:
+        client: an open client.
+        audience: the audience, or its ID.
+        customer_id: the audience's customer; None for an audience made in the app.
+        destination: where the CSV goes, with mode 0600; a file there is replaced when the download is whole.
+        export_id: which export. Without it, the one that was bought, where no other can be meant.
+        optional_field_types: the paid fields that the export is to hold, and no others, instead of `export_id`; of
+            several such exports the newest is downloaded. None means any.
+        timeout: seconds for the whole recipe.
+        on_event: told what happens, as values of `indigo_async.workflows.events`.
+
+    Raises:
+        InvalidInputError: before anything is sent, with all problems.
+        ExportExistsError: several exports could be meant, or the server does not show which fields they hold: say
+            which by `export_id`.
+        WorkflowError: no such export was bought.
+        DownloadError: the CSV could not be fetched whole or written; the same call goes on with it.
+        WaitTimeoutError: not done within `timeout`.
+        ApiError, TransportError, ResponseDecodeError, CustomerMismatchError: see `indigo_async.errors`.
+
+    Source: reference, "GET /audience".
+    """
+    check = InputCheck()
+    check.customer_id(customer_id, optional=True)
+    audience_id = audience.id if isinstance(audience, Audience) else audience
+    check.record_id("audience", audience_id)
+    wanted = None if optional_field_types is None else frozenset(check.optional_field_types(optional_field_types))
+    if export_id is not None:
+        check.record_id("export_id", export_id)
+        if optional_field_types is not None:
+            check.add("optional_field_types", "says nothing further beside export_id: give one of them")
+    path = await in_thread(partial(check_destination, check, "destination", destination))
+    check.seconds("timeout", timeout)
+    check.done()
+    name = audience.name if isinstance(audience, Audience) and audience.name else str(audience_id)
+    run = Run(client, customer_id, name, Directory(client), stage=Stage.DOWNLOAD)
+    async with running(run, "fetch_again", timeout=timeout, on_event=on_event):
+        now = await patiently(lambda: client.get_audience(audience_id, customer_id), retry=client.transport.retry)
+        run.audience = now
+        export = bought_export(now, export_id=export_id, wanted=wanted)
+        evidence = "it was purchased before"
+        emit(ExportReused(customer_id=customer_id, audience_name=name, export_id=export.id, evidence=evidence))
+        receipt = await fetched_export(run, audience_id, export, path)
+        tell_downloaded(run, receipt)
+        return receipt
+
+
+def bought_export(audience: Audience, *, export_id: RecordId | None, wanted: frozenset[str] | None) -> CsvExport:
+    """The export of an audience that was bought and is meant: by its ID, else by its paid fields, else the only one.
+
+    Raises:
+        ExportExistsError: that is in doubt.
+        WorkflowError: there is none.
+    """
+    bought = [export for export in audience.csv_exports if export_state(export) is ExportState.DOWNLOADABLE]
+    if export_id is not None:
+        export = find_export(bought, export_id)
+        if export is None:
+            raise _none(audience, f"export {export_id} {_unbought(audience, export_id)}")
+        return export
+    if not bought:
+        raise _none(audience, "no export of it was bought")
+    if wanted is None:
+        kinds = {_kind(export) for export in bought}
+        if len(bought) == 1 or (len(kinds) == 1 and None not in kinds):
+            return bought[-1]
+        doubt = bought
+    else:
+        ours = [export for export in bought if _kind(export) == wanted]
+        if ours:
+            return ours[-1]
+        doubt = [export for export in bought if _kind(export) is None]
+        if not doubt:
+            raise _none(audience, f"no export of it with {_fields(wanted)} was bought, only {_told(bought)}")
+    raise ExportExistsError(
+        f"of audience {audience.id} were bought {_told(doubt)}; pass export_id= to say which one to download",
+        stage=Stage.DOWNLOAD,
+        audience=audience,
+    )
+
+
+def _none(audience: Audience, what: str) -> WorkflowError:
+    message = f"audience {audience.id}: {what}; export_audience prices and buys exports"
+    return WorkflowError(message, stage=Stage.DOWNLOAD, audience=audience)
+
+
+def _unbought(audience: Audience, export_id: RecordId) -> str:
+    export = find_export(audience.csv_exports, export_id)
+    return "is not one of its exports" if export is None else f"cannot be downloaded, its status is {export.status!r}"
+
+
+def _kind(export: CsvExport) -> frozenset[str] | None:
+    return None if export.optional_field_types is None else frozenset(export.optional_field_types)
+
+
+def _told(exports: Sequence[CsvExport]) -> str:
+    return ", ".join(f"export {export.id} with {_fields(_kind(export))}" for export in exports)
+
+
+def _fields(kind: frozenset[str] | None) -> str:
+    if kind is None:
+        return "fields that the server does not show"
+    return " and ".join(sorted(kind)) or "no paid fields"

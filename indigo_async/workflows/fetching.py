@@ -1,0 +1,82 @@
+"""The last stage of an export: its CSV on disk, when there is room among the downloads, under a URL that is good."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from indigo_async.errors import DownloadError
+from indigo_async.files.download import download
+from indigo_async.models import CsvExport, RecordId
+from indigo_async.transport.events import emit
+from indigo_async.workflows.events import DownloadProgressed, ExportDownloaded, Stage
+from indigo_async.workflows.receipt import ExportReceipt
+from indigo_async.workflows.rules import find_export
+from indigo_async.workflows.run import Run
+from indigo_async.workflows.settle import patiently
+
+__all__ = ["fetched_export", "tell_downloaded"]
+
+
+async def fetched_export(run: Run, audience_id: RecordId, export: CsvExport, destination: Path) -> ExportReceipt:
+    """Download an export, after other downloads of the client where there are many.
+
+    A URL that has expired, perhaps in that queue, is asked for again: whoever has a turn uses a fresh one at once.
+
+    Raises:
+        DownloadError: it could not be fetched whole or written; the export stays bought.
+    """
+    client = run.client
+    latest = export
+
+    async def fresh_url() -> str | None:
+        nonlocal latest
+        audience = await patiently(
+            lambda: client.get_audience(audience_id, run.customer_id), retry=client.transport.retry
+        )
+        found = find_export(audience.csv_exports, export.id)
+        if found is None or found.download_url is None:
+            return None
+        latest = found
+        return found.download_url
+
+    def tell(size: int, total: int | None) -> None:
+        emit(
+            DownloadProgressed(
+                customer_id=run.customer_id,
+                audience_name=run.audience_name,
+                export_id=export.id,
+                size_bytes=size,
+                total_bytes=total,
+            )
+        )
+
+    with run.at(Stage.DOWNLOAD):
+        try:
+            async with client.transport.downloads:
+                file = await download(
+                    client.transport,
+                    export.download_url or "",
+                    destination,
+                    retry=client.transport.retry,
+                    source=f"export {export.id} of {client.transport.base_url}",
+                    fresh_url=fresh_url,
+                    on_progress=tell,
+                )
+        except OSError as error:
+            raise DownloadError(
+                f"{destination} cannot be written ({error.strerror or type(error).__name__}); export {export.id} "
+                "is bought and stays so: the same call with a destination that can be written downloads it"
+            ) from None
+    return ExportReceipt(export=latest, path=file.path, size_bytes=file.size_bytes, sha256=file.sha256)
+
+
+def tell_downloaded(run: Run, receipt: ExportReceipt) -> None:
+    """Tell the listeners that an export is on disk."""
+    emit(
+        ExportDownloaded(
+            customer_id=run.customer_id,
+            audience_name=run.audience_name,
+            path=receipt.path,
+            size_bytes=receipt.size_bytes,
+        )
+    )

@@ -1,0 +1,208 @@
+"""An export that was bought is downloaded again, under a fresh URL; nothing is bought."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import lite
+
+from indigo_async import workflows
+from indigo_async.client import IndigoClient
+from indigo_async.errors import ExportExistsError, InvalidInputError, NotFoundError, WorkflowError
+from indigo_async.models import Audience, CsvExport, RecordId
+from indigo_async.sandbox import Dialect, Fault, FaultKind, ManualClock, Sandbox
+from indigo_async.transport.events import Event
+from indigo_async.workflows import DownloadProgressed, ExportDownloaded, ExportReceipt, ExportReused
+from indigo_async.workflows.fetch_again import bought_export
+
+CUSTOMER = "42"
+DOWNLOAD = "GET download"
+POSTS = ("POST /create_preview_csv_export", "POST /purchase_csv_export")
+UNSHOWN = Dialect(shows_field_types=False)
+
+
+async def bought(
+    sandbox: Sandbox, client: IndigoClient, folder: Path, *field_types: str, audience_id: RecordId | None = None
+) -> tuple[RecordId, ExportReceipt]:
+    """An audience with an export that was bought; from here on the log counts."""
+    if audience_id is None:
+        (audience_id,) = await sandbox.seed_audiences(1, CUSTOMER, size=1_500)
+    receipt = await workflows.export_audience(
+        client,
+        audience_id,
+        customer_id=CUSTOMER,
+        destination=folder / "first.csv",
+        optional_field_types=field_types,
+        max_cost_cents=10_000_000,
+        reuse_purchased=False,
+    )
+    sandbox.log.clear()
+    return audience_id, receipt
+
+
+async def again(client: IndigoClient, audience: Audience | RecordId, folder: Path, **options: Any) -> ExportReceipt:
+    wanted = {"customer_id": CUSTOMER, "destination": folder / "again.csv"} | options
+    return await workflows.fetch_again(client, audience, **wanted)
+
+
+def assert_nothing_was_bought(sandbox: Sandbox) -> None:
+    assert [sandbox.log.count(endpoint) for endpoint in POSTS] == [0, 0]
+
+
+@pytest.mark.parametrize("flow", ["synchronous", "asynchronous"])
+async def test_what_was_bought_is_downloaded_again_and_nothing_is_bought(flow, tmp_path: Path):
+    events: list[Event] = []
+    async with lite(export_flow=flow) as (sandbox, client):
+        audience_id, first = await bought(sandbox, client, tmp_path, "phone")
+        second = await again(client, audience_id, tmp_path, on_event=events.append)
+        assert_nothing_was_bought(sandbox)
+    assert (second.export.id, second.sha256, second.path) == (first.export.id, first.sha256, tmp_path / "again.csv")
+    assert second.path.read_bytes() == first.path.read_bytes()
+    told = [event for event in events if isinstance(event, (ExportReused, DownloadProgressed, ExportDownloaded))]
+    assert [type(event).__name__ for event in told][:2] == ["ExportReused", "DownloadProgressed"]
+    assert isinstance(told[-1], ExportDownloaded)
+    assert (told[1].size_bytes, told[1].total_bytes, told[1].export_id) == (0, first.size_bytes, first.export.id)
+
+
+async def test_an_audience_serves_as_well_as_its_id(tmp_path: Path):
+    async with lite() as (sandbox, client):
+        audience_id, first = await bought(sandbox, client, tmp_path)
+        audience = await client.get_audience(audience_id, CUSTOMER)
+        assert (await again(client, audience, tmp_path)).sha256 == first.sha256
+
+
+async def test_the_url_of_an_old_record_is_not_asked_for(tmp_path: Path):
+    """The record at hand may be days old; its URL has expired."""
+    clock = ManualClock()
+    async with lite(clock=clock, download_lifetime=60.0) as (sandbox, client):
+        audience_id, first = await bought(sandbox, client, tmp_path)
+        old = await client.get_audience(audience_id, CUSTOMER)
+        clock.advance(61)
+        sandbox.log.clear()
+        assert (await again(client, old, tmp_path)).sha256 == first.sha256
+        assert [entry.status for entry in sandbox.log.entries if entry.endpoint == DOWNLOAD] == [200]
+
+
+async def test_a_url_that_is_refused_is_asked_for_again(tmp_path: Path):
+    async with lite() as (sandbox, client):
+        audience_id, first = await bought(sandbox, client, tmp_path)
+        sandbox.faults.add(Fault(kind=FaultKind.STATUS_BEFORE, endpoint=DOWNLOAD, status=403))
+        assert (await again(client, audience_id, tmp_path)).sha256 == first.sha256
+        assert (sandbox.log.count("GET /audience"), sandbox.log.count(DOWNLOAD)) == (2, 2)
+
+
+async def test_of_several_exports_the_one_with_the_fields_is_downloaded(tmp_path: Path):
+    async with lite() as (sandbox, client):
+        audience_id, phones = await bought(sandbox, client, tmp_path, "phone")
+        _, addresses = await bought(sandbox, client, tmp_path, "address", audience_id=audience_id)
+        for wanted in (phones, addresses):
+            fields = wanted.export.optional_field_types
+            got = await again(client, audience_id, tmp_path, optional_field_types=fields)
+            assert got.export.id == wanted.export.id
+        assert_nothing_was_bought(sandbox)
+
+
+async def test_of_several_exports_one_must_be_named(tmp_path: Path):
+    async with lite() as (sandbox, client):
+        audience_id, phones = await bought(sandbox, client, tmp_path, "phone")
+        _, addresses = await bought(sandbox, client, tmp_path, "address", audience_id=audience_id)
+        one, other = phones.export.id, addresses.export.id
+        with pytest.raises(ExportExistsError) as caught:
+            await again(client, audience_id, tmp_path)
+        assert str(caught.value) == (
+            f"download: of audience {audience_id} were bought export {one} with phone, export {other} with address; "
+            "pass export_id= to say which one to download"
+        )
+        assert (await again(client, audience_id, tmp_path, export_id=one)).sha256 == phones.sha256
+        assert sandbox.log.count(DOWNLOAD) == 1
+
+
+async def test_fields_that_the_server_does_not_show_leave_a_doubt(tmp_path: Path):
+    async with lite(dialect=UNSHOWN) as (sandbox, client):
+        audience_id, first = await bought(sandbox, client, tmp_path, "phone")
+        with pytest.raises(ExportExistsError, match="with fields that the server does not show; pass export_id="):
+            await again(client, audience_id, tmp_path, optional_field_types=["phone"])
+        assert (await again(client, audience_id, tmp_path)).sha256 == first.sha256
+        assert (await again(client, audience_id, tmp_path, export_id=first.export.id)).sha256 == first.sha256
+        assert_nothing_was_bought(sandbox)
+
+
+async def test_what_was_not_bought_is_not_bought_now(tmp_path: Path):
+    async with lite() as (sandbox, client):
+        (audience_id,) = await sandbox.seed_audiences(1, CUSTOMER, size=1_500)
+        with pytest.raises(WorkflowError, match="no export of it was bought; export_audience prices and buys exports"):
+            await again(client, audience_id, tmp_path)
+        preview = await client.create_preview_csv_export(
+            audience_id=audience_id, customer_id=CUSTOMER, optional_field_types=["phone"]
+        )
+        sandbox.log.clear()
+        with pytest.raises(WorkflowError, match=rf"export {preview.id} cannot be downloaded, its status is "):
+            await again(client, audience_id, tmp_path, export_id=preview.id)
+        with pytest.raises(WorkflowError, match="export 99 is not one of its exports"):
+            await again(client, audience_id, tmp_path, export_id=99)
+        assert_nothing_was_bought(sandbox)
+        assert sandbox.counts().purchases == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_other_fields_than_those_bought_are_told(tmp_path: Path):
+    async with lite() as (sandbox, client):
+        audience_id, first = await bought(sandbox, client, tmp_path, "phone")
+        with pytest.raises(WorkflowError) as caught:
+            await again(client, audience_id, tmp_path, optional_field_types=[])
+    assert f"no export of it with no paid fields was bought, only export {first.export.id} with phone" in str(
+        caught.value
+    )
+
+
+async def test_another_customers_audience_is_not_found(tmp_path: Path):
+    async with lite() as (sandbox, client):
+        audience_id, _ = await bought(sandbox, client, tmp_path)
+        with pytest.raises(NotFoundError):
+            await again(client, audience_id, tmp_path, customer_id="43")
+
+
+async def test_bad_arguments_are_told_all_at_once_before_anything_is_sent(tmp_path: Path):
+    async with lite() as (sandbox, client):
+        with pytest.raises(InvalidInputError) as caught:
+            await again(
+                client, "", tmp_path, export_id="", optional_field_types=["fax"], destination=tmp_path, timeout=0
+            )
+        assert not sandbox.log.entries
+    wheres = [problem.where for problem in caught.value.problems]
+    assert wheres == [
+        "audience",
+        "optional_field_types[0]",
+        "export_id",
+        "optional_field_types",
+        "destination",
+        "timeout",
+    ]
+
+
+def record(*exports: CsvExport) -> Audience:
+    return Audience(id=7, csv_exports=exports)
+
+
+def export_of(export_id: RecordId, *fields: str, shown: bool = True) -> CsvExport:
+    types = fields if shown else None
+    return CsvExport(id=export_id, status="ACTIVE", optional_field_types=types, download_url="https://example.org/x")
+
+
+def test_of_several_with_the_same_fields_the_newest_is_meant():
+    audience = record(export_of(1, "phone"), export_of(2, "phone"))
+    assert bought_export(audience, export_id=None, wanted=None).id == 2
+    assert bought_export(audience, export_id=None, wanted=frozenset({"phone"})).id == 2
+
+
+def test_shown_fields_go_before_unknown_ones():
+    audience = record(export_of(1, "phone"), export_of(2, shown=False))
+    assert bought_export(audience, export_id=None, wanted=frozenset({"phone"})).id == 1
+    with pytest.raises(ExportExistsError, match="pass export_id="):
+        bought_export(audience, export_id=None, wanted=None)
+
+
+def test_an_id_is_the_same_as_text_and_as_a_number():
+    assert bought_export(record(export_of(1)), export_id="1", wanted=None).id == 1
