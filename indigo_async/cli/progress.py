@@ -9,7 +9,16 @@ import attrs
 
 from indigo_async.cli.output import dollars
 from indigo_async.transport.events import Event, RequestRetried
-from indigo_async.workflows import AudienceJob, BatchReport, JobOutcome, Stage, StageFailed, StageFinished, StageStarted
+from indigo_async.workflows import (
+    AudienceJob,
+    BatchReport,
+    ExportPriced,
+    JobOutcome,
+    Stage,
+    StageFailed,
+    StageFinished,
+    StageStarted,
+)
 from indigo_async.workflows.report import failure_of
 
 __all__ = ["Moment", "Progress", "StageCount", "plan_of"]
@@ -43,6 +52,7 @@ class Moment:
     seconds: float
     jobs_a_minute: float | None
     seconds_left: float | None
+    purchase: bool
     spent_cents: int
     unsettled_cents: int
     quoted_cents: int
@@ -54,10 +64,12 @@ class Moment:
 
     @property
     def money(self) -> str:
-        """What was spent of what may be, in words."""
+        """What was spent of what may be, or what the previews cost where nothing is bought."""
+        if not self.purchase:
+            return f"{dollars(self.quoted_cents)} quoted, nothing is bought"
         of = f" of {dollars(self.budget_cents)}" if self.budget_cents is not None else ""
-        unsettled = f", {dollars(self.unsettled_cents)} under way" if self.unsettled_cents else ""
-        return f"{dollars(self.spent_cents)}{of} spent{unsettled}, {dollars(self.quoted_cents)} quoted"
+        under_way = f", {dollars(self.unsettled_cents)} under way" if self.unsettled_cents else ""
+        return f"{dollars(self.spent_cents)}{of} spent{under_way}"
 
 
 def plan_of(job: AudienceJob, *, purchase: bool) -> tuple[Stage, ...]:
@@ -80,6 +92,7 @@ class Progress:
     purchase: bool
     planned: Mapping[Stage, int]
     sent_again: int = 0
+    quoted_cents: int = 0
     _begun: Counter[Stage] = attrs.field(factory=Counter[Stage], init=False)
     _finished: Counter[Stage] = attrs.field(factory=Counter[Stage], init=False)
     _broken: Counter[Stage] = attrs.field(factory=Counter[Stage], init=False)
@@ -97,6 +110,8 @@ class Progress:
                 self._finished[stage] += 1
             case StageFailed(stage=stage):
                 self._broken[stage] += 1
+            case ExportPriced(cost_cents=cents):
+                self.quoted_cents += cents or 0
             case RequestRetried():
                 self.sent_again += 1
             case _:
@@ -125,9 +140,10 @@ class Progress:
             seconds=report.seconds,
             jobs_a_minute=jobs_a_minute,
             seconds_left=left / steps_a_second if steps_a_second else None,
+            purchase=self.purchase,
             spent_cents=report.spent_cents,
             unsettled_cents=report.unsettled_cents,
-            quoted_cents=report.quoted_cents,
+            quoted_cents=self.quoted_cents,
             budget_cents=report.budget_cents,
             requests=sum(report.requests.values()),
             reads_saved=report.reads_saved,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from datetime import timedelta
 
 from rich.console import Console, Group, RenderableType
@@ -12,10 +13,13 @@ from rich.text import Text
 
 from indigo_async.cli.output import printable
 from indigo_async.cli.progress import Moment
+from indigo_async.workflows import Stage
 
 __all__ = ["as_line", "as_svg", "as_view", "clock_time"]
 
 _LONGEST_BAR = 60
+_WIDEST_STAGE = max(map(len, Stage))
+_REMOTE_FONT = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 
 
 def clock_time(seconds: float) -> str:
@@ -43,10 +47,10 @@ def as_line(moment: Moment) -> str:
 
 
 def as_svg(moment: Moment, *, width: int = 100) -> str:
-    """The terminal's view as an SVG picture."""
+    """The terminal's view as an SVG picture, which loads nothing from elsewhere."""
     console = Console(record=True, width=width, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     console.print(as_view(moment))
-    return console.export_svg(title="indigo-async run")
+    return _REMOTE_FONT.sub("", console.export_svg(title="indigo-async run"))
 
 
 def _heading(moment: Moment) -> Text:
@@ -69,7 +73,7 @@ def _forecast(moment: Moment) -> str:
 
 def _bars(moment: Moment) -> Table:
     bars = Table.grid(padding=(0, 1), expand=False)
-    bars.add_column(no_wrap=True)
+    bars.add_column(width=_WIDEST_STAGE)
     bars.add_column(width=None, ratio=1, max_width=_LONGEST_BAR)
     for _ in range(3):
         bars.add_column(justify="right", no_wrap=True)
@@ -88,9 +92,9 @@ def _bars(moment: Moment) -> Table:
 
 def _facts(moment: Moment) -> Table:
     again = f", {moment.sent_again:,} sent again" if moment.sent_again else ""
-    facts = Table.grid(padding=(0, 1))
-    facts.add_column(min_width=9)
-    facts.add_column(overflow="ellipsis", no_wrap=True)
+    facts = Table.grid(padding=(0, 1), expand=True)
+    facts.add_column(width=_WIDEST_STAGE)
+    facts.add_column(ratio=1, overflow="ellipsis", no_wrap=True)
     facts.add_row("time", Text(", ".join(part for part in (clock_time(moment.seconds), _forecast(moment)) if part)))
     facts.add_row("money", Text(moment.money))
     facts.add_row("server", Text(f"{moment.requests:,} requests{again}, {moment.reads_saved:,} reads saved"))

@@ -18,6 +18,7 @@ from indigo_async.errors import BudgetExceededError
 from indigo_async.workflows import (
     AudienceJob,
     BatchReport,
+    ExportPriced,
     ExportStep,
     JobOutcome,
     LookalikeStep,
@@ -157,6 +158,7 @@ MOMENT = Moment(
     seconds=130.0,
     jobs_a_minute=1_800.0,
     seconds_left=240.0,
+    purchase=True,
     spent_cents=120_400,
     unsettled_cents=3_000,
     quoted_cents=320_400,
@@ -164,7 +166,7 @@ MOMENT = Moment(
     requests=21_234,
     reads_saved=56_789,
     sent_again=2,
-    failures=["42/List 7: match: the CSV is\nempty \x1b[31m"],
+    failures=["42/List 7: match: the CSV is\nempty \x1b[31m" + " and so on" * 20],
 )
 
 
@@ -184,16 +186,25 @@ def test_the_view_fits_its_terminal_and_says_what_matters(width: int):
         "2 failed",
         "$1,204.00 of $5,000.00 spent",
         "21,234 requests, 2 sent again, 56,789 reads saved",
-        "the CSV is empty",
+        "time      0:02:10",
+        "failed    42/List 7: match: the CSV is empty",
     ):
         assert words in text
     assert "\x1b[31m" not in text
 
 
+def test_where_nothing_is_bought_the_prices_are_shown():
+    progress = attrs.evolve(progress_of(1), purchase=False)
+    names = {"customer_id": "42", "audience_name": "List 0"}
+    progress.on_event(ExportPriced(**names, export_id="x", cost_cents=1_250))
+    progress.on_event(ExportPriced(**names, export_id="y", cost_cents=None))
+    assert progress.at(report()).money == "$12.50 quoted, nothing is bought"
+
+
 def test_a_line_says_it_all_in_one():
     assert as_line(MOMENT) == (
         "0:02:10  3,214 of 10,000 jobs done, 3 failed; now in match 1,880, purchase 12; $1,204.00 of $5,000.00 spent, "
-        "$30.00 under way, $3,204.00 quoted; 21,234 requests; 1,800 a minute, about 0:04:00 left"
+        "$30.00 under way; 21,234 requests; 1,800 a minute, about 0:04:00 left"
     )
 
 
@@ -201,6 +212,7 @@ def test_the_picture_is_an_svg_of_the_view():
     picture = as_svg(MOMENT)
     root = ET.fromstring(picture)
     assert root.tag.endswith("svg")
+    assert "font-face" not in picture
     text = "".join(root.itertext()).replace("\N{NO-BREAK SPACE}", " ")
     assert "3,214 of 10,000 jobs done" in text
 
