@@ -13,6 +13,8 @@ from typing import Any, TypeAlias
 
 import attrs
 
+from indigo_async import notebook
+
 __all__ = [
     "Audience",
     "AudienceStatus",
@@ -99,6 +101,9 @@ class CsvExport:
     audience: Audience | None = None
     extra: Mapping[str, Any] = attrs.field(default=_NO_EXTRA, repr=_show_keys)
 
+    def _repr_html_(self) -> str:
+        return notebook.export_html(self)
+
 
 @attrs.frozen(kw_only=True)
 class Audience:
@@ -116,3 +121,6 @@ class Audience:
     uploaded_audience_csv: UploadedAudienceCsv | None = None
     csv_exports: tuple[CsvExport, ...] = ()
     extra: Mapping[str, Any] = attrs.field(default=_NO_EXTRA, repr=_show_keys)
+
+    def _repr_html_(self) -> str:
+        return notebook.audience_html(self)

@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from indigo_async import notebook
 from indigo_async.errors import IndigoError
 from indigo_async.models import CsvExport
 from indigo_async.workflows.events import Stage
@@ -86,6 +87,9 @@ class BatchReport:
     def to_json(self) -> dict[str, Any]:
         """Plain values for `json.dumps`."""
         return attrs.asdict(self)
+
+    def _repr_html_(self) -> str:
+        return notebook.report_html(self)
 
 
 def failure_of(outcome: JobOutcome, error: Exception) -> JobFailure:
