@@ -1,0 +1,89 @@
+"""Many downloads of one client: so many at once, each under a URL that is good when its turn comes."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import anyio
+import pytest
+from aiohttp import web
+from harness import SPEED, lite, scripted, until
+
+from indigo_async import workflows
+from indigo_async.client import IndigoClient
+from indigo_async.inputs import ColumnSelection
+from indigo_async.models import RecordId
+from indigo_async.sandbox import ManualClock, Sandbox
+from indigo_async.sandbox.links import Links
+from indigo_async.workflows import AudienceJob, ExportStep, run_batch
+
+CUSTOMER = "42"
+AT_ONCE = 16
+
+
+async def test_downloads_of_a_batch_are_so_many_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    under_way, most = 0, 0
+    gate = asyncio.Event()
+
+    async def held(_: web.BaseRequest) -> web.StreamResponse:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await gate.wait()
+        under_way -= 1
+        return web.Response(body=b"a,b\r\n", content_type="text/csv")
+
+    def jobs():
+        for row in range(AT_ONCE + 10):
+            yield AudienceJob(
+                customer_id=CUSTOMER,
+                audience_name=f"List {row}",
+                csv="https://files.example.org/lists/donors.csv",
+                column_selections={"first_name": ColumnSelection("First", required=True)},
+                export=ExportStep(destination=tmp_path / f"{row}.csv"),
+            )
+
+    async with scripted(held) as server, lite() as (_, client):
+        monkeypatch.setattr(Links, "url_for", lambda links, of: f"{server.origin}/x.csv?{id(links)}{of}")
+        async with anyio.create_task_group() as group:
+
+            async def run() -> None:
+                report = await run_batch(client, jobs())
+                assert (report.done, report.failed) == (AT_ONCE + 10, 0)
+
+            group.start_soon(run)
+            await until(lambda: under_way == AT_ONCE)
+            gate.set()
+    assert most == AT_ONCE
+    assert len(list(tmp_path.iterdir())) == AT_ONCE + 10
+
+
+async def bought(sandbox: Sandbox, client: IndigoClient, folder: Path) -> RecordId:
+    (audience_id,) = await sandbox.seed_audiences(1, CUSTOMER, size=1_500)
+    await workflows.export_audience(
+        client, audience_id, customer_id=CUSTOMER, destination=folder / f"{audience_id}.csv"
+    )
+    return audience_id
+
+
+async def test_a_url_that_expires_while_others_download_is_renewed(tmp_path: Path):
+    clock = ManualClock()
+    async with lite(clock=clock, download_lifetime=60.0, speed=SPEED) as (sandbox, client):
+        ids = [await bought(sandbox, client, tmp_path) for _ in range(3)]
+        sandbox.log.clear()
+        client.transport.downloads = asyncio.Semaphore(1)
+        async with client.transport.downloads:
+            tasks = [
+                asyncio.create_task(
+                    workflows.fetch_again(
+                        client, audience_id, customer_id=CUSTOMER, destination=tmp_path / f"{audience_id} again.csv"
+                    )
+                )
+                for audience_id in ids
+            ]
+            await until(lambda: len(client.transport.downloads._waiters or ()) == 3)
+            clock.advance(61)
+        await asyncio.gather(*tasks)
+        statuses = [entry.status for entry in sandbox.log.about(endpoint="GET download")]
+    assert statuses == [403, 200] * 3
