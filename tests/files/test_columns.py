@@ -347,7 +347,8 @@ def test_the_code_is_as_one_would_write_it(suggest):
     assert as_yaml(selections).splitlines()[1] == '  first_name: {column_name: "First Name", is_required: true}'
 
 
-def test_the_command_shows_the_columns_the_reasons_and_the_code(suggest, tmp_path: Path, capsys):
+def test_the_command_shows_the_columns_the_reasons_and_the_code(suggest, tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "240")  # wide enough for no cell to be folded
     suggestion = suggest("First Name;Last Name;Zip;Email\nAnn;Lee;15213;a@example.org\n")
     columns_command(tmp_path / "people.csv")
     shown = capsys.readouterr()
