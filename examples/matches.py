@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 import attrs
 
 from indigo_async import ColumnSelection, IndigoClient, IndigoError, workflows
-from indigo_async.transport.events import Event, facts_of
+from indigo_async.events import Event, facts_of
 
 __all__ = ["Match", "Matches", "open_matches"]
 

@@ -48,7 +48,8 @@ class IndigoClient:
         pacing: how many requests are under way at once.
         poll_interval: seconds between two looks at an audience that is waited for.
         session: the caller's own session, used and never closed; else one is made.
-        on_event: told of everything that is done on this client, requests included; see `indigo_async.logs`.
+        on_event: told of everything that is done on this client, requests included, as values of
+            `indigo_async.events`; `indigo_async.logs` has one for logging.
 
     Raises:
         InvalidInputError: no token, or an address that would send it in the clear.

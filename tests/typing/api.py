@@ -25,11 +25,11 @@ from indigo_async import (
     errors,
     workflows,
 )
+from indigo_async.events import Event, Listener
 from indigo_async.files import Publisher, content_name
 from indigo_async.logs import log_events
 from indigo_async.sandbox import Fault, FaultKind, FileHost, LogEntry, Sandbox
 from indigo_async.telemetry import instrument
-from indigo_async.transport.events import Event
 from indigo_async.workflows import AudienceJob, BatchReport, ExportReceipt, ExportStep, JobOutcome, LookalikeStep
 
 
@@ -102,6 +102,10 @@ def tell(event: Event) -> None:
             assert_type(seconds, float)
         case _:
             pass
+
+
+listener: Listener = tell
+listener = log_events
 
 
 async def recipes(client: IndigoClient, publisher: Publisher) -> None:
