@@ -26,6 +26,7 @@ from indigo_async.workflows.waits import export_settled
 __all__ = [
     "ExportReceipt",
     "ExportTerms",
+    "bought_export",
     "check_export_terms",
     "downloaded_export",
     "export_audience",
@@ -109,12 +110,7 @@ async def downloaded_export(
     if receipt is not None:
         return receipt
     export = await priced_export(run, audience_id, terms, exports=exports)
-    if export_state(export) is not ExportState.DOWNLOADABLE:
-        with run.at(Stage.PURCHASE):
-            if not was_bought(run, export):
-                export = await purchased_export(run, audience_id, export, terms)
-            if export_state(export) is not ExportState.DOWNLOADABLE:
-                export = await export_settled(run, audience_id, export.id, purchased=True)
+    export = await bought_export(run, audience_id, export, terms)
     receipt = await fetched_export(run, audience_id, export, terms.destination)
     export = receipt.export
     bought = {"export_id": export.id, "cost_cents": export.cost_cents}
@@ -122,6 +118,18 @@ async def downloaded_export(
     await run.memory.remember(Stage.DOWNLOAD, terms.facts | bought | kept)
     tell_downloaded(run, receipt)
     return receipt
+
+
+async def bought_export(run: Run, audience_id: RecordId, export: CsvExport, terms: ExportTerms) -> CsvExport:
+    """A priced export that can be downloaded: bought already, or bought now."""
+    if export_state(export) is ExportState.DOWNLOADABLE:
+        return export
+    with run.at(Stage.PURCHASE):
+        if not was_bought(run, export):
+            export = await purchased_export(run, audience_id, export, terms)
+        if export_state(export) is not ExportState.DOWNLOADABLE:
+            export = await export_settled(run, audience_id, export.id, purchased=True)
+    return export
 
 
 async def _remembered_receipt(run: Run, terms: ExportTerms) -> ExportReceipt | None:
