@@ -9,6 +9,11 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import assert_type
 
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+from obstore.store import S3Store
+
 from indigo_async import (
     Audience,
     AudienceStatus,
@@ -26,7 +31,7 @@ from indigo_async import (
     workflows,
 )
 from indigo_async.events import Event, Listener
-from indigo_async.files import Publisher, content_name
+from indigo_async.files import ObjectStorePublisher, Publisher, content_name
 from indigo_async.logs import log_events
 from indigo_async.sandbox import Fault, FaultKind, FileHost, LogEntry, Sandbox
 from indigo_async.telemetry import instrument
@@ -151,6 +156,14 @@ async def later_jobs() -> AsyncIterator[AudienceJob]:
         yield job
 
 
+async def tables(client: IndigoClient) -> None:
+    receipt = await workflows.fetch_again(client, 7, customer_id="42", destination="donors.csv", export_id="e-1")
+    assert_type(receipt, ExportReceipt)
+    assert_type(receipt.to_polars(), pl.DataFrame)
+    assert_type(receipt.to_arrow(), pa.Table)
+    assert_type(receipt.to_pandas(), pd.DataFrame)
+
+
 async def batches(client: IndigoClient) -> None:
     result = await workflows.run_job(client, next(jobs()))
     assert_type(result.matched, Audience)
@@ -200,6 +213,8 @@ async def publishers(client: IndigoClient, sandbox: Sandbox) -> None:
     assert_type(sandbox.file_host, FileHost)
     assert_type(await content_name(Path("donors.csv")), str)
     await recipes(client, bucket)
+    await recipes(client, ObjectStorePublisher("s3://bucket/prefix", config={"region": "us-east-1"}, expires_in=60))
+    await recipes(client, ObjectStorePublisher(S3Store("bucket")))
     await recipes(client, host)
 
 
