@@ -139,13 +139,20 @@ def _words_for(error: BaseException) -> str:
         case ImportError():
             return f"{_missing(error)} is not installed; pip install 'indigo-async[all]'"
         case OSError(strerror=str() as what):
-            return f"{error.filename}: {what}" if error.filename else what
+            return _words_for_file(error.filename, what)
         case _:
             version = metadata.version("indigo-async")
             return (
                 f"this is a bug in indigo-async {version} ({type(error).__name__}). Please report it, with what the "
                 "same command shows with --debug; no token is in that."
             )
+
+
+def _words_for_file(path: object, what: str) -> str:
+    if path is None:
+        return what
+    from_variable = " (which INDIGO_API_TOKEN_FILE names)" if path == os.environ.get("INDIGO_API_TOKEN_FILE") else ""
+    return f"{path}{from_variable}: {what}"
 
 
 def _missing(error: ImportError) -> str:

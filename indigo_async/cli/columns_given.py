@@ -41,13 +41,15 @@ class ColumnOptions:
             InvalidInputError: they cannot be read.
         """
         check = InputCheck()
-        if self.columns is not None and (self.required or self.optional):
-            check.add("--columns", "has all columns; leave out --required and --optional")
-        elif self.columns is None and not (self.required or self.optional):
-            check.add("columns", "are missing: give --required first_name='First Name' and so on, or --columns FILE")
         chosen: dict[str, ColumnSelection] = {}
         _add(check, chosen, "--required", self.required, required=True)
         _add(check, chosen, "--optional", self.optional, required=False)
+        if self.columns is not None and (self.required or self.optional):
+            check.add("--columns", "has all columns; leave out --required and --optional")
+        elif self.columns is None and not (self.required or self.optional):
+            check.add("columns", "none are given: say --required first_name='First Name' and so on, or --columns FILE")
+        elif self.columns is None:
+            check.column_selections(chosen)
         check.done()
         return chosen if self.columns is None else _read(self.columns)
 

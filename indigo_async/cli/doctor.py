@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
+from rich.table import Table
 from rich.text import Text
 
 from indigo_async.cli.exits import Exit
@@ -28,6 +29,7 @@ __all__ = ["doctor"]
 
 _OLDEST_PYTHON = (3, 11)
 _LITTLE_SPACE_BYTES = 1_000_000_000
+_WIDTHS = (7, 8, None)
 _STYLES = {State.OK: "green", State.WARNING: "yellow", State.FAILED: "red", State.REFUSED: "red"}
 
 
@@ -71,11 +73,12 @@ def _problems(base_url: str | None) -> dict[str, str]:
 
 def _tell(out: Output, check: Check) -> None:
     out.record({"check": check.name, "state": check.state.value, "detail": check.detail, "advice": check.advice})
-    line = Text.assemble(
-        (f"{check.state.value:<8}", _STYLES[check.state]), (f"{check.name:<9}", "bold"), printable(check.detail)
-    )
+    line = Table.grid(padding=(0, 2, 0, 0))
+    for width in _WIDTHS:
+        line.add_column(width=width, overflow="fold")
+    line.add_row(Text(check.state.value, _STYLES[check.state]), Text(check.name, "bold"), printable(check.detail))
     if check.advice:
-        line.append(f"\n{'':17}{printable(check.advice)}", style="yellow")
+        line.add_row("", "", Text(printable(check.advice), "yellow"))
     out.show(line)
 
 

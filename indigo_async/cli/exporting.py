@@ -33,6 +33,7 @@ __all__ = ["export"]
 
 def export(
     audience_id: AudienceId,
+    /,
     *,
     out: Annotated[Path, Parameter(help="The file for the CSV; one that is there is replaced.")],
     customer: OptionalCustomer = None,

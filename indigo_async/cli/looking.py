@@ -39,6 +39,7 @@ def audiences(
 
 def audience(
     audience_id: AudienceId,
+    /,
     *,
     customer: OptionalCustomer = None,
     connection: Connection = CONNECTION,

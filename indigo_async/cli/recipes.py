@@ -66,6 +66,7 @@ _ANYWHERE = Places()
 
 def upload(
     csv: Csv,
+    /,
     *,
     customer: Customer,
     publish: Publish = None,
@@ -88,6 +89,7 @@ def upload(
 
 def match(
     csv: Csv | None = None,
+    /,
     *,
     customer: Customer,
     name: Name,
@@ -131,6 +133,7 @@ def match(
 
 def lookalike(
     base: Annotated[str, Parameter(help="The ID of the audience to grow: matched from a CSV, 1,000 people or more.")],
+    /,
     *,
     customer: Customer,
     name: Name,

@@ -12,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from indigo_async.cli.output import dollars, plain_table, printable, status_text
-from indigo_async.models import Audience, CsvExport
+from indigo_async.models import Audience, AudienceStatus, CsvExport
 
-__all__ = ["audience_record", "audience_view", "audiences_table", "csv_status"]
+__all__ = ["audience_record", "audience_view", "audiences_table", "csv_status", "status_of"]
 
 
 def audience_record(audience: Audience) -> dict[str, object]:
@@ -48,7 +48,7 @@ def audiences_table(audiences: Iterable[Audience]) -> Table:
             "id": "left",
             "name": "left",
             "customer": "left",
-            "kind": "left",
+            "made from": "left",
             "status": "left",
             "people": "right",
             "exports": "right",
@@ -58,8 +58,8 @@ def audiences_table(audiences: Iterable[Audience]) -> Table:
                 audience.id,
                 audience.name,
                 audience.customer_id,
-                _kind_of(audience),
-                status_text(audience.status or csv_status(audience) or ""),
+                _source_of(audience),
+                status_text(status_of(audience)),
                 _count(_people_in(audience)),
                 len(audience.csv_exports) or "-",
             )
@@ -75,7 +75,7 @@ def audience_view(audience: Audience) -> RenderableType:
         "audience": audience.id,
         "name": audience.name,
         "customer": audience.customer_id,
-        "kind": _kind_of(audience),
+        "made from": _source_of(audience),
         "status": status_text(audience.status),
         "CSV": None if (status := csv_status(audience)) is None else status_text(status),
         "people": _count(_people_in(audience)),
@@ -105,11 +105,18 @@ def _exports_table(exports: Iterable[CsvExport]) -> Table:
     )
 
 
-def _kind_of(audience: Audience) -> str:
-    """What an audience was made from, as far as the server shows it."""
+def _source_of(audience: Audience) -> object:
+    """What an audience was made from, as far as the server shows it: the base of a lookalike, or a CSV."""
     if audience.base_audience_id is not None:
-        return f"lookalike of {audience.base_audience_id}"
-    return "from a CSV" if audience.uploaded_audience_csv is not None else "-"
+        return audience.base_audience_id
+    return "a CSV" if audience.uploaded_audience_csv is not None else None
+
+
+def status_of(audience: Audience) -> str:
+    """The status that tells most: the CSV's, while the audience waits for it or for its columns."""
+    upload = csv_status(audience)
+    is_stub = audience.name is None and audience.status.upper() != AudienceStatus.ACTIVE
+    return upload if upload and is_stub else audience.status
 
 
 def csv_status(audience: Audience) -> str | None:

@@ -25,7 +25,7 @@ from indigo_async.cli.options import (
     run_async,
 )
 from indigo_async.cli.output import Output, plain_table, status_text
-from indigo_async.cli.views import audience_record, csv_status
+from indigo_async.cli.views import audience_record, csv_status, status_of
 from indigo_async.client import IndigoClient
 from indigo_async.errors import IndigoError, NotFoundError
 from indigo_async.models import Audience, AudienceStatus, ExportStatus, UploadStatus, means_failure
@@ -156,14 +156,9 @@ def _has_failed(audience: Audience) -> bool:
 
 
 def _status_of(row: _Row) -> str:
-    """The status that tells most: the CSV's, while the audience waits for it."""
     if row.error is not None:
         return "NOT FOUND" if isinstance(row.error, NotFoundError) else "ERROR"
-    if row.audience is None:
-        return ""
-    upload = csv_status(row.audience)
-    is_stub = row.audience.name is None and not _is_active(row.audience)
-    return upload if upload and is_stub else row.audience.status
+    return "" if row.audience is None else status_of(row.audience)
 
 
 def _exports_of(row: _Row) -> str:

@@ -211,7 +211,7 @@ def _error_of_answer(endpoint: Endpoint, answer: Answer, token: str, base_url: s
     if not isinstance(message, str) or not message:
         message = _plain_message(answer)
     elif answer.status == _NOT_FOUND and base_url and not base_url.endswith(_API_PATH):
-        message += f"; {_CHECK_BASE_URL}"
+        message = f"{message.rstrip('.')}; {_CHECK_BASE_URL}"
     return api_error(
         answer.status,
         message,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,7 @@ from indigo_async.client import IndigoClient
 from indigo_async.errors import ApiError, AudienceFailedError, NotFoundError
 from indigo_async.files.csv_check import csv_problems
 from indigo_async.files.publish import Publisher, content_name
-from indigo_async.hidden import hidden
+from indigo_async.hidden import hidden, hide_secrets
 from indigo_async.inputs import ColumnSelection, ColumnSelections, ColumnSelectionsInput, InputCheck
 from indigo_async.models import Audience, RecordId
 from indigo_async.polling import Needs
@@ -100,7 +99,7 @@ def check_csv(
     elif not isinstance(csv, (str, Path)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
         check.add("csv", f"must be a URL or a path, not {type(csv).__name__}")
     elif not Path(csv).is_file():
-        check.add("csv", f"there is no file {os.fspath(csv)!r}")
+        check.add("csv", f"there is no file {hide_secrets(str(csv))!r}")
     else:
         if publisher is None:
             check.add("csv", _UNPUBLISHED)
