@@ -88,7 +88,7 @@ _COMMANDS = {
     ),
 }
 
-app = App(
+app: App = App(
     name="indigo-async",
     help="Match, grow, price, buy and download voter audiences.",
     help_epilogue=EXIT_CODES,

@@ -52,7 +52,7 @@ class PartFile:
     def __init__(self, destination: Path, source: str) -> None:
         self.destination = destination
         self.validator: str | None = None
-        self.size = 0
+        self.size: int = 0
         self._source = source
         self._path = destination.with_name(f".{destination.name}.part")
         self._note_path = destination.with_name(f".{destination.name}.part.json")
