@@ -8,6 +8,7 @@ _ADVICE = {
     "AlreadyPurchasedError": "Nothing is lost: the export is bought. Run the batch again to download it.",
     "AmbiguousOutcomeError": "The server's answer was lost. Run the batch again: it looks first whether the work was "
     "done, and buys nothing twice.",
+    "ApiError": "The server refused the request; its own words say why. Correct that, then run the batch again.",
     "AudienceExistsError": "Another list has this name already. Give the job another audience name.",
     "AudienceFailedError": "The server could not process the list. Look at the CSV (its columns, its encoding, whether "
     "its URL still answers), then run the job again under another audience name.",

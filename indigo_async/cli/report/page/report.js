@@ -5,7 +5,7 @@
   const tip = document.getElementById("tip");
   const found = document.getElementById("found");
   const [CUSTOMER, NAME, STATE, CENTS, AUDIENCE, ERROR, BEGIN, SPANS] = [0, 1, 2, 3, 4, 5, 6, 7];
-  const AXIS = 24, ROWS_LISTED = 200;
+  const AXIS = 24, ROWS_LISTED = 200, NAMED_ROW = 13;
   const endOf = (job) => { let at = job[BEGIN]; for (let i = SPANS; i < job.length; i += 3) at += job[i + 1] + job[i + 2]; return at; };
   for (const job of data.jobs) { job.end = endOf(job); job.text = (job[NAME] + "\n" + data.customers[job[CUSTOMER]]).toLowerCase(); }
   const seconds = (grains) => (grains / data.grains) * data.seconds;
@@ -17,6 +17,11 @@
     const minutes = Math.floor((whole % 3600) / 60);
     if (whole < 86400) return `${Math.floor(whole / 3600)} h${minutes ? ` ${minutes} min` : ""}`;
     return `${Math.floor(whole / 86400)} d ${Math.floor((whole % 86400) / 3600)} h`;
+  };
+  const moment = (at, step) => {
+    if (step >= 1 || at < 10) return duration(at);
+    const minutes = Math.floor(at / 60), digits = Math.ceil(-Math.log10(step));
+    return `${minutes ? `${duration(minutes * 60)} ` : ""}${(at - minutes * 60).toFixed(digits)} s`;
   };
   const dollars = (cents) => "$" + (cents / 100).toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 
@@ -41,32 +46,39 @@
     axis(pen, colour, width, room);
     pen.save(); pen.beginPath(); pen.rect(0, 0, width, room); pen.clip();
     const first = Math.max(0, Math.floor(view.top)), last = Math.min(jobs.length, Math.ceil(view.bottom));
-    const thick = Math.max(1 / ratio, rowHeight > 4 ? Math.min(rowHeight - 1, 22) : rowHeight);
-    const marks = [];
-    for (let number = first; number < last; number++) {
-      const job = jobs[number], y = (number - view.top) * rowHeight + (rowHeight > 4 ? (rowHeight - thick) / 2 : 0);
-      pen.globalAlpha = hits && !hits.has(job) ? 0.1 : 1;
-      let at = job[BEGIN];
-      for (let i = SPANS; i < job.length; i += 3) {
-        const began = at + job[i + 1]; at = began + job[i + 2];
-        if (at < view.left || began > view.right) continue;
-        pen.fillStyle = colour.stages[job[i]];
-        pen.fillRect(x(began), y, Math.max(0.6, x(at) - x(began)), thick);
+    const thin = rowHeight > 4 ? Math.min(rowHeight - 1, 22) : Math.max(1 / ratio, rowHeight);
+    const strokes = (chosen, thick) => {
+      for (let number = first; number < last; number++) {
+        const job = jobs[number];
+        if (!chosen(job)) continue;
+        const y = (number - view.top + 0.5) * rowHeight - thick / 2;
+        let at = job[BEGIN];
+        for (let i = SPANS; i < job.length; i += 3) {
+          const began = at + job[i + 1]; at = began + job[i + 2];
+          if (at < view.left || began > view.right) continue;
+          pen.fillStyle = colour.stages[job[i]];
+          pen.fillRect(x(began), y, Math.max(0.6, x(at) - x(began)), thick);
+        }
       }
-      if (job[STATE] === 1 || (hits && hits.has(job) && rowHeight < 3)) marks.push([job, x(job.end), y + thick / 2]);
+    };
+    strokes(() => true, thin);
+    if (hits) {
+      // Thousands of pale lines on one another would be as bright as they are alone.
+      pen.globalAlpha = 0.86; pen.fillStyle = colour.card; pen.fillRect(0, 0, width, room); pen.globalAlpha = 1;
+      strokes((job) => hits.has(job), Math.max(2, thin));
     }
-    for (const [job, atX, atY] of marks) {
-      const failed = job[STATE] === 1, size = Math.max(2.5, Math.min(5, thick / 2));
-      pen.globalAlpha = hits && !hits.has(job) ? 0.15 : 1;
-      pen.strokeStyle = failed ? colour.bad : colour.ink;
-      pen.lineWidth = 1.6;
-      pen.beginPath();
-      if (failed) { pen.moveTo(atX + 3 - size, atY - size); pen.lineTo(atX + 3 + size, atY + size); pen.moveTo(atX + 3 + size, atY - size); pen.lineTo(atX + 3 - size, atY + size); }
-      else { pen.moveTo(x(job[BEGIN]), atY); pen.lineTo(atX, atY); }
-      pen.stroke();
+    const size = Math.max(2.5, Math.min(5, thin / 2));
+    pen.strokeStyle = colour.bad; pen.lineWidth = 1.6; pen.beginPath();
+    for (let number = first; number < last; number++) {
+      const job = jobs[number];
+      if (job[STATE] !== 1 || (hits && !hits.has(job))) continue;
+      const atX = x(job.end) + 3, atY = (number - view.top + 0.5) * rowHeight;
+      pen.moveTo(atX - size, atY - size); pen.lineTo(atX + size, atY + size);
+      pen.moveTo(atX + size, atY - size); pen.lineTo(atX - size, atY + size);
     }
+    pen.stroke();
     pen.restore();
-    if (rowHeight > 13) names(pen, colour, width, room, rowHeight, first, last, x);
+    if (rowHeight > NAMED_ROW) names(pen, colour, width, room, rowHeight, first, last, x);
   }
 
   function axis(pen, colour, width, room) {
@@ -78,7 +90,7 @@
     for (let at = Math.ceil(from / step) * step; at <= from + all; at += step) {
       const where = ((at - from) / all) * width;
       pen.beginPath(); pen.moveTo(where, 0); pen.lineTo(where, room); pen.stroke();
-      if (where > 14 && where < width - 24) pen.fillText(duration(at), where, room + 17);
+      if (where > 14 && where < width - 24) pen.fillText(moment(at, step), where, room + 17);
     }
   }
 
@@ -106,10 +118,12 @@
     view.left = Math.min(Math.max(-data.grains * 0.01, view.left), data.grains * 1.01 - wide); view.right = view.left + wide;
     view.top = Math.min(Math.max(0, view.top), Math.max(0, jobs.length - high)); view.bottom = view.top + high;
   }
+  // Coming closer spreads the jobs until each has a name, then the time; going away takes the same way back.
   function zoom(factor, px = 0.5, py = 0.5) {
     const wide = view.right - view.left, high = view.bottom - view.top;
-    view.left += wide * (1 - factor) * px; view.right = view.left + wide * factor;
-    view.top += high * (1 - factor) * py; view.bottom = view.top + high * factor;
+    const named = (canvas.clientHeight - AXIS) / high > NAMED_ROW;
+    if (factor < 1 ? named : wide < data.grains * 0.999) { view.left += wide * (1 - factor) * px; view.right = view.left + wide * factor; }
+    else { view.top += high * (1 - factor) * py; view.bottom = view.top + high * factor; }
     clampView(); redraw();
   }
   function whole() { view.left = 0; view.right = data.grains; view.top = 0; view.bottom = Math.max(1, jobs.length); redraw(); }
@@ -192,7 +206,7 @@
     if (!event.ctrlKey && !event.metaKey) return;
     event.preventDefault();
     const box = canvas.getBoundingClientRect();
-    zoom(event.deltaY < 0 ? 0.8 : 1.25, (event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height);
+    zoom(event.deltaY < 0 ? 0.75 : 1 / 0.75, (event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height);
   }, { passive: false });
   canvas.addEventListener("dblclick", (event) => { const box = canvas.getBoundingClientRect(); zoom(0.4, (event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height); });
   canvas.addEventListener("keydown", (event) => {
