@@ -14,8 +14,8 @@ from rich.text import Text
 from indigo_async.cli.exits import Exit
 from indigo_async.cli.options import CONNECTION, OUTPUT, Connection, OutputOptions, run_async
 from indigo_async.cli.output import Justify, dollars, plain_table
-from indigo_async.cli.run_batch import BATCH, BatchEnd, BatchOptions, go_on_command, run_manifest
-from indigo_async.cli.run_results import failures_view, outcome_record, summary_record
+from indigo_async.cli.run_batch import BATCH, BatchOptions, go_on_command, run_manifest
+from indigo_async.cli.run_results import BatchEnd, failures_view, summary_record
 from indigo_async.workflows import JobOutcome
 
 __all__ = ["CustomerPrice", "quote"]
@@ -71,8 +71,6 @@ def quote(
 
     def take(outcome: JobOutcome) -> None:
         prices.setdefault(outcome.job.customer_id, CustomerPrice()).add(outcome)
-        if words.as_json:
-            words.record(outcome_record(outcome))
 
     async def work() -> BatchEnd:
         return await run_manifest(
@@ -86,7 +84,7 @@ def quote(
     words.record({**summary_record(end), **_total_record(prices)})
     words.show(_view(end, prices))
     if end.exit is not Exit.DONE:
-        words.error(f"not every job was priced. To go on:\n  {go_on_command()}")
+        words.error(f"not every job was priced. Go on with:\n  {go_on_command()}")
     return end.exit
 
 
@@ -121,7 +119,7 @@ def _view(end: BatchEnd, prices: Mapping[str, CustomerPrice]) -> RenderableType:
         parts.append(Text(limit, style="yellow"))
     if end.report.stopped is not None:
         parts.append(Text(f"Stopped: {end.report.stopped}", style="yellow"))
-    return Group(*parts, *failures_view(end.report))
+    return Group(*parts, *failures_view(end))
 
 
 def _row(customer: str, price: CustomerPrice) -> tuple[str, ...]:

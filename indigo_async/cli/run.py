@@ -9,9 +9,8 @@ from cyclopts import Parameter
 
 from indigo_async.cli.exits import Exit
 from indigo_async.cli.options import CONNECTION, OUTPUT, Connection, OutputOptions, run_async
-from indigo_async.cli.run_batch import BATCH, BatchEnd, BatchOptions, go_on_command, run_manifest
-from indigo_async.cli.run_results import outcome_record, results_view, summary_record
-from indigo_async.workflows import JobOutcome
+from indigo_async.cli.run_batch import BATCH, BatchOptions, go_on_command, run_manifest
+from indigo_async.cli.run_results import BatchEnd, results_view, summary_record
 
 __all__ = ["run"]
 
@@ -34,10 +33,6 @@ def run(
     """Run the jobs of a manifest, all at once. Run again, it goes on where it was, and buys nothing twice."""
     words = output.open()
 
-    def take(outcome: JobOutcome) -> None:
-        if words.as_json:
-            words.record(outcome_record(outcome))
-
     async def work() -> BatchEnd:
         return await run_manifest(
             manifest,
@@ -46,20 +41,19 @@ def run(
             words,
             purchase=not no_purchase,
             budget_cents=budget_cents,
-            on_outcome=take,
         )
 
     end = run_async(work)
     words.record(summary_record(end))
     words.show(results_view(end))
     if end.exit is not Exit.DONE:
-        words.error(f"{_why(end)} To go on:\n  {go_on_command()}")
+        words.error(f"{_why(end)}\n  {go_on_command()}")
     return end.exit
 
 
 def _why(end: BatchEnd) -> str:
     if end.interrupted:
-        return "interrupted; what the server was asked to do goes on."
+        return "interrupted; what the server was asked to do goes on. To go on:"
     if end.report.stopped is not None:
-        return "the batch stopped."
-    return f"{end.report.failed:,} of {end.total:,} jobs failed; nothing that is done is done or bought again."
+        return "the batch stopped. Once its reason is mended, go on with:"
+    return f"{end.report.failed:,} of {end.total:,} jobs failed. Once that is mended, go on with:"

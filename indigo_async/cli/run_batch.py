@@ -23,12 +23,13 @@ from indigo_async.cli.output import Output, dollars
 from indigo_async.cli.progress import Progress, plan_of
 from indigo_async.cli.progress_display import displayed
 from indigo_async.cli.run_interrupt import interruptible
+from indigo_async.cli.run_results import BatchEnd, outcome_record
 from indigo_async.cli.sources import Publish, open_publisher
 from indigo_async.client import IndigoClient
 from indigo_async.transport.shield import in_thread
 from indigo_async.workflows import AudienceJob, Batch, BatchReport, JobOutcome, start_batch
 
-__all__ = ["BATCH", "BatchEnd", "BatchOptions", "go_on_command", "run_manifest"]
+__all__ = ["BATCH", "BatchOptions", "go_on_command", "run_manifest"]
 
 _POSITIVE = Number(gt=0)
 _BATCH_GROUP = Group("Batch", sort_key=5)
@@ -71,16 +72,6 @@ class BatchOptions:
 BATCH = BatchOptions()
 
 
-@attrs.frozen(kw_only=True)
-class BatchEnd:
-    """How a batch ended. `total` counts the manifest's jobs, also those that were never begun."""
-
-    report: BatchReport
-    total: int
-    interrupted: bool
-    exit: Exit
-
-
 async def run_manifest(
     manifest: Path,
     options: BatchOptions,
@@ -89,9 +80,9 @@ async def run_manifest(
     *,
     purchase: bool,
     budget_cents: int | None,
-    on_outcome: Callable[[JobOutcome], object],
+    on_outcome: Callable[[JobOutcome], object] | None = None,
 ) -> BatchEnd:
-    """Run the jobs of a manifest, or as many as there is time for until Ctrl-C.
+    """Run the jobs of a manifest, or as many as there is time for until Ctrl-C; tell each outcome, if JSON is wanted.
 
     Raises:
         InvalidInputError: before anything is sent, with every mistake of the manifest.
@@ -109,13 +100,18 @@ async def run_manifest(
         plans = Counter(stage for job in jobs for stage in plan_of(job, purchase=purchase))
         progress = Progress(name=manifest.name, total=len(jobs), purchase=purchase, planned=plans)
         codes: set[Exit] = set()
+        failures: Counter[tuple[str, str]] = Counter()
         batch: Batch | None = None
 
-        def take(outcome: JobOutcome) -> None:
+        async def take(outcome: JobOutcome) -> None:
             progress.on_outcome(outcome)
             if outcome.error is not None:
                 codes.add(exit_of(outcome.error))
-            on_outcome(outcome)
+                failures[outcome.stage.value, type(outcome.error).__name__] += 1
+            if on_outcome is not None:
+                on_outcome(outcome)
+            if words.as_json:
+                await in_thread(partial(words.record, outcome_record(outcome)))  # whoever reads it may be slow
 
         with anyio.CancelScope() as scope, interruptible(partial(_stop, scope, words)):
             async with start_batch(
@@ -133,10 +129,12 @@ async def run_manifest(
                 running = batch
                 async with displayed(words, lambda: progress.at(running.report())):
                     async for outcome in batch:
-                        take(outcome)
+                        await take(outcome)
         if batch is None:
             raise KeyboardInterrupt
-        return _end_of(batch.report(), len(jobs), codes, interrupted=scope.cancelled_caught)
+        report, interrupted = batch.report(), scope.cancelled_caught
+        code = _exit_of(report, codes, interrupted=interrupted)
+        return BatchEnd(report=report, total=len(jobs), failures=failures, interrupted=interrupted, exit=code)
 
 
 def _stop(scope: anyio.CancelScope, words: Output) -> None:
@@ -158,16 +156,14 @@ def _beginning(
     )
 
 
-def _end_of(report: BatchReport, total: int, codes: set[Exit], *, interrupted: bool) -> BatchEnd:
+def _exit_of(report: BatchReport, codes: set[Exit], *, interrupted: bool) -> Exit:
     if interrupted:
-        code = Exit.INTERRUPTED
-    elif report.stopped is not None and Exit.UNAUTHENTICATED in codes:
-        code = Exit.UNAUTHENTICATED
-    elif len(codes) == 1 and codes <= _TELLING:
-        code = next(iter(codes))
-    else:
-        code = Exit.FAILED if codes or report.stopped is not None else Exit.DONE
-    return BatchEnd(report=report, total=total, interrupted=interrupted, exit=code)
+        return Exit.INTERRUPTED
+    if report.stopped is not None and Exit.UNAUTHENTICATED in codes:
+        return Exit.UNAUTHENTICATED
+    if len(codes) == 1 and codes <= _TELLING:
+        return next(iter(codes))
+    return Exit.FAILED if codes or report.stopped is not None else Exit.DONE
 
 
 def go_on_command() -> str:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import attrs
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from indigo_async.cli.exits import Exit
 from indigo_async.cli.output import Justify, dollars, plain_table, printable
 from indigo_async.cli.progress_view import clock_time
-from indigo_async.cli.run_batch import BatchEnd
 from indigo_async.hidden import hide_secrets
 from indigo_async.workflows import BatchReport, JobOutcome
 from indigo_async.workflows.report import failure_of
 
-__all__ = ["advice", "failures_view", "outcome_record", "results_view", "summary_record"]
+__all__ = ["BatchEnd", "advice", "failures_view", "outcome_record", "results_view", "summary_record"]
 
 _FAILURES_TOLD = 10
 _AGAIN = "run the same command again: it goes on where this one ended"
@@ -32,6 +32,17 @@ _ADVICE = {
     "JournalMismatchError": "an earlier run had other inputs for it: give it another audience_name, or --journal",
     "WaitTimeoutError": "run the same command again: it picks up what the server did meanwhile",
 }
+
+
+@attrs.frozen(kw_only=True)
+class BatchEnd:
+    """How a batch ended. `total` counts the manifest's jobs, also those never begun; `failures` by stage and error."""
+
+    report: BatchReport
+    total: int
+    failures: Mapping[tuple[str, str], int]
+    interrupted: bool
+    exit: Exit
 
 
 def advice(error_type: str) -> str:
@@ -92,7 +103,7 @@ def results_view(end: BatchEnd) -> RenderableType:
         parts.append(Text(f"Stopped: {printable(hide_secrets(report.stopped))}", style="yellow"))
     if begun:
         parts += ["", _stages(report)]
-    return Group(*parts, "", _facts(report, begun), *failures_view(report))
+    return Group(*parts, "", _facts(report, begun), *failures_view(end))
 
 
 def _stages(report: BatchReport) -> Table:
@@ -134,13 +145,14 @@ def _facts(report: BatchReport, begun: int) -> Table:
     return facts
 
 
-def failures_view(report: BatchReport) -> Iterator[RenderableType]:
+def failures_view(end: BatchEnd) -> Iterator[RenderableType]:
     """What failed, by kind, with what to do; the first ones in full."""
-    if not report.failures:
+    if not end.failures:
         return
-    kinds = Counter((failure.stage, failure.error_type) for failure in report.failures)
+    report = end.report
+    kinds = sorted(end.failures.items(), key=lambda kind: -kind[1])
     columns: dict[str, Justify] = {"failed": "right", "stage": "left", "error": "left", "what to do": "left"}
-    rows = ((f"{count:,}", stage, kind, advice(kind)) for (stage, kind), count in kinds.most_common())
+    rows = ((f"{count:,}", stage, kind, advice(kind)) for (stage, kind), count in kinds)
     yield from ("", plain_table(columns, rows), "")
     for failure in report.failures[:_FAILURES_TOLD]:
         yield Text(f"{printable(failure.key)}: {_message(failure.message)}", style="red")

@@ -78,7 +78,7 @@ async def test_jobs_over_their_limit_fail_alone_with_advice_and_a_code(tmp_path:
     assert "1 of 4 jobs done, 3 failed" in ended.stdout
     assert "raise export.max_cost_cents or --budget-cents" in ended.stdout
     assert ended.stdout.count("BudgetExceededError") == 1
-    assert "To go on:" in ended.stderr
+    assert "3 of 4 jobs failed. Once that is mended, go on with:" in ended.stderr
 
 
 async def test_a_budget_bounds_all_runs_with_one_journal(tmp_path: Path):
