@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 
-from indigo_async.transport.events import Event, RequestEnded, RequestRetried, facts_of
+from indigo_async.transport.events import Event, RequestEnded, RequestRetried, RequestStarted, facts_of
 from indigo_async.workflows.events import (
     AudienceAdopted,
     ExportDownloaded,
@@ -20,7 +20,9 @@ from indigo_async.workflows.events import (
     RecipeFailed,
     RecipeFinished,
     RecipeStarted,
+    StageFailed,
     StageFinished,
+    StageStarted,
     StatusChanged,
     WorkflowEvent,
 )
@@ -31,12 +33,15 @@ _logger = logging.getLogger("indigo_async")
 
 
 _TOLD: dict[type[Event], tuple[int, str]] = {
+    RequestStarted: (logging.DEBUG, "{endpoint} is sent, attempt {attempt}"),
     RequestEnded: (logging.DEBUG, "{endpoint}: status {status}, error {error_type}, {seconds:.3f} s"),
     RequestRetried: (logging.WARNING, "{endpoint} is sent again in {delay:.1f} s: {reason}"),
     RecipeStarted: (logging.INFO, "{recipe} begins"),
     RecipeFinished: (logging.INFO, "{recipe} is done after {seconds:.1f} s"),
     RecipeFailed: (logging.WARNING, "{recipe} failed at {stage} with {error_type} after {seconds:.1f} s"),
+    StageStarted: (logging.DEBUG, "{stage} begins"),
     StageFinished: (logging.INFO, "{stage} is done after {seconds:.1f} s"),
+    StageFailed: (logging.DEBUG, "{stage} ended with {error_type} after {seconds:.1f} s"),
     StatusChanged: (logging.DEBUG, "audience {audience_id!r} is {status!r}"),
     AudienceAdopted: (logging.INFO, "audience {audience_id!r} is used as it is: {evidence}"),
     ExportPriced: (logging.INFO, "export {export_id!r} costs {cost_cents} cents"),

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
+import string
 from pathlib import Path
 
+import attrs
 import pytest
 from harness import SPEED, lite
 from observed import CUSTOMER, MATCH, UPLOAD, export, match
 
+from indigo_async import events
 from indigo_async.errors import AudienceFailedError
-from indigo_async.logs import log_events
+from indigo_async.events import Event, ExportPriced, Stage, StageFinished, WorkflowEvent
+from indigo_async.logs import _TOLD, log_events
 from indigo_async.sandbox import Fault, FaultKind
-from indigo_async.transport.events import Event
-from indigo_async.workflows import ExportPriced, StageFinished
 
 LOGGED = {"on_event": log_events}
 
@@ -112,7 +114,15 @@ def test_a_name_cannot_pass_for_a_line_of_the_log(caplog: pytest.LogCaptureFixtu
     assert caplog.messages == ["customer '4\\n2', audience 'A\\nB {seconds}': export 'e\\n1' costs - cents"]
 
 
+def test_every_kind_of_event_has_its_words():
+    kinds = {kind for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, Event)}
+    assert kinds - set(_TOLD) == {Event, WorkflowEvent}
+    for kind, (_, words) in _TOLD.items():
+        named = {name for _, name, _, _ in string.Formatter().parse(words) if name}
+        assert named <= {field.name for field in attrs.fields(kind)}
+
+
 def test_a_level_that_is_off_costs_no_formatting(caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.ERROR, "indigo_async")
-    log_events(StageFinished(customer_id="42", audience_name="Donors", stage="upload", seconds=SPEED))  # type: ignore[arg-type]
+    log_events(StageFinished(customer_id="42", audience_name="Donors", stage=Stage.UPLOAD, seconds=SPEED))
     assert caplog.records == []
