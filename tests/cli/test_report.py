@@ -297,8 +297,13 @@ async def test_hostile_names_are_text_in_the_page_and_harmless_in_a_terminal(pat
 
 async def test_many_jobs_make_a_page_of_a_few_megabytes_with_all_that_failed(path: Path):
     async with Journal.open(path) as journal:
-        for number in range(21_000):
-            memory = await job(journal, f"customer-{number % 500}", f"A list of members, number {number}")
+        memories = await asyncio.gather(
+            *(
+                job(journal, f"customer-{number % 500}", f"A list of members, number {number}")
+                for number in range(21_000)
+            )
+        )
+        for number, memory in enumerate(memories):
             error = {"type": "ServerError", "message": "500"} if number % 1_000 == 0 else None
             timings = {"upload": 20.0, "match": 40.0, "lookalike": 60.0, "preview": 1.0, "purchase": 1.0}
             outcome(memory, 130.0 + number / 100, 122.0, timings=timings, error=error, stage="download")
