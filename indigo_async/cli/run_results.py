@@ -64,6 +64,7 @@ def outcome_record(outcome: JobOutcome) -> dict[str, Any]:
         "ok": outcome.ok,
         "stage": outcome.stage.value,
         "audience_id": outcome.audience_id,
+        "matched_id": result.matched.id if result is not None else None,
         "lookalike_id": result.lookalike.id if result is not None and result.lookalike is not None else None,
         "export_id": quote.id if quote is not None else None,
         "cost_cents": quote.cost_cents if quote is not None else None,

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 
-from batch_commands import indigo_async, records, write_manifest
+import anyio
+from batch_commands import command, environment_of, indigo_async, records, write_manifest
 from manifests import write_examples
 
 from indigo_async.sandbox import Fault, FaultKind, Sandbox
+from indigo_async.workflows.journal import Journal
 
 QUICK = ("--poll-interval", "0.02")
 
@@ -60,6 +63,7 @@ async def test_json_has_a_line_for_each_outcome_and_a_summary_at_the_end(tmp_pat
         assert outcome["ok"] is True
         assert outcome["error"] is None
         assert outcome["stage"] == "download"
+        assert outcome["audience_id"] == outcome["lookalike_id"] != outcome["matched_id"]
         assert Path(outcome["path"]).stat().st_size == outcome["size_bytes"]
     assert summary["type"] == "summary"
     assert (summary["jobs"], summary["done"], summary["failed"], summary["exit_code"]) == (4, 4, 0, 0)
@@ -152,3 +156,53 @@ async def test_after_failures_the_printed_command_goes_on(tmp_path: Path):
     assert ended.returncode == 0, ended.stderr
     assert counts.purchases == 5
     assert set(counts.purchases_by_export.values()) == {1}
+
+
+async def test_after_so_many_failures_no_more_jobs_begin(tmp_path: Path):
+    manifest = write_manifest(tmp_path, 6, max_cost_cents=1)
+    async with lite() as sandbox:
+        ended = await indigo_async(
+            sandbox, "run", manifest, "--max-in-flight", "1", "--stop-after-failures", "2", *QUICK
+        )
+        assert sandbox.log.count("POST /upload_csv") == 2
+    assert ended.returncode == 3
+    assert "0 of 6 jobs done, 2 failed, 4 not ended" in ended.stdout
+    assert "Stopped: 2 jobs failed" in ended.stdout
+    assert "the batch stopped. Once its reason is mended, go on with:" in ended.stderr
+
+
+async def test_a_reader_of_the_output_who_goes_away_ends_it_in_order(tmp_path: Path):
+    manifest = write_manifest(tmp_path, 3)
+    async with lite() as sandbox:
+        nobody, output = os.pipe()
+        os.close(nobody)
+        try:
+            with anyio.fail_after(60):
+                ended = await anyio.run_process(
+                    command("run", manifest, "--json", *QUICK),
+                    env=environment_of(sandbox),
+                    stdout=output,
+                    check=False,
+                )
+        finally:
+            os.close(output)
+        again = await indigo_async(sandbox, "run", manifest, *QUICK)
+        counts = sandbox.counts()
+    assert ended.returncode == 141
+    assert b"Traceback" not in ended.stderr
+    assert again.returncode == 0
+    assert counts.purchases == 3
+    assert set(counts.purchases_by_export.values()) == {1}
+
+
+async def test_a_journal_in_use_and_a_manifest_that_is_not_there_are_told_in_words(tmp_path: Path):
+    manifest = write_manifest(tmp_path, 1)
+    async with lite() as sandbox:
+        async with Journal.open(tmp_path / "jobs.yaml.journal"):
+            in_use = await indigo_async(sandbox, "run", manifest, *QUICK)
+        missing = await indigo_async(sandbox, "run", tmp_path / "none.yaml", *QUICK)
+        assert sandbox.log.count() == 0
+    assert in_use.returncode == 1
+    assert "jobs.yaml.journal" in in_use.stderr.splitlines()[-1]
+    assert missing.returncode == 1
+    assert missing.stderr == f"indigo-async: {tmp_path}/none.yaml: No such file or directory\n"
