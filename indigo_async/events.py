@@ -3,6 +3,7 @@
 from indigo_async.transport.events import Event, Listener, RequestEnded, RequestRetried, RequestStarted, facts_of
 from indigo_async.workflows.events import (
     AudienceAdopted,
+    DownloadProgressed,
     ExportDownloaded,
     ExportPriced,
     ExportPurchased,
@@ -20,6 +21,7 @@ from indigo_async.workflows.events import (
 
 __all__ = [
     "AudienceAdopted",
+    "DownloadProgressed",
     "Event",
     "ExportDownloaded",
     "ExportPriced",
