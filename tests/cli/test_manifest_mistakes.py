@@ -201,9 +201,12 @@ def test_what_is_no_job_is_told_with_its_line(tmp_path: Path, line: str, mistake
         ),
         (
             "jobs:\n- a: \x01\n",
-            "jobs.yaml:1: is no YAML: unacceptable character #x0001: control characters are not allowed",
+            "jobs.yaml:2: is no YAML: control characters are not allowed",
         ),
         ("jobs: []\ndefaults: {}\n", "jobs.yaml:2: defaults must stand before the jobs"),
+        ("defaults: {}\ndefaults: {csv: x}\njobs: []\n", "jobs.yaml:2: defaults: is given twice"),
+        (f"jobs:\n- csv: {'[' * 5_000}{']' * 5_000}\n", "jobs.yaml:2: is nested too deeply"),
+        (b"jobs:\n- csv: \xff\n", "jobs.yaml:2: is no YAML: invalid leading UTF-8 octet"),
         ("jobs: []\n---\njobs: []\n", "jobs.yaml:2: must be one YAML document"),
         ("jobs:\n- <<: {customer_id: 1}\n", "jobs.yaml:2: <<: is not read here; write common fields into the defaults"),
         ("jobs:\n- customer_id: 1\n  customer_id: 2\n", "jobs.yaml:3: customer_id: is given twice"),
@@ -211,7 +214,7 @@ def test_what_is_no_job_is_told_with_its_line(tmp_path: Path, line: str, mistake
         ("jobs:\n- customer_id: *x\n", "jobs.yaml:2: there is no anchor &x above"),
     ],
 )
-def test_what_is_no_manifest_in_yaml_is_told(tmp_path: Path, content: str, mistake: str):
+def test_what_is_no_manifest_in_yaml_is_told(tmp_path: Path, content: str | bytes, mistake: str):
     write(tmp_path, {"jobs.yaml": content})
     assert mistake in mistakes_of(tmp_path / "jobs.yaml")
 
@@ -276,3 +279,16 @@ def test_a_signed_url_is_never_repeated(tmp_path: Path):
 def test_a_manifest_that_is_not_there_is_an_error_of_the_disk(tmp_path: Path):
     with pytest.raises(FileNotFoundError):
         read(tmp_path / "jobs.yaml")
+
+
+def test_all_that_is_wrong_with_one_list_is_told(tmp_path: Path):
+    write(tmp_path, {"defaults.yaml": DEFAULTS})
+    write(
+        tmp_path,
+        {
+            "jobs.csv": "customer_id,audience_name,export.destination,export.optional_field_types\n"
+            "1,A,a.csv,phon;adress;vote_history\n"
+        },
+    )
+    found = mistakes_of(tmp_path / "jobs.csv", defaults=tmp_path / "defaults.yaml")
+    assert [mistake.rpartition("; ")[2] for mistake in found] == ["did you mean 'phone'?", "did you mean 'address'?"]

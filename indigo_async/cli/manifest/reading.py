@@ -95,12 +95,12 @@ class _Jobs:
         values = merged(self._defaults, row)
         self._note_missing(row, values, refused)
         self._fill_templates(row, values, refused)
+        told = frozenset(refused)
         job = self._built(values)
-        for problem in self._problems_of(job):
-            field = _field_of(problem.where)
-            if field not in refused:
+        for field, message in [(_field_of(problem.where), problem.message) for problem in self._problems_of(job)]:
+            if field not in told:
                 refused.add(field)
-                self._note(row, field, problem.message)
+                self._note(row, field, message)
         if not refused & _CLAIMED:
             for problem in self._claims.add(job, row.place.line):
                 refused.add(problem.where)

@@ -8,6 +8,7 @@ from typing import IO, Any, cast
 
 import yaml
 from yaml import events as on
+from yaml.reader import ReaderError
 
 from indigo_async.cli.manifest.fields import Node, Text, closest
 from indigo_async.cli.manifest.mistakes import Mistakes, Place
@@ -73,6 +74,8 @@ class _Document:
             part, place = self._key(key), self._place(key)
             if part in seen:
                 self._mistakes.add(place, part, "is given twice")
+                self._value(self._next())
+                continue
             if part == "defaults" and "jobs" in seen:
                 raise _UnreadableError(place, "defaults must stand before the jobs")
             if part == "jobs" and "defaults" not in seen:
@@ -109,6 +112,12 @@ class _Document:
         return Row(place)
 
     def _value(self, event: Any) -> object:
+        try:
+            return self._composed(event)
+        except RecursionError:
+            raise _UnreadableError(self._place(event), "is nested too deeply") from None
+
+    def _composed(self, event: Any) -> object:
         if isinstance(event, on.AliasEvent):
             if event.anchor not in self._anchors:
                 raise _UnreadableError(self._place(event), f"there is no anchor &{event.anchor} above")
@@ -117,7 +126,7 @@ class _Document:
             plain = event.implicit[0]
             value: object = None if plain and event.value in _NULLS else Text(event.value)
         elif isinstance(event, on.SequenceStartEvent):
-            value = [self._value(item) for item in self._until(on.SequenceEndEvent)]
+            value = [self._composed(item) for item in self._until(on.SequenceEndEvent)]
         else:
             value = self._mapping()
         if event.anchor is not None:
@@ -128,7 +137,7 @@ class _Document:
         found: dict[str, object] = {}
         for key in self._until(on.MappingEndEvent):
             name, place = self._key(key), self._place(key)
-            value = self._value(self._next())
+            value = self._composed(self._next())
             if name == "<<":
                 self._mistakes.add(place, "<<", "is not read here; write common fields into the defaults")
             elif name in found:
@@ -169,8 +178,10 @@ class _Document:
             line = error.problem_mark.line + 1 if error.problem_mark is not None else 1
             words = ", ".join(part for part in (error.context, error.problem) if part)
             raise _UnreadableError(Place(self._name, line), f"is no YAML from here on: {words}") from None
-        except yaml.YAMLError as error:
-            raise _UnreadableError(Place(self._name, 1), f"is no YAML: {error}".splitlines()[0]) from None
+        except ReaderError as error:
+            file.seek(0)
+            line = file.read(error.position).count(b"\n") + 1
+            raise _UnreadableError(Place(self._name, line), f"is no YAML: {error.reason}") from None
 
     def _place(self, event: Any) -> Place:
         return Place(self._name, event.start_mark.line + 1)
