@@ -1,0 +1,251 @@
+"""The stages of a job as activities. Each calls the recipes' own stage; no decision of theirs is made again here.
+
+Five activities, one for each fact that a later attempt must not lose: the matched audience, the lookalike, the price,
+the purchase, the file. More of them would only make histories longer, since what happens in between (an upload, a stub)
+is free and found again. Fewer would lose more with a worker, and the purchase must stand alone: its schedule is the
+intent, its result the receipt.
+
+Every attempt reads the server before it acts. Nothing is taken for new because this history made it: an operator may
+reset a workflow to a point before its purchase, and then only the server knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from indigo_async.client import IndigoClient
+from indigo_async.errors import BudgetExceededError
+from indigo_async.files.publish import Publisher
+from indigo_async.inputs import InputCheck
+from indigo_async.models import CsvExport, RecordId
+from indigo_async.temporal.beating import beating
+from indigo_async.temporal.budget_workflow import BudgetWorkflow
+from indigo_async.temporal.exports import FolderExports, StoreExports
+from indigo_async.temporal.failures import as_failure
+from indigo_async.temporal.memory import AttemptMemory
+from indigo_async.temporal.records import Delivered, ExportOrder, ExportTask, LookalikeTask, Order, Quote
+from indigo_async.transport.shield import in_thread
+from indigo_async.workflows.budget import Budget
+from indigo_async.workflows.directory import Directory
+from indigo_async.workflows.events import Stage
+from indigo_async.workflows.export import bought_export
+from indigo_async.workflows.fetching import fetched_export
+from indigo_async.workflows.lookalike import lookalike_audience
+from indigo_async.workflows.match import check_csv, matched_audience
+from indigo_async.workflows.preview import priced_export
+from indigo_async.workflows.purchase import check_price
+from indigo_async.workflows.receipt import ExportReceipt
+from indigo_async.workflows.rules import ExportState, export_state
+from indigo_async.workflows.run import Run
+from indigo_async.workflows.terms import ExportTerms
+from indigo_async.workflows.waits import export_settled
+
+__all__ = ["Stages"]
+
+T = TypeVar("T")
+
+_DIRECTORY_SECONDS = 300.0
+
+
+class Stages:
+    """The activities of one worker, all on one client: its pacing, its connections and its polling are theirs."""
+
+    def __init__(
+        self, client: IndigoClient, exports: FolderExports | StoreExports, publisher: Publisher | None = None
+    ) -> None:
+        self._client = client
+        self._exports = exports
+        self._publisher = publisher
+        self._directory = Directory(client)
+        self._directory_since = datetime.now(UTC)
+
+    @property
+    def activities(self) -> list[Callable[..., Any]]:
+        return [self.match, self.lookalike, self.preview, self.purchase, self.download]
+
+    @activity.defn(name=Stage.MATCH)
+    async def match(self, order: Order) -> RecordId:
+        """The matched audience's ID, once it is active."""
+        memory = _memory()
+        run = self._run(order.customer_id, order.audience_name, memory)
+
+        async def work() -> RecordId:
+            check = InputCheck()
+            await in_thread(partial(check_csv, check, order.csv, self._publisher, order.selections))
+            check.done()
+            return (await matched_audience(run, order.csv, order.selections)).id
+
+        return await _told(work(), memory, yields=True)
+
+    @activity.defn(name=Stage.LOOKALIKE)
+    async def lookalike(self, task: LookalikeTask) -> RecordId:
+        """The lookalike's ID, once it is active."""
+        memory = _memory()
+        run = self._run(task.customer_id, task.audience_name, memory)
+        wanted = task.lookalike
+
+        async def work() -> RecordId:
+            audience = await lookalike_audience(
+                run,
+                task.base_id,
+                name=wanted.audience_name,
+                size=wanted.size,
+                include_original_audience=wanted.include_original_audience,
+                filters=wanted.filters,
+            )
+            return audience.id
+
+        return await _told(work(), memory, yields=True)
+
+    @activity.defn(name=Stage.PREVIEW)
+    async def preview(self, task: ExportTask) -> Quote:
+        """The export that serves the job, bought already or with a price."""
+        memory = _memory()
+        run = self._run(task.customer_id, task.audience_name, memory)
+
+        async def work() -> Quote:
+            export = await priced_export(run, task.audience_id, _terms_of(task.export))
+            return _quote_of(task.audience_id, export)
+
+        return await _told(work(), memory, yields=True)
+
+    @activity.defn(name=Stage.PURCHASE)
+    async def purchase(self, task: ExportTask) -> Quote:
+        """Buy the export that was priced, after a look whether that was done, and return it as it was bought."""
+        memory = _memory()
+        run = self._run(task.customer_id, task.audience_name, memory)
+        terms = _terms_of(task.export)
+        quote = task.quote
+        if quote is None:
+            raise ApplicationError("a purchase needs a priced export", type="ValueError", non_retryable=True)
+        memory.know(Stage.PREVIEW, terms.facts | {"export_id": quote.export_id})
+        if quote.cost_cents is not None:
+            intent = {"export_id": quote.export_id, "cost_cents": quote.cost_cents}
+            memory.doubt(Stage.PURCHASE, terms.facts | intent)
+
+        async def work() -> Quote:
+            export = await priced_export(run, task.audience_id, terms)
+            if export_state(export) is not ExportState.DOWNLOADABLE:
+                cost = check_price(run, export, terms.max_cost_cents)
+                await _reserve(task.budget, run, export, cost)
+                run.budget = Budget(limit_cents=cost)
+            try:
+                bought = await bought_export(run, task.audience_id, export, terms)
+            except BaseException:
+                if memory.withdrawn and activity.info().attempt == 1:
+                    await _tell_budget(task.budget, BudgetWorkflow.release, export.id)
+                raise
+            return _quote_of(task.audience_id, bought)
+
+        return await _told(work(), memory, yields=False)
+
+    @activity.defn(name=Stage.DOWNLOAD)
+    async def download(self, task: ExportTask) -> Delivered:
+        """Deliver the export that was bought. Its money is settled first: that it was bought is in the history."""
+        memory = _memory()
+        run = self._run(task.customer_id, task.audience_name, memory)
+        quote = task.quote
+        if quote is None:
+            raise ApplicationError("a download needs a bought export", type="ValueError", non_retryable=True)
+
+        async def fetch(destination: Path) -> ExportReceipt:
+            # Its URL grants the file to whoever has it, so no history holds one: it is asked for.
+            export = await export_settled(run, task.audience_id, quote.export_id, purchased=True)
+            return await fetched_export(run, task.audience_id, export, destination)
+
+        async def work() -> Delivered:
+            await _tell_budget(task.budget, BudgetWorkflow.settle, quote.export_id)
+            return await self._exports.deliver(task.export.destination, fetch)
+
+        return await _told(work(), memory, yields=False)
+
+    def _run(self, customer_id: str, audience_name: str, memory: AttemptMemory) -> Run:
+        return Run(
+            self._client,
+            customer_id,
+            audience_name,
+            self._current_directory(),
+            memory=memory,
+            publisher=self._publisher,
+        )
+
+    def _current_directory(self) -> Directory:
+        """What audiences there are: read again now and then, and for an attempt that follows another."""
+        info = activity.info()
+        now = datetime.now(UTC)
+        is_old = (now - self._directory_since).total_seconds() > _DIRECTORY_SECONDS
+        if is_old or (info.attempt > 1 and self._directory_since < info.current_attempt_scheduled_time):
+            self._directory, self._directory_since = Directory(self._client), now
+        return self._directory
+
+
+def _memory() -> AttemptMemory:
+    told = activity.info().heartbeat_details
+    return AttemptMemory(told[0] if told else None, activity.heartbeat)
+
+
+async def _told(work: Coroutine[Any, Any, T], memory: AttemptMemory, *, yields: bool) -> T:
+    """A stage's result. What it raises is told as a failure, without what caused it."""
+    try:
+        return await beating(work, lambda: memory.facts, yields=yields)
+    except ApplicationError:
+        raise
+    except asyncio.CancelledError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the workflow hears of every kind
+        failure = as_failure(error)
+    raise failure
+
+
+def _terms_of(order: ExportOrder) -> ExportTerms:
+    return ExportTerms(
+        optional_field_types=order.optional_field_types,
+        max_cost_cents=order.max_cost_cents,
+        destination=Path(order.destination),
+        reuse_purchased=order.reuse_purchased,
+    )
+
+
+def _quote_of(audience_id: RecordId, export: CsvExport) -> Quote:
+    return Quote(
+        audience_id=audience_id,
+        export_id=export.id,
+        cost_cents=export.cost_cents,
+        downloadable=export_state(export) is ExportState.DOWNLOADABLE,
+    )
+
+
+async def _reserve(budget: str | None, run: Run, export: CsvExport, cost: int) -> None:
+    """Set the price aside in the batch's budget, where there is one.
+
+    Raises:
+        BudgetExceededError: not that much is left; nothing was bought.
+    """
+    if budget is None or cost == 0:
+        return
+    handle = activity.client().get_workflow_handle_for(BudgetWorkflow.run, budget)
+    grant = await handle.execute_update(  # pyright: ignore[reportUnknownMemberType] - Temporal leaves a type open
+        BudgetWorkflow.reserve, args=[str(export.id), cost]
+    )
+    if not grant.granted:
+        raise BudgetExceededError(
+            f"export {export.id} costs {cost} cents and the batch has {grant.left_cents} left of its budget; "
+            "nothing was bought. Raise the budget to buy this preview",
+            stage=Stage.PURCHASE,
+            audience=run.audience,
+            export=export,
+            limit_cents=grant.left_cents or 0,
+        )
+
+
+async def _tell_budget(budget: str | None, signal: Callable[..., Awaitable[None]], export_id: RecordId) -> None:
+    if budget is not None:
+        await activity.client().get_workflow_handle(budget).signal(signal, str(export_id))

@@ -1,0 +1,65 @@
+"""`BudgetWorkflow`: the ledger of one batch, which outlives the batch's runs as a journal does."""
+
+from __future__ import annotations
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from indigo_async.temporal.ledger import Ledger
+    from indigo_async.temporal.records import Grant
+
+__all__ = ["BudgetWorkflow"]
+
+_LONGEST_HISTORY = 4_000
+
+
+@workflow.defn(name="BudgetWorkflow")
+class BudgetWorkflow:
+    """Grants money to purchases, one after the other.
+
+    Two events and one workflow task for a reservation, one event for its settlement; it continues as new before they
+    grow many. `close` ends it.
+    """
+
+    @workflow.init
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._closed = False
+
+    @workflow.run
+    async def run(self, ledger: Ledger) -> Ledger:  # noqa: ARG002 - taken by __init__, so that no update comes before it
+        await workflow.wait_condition(lambda: self._closed or self._is_long())
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        if not self._closed:
+            workflow.continue_as_new(self._ledger)
+        return self._ledger
+
+    def _is_long(self) -> bool:
+        info = workflow.info()
+        return info.is_continue_as_new_suggested() or info.get_current_history_length() > _LONGEST_HISTORY
+
+    @workflow.update
+    async def set_limit(self, limit_cents: int) -> Ledger:
+        """Set the most that may be spent in all, which a later run of the batch may raise."""
+        self._ledger.limit_cents = limit_cents
+        return self._ledger
+
+    @workflow.update
+    async def reserve(self, export_id: str, cents: int) -> Grant:
+        return self._ledger.reserve(export_id, cents)
+
+    @workflow.signal
+    async def settle(self, export_id: str) -> None:
+        self._ledger.settle(export_id)
+
+    @workflow.signal
+    async def release(self, export_id: str) -> None:
+        self._ledger.release(export_id)
+
+    @workflow.signal
+    async def close(self) -> None:
+        self._closed = True
+
+    @workflow.query
+    def ledger(self) -> Ledger:
+        return self._ledger

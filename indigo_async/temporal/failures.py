@@ -1,0 +1,87 @@
+"""Errors of the SDK as failures of activities: which of them another attempt may cure, in words without secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    CancelledError,
+    TerminatedError,
+    TimeoutType,
+)
+from temporalio.exceptions import TimeoutError as OutOfTimeError
+
+from indigo_async.errors import (
+    ApiError,
+    BudgetExceededError,
+    ClientNotOpenError,
+    CustomerMismatchError,
+    IndigoError,
+    InvalidInputError,
+    RateLimitedError,
+    ServerError,
+    WorkflowError,
+)
+from indigo_async.hidden import hide_secrets
+from indigo_async.temporal.records import Failure, Order
+
+__all__ = ["as_failure", "failure_of"]
+
+_FINAL = (ApiError, BudgetExceededError, CustomerMismatchError, InvalidInputError, WorkflowError)
+"""What a second attempt meets again: refusals, and what the recipes' own rules decided."""
+
+_PASSING = (ClientNotOpenError, RateLimitedError, ServerError)
+
+
+def as_failure(error: Exception) -> ApplicationError:
+    """The failure that an activity raises in the error's place, whose history must not hold what it was caused by."""
+    passing = isinstance(error, _PASSING) or not isinstance(error, _FINAL)
+    asked = error.retry_after if isinstance(error, RateLimitedError) else None
+    return ApplicationError(
+        _words_for(error),
+        type=type(error).__name__,
+        non_retryable=not passing,
+        next_retry_delay=None if asked is None else timedelta(seconds=asked),
+    )
+
+
+def _words_for(error: Exception) -> str:
+    if isinstance(error, IndigoError):
+        return hide_secrets(str(error))
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if isinstance(error.filename, str) else error.strerror
+    return type(error).__name__  # errors that are not ours may hold anything
+
+
+def failure_of(order: Order, workflow_id: str, error: BaseException) -> Failure:
+    """How a job's workflow failed, from whatever wraps the error that a stage raised."""
+    stage, kind, message = "", "WorkflowError", type(error).__name__
+    for cause in _causes(error):
+        match cause:
+            case ActivityError():
+                stage = cause.activity_type
+            case ApplicationError():
+                kind, message = cause.type or "WorkflowError", cause.message
+            case OutOfTimeError(type=TimeoutType.SCHEDULE_TO_CLOSE):
+                kind = "WaitTimeoutError"
+                work = "the server's work goes on, and the same job finds it again"
+                message = f"not done after {order.timeout_seconds:g} s; {work}"
+                break
+            case CancelledError():
+                kind, message = "CancelledError", "cancelled; the server's work goes on"
+            case TerminatedError():
+                kind, message = "TerminatedError", "terminated by an operator; the server's work goes on"
+            case _:
+                pass
+    return Failure(key=order.key, workflow_id=workflow_id, stage=stage, error_type=kind, message=message)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what caused it, the outermost first."""
+    at: BaseException | None = error
+    while at is not None:
+        yield at
+        at = at.__cause__

@@ -1,0 +1,29 @@
+"""The end of a job that another workflow does, or has done."""
+
+from __future__ import annotations
+
+from temporalio import activity
+from temporalio.client import WorkflowExecutionStatus
+
+from indigo_async.temporal.beating import beating
+from indigo_async.temporal.job_workflow import AudienceWorkflow
+from indigo_async.temporal.names import IDENTITY
+from indigo_async.temporal.records import JobEnd
+
+__all__ = ["recall"]
+
+
+@activity.defn(name="recall")
+async def recall(workflow_id: str, identity: str) -> JobEnd | None:
+    """Wait for the workflow that has the ID, and return its end; None where it ended badly, or did another job."""
+
+    async def work() -> JobEnd | None:
+        handle = activity.client().get_workflow_handle_for(AudienceWorkflow.run, workflow_id)
+        seen = await handle.describe()
+        if await seen.memo_value(IDENTITY, "", type_hint=str) != identity:
+            return None
+        if seen.status not in {WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.COMPLETED}:
+            return None
+        return await handle.result()
+
+    return await beating(work(), dict, yields=True)

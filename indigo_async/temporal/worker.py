@@ -1,0 +1,74 @@
+"""A worker: a process that does stages of jobs, on one API client."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from temporalio.client import Client
+from temporalio.worker import Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from indigo_async.client import IndigoClient
+from indigo_async.files.publish import Publisher
+from indigo_async.temporal.activities import Stages
+from indigo_async.temporal.batch_workflow import BatchWorkflow
+from indigo_async.temporal.budget_workflow import BudgetWorkflow
+from indigo_async.temporal.exports import FolderExports, StoreExports
+from indigo_async.temporal.job_workflow import AudienceWorkflow
+from indigo_async.temporal.names import TASK_QUEUE
+from indigo_async.temporal.page_workflow import PageWorkflow
+from indigo_async.temporal.recalling import recall
+
+__all__ = ["WORKFLOWS", "runner", "worker_of"]
+
+WORKFLOWS = (AudienceWorkflow, PageWorkflow, BatchWorkflow, BudgetWorkflow)
+
+_LONGEST_HEARTBEAT_PAUSE = timedelta(minutes=10)
+_CACHED_WORKFLOWS = 2_000
+
+
+def runner() -> SandboxedWorkflowRunner:
+    """Temporal's sandbox, which stops I/O and clocks in workflows; this package's modules are shared by all of them."""
+    return SandboxedWorkflowRunner(
+        restrictions=SandboxRestrictions.default.with_passthrough_modules(
+            "indigo_async", "attrs", "attr", "cattrs", "msgspec"
+        )
+    )
+
+
+def worker_of(
+    temporal: Client,
+    client: IndigoClient,
+    *,
+    exports: FolderExports | StoreExports,
+    publisher: Publisher | None = None,
+    task_queue: str = TASK_QUEUE,
+    max_stages: int = 10_000,
+    graceful_seconds: float = 90.0,
+) -> Worker:
+    """A worker, to be run by `async with worker:` or `await worker.run()`.
+
+    Shut down, it hands its waits over to other workers at once, and has `graceful_seconds` for purchases and downloads
+    under way.
+
+    Args:
+        temporal: what `connect` returned.
+        client: an open client, used by all stages of this worker.
+        exports: where exports land; see `exports_at`.
+        publisher: puts local CSVs at URLs for as long as their matches need them.
+        task_queue: where the worker looks for work.
+        max_stages: how many stages are under way at most; nearly all of them wait, behind one polling loop.
+        graceful_seconds: see above.
+    """
+    return Worker(
+        temporal,
+        task_queue=task_queue,
+        workflows=WORKFLOWS,
+        activities=[*Stages(client, exports, publisher).activities, recall],
+        workflow_runner=runner(),
+        max_concurrent_activities=max_stages,
+        max_cached_workflows=_CACHED_WORKFLOWS,
+        # Heartbeats come as often as their timeout asks for; Temporal's own pause of at most a minute is not needed.
+        max_heartbeat_throttle_interval=_LONGEST_HEARTBEAT_PAUSE,
+        graceful_shutdown_timeout=timedelta(seconds=graceful_seconds),
+    )
