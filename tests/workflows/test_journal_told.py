@@ -6,6 +6,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from indigo_async.sandbox import Fault, FaultKind
 from indigo_async.transport.shield import in_thread
 from indigo_async.workflows import JobOutcome, Stage, run_batch, start_batch
 from indigo_async.workflows.journal import EntryKind, Journal, JournalRecord, read_records
+from indigo_async.workflows.journal.rows import Entry
+from indigo_async.workflows.journal.store import JournalStore
 from indigo_async.workflows.telling import match_counts, outcome_facts
 
 ENDLESS_WRITER = """
@@ -142,6 +145,60 @@ async def test_the_report_can_be_asked_for_after_the_client_was_closed(tmp_path:
     assert (report.done, report.failed) == (2, 0)
     assert report.reads_saved >= during[-1].reads_saved
     assert sum(report.requests.values()) > 0
+
+
+class TestWritingInPassing:
+    @pytest.fixture
+    def commits(self, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+        """The kinds of the rows of each commit."""
+        commits: list[list[str]] = []
+        append = JournalStore.append
+
+        def counting(store: JournalStore, entries: Sequence[Entry]) -> Sequence[int]:
+            commits.append([entry.kind.value for entry in entries])
+            return append(store, entries)
+
+        monkeypatch.setattr(JournalStore, "append", counting)
+        return commits
+
+    async def test_an_outcome_shares_the_commit_of_the_next_write_and_has_none_of_its_own(
+        self, path: Path, commits: list[list[str]]
+    ):
+        async with Journal.open(path) as journal:
+            memory = await journal.memory_of("42", "Donors", "fingerprint")
+            memory.mention(EntryKind.OUTCOME, {"number": 1})
+            memory.mention(EntryKind.OUTCOME, {"number": 2})
+            await journal.spent_cents()
+            assert commits == []
+            await memory.remember(Stage.UPLOAD, {})
+            assert commits == [["result", "outcome", "outcome"]]
+
+    async def test_what_nobody_wrote_with_is_written_when_the_journal_closes(
+        self, path: Path, commits: list[list[str]]
+    ):
+        async with Journal.open(path) as journal:
+            memory = await journal.memory_of("42", "Donors", "fingerprint")
+            memory.mention(EntryKind.OUTCOME, {"number": 1})
+        assert commits == [["outcome"]]
+        assert [record.facts for record in await told(path, EntryKind.OUTCOME)] == [{"number": 1}]
+
+    async def test_it_is_said_once_that_outcomes_could_not_be_written(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ):
+        def failing(store: JournalStore, entries: Sequence[Entry]) -> Sequence[int]:
+            raise JournalWriteError(f"{store.path}: the disk is full, {len(entries)} rows are lost")
+
+        monkeypatch.setattr(JournalStore, "append", failing)
+        async with Journal.open(path) as journal:
+            memory = await journal.memory_of("42", "Donors", "fingerprint")
+            memory.mention(EntryKind.OUTCOME, {"number": 1})
+            memory.mention(EntryKind.OUTCOME, {"number": 2})
+        await asyncio.sleep(0)
+        warnings = [
+            record.getMessage() for record in caplog.records if "will lack how jobs ended" in record.getMessage()
+        ]
+        assert len(warnings) == 1
+        assert "2 rows are lost" in warnings[0]
 
 
 class TestReadingBesideTheBatch:
