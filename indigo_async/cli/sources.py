@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -15,6 +16,7 @@ from cyclopts import Parameter
 from indigo_async.client import IndigoClient
 from indigo_async.files import Publisher, content_name
 from indigo_async.inputs import InputCheck
+from indigo_async.transport.shield import in_thread
 from indigo_async.workflows.match import check_csv, is_url
 
 __all__ = ["Publish", "open_publisher", "url_of"]
@@ -55,7 +57,7 @@ async def url_of(stack: AsyncExitStack, csv: str, publisher: Publisher | None) -
         InvalidInputError: it is neither a URL nor a file that something can publish.
     """
     check = InputCheck()
-    check_csv(check, csv, publisher)
+    await in_thread(partial(check_csv, check, csv, publisher))
     check.done()
     if is_url(csv) or publisher is None:
         return csv

@@ -1,0 +1,3 @@
+from in_process import command_line
+
+__all__ = ["command_line"]

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import pytest
+from in_process import CommandLine
+
+from indigo_async.client import IndigoClient
+from indigo_async.sandbox import Sandbox
+
+CUSTOMER = ("--customer", "42")
+NAMED = (*CUSTOMER, "--name", "Donors")
+URL = "https://files.example.org/donors.csv"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("nope",), ('Unknown command "nope"',)),
+        (("audiences", "--bas-url", "x"), ("--base-url", "indigo-async audiences --help")),
+        (("audiences", "extra"), ("extra",)),
+        (("audiences", "--customer", ""), ("customer_id: must not be empty",)),
+        (("audiences", "--base-url", "http://example.org/api/v1"), ("base_url: must be https",)),
+        (("audience",), ("AUDIENCE_ID",)),
+        (("upload",), ("CSV",)),
+        (("upload", "no-such.csv", *CUSTOMER), ("there is no file 'no-such.csv'",)),
+        (("upload", "http://example.org/x.csv", *CUSTOMER), ("must be https",)),
+        (("match", URL), ("--customer",)),
+        (("match", *NAMED, "--required", "zip=Zip"), ("give a CSV, or --uploaded",)),
+        (("match", URL, *NAMED), ("columns: none are given",)),
+        (("match", "no-such.csv", *NAMED, "--required", "zip=Zip"), ("there is no file 'no-such.csv'",)),
+        (
+            ("match", URL, *NAMED, "--required", "first_nme=First", "--optional", "zip", "--optional", "id=ID"),
+            ("did you mean 'first_name'?", "--optional zip: must be FIELD=COLUMN", "column_selections.id: must be"),
+        ),
+        (("match", URL, *NAMED, "--required", "zip=A", "--optional", "zip=B"), ("zip is given twice",)),
+        (("match", URL, *NAMED, "--columns", "no-such.yaml"), ("no-such.yaml: cannot be read",)),
+        (("match", URL, *NAMED, "--columns", "x.yaml", "--required", "zip=Z"), ("leave out --required",)),
+        (("match", URL, *NAMED, "--required", "zip=Z", "--timeout", "0"), ("--timeout",)),
+        (("lookalike", "aud-1", *NAMED, "--size", "many"), ("--size",)),
+        (("lookalike", "aud-1", *NAMED, "--size", "0"), ("size: must be at least 1",)),
+        (("export", "aud-1", *CUSTOMER), ("--out",)),
+        (("export", "aud-1", *CUSTOMER, "--out", "x.csv", "--max-cost-cents", "$5"), ("--max-cost-cents",)),
+        (
+            ("export", "aud-1", *CUSTOMER, "--out", "/", "--field", "phon", "--max-cost-cents", "-1"),
+            ("did you mean 'phone'?", "is a folder", "at least 0 cents"),
+        ),
+        (("watch",), ("AUDIENCE_IDS",)),
+        (("watch", "aud-1", "--poll-interval", "-1"), ("--poll-interval",)),
+        (("doctor", "--journals", "x"), ("--journals",)),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+async def test_misuse_is_told_in_words_and_changes_nothing(
+    command_line: CommandLine, arguments: tuple[str, ...], words: tuple[str, ...]
+):
+    async with Sandbox(lite=True) as sandbox:
+        await sandbox.seed_audiences(1, "42")
+        ended = await command_line(sandbox, *arguments)
+        assert not [entry for entry in sandbox.log.entries if entry.method == "POST"]
+    assert (ended.code, ended.out) == (2, ""), ended.err
+    for word in words:
+        assert word in ended.err
+
+
+async def test_a_token_that_is_missing_refused_or_in_no_file_is_told(command_line: CommandLine):
+    async with Sandbox(lite=True) as sandbox:
+        missing = await command_line(sandbox, "audiences", INDIGO_API_TOKEN="")
+        refused = await command_line(sandbox, "audiences", INDIGO_API_TOKEN="canary-0f9e8d")
+        no_file = await command_line(sandbox, "audiences", INDIGO_API_TOKEN="", INDIGO_API_TOKEN_FILE="/no/such")
+        wrong_place = await command_line(sandbox, "audiences", "--base-url", sandbox.base_url.removesuffix("/api/v1"))
+    assert missing.code == 2
+    assert "INDIGO_API_TOKEN" in missing.err
+    assert refused.code == 5
+    assert "INDIGO_API_TOKEN" in refused.err
+    assert "canary-0f9e8d" not in refused.out + refused.err
+    assert no_file.code == 1
+    assert "/no/such (which INDIGO_API_TOKEN_FILE names): No such file" in no_file.err
+    assert wrong_place.code == 1
+    assert "check base_url: the API's own ends with /api/v1" in wrong_place.err
+
+
+async def test_a_bug_is_called_a_bug_and_shows_its_traceback_to_who_asks_alone(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+):
+    async def broken(self: IndigoClient, customer_id: str | None = None) -> None:
+        raise TypeError(f"with {self.transport.token}, of {customer_id}")
+
+    monkeypatch.setattr(IndigoClient, "list_audiences", broken)
+    async with Sandbox(lite=True) as sandbox:
+        ended = await command_line(sandbox, "audiences", *CUSTOMER)
+        debugged = await command_line(sandbox, "audiences", *CUSTOMER, "--debug")
+    assert ended.code == debugged.code == 1
+    assert "this is a bug in indigo-async" in ended.err
+    assert "(TypeError)" in ended.err
+    assert "of 42" not in ended.err
+    assert "TypeError: with <hidden>, of 42" in debugged.err
+
+
+async def test_completion_is_installed_where_the_shell_looks(command_line: CommandLine, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    ended = await command_line(None, "--install-completion", "--shell", "bash")
+    assert ended.code == 0, ended.err
+    (script,) = [path for path in tmp_path.rglob("*") if path.name.startswith("indigo-async")]
+    for word in ("export", "doctor", "--max-cost-cents"):
+        assert word in script.read_text()

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import anyio
+from batch_commands import command, environment_of
+from harness import until
+
+from indigo_async.sandbox import ManualClock, Sandbox
+
+
+def test_the_help_waits_for_no_library():
+    ended = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "indigo_async", "--help"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    imported = {line.rpartition("|")[2].strip() for line in ended.stderr.splitlines()}
+    assert "cyclopts" in imported
+    assert not imported & {"aiohttp", "duckdb", "numpy", "sqlite3", "yaml", "asyncio"}
+
+
+async def test_a_reader_that_went_away_is_no_error():
+    async with Sandbox(lite=True) as sandbox:
+        await sandbox.seed_audiences(3, "42")
+        for form in ((), ("--json",)):
+            reader, writer = os.pipe()
+            os.close(reader)
+            ended = await anyio.run_process(
+                command("audiences", "--quiet", *form), env=environment_of(sandbox), stdout=writer, check=False
+            )
+            os.close(writer)
+            assert (ended.returncode, ended.stderr) == (141, b"")
+
+
+async def test_an_interrupted_command_ends_at_once_and_says_that_it_can_go_on():
+    async with Sandbox(lite=True, clock=ManualClock()) as sandbox:
+        await sandbox.seed_audiences(1, "42")
+        upload = command("upload", "https://files.example.org/x.csv", "--customer", "42", "--poll-interval", "0.02")
+        for number, sign in enumerate((signal.SIGINT, signal.SIGTERM), 1):
+            process = await anyio.open_process(upload, env=environment_of(sandbox) | {"PYTHONUNBUFFERED": "1"})
+            assert process.stderr is not None
+            with anyio.fail_after(60):
+                looks = sandbox.log.count("GET /audience")
+                await until(lambda number=number: sandbox.log.count("POST /upload_csv") == number)
+                await until(lambda looks=looks: sandbox.log.count("GET /audience") > looks)
+                os.kill(process.pid, sign)
+                errors = b"".join([chunk async for chunk in process.stderr]).decode()
+                assert await process.wait() == 130
+            assert "interrupted; what the server was asked to do goes on" in errors
+            assert "Traceback" not in errors
+            await process.aclose()
