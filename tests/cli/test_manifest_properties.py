@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -8,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import attrs
+import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +17,7 @@ from manifests import read, write
 
 from indigo_async.cli.manifest.fields import FIELDS, REQUIRED, SECTIONS
 from indigo_async.cli.manifest.templates import filled
+from indigo_async.errors import InvalidInputError
 from indigo_async.inputs import CANONICAL_FIELDS, LookalikeFilters
 from indigo_async.workflows import AudienceJob, ExportStep, LookalikeStep
 
@@ -94,6 +97,27 @@ def test_the_same_rows_are_the_same_jobs_in_every_format(rows: list[dict[str, ob
     assert [job.lookalike.size if job.lookalike else None for job in from_csv] == [
         row.get("lookalike.size") for row in rows
     ]
+
+
+PIECES = st.lists(
+    st.sampled_from(
+        'jobs:~defaults:~\n~- ~  ~csv: ~customer_id~,~:~{~}~[~]~"~&a ~*a~null~lookalike~.size~column_selections~id~<<'
+        "~\r\n~;~none~1~\x00~\ufeff~|~---~? ".split("~")
+    )
+    | st.text(max_size=3),
+    max_size=30,
+).map(lambda pieces: "".join(pieces).encode(errors="replace"))
+
+
+@pytest.mark.parametrize("suffix", ["yaml", "csv", "jsonl"])
+@given(content=PIECES | st.binary(max_size=60))
+def test_whatever_a_file_holds_it_is_read_or_refused_in_words(suffix: str, content: bytes):
+    with tempfile.TemporaryDirectory() as name:
+        write(Path(name), {f"jobs.{suffix}": content})
+        with contextlib.suppress(InvalidInputError):
+            assert read(Path(name) / f"jobs.{suffix}")
+        with contextlib.suppress(InvalidInputError):
+            read(Path(name) / f"jobs.{suffix}", defaults=Path(name) / f"jobs.{suffix}")
 
 
 @given(NAMES, NAMES)
