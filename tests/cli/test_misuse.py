@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import socket
+from contextlib import closing
+
 import pytest
+from harness import answering, reply
 from in_process import CommandLine
 
-from indigo_async.client import IndigoClient
+from indigo_async import IndigoClient, RetryPolicy
+from indigo_async.errors import ConnectionFailedError, NotFoundError, ResponseDecodeError
 from indigo_async.sandbox import Sandbox
 
 CUSTOMER = ("--customer", "42")
@@ -102,3 +107,24 @@ async def test_completion_is_installed_where_the_shell_looks(command_line: Comma
     (script,) = [path for path in tmp_path.rglob("*") if path.name.startswith("indigo-async")]
     for word in ("export", "doctor", "--max-cost-cents"):
         assert word in script.read_text()
+
+
+async def test_an_address_where_nothing_listens_is_told_in_the_system_s_words_alone():
+    with closing(socket.socket()) as unused:
+        unused.bind(("127.0.0.1", 0))  # bound and not listening: refused, and nobody else's
+        host, port = unused.getsockname()
+        base_url = f"http://{host}:{port}/api/v1"
+        async with IndigoClient("canary-77", base_url=base_url, retry=RetryPolicy(attempts=1)) as client:
+            with pytest.raises(ConnectionFailedError) as caught:
+                await client.list_audiences()
+    words = f"no connection could be made ({host}:{port}, connection refused); check base_url and the network"
+    assert str(caught.value) == f"GET /audiences: {words}"
+
+
+async def test_a_page_instead_of_json_says_to_check_the_address():
+    page = reply(200, b"<html></html>", content_type="text/html")
+    nothing = reply(404, b"<html></html>", content_type="text/html")
+    async with answering(page, nothing, retry=RetryPolicy(attempts=1)) as (_, client):
+        for kind in (ResponseDecodeError, NotFoundError):
+            with pytest.raises(kind, match="check base_url: the API's own ends with /api/v1"):
+                await client.list_audiences()
