@@ -101,8 +101,39 @@ def test_the_same_rows_are_the_same_jobs_in_every_format(rows: list[dict[str, ob
 
 PIECES = st.lists(
     st.sampled_from(
-        'jobs:~defaults:~\n~- ~  ~csv: ~customer_id~,~:~{~}~[~]~"~&a ~*a~null~lookalike~.size~column_selections~id~<<'
-        "~\r\n~;~none~1~\x00~\ufeff~|~---~? ".split("~")
+        [
+            "jobs:",
+            "defaults:",
+            "\n",
+            "- ",
+            "  ",
+            "csv: ",
+            "customer_id",
+            ",",
+            ":",
+            "{",
+            "}",
+            "[",
+            "]",
+            '"',
+            "&a ",
+            "*a",
+            "null",
+            "lookalike",
+            ".size",
+            "column_selections",
+            "id",
+            "<<",
+            "\r\n",
+            ";",
+            "none",
+            "1",
+            "\x00",
+            "\ufeff",
+            "|",
+            "---",
+            "? ",
+        ]
     )
     | st.text(max_size=3),
     max_size=30,
