@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -28,7 +29,8 @@ Match a CSV of people to the voter file, and wait until that is done.
 Run again, it uses the audience of that name if it was made from the same CSV.
 
   indigo-async match donors.csv --customer 42 --name Donors \\
-      --required first_name='First Name' --required last_name='Last Name' --optional zip=Zip
+      --required first_name='First Name' --required last_name='Last Name' \\
+      --optional zip=Zip
 
 The fields are first_name, last_name, full_name, city, state, zip, phone, dob, address and id. One field at least must
 be required; address must be optional; id, which is only carried along, must be required."""
@@ -37,14 +39,16 @@ Grow a lookalike from an audience that was matched from a CSV, and wait until it
 
 Run again, it uses the audience of that name if it has the same base.
 
-  indigo-async lookalike aud_1 --customer 42 --name 'Donors, wider' --size 20000 --state PA --state OH"""
+  indigo-async lookalike aud_1 --customer 42 --name 'Donors, wider' \\
+      --size 20000 --state PA --state OH"""
 _EXPORT = """\
 Price an export of an audience, buy it if it costs no more than the limit, and download its CSV.
 
 Without --max-cost-cents it buys nothing: an export that is not free is priced, and the command ends with 3. Run again,
 it downloads what was bought and never buys that twice.
 
-  indigo-async export aud_1 --customer 42 --field phone --max-cost-cents 80000 --out donors.csv"""
+  indigo-async export aud_1 --customer 42 --out donors.csv --field phone \\
+      --max-cost-cents 80000"""
 _RUN = """\
 Run the jobs of a manifest, all at once: match, grow, price, buy within limits, download.
 
@@ -56,6 +60,12 @@ Price the exports of a manifest by customer, and buy nothing.
 
 It uploads, matches, grows and previews at the server, all free of charge, since only what exists has a price. A later
 `run` of the same manifest buys these same previews."""
+_WORKER = """\
+Do the stages of jobs that were started on Temporal, until Ctrl-C or SIGTERM. Run as many as there are machines.
+
+What waits is handed over at the end; purchases and downloads under way are ended first. docs/temporal.md tells more.
+
+  indigo-async worker --temporal 127.0.0.1:7233 --exports s3://bucket/exports"""
 _WATCH = """\
 Show audiences until each is done: active, failed, or waiting for its columns to be chosen.
 
@@ -73,6 +83,7 @@ _COMMANDS = {
     "export": ("indigo_async.cli.exporting:export", _EXPORT),
     "run": ("indigo_async.cli.run:run", _RUN),
     "quote": ("indigo_async.cli.quote:quote", _QUOTE),
+    "worker": ("indigo_async.cli.worker:worker", _WORKER),
     "watch": ("indigo_async.cli.watch:watch", _WATCH),
     "doctor": ("indigo_async.cli.doctor:doctor", _DOCTOR),
     "audiences": ("indigo_async.cli.looking:audiences", "List the audiences of a customer, or of the organisation."),
@@ -88,6 +99,12 @@ _COMMANDS = {
     ),
 }
 
+
+def _flowing(text: str) -> str:
+    """A help text whose paragraphs take the terminal's width; indented lines, which are examples, stay as they are."""
+    return re.sub(r"(?<=\S)\n(?=\S)", " ", text)
+
+
 app: App = App(
     name="indigo-async",
     help="Match, grow, price, buy and download voter audiences.",
@@ -98,7 +115,7 @@ app: App = App(
     suppress_keyboard_interrupt=False,
 )
 for _name, (_path, _help) in _COMMANDS.items():
-    app.command(_path, name=_name, help=_help)
+    app.command(_path, name=_name, help=_flowing(_help))
 app.register_install_completion_command(  # pyright: ignore[reportUnknownMemberType] - cyclopts leaves kwargs untyped
     help="Teach bash, zsh or fish to complete these commands."
 )

@@ -11,6 +11,7 @@ from indigo_async.cli.exits import Exit
 from indigo_async.cli.options import CONNECTION, OUTPUT, Connection, OutputOptions, run_async
 from indigo_async.cli.run_batch import BATCH, BatchOptions, go_on_command, run_manifest
 from indigo_async.cli.run_results import BatchEnd, results_view, summary_record
+from indigo_async.cli.temporal_options import TEMPORAL, TemporalOptions
 
 __all__ = ["run"]
 
@@ -27,11 +28,28 @@ def run(
     ] = None,
     no_purchase: Annotated[bool, Parameter(negative=(), help="Stop each job at its priced preview.")] = False,
     batch: BatchOptions = BATCH,
+    temporal: TemporalOptions = TEMPORAL,
     connection: Connection = CONNECTION,
     output: OutputOptions = OUTPUT,
 ) -> Exit:
     """Run the jobs of a manifest, all at once. Run again, it goes on where it was, and buys nothing twice."""
     words = output.open()
+    if temporal.temporal is not None:
+        from indigo_async.cli.run_temporal import run_on_temporal  # noqa: PLC0415 - needs the extra `temporal`
+
+        return run_async(
+            lambda: run_on_temporal(
+                manifest,
+                temporal,
+                words,
+                defaults=batch.defaults,
+                out=batch.out,
+                budget_cents=budget_cents,
+                purchase=not no_purchase,
+                max_in_flight=batch.max_in_flight,
+                timeout=batch.timeout,
+            )
+        )
 
     async def work() -> BatchEnd:
         return await run_manifest(

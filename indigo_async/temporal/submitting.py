@@ -39,7 +39,7 @@ from indigo_async.transport.shield import in_thread
 from indigo_async.workflows.claims import check_jobs
 from indigo_async.workflows.jobs import AudienceJob, CheckedJob, check_job, fingerprint
 
-__all__ = ["run_batch", "run_job"]
+__all__ = ["BY_WORKERS", "run_batch", "run_job"]
 
 _PAGE_SIZE = 100
 _PROGRESS_SECONDS = 2.0
@@ -51,6 +51,10 @@ class _WorkersPublish:
 
     def publish(self, path: Path) -> AbstractAsyncContextManager[str]:
         raise NotImplementedError
+
+
+BY_WORKERS = _WorkersPublish()
+"""The publisher under which jobs are checked before workers run them."""
 
 
 async def run_job(
@@ -77,7 +81,7 @@ async def run_job(
         WorkflowError: the job failed; the message says how.
     """
     check = InputCheck()
-    checked = await in_thread(partial(check_job, check, job, _WorkersPublish()))
+    checked = await in_thread(partial(check_job, check, job, BY_WORKERS))
     check.done()
     order = await _order_of(
         checked,
@@ -151,7 +155,7 @@ async def run_batch(
     check.size("max_in_flight", max_in_flight)
     check.size("page_size", page_size)
     check.done()
-    await in_thread(partial(check_jobs, jobs, _WorkersPublish()))
+    await in_thread(partial(check_jobs, jobs, BY_WORKERS))
     budget = None
     if budget_cents is not None:
         budget = await _budget(temporal, name, budget_cents, task_queue)
@@ -224,7 +228,7 @@ async def _order_of(checked: CheckedJob, **terms: object) -> Order:
 
 def _checked(job: AudienceJob) -> CheckedJob:
     """A job that was checked before, in its normal form."""
-    return check_job(InputCheck(), job, _WorkersPublish())
+    return check_job(InputCheck(), job, BY_WORKERS)
 
 
 async def _budget(temporal: Client, name: str, limit_cents: int, task_queue: str) -> str:

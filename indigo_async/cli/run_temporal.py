@@ -1,0 +1,101 @@
+"""`indigo-async run --temporal`: a manifest's jobs as workflows, done by the workers of a task queue."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from pathlib import Path
+
+from indigo_async.cli.exits import Exit
+from indigo_async.cli.manifest import read_manifest
+from indigo_async.cli.output import Output, dollars
+from indigo_async.cli.temporal_options import TemporalOptions
+from indigo_async.temporal import BatchEnd, BatchProgress, connect, run_batch
+from indigo_async.temporal.submitting import BY_WORKERS
+from indigo_async.transport.shield import in_thread
+
+__all__ = ["run_on_temporal"]
+
+_FAILURES_SHOWN = 20
+
+
+async def run_on_temporal(
+    manifest: Path,
+    temporal: TemporalOptions,
+    words: Output,
+    *,
+    defaults: Path | None,
+    out: Path | None,
+    budget_cents: int | None,
+    purchase: bool,
+    max_in_flight: int,
+    timeout: float,  # noqa: ASYNC109 - each job's own
+) -> Exit:
+    """Have the jobs of a manifest done by workers, and wait for them. The batch is named after the manifest's file.
+
+    Interrupted, the batch goes on by itself with the jobs that it was fed; the same command feeds the rest and waits.
+
+    Raises:
+        InvalidInputError: before anything is started, with every mistake of the manifest.
+        ConnectionFailedError: Temporal does not answer.
+        OSError: a file cannot be read.
+    """
+    read = partial(read_manifest, manifest, defaults=defaults, out=out or Path(), publisher=BY_WORKERS)
+    jobs = await in_thread(read)
+    client = await connect(temporal.temporal, namespace=temporal.namespace)
+    words.note(
+        f"{manifest}: {len(jobs):,} jobs on the task queue {temporal.task_queue!r}. Interrupted, they go on by "
+        "themselves; the same command waits for them again."
+    )
+    told: list[str] = []
+
+    def tell(progress: BatchProgress) -> None:
+        line = _line(progress, len(jobs))
+        if told[-1:] != [line]:
+            told[:] = [line]
+            words.note(line)
+
+    try:
+        end = await run_batch(
+            client,
+            jobs,
+            name=manifest.name,
+            task_queue=temporal.task_queue,
+            budget_cents=budget_cents,
+            purchase=purchase,
+            max_in_flight=max_in_flight,
+            job_timeout=timeout,
+            on_progress=tell,
+        )
+    except asyncio.CancelledError:
+        words.note("Interrupted; the workflows go on.")
+        raise
+    _show(end, words)
+    return Exit.FAILED if end.failed else Exit.DONE
+
+
+def _line(progress: BatchProgress, total: int) -> str:
+    end = progress.so_far
+    return f"{end.done + end.failed:,} of {total:,} ended, {end.failed:,} failed, {progress.jobs_under_way:,} under way"
+
+
+def _show(end: BatchEnd, words: Output) -> None:
+    words.record(
+        {
+            "done": end.done,
+            "failed": end.failed,
+            "recalled": end.recalled,
+            "quoted_cents": end.quoted_cents,
+            "spent_cents": end.spent_cents,
+            "failures": [
+                {"key": failure.key, "stage": failure.stage, "error": failure.error_type, "message": failure.message}
+                for failure in end.failures
+            ],
+        }
+    )
+    words.show(
+        f"{end.done:,} done ({end.recalled:,} of them before), {end.failed:,} failed; "
+        f"quoted {dollars(end.quoted_cents)}, spent {dollars(end.spent_cents)}"
+    )
+    for failure in end.failures[:_FAILURES_SHOWN]:
+        words.error(f"{failure.key}: {failure.stage or 'start'}: {failure.error_type}: {failure.message}")

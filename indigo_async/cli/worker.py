@@ -1,0 +1,89 @@
+"""`indigo-async worker`: a process that does the stages of jobs on Temporal."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from indigo_async.cli.exits import Exit
+from indigo_async.cli.options import CONNECTION, OUTPUT, Connection, OutputOptions, run_async
+from indigo_async.cli.run_interrupt import interruptible
+from indigo_async.cli.sources import Publish, open_publisher
+from indigo_async.cli.temporal_options import TEMPORAL, TemporalOptions
+from indigo_async.client import IndigoClient
+from indigo_async.temporal import connect, exports_at, worker_of
+from indigo_async.temporal.serving import healthy_at, measured, runtime_of
+
+__all__ = ["worker"]
+
+_POSITIVE = Number(gt=0)
+
+
+def worker(
+    *,
+    exports: Annotated[
+        str,
+        Parameter(
+            help="Where exports land, under their jobs' destinations: a folder that all workers share, or "
+            "s3://bucket/prefix, gs://... or az://..."
+        ),
+    ],
+    publish: Publish = None,
+    max_stages: Annotated[
+        int, Parameter(help="How many stages are under way at most; most of them only wait.", validator=_POSITIVE)
+    ] = 10_000,
+    poll_interval: Annotated[
+        float, Parameter(help="Seconds between two looks at an audience.", validator=_POSITIVE)
+    ] = 5.0,
+    graceful: Annotated[
+        float, Parameter(help="Seconds for purchases and downloads under way at the end.", validator=_POSITIVE)
+    ] = 90.0,
+    health: Annotated[
+        str | None, Parameter(help="Host and port that answer GET /healthz, such as 127.0.0.1:8081.")
+    ] = None,
+    metrics: Annotated[
+        str | None, Parameter(help="Host and port that answer GET /metrics for Prometheus, such as 127.0.0.1:9464.")
+    ] = None,
+    temporal: TemporalOptions = TEMPORAL,
+    connection: Connection = CONNECTION,
+    output: OutputOptions = OUTPUT,
+) -> Exit:
+    """Do the stages of jobs until Ctrl-C or SIGTERM, then hand what waits over to other workers."""
+    words = output.open()
+
+    async def work() -> Exit:
+        runtime = runtime_of(metrics)
+        service = await connect(temporal.temporal, namespace=temporal.namespace, runtime=runtime)
+        async with (
+            IndigoClient(
+                base_url=connection.base_url, poll_interval=poll_interval, on_event=measured(runtime)
+            ) as client,
+            open_publisher(client, publish) as publisher,
+        ):
+            doing = worker_of(
+                service,
+                client,
+                exports=exports_at(exports),
+                publisher=publisher,
+                task_queue=temporal.task_queue,
+                max_stages=max_stages,
+                graceful_seconds=graceful,
+            )
+            ending = asyncio.Event()
+            with interruptible(ending.set):
+                async with healthy_at(health, ending, client), doing:
+                    words.note(_beginning(temporal, exports))
+                    await ending.wait()
+                    words.note("Handing over what waits; purchases and downloads under way are ended first.")
+        return Exit.DONE
+
+    return run_async(work)
+
+
+def _beginning(temporal: TemporalOptions, exports: str) -> str:
+    place = exports if "://" in exports else str(Path(exports).absolute())
+    return f"Working on the task queue {temporal.task_queue!r}; exports land in {place}. Ctrl-C ends it."
