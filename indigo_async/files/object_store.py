@@ -40,6 +40,7 @@ _PART_BYTES = 8 * 1024 * 1024
 _PARTS_AT_ONCE = 2
 _UPLOADS_AT_ONCE = 8
 _SETTLE_SECONDS = 30.0
+_RETRY = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
 _ERROR_CODE = re.compile(r"<Code>([A-Za-z0-9]{1,64})</Code>")
 
 
@@ -190,7 +191,7 @@ def _opened(check: InputCheck, store: str | SigningStore, config: Mapping[str, s
         )
         return None
     try:
-        return kinds[scheme].from_url(store, config=dict(config or {}))
+        return kinds[scheme].from_url(store, config=dict(config or {}), retry_config=_RETRY)
     except Exception as error:  # noqa: BLE001 - of obstore's kinds and Python's own
         kind = type(error).__name__
     raise PublishError(f"obstore does not take {_shown(store)} with this configuration ({kind})")
