@@ -60,6 +60,12 @@ Price the exports of a manifest by customer, and buy nothing.
 
 It uploads, matches, grows and previews at the server, all free of charge, since only what exists has a price. A later
 `run` of the same manifest buys these same previews."""
+_WORKER = """\
+Do the stages of jobs that were started on Temporal, until Ctrl-C or SIGTERM. Run as many as there are machines.
+
+What waits is handed over at the end; purchases and downloads under way are ended first. docs/temporal.md tells more.
+
+  indigo-async worker --temporal 127.0.0.1:7233 --exports s3://bucket/exports"""
 _WATCH = """\
 Show audiences until each is done: active, failed, or waiting for its columns to be chosen.
 
@@ -77,6 +83,7 @@ _COMMANDS = {
     "export": ("indigo_async.cli.exporting:export", _EXPORT),
     "run": ("indigo_async.cli.run:run", _RUN),
     "quote": ("indigo_async.cli.quote:quote", _QUOTE),
+    "worker": ("indigo_async.cli.worker:worker", _WORKER),
     "watch": ("indigo_async.cli.watch:watch", _WATCH),
     "doctor": ("indigo_async.cli.doctor:doctor", _DOCTOR),
     "audiences": ("indigo_async.cli.looking:audiences", "List the audiences of a customer, or of the organisation."),
