@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from types import NoneType
+from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 import attrs
 import msgspec
@@ -78,6 +79,9 @@ _KEYS: dict[type, dict[str, tuple[str, ...]]] = {
     },
 }
 
+# Whose keys may hold something else, which then stays in `extra`.
+_INFERRED_SHAPES = {"optional_field_types", "audience"}
+
 _LIST_KEY = "audiences"
 
 
@@ -136,11 +140,14 @@ def _converter(*, detailed: bool) -> MsgspecJsonConverter:
         converter.register_structure_hook(cls, _record_hook(cls, converter))
     # An array that is none (text, an object) would be iterated all the same.
     exports_of = converter.get_structure_hook(tuple[CsvExport, ...])
+    export_of = converter.get_structure_hook(CsvExport)
 
     def exports(value: Any, kind: Any) -> tuple[CsvExport, ...]:
         if not isinstance(value, list):
             raise TypeError(f"expected an array, got {_json_type(value)}")
-        return exports_of(value, kind)
+        if detailed:
+            return exports_of(value, kind)
+        return tuple([export_of(item, CsvExport) for item in cast("list[Any]", value)])
 
     converter.register_structure_hook_func(lambda kind: kind == tuple[CsvExport, ...], exports)
     return converter
@@ -148,13 +155,7 @@ def _converter(*, detailed: bool) -> MsgspecJsonConverter:
 
 def _record_hook(cls: type[T], converter: MsgspecJsonConverter) -> Callable[[Any, Any], T]:
     """A hook that sorts a JSON object's keys into fields and `extra`, then lets cattrs build the record."""
-    field_of = {key: (field, rank) for field, keys in _KEYS[cls].items() for rank, key in enumerate(keys)}
-    overrides: dict[str, Any] = {"extra": override(struct_hook=lambda value, _: value)}
-    names = {field.name for field in attrs.fields(cast("type[attrs.AttrsInstance]", cls))}
-    if "customer_id" in names:
-        overrides["customer_id"] = override(struct_hook=_customer_id)
-    if "base_audience_id" in names:
-        overrides["base_audience_id"] = override(struct_hook=_record_id)
+    sort_keys = _key_sorter(_KEYS[cls])
     build: Callable[[Any, Any], T] | None = None
 
     def structure(value: Any, kind: Any) -> T:
@@ -162,16 +163,57 @@ def _record_hook(cls: type[T], converter: MsgspecJsonConverter) -> Callable[[Any
         if not isinstance(value, dict):
             raise TypeError(f"expected an object, got {_json_type(value)}")
         if build is None:  # made late, since the records refer to one another
+            overrides: Any = _field_hooks(cls, converter)
             build = cast(
                 "Callable[[Any, Any], T]",
                 make_dict_structure_fn(cast("type[attrs.AttrsInstance]", cls), converter, **overrides),
             )
-        return build(_sort_keys(cast("dict[str, Any]", value), field_of), kind)
+        return build(sort_keys(cast("dict[str, Any]", value)), kind)
 
     return structure
 
 
-def _sort_keys(document: dict[str, Any], field_of: Mapping[str, tuple[str, int]]) -> dict[str, Any]:
+def _field_hooks(cls: type, converter: MsgspecJsonConverter) -> dict[str, Any]:
+    """What checks the fields whose types do not say it all, and optional ones.
+
+    For those cattrs would look up a hook for each value, and ask for the null that was left out before.
+    """
+    hooks: dict[str, Any] = {"extra": lambda value, _: value}  # pyright: ignore[reportUnknownLambdaType]: JSON
+    for name, kind in get_type_hints(cls).items():
+        inner = [one for one in get_args(kind) if one is not NoneType]
+        if len(inner) == 1 and inner[0] in {str, int, *_KEYS}:
+            hooks[name] = converter.get_structure_hook(inner[0])
+    if "customer_id" in hooks:
+        hooks |= {"customer_id": _customer_id, "base_audience_id": _record_id}
+    return {name: override(struct_hook=hook) for name, hook in hooks.items()}
+
+
+def _key_sorter(keys_of: Mapping[str, tuple[str, ...]]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """What turns a JSON object into values by field, with all that is no field's under `extra`."""
+    field_of = {key: (field, rank) for field, keys in keys_of.items() for rank, key in enumerate(keys)}
+    plain = {keys[0]: field for field, keys in keys_of.items() if field not in _INFERRED_SHAPES}
+    doubtful = frozenset(field_of.keys() - plain.keys())
+
+    def sort_keys(document: dict[str, Any]) -> dict[str, Any]:
+        if not doubtful.isdisjoint(document):
+            return _sort_doubtful_keys(document, field_of)
+        known: dict[str, Any] = {}
+        extra: dict[str, Any] = {}
+        for key, value in document.items():
+            field = plain.get(key)
+            if field is None:
+                extra[key] = value
+            elif value is not None:
+                known[field] = value
+        if extra:
+            known["extra"] = extra
+        return known
+
+    return sort_keys
+
+
+def _sort_doubtful_keys(document: dict[str, Any], field_of: Mapping[str, tuple[str, int]]) -> dict[str, Any]:
+    """As above, where keys are spelt in other ways, perhaps one beside another, or may hold something else."""
     extra: dict[str, Any] = {}
     spelt: dict[str, str] = {}
     for key, value in document.items():

@@ -1,0 +1,106 @@
+"""All benchmarks, side by side: figures beside their goals, as a table and as JSON.
+
+    python -m benchmarks [--only calls imports ...] [--quick] [--json benchmarks/results/latest.json]
+
+Each part runs in a process of its own, so that what one imports or leaves behind costs no other. The parts that were
+run replace their figures in the JSON; those of others stay.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from benchmarks.measuring import Figure
+
+# Each is a module with `measure(quick)`.
+PARTS = {
+    "calls": "one typed call beside raw aiohttp, httpx and a generated SDK",
+}
+RESULTS = Path(__file__).parent / "results" / "latest.json"
+
+
+def command(part: str) -> str:
+    return f"python -m benchmarks --only {part}"
+
+
+def run_part(part: str, *, quick: bool) -> list[Figure]:
+    return import_module(f"benchmarks.{part}").measure(quick=quick)
+
+
+def run_apart(part: str, *, quick: bool) -> list[Figure]:
+    """Run a part in a process of its own."""
+    code = (
+        "import json, sys, attrs; from benchmarks.__main__ import run_part; "
+        f"figures = run_part({part!r}, quick={quick}); "
+        "print('\\n' + json.dumps([attrs.asdict(figure) for figure in figures]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+    return [Figure(**figure) for figure in json.loads(done.stdout.splitlines()[-1])]
+
+
+def table(part: str, figures: list[Figure]) -> str:
+    lines = [f"{part}: {PARTS[part]}"]
+    for figure in figures:
+        verdict = {True: "reached", False: "NOT reached", None: ""}[figure.is_reached]
+        between = f" ({figure.low:.4g} to {figure.high:.4g})" if figure.low is not None else ""
+        lines.append(f"  {figure.measure}: {figure.value:.4g}{figure.unit and ' ' + figure.unit}{between}")
+        if figure.goal:
+            lines[-1] += f"; goal {figure.goal}: {verdict}"
+        notes = (
+            f"{name} {note:.4g}" if isinstance(note, float) else f"{name} {note}" for name, note in figure.notes.items()
+        )
+        if figure.notes:
+            lines.append(f"    {', '.join(notes)}")
+    return "\n".join(lines)
+
+
+def keep(path: Path, part: str, figures: list[Figure], *, quick: bool) -> None:
+    results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"parts": {}}
+    results["machine"] = {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+    }
+    results["parts"][part] = {
+        "command": command(part) + (" --quick" if quick else ""),
+        "figures": [
+            attrs.asdict(figure) | {"goal": figure.goal, "is_reached": figure.is_reached} for figure in figures
+        ],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--quick", action="store_true", help="fewer and smaller rounds: to see that all runs")
+    parser.add_argument("--json", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    failed: list[str] = []
+    for part in arguments.only:
+        try:
+            figures = run_apart(part, quick=arguments.quick)
+        except subprocess.CalledProcessError:
+            failed.append(part)
+            continue
+        print(table(part, figures), flush=True)
+        keep(arguments.json, part, figures, quick=arguments.quick)
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()

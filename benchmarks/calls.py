@@ -1,0 +1,104 @@
+"""The CPU of one `get_audience`, 50 at once, beside what people would use instead.
+
+    python -m benchmarks --only calls
+
+nginx answers with 870 bytes over loopback, without TLS, so that what is measured is the client. Ours has everything on
+that a caller gets by default: input checks, retry, pacing, the timeout, typed decoding, the check of the customer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from benchmarks.measuring import Figure, by_turns, ratios, spread
+from benchmarks.peers import CUSTOMER, Get, all_peers
+from benchmarks.static_server import static_server
+
+__all__ = ["AUDIENCE", "measure"]
+
+_AT_ONCE = 50
+_CLOSE = ("indigo_async", "aiohttp + orjson")
+
+AUDIENCE = msgspec.json.encode(
+    {
+        "id": "aud_01JAX3T4W7",
+        "name": "Donors of the fall campaign",
+        "status": "ACTIVE",
+        "customerId": CUSTOMER,
+        "uploadedAudienceCsv": {
+            "status": "READY_FOR_COLUMN_SELECTION",
+            "url": "https://files.example.org/" + "x" * 160,
+        },
+        "csvExports": [
+            {
+                "id": "exp_01JAX3T4W8",
+                "status": "ACTIVE",
+                "totalCostInCents": 1234,
+                "downloadUrl": "https://files.example.org/" + "y" * 150,
+            }
+        ],
+        "createdAt": "2026-09-01T12:00:00Z",
+        "notes": "z" * 210,
+    }
+)
+
+
+def at_once(get: Get, count: int) -> Callable[[], Awaitable[None]]:
+    """A round: so many calls, 50 at a time, each for another audience."""
+
+    async def one_round() -> None:
+        left = iter(range(count))
+
+        async def worker() -> None:
+            for number in left:
+                await get(f"aud_{number}")
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(_AT_ONCE):
+                group.create_task(worker())
+
+    return one_round
+
+
+async def _compare(*, quick: bool) -> dict[str, list[float]]:
+    """CPU µs of a call, round by round; the two that are close get many more rounds."""
+    with static_server({"/api/v1/audience": AUDIENCE}) as origin:
+        async with all_peers(f"{origin}/api/v1") as peers:
+            calls = 300 if quick else 1_000
+            close = {name: at_once(peers[name], calls) for name in _CLOSE}
+            taken = await by_turns(close, rounds=9 if quick else 41, warm_up=2)
+            every = {name: at_once(get, calls) for name, get in peers.items()}
+            all_taken = await by_turns(every, rounds=3 if quick else 9)
+    close_us = {name: [seconds / calls * 1e6 for seconds in times] for name, times in taken.items()}
+    all_us = {name: [seconds / calls * 1e6 for seconds in times] for name, times in all_taken.items()}
+    return {f"close {name}": times for name, times in close_us.items()} | all_us
+
+
+def measure(*, quick: bool) -> list[Figure]:
+    taken = asyncio.run(_compare(quick=quick))
+    ours, floor = (taken[f"close {name}"] for name in _CLOSE)
+    medians = {f"µs of {name}": statistics.median(times) for name, times in taken.items() if "close" not in name}
+    floor_notes = {"µs of indigo_async": statistics.median(ours), "µs of aiohttp + orjson": statistics.median(floor)}
+    mine = taken["indigo_async"]
+    return [
+        Figure(
+            measure=f"CPU of get_audience ÷ aiohttp + orjson ({len(AUDIENCE)} bytes, 50 at once)",
+            **spread(ratios(ours, floor)),
+            at_most=1.15,
+            notes=floor_notes,
+        ),
+        Figure(
+            measure="CPU of get_audience ÷ an SDK in Stainless style (openai on httpx)",
+            **spread(ratios(mine, taken["openai's SDK"])),
+            at_most=0.1,
+            notes=medians,
+        ),
+        Figure(
+            measure="CPU of get_audience ÷ httpx + pydantic",
+            **spread(ratios(mine, taken["httpx + pydantic"])),
+        ),
+    ]
