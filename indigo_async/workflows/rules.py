@@ -154,7 +154,8 @@ def choose_export(
 
     Raises:
         ExportExistsError: an export was purchased, its field types are not shown, and the caller has not said whether
-            to use it; or one failed that may have been purchased before, and the caller has not said to buy another.
+            to use it; or one that may have been purchased before failed, or has an unknown status, and the caller has
+            not said to buy another.
     """
     ours: list[CsvExport] = []
     unknown: list[CsvExport] = []
@@ -188,8 +189,24 @@ def choose_export(
             stage=Stage.PREVIEW,
             audience=audience,
         )
+    unclear = next((export for export in unknown if reuse_purchased is not False and _is_unclear(export)), None)
+    if unclear is not None:
+        raise ExportExistsError(
+            f"export {unclear.id} of audience {audience_id} has the status {unclear.status!r}, which is not known "
+            "here, so it may have been purchased before; run this again when it has another, or pass "
+            "reuse_purchased=False to buy another",
+            stage=Stage.PREVIEW,
+            audience=audience,
+        )
     preview = _last_of(ours, ExportState.FOR_SALE)
     return None if preview is None else ExportChoice(preview, "a preview with the same fields exists")
+
+
+def _is_unclear(export: CsvExport) -> bool:
+    """Whether an export is for sale only as far as its status, which nobody documented, lets one think."""
+    says = export.status.upper()
+    is_documented = says in {"", *ExportStatus}
+    return export_state(export) is ExportState.FOR_SALE and not is_documented and may_cost(export)
 
 
 def _last_of(exports: Sequence[CsvExport], state: ExportState) -> CsvExport | None:

@@ -41,6 +41,12 @@ def test_an_export_fails(history: Histories, endpoint: str, dialect: Dialect, jo
     history.run_batch([Fault(kind=FaultKind.WORK_FAILS, endpoint=endpoint)], purchase=True, trouble=None)
 
 
+def test_an_export_failed_and_its_status_is_one_that_nobody_documented(history: Histories):
+    history.begin(Shape(jobs=(JobShape(),), journal=False, dialect=Dialect(shows_field_types=False)))
+    history.run_batch([Fault(kind=FaultKind.WORK_FAILS, endpoint=PURCHASE)], purchase=True, trouble=None)
+    history.run_batch([Fault(kind=FaultKind.UNKNOWN_STATUS, times=None)], purchase=True, trouble=None)
+
+
 def test_a_budget_that_each_run_has_anew_buys_what_the_last_one_left(history: Histories):
     history.begin(Shape(jobs=(JobShape(grows=False), JobShape(grows=False)), journal=False, budget_cents=10_000))
     history.run_batch([], purchase=True, trouble=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -195,6 +196,17 @@ def test_a_purchase_of_unknown_fields_stops_until_the_caller_says(exports: list[
     with pytest.raises(ExportExistsError, match="export 1 of audience aud-1 was purchased before") as caught:
         choose_export("aud-1", exports, PHONE, reuse_purchased=None)
     assert "reuse_purchased=True to download that one, or False to buy another" in str(caught.value)
+
+
+@pytest.mark.parametrize("reuse_purchased", [None, True])
+def test_an_export_of_unknown_fields_and_status_stops_until_the_caller_says(*, reuse_purchased: bool | None):
+    unclear = CsvExport(id=1, status="UNDER_REVIEW", cost_cents=100)
+    with pytest.raises(ExportExistsError, match=r"export 1 of audience aud-1 has the status 'UNDER_REVIEW'"):
+        choose_export("aud-1", [unclear], PHONE, reuse_purchased=reuse_purchased)
+    assert choose_export("aud-1", [unclear], PHONE, reuse_purchased=False) is None
+    known = attrs.evolve(unclear, optional_field_types=("phone",))
+    assert choose_export("aud-1", [known], PHONE, reuse_purchased=reuse_purchased).export is known
+    assert choose_export("aud-1", [attrs.evolve(unclear, cost_cents=0)], PHONE, reuse_purchased=None) is None
 
 
 @pytest.mark.parametrize("exports", [[failed(1)], [failed(1, None)], [for_sale(2), failed(1)]])
