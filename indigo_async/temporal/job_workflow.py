@@ -37,6 +37,8 @@ _RETRY = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=tim
 """Without end, but for the job's own deadline; the kinds of errors that stay are not tried again at all."""
 
 _DONE = "done"
+_SHOWN = {Stage.LOOKALIKE.value: "lookalike", Stage.PREVIEW.value: "export"}
+"""What the search attribute says from a stage on. Each change is an event, and paid for, so there are few."""
 
 
 def attributes_of(order: Order) -> TypedSearchAttributes:
@@ -128,8 +130,8 @@ class AudienceWorkflow:
         return max(deadline - workflow.now(), timedelta(milliseconds=1))
 
     def _at(self, stage: str) -> None:
-        if self._order.shows_stage and stage != Stage.MATCH:  # which it began with
-            workflow.upsert_search_attributes([STAGE_KEY.value_set(stage)])  # pyright: ignore[reportUnknownMemberType] - Temporal leaves the values' type open
+        if self._order.shows_stage and stage in _SHOWN:
+            workflow.upsert_search_attributes([STAGE_KEY.value_set(_SHOWN[stage])])  # pyright: ignore[reportUnknownMemberType] - Temporal leaves the values' type open
         self._learn(stage=stage)
 
     def _learn(self, **facts: Any) -> None:

