@@ -77,6 +77,7 @@ It changes nothing at the server."""
 
 # A command is imported when it is run, and its help is told here, so that `--help` waits for no library.
 _COMMANDS = {
+    "columns": ("indigo_async.cli.columns:columns", "Propose which columns of a CSV to match by, with the reasons."),
     "upload": ("indigo_async.cli.recipes:upload", _UPLOAD),
     "match": ("indigo_async.cli.recipes:match", _MATCH),
     "lookalike": ("indigo_async.cli.recipes:lookalike", _LOOKALIKE),
