@@ -42,9 +42,10 @@ def test_an_export_fails(history: Histories, endpoint: str, dialect: Dialect, jo
 
 
 def test_an_export_failed_and_its_status_is_one_that_nobody_documented(history: Histories):
-    history.begin(Shape(jobs=(JobShape(),), journal=False, dialect=Dialect(shows_field_types=False)))
+    history.begin(Shape(jobs=(JobShape(grows=False),), journal=False, dialect=Dialect(shows_field_types=False)))
     history.run_batch([Fault(kind=FaultKind.WORK_FAILS, endpoint=PURCHASE)], purchase=True, trouble=None)
-    history.run_batch([Fault(kind=FaultKind.UNKNOWN_STATUS, times=None)], purchase=True, trouble=None)
+    after_the_match = Fault(kind=FaultKind.UNKNOWN_STATUS, endpoint="GET /audience", times=None, after=1)
+    history.run_batch([after_the_match], purchase=True, trouble=None)
 
 
 def test_a_budget_that_each_run_has_anew_buys_what_the_last_one_left(history: Histories):
