@@ -126,7 +126,7 @@ async def on_temporal(address: str, arguments: argparse.Namespace, workers: Work
 
     async def kill() -> None:
         while arguments.kill:
-            await asyncio.sleep(random.uniform(5, 20))
+            await asyncio.sleep(random.uniform(15, 45))
             workers.kill_one()
             await asyncio.sleep(1)
             workers.start()
@@ -186,7 +186,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=2_000)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--kill", action="store_true", help="kill workers by SIGKILL, one every 5 to 20 seconds")
+    parser.add_argument("--kill", action="store_true", help="kill workers by SIGKILL, one every 15 to 45 seconds")
     parser.add_argument("--max-in-flight", type=int, default=500)
     parser.add_argument("--requests-per-second", type=float)
     parser.add_argument("--seed", type=int, default=0)
@@ -215,9 +215,8 @@ def main() -> None:
         print(f"  {end.done} done, {end.failed} failed; quoted {end.quoted_cents} cents, charged {charged}")
         for failure in end.failures[:10]:
             print("  failed:", failure.key, failure.stage, failure.error_type, failure.message)
-        print(
-            f"  exports bought {bought}, more than one for a job {bought - end.done}, files {len(list((folder / 'exports').glob('*.csv')))}"
-        )
+        files = len(list((folder / "exports").glob("*.csv")))
+        print(f"  exports bought {bought}, more than one for a job {bought - end.done}, files {files}")
         print(f"  requests per job {requests / arguments.jobs:.2f}, {requests / seconds:.1f} a second")
         print(f"  CPU seconds per job: workers {used / arguments.jobs:.3f}, server {server_used / arguments.jobs:.3f}")
         print(f"  sandbox: {sandbox.counts()['requests']}")

@@ -12,7 +12,7 @@ reset a workflow to a point before its purchase, and then only the server knows.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -27,11 +27,21 @@ from indigo_async.files.publish import Publisher
 from indigo_async.inputs import InputCheck
 from indigo_async.models import CsvExport, RecordId
 from indigo_async.temporal.beating import beating
-from indigo_async.temporal.budget_workflow import BudgetWorkflow
 from indigo_async.temporal.exports import FolderExports, StoreExports
 from indigo_async.temporal.failures import as_failure
 from indigo_async.temporal.memory import AttemptMemory
-from indigo_async.temporal.records import Delivered, ExportOrder, ExportTask, LookalikeTask, Order, Quote
+from indigo_async.temporal.purse import Purse
+from indigo_async.temporal.records import (
+    Booking,
+    BookingKind,
+    Delivered,
+    ExportOrder,
+    ExportTask,
+    Grant,
+    LookalikeTask,
+    Order,
+    Quote,
+)
 from indigo_async.transport.shield import in_thread
 from indigo_async.workflows.budget import Budget
 from indigo_async.workflows.directory import Directory
@@ -66,10 +76,37 @@ class Stages:
         self._publisher = publisher
         self._directory = Directory(client)
         self._directory_since = datetime.now(UTC)
+        self._purse = Purse()
 
     @property
     def activities(self) -> list[Callable[..., Any]]:
         return [self.match, self.lookalike, self.preview, self.purchase, self.download]
+
+    async def _book(self, task: ExportTask, kind: BookingKind, export_id: RecordId, cents: int = 0) -> Grant:
+        """Book in the batch's ledger, where there is one."""
+        if task.budget is None:
+            return Grant(granted=True, left_cents=None)
+        booking = Booking(kind=kind, export_id=str(export_id), cents=cents)
+        return await self._purse.book(activity.client(), task.budget, booking)
+
+    async def _reserve(self, task: ExportTask, run: Run, export: CsvExport, cost: int) -> None:
+        """Set the price aside in the batch's budget.
+
+        Raises:
+            BudgetExceededError: not that much is left; nothing was bought.
+        """
+        if cost == 0:
+            return
+        grant = await self._book(task, BookingKind.RESERVE, export.id, cost)
+        if not grant.granted:
+            raise BudgetExceededError(
+                f"export {export.id} costs {cost} cents and the batch has {grant.left_cents} left of its budget; "
+                "nothing was bought. Raise the budget to buy this preview",
+                stage=Stage.PURCHASE,
+                audience=run.audience,
+                export=export,
+                limit_cents=grant.left_cents or 0,
+            )
 
     @activity.defn(name=Stage.MATCH)
     async def match(self, order: Order) -> RecordId:
@@ -135,13 +172,13 @@ class Stages:
             export = await priced_export(run, task.audience_id, terms)
             if export_state(export) is not ExportState.DOWNLOADABLE:
                 cost = check_price(run, export, terms.max_cost_cents)
-                await _reserve(task.budget, run, export, cost)
+                await self._reserve(task, run, export, cost)
                 run.budget = Budget(limit_cents=cost)
             try:
                 bought = await bought_export(run, task.audience_id, export, terms)
             except BaseException:
                 if memory.withdrawn and activity.info().attempt == 1:
-                    await _tell_budget(task.budget, BudgetWorkflow.release, export.id)
+                    await self._book(task, BookingKind.RELEASE, export.id)
                 raise
             return _quote_of(task.audience_id, bought)
 
@@ -162,7 +199,8 @@ class Stages:
             return await fetched_export(run, task.audience_id, export, destination)
 
         async def work() -> Delivered:
-            await _tell_budget(task.budget, BudgetWorkflow.settle, quote.export_id)
+            if quote.cost_cents:
+                await self._book(task, BookingKind.SETTLE, quote.export_id)
             return await self._exports.deliver(task.export.destination, fetch)
 
         return await _told(work(), memory, yields=False)
@@ -221,31 +259,3 @@ def _quote_of(audience_id: RecordId, export: CsvExport) -> Quote:
         cost_cents=export.cost_cents,
         downloadable=export_state(export) is ExportState.DOWNLOADABLE,
     )
-
-
-async def _reserve(budget: str | None, run: Run, export: CsvExport, cost: int) -> None:
-    """Set the price aside in the batch's budget, where there is one.
-
-    Raises:
-        BudgetExceededError: not that much is left; nothing was bought.
-    """
-    if budget is None or cost == 0:
-        return
-    handle = activity.client().get_workflow_handle_for(BudgetWorkflow.run, budget)
-    grant = await handle.execute_update(  # pyright: ignore[reportUnknownMemberType] - Temporal leaves a type open
-        BudgetWorkflow.reserve, args=[str(export.id), cost]
-    )
-    if not grant.granted:
-        raise BudgetExceededError(
-            f"export {export.id} costs {cost} cents and the batch has {grant.left_cents} left of its budget; "
-            "nothing was bought. Raise the budget to buy this preview",
-            stage=Stage.PURCHASE,
-            audience=run.audience,
-            export=export,
-            limit_cents=grant.left_cents or 0,
-        )
-
-
-async def _tell_budget(budget: str | None, signal: Callable[..., Awaitable[None]], export_id: RecordId) -> None:
-    if budget is not None:
-        await activity.client().get_workflow_handle(budget).signal(signal, str(export_id))

@@ -6,7 +6,7 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from indigo_async.temporal.ledger import Ledger
-    from indigo_async.temporal.records import Grant
+    from indigo_async.temporal.records import Booking, Grant
 
 __all__ = ["BudgetWorkflow"]
 
@@ -17,8 +17,8 @@ _LONGEST_HISTORY = 4_000
 class BudgetWorkflow:
     """Grants money to purchases, one after the other.
 
-    Two events and one workflow task for a reservation, one event for its settlement; it continues as new before they
-    grow many. `close` ends it.
+    Workers book in groups; an update with some hundred bookings is five events. It continues as new before they grow
+    many. `close` ends it.
     """
 
     @workflow.init
@@ -45,16 +45,9 @@ class BudgetWorkflow:
         return self._ledger
 
     @workflow.update
-    async def reserve(self, export_id: str, cents: int) -> Grant:
-        return self._ledger.reserve(export_id, cents)
-
-    @workflow.signal
-    async def settle(self, export_id: str) -> None:
-        self._ledger.settle(export_id)
-
-    @workflow.signal
-    async def release(self, export_id: str) -> None:
-        self._ledger.release(export_id)
+    async def book(self, bookings: list[Booking]) -> list[Grant]:
+        """Do what bookings say, in their order."""
+        return [self._ledger.book(booking) for booking in bookings]
 
     @workflow.signal
     async def close(self) -> None:

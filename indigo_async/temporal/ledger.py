@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from indigo_async.temporal.records import Grant
+from indigo_async.temporal.records import Booking, BookingKind, Grant
 
 __all__ = ["Ledger"]
 
@@ -26,6 +26,17 @@ class Ledger:
         if self.limit_cents is None:
             return None
         return max(0, self.limit_cents - self.spent_cents - sum(self.reserved.values()))
+
+    def book(self, booking: Booking) -> Grant:
+        """Do what a booking says; only a reservation may be refused."""
+        match booking.kind:
+            case BookingKind.RESERVE:
+                return self.reserve(booking.export_id, booking.cents)
+            case BookingKind.SETTLE:
+                self.settle(booking.export_id)
+            case BookingKind.RELEASE:
+                self.release(booking.export_id)
+        return Grant(granted=True, left_cents=self.left_cents)
 
     def reserve(self, export_id: str, cents: int) -> Grant:
         """Set cents aside for an export, if that many are left."""

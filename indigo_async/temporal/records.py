@@ -7,6 +7,7 @@ caller gave it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 
 import attrs
 
@@ -17,6 +18,8 @@ __all__ = [
     "BatchEnd",
     "BatchProgress",
     "BatchState",
+    "Booking",
+    "BookingKind",
     "Delivered",
     "ExportOrder",
     "ExportTask",
@@ -162,6 +165,23 @@ class Page:
     number: int
     orders: tuple[Order, ...]
     last: bool
+
+
+class BookingKind(StrEnum):
+    """Set cents aside for an export; it was bought; it certainly was not."""
+
+    RESERVE = "reserve"
+    SETTLE = "settle"
+    RELEASE = "release"
+
+
+@attrs.frozen(kw_only=True)
+class Booking:
+    """A line in the ledger of a batch, about one export."""
+
+    kind: BookingKind
+    export_id: str
+    cents: int = 0
 
 
 @attrs.frozen(kw_only=True)
