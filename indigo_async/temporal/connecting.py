@@ -6,11 +6,12 @@ import asyncio
 
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 from temporalio.converter import PayloadCodec
 from temporalio.envconfig import ClientConfig
 from temporalio.runtime import Runtime
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from indigo_async.errors import ConnectionFailedError
 from indigo_async.temporal.converter import data_converter
@@ -18,8 +19,9 @@ from indigo_async.temporal.job_workflow import SEARCH_KEYS
 
 __all__ = ["connect", "knows_search_keys"]
 
-_ATTEMPTS = 10
+_ATTEMPTS = 20
 _SECONDS_BETWEEN = 0.5
+_PASSING = {RPCStatusCode.NOT_FOUND, RPCStatusCode.UNAVAILABLE}
 
 
 async def connect(
@@ -55,16 +57,28 @@ async def connect(
         if attempt:
             await asyncio.sleep(_SECONDS_BETWEEN)
         try:
-            return await Client.connect(**settings, data_converter=data_converter(codec), runtime=runtime)
+            client = await Client.connect(**settings, data_converter=data_converter(codec), runtime=runtime)
+            await _check_namespace(client)
         except RPCError as error:
-            why = error.status.name.lower().replace("_", " ")
-            break
+            why = f"{error.status.name.lower().replace('_', ' ')} (is there a namespace {settings.get('namespace')!r}?)"
+            if error.status not in _PASSING:
+                break
         except RuntimeError:  # of the connection itself; its words may hold the metadata that were sent
             why = "no connection could be made"
+        else:
+            return client
     raise ConnectionFailedError(
-        f"{why}; check the address, TEMPORAL_API_KEY and the TLS variables",
-        endpoint=f"Temporal at {target}",
+        f"{why}; check the address, TEMPORAL_API_KEY and the TLS variables", endpoint=f"Temporal at {target}"
     )
+
+
+async def _check_namespace(client: Client) -> None:
+    """Look at the namespace, which a server that has just begun to listen may not know yet."""
+    try:
+        await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
+    except RPCError as error:
+        if error.status is not RPCStatusCode.PERMISSION_DENIED:  # a key may run workflows and see no namespaces
+            raise
 
 
 async def knows_search_keys(client: Client) -> bool:

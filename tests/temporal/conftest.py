@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Iterator
+from pathlib import Path
+
+import pytest
+from temporal_jobs import Bench, lite_sandbox
+from temporal_server import temporal_server
+from temporalio.client import Client
+
+from indigo_async.temporal import connect
+
+
+@pytest.fixture(scope="session")
+def temporal_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Temporal server, the one of all tests of a process."""
+    with temporal_server(tmp_path_factory.mktemp("temporal")) as address:
+        yield address
+
+
+@pytest.fixture
+async def temporal(temporal_address: str) -> Client:
+    return await connect(temporal_address)
+
+
+@pytest.fixture
+def customer(request: pytest.FixtureRequest) -> str:
+    """A customer of its own for each test, since their workflows are on one server."""
+    return re.sub(r"\W+", "-", request.node.name)
+
+
+@pytest.fixture
+async def bench(temporal: Client, customer: str, tmp_path: Path) -> AsyncGenerator[Bench]:
+    async with lite_sandbox() as sandbox:
+        yield Bench(sandbox, temporal, task_queue=customer, exports=tmp_path / "exports")

@@ -1,0 +1,145 @@
+"""One job as one workflow, on a real Temporal server and a sandbox over sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import attrs
+import pytest
+from temporal_jobs import PRICE_CENTS, PURCHASE, Bench, client_of, event_kinds, history_text, job, lite_sandbox
+
+from indigo_async import workflows
+from indigo_async.errors import WorkflowError
+from indigo_async.sandbox import Fault, FaultKind
+from indigo_async.temporal import AudienceWorkflow, run_job
+from indigo_async.temporal.names import workflow_id_of
+from indigo_async.workflows import ExportStep
+
+
+async def test_a_job_gives_what_it_gives_in_one_process(bench: Bench, customer: str, tmp_path: Path):
+    async with bench.working():
+        end = await run_job(bench.temporal, job(1, customer=customer), task_queue=bench.task_queue)
+    step = ExportStep(destination=tmp_path / "here.csv", optional_field_types=["phone"], max_cost_cents=1_000_000)
+    here = job(1, customer=customer, export=step)
+    async with lite_sandbox() as other, client_of(other) as client:
+        result = await workflows.run_job(client, here)
+        counts = other.counts()
+    assert result.receipt is not None
+    assert result.lookalike is not None
+    assert end.delivered is not None
+    assert end.quote is not None
+    assert (end.matched_id, end.lookalike_id) == (result.matched.id, result.lookalike.id)
+    assert (end.quote.cost_cents, end.spent_cents) == (result.receipt.export.cost_cents, PRICE_CENTS)
+    assert (end.delivered.sha256, end.delivered.size_bytes) == (result.receipt.sha256, result.receipt.size_bytes)
+    assert Path(end.delivered.path).read_bytes() == (tmp_path / "here.csv").read_bytes()
+    assert bench.sandbox.counts() == counts
+
+
+async def test_starting_a_job_twice_is_starting_it_once(bench: Bench, customer: str):
+    async with bench.working():
+        both = await asyncio.gather(
+            *(run_job(bench.temporal, job(1, customer=customer), task_queue=bench.task_queue) for _ in range(2))
+        )
+        again = await run_job(bench.temporal, job(1, customer=customer), task_queue=bench.task_queue)
+    assert both == [again, again]
+    assert bench.sandbox.log.count(PURCHASE) == 1
+    assert bench.sandbox.log.count("POST /upload_csv") == 1
+
+
+async def test_a_job_with_other_terms_is_another_job_on_the_same_audience(bench: Bench, customer: str):
+    async with bench.working():
+        priced = await run_job(bench.temporal, job(1, customer=customer), task_queue=bench.task_queue, purchase=False)
+        assert (priced.spent_cents, priced.delivered, bench.purchases()) == (0, None, 0)
+        bought = await run_job(bench.temporal, job(1, customer=customer), task_queue=bench.task_queue)
+    assert bought.matched_id == priced.matched_id
+    assert bought.quote is not None
+    assert priced.quote is not None
+    assert bought.quote.export_id == priced.quote.export_id
+    assert bench.purchases() == 1
+
+
+async def test_nothing_is_bought_above_the_limit(bench: Bench, customer: str):
+    async with bench.working():
+        with pytest.raises(WorkflowError, match=r"purchase: BudgetExceededError: .*8000 cents and the limit is 7999"):
+            await run_job(
+                bench.temporal, job(1, customer=customer, max_cost_cents=PRICE_CENTS - 1), task_queue=bench.task_queue
+            )
+        assert bench.purchases() == 0
+        raised = job(1, customer=customer, max_cost_cents=PRICE_CENTS)
+        assert (await run_job(bench.temporal, raised, task_queue=bench.task_queue)).spent_cents == PRICE_CENTS
+
+
+@pytest.mark.parametrize("kind", [FaultKind.CUT_AFTER, FaultKind.STATUS_AFTER, FaultKind.CUT_BEFORE])
+async def test_a_purchase_whose_answers_are_lost_is_made_once(bench: Bench, customer: str, kind: FaultKind):
+    bench.sandbox.faults.add(Fault(kind=kind, endpoint=PURCHASE, times=3, status=502))
+    async with bench.working():
+        end = await run_job(bench.temporal, job(1, customer=customer), task_queue=bench.task_queue)
+    assert end.spent_cents == PRICE_CENTS
+    assert bench.purchases() == 1
+
+
+async def test_a_refusal_that_stays_is_not_asked_again(bench: Bench, customer: str):
+    bench.sandbox.faults.add(
+        Fault(kind=FaultKind.STATUS_BEFORE, endpoint="POST /create_preview_csv_export", times=100, status=400)
+    )
+    async with bench.working():
+        with pytest.raises(WorkflowError, match="preview: ApiError"):
+            await run_job(bench.temporal, job(1, customer=customer), task_queue=bench.task_queue)
+    assert bench.sandbox.log.count("POST /create_preview_csv_export") == 1
+
+
+async def test_histories_are_short_and_hold_neither_token_nor_download_url(bench: Bench, customer: str):
+    async with bench.working():
+        await run_job(bench.temporal, job(1, customer=customer), task_queue=bench.task_queue)
+    workflow_id = workflow_id_of(customer, "List 1")
+    text = await history_text(bench.temporal, workflow_id)
+    assert '"audience_name":"List 1"' in text.replace("\\", "")
+    assert bench.sandbox.token not in text
+    assert "/downloads/" not in text
+    kinds = await event_kinds(bench.temporal, workflow_id)
+    assert kinds.count("ACTIVITY_TASK_SCHEDULED") == 5
+    assert len(kinds) <= 40
+
+
+async def test_the_intent_of_a_purchase_is_in_the_history_before_it_is_sent(bench: Bench, customer: str):
+    workflow_id = workflow_id_of(customer, "List 1")
+    bench.sandbox.faults.add(Fault(kind=FaultKind.RATE_LIMITED, endpoint=PURCHASE, times=1, retry_after=3600))
+    async with bench.working():
+        doing = asyncio.create_task(run_job(bench.temporal, job(1, customer=customer), task_queue=bench.task_queue))
+        while bench.sandbox.log.count(PURCHASE) == 0:
+            await asyncio.sleep(0.05)
+        text = (await history_text(bench.temporal, workflow_id)).replace("\\", "")
+        progress = await bench.temporal.get_workflow_handle_for(AudienceWorkflow.run, workflow_id).query(
+            AudienceWorkflow.progress
+        )
+        await bench.temporal.get_workflow_handle(workflow_id).terminate()
+        with pytest.raises(WorkflowError, match="TerminatedError"):
+            await doing
+    assert progress.stage == "purchase"
+    assert f'"cost_cents":{PRICE_CENTS}' in text
+    assert bench.purchases() == 0
+
+
+async def test_a_workflow_reset_to_before_its_purchase_buys_nothing_again(bench: Bench, customer: str):
+    from temporalio.api.common.v1 import WorkflowExecution  # noqa: PLC0415 - this test alone
+    from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest  # noqa: PLC0415 - as above
+
+    workflow_id = workflow_id_of(customer, "List 1")
+    async with bench.working():
+        first = await run_job(bench.temporal, job(1, customer=customer), task_queue=bench.task_queue)
+        kinds = await event_kinds(bench.temporal, workflow_id)
+        after_lookalike = [n for n, kind in enumerate(kinds, 1) if kind == "WORKFLOW_TASK_COMPLETED"][2]
+        run_id = (await bench.temporal.get_workflow_handle(workflow_id).describe()).run_id
+        await bench.temporal.workflow_service.reset_workflow_execution(
+            ResetWorkflowExecutionRequest(
+                namespace=bench.temporal.namespace,
+                workflow_execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
+                reason="a test",
+                workflow_task_finish_event_id=after_lookalike,
+                request_id="once",
+            )
+        )
+        second = await bench.temporal.get_workflow_handle_for(AudienceWorkflow.run, workflow_id).result()
+    assert bench.purchases() == 1
+    assert second == attrs.evolve(first, spent_cents=0)
