@@ -13,27 +13,21 @@ import attrs
 from rich.console import Console
 from rich.table import Table
 
+from indigo_async.cli.words import words_for
 from indigo_async.client import IndigoClient
 from indigo_async.errors import IndigoError
 from indigo_async.inputs import ColumnSelection, ColumnSelections, LookalikeFilters
 from indigo_async.models import Audience
 from indigo_async.sandbox import Sandbox, StageTimes
 from indigo_async.sandbox.people import VoterFile, messy_csv
-from indigo_async.transport.events import Event, RequestRetried
+from indigo_async.transport.events import Event
 from indigo_async.transport.shield import in_thread
 from indigo_async.workflows import (
-    AudienceAdopted,
     AudienceJob,
     BatchReport,
-    ExportDownloaded,
-    ExportPriced,
-    ExportPurchased,
-    ExportReused,
     ExportStep,
     JobOutcome,
     LookalikeStep,
-    StageStarted,
-    StatusChanged,
     WorkflowEvent,
     start_batch,
 )
@@ -179,36 +173,12 @@ class _Narrator:
         self._started = self._clock()
 
     def __call__(self, event: Event) -> None:
-        words = _words_for(event)
+        words = words_for(event)
         if words is None:
             return
         who = event.customer_id if isinstance(event, WorkflowEvent) else ""
         line = f"{self._clock() - self._started:6.1f} s  {who:<20} {words}"
         self._console.print(line, markup=False, soft_wrap=True)
-
-
-def _words_for(event: Event) -> str | None:
-    words = None
-    match event:
-        case StageStarted(stage=stage):
-            words = f"{stage} begins"
-        case StatusChanged(status=status, audience_id=audience_id):
-            words = f"{audience_id} is {status or 'there'}"
-        case AudienceAdopted(audience_id=audience_id, evidence=evidence):
-            words = f"{audience_id} is used as it is: {evidence}"
-        case ExportPriced(cost_cents=cents):
-            words = f"the export costs ${(cents or 0) / 100:,.2f}"
-        case ExportReused(export_id=export_id, evidence=evidence):
-            words = f"{export_id} is used again: {evidence}"
-        case ExportPurchased(export_id=export_id, cost_cents=cents):
-            words = f"{export_id} is bought for ${cents / 100:,.2f}"
-        case ExportDownloaded(path=path, size_bytes=size):
-            words = f"{path} is downloaded, {size:,} bytes"
-        case RequestRetried(endpoint=endpoint, reason=reason, delay=delay):
-            words = f"{endpoint} again in {delay:.1f} s: {reason}"
-        case _:
-            pass
-    return words
 
 
 def _table(outcomes: list[JobOutcome]) -> Table:

@@ -2,16 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from indigo_async.hidden import hide_secrets
 from indigo_async.models import Audience, CsvExport
+from indigo_async.workflows.journal import EntryKind, JobMemory
 from indigo_async.workflows.report import BatchReport, JobOutcome, failure_of
+from indigo_async.workflows.run import Run
 
-__all__ = ["match_counts", "outcome_facts", "progress_facts"]
+__all__ = ["Teller", "match_counts", "outcome_facts", "progress_facts"]
 
 _MESSAGE_CHARACTERS = 2_000
+_PROGRESS_SECONDS = 10.0
+
+
+class Teller:
+    """Tells a batch's journal how each job ended, and every few seconds what the run did so far.
+
+    `memory` is the batch's own; a job's outcome stands in the job's memory where it has one.
+    """
+
+    def __init__(self, memory: JobMemory, report: Callable[[], BatchReport]) -> None:
+        self._memory = memory
+        self._report = report
+        self._run_number = time.time_ns() // 1_000_000
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        """Tell of progress now and every few seconds."""
+        self._tell_progress(ended=False)
+        self._timer = asyncio.get_running_loop().call_later(_PROGRESS_SECONDS, self.begin)
+
+    def end(self) -> None:
+        """Tell of progress for the last time."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._tell_progress(ended=True)
+
+    def tell(self, outcome: JobOutcome, run: Run, seconds: float) -> None:
+        """Tell how a job ended. What was refused before the journal knew it is told with its names."""
+        facts = outcome_facts(outcome, audience=run.audience, quote=run.quote, seconds=seconds)
+        memory = run.memory
+        if not isinstance(memory, JobMemory):
+            memory = self._memory
+            facts |= {"customer_id": str(outcome.job.customer_id), "audience_name": str(outcome.job.audience_name)}
+        memory.mention(EntryKind.OUTCOME, facts)
+
+    def _tell_progress(self, *, ended: bool) -> None:
+        facts = progress_facts(self._report(), run=self._run_number, ended=ended)
+        self._memory.mention(EntryKind.PROGRESS, facts)
 
 
 def outcome_facts(
