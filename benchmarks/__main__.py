@@ -25,6 +25,7 @@ from benchmarks.measuring import Figure
 # Each is a module with `measure(quick)`.
 PARTS = {
     "calls": "one typed call beside raw aiohttp, httpx and a generated SDK",
+    "imports": "what importing the package costs",
 }
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 

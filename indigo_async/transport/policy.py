@@ -76,7 +76,7 @@ class Endpoint:
 
 @attrs.frozen
 class Answer:
-    """A whole HTTP response. Header names are in lower case."""
+    """A whole HTTP response. Its headers are looked up by their names in lower case."""
 
     status: int
     headers: Mapping[str, str] = attrs.field(repr=False)

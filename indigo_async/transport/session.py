@@ -11,10 +11,10 @@ import asyncio
 import os
 import random
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import aiohttp
 import attrs
@@ -160,7 +160,9 @@ class Transport:
         attempt = 0
         while True:
             attempt += 1
-            pacer = await self._take_slot(endpoint, patience=self.retry.budget - spent)
+            pacer, _ = self._opened()
+            if not pacer.try_take(action=not endpoint.idempotent):
+                await _queue(pacer, endpoint, patience=self.retry.budget - spent)
             sent = clock()
             outcome = await self._fly(pacer, endpoint, url, body, flight, read=_read, like=like, attempt=attempt)
             spent += clock() - sent
@@ -196,7 +198,9 @@ class Transport:
         Raises:
             ApiError, TransportError, ResponseDecodeError: there was no good answer, or it broke off.
         """
-        pacer = await self._take_slot(endpoint, patience=self.retry.budget)
+        pacer, _ = self._opened()
+        if not pacer.try_take(action=not endpoint.idempotent):
+            await _queue(pacer, endpoint, patience=self.retry.budget)
         clock = asyncio.get_running_loop().time
         started = clock()
         like = endpoint.text if comparable else None
@@ -227,18 +231,6 @@ class Transport:
         url = URL(f"{self.base_url}{endpoint.path}", encoded=True)
         return url.with_query(query) if query else url
 
-    async def _take_slot(self, endpoint: Endpoint, *, patience: float) -> Pacer:
-        """Wait for a slot. `patience` (seconds) is how long a server's wish to wait may hold us."""
-        pacer, _ = self._opened()
-        action = not endpoint.idempotent
-        if not pacer.try_take(action=action):
-            held = pacer.held_for()
-            if held > max(patience, 0.0):
-                message = "the server asked all requests to wait longer than the retry budget"
-                raise RateLimitedError(429, message, None, endpoint.text, retry_after=held)
-            await pacer.take(action=action)
-        return pacer
-
     async def _fly(
         self,
         pacer: Pacer,
@@ -252,16 +244,13 @@ class Transport:
         attempt: int = 1,
     ) -> Answer | Silence:
         """Send once, in a slot that was taken before and is given back."""
-        send = partial(self._send, endpoint, url, body, read)
-        if self.on_event is not None:
-            send = partial(told, self.on_event, endpoint.text, attempt, send)
         self.requests[endpoint.text] += 1
         if flight is not None:
             flight.uncertain = True
         started = asyncio.get_running_loop().time()
         try:
             token = self._credentials.token
-            outcome = await send(token)
+            outcome = await self._sending(endpoint, url, body, read, token, attempt=attempt)
             # A refused request was not carried out, so that a POST, too, may be sent with a fresh token.
             if (
                 isinstance(outcome, Answer)
@@ -271,7 +260,7 @@ class Transport:
             ):
                 self.requests[endpoint.text] += 1
                 started = asyncio.get_running_loop().time()
-                outcome = await send(self._credentials.token)
+                outcome = await self._sending(endpoint, url, body, read, self._credentials.token, attempt=attempt)
             _teach(pacer, outcome, started, like)
             if not (isinstance(outcome, Answer) and outcome.ok):
                 self.setbacks[_reason_of(outcome)] += 1
@@ -280,6 +269,12 @@ class Transport:
         if flight is not None:
             flight.uncertain = is_uncertain(outcome)
         return outcome
+
+    def _sending(
+        self, endpoint: Endpoint, url: URL, body: bytes | None, read: _Reader, token: str, *, attempt: int
+    ) -> Coroutine[Any, Any, Answer | Silence]:
+        sending = self._send(endpoint, url, body, read, token)
+        return sending if self.on_event is None else told(self.on_event, endpoint.text, attempt, sending)
 
     async def _send(
         self, endpoint: Endpoint, url: URL, body: bytes | None, read: _Reader, token: str
@@ -340,6 +335,15 @@ class Transport:
         return self._pacer, self._session
 
 
+async def _queue(pacer: Pacer, endpoint: Endpoint, *, patience: float) -> None:
+    """Wait for a slot. `patience` (seconds) is how long a server's wish to wait may hold us."""
+    held = pacer.held_for()
+    if held > max(patience, 0.0):
+        message = "the server asked all requests to wait longer than the retry budget"
+        raise RateLimitedError(429, message, None, endpoint.text, retry_after=held)
+    await pacer.take(action=not endpoint.idempotent)
+
+
 def _reason_of(outcome: Answer | Silence) -> str:
     return str(outcome.status) if isinstance(outcome, Answer) else outcome.reason.value
 
@@ -360,7 +364,7 @@ def _teach(pacer: Pacer, outcome: Answer | Silence, started: float, like: str | 
 
 async def _read(response: aiohttp.ClientResponse) -> Answer | Silence:
     """The whole body, within bounds: compressed and unannounced ones are counted as they come."""
-    headers = {name.lower(): value for name, value in response.headers.items()}
+    headers = response.headers
     announced = response.content_length
     if announced is not None and announced > _MAX_BODY_BYTES:
         return Silence(Reason.TOO_LARGE, f"{announced} bytes announced, {_MAX_BODY_BYTES} allowed")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 
 from indigo_async.transport.events import Listener, RequestEnded, RequestStarted, tell
 from indigo_async.transport.policy import Answer, Silence
@@ -15,16 +15,15 @@ async def told(
     listener: Listener,
     endpoint: str,
     attempt: int,
-    send: Callable[[str], Awaitable[Answer | Silence]],
-    token: str,
+    sending: Awaitable[Answer | Silence],
 ) -> Answer | Silence:
-    """Send, with that token, and tell how it began and ended; what is raised (also for cancellation) is told, too."""
+    """Send, and tell how it began and ended; what is raised (also for cancellation) is told, too."""
     clock = asyncio.get_running_loop().time
     tell(listener, RequestStarted(endpoint=endpoint, attempt=attempt))
     began = clock()
     status, error_type = None, None
     try:
-        outcome = await send(token)
+        outcome = await sending
         if isinstance(outcome, Answer):
             status = outcome.status
         else:
