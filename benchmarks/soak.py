@@ -112,7 +112,7 @@ def main() -> None:
         truth = json.loads(sandbox.stdout.readline())
         lines = lines_of(folder)
         files = sum(1 for path in (folder / "exports").iterdir() if path.suffix == ".csv")
-        left = sum(1 for path in (folder / "exports").iterdir() if path.suffix == ".part")
+        left = sum(1 for path in (folder / "exports").iterdir() if ".part" in path.suffixes)
     print(f"{arguments.jobs - failed} of {arguments.jobs} jobs done in {seconds:.0f} s, {runs} runs, {kills} SIGKILLs")
     print(f"  purchases {truth['purchases']}, exports bought twice {truth['bought_twice']}", end=", ")
     print(f"audiences made twice {truth['made_twice']}; files {files}, parts left by kills {left}")

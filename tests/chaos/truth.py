@@ -144,11 +144,18 @@ def _unsettled_cents(records: list[JournalRecord]) -> int:
 
 
 def _check_files(world: World) -> None:
-    """No half a file is where a whole one is expected, and none is left beside it."""
-    found = [path for path in world.exports.rglob("*") if path.is_file()] if world.exports.exists() else []
-    assert {path.name for path in found} <= {Path(job.export.destination).name for job in world.jobs() if job.export}
-    assert len({hashlib.sha256(path.read_bytes()).digest() for path in found}) <= 1, "the sandbox has one CSV for all"
+    """No half a file is where a whole one is expected; what a broken download left waits for the next one, hidden."""
+    found = _files_of(world)
+    targets = {Path(job.export.destination).name for job in world.jobs() if job.export}
+    parts = {f".{name}{kind}" for name in targets for kind in (".part", ".part.json")}
+    assert {path.name for path in found} <= targets | parts
+    whole = [path for path in found if path.name in targets]
+    assert len({hashlib.sha256(path.read_bytes()).digest() for path in whole}) <= 1, "the sandbox has one CSV for all"
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in found)
+
+
+def _files_of(world: World) -> list[Path]:
+    return [path for path in world.exports.rglob("*") if path.is_file()] if world.exports.exists() else []
 
 
 def check_last_run(world: World, ran: Ran) -> None:
@@ -162,7 +169,7 @@ def check_last_run(world: World, ran: Ran) -> None:
     for job in world.jobs():
         error = ran.ends[job.key]
         if error is None:
-            assert job.export is None or Path(job.export.destination).exists()
+            assert job.export is None or _is_whole(Path(job.export.destination))
             continue
         is_doomed = ran.audiences[job.key] in doomed
         says_failed = isinstance(error, (AudienceFailedError, ExportExistsError))
@@ -171,6 +178,12 @@ def check_last_run(world: World, ran: Ran) -> None:
             is_doomed and (says_failed or not world.shape.dialect.shows_export_status)
         )
         assert explained, f"{job.key}: {error!r}"
+
+
+def _is_whole(destination: Path) -> bool:
+    """Whether a download is done, with nothing left of it but its file."""
+    left = [path for path in destination.parent.iterdir() if path.name.startswith(f".{destination.name}.")]
+    return destination.exists() and not left
 
 
 def _is_dear(job: AudienceJob, error: BudgetExceededError, report: BatchReport) -> bool:

@@ -11,7 +11,7 @@ a rule such as "women over 55", 0.94 times where it follows a smooth slope, and 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import duckdb
@@ -93,8 +93,9 @@ def _features(cursor: duckdb.DuckDBPyConnection) -> NDArray[np.float32]:
         *numbers,
     ]
     columns = ", ".join(f"({part})::FLOAT AS f{index}" for index, part in enumerate(parts))
-    found = cursor.execute(f"SELECT {columns} FROM voters ORDER BY voter").fetchnumpy()
-    return np.column_stack([np.ma.filled(column.astype(np.float32), -1) for column in found.values()])
+    query = f"SELECT {columns} FROM voters ORDER BY voter"
+    found = cast("dict[str, NDArray[np.float32]]", cursor.execute(query).fetchnumpy())
+    return np.column_stack([np.ma.filled(column, np.float32(-1)) for column in found.values()])
 
 
 def _sampled(rng: np.random.Generator, members: NDArray[np.intp]) -> NDArray[np.intp]:
