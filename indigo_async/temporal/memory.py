@@ -23,7 +23,7 @@ class AttemptMemory:
         self._results: dict[str, Mapping[str, Any]] = dict(told.get("results", {}))
         self._intents: dict[str, Mapping[str, Any]] = dict(told.get("intents", {}))
         self._tell = tell
-        self.withdrawn = False
+        self.withdrawn: bool = False
 
     @property
     def facts(self) -> Mapping[str, Any]:
