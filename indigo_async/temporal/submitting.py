@@ -162,7 +162,7 @@ async def run_batch(
     shows_stage = await knows_search_keys(temporal)
     orders = [
         await _order_of(
-            _checked(job),
+            one,
             purchase=purchase,
             batch=name,
             budget=budget,
@@ -170,7 +170,7 @@ async def run_batch(
             timeout_seconds=job_timeout,
             shows_stage=shows_stage,
         )
-        for job in jobs
+        for one in await in_thread(lambda: [check_job(InputCheck(), job, BY_WORKERS) for job in jobs])
     ]
     manifest = hashlib.sha256("".join(order.identity for order in orders).encode()).hexdigest()
     state = BatchState(
@@ -224,11 +224,6 @@ async def _order_of(checked: CheckedJob, **terms: object) -> Order:
     made = await fingerprint(checked, base_url="")
     identity = hashlib.sha256(to_json([made, order.export, order.purchase])).hexdigest()
     return attrs.evolve(order, identity=identity)
-
-
-def _checked(job: AudienceJob) -> CheckedJob:
-    """A job that was checked before, in its normal form."""
-    return check_job(InputCheck(), job, BY_WORKERS)
 
 
 async def _budget(temporal: Client, name: str, limit_cents: int, task_queue: str) -> str:
