@@ -53,7 +53,7 @@ class PartFile:
         self.destination = destination
         self.validator: str | None = None
         self.size: int = 0
-        self._source = source
+        self._source = str(source)  # a hidden one would be no plain text to write down
         self._path = destination.with_name(f".{destination.name}.part")
         self._note_path = destination.with_name(f".{destination.name}.part.json")
         self._noted_bytes = 0
