@@ -26,6 +26,13 @@ from benchmarks.measuring import Figure
 PARTS = {
     "calls": "one typed call beside raw aiohttp, httpx and a generated SDK",
     "imports": "what importing the package costs",
+    "polling": "what 10,000 waits cost: requests, CPU, memory, blocks of the event loop",
+    "cookbook": "the whole cookbook for 1,000 jobs, beside one loop for each audience",
+    "pacing": "what is used of a server's limit, and how many requests it refuses",
+    "journal": "what a journal costs a batch",
+    "downloads": "500 MB beside curl",
+    "matching_speed": "how many rows a minute the sandbox matches",
+    "scale": "100,000 jobs through all stages",
 }
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 

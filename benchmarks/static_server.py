@@ -27,6 +27,7 @@ http {{
     tcp_nopush on;
     keepalive_timeout 75s;
     keepalive_requests 100000000;
+    types {{ text/csv csv; }}
     default_type application/json;
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;

@@ -1,0 +1,113 @@
+"""Whether a job costs the same among 100,000 as among 1,000: one process, all stages, a lite sandbox beside it.
+
+    python -m benchmarks --only scale        (about half an hour)
+    python -m benchmarks.scale --jobs 100000
+
+Each customer has 100 jobs, at most 10,000 jobs are under way, and time passes four times as fast, for the sandbox and
+the poll interval alike. Each size runs in a process of its own. Memory is the process's resident size, sampled at each
+hundredth of the jobs: it may grow while jobs are admitted, and should not after.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.batch import jobs
+from benchmarks.measuring import Figure
+from benchmarks.sandbox_process import sandbox_process
+from indigo_async import IndigoClient, RetryPolicy
+from indigo_async.workflows import start_batch
+
+__all__ = ["measure"]
+
+_SPEED = 4.0
+_JOBS_OF_A_CUSTOMER = 100
+_MAX_IN_FLIGHT = 10_000
+
+
+def resident_mib() -> float:
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+
+async def run_batch(count: int, folder: Path) -> dict[str, Any]:
+    """CPU and memory of one batch; the samples are of done jobs and MiB."""
+    samples: list[tuple[int, float]] = []
+    with sandbox_process("--lite", "--speed", str(_SPEED)) as sandbox:
+        async with IndigoClient(
+            sandbox.token, base_url=sandbox.base_url, poll_interval=5 / _SPEED, retry=RetryPolicy(budget=600)
+        ) as client:
+            await client.list_audiences("warm-up")
+            before, began = time.process_time(), time.perf_counter()
+            done = failed = 0
+            every = max(1, count // 100)
+            customers = max(1, count // _JOBS_OF_A_CUSTOMER)
+            async with start_batch(client, jobs(count, customers, folder), max_in_flight=_MAX_IN_FLIGHT) as batch:
+                async for outcome in batch:
+                    done += 1
+                    failed += outcome.error is not None
+                    if done % every == 0:
+                        samples.append((done, resident_mib()))
+            return {
+                "cpu_ms_a_job": (time.process_time() - before) / count * 1e3,
+                "seconds": time.perf_counter() - began,
+                "failed": failed,
+                "requests_a_job": client.transport.requests.total() / count,
+                "memory": samples,
+            }
+
+
+def run_apart(count: int) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.scale", "--jobs", str(count)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def measure(*, quick: bool) -> list[Figure]:
+    small, large = (200, 1_000) if quick else (1_000, 100_000)
+    few = [run_apart(small) for _ in range(1 if quick else 3)]
+    many = run_apart(large)
+    few_ms = statistics.median(run["cpu_ms_a_job"] for run in few)
+    sizes = [mib for _, mib in many["memory"]]
+    half, last = statistics.median(sizes[40:60]), statistics.median(sizes[-5:])
+    return [
+        Figure(
+            measure=f"CPU of a job among {large:,} ÷ among {small:,}, through all stages",
+            value=many["cpu_ms_a_job"] / few_ms,
+            at_most=1.1,
+            notes={
+                f"ms among {small:,}": few_ms,
+                f"ms among {large:,}": many["cpu_ms_a_job"],
+                "jobs that failed": float(many["failed"]),
+                "requests a job": many["requests_a_job"],
+                "seconds": many["seconds"],
+            },
+        ),
+        Figure(
+            measure=f"memory at the end of {large:,} jobs ÷ at half of them",
+            value=last / half,
+            at_most=1.05,
+            notes={"MiB at half": half, "MiB at the end": last, "most MiB": max(sizes)},
+        ),
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=100_000)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        print(json.dumps(asyncio.run(run_batch(arguments.jobs, Path(folder)))))
+
+
+if __name__ == "__main__":
+    main()
