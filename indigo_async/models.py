@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from indigo_async import notebook
+from indigo_async.html_tables import dollars, facts_html, table_html
 
 __all__ = [
     "Audience",
@@ -24,6 +24,7 @@ __all__ = [
     "UploadStatus",
     "UploadedAudienceCsv",
     "means_failure",
+    "shown_facts",
 ]
 
 RecordId: TypeAlias = str | int
@@ -102,7 +103,7 @@ class CsvExport:
     extra: Mapping[str, Any] = attrs.field(default=_NO_EXTRA, repr=_show_keys)
 
     def _repr_html_(self) -> str:
-        return notebook.export_html(self)
+        return facts_html("Export", shown_facts(self))
 
 
 @attrs.frozen(kw_only=True)
@@ -123,4 +124,29 @@ class Audience:
     extra: Mapping[str, Any] = attrs.field(default=_NO_EXTRA, repr=_show_keys)
 
     def _repr_html_(self) -> str:
-        return notebook.audience_html(self)
+        html = facts_html("Audience", shown_facts(self))
+        exports = [shown_facts(export) for export in self.csv_exports]
+        return html + table_html(exports) if exports else html
+
+
+def shown_facts(record: Audience | CsvExport) -> dict[str, object]:
+    """What a notebook shows of a record, by heading. URLs are left out: whoever has one can download the people."""
+    if isinstance(record, Audience):
+        csv = record.uploaded_audience_csv
+        return {
+            "id": record.id,
+            "name": record.name,
+            "status": record.status,
+            "customer": record.customer_id,
+            "grown from": record.base_audience_id,
+            "CSV": csv.status if csv is not None else None,
+            "exports": len(record.csv_exports) or None,
+        }
+    fields = record.optional_field_types
+    return {
+        "id": record.id,
+        "status": record.status,
+        "cost": dollars(record.cost_cents) if record.cost_cents is not None else None,
+        "fields": ", ".join(fields) if fields is not None else None,
+        "can be downloaded": "yes" if record.download_url is not None else "no",
+    }

@@ -8,8 +8,8 @@ from typing import Any
 
 import attrs
 
-from indigo_async import notebook
 from indigo_async.errors import IndigoError
+from indigo_async.html_tables import dollars, facts_html, table_html
 from indigo_async.models import CsvExport
 from indigo_async.workflows.events import Stage
 from indigo_async.workflows.jobs import AudienceJob, JobResult
@@ -17,6 +17,7 @@ from indigo_async.workflows.jobs import AudienceJob, JobResult
 __all__ = ["BatchReport", "JobFailure", "JobOutcome", "StageTime", "Tally", "failure_of"]
 
 _FAILURES_KEPT = 1_000
+_FAILURES_SHOWN = 20
 
 
 @attrs.frozen(kw_only=True)
@@ -89,7 +90,28 @@ class BatchReport:
         return attrs.asdict(self)
 
     def _repr_html_(self) -> str:
-        return notebook.report_html(self)
+        return _report_html(self)
+
+
+def _report_html(report: BatchReport) -> str:
+    """A batch in numbers, with its first failures."""
+    left = "" if report.budget_cents is None else f" of a budget of {dollars(report.budget_cents)}"
+    facts = {
+        "done": f"{report.done:,}",
+        "failed": f"{report.failed:,}",
+        "stopped": report.stopped,
+        "spent": f"{dollars(report.spent_cents)}{left}",
+        "unsettled": dollars(report.unsettled_cents) if report.unsettled_cents else None,
+        "seconds": f"{report.seconds:,.1f}",
+        "requests": f"{sum(report.requests.values()):,}",
+        "reads saved": f"{report.reads_saved:,}",
+    }
+    failures: list[dict[str, object]] = [
+        {"job": failure.key, "stage": failure.stage, "error": failure.error_type, "message": failure.message}
+        for failure in report.failures[:_FAILURES_SHOWN]
+    ]
+    html = facts_html("Batch", facts)
+    return html + table_html(failures, of=report.failed) if failures else html
 
 
 def failure_of(outcome: JobOutcome, error: Exception) -> JobFailure:
