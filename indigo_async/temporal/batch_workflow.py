@@ -96,11 +96,6 @@ class BatchWorkflow:
             so_far=self._state.so_far,
         )
 
-    @workflow.query
-    def manifest(self) -> str:
-        """What the batch is fed, as a hash, so that another batch of this name is not mixed with it."""
-        return self._state.manifest
-
 
 def _lost(page: Page) -> BatchEnd:
     """The end of a page whose own workflow was cancelled or terminated, or is still that of an earlier batch."""

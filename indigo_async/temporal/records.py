@@ -221,10 +221,9 @@ class BatchProgress:
 
 @attrs.frozen(kw_only=True)
 class BatchState:
-    """What a batch carries over when its history has grown long. `manifest` names what it is fed, as a hash."""
+    """What a batch carries over when its history has grown long."""
 
     name: str
-    manifest: str
     max_pages_under_way: int
     pages_taken: int = 0
     complete: bool = False

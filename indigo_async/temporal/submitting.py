@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from datetime import timedelta
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -14,6 +15,7 @@ import attrs
 from temporalio.client import Client, WithStartWorkflowOperation, WorkflowFailureError, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError
 
 from indigo_async.errors import InvalidInputError, Problem, WorkflowError
 from indigo_async.inputs import InputCheck
@@ -43,6 +45,7 @@ __all__ = ["BY_WORKERS", "run_batch", "run_job"]
 
 _PAGE_SIZE = 100
 _PROGRESS_SECONDS = 2.0
+_QUERY_TIMEOUT = timedelta(seconds=10)
 
 
 @attrs.frozen
@@ -172,20 +175,19 @@ async def run_batch(
         )
         for one in await in_thread(lambda: [check_job(InputCheck(), job, BY_WORKERS) for job in jobs])
     ]
-    manifest = hashlib.sha256("".join(order.identity for order in orders).encode()).hexdigest()
-    state = BatchState(
-        name=name, manifest=f"{page_size}:{manifest}", max_pages_under_way=max(1, max_in_flight // page_size)
-    )
+    fed = hashlib.sha256(to_json([page_size, [order.identity for order in orders]])).hexdigest()
+    state = BatchState(name=name, max_pages_under_way=max(1, max_in_flight // page_size))
     started = await temporal.start_workflow(
         BatchWorkflow.run,
         state,
         id=batch_id_of(name),
         task_queue=task_queue,
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        memo={IDENTITY: fed},
     )
     # By its ID alone: it is another run where the batch continued as new.
     batch = temporal.get_workflow_handle_for(BatchWorkflow.run, started.id)
-    if await batch.query(BatchWorkflow.manifest) != state.manifest:
+    if await (await batch.describe()).memo_value(IDENTITY, "", type_hint=str) != fed:
         problem = f"a batch named {name!r} is under way with other jobs; wait for its end, or choose another name"
         raise InvalidInputError([Problem("name", problem)])
     async with _told(batch, on_progress):
@@ -252,7 +254,7 @@ def _pages(orders: Iterable[Order], size: int) -> list[Page]:
 
 async def _feed(batch: WorkflowHandle[BatchWorkflow, BatchEnd], pages: Sequence[Page]) -> None:
     """Feed what was not taken in before, however often the batch continues as new meanwhile."""
-    taken = (await batch.query(BatchWorkflow.progress)).pages
+    taken = 0  # to which the first answer says better
     while taken < len(pages):
         taken = await batch.execute_update(  # pyright: ignore[reportUnknownMemberType] - Temporal leaves a type open
             BatchWorkflow.feed, pages[taken]
@@ -267,7 +269,8 @@ async def _told(
 
     async def tell() -> None:
         while on_progress is not None:
-            on_progress(await batch.query(BatchWorkflow.progress))
+            with suppress(RPCError):  # no worker is there to answer, or not soon
+                on_progress(await batch.query(BatchWorkflow.progress, rpc_timeout=_QUERY_TIMEOUT))
             await asyncio.sleep(_PROGRESS_SECONDS)
 
     telling = asyncio.create_task(tell())

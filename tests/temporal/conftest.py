@@ -31,6 +31,6 @@ def customer(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def bench(temporal: Client, customer: str, tmp_path: Path) -> AsyncGenerator[Bench]:
+async def bench(temporal: Client, temporal_address: str, customer: str, tmp_path: Path) -> AsyncGenerator[Bench]:
     async with lite_sandbox() as sandbox:
-        yield Bench(sandbox, temporal, task_queue=customer, exports=tmp_path / "exports")
+        yield Bench(sandbox, temporal, temporal_address, task_queue=customer, exports=tmp_path / "exports")

@@ -10,11 +10,10 @@ from typing import Any
 
 import attrs
 from temporalio.client import Client
-from temporalio.worker import Worker
 
 from indigo_async import ColumnSelection, ColumnSelections, IndigoClient, RetryPolicy
 from indigo_async.sandbox import Sandbox
-from indigo_async.temporal import exports_at, worker_of
+from indigo_async.temporal import connect, exports_at, worker_of
 from indigo_async.workflows import AudienceJob, ExportStep, LookalikeStep
 
 COLUMNS = ColumnSelections(first_name=ColumnSelection("First", required=True))
@@ -55,17 +54,16 @@ class Bench:
 
     sandbox: Sandbox
     temporal: Client
+    address: str
     task_queue: str
     exports: Path
-
-    def worker(self, client: IndigoClient, **options: Any) -> Worker:
-        settings: dict[str, Any] = {"exports": exports_at(str(self.exports)), "graceful_seconds": 1.0} | options
-        return worker_of(self.temporal, client, task_queue=self.task_queue, **settings)
 
     @asynccontextmanager
     async def working(self, **options: Any) -> AsyncGenerator[None]:
         """Have a worker do what comes, as long as the block lasts."""
-        async with client_of(self.sandbox) as client, self.worker(client, **options):
+        settings: dict[str, Any] = {"exports": exports_at(str(self.exports)), "graceful_seconds": 1.0} | options
+        own = await connect(self.address)  # a connection has one worker for a task queue
+        async with client_of(self.sandbox) as client, worker_of(own, client, task_queue=self.task_queue, **settings):
             yield
 
     def purchases(self) -> int:

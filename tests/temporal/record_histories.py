@@ -1,0 +1,85 @@
+"""Record histories of today's workflows, which later versions must be able to replay.
+
+    python tests/temporal/record_histories.py [FOLDER]
+
+Histories of versions that are in use stay in the folder as they are; a change that cannot replay them needs
+`workflow.patched`, and a history of its own, recorded here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import socket
+import sys
+import tempfile
+from pathlib import Path
+
+from temporal_jobs import PRICE_CENTS, client_of, job, lite_sandbox
+from temporal_server import temporal_server
+
+from indigo_async.errors import WorkflowError
+from indigo_async.temporal import connect, run_batch, run_job, worker_of
+from indigo_async.temporal.exports import FolderExports
+from indigo_async.temporal.names import workflow_id_of
+
+HISTORIES = Path(__file__).parent / "histories"
+
+
+async def record(address: str, folder: Path) -> None:
+    temporal = await connect(address)
+    queue = "recording"
+    async with (
+        lite_sandbox() as sandbox,
+        client_of(sandbox) as client,
+        worker_of(temporal, client, exports=FolderExports(Path("exports")), task_queue=queue, graceful_seconds=1.0),
+    ):
+
+        async def write(name: str, workflow_id: str) -> None:
+            history = await temporal.get_workflow_handle(workflow_id).fetch_history()
+            text = history.to_json().replace(socket.gethostname(), "host")
+            text = re.sub(r'"identity": ?"[^"]*"', '"identity":"recorded"', text)
+            (folder / f"{name}.json").write_text(text + "\n")
+            print(name, len(history.events), "events,", len(text), "bytes")
+
+        await run_job(temporal, job(1, customer="42"), task_queue=queue)
+        await write("job-bought", workflow_id_of("42", "List 1"))
+        await run_job(temporal, job(2, customer="42"), task_queue=queue, purchase=False)
+        await write("job-priced", workflow_id_of("42", "List 2"))
+        await run_job(temporal, job(3, customer="42", lookalike=None, export=None), task_queue=queue)
+        await write("job-matched", workflow_id_of("42", "List 3"))
+        with contextlib.suppress(WorkflowError):
+            await run_job(temporal, job(4, customer="42", max_cost_cents=0), task_queue=queue)
+        await write("job-over-its-limit", workflow_id_of("42", "List 4"))
+        jobs = [job(number, customer="42") for number in range(10, 14)]
+        await run_batch(temporal, jobs[:2], name="recorded", task_queue=queue, budget_cents=10 * PRICE_CENTS)
+        await run_batch(
+            temporal,
+            jobs,
+            name="recorded",
+            task_queue=queue,
+            budget_cents=3 * PRICE_CENTS,
+            page_size=2,
+            max_in_flight=2,
+        )
+        await write("page-recalled", "batch/recorded/page/0")
+        await write("page-over-the-budget", "batch/recorded/page/1")
+        await write("batch", "batch/recorded")
+        await temporal.get_workflow_handle("budget/recorded").signal("close")
+        await temporal.get_workflow_handle("budget/recorded").result()
+        await write("budget", "budget/recorded")
+
+
+def main() -> None:
+    folder = Path(sys.argv[1]).absolute() if len(sys.argv) > 1 else HISTORIES
+    folder.mkdir(exist_ok=True, parents=True)
+    with tempfile.TemporaryDirectory() as passing, temporal_server(Path(passing)) as address:
+        os.chdir(passing)
+        asyncio.run(record(address, folder))
+        os.chdir(folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""Recorded histories run through today's workflows: a change that would break running ones fails here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio import workflow
+from temporalio.client import WorkflowHistory
+from temporalio.worker import Replayer
+from temporalio.workflow import NondeterminismError
+
+from indigo_async.temporal import AudienceWorkflow, data_converter
+from indigo_async.temporal.records import JobEnd, Order
+from indigo_async.temporal.worker import WORKFLOWS, runner
+from indigo_async.workflows import Stage
+
+HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
+
+
+async def replay(path: Path, workflows: Any = WORKFLOWS) -> None:
+    replayer = Replayer(workflows=workflows, workflow_runner=runner(), data_converter=data_converter())
+    await replayer.replay_workflow(WorkflowHistory.from_json(path.stem, path.read_text()))
+
+
+@pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
+async def test_recorded_histories_are_replayed(path: Path):
+    await replay(path)
+
+
+def test_there_are_histories_of_every_workflow():
+    recorded = "".join(path.read_text() for path in HISTORIES)
+    for kind in WORKFLOWS:
+        assert f'"name": "{kind.__name__}"' in recorded or f'"name":"{kind.__name__}"' in recorded
+
+
+@workflow.defn(name="AudienceWorkflow", sandboxed=False)
+class Hasty(AudienceWorkflow):
+    """Prices the matched audience before it grows the lookalike."""
+
+    @workflow.init
+    def __init__(self, order: Order) -> None:
+        super().__init__(order)
+
+    @workflow.run
+    async def run(self, order: Order) -> JobEnd:
+        matched_id = await self._do(Stage.MATCH, order, str)
+        return await self._export(JobEnd(matched_id=matched_id))
+
+
+async def test_a_workflow_that_takes_its_stages_in_another_order_is_caught():
+    bought = next(path for path in HISTORIES if path.stem == "job-bought")
+    with pytest.raises(NondeterminismError):
+        await replay(bought, [Hasty])
