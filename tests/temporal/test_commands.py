@@ -1,0 +1,131 @@
+"""The commands `worker` and `run --temporal` in processes of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+from temporal_jobs import PRICE_CENTS, Bench
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+async def command(bench: Bench, *arguments: str | Path) -> Process:
+    own = {"INDIGO_BASE_URL": bench.sandbox.base_url, "INDIGO_API_TOKEN": bench.sandbox.token, "COLUMNS": "200"}
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "indigo_async", *arguments, env=os.environ | own, stdin=DEVNULL, stdout=PIPE, stderr=PIPE
+    )
+
+
+async def ended(process: Process) -> tuple[int, str, str]:
+    output, errors = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, output.decode(), errors.decode()
+
+
+@asynccontextmanager
+async def worker(bench: Bench, options: Sequence[str] = ()) -> AsyncGenerator[Process]:
+    process = await command(
+        bench,
+        "worker",
+        *("--temporal", bench.address, "--task-queue", bench.task_queue),
+        *("--exports", bench.exports, "--poll-interval", "0.05", "--graceful", "5", *options),
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+async def answer(url: str) -> tuple[int, str]:
+    async with aiohttp.ClientSession() as session:
+        while True:
+            try:
+                async with session.get(url) as response:
+                    return response.status, await response.text()
+            except aiohttp.ClientConnectionError:
+                await asyncio.sleep(0.05)
+
+
+async def test_a_manifest_is_run_by_a_worker_and_by_one_process_with_the_same_result(
+    bench: Bench, customer: str, tmp_path: Path
+):
+    manifest = tmp_path / f"{customer}.jsonl"
+    rows = [
+        {
+            "customer_id": customer,
+            "audience_name": f"List {number}",
+            "csv": f"https://files.example.org/{number}.csv",
+            "column_selections": {"first_name": {"column_name": "First", "is_required": True}},
+            "lookalike": {"audience_name": f"List {number}, grown", "size": 2000},
+            "export": {
+                "destination": f"{number}.csv",
+                "optional_field_types": ["phone"],
+                "max_cost_cents": PRICE_CENTS * (number != 2),
+            },
+        }
+        for number in range(3)
+    ]
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    common = (manifest, "--json", "--quiet", "--budget-cents", "1000000")
+    async with worker(bench):
+        there = await ended(
+            await command(bench, "run", *common, "--temporal", bench.address, "--task-queue", bench.task_queue)
+        )
+    here = await ended(await command(bench, "run", *common, "--poll-interval", "0.05", "--out", tmp_path / "here"))
+    summary = json.loads(there[1])
+    assert (there[0], here[0]) == (1, 3), (there, here)
+    assert (summary["done"], summary["failed"], summary["spent_cents"]) == (2, 1, 2 * PRICE_CENTS)
+    assert [failure["error"] for failure in summary["failures"]] == ["BudgetExceededError"]
+    assert bench.purchases() == 2  # the second run, by one process, found what the first had bought
+    for number in range(2):
+        assert (bench.exports / f"{number}.csv").read_bytes() == (tmp_path / "here" / f"{number}.csv").read_bytes()
+        assert (bench.exports / f"{number}.csv").stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_worker_tells_how_it_is_and_ends_in_order(bench: Bench):
+    health, metrics = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+    async with worker(bench, ["--health", health, "--metrics", metrics]) as process:
+        status, text = await answer(f"http://{health}/healthz")
+        assert (status, json.loads(text)["status"]) == (200, "ok")
+        assert (await answer(f"http://{health}/other"))[0] == 404
+        status, text = await answer(f"http://{metrics}/metrics")
+        assert status == 200
+        assert "temporal_" in text
+        process.send_signal(signal.SIGTERM)
+        code, _, errors = await ended(process)
+    assert code == 0, errors
+    assert "Handing over" in errors
+
+
+async def test_a_worker_without_a_service_says_what_to_check(bench: Bench, tmp_path: Path):
+    nowhere = f"127.0.0.1:{free_port()}"
+    code, _, errors = await ended(await command(bench, "worker", "--temporal", nowhere, "--exports", tmp_path))
+    assert code == 1
+    assert f"Temporal at {nowhere}: no connection could be made; check the address" in errors
+    assert bench.sandbox.token not in errors
+
+
+async def test_a_worker_refuses_places_that_it_cannot_use(bench: Bench):
+    for options, problem in (
+        (("--exports", "ftp://somewhere"), "must be a folder, or a URL such as s3://bucket/prefix"),
+        (("--exports", "out", "--health", "nowhere"), "must be a host and a port"),
+    ):
+        code, _, errors = await ended(await command(bench, "worker", "--temporal", bench.address, *options))
+        assert code == 2, errors
+        assert problem in errors
