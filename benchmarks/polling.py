@@ -1,23 +1,23 @@
 """What waiting costs: requests, CPU, blocking of the event loop, memory.
 
-    python -m benchmarks.polling [--waits 10000] [--rows 100000]
+    python -m benchmarks --only polling
 
-Every part runs against a lite sandbox in a process of its own, over loopback.
+All of it runs against a lite sandbox in a process of its own, over loopback.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gc
 import statistics
 import time
 import tracemalloc
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 
 import msgspec
 
+from benchmarks.measuring import Figure, spread
 from benchmarks.sandbox_process import SandboxProcess, sandbox_process
 from benchmarks.sandbox_throughput import sandbox_process as seeded_sandbox_process
 from indigo_async import IndigoClient
@@ -86,7 +86,7 @@ async def rounds(poller: Poller, count: int) -> None:
         await asyncio.sleep(0.1)
 
 
-async def thousand_waits(count: int, intervals: int) -> None:
+async def thousand_waits(count: int, intervals: int) -> Figure:
     """Uploads take 20 sandbox seconds, so that at this speed they last so many intervals."""
     interval = 0.5
     with sandbox_process("--lite", "--speed", str(20 / (intervals * interval))) as sandbox:
@@ -102,39 +102,65 @@ async def thousand_waits(count: int, intervals: int) -> None:
         reads = {
             name: sum(statuses.values()) for name, statuses in sandbox.counts()["requests"].items() if "GET" in name
         }
-    print(f"{count:,} audiences of one customer that wait {intervals} intervals: {sum(reads.values())} reads {reads}")
-    print(f"  {stats.looks:,} looks were answered, {stats.saved:,} requests saved")
+    return Figure(
+        measure=f"reads for {count:,} uploads of one customer that take {intervals} intervals",
+        value=float(sum(reads.values())),
+        at_most=2.0 * intervals,
+        notes={
+            "looks answered": float(stats.looks),
+            "requests saved": float(stats.saved),
+            "by hand": float(intervals * count),
+        },
+    )
 
 
-async def one_round(sandbox: SandboxProcess, count: int) -> None:
+async def one_round(sandbox: SandboxProcess, count: int, turns: int) -> list[Figure]:
     """A steady round, in which nothing changes, against as many GETs, and against decoding the list in full."""
+    by_list: list[float] = []
+    shares: list[float] = []
+    notes: dict[str, float | str] = {}
     async with IndigoClient(sandbox.token, base_url=sandbox.base_url, poll_interval=1.0) as client:
         ids = await at_once(count, lambda: upload(client))
-        gc.collect()
-        async with waiting(client, ids, CUSTOMER) as poller:
-            await rounds(poller, 2)
-            before, requests = time.process_time(), client.transport.requests.total()
-            await rounds(poller, ROUNDS)
-            cpu = (time.process_time() - before) / ROUNDS
-            requests = (client.transport.requests.total() - requests) / ROUNDS
-        left = iter(ids)
+        requests = 0.0
+        for _ in range(turns):
+            gc.collect()
+            async with waiting(client, ids, CUSTOMER) as poller:
+                await rounds(poller, 2)
+                before, sent = time.process_time(), client.transport.requests.total()
+                await rounds(poller, ROUNDS)
+                by_list.append((time.process_time() - before) / ROUNDS)
+                requests = (client.transport.requests.total() - sent) / ROUNDS
+            left = iter(ids)
 
-        async def get() -> RecordId:
-            return (await client.get_audience(next(left), customer_id=CUSTOMER)).id
+            async def get(left: Iterator[RecordId] = left) -> RecordId:
+                return (await client.get_audience(next(left), customer_id=CUSTOMER)).id
 
-        before = time.process_time()
-        await at_once(count, get)
-        singly = time.process_time() - before
-        before = time.process_time()
-        await client.list_audiences(CUSTOMER)
-        full = time.process_time() - before
-    print(f"one round of {count:,} waits of one customer: {requests:g} requests, {cpu * 1e3:.0f} ms of CPU")
-    print(f"  {count:,} GETs: {singly * 1e3:,.0f} ms, so 1/{singly / cpu:.0f}")
-    print(f"  the same list decoded in full: {full * 1e3:,.0f} ms, so 1/{full / cpu:.1f}")
+            before = time.process_time()
+            await at_once(count, get)
+            singly = time.process_time() - before
+            before = time.process_time()
+            await client.list_audiences(CUSTOMER)
+            full = time.process_time() - before
+            shares.append(by_list[-1] / singly)
+            notes = {
+                "ms of a round": by_list[-1] * 1e3,
+                f"ms of {count:,} GETs": singly * 1e3,
+                "ms of the list decoded in full": full * 1e3,
+            }
+    return [
+        Figure(
+            measure=f"CPU of a poll round for {count:,} waits of one customer ÷ {count:,} GETs",
+            **spread(shares),
+            at_most=1 / 50,
+            notes=notes,
+        ),
+        Figure(measure=f"requests of a poll round for {count:,} waits", value=requests, at_most=1.0),
+    ]
 
 
-async def longest_block(rows: int, waits: int) -> None:
+async def longest_block(rows: int, waits: int) -> list[Figure]:
     """What a task that wants to run every millisecond has to wait for, while a long list is read for some waits."""
+    figures: list[Figure] = []
     with seeded_sandbox_process(rows) as target:
         base_url = f"http://127.0.0.1:{target.port}/api/v1"
         async with IndigoClient(target.token, base_url=base_url, poll_interval=1.0) as client:
@@ -142,44 +168,62 @@ async def longest_block(rows: int, waits: int) -> None:
             gc.collect()
             async with waiting(client, ids[:waits], "big") as poller:
                 for part in ("first read, watched rows decoded in full", "later reads"):
-                    with measuring_pauses() as pauses:
+                    async with measuring_pauses() as pauses:
                         await rounds(poller, 2)
-                    longest = ", ".join(
-                        f"{name} {max(times, default=0.0) * 1e3:.1f} ms" for name, times in pauses.items()
+                    blocks = pauses["longest block"]
+                    figures.append(
+                        Figure(
+                            measure=f"longest block while {rows:,} rows are read for {waits:,} waits, {part}",
+                            value=max(blocks, default=0.0) * 1e3,
+                            unit="ms",
+                            at_most=20.0,
+                            notes={
+                                "ms of the longest garbage collection": max(pauses["longest collection"], default=0.0)
+                                * 1e3,
+                                "blocks of more than 10 ms": float(sum(block > 0.01 for block in blocks)),
+                            },
+                        )
                     )
-                    print(f"{rows:,} rows for {waits:,} waits, {part}: {longest}")
+    return figures
 
 
-@contextmanager
-def measuring_pauses() -> Iterator[dict[str, list[float]]]:
-    """How long the event loop was blocked, and for how long by the garbage collector."""
-    pauses: dict[str, list[float]] = {"longest block": [], "longest garbage collection": []}
+@asynccontextmanager
+async def measuring_pauses() -> AsyncGenerator[dict[str, list[float]]]:
+    """How long the event loop was blocked, and for how long by the garbage collector.
+
+    In seconds of its thread's CPU: what other programs on the machine take is not the client's.
+    """
+    pauses: dict[str, list[float]] = {"longest block": [], "longest collection": []}
     blocks, collections = pauses.values()
     began = 0.0
 
     def collecting(phase: str, _: object) -> None:
         nonlocal began
         if phase == "start":
-            began = time.perf_counter()
+            began = time.thread_time()
         else:
-            collections.append(time.perf_counter() - began)
+            collections.append(time.thread_time() - began)
 
     async def tick() -> None:
         while True:
-            before = time.perf_counter()
-            await asyncio.sleep(0.001)
-            blocks.append(time.perf_counter() - before - 0.001)
+            before = time.thread_time()
+            try:
+                await asyncio.sleep(0.001)
+            finally:
+                blocks.append(time.thread_time() - before)
 
     ticker = asyncio.create_task(tick())
+    await asyncio.sleep(0)
     gc.callbacks.append(collecting)
     try:
         yield pauses
     finally:
         gc.callbacks.remove(collecting)
         ticker.cancel()
+        await asyncio.wait([ticker])
 
 
-async def memory(sandbox: SandboxProcess, count: int) -> None:
+async def memory(sandbox: SandboxProcess, count: int) -> Figure:
     """What a waiting task holds: its own frame, the watch, and the record that it saw last."""
     async with IndigoClient(sandbox.token, base_url=sandbox.base_url, poll_interval=1.0) as client:
         ids = await at_once(count, lambda: upload(client))
@@ -206,15 +250,23 @@ async def memory(sandbox: SandboxProcess, count: int) -> None:
             gc.collect()
             seen = tracemalloc.get_traced_memory()[0] - before
         tracemalloc.stop()
-    print(f"a waiting watch: {unseen / count:,.0f} bytes with its task, {seen / count:,.0f} with the last record seen")
-    print(f"  a bare task that waits for a future: {bare / count:,.0f}")
+    return Figure(
+        measure="memory of a waiting watch with its task",
+        value=unseen / count / 1024,
+        unit="KiB",
+        at_most=3.2,
+        notes={
+            "KiB with the last record seen": seen / count / 1024,
+            "KiB of a bare task that waits for a future": bare / count / 1024,
+        },
+    )
 
 
 async def wait_for_nothing() -> None:
     await asyncio.get_running_loop().create_future()
 
 
-def row_costs(count: int) -> None:
+def row_costs(count: int) -> Figure:
     """The view of a list's rows against decoding them in full."""
     row = {
         "name": "Donors of the fall campaign",
@@ -236,7 +288,11 @@ def row_costs(count: int) -> None:
         codec.decode_audiences(codec.decode_document(body, "GET /audiences"), "GET /audiences")
 
     costs = {work.__name__: statistics.median(cpu_of(work) for _ in range(5)) / count * 1e6 for work in (view, full)}
-    print(f"a row of {len(body) // count} bytes: view {costs['view']:.2f} µs, in full {costs['full']:.2f} µs")
+    return Figure(
+        measure=f"CPU of a list's row ({len(body) // count} bytes) as a view ÷ decoded in full",
+        value=costs["view"] / costs["full"],
+        notes={"µs of a view": costs["view"], "µs in full": costs["full"]},
+    )
 
 
 def cpu_of(work: Callable[[], None]) -> float:
@@ -245,19 +301,12 @@ def cpu_of(work: Callable[[], None]) -> float:
     return time.process_time() - before
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--waits", type=int, default=10_000)
-    parser.add_argument("--rows", type=int, default=100_000)
-    options = parser.parse_args()
-    row_costs(10_000)
-    asyncio.run(thousand_waits(1_000, intervals=20))
+def measure(*, quick: bool) -> list[Figure]:
+    waits, rows = (1_000, 10_000) if quick else (10_000, 100_000)
+    figures = [row_costs(10_000), asyncio.run(thousand_waits(1_000, intervals=20))]
     with sandbox_process("--lite", "--speed", "0.001") as sandbox:
-        asyncio.run(one_round(sandbox, options.waits))
-    asyncio.run(longest_block(options.rows, options.waits))
+        figures += asyncio.run(one_round(sandbox, waits, turns=1 if quick else 3))
+    figures += asyncio.run(longest_block(rows, waits))
     with sandbox_process("--lite", "--speed", "0.001") as sandbox:
-        asyncio.run(memory(sandbox, options.waits))
-
-
-if __name__ == "__main__":
-    main()
+        figures.append(asyncio.run(memory(sandbox, waits)))
+    return figures
