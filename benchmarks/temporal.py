@@ -121,7 +121,43 @@ class Workers:
             worker.wait(timeout=60)
 
 
-async def on_temporal(address: str, arguments: argparse.Namespace, workers: Workers) -> BatchEnd:
+@attrs.define
+class Rates:
+    """Requests a second, those refused with 429 apart, between two looks at the sandbox's counts."""
+
+    answered: list[float] = attrs.Factory(list)
+    refused: list[float] = attrs.Factory(list)
+
+    async def watch(self, sandbox: SandboxProcess) -> None:
+        before = await asyncio.to_thread(totals_of, sandbox)
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(5)
+            now = await asyncio.to_thread(totals_of, sandbox)
+            seconds = time.monotonic() - began
+            self.answered.append((now[0] - before[0]) / seconds)
+            self.refused.append((now[1] - before[1]) / seconds)
+            before = now
+
+    def __str__(self) -> str:
+        at = sorted(range(len(self.answered)), key=self.answered.__getitem__)
+        if not at:
+            return "too short to tell"
+        ranks = {"median": at[len(at) // 2], "most": at[-1]}
+        parts = [f"{name} {self.answered[n]:.1f} answered, {self.refused[n]:.1f} refused" for name, n in ranks.items()]
+        return f"in spans of 5 s: {'; '.join(parts)}"
+
+
+def totals_of(sandbox: SandboxProcess) -> tuple[int, int]:
+    """Requests answered, and refused with 429."""
+    by_endpoint = sandbox.counts()["requests"].values()
+    refused = sum(answers.get("429", 0) for answers in by_endpoint)
+    return sum(sum(answers.values()) for answers in by_endpoint) - refused, refused
+
+
+async def on_temporal(
+    address: str, arguments: argparse.Namespace, workers: Workers, sandbox: SandboxProcess, rates: Rates
+) -> BatchEnd:
     client = await connect(address)
 
     async def kill() -> None:
@@ -141,7 +177,7 @@ async def on_temporal(address: str, arguments: argparse.Namespace, workers: Work
             )
 
     told = time.monotonic()
-    killing = asyncio.create_task(kill())
+    besides = [asyncio.create_task(kill()), asyncio.create_task(rates.watch(sandbox))]
     try:
         return await run_batch(
             client,
@@ -153,7 +189,8 @@ async def on_temporal(address: str, arguments: argparse.Namespace, workers: Work
             on_progress=tell,
         )
     finally:
-        killing.cancel()
+        for task in besides:
+            task.cancel()
 
 
 async def in_one_process(sandbox: SandboxProcess, count: int, folder: Path) -> tuple[int, float]:
@@ -189,6 +226,7 @@ def main() -> None:
     parser.add_argument("--kill", action="store_true", help="kill workers by SIGKILL, one every 15 to 45 seconds")
     parser.add_argument("--max-in-flight", type=int, default=500)
     parser.add_argument("--requests-per-second", type=float)
+    parser.add_argument("--poll-interval", type=float, default=POLL_INTERVAL)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     random.seed(arguments.seed)
@@ -199,14 +237,22 @@ def main() -> None:
     ):
         folder = Path(name)
         command = [sys.executable, "-m", "indigo_async", "worker", "--temporal", address, "--quiet"]
-        command += ["--exports", str(folder / "exports"), "--poll-interval", str(POLL_INTERVAL), "--graceful", "5"]
+        command += [
+            "--exports",
+            str(folder / "exports"),
+            "--poll-interval",
+            str(arguments.poll_interval),
+            "--graceful",
+            "5",
+        ]
         own = {"INDIGO_BASE_URL": sandbox.base_url, "INDIGO_API_TOKEN": sandbox.token}
         workers = Workers(command, dict(os.environ) | own, folder / "workers.log")
         for _ in range(arguments.workers):
             workers.start()
         began = time.monotonic()
         try:
-            end = asyncio.run(on_temporal(address, arguments, workers))
+            rates = Rates()
+            end = asyncio.run(on_temporal(address, arguments, workers, sandbox, rates))
             seconds, used, server_used = time.monotonic() - began, workers.used(), cpu_seconds(server)
         finally:
             workers.end()
@@ -218,6 +264,7 @@ def main() -> None:
         files = len(list((folder / "exports").glob("*.csv")))
         print(f"  exports bought {bought}, more than one for a job {bought - end.done}, files {files}")
         print(f"  requests per job {requests / arguments.jobs:.2f}, {requests / seconds:.1f} a second")
+        print(f"  requests a second {rates}")
         print(f"  CPU seconds per job: workers {used / arguments.jobs:.3f}, server {server_used / arguments.jobs:.3f}")
         print(f"  sandbox: {sandbox.counts()['requests']}")
     with tempfile.TemporaryDirectory() as name, sandbox_process("--lite", "--speed", SPEED) as sandbox:
