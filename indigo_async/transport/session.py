@@ -123,7 +123,10 @@ class Transport:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
-                    limit=self._pacing.max_concurrency, keepalive_timeout=_KEEPALIVE_SECONDS, ttl_dns_cache=300
+                    # Room for both, since a request's timeout counts while it waits for a connection.
+                    limit=self._pacing.max_concurrency + _DOWNLOADS_AT_ONCE,
+                    keepalive_timeout=_KEEPALIVE_SECONDS,
+                    ttl_dns_cache=300,
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
             )

@@ -8,14 +8,17 @@ from pathlib import Path
 import anyio
 import pytest
 from aiohttp import web
-from harness import SPEED, lite, scripted, until
+from downloads import never
+from harness import QUICK, SPEED, lite, scripted, until
 
 from indigo_async import workflows
 from indigo_async.client import IndigoClient
+from indigo_async.files.download import download
 from indigo_async.inputs import ColumnSelection
 from indigo_async.models import RecordId
 from indigo_async.sandbox import ManualClock, Sandbox
 from indigo_async.sandbox.links import Links
+from indigo_async.transport.pacing import Pacing
 from indigo_async.workflows import AudienceJob, ExportStep, run_batch
 
 CUSTOMER = "42"
@@ -87,3 +90,29 @@ async def test_a_url_that_expires_while_others_download_is_renewed(tmp_path: Pat
         await asyncio.gather(*tasks)
         statuses = [entry.status for entry in sandbox.log.about(endpoint="GET download")]
     assert statuses == [403, 200] * 3
+
+
+async def test_downloads_under_way_take_no_connection_from_requests(tmp_path: Path):
+    async with (
+        scripted(never) as server,
+        lite(client={"pacing": Pacing(max_concurrency=AT_ONCE), "timeout": 5.0}) as (
+            sandbox,
+            client,
+        ),
+    ):
+        (audience_id,) = await sandbox.seed_audiences(1, CUSTOMER, size=1_500)
+        downloads = [
+            asyncio.create_task(
+                download(client.transport, f"{server.origin}/{row}.csv", tmp_path / f"{row}.csv", retry=QUICK)
+            )
+            for row in range(AT_ONCE)
+        ]
+        await until(lambda: len(server.requests) == AT_ONCE)
+        preview = await client.create_preview_csv_export(
+            audience_id=audience_id, customer_id=CUSTOMER, optional_field_types=["phone"]
+        )
+        await client.purchase_csv_export(export_id=preview.id, customer_id=CUSTOMER)
+        assert sandbox.counts().purchases == 1
+        for task in downloads:
+            task.cancel()
+        await asyncio.gather(*downloads, return_exceptions=True)
