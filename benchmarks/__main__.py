@@ -1,6 +1,7 @@
 """All benchmarks, side by side: figures beside their goals, as a table and as JSON.
 
     python -m benchmarks [--only calls imports ...] [--quick] [--json benchmarks/results/latest.json]
+    python -m benchmarks --draw
 
 Each part runs in a process of its own, so that what one imports or leaves behind costs no other. The parts that were
 run replace their figures in the JSON; those of others stay.
@@ -35,6 +36,7 @@ PARTS = {
     "scale": "100,000 jobs through all stages",
 }
 RESULTS = Path(__file__).parent / "results" / "latest.json"
+PICTURES = Path(__file__).parent.parent / "docs" / "pictures"
 
 
 def command(part: str) -> str:
@@ -96,7 +98,11 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--quick", action="store_true", help="fewer and smaller rounds: to see that all runs")
     parser.add_argument("--json", type=Path, default=RESULTS)
+    parser.add_argument("--draw", action="store_true", help="run nothing, draw what is in the JSON")
     arguments = parser.parse_args()
+    if arguments.draw:
+        import_module("benchmarks.drawing").draw(json.loads(arguments.json.read_text()), PICTURES)
+        return
     failed: list[str] = []
     for part in arguments.only:
         try:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import attrs
 
+from benchmarks.measuring import Figure, ratios, spread
 from benchmarks.sandbox_process import SandboxProcess, sandbox_process
 from indigo_async import ColumnSelection, ColumnSelections, IndigoClient
 from indigo_async.workflows import AudienceJob, ExportStep, LookalikeStep, run_batch
@@ -113,9 +114,10 @@ def jobs_of(customer: str, count: int, folder: Path) -> Iterator[AudienceJob]:
         )
 
 
-def measure_batches(folder: Path, count: int, rounds: int) -> None:
+def costs_of_batches(folder: Path, count: int, rounds: int) -> dict[bool, list[Cost]]:
+    """With a journal and without one, by turns."""
     costs: dict[bool, list[Cost]] = {False: [], True: []}
-    with counted_commits() as sizes, sandbox_process("--lite", "--speed", str(SPEED)) as sandbox:
+    with sandbox_process("--lite", "--speed", str(SPEED)) as sandbox:
         for turn in range(2 * rounds + 1):
             with_journal = bool(turn % 2)
             customer = f"customer-{turn}"
@@ -123,10 +125,35 @@ def measure_batches(folder: Path, count: int, rounds: int) -> None:
             cost = asyncio.run(one_batch(sandbox, jobs_of(customer, count, folder), count, journal))
             if turn:  # the first one warms up
                 costs[with_journal].append(cost)
+    return costs
+
+
+def measure_batches(folder: Path, count: int, rounds: int) -> None:
+    with counted_commits() as sizes:
+        costs = costs_of_batches(folder, count, rounds)
     print(f"{count} jobs through all stages, {rounds} rounds by turns, {len(sizes)} commits of", end=" ")
     print(f"{statistics.mean(sizes):.1f} rows on average")
     tell("jobs a second", costs, lambda cost: count / cost.wall, better="more")
     tell("CPU ms a job", costs, lambda cost: cost.cpu / count * 1e3, better="less")
+
+
+def measure(*, quick: bool) -> list[Figure]:
+    count, turns = (200, 2) if quick else (1_000, 5)
+    with tempfile.TemporaryDirectory() as folder:
+        costs = costs_of_batches(Path(folder), count, turns)
+    without, with_one = costs[False], costs[True]
+    return [
+        Figure(
+            measure=f"jobs a second with a journal ÷ without, {count:,} jobs",
+            **spread(ratios([cost.wall for cost in without], [cost.wall for cost in with_one])),
+            at_least=0.9,
+        ),
+        Figure(
+            measure="CPU of a job with a journal ÷ without",
+            **spread(ratios([cost.cpu for cost in with_one], [cost.cpu for cost in without])),
+            notes={"ms without": statistics.median(cost.cpu for cost in without) / count * 1e3},
+        ),
+    ]
 
 
 def tell(what: str, costs: dict[bool, list[Cost]], figure: Callable[[Cost], float], *, better: str) -> None:

@@ -13,6 +13,7 @@ import asyncio
 import statistics
 import time
 
+from benchmarks.measuring import Figure
 from benchmarks.sandbox_process import sandbox_process
 from indigo_async import IndigoClient, RetryPolicy
 
@@ -50,7 +51,7 @@ async def saturate(client: IndigoClient, seconds: float) -> tuple[int, list[floa
     return answered, posts
 
 
-async def settle(limit: float, seconds: float) -> None:
+async def settle(limit: float, seconds: float) -> list[Figure]:
     patient = RetryPolicy(attempts=1_000, budget=10 * seconds)
     with sandbox_process("--lite", "--requests-per-second", str(limit)) as sandbox:
         async with IndigoClient(sandbox.token, base_url=sandbox.base_url, retry=patient) as client:
@@ -61,13 +62,19 @@ async def settle(limit: float, seconds: float) -> None:
                 by_status[status] = by_status.get(status, 0) + count
     refused = by_status.get("429", 0)
     total = sum(by_status.values())
-    print(
-        f"limit {limit:g}/s for {seconds:g} s: {answered / seconds:.1f}/s answered, {answered / seconds / limit:.3f} "
-        f"of the limit; {refused} of {total} requests refused ({refused / total:.2%})"
-    )
-    print(
-        f"  a POST among {LOOKERS} coroutines that look without pause: {statistics.median(posts) * 1e3:.0f} ms, median"
-    )
+    return [
+        Figure(
+            measure=f"share used of a limit of {limit:g} requests a second",
+            value=answered / seconds / limit,
+            at_least=0.95,
+            notes={"ms of a POST among the looks": statistics.median(posts) * 1e3},
+        ),
+        Figure(measure=f"share refused under a limit of {limit:g} a second", value=refused / total, at_most=0.01),
+    ]
+
+
+def measure(*, quick: bool) -> list[Figure]:
+    return asyncio.run(settle(200.0, 10.0 if quick else 50.0))
 
 
 def main() -> None:
@@ -76,7 +83,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=25.0)
     options = parser.parse_args()
     for limit in options.limit:
-        asyncio.run(settle(limit, options.seconds))
+        for figure in asyncio.run(settle(limit, options.seconds)):
+            print(f"{figure.measure}: {figure.value:.4f}")
 
 
 if __name__ == "__main__":
