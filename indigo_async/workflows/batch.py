@@ -15,7 +15,7 @@ from indigo_async.transport.events import Listener
 from indigo_async.transport.shield import in_thread, outlast
 from indigo_async.workflows.batch_run import Batch, BatchTerms, Jobs
 from indigo_async.workflows.budget import Budget
-from indigo_async.workflows.claims import check_jobs
+from indigo_async.workflows.claims import Claims, check_jobs, files_of_journal
 from indigo_async.workflows.journal import Journal
 from indigo_async.workflows.report import BatchReport
 from indigo_async.workflows.run import DEFAULT_TIMEOUT
@@ -71,8 +71,9 @@ async def start_batch(
     if not isinstance(jobs, (Iterable, AsyncIterable)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
         check.add("jobs", f"must be an iterable of AudienceJobs, not {type(jobs).__name__}")
     check.done()
+    kept = files_of_journal(journal)
     if isinstance(jobs, Sequence):
-        await in_thread(partial(check_jobs, jobs, publisher))
+        await in_thread(partial(check_jobs, jobs, publisher, kept))
     terms = BatchTerms(
         publisher=publisher,
         purchase=purchase,
@@ -85,7 +86,8 @@ async def start_batch(
         opened = await stack.enter_async_context(Journal.open(Path(journal))) if journal is not None else None
         spent = await opened.spent_cents() if opened is not None else 0
         own = await opened.own_memory() if opened is not None else None
-        batch = Batch(client, terms, Budget(budget_cents, spent), opened, own)
+        budget = Budget(budget_cents, spent)
+        batch = Batch(client, terms, claims=Claims(kept=kept), budget=budget, journal=opened, own=own)
         all_jobs = asyncio.create_task(batch.drive(jobs))
         try:
             yield batch

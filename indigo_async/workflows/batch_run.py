@@ -65,7 +65,14 @@ class Batch:
     """
 
     def __init__(
-        self, client: IndigoClient, terms: BatchTerms, budget: Budget, journal: Journal | None, own: JobMemory | None
+        self,
+        client: IndigoClient,
+        terms: BatchTerms,
+        *,
+        claims: Claims,
+        budget: Budget,
+        journal: Journal | None,
+        own: JobMemory | None,
     ) -> None:
         self._client = client
         self._terms = terms
@@ -74,7 +81,7 @@ class Batch:
         self._teller = None if own is None else Teller(own, self.report)
         self._directory = Directory(client)
         self._tally = Tally()
-        self._claims = Claims()
+        self._claims = claims
         self._brake = Brake()
         self._admission: asyncio.Task[None] | None = None
         self._unreadable: Exception | None = None

@@ -17,7 +17,7 @@ from indigo_async.workflows.fetching import fetched_export, tell_downloaded
 from indigo_async.workflows.preview import priced_export, was_bought
 from indigo_async.workflows.purchase import purchased_export
 from indigo_async.workflows.receipt import ExportReceipt
-from indigo_async.workflows.rules import ExportState, export_state
+from indigo_async.workflows.rules import ExportState, export_state, same_id
 from indigo_async.workflows.run import DEFAULT_TIMEOUT, Run, running
 from indigo_async.workflows.settle import patiently
 from indigo_async.workflows.terms import ExportTerms, check_export_terms
@@ -123,6 +123,7 @@ async def downloaded_export(
 async def bought_export(run: Run, audience_id: RecordId, export: CsvExport, terms: ExportTerms) -> CsvExport:
     """A priced export that can be downloaded: bought already, or bought now."""
     if export_state(export) is ExportState.DOWNLOADABLE:
+        await _remember_found_out(run, export)
         return export
     with run.at(Stage.PURCHASE):
         if not was_bought(run, export):
@@ -130,6 +131,13 @@ async def bought_export(run: Run, audience_id: RecordId, export: CsvExport, term
         if export_state(export) is not ExportState.DOWNLOADABLE:
             export = await export_settled(run, audience_id, export.id, purchased=True)
     return export
+
+
+async def _remember_found_out(run: Run, export: CsvExport) -> None:
+    """Write down that a purchase was made whose outcome an earlier run did not live to see."""
+    intended = run.memory.intended(Stage.PURCHASE)
+    if intended is not None and same_id(intended["export_id"], export.id):
+        await run.memory.remember(Stage.PURCHASE, intended)
 
 
 async def _remembered_receipt(run: Run, terms: ExportTerms) -> ExportReceipt | None:

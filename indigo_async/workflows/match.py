@@ -98,11 +98,11 @@ def check_csv(
         check.url("csv", csv)
     elif not isinstance(csv, (str, Path)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
         check.add("csv", f"must be a URL or a path, not {type(csv).__name__}")
+    elif publisher is None:
+        check.add("csv", _UNPUBLISHED)  # nothing is told of the disk: the path may be a stranger's who wants to know
     elif not Path(csv).is_file():
         check.add("csv", f"there is no file {hide_secrets(str(csv))!r}")
     else:
-        if publisher is None:
-            check.add("csv", _UNPUBLISHED)
         check.problems += csv_problems(Path(csv), selections or {})
 
 

@@ -48,7 +48,7 @@ class Teller:
         memory = run.memory
         if not isinstance(memory, JobMemory):
             memory = self._memory
-            facts |= {"customer_id": str(outcome.job.customer_id), "audience_name": str(outcome.job.audience_name)}
+            facts |= {"customer_id": _kept(outcome.job.customer_id), "audience_name": _kept(outcome.job.audience_name)}
         memory.mention(EntryKind.OUTCOME, facts)
 
     def _tell_progress(self, *, ended: bool) -> None:
@@ -74,8 +74,7 @@ def outcome_facts(
     }
     if outcome.error is not None:
         failure = failure_of(outcome, outcome.error)
-        message = hide_secrets(failure.message)[:_MESSAGE_CHARACTERS].encode(errors="replace").decode()
-        facts["error"] = {"type": failure.error_type, "message": message}
+        facts["error"] = {"type": failure.error_type, "message": _kept(failure.message)}
     return facts
 
 
@@ -87,13 +86,18 @@ def progress_facts(report: BatchReport, *, run: int, ended: bool) -> dict[str, A
         "seconds": round(report.seconds, 3),
         "done": report.done,
         "failed": report.failed,
-        "stopped": None if report.stopped is None else hide_secrets(report.stopped)[:_MESSAGE_CHARACTERS],
+        "stopped": None if report.stopped is None else _kept(report.stopped),
         "budget_cents": report.budget_cents,
         "lost_uploads": report.lost_uploads,
         "requests": dict(report.requests),
         "setbacks": dict(report.setbacks),
         "reads_saved": report.reads_saved,
     }
+
+
+def _kept(text: object) -> str:
+    """Text from anywhere as a journal can keep it: without secrets, bounded, and such as UTF-8 can spell."""
+    return hide_secrets(str(text))[:_MESSAGE_CHARACTERS].encode(errors="replace").decode()
 
 
 def match_counts(audience: Audience | None) -> tuple[int, int] | None:

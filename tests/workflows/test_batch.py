@@ -20,6 +20,7 @@ from indigo_async.errors import (
 )
 from indigo_async.sandbox import Fault, FaultKind, Sandbox
 from indigo_async.workflows import AudienceJob, ExportDownloaded, ExportPurchased, Stage, run_batch, start_batch
+from indigo_async.workflows.journal import EntryKind, Journal
 
 
 @pytest.fixture
@@ -249,6 +250,33 @@ async def test_of_jobs_from_an_iterator_the_second_of_one_name_fails_alone(sandb
     assert (report.done, report.failed) == (2, 1)
     assert "names are unique" in report.failures[0].message
     assert posts(sandbox) == 10
+
+
+@pytest.mark.parametrize("name", ["half a pair \ud800", "x" * 10_000_000, 7])
+async def test_a_bad_job_of_an_iterator_fails_alone_whatever_its_name_is(client, tmp_path: Path, name: object):
+    bad = attrs.evolve(job(0, tmp_path), audience_name=name)
+    report = await run_batch(client, iter([bad, job(1, tmp_path)]), journal=tmp_path / "run.sqlite")
+    assert (report.done, report.failed) == (1, 1)
+    assert report.failed_by_error == {"InvalidInputError": 1} or len(str(name)) > 1_000
+
+
+async def test_a_purchase_whose_outcome_a_later_run_finds_out_is_written_down(sandbox, client, tmp_path: Path):
+    journal = tmp_path / "run.sqlite"
+    sandbox.faults.add(Fault(kind=FaultKind.CUT_AFTER, endpoint="POST /purchase_csv_export"))
+    blind = Fault(kind=FaultKind.STATUS_BEFORE, endpoint="GET /audience", times=None, status=500)
+    async with start_batch(client, [job(0, tmp_path, lookalike=False)], journal=journal) as batch:
+        while not sandbox.log.count("POST /purchase_csv_export"):
+            await asyncio.sleep(0.001)
+        sandbox.faults.add(blind)
+        outcomes = [outcome async for outcome in batch]
+    assert not outcomes[0].ok
+    sandbox.faults.clear()
+    report = await run_batch(client, [job(0, tmp_path, lookalike=False)], journal=journal)
+    assert (report.done, report.unsettled_cents) == (1, 0)
+    async with Journal.open(journal) as opened:
+        purchases = [record.kind async for record in opened.records() if record.stage == Stage.PURCHASE]
+        assert await opened.spent_cents() == sandbox.counts().charged_cents
+    assert purchases == [EntryKind.INTENT, EntryKind.RESULT]
 
 
 async def test_the_same_name_may_serve_two_customers(client, tmp_path: Path):

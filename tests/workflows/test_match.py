@@ -193,6 +193,17 @@ async def test_a_match_of_unknown_outcome_is_found_where_lists_show_no_names(kin
         assert sandbox.log.count(MATCH, carried_out=True) == 1
 
 
+@pytest.mark.parametrize("name", ["there.csv", "not-there.csv"])
+async def test_without_a_publisher_nothing_is_told_of_the_disk(tmp_path: Path, name: str):
+    (tmp_path / "there.csv").write_text("Secret score\n1\n")
+    async with lite() as (_, client):
+        with pytest.raises(InvalidInputError) as caught:
+            await match(client, tmp_path / name)
+    assert [problem.where for problem in caught.value.problems] == ["csv"]
+    assert "is a local file" in str(caught.value)
+    assert "Secret" not in str(caught.value)
+
+
 async def test_a_refusal_after_a_lost_answer_is_believed_when_nothing_comes_of_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("indigo_async.workflows.match._DOUBT_SECONDS", 0.2)
     async with lite(dialect=Dialect(name_key=None)) as (sandbox, client):

@@ -58,7 +58,8 @@ def read_manifest(
     rows = _FORMATS[suffix](path, str(path), mistakes)
     if _FORMATS[suffix] is yaml_rows:
         common = _layered(common, next(rows, None))
-    jobs = _Jobs(common, path.parent, out if out is not None else path.parent, publisher, mistakes)
+    kept = {str(file.absolute()) for file in (path, defaults) if file is not None}
+    jobs = _Jobs(common, path.parent, out if out is not None else path.parent, publisher, mistakes, kept=kept)
     read = [job for row in rows if (job := jobs.job_of(row)) is not None]
     if not read and not mistakes:
         mistakes.add(Place(str(path), 1), "", "names no jobs")
@@ -78,7 +79,9 @@ def _layered(below: Row, above: Row | None) -> Row:
 class _Jobs:
     """Makes jobs of rows, and notes what is wrong with them."""
 
-    def __init__(self, defaults: Row, folder: Path, out: Path, publisher: Publisher | None, mistakes: Mistakes) -> None:
+    def __init__(
+        self, defaults: Row, folder: Path, out: Path, publisher: Publisher | None, mistakes: Mistakes, *, kept: set[str]
+    ) -> None:
         self._defaults = defaults
         defaults.values = {field: value for field, value in defaults.values.items() if value is not None}
         self._folder = folder
@@ -86,7 +89,7 @@ class _Jobs:
         self._publisher = publisher
         self._mistakes = mistakes
         self._templates = self._checked_templates()
-        self._claims = Claims(owner="line {}".format)
+        self._claims = Claims(owner="line {}".format, kept=frozenset(kept))
         self._shared: dict[str, dict[str, dict[str, Any]]] = {}
 
     def job_of(self, row: Row) -> AudienceJob | None:

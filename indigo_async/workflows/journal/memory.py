@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -14,6 +15,8 @@ from indigo_async.workflows.journal.rows import Entry, EntryKind
 from indigo_async.workflows.journal.store import StoredJob
 
 __all__ = ["JobMemory"]
+
+_logger = logging.getLogger("indigo_async")
 
 
 class JobMemory:
@@ -80,9 +83,15 @@ class JobMemory:
     def mention(self, kind: EntryKind, facts: Mapping[str, Any]) -> None:
         """Write down an outcome or a progress along with what others write. Nobody waits for it.
 
-        The facts are JSON, and hold no URL that grants anything. A crash within the next second may lose them.
+        The facts are JSON, and hold no URL that grants anything. A crash within the next second may lose them. What
+        cannot be written down is left out: no job is to fail for a report's sake.
         """
-        self._mention(Entry(self._job, kind, "", msgspec.json.encode(facts).decode(), time.time_ns() // 1_000_000))
+        try:
+            told = msgspec.json.encode(facts).decode()
+        except (TypeError, ValueError, OverflowError):
+            _logger.warning("the journal leaves out what no JSON can hold: %s of %s", kind, self._job)
+            return
+        self._mention(Entry(self._job, kind, "", told, time.time_ns() // 1_000_000))
 
     async def _note(self, kind: EntryKind, stage: Stage, facts: str) -> None:
         entry = Entry(self._job, kind, stage.value, facts, time.time_ns() // 1_000_000)
