@@ -126,6 +126,34 @@ class TestOfARealBatch:
         assert "nowhere" in ended.stderr
         assert {file.name for file in tmp_path.iterdir()} == {"run.sqlite", "run.sqlite.lock"}
 
+    @pytest.mark.parametrize("suffix", ["", ".lock", "-wal", "-shm"])
+    async def test_the_journal_and_what_stands_beside_it_are_never_replaced(self, path: Path, suffix: str):
+        async with Journal.open(path) as journal:
+            await remember(await job(journal, "42", "Donors"), Stage.MATCH, 1.0, audience_id="a")
+        link = path.with_name("link.html")
+        link.symlink_to(path.name + suffix)
+        before = {file.name: file.read_bytes() for file in path.parent.iterdir() if file.is_file()}
+        for place in (path.with_name(path.name + suffix), link):
+            ended = report(str(path), "--html", str(place))
+            assert ended.returncode == 2
+            assert f"--html: {place} belongs to the journal" in ended.stderr
+        assert {file.name: file.read_bytes() for file in path.parent.iterdir() if file.is_file()} == before
+
+    async def test_a_file_that_is_no_page_is_not_replaced_and_an_older_page_is(self, tmp_path: Path, path: Path):
+        async with Journal.open(path):
+            pass
+        page_before, other = tmp_path / "report.html", tmp_path / "jobs.yaml"
+        page_before.write_text("<!DOCTYPE HTML>\n<p>an older page</p>")
+        other.write_text("jobs: []\n")
+        for place in (other, tmp_path):
+            ended = report(str(path), "--html", str(place))
+            assert ended.returncode == 2
+            assert f"{place} is there and is no HTML page" in ended.stderr
+        assert other.read_text() == "jobs: []\n"
+        for _ in range(2):
+            assert report(str(path), "--html", str(page_before)).returncode == 0
+        assert "no jobs yet" in page_before.read_text()
+
 
 class TestHistory:
     async def test_the_stages_of_a_job_follow_each_other_and_the_failed_one_has_the_rest(self, path: Path):

@@ -11,9 +11,13 @@ from cyclopts import Parameter
 from indigo_async.cli.options import OUTPUT, OutputOptions
 from indigo_async.cli.report.figures import figures_of
 from indigo_async.cli.report.history import history_of
+from indigo_async.errors import InvalidInputError, Problem
 from indigo_async.workflows.journal import read_records
 
 __all__ = ["report"]
+
+_COMPANIONS = ("", ".lock", "-wal", "-shm")
+_BEGIN_OF_A_PAGE = b"<!doctype"
 
 
 def report(
@@ -26,6 +30,8 @@ def report(
 ) -> None:
     """Show what a batch did: jobs, times, money, failures with what to do, and what waiting took."""
     out = output.open()
+    if html is not None:
+        _check_place(html, journal)
     history = history_of(read_records(journal))
     figures = figures_of(history, now=time.time())
     out.record(figures.to_json())
@@ -38,3 +44,22 @@ def report(
         from indigo_async.cli.report.terminal import summary  # noqa: PLC0415 - pages need no tables
 
         out.show(summary(journal.name, figures))
+
+
+def _check_place(html: Path, journal: Path) -> None:
+    """Refuse to replace the journal, what stands beside it, or any other file that is no page.
+
+    Raises:
+        InvalidInputError: the page may not be written there.
+    """
+    place, of = html.resolve(), journal.resolve()
+    if place in {of.with_name(of.name + suffix) for suffix in _COMPANIONS}:
+        raise InvalidInputError([Problem("--html", f"{html} belongs to the journal; name another file for the page")])
+    if place.is_file():
+        with place.open("rb") as file:
+            is_page = file.read(len(_BEGIN_OF_A_PAGE)).lower() == _BEGIN_OF_A_PAGE
+    else:
+        is_page = not place.exists()
+    if not is_page:
+        words = f"{html} is there and is no HTML page, so it is not replaced; name another file for the page"
+        raise InvalidInputError([Problem("--html", words)])
