@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import attrs
+import msgspec
 
 __all__ = ["Party", "Plan", "choose"]
 
 
-@attrs.frozen(kw_only=True)
-class Party:
+class Party(msgspec.Struct, frozen=True, kw_only=True, gc=False):  # made for each customer in each round
     """One customer's waits, as far as a list can answer them.
 
     `due` is how many looks are due now, `saved` how many single looks a list would make unnecessary. `list_price` is
