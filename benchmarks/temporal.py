@@ -36,7 +36,6 @@ from indigo_async.workflows import run_batch as run_embedded
 COLUMNS = ColumnSelections(first_name=ColumnSelection("First", required=True))
 BUDGET_CENTS = 1_000_000_000
 HEARTBEAT_SECONDS = 15.0
-SPEED = "20"
 POLL_INTERVAL = 1.0
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -226,13 +225,14 @@ def main() -> None:
     parser.add_argument("--kill", action="store_true", help="kill workers by SIGKILL, one every 15 to 45 seconds")
     parser.add_argument("--max-in-flight", type=int, default=500)
     parser.add_argument("--requests-per-second", type=float)
+    parser.add_argument("--speed", default="20", help="sandbox seconds in a second")
     parser.add_argument("--poll-interval", type=float, default=POLL_INTERVAL)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     random.seed(arguments.seed)
     with (
         tempfile.TemporaryDirectory() as name,
-        sandbox_process("--lite", "--speed", SPEED, *limited(arguments)) as sandbox,
+        sandbox_process("--lite", "--speed", arguments.speed, *limited(arguments)) as sandbox,
         temporal_process(Path(name)) as (address, server),
     ):
         folder = Path(name)
@@ -267,7 +267,7 @@ def main() -> None:
         print(f"  requests a second {rates}")
         print(f"  CPU seconds per job: workers {used / arguments.jobs:.3f}, server {server_used / arguments.jobs:.3f}")
         print(f"  sandbox: {sandbox.counts()['requests']}")
-    with tempfile.TemporaryDirectory() as name, sandbox_process("--lite", "--speed", SPEED) as sandbox:
+    with tempfile.TemporaryDirectory() as name, sandbox_process("--lite", "--speed", arguments.speed) as sandbox:
         requests_here, used_here = asyncio.run(in_one_process(sandbox, arguments.jobs, Path(name)))
         print(f"in one process: requests per job {requests_here / arguments.jobs:.2f}, ", end="")
         print(f"CPU seconds per job {used_here / arguments.jobs:.4f}")

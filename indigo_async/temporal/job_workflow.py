@@ -27,10 +27,10 @@ __all__ = ["BATCH_KEY", "CUSTOMER_KEY", "SEARCH_KEYS", "STAGE_KEY", "AudienceWor
 
 T = TypeVar("T")
 
-CUSTOMER_KEY = SearchAttributeKey.for_keyword("IndigoCustomer")
-BATCH_KEY = SearchAttributeKey.for_keyword("IndigoBatch")
-STAGE_KEY = SearchAttributeKey.for_keyword("IndigoStage")
-SEARCH_KEYS = (CUSTOMER_KEY, BATCH_KEY, STAGE_KEY)
+CUSTOMER_KEY: SearchAttributeKey[str] = SearchAttributeKey.for_keyword("IndigoCustomer")
+BATCH_KEY: SearchAttributeKey[str] = SearchAttributeKey.for_keyword("IndigoBatch")
+STAGE_KEY: SearchAttributeKey[str] = SearchAttributeKey.for_keyword("IndigoStage")
+SEARCH_KEYS: tuple[SearchAttributeKey[str], ...] = (CUSTOMER_KEY, BATCH_KEY, STAGE_KEY)
 """The search attributes of a job, which a namespace must know before it is given them."""
 
 _RETRY = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=60))
