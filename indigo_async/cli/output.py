@@ -45,6 +45,11 @@ class Output:
     results: Console = attrs.field(factory=lambda: _Console(sys.stdout), init=False)
     notes: Console = attrs.field(factory=lambda: _Console(sys.stderr), init=False)
 
+    @property
+    def can_redraw(self) -> bool:
+        """Whether notes have a terminal to redraw on, which no line of JSON comes in between."""
+        return self.notes.is_terminal and not (self.as_json and self.results.is_terminal)
+
     def record(self, record: Mapping[str, object]) -> None:
         """Write one line of JSON, if that is what is wanted; at once, since a reader may be waiting for it."""
         if self.as_json:

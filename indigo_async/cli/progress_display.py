@@ -24,8 +24,7 @@ async def displayed(words: Output, moment: Callable[[], Moment]) -> AsyncGenerat
     if words.quiet:
         yield
         return
-    shares_terminal = words.as_json and words.results.is_terminal
-    show = _in_bars if words.notes.is_terminal and not shares_terminal else _in_lines
+    show = _in_bars if words.can_redraw else _in_lines
     showing = asyncio.create_task(show(words, moment))
     try:
         yield

@@ -81,13 +81,20 @@ class _Board:
     @property
     def is_live(self) -> bool:
         """Whether a table can be drawn again and again; else each change is a line."""
-        return self.out.notes.is_terminal and not self.out.quiet
+        return self.out.can_redraw and not self.out.quiet
 
     def live(self) -> AbstractContextManager[object]:
         """A table that is drawn again and again, where there is a terminal for it."""
         if not self.is_live:
             return nullcontext()
-        return Live(get_renderable=self.view, console=self.out.notes, transient=True, refresh_per_second=4)
+        # Without redirect_stdout=False what is meant for stdout would be written to the table's terminal.
+        return Live(
+            get_renderable=self.view,
+            console=self.out.notes,
+            transient=True,
+            refresh_per_second=4,
+            redirect_stdout=False,
+        )
 
     def changed(self, audience_id: str, row: _Row) -> None:
         """Tell of a change where no table shows it."""

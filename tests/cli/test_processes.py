@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import json
 import os
+import pty
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import anyio
+import pytest
 from batch_commands import command, environment_of
 from harness import until
 
@@ -55,3 +59,47 @@ async def test_an_interrupted_command_ends_at_once_and_says_that_it_can_go_on():
             assert "interrupted; what the server was asked to do goes on" in errors
             assert "Traceback" not in errors
             await process.aclose()
+
+
+def read_all(terminal: int) -> bytes:
+    """What was written to a terminal whose other end everybody has closed."""
+    written = b""
+    try:
+        while chunk := os.read(terminal, 65_536):
+            written += chunk
+    except OSError:  # how Linux tells a terminal's end
+        pass
+    return written
+
+
+@pytest.mark.parametrize("results_in_terminal", [True, False])
+async def test_records_of_a_watch_in_a_terminal_are_written_to_stdout(tmp_path: Path, results_in_terminal: bool):
+    async with Sandbox(lite=True) as sandbox:
+        ids = await sandbox.seed_audiences(3, "42")
+        ours, theirs = pty.openpty()
+        path = tmp_path / "records"
+        try:
+            with path.open("wb") as file:
+                process = await anyio.open_process(
+                    command("watch", *ids, "--customer", "42", "--json"),
+                    env=environment_of(sandbox) | {"TERM": "xterm"},
+                    stdin=subprocess.DEVNULL,
+                    stdout=theirs if results_in_terminal else file,
+                    stderr=theirs,
+                )
+        finally:
+            os.close(theirs)
+        async with process:
+            with anyio.fail_after(60):
+                written = await anyio.to_thread.run_sync(read_all, ours)
+                assert await process.wait() == 0
+        os.close(ours)
+    screen = written.decode()
+    records = path.read_text()
+    if results_in_terminal:
+        assert "\x1b[2K" not in screen  # no table is drawn over the records
+        records = "\n".join(line for line in screen.splitlines() if line.startswith("{"))
+    else:
+        assert '{"' not in screen
+        assert "\x1b[2K" in screen
+    assert {json.loads(line)["id"] for line in records.splitlines()} == set(ids)
