@@ -120,6 +120,7 @@ async def _fetched(
     await in_thread(part.open)
     name = part.destination.name
     attempt, farthest, renewed_at = 0, part.size, -1
+    resumed = part.validator
     while True:
         attempt += 1
         ended = await _attempt(transport, url, part, meter)
@@ -131,6 +132,8 @@ async def _fetched(
             attempt, renewed_at = 0, part.size
             url = _checked_url(await _renewed(fresh_url, name), sender=transport.base_url)
             continue
+        if resumed is not None and part.validator != resumed:
+            resumed, farthest = None, 0  # what an earlier call left was of another version
         if part.size > farthest:
             attempt, farthest = 1, part.size
         if attempt >= retry.attempts:
@@ -222,7 +225,8 @@ def _begun(response: aiohttp.ClientResponse, part: PartFile) -> _Interrupted | N
     if response.status == 200:  # noqa: PLR2004 - the whole file, whatever was asked for
         part.restart()
         etag = response.headers.get("ETag", "")
-        part.validator = etag if etag.startswith('"') and not _encoding(response) else None
+        is_strong = etag.startswith('"') and etag.isascii()  # another could be neither noted nor sent
+        part.validator = etag if is_strong and not _encoding(response) else None
         return None
     if _continues(response, part):
         return None

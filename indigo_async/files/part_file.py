@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -13,12 +14,17 @@ import msgspec
 
 from indigo_async.errors import DownloadError
 
-__all__ = ["Downloaded", "PartFile"]
+__all__ = ["Downloaded", "PartFile", "note_name"]
 
 _PRIVATE = 0o600
 _CHUNK_BYTES = 1024 * 1024
 _NOTE_BYTES = 8 * _CHUNK_BYTES
 """So much may be fetched again after the process was killed."""
+
+
+def note_name(name: str) -> str:
+    """The longest name of a file that a download to a target of this name makes beside it."""
+    return f".{name}.part.json"
 
 
 @attrs.frozen
@@ -55,10 +61,11 @@ class PartFile:
         self.size: int = 0
         self._source = str(source)  # a hidden one would be no plain text to write down
         self._path = destination.with_name(f".{destination.name}.part")
-        self._note_path = destination.with_name(f".{destination.name}.part.json")
+        self._note_path = destination.with_name(note_name(destination.name))
         self._noted_bytes = 0
         self._descriptor: int | None = None
         self._is_committed = False
+        self._is_full = False
         self._is_stale = True
         self._hash = hashlib.sha256()
 
@@ -123,25 +130,35 @@ class PartFile:
         if self._is_stale:
             self._clear()
         for chunk in chunks:
+            self._write_whole(chunk)
             self._hash.update(chunk)
-            view = memoryview(chunk)
-            while view:
-                view = view[os.write(self._opened, view) :]
             self.size += len(chunk)
         if self.size - self._noted_bytes >= _NOTE_BYTES:
             self._note()
+
+    def _write_whole(self, chunk: bytes) -> None:
+        view = memoryview(chunk)
+        try:
+            while view:
+                view = view[os.write(self._opened, view) :]
+        except OSError:
+            self._is_full = True
+            raise
 
     def _note(self) -> bool:
         """Write down how a later run can go on from here, once that is safe on disk; False where it cannot."""
         if not self.size or self.validator is None:
             return False
         note = _Note(self._source, self.validator, self.size, self._hash.hexdigest())
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        # Not emptied first: on a full disk the note before would be lost, and there be no room for this one.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
+            text = msgspec.json.encode(note)
             os.fsync(self._opened)
             with open(os.open(self._note_path, flags, _PRIVATE), "wb") as file:  # noqa: PTH123 - a descriptor
-                file.write(msgspec.json.encode(note))
-        except OSError:
+                file.write(text)
+                file.truncate()
+        except (OSError, ValueError):  # a text that is no Unicode is a ValueError
             return False
         self._noted_bytes = self.size
         return True
@@ -153,8 +170,12 @@ class PartFile:
         self._hash = hashlib.sha256()
         self._is_stale = True
 
+    def _remove_note(self) -> None:
+        with contextlib.suppress(OSError):  # a note that stays is of other bytes, and is not believed
+            self._note_path.unlink()
+
     def _clear(self) -> None:
-        self._note_path.unlink(missing_ok=True)
+        self._remove_note()
         os.lseek(self._opened, 0, os.SEEK_SET)
         os.ftruncate(self._opened, 0)
         self._is_stale = False
@@ -163,7 +184,7 @@ class PartFile:
         """Put the file, whole now, in the target's place."""
         self.write(())
         os.fsync(self._opened)
-        self._note_path.unlink(missing_ok=True)
+        self._remove_note()
         self._path.replace(self.destination)
         self._is_committed = True
         _sync_folder(self.destination.parent)
@@ -173,9 +194,10 @@ class PartFile:
         """Leave what is not whole for a later run, or remove it where none could go on from it."""
         if self._descriptor is None:
             return
+        is_noted = self._is_full and self._noted_bytes > 0
         try:
-            if not self._is_committed and not self._note():
-                self._note_path.unlink(missing_ok=True)
+            if not self._is_committed and not is_noted and not self._note():
+                self._remove_note()
                 self._path.unlink(missing_ok=True)
         finally:
             os.close(self._descriptor)

@@ -106,6 +106,61 @@ async def test_the_next_call_never_joins_two_versions(client: IndigoClient, tmp_
     assert ["range" in request.headers for request in server.requests] == [True, False]
 
 
+def cut_rest(start: int, end: int, body: bytes, etag: str) -> Answer:
+    """The bytes from `start` to `end` of a range that was to go on, then a broken connection."""
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        says = f"bytes {start}-{len(body) - 1}/{len(body)}"
+        response = web.StreamResponse(
+            status=206, headers={"Content-Type": "text/csv", "ETag": etag, "Content-Range": says}
+        )
+        response.content_length = len(body) - start
+        await response.prepare(request)
+        await response.write(body[start:end])
+        request.transport.close()
+        return response
+
+    return answer
+
+
+async def test_a_new_version_is_fetched_as_patiently_as_if_nothing_had_been_left_of_the_old_one(
+    client: IndigoClient, tmp_path: Path
+):
+    target, changed = tmp_path / "x.csv", BODY.replace(b"ANN", b"BOB")
+    await failed(client, target, cut(20_000))
+    cuts = [cut_rest(start, start + 1_000, changed, TWO) for start in range(1_000, 8_000, 1_000)]
+    async with scripted(cut(1_000, changed, TWO), *cuts, rest(8_000, changed, TWO)) as server:
+        done = await fetch(client, server, target, source="1")
+    assert done.path.read_bytes() == changed
+
+
+async def test_a_server_that_names_a_new_version_each_time_and_cuts_each_is_given_up(
+    client: IndigoClient, tmp_path: Path
+):
+    target = tmp_path / "x.csv"
+    await failed(client, target, cut(20_000))
+    async with scripted(*(cut(1_000, etag=f'"{row}"') for row in range(20))) as server:
+        with pytest.raises(DownloadError, match="4 times"):
+            await fetch(client, server, target, source="1")
+    assert len(server.requests) <= 5
+
+
+async def test_an_etag_that_is_no_text_serves_as_none(client: IndigoClient, tmp_path: Path):
+    """A byte that is no UTF-8 can be neither noted nor sent back."""
+    body = b"a,b\n" * (9 * 256 * 1024)
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\nContent-Length: {len(body)}\r\n".encode()
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        request.transport.write(head + b'ETag: "\xe9"\r\nConnection: close\r\n\r\n' + body)
+        request.transport.close()
+        return web.Response()
+
+    async with scripted(answer) as server:
+        done = await fetch(client, server, tmp_path / "x.csv")
+    assert done.sha256 == hashlib.sha256(body).hexdigest()
+    assert files_in(tmp_path) == [done.path]
+
+
 def _shorter(part: Path, _: Path) -> None:
     part.write_bytes(part.read_bytes()[:-1])
 

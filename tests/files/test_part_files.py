@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import subprocess
@@ -109,6 +110,87 @@ def test_a_download_can_go_on_whose_source_is_a_hidden_url(tmp_path: Path):
     part.write([b"a,b\n"])
     part.close()
     again = PartFile(tmp_path / "export.csv", "https://files.example.org/export.csv")
+    again.open()
+    assert again.size == 4
+    again.close()
+
+
+MEBIBYTE = 1024 * 1024
+
+
+def test_a_full_disk_keeps_what_was_noted_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    part = PartFile(tmp_path / "export.csv", "s")
+    part.open()
+    part.validator = '"one"'
+    part.write([b"a" * MEBIBYTE] * 9)
+    part.write([b"b" * MEBIBYTE])
+    real = os.write
+
+    def full(descriptor: int, data: bytes) -> int:
+        """Room for half of it, and for nothing more."""
+        monkeypatch.setattr("indigo_async.files.part_file.os.write", none)
+        return real(descriptor, data[: MEBIBYTE // 2])
+
+    def none(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("indigo_async.files.part_file.os.write", full)
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+        part.write([b"c" * MEBIBYTE])
+    monkeypatch.undo()
+    part.close()
+    again = PartFile(tmp_path / "export.csv", "s")
+    again.open()
+    assert (again.size, again.validator) == (9 * MEBIBYTE, '"one"')
+    again.write([b"d"])
+    assert again.commit().sha256 == hashlib.sha256(b"a" * 9 * MEBIBYTE + b"d").hexdigest()
+    again.close()
+
+
+def test_a_disk_that_fills_up_before_the_first_note_keeps_the_bytes_that_fitted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    part = PartFile(tmp_path / "export.csv", "s")
+    part.open()
+    part.validator = '"one"'
+    part.write([b"a,b\n"])
+    monkeypatch.setattr("indigo_async.files.part_file.os.write", full)
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+        part.write([b"c,d\n"])
+    monkeypatch.undo()
+    part.close()
+    again = PartFile(tmp_path / "export.csv", "s")
+    again.open()
+    assert again.size == 4
+    again.close()
+
+
+def test_a_note_that_cannot_be_written_ends_no_download(tmp_path: Path):
+    target = tmp_path / "export.csv"
+    part = PartFile(target, "s")
+    part.open()
+    part.validator = '"\udce9"'
+    (tmp_path / ".export.csv.part.json").mkdir()
+    part.write([b"a" * MEBIBYTE] * 9)
+    part.validator = '"one"'
+    part.write([b"b"])
+    assert part.commit().size_bytes == 9 * MEBIBYTE + 1
+    part.close()
+    assert target.stat().st_size == 9 * MEBIBYTE + 1
+
+
+def test_a_note_replaces_a_longer_one(tmp_path: Path):
+    note = tmp_path / ".export.csv.part.json"
+    part = PartFile(tmp_path / "export.csv", "s")
+    part.open()
+    part.validator = '"one"'
+    part.write([b"a,b\n"])
+    note.write_bytes(b"x" * 10_000)
+    part.close()
+    again = PartFile(tmp_path / "export.csv", "s")
     again.open()
     assert again.size == 4
     again.close()
