@@ -42,7 +42,7 @@ class Claims:
             for where, what, claim in claims
             if claim in self._owners
         ]
-        source = None if is_url(job.csv) else _absolute(job.csv)
+        source = _absolute(job.csv) if isinstance(job.csv, (str, Path)) and not is_url(job.csv) else None  # pyright: ignore[reportUnnecessaryIsInstance] - not checked yet
         target = None if job.export is None else _absolute(job.export.destination)
         problems += self._overwritten(source, target, number)
         if not problems:
