@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib import metadata
+from typing import cast
 
 from cyclopts import App, Parameter
 from cyclopts.exceptions import CycloptsError
@@ -132,18 +133,32 @@ def run(arguments: Sequence[str] | None = None) -> int:
         command = " ".join(["indigo-async", *(error.command_chain or ())])
         Output().error(f"{error}\nSee {command} --help")
         return Exit.MISUSED
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever it is, it is told in words
-        _tell(error, with_traceback="--debug" in given)
-        return exit_of(error)
+    except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:  # noqa: BLE001 - all are told in words
+        cause = _cause_of(error)
+        _tell(cause, traced=error if "--debug" in given else None)
+        return exit_of(cause)
     return ended if isinstance(ended, int) else Exit.DONE
 
 
-def _tell(error: BaseException, *, with_traceback: bool) -> None:
+def _cause_of(error: BaseException) -> BaseException:
+    """What tasks side by side failed of, where that is one thing, however deep in groups it is."""
+    leaves = _leaves(error)
+    return leaves[0] if len({type(leaf) for leaf in leaves}) == 1 else error
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    inner = cast("BaseExceptionGroup[BaseException]", error).exceptions
+    return [leaf for one in inner for leaf in _leaves(one)]
+
+
+def _tell(error: BaseException, *, traced: BaseException | None) -> None:
     if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's last flush complains
         return
-    if with_traceback:
-        trace = "".join(traceback.format_exception(error))
+    if traced is not None:
+        trace = "".join(traceback.format_exception(traced))
         sys.stderr.write(hide_secrets(trace, os.environ.get("INDIGO_API_TOKEN", "")))
     Output().error(_words_for(error))
 

@@ -100,6 +100,32 @@ async def test_a_bug_is_called_a_bug_and_shows_its_traceback_to_who_asks_alone(
     assert "TypeError: with <hidden>, of 42" in debugged.err
 
 
+@pytest.mark.parametrize(
+    ("errors", "code", "words"),
+    [
+        ((TimeoutError(2, "no such luck"),), 1, "indigo-async: no such luck\n"),
+        ((KeyboardInterrupt(),), 130, "interrupted"),
+        ((TimeoutError(2, "no such luck"), TimeoutError(2, "nor that")), 1, "indigo-async: no such luck\n"),
+        ((ValueError("a"), TypeError("b")), 1, "(ExceptionGroup)"),
+    ],
+)
+async def test_what_tasks_side_by_side_failed_of_is_told_as_if_it_were_alone(
+    command_line: CommandLine,
+    monkeypatch: pytest.MonkeyPatch,
+    errors: tuple[BaseException, ...],
+    code: int,
+    words: str,
+):
+    async def broken(_: IndigoClient, customer_id: str | None = None) -> None:
+        raise BaseExceptionGroup("", [BaseExceptionGroup(f"of {customer_id}", errors)])
+
+    monkeypatch.setattr(IndigoClient, "list_audiences", broken)
+    async with Sandbox(lite=True) as sandbox:
+        ended = await command_line(sandbox, "audiences", *CUSTOMER)
+    assert (ended.code, ended.out) == (code, "")
+    assert words in ended.err
+
+
 async def test_completion_is_installed_where_the_shell_looks(command_line: CommandLine, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     ended = await command_line(None, "--install-completion", "--shell", "bash")

@@ -42,6 +42,17 @@ async def test_a_reader_that_went_away_is_no_error():
             assert (ended.returncode, ended.stderr) == (141, b"")
 
 
+async def test_a_reader_of_a_watch_that_went_away_is_no_error():
+    async with Sandbox(lite=True) as sandbox:
+        ids = await sandbox.seed_audiences(3, "42")
+        reader, writer = os.pipe()
+        os.close(reader)
+        watch = command("watch", *ids, "--customer", "42", "--json", "--quiet")
+        ended = await anyio.run_process(watch, env=environment_of(sandbox), stdout=writer, check=False)
+        os.close(writer)
+    assert (ended.returncode, ended.stderr) == (141, b"")
+
+
 async def test_an_interrupted_command_ends_at_once_and_says_that_it_can_go_on():
     async with Sandbox(lite=True, clock=ManualClock()) as sandbox:
         await sandbox.seed_audiences(1, "42")
