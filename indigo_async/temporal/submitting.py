@@ -10,6 +10,7 @@ from datetime import timedelta
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import attrs
 from temporalio.client import Client, WithStartWorkflowOperation, WorkflowFailureError, WorkflowHandle
@@ -39,6 +40,7 @@ from indigo_async.temporal.records import (
 )
 from indigo_async.transport.shield import in_thread
 from indigo_async.workflows.claims import check_jobs
+from indigo_async.workflows.events import Stage
 from indigo_async.workflows.jobs import AudienceJob, CheckedJob, check_job, fingerprint
 
 __all__ = ["BY_WORKERS", "run_batch", "run_job"]
@@ -81,7 +83,7 @@ async def run_job(
 
     Raises:
         InvalidInputError: before anything is started, with all problems.
-        WorkflowError: the job failed; the message says how.
+        WorkflowError: the job failed, or is under way with other terms; the message says how.
     """
     check = InputCheck()
     checked = await in_thread(partial(check_job, check, job, BY_WORKERS))
@@ -108,8 +110,12 @@ async def run_job(
         handle = await start(id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY)
     except WorkflowAlreadyStartedError:
         handle = temporal.get_workflow_handle_for(AudienceWorkflow.run, workflow_id)
-        if await (await handle.describe()).memo_value(IDENTITY, "", type_hint=str) != order.identity:
+        if await _identity_of(handle) != order.identity:
             handle = await start()
+    if await _identity_of(handle) != order.identity:
+        raise WorkflowError(
+            f"{workflow_id} is under way with other inputs or terms; wait for its end, or cancel it", stage=Stage.MATCH
+        )
     try:
         return await handle.result()
     except WorkflowFailureError as error:
@@ -187,7 +193,7 @@ async def run_batch(
     )
     # By its ID alone: it is another run where the batch continued as new.
     batch = temporal.get_workflow_handle_for(BatchWorkflow.run, started.id)
-    if await (await batch.describe()).memo_value(IDENTITY, "", type_hint=str) != fed:
+    if await _identity_of(batch) != fed:
         problem = f"a batch named {name!r} is under way with other jobs; wait for its end, or choose another name"
         raise InvalidInputError([Problem("name", problem)])
     async with _told(batch, on_progress):
@@ -226,6 +232,10 @@ async def _order_of(checked: CheckedJob, **terms: object) -> Order:
     made = await fingerprint(checked, base_url="")
     identity = hashlib.sha256(to_json([made, order.export, order.purchase])).hexdigest()
     return attrs.evolve(order, identity=identity)
+
+
+async def _identity_of(handle: WorkflowHandle[Any, Any]) -> str:
+    return await (await handle.describe()).memo_value(IDENTITY, "", type_hint=str)
 
 
 async def _budget(temporal: Client, name: str, limit_cents: int, task_queue: str) -> str:

@@ -19,7 +19,7 @@ from temporalio.client import WorkflowExecutionStatus
 from temporalio.service import RPCError
 
 from indigo_async.errors import InvalidInputError
-from indigo_async.temporal import BatchEnd, BatchWorkflow, BudgetWorkflow, run_batch
+from indigo_async.temporal import BatchEnd, BatchWorkflow, BudgetWorkflow, batch_workflow, budget_workflow, run_batch
 from indigo_async.temporal.names import batch_id_of, budget_id_of, workflow_id_of
 from indigo_async.workflows import AudienceJob
 
@@ -144,6 +144,23 @@ async def test_the_history_of_a_page_grows_by_nine_events_a_job_at_most(bench: B
     whole = await event_kinds(bench.temporal, f"batch/{bench.task_queue}")
     assert len(page) <= 10 + 9 * 10
     assert len(whole) <= 30
+
+
+async def test_batches_and_budgets_go_on_in_new_histories_when_theirs_have_grown_long(
+    bench: Bench, customer: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(batch_workflow, "_LONGEST_HISTORY", 25)
+    monkeypatch.setattr(budget_workflow, "_LONGEST_HISTORY", 15)
+    jobs = [job(number, customer=customer) for number in range(8)]
+    async with bench.working():
+        end: BatchEnd = await batch(bench, jobs, page_size=1, max_in_flight=2, budget_cents=8 * PRICE_CENTS)
+        held = bench.temporal.get_workflow_handle_for(BudgetWorkflow.run, budget_id_of(bench.task_queue))
+        ledger = await held.query(BudgetWorkflow.ledger)
+    assert (end.done, end.failed, end.spent_cents) == (8, 0, 8 * PRICE_CENTS)
+    assert (ledger.spent_cents, ledger.reserved, bench.purchases()) == (8 * PRICE_CENTS, {}, 8)
+    for workflow_id in (batch_id_of(bench.task_queue), budget_id_of(bench.task_queue)):
+        first = (await bench.temporal.get_workflow_handle(workflow_id).describe()).raw_info
+        assert first.first_run_id != first.execution.run_id
 
 
 @contextmanager

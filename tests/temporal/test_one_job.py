@@ -59,6 +59,17 @@ async def test_a_job_with_other_terms_is_another_job_on_the_same_audience(bench:
     assert bench.purchases() == 1
 
 
+async def test_a_job_under_way_is_not_taken_for_one_with_other_terms(bench: Bench, customer: str):
+    doing = asyncio.create_task(run_job(bench.temporal, job(1, customer=customer), task_queue=bench.task_queue))
+    async with bench.working():
+        while bench.sandbox.log.count("POST /upload_csv") == 0:
+            await asyncio.sleep(0.02)
+        other = job(1, customer=customer, max_cost_cents=5)
+        with pytest.raises(WorkflowError, match="is under way with other inputs or terms"):
+            await run_job(bench.temporal, other, task_queue=bench.task_queue)
+        assert (await doing).spent_cents == PRICE_CENTS
+
+
 async def test_nothing_is_bought_above_the_limit(bench: Bench, customer: str):
     async with bench.working():
         with pytest.raises(WorkflowError, match=r"purchase: BudgetExceededError: .*8000 cents and the limit is 7999"):
