@@ -15,8 +15,6 @@ from indigo_async.cli.run_interrupt import interruptible
 from indigo_async.cli.sources import Publish, open_publisher
 from indigo_async.cli.temporal_options import TEMPORAL, TemporalOptions
 from indigo_async.client import IndigoClient
-from indigo_async.temporal import connect, exports_at, worker_of
-from indigo_async.temporal.serving import healthy_at, measured, runtime_of
 
 __all__ = ["worker"]
 
@@ -53,6 +51,9 @@ def worker(
     output: OutputOptions = OUTPUT,
 ) -> Exit:
     """Do the stages of jobs until Ctrl-C or SIGTERM, then hand what waits over to other workers."""
+    from indigo_async.temporal import connect, exports_at, worker_of  # noqa: PLC0415 - the help needs no extra
+    from indigo_async.temporal.serving import healthy_at, measured, runtime_of  # noqa: PLC0415 - as above
+
     words = output.open()
 
     async def work() -> Exit:
