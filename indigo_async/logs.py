@@ -13,6 +13,7 @@ from collections import defaultdict
 from indigo_async.transport.events import Event, RequestEnded, RequestRetried, RequestStarted, facts_of
 from indigo_async.workflows.events import (
     AudienceAdopted,
+    DownloadProgressed,
     ExportDownloaded,
     ExportPriced,
     ExportPurchased,
@@ -47,6 +48,7 @@ _TOLD: dict[type[Event], tuple[int, str]] = {
     ExportPriced: (logging.INFO, "export {export_id!r} costs {cost_cents} cents"),
     ExportReused: (logging.INFO, "export {export_id!r} is used again: {evidence}"),
     ExportPurchased: (logging.INFO, "export {export_id!r} is bought for {cost_cents} cents"),
+    DownloadProgressed: (logging.DEBUG, "{size_bytes} of {total_bytes} bytes are downloaded"),
     ExportDownloaded: (logging.INFO, "the export is downloaded, {size_bytes} bytes"),
 }
 """The level and the words for each kind of event; names and IDs are quoted, so that none can look like a line."""
