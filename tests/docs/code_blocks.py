@@ -88,7 +88,7 @@ def _run_tests(block: Block, folder: Path) -> None:
     path = folder / "test_of_the_page.py"
     path.write_text("\n" * block.line + block.code)
     (folder / "pyproject.toml").write_text(
-        '[tool.pytest.ini_options]\nanyio_mode = "auto"\naddopts = "-p no:asyncio"\n'
+        '[tool.pytest.ini_options]\naddopts = "-p no:asyncio"\n'
     )
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(path)]
     run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
