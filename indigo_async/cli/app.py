@@ -7,16 +7,17 @@ import re
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import metadata
+from pathlib import Path
 from typing import cast
 
 from cyclopts import App, Parameter
 from cyclopts.exceptions import CycloptsError
 
 from indigo_async.cli.exits import EXIT_CODES, Exit, exit_of
-from indigo_async.cli.output import Output
+from indigo_async.cli.output import Output, shown
 from indigo_async.errors import IndigoError
-from indigo_async.hidden import hide_secrets
 
 __all__ = ["app", "run"]
 
@@ -46,7 +47,7 @@ _EXPORT = """\
 Price an export of an audience, buy it if it costs no more than the limit, and download its CSV.
 
 Without --max-cost-cents it buys nothing: an export that is not free is priced, and the command ends with 3. Run again,
-it downloads what was bought and never buys that twice.
+it downloads what was bought and buys nothing, unless --buy-another says so. --export-id never buys.
 
   indigo-async export aud_1 --customer 42 --out donors.csv --field phone \\
       --max-cost-cents 80000"""
@@ -158,9 +159,17 @@ def _tell(error: BaseException, *, traced: BaseException | None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's last flush complains
         return
     if traced is not None:
-        trace = "".join(traceback.format_exception(traced))
-        sys.stderr.write(hide_secrets(trace, os.environ.get("INDIGO_API_TOKEN", "")))
+        sys.stderr.write(shown("".join(traceback.format_exception(traced)), _token()) + "\n")
     Output().error(_words_for(error))
+
+
+def _token() -> str:
+    """The token that commands take, to be hidden; nothing where none can be found."""
+    token, path = os.environ.get("INDIGO_API_TOKEN", ""), os.environ.get("INDIGO_API_TOKEN_FILE")
+    if path and not token:
+        with suppress(OSError):
+            return Path(path).read_text(errors="replace").strip()
+    return token
 
 
 def _words_for(error: BaseException) -> str:

@@ -17,7 +17,7 @@ from rich.text import Text
 from indigo_async.hidden import hide_secrets
 from indigo_async.models import means_failure
 
-__all__ = ["Justify", "Output", "dollars", "file_size", "plain_table", "printable", "status_text"]
+__all__ = ["Justify", "Output", "dollars", "file_size", "plain_table", "printable", "shown", "status_text"]
 
 Justify: TypeAlias = Literal["left", "right"]
 
@@ -59,20 +59,21 @@ class Output:
     def show(self, view: RenderableType) -> None:
         """Show a result to people; nothing where JSON is wanted."""
         if not self.as_json:
-            self.results.print(_shown(view) if isinstance(view, str) else view, soft_wrap=isinstance(view, str))
+            self.results.print(shown(view) if isinstance(view, str) else view, soft_wrap=isinstance(view, str))
 
     def note(self, text: str) -> None:
         """Tell of progress, unless quiet."""
         if not self.quiet:
-            self.notes.print(_shown(text), style="dim", soft_wrap=True)
+            self.notes.print(shown(text), style="dim", soft_wrap=True)
 
     def error(self, text: str) -> None:
         """Say what went wrong."""
-        self.notes.print(f"indigo-async: {_shown(text)}", style="red", soft_wrap=True)
+        self.notes.print(f"indigo-async: {shown(text)}", style="red", soft_wrap=True)
 
 
-def _shown(text: str) -> str:
-    return "\n".join(printable(line) for line in hide_secrets(text).splitlines())
+def shown(text: str, token: str = "") -> str:
+    """Lines that others wrote, in part or whole, without secrets and without what would steer a terminal."""
+    return "\n".join(printable(line) for line in hide_secrets(text, token).splitlines())
 
 
 def printable(text: object) -> str:

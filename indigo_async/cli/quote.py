@@ -15,7 +15,7 @@ from indigo_async.cli.exits import Exit
 from indigo_async.cli.options import CONNECTION, OUTPUT, Connection, OutputOptions, run_async
 from indigo_async.cli.output import Justify, dollars, plain_table
 from indigo_async.cli.run_batch import BATCH, BatchOptions, go_on_command, run_manifest
-from indigo_async.cli.run_results import BatchEnd, failures_view, summary_record
+from indigo_async.cli.run_results import BatchEnd, failures_view, stopped_view, summary_record
 from indigo_async.workflows import JobOutcome
 
 __all__ = ["CustomerPrice", "quote"]
@@ -117,9 +117,7 @@ def _view(end: BatchEnd, prices: Mapping[str, CustomerPrice]) -> RenderableType:
     if everybody.above_limit:
         limit = f"{everybody.above_limit:,} cost more than their export.max_cost_cents: `run` would not buy them."
         parts.append(Text(limit, style="yellow"))
-    if end.report.stopped is not None:
-        parts.append(Text(f"Stopped: {end.report.stopped}", style="yellow"))
-    return Group(*parts, *failures_view(end))
+    return Group(*parts, *stopped_view(end.report), *failures_view(end))
 
 
 def _row(customer: str, price: CustomerPrice) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from indigo_async.hidden import hide_secrets
 from indigo_async.workflows import BatchReport, JobOutcome
 from indigo_async.workflows.report import failure_of
 
-__all__ = ["BatchEnd", "advice", "failures_view", "outcome_record", "results_view", "summary_record"]
+__all__ = ["BatchEnd", "advice", "failures_view", "outcome_record", "results_view", "stopped_view", "summary_record"]
 
 _FAILURES_TOLD = 10
 _AGAIN = "run the same command again: it goes on where this one ended"
@@ -100,11 +100,16 @@ def results_view(end: BatchEnd) -> RenderableType:
         ended.append(f", {end.total - begun:,} not ended", style="bold yellow")
     ended.append(f", in {clock_time(report.seconds)}.", style="bold")
     parts: list[RenderableType] = [ended]
-    if report.stopped is not None:
-        parts.append(Text(f"Stopped: {printable(hide_secrets(report.stopped))}", style="yellow"))
+    parts += stopped_view(report)
     if begun:
         parts += ["", _stages(report)]
     return Group(*parts, "", _facts(report, begun), *failures_view(end))
+
+
+def stopped_view(report: BatchReport) -> Iterator[RenderableType]:
+    """Why no more jobs were begun, if that is so."""
+    if report.stopped is not None:
+        yield Text(f"Stopped: {_message(report.stopped)}", style="yellow")
 
 
 def _stages(report: BatchReport) -> Table:

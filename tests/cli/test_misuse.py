@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import socket
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from harness import answering, reply
@@ -47,6 +48,10 @@ URL = "https://files.example.org/donors.csv"
         (
             ("export", "aud-1", *CUSTOMER, "--out", "/", "--field", "phon", "--max-cost-cents", "-1"),
             ("did you mean 'phone'?", "is a folder", "at least 0 cents"),
+        ),
+        (
+            ("export", "aud-1", *CUSTOMER, "--out", "x", "--export-id", "e", "--field", "phone", "--buy-another"),
+            ("--field: says nothing further beside --export-id", "leave out --reuse-purchased and --buy-another"),
         ),
         (("watch",), ("AUDIENCE_IDS",)),
         (("watch", "aud-1", "--poll-interval", "-1"), ("--poll-interval",)),
@@ -98,6 +103,27 @@ async def test_a_bug_is_called_a_bug_and_shows_its_traceback_to_who_asks_alone(
     assert "(TypeError)" in ended.err
     assert "of 42" not in ended.err
     assert "TypeError: with <hidden>, of 42" in debugged.err
+
+
+async def test_a_traceback_shows_no_token_of_a_file_and_steers_no_terminal(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    async def broken(_: IndigoClient, customer_id: str | None = None) -> None:
+        raise TypeError(f"\x1b]0;owned\x07with canary-f11e, of {customer_id}")
+
+    monkeypatch.setattr(IndigoClient, "list_audiences", broken)
+    (tmp_path / "token").write_text("canary-f11e\n")
+    async with Sandbox(lite=True) as sandbox:
+        ended = await command_line(
+            sandbox,
+            *("audiences", *CUSTOMER, "--debug"),
+            INDIGO_API_TOKEN="",
+            INDIGO_API_TOKEN_FILE=str(tmp_path / "token"),
+        )
+    assert "TypeError: \N{REPLACEMENT CHARACTER}]0;owned\N{REPLACEMENT CHARACTER}with <hidden>, of 42\n" in ended.err
+    assert "Traceback (most recent call last):\n" in ended.err
+    assert not {"\x1b", "\x07"} & set(ended.err)
+    assert "canary-f11e" not in ended.err
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from batch_commands import indigo_async, records, write_manifest
+import anyio
+from batch_commands import command, indigo_async, records, write_manifest
+from harness import json_reply, scripted
 
 from indigo_async.sandbox import Sandbox
 
@@ -66,3 +69,20 @@ async def test_what_was_bought_before_is_not_priced_again(tmp_path: Path):
     assert ended.returncode == 0
     assert lines[-1]["price_cents"] == 0
     assert [line["bought_before"] for line in lines if line["type"] == "customer"] == [1, 1]
+
+
+async def test_a_server_s_words_steer_no_terminal_and_show_no_secret(tmp_path: Path):
+    manifest = write_manifest(tmp_path, 1)
+    words = "\x1b]0;owned\x07 sign in at https://files.example.org/a.csv?X-Signature=s3cr3t"
+    async with scripted(json_reply({"error": words}, 401)) as server:
+        variables = {"INDIGO_BASE_URL": f"{server.origin}/api/v1", "INDIGO_API_TOKEN": "canary-5e1", "COLUMNS": "200"}
+        with anyio.fail_after(60):
+            ended = await anyio.run_process(
+                command("quote", manifest, *QUICK), env={**os.environ, **variables}, check=False
+            )
+    out = ended.stdout.decode()
+    assert ended.returncode == 5
+    (stopped,) = [line for line in out.splitlines() if line.startswith("Stopped: ")]
+    assert "\N{REPLACEMENT CHARACTER}]0;owned\N{REPLACEMENT CHARACTER} sign in at https://files" in stopped
+    for unfit in ("\x1b", "\x07", "s3cr3t"):
+        assert unfit not in out + ended.stderr.decode()
