@@ -215,6 +215,23 @@ class TestHistory:
         assert (figures.spent_cents, figures.unsettled_cents) == (500, 70)
         assert spent == 570
 
+    async def test_a_refused_job_counts_once_and_not_when_a_later_run_took_it_on(self, path: Path):
+        error = {"type": "JournalMismatchError", "message": "other inputs"}
+        async with Journal.open(path) as journal:
+            own = await journal.own_memory()
+            for run in (0.0, 100.0):
+                for name in ("Still", "Mended", "Twice"):
+                    names = {"customer_id": "42", "audience_name": name}
+                    outcome(own, run + 1.0, 1.0, error=error, stage="upload", **names)
+                progress(own, run, run + 50.0, ended=True)
+            outcome(await job(journal, "42", "Twice"), 140.0, 1.0)  # of the run that refused it the second time
+            outcome(await job(journal, "42", "Mended"), 205.0, 1.0)
+            progress(own, 200.0, 250.0, ended=True)
+        history, figures = await read(path)
+        assert [one.audience_name for one in history.refused] == ["Still", "Twice"]
+        assert [one.ended for one in history.refused] == [BEGAN + 101.0] * 2
+        assert (figures.jobs, figures.done, figures.failed) == (4, 2, 2)
+
     async def test_a_journal_without_outcomes_tells_what_its_rows_do(self, path: Path):
         async with Journal.open(path) as journal:
             memory = await job(journal, "42", "Donors")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
+from math import inf
 from typing import Any, Literal, TypeAlias
 
 import attrs
@@ -85,6 +86,7 @@ class Run:
 class History:
     """All that a journal tells. `refused` jobs failed before the journal knew them, so they have no rows of their own.
 
+    Each of them stands there once, however many runs refused it, and not if a later run took it on.
     `began` and `ended` are the times of the first and the last row, in seconds since 1970.
     """
 
@@ -99,7 +101,8 @@ def history_of(records: Iterable[JournalRecord]) -> History:
     """Put the rows of a journal together, given in the order of writing."""
     growing: dict[tuple[str, str], _Growing] = {}
     runs: dict[int, Run] = {}
-    refused: list[JobHistory] = []
+    refused: dict[tuple[str, str], tuple[float, JobHistory]] = {}
+    last_written: dict[tuple[str, str], float] = {}
     began = ended = 0.0
     for record in records:
         at = record.at.timestamp()
@@ -110,13 +113,14 @@ def history_of(records: Iterable[JournalRecord]) -> History:
             name = (record.facts["customer_id"], record.facts["audience_name"])
             job = _Growing(*name)
             job.add(record, at)
-            refused.append(job.grown(lambda at: at))
+            refused[name] = at, job.grown(lambda at: at)
         else:
             name = (record.customer_id, record.audience_name)
             job = growing.get(name)
             if job is None:
                 job = growing[name] = _Growing(*name)
             job.add(record, at)
+            last_written[name] = at
     begins = sorted(run.began for run in runs.values())
     heard = [run.last_heard for run in sorted(runs.values(), key=lambda run: run.began)]
 
@@ -124,9 +128,14 @@ def history_of(records: Iterable[JournalRecord]) -> History:
         number = bisect_right(begins, at)
         return ended if number in {0, len(begins)} else max(at, heard[number - 1])
 
+    def is_refused_still(name: tuple[str, str], at: float) -> bool:
+        next_run = next((begin for begin in begins if begin > at), inf if begins else at)
+        return last_written.get(name, 0.0) < next_run
+
     jobs = tuple(job.grown(silent_from) for job in growing.values())
     began = min([began, *(job.spans[0].began for job in jobs if job.spans), *(run.began for run in runs.values())])
-    return History(jobs, tuple(refused), tuple(runs.values()), began, ended)
+    still_refused = tuple(job for name, (at, job) in refused.items() if is_refused_still(name, at))
+    return History(jobs, still_refused, tuple(runs.values()), began, ended)
 
 
 def _run(facts: Mapping[str, Any], at: float) -> Run:
