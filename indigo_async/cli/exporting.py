@@ -22,11 +22,11 @@ from indigo_async.cli.options import (
     run_async,
 )
 from indigo_async.cli.output import Justify, dollars, file_size, plain_table
-from indigo_async.errors import BudgetExceededError, ExportExistsError
-from indigo_async.inputs import OptionalFieldType
+from indigo_async.errors import BudgetExceededError, DownloadError, ExportExistsError
+from indigo_async.inputs import InputCheck, OptionalFieldType
 from indigo_async.models import CsvExport
 from indigo_async.transport.events import Event
-from indigo_async.workflows import ExportPurchased, ExportReceipt, export_audience
+from indigo_async.workflows import ExportPurchased, ExportReceipt, export_audience, fetch_again
 
 __all__ = ["export"]
 
@@ -49,14 +49,19 @@ def export(
         Parameter(
             negative="--buy-another",
             help="Where it is not shown with which fields an export was bought before: download that one, or buy "
-            "another. Else the command stops.",
+            "another, each time that the command runs. Else the command stops.",
         ),
+    ] = None,
+    export_id: Annotated[
+        str | None, Parameter(help="Download this export, which was bought before, and buy nothing.")
     ] = None,
     connection: Connection = CONNECTION,
     waiting: Waiting = WAITING,
     output: OutputOptions = OUTPUT,
 ) -> Exit:
     """Price an export of an audience, buy it within a limit, and download it."""
+    if export_id is not None:
+        _check_no_terms(field, reuse_purchased)
     words = output.open()
     spent: list[int] = []
 
@@ -68,9 +73,19 @@ def export(
         async with open_client(
             connection, words, poll_interval=waiting.poll_interval, on_event=note_purchases
         ) as client:
+            audience = await client.get_audience(audience_id, customer)
+            if export_id is not None:
+                return await fetch_again(
+                    client,
+                    audience,
+                    customer_id=customer,
+                    destination=out,
+                    export_id=export_id,
+                    timeout=waiting.timeout,
+                )
             return await export_audience(
                 client,
-                await client.get_audience(audience_id, customer),
+                audience,
                 customer_id=customer,
                 destination=out,
                 optional_field_types=field,
@@ -93,11 +108,23 @@ def export(
         )
         return Exit.OVER_LIMIT
     except ExportExistsError:
-        words.note("Here that is --reuse-purchased or --buy-another.")
+        words.note("Here that is --reuse-purchased or --buy-another, or --export-id for one that was bought.")
+        raise
+    except DownloadError:
+        words.note("Here that is --export-id, with the export's ID, in place of --field and --buy-another.")
         raise
     words.record(_record(audience_id, receipt.export, max_cost_cents, spent_cents=sum(spent), receipt=receipt))
     words.show(_receipt_view(receipt, sum(spent)))
     return Exit.DONE
+
+
+def _check_no_terms(field: tuple[str, ...], reuse_purchased: bool | None) -> None:
+    check = InputCheck()
+    if field:
+        check.add("--field", "says nothing further beside --export-id: give one of them")
+    if reuse_purchased is not None:
+        check.add("--export-id", "buys nothing: leave out --reuse-purchased and --buy-another")
+    check.done()
 
 
 def _record(

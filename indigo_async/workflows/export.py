@@ -48,7 +48,8 @@ async def export_audience(
 ) -> ExportReceipt:
     """Price an export of an audience, buy it if it costs no more than the limit, and download its CSV.
 
-    Called again with the same arguments, it downloads the export that was bought instead of buying another.
+    Called again with the same arguments, it downloads the export that was bought instead of buying another, unless
+    `reuse_purchased=False` says otherwise.
 
     Args:
         client: an open client.
@@ -67,7 +68,8 @@ async def export_audience(
         BudgetExceededError: it costs more than the limit, or its cost cannot be read; nothing was bought.
         ExportExistsError: see `reuse_purchased`; nothing was bought.
         AudienceFailedError: the export failed at the server.
-        DownloadError: bought, and the CSV could not be fetched whole or written; the same call downloads it again.
+        DownloadError: bought, and the CSV could not be fetched whole or written. `fetch_again` with the export's ID,
+            which the message says, downloads it; the same call might, with `reuse_purchased=False`, buy another.
         WaitTimeoutError: not done within `timeout`.
         ApiError, TransportError, ResponseDecodeError, CustomerMismatchError: see `indigo_async.errors`.
 

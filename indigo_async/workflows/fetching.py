@@ -23,7 +23,8 @@ async def fetched_export(run: Run, audience_id: RecordId, export: CsvExport, des
     A URL that has expired, perhaps in that queue, is asked for again: whoever has a turn uses a fresh one at once.
 
     Raises:
-        DownloadError: it could not be fetched whole or written; the export stays bought.
+        DownloadError: it could not be fetched whole or written; the export stays bought, and the message says how to
+            download it without buying another.
     """
     client = run.client
     latest = export
@@ -62,12 +63,18 @@ async def fetched_export(run: Run, audience_id: RecordId, export: CsvExport, des
                     fresh_url=fresh_url,
                     on_progress=tell,
                 )
+        except DownloadError as error:
+            why, expired = str(error), error.expired
         except OSError as error:
-            raise DownloadError(
-                f"{destination} cannot be written ({error.strerror or type(error).__name__}); export {export.id} "
-                "is bought and stays so: the same call with a destination that can be written downloads it"
-            ) from None
-    return ExportReceipt(export=latest, path=file.path, size_bytes=file.size_bytes, sha256=file.sha256)
+            why = f"{destination} cannot be written ({error.strerror or type(error).__name__})"
+            expired = False
+        else:
+            return ExportReceipt(export=latest, path=file.path, size_bytes=file.size_bytes, sha256=file.sha256)
+        raise DownloadError(
+            f"{why}; export {export.id} of audience {audience_id} is bought and stays so: workflows.fetch_again(..., "
+            f"export_id={export.id!r}) downloads it and buys nothing",
+            expired=expired,
+        )
 
 
 def tell_downloaded(run: Run, receipt: ExportReceipt) -> None:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from in_process import CommandLine, is_private
 
-from indigo_async.sandbox import ManualClock, Sandbox
+from indigo_async.sandbox import Dialect, ManualClock, Sandbox
 from indigo_async.sandbox.people import VoterFile, messy_csv
 
 QUICK = ("--poll-interval", "0.02")
@@ -61,6 +62,27 @@ async def test_a_limit_one_cent_too_low_buys_nothing_and_says_the_price_in_dolla
     assert ended.code == 3
     assert "price $60.00" in ended.out
     assert "the limit is $59.99: nothing was bought" in ended.err
+
+
+async def test_a_bought_export_whose_download_failed_is_downloaded_by_its_id_and_not_bought_again(
+    command_line: CommandLine, tmp_path: Path
+):
+    out = tmp_path / "donors.csv"
+    async with lite(dialect=Dialect(shows_field_types=False)) as sandbox:
+        (audience_id,) = await sandbox.seed_audiences(1, "42")
+        export = ("export", audience_id, "--customer", "42", "--out", out, *QUICK)
+        terms = ("--field", "phone", "--max-cost-cents", "6000", "--buy-another")
+        part = tmp_path / ".donors.csv.part"
+        part.mkdir()
+        failed = await command_line(sandbox, *export, *terms)
+        assert (failed.code, sandbox.counts().purchases) == (1, 1)
+        assert "Here that is --export-id" in failed.err
+        (export_id,) = re.findall(r"export_id=(\S+)\)", failed.err)
+        part.rmdir()
+        got = await command_line(sandbox, *export, "--export-id", export_id.strip("'"), "--json")
+        assert (got.code, sandbox.counts().purchases) == (0, 1), got.err
+    (record,) = got.records
+    assert (record["spent_cents"], record["size_bytes"]) == (0, out.stat().st_size)
 
 
 async def test_what_was_uploaded_is_matched_later(command_line: CommandLine):

@@ -21,7 +21,7 @@ from indigo_async.errors import (
 )
 from indigo_async.sandbox import Dialect, Fault, FaultKind, ManualClock
 from indigo_async.transport.events import Event
-from indigo_async.workflows import ExportPurchased, ExportReused
+from indigo_async.workflows import ExportPurchased, ExportReused, fetch_again
 
 PHONES = 1_500 * 4
 DOWNLOAD = "GET download"
@@ -335,6 +335,30 @@ async def test_a_download_that_is_refused_for_good_keeps_the_purchase_and_what_w
         await export(client, audience_id, target)
         assert sandbox.counts().purchases == 1
     assert target.read_bytes() != b"what was there"
+
+
+@pytest.mark.parametrize("why", ["the server refuses", "the disk does"])
+async def test_a_failed_download_says_how_to_get_what_was_bought_without_buying_another(why: str, target: Path):
+    part = target.with_name(f".{target.name}.part")
+    async with lite(dialect=UNSHOWN) as (sandbox, client):
+        audience_id = await seeded(sandbox)
+        if why == "the disk does":
+            part.mkdir()
+        else:
+            sandbox.faults.add(Fault(kind=FaultKind.STATUS_BEFORE, endpoint=DOWNLOAD, status=403, times=2))
+        with pytest.raises(DownloadError) as caught:
+            await export(client, audience_id, target, reuse_purchased=False)
+        assert caught.value.expired == (why == "the server refuses")
+        (bought,) = (await client.get_audience(audience_id, CUSTOMER)).csv_exports
+        assert str(caught.value).endswith(
+            f"; export {bought.id} of audience {audience_id} is bought and stays so: workflows.fetch_again(..., "
+            f"export_id={bought.id!r}) downloads it and buys nothing"
+        )
+        if why == "the disk does":
+            part.rmdir()
+        receipt = await fetch_again(client, audience_id, customer_id=CUSTOMER, destination=target, export_id=bought.id)
+        assert sandbox.counts().purchases == 1
+    assert facts(target) == (receipt.size_bytes, receipt.sha256, 0o600)
 
 
 async def test_a_deadline_before_the_price_is_known_says_so_and_nothing_was_bought(target: Path):
