@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -25,12 +26,12 @@ from indigo_async.models import Audience, UploadedAudienceCsv
 from indigo_async.sandbox import Fault, FaultKind
 from indigo_async.transport.shield import in_thread
 from indigo_async.workflows import JobOutcome, Stage, run_batch, start_batch
-from indigo_async.workflows.journal import EntryKind, Journal, JournalRecord, read_records
+from indigo_async.workflows.journal import EntryKind, Journal, JournalRecord, read_records, reader
 from indigo_async.workflows.journal.rows import Entry
 from indigo_async.workflows.journal.store import JournalStore
 from indigo_async.workflows.telling import match_counts, outcome_facts
 
-ENDLESS_WRITER = """
+WRITER = """
 import asyncio, sys
 from pathlib import Path
 from indigo_async.workflows.events import Stage
@@ -38,17 +39,16 @@ from indigo_async.workflows.journal import Journal
 
 async def one(journal, number):
     memory = await journal.memory_of("42", f"List {number}", "fingerprint")
-    turn = 0
-    while True:
+    for turn in range(20):
         await memory.remember(Stage.UPLOAD, {"turn": turn, "padding": "x" * 500})
-        turn += 1
-        if turn == 20 and number == 0:
-            print("writing", flush=True)
 
 async def main():
-    async with Journal.open(Path(sys.argv[1])) as journal, asyncio.TaskGroup() as group:
-        for number in range(50):
-            group.create_task(one(journal, number))
+    async with Journal.open(Path(sys.argv[1])) as journal:
+        async with asyncio.TaskGroup() as group:
+            for number in range(50):
+                group.create_task(one(journal, number))
+        print("written", flush=True)
+        await asyncio.Event().wait()
 
 asyncio.run(main())
 """
@@ -66,6 +66,12 @@ def change(path: Path, statement: str) -> list[Any]:
 
 async def rows_of(path: Path) -> list[JournalRecord]:
     return await in_thread(lambda: list(read_records(path)))
+
+
+async def write_one(path: Path) -> None:
+    async with Journal.open(path) as journal:
+        memory = await journal.memory_of("42", "Donors", "fingerprint")
+        await memory.remember(Stage.UPLOAD, {"audience_id": "a-1"})
 
 
 async def told(path: Path, kind: EntryKind) -> list[JournalRecord]:
@@ -204,23 +210,65 @@ class TestWritingInPassing:
 
 class TestReadingBesideTheBatch:
     def test_a_journal_being_written_is_read_whole_and_left_alone(self, path: Path):
-        with subprocess.Popen(
-            [sys.executable, "-c", ENDLESS_WRITER, str(path)], stdout=subprocess.PIPE, text=True
-        ) as writer:
+        with subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True) as writer:
             try:
                 assert writer.stdout is not None
-                assert writer.stdout.readline() == "writing\n"
-                lengths = []
-                for _ in range(8):
-                    records = list(read_records(path))
-                    turns = [record.facts["turn"] for record in records if record.audience_name == "List 0"]
-                    assert turns == list(range(len(turns)))
-                    lengths.append(len(records))
+                assert writer.stdout.readline() == "written\n"
+                files = {file.name: file.read_bytes() for file in path.parent.iterdir() if file.name.startswith("run")}
+                records = list(read_records(path))
+                assert files == {name: path.with_name(name).read_bytes() for name in files}
                 assert writer.poll() is None
             finally:
                 writer.kill()
-        assert lengths == sorted(lengths)
-        assert len(list(read_records(path))) >= lengths[-1] >= 50
+        assert len(records) == 1_000
+        assert [one.facts["turn"] for one in records if one.audience_name == "List 7"] == list(range(20))
+
+    async def test_a_log_that_begins_anew_while_it_is_copied_is_copied_again(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        await write_one(path)
+        copied: list[str] = []
+        copyfile = shutil.copyfile
+
+        def copy_and_begin_anew(source: Path, target: Path) -> object:
+            done = copyfile(source, target)
+            copied.append(source.name)
+            if copied == ["run.sqlite.lock", "run.sqlite"]:
+                for statement in ("VACUUM", "PRAGMA wal_checkpoint(RESTART)", "VACUUM"):  # each row is written anew
+                    db.execute(statement)
+            return done
+
+        monkeypatch.setattr("indigo_async.workflows.journal.reader.shutil.copyfile", copy_and_begin_anew)
+        with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as db:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("VACUUM")
+            (record,) = await rows_of(path)
+        assert record.facts == {"audience_id": "a-1"}
+        assert copied == ["run.sqlite.lock", "run.sqlite", "run.sqlite-wal"] * 2
+
+    @pytest.mark.parametrize("torn_copies", [1, 9, 10])
+    async def test_a_torn_copy_is_never_called_a_damaged_journal(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch, torn_copies: int
+    ):
+        await write_one(path)
+        copy, attempts = reader._copy, []
+
+        def tearing(path: Path, target: Path) -> bool:
+            attempts.append(target)
+            is_whole = copy(path, target)
+            if len(attempts) > torn_copies:
+                return is_whole
+            target.write_bytes(target.read_bytes()[:4_096].ljust(20_000, b"\xff"))
+            return False
+
+        monkeypatch.setattr(reader, "_copy", tearing)
+        monkeypatch.setattr(reader, "_SECONDS_BETWEEN", 0.0)
+        if torn_copies == 10:
+            with pytest.raises(JournalInUseError, match="faster than the journal can be copied; try again"):
+                await rows_of(path)
+        else:
+            assert [record.facts for record in await rows_of(path)] == [{"audience_id": "a-1"}]
+        assert len(attempts) == min(torn_copies + 1, 10)
 
     async def test_in_the_process_that_has_it_open_it_is_refused_in_words(self, path: Path):
         async with Journal.open(path):
@@ -252,9 +300,7 @@ class TestReadingBesideTheBatch:
 class TestAnOlderVersion:
     @staticmethod
     async def written_by_version_1(path: Path) -> None:
-        async with Journal.open(path) as journal:
-            memory = await journal.memory_of("42", "Donors", "fingerprint")
-            await memory.remember(Stage.UPLOAD, {"audience_id": "a-1"})
+        await write_one(path)
         change(path, "PRAGMA user_version = 1")
 
     async def test_it_is_gone_on_with_and_becomes_the_current_one(self, path: Path):

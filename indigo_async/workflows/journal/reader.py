@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from collections.abc import Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from indigo_async.errors import JournalDamagedError, JournalError, JournalInUseError, JournalWriteError
+from indigo_async.errors import JournalError, JournalInUseError, JournalWriteError
 from indigo_async.workflows.journal.journal import JournalRecord, record_of
 from indigo_async.workflows.journal.lock import is_held_here
 from indigo_async.workflows.journal.store import JournalStore
@@ -20,6 +21,7 @@ from indigo_async.workflows.journal.store import JournalStore
 __all__ = ["read_records"]
 
 _ATTEMPTS = 10
+_SECONDS_BETWEEN = 0.05
 _WAL_HEADER = 32
 
 
@@ -29,7 +31,8 @@ def read_records(path: Path) -> Generator[JournalRecord]:
     Blocks; for a thread. A batch that runs on writes more rows, which are not told.
 
     Raises:
-        JournalInUseError: this very process has it open; `Journal.records` reads it there.
+        JournalInUseError: this very process has it open (`Journal.records` reads it there), or another one writes too
+            fast for it to be copied.
         JournalVersionError: another version of this SDK keeps it in another form.
         JournalDamagedError: it is no journal, or something in it is altered or lost.
         JournalWriteError: it cannot be read, or not be copied.
@@ -61,9 +64,9 @@ def _opened_copy(path: Path, folder: Path) -> JournalStore:
         store = JournalStore(copy)
         try:
             store.open()
-        except JournalDamagedError:
+        except JournalError:
             store.close()
-            if is_whole or attempt == _ATTEMPTS - 1:
+            if is_whole:  # else what seems wrong may be of the copying alone
                 raise
         except BaseException:
             store.close()
@@ -73,6 +76,7 @@ def _opened_copy(path: Path, folder: Path) -> JournalStore:
                 return store
             store.close()
         shutil.rmtree(copy.parent)
+        time.sleep(_SECONDS_BETWEEN)
     raise JournalInUseError(f"{path}: the batch writes faster than the journal can be copied; try again")
 
 
