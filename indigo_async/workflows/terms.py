@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 
+from indigo_async.files.part_file import note_name
 from indigo_async.inputs import InputCheck
 
 __all__ = ["ExportTerms", "check_destination", "check_export_terms"]
@@ -57,12 +58,9 @@ def check_destination(check: InputCheck, where: str, value: Path | str) -> Path:
         check.add(where, f"must be a path, not {type(value).__name__}")
         return Path()
     path = value if isinstance(value, Path) else Path(value)
-    if path.is_dir() or not path.name:
-        check.add(where, f"{str(value)!r} is a folder; name a file")
-    elif not _can_be_written(path):
-        check.add(where, f"{str(value)!r} cannot be written: its folder does not allow it")
-    elif not _is_unicode(str(value)):
-        check.add(where, "holds bytes that are no text")
+    problem = _unwritable(path)
+    if problem is not None:
+        check.add(where, f"{str(value)!r} {problem}")
     return path
 
 
@@ -75,7 +73,19 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _can_be_written(path: Path) -> bool:
-    """Whether the nearest folder that exists lets files be made in it. Better to know before paying than after."""
-    folder = next((folder for folder in path.absolute().parents if folder.exists()), None)
-    return folder is not None and folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+def _unwritable(path: Path) -> str | None:
+    """What keeps a file from being written there, if anything. Better to know before paying than after."""
+    if "\0" in str(path) or not _is_unicode(str(path)):
+        return "holds bytes that are no text"
+    try:
+        if path.is_dir() or not path.name:
+            return "is a folder; name a file"
+        folder = next((folder for folder in path.absolute().parents if folder.exists()), None)
+        if folder is None or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+            return "cannot be written: its folder does not allow it"
+        longest = os.pathconf(folder, "PC_NAME_MAX") - len(note_name(""))
+    except OSError as error:
+        return f"cannot be written: {error.strerror or type(error).__name__}"
+    if len(os.fsencode(path.name)) > longest:
+        return f"cannot be written: its name must be at most {longest} bytes long there"
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import stat
 from pathlib import Path
 
@@ -410,6 +411,44 @@ async def test_a_wrong_argument_is_told_before_anything_is_sent(arguments: dict[
             await export(client, **{"audience": "aud-1", "destination": target} | arguments)
         assert [problem.where for problem in caught.value.problems] == [place]
         assert len(sandbox.log.entries) == 0
+
+
+@pytest.mark.parametrize("letter", ["x", "\xe9"])
+async def test_a_name_too_long_for_the_files_of_a_download_is_refused_before_anything_is_sent(
+    letter: str, tmp_path: Path
+):
+    longest = os.pathconf(tmp_path, "PC_NAME_MAX") - len("..part.json")
+    width = len(letter.encode())
+    name = letter * (longest // width) + "x" * (longest % width)
+    async with lite() as (sandbox, client):
+        audience_id = await seeded(sandbox)
+        for folder in (tmp_path, tmp_path / "not there yet"):
+            sandbox.log.clear()
+            with pytest.raises(InvalidInputError, match=f"its name must be at most {longest} bytes long there"):
+                await export(client, audience_id, folder / f"{name}x")
+            assert not sandbox.log.entries
+            sandbox.faults.add(Fault(kind=FaultKind.HALF_BODY, endpoint=DOWNLOAD))
+            receipt = await export(client, audience_id, folder / name)
+            assert facts(folder / name) == (receipt.size_bytes, receipt.sha256, 0o600)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("x" * 300, "cannot be written: File name too long"),
+        ("x" * 300 + "/x.csv", "cannot be written: File name too long"),
+        ("a\0b.csv", "holds bytes that are no text"),
+        ("\udce9.csv", "holds bytes that are no text"),
+        ("a file/x.csv", "cannot be written"),
+    ],
+)
+async def test_a_destination_that_no_disk_takes_is_refused_before_anything_is_sent(name: str, why: str, tmp_path: Path):
+    (tmp_path / "a file").touch()
+    async with lite() as (sandbox, client):
+        with pytest.raises(InvalidInputError, match=why) as caught:
+            await export(client, "aud-1", tmp_path / name)
+        assert not sandbox.log.entries
+    assert [problem.where for problem in caught.value.problems] == ["destination"]
 
 
 async def test_a_folder_is_no_destination(tmp_path: Path):
