@@ -19,7 +19,7 @@ from indigo_async.temporal.job_workflow import SEARCH_KEYS
 
 __all__ = ["connect", "knows_search_keys"]
 
-_ATTEMPTS = 20
+_ATTEMPTS = 10
 _SECONDS_BETWEEN = 0.5
 _PASSING = {RPCStatusCode.NOT_FOUND, RPCStatusCode.UNAVAILABLE}
 
