@@ -8,6 +8,7 @@ from pathlib import Path
 import attrs
 import pytest
 from temporal_jobs import PRICE_CENTS, PURCHASE, Bench, client_of, event_kinds, history_text, job, lite_sandbox
+from temporalio.client import Client
 
 from indigo_async import workflows
 from indigo_async.errors import WorkflowError
@@ -130,6 +131,21 @@ async def test_the_intent_of_a_purchase_is_in_the_history_before_it_is_sent(benc
     assert progress.stage == "purchase"
     assert f'"cost_cents":{PRICE_CENTS}' in text
     assert bench.purchases() == 0
+
+
+async def test_a_worker_that_ends_hands_its_waits_over_at_once(
+    temporal_address: str, temporal: Client, customer: str, tmp_path: Path
+):
+    async with lite_sandbox(speed=20.0) as sandbox:
+        bench = Bench(sandbox, temporal, temporal_address, customer, tmp_path / "exports")
+        doing = asyncio.create_task(run_job(temporal, job(1, customer=customer), task_queue=customer))
+        async with bench.working():
+            while sandbox.log.count("POST /match_uploaded_csv") == 0:
+                await asyncio.sleep(0.02)
+        assert sandbox.log.count("POST /create_lookalike_audience") == 0  # its match was waited for until now
+        async with asyncio.timeout(60), bench.working():  # a worker that is missed is missed for two minutes
+            assert (await doing).spent_cents == PRICE_CENTS
+    assert sandbox.log.count("POST /match_uploaded_csv") == 1
 
 
 async def test_a_workflow_reset_to_before_its_purchase_buys_nothing_again(bench: Bench, customer: str):
