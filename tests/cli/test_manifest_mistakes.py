@@ -173,6 +173,24 @@ def test_what_is_no_table_of_jobs_is_told(tmp_path: Path, content: str | bytes, 
             "jobs.jsonl:3: lookalike.size: is given twice",
         ),
         (
+            '{"customer_id": "1", "audience_name": "B", "audience_name": "B"}',
+            "jobs.jsonl:3: audience_name: is given twice",
+        ),
+        (
+            (
+                '{"customer_id": "1", "audience_name": "B", "export": {"destination": "b.csv", '
+                '"max_cost_cents": 100, "max\\u005fcost_cents": 1000000}}'
+            ),
+            "jobs.jsonl:3: max_cost_cents: is given twice",
+        ),
+        (
+            (
+                '{"customer_id": "1", "audience_name": "B", "lookalike": {"audience_name": "C", "size": 5, '
+                '"filters": {"extra": {"a": [{"b": 1, "b": 2}]}}}}'
+            ),
+            "jobs.jsonl:3: b: is given twice",
+        ),
+        (
             '{"customer_id": "1", "audience_name": "B", "export": {"destination": 5}}',
             "jobs.jsonl:3: export.destination: must be a path, not int",
         ),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
@@ -105,6 +107,7 @@ def jsonl_rows(path: Path, name: str, mistakes: Mistakes) -> Iterator[Row]:
             place = Place(name, number)
             try:
                 content = decoder.decode(text)
+                _check_for_twins(text, place, mistakes)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 mistakes.add(place, "", f"is no JSON: {error}")
                 continue
@@ -112,3 +115,14 @@ def jsonl_rows(path: Path, name: str, mistakes: Mistakes) -> Iterator[Row]:
                 yield flattened(place, cast("dict[str, object]", content), mistakes)
             else:
                 mistakes.add(place, "", f"must be a JSON object, not {type(content).__name__}")
+
+
+def _check_for_twins(text: bytes, place: Place, mistakes: Mistakes) -> None:
+    """Note the names that an object at any depth gives more than once: the decoder takes the last of them."""
+
+    def check(pairs: list[tuple[str, object]]) -> None:
+        for name, count in Counter(name for name, _ in pairs).items():
+            if count > 1:
+                mistakes.add(place, name, "is given twice")
+
+    json.loads(text, object_pairs_hook=check, parse_int=str)  # an int has a limit to its digits
