@@ -280,7 +280,8 @@ def test_a_name_that_no_disk_can_keep_is_told_and_no_crash(tmp_path: Path):
     write(tmp_path, {"defaults.yaml": f'{DEFAULTS}export: {{destination: "{{audience_name}}.csv"}}\n'})
     write(tmp_path, {"jobs.csv": f"customer_id,audience_name\n1,{'A' * 300}\n"})
     (found,) = mistakes_of(tmp_path / "jobs.csv", defaults=tmp_path / "defaults.yaml")
-    assert found == f"jobs.csv:2: export.destination: {os.strerror(36)}"
+    assert found.startswith("jobs.csv:2: export.destination: ")
+    assert found.endswith(os.strerror(36))
 
 
 def test_a_manifest_of_another_kind_is_refused(tmp_path: Path):
