@@ -16,12 +16,13 @@ from indigo_async.workflows.directory import Directory
 from indigo_async.workflows.events import ExportReused, Stage
 from indigo_async.workflows.fetching import fetched_export, tell_downloaded
 from indigo_async.workflows.receipt import ExportReceipt
-from indigo_async.workflows.rules import ExportState, export_state, find_export
+from indigo_async.workflows.rules import ExportState, export_state, find_export, same_id
 from indigo_async.workflows.run import DEFAULT_TIMEOUT, Run, running
 from indigo_async.workflows.settle import patiently
 from indigo_async.workflows.terms import check_destination
+from indigo_async.workflows.waits import export_settled
 
-__all__ = ["bought_export", "fetch_again"]
+__all__ = ["already_bought", "fetch_again"]
 
 
 async def fetch_again(
@@ -36,6 +37,8 @@ async def fetch_again(
     on_event: Listener | None = None,
 ) -> ExportReceipt:
     """Download an export of an audience that was bought before, under a fresh URL. Nothing is priced or bought.
+
+    One that is in progress, since it may have been bought, is waited for where no other is meant that is there.
 
     Args:
         client: an open client.
@@ -52,6 +55,7 @@ async def fetch_again(
         InvalidInputError: before anything is sent, with all problems.
         ExportExistsError: several exports could be meant, or the server does not show which fields they hold: say
             which by `export_id`.
+        AudienceFailedError: the export in progress failed at the server.
         WorkflowError: no such export was bought.
         DownloadError: the CSV could not be fetched whole or written; the same call goes on with it.
         WaitTimeoutError: not done within `timeout`.
@@ -74,9 +78,11 @@ async def fetch_again(
     name = audience.name if isinstance(audience, Audience) and audience.name else str(audience_id)
     run = Run(client, customer_id, name, Directory(client), stage=Stage.DOWNLOAD)
     async with running(run, "fetch_again", timeout=timeout, on_event=on_event):
-        now = await patiently(lambda: client.get_audience(audience_id, customer_id), retry=client.transport.retry)
-        run.audience = now
-        export = bought_export(now, export_id=export_id, wanted=wanted)
+        now = await _looked_at(run, audience_id)
+        while (awaited := _in_progress(now, export_id=export_id, wanted=wanted)) is not None:
+            await export_settled(run, audience_id, awaited.id, purchased=False)
+            now = await _looked_at(run, audience_id)
+        export = already_bought(now, export_id=export_id, wanted=wanted)
         evidence = "it was purchased before"
         emit(ExportReused(customer_id=customer_id, audience_name=name, export_id=export.id, evidence=evidence))
         receipt = await fetched_export(run, audience_id, export, path)
@@ -84,7 +90,25 @@ async def fetch_again(
         return receipt
 
 
-def bought_export(audience: Audience, *, export_id: RecordId | None, wanted: frozenset[str] | None) -> CsvExport:
+async def _looked_at(run: Run, audience_id: RecordId) -> Audience:
+    client = run.client
+    now = await patiently(lambda: client.get_audience(audience_id, run.customer_id), retry=client.transport.retry)
+    run.audience = now
+    return now
+
+
+def _in_progress(audience: Audience, *, export_id: RecordId | None, wanted: frozenset[str] | None) -> CsvExport | None:
+    """The newest export in progress that may be the one that is meant, where none of those can be downloaded yet."""
+    if export_id is not None:
+        meant = [export for export in audience.csv_exports if same_id(export.id, export_id)]
+    else:
+        meant = [export for export in audience.csv_exports if wanted is None or _kind(export) in {wanted, None}]
+    if any(export_state(export) is ExportState.DOWNLOADABLE for export in meant):
+        return None
+    return next((export for export in reversed(meant) if export_state(export) is ExportState.IN_PROGRESS), None)
+
+
+def already_bought(audience: Audience, *, export_id: RecordId | None, wanted: frozenset[str] | None) -> CsvExport:
     """The export of an audience that was bought and is meant: by its ID, else by its paid fields, else the only one.
 
     Raises:

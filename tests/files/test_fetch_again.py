@@ -10,12 +10,24 @@ from harness import lite
 
 from indigo_async import workflows
 from indigo_async.client import IndigoClient
-from indigo_async.errors import ExportExistsError, InvalidInputError, NotFoundError, WorkflowError
+from indigo_async.errors import (
+    ExportExistsError,
+    InvalidInputError,
+    NotFoundError,
+    WaitTimeoutError,
+    WorkflowError,
+)
 from indigo_async.models import Audience, CsvExport, RecordId
 from indigo_async.sandbox import Dialect, Fault, FaultKind, ManualClock, Sandbox
-from indigo_async.transport.events import Event
-from indigo_async.workflows import DownloadProgressed, ExportDownloaded, ExportReceipt, ExportReused
-from indigo_async.workflows.fetch_again import bought_export
+from indigo_async.transport.events import Event, Listener
+from indigo_async.workflows import (
+    DownloadProgressed,
+    ExportDownloaded,
+    ExportReceipt,
+    ExportReused,
+    StatusChanged,
+)
+from indigo_async.workflows.fetch_again import already_bought
 
 CUSTOMER = "42"
 DOWNLOAD = "GET download"
@@ -147,6 +159,71 @@ async def test_what_was_not_bought_is_not_bought_now(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("meant", ["the only one", "by its ID", "by its fields"])
+async def test_a_bought_export_that_is_being_made_is_waited_for(meant: str, tmp_path: Path):
+    clock = ManualClock()
+    async with lite(export_flow="asynchronous", clock=clock) as (sandbox, client):
+        audience_id, export_id = await paid_and_in_progress(sandbox, client, clock)
+        options = {
+            "the only one": {},
+            "by its ID": {"export_id": export_id},
+            "by its fields": {"optional_field_types": ["phone"]},
+        }[meant]
+        with pytest.raises(WaitTimeoutError, match=r"^download: not done after 0\.2 s"):
+            await again(client, audience_id, tmp_path, timeout=0.2, **options)
+        seen: list[str] = []
+        receipt = await again(client, audience_id, tmp_path, on_event=passing_time(clock, seen), **options)
+        assert seen == ["IN_PROGRESS", "ACTIVE"]
+        assert receipt.export.id == export_id
+        assert_nothing_was_bought(sandbox)
+
+
+async def test_other_fields_than_those_in_progress_are_not_waited_for(tmp_path: Path):
+    clock = ManualClock()
+    async with lite(export_flow="asynchronous", clock=clock) as (sandbox, client):
+        audience_id, _ = await paid_and_in_progress(sandbox, client, clock)
+        with pytest.raises(WorkflowError, match="no export of it was bought"):
+            await again(client, audience_id, tmp_path, optional_field_types=["address"])
+
+
+async def test_a_preview_in_progress_turns_out_not_to_have_been_bought(tmp_path: Path):
+    clock = ManualClock()
+    async with lite(export_flow="asynchronous", clock=clock) as (sandbox, client):
+        (audience_id,) = await sandbox.seed_audiences(1, CUSTOMER, size=1_500)
+        await client.create_preview_csv_export(
+            audience_id=audience_id, customer_id=CUSTOMER, optional_field_types=["phone"]
+        )
+        seen: list[str] = []
+        with pytest.raises(WorkflowError, match="no export of it was bought"):
+            await again(client, audience_id, tmp_path, on_event=passing_time(clock, seen))
+        assert seen == ["IN_PROGRESS", "REQUIRES_PAYMENT"]
+        assert sandbox.counts().purchases == 0
+
+
+def passing_time(clock: ManualClock, seen: list[str]) -> Listener:
+    """Keeps the statuses that were seen, each of which passes after it was."""
+
+    def listen(event: Event) -> None:
+        if isinstance(event, StatusChanged):
+            seen.append(event.status)
+            clock.advance(1_000)
+
+    return listen
+
+
+async def paid_and_in_progress(sandbox: Sandbox, client: IndigoClient, clock: ManualClock) -> tuple[RecordId, RecordId]:
+    """An audience with an export that is paid and being made; from here on the log counts."""
+    (audience_id,) = await sandbox.seed_audiences(1, CUSTOMER, size=1_500)
+    preview = await client.create_preview_csv_export(
+        audience_id=audience_id, customer_id=CUSTOMER, optional_field_types=["phone"]
+    )
+    clock.advance(1_000)
+    bought = await client.purchase_csv_export(export_id=preview.id, customer_id=CUSTOMER)
+    assert bought.status == "IN_PROGRESS"
+    sandbox.log.clear()
+    return audience_id, preview.id
+
+
 async def test_other_fields_than_those_bought_are_told(tmp_path: Path):
     async with lite() as (sandbox, client):
         audience_id, first = await bought(sandbox, client, tmp_path, "phone")
@@ -193,16 +270,16 @@ def export_of(export_id: RecordId, *fields: str, shown: bool = True) -> CsvExpor
 
 def test_of_several_with_the_same_fields_the_newest_is_meant():
     audience = record(export_of(1, "phone"), export_of(2, "phone"))
-    assert bought_export(audience, export_id=None, wanted=None).id == 2
-    assert bought_export(audience, export_id=None, wanted=frozenset({"phone"})).id == 2
+    assert already_bought(audience, export_id=None, wanted=None).id == 2
+    assert already_bought(audience, export_id=None, wanted=frozenset({"phone"})).id == 2
 
 
 def test_shown_fields_go_before_unknown_ones():
     audience = record(export_of(1, "phone"), export_of(2, shown=False))
-    assert bought_export(audience, export_id=None, wanted=frozenset({"phone"})).id == 1
+    assert already_bought(audience, export_id=None, wanted=frozenset({"phone"})).id == 1
     with pytest.raises(ExportExistsError, match="pass export_id="):
-        bought_export(audience, export_id=None, wanted=None)
+        already_bought(audience, export_id=None, wanted=None)
 
 
 def test_an_id_is_the_same_as_text_and_as_a_number():
-    assert bought_export(record(export_of(1)), export_id="1", wanted=None).id == 1
+    assert already_bought(record(export_of(1)), export_id="1", wanted=None).id == 1
