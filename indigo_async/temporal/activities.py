@@ -22,7 +22,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from indigo_async.client import IndigoClient
-from indigo_async.errors import BudgetExceededError
+from indigo_async.errors import BudgetExceededError, ExportExistsError
 from indigo_async.files.publish import Publisher
 from indigo_async.inputs import InputCheck
 from indigo_async.models import CsvExport, RecordId
@@ -63,6 +63,7 @@ __all__ = ["Stages"]
 T = TypeVar("T")
 
 _DIRECTORY_SECONDS = 300.0
+_LOOKS = 5
 
 
 class Stages:
@@ -169,7 +170,11 @@ class Stages:
             memory.doubt(Stage.PURCHASE, terms.facts | intent)
 
         async def work() -> Quote:
-            export = await priced_export(run, task.audience_id, terms)
+            try:
+                export = await priced_export(run, task.audience_id, terms)
+            except ExportExistsError as error:
+                # What was priced a moment ago may not be shown yet; nothing is bought for as long as it is not.
+                raise as_failure(error, passes=activity.info().attempt < _LOOKS) from None
             if export_state(export) is not ExportState.DOWNLOADABLE:
                 cost = check_price(run, export, terms.max_cost_cents)
                 await self._reserve(task, run, export, cost)

@@ -36,9 +36,12 @@ _FINAL = (ApiError, BudgetExceededError, CustomerMismatchError, InvalidInputErro
 _PASSING = (ClientNotOpenError, RateLimitedError, ServerError)
 
 
-def as_failure(error: Exception) -> ApplicationError:
-    """The failure that an activity raises in the error's place, whose history must not hold what it was caused by."""
-    passing = isinstance(error, _PASSING) or not isinstance(error, _FINAL)
+def as_failure(error: Exception, *, passes: bool = False) -> ApplicationError:
+    """The failure that an activity raises in the error's place, whose history must not hold what it was caused by.
+
+    `passes` says that another attempt may cure even an error that stays as a rule.
+    """
+    passing = passes or isinstance(error, _PASSING) or not isinstance(error, _FINAL)
     asked = error.retry_after if isinstance(error, RateLimitedError) else None
     return ApplicationError(
         _words_for(error),

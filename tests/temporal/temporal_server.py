@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,10 +30,24 @@ def temporal_server(folder: Path) -> Iterator[str]:
             stderr=log,
         )
         try:
+            _wait_for(address, process)
             yield address
         finally:
             process.terminate()
             process.wait(timeout=30)
+
+
+def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
+    """Wait until the server listens, which takes a busy machine some seconds."""
+    host, _, port = address.rpartition(":")
+    while process.poll() is None:
+        try:
+            socket.create_connection((host, int(port)), timeout=1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise AssertionError(f"the server ended with {process.returncode}")
 
 
 def _free_port() -> int:

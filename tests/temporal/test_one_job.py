@@ -91,6 +91,18 @@ async def test_a_purchase_whose_answers_are_lost_is_made_once(bench: Bench, cust
     assert bench.purchases() == 1
 
 
+async def test_a_priced_export_that_is_not_shown_at_first_is_looked_for_again(bench: Bench, customer: str):
+    hidden = Fault(kind=FaultKind.FIELD_MISSING, field="csvExports", endpoint="GET /audience", times=4)
+    bench.sandbox.faults.add(hidden)
+    bench.sandbox.faults.add(attrs.evolve(hidden, endpoint="GET /audiences"))
+    async with bench.working():
+        end = await run_job(bench.temporal, job(1, customer=customer, lookalike=None), task_queue=bench.task_queue)
+    assert end.quote is not None
+    assert end.quote.downloadable
+    assert bench.purchases() == 1
+    assert bench.sandbox.log.count("POST /create_preview_csv_export") == 1
+
+
 async def test_a_refusal_that_stays_is_not_asked_again(bench: Bench, customer: str):
     bench.sandbox.faults.add(
         Fault(kind=FaultKind.STATUS_BEFORE, endpoint="POST /create_preview_csv_export", times=100, status=400)
