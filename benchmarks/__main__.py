@@ -1,6 +1,6 @@
 """All benchmarks, side by side: figures beside their goals, as a table and as JSON.
 
-    python -m benchmarks [--only calls imports ...] [--quick] [--json benchmarks/results/latest.json]
+    python -m benchmarks [--only calls imports ...] [--quick] [--json docs/performance.json]
     python -m benchmarks --draw
 
 Each part runs in a process of its own, so that what one imports or leaves behind costs no other. The parts that were
@@ -22,6 +22,7 @@ from typing import Any
 import attrs
 
 from benchmarks.measuring import Figure
+from benchmarks.page import write_table
 
 # Each is a module with `measure(quick)`.
 PARTS = {
@@ -35,7 +36,8 @@ PARTS = {
     "matching_speed": "how many rows a minute the sandbox matches",
     "scale": "100,000 jobs through all stages",
 }
-RESULTS = Path(__file__).parent / "results" / "latest.json"
+RESULTS = Path(__file__).parent.parent / "docs" / "performance.json"
+PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 PICTURES = Path(__file__).parent.parent / "docs" / "pictures"
 
 
@@ -98,10 +100,14 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--quick", action="store_true", help="fewer and smaller rounds: to see that all runs")
     parser.add_argument("--json", type=Path, default=RESULTS)
-    parser.add_argument("--draw", action="store_true", help="run nothing, draw what is in the JSON")
+    parser.add_argument(
+        "--draw", action="store_true", help="run nothing, draw what is in the JSON, and put it on the page"
+    )
     arguments = parser.parse_args()
     if arguments.draw:
-        import_module("benchmarks.drawing").draw(json.loads(arguments.json.read_text()), PICTURES)
+        results = json.loads(arguments.json.read_text())
+        write_table(results, PAGE)
+        import_module("benchmarks.drawing").draw(results, PICTURES)
         return
     failed: list[str] = []
     for part in arguments.only:

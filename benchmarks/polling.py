@@ -254,7 +254,6 @@ async def memory(sandbox: SandboxProcess, count: int) -> Figure:
         measure="memory of a waiting watch with its task",
         value=unseen / count / 1024,
         unit="KiB",
-        at_most=3.2,
         notes={
             "KiB with the last record seen": seen / count / 1024,
             "KiB of a bare task that waits for a future": bare / count / 1024,

@@ -18,14 +18,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import attrs
 
 from benchmarks.batch import jobs
 from benchmarks.measuring import Figure
 from benchmarks.sandbox_process import sandbox_process
 from indigo_async import IndigoClient, RetryPolicy
-from indigo_async.workflows import start_batch
+from indigo_async.workflows import AudienceJob, start_batch
 
 __all__ = ["measure"]
 
@@ -39,6 +42,12 @@ def resident_mib() -> float:
     return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
 
+def by_customer(count: int, folder: Path) -> Iterator[AudienceJob]:
+    """One customer's jobs after another's, so that as many of each are under way, however many customers there are."""
+    for number, job in enumerate(jobs(count, 1, folder)):
+        yield attrs.evolve(job, customer_id=f"customer-{number // _JOBS_OF_A_CUSTOMER}")
+
+
 async def run_batch(count: int, folder: Path) -> dict[str, Any]:
     """CPU and memory of one batch; the samples are of done jobs and MiB."""
     samples: list[tuple[int, float]] = []
@@ -50,8 +59,7 @@ async def run_batch(count: int, folder: Path) -> dict[str, Any]:
             before, began = time.process_time(), time.perf_counter()
             done = failed = 0
             every = max(1, count // 100)
-            customers = max(1, count // _JOBS_OF_A_CUSTOMER)
-            async with start_batch(client, jobs(count, customers, folder), max_in_flight=_MAX_IN_FLIGHT) as batch:
+            async with start_batch(client, by_customer(count, folder), max_in_flight=_MAX_IN_FLIGHT) as batch:
                 async for outcome in batch:
                     done += 1
                     failed += outcome.error is not None
