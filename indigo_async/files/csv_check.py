@@ -58,11 +58,16 @@ def table_problems(head: CsvHead) -> list[Problem]:
     for place, name in enumerate(head.columns, start=1):
         named.setdefault(name, []).append(place)
     twice = (
-        f"has {len(places)} columns named {name!r} (columns {_listed(places)}): rename all but one"
+        f"has {len(places)} columns {_as_named(name)} (columns {_listed(places)}): rename all but one"
         for name, places in named.items()
         if name and len(places) > 1
     )
     return [csv_problem(head.path, what) for what in (*twice, *_long_rows(head))]
+
+
+def _as_named(name: str) -> str:
+    """What a header says may be told; a name that stands for no field may be a person's, where there is no header."""
+    return f"named {name!r}" if field_named(name) else "of one name"
 
 
 def _listed(numbers: list[int]) -> str:

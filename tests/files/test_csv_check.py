@@ -138,8 +138,18 @@ def test_without_a_header_no_person_is_told(people):
 
 
 def test_two_columns_of_one_name_are_told_with_their_places(people):
-    path = people("First Name,Note,Zip,Note,Note\nAnn,a,1,b,c\n")
-    assert messages(path) == ["csv: FILE has 3 columns named 'Note' (columns 2, 4 and 5): rename all but one"]
+    path = people("First Name,Note,Zip,Note,Note,Zip\nAnn,a,1,b,c,2\n")
+    assert messages(path) == [
+        "csv: FILE has 3 columns of one name (columns 2, 4 and 5): rename all but one",
+        "csv: FILE has 2 columns named 'Zip' (columns 3 and 6): rename all but one",
+    ]
+
+
+def test_values_of_people_that_stand_twice_where_a_header_should_be_are_not_told(people):
+    path = people("JOHN,SMITHSON,Springfield,PA,Springfield,OH\nANN,DOE,Erie,PA,York,OH\n")
+    told = "\n".join(messages(path))
+    assert "2 columns of one name (columns 3 and 5)" in told
+    assert not [value for value in ("JOHN", "SMITHSON", "Springfield") if value in told]
 
 
 def test_rows_longer_than_the_header_are_told_by_their_numbers(people):
