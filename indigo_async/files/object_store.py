@@ -46,9 +46,13 @@ _ERROR_CODE = re.compile(r"<Code>([A-Za-z0-9]{1,64})</Code>")
 
 @attrs.define(eq=False)
 class _Share:
-    """An object in the bucket and how many jobs of this process want it there; its lock is held to change that."""
+    """An object in the bucket and how many jobs of this process want it there; its lock is held to change that.
+
+    An upload that was begun and failed may have put it there all the same.
+    """
 
     wanted_by: int = 0
+    is_begun: bool = False
     is_there: bool = False
     lock: asyncio.Lock = attrs.Factory(asyncio.Lock)
 
@@ -117,6 +121,7 @@ class ObjectStorePublisher:
         try:
             async with share.lock:
                 if not share.is_there:
+                    share.is_begun = True
                     await self._upload(path, name)
                     share.is_there = True
             yield await self._told(path, _signed_url(self._store, name, self._expires_in))
@@ -161,14 +166,15 @@ class ObjectStorePublisher:
             except FileNotFoundError:
                 pass
             except Exception as error:  # noqa: BLE001 - the match is done; what is left must be told
-                if share.is_there:
+                if share.is_begun:
                     _logger.warning(
-                        "%s could not be removed from %s, and holds people's data: %s",
+                        "%s could not be removed from %s, %s people's data: %s",
                         name,
                         self._where,
+                        "and holds" if share.is_there else "where it may be after a failed upload, and then holds",
                         _explained(error),
                     )
-            share.is_there = False
+            share.is_there = share.is_begun = False
             if not share.wanted_by:
                 self._shares.pop(name, None)
 

@@ -341,6 +341,27 @@ async def test_an_object_that_cannot_be_removed_is_told_and_fails_nothing(
     assert_no_secret(record.getMessage())
 
 
+async def test_what_a_failed_upload_may_have_left_is_told_where_it_cannot_be_removed(
+    bucket: Bucket, people: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, asks_later
+):
+    put = object_store._put
+
+    async def put_and_lost(*arguments) -> None:
+        await put(*arguments)
+        asks_later()
+        raise ConnectionResetError
+
+    monkeypatch.setattr(object_store, "_put", put_and_lost)
+    publisher = ObjectStorePublisher(bucket.store())
+    with pytest.raises(PublishError):
+        await publisher.publish(people).__aenter__()
+    (record,) = [record for record in caplog.records if record.name == "indigo_async"]
+    assert "could not be removed" in record.getMessage()
+    assert "where it may be after a failed upload, and then holds people's data" in record.getMessage()
+    assert_no_secret(record.getMessage())
+    assert publisher._shares == {}
+
+
 @pytest.fixture
 def asks_later(request: pytest.FixtureRequest):
     """Makes the server look at credentials when it is called."""
