@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from indigo_async.cli.advice import advice_for
 from indigo_async.cli.exits import Exit
 from indigo_async.cli.output import Justify, dollars, plain_table, printable
 from indigo_async.cli.progress_view import clock_time
@@ -17,21 +18,9 @@ from indigo_async.hidden import hide_secrets
 from indigo_async.workflows import BatchReport, JobOutcome
 from indigo_async.workflows.report import failure_of
 
-__all__ = ["BatchEnd", "advice", "failures_view", "outcome_record", "results_view", "stopped_view", "summary_record"]
+__all__ = ["BatchEnd", "failures_view", "outcome_record", "results_view", "stopped_view", "summary_record"]
 
 _FAILURES_TOLD = 10
-_AGAIN = "run the same command again: it goes on where this one ended"
-_ADVICE = {
-    "AudienceExistsError": "give the job another audience_name, or look whether that audience is the one you want",
-    "AudienceFailedError": "look at the job's CSV and columns, then give it another audience_name",
-    "AuthenticationError": "check INDIGO_API_TOKEN, then run the same command again",
-    "BudgetExceededError": "nothing was bought; raise export.max_cost_cents or --budget-cents and run it again",
-    "CustomerMismatchError": "ask the vendor: the server answered about another customer",
-    "ExportExistsError": "set export.reuse_purchased to true (download that one) or false (buy another)",
-    "InvalidInputError": "correct the job and run the same command again",
-    "JournalMismatchError": "an earlier run had other inputs for it: give it another audience_name, or --journal",
-    "WaitTimeoutError": "run the same command again: it picks up what the server did meanwhile",
-}
 
 
 @attrs.frozen(kw_only=True)
@@ -43,11 +32,6 @@ class BatchEnd:
     failures: Mapping[tuple[str, str], int]
     interrupted: bool
     exit: Exit
-
-
-def advice(error_type: str) -> str:
-    """What to do about an error of that type."""
-    return _ADVICE.get(error_type, _AGAIN)
 
 
 def outcome_record(outcome: JobOutcome) -> dict[str, Any]:
@@ -76,7 +60,7 @@ def outcome_record(outcome: JobOutcome) -> dict[str, Any]:
         else {
             "type": failure.error_type,
             "message": hide_secrets(failure.message),
-            "advice": advice(failure.error_type),
+            "advice": advice_for(failure.error_type),
         },
         "timings": {stage.value: round(seconds, 3) for stage, seconds in outcome.timings.items()},
     }
@@ -158,7 +142,7 @@ def failures_view(end: BatchEnd) -> Iterator[RenderableType]:
     report = end.report
     kinds = sorted(end.failures.items(), key=lambda kind: -kind[1])
     columns: dict[str, Justify] = {"failed": "right", "stage": "left", "error": "left", "what to do": "left"}
-    rows = ((f"{count:,}", stage, kind, advice(kind)) for (stage, kind), count in kinds)
+    rows = ((f"{count:,}", stage, kind, advice_for(kind)) for (stage, kind), count in kinds)
     yield from ("", plain_table(columns, rows), "")
     for failure in report.failures[:_FAILURES_TOLD]:
         yield Text(f"{printable(failure.key)}: {_message(failure.message)}", style="red")

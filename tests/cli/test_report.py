@@ -14,7 +14,7 @@ import pytest
 from journals import BEGAN, hostile_journal, intend, job, outcome, progress, remember
 
 from indigo_async import ColumnSelection, ColumnSelections, IndigoClient, RetryPolicy
-from indigo_async.cli.report.advice import advice_for
+from indigo_async.cli.advice import advice_for
 from indigo_async.cli.report.charts import areas_chart
 from indigo_async.cli.report.figures import Figures, figures_of
 from indigo_async.cli.report.history import History, history_of

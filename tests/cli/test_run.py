@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import shlex
 from pathlib import Path
@@ -8,6 +9,7 @@ import anyio
 from batch_commands import command, environment_of, indigo_async, records, write_manifest
 from manifests import write_examples
 
+from indigo_async.cli.advice import advice_for
 from indigo_async.sandbox import Fault, FaultKind, Sandbox
 from indigo_async.workflows.journal import Journal
 
@@ -80,7 +82,7 @@ async def test_jobs_over_their_limit_fail_alone_with_advice_and_a_code(tmp_path:
     assert ended.returncode == 3
     assert counts.purchases == 0
     assert "1 of 4 jobs done, 3 failed" in ended.stdout
-    assert "raise export.max_cost_cents or --budget-cents" in ended.stdout
+    assert "Raise export.max_cost_cents or --budget-cents" in ended.stdout
     assert ended.stdout.count("BudgetExceededError") == 1
     assert "3 of 4 jobs failed. Once that is mended, go on with:" in ended.stderr
 
@@ -128,7 +130,7 @@ async def test_a_wrong_token_ends_the_batch_with_its_own_code(tmp_path: Path):
     async with lite() as sandbox:
         ended = await indigo_async(sandbox, "run", manifest, *QUICK, token="wrong-token")
     assert ended.returncode == 5
-    assert "check INDIGO_API_TOKEN" in ended.stdout
+    assert "Check the token (INDIGO_API_TOKEN)" in ended.stdout
     assert "wrong-token" not in ended.stdout + ended.stderr
 
 
@@ -148,10 +150,15 @@ async def test_after_failures_the_printed_command_goes_on(tmp_path: Path):
             Fault(kind=FaultKind.STATUS_BEFORE, endpoint="POST /create_preview_csv_export", times=2, status=400)
         )
         failed = await indigo_async(sandbox, "run", manifest, *QUICK)
+        told = await indigo_async(sandbox, "report", f"{manifest}.journal", "--json")
         again = shlex.split(failed.stderr.splitlines()[-1])
         ended = await indigo_async(sandbox, *again[3:])
         counts = sandbox.counts()
     assert failed.returncode == 1
+    (advice,) = {failure["advice"] for failure in json.loads(told.stdout)["failures"]}
+    assert advice == advice_for("ApiError")
+    assert "helps only once that is corrected" in advice
+    assert advice in failed.stdout
     assert again[1:4] == ["-m", "indigo_async", "run"]
     assert ended.returncode == 0, ended.stderr
     assert counts.purchases == 5

@@ -8,9 +8,9 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from indigo_async.cli.report.advice import advice_for
+from indigo_async.cli.advice import advice_for
 from indigo_async.cli.report.history import History, JobHistory
-from indigo_async.cli.report.timescale import timescale_of
+from indigo_async.cli.report.timescale import Timescale, timescale_of
 from indigo_async.workflows.events import Stage
 
 __all__ = [
@@ -35,7 +35,7 @@ _RATE_CLASSES = 20
 
 @attrs.frozen(kw_only=True)
 class StageFigures:
-    """The seconds that jobs spent in a stage, waiting included."""
+    """The seconds that each of so many jobs spent in a stage, in all runs together, waiting included."""
 
     stage: str
     jobs: int
@@ -165,7 +165,7 @@ def figures_of(history: History, *, now: float) -> Figures:
         budget_cents=last.budget_cents if last is not None else None,
         lost_uploads=sum(run.lost_uploads for run in history.runs),
         half_done_seconds=quantile(ends, 0.5) if ends else None,
-        stages=tuple(_stages(jobs)),
+        stages=tuple(_stages(jobs, timescale)),
         customers=tuple(_customers(jobs)),
         failures=tuple(_failures(jobs)),
         matches=_matches(jobs),
@@ -187,11 +187,14 @@ def _state(history: History, now: float) -> RunState:
     return "under way" if now - last.last_heard < _SILENT_SECONDS else "cut off"
 
 
-def _stages(jobs: Iterable[JobHistory]) -> Iterable[StageFigures]:
+def _stages(jobs: Iterable[JobHistory], timescale: Timescale) -> Iterable[StageFigures]:
     seconds: defaultdict[str, list[float]] = defaultdict(list)
     for job in jobs:
+        spent: defaultdict[str, float] = defaultdict(float)
         for span in job.spans:
-            seconds[span.stage].append(span.ended - span.began)
+            spent[span.stage] += timescale.between(span.began, span.ended)
+        for stage, total in spent.items():
+            seconds[stage].append(total)
     for stage in Stage:
         ordered = sorted(seconds[stage.value])
         if ordered:

@@ -1,4 +1,4 @@
-"""What to do about a failure, by the kind of its error."""
+"""What to do about a failure, by the kind of its error: what `run`, `quote` and `report` all say."""
 
 from __future__ import annotations
 
@@ -8,27 +8,30 @@ _ADVICE = {
     "AlreadyPurchasedError": "Nothing is lost: the export is bought. Run the batch again to download it.",
     "AmbiguousOutcomeError": "The server's answer was lost. Run the batch again: it looks first whether the work was "
     "done, and buys nothing twice.",
-    "ApiError": "The server refused the request; its own words say why. Correct that, then run the batch again.",
-    "AudienceExistsError": "Another list has this name already. Give the job another audience name.",
+    "ApiError": "The server refused the request; its own words say why. Running the batch again helps only once that "
+    "is corrected.",
+    "AudienceExistsError": "Another list has this name already. Look whether that is the one you want, or give the job "
+    "another audience_name.",
     "AudienceFailedError": "The server could not process the list. Look at the CSV (its columns, its encoding, whether "
-    "its URL still answers), then run the job again under another audience name.",
-    "AuthenticationError": "Check the token and what it may do; then run the batch again.",
-    "BudgetExceededError": "Nothing was bought. Raise max_cost_cents or the budget, or ask for fewer fields; then run "
-    "the batch again, which buys the same preview.",
+    "its URL still answers), then run the job again under another audience_name.",
+    "AuthenticationError": "Check the token (INDIGO_API_TOKEN) and what it may do; then run the batch again.",
+    "BudgetExceededError": "This export was not bought. Raise export.max_cost_cents or --budget-cents, or ask for "
+    "fewer fields; then run the batch again, which buys the same preview.",
     "ConnectionFailedError": "The network or the server was away. Run the batch again; it goes on where it was.",
-    "CustomerMismatchError": "An answer was about another customer and was thrown away. Run the batch again; if it "
-    "happens again, tell the API's support.",
+    "CustomerMismatchError": "The server answered about another customer than was asked for, and that was thrown away. "
+    "Check the customer_id; if it is right, tell the API's support. Running the batch again cannot mend it.",
     "DownloadError": "The export is bought and stays so. Look at the disk and the destination; run the batch again to "
     "download it.",
-    "ExportExistsError": "An export was bought earlier and its fields are unknown. Say reuse_purchased=True to "
-    "download that one, or False to buy another.",
+    "ExportExistsError": "An export was bought earlier and its fields are unknown. Set export.reuse_purchased "
+    "to true to download that one, or to false to buy another.",
     "InvalidInputError": "Nothing was sent. Correct what the message names, then run the batch again.",
     "JournalDamagedError": "Restore the journal together with its .lock file, or begin a new one.",
     "JournalMismatchError": "The job's CSV, columns or lookalike changed since an earlier run. Undo that, or give it "
-    "another audience name.",
+    "another audience_name or --journal.",
     "JournalWriteError": "Make room on the disk, then run the batch again.",
-    "NotFoundError": "The audience or export is gone at the server, or belongs to another customer. Check the customer "
-    "ID.",
+    "NotFoundError": "The audience or export is gone at the server, or belongs to another customer. Check the "
+    "customer_id and the API's address; what is gone for good needs another audience_name. Running the batch again "
+    "alone cannot help.",
     "RateLimitedError": "The server had too much to do. Run the batch again later, or with a lower "
     "requests_per_second.",
     "RequestTimeoutError": "The server was slow. Run the batch again; it goes on where it was.",
