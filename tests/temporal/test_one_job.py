@@ -92,14 +92,26 @@ async def test_a_purchase_whose_answers_are_lost_is_made_once(bench: Bench, cust
 
 
 async def test_a_priced_export_that_is_not_shown_at_first_is_looked_for_again(bench: Bench, customer: str):
-    hidden = Fault(kind=FaultKind.FIELD_MISSING, field="csvExports", endpoint="GET /audience", times=4)
-    bench.sandbox.faults.add(hidden)
-    bench.sandbox.faults.add(attrs.evolve(hidden, endpoint="GET /audiences"))
+    for endpoint in ("GET /audience", "GET /audiences"):
+        fault = Fault(kind=FaultKind.FIELD_MISSING, field="csvExports", endpoint=endpoint, times=None)
+        bench.sandbox.faults.add(fault)
+    handle = bench.temporal.get_workflow_handle(workflow_id_of(customer, "List 1"))
+    small = job(1, customer=customer, lookalike=None)
     async with bench.working():
-        end = await run_job(bench.temporal, job(1, customer=customer, lookalike=None), task_queue=bench.task_queue)
-    assert end.quote is not None
-    assert end.quote.downloadable
-    assert bench.purchases() == 1
+        doing = asyncio.create_task(run_job(bench.temporal, small, task_queue=bench.task_queue))
+        while bench.sandbox.log.count("POST /create_preview_csv_export") == 0:
+            await asyncio.sleep(0.02)
+        failed: list[str] = []
+        while not failed and not doing.done():
+            pending = (await handle.describe()).raw_description.pending_activities
+            failed = [
+                activity.last_failure.application_failure_info.type for activity in pending if activity.attempt > 1
+            ]
+        assert bench.sandbox.log.count(PURCHASE) == 0
+        bench.sandbox.faults.clear()
+        end = await doing
+    assert failed == ["ExportExistsError"]
+    assert (end.spent_cents, bench.purchases()) == (end.quote.cost_cents if end.quote else None, 1)
     assert bench.sandbox.log.count("POST /create_preview_csv_export") == 1
 
 
