@@ -8,13 +8,12 @@ library, where headers and signed URLs stand.
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import aiohttp
 import attrs
@@ -24,6 +23,7 @@ from yarl import URL
 from indigo_async.errors import ClientNotOpenError, RateLimitedError, ResponseDecodeError
 from indigo_async.hidden import HiddenText
 from indigo_async.settings import Settings
+from indigo_async.transport.answers import Sink, pour, read_answer, silence
 from indigo_async.transport.credentials import Credentials
 from indigo_async.transport.events import Listener, RequestRetried, emit
 from indigo_async.transport.pacing import Pacer, Pacing
@@ -40,13 +40,10 @@ from indigo_async.transport.policy import (
 )
 from indigo_async.transport.told import told
 
-__all__ = ["Flight", "Sink", "Transport"]
+__all__ = ["Flight", "Transport"]
 
 T = TypeVar("T")
 
-_MAX_BODY_BYTES = 256 * 1024 * 1024
-_CHUNK_BYTES = 256 * 1024
-_POURED_BYTES = 64 * 1024
 # Longer than any poll interval, so that a connection outlives the pause between two rounds.
 _KEEPALIVE_SECONDS = 75.0
 _CONNECT_SECONDS = 15.0
@@ -70,18 +67,6 @@ class Flight:
     uncertain: bool = False
     doubts: int = 0
     stop: bool = False
-
-
-class Sink(Protocol):
-    """Takes an answer's body as it comes."""
-
-    def begin(self, size: int | None) -> None:
-        """Note the announced bytes; None where none are announced, or they are compressed."""
-        ...
-
-    def feed(self, data: bytes) -> None:
-        """Take the next bytes."""
-        ...
 
 
 _Reader: TypeAlias = Callable[[aiohttp.ClientResponse], Awaitable[Answer | Silence]]
@@ -167,7 +152,7 @@ class Transport:
             if not pacer.try_take(action=not endpoint.idempotent):
                 await _queue(pacer, endpoint, patience=self.retry.budget - spent)
             sent = clock()
-            outcome = await self._fly(pacer, endpoint, url, body, flight, read=_read, like=like, attempt=attempt)
+            outcome = await self._fly(pacer, endpoint, url, body, flight, read=read_answer, like=like, attempt=attempt)
             spent += clock() - sent
             if isinstance(outcome, Answer) and outcome.ok:
                 try:
@@ -207,7 +192,7 @@ class Transport:
         clock = asyncio.get_running_loop().time
         started = clock()
         like = endpoint.text if comparable else None
-        outcome = await self._fly(pacer, endpoint, self._url(endpoint, query), read=partial(_pour, sink), like=like)
+        outcome = await self._fly(pacer, endpoint, self._url(endpoint, query), read=partial(pour, sink), like=like)
         if isinstance(outcome, Silence) or not outcome.ok:
             raise error_of(endpoint, outcome, token=self.token, base_url=self.base_url)
         return clock() - started
@@ -301,7 +286,7 @@ class Transport:
             ):
                 return await read(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            return _silence(error)
+            return silence(error)
 
     @asynccontextmanager
     async def open_url(self, url: str, headers: Mapping[str, str]) -> AsyncGenerator[aiohttp.ClientResponse | Silence]:
@@ -323,7 +308,7 @@ class Transport:
                 timeout=timeout,
             )
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            response = _silence(error)
+            response = silence(error)
         if isinstance(response, Silence):
             yield response
             return
@@ -363,53 +348,3 @@ def _teach(pacer: Pacer, outcome: Answer | Silence, started: float, like: str | 
         pacer.hold(retry_after or 0.0)
     elif outcome.status < _FIRST_SERVER_ERROR:
         pacer.answered(started=started, like=like if len(outcome.body) <= _COMPARABLE_BYTES else None)
-
-
-async def _read(response: aiohttp.ClientResponse) -> Answer | Silence:
-    """The whole body, within bounds: compressed and unannounced ones are counted as they come."""
-    headers = response.headers
-    announced = response.content_length
-    if announced is not None and announced > _MAX_BODY_BYTES:
-        return Silence(Reason.TOO_LARGE, f"{announced} bytes announced, {_MAX_BODY_BYTES} allowed")
-    if announced is not None and "content-encoding" not in headers:
-        return Answer(response.status, headers, await response.read())
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
-        size += len(chunk)
-        if size > _MAX_BODY_BYTES:
-            return Silence(Reason.TOO_LARGE, f"more than {_MAX_BODY_BYTES} bytes")
-        chunks.append(chunk)
-    return Answer(response.status, headers, b"".join(chunks))
-
-
-async def _pour(sink: Sink, response: aiohttp.ClientResponse) -> Answer | Silence:
-    """Give a good answer's body to a sink as it comes, between turns of other tasks; any other is read as usual."""
-    if not Answer(response.status, {}, b"").ok:
-        return await _read(response)
-    sink.begin(None if "content-encoding" in response.headers else response.content_length)
-    async for data in response.content.iter_chunked(_POURED_BYTES):
-        sink.feed(data)
-        await asyncio.sleep(0)
-    return Answer(response.status, {}, b"")
-
-
-def _silence(error: Exception) -> Silence:
-    """Why no answer came, in words without URLs (they may be signed)."""
-    detail = type(error).__name__
-    if isinstance(error, (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)):
-        return Silence(Reason.UNTRUSTED, detail)
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return Silence(Reason.NOT_SENT, f"{error.host}:{error.port}, {_system_words(error.os_error)}")
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return Silence(Reason.NOT_SENT, str(error) or detail)
-    if isinstance(error, TimeoutError):
-        return Silence(Reason.TIMEOUT, detail)
-    return Silence(Reason.BROKEN, detail)
-
-
-def _system_words(error: OSError) -> str:
-    """Why the system refused, such as "connection refused", without the HTTP library's own words around it."""
-    if error.errno is not None and error.errno > 0:
-        return os.strerror(error.errno).lower()
-    return error.strerror or type(error).__name__

@@ -24,7 +24,7 @@ from indigo_async.client import IndigoClient
 from indigo_async.errors import AmbiguousOutcomeError, DownloadError, IndigoError, WaitTimeoutError
 from indigo_async.files.download import download
 from indigo_async.sandbox.links import Links
-from indigo_async.transport import session
+from indigo_async.transport import answers
 from indigo_async.transport.pacing import Pacing
 
 MEGABYTE = 1_000_000
@@ -34,7 +34,7 @@ DEEP = b"[" * 200_000
 
 @pytest.fixture
 def _small_bound(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(session, "_MAX_BODY_BYTES", MEGABYTE)
+    monkeypatch.setattr(answers, "_MAX_BODY_BYTES", MEGABYTE)
 
 
 def endless(head: bytes, piece: bytes, *, content_type: str = "application/json") -> Answer:

@@ -12,14 +12,14 @@ from harness import QUICK, Answer, answering, json_reply, reply, scripted
 
 from indigo_async.client import IndigoClient
 from indigo_async.errors import AmbiguousOutcomeError, ApiError, IndigoError, ResponseDecodeError
-from indigo_async.transport import session
+from indigo_async.transport import answers
 
 MEGABYTE = 1_000_000
 
 
 @pytest.fixture
 def _small_bound(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(session, "_MAX_BODY_BYTES", MEGABYTE)
+    monkeypatch.setattr(answers, "_MAX_BODY_BYTES", MEGABYTE)
 
 
 @asynccontextmanager
