@@ -3,6 +3,7 @@
 from indigo_async.files.columns import ColumnSuggestion, suggest_columns
 from indigo_async.files.csv_check import check_columns
 from indigo_async.files.download import Downloaded, download
+from indigo_async.files.names import file_name
 from indigo_async.files.object_store import ObjectStorePublisher
 from indigo_async.files.publish import Publisher, content_name
 
@@ -14,5 +15,6 @@ __all__ = [
     "check_columns",
     "content_name",
     "download",
+    "file_name",
     "suggest_columns",
 ]

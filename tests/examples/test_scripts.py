@@ -50,6 +50,20 @@ async def test_every_list_is_bought_once_however_often_it_runs(stage: Stage, lis
     assert len(list((tmp_path / "state" / "exports" / "42").glob("List *.csv"))) == 3
 
 
+async def test_no_name_leads_out_of_the_folder_of_exports(stage: Stage, lists: Path, tmp_path: Path):
+    names = ["../../../Donors", "Spring/Gala", ".hidden"]
+    rows = [{"customer_id": f"{row}/..", "audience_name": name, "csv": stage.csv} for row, name in enumerate(names)]
+    lists.write_text(json.dumps(rows))
+    code, _, log = await nightly(stage, lists, tmp_path / "state")
+    assert code == 0, log
+    written = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.csv")}
+    assert written == {
+        "state/exports/0%2F../%2E.%2F..%2F..%2FDonors.csv",
+        "state/exports/1%2F../Spring%2FGala.csv",
+        "state/exports/2%2F../%2Ehidden.csv",
+    }
+
+
 async def test_a_budget_that_is_used_up_is_a_failure_that_a_later_run_may_mend(
     stage: Stage, lists: Path, tmp_path: Path
 ):

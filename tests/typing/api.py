@@ -31,7 +31,7 @@ from indigo_async import (
     workflows,
 )
 from indigo_async.events import Event, Listener
-from indigo_async.files import ObjectStorePublisher, Publisher, content_name
+from indigo_async.files import ObjectStorePublisher, Publisher, content_name, file_name
 from indigo_async.logs import log_events
 from indigo_async.sandbox import Fault, FaultKind, FileHost, LogEntry, Sandbox
 from indigo_async.telemetry import instrument
@@ -212,6 +212,7 @@ async def publishers(client: IndigoClient, sandbox: Sandbox) -> None:
     host: Publisher = sandbox.file_host
     assert_type(sandbox.file_host, FileHost)
     assert_type(await content_name(Path("donors.csv")), str)
+    assert_type(file_name("Donors"), str)
     await recipes(client, bucket)
     await recipes(client, ObjectStorePublisher("s3://bucket/prefix", config={"region": "us-east-1"}, expires_in=60))
     await recipes(client, ObjectStorePublisher(S3Store("bucket")))

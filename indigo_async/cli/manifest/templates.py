@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from indigo_async.cli.manifest.fields import closest
+from indigo_async.files.names import file_name
 from indigo_async.workflows.match import is_url
 
 __all__ = ["TEMPLATED", "filled", "names_in"]
@@ -16,8 +17,8 @@ TEMPLATED = ("audience_name", "key", "csv", "lookalike.audience_name", "export.d
 
 _NAMES = ("customer_id", "audience_name", "key")
 _PATHS = {"csv", "export.destination"}
+_DOTS = {".", ".."}  # escaped they would mean the same
 _PIECE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
-_UNFIT = re.compile(r'[%/\\:*?"<>|\x00-\x1f\x7f]|^\.')
 
 
 def names_in(field: str, template: str) -> set[str]:
@@ -44,7 +45,7 @@ def filled(field: str, template: str, values: Mapping[str, object]) -> str:
     """A good template with a job's values in it, escaped where the field is a path or a URL.
 
     Raises:
-        ValueError: it names a field that the job does not give as text.
+        ValueError: it names a field that the job does not give as text, or one that would lead a URL elsewhere.
     """
     escape = _escape_for(field, template)
 
@@ -57,19 +58,17 @@ def filled(field: str, template: str, values: Mapping[str, object]) -> str:
             raise ValueError(f"{text} stands in its default, and this job gives no {name}")  # noqa: TRY004 - told as text
         return escape(value)
 
-    return _PIECE.sub(piece, template)
+    text = _PIECE.sub(piece, template)
+    if escape is _in_url and not _DOTS.isdisjoint(urlsplit(text).path.split("/")):
+        raise ValueError("has '.' or '..' between slashes, by which a URL names another folder")
+    return text
 
 
 def _escape_for(field: str, template: str) -> Callable[[str], str]:
     if field not in _PATHS:
         return str
-    return _in_url if is_url(template) else _in_file_name
+    return _in_url if is_url(template) else file_name
 
 
 def _in_url(text: str) -> str:
     return quote(text, safe="", errors="replace")
-
-
-def _in_file_name(text: str) -> str:
-    """A text as part of a file's name: never another folder, never hidden, and two texts never the same."""
-    return _UNFIT.sub(lambda match: f"%{ord(match[0]):02X}", text)

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from indigo_async.files import file_name
+
+NAMES = st.text(st.characters(codec="utf-8") | st.sampled_from("/\\.%:\0"), min_size=1, max_size=40)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Donors, Spring 2026", "Donors, Spring 2026"),
+        ("Zo\u00eb", "Zo\u00eb"),
+        ("PA/Donors", "PA%2FDonors"),
+        ("..", "%2E."),
+        ("../../etc/passwd", "%2E.%2F..%2Fetc%2Fpasswd"),
+        (".hidden", "%2Ehidden"),
+        ("100%", "100%25"),
+        ('a\\b:c*"\n', "a%5Cb%3Ac%2A%22%0A"),
+    ],
+)
+def test_what_no_name_should_hold_is_written_by_its_code(text: str, name: str):
+    assert file_name(text) == name
+
+
+@given(NAMES, NAMES)
+def test_two_names_stay_two_files_in_the_folder_itself(one: str, other: str):
+    folder = Path("/exports")
+    paths = [folder / f"{file_name(text)}.csv" for text in (one, other)]
+    assert [path.parent for path in paths] == [folder, folder]
+    assert not any(path.name.startswith(".") for path in paths)
+    assert (paths[0] == paths[1]) == (one == other)
