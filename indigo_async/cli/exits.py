@@ -23,8 +23,9 @@ class Exit(IntEnum):
 
 
 EXIT_CODES = (
-    "Exit codes: 0 done; 1 failed; 2 misused, nothing was sent; 3 over the price limit or budget, nothing was bought; "
-    "4 not done within --timeout; 5 the token was refused; 130 interrupted; 141 the reader of the output went away."
+    "Exit codes: 0 done; 1 failed; 2 misused, nothing was sent; 3 over the price limit or budget, and what was over it "
+    "was not bought; 4 not done within --timeout; 5 the token was refused; 130 interrupted; 141 the reader of the "
+    "output went away."
 )
 """The same in words, for the help."""
 

@@ -10,6 +10,7 @@ from batch_commands import command, environment_of, indigo_async, records, write
 from manifests import write_examples
 
 from indigo_async.cli.advice import advice_for
+from indigo_async.cli.exits import EXIT_CODES
 from indigo_async.sandbox import Fault, FaultKind, Sandbox
 from indigo_async.workflows.journal import Journal
 
@@ -98,6 +99,8 @@ async def test_a_budget_bounds_all_runs_with_one_journal(tmp_path: Path):
         counts = sandbox.counts()
     assert first.returncode == second.returncode == 3
     assert counts.purchases == 2
+    assert "3 over the price limit or budget, and what was over it was not bought;" in EXIT_CODES
+    assert "This export was not bought." in first.stdout
     assert counts.charged_cents <= budget
     assert f"of ${budget / 100:,.2f} spent" in second.stdout
 
