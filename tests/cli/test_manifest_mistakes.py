@@ -268,6 +268,16 @@ def test_a_template_that_cannot_be_filled_is_told_where_it_stands(tmp_path: Path
     assert found == mistake
 
 
+@pytest.mark.parametrize("customer", [".", ".."])
+def test_a_customer_s_name_never_leads_a_url_to_another_folder(tmp_path: Path, customer: str):
+    template = "https://files.example.org/lists/{customer_id}/members.csv"
+    write(tmp_path, {"defaults.yaml": f'{COLUMNS}\ncsv: "{template}"\n'})
+    write(tmp_path, {"jobs.csv": f"customer_id,audience_name\n{customer},A\n...,B\n.a/..,C\n"})
+    assert mistakes_of(tmp_path / "jobs.csv", defaults=tmp_path / "defaults.yaml") == [
+        "jobs.csv:2: csv: has '.' or '..' between slashes, by which a URL names another folder"
+    ]
+
+
 def test_a_local_csv_needs_something_that_publishes_it(tmp_path: Path):
     write_examples(tmp_path)
     (found,) = mistakes_of(tmp_path / "jobs.yaml", publisher=None)
