@@ -108,12 +108,17 @@ def _flowing(text: str) -> str:
     return re.sub(r"(?<=\S)\n(?=\S)", " ", text)
 
 
+def _shown_default(value: object) -> str | None:
+    """A default as the help tells it: not that nothing is given, which goes without saying."""
+    return None if value is None or value is False or value == () else str(value)
+
+
 app: App = App(
     name="indigo-async",
     help="Match, grow, price, buy and download voter audiences.",
     help_epilogue=EXIT_CODES,
     help_format="plaintext",
-    default_parameter=Parameter(negative_iterable=()),
+    default_parameter=Parameter(negative_iterable=(), show_default=_shown_default),
     version=lambda: metadata.version("indigo-async"),
     suppress_keyboard_interrupt=False,
 )

@@ -78,3 +78,11 @@ def test_help_lists_the_commands_and_the_exit_codes():
     assert ended.returncode == 0
     for word in ("demo", "sandbox", "Exit codes", "130"):
         assert word in ended.stdout
+
+
+def test_help_tells_defaults_that_say_something():
+    words = " ".join(indigo_async("export", "--help").stdout.replace("\N{BOX DRAWINGS LIGHT VERTICAL}", " ").split())
+    assert "With 0 nothing is bought. [default: 0]" in words
+    assert "Seconds between two looks. [default: 5.0]" in words
+    for nothing in ("None", "False", "()"):
+        assert f"[default: {nothing}]" not in words
