@@ -264,6 +264,41 @@ class TestTime:
         ]
         assert timescale.active(BEGAN + 99_975.0) == pytest.approx(125.0)
 
+    async def test_the_time_between_runs_is_nobody_s_and_a_job_counts_once_in_a_stage(self, path: Path):
+        async with Journal.open(path) as journal:
+            own = await journal.own_memory()
+            memory = await job(journal, "42", "Donors")
+            progress(own, 0.0, 0.0, ended=False)
+            await intend(memory, Stage.UPLOAD, 1.0)
+            await intend(memory, Stage.MATCH, 4.0)
+            progress(own, 0.0, 10.0, ended=True)  # interrupted
+            await remember(memory, Stage.MATCH, 163.0, audience_id="a")  # a progress may be written after such rows
+            progress(own, 160.0, 160.0, ended=False)
+            await intend(memory, Stage.LOOKALIKE, 165.0)  # and then killed
+            outcome(memory, 505.0, 5.0, timings={"match": 1.0, "lookalike": 4.0})
+            progress(own, 500.0, 505.0, ended=True)
+        history, figures = await read(path)
+        assert [(run.began - BEGAN, run.last_heard - BEGAN) for run in history.runs] == [
+            (0.0, 10.0),
+            (160.0, 165.0),
+            (500.0, 505.0),
+        ]
+        assert figures.active_seconds == pytest.approx(20.0)
+        stages = {stage.stage: (stage.jobs, stage.longest_seconds) for stage in figures.stages}
+        assert stages == {
+            "upload": (1, pytest.approx(3.0)),
+            "match": (1, pytest.approx(6.0 + 5.0 + 1.0)),
+            "lookalike": (1, pytest.approx(4.0)),
+        }
+        timescale = timescale_of(history)
+        assert [(pause.at, pause.seconds) for pause in timescale.pauses] == [
+            (pytest.approx(10.0), pytest.approx(150.0)),
+            (pytest.approx(15.0), pytest.approx(335.0)),
+        ]
+        series = series_of(history, timescale)
+        width = series.seconds / len(series.occupancy["match"])
+        assert sum(series.occupancy["match"]) * width == pytest.approx(12.0)
+
     async def test_the_areas_hold_the_time_that_jobs_spent(self, path: Path):
         async with Journal.open(path) as journal:
             for number in range(7):

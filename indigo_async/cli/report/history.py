@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from math import inf
 from typing import Any, Literal, TypeAlias
@@ -64,7 +64,7 @@ class JobHistory:
 
 @attrs.frozen(kw_only=True)
 class Run:
-    """One run with the journal. `ended` is whether it came to its end; `last_heard` is when it last wrote of itself.
+    """One run with the journal. `ended` is whether it came to its end; `last_heard` is when it last wrote anything.
 
     `requests` counts by endpoint, `setbacks` those without a good answer, `reads_saved` the looks without a request.
     """
@@ -101,6 +101,7 @@ def history_of(records: Iterable[JournalRecord]) -> History:
     """Put the rows of a journal together, given in the order of writing."""
     growing: dict[tuple[str, str], _Growing] = {}
     runs: dict[int, Run] = {}
+    times: list[float] = []
     refused: dict[tuple[str, str], tuple[float, JobHistory]] = {}
     last_written: dict[tuple[str, str], float] = {}
     began = ended = 0.0
@@ -121,12 +122,13 @@ def history_of(records: Iterable[JournalRecord]) -> History:
                 job = growing[name] = _Growing(*name)
             job.add(record, at)
             last_written[name] = at
-    begins = sorted(run.began for run in runs.values())
-    heard = [run.last_heard for run in sorted(runs.values(), key=lambda run: run.began)]
+        times.append(at)
+    in_order = _heard(runs.values(), times)
+    begins = [run.began for run in in_order]
 
     def silent_from(at: float) -> float:
         number = bisect_right(begins, at)
-        return ended if number in {0, len(begins)} else max(at, heard[number - 1])
+        return max(at, in_order[number - 1].last_heard) if number else ended
 
     def is_refused_still(name: tuple[str, str], at: float) -> bool:
         next_run = next((begin for begin in begins if begin > at), inf if begins else at)
@@ -135,7 +137,18 @@ def history_of(records: Iterable[JournalRecord]) -> History:
     jobs = tuple(job.grown(silent_from) for job in growing.values())
     began = min([began, *(job.spans[0].began for job in jobs if job.spans), *(run.began for run in runs.values())])
     still_refused = tuple(job for name, (at, job) in refused.items() if is_refused_still(name, at))
-    return History(jobs, still_refused, tuple(runs.values()), began, ended)
+    return History(jobs, still_refused, tuple(in_order), began, ended)
+
+
+def _heard(runs: Iterable[Run], times: list[float]) -> list[Run]:
+    """The runs in order of time: one that never told of its end is heard of in every row before the next run."""
+    in_order = sorted(runs, key=lambda run: run.began)
+    times = sorted(times)
+    next_begins = [*(run.began for run in in_order), inf][1:]
+    return [
+        run if run.ended else attrs.evolve(run, last_heard=times[bisect_left(times, next_began) - 1])
+        for run, next_began in zip(in_order, next_begins, strict=True)
+    ]
 
 
 def _run(facts: Mapping[str, Any], at: float) -> Run:
@@ -161,6 +174,8 @@ class _Growing:
     customer_id: str
     audience_name: str
     spans: list[Span] = attrs.Factory(list[Span])
+    cut_off: list[tuple[list[tuple[str, float]], float]] = attrs.Factory(list[tuple[list[tuple[str, float]], float]])
+    """The rows of runs that told of no outcome, and when the run began that told of the next one."""
     since: list[tuple[str, float]] = attrs.Factory(list[tuple[str, float]])
     """The stages and times of the rows since the last outcome."""
     purchases: list[tuple[EntryKind, Mapping[str, Any]]] = attrs.Factory(list[tuple[EntryKind, Mapping[str, Any]]])
@@ -174,7 +189,8 @@ class _Growing:
             self.outcome, self.ended = record.facts, at
             began = at - record.facts["seconds"]
             cut_off = [(stage, written) for stage, written in self.since if written < began - _CLOCK_SECONDS]
-            self.spans += _spans_between(cut_off, cut_off[-1][1]) if cut_off else ()
+            if cut_off:
+                self.cut_off.append((cut_off, began))
             self.spans += _spans_told(record.facts, at)
             self.since.clear()
             # What one run saw, a later one that finds all done need not see again.
@@ -190,10 +206,15 @@ class _Growing:
     def grown(self, silent_from: Callable[[float], float]) -> JobHistory:
         """The job. `silent_from` tells until when a run is known to have gone on that wrote at a time."""
         state, failure, ended = self._end()
-        spans = self.spans
+        spans = list(self.spans)
+        for rows, next_began in self.cut_off:
+            last = rows[-1][1]
+            silent = silent_from(last)
+            spans += _spans_between(rows, silent if silent < next_began else last)
+        spans.sort(key=lambda span: span.began)
         if self.since:
             last = self.since[-1][1]
-            spans = [*spans, *_spans_between(self.since, last if state == "done" else silent_from(last))]
+            spans += _spans_between(self.since, last if state == "done" else silent_from(last))
         matched, rows = self.known.get("match") or (None, None)
         return JobHistory(
             customer_id=self.customer_id,

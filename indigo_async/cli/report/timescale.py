@@ -1,4 +1,4 @@
-"""Time as a batch spent it: the hours between two runs take no room in a picture."""
+"""Time as a batch spent it: the time between two runs takes no room in a picture."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from indigo_async.cli.report.history import History
 __all__ = ["Pause", "Timescale", "timescale_of"]
 
 _SHORTEST_PAUSE = 60.0
+"""Between jobs of a journal without runs, where nobody knows whether a shorter one was a pause."""
 
 
 @attrs.frozen
@@ -35,6 +36,10 @@ class Timescale:
     def seconds(self) -> float:
         return self._before[-1] + self._lengths[-1]
 
+    def between(self, began: float, ended: float) -> float:
+        """Active seconds from one time to another."""
+        return self.active(ended) - self.active(began)
+
     def active(self, at: float) -> float:
         """Active seconds until a time."""
         stretch = max(0, bisect_right(self._begins, at) - 1)
@@ -48,23 +53,27 @@ class Timescale:
 
 
 def timescale_of(history: History) -> Timescale:
-    """The stretches of time in which a run or a job was under way."""
+    """The stretches of time in which a run was under way, or a job in a journal that tells of no runs.
+
+    What the server did for a job between two runs is nobody's time: a job's stages reach over the pause.
+    """
     runs = ((run.began, run.last_heard) for run in history.runs)
     spans = ((span.began, span.ended) for job in history.jobs for span in job.spans)
-    stretches = list(_joined([*runs, *spans])) or [(history.began, history.ended)]
+    stretches = list(_joined(runs, 0.0) if history.runs else _joined(spans, _SHORTEST_PAUSE))
+    stretches = stretches or [(history.began, history.ended)]
     begins = tuple(began for began, _ in stretches)
     lengths = tuple(ended - began for began, ended in stretches)
     before = tuple(sum(lengths[:number]) for number in range(len(lengths)))
     return Timescale(begins, lengths, before)
 
 
-def _joined(intervals: Iterable[tuple[float, float]]) -> Iterable[tuple[float, float]]:
-    """The intervals, those joined that meet or nearly do."""
+def _joined(intervals: Iterable[tuple[float, float]], apart: float) -> Iterable[tuple[float, float]]:
+    """The intervals, those joined that are no further apart."""
     began = ended = None
     for begin, end in sorted(intervals):
         if began is None or ended is None:
             began, ended = begin, end
-        elif begin > ended + _SHORTEST_PAUSE:
+        elif begin > ended + apart:
             yield began, ended
             began, ended = begin, end
         else:
