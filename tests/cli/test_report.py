@@ -215,6 +215,20 @@ class TestHistory:
         assert (figures.spent_cents, figures.unsettled_cents) == (500, 70)
         assert spent == 570
 
+    async def test_what_a_later_run_downloaded_was_bought_by_the_killed_one(self, path: Path):
+        async with Journal.open(path) as journal:
+            for name in ("Downloaded", "Unknown"):
+                memory = await job(journal, "42", name)
+                await intend(memory, Stage.PURCHASE, 1.0, export_id=name, cost_cents=500)
+            memory = await job(journal, "42", "Downloaded")
+            await remember(memory, Stage.DOWNLOAD, 9.0, export_id="Downloaded", cost_cents=None)
+            outcome(memory, 9.0, 2.0)
+        history, figures = await read(path)
+        assert (figures.spent_cents, figures.unsettled_cents) == (500, 500)
+        assert [customer.spent_cents for customer in figures.customers] == [500]
+        text = await asyncio.to_thread(page, "run.sqlite", history, figures)
+        assert "$5.00 more in purchases whose outcome the next run finds out" in text
+
     async def test_a_refused_job_counts_once_and_not_when_a_later_run_took_it_on(self, path: Path):
         error = {"type": "JournalMismatchError", "message": "other inputs"}
         async with Journal.open(path) as journal:

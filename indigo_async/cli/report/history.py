@@ -201,7 +201,14 @@ class _Growing:
             self.purchases.append((record.kind, record.facts))
         if record.stage == Stage.DOWNLOAD:
             self.downloaded = True
+            self._settle(str(record.facts.get("export_id")))
             self.known["quoted_cents"] = record.facts.get("cost_cents")
+
+    def _settle(self, export_id: str) -> None:
+        """What can be downloaded was bought, also where the run was killed that bought it."""
+        ours = [(kind, facts) for kind, facts in self.purchases if str(facts["export_id"]) == export_id]
+        if ours and ours[-1][0] is EntryKind.INTENT:
+            self.purchases.append((EntryKind.RESULT, ours[-1][1]))
 
     def grown(self, silent_from: Callable[[float], float]) -> JobHistory:
         """The job. `silent_from` tells until when a run is known to have gone on that wrote at a time."""
