@@ -89,6 +89,31 @@ async def run_manifest(
         JournalError: the journal cannot be used.
         OSError: a file cannot be read.
     """
+    scope = anyio.CancelScope()
+    with interruptible(partial(_stop, scope, words)):  # until all is closed
+        return await _run_manifest(
+            manifest,
+            options,
+            connection,
+            words,
+            scope,
+            purchase=purchase,
+            budget_cents=budget_cents,
+            on_outcome=on_outcome,
+        )
+
+
+async def _run_manifest(
+    manifest: Path,
+    options: BatchOptions,
+    connection: Connection,
+    words: Output,
+    scope: anyio.CancelScope,
+    *,
+    purchase: bool,
+    budget_cents: int | None,
+    on_outcome: Callable[[JobOutcome], object] | None,
+) -> BatchEnd:
     async with (
         IndigoClient(base_url=connection.base_url, poll_interval=options.poll_interval) as client,
         open_publisher(client, options.publish) as publisher,
@@ -113,7 +138,7 @@ async def run_manifest(
             if words.as_json:
                 await in_thread(partial(words.record, outcome_record(outcome)))  # whoever reads it may be slow
 
-        with anyio.CancelScope() as scope, interruptible(partial(_stop, scope, words)):
+        with scope:
             async with start_batch(
                 client,
                 iter(jobs),  # checked already, all of them

@@ -30,10 +30,12 @@ def interruptible(stop: Callable[[], None]) -> Generator[None]:
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
         loop.add_signal_handler(number, receive, number)
     try:
         yield
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number, handler in before.items():
             loop.remove_signal_handler(number)
+            signal.signal(number, handler)  # else the loop would leave SIGTERM to kill the process

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shlex
 import signal
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -96,3 +97,38 @@ async def test_the_second_signal_ends_at_once_and_nothing_is_bought_twice(tmp_pa
     assert ended.returncode == 0, ended.stderr + ended.stdout
     assert counts.purchases == 3
     assert set(counts.purchases_by_export.values()) == {1}
+
+
+SIGNALLED_WHILE_CLOSING = """
+import signal, sys
+from contextlib import asynccontextmanager
+import anyio
+from indigo_async.cli import run_batch
+from indigo_async.cli.app import run
+
+@asynccontextmanager
+async def publisher(*_):
+    try:
+        yield None
+    finally:
+        signal.raise_signal(signal.SIGTERM)
+        await anyio.sleep(0.01)
+        print("closed", file=sys.stderr)
+
+run_batch.open_publisher = publisher
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+async def test_a_signal_while_all_is_closed_leaves_nothing_open(tmp_path: Path):
+    manifest = write_manifest(tmp_path, 1)
+    async with Sandbox(lite=True, speed=2_000.0) as sandbox:
+        with anyio.fail_after(60):
+            ended = await anyio.run_process(
+                [sys.executable, "-c", SIGNALLED_WHILE_CLOSING, "run", str(manifest), *QUICK],
+                env=environment_of(sandbox),
+                check=False,
+            )
+    assert ended.returncode == 0
+    assert b"closed" in ended.stderr
+    assert b"1 of 1 jobs done" in ended.stdout
