@@ -113,10 +113,22 @@ class TestOfARealBatch:
 
     def test_a_journal_that_is_not_there_is_told_in_words(self, tmp_path: Path):
         ended = report(str(tmp_path / "none.sqlite"))
-        assert ended.returncode == 1
+        assert ended.returncode == 2
         assert "there is no such journal" in ended.stderr
         assert "Traceback" not in ended.stderr
         assert list(tmp_path.iterdir()) == []
+
+    async def test_a_manifest_given_by_mistake_leads_to_its_journal(self, tmp_path: Path):
+        manifest = tmp_path / "jobs.yaml"
+        for exists in (False, True):
+            if exists:
+                manifest.write_text("jobs: []\n")
+                async with Journal.open(tmp_path / "jobs.yaml.journal"):
+                    pass
+            ended = report(str(manifest))
+            assert ended.returncode == 2
+            assert (f"did you mean {manifest}.journal?" in ended.stderr) == exists
+            assert "damaged" not in ended.stderr
 
     async def test_a_page_that_cannot_be_written_leaves_nothing(self, tmp_path: Path, path: Path):
         async with Journal.open(path):

@@ -17,6 +17,7 @@ from indigo_async.workflows.journal import read_records
 __all__ = ["report"]
 
 _COMPANIONS = ("", ".lock", "-wal", "-shm")
+_BEGIN_OF_A_JOURNAL = b"SQLite format 3\0"
 _BEGIN_OF_A_PAGE = b"<!doctype"
 
 
@@ -30,6 +31,7 @@ def report(
 ) -> None:
     """Show what a batch did: jobs, times, money, failures with what to do, and what waiting took."""
     out = output.open()
+    _check_is_journal(journal)
     if html is not None:
         _check_place(html, journal)
     history = history_of(read_records(journal))
@@ -44,6 +46,23 @@ def report(
         from indigo_async.cli.report.terminal import summary  # noqa: PLC0415 - pages need no tables
 
         out.show(summary(journal.name, figures))
+
+
+def _check_is_journal(journal: Path) -> None:
+    """Tell a manifest, given by mistake, from a journal that is damaged: that one has its `.lock` beside it.
+
+    Raises:
+        InvalidInputError: no journal is or was there.
+    """
+    if journal.with_name(f"{journal.name}.lock").exists():
+        return
+    if journal.is_file():
+        with journal.open("rb") as file:
+            if file.read(len(_BEGIN_OF_A_JOURNAL)) == _BEGIN_OF_A_JOURNAL:
+                return
+    meant = journal.with_name(f"{journal.name}.journal")
+    words = f"{journal} is no journal" if journal.exists() else f"{journal}: there is no such journal"
+    raise InvalidInputError([Problem("journal", f"{words}; did you mean {meant}?" if meant.is_file() else words)])
 
 
 def _check_place(html: Path, journal: Path) -> None:
