@@ -182,7 +182,7 @@ def _words_for(error: BaseException) -> str:
         case KeyboardInterrupt():
             return "interrupted; what the server was asked to do goes on, and the same command picks it up"
         case IndigoError():
-            return str(error)
+            return re.sub(r"\bbase_url\b", "--base-url or INDIGO_BASE_URL", str(error))
         case ImportError():
             return f"{_missing(error)} is not installed; pip install 'indigo-async[all]'"
         case OSError(strerror=str() as what):

@@ -24,7 +24,7 @@ URL = "https://files.example.org/donors.csv"
         (("audiences", "--bas-url", "x"), ("--base-url", "indigo-async audiences --help")),
         (("audiences", "extra"), ("extra",)),
         (("audiences", "--customer", ""), ("customer_id: must not be empty",)),
-        (("audiences", "--base-url", "http://example.org/api/v1"), ("base_url: must be https",)),
+        (("audiences", "--base-url", "http://example.org/api/v1"), ("--base-url or INDIGO_BASE_URL: must be https",)),
         (("audience",), ("AUDIENCE_ID",)),
         (("upload",), ("CSV",)),
         (("upload", "no-such.csv", *CUSTOMER), ("there is no file 'no-such.csv'",)),
@@ -85,7 +85,7 @@ async def test_a_token_that_is_missing_refused_or_in_no_file_is_told(command_lin
     assert no_file.code == 1
     assert "/no/such (which INDIGO_API_TOKEN_FILE names): No such file" in no_file.err
     assert wrong_place.code == 1
-    assert "check base_url: the API's own ends with /api/v1" in wrong_place.err
+    assert "check --base-url or INDIGO_BASE_URL: the API's own ends with /api/v1" in wrong_place.err
 
 
 async def test_a_bug_is_called_a_bug_and_shows_its_traceback_to_who_asks_alone(
