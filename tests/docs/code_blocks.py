@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -26,6 +27,10 @@ from markdown_it import MarkdownIt
 from indigo_async import ColumnSelection, ColumnSelections, IndigoClient
 from indigo_async.files import Publisher, content_name
 from indigo_async.sandbox import FileHost
+from indigo_async.workflows import AudienceJob
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "temporal"))
+from temporal_server import temporal_server
 
 __all__ = ["Block", "blocks_of", "run_block"]
 
@@ -87,9 +92,7 @@ async def _run_with_client(code: Any, names: dict[str, Any]) -> None:
 def _run_tests(block: Block, folder: Path) -> None:
     path = folder / "test_of_the_page.py"
     path.write_text("\n" * block.line + block.code)
-    (folder / "pyproject.toml").write_text(
-        '[tool.pytest.ini_options]\naddopts = "-p no:asyncio"\n'
-    )
+    (folder / "pyproject.toml").write_text('[tool.pytest.ini_options]\naddopts = "-p no:asyncio"\n')
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(path)]
     run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
@@ -137,8 +140,38 @@ def _columns(names: dict[str, Any], _: FileHost, __: Path) -> Iterator[None]:
     yield
 
 
+@contextmanager
+def _temporal(names: dict[str, Any], _: FileHost, folder: Path) -> Iterator[None]:
+    """A Temporal server and a worker of its own, and jobs that nobody has run."""
+    jobs = [
+        AudienceJob(
+            customer_id="42",
+            audience_name=f"Donors {number}",
+            csv=f"https://files.example.org/{number}.csv",
+            column_selections=ColumnSelections(first_name=ColumnSelection("First Name", required=True)),
+        )
+        for number in range(3)
+    ]
+    names |= {"job": jobs[0], "jobs": jobs[1:]}
+    with temporal_server(folder) as address:
+        environment = os.environ | {"TEMPORAL_ADDRESS": address}
+        command = [sys.executable, "-m", "indigo_async", "worker", "--exports", "exports", "--poll-interval", "0.05"]
+        with subprocess.Popen([*command, "--quiet"], cwd=folder, env=environment) as worker:
+            before = os.environ.get("TEMPORAL_ADDRESS")
+            os.environ["TEMPORAL_ADDRESS"] = address
+            try:
+                yield
+            finally:
+                worker.terminate()
+                os.environ.pop("TEMPORAL_ADDRESS")
+                if before is not None:
+                    os.environ["TEMPORAL_ADDRESS"] = before
+    assert names["end"].done == 2
+
+
 SETUPS: dict[str, Callable[[dict[str, Any], FileHost, Path], AbstractContextManager[None]]] = {
     "bucket": _bucket,
     "columns": _columns,
     "lists": _lists,
+    "temporal": _temporal,
 }
