@@ -241,6 +241,20 @@ class TestHistory:
         text = await asyncio.to_thread(page, "run.sqlite", history, figures)
         assert "$5.00 more in purchases whose outcome the next run finds out" in text
 
+    async def test_killed_runs_and_changed_budgets_are_told(self, path: Path):
+        async with Journal.open(path) as journal:
+            own = await journal.own_memory()
+            progress(own, 0.0, 10.0, ended=False, requests={"GET /audience": 3})
+            progress(own, 100.0, 110.0, ended=True, requests={"GET /audience": 4}, budget_cents=700)
+        history, figures = await read(path)
+        assert (figures.cut_off_runs, figures.budget_cents, figures.budget_changed) == (1, 700, True)
+        words = " ".join(report(str(path)).stdout.split())
+        assert "the last run's budget $7.00" in words
+        assert "at least 0 POSTs, 7 reads" in words
+        text = await asyncio.to_thread(page, "run.sqlite", history, figures)
+        assert "of the last run&#39;s budget of $7.00" in text
+        assert "1 run that was killed is counted to the last note" in text
+
     async def test_a_refused_job_counts_once_and_not_when_a_later_run_took_it_on(self, path: Path):
         error = {"type": "JournalMismatchError", "message": "other inputs"}
         async with Journal.open(path) as journal:

@@ -98,10 +98,15 @@ class PollingFigures:
 
 @attrs.frozen(kw_only=True)
 class Figures:
-    """A batch in numbers, over all its runs. Money is in cents, times are in seconds; `open` jobs have no known end."""
+    """A batch in numbers, over all its runs. Money is in cents, times are in seconds; `open` jobs have no known end.
+
+    `budget_cents` is the last run's, which `budget_changed` says others had not; of `cut_off_runs` the last requests
+    are unknown.
+    """
 
     state: RunState
     runs: int
+    cut_off_runs: int
     stopped: str | None
     began: float
     ended: float
@@ -114,6 +119,7 @@ class Figures:
     unsettled_cents: int
     quoted_cents: int
     budget_cents: int | None
+    budget_changed: bool
     lost_uploads: int
     half_done_seconds: float | None
     stages: tuple[StageFigures, ...]
@@ -146,11 +152,13 @@ def figures_of(history: History, *, now: float) -> Figures:
     jobs = history.jobs + history.refused
     states = Counter(job.state for job in jobs)
     timescale = timescale_of(history)
+    state = _state(history, now)
     ends = sorted(timescale.active(job.ended) for job in jobs if job.state == "done" and job.ended is not None)
     last = history.runs[-1] if history.runs else None
     return Figures(
-        state=_state(history, now),
+        state=state,
         runs=len(history.runs),
+        cut_off_runs=sum(not run.ended for run in history.runs[:-1]) + (state == "cut off"),
         stopped=last.stopped if last is not None else None,
         began=history.began,
         ended=history.ended,
@@ -163,6 +171,7 @@ def figures_of(history: History, *, now: float) -> Figures:
         unsettled_cents=sum(job.bill.unsettled_cents for job in jobs),
         quoted_cents=sum(job.quoted_cents or 0 for job in jobs),
         budget_cents=last.budget_cents if last is not None else None,
+        budget_changed=len({run.budget_cents for run in history.runs}) > 1,
         lost_uploads=sum(run.lost_uploads for run in history.runs),
         half_done_seconds=quantile(ends, 0.5) if ends else None,
         stages=tuple(_stages(jobs, timescale)),

@@ -58,7 +58,8 @@ def _numbers(figures: Figures) -> Table:
     table.add_row("jobs", _jobs(figures))
     money = f"{dollars(figures.spent_cents)} spent of {dollars(figures.quoted_cents)} priced"
     if figures.budget_cents is not None:
-        money += f", budget {dollars(figures.budget_cents)}"
+        whose = "the last run's budget" if figures.budget_changed else "budget"
+        money += f", {whose} {dollars(figures.budget_cents)}"
     if figures.unsettled_cents:
         money += f"; {dollars(figures.unsettled_cents)} in purchases whose outcome the next run finds out"
     table.add_row("money", money)
@@ -72,7 +73,11 @@ def _numbers(figures: Figures) -> Table:
         table.add_row("matches", f"{matches.matched:,} of {matches.rows:,} people, {rate}")
     if polling is not None:
         saved = max(0, polling.reads_saved)
-        table.add_row("requests", f"{polling.posts:,} POSTs, {polling.reads:,} reads; {saved:,} reads saved")
+        requests = f"{polling.posts:,} POSTs, {polling.reads:,} reads; {saved:,} reads saved"
+        if figures.cut_off_runs:
+            killed = count_words(figures.cut_off_runs, "run that was killed is", "runs that were killed are")
+            requests = f"at least {requests} ({killed} counted to the last note)"
+        table.add_row("requests", requests)
         if polling.setbacks:
             setbacks = ", ".join(f"{number:,} x {reason}" for reason, number in polling.setbacks.items())
             table.add_row("setbacks", printable(setbacks))
