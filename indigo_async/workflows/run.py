@@ -201,8 +201,10 @@ class running:  # noqa: N801 - read as a verb: `async with running(run, ...)`
         try:
             await self._deadline.__aexit__(kind, error, trace)
         except TimeoutError:
+            bought = self._run.stage in {Stage.PURCHASE, Stage.DOWNLOAD}
             error = WaitTimeoutError(
-                f"not done after {self._timeout:g} s; the server's work goes on, and the same call picks it up",
+                f"not done after {self._timeout:g} s; the server's work goes on, and "
+                + ("workflows.fetch_again downloads what was bought" if bought else "the same call picks it up"),
                 stage=self._run.stage,
                 audience=self._run.audience,
             )
