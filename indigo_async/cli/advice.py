@@ -13,7 +13,8 @@ _ADVICE = {
     "AudienceExistsError": "Another list has this name already. Look whether that is the one you want, or give the job "
     "another audience_name.",
     "AudienceFailedError": "The server could not process the list. Look at the CSV (its columns, its encoding, whether "
-    "its URL still answers), then run the job again under another audience_name.",
+    "its URL still answers), then run the batch again. Where it is an audience of the job's name that failed, "
+    "the job needs another audience_name.",
     "AuthenticationError": "Check the token (INDIGO_API_TOKEN) and what it may do; then run the batch again.",
     "BudgetExceededError": "This export was not bought. Raise export.max_cost_cents or --budget-cents, or ask for "
     "fewer fields; then run the batch again, which buys the same preview.",

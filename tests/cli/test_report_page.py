@@ -149,7 +149,7 @@ async def test_the_page_tells_the_numbers_and_asks_for_nothing(shown: Shown, ser
     assert "2 runs" in await shown.text("header")
     failures = await shown.text("#failures")
     assert "AudienceFailedError at match" in " ".join(failures.split())
-    assert "run the job again under another audience_name" in failures
+    assert "then run the batch again" in failures
     money = await shown.page.locator(".money tbody tr").all_inner_texts()
     assert len(money) == 4
     assert "$100.00" in money[0]

@@ -15,6 +15,7 @@ __all__ = ["Area", "Bar", "Chart", "Tick", "areas_chart", "classes_chart", "ends
 
 _STEPS = (1, 2, 5)
 _SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400)
+_WORDS_WIDE = 110.0
 
 
 @attrs.frozen
@@ -191,5 +192,11 @@ def _time_ticks(chart: Chart, seconds: float) -> Iterable[Tick]:
 
 
 def _pause_ticks(chart: Chart, seconds: float, pauses: Iterable[Pause]) -> Iterable[Tick]:
+    """A line for each pause, with its words where there is room for them behind the last ones."""
+    free = 0.0
     for pause in pauses:
-        yield Tick(chart.x(pause.at / seconds), f"{duration_words(pause.seconds)} later")
+        x = chart.x(pause.at / seconds)
+        words = f"{duration_words(pause.seconds)} later" if x >= free else ""
+        if words:
+            free = x + _WORDS_WIDE
+        yield Tick(x, words)

@@ -102,9 +102,11 @@
       const label = "\u2068" + job[NAME] + "\u2069", wide = pen.measureText(label).width;
       const after = x(job.end) + 12;
       const inside = after + wide > width;
-      pen.fillStyle = inside ? colour.card : colour.muted;
-      if (inside) { pen.fillRect(Math.max(4, x(job[BEGIN]) + 4) - 3, y - 8, wide + 6, 16); pen.fillStyle = colour.ink; }
-      pen.fillText(label, inside ? Math.max(4, x(job[BEGIN]) + 4) : Math.max(4, after), y + 0.5);
+      const from = inside ? Math.max(4, width - wide - 8) : Math.max(4, after);
+      // Where the name must stand on its bar, a halo keeps both to be seen.
+      if (inside) { pen.strokeStyle = colour.card; pen.lineWidth = 3; pen.lineJoin = "round"; pen.strokeText(label, from, y + 0.5); }
+      pen.fillStyle = inside ? colour.ink : colour.muted;
+      pen.fillText(label, from, y + 0.5);
     }
     pen.textBaseline = "alphabetic";
   }
