@@ -248,7 +248,8 @@ class World:
             if self.journal is not None and self.journal.exists():
                 dead = self.journal
                 self.deaths += 1
-                for suffix in ("", "-wal", ".lock"):
+                # The journal's thread may still write: the number of rows goes first, so that none is missed.
+                for suffix in (".lock", "", "-wal"):
                     shutil.copy(f"{dead}{suffix}", f"{self.journal}{suffix}")
             program.cancel()
             await asyncio.wait([program])
