@@ -1,9 +1,10 @@
 """How a client settles under a server's limit: what of the limit it uses, and how many requests are refused.
 
-    python -m benchmarks.pacing [--limit 50 200] [--seconds 25]
+    python -m benchmarks.pacing [--limit 50 200] [--seconds 25] [--clients 1]
 
-Three hundred coroutines ask a lite sandbox without pause, which allows so many requests a second and answers all others
-with 429 and a `Retry-After` of whole seconds. Beside them one coroutine sends a POST now and then.
+Three hundred coroutines of each client ask a lite sandbox without pause, which allows so many requests a second and
+answers all others with 429 and a `Retry-After` of whole seconds. Beside them one coroutine sends a POST now and then.
+Several clients know nothing of each other, as in processes of their own, and share the limit.
 """
 
 from __future__ import annotations
@@ -51,11 +52,17 @@ async def saturate(client: IndigoClient, seconds: float) -> tuple[int, list[floa
     return answered, posts
 
 
-async def settle(limit: float, seconds: float) -> list[Figure]:
+async def settle(limit: float, seconds: float, *, clients: int = 1) -> list[Figure]:
     patient = RetryPolicy(attempts=1_000, budget=10 * seconds)
     with sandbox_process("--lite", "--requests-per-second", str(limit)) as sandbox:
-        async with IndigoClient(sandbox.token, base_url=sandbox.base_url, retry=patient) as client:
-            answered, posts = await saturate(client, seconds)
+
+        async def one() -> tuple[int, list[float]]:
+            async with IndigoClient(sandbox.token, base_url=sandbox.base_url, retry=patient) as client:
+                return await saturate(client, seconds)
+
+        each = await asyncio.gather(*(one() for _ in range(clients)))
+        answered = sum(count for count, _ in each)
+        posts = [took for _, times in each for took in times]
         by_status: dict[str, int] = {}
         for statuses in sandbox.counts()["requests"].values():
             for status, count in statuses.items():
@@ -67,7 +74,10 @@ async def settle(limit: float, seconds: float) -> list[Figure]:
             measure=f"share used of a limit of {limit:g} requests a second",
             value=answered / seconds / limit,
             at_least=0.95,
-            notes={"ms of a POST among the looks": statistics.median(posts) * 1e3},
+            notes={
+                "ms of a POST among the looks": statistics.median(posts) * 1e3,
+                "the smallest client's part": min(count for count, _ in each) / answered,
+            },
         ),
         Figure(measure=f"share refused under a limit of {limit:g} a second", value=refused / total, at_most=0.01),
     ]
@@ -81,10 +91,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--limit", type=float, nargs="+", default=[50.0, 200.0])
     parser.add_argument("--seconds", type=float, default=25.0)
+    parser.add_argument("--clients", type=int, default=1)
     options = parser.parse_args()
     for limit in options.limit:
-        for figure in asyncio.run(settle(limit, options.seconds)):
-            print(f"{figure.measure}: {figure.value:.4f}")
+        for figure in asyncio.run(settle(limit, options.seconds, clients=options.clients)):
+            print(f"{figure.measure}: {figure.value:.4f} {figure.notes}")
 
 
 if __name__ == "__main__":
