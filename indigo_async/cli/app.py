@@ -16,7 +16,7 @@ from cyclopts import App, Parameter
 from cyclopts.exceptions import CycloptsError
 
 from indigo_async.cli.exits import EXIT_CODES, Exit, exit_of
-from indigo_async.cli.output import Output, shown
+from indigo_async.cli.output import Output, for_command, shown
 from indigo_async.errors import IndigoError
 
 __all__ = ["app", "run"]
@@ -182,7 +182,7 @@ def _words_for(error: BaseException) -> str:
         case KeyboardInterrupt():
             return "interrupted; what the server was asked to do goes on, and the same command picks it up"
         case IndigoError():
-            return re.sub(r"\bbase_url\b", "--base-url or INDIGO_BASE_URL", str(error))
+            return for_command(str(error))
         case ImportError():
             return f"{_missing(error)} is not installed; pip install 'indigo-async[all]'"
         case OSError(strerror=str() as what):

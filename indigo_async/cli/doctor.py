@@ -20,7 +20,7 @@ from rich.text import Text
 
 from indigo_async.cli.exits import Exit
 from indigo_async.cli.options import CONNECTION, OUTPUT, Connection, OutputOptions, run_async
-from indigo_async.cli.output import Output, file_size, printable
+from indigo_async.cli.output import Output, file_size, for_command, printable
 from indigo_async.cli.probing import Check, State, ask_server
 from indigo_async.errors import InvalidInputError
 from indigo_async.settings import Settings
@@ -67,7 +67,7 @@ def _problems(base_url: str | None) -> dict[str, str]:
     try:
         Settings.resolve(None, base_url)
     except InvalidInputError as error:
-        return {problem.where: problem.message for problem in error.problems}
+        return {problem.where: for_command(problem.message) for problem in error.problems}
     return {}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from typing import IO, Literal, NoReturn, TypeAlias
@@ -17,7 +18,17 @@ from rich.text import Text
 from indigo_async.hidden import hide_secrets
 from indigo_async.models import means_failure
 
-__all__ = ["Justify", "Output", "dollars", "file_size", "plain_table", "printable", "shown", "status_text"]
+__all__ = [
+    "Justify",
+    "Output",
+    "dollars",
+    "file_size",
+    "for_command",
+    "plain_table",
+    "printable",
+    "shown",
+    "status_text",
+]
 
 Justify: TypeAlias = Literal["left", "right"]
 
@@ -109,3 +120,9 @@ def plain_table(columns: Mapping[str, Justify], rows: Iterable[Iterable[object]]
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else printable("-" if cell is None else cell) for cell in row))
     return table
+
+
+def for_command(message: str) -> str:
+    """An error's words, with the command's options in the place of the Python arguments."""
+    message = re.sub(r"\bbase_url\b", "--base-url or INDIGO_BASE_URL", message)
+    return message.replace("pass token=... or set ", "set ")

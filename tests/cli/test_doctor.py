@@ -32,7 +32,7 @@ async def test_all_is_well_with_a_sandbox(command_line: CommandLine, tmp_path: P
     ("variables", "expected"),
     [
         ({"INDIGO_API_TOKEN": "wrong"}, (5, "accepted", "the token is refused (401)")),
-        ({"INDIGO_API_TOKEN": ""}, (1, "token", "is missing")),
+        ({"INDIGO_API_TOKEN": ""}, (1, "token", "is missing: set INDIGO_API_TOKEN")),
         ({"INDIGO_API_TOKEN": "", "INDIGO_API_TOKEN_FILE": "/no/such"}, (1, "token", "No such file")),
         ({"INDIGO_BASE_URL": "http://example.org/api/v1"}, (1, "address", "must be https")),
         ({"INDIGO_BASE_URL": "http://127.0.0.1:1/api/v1"}, (1, "reached", "nothing listens there")),
