@@ -35,6 +35,14 @@ class PatientLoop(asyncio.SelectorEventLoop):
         work.add_done_callback(self._end_work)
         return work
 
+    async def shutdown_default_executor(self, *timeout: float) -> None:
+        """End the threads; from Python 3.12 on that has a time limit, which is not to be skipped to."""
+        self._at_work += 1
+        try:
+            await super().shutdown_default_executor(*timeout)
+        finally:
+            self._at_work -= 1
+
     def _end_work(self, _: object) -> None:
         self._at_work -= 1
 
