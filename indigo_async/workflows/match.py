@@ -13,7 +13,7 @@ from indigo_async.files.csv_check import csv_problems
 from indigo_async.files.publish import Publisher, content_name
 from indigo_async.hidden import hidden, hide_secrets
 from indigo_async.inputs import ColumnSelection, ColumnSelections, ColumnSelectionsInput, InputCheck
-from indigo_async.models import Audience, RecordId
+from indigo_async.models import Audience, RecordId, means_failure
 from indigo_async.polling import Needs
 from indigo_async.transport.events import Listener, emit
 from indigo_async.transport.session import Flight
@@ -190,9 +190,9 @@ async def _matched(run: Run, ready: Audience, csv: str | Path, selections: Mappi
 
     async def look() -> Audience | None:
         audience = await run.client.get_audience(ready.id, customer_id)
-        return audience if _was_matched(audience, ready, run.audience_name) else None
+        return audience if _was_matched(audience, run.audience_name) else None
 
-    if not _was_matched(ready, ready, run.audience_name):
+    if not _was_matched(ready, run.audience_name):
         begun = run.memory.intended(Stage.MATCH) is not None
         await run.memory.intend(Stage.MATCH, {"audience_id": ready.id})
         flight = Flight()
@@ -227,9 +227,8 @@ async def _active_in_spite_of(refusal: ApiError, run: Run, audience_id: RecordId
     return audience
 
 
-def _was_matched(audience: Audience, ready: Audience, name: str) -> bool:
-    """Whether the match was carried out: by its name, else by its end, or by having moved since it was only ready."""
+def _was_matched(audience: Audience, name: str) -> bool:
+    """Whether the match was carried out: by its name, else by its end. Another status alone shows nothing."""
     if audience.name is not None:
         return audience.name == name
-    moved = bool(ready.status) and bool(audience.status) and audience.status != ready.status
-    return is_active(audience) or moved
+    return is_active(audience) or means_failure(audience.status)

@@ -31,7 +31,7 @@ from indigo_async.errors import (
 )
 from indigo_async.sandbox import Dialect, Fault, FaultKind, ManualClock
 from indigo_async.transport.events import Event
-from indigo_async.workflows import AudienceAdopted
+from indigo_async.workflows import AudienceAdopted, StageStarted
 
 once_and_twice = pytest.mark.parametrize("times", [1, 2], ids=["once", "twice in a row"])
 every_loss = pytest.mark.parametrize("kind", LOST.values(), ids=LOST.keys())
@@ -183,6 +183,18 @@ async def test_a_match_of_unknown_outcome_is_looked_for_and_carried_out_once(kin
         assert (await match(client)).status == "ACTIVE"
         assert sandbox.log.count(MATCH, carried_out=True) == 1
         assert audiences_named(sandbox, "Donors") == 1
+
+
+async def test_a_status_never_seen_is_no_evidence_that_a_lost_match_was_carried_out():
+    async with lite() as (sandbox, client):
+
+        def disturb(event: Event) -> None:
+            if isinstance(event, StageStarted) and event.stage == "match":
+                sandbox.faults.add(lose(MATCH, FaultKind.CUT_BEFORE, 1))
+                sandbox.faults.add(Fault(kind=FaultKind.UNKNOWN_STATUS, endpoint="GET /audience", times=1))
+
+        assert (await match(client, on_event=disturb, timeout=20)).status == "ACTIVE"
+        assert sandbox.log.count(MATCH, carried_out=True) == 1
 
 
 @every_loss
