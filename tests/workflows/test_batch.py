@@ -19,7 +19,16 @@ from indigo_async.errors import (
     JournalMismatchError,
 )
 from indigo_async.sandbox import Fault, FaultKind, Sandbox
-from indigo_async.workflows import AudienceJob, ExportDownloaded, ExportPurchased, Stage, run_batch, start_batch
+from indigo_async.transport.events import Event
+from indigo_async.workflows import (
+    AudienceJob,
+    ExportDownloaded,
+    ExportPurchased,
+    Stage,
+    StageStarted,
+    run_batch,
+    start_batch,
+)
 from indigo_async.workflows.journal import EntryKind, Journal
 
 
@@ -262,14 +271,14 @@ async def test_a_bad_job_of_an_iterator_fails_alone_whatever_its_name_is(client,
 
 async def test_a_purchase_whose_outcome_a_later_run_finds_out_is_written_down(sandbox, client, tmp_path: Path):
     journal = tmp_path / "run.sqlite"
-    sandbox.faults.add(Fault(kind=FaultKind.CUT_AFTER, endpoint="POST /purchase_csv_export"))
-    blind = Fault(kind=FaultKind.STATUS_BEFORE, endpoint="GET /audience", times=None, status=500)
-    async with start_batch(client, [job(0, tmp_path, lookalike=False)], journal=journal) as batch:
-        while not sandbox.log.count("POST /purchase_csv_export"):
-            await asyncio.sleep(0.001)
-        sandbox.faults.add(blind)
-        outcomes = [outcome async for outcome in batch]
-    assert not outcomes[0].ok
+
+    def blind(event: Event) -> None:
+        if isinstance(event, StageStarted) and event.stage is Stage.PURCHASE:
+            sandbox.faults.add(Fault(kind=FaultKind.CUT_AFTER, endpoint="POST /purchase_csv_export"))
+            sandbox.faults.add(Fault(kind=FaultKind.STATUS_BEFORE, endpoint="GET /audience", times=None, status=500))
+
+    first = await run_batch(client, [job(0, tmp_path, lookalike=False)], journal=journal, on_event=blind)
+    assert (first.done, sandbox.counts().purchases) == (0, 1)
     sandbox.faults.clear()
     report = await run_batch(client, [job(0, tmp_path, lookalike=False)], journal=journal)
     assert (report.done, report.unsettled_cents) == (1, 0)
