@@ -18,7 +18,7 @@ from indigo_async.settings import Settings, TokenSource
 from indigo_async.transport import codec
 from indigo_async.transport.events import Listener
 from indigo_async.transport.pacing import Pacing
-from indigo_async.transport.policy import Endpoint, RetryPolicy, refusal_in
+from indigo_async.transport.policy import Endpoint, RetryPolicy
 from indigo_async.transport.session import Flight, Transport
 
 __all__ = ["IndigoClient"]
@@ -127,7 +127,8 @@ class IndigoClient:
         check.customer_id(customer_id)
         check.url("url", url)
         check.done()
-        return await self._audience(UPLOAD_CSV, customer_id, {"customerId": customer_id, "url": url})
+        body = _body({"customerId": customer_id, "url": url})
+        return _audience_in(await self.transport.call(UPLOAD_CSV, body=body), UPLOAD_CSV, customer_id)
 
     async def match_uploaded_csv(
         self, *, audience_id: RecordId, customer_id: str, audience_name: str, column_selections: ColumnSelectionsInput
@@ -160,7 +161,8 @@ class IndigoClient:
             "audienceName": audience_name,
             "columnSelections": codec.encode_column_selections(selections),
         }
-        return await self._audience(MATCH_UPLOADED_CSV, customer_id, body)
+        document = await self.transport.call(MATCH_UPLOADED_CSV, body=_body(body))
+        return _audience_in(document, MATCH_UPLOADED_CSV, customer_id)
 
     async def get_audience(self, audience_id: RecordId, customer_id: str | None = None) -> Audience:
         """An existing audience, with its exports.
@@ -181,7 +183,7 @@ class IndigoClient:
         query = {"audienceId": str(audience_id)}
         if customer_id is not None:
             query["customerId"] = customer_id
-        return await self._audience(GET_AUDIENCE, customer_id, query=query)
+        return _audience_in(await self.transport.call(GET_AUDIENCE, query=query), GET_AUDIENCE, customer_id)
 
     async def list_audiences(self, customer_id: str | None = None) -> list[Audience]:
         """All audiences of a customer, or, without one, of the whole organisation.
@@ -196,7 +198,7 @@ class IndigoClient:
         check.customer_id(customer_id, optional=True)
         check.done()
         query = {} if customer_id is None else {"customerId": customer_id}
-        document = await self._document(LIST_AUDIENCES, query=query)
+        document = await self.transport.call(LIST_AUDIENCES, query=query)
         audiences = codec.decode_audiences(document, LIST_AUDIENCES.text)
         for audience in audiences:
             _check_customer(LIST_AUDIENCES, customer_id, audience.customer_id)
@@ -245,7 +247,8 @@ class IndigoClient:
             "includeOriginalAudience": include_original_audience,
             "filters": codec.encode_filters(wanted) if wanted is not None else None,
         }
-        return await self._audience(CREATE_LOOKALIKE, customer_id, body)
+        document = await self.transport.call(CREATE_LOOKALIKE, body=_body(body))
+        return _audience_in(document, CREATE_LOOKALIKE, customer_id)
 
     async def create_preview_csv_export(
         self, *, audience_id: RecordId, customer_id: str | None = None, optional_field_types: Sequence[str] = ()
@@ -269,7 +272,8 @@ class IndigoClient:
         field_types = check.optional_field_types(optional_field_types)
         check.done()
         body = {"audienceId": audience_id, "customerId": customer_id, "optionalFieldTypes": field_types}
-        return await self._export(CREATE_PREVIEW, customer_id, body)
+        document = await self.transport.call(CREATE_PREVIEW, body=_body(body))
+        return _export_in(document, CREATE_PREVIEW, customer_id)
 
     async def purchase_csv_export(
         self, *, export_id: RecordId, customer_id: str | None = None, flight: Flight | None = None
@@ -297,45 +301,25 @@ class IndigoClient:
         check.customer_id(customer_id, optional=True)
         check.done()
         body = {"exportId": export_id, "customerId": customer_id}
-        return await self._export(PURCHASE_EXPORT, customer_id, body, flight)
+        document = await self.transport.call(PURCHASE_EXPORT, body=_body(body), flight=flight)
+        return _export_in(document, PURCHASE_EXPORT, customer_id)
 
-    async def _audience(
-        self,
-        endpoint: Endpoint,
-        customer_id: str | None,
-        body: Mapping[str, Any] | None = None,
-        query: Mapping[str, str] | None = None,
-    ) -> Audience:
-        audience = codec.decode_audience(await self._document(endpoint, body, query), endpoint.text)
-        _check_customer(endpoint, customer_id, audience.customer_id)
-        return audience
 
-    async def _export(
-        self, endpoint: Endpoint, customer_id: str | None, body: Mapping[str, Any], flight: Flight | None = None
-    ) -> CsvExport:
-        export = codec.decode_export(await self._document(endpoint, body, flight=flight), endpoint.text)
-        if export.audience is not None:
-            _check_customer(endpoint, customer_id, export.audience.customer_id)
-        return export
+def _body(values: Mapping[str, Any]) -> HiddenBytes:
+    return HiddenBytes(codec.encode_body(values))
 
-    async def _document(
-        self,
-        endpoint: Endpoint,
-        body: Mapping[str, Any] | None = None,
-        query: Mapping[str, str] | None = None,
-        flight: Flight | None = None,
-    ) -> Any:
-        document = await self.transport.call(
-            endpoint,
-            lambda answer: codec.decode_document(answer, endpoint.text),
-            query=query,
-            body=None if body is None else HiddenBytes(codec.encode_body(body)),
-            flight=flight,
-        )
-        refusal = refusal_in(document, endpoint, token=self.transport.token)
-        if refusal is not None:
-            raise refusal
-        return document
+
+def _audience_in(document: Any, endpoint: Endpoint, customer_id: str | None) -> Audience:
+    audience = codec.decode_audience(document, endpoint.text)
+    _check_customer(endpoint, customer_id, audience.customer_id)
+    return audience
+
+
+def _export_in(document: Any, endpoint: Endpoint, customer_id: str | None) -> CsvExport:
+    export = codec.decode_export(document, endpoint.text)
+    if export.audience is not None:
+        _check_customer(endpoint, customer_id, export.audience.customer_id)
+    return export
 
 
 def _check_customer(endpoint: Endpoint, asked: str | None, answered: str | None) -> None:

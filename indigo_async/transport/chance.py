@@ -47,10 +47,12 @@ class Chance:
         self._refusals += refused
         self._latest += (refused - self._latest) / _LATEST_ANSWERS
         self._overall += (refused - self._overall) / _REMEMBERED_ANSWERS
-        if self._is_proved(rate):
+        if rate is not None and self._is_proved(rate):
             self._samples = min(self._samples + 1, _REMEMBERED_ANSWERS)
             self._share += (refused - self._share) / self._samples
-        self._prove(now, accepted=not refused)
+        if self._since is None or now - self._since >= _PROOF_SECONDS:
+            self._prove(now)
+        self._accepted += not refused
 
     def explains(self, rate: float | None) -> bool:
         """Whether as much as was refused of late, at this rate, would be refused at any."""
@@ -59,7 +61,8 @@ class Chance:
         if self._latest > _MANY:
             return False
         expected = min(self._share, self._overall) * (self._answers + _LEAST_ANSWERS)
-        return self._is_proved(rate) or self._refusals <= _MORE_THAN_CHANCE * expected
+        is_proved = rate is not None and self._is_proved(rate)
+        return is_proved or self._refusals <= _MORE_THAN_CHANCE * expected
 
     def met_limit(self) -> None:
         """Count anew. Where many were refused, the limit may have fallen below what was proved."""
@@ -72,13 +75,10 @@ class Chance:
         if self._since is not None:
             self._since += seconds
 
-    def _prove(self, now: float, *, accepted: bool) -> None:
-        if self._since is None:
-            self._since, self._accepted = now, 0
-        self._accepted += accepted
-        if now - self._since >= _PROOF_SECONDS:
+    def _prove(self, now: float) -> None:
+        if self._since is not None:
             self._proved = max(self._proved, self._accepted / (now - self._since))
-            self._since, self._accepted = now, 0
+        self._since, self._accepted = now, 0
 
-    def _is_proved(self, rate: float | None) -> bool:
-        return rate is not None and rate <= _FAR_BELOW * self._proved
+    def _is_proved(self, rate: float) -> bool:
+        return rate <= _FAR_BELOW * self._proved

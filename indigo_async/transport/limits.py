@@ -39,15 +39,16 @@ class _Latency:
     best: float
     samples: int = 1
 
-    def add(self, seconds: float) -> None:
+    def add(self, seconds: float) -> bool:
+        """Take a sample. Returns whether they rise."""
         self.samples += 1
         self.recent += (seconds - self.recent) / min(self.samples, _RECENT_SAMPLES)
-        self.best = min(self.recent, self.best + (self.recent - self.best) / _SAMPLES_TO_FORGET)
-
-    @property
-    def is_rising(self) -> bool:
         rise = self.recent - self.best
-        return self.samples >= _ENOUGH_SAMPLES and rise > _RISE_SECONDS and self.recent > _RISE * self.best
+        if rise <= 0:
+            self.best = self.recent
+            return False
+        self.best += rise / _SAMPLES_TO_FORGET
+        return rise > _RISE_SECONDS and self.samples >= _ENOUGH_SAMPLES and self.recent > _RISE * self.best
 
 
 @attrs.define
@@ -86,8 +87,7 @@ class ConcurrencyLimit:
         if latency is None:
             self._latencies[like] = _Latency(seconds, seconds)
             return False
-        latency.add(seconds)
-        return latency.is_rising
+        return latency.add(seconds)
 
     def _shrink(self, factor: float, least: int, started: float, now: float) -> None:
         if started > self._cut_at and self.current > least:
@@ -120,7 +120,8 @@ class _SlidingCount:
     _last: int = 0
 
     def add(self, now: float) -> None:
-        self._roll(now)
+        if now - self._since >= _WINDOW:
+            self._roll(now)
         self._current += 1
 
     def at(self, now: float) -> float:
@@ -155,7 +156,8 @@ class RateLimit:
     _is_first_aim: bool = attrs.field(default=True, init=False)
     _used: float = attrs.field(default=0.0, init=False)
     _cut_at: float = attrs.field(default=float("-inf"), init=False)
-    _ready_at: float = attrs.field(default=float("-inf"), init=False)
+    ready_at: float = attrs.field(default=float("-inf"), init=False)
+    """When the next request may leave; often long past."""
     _borne: _SlidingCount = attrs.field(factory=_SlidingCount, init=False)
     _chance: Chance = attrs.field(factory=Chance, init=False)
 
@@ -170,19 +172,14 @@ class RateLimit:
             learned = self._aim * (1 + _DROP * (self._used / _RECOVERY - 1) ** 3)
         return learned if self.ceiling is None else min(learned, self.ceiling)
 
-    @property
-    def ready_at(self) -> float:
-        """When the next request may leave; often long past."""
-        return self._ready_at
-
     def spend(self, now: float) -> None:
         """Let a request leave."""
         rate = self.rate
         if rate is None:
             return
-        if self._ready_at > now - _SLACK:
+        if self.ready_at > now - _SLACK:
             self._used += 1 / rate
-        self._ready_at = max(self._ready_at, now - _SLACK) + 1 / rate
+        self.ready_at = max(self.ready_at, now - _SLACK) + 1 / rate
 
     def answered(self, now: float) -> None:
         """Count a request that the server did not refuse."""
@@ -209,11 +206,11 @@ class RateLimit:
         self._aim = borne * _AIM
         self._used = 0.0
         self._cut_at = now
-        self._ready_at = now + 1 / self._aim
+        self.ready_at = now + 1 / self._aim
         return True
 
     def held(self, seconds: float) -> None:
         """Leave out a pause, in which the server bore nothing because it was sent nothing."""
-        self._ready_at += seconds
+        self.ready_at += seconds
         self._borne.skip(seconds)
         self._chance.skip(seconds)

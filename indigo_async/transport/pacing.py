@@ -70,7 +70,8 @@ class Pacer:
     def give_back(self) -> None:
         """End a request, whatever became of it."""
         self._under_way -= 1
-        self._serve()
+        if self._actions or self._looks:
+            self._serve()
 
     def answered(self, *, started: float, like: str | None) -> None:
         """Learn from an answer that was no refusal, before its slot is given back.

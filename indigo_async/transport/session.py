@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import aiohttp
 import attrs
@@ -24,6 +24,7 @@ from indigo_async.errors import ClientNotOpenError, RateLimitedError, ResponseDe
 from indigo_async.hidden import HiddenText
 from indigo_async.settings import Settings
 from indigo_async.transport.answers import Sink, pour, read_answer, silence
+from indigo_async.transport.codec import decode_document
 from indigo_async.transport.credentials import Credentials
 from indigo_async.transport.events import Listener, RequestRetried, emit
 from indigo_async.transport.pacing import Pacer, Pacing
@@ -35,14 +36,14 @@ from indigo_async.transport.policy import (
     Silence,
     error_of,
     is_uncertain,
+    refusal_in,
     retry_after_of,
     retry_delay,
 )
+from indigo_async.transport.time_limit import TimeLimit
 from indigo_async.transport.told import told
 
 __all__ = ["Flight", "Transport"]
-
-T = TypeVar("T")
 
 # Longer than any poll interval, so that a connection outlives the pause between two rounds.
 _KEEPALIVE_SECONDS = 75.0
@@ -95,7 +96,7 @@ class Transport:
         self.setbacks: Counter[str] = Counter()
         self.base_url: str = settings.base_url
         self._credentials = Credentials(settings.token)
-        self._timeout = timeout
+        self._time_limit = TimeLimit(timeout)
         self.retry = retry
         self._pacing = pacing
         self._own_session = session is None
@@ -120,6 +121,7 @@ class Transport:
 
     async def close(self) -> None:
         session, self._pacer = self._session, None
+        self._time_limit.close()
         if session is not None and self._own_session:
             self._session = None
             await session.close()
@@ -127,19 +129,18 @@ class Transport:
     async def call(
         self,
         endpoint: Endpoint,
-        decode: Callable[[bytes], T],
         *,
         query: Mapping[str, str] | None = None,
         body: bytes | None = None,
         flight: Flight | None = None,
-    ) -> T:
-        """Send a request until it is answered or the policy gives up.
+    ) -> Any:
+        """Send a request until it is answered or the policy gives up. Returns the answer's JSON.
 
-        `decode` turns the body of a good answer into the result; where it raises `ResponseDecodeError`, the answer
-        counts as unreadable: a GET is sent again, a POST ends as ambiguous. `flight` follows the request.
+        A good answer that is no JSON counts as unreadable: a GET is sent again, a POST ends as ambiguous. `flight`
+        follows the request.
 
         Raises:
-            ApiError, TransportError, ResponseDecodeError: how the last attempt ended.
+            ApiError, TransportError, ResponseDecodeError: how the last attempt ended, or what a good status hid.
         """
         url = self._url(endpoint, query)
         clock = asyncio.get_running_loop().time
@@ -156,12 +157,17 @@ class Transport:
             spent += clock() - sent
             if isinstance(outcome, Answer) and outcome.ok:
                 try:
-                    return decode(outcome.body)
+                    document = decode_document(outcome.body, endpoint.text)
                 except ResponseDecodeError:
                     if flight is not None:
                         flight.uncertain = True
                     kind = outcome.headers.get("content-type", "no content type")
                     outcome = Silence(Reason.UNREADABLE, f"{kind}, {len(outcome.body)} bytes")
+                else:
+                    refusal = refusal_in(document, endpoint, token=self.token)
+                    if refusal is not None:
+                        raise refusal
+                    return document
             delay = retry_delay(
                 endpoint,
                 outcome,
@@ -249,9 +255,11 @@ class Transport:
                 self.requests[endpoint.text] += 1
                 started = asyncio.get_running_loop().time()
                 outcome = await self._sending(endpoint, url, body, read, self._credentials.token, attempt=attempt)
-            _teach(pacer, outcome, started, like)
-            if not (isinstance(outcome, Answer) and outcome.ok):
+            if isinstance(outcome, Answer) and outcome.ok:
+                _teach_good(pacer, outcome, started, like)
+            else:
                 self.setbacks[_reason_of(outcome)] += 1
+                _teach_setback(pacer, outcome, started, like)
         finally:
             pacer.give_back()
         if flight is not None:
@@ -272,9 +280,8 @@ class Transport:
         if body is not None:
             headers["Content-Type"] = "application/json"
         try:
-            async with (
-                asyncio.timeout(self._timeout),
-                session.request(
+            with self._time_limit.attempt():
+                async with session.request(
                     endpoint.method,
                     url,
                     data=body,
@@ -282,9 +289,8 @@ class Transport:
                     allow_redirects=False,
                     raise_for_status=False,
                     timeout=self._socket_timeout,
-                ) as response,
-            ):
-                return await read(response)
+                ) as response:
+                    return await read(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return silence(error)
 
@@ -296,7 +302,7 @@ class Transport:
         """
         _, session = self._opened()
         timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=self._socket_timeout.sock_connect, sock_read=self._timeout
+            total=None, sock_connect=self._socket_timeout.sock_connect, sock_read=self._time_limit.seconds
         )
         try:
             response = await session.get(
@@ -336,8 +342,13 @@ def _reason_of(outcome: Answer | Silence) -> str:
     return str(outcome.status) if isinstance(outcome, Answer) else outcome.reason.value
 
 
-def _teach(pacer: Pacer, outcome: Answer | Silence, started: float, like: str | None) -> None:
-    """Let the pacer learn from an outcome. The time of a large answer tells its size rather than the server's load."""
+def _teach_good(pacer: Pacer, answer: Answer, started: float, like: str | None) -> None:
+    """Let the pacer learn from an answer. The time of a large one tells its size rather than the server's load."""
+    pacer.answered(started=started, like=like if len(answer.body) <= _COMPARABLE_BYTES else None)
+
+
+def _teach_setback(pacer: Pacer, outcome: Answer | Silence, started: float, like: str | None) -> None:
+    """Let the pacer learn from what was no good answer."""
     if isinstance(outcome, Silence):
         if outcome.reason is Reason.TIMEOUT:
             pacer.timed_out(started=started)
@@ -347,4 +358,4 @@ def _teach(pacer: Pacer, outcome: Answer | Silence, started: float, like: str | 
             pacer.refused(started=started, retry_after=retry_after)
         pacer.hold(retry_after or 0.0)
     elif outcome.status < _FIRST_SERVER_ERROR:
-        pacer.answered(started=started, like=like if len(outcome.body) <= _COMPARABLE_BYTES else None)
+        _teach_good(pacer, outcome, started, like)
