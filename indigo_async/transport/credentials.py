@@ -6,6 +6,9 @@ import asyncio
 import inspect
 import logging
 
+from aiohttp import hdrs
+from multidict import CIMultiDict
+
 from indigo_async.hidden import HiddenText, hidden
 from indigo_async.inputs import InputCheck
 from indigo_async.settings import TokenSource, check_token
@@ -17,10 +20,16 @@ _logger = logging.getLogger("indigo_async")
 
 
 class Credentials:
-    """Holds the `token` that requests are sent with; empty until `open` where it comes from a source."""
+    """Holds the `token` that requests are sent with; empty until `open` where it comes from a source.
+
+    The `headers` with it in them are made once for each token, not once for each request.
+    """
+
+    token: HiddenText
+    headers: CIMultiDict[str]
 
     def __init__(self, token: str | TokenSource) -> None:
-        self.token: HiddenText = HiddenText(token) if isinstance(token, str) else HiddenText()
+        self._take(HiddenText(token) if isinstance(token, str) else HiddenText())
         self._source = None if isinstance(token, str) else token
         self._asking = asyncio.Lock()
         self._times_asked = 0
@@ -32,7 +41,11 @@ class Credentials:
             InvalidInputError: it gave none, or one that no header can carry.
         """
         if self._source is not None:
-            self.token = await _asked(self._source)
+            self._take(await _asked(self._source))
+
+    def _take(self, token: HiddenText) -> None:
+        self.token = token
+        self.headers = CIMultiDict({hdrs.AUTHORIZATION: HiddenText(f"Bearer {token}"), hdrs.ACCEPT: "application/json"})
 
     async def renewed(self, refused: str) -> bool:
         """Whether there is another token than the `refused` one.
@@ -45,7 +58,7 @@ class Credentials:
         async with self._asking:
             if self.token == refused and self._times_asked == times_asked:
                 try:
-                    self.token = await _asked(self._source)
+                    self._take(await _asked(self._source))
                 except Exception as error:  # noqa: BLE001 - the refusal stands; the source's words may hold a token
                     _logger.warning("the token was refused and its source failed: %s", type(error).__name__)
                 self._times_asked += 1

@@ -61,14 +61,12 @@ class Endpoint:
 
     method: str
     path: str
-    text: str = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "text", f"{self.method} {self.path}")
-
-    @property
-    def idempotent(self) -> bool:
-        return self.method == "GET"
+    text: str = attrs.field(
+        default=attrs.Factory(lambda self: f"{self.method} {self.path}", takes_self=True), init=False
+    )
+    idempotent: bool = attrs.field(
+        default=attrs.Factory(lambda self: self.method == "GET", takes_self=True), init=False
+    )
 
     def __str__(self) -> str:
         return self.text
@@ -222,15 +220,14 @@ def _error_of_answer(endpoint: Endpoint, answer: Answer, token: str, base_url: s
     )
 
 
-def refusal_in(document: object, endpoint: Endpoint, *, token: str = "") -> ApiError | None:
+def refusal_in(document: dict[str, Any] | None, endpoint: Endpoint, *, token: str = "") -> ApiError | None:
     """The refusal that a good status hides: an `error` object, or null where something was asked for."""
     if document is None and endpoint.idempotent:
         return NotFoundError(404, "the server answered null: no such record for this customer", None, endpoint.text)
-    fields = cast("dict[str, Any]", document) if isinstance(document, dict) else {}
-    message = fields.get("error")
-    if not isinstance(message, str) or "id" in fields:
+    message = document.get("error") if type(document) is dict else None
+    if document is None or not isinstance(message, str) or "id" in document:
         return None
-    return api_error(400, message, fields.get("errorType"), endpoint.text, token=token)
+    return api_error(400, message, document.get("errorType"), endpoint.text, token=token)
 
 
 def _plain_message(answer: Answer) -> str:

@@ -60,7 +60,7 @@ KEYS: dict[type, dict[str, tuple[str, ...]]] = {
 _INFERRED_SHAPES = {"optional_field_types", "audience"}
 
 
-def structure(document: object, cls: type[T]) -> T:
+def structure(document: Any, cls: type[T]) -> T:
     """A record from its JSON object.
 
     What it raises where the object does not fit tells little; `misfit.first_misfit` says where and why.
@@ -68,14 +68,14 @@ def structure(document: object, cls: type[T]) -> T:
     return msgspec.convert(_PREPARED[cls](document), cls)
 
 
-def fields_of(cls: type, document: object) -> dict[str, Any]:
+def fields_of(cls: type, document: dict[str, Any]) -> dict[str, Any]:
     """A JSON object's values by field, with all that is no field's under `extra`."""
-    if not isinstance(document, dict):
+    if type(document) is not dict:
         raise TypeError(f"expected an object, got {json_type(document)}")
     field_of = _FIELD_OF[cls]
     extra: dict[str, Any] = {}
     spelt: dict[str, str] = {}
-    for key, value in cast("dict[str, Any]", document).items():
+    for key, value in document.items():
         field, rank = field_of.get(key, ("", 0))
         if not field or _is_of_another_shape(field, value):
             extra[key] = value
@@ -125,7 +125,7 @@ def _record_id(value: Any) -> RecordId:
 
 def _customer_id(value: Any) -> str:
     """A server may answer 1 for "1": customer IDs are text here."""
-    return str(_record_id(value))
+    return value if type(value) is str and value else str(_record_id(value))
 
 
 def _cents(value: Any) -> int:
@@ -161,28 +161,30 @@ def json_type(value: object) -> str:
     return _JSON_TYPES.get(type(value), "an object")
 
 
-def _preparer(cls: type) -> Callable[[object], dict[str, Any]]:
+def _preparer(cls: type, checks: Mapping[str, Callable[[Any], Any]]) -> Callable[[Any], dict[str, Any]]:
     """What sorts an object's keys and checks what types do not tell, the objects within included.
 
     Where all keys are the ones that come first in `KEYS`, as is usual, one pass does it.
     """
     keys_of = KEYS[cls]
-    plain = {keys[0]: (field, _PREPARE.get(field)) for field, keys in keys_of.items() if field not in _INFERRED_SHAPES}
+    plain = {keys[0]: (field, checks.get(field)) for field, keys in keys_of.items() if field not in _INFERRED_SHAPES}
     doubtful = frozenset(_FIELD_OF[cls].keys() - plain.keys())
 
-    def prepared(document: object) -> dict[str, Any]:
-        if not isinstance(document, dict) or not doubtful.isdisjoint(cast("dict[str, Any]", document)):
-            fields = fields_of(cls, cast("object", document))
-            return {field: _PREPARE[field](value) if field in _PREPARE else value for field, value in fields.items()}
+    def prepared(document: dict[str, Any]) -> dict[str, Any]:
+        if type(document) is not dict:
+            raise TypeError(f"expected an object, got {json_type(document)}")
+        if not doubtful.isdisjoint(document):
+            fields = fields_of(cls, document)
+            return {field: checks[field](value) if field in checks else value for field, value in fields.items()}
         known: dict[str, Any] = {}
         extra: dict[str, Any] = {}
-        for key, value in cast("dict[str, Any]", document).items():
+        for key, value in document.items():
             found = plain.get(key)
             if found is None:
                 extra[key] = value
             elif value is not None:
-                field, prepare = found
-                known[field] = value if prepare is None else prepare(value)
+                field, check = found
+                known[field] = value if check is None else check(value)
         if extra:
             known["extra"] = extra
         return known
@@ -190,22 +192,22 @@ def _preparer(cls: type) -> Callable[[object], dict[str, Any]]:
     return prepared
 
 
-def _prepared_upload(value: object) -> object:
-    return _PREPARED[UploadedAudienceCsv](value)
+def _prepared_audience(document: dict[str, Any]) -> dict[str, Any]:
+    return _PREPARED[Audience](document)
 
 
-def _prepared_exports(value: object) -> object:
-    prepared = _PREPARED[CsvExport]
-    return [prepared(item) for item in cast("list[Any]", value)] if isinstance(value, list) else value
+_prepared_upload = _preparer(UploadedAudienceCsv, CHECKS)
+_prepared_export = _preparer(CsvExport, CHECKS | {"audience": _prepared_audience})
 
 
-def _prepared_audience(value: object) -> object:
-    return _PREPARED[Audience](value)
+def _prepared_exports(value: list[Any]) -> list[Any]:
+    return [_prepared_export(item) for item in value] if type(value) is list else value
 
 
-_PREPARE: dict[str, Callable[[Any], Any]] = CHECKS | {
-    "uploaded_audience_csv": _prepared_upload,
-    "csv_exports": _prepared_exports,
-    "audience": _prepared_audience,
+_PREPARED: dict[type, Callable[[Any], dict[str, Any]]] = {
+    UploadedAudienceCsv: _prepared_upload,
+    CsvExport: _prepared_export,
+    Audience: _preparer(
+        Audience, CHECKS | {"uploaded_audience_csv": _prepared_upload, "csv_exports": _prepared_exports}
+    ),
 }
-_PREPARED = {cls: _preparer(cls) for cls in KEYS}

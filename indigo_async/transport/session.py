@@ -17,11 +17,10 @@ from typing import Any, TypeAlias
 
 import aiohttp
 import attrs
-from multidict import CIMultiDict
+from aiohttp import hdrs
 from yarl import URL
 
 from indigo_async.errors import ClientNotOpenError, RateLimitedError, ResponseDecodeError
-from indigo_async.hidden import HiddenText
 from indigo_async.settings import Settings
 from indigo_async.transport.answers import Sink, pour, read_answer, silence
 from indigo_async.transport.codec import decode_document
@@ -244,7 +243,7 @@ class Transport:
         started = asyncio.get_running_loop().time()
         try:
             token = self._credentials.token
-            outcome = await self._sending(endpoint, url, body, read, token, attempt=attempt)
+            outcome = await self._sending(endpoint, url, body, read, attempt=attempt)
             # A refused request was not carried out, so that a POST, too, may be sent with a fresh token.
             if (
                 isinstance(outcome, Answer)
@@ -254,7 +253,7 @@ class Transport:
             ):
                 self.requests[endpoint.text] += 1
                 started = asyncio.get_running_loop().time()
-                outcome = await self._sending(endpoint, url, body, read, self._credentials.token, attempt=attempt)
+                outcome = await self._sending(endpoint, url, body, read, attempt=attempt)
             if isinstance(outcome, Answer) and outcome.ok:
                 _teach_good(pacer, outcome, started, like)
             else:
@@ -267,18 +266,17 @@ class Transport:
         return outcome
 
     def _sending(
-        self, endpoint: Endpoint, url: URL, body: bytes | None, read: _Reader, token: str, *, attempt: int
+        self, endpoint: Endpoint, url: URL, body: bytes | None, read: _Reader, *, attempt: int
     ) -> Coroutine[Any, Any, Answer | Silence]:
-        sending = self._send(endpoint, url, body, read, token)
+        sending = self._send(endpoint, url, body, read)
         return sending if self.on_event is None else told(self.on_event, endpoint.text, attempt, sending)
 
-    async def _send(
-        self, endpoint: Endpoint, url: URL, body: bytes | None, read: _Reader, token: str
-    ) -> Answer | Silence:
+    async def _send(self, endpoint: Endpoint, url: URL, body: bytes | None, read: _Reader) -> Answer | Silence:
         _, session = self._opened()
-        headers = CIMultiDict({"Authorization": HiddenText(f"Bearer {token}"), "Accept": "application/json"})
+        headers = self._credentials.headers
         if body is not None:
-            headers["Content-Type"] = "application/json"
+            headers = headers.copy()
+            headers[hdrs.CONTENT_TYPE] = "application/json"
         try:
             with self._time_limit.attempt():
                 async with session.request(
