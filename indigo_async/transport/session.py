@@ -255,10 +255,11 @@ class Transport:
                 started = asyncio.get_running_loop().time()
                 outcome = await self._sending(endpoint, url, body, read, attempt=attempt)
             if isinstance(outcome, Answer) and outcome.ok:
-                _teach_good(pacer, outcome, started, like)
+                # The time of a large answer tells its size rather than the server's load.
+                pacer.answered(started=started, like=like if len(outcome.body) <= _COMPARABLE_BYTES else None)
             else:
                 self.setbacks[_reason_of(outcome)] += 1
-                _teach_setback(pacer, outcome, started, like)
+                _teach_setback(pacer, outcome, started)
         finally:
             pacer.give_back()
         if flight is not None:
@@ -340,12 +341,7 @@ def _reason_of(outcome: Answer | Silence) -> str:
     return str(outcome.status) if isinstance(outcome, Answer) else outcome.reason.value
 
 
-def _teach_good(pacer: Pacer, answer: Answer, started: float, like: str | None) -> None:
-    """Let the pacer learn from an answer. The time of a large one tells its size rather than the server's load."""
-    pacer.answered(started=started, like=like if len(answer.body) <= _COMPARABLE_BYTES else None)
-
-
-def _teach_setback(pacer: Pacer, outcome: Answer | Silence, started: float, like: str | None) -> None:
+def _teach_setback(pacer: Pacer, outcome: Answer | Silence, started: float) -> None:
     """Let the pacer learn from what was no good answer."""
     if isinstance(outcome, Silence):
         if outcome.reason is Reason.TIMEOUT:
@@ -356,4 +352,4 @@ def _teach_setback(pacer: Pacer, outcome: Answer | Silence, started: float, like
             pacer.refused(started=started, retry_after=retry_after)
         pacer.hold(retry_after or 0.0)
     elif outcome.status < _FIRST_SERVER_ERROR:
-        _teach_good(pacer, outcome, started, like)
+        pacer.answered(started=started, like=None)
