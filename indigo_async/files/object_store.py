@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import logging
 import re
+import secrets
 from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -46,13 +47,14 @@ _ERROR_CODE = re.compile(r"<Code>([A-Za-z0-9]{1,64})</Code>")
 
 @attrs.define(eq=False)
 class _Share:
-    """An object in the bucket and how many jobs of this process want it there; its lock is held to change that.
+    """An object in the bucket, and how many jobs want it there; its lock is held to put it there.
 
-    An upload that was begun and failed may have put it there all the same.
+    An upload that was begun and failed may have put it there all the same. Its place is never used again: whatever the
+    store carries out late, perhaps of a request given up long ago, concerns this object alone.
     """
 
+    place: str
     wanted_by: int = 0
-    is_begun: bool = False
     is_there: bool = False
     lock: asyncio.Lock = attrs.Factory(asyncio.Lock)
 
@@ -60,9 +62,10 @@ class _Share:
 class ObjectStorePublisher:
     """A `Publisher` that puts files into a bucket, at signed URLs that expire, and removes them after the match.
 
-    An object is named by its content, so jobs that publish the same file at the same time share one, and the last
-    removes it. Other processes do not know of that: give each that runs at the same time a prefix of its own, used for
-    nothing else, and the bucket a rule that deletes what a killed process left.
+    An object is named by its content and is in a folder of its own, whose random name is never used again: no removal,
+    be it late or another process's, takes away what a match still needs. Jobs that publish the same file by one
+    publisher at the same time share an object, and the last removes it. Give the bucket a rule that deletes what a
+    killed process, or a request whose answer was lost, left there.
     """
 
     def __init__(
@@ -116,24 +119,25 @@ class ObjectStorePublisher:
             raise PublishError(f"{path} cannot be read ({error.strerror or type(error).__name__})") from None
         if not self._shares:
             self._slots = asyncio.Semaphore(_UPLOADS_AT_ONCE)  # of the event loop that runs now
-        share = self._shares.setdefault(name, _Share())
+        share = self._shares.setdefault(name, _Share(f"{secrets.token_hex(16)}/{name}"))
         share.wanted_by += 1
         try:
             async with share.lock:
                 if not share.is_there:
-                    share.is_begun = True
-                    await self._upload(path, name)
+                    await self._upload(path, share.place)
                     share.is_there = True
-            yield await self._told(path, _signed_url(self._store, name, self._expires_in))
+            yield await self._told(path, _signed_url(self._store, share.place, self._expires_in))
         finally:
             share.wanted_by -= 1
-            await to_the_end(asyncio.ensure_future(self._remove_unwanted(name, share)))
+            if not share.wanted_by:
+                del self._shares[name]  # before anything is waited for: who comes now begins another
+                await to_the_end(asyncio.ensure_future(self._remove(share)))
 
-    async def _upload(self, path: Path, name: str) -> None:
+    async def _upload(self, path: Path, place: str) -> None:
         """Put the file there. Cancelled, it first stops in order: a store keeps the parts of an upload cut off."""
         async with self._slots:
             stopped = asyncio.Event()
-            work = asyncio.ensure_future(_put(self._store, name, path, stopped))
+            work = asyncio.ensure_future(_put(self._store, place, path, stopped))
             try:
                 await self._told(path, asyncio.shield(work))
             except asyncio.CancelledError:
@@ -153,30 +157,23 @@ class ObjectStorePublisher:
             why = _explained(error)
         raise PublishError(f"{path.name} could not be published in {self._where}: {why}")
 
-    async def _remove_unwanted(self, name: str, share: _Share) -> None:
-        """Remove the object if nobody wants it any more: also after a failed upload, which may have done its work."""
+    async def _remove(self, share: _Share) -> None:
+        """Remove an object that nobody wants any more: also after a failed upload, which may have done its work."""
         import obstore  # noqa: PLC0415 - the extra
 
-        async with share.lock:
-            if share.wanted_by:
-                return
-            try:
-                async with asyncio.timeout(_SETTLE_SECONDS):
-                    await obstore.delete_async(self._store, name)
-            except FileNotFoundError:
-                pass
-            except Exception as error:  # noqa: BLE001 - the match is done; what is left must be told
-                if share.is_begun:
-                    _logger.warning(
-                        "%s could not be removed from %s, %s people's data: %s",
-                        name,
-                        self._where,
-                        "and holds" if share.is_there else "where it may be after a failed upload, and then holds",
-                        _explained(error),
-                    )
-            share.is_there = share.is_begun = False
-            if not share.wanted_by:
-                self._shares.pop(name, None)
+        try:
+            async with asyncio.timeout(_SETTLE_SECONDS):
+                await obstore.delete_async(self._store, share.place)
+        except FileNotFoundError:
+            pass
+        except Exception as error:  # noqa: BLE001 - the match is done; what is left must be told
+            _logger.warning(
+                "%s could not be removed from %s, %s people's data: %s",
+                share.place,
+                self._where,
+                "and holds" if share.is_there else "where it may be after a failed upload, and then holds",
+                _explained(error),
+            )
 
 
 def _opened(check: InputCheck, store: str | SigningStore, config: Mapping[str, str] | None) -> SigningStore | Any:
@@ -208,13 +205,13 @@ def _shown(url: str) -> str:
     return f"{parts.scheme}://{parts.hostname}{parts.path}"
 
 
-async def _signed_url(store: SigningStore, name: str, expires_in: timedelta) -> HiddenText:
+async def _signed_url(store: SigningStore, place: str, expires_in: timedelta) -> HiddenText:
     import obstore  # noqa: PLC0415 - the extra
 
-    return HiddenText(await obstore.sign_async(store, "GET", name, expires_in))
+    return HiddenText(await obstore.sign_async(store, "GET", place, expires_in))
 
 
-async def _put(store: SigningStore, name: str, path: Path, stopped: asyncio.Event) -> None:
+async def _put(store: SigningStore, place: str, path: Path, stopped: asyncio.Event) -> None:
     """Put a file there, a large one in parts from disk. A stopped one leaves no parts."""
     import obstore  # noqa: PLC0415 - the extra
 
@@ -223,7 +220,7 @@ async def _put(store: SigningStore, name: str, path: Path, stopped: asyncio.Even
     def read() -> bytes:
         part = file.read(_PART_BYTES)
         digest.update(part)
-        if len(part) < _PART_BYTES and digest.hexdigest() != name.partition(".")[0]:
+        if len(part) < _PART_BYTES and not place.endswith(f"/{digest.hexdigest()}.csv"):
             raise PublishError(f"{path} changed while it was published; try again when nothing writes it")
         return part
 
@@ -238,7 +235,7 @@ async def _put(store: SigningStore, name: str, path: Path, stopped: asyncio.Even
         first = await in_thread(read)
         await obstore.put_async(
             store,
-            name,
+            place,
             parts(first) if len(first) == _PART_BYTES else first,
             attributes={"Content-Type": "text/csv"},
             chunk_size=_PART_BYTES,

@@ -20,7 +20,8 @@ class Publisher(Protocol):
         """Serve the file at a URL inside the block, and take it away at its end.
 
         The last segment of the URL's path must be `content_name(path)`: by it a later run recognises an audience that
-        was made from the same people.
+        was made from the same people. Several jobs may publish the same file at the same time, and none may take it
+        away from another: best give each a place that is never used again.
         """
         ...
 

@@ -14,7 +14,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -112,26 +112,30 @@ def _bucket(names: dict[str, Any], files: FileHost, folder: Path) -> Iterator[No
     """A store of objects with the three functions that a page calls the reader's own, and a use of its `Bucket`."""
     urls: dict[str, str] = {}
 
-    async def upload_to_bucket(path: Path, name: str) -> None:
-        urls[name] = files.put(path, name=name)
+    async def upload_to_bucket(path: Path, place: str) -> None:
+        urls[place] = files.put(path, name=place.rpartition("/")[2])
 
-    async def remove_from_bucket(name: str) -> None:
-        files.remove(urls.pop(name))
+    async def remove_from_bucket(place: str) -> None:
+        files.remove(urls.pop(place))
 
     names |= {
         "upload_to_bucket": upload_to_bucket,
-        "presigned_url_of": lambda name: f"{urls[name]}?signature=1",
+        "presigned_url_of": lambda place: f"{urls[place]}?signature=1",
         "remove_from_bucket": remove_from_bucket,
     }
     yield
-    asyncio.run(_publish(names["Bucket"](), folder / "donors.csv"))
+    asyncio.run(_publish(names["Bucket"](), folder / "donors.csv", urls))
     assert urls == {}
 
 
-async def _publish(publisher: Publisher, path: Path) -> None:
+async def _publish(publisher: Publisher, path: Path, there: Mapping[str, str]) -> None:
+    """Publish a file twice at once: each publication is there until its own end."""
     path.write_text("First Name\nAda\n")
     async with publisher.publish(path) as url:
-        assert urlsplit(url).path.endswith(await content_name(path))
+        async with publisher.publish(path):
+            pass
+        assert len(there) == 1
+        assert urlsplit(url).path.endswith(f"/{await content_name(path)}")
 
 
 @contextmanager

@@ -6,20 +6,23 @@ import asyncio
 import hashlib
 import json
 import logging
+import re
 import sys
 import traceback
 import urllib.request
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import anyio
+import attrs
+import obstore
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from harness import SPEED, client_of
-from obstore.store import AzureStore, GCSStore
+from obstore.store import AzureStore, GCSStore, S3Store
 from s3_server import KEY_ID, SECRET_KEY, Bucket, S3Server
 
 from indigo_async import workflows
@@ -105,7 +108,7 @@ async def test_the_whole_recipe_fetches_from_the_store_and_leaves_it_empty(
         audience = await match(client, people, publisher)
     assert audience.extra["size"] > 0
     url = urlsplit(audience.uploaded_audience_csv.url)
-    assert url.path == f"/{bucket.name}/lists/2026/{await content_name(people)}"
+    assert re.fullmatch(f"/{bucket.name}/lists/2026/[0-9a-f]{{32}}/{await content_name(people)}", url.path)
     assert bucket.objects == {}
     assert publisher._shares == {}
 
@@ -253,6 +256,98 @@ async def test_a_file_published_again_while_it_is_removed_is_there(bucket: Bucke
     assert publisher._shares == {}
 
 
+@pytest.fixture
+def removals(monkeypatch: pytest.MonkeyPatch) -> LateRemovals:
+    late = LateRemovals(obstore.delete_async)
+    monkeypatch.setattr(obstore, "delete_async", late.remove)
+    return late
+
+
+@attrs.define
+class LateRemovals:
+    """A store that answers to a removal, if it answers, before it carries it out: when the test says so."""
+
+    _delete: Callable[[object, str], Awaitable[object]]
+    _asked: list[tuple[object, str]] = attrs.Factory(list)
+    is_answered: bool = True
+
+    @property
+    def asked(self) -> list[str]:
+        return [path for _, path in self._asked]
+
+    async def remove(self, store: object, path: str) -> None:
+        self._asked.append((store, path))
+        if not self.is_answered:
+            raise TimeoutError
+
+    async def carry_out(self) -> None:
+        for store, path in self._asked:
+            await self._delete(store, path)
+
+
+@pytest.mark.parametrize("is_answered", [True, False])
+async def test_a_removal_that_the_store_carries_out_late_takes_nothing_that_was_published_since(
+    bucket: Bucket, people: Path, removals: LateRemovals, is_answered: bool
+):
+    removals.is_answered = is_answered
+    publisher = ObjectStorePublisher(bucket.store())
+    async with publisher.publish(people):
+        pass
+    async with publisher.publish(people) as url:
+        await removals.carry_out()
+        assert await read(url) == people.read_bytes()
+    await removals.carry_out()
+    assert bucket.objects == {}
+
+
+async def test_jobs_that_end_at_once_remove_their_object_once(bucket: Bucket, people: Path, removals: LateRemovals):
+    publisher = ObjectStorePublisher(bucket.store())
+    jobs = [publisher.publish(people) for _ in range(3)]
+    urls = [urlsplit(await job.__aenter__()).path for job in jobs]
+    async with asyncio.TaskGroup() as group:
+        for job in jobs:
+            group.create_task(job.__aexit__(None, None, None))
+    assert removals.asked == [urls[0].removeprefix(f"/{bucket.name}/")]
+    await removals.carry_out()
+    assert bucket.objects == {}
+
+
+async def test_a_file_can_be_published_again_before_its_removal_has_ended(
+    bucket: Bucket, people: Path, monkeypatch: pytest.MonkeyPatch
+):
+    began, goes_on = asyncio.Event(), asyncio.Event()
+    delete = obstore.delete_async
+
+    async def held(store: S3Store, path: str) -> None:
+        began.set()
+        await goes_on.wait()
+        await delete(store, path)
+
+    monkeypatch.setattr(obstore, "delete_async", held)
+    publisher = ObjectStorePublisher(bucket.store())
+    jobs = [publisher.publish(people) for _ in range(2)]
+    for job in jobs:
+        await job.__aenter__()
+    removals = asyncio.gather(*(job.__aexit__(None, None, None) for job in jobs))
+    await began.wait()
+    async with publisher.publish(people) as url:
+        assert not removals.done()
+        goes_on.set()
+        await removals
+        assert await read(url) == people.read_bytes()
+    assert bucket.objects == {}
+    assert publisher._shares == {}
+
+
+async def test_publishers_that_do_not_know_of_each_other_take_nothing_from_each_other(bucket: Bucket, people: Path):
+    one, other = (ObjectStorePublisher(bucket.store("lists")) for _ in range(2))
+    async with one.publish(people) as url:
+        async with other.publish(people):
+            assert len(bucket.objects) == 2
+        assert await read(url) == people.read_bytes()
+    assert bucket.objects == {}
+
+
 async def test_an_upload_cancelled_under_another_job_is_made_by_that_job(bucket: Bucket, large: Path):
     publisher = ObjectStorePublisher(bucket.store())
     first = asyncio.create_task(publisher.publish(large).__aenter__())
@@ -336,7 +431,7 @@ async def test_an_object_that_cannot_be_removed_is_told_and_fails_nothing(
     async with ObjectStorePublisher(bucket.store()).publish(people):
         asks_later()
     (record,) = [record for record in caplog.records if record.name == "indigo_async"]
-    assert record.getMessage().startswith(f"{await content_name(people)} could not be removed from S3Store(")
+    assert f"/{await content_name(people)} could not be removed from S3Store(" in record.getMessage()
     assert "holds people's data: it refuses the credentials" in record.getMessage()
     assert_no_secret(record.getMessage())
 
