@@ -29,6 +29,7 @@ PARTS = {
     "calls": "one typed call beside raw aiohttp, httpx and a generated SDK",
     "imports": "what importing the package costs",
     "polling": "what 10,000 waits cost: requests, CPU, memory, blocks of the event loop",
+    "memory": "what a job of a batch takes while it waits",
     "cookbook": "the whole cookbook for 1,000 jobs, beside one loop for each audience",
     "pacing": "what is used of a server's limit, and how many requests it refuses",
     "journal": "what a journal costs a batch",

@@ -1,0 +1,86 @@
+"""What a job of a batch takes while it waits, above its own data.
+
+    python -m benchmarks --only memory
+
+Its own data are the `AudienceJob` and the values that it names, as the caller made them. All jobs of a batch wait at
+once, for each stage of the lite sandbox in turn; what Python allocated for them is traced, which slows the batch down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import tempfile
+import tracemalloc
+from pathlib import Path
+
+from benchmarks.batch import jobs
+from benchmarks.measuring import Figure
+from benchmarks.polling import rounds
+from benchmarks.sandbox_process import sandbox_process
+from indigo_async import IndigoClient
+from indigo_async.polling import poller_of
+from indigo_async.workflows import run_batch, start_batch
+
+__all__ = ["measure"]
+
+# What each stage begins with, in order. The last is only to be seen not to have begun.
+_BEGINNINGS = {
+    "upload": "POST /upload_csv",
+    "match": "POST /match_uploaded_csv",
+    "lookalike": "POST /create_lookalike_audience",
+    "preview": "POST /create_preview_csv_export",
+}
+_WAITED_FOR = list(_BEGINNINGS)[:-1]
+
+
+def traced() -> int:
+    """The bytes that are in use."""
+    gc.collect()
+    return tracemalloc.get_traced_memory()[0]
+
+
+async def warm_up(folder: Path) -> None:
+    """Import and build what is there once, however many jobs there are."""
+    with sandbox_process("--lite", "--speed", "200") as sandbox:
+        async with IndigoClient(sandbox.token, base_url=sandbox.base_url, poll_interval=0.1) as client:
+            report = await run_batch(client, list(jobs(10, 1, folder)))
+    assert report.failed == 0
+
+
+async def waiting_jobs(count: int, folder: Path) -> tuple[float, dict[str, float]]:
+    """The bytes of a job's own data, and those above it in each stage that is waited for."""
+    tracemalloc.start()
+    before = traced()
+    todo = list(jobs(count, 1, folder))
+    own = traced() - before
+    above: dict[str, float] = {}
+    with sandbox_process("--lite") as sandbox:
+        async with IndigoClient(sandbox.token, base_url=sandbox.base_url) as client:
+            await client.list_audiences("warm-up")
+            before, sent = traced(), client.transport.requests
+            async with start_batch(client, todo, max_in_flight=count):
+                for stage, following in zip(_WAITED_FOR, list(_BEGINNINGS)[1:], strict=True):
+                    while sent[_BEGINNINGS[stage]] < count:  # noqa: ASYNC110 - nothing else tells when all have begun
+                        await asyncio.sleep(0.5)
+                    await rounds(poller_of(client), 1)
+                    above[stage] = (traced() - before) / count
+                    assert sent[following] == 0, "some jobs waited no longer"
+    tracemalloc.stop()
+    return own / count, above
+
+
+def measure(*, quick: bool) -> list[Figure]:
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(warm_up(Path(folder)))
+        own, above = asyncio.run(waiting_jobs(500 if quick else 2_000, Path(folder)))
+    return [
+        Figure(
+            measure="memory of a waiting job above its own data",
+            value=max(above.values()) / 1024,
+            unit="KiB",
+            at_most=3.2,
+            notes={f"KiB in {stage}": taken / 1024 for stage, taken in above.items()}
+            | {"KiB of its own data": own / 1024},
+        )
+    ]
