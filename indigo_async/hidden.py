@@ -37,7 +37,7 @@ class HiddenBytes(bytes):
 
 def hidden(value: T) -> T | HiddenText:
     """A text, hidden; anything else as it is, to be refused where it is checked."""
-    return HiddenText(value) if isinstance(value, str) else value
+    return HiddenText(value) if isinstance(value, str) and not isinstance(value, HiddenText) else value
 
 
 # Each takes time in proportion to the text, however hostile: no part of a match is looked for twice.

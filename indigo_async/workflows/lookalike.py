@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from indigo_async.client import IndigoClient
 from indigo_async.errors import ApiError
 from indigo_async.inputs import InputCheck, LookalikeFilters, LookalikeFiltersInput
@@ -118,8 +120,33 @@ async def lookalike_audience(
     """The lookalike of that name, active: remembered, adopted or made."""
     if run.customer_id is None:
         raise ValueError("a lookalike needs a customer")
-    customer_id = run.customer_id
     known = run.memory.recall(Stage.LOOKALIKE)
+    with run.at(Stage.LOOKALIKE):
+        if known is not None:
+            return await remembered(run, known["audience_id"])
+        end = await _begin(
+            run,
+            base_id,
+            customer_id=run.customer_id,
+            name=name,
+            size=size,
+            include_original_audience=include_original_audience,
+            filters=filters,
+        )
+        return await end
+
+
+async def _begin(
+    run: Run,
+    base_id: RecordId,
+    *,
+    customer_id: str,
+    name: str,
+    size: int,
+    include_original_audience: bool | None,
+    filters: LookalikeFilters | None,
+) -> Awaitable[Audience]:
+    """Have the lookalike made, unless there is one. Returns the wait until it is active, which holds none of this."""
 
     async def send() -> RecordId:
         audience = await run.client.create_lookalike_audience(
@@ -136,23 +163,20 @@ async def lookalike_audience(
     async def look() -> RecordId | None:
         return await run.directory.find_now(customer_id, name)
 
-    with run.at(Stage.LOOKALIKE):
-        if known is not None:
-            return await remembered(run, known["audience_id"])
-        found_id = await run.directory.find(customer_id, name)
-        if found_id is None:
-            await run.memory.intend(Stage.LOOKALIKE, {"base_audience_id": base_id})
-            try:
-                found_id = await run.post(send, look)
-            except ApiError:
-                # Perhaps because the name is taken, by an attempt whose answer was lost or by another audience.
-                found_id = await look()
-                if found_id is None:
-                    raise
-        if str(found_id) not in run.made:
-            return await _adopted(run, found_id, base_id)
-        await run.memory.remember(Stage.LOOKALIKE, {"audience_id": found_id})
-        return await active(run, found_id)
+    found_id = await run.directory.find(customer_id, name)
+    if found_id is None:
+        await run.memory.intend(Stage.LOOKALIKE, {"base_audience_id": base_id})
+        try:
+            found_id = await run.post(send, look)
+        except ApiError:
+            # Perhaps because the name is taken, by an attempt whose answer was lost or by another audience.
+            found_id = await look()
+            if found_id is None:
+                raise
+    if str(found_id) not in run.made:
+        return _adopted(run, found_id, base_id)
+    await run.memory.remember(Stage.LOOKALIKE, {"audience_id": found_id})
+    return active(run, found_id)
 
 
 async def _adopted(run: Run, found_id: RecordId, base_id: RecordId) -> Audience:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -119,20 +120,25 @@ async def matched_audience(run: Run, csv: str | Path, selections: Mapping[str, C
     if found is not None:
         with run.at(Stage.MATCH):
             return await _adopted(run, found, csv)
-    if run.publisher is None or is_url(csv):
-        return await _uploaded_and_matched(run, hidden(str(csv)), csv, selections)
-    async with run.publisher.publish(Path(csv)) as url:
+    async with _at_url(run, csv) as url:
         url = hidden(url)  # noqa: PLW2901 - the plain one is not needed
-        return await _uploaded_and_matched(run, url, csv, selections)
+        with run.at(Stage.UPLOAD):
+            ready = await _uploaded_before(run)
+            if ready is None:
+                ready = await (await _begin_upload(run, url))
+        with run.at(Stage.MATCH):
+            end = await _begin_match(run, ready, csv, selections)
+            del ready  # which 10,000 jobs need not hold while they wait
+            return await end
 
 
-async def _uploaded_and_matched(
-    run: Run, url: str, csv: str | Path, selections: Mapping[str, ColumnSelection]
-) -> Audience:
-    with run.at(Stage.UPLOAD):
-        ready = await _uploaded(run, url)
-    with run.at(Stage.MATCH):
-        return await _matched(run, ready, csv, selections)
+def _at_url(run: Run, csv: str | Path) -> AbstractAsyncContextManager[str]:
+    """Where the server finds the CSV, in the time of the block."""
+    if isinstance(csv, str) and (run.publisher is None or is_url(csv)):
+        return nullcontext(csv)
+    if run.publisher is None:
+        raise ValueError("a local file needs a publisher")
+    return run.publisher.publish(Path(csv))
 
 
 async def _adopted(run: Run, found_id: RecordId, csv: str | Path) -> Audience:
@@ -150,15 +156,20 @@ async def _adopted(run: Run, found_id: RecordId, csv: str | Path) -> Audience:
     return found if is_active(found) else await active(run, found.id)
 
 
-async def _uploaded(run: Run, url: str) -> Audience:
-    """A stub audience whose CSV is ready to be matched."""
-    customer_id = run.customer_id or ""
+async def _uploaded_before(run: Run) -> Audience | None:
+    """What an earlier run uploaded, ready to be matched."""
     known = run.memory.recall(Stage.UPLOAD)
-    if known is not None:
-        try:
-            return await ready_for_columns(run, known["audience_id"])
-        except (AudienceFailedError, NotFoundError):
-            pass  # the earlier run may have ended, and taken its CSV away, before the server had read it
+    if known is None:
+        return None
+    try:
+        return await ready_for_columns(run, known["audience_id"])
+    except (AudienceFailedError, NotFoundError):
+        return None  # the earlier run may have ended, and taken its CSV away, before the server had read it
+
+
+async def _begin_upload(run: Run, url: str) -> Awaitable[Audience]:
+    """Make a stub audience. Returns the wait until it is ready to be matched, which holds nothing of this."""
+    customer_id = run.customer_id or ""
     await run.memory.intend(Stage.UPLOAD, {})
 
     async def look() -> None:
@@ -171,11 +182,13 @@ async def _uploaded(run: Run, url: str) -> Audience:
         run.lost_uploads += flight.doubts
     run.audience = stub
     await run.memory.remember(Stage.UPLOAD, {"audience_id": stub.id})
-    return await ready_for_columns(run, stub.id)
+    return ready_for_columns(run, stub.id)
 
 
-async def _matched(run: Run, ready: Audience, csv: str | Path, selections: Mapping[str, ColumnSelection]) -> Audience:
-    """The stub, matched and active."""
+async def _begin_match(
+    run: Run, ready: Audience, csv: str | Path, selections: Mapping[str, ColumnSelection]
+) -> Awaitable[Audience]:
+    """Have the stub matched. Returns the wait until it is active, which holds nothing of this."""
     customer_id = run.customer_id or ""
     if not ready.status:  # a list may show less than the record does
         ready = await run.client.get_audience(ready.id, customer_id)
@@ -203,13 +216,13 @@ async def _matched(run: Run, ready: Audience, csv: str | Path, selections: Mappi
             if await look() is None:
                 found_id = await run.directory.find_now(customer_id, run.audience_name)
                 if found_id is not None:
-                    return await _adopted(run, found_id, csv)
+                    return _adopted(run, found_id, csv)
                 if ready.name is not None or not (flight.doubts or begun):
                     raise
-                return await _active_in_spite_of(refusal, run, ready.id)
+                return _active_in_spite_of(refusal, run, ready.id)
         run.made += (str(ready.id),)
     await run.memory.remember(Stage.MATCH, {"audience_id": ready.id})
-    return await active(run, ready.id)
+    return active(run, ready.id)
 
 
 async def _active_in_spite_of(refusal: ApiError, run: Run, audience_id: RecordId) -> Audience:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Generic, TypeVar
+
+import attrs
 
 from indigo_async.client import IndigoClient
 from indigo_async.errors import AudienceFailedError, NotFoundError
@@ -129,33 +131,33 @@ def is_active(audience: Audience) -> bool:
 
 def ready_for_columns(run: Run, audience_id: RecordId) -> Awaitable[Audience]:
     """Wait, as a stage of a recipe, until the CSV can be matched (or was)."""
+    return _watch(run, audience_id, _if_ready, _upload_status, Needs.UPLOAD)
 
-    def check(audience: Audience) -> Audience | None:
-        status = _upload_status(audience)
-        if means_failure(status) or means_failure(audience.status):
-            raise AudienceFailedError(
-                f"the server could not read the CSV of audience {audience.id}: its status is {status!r}; "
-                "is it a CSV with a header, at a URL that the server can fetch?",
-                stage=run.stage,
-                audience=audience,
-            )
-        ready = status.upper() == UploadStatus.READY_FOR_COLUMN_SELECTION
-        return audience if ready or is_active(audience) else None
 
-    return _watch(run, audience_id, check, _upload_status, Needs.UPLOAD)
+def _if_ready(run: Run, audience: Audience) -> Audience | None:
+    status = _upload_status(audience)
+    if means_failure(status) or means_failure(audience.status):
+        raise AudienceFailedError(
+            f"the server could not read the CSV of audience {audience.id}: its status is {status!r}; "
+            "is it a CSV with a header, at a URL that the server can fetch?",
+            stage=run.stage,
+            audience=audience,
+        )
+    ready = status.upper() == UploadStatus.READY_FOR_COLUMN_SELECTION
+    return audience if ready or is_active(audience) else None
 
 
 def active(run: Run, audience_id: RecordId) -> Awaitable[Audience]:
     """Wait, as a stage of a recipe, until the audience is done."""
+    return _watch(run, audience_id, _if_active, _status, Needs.STATUS)
 
-    def check(audience: Audience) -> Audience | None:
-        if means_failure(audience.status):
-            raise AudienceFailedError(
-                f"audience {audience.id} failed: its status is {audience.status!r}", stage=run.stage, audience=audience
-            )
-        return audience if is_active(audience) else None
 
-    return _watch(run, audience_id, check, lambda audience: audience.status, Needs.STATUS)
+def _if_active(run: Run, audience: Audience) -> Audience | None:
+    if means_failure(audience.status):
+        raise AudienceFailedError(
+            f"audience {audience.id} failed: its status is {audience.status!r}", stage=run.stage, audience=audience
+        )
+    return audience if is_active(audience) else None
 
 
 async def remembered(run: Run, audience_id: RecordId) -> Audience:
@@ -177,7 +179,7 @@ async def remembered(run: Run, audience_id: RecordId) -> Audience:
 
 def current(run: Run, audience_id: RecordId, needs: Needs) -> Awaitable[Audience]:
     """The audience as it is now, with the part that is needed; those who ask at one time share a read."""
-    return _watch(run, audience_id, lambda audience: audience, lambda audience: audience.status, needs)
+    return _watch(run, audience_id, lambda _, audience: audience, _status, needs)
 
 
 def export_settled(run: Run, audience_id: RecordId, export_id: RecordId, *, purchased: bool) -> Awaitable[CsvExport]:
@@ -187,7 +189,7 @@ def export_settled(run: Run, audience_id: RecordId, export_id: RecordId, *, purc
         export = find_export(audience.csv_exports, export_id)
         return export.status if export is not None else ""
 
-    def check(audience: Audience) -> CsvExport | None:
+    def if_settled(run: Run, audience: Audience) -> CsvExport | None:
         export = find_export(audience.csv_exports, export_id)
         if export is None:
             return None
@@ -201,34 +203,49 @@ def export_settled(run: Run, audience_id: RecordId, export_id: RecordId, *, purc
         done = state is ExportState.DOWNLOADABLE or (state is ExportState.FOR_SALE and not purchased)
         return export if done else None
 
-    return _watch(run, audience_id, check, status, Needs.EXPORTS)
+    return _watch(run, audience_id, if_settled, status, Needs.EXPORTS)
+
+
+def _status(audience: Audience) -> str:
+    return audience.status
 
 
 def _upload_status(audience: Audience) -> str:
     return audience.uploaded_audience_csv.status if audience.uploaded_audience_csv else ""
 
 
-def _watch(
-    run: Run,
-    audience_id: RecordId,
-    check: Callable[[Audience], T | None],
-    status_of: Callable[[Audience], str],
-    needs: Needs,
-) -> Awaitable[T]:
-    """Wait through the client's poller; keep the run's audience current and report each new status."""
-    last: str | None = None
+@attrs.define(eq=False)
+class _Check(Generic[T]):
+    """Keeps the run's audience current and reports each new status, until `find` has something.
 
-    def note_and_check(audience: Audience) -> T | None:
-        nonlocal last
+    A class, because each of 10,000 waiting jobs holds one: closures take 0.6 KiB more.
+    """
+
+    _run: Run
+    _find: Callable[[Run, Audience], T | None]
+    _status_of: Callable[[Audience], str]
+    _last: str | None = None
+
+    def __call__(self, audience: Audience) -> T | None:
+        run = self._run
         run.audience = audience
-        status = status_of(audience)
-        if status != last:
-            last = status
+        status = self._status_of(audience)
+        if status != self._last:
+            self._last = status
             emit(
                 StatusChanged(
                     customer_id=run.customer_id, audience_name=run.audience_name, audience_id=audience.id, status=status
                 )
             )
-        return check(audience)
+        return self._find(run, audience)
 
-    return poller_of(run.client).watch(audience_id, run.customer_id, note_and_check, needs=needs)
+
+def _watch(
+    run: Run,
+    audience_id: RecordId,
+    find: Callable[[Run, Audience], T | None],
+    status_of: Callable[[Audience], str],
+    needs: Needs,
+) -> Awaitable[T]:
+    """Wait through the client's poller until `find` has something."""
+    return poller_of(run.client).watch(audience_id, run.customer_id, _Check(run, find, status_of), needs=needs)
