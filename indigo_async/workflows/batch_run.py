@@ -149,8 +149,30 @@ class Batch:
             self._tally.stopped = f"the jobs could not be read: {type(error).__name__}"
 
     async def _run_and_report(self, job: AudienceJob, number: int) -> None:
+        """Run a job to its end, whichever that is. Its stages are awaited from here: each frame between is held."""
+        terms = self._terms
+        run = Run(
+            self._client,
+            job.customer_id,
+            job.audience_name,
+            self._directory,
+            budget=self._budget,
+            brake=self._brake,
+            publisher=terms.publisher,
+        )
+        began = self._clock()
+        end: JobResult | Exception
         try:
-            outcome = await self._outcome_of(job, number)
+            try:
+                async with running(run, "job", timeout=terms.timeout, on_event=terms.on_event):
+                    end = await run_stages(run, await self._begin(job, number, run), purchase=terms.purchase)
+            except asyncio.CancelledError:
+                if _is_cancelled():
+                    raise
+                end = WorkflowError("something that the job waited for was cancelled", stage=run.stage)
+            except Exception as error:  # noqa: BLE001 - one job that fails never stops the others
+                end = error
+            outcome = self._count(job, run, end, seconds=self._clock() - began)
             self._consider_stopping(outcome)
             await self._outbox.send(outcome)
         finally:
@@ -175,38 +197,8 @@ class Batch:
         if self._tally.stopped is not None and self._admission is not None:
             self._admission.cancel()
 
-    async def _outcome_of(self, job: AudienceJob, number: int) -> JobOutcome:
-        terms = self._terms
-        run = Run(
-            self._client,
-            job.customer_id,
-            job.audience_name,
-            self._directory,
-            budget=self._budget,
-            brake=self._brake,
-            publisher=terms.publisher,
-        )
-        result, error = None, None
-        began = self._clock()
-        try:
-            async with running(run, "job", timeout=terms.timeout, on_event=terms.on_event):
-                result = await self._result_of(job, number, run)
-        except asyncio.CancelledError:
-            if _is_cancelled():
-                raise
-            error = WorkflowError("something that the job waited for was cancelled", stage=run.stage)
-        except Exception as caught:  # noqa: BLE001 - one job that fails never stops the others
-            error = caught
-        audience_id = run.audience.id if run.audience is not None else None
-        outcome = JobOutcome(
-            job=job, result=result, error=error, stage=run.stage, audience_id=audience_id, timings=run.timings
-        )
-        self._tally.add(outcome, quote=run.quote, lost_uploads=run.lost_uploads)
-        if self._teller is not None:
-            self._teller.tell(outcome, run, self._clock() - began)
-        return outcome
-
-    async def _result_of(self, job: AudienceJob, number: int, run: Run) -> JobResult:
+    async def _begin(self, job: AudienceJob, number: int, run: Run) -> CheckedJob:
+        """Check a job and what it claims, and recall what is known of it."""
         checked = await _checked(job, self._terms.publisher)
         problems = self._claims.add(job, number)
         if problems:
@@ -215,7 +207,22 @@ class Batch:
         if self._journal is not None:
             identity = await fingerprint(checked, base_url=self._client.settings.base_url)
             run.memory = await self._journal.memory_of(job.customer_id, job.audience_name, identity)
-        return await run_stages(run, checked, purchase=self._terms.purchase)
+        return checked
+
+    def _count(self, job: AudienceJob, run: Run, end: JobResult | Exception, *, seconds: float) -> JobOutcome:
+        """A job's outcome, counted and told to the journal."""
+        outcome = JobOutcome(
+            job=job,
+            result=end if isinstance(end, JobResult) else None,
+            error=end if isinstance(end, Exception) else None,
+            stage=run.stage,
+            audience_id=run.audience.id if run.audience is not None else None,
+            timings=run.timings,
+        )
+        self._tally.add(outcome, quote=run.quote, lost_uploads=run.lost_uploads)
+        if self._teller is not None:
+            self._teller.tell(outcome, run, seconds)
+        return outcome
 
     def _warn_without_journal(self, job: AudienceJob) -> None:
         may_buy = self._terms.purchase and job.export is not None and job.export.max_cost_cents > 0
