@@ -31,47 +31,52 @@ class Claims:
 
     owner: Callable[[int], str] = "jobs[{}]".format
     kept: frozenset[str] = frozenset()
-    _owners: dict[tuple[str, ...], int] = attrs.Factory(dict[tuple[str, ...], int])
+    _names: dict[str, dict[str, int]] = attrs.Factory(dict[str, dict[str, int]])
+    _targets: dict[str, int] = attrs.Factory(dict[str, int])
     _lists: dict[str, int] = attrs.Factory(dict[str, int])
 
     def add(self, job: AudienceJob, number: int) -> list[Problem]:
         """Claim what a job needs, all or nothing; returns what others claimed before."""
-        claims = list(_claims_of(job))
-        problems = [
-            Problem(where, f"{what} ({self.owner(self._owners[claim])})")
-            for where, what, claim in claims
-            if claim in self._owners
-        ]
+        names = self._names.setdefault(str(job.customer_id), {})
+        wanted = _names_of(job)
         source = _absolute(job.csv) if isinstance(job.csv, (str, Path)) and not is_url(job.csv) else None  # pyright: ignore[reportUnnecessaryIsInstance] - not checked yet
         target = None if job.export is None else _absolute(job.export.destination)
+        problems = [
+            Problem(
+                where,
+                f"another job makes an audience named {name!r} for customer {job.customer_id!r}; names are unique "
+                f"({self.owner(names[name])})",
+            )
+            for where, name in wanted.items()
+            if name in names
+        ]
         problems += self._overwritten(source, target, number)
         if not problems:
-            self._owners.update((claim, number) for _, _, claim in claims)
+            names.update(dict.fromkeys(wanted.values(), number))
+            if target is not None:
+                self._targets[target] = number
             if source is not None:
                 self._lists.setdefault(source, number)
         return problems
 
     def _overwritten(self, source: str | None, target: str | None, number: int) -> Iterator[Problem]:
+        if target in self._targets:
+            yield Problem("export.destination", f"another job writes {target!r} ({self.owner(self._targets[target])})")
         if target in self.kept:
             yield Problem("export.destination", f"{target!r} is a file of the batch's own")
         if target is not None and target in self._lists | {source: number}:
             reader = self.owner(self._lists.get(target, number))
             yield Problem("export.destination", f"{target!r} is a list of people ({reader}); name another file")
-        if source is not None and (source,) in self._owners:
-            yield Problem("csv", f"{source!r} is written by another job ({self.owner(self._owners[source,])})")
+        if source in self._targets:
+            yield Problem("csv", f"{source!r} is written by another job ({self.owner(self._targets[source])})")
 
 
-def _claims_of(job: AudienceJob) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """Where in the job, what is wrong when it is claimed twice, and the claim."""
-    names = [("audience_name", job.audience_name)]
+def _names_of(job: AudienceJob) -> dict[str, str]:
+    """The names of the audiences that a job makes, by where they stand in it."""
+    names = {"audience_name": str(job.audience_name)}
     if job.lookalike is not None:
-        names.append(("lookalike.audience_name", job.lookalike.audience_name))
-    for where, name in names:
-        what = f"another job makes an audience named {name!r} for customer {job.customer_id!r}; names are unique"
-        yield where, what, (str(job.customer_id), str(name))
-    if job.export is not None:
-        path = _absolute(job.export.destination)
-        yield "export.destination", f"another job writes {path!r}", (path,)
+        names["lookalike.audience_name"] = str(job.lookalike.audience_name)
+    return names
 
 
 def _absolute(path: str | Path) -> str:

@@ -104,9 +104,13 @@ class CheckedJob:
     """A job whose inputs obey the rules, in their normal form."""
 
     job: AudienceJob
-    selections: dict[str, ColumnSelection]
     filters: LookalikeFilters | None
     terms: ExportTerms | None
+
+    @property
+    def selections(self) -> dict[str, ColumnSelection]:
+        """Made when asked for: it is needed for moments, and 10,000 jobs wait for minutes."""
+        return InputCheck().column_selections(self.job.column_selections)
 
 
 async def run_job(
@@ -145,14 +149,13 @@ def check_job(check: InputCheck, job: AudienceJob, publisher: Publisher | None) 
     """Check a whole job before anything of it is sent."""
     check.customer_id(job.customer_id)
     check.text("audience_name", job.audience_name)
-    selections = check.column_selections(job.column_selections)
-    check_csv(check, job.csv, publisher, selections)
+    check_csv(check, job.csv, publisher, check.column_selections(job.column_selections))
     filters, terms = None, None
     if job.lookalike is not None:
         filters = _check_lookalike_step(check, job, job.lookalike)
     if job.export is not None:
         terms = check_export_terms(check, **attrs.asdict(job.export, recurse=False))
-    return CheckedJob(job=job, selections=selections, filters=filters, terms=terms)
+    return CheckedJob(job=job, filters=filters, terms=terms)
 
 
 def _check_lookalike_step(check: InputCheck, job: AudienceJob, step: LookalikeStep) -> LookalikeFilters | None:
@@ -171,7 +174,7 @@ def _check_lookalike_step(check: InputCheck, job: AudienceJob, step: LookalikeSt
 async def run_stages(run: Run, checked: CheckedJob, *, purchase: bool) -> JobResult:
     """The stages of a job, each done already or done now."""
     job, terms = checked.job, checked.terms
-    matched = await matched_audience(run, job.csv, checked.selections)
+    matched = await matched_audience(run, job.csv, job.column_selections)
     lookalike = None
     if job.lookalike is not None:
         lookalike = await lookalike_audience(

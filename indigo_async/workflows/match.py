@@ -13,7 +13,7 @@ from indigo_async.errors import ApiError, AudienceFailedError, NotFoundError
 from indigo_async.files.csv_check import csv_problems
 from indigo_async.files.publish import Publisher, content_name
 from indigo_async.hidden import hidden, hide_secrets
-from indigo_async.inputs import ColumnSelection, ColumnSelections, ColumnSelectionsInput, InputCheck
+from indigo_async.inputs import ColumnSelection, ColumnSelectionsInput, InputCheck
 from indigo_async.models import Audience, RecordId, means_failure
 from indigo_async.polling import Needs
 from indigo_async.transport.events import Listener, emit
@@ -107,7 +107,7 @@ def check_csv(
         check.problems += csv_problems(Path(csv), selections or {})
 
 
-async def matched_audience(run: Run, csv: str | Path, selections: Mapping[str, ColumnSelection]) -> Audience:
+async def matched_audience(run: Run, csv: str | Path, selections: ColumnSelectionsInput) -> Audience:
     """The audience matched from a CSV, active: remembered, adopted or made."""
     csv = hidden(csv)
     if run.customer_id is None:
@@ -186,7 +186,7 @@ async def _begin_upload(run: Run, url: str) -> Awaitable[Audience]:
 
 
 async def _begin_match(
-    run: Run, ready: Audience, csv: str | Path, selections: Mapping[str, ColumnSelection]
+    run: Run, ready: Audience, csv: str | Path, selections: ColumnSelectionsInput
 ) -> Awaitable[Audience]:
     """Have the stub matched. Returns the wait until it is active, which holds nothing of this."""
     customer_id = run.customer_id or ""
@@ -198,7 +198,7 @@ async def _begin_match(
             audience_id=ready.id,
             customer_id=customer_id,
             audience_name=run.audience_name,
-            column_selections=ColumnSelections(**selections),
+            column_selections=selections,
         )
 
     async def look() -> Audience | None:
