@@ -48,7 +48,7 @@ from indigo_async.workflows.directory import Directory
 from indigo_async.workflows.events import Stage
 from indigo_async.workflows.export import bought_export
 from indigo_async.workflows.fetching import fetched_export
-from indigo_async.workflows.lookalike import lookalike_audience
+from indigo_async.workflows.lookalike import begin_lookalike
 from indigo_async.workflows.match import check_csv, matched_audience
 from indigo_async.workflows.preview import priced_export
 from indigo_async.workflows.purchase import check_price
@@ -131,15 +131,16 @@ class Stages:
         wanted = task.lookalike
 
         async def work() -> RecordId:
-            audience = await lookalike_audience(
-                run,
-                task.base_id,
-                name=wanted.audience_name,
-                size=wanted.size,
-                include_original_audience=wanted.include_original_audience,
-                filters=wanted.filters,
-            )
-            return audience.id
+            with run.at(Stage.LOOKALIKE):
+                end = await begin_lookalike(
+                    run,
+                    task.base_id,
+                    name=wanted.audience_name,
+                    size=wanted.size,
+                    include_original_audience=wanted.include_original_audience,
+                    filters=wanted.filters,
+                )
+                return (await end).id
 
         return await _told(work(), memory, yields=True)
 

@@ -25,8 +25,9 @@ from indigo_async.models import Audience, CsvExport
 from indigo_async.transport.events import Listener
 from indigo_async.transport.shield import in_thread
 from indigo_async.workflows.directory import Directory
+from indigo_async.workflows.events import Stage
 from indigo_async.workflows.export import ExportReceipt, downloaded_export
-from indigo_async.workflows.lookalike import check_lookalike, lookalike_audience
+from indigo_async.workflows.lookalike import begin_lookalike, check_lookalike
 from indigo_async.workflows.match import check_csv, is_url, matched_audience
 from indigo_async.workflows.preview import priced_export
 from indigo_async.workflows.run import DEFAULT_TIMEOUT, Run, running
@@ -177,14 +178,17 @@ async def run_stages(run: Run, checked: CheckedJob, *, purchase: bool) -> JobRes
     matched = await matched_audience(run, job.csv, job.column_selections)
     lookalike = None
     if job.lookalike is not None:
-        lookalike = await lookalike_audience(
-            run,
-            matched.id,
-            name=job.lookalike.audience_name,
-            size=job.lookalike.size,
-            include_original_audience=job.lookalike.include_original_audience,
-            filters=checked.filters,
-        )
+        with run.at(Stage.LOOKALIKE):
+            lookalike = await (
+                await begin_lookalike(
+                    run,
+                    matched.id,
+                    name=job.lookalike.audience_name,
+                    size=job.lookalike.size,
+                    include_original_audience=job.lookalike.include_original_audience,
+                    filters=checked.filters,
+                )
+            )
     target = lookalike or matched
     if terms is None:
         return JobResult(matched=matched, lookalike=lookalike)

@@ -16,7 +16,7 @@ from indigo_async.workflows.rules import adopt_lookalike
 from indigo_async.workflows.run import DEFAULT_TIMEOUT, Run, running
 from indigo_async.workflows.waits import active, current, is_active, remembered
 
-__all__ = ["check_lookalike", "create_lookalike", "lookalike_audience"]
+__all__ = ["begin_lookalike", "check_lookalike", "create_lookalike"]
 
 
 async def create_lookalike(
@@ -69,14 +69,16 @@ async def create_lookalike(
     check.done()
     run = Run(client, customer_id, audience_name, Directory(client))
     async with running(run, "create_lookalike", timeout=timeout, on_event=on_event):
-        return await lookalike_audience(
-            run,
-            base_id,
-            name=audience_name,
-            size=size,
-            include_original_audience=include_original_audience,
-            filters=wanted,
-        )
+        with run.at(Stage.LOOKALIKE):
+            end = await begin_lookalike(
+                run,
+                base_id,
+                name=audience_name,
+                size=size,
+                include_original_audience=include_original_audience,
+                filters=wanted,
+            )
+            return await end
 
 
 def check_lookalike(
@@ -108,45 +110,25 @@ def _check_base(check: InputCheck, base: Audience | RecordId) -> RecordId:
     return base.id
 
 
-async def lookalike_audience(
+async def begin_lookalike(
     run: Run,
     base_id: RecordId,
     *,
-    name: str,
-    size: int,
-    include_original_audience: bool | None,
-    filters: LookalikeFilters | None,
-) -> Audience:
-    """The lookalike of that name, active: remembered, adopted or made."""
-    if run.customer_id is None:
-        raise ValueError("a lookalike needs a customer")
-    known = run.memory.recall(Stage.LOOKALIKE)
-    with run.at(Stage.LOOKALIKE):
-        if known is not None:
-            return await remembered(run, known["audience_id"])
-        end = await _begin(
-            run,
-            base_id,
-            customer_id=run.customer_id,
-            name=name,
-            size=size,
-            include_original_audience=include_original_audience,
-            filters=filters,
-        )
-        return await end
-
-
-async def _begin(
-    run: Run,
-    base_id: RecordId,
-    *,
-    customer_id: str,
     name: str,
     size: int,
     include_original_audience: bool | None,
     filters: LookalikeFilters | None,
 ) -> Awaitable[Audience]:
-    """Have the lookalike made, unless there is one. Returns the wait until it is active, which holds none of this."""
+    """Remember, adopt or make the lookalike of that name, at its stage of a recipe.
+
+    Returns the wait until it is active, which holds nothing of this.
+    """
+    if run.customer_id is None:
+        raise ValueError("a lookalike needs a customer")
+    customer_id = run.customer_id
+    known = run.memory.recall(Stage.LOOKALIKE)
+    if known is not None:
+        return remembered(run, known["audience_id"])
 
     async def send() -> RecordId:
         audience = await run.client.create_lookalike_audience(
