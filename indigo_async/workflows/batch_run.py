@@ -141,7 +141,7 @@ class Batch:
                     job = await anext(waiting, None)
                     if job is None:
                         return
-                    group.create_task(self._run_and_report(job, number))
+                    group.create_task(self._run_and_report(job, number), name="indigo-job")
                     number += 1
                     await asyncio.sleep(0)  # lets the jobs begin, and a reason to stop come up
         except Exception as error:  # noqa: BLE001 - the jobs under way are ended first
