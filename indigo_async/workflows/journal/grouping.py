@@ -1,4 +1,4 @@
-"""Group commit: one call of a blocking function serves all who came while the last one was under way."""
+"""Group commit: one call of a blocking function serves all who came within some milliseconds, or during the last."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ __all__ = ["Grouped", "Thread"]
 T = TypeVar("T")
 In = TypeVar("In")
 Out = TypeVar("Out")
+
+_GATHERING = 0.005
+"""Seconds for which a call waits for more to come: each costs two switches between threads, however little it does."""
 
 _PATIENCE = 1.0
 """Seconds after which what was handed over in passing has a call of its own."""
@@ -42,7 +45,7 @@ class Grouped(Generic[In, Out]):
         """Hand an item to the next call. What the function raises, it raises for all of that call's items."""
         loop = asyncio.get_running_loop()
         if not self._items and not self._calls:
-            loop.call_soon(self.flush)  # not at once: all who come in this round of the loop share the call
+            loop.call_later(_GATHERING, self.flush)
         outcome: asyncio.Future[Out] = loop.create_future()
         self._items.append(item)
         self._outcomes.append(outcome)
@@ -81,4 +84,4 @@ class Grouped(Generic[In, Out]):
                 if not outcome.done():
                     outcome.set_exception(copy.copy(error))  # each its own, since raising adds to its traceback
         if self._items and not self._calls:
-            self.flush()
+            asyncio.get_running_loop().call_later(_GATHERING, self.flush)

@@ -10,7 +10,7 @@ import os
 import sqlite3
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 
 import attrs
@@ -24,7 +24,7 @@ from indigo_async.errors import (
 )
 from indigo_async.workflows.events import Stage
 from indigo_async.workflows.journal.lock import PRIVATE, LockFile
-from indigo_async.workflows.journal.rows import Entry, checked, count_rows, entry_from, sealed, spent_on
+from indigo_async.workflows.journal.rows import Entry, Values, checked, count_rows, entry_from, sealed, spent_on
 
 __all__ = ["JournalStore", "StoredJob"]
 
@@ -44,6 +44,8 @@ _SCHEMA = (
 )
 
 _PAGE_ROWS = 1_000
+# Python's lock is let go and fought for once in a statement, not once in a row. SQLite has always borne 999 values.
+_ROWS_OF_A_STATEMENT = 100
 
 
 @attrs.frozen
@@ -104,7 +106,8 @@ class JournalStore:
         rows = [sealed((number, *entry.values())) for number, entry in enumerate(entries, first)]
         with self._errors_told():
             with self._db as db:
-                db.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+                for start in range(0, len(rows), _ROWS_OF_A_STATEMENT):
+                    _insert(db, rows[start : start + _ROWS_OF_A_STATEMENT])
             self._entries += len(rows)
             self._lock.note(self._rows)
         return range(first, first + len(rows))
@@ -264,6 +267,11 @@ class JournalStore:
             told = _told(error)
             self._failure = type(told)(f"{self.path}: {told}{_ADVICE.get(type(told), '')}")
             raise self._failure from error
+
+
+def _insert(db: sqlite3.Connection, rows: Sequence[Values]) -> None:
+    places = ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * len(rows))
+    db.execute(f"INSERT INTO entries VALUES {places}", tuple(chain.from_iterable(rows)))  # noqa: S608 - question marks
 
 
 _ADVICE: dict[type[JournalError], str] = {
