@@ -120,7 +120,6 @@ class Transport:
 
     async def close(self) -> None:
         session, self._pacer = self._session, None
-        self._time_limit.close()
         if session is not None and self._own_session:
             self._session = None
             await session.close()
@@ -279,7 +278,7 @@ class Transport:
             headers = headers.copy()
             headers[hdrs.CONTENT_TYPE] = "application/json"
         try:
-            with self._time_limit.attempt():
+            with self._time_limit.applied():
                 async with session.request(
                     endpoint.method,
                     url,

@@ -1,7 +1,7 @@
-"""One time limit for all attempts of a client, under one timer.
+"""One time limit for many: for all attempts of a client, for all jobs of a batch.
 
-All may take equally long, so those that began first are over first, and a timer for the oldest is enough. A timer for
-each, as `asyncio.timeout` has, is made, sorted in and cancelled for every request.
+All may take equally long, so those that began first are over first, and one timer, for the oldest, is enough. A timer
+for each, as `asyncio.timeout` has, would be made, sorted in and cancelled for every request, and held by every job.
 """
 
 from __future__ import annotations
@@ -13,36 +13,33 @@ __all__ = ["TimeLimit"]
 
 
 class TimeLimit:
-    """Breaks off what takes longer than `seconds`: `with limit.attempt():` then raises `TimeoutError`.
+    """Breaks off what takes longer than `seconds`: `with limit.applied():` then raises `TimeoutError`.
 
     To be used within one event loop.
     """
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self._under_way: dict[_Attempt, None] = {}
+        self._under_way: dict[_Block, None] = {}
         """The oldest first."""
         self._alarm: asyncio.TimerHandle | None = None
 
-    def attempt(self) -> _Attempt:
+    def applied(self) -> _Block:
         """A block of code that is to end in time, within one task."""
-        return _Attempt(self)
+        return _Block(self)
 
-    def close(self) -> None:
-        """Let nothing refer to the limit any more, as its alarm does for up to `seconds` after the last attempt."""
-        if self._alarm is not None:
+    def begin(self, block: _Block) -> None:
+        loop = asyncio.get_running_loop()
+        block.due = loop.time() + self.seconds
+        self._under_way[block] = None
+        if self._alarm is None:
+            self._alarm = loop.call_at(block.due, self._ring)
+
+    def end(self, block: _Block) -> None:
+        self._under_way.pop(block, None)
+        if not self._under_way and self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-
-    def begin(self, attempt: _Attempt) -> None:
-        loop = asyncio.get_running_loop()
-        attempt.due = loop.time() + self.seconds
-        self._under_way[attempt] = None
-        if self._alarm is None:
-            self._alarm = loop.call_at(attempt.due, self._ring)
-
-    def end(self, attempt: _Attempt) -> None:
-        self._under_way.pop(attempt, None)
 
     def _ring(self) -> None:
         """Break off those whose time is over, and come back for the next."""
@@ -58,7 +55,7 @@ class TimeLimit:
             oldest.break_off()
 
 
-class _Attempt:
+class _Block:
     """Its task is cancelled when its time is over, which then leaves the block as a `TimeoutError`."""
 
     __slots__ = ("_cancelling", "_is_over", "_limit", "_task", "due")

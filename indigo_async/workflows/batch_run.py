@@ -27,6 +27,7 @@ from indigo_async.inputs import InputCheck
 from indigo_async.polling import poller_of
 from indigo_async.transport.events import Listener
 from indigo_async.transport.shield import in_thread
+from indigo_async.transport.time_limit import TimeLimit
 from indigo_async.workflows.budget import Budget
 from indigo_async.workflows.claims import Claims
 from indigo_async.workflows.directory import Directory
@@ -83,6 +84,7 @@ class Batch:
         self._tally = Tally()
         self._claims = claims
         self._brake = Brake()
+        self._limit = TimeLimit(terms.timeout)
         self._admission: asyncio.Task[None] | None = None
         self._unreadable: Exception | None = None
         self._warned = False
@@ -164,7 +166,7 @@ class Batch:
         end: JobResult | Exception
         try:
             try:
-                async with running(run, "job", timeout=terms.timeout, on_event=terms.on_event):
+                with running(run, "job", self._limit, on_event=terms.on_event):
                     end = await run_stages(run, await self._begin(job, number, run), purchase=terms.purchase)
             except asyncio.CancelledError:
                 if _is_cancelled():

@@ -11,6 +11,7 @@ from indigo_async.inputs import InputCheck
 from indigo_async.models import Audience, CsvExport, ExportStatus, RecordId
 from indigo_async.transport.events import Listener
 from indigo_async.transport.shield import in_thread
+from indigo_async.transport.time_limit import TimeLimit
 from indigo_async.workflows.directory import Directory
 from indigo_async.workflows.events import Stage
 from indigo_async.workflows.fetching import fetched_export, tell_downloaded
@@ -93,7 +94,7 @@ async def export_audience(
     check.done()
     name = audience.name if isinstance(audience, Audience) and audience.name else str(audience_id)
     run = Run(client, customer_id, name, Directory(client))
-    async with running(run, "export_audience", timeout=timeout, on_event=on_event):
+    with running(run, "export_audience", TimeLimit(timeout), on_event=on_event):
         run.stage = Stage.PREVIEW
         run.audience = await patiently(
             lambda: client.get_audience(audience_id, customer_id), retry=client.transport.retry

@@ -12,6 +12,7 @@ from indigo_async.inputs import InputCheck
 from indigo_async.models import Audience, CsvExport, RecordId
 from indigo_async.transport.events import Listener, emit
 from indigo_async.transport.shield import in_thread
+from indigo_async.transport.time_limit import TimeLimit
 from indigo_async.workflows.directory import Directory
 from indigo_async.workflows.events import ExportReused, Stage
 from indigo_async.workflows.fetching import fetched_export, tell_downloaded
@@ -77,7 +78,7 @@ async def fetch_again(
     check.done()
     name = audience.name if isinstance(audience, Audience) and audience.name else str(audience_id)
     run = Run(client, customer_id, name, Directory(client), stage=Stage.DOWNLOAD)
-    async with running(run, "fetch_again", timeout=timeout, on_event=on_event):
+    with running(run, "fetch_again", TimeLimit(timeout), on_event=on_event):
         now = await _looked_at(run, audience_id)
         while (awaited := _in_progress(now, export_id=export_id, wanted=wanted)) is not None:
             await export_settled(run, audience_id, awaited.id, purchased=False)

@@ -24,6 +24,7 @@ from indigo_async.inputs import (
 from indigo_async.models import Audience, CsvExport
 from indigo_async.transport.events import Listener
 from indigo_async.transport.shield import in_thread
+from indigo_async.transport.time_limit import TimeLimit
 from indigo_async.workflows.directory import Directory
 from indigo_async.workflows.events import Stage
 from indigo_async.workflows.export import ExportReceipt, downloaded_export
@@ -142,7 +143,7 @@ async def run_job(
     check.seconds("timeout", timeout)
     check.done()
     run = Run(client, job.customer_id, job.audience_name, Directory(client), publisher=publisher)
-    async with running(run, "run_job", timeout=timeout, on_event=on_event):
+    with running(run, "run_job", TimeLimit(timeout), on_event=on_event):
         return await run_stages(run, checked, purchase=purchase)
 
 

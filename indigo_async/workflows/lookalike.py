@@ -10,6 +10,7 @@ from indigo_async.inputs import InputCheck, LookalikeFilters, LookalikeFiltersIn
 from indigo_async.models import Audience, RecordId
 from indigo_async.polling import Needs
 from indigo_async.transport.events import Listener, emit
+from indigo_async.transport.time_limit import TimeLimit
 from indigo_async.workflows.directory import Directory
 from indigo_async.workflows.events import AudienceAdopted, Stage
 from indigo_async.workflows.rules import adopt_lookalike
@@ -68,17 +69,16 @@ async def create_lookalike(
     check.seconds("timeout", timeout)
     check.done()
     run = Run(client, customer_id, audience_name, Directory(client))
-    async with running(run, "create_lookalike", timeout=timeout, on_event=on_event):
-        with run.at(Stage.LOOKALIKE):
-            end = await begin_lookalike(
-                run,
-                base_id,
-                name=audience_name,
-                size=size,
-                include_original_audience=include_original_audience,
-                filters=wanted,
-            )
-            return await end
+    with running(run, "create_lookalike", TimeLimit(timeout), on_event=on_event), run.at(Stage.LOOKALIKE):
+        end = await begin_lookalike(
+            run,
+            base_id,
+            name=audience_name,
+            size=size,
+            include_original_audience=include_original_audience,
+            filters=wanted,
+        )
+        return await end
 
 
 def check_lookalike(

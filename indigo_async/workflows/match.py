@@ -19,6 +19,7 @@ from indigo_async.polling import Needs
 from indigo_async.transport.events import Listener, emit
 from indigo_async.transport.session import Flight
 from indigo_async.transport.shield import in_thread
+from indigo_async.transport.time_limit import TimeLimit
 from indigo_async.workflows.directory import Directory
 from indigo_async.workflows.events import AudienceAdopted, Stage
 from indigo_async.workflows.rules import adopt_matched
@@ -80,7 +81,7 @@ async def upload_and_match(
     check.seconds("timeout", timeout)
     check.done()
     run = Run(client, customer_id, audience_name, Directory(client), publisher=publisher)
-    async with running(run, "upload_and_match", timeout=timeout, on_event=on_event):
+    with running(run, "upload_and_match", TimeLimit(timeout), on_event=on_event):
         return await matched_audience(run, csv, selections)
 
 

@@ -15,6 +15,7 @@ from indigo_async.files.publish import Publisher
 from indigo_async.models import Audience, CsvExport
 from indigo_async.transport.events import Listener, both, emit, listening
 from indigo_async.transport.session import Flight
+from indigo_async.transport.time_limit import TimeLimit
 from indigo_async.workflows.budget import Budget
 from indigo_async.workflows.directory import Directory
 from indigo_async.workflows.events import (
@@ -168,42 +169,42 @@ class _StageBlock:
         emit(ended)
 
 
-class running:  # noqa: N801 - read as a verb: `async with running(run, ...)`
-    """Bound a recipe by its deadline (`timeout`, in seconds) and tell its events to the client's listener and its own.
+class running:  # noqa: N801 - read as a verb: `with running(run, ...)`
+    """Bound a recipe by its deadline and tell its events to the client's listener and its own.
 
     Raises:
         WaitTimeoutError: the deadline passed.
     """
 
-    __slots__ = ("_began", "_deadline", "_listening", "_recipe", "_run", "_timeout")
+    __slots__ = ("_began", "_deadline", "_limit", "_listening", "_recipe", "_run")
 
-    def __init__(self, run: Run, recipe: str, *, timeout: float, on_event: Listener | None = None) -> None:
+    def __init__(self, run: Run, recipe: str, limit: TimeLimit, *, on_event: Listener | None = None) -> None:
         self._run = run
         self._recipe = recipe
-        self._timeout = timeout
+        self._limit = limit
         listener = both(run.client.transport.on_event, on_event)
         self._listening = None if listener is None else listening(listener)
-        self._deadline = asyncio.timeout(timeout)
+        self._deadline = limit.applied()
         self._began = 0.0
 
-    async def __aenter__(self) -> Run:
+    def __enter__(self) -> Run:
         run = self._run
         if self._listening is not None:
             self._listening.__enter__()
             self._began = asyncio.get_running_loop().time()
             emit(RecipeStarted(customer_id=run.customer_id, audience_name=run.audience_name, recipe=self._recipe))
-        await self._deadline.__aenter__()
+        self._deadline.__enter__()
         return run
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            await self._deadline.__aexit__(kind, error, trace)
+            self._deadline.__exit__(kind, error, trace)
         except TimeoutError:
             bought = self._run.stage in {Stage.PURCHASE, Stage.DOWNLOAD}
             error = WaitTimeoutError(
-                f"not done after {self._timeout:g} s; the server's work goes on, and "
+                f"not done after {self._limit.seconds:g} s; the server's work goes on, and "
                 + ("workflows.fetch_again downloads what was bought" if bought else "the same call picks it up"),
                 stage=self._run.stage,
                 audience=self._run.audience,

@@ -20,6 +20,7 @@ from indigo_async.models import (
 )
 from indigo_async.polling import Needs, poller_of
 from indigo_async.transport.events import emit
+from indigo_async.transport.time_limit import TimeLimit
 from indigo_async.workflows.directory import Directory
 from indigo_async.workflows.events import Stage, StatusChanged
 from indigo_async.workflows.rules import ExportState, export_state, find_export
@@ -57,7 +58,7 @@ async def wait_for_column_selection(
     Source: reference, "Cookbook: Upload a CSV and match it to the voter file".
     """
     run = _checked_run(client, audience, customer_id, timeout)
-    async with running(run, "wait_for_column_selection", timeout=timeout):
+    with running(run, "wait_for_column_selection", TimeLimit(timeout)):
         return await ready_for_columns(run, _id_of(audience))
 
 
@@ -78,7 +79,7 @@ async def wait_until_active(
     Source: reference, "Cookbook".
     """
     run = _checked_run(client, audience, customer_id, timeout)
-    async with running(run, "wait_until_active", timeout=timeout):
+    with running(run, "wait_until_active", TimeLimit(timeout)):
         return await active(run, _id_of(audience))
 
 
@@ -102,7 +103,7 @@ async def wait_for_export(
     """
     export_id = export.id if isinstance(export, CsvExport) else export
     run = _checked_run(client, audience, customer_id, timeout)
-    async with running(run, "wait_for_export", timeout=timeout):
+    with running(run, "wait_for_export", TimeLimit(timeout)):
         run.stage = Stage.PURCHASE if purchased else Stage.PREVIEW
         return await export_settled(run, _id_of(audience), export_id, purchased=purchased)
 

@@ -18,7 +18,7 @@ SECONDS = 10.0
 
 
 async def attempt(limit, seconds):
-    with limit.attempt():
+    with limit.applied():
         await asyncio.sleep(seconds)
 
 
@@ -71,7 +71,7 @@ async def test_a_caller_who_is_cancelled_when_the_time_is_over_is_cancelled():
 
 async def test_an_error_at_the_last_instant_is_told():
     async def fail():
-        with TimeLimit(SECONDS).attempt():
+        with TimeLimit(SECONDS).applied():
             try:
                 await asyncio.sleep(1_000)
             except asyncio.CancelledError:
@@ -81,13 +81,17 @@ async def test_an_error_at_the_last_instant_is_told():
         await fail()
 
 
-async def test_a_closed_limit_leaves_no_timer():
+async def test_where_nothing_is_under_way_there_is_no_timer():
     limit = TimeLimit(SECONDS)
-    await attempt(limit, 1)
-    alarm = limit._alarm
-    assert alarm is not None
-    limit.close()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(attempt(limit, 1))
+        group.create_task(attempt(limit, 2))
+        await asyncio.sleep(1.5)
+        alarm = limit._alarm
+        assert alarm is not None
+        assert not alarm.cancelled()
     assert alarm.cancelled()
+    assert limit._alarm is None
 
 
 def test_outside_a_task_nothing_is_limited():
@@ -95,7 +99,7 @@ def test_outside_a_task_nothing_is_limited():
         outcome = asyncio.get_running_loop().create_future()
 
         def enter():
-            with pytest.raises(RuntimeError), TimeLimit(SECONDS).attempt():
+            with pytest.raises(RuntimeError), TimeLimit(SECONDS).applied():
                 pass
             outcome.set_result(None)
 
@@ -107,7 +111,7 @@ def test_outside_a_task_nothing_is_limited():
 
 @asynccontextmanager
 async def one_timer(limit):
-    with limit.attempt():
+    with limit.applied():
         yield
 
 
