@@ -13,6 +13,7 @@ import statistics
 from collections.abc import Awaitable, Callable
 
 import msgspec
+import uvloop
 
 from benchmarks.measuring import Figure, by_turns, ratios, spread
 from benchmarks.peers import CUSTOMER, Get, all_peers
@@ -78,8 +79,28 @@ async def _compare(*, quick: bool) -> dict[str, list[float]]:
     return {f"close {name}": times for name, times in close_us.items()} | all_us
 
 
+def _by_loop(*, quick: bool) -> dict[str, list[float]]:
+    """CPU seconds of as many calls in asyncio's own loop and in uvloop's, by turns, each time in a new loop."""
+    calls, rounds = (300, 3) if quick else (1_000, 11)
+    loops = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+    async def taken(base_url: str) -> float:
+        async with all_peers(base_url) as peers:
+            one_round = at_once(peers["indigo_async"], calls)
+            return (await by_turns({"": one_round}, rounds=1))[""][0]
+
+    results: dict[str, list[float]] = {name: [] for name in loops}
+    with static_server({"/api/v1/audience": AUDIENCE}) as origin:
+        for _ in range(rounds):
+            for name, factory in loops.items():
+                with asyncio.Runner(loop_factory=factory) as runner:
+                    results[name].append(runner.run(taken(f"{origin}/api/v1")))
+    return results
+
+
 def measure(*, quick: bool) -> list[Figure]:
     taken = asyncio.run(_compare(quick=quick))
+    by_loop = _by_loop(quick=quick)
     ours, floor = (taken[f"close {name}"] for name in _CLOSE)
     medians = {f"µs of {name}": statistics.median(times) for name, times in taken.items() if "close" not in name}
     floor_notes = {"µs of indigo_async": statistics.median(ours), "µs of aiohttp + orjson": statistics.median(floor)}
@@ -100,5 +121,9 @@ def measure(*, quick: bool) -> list[Figure]:
         Figure(
             measure="CPU of get_audience ÷ httpx + pydantic",
             **spread(ratios(mine, taken["httpx + pydantic"])),
+        ),
+        Figure(
+            measure="CPU of get_audience in uvloop ÷ in asyncio's own loop",
+            **spread(ratios(by_loop["uvloop"], by_loop["asyncio"])),
         ),
     ]
