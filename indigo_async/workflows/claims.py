@@ -64,7 +64,7 @@ class Claims:
             yield Problem("export.destination", f"another job writes {target!r} ({self.owner(self._targets[target])})")
         if target in self.kept:
             yield Problem("export.destination", f"{target!r} is a file of the batch's own")
-        if target is not None and target in self._lists | {source: number}:
+        if target is not None and (target == source or target in self._lists):
             reader = self.owner(self._lists.get(target, number))
             yield Problem("export.destination", f"{target!r} is a list of people ({reader}); name another file")
         if source in self._targets:
