@@ -136,9 +136,9 @@ class Rounds:
             wanted.update(customer.listed)
         if len(wanted) < sum(len(customer.listed) for customer in customers):
             self._part_namesakes(customers, wanted)
-        for watch in list(self._looks.backlog):
-            if wanted.get(watch.key) is watch:
-                del self._looks.backlog[watch]
+        if self._looks.backlog:  # not walked through: it may be longer than all that one of many lists is for
+            for watch in wanted.values():
+                self._looks.backlog.pop(watch, None)
         look = ListLook(scope, asyncio.get_running_loop().time(), customers, wanted, cadence)
         for customer in customers:
             customer.look = look
