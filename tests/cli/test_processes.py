@@ -13,6 +13,7 @@ import pytest
 from batch_commands import command, environment_of
 from harness import until
 
+from indigo_async.cli import YOUNG_OBJECTS
 from indigo_async.sandbox import ManualClock, Sandbox
 
 
@@ -27,6 +28,20 @@ def test_the_help_waits_for_no_library():
     imported = {line.rpartition("|")[2].strip() for line in ended.stderr.splitlines()}
     assert "cyclopts" in imported
     assert not imported & {"aiohttp", "duckdb", "numpy", "sqlite3", "yaml", "asyncio"}
+
+
+def test_the_command_has_fewer_garbage_collections_and_the_library_leaves_them_alone():
+    assert threshold_after("import indigo_async.workflows") == threshold_after("pass")
+    assert threshold_after("from indigo_async.cli import main; main()") == YOUNG_OBJECTS
+
+
+def threshold_after(program: str) -> int:
+    """How many young objects begin a collection at the end of a process that runs this."""
+    told = f"import atexit, gc; atexit.register(lambda: print(gc.get_threshold()[0])); {program}"
+    ended = subprocess.run(
+        [sys.executable, "-c", told, "--version"], capture_output=True, text=True, timeout=60, check=True
+    )
+    return int(ended.stdout.split()[-1])
 
 
 async def test_a_reader_that_went_away_is_no_error():
