@@ -24,7 +24,7 @@ from indigo_async.polling.rounds import Rounds
 from indigo_async.polling.schedule import Schedule
 from indigo_async.polling.source import ApiSource, Source
 from indigo_async.polling.timing import first_delay
-from indigo_async.polling.waits import Customer, Needs, Wait, Watch, Watchlist
+from indigo_async.polling.waits import Customer, Needs, News, Wait, Watch, Watchlist
 
 __all__ = ["Poller", "poller_of", "stats_of"]
 
@@ -99,6 +99,7 @@ class Poller:
         self._ensure_running()
         wait = self._watchlist.add(audience_id, customer_id, needs)
         loop = asyncio.get_running_loop()
+        news: News | None = None
         try:
             self._schedule_first(wait.watch)
             while True:
@@ -113,6 +114,8 @@ class Poller:
                 wait.news = loop.create_future()
         finally:
             self._forget(wait)
+            # An error that is raised here refers to this frame: only a garbage collection would free them.
+            del wait, news
 
     def _schedule_first(self, watch: Watch) -> None:
         now = asyncio.get_running_loop().time()

@@ -36,6 +36,8 @@ async def to_the_end(work: asyncio.Future[T]) -> T:
     except asyncio.CancelledError:
         await outlast(work)
         raise
+    finally:
+        del work  # it keeps what it raised, which refers to this frame: only a collection would free them
 
 
 async def in_thread(function: Callable[[], T]) -> T:

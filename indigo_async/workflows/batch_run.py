@@ -163,7 +163,7 @@ class Batch:
             publisher=terms.publisher,
         )
         began = self._clock()
-        end: JobResult | Exception
+        end: JobResult | Exception | None = None
         try:
             try:
                 with running(run, "job", self._limit, on_event=terms.on_event):
@@ -174,11 +174,14 @@ class Batch:
                 end = WorkflowError("something that the job waited for was cancelled", stage=run.stage)
             except Exception as error:  # noqa: BLE001 - one job that fails never stops the others
                 end = error
-            outcome = self._count(job, run, end, seconds=self._clock() - began)
-            self._consider_stopping(outcome)
-            await self._outbox.send(outcome)
+            await self._hand_out(self._count(job, run, end, seconds=self._clock() - began))
         finally:
             self._room.release()
+            del end  # an error refers to the frames that it passed, this one too: only a collection would free them
+
+    async def _hand_out(self, outcome: JobOutcome) -> None:
+        self._consider_stopping(outcome)
+        await self._outbox.send(outcome)
 
     def close(self) -> None:
         """Hand out no more outcomes; `start_batch` does this at the block's end."""

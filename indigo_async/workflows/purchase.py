@@ -78,6 +78,8 @@ async def purchased_export(run: Run, audience_id: RecordId, export: CsvExport, t
         purchase.cancel()
         await outlast(purchase)
         raise
+    finally:
+        del purchase  # it keeps what it raised, which refers to this frame: only a collection would free them
 
 
 async def _purchase(

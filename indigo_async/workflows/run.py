@@ -214,6 +214,7 @@ class running:  # noqa: N801 - read as a verb: `with running(run, ...)`
             if self._listening is not None:
                 self._tell_end(error)
                 self._listening.__exit__(None, None, None)
+            del error  # what is raised here refers to this frame: only a garbage collection would free them
 
     def _tell_end(self, error: BaseException | None) -> None:
         run = self._run
