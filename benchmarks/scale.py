@@ -1,17 +1,20 @@
 """Whether a job costs the same among 100,000 as among 1,000: one process, all stages, a lite sandbox beside it.
 
     python -m benchmarks --only scale        (about half an hour)
-    python -m benchmarks.scale --jobs 100000
+    python -m benchmarks.scale --jobs 100000 --young 10000
 
 Each customer has 100 jobs, at most 10,000 jobs are under way, and time passes four times as fast, for the sandbox and
 the poll interval alike. Each size runs in a process of its own. Memory is the process's resident size, sampled at each
 hundredth of the jobs: it may grow while jobs are admitted, and should not after.
+
+Both sizes are run twice: as often collected as Python does by itself, and as the command has it (`--young`).
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import statistics
 import subprocess
@@ -28,6 +31,7 @@ from benchmarks.batch import jobs
 from benchmarks.measuring import Figure
 from benchmarks.sandbox_process import sandbox_process
 from indigo_async import IndigoClient, RetryPolicy
+from indigo_async.cli import YOUNG_OBJECTS
 from indigo_async.workflows import AudienceJob, start_batch
 
 __all__ = ["measure"]
@@ -48,6 +52,21 @@ def by_customer(count: int, folder: Path) -> Iterator[AudienceJob]:
         yield attrs.evolve(job, customer_id=f"customer-{number // _JOBS_OF_A_CUSTOMER}")
 
 
+class Collections:
+    """How much CPU the garbage collector took since this was made, in whichever thread it ran."""
+
+    def __init__(self) -> None:
+        self.seconds = self._began = 0.0
+        gc.callbacks.append(self._note)
+
+    def _note(self, phase: str, _: dict[str, int]) -> None:
+        now = time.thread_time()
+        if phase == "start":
+            self._began = now
+        else:
+            self.seconds += now - self._began
+
+
 async def run_batch(count: int, folder: Path) -> dict[str, Any]:
     """CPU and memory of one batch; the samples are of done jobs and MiB."""
     samples: list[tuple[int, float]] = []
@@ -56,6 +75,7 @@ async def run_batch(count: int, folder: Path) -> dict[str, Any]:
             sandbox.token, base_url=sandbox.base_url, poll_interval=5 / _SPEED, retry=RetryPolicy(budget=600)
         ) as client:
             await client.list_audiences("warm-up")
+            collections = Collections()
             before, began = time.process_time(), time.perf_counter()
             done = failed = 0
             every = max(1, count // 100)
@@ -67,6 +87,7 @@ async def run_batch(count: int, folder: Path) -> dict[str, Any]:
                         samples.append((done, resident_mib()))
             return {
                 "cpu_ms_a_job": (time.process_time() - before) / count * 1e3,
+                "collecting_ms_a_job": collections.seconds / count * 1e3,
                 "seconds": time.perf_counter() - began,
                 "failed": failed,
                 "requests_a_job": client.transport.requests.total() / count,
@@ -74,45 +95,55 @@ async def run_batch(count: int, folder: Path) -> dict[str, Any]:
             }
 
 
-def run_apart(count: int) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.scale", "--jobs", str(count)]
+def run_apart(count: int, young: int) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.scale", "--jobs", str(count), "--young", str(young)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout)
 
 
 def measure(*, quick: bool) -> list[Figure]:
     small, large = (200, 1_000) if quick else (1_000, 100_000)
-    few = [run_apart(small) for _ in range(1 if quick else 3)]
-    many = run_apart(large)
-    few_ms = statistics.median(run["cpu_ms_a_job"] for run in few)
-    sizes = [mib for _, mib in many["memory"]]
-    half, last = statistics.median(sizes[40:60]), statistics.median(sizes[-5:])
-    return [
-        Figure(
-            measure=f"CPU of a job among {large:,} ÷ among {small:,}, through all stages",
-            value=many["cpu_ms_a_job"] / few_ms,
-            at_most=1.1,
-            notes={
-                f"ms among {small:,}": few_ms,
-                f"ms among {large:,}": many["cpu_ms_a_job"],
-                "jobs that failed": float(many["failed"]),
-                "requests a job": many["requests_a_job"],
-                "seconds": many["seconds"],
-            },
-        ),
-        Figure(
-            measure=f"memory at the end of {large:,} jobs ÷ at half of them",
-            value=last / half,
-            at_most=1.05,
-            notes={"MiB at half": half, "MiB at the end": last, "most MiB": max(sizes)},
-        ),
-    ]
+    figures: list[Figure] = []
+    for whose, young in (("the command's", YOUNG_OBJECTS), ("Python's own", gc.get_threshold()[0])):
+        few = [run_apart(small, young) for _ in range(1 if quick else 3)]
+        many = run_apart(large, young)
+        cpu, collecting = (
+            statistics.median(run[name] for run in few) for name in ("cpu_ms_a_job", "collecting_ms_a_job")
+        )
+        sizes = [mib for _, mib in many["memory"]]
+        half, last = statistics.median(sizes[40:60]), statistics.median(sizes[-5:])
+        how = f"with {whose} garbage collections"
+        figures += [
+            Figure(
+                measure=f"CPU of a job among {large:,} ÷ among {small:,}, through all stages, {how}",
+                value=many["cpu_ms_a_job"] / cpu,
+                at_most=1.1,
+                notes={
+                    f"ms among {small:,}": cpu,
+                    f"of these collecting, among {small:,}": collecting,
+                    f"ms among {large:,}": many["cpu_ms_a_job"],
+                    f"of these collecting, among {large:,}": many["collecting_ms_a_job"],
+                    "jobs that failed": float(many["failed"]),
+                    "requests a job": many["requests_a_job"],
+                    "seconds": many["seconds"],
+                },
+            ),
+            Figure(
+                measure=f"memory at the end of {large:,} jobs ÷ at half of them, {how}",
+                value=last / half,
+                at_most=1.05,
+                notes={"MiB at half": half, "MiB at the end": last, "most MiB": max(sizes)},
+            ),
+        ]
+    return figures
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=100_000)
+    parser.add_argument("--young", type=int, default=gc.get_threshold()[0], help="the first of gc.set_threshold")
     arguments = parser.parse_args()
+    gc.set_threshold(arguments.young)
     with tempfile.TemporaryDirectory() as folder:
         print(json.dumps(asyncio.run(run_batch(arguments.jobs, Path(folder)))))
 
