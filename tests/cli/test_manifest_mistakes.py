@@ -223,7 +223,6 @@ def test_what_is_no_job_is_told_with_its_line(tmp_path: Path, line: str, mistake
         ),
         ("jobs: []\ndefaults: {}\n", "jobs.yaml:2: defaults must stand before the jobs"),
         ("defaults: {}\ndefaults: {csv: x}\njobs: []\n", "jobs.yaml:2: defaults: is given twice"),
-        (f"jobs:\n- csv: {'[' * 5_000}{']' * 5_000}\n", "jobs.yaml:2: is nested too deeply"),
         (b"jobs:\n- csv: \xff\n", "jobs.yaml:2: is no YAML: invalid leading UTF-8 octet"),
         ("jobs: []\n---\njobs: []\n", "jobs.yaml:2: must be one YAML document"),
         ("jobs:\n- <<: {customer_id: 1}\n", "jobs.yaml:2: <<: is not read here; write common fields into the defaults"),
@@ -235,6 +234,29 @@ def test_what_is_no_job_is_told_with_its_line(tmp_path: Path, line: str, mistake
 def test_what_is_no_manifest_in_yaml_is_told(tmp_path: Path, content: str | bytes, mistake: str):
     write(tmp_path, {"jobs.yaml": content})
     assert mistake in mistakes_of(tmp_path / "jobs.yaml")
+
+
+@pytest.mark.parametrize("levels", [51, 900])  # the second is more than some readers of either kind bear
+def test_what_is_nested_too_deeply_is_told_whatever_reads_it(tmp_path: Path, levels: int):
+    value = "[" * levels + "]" * levels
+    write(tmp_path, {"jobs.yaml": f"jobs:\n- csv: {value}\n", "jobs.jsonl": f'{{"csv": {value}}}\n'})
+    told = "is nested too deeply: 50 levels are read"
+    assert f"jobs.yaml:2: {told}" in mistakes_of(tmp_path / "jobs.yaml")
+    assert f"jobs.jsonl:1: {told}" in mistakes_of(tmp_path / "jobs.jsonl")
+
+
+def test_what_no_reader_bears_is_told_in_its_words_or_ours(tmp_path: Path):
+    value = "[" * 5_000 + "]" * 5_000
+    write(tmp_path, {"jobs.yaml": f"jobs:\n- csv: {value}\n", "jobs.jsonl": f'{{"csv": {value}}}\n'})
+    assert any(told.startswith("jobs.yaml:2: ") and "nest" in told for told in mistakes_of(tmp_path / "jobs.yaml"))
+    assert "jobs.jsonl:1: is nested too deeply: 50 levels are read" in mistakes_of(tmp_path / "jobs.jsonl")
+
+
+def test_what_is_nested_as_deeply_as_is_read_is_a_mistake_of_its_own(tmp_path: Path):
+    value = "[" * 49 + "]" * 49
+    write(tmp_path, {"jobs.yaml": f"jobs:\n- csv: {value}\n", "jobs.jsonl": f'{{"csv": {value}}}\n'})
+    assert "jobs.yaml:2: csv: must be a URL or a path, not list" in mistakes_of(tmp_path / "jobs.yaml")
+    assert "jobs.jsonl:1: csv: must be a URL or a path, not list" in mistakes_of(tmp_path / "jobs.jsonl")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import cast
 
 import attrs
@@ -10,7 +10,11 @@ import attrs
 from indigo_async.cli.manifest.fields import FIELDS, SECTIONS, Node, Text, closest, typed
 from indigo_async.cli.manifest.mistakes import Mistakes, Place
 
-__all__ = ["Row", "flattened", "merged"]
+__all__ = ["DEEPEST", "TOO_DEEP", "Row", "flattened", "is_deeper", "merged"]
+
+DEEPEST = 50
+"""Levels of lists and mappings within a job: no job needs so many, and what reads and writes them bears some more."""
+TOO_DEEP = f"is nested too deeply: {DEEPEST} levels are read"
 
 
 @attrs.define
@@ -78,6 +82,17 @@ def _take(field: str, value: object, place: Place, row: Row, mistakes: Mistakes)
         mistakes.add(place, field, str(error))
     if place is not row.place:
         row.places[field] = place
+
+
+def is_deeper(value: object, levels: int) -> bool:
+    """Whether there are more levels of lists and mappings than so many."""
+    if isinstance(value, Mapping):
+        inner: Iterable[object] = cast("Mapping[object, object]", value).values()
+    elif isinstance(value, list):
+        inner = cast("list[object]", value)
+    else:
+        return False
+    return levels == 0 or any(is_deeper(item, levels - 1) for item in inner)
 
 
 def merged(defaults: Row, row: Row) -> dict[str, object]:

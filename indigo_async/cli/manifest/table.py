@@ -13,7 +13,7 @@ import msgspec
 
 from indigo_async.cli.manifest.fields import FIELDS, SECTIONS, Kind, Text, closest
 from indigo_async.cli.manifest.mistakes import Mistakes, Place
-from indigo_async.cli.manifest.rows import Row, flattened
+from indigo_async.cli.manifest.rows import DEEPEST, TOO_DEEP, Row, flattened, is_deeper
 
 __all__ = ["csv_rows", "jsonl_rows"]
 
@@ -108,10 +108,15 @@ def jsonl_rows(path: Path, name: str, mistakes: Mistakes) -> Iterator[Row]:
             try:
                 content = decoder.decode(text)
                 _check_for_twins(text, place, mistakes)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            except RecursionError:
+                mistakes.add(place, "", TOO_DEEP)
+                continue
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 mistakes.add(place, "", f"is no JSON: {error}")
                 continue
-            if isinstance(content, dict):
+            if is_deeper(content, DEEPEST):
+                mistakes.add(place, "", TOO_DEEP)
+            elif isinstance(content, dict):
                 yield flattened(place, cast("dict[str, object]", content), mistakes)
             else:
                 mistakes.add(place, "", f"must be a JSON object, not {type(content).__name__}")

@@ -12,7 +12,7 @@ from yaml.reader import ReaderError
 
 from indigo_async.cli.manifest.fields import Node, Text, closest
 from indigo_async.cli.manifest.mistakes import Mistakes, Place
-from indigo_async.cli.manifest.rows import Row, flattened
+from indigo_async.cli.manifest.rows import DEEPEST, TOO_DEEP, Row, flattened
 
 __all__ = ["yaml_defaults", "yaml_rows"]
 
@@ -111,13 +111,9 @@ class _Document:
             self._mistakes.add(place, "", "must be a mapping of fields")
         return Row(place)
 
-    def _value(self, event: Any) -> object:
-        try:
-            return self._composed(event)
-        except RecursionError:
-            raise _UnreadableError(self._place(event), "is nested too deeply") from None
-
-    def _composed(self, event: Any) -> object:
+    def _value(self, event: Any, depth: int = 0) -> object:
+        if depth > DEEPEST:
+            raise _UnreadableError(self._place(event), TOO_DEEP)
         if isinstance(event, on.AliasEvent):
             if event.anchor not in self._anchors:
                 raise _UnreadableError(self._place(event), f"there is no anchor &{event.anchor} above")
@@ -126,18 +122,18 @@ class _Document:
             plain = event.implicit[0]
             value: object = None if plain and event.value in _NULLS else Text(event.value)
         elif isinstance(event, on.SequenceStartEvent):
-            value = [self._composed(item) for item in self._until(on.SequenceEndEvent)]
+            value = [self._value(item, depth + 1) for item in self._until(on.SequenceEndEvent)]
         else:
-            value = self._mapping()
+            value = self._mapping(depth)
         if event.anchor is not None:
             self._anchors[event.anchor] = value
         return value
 
-    def _mapping(self) -> dict[str, object]:
+    def _mapping(self, depth: int) -> dict[str, object]:
         found: dict[str, object] = {}
         for key in self._until(on.MappingEndEvent):
             name, place = self._key(key), self._place(key)
-            value = self._composed(self._next())
+            value = self._value(self._next(), depth + 1)
             if name == "<<":
                 self._mistakes.add(place, "<<", "is not read here; write common fields into the defaults")
             elif name in found:
