@@ -186,6 +186,10 @@ class InputCheck:
     def add(self, where: str, message: str) -> None:
         self.problems.append(Problem(where, message))
 
+    def add_part(self, where: str, problems: Iterable[Problem]) -> None:
+        """Add the problems of a part, which know where in it they are."""
+        self.problems += [Problem(f"{where}.{problem.where}", problem.message) for problem in problems]
+
     def done(self) -> None:
         """Raise `InvalidInputError` if anything was wrong."""
         if self.problems:

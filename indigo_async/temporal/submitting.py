@@ -209,7 +209,7 @@ async def _order_of(checked: CheckedJob, **terms: object) -> Order:
         customer_id=job.customer_id,
         audience_name=job.audience_name,
         csv=str(job.csv),
-        selections=checked.selections,
+        selections=checked.selections.by_field(),
         lookalike=None
         if step is None
         else LookalikeOrder(

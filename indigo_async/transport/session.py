@@ -79,6 +79,7 @@ class Transport:
     """
 
     downloads: asyncio.Semaphore
+    _time_limit: TimeLimit
 
     def __init__(
         self,
@@ -95,7 +96,7 @@ class Transport:
         self.setbacks: Counter[str] = Counter()
         self.base_url: str = settings.base_url
         self._credentials = Credentials(settings.token)
-        self._time_limit = TimeLimit(timeout)
+        self._timeout = timeout
         self.retry = retry
         self._pacing = pacing
         self._own_session = session is None
@@ -116,6 +117,7 @@ class Transport:
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         self._pacer = Pacer(self._pacing)
+        self._time_limit = TimeLimit(self._timeout)
         self.downloads = asyncio.Semaphore(_DOWNLOADS_AT_ONCE)
 
     async def close(self) -> None:
@@ -273,9 +275,8 @@ class Transport:
 
     async def _send(self, endpoint: Endpoint, url: URL, body: bytes | None, read: _Reader) -> Answer | Silence:
         _, session = self._opened()
-        headers = self._credentials.headers
+        headers = self._credentials.headers.copy()  # the session may be the caller's, and add to what it is given
         if body is not None:
-            headers = headers.copy()
             headers[hdrs.CONTENT_TYPE] = "application/json"
         try:
             with self._time_limit.applied():
@@ -300,7 +301,7 @@ class Transport:
         """
         _, session = self._opened()
         timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=self._socket_timeout.sock_connect, sock_read=self._time_limit.seconds
+            total=None, sock_connect=self._socket_timeout.sock_connect, sock_read=self._timeout
         )
         try:
             response = await session.get(

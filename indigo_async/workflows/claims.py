@@ -11,7 +11,7 @@ from pathlib import Path
 
 import attrs
 
-from indigo_async.errors import InvalidInputError, Problem
+from indigo_async.errors import Problem
 from indigo_async.files.publish import Publisher
 from indigo_async.inputs import InputCheck
 from indigo_async.workflows.jobs import AudienceJob, check_job
@@ -94,15 +94,14 @@ def check_jobs(jobs: Sequence[object], publisher: Publisher | None, kept: frozen
     Raises:
         InvalidInputError: with every problem of every job, and what two jobs claim.
     """
-    problems: list[Problem] = []
+    check = InputCheck()
     claims = Claims(kept=kept)
     for number, job in enumerate(jobs):
+        where = f"jobs[{number}]"
         if not isinstance(job, AudienceJob):
-            problems.append(Problem(f"jobs[{number}]", f"must be an AudienceJob, not {type(job).__name__}"))
+            check.add(where, f"must be an AudienceJob, not {type(job).__name__}")
             continue
-        check = InputCheck()
-        check_job(check, job, publisher)
-        found = check.problems or claims.add(job, number)
-        problems += [Problem(f"jobs[{number}].{problem.where}", problem.message) for problem in found]
-    if problems:
-        raise InvalidInputError(problems)
+        part = InputCheck()
+        check_job(part, job, publisher)
+        check.add_part(where, part.problems or claims.add(job, number))
+    check.done()

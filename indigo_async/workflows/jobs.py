@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard, TypeVar
 from urllib.parse import urlsplit
 
 import attrs
@@ -16,6 +17,7 @@ from indigo_async.client import IndigoClient
 from indigo_async.files.publish import Publisher, content_name
 from indigo_async.inputs import (
     ColumnSelection,
+    ColumnSelections,
     ColumnSelectionsInput,
     InputCheck,
     LookalikeFilters,
@@ -47,6 +49,14 @@ __all__ = [
 ]
 
 
+T = TypeVar("T")
+
+
+def _own(value: T) -> T:
+    """A copy of what its maker may change, and use again for the next job, before this one is sent."""
+    return copy.deepcopy(value) if type(value) in {dict, list} else value
+
+
 @attrs.frozen(kw_only=True)
 class LookalikeStep:
     """The lookalike that a job grows; see `workflows.create_lookalike`."""
@@ -54,7 +64,7 @@ class LookalikeStep:
     audience_name: str
     size: int
     include_original_audience: bool | None = None
-    filters: LookalikeFiltersInput | None = None
+    filters: LookalikeFiltersInput | None = attrs.field(default=None, converter=_own)
 
 
 @attrs.frozen(kw_only=True)
@@ -62,7 +72,7 @@ class ExportStep:
     """The export that a job buys and downloads; see `workflows.export_audience`. `max_cost_cents` is in cents."""
 
     destination: Path | str
-    optional_field_types: Sequence[str] = ()
+    optional_field_types: Sequence[str] = attrs.field(default=(), converter=_own)
     max_cost_cents: int = 0
     reuse_purchased: bool | None = None
 
@@ -83,7 +93,7 @@ class AudienceJob:
     customer_id: str
     audience_name: str
     csv: str | Path = attrs.field(repr=_show_csv)
-    column_selections: ColumnSelectionsInput
+    column_selections: ColumnSelectionsInput = attrs.field(converter=_own)
     lookalike: LookalikeStep | None = None
     export: ExportStep | None = None
     key: str = attrs.field(
@@ -106,13 +116,9 @@ class CheckedJob:
     """A job whose inputs obey the rules, in their normal form."""
 
     job: AudienceJob
+    selections: ColumnSelections
     filters: LookalikeFilters | None
     terms: ExportTerms | None
-
-    @property
-    def selections(self) -> dict[str, ColumnSelection]:
-        """Made when asked for: it is needed for moments, and 10,000 jobs wait for minutes."""
-        return InputCheck().column_selections(self.job.column_selections)
 
 
 async def run_job(
@@ -151,32 +157,38 @@ def check_job(check: InputCheck, job: AudienceJob, publisher: Publisher | None) 
     """Check a whole job before anything of it is sent."""
     check.customer_id(job.customer_id)
     check.text("audience_name", job.audience_name)
-    check_csv(check, job.csv, publisher, check.column_selections(job.column_selections))
+    columns = check.column_selections(job.column_selections)
+    check_csv(check, job.csv, publisher, columns)
     filters, terms = None, None
-    if job.lookalike is not None:
-        filters = _check_lookalike_step(check, job, job.lookalike)
-    if job.export is not None:
-        terms = check_export_terms(check, **attrs.asdict(job.export, recurse=False))
-    return CheckedJob(job=job, filters=filters, terms=terms)
+    if _is_step(job.lookalike, LookalikeStep, check, "lookalike"):
+        if job.lookalike.audience_name == job.audience_name:
+            check.add("lookalike.audience_name", "must differ from the matched audience's: names are unique")
+        part = InputCheck()
+        filters = check_lookalike(part, **attrs.asdict(job.lookalike, recurse=False))
+        check.add_part("lookalike", part.problems)
+    if _is_step(job.export, ExportStep, check, "export"):
+        part = InputCheck()
+        terms = check_export_terms(part, **attrs.asdict(job.export, recurse=False))
+        check.add_part("export", part.problems)
+    return CheckedJob(job=job, selections=_kept(job.column_selections, columns), filters=filters, terms=terms)
 
 
-def _check_lookalike_step(check: InputCheck, job: AudienceJob, step: LookalikeStep) -> LookalikeFilters | None:
-    if step.audience_name == job.audience_name:
-        check.add("lookalike.audience_name", "must differ from the matched audience's: names are unique")
-    return check_lookalike(
-        check,
-        where="lookalike.",
-        audience_name=step.audience_name,
-        size=step.size,
-        include_original_audience=step.include_original_audience,
-        filters=step.filters,
-    )
+def _kept(given: ColumnSelectionsInput, checked: Mapping[str, ColumnSelection]) -> ColumnSelections:
+    """The selections in their normal form; the caller's own where that is theirs, since all jobs may share them."""
+    selections = ColumnSelections(**checked)
+    return given if isinstance(given, ColumnSelections) and given == selections else selections
+
+
+def _is_step(value: object, kind: type[T], check: InputCheck, where: str) -> TypeGuard[T]:
+    if value is not None and not isinstance(value, kind):
+        check.add(where, f"must be {kind.__name__}(...), not {type(value).__name__}")
+    return isinstance(value, kind)
 
 
 async def run_stages(run: Run, checked: CheckedJob, *, purchase: bool) -> JobResult:
     """The stages of a job, each done already or done now."""
     job, terms = checked.job, checked.terms
-    matched = await matched_audience(run, job.csv, job.column_selections)
+    matched = await matched_audience(run, job.csv, checked.selections)
     lookalike = None
     if job.lookalike is not None:
         with run.at(Stage.LOOKALIKE):
@@ -212,7 +224,7 @@ async def fingerprint(checked: CheckedJob, *, base_url: str) -> str:
     if step is not None:
         filters = attrs.asdict(checked.filters) if checked.filters is not None else None
         grown = [step.audience_name, step.size, step.include_original_audience, filters]
-    columns = {field: attrs.astuple(selection) for field, selection in checked.selections.items()}
+    columns = {field: attrs.astuple(selection) for field, selection in checked.selections.by_field().items()}
     document = msgspec.json.encode([base_url, csv, columns, grown], order="sorted", enc_hook=_as_list)
     return hashlib.sha256(document).hexdigest()
 

@@ -84,17 +84,16 @@ async def create_lookalike(
 def check_lookalike(
     check: InputCheck,
     *,
-    where: str = "",
     audience_name: str,
     size: int,
     include_original_audience: bool | None,
     filters: LookalikeFiltersInput | None,
 ) -> LookalikeFilters | None:
-    """Check what is asked of a lookalike; `where` comes before each argument's name. Returns the filters."""
-    check.text(f"{where}audience_name", audience_name)
-    check.size(f"{where}size", size)
+    """Check what is asked of a lookalike. Returns the filters."""
+    check.text("audience_name", audience_name)
+    check.size("size", size)
     if include_original_audience is not None:
-        check.flag(f"{where}include_original_audience", include_original_audience)
+        check.flag("include_original_audience", include_original_audience)
     return check.filters(filters)
 
 

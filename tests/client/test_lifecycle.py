@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 
 import aiohttp
 import pytest
@@ -10,7 +12,8 @@ from aiohttp import web
 from harness import QUICK, answering, client_of, json_reply, lite, scripted
 
 from indigo_async.client import IndigoClient
-from indigo_async.errors import ClientNotOpenError, IndigoError, InvalidInputError
+from indigo_async.errors import ClientNotOpenError, IndigoError, InvalidInputError, RequestTimeoutError
+from indigo_async.transport.policy import RetryPolicy
 
 AUDIENCE = {"id": "aud-1"}
 
@@ -82,6 +85,33 @@ async def test_a_session_of_the_callers_own_is_used_and_never_closed():
     assert [request.headers.get("authorization") for request in server.requests] == ["Bearer tok-1", None]
 
 
+class OneRequestTagged:
+    """A session that adds a header to the first request, in the mapping that it is given, as tracers do."""
+
+    closed = False
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self.session = session
+        self.tags = ["alice"]
+
+    def request(self, method, url, *, headers, **options):
+        if self.tags:
+            headers["X-User"] = self.tags.pop()
+        return self.session.request(method, url, headers=headers, **options)
+
+
+async def test_what_a_callers_session_adds_to_one_request_is_not_sent_with_the_next():
+    async with (
+        scripted(json_reply([]), json_reply([]), json_reply(AUDIENCE)) as server,
+        aiohttp.ClientSession() as session,
+        IndigoClient("tok-1", base_url=server.origin, session=OneRequestTagged(session)) as client,
+    ):
+        await client.list_audiences()
+        await client.list_audiences()
+        await client.upload_csv(customer_id="42", url="https://files.example.org/people.csv")
+    assert [request.headers.get("x-user") for request in server.requests] == ["alice", None, None]
+
+
 async def test_a_callers_session_that_raises_for_status_changes_nothing():
     async with (
         scripted(json_reply({"error": "No."}, 400)) as server,
@@ -112,6 +142,31 @@ async def test_closing_under_requests_ends_them_with_an_error_of_the_sdk():
             await server.asked.wait()
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
     assert {isinstance(outcome, IndigoError) for outcome in outcomes} == {True}
+
+
+def test_a_client_s_timeout_holds_in_a_later_event_loop_than_one_left_in_the_middle_of_a_request():
+    listener = socket.create_server(("127.0.0.1", 0))  # which never answers
+    base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    client = IndigoClient("tok-1", base_url=base_url, timeout=0.2, retry=RetryPolicy(attempts=1))
+    left: list[asyncio.Task[object]] = []
+
+    async def leave() -> None:
+        async with client:
+            left.append(asyncio.create_task(client.list_audiences()))
+            await asyncio.sleep(0.05)
+
+    async def ask() -> None:
+        async with client, asyncio.timeout(30):
+            await client.list_audiences()
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(leave())
+    with listener, pytest.raises(RequestTimeoutError):
+        asyncio.run(ask())
+    with contextlib.suppress(asyncio.CancelledError, IndigoError):
+        left[0].cancel()
+        loop.run_until_complete(left[0])
+    loop.close()
 
 
 def test_a_client_shows_its_address_and_no_token():

@@ -24,6 +24,8 @@ from indigo_async.workflows import (
     AudienceJob,
     ExportDownloaded,
     ExportPurchased,
+    ExportStep,
+    LookalikeStep,
     Stage,
     StageStarted,
     run_batch,
@@ -251,6 +253,55 @@ async def test_jobs_in_a_list_are_all_checked_before_anything_is_sent(sandbox, c
         "jobs[3].audience_name",
     ]
     assert sandbox.log.count() == 0
+
+
+async def test_a_mapping_that_the_caller_uses_again_for_the_next_job_changes_no_job(client, tmp_path, monkeypatch):
+    columns: dict[str, dict[str, object]] = {}
+    sent = {}
+    match = client.match_uploaded_csv
+
+    def one_by_one():
+        for number in range(3):
+            columns.clear()
+            columns["first_name"] = {"column_name": f"First {number}", "is_required": True}
+            yield attrs.evolve(job(number, tmp_path), column_selections=columns)
+
+    async def noted(*, audience_name, column_selections, **arguments):
+        sent[audience_name] = column_selections.by_field()["first_name"].column_name
+        return await match(audience_name=audience_name, column_selections=column_selections, **arguments)
+
+    monkeypatch.setattr(client, "match_uploaded_csv", noted)
+    report = await run_batch(client, one_by_one())
+    assert report.done == 3
+    assert sent == {f"List {number}": f"First {number}" for number in range(3)}
+
+
+def test_a_job_keeps_what_it_was_made_of(tmp_path: Path):
+    filters, field_types = {"states": ["PA"]}, ["phone"]
+    grown = LookalikeStep(audience_name="List 0, grown", size=2_000, filters=filters)
+    bought = ExportStep(destination=tmp_path / "0.csv", optional_field_types=field_types)
+    filters["states"].append("NJ")
+    field_types.append("address")
+    assert (grown.filters, bought.optional_field_types) == ({"states": ["PA"]}, ["phone"])
+
+
+async def test_a_step_that_is_no_step_is_told_where_it_stands(client, tmp_path: Path):
+    step = {"audience_name": "List 0, grown", "size": 2_000}
+    bad = [
+        attrs.evolve(job(0, tmp_path), lookalike=step, export=step),
+        attrs.evolve(job(1, tmp_path), lookalike=attrs.evolve(job(1, tmp_path).lookalike, size=0)),
+        attrs.evolve(job(2, tmp_path), export=attrs.evolve(job(2, tmp_path).export, max_cost_cents=-1)),
+    ]
+    with pytest.raises(InvalidInputError) as caught:
+        await run_batch(client, bad)
+    assert [str(problem) for problem in caught.value.problems] == [
+        "jobs[0].lookalike: must be LookalikeStep(...), not dict",
+        "jobs[0].export: must be ExportStep(...), not dict",
+        "jobs[1].lookalike.size: must be at least 1, not 0",
+        "jobs[2].export.max_cost_cents: must be at least 0 cents, not -1",
+    ]
+    report = await run_batch(client, iter(bad))
+    assert [failure.error_type for failure in report.failures] == ["InvalidInputError"] * 3
 
 
 async def test_of_jobs_from_an_iterator_the_second_of_one_name_fails_alone(sandbox, client, tmp_path: Path):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
-
-import attrs
 
 from indigo_async.cli.manifest.fields import REQUIRED, closest
 from indigo_async.cli.manifest.mistakes import Mistakes, Place
@@ -31,7 +30,6 @@ _FORMATS: dict[str, Callable[[Path, str, Mistakes], Iterator[Row]]] = {
     ".jsonl": jsonl_rows,
     ".ndjson": jsonl_rows,
 }
-_EXPORT_FIELDS = {field.name for field in attrs.fields(ExportStep)}
 _CLAIMED = {"customer_id", "audience_name", "lookalike.audience_name", "export.destination"}
 
 
@@ -90,7 +88,7 @@ class _Jobs:
         self._mistakes = mistakes
         self._templates = self._checked_templates()
         self._claims = Claims(owner="line {}".format, kept=frozenset(kept))
-        self._shared: dict[str, dict[str, dict[str, Any]]] = {}
+        self._shared: dict[str, Mapping[str, dict[str, Any]]] = {}
 
     def job_of(self, row: Row) -> AudienceJob | None:
         """The job of a row; None when something is wrong, which is noted."""
@@ -168,7 +166,8 @@ class _Jobs:
         return AudienceJob(
             **{"customer_id": "", "audience_name": ""} | given,
             csv=csv,
-            column_selections=self._shared.setdefault(repr(columns), columns),
+            # Read-only, since a job makes its own copy of a dict.
+            column_selections=self._shared.setdefault(repr(columns), MappingProxyType(columns)),
             lookalike=lookalike,
             export=export,
         )
@@ -206,7 +205,4 @@ def _below(folder: Path, path: Any) -> Any:
 
 def _field_of(where: str) -> str:
     """The manifest's name of what a rule complains about."""
-    field = re.sub(r"\[\d+\].*", "", where)
-    if field.partition(".")[0] in _EXPORT_FIELDS:
-        return f"export.{field}"
-    return f"lookalike.{field}" if field.startswith("filters") else field
+    return re.sub(r"\[\d+\].*", "", where)
