@@ -9,7 +9,8 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from indigo_async.cli.advice import advice_for
-from indigo_async.cli.report.history import History, JobHistory
+from indigo_async.cli.report.history import History
+from indigo_async.cli.report.job_history import JobHistory
 from indigo_async.cli.report.timescale import Timescale, timescale_of
 from indigo_async.workflows.events import Stage
 
@@ -35,7 +36,7 @@ _RATE_CLASSES = 20
 
 @attrs.frozen(kw_only=True)
 class StageFigures:
-    """The seconds that each of so many jobs spent in a stage, in all runs together, waiting included."""
+    """The seconds that each of so many jobs spent in a stage, waiting included, in all runs until it was finished."""
 
     stage: str
     jobs: int

@@ -15,7 +15,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from indigo_async.cli.output import dollars
 from indigo_async.cli.report.charts import areas_chart, classes_chart, ends_chart, waits_chart
 from indigo_async.cli.report.figures import Figures
-from indigo_async.cli.report.history import History, JobHistory
+from indigo_async.cli.report.history import History
+from indigo_async.cli.report.job_history import JobHistory
 from indigo_async.cli.report.series import series_of
 from indigo_async.cli.report.timescale import Timescale, timescale_of
 from indigo_async.cli.report.wording import clock_words, count_words, duration_words, percent_words

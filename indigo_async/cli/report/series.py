@@ -8,7 +8,8 @@ from collections.abc import Iterable
 import attrs
 
 from indigo_async.cli.report.figures import quantile
-from indigo_async.cli.report.history import History, JobHistory, Span
+from indigo_async.cli.report.history import History
+from indigo_async.cli.report.job_history import JobHistory, Span
 from indigo_async.cli.report.timescale import Timescale
 from indigo_async.workflows.events import Stage
 

@@ -1,0 +1,180 @@
+"""What the report says of a batch that was run several times."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from journals import BEGAN, intend, job, outcome, progress, remember
+
+from indigo_async import ColumnSelection, ColumnSelections, IndigoClient
+from indigo_async.cli.report.figures import Figures, figures_of
+from indigo_async.cli.report.history import History, history_of
+from indigo_async.cli.report.series import series_of
+from indigo_async.cli.report.timescale import timescale_of
+from indigo_async.sandbox import Sandbox
+from indigo_async.workflows import AudienceJob, ExportStep, LookalikeStep, Stage, run_batch
+from indigo_async.workflows.journal import Journal, read_records
+
+FAILED = {"type": "WaitTimeoutError", "message": "not done"}
+LOOKED = {"match": 1.5, "lookalike": 1.5}
+"""What a run takes that finds all done."""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "run.sqlite"
+
+
+async def read(path: Path) -> tuple[History, Figures]:
+    history = await asyncio.to_thread(lambda: history_of(read_records(path)))
+    return history, figures_of(history, now=BEGAN + 1e6)
+
+
+def longest(figures: Figures) -> dict[str, float]:
+    return {stage.stage: pytest.approx(stage.longest_seconds) for stage in figures.stages}
+
+
+async def spans_of(path: Path) -> list[tuple[str, float, float]]:
+    """The spans of the one job in a journal, in seconds since the beginning."""
+    history, _ = await read(path)
+    return [(span.stage, span.began - BEGAN, span.ended - BEGAN) for span in history.jobs[0].spans]
+
+
+class TestABatchThatIsDone:
+    async def test_running_it_again_changes_no_times(self, tmp_path: Path, path: Path):
+        jobs = [
+            AudienceJob(
+                customer_id="42",
+                audience_name=f"List {number}",
+                csv=f"https://files.example.org/{number}.csv",
+                column_selections=ColumnSelections(first_name=ColumnSelection("First", required=True)),
+                lookalike=LookalikeStep(audience_name=f"List {number}, grown", size=2_000),
+                export=ExportStep(destination=tmp_path / f"{number}.csv", max_cost_cents=10**6),
+            )
+            for number in range(5)
+        ]
+        seen: list[Figures] = []
+        ends: list[list[float | None]] = []
+        async with (
+            Sandbox(lite=True, speed=2_000.0) as sandbox,
+            IndigoClient(sandbox.token, base_url=sandbox.base_url, poll_interval=0.02) as client,
+        ):
+            for purchase in (False, True, True, False):  # priced, bought, and looked at twice
+                await run_batch(client, jobs, journal=path, budget_cents=10**9, purchase=purchase)
+                history, figures = await read(path)
+                seen.append(figures)
+                ends.append([one.ended for one in history.jobs])
+        priced, bought, again, last = seen
+        assert [figures.done for figures in seen] == [5] * 4
+        assert [stage.stage for stage in priced.stages] == ["upload", "match", "lookalike", "preview"]
+        assert [stage.stage for stage in bought.stages] == list(Stage)
+        assert bought.stages[:4] == priced.stages
+        assert last.stages == again.stages == bought.stages
+        assert last.half_done_seconds == again.half_done_seconds == bought.half_done_seconds
+        assert ends[3] == ends[2] == ends[1]
+        assert all(end > before for end, before in zip(ends[1], ends[0], strict=True) if end and before)
+        assert last.runs == 4
+
+    async def test_each_job_ends_with_the_run_that_did_it(self, path: Path):
+        async with Journal.open(path) as journal:
+            own = await journal.own_memory()
+            memories = [await job(journal, "42", f"List {number}") for number in range(3)]
+            for number, memory in enumerate(memories):
+                outcome(memory, 16.0 + number, 12.0, timings={"match": 6.0, "lookalike": 5.8})
+            progress(own, 0.0, 20.0, ended=True)
+        once = await read(path)
+        async with Journal.open(path) as journal:
+            own = await journal.own_memory()
+            memories = [await job(journal, "42", f"List {number}") for number in range(3)]
+            for run in (100.0, 200.0, 300.0):
+                for memory in memories:
+                    outcome(memory, run + 4.0, 3.0, timings=LOOKED, stage="lookalike")
+                progress(own, run, run + 5.0, ended=True)
+        history, figures = await read(path)
+        assert figures.stages == once[1].stages
+        assert longest(figures) == {"match": 6.0, "lookalike": 5.8}
+        assert figures.half_done_seconds == once[1].half_done_seconds == pytest.approx(17.0)
+        assert history.jobs == once[0].jobs
+        assert (figures.runs, figures.active_seconds) == (4, pytest.approx(35.0))
+        series = series_of(history, timescale_of(history))
+        assert sum(series.done[: len(series.done) * 20 // 35]) == 3
+        assert {waits.stage: pytest.approx(waits.most) for waits in series.waits} == {"match": 6.0, "lookalike": 5.8}
+
+    async def test_a_run_that_finds_it_wanting_fails_it_and_counts_no_more_once_all_is_well(self, path: Path):
+        async with Journal.open(path) as journal:
+            memory = await job(journal, "42", "Donors")
+            outcome(memory, 10.0, 10.0, timings={"match": 6.0, "lookalike": 4.0})
+            outcome(memory, 115.0, 15.0, timings={"match": 1.0}, stage="lookalike", error=FAILED)
+        failed, figures = await read(path)
+        async with Journal.open(path) as journal:
+            memory = await job(journal, "42", "Donors")
+            outcome(memory, 203.0, 3.0, timings=LOOKED, stage="lookalike")
+        assert (figures.failed, failed.jobs[0].ended) == (1, BEGAN + 115.0)
+        assert failed.jobs[0].spans[-1].ended == BEGAN + 115.0
+        history, figures = await read(path)
+        assert (figures.done, history.jobs[0].ended) == (1, BEGAN + 10.0)
+        assert await spans_of(path) == [("match", 0.0, 6.0), ("lookalike", 6.0, 10.0)]
+
+    async def test_a_file_that_is_downloaded_anew_changes_no_times(self, path: Path):
+        async with Journal.open(path) as journal:
+            memory = await job(journal, "42", "Donors")
+            await remember(memory, Stage.DOWNLOAD, 9.9, export_id="a", cost_cents=30)
+            outcome(memory, 10.0, 10.0, timings={"match": 6.0, "download": 4.0})
+            await remember(memory, Stage.DOWNLOAD, 109.0, export_id="a", cost_cents=30)
+        killed = await read(path)
+        async with Journal.open(path) as journal:
+            memory = await job(journal, "42", "Donors")
+            await remember(memory, Stage.DOWNLOAD, 209.0, export_id="a", cost_cents=30)
+            outcome(memory, 209.1, 5.0, timings={"match": 1.0, "download": 4.0})
+        for history, figures in (killed, await read(path)):
+            assert (figures.done, history.jobs[0].ended) == (1, BEGAN + 10.0)
+            assert longest(figures) == {"match": 6.0, "download": 4.0}
+
+
+class TestAJobThatALaterRunDid:
+    async def test_a_stage_counts_in_all_runs_until_it_is_finished(self, path: Path):
+        async with Journal.open(path) as journal:
+            memory = await job(journal, "42", "Donors")
+            outcome(memory, 10.0, 10.0, timings={"match": 6.0}, stage="lookalike", error=FAILED)
+            outcome(memory, 105.0, 5.0, timings={"match": 1.0}, stage="lookalike", error=FAILED)
+            outcome(memory, 209.0, 9.0, timings={"match": 1.0, "lookalike": 7.5, "preview": 0.5})
+            outcome(memory, 303.0, 3.0, timings=LOOKED, stage="lookalike")
+        history, figures = await read(path)
+        assert history.jobs[0].ended == BEGAN + 209.0
+        assert longest(figures) == {"match": 6.0, "lookalike": 4.0 + 4.0 + 7.5, "preview": 0.5}
+        assert await spans_of(path) == [
+            ("match", 0.0, 6.0),
+            ("lookalike", 6.0, 10.0),
+            ("lookalike", 101.0, 105.0),
+            ("lookalike", 201.0, 208.5),
+            ("preview", 208.5, 209.0),
+        ]
+
+    async def test_what_a_killed_run_finished_is_only_looked_at_again(self, path: Path):
+        async with Journal.open(path) as journal:
+            memory = await job(journal, "42", "Donors")
+            await intend(memory, Stage.MATCH, 1.0)
+            await intend(memory, Stage.LOOKALIKE, 5.0)
+            await remember(memory, Stage.LOOKALIKE, 6.0, audience_id="b")
+            outcome(memory, 110.0, 9.0, timings={"match": 1.0, "lookalike": 8.0})
+        assert await spans_of(path) == [
+            ("match", 1.0, 5.0),
+            ("lookalike", 5.0, 6.0),
+            ("lookalike", 102.0, 110.0),
+        ]
+
+    async def test_a_job_was_done_when_its_killed_run_had_the_file(self, path: Path):
+        async with Journal.open(path) as journal:
+            own = await journal.own_memory()
+            progress(own, 0.0, 0.0, ended=False)
+            memory = await job(journal, "42", "Donors")
+            await intend(memory, Stage.MATCH, 1.0)
+            await remember(memory, Stage.DOWNLOAD, 9.0, export_id="a", cost_cents=30)
+            progress(own, 0.0, 50.0, ended=False)
+            outcome(memory, 103.0, 2.0, timings={"match": 2.0}, stage="match")
+            progress(own, 100.0, 104.0, ended=True)
+        history, figures = await read(path)
+        assert (figures.done, history.jobs[0].ended, figures.half_done_seconds) == (1, BEGAN + 9.0, 9.0)
+        assert await spans_of(path) == [("match", 1.0, 9.0), ("download", 9.0, 9.0)]
