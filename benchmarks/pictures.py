@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import random
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -104,7 +103,7 @@ def show(journal: Path, folder: Path) -> None:
     """The page of a journal, as a browser shows its beginning, light and dark."""
     history = history_of(read_records(journal))
     html = journal.with_suffix(".html")
-    write_page(html, page("voters-2026.sqlite", history, figures_of(history, now=time.time())))
+    write_page(html, page("voters-2026.sqlite", history, figures_of(history, in_use=False)))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         for scheme in ("light", "dark"):

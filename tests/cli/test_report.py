@@ -34,9 +34,9 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "run.sqlite"
 
 
-async def read(path: Path, *, now: float = 10_000.0) -> tuple[History, Figures]:
+async def read(path: Path, *, in_use: bool = False) -> tuple[History, Figures]:
     history = await asyncio.to_thread(lambda: history_of(read_records(path)))
-    return history, figures_of(history, now=BEGAN + now)
+    return history, figures_of(history, in_use=in_use)
 
 
 def report(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -202,7 +202,7 @@ class TestHistory:
         assert (figures.state, figures.open) == ("cut off", 1)
         spans = [(span.stage, span.began - BEGAN, span.ended - BEGAN) for span in history.jobs[0].spans]
         assert spans == [("upload", 1.0, 5.0), ("match", 5.0, 20.0)]
-        _, figures = await read(path, now=25.0)
+        _, figures = await read(path, in_use=True)
         assert figures.state == "under way"
 
     async def test_what_a_killed_run_did_is_kept_beside_the_next_one(self, path: Path):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
+import anyio
 import pytest
+from batch_commands import command, environment_of, indigo_async, write_manifest
 from journals import BEGAN, intend, job, outcome, progress, remember
 
 from indigo_async import ColumnSelection, ColumnSelections, IndigoClient
@@ -13,7 +16,7 @@ from indigo_async.cli.report.figures import Figures, figures_of
 from indigo_async.cli.report.history import History, history_of
 from indigo_async.cli.report.series import series_of
 from indigo_async.cli.report.timescale import timescale_of
-from indigo_async.sandbox import Sandbox
+from indigo_async.sandbox import Fault, FaultKind, Sandbox
 from indigo_async.workflows import AudienceJob, ExportStep, LookalikeStep, Stage, run_batch
 from indigo_async.workflows.journal import Journal, read_records
 
@@ -29,7 +32,7 @@ def path(tmp_path: Path) -> Path:
 
 async def read(path: Path) -> tuple[History, Figures]:
     history = await asyncio.to_thread(lambda: history_of(read_records(path)))
-    return history, figures_of(history, now=BEGAN + 1e6)
+    return history, figures_of(history, in_use=False)
 
 
 def longest(figures: Figures) -> dict[str, float]:
@@ -178,3 +181,46 @@ class TestAJobThatALaterRunDid:
         history, figures = await read(path)
         assert (figures.done, history.jobs[0].ended, figures.half_done_seconds) == (1, BEGAN + 9.0, 9.0)
         assert await spans_of(path) == [("match", 1.0, 9.0), ("download", 9.0, 9.0)]
+
+
+async def test_a_run_is_under_way_for_as_long_as_its_process_lives(tmp_path: Path):
+    manifest = write_manifest(tmp_path, 4)
+    journal, html = tmp_path / "jobs.yaml.journal", tmp_path / "report.html"
+    async with Sandbox(lite=True, speed=2_000.0) as sandbox:
+        slow = Fault(kind=FaultKind.SLOW_AFTER, endpoint="POST /purchase_csv_export", times=None, delay=60.0)
+        sandbox.faults.add(slow)
+
+        async def told() -> tuple[str, dict[str, object], str]:
+            """The report in words, as JSON, and as a page."""
+            words = await indigo_async(sandbox, "report", journal)
+            as_json = await indigo_async(sandbox, "report", journal, "--json")
+            await indigo_async(sandbox, "report", journal, "--html", html)
+            return " ".join(words.stdout.split()), json.loads(as_json.stdout), await anyio.Path(html).read_text()
+
+        run = command("run", manifest, "--poll-interval", "0.02")
+        with anyio.fail_after(120):
+            async with await anyio.open_process(run, env=environment_of(sandbox)) as process:
+                try:
+                    while sandbox.counts().purchases < 4:
+                        assert process.returncode is None
+                        await anyio.sleep(0.01)
+                    words, document, page = await told()
+                    assert process.returncode is None
+                finally:
+                    process.kill()
+        assert (document["state"], document["cut_off_runs"], document["open"]) == ("under way", 0, 4)
+        assert "jobs.yaml.journal under way" in words
+        assert 'class="state under-way"' in page
+        assert "cut off:" not in words + page
+        words, document, page = await told()
+        assert (document["state"], document["cut_off_runs"], document["open"]) == ("cut off", 1, 4)
+        assert "jobs.yaml.journal cut off" in words
+        assert 'class="state cut-off"' in page
+        for text in (words, page):
+            assert "The last run was cut off" in text
+            assert "under way" not in text
+        sandbox.faults.clear()
+        await indigo_async(sandbox, "run", manifest, "--poll-interval", "0.02")
+        words, document, page = await told()
+    assert (document["state"], document["cut_off_runs"], document["done"]) == ("ended", 1, 4)
+    assert "The last run was cut off" not in words + page

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import sqlite3
 import stat
@@ -9,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -23,7 +25,7 @@ from indigo_async.errors import (
     JournalWriteError,
 )
 from indigo_async.workflows.events import Stage
-from indigo_async.workflows.journal import EntryKind, JobMemory, Journal
+from indigo_async.workflows.journal import EntryKind, JobMemory, Journal, is_in_use
 from indigo_async.workflows.journal.store import JournalStore
 from indigo_async.workflows.run import Memory
 
@@ -410,6 +412,24 @@ class TestOpeningAndClosing:
             await (await donors(journal)).remember(Stage.UPLOAD, {})
         async with Journal.open(link) as journal:
             assert (await donors(journal)).recall(Stage.UPLOAD) == {}
+
+    async def test_one_who_asks_whether_it_is_in_use_keeps_nobody_out(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        def began_asking() -> int:
+            descriptor = os.open(f"{path}.lock", os.O_RDONLY)
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            return descriptor
+
+        async with Journal.open(path):
+            assert await asyncio.to_thread(is_in_use, path)
+        assert not await asyncio.to_thread(is_in_use, path)
+        asking = await asyncio.to_thread(began_asking)  # just when the journal is opened again
+        assert not await asyncio.to_thread(is_in_use, path)  # two may ask at once
+        clock = SimpleNamespace(sleep=lambda _: os.close(asking))
+        monkeypatch.setattr("indigo_async.workflows.journal.lock.time", clock)
+        async with Journal.open(path):
+            assert await asyncio.to_thread(is_in_use, path)
 
     async def test_a_second_name_of_the_same_file_is_refused_too(self, path: Path, tmp_path: Path):
         other = tmp_path / "other.sqlite"

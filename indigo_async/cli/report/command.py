@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +11,7 @@ from indigo_async.cli.options import OUTPUT, OutputOptions
 from indigo_async.cli.report.figures import figures_of
 from indigo_async.cli.report.history import history_of
 from indigo_async.errors import InvalidInputError, Problem
-from indigo_async.workflows.journal import read_records
+from indigo_async.workflows.journal import is_in_use, read_records
 
 __all__ = ["report"]
 
@@ -34,8 +33,10 @@ def report(
     _check_is_journal(journal)
     if html is not None:
         _check_place(html, journal)
+    in_use = is_in_use(journal)
     history = history_of(read_records(journal))
-    figures = figures_of(history, now=time.time())
+    in_use = in_use or is_in_use(journal)  # a run may have begun, or ended, while the journal was read
+    figures = figures_of(history, in_use=in_use)
     out.record(figures.to_json())
     if html is not None:
         from indigo_async.cli.report.html import page, write_page  # noqa: PLC0415 - words need no templates

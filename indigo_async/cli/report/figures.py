@@ -28,9 +28,6 @@ __all__ = [
 
 RunState: TypeAlias = Literal["ended", "stopped", "under way", "cut off", "unknown"]
 
-_SILENT_SECONDS = 30.0
-"""A run that is under way writes of itself three times as often."""
-
 _RATE_CLASSES = 20
 
 
@@ -148,12 +145,12 @@ class Figures:
         return document
 
 
-def figures_of(history: History, *, now: float) -> Figures:
-    """Count it all. `now` is the time in seconds since 1970, which tells whether a run is still under way."""
+def figures_of(history: History, *, in_use: bool) -> Figures:
+    """Count it all. `in_use` is whether a living process has the journal open: if not, no run is under way."""
     jobs = history.jobs + history.refused
     states = Counter(job.state for job in jobs)
     timescale = timescale_of(history)
-    state = _state(history, now)
+    state = _state(history, in_use=in_use)
     ends = sorted(timescale.active(job.ended) for job in jobs if job.state == "done" and job.ended is not None)
     last = history.runs[-1] if history.runs else None
     return Figures(
@@ -188,13 +185,13 @@ def quantile(ordered: Sequence[float], part: float) -> float:
     return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
 
 
-def _state(history: History, now: float) -> RunState:
+def _state(history: History, *, in_use: bool) -> RunState:
     if not history.runs:
         return "unknown"
     last = history.runs[-1]
     if last.ended:
         return "stopped" if last.stopped is not None else "ended"
-    return "under way" if now - last.last_heard < _SILENT_SECONDS else "cut off"
+    return "under way" if in_use else "cut off"
 
 
 def _stages(jobs: Iterable[JobHistory], timescale: Timescale) -> Iterable[StageFigures]:

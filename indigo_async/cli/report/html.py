@@ -19,7 +19,7 @@ from indigo_async.cli.report.history import History
 from indigo_async.cli.report.job_history import JobHistory
 from indigo_async.cli.report.series import series_of
 from indigo_async.cli.report.timescale import Timescale, timescale_of
-from indigo_async.cli.report.wording import clock_words, count_words, duration_words, percent_words
+from indigo_async.cli.report.wording import CUT_OFF, clock_words, count_words, duration_words, percent_words
 from indigo_async.workflows.events import Stage
 
 __all__ = ["page", "write_page"]
@@ -49,6 +49,7 @@ def page(name: str, history: History, figures: Figures) -> str:
     }
     return environment.get_template("report.html.j2").render(
         clock=clock_words,
+        cut_off=CUT_OFF,
         count=count_words,
         name=name,
         figures=figures,

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from indigo_async.cli.output import dollars, plain_table, printable
 from indigo_async.cli.report.figures import CustomerFigures, FailureGroup, Figures
-from indigo_async.cli.report.wording import clock_words, count_words, duration_words, percent_words
+from indigo_async.cli.report.wording import CUT_OFF, clock_words, count_words, duration_words, percent_words
 
 __all__ = ["summary"]
 
@@ -48,6 +48,8 @@ def _headline(name: str, figures: Figures) -> Text:
     words.append(f"  {clock_words(figures.began)}", style="dim")
     if figures.stopped is not None:
         words.append(f"\nstopped: {printable(figures.stopped)}", style="red")
+    if figures.state == "cut off":
+        words.append(f"\n{CUT_OFF}", style="yellow")
     return words
 
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-__all__ = ["clock_words", "count_words", "duration_words", "percent_words"]
+__all__ = ["CUT_OFF", "clock_words", "count_words", "duration_words", "percent_words"]
+
+CUT_OFF = (
+    "The last run was cut off: it never told of its end, and its process is gone. Run the same batch again with this "
+    "journal; it goes on where it was."
+)
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _SURE_PART = 0.0005

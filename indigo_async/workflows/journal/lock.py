@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 import zlib
 from pathlib import Path
 
 from indigo_async.errors import JournalDamagedError, JournalInUseError
 
-__all__ = ["PRIVATE", "LockFile", "is_held_here"]
+__all__ = ["PRIVATE", "LockFile", "is_held", "is_held_here"]
 
 PRIVATE = 0o600
 _DIGITS = 20
+_ATTEMPTS = 5
+_SECONDS_BETWEEN = 0.01
+"""Far longer than `is_held` takes to try a lock."""
 
 _held_here: set[Path] = set()
 
@@ -26,6 +30,25 @@ def _content(committed: int) -> bytes:
 def is_held_here(path: Path) -> bool:
     """Whether this very process holds the lock at a path."""
     return path in _held_here
+
+
+def is_held(path: Path) -> bool:
+    """Whether a living process holds the lock at a path. It is tried for a moment, shared, and nothing is written."""
+    if is_held_here(path):
+        return True
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:  # no file, no lock; one that may not be read cannot be reported of at all
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # where there are no locks, no journal can be open
+        return False
+    finally:
+        os.close(descriptor)
+    return False
 
 
 class LockFile:
@@ -52,10 +75,8 @@ class LockFile:
         """
         self.path = path
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, PRIVATE)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise JournalInUseError("the journal is open already, in another process or in this one") from None
+        if not _locked(self._descriptor):
+            raise JournalInUseError("the journal is open already, in another process or in this one")
         _held_here.add(path)
         self._holds = True
         os.fchmod(self._descriptor, PRIVATE)
@@ -86,3 +107,16 @@ class LockFile:
         if self._descriptor is None:
             raise ValueError("the lock is not held")
         return self._descriptor
+
+
+def _locked(descriptor: int) -> bool:
+    """Take a lock for oneself, if nobody has it longer than to try it."""
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            time.sleep(_SECONDS_BETWEEN)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        return True
+    return False

@@ -15,14 +15,19 @@ from pathlib import Path
 
 from indigo_async.errors import JournalError, JournalInUseError, JournalWriteError
 from indigo_async.workflows.journal.journal import JournalRecord, record_of
-from indigo_async.workflows.journal.lock import is_held_here
+from indigo_async.workflows.journal.lock import is_held, is_held_here
 from indigo_async.workflows.journal.store import JournalStore
 
-__all__ = ["read_records"]
+__all__ = ["is_in_use", "read_records"]
 
 _ATTEMPTS = 10
 _SECONDS_BETWEEN = 0.05
 _WAL_HEADER = 32
+
+
+def is_in_use(path: Path) -> bool:
+    """Whether a living process has the journal open: a batch that was killed has not."""
+    return is_held(_beside(path.resolve(), ".lock"))
 
 
 def read_records(path: Path) -> Generator[JournalRecord]:
