@@ -55,7 +55,7 @@ async def start_batch(
         publisher: puts local CSVs at URLs for as long as their matches need them.
         job_timeout: seconds for each job.
         stop_after_failures: admit no more jobs after that many failed; None never stops for failures.
-        on_event: told what happens, as values of `indigo_async.workflows.events`.
+        on_event: told what happens, as values of `indigo_async.events`.
 
     Raises:
         InvalidInputError: before anything is sent.

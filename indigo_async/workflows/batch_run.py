@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 from contextlib import aclosing
 from functools import partial
+from itertools import count
 from typing import TypeAlias
 
 import anyio
@@ -262,15 +263,16 @@ async def _checked(job: AudienceJob, publisher: Publisher | None) -> CheckedJob:
 
 
 async def _each(jobs: Jobs) -> AsyncGenerator[AudienceJob]:
+    numbers = count()
     if isinstance(jobs, AsyncIterable):
         async for job in jobs:
-            yield _as_job(job)
+            yield _as_job(job, next(numbers))
         return
     for job in jobs:
-        yield _as_job(job)
+        yield _as_job(job, next(numbers))
 
 
-def _as_job(job: object) -> AudienceJob:
+def _as_job(job: object, number: int) -> AudienceJob:
     if not isinstance(job, AudienceJob):
-        raise InvalidInputError([Problem("jobs", f"must be AudienceJobs, not {type(job).__name__}")])
+        raise InvalidInputError([Problem(f"jobs[{number}]", f"must be an AudienceJob, not {type(job).__name__}")])
     return job

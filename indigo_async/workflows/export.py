@@ -62,7 +62,7 @@ async def export_audience(
         reuse_purchased: what to do with a purchased export whose fields the server does not show: download that one
             (True), buy another (False), or stop and ask (None).
         timeout: seconds for the whole recipe.
-        on_event: told what happens, as values of `indigo_async.workflows.events`.
+        on_event: told what happens, as values of `indigo_async.events`.
 
     Raises:
         InvalidInputError: before anything is sent, with all problems.

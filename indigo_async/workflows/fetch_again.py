@@ -50,7 +50,7 @@ async def fetch_again(
         optional_field_types: the paid fields that the export is to hold, and no others, instead of `export_id`; of
             several such exports the newest is downloaded. None means any.
         timeout: seconds for the whole recipe.
-        on_event: told what happens, as values of `indigo_async.workflows.events`.
+        on_event: told what happens, as values of `indigo_async.events`.
 
     Raises:
         InvalidInputError: before anything is sent, with all problems.

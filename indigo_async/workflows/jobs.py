@@ -138,7 +138,7 @@ async def run_job(
         publisher: puts a local CSV at a URL for as long as the match needs it.
         purchase: False stops at the priced preview, which a later run buys.
         timeout: seconds for the whole job.
-        on_event: told what happens, as values of `indigo_async.workflows.events`.
+        on_event: told what happens, as values of `indigo_async.events`.
 
     Raises:
         InvalidInputError: before anything is sent, with all problems.

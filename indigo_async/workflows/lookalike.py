@@ -45,7 +45,7 @@ async def create_lookalike(
         include_original_audience: whether the base's people are in it; None leaves it to the server.
         filters: where the people live; all must hold at once.
         timeout: seconds for the whole recipe.
-        on_event: told what happens, as values of `indigo_async.workflows.events`.
+        on_event: told what happens, as values of `indigo_async.events`.
 
     Raises:
         InvalidInputError: before anything is sent, with all problems.

@@ -61,7 +61,7 @@ async def upload_and_match(
         column_selections: which CSV column holds which field, and whether a match must agree on it.
         publisher: puts a local file at a URL for as long as the match needs it.
         timeout: seconds for the whole recipe.
-        on_event: told what happens, as values of `indigo_async.workflows.events`.
+        on_event: told what happens, as values of `indigo_async.events`.
 
     Raises:
         InvalidInputError: before anything is sent, with all problems.

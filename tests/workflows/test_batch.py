@@ -200,7 +200,7 @@ async def test_two_jobs_never_write_one_file(sandbox, client, tmp_path: Path):
     ("wrong", "message"),
     [
         ([{"customer_id": "42"}], r"jobs\[0\]: must be an AudienceJob, not dict"),
-        (iter([{"customer_id": "42"}]), "jobs: must be AudienceJobs, not dict"),
+        (iter([{"customer_id": "42"}]), r"jobs\[0\]: must be an AudienceJob, not dict"),
         (42, "jobs: must be an iterable of AudienceJobs, not int"),
     ],
     ids=["in a list", "from an iterator", "no iterable"],
