@@ -18,6 +18,7 @@ from indigo_async.cli.options import (
     OptionalCustomer,
     OutputOptions,
     Waiting,
+    WholeNumber,
     open_client,
     run_async,
 )
@@ -42,7 +43,7 @@ def export(
         Parameter(help=f"A paid field type: {', '.join(OptionalFieldType)}. Repeatable; the standard fields are free."),
     ] = (),
     max_cost_cents: Annotated[
-        int, Parameter(help="The most that may be spent, in cents: 80000 is $800.00. With 0 nothing is bought.")
+        WholeNumber, Parameter(help="The most that may be spent, in cents: 80000 is $800.00. With 0 nothing is bought.")
     ] = 0,
     reuse_purchased: Annotated[
         bool | None,

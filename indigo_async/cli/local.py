@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from indigo_async.cli.options import run_async
+from indigo_async.cli.options import WholeNumber, run_async
 
 __all__ = ["demo", "sandbox"]
 
@@ -19,10 +19,14 @@ _SPEED_HELP = "How many sandbox seconds pass in a second."
 def demo(
     *,
     out: Annotated[Path, Parameter(help="The folder for the CSVs.")] = Path("indigo-demo"),
-    voters: Annotated[int, Parameter(help="How many people the voter file has.", validator=_POSITIVE)] = 100_000,
-    people: Annotated[int, Parameter(help="How many people each customer's CSV has.", validator=_POSITIVE)] = 2_000,
+    voters: Annotated[
+        WholeNumber, Parameter(help="How many people the voter file has.", validator=_POSITIVE)
+    ] = 100_000,
+    people: Annotated[
+        WholeNumber, Parameter(help="How many people each customer's CSV has.", validator=_POSITIVE)
+    ] = 2_000,
     speed: Annotated[float, Parameter(help=_SPEED_HELP, validator=_POSITIVE)] = 20.0,
-    seed: Annotated[int, Parameter(help="What people and typos are drawn from.")] = 0,
+    seed: Annotated[WholeNumber, Parameter(help="What people and typos are drawn from.")] = 0,
 ) -> None:
     """Run the whole cookbook for three customers at once."""
     from indigo_async.cli.demo import DemoOptions, run_demo  # noqa: PLC0415 - needs the extra `sandbox`
@@ -33,10 +37,10 @@ def demo(
 def sandbox(
     *,
     port: Annotated[
-        int, Parameter(help="The port on 127.0.0.1; 0 finds a free one.", validator=Number(gte=0, lte=65_535))
+        WholeNumber, Parameter(help="The port on 127.0.0.1; 0 finds a free one.", validator=Number(gte=0, lte=65_535))
     ] = 8080,
     voters: Annotated[str, Parameter(help="How many synthetic people, or a CSV or Parquet file of voters.")] = "100000",
-    seed: Annotated[int, Parameter(help="What synthetic people are drawn from.")] = 0,
+    seed: Annotated[WholeNumber, Parameter(help="What synthetic people are drawn from.")] = 0,
     speed: Annotated[float, Parameter(help=_SPEED_HELP, validator=_POSITIVE)] = 1.0,
     lite: Annotated[bool, Parameter(help="Statuses and invented sizes only, no people.")] = False,
     export_flow: Annotated[

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
 
 import attrs
-from cyclopts import Group, Parameter
+from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
 from indigo_async.cli.output import Output
+from indigo_async.cli.whole_numbers import whole_number
 
 if TYPE_CHECKING:
     from indigo_async.client import IndigoClient
@@ -27,8 +28,10 @@ __all__ = [
     "Connection",
     "Customer",
     "OptionalCustomer",
+    "OptionalWholeNumber",
     "OutputOptions",
     "Waiting",
+    "WholeNumber",
     "open_client",
     "run_async",
 ]
@@ -39,6 +42,15 @@ _POSITIVE = Number(gt=0)
 _CONNECTION_GROUP = Group("Connection", sort_key=10)
 _OUTPUT_GROUP = Group("Output", sort_key=11)
 
+
+def _in_digits(_: type, tokens: Sequence[Token]) -> int:
+    """Convert an option's value; cyclopts by itself takes `50.00` for 50 and rounds `6192.9`."""
+    return whole_number(tokens[0].value)
+
+
+WholeNumber: TypeAlias = Annotated[int, Parameter(converter=_in_digits)]
+"""What every option that takes a whole number is, an amount of money above all."""
+OptionalWholeNumber: TypeAlias = Annotated[int | None, Parameter(converter=_in_digits)]
 AudienceId: TypeAlias = Annotated[str, Parameter(help="The audience's ID.")]
 Customer: TypeAlias = Annotated[
     str, Parameter("--customer", help="The customer ID: any text that identifies your customer.")

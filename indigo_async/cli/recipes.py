@@ -18,6 +18,7 @@ from indigo_async.cli.options import (
     Customer,
     OutputOptions,
     Waiting,
+    WholeNumber,
     open_client,
     run_async,
 )
@@ -137,7 +138,7 @@ def lookalike(
     *,
     customer: Customer,
     name: Name,
-    size: Annotated[int, Parameter(help="How many people are wanted.")],
+    size: Annotated[WholeNumber, Parameter(help="How many people are wanted.")],
     include_original_audience: Annotated[
         bool | None, Parameter(help="Whether the base's people are in it; else the server decides.")
     ] = None,

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from indigo_async.cli.exits import Exit
-from indigo_async.cli.options import CONNECTION, OUTPUT, Connection, OutputOptions, run_async
+from indigo_async.cli.options import CONNECTION, OUTPUT, Connection, OptionalWholeNumber, OutputOptions, run_async
 from indigo_async.cli.run_batch import BATCH, BatchOptions, go_on_command, run_manifest
 from indigo_async.cli.run_results import BatchEnd, results_view, summary_record
 from indigo_async.cli.temporal_options import TEMPORAL, TemporalOptions
@@ -20,7 +20,7 @@ def run(
     manifest: Annotated[Path, Parameter(help="The jobs: a .yaml, .csv or .jsonl file.")],
     *,
     budget_cents: Annotated[
-        int | None,
+        OptionalWholeNumber,
         Parameter(
             help="The most that all runs with this journal may spend, in cents: 5000000 is $50,000.00. Without it each "
             "job's max_cost_cents alone holds."

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from indigo_async.cli.exits import Exit, exit_of
 from indigo_async.cli.manifest import read_manifest
-from indigo_async.cli.options import Connection
+from indigo_async.cli.options import Connection, OptionalWholeNumber, WholeNumber
 from indigo_async.cli.output import Output, dollars
 from indigo_async.cli.progress import Progress, plan_of
 from indigo_async.cli.progress_display import displayed
@@ -53,9 +53,11 @@ class BatchOptions:
         Parameter(help="The file that remembers what was done; else the manifest's name with .journal, beside it."),
     ] = None
     publish: Publish = None
-    max_in_flight: Annotated[int, Parameter(help="How many jobs are under way at most.", validator=_POSITIVE)] = 10_000
+    max_in_flight: Annotated[
+        WholeNumber, Parameter(help="How many jobs are under way at most.", validator=_POSITIVE)
+    ] = 10_000
     stop_after_failures: Annotated[
-        int | None, Parameter(help="Begin no more jobs after so many failed.", validator=_POSITIVE)
+        OptionalWholeNumber, Parameter(help="Begin no more jobs after so many failed.", validator=_POSITIVE)
     ] = None
     timeout: Annotated[
         float, Parameter(help="Seconds for each job; the server's work goes on.", validator=_POSITIVE)

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from indigo_async.cli.exits import Exit
-from indigo_async.cli.options import CONNECTION, OUTPUT, Connection, OutputOptions, run_async
+from indigo_async.cli.options import CONNECTION, OUTPUT, Connection, OutputOptions, WholeNumber, run_async
 from indigo_async.cli.run_interrupt import interruptible
 from indigo_async.cli.sources import Publish, open_publisher
 from indigo_async.cli.temporal_options import TEMPORAL, TemporalOptions
@@ -32,7 +32,8 @@ def worker(
     ],
     publish: Publish = None,
     max_stages: Annotated[
-        int, Parameter(help="How many stages are under way at most; most of them only wait.", validator=_POSITIVE)
+        WholeNumber,
+        Parameter(help="How many stages are under way at most; most of them only wait.", validator=_POSITIVE),
     ] = 10_000,
     poll_interval: Annotated[
         float, Parameter(help="Seconds between two looks at an audience.", validator=_POSITIVE)

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import re
 import socket
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from cyclopts import Token
 from harness import answering, reply
 from in_process import CommandLine
 
 from indigo_async import IndigoClient, RetryPolicy
+from indigo_async.cli.app import _COMMANDS, app
 from indigo_async.errors import ConnectionFailedError, NotFoundError, ResponseDecodeError
 from indigo_async.sandbox import Sandbox
 
@@ -69,6 +72,36 @@ async def test_misuse_is_told_in_words_and_changes_nothing(
     assert (ended.code, ended.out) == (2, ""), ended.err
     for word in words:
         assert word in ended.err
+
+
+@pytest.mark.parametrize(
+    "given", ["6192.9", "50.00", "0x10", "5_000_000", "5,000", "1.0e-1", "1e4", "+5", " 5", "", "none"]
+)
+async def test_a_whole_number_is_digits_alone_so_that_none_is_rounded(command_line: CommandLine, given: str):
+    async with Sandbox(lite=True) as sandbox:
+        for command in (
+            ("export", "aud-1", *CUSTOMER, "--out", "x.csv", "--max-cost-cents"),
+            ("run", "jobs.yaml", "--budget-cents"),
+            ("lookalike", "aud-1", *NAMED, "--size"),
+        ):
+            ended = await command_line(sandbox, *command, given)
+            assert (ended.code, ended.out) == (2, ""), ended.err
+            assert f"{command[-1]}: must be a whole number in digits alone, such as 20000, not {given!r}" in ended.err
+        assert sandbox.log.count() == 0
+
+
+def test_every_option_that_takes_a_whole_number_takes_digits_alone():
+    options = {
+        argument.name: argument
+        for command in _COMMANDS
+        for argument in app[command].assemble_argument_collection()
+        if re.search(r"\bint\b", str(argument.hint))
+    }
+    assert {"--max-cost-cents", "--budget-cents", "--size", "--max-stages", "--port", "--seed"} <= options.keys()
+    for name, option in options.items():
+        assert option.parameter.converter is not None, name
+        with pytest.raises(ValueError, match="must be a whole number in digits alone"):
+            option.parameter.converter(int, [Token(keyword=name, value="50.00")])
 
 
 async def test_a_token_that_is_missing_refused_or_in_no_file_is_told(command_line: CommandLine):

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import attrs
 
+from indigo_async.cli.whole_numbers import whole_number
 from indigo_async.inputs import CANONICAL_FIELDS, LookalikeFilters
 from indigo_async.workflows.jobs import AudienceJob, ExportStep, LookalikeStep
 
@@ -75,7 +76,6 @@ REQUIRED: Mapping[str, tuple[str, ...]] = {
 """The fields that a job, or a section that it has, cannot do without."""
 
 _FLAGS = {"true": True, "yes": True, "false": False, "no": False}
-_INTEGER = re.compile(r"-?[0-9]{1,18}")
 
 
 def typed(kind: Kind, value: object) -> object:
@@ -95,9 +95,7 @@ def typed(kind: Kind, value: object) -> object:
 
 def _from_text(kind: Kind, text: str) -> object:
     if kind is Kind.INTEGER:
-        if _INTEGER.fullmatch(text) is None:
-            raise ValueError(f"must be a whole number in digits alone, such as 20000, not {text[:40]!r}")
-        return int(text)
+        return whole_number(text)
     if kind is Kind.FLAG:
         if text.lower() not in _FLAGS:
             raise ValueError(f"must be true or false, not {text[:40]!r}")
