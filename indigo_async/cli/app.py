@@ -142,7 +142,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:  # noqa: BLE001 - all are told in words
         cause = _cause_of(error)
         _tell(cause, traced=error if "--debug" in given else None)
-        return exit_of(cause)
+        return Exit.MISUSED if _is_of_token_file(cause) else exit_of(cause)
     return ended if isinstance(ended, int) else Exit.DONE
 
 
@@ -185,8 +185,13 @@ def _words_for(error: BaseException) -> str:
             return for_command(str(error))
         case ImportError():
             return f"{_missing(error)} is not installed; pip install 'indigo-async[all]'"
+        case OSError(strerror=str() as what) if _is_of_token_file(error):
+            return (
+                f"{error.filename} (which INDIGO_API_TOKEN_FILE names): {what}. Let it name the file that holds the "
+                "token, or set INDIGO_API_TOKEN"
+            )
         case OSError(strerror=str() as what):
-            return _words_for_file(error.filename, what)
+            return what if error.filename is None else f"{error.filename}: {what}"
         case _:
             version = metadata.version("indigo-async")
             return (
@@ -195,11 +200,10 @@ def _words_for(error: BaseException) -> str:
             )
 
 
-def _words_for_file(path: object, what: str) -> str:
-    if path is None:
-        return what
-    from_variable = " (which INDIGO_API_TOKEN_FILE names)" if path == os.environ.get("INDIGO_API_TOKEN_FILE") else ""
-    return f"{path}{from_variable}: {what}"
+def _is_of_token_file(error: BaseException) -> bool:
+    """Whether the token could not be read. It is read before anything is sent; later failures leave the old one."""
+    path = os.environ.get("INDIGO_API_TOKEN_FILE")
+    return isinstance(error, OSError) and path is not None and error.filename == str(Path(path))
 
 
 def _missing(error: ImportError) -> str:

@@ -89,7 +89,7 @@ async def run_manifest(
     Raises:
         InvalidInputError: before anything is sent, with every mistake of the manifest.
         JournalError: the journal cannot be used.
-        OSError: a file cannot be read.
+        OSError: the file that is to hold the token cannot be read.
     """
     scope = anyio.CancelScope()
     with interruptible(partial(_stop, scope, words)):  # until all is closed

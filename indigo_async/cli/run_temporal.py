@@ -38,7 +38,6 @@ async def run_on_temporal(
     Raises:
         InvalidInputError: before anything is started, with every mistake of the manifest.
         ConnectionFailedError: Temporal does not answer.
-        OSError: a file cannot be read.
     """
     read = partial(read_manifest, manifest, defaults=defaults, out=out or Path(), publisher=BY_WORKERS)
     jobs = await in_thread(read)

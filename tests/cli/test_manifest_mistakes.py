@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from manifests import mistakes_of, read, write, write_examples
+from manifests import mistakes_of, write, write_examples
 
 URL = "https://files.example.org/people.csv"
 COLUMNS = "column_selections: {first_name: {column_name: First, is_required: true}}"
@@ -327,9 +327,15 @@ def test_a_signed_url_is_never_repeated(tmp_path: Path):
     assert "s3cret" not in "\n".join(mistakes_of(tmp_path / "jobs.csv"))
 
 
-def test_a_manifest_that_is_not_there_is_an_error_of_the_disk(tmp_path: Path):
-    with pytest.raises(FileNotFoundError):
-        read(tmp_path / "jobs.yaml")
+def test_a_file_that_cannot_be_read_is_told_with_the_one_that_was_meant(tmp_path: Path):
+    write(tmp_path, {"jobs.yaml": "jobs: []\n", "jobs.csv": "customer_id\n"})
+    (tmp_path / "folder.yaml").mkdir()
+    no_file = "cannot be read: No such file or directory"
+    assert mistakes_of(tmp_path / "job.yaml") == [f"job.yaml: {no_file}; did you mean 'jobs.yaml'?"]
+    assert mistakes_of(tmp_path / "no" / "jobs.yaml") == [f"jobs.yaml: {no_file}"]
+    assert mistakes_of(tmp_path / "folder.yaml") == ["folder.yaml: cannot be read: Is a directory"]
+    (told,) = mistakes_of(tmp_path / "jobs.csv", defaults=tmp_path / "none.yaml")
+    assert told == f"none.yaml: {no_file}"
 
 
 def test_all_that_is_wrong_with_one_list_is_told(tmp_path: Path):

@@ -115,8 +115,8 @@ async def test_a_token_that_is_missing_refused_or_in_no_file_is_told(command_lin
     assert refused.code == 5
     assert "INDIGO_API_TOKEN" in refused.err
     assert "canary-0f9e8d" not in refused.out + refused.err
-    assert no_file.code == 1
-    assert "/no/such (which INDIGO_API_TOKEN_FILE names): No such file" in no_file.err
+    assert no_file.code == 2
+    assert "/no/such (which INDIGO_API_TOKEN_FILE names): No such file or directory. Let it name" in no_file.err
     assert wrong_place.code == 1
     assert "check --base-url or INDIGO_BASE_URL: the API's own ends with /api/v1" in wrong_place.err
 

@@ -214,5 +214,8 @@ async def test_a_journal_in_use_and_a_manifest_that_is_not_there_are_told_in_wor
         assert sandbox.log.count() == 0
     assert in_use.returncode == 1
     assert "jobs.yaml.journal" in in_use.stderr.splitlines()[-1]
-    assert missing.returncode == 1
-    assert missing.stderr == f"indigo-async: {tmp_path}/none.yaml: No such file or directory\n"
+    assert missing.returncode == 2
+    assert (
+        missing.stderr
+        == f"indigo-async: {tmp_path}/none.yaml: cannot be read: No such file or directory; did you mean 'jobs.yaml'?\n"
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -45,9 +46,24 @@ def read_manifest(
         publisher: what will put local CSVs at URLs; without it they are a mistake.
 
     Raises:
-        InvalidInputError: with every mistake of every row, and where it stands.
-        OSError: a file cannot be read.
+        InvalidInputError: with every mistake of every row, and where it stands; or a file that cannot be read.
     """
+    try:
+        return _read(path, defaults=defaults, out=out, publisher=publisher)
+    except OSError as error:
+        file = Path(error.filename or path)
+        meant = _meant(path) if file == path and isinstance(error, FileNotFoundError) else ""
+        raise InvalidInputError([Problem(str(file), f"cannot be read: {error.strerror}{meant}")]) from error
+
+
+def _meant(path: Path) -> str:
+    """The end of a message about a manifest that is not there: the one beside it that was probably meant."""
+    with suppress(OSError):
+        return closest(path.name, [file.name for file in path.parent.iterdir() if file.suffix.lower() in _FORMATS])
+    return ""
+
+
+def _read(path: Path, *, defaults: Path | None, out: Path | None, publisher: Publisher | None) -> list[AudienceJob]:
     mistakes = Mistakes()
     common = yaml_defaults(defaults, str(defaults), mistakes) if defaults is not None else Row(Place(str(path), 1))
     suffix = path.suffix.lower()
