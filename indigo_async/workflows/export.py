@@ -16,7 +16,7 @@ from indigo_async.workflows.directory import Directory
 from indigo_async.workflows.events import Stage
 from indigo_async.workflows.fetching import fetched_export, tell_downloaded
 from indigo_async.workflows.preview import priced_export, was_bought
-from indigo_async.workflows.purchase import purchased_export
+from indigo_async.workflows.purchase import check_price, purchased_export
 from indigo_async.workflows.receipt import ExportReceipt
 from indigo_async.workflows.rules import ExportState, export_state, same_id
 from indigo_async.workflows.run import DEFAULT_TIMEOUT, Run, running
@@ -128,8 +128,12 @@ async def bought_export(run: Run, audience_id: RecordId, export: CsvExport, term
     if export_state(export) is ExportState.DOWNLOADABLE:
         await _remember_found_out(run, export)
         return export
+    to_buy = not was_bought(run, export)
+    if to_buy:
+        run.stage = Stage.PURCHASE  # a price over the limit ends the recipe here, and no purchase is told of
+        check_price(run, export, terms.max_cost_cents)
     with run.at(Stage.PURCHASE):
-        if not was_bought(run, export):
+        if to_buy:
             export = await purchased_export(run, audience_id, export, terms)
         if export_state(export) is not ExportState.DOWNLOADABLE:
             export = await export_settled(run, audience_id, export.id, purchased=True)

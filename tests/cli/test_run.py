@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 from pathlib import Path
 
@@ -85,6 +86,7 @@ async def test_jobs_over_their_limit_fail_alone_with_advice_and_a_code(tmp_path:
     assert "1 of 4 jobs done, 3 failed" in ended.stdout
     assert "Raise export.max_cost_cents or --budget-cents" in ended.stdout
     assert ended.stdout.count("BudgetExceededError") == 1
+    assert re.search(r"^ +3 +purchase +BudgetExceededError", ended.stdout, re.MULTILINE)
     assert "3 of 4 jobs failed. Once that is mended, go on with:" in ended.stderr
 
 

@@ -62,6 +62,7 @@ async def test_a_limit_one_cent_too_low_buys_nothing_and_says_the_price_in_dolla
     assert ended.code == 3
     assert "price $60.00" in ended.out
     assert "the limit is $59.99: nothing was bought" in ended.err
+    assert "purchase begins" not in ended.err
 
 
 async def test_a_bought_export_whose_download_failed_is_downloaded_by_its_id_and_not_bought_again(

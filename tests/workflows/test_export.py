@@ -22,7 +22,7 @@ from indigo_async.errors import (
 )
 from indigo_async.sandbox import Dialect, Fault, FaultKind, ManualClock
 from indigo_async.transport.events import Event
-from indigo_async.workflows import ExportPurchased, ExportReused, fetch_again
+from indigo_async.workflows import ExportPurchased, ExportReused, RecipeFailed, Stage, StageStarted, fetch_again
 
 PHONES = 1_500 * 4
 DOWNLOAD = "GET download"
@@ -152,7 +152,17 @@ async def test_nothing_is_bought_above_the_limit(flow, target: Path, limit: int)
             await export(client, await seeded(sandbox), target, max_cost_cents=limit)
         assert posts(sandbox) == {PREVIEW: 1}
     assert (caught.value.limit_cents, caught.value.export.cost_cents) == (limit, PHONES)
+    assert caught.value.stage is Stage.PURCHASE
     assert not target.exists()
+
+
+async def test_above_the_limit_no_purchase_is_said_to_begin(target: Path):
+    events: list[Event] = []
+    async with lite() as (sandbox, client):
+        with pytest.raises(BudgetExceededError):
+            await export(client, await seeded(sandbox), target, max_cost_cents=PHONES - 1, on_event=events.append)
+    assert [event.stage for event in events if isinstance(event, StageStarted)] == [Stage.PREVIEW]
+    assert [event.stage for event in events if isinstance(event, RecipeFailed)] == [Stage.PURCHASE]
 
 
 async def test_the_limit_itself_may_be_spent(target: Path):
