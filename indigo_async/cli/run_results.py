@@ -136,18 +136,32 @@ def _facts(report: BatchReport, begun: int) -> Table:
 
 
 def failures_view(end: BatchEnd) -> Iterator[RenderableType]:
-    """What failed, by kind, with what to do; the first ones in full."""
+    """What failed, by kind, with what to do; the first messages in full, each once."""
     if not end.failures:
         return
     report = end.report
     kinds = sorted(end.failures.items(), key=lambda kind: -kind[1])
     columns: dict[str, Justify] = {"failed": "right", "stage": "left", "error": "left", "what to do": "left"}
     rows = ((f"{count:,}", stage, kind, advice_for(kind)) for (stage, kind), count in kinds)
-    yield from ("", plain_table(columns, rows), "")
-    for failure in report.failures[:_FAILURES_TOLD]:
-        yield Text(f"{printable(failure.key)}: {_message(failure.message)}", style="red")
-    if report.failed > _FAILURES_TOLD:
-        yield Text(f"and {report.failed - _FAILURES_TOLD:,} more; --json tells each", style="red")
+    yield from ("", plain_table(columns, rows))
+    jobs_by_message: dict[str, list[str]] = {}
+    for failure in report.failures:
+        jobs_by_message.setdefault(failure.message, []).append(failure.key)
+    told = sum(len(jobs_by_message.pop(message)) for message in list(jobs_by_message) if _told_above(report, message))
+    first = list(jobs_by_message.items())[:_FAILURES_TOLD]
+    if report.failed > told:
+        yield ""
+    for message, jobs in first:
+        others = f" and {len(jobs) - 1:,} more" if len(jobs) > 1 else ""
+        yield Text(f"{printable(jobs[0])}{others}: {_message(message)}", style="red")
+        told += len(jobs)
+    if report.failed > told:
+        yield Text(f"{'and ' if first else ''}{report.failed - told:,} more; --json tells each", style="red")
+
+
+def _told_above(report: BatchReport, message: str) -> bool:
+    """Whether a job failed of what stopped the batch, or because it was stopped: `stopped_view` tells that."""
+    return report.stopped is not None and (message == report.stopped or message.endswith(f": {report.stopped}"))
 
 
 def _message(message: str) -> str:

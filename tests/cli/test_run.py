@@ -136,7 +136,20 @@ async def test_a_wrong_token_ends_the_batch_with_its_own_code(tmp_path: Path):
         ended = await indigo_async(sandbox, "run", manifest, *QUICK, token="wrong-token")
     assert ended.returncode == 5
     assert "Check the token (INDIGO_API_TOKEN)" in ended.stdout
+    assert ended.stdout.count("A valid API token is required") == 1
+    assert "Stopped: GET /audience" in ended.stdout
     assert "wrong-token" not in ended.stdout + ended.stderr
+
+
+async def test_what_many_jobs_failed_of_is_told_once(tmp_path: Path):
+    manifest = write_manifest(tmp_path, 12)
+    async with lite() as sandbox:
+        sandbox.faults.add(Fault(kind=FaultKind.STATUS_BEFORE, endpoint="POST /upload_csv", times=12, status=400))
+        ended = await indigo_async(sandbox, "run", manifest, *QUICK)
+    assert ended.returncode == 1
+    assert len(re.findall(r"^c\d/List \d+ and 11 more: POST /upload_csv: ", ended.stdout, re.MULTILINE)) == 1
+    assert ended.stdout.count("POST /upload_csv: ") == 1
+    assert "--json tells each" not in ended.stdout
 
 
 async def test_quiet_says_results_alone(tmp_path: Path):
