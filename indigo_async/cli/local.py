@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,10 +10,13 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from indigo_async.cli.options import WholeNumber, run_async
+from indigo_async.errors import InvalidInputError, Problem
 
 __all__ = ["demo", "sandbox"]
 
 _POSITIVE = Number(gt=0)
+_NOT_OURS = {errno.EADDRINUSE: "it is in use", errno.EACCES: "only an administrator may listen there"}
+"""Why the system gives a port to nobody, or not to us."""
 _SPEED_HELP = "How many sandbox seconds pass in a second."
 
 
@@ -55,14 +59,20 @@ def sandbox(
     """Serve the API on this machine until interrupted."""
     from indigo_async.sandbox.command import run as serve  # noqa: PLC0415 - needs the extra `sandbox`
 
-    serve(
-        port=port,
-        voters=int(voters) if voters.isdecimal() else Path(voters),
-        seed=seed,
-        speed=speed,
-        lite=lite,
-        export_flow=export_flow,
-        token=token,
-        requests_per_second=requests_per_second,
-        allow_remote_csvs=allow_remote_csvs,
-    )
+    try:
+        serve(
+            port=port,
+            voters=int(voters) if voters.isdecimal() else Path(voters),
+            seed=seed,
+            speed=speed,
+            lite=lite,
+            export_flow=export_flow,
+            token=token,
+            requests_per_second=requests_per_second,
+            allow_remote_csvs=allow_remote_csvs,
+        )
+    except OSError as error:
+        if error.errno not in _NOT_OURS or error.filename is not None:
+            raise
+        words = f"{port} cannot be had here ({_NOT_OURS[error.errno]}): give another, or 0, which finds a free one"
+        raise InvalidInputError([Problem("--port", words)]) from error

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import csv
 import re
+import socket
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,16 @@ def test_a_voter_file_that_is_not_there_is_told_in_words():
     assert ended.returncode == 2
     assert "no-such-file.csv: cannot be read as a voter file" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_port_in_use_is_told_with_the_option_that_names_another():
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        ended = indigo_async("sandbox", "--lite", "--port", str(port))
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    words = f"--port: {port} cannot be had here (it is in use): give another, or 0, which finds a free one"
+    assert ended.stderr == f"indigo-async: {words}\n"
 
 
 def test_help_lists_the_commands_and_the_exit_codes():
