@@ -125,4 +125,6 @@ def plain_table(columns: Mapping[str, Justify], rows: Iterable[Iterable[object]]
 def for_command(message: str) -> str:
     """An error's words, with the command's options in the place of the Python arguments."""
     message = re.sub(r"\bbase_url\b", "--base-url or INDIGO_BASE_URL", message)
-    return message.replace("pass token=... or set ", "set ")
+    return message.replace("pass token=... or set ", "set ").replace(
+        "token=..., INDIGO_API_TOKEN,", "INDIGO_API_TOKEN,"
+    )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from indigo_async.cli.output import dollars
+from indigo_async.cli.output import dollars, for_command
 from indigo_async.transport.events import Event, RequestRetried
 from indigo_async.workflows import (
     AudienceJob,
@@ -123,7 +123,7 @@ class Progress:
         (self._skipped if outcome.error is None else self._given_up).update(left)
         if outcome.error is not None:
             failure = failure_of(outcome, outcome.error)
-            self._failures.append(f"{failure.key}: {failure.message}")
+            self._failures.append(f"{failure.key}: {for_command(failure.message)}")
 
     def at(self, report: BatchReport) -> Moment:
         """What there is to show now."""

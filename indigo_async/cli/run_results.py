@@ -12,7 +12,7 @@ from rich.text import Text
 
 from indigo_async.cli.advice import advice_for
 from indigo_async.cli.exits import Exit
-from indigo_async.cli.output import Justify, dollars, plain_table, printable
+from indigo_async.cli.output import Justify, dollars, for_command, plain_table, printable
 from indigo_async.cli.progress_view import clock_time
 from indigo_async.hidden import hide_secrets
 from indigo_async.workflows import BatchReport, JobOutcome
@@ -59,7 +59,7 @@ def outcome_record(outcome: JobOutcome) -> dict[str, Any]:
         if failure is None
         else {
             "type": failure.error_type,
-            "message": hide_secrets(failure.message),
+            "message": hide_secrets(for_command(failure.message)),
             "advice": advice_for(failure.error_type),
         },
         "timings": {stage.value: round(seconds, 3) for stage, seconds in outcome.timings.items()},
@@ -70,6 +70,7 @@ def summary_record(end: BatchEnd) -> dict[str, Any]:
     """The whole batch, as the last line of JSON. The failures stand in their own lines."""
     numbers = end.report.to_json()
     del numbers["failures"]
+    numbers["stopped"] = for_command(end.report.stopped) if end.report.stopped is not None else None
     return {"type": "summary", "jobs": end.total, "interrupted": end.interrupted, "exit_code": int(end.exit), **numbers}
 
 
@@ -165,4 +166,4 @@ def _told_above(report: BatchReport, message: str) -> bool:
 
 
 def _message(message: str) -> str:
-    return printable(hide_secrets(message).replace("\n", " "))
+    return printable(hide_secrets(for_command(message)).replace("\n", " "))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from indigo_async.cli.exits import Exit
 from indigo_async.cli.manifest import read_manifest
-from indigo_async.cli.output import Output, dollars
+from indigo_async.cli.output import Output, dollars, for_command
 from indigo_async.cli.temporal_options import TemporalOptions
 from indigo_async.temporal import BatchEnd, BatchProgress, connect, run_batch
 from indigo_async.temporal.submitting import BY_WORKERS
@@ -87,7 +87,12 @@ def _show(end: BatchEnd, words: Output) -> None:
             "quoted_cents": end.quoted_cents,
             "spent_cents": end.spent_cents,
             "failures": [
-                {"key": failure.key, "stage": failure.stage, "error": failure.error_type, "message": failure.message}
+                {
+                    "key": failure.key,
+                    "stage": failure.stage,
+                    "error": failure.error_type,
+                    "message": for_command(failure.message),
+                }
                 for failure in end.failures
             ],
         }
@@ -97,4 +102,4 @@ def _show(end: BatchEnd, words: Output) -> None:
         f"quoted {dollars(end.quoted_cents)}, spent {dollars(end.spent_cents)}"
     )
     for failure in end.failures[:_FAILURES_SHOWN]:
-        words.error(f"{failure.key}: {failure.stage or 'start'}: {failure.error_type}: {failure.message}")
+        words.error(f"{failure.key}: {failure.stage or 'start'}: {failure.error_type}: {for_command(failure.message)}")

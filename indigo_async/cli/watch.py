@@ -24,7 +24,7 @@ from indigo_async.cli.options import (
     open_client,
     run_async,
 )
-from indigo_async.cli.output import Output, plain_table, status_text
+from indigo_async.cli.output import Output, for_command, plain_table, status_text
 from indigo_async.cli.views import audience_record, csv_status, status_of
 from indigo_async.client import IndigoClient
 from indigo_async.errors import IndigoError, NotFoundError
@@ -112,7 +112,7 @@ class _Board:
         """The exit code, with words where something is not as it was hoped."""
         errors = {audience_id: row.error for audience_id, row in self.rows.items() if row.error is not None}
         for audience_id, error in errors.items():
-            self.out.error(f"{audience_id}: {error}")
+            self.out.error(f"{audience_id}: {for_command(str(error))}")
         if errors:
             return exit_of(next(iter(errors.values())))
         if self.timed_out:

@@ -108,13 +108,17 @@ async def test_a_token_that_is_missing_refused_or_in_no_file_is_told(command_lin
     async with Sandbox(lite=True) as sandbox:
         missing = await command_line(sandbox, "audiences", INDIGO_API_TOKEN="")
         refused = await command_line(sandbox, "audiences", INDIGO_API_TOKEN="canary-0f9e8d")
+        watched = await command_line(sandbox, "watch", "aud-1", INDIGO_API_TOKEN="canary-0f9e8d")
         no_file = await command_line(sandbox, "audiences", INDIGO_API_TOKEN="", INDIGO_API_TOKEN_FILE="/no/such")
         wrong_place = await command_line(sandbox, "audiences", "--base-url", sandbox.base_url.removesuffix("/api/v1"))
     assert missing.code == 2
     assert "INDIGO_API_TOKEN" in missing.err
     assert refused.code == 5
-    assert "INDIGO_API_TOKEN" in refused.err
-    assert "canary-0f9e8d" not in refused.out + refused.err
+    assert "check the token: INDIGO_API_TOKEN, or the file that INDIGO_API_TOKEN_FILE names" in refused.err
+    assert "token=" not in missing.err + refused.err + watched.err
+    assert watched.code == 5
+    assert "check the token: INDIGO_API_TOKEN, or" in watched.err
+    assert "canary-0f9e8d" not in watched.err + refused.out + refused.err
     assert no_file.code == 2
     assert "/no/such (which INDIGO_API_TOKEN_FILE names): No such file or directory. Let it name" in no_file.err
     assert wrong_place.code == 1

@@ -134,10 +134,14 @@ async def test_a_wrong_token_ends_the_batch_with_its_own_code(tmp_path: Path):
     manifest = write_manifest(tmp_path, 5)
     async with lite() as sandbox:
         ended = await indigo_async(sandbox, "run", manifest, *QUICK, token="wrong-token")
+        told = await indigo_async(sandbox, "report", f"{manifest}.journal", "--json")
     assert ended.returncode == 5
     assert "Check the token (INDIGO_API_TOKEN)" in ended.stdout
     assert ended.stdout.count("A valid API token is required") == 1
     assert "Stopped: GET /audience" in ended.stdout
+    assert "check the token: INDIGO_API_TOKEN, or the file that INDIGO_API_TOKEN_FILE names" in ended.stdout
+    assert "token=" not in ended.stdout + told.stdout
+    assert "check the token: INDIGO_API_TOKEN, or" in told.stdout
     assert "wrong-token" not in ended.stdout + ended.stderr
 
 

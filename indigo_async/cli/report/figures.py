@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from indigo_async.cli.advice import advice_for
+from indigo_async.cli.output import for_command
 from indigo_async.cli.report.history import History
 from indigo_async.cli.report.job_history import JobHistory
 from indigo_async.cli.report.timescale import Timescale, timescale_of
@@ -69,7 +70,7 @@ class FailureGroup:
     @property
     def example(self) -> str:
         failure = self.jobs[0].failure
-        return failure.message if failure is not None else ""
+        return for_command(failure.message) if failure is not None else ""
 
 
 @attrs.frozen(kw_only=True)
@@ -136,7 +137,7 @@ class Figures:
                 "audience_id": job.audience_id,
                 "stage": group.stage,
                 "error_type": group.error_type,
-                "message": job.failure.message if job.failure is not None else "",
+                "message": for_command(job.failure.message) if job.failure is not None else "",
                 "advice": group.advice,
             }
             for group in self.failures
@@ -157,7 +158,7 @@ def figures_of(history: History, *, in_use: bool) -> Figures:
         state=state,
         runs=len(history.runs),
         cut_off_runs=sum(not run.ended for run in history.runs[:-1]) + (state == "cut off"),
-        stopped=last.stopped if last is not None else None,
+        stopped=for_command(last.stopped) if last is not None and last.stopped is not None else None,
         began=history.began,
         ended=history.ended,
         active_seconds=timescale.seconds,
