@@ -27,6 +27,7 @@ __all__ = [
     "plain_table",
     "printable",
     "shown",
+    "spent_of",
     "status_text",
 ]
 
@@ -97,6 +98,15 @@ def dollars(cents: int | None) -> str:
     if cents is None:
         return "unknown"
     return f"-${-cents / 100:,.2f}" if cents < 0 else f"${cents / 100:,.2f}"
+
+
+def spent_of(spent_cents: int, budget_cents: int | None, *, by: str = "") -> str:
+    """What was spent, and of which budget, if there is one; it may be smaller than what earlier runs spent."""
+    if budget_cents is None:
+        return f"{dollars(spent_cents)} spent{by}"
+    if spent_cents > budget_cents:
+        return f"{dollars(spent_cents)} spent{by}, above the budget of {dollars(budget_cents)}"
+    return f"{dollars(spent_cents)} of {dollars(budget_cents)} spent{by}"
 
 
 def file_size(size_bytes: int) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from indigo_async.cli.output import dollars, for_command
+from indigo_async.cli.output import dollars, for_command, spent_of
 from indigo_async.transport.events import Event, RequestRetried
 from indigo_async.workflows import (
     AudienceJob,
@@ -67,9 +67,8 @@ class Moment:
         """What was spent of what may be, or what the previews cost where nothing is bought."""
         if not self.purchase:
             return f"{dollars(self.quoted_cents)} quoted, nothing is bought"
-        of = f" of {dollars(self.budget_cents)}" if self.budget_cents is not None else ""
         under_way = f", {dollars(self.unsettled_cents)} under way" if self.unsettled_cents else ""
-        return f"{dollars(self.spent_cents)}{of} spent{under_way}"
+        return f"{spent_of(self.spent_cents, self.budget_cents)}{under_way}"
 
 
 def plan_of(job: AudienceJob, *, purchase: bool) -> tuple[Stage, ...]:

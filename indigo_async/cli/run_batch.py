@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -19,15 +19,16 @@ from rich.text import Text
 from indigo_async.cli.exits import Exit, exit_of
 from indigo_async.cli.manifest import read_manifest
 from indigo_async.cli.options import Connection, OptionalWholeNumber, WholeNumber
-from indigo_async.cli.output import Output, dollars
+from indigo_async.cli.output import Output
 from indigo_async.cli.progress import Progress, plan_of
 from indigo_async.cli.progress_display import displayed
+from indigo_async.cli.run_beginning import beginning
 from indigo_async.cli.run_interrupt import interruptible
 from indigo_async.cli.run_results import BatchEnd, outcome_record
 from indigo_async.cli.sources import Publish, open_publisher
 from indigo_async.client import IndigoClient
 from indigo_async.transport.shield import in_thread
-from indigo_async.workflows import AudienceJob, Batch, BatchReport, JobOutcome, start_batch
+from indigo_async.workflows import Batch, BatchReport, JobOutcome, start_batch
 
 __all__ = ["BATCH", "BatchOptions", "go_on_command", "run_manifest"]
 
@@ -123,7 +124,6 @@ async def _run_manifest(
         read = partial(read_manifest, manifest, defaults=options.defaults, out=options.out, publisher=publisher)
         jobs = await in_thread(read)
         journal = options.journal_of(manifest)
-        words.note(_beginning(manifest, jobs, journal, purchase=purchase, budget_cents=budget_cents))
         plans = Counter(stage for job in jobs for stage in plan_of(job, purchase=purchase))
         progress = Progress(name=manifest.name, total=len(jobs), purchase=purchase, planned=plans)
         codes: set[Exit] = set()
@@ -154,6 +154,10 @@ async def _run_manifest(
                 on_event=progress.on_event,
             ) as batch:
                 running = batch
+                spent = batch.report().spent_cents
+                words.note(
+                    beginning(manifest, jobs, journal, purchase=purchase, budget_cents=budget_cents, spent_cents=spent)
+                )
                 async with displayed(words, lambda: progress.at(running.report())):
                     async for outcome in batch:
                         await take(outcome)
@@ -168,19 +172,6 @@ def _stop(scope: anyio.CancelScope, words: Output) -> None:
     scope.cancel()
     if not words.quiet:  # as styled text: a style of the print would be the progress bars', too
         words.notes.print(Text("Stopping: purchases under way are settled first. Again, and it ends at once.", "dim"))
-
-
-def _beginning(
-    manifest: Path, jobs: Sequence[AudienceJob], journal: Path, *, purchase: bool, budget_cents: int | None
-) -> str:
-    customers = len({job.customer_id for job in jobs})
-    limit = sum(job.export.max_cost_cents for job in jobs if job.export is not None)
-    may = min(limit, budget_cents) if budget_cents is not None else limit
-    money = f"They may spend up to {dollars(may)}" if purchase and may else "Nothing will be bought"
-    return (
-        f"{manifest}: {len(jobs):,} job{'s' * (len(jobs) != 1)} for {customers:,} customer{'s' * (customers != 1)}. "
-        f"{money}.\nThe journal is {journal}; the same command goes on from it."
-    )
 
 
 def _exit_of(report: BatchReport, codes: set[Exit], *, interrupted: bool) -> Exit:

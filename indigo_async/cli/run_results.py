@@ -12,7 +12,7 @@ from rich.text import Text
 
 from indigo_async.cli.advice import advice_for
 from indigo_async.cli.exits import Exit
-from indigo_async.cli.output import Justify, dollars, for_command, plain_table, printable
+from indigo_async.cli.output import Justify, dollars, for_command, plain_table, printable, spent_of
 from indigo_async.cli.progress_view import clock_time
 from indigo_async.hidden import hide_secrets
 from indigo_async.workflows import BatchReport, JobOutcome
@@ -121,8 +121,7 @@ def _facts(report: BatchReport, begun: int) -> Table:
     facts = Table.grid(padding=(0, 2, 0, 0))
     facts.add_column()
     facts.add_column(overflow="fold")
-    of = f" of {dollars(report.budget_cents)}" if report.budget_cents is not None else ""
-    facts.add_row("money", Text(f"{dollars(report.spent_cents)}{of} spent by all runs with this journal"))
+    facts.add_row("money", Text(spent_of(report.spent_cents, report.budget_cents, by=" by all runs with this journal")))
     facts.add_row("", Text(f"{dollars(report.quoted_cents)} is the price of what was priced or bought"))
     if report.unsettled_cents:
         unsettled = f"{dollars(report.unsettled_cents)} belongs to purchases of unknown outcome; run again to know"

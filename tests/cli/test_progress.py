@@ -201,6 +201,11 @@ def test_where_nothing_is_bought_the_prices_are_shown():
     assert progress.at(report()).money == "$12.50 quoted, nothing is bought"
 
 
+def test_a_budget_that_earlier_runs_went_beyond_is_not_said_to_hold_what_they_spent():
+    money = progress_of(1).at(report(spent_cents=8_000, budget_cents=100)).money
+    assert money == "$80.00 spent, above the budget of $1.00"
+
+
 def test_a_line_says_it_all_in_one():
     assert as_line(MOMENT) == (
         "0:02:10  3,214 of 10,000 jobs done, 3 failed; now in match 1,880, purchase 12; $1,204.00 of $5,000.00 spent, "

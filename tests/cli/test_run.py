@@ -107,6 +107,25 @@ async def test_a_budget_bounds_all_runs_with_one_journal(tmp_path: Path):
     assert f"of ${budget / 100:,.2f} spent" in second.stdout
 
 
+async def test_what_earlier_runs_spent_is_no_leave_for_this_one(tmp_path: Path):
+    manifest = write_manifest(tmp_path, 2)
+    async with lite() as sandbox:
+        first = await indigo_async(sandbox, "run", manifest, *QUICK)
+        cents = sandbox.counts().charged_cents
+        more = "- {customer_id: c9, audience_name: More, csv: 'https://files.example.org/9.csv'}\n"
+        write_manifest(tmp_path, 2, more=more)
+        over = await indigo_async(sandbox, "run", manifest, "--budget-cents", "100", *QUICK)
+        some = await indigo_async(sandbox, "run", manifest, "--budget-cents", str(cents + 100), *QUICK)
+        free = await indigo_async(sandbox, "run", manifest, *QUICK)
+    assert "They may spend up to $200,000.00.\n" in first.stderr
+    spent = f"${cents / 100:,.2f}"
+    assert f"All runs together may spend $1.00; earlier ones spent {spent}, so nothing more is bought." in over.stderr
+    assert f"{spent} spent by all runs with this journal, above the budget of $1.00" in over.stdout
+    assert f"earlier ones spent {spent}, so this one may spend up to $1.00." in some.stderr
+    assert f"They may spend up to $300,000.00; earlier runs with this journal spent {spent}." in free.stderr
+    assert (over.returncode, some.returncode, free.returncode) == (3, 3, 0)
+
+
 async def test_no_purchase_stops_at_the_prices(tmp_path: Path):
     manifest = write_manifest(tmp_path, 2)
     async with lite() as sandbox:
