@@ -147,11 +147,17 @@ class Looks:
     def _see(self, look: ListLook, watch: Watch, row: Row, rows: Rows, index: int) -> bool:
         """Take a watched row; whether it tells all that is waited for. What is done for each row is done here."""
         customer_id = watch.customer.id
-        if row.customer_id is not None and customer_id is not None and customer_id != str(row.customer_id):
+        answered = row.customer_id
+        if (
+            answered != customer_id
+            and answered is not None
+            and customer_id is not None
+            and str(answered) != customer_id
+        ):
             if look.scope is EVERYTHING:
                 return False  # as asked, there may be no such audience: the server shall say so itself
-            endpoint, answered = "GET /audiences", str(row.customer_id)
-            self._end(watch, CustomerMismatchError(endpoint=endpoint, asked=customer_id, answered=answered))
+            error = CustomerMismatchError(endpoint="GET /audiences", asked=customer_id, answered=str(answered))
+            self._end(watch, error)
             return True
         is_new = False
         for wait in watch.waits:

@@ -23,6 +23,9 @@ class Needs(Enum):
     EXPORTS = auto()
 
 
+# For each row of a list: with Python 3.11, to name a member of an enum is a call of Python code.
+_STATUS, _UPLOAD = Needs.STATUS, Needs.UPLOAD
+
 News = Audience | Exception
 """What a wait is told: a record that may have changed, or an error that ends it."""
 
@@ -199,9 +202,9 @@ def view_of(record: _Record, needs: Needs) -> object:
     URLs count by being there: signed ones differ from look to look. Exports that lack both status and URL, or that are
     done and lack the URL, count as not shown.
     """
-    if needs is Needs.STATUS:
+    if needs is _STATUS:
         return record.status or None
-    if needs is Needs.UPLOAD:
+    if needs is _UPLOAD:
         upload = record.uploaded_audience_csv
         return (record.status, upload.status) if upload is not None and upload.status else None
     exports = record.csv_exports
