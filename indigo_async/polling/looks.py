@@ -137,23 +137,22 @@ class Looks:
                     customer.look = None
 
     def _take(self, look: ListLook, rows: Rows) -> None:
-        wanted = look.wanted
+        wanted, seen = look.wanted, 0
         for index, row in enumerate(rows.views):
             if row is not None:
                 watch = wanted.pop(row.id if type(row.id) is str else row.key, None)
-                if watch is not None and watch.waits and not self._see(look, watch, row, rows, index):
-                    self._ask_singly_if_due(watch)
+                if watch is not None and watch.waits:
+                    if self._see(look, watch, row, rows, index):
+                        seen += 1
+                    else:
+                        self._ask_singly_if_due(watch)
+        self._looks += seen
 
     def _see(self, look: ListLook, watch: Watch, row: Row, rows: Rows, index: int) -> bool:
         """Take a watched row; whether it tells all that is waited for. What is done for each row is done here."""
         customer_id = watch.customer.id
         answered = row.customer_id
-        if (
-            answered != customer_id
-            and answered is not None
-            and customer_id is not None
-            and str(answered) != customer_id
-        ):
+        if customer_id is not None and answered not in (customer_id, None) and str(answered) != customer_id:
             if look.scope is EVERYTHING:
                 return False  # as asked, there may be no such audience: the server shall say so itself
             error = CustomerMismatchError(endpoint="GET /audiences", asked=customer_id, answered=str(answered))
@@ -174,7 +173,6 @@ class Looks:
                 self._tell(watch, rows.record(index), row, look.sent)
             except ResponseDecodeError:
                 return False
-        self._looks += 1
         watch.failures = watch.refusals = watch.absences = 0
         if watch.instant is not None and not watch.alone:
             self._schedule.drop(watch)
