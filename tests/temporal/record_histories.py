@@ -41,6 +41,7 @@ async def record(address: str, folder: Path) -> None:
             history = await temporal.get_workflow_handle(workflow_id).fetch_history()
             text = history.to_json().replace(socket.gethostname(), "host")
             text = re.sub(r'"identity": ?"[^"]*"', '"identity":"recorded"', text)
+            text = re.sub(r'File \\"[^"]*?/(site-packages|indigo_async)/', r'File \\"\1/', text)
             (folder / f"{name}.json").write_text(text + "\n")
             print(name, len(history.events), "events,", len(text), "bytes")
 
