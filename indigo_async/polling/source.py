@@ -12,8 +12,8 @@ from indigo_async.errors import CustomerMismatchError, ResponseDecodeError
 from indigo_async.models import Audience, RecordId
 from indigo_async.polling.costs import Cost
 from indigo_async.transport import codec
+from indigo_async.transport.answers import document_in
 from indigo_async.transport.list_view import ListReader, Rows
-from indigo_async.transport.policy import refusal_in
 from indigo_async.transport.session import Transport
 
 __all__ = ["ApiSource", "Source"]
@@ -62,10 +62,7 @@ class ApiSource:
         body = _Body()
         seconds = await self.transport.look(GET_AUDIENCE, body, query=query)
         answer = b"".join(body.parts)
-        document = codec.decode_document(answer, GET_AUDIENCE.text)
-        refusal = refusal_in(document, GET_AUDIENCE, token=self.transport.token)
-        if refusal is not None:
-            raise refusal
+        document = document_in(answer, GET_AUDIENCE, token=self.transport.token)
         audience = codec.decode_audience(document, GET_AUDIENCE.text)
         if customer_id is not None and audience.customer_id not in {None, customer_id}:
             raise CustomerMismatchError(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import Protocol
+from typing import Any, Protocol
 
 import aiohttp
 
-from indigo_async.transport.policy import Answer, Reason, Silence
+from indigo_async.transport.codec import decode_document
+from indigo_async.transport.policy import Answer, Endpoint, Reason, Silence, refusal_in
 
-__all__ = ["Sink", "pour", "read_answer", "silence"]
+__all__ = ["Sink", "document_in", "pour", "read_answer", "silence"]
 
 _MAX_BODY_BYTES = 256 * 1024 * 1024
 _CHUNK_BYTES = 256 * 1024
@@ -56,6 +57,20 @@ async def pour(sink: Sink, response: aiohttp.ClientResponse) -> Answer | Silence
         sink.feed(data)
         await asyncio.sleep(0)
     return Answer(response.status, {}, b"")
+
+
+def document_in(body: bytes, endpoint: Endpoint, *, token: str) -> Any:
+    """The JSON of a good answer.
+
+    Raises:
+        ResponseDecodeError: it is none.
+        ApiError: it is a refusal, which the good status hides.
+    """
+    document = decode_document(body, endpoint.text)
+    refusal = refusal_in(document, endpoint, token=token)
+    if refusal is not None:
+        raise refusal
+    return document
 
 
 def silence(error: Exception) -> Silence:

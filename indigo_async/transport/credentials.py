@@ -22,7 +22,7 @@ _logger = logging.getLogger("indigo_async")
 class Credentials:
     """Holds the `token` that requests are sent with; empty until `open` where it comes from a source.
 
-    The `headers` with it in them are made once for each token, not once for each request.
+    The `headers` with it in them are made once for each token, and copied for each request.
     """
 
     token: HiddenText

@@ -171,9 +171,7 @@ def _preparer(cls: type, checks: Mapping[str, Callable[[Any], Any]]) -> Callable
     doubtful = frozenset(_FIELD_OF[cls].keys() - plain.keys())
 
     def prepared(document: dict[str, Any]) -> dict[str, Any]:
-        if type(document) is not dict:
-            raise TypeError(f"expected an object, got {json_type(document)}")
-        if not doubtful.isdisjoint(document):
+        if type(document) is not dict or not doubtful.isdisjoint(document):
             fields = fields_of(cls, document)
             return {field: checks[field](value) if field in checks else value for field, value in fields.items()}
         known: dict[str, Any] = {}

@@ -22,8 +22,7 @@ from yarl import URL
 
 from indigo_async.errors import ClientNotOpenError, RateLimitedError, ResponseDecodeError
 from indigo_async.settings import Settings
-from indigo_async.transport.answers import Sink, pour, read_answer, silence
-from indigo_async.transport.codec import decode_document
+from indigo_async.transport.answers import Sink, document_in, pour, read_answer, silence
 from indigo_async.transport.credentials import Credentials
 from indigo_async.transport.events import Listener, RequestRetried, emit
 from indigo_async.transport.pacing import Pacer, Pacing
@@ -35,7 +34,6 @@ from indigo_async.transport.policy import (
     Silence,
     error_of,
     is_uncertain,
-    refusal_in,
     retry_after_of,
     retry_delay,
 )
@@ -157,17 +155,12 @@ class Transport:
             spent += clock() - sent
             if isinstance(outcome, Answer) and outcome.ok:
                 try:
-                    document = decode_document(outcome.body, endpoint.text)
+                    return document_in(outcome.body, endpoint, token=self.token)
                 except ResponseDecodeError:
                     if flight is not None:
                         flight.uncertain = True
                     kind = outcome.headers.get("content-type", "no content type")
                     outcome = Silence(Reason.UNREADABLE, f"{kind}, {len(outcome.body)} bytes")
-                else:
-                    refusal = refusal_in(document, endpoint, token=self.token)
-                    if refusal is not None:
-                        raise refusal
-                    return document
             delay = retry_delay(
                 endpoint,
                 outcome,

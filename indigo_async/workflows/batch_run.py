@@ -137,15 +137,13 @@ class Batch:
 
     async def _admit(self, jobs: Jobs, group: asyncio.TaskGroup) -> None:
         """Start a job whenever there is room. Cancelled when the batch is to stop."""
-        number = 0
         try:
             async with aclosing(_each(jobs)) as waiting:
                 while await self._room.acquire():
-                    job = await anext(waiting, None)
-                    if job is None:
+                    numbered = await anext(waiting, None)
+                    if numbered is None:
                         return
-                    group.create_task(self._run_and_report(job, number), name="indigo-job")
-                    number += 1
+                    group.create_task(self._run_and_report(*numbered), name="indigo-job")
                     await asyncio.sleep(0)  # lets the jobs begin, and a reason to stop come up
         except Exception as error:  # noqa: BLE001 - the jobs under way are ended first
             self._unreadable = error
@@ -262,17 +260,18 @@ async def _checked(job: AudienceJob, publisher: Publisher | None) -> CheckedJob:
     return checked
 
 
-async def _each(jobs: Jobs) -> AsyncGenerator[AudienceJob]:
+async def _each(jobs: Jobs) -> AsyncGenerator[tuple[AudienceJob, int]]:
+    """The jobs with their numbers, from 0."""
     numbers = count()
     if isinstance(jobs, AsyncIterable):
         async for job in jobs:
-            yield _as_job(job, next(numbers))
+            yield _numbered(job, next(numbers))
         return
     for job in jobs:
-        yield _as_job(job, next(numbers))
+        yield _numbered(job, next(numbers))
 
 
-def _as_job(job: object, number: int) -> AudienceJob:
+def _numbered(job: object, number: int) -> tuple[AudienceJob, int]:
     if not isinstance(job, AudienceJob):
         raise InvalidInputError([Problem(f"jobs[{number}]", f"must be an AudienceJob, not {type(job).__name__}")])
-    return job
+    return job, number
