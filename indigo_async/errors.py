@@ -40,7 +40,9 @@ __all__ = [
     "NotFoundError",
     "Problem",
     "PublishError",
+    "PurchaseInDoubtError",
     "RateLimitedError",
+    "RecordMismatchError",
     "RequestTimeoutError",
     "ResponseDecodeError",
     "ServerError",
@@ -181,6 +183,22 @@ class CustomerMismatchError(IndigoError):
         super().__init__(f"{endpoint}: asked about customer {asked!r}, the answer is about customer {answered!r}")
 
 
+class RecordMismatchError(IndigoError):
+    """A response is about another audience or export than the one requested. It is not returned.
+
+    `what` is the ID that was compared, such as `audience` or `export`. IDs are compared as text.
+    """
+
+    def __init__(self, *, endpoint: str, what: str, asked: str | int, answered: str | int) -> None:
+        self.endpoint = endpoint
+        self.what = what
+        self.asked = str(asked)
+        self.answered = str(answered)
+        super().__init__(
+            f"{endpoint}: requested {what} {self.asked!r}, but the response is about {what} {self.answered!r}"
+        )
+
+
 class DownloadError(IndigoError):
     """An export's CSV could not be downloaded whole. The destination is as it was.
 
@@ -239,6 +257,20 @@ class AudienceExistsError(WorkflowError):
 
 class ExportExistsError(WorkflowError):
     """A purchased export exists whose fields are unknown, so buying again might be buying twice."""
+
+
+class PurchaseInDoubtError(WorkflowError):
+    """An export may or may not have been purchased, and the server's records do not settle it. Nothing more is bought.
+
+    Its price stays reserved in the budget. The same call reads the server again before it does anything. `export` is
+    the export's last known record.
+    """
+
+    def __init__(
+        self, message: str, *, stage: str, audience: Audience | None = None, export: CsvExport | None = None
+    ) -> None:
+        self.export: CsvExport | None = without_signatures(export)
+        super().__init__(message, stage=stage, audience=audience)
 
 
 class JournalError(IndigoError):

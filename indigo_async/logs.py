@@ -21,6 +21,7 @@ from indigo_async.workflows.events import (
     RecipeFailed,
     RecipeFinished,
     RecipeStarted,
+    RecipeWarning,
     StageFailed,
     StageFinished,
     StageStarted,
@@ -40,6 +41,7 @@ _TOLD: dict[type[Event], tuple[int, str]] = {
     RecipeStarted: (logging.INFO, "{recipe} begins"),
     RecipeFinished: (logging.INFO, "{recipe} is done after {seconds:.1f} s"),
     RecipeFailed: (logging.WARNING, "{recipe} failed at {stage} with {error_type} after {seconds:.1f} s"),
+    RecipeWarning: (logging.DEBUG, "{message}"),  # the recipe itself logs it as a warning
     StageStarted: (logging.DEBUG, "{stage} begins"),
     StageFinished: (logging.INFO, "{stage} is done after {seconds:.1f} s"),
     StageFailed: (logging.DEBUG, "{stage} ended with {error_type} after {seconds:.1f} s"),

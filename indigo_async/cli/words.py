@@ -10,6 +10,7 @@ from indigo_async.workflows.events import (
     ExportPriced,
     ExportPurchased,
     ExportReused,
+    RecipeWarning,
     StageStarted,
     StatusChanged,
 )
@@ -27,6 +28,8 @@ def words_for(event: Event) -> str | None:
             words = f"{audience_id} is {status or 'there'}"
         case AudienceAdopted(audience_id=audience_id, evidence=evidence):
             words = f"{audience_id} is used as it is: {evidence}"
+        case RecipeWarning(message=message):
+            words = f"warning: {message}"
         case ExportPriced(cost_cents=cents):
             words = f"the export costs {dollars(cents)}"
         case ExportReused(export_id=export_id, evidence=evidence):

@@ -11,6 +11,7 @@ from indigo_async.workflows.events import (
     RecipeFailed,
     RecipeFinished,
     RecipeStarted,
+    RecipeWarning,
     Stage,
     StageFailed,
     StageFinished,
@@ -24,7 +25,7 @@ from indigo_async.workflows.jobs import AudienceJob, ExportStep, JobResult, Look
 from indigo_async.workflows.lookalike import create_lookalike
 from indigo_async.workflows.match import upload_and_match
 from indigo_async.workflows.receipt import ExportReceipt
-from indigo_async.workflows.report import BatchReport, JobFailure, JobOutcome, StageTime
+from indigo_async.workflows.report import BatchReport, JobFailure, JobOutcome, JobWarning, StageTime
 from indigo_async.workflows.waits import wait_for_column_selection, wait_for_export, wait_until_active
 
 __all__ = [
@@ -42,10 +43,12 @@ __all__ = [
     "JobFailure",
     "JobOutcome",
     "JobResult",
+    "JobWarning",
     "LookalikeStep",
     "RecipeFailed",
     "RecipeFinished",
     "RecipeStarted",
+    "RecipeWarning",
     "Stage",
     "StageFailed",
     "StageFinished",

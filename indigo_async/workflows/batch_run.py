@@ -112,6 +112,8 @@ class Batch:
             failed_by_stage=dict(tally.failed_by_stage),
             failed_by_error=dict(tally.failed_by_error),
             failures=tuple(tally.failures),
+            warned=tally.warned,
+            warnings=tuple(tally.warnings),
             stopped=tally.stopped,
             quoted_cents=tally.quoted_cents,
             spent_cents=budget.spent_cents,
@@ -222,6 +224,7 @@ class Batch:
             stage=run.stage,
             audience_id=run.audience.id if run.audience is not None else None,
             timings=run.timings,
+            warnings=run.warnings,
         )
         self._tally.add(outcome, quote=run.quote, lost_uploads=run.lost_uploads)
         if self._teller is not None:

@@ -20,6 +20,7 @@ __all__ = [
     "RecipeFailed",
     "RecipeFinished",
     "RecipeStarted",
+    "RecipeWarning",
     "Stage",
     "StageFailed",
     "StageFinished",
@@ -71,6 +72,14 @@ class RecipeFailed(WorkflowEvent):
     seconds: float
     stage: Stage
     error_type: str
+
+
+@attrs.frozen(kw_only=True)
+class RecipeWarning(WorkflowEvent):
+    """Something that a person should know about this audience although the recipe goes on, such as a reuse."""
+
+    stage: Stage
+    message: str
 
 
 @attrs.frozen(kw_only=True)

@@ -14,15 +14,19 @@ from indigo_async.models import CsvExport
 from indigo_async.workflows.events import Stage
 from indigo_async.workflows.jobs import AudienceJob, JobResult
 
-__all__ = ["BatchReport", "JobFailure", "JobOutcome", "StageTime", "Tally", "failure_of"]
+__all__ = ["BatchReport", "JobFailure", "JobOutcome", "JobWarning", "StageTime", "Tally", "failure_of"]
 
 _FAILURES_KEPT = 1_000
+_WARNINGS_KEPT = 1_000
 _FAILURES_SHOWN = 20
 
 
 @attrs.frozen(kw_only=True)
 class JobOutcome:
-    """How one job ended: with a `result`, or with an `error` at a `stage`. `timings` are seconds by stage."""
+    """How one job ended: with a `result`, or with an `error` at a `stage`. `timings` are seconds by stage.
+
+    `warnings` says what a person should know about it, such as that an existing audience was reused.
+    """
 
     job: AudienceJob
     result: JobResult | None = None
@@ -30,6 +34,7 @@ class JobOutcome:
     stage: Stage
     audience_id: str | int | None = None
     timings: Mapping[Stage, float] = attrs.field(factory=dict[Stage, float])
+    warnings: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -44,6 +49,14 @@ class JobFailure:
     stage: str
     audience_id: str | int | None
     error_type: str
+    message: str
+
+
+@attrs.frozen(kw_only=True)
+class JobWarning:
+    """A warning about one job in a report."""
+
+    key: str
     message: str
 
 
@@ -65,7 +78,8 @@ class BatchReport:
     `lost_uploads` counts uploads whose answer was lost: each may have left a stub, which is harmless and free.
     `requests` counts by endpoint, `setbacks` those of them without a good answer by HTTP status or reason, and
     `reads_saved` is how many looks at audiences needed no request of their own.
-    `failures` holds the first 1,000. `stopped` says why jobs were no longer admitted, if that happened.
+    `failures` holds the first 1,000, and so does `warnings`; `warned` counts the jobs that have any.
+    `stopped` says why jobs were no longer admitted, if that happened.
     """
 
     done: int
@@ -73,6 +87,8 @@ class BatchReport:
     failed_by_stage: Mapping[str, int]
     failed_by_error: Mapping[str, int]
     failures: tuple[JobFailure, ...]
+    warned: int = 0
+    warnings: tuple[JobWarning, ...] = ()
     stopped: str | None
     quoted_cents: int
     spent_cents: int
@@ -100,6 +116,7 @@ def _report_html(report: BatchReport) -> str:
         "done": f"{report.done:,}",
         "failed": f"{report.failed:,}",
         "stopped": report.stopped,
+        "jobs with warnings": f"{report.warned:,}" if report.warned else None,
         "spent": f"{dollars(report.spent_cents)}{left}",
         "unsettled": dollars(report.unsettled_cents) if report.unsettled_cents else None,
         "seconds": f"{report.seconds:,.1f}",
@@ -136,6 +153,8 @@ class Tally:
     lost_uploads: int = 0
     stopped: str | None = None
     failures: list[JobFailure] = attrs.Factory(list[JobFailure])
+    warned: int = 0
+    warnings: list[JobWarning] = attrs.Factory(list[JobWarning])
     failed_by_stage: Counter[str] = attrs.Factory(Counter[str])
     failed_by_error: Counter[str] = attrs.Factory(Counter[str])
     _jobs: Counter[Stage] = attrs.Factory(Counter[Stage])
@@ -155,6 +174,10 @@ class Tally:
             self._jobs[stage] += 1
             self._total[stage] = self._total.get(stage, 0.0) + seconds
             self._longest[stage] = max(self._longest.get(stage, 0.0), seconds)
+        if outcome.warnings:
+            self.warned += 1
+            self.warnings += [JobWarning(key=outcome.job.key, message=message) for message in outcome.warnings]
+            del self.warnings[_WARNINGS_KEPT:]
         if outcome.error is None:
             self.done += 1
         else:

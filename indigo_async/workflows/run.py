@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
@@ -22,6 +23,7 @@ from indigo_async.workflows.events import (
     RecipeFailed,
     RecipeFinished,
     RecipeStarted,
+    RecipeWarning,
     Stage,
     StageFailed,
     StageFinished,
@@ -32,6 +34,8 @@ from indigo_async.workflows.settle import settled
 __all__ = ["DEFAULT_TIMEOUT", "Brake", "Memory", "NoMemory", "Run", "running"]
 
 T = TypeVar("T")
+
+_logger = logging.getLogger("indigo_async")
 
 DEFAULT_TIMEOUT = 4 * 3600.0
 """Seconds that a recipe may take unless the caller says otherwise."""
@@ -93,7 +97,8 @@ class Run:
 
     `stage`, `audience`, `quote` (the priced export) and `timings` (seconds by stage) say how far it came. `made` holds
     the IDs of the audiences made in this run: nobody can have exported those before. `lost_uploads` counts uploads
-    whose answer was lost; each may have left a stub, which is harmless and free.
+    whose answer was lost; each may have left a stub, which is harmless and free. `warnings` is what a person should
+    know about the result; add to it with `warn`.
     """
 
     client: IndigoClient
@@ -109,11 +114,24 @@ class Run:
     audience: Audience | None = None
     quote: CsvExport | None = None
     lost_uploads: int = 0
+    warnings: tuple[str, ...] = ()
     timings: dict[Stage, float] = attrs.Factory(dict[Stage, float])
 
     def at(self, stage: Stage) -> _StageBlock:
         """Say that a `with` block is a stage of the recipe."""
         return _StageBlock(self, stage)
+
+    def warn(self, message: str) -> None:
+        """Log a warning, emit it, and keep it for the job's outcome. The same message counts once."""
+        if message in self.warnings:
+            return
+        self.warnings += (message,)
+        _logger.warning("%r: %s: %s", self.audience_name, self.stage, message)
+        emit(
+            RecipeWarning(
+                customer_id=self.customer_id, audience_name=self.audience_name, stage=self.stage, message=message
+            )
+        )
 
     async def post(
         self, send: Callable[[], Awaitable[T]], look: Callable[[], Awaitable[T | None]], flight: Flight | None = None

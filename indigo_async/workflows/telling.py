@@ -68,6 +68,7 @@ def outcome_facts(
         "timings": {stage.value: round(spent, 3) for stage, spent in outcome.timings.items()},
         "audience_id": outcome.audience_id,
         "error": None,
+        "warnings": [_kept(message) for message in outcome.warnings],
         "quoted_cents": quote.cost_cents if quote is not None else None,
         "match": match_counts(result.matched if result is not None else audience),
         "lookalike_size": _count(lookalike.extra, "size") if lookalike is not None else None,
