@@ -47,13 +47,13 @@ from indigo_async.workflows.budget import Budget
 from indigo_async.workflows.directory import Directory
 from indigo_async.workflows.events import Stage
 from indigo_async.workflows.export import bought_export
+from indigo_async.workflows.export_rules import ExportState, export_state
 from indigo_async.workflows.fetching import fetched_export
 from indigo_async.workflows.lookalike import begin_lookalike
 from indigo_async.workflows.match import check_csv, matched_audience
 from indigo_async.workflows.preview import priced_export
 from indigo_async.workflows.purchase import check_price
 from indigo_async.workflows.receipt import ExportReceipt
-from indigo_async.workflows.rules import ExportState, export_state
 from indigo_async.workflows.run import Run
 from indigo_async.workflows.terms import ExportTerms
 from indigo_async.workflows.waits import export_settled

@@ -15,9 +15,10 @@ from indigo_async.transport.shield import in_thread
 from indigo_async.transport.time_limit import TimeLimit
 from indigo_async.workflows.directory import Directory
 from indigo_async.workflows.events import ExportReused, Stage
+from indigo_async.workflows.export_rules import ExportState, export_state, find_export
 from indigo_async.workflows.fetching import fetched_export, tell_downloaded
 from indigo_async.workflows.receipt import ExportReceipt
-from indigo_async.workflows.rules import ExportState, export_state, find_export, same_id
+from indigo_async.workflows.rules import same_id
 from indigo_async.workflows.run import DEFAULT_TIMEOUT, Run, running
 from indigo_async.workflows.settle import patiently
 from indigo_async.workflows.terms import check_destination

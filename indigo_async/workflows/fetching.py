@@ -9,8 +9,8 @@ from indigo_async.files.download import download
 from indigo_async.models import CsvExport, RecordId
 from indigo_async.transport.events import emit
 from indigo_async.workflows.events import DownloadProgressed, ExportDownloaded, Stage
+from indigo_async.workflows.export_rules import find_export
 from indigo_async.workflows.receipt import ExportReceipt
-from indigo_async.workflows.rules import find_export
 from indigo_async.workflows.run import Run
 from indigo_async.workflows.settle import patiently
 

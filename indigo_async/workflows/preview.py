@@ -9,7 +9,8 @@ from indigo_async.models import CsvExport, ExportStatus, RecordId
 from indigo_async.polling import Needs
 from indigo_async.transport.events import emit
 from indigo_async.workflows.events import ExportPriced, ExportReused, Stage
-from indigo_async.workflows.rules import ExportState, choose_export, export_state, find_export, same_id
+from indigo_async.workflows.export_rules import ExportState, choose_export, export_state, find_export
+from indigo_async.workflows.rules import same_id
 from indigo_async.workflows.run import Run
 from indigo_async.workflows.terms import ExportTerms
 from indigo_async.workflows.waits import current, export_settled

@@ -17,7 +17,8 @@ from indigo_async.transport.events import emit
 from indigo_async.transport.session import Flight
 from indigo_async.transport.shield import outlast, to_the_end
 from indigo_async.workflows.events import ExportPurchased, Stage
-from indigo_async.workflows.rules import ExportState, export_state, find_export, same_id
+from indigo_async.workflows.export_rules import ExportState, export_state, find_export
+from indigo_async.workflows.rules import same_id
 from indigo_async.workflows.run import Run
 from indigo_async.workflows.settle import UNCERTAIN
 from indigo_async.workflows.terms import ExportTerms

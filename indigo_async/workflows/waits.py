@@ -23,7 +23,7 @@ from indigo_async.transport.events import emit
 from indigo_async.transport.time_limit import TimeLimit
 from indigo_async.workflows.directory import Directory
 from indigo_async.workflows.events import Stage, StatusChanged
-from indigo_async.workflows.rules import ExportState, export_state, find_export
+from indigo_async.workflows.export_rules import ExportState, export_state, find_export
 from indigo_async.workflows.run import DEFAULT_TIMEOUT, Run, running
 
 __all__ = [

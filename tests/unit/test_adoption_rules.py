@@ -11,15 +11,8 @@ from hypothesis import strategies as st
 
 from indigo_async.errors import AudienceExistsError, AudienceFailedError, ExportExistsError
 from indigo_async.models import Audience, CsvExport, UploadedAudienceCsv
-from indigo_async.workflows.rules import (
-    ExportState,
-    adopt_lookalike,
-    adopt_matched,
-    choose_export,
-    export_state,
-    find_export,
-    same_id,
-)
+from indigo_async.workflows.export_rules import ExportState, choose_export, export_state, find_export
+from indigo_async.workflows.rules import adopt_lookalike, adopt_matched, same_id
 
 URL = "https://files.example.org/lists/donors.csv"
 PHONE = frozenset({"phone"})
