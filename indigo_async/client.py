@@ -82,6 +82,8 @@ class IndigoClient:
             session=session,
             on_event=on_event,
         )
+        self.purchased_exports: dict[str, frozenset[str] | None] = {}
+        """Exports that this client purchased, by ID as text, with the paid field types requested (None: unknown)."""
         self.resources: AsyncExitStack = AsyncExitStack()
         """What is closed with the client, the last first."""
 
@@ -302,7 +304,9 @@ class IndigoClient:
         check.done()
         body = {"exportId": export_id, "customerId": customer_id}
         document = await self.transport.call(PURCHASE_EXPORT, body=_body(body), flight=flight)
-        return _export_in(document, PURCHASE_EXPORT, customer_id)
+        export = _export_in(document, PURCHASE_EXPORT, customer_id)
+        self.purchased_exports.setdefault(str(export_id), None)
+        return export
 
 
 def _body(values: Mapping[str, Any]) -> HiddenBytes:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 
 import attrs
 
-__all__ = ["HiddenBytes", "HiddenText", "hidden", "hide_secrets", "without_signatures"]
+__all__ = ["HiddenBytes", "HiddenText", "hidden", "hide_secrets", "safe_text", "without_signatures"]
 
 T = TypeVar("T")
 
@@ -53,6 +53,11 @@ def hide_secrets(text: str, token: str = "") -> str:
     text = _BEARER.sub(r"\1 <hidden>", text)
     text = _URL.sub(lambda url: f"{url[1]}{url[2]}{f'{url[3]}<hidden>' if url[3] else ''}", text)
     return _QUERY.sub(r"\1<hidden>", text)
+
+
+def safe_text(text: str) -> str:
+    """Text that a server wrote, for a message: redacted, on one line, bounded."""
+    return " ".join(hide_secrets(text).split())[:500]
 
 
 def without_signatures(value: T) -> T:

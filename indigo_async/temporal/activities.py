@@ -22,7 +22,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from indigo_async.client import IndigoClient
-from indigo_async.errors import BudgetExceededError, ExportExistsError
+from indigo_async.errors import BudgetExceededError, ExportExistsError, PurchaseInDoubtError
 from indigo_async.files.publish import Publisher
 from indigo_async.inputs import InputCheck
 from indigo_async.models import CsvExport, RecordId
@@ -46,16 +46,17 @@ from indigo_async.transport.shield import in_thread
 from indigo_async.workflows.budget import Budget
 from indigo_async.workflows.directory import Directory
 from indigo_async.workflows.events import Stage
-from indigo_async.workflows.export import bought_export
+from indigo_async.workflows.export import ensure_purchased, is_purchased
 from indigo_async.workflows.export_rules import ExportState, export_state
 from indigo_async.workflows.fetching import fetched_export
 from indigo_async.workflows.lookalike import begin_lookalike
 from indigo_async.workflows.match import check_csv, matched_audience
-from indigo_async.workflows.preview import priced_export
+from indigo_async.workflows.preview import ExportRead, ensure_preview
 from indigo_async.workflows.purchase import check_price
 from indigo_async.workflows.receipt import ExportReceipt
 from indigo_async.workflows.run import Run
 from indigo_async.workflows.terms import ExportTerms
+from indigo_async.workflows.turns import export_turn
 from indigo_async.workflows.waits import export_settled
 
 __all__ = ["Stages"]
@@ -63,7 +64,7 @@ __all__ = ["Stages"]
 T = TypeVar("T")
 
 _DIRECTORY_SECONDS = 300.0
-_LOOKS = 5
+_READS = 5
 
 
 class Stages:
@@ -151,8 +152,10 @@ class Stages:
         run = self._run(task.customer_id, task.audience_name, memory)
 
         async def work() -> Quote:
-            export = await priced_export(run, task.audience_id, _terms_of(task.export))
-            return _quote_of(task.audience_id, export)
+            terms = _terms_of(task.export)
+            async with export_turn(self._client, task.audience_id):
+                read = await ensure_preview(run, task.audience_id, terms)
+            return _quote_of(task.audience_id, read)
 
         return await _told(work(), memory, yields=True)
 
@@ -172,23 +175,27 @@ class Stages:
 
         async def work() -> Quote:
             try:
-                export = await priced_export(run, task.audience_id, terms)
-            except ExportExistsError as error:
-                # What was priced a moment ago may not be shown yet; nothing is bought for as long as it is not.
-                raise as_failure(error, passes=activity.info().attempt < _LOOKS) from None
-            if export_state(export) is not ExportState.DOWNLOADABLE:
-                cost = check_price(run, export, terms.max_cost_cents)
-                await self._reserve(task, run, export, cost)
-                run.budget = Budget(limit_cents=cost)
-            try:
-                bought = await bought_export(run, task.audience_id, export, terms)
-            except BaseException:
-                if memory.withdrawn and activity.info().attempt == 1:
-                    await self._book(task, BookingKind.RELEASE, export.id)
-                raise
-            return _quote_of(task.audience_id, bought)
+                async with export_turn(self._client, task.audience_id):
+                    export = await self._buy(task, run, memory, terms)
+            except (ExportExistsError, PurchaseInDoubtError) as error:
+                # The server's record may settle it a moment later. The next attempt reads it before it buys anything.
+                raise as_failure(error, passes=activity.info().attempt < _READS) from None
+            return _quote_of(task.audience_id, ExportRead(export=export))
 
         return await _told(work(), memory, yields=False)
+
+    async def _buy(self, task: ExportTask, run: Run, memory: AttemptMemory, terms: ExportTerms) -> CsvExport:
+        read = await ensure_preview(run, task.audience_id, terms)
+        if not is_purchased(read):
+            cost = check_price(run, read.export, terms.max_cost_cents)
+            await self._reserve(task, run, read.export, cost)
+            run.budget = Budget(limit_cents=cost)
+        try:
+            return await ensure_purchased(run, task.audience_id, read, terms)
+        except BaseException:
+            if memory.withdrawn and activity.info().attempt == 1:
+                await self._book(task, BookingKind.RELEASE, read.export.id)
+            raise
 
     @activity.defn(name=Stage.DOWNLOAD)
     async def download(self, task: ExportTask) -> Delivered:
@@ -206,7 +213,7 @@ class Stages:
 
         async def work() -> Delivered:
             if quote.cost_cents:
-                await self._book(task, BookingKind.SETTLE, quote.export_id)
+                await self._book(task, BookingKind.SETTLE, quote.export_id, quote.cost_cents)
             return await self._exports.deliver(task.export.destination, fetch)
 
         return await _told(work(), memory, yields=False)
@@ -258,10 +265,10 @@ def _terms_of(order: ExportOrder) -> ExportTerms:
     )
 
 
-def _quote_of(audience_id: RecordId, export: CsvExport) -> Quote:
+def _quote_of(audience_id: RecordId, read: ExportRead) -> Quote:
     return Quote(
         audience_id=audience_id,
-        export_id=export.id,
-        cost_cents=export.cost_cents,
-        downloadable=export_state(export) is ExportState.DOWNLOADABLE,
+        export_id=read.export.id,
+        cost_cents=read.export.cost_cents,
+        downloadable=export_state(read.export) is ExportState.DOWNLOADABLE,
     )

@@ -22,6 +22,7 @@ from indigo_async.errors import (
     IndigoError,
     InvalidInputError,
     RateLimitedError,
+    RecordMismatchError,
     ServerError,
     WorkflowError,
 )
@@ -30,7 +31,14 @@ from indigo_async.temporal.records import Failure, Order
 
 __all__ = ["as_failure", "failure_of"]
 
-_FINAL = (ApiError, BudgetExceededError, CustomerMismatchError, InvalidInputError, WorkflowError)
+_FINAL = (
+    ApiError,
+    BudgetExceededError,
+    CustomerMismatchError,
+    InvalidInputError,
+    RecordMismatchError,
+    WorkflowError,
+)
 """What a second attempt meets again: refusals, and what the recipes' own rules decided."""
 
 _PASSING = (ClientNotOpenError, RateLimitedError, ServerError)

@@ -33,7 +33,7 @@ class Ledger:
             case BookingKind.RESERVE:
                 return self.reserve(booking.export_id, booking.cents)
             case BookingKind.SETTLE:
-                self.settle(booking.export_id)
+                self.settle(booking.export_id, booking.cents)
             case BookingKind.RELEASE:
                 self.release(booking.export_id)
         return Grant(granted=True, left_cents=self.left_cents)
@@ -47,9 +47,11 @@ class Ledger:
         self.reserved[export_id] = max(cents, self.reserved.get(export_id, 0))
         return Grant(granted=True, left_cents=self.left_cents)
 
-    def settle(self, export_id: str) -> None:
-        """The export was bought: what was reserved for it is spent."""
-        self.spent_cents += self.reserved.pop(export_id, 0)
+    def settle(self, export_id: str, charged_cents: int) -> None:
+        """Count a purchase as spent, at what was charged; once for each reservation."""
+        reserved = self.reserved.pop(export_id, None)
+        if reserved is not None:
+            self.spent_cents += charged_cents or reserved  # workflows started before this rule name no amount
 
     def release(self, export_id: str) -> None:
         """The export certainly was not bought."""

@@ -8,6 +8,7 @@ library, where headers and signed URLs stand.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
@@ -20,7 +21,7 @@ import attrs
 from aiohttp import hdrs
 from yarl import URL
 
-from indigo_async.errors import ClientNotOpenError, RateLimitedError, ResponseDecodeError
+from indigo_async.errors import ClientNotOpenError, IndigoError, RateLimitedError, ResponseDecodeError
 from indigo_async.settings import Settings
 from indigo_async.transport.answers import Sink, document_in, pour, read_answer, silence
 from indigo_async.transport.credentials import Credentials
@@ -40,7 +41,7 @@ from indigo_async.transport.policy import (
 from indigo_async.transport.time_limit import TimeLimit
 from indigo_async.transport.told import told
 
-__all__ = ["Flight", "Transport"]
+__all__ = ["Flight", "SendTooLateError", "Transport"]
 
 # Longer than any poll interval, so that a connection outlives the pause between two rounds.
 _KEEPALIVE_SECONDS = 75.0
@@ -60,11 +61,22 @@ class Flight:
     `uncertain` is true from the moment it leaves until its outcome is known or has been looked for. `doubts` counts the
     attempts whose outcome nobody told: one look that shows nothing does not end such a doubt, since the server may
     carry a late request out later. Set `stop` to let an attempt under way end but to send nothing more.
+
+    With `resend` False the request is sent once at most, whatever comes of it; `token_refreshed` then says that it was
+    refused for a token that has been replaced. With `send_by` (event-loop time) it is not sent at all once that has
+    passed.
     """
 
     uncertain: bool = False
     doubts: int = 0
     stop: bool = False
+    resend: bool = True
+    send_by: float | None = None
+    token_refreshed: bool = False
+
+
+class SendTooLateError(IndigoError):
+    """The request's turn came after `Flight.send_by`, so it was not sent."""
 
 
 _Reader: TypeAlias = Callable[[aiohttp.ClientResponse], Awaitable[Answer | Silence]]
@@ -148,9 +160,13 @@ class Transport:
         while True:
             attempt += 1
             pacer, _ = self._opened()
+            sends_once = flight is not None and not flight.resend
             if not pacer.try_take(action=not endpoint.idempotent):
-                await _queue(pacer, endpoint, patience=self.retry.budget - spent)
+                await _queue(pacer, endpoint, patience=math.inf if sends_once else self.retry.budget - spent)
             sent = clock()
+            if flight is not None and flight.send_by is not None and sent > flight.send_by:
+                pacer.give_back()
+                raise SendTooLateError(f"{endpoint.text}: its turn came too late, so nothing was sent")
             outcome = await self._fly(pacer, endpoint, url, body, flight, read=read_answer, like=like, attempt=attempt)
             spent += clock() - sent
             if isinstance(outcome, Answer) and outcome.ok:
@@ -169,7 +185,7 @@ class Transport:
                 elapsed=spent,
                 chance=random.random(),  # noqa: S311 - jitter needs no secrecy
             )
-            if delay is None or (flight is not None and flight.stop):
+            if delay is None or (flight is not None and (flight.stop or not flight.resend)):
                 raise error_of(endpoint, outcome, token=self.token, base_url=self.base_url)
             retried = RequestRetried(endpoint=endpoint.text, attempt=attempt, delay=delay, reason=_reason_of(outcome))
             emit(retried, default=self.on_event)
@@ -243,7 +259,7 @@ class Transport:
                 isinstance(outcome, Answer)
                 and outcome.status == _UNAUTHORIZED
                 and await self._credentials.renewed(token)
-                and not (flight is not None and flight.stop)
+                and not (flight is not None and _ends_here(flight))
             ):
                 self.requests[endpoint.text] += 1
                 started = asyncio.get_running_loop().time()
@@ -319,6 +335,12 @@ class Transport:
         if self._pacer is None or self._session is None or self._session.closed:
             raise ClientNotOpenError("the client is not open: use it inside `async with IndigoClient(...) as client:`")
         return self._pacer, self._session
+
+
+def _ends_here(flight: Flight) -> bool:
+    """Whether a request that was refused for its token is not sent with the new one."""
+    flight.token_refreshed = True
+    return flight.stop or not flight.resend
 
 
 async def _queue(pacer: Pacer, endpoint: Endpoint, *, patience: float) -> None:

@@ -197,7 +197,9 @@ class Batch:
         if self._tally.stopped is not None:
             return
         if _is_fatal(outcome.error):
-            self._brake.reason = self._tally.stopped = str(outcome.error)
+            self._brake.reason = str(outcome.error)
+        if self._brake.reason is not None:
+            self._tally.stopped = self._brake.reason
         elif limit is not None and self._tally.failed >= limit:
             self._tally.stopped = f"{self._tally.failed} jobs failed"
         if self._tally.stopped is not None and self._admission is not None:

@@ -1,10 +1,14 @@
-"""How much a batch may spend: reserved before each purchase, settled after it."""
+"""How much a batch may spend: reserved before each purchase, booked as charged after it."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
 import attrs
 
-__all__ = ["Budget"]
+__all__ = ["Budget", "Reservation"]
 
 
 @attrs.define
@@ -17,6 +21,8 @@ class Budget:
     limit_cents: int | None = None
     spent_cents: int = 0
     reserved_cents: int = 0
+    _is_proven: bool = attrs.field(default=False, init=False)
+    _turn: asyncio.Lock = attrs.field(factory=asyncio.Lock, init=False, eq=False, repr=False)
 
     @property
     def left_cents(self) -> int | None:
@@ -24,18 +30,59 @@ class Budget:
             return None
         return max(0, self.limit_cents - self.spent_cents - self.reserved_cents)
 
-    def reserve(self, cents: int) -> bool:
-        """Set cents aside, if that many are left. Nothing awaits in between, so it is exact under concurrency."""
-        if self.left_cents is not None and cents > self.left_cents:
+    @asynccontextmanager
+    async def turn(self) -> AsyncGenerator[None]:
+        """Let paid purchases go one at a time until one was charged as quoted.
+
+        A server that charges more than it quotes can then exceed the budget once, not once for each job in flight.
+        """
+        if self._is_proven:
+            yield
+            return
+        await self._turn.acquire()
+        if self._is_proven:
+            self._turn.release()
+            yield
+            return
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    def note_charge(self, *, quoted_cents: int, charged_cents: int) -> None:
+        """Learn whether the server charges what it quotes."""
+        self._is_proven = charged_cents <= quoted_cents
+
+
+@attrs.define
+class Reservation:
+    """What one purchase sets aside in a budget.
+
+    `counted_cents` is what the budget counts for it already, since an earlier run made the purchase or may have.
+    """
+
+    budget: Budget
+    counted_cents: int = 0
+    reserved_cents: int = attrs.field(default=0, init=False)
+
+    def cover(self, price_cents: int) -> bool:
+        """Reserve a price, if that much is left. Nothing awaits in between, so it is exact under concurrency."""
+        wanted = max(0, price_cents - self.counted_cents)
+        more, left = wanted - self.reserved_cents, self.budget.left_cents
+        if left is not None and more > left:
             return False
-        self.reserved_cents += cents
+        self._reserve(more)
         return True
 
-    def spend(self, cents: int) -> None:
-        """Turn reserved cents into spent ones."""
-        self.reserved_cents -= cents
-        self.spent_cents += cents
+    def spend(self, charged_cents: int) -> None:
+        """Book what was charged, whatever was reserved."""
+        self._reserve(-self.reserved_cents)
+        self.budget.spent_cents += max(0, charged_cents - self.counted_cents)
 
-    def release(self, cents: int) -> None:
-        """Give reserved cents back: the purchase certainly was not made."""
-        self.reserved_cents -= cents
+    def release(self) -> None:
+        """Give back what is reserved: the purchase certainly was not made."""
+        self._reserve(-self.reserved_cents)
+
+    def _reserve(self, cents: int) -> None:
+        self.reserved_cents += cents
+        self.budget.reserved_cents += cents

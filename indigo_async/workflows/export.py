@@ -1,12 +1,15 @@
-"""The third recipe: price an export, buy it within a limit, download it."""
+"""The third recipe: price an export, purchase it within a limit, download it."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from indigo_async.client import IndigoClient
+from indigo_async.errors import PurchaseInDoubtError
+from indigo_async.hidden import safe_text
 from indigo_async.inputs import InputCheck
 from indigo_async.models import Audience, CsvExport, ExportStatus, RecordId
 from indigo_async.transport.events import Listener
@@ -16,24 +19,27 @@ from indigo_async.workflows.directory import Directory
 from indigo_async.workflows.events import Stage
 from indigo_async.workflows.export_rules import ExportState, export_state
 from indigo_async.workflows.fetching import fetched_export, tell_downloaded
-from indigo_async.workflows.preview import priced_export, was_bought
-from indigo_async.workflows.purchase import check_price, purchased_export
+from indigo_async.workflows.preview import ExportRead, ensure_preview
+from indigo_async.workflows.purchase import check_price, purchase_export
 from indigo_async.workflows.receipt import ExportReceipt
 from indigo_async.workflows.rules import same_id
 from indigo_async.workflows.run import DEFAULT_TIMEOUT, Run, running
-from indigo_async.workflows.settle import patiently
 from indigo_async.workflows.terms import ExportTerms, check_export_terms
+from indigo_async.workflows.turns import export_turn
 from indigo_async.workflows.waits import export_settled
 
 __all__ = [
     "ExportReceipt",
     "ExportTerms",
-    "bought_export",
     "check_export_terms",
     "downloaded_export",
+    "ensure_purchased",
     "export_audience",
-    "priced_export",
+    "is_purchased",
 ]
+
+_CONTRADICTION_SECONDS = 60.0
+"""How long a purchased export may be shown as unpaid, as by a server that lags."""
 
 
 async def export_audience(
@@ -60,8 +66,9 @@ async def export_audience(
         destination: where the CSV goes, with mode 0600; a file there is replaced when the download is whole.
         optional_field_types: the paid fields to add to the free ones; see `OptionalFieldType`.
         max_cost_cents: the most that may be spent, in cents. The default buys free exports only.
-        reuse_purchased: what to do with a purchased export whose fields the server does not show: download that one
-            (True), buy another (False), or stop and ask (None).
+        reuse_purchased: what to do with a purchased export whose field types the server does not show: download that
+            one (True), buy another (False), or stop with an error (None). An export that this client, or the batch's
+            journal, recorded as purchased is never bought again.
         timeout: seconds for the whole recipe.
         on_event: told what happens, as values of `indigo_async.events`.
 
@@ -69,6 +76,7 @@ async def export_audience(
         InvalidInputError: before anything is sent, with all problems.
         BudgetExceededError: it costs more than the limit, or its cost cannot be read; nothing was bought.
         ExportExistsError: see `reuse_purchased`; nothing was bought.
+        PurchaseInDoubtError: it may have been purchased, and the server's records don't settle it.
         AudienceFailedError: the export failed at the server.
         DownloadError: bought, and the CSV could not be fetched whole or written. `fetch_again` with the export's ID,
             which the message says, downloads it; the same call might, with `reuse_purchased=False`, buy another.
@@ -97,55 +105,80 @@ async def export_audience(
     run = Run(client, customer_id, name, Directory(client))
     with running(run, "export_audience", TimeLimit(timeout), on_event=on_event):
         run.stage = Stage.PREVIEW
-        run.audience = await patiently(
-            lambda: client.get_audience(audience_id, customer_id), retry=client.transport.retry
-        )
-        return await downloaded_export(run, audience_id, terms, exports=run.audience.csv_exports)
+        return await downloaded_export(run, audience_id, terms)
 
 
-async def downloaded_export(
-    run: Run, audience_id: RecordId, terms: ExportTerms, *, exports: Sequence[CsvExport] | None = None
-) -> ExportReceipt:
-    """The export, priced, bought and downloaded: each done already or done now.
-
-    `exports` are the audience's, where they were just looked at.
-    """
+async def downloaded_export(run: Run, audience_id: RecordId, terms: ExportTerms) -> ExportReceipt:
+    """Return the export priced, purchased and downloaded: each done already or done now."""
     receipt = await _remembered_receipt(run, terms)
     if receipt is not None:
         return receipt
-    export = await priced_export(run, audience_id, terms, exports=exports)
-    export = await bought_export(run, audience_id, export, terms)
+    async with export_turn(run.client, audience_id):
+        export = await ensure_purchased(run, audience_id, await ensure_preview(run, audience_id, terms), terms)
     receipt = await fetched_export(run, audience_id, export, terms.destination)
     export = receipt.export
-    bought = {"export_id": export.id, "cost_cents": export.cost_cents}
+    bought = {"audience_id": audience_id, "export_id": export.id, "cost_cents": export.cost_cents}
     kept = {"path": str(receipt.path), "size_bytes": receipt.size_bytes, "sha256": receipt.sha256}
     await run.memory.remember(Stage.DOWNLOAD, terms.facts | bought | kept)
     tell_downloaded(run, receipt)
     return receipt
 
 
-async def bought_export(run: Run, audience_id: RecordId, export: CsvExport, terms: ExportTerms) -> CsvExport:
-    """A priced export that can be downloaded: bought already, or bought now."""
+async def ensure_purchased(run: Run, audience_id: RecordId, read: ExportRead, terms: ExportTerms) -> CsvExport:
+    """Return an export that is purchased, already or now, and can be downloaded.
+
+    Raises:
+        BudgetExceededError, PurchaseInDoubtError: see `purchase_export`.
+    """
+    export = read.export
     if export_state(export) is ExportState.DOWNLOADABLE:
-        await _remember_found_out(run, export)
+        await _record_found_purchase(run, export)
         return export
-    to_buy = not was_bought(run, export)
-    if to_buy:
-        run.stage = Stage.PURCHASE  # a price over the limit ends the recipe here, and no purchase is told of
+    if not read.is_purchased:
+        run.stage = Stage.PURCHASE  # a price above the limit ends the recipe here, before the stage starts
         check_price(run, export, terms.max_cost_cents)
     with run.at(Stage.PURCHASE):
-        if to_buy:
-            export = await purchased_export(run, audience_id, export, terms)
+        if not read.is_purchased:
+            export = await purchase_export(run, audience_id, read, terms)
         if export_state(export) is not ExportState.DOWNLOADABLE:
-            export = await export_settled(run, audience_id, export.id, purchased=True)
+            export = await _wait_for_url(run, audience_id, export)
+    await _record_found_purchase(run, export)
     return export
 
 
-async def _remember_found_out(run: Run, export: CsvExport) -> None:
-    """Write down that a purchase was made whose outcome an earlier run did not live to see."""
-    intended = run.memory.intended(Stage.PURCHASE)
-    if intended is not None and same_id(intended["export_id"], export.id):
-        await run.memory.remember(Stage.PURCHASE, intended)
+def is_purchased(read: ExportRead) -> bool:
+    """Whether nothing is left to buy."""
+    return read.is_purchased or export_state(read.export) is ExportState.DOWNLOADABLE
+
+
+async def _wait_for_url(run: Run, audience_id: RecordId, export: CsvExport) -> CsvExport:
+    """Wait until a purchased export shows its download URL.
+
+    Raises:
+        PurchaseInDoubtError: it was purchased, and the server goes on asking for payment.
+    """
+    asks_for_payment = export_state(export) is ExportState.FOR_SALE and export.status.strip() != ""
+    try:
+        async with asyncio.timeout(_CONTRADICTION_SECONDS if asks_for_payment else None):
+            return await export_settled(run, audience_id, export.id, purchased=True)
+    except TimeoutError:
+        raise PurchaseInDoubtError(
+            f"export {export.id} of audience {audience_id} was purchased by this job or client, but the server shows "
+            f"the status {safe_text(export.status)!r}; nothing more was bought. Ask the vendor about it",
+            stage=run.stage,
+            audience=run.audience,
+            export=export,
+        ) from None
+
+
+async def _record_found_purchase(run: Run, export: CsvExport) -> None:
+    """Record a purchase whose outcome an earlier run did not learn, at what the server shows was charged."""
+    intent = run.memory.intended(Stage.PURCHASE)
+    if intent is None or not same_id(intent["export_id"], export.id):
+        return
+    charged = intent["cost_cents"] if export.cost_cents is None else export.cost_cents
+    run.budget.spent_cents += max(0, charged - intent["cost_cents"])
+    await run.memory.remember(Stage.PURCHASE, {**intent, "cost_cents": charged})
 
 
 async def _remembered_receipt(run: Run, terms: ExportTerms) -> ExportReceipt | None:

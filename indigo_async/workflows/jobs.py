@@ -32,9 +32,10 @@ from indigo_async.workflows.events import Stage
 from indigo_async.workflows.export import ExportReceipt, downloaded_export
 from indigo_async.workflows.lookalike import begin_lookalike, check_lookalike
 from indigo_async.workflows.match import check_csv, is_url, matched_audience
-from indigo_async.workflows.preview import priced_export
+from indigo_async.workflows.preview import ensure_preview
 from indigo_async.workflows.run import DEFAULT_TIMEOUT, Run, running
 from indigo_async.workflows.terms import ExportTerms, check_export_terms
+from indigo_async.workflows.turns import export_turn
 
 __all__ = [
     "AudienceJob",
@@ -206,7 +207,8 @@ async def run_stages(run: Run, checked: CheckedJob, *, purchase: bool) -> JobRes
     if terms is None:
         return JobResult(matched=matched, lookalike=lookalike)
     if not purchase:
-        quote = await priced_export(run, target.id, terms)
+        async with export_turn(run.client, target.id):
+            quote = (await ensure_preview(run, target.id, terms)).export
         return JobResult(matched=matched, lookalike=lookalike, quote=quote)
     receipt = await downloaded_export(run, target.id, terms)
     return JobResult(matched=matched, lookalike=lookalike, quote=receipt.export, receipt=receipt)

@@ -1,149 +1,258 @@
-"""Pricing an export, or finding the one that exists."""
+"""Pricing an export, or finding the one that exists.
+
+Nothing here rests on a row of a list: lists may lag behind purchases. Exports are read with a single GET of their
+audience.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import random
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from indigo_async.errors import AudienceFailedError, ExportExistsError
-from indigo_async.models import CsvExport, ExportStatus, RecordId
-from indigo_async.polling import Needs
+import attrs
+
+from indigo_async.errors import AudienceFailedError, ExportExistsError, PurchaseInDoubtError, RecordMismatchError
+from indigo_async.models import Audience, CsvExport, RecordId
 from indigo_async.transport.events import emit
 from indigo_async.workflows.events import ExportPriced, ExportReused, Stage
-from indigo_async.workflows.export_rules import ExportState, choose_export, export_state, find_export
+from indigo_async.workflows.export_rules import (
+    ExportChoice,
+    ExportState,
+    FieldMatch,
+    RecordedExports,
+    choose_export,
+    export_state,
+    find_export,
+    match_fields,
+    needs_wait,
+)
 from indigo_async.workflows.rules import same_id
 from indigo_async.workflows.run import Run
+from indigo_async.workflows.settle import patiently
 from indigo_async.workflows.terms import ExportTerms
-from indigo_async.workflows.waits import current, export_settled
+from indigo_async.workflows.waits import export_settled
 
-__all__ = ["priced_export", "was_bought"]
+__all__ = ["NEVER", "ExportRead", "ensure_preview", "read_audience", "read_until_shown"]
+
+NEVER = float("-inf")
+
+_URL_SECONDS = 15 * 60.0
+"""How long an export may be ACTIVE before its download URL is shown."""
 
 
-async def priced_export(
-    run: Run, audience_id: RecordId, terms: ExportTerms, *, exports: Sequence[CsvExport] | None = None
-) -> CsvExport:
-    """An export that serves the terms, out of progress: bought already, or for sale at a price.
+@attrs.frozen(kw_only=True)
+class ExportRead:
+    """A record of an export, and when (event-loop time) the request was sent whose response showed it.
 
-    `exports` are the audience's, where they were just looked at.
+    `read_at` is `NEVER` where a row of a list may have shown it. `is_purchased` says that it must not be bought again.
+    """
+
+    export: CsvExport
+    read_at: float = NEVER
+    is_purchased: bool = False
+
+
+async def ensure_preview(run: Run, audience_id: RecordId, terms: ExportTerms) -> ExportRead:
+    """Return an export that serves the terms: purchased already, or for sale at a price. Makes a preview if needed.
+
+    Raises:
+        ExportExistsError: an export may have been purchased before, and it is unclear whether it is the wanted one.
+        PurchaseInDoubtError: the journal records a purchase that the server does not show.
     """
     with run.at(Stage.PREVIEW):
-        export = None
-        if str(audience_id) in run.made:
-            exports = ()
-        else:
-            if exports is None:
-                exports = (await current(run, audience_id, Needs.EXPORTS)).csv_exports
-            export = await _existing(run, audience_id, exports, terms)
-        if export is None:
-            export = await _new_preview(run, audience_id, exports, terms)
-        if export_state(export) is ExportState.IN_PROGRESS:
-            export = await export_settled(run, audience_id, export.id, purchased=False)
-        run.quote = export
-        if export_state(export) is ExportState.FOR_SALE:
+        read = None
+        existing: Iterable[CsvExport] = ()
+        if str(audience_id) not in run.made:
+            read = await _find_existing(run, audience_id, terms)
+            existing = run.audience.csv_exports if run.audience is not None else ()
+        if read is None:
+            read = await _create_preview(run, audience_id, terms, existing)
+        if not read.is_purchased and export_state(read.export) not in {ExportState.DOWNLOADABLE, ExportState.FOR_SALE}:
+            read = ExportRead(export=await _wait_until_priced(run, audience_id, read.export))
+        run.quote = read.export
+        if not read.is_purchased and export_state(read.export) is ExportState.FOR_SALE:
             emit(
                 ExportPriced(
                     customer_id=run.customer_id,
                     audience_name=run.audience_name,
-                    export_id=export.id,
-                    cost_cents=export.cost_cents,
+                    export_id=read.export.id,
+                    cost_cents=read.export.cost_cents,
                 )
             )
-        return export
+        return read
 
 
-async def _existing(
-    run: Run, audience_id: RecordId, exports: Sequence[CsvExport], terms: ExportTerms
-) -> CsvExport | None:
-    """An export made before: by memory, else by the server's records under the rules."""
-    remembered = _remembered_export(run, audience_id, exports, terms)
-    if remembered is not None:
-        return remembered
-    wanted = frozenset(terms.optional_field_types)
-    while True:
-        # What memory knows to be priced only cannot have been bought, so its failure leaves no doubt.
-        priced = run.memory.recall(Stage.PREVIEW)
-        unbought = [export for export in exports if priced is None or not same_id(export.id, priced["export_id"])]
-        choice = choose_export(
-            audience_id, unbought, wanted, reuse_purchased=terms.reuse_purchased, audience=run.audience
-        )
-        if choice is None:
-            return None
-        if choice != "settle first":
-            if export_state(choice.export) is ExportState.DOWNLOADABLE:
-                emit(
-                    ExportReused(
-                        customer_id=run.customer_id,
-                        audience_name=run.audience_name,
-                        export_id=choice.export.id,
-                        evidence=choice.evidence,
-                    )
-                )
-            return choice.export
-        for export in exports:
-            if export_state(export) is ExportState.IN_PROGRESS:
-                await _settled_or_failed(run, audience_id, export.id)
-        exports = (await current(run, audience_id, Needs.EXPORTS)).csv_exports
+async def read_audience(run: Run, audience_id: RecordId) -> tuple[Audience, float]:
+    """Read an audience with a single GET, waiting as long as a rate limit asks. Also returns when it was sent."""
+    client, clock = run.client, asyncio.get_running_loop().time
+    read_at = NEVER
+
+    async def read() -> Audience:
+        nonlocal read_at
+        read_at = clock()
+        return await client.get_audience(audience_id, run.customer_id)
+
+    run.audience = audience = await patiently(read, retry=client.transport.retry)
+    return audience, read_at
 
 
-def _remembered_export(
-    run: Run, audience_id: RecordId, exports: Sequence[CsvExport], terms: ExportTerms
-) -> CsvExport | None:
-    """The export that an earlier run bought, was about to buy, or priced.
+async def read_until_shown(run: Run, audience_id: RecordId, export_id: RecordId) -> ExportRead:
+    """Read the audience until it shows an export, as often as the retry policy allows.
 
     Raises:
-        ExportExistsError: it was bought, or perhaps bought, and failed or is not shown any more.
+        PurchaseInDoubtError: it does not, or it shows the export twice and differently.
     """
-    bought = (run.memory.intended(Stage.PURCHASE), run.memory.recall(Stage.PURCHASE))
-    for known in (*bought, run.memory.recall(Stage.PREVIEW)):
-        if known is None or known["field_types"] != terms.facts["field_types"]:
-            continue
-        export = find_export(exports, known["export_id"])
-        if export is not None and export_state(export) is not ExportState.FAILED:
-            return export
-        if known in bought and known["cost_cents"] > 0 and terms.reuse_purchased is not False:
-            what = "is not shown by the server any more" if export is None else "failed at the server"
-            raise ExportExistsError(
-                f"export {known['export_id']} of audience {audience_id} was bought, or perhaps bought, and {what}; "
-                "ask the vendor about it, or pass reuse_purchased=False to buy another",
-                stage=Stage.PREVIEW,
-                audience=run.audience,
+    retry = run.client.transport.retry
+    attempt = 0
+    while True:
+        attempt += 1
+        audience, read_at = await read_audience(run, audience_id)
+        shown = [export for export in audience.csv_exports if same_id(export.id, export_id)]
+        if shown and all((export_state(export), export.cost_cents) == _facts(shown[0]) for export in shown):
+            return ExportRead(export=shown[0], read_at=read_at)
+        if attempt >= retry.attempts:
+            what = "shows it twice, and differently" if shown else "does not show it"
+            raise PurchaseInDoubtError(
+                f"export {export_id} of audience {audience_id} may have been purchased, but the server {what}; nothing "
+                "more was bought. Ask the vendor about this export",
+                stage=run.stage,
+                audience=audience,
             )
-    return None
+        await asyncio.sleep(retry.backoff(attempt, random.random()))  # noqa: S311 - jitter needs no secrecy
 
 
-def was_bought(run: Run, export: CsvExport) -> bool:
-    """Whether an earlier run bought the export, as far as is remembered, and the server does not ask for the money."""
-    known = run.memory.recall(Stage.PURCHASE)
-    asks = export.status.upper() == ExportStatus.REQUIRES_PAYMENT
-    return known is not None and same_id(known["export_id"], export.id) and not asks
+def _facts(export: CsvExport) -> tuple[ExportState, int | None]:
+    return export_state(export), export.cost_cents
 
 
-async def _settled_or_failed(run: Run, audience_id: RecordId, export_id: RecordId) -> None:
-    try:
-        await export_settled(run, audience_id, export_id, purchased=False)
-    except AudienceFailedError:
-        return  # the rules judge an earlier export that failed
-
-
-async def _new_preview(run: Run, audience_id: RecordId, exports: Sequence[CsvExport], terms: ExportTerms) -> CsvExport:
-    before = {str(export.id) for export in exports}
+async def _find_existing(run: Run, audience_id: RecordId, terms: ExportTerms) -> ExportRead | None:
+    """Find an export made before that serves, by the journal, this client, and the server's records."""
     wanted = frozenset(terms.optional_field_types)
+    while True:
+        audience, read_at = await read_audience(run, audience_id)
+        recorded = _recorded_exports(run, audience)
+        missing = next((export_id for export_id in recorded.binding if _is_missing(audience, export_id)), None)
+        if missing is not None and recorded.fields[missing] == wanted:
+            await read_until_shown(run, audience_id, missing)
+            continue
+        choice = choose_export(audience, wanted, reuse_purchased=terms.reuse_purchased, recorded=recorded)
+        if choice is None:
+            return None
+        if choice.is_purchased or not needs_wait(choice.export):
+            _report_reuse(run, choice, recorded)
+            return ExportRead(export=choice.export, read_at=read_at, is_purchased=choice.is_purchased)
+        try:
+            await _wait_until_priced(run, audience_id, choice.export)
+        except AudienceFailedError:
+            continue  # the rules judge an earlier export that failed
 
-    async def look() -> CsvExport | None:
-        now = await run.client.get_audience(audience_id, run.customer_id)
-        for export in now.csv_exports:
-            types = export.optional_field_types
-            if str(export.id) not in before and types is not None and frozenset(types) == wanted:
-                return export
-        return None  # unknown fields are no evidence, and another preview costs nothing
 
-    await run.memory.intend(Stage.PREVIEW, terms.facts)
-    export = await run.post(
-        lambda: run.client.create_preview_csv_export(
+def _is_missing(audience: Audience, export_id: str) -> bool:
+    return find_export(audience.csv_exports, export_id) is None
+
+
+def _recorded_exports(run: Run, audience: Audience) -> RecordedExports:
+    """What the journal and this client know about the exports of an audience."""
+    intent, purchase = run.memory.intended(Stage.PURCHASE), run.memory.recall(Stage.PURCHASE)
+    preview = run.memory.recall(Stage.PREVIEW)
+    journaled = [facts for facts in (preview, purchase, intent) if facts is not None and _is_about(facts, audience.id)]
+    shown = {str(export.id) for export in audience.csv_exports}
+    by_client = {
+        export_id: run.client.purchased_exports[export_id] for export_id in shown & run.client.purchased_exports.keys()
+    }
+    fields = {export_id: known for export_id, known in by_client.items() if known is not None}
+    fields |= {str(facts["export_id"]): frozenset(facts["field_types"]) for facts in journaled}
+    paid = [facts for facts in (purchase, intent) if facts in journaled and facts["cost_cents"] > 0]
+    binding = frozenset(str(facts["export_id"]) for facts in paid)
+    purchased = {str(purchase["export_id"])} if purchase in journaled else set[str]()
+    previews = {str(preview["export_id"])} if preview in journaled else set[str]()
+    return RecordedExports(
+        fields=fields,
+        previews=frozenset(previews - binding - by_client.keys()),
+        purchased=frozenset(purchased | by_client.keys()),
+        binding=binding,
+    )
+
+
+def _is_about(facts: Mapping[str, Any], audience_id: RecordId) -> bool:
+    """Whether the journal's facts about an export concern this audience; older journals don't name it."""
+    return same_id(facts.get("audience_id", audience_id), audience_id)
+
+
+async def _wait_until_priced(run: Run, audience_id: RecordId, export: CsvExport) -> CsvExport:
+    """Wait until an export is out of progress: for sale, or downloadable.
+
+    Raises:
+        ExportExistsError: it stays ACTIVE without a download URL.
+    """
+    is_active = export_state(export) is ExportState.ACTIVE_WITHOUT_URL
+    try:
+        async with asyncio.timeout(_URL_SECONDS if is_active else None):
+            return await export_settled(run, audience_id, export.id, purchased=False)
+    except TimeoutError:
+        raise ExportExistsError(
+            f"export {export.id} of audience {audience_id} is {export.status!r}, so it may have been purchased before, "
+            "but the server has not shown its download URL for 15 minutes; nothing was bought. Ask the vendor about it",
+            stage=run.stage,
+            audience=run.audience,
+        ) from None
+
+
+def _report_reuse(run: Run, choice: ExportChoice, recorded: RecordedExports) -> None:
+    if not (choice.is_purchased or export_state(choice.export) is ExportState.DOWNLOADABLE):
+        return
+    emit(
+        ExportReused(
+            customer_id=run.customer_id,
+            audience_name=run.audience_name,
+            export_id=choice.export.id,
+            evidence=choice.evidence,
+        )
+    )
+    if str(choice.export.id) not in recorded.binding:
+        run.warn(f"reusing export {choice.export.id}: {choice.evidence}")
+
+
+async def _create_preview(
+    run: Run, audience_id: RecordId, terms: ExportTerms, existing: Iterable[CsvExport]
+) -> ExportRead:
+    before = {str(export.id) for export in existing}
+    wanted = frozenset(terms.optional_field_types)
+    read_at = NEVER
+
+    async def send() -> CsvExport:
+        nonlocal read_at
+        sent_at = asyncio.get_running_loop().time()
+        export = await run.client.create_preview_csv_export(
             audience_id=audience_id,
             customer_id=run.customer_id,
             optional_field_types=terms.optional_field_types,
-        ),
-        look,
-    )
-    await run.memory.remember(Stage.PREVIEW, terms.facts | {"export_id": export.id})
-    return export
+        )
+        # Only a response that names the audience shows that the export belongs to it.
+        read_at = sent_at if export.audience is not None else NEVER
+        return export
+
+    async def find_created() -> CsvExport | None:
+        """Find a preview whose response was lost. Unknown fields are no evidence, and another preview is free."""
+        nonlocal read_at
+        read_at = asyncio.get_running_loop().time()
+        now = await run.client.get_audience(audience_id, run.customer_id)
+        created = (export for export in now.csv_exports if str(export.id) not in before)
+        return next((export for export in created if match_fields(export, wanted) is FieldMatch.SAME), None)
+
+    facts = terms.facts | {"audience_id": audience_id}
+    await run.memory.intend(Stage.PREVIEW, facts)
+    export = await run.post(send, find_created)
+    if str(export.id) in before | run.client.purchased_exports.keys():
+        read_at = NEVER  # the server answered with an export that existed before: read its state
+    elif match_fields(export, wanted) is FieldMatch.OTHER and export.optional_field_types:
+        raise RecordMismatchError(
+            endpoint="POST /create_preview_csv_export",
+            what="field types",
+            asked=", ".join(sorted(wanted)) or "none",
+            answered=", ".join(export.optional_field_types),
+        )
+    await run.memory.remember(Stage.PREVIEW, facts | {"export_id": export.id})
+    return ExportRead(export=export, read_at=read_at, is_purchased=str(export.id) in run.client.purchased_exports)

@@ -133,6 +133,19 @@ class Run:
             )
         )
 
+    def raise_if_stopped(self) -> None:
+        """Raise if the batch has stopped.
+
+        Raises:
+            WorkflowError: it has, so nothing more may be sent.
+        """
+        if self.brake.reason is not None:
+            raise WorkflowError(
+                f"nothing more is sent, since the batch stopped: {self.brake.reason}",
+                stage=self.stage,
+                audience=self.audience,
+            )
+
     async def post(
         self, send: Callable[[], Awaitable[T]], look: Callable[[], Awaitable[T | None]], flight: Flight | None = None
     ) -> T:
@@ -143,12 +156,7 @@ class Run:
         """
 
         async def send_unless_stopped() -> T:
-            if self.brake.reason is not None:
-                raise WorkflowError(
-                    f"nothing more is sent, since the batch stopped: {self.brake.reason}",
-                    stage=self.stage,
-                    audience=self.audience,
-                )
+            self.raise_if_stopped()
             return await send()
 
         return await settled(send_unless_stopped, look, retry=self.client.transport.retry, flight=flight)

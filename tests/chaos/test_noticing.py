@@ -29,7 +29,7 @@ async def nothing(*_: object) -> None: ...
 
 
 def test_an_export_that_is_bought_twice(history: Histories, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(preview, "_existing", nothing)
+    monkeypatch.setattr(preview, "_find_existing", nothing)
     history.begin(ONE)
     history.run_alone([], Way.JOBS, purchase=True, trouble=None)
     with pytest.raises(AssertionError):

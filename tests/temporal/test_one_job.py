@@ -110,7 +110,7 @@ async def test_a_priced_export_that_is_not_shown_at_first_is_looked_for_again(be
         assert bench.sandbox.log.count(PURCHASE) == 0
         bench.sandbox.faults.clear()
         end = await doing
-    assert failed == ["ExportExistsError"]
+    assert failed == ["PurchaseInDoubtError"]
     assert (end.spent_cents, bench.purchases()) == (end.quote.cost_cents if end.quote else None, 1)
     assert bench.sandbox.log.count("POST /create_preview_csv_export") == 1
 

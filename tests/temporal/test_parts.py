@@ -55,11 +55,26 @@ def test_a_ledger_never_grants_more_than_its_limit(bookings: list[Booking], limi
     ledger = Ledger(limit_cents=limit)
     for booking in bookings:
         before = ledger.spent_cents + sum(ledger.reserved.values())
+        reserved = ledger.reserved.get(booking.export_id)
         grant = ledger.book(booking)
         now = ledger.spent_cents + sum(ledger.reserved.values())
-        assert now <= limit
+        if booking.kind is not BookingKind.SETTLE:
+            assert now <= max(before, limit)
+        elif reserved is not None:
+            assert now == before - reserved + (booking.cents or reserved)
+        else:
+            assert now == before
         assert grant.granted or now == before
-        assert grant.left_cents == limit - now
+        assert grant.left_cents == max(0, limit - now)
+
+
+def test_a_charge_above_the_quote_is_counted_once_and_leaves_less_to_spend():
+    ledger = Ledger(limit_cents=1_000)
+    assert ledger.reserve("a", 100).granted
+    for _ in range(2):
+        ledger.settle("a", 5_000)
+    assert (ledger.spent_cents, ledger.left_cents) == (5_000, 0)
+    assert not ledger.reserve("b", 1).granted
 
 
 @given(BOOKINGS)

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from indigo_async.errors import AudienceExistsError, AudienceFailedError, ExportExistsError
-from indigo_async.models import Audience, CsvExport, UploadedAudienceCsv
-from indigo_async.workflows.export_rules import ExportState, choose_export, export_state, find_export
+from indigo_async.errors import AudienceExistsError, AudienceFailedError
+from indigo_async.models import Audience, UploadedAudienceCsv
 from indigo_async.workflows.rules import adopt_lookalike, adopt_matched, same_id
 
 URL = "https://files.example.org/lists/donors.csv"
-PHONE = frozenset({"phone"})
 
 
 def matched(url: str | None = URL, **fields: Any) -> Audience:
@@ -96,153 +91,3 @@ def test_an_audience_matched_from_a_csv_is_no_lookalike():
 )
 def test_ids_are_compared_as_text(one: str | int, other: str | int, *, same: bool):
     assert same_id(one, other) is same
-
-
-@pytest.mark.parametrize(
-    ("export", "state"),
-    [
-        (CsvExport(id=1, download_url="https://x"), ExportState.DOWNLOADABLE),
-        (CsvExport(id=1, download_url="https://x", status="IN_PROGRESS"), ExportState.DOWNLOADABLE),
-        (CsvExport(id=1, status="IN_PROGRESS"), ExportState.IN_PROGRESS),
-        (CsvExport(id=1, status="in_progress"), ExportState.IN_PROGRESS),
-        (CsvExport(id=1, status="REQUIRES_PAYMENT"), ExportState.FOR_SALE),
-        (CsvExport(id=1, status=""), ExportState.FOR_SALE),
-        (CsvExport(id=1, status="ACTIVE"), ExportState.FOR_SALE),
-        (CsvExport(id=1, status="FAILED"), ExportState.FAILED),
-        (CsvExport(id=1, status="EXPIRED"), ExportState.FAILED),
-    ],
-)
-def test_what_can_be_done_with_an_export_is_read_from_its_url_and_status(export: CsvExport, state: ExportState):
-    assert export_state(export) is state
-
-
-def test_an_export_is_found_by_its_id_as_text():
-    exports = [CsvExport(id=7), CsvExport(id="x")]
-    assert find_export(exports, "7") is exports[0]
-    assert find_export(exports, "y") is None
-
-
-def bought(number: int, types: tuple[str, ...] | None = ("phone",)) -> CsvExport:
-    return CsvExport(id=number, download_url="https://x", optional_field_types=types)
-
-
-def for_sale(number: int, types: tuple[str, ...] | None = ("phone",)) -> CsvExport:
-    return CsvExport(id=number, status="REQUIRES_PAYMENT", optional_field_types=types)
-
-
-def under_way(number: int, types: tuple[str, ...] | None = ("phone",)) -> CsvExport:
-    return CsvExport(id=number, status="IN_PROGRESS", optional_field_types=types)
-
-
-def failed(number: int, types: tuple[str, ...] | None = ("phone",)) -> CsvExport:
-    return CsvExport(id=number, status="FAILED", optional_field_types=types)
-
-
-@pytest.mark.parametrize(
-    ("exports", "reuse_purchased", "chosen"),
-    [
-        ([], None, None),
-        ([bought(1)], None, 1),
-        ([bought(1)], False, 1),
-        ([bought(1), bought(2)], None, 2),
-        ([bought(1, ("address", "phone"))], None, None),
-        ([bought(1, ())], None, None),
-        ([for_sale(1)], None, 1),
-        ([for_sale(1), for_sale(2)], None, 2),
-        ([for_sale(1), bought(2)], None, 2),
-        ([bought(1), for_sale(2)], None, 1),
-        ([for_sale(1, ())], None, None),
-        ([for_sale(1, None)], None, None),
-        ([failed(1)], False, None),
-        ([failed(1, None)], False, None),
-        ([failed(1, ())], None, None),
-        ([failed(1), bought(2)], None, 2),
-        ([failed(1), under_way(2)], None, "settle first"),
-        ([bought(1, None)], True, 1),
-        ([bought(1, None)], False, None),
-        ([bought(1, None), bought(2)], None, 2),
-        ([bought(1, None), for_sale(2)], False, 2),
-        ([under_way(1, ())], None, None),
-        ([under_way(1)], None, "settle first"),
-        ([under_way(1), for_sale(2)], None, "settle first"),
-        ([under_way(1, None)], None, "settle first"),
-        ([under_way(1, None)], False, None),
-        ([under_way(1), bought(2)], None, 2),
-    ],
-)
-def test_the_export_that_serves_is_chosen(
-    exports: list[CsvExport], chosen: int | str | None, *, reuse_purchased: bool | None
-):
-    choice = choose_export("aud-1", exports, PHONE, reuse_purchased=reuse_purchased)
-    assert (choice.export.id if choice and choice != "settle first" else choice) == chosen
-
-
-def test_the_order_of_field_types_makes_no_difference():
-    exports = [bought(1, ("phone", "address"))]
-    choice = choose_export("aud-1", exports, frozenset({"address", "phone"}), reuse_purchased=None)
-    assert choice is not None
-    assert choice.export is exports[0]
-
-
-@pytest.mark.parametrize("exports", [[bought(1, None)], [bought(1, None), for_sale(2)]])
-def test_a_purchase_of_unknown_fields_stops_until_the_caller_says(exports: list[CsvExport]):
-    with pytest.raises(ExportExistsError, match="export 1 of audience aud-1 was purchased before") as caught:
-        choose_export("aud-1", exports, PHONE, reuse_purchased=None)
-    assert "reuse_purchased=True to download that one, or False to buy another" in str(caught.value)
-
-
-@pytest.mark.parametrize("reuse_purchased", [None, True])
-def test_an_export_of_unknown_fields_and_status_stops_until_the_caller_says(*, reuse_purchased: bool | None):
-    unclear = CsvExport(id=1, status="UNDER_REVIEW", cost_cents=100)
-    with pytest.raises(ExportExistsError, match=r"export 1 of audience aud-1 has the status 'UNDER_REVIEW'"):
-        choose_export("aud-1", [unclear], PHONE, reuse_purchased=reuse_purchased)
-    assert choose_export("aud-1", [unclear], PHONE, reuse_purchased=False) is None
-    known = attrs.evolve(unclear, optional_field_types=("phone",))
-    assert choose_export("aud-1", [known], PHONE, reuse_purchased=reuse_purchased).export is known
-    assert choose_export("aud-1", [attrs.evolve(unclear, cost_cents=0)], PHONE, reuse_purchased=None) is None
-
-
-@pytest.mark.parametrize("exports", [[failed(1)], [failed(1, None)], [for_sale(2), failed(1)]])
-@pytest.mark.parametrize("reuse_purchased", [None, True])
-def test_a_failed_export_that_may_have_been_paid_stops_until_the_caller_says(
-    exports: list[CsvExport], *, reuse_purchased: bool | None
-):
-    with pytest.raises(ExportExistsError, match=r"export 1 of audience aud-1 failed \('FAILED'\) and may have been"):
-        choose_export("aud-1", exports, PHONE, reuse_purchased=reuse_purchased)
-
-
-@pytest.mark.parametrize(
-    ("export", "wanted"),
-    [
-        (CsvExport(id=1, status="FAILED", optional_field_types=()), frozenset()),
-        (CsvExport(id=1, status="FAILED", optional_field_types=("phone",), cost_cents=0), PHONE),
-        (CsvExport(id=1, status="FAILED", cost_cents=0), PHONE),
-    ],
-)
-def test_a_failed_export_that_cost_nothing_is_made_again(export: CsvExport, wanted: frozenset[str]):
-    assert choose_export("aud-1", [export], wanted, reuse_purchased=None) is None
-
-
-_types = st.none() | st.sampled_from([(), ("phone",), ("address",), ("phone", "address")])
-_exports = st.builds(
-    lambda make, types, number: make(number, types),
-    st.sampled_from([bought, for_sale, under_way, failed]),
-    _types,
-    st.integers(0, 99),
-)
-
-
-@given(st.lists(_exports, max_size=6), st.sampled_from([None, True, False]))
-def test_what_is_chosen_holds_the_wanted_fields_unless_the_caller_took_the_doubt(
-    exports: list[CsvExport], reuse_purchased: bool | None
-):
-    try:
-        choice = choose_export("aud-1", exports, PHONE, reuse_purchased=reuse_purchased)
-    except ExportExistsError:
-        assert reuse_purchased is not False
-        return
-    if choice is None:
-        assert not any(export == bought(export.id) for export in exports)
-    elif choice != "settle first" and choice.export.optional_field_types != ("phone",):
-        assert reuse_purchased
-        assert choice.export == bought(choice.export.id, None)

@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from harness import lite
+from harness import client_of, lite
 from recipes import CUSTOMER, LOST, PREVIEW, PURCHASE, export, lose, posts, seeded
 
 from indigo_async.errors import (
@@ -79,7 +79,7 @@ async def test_run_again_it_downloads_what_was_bought_and_posts_nothing(flow, tm
         assert sandbox.counts().purchases == 1
     assert (second.export.id, second.sha256) == (first.export.id, first.sha256)
     assert [event.evidence for event in events if isinstance(event, ExportReused)] == [
-        "it was purchased before with the same fields"
+        "this job or client purchased it earlier"
     ]
 
 
@@ -120,8 +120,9 @@ async def test_a_purchase_of_unknown_fields_stops_before_anything_is_bought(targ
         audience_id = await seeded(sandbox)
         await export(client, audience_id, target)
         sandbox.log.clear()
-        with pytest.raises(ExportExistsError, match=r"^preview: export .* was purchased before") as caught:
-            await export(client, audience_id, target)
+        async with client_of(sandbox) as other:
+            with pytest.raises(ExportExistsError, match=r"^preview: export .* was purchased before") as caught:
+                await export(other, audience_id, target)
         assert caught.value.audience.id == audience_id
         assert posts(sandbox) == {}
 
@@ -130,7 +131,8 @@ async def test_a_purchase_of_unknown_fields_is_downloaded_if_the_caller_says_so(
     async with lite(dialect=UNSHOWN) as (sandbox, client):
         audience_id = await seeded(sandbox)
         first = await export(client, audience_id, target)
-        second = await export(client, audience_id, target, reuse_purchased=True)
+        async with client_of(sandbox) as other:
+            second = await export(other, audience_id, target, reuse_purchased=True)
         assert second.export.id == first.export.id
         assert sandbox.counts().purchases == 1
 
@@ -139,7 +141,8 @@ async def test_another_is_bought_beside_one_of_unknown_fields_if_the_caller_says
     async with lite(dialect=UNSHOWN) as (sandbox, client):
         audience_id = await seeded(sandbox)
         first = await export(client, audience_id, target)
-        second = await export(client, audience_id, target, reuse_purchased=False)
+        async with client_of(sandbox) as other:
+            second = await export(other, audience_id, target, reuse_purchased=False)
         assert second.export.id != first.export.id
         assert sandbox.counts().purchases == 2
 
@@ -183,7 +186,7 @@ async def test_without_a_limit_only_what_is_free_is_bought(target: Path):
 async def test_a_preview_whose_cost_cannot_be_read_is_not_bought(target: Path):
     async with lite() as (sandbox, client):
         sandbox.faults.add(Fault(kind=FaultKind.FIELD_MISSING, endpoint=PREVIEW, field="cost"))
-        with pytest.raises(BudgetExceededError, match=r"no cost .* that can be read \(further keys: createdAt\)"):
+        with pytest.raises(BudgetExceededError, match=r"the price of export .* cannot be read .* keys: createdAt\)"):
             await export(client, await seeded(sandbox), target)
         assert sandbox.counts().purchases == 0
 

@@ -16,7 +16,7 @@ from harness import answering, json_reply, lite, reply, until
 from recipes import CUSTOMER, DEAR, PURCHASE, export, lose, posts, seeded
 
 from indigo_async.client import IndigoClient
-from indigo_async.errors import AmbiguousOutcomeError, ApiError, BudgetExceededError, CustomerMismatchError
+from indigo_async.errors import ApiError, BudgetExceededError, PurchaseInDoubtError
 from indigo_async.models import CsvExport, RecordId
 from indigo_async.sandbox import Fault, FaultKind, Sandbox
 from indigo_async.transport.events import Event, RequestRetried, listening
@@ -24,7 +24,8 @@ from indigo_async.workflows import ExportPriced, ExportPurchased, Stage
 from indigo_async.workflows.budget import Budget
 from indigo_async.workflows.directory import Directory
 from indigo_async.workflows.export import ExportTerms
-from indigo_async.workflows.purchase import purchased_export
+from indigo_async.workflows.preview import ExportRead
+from indigo_async.workflows.purchase import purchase_export
 from indigo_async.workflows.run import NoMemory, Run
 
 PRICE = 1_500 * 4
@@ -69,7 +70,8 @@ class Deal:
 
     async def buy(self) -> CsvExport:
         run = Run(self.client, CUSTOMER, "Donors", Directory(self.client), memory=self.notes, budget=self.budget)
-        return await purchased_export(run, self.audience_id, self.export, TERMS)
+        read = ExportRead(export=self.export, read_at=asyncio.get_running_loop().time())
+        return await purchase_export(run, self.audience_id, read, TERMS)
 
     @property
     def requests(self) -> int:
@@ -123,7 +125,7 @@ async def test_a_purchase_refused_for_certain_gives_its_money_back_and_withdraws
 async def test_a_purchase_of_unknown_outcome_keeps_its_money_reserved_and_its_intent():
     async with deal() as bought:
         bought.sandbox.faults.add(Fault(kind=FaultKind.CUT_BEFORE, endpoint=PURCHASE, times=None))
-        with pytest.raises(AmbiguousOutcomeError):
+        with pytest.raises(PurchaseInDoubtError, match=r"still shows it as unpaid\. The amount stays reserved"):
             await bought.buy()
         assert bought.money == (0, 0, PRICE)
         assert bought.notes.written == [f"intend {PRICE}"]
@@ -135,7 +137,7 @@ async def test_a_look_that_fails_too_leaves_the_purchase_in_doubt(blind: FaultKi
         bought.sandbox.faults.add(
             lose(PURCHASE, FaultKind.CUT_AFTER, 1), Fault(kind=blind, endpoint="GET /audience", status=401, times=None)
         )
-        with pytest.raises(AmbiguousOutcomeError):
+        with pytest.raises(PurchaseInDoubtError, match="its record could not be read"):
             await bought.buy()
         assert bought.money == (PRICE, 0, PRICE)
         assert bought.notes.written == [f"intend {PRICE}"]
@@ -146,7 +148,7 @@ async def test_a_purchase_answered_about_another_customer_stays_in_doubt():
     answer = {"id": "exp-1", "audience": {"id": "aud-1", "customerId": "somebody else"}}
     async with lite() as (sandbox, _), answering(json_reply(answer)) as (_, client):
         bought = Deal(sandbox, client, "aud-1", CsvExport(id="exp-1", cost_cents=PRICE))
-        with pytest.raises(CustomerMismatchError):
+        with pytest.raises(PurchaseInDoubtError, match="asked about customer '42'"):
             await bought.buy()
         assert bought.money == (0, 0, PRICE)
         assert bought.notes.written == [f"intend {PRICE}"]
@@ -182,7 +184,7 @@ async def test_nothing_is_bought_above_the_budget_that_the_batch_has_left():
         assert bought.money == (0, 0, 1)
 
 
-@pytest.mark.parametrize(("cost", "message"), [(DEAR + 1, "the limit is"), (None, "no cost")])
+@pytest.mark.parametrize(("cost", "message"), [(DEAR + 1, "the limit is"), (None, "cannot be read for certain")])
 async def test_nothing_is_intended_above_the_limit_or_at_a_price_that_cannot_be_read(cost: int | None, message: str):
     async with deal() as bought:
         bought.export = attrs.evolve(bought.export, cost_cents=cost)
