@@ -28,6 +28,7 @@ __all__ = [
     "ConnectionFailedError",
     "CustomerMismatchError",
     "DownloadError",
+    "EmptyAudienceError",
     "ExportExistsError",
     "IndigoError",
     "InvalidInputError",
@@ -257,6 +258,10 @@ class AudienceExistsError(WorkflowError):
 
 class ExportExistsError(WorkflowError):
     """A purchased export exists whose fields are unknown, so buying again might be buying twice."""
+
+
+class EmptyAudienceError(WorkflowError):
+    """The audience to export holds nobody. Nothing was bought; `allow_empty=True` exports it anyway."""
 
 
 class PurchaseInDoubtError(WorkflowError):

@@ -262,6 +262,7 @@ def _terms_of(order: ExportOrder) -> ExportTerms:
         max_cost_cents=order.max_cost_cents,
         destination=Path(order.destination),
         reuse_purchased=order.reuse_purchased,
+        allow_empty=order.allow_empty,
     )
 
 

@@ -53,6 +53,7 @@ class ExportOrder:
     optional_field_types: tuple[str, ...] = ()
     max_cost_cents: int = 0
     reuse_purchased: bool | None = None
+    allow_empty: bool = False
 
 
 @attrs.frozen(kw_only=True)

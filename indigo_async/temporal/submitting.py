@@ -225,6 +225,7 @@ async def _order_of(checked: CheckedJob, **terms: object) -> Order:
             optional_field_types=selected.optional_field_types,
             max_cost_cents=selected.max_cost_cents,
             reuse_purchased=selected.reuse_purchased,
+            allow_empty=selected.allow_empty,
         ),
         identity="",
         **terms,  # type: ignore[arg-type]

@@ -51,6 +51,7 @@ async def export_audience(
     optional_field_types: Sequence[str] = (),
     max_cost_cents: int = 0,
     reuse_purchased: bool | None = None,
+    allow_empty: bool = False,
     timeout: float = DEFAULT_TIMEOUT,  # noqa: ASYNC109 - the recipe's own deadline
     on_event: Listener | None = None,
 ) -> ExportReceipt:
@@ -69,6 +70,7 @@ async def export_audience(
         reuse_purchased: what to do with a purchased export whose field types the server does not show: download that
             one (True), buy another (False), or stop with an error (None). An export that this client, or the batch's
             journal, recorded as purchased is never bought again.
+        allow_empty: purchase the export even if the audience is known to hold nobody.
         timeout: seconds for the whole recipe.
         on_event: told what happens, as values of `indigo_async.events`.
 
@@ -76,6 +78,7 @@ async def export_audience(
         InvalidInputError: before anything is sent, with all problems.
         BudgetExceededError: it costs more than the limit, or its cost cannot be read; nothing was bought.
         ExportExistsError: see `reuse_purchased`; nothing was bought.
+        EmptyAudienceError: see `allow_empty`; nothing was bought.
         PurchaseInDoubtError: it may have been purchased, and the server's records don't settle it.
         AudienceFailedError: the export failed at the server.
         DownloadError: bought, and the CSV could not be fetched whole or written. `fetch_again` with the export's ID,
@@ -97,6 +100,7 @@ async def export_audience(
             max_cost_cents=max_cost_cents,
             destination=destination,
             reuse_purchased=reuse_purchased,
+            allow_empty=allow_empty,
         )
     )
     check.seconds("timeout", timeout)

@@ -70,12 +70,16 @@ class LookalikeStep:
 
 @attrs.frozen(kw_only=True)
 class ExportStep:
-    """The export that a job buys and downloads; see `workflows.export_audience`. `max_cost_cents` is in cents."""
+    """The export that a job buys and downloads; see `workflows.export_audience`. `max_cost_cents` is in cents.
+
+    With `allow_empty`, the export of an audience that is known to hold nobody is purchased, too.
+    """
 
     destination: Path | str
     optional_field_types: Sequence[str] = attrs.field(default=(), converter=_own)
     max_cost_cents: int = 0
     reuse_purchased: bool | None = None
+    allow_empty: bool = False
 
 
 def _show_csv(csv: str | Path) -> str:

@@ -23,6 +23,7 @@ class ExportTerms:
     max_cost_cents: int
     destination: Path
     reuse_purchased: bool | None
+    allow_empty: bool = False
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -37,6 +38,7 @@ def check_export_terms(
     max_cost_cents: int,
     destination: Path | str,
     reuse_purchased: bool | None,
+    allow_empty: bool = False,
 ) -> ExportTerms:
     """Check the arguments of an export, all of them."""
     field_types = check.optional_field_types(optional_field_types)
@@ -44,11 +46,13 @@ def check_export_terms(
     path = check_destination(check, "destination", destination)
     if reuse_purchased is not None:
         check.flag("reuse_purchased", reuse_purchased)
+    check.flag("allow_empty", allow_empty)
     return ExportTerms(
         optional_field_types=field_types,
         max_cost_cents=max_cost_cents,
         destination=path,
         reuse_purchased=reuse_purchased,
+        allow_empty=allow_empty,
     )
 
 
