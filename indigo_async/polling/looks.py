@@ -122,7 +122,9 @@ class Looks:
         self.alarm.over()
         if watch.waits:
             self._looks += 1
-            watch.failures = watch.refusals = watch.customer.failures = 0
+            watch.failures = watch.refusals = 0
+            if not watch.alone:
+                watch.customer.failures = 0
             self._tell(watch, audience, audience, sent)
             set_alone(watch, alone=watch.absences >= _MOST_ABSENCES or not self.are_listed(watch))
             self._schedule.put(watch, self._due_after(sent, watch.asked_at))
