@@ -31,6 +31,7 @@ _FIRST_LIMIT_FACTOR = 4
 _FIRST_LIMIT_BYTES = 1_000_000
 _FIRST_PAUSE = 30.0
 _LONGEST_PAUSE = 600.0
+_LONGEST_DISTRUST = 3_600.0
 _MOST_LISTS = 10_000
 
 
@@ -50,6 +51,7 @@ class _Listing:
     size: float | None = None
     is_good: bool = False
     failures: int = 0
+    distrusts: int = 0
     closed_until: float = float("-inf")
 
 
@@ -92,6 +94,19 @@ class Ledger:
         """Learn from a list that the server does not give."""
         self._listing(scope).closed_until = now + _LONGEST_PAUSE
 
+    def list_distrusted(self, scope: Scope, now: float) -> float:
+        """Learn from a list that does not show what single reads show. Returns its pause, longer each time."""
+        listing = self._listing(scope)
+        pause = min(_LONGEST_DISTRUST, _LONGEST_PAUSE * 2 ** min(listing.distrusts, 16))
+        listing.distrusts += 1
+        listing.closed_until = now + pause
+        return pause
+
+    def is_paused(self, scope: Scope, now: float) -> bool:
+        """Whether a list is not to be read for now."""
+        listing = self._listings.get(scope)
+        return listing is not None and listing.closed_until > now
+
     def price_of_single(self, slot_seconds: float) -> float:
         """The price of one look. `slot_seconds` is what the pacing makes each request cost at least."""
         seconds = max(self._single.seconds, _least_seconds(slot_seconds))
@@ -99,9 +114,9 @@ class Ledger:
 
     def price_of_list(self, scope: Scope, watched: int, slot_seconds: float, now: float) -> float | None:
         """The price of a list with `watched` rows of use; None when it is not to be had, or not worth trying."""
-        listing = self._listings.get(scope)
-        if listing is not None and listing.closed_until > now:
+        if self.is_paused(scope, now):
             return None
+        listing = self._listings.get(scope)
         if listing is not None and listing.size is not None:
             return max(listing.seconds, _least_seconds(slot_seconds)) + listing.size / _BYTES_PER_SECOND
         if watched < (_ENOUGH_FOR_EVERYTHING if scope is EVERYTHING else _ENOUGH_FOR_LIST):

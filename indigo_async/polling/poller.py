@@ -13,17 +13,18 @@ from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from contextvars import Context
 from functools import partial
-from typing import TypeVar
+from typing import TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from indigo_async.client import IndigoClient
-from indigo_async.errors import ClientNotOpenError
+from indigo_async.errors import ClientNotOpenError, IndigoError
 from indigo_async.models import Audience, RecordId
 from indigo_async.polling.looks import Looks, PollingStats
 from indigo_async.polling.rounds import Rounds
 from indigo_async.polling.schedule import Schedule
 from indigo_async.polling.source import ApiSource, Source
 from indigo_async.polling.timing import first_delay
+from indigo_async.polling.trouble import Observer, trouble_of
 from indigo_async.polling.waits import Customer, Needs, News, Wait, Watch, Watchlist
 
 __all__ = ["Poller", "poller_of", "stats_of"]
@@ -62,10 +63,12 @@ class Poller:
         self._schedule: Schedule[Watch | Customer] = Schedule(grain, self._wake_for)
         self._awake = asyncio.Event()
         self._wakes_at = float("-inf")
-        self._looks = Looks(source, self._schedule, interval=interval, chance=chance, on_backlog=self._wake)
+        self._looks = Looks(
+            source, self._schedule, self._watchlist, interval=interval, chance=chance, on_backlog=self._wake
+        )
         self._rounds = Rounds(source, self._watchlist, self._schedule, self._looks, interval=interval, chance=chance)
         self._loop: asyncio.Task[None] | None = None
-        self._ended_by: Exception = ClientNotOpenError("the polling loop does not run")
+        self._ended_by: IndigoError = ClientNotOpenError("the polling loop does not run")
         self._tasks: set[asyncio.Task[None]] = set()
         self._workers: set[asyncio.Task[None]] = set()
 
@@ -81,6 +84,7 @@ class Poller:
         check: Callable[[Audience], T | None],
         *,
         needs: Needs = Needs.STATUS,
+        observer: Observer | None = None,
     ) -> T:
         """Wait until `check` returns something, and return that.
 
@@ -90,11 +94,13 @@ class Poller:
             check: given the full record whenever what the wait needs may have changed. It returns the result, or None
                 to go on; what it raises ends the wait.
             needs: which part of the record `check` depends on.
+            observer: hears what failed last when the wait is cancelled.
 
         Raises:
             AuthenticationError, CustomerMismatchError: at the first look that meets it.
             ApiError: another refusal, by three looks in a row.
             ClientNotOpenError: the client was closed.
+            IndigoError: a bug in this SDK, which the log describes.
         """
         self._ensure_running()
         wait = self._watchlist.add(audience_id, customer_id, needs)
@@ -112,6 +118,10 @@ class Poller:
                 if self._loop is None:
                     raise self._ended_by.with_traceback(None)
                 wait.news = loop.create_future()
+        except asyncio.CancelledError:
+            if observer is not None:
+                observer.given_up(trouble_of(wait.watch))
+            raise
         finally:
             self._forget(wait)
             # An error that is raised here refers to this frame: only a garbage collection would free them.
@@ -130,9 +140,11 @@ class Poller:
         if self._watchlist.remove(wait):
             self._schedule.drop(wait.watch)
             self._looks.backlog.pop(wait.watch, None)
+            self._looks.to_verify.pop(wait.watch, None)
             if wait.watch.customer.is_empty:
                 self._schedule.drop(wait.watch.customer)
         if self._watchlist.size == 0:
+            self._looks.alarm.over()
             self._workers.clear()
             for task in self._tasks:
                 task.cancel()
@@ -161,12 +173,18 @@ class Poller:
                     await self._round(group, late)
         except Exception as error:
             _logger.exception("the polling loop failed")
-            self._end(error)
+            kinds = ", ".join(sorted({type(cause).__name__ for cause in _causes(error)}))
+            self._end(
+                IndigoError(
+                    f"all waits of this client ended, since its polling loop failed with {kinds} (the log says where): "
+                    "this is a bug in this SDK. The server's work goes on"
+                )
+            )
         except asyncio.CancelledError:
             self._end(ClientNotOpenError("the client was closed while this was waited for"))
             raise
 
-    def _end(self, reason: Exception) -> None:
+    def _end(self, reason: IndigoError) -> None:
         """Leave nobody waiting for a loop that has ended."""
         self._loop = None
         self._ended_by = reason
@@ -205,24 +223,35 @@ class Poller:
         self._work_off_backlog(group)
 
     def _work_off_backlog(self, group: asyncio.TaskGroup) -> None:
-        backlog = self._looks.backlog
-        for _ in range(min(_MOST_SINGLE_LOOKS - len(self._workers), len(backlog))):
+        reads = len(self._looks.backlog) + len(self._looks.to_verify)
+        for _ in range(min(_MOST_SINGLE_LOOKS - len(self._workers), reads)):
             worker = self._start(group, self._work())
             self._workers.add(worker)
             worker.add_done_callback(self._workers.discard)
 
     async def _work(self) -> None:
-        backlog = self._looks.backlog
-        while backlog:
-            watch = next(iter(backlog))
-            del backlog[watch]
-            await self._looks.single(watch)
+        backlog, to_verify = self._looks.backlog, self._looks.to_verify
+        while backlog or to_verify:
+            if backlog:
+                watch = next(iter(backlog))
+                del backlog[watch]
+                await self._looks.single(watch)
+            else:
+                await self._looks.verify(*to_verify.popitem())
 
     def _start(self, group: asyncio.TaskGroup, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = group.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _causes(error: Exception) -> list[Exception]:
+    """The exceptions in a group, or the one that is none."""
+    if not isinstance(error, ExceptionGroup):
+        return [error]
+    group = cast("ExceptionGroup[Exception]", error)
+    return [cause for inner in group.exceptions for cause in _causes(inner)]
 
 
 _pollers: WeakKeyDictionary[IndigoClient, Poller] = WeakKeyDictionary()

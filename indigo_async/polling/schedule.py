@@ -20,6 +20,9 @@ class Scheduled(Protocol):
 
 T = TypeVar("T", bound=Scheduled)
 
+# In seconds: beyond the life of any process, and exact in a float.
+_FAR = 1e12
+
 
 @attrs.define
 class Schedule(Generic[T]):
@@ -36,8 +39,10 @@ class Schedule(Generic[T]):
     _instants: list[int] = attrs.field(factory=list[int], init=False)
 
     def put(self, thing: T, due: float) -> None:
-        """Let a thing fall due at a time, whenever it was to before."""
+        """Let a thing fall due at a time, whenever it was to before. A time that is not finite becomes one that is."""
         self.drop(thing)
+        # A NaN compares as false, so that it falls due at once.
+        due = min(due, _FAR) if due > 0 else 0.0
         instant = math.ceil(due / self.grain)
         together = self._due.get(instant)
         if together is None:

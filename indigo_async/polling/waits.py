@@ -12,7 +12,22 @@ import attrs
 from indigo_async.models import Audience, ExportStatus, RecordId
 from indigo_async.polling.costs import Scope
 
-__all__ = ["Cadence", "Customer", "ListLook", "Needs", "News", "Wait", "Watch", "Watchlist", "set_alone", "view_of"]
+__all__ = [
+    "UNMOVED",
+    "Cadence",
+    "Customer",
+    "ListLook",
+    "Needs",
+    "News",
+    "Wait",
+    "Watch",
+    "Watchlist",
+    "set_alone",
+    "view_of",
+]
+
+UNMOVED = 6
+"""So many lists in a row must show no change of an audience before it is read singly, to verify them."""
 
 
 class Needs(Enum):
@@ -51,7 +66,9 @@ class Watch:
     """An audience that is waited for. `key` is its ID as text, by which rows are compared.
 
     `asked_at` is when its newest wait began. `failures`, `refusals` and `absences` count looks in a row that failed,
-    were refused, and lists in which it was missing. While it is `alone`, it is not looked for in lists.
+    were refused, and lists in which it was missing; `problem` is the error of the last one that failed. `unmoved`
+    counts lists in a row that showed no change since a single read verified them. While it is `alone`, it is not looked
+    for in lists.
     """
 
     id: RecordId
@@ -62,6 +79,8 @@ class Watch:
     failures: int = 0
     refusals: int = 0
     absences: int = 0
+    unmoved: int = 0
+    problem: str | None = None
     alone: bool = False
     instant: int | None = None
 
@@ -79,7 +98,8 @@ class Customer:
     """A customer's watches by their keys: those that its list is trusted to show, and those that are alone.
 
     A listed watch that does not stand in the schedule itself falls due with its customer. `asked_at` is when the newest
-    wait began, `failures` counts lists in a row that did not come, `look` is a list under way.
+    wait began, `failures` counts lists that did not come since the last good response, `problem` is the error of the
+    last one, `look` is a list under way.
     """
 
     id: str | None
@@ -89,6 +109,7 @@ class Customer:
     cadence: Cadence = attrs.field(factory=Cadence)
     look: ListLook | None = None
     failures: int = 0
+    problem: str | None = None
     instant: int | None = None
 
     def watches(self) -> list[Watch]:
@@ -108,7 +129,8 @@ class Customer:
 class ListLook:
     """A list that is being read, sent at `sent`: a customer's, or that of everything.
 
-    `wanted` holds the watches that have not come yet.
+    `wanted` holds the watches that have not come yet. `unmoved` is the one that has not changed for the most lists in a
+    row, `UNMOVED` or more.
     """
 
     scope: Scope
@@ -116,6 +138,7 @@ class ListLook:
     customers: Sequence[Customer]
     wanted: dict[str, Watch]
     cadence: Cadence
+    unmoved: Watch | None = None
 
 
 class Watchlist:
@@ -206,11 +229,12 @@ def view_of(record: _Record, needs: Needs) -> object:
         return record.status or None
     if needs is _UPLOAD:
         upload = record.uploaded_audience_csv
-        return (record.status, upload.status) if upload is not None and upload.status else None
+        return (record.status or "", upload.status) if upload is not None and upload.status else None
     exports = record.csv_exports
     if not exports or not all(_is_shown(export) for export in exports):
         return None
-    return (record.status, *((str(export.id), export.status, bool(export.download_url)) for export in exports))
+    shown = ((str(export.id), export.status or "", bool(export.download_url)) for export in exports)
+    return (record.status or "", *shown)
 
 
 def _is_shown(export: _Export) -> bool:

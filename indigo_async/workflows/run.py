@@ -97,7 +97,8 @@ class Run:
 
     `stage`, `audience`, `quote` (the priced export) and `timings` (seconds by stage) say how far it came. `made` holds
     the IDs of the audiences made in this run: nobody can have exported those before. `lost_uploads` counts uploads
-    whose answer was lost; each may have left a stub, which is harmless and free. `warnings` is what a person should
+    whose answer was lost; each may have left a stub, which is harmless and free. `last_poll` says what the last status
+    checks of a wait were that was given up. `warnings` is what a person should
     know about the result; add to it with `warn`.
     """
 
@@ -114,6 +115,7 @@ class Run:
     audience: Audience | None = None
     quote: CsvExport | None = None
     lost_uploads: int = 0
+    last_poll: str | None = None
     warnings: tuple[str, ...] = ()
     timings: dict[Stage, float] = attrs.Factory(dict[Stage, float])
 
@@ -228,13 +230,7 @@ class running:  # noqa: N801 - read as a verb: `with running(run, ...)`
         try:
             self._deadline.__exit__(kind, error, trace)
         except TimeoutError:
-            bought = self._run.stage in {Stage.PURCHASE, Stage.DOWNLOAD}
-            error = WaitTimeoutError(
-                f"not done after {self._limit.seconds:g} s; the server's work goes on, and "
-                + ("workflows.fetch_again downloads what was bought" if bought else "the same call picks it up"),
-                stage=self._run.stage,
-                audience=self._run.audience,
-            )
+            error = _overdue(self._run, self._limit.seconds)
             raise error from None
         finally:
             if self._listening is not None:
@@ -259,3 +255,23 @@ class running:  # noqa: N801 - read as a verb: `with running(run, ...)`
                 error_type=type(error).__name__,
             )
         emit(ended)
+
+
+def _overdue(run: Run, seconds: float) -> WaitTimeoutError:
+    seen = "" if run.last_poll is None else f"{run.last_poll}; "
+    return WaitTimeoutError(
+        f"not done after {seconds:g} s; {seen}the server's work goes on, and {_next_step(run)}",
+        stage=run.stage,
+        audience=run.audience,
+    )
+
+
+def _next_step(run: Run) -> str:
+    """What to do after a deadline. Only of an export whose purchase is certain it may be said that it was bought."""
+    if run.stage is Stage.DOWNLOAD:
+        return "workflows.fetch_again downloads what was bought"
+    if run.stage is not Stage.PURCHASE:
+        return "the same call picks it up"
+    if run.memory.recall(Stage.PURCHASE) is not None and run.memory.intended(Stage.PURCHASE) is None:
+        return "workflows.fetch_again downloads what was bought"
+    return "the same call checks the server before it buys anything"

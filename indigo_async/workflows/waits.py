@@ -19,6 +19,7 @@ from indigo_async.models import (
     means_failure,
 )
 from indigo_async.polling import Needs, poller_of
+from indigo_async.polling.trouble import Trouble, one_line
 from indigo_async.transport.events import emit
 from indigo_async.transport.time_limit import TimeLimit
 from indigo_async.workflows.directory import Directory
@@ -240,6 +241,25 @@ class _Check(Generic[T]):
             )
         return self._find(run, audience)
 
+    def given_up(self, trouble: Trouble | None) -> None:
+        """Keep what the last status checks showed, for the error that follows."""
+        run = self._run
+        status = None if self._last is None else one_line(self._last, run.client.transport.token, longest=100)
+        run.last_poll = _last_poll(status, trouble)
+
+
+def _last_poll(status: str | None, trouble: Trouble | None) -> str:
+    """What the last status checks showed. `status` is the last one seen: empty where none was shown, None before."""
+    if status is None:
+        seen = "no status check was answered"
+    else:
+        seen = f"the last status was {status!r}" if status else "the server showed no status"
+    if trouble is None:
+        return seen
+    checks = "status check" if trouble.failures == 1 else f"{trouble.failures} status checks"
+    failed = f"the last {checks} failed" + (", the last with " if trouble.failures > 1 else " with ") + trouble.error
+    return f"{failed}; {seen} before" if status is not None else failed
+
 
 def _watch(
     run: Run,
@@ -249,4 +269,6 @@ def _watch(
     needs: Needs,
 ) -> Awaitable[T]:
     """Wait through the client's poller until `find` has something."""
-    return poller_of(run.client).watch(audience_id, run.customer_id, _Check(run, find, status_of), needs=needs)
+    run.last_poll = None
+    check = _Check(run, find, status_of)
+    return poller_of(run.client).watch(audience_id, run.customer_id, check, needs=needs, observer=check)

@@ -23,6 +23,8 @@ from indigo_async.transport.list_view import ListReader
 
 CHUNK = 64 * 1024
 INTERVAL = 5.0
+VERIFIED = 5
+"""Single reads that verify a good list in its first 30 polls: not more than these."""
 
 
 @attrs.frozen

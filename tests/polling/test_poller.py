@@ -10,8 +10,9 @@ import pytest
 from fake_server import INTERVAL, FakeServer, active_from, audience, done, polling
 from virtual_time import now, virtual_backend
 
-from indigo_async.errors import ClientNotOpenError
+from indigo_async.errors import ClientNotOpenError, IndigoError
 from indigo_async.polling import Needs
+from indigo_async.polling.statuses import UnknownStatuses
 
 anyio_backend = virtual_backend
 
@@ -213,20 +214,78 @@ async def test_closing_the_client_ends_the_waits():
     assert len(asyncio.all_tasks()) <= 2
 
 
-async def test_a_defect_in_the_loop_leaves_nobody_waiting(caplog):
+async def test_a_defect_that_one_audience_meets_ends_its_waits_and_no_others(caplog):
     server = FakeServer()
+    secret = "https://a.example/?sig=1"
 
-    def break_down(_):
-        raise ZeroDivisionError
+    def break_down(request):
+        if request.audience_id == 1:
+            raise ZeroDivisionError(secret)
 
     server.fault = break_down
-    server.add("42", 1, audience(1))
+    for number in (1, 2):
+        server.add("42", number, active_from(now() + 30, number))
     async with polling(server) as poller:
-        with caplog.at_level(logging.CRITICAL), pytest.raises(ExceptionGroup) as caught:
-            await poller.watch(1, "42", done)
-        assert caught.group_contains(ZeroDivisionError)
+        waits = [poller.watch(number, "42", done) for number in (1, 1, 2)]
+        first, second, other = await asyncio.gather(*waits, return_exceptions=True)
+        assert type(first) is IndigoError
+        assert str(first).startswith("the wait for audience 1 ended, since a status check raised an unexpected Zero")
+        assert second is first
+        assert other.status == "ACTIVE"
+        assert "in _answering" in caplog.text
+        assert secret not in caplog.text
         server.fault = lambda _: None
-        server.add("42", 1, audience(1, "ACTIVE"))
+        assert (await poller.watch(1, "42", done)).status == "ACTIVE"
+
+
+async def test_a_defect_that_a_list_meets_costs_the_list_and_no_wait(caplog):
+    server = FakeServer()
+
+    def break_down(request):
+        if request.kind == "list":
+            raise ZeroDivisionError
+
+    server.fault = break_down
+    for number in range(50):
+        server.add("42", number, active_from(now() + 30, number))
+    async with polling(server) as poller:
+        await asyncio.gather(*(poller.watch(number, "42", done) for number in range(50)))
+    assert server.kinds["list"] == 1
+    assert "a status check of a list raised an unexpected ZeroDivisionError" in caplog.text
+
+
+async def test_a_defect_that_one_row_meets_concerns_its_audience_alone(caplog, monkeypatch):
+    server = FakeServer()
+    note = UnknownStatuses.note
+
+    def note_or_break_down(statuses, record):
+        if record.id == 3:
+            raise ZeroDivisionError
+        note(statuses, record)
+
+    monkeypatch.setattr(UnknownStatuses, "note", note_or_break_down)
+    for number in range(50):
+        server.add("42", number, active_from(now() + 30, number))
+    async with polling(server) as poller:
+        waits = [poller.watch(number, "42", done) for number in range(50)]
+        results = await asyncio.gather(*waits, return_exceptions=True)
+    assert [number for number, result in enumerate(results) if isinstance(result, BaseException)] == [3]
+    assert "the wait for audience 3 ended" in str(results[3])
+    assert len(caplog.records) == 1
+
+
+async def test_a_defect_in_the_loop_leaves_nobody_waiting(caplog, monkeypatch):
+    server = FakeServer()
+    server.add("42", 1, audience(1, "ACTIVE"))
+
+    def break_down(*_):
+        raise ZeroDivisionError
+
+    async with polling(server) as poller:
+        with monkeypatch.context() as patch, caplog.at_level(logging.CRITICAL):
+            patch.setattr(poller._rounds, "answer", break_down)
+            with pytest.raises(IndigoError, match="polling loop failed with ZeroDivisionError"):
+                await poller.watch(1, "42", done)
         await poller.watch(1, "42", done)
 
 

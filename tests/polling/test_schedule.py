@@ -80,3 +80,15 @@ def test_what_is_dropped_is_let_go():
         schedule.drop(thing)
     assert schedule.next_due() is None
     assert not schedule._due
+
+
+@given(st.lists(st.floats(), min_size=1, max_size=20))
+def test_any_number_is_a_time_to_fall_due(dues):
+    schedule = Schedule(GRAIN, lambda _: None)
+    things = [Thing(number) for number in range(len(dues))]
+    for thing, due in zip(things, dues, strict=True):
+        schedule.put(thing, due)
+    taken = []
+    while (due := schedule.next_due()) is not None:
+        taken += schedule.take_due(due)
+    assert set(taken) == set(things)

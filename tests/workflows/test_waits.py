@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
 import pytest
-from harness import answering, json_reply, lite, until
+from harness import answering, json_reply, lite, reply, until
 from recipes import COLUMNS, CSV, CUSTOMER, MATCH, PREVIEW, PURCHASE, UPLOAD, seeded
 
 from indigo_async import workflows
@@ -16,6 +17,11 @@ from indigo_async.client import IndigoClient
 from indigo_async.errors import AudienceFailedError, AuthenticationError, NotFoundError, WaitTimeoutError
 from indigo_async.models import Audience, CsvExport
 from indigo_async.sandbox import Dialect, Fault, FaultKind, ManualClock
+from indigo_async.transport.time_limit import TimeLimit
+from indigo_async.workflows.directory import Directory
+from indigo_async.workflows.events import Stage
+from indigo_async.workflows.run import NoMemory, Run, running
+from indigo_async.workflows.waits import active
 
 GET = "GET /audience"
 
@@ -256,3 +262,112 @@ async def test_a_deadline_names_the_stage_of_the_export(stage: str, *, purchased
                 client, preview, audience=audience_id, customer_id=CUSTOMER, purchased=purchased, timeout=0.1
             )
     assert caught.value.stage == stage
+
+
+# What a deadline says.
+
+STILL = json_reply({"id": "aud-1", "status": "PROCESSING"})
+BROKEN = json_reply({"error": "Something went\r\nwrong", "errorType": "InternalError"}, status=503)
+WITHOUT_ID = json_reply({"status": "ACTIVE"})
+NO_QUOTA = json_reply({"error": "Quota used up", "errorType": "QUOTA_EXCEEDED"}, status=429)
+ODD_STATUS = json_reply({"id": "aud-1", "status": "see https://a.example/x?sig=secret\r\n" + "x" * 1_000})
+FAILED = r"the last (status check failed|\d+ status checks failed, the last) with"
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        ([STILL], "the last status was 'PROCESSING'"),
+        ([json_reply({"id": "aud-1"})], "the server showed no status"),
+        ([BROKEN], rf"{FAILED} GET /audience: Something went wrong \(503, InternalError\)"),
+        ([STILL, BROKEN], rf"{FAILED} .* \(503, InternalError\); the last status was 'PROCESSING' before"),
+        ([WITHOUT_ID], rf"{FAILED} GET /audience: .* at \$.*"),
+        ([NO_QUOTA], rf"{FAILED} GET /audience: Quota used up \(429, QUOTA_EXCEEDED\)"),
+        ([reply(503, b"<html>", content_type="text/html")], rf"{FAILED} .* \(503\)"),
+        ([ODD_STATUS], r"the last status was 'see https://a\.example/x\?<hidden> x{1,100}'"),
+    ],
+)
+async def test_a_deadline_says_what_was_seen_last(answers, said):
+    async with answering(*answers) as (_, client):
+        with pytest.raises(WaitTimeoutError) as caught:
+            await workflows.wait_until_active(client, "aud-1", customer_id=None, timeout=0.25)
+    expected = rf"\w+: not done after 0\.25 s; {said}; the server's work goes on, and the same call picks it up"
+    assert re.fullmatch(expected, str(caught.value))
+
+
+async def test_a_deadline_says_that_nothing_was_answered():
+    async def never(_: object) -> Any:
+        await anyio.sleep_forever()
+
+    async with answering(never) as (_, client):
+        with pytest.raises(WaitTimeoutError, match="no status check was answered; the server's work goes on"):
+            await workflows.wait_until_active(client, "aud-1", customer_id=None, timeout=0.1)
+
+
+async def test_what_a_wait_saw_is_not_said_of_a_later_one():
+    async with answering(STILL, json_reply({"id": "aud-1", "status": "ACTIVE"})) as (_, client):
+        run = Run(client, None, "Donors", Directory(client))
+        with running(run, "test", TimeLimit(5)):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0):
+                    await active(run, "aud-1")
+            assert run.last_poll is not None
+            await active(run, "aud-1")
+    assert run.last_poll is None
+
+
+class Recording(NoMemory):
+    """A memory with a purchase in it: its result, or only the intent."""
+
+    def __init__(self, *, result: bool, intent: bool) -> None:
+        self.result = {} if result else None
+        self.intent = {} if intent else None
+
+    def recall(self, stage):
+        return self.result if stage is Stage.PURCHASE else None
+
+    def intended(self, stage):
+        return self.intent if stage is Stage.PURCHASE else None
+
+
+BOUGHT = "workflows.fetch_again downloads what was bought"
+CHECKS = "the same call checks the server before it buys anything"
+
+
+@pytest.mark.parametrize(
+    ("stage", "memory", "said"),
+    [
+        (Stage.MATCH, NoMemory(), "the same call picks it up"),
+        (Stage.MATCH, Recording(result=True, intent=False), "the same call picks it up"),
+        (Stage.PREVIEW, NoMemory(), "the same call picks it up"),
+        (Stage.PURCHASE, NoMemory(), CHECKS),
+        (Stage.PURCHASE, Recording(result=False, intent=True), CHECKS),
+        (Stage.PURCHASE, Recording(result=True, intent=True), CHECKS),
+        (Stage.PURCHASE, Recording(result=True, intent=False), BOUGHT),
+        (Stage.DOWNLOAD, NoMemory(), BOUGHT),
+    ],
+)
+async def test_a_deadline_says_only_of_what_was_bought_that_it_was(stage, memory, said):
+    async with answering(STILL) as (_, client):
+        run = Run(client, None, "Donors", Directory(client), memory=memory, stage=stage)
+        with pytest.raises(WaitTimeoutError) as caught, running(run, "test", TimeLimit(0.001)):
+            await anyio.sleep_forever()
+    assert str(caught.value) == f"{stage}: not done after 0.001 s; the server's work goes on, and {said}"
+
+
+# Lists that do not show what single reads show.
+
+
+@pytest.mark.parametrize("count", [3, 20])
+async def test_lists_that_never_update_stop_no_wait(count: int):
+    """Every row of a list has the same status for ever, which says that work goes on."""
+    clock = ManualClock()
+    async with lite(clock=clock) as (sandbox, client):
+        sandbox.faults.add(Fault(kind=FaultKind.UNKNOWN_STATUS, endpoint="GET /audiences", times=None))
+        stubs = [await uploaded(client) for _ in range(count)]
+        async with asyncio.TaskGroup() as group:
+            waits = [group.create_task(for_columns(client, stub, timeout=30)) for stub in stubs]
+            await until(lambda: client.transport.requests[GET] + client.transport.requests["GET /audiences"] >= 9)
+            clock.advance(1_000)
+        assert {wait.result().id for wait in waits} == {stub.id for stub in stubs}
+        assert (sandbox.log.count("GET /audiences") > 0) is (count == 20)
