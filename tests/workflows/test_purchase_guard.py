@@ -1,0 +1,107 @@
+"""One guard around every purchase: what it reads before it sends, and whom it believes afterward."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import QUICK, client_of, lite
+from recipes import CUSTOMER, PREVIEW, PURCHASE, export, posts, seeded
+
+from indigo_async.client import IndigoClient
+from indigo_async.errors import ApiError
+from indigo_async.hidden import HiddenText
+from indigo_async.models import CsvExport
+from indigo_async.sandbox import Fault, FaultKind
+from indigo_async.transport.events import Event
+from indigo_async.workflows import ExportPurchased
+
+PHONES = 1_500 * 4
+READ = "GET /audience"
+
+client_errors = pytest.mark.parametrize("status", [400, 402, 404, 408, 409, 418, 425])
+
+
+@client_errors
+@pytest.mark.parametrize("flow", ["synchronous", "asynchronous"])
+async def test_a_client_error_after_the_purchase_is_no_proof_that_nothing_happened(flow, status: int, tmp_path: Path):
+    events: list[Event] = []
+    async with lite(export_flow=flow) as (sandbox, client):
+        sandbox.faults.add(Fault(kind=FaultKind.STATUS_AFTER, endpoint=PURCHASE, status=status))
+        receipt = await export(client, await seeded(sandbox), tmp_path / "x.csv", on_event=events.append)
+        assert sandbox.counts().charged_cents == receipt.export.cost_cents == PHONES
+        assert posts(sandbox) == {PREVIEW: 1, PURCHASE: 1}
+    assert [event.cost_cents for event in events if isinstance(event, ExportPurchased)] == [PHONES]
+
+
+@pytest.mark.parametrize("status", [400, 402, 404, 418])
+async def test_a_refusal_that_the_record_confirms_is_reported_at_once(status: int, tmp_path: Path):
+    async with lite() as (sandbox, client):
+        audience_id = await seeded(sandbox)
+        sandbox.faults.add(Fault(kind=FaultKind.STATUS_BEFORE, endpoint=PURCHASE, status=status))
+        with pytest.raises(ApiError, match=str(status)):
+            await export(client, audience_id, tmp_path / "x.csv")
+        assert (sandbox.log.count(PURCHASE), sandbox.counts().purchases) == (1, 0)
+        await export(client, audience_id, tmp_path / "x.csv")
+        assert posts(sandbox) == {PREVIEW: 1, PURCHASE: 2}
+
+
+@pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 503])
+async def test_before_a_purchase_is_sent_again_the_record_is_read(status: int, tmp_path: Path):
+    async with lite() as (sandbox, client):
+        audience_id = await seeded(sandbox)
+        fault = Fault(kind=FaultKind.STATUS_BEFORE, endpoint=PURCHASE, status=status)
+        if status == 429:
+            fault = Fault(kind=FaultKind.RATE_LIMITED, endpoint=PURCHASE, retry_after=0)
+        sandbox.faults.add(fault)
+        await export(client, audience_id, tmp_path / "x.csv")
+        sent = [entry.endpoint for entry in sandbox.log.entries if entry.endpoint in {READ, PURCHASE}]
+        assert sent == [READ, PURCHASE, READ, PURCHASE]
+        assert sandbox.counts().purchases == 1
+
+
+async def test_after_a_new_token_the_record_is_read_before_the_purchase_is_sent_again(tmp_path: Path):
+    async with lite() as (sandbox, _):
+        audience_id = await seeded(sandbox)
+
+        async def token() -> str:
+            return sandbox.token
+
+        async with IndigoClient(token, base_url=sandbox.base_url, retry=QUICK, poll_interval=0.005) as client:
+            send = client.purchase_csv_export
+
+            async def send_with_an_old_token(**arguments: Any) -> CsvExport:
+                if sandbox.log.count(PURCHASE) == 0:
+                    client.transport._credentials._take(HiddenText("old"))
+                return await send(**arguments)
+
+            client.purchase_csv_export = send_with_an_old_token  # type: ignore[method-assign]
+            await export(client, audience_id, tmp_path / "x.csv")
+        sent = [(entry.endpoint, entry.status) for entry in sandbox.log.entries if entry.endpoint in {READ, PURCHASE}]
+        assert sent == [(READ, 200), (PURCHASE, 401), (READ, 200), (PURCHASE, 200)]
+
+
+@pytest.mark.parametrize("clients", [1, 2])
+async def test_a_double_click_buys_once(clients: int, tmp_path: Path):
+    async with lite() as (sandbox, client), client_of(sandbox) as other:
+        audience_id = await seeded(sandbox)
+        buyers = [client, client if clients == 1 else other]
+        receipts = await asyncio.gather(
+            *(export(buyer, audience_id, tmp_path / f"{number}.csv") for number, buyer in enumerate(buyers))
+        )
+        assert len({receipt.export.id for receipt in receipts}) == 1
+        assert sandbox.counts().purchases == 1
+        assert posts(sandbox) == {PREVIEW: 1, PURCHASE: 1}
+
+
+async def test_exports_of_different_audiences_do_not_wait_for_each_other(tmp_path: Path):
+    async with lite() as (sandbox, client):
+        slow, quick = await sandbox.seed_audiences(2, CUSTOMER, size=1_500)
+        sandbox.faults.add(Fault(kind=FaultKind.SLOW_BEFORE, endpoint=PREVIEW, audience_id=slow, delay=30.0))
+        waiting = asyncio.create_task(export(client, slow, tmp_path / "slow.csv"))
+        await export(client, quick, tmp_path / "quick.csv")
+        waiting.cancel()
+        await asyncio.wait([waiting])
+    assert waiting.cancelled()
