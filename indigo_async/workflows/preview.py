@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -130,27 +131,23 @@ def _facts(export: CsvExport) -> tuple[ExportState, int | None]:
 async def _find_existing(run: Run, audience_id: RecordId, terms: ExportTerms) -> ExportRead | None:
     """Find an export made before that serves, by the journal, this client, and the server's records."""
     wanted = frozenset(terms.optional_field_types)
+    audience, read_at = await read_audience(run, audience_id)
+    recorded = _recorded_exports(run, audience)
+    for export_id in sorted(recorded.binding):
+        if recorded.fields[export_id] == wanted and find_export(audience.csv_exports, export_id) is None:
+            read_at = (await read_until_shown(run, audience_id, export_id)).read_at
+            audience = run.audience or audience
     while True:
-        audience, read_at = await read_audience(run, audience_id)
-        recorded = _recorded_exports(run, audience)
-        missing = next((export_id for export_id in recorded.binding if _is_missing(audience, export_id)), None)
-        if missing is not None and recorded.fields[missing] == wanted:
-            await read_until_shown(run, audience_id, missing)
-            continue
         choice = choose_export(audience, wanted, reuse_purchased=terms.reuse_purchased, recorded=recorded)
         if choice is None:
             return None
         if choice.is_purchased or not needs_wait(choice.export):
             _report_reuse(run, choice, recorded)
             return ExportRead(export=choice.export, read_at=read_at, is_purchased=choice.is_purchased)
-        try:
+        with suppress(AudienceFailedError):  # the rules judge an earlier export that failed
             await _wait_until_priced(run, audience_id, choice.export)
-        except AudienceFailedError:
-            continue  # the rules judge an earlier export that failed
-
-
-def _is_missing(audience: Audience, export_id: str) -> bool:
-    return find_export(audience.csv_exports, export_id) is None
+        audience, read_at = await read_audience(run, audience_id)
+        recorded = _recorded_exports(run, audience)
 
 
 def _recorded_exports(run: Run, audience: Audience) -> RecordedExports:
