@@ -129,11 +129,6 @@ class Audience:
         return html + table_html(exports) if exports else html
 
 
-def price_amounts(export: CsvExport) -> dict[str, int]:
-    """STUB until the wire branch brings it."""
-    return {key: value for key, value in export.extra.items() if isinstance(value, int) and "c" in key.lower()}
-
-
 def shown_facts(record: Audience | CsvExport) -> dict[str, object]:
     """What a notebook shows of a record, by heading. URLs are left out: whoever has one can download the people."""
     if isinstance(record, Audience):

@@ -1,11 +1,12 @@
 """The wire's own words, in both directions: JSON answers as records, and what callers give as JSON.
 
-Which keys carry which fields is in `records`. A wrong type raises `ResponseDecodeError` with its path in the document,
-which `misfit` finds when a record could not be made.
+Which keys carry which fields is in `records`. A record without a readable ID raises `ResponseDecodeError` with its path
+in the document.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, cast
 
@@ -14,7 +15,7 @@ import msgspec
 from indigo_async.errors import ResponseDecodeError
 from indigo_async.inputs import ColumnSelection, LookalikeFilters
 from indigo_async.models import Audience, CsvExport
-from indigo_async.transport.records import structure
+from indigo_async.transport.records import UnreadableRecordError, structure
 
 __all__ = [
     "decode_audience",
@@ -27,6 +28,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+_logger = logging.getLogger("indigo_async")
 
 _LIST_KEY = "audiences"
 
@@ -49,15 +52,22 @@ def decode_audience(document: Any, endpoint: str) -> Audience:
 
 
 def decode_audiences(document: Any, endpoint: str) -> list[Audience]:
-    """Audiences from a bare array, or from an object that holds one."""
+    """Audiences from a bare array, or from an object that holds one. A row without a readable ID is left out."""
     path = "$"
     if isinstance(document, dict):
         document, path = cast("dict[str, Any]", document).get(_LIST_KEY), f"$.{_LIST_KEY}"
     if not isinstance(document, list):
         raise ResponseDecodeError("expected an array of audiences", endpoint=endpoint, path=path)
-    return [
-        _structure(row, Audience, endpoint, f"{path}[{index}]") for index, row in enumerate(cast("list[Any]", document))
-    ]
+    audiences: list[Audience] = []
+    odd: list[str] = []
+    for index, row in enumerate(cast("list[Any]", document)):
+        try:
+            audiences.append(structure(row, Audience))
+        except (UnreadableRecordError, RecursionError):
+            odd.append(f"{path}[{index}]")
+    if odd:
+        _logger.warning("%s: %d rows have no readable ID and are left out, first %s", endpoint, len(odd), odd[0])
+    return audiences
 
 
 def decode_export(document: Any, endpoint: str) -> CsvExport:
@@ -65,15 +75,16 @@ def decode_export(document: Any, endpoint: str) -> CsvExport:
     return _structure(document, CsvExport, endpoint)
 
 
-def _structure(document: Any, cls: type[T], endpoint: str, path: str = "$") -> T:
+def _structure(document: Any, cls: type[T], endpoint: str) -> T:
     try:
         return structure(document, cls)
-    except Exception:  # noqa: BLE001, S110 - whatever it was, it is met again below, where the path to it is known
-        pass
-    from indigo_async.transport.misfit import first_misfit  # noqa: PLC0415 - cattrs, which few programs ever need
-
-    where, why = first_misfit(document, cls, path)
-    raise ResponseDecodeError(why, endpoint=endpoint, path=where)
+    except UnreadableRecordError as error:
+        path, why = error.path, error.why
+    except RecursionError:
+        path, why = "$", "the response is nested too deeply"
+    finally:
+        del document  # the error's traceback must not hold people's data
+    raise ResponseDecodeError(why, endpoint=endpoint, path=path)
 
 
 def encode_body(values: Mapping[str, Any]) -> bytes:

@@ -31,7 +31,8 @@ from indigo_async.errors import (
     ResponseDecodeError,
     ServerError,
 )
-from indigo_async.models import CsvExport, RecordId, price_amounts
+from indigo_async.models import CsvExport, RecordId
+from indigo_async.prices import price_amounts
 from indigo_async.transport.events import RequestRetried, emit
 from indigo_async.transport.session import Flight, SendTooLateError
 from indigo_async.transport.shield import outlast, to_the_end
@@ -78,7 +79,7 @@ def check_price(run: Run, export: CsvExport, limit_cents: int) -> int:
 
 def _price_problem(export: CsvExport) -> str:
     amounts = price_amounts(export)
-    if amounts:
+    if len(set(amounts.values())) > 1:
         return "amounts disagree: " + ", ".join(f"{key} {cents}" for key, cents in sorted(amounts.items()))
     return f"further keys: {', '.join(sorted(export.extra)) or 'none'}"
 

@@ -274,12 +274,11 @@ async def test_one_odd_row_fails_alone(odd):
     assert {request.audience_id for request in server.log if request.kind == "single"} == {3}
 
 
-async def test_a_row_that_cannot_be_decoded_in_full_is_asked_for_singly():
-    """Its view is fine, its record is not: an export without an ID."""
+async def test_an_export_that_cannot_be_read_stops_no_wait_that_does_not_need_it():
     server = FakeServer(alter_row=lambda row: row | ({"csvExports": [{"status": "ACTIVE"}]} if row["id"] == 3 else {}))
     async with polling(server) as poller:
         await wait_for_all(server, poller, 50, lasting=5 * INTERVAL)
-    assert {request.audience_id for request in server.log if request.kind == "single"} == {3}
+    assert server.kinds["single"] == 0
 
 
 async def test_an_answer_about_another_customer_ends_the_wait_at_once():
