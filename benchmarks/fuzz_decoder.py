@@ -34,7 +34,7 @@ def read_audiences(body: bytes) -> None:
 
 def read_list(body: bytes) -> None:
     def take(rows: Rows) -> None:
-        rows.ids_by_name()
+        list(rows.listed("1"))
         for index, view in enumerate(rows.views):
             if view is not None:
                 _ = view.key, view.csv_exports, view.uploaded_audience_csv

@@ -46,7 +46,7 @@ _TOLD: dict[type[Event], tuple[int, str]] = {
     StageFinished: (logging.INFO, "{stage} is done after {seconds:.1f} s"),
     StageFailed: (logging.DEBUG, "{stage} ended with {error_type} after {seconds:.1f} s"),
     StatusChanged: (logging.DEBUG, "audience {audience_id!r} is {status!r}"),
-    AudienceAdopted: (logging.INFO, "audience {audience_id!r} is used as it is: {evidence}"),
+    AudienceAdopted: (logging.INFO, "audience {audience_id!r} is reused: {evidence}"),
     ExportPriced: (logging.INFO, "export {export_id!r} costs {cost_cents} cents"),
     ExportReused: (logging.INFO, "export {export_id!r} is used again: {evidence}"),
     ExportPurchased: (logging.INFO, "export {export_id!r} is bought for {cost_cents} cents"),

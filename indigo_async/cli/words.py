@@ -27,7 +27,7 @@ def words_for(event: Event) -> str | None:
         case StatusChanged(status=status, audience_id=audience_id):
             words = f"{audience_id} is {status or 'there'}"
         case AudienceAdopted(audience_id=audience_id, evidence=evidence):
-            words = f"{audience_id} is used as it is: {evidence}"
+            words = f"reusing audience {audience_id}: {evidence}"
         case RecipeWarning(message=message):
             words = f"warning: {message}"
         case ExportPriced(cost_cents=cents):

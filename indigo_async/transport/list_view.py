@@ -9,7 +9,8 @@ which are decoded one by one, between turns of other tasks.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import attrs
 import msgspec
@@ -19,7 +20,7 @@ from indigo_async.models import Audience, RecordId
 from indigo_async.transport import codec
 from indigo_async.transport.policy import Endpoint, refusal_in
 
-__all__ = ["ExportView", "ListReader", "ListTooLongError", "Row", "Rows", "UploadView"]
+__all__ = ["ExportView", "ListReader", "ListTooLongError", "ListedAudience", "Row", "Rows", "UploadView"]
 
 # Decoding 200 watched rows in full, as on a first look, takes some 3 ms.
 _SLICE_BYTES = 64 * 1024
@@ -42,15 +43,30 @@ class ExportView(msgspec.Struct, gc=False, rename={"download_url": "downloadUrl"
 class _Named(
     msgspec.Struct,
     gc=False,
-    rename={"second_name": "audienceName", "second_id": "audienceId", "third_id": "audienceID"},
+    rename={
+        "second_name": "audienceName",
+        "second_id": "audienceId",
+        "third_id": "audienceID",
+        "customer_id": "customerId",
+    },
 ):
-    """A name with its ID, each under any of its keys."""
+    """A name with its ID, each under any of its keys. An odd value hides no other, so any is taken here."""
 
-    name: str | None = None
-    second_name: str | None = None
-    id: RecordId | None = None
-    second_id: RecordId | None = None
-    third_id: RecordId | None = None
+    name: Any = None
+    second_name: Any = None
+    id: Any = None
+    second_id: Any = None
+    third_id: Any = None
+    status: Any = None
+    customer_id: Any = None
+
+
+class ListedAudience(msgspec.Struct, gc=False, frozen=True):
+    """What a row says of an audience's identity. `name` is None where the row shows none."""
+
+    id: RecordId
+    name: str | None
+    status: str
 
 
 _NOTHING = msgspec.Raw(b"null")
@@ -116,19 +132,18 @@ class Rows:
     _endpoint: str
     _raw: list[msgspec.Raw] | None = None
 
-    def ids_by_name(self) -> dict[str, RecordId]:
-        """The IDs of the rows that show a name; of odd rows, none."""
+    def listed(self, customer_id: str) -> Iterator[ListedAudience]:
+        """The rows that have an ID and are not another customer's, as far as they show one."""
         try:
             named: Iterable[_Named] = _NAMED_ROWS.decode(self._array)
         except _UNREADABLE:
             named = (row for row in map(_named_of, self._raw_rows()) if row is not None)
-        found: dict[str, RecordId] = {}
         for row in named:
-            name = row.name if row.name is not None else row.second_name
-            audience_id = next((one for one in (row.id, row.second_id, row.third_id) if one is not None), None)
-            if name is not None and audience_id is not None:
-                found[name] = audience_id
-        return found
+            audience_id = next((one for one in (row.id, row.second_id, row.third_id) if _is_id(one)), None)
+            if audience_id is None or (row.customer_id is not None and str(row.customer_id) != customer_id):
+                continue
+            name = next((one for one in (row.name, row.second_name) if isinstance(one, str)), None)
+            yield ListedAudience(audience_id, name, row.status if isinstance(row.status, str) else "")
 
     def record(self, index: int) -> Audience:
         """The full record of a row.
@@ -275,6 +290,10 @@ class ListReader:
         content = codec.decode_document(document, self._endpoint.text)
         refusal = refusal_in(content, self._endpoint, token=self._token)
         raise refusal or ResponseDecodeError("expected an array of audiences", endpoint=self._endpoint.text)
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, (str, int)) and not isinstance(value, bool) and value != ""
 
 
 def _named_of(raw: msgspec.Raw) -> _Named | None:

@@ -32,7 +32,7 @@ from indigo_async.transport.time_limit import TimeLimit
 from indigo_async.workflows.budget import Budget
 from indigo_async.workflows.claims import Claims
 from indigo_async.workflows.directory import Directory
-from indigo_async.workflows.jobs import AudienceJob, CheckedJob, JobResult, check_job, fingerprint, run_stages
+from indigo_async.workflows.jobs import AudienceJob, CheckedJob, JobResult, check_job, identity_of, run_stages
 from indigo_async.workflows.journal import JobMemory, Journal
 from indigo_async.workflows.match import is_url
 from indigo_async.workflows.report import BatchReport, JobOutcome, Tally
@@ -213,8 +213,10 @@ class Batch:
             raise InvalidInputError(problems)
         self._warn_without_journal(job)
         if self._journal is not None:
-            identity = await fingerprint(checked, base_url=self._client.settings.base_url)
-            run.memory = await self._journal.memory_of(job.customer_id, job.audience_name, identity)
+            identity = await identity_of(checked, base_url=self._client.settings.base_url)
+            run.memory = await self._journal.memory_of(
+                job.customer_id, job.audience_name, identity.fingerprint, identity.inputs
+            )
         return checked
 
     def _count(self, job: AudienceJob, run: Run, end: JobResult | Exception, *, seconds: float) -> JobOutcome:

@@ -4,46 +4,70 @@ from __future__ import annotations
 
 import asyncio
 import random
+from sys import intern
+
+import attrs
 
 from indigo_async.client import IndigoClient
 from indigo_async.errors import IndigoError, RateLimitedError, ResponseDecodeError, ServerError, TransportError
-from indigo_async.models import RecordId
+from indigo_async.models import RecordId, means_failure
 from indigo_async.polling.source import ApiSource
-from indigo_async.transport.list_view import Rows
+from indigo_async.transport.list_view import ListedAudience, Rows
+from indigo_async.workflows.rules import Likeness, name_key, prefixes
 
-__all__ = ["Directory"]
+__all__ = ["Directory", "Namesake"]
 
 _PASSING = (TransportError, RateLimitedError, ServerError, ResponseDecodeError)
 _MOST_BYTES = 2_000_000_000
 
 
-class Directory:
-    """Looks audiences up by name. Where the server shows no names, it finds none.
+@attrs.frozen
+class Namesake:
+    """An audience that the list shows under the requested name, or under one that a server may have made of it."""
 
-    Of each list only names and IDs are kept: an organisation may have 200,000 audiences.
+    id: RecordId
+    likeness: Likeness
+
+
+class Directory:
+    """Finds audiences by name. Where the server shows no names, it finds none.
+
+    It stores the names, IDs and statuses of a list and nothing else: an organization may have 200,000 audiences.
     """
 
     def __init__(self, client: IndigoClient) -> None:
         self._source = ApiSource(client.transport)
         self._retry = client.transport.retry
         self._locks: dict[str, asyncio.Lock] = {}
-        self._ids: dict[str, dict[str, RecordId]] = {}
+        self._lists: dict[str, _List] = {}
+        self._first_ids: dict[str, frozenset[str]] = {}
         self._read_at: dict[str, float] = {}
         self._failures: dict[str, tuple[float, IndigoError]] = {}
 
-    async def find(self, customer_id: str, name: str) -> RecordId | None:
-        """The ID of the customer's audience of that name, as it was when this directory first read the list.
+    async def find(self, customer_id: str, name: str) -> tuple[Namesake, ...]:
+        """The customer's audiences that may have that name, best first: the name itself, then a similar one.
+
+        The list is read once, at the first call for a customer. Of several audiences with one name, those that have not
+        failed come first, and the newest of them.
 
         Raises:
             ApiError, TransportError, ResponseDecodeError: the list could not be read.
         """
-        return await self._find(customer_id, name, not_before=0.0)
+        return (await self._list(customer_id, not_before=0.0)).namesakes(name)
 
-    async def find_now(self, customer_id: str, name: str) -> RecordId | None:
-        """The same, from a list that is asked for after this call began; those who ask meanwhile share it."""
-        return await self._find(customer_id, name, not_before=asyncio.get_running_loop().time())
+    async def find_now(self, customer_id: str, name: str) -> tuple[Namesake, ...]:
+        """The same, from a list that is requested after this call began; concurrent callers share it."""
+        return (await self._list(customer_id, not_before=asyncio.get_running_loop().time())).namesakes(name)
 
-    async def _find(self, customer_id: str, name: str, *, not_before: float) -> RecordId | None:
+    def knows_id(self, customer_id: str, audience_id: RecordId) -> bool:
+        """Whether the first list that was read of the customer showed this ID: the audience existed before."""
+        return str(audience_id) in self._first_ids.get(customer_id, ())
+
+    def shows_names(self, customer_id: str) -> bool:
+        """Whether the last list that was read of the customer showed any name."""
+        return customer_id in self._lists and self._lists[customer_id].shows_names
+
+    async def _list(self, customer_id: str, *, not_before: float) -> _List:
         clock = asyncio.get_running_loop().time
         asked = clock()
         async with self._locks.setdefault(customer_id, asyncio.Lock()):
@@ -53,21 +77,25 @@ class Directory:
                     raise failure.with_traceback(None)  # it came while this call queued, and would come again
                 began = clock()
                 try:
-                    self._ids[customer_id] = await self._read(customer_id)
+                    self._lists[customer_id], ids = await self._read(customer_id)
                 except IndigoError as error:
                     self._failures[customer_id] = (clock(), error)
                     raise
+                self._first_ids.setdefault(customer_id, frozenset(ids))
                 self._read_at[customer_id] = began
-        return self._ids[customer_id].get(name)
+        return self._lists[customer_id]
 
-    async def _read(self, customer_id: str) -> dict[str, RecordId]:
+    async def _read(self, customer_id: str) -> tuple[_List, set[str]]:
         attempt = 0
         while True:
             attempt += 1
-            ids: dict[str, RecordId] = {}
+            audiences = _List()
+            ids: set[str] = set()
 
-            def take(rows: Rows, ids: dict[str, RecordId] = ids) -> None:
-                ids.update(rows.ids_by_name())
+            def take(rows: Rows, audiences: _List = audiences, ids: set[str] = ids) -> None:
+                for row in rows.listed(customer_id):
+                    audiences.add(row)
+                    ids.add(str(row.id))
 
             try:
                 await self._source.many(customer_id, take, limit=_MOST_BYTES)
@@ -79,4 +107,49 @@ class Directory:
                     raise
                 await asyncio.sleep(wait)
             else:
-                return ids
+                return audiences, ids
+
+
+class _List:
+    """The audiences of one list that show a name, by the key of that name. Most keys have one, which stands alone."""
+
+    __slots__ = ("_by_key", "_longest")
+
+    def __init__(self) -> None:
+        self._by_key: dict[str, ListedAudience | list[ListedAudience]] = {}
+        self._longest = 0
+
+    @property
+    def shows_names(self) -> bool:
+        return bool(self._by_key)
+
+    def add(self, row: ListedAudience) -> None:
+        if row.name is None:
+            return
+        key = name_key(row.name)
+        kept = ListedAudience(row.id, key if key == row.name else row.name, intern(row.status))
+        self._longest = max(self._longest, len(key))
+        others = self._by_key.setdefault(key, kept)
+        if isinstance(others, list):
+            others.append(kept)
+        elif others is not kept:
+            self._by_key[key] = [others, kept]
+
+    def namesakes(self, name: str) -> tuple[Namesake, ...]:
+        """The audiences that may have a name, best first."""
+        key = name_key(name)
+        same = self._newest(key)
+        exact = [Namesake(row.id, Likeness.EXACT) for row in same if row.name == name]
+        normalized = [Namesake(row.id, Likeness.NORMALIZED) for row in same if row.name != name]
+        cut = [
+            Namesake(row.id, Likeness.TRUNCATED)
+            for shorter in prefixes(key, longest=self._longest)
+            for row in self._newest(shorter)
+        ]
+        return (*exact, *normalized, *cut)
+
+    def _newest(self, key: str) -> list[ListedAudience]:
+        """Those under a key, last in the list first, and those that failed after all others."""
+        rows = self._by_key.get(key, [])
+        newest_first = rows[::-1] if isinstance(rows, list) else [rows]
+        return sorted(newest_first, key=lambda row: means_failure(row.status))

@@ -30,9 +30,10 @@ from indigo_async.transport.time_limit import TimeLimit
 from indigo_async.workflows.directory import Directory
 from indigo_async.workflows.events import Stage
 from indigo_async.workflows.export import ExportReceipt, downloaded_export
-from indigo_async.workflows.lookalike import begin_lookalike, check_lookalike
+from indigo_async.workflows.lookalike import begin_lookalike, check_lookalike, warn_of_size
 from indigo_async.workflows.match import check_csv, is_url, matched_audience
 from indigo_async.workflows.preview import ensure_preview
+from indigo_async.workflows.rules import comparable_url
 from indigo_async.workflows.run import DEFAULT_TIMEOUT, Run, running
 from indigo_async.workflows.terms import ExportTerms, check_export_terms
 from indigo_async.workflows.turns import export_turn
@@ -41,16 +42,20 @@ __all__ = [
     "AudienceJob",
     "CheckedJob",
     "ExportStep",
+    "JobIdentity",
     "JobResult",
     "LookalikeStep",
     "check_job",
     "fingerprint",
+    "identity_of",
     "run_job",
     "run_stages",
 ]
 
 
 T = TypeVar("T")
+
+_SHORT_DIGITS = 16
 
 
 def _own(value: T) -> T:
@@ -207,6 +212,7 @@ async def run_stages(run: Run, checked: CheckedJob, *, purchase: bool) -> JobRes
                     filters=checked.filters,
                 )
             )
+            warn_of_size(run, lookalike, job.lookalike.size)
     target = lookalike or matched
     if terms is None:
         return JobResult(matched=matched, lookalike=lookalike)
@@ -218,21 +224,51 @@ async def run_stages(run: Run, checked: CheckedJob, *, purchase: bool) -> JobRes
     return JobResult(matched=matched, lookalike=lookalike, quote=receipt.export, receipt=receipt)
 
 
-async def fingerprint(checked: CheckedJob, *, base_url: str) -> str:
-    """What a job makes, as a hash: the people, how they are matched and grown, and at which address.
+@attrs.frozen
+class JobIdentity:
+    """What a job makes, as hashes: the people, how they are matched and grown, and at which address.
 
-    Money, destinations and exported fields may change between two runs of one job; these may not.
+    `inputs` has one for each part of it: the server, the CSV, the columns and the lookalike. `fingerprint` stands for
+    the whole. Money, destinations and exported fields are in neither: they may change between two runs of a job.
     """
+
+    fingerprint: str
+    inputs: Mapping[str, str]
+
+
+async def identity_of(checked: CheckedJob, *, base_url: str) -> JobIdentity:
+    """What a job makes at the server with this base URL."""
     job = checked.job
-    csv = _without_query(str(job.csv)) if is_url(job.csv) else await content_name(Path(job.csv))
+    csv = str(job.csv) if is_url(job.csv) else await content_name(Path(job.csv))
     step = job.lookalike
     grown: Any = None
     if step is not None:
         filters = attrs.asdict(checked.filters) if checked.filters is not None else None
         grown = [step.audience_name, step.size, step.include_original_audience, filters]
     columns = {field: attrs.astuple(selection) for field, selection in checked.selections.by_field().items()}
-    document = msgspec.json.encode([base_url, csv, columns, grown], order="sorted", enc_hook=_as_list)
-    return hashlib.sha256(document).hexdigest()
+    return JobIdentity(
+        fingerprint=_digest([base_url, _without_query(csv), columns, grown]),
+        inputs={
+            "server": _short_digest(comparable_url(base_url)),
+            "csv": _short_digest(comparable_url(csv)),
+            "columns": _short_digest(columns),
+            "lookalike": _short_digest(grown),
+        },
+    )
+
+
+async def fingerprint(checked: CheckedJob, *, base_url: str) -> str:
+    """All of a job's inputs as one hash; see `JobIdentity`."""
+    return (await identity_of(checked, base_url=base_url)).fingerprint
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(msgspec.json.encode(value, order="sorted", enc_hook=_as_list)).hexdigest()
+
+
+def _short_digest(value: Any) -> str:
+    """Enough to tell one job's inputs from its own of another run: thousands of jobs wait with theirs in memory."""
+    return _digest(value)[:_SHORT_DIGITS]
 
 
 def _without_query(url: str) -> str:

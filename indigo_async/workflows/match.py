@@ -3,28 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 
+import attrs
+
 from indigo_async.client import IndigoClient
-from indigo_async.errors import ApiError, AudienceFailedError, NotFoundError
+from indigo_async.errors import ApiError, AudienceExistsError, AudienceFailedError, NotFoundError
 from indigo_async.files.csv_check import csv_problems
 from indigo_async.files.publish import Publisher, content_name
 from indigo_async.hidden import hidden, hide_secrets
 from indigo_async.inputs import ColumnSelection, ColumnSelectionsInput, InputCheck
-from indigo_async.models import Audience, RecordId, means_failure
-from indigo_async.polling import Needs
-from indigo_async.transport.events import Listener, emit
+from indigo_async.models import Audience, RecordId
+from indigo_async.transport.events import Listener
 from indigo_async.transport.session import Flight
 from indigo_async.transport.shield import in_thread
 from indigo_async.transport.time_limit import TimeLimit
-from indigo_async.workflows.directory import Directory
-from indigo_async.workflows.events import AudienceAdopted, Stage
-from indigo_async.workflows.rules import adopt_matched
-from indigo_async.workflows.run import DEFAULT_TIMEOUT, Run, running
-from indigo_async.workflows.waits import active, current, is_active, ready_for_columns, remembered
+from indigo_async.workflows.directory import Directory, Namesake
+from indigo_async.workflows.events import Stage
+from indigo_async.workflows.reuse import CONFLICT, Fit, Misfit, cancel_intents, fitting, own_record, reused
+from indigo_async.workflows.rules import (
+    Evidence,
+    Likeness,
+    StubState,
+    adopt_matched,
+    is_certain_refusal,
+    is_unexported,
+    likeness,
+    people_count,
+    same_id,
+    says_already,
+    says_taken,
+    was_matched,
+)
+from indigo_async.workflows.run import DEFAULT_TIMEOUT, Memory, Run, running
+from indigo_async.workflows.waits import active, is_active, ready_for_columns, remembered
 
 __all__ = ["check_csv", "is_url", "matched_audience", "upload_and_match"]
 
@@ -108,29 +123,51 @@ def check_csv(
         check.problems += csv_problems(Path(csv), selections or {})
 
 
+@attrs.frozen
+class _Stub:
+    """The audience that a CSV was uploaded to, and what it looked like `before` it was matched.
+
+    `requested`: an earlier run may have matched it. `is_new`: it was uploaded in this run, so nobody has.
+    """
+
+    id: RecordId
+    before: StubState
+    requested: bool = False
+    is_new: bool = False
+
+
 async def matched_audience(run: Run, csv: str | Path, selections: ColumnSelectionsInput) -> Audience:
-    """The audience matched from a CSV, active: remembered, adopted or made."""
+    """The audience matched from a CSV, active: recorded, reused or made."""
     csv = hidden(csv)
     if run.customer_id is None:
         raise ValueError("a matched audience needs a customer")
     known = run.memory.recall(Stage.MATCH)
     if known is not None:
         with run.at(Stage.MATCH):
-            return await remembered(run, known["audience_id"])
-    found = await run.directory.find(run.customer_id, run.audience_name)
-    if found is not None:
+            return _counted(run, await remembered(run, known["audience_id"]))
+    stub = _recorded_stub(run.memory)
+    existing = await _existing(run, stub, csv)
+    if existing is not None:
         with run.at(Stage.MATCH):
-            return await _adopted(run, found, csv)
+            return _counted(run, await existing)
     async with _at_url(run, csv) as url:
         url = hidden(url)  # noqa: PLW2901 - the plain one is not needed
         with run.at(Stage.UPLOAD):
-            ready = await _uploaded_before(run)
-            if ready is None:
-                ready = await (await _begin_upload(run, url))
+            ready = None if stub is None else await _uploaded_before(run, stub)
+            if stub is None or ready is None:
+                stub = await _upload(run, url, csv)
+                ready = await ready_for_columns(run, stub.id)
         with run.at(Stage.MATCH):
-            end = await _begin_match(run, ready, csv, selections)
-            del ready  # which 10,000 jobs need not hold while they wait
-            return await end
+            end = await _begin_match(run, stub, ready, csv, selections)
+            del stub, ready  # which 10,000 jobs need not hold while they wait
+            return _counted(run, await end)
+
+
+def _counted(run: Run, audience: Audience) -> Audience:
+    """The same audience; a warning where it is empty."""
+    if people_count(audience) == 0:
+        run.warn(f"audience {audience.id} has 0 people: no row of the CSV was matched; check its columns")
+    return audience
 
 
 def _at_url(run: Run, csv: str | Path) -> AbstractAsyncContextManager[str]:
@@ -142,34 +179,73 @@ def _at_url(run: Run, csv: str | Path) -> AbstractAsyncContextManager[str]:
     return run.publisher.publish(Path(csv))
 
 
-async def _adopted(run: Run, found_id: RecordId, csv: str | Path) -> Audience:
-    found = await current(run, found_id, Needs.UPLOAD)
-    if found.uploaded_audience_csv is None or found.uploaded_audience_csv.url is None:
-        found = await run.client.get_audience(found_id, run.customer_id)  # a list may show less than the record does
-    evidence = adopt_matched(found, csv=str(csv) if is_url(csv) else await content_name(Path(csv)))
-    emit(
-        AudienceAdopted(
-            customer_id=run.customer_id, audience_name=run.audience_name, audience_id=found.id, evidence=evidence
-        )
-    )
-    await run.memory.remember(Stage.MATCH, {"audience_id": found.id})
-    run.audience = found
-    return found if is_active(found) else await active(run, found.id)
+async def _existing(run: Run, stub: _Stub | None, csv: str | Path) -> Awaitable[Audience] | None:
+    """The audience that this job need not make: its own, by the stub's ID, or another of its name that fits."""
+    namesakes = await run.directory.find(run.customer_id or "", run.audience_name)
+    if stub is not None and any(same_id(namesake.id, stub.id) for namesake in namesakes):
+        own = await own_record(run, stub.id)
+        if own is not None and was_matched(own, run.audience_name, stub.before, requested=stub.requested):
+            return _carried_out(run, own.id)
+    fit = await _fit(run, stub, namesakes, csv)
+    return None if fit is None else reused(run, Stage.MATCH, fit)
 
 
-async def _uploaded_before(run: Run) -> Audience | None:
-    """What an earlier run uploaded, ready to be matched."""
-    known = run.memory.recall(Stage.UPLOAD)
-    if known is None:
+async def _fit(
+    run: Run, stub: _Stub | None, namesakes: Iterable[Namesake], csv: str | Path, refusal: ApiError | None = None
+) -> Fit | Misfit | None:
+    """The audience of our name that is not this stub, and that fits; `refusal` is the match's, where there was one."""
+    others = [one for one in namesakes if stub is None or not same_id(one.id, stub.id)]
+    if not others:
         return None
+    return await fitting(
+        run,
+        run.audience_name,
+        others,
+        await _rule(csv),
+        may_be_cut=refusal is not None,
+        is_taken=refusal is not None and says_taken(refusal),
+    )
+
+
+async def _rule(csv: str | Path) -> Callable[[Audience], Evidence]:
+    """What tells whether an audience was matched from this CSV."""
+    return partial(adopt_matched, csv=hidden(str(csv)) if is_url(csv) else await content_name(Path(csv)))
+
+
+def _recorded_stub(memory: Memory) -> _Stub | None:
+    """The stub that an earlier run uploaded, unless its match was refused: the CSV may have been corrected since."""
+    intent = memory.intended(Stage.MATCH)
+    known = intent or memory.recall(Stage.UPLOAD)
+    if known is None or known.get("refused"):
+        return None
+    return _Stub(known["audience_id"], StubState(**known.get("before", {})), requested=intent is not None)
+
+
+async def _uploaded_before(run: Run, stub: _Stub) -> Audience | None:
+    """What an earlier run uploaded, ready to be matched, or matched.
+
+    Raises:
+        AudienceFailedError: it was matched, and that failed.
+    """
     try:
-        return await ready_for_columns(run, known["audience_id"])
-    except (AudienceFailedError, NotFoundError):
-        return None  # the earlier run may have ended, and taken its CSV away, before the server had read it
+        return await ready_for_columns(run, stub.id)
+    except NotFoundError:
+        return None
+    except AudienceFailedError as error:
+        failed = error.audience
+    if failed is not None and was_matched(failed, run.audience_name, stub.before, requested=stub.requested):
+        raise AudienceFailedError(
+            f"audience {failed.id} failed: its status is {failed.status!r}", stage=Stage.MATCH, audience=failed
+        )
+    return None  # the earlier run may have ended, and taken its CSV away, before the server had read it
 
 
-async def _begin_upload(run: Run, url: str) -> Awaitable[Audience]:
-    """Make a stub audience. Returns the wait until it is ready to be matched, which holds nothing of this."""
+async def _upload(run: Run, url: str, csv: str | Path) -> _Stub:
+    """Make a stub audience.
+
+    Raises:
+        AudienceExistsError: the server answered with an audience that it had already, and that is not ours.
+    """
     customer_id = run.customer_id or ""
     await run.memory.intend(Stage.UPLOAD, {})
 
@@ -178,71 +254,143 @@ async def _begin_upload(run: Run, url: str) -> Awaitable[Audience]:
 
     flight = Flight()
     try:
-        stub = await run.post(lambda: run.client.upload_csv(customer_id=customer_id, url=url), look, flight)
+        response = await run.post(lambda: run.client.upload_csv(customer_id=customer_id, url=url), look, flight)
     finally:
         run.lost_uploads += flight.doubts
-    run.audience = stub
-    await run.memory.remember(Stage.UPLOAD, {"audience_id": stub.id})
-    return ready_for_columns(run, stub.id)
+    if run.directory.knows_id(customer_id, response.id):
+        found = await own_record(run, response.id)
+        if found is not None and found.name is not None and is_active(found):
+            return await _uploaded_by_others(run, found, csv)
+    run.audience = response
+    before = StubState.of(response, run.audience_name)
+    await run.memory.remember(Stage.UPLOAD, {"audience_id": response.id, "before": attrs.asdict(before)})
+    return _Stub(response.id, before, is_new=True)
+
+
+async def _uploaded_by_others(run: Run, found: Audience, csv: str | Path) -> _Stub:
+    """The stub where the server answers an upload with an audience that was matched before: it must be ours."""
+    evidence = (await _rule(csv))(found)
+    if found.name is None or likeness(found.name, run.audience_name) is None:
+        raise AudienceExistsError(
+            f"the server answered the upload with audience {found.id}, which exists and has the name {found.name!r}; "
+            "it was left as it is. Upload this CSV from another URL, or use that audience",
+            stage=Stage.UPLOAD,
+            audience=found,
+        )
+    run.warn(f"reusing audience {found.id} ({evidence.found}); {evidence.not_compared}")
+    return _Stub(found.id, StubState())
 
 
 async def _begin_match(
-    run: Run, ready: Audience, csv: str | Path, selections: ColumnSelectionsInput
+    run: Run, stub: _Stub, ready: Audience, csv: str | Path, selections: ColumnSelectionsInput
 ) -> Awaitable[Audience]:
     """Have the stub matched. Returns the wait until it is active, which holds nothing of this."""
     customer_id = run.customer_id or ""
-    if not ready.status:  # a list may show less than the record does
-        ready = await run.client.get_audience(ready.id, customer_id)
+    if not stub.is_new:
+        ready = await own_record(run, stub.id) or ready  # a list may show less than the record does
+        if was_matched(ready, run.audience_name, stub.before, requested=stub.requested):
+            return _carried_out(run, stub.id)
+    before = stub.before | StubState.of(ready, run.audience_name)
 
     async def send() -> Audience:
         return await run.client.match_uploaded_csv(
-            audience_id=ready.id,
+            audience_id=stub.id,
             customer_id=customer_id,
             audience_name=run.audience_name,
             column_selections=selections,
         )
 
     async def look() -> Audience | None:
-        audience = await run.client.get_audience(ready.id, customer_id)
-        return audience if _was_matched(audience, run.audience_name) else None
+        audience = await run.client.get_audience(stub.id, customer_id)
+        return audience if was_matched(audience, run.audience_name, before, requested=True) else None
 
-    if not _was_matched(ready, run.audience_name):
-        begun = run.memory.intended(Stage.MATCH) is not None
-        await run.memory.intend(Stage.MATCH, {"audience_id": ready.id})
-        flight = Flight()
-        try:
-            run.audience = await run.post(send, look, flight)
-        except ApiError as refusal:
-            # Perhaps because an attempt whose answer was lost had done it, or because the name is taken.
-            if await look() is None:
-                found_id = await run.directory.find_now(customer_id, run.audience_name)
-                if found_id is not None:
-                    return _adopted(run, found_id, csv)
-                if ready.name is not None or not (flight.doubts or begun):
-                    raise
-                return _active_in_spite_of(refusal, run, ready.id)
-        run.made += (str(ready.id),)
-    await run.memory.remember(Stage.MATCH, {"audience_id": ready.id})
-    return active(run, ready.id)
+    await run.memory.intend(Stage.MATCH, {"audience_id": stub.id, "before": attrs.asdict(before)})
+    flight = Flight()
+    try:
+        matched = await run.post(send, look, flight)
+    except ApiError as refusal:
+        doubted = stub.requested or flight.doubts > 0
+        end = await _in_spite_of(refusal, run, attrs.evolve(stub, before=before, requested=doubted), csv)
+        if end is None:
+            raise
+        return end
+    if not same_id(matched.id, stub.id):
+        return reused(run, Stage.MATCH, await _answered_with(run, stub, matched.id, csv))
+    if is_unexported(matched) and not run.directory.knows_id(customer_id, stub.id):
+        run.made += (str(stub.id),)
+    run.audience = matched
+    await run.memory.remember(Stage.MATCH, {"audience_id": stub.id})
+    return _active_again(run, stub.id) if before.ended and not is_active(matched) else active(run, stub.id)
 
 
-async def _active_in_spite_of(refusal: ApiError, run: Run, audience_id: RecordId) -> Audience:
-    """The audience, active, where a refusal came after a lost answer and the server shows no names.
+async def _answered_with(run: Run, stub: _Stub, other_id: RecordId, csv: str | Path) -> Fit | Misfit:
+    """The audience that the server answered a match with in place of the stub: it must have our name and CSV."""
+    other = Namesake(other_id, Likeness.EXACT)
+    fit = await fitting(run, run.audience_name, [other], await _rule(csv), may_be_cut=True, is_taken=True)
+    return fit or AudienceExistsError(
+        f"the server answered the match of audience {stub.id} with audience {other_id}, which does not have the name "
+        f"{run.audience_name!r}; it was left as it is. Choose another name",
+        stage=Stage.MATCH,
+    )
+
+
+async def _carried_out(run: Run, audience_id: RecordId) -> Audience:
+    """The audience, active, whose match was carried out by an earlier request of this job."""
+    await run.memory.remember(Stage.MATCH, {"audience_id": audience_id})
+    return await active(run, audience_id)
+
+
+async def _active_again(run: Run, audience_id: RecordId) -> Audience:
+    """Wait for an audience that was ACTIVE before it was matched, and is in progress: a list may still show the old."""
+    while True:
+        listed = await active(run, audience_id)
+        audience = await own_record(run, audience_id)
+        if audience is None or is_active(audience):
+            return audience or listed
+        await asyncio.sleep(run.client.poll_interval)
+
+
+async def _in_spite_of(refusal: ApiError, run: Run, stub: _Stub, csv: str | Path) -> Awaitable[Audience] | None:
+    """The audience, where the match was carried out although it was refused, or where the name's audience fits.
+
+    Perhaps an attempt whose response was lost had done it. None where nothing was carried out, as far as can be told;
+    after a refusal for good the journal says so.
+    """
+    customer_id = run.customer_id or ""
+    is_certain = is_certain_refusal(refusal)
+    audience = await own_record(run, stub.id)
+    if audience is not None and was_matched(
+        audience, run.audience_name, stub.before, requested=stub.requested or not is_certain
+    ):
+        return _carried_out(run, stub.id)
+    fit = await _fit(run, stub, await run.directory.find_now(customer_id, run.audience_name), csv, refusal)
+    if fit is not None:
+        return reused(run, Stage.MATCH, fit)
+    hides_names = not (stub.before.named or run.directory.shows_names(customer_id))
+    if stub.requested and hides_names and not stub.before.ended and (says_already(refusal) or not is_certain):
+        return _active_in_spite_of(refusal, run, stub)
+    if is_certain or (refusal.status == CONFLICT and not hides_names):
+        await _cancel(run, stub)
+    return None
+
+
+async def _active_in_spite_of(refusal: ApiError, run: Run, stub: _Stub) -> Audience:
+    """The audience, active, where a refusal came after a lost response and the server shows no names.
 
     Perhaps it was refused because the first attempt was carried out: then it moves on. Else it never does.
     """
     try:
         async with asyncio.timeout(_DOUBT_SECONDS):
-            audience = await active(run, audience_id)
+            audience = await active(run, stub.id)
     except TimeoutError:
+        if is_certain_refusal(refusal):
+            await _cancel(run, stub)
         raise refusal from None
-    run.made += (str(audience_id),)
-    await run.memory.remember(Stage.MATCH, {"audience_id": audience_id})
+    await run.memory.remember(Stage.MATCH, {"audience_id": stub.id})
     return audience
 
 
-def _was_matched(audience: Audience, name: str) -> bool:
-    """Whether the match was carried out: by its name, else by its end. Another status alone shows nothing."""
-    if audience.name is not None:
-        return audience.name == name
-    return is_active(audience) or means_failure(audience.status)
+async def _cancel(run: Run, stub: _Stub) -> None:
+    """Write down that the match was refused, so that nothing was made from these columns and this CSV."""
+    await cancel_intents(run, Stage.MATCH)
+    await run.memory.remember(Stage.UPLOAD, {"audience_id": stub.id, "refused": True})

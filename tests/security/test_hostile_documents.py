@@ -51,7 +51,7 @@ def read_list(body: bytes) -> object:
     seen: list[object] = []
 
     def take(rows: Rows) -> None:
-        seen.extend([rows.ids_by_name(), rows.views])
+        seen.extend([*rows.listed("1"), rows.views])
         for index, view in enumerate(rows.views):
             if view is not None:
                 seen.extend([view.key, view.csv_exports, view.uploaded_audience_csv])

@@ -25,13 +25,13 @@ def lookalike(base_id: Any, **fields: Any) -> Audience:
     "csv", [URL, f"{URL}?X-Amz-Signature=1", f"{URL}?X-Amz-Signature=2#top"], ids=["same", "signed", "with a fragment"]
 )
 def test_the_same_url_is_ours_whatever_its_query(csv: str):
-    assert adopt_matched(matched(f"{URL}?X-Amz-Signature=9"), csv=csv) == "its name and its CSV are ours"
+    evidence = adopt_matched(matched(f"{URL}?X-Amz-Signature=9"), csv=csv)
+    assert (evidence.found, evidence.is_certain) == ("same name, same CSV URL", True)
 
 
 def test_the_same_content_is_ours_wherever_a_publisher_put_it():
-    assert adopt_matched(matched("https://a.example.org/tmp/77/0f3a.csv?sig=1"), csv="0f3a.csv") == (
-        "its name and its CSV are ours"
-    )
+    evidence = adopt_matched(matched("https://a.example.org/tmp/77/0f3a.csv?sig=1"), csv="0f3a.csv")
+    assert (evidence.found, evidence.is_certain) == ("same name, same CSV content", True)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,8 @@ def test_another_csv_contradicts(csv: str):
 
 @pytest.mark.parametrize("audience", [matched(url=None), matched(uploaded_audience_csv=None)])
 def test_a_csv_that_the_server_does_not_show_contradicts_nothing(audience: Audience):
-    assert adopt_matched(audience, csv=URL) == "its name is ours; the server shows no CSV"
+    evidence = adopt_matched(audience, csv=URL)
+    assert (evidence.found, evidence.is_certain) == ("same name; the server shows no CSV URL", False)
 
 
 def test_a_lookalike_is_no_match_of_ours():
@@ -69,11 +70,13 @@ def test_one_of_ours_that_failed_stops(status: str):
 
 
 def test_a_lookalike_of_our_base_is_ours():
-    assert adopt_lookalike(lookalike(1), base_id="1") == "its name and its base are ours"
+    evidence = adopt_lookalike(lookalike(1), base_id="1")
+    assert (evidence.found, evidence.is_certain) == ("same name, same base audience", True)
 
 
 def test_a_base_that_the_server_does_not_show_contradicts_nothing():
-    assert adopt_lookalike(lookalike(None), base_id=1) == "its name is ours; the server shows no base"
+    evidence = adopt_lookalike(lookalike(None), base_id=1)
+    assert (evidence.found, evidence.is_certain) == ("same name; the server shows no base audience", False)
 
 
 def test_a_lookalike_of_another_base_contradicts():

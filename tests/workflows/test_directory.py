@@ -6,8 +6,14 @@ import pytest
 from batches import client_of
 
 from indigo_async.errors import ServerError
+from indigo_async.models import RecordId
 from indigo_async.sandbox import Dialect, Fault, FaultKind, Sandbox
-from indigo_async.workflows.directory import Directory
+from indigo_async.workflows.directory import Directory, Namesake
+from indigo_async.workflows.rules import Likeness
+
+
+def exact(audience_id: RecordId) -> tuple[Namesake, ...]:
+    return (Namesake(audience_id, Likeness.EXACT),)
 
 
 @pytest.mark.parametrize(
@@ -27,16 +33,21 @@ async def test_an_audience_is_found_by_its_name_in_every_dialect(dialect: Dialec
         await sandbox.seed_audiences(3, "43")
         directory = Directory(client)
         found = [await directory.find("42", f"Seeded {audience_id}") for audience_id in ids]
-        assert found == ids
-        assert await directory.find("42", "Nobody") is None
-        assert await directory.find("43", f"Seeded {ids[0]}") is None
+        assert found == [exact(audience_id) for audience_id in ids]
+        assert await directory.find("42", "Nobody") == ()
+        assert await directory.find("43", f"Seeded {ids[0]}") == ()
+        assert all(directory.knows_id("42", audience_id) for audience_id in ids)
+        assert directory.shows_names("42")
         assert sandbox.log.count("GET /audiences") == 2
 
 
 async def test_where_no_names_are_shown_nothing_is_found():
     async with Sandbox(lite=True, dialect=Dialect(name_key=None)) as sandbox, client_of(sandbox) as client:
         (audience_id,) = await sandbox.seed_audiences(1, "42")
-        assert await Directory(client).find("42", f"Seeded {audience_id}") is None
+        directory = Directory(client)
+        assert await directory.find("42", f"Seeded {audience_id}") == ()
+        assert directory.knows_id("42", str(audience_id))
+        assert not directory.shows_names("42")
 
 
 async def test_all_who_ask_at_once_share_one_list():
@@ -51,7 +62,7 @@ async def test_all_who_ask_at_once_share_one_list():
 async def test_a_fresh_look_is_shared_by_those_who_asked_before_it_began():
     async with Sandbox(lite=True) as sandbox, client_of(sandbox) as client:
         directory = Directory(client)
-        assert await directory.find("42", "Late") is None
+        assert await directory.find("42", "Late") == ()
         async with asyncio.TaskGroup() as group:
             for _ in range(20):
                 group.create_task(directory.find_now("42", "Late"))
@@ -65,7 +76,7 @@ async def test_a_list_that_fails_is_read_again(kind: FaultKind):
     async with Sandbox(lite=True) as sandbox, client_of(sandbox) as client:
         (audience_id,) = await sandbox.seed_audiences(1, "42")
         sandbox.faults.add(Fault(kind=kind, endpoint="GET /audiences", times=2))
-        assert await Directory(client).find("42", f"Seeded {audience_id}") == audience_id
+        assert await Directory(client).find("42", f"Seeded {audience_id}") == exact(audience_id)
 
 
 async def test_a_list_that_never_comes_is_an_error_and_nothing_is_adopted():
@@ -83,5 +94,5 @@ async def test_an_odd_row_hides_no_other():
             Fault(kind=FaultKind.FIELD_MISSING, endpoint="GET /audiences", field="id", audience_id=ids[1])
         )
         directory = Directory(client)
-        assert await directory.find("42", f"Seeded {ids[0]}") == ids[0]
-        assert await directory.find("42", f"Seeded {ids[2]}") == ids[2]
+        assert await directory.find("42", f"Seeded {ids[0]}") == exact(ids[0])
+        assert await directory.find("42", f"Seeded {ids[2]}") == exact(ids[2])

@@ -46,7 +46,7 @@ async def test_run_again_it_adopts_what_it_made_and_posts_nothing():
         assert (await grow(client, base_id, on_event=adopted.append)).id == first.id
         assert posts(sandbox) == {}
     (event,) = [event for event in adopted if isinstance(event, AudienceAdopted)]
-    assert (event.audience_id, event.evidence) == (first.id, "its name and its base are ours")
+    assert (event.audience_id, event.evidence) == (first.id, "same name, same base audience")
 
 
 @pytest.mark.parametrize("dialect", [Dialect(), Dialect(list_omits={"baseAudienceId"})], ids=["lists show", "omit"])

@@ -75,7 +75,7 @@ async def test_run_again_it_adopts_what_it_made_and_posts_nothing():
         assert second.id == first.id
         assert posts(sandbox) == {}
     (event,) = [event for event in adopted if isinstance(event, AudienceAdopted)]
-    assert (event.audience_id, event.evidence) == (first.id, "its name and its CSV are ours")
+    assert (event.audience_id, event.evidence) == (first.id, "same name, same CSV URL")
 
 
 async def test_run_again_while_the_match_goes_on_it_waits_for_that_match():
@@ -111,7 +111,7 @@ async def test_where_no_answer_shows_a_csv_the_name_is_evidence_enough():
     async with lite(dialect=Dialect(shows_csv_url=False)) as (_, client):
         first = await match(client)
         assert (await match(client, on_event=adopted.append)).id == first.id
-    assert "its name is ours; the server shows no CSV" in [getattr(event, "evidence", "") for event in adopted]
+    assert "same name; the server shows no CSV URL" in [getattr(event, "evidence", "") for event in adopted]
 
 
 async def test_a_lookalike_of_the_name_is_left_alone():

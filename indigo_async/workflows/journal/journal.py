@@ -22,6 +22,7 @@ import msgspec
 
 from indigo_async.errors import JournalMismatchError, JournalWriteError
 from indigo_async.transport.shield import outlast
+from indigo_async.workflows.journal.binding import Binding
 from indigo_async.workflows.journal.grouping import Grouped
 from indigo_async.workflows.journal.memory import JobMemory
 from indigo_async.workflows.journal.rows import Entry, EntryKind
@@ -82,23 +83,30 @@ class Journal:
         finally:
             await journal._close()
 
-    async def memory_of(self, customer_id: str, audience_name: str, fingerprint: str) -> JobMemory:
-        """What is known of one job; a new one is registered. `fingerprint` stands for all of the job's inputs.
+    async def memory_of(
+        self, customer_id: str, audience_name: str, fingerprint: str, inputs: Mapping[str, str] | None = None
+    ) -> JobMemory:
+        """What is known of one job; a new one is registered.
+
+        `fingerprint` stands for all of the job's inputs, `inputs` has a hash for each part of them. Each stage is bound
+        to the parts that it was made from.
 
         Raises:
-            JournalMismatchError: the journal knows the job with other inputs.
+            JournalMismatchError: an earlier run matched, grew or purchased something from other inputs.
             JournalDamagedError, JournalWriteError: nothing may be sent for this job.
         """
         self._refuse_if_closed()
         key = msgspec.json.encode([customer_id, audience_name]).decode()
         stored = await self._load((key, fingerprint))
-        if stored.fingerprint != fingerprint:
+        binding = Binding(inputs or {}, is_same_job=stored.fingerprint == fingerprint)
+        memory = JobMemory(stored, self._write, self._mention, binding)
+        mismatch = memory.forget_changed()
+        if mismatch is not None:
             raise JournalMismatchError(
-                f"{self._store.path}: the journal knows job {audience_name!r} of customer {customer_id!r} with another "
-                "CSV, other columns, another lookalike or another server; undo that change, give the job another "
-                "audience name, or run it under a new journal"
+                f"{self._store.path}: job {audience_name!r} of customer {customer_id!r} has changed: {mismatch}. "
+                "Nothing was sent for it now. Undo the change, or give the changed audience or lookalike a new name"
             )
-        return JobMemory(stored, self._write, self._mention)
+        return memory
 
     async def own_memory(self) -> JobMemory:
         """Where the batch itself writes: the job of no customer and no name.

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from indigo_async.workflows.events import Stage
+from indigo_async.workflows.journal.binding import Binding, is_binding, without_inputs
 from indigo_async.workflows.journal.rows import Entry, EntryKind
 from indigo_async.workflows.journal.store import StoredJob
 
@@ -26,29 +27,50 @@ class JobMemory:
     `cost_cents`, in whole cents.
     """
 
-    __slots__ = ("_intents", "_job", "_mention", "_results", "_write")
+    __slots__ = ("_binding", "_intents", "_job", "_mention", "_results", "_write")
 
     def __init__(
-        self, stored: StoredJob, write: Callable[[Entry], Awaitable[object]], mention: Callable[[Entry], object]
+        self,
+        stored: StoredJob,
+        write: Callable[[Entry], Awaitable[object]],
+        mention: Callable[[Entry], object],
+        binding: Binding,
     ) -> None:
         self._write = write
         self._mention = mention
         self._job = stored.id
+        self._binding = binding
         # JSON text takes a fraction of what the mappings would, and 10,000 jobs may wait with it.
         self._results: dict[str, str] = {}
         self._intents: dict[str, tuple[str, ...]] = {}
         for entry in stored.entries:
             self._take_in(entry)
 
+    def forget_changed(self) -> str | None:
+        """Forget what free stages made from other inputs than the job has now; they make it again.
+
+        Returns what was made from other inputs and binds the job to them, in words.
+        """
+        for stage in Stage:
+            recorded = [*self._intents.get(stage, ()), *filter(None, [self._results.get(stage)])]
+            changes = {facts: self._binding.changes(stage, msgspec.json.decode(facts)) for facts in recorded}
+            if is_binding(stage) and any(changes.values()):
+                return self._binding.explain(stage, next(filter(None, changes.values())))
+            if stage in self._intents:
+                self._intents[stage] = tuple(facts for facts in self._intents[stage] if not changes[facts])
+            if stage in self._results and changes[self._results[stage]]:
+                del self._results[stage]
+        return None
+
     def recall(self, stage: Stage) -> Mapping[str, Any] | None:
         """The last result of a stage, from this run or an earlier one."""
         facts = self._results.get(stage)
-        return None if facts is None else msgspec.json.decode(facts)
+        return None if facts is None else without_inputs(msgspec.json.decode(facts))
 
     def intended(self, stage: Stage) -> Mapping[str, Any] | None:
         """The last intent of a stage since its last result: a POST whose outcome is not known here."""
         intents = self._intents.get(stage)
-        return msgspec.json.decode(intents[-1]) if intents else None
+        return without_inputs(msgspec.json.decode(intents[-1])) if intents else None
 
     async def intend(self, stage: Stage, facts: Mapping[str, Any]) -> None:
         """Write down that a POST is about to be sent. Returns when that is synced to disk, so that it may be sent.
@@ -59,7 +81,7 @@ class JobMemory:
             JournalError: it is not known to be on disk, so nothing may be sent.
             ValueError: these are no facts for a journal.
         """
-        await self._note(EntryKind.INTENT, stage, _facts_json(stage, facts))
+        await self._note(EntryKind.INTENT, stage, _facts_json(stage, self._binding.bound(stage, facts)))
 
     async def withdraw(self, stage: Stage) -> None:
         """Write down that the last intended POST of a stage was certainly not carried out: refused, or never sent.
@@ -78,7 +100,7 @@ class JobMemory:
             JournalError: it is not known to be on disk.
             ValueError: these are no facts for a journal.
         """
-        await self._note(EntryKind.RESULT, stage, _facts_json(stage, facts))
+        await self._note(EntryKind.RESULT, stage, _facts_json(stage, self._binding.bound(stage, facts)))
 
     def mention(self, kind: EntryKind, facts: Mapping[str, Any]) -> None:
         """Write down an outcome or a progress along with what others write. Nobody waits for it.
