@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from indigo_async.errors import AudienceExistsError, AudienceFailedError
+from indigo_async.errors import ApiError, AudienceExistsError, AudienceFailedError
 from indigo_async.models import Audience, UploadedAudienceCsv
-from indigo_async.workflows.rules import adopt_lookalike, adopt_matched, same_id
+from indigo_async.workflows.rules import (
+    Likeness,
+    StubState,
+    adopt_lookalike,
+    adopt_matched,
+    comparable_url,
+    is_certain_refusal,
+    likeness,
+    name_key,
+    people_count,
+    prefixes,
+    same_id,
+    says_already,
+    says_taken,
+    was_matched,
+)
 
 URL = "https://files.example.org/lists/donors.csv"
 
@@ -87,6 +105,163 @@ def test_a_lookalike_of_another_base_contradicts():
 def test_an_audience_matched_from_a_csv_is_no_lookalike():
     with pytest.raises(AudienceExistsError, match="was matched from a CSV"):
         adopt_lookalike(matched(), base_id=1)
+
+
+def test_a_lookalike_larger_than_requested_contradicts():
+    assert adopt_lookalike(lookalike(1, extra={"size": 3_000}), base_id=1, most_people=3_000).is_certain
+    assert adopt_lookalike(lookalike(1, extra={"size": 3_000}), base_id=1).is_certain
+    with pytest.raises(AudienceExistsError, match="has 3,001 people, more than the 3,000 that were requested"):
+        adopt_lookalike(lookalike(1, extra={"size": 3_001}), base_id=1, most_people=3_000)
+
+
+@pytest.mark.parametrize(
+    ("csv", "shown"),
+    [
+        (f"{URL}?sig=canary", "https://files.example.org/others.csv"),
+        ("https://files.example.org/others.csv", f"{URL}?sig=canary"),
+    ],
+    ids=["ours", "the record's"],
+)
+def test_an_error_holds_no_signed_url_in_its_frames(csv: str, shown: str):
+    arguments = [matched(shown), csv]
+    try:
+        adopt_matched(arguments[0], csv=arguments.pop())
+    except AudienceExistsError as error:
+        arguments.clear()
+        del csv, shown
+        text = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+    assert "adopt_matched" in text
+    assert "canary" not in text
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("https://Files.Example.org/a.csv", "https://files.example.org:443/a.csv?sig=1#top"),
+        ("http://127.0.0.1:8000/a.csv", "http://localhost:8000/a.csv"),
+        ("http://[::1]:80/a.csv", "http://127.0.0.1/a.csv"),
+        ("https://user:word@files.example.org/a%20b.csv", "https://files.example.org./a b.csv"),
+        ("https://files.example.org", "https://files.example.org/"),
+        ("http://[bad/a.csv?sig=1", "http://[bad/a.csv"),
+    ],
+)
+def test_urls_are_compared_by_what_says_which_file_they_name(one: str, other: str):
+    assert comparable_url(one) == comparable_url(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("https://files.example.org/a.csv", "http://files.example.org/a.csv"),
+        ("https://files.example.org/a.csv", "https://files.example.org:8443/a.csv"),
+        ("https://files.example.org/a.csv", "https://files.example.org/A.csv"),
+        ("http://localhost:1/a.csv", "http://localhost:2/a.csv"),
+    ],
+)
+def test_other_urls_are_others(one: str, other: str):
+    assert comparable_url(one) != comparable_url(other)
+
+
+@pytest.mark.parametrize(
+    ("shown", "name", "like"),
+    [
+        ("Donors", "Donors", Likeness.EXACT),
+        ("donors", "Donors", Likeness.NORMALIZED),
+        (" Donors\u00a0 2024", "Donors 2024 ", Likeness.NORMALIZED),
+        ("Caf\u00e9", "Cafe\u0301", Likeness.NORMALIZED),
+        ("STRASSE", "Straße", Likeness.NORMALIZED),
+        ("donors of 2024 ", "Donors of 2024 and 2025", None),
+        ("donors of 2024 a", "Donors of 2024 and 2025", Likeness.TRUNCATED),
+        ("Donors of 2024 and 2025", "donors of 2024 a", None),
+        ("Donors of 2025 a", "Donors of 2024 and 2025", None),
+        ("", "Donors", None),
+    ],
+)
+def test_names_are_compared_as_a_server_may_have_stored_them(shown: str, name: str, like: Likeness | None):
+    assert likeness(shown, name) is like
+
+
+@given(st.text(max_size=40), st.integers(15, 40))
+def test_a_key_is_its_own_key_and_every_long_prefix_of_it_is_looked_up(name: str, longest: int):
+    key = name_key(name)
+    assert name_key(key) == key
+    assert set(prefixes(key, longest=longest)) == {key[:end] for end in range(15, len(key)) if end <= longest}
+
+
+_CHANGES = ["stub", "named", "alike", "ended", "alike and ended"]
+_STUBS = {
+    "stub": Audience(id=1, status="PROCESSING"),
+    "named": Audience(id=1, status="PROCESSING", name="upload.csv"),
+    "alike": Audience(id=1, status="PROCESSING", name="donors"),
+    "ended": Audience(id=1, status="ACTIVE"),
+    "alike and ended": Audience(id=1, status="FAILED", name="Donors"),
+}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "by_itself", "with_a_request"),
+    [
+        ("stub", "stub", False, False),
+        ("stub", "named", False, True),
+        ("stub", "alike", True, True),
+        ("stub", "ended", False, True),
+        ("stub", "alike and ended", True, True),
+        ("named", "named", False, False),
+        ("named", "alike", True, True),
+        ("ended", "ended", False, False),
+        ("ended", "alike and ended", True, True),
+        ("alike", "alike", False, False),
+        ("alike", "alike and ended", False, True),
+        ("alike and ended", "alike and ended", False, False),
+    ],
+)
+def test_only_what_a_match_can_have_changed_shows_that_it_was_carried_out(
+    before: str, now: str, *, by_itself: bool, with_a_request: bool
+):
+    state = StubState.of(_STUBS[before], "Donors")
+    assert was_matched(_STUBS[now], "Donors", state, requested=False) is by_itself
+    assert was_matched(_STUBS[now], "Donors", state, requested=True) is with_a_request
+
+
+def test_what_either_record_showed_of_a_stub_counts():
+    assert StubState(named=True) | StubState(ended=True) == StubState(named=True, ended=True)
+    assert StubState(alike=True) | StubState() == StubState(alike=True)
+
+
+@pytest.mark.parametrize(
+    ("audience", "people"),
+    [
+        (Audience(id=1), None),
+        (Audience(id=1, extra={"size": 7}), 7),
+        (Audience(id=1, extra={"size": 0}), 0),
+        (Audience(id=1, extra={"size": "7"}), None),
+        (Audience(id=1, extra={"size": -1, "matchedCount": 8}), 8),
+        (Audience(id=1, extra={"size": True, "peopleCount": 9.5}), None),
+        (matched(uploaded_audience_csv=UploadedAudienceCsv(extra={"matchedCount": 5, "rowCount": 9})), 5),
+        (matched(uploaded_audience_csv=UploadedAudienceCsv(extra={"size": 123_456, "count": 9})), None),
+    ],
+)
+def test_people_are_counted_where_whole_numbers_are_shown(audience: Audience, people: int | None):
+    assert people_count(audience) == people
+
+
+@pytest.mark.parametrize(
+    ("status", "certain"),
+    [(400, True), (403, True), (404, True), (422, True), (408, False), (409, False), (425, False)],
+)
+def test_a_refusal_for_good_is_one_that_time_does_not_mend(status: int, *, certain: bool):
+    assert is_certain_refusal(ApiError(status, "no", None, "POST /match_uploaded_csv")) is certain
+
+
+def test_what_the_servers_own_words_say():
+    def refusal(message: str, kind: str | None = None) -> ApiError:
+        return ApiError(400, message, kind, "POST /match_uploaded_csv")
+
+    assert says_already(refusal("no", "AudienceAlreadyMatched"))
+    assert says_already(refusal("it was matched ALREADY"))
+    assert not says_already(refusal("no column Frist"))
+    assert says_taken(refusal("no", "AudienceNameTaken"))
+    assert not says_taken(refusal("the column Frist does not exist"))
 
 
 @pytest.mark.parametrize(

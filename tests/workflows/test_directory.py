@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from batches import client_of
+from harness import answering, json_reply
 
 from indigo_async.errors import ServerError
 from indigo_async.models import RecordId
@@ -96,3 +97,55 @@ async def test_an_odd_row_hides_no_other():
         directory = Directory(client)
         assert await directory.find("42", f"Seeded {ids[0]}") == exact(ids[0])
         assert await directory.find("42", f"Seeded {ids[2]}") == exact(ids[2])
+
+
+def rows(*audiences: dict[str, object]) -> object:
+    return json_reply([{"customerId": 42} | audience for audience in audiences])
+
+
+async def test_of_several_namesakes_the_newest_comes_first_and_those_that_failed_last():
+    answer = rows(
+        {"id": 1, "name": "Donors"},
+        {"id": 2, "name": "donors"},
+        {"id": 3, "name": "Donors", "status": "ACTIVE"},
+        {"id": 4, "name": "Donors", "status": "DELETED"},
+        {"id": 5, "name": "Donors", "customerId": "43"},
+        {"id": 6, "name": "DONORS", "status": "FAILED"},
+    )
+    async with answering(answer) as (_, client):
+        found = await Directory(client).find("42", "Donors")
+    exact, normalized = Likeness.EXACT, Likeness.NORMALIZED
+    assert [(one.id, one.likeness) for one in found] == [
+        (3, exact),
+        (1, exact),
+        (4, exact),
+        (2, normalized),
+        (6, normalized),
+    ]
+
+
+async def test_names_that_may_be_cut_short_come_last_the_longest_first():
+    name = "Donors of the Keystone State, spring 2024"
+    cut = [name[:end] for end in (14, 15, 29, 29, 28)]
+    async with answering(rows(*({"id": number, "name": one} for number, one in enumerate(cut)))) as (_, client):
+        found = await Directory(client).find("42", name)
+    assert [(one.id, one.likeness) for one in found] == [(number, Likeness.TRUNCATED) for number in (3, 2, 4, 1)]
+
+
+@pytest.mark.parametrize(
+    "odd", [{"id": 2, "name": 7}, {"id": 2, "name": {"a": []}}, {"id": 2, "status": 5}, {"id": {}}]
+)
+async def test_odd_values_of_a_row_hide_no_name(odd: dict[str, object]):
+    async with answering(rows({"id": 1, "name": "Donors"}, odd)) as (_, client):
+        directory = Directory(client)
+        assert await directory.find("42", "Donors") == exact(1)
+        assert directory.knows_id("42", "2") is (odd["id"] == 2)
+
+
+async def test_only_the_first_list_says_which_audiences_existed_before():
+    async with answering(rows({"id": 1}), rows({"id": 1}, {"id": 2, "name": "Donors"})) as (_, client):
+        directory = Directory(client)
+        assert await directory.find("42", "Donors") == ()
+        assert await directory.find_now("42", "Donors") == exact(2)
+        assert (directory.knows_id("42", 1), directory.knows_id("42", 2)) == (True, False)
+        assert not directory.knows_id("43", 1)

@@ -216,8 +216,7 @@ async def test_without_a_publisher_nothing_is_told_of_the_disk(tmp_path: Path, n
     assert "Secret" not in str(caught.value)
 
 
-async def test_a_refusal_after_a_lost_answer_is_believed_when_nothing_comes_of_it(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("indigo_async.workflows.match._DOUBT_SECONDS", 0.2)
+async def test_a_refusal_after_a_lost_answer_is_believed_at_once():
     async with lite(dialect=Dialect(name_key=None)) as (sandbox, client):
         sandbox.faults.add(lose(MATCH, FaultKind.CUT_BEFORE, 1))
         sandbox.faults.add(Fault(kind=FaultKind.STATUS_BEFORE, endpoint=MATCH, status=422))

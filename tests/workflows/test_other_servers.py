@@ -27,7 +27,12 @@ from indigo_async.workflows import (
     RecipeWarning,
     start_batch,
 )
+from indigo_async.workflows.directory import Directory
+from indigo_async.workflows.lookalike import begin_lookalike
+from indigo_async.workflows.match import matched_audience
+from indigo_async.workflows.run import Run
 
+UNCOMPARED = "size, filters and include_original_audience"
 LONG = "Donors of the Keystone State, spring 2024"
 
 
@@ -187,8 +192,7 @@ class TestWhatIsSaidOfAReuse:
             server.add(name="Donors+", baseAudienceId="aud-9", size=2_000)
             await grow(client, "aud-9", size=4_000, on_event=events.append)
         assert warnings_in(events) == [
-            "reusing audience aud-1 (same name, same base audience); size, filters and include_original_audience "
-            "are not compared",
+            f"reusing audience aud-1 (same name, same base audience); {UNCOMPARED} are not compared",
             "audience aud-1 has 2,000 people; 4,000 were requested",
         ]
 
@@ -235,6 +239,19 @@ class TestStubs:
             outcome = await run(client, None, job(lookalike=grown()))
             assert outcome.error is None
             assert server.posted == [UPLOAD, MATCH, LOOKALIKE]
+
+    async def test_a_name_that_a_stub_gets_from_its_file_is_no_match(self):
+        async with other_server() as (server, client):
+            read = server._read
+
+            def named(path: str, query: dict[str, str]) -> tuple[int, Any]:
+                for audience in server.audiences:
+                    audience.setdefault("name", "Donors")
+                return read(path, query)
+
+            server._read, server._is_taken = named, lambda _: False
+            await match(client)
+            assert server.posted == [UPLOAD, MATCH]
 
     async def test_it_is_matched_by_the_run_after_the_one_that_uploaded_it(self, journal: Path):
         def refuse(path: str, _: dict[str, Any]) -> tuple[int, dict[str, Any]] | None:
@@ -315,6 +332,21 @@ class TestRefusals:
             assert isinstance(first.error, ApiError)
             changed = await run(client, journal, job(lookalike=grown(4_000)))
             assert isinstance(changed.error, JournalMismatchError)
+
+    async def test_one_that_says_already_is_believed_when_nothing_comes_of_it(
+        self, journal: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr("indigo_async.workflows.match._DOUBT_SECONDS", 0.1)
+
+        def refuse(path: str, _: dict[str, Any]) -> tuple[int, dict[str, Any]] | None:
+            answers = [(502, {"error": "bad gateway"}), (400, {"error": "already full"}), None]
+            return answers[min(server.posted.count(MATCH), 3) - 1] if path == MATCH else None
+
+        async with other_server(shows_names=False) as (server, client):
+            server.refuse = refuse
+            assert "already full" in str((await run(client, journal, job())).error)
+            changed = job(column_selections={"last_name": {"column_name": "Last", "is_required": True}})
+            assert (await run(client, journal, changed)).error is None
 
     async def test_a_match_that_was_done_already_is_found_where_no_names_are_shown(self):
         async with other_server(shows_names=False, lose=[MATCH]) as (server, client):
@@ -398,6 +430,42 @@ class TestWhatBindsAJournal:
                 outcome = await run(same, journal, job())
             assert (outcome.error, outcome.warnings) == (None, ())
             assert server.posted == [UPLOAD, MATCH]
+
+
+class TestWhatNobodyCanHaveExported:
+    """`Run.made`: audiences whose exports need not be read before a preview."""
+
+    async def made(self, client: IndigoClient, *, base_id: str | None = None) -> tuple[str, ...]:
+        run = Run(client, CUSTOMER, "Donors", Directory(client))
+        if base_id is None:
+            await matched_audience(run, CSV, COLUMNS)
+        else:
+            wanted = {"name": "Donors+", "size": 2_000, "include_original_audience": None, "filters": None}
+            await (await begin_lookalike(run, base_id, **wanted))
+        return run.made
+
+    async def test_what_this_run_made(self):
+        async with other_server() as (_, client):
+            assert await self.made(client) == ("aud-1",)
+            assert await self.made(client, base_id="aud-1") == ("aud-2",)
+
+    @pytest.mark.parametrize("shown", [{"status": "ACTIVE"}, {"csvExports": [{"id": "exp-1"}]}, {"status": ""}])
+    async def test_not_what_is_active_or_exported_already_in_its_first_response(self, shown: dict[str, Any]):
+        async with other_server(shows_names=False) as (server, client):
+            for answer in ("_match", "_grow"):
+                original = getattr(server, answer)
+                odd = lambda body, original=original: (200, original(body)[1] | shown)  # noqa: E731 - two of them
+                setattr(server, answer, odd)
+            assert await self.made(client) == ()
+            assert await self.made(client, base_id="aud-1") == ()
+
+    async def test_not_what_existed_before(self):
+        async with other_server(upserts=True, shows_names=False) as (server, client):
+            stub = server.add(uploadedAudienceCsv=csv_of(), status="PROCESSING")
+            server._upload = lambda _: (200, server._shown(stub))
+            assert await self.made(client) == ()
+            server.add(name="Donors+", baseAudienceId="aud-1", status="PROCESSING", working=True)
+            assert await self.made(client, base_id="aud-1") == ()
 
 
 class TestAnUpsertingServer:
