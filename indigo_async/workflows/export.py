@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from indigo_async.client import IndigoClient
-from indigo_async.errors import PurchaseInDoubtError
+from indigo_async.errors import EmptyAudienceError, PurchaseInDoubtError
 from indigo_async.hidden import safe_text
 from indigo_async.inputs import InputCheck
 from indigo_async.models import Audience, CsvExport, ExportStatus, RecordId
@@ -22,7 +22,7 @@ from indigo_async.workflows.fetching import fetched_export, tell_downloaded
 from indigo_async.workflows.preview import ExportRead, ensure_preview
 from indigo_async.workflows.purchase import check_price, purchase_export
 from indigo_async.workflows.receipt import ExportReceipt
-from indigo_async.workflows.rules import same_id
+from indigo_async.workflows.rules import people_count, same_id
 from indigo_async.workflows.run import DEFAULT_TIMEOUT, Run, running
 from indigo_async.workflows.terms import ExportTerms, check_export_terms
 from indigo_async.workflows.turns import export_turn
@@ -141,6 +141,7 @@ async def ensure_purchased(run: Run, audience_id: RecordId, read: ExportRead, te
     if not read.is_purchased:
         run.stage = Stage.PURCHASE  # a price above the limit ends the recipe here, before the stage starts
         check_price(run, export, terms.max_cost_cents)
+        _check_people(run, audience_id, terms)
     with run.at(Stage.PURCHASE):
         if not read.is_purchased:
             export = await purchase_export(run, audience_id, read, terms)
@@ -153,6 +154,23 @@ async def ensure_purchased(run: Run, audience_id: RecordId, read: ExportRead, te
 def is_purchased(read: ExportRead) -> bool:
     """Whether nothing is left to buy."""
     return read.is_purchased or export_state(read.export) is ExportState.DOWNLOADABLE
+
+
+def _check_people(run: Run, audience_id: RecordId, terms: ExportTerms) -> None:
+    """Refuse to buy an export of nobody.
+
+    Raises:
+        EmptyAudienceError: the audience is known to be empty, and the caller does not allow that.
+    """
+    audience = run.audience
+    is_empty = audience is not None and same_id(audience.id, audience_id) and people_count(audience) == 0
+    if is_empty and not terms.allow_empty:
+        raise EmptyAudienceError(
+            f"audience {audience_id} has 0 people; nothing was bought. Check its columns and filters; to export it "
+            "anyway, pass allow_empty=True",
+            stage=Stage.PURCHASE,
+            audience=audience,
+        )
 
 
 async def _wait_for_url(run: Run, audience_id: RecordId, export: CsvExport) -> CsvExport:

@@ -11,7 +11,7 @@ from harness import QUICK, client_of, lite
 from recipes import CUSTOMER, PREVIEW, PURCHASE, export, posts, seeded
 
 from indigo_async.client import IndigoClient
-from indigo_async.errors import ApiError
+from indigo_async.errors import ApiError, EmptyAudienceError
 from indigo_async.hidden import HiddenText
 from indigo_async.models import CsvExport
 from indigo_async.sandbox import Fault, FaultKind
@@ -105,3 +105,16 @@ async def test_exports_of_different_audiences_do_not_wait_for_each_other(tmp_pat
         waiting.cancel()
         await asyncio.wait([waiting])
     assert waiting.cancelled()
+
+
+@pytest.mark.parametrize("field_types", [["phone"], []])
+async def test_nobody_is_exported_unless_the_caller_allows_it(field_types: list[str], tmp_path: Path):
+    async with lite() as (sandbox, client):
+        (empty,) = await sandbox.seed_audiences(1, CUSTOMER, size=0)
+        with pytest.raises(EmptyAudienceError, match=f"audience {empty} has 0 people; nothing was bought"):
+            await export(client, empty, tmp_path / "x.csv", optional_field_types=field_types)
+        assert posts(sandbox) == {PREVIEW: 1}
+        await export(client, empty, tmp_path / "x.csv", optional_field_types=field_types, allow_empty=True)
+        assert sandbox.counts().purchases == 1
+        await export(client, empty, tmp_path / "y.csv", optional_field_types=field_types)
+        assert sandbox.counts().purchases == 1
