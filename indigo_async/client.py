@@ -10,7 +10,7 @@ from typing import Any, Self
 import aiohttp
 
 from indigo_async.customer import CustomerClient
-from indigo_async.errors import CustomerMismatchError
+from indigo_async.errors import CustomerMismatchError, RecordMismatchError
 from indigo_async.hidden import HiddenBytes, hidden
 from indigo_async.inputs import ColumnSelectionsInput, InputCheck, LookalikeFiltersInput
 from indigo_async.models import Audience, CsvExport, RecordId
@@ -120,7 +120,8 @@ class IndigoClient:
 
         Raises:
             InvalidInputError: before anything is sent.
-            ApiError, TransportError, ResponseDecodeError, CustomerMismatchError: see `indigo_async.errors`.
+            ApiError, TransportError, ResponseDecodeError, CustomerMismatchError, RecordMismatchError: see
+                `indigo_async.errors`.
 
         Source: reference, "POST /upload_csv".
         """
@@ -145,7 +146,8 @@ class IndigoClient:
 
         Raises:
             InvalidInputError: before anything is sent, with every broken column rule.
-            ApiError, TransportError, ResponseDecodeError, CustomerMismatchError: see `indigo_async.errors`.
+            ApiError, TransportError, ResponseDecodeError, CustomerMismatchError, RecordMismatchError: see
+                `indigo_async.errors`.
 
         Source: reference, "POST /match_uploaded_csv".
         """
@@ -174,7 +176,8 @@ class IndigoClient:
         Raises:
             InvalidInputError: before anything is sent.
             NotFoundError: there is none with this ID for this customer.
-            ApiError, TransportError, ResponseDecodeError, CustomerMismatchError: see `indigo_async.errors`.
+            ApiError, TransportError, ResponseDecodeError, CustomerMismatchError, RecordMismatchError: see
+                `indigo_async.errors`.
 
         Source: reference, "GET /audience".
         """
@@ -185,14 +188,17 @@ class IndigoClient:
         query = {"audienceId": str(audience_id)}
         if customer_id is not None:
             query["customerId"] = customer_id
-        return _audience_in(await self.transport.call(GET_AUDIENCE, query=query), GET_AUDIENCE, customer_id)
+        audience = _audience_in(await self.transport.call(GET_AUDIENCE, query=query), GET_AUDIENCE, customer_id)
+        check_id(GET_AUDIENCE, "audience", asked=audience_id, answered=audience.id)
+        return audience
 
     async def list_audiences(self, customer_id: str | None = None) -> list[Audience]:
         """All audiences of a customer, or, without one, of the whole organisation.
 
         Raises:
             InvalidInputError: before anything is sent.
-            ApiError, TransportError, ResponseDecodeError, CustomerMismatchError: see `indigo_async.errors`.
+            ApiError, TransportError, ResponseDecodeError, CustomerMismatchError, RecordMismatchError: see
+                `indigo_async.errors`.
 
         Source: reference, "GET /audiences".
         """
@@ -228,7 +234,8 @@ class IndigoClient:
 
         Raises:
             InvalidInputError: before anything is sent.
-            ApiError, TransportError, ResponseDecodeError, CustomerMismatchError: see `indigo_async.errors`.
+            ApiError, TransportError, ResponseDecodeError, CustomerMismatchError, RecordMismatchError: see
+                `indigo_async.errors`.
 
         Source: reference, "POST /create_lookalike_audience".
         """
@@ -264,7 +271,8 @@ class IndigoClient:
 
         Raises:
             InvalidInputError: before anything is sent.
-            ApiError, TransportError, ResponseDecodeError, CustomerMismatchError: see `indigo_async.errors`.
+            ApiError, TransportError, ResponseDecodeError, CustomerMismatchError, RecordMismatchError: see
+                `indigo_async.errors`.
 
         Source: reference, "POST /create_preview_csv_export".
         """
@@ -275,7 +283,10 @@ class IndigoClient:
         check.done()
         body = {"audienceId": audience_id, "customerId": customer_id, "optionalFieldTypes": field_types}
         document = await self.transport.call(CREATE_PREVIEW, body=_body(body))
-        return _export_in(document, CREATE_PREVIEW, customer_id)
+        export = _export_in(document, CREATE_PREVIEW, customer_id)
+        if export.audience is not None:
+            check_id(CREATE_PREVIEW, "audience", asked=audience_id, answered=export.audience.id)
+        return export
 
     async def purchase_csv_export(
         self, *, export_id: RecordId, customer_id: str | None = None, flight: Flight | None = None
@@ -294,7 +305,8 @@ class IndigoClient:
             InvalidInputError: before anything is sent.
             AlreadyPurchasedError: it was bought before; nothing was charged now.
             AmbiguousOutcomeError, ServerError: it may have been bought. `workflows.export_audience` finds out.
-            ApiError, TransportError, ResponseDecodeError, CustomerMismatchError: see `indigo_async.errors`.
+            ApiError, TransportError, ResponseDecodeError, CustomerMismatchError, RecordMismatchError: see
+                `indigo_async.errors`.
 
         Source: reference, "POST /purchase_csv_export".
         """
@@ -305,6 +317,7 @@ class IndigoClient:
         body = {"exportId": export_id, "customerId": customer_id}
         document = await self.transport.call(PURCHASE_EXPORT, body=_body(body), flight=flight)
         export = _export_in(document, PURCHASE_EXPORT, customer_id)
+        check_id(PURCHASE_EXPORT, "export", asked=export_id, answered=export.id)
         self.purchased_exports.setdefault(str(export_id), None)
         return export
 
@@ -324,6 +337,16 @@ def _export_in(document: Any, endpoint: Endpoint, customer_id: str | None) -> Cs
     if export.audience is not None:
         _check_customer(endpoint, customer_id, export.audience.customer_id)
     return export
+
+
+def check_id(endpoint: Endpoint, what: str, *, asked: RecordId, answered: RecordId | None) -> None:
+    """Compare the ID that was requested with the one in the response, as text, where there is one.
+
+    Raises:
+        RecordMismatchError: they differ.
+    """
+    if answered is not None and str(asked) != str(answered):
+        raise RecordMismatchError(endpoint=endpoint.text, what=what, asked=asked, answered=answered)
 
 
 def _check_customer(endpoint: Endpoint, asked: str | None, answered: str | None) -> None:

@@ -184,6 +184,13 @@ class CustomerMismatchError(IndigoError):
         super().__init__(f"{endpoint}: asked about customer {asked!r}, the answer is about customer {answered!r}")
 
 
+def _shorten(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}...")
+
+
+_SHOWN_LENGTH = 60
+
+
 class RecordMismatchError(IndigoError):
     """A response is about another audience or export than the one requested. It is not returned.
 
@@ -196,7 +203,8 @@ class RecordMismatchError(IndigoError):
         self.asked = str(asked)
         self.answered = str(answered)
         super().__init__(
-            f"{endpoint}: requested {what} {self.asked!r}, but the response is about {what} {self.answered!r}"
+            f"{endpoint}: requested {what} {_shorten(self.asked)}, but the response is about {what} "
+            f"{_shorten(self.answered)}"
         )
 
 

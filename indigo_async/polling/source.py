@@ -7,7 +7,7 @@ from typing import Protocol
 
 import attrs
 
-from indigo_async.client import GET_AUDIENCE, LIST_AUDIENCES
+from indigo_async.client import GET_AUDIENCE, LIST_AUDIENCES, check_id
 from indigo_async.errors import CustomerMismatchError, ResponseDecodeError
 from indigo_async.models import Audience, RecordId
 from indigo_async.polling.costs import Cost
@@ -68,6 +68,7 @@ class ApiSource:
             raise CustomerMismatchError(
                 endpoint=GET_AUDIENCE.text, asked=customer_id, answered=str(audience.customer_id)
             )
+        check_id(GET_AUDIENCE, "audience", asked=audience_id, answered=audience.id)
         return audience, Cost(seconds, len(answer))
 
     async def many(self, customer_id: str | None, take: Callable[[Rows], None], *, limit: int) -> Cost:

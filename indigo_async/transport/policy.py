@@ -32,6 +32,7 @@ from indigo_async.errors import (
 from indigo_async.hidden import hide_secrets
 
 __all__ = [
+    "LONGEST_RETRY_AFTER",
     "Answer",
     "Endpoint",
     "Reason",
@@ -39,6 +40,7 @@ __all__ = [
     "Silence",
     "api_error",
     "error_of",
+    "is_absurd_retry_after",
     "is_uncertain",
     "refusal_in",
     "retry_after_of",
@@ -52,6 +54,8 @@ _API_PATH = "/api/v1"
 _CHECK_BASE_URL = f"check base_url: the API's own ends with {_API_PATH}"
 _ALREADY_PURCHASED = "PurchasableEntityAlreadyPurchased"
 _MESSAGE_LENGTH = 500
+LONGEST_RETRY_AFTER = 3_600.0
+"""Seconds. Servers that ask for more mostly send a wrong unit or an epoch time, which would silence us for years."""
 _TYPE_LENGTH = 100
 
 
@@ -163,12 +167,22 @@ def is_uncertain(outcome: Answer | Silence) -> bool:
 
 
 def retry_after_of(answer: Answer) -> float | None:
-    """The seconds that the server asks to wait, from a `Retry-After` in seconds or as a date.
+    """The seconds that the server asks to wait, from a `Retry-After` in seconds or as a date; None if over an hour.
 
     A date is compared with the answer's own `Date`, so that a wrong clock here changes nothing.
     """
+    seconds = _requested_wait(answer)
+    return seconds if seconds is not None and seconds <= LONGEST_RETRY_AFTER else None
+
+
+def is_absurd_retry_after(answer: Answer) -> bool:
+    """Whether a response asks for a wait that is not obeyed: longer than an hour, or no time at all."""
+    return "retry-after" in answer.headers and retry_after_of(answer) is None
+
+
+def _requested_wait(answer: Answer) -> float | None:
     value = answer.headers.get("retry-after", "").strip()
-    if re.fullmatch(r"[0-9]+(\.[0-9]*)?", value):
+    if re.fullmatch(r"[0-9]{1,20}(\.[0-9]{0,20})?", value):
         return float(value)
     try:
         seconds = parsedate_to_datetime(value) - parsedate_to_datetime(answer.headers.get("date", ""))
@@ -221,11 +235,17 @@ def _error_of_answer(endpoint: Endpoint, answer: Answer, token: str, base_url: s
 
 
 def refusal_in(document: dict[str, Any] | None, endpoint: Endpoint, *, token: str = "") -> ApiError | None:
-    """The refusal that a good status hides: an `error` object, or null where something was asked for."""
+    """Return the error that a good status hides: an `error` in the object, or null where a record was requested.
+
+    After a POST, an `error` beside a record's ID counts, too: the request was not carried out as asked. In a record
+    that was only read, it may say why that audience failed.
+    """
     if document is None and endpoint.idempotent:
         return NotFoundError(404, "the server answered null: no such record for this customer", None, endpoint.text)
     message = document.get("error") if type(document) is dict else None
-    if document is None or not isinstance(message, str) or "id" in document:
+    if document is None or not isinstance(message, str) or (endpoint.idempotent and "id" in document):
+        return None
+    if "id" in document and not message.strip():
         return None
     return api_error(400, message, document.get("errorType"), endpoint.text, token=token)
 

@@ -8,6 +8,7 @@ library, where headers and signed URLs stand.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import random
 from collections import Counter
@@ -22,6 +23,7 @@ from aiohttp import hdrs
 from yarl import URL
 
 from indigo_async.errors import ClientNotOpenError, IndigoError, RateLimitedError, ResponseDecodeError
+from indigo_async.hidden import safe_text
 from indigo_async.settings import Settings
 from indigo_async.transport.answers import Sink, document_in, pour, read_answer, silence
 from indigo_async.transport.credentials import Credentials
@@ -34,6 +36,7 @@ from indigo_async.transport.policy import (
     RetryPolicy,
     Silence,
     error_of,
+    is_absurd_retry_after,
     is_uncertain,
     retry_after_of,
     retry_delay,
@@ -52,6 +55,9 @@ _UNAUTHORIZED = 401
 _TOO_MANY_REQUESTS = 429
 _UNAVAILABLE = 503
 _FIRST_SERVER_ERROR = 500
+_SHOWN_RETRY_AFTER = 40
+
+_logger = logging.getLogger("indigo_async")
 
 
 @attrs.define
@@ -112,6 +118,7 @@ class Transport:
         self._own_session = session is None
         self._session = session
         self._pacer: Pacer | None = None
+        self._has_warned_of_wait = False
         self._socket_timeout = aiohttp.ClientTimeout(total=None, sock_connect=min(_CONNECT_SECONDS, timeout / 2))
 
     async def open(self) -> None:
@@ -268,6 +275,7 @@ class Transport:
                 # The time of a large answer tells its size rather than the server's load.
                 pacer.answered(started=started, like=like if len(outcome.body) <= _COMPARABLE_BYTES else None)
             else:
+                self._warn_of_absurd_wait(endpoint, outcome)
                 self.setbacks[_reason_of(outcome)] += 1
                 _teach_setback(pacer, outcome, started)
         finally:
@@ -275,6 +283,13 @@ class Transport:
         if flight is not None:
             flight.uncertain = is_uncertain(outcome)
         return outcome
+
+    def _warn_of_absurd_wait(self, endpoint: Endpoint, outcome: Answer | Silence) -> None:
+        if self._has_warned_of_wait or isinstance(outcome, Silence) or not is_absurd_retry_after(outcome):
+            return
+        self._has_warned_of_wait = True
+        asked = safe_text(outcome.headers["retry-after"])[:_SHOWN_RETRY_AFTER]
+        _logger.warning("%s: the server asks to wait for %r, which is ignored: an hour is the most", endpoint, asked)
 
     def _sending(
         self, endpoint: Endpoint, url: URL, body: bytes | None, read: _Reader, *, attempt: int

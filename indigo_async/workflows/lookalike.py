@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Protocol, TypeGuard
 
-from indigo_async.client import IndigoClient
+from indigo_async.client import CREATE_LOOKALIKE, IndigoClient, check_id
 from indigo_async.errors import ApiError, AudienceExistsError
 from indigo_async.inputs import InputCheck, LookalikeFilters, LookalikeFiltersInput
 from indigo_async.models import Audience, RecordId
@@ -180,6 +180,7 @@ async def begin_lookalike(
     if run.directory.knows_id(customer_id, made.id):  # a server that answers with what it had already
         answered = await fit([Namesake(made.id, Likeness.EXACT)], may_be_cut=True, is_taken=True)
         return reused(run, Stage.LOOKALIKE, answered or _another(made.id, name))
+    check_id(CREATE_LOOKALIKE, "base audience", asked=base_id, answered=made.base_audience_id)
     if is_unexported(made):
         run.made += (str(made.id),)
     await run.memory.remember(Stage.LOOKALIKE, {"audience_id": made.id})

@@ -114,7 +114,7 @@ async def test_a_post_sends_its_parameters_as_json(
 
 
 async def test_parameters_that_are_left_out_are_not_sent():
-    async with answering(json_reply(EXPORT)) as (server, client):
+    async with answering(json_reply({"id": 7})) as (server, client):
         await client.create_preview_csv_export(audience_id=7)
         await client.purchase_csv_export(export_id=7)
         await client.create_lookalike_audience(base_audience_id=7, customer_id="42", size=1, audience_name="A")

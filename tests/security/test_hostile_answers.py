@@ -132,7 +132,7 @@ HOSTILE_IDS = [
 async def test_an_id_is_sent_back_as_it_came(record_id: str | int):
     text = str(record_id)
     async with answering(json_reply({"id": record_id, "customerId": text})) as (server, client):
-        audience = await client.get_audience("aud-1")
+        audience = await client.upload_csv(customer_id=text, url="https://files.example.org/donors.csv")
         assert audience.id == record_id
         await client.get_audience(audience.id, customer_id=text)
         await client.match_uploaded_csv(

@@ -163,6 +163,19 @@ def test_a_record_is_no_refusal(document: object):
     assert refusal_in(document, GET) is None
 
 
+def test_an_error_beside_a_records_id_is_one_after_a_post():
+    declined = refusal_in({"id": "exp-1", "error": "card declined", "errorType": "Declined"}, POST)
+    assert type(declined) is ApiError
+    assert (declined.message, declined.error_type) == ("card declined", "Declined")
+    already = {"id": "exp-1", "error": "Bought.", "errorType": "PurchasableEntityAlreadyPurchased"}
+    assert type(refusal_in(already, POST)) is AlreadyPurchasedError
+
+
+@pytest.mark.parametrize("error", [None, "", " ", False, 0, {}])
+def test_an_empty_error_beside_a_records_id_is_none(error: object):
+    assert refusal_in({"id": 1, "error": error}, POST) is None
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [

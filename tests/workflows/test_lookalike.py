@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from harness import lite
+from harness import answering, json_reply, lite
 from recipes import CSV, CUSTOMER, LOOKALIKE, LOST, audiences_named, grow, lose, match, posts, seeded
 
 from indigo_async.errors import (
@@ -11,6 +11,7 @@ from indigo_async.errors import (
     AudienceExistsError,
     AudienceFailedError,
     InvalidInputError,
+    RecordMismatchError,
     WaitTimeoutError,
 )
 from indigo_async.models import Audience
@@ -175,3 +176,11 @@ async def test_a_deadline_says_how_far_it_came():
         await sandbox.settled()
         assert (await grow(client, base_id)).id == caught.value.audience.id
         assert posts(sandbox) == {LOOKALIKE: 1}
+
+
+async def test_a_lookalike_of_another_base_is_not_used():
+    made = {"id": 1, "baseAudienceId": 8, "status": "PROCESSING"}
+    async with answering(json_reply([]), json_reply(made)) as (server, client):
+        with pytest.raises(RecordMismatchError, match="requested base audience '7', .* about base audience '8'"):
+            await grow(client, 7)
+    assert [request.method for request in server.requests] == ["GET", "POST"]
