@@ -27,13 +27,19 @@ def serve_csv(file: CsvFile, headers: Mapping[str, str], fault: Fault | None) ->
     """
     kind = fault.kind if fault is not None else None
     etag = f'"{token_hex(16)}"' if kind is FaultKind.ETAG_CHANGED else file.etag
+    if kind is FaultKind.ACCEPTED:
+        return Reply(202, b"", {})
     answer = {"ETag": etag, "Accept-Ranges": "bytes", "Content-Type": "text/csv; charset=utf-8"}
+    if kind is FaultKind.ODD_ENCODING:
+        answer["Content-Encoding"] = "UTF-8"
     span = None if kind is FaultKind.RANGE_IGNORED else _range(file.size, etag, headers)
     if span is None:
         return Reply(200, FileSlice(file.path, 0, file.size), answer)
     start, stop = span
     if kind is FaultKind.RANGE_WRONG:
         start = min(start + 1, stop - 1)
+    if kind is FaultKind.RANGE_SHORT:
+        stop = start + max(1, (stop - start) // 2)
     answer["Content-Range"] = f"bytes {start}-{stop - 1}/{file.size}"
     return Reply(206, FileSlice(file.path, start, stop), answer)
 

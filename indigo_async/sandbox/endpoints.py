@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
@@ -18,7 +19,7 @@ import attrs
 from indigo_async.models import AudienceStatus, ExportStatus, RecordId, UploadStatus
 from indigo_async.sandbox.clock import Clock
 from indigo_async.sandbox.computing import Computing
-from indigo_async.sandbox.dialect import ExportFlow
+from indigo_async.sandbox.dialect import Dialect, ExportFlow
 from indigo_async.sandbox.engine import Engine
 from indigo_async.sandbox.parameters import Parameters, check_column_rules
 from indigo_async.sandbox.pricing import price_of
@@ -36,6 +37,7 @@ from indigo_async.sandbox.records import (
     upload_status,
 )
 from indigo_async.sandbox.refusals import ErrorType, Refusal
+from indigo_async.sandbox.spelling import stored_name
 from indigo_async.sandbox.store import Store
 
 __all__ = ["ENDPOINTS", "MIN_BASE_PEOPLE", "Answer", "Call", "Endpoint", "Service"]
@@ -55,14 +57,19 @@ class Service:
     stage_times: StageTimes
     export_flow: ExportFlow
     exports: Path
+    dialect: Dialect
 
 
 @attrs.frozen
 class Call:
-    """One request. With `failure` the work that it starts is bound to fail, for that reason."""
+    """One request. With `failure` the work that it starts is bound to fail, for that reason.
+
+    `charged_cents` is what a purchase costs whatever its price was.
+    """
 
     parameters: Parameters
     failure: str | None = None
+    charged_cents: int | None = None
 
 
 Answer: TypeAlias = AudienceRecord | ExportRecord | Iterable[AudienceRecord]
@@ -73,11 +80,20 @@ def _begin(service: Service, call: Call, seconds: float) -> Work:
     return Work(service.clock.now() + seconds, failure=call.failure)
 
 
-def _check_name(service: Service, customer_id: str | None, name: str) -> None:
-    if service.store.is_name_taken(customer_id, name):
-        raise Refusal(
-            400, ErrorType.AUDIENCE_NAME_TAKEN, "audienceName: this customer has an audience of this name already"
-        )
+def _existing(service: Service, customer_id: str | None, name: str) -> AudienceRecord | None:
+    """The audience that answers a create under a taken name, in a dialect that upserts.
+
+    Raises:
+        Refusal: the name is taken.
+    """
+    existing = service.store.audience_named(customer_id, name)
+    if existing is None or service.dialect.duplicate_names == "allow":
+        return None
+    if service.dialect.duplicate_names == "upsert":
+        return existing
+    raise Refusal(
+        400, ErrorType.AUDIENCE_NAME_TAKEN, "audienceName: this customer has an audience of this name already"
+    )
 
 
 async def upload_csv(service: Service, call: Call) -> AudienceRecord:
@@ -142,12 +158,14 @@ async def match_uploaded_csv(service: Service, call: Call) -> AudienceRecord:
     """Begin to fill an audience with the voters that its CSV's rows are about."""
     audience_id = call.parameters.record_id("audienceID", else_named="audienceId")
     customer_id = call.parameters.text("customerId")
-    name = call.parameters.text("audienceName")
+    name = stored_name(service.dialect.name_rule, call.parameters.text("audienceName"))
     selections = call.parameters.column_selections("columnSelections")
     record = service.store.audience_for(audience_id, customer_id)
     table = _readable_table(service, record)
     check_column_rules(selections, table.columns)
-    _check_name(service, record.customer_id, name)
+    existing = _existing(service, record.customer_id, name)
+    if existing is not None:
+        return existing
 
     def begin(audience: AudienceRecord) -> AudienceRecord:
         upload = audience.upload and attrs.evolve(audience.upload, table=None)
@@ -176,7 +194,7 @@ async def create_lookalike_audience(service: Service, call: Call) -> AudienceRec
     base_id = call.parameters.record_id("baseAudienceId")
     customer_id = call.parameters.text("customerId")
     size = call.parameters.size("size")
-    name = call.parameters.text("audienceName")
+    name = stored_name(service.dialect.name_rule, call.parameters.text("audienceName"))
     include_base = call.parameters.optional_flag("includeOriginalAudience")
     filters = call.parameters.filters("filters")
     base = service.store.audience_for(base_id, customer_id)
@@ -191,7 +209,9 @@ async def create_lookalike_audience(service: Service, call: Call) -> AudienceRec
             ErrorType.BASE_AUDIENCE_NOT_ELIGIBLE,
             f"baseAudienceId: the base must have at least {MIN_BASE_PEOPLE:,} matched people; it has {people.size:,}",
         )
-    _check_name(service, customer_id, name)
+    existing = _existing(service, customer_id, name)
+    if existing is not None:
+        return existing
     record = service.store.add_audience(
         AudienceRecord(
             id=service.store.new_id("aud"),
@@ -219,7 +239,8 @@ async def get_audience(service: Service, call: Call) -> AudienceRecord:
 
 async def list_audiences(service: Service, call: Call) -> Iterable[AudienceRecord]:
     """A customer's audiences, or the whole organisation's."""
-    return service.store.audiences(call.parameters.optional_text("customerId"))
+    records = service.store.audiences(call.parameters.optional_text("customerId"))
+    return islice(records, service.dialect.list_limit)
 
 
 async def create_preview_csv_export(service: Service, call: Call) -> ExportRecord:
@@ -268,6 +289,9 @@ async def purchase_csv_export(service: Service, call: Call) -> ExportRecord:
     export_id = call.parameters.record_id("exportId")
     customer_id = call.parameters.optional_text("customerId")
     export, audience = service.store.export_for(export_id, customer_id)
+    if export.purchased_at is not None and service.dialect.repeated_purchase == "charge":
+        service.store.charge(export)
+        return export
     if export.purchased_at is not None or not export.needs_purchase:
         raise Refusal(400, ErrorType.ALREADY_PURCHASED, "You've already made this purchase.")
     status = export_status(export, service.clock.now())
@@ -276,6 +300,9 @@ async def purchase_csv_export(service: Service, call: Call) -> ExportRecord:
     takes_time = service.export_flow == "asynchronous"
     work = _begin(service, call, service.stage_times.export if takes_time else 0)
     now = service.clock.now()
+    if call.charged_cents is not None:
+        cents = call.charged_cents
+        export = service.store.change_export(export.id, lambda record: attrs.evolve(record, changed_cents=cents))
     service.store.charge(export)
     export = service.store.change_export(export.id, lambda record: attrs.evolve(record, work=work, purchased_at=now))
     written = _start_csv(service, export, _members(service, audience, "exportId"))

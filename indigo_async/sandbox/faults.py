@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from enum import StrEnum
+from typing import Any
 
 import attrs
 
@@ -60,6 +61,23 @@ class FaultKind(StrEnum):
     """A download has another ETag than before and after, as if the file had changed."""
     LENGTH_WRONG = "length wrong"
     """A download announces more bytes than it sends, then ends in good order."""
+    RANGE_SHORT = "range short"
+    """A download answers a range with half of what is left, correctly, as HTTP allows."""
+    ACCEPTED = "accepted"
+    """A download answers 202 and nothing else, as if the file were not ready."""
+    ODD_ENCODING = "odd encoding"
+    """A download says `Content-Encoding: UTF-8` over plain bytes."""
+    FIELD_REPLACED = "field replaced"
+    """`field` of the rows that the fault names has `value` instead. `csvExports.cost` is that of each export."""
+    PRICE_RAISED = "price raised"
+    """A purchase is not carried out, and the export costs `cents` from now on. The answer is an error of `status`, or,
+    if it `cuts`, the connection breaks."""
+    CHARGED_MORE = "charged more"
+    """A purchase is carried out and charged at `cents`, which its record then shows."""
+    ERROR_INSIDE = "error inside"
+    """Status 200 with the record as it is and an `error`, nothing carried out."""
+    OTHER_RECORD = "other record"
+    """The request is carried out, and the answer is about another audience or export."""
 
 
 @attrs.frozen(kw_only=True)
@@ -80,7 +98,8 @@ class Fault:
     each of `customer_id`, `audience_id` and `audience_name` given. It lets the first `after` of them pass, then strikes
     each with `probability`, `times` times at most (None: for ever).
 
-    For `ROW_MISSING` and `FIELD_MISSING`, `audience_id` and `audience_name` name the rows instead.
+    For `ROW_MISSING`, `FIELD_MISSING` and `FIELD_REPLACED`, `audience_id` and `audience_name` name the rows instead.
+    `error_type` and `message` are those of an error's answer, where they are given. `retry_after` may be any text.
     """
 
     kind: FaultKind
@@ -92,14 +111,19 @@ class Fault:
     audience_id: RecordId | None = None
     audience_name: str | None = None
     status: int = attrs.field(default=503, validator=[attrs.validators.ge(400), attrs.validators.lt(600)])
-    retry_after: int = 1
+    cuts: bool = False
+    retry_after: int | str = 1
     retry_after_as_date: bool = False
     delay: float = attrs.field(default=0.1, validator=[attrs.validators.ge(0), attrs.validators.le(_MAX_DELAY)])
     field: str = "status"
+    value: Any = None
+    cents: int = 900_000
+    error_type: str | None = None
+    message: str | None = None
 
     @property
     def is_about_rows(self) -> bool:
-        return self.kind in {FaultKind.ROW_MISSING, FaultKind.FIELD_MISSING}
+        return self.kind in {FaultKind.ROW_MISSING, FaultKind.FIELD_MISSING, FaultKind.FIELD_REPLACED}
 
     def meets(self, subject: Subject) -> bool:
         """Whether a request is one that the fault is meant for."""

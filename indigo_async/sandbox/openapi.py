@@ -264,9 +264,11 @@ def _upload(dialect: Dialect) -> _Json:
 def _export(dialect: Dialect, export_flow: ExportFlow, nested: _Json) -> _Json:
     required: _Json = {"id": _record_id(dialect), "createdAt": _TIMESTAMP, **nested}
     if dialect.shows_export_status or export_flow == "asynchronous":
-        required["status"] = {"type": "string", "enum": list(ExportStatus)}
+        hidden = [""] if dialect.purchased_status == "hidden" else []
+        required["status"] = {"type": "string", "enum": [*ExportStatus, *hidden]}
     if dialect.shows_field_types:
-        required["optionalFieldTypes"] = _FIELD_TYPES
+        is_exact = dialect.field_types_format == "exact"
+        required["optionalFieldTypes"] = _FIELD_TYPES if is_exact else {"type": "array", "items": {"type": "string"}}
     item = _object(
         {
             "optionalFieldType": {"type": "string", "enum": list(OptionalFieldType)},
@@ -276,8 +278,15 @@ def _export(dialect: Dialect, export_flow: ExportFlow, nested: _Json) -> _Json:
         },
         {},
     )
-    price: _Json = {dialect.cost_key: _CENTS, "costBreakdown": {"type": "array", "items": item}}
-    return _object(required, price | {"downloadUrl": _URL})
+    price: _Json = {"costBreakdown": {"type": "array", "items": item}}
+    if dialect.second_cost is not None:
+        key, _ = dialect.second_cost
+        price |= {"costBreakdown": {"type": "object"}} if key == "costBreakdown.total" else {key: _CENTS}
+    price[dialect.cost_key] = {"text": {"type": "string"}, "dollars": {"type": "string"}}.get(
+        dialect.cost_format, _CENTS
+    )
+    url = _URL if dialect.preview_url == "absent" else {"type": ["string", "null"]}
+    return _object(required, price | {"downloadUrl": url})
 
 
 def _column_selections() -> _Json:

@@ -113,7 +113,8 @@ class Upload:
 class AudienceRecord:
     """An audience. `customer_id` is None for those made in the app.
 
-    `work` is the match or the lookalike, None while the CSV's columns are not selected yet.
+    `work` is the match or the lookalike, None while the CSV's columns are not selected yet. A `seeded_status` is shown
+    whatever the work is; one that says DELETED is in lists only.
     """
 
     id: RecordId
@@ -124,6 +125,7 @@ class AudienceRecord:
     base_id: RecordId | None = None
     work: Work | None = None
     members: Members | None = None
+    seeded_status: str | None = None
     export_ids: tuple[RecordId, ...] = ()
 
 
@@ -138,7 +140,10 @@ class CsvFile:
 
 @attrs.frozen(kw_only=True)
 class ExportRecord:
-    """An export. `work` is the preview at first, and the CSV once it was purchased or needs no purchase."""
+    """An export. `work` is the preview at first, and the CSV once it was purchased or needs no purchase.
+
+    `changed_cents` is the price where it is no longer that of the items.
+    """
 
     id: RecordId
     audience_id: RecordId
@@ -149,6 +154,11 @@ class ExportRecord:
     work: Work
     purchased_at: float | None = None
     file: CsvFile | None = None
+    changed_cents: int | None = None
+
+    @property
+    def cost_cents(self) -> int:
+        return self.price.cents if self.changed_cents is None else self.changed_cents
 
 
 def upload_status(upload: Upload, now: float) -> UploadStatus:

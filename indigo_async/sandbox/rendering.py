@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 import attrs
 import msgspec
 
-from indigo_async.models import ExportStatus
+from indigo_async.models import ExportStatus, RecordId
 from indigo_async.sandbox.clock import Clock, timestamp
 from indigo_async.sandbox.dialect import Dialect, ExportFlow
 from indigo_async.sandbox.endpoints import Answer
@@ -22,6 +23,7 @@ from indigo_async.sandbox.records import (
     export_status,
     upload_status,
 )
+from indigo_async.sandbox.spelling import spell_field_types, spell_price
 from indigo_async.sandbox.store import CachedRow, Store, is_short_number
 
 __all__ = ["Rendering", "render"]
@@ -38,6 +40,7 @@ class Rendering:
     links: Links
     dialect: Dialect
     export_flow: ExportFlow
+    frozen_rows: dict[RecordId, bytes] = attrs.field(factory=dict[RecordId, bytes])
 
 
 def render(rendering: Rendering, answer: Answer) -> bytes:
@@ -52,6 +55,17 @@ def render(rendering: Rendering, answer: Answer) -> bytes:
 
 
 def _list(rendering: Rendering, records: Iterable[AudienceRecord]) -> bytes:
+    if rendering.dialect.list_lag:
+        encoded = _past_rows(rendering, records)
+    elif rendering.dialect.frozen_lists:
+        encoded = [_frozen_row(rendering, record) for record in records]
+    else:
+        encoded = _current_rows(rendering, records)
+    array = b"[" + b",".join(encoded) + b"]"
+    return array if rendering.dialect.list_shape == "array" else b'{"audiences":' + array + b"}"
+
+
+def _current_rows(rendering: Rendering, records: Iterable[AudienceRecord]) -> list[bytes]:
     now = rendering.clock.now()
     rows = rendering.store.rows
     encoded: list[bytes] = []
@@ -60,8 +74,42 @@ def _list(rendering: Rendering, records: Iterable[AudienceRecord]) -> bytes:
         if row is None or now >= row.valid_until:
             row = rows[record.id] = _row(rendering, record, now)
         encoded.append(row.encoded)
-    array = b"[" + b",".join(encoded) + b"]"
-    return array if rendering.dialect.list_shape == "array" else b'{"audiences":' + array + b"}"
+    return encoded
+
+
+def _frozen_row(rendering: Rendering, record: AudienceRecord) -> bytes:
+    if record.id not in rendering.frozen_rows:
+        rendering.frozen_rows[record.id] = _encoded_row(rendering, record)
+    return rendering.frozen_rows[record.id]
+
+
+def _past_rows(rendering: Rendering, records: Iterable[AudienceRecord]) -> list[bytes]:
+    """The rows as they were a while ago, without what did not exist then."""
+    time = rendering.clock.now() - rendering.dialect.list_lag
+    then = attrs.evolve(rendering, clock=_PastClock(rendering.clock, rendering.dialect.list_lag))
+    snapshots = (rendering.store.snapshot_at(record.id, time) for record in records)
+    return [_encoded_row(then, one.audience, one.exports) for one in snapshots if one is not None]
+
+
+@attrs.frozen
+class _PastClock:
+    """A clock that is some sandbox seconds slow."""
+
+    clock: Clock
+    lag: float
+
+    @property
+    def started_at(self) -> datetime:
+        return self.clock.started_at
+
+    def now(self) -> float:
+        return self.clock.now() - self.lag
+
+
+def _encoded_row(rendering: Rendering, record: AudienceRecord, exports: Sequence[ExportRecord] | None = None) -> bytes:
+    omitted = rendering.dialect.list_omits
+    shown = _audience(rendering, record, exports)
+    return _encoder.encode({key: value for key, value in shown.items() if key not in omitted})
 
 
 def _row(rendering: Rendering, record: AudienceRecord, now: float) -> CachedRow:
@@ -71,9 +119,10 @@ def _row(rendering: Rendering, record: AudienceRecord, now: float) -> CachedRow:
     changes = [work.changes_at(now) for work in works if work is not None]
     if any(export.file is not None for export in exports):
         changes.append(now + rendering.links.lifetime / 2)
-    omitted = rendering.dialect.list_omits
-    shown = {key: value for key, value in _audience(rendering, record).items() if key not in omitted}
-    return CachedRow(_encoder.encode(shown), min(changes, default=math.inf))
+    delay = rendering.dialect.url_delay
+    bought = (export.purchased_at for export in exports if delay and export.purchased_at is not None)
+    changes += [at + delay for at in bought if at + delay > now]
+    return CachedRow(_encoded_row(rendering, record), min(changes, default=math.inf))
 
 
 def _customer_id(dialect: Dialect, customer_id: str) -> str | int:
@@ -91,7 +140,9 @@ def _head(rendering: Rendering, record: AudienceRecord) -> dict[str, Any]:
 def _summary(rendering: Rendering, record: AudienceRecord) -> dict[str, Any]:
     dialect = rendering.dialect
     shown = _head(rendering, record)
-    shown["status"] = audience_status(record, rendering.clock.now())
+    is_stub = record.upload is not None and record.work is None
+    status = audience_status(record, rendering.clock.now())
+    shown["status"] = record.seeded_status or (dialect.stub_status if is_stub and status == "PROCESSING" else status)
     if dialect.shows_customer_id and record.customer_id is not None:
         shown["customerId"] = _customer_id(dialect, record.customer_id)
     shown["createdAt"] = timestamp(rendering.clock, record.created_at)
@@ -102,11 +153,14 @@ def _summary(rendering: Rendering, record: AudienceRecord) -> dict[str, Any]:
     return shown
 
 
-def _audience(rendering: Rendering, record: AudienceRecord) -> dict[str, Any]:
+def _audience(
+    rendering: Rendering, record: AudienceRecord, exports: Sequence[ExportRecord] | None = None
+) -> dict[str, Any]:
+    exports = rendering.store.exports_of(record) if exports is None else exports
     shown = _summary(rendering, record)
     if record.upload is not None:
         shown["uploadedAudienceCsv"] = _upload(rendering, record.upload, shown.get("size"))
-    shown["csvExports"] = [_export(rendering, export) for export in rendering.store.exports_of(record)]
+    shown["csvExports"] = [_export(rendering, export) for export in exports]
     return shown
 
 
@@ -127,16 +181,18 @@ def _upload(rendering: Rendering, upload: Upload, matched: int | None) -> dict[s
 
 def _export(rendering: Rendering, export: ExportRecord) -> dict[str, Any]:
     dialect = rendering.dialect
-    status = export_status(export, rendering.clock.now())
+    now = rendering.clock.now()
+    status = export_status(export, now)
+    is_purchased = export.purchased_at is not None
     shown: dict[str, Any] = {"id": export.id}
     if dialect.shows_export_status or rendering.export_flow == "asynchronous":
-        shown["status"] = status
+        hides = is_purchased and status == ExportStatus.ACTIVE and dialect.purchased_status == "hidden"
+        shown["status"] = "" if hides else status
     shown["createdAt"] = timestamp(rendering.clock, export.created_at)
     if dialect.shows_field_types:
-        shown["optionalFieldTypes"] = export.field_types
+        shown["optionalFieldTypes"] = spell_field_types(dialect, export.field_types)
     if status != ExportStatus.IN_PROGRESS or export.purchased_at is not None:
-        shown[dialect.cost_key] = export.price.cents
-        shown["costBreakdown"] = [
+        breakdown = [
             {
                 "optionalFieldType": item.field_type,
                 "people": item.people,
@@ -145,8 +201,12 @@ def _export(rendering: Rendering, export: ExportRecord) -> dict[str, Any]:
             }
             for item in export.price.items
         ]
-    if status == ExportStatus.ACTIVE and export.file is not None:
+        shown |= spell_price(dialect, export.cost_cents, breakdown)
+    is_delayed = export.purchased_at is not None and now < export.purchased_at + dialect.url_delay
+    if status == ExportStatus.ACTIVE and export.file is not None and not is_delayed:
         shown["downloadUrl"] = rendering.links.url_for(export.id)
+    elif dialect.preview_url != "absent":
+        shown["downloadUrl"] = "" if dialect.preview_url == "empty" else None
     return shown
 
 

@@ -127,12 +127,13 @@ class Sandbox:
         stack.push_async_callback(listener.aclose)
         service = Service(
             clock=self.clock,
-            store=Store(self._dialect.ids),
+            store=Store(self._dialect.ids, now=self.clock.now if self._dialect.list_lag else None),
             engine=engine,
             computing=computing,
             stage_times=self._stage_times,
             export_flow=self._export_flow,
             exports=exports,
+            dialect=self._dialect,
         )
         host = Host(
             service=service,
@@ -198,11 +199,20 @@ class Sandbox:
         finally:
             await self._up.listener.reopen()
 
-    async def seed_audiences(self, count: int, customer_id: str | None, *, size: int = 1_500) -> list[RecordId]:
+    async def seed_audiences(
+        self,
+        count: int,
+        customer_id: str | None,
+        *,
+        size: int = 1_500,
+        name: str | None = None,
+        status: str | None = None,
+    ) -> list[RecordId]:
         """Add active audiences, as if matched from CSVs long ago, and return their IDs.
 
         All have the same `size` people, or all there are where the voter file has fewer. With `customer_id` None they
-        are as if made in the app.
+        are as if made in the app. All have the `name`, or one each. With a `status`, such as FAILED, they show that one
+        instead of ACTIVE; those that are DELETED are in lists only, and leave their name free.
         """
         service = self._up.host.service
         members = await service.engine.sample(size)
@@ -213,7 +223,8 @@ class Sandbox:
                 id=(audience_id := service.store.new_id("aud")),
                 customer_id=customer_id,
                 created_at=now,
-                name=f"Seeded {audience_id}",
+                name=name or f"Seeded {audience_id}",
+                seeded_status=status,
                 upload=Upload(f"https://example.org/{audience_id}.csv", done, row_count=members.size),
                 work=done,
                 members=members,
@@ -221,6 +232,11 @@ class Sandbox:
             for _ in range(count)
         )
         return [service.store.add_audience(record).id for record in records]
+
+    def set_price(self, export_id: RecordId, cents: int) -> None:
+        """Change the price of an export that was not purchased yet."""
+        store = self._up.host.service.store
+        store.change_export(export_id, lambda record: attrs.evolve(record, changed_cents=cents))
 
     async def seed_app_audience(self, *, size: int = 1_500) -> RecordId:
         """Add an audience made in the app, which belongs to no customer, and return its ID."""

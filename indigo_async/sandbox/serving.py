@@ -32,7 +32,7 @@ __all__ = ["Host", "handle"]
 
 _log = logging.getLogger(__name__)
 
-_BEFORE = frozenset({FaultKind.STATUS_BEFORE, FaultKind.HTML_BEFORE, FaultKind.RATE_LIMITED})
+_BEFORE = frozenset({FaultKind.STATUS_BEFORE, FaultKind.HTML_BEFORE, FaultKind.RATE_LIMITED, FaultKind.PRICE_RAISED})
 
 
 @attrs.frozen(kw_only=True)
@@ -154,14 +154,38 @@ async def _serve_api(host: Host, request: web.BaseRequest, exchange: _Exchange) 
     _note_ids(exchange, parameters)
 
     async def work(fault: Fault | None) -> Reply:
-        failure = "FailedOnDemand" if fault is not None and fault.kind is FaultKind.WORK_FAILS else None
-        answer = await ENDPOINTS[exchange.endpoint](host.service, Call(parameters, failure))
+        kind = None if fault is None else fault.kind
+        if kind is FaultKind.ERROR_INSIDE:
+            return _error_inside(host, exchange)
+        failure = "FailedOnDemand" if kind is FaultKind.WORK_FAILS else None
+        charged_cents = fault.cents if fault is not None and kind is FaultKind.CHARGED_MORE else None
+        answer = await ENDPOINTS[exchange.endpoint](host.service, Call(parameters, failure, charged_cents))
         exchange.carried_out = True
         if isinstance(answer, AudienceRecord | ExportRecord):
             exchange.name(answer)
+            if kind is FaultKind.OTHER_RECORD:
+                answer = host.service.store.newest_other(answer) or attrs.evolve(answer, id="other")
         return Reply(200, render(host.rendering, answer))
 
     return await _with_faults(host, exchange, parameters.values.get("audienceName"), work)
+
+
+def _error_inside(host: Host, exchange: _Exchange) -> Reply:
+    """The record that a request is about, as it is, with an error in it."""
+    store = host.service.store
+    record: AudienceRecord | ExportRecord | None = None
+    if exchange.export_id is not None:
+        record = store.export(exchange.export_id)
+    elif exchange.audience_id is not None:
+        record = store.audience(exchange.audience_id)
+    shown = {"id": "none"} if record is None else msgspec.json.decode(render(host.rendering, record))
+    return Reply(200, msgspec.json.encode(shown | {"error": "card declined", "errorType": "CardDeclined"}))
+
+
+def _raise_price(host: Host, exchange: _Exchange, cents: int) -> None:
+    export = None if exchange.export_id is None else host.service.store.export(exchange.export_id)
+    if export is not None and export.purchased_at is None:
+        host.service.store.change_export(export.id, lambda record: attrs.evolve(record, changed_cents=cents))
 
 
 def _note_ids(exchange: _Exchange, parameters: Parameters) -> None:
@@ -206,7 +230,9 @@ async def _with_faults(
     fault = exchange.fault = host.faults.take(_subject(host, exchange, audience_name)) if host.faults else None
     if fault is None:
         return await work(None)
-    if fault.kind is FaultKind.CUT_BEFORE:
+    if fault.kind is FaultKind.PRICE_RAISED:
+        _raise_price(host, exchange, fault.cents)
+    if fault.kind is FaultKind.CUT_BEFORE or fault.cuts:
         return None
     if fault.kind in _BEFORE:
         return instead_of_answer(fault)

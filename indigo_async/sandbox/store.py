@@ -12,7 +12,7 @@ from indigo_async.models import RecordId
 from indigo_async.sandbox.records import AudienceRecord, ExportRecord
 from indigo_async.sandbox.refusals import ErrorType, Refusal
 
-__all__ = ["CachedRow", "Counts", "Store", "is_short_number"]
+__all__ = ["CachedRow", "Counts", "Snapshot", "Store", "is_short_number"]
 
 _MAX_DIGITS = 15
 
@@ -47,27 +47,43 @@ class CachedRow:
     valid_until: float
 
 
+@attrs.frozen
+class Snapshot:
+    """An audience with its exports as they were at a sandbox time."""
+
+    at: float
+    audience: AudienceRecord
+    exports: tuple[ExportRecord, ...]
+
+
+DELETED = "DELETED"
+
+
 @attrs.define(init=False)
 class Store:
-    """Every record."""
+    """Every record. With `now`, a clock, it also keeps what each audience was like before."""
 
     ids: Literal["text", "integer"]
     rows: dict[RecordId, CachedRow]
     _audiences: dict[RecordId, AudienceRecord]
     _exports: dict[RecordId, ExportRecord]
     _of_customer: dict[str | None, list[RecordId]]
-    _names: set[tuple[str | None, str]]
+    _names: dict[tuple[str | None, str], RecordId]
     _purchases: Counter[RecordId]
     _charged_cents: int
     _made: int
+    _now: Callable[[], float] | None
+    _past: dict[RecordId, list[Snapshot]]
 
-    def __init__(self, ids: Literal["text", "integer"]) -> None:
+    def __init__(self, ids: Literal["text", "integer"], *, now: Callable[[], float] | None = None) -> None:
         self.ids = ids
+        self._now = now
+        self._past = {}
         self.rows = {}
         self._audiences = {}
         self._exports = {}
         self._of_customer = {}
-        self._names = set()
+        self._names = {}
         self._purchases = Counter()
         self._charged_cents = 0
         self._made = 0
@@ -83,8 +99,9 @@ class Store:
     def add_audience(self, record: AudienceRecord) -> AudienceRecord:
         self._audiences[record.id] = record
         self._of_customer.setdefault(record.customer_id, []).append(record.id)
-        if record.name is not None:
-            self._names.add((record.customer_id, record.name))
+        if record.name is not None and record.seeded_status != DELETED:
+            self._names.setdefault((record.customer_id, record.name), record.id)
+        self._keep_snapshot(record.id)
         return record
 
     def add_export(self, record: ExportRecord) -> ExportRecord:
@@ -100,20 +117,32 @@ class Store:
         """Replace an audience by what `change` makes of it."""
         changed = self._audiences[audience_id] = change(self._audiences[audience_id])
         if changed.name is not None:
-            self._names.add((changed.customer_id, changed.name))
+            self._names.setdefault((changed.customer_id, changed.name), audience_id)
         self.rows.pop(audience_id, None)
+        self._keep_snapshot(audience_id)
         return changed
 
     def change_export(self, export_id: RecordId, change: Callable[[ExportRecord], ExportRecord]) -> ExportRecord:
         """Replace an export by what `change` makes of it."""
         changed = self._exports[export_id] = change(self._exports[export_id])
         self.rows.pop(changed.audience_id, None)
+        self._keep_snapshot(changed.audience_id)
         return changed
+
+    def _keep_snapshot(self, audience_id: RecordId) -> None:
+        if self._now is not None:
+            record = self._audiences[audience_id]
+            snapshot = Snapshot(self._now(), record, tuple(self.exports_of(record)))
+            self._past.setdefault(audience_id, []).append(snapshot)
+
+    def snapshot_at(self, audience_id: RecordId, time: float) -> Snapshot | None:
+        """An audience as it was at a time; None where it did not exist yet."""
+        return next((one for one in reversed(self._past.get(audience_id, [])) if one.at <= time), None)
 
     def charge(self, export: ExportRecord) -> None:
         """Write a purchase down."""
         self._purchases[export.id] += 1
-        self._charged_cents += export.price.cents
+        self._charged_cents += export.cost_cents
 
     def audience(self, audience_id: RecordId) -> AudienceRecord | None:
         return self._audiences.get(audience_id)
@@ -130,8 +159,15 @@ class Store:
             return self._audiences.values()
         return (self._audiences[audience_id] for audience_id in self._of_customer.get(customer_id, ()))
 
-    def is_name_taken(self, customer_id: str | None, name: str) -> bool:
-        return (customer_id, name) in self._names
+    def audience_named(self, customer_id: str | None, name: str) -> AudienceRecord | None:
+        """A customer's first audience of a name, as it is stored."""
+        audience_id = self._names.get((customer_id, name))
+        return None if audience_id is None else self._audiences[audience_id]
+
+    def newest_other(self, record: AudienceRecord | ExportRecord) -> AudienceRecord | ExportRecord | None:
+        """The newest record of the same kind that is not this one."""
+        kind = self._audiences if isinstance(record, AudienceRecord) else self._exports
+        return next((kind[key] for key in reversed(kind) if key != record.id), None)
 
     def audience_for(self, audience_id: RecordId, customer_id: str | None) -> AudienceRecord:
         """The audience, if it is one that this customer may see.
@@ -140,7 +176,7 @@ class Store:
             Refusal: 404, also for another customer's audience. Source: reference, "Customer ID".
         """
         record = self.audience(audience_id)
-        if record is None or record.customer_id not in (None, customer_id):
+        if record is None or record.customer_id not in (None, customer_id) or record.seeded_status == DELETED:
             raise Refusal(
                 404,
                 ErrorType.NOT_FOUND,

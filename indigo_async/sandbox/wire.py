@@ -55,17 +55,31 @@ def error_reply(refusal: Refusal) -> Reply:
 def instead_of_answer(fault: Fault) -> Reply | None:
     """What a fault answers in place of the real answer, if it is of that sort."""
     match fault.kind:
-        case FaultKind.STATUS_BEFORE | FaultKind.STATUS_AFTER:
-            return error_reply(Refusal(fault.status, ErrorType.INTERNAL, "Something went wrong."))
+        case FaultKind.PRICE_RAISED if fault.status == HTTPStatus.TOO_MANY_REQUESTS:
+            return instead_of_answer(attrs.evolve(fault, kind=FaultKind.RATE_LIMITED))
+        case FaultKind.STATUS_BEFORE | FaultKind.STATUS_AFTER | FaultKind.PRICE_RAISED:
+            return _error_on_demand(fault, fault.status, ErrorType.INTERNAL, "Something went wrong.", {})
         case FaultKind.HTML_BEFORE | FaultKind.HTML_AFTER:
             return Reply(200, _HTML, {"Content-Type": "text/html; charset=utf-8"})
         case FaultKind.RATE_LIMITED:
-            seconds = str(fault.retry_after)
-            date = format_datetime(datetime.now(UTC) + timedelta(seconds=fault.retry_after), usegmt=True)
-            headers = {"Retry-After": date if fault.retry_after_as_date else seconds}
-            return error_reply(Refusal(429, ErrorType.RATE_LIMITED, "Too many requests.", headers))
+            return _error_on_demand(
+                fault, 429, ErrorType.RATE_LIMITED, "Too many requests.", {"Retry-After": _retry_after(fault)}
+            )
         case _:
             return None
+
+
+def _error_on_demand(
+    fault: Fault, status: int, error_type: ErrorType, message: str, headers: Mapping[str, str]
+) -> Reply:
+    body = {"error": fault.message or message, "errorType": fault.error_type or error_type}
+    return Reply(status, msgspec.json.encode(body), {**_JSON, **headers})
+
+
+def _retry_after(fault: Fault) -> str:
+    if not fault.retry_after_as_date or isinstance(fault.retry_after, str):
+        return str(fault.retry_after)
+    return format_datetime(datetime.now(UTC) + timedelta(seconds=fault.retry_after), usegmt=True)
 
 
 _Row: TypeAlias = dict[str, Any]
@@ -109,6 +123,22 @@ def _without_field(row: _Row, fault: Fault) -> _Row:
     return {key: value for key, value in row.items() if key != fault.field or not _is_named(row, fault)}
 
 
+def _with_value(row: _Row, fault: Fault) -> _Row:
+    return _replaced(row, fault.field.split("."), fault.value) if _is_named(row, fault) else row
+
+
+def _replaced(value: Any, path: list[str], new: Any) -> Any:
+    """A value with something else at a path; of an array, in each of its members."""
+    if not path:
+        return new
+    if isinstance(value, list):
+        return [_replaced(item, path, new) for item in cast("list[Any]", value)]
+    if not isinstance(value, dict):
+        return value
+    record = cast("_Row", value)
+    return {**record, path[0]: _replaced(record.get(path[0]), path[1:], new)}
+
+
 def _without_row(row: _Row, fault: Fault) -> _Row | None:
     return None if _is_named(row, fault) else row
 
@@ -117,6 +147,7 @@ _ROW_EDITS: Mapping[FaultKind, _RowEdit] = MappingProxyType(
     {
         FaultKind.UNKNOWN_STATUS: _with_unknown_status,
         FaultKind.FIELD_MISSING: _without_field,
+        FaultKind.FIELD_REPLACED: _with_value,
         FaultKind.ROW_MISSING: _without_row,
     }
 )

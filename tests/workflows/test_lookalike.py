@@ -181,6 +181,6 @@ async def test_a_deadline_says_how_far_it_came():
 async def test_a_lookalike_of_another_base_is_not_used():
     made = {"id": 1, "baseAudienceId": 8, "status": "PROCESSING"}
     async with answering(json_reply([]), json_reply(made)) as (server, client):
-        with pytest.raises(RecordMismatchError, match="requested base audience '7', .* about base audience '8'"):
+        with pytest.raises(RecordMismatchError, match=r"requested base audience '7', .* about base audience '8'"):
             await grow(client, 7)
     assert [request.method for request in server.requests] == ["GET", "POST"]

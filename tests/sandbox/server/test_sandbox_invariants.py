@@ -62,6 +62,7 @@ def new_world(flow: Flow) -> Iterator[World]:
             stage_times=StageTimes(),
             export_flow=flow,
             exports=Path(folder),
+            dialect=Dialect(ids="integer"),
         )
         links = Links("http://127.0.0.1", clock, 100)
         yield World(
