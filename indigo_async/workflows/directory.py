@@ -29,6 +29,9 @@ class Namesake:
     likeness: Likeness
 
 
+_LAGGING_READS = 3
+
+
 class Directory:
     """Finds audiences by name. Where the server shows no names, it finds none.
 
@@ -58,6 +61,20 @@ class Directory:
     async def find_now(self, customer_id: str, name: str) -> tuple[Namesake, ...]:
         """The same, from a list that is requested after this call began; concurrent callers share it."""
         return (await self._list(customer_id, not_before=asyncio.get_running_loop().time())).namesakes(name)
+
+    async def find_refused(self, customer_id: str, name: str, *, is_taken: bool, pause: float) -> tuple[Namesake, ...]:
+        """The same after a create was refused. While the name `is_taken` and a lagging list does not show it, read again.
+
+        `pause` is the seconds between two reads.
+        """
+        found = await self.find_now(customer_id, name)
+        reads = _LAGGING_READS if is_taken and self.shows_names(customer_id) else 0
+        for _ in range(reads):
+            if found:
+                break
+            await asyncio.sleep(pause)
+            found = await self.find_now(customer_id, name)
+        return found
 
     def knows_id(self, customer_id: str, audience_id: RecordId) -> bool:
         """Whether the first list that was read of the customer showed this ID: the audience existed before."""

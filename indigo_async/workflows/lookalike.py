@@ -206,7 +206,9 @@ async def _made(
         made = await run.post(send, look, flight)
     except ApiError as refusal:
         # Perhaps because the name is taken, by an attempt whose response was lost or by another audience.
-        namesakes = await run.directory.find_now(customer_id, name)
+        namesakes = await run.directory.find_refused(
+            customer_id, name, is_taken=says_taken(refusal), pause=run.client.poll_interval
+        )
         existing = await fit(namesakes, may_be_cut=True, is_taken=says_taken(refusal))
         doubted = begun or flight.doubts > 0
         if existing is not None:

@@ -363,7 +363,10 @@ async def _in_spite_of(refusal: ApiError, run: Run, stub: _Stub, csv: str | Path
         audience, run.audience_name, stub.before, requested=stub.requested or not is_certain
     ):
         return _carried_out(run, stub.id)
-    fit = await _fit(run, stub, await run.directory.find_now(customer_id, run.audience_name), csv, refusal)
+    namesakes = await run.directory.find_refused(
+        customer_id, run.audience_name, is_taken=says_taken(refusal), pause=run.client.poll_interval
+    )
+    fit = await _fit(run, stub, namesakes, csv, refusal)
     if fit is not None:
         return reused(run, Stage.MATCH, fit)
     hides_names = not (stub.before.named or run.directory.shows_names(customer_id))

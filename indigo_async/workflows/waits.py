@@ -202,8 +202,9 @@ def export_settled(run: Run, audience_id: RecordId, export_id: RecordId, *, purc
                 stage=run.stage,
                 audience=audience,
             )
-        done = state is ExportState.DOWNLOADABLE or (state is ExportState.FOR_SALE and not purchased)
-        return export if done else None
+        if purchased:
+            return export if export.download_url is not None else None
+        return export if state in {ExportState.DOWNLOADABLE, ExportState.FOR_SALE} else None
 
     return _watch(run, audience_id, if_settled, status, Needs.EXPORTS)
 
