@@ -363,6 +363,26 @@ class TestRefusals:
             assert (await match(client)).status == "ACTIVE"
             assert server.posted == [UPLOAD, MATCH, MATCH]
 
+    async def test_a_lookalike_that_was_perhaps_made_keeps_the_journal_bound(self, journal: Path):
+        async with other_server(shows_names=False, lose=[LOOKALIKE]) as (server, client):
+            server.refuse = lambda path, _: (
+                (400, {"error": "exists already"}) if path == LOOKALIKE and server.posted.count(path) > 1 else None
+            )
+            assert "exists already" in str((await run(client, journal, job(lookalike=grown()))).error)
+            outcome = await run(client, journal, job(lookalike=grown(4_000)))
+            assert isinstance(outcome.error, JournalMismatchError)
+
+    async def test_a_lookalike_made_by_an_interrupted_run_is_found_without_a_warning(self, journal: Path):
+        async with other_server(most_rows=0, lose=[LOOKALIKE]) as (server, client):
+            server.refuse = lambda path, _: (
+                (503, {"error": "down"}) if path == LOOKALIKE and server.posted.count(path) > 1 else None
+            )
+            assert (await run(client, journal, job(lookalike=grown()))).error is not None
+            server.most_rows = None
+            outcome = await run(client, journal, job(lookalike=grown()))
+            assert (outcome.error, outcome.warnings) == (None, ())
+            assert len(server.named("Donors+")) == 1
+
     async def test_a_lookalikes_size_may_be_corrected_after_a_refusal(self, journal: Path):
         async with other_server() as (server, client):
             server.refuse = lambda path, body: (
