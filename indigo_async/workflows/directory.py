@@ -63,7 +63,7 @@ class Directory:
         return (await self._list(customer_id, not_before=asyncio.get_running_loop().time())).namesakes(name)
 
     async def find_refused(self, customer_id: str, name: str, *, is_taken: bool, pause: float) -> tuple[Namesake, ...]:
-        """The same after a create was refused. While the name `is_taken` and a lagging list does not show it, read again.
+        """The same after a create was refused. While a name `is_taken` and the list lags, it is read again.
 
         `pause` is the seconds between two reads.
         """

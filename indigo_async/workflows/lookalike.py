@@ -154,7 +154,9 @@ async def begin_lookalike(
         most_people=_most_people(size, base_people, include_original_audience=include_original_audience),
     )
 
-    async def fit(namesakes: Iterable[Namesake], *, may_be_cut: bool, is_taken: bool = False) -> Fit | Misfit | None:
+    async def fit(
+        namesakes: Iterable[Namesake], *, may_be_cut: bool = False, is_taken: bool = False
+    ) -> Fit | Misfit | None:
         others = [namesake for namesake in namesakes if not same_id(namesake.id, base_id)]
         return await fitting(run, name, others, adopt, may_be_cut=may_be_cut, is_taken=is_taken)
 
@@ -168,7 +170,7 @@ async def begin_lookalike(
             filters=filters,
         )
 
-    existing = await fit(await run.directory.find(customer_id, name), may_be_cut=begun)
+    existing = await fit(await run.directory.find(customer_id, name))
     if existing is not None:
         return reused(run, Stage.LOOKALIKE, existing, is_own=begun and _is_certain(existing))
     _warn_of_base(run, base_id, base_people)
@@ -189,7 +191,7 @@ async def begin_lookalike(
 
 class _Fitting(Protocol):
     async def __call__(
-        self, namesakes: Iterable[Namesake], *, may_be_cut: bool, is_taken: bool = False
+        self, namesakes: Iterable[Namesake], *, may_be_cut: bool = False, is_taken: bool = False
     ) -> Fit | Misfit | None: ...
 
 
@@ -199,17 +201,24 @@ async def _made(
     """What the server made, or has under that name; and whether an attempt whose response was lost may have made it."""
 
     async def look() -> Fit | Misfit | None:
-        return await fit(await run.directory.find_now(customer_id, name), may_be_cut=True)
+        namesakes = await run.directory.find_now(customer_id, name)
+        cut_before = {
+            namesake
+            for namesake in namesakes
+            if namesake.likeness is Likeness.TRUNCATED and run.directory.knows_id(customer_id, namesake.id)
+        }
+        return await fit((one for one in namesakes if one not in cut_before), may_be_cut=True)
 
     flight = Flight()
     try:
         made = await run.post(send, look, flight)
     except ApiError as refusal:
         # Perhaps because the name is taken, by an attempt whose response was lost or by another audience.
+        is_taken = says_taken(refusal)
         namesakes = await run.directory.find_refused(
-            customer_id, name, is_taken=says_taken(refusal), pause=run.client.poll_interval
+            customer_id, name, is_taken=is_taken, pause=run.client.poll_interval
         )
-        existing = await fit(namesakes, may_be_cut=True, is_taken=says_taken(refusal))
+        existing = await fit(namesakes, may_be_cut=is_taken, is_taken=is_taken)
         doubted = begun or flight.doubts > 0
         if existing is not None:
             return existing, doubted

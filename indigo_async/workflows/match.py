@@ -191,20 +191,13 @@ async def _existing(run: Run, stub: _Stub | None, csv: str | Path) -> Awaitable[
 
 
 async def _fit(
-    run: Run, stub: _Stub | None, namesakes: Iterable[Namesake], csv: str | Path, refusal: ApiError | None = None
+    run: Run, stub: _Stub | None, namesakes: Iterable[Namesake], csv: str | Path, *, is_taken: bool = False
 ) -> Fit | Misfit | None:
-    """The audience of our name that is not this stub, and that fits; `refusal` is the match's, where there was one."""
+    """The audience of our name that is not this stub, and that fits. `is_taken`: the server refused the name."""
     others = [one for one in namesakes if stub is None or not same_id(one.id, stub.id)]
     if not others:
         return None
-    return await fitting(
-        run,
-        run.audience_name,
-        others,
-        await _rule(csv),
-        may_be_cut=refusal is not None,
-        is_taken=refusal is not None and says_taken(refusal),
-    )
+    return await fitting(run, run.audience_name, others, await _rule(csv), may_be_cut=is_taken, is_taken=is_taken)
 
 
 async def _rule(csv: str | Path) -> Callable[[Audience], Evidence]:
@@ -363,10 +356,11 @@ async def _in_spite_of(refusal: ApiError, run: Run, stub: _Stub, csv: str | Path
         audience, run.audience_name, stub.before, requested=stub.requested or not is_certain
     ):
         return _carried_out(run, stub.id)
+    is_taken = says_taken(refusal)
     namesakes = await run.directory.find_refused(
-        customer_id, run.audience_name, is_taken=says_taken(refusal), pause=run.client.poll_interval
+        customer_id, run.audience_name, is_taken=is_taken, pause=run.client.poll_interval
     )
-    fit = await _fit(run, stub, namesakes, csv, refusal)
+    fit = await _fit(run, stub, namesakes, csv, is_taken=is_taken)
     if fit is not None:
         return reused(run, Stage.MATCH, fit)
     hides_names = not (stub.before.named or run.directory.shows_names(customer_id))

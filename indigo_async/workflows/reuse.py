@@ -63,9 +63,9 @@ async def fitting(
     """The first of the namesakes that fits, by its own record; else why the best one stops the job.
 
     A name that is only similar counts where the CSV or the base is the same, and it never stops a job: most servers
-    tell such names apart. The beginning of a name counts only when it `may_be_cut`: an earlier request of ours was
-    perhaps carried out, or refused. `is_taken` says that the server refused the name, so that a normalized one counts
-    as the name itself. `adopt` judges a record.
+    tell such names apart. The beginning of a name counts only when it `may_be_cut`: it is new since our own request,
+    or the server refused the name. `is_taken` says that it refused the name, so that a normalized one counts as the
+    name itself. `adopt` judges a record.
     """
     misfit: Misfit | None = None
     try:

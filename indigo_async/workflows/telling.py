@@ -11,6 +11,7 @@ from indigo_async.hidden import hide_secrets
 from indigo_async.models import Audience, CsvExport
 from indigo_async.workflows.journal import EntryKind, JobMemory
 from indigo_async.workflows.report import BatchReport, JobOutcome, failure_of
+from indigo_async.workflows.rules import people_count
 from indigo_async.workflows.run import Run
 
 __all__ = ["Teller", "match_counts", "outcome_facts", "progress_facts"]
@@ -71,7 +72,7 @@ def outcome_facts(
         "warnings": [_kept(message) for message in outcome.warnings],
         "quoted_cents": quote.cost_cents if quote is not None else None,
         "match": match_counts(result.matched if result is not None else audience),
-        "lookalike_size": _count(lookalike.extra, "size") if lookalike is not None else None,
+        "lookalike_size": people_count(lookalike) if lookalike is not None else None,
     }
     if outcome.error is not None:
         failure = failure_of(outcome, outcome.error)

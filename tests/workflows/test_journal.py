@@ -35,6 +35,9 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "run.sqlite"
 
 
+INPUTS = {"server": "s", "csv": "c", "columns": "k", "lookalike": "l"}
+
+
 async def donors(journal: Journal) -> JobMemory:
     return await journal.memory_of("42", "Donors", "fingerprint")
 
@@ -159,6 +162,65 @@ class TestRemembering:
         async with Journal.open(path) as journal:
             with pytest.raises(JournalMismatchError):
                 await journal.memory_of("42", "Donors", "another fingerprint")
+
+    @pytest.mark.parametrize(
+        ("stage", "part", "is_refused"),
+        [
+            (Stage.UPLOAD, "csv", False),
+            (Stage.MATCH, "server", True),
+            (Stage.MATCH, "csv", True),
+            (Stage.MATCH, "columns", True),
+            (Stage.LOOKALIKE, "lookalike", True),
+            (Stage.PREVIEW, "lookalike", False),
+            (Stage.PURCHASE, "lookalike", True),
+        ],
+    )
+    @pytest.mark.parametrize("is_open", [True, False], ids=["intent", "result"])
+    async def test_a_stage_binds_to_the_inputs_that_it_was_made_from(
+        self, path: Path, stage: Stage, part: str, *, is_refused: bool, is_open: bool
+    ):
+        facts = purchase("a", 0) | {"audience_id": 7}
+        async with Journal.open(path) as journal:
+            memory = await journal.memory_of("42", "Donors", "f", INPUTS)
+            await (memory.intend if is_open else memory.remember)(stage, facts)
+            assert (memory.intended(stage) if is_open else memory.recall(stage)) == facts
+            changed = journal.memory_of("42", "Donors", "another", INPUTS | {part: "another"})
+            if is_refused:
+                with pytest.raises(JournalMismatchError, match=r"has changed: an earlier run .*Nothing was sent"):
+                    await changed
+            else:
+                memory = await changed
+                assert (memory.recall(stage), memory.intended(stage)) == (None, None)
+            same = await journal.memory_of("42", "Donors", "another", dict(INPUTS))
+            assert (same.intended(stage) if is_open else same.recall(stage)) == facts
+
+    @pytest.mark.parametrize(("stage", "part"), [(Stage.UPLOAD, "columns"), (Stage.MATCH, "lookalike")])
+    async def test_inputs_that_a_stage_does_not_use_may_change(self, path: Path, stage: Stage, part: str):
+        async with Journal.open(path) as journal:
+            await (await journal.memory_of("42", "Donors", "f", INPUTS)).remember(stage, {"audience_id": 7})
+            memory = await journal.memory_of("42", "Donors", "another", INPUTS | {part: "another"})
+            assert memory.recall(stage) == {"audience_id": 7}
+
+    async def test_a_withdrawn_intent_binds_nothing(self, path: Path):
+        async with Journal.open(path) as journal:
+            memory = await journal.memory_of("42", "Donors", "f", INPUTS)
+            await memory.intend(Stage.MATCH, {"audience_id": 7})
+            await memory.withdraw(Stage.MATCH)
+            await journal.memory_of("42", "Donors", "another", INPUTS | {"columns": "another"})
+
+    async def test_rows_of_an_earlier_version_bind_to_the_whole_job(self, path: Path):
+        async with Journal.open(path) as journal:
+            old = await donors(journal)
+            await old.remember(Stage.UPLOAD, {"audience_id": 7})
+            changed = await journal.memory_of("42", "Donors", "another fingerprint", INPUTS)
+            assert changed.recall(Stage.UPLOAD) is None
+            await old.remember(Stage.MATCH, {"audience_id": 7})
+            same = await journal.memory_of("42", "Donors", "fingerprint", INPUTS)
+            assert same.recall(Stage.MATCH) == {"audience_id": 7}
+            with pytest.raises(
+                JournalMismatchError, match="matched this audience from another CSV, with other columns"
+            ):
+                await journal.memory_of("42", "Donors", "another fingerprint", INPUTS)
 
     async def test_recalled_facts_are_the_callers_own(self, path: Path):
         facts = {"field_types": ["phone"]}

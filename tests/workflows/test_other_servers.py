@@ -112,6 +112,19 @@ class TestNamesThatTheServerChanges:
             assert len({base.id, small.id, large.id, other.id}) == 4
             assert server.posted == [UPLOAD, MATCH, LOOKALIKE, LOOKALIKE, UPLOAD, MATCH]
 
+    @pytest.mark.parametrize("refusal", [(502, {"error": "bad gateway"}), (400, {"error": "the size is too large"})])
+    async def test_nor_is_it_this_one_when_a_request_fails(self, journal: Path, refusal: Any):
+        async with other_server() as (server, client):
+            wanted = job(audience_name=LONG, lookalike=grown(9_000, audience_name=f"{LONG} + and many more"))
+            base = await run(client, journal, attrs.evolve(wanted, lookalike=None))
+            small = await grow(client, base.result.matched.id, name=f"{LONG} +", size=2_000)
+            server.refuse = lambda path, _: refusal if path == LOOKALIKE else None
+            assert isinstance((await run(client, journal, wanted)).error, ApiError)
+            server.refuse = lambda _path, _body: None
+            outcome = await run(client, journal, wanted)
+            assert (outcome.error, [one for one in outcome.warnings if "reusing" in one]) == (None, [])
+            assert outcome.result.lookalike.id != small.id
+
     async def test_a_name_in_another_case_and_of_another_csv_is_another_audience(self):
         async with other_server() as (server, client):
             server.add(name="donors", uploadedAudienceCsv=csv_of("https://files.example.org/others.csv"))
@@ -362,6 +375,26 @@ class TestRefusals:
 
             assert (await match(client)).status == "ACTIVE"
             assert server.posted == [UPLOAD, MATCH, MATCH]
+
+    async def test_a_lookalike_that_was_perhaps_made_keeps_the_journal_bound(self, journal: Path):
+        async with other_server(shows_names=False, lose=[LOOKALIKE]) as (server, client):
+            server.refuse = lambda path, _: (
+                (400, {"error": "exists already"}) if path == LOOKALIKE and server.posted.count(path) > 1 else None
+            )
+            assert "exists already" in str((await run(client, journal, job(lookalike=grown()))).error)
+            outcome = await run(client, journal, job(lookalike=grown(4_000)))
+            assert isinstance(outcome.error, JournalMismatchError)
+
+    async def test_a_lookalike_made_by_an_interrupted_run_is_found_without_a_warning(self, journal: Path):
+        async with other_server(most_rows=0, lose=[LOOKALIKE]) as (server, client):
+            server.refuse = lambda path, _: (
+                (503, {"error": "down"}) if path == LOOKALIKE and server.posted.count(path) > 1 else None
+            )
+            assert (await run(client, journal, job(lookalike=grown()))).error is not None
+            server.most_rows = None
+            outcome = await run(client, journal, job(lookalike=grown()))
+            assert (outcome.error, outcome.warnings) == (None, ())
+            assert len(server.named("Donors+")) == 1
 
     async def test_a_lookalikes_size_may_be_corrected_after_a_refusal(self, journal: Path):
         async with other_server() as (server, client):

@@ -173,8 +173,7 @@ class JournalStore:
             return committed == 0  # beginning it was interrupted
         if committed:
             raise JournalDamagedError(
-                f"the file is missing, and {self._lock.path.name} says that {committed} rows were written to it; "
-                "to begin a new journal, delete that too"
+                f"the file is missing, and {self._lock.path.name} says that {committed} rows were written to it"
             )
         self._lock.begin()
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE))
@@ -212,7 +211,7 @@ class JournalStore:
         if version not in {_UPGRADABLE, _VERSION}:
             raise JournalVersionError(
                 f"the journal has version {version} and this SDK keeps version {_VERSION}; "
-                "finish the batch with the SDK that began it, or begin a new journal"
+                "finish the batch with the version of the SDK that began it"
             )
 
     def _make_private(self) -> None:
@@ -275,8 +274,7 @@ def _insert(db: sqlite3.Connection, rows: Sequence[Values]) -> None:
 
 
 _ADVICE: dict[type[JournalError], str] = {
-    JournalDamagedError: ". Restore the journal together with its .lock file; or look at the server which exports were "
-    "purchased, and begin a new one",
+    JournalDamagedError: ". Nothing more is sent under it. Restore the journal together with its .lock file",
     JournalWriteError: ". Nothing more is sent under it until it is opened again",
 }
 
