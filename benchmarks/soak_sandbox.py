@@ -13,7 +13,7 @@ import sys
 import anyio
 import attrs
 
-from indigo_async.sandbox import Fault, FaultKind, Sandbox
+from indigo_async.sandbox import Dialect, Fault, FaultKind, Sandbox
 
 SPEED = 20.0
 SLOW_SECONDS = 3.0
@@ -26,6 +26,22 @@ OUTAGE_EVERY = 15.0
 OUTAGE_SECONDS = 0.5
 
 STATUSES = (500, 502, 503, 504)
+CLIENT_ERRORS = (400, 408, 409)
+PREVIEW, PURCHASE = "POST /create_preview_csv_export", "POST /purchase_csv_export"
+
+
+def dialect(seed: int) -> Dialect:
+    """A server that other people might have written: the same one for the same seed."""
+    pick = random.Random(seed).choice
+    return Dialect(
+        cost_format=pick(["integer", "float", "text"]),
+        field_types_format=pick(["exact", "upper", "spaced", "camel", "with free fields"]),
+        preview_url=pick(["absent", "empty", "null"]),
+        url_delay=pick([0.0, 5.0, 60.0]),
+        stub_status=pick(["PROCESSING", "ACTIVE"]),
+        name_rule=pick(["exact", "lower"]),
+        list_lag=pick([0.0, 0.0, 5.0]),
+    )
 
 
 def faults(chance: float) -> list[Fault]:
@@ -38,6 +54,12 @@ def faults(chance: float) -> list[Fault]:
         Fault(kind=FaultKind.HTML_AFTER),
         *(Fault(kind=FaultKind.STATUS_BEFORE, status=status) for status in STATUSES),
         *(Fault(kind=FaultKind.STATUS_AFTER, status=status) for status in STATUSES),
+        *(Fault(kind=FaultKind.STATUS_AFTER, status=status, endpoint=PURCHASE) for status in CLIENT_ERRORS),
+        *(Fault(kind=FaultKind.STATUS_BEFORE, status=status, endpoint=PURCHASE) for status in CLIENT_ERRORS),
+        Fault(kind=FaultKind.ERROR_INSIDE, endpoint=PURCHASE),
+        Fault(kind=FaultKind.OTHER_RECORD, endpoint=PURCHASE),
+        Fault(kind=FaultKind.OTHER_RECORD, endpoint=PREVIEW),
+        Fault(kind=FaultKind.FIELD_REPLACED, endpoint="GET /audience", field="csvExports.cost", value="12.00"),
         Fault(kind=FaultKind.SLOW_BEFORE, delay=SLOW_SECONDS),
         Fault(kind=FaultKind.SLOW_AFTER, delay=SLOW_SECONDS),
         Fault(kind=FaultKind.RATE_LIMITED, retry_after=0),
@@ -79,7 +101,12 @@ def truth(sandbox: Sandbox) -> dict[str, object]:
 async def main(chance: float, seed: int) -> None:
     with anyio.open_signal_receiver(signal.SIGTERM) as signals:
         async with Sandbox(
-            lite=True, speed=SPEED, seed=seed, requests_per_second=REQUESTS_PER_SECOND, log_entries=1_000
+            lite=True,
+            speed=SPEED,
+            seed=seed,
+            requests_per_second=REQUESTS_PER_SECOND,
+            log_entries=1_000,
+            dialect=dialect(seed),
         ) as sandbox:
             print(json.dumps({"base_url": sandbox.base_url, "token": sandbox.token}), flush=True)
             async with anyio.create_task_group() as group:

@@ -221,12 +221,13 @@ class Batch:
 
     def _count(self, job: AudienceJob, run: Run, end: JobResult | Exception, *, seconds: float) -> JobOutcome:
         """A job's outcome, counted and told to the journal."""
+        audience = run.audience or (end.audience if isinstance(end, WorkflowError) else None)
         outcome = JobOutcome(
             job=job,
             result=end if isinstance(end, JobResult) else None,
             error=end if isinstance(end, Exception) else None,
             stage=run.stage,
-            audience_id=run.audience.id if run.audience is not None else None,
+            audience_id=audience.id if audience is not None else None,
             timings=run.timings,
             warnings=run.warnings,
         )

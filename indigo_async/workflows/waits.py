@@ -146,7 +146,8 @@ def _if_ready(run: Run, audience: Audience) -> Audience | None:
             audience=audience,
         )
     ready = status.upper() == UploadStatus.READY_FOR_COLUMN_SELECTION
-    return audience if ready or is_active(audience) else None
+    was_matched = is_active(audience) and status.upper() != UploadStatus.PROCESSING
+    return audience if ready or was_matched else None
 
 
 def active(run: Run, audience_id: RecordId) -> Awaitable[Audience]:

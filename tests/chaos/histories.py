@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Coroutine
 from typing import Any, ClassVar, TypeVar
 
+import attrs
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from patient_time import PatientLoop
 from truth import check_last_run, check_run, open_files
-from world import TIMEOUT, Break, End, JobShape, Outage, Ran, Shape, Trouble, Way, World
+from world import TIMEOUT, TOO_DEAR_CENTS, Break, End, JobShape, Outage, Ran, Shape, Trouble, Way, World
 
 from indigo_async.inputs import OptionalFieldType
 from indigo_async.sandbox import Dialect, Fault, FaultKind
@@ -26,6 +27,16 @@ POSTS = (
     "POST /purchase_csv_export",
 )
 READS = ("GET /audience", "GET /audiences", "GET download")
+ODD_FIELDS: list[tuple[str, Any]] = [
+    ("cost", "12.00"),
+    ("csvExports.cost", {"amount": 12}),
+    ("csvExports.cost", "12.00"),
+    ("csvExports.optionalFieldTypes", ["fax"]),
+    ("csvExports", [None]),
+    ("name", 5),
+    ("status", 5),
+    ("customerId", []),
+]
 
 job_shapes = st.builds(
     JobShape,
@@ -47,7 +58,33 @@ dialects = st.builds(
     shows_base_audience=st.booleans(),
     shows_csv_url=st.booleans(),
     shows_export_status=st.booleans(),
+    cost_format=st.sampled_from(["integer", "integer", "float", "text"]),
+    field_types_format=st.sampled_from(["exact", "exact", "upper", "spaced", "camel", "with free fields", "empty"]),
+    preview_url=st.sampled_from(["absent", "empty", "null"]),
+    purchased_status=st.sampled_from(["ACTIVE", "ACTIVE", "hidden"]),
+    url_delay=st.sampled_from([0.0, 0.0, 3.0, 90.0]),
+    repeated_purchase=st.sampled_from(["refuse", "charge"]),
+    stub_status=st.sampled_from(["PROCESSING", "PROCESSING", "ACTIVE"]),
+    name_rule=st.sampled_from(["exact", "exact", "lower", "collapsed", "nfc"]),
+    duplicate_names=st.sampled_from(["refuse", "refuse", "upsert"]),
+    list_lag=st.sampled_from([0.0, 0.0, 3.0, 30.0]),
+    frozen_lists=st.integers(0, 4).map(lambda number: number == 0),
 )
+
+
+def knowable(shape: Shape) -> Shape:
+    """The shape, without what no client can cope with: see the guarantees in the documentation.
+
+    An export that shows neither its status nor its URL after a purchase looks like one that is for sale, and a list
+    that never changes shows no names to a run that has no journal.
+    """
+    dialect = shape.dialect
+    hides_purchases = dialect.url_delay and (dialect.purchased_status == "hidden" or not dialect.shows_export_status)
+    if hides_purchases:
+        dialect = attrs.evolve(dialect, repeated_purchase="refuse")
+    if not shape.journal:
+        dialect = attrs.evolve(dialect, frozen_lists=False)
+    return attrs.evolve(shape, dialect=dialect)
 
 
 shapes = st.builds(
@@ -58,7 +95,7 @@ shapes = st.builds(
     dialect=dialects,
     budget_cents=st.sampled_from([None, None, None, None, 10_000, 20_000]),
     seed=st.integers(0, 999),
-)
+).map(knowable)
 
 
 broken_connections = [FaultKind.CUT_BEFORE, FaultKind.CUT_AFTER, FaultKind.HALF_BODY]
@@ -80,6 +117,10 @@ def faults(draw: st.DrawFn) -> Fault:
                 *statuses,
                 *connections,
                 FaultKind.RATE_LIMITED,
+                FaultKind.PRICE_RAISED,
+                FaultKind.ERROR_INSIDE,
+                FaultKind.OTHER_RECORD,
+                FaultKind.FIELD_REPLACED,
                 FaultKind.UNKNOWN_STATUS,
                 FaultKind.WORK_FAILS,
                 FaultKind.ROW_MISSING,
@@ -88,34 +129,48 @@ def faults(draw: st.DrawFn) -> Fault:
         )
     )
     endpoint, field = _where(draw, kind)
+    value = None
+    if kind is FaultKind.FIELD_REPLACED:
+        field, value = draw(st.sampled_from(ODD_FIELDS))
     by_chance = kind is not FaultKind.WORK_FAILS and draw(st.integers(0, 4)) == 0
     return Fault(
         kind=kind,
         endpoint=endpoint,
         field=field,
+        value=value,
+        cents=TOO_DEAR_CENTS,
         times=None if by_chance else draw(st.integers(1, 3)),
         probability=draw(st.sampled_from([0.1, 0.3])) if by_chance else 1.0,
         after=draw(st.integers(0, 4)),
-        status=draw(st.sampled_from([500, 502, 503, 504])),
-        retry_after=draw(st.sampled_from([0, 1, 30, 600])),
+        status=draw(st.sampled_from([500, 502, 503, 504, 400, 402, 408, 409, 425])),
+        retry_after=draw(st.sampled_from([0, 1, 30, 600, "9" * 310, 99_999_999])),
         retry_after_as_date=draw(st.booleans()),
         delay=TIMEOUT * 1.5,
     )
 
 
+_ENDPOINTS: dict[FaultKind, tuple[str, ...]] = {
+    FaultKind.ROW_MISSING: READS[1:2],
+    FaultKind.PRICE_RAISED: POSTS[4:],
+    FaultKind.ERROR_INSIDE: POSTS,
+    FaultKind.OTHER_RECORD: (*POSTS[3:], READS[0]),
+    FaultKind.FIELD_REPLACED: (*POSTS, *READS[:2]),
+    FaultKind.FIELD_MISSING: (*POSTS, *READS[:2]),
+    FaultKind.WORK_FAILS: POSTS,
+}
+"""Where a fault can strike; any other kind strikes anywhere."""
+
+
 def _where(draw: st.DrawFn, kind: FaultKind) -> tuple[str | None, str]:
     """The endpoint that a fault strikes, and the field that is missing from its answer."""
-    match kind:
-        case FaultKind.ROW_MISSING:
-            return "GET /audiences", ""
-        case FaultKind.WORK_FAILS:
-            return draw(st.sampled_from(POSTS)), ""
-        case FaultKind.FIELD_MISSING:
-            # An audience's own record always has its exports: that is documented, and all that shows a purchase.
-            missing = st.sampled_from(["id", "status", "name", "audienceName", "uploadedAudienceCsv", "downloadUrl"])
-            return draw(st.sampled_from([*POSTS, *READS[:2]])), draw(missing)
-        case _:
-            return draw(st.none() | st.sampled_from([*POSTS, *POSTS, *READS])), ""
+    if kind not in _ENDPOINTS:
+        return draw(st.none() | st.sampled_from([*POSTS, *POSTS, *READS])), ""
+    endpoint = draw(st.sampled_from(_ENDPOINTS[kind]))
+    if kind is not FaultKind.FIELD_MISSING:
+        return endpoint, ""
+    # An audience's own record always has its exports: that is documented, and all that shows a purchase.
+    missing = st.sampled_from(["id", "status", "name", "audienceName", "uploadedAudienceCsv", "downloadUrl"])
+    return endpoint, draw(missing)
 
 
 ends = st.builds(Break, st.sampled_from(list(End)), st.integers(1, 40), st.integers(0, 30))
@@ -190,7 +245,10 @@ class Histories(RuleBasedStateMachine):
         check_last_run(self.world, last)
         again = self._checked_run(Way.BATCH)
         check_last_run(self.world, again)
-        if not any(last.ends.values()):
+        dialect = self.world.shape.dialect
+        # Under a changed name, an audience is only reused at once if the server also shows what it was made from.
+        is_recognized = dialect.name_rule == "exact" or (dialect.shows_csv_url and dialect.shows_base_audience)
+        if is_recognized and not any(last.ends.values()):
             assert again.posts == 0, "a finished batch run again makes no POST"
         self.tally["histories"] += 1
         self.tally["requests"] += len(self.world.log.entries)

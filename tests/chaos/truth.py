@@ -85,9 +85,9 @@ def _check_made_and_bought_once(world: World) -> None:
     assert all(count == 1 for count in named.values()), named
     assert len(counts.purchases_by_audience) <= len(world.shape.jobs)
     # One that failed at the server and cost nothing may be made again; the check of the money sees that it was free.
-    failed = _failed_purchases(world)
+    failed, late = _failed_purchases(world), _late_purchases(world)
     bought = {audience: count for audience, count in counts.purchases_by_audience.items() if count != 1}
-    assert all(count <= 1 + failed[audience] for audience, count in bought.items()), bought
+    assert all(count <= 1 + failed[audience] + late[audience] for audience, count in bought.items()), bought
 
 
 def _failed_purchases(world: World) -> Counter[str | None]:
@@ -99,6 +99,17 @@ def _failed_purchases(world: World) -> Counter[str | None]:
     )
 
 
+def _late_purchases(world: World) -> Counter[str | None]:
+    """How many purchases were carried out after their client had given up on them, by audience.
+
+    A server that charges each purchase of the same export then charges twice, which no client can prevent.
+    """
+    if world.shape.dialect.repeated_purchase == "refuse":
+        return Counter()
+    purchases = world.log.about(endpoint="POST /purchase_csv_export")
+    return Counter(entry.audience_id for entry in purchases if entry.fault is FaultKind.SLOW_BEFORE)
+
+
 def _check_money(world: World, ran: Ran) -> None:
     counts, budget = world.sandbox.counts(), world.shape.budget_cents
     if budget is not None and world.shape.journal:
@@ -107,7 +118,7 @@ def _check_money(world: World, ran: Ran) -> None:
         assert ran.charged_cents <= budget
     # With no journal, and no status of exports at the server either, nobody can know that one was bought and failed.
     is_blind = not world.shape.journal and not world.shape.dialect.shows_export_status
-    times = 1 + (_failed_purchases(world).total() if is_blind else 0)
+    times = 1 + (_failed_purchases(world).total() if is_blind else 0) + _late_purchases(world).total()
     prices = sum(price_of(job) for job in world.shape.jobs if job.may_buy)
     assert counts.charged_cents <= times * prices, "each is paid once"
 

@@ -40,6 +40,7 @@ COLUMNS = ColumnSelections(first_name=ColumnSelection("First", required=True))
 LOOKALIKE_SIZE = 2_000
 MATCHED_SIZE = LiteEngine().matched_count
 ENOUGH_CENTS = 1_000_000
+TOO_DEAR_CENTS = 2_000_000
 
 
 @attrs.frozen(kw_only=True)
@@ -290,8 +291,9 @@ def price_of(shape: JobShape) -> int:
 
 
 def _job(number: int, shape: JobShape, world: World) -> AudienceJob:
-    name = f"List {number}"
-    hides = not world.shape.dialect.shows_field_types
+    name = f"Cafe\u0301  List {number}"
+    dialect = world.shape.dialect
+    hides = not dialect.shows_field_types or dialect.field_types_format == "empty"
     return AudienceJob(
         customer_id=shape.customer_id,
         audience_name=name,

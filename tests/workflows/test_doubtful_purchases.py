@@ -304,6 +304,19 @@ class TestListsThatLag:
             assert sandbox.counts().purchases == 20
 
 
+class TestStubsThatAreActive:
+    @pytest.mark.parametrize("with_journal", [True, False])
+    async def test_an_active_stub_is_waited_for_matched_and_never_exported_unmatched(
+        self, tmp_path: Path, *, with_journal: bool
+    ):
+        journal = tmp_path / "run.sqlite" if with_journal else None
+        async with naive(stub_status="ACTIVE") as (sandbox, client):
+            report = await run_batch(client, jobs(3, tmp_path, grows=True), journal=journal)
+            assert report.failures == ()
+            assert posts(sandbox)["POST /match_uploaded_csv"] == 3
+            assert sandbox.counts().purchases == 3
+
+
 class TestServersThatUpsert:
     async def test_a_create_that_answers_with_what_exists_buys_nothing_again(self, tmp_path: Path):
         dialect = {"duplicate_names": "upsert", "name_key": None, "shows_base_audience": True}
