@@ -12,7 +12,13 @@ from pathlib import Path
 
 from world import Ran, World, price_of
 
-from indigo_async.errors import AudienceFailedError, BudgetExceededError, ExportExistsError, IndigoError
+from indigo_async.errors import (
+    AudienceFailedError,
+    BudgetExceededError,
+    ExportExistsError,
+    IndigoError,
+    WorkflowError,
+)
 from indigo_async.sandbox import FaultKind
 from indigo_async.transport.shield import in_thread
 from indigo_async.workflows import AudienceJob, BatchReport
@@ -182,7 +188,8 @@ def check_last_run(world: World, ran: Ran) -> None:
         if error is None:
             assert job.export is None or _is_whole(Path(job.export.destination))
             continue
-        is_doomed = ran.audiences[job.key] in doomed
+        named = error.audience if isinstance(error, WorkflowError) else None
+        is_doomed = (ran.audiences[job.key] if named is None else str(named.id)) in doomed
         says_failed = isinstance(error, (AudienceFailedError, ExportExistsError))
         # Where the server shows no status of exports, nobody can know that one failed.
         explained = (isinstance(error, BudgetExceededError) and _is_dear(job, error, ran.report)) or (

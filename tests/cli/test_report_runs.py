@@ -184,10 +184,10 @@ class TestAJobThatALaterRunDid:
 
 
 async def test_a_run_is_under_way_for_as_long_as_its_process_lives(tmp_path: Path):
-    manifest = write_manifest(tmp_path, 4)
+    manifest = write_manifest(tmp_path, 5)
     journal, html = tmp_path / "jobs.yaml.journal", tmp_path / "report.html"
     async with Sandbox(lite=True, speed=2_000.0) as sandbox:
-        slow = Fault(kind=FaultKind.SLOW_AFTER, endpoint="POST /purchase_csv_export", times=None, delay=60.0)
+        slow = Fault(kind=FaultKind.SLOW_AFTER, endpoint="POST /purchase_csv_export", times=None, after=1, delay=60.0)
         sandbox.faults.add(slow)
 
         async def told() -> tuple[str, dict[str, object], str]:
@@ -201,7 +201,7 @@ async def test_a_run_is_under_way_for_as_long_as_its_process_lives(tmp_path: Pat
         with anyio.fail_after(120):
             async with await anyio.open_process(run, env=environment_of(sandbox)) as process:
                 try:
-                    while sandbox.counts().purchases < 4:
+                    while sandbox.counts().purchases < 5:
                         assert process.returncode is None
                         await anyio.sleep(0.01)
                     words, document, page = await told()
@@ -222,5 +222,5 @@ async def test_a_run_is_under_way_for_as_long_as_its_process_lives(tmp_path: Pat
         sandbox.faults.clear()
         await indigo_async(sandbox, "run", manifest, "--poll-interval", "0.02")
         words, document, page = await told()
-    assert (document["state"], document["cut_off_runs"], document["done"]) == ("ended", 1, 4)
+    assert (document["state"], document["cut_off_runs"], document["done"]) == ("ended", 1, 5)
     assert "The last run was cut off" not in words + page

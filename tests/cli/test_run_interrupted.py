@@ -77,13 +77,13 @@ async def test_the_first_signal_settles_and_prints_the_command_that_goes_on(tmp_
 
 
 async def test_the_second_signal_ends_at_once_and_nothing_is_bought_twice(tmp_path: Path):
-    manifest = write_manifest(tmp_path, 3)
+    manifest = write_manifest(tmp_path, 4)
     async with Sandbox(lite=True, speed=2_000.0) as sandbox:
-        slow = Fault(kind=FaultKind.SLOW_AFTER, endpoint="POST /purchase_csv_export", times=None, delay=30.0)
+        slow = Fault(kind=FaultKind.SLOW_AFTER, endpoint="POST /purchase_csv_export", times=None, after=1, delay=30.0)
         sandbox.faults.add(slow)
-        with anyio.fail_after(20):  # sooner than any purchase is answered
+        with anyio.fail_after(20):  # sooner than any purchase but the first is answered
             async with running(sandbox, manifest) as process:
-                await until_bought(sandbox, 3, process)
+                await until_bought(sandbox, 4, process)
                 process.send_signal(signal.SIGINT)
                 said = await read_until(process, "ends at once")
                 assert process.returncode is None
@@ -95,7 +95,7 @@ async def test_the_second_signal_ends_at_once_and_nothing_is_bought_twice(tmp_pa
     assert "Stopping" in said
     assert process.returncode == -signal.SIGINT
     assert ended.returncode == 0, ended.stderr + ended.stdout
-    assert counts.purchases == 3
+    assert counts.purchases == 4
     assert set(counts.purchases_by_export.values()) == {1}
 
 

@@ -62,6 +62,7 @@ FIELDS: dict[str, Kind] = {
     "export.optional_field_types": Kind.TEXTS,
     "export.max_cost_cents": Kind.INTEGER,
     "export.reuse_purchased": Kind.FLAG,
+    "export.allow_empty": Kind.FLAG,
 }
 
 SECTIONS: frozenset[str] = frozenset(field[: dot.start()] for field in FIELDS for dot in re.finditer(r"\.", field))
