@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import aiohttp
 
 from indigo_async.customer import CustomerClient
-from indigo_async.errors import CustomerMismatchError, RecordMismatchError
+from indigo_async.errors import ApiError, CustomerMismatchError, RecordMismatchError, ResponseDecodeError
 from indigo_async.hidden import HiddenBytes, hidden
 from indigo_async.inputs import ColumnSelectionsInput, InputCheck, LookalikeFiltersInput
 from indigo_async.models import Audience, CsvExport, RecordId
@@ -22,6 +22,8 @@ from indigo_async.transport.policy import Endpoint, RetryPolicy
 from indigo_async.transport.session import Flight, Transport
 
 __all__ = ["IndigoClient"]
+
+T = TypeVar("T")
 
 UPLOAD_CSV = Endpoint("POST", "/upload_csv")
 MATCH_UPLOADED_CSV = Endpoint("POST", "/match_uploaded_csv")
@@ -88,7 +90,8 @@ class IndigoClient:
         """What is closed with the client, the last first."""
 
     def __repr__(self) -> str:
-        return f"IndigoClient(base_url={self.settings.base_url!r})"
+        settings = getattr(self, "settings", None)  # there are none where the arguments were refused
+        return f"IndigoClient(base_url={settings.base_url!r})" if settings is not None else "IndigoClient()"
 
     async def __aenter__(self) -> Self:
         await self.transport.open()
@@ -165,8 +168,9 @@ class IndigoClient:
             "audienceName": audience_name,
             "columnSelections": codec.encode_column_selections(selections),
         }
-        document = await self.transport.call(MATCH_UPLOADED_CSV, body=_body(body))
-        return _audience_in(document, MATCH_UPLOADED_CSV, customer_id)
+        return _audience_in(
+            await self.transport.call(MATCH_UPLOADED_CSV, body=_body(body)), MATCH_UPLOADED_CSV, customer_id
+        )
 
     async def get_audience(self, audience_id: RecordId, customer_id: str | None = None) -> Audience:
         """An existing audience, with its exports.
@@ -206,8 +210,9 @@ class IndigoClient:
         check.customer_id(customer_id, optional=True)
         check.done()
         query = {} if customer_id is None else {"customerId": customer_id}
-        document = await self.transport.call(LIST_AUDIENCES, query=query)
-        audiences = codec.decode_audiences(document, LIST_AUDIENCES.text)
+        audiences = decode(
+            codec.decode_audiences, await self.transport.call(LIST_AUDIENCES, query=query), LIST_AUDIENCES
+        )
         for audience in audiences:
             _check_customer(LIST_AUDIENCES, customer_id, audience.customer_id)
         return audiences
@@ -256,8 +261,9 @@ class IndigoClient:
             "includeOriginalAudience": include_original_audience,
             "filters": codec.encode_filters(wanted) if wanted is not None else None,
         }
-        document = await self.transport.call(CREATE_LOOKALIKE, body=_body(body))
-        return _audience_in(document, CREATE_LOOKALIKE, customer_id)
+        return _audience_in(
+            await self.transport.call(CREATE_LOOKALIKE, body=_body(body)), CREATE_LOOKALIKE, customer_id
+        )
 
     async def create_preview_csv_export(
         self, *, audience_id: RecordId, customer_id: str | None = None, optional_field_types: Sequence[str] = ()
@@ -282,8 +288,7 @@ class IndigoClient:
         field_types = check.optional_field_types(optional_field_types)
         check.done()
         body = {"audienceId": audience_id, "customerId": customer_id, "optionalFieldTypes": field_types}
-        document = await self.transport.call(CREATE_PREVIEW, body=_body(body))
-        export = _export_in(document, CREATE_PREVIEW, customer_id)
+        export = _export_in(await self.transport.call(CREATE_PREVIEW, body=_body(body)), CREATE_PREVIEW, customer_id)
         if export.audience is not None:
             check_id(CREATE_PREVIEW, "audience", asked=audience_id, answered=export.audience.id)
         return export
@@ -315,8 +320,9 @@ class IndigoClient:
         check.customer_id(customer_id, optional=True)
         check.done()
         body = {"exportId": export_id, "customerId": customer_id}
-        document = await self.transport.call(PURCHASE_EXPORT, body=_body(body), flight=flight)
-        export = _export_in(document, PURCHASE_EXPORT, customer_id)
+        export = _export_in(
+            await self.transport.call(PURCHASE_EXPORT, body=_body(body), flight=flight), PURCHASE_EXPORT, customer_id
+        )
         check_id(PURCHASE_EXPORT, "export", asked=export_id, answered=export.id)
         self.purchased_exports.setdefault(str(export_id), None)
         return export
@@ -326,14 +332,35 @@ def _body(values: Mapping[str, Any]) -> HiddenBytes:
     return HiddenBytes(codec.encode_body(values))
 
 
+def decode(read: Callable[[Any, str], T], document: Any, endpoint: Endpoint) -> T:
+    """Decode a response. An error keeps no frame that holds the document: tracebacks may be printed with variables.
+
+    Raises:
+        ResponseDecodeError: see `read`.
+    """
+    try:
+        return read(document, endpoint.text)
+    except (ApiError, ResponseDecodeError) as error:
+        unreadable = error.with_traceback(None)
+    finally:
+        del document
+    raise unreadable from None
+
+
 def _audience_in(document: Any, endpoint: Endpoint, customer_id: str | None) -> Audience:
-    audience = codec.decode_audience(document, endpoint.text)
+    try:
+        audience = decode(codec.decode_audience, document, endpoint)
+    finally:
+        del document  # as in `decode`
     _check_customer(endpoint, customer_id, audience.customer_id)
     return audience
 
 
 def _export_in(document: Any, endpoint: Endpoint, customer_id: str | None) -> CsvExport:
-    export = codec.decode_export(document, endpoint.text)
+    try:
+        export = decode(codec.decode_export, document, endpoint)
+    finally:
+        del document  # as in `decode`
     if export.audience is not None:
         _check_customer(endpoint, customer_id, export.audience.customer_id)
     return export

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, SupportsIndex, TypeVar, cast, overload
+from unicodedata import category
 
 import attrs
 
@@ -18,21 +19,39 @@ T = TypeVar("T")
 
 
 class HiddenText(str):
-    """A token, or a URL that may be signed. It is `str` in all but its repr; what is made of it is plain text again."""
+    """A token, or a URL that may be signed. It is `str` in all but its repr, and so are its slices.
+
+    Libraries that print tracebacks with variables slice long texts before they print them. What else is made of it is
+    plain text again.
+    """
 
     __slots__ = ()
 
     def __repr__(self) -> str:
         return "'<hidden>'"
 
+    def __getitem__(self, key: SupportsIndex | slice[Any, Any, Any]) -> HiddenText:
+        return HiddenText(str.__getitem__(self, key))
+
 
 class HiddenBytes(bytes):
-    """Bytes that hold such a text."""
+    """Bytes that hold such a text, and their slices."""
 
     __slots__ = ()
 
     def __repr__(self) -> str:
         return "b'<hidden>'"
+
+    @overload
+    def __getitem__(self, key: SupportsIndex) -> int: ...
+
+    @overload
+    def __getitem__(self, key: slice[Any, Any, Any]) -> HiddenBytes: ...
+
+    def __getitem__(self, key: SupportsIndex | slice[Any, Any, Any]) -> int | HiddenBytes:
+        if isinstance(key, slice):
+            return HiddenBytes(bytes.__getitem__(self, key))
+        return bytes.__getitem__(self, key)
 
 
 def hidden(value: T) -> T | HiddenText:
@@ -55,9 +74,18 @@ def hide_secrets(text: str, token: str = "") -> str:
     return _QUERY.sub(r"\1<hidden>", text)
 
 
-def safe_text(text: str) -> str:
-    """Text that a server wrote, for a message: redacted, on one line, bounded."""
-    return " ".join(hide_secrets(text).split())[:500]
+_LONGEST_TEXT = 500
+_UNPRINTABLE = ("C", "Zl", "Zp")
+"""Unicode's categories of controls, formats (bidi marks, zero widths), surrogates, and separators of lines."""
+
+
+def safe_text(text: str, token: str = "", *, longest: int = _LONGEST_TEXT) -> str:
+    """Text that a server wrote, for a message: redacted, on one line, without control characters, bounded.
+
+    So it can neither forge a line of a log nor change the colors of a terminal.
+    """
+    shown = "".join(" " if category(character).startswith(_UNPRINTABLE) else character for character in text)
+    return " ".join(hide_secrets(shown, token).split())[:longest]
 
 
 def without_signatures(value: T) -> T:

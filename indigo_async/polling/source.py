@@ -7,8 +7,8 @@ from typing import Protocol
 
 import attrs
 
-from indigo_async.client import GET_AUDIENCE, LIST_AUDIENCES, check_id
-from indigo_async.errors import CustomerMismatchError, ResponseDecodeError
+from indigo_async.client import GET_AUDIENCE, LIST_AUDIENCES, check_id, decode
+from indigo_async.errors import CustomerMismatchError, IndigoError, ResponseDecodeError
 from indigo_async.models import Audience, RecordId
 from indigo_async.polling.costs import Cost
 from indigo_async.transport import codec
@@ -61,20 +61,25 @@ class ApiSource:
         query = {"audienceId": str(audience_id)} | _customer(customer_id)
         body = _Body()
         seconds = await self.transport.look(GET_AUDIENCE, body, query=query)
-        answer = b"".join(body.parts)
-        document = document_in(answer, GET_AUDIENCE, token=self.transport.token)
-        audience = codec.decode_audience(document, GET_AUDIENCE.text)
+        audience = decode(self._audience_in, body.parts, GET_AUDIENCE)
         if customer_id is not None and audience.customer_id not in {None, customer_id}:
             raise CustomerMismatchError(
                 endpoint=GET_AUDIENCE.text, asked=customer_id, answered=str(audience.customer_id)
             )
         check_id(GET_AUDIENCE, "audience", asked=audience_id, answered=audience.id)
-        return audience, Cost(seconds, len(answer))
+        return audience, Cost(seconds, body.size)
+
+    def _audience_in(self, parts: list[bytes], endpoint: str) -> Audience:
+        document = document_in(b"".join(parts), GET_AUDIENCE, token=self.transport.token)
+        return codec.decode_audience(document, endpoint)
 
     async def many(self, customer_id: str | None, take: Callable[[Rows], None], *, limit: int) -> Cost:
         reader = ListReader(LIST_AUDIENCES, take, limit=limit, token=self.transport.token)
         seconds = await self.transport.look(LIST_AUDIENCES, reader, query=_customer(customer_id), comparable=False)
-        reader.finish()
+        try:
+            reader.finish()
+        except IndigoError as error:
+            raise error.with_traceback(None) from None  # deeper frames hold the list
         return Cost(seconds, reader.size)
 
 
@@ -82,7 +87,7 @@ class ApiSource:
 class _Body:
     """Keeps a record's bytes, of which there are few."""
 
-    parts: list[bytes] = attrs.field(factory=list[bytes])
+    parts: list[bytes] = attrs.field(factory=list[bytes], repr=False)
     size: int = 0
 
     def begin(self, size: int | None) -> None:

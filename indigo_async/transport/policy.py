@@ -29,7 +29,7 @@ from indigo_async.errors import (
     ResponseDecodeError,
     ServerError,
 )
-from indigo_async.hidden import hide_secrets
+from indigo_async.hidden import safe_text
 
 __all__ = [
     "LONGEST_RETRY_AFTER",
@@ -198,7 +198,7 @@ def error_of(endpoint: Endpoint, outcome: Answer | Silence, *, token: str = "", 
     """
     if isinstance(outcome, Answer):
         return _error_of_answer(endpoint, outcome, token, base_url)
-    message = f"{outcome.reason.value} ({hide_secrets(outcome.detail, token)})"
+    message = f"{outcome.reason.value} ({safe_text(outcome.detail, token)})"
     if outcome.reason in {Reason.NOT_SENT, Reason.UNTRUSTED}:
         return ConnectionFailedError(f"{message}; check base_url and the network", endpoint=endpoint.text)
     if outcome.reason is Reason.UNREADABLE and "html" in outcome.detail:
@@ -270,8 +270,10 @@ def api_error(
     retry_after: float | None = None,
 ) -> ApiError:
     """The exception for a refusal: by its `errorType` first, then by its status. It is short and holds no secret."""
-    message = hide_secrets(message, token)[:_MESSAGE_LENGTH]
-    error_type = hide_secrets(error_type, token)[:_TYPE_LENGTH] if isinstance(error_type, str) and error_type else None
+    message = safe_text(message, token, longest=_MESSAGE_LENGTH)
+    error_type = (
+        safe_text(error_type, token, longest=_TYPE_LENGTH) if isinstance(error_type, str) and error_type else None
+    )
     if error_type == _ALREADY_PURCHASED:
         return AlreadyPurchasedError(status, message, error_type, endpoint)
     if status == _TOO_MANY_REQUESTS:

@@ -22,7 +22,7 @@ import attrs
 from aiohttp import hdrs
 from yarl import URL
 
-from indigo_async.errors import ClientNotOpenError, IndigoError, RateLimitedError, ResponseDecodeError
+from indigo_async.errors import ApiError, ClientNotOpenError, IndigoError, RateLimitedError, ResponseDecodeError
 from indigo_async.hidden import safe_text
 from indigo_async.settings import Settings
 from indigo_async.transport.answers import Sink, document_in, pour, read_answer, silence
@@ -179,6 +179,8 @@ class Transport:
             if isinstance(outcome, Answer) and outcome.ok:
                 try:
                     return document_in(outcome.body, endpoint, token=self.token)
+                except ApiError as refusal:
+                    raise refusal.with_traceback(None) from None  # deeper frames hold the body
                 except ResponseDecodeError:
                     if flight is not None:
                         flight.uncertain = True
