@@ -126,18 +126,53 @@ def is_loopback_host(host: str | None) -> bool:
 def is_private_host(host: str | None) -> bool:
     """Whether a host says by itself that it is not public: an address of a private network, or a name of this machine.
 
-    Source: RFC 6890 (addresses), RFC 6761 (`localhost`).
+    An IPv6 address that carries an IPv4 address is as public as both are. Source: RFC 6890 (addresses), RFC 6761
+    (`localhost`), RFC 6052 (NAT64).
     """
-    name = (host or "").rstrip(".").lower()
+    name = _ascii_host(host or "").rstrip(".").lower()
     try:
         address = ipaddress.ip_address(name.partition("%")[0])
     except ValueError:
         try:
             address = ipaddress.ip_address(socket.inet_aton(name))  # as resolvers do: 127.1, 0x7f000001, 2130706433
-        except OSError:
+        except (OSError, ValueError):
             return name == "localhost" or name.endswith(".localhost")
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return not (mapped or address).is_global
+    if isinstance(address, ipaddress.IPv4Address):
+        return not _is_public(address)
+    carried = address.ipv4_mapped or (_ipv4(address) if address in _NAT64 else None)
+    if carried is not None:
+        return not _is_public(carried)
+    return address not in _GLOBAL_UNICAST or not all(map(_is_public, [address, *_tunnels(address)]))
+
+
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_ISATAP = frozenset({0x00005EFE, 0x02005EFE})
+
+
+def _ascii_host(host: str) -> str:
+    """A host as resolvers look it up: full-width digits and ideographic full stops become ASCII."""
+    if host.isascii():
+        return host
+    try:
+        return host.encode("idna").decode()
+    except UnicodeError:
+        return host
+
+
+def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    return address.is_global and not address.is_multicast
+
+
+def _ipv4(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address:
+    """The last 32 bits."""
+    return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+
+
+def _tunnels(address: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
+    """The IPv4 addresses to which a 6to4, Teredo or ISATAP address leads."""
+    ends = [address.sixtofour] if address.sixtofour else list(address.teredo or ())
+    return [*ends, _ipv4(address)] if (int(address) >> 32) & 0xFFFFFFFF in _ISATAP else ends
 
 
 def _selection_from(value: object) -> ColumnSelection | str:

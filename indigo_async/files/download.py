@@ -1,30 +1,31 @@
 """Downloading an export: streamed to a private part file beside the target, verified, hashed, renamed.
 
 A cut is resumed with `Range`, under `If-Range` with a strong validator, so that two versions of a file are never
-joined; a server that answers with the whole file instead starts it over. A later call goes on from what an earlier one
-left, by the same rule. The API's token is never sent here.
+joined; a server that answers with the whole file instead starts it over. One that sends the rest in parts is asked for
+them until the whole length has come. A later call goes on from what an earlier one left, by the same rule. The API's
+token is never sent here.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-import re
+import traceback
 import zlib
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
-from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 import attrs
 
 from indigo_async.errors import DownloadError
+from indigo_async.files.addresses import checked_url
 from indigo_async.files.encoding import Gunzip
+from indigo_async.files.heads import encoding_of, length_beyond, span_of, wait_of
 from indigo_async.files.part_file import Downloaded, PartFile
 from indigo_async.hidden import HiddenText, hidden
-from indigo_async.inputs import is_loopback_host, is_private_host
 from indigo_async.transport.policy import RetryPolicy, Silence
 from indigo_async.transport.session import Transport
 from indigo_async.transport.shield import in_thread
@@ -39,9 +40,11 @@ Progress: TypeAlias = Callable[[int, int | None], object]
 
 _CHUNK_BYTES = 1024 * 1024
 _MAX_REDIRECTS = 5
+_MAX_REQUESTS = 10_000
 _PASSING = frozenset({408, 425, 429})
 _EXPIRED = frozenset({401, 403, 404, 410})
 _PAGES = frozenset({"text/html", "application/xhtml+xml", "application/json", "application/xml", "text/xml"})
+_NOT_READY = frozenset({202, 204})
 _PROGRESS_SECONDS = 0.5
 
 
@@ -51,6 +54,12 @@ class _Interrupted:
 
     why: str
     expired: bool = False
+    retry_after: float | None = None
+
+
+@attrs.frozen
+class _Slice:
+    """A part of the rest came in good order; the next request asks for what follows."""
 
 
 @attrs.define
@@ -105,12 +114,25 @@ async def download(
     part = PartFile(destination, source if source is not None else url.partition("?")[0].partition("#")[0])
     meter = _Meter(on_progress, asyncio.get_running_loop().time)
     try:
-        url = _checked_url(url, sender=transport.base_url)
+        url = checked_url(url, sender=transport.base_url)
         return await _fetched(transport, url, part, retry=retry, fresh_url=fresh_url, meter=meter)
-    except DownloadError as error:
-        raise error.with_traceback(None) from None  # deeper frames hold the address in the HTTP library's own values
+    except BaseException as error:
+        _clear_frames(error)
+        raise
     finally:
         await in_thread(part.close)
+
+
+def _clear_frames(error: BaseException) -> None:
+    """Empty the frames that an error left: their variables hold rows and signed URLs, which some loggers print."""
+    if error.__suppress_context__:
+        error.__context__ = None
+    chained: BaseException | None = error
+    cleared: set[int] = set()
+    while chained is not None and id(chained) not in cleared:
+        cleared.add(id(chained))
+        traceback.clear_frames(chained.__traceback__)
+        chained = chained.__cause__ or chained.__context__
 
 
 async def _fetched(
@@ -121,24 +143,30 @@ async def _fetched(
     name = part.destination.name
     attempt, farthest, renewed_at = 0, part.size, -1
     resumed = part.validator
-    while True:
+    ended: _Interrupted | _Slice | None = None
+    for _ in range(_MAX_REQUESTS):
         attempt += 1
-        ended = await _attempt(transport, url, part, meter)
+        ended = await _attempt(transport, url, part, meter, follows_slice=isinstance(ended, _Slice))
         if ended is None:
             return await in_thread(part.commit)
-        if ended.expired:
+        if isinstance(ended, _Interrupted) and ended.expired:
             if fresh_url is None or part.size <= renewed_at:
                 raise DownloadError(f"{name}: {ended.why}", expired=True)
             attempt, renewed_at = 0, part.size
-            url = _checked_url(await _renewed(fresh_url, name), sender=transport.base_url)
+            url = checked_url(await _renewed(fresh_url, name), sender=transport.base_url)
             continue
         if resumed is not None and part.validator != resumed:
             resumed, farthest = None, 0  # what an earlier call left was of another version
         if part.size > farthest:
             attempt, farthest = 1, part.size
+        if isinstance(ended, _Slice):
+            attempt -= 1
+            continue
         if attempt >= retry.attempts:
             raise DownloadError(f"{name}: {ended.why}, {attempt} times")
-        await asyncio.sleep(retry.backoff(attempt, random.random()))  # noqa: S311 - jitter needs no secrecy
+        delay = retry.backoff(attempt, random.random())  # noqa: S311 - jitter needs no secrecy
+        await asyncio.sleep(max(delay, ended.retry_after or 0.0))
+    raise DownloadError(f"{name}: not whole after {_MAX_REQUESTS} requests")
 
 
 async def _renewed(fresh_url: FreshUrl, name: str) -> HiddenText:
@@ -148,7 +176,9 @@ async def _renewed(fresh_url: FreshUrl, name: str) -> HiddenText:
     return HiddenText(url)
 
 
-async def _attempt(transport: Transport, url: str, part: PartFile, meter: _Meter) -> _Interrupted | None:
+async def _attempt(
+    transport: Transport, url: str, part: PartFile, meter: _Meter, *, follows_slice: bool
+) -> _Interrupted | _Slice | None:
     """Fetch what is missing; None when the file is whole."""
     headers = {"Accept": "text/csv, */*;q=0.5", "Accept-Encoding": "identity"}
     if part.size and part.validator:
@@ -158,43 +188,15 @@ async def _attempt(transport: Transport, url: str, part: PartFile, meter: _Meter
             if isinstance(response, Silence):
                 return _Interrupted(response.reason.value)
             if response.status in {301, 302, 303, 307, 308}:
-                url = _checked_url(response.headers.get("Location", ""), sender=url)
+                url = checked_url(response.headers.get("Location", ""), sender=url)
                 continue
+            if _ends(response, part, follows_slice=follows_slice):
+                return None
             problem = _refusal(response, part) or _begun(response, part)
             if problem is not None:
                 return problem
             return await _receive(response, part, meter)
     raise DownloadError(f"{part.destination.name}: more than {_MAX_REDIRECTS} redirects")
-
-
-def _checked_url(location: str, *, sender: str) -> HiddenText:
-    """Where the API or a redirect, at the URL `sender`, sends us: an address that is safe to ask.
-
-    Raises:
-        DownloadError: it is not; the message holds nothing of it but scheme and host.
-    """
-    try:
-        from_host = urlsplit(sender).hostname
-        url = urljoin(sender, location)
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        raise DownloadError("the download's address is not a URL") from None
-    if parts.scheme not in {"http", "https"}:
-        raise DownloadError(f"the download's address has the scheme {parts.scheme!r}; only https is followed")
-    if not host:
-        raise DownloadError("the download's address names no host")
-    if parts.username or parts.password:
-        raise DownloadError(f"the download's address at {host} holds a user name or password")
-    # This machine may send us around on itself; nobody else may send us to it. A name that resolves to a private
-    # address is let pass: a bucket's may, within a cloud, and the certificate shows that the host is the one named.
-    if is_loopback_host(from_host) and is_loopback_host(host):
-        return HiddenText(url)
-    if parts.scheme == "http":
-        raise DownloadError(f"the download at {host} is not https; people's data would travel in the clear")
-    if is_private_host(host) and not is_private_host(from_host):
-        raise DownloadError(f"the download at {host} is in a private network, where {from_host} may not send us")
-    return HiddenText(url)
 
 
 def _refusal(response: aiohttp.ClientResponse, part: PartFile) -> _Interrupted | None:
@@ -205,28 +207,46 @@ def _refusal(response: aiohttp.ClientResponse, part: PartFile) -> _Interrupted |
     """
     status = response.status
     where = f"{response.url.host} answered"
-    if status in _PASSING or status >= 500:  # noqa: PLR2004 - HTTP's own classes
-        return _Interrupted(f"{where} {status}")
+    if status in _PASSING or status in _NOT_READY or status >= 500:  # noqa: PLR2004 - HTTP's own classes
+        hint = " (the file is not ready)" if status in _NOT_READY else ""
+        return _Interrupted(f"{where} {status}{hint}", retry_after=wait_of(response))
     if status in _EXPIRED:
         return _Interrupted(f"{where} {status}", expired=True)
-    if status not in {200, 206, 416}:
+    if status == 416:  # noqa: PLR2004 - as above
+        return None
+    if status not in {200, 206}:
         raise DownloadError(f"{part.destination.name}: {where} {status}")
-    if response.content_type in _PAGES and status != 416:  # noqa: PLR2004 - as above
+    if response.content_type in _PAGES:
         return _Interrupted(f"{where} with {response.content_type} instead of a CSV")  # perhaps a proxy's, which passes
-    if _encoding(response) not in {"", "gzip"}:
-        return _Interrupted(f"{where} with {_encoding(response)[:20]!r} compression, which was not asked for")
-    if response.content_length is None and not response.headers.get("Transfer-Encoding"):
+    if encoding_of(response) not in {"", "gzip"}:
+        return _Interrupted(f"{where} with {encoding_of(response)[:20]!r} compression, which was not asked for")
+    if status == 200 and response.content_length is None and not response.headers.get("Transfer-Encoding"):  # noqa: PLR2004
         raise DownloadError(f"{part.destination.name}: {response.url.host} does not say where the file ends")
     return None
+
+
+def _ends(response: aiohttp.ClientResponse, part: PartFile, *, follows_slice: bool) -> bool:
+    """Whether an answer says that nothing is missing: the range that was asked for would begin at the file's end."""
+    is_other = response.headers.get("ETag", part.validator) != part.validator
+    if response.status != 416 or not part.size or part.validator is None or is_other:  # noqa: PLR2004 - as above
+        return False
+    length = length_beyond(response)
+    if length is None:
+        return follows_slice and part.total is None
+    return part.size == length and part.total in {None, length}
 
 
 def _begun(response: aiohttp.ClientResponse, part: PartFile) -> _Interrupted | None:
     """Make the part file ready for an answer's body, or say why it cannot take that."""
     if response.status == 200:  # noqa: PLR2004 - the whole file, whatever was asked for
-        part.restart()
         etag = response.headers.get("ETag", "")
         is_strong = etag.startswith('"') and etag.isascii()  # another could be neither noted nor sent
-        part.validator = etag if is_strong and not _encoding(response) else None
+        validator = etag if is_strong and not encoding_of(response) else None
+        known = part.total if validator is not None and validator == part.validator else None
+        part.restart()
+        part.validator = validator
+        if not encoding_of(response):
+            part.total = known if response.content_length is None else response.content_length
         return None
     if _continues(response, part):
         return None
@@ -238,28 +258,39 @@ def _begun(response: aiohttp.ClientResponse, part: PartFile) -> _Interrupted | N
 
 def _continues(response: aiohttp.ClientResponse, part: PartFile) -> bool:
     """Whether a range goes on where the part file ends, in the same version: not every server heeds `If-Range`."""
-    match = re.fullmatch(r"bytes (\d+)-\d+/(?:\d+|\*)", response.headers.get("Content-Range", ""))
-    same_version = part.validator is not None and response.headers.get("ETag") == part.validator
-    return same_version and match is not None and int(match[1]) == part.size and not _encoding(response)
+    span = span_of(response)
+    if (
+        span is None
+        or part.validator is None
+        or response.headers.get("ETag") != part.validator
+        or encoding_of(response)
+    ):
+        return False
+    total = part.total if span.total is None else span.total
+    if span.first != part.size or span.last < span.first or response.content_length not in {None, span.size}:
+        return False
+    if total is not None and (span.last >= total or part.total not in {None, total}):
+        return False
+    part.total = total
+    return True
 
 
-def _encoding(response: aiohttp.ClientResponse) -> str:
-    """How the body is compressed, which some stores send whatever was accepted; empty where it is not."""
-    encoding = response.headers.get("Content-Encoding", "").strip().lower()
-    return {"identity": "", "x-gzip": "gzip"}.get(encoding, encoding)
-
-
-async def _receive(response: aiohttp.ClientResponse, part: PartFile, meter: _Meter) -> _Interrupted | None:
+async def _receive(response: aiohttp.ClientResponse, part: PartFile, meter: _Meter) -> _Interrupted | _Slice | None:
     """Write a body down as it comes, and see that it came whole."""
-    gunzip = Gunzip() if _encoding(response) else None
-    announced, came, before = response.content_length, 0, part.size
-    total = None if announced is None else before + announced
-    pending: list[bytes] = []
+    gunzip = Gunzip() if encoding_of(response) else None
+    span = span_of(response) if response.status == 206 else None  # noqa: PLR2004 - as above
+    announced = response.content_length if span is None else span.size
+    came, before = 0, part.size
+    total = announced if part.total is None and span is None else part.total
+    pending: list[memoryview] = []  # whose reprs show nothing of people
     pending_bytes = 0
     meter.begin(before, total)
     try:
-        while isinstance(chunk := await _next_chunk(response), bytes) and chunk:
+        while isinstance(chunk := await _next_chunk(response), memoryview) and chunk:
             came += len(chunk)
+            if announced is not None and came > announced:
+                part.restart()
+                return _Interrupted(f"more bytes came than the {announced} that were announced")
             pending.append(chunk)
             pending_bytes += len(chunk)
             if pending_bytes >= _CHUNK_BYTES:
@@ -275,16 +306,25 @@ async def _receive(response: aiohttp.ClientResponse, part: PartFile, meter: _Met
         return _Interrupted(f"{came} bytes came, {announced} were announced")
     if gunzip is not None and not gunzip.is_whole:
         return _Interrupted("the compressed file ended early")
+    return _what_follows(part, is_slice=span is not None)
+
+
+def _what_follows(part: PartFile, *, is_slice: bool) -> _Interrupted | _Slice | None:
+    """What a body that came in good order leaves to do; None if nothing."""
+    if is_slice and part.size != part.total:
+        return _Slice()
+    if part.total not in {None, part.size}:
+        return _Interrupted(f"{part.size} of {part.total} bytes came")
     return None
 
 
-async def _next_chunk(response: aiohttp.ClientResponse) -> bytes | _Interrupted:
+async def _next_chunk(response: aiohttp.ClientResponse) -> memoryview | _Interrupted:
     """The next bytes of a body; none at its end."""
     try:
-        return await response.content.readany()
+        return memoryview(await response.content.readany())
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         return _Interrupted(f"the connection broke ({type(error).__name__})")
 
 
-def _write(part: PartFile, gunzip: Gunzip | None, chunks: list[bytes]) -> None:
+def _write(part: PartFile, gunzip: Gunzip | None, chunks: list[memoryview]) -> None:
     part.write(chunks if gunzip is None else gunzip.pieces(chunks))

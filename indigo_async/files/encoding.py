@@ -26,13 +26,13 @@ class Gunzip:
         """Whether what came ends where a member ends, whose checksum was right."""
         return self._member.eof
 
-    def pieces(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    def pieces(self, chunks: Iterable[bytes | memoryview]) -> Iterator[memoryview]:
         """What further chunks hold."""
         for chunk in chunks:
-            rest, piece = chunk, b""
+            rest, piece = memoryview(chunk), memoryview(b"")
             while rest or len(piece) == _PIECE_BYTES:
                 if rest and self._member.eof:
                     self._member = zlib.decompressobj(_GZIP)
-                piece = self._member.decompress(rest, _PIECE_BYTES)
-                rest = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
+                piece = memoryview(self._member.decompress(rest, _PIECE_BYTES))
+                rest = memoryview(self._member.unused_data if self._member.eof else self._member.unconsumed_tail)
                 yield piece

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 from collections.abc import Iterable
@@ -13,18 +12,32 @@ import attrs
 import msgspec
 
 from indigo_async.errors import DownloadError
+from indigo_async.files.filesystem import (
+    kind_problem,
+    lock,
+    make_private,
+    open_existing,
+    open_own,
+    sync,
+    sync_folder,
+    unlock,
+)
 
-__all__ = ["Downloaded", "PartFile", "note_name"]
+__all__ = ["Downloaded", "PartFile", "note_name", "part_name"]
 
-_PRIVATE = 0o600
 _CHUNK_BYTES = 1024 * 1024
 _NOTE_BYTES = 8 * _CHUNK_BYTES
 """So much may be fetched again after the process was killed."""
 
 
+def part_name(name: str) -> str:
+    """The name of the file that holds the bytes so far of a download to a target of this name."""
+    return f".{name}.part"
+
+
 def note_name(name: str) -> str:
     """The longest name of a file that a download to a target of this name makes beside it."""
-    return f".{name}.part.json"
+    return f"{part_name(name)}.json"
 
 
 @attrs.frozen
@@ -37,19 +50,23 @@ class Downloaded:
 
 
 class _Note(msgspec.Struct):
-    """What is known of a part file: what it is of, in which version, and its first bytes' number and hash."""
+    """What is known of a part file: its source, version and whole length, and how many first bytes are safe."""
 
     source: str
     validator: str
     size: int
     sha256: str
+    total: int | None = None
 
 
 class PartFile:
     """The bytes so far, in a file of mode 0600 beside the target; hashed as they are written.
 
     Its name is the same for every download to the target, so that what a killed process left is taken over by the next
-    one. A lock, which the kernel releases when its process ends, keeps two downloads out of one file.
+    one. A lock, which the kernel releases when its process ends, keeps two downloads out of one file. A file there that
+    someone else may have put is not used.
+
+    `total` is the length of the whole file, as far as the server says; nothing shorter is put in the target's place.
 
     With a strong `validator`, a note beside it says what it holds, as far as that is safe on disk. A later download of
     the same `source` goes on from there, if the bytes are still those.
@@ -58,9 +75,10 @@ class PartFile:
     def __init__(self, destination: Path, source: str) -> None:
         self.destination = destination
         self.validator: str | None = None
+        self.total: int | None = None
         self.size: int = 0
         self._source = str(source)  # a hidden one would be no plain text to write down
-        self._path = destination.with_name(f".{destination.name}.part")
+        self._path = destination.with_name(part_name(destination.name))
         self._note_path = destination.with_name(note_name(destination.name))
         self._noted_bytes = 0
         self._descriptor: int | None = None
@@ -73,32 +91,40 @@ class PartFile:
         """Open and lock the file, with what an earlier run left of the same source.
 
         Raises:
-            DownloadError: another download writes it.
+            DownloadError: another download writes it, or something else than a file is at its place.
             OSError: it cannot be written.
         """
         if self.destination.is_dir():
             raise IsADirectoryError(f"{self.destination} is a folder; name a file")
+        problem = kind_problem(self.destination)
+        if problem is not None:
+            raise DownloadError(f"{self.destination} {problem}")
         self.destination.parent.mkdir(parents=True, exist_ok=True)
         while self._descriptor is None:
             self._descriptor = self._locked()
-        os.fchmod(self._descriptor, _PRIVATE)
+        make_private(self._descriptor, self._path)
         note = _read_note(self._note_path)
         if note is None or not self._holds(note):
             self.restart()
 
     def _locked(self) -> int | None:
         """The part file, open and locked; None when it was taken away meanwhile."""
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, _PRIVATE)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(descriptor), self._path.lstat()):
-                return descriptor
-        except FileNotFoundError:
-            pass
-        except BlockingIOError:
-            os.close(descriptor)
-            raise DownloadError(f"{self.destination}: another download writes it at this moment") from None
-        os.close(descriptor)
+        descriptor, is_new = open_own(self._path, os.O_RDWR)
+        with contextlib.ExitStack() as undo:
+            undo.callback(os.close, descriptor)
+            try:
+                lock(descriptor)
+            except BlockingIOError:
+                raise DownloadError(f"{self.destination}: another download writes it at this moment") from None
+            except OSError:
+                if is_new:
+                    self._path.unlink(missing_ok=True)
+                raise
+            undo.callback(unlock, descriptor)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), self._path.lstat()):
+                    undo.pop_all()
+                    return descriptor
         return None
 
     def _holds(self, note: _Note) -> bool:
@@ -115,7 +141,7 @@ class PartFile:
             return False
         os.ftruncate(self._opened, self.size)
         self._is_stale = False
-        self.validator = note.validator
+        self.validator, self.total = note.validator, note.total
         self._noted_bytes = self.size
         return True
 
@@ -125,7 +151,7 @@ class PartFile:
             raise ValueError("the part file is not open")
         return self._descriptor
 
-    def write(self, chunks: Iterable[bytes]) -> None:
+    def write(self, chunks: Iterable[bytes | memoryview]) -> None:
         """Add bytes at the end."""
         if self._is_stale:
             self._clear()
@@ -136,7 +162,7 @@ class PartFile:
         if self.size - self._noted_bytes >= _NOTE_BYTES:
             self._note()
 
-    def _write_whole(self, chunk: bytes) -> None:
+    def _write_whole(self, chunk: bytes | memoryview) -> None:
         view = memoryview(chunk)
         try:
             while view:
@@ -149,16 +175,15 @@ class PartFile:
         """Write down how a later run can go on from here, once that is safe on disk; False where it cannot."""
         if not self.size or self.validator is None:
             return False
-        note = _Note(self._source, self.validator, self.size, self._hash.hexdigest())
+        note = _Note(self._source, self.validator, self.size, self._hash.hexdigest(), self.total)
         # Not emptied first: on a full disk the note before would be lost, and there be no room for this one.
-        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             text = msgspec.json.encode(note)
-            os.fsync(self._opened)
-            with open(os.open(self._note_path, flags, _PRIVATE), "wb") as file:  # noqa: PTH123 - a descriptor
+            sync(self._opened)
+            with open(open_own(self._note_path, os.O_WRONLY)[0], "wb") as file:  # noqa: PTH123 - a descriptor
                 file.write(text)
                 file.truncate()
-        except (OSError, ValueError):  # a text that is no Unicode is a ValueError
+        except (DownloadError, OSError, ValueError):  # a text that is no Unicode is a ValueError
             return False
         self._noted_bytes = self.size
         return True
@@ -166,7 +191,7 @@ class PartFile:
     def restart(self) -> None:
         """Forget all bytes; they leave the disk with the next write. This does not block."""
         self.size = self._noted_bytes = 0
-        self.validator = None
+        self.validator = self.total = None
         self._hash = hashlib.sha256()
         self._is_stale = True
 
@@ -181,13 +206,20 @@ class PartFile:
         self._is_stale = False
 
     def commit(self) -> Downloaded:
-        """Put the file, whole now, in the target's place."""
+        """Put the file, whole now, in the target's place.
+
+        Raises:
+            DownloadError: it is not whole.
+            OSError: it cannot be written.
+        """
+        if self.total not in {None, self.size}:
+            raise DownloadError(f"{self.destination.name}: {self.size} of {self.total} bytes came")
         self.write(())
-        os.fsync(self._opened)
+        sync(self._opened)
         self._remove_note()
         self._path.replace(self.destination)
         self._is_committed = True
-        _sync_folder(self.destination.parent)
+        sync_folder(self.destination.parent)
         return Downloaded(self.destination, self.size, self._hash.hexdigest())
 
     def close(self) -> None:
@@ -200,6 +232,7 @@ class PartFile:
                 self._remove_note()
                 self._path.unlink(missing_ok=True)
         finally:
+            unlock(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = None
 
@@ -207,16 +240,7 @@ class PartFile:
 def _read_note(path: Path) -> _Note | None:
     """The note of an earlier run; None where there is none that can be read."""
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123 - as above
+        with open(open_existing(path, os.O_RDONLY), "rb") as file:  # noqa: PTH123 - as above
             return msgspec.json.decode(file.read(_CHUNK_BYTES), type=_Note)
-    except (OSError, ValueError):
+    except (DownloadError, OSError, ValueError):
         return None
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -80,7 +80,7 @@ def _names_of(job: AudienceJob) -> dict[str, str]:
 
 
 def _absolute(path: str | Path) -> str:
-    return os.path.abspath(path)  # noqa: PTH100 - resolving links would ask the disk
+    return os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111 - resolving links would ask the disk
 
 
 def files_of_journal(journal: Path | str | None) -> frozenset[str]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from indigo_async.files.part_file import note_name
+from indigo_async.files.destination import destination_problem, names_folder
 from indigo_async.inputs import InputCheck
 
 __all__ = ["ExportTerms", "check_destination", "check_export_terms"]
@@ -57,39 +56,16 @@ def check_export_terms(
 
 
 def check_destination(check: InputCheck, where: str, value: Path | str) -> Path:
-    """Check that a file can be written there. This looks at the disk."""
+    """Check that a file can be written there, and expand `~`. This looks at the disk and leaves it as it was."""
     if not isinstance(value, (str, Path)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
         check.add(where, f"must be a path, not {type(value).__name__}")
         return Path()
-    path = value if isinstance(value, Path) else Path(value)
-    problem = _unwritable(path)
+    try:
+        path = Path(value).expanduser()
+    except RuntimeError:  # no such user, or no home
+        check.add(where, f"{str(value)!r} begins with a home folder that does not exist")
+        return Path(value)
+    problem = "is a folder; name a file" if names_folder(str(value)) else destination_problem(path)
     if problem is not None:
         check.add(where, f"{str(value)!r} {problem}")
     return path
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether a path can be written down; one with bytes that are no UTF-8 cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _unwritable(path: Path) -> str | None:
-    """What keeps a file from being written there, if anything. Better to know before paying than after."""
-    if "\0" in str(path) or not _is_unicode(str(path)):
-        return "holds bytes that are no text"
-    try:
-        if path.is_dir() or not path.name:
-            return "is a folder; name a file"
-        folder = next((folder for folder in path.absolute().parents if folder.exists()), None)
-        if folder is None or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-            return "cannot be written: its folder does not allow it"
-        longest = os.pathconf(folder, "PC_NAME_MAX") - len(note_name(""))
-    except OSError as error:
-        return f"cannot be written: {error.strerror or type(error).__name__}"
-    if len(os.fsencode(path.name)) > longest:
-        return f"cannot be written: its name must be at most {longest} bytes long there"
-    return None

@@ -54,3 +54,12 @@ async def test_two_jobs_may_read_one_list(lists: list[Path], tmp_path: Path):
         report = await run_batch(client, jobs, publisher=sandbox.file_host, journal=tmp_path / "j")
     assert (report.done, report.failed) == (2, 0), report.failures
     assert lists[0].read_text() == "First,Last\nAda,Lovelace\n"
+
+
+async def test_over_another_job_s_file_in_a_home_folder(
+    lists: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    jobs = [at(0, lists[0], tmp_path / "x.csv"), at(1, lists[1], Path("~/x.csv"))]
+    assert "another job writes" in await refused(jobs)
+    assert "is a list of people (jobs[0])" in await refused([at(0, lists[0], Path("~/one.csv"))])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -352,12 +353,16 @@ async def test_a_download_that_is_refused_for_good_keeps_the_purchase_and_what_w
 
 
 @pytest.mark.parametrize("why", ["the server refuses", "the disk does"])
-async def test_a_failed_download_says_how_to_get_what_was_bought_without_buying_another(why: str, target: Path):
-    part = target.with_name(f".{target.name}.part")
+async def test_a_failed_download_says_how_to_get_what_was_bought_without_buying_another(
+    why: str, target: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def broken(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
     async with lite(dialect=UNSHOWN) as (sandbox, client):
         audience_id = await seeded(sandbox)
         if why == "the disk does":
-            part.mkdir()
+            monkeypatch.setattr("os.fchmod", broken)
         else:
             sandbox.faults.add(Fault(kind=FaultKind.STATUS_BEFORE, endpoint=DOWNLOAD, status=403, times=2))
         with pytest.raises(DownloadError) as caught:
@@ -369,7 +374,7 @@ async def test_a_failed_download_says_how_to_get_what_was_bought_without_buying_
             f"export_id={bought.id!r}) downloads it and buys nothing"
         )
         if why == "the disk does":
-            part.rmdir()
+            monkeypatch.undo()
         receipt = await fetch_again(client, audience_id, customer_id=CUSTOMER, destination=target, export_id=bought.id)
         assert sandbox.counts().purchases == 1
     assert facts(target) == (receipt.size_bytes, receipt.sha256, 0o600)
