@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from indigo_async.hidden import without_signatures
+from indigo_async.hidden import hide_secrets, without_signatures
 
 if TYPE_CHECKING:
     from indigo_async.models import Audience, CsvExport
@@ -232,7 +232,7 @@ class WorkflowError(IndigoError):
     def __init__(self, message: str, *, stage: str, audience: Audience | None = None) -> None:
         self.stage = stage
         self.audience: Audience | None = without_signatures(audience)
-        super().__init__(f"{stage}: {message}")
+        super().__init__(f"{stage}: {hide_secrets(message)}")
 
 
 class AudienceFailedError(WorkflowError):

@@ -61,7 +61,9 @@ def hidden(value: T) -> T | HiddenText:
 
 # Each takes time in proportion to the text, however hostile: no part of a match is looked for twice.
 _BEARER = re.compile(r"(?i)\b(bearer)\s+\S+")
-_URL = re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,20}://)(?:[^\s/?#\"'<>]*@)?([^\s?#\"'<>]*)(?:([?#])[^\s\"'<>]*)?")
+_URL = re.compile(
+    r"(?i)\b([a-z][a-z0-9+.-]{0,20}://)(?:[^\s/?#\"'<>]*@)?([^\s?#\"'<>]*)(?:([?#])(?:<hidden>)?[^\s\"'<>]*)?"
+)
 _QUERY = re.compile(r"([?#])[^\s?#=\"'<>]*=[^\s\"'<>]*")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from enum import StrEnum
 
+from indigo_async.hidden import safe_text
 from indigo_async.models import Audience, AudienceStatus, ExportStatus, UploadStatus, means_failure
 
 __all__ = ["UnknownStatuses"]
@@ -37,5 +38,9 @@ class UnknownStatuses:
             self._said.add((what, status))
             meaning = "a failure" if means_failure(status) else "work that goes on"
             _logger.warning(
-                "the server uses the unknown %s status %.*r, taken to mean %s", what, _LONGEST, status, meaning
+                "the server uses the unknown %s status %.*r, taken to mean %s",
+                what,
+                _LONGEST,
+                safe_text(status),
+                meaning,
             )

@@ -9,6 +9,7 @@ import attrs
 
 from indigo_async.client import IndigoClient
 from indigo_async.errors import AudienceFailedError, NotFoundError
+from indigo_async.hidden import safe_text
 from indigo_async.inputs import InputCheck
 from indigo_async.models import (
     Audience,
@@ -238,7 +239,10 @@ class _Check(Generic[T]):
             self._last = status
             emit(
                 StatusChanged(
-                    customer_id=run.customer_id, audience_name=run.audience_name, audience_id=audience.id, status=status
+                    customer_id=run.customer_id,
+                    audience_name=run.audience_name,
+                    audience_id=audience.id,
+                    status=safe_text(status),
                 )
             )
         return self._find(run, audience)

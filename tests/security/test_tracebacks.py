@@ -17,7 +17,7 @@ from rich.traceback import Traceback
 from indigo_async import workflows
 from indigo_async.client import IndigoClient
 from indigo_async.errors import ApiError, IndigoError, InvalidInputError, ResponseDecodeError
-from indigo_async.hidden import HiddenBytes, HiddenText, safe_text
+from indigo_async.hidden import HiddenBytes, HiddenText, hide_secrets, safe_text
 
 PERSON = "Ada Lovelace of 12 Canary Row"
 SECRET = "sig-7d1e4c9b" * 8
@@ -117,6 +117,15 @@ def test_safe_text_is_one_printable_bounded_line(text: str):
     assert not any(ord(character) < 32 or character in "\u202e\u2066\u200b\x7f" for character in shown)
 
 
+@given(
+    st.lists(st.sampled_from(["https://a.example/x", "?", "#", "a=b", "bearer ", "<hidden>", " ", "u@", "/"])).map(
+        "".join
+    )
+)
+def test_what_is_redacted_twice_is_redacted_once(text: str):
+    assert hide_secrets(hide_secrets(text)) == hide_secrets(text)
+
+
 @given(st.text("abc ", max_size=100))
 def test_safe_text_leaves_ordinary_words_as_they_are(text: str):
     assert safe_text(text) == " ".join(text.split())
@@ -130,3 +139,15 @@ async def test_a_body_that_is_no_json_is_shown_nowhere():
     shown = printed(caught.value)
     assert PERSON not in shown
     assert SECRET[:10] not in shown
+
+
+async def test_a_status_with_a_url_is_redacted_in_errors_and_in_the_log(caplog: pytest.LogCaptureFixture):
+    status = f"FAILED https://x.example.org/a.csv?{SECRET}"
+    shown: list[str] = []
+    async with answering(json_reply({"id": "aud-1", "status": status}), token=TOKEN) as (_, client):
+        with pytest.raises(IndigoError, match="failed") as caught:
+            await workflows.wait_until_active(client, "aud-1", customer_id="1", timeout=5)
+        shown.append(str(caught.value))
+    shown += [record.getMessage() for record in caplog.records]
+    assert "FAILED https://x.example.org/a.csv?<hidden>" in shown[0]
+    assert not any(SECRET in text for text in shown)
