@@ -19,22 +19,29 @@ _ADVICE = {
     "BudgetExceededError": "This export was not bought. Raise export.max_cost_cents or --budget-cents, or ask for "
     "fewer fields; then run the batch again, which buys the same preview.",
     "ConnectionFailedError": "The network or the server was away. Run the batch again; it goes on where it was.",
-    "CustomerMismatchError": "The server answered about another customer than was asked for, and that was thrown away. "
-    "Check the customer_id; if it is right, tell the API's support. Running the batch again cannot mend it.",
+    "CustomerMismatchError": "The server answered about another customer, and the answer was not used. "
+    "Check the customer_id; if it is right, tell the API's support. Running the batch again cannot help.",
     "DownloadError": "The export is bought and stays so. Look at the disk and the destination; run the batch again to "
     "download it.",
-    "ExportExistsError": "An export was bought earlier and its fields are unknown. Set export.reuse_purchased "
-    "to true to download that one, or to false to buy another.",
+    "EmptyAudienceError": "The audience holds nobody, so nothing was bought. Check the CSV's columns and the "
+    "lookalike's filters. To export it anyway, set export.allow_empty to true.",
+    "ExportExistsError": "An export was or may have been purchased earlier. If it is the one you want, set "
+    "export.reuse_purchased to true to download it. Nothing was bought.",
     "InvalidInputError": "Nothing was sent. Correct what the message names, then run the batch again.",
-    "JournalDamagedError": "Restore the journal together with its .lock file, or begin a new one.",
-    "JournalMismatchError": "The job's CSV, columns or lookalike changed since an earlier run. Undo that, or give it "
-    "another audience_name or --journal.",
+    "JournalDamagedError": "Restore the journal together with its .lock file. Without it, check at the server which "
+    "exports were purchased before you run anything.",
+    "JournalMismatchError": "The job's CSV, columns or lookalike changed since an earlier run used them. "
+    "Undo the change, or give the job a new audience_name.",
     "JournalWriteError": "Make room on the disk, then run the batch again.",
     "NotFoundError": "The audience or export is gone at the server, or belongs to another customer. Check the "
-    "customer_id and the API's address; what is gone for good needs another audience_name. Running the batch again "
-    "alone cannot help.",
+    "customer_id and the API's address. Running the batch again alone cannot help. If it is gone for good, ask the "
+    "vendor before you make it again under another name.",
+    "PurchaseInDoubtError": "The export may or may not have been purchased. Run the batch again later: it reads the "
+    "server before it buys anything. If it stays in doubt, ask the vendor about this export.",
     "RateLimitedError": "The server had too much to do. Run the batch again later, or with a lower "
     "requests_per_second.",
+    "RecordMismatchError": "The server's response was about another record, and was not used. Run the batch again; "
+    "if it stays, report it to the API's support.",
     "RequestTimeoutError": "The server was slow. Run the batch again; it goes on where it was.",
     "ResponseDecodeError": "The server answered in an unknown form. Run the batch again; if it stays, report it.",
     "ServerError": "The server failed. Run the batch again; it looks first whether the work was done.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -132,6 +133,9 @@ app.register_install_completion_command(  # pyright: ignore[reportUnknownMemberT
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name; say in words what went wrong; return the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    log, silent = logging.getLogger("indigo_async.recipes"), logging.NullHandler()
+    propagates, log.propagate = log.propagate, False  # commands show the warnings of jobs beside their progress
+    log.addHandler(silent)  # without a handler, logging would write them to stderr
     try:
         ended: object = app(given, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
@@ -143,6 +147,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         cause = _cause_of(error)
         _tell(cause, traced=error if "--debug" in given else None)
         return Exit.MISUSED if _is_of_token_file(cause) else exit_of(cause)
+    finally:
+        log.removeHandler(silent)
+        log.propagate = propagates
     return ended if isinstance(ended, int) else Exit.DONE
 
 

@@ -109,10 +109,10 @@ def export(
         )
         return Exit.OVER_LIMIT
     except ExportExistsError:
-        words.note("Here that is --reuse-purchased or --buy-another, or --export-id for one that was bought.")
+        words.note("Here that is --reuse-purchased, or --export-id with the ID of the export.")
         raise
     except DownloadError:
-        words.note("Here that is --export-id, with the export's ID, in place of --field and --buy-another.")
+        words.note("Here that is --export-id, with the export's ID, in place of --field.")
         raise
     words.record(_record(audience_id, receipt.export, max_cost_cents, spent_cents=sum(spent), receipt=receipt))
     words.show(_receipt_view(receipt, sum(spent)))

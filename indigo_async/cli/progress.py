@@ -61,6 +61,7 @@ class Moment:
     reads_saved: int
     sent_again: int
     failures: Sequence[str]
+    warned: int = 0
 
     @property
     def money(self) -> str:
@@ -148,6 +149,7 @@ class Progress:
             reads_saved=report.reads_saved,
             sent_again=self.sent_again,
             failures=tuple(self._failures),
+            warned=report.warned,
         )
 
     def _stages(self, report: BatchReport) -> list[StageCount]:

@@ -36,6 +36,7 @@ def as_line(moment: Moment) -> str:
     """The same in one line, for a log."""
     where = ", ".join(f"{count.stage} {count.now:,}" for count in moment.stages if count.now)
     failed = f", {moment.failed:,} failed" if moment.failed else ""
+    failed += f", {moment.warned:,} with warnings" if moment.warned else ""
     parts = [
         f"{clock_time(moment.seconds)}  {moment.done:,} of {moment.total:,} jobs done{failed}",
         f"now in {where}" if where else "",
@@ -59,6 +60,8 @@ def _heading(moment: Moment) -> Text:
     heading.append(f"{moment.done:,} of {moment.total:,} jobs done", style="green" if moment.done else "")
     if moment.failed:
         heading.append(f", {moment.failed:,} failed", style="red")
+    if moment.warned:
+        heading.append(f", {moment.warned:,} with warnings", style="yellow")
     return heading
 
 

@@ -14,6 +14,7 @@ from indigo_async.cli.advice import advice_for
 from indigo_async.cli.exits import Exit
 from indigo_async.cli.output import Justify, dollars, for_command, plain_table, printable, spent_of
 from indigo_async.cli.progress_view import clock_time
+from indigo_async.cli.warnings import group_warnings
 from indigo_async.hidden import hide_secrets
 from indigo_async.workflows import BatchReport, JobOutcome
 from indigo_async.workflows.report import failure_of
@@ -21,6 +22,7 @@ from indigo_async.workflows.report import failure_of
 __all__ = ["BatchEnd", "failures_view", "outcome_record", "results_view", "stopped_view", "summary_record"]
 
 _FAILURES_TOLD = 10
+_WARNINGS_SHOWN = 10
 
 
 @attrs.frozen(kw_only=True)
@@ -62,14 +64,15 @@ def outcome_record(outcome: JobOutcome) -> dict[str, Any]:
             "message": hide_secrets(for_command(failure.message)),
             "advice": advice_for(failure.error_type),
         },
+        "warnings": [hide_secrets(message) for message in outcome.warnings],
         "timings": {stage.value: round(seconds, 3) for stage, seconds in outcome.timings.items()},
     }
 
 
 def summary_record(end: BatchEnd) -> dict[str, Any]:
-    """The whole batch, as the last line of JSON. The failures stand in their own lines."""
+    """The whole batch, as the last line of JSON. Failures and warnings stand in their own lines."""
     numbers = end.report.to_json()
-    del numbers["failures"]
+    del numbers["failures"], numbers["warnings"]
     numbers["stopped"] = for_command(end.report.stopped) if end.report.stopped is not None else None
     return {"type": "summary", "jobs": end.total, "interrupted": end.interrupted, "exit_code": int(end.exit), **numbers}
 
@@ -88,7 +91,7 @@ def results_view(end: BatchEnd) -> RenderableType:
     parts += stopped_view(report)
     if begun:
         parts += ["", _stages(report)]
-    return Group(*parts, "", _facts(report, begun), *failures_view(end))
+    return Group(*parts, "", _facts(report, begun), *_warnings(report), *failures_view(end))
 
 
 def stopped_view(report: BatchReport) -> Iterator[RenderableType]:
@@ -133,6 +136,18 @@ def _facts(report: BatchReport, begun: int) -> Table:
         lost = f"{report.lost_uploads:,} uploads were sent again; each may have left a stub, which is harmless and free"
         facts.add_row("", Text(lost))
     return facts
+
+
+def _warnings(report: BatchReport) -> Iterator[RenderableType]:
+    """What people should know about jobs, each kind of warning once."""
+    if not report.warned:
+        return
+    groups = group_warnings((warning.key, warning.message) for warning in report.warnings)
+    yield Text(f"\n{report.warned:,} {'job has' if report.warned == 1 else 'jobs have'} warnings", style="bold yellow")
+    for group in groups[:_WARNINGS_SHOWN]:
+        yield Text(f"  {printable(group.text)}", style="yellow")
+    if len(groups) > _WARNINGS_SHOWN:
+        yield Text(f"  and {len(groups) - _WARNINGS_SHOWN:,} other kinds; --json shows each", style="yellow")
 
 
 def failures_view(end: BatchEnd) -> Iterator[RenderableType]:

@@ -35,7 +35,7 @@ __all__ = ["DEFAULT_TIMEOUT", "Brake", "Memory", "NoMemory", "Run", "running"]
 
 T = TypeVar("T")
 
-_logger = logging.getLogger("indigo_async")
+_logger = logging.getLogger("indigo_async.recipes")
 
 DEFAULT_TIMEOUT = 4 * 3600.0
 """Seconds that a recipe may take unless the caller says otherwise."""

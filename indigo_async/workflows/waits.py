@@ -175,8 +175,8 @@ async def remembered(run: Run, audience_id: RecordId) -> Audience:
     except NotFoundError as error:
         message = (
             f"{error.message}; the journal knows audience {audience_id} ({run.audience_name!r}) of an earlier run, and "
-            "this server does not: is base_url the server of that run? If its audiences are gone for good, begin with "
-            "a new journal"
+            "this server does not. Check that base_url is the server of that run. If its audiences are gone for good, "
+            "ask the vendor which exports were purchased before you make them again"
         )
         raise NotFoundError(error.status, message, error.error_type, error.endpoint) from None
 

@@ -13,6 +13,7 @@ from indigo_async.cli.output import for_command
 from indigo_async.cli.report.history import History
 from indigo_async.cli.report.job_history import JobHistory
 from indigo_async.cli.report.timescale import Timescale, timescale_of
+from indigo_async.cli.warnings import WarningGroup, group_warnings
 from indigo_async.workflows.events import Stage
 
 __all__ = [
@@ -124,6 +125,8 @@ class Figures:
     stages: tuple[StageFigures, ...]
     customers: tuple[CustomerFigures, ...]
     failures: tuple[FailureGroup, ...]
+    warned: int
+    warnings: tuple[WarningGroup, ...]
     matches: MatchFigures | None
     polling: PollingFigures | None
 
@@ -176,6 +179,10 @@ def figures_of(history: History, *, in_use: bool) -> Figures:
         stages=tuple(_stages(jobs, timescale)),
         customers=tuple(_customers(jobs)),
         failures=tuple(_failures(jobs)),
+        warned=sum(bool(job.warnings) for job in jobs),
+        warnings=tuple(
+            group_warnings((f"{job.customer_id}/{job.audience_name}", text) for job in jobs for text in job.warnings)
+        ),
         matches=_matches(jobs),
         polling=_polling(history),
     )

@@ -65,6 +65,7 @@ class JobHistory:
     lookalike_size: int | None
     quoted_cents: int | None
     bill: Bill
+    warnings: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -167,6 +168,7 @@ class GrowingJob:
             lookalike_size=self.known.get("lookalike_size"),
             quoted_cents=self.known.get("quoted_cents"),
             bill=bill_of(self.purchases),
+            warnings=tuple((self.outcome or {}).get("warnings", ())),
         )
 
     def _end(self) -> tuple[JobState, Failure | None, float | None]:

@@ -14,6 +14,7 @@ from indigo_async.cli.report.wording import CUT_OFF, clock_words, count_words, d
 __all__ = ["summary"]
 
 _CUSTOMERS_SHOWN = 12
+_WARNINGS_SHOWN = 20
 _BAR = 24
 _STATES = {
     "ended": "bold green",
@@ -31,6 +32,9 @@ def summary(name: str, figures: Figures) -> RenderableType:
         parts += [_title("Time in each stage"), _stages(figures)]
     if figures.customers:
         parts += [_title("Customers"), _customers(figures)]
+    if figures.warnings:
+        parts.append(_title(f"Warnings of {count_words(figures.warned, 'job')}"))
+        parts += [Text(f"  {printable(group.text)}", style="yellow") for group in figures.warnings[:_WARNINGS_SHOWN]]
     if figures.failures:
         parts.append(_title("Failures, and what to do"))
         parts += [_failure(group) for group in figures.failures]
