@@ -152,6 +152,7 @@ class Stages:
         run = self._run(task.customer_id, task.audience_name, memory)
 
         async def work() -> Quote:
+            await self._exports.check(task.export.destination)
             terms = _terms_of(task.export)
             async with export_turn(self._client, task.audience_id):
                 read = await ensure_preview(run, task.audience_id, terms)

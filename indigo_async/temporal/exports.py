@@ -11,17 +11,20 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from indigo_async.errors import DownloadError
+from indigo_async.errors import DownloadError, InvalidInputError, Problem
+from indigo_async.files.destination import names_folder
 from indigo_async.inputs import InputCheck
 from indigo_async.temporal.records import Delivered
 from indigo_async.transport.shield import in_thread
 from indigo_async.workflows.receipt import ExportReceipt
+from indigo_async.workflows.terms import check_destination
 
-__all__ = ["Fetch", "FolderExports", "StoreExports", "exports_at"]
+__all__ = ["Fetch", "FolderExports", "StoreExports", "exports_at", "landing_problem"]
 
 Fetch: TypeAlias = Callable[[Path], Awaitable[ExportReceipt]]
 """Downloads an export to a path."""
 
+_WHERE = "export.destination"
 _PART_BYTES = 8 * 1024 * 1024
 
 
@@ -31,10 +34,37 @@ class FolderExports:
 
     folder: Path
 
+    async def check(self, destination: str) -> None:
+        """Check that an export can be written there, before it is paid.
+
+        Raises:
+            InvalidInputError: it cannot, or it would land outside the folder.
+        """
+        check = InputCheck()
+        path = await in_thread(partial(self._path_of, destination))
+        await in_thread(partial(check_destination, check, _WHERE, path))
+        check.done()
+
     async def deliver(self, destination: str, fetch: Fetch) -> Delivered:
-        """Have an export downloaded to its place."""
-        receipt = await fetch(self.folder / destination)
+        """Have an export downloaded to its place.
+
+        Raises:
+            InvalidInputError: before it is fetched, if it would land outside the folder.
+        """
+        receipt = await fetch(await in_thread(partial(self._path_of, destination)))
         return Delivered(path=str(receipt.path), size_bytes=receipt.size_bytes, sha256=receipt.sha256)
+
+    def _path_of(self, destination: str) -> Path:
+        _require_inside(destination)
+        path = self.folder / destination
+        try:
+            is_inside = path.parent.resolve().is_relative_to(self.folder.resolve())
+        except (OSError, RuntimeError):  # links in a circle
+            is_inside = False
+        if not is_inside:
+            problem = f"{destination!r} leads out of the folder of the exports by a link; name another file"
+            raise InvalidInputError([Problem(_WHERE, problem)])
+        return path
 
 
 @attrs.frozen
@@ -44,15 +74,25 @@ class StoreExports:
     url: str
     _store: Any = attrs.field(repr=False)
 
+    async def check(self, destination: str) -> None:
+        """Check that a destination can name an object, before the export is paid.
+
+        Raises:
+            InvalidInputError: it cannot.
+        """
+        _require_inside(destination)
+
     async def deliver(self, destination: str, fetch: Fetch) -> Delivered:
         """Have an export downloaded, and put it into the store.
 
         Raises:
+            InvalidInputError: before it is fetched, if its destination can name no object.
             DownloadError: the store did not take it; the export stays bought.
         """
         import obstore  # noqa: PLC0415 - the extra
 
-        key = _key_of(destination)
+        _require_inside(destination)
+        key = PurePosixPath(destination).as_posix()
         async with _passing_folder() as folder:
             receipt = await fetch(folder / "export.csv")
             try:
@@ -80,7 +120,10 @@ def exports_at(place: str) -> FolderExports | StoreExports:
         ImportError: the extra `publish` is not installed.
     """
     if "://" not in place:
-        return FolderExports(Path(place).absolute())
+        try:
+            return FolderExports(Path(place).expanduser().absolute())
+        except RuntimeError:  # no such user, or no home
+            raise InvalidInputError([Problem("exports", "begins with a home folder that does not exist")]) from None
     check = InputCheck()
     if place.partition("://")[0] not in {"s3", "gs", "az"} or "?" in place or "@" in place:
         check.add(
@@ -94,10 +137,24 @@ def exports_at(place: str) -> FolderExports | StoreExports:
     return StoreExports(place, from_url(place))
 
 
-def _key_of(destination: str) -> str:
-    """An object's name: the destination's parts, from the store's prefix on and never above it."""
-    parts = PurePosixPath(destination.replace("\\", "/")).parts
-    return "/".join(part for part in parts if part not in {"/", "..", "."})
+def landing_problem(destination: str) -> str | None:
+    """Why a destination names no file below the place where exports land, if it does not."""
+    shown = repr(destination)
+    if names_folder(destination):
+        return f"{shown} is a folder; name a file"
+    if destination.startswith(("/", "~")):
+        return f"{shown} must be relative to the place where the workers' exports land"
+    if ".." in PurePosixPath(destination).parts:
+        return f"{shown} must not hold '..'"
+    if "\\" in destination:
+        return f"{shown} must not hold backslashes; separate folders by slashes"
+    return None
+
+
+def _require_inside(destination: str) -> None:
+    problem = landing_problem(destination)
+    if problem is not None:
+        raise InvalidInputError([Problem(_WHERE, problem)])
 
 
 @asynccontextmanager

@@ -24,6 +24,7 @@ from indigo_async.temporal.batch_workflow import BatchWorkflow
 from indigo_async.temporal.budget_workflow import BudgetWorkflow
 from indigo_async.temporal.connecting import knows_search_keys
 from indigo_async.temporal.converter import to_json
+from indigo_async.temporal.exports import landing_problem
 from indigo_async.temporal.failures import failure_of
 from indigo_async.temporal.job_workflow import AudienceWorkflow, attributes_of
 from indigo_async.temporal.ledger import Ledger
@@ -87,6 +88,7 @@ async def run_job(
     """
     check = InputCheck()
     checked = await in_thread(partial(check_job, check, job, BY_WORKERS))
+    _check_landing(check, "export.destination", job)
     check.done()
     order = await _order_of(
         checked,
@@ -165,6 +167,9 @@ async def run_batch(
     check.size("page_size", page_size)
     check.done()
     await in_thread(partial(check_jobs, jobs, BY_WORKERS))
+    for number, job in enumerate(jobs):
+        _check_landing(check, f"jobs[{number}].export.destination", job)
+    check.done()
     budget = None
     if budget_cents is not None:
         budget = await _budget(temporal, name, budget_cents, task_queue)
@@ -199,6 +204,14 @@ async def run_batch(
     async with _told(batch, on_progress):
         await _feed(batch, _pages(orders, page_size))
         return await batch.result()
+
+
+def _check_landing(check: InputCheck, where: str, job: AudienceJob) -> None:
+    """Check that a job's export lands where the workers' exports land, and nowhere else."""
+    destination = None if job.export is None else job.export.destination
+    problem = landing_problem(str(destination)) if isinstance(destination, (str, Path)) else None
+    if problem is not None:
+        check.add(where, problem)
 
 
 async def _order_of(checked: CheckedJob, **terms: object) -> Order:

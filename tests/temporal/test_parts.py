@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -27,8 +29,8 @@ from indigo_async.errors import (
     ServerError,
 )
 from indigo_async.inputs import ColumnSelection
-from indigo_async.temporal import data_converter, exports_at
-from indigo_async.temporal.exports import FolderExports, StoreExports
+from indigo_async.temporal import data_converter, exports_at, run_batch, run_job
+from indigo_async.temporal.exports import FolderExports, StoreExports, landing_problem
 from indigo_async.temporal.failures import as_failure
 from indigo_async.temporal.ledger import Ledger
 from indigo_async.temporal.memory import AttemptMemory
@@ -43,7 +45,7 @@ from indigo_async.temporal.records import (
     Order,
     Quote,
 )
-from indigo_async.workflows import ExportReceipt, Stage
+from indigo_async.workflows import AudienceJob, ExportReceipt, ExportStep, Stage
 
 BOOKINGS = st.lists(
     st.builds(Booking, kind=st.sampled_from(BookingKind), export_id=st.sampled_from("abcd"), cents=st.integers(0, 50))
@@ -203,11 +205,84 @@ async def test_exports_land_in_a_store_and_leave_nothing_here():
         seen.append(path)
         return await fetched(path)
 
-    delivered = await StoreExports("s3://bucket/exports/", store).deliver("/../42/donors.csv", fetch)
+    delivered = await StoreExports("s3://bucket/exports/", store).deliver("42/donors.csv", fetch)
     assert delivered.path == "s3://bucket/exports/42/donors.csv"
     kept = await (await store.get_async("42/donors.csv")).bytes_async()
     assert hashlib.sha256(bytes(kept)).hexdigest() == delivered.sha256
     assert not seen[0].parent.exists()
+
+
+OUTSIDE = ["../x.csv", "a/../../x.csv", "a/../x.csv", "/etc/x.csv", "~/x.csv", "~root/x.csv", "a\\..\\x.csv"]
+
+
+async def never_fetched(_: Path) -> ExportReceipt:
+    raise AssertionError("it was fetched")
+
+
+@pytest.mark.parametrize("destination", [*OUTSIDE, "", ".", "..", "exports/", "exports/.."])
+async def test_a_destination_that_is_no_file_below_the_exports_is_refused_before_it_is_paid_or_fetched(
+    destination: str, tmp_path: Path
+):
+    for exports in (FolderExports(tmp_path), StoreExports("s3://bucket", MemoryStore())):
+        with pytest.raises(InvalidInputError, match=r"^export\.destination: "):
+            await exports.check(destination)
+        with pytest.raises(InvalidInputError, match=r"^export\.destination: "):
+            await exports.deliver(destination, never_fetched)
+    assert list(tmp_path.iterdir()) == []
+
+
+@given(st.text(alphabet="ab./\\~", max_size=12))
+def test_whatever_is_not_refused_lands_below_the_exports_and_under_a_name_of_its_own(destination: str):
+    if landing_problem(destination) is None:
+        landed = os.path.abspath(f"/exports/{destination}")  # noqa: PTH100 - without a disk
+        assert landed == str(Path("/exports") / destination)
+        assert landed.startswith("/exports/")
+
+
+async def test_a_link_that_leads_out_of_the_exports_is_refused(tmp_path: Path):
+    inside, outside = tmp_path / "exports", tmp_path / "outside"
+    (inside / "real").mkdir(parents=True)
+    outside.mkdir()
+    (inside / "out").symlink_to(outside)
+    (inside / "within").symlink_to(inside / "real")
+    (inside / "circle").symlink_to(inside / "circle")
+    exports = FolderExports(inside)
+    for destination in ("out/x.csv", "out/new/x.csv", "circle/x.csv"):
+        with pytest.raises(InvalidInputError, match="leads out of the folder of the exports by a link"):
+            await exports.check(destination)
+        with pytest.raises(InvalidInputError, match="leads out of the folder of the exports by a link"):
+            await exports.deliver(destination, never_fetched)
+    assert (await exports.deliver("within/x.csv", fetched)).path == str(inside / "within" / "x.csv")
+    assert list(outside.iterdir()) == []
+
+
+async def test_a_folder_that_cannot_take_an_export_is_told_before_it_is_paid(tmp_path: Path):
+    await asyncio.to_thread(write, tmp_path / "42")
+    with pytest.raises(InvalidInputError, match="cannot be written"):
+        await FolderExports(tmp_path).check("42/donors.csv")
+
+
+def test_exports_may_land_in_a_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert exports_at("~/exports") == FolderExports(tmp_path / "exports")
+    with pytest.raises(InvalidInputError, match="home folder that does not exist"):
+        exports_at("~nobody-of-this-name/exports")
+
+
+@pytest.mark.parametrize("destination", OUTSIDE)
+async def test_jobs_whose_exports_would_land_elsewhere_are_never_submitted(destination: str):
+    job = AudienceJob(
+        customer_id="42",
+        audience_name="Donors",
+        csv="https://files.example.org/donors.csv",
+        column_selections={"first_name": ColumnSelection("First", required=True)},
+        export=ExportStep(destination=destination),
+    )
+    nowhere: Any = None
+    with pytest.raises(InvalidInputError, match=r"export\.destination: "):
+        await run_job(nowhere, job)
+    with pytest.raises(InvalidInputError, match=r"jobs\[0\]\.export\.destination: "):
+        await run_batch(nowhere, [job], name="batch")
 
 
 async def test_a_store_that_fails_says_so_without_addresses():
