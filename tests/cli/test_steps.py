@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from in_process import CommandLine, is_private
 
-from indigo_async.sandbox import Dialect, ManualClock, Sandbox
+from indigo_async.sandbox import Dialect, Fault, FaultKind, ManualClock, Sandbox
 from indigo_async.sandbox.people import VoterFile, messy_csv
 
 QUICK = ("--poll-interval", "0.02")
@@ -73,13 +73,11 @@ async def test_a_bought_export_whose_download_failed_is_downloaded_by_its_id_and
         (audience_id,) = await sandbox.seed_audiences(1, "42")
         export = ("export", audience_id, "--customer", "42", "--out", out, *QUICK)
         terms = ("--field", "phone", "--max-cost-cents", "6000", "--buy-another")
-        part = tmp_path / ".donors.csv.part"
-        part.mkdir()
+        sandbox.faults.add(Fault(kind=FaultKind.STATUS_BEFORE, endpoint="GET download", status=403, times=2))
         failed = await command_line(sandbox, *export, *terms)
         assert (failed.code, sandbox.counts().purchases) == (1, 1)
         assert "Here that is --export-id" in failed.err
         (export_id,) = re.findall(r"export_id=(\S+)\)", failed.err)
-        part.rmdir()
         got = await command_line(sandbox, *export, "--export-id", export_id.strip("'"), "--json")
         assert (got.code, sandbox.counts().purchases) == (0, 1), got.err
     (record,) = got.records
