@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -23,13 +24,20 @@ from indigo_async.cli.options import (
     run_async,
 )
 from indigo_async.cli.output import Justify, dollars, file_size, plain_table
-from indigo_async.errors import BudgetExceededError, DownloadError, ExportExistsError
+from indigo_async.errors import BudgetExceededError, DownloadError, EmptyAudienceError, ExportExistsError, IndigoError
 from indigo_async.inputs import InputCheck, OptionalFieldType
 from indigo_async.models import CsvExport
 from indigo_async.transport.events import Event
 from indigo_async.workflows import ExportPurchased, ExportReceipt, export_audience, fetch_again
 
 __all__ = ["export"]
+
+_HINTS: Mapping[type[IndigoError], str] = {
+    DownloadError: "Here that is --export-id, with the export's ID, in place of --field.",
+    EmptyAudienceError: "Here that is --allow-empty.",
+    ExportExistsError: "Here that is --reuse-purchased, or --export-id with the ID of the export.",
+}
+"""What the errors' advice means on this command line."""
 
 
 def export(
@@ -53,6 +61,9 @@ def export(
             "another, each time that the command runs. Else the command stops.",
         ),
     ] = None,
+    allow_empty: Annotated[
+        bool, Parameter(negative=(), help="Buy the export even if the audience is known to hold nobody.")
+    ] = False,
     export_id: Annotated[
         str | None, Parameter(help="Download this export, which was bought before, and buy nothing.")
     ] = None,
@@ -62,7 +73,7 @@ def export(
 ) -> Exit:
     """Price an export of an audience, buy it within a limit, and download it."""
     if export_id is not None:
-        _check_no_terms(field, reuse_purchased)
+        _check_no_terms(field, reuse_purchased, allow_empty=allow_empty)
     words = output.open()
     spent: list[int] = []
 
@@ -92,6 +103,7 @@ def export(
                 optional_field_types=field,
                 max_cost_cents=max_cost_cents,
                 reuse_purchased=reuse_purchased,
+                allow_empty=allow_empty,
                 timeout=waiting.timeout,
             )
 
@@ -108,23 +120,22 @@ def export(
             f"--max-cost-cents {error.export.cost_cents}"
         )
         return Exit.OVER_LIMIT
-    except ExportExistsError:
-        words.note("Here that is --reuse-purchased, or --export-id with the ID of the export.")
-        raise
-    except DownloadError:
-        words.note("Here that is --export-id, with the export's ID, in place of --field.")
+    except (DownloadError, EmptyAudienceError, ExportExistsError) as error:
+        words.note(next(hint for kind, hint in _HINTS.items() if isinstance(error, kind)))
         raise
     words.record(_record(audience_id, receipt.export, max_cost_cents, spent_cents=sum(spent), receipt=receipt))
     words.show(_receipt_view(receipt, sum(spent)))
     return Exit.DONE
 
 
-def _check_no_terms(field: tuple[str, ...], reuse_purchased: bool | None) -> None:
+def _check_no_terms(field: tuple[str, ...], reuse_purchased: bool | None, *, allow_empty: bool) -> None:
     check = InputCheck()
     if field:
         check.add("--field", "says nothing further beside --export-id: give one of them")
     if reuse_purchased is not None:
         check.add("--export-id", "buys nothing: leave out --reuse-purchased and --buy-another")
+    if allow_empty:
+        check.add("--export-id", "buys nothing: leave out --allow-empty")
     check.done()
 
 

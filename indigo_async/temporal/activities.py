@@ -49,7 +49,7 @@ from indigo_async.workflows.events import Stage
 from indigo_async.workflows.export import ensure_purchased, is_purchased
 from indigo_async.workflows.export_rules import ExportState, export_state
 from indigo_async.workflows.fetching import fetched_export
-from indigo_async.workflows.lookalike import begin_lookalike
+from indigo_async.workflows.lookalike import begin_lookalike, warn_of_size
 from indigo_async.workflows.match import check_csv, matched_audience
 from indigo_async.workflows.preview import ExportRead, ensure_preview
 from indigo_async.workflows.purchase import check_price
@@ -141,7 +141,9 @@ class Stages:
                     include_original_audience=wanted.include_original_audience,
                     filters=wanted.filters,
                 )
-                return (await end).id
+                lookalike = await end
+                warn_of_size(run, lookalike, wanted.size)
+                return lookalike.id
 
         return await _told(work(), memory, yields=True)
 

@@ -24,6 +24,7 @@ __all__ = [
     "choose_export",
     "export_state",
     "find_export",
+    "known_fields",
     "match_fields",
     "may_cost",
     "needs_wait",
@@ -136,14 +137,20 @@ def match_fields(export: CsvExport, wanted: frozenset[str]) -> FieldMatch:
     Case, separators, order, duplicates and free fields make no difference. What is not understood is unknown, not
     different: a name that the API's reference doesn't list, or an empty list on an export that may have cost something.
     """
-    if export.optional_field_types is None:
-        return FieldMatch.UNKNOWN
-    shown = frozenset(map(_canonical_field, export.optional_field_types)) - _FREE_FIELDS
-    if not shown <= _PAID_FIELDS:
-        return FieldMatch.UNKNOWN
-    if not shown and (export.cost_cents or (wanted and export.cost_cents is None)):
+    shown = known_fields(export)
+    if shown is None or (not shown and wanted and export.cost_cents is None):
         return FieldMatch.UNKNOWN
     return FieldMatch.SAME if shown == wanted else FieldMatch.OTHER
+
+
+def known_fields(export: CsvExport) -> frozenset[str] | None:
+    """An export's paid field types by the reference's names; None if the server doesn't show them all."""
+    if export.optional_field_types is None:
+        return None
+    shown = frozenset(map(_canonical_field, export.optional_field_types)) - _FREE_FIELDS
+    if not shown <= _PAID_FIELDS or (not shown and export.cost_cents):
+        return None
+    return shown
 
 
 def _canonical_field(name: str) -> str:

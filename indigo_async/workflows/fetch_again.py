@@ -15,7 +15,15 @@ from indigo_async.transport.shield import in_thread
 from indigo_async.transport.time_limit import TimeLimit
 from indigo_async.workflows.directory import Directory
 from indigo_async.workflows.events import ExportReused, Stage
-from indigo_async.workflows.export_rules import ExportState, export_state, find_export
+from indigo_async.workflows.export_rules import (
+    ExportState,
+    FieldMatch,
+    export_state,
+    find_export,
+    known_fields,
+    match_fields,
+    needs_wait,
+)
 from indigo_async.workflows.fetching import fetched_export, tell_downloaded
 from indigo_async.workflows.receipt import ExportReceipt
 from indigo_async.workflows.rules import same_id
@@ -100,14 +108,18 @@ async def _looked_at(run: Run, audience_id: RecordId) -> Audience:
 
 
 def _in_progress(audience: Audience, *, export_id: RecordId | None, wanted: frozenset[str] | None) -> CsvExport | None:
-    """The newest export in progress that may be the one that is meant, where none of those can be downloaded yet."""
+    """The newest export without a URL yet that may be the one meant, if none of those can be downloaded."""
     if export_id is not None:
         meant = [export for export in audience.csv_exports if same_id(export.id, export_id)]
     else:
-        meant = [export for export in audience.csv_exports if wanted is None or _kind(export) in {wanted, None}]
+        meant = [
+            export
+            for export in audience.csv_exports
+            if wanted is None or match_fields(export, wanted) is not FieldMatch.OTHER
+        ]
     if any(export_state(export) is ExportState.DOWNLOADABLE for export in meant):
         return None
-    return next((export for export in reversed(meant) if export_state(export) is ExportState.IN_PROGRESS), None)
+    return next(filter(needs_wait, reversed(meant)), None)
 
 
 def already_bought(audience: Audience, *, export_id: RecordId | None, wanted: frozenset[str] | None) -> CsvExport:
@@ -126,15 +138,15 @@ def already_bought(audience: Audience, *, export_id: RecordId | None, wanted: fr
     if not bought:
         raise _none(audience, "no export of it was bought")
     if wanted is None:
-        kinds = {_kind(export) for export in bought}
+        kinds = {known_fields(export) for export in bought}
         if len(bought) == 1 or (len(kinds) == 1 and None not in kinds):
             return bought[-1]
         doubt = bought
     else:
-        ours = [export for export in bought if _kind(export) == wanted]
+        ours = [export for export in bought if match_fields(export, wanted) is FieldMatch.SAME]
         if ours:
             return ours[-1]
-        doubt = [export for export in bought if _kind(export) is None]
+        doubt = [export for export in bought if match_fields(export, wanted) is FieldMatch.UNKNOWN]
         if not doubt:
             raise _none(audience, f"no export of it with {_fields(wanted)} was bought, only {_told(bought)}")
     raise ExportExistsError(
@@ -145,7 +157,12 @@ def already_bought(audience: Audience, *, export_id: RecordId | None, wanted: fr
 
 
 def _none(audience: Audience, what: str) -> WorkflowError:
-    message = f"audience {audience.id}: {what}; export_audience prices and buys exports"
+    unclear = [export.id for export in audience.csv_exports if export_state(export) is ExportState.UNCLEAR]
+    if unclear:
+        advice = f"export {', '.join(map(str, unclear))} may have been purchased: check that at the server before you buy another"
+    else:
+        advice = "export_audience prices and buys exports"
+    message = f"audience {audience.id}: {what}; {advice}"
     return WorkflowError(message, stage=Stage.DOWNLOAD, audience=audience)
 
 
@@ -154,12 +171,8 @@ def _unbought(audience: Audience, export_id: RecordId) -> str:
     return "is not one of its exports" if export is None else f"cannot be downloaded, its status is {export.status!r}"
 
 
-def _kind(export: CsvExport) -> frozenset[str] | None:
-    return None if export.optional_field_types is None else frozenset(export.optional_field_types)
-
-
 def _told(exports: Sequence[CsvExport]) -> str:
-    return ", ".join(f"export {export.id} with {_fields(_kind(export))}" for export in exports)
+    return ", ".join(f"export {export.id} with {_fields(known_fields(export))}" for export in exports)
 
 
 def _fields(kind: frozenset[str] | None) -> str:

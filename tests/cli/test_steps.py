@@ -172,3 +172,15 @@ async def test_a_watch_ends_with_its_time(command_line: CommandLine):
     assert ended.code == 4
     assert "the server's work goes on" in ended.err
     assert "PROCESSING" in ended.out
+
+
+async def test_an_export_of_nobody_is_bought_only_with_leave(command_line: CommandLine, tmp_path: Path):
+    async with lite() as sandbox:
+        (audience_id,) = await sandbox.seed_audiences(1, "42", size=0)
+        export = ("export", audience_id, "--customer", "42", "--out", tmp_path / "x.csv", *QUICK)
+        refused = await command_line(sandbox, *export)
+        assert (refused.code, sandbox.counts().purchases) == (1, 0)
+        assert "has 0 people" in refused.err
+        assert "Here that is --allow-empty" in refused.err
+        allowed = await command_line(sandbox, *export, "--allow-empty")
+        assert (allowed.code, sandbox.counts().purchases) == (0, 1), allowed.err

@@ -35,6 +35,7 @@ async def test_a_reuse_is_shown_by_the_command_once_in_json_and_in_the_report(tm
             journal.unlink()
         again = await indigo_async(sandbox, "run", manifest, *QUICK)
         report = await indigo_async(sandbox, "report", tmp_path / "jobs.yaml.journal", "--html", page)
+        summary = await indigo_async(sandbox, "report", tmp_path / "jobs.yaml.journal")
         for journal in tmp_path.glob("*.journal*"):
             journal.unlink()
         as_json = await indigo_async(sandbox, "run", manifest, *QUICK, "--json")
@@ -47,6 +48,7 @@ async def test_a_reuse_is_shown_by_the_command_once_in_json_and_in_the_report(tm
         any("reusing export" in text for text in line["warnings"]) for line in lines if line["type"] == "outcome"
     )
     assert lines[-1]["warned"] == 3
-    assert "Warnings of 3 jobs" in report.stdout
-    assert "columns are not compared" in report.stdout
+    assert "Warnings of 3 jobs" in summary.stdout
+    assert "columns are not compared" in summary.stdout
+    assert report.returncode == 0, report.stderr
     assert 'id="warnings"' in page.read_text()
