@@ -159,7 +159,8 @@ def already_bought(audience: Audience, *, export_id: RecordId | None, wanted: fr
 def _none(audience: Audience, what: str) -> WorkflowError:
     unclear = [export.id for export in audience.csv_exports if export_state(export) is ExportState.UNCLEAR]
     if unclear:
-        advice = f"export {', '.join(map(str, unclear))} may have been purchased: check that at the server before you buy another"
+        named = ", ".join(map(str, unclear))
+        advice = f"export {named} may have been purchased: check that at the server before you buy another"
     else:
         advice = "export_audience prices and buys exports"
     message = f"audience {audience.id}: {what}; {advice}"
