@@ -200,8 +200,8 @@ class RecordMismatchError(IndigoError):
     def __init__(self, *, endpoint: str, what: str, asked: str | int, answered: str | int) -> None:
         self.endpoint = endpoint
         self.what = what
-        self.asked = str(asked)
-        self.answered = str(answered)
+        self.asked: str = str(asked)
+        self.answered: str = str(answered)
         super().__init__(
             f"{endpoint}: requested {what} {_shorten(self.asked)}, but the response is about {what} "
             f"{_shorten(self.answered)}"
