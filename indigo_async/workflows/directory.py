@@ -68,7 +68,7 @@ class Directory:
         `pause` is the seconds between two reads.
         """
         found = await self.find_now(customer_id, name)
-        reads = _LAGGING_READS if is_taken and self.shows_names(customer_id) else 0
+        reads = _LAGGING_READS if is_taken and not self._lists[customer_id].hides_names else 0
         for _ in range(reads):
             if found:
                 break
@@ -130,17 +130,24 @@ class Directory:
 class _List:
     """The audiences of one list that show a name, by the key of that name. Most keys have one, which stands alone."""
 
-    __slots__ = ("_by_key", "_longest")
+    __slots__ = ("_by_key", "_has_rows", "_longest")
 
     def __init__(self) -> None:
         self._by_key: dict[str, ListedAudience | list[ListedAudience]] = {}
+        self._has_rows = False
         self._longest = 0
 
     @property
     def shows_names(self) -> bool:
         return bool(self._by_key)
 
+    @property
+    def hides_names(self) -> bool:
+        """Whether there are audiences, and none shows a name. An empty list may only lag."""
+        return self._has_rows and not self._by_key
+
     def add(self, row: ListedAudience) -> None:
+        self._has_rows = True
         if row.name is None:
             return
         key = name_key(row.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -12,7 +13,7 @@ from temporalio.client import Client
 
 from indigo_async import workflows
 from indigo_async.errors import WorkflowError
-from indigo_async.sandbox import Fault, FaultKind
+from indigo_async.sandbox import Dialect, Fault, FaultKind
 from indigo_async.temporal import AudienceWorkflow, run_job
 from indigo_async.temporal.names import workflow_id_of
 from indigo_async.workflows import ExportStep
@@ -194,3 +195,31 @@ async def test_a_workflow_reset_to_before_its_purchase_buys_nothing_again(bench:
         second = await bench.temporal.get_workflow_handle_for(AudienceWorkflow.run, workflow_id).result()
     assert bench.purchases() == 1
     assert second == attrs.evolve(first, spent_cents=0)
+
+
+async def test_lists_that_lag_decide_no_purchase(bench: Bench, customer: str):
+    """Each job runs twice beside an older preview with other fields, on a server that charges a repeated purchase."""
+    dialect = Dialect(list_lag=2_000.0, repeated_purchase="charge")  # one second, at this speed
+    jobs = [job(number, customer=customer) for number in range(4)]
+    async with lite_sandbox(dialect=dialect) as sandbox:
+        lagging = attrs.evolve(bench, sandbox=sandbox)
+        async with lagging.working():
+
+            async def run_all(**changes: Any) -> None:
+                async with asyncio.TaskGroup() as group:
+                    for each in jobs:
+                        assert each.export is not None
+                        export = attrs.evolve(each.export, **changes)
+                        priced = "address" in export.optional_field_types
+                        changed = attrs.evolve(each, export=export)
+                        group.create_task(
+                            run_job(bench.temporal, changed, task_queue=bench.task_queue, purchase=not priced)
+                        )
+
+            await run_all(optional_field_types=["address"])
+            await asyncio.sleep(1.1)  # the lists show the audiences now, each with that preview
+            await run_all()
+            assert lagging.purchases() == len(jobs)
+            await run_all(max_cost_cents=900_000)
+        assert lagging.purchases() == len(jobs)
+        assert sandbox.counts().charged_cents == len(jobs) * PRICE_CENTS

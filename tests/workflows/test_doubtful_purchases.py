@@ -31,6 +31,7 @@ from indigo_async.workflows import (
     RecipeWarning,
     run_batch,
 )
+from indigo_async.workflows.directory import Directory
 from indigo_async.workflows.journal import EntryKind, Journal
 
 PHONES = 1_500 * 4
@@ -276,6 +277,12 @@ class TestListsThatLag:
         async with naive(list_lag=60.0) as (_, client):
             first = await match(client)
             assert (await match(client)).id == first.id
+
+    async def test_nor_does_an_empty_list_end_the_search_for_a_name_that_is_taken(self):
+        async with naive(list_lag=60.0) as (sandbox, client):
+            (audience_id,) = await sandbox.seed_audiences(1, CUSTOMER, name="Donors")
+            found = await Directory(client).find_refused(CUSTOMER, "Donors", is_taken=True, pause=0.1)
+            assert [namesake.id for namesake in found] == [audience_id]
 
     @pytest.mark.parametrize("reuse_purchased", [None, False])
     @pytest.mark.parametrize("with_journal", [True, False])
