@@ -19,4 +19,4 @@ async def test_audiences_that_the_server_has_forgotten_are_told_of_and_not_made_
     (failure,) = report.failures
     assert failure.error_type == "NotFoundError"
     assert "the journal knows audience" in failure.message
-    assert "is base_url the server of that run?" in failure.message
+    assert "Check that base_url is the server of that run" in failure.message
