@@ -92,9 +92,11 @@ class Transport:
     """Sends requests to the API: paced, timed out, retried, decoded. `requests` counts them by endpoint.
 
     `setbacks` counts those that had no good answer, by HTTP status or reason. `downloads` bounds those who download.
+    `has_succeeded` is set from the first good answer on.
     """
 
     downloads: asyncio.Semaphore
+    has_succeeded: asyncio.Event
     _time_limit: TimeLimit
 
     def __init__(
@@ -134,6 +136,7 @@ class Transport:
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         self._pacer = Pacer(self._pacing)
+        self.has_succeeded = asyncio.Event()
         self._time_limit = TimeLimit(self._timeout)
         self.downloads = asyncio.Semaphore(_DOWNLOADS_AT_ONCE)
 
@@ -274,6 +277,7 @@ class Transport:
                 started = asyncio.get_running_loop().time()
                 outcome = await self._sending(endpoint, url, body, read, attempt=attempt)
             if isinstance(outcome, Answer) and outcome.ok:
+                self.has_succeeded.set()
                 # The time of a large answer tells its size rather than the server's load.
                 pacer.answered(started=started, like=like if len(outcome.body) <= _COMPARABLE_BYTES else None)
             else:

@@ -44,6 +44,7 @@ __all__ = ["Batch", "BatchTerms", "Jobs"]
 Jobs: TypeAlias = Iterable[AudienceJob] | AsyncIterable[AudienceJob]
 
 _OUTCOMES_WAITING = 1_000
+_JOBS_BEFORE_FIRST_SUCCESS = 4
 
 _logger = logging.getLogger("indigo_async")
 
@@ -96,7 +97,8 @@ class Batch:
         self._clock = asyncio.get_running_loop().time
         self._started = self._clock()
         self._ended: float | None = None
-        self._room = asyncio.Semaphore(terms.max_in_flight)
+        # A wrong token fails a handful of jobs rather than thousands.
+        self._room = asyncio.Semaphore(min(terms.max_in_flight, _JOBS_BEFORE_FIRST_SUCCESS))
         # Bounded, so that a slow reader of outcomes slows the batch down instead of filling memory.
         self._outbox, self._outcomes = anyio.create_memory_object_stream[JobOutcome](_OUTCOMES_WAITING)
 
@@ -132,10 +134,19 @@ class Batch:
         if self._teller is not None:
             self._teller.begin()
         with self._outbox:
-            async with asyncio.TaskGroup() as group:
-                self._admission = group.create_task(self._admit(jobs, group))
+            async with asyncio.TaskGroup() as outer:
+                widening = outer.create_task(self._widen_after_success())
+                async with asyncio.TaskGroup() as group:
+                    self._admission = group.create_task(self._admit(jobs, group))
+                widening.cancel()
         if self._unreadable is not None:
             raise self._unreadable
+
+    async def _widen_after_success(self) -> None:
+        """Make room for the rest of `max_in_flight` once the server has answered a request well."""
+        await self._client.transport.has_succeeded.wait()
+        for _ in range(self._terms.max_in_flight - _JOBS_BEFORE_FIRST_SUCCESS):
+            self._room.release()
 
     async def _admit(self, jobs: Jobs, group: asyncio.TaskGroup) -> None:
         """Start a job whenever there is room. Cancelled when the batch is to stop."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ from indigo_async.workflows import (
     LookalikeStep,
     Stage,
     StageStarted,
+    batch_run,
     run_batch,
     start_batch,
 )
@@ -141,7 +143,21 @@ async def test_a_wrong_token_stops_the_batch_after_a_handful_of_requests(sandbox
     assert report.done == 0
     assert report.failed_by_error == {AuthenticationError.__name__: report.failed}
     assert report.stopped is not None
-    assert sandbox.log.count() <= 10
+    assert sandbox.log.count() <= 4  # as many jobs as are admitted before anything has worked
+
+
+async def test_a_wrong_token_stops_a_batch_whose_jobs_are_slow_to_begin(sandbox, tmp_path: Path, monkeypatch):
+    check_job = batch_run.check_job
+
+    def slow_check(*arguments: object):
+        time.sleep(0.05)  # in its thread, as a slow disk would
+        return check_job(*arguments)
+
+    monkeypatch.setattr(batch_run, "check_job", slow_check)
+    async with IndigoClient("wrong-token", base_url=sandbox.base_url) as client:
+        report = await run_batch(client, endless(tmp_path), max_in_flight=100, journal=tmp_path / "run.sqlite")
+    assert report.stopped is not None
+    assert sandbox.log.count() <= 4
 
 
 async def test_a_batch_that_stops_waits_for_no_job_that_may_never_come(sandbox, tmp_path: Path):
