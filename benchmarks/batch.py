@@ -40,7 +40,7 @@ def jobs(count: int, customers: int, folder: Path) -> Iterator[AudienceJob]:
 
 async def run(sandbox: SandboxProcess, arguments: argparse.Namespace, folder: Path) -> tuple[BatchReport, float]:
     """The report, and the most KiB that a job took while all were under way."""
-    async with IndigoClient(sandbox.token, base_url=sandbox.base_url, retry=RetryPolicy(budget=600)) as client:
+    async with IndigoClient(sandbox.token, base_url=sandbox.base_url, retry=RetryPolicy(timeout=600)) as client:
         await client.list_audiences("warm-up")
         gc.collect()
         if arguments.memory:

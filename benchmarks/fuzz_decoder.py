@@ -15,39 +15,39 @@ import atheris
 with atheris.instrument_imports(include=["indigo_async"]):
     from indigo_async.errors import ApiError, ResponseDecodeError
     from indigo_async.transport import codec
-    from indigo_async.transport.list_view import ListReader, Rows
-    from indigo_async.transport.policy import Answer, Endpoint, error_of, refusal_in
+    from indigo_async.transport.list_view import ListReader, RowSlice
+    from indigo_async.transport.policy import Endpoint, Response, find_embedded_error, make_error
 
 AUDIENCE, AUDIENCES = Endpoint("GET", "/audience"), Endpoint("GET", "/audiences")
 CANARY = b"canary"
 
 
 def read_record(body: bytes) -> None:
-    document = codec.decode_document(body, AUDIENCE.text)
-    refusal_in(document, AUDIENCE)
-    codec.decode_export(document, AUDIENCE.text)
+    document = codec.decode_document(body, AUDIENCE.name)
+    find_embedded_error(document, AUDIENCE)
+    codec.decode_export(document, AUDIENCE.name)
 
 
 def read_audiences(body: bytes) -> None:
-    codec.decode_audiences(codec.decode_document(body, AUDIENCES.text), AUDIENCES.text)
+    codec.decode_audiences(codec.decode_document(body, AUDIENCES.name), AUDIENCES.name)
 
 
 def read_list(body: bytes) -> None:
-    def take(rows: Rows) -> None:
-        list(rows.listed("1"))
-        for index, view in enumerate(rows.views):
+    def take(rows: RowSlice) -> None:
+        list(rows.iter_listed("1"))
+        for index, view in enumerate(rows.rows):
             if view is not None:
                 _ = view.key, view.csv_exports, view.uploaded_audience_csv
-            rows.record(index)
+            rows.decode_record(index)
 
-    reader = ListReader(AUDIENCES, take, limit=1_000_000, token="")
+    reader = ListReader(AUDIENCES, take, max_bytes=1_000_000, token="")
     for start in range(0, len(body), 64):
         reader.feed(body[start : start + 64])
     reader.finish()
 
 
 def read_error(body: bytes) -> None:
-    error_of(AUDIENCE, Answer(400, {}, body))
+    make_error(AUDIENCE, Response(400, {}, body))
 
 
 def read_all(body: bytes) -> None:

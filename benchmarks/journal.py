@@ -54,11 +54,11 @@ async def write_all(path: Path, writers: int) -> None:
     """What the jobs of a batch write, with nothing between the writes."""
 
     async def one_job(journal: Journal, number: int) -> None:
-        memory = await journal.memory_of(f"customer-{number % 7}", f"List {number}", "0" * 64)
+        memory = await journal.job_log(f"customer-{number % 7}", f"List {number}", "0" * 64)
         for stage in POSTS:
             facts = {"export_id": f"export-{number}", "cost_cents": 500}
-            await memory.intend(stage, facts)
-            await memory.remember(stage, facts)
+            await memory.record_intent(stage, facts)
+            await memory.record_result(stage, facts)
 
     async with Journal.open(path) as journal, asyncio.TaskGroup() as group:
         for number in range(writers):

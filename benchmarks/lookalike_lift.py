@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 
-from indigo_async.sandbox.people import VoterFile, expand
+from indigo_async.sandbox.people import VoterFile, build_lookalike
 
 PROFILES = {
     "women over 55 who lean Democratic": "gender = 'F' AND dob < DATE '1971-11-01' AND support_democratic > 0.6",
@@ -41,7 +41,7 @@ def main() -> None:
         rest[base] = False
         size = int(fits[rest].sum()) // 2
         start = time.perf_counter()
-        lookalike = expand(voters, base, size=size, include_base=False, filters=None)
+        lookalike = build_lookalike(voters, base, size=size, include_base=False, filters=None)
         seconds = time.perf_counter() - start
         share, chance = fits[lookalike.voters].mean(), fits[rest].mean()
         lifts = f"{share / chance:>7.1f}{1 / chance:>9.1f}"

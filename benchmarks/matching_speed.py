@@ -11,7 +11,7 @@ import time
 
 from benchmarks.measuring import Figure
 from indigo_async.inputs import ColumnSelection
-from indigo_async.sandbox.people import VoterFile, match, messy_people, read_table
+from indigo_async.sandbox.people import VoterFile, generate_messy_upload, match, parse_csv
 
 COLUMNS = {
     "first_name": "First Name",
@@ -38,7 +38,7 @@ def measure(*, quick: bool) -> list[Figure]:
     """The slowest and the fastest of the required fields, against a million voters."""
     count, rows = (100_000, 5_000) if quick else (1_000_000, 20_000)
     voters = VoterFile.synthetic(count)
-    table = read_table(messy_people(voters, rows, seed=1).csv)
+    table = parse_csv(generate_messy_upload(voters, rows, seed=1).csv)
     speeds: dict[str, float] = {}
     on_cpu: list[float] = []
     for required in REQUIRED:
@@ -69,9 +69,9 @@ def main() -> None:
     start = time.perf_counter()
     voters = VoterFile.synthetic(count)
     print(f"{count:,} voters made in {time.perf_counter() - start:.1f} s")
-    upload = messy_people(voters, rows, seed=1)
+    upload = generate_messy_upload(voters, rows, seed=1)
     start = time.perf_counter()
-    table = read_table(upload.csv)
+    table = parse_csv(upload.csv)
     print(f"{len(table):,} rows ({len(upload.csv) / 1e6:.1f} MB) read in {time.perf_counter() - start:.2f} s\n")
     findable = int((upload.truth >= 0).sum())
     print(f"{'required (all else optional)':<40}{'matched':>9}{'precision':>11}{'recall':>8}{'rows a minute':>15}")

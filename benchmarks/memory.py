@@ -21,7 +21,7 @@ from benchmarks.measuring import Figure
 from benchmarks.polling import rounds
 from benchmarks.sandbox_process import sandbox_process
 from indigo_async import IndigoClient
-from indigo_async.polling import poller_of
+from indigo_async.polling import get_poller
 from indigo_async.workflows import run_batch, start_batch
 
 __all__ = ["measure"]
@@ -83,7 +83,7 @@ async def waiting_jobs(count: int, folder: Path) -> tuple[dict[str, float], dict
                 for stage, following in zip(_WAITED_FOR, list(_BEGINNINGS)[1:], strict=True):
                     while sent[_BEGINNINGS[stage]] < count:  # noqa: ASYNC110 - nothing else tells when all have begun
                         await asyncio.sleep(0.5)
-                    await rounds(poller_of(client), 1)
+                    await rounds(get_poller(client), 1)
                     taken, records = traced() - before, await bytes_of_records(client)
                     own[stage] = (jobs_own + records) / count
                     above[stage] = (taken - records) / count

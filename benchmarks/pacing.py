@@ -53,7 +53,7 @@ async def saturate(client: IndigoClient, seconds: float) -> tuple[int, list[floa
 
 
 async def settle(limit: float, seconds: float, *, clients: int = 1) -> list[Figure]:
-    patient = RetryPolicy(attempts=1_000, budget=10 * seconds)
+    patient = RetryPolicy(attempts=1_000, timeout=10 * seconds)
     with sandbox_process("--lite", "--requests-per-second", str(limit)) as sandbox:
 
         async def one() -> tuple[int, list[float]]:

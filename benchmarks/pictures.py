@@ -20,9 +20,9 @@ from playwright.sync_api import sync_playwright
 
 import indigo_async.sandbox.sandbox as lite
 from indigo_async import ColumnSelection, ColumnSelections, IndigoClient, OptionalFieldType, RetryPolicy
-from indigo_async.cli.report.figures import figures_of
-from indigo_async.cli.report.history import history_of
-from indigo_async.cli.report.html import page, write_page
+from indigo_async.cli.report.figures import compute_statistics
+from indigo_async.cli.report.history import build_history
+from indigo_async.cli.report.html import render_page, write_page
 from indigo_async.sandbox import Fault, FaultKind, Sandbox
 from indigo_async.sandbox.engine import LiteEngine
 from indigo_async.sandbox.records import Members, UploadedTable
@@ -45,10 +45,10 @@ SPEED = 4.0
 CUSTOMERS = ("keystone", "great-lakes", "sun-belt", "pacific", "new-england", "high-plains", "delta", "piedmont")
 COLUMNS = ColumnSelections(first_name=ColumnSelection("First", required=True))
 FAULTS = (
-    Fault(kind=FaultKind.WORK_FAILS, endpoint="POST /match_uploaded_csv", times=None, probability=0.004),
-    Fault(kind=FaultKind.WORK_FAILS, endpoint="POST /upload_csv", times=None, probability=0.002),
-    Fault(kind=FaultKind.CUT_AFTER, endpoint="POST /purchase_csv_export", times=None, probability=0.003),
-    Fault(kind=FaultKind.STATUS_BEFORE, endpoint="POST /create_lookalike_audience", times=None, probability=0.004),
+    Fault(kind=FaultKind.STAGE_FAILS, endpoint="POST /match_uploaded_csv", times=None, probability=0.004),
+    Fault(kind=FaultKind.STAGE_FAILS, endpoint="POST /upload_csv", times=None, probability=0.002),
+    Fault(kind=FaultKind.DISCONNECT_AFTER, endpoint="POST /purchase_csv_export", times=None, probability=0.003),
+    Fault(kind=FaultKind.ERROR_BEFORE, endpoint="POST /create_lookalike_audience", times=None, probability=0.004),
 )
 
 
@@ -92,7 +92,7 @@ async def run(count: int, journal: Path, folder: Path) -> None:
     lite.LiteEngine = VariedEngine
     async with Sandbox(lite=True, speed=SPEED) as sandbox:
         sandbox.faults.add(*FAULTS)
-        retry = RetryPolicy(budget=600)
+        retry = RetryPolicy(timeout=600)
         async with IndigoClient(sandbox.token, base_url=sandbox.base_url, retry=retry) as client:
             await run_batch(
                 client, jobs(count, folder), max_in_flight=count // 3, journal=journal, budget_cents=300_000_000
@@ -101,9 +101,9 @@ async def run(count: int, journal: Path, folder: Path) -> None:
 
 def show(journal: Path, folder: Path) -> None:
     """The page of a journal, as a browser shows its beginning, light and dark."""
-    history = history_of(read_records(journal))
+    history = build_history(read_records(journal))
     html = journal.with_suffix(".html")
-    write_page(html, page("voters-2026.sqlite", history, figures_of(history, in_use=False)))
+    write_page(html, render_page("voters-2026.sqlite", history, compute_statistics(history, in_use=False)))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         for scheme in ("light", "dark"):

@@ -23,7 +23,7 @@ from benchmarks.sandbox_throughput import sandbox_process as seeded_sandbox_proc
 from indigo_async import IndigoClient
 from indigo_async.client import LIST_AUDIENCES
 from indigo_async.models import Audience, RecordId
-from indigo_async.polling import Needs, Poller, poller_of
+from indigo_async.polling import Poller, RecordPart, get_poller
 from indigo_async.transport import codec
 from indigo_async.transport.list_view import ListReader
 
@@ -63,10 +63,11 @@ async def at_once(count: int, work: Callable[[], Awaitable[RecordId]], *, width:
 @asynccontextmanager
 async def waiting(client: IndigoClient, ids: Sequence[RecordId], customer_id: str) -> AsyncGenerator[Poller]:
     """Wait for audiences for the time of the block."""
-    poller = poller_of(client)
+    poller = get_poller(client)
     async with asyncio.TaskGroup() as group:
         tasks = [
-            group.create_task(poller.watch(audience_id, customer_id, never, needs=Needs.STATUS)) for audience_id in ids
+            group.create_task(poller.wait_until(audience_id, customer_id, never, part=RecordPart.STATUS))
+            for audience_id in ids
         ]
         try:
             yield poller
@@ -79,7 +80,7 @@ async def rounds(poller: Poller, count: int) -> None:
     """Until so many further lists were read."""
 
     def lists() -> int:
-        return poller.stats.reads.get("customer", 0)
+        return poller.stats.requests.get("customer", 0)
 
     wanted = lists() + count
     while lists() < wanted:  # noqa: ASYNC110 - nothing tells of a read, and the poller needs no hook for benchmarks
@@ -94,11 +95,11 @@ async def thousand_waits(count: int, intervals: int) -> Figure:
 
             async def job() -> RecordId:
                 audience_id = await upload(client)
-                await poller_of(client).watch(audience_id, CUSTOMER, is_ready, needs=Needs.UPLOAD)
+                await get_poller(client).wait_until(audience_id, CUSTOMER, is_ready, part=RecordPart.UPLOAD)
                 return audience_id
 
             await at_once(count, job, width=count)
-            stats = poller_of(client).stats
+            stats = get_poller(client).stats
         reads = {
             name: sum(statuses.values()) for name, statuses in sandbox.counts()["requests"].items() if "GET" in name
         }
@@ -107,8 +108,8 @@ async def thousand_waits(count: int, intervals: int) -> Figure:
         value=float(sum(reads.values())),
         at_most=2.0 * intervals,
         notes={
-            "looks answered": float(stats.looks),
-            "requests saved": float(stats.saved),
+            "looks answered": float(stats.polls),
+            "requests saved": float(stats.requests_saved),
             "by hand": float(intervals * count),
         },
     )
@@ -278,7 +279,7 @@ def row_costs(count: int) -> Figure:
     body = msgspec.json.encode([{"id": f"aud_{number}"} | row for number in range(count)])
 
     def view() -> None:
-        reader = ListReader(LIST_AUDIENCES, lambda _: None, limit=len(body), token="")
+        reader = ListReader(LIST_AUDIENCES, lambda _: None, max_bytes=len(body), token="")
         for start in range(0, len(body), CHUNK_BYTES):
             reader.feed(body[start : start + CHUNK_BYTES])
         reader.finish()

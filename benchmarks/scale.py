@@ -31,7 +31,7 @@ from benchmarks.batch import jobs
 from benchmarks.measuring import Figure
 from benchmarks.sandbox_process import sandbox_process
 from indigo_async import IndigoClient, RetryPolicy
-from indigo_async.cli import YOUNG_OBJECTS
+from indigo_async.cli import GC_THRESHOLD
 from indigo_async.workflows import AudienceJob, start_batch
 
 __all__ = ["measure"]
@@ -56,15 +56,15 @@ class Collections:
     """How much CPU the garbage collector took since this was made, in whichever thread it ran."""
 
     def __init__(self) -> None:
-        self.seconds = self._began = 0.0
+        self.seconds = self._started_at = 0.0
         gc.callbacks.append(self._note)
 
     def _note(self, phase: str, _: dict[str, int]) -> None:
         now = time.thread_time()
         if phase == "start":
-            self._began = now
+            self._started_at = now
         else:
-            self.seconds += now - self._began
+            self.seconds += now - self._started_at
 
 
 async def run_batch(count: int, folder: Path) -> dict[str, Any]:
@@ -72,7 +72,7 @@ async def run_batch(count: int, folder: Path) -> dict[str, Any]:
     samples: list[tuple[int, float]] = []
     with sandbox_process("--lite", "--speed", str(_SPEED)) as sandbox:
         async with IndigoClient(
-            sandbox.token, base_url=sandbox.base_url, poll_interval=5 / _SPEED, retry=RetryPolicy(budget=600)
+            sandbox.token, base_url=sandbox.base_url, poll_interval=5 / _SPEED, retry=RetryPolicy(timeout=600)
         ) as client:
             await client.list_audiences("warm-up")
             collections = Collections()
@@ -104,7 +104,7 @@ def run_apart(count: int, young: int) -> dict[str, Any]:
 def measure(*, quick: bool) -> list[Figure]:
     small, large = (200, 1_000) if quick else (1_000, 100_000)
     figures: list[Figure] = []
-    for whose, young in (("the command's", YOUNG_OBJECTS), ("Python's own", gc.get_threshold()[0])):
+    for whose, young in (("the command's", GC_THRESHOLD), ("Python's own", gc.get_threshold()[0])):
         few = [run_apart(small, young) for _ in range(1 if quick else 3)]
         many = run_apart(large, young)
         cpu, collecting = (

@@ -34,12 +34,12 @@ def dialect(seed: int) -> Dialect:
     """A server that other people might have written: the same one for the same seed."""
     pick = random.Random(seed).choice
     return Dialect(
-        cost_format=pick(["integer", "float", "text"]),
+        cost_format=pick(["integer", "float", "string"]),
         field_types_format=pick(["exact", "upper", "spaced", "camel", "with free fields"]),
         preview_url=pick(["absent", "empty", "null"]),
         url_delay=pick([0.0, 5.0, 60.0]),
         stub_status=pick(["PROCESSING", "ACTIVE"]),
-        name_rule=pick(["exact", "lower"]),
+        name_normalization=pick(["exact", "lower"]),
         list_lag=pick([0.0, 0.0, 5.0]),
     )
 
@@ -47,26 +47,26 @@ def dialect(seed: int) -> Dialect:
 def faults(chance: float) -> list[Fault]:
     """All kinds that pass, each as likely as the others, with a chance of `chance` in all."""
     kinds = [
-        Fault(kind=FaultKind.CUT_BEFORE),
-        Fault(kind=FaultKind.CUT_AFTER),
-        Fault(kind=FaultKind.HALF_BODY),
+        Fault(kind=FaultKind.DISCONNECT_BEFORE),
+        Fault(kind=FaultKind.DISCONNECT_AFTER),
+        Fault(kind=FaultKind.TRUNCATED_BODY),
         Fault(kind=FaultKind.HTML_BEFORE),
         Fault(kind=FaultKind.HTML_AFTER),
-        *(Fault(kind=FaultKind.STATUS_BEFORE, status=status) for status in STATUSES),
-        *(Fault(kind=FaultKind.STATUS_AFTER, status=status) for status in STATUSES),
-        *(Fault(kind=FaultKind.STATUS_AFTER, status=status, endpoint=PURCHASE) for status in CLIENT_ERRORS),
-        *(Fault(kind=FaultKind.STATUS_BEFORE, status=status, endpoint=PURCHASE) for status in CLIENT_ERRORS),
-        Fault(kind=FaultKind.ERROR_INSIDE, endpoint=PURCHASE),
-        Fault(kind=FaultKind.OTHER_RECORD, endpoint=PURCHASE),
-        Fault(kind=FaultKind.OTHER_RECORD, endpoint=PREVIEW),
+        *(Fault(kind=FaultKind.ERROR_BEFORE, status=status) for status in STATUSES),
+        *(Fault(kind=FaultKind.ERROR_AFTER, status=status) for status in STATUSES),
+        *(Fault(kind=FaultKind.ERROR_AFTER, status=status, endpoint=PURCHASE) for status in CLIENT_ERRORS),
+        *(Fault(kind=FaultKind.ERROR_BEFORE, status=status, endpoint=PURCHASE) for status in CLIENT_ERRORS),
+        Fault(kind=FaultKind.ERROR_INSIDE_SUCCESS, endpoint=PURCHASE),
+        Fault(kind=FaultKind.WRONG_RECORD, endpoint=PURCHASE),
+        Fault(kind=FaultKind.WRONG_RECORD, endpoint=PREVIEW),
         Fault(kind=FaultKind.FIELD_REPLACED, endpoint="GET /audience", field="csvExports.cost", value="12.00"),
-        Fault(kind=FaultKind.SLOW_BEFORE, delay=SLOW_SECONDS),
-        Fault(kind=FaultKind.SLOW_AFTER, delay=SLOW_SECONDS),
+        Fault(kind=FaultKind.DELAY_BEFORE, delay=SLOW_SECONDS),
+        Fault(kind=FaultKind.DELAY_AFTER, delay=SLOW_SECONDS),
         Fault(kind=FaultKind.RATE_LIMITED, retry_after=0),
         Fault(kind=FaultKind.UNKNOWN_STATUS),
-        Fault(kind=FaultKind.STALE),
-        Fault(kind=FaultKind.CLOSED_AFTER),
-        Fault(kind=FaultKind.WORK_FAILS, endpoint="POST /upload_csv"),
+        Fault(kind=FaultKind.STALE_CONNECTION),
+        Fault(kind=FaultKind.CLOSED_AFTER_RESPONSE),
+        Fault(kind=FaultKind.STAGE_FAILS, endpoint="POST /upload_csv"),
         Fault(kind=FaultKind.ROW_MISSING, endpoint="GET /audiences"),
         Fault(kind=FaultKind.FIELD_MISSING, endpoint="GET /audiences", field="status"),
     ]

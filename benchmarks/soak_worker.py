@@ -55,7 +55,7 @@ def memory_kib() -> int:
 
 async def main(base_url: str, token: str, count: int, budget_cents: int, folder: Path) -> None:
     log = (folder / "worker.jsonl").open("a", buffering=1)
-    retry = RetryPolicy(first_delay=0.1, max_delay=2.0)
+    retry = RetryPolicy(wait_initial=0.1, wait_max=2.0)
 
     def write(**facts: object) -> None:
         log.write(json.dumps(facts) + "\n")

@@ -29,7 +29,7 @@ import attrs
 
 from benchmarks.sandbox_process import SandboxProcess, sandbox_process
 from indigo_async import ColumnSelection, ColumnSelections, IndigoClient, RetryPolicy
-from indigo_async.temporal import BatchEnd, BatchProgress, connect, run_batch
+from indigo_async.temporal import BatchProgress, BatchSummary, connect, run_batch
 from indigo_async.workflows import AudienceJob, ExportStep, LookalikeStep
 from indigo_async.workflows import run_batch as run_embedded
 
@@ -156,7 +156,7 @@ def totals_of(sandbox: SandboxProcess) -> tuple[int, int]:
 
 async def on_temporal(
     address: str, arguments: argparse.Namespace, workers: Workers, sandbox: SandboxProcess, rates: Rates
-) -> BatchEnd:
+) -> BatchSummary:
     client = await connect(address)
 
     async def kill() -> None:
@@ -195,7 +195,7 @@ async def on_temporal(
 async def in_one_process(sandbox: SandboxProcess, count: int, folder: Path) -> tuple[int, float]:
     """Requests and CPU seconds of the embedded batch."""
     began = time.process_time()
-    retry = RetryPolicy(budget=600)
+    retry = RetryPolicy(timeout=600)
     async with IndigoClient(
         sandbox.token, base_url=sandbox.base_url, retry=retry, poll_interval=POLL_INTERVAL
     ) as client:

@@ -16,30 +16,30 @@ from pathlib import Path
 import indigo_async.sandbox.sandbox as lite
 from benchmarks.pictures import FAULTS, SPEED, VariedEngine, jobs
 from indigo_async import IndigoClient, RetryPolicy
-from indigo_async.cli.progress import Moment, Progress, plan_of
-from indigo_async.cli.progress_view import as_svg
+from indigo_async.cli.progress import ProgressSnapshot, ProgressTracker, planned_stages
+from indigo_async.cli.progress_view import render_svg
 from indigo_async.sandbox import Sandbox
 from indigo_async.workflows import Batch, start_batch
 
 SHARE_DONE = 0.3
 
 
-async def sample(progress: Progress, batch: Batch) -> None:
+async def sample(progress: ProgressTracker, batch: Batch) -> None:
     """Look at the batch as a display would, for the rates."""
     while True:
-        progress.at(batch.report())
+        progress.snapshot(batch.report())
         await asyncio.sleep(0.5)
 
 
-async def middle_of_a_batch(count: int, folder: Path) -> Moment:
+async def middle_of_a_batch(count: int, folder: Path) -> ProgressSnapshot:
     lite.LiteEngine = VariedEngine
     named = list(jobs(count, folder))
-    plans = Counter(stage for job in named for stage in plan_of(job, purchase=True))
-    progress = Progress(name="voters-2026.yaml", total=count, purchase=True, planned=plans)
+    plans = Counter(stage for job in named for stage in planned_stages(job, purchase=True))
+    progress = ProgressTracker(name="voters-2026.yaml", total=count, purchase=True, planned=plans)
     async with Sandbox(lite=True, speed=SPEED) as sandbox:
         sandbox.faults.add(*FAULTS)
         async with (
-            IndigoClient(sandbox.token, base_url=sandbox.base_url, retry=RetryPolicy(budget=600)) as client,
+            IndigoClient(sandbox.token, base_url=sandbox.base_url, retry=RetryPolicy(timeout=600)) as client,
             start_batch(
                 client,
                 iter(named),
@@ -55,7 +55,7 @@ async def middle_of_a_batch(count: int, folder: Path) -> Moment:
                 if batch.report().done >= SHARE_DONE * count:
                     break
             sampling.cancel()
-            return progress.at(batch.report())
+            return progress.snapshot(batch.report())
 
 
 def main() -> None:
@@ -66,7 +66,7 @@ def main() -> None:
     arguments.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         moment = asyncio.run(middle_of_a_batch(arguments.jobs, Path(scratch)))
-    (arguments.folder / "run.svg").write_text(as_svg(moment))
+    (arguments.folder / "run.svg").write_text(render_svg(moment))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 import attrs
 
 from indigo_async import ColumnSelection, IndigoClient, IndigoError, workflows
-from indigo_async.events import Event, facts_of
+from indigo_async.events import Event, event_fields
 
 __all__ = ["Match", "Matches", "open_matches"]
 
@@ -34,7 +34,7 @@ class Match:
     news: asyncio.Event = attrs.Factory(asyncio.Event)
 
     def hear(self, event: Event) -> None:
-        self.events.append({"event": type(event).__name__} | facts_of(event))
+        self.events.append({"event": type(event).__name__} | event_fields(event))
         self.tell()
 
     def tell(self) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from indigo_async import ColumnSelection, ColumnSelections, IndigoClient, IndigoError
 from indigo_async.errors import InvalidInputError, JournalInUseError
-from indigo_async.files import file_name
+from indigo_async.files import safe_file_name
 from indigo_async.logs import log_events
 from indigo_async.workflows import AudienceJob, BatchReport, ExportStep, run_batch
 
@@ -46,7 +46,9 @@ def read_jobs(lists: Path, exports: Path) -> Iterator[AudienceJob]:
             csv=row["csv"],
             column_selections=COLUMNS,
             export=ExportStep(
-                destination=exports / file_name(row["customer_id"]) / f"{file_name(row['audience_name'])}.csv",
+                destination=exports
+                / safe_file_name(row["customer_id"])
+                / f"{safe_file_name(row['audience_name'])}.csv",
                 optional_field_types=["phone"],
                 max_cost_cents=100_000,
             ),

@@ -47,7 +47,7 @@ __all__ = [
     "workflows",
 ]
 
-_NAMES = {
+_EXPORTS = {
     "client": ["IndigoClient"],
     "customer": ["CustomerClient"],
     "errors": ["IndigoError"],
@@ -56,13 +56,13 @@ _NAMES = {
     "transport.pacing": ["Pacing"],
     "transport.policy": ["RetryPolicy"],
 }
-_HOMES = {name: f"indigo_async.{module}" for module, names in _NAMES.items() for name in names}
+_MODULE_OF = {name: f"indigo_async.{module}" for module, names in _EXPORTS.items() for name in names}
 
 
 def __getattr__(name: str) -> object:
     """Import what is asked for when it is: the command's help waits for no HTTP library."""
-    if name in _HOMES:
-        value: object = getattr(import_module(_HOMES[name]), name)
+    if name in _MODULE_OF:
+        value: object = getattr(import_module(_MODULE_OF[name]), name)
     elif name in __all__:
         value = import_module(f"indigo_async.{name}")
     else:

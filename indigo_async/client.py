@@ -11,7 +11,7 @@ import aiohttp
 
 from indigo_async.customer import CustomerClient
 from indigo_async.errors import ApiError, CustomerMismatchError, RecordMismatchError, ResponseDecodeError
-from indigo_async.hidden import HiddenBytes, hidden
+from indigo_async.hidden import SecretBytes, secret
 from indigo_async.inputs import ColumnSelectionsInput, InputCheck, LookalikeFiltersInput
 from indigo_async.models import Audience, CsvExport, RecordId
 from indigo_async.settings import Settings, TokenSource
@@ -19,7 +19,7 @@ from indigo_async.transport import codec
 from indigo_async.transport.events import Listener
 from indigo_async.transport.pacing import Pacing
 from indigo_async.transport.policy import Endpoint, RetryPolicy
-from indigo_async.transport.session import Flight, Transport
+from indigo_async.transport.session import SendState, Transport
 
 __all__ = ["IndigoClient"]
 
@@ -69,12 +69,12 @@ class IndigoClient:
         session: aiohttp.ClientSession | None = None,
         on_event: Listener | None = None,
     ) -> None:
-        token = hidden(token)
+        token = secret(token)
         self.settings: Settings = Settings.resolve(token, base_url)
         check = InputCheck()
         check.seconds("timeout", timeout)
         check.seconds("poll_interval", poll_interval)
-        check.done()
+        check.raise_if_invalid()
         self.poll_interval = poll_interval
         self.transport: Transport = Transport(
             self.settings,
@@ -86,7 +86,7 @@ class IndigoClient:
         )
         self.purchased_exports: dict[str, frozenset[str] | None] = {}
         """Exports that this client purchased, by ID as text, with the paid field types requested (None: unknown)."""
-        self.resources: AsyncExitStack = AsyncExitStack()
+        self.exit_stack: AsyncExitStack = AsyncExitStack()
         """What is closed with the client, the last first."""
 
     def __repr__(self) -> str:
@@ -95,13 +95,13 @@ class IndigoClient:
 
     async def __aenter__(self) -> Self:
         await self.transport.open()
-        self.resources.push_async_callback(self.transport.close)
+        self.exit_stack.push_async_callback(self.transport.close)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.resources.aclose()
+        await self.exit_stack.aclose()
 
     def for_customer(self, customer_id: str) -> CustomerClient:
         """The same endpoints with the customer ID bound.
@@ -111,7 +111,7 @@ class IndigoClient:
         """
         check = InputCheck()
         check.customer_id(customer_id)
-        check.done()
+        check.raise_if_invalid()
         return CustomerClient(self, customer_id)
 
     async def upload_csv(self, *, customer_id: str, url: str) -> Audience:
@@ -128,13 +128,13 @@ class IndigoClient:
 
         Source: reference, "POST /upload_csv".
         """
-        url = hidden(url)
+        url = secret(url)
         check = InputCheck()
         check.customer_id(customer_id)
         check.url("url", url)
-        check.done()
-        body = _body({"customerId": customer_id, "url": url})
-        return _audience_in(await self.transport.call(UPLOAD_CSV, body=body), UPLOAD_CSV, customer_id)
+        check.raise_if_invalid()
+        body = _encode_body({"customerId": customer_id, "url": url})
+        return _decode_audience(await self.transport.call(UPLOAD_CSV, body=body), UPLOAD_CSV, customer_id)
 
     async def match_uploaded_csv(
         self, *, audience_id: RecordId, customer_id: str, audience_name: str, column_selections: ColumnSelectionsInput
@@ -159,7 +159,7 @@ class IndigoClient:
         check.customer_id(customer_id)
         check.text("audience_name", audience_name)
         selections = check.column_selections(column_selections)
-        check.done()
+        check.raise_if_invalid()
         body = {
             # This endpoint alone spells it audienceID; a server that reads either is served. Source: contract.
             "audienceID": audience_id,
@@ -168,8 +168,8 @@ class IndigoClient:
             "audienceName": audience_name,
             "columnSelections": codec.encode_column_selections(selections),
         }
-        return _audience_in(
-            await self.transport.call(MATCH_UPLOADED_CSV, body=_body(body)), MATCH_UPLOADED_CSV, customer_id
+        return _decode_audience(
+            await self.transport.call(MATCH_UPLOADED_CSV, body=_encode_body(body)), MATCH_UPLOADED_CSV, customer_id
         )
 
     async def get_audience(self, audience_id: RecordId, customer_id: str | None = None) -> Audience:
@@ -188,12 +188,12 @@ class IndigoClient:
         check = InputCheck()
         check.record_id("audience_id", audience_id)
         check.customer_id(customer_id, optional=True)
-        check.done()
+        check.raise_if_invalid()
         query = {"audienceId": str(audience_id)}
         if customer_id is not None:
             query["customerId"] = customer_id
-        audience = _audience_in(await self.transport.call(GET_AUDIENCE, query=query), GET_AUDIENCE, customer_id)
-        check_id(GET_AUDIENCE, "audience", asked=audience_id, answered=audience.id)
+        audience = _decode_audience(await self.transport.call(GET_AUDIENCE, query=query), GET_AUDIENCE, customer_id)
+        check_record_id(GET_AUDIENCE, "audience", requested=audience_id, received=audience.id)
         return audience
 
     async def list_audiences(self, customer_id: str | None = None) -> list[Audience]:
@@ -208,9 +208,9 @@ class IndigoClient:
         """
         check = InputCheck()
         check.customer_id(customer_id, optional=True)
-        check.done()
+        check.raise_if_invalid()
         query = {} if customer_id is None else {"customerId": customer_id}
-        audiences = decode(
+        audiences = decode_response(
             codec.decode_audiences, await self.transport.call(LIST_AUDIENCES, query=query), LIST_AUDIENCES
         )
         for audience in audiences:
@@ -247,12 +247,12 @@ class IndigoClient:
         check = InputCheck()
         check.record_id("base_audience_id", base_audience_id)
         check.customer_id(customer_id)
-        check.size("size", size)
+        check.positive_integer("size", size)
         check.text("audience_name", audience_name)
         if include_original_audience is not None:
-            check.flag("include_original_audience", include_original_audience)
+            check.boolean("include_original_audience", include_original_audience)
         wanted = check.filters(filters)
-        check.done()
+        check.raise_if_invalid()
         body = {
             "baseAudienceId": base_audience_id,
             "customerId": customer_id,
@@ -261,8 +261,8 @@ class IndigoClient:
             "includeOriginalAudience": include_original_audience,
             "filters": codec.encode_filters(wanted) if wanted is not None else None,
         }
-        return _audience_in(
-            await self.transport.call(CREATE_LOOKALIKE, body=_body(body)), CREATE_LOOKALIKE, customer_id
+        return _decode_audience(
+            await self.transport.call(CREATE_LOOKALIKE, body=_encode_body(body)), CREATE_LOOKALIKE, customer_id
         )
 
     async def create_preview_csv_export(
@@ -286,15 +286,17 @@ class IndigoClient:
         check.record_id("audience_id", audience_id)
         check.customer_id(customer_id, optional=True)
         field_types = check.optional_field_types(optional_field_types)
-        check.done()
+        check.raise_if_invalid()
         body = {"audienceId": audience_id, "customerId": customer_id, "optionalFieldTypes": field_types}
-        export = _export_in(await self.transport.call(CREATE_PREVIEW, body=_body(body)), CREATE_PREVIEW, customer_id)
+        export = _decode_export(
+            await self.transport.call(CREATE_PREVIEW, body=_encode_body(body)), CREATE_PREVIEW, customer_id
+        )
         if export.audience is not None:
-            check_id(CREATE_PREVIEW, "audience", asked=audience_id, answered=export.audience.id)
+            check_record_id(CREATE_PREVIEW, "audience", requested=audience_id, received=export.audience.id)
         return export
 
     async def purchase_csv_export(
-        self, *, export_id: RecordId, customer_id: str | None = None, flight: Flight | None = None
+        self, *, export_id: RecordId, customer_id: str | None = None, send_state: SendState | None = None
     ) -> CsvExport:
         """Buy a previewed export. Your organisation is invoiced for its cost.
 
@@ -304,7 +306,7 @@ class IndigoClient:
         Args:
             export_id: the export that `create_preview_csv_export` returned.
             customer_id: needed for an audience made through the API.
-            flight: for callers that may be cancelled: says whether the purchase is under way.
+            send_state: for callers that may be cancelled: says whether the purchase is in flight.
 
         Raises:
             InvalidInputError: before anything is sent.
@@ -318,28 +320,30 @@ class IndigoClient:
         check = InputCheck()
         check.record_id("export_id", export_id)
         check.customer_id(customer_id, optional=True)
-        check.done()
+        check.raise_if_invalid()
         body = {"exportId": export_id, "customerId": customer_id}
-        export = _export_in(
-            await self.transport.call(PURCHASE_EXPORT, body=_body(body), flight=flight), PURCHASE_EXPORT, customer_id
+        export = _decode_export(
+            await self.transport.call(PURCHASE_EXPORT, body=_encode_body(body), send_state=send_state),
+            PURCHASE_EXPORT,
+            customer_id,
         )
-        check_id(PURCHASE_EXPORT, "export", asked=export_id, answered=export.id)
+        check_record_id(PURCHASE_EXPORT, "export", requested=export_id, received=export.id)
         self.purchased_exports.setdefault(str(export_id), None)
         return export
 
 
-def _body(values: Mapping[str, Any]) -> HiddenBytes:
-    return HiddenBytes(codec.encode_body(values))
+def _encode_body(values: Mapping[str, Any]) -> SecretBytes:
+    return SecretBytes(codec.encode_body(values))
 
 
-def decode(read: Callable[[Any, str], T], document: Any, endpoint: Endpoint) -> T:
+def decode_response(decode_document: Callable[[Any, str], T], document: Any, endpoint: Endpoint) -> T:
     """Decode a response. An error keeps no frame that holds the document: tracebacks may be printed with variables.
 
     Raises:
-        ResponseDecodeError: see `read`.
+        ResponseDecodeError: see `decode_document`.
     """
     try:
-        return read(document, endpoint.text)
+        return decode_document(document, endpoint.name)
     except (ApiError, ResponseDecodeError) as error:
         unreadable = error.with_traceback(None)
     finally:
@@ -347,35 +351,37 @@ def decode(read: Callable[[Any, str], T], document: Any, endpoint: Endpoint) -> 
     raise unreadable from None
 
 
-def _audience_in(document: Any, endpoint: Endpoint, customer_id: str | None) -> Audience:
+def _decode_audience(document: Any, endpoint: Endpoint, customer_id: str | None) -> Audience:
     try:
-        audience = decode(codec.decode_audience, document, endpoint)
+        audience = decode_response(codec.decode_audience, document, endpoint)
     finally:
-        del document  # as in `decode`
+        del document  # as in `decode_response`
     _check_customer(endpoint, customer_id, audience.customer_id)
     return audience
 
 
-def _export_in(document: Any, endpoint: Endpoint, customer_id: str | None) -> CsvExport:
+def _decode_export(document: Any, endpoint: Endpoint, customer_id: str | None) -> CsvExport:
     try:
-        export = decode(codec.decode_export, document, endpoint)
+        export = decode_response(codec.decode_export, document, endpoint)
     finally:
-        del document  # as in `decode`
+        del document  # as in `decode_response`
     if export.audience is not None:
         _check_customer(endpoint, customer_id, export.audience.customer_id)
     return export
 
 
-def check_id(endpoint: Endpoint, what: str, *, asked: RecordId, answered: RecordId | None) -> None:
+def check_record_id(endpoint: Endpoint, record_kind: str, *, requested: RecordId, received: RecordId | None) -> None:
     """Compare the ID that was requested with the one in the response, as text, where there is one.
 
     Raises:
         RecordMismatchError: they differ.
     """
-    if answered is not None and str(asked) != str(answered):
-        raise RecordMismatchError(endpoint=endpoint.text, what=what, asked=asked, answered=answered)
+    if received is not None and str(requested) != str(received):
+        raise RecordMismatchError(
+            endpoint=endpoint.name, record_kind=record_kind, requested=requested, received=received
+        )
 
 
-def _check_customer(endpoint: Endpoint, asked: str | None, answered: str | None) -> None:
-    if asked is not None and answered is not None and asked != answered:
-        raise CustomerMismatchError(endpoint=endpoint.text, asked=asked, answered=answered)
+def _check_customer(endpoint: Endpoint, requested: str | None, received: str | None) -> None:
+    if requested is not None and received is not None and requested != received:
+        raise CustomerMismatchError(endpoint=endpoint.name, requested=requested, received=received)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from indigo_async.hidden import hidden
+from indigo_async.hidden import secret
 from indigo_async.inputs import ColumnSelectionsInput, LookalikeFiltersInput
 from indigo_async.models import Audience, CsvExport, RecordId
 
@@ -28,7 +28,7 @@ class CustomerClient:
     customer_id: str
 
     async def upload_csv(self, *, url: str) -> Audience:
-        url = hidden(url)
+        url = secret(url)
         return await self.client.upload_csv(customer_id=self.customer_id, url=url)
 
     async def match_uploaded_csv(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from indigo_async.hidden import hide_secrets, without_signatures
+from indigo_async.hidden import redact, redact_urls
 
 if TYPE_CHECKING:
     from indigo_async.models import Audience, CsvExport
@@ -58,10 +58,10 @@ class IndigoError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Exceptions are rebuilt by calling their class with `args`, which are the message here, not the arguments.
-        return (_rebuilt, (type(self), self.args), self.__dict__)
+        return (_rebuild, (type(self), self.args), self.__dict__)
 
 
-def _rebuilt(kind: type[IndigoError], args: tuple[Any, ...]) -> IndigoError:
+def _rebuild(kind: type[IndigoError], args: tuple[Any, ...]) -> IndigoError:
     return kind.__new__(kind, *args)
 
 
@@ -177,34 +177,34 @@ class ServerError(ApiError):
 class CustomerMismatchError(IndigoError):
     """An answer is about another customer than the one asked for. It is not handed out."""
 
-    def __init__(self, *, endpoint: str, asked: str, answered: str) -> None:
+    def __init__(self, *, endpoint: str, requested: str, received: str) -> None:
         self.endpoint = endpoint
-        self.asked = asked
-        self.answered = answered
-        super().__init__(f"{endpoint}: asked about customer {asked!r}, the answer is about customer {answered!r}")
+        self.requested = requested
+        self.received = received
+        super().__init__(f"{endpoint}: asked about customer {requested!r}, the answer is about customer {received!r}")
 
 
-def _shorten(text: str) -> str:
-    return repr(text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}...")
+def _short_repr(text: str) -> str:
+    return repr(text if len(text) <= _MAX_REPR_LENGTH else f"{text[:_MAX_REPR_LENGTH]}...")
 
 
-_SHOWN_LENGTH = 60
+_MAX_REPR_LENGTH = 60
 
 
 class RecordMismatchError(IndigoError):
     """A response is about another audience or export than the one requested. It is not returned.
 
-    `what` is the ID that was compared, such as `audience` or `export`. IDs are compared as text.
+    `record_kind` is the ID that was compared, such as `audience` or `export`. IDs are compared as text.
     """
 
-    def __init__(self, *, endpoint: str, what: str, asked: str | int, answered: str | int) -> None:
+    def __init__(self, *, endpoint: str, record_kind: str, requested: str | int, received: str | int) -> None:
         self.endpoint = endpoint
-        self.what = what
-        self.asked: str = str(asked)
-        self.answered: str = str(answered)
+        self.record_kind = record_kind
+        self.requested: str = str(requested)
+        self.received: str = str(received)
         super().__init__(
-            f"{endpoint}: requested {what} {_shorten(self.asked)}, but the response is about {what} "
-            f"{_shorten(self.answered)}"
+            f"{endpoint}: requested {record_kind} {_short_repr(self.requested)}, but the response is about "
+            f"{record_kind} {_short_repr(self.received)}"
         )
 
 
@@ -231,8 +231,8 @@ class WorkflowError(IndigoError):
 
     def __init__(self, message: str, *, stage: str, audience: Audience | None = None) -> None:
         self.stage = stage
-        self.audience: Audience | None = without_signatures(audience)
-        super().__init__(f"{stage}: {hide_secrets(message)}")
+        self.audience: Audience | None = redact_urls(audience)
+        super().__init__(f"{stage}: {redact(message)}")
 
 
 class AudienceFailedError(WorkflowError):
@@ -255,7 +255,7 @@ class BudgetExceededError(WorkflowError):
         export: CsvExport | None = None,
         limit_cents: int,
     ) -> None:
-        self.export: CsvExport | None = without_signatures(export)
+        self.export: CsvExport | None = redact_urls(export)
         self.limit_cents = limit_cents
         super().__init__(message, stage=stage, audience=audience)
 
@@ -282,7 +282,7 @@ class PurchaseInDoubtError(WorkflowError):
     def __init__(
         self, message: str, *, stage: str, audience: Audience | None = None, export: CsvExport | None = None
     ) -> None:
-        self.export: CsvExport | None = without_signatures(export)
+        self.export: CsvExport | None = redact_urls(export)
         super().__init__(message, stage=stage, audience=audience)
 
 

@@ -1,8 +1,8 @@
 """All that `on_event=` functions are told, of recipes and of clients."""
 
-from indigo_async.transport.events import Event, Listener, RequestEnded, RequestRetried, RequestStarted, facts_of
+from indigo_async.transport.events import Event, Listener, RequestEnded, RequestRetried, RequestStarted, event_fields
 from indigo_async.workflows.events import (
-    AudienceAdopted,
+    AudienceReused,
     DownloadProgressed,
     ExportDownloaded,
     ExportPriced,
@@ -21,7 +21,7 @@ from indigo_async.workflows.events import (
 )
 
 __all__ = [
-    "AudienceAdopted",
+    "AudienceReused",
     "DownloadProgressed",
     "Event",
     "ExportDownloaded",
@@ -42,5 +42,5 @@ __all__ = [
     "StageStarted",
     "StatusChanged",
     "WorkflowEvent",
-    "facts_of",
+    "event_fields",
 ]

@@ -13,12 +13,12 @@ from unicodedata import category
 
 import attrs
 
-__all__ = ["HiddenBytes", "HiddenText", "hidden", "hide_secrets", "safe_text", "without_signatures"]
+__all__ = ["SecretBytes", "SecretText", "redact", "redact_urls", "sanitize_text", "secret"]
 
 T = TypeVar("T")
 
 
-class HiddenText(str):
+class SecretText(str):
     """A token, or a URL that may be signed. It is `str` in all but its repr, and so are its slices.
 
     Libraries that print tracebacks with variables slice long texts before they print them. What else is made of it is
@@ -30,11 +30,11 @@ class HiddenText(str):
     def __repr__(self) -> str:
         return "'<hidden>'"
 
-    def __getitem__(self, key: SupportsIndex | slice[Any, Any, Any]) -> HiddenText:
-        return HiddenText(str.__getitem__(self, key))
+    def __getitem__(self, key: SupportsIndex | slice[Any, Any, Any]) -> SecretText:
+        return SecretText(str.__getitem__(self, key))
 
 
-class HiddenBytes(bytes):
+class SecretBytes(bytes):
     """Bytes that hold such a text, and their slices."""
 
     __slots__ = ()
@@ -46,17 +46,17 @@ class HiddenBytes(bytes):
     def __getitem__(self, key: SupportsIndex) -> int: ...
 
     @overload
-    def __getitem__(self, key: slice[Any, Any, Any]) -> HiddenBytes: ...
+    def __getitem__(self, key: slice[Any, Any, Any]) -> SecretBytes: ...
 
-    def __getitem__(self, key: SupportsIndex | slice[Any, Any, Any]) -> int | HiddenBytes:
+    def __getitem__(self, key: SupportsIndex | slice[Any, Any, Any]) -> int | SecretBytes:
         if isinstance(key, slice):
-            return HiddenBytes(bytes.__getitem__(self, key))
+            return SecretBytes(bytes.__getitem__(self, key))
         return bytes.__getitem__(self, key)
 
 
-def hidden(value: T) -> T | HiddenText:
+def secret(value: T) -> T | SecretText:
     """A text, hidden; anything else as it is, to be refused where it is checked."""
-    return HiddenText(value) if isinstance(value, str) and not isinstance(value, HiddenText) else value
+    return SecretText(value) if isinstance(value, str) and not isinstance(value, SecretText) else value
 
 
 # Each takes time in proportion to the text, however hostile: no part of a match is looked for twice.
@@ -67,7 +67,7 @@ _URL = re.compile(
 _QUERY = re.compile(r"([?#])[^\s?#=\"'<>]*=[^\s\"'<>]*")
 
 
-def hide_secrets(text: str, token: str = "") -> str:
+def redact(text: str, token: str = "") -> str:
     """A text without the token, bearer tokens, the user names of URLs, and their queries, where signatures stand."""
     if token:
         text = text.replace(token, "<hidden>")
@@ -76,36 +76,36 @@ def hide_secrets(text: str, token: str = "") -> str:
     return _QUERY.sub(r"\1<hidden>", text)
 
 
-_LONGEST_TEXT = 500
-_UNPRINTABLE = ("C", "Zl", "Zp")
+_MAX_TEXT_LENGTH = 500
+_UNPRINTABLE_CATEGORIES = ("C", "Zl", "Zp")
 """Unicode's categories of controls, formats (bidi marks, zero widths), surrogates, and separators of lines."""
 
 
-def safe_text(text: str, token: str = "", *, longest: int = _LONGEST_TEXT) -> str:
+def sanitize_text(text: str, token: str = "", *, max_length: int = _MAX_TEXT_LENGTH) -> str:
     """Text that a server wrote, for a message: redacted, on one line, without control characters, bounded.
 
     So it can neither forge a line of a log nor change the colors of a terminal.
     """
-    shown = "".join(" " if category(character).startswith(_UNPRINTABLE) else character for character in text)
-    return " ".join(hide_secrets(shown, token).split())[:longest]
+    shown = "".join(" " if category(character).startswith(_UNPRINTABLE_CATEGORIES) else character for character in text)
+    return " ".join(redact(shown, token).split())[:max_length]
 
 
-def without_signatures(value: T) -> T:
+def redact_urls(value: T) -> T:
     """A record, or plain JSON, whose URLs have lost their user names and queries."""
-    return cast("T", _without_signatures(value))
+    return cast("T", _redact_urls(value))
 
 
-def _without_signatures(value: Any) -> Any:
+def _redact_urls(value: Any) -> Any:
     if isinstance(value, str):
-        return hide_secrets(value) if "://" in value else value
+        return redact(value) if "://" in value else value
     if isinstance(value, Mapping):
-        return {key: _without_signatures(item) for key, item in cast("Mapping[Any, Any]", value).items()}
+        return {key: _redact_urls(item) for key, item in cast("Mapping[Any, Any]", value).items()}
     if isinstance(value, list):
-        return [_without_signatures(item) for item in cast("list[Any]", value)]
+        return [_redact_urls(item) for item in cast("list[Any]", value)]
     if isinstance(value, tuple):
-        return tuple(_without_signatures(item) for item in cast("tuple[Any, ...]", value))
+        return tuple(_redact_urls(item) for item in cast("tuple[Any, ...]", value))
     kind = cast("type[Any]", type(value))
     if attrs.has(kind):
         fields = (field.name for field in attrs.fields(kind))
-        return attrs.evolve(value, **{name: _without_signatures(getattr(value, name)) for name in fields})
+        return attrs.evolve(value, **{name: _redact_urls(getattr(value, name)) for name in fields})
     return value

@@ -85,7 +85,7 @@ ColumnSelectionsInput: TypeAlias = ColumnSelections | Mapping[str, ColumnSelecti
 """`ColumnSelections`, or a mapping of field to `ColumnSelection` or to `{"column_name": ..., "is_required": ...}`."""
 
 
-def _no_values() -> Mapping[str, Any]:
+def _empty_mapping() -> Mapping[str, Any]:
     return {}
 
 
@@ -101,7 +101,7 @@ class LookalikeFilters:
     congressional_districts: Sequence[str] | None = None
     upper_state_legislative_districts: Sequence[str] | None = None
     lower_state_legislative_districts: Sequence[str] | None = None
-    extra: Mapping[str, Any] = attrs.field(factory=_no_values)
+    extra: Mapping[str, Any] = attrs.field(factory=_empty_mapping)
 
 
 _FILTER_FIELDS = tuple(field.name for field in attrs.fields(LookalikeFilters) if field.name != "extra")
@@ -110,7 +110,7 @@ LookalikeFiltersInput: TypeAlias = LookalikeFilters | Mapping[str, Any]
 """`LookalikeFilters`, or a mapping with its fields as keys; keys that it does not know are passed through."""
 
 
-_SHOWN_LENGTH = 60
+_MAX_REPR_LENGTH = 60
 
 
 def is_loopback_host(host: str | None) -> bool:
@@ -129,7 +129,7 @@ def is_private_host(host: str | None) -> bool:
     An IPv6 address that carries an IPv4 address is as public as both are. Source: RFC 6890 (addresses), RFC 6761
     (`localhost`), RFC 6052 (NAT64).
     """
-    name = _ascii_host(host or "").rstrip(".").lower()
+    name = _normalize_host(host or "").rstrip(".").lower()
     try:
         address = ipaddress.ip_address(name.partition("%")[0])
     except ValueError:
@@ -139,10 +139,10 @@ def is_private_host(host: str | None) -> bool:
             return name == "localhost" or name.endswith(".localhost")
     if isinstance(address, ipaddress.IPv4Address):
         return not _is_public(address)
-    carried = address.ipv4_mapped or (_ipv4(address) if address in _NAT64 else None)
+    carried = address.ipv4_mapped or (_embedded_ipv4(address) if address in _NAT64 else None)
     if carried is not None:
         return not _is_public(carried)
-    return address not in _GLOBAL_UNICAST or not all(map(_is_public, [address, *_tunnels(address)]))
+    return address not in _GLOBAL_UNICAST or not all(map(_is_public, [address, *_tunneled_ipv4_addresses(address)]))
 
 
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
@@ -150,7 +150,7 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _ISATAP = frozenset({0x00005EFE, 0x02005EFE})
 
 
-def _ascii_host(host: str) -> str:
+def _normalize_host(host: str) -> str:
     """A host as resolvers look it up: full-width digits and ideographic full stops become ASCII."""
     if host.isascii():
         return host
@@ -164,18 +164,18 @@ def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     return address.is_global and not address.is_multicast
 
 
-def _ipv4(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address:
+def _embedded_ipv4(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address:
     """The last 32 bits."""
     return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
 
 
-def _tunnels(address: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
+def _tunneled_ipv4_addresses(address: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
     """The IPv4 addresses to which a 6to4, Teredo or ISATAP address leads."""
     ends = [address.sixtofour] if address.sixtofour else list(address.teredo or ())
-    return [*ends, _ipv4(address)] if (int(address) >> 32) & 0xFFFFFFFF in _ISATAP else ends
+    return [*ends, _embedded_ipv4(address)] if (int(address) >> 32) & 0xFFFFFFFF in _ISATAP else ends
 
 
-def _selection_from(value: object) -> ColumnSelection | str:
+def _parse_selection(value: object) -> ColumnSelection | str:
     """The selection that a caller meant, or what is wrong with it."""
     if isinstance(value, ColumnSelection):
         return value
@@ -184,13 +184,13 @@ def _selection_from(value: object) -> ColumnSelection | str:
     mapping = cast("Mapping[str, Any]", value)
     unknown = sorted(str(key) for key in mapping if key not in {"column_name", "is_required"})
     if unknown:
-        return f"unknown key {_shown(unknown[0])}; the keys are column_name and is_required"
+        return f"unknown key {_short_repr(unknown[0])}; the keys are column_name and is_required"
     if "column_name" not in mapping:
         return "column_name is missing"
     return ColumnSelection(mapping["column_name"], mapping.get("is_required", False))
 
 
-def _is_unicode(text: str) -> bool:
+def _is_encodable(text: str) -> bool:
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -198,13 +198,13 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _shown(value: object) -> str:
+def _short_repr(value: object) -> str:
     """A value as a message shows it: short, however long it is."""
     text = repr(value)
-    return text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}..."
+    return text if len(text) <= _MAX_REPR_LENGTH else f"{text[:_MAX_REPR_LENGTH]}..."
 
 
-def _closest(word: object, options: Iterable[str]) -> str:
+def _did_you_mean(word: object, options: Iterable[str]) -> str:
     near = difflib.get_close_matches(word, list(options), n=1) if isinstance(word, str) else []
     return f"; did you mean {near[0]!r}?" if near else ""
 
@@ -221,11 +221,11 @@ class InputCheck:
     def add(self, where: str, message: str) -> None:
         self.problems.append(Problem(where, message))
 
-    def add_part(self, where: str, problems: Iterable[Problem]) -> None:
+    def add_nested(self, where: str, problems: Iterable[Problem]) -> None:
         """Add the problems of a part, which know where in it they are."""
         self.problems += [Problem(f"{where}.{problem.where}", problem.message) for problem in problems]
 
-    def done(self) -> None:
+    def raise_if_invalid(self) -> None:
         """Raise `InvalidInputError` if anything was wrong."""
         if self.problems:
             raise InvalidInputError(self.problems)
@@ -241,7 +241,7 @@ class InputCheck:
             self.add(where, "must not be empty")
         elif value != value.strip():
             self.add(where, "must not begin or end with a blank")
-        elif not _is_unicode(value):
+        elif not _is_encodable(value):
             self.add(where, "holds half a surrogate pair, which no server can read")
         else:
             return True
@@ -273,11 +273,11 @@ class InputCheck:
         elif parts.scheme == "http" and not is_loopback_host(host):
             self.add(where, "must be https: the CSV holds people's data")
 
-    def flag(self, where: str, value: object) -> None:
+    def boolean(self, where: str, value: object) -> None:
         if not isinstance(value, bool):
             self.add(where, f"must be True or False, not {type(value).__name__}")
 
-    def size(self, where: str, value: object) -> None:
+    def positive_integer(self, where: str, value: object) -> None:
         if isinstance(value, bool) or not isinstance(value, int):
             self.add(where, f"must be an integer, not {type(value).__name__}")
         elif value < 1:
@@ -309,7 +309,7 @@ class InputCheck:
             self.add(where, f"must be ColumnSelections or a mapping, not {type(value).__name__}")
             return {}
         chosen = self._selections_by_field(where, given)
-        self._column_rules(where, chosen)
+        self._check_column_rules(where, chosen)
         return chosen
 
     def _selections_by_field(self, where: str, given: Mapping[Any, Any]) -> dict[str, ColumnSelection]:
@@ -317,19 +317,19 @@ class InputCheck:
         for field, raw in given.items():
             place = f"{where}.{field}"
             if field not in CANONICAL_FIELDS:
-                hint = _closest(field, CANONICAL_FIELDS)
+                hint = _did_you_mean(field, CANONICAL_FIELDS)
                 self.add(place, f"is not a field of the API; the fields are {', '.join(CANONICAL_FIELDS)}{hint}")
                 continue
-            selection = _selection_from(raw)
+            selection = _parse_selection(raw)
             if isinstance(selection, str):
                 self.add(place, selection)
                 continue
             self.text(f"{place}.column_name", selection.column_name)
-            self.flag(f"{place}.is_required", selection.required)
+            self.boolean(f"{place}.is_required", selection.required)
             chosen[field] = selection
         return chosen
 
-    def _column_rules(self, where: str, chosen: Mapping[str, ColumnSelection]) -> None:
+    def _check_column_rules(self, where: str, chosen: Mapping[str, ColumnSelection]) -> None:
         required = {field for field, selection in chosen.items() if selection.required is True}
         if not required - {"id", "address"}:
             self.add(where, "at least one matching field must be required (id does not match anything)")
@@ -346,7 +346,7 @@ class InputCheck:
                 continue  # reported as no text
             other = first_field.setdefault(column, field)
             if other != field:
-                self.add(f"{where}.{field}", f"column {_shown(column)} already serves {other}")
+                self.add(f"{where}.{field}", f"column {_short_repr(column)} already serves {other}")
 
     def filters(self, value: LookalikeFiltersInput | None) -> LookalikeFilters | None:
         """Check lookalike filters: each a non-empty list of non-empty strings."""
@@ -365,7 +365,7 @@ class InputCheck:
         for key in filters.extra:
             self.text(f"{where}.extra key", key)
         given = {field: values for field in _FILTER_FIELDS if (values := getattr(filters, field)) is not None}
-        checked = {field: self._texts(f"{where}.{field}", values, self.text) for field, values in given.items()}
+        checked = {field: self._strings(f"{where}.{field}", values, self.text) for field, values in given.items()}
         return attrs.evolve(filters, **checked)
 
     def optional_field_types(self, value: Sequence[str]) -> tuple[str, ...]:
@@ -375,12 +375,14 @@ class InputCheck:
         def check(where: str, item: object) -> bool:
             if item in known:
                 return True
-            self.add(where, f"{_shown(item)} is no field type; they are {', '.join(known)}{_closest(item, known)}")
+            self.add(
+                where, f"{_short_repr(item)} is no field type; they are {', '.join(known)}{_did_you_mean(item, known)}"
+            )
             return False
 
-        return self._texts("optional_field_types", value, check, may_be_empty=True)
+        return self._strings("optional_field_types", value, check, may_be_empty=True)
 
-    def _texts(
+    def _strings(
         self, where: str, value: object, check: Callable[[str, object], bool], *, may_be_empty: bool = False
     ) -> tuple[str, ...]:
         if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
@@ -391,5 +393,5 @@ class InputCheck:
             self.add(where, "must not be empty: leave it out instead")
         good = [str(item) for index, item in enumerate(items) if check(f"{where}[{index}]", item)]
         for item in sorted({item for item in good if good.count(item) > 1}):
-            self.add(where, f"names {_shown(item)} more than once")
+            self.add(where, f"names {_short_repr(item)} more than once")
         return tuple(good)

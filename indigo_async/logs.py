@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 
-from indigo_async.transport.events import Event, RequestEnded, RequestRetried, RequestStarted, facts_of
+from indigo_async.transport.events import Event, RequestEnded, RequestRetried, RequestStarted, event_fields
 from indigo_async.workflows.events import (
-    AudienceAdopted,
+    AudienceReused,
     DownloadProgressed,
     ExportDownloaded,
     ExportPriced,
@@ -34,7 +34,7 @@ __all__ = ["log_events"]
 _logger = logging.getLogger("indigo_async")
 
 
-_TOLD: dict[type[Event], tuple[int, str]] = {
+_FORMATS: dict[type[Event], tuple[int, str]] = {
     RequestStarted: (logging.DEBUG, "{endpoint} is sent, attempt {attempt}"),
     RequestEnded: (logging.DEBUG, "{endpoint}: status {status}, error {error_type}, {seconds:.3f} s"),
     RequestRetried: (logging.WARNING, "{endpoint} is sent again in {delay:.1f} s: {reason}"),
@@ -46,7 +46,7 @@ _TOLD: dict[type[Event], tuple[int, str]] = {
     StageFinished: (logging.INFO, "{stage} is done after {seconds:.1f} s"),
     StageFailed: (logging.DEBUG, "{stage} ended with {error_type} after {seconds:.1f} s"),
     StatusChanged: (logging.DEBUG, "audience {audience_id!r} is {status!r}"),
-    AudienceAdopted: (logging.INFO, "audience {audience_id!r} is reused: {evidence}"),
+    AudienceReused: (logging.INFO, "audience {audience_id!r} is reused: {evidence}"),
     ExportPriced: (logging.INFO, "export {export_id!r} costs {cost_cents} cents"),
     ExportReused: (logging.INFO, "export {export_id!r} is used again: {evidence}"),
     ExportPurchased: (logging.INFO, "export {export_id!r} is bought for {cost_cents} cents"),
@@ -59,10 +59,10 @@ _TOLD: dict[type[Event], tuple[int, str]] = {
 def log_events(event: Event) -> None:
     """Log an event: retries and failed recipes as WARNING, what was done and spent as INFO, all else as DEBUG."""
     kind = type(event)
-    level, words = _TOLD.get(kind, (logging.DEBUG, kind.__name__))
+    level, words = _FORMATS.get(kind, (logging.DEBUG, kind.__name__))
     if not _logger.isEnabledFor(level):
         return
-    facts = facts_of(event)
+    facts = event_fields(event)
     message = words.format_map(defaultdict(lambda: "-", facts))
     if isinstance(event, WorkflowEvent):
         message = f"customer {event.customer_id!r}, audience {event.audience_name!r}: {message}"

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from indigo_async.html_tables import dollars, facts_html, table_html
+from indigo_async.html_tables import format_dollars, record_html, table_html
 
 __all__ = [
     "Audience",
@@ -23,8 +23,8 @@ __all__ = [
     "RecordId",
     "UploadStatus",
     "UploadedAudienceCsv",
-    "means_failure",
-    "shown_facts",
+    "display_fields",
+    "is_failure_status",
 ]
 
 RecordId: TypeAlias = str | int
@@ -59,21 +59,21 @@ class ExportStatus(StrEnum):
 _FAILURE_WORDS = ("FAIL", "ERROR", "REJECT", "CANCEL", "EXPIRE", "DELETE")
 
 
-def means_failure(status: str) -> bool:
+def is_failure_status(status: str) -> bool:
     """Whether a status plainly says failure. Any other unknown status means that work goes on."""
     upper = status.upper()
     return any(word in upper for word in _FAILURE_WORDS)
 
 
-def _hide_url(url: str | None) -> str:
+def _url_repr(url: str | None) -> str:
     return "None" if url is None else "<hidden URL>"
 
 
-def _show_keys(extra: Mapping[str, Any]) -> str:
+def _extra_repr(extra: Mapping[str, Any]) -> str:
     return f"<keys: {', '.join(sorted(extra))}>" if extra else "{}"
 
 
-_NO_EXTRA: Mapping[str, Any] = {}
+_EMPTY_EXTRA: Mapping[str, Any] = {}
 
 
 @attrs.frozen(kw_only=True)
@@ -81,8 +81,8 @@ class UploadedAudienceCsv:
     """The CSV behind an audience. `url` is where the server fetched it; it may be signed, so it is not shown."""
 
     status: str = ""
-    url: str | None = attrs.field(default=None, repr=_hide_url)
-    extra: Mapping[str, Any] = attrs.field(default=_NO_EXTRA, repr=_show_keys)
+    url: str | None = attrs.field(default=None, repr=_url_repr)
+    extra: Mapping[str, Any] = attrs.field(default=_EMPTY_EXTRA, repr=_extra_repr)
 
 
 @attrs.frozen(kw_only=True)
@@ -98,12 +98,12 @@ class CsvExport:
     cost_cents: int | None = None
     cost_breakdown: Any = None
     optional_field_types: tuple[str, ...] | None = None
-    download_url: str | None = attrs.field(default=None, repr=_hide_url)
+    download_url: str | None = attrs.field(default=None, repr=_url_repr)
     audience: Audience | None = None
-    extra: Mapping[str, Any] = attrs.field(default=_NO_EXTRA, repr=_show_keys)
+    extra: Mapping[str, Any] = attrs.field(default=_EMPTY_EXTRA, repr=_extra_repr)
 
     def _repr_html_(self) -> str:
-        return facts_html("Export", shown_facts(self))
+        return record_html("Export", display_fields(self))
 
 
 @attrs.frozen(kw_only=True)
@@ -121,15 +121,15 @@ class Audience:
     base_audience_id: RecordId | None = None
     uploaded_audience_csv: UploadedAudienceCsv | None = None
     csv_exports: tuple[CsvExport, ...] = ()
-    extra: Mapping[str, Any] = attrs.field(default=_NO_EXTRA, repr=_show_keys)
+    extra: Mapping[str, Any] = attrs.field(default=_EMPTY_EXTRA, repr=_extra_repr)
 
     def _repr_html_(self) -> str:
-        html = facts_html("Audience", shown_facts(self))
-        exports = [shown_facts(export) for export in self.csv_exports]
+        html = record_html("Audience", display_fields(self))
+        exports = [display_fields(export) for export in self.csv_exports]
         return html + table_html(exports) if exports else html
 
 
-def shown_facts(record: Audience | CsvExport) -> dict[str, object]:
+def display_fields(record: Audience | CsvExport) -> dict[str, object]:
     """What a notebook shows of a record, by heading. URLs are left out: whoever has one can download the people."""
     if isinstance(record, Audience):
         csv = record.uploaded_audience_csv
@@ -146,7 +146,7 @@ def shown_facts(record: Audience | CsvExport) -> dict[str, object]:
     return {
         "id": record.id,
         "status": record.status,
-        "cost": dollars(record.cost_cents) if record.cost_cents is not None else None,
+        "cost": format_dollars(record.cost_cents) if record.cost_cents is not None else None,
         "fields": ", ".join(fields) if fields is not None else None,
         "can be downloaded": "yes" if record.download_url is not None else "no",
     }

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import attrs
 
 from indigo_async.html_tables import table_html
-from indigo_async.models import Audience, CsvExport, shown_facts
+from indigo_async.models import Audience, CsvExport, display_fields
 
 __all__ = ["Table", "table"]
 
@@ -19,7 +19,7 @@ class Table:
     records: tuple[Audience | CsvExport, ...]
 
     def _repr_html_(self) -> str:
-        return table_html([shown_facts(record) for record in self.records])
+        return table_html([display_fields(record) for record in self.records])
 
 
 def table(records: Iterable[Audience | CsvExport]) -> Table:

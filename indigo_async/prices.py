@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from indigo_async.models import CsvExport
 
-__all__ = ["COST_KEYS", "price_amounts", "read_price", "whole_cents"]
+__all__ = ["COST_KEYS", "find_price_amounts", "parse_cents", "read_price"]
 
 COST_KEYS: tuple[str, ...] = (
     "cost",
@@ -22,15 +22,15 @@ COST_KEYS: tuple[str, ...] = (
 )
 """The keys that may carry an export's price (inferred)."""
 
-_BREAKDOWN = "costBreakdown"
+_BREAKDOWN_KEY = "costBreakdown"
 _TOTAL_KEYS = ("total", "totalCents", "totalInCents", "totalCost", "totalCostInCents", "totalPrice")
 _ITEM_KEYS = ("cents", *_TOTAL_KEYS, *COST_KEYS)
 
 
-_MOST_DIGITS = 15
+_MAX_DIGITS = 15
 
 
-def whole_cents(value: object) -> int | None:
+def parse_cents(value: object) -> int | None:
     """Read an amount as whole cents; None where it isn't one, or could be dollars.
 
     1200, 1200.0 and "1200" are. "12.00", "1200.0", 12.5, -5 and true are not.
@@ -38,7 +38,7 @@ def whole_cents(value: object) -> int | None:
     if isinstance(value, bool):
         return None
     if (isinstance(value, float) and value.is_integer()) or (
-        isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _MOST_DIGITS
+        isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS
     ):
         value = int(value)
     return value if isinstance(value, int) and value >= 0 else None
@@ -46,31 +46,31 @@ def whole_cents(value: object) -> int | None:
 
 def read_price(document: Mapping[str, Any]) -> int | None:
     """Read the price of an export's JSON object, in cents; None where there is none, or amounts contradict."""
-    amounts = {cents for key in COST_KEYS if (cents := whole_cents(document.get(key))) is not None}
+    amounts = {cents for key in COST_KEYS if (cents := parse_cents(document.get(key))) is not None}
     if len(amounts) != 1:
         return None
     (price,) = amounts
-    breakdown = _breakdown_amounts(document.get(_BREAKDOWN))
+    breakdown = _breakdown_amounts(document.get(_BREAKDOWN_KEY))
     return None if any(_contradicts(key, cents, price) for key, cents in breakdown.items()) else price
 
 
 def _contradicts(key: str, cents: int, price: int) -> bool:
-    return cents > price if key == _ITEM_SUM else cents != price
+    return cents > price if key == _ITEM_SUM_LABEL else cents != price
 
 
-_ITEM_SUM = f"the sum of {_BREAKDOWN}"
+_ITEM_SUM_LABEL = f"the sum of {_BREAKDOWN_KEY}"
 
 
 def _breakdown_amounts(breakdown: object) -> dict[str, int]:
     """The totals that a breakdown states, by key, or the sum of its items."""
     if isinstance(breakdown, dict):
         stated = cast("dict[str, Any]", breakdown)
-        totals = {key: whole_cents(stated.get(key)) for key in _TOTAL_KEYS}
-        return {f"{_BREAKDOWN}.{key}": cents for key, cents in totals.items() if cents is not None}
+        totals = {key: parse_cents(stated.get(key)) for key in _TOTAL_KEYS}
+        return {f"{_BREAKDOWN_KEY}.{key}": cents for key, cents in totals.items() if cents is not None}
     if isinstance(breakdown, list):
         items = [_item_amount(item) for item in cast("list[object]", breakdown)]
         readable = [cents for cents in items if cents is not None]
-        return {_ITEM_SUM: sum(readable)} if readable and len(readable) == len(items) else {}
+        return {_ITEM_SUM_LABEL: sum(readable)} if readable and len(readable) == len(items) else {}
     return {}
 
 
@@ -78,11 +78,11 @@ def _item_amount(item: object) -> int | None:
     if not isinstance(item, dict):
         return None
     stated = cast("dict[str, Any]", item)
-    amounts = (whole_cents(stated.get(key)) for key in _ITEM_KEYS)
+    amounts = (parse_cents(stated.get(key)) for key in _ITEM_KEYS)
     return next((cents for cents in amounts if cents is not None), None)
 
 
-def price_amounts(export: CsvExport) -> dict[str, int]:
+def find_price_amounts(export: CsvExport) -> dict[str, int]:
     """The readable amounts of an export whose `cost_cents` is None, in cents, by the keys that carry them."""
-    amounts = {key: cents for key in COST_KEYS if (cents := whole_cents(export.extra.get(key))) is not None}
+    amounts = {key: cents for key in COST_KEYS if (cents := parse_cents(export.extra.get(key))) is not None}
     return amounts | _breakdown_amounts(export.cost_breakdown)

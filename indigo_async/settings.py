@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from indigo_async.hidden import hidden
+from indigo_async.hidden import secret
 from indigo_async.inputs import InputCheck, is_loopback_host
 
 __all__ = ["DEFAULT_BASE_URL", "Settings", "TokenSource", "check_token"]
@@ -45,24 +45,24 @@ class Settings:
             InvalidInputError: no token, a token that no header can carry, or a base URL that would send it in
                 the clear.
         """
-        token = hidden(token)
+        token = secret(token)
         check = InputCheck()
-        chosen_token = token if token is not None else _token_of_environment()
+        chosen_token = token if token is not None else _token_from_environment()
         if not callable(chosen_token):
             check_token(check, chosen_token)
         chosen_url = base_url if base_url is not None else os.environ.get(_BASE_URL_VARIABLE) or DEFAULT_BASE_URL
         _check_base_url(check, chosen_url)
-        check.done()
+        check.raise_if_invalid()
         return cls(chosen_url.rstrip("/"), chosen_token)
 
     @property
-    def on_loopback(self) -> bool:
+    def is_loopback(self) -> bool:
         return is_loopback_host(urlsplit(self.base_url).hostname)
 
 
-def _token_of_environment() -> str | TokenSource:
+def _token_from_environment() -> str | TokenSource:
     token, path = os.environ.get(_TOKEN_VARIABLE, ""), os.environ.get(_TOKEN_FILE_VARIABLE)
-    return partial(_read_token, Path(path)) if path and not token else hidden(token)
+    return partial(_read_token, Path(path)) if path and not token else secret(token)
 
 
 def _read_token(path: Path) -> str:

@@ -4,7 +4,7 @@ Enable them with `pytest_plugins = ["indigo_async.testing"]` in the top `conftes
 pytest. Asynchronous tests are run by AnyIO's pytest plugin, which is installed with this SDK (`anyio_mode = "auto"`, or
 `@pytest.mark.anyio`; a fixture `anyio_backend` must return `"asyncio"`), or by pytest-asyncio in its auto mode.
 
-`indigo_sandbox.log` tells what was asked (`log.count("POST /purchase_csv_export")`, `log.about(customer_id="42")`),
+`indigo_sandbox.log` tells what was asked (`log.count("POST /purchase_csv_export")`, `log.find(customer_id="42")`),
 `indigo_sandbox.counts()` what was really made and bought, and `indigo_sandbox.faults` makes trouble.
 """
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 __all__ = ["indigo_client", "indigo_sandbox", "indigo_voters"]
 
-_VOTERS = 10_000
+_VOTER_COUNT = 10_000
 _SPEED = 10_000.0
-_LOOKS_PER_STAGE = 4
-_LEAST_POLL_SECONDS = 0.001
+_POLLS_PER_STAGE = 4
+_MIN_POLL_INTERVAL = 0.001
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +37,7 @@ def indigo_voters() -> Generator[VoterFile]:
     """A voter file of 10,000 synthetic people, made once for all tests; it never changes."""
     from indigo_async.sandbox.people import VoterFile  # noqa: PLC0415 - only tests that use it pay for its libraries
 
-    voters = VoterFile.synthetic(_VOTERS)
+    voters = VoterFile.synthetic(_VOTER_COUNT)
     yield voters
     voters.close()
 
@@ -52,6 +52,6 @@ async def indigo_sandbox(indigo_voters: VoterFile) -> AsyncGenerator[Sandbox]:
 @pytest.fixture
 async def indigo_client(indigo_sandbox: Sandbox) -> AsyncGenerator[IndigoClient]:
     """An open client of the test's sandbox, which looks as often as its time is fast."""
-    interval = max(StageTimes().upload / _SPEED / _LOOKS_PER_STAGE, _LEAST_POLL_SECONDS)
+    interval = max(StageTimes().upload / _SPEED / _POLLS_PER_STAGE, _MIN_POLL_INTERVAL)
     async with IndigoClient(indigo_sandbox.token, base_url=indigo_sandbox.base_url, poll_interval=interval) as client:
         yield client

@@ -17,7 +17,7 @@ from indigo_async.client import IndigoClient
 from indigo_async.sandbox import Sandbox
 from indigo_async.transport.policy import RetryPolicy
 
-QUICK = RetryPolicy(attempts=4, first_delay=0.001, max_delay=0.002)
+QUICK = RetryPolicy(attempts=4, wait_initial=0.001, wait_max=0.002)
 """Retries that nobody has to wait for."""
 
 SPEED = 10_000.0

@@ -6,9 +6,9 @@ import gc
 import os
 import sys
 
-__all__ = ["YOUNG_OBJECTS", "main"]
+__all__ = ["GC_THRESHOLD", "main"]
 
-YOUNG_OBJECTS = 10_000
+GC_THRESHOLD = 10_000
 """So many objects are made, beyond those let go, before Python looks for reference cycles among them.
 
 Its own number, 700, is some eight requests. Beside 10,000 jobs each look through the whole memory then takes half a
@@ -19,7 +19,7 @@ process, so it may set this; the library leaves it to whoever does (docs/service
 
 def main() -> None:
     """Run the command line, and never end with a bare traceback."""
-    gc.set_threshold(YOUNG_OBJECTS)
+    gc.set_threshold(GC_THRESHOLD)
     try:
         from indigo_async.cli.app import run  # noqa: PLC0415 - the extra may be missing
     except ImportError as error:

@@ -16,8 +16,8 @@ from typing import cast
 from cyclopts import App, Parameter
 from cyclopts.exceptions import CycloptsError
 
-from indigo_async.cli.exits import EXIT_CODES, Exit, exit_of
-from indigo_async.cli.output import Output, for_command, shown
+from indigo_async.cli.exits import EXIT_CODES_HELP, ExitCode, exit_code_for
+from indigo_async.cli.output import Output, sanitize, use_option_names
 from indigo_async.errors import IndigoError
 
 __all__ = ["app", "run"]
@@ -104,12 +104,12 @@ _COMMANDS = {
 }
 
 
-def _flowing(text: str) -> str:
+def _reflow(text: str) -> str:
     """A help text whose paragraphs take the terminal's width; indented lines, which are examples, stay as they are."""
     return re.sub(r"(?<=\S)\n(?=\S)", " ", text)
 
 
-def _shown_default(value: object) -> str | None:
+def _format_default(value: object) -> str | None:
     """A default as the help tells it: not that nothing is given, which goes without saying."""
     return None if value is None or value is False or value == () else str(value)
 
@@ -117,14 +117,14 @@ def _shown_default(value: object) -> str | None:
 app: App = App(
     name="indigo-async",
     help="Match, grow, price, buy and download voter audiences.",
-    help_epilogue=EXIT_CODES,
+    help_epilogue=EXIT_CODES_HELP,
     help_format="plaintext",
-    default_parameter=Parameter(negative_iterable=(), show_default=_shown_default),
+    default_parameter=Parameter(negative_iterable=(), show_default=_format_default),
     version=lambda: metadata.version("indigo-async"),
     suppress_keyboard_interrupt=False,
 )
 for _name, (_path, _help) in _COMMANDS.items():
-    app.command(_path, name=_name, help=_flowing(_help))
+    app.command(_path, name=_name, help=_reflow(_help))
 app.register_install_completion_command(  # pyright: ignore[reportUnknownMemberType] - cyclopts leaves kwargs untyped
     help="Teach bash, zsh or fish to complete these commands."
 )
@@ -142,40 +142,40 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except CycloptsError as error:
         command = " ".join(["indigo-async", *(error.command_chain or ())])
         Output().error(f"{error}\nSee {command} --help")
-        return Exit.MISUSED
+        return ExitCode.USAGE_ERROR
     except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:  # noqa: BLE001 - all are told in words
-        cause = _cause_of(error)
-        _tell(cause, traced=error if "--debug" in given else None)
-        return Exit.MISUSED if _is_of_token_file(cause) else exit_of(cause)
+        cause = _find_cause(error)
+        _print_error(cause, traced=error if "--debug" in given else None)
+        return ExitCode.USAGE_ERROR if _is_token_file_error(cause) else exit_code_for(cause)
     finally:
         log.removeHandler(silent)
         log.propagate = propagates
-    return ended if isinstance(ended, int) else Exit.DONE
+    return ended if isinstance(ended, int) else ExitCode.SUCCESS
 
 
-def _cause_of(error: BaseException) -> BaseException:
+def _find_cause(error: BaseException) -> BaseException:
     """What tasks side by side failed of, where that is one thing, however deep in groups it is."""
-    leaves = _leaves(error)
+    leaves = _flatten_group(error)
     return leaves[0] if len({type(leaf) for leaf in leaves}) == 1 else error
 
 
-def _leaves(error: BaseException) -> list[BaseException]:
+def _flatten_group(error: BaseException) -> list[BaseException]:
     if not isinstance(error, BaseExceptionGroup):
         return [error]
     inner = cast("BaseExceptionGroup[BaseException]", error).exceptions
-    return [leaf for one in inner for leaf in _leaves(one)]
+    return [leaf for one in inner for leaf in _flatten_group(one)]
 
 
-def _tell(error: BaseException, *, traced: BaseException | None) -> None:
+def _print_error(error: BaseException, *, traced: BaseException | None) -> None:
     if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's last flush complains
         return
     if traced is not None:
-        sys.stderr.write(shown("".join(traceback.format_exception(traced)), _token()) + "\n")
-    Output().error(_words_for(error))
+        sys.stderr.write(sanitize("".join(traceback.format_exception(traced)), _read_token()) + "\n")
+    Output().error(_describe_error(error))
 
 
-def _token() -> str:
+def _read_token() -> str:
     """The token that commands take, to be hidden; nothing where none can be found."""
     token, path = os.environ.get("INDIGO_API_TOKEN", ""), os.environ.get("INDIGO_API_TOKEN_FILE")
     if path and not token:
@@ -184,15 +184,15 @@ def _token() -> str:
     return token
 
 
-def _words_for(error: BaseException) -> str:
+def _describe_error(error: BaseException) -> str:
     match error:
         case KeyboardInterrupt():
             return "interrupted; what the server was asked to do goes on, and the same command picks it up"
         case IndigoError():
-            return for_command(str(error))
+            return use_option_names(str(error))
         case ImportError():
-            return f"{_missing(error)} is not installed; pip install 'indigo-async[all]'"
-        case OSError(strerror=str() as what) if _is_of_token_file(error):
+            return f"{_missing_package(error)} is not installed; pip install 'indigo-async[all]'"
+        case OSError(strerror=str() as what) if _is_token_file_error(error):
             return (
                 f"{error.filename} (which INDIGO_API_TOKEN_FILE names): {what}. Let it name the file that holds the "
                 "token, or set INDIGO_API_TOKEN"
@@ -207,12 +207,12 @@ def _words_for(error: BaseException) -> str:
             )
 
 
-def _is_of_token_file(error: BaseException) -> bool:
+def _is_token_file_error(error: BaseException) -> bool:
     """Whether the token could not be read. It is read before anything is sent; later failures leave the old one."""
     path = os.environ.get("INDIGO_API_TOKEN_FILE")
     return isinstance(error, OSError) and path is not None and error.filename == str(Path(path))
 
 
-def _missing(error: ImportError) -> str:
+def _missing_package(error: ImportError) -> str:
     cause = error.__cause__
     return (cause.name if isinstance(cause, ImportError) else error.name) or "a library"

@@ -10,9 +10,9 @@ import attrs
 from cyclopts import Parameter
 
 from indigo_async.cli.options import OUTPUT, OutputOptions, run_async
-from indigo_async.cli.output import Output, plain_table
+from indigo_async.cli.output import Output, make_table
 from indigo_async.files import ColumnSuggestion, suggest_columns
-from indigo_async.files.selection_code import as_python, as_yaml
+from indigo_async.files.selection_code import to_python, to_yaml
 
 __all__ = ["columns"]
 
@@ -21,13 +21,13 @@ def columns(
     csv: Annotated[Path, Parameter(help="A CSV of people on this machine.")], *, output: OutputOptions = OUTPUT
 ) -> None:
     """Propose which columns of a CSV to match by, with the reasons."""
-    out = output.open()
+    out = output.create_output()
     suggestion = run_async(partial(suggest_columns, csv))
-    out.record(_record(suggestion))
-    _show(out, suggestion)
+    out.write_json(_to_json(suggestion))
+    _print_suggestion(out, suggestion)
 
 
-def _record(suggestion: ColumnSuggestion) -> dict[str, object]:
+def _to_json(suggestion: ColumnSuggestion) -> dict[str, object]:
     """The suggestion as one JSON object, which `match --columns` reads, too."""
     return {
         "path": str(suggestion.path),
@@ -39,17 +39,17 @@ def _record(suggestion: ColumnSuggestion) -> dict[str, object]:
     }
 
 
-def _show(out: Output, suggestion: ColumnSuggestion) -> None:
+def _print_suggestion(out: Output, suggestion: ColumnSuggestion) -> None:
     chosen = suggestion.selections.by_field()
     rows = [
         (field, selection.column_name, "yes" if selection.required else "no", suggestion.reasons[field])
         for field, selection in chosen.items()
     ]
-    out.show(plain_table({"field": "left", "column": "left", "required": "left", "why": "left"}, rows))
+    out.show(make_table({"field": "left", "column": "left", "required": "left", "why": "left"}, rows))
     if suggestion.left_out:
         out.show("")
-        out.show(plain_table({"left out": "left", "why": "left"}, suggestion.left_out.items()))
-    out.show(f"\nIn Python:\n\n{as_python(suggestion.selections)}\nIn a manifest:\n\n{as_yaml(suggestion.selections)}")
+        out.show(make_table({"left out": "left", "why": "left"}, suggestion.left_out.items()))
+    out.show(f"\nIn Python:\n\n{to_python(suggestion.selections)}\nIn a manifest:\n\n{to_yaml(suggestion.selections)}")
     for warning in suggestion.warnings:
         out.note(f"Look at this: {warning}.")
     out.note(f"Judged by {suggestion.rows_sampled:,} rows of {suggestion.path} ({suggestion.encoding}).")

@@ -34,7 +34,7 @@ class ColumnOptions:
         Parameter(help="A YAML or JSON file instead: {first_name: {column_name: First Name, is_required: true}, ...}."),
     ] = None
 
-    def selections(self) -> ColumnSelectionsInput:
+    def load_selections(self) -> ColumnSelectionsInput:
         """The columns that were given, not yet checked by the API's rules.
 
         Raises:
@@ -42,19 +42,19 @@ class ColumnOptions:
         """
         check = InputCheck()
         chosen: dict[str, ColumnSelection] = {}
-        _add(check, chosen, "--required", self.required, required=True)
-        _add(check, chosen, "--optional", self.optional, required=False)
+        _add_selections(check, chosen, "--required", self.required, required=True)
+        _add_selections(check, chosen, "--optional", self.optional, required=False)
         if self.columns is not None and (self.required or self.optional):
             check.add("--columns", "has all columns; leave out --required and --optional")
         elif self.columns is None and not (self.required or self.optional):
             check.add("columns", "none are given: say --required first_name='First Name' and so on, or --columns FILE")
         elif self.columns is None:
             check.column_selections(chosen)
-        check.done()
-        return chosen if self.columns is None else _read(self.columns)
+        check.raise_if_invalid()
+        return chosen if self.columns is None else _read_file(self.columns)
 
 
-def _add(
+def _add_selections(
     check: InputCheck, chosen: dict[str, ColumnSelection], option: str, given: Sequence[str], *, required: bool
 ) -> None:
     for text in given:
@@ -67,25 +67,25 @@ def _add(
             chosen[field] = ColumnSelection(column, required)
 
 
-def _read(path: Path) -> ColumnSelectionsInput:
+def _read_file(path: Path) -> ColumnSelectionsInput:
     """The columns in a file, which may stand under the key `column_selections`."""
     check = InputCheck()
     document: object = None
     try:
-        document = _parsed(path)
+        document = _parse_file(path)
     except OSError as error:
         check.add(f"--columns {path}", f"cannot be read: {error.strerror}")
     except ValueError as error:
         check.add(f"--columns {path}", f"is no YAML or JSON: {error}")
-    check.done()
+    check.raise_if_invalid()
     if not isinstance(document, dict):
         check.add(f"--columns {path}", "must hold a mapping of field to column_name and is_required")
-        check.done()
+        check.raise_if_invalid()
     fields = cast("dict[str, Any]", document)
     return fields.get("column_selections", fields)
 
 
-def _parsed(path: Path) -> object:
+def _parse_file(path: Path) -> object:
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".json":
         return json.loads(text)

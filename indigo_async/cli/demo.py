@@ -13,15 +13,15 @@ import attrs
 from rich.console import Console
 from rich.table import Table
 
-from indigo_async.cli.words import words_for
+from indigo_async.cli.words import describe_event
 from indigo_async.client import IndigoClient
 from indigo_async.errors import IndigoError
 from indigo_async.inputs import ColumnSelection, ColumnSelections, LookalikeFilters
 from indigo_async.models import Audience
 from indigo_async.sandbox import Sandbox, StageTimes
-from indigo_async.sandbox.people import VoterFile, messy_csv
+from indigo_async.sandbox.people import VoterFile, generate_messy_csv
 from indigo_async.transport.events import Event
-from indigo_async.transport.shield import in_thread
+from indigo_async.transport.shield import run_in_thread
 from indigo_async.workflows import (
     AudienceJob,
     BatchReport,
@@ -88,25 +88,25 @@ async def run_demo(options: DemoOptions) -> None:
     console.print(
         f"A sandbox with {options.voters:,} synthetic voters, {options.speed:g} times as fast as life.", style="bold"
     )
-    voters = await in_thread(partial(VoterFile.synthetic, options.voters, seed=options.seed))
+    voters = await run_in_thread(partial(VoterFile.synthetic, options.voters, seed=options.seed))
     try:
         async with Sandbox(voters, seed=options.seed, speed=options.speed) as sandbox:
-            jobs = await _write_lists(console, voters, options)
+            jobs = await _write_csvs(console, voters, options)
             await _run_jobs(console, sandbox, jobs, options)
     finally:
         voters.close()
 
 
-async def _write_lists(console: Console, voters: VoterFile, options: DemoOptions) -> list[AudienceJob]:
+async def _write_csvs(console: Console, voters: VoterFile, options: DemoOptions) -> list[AudienceJob]:
     jobs: list[AudienceJob] = []
     for number, customer in enumerate(_CUSTOMERS):
-        draw = partial(messy_csv, voters, options.people, seed=options.seed + number, states=customer.states)
-        content = await in_thread(draw)
+        draw = partial(generate_messy_csv, voters, options.people, seed=options.seed + number, states=customer.states)
+        content = await run_in_thread(draw)
         path = options.out / f"{customer.id}.csv"
-        await in_thread(partial(_write_private, path, content))
+        await run_in_thread(partial(_write_private, path, content))
         rows = content.count(b"\n") - 1
         console.print(f"{path}: {rows:,} messy rows, strangers among them", markup=False)
-        jobs.append(_job(customer, path, options.out))
+        jobs.append(_build_job(customer, path, options.out))
     return jobs
 
 
@@ -115,29 +115,29 @@ async def _run_jobs(console: Console, sandbox: Sandbox, jobs: list[AudienceJob],
     async with IndigoClient(sandbox.token, base_url=sandbox.base_url, poll_interval=interval) as client:
         with tempfile.TemporaryDirectory() as folder:
             run = partial(start_batch, client, jobs, publisher=sandbox.file_host, journal=Path(folder) / "demo.sqlite")
-            async with run(on_event=_Narrator(console)) as batch:
+            async with run(on_event=_EventPrinter(console)) as batch:
                 outcomes = [outcome async for outcome in batch]
-            console.print(_table(outcomes))
+            console.print(_render_table(outcomes))
             for outcome in outcomes:
                 if outcome.result is not None and outcome.result.receipt is not None:
                     console.print(str(outcome.result.receipt.path), soft_wrap=True, markup=False)
-            console.print(_bill("The first run", batch.report()))
+            console.print(_format_costs("The first run", batch.report()))
             async with run() as batch:
                 again = [outcome async for outcome in batch]
-            console.print(_bill("The same jobs run again", batch.report()))
+            console.print(_format_costs("The same jobs run again", batch.report()))
     failed = {outcome.job.key: outcome.error for outcome in again + outcomes if outcome.error is not None}
     if failed:
         raise IndigoError("\n".join(f"{key}: {error}" for key, error in failed.items()))
 
 
-def _bill(what: str, report: BatchReport) -> str:
+def _format_costs(what: str, report: BatchReport) -> str:
     posts = sum(count for endpoint, count in report.requests.items() if endpoint.startswith("POST"))
     reads = sum(report.requests.values()) - posts
     bought = sum(count for endpoint, count in report.requests.items() if endpoint == "POST /purchase_csv_export")
     return f"{what}: {posts} POSTs, {reads} reads, {bought} purchases; ${report.spent_cents / 100:,.2f} spent in all."
 
 
-def _job(customer: _Customer, csv: Path, out: Path) -> AudienceJob:
+def _build_job(customer: _Customer, csv: Path, out: Path) -> AudienceJob:
     return AudienceJob(
         customer_id=customer.id,
         audience_name="Members",
@@ -164,7 +164,7 @@ def _write_private(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-class _Narrator:
+class _EventPrinter:
     """Tells each event in a line, with the seconds since the start."""
 
     def __init__(self, console: Console) -> None:
@@ -173,7 +173,7 @@ class _Narrator:
         self._started = self._clock()
 
     def __call__(self, event: Event) -> None:
-        words = words_for(event)
+        words = describe_event(event)
         if words is None:
             return
         who = event.customer_id if isinstance(event, WorkflowEvent) else ""
@@ -181,7 +181,7 @@ class _Narrator:
         self._console.print(line, markup=False, soft_wrap=True)
 
 
-def _table(outcomes: list[JobOutcome]) -> Table:
+def _render_table(outcomes: list[JobOutcome]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading, justify in (
         ("customer", "left"),
@@ -197,7 +197,7 @@ def _table(outcomes: list[JobOutcome]) -> Table:
         if result is None or result.receipt is None or result.lookalike is None:
             table.add_row(outcome.job.customer_id, "failed", "", "", "", "")
             continue
-        matched, rows = _counts(result.matched)
+        matched, rows = _match_counts(result.matched)
         table.add_row(
             outcome.job.customer_id,
             f"{matched:,} of {rows:,}",
@@ -209,7 +209,7 @@ def _table(outcomes: list[JobOutcome]) -> Table:
     return table
 
 
-def _counts(matched: Audience) -> tuple[int, int]:
+def _match_counts(matched: Audience) -> tuple[int, int]:
     """How many people were matched, of how many rows, as the sandbox shows them."""
     upload: Any = matched.uploaded_audience_csv.extra if matched.uploaded_audience_csv is not None else {}
     return upload.get("matchedCount", 0), upload.get("rowCount", 0)

@@ -18,10 +18,10 @@ from cyclopts import Parameter
 from rich.table import Table
 from rich.text import Text
 
-from indigo_async.cli.exits import Exit
-from indigo_async.cli.options import CONNECTION, OUTPUT, Connection, OutputOptions, run_async
-from indigo_async.cli.output import Output, file_size, for_command, printable
-from indigo_async.cli.probing import Check, State, ask_server
+from indigo_async.cli.exits import ExitCode
+from indigo_async.cli.options import CONNECTION, OUTPUT, ConnectionOptions, OutputOptions, run_async
+from indigo_async.cli.output import Output, format_file_size, replace_control_characters, use_option_names
+from indigo_async.cli.probing import Check, CheckStatus, check_server
 from indigo_async.errors import InvalidInputError
 from indigo_async.settings import Settings
 
@@ -30,65 +30,74 @@ __all__ = ["doctor"]
 _OLDEST_PYTHON = (3, 11)
 _LITTLE_SPACE_BYTES = 1_000_000_000
 _WIDTHS = (7, 8, None)
-_STYLES = {State.OK: "green", State.WARNING: "yellow", State.FAILED: "red", State.REFUSED: "red"}
+_STYLES = {
+    CheckStatus.OK: "green",
+    CheckStatus.WARNING: "yellow",
+    CheckStatus.FAILED: "red",
+    CheckStatus.REFUSED: "red",
+}
 
 
 def doctor(
     *,
     journal_folder: Annotated[Path, Parameter(help="Where `run` is to keep its journal.")] = Path(),
-    connection: Connection = CONNECTION,
+    connection: ConnectionOptions = CONNECTION,
     output: OutputOptions = OUTPUT,
-) -> Exit:
+) -> ExitCode:
     """Check what has to be right for the other commands."""
-    out = output.open()
-    states: set[State] = set()
+    out = output.create_output()
+    states: set[CheckStatus] = set()
 
     def tell(check: Check) -> None:
-        states.add(check.state)
-        _tell(out, check)
+        states.add(check.status)
+        _print_check(out, check)
 
-    for check in (*_installed(), _folder(journal_folder)):
+    for check in (*_check_installation(), _check_journal_folder(journal_folder)):
         tell(check)
-    problems = _problems(connection.base_url)
-    tell(Check("token", State.FAILED, problems["token"]) if "token" in problems else _token_source())
+    problems = _find_settings_problems(connection.base_url)
+    tell(Check("token", CheckStatus.FAILED, problems["token"]) if "token" in problems else _check_token_source())
     if "base_url" in problems:
-        tell(Check("address", State.FAILED, problems["base_url"]))
+        tell(Check("address", CheckStatus.FAILED, problems["base_url"]))
     else:
         has_token = "token" not in problems
         settings = Settings.resolve(None if has_token else "none", connection.base_url)
-        run_async(lambda: ask_server(settings, tell, has_token=has_token))
-    if State.REFUSED in states:
-        return Exit.UNAUTHENTICATED
-    return Exit.FAILED if State.FAILED in states else Exit.DONE
+        run_async(lambda: check_server(settings, tell, has_token=has_token))
+    if CheckStatus.REFUSED in states:
+        return ExitCode.UNAUTHENTICATED
+    return ExitCode.FAILED if CheckStatus.FAILED in states else ExitCode.SUCCESS
 
 
-def _problems(base_url: str | None) -> dict[str, str]:
+def _find_settings_problems(base_url: str | None) -> dict[str, str]:
     """What is wrong with the token or the address, as far as can be told without the server."""
     try:
         Settings.resolve(None, base_url)
     except InvalidInputError as error:
-        return {problem.where: for_command(problem.message) for problem in error.problems}
+        return {problem.where: use_option_names(problem.message) for problem in error.problems}
     return {}
 
 
-def _tell(out: Output, check: Check) -> None:
-    out.record({"check": check.name, "state": check.state.value, "detail": check.detail, "advice": check.advice})
+def _print_check(out: Output, check: Check) -> None:
+    out.write_json({"check": check.name, "state": check.status.value, "detail": check.detail, "advice": check.advice})
     line = Table.grid(padding=(0, 2, 0, 0))
     for width in _WIDTHS:
         line.add_column(width=width, overflow="fold")
-    line.add_row(Text(check.state.value, _STYLES[check.state]), Text(check.name, "bold"), printable(check.detail))
+    line.add_row(
+        Text(check.status.value, _STYLES[check.status]),
+        Text(check.name, "bold"),
+        replace_control_characters(check.detail),
+    )
     if check.advice:
-        line.add_row("", "", Text(printable(check.advice), "yellow"))
+        line.add_row("", "", Text(replace_control_characters(check.advice), "yellow"))
     out.show(line)
 
 
-def _installed() -> Iterator[Check]:
+def _check_installation() -> Iterator[Check]:
     """The versions of Python, the SDK and what it needs."""
     version = ".".join(str(part) for part in sys.version_info[:3])
     is_new_enough = sys.version_info >= _OLDEST_PYTHON
     yield Check(
         "python",
-        State.OK if is_new_enough else State.FAILED,
+        CheckStatus.OK if is_new_enough else CheckStatus.FAILED,
         f"{version}, on {sys.platform}",
         None if is_new_enough else "Python 3.11 or newer is needed",
     )
@@ -101,11 +110,11 @@ def _installed() -> Iterator[Check]:
             continue
         if not is_extra:
             core.append(f"{name} {have}")
-        if _numbers(have) < _numbers(least):
+        if _parse_version(have) < _parse_version(least):
             too_old.append(f"{name} {have} is older than {least}")
     yield Check(
         "packages",
-        State.FAILED if too_old else State.OK,
+        CheckStatus.FAILED if too_old else CheckStatus.OK,
         f"indigo-async {metadata.version('indigo-async')} on {', '.join(core)}",
         f"{'; '.join(too_old)}: pip install --upgrade 'indigo-async[all]'" if too_old else None,
     )
@@ -119,28 +128,28 @@ def _requirements() -> Iterator[tuple[str, str, bool]]:
             yield parts[1], parts[2], "extra ==" in requirement
 
 
-def _numbers(version: str) -> list[int]:
+def _parse_version(version: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", version)[:3]]
 
 
-def _token_source() -> Check:
+def _check_token_source() -> Check:
     """Where the token comes from; never what it is."""
     if os.environ.get("INDIGO_API_TOKEN"):
-        return Check("token", State.OK, "from INDIGO_API_TOKEN")
+        return Check("token", CheckStatus.OK, "from INDIGO_API_TOKEN")
     path = Path(os.environ["INDIGO_API_TOKEN_FILE"])
     try:
         is_open = bool(path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))
         is_empty = not path.read_text(errors="replace").strip()
     except OSError as error:
-        return Check("token", State.FAILED, f"{path} (from INDIGO_API_TOKEN_FILE): {error.strerror}")
+        return Check("token", CheckStatus.FAILED, f"{path} (from INDIGO_API_TOKEN_FILE): {error.strerror}")
     if is_empty:
-        return Check("token", State.FAILED, f"{path} (from INDIGO_API_TOKEN_FILE) is empty")
+        return Check("token", CheckStatus.FAILED, f"{path} (from INDIGO_API_TOKEN_FILE) is empty")
     if is_open:
-        return Check("token", State.WARNING, f"from {path}, which other users can read", f"chmod 600 {path}")
-    return Check("token", State.OK, f"from {path}")
+        return Check("token", CheckStatus.WARNING, f"from {path}, which other users can read", f"chmod 600 {path}")
+    return Check("token", CheckStatus.OK, f"from {path}")
 
 
-def _folder(folder: Path) -> Check:
+def _check_journal_folder(folder: Path) -> Check:
     """Whether a journal can be kept in a folder: SQLite's own locks and its log are tried there."""
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".indigo-doctor-") as trial:
@@ -154,9 +163,9 @@ def _folder(folder: Path) -> Check:
     except (OSError, sqlite3.Error) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         advice = "choose another folder for journals, on a local disk"
-        return Check("journals", State.FAILED, f"{folder.absolute()}: {why}", advice)
+        return Check("journals", CheckStatus.FAILED, f"{folder.absolute()}: {why}", advice)
     if mode != "wal":
         advice = "choose a folder on a local disk: journals need SQLite's write-ahead log"
-        return Check("journals", State.FAILED, f"{folder.absolute()}: no write-ahead log here", advice)
-    detail = f"{folder.absolute()} can be written, {file_size(free)} free"
-    return Check("journals", State.WARNING if free < _LITTLE_SPACE_BYTES else State.OK, detail)
+        return Check("journals", CheckStatus.FAILED, f"{folder.absolute()}: no write-ahead log here", advice)
+    detail = f"{folder.absolute()} can be written, {format_file_size(free)} free"
+    return Check("journals", CheckStatus.WARNING if free < _LITTLE_SPACE_BYTES else CheckStatus.OK, detail)

@@ -9,26 +9,26 @@ from typing import Annotated, Any, cast
 from cyclopts import Parameter
 from rich.console import Group, RenderableType
 
-from indigo_async.cli.exits import Exit
+from indigo_async.cli.exits import ExitCode
 from indigo_async.cli.options import (
     CONNECTION,
     OUTPUT,
     WAITING,
     AudienceId,
-    Connection,
+    ConnectionOptions,
     OptionalCustomer,
     OutputOptions,
-    Waiting,
+    WaitOptions,
     WholeNumber,
     open_client,
     run_async,
 )
-from indigo_async.cli.output import Justify, dollars, file_size, plain_table
+from indigo_async.cli.output import Justify, format_dollars, format_file_size, make_table
 from indigo_async.errors import BudgetExceededError, DownloadError, EmptyAudienceError, ExportExistsError, IndigoError
 from indigo_async.inputs import InputCheck, OptionalFieldType
 from indigo_async.models import CsvExport
 from indigo_async.transport.events import Event
-from indigo_async.workflows import ExportPurchased, ExportReceipt, export_audience, fetch_again
+from indigo_async.workflows import ExportPurchased, ExportReceipt, download_export, export_audience
 
 __all__ = ["export"]
 
@@ -67,14 +67,14 @@ def export(
     export_id: Annotated[
         str | None, Parameter(help="Download this export, which was bought before, and buy nothing.")
     ] = None,
-    connection: Connection = CONNECTION,
-    waiting: Waiting = WAITING,
+    connection: ConnectionOptions = CONNECTION,
+    waiting: WaitOptions = WAITING,
     output: OutputOptions = OUTPUT,
-) -> Exit:
+) -> ExitCode:
     """Price an export of an audience, buy it within a limit, and download it."""
     if export_id is not None:
-        _check_no_terms(field, reuse_purchased, allow_empty=allow_empty)
-    words = output.open()
+        _reject_export_options(field, reuse_purchased, allow_empty=allow_empty)
+    words = output.create_output()
     spent: list[int] = []
 
     def note_purchases(event: Event) -> None:
@@ -87,7 +87,7 @@ def export(
         ) as client:
             audience = await client.get_audience(audience_id, customer)
             if export_id is not None:
-                return await fetch_again(
+                return await download_export(
                     client,
                     audience,
                     customer_id=customer,
@@ -112,23 +112,23 @@ def export(
     except BudgetExceededError as error:
         if error.export is None or error.export.cost_cents is None:
             raise
-        words.record(_record(audience_id, error.export, max_cost_cents))
-        words.show(_price_view(error.export))
+        words.write_json(_to_json(audience_id, error.export, max_cost_cents))
+        words.show(_render_price(error.export))
         words.error(
-            f"export {error.export.id} costs {dollars(error.export.cost_cents)} and the limit is "
-            f"{dollars(max_cost_cents)}: nothing was bought. To buy it, run the same command with "
+            f"export {error.export.id} costs {format_dollars(error.export.cost_cents)} and the limit is "
+            f"{format_dollars(max_cost_cents)}: nothing was bought. To buy it, run the same command with "
             f"--max-cost-cents {error.export.cost_cents}"
         )
-        return Exit.OVER_LIMIT
+        return ExitCode.OVER_LIMIT
     except (DownloadError, EmptyAudienceError, ExportExistsError) as error:
         words.note(next(hint for kind, hint in _HINTS.items() if isinstance(error, kind)))
         raise
-    words.record(_record(audience_id, receipt.export, max_cost_cents, spent_cents=sum(spent), receipt=receipt))
-    words.show(_receipt_view(receipt, sum(spent)))
-    return Exit.DONE
+    words.write_json(_to_json(audience_id, receipt.export, max_cost_cents, spent_cents=sum(spent), receipt=receipt))
+    words.show(_render_receipt(receipt, sum(spent)))
+    return ExitCode.SUCCESS
 
 
-def _check_no_terms(field: tuple[str, ...], reuse_purchased: bool | None, *, allow_empty: bool) -> None:
+def _reject_export_options(field: tuple[str, ...], reuse_purchased: bool | None, *, allow_empty: bool) -> None:
     check = InputCheck()
     if field:
         check.add("--field", "says nothing further beside --export-id: give one of them")
@@ -136,10 +136,10 @@ def _check_no_terms(field: tuple[str, ...], reuse_purchased: bool | None, *, all
         check.add("--export-id", "buys nothing: leave out --reuse-purchased and --buy-another")
     if allow_empty:
         check.add("--export-id", "buys nothing: leave out --allow-empty")
-    check.done()
+    check.raise_if_invalid()
 
 
-def _record(
+def _to_json(
     audience_id: str,
     export: CsvExport,
     limit_cents: int,
@@ -160,25 +160,25 @@ def _record(
     }
 
 
-def _price_view(export: CsvExport) -> RenderableType:
+def _render_price(export: CsvExport) -> RenderableType:
     """The price, and how it comes about, in whatever shape the server says it."""
     breakdown: Any = export.cost_breakdown
     items = cast("list[Any]", breakdown) if isinstance(breakdown, list) else []
     if not items or not all(isinstance(item, dict) and item.keys() == items[0].keys() for item in items):
-        return f"price {dollars(export.cost_cents)}"
-    rows = [[_cell(value) for value in item.values()] for item in items]
-    columns: dict[str, Justify] = {str(key): _side(value) for key, value in items[0].items()}
-    return Group(plain_table(columns, rows), f"price {dollars(export.cost_cents)}")
+        return f"price {format_dollars(export.cost_cents)}"
+    rows = [[_format_cell(value) for value in item.values()] for item in items]
+    columns: dict[str, Justify] = {str(key): _justify(value) for key, value in items[0].items()}
+    return Group(make_table(columns, rows), f"price {format_dollars(export.cost_cents)}")
 
 
-def _cell(value: object) -> str:
+def _format_cell(value: object) -> str:
     return f"{value:,}" if isinstance(value, (int, float)) else str(value)
 
 
-def _side(value: object) -> Justify:
+def _justify(value: object) -> Justify:
     return "right" if isinstance(value, (int, float)) else "left"
 
 
-def _receipt_view(receipt: ExportReceipt, spent_cents: int) -> RenderableType:
-    paid = f"{dollars(spent_cents)} paid now" if spent_cents else "nothing paid now"
-    return f"{receipt.path}: {file_size(receipt.size_bytes)}, export {receipt.export.id}, {paid}"
+def _render_receipt(receipt: ExportReceipt, spent_cents: int) -> RenderableType:
+    paid = f"{format_dollars(spent_cents)} paid now" if spent_cents else "nothing paid now"
+    return f"{receipt.path}: {format_file_size(receipt.size_bytes)}, export {receipt.export.id}, {paid}"

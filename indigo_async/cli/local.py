@@ -15,7 +15,7 @@ from indigo_async.errors import InvalidInputError, Problem
 __all__ = ["demo", "sandbox"]
 
 _POSITIVE = Number(gt=0)
-_NOT_OURS = {errno.EADDRINUSE: "it is in use", errno.EACCES: "only an administrator may listen there"}
+_PORT_ERRORS = {errno.EADDRINUSE: "it is in use", errno.EACCES: "only an administrator may listen there"}
 """Why the system gives a port to nobody, or not to us."""
 _SPEED_HELP = "How many sandbox seconds pass in a second."
 
@@ -72,7 +72,7 @@ def sandbox(
             allow_remote_csvs=allow_remote_csvs,
         )
     except OSError as error:
-        if error.errno not in _NOT_OURS or error.filename is not None:
+        if error.errno not in _PORT_ERRORS or error.filename is not None:
             raise
-        words = f"{port} cannot be had here ({_NOT_OURS[error.errno]}): give another, or 0, which finds a free one"
+        words = f"{port} cannot be had here ({_PORT_ERRORS[error.errno]}): give another, or 0, which finds a free one"
         raise InvalidInputError([Problem("--port", words)]) from error

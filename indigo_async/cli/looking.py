@@ -6,23 +6,23 @@ from indigo_async.cli.options import (
     CONNECTION,
     OUTPUT,
     AudienceId,
-    Connection,
+    ConnectionOptions,
     OptionalCustomer,
     OutputOptions,
     open_client,
     run_async,
 )
-from indigo_async.cli.views import audience_record, audience_view, audiences_table
+from indigo_async.cli.views import audience_to_json, render_audience, render_audiences
 from indigo_async.models import Audience
 
 __all__ = ["audience", "audiences"]
 
 
 def audiences(
-    *, customer: OptionalCustomer = None, connection: Connection = CONNECTION, output: OutputOptions = OUTPUT
+    *, customer: OptionalCustomer = None, connection: ConnectionOptions = CONNECTION, output: OutputOptions = OUTPUT
 ) -> None:
     """List the audiences of a customer, or of all."""
-    out = output.open()
+    out = output.create_output()
 
     async def work() -> list[Audience]:
         async with open_client(connection, out) as client:
@@ -30,9 +30,9 @@ def audiences(
 
     found = run_async(work)
     for one in found:
-        out.record(audience_record(one))
+        out.write_json(audience_to_json(one))
     if found:
-        out.show(audiences_table(found))
+        out.show(render_audiences(found))
     whose = "in all" if customer is None else f"of customer {customer}"
     out.note(f"{len(found):,} audience{'' if len(found) == 1 else 's'} {whose}.")
 
@@ -42,16 +42,16 @@ def audience(
     /,
     *,
     customer: OptionalCustomer = None,
-    connection: Connection = CONNECTION,
+    connection: ConnectionOptions = CONNECTION,
     output: OutputOptions = OUTPUT,
 ) -> None:
     """Show one audience with its exports."""
-    out = output.open()
+    out = output.create_output()
 
     async def work() -> Audience:
         async with open_client(connection, out) as client:
             return await client.get_audience(audience_id, customer)
 
     found = run_async(work)
-    out.record(audience_record(found))
-    out.show(audience_view(found))
+    out.write_json(audience_to_json(found))
+    out.show(render_audience(found))

@@ -14,7 +14,7 @@ from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
 from indigo_async.cli.output import Output
-from indigo_async.cli.whole_numbers import whole_number
+from indigo_async.cli.whole_numbers import parse_whole_number
 
 if TYPE_CHECKING:
     from indigo_async.client import IndigoClient
@@ -25,12 +25,12 @@ __all__ = [
     "OUTPUT",
     "WAITING",
     "AudienceId",
-    "Connection",
+    "ConnectionOptions",
     "Customer",
     "OptionalCustomer",
     "OptionalWholeNumber",
     "OutputOptions",
-    "Waiting",
+    "WaitOptions",
     "WholeNumber",
     "open_client",
     "run_async",
@@ -43,14 +43,14 @@ _CONNECTION_GROUP = Group("Connection", sort_key=10)
 _OUTPUT_GROUP = Group("Output", sort_key=11)
 
 
-def _in_digits(_: type, tokens: Sequence[Token]) -> int:
+def _convert_whole_number(_: type, tokens: Sequence[Token]) -> int:
     """Convert an option's value; cyclopts by itself takes `50.00` for 50 and rounds `6192.9`."""
-    return whole_number(tokens[0].value)
+    return parse_whole_number(tokens[0].value)
 
 
-WholeNumber: TypeAlias = Annotated[int, Parameter(converter=_in_digits)]
+WholeNumber: TypeAlias = Annotated[int, Parameter(converter=_convert_whole_number)]
 """What every option that takes a whole number is, an amount of money above all."""
-OptionalWholeNumber: TypeAlias = Annotated[int | None, Parameter(converter=_in_digits)]
+OptionalWholeNumber: TypeAlias = Annotated[int | None, Parameter(converter=_convert_whole_number)]
 AudienceId: TypeAlias = Annotated[str, Parameter(help="The audience's ID.")]
 Customer: TypeAlias = Annotated[
     str, Parameter("--customer", help="The customer ID: any text that identifies your customer.")
@@ -66,7 +66,7 @@ OptionalCustomer: TypeAlias = Annotated[
 
 @Parameter(name="*", group=_CONNECTION_GROUP)
 @attrs.frozen(kw_only=True)
-class Connection:
+class ConnectionOptions:
     """Where the API is. The token is never an option, since other users of a machine can read those."""
 
     base_url: Annotated[
@@ -80,7 +80,7 @@ class Connection:
 
 @Parameter(name="*", group=_CONNECTION_GROUP)
 @attrs.frozen(kw_only=True)
-class Waiting:
+class WaitOptions:
     """How long and how often to look at what is not done yet. Both are in seconds."""
 
     timeout: Annotated[
@@ -99,38 +99,38 @@ class OutputOptions:
     quiet: Annotated[bool, Parameter(negative=(), help="Results and errors only.")] = False
     debug: Annotated[bool, Parameter(negative=(), help="Show tracebacks of errors, without secrets.")] = False
 
-    def open(self) -> Output:
+    def create_output(self) -> Output:
         """The output that these options ask for."""
         return Output(as_json=self.json, quiet=self.quiet)
 
 
-CONNECTION = Connection()
-WAITING = Waiting()
+CONNECTION = ConnectionOptions()
+WAITING = WaitOptions()
 OUTPUT = OutputOptions()
 
 
 @asynccontextmanager
 async def open_client(
-    connection: Connection, output: Output, *, poll_interval: float = 5.0, on_event: Listener | None = None
+    connection: ConnectionOptions, output: Output, *, poll_interval: float = 5.0, on_event: Listener | None = None
 ) -> AsyncGenerator[IndigoClient]:
     """An open client. Whatever happens in the block is told in lines of progress, and to `on_event`.
 
     Raises:
         InvalidInputError: no token, or an address that would send it in the clear.
     """
-    from indigo_async.cli.words import narrator  # noqa: PLC0415 - as above
+    from indigo_async.cli.words import make_event_printer  # noqa: PLC0415 - as above
     from indigo_async.client import IndigoClient  # noqa: PLC0415 - the help should not wait for the HTTP library
-    from indigo_async.transport.events import listening  # noqa: PLC0415 - as above
+    from indigo_async.transport.events import listen  # noqa: PLC0415 - as above
 
-    narrate = narrator(output)
+    narrate = make_event_printer(output)
 
-    def listen(event: Event) -> None:
+    def report_event(event: Event) -> None:
         narrate(event)
         if on_event is not None:
             on_event(event)
 
     async with IndigoClient(base_url=connection.base_url, poll_interval=poll_interval) as client:
-        with listening(listen):
+        with listen(report_event):
             yield client
 
 

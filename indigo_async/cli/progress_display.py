@@ -9,22 +9,22 @@ from contextlib import asynccontextmanager, suppress
 from rich.live import Live
 
 from indigo_async.cli.output import Output
-from indigo_async.cli.progress import Moment
-from indigo_async.cli.progress_view import as_line, as_view
+from indigo_async.cli.progress import ProgressSnapshot
+from indigo_async.cli.progress_view import format_progress, render_progress
 
-__all__ = ["displayed"]
+__all__ = ["show_progress"]
 
-_SECONDS_A_REDRAW = 0.5
-_SECONDS_A_LINE = 5.0
+_REDRAW_INTERVAL = 0.5
+_LINE_INTERVAL = 5.0
 
 
 @asynccontextmanager
-async def displayed(words: Output, moment: Callable[[], Moment]) -> AsyncGenerator[None]:
+async def show_progress(words: Output, moment: Callable[[], ProgressSnapshot]) -> AsyncGenerator[None]:
     """Show the moments of the block: bars in a terminal, else a line every few seconds; nothing when quiet."""
     if words.quiet:
         yield
         return
-    show = _in_bars if words.can_redraw else _in_lines
+    show = _redraw_bars if words.can_redraw else _print_lines
     showing = asyncio.create_task(show(words, moment))
     try:
         yield
@@ -34,14 +34,14 @@ async def displayed(words: Output, moment: Callable[[], Moment]) -> AsyncGenerat
             await showing
 
 
-async def _in_bars(words: Output, moment: Callable[[], Moment]) -> None:
-    with Live(console=words.notes, auto_refresh=False, transient=True, redirect_stdout=False) as live:
+async def _redraw_bars(words: Output, moment: Callable[[], ProgressSnapshot]) -> None:
+    with Live(console=words.stderr, auto_refresh=False, transient=True, redirect_stdout=False) as live:
         while True:
-            live.update(as_view(moment()), refresh=True)
-            await asyncio.sleep(_SECONDS_A_REDRAW)
+            live.update(render_progress(moment()), refresh=True)
+            await asyncio.sleep(_REDRAW_INTERVAL)
 
 
-async def _in_lines(words: Output, moment: Callable[[], Moment]) -> None:
+async def _print_lines(words: Output, moment: Callable[[], ProgressSnapshot]) -> None:
     while True:
-        await asyncio.sleep(_SECONDS_A_LINE)
-        words.note(as_line(moment()))
+        await asyncio.sleep(_LINE_INTERVAL)
+        words.note(format_progress(moment()))

@@ -11,23 +11,23 @@ from cyclopts import Parameter
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from indigo_async.cli.exits import Exit
-from indigo_async.cli.options import CONNECTION, OUTPUT, Connection, OutputOptions, run_async
-from indigo_async.cli.output import Justify, dollars, plain_table
-from indigo_async.cli.run_batch import BATCH, BatchOptions, go_on_command, run_manifest
-from indigo_async.cli.run_results import BatchEnd, failures_view, stopped_view, summary_record
+from indigo_async.cli.exits import ExitCode
+from indigo_async.cli.options import CONNECTION, OUTPUT, ConnectionOptions, OutputOptions, run_async
+from indigo_async.cli.output import Justify, format_dollars, make_table
+from indigo_async.cli.run_batch import BATCH, BatchOptions, resume_command, run_manifest
+from indigo_async.cli.run_results import BatchResult, render_failures, render_stop_reason, summary_to_json
 from indigo_async.workflows import JobOutcome
 
-__all__ = ["CustomerPrice", "quote"]
+__all__ = ["CustomerQuote", "quote"]
 
-_WHAT_IT_DOES = (
+_INTRODUCTION = (
     "A price is the price of an audience that exists, so this uploads, matches, grows and previews at the server, as "
     "`run` would, all of it free of charge. Nothing is bought."
 )
 
 
 @attrs.define
-class CustomerPrice:
+class CustomerQuote:
     """Prices of a customer's exports, in cents. `above_limit` counts those above their job's own limit."""
 
     jobs: int = 0
@@ -62,37 +62,37 @@ def quote(
     manifest: Annotated[Path, Parameter(help="The jobs: a .yaml, .csv or .jsonl file.")],
     *,
     batch: BatchOptions = BATCH,
-    connection: Connection = CONNECTION,
+    connection: ConnectionOptions = CONNECTION,
     output: OutputOptions = OUTPUT,
-) -> Exit:
+) -> ExitCode:
     """Price the exports of a manifest without buying. A later `run` of it buys these same previews."""
-    words = output.open()
-    prices: dict[str, CustomerPrice] = {}
+    words = output.create_output()
+    prices: dict[str, CustomerQuote] = {}
 
     def take(outcome: JobOutcome) -> None:
-        prices.setdefault(outcome.job.customer_id, CustomerPrice()).add(outcome)
+        prices.setdefault(outcome.job.customer_id, CustomerQuote()).add(outcome)
 
-    async def work() -> BatchEnd:
+    async def work() -> BatchResult:
         return await run_manifest(
             manifest, batch, connection, words, purchase=False, budget_cents=None, on_outcome=take
         )
 
-    words.note(_WHAT_IT_DOES)
+    words.note(_INTRODUCTION)
     end = run_async(work)
     for customer, price in sorted(prices.items()):
-        words.record({"type": "customer", "customer_id": customer, **attrs.asdict(price)})
-    words.record({**summary_record(end), **_total_record(prices)})
-    words.show(_view(end, prices))
-    if end.exit is not Exit.DONE:
-        words.error(f"not every job was priced. Go on with:\n  {go_on_command()}")
-    return end.exit
+        words.write_json({"type": "customer", "customer_id": customer, **attrs.asdict(price)})
+    words.write_json({**summary_to_json(end), **_total_to_json(prices)})
+    words.show(_render_quote(end, prices))
+    if end.exit_code is not ExitCode.SUCCESS:
+        words.error(f"not every job was priced. Go on with:\n  {resume_command()}")
+    return end.exit_code
 
 
-def _total_record(prices: Mapping[str, CustomerPrice]) -> dict[str, Any]:
+def _total_to_json(prices: Mapping[str, CustomerQuote]) -> dict[str, Any]:
     return {"price_cents": sum(price.total_cents for price in prices.values())}
 
 
-def _view(end: BatchEnd, prices: Mapping[str, CustomerPrice]) -> RenderableType:
+def _render_quote(end: BatchResult, prices: Mapping[str, CustomerQuote]) -> RenderableType:
     columns: dict[str, Justify] = {
         "customer": "left",
         "jobs": "right",
@@ -103,30 +103,30 @@ def _view(end: BatchEnd, prices: Mapping[str, CustomerPrice]) -> RenderableType:
         "bought before": "right",
         "failed": "right",
     }
-    everybody = CustomerPrice()
+    everybody = CustomerQuote()
     for price in prices.values():
-        for name in attrs.fields_dict(CustomerPrice):
+        for name in attrs.fields_dict(CustomerQuote):
             value = getattr(price, name)
             together = max if name == "dearest_cents" else int.__add__
             setattr(everybody, name, together(getattr(everybody, name), value))
-    rows = [_row(customer, price) for customer, price in sorted(prices.items())]
-    total = [Text(cell, style="bold") for cell in _row("all", everybody)]
-    parts: list[RenderableType] = [plain_table(columns, [*rows, total] if len(rows) != 1 else rows)]
+    rows = [_quote_row(customer, price) for customer, price in sorted(prices.items())]
+    total = [Text(cell, style="bold") for cell in _quote_row("all", everybody)]
+    parts: list[RenderableType] = [make_table(columns, [*rows, total] if len(rows) != 1 else rows)]
     if everybody.unknown:
         parts.append(Text(f"{everybody.unknown:,} exports show no price that can be read.", style="yellow"))
     if everybody.above_limit:
         limit = f"{everybody.above_limit:,} cost more than their export.max_cost_cents: `run` would not buy them."
         parts.append(Text(limit, style="yellow"))
-    return Group(*parts, *stopped_view(end.report), *failures_view(end))
+    return Group(*parts, *render_stop_reason(end.report), *render_failures(end))
 
 
-def _row(customer: str, price: CustomerPrice) -> tuple[str, ...]:
+def _quote_row(customer: str, price: CustomerQuote) -> tuple[str, ...]:
     counts = (price.above_limit, price.bought_before, price.failed)
     return (
         customer,
         f"{price.jobs:,}",
         f"{price.priced:,}",
-        dollars(price.total_cents),
-        dollars(price.dearest_cents),
+        format_dollars(price.total_cents),
+        format_dollars(price.dearest_cents),
         *(f"{count:,}" if count else "" for count in counts),
     )

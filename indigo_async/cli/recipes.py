@@ -14,17 +14,17 @@ from indigo_async.cli.options import (
     CONNECTION,
     OUTPUT,
     WAITING,
-    Connection,
+    ConnectionOptions,
     Customer,
     OutputOptions,
-    Waiting,
+    WaitOptions,
     WholeNumber,
     open_client,
     run_async,
 )
 from indigo_async.cli.output import Output
-from indigo_async.cli.sources import Publish, open_publisher, url_of
-from indigo_async.cli.views import audience_record, audience_view
+from indigo_async.cli.sources import Publish, open_publisher, publish_csv
+from indigo_async.cli.views import audience_to_json, render_audience
 from indigo_async.client import IndigoClient
 from indigo_async.errors import NotFoundError
 from indigo_async.inputs import InputCheck, LookalikeFilters
@@ -36,13 +36,13 @@ __all__ = ["lookalike", "match", "upload"]
 Name: TypeAlias = Annotated[str, Parameter("--name", help="The new audience's name, unique among the customer's.")]
 Csv: TypeAlias = Annotated[str, Parameter(help="The CSV: a URL that the server can fetch, or a local file.")]
 
-_COLUMNS = ColumnOptions()
-_PLACES = Group("Where the people live (all must hold; each can be repeated)", sort_key=5)
+_NO_COLUMNS = ColumnOptions()
+_FILTER_GROUP = Group("Where the people live (all must hold; each can be repeated)", sort_key=5)
 
 
-@Parameter(name="*", group=_PLACES)
+@Parameter(name="*", group=_FILTER_GROUP)
 @attrs.frozen(kw_only=True)
-class Places:
+class LookalikeFilterOptions:
     """The filters of a lookalike."""
 
     state: Annotated[tuple[str, ...] | None, Parameter(help="Such as PA.")] = None
@@ -51,7 +51,7 @@ class Places:
     upper_district: Annotated[tuple[str, ...] | None, Parameter(help="Of the upper state legislature.")] = None
     lower_district: Annotated[tuple[str, ...] | None, Parameter(help="Of the lower state legislature.")] = None
 
-    def filters(self) -> LookalikeFilters:
+    def to_filters(self) -> LookalikeFilters:
         """The same as the SDK takes it."""
         return LookalikeFilters(
             states=self.state,
@@ -62,7 +62,7 @@ class Places:
         )
 
 
-_ANYWHERE = Places()
+_NO_FILTERS = LookalikeFilterOptions()
 
 
 def upload(
@@ -71,20 +71,20 @@ def upload(
     *,
     customer: Customer,
     publish: Publish = None,
-    connection: Connection = CONNECTION,
-    waiting: Waiting = WAITING,
+    connection: ConnectionOptions = CONNECTION,
+    waiting: WaitOptions = WAITING,
     output: OutputOptions = OUTPUT,
 ) -> None:
     """Have the server read a CSV, and wait until it has."""
 
     async def make(client: IndigoClient) -> Audience:
         async with open_publisher(client, publish) as publisher, AsyncExitStack() as published:
-            stub = await client.upload_csv(customer_id=customer, url=await url_of(published, csv, publisher))
+            stub = await client.upload_csv(customer_id=customer, url=await publish_csv(published, csv, publisher))
             out.note(f"audience {stub.id}: the server reads the CSV")
             return await wait_for_column_selection(client, stub, customer_id=customer, timeout=waiting.timeout)
 
-    out = output.open()
-    stub = _made(make, out, connection, waiting)
+    out = output.create_output()
+    stub = _create_and_show(make, out, connection, waiting)
     out.note(f"Next: indigo-async match --uploaded {stub.id} --customer ... --name ... --required ...")
 
 
@@ -94,19 +94,19 @@ def match(
     *,
     customer: Customer,
     name: Name,
-    columns: ColumnOptions = _COLUMNS,
+    columns: ColumnOptions = _NO_COLUMNS,
     uploaded: Annotated[str | None, Parameter(help="Instead of a CSV: the audience that `upload` made.")] = None,
     publish: Publish = None,
-    connection: Connection = CONNECTION,
-    waiting: Waiting = WAITING,
+    connection: ConnectionOptions = CONNECTION,
+    waiting: WaitOptions = WAITING,
     output: OutputOptions = OUTPUT,
 ) -> None:
     """Match a CSV of people to the voter file, and wait until that is done."""
     if (csv is None) == (uploaded is None):
         check = InputCheck()
         check.add("CSV", "give a CSV, or --uploaded with the audience that `upload` made")
-        check.done()
-    selections = columns.selections()
+        check.raise_if_invalid()
+    selections = columns.load_selections()
 
     async def match_uploaded(client: IndigoClient, audience_id: str) -> Audience:
         stub = await client.get_audience(audience_id, customer)  # for its ID as the server sends it
@@ -129,7 +129,7 @@ def match(
                 timeout=waiting.timeout,
             )
 
-    _made(make, output.open(), connection, waiting)
+    _create_and_show(make, output.create_output(), connection, waiting)
 
 
 def lookalike(
@@ -142,9 +142,9 @@ def lookalike(
     include_original_audience: Annotated[
         bool | None, Parameter(help="Whether the base's people are in it; else the server decides.")
     ] = None,
-    places: Places = _ANYWHERE,
-    connection: Connection = CONNECTION,
-    waiting: Waiting = WAITING,
+    places: LookalikeFilterOptions = _NO_FILTERS,
+    connection: ConnectionOptions = CONNECTION,
+    waiting: WaitOptions = WAITING,
     output: OutputOptions = OUTPUT,
 ) -> None:
     """Grow a lookalike from a matched audience, and wait until it is done."""
@@ -161,15 +161,18 @@ def lookalike(
             audience_name=name,
             size=size,
             include_original_audience=include_original_audience,
-            filters=places.filters(),
+            filters=places.to_filters(),
             timeout=waiting.timeout,
         )
 
-    _made(make, output.open(), connection, waiting)
+    _create_and_show(make, output.create_output(), connection, waiting)
 
 
-def _made(
-    make: Callable[[IndigoClient], Awaitable[Audience]], out: Output, connection: Connection, waiting: Waiting
+def _create_and_show(
+    make: Callable[[IndigoClient], Awaitable[Audience]],
+    out: Output,
+    connection: ConnectionOptions,
+    waiting: WaitOptions,
 ) -> Audience:
     """Make an audience and show it."""
 
@@ -178,6 +181,6 @@ def _made(
             return await make(client)
 
     audience = run_async(work)
-    out.record(audience_record(audience))
-    out.show(audience_view(audience))
+    out.write_json(audience_to_json(audience))
+    out.show(render_audience(audience))
     return audience

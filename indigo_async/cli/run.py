@@ -7,10 +7,17 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from indigo_async.cli.exits import Exit
-from indigo_async.cli.options import CONNECTION, OUTPUT, Connection, OptionalWholeNumber, OutputOptions, run_async
-from indigo_async.cli.run_batch import BATCH, BatchOptions, go_on_command, run_manifest
-from indigo_async.cli.run_results import BatchEnd, results_view, summary_record
+from indigo_async.cli.exits import ExitCode
+from indigo_async.cli.options import (
+    CONNECTION,
+    OUTPUT,
+    ConnectionOptions,
+    OptionalWholeNumber,
+    OutputOptions,
+    run_async,
+)
+from indigo_async.cli.run_batch import BATCH, BatchOptions, resume_command, run_manifest
+from indigo_async.cli.run_results import BatchResult, render_results, summary_to_json
 from indigo_async.cli.temporal_options import TEMPORAL, TemporalOptions
 
 __all__ = ["run"]
@@ -29,12 +36,12 @@ def run(
     no_purchase: Annotated[bool, Parameter(negative=(), help="Stop each job at its priced preview.")] = False,
     batch: BatchOptions = BATCH,
     temporal: TemporalOptions = TEMPORAL,
-    connection: Connection = CONNECTION,
+    connection: ConnectionOptions = CONNECTION,
     output: OutputOptions = OUTPUT,
-) -> Exit:
+) -> ExitCode:
     """Run the jobs of a manifest, all at once. Run again, it goes on where it was, and buys nothing twice."""
-    words = output.open()
-    if temporal.temporal is not None:
+    words = output.create_output()
+    if temporal.address is not None:
         from indigo_async.cli.run_temporal import run_on_temporal  # noqa: PLC0415 - needs the extra `temporal`
 
         return run_async(
@@ -51,7 +58,7 @@ def run(
             )
         )
 
-    async def work() -> BatchEnd:
+    async def work() -> BatchResult:
         return await run_manifest(
             manifest,
             batch,
@@ -62,14 +69,14 @@ def run(
         )
 
     end = run_async(work)
-    words.record(summary_record(end))
-    words.show(results_view(end))
-    if end.exit is not Exit.DONE:
-        words.error(f"{_why(end)}\n  {go_on_command()}")
-    return end.exit
+    words.write_json(summary_to_json(end))
+    words.show(render_results(end))
+    if end.exit_code is not ExitCode.SUCCESS:
+        words.error(f"{_explain_exit(end)}\n  {resume_command()}")
+    return end.exit_code
 
 
-def _why(end: BatchEnd) -> str:
+def _explain_exit(end: BatchResult) -> str:
     if end.interrupted:
         return "interrupted; what the server was asked to do goes on. To go on:"
     if end.report.stopped is not None:

@@ -16,25 +16,25 @@ from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 from rich.text import Text
 
-from indigo_async.cli.exits import Exit, exit_of
+from indigo_async.cli.exits import ExitCode, exit_code_for
 from indigo_async.cli.manifest import read_manifest
-from indigo_async.cli.options import Connection, OptionalWholeNumber, WholeNumber
+from indigo_async.cli.options import ConnectionOptions, OptionalWholeNumber, WholeNumber
 from indigo_async.cli.output import Output
-from indigo_async.cli.progress import Progress, plan_of
-from indigo_async.cli.progress_display import displayed
-from indigo_async.cli.run_beginning import beginning
-from indigo_async.cli.run_interrupt import interruptible
-from indigo_async.cli.run_results import BatchEnd, outcome_record
+from indigo_async.cli.progress import ProgressTracker, planned_stages
+from indigo_async.cli.progress_display import show_progress
+from indigo_async.cli.run_beginning import render_start
+from indigo_async.cli.run_interrupt import stop_on_signals
+from indigo_async.cli.run_results import BatchResult, outcome_to_json
 from indigo_async.cli.sources import Publish, open_publisher
 from indigo_async.client import IndigoClient
-from indigo_async.transport.shield import in_thread
+from indigo_async.transport.shield import run_in_thread
 from indigo_async.workflows import Batch, BatchReport, JobOutcome, start_batch
 
-__all__ = ["BATCH", "BatchOptions", "go_on_command", "run_manifest"]
+__all__ = ["BATCH", "BatchOptions", "resume_command", "run_manifest"]
 
 _POSITIVE = Number(gt=0)
 _BATCH_GROUP = Group("Batch", sort_key=5)
-_TELLING = {Exit.OVER_LIMIT, Exit.TIMED_OUT, Exit.UNAUTHENTICATED}
+_SPECIFIC_EXIT_CODES = {ExitCode.OVER_LIMIT, ExitCode.TIMED_OUT, ExitCode.UNAUTHENTICATED}
 """Exit codes that say something of a batch when all its failures are of that kind."""
 
 
@@ -67,7 +67,7 @@ class BatchOptions:
         float, Parameter(help="Seconds between two looks at an audience.", validator=_POSITIVE)
     ] = 5.0
 
-    def journal_of(self, manifest: Path) -> Path:
+    def journal_path(self, manifest: Path) -> Path:
         """Where the journal is."""
         return self.journal if self.journal is not None else manifest.with_name(f"{manifest.name}.journal")
 
@@ -78,13 +78,13 @@ BATCH = BatchOptions()
 async def run_manifest(
     manifest: Path,
     options: BatchOptions,
-    connection: Connection,
+    connection: ConnectionOptions,
     words: Output,
     *,
     purchase: bool,
     budget_cents: int | None,
     on_outcome: Callable[[JobOutcome], object] | None = None,
-) -> BatchEnd:
+) -> BatchResult:
     """Run the jobs of a manifest, or as many as there is time for until Ctrl-C; tell each outcome, if JSON is wanted.
 
     Raises:
@@ -93,7 +93,7 @@ async def run_manifest(
         OSError: the file that is to hold the token cannot be read.
     """
     scope = anyio.CancelScope()
-    with interruptible(partial(_stop, scope, words)):  # until all is closed
+    with stop_on_signals(partial(_stop_batch, scope, words)):  # until all is closed
         return await _run_manifest(
             manifest,
             options,
@@ -109,36 +109,36 @@ async def run_manifest(
 async def _run_manifest(
     manifest: Path,
     options: BatchOptions,
-    connection: Connection,
+    connection: ConnectionOptions,
     words: Output,
     scope: anyio.CancelScope,
     *,
     purchase: bool,
     budget_cents: int | None,
     on_outcome: Callable[[JobOutcome], object] | None,
-) -> BatchEnd:
+) -> BatchResult:
     async with (
         IndigoClient(base_url=connection.base_url, poll_interval=options.poll_interval) as client,
         open_publisher(client, options.publish) as publisher,
     ):
         read = partial(read_manifest, manifest, defaults=options.defaults, out=options.out, publisher=publisher)
-        jobs = await in_thread(read)
-        journal = options.journal_of(manifest)
-        plans = Counter(stage for job in jobs for stage in plan_of(job, purchase=purchase))
-        progress = Progress(name=manifest.name, total=len(jobs), purchase=purchase, planned=plans)
-        codes: set[Exit] = set()
+        jobs = await run_in_thread(read)
+        journal = options.journal_path(manifest)
+        plans = Counter(stage for job in jobs for stage in planned_stages(job, purchase=purchase))
+        progress = ProgressTracker(name=manifest.name, total=len(jobs), purchase=purchase, planned=plans)
+        codes: set[ExitCode] = set()
         failures: Counter[tuple[str, str]] = Counter()
         batch: Batch | None = None
 
         async def take(outcome: JobOutcome) -> None:
             progress.on_outcome(outcome)
             if outcome.error is not None:
-                codes.add(exit_of(outcome.error))
+                codes.add(exit_code_for(outcome.error))
                 failures[outcome.stage.value, type(outcome.error).__name__] += 1
             if on_outcome is not None:
                 on_outcome(outcome)
             if words.as_json:
-                await in_thread(partial(words.record, outcome_record(outcome)))  # whoever reads it may be slow
+                await run_in_thread(partial(words.write_json, outcome_to_json(outcome)))  # whoever reads it may be slow
 
         with scope:
             async with start_batch(
@@ -156,35 +156,37 @@ async def _run_manifest(
                 running = batch
                 spent = batch.report().spent_cents
                 words.note(
-                    beginning(manifest, jobs, journal, purchase=purchase, budget_cents=budget_cents, spent_cents=spent)
+                    render_start(
+                        manifest, jobs, journal, purchase=purchase, budget_cents=budget_cents, spent_cents=spent
+                    )
                 )
-                async with displayed(words, lambda: progress.at(running.report())):
+                async with show_progress(words, lambda: progress.snapshot(running.report())):
                     async for outcome in batch:
                         await take(outcome)
         if batch is None:
             raise KeyboardInterrupt
         report, interrupted = batch.report(), scope.cancelled_caught
-        code = _exit_of(report, codes, interrupted=interrupted)
-        return BatchEnd(report=report, total=len(jobs), failures=failures, interrupted=interrupted, exit=code)
+        code = _choose_exit_code(report, codes, interrupted=interrupted)
+        return BatchResult(report=report, total=len(jobs), failures=failures, interrupted=interrupted, exit_code=code)
 
 
-def _stop(scope: anyio.CancelScope, words: Output) -> None:
+def _stop_batch(scope: anyio.CancelScope, words: Output) -> None:
     scope.cancel()
     if not words.quiet:  # as styled text: a style of the print would be the progress bars', too
-        words.notes.print(Text("Stopping: purchases under way are settled first. Again, and it ends at once.", "dim"))
+        words.stderr.print(Text("Stopping: purchases under way are settled first. Again, and it ends at once.", "dim"))
 
 
-def _exit_of(report: BatchReport, codes: set[Exit], *, interrupted: bool) -> Exit:
+def _choose_exit_code(report: BatchReport, codes: set[ExitCode], *, interrupted: bool) -> ExitCode:
     if interrupted:
-        return Exit.INTERRUPTED
-    if report.stopped is not None and Exit.UNAUTHENTICATED in codes:
-        return Exit.UNAUTHENTICATED
-    if len(codes) == 1 and codes <= _TELLING:
+        return ExitCode.INTERRUPTED
+    if report.stopped is not None and ExitCode.UNAUTHENTICATED in codes:
+        return ExitCode.UNAUTHENTICATED
+    if len(codes) == 1 and codes <= _SPECIFIC_EXIT_CODES:
         return next(iter(codes))
-    return Exit.FAILED if codes or report.stopped is not None else Exit.DONE
+    return ExitCode.FAILED if codes or report.stopped is not None else ExitCode.SUCCESS
 
 
-def go_on_command() -> str:
+def resume_command() -> str:
     """The command that was given, for a shell; given again, it goes on."""
     as_module = Path(sys.argv[0]).name == "__main__.py"
     program = [sys.executable, "-m", "indigo_async"] if as_module else [Path(sys.argv[0]).name]

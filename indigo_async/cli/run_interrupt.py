@@ -8,13 +8,13 @@ import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
-__all__ = ["interruptible"]
+__all__ = ["stop_on_signals"]
 
 _SHOW_CURSOR = "\x1b[?25h"
 
 
 @contextmanager
-def interruptible(stop: Callable[[], None]) -> Generator[None]:
+def stop_on_signals(stop: Callable[[], None]) -> Generator[None]:
     """Call `stop` at the first SIGINT or SIGTERM in the block; at the second let it do what it does by itself."""
     loop = asyncio.get_running_loop()
     received: list[signal.Signals] = []

@@ -6,13 +6,13 @@ import asyncio
 from functools import partial
 from pathlib import Path
 
-from indigo_async.cli.exits import Exit
+from indigo_async.cli.exits import ExitCode
 from indigo_async.cli.manifest import read_manifest
-from indigo_async.cli.output import Output, dollars, for_command
+from indigo_async.cli.output import Output, format_dollars, use_option_names
 from indigo_async.cli.temporal_options import TemporalOptions
-from indigo_async.temporal import BatchEnd, BatchProgress, connect, run_batch
-from indigo_async.temporal.submitting import BY_WORKERS
-from indigo_async.transport.shield import in_thread
+from indigo_async.temporal import BatchProgress, BatchSummary, connect, run_batch
+from indigo_async.temporal.submitting import WORKER_PUBLISHER
+from indigo_async.transport.shield import run_in_thread
 
 __all__ = ["run_on_temporal"]
 
@@ -30,7 +30,7 @@ async def run_on_temporal(
     purchase: bool,
     max_in_flight: int,
     timeout: float,  # noqa: ASYNC109 - each job's own
-) -> Exit:
+) -> ExitCode:
     """Have the jobs of a manifest done by workers, and wait for them. The batch is named after the manifest's file.
 
     Interrupted, the batch goes on by itself with the jobs that it was fed; the same command feeds the rest and waits.
@@ -39,9 +39,9 @@ async def run_on_temporal(
         InvalidInputError: before anything is started, with every mistake of the manifest.
         ConnectionFailedError: Temporal does not answer.
     """
-    read = partial(read_manifest, manifest, defaults=defaults, out=out or Path(), publisher=BY_WORKERS)
-    jobs = await in_thread(read)
-    client = await connect(temporal.temporal, namespace=temporal.namespace)
+    read = partial(read_manifest, manifest, defaults=defaults, out=out or Path(), publisher=WORKER_PUBLISHER)
+    jobs = await run_in_thread(read)
+    client = await connect(temporal.address, namespace=temporal.namespace)
     words.note(
         f"{manifest}: {len(jobs):,} jobs on the task queue {temporal.task_queue!r}. Interrupted, they go on by "
         "themselves; the same command waits for them again."
@@ -49,7 +49,7 @@ async def run_on_temporal(
     told: list[str] = []
 
     def tell(progress: BatchProgress) -> None:
-        line = _line(progress, len(jobs))
+        line = _format_progress(progress, len(jobs))
         if told[-1:] != [line]:
             told[:] = [line]
             words.note(line)
@@ -69,17 +69,17 @@ async def run_on_temporal(
     except asyncio.CancelledError:
         words.note("Interrupted; the workflows go on.")
         raise
-    _show(end, words)
-    return Exit.FAILED if end.failed else Exit.DONE
+    _show_summary(end, words)
+    return ExitCode.FAILED if end.failed else ExitCode.SUCCESS
 
 
-def _line(progress: BatchProgress, total: int) -> str:
+def _format_progress(progress: BatchProgress, total: int) -> str:
     end = progress.so_far
     return f"{end.done + end.failed:,} of {total:,} ended, {end.failed:,} failed, {progress.jobs_under_way:,} under way"
 
 
-def _show(end: BatchEnd, words: Output) -> None:
-    words.record(
+def _show_summary(end: BatchSummary, words: Output) -> None:
+    words.write_json(
         {
             "done": end.done,
             "failed": end.failed,
@@ -91,7 +91,7 @@ def _show(end: BatchEnd, words: Output) -> None:
                     "key": failure.key,
                     "stage": failure.stage,
                     "error": failure.error_type,
-                    "message": for_command(failure.message),
+                    "message": use_option_names(failure.message),
                 }
                 for failure in end.failures
             ],
@@ -99,7 +99,9 @@ def _show(end: BatchEnd, words: Output) -> None:
     )
     words.show(
         f"{end.done:,} done ({end.recalled:,} of them before), {end.failed:,} failed; "
-        f"quoted {dollars(end.quoted_cents)}, spent {dollars(end.spent_cents)}"
+        f"quoted {format_dollars(end.quoted_cents)}, spent {format_dollars(end.spent_cents)}"
     )
     for failure in end.failures[:_FAILURES_SHOWN]:
-        words.error(f"{failure.key}: {failure.stage or 'start'}: {failure.error_type}: {for_command(failure.message)}")
+        words.error(
+            f"{failure.key}: {failure.stage or 'start'}: {failure.error_type}: {use_option_names(failure.message)}"
+        )

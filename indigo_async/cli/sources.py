@@ -16,10 +16,10 @@ from cyclopts import Parameter
 from indigo_async.client import IndigoClient
 from indigo_async.files import Publisher, content_name
 from indigo_async.inputs import InputCheck
-from indigo_async.transport.shield import in_thread
+from indigo_async.transport.shield import run_in_thread
 from indigo_async.workflows.match import check_csv, is_url
 
-__all__ = ["Publish", "open_publisher", "url_of"]
+__all__ = ["Publish", "open_publisher", "publish_csv"]
 
 Publish: TypeAlias = Annotated[
     str | None,
@@ -43,29 +43,29 @@ async def open_publisher(client: IndigoClient, publish: str | None) -> AsyncGene
         from indigo_async.files.object_store import ObjectStorePublisher  # noqa: PLC0415 - the extra may be missing
 
         yield ObjectStorePublisher(publish)
-    elif client.settings.on_loopback:
-        async with _serving_this_machine() as publisher:
+    elif client.settings.is_loopback:
+        async with _serve_on_loopback() as publisher:
             yield publisher
     else:
         yield None
 
 
-async def url_of(stack: AsyncExitStack, csv: str, publisher: Publisher | None) -> str:
+async def publish_csv(stack: AsyncExitStack, csv: str, publisher: Publisher | None) -> str:
     """A URL of the CSV, for as long as the stack is open.
 
     Raises:
         InvalidInputError: it is neither a URL nor a file that something can publish.
     """
     check = InputCheck()
-    await in_thread(partial(check_csv, check, csv, publisher))
-    check.done()
+    await run_in_thread(partial(check_csv, check, csv, publisher))
+    check.raise_if_invalid()
     if is_url(csv) or publisher is None:
         return csv
     return await stack.enter_async_context(publisher.publish(Path(csv)))
 
 
 @attrs.frozen
-class _LocalFiles:
+class _LoopbackPublisher:
     """Serves files on loopback to whoever knows their URLs: a sandbox on this machine."""
 
     _origin: str
@@ -82,7 +82,7 @@ class _LocalFiles:
 
 
 @asynccontextmanager
-async def _serving_this_machine() -> AsyncGenerator[Publisher]:
+async def _serve_on_loopback() -> AsyncGenerator[Publisher]:
     paths: dict[str, Path] = {}
 
     async def serve(request: web.BaseRequest) -> web.StreamResponse:
@@ -94,6 +94,6 @@ async def _serving_this_machine() -> AsyncGenerator[Publisher]:
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         host, port = runner.addresses[0][:2]
-        yield _LocalFiles(f"http://{host}:{port}", paths)
+        yield _LoopbackPublisher(f"http://{host}:{port}", paths)
     finally:
         await runner.cleanup()

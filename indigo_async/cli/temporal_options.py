@@ -15,7 +15,7 @@ __all__ = ["TEMPORAL", "TemporalOptions"]
 class TemporalOptions:
     """Where Temporal is. Keys and certificates are never options: Temporal's own variables name them."""
 
-    temporal: Annotated[
+    address: Annotated[
         str | None,
         Parameter(
             name="--temporal",

@@ -11,13 +11,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from indigo_async.cli.output import dollars, plain_table, printable, status_text
+from indigo_async.cli.output import format_dollars, format_status, make_table, replace_control_characters
 from indigo_async.models import Audience, AudienceStatus, CsvExport
 
-__all__ = ["audience_record", "audience_view", "audiences_table", "csv_status", "status_of"]
+__all__ = ["audience_to_json", "csv_status", "effective_status", "render_audience", "render_audiences"]
 
 
-def audience_record(audience: Audience) -> dict[str, object]:
+def audience_to_json(audience: Audience) -> dict[str, object]:
     """An audience as one JSON object; its keys are always the same."""
     return {
         "id": audience.id,
@@ -26,12 +26,12 @@ def audience_record(audience: Audience) -> dict[str, object]:
         "customer_id": audience.customer_id,
         "base_audience_id": audience.base_audience_id,
         "csv_status": csv_status(audience),
-        "size": _people_in(audience),
-        "exports": [_export_record(export) for export in audience.csv_exports],
+        "size": _audience_size(audience),
+        "exports": [_export_to_json(export) for export in audience.csv_exports],
     }
 
 
-def _export_record(export: CsvExport) -> dict[str, object]:
+def _export_to_json(export: CsvExport) -> dict[str, object]:
     return {
         "id": export.id,
         "status": export.status,
@@ -41,9 +41,9 @@ def _export_record(export: CsvExport) -> dict[str, object]:
     }
 
 
-def audiences_table(audiences: Iterable[Audience]) -> Table:
+def render_audiences(audiences: Iterable[Audience]) -> Table:
     """Audiences, a line each."""
-    return plain_table(
+    return make_table(
         {
             "id": "left",
             "name": "left",
@@ -58,9 +58,9 @@ def audiences_table(audiences: Iterable[Audience]) -> Table:
                 audience.id,
                 audience.name,
                 audience.customer_id,
-                _source_of(audience),
-                status_text(status_of(audience)),
-                _count(_people_in(audience)),
+                _describe_source(audience),
+                format_status(effective_status(audience)),
+                _format_count(_audience_size(audience)),
                 len(audience.csv_exports) or "-",
             )
             for audience in audiences
@@ -68,35 +68,35 @@ def audiences_table(audiences: Iterable[Audience]) -> Table:
     )
 
 
-def audience_view(audience: Audience) -> RenderableType:
+def render_audience(audience: Audience) -> RenderableType:
     """One audience with its exports."""
     grid = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     facts: dict[str, object] = {
         "audience": audience.id,
         "name": audience.name,
         "customer": audience.customer_id,
-        "made from": _source_of(audience),
-        "status": status_text(audience.status),
-        "CSV": None if (status := csv_status(audience)) is None else status_text(status),
-        "people": _count(_people_in(audience)),
+        "made from": _describe_source(audience),
+        "status": format_status(audience.status),
+        "CSV": None if (status := csv_status(audience)) is None else format_status(status),
+        "people": _format_count(_audience_size(audience)),
     }
     for name, fact in facts.items():
         if fact is not None and fact != "-":
-            grid.add_row(Text(name, style="dim"), fact if isinstance(fact, Text) else printable(fact))
+            grid.add_row(Text(name, style="dim"), fact if isinstance(fact, Text) else replace_control_characters(fact))
     if not audience.csv_exports:
         return grid
-    return Group(grid, "", _exports_table(audience.csv_exports))
+    return Group(grid, "", _render_exports(audience.csv_exports))
 
 
-def _exports_table(exports: Iterable[CsvExport]) -> Table:
+def _render_exports(exports: Iterable[CsvExport]) -> Table:
     """Exports, a line each."""
-    return plain_table(
+    return make_table(
         {"export": "left", "status": "left", "price": "right", "paid fields": "left", "file": "left"},
         (
             (
                 export.id,
-                status_text(export.status),
-                dollars(export.cost_cents),
+                format_status(export.status),
+                format_dollars(export.cost_cents),
                 "unknown" if export.optional_field_types is None else ", ".join(export.optional_field_types) or "none",
                 Text("can be downloaded", style="green") if export.download_url is not None else "-",
             )
@@ -105,14 +105,14 @@ def _exports_table(exports: Iterable[CsvExport]) -> Table:
     )
 
 
-def _source_of(audience: Audience) -> object:
+def _describe_source(audience: Audience) -> object:
     """What an audience was made from, as far as the server shows it: the base of a lookalike, or a CSV."""
     if audience.base_audience_id is not None:
         return audience.base_audience_id
     return "a CSV" if audience.uploaded_audience_csv is not None else None
 
 
-def status_of(audience: Audience) -> str:
+def effective_status(audience: Audience) -> str:
     """The status that tells most: the CSV's, while the audience waits for it or for its columns."""
     upload = csv_status(audience)
     is_stub = audience.name is None and audience.status.upper() != AudienceStatus.ACTIVE
@@ -124,11 +124,11 @@ def csv_status(audience: Audience) -> str | None:
     return audience.uploaded_audience_csv.status if audience.uploaded_audience_csv is not None else None
 
 
-def _people_in(audience: Audience) -> int | None:
+def _audience_size(audience: Audience) -> int | None:
     """How many people are in an audience, where the server says so. It is no documented field."""
     size: object = audience.extra.get("size")
     return size if isinstance(size, int) and not isinstance(size, bool) else None
 
 
-def _count(number: int | None) -> str:
+def _format_count(number: int | None) -> str:
     return "-" if number is None else f"{number:,}"

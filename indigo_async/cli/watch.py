@@ -12,24 +12,24 @@ from rich.console import RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from indigo_async.cli.exits import Exit, exit_of
+from indigo_async.cli.exits import ExitCode, exit_code_for
 from indigo_async.cli.options import (
     CONNECTION,
     OUTPUT,
     WAITING,
-    Connection,
+    ConnectionOptions,
     OptionalCustomer,
     OutputOptions,
-    Waiting,
+    WaitOptions,
     open_client,
     run_async,
 )
-from indigo_async.cli.output import Output, for_command, plain_table, status_text
-from indigo_async.cli.views import audience_record, csv_status, status_of
+from indigo_async.cli.output import Output, format_status, make_table, use_option_names
+from indigo_async.cli.views import audience_to_json, csv_status, effective_status
 from indigo_async.client import IndigoClient
 from indigo_async.errors import IndigoError, NotFoundError
-from indigo_async.models import Audience, AudienceStatus, ExportStatus, UploadStatus, means_failure
-from indigo_async.polling import Needs, poller_of
+from indigo_async.models import Audience, AudienceStatus, ExportStatus, UploadStatus, is_failure_status
+from indigo_async.polling import RecordPart, get_poller
 
 __all__ = ["watch"]
 
@@ -39,12 +39,12 @@ def watch(
     /,
     *,
     customer: OptionalCustomer = None,
-    connection: Connection = CONNECTION,
-    waiting: Waiting = WAITING,
+    connection: ConnectionOptions = CONNECTION,
+    waiting: WaitOptions = WAITING,
     output: OutputOptions = OUTPUT,
-) -> Exit:
+) -> ExitCode:
     """Show audiences until each is done."""
-    board = _Board(output.open(), {audience_id: _Row() for audience_id in audience_ids})
+    board = _WatchTable(output.create_output(), {audience_id: _Row() for audience_id in audience_ids})
 
     async def work() -> None:
         async with open_client(connection, board.out, poll_interval=waiting.poll_interval) as client:
@@ -57,8 +57,8 @@ def watch(
 
     with board.live():
         run_async(work)
-    board.out.show(board.view())
-    return board.verdict(waiting.timeout)
+    board.out.show(board.render())
+    return board.exit_code(waiting.timeout)
 
 
 @attrs.define
@@ -71,7 +71,7 @@ class _Row:
 
 
 @attrs.define
-class _Board:
+class _WatchTable:
     """All that is watched, and how it is shown."""
 
     out: Output
@@ -89,54 +89,54 @@ class _Board:
             return nullcontext()
         # Without redirect_stdout=False what is meant for stdout would be written to the table's terminal.
         return Live(
-            get_renderable=self.view,
-            console=self.out.notes,
+            get_renderable=self.render,
+            console=self.out.stderr,
             transient=True,
             refresh_per_second=4,
             redirect_stdout=False,
         )
 
-    def changed(self, audience_id: str, row: _Row) -> None:
+    def update(self, audience_id: str, row: _Row) -> None:
         """Tell of a change where no table shows it."""
         self.rows[audience_id] = row
         if row.audience is not None:
-            self.out.record(audience_record(row.audience) | {"done": row.done})
+            self.out.write_json(audience_to_json(row.audience) | {"done": row.done})
         if not self.is_live:
-            self.out.note(f"{audience_id} {_line(row)}")
+            self.out.note(f"{audience_id} {_describe_row(row)}")
 
-    def view(self) -> RenderableType:
-        rows = ([audience_id, *_cells(row)] for audience_id, row in self.rows.items())
-        return plain_table({"id": "left", "name": "left", "status": "left", "exports": "left"}, rows)
+    def render(self) -> RenderableType:
+        rows = ([audience_id, *_row_cells(row)] for audience_id, row in self.rows.items())
+        return make_table({"id": "left", "name": "left", "status": "left", "exports": "left"}, rows)
 
-    def verdict(self, timeout: float) -> Exit:
+    def exit_code(self, timeout: float) -> ExitCode:
         """The exit code, with words where something is not as it was hoped."""
         errors = {audience_id: row.error for audience_id, row in self.rows.items() if row.error is not None}
         for audience_id, error in errors.items():
-            self.out.error(f"{audience_id}: {for_command(str(error))}")
+            self.out.error(f"{audience_id}: {use_option_names(str(error))}")
         if errors:
-            return exit_of(next(iter(errors.values())))
+            return exit_code_for(next(iter(errors.values())))
         if self.timed_out:
             self.out.error(f"not done after {timeout:g} s; the server's work goes on")
-            return Exit.TIMED_OUT
+            return ExitCode.TIMED_OUT
         failed = any(row.audience is not None and _has_failed(row.audience) for row in self.rows.values())
-        return Exit.FAILED if failed else Exit.DONE
+        return ExitCode.FAILED if failed else ExitCode.SUCCESS
 
 
-async def _watch_one(client: IndigoClient, audience_id: str, customer: str | None, board: _Board) -> None:
+async def _watch_one(client: IndigoClient, audience_id: str, customer: str | None, board: _WatchTable) -> None:
     last: _Row | None = None
 
     def look(audience: Audience) -> Audience | None:
         nonlocal last
         row = _Row(audience, done=_is_done(audience))
-        if last is None or _line(row) != _line(last):
+        if last is None or _describe_row(row) != _describe_row(last):
             last = row
-            board.changed(audience_id, row)
+            board.update(audience_id, row)
         return audience if row.done else None
 
     try:
-        await poller_of(client).watch(audience_id, customer, look, needs=Needs.EXPORTS)
+        await get_poller(client).wait_until(audience_id, customer, look, part=RecordPart.EXPORTS)
     except IndigoError as error:
-        board.changed(audience_id, _Row(error=error, done=True))
+        board.update(audience_id, _Row(error=error, done=True))
 
 
 def _is_done(audience: Audience) -> bool:
@@ -159,13 +159,13 @@ def _waits_for_columns(audience: Audience) -> bool:
 
 
 def _has_failed(audience: Audience) -> bool:
-    return means_failure(audience.status) or means_failure(csv_status(audience) or "")
+    return is_failure_status(audience.status) or is_failure_status(csv_status(audience) or "")
 
 
 def _status_of(row: _Row) -> str:
     if row.error is not None:
         return "NOT FOUND" if isinstance(row.error, NotFoundError) else "ERROR"
-    return "" if row.audience is None else status_of(row.audience)
+    return "" if row.audience is None else effective_status(row.audience)
 
 
 def _exports_of(row: _Row) -> str:
@@ -173,13 +173,13 @@ def _exports_of(row: _Row) -> str:
     return ", ".join(f"{export.id} {export.status or ('ACTIVE' if export.download_url else '')}" for export in exports)
 
 
-def _line(row: _Row) -> str:
+def _describe_row(row: _Row) -> str:
     """A row in words; a change in them is what is told."""
     exports = _exports_of(row)
     return f"is {_status_of(row) or 'there'}{f'; exports: {exports}' if exports else ''}"
 
 
-def _cells(row: _Row) -> list[object]:
+def _row_cells(row: _Row) -> list[object]:
     name = row.audience.name if row.audience is not None else None
-    status = status_text(_status_of(row)) if row.error is None else Text(_status_of(row), style="red")
+    status = format_status(_status_of(row)) if row.error is None else Text(_status_of(row), style="red")
     return [name, status, _exports_of(row) or None]

@@ -9,9 +9,9 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from indigo_async.cli.exits import Exit
-from indigo_async.cli.options import CONNECTION, OUTPUT, Connection, OutputOptions, WholeNumber, run_async
-from indigo_async.cli.run_interrupt import interruptible
+from indigo_async.cli.exits import ExitCode
+from indigo_async.cli.options import CONNECTION, OUTPUT, ConnectionOptions, OutputOptions, WholeNumber, run_async
+from indigo_async.cli.run_interrupt import stop_on_signals
 from indigo_async.cli.sources import Publish, open_publisher
 from indigo_async.cli.temporal_options import TEMPORAL, TemporalOptions
 from indigo_async.client import IndigoClient
@@ -48,44 +48,44 @@ def worker(
         str | None, Parameter(help="Host and port that answer GET /metrics for Prometheus, such as 127.0.0.1:9464.")
     ] = None,
     temporal: TemporalOptions = TEMPORAL,
-    connection: Connection = CONNECTION,
+    connection: ConnectionOptions = CONNECTION,
     output: OutputOptions = OUTPUT,
-) -> Exit:
+) -> ExitCode:
     """Do the stages of jobs until Ctrl-C or SIGTERM, then hand what waits over to other workers."""
-    from indigo_async.temporal import connect, exports_at, worker_of  # noqa: PLC0415 - the help needs no extra
-    from indigo_async.temporal.serving import healthy_at, measured, runtime_of  # noqa: PLC0415 - as above
+    from indigo_async.temporal import connect, create_worker, export_store  # noqa: PLC0415 - the help needs no extra
+    from indigo_async.temporal.serving import create_metrics_listener, create_runtime, serve_health  # noqa: PLC0415 - as above
 
-    words = output.open()
+    words = output.create_output()
 
-    async def work() -> Exit:
-        runtime = runtime_of(metrics)
-        service = await connect(temporal.temporal, namespace=temporal.namespace, runtime=runtime)
+    async def work() -> ExitCode:
+        runtime = create_runtime(metrics)
+        service = await connect(temporal.address, namespace=temporal.namespace, runtime=runtime)
         async with (
             IndigoClient(
-                base_url=connection.base_url, poll_interval=poll_interval, on_event=measured(runtime)
+                base_url=connection.base_url, poll_interval=poll_interval, on_event=create_metrics_listener(runtime)
             ) as client,
             open_publisher(client, publish) as publisher,
         ):
-            doing = worker_of(
+            doing = create_worker(
                 service,
                 client,
-                exports=exports_at(exports),
+                exports=export_store(exports),
                 publisher=publisher,
                 task_queue=temporal.task_queue,
                 max_stages=max_stages,
                 graceful_seconds=graceful,
             )
             ending = asyncio.Event()
-            with interruptible(ending.set):
-                async with healthy_at(health, ending, client), doing:
-                    words.note(_beginning(temporal, exports))
+            with stop_on_signals(ending.set):
+                async with serve_health(health, ending, client), doing:
+                    words.note(_start_message(temporal, exports))
                     await ending.wait()
                     words.note("Handing over what waits; purchases and downloads under way are ended first.")
-        return Exit.DONE
+        return ExitCode.SUCCESS
 
     return run_async(work)
 
 
-def _beginning(temporal: TemporalOptions, exports: str) -> str:
+def _start_message(temporal: TemporalOptions, exports: str) -> str:
     place = exports if "://" in exports else str(Path(exports).absolute())
     return f"Working on the task queue {temporal.task_queue!r}; exports land in {place}. Ctrl-C ends it."

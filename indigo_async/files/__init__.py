@@ -2,19 +2,19 @@
 
 from indigo_async.files.columns import ColumnSuggestion, suggest_columns
 from indigo_async.files.csv_check import check_columns
-from indigo_async.files.download import Downloaded, download
-from indigo_async.files.names import file_name
+from indigo_async.files.download import DownloadedFile, download
+from indigo_async.files.names import safe_file_name
 from indigo_async.files.object_store import ObjectStorePublisher
 from indigo_async.files.publish import Publisher, content_name
 
 __all__ = [
     "ColumnSuggestion",
-    "Downloaded",
+    "DownloadedFile",
     "ObjectStorePublisher",
     "Publisher",
     "check_columns",
     "content_name",
     "download",
-    "file_name",
+    "safe_file_name",
     "suggest_columns",
 ]

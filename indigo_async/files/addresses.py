@@ -6,23 +6,23 @@ import re
 from urllib.parse import quote, urljoin, urlsplit
 
 from indigo_async.errors import DownloadError
-from indigo_async.hidden import HiddenText
+from indigo_async.hidden import SecretText
 from indigo_async.inputs import is_loopback_host, is_private_host
 
-__all__ = ["checked_url"]
+__all__ = ["validate_url"]
 
 _NOT_IN_URLS = re.compile(r"[^A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]")
 
 
-def checked_url(location: str, *, sender: str) -> HiddenText:
-    """Where the API or a redirect, at the URL `sender`, sends us: an address that is safe to ask.
+def validate_url(location: str, *, referrer_url: str) -> SecretText:
+    """Where the API or a redirect, at the URL `referrer_url`, sends us: an address that is safe to ask.
 
     Raises:
         DownloadError: it is not; the message holds nothing of it but scheme and host.
     """
     try:
-        from_host = urlsplit(sender).hostname
-        url = _legal_url(location, sender)
+        from_host = urlsplit(referrer_url).hostname
+        url = _encode_url(location, referrer_url)
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
@@ -36,15 +36,15 @@ def checked_url(location: str, *, sender: str) -> HiddenText:
     # This machine may send us around on itself; nobody else may send us to it. A name that resolves to a private
     # address is let pass: a bucket's may, within a cloud, and the certificate shows that the host is the one named.
     if is_loopback_host(from_host) and is_loopback_host(host):
-        return HiddenText(url)
+        return SecretText(url)
     if parts.scheme == "http":
         raise DownloadError(f"the download at {host} is not https; people's data would travel in the clear")
     if is_private_host(host) and not is_private_host(from_host):
         raise DownloadError(f"the download at {host} is in a private network, where {from_host} may not send us")
-    return HiddenText(url)
+    return SecretText(url)
 
 
-def _legal_url(location: str, sender: str) -> str:
+def _encode_url(location: str, sender: str) -> str:
     """An absolute URL in ASCII. What a server forgot to encode is encoded; a legal URL, whose signature counts, stays.
 
     Raises:

@@ -7,16 +7,16 @@ from datetime import UTC, datetime
 
 import attrs
 
-from indigo_async.files.cell_kinds import are_emails, field_of_cells, filled, share_like
+from indigo_async.files.cell_kinds import detect_field, drop_empty, look_like_emails, measure_plausibility
 from indigo_async.files.csv_head import CsvHead
-from indigo_async.files.spellings import field_named, is_about_others
+from indigo_async.files.spellings import is_excluded_header, recognize_field
 
-__all__ = ["WORDS", "Candidate", "Found", "found_in"]
+__all__ = ["FIELD_LABELS", "Candidate", "ColumnCandidates", "find_candidates"]
 
-_ENOUGH = 0.5
-_SECOND_CHOICE = 0.7
-_UNNAMED = 0.4
-WORDS = {
+_MIN_PLAUSIBILITY = 0.5
+_FALLBACK_WEIGHT = 0.7
+_UNNAMED_WEIGHT = 0.4
+FIELD_LABELS = {
     "first_name": "first names",
     "last_name": "last names",
     "full_name": "full names",
@@ -33,38 +33,40 @@ WORDS = {
 class Candidate:
     """A column that could serve a field.
 
-    `fill` is the share of rows that have a value, `likeness` the share of those that look right, both from 0 to 1.
-    `is_second_choice` says that its name tells of, say, a mailing address; `is_named` is false where its values alone
-    speak for it.
+    `fill_rate` is the share of rows that have a value, `plausibility` the share of those that look right, both from 0
+    to 1. `is_fallback` says that its name tells of, say, a mailing address; `has_matching_header` is false where its
+    values alone speak for it.
     """
 
     field: str
     column: str
-    fill: float
-    likeness: float
-    is_second_choice: bool = False
-    is_named: bool = True
+    fill_rate: float
+    plausibility: float
+    is_fallback: bool = False
+    has_matching_header: bool = True
 
     @property
     def score(self) -> float:
         """How well it serves, from 0 to 1."""
-        name = _UNNAMED if not self.is_named else _SECOND_CHOICE if self.is_second_choice else 1.0
-        return self.fill * self.likeness * name
+        name = _UNNAMED_WEIGHT if not self.has_matching_header else _FALLBACK_WEIGHT if self.is_fallback else 1.0
+        return self.fill_rate * self.plausibility * name
 
     @property
     def reason(self) -> str:
         """Why it could serve."""
         if self.field == "id":
             return "named so; another value in each row that was looked at"
-        share = f"{self.likeness:.0%} of its values"
+        share = f"{self.plausibility:.0%} of its values"
         name = (
-            f"named so; {share} look right" if self.is_named else f"not named so, but {share} are {WORDS[self.field]}"
+            f"named so; {share} look right"
+            if self.has_matching_header
+            else f"not named so, but {share} are {FIELD_LABELS[self.field]}"
         )
-        return f"{name}, and {self.fill:.0%} of the rows have one"
+        return f"{name}, and {self.fill_rate:.0%} of the rows have one"
 
 
 @attrs.frozen
-class Found:
+class ColumnCandidates:
     """What a CSV's columns could serve; `left_out` has the reason, by column, for those that serve nothing."""
 
     candidates: tuple[Candidate, ...]
@@ -75,50 +77,56 @@ class Found:
         return sorted((one for one in self.candidates if one.field == field), key=lambda one: -one.score)
 
 
-def found_in(head: CsvHead) -> Found:
+def find_candidates(head: CsvHead) -> ColumnCandidates:
     """Look at every column of a CSV."""
     candidates: list[Candidate] = []
     left_out: dict[str, str] = {}
     for place, name in enumerate(head.columns):
         if not name:
             continue  # a column without a name cannot be selected
-        found = _serves(name, head.cells(place), head.encoding)
+        found = _assess_column(name, head.column_cells(place), head.encoding)
         if isinstance(found, Candidate):
             candidates.append(found)
         else:
             left_out[name] = found
-    return Found(tuple(candidates), left_out)
+    return ColumnCandidates(tuple(candidates), left_out)
 
 
-def _serves(name: str, cells: Sequence[str], encoding: str) -> Candidate | str:
+def _assess_column(name: str, cells: Sequence[str], encoding: str) -> Candidate | str:
     """What a column could serve, or why it serves nothing."""
-    some = filled(cells)
+    some = drop_empty(cells)
     if not some:
         return "is empty in the rows that were looked at"
     if not name.isascii() and not encoding.startswith(("utf", "cp1252")):
         return f"has a name that the server may read differently, since the file is {encoding}: save it as UTF-8"
-    if are_emails(some):
+    if look_like_emails(some):
         return "holds e-mail addresses, by which the API matches nobody"
-    named = _by_name(name, cells, some)
-    field = None if is_about_others(name) else field_of_cells(some, this_year=datetime.now(UTC).year)
+    named = _assess_by_header(name, cells, some)
+    field = None if is_excluded_header(name) else detect_field(some, this_year=datetime.now(UTC).year)
     if isinstance(named, Candidate) or field is None:
         return named
     fill = len(some) / len(cells)
-    return Candidate(field=field, column=name, fill=fill, likeness=share_like(field, some), is_named=False)
+    return Candidate(
+        field=field,
+        column=name,
+        fill_rate=fill,
+        plausibility=measure_plausibility(field, some),
+        has_matching_header=False,
+    )
 
 
-def _by_name(name: str, cells: Sequence[str], some: Sequence[str]) -> Candidate | str:
+def _assess_by_header(name: str, cells: Sequence[str], some: Sequence[str]) -> Candidate | str:
     """What a column could serve by its name, if its values (`some` are those not empty) do not contradict."""
-    spelled = field_named(name)
+    spelled = recognize_field(name)
     if spelled is None:
         return "has a name that says no field of the API"
-    field, second = spelled.field, spelled.is_second_choice
+    field, second = spelled.field, spelled.is_fallback
     if field == "id":
         if len(set(some)) < len(cells):
             return "is named like an ID, but some rows have none, or the same"
-        return Candidate(field=field, column=name, fill=1.0, likeness=1.0, is_second_choice=second)
-    likeness = share_like(field, some)
-    if likeness < _ENOUGH:
-        return f"is named like {field}, but {likeness:.0%} of its values look like {WORDS[field]}"
+        return Candidate(field=field, column=name, fill_rate=1.0, plausibility=1.0, is_fallback=second)
+    likeness = measure_plausibility(field, some)
+    if likeness < _MIN_PLAUSIBILITY:
+        return f"is named like {field}, but {likeness:.0%} of its values look like {FIELD_LABELS[field]}"
     fill = len(some) / len(cells)
-    return Candidate(field=field, column=name, fill=fill, likeness=likeness, is_second_choice=second)
+    return Candidate(field=field, column=name, fill_rate=fill, plausibility=likeness, is_fallback=second)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 
-__all__ = ["are_emails", "field_of_cells", "filled", "share_like"]
+__all__ = ["detect_field", "drop_empty", "look_like_emails", "measure_plausibility"]
 
 _STATE_NAMES = (
     "alabama,alaska,arizona,arkansas,california,colorado,connecticut,delaware,district of columbia,florida,georgia,"
@@ -29,7 +29,7 @@ _DATE = re.compile(
 )
 _YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
 _ZIP = re.compile(r"\d{3,5}(?:\.0+)?(?:[ -]?\d{4})?")  # spreadsheets drop leading zeros, and some add decimals
-_CERTAIN_ZIP = re.compile(r"0\d{4}|\d{5}-\d{4}")
+_UNMISTAKABLE_ZIP = re.compile(r"0\d{4}|\d{5}-\d{4}")
 _PHONE = re.compile(
     r"(?:\+?1[ .-]*)?(?:\([2-9]\d{2}\)|[2-9]\d{2})[ ./-]*\d{3}[ .-]*\d{4}(?:\.0)?(?:,? *(?:x|ext\.?) *\d+)?",
     re.IGNORECASE,
@@ -39,7 +39,7 @@ _ADDRESS = re.compile(r"(?=.*\d)(?=.*[^\W\d_]).*", re.DOTALL)
 _NAME = re.compile(r"(?=.*[^\W\d_])[^\d@]+", re.DOTALL)
 _FULL_NAME = re.compile(r"[^\d@]*[^\W\d_][^\d@]*[ ,][^\d@]*[^\W\d_][^\d@]*")
 
-_LIKE: Mapping[str, Callable[[str], object]] = {
+_MATCHERS: Mapping[str, Callable[[str], object]] = {
     "first_name": _NAME.fullmatch,
     "last_name": _NAME.fullmatch,
     "full_name": _FULL_NAME.fullmatch,
@@ -52,48 +52,50 @@ _LIKE: Mapping[str, Callable[[str], object]] = {
     "id": lambda _: True,
 }
 
-_LONGEST_CELL = 200
-_NEARLY_ALL = 0.9
-_FEWEST_CELLS = 3
+_MAX_CELL_LENGTH = 200
+_MIN_SHARE = 0.9
+_MIN_CELLS = 3
 _VOTING_AGE = 18
-_YOUNGEST_SPREAD = 15
+_MIN_BIRTH_YEAR_SPREAD = 15
 
 
-def filled(cells: Sequence[str]) -> list[str]:
+def drop_empty(cells: Sequence[str]) -> list[str]:
     """The cells that are not empty."""
     return [cell for cell in cells if cell]
 
 
-def share_like(field: str, cells: Sequence[str]) -> float:
+def measure_plausibility(field: str, cells: Sequence[str]) -> float:
     """How many of the cells that are not empty may hold a field, from 0 to 1."""
-    some, like = filled(cells), _LIKE[field]
-    return sum(len(cell) <= _LONGEST_CELL and bool(like(cell)) for cell in some) / len(some) if some else 0.0
+    some, like = drop_empty(cells), _MATCHERS[field]
+    return sum(len(cell) <= _MAX_CELL_LENGTH and bool(like(cell)) for cell in some) / len(some) if some else 0.0
 
 
-def field_of_cells(cells: Sequence[str], *, this_year: int) -> str | None:
+def detect_field(cells: Sequence[str], *, this_year: int) -> str | None:
     """The field that cells hold for certain, whatever their column is called; None if they may hold another."""
-    some = filled(cells)
-    if len(some) < _FEWEST_CELLS:
+    some = drop_empty(cells)
+    if len(some) < _MIN_CELLS:
         return None
     distinct = {cell.lower() for cell in some}
     certain = {
         "phone": True,
-        "state": len(distinct) >= _FEWEST_CELLS,  # a column of OK, IN or OR alone may say something else
-        "zip": any(_CERTAIN_ZIP.fullmatch(cell) for cell in some),
-        "dob": _are_births(some, this_year),
+        "state": len(distinct) >= _MIN_CELLS,  # a column of OK, IN or OR alone may say something else
+        "zip": any(_UNMISTAKABLE_ZIP.fullmatch(cell) for cell in some),
+        "dob": _look_like_birth_dates(some, this_year),
     }
-    return next((field for field, is_it in certain.items() if is_it and share_like(field, some) >= _NEARLY_ALL), None)
+    return next(
+        (field for field, is_it in certain.items() if is_it and measure_plausibility(field, some) >= _MIN_SHARE), None
+    )
 
 
-def _are_births(cells: Sequence[str], this_year: int) -> bool:
+def _look_like_birth_dates(cells: Sequence[str], this_year: int) -> bool:
     """Whether dates lie as far back, and as far apart, as birth dates of grown-ups do."""
     years = [int(found[0]) for cell in cells if (found := _YEAR.search(cell))]
-    if len(years) < len(cells) * _NEARLY_ALL:
+    if len(years) < len(cells) * _MIN_SHARE:
         return False
-    return median(years) <= this_year - _VOTING_AGE and max(years) - min(years) >= _YOUNGEST_SPREAD
+    return median(years) <= this_year - _VOTING_AGE and max(years) - min(years) >= _MIN_BIRTH_YEAR_SPREAD
 
 
-def are_emails(cells: Sequence[str]) -> bool:
+def look_like_emails(cells: Sequence[str]) -> bool:
     """Whether cells hold e-mail addresses, by which nobody is matched."""
-    some = filled(cells)
-    return bool(some) and sum(bool(_EMAIL.fullmatch(cell)) for cell in some) >= len(some) * _NEARLY_ALL
+    some = drop_empty(cells)
+    return bool(some) and sum(bool(_EMAIL.fullmatch(cell)) for cell in some) >= len(some) * _MIN_SHARE

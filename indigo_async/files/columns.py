@@ -9,22 +9,22 @@ from pathlib import Path
 import attrs
 
 from indigo_async.errors import InvalidInputError
-from indigo_async.files.candidates import Candidate, Found, found_in
-from indigo_async.files.csv_check import HEADLESS, seems_headless, table_problems
+from indigo_async.files.candidates import Candidate, ColumnCandidates, find_candidates
+from indigo_async.files.csv_check import NO_HEADER_MESSAGE, find_table_problems, seems_to_lack_header
 from indigo_async.files.csv_head import CsvHead, csv_problem, read_head
-from indigo_async.files.spellings import is_about_others
+from indigo_async.files.spellings import is_excluded_header
 from indigo_async.inputs import CANONICAL_FIELDS, ColumnSelection, ColumnSelections
-from indigo_async.transport.shield import in_thread
+from indigo_async.transport.shield import run_in_thread
 
 __all__ = ["ColumnSuggestion", "suggest_columns"]
 
 _CODE_PAGES = ("cp1252", "mac_roman", "cp437")  # given more of them, it takes a few Spanish names for Polish ones
-_CLOSE = 0.9
-_RARE = 0.5
-_MOST_COLUMNS_TOLD = 20
-_TELLING = ("last_name", "first_name", "full_name", "phone", "dob", "zip", "city", "state")
+_CLOSE_SCORE_RATIO = 0.9
+_LOW_FILL_RATE = 0.5
+_MAX_COLUMNS_SHOWN = 20
+_IDENTIFYING_FIELDS = ("last_name", "first_name", "full_name", "phone", "dob", "zip", "city", "state")
 """The fields that can be required, by how well they tell people apart."""
-_NAMES = ("first_name", "last_name", "full_name")
+_NAME_FIELDS = ("first_name", "last_name", "full_name")
 
 
 @attrs.frozen(kw_only=True)
@@ -57,35 +57,35 @@ async def suggest_columns(path: Path | str) -> ColumnSuggestion:
         InvalidInputError: the CSV could not be uploaded (see `check_columns`), or has nothing that could be required.
         ImportError: the file is not Unicode, and what guesses its encoding is missing: the extra `columns`.
     """
-    return await in_thread(partial(_suggestion, Path(path)))
+    return await run_in_thread(partial(_suggest, Path(path)))
 
 
-def _suggestion(path: Path) -> ColumnSuggestion:
-    head = read_head(path, partial(_code_page, path))
-    problems = table_problems(head)
+def _suggest(path: Path) -> ColumnSuggestion:
+    head = read_head(path, partial(_detect_encoding, path))
+    problems = find_table_problems(head)
     if problems:
         raise InvalidInputError(problems)
-    found = found_in(head)
-    chosen = _chosen(found)
-    required = _required(chosen)
-    left_out = found.left_out | _passed_over(found, chosen)
+    found = find_candidates(head)
+    chosen = _choose_columns(found)
+    required = _choose_required_fields(chosen)
+    left_out = found.left_out | _explain_passed_over(found, chosen)
     if not required:
-        raise InvalidInputError([csv_problem(path, _nothing_to_require(head, chosen, left_out))])
+        raise InvalidInputError([csv_problem(path, _explain_nothing_required(head, chosen, left_out))])
     return ColumnSuggestion(
         path=path,
         selections=ColumnSelections(
             **{field: ColumnSelection(one.column, required=field in required) for field, one in chosen.items()}
         ),
-        reasons={field: one.reason + _why_required(field, required) for field, one in chosen.items()},
+        reasons={field: one.reason + _explain_required(field, required) for field, one in chosen.items()},
         left_out=left_out,
-        warnings=(*_warnings_of_file(head), *_warnings_of_choice(found, chosen, required)),
+        warnings=(*_file_warnings(head), *_choice_warnings(found, chosen, required)),
         encoding=head.encoding,
         delimiter=head.delimiter,
         rows_sampled=len(head.rows),
     )
 
 
-def _code_page(path: Path, data: bytes) -> str:
+def _detect_encoding(path: Path, data: bytes) -> str:
     """The likeliest encoding of bytes that are not Unicode."""
     try:
         from charset_normalizer import from_bytes  # noqa: PLC0415 - the extra may be missing, and is seldom needed
@@ -99,7 +99,7 @@ def _code_page(path: Path, data: bytes) -> str:
     return best.encoding if best is not None else _CODE_PAGES[0]
 
 
-def _chosen(found: Found) -> dict[str, Candidate]:
+def _choose_columns(found: ColumnCandidates) -> dict[str, Candidate]:
     """The best column for each field, in the API's order of fields; `full_name` or its parts, never both."""
     best = {field: ranked[0] for field in CANONICAL_FIELDS if (ranked := found.ranked(field))}
     whole, parts = {"full_name"} & best.keys(), {"first_name", "last_name"} & best.keys()
@@ -107,27 +107,27 @@ def _chosen(found: Found) -> dict[str, Candidate]:
     return {field: one for field, one in best.items() if field not in dropped}
 
 
-def _required(chosen: Mapping[str, Candidate]) -> set[str]:
+def _choose_required_fields(chosen: Mapping[str, Candidate]) -> set[str]:
     """The fields to require, `id` among them; none where nothing could be."""
-    names = {field for field in _NAMES if field in chosen}
-    matching = names or {field for field in _TELLING if field in chosen}
+    names = {field for field in _NAME_FIELDS if field in chosen}
+    matching = names or {field for field in _IDENTIFYING_FIELDS if field in chosen}
     if not matching:
         return set()
-    one = next(field for field in _TELLING if field in matching)
+    one = next(field for field in _IDENTIFYING_FIELDS if field in matching)
     return (names or {one}) | ({"id"} & chosen.keys())
 
 
-def _why_required(field: str, required: set[str]) -> str:
+def _explain_required(field: str, required: set[str]) -> str:
     if field == "id":
         return "; must be required, and is not matched by"
     if field == "address":
         return "; must be optional"
-    if field in required and field not in _NAMES:
+    if field in required and field not in _NAME_FIELDS:
         return "; required, since nothing here tells people apart better"
     return ""
 
 
-def _passed_over(found: Found, chosen: Mapping[str, Candidate]) -> dict[str, str]:
+def _explain_passed_over(found: ColumnCandidates, chosen: Mapping[str, Candidate]) -> dict[str, str]:
     """Why columns that could serve do not, by column."""
     reasons: dict[str, str] = {}
     for one in found.candidates:
@@ -136,32 +136,32 @@ def _passed_over(found: Found, chosen: Mapping[str, Candidate]) -> dict[str, str
             instead = "first_name and last_name" if one.field == "full_name" else "full_name"
             reasons[one.column] = f"could be {one.field}, but {instead} excludes it and serves better"
         elif taken.column != one.column:
-            reasons[one.column] = f"could be {one.field}, too, but {taken.column!r} {_advantage(taken, one)}"
+            reasons[one.column] = f"could be {one.field}, too, but {taken.column!r} {_explain_preference(taken, one)}"
     return reasons
 
 
-def _advantage(taken: Candidate, other: Candidate) -> str:
-    if taken.is_named and not other.is_named:
+def _explain_preference(taken: Candidate, other: Candidate) -> str:
+    if taken.has_matching_header and not other.has_matching_header:
         return "is named so"
-    if other.is_second_choice and not taken.is_second_choice:
+    if other.is_fallback and not taken.is_fallback:
         return "is named more plainly"
     if taken.score > other.score:
-        return f"serves better: {taken.fill:.0%} of the rows have it there, {other.fill:.0%} here"
+        return f"serves better: {taken.fill_rate:.0%} of the rows have it there, {other.fill_rate:.0%} here"
     return "serves as well, and comes first"
 
 
-def _nothing_to_require(head: CsvHead, chosen: Mapping[str, Candidate], left_out: Mapping[str, str]) -> str:
-    if seems_headless(head):
-        return HEADLESS
-    what = f"has no column that a match could require; the API needs at least one of {', '.join(_TELLING)}"
+def _explain_nothing_required(head: CsvHead, chosen: Mapping[str, Candidate], left_out: Mapping[str, str]) -> str:
+    if seems_to_lack_header(head):
+        return NO_HEADER_MESSAGE
+    what = f"has no column that a match could require; the API needs at least one of {', '.join(_IDENTIFYING_FIELDS)}"
     known = {one.column: f"serves as {field}, which cannot be the required one" for field, one in chosen.items()}
-    if not known and not any(map(is_about_others, left_out)):  # the header may be a person, who must not be told
+    if not known and not any(map(is_excluded_header, left_out)):  # the header may be a person, who must not be told
         return what
-    told = [f"{name!r} {reason}" for name, reason in (known | dict(left_out)).items()][:_MOST_COLUMNS_TOLD]
+    told = [f"{name!r} {reason}" for name, reason in (known | dict(left_out)).items()][:_MAX_COLUMNS_SHOWN]
     return f"{what}. {'; '.join(told)}"
 
 
-def _warnings_of_file(head: CsvHead) -> Iterator[str]:
+def _file_warnings(head: CsvHead) -> Iterator[str]:
     if not head.encoding.startswith("utf-8"):
         yield f"the file is not UTF-8 but {head.encoding}: save it as UTF-8, so that names with accents are read right"
     if head.delimiter != ",":
@@ -171,14 +171,19 @@ def _warnings_of_file(head: CsvHead) -> Iterator[str]:
         yield f"{short} of the first {len(head.rows)} rows are shorter than the header; what they lack counts as empty"
 
 
-def _warnings_of_choice(found: Found, chosen: Mapping[str, Candidate], required: set[str]) -> Iterator[str]:
+def _choice_warnings(found: ColumnCandidates, chosen: Mapping[str, Candidate], required: set[str]) -> Iterator[str]:
     for field, one in chosen.items():
-        rivals = [f"{other.column!r}" for other in found.ranked(field)[1:] if other.score >= one.score * _CLOSE]
+        rivals = [
+            f"{other.column!r}" for other in found.ranked(field)[1:] if other.score >= one.score * _CLOSE_SCORE_RATIO
+        ]
         if rivals and field != "id":  # by which nobody is matched
             yield f"{field}: {one.column!r} and {', '.join(rivals)} serve about equally well; see which is right"
-        if field in required and one.fill < _RARE:
-            yield f"{field}: only {one.fill:.0%} of the rows have it; rows without it match nobody while it is required"
+        if field in required and one.fill_rate < _LOW_FILL_RATE:
+            yield (
+                f"{field}: only {one.fill_rate:.0%} of the rows have it; "
+                "rows without it match nobody while it is required"
+            )
     if not chosen.keys() & {"phone", "dob", "zip", "address", "city"}:
         yield "nothing but names or states: many people share these; add a ZIP code, a birth date or a phone number"
-    elif not chosen.keys() & {*_NAMES, "phone"}:
+    elif not chosen.keys() & {*_NAME_FIELDS, "phone"}:
         yield "no names and no phone numbers: what is left seldom tells people apart"

@@ -18,24 +18,24 @@ import attrs
 
 from indigo_async.errors import InvalidInputError, Problem
 
-__all__ = ["CsvHead", "NumberedRow", "as_windows", "csv_problem", "read_head"]
+__all__ = ["CsvHead", "NumberedRow", "assume_cp1252", "csv_problem", "read_head"]
 
 _HEAD_BYTES = 64 * 1024
-_MOST_ROWS = 500
-_LONGEST_CUT_CELL = _HEAD_BYTES // 2
-_ROWS_TO_COMPARE = 50
+_MAX_ROWS = 500
+_MAX_CUT_OFF_CELL = _HEAD_BYTES // 2
+_DELIMITER_SAMPLE_ROWS = 50
 
 _DELIMITERS = ",;\t|"
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0e-\x1f]")
 _BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-_KINDS = {
+_MAGIC_BYTES = {
     b"PK\x03\x04": "an Excel workbook or a ZIP archive",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook",
     b"%PDF": "a PDF document",
     b"\x1f\x8b": "a gzip archive",
     b"PAR1": "a Parquet file",
 }
-_OTHER_TEXTS = {"<": "HTML or XML", "{": "JSON", "[": "JSON"}
+_OTHER_TEXT_FORMATS = {"<": "HTML or XML", "{": "JSON", "[": "JSON"}
 
 
 @attrs.frozen
@@ -48,18 +48,18 @@ class NumberedRow:
 
 @attrs.frozen(kw_only=True)
 class CsvHead:
-    """The header and the first rows of a CSV, cells trimmed. `is_whole` where there are no further rows."""
+    """The header and the first rows of a CSV, cells trimmed. `is_complete` where there are no further rows."""
 
     path: Path
     encoding: str
     delimiter: str
     columns: tuple[str, ...]
     rows: tuple[NumberedRow, ...] = attrs.field(repr=False)
-    is_whole: bool
+    is_complete: bool
 
-    def cells(self, place: int) -> list[str]:
+    def column_cells(self, index: int) -> list[str]:
         """The cells of the column at a place, one for each row; empty where a row is too short."""
-        return [row.cells[place] if place < len(row.cells) else "" for row in self.rows]
+        return [row.cells[index] if index < len(row.cells) else "" for row in self.rows]
 
 
 def csv_problem(path: Path, message: str) -> Problem:
@@ -67,31 +67,31 @@ def csv_problem(path: Path, message: str) -> Problem:
     return Problem("csv", f"{str(path)!r} {message}")
 
 
-def as_windows(data: bytes) -> str:  # noqa: ARG001 - other guesses look at the bytes
+def assume_cp1252(data: bytes) -> str:  # noqa: ARG001 - other guesses look at the bytes
     """The code page of whatever is not Unicode, without looking: the one that spreadsheets in the US write."""
     return "cp1252"
 
 
-def read_head(path: Path, code_page: Callable[[bytes], str] = as_windows) -> CsvHead:
-    """Read the head of a CSV; blocking. `code_page` names the encoding of bytes that are not Unicode.
+def read_head(path: Path, detect_encoding: Callable[[bytes], str] = assume_cp1252) -> CsvHead:
+    """Read the head of a CSV; blocking. `detect_encoding` names the encoding of bytes that are not Unicode.
 
     Raises:
         InvalidInputError: the file cannot be read, is empty or no CSV, or has no rows.
     """
-    data, ends = _first_bytes(path)
+    data, ends = _read_first_bytes(path)
     try:
-        text, encoding = _decoded(data, code_page, ends=ends)
-        return _parsed(path, text, encoding, ends=ends)
-    except (_NoCsvError, csv.Error) as error:
+        text, encoding = _decode(data, detect_encoding, ends=ends)
+        return _parse(path, text, encoding, ends=ends)
+    except (_NotCsvError, csv.Error) as error:
         reason = f"cannot be read as CSV: {error}" if isinstance(error, csv.Error) else str(error)
         raise InvalidInputError([csv_problem(path, reason)]) from None
 
 
-class _NoCsvError(Exception):
+class _NotCsvError(Exception):
     """A file is no CSV; the message says why."""
 
 
-def _first_bytes(path: Path) -> tuple[bytes, bool]:
+def _read_first_bytes(path: Path) -> tuple[bytes, bool]:
     """The first bytes of a file, and whether they are all."""
     try:
         if path.exists() and not path.is_file():  # a pipe would wait for its writer
@@ -106,11 +106,11 @@ def _first_bytes(path: Path) -> tuple[bytes, bool]:
     return data[:_HEAD_BYTES], len(data) <= _HEAD_BYTES
 
 
-def _decoded(data: bytes, code_page: Callable[[bytes], str], *, ends: bool) -> tuple[str, str]:
+def _decode(data: bytes, code_page: Callable[[bytes], str], *, ends: bool) -> tuple[str, str]:
     """The text and its encoding."""
-    for magic, kind in _KINDS.items():
+    for magic, kind in _MAGIC_BYTES.items():
         if data.startswith(magic):
-            raise _NoCsvError(f"is {kind}, not CSV: save it as CSV (UTF-8) first")
+            raise _NotCsvError(f"is {kind}, not CSV: save it as CSV (UTF-8) first")
     encoding = next((name for mark, name in _BYTE_ORDER_MARKS.items() if data.startswith(mark)), "utf-8")
     try:
         text = codecs.getincrementaldecoder(encoding)().decode(data, final=ends)  # the cut may part a character
@@ -119,23 +119,23 @@ def _decoded(data: bytes, code_page: Callable[[bytes], str], *, ends: bool) -> t
         text = data.decode(encoding, errors="replace")
     odd = _CONTROL_CHARACTER.search(text)
     if odd is not None:
-        raise _NoCsvError(_binary(data, text, odd))
+        raise _NotCsvError(_explain_binary(data, text, odd))
     start = text.lstrip()[:1]
     if not start:
-        raise _NoCsvError("is empty")
-    if start in _OTHER_TEXTS:
-        raise _NoCsvError(f"is {_OTHER_TEXTS[start]}, not CSV")
+        raise _NotCsvError("is empty")
+    if start in _OTHER_TEXT_FORMATS:
+        raise _NotCsvError(f"is {_OTHER_TEXT_FORMATS[start]}, not CSV")
     return text, encoding
 
 
-def _binary(data: bytes, text: str, odd: re.Match[str]) -> str:
+def _explain_binary(data: bytes, text: str, odd: re.Match[str]) -> str:
     if data.count(0) * 3 > len(data):
         return "seems to be UTF-16 or UTF-32 without a byte order mark that says so: save it as UTF-8"
     line = text.count("\n", 0, odd.start()) + 1
     return f"holds the byte 0x{ord(odd[0]):02x} in line {line}: it is binary or damaged, not CSV"
 
 
-def _rows(text: str, delimiter: str) -> Iterator[NumberedRow]:
+def _parse_rows(text: str, delimiter: str) -> Iterator[NumberedRow]:
     """All rows but blank lines, their cells trimmed."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     for number, cells in enumerate(reader, start=1):
@@ -143,7 +143,7 @@ def _rows(text: str, delimiter: str) -> Iterator[NumberedRow]:
             yield NumberedRow(number, tuple(map(str.strip, cells)))
 
 
-def _delimiter(text: str) -> str:
+def _detect_delimiter(text: str) -> str:
     """The delimiter that cuts the header into several columns and most rows into as many.
 
     Trying each beats `csv.Sniffer`, which fails on a single column; clevercsv is no better here, and far slower.
@@ -152,7 +152,7 @@ def _delimiter(text: str) -> str:
     def fit(delimiter: str) -> tuple[float, int]:
         if delimiter not in text:
             return 0.0, 1
-        widths = [len(row.cells) for row in islice(_rows(text, delimiter), _ROWS_TO_COMPARE)]
+        widths = [len(row.cells) for row in islice(_parse_rows(text, delimiter), _DELIMITER_SAMPLE_ROWS)]
         if not widths:
             return 0.0, 1
         alike = widths.count(widths[0]) / len(widths)
@@ -161,39 +161,39 @@ def _delimiter(text: str) -> str:
     return max(_DELIMITERS, key=fit)
 
 
-def _parsed(path: Path, text: str, encoding: str, *, ends: bool) -> CsvHead:
-    delimiter = _delimiter(text)
-    rows = list(islice(_rows(text, delimiter), _MOST_ROWS + 2))  # the header, and one to know that there are more
+def _parse(path: Path, text: str, encoding: str, *, ends: bool) -> CsvHead:
+    delimiter = _detect_delimiter(text)
+    rows = list(islice(_parse_rows(text, delimiter), _MAX_ROWS + 2))  # the header, and one to know that there are more
     if not rows:
-        raise _NoCsvError("is empty")
-    is_all = len(rows) < _MOST_ROWS + 2
+        raise _NotCsvError("is empty")
+    is_all = len(rows) < _MAX_ROWS + 2
     is_whole = ends and is_all
     if ends:
-        _refuse_open_quote(text, delimiter)
+        _reject_unclosed_quote(text, delimiter)
     elif is_all:
-        _take_off_cut_row(rows)
+        _drop_cut_off_row(rows)
     if is_whole and not any(any(row.cells) for row in rows[1:]):
-        raise _NoCsvError("has a header but no rows")
+        raise _NotCsvError("has a header but no rows")
     return CsvHead(
         path=path,
         encoding=encoding,
         delimiter=delimiter,
         columns=rows[0].cells,
-        rows=tuple(rows[1 : _MOST_ROWS + 1]),
-        is_whole=is_whole,
+        rows=tuple(rows[1 : _MAX_ROWS + 1]),
+        is_complete=is_whole,
     )
 
 
-def _take_off_cut_row(rows: list[NumberedRow]) -> None:
+def _drop_cut_off_row(rows: list[NumberedRow]) -> None:
     """Take off the last row, which may go on after the head."""
     cut = rows.pop()
-    if not rows or len(cut.cells[-1]) > _LONGEST_CUT_CELL:
-        raise _NoCsvError(
+    if not rows or len(cut.cells[-1]) > _MAX_CUT_OFF_CELL:
+        raise _NotCsvError(
             f"has no end of row {cut.number} in its first {_HEAD_BYTES // 1024} KiB: is a quote there never closed?"
         )
 
 
-def _refuse_open_quote(text: str, delimiter: str) -> None:
+def _reject_unclosed_quote(text: str, delimiter: str) -> None:
     """Refuse a quote that is never closed: it takes all people after it into one cell."""
     if text.count('"') % 2 == 0:
         return
@@ -203,4 +203,4 @@ def _refuse_open_quote(text: str, delimiter: str) -> None:
             number += 1
     except csv.Error as error:
         if "unexpected end of data" in str(error):  # the others are read leniently
-            raise _NoCsvError(f"opens a quote in row {number + 1} that is never closed: close or remove it") from None
+            raise _NotCsvError(f"opens a quote in row {number + 1} that is never closed: close or remove it") from None

@@ -5,13 +5,13 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator
 
-__all__ = ["Gunzip"]
+__all__ = ["GzipDecoder"]
 
-_GZIP = 16 + zlib.MAX_WBITS
-_PIECE_BYTES = 1024 * 1024
+_GZIP_WBITS = 16 + zlib.MAX_WBITS
+_CHUNK_BYTES = 1024 * 1024
 
 
-class Gunzip:
+class GzipDecoder:
     """Turns gzip, of one member or several, into what it was made from, in pieces that fit into memory.
 
     Raises:
@@ -19,20 +19,20 @@ class Gunzip:
     """
 
     def __init__(self) -> None:
-        self._member = zlib.decompressobj(_GZIP)
+        self._member = zlib.decompressobj(_GZIP_WBITS)
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether what came ends where a member ends, whose checksum was right."""
         return self._member.eof
 
-    def pieces(self, chunks: Iterable[bytes | memoryview]) -> Iterator[memoryview]:
+    def decompress(self, chunks: Iterable[bytes | memoryview]) -> Iterator[memoryview]:
         """What further chunks hold."""
         for chunk in chunks:
             rest, piece = memoryview(chunk), memoryview(b"")
-            while rest or len(piece) == _PIECE_BYTES:
+            while rest or len(piece) == _CHUNK_BYTES:
                 if rest and self._member.eof:
-                    self._member = zlib.decompressobj(_GZIP)
-                piece = memoryview(self._member.decompress(rest, _PIECE_BYTES))
+                    self._member = zlib.decompressobj(_GZIP_WBITS)
+                piece = memoryview(self._member.decompress(rest, _CHUNK_BYTES))
                 rest = memoryview(self._member.unused_data if self._member.eof else self._member.unconsumed_tail)
                 yield piece

@@ -16,35 +16,35 @@ from pathlib import Path
 from indigo_async.errors import DownloadError
 
 __all__ = [
-    "foreign",
-    "kind_problem",
+    "find_overwrite_problem",
+    "find_ownership_problem",
+    "fsync",
+    "fsync_folder",
     "lock",
+    "lstat_or_none",
     "make_private",
-    "open_existing",
-    "open_own",
-    "probe",
-    "state_of",
-    "sync",
-    "sync_folder",
+    "open_existing_private",
+    "open_private",
+    "try_writing",
     "unlock",
 ]
 
 _logger = logging.getLogger("indigo_async")
 
-_PRIVATE = 0o600
-_OTHERS = 0o077
+_PRIVATE_MODE = 0o600
+_GROUP_AND_OTHERS = 0o077
 _UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EROFS})
-_NO_LOCKS = _UNSUPPORTED | {errno.ENOLCK}
-_NO_MODES = _UNSUPPORTED | {errno.EPERM}
+_LOCKS_UNSUPPORTED = _UNSUPPORTED | {errno.ENOLCK}
+_MODES_UNSUPPORTED = _UNSUPPORTED | {errno.EPERM}
 # Opening a FIFO must not wait for its other end.
-_SAFELY = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_SAFE_FLAGS = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 _locked: set[tuple[int, int]] = set()
 """The files locked by this process, since not every file system has locks."""
-_locked_guard = threading.Lock()
+_locked_mutex = threading.Lock()
 
 
-def sync(descriptor: int) -> None:
+def fsync(descriptor: int) -> None:
     """Flush a file to disk, if its file system can."""
     try:
         os.fsync(descriptor)
@@ -53,14 +53,14 @@ def sync(descriptor: int) -> None:
             raise
 
 
-def sync_folder(folder: Path) -> None:
+def fsync_folder(folder: Path) -> None:
     """Make a rename survive a power cut, if the file system can."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     except PermissionError:  # a folder may be writable but not readable
         return
     try:
-        sync(descriptor)
+        fsync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -71,26 +71,26 @@ def lock(descriptor: int) -> None:
     Raises:
         BlockingIOError: someone else has locked it.
     """
-    key = _key(descriptor)
-    with _locked_guard:
+    key = _file_key(descriptor)
+    with _locked_mutex:
         if key in _locked:
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         _locked.add(key)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        if error.errno not in _NO_LOCKS:
+        if error.errno not in _LOCKS_UNSUPPORTED:
             unlock(descriptor)
             raise
 
 
 def unlock(descriptor: int) -> None:
     """Let this process lock the file again; closing the descriptor releases the rest."""
-    with _locked_guard:
-        _locked.discard(_key(descriptor))
+    with _locked_mutex:
+        _locked.discard(_file_key(descriptor))
 
 
-def _key(descriptor: int) -> tuple[int, int]:
+def _file_key(descriptor: int) -> tuple[int, int]:
     state = os.fstat(descriptor)
     return state.st_dev, state.st_ino
 
@@ -98,11 +98,11 @@ def _key(descriptor: int) -> tuple[int, int]:
 def make_private(descriptor: int, path: Path) -> None:
     """Set mode 0600; log a warning if the file system does not support it."""
     try:
-        os.fchmod(descriptor, _PRIVATE)
+        os.fchmod(descriptor, _PRIVATE_MODE)
     except OSError as error:
-        if error.errno not in _NO_MODES:
+        if error.errno not in _MODES_UNSUPPORTED:
             raise
-    if os.fstat(descriptor).st_mode & _OTHERS:
+    if os.fstat(descriptor).st_mode & _GROUP_AND_OTHERS:
         _warn_readable(path.parent)
 
 
@@ -111,47 +111,47 @@ def _warn_readable(folder: Path) -> None:
     _logger.warning("%s cannot hold private files; other users may be able to read the exports in it", folder)
 
 
-def open_own(path: Path, flags: int) -> tuple[int, bool]:
+def open_private(path: Path, flags: int) -> tuple[int, bool]:
     """Open a private file, created if it is missing. Returns the descriptor, and whether the file is new.
 
     Raises:
-        DownloadError: the file there may not be ours alone; see `foreign`.
+        DownloadError: the file there may not be ours alone; see `find_ownership_problem`.
     """
     while True:
         with suppress(FileExistsError):
-            return os.open(path, flags | os.O_CREAT | os.O_EXCL | _SAFELY, _PRIVATE), True
+            return os.open(path, flags | os.O_CREAT | os.O_EXCL | _SAFE_FLAGS, _PRIVATE_MODE), True
         with suppress(FileNotFoundError):
-            return open_existing(path, flags), False
+            return open_existing_private(path, flags), False
 
 
-def open_existing(path: Path, flags: int) -> int:
+def open_existing_private(path: Path, flags: int) -> int:
     """Open a file that is ours alone.
 
     Raises:
         FileNotFoundError: there is none.
-        DownloadError: it may be someone else's; see `foreign`.
+        DownloadError: it may be someone else's; see `find_ownership_problem`.
     """
-    _require_own(path.lstat(), path)
-    descriptor = os.open(path, flags | _SAFELY)
+    _require_private(path.lstat(), path)
+    descriptor = os.open(path, flags | _SAFE_FLAGS)
     try:
-        _require_own(os.fstat(descriptor), path)
+        _require_private(os.fstat(descriptor), path)
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
 
 
-def _require_own(state: os.stat_result, path: Path) -> None:
-    problem = foreign(state, path.parent)
+def _require_private(state: os.stat_result, path: Path) -> None:
+    problem = find_ownership_problem(state, path.parent)
     if problem is not None:
         raise DownloadError(f"{path} {problem}; remove it or name another destination")
 
 
-def kind_problem(path: Path) -> str | None:
+def find_overwrite_problem(path: Path) -> str | None:
     """Why what is there must not be replaced; None if nothing is there, or a file."""
     if path.is_dir() or not path.name:
         return "is a folder; name a file"
-    state = state_of(path)
+    state = lstat_or_none(path)
     if state is None or stat.S_ISREG(state.st_mode):
         return None
     if stat.S_ISLNK(state.st_mode):
@@ -159,7 +159,7 @@ def kind_problem(path: Path) -> str | None:
     return "is not a regular file; name another"
 
 
-def state_of(path: Path) -> os.stat_result | None:
+def lstat_or_none(path: Path) -> os.stat_result | None:
     """What is at a path itself, links not followed; None if nothing is."""
     try:
         return path.lstat()
@@ -167,21 +167,21 @@ def state_of(path: Path) -> os.stat_result | None:
         return None
 
 
-def foreign(state: os.stat_result, folder: Path) -> str | None:
+def find_ownership_problem(state: os.stat_result, folder: Path) -> str | None:
     """Why a file in a folder may have been put there by someone else; None if it is ours alone."""
     if not stat.S_ISREG(state.st_mode):
         return "is not a regular file"
     if state.st_nlink > 1:
         return "has a second name (a hard link)"
-    if state.st_uid != os.geteuid() and state.st_uid != _own_uid(folder):
+    if state.st_uid != os.geteuid() and state.st_uid != _uid_of_new_files(folder):
         return "belongs to another user"
     return None
 
 
-def _own_uid(folder: Path) -> int:
+def _uid_of_new_files(folder: Path) -> int:
     """The user to whom new files in a folder belong: on some network file systems not the one who writes them."""
     path = _probe_path(folder)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFELY, _PRIVATE)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE_FLAGS, _PRIVATE_MODE)
     try:
         return os.fstat(descriptor).st_uid
     finally:
@@ -189,14 +189,14 @@ def _own_uid(folder: Path) -> int:
         path.unlink()
 
 
-def probe(folder: Path) -> None:
+def try_writing(folder: Path) -> None:
     """Create, write, lock, rename and remove a hidden file in a folder, as a download does.
 
     Raises:
         OSError: something of it fails.
     """
     path = _probe_path(folder)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFELY, _PRIVATE)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE_FLAGS, _PRIVATE_MODE)
     try:
         os.write(descriptor, b"\n")
         lock(descriptor)

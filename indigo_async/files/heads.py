@@ -7,21 +7,27 @@ import re
 import aiohttp
 import attrs
 
-from indigo_async.transport.policy import Answer, retry_after_of
+from indigo_async.transport.policy import Response, parse_retry_after
 
-__all__ = ["Span", "encoding_of", "length_beyond", "span_of", "wait_of"]
+__all__ = [
+    "ContentRange",
+    "parse_bounded_retry_after",
+    "parse_content_encoding",
+    "parse_content_range",
+    "parse_unsatisfied_range",
+]
 
-_LONGEST_WAIT = 3_600.0
-_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
-_NO_RANGE = re.compile(r"bytes \*/(\d{1,18})")
-_NO_COMPRESSION = re.compile(
+_MAX_RETRY_AFTER = 3_600.0
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
+_UNSATISFIED_RANGE = re.compile(r"bytes \*/(\d{1,18})")
+_NOT_AN_ENCODING = re.compile(
     r"identity|none|binary|[78]bit|aws-chunked|(?:us-)?ascii|utf-?\d+|iso-?8859-?\d+|latin-?\d|windows-\d+|cp\d+"
 )
 """What servers write as `Content-Encoding` over a plain file: mostly the name of a charset."""
 
 
 @attrs.frozen
-class Span:
+class ContentRange:
     """Which bytes of a file an answer holds, from the first to the last, and how many the file has."""
 
     first: int
@@ -33,28 +39,28 @@ class Span:
         return self.last - self.first + 1
 
 
-def span_of(response: aiohttp.ClientResponse) -> Span | None:
+def parse_content_range(response: aiohttp.ClientResponse) -> ContentRange | None:
     """The bytes that an answer says it holds; None where it says nothing that can be read."""
-    match = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
     if match is None:
         return None
-    return Span(int(match[1]), int(match[2]), None if match[3] == "*" else int(match[3]))
+    return ContentRange(int(match[1]), int(match[2]), None if match[3] == "*" else int(match[3]))
 
 
-def length_beyond(response: aiohttp.ClientResponse) -> int | None:
+def parse_unsatisfied_range(response: aiohttp.ClientResponse) -> int | None:
     """The length of a file within which a range was not found; None where the answer does not say."""
-    match = _NO_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    match = _UNSATISFIED_RANGE.fullmatch(response.headers.get("Content-Range", ""))
     return None if match is None else int(match[1])
 
 
-def encoding_of(response: aiohttp.ClientResponse) -> str:
+def parse_content_encoding(response: aiohttp.ClientResponse) -> str:
     """How the body is compressed, which some stores send whatever was accepted; empty where it is not."""
     named = ",".join(response.headers.getall("Content-Encoding", [])).lower().split(",")
-    encodings = [name.strip() for name in named if name.strip() and not _NO_COMPRESSION.fullmatch(name.strip())]
+    encodings = [name.strip() for name in named if name.strip() and not _NOT_AN_ENCODING.fullmatch(name.strip())]
     return "gzip" if encodings in (["gzip"], ["x-gzip"]) else ", ".join(encodings)
 
 
-def wait_of(response: aiohttp.ClientResponse) -> float | None:
+def parse_bounded_retry_after(response: aiohttp.ClientResponse) -> float | None:
     """The seconds that a server asks to wait; None where it does not, or where it asks for more than an hour."""
-    seconds = retry_after_of(Answer(response.status, response.headers, b""))
-    return None if seconds is None or seconds > _LONGEST_WAIT else seconds
+    seconds = parse_retry_after(Response(response.status, response.headers, b""))
+    return None if seconds is None or seconds > _MAX_RETRY_AFTER else seconds

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["file_name"]
+__all__ = ["safe_file_name"]
 
 _UNFIT = re.compile(r'[%/\\:*?"<>|\x00-\x1f\x7f]|^\.')
 
 
-def file_name(text: str) -> str:
+def safe_file_name(text: str) -> str:
     """A text as a file's name, or as the beginning of one: `Path("exports") / f"{file_name(audience_name)}.csv"`.
 
     Characters that no file's name should hold are written by their codes, such as `%2F` for a slash. So the file is

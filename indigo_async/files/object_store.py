@@ -19,9 +19,9 @@ import attrs
 
 from indigo_async.errors import PublishError
 from indigo_async.files.publish import content_name
-from indigo_async.hidden import HiddenText
+from indigo_async.hidden import SecretText
 from indigo_async.inputs import InputCheck
-from indigo_async.transport.shield import in_thread, outlast, to_the_end
+from indigo_async.transport.shield import run_in_thread, run_to_completion, wait_shielded
 
 if TYPE_CHECKING:
     from obstore.store import AzureStore, GCSStore, S3Store
@@ -35,27 +35,27 @@ T = TypeVar("T")
 _logger = logging.getLogger("indigo_async")
 
 _SCHEMES = ("s3", "gs", "az")
-_SECONDS_SIGNED = 6 * 3600.0
-_MOST_SECONDS_SIGNED = 7 * 24 * 3600  # what S3 and Google Cloud Storage sign for at most
+_DEFAULT_EXPIRY_SECONDS = 6 * 3600.0
+_MAX_EXPIRY_SECONDS = 7 * 24 * 3600  # what S3 and Google Cloud Storage sign for at most
 _PART_BYTES = 8 * 1024 * 1024
-_PARTS_AT_ONCE = 2
-_UPLOADS_AT_ONCE = 8
-_SETTLE_SECONDS = 30.0
+_CONCURRENT_PARTS = 2
+_CONCURRENT_UPLOADS = 8
+_CLEANUP_TIMEOUT = 30.0
 _RETRY = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
 _ERROR_CODE = re.compile(r"<Code>([A-Za-z0-9]{1,64})</Code>")
 
 
 @attrs.define(eq=False)
-class _Share:
+class _SharedObject:
     """An object in the bucket, and how many jobs want it there; its lock is held to put it there.
 
     An upload that was begun and failed may have put it there all the same. Its place is never used again: whatever the
     store carries out late, perhaps of a request given up long ago, concerns this object alone.
     """
 
-    place: str
-    wanted_by: int = 0
-    is_there: bool = False
+    key: str
+    users: int = 0
+    is_uploaded: bool = False
     lock: asyncio.Lock = attrs.Factory(asyncio.Lock)
 
 
@@ -73,7 +73,7 @@ class ObjectStorePublisher:
         store: str | SigningStore,
         *,
         config: Mapping[str, str] | None = None,
-        expires_in: float = _SECONDS_SIGNED,
+        expires_in: float = _DEFAULT_EXPIRY_SECONDS,
     ) -> None:
         """Choose where files go.
 
@@ -92,19 +92,19 @@ class ObjectStorePublisher:
         """
         check = InputCheck()
         check.seconds("expires_in", expires_in)
-        if not check.problems and expires_in > _MOST_SECONDS_SIGNED:
-            check.add("expires_in", f"must be at most {_MOST_SECONDS_SIGNED} seconds (7 days), not {expires_in:g}")
+        if not check.problems and expires_in > _MAX_EXPIRY_SECONDS:
+            check.add("expires_in", f"must be at most {_MAX_EXPIRY_SECONDS} seconds (7 days), not {expires_in:g}")
         if config is not None and not isinstance(store, str):
             check.add("config", "goes with a URL; a store of obstore's has its own")
-        self._store = _opened(check, store, config)
-        check.done()
-        self._where = _shown(store) if isinstance(store, str) else repr(store)
+        self._store = _open_store(check, store, config)
+        check.raise_if_invalid()
+        self._label = _strip_credentials(store) if isinstance(store, str) else repr(store)
         self._expires_in = timedelta(seconds=expires_in)
-        self._shares: dict[str, _Share] = {}
-        self._slots = asyncio.Semaphore(_UPLOADS_AT_ONCE)
+        self._objects: dict[str, _SharedObject] = {}
+        self._slots = asyncio.Semaphore(_CONCURRENT_UPLOADS)
 
     def __repr__(self) -> str:
-        return f"ObjectStorePublisher({self._where})"
+        return f"ObjectStorePublisher({self._label})"
 
     @asynccontextmanager
     async def publish(self, path: Path) -> AsyncGenerator[str]:
@@ -117,66 +117,66 @@ class ObjectStorePublisher:
             name = await content_name(path)
         except OSError as error:
             raise PublishError(f"{path} cannot be read ({error.strerror or type(error).__name__})") from None
-        if not self._shares:
-            self._slots = asyncio.Semaphore(_UPLOADS_AT_ONCE)  # of the event loop that runs now
-        share = self._shares.setdefault(name, _Share(f"{secrets.token_hex(16)}/{name}"))
-        share.wanted_by += 1
+        if not self._objects:
+            self._slots = asyncio.Semaphore(_CONCURRENT_UPLOADS)  # of the event loop that runs now
+        share = self._objects.setdefault(name, _SharedObject(f"{secrets.token_hex(16)}/{name}"))
+        share.users += 1
         try:
             async with share.lock:
-                if not share.is_there:
-                    await self._upload(path, share.place)
-                    share.is_there = True
-            yield await self._told(path, _signed_url(self._store, share.place, self._expires_in))
+                if not share.is_uploaded:
+                    await self._upload(path, share.key)
+                    share.is_uploaded = True
+            yield await self._translate_errors(path, _sign_url(self._store, share.key, self._expires_in))
         finally:
-            share.wanted_by -= 1
-            if not share.wanted_by:
-                del self._shares[name]  # before anything is waited for: who comes now begins another
-                await to_the_end(asyncio.ensure_future(self._remove(share)))
+            share.users -= 1
+            if not share.users:
+                del self._objects[name]  # before anything is waited for: who comes now begins another
+                await run_to_completion(asyncio.ensure_future(self._remove(share)))
 
     async def _upload(self, path: Path, place: str) -> None:
         """Put the file there. Cancelled, it first stops in order: a store keeps the parts of an upload cut off."""
         async with self._slots:
             stopped = asyncio.Event()
-            work = asyncio.ensure_future(_put(self._store, place, path, stopped))
+            work = asyncio.ensure_future(_upload_file(self._store, place, path, stopped))
             try:
-                await self._told(path, asyncio.shield(work))
+                await self._translate_errors(path, asyncio.shield(work))
             except asyncio.CancelledError:
                 stopped.set()
-                await outlast(work, seconds=_SETTLE_SECONDS)
+                await wait_shielded(work, seconds=_CLEANUP_TIMEOUT)
                 if not work.cancel() and not work.cancelled():
                     work.exception()  # of an upload that nobody waits for any more
                 raise
 
-    async def _told(self, path: Path, work: Awaitable[T]) -> T:
+    async def _translate_errors(self, path: Path, work: Awaitable[T]) -> T:
         """What the store's work gives; its errors, whose texts hold addresses, end here."""
         try:
             return await work
         except PublishError:
             raise
         except Exception as error:  # noqa: BLE001 - of obstore's kinds and Python's own
-            why = _explained(error)
-        raise PublishError(f"{path.name} could not be published in {self._where}: {why}")
+            why = _explain(error)
+        raise PublishError(f"{path.name} could not be published in {self._label}: {why}")
 
-    async def _remove(self, share: _Share) -> None:
+    async def _remove(self, share: _SharedObject) -> None:
         """Remove an object that nobody wants any more: also after a failed upload, which may have done its work."""
         import obstore  # noqa: PLC0415 - the extra
 
         try:
-            async with asyncio.timeout(_SETTLE_SECONDS):
-                await obstore.delete_async(self._store, share.place)
+            async with asyncio.timeout(_CLEANUP_TIMEOUT):
+                await obstore.delete_async(self._store, share.key)
         except FileNotFoundError:
             pass
         except Exception as error:  # noqa: BLE001 - the match is done; what is left must be told
             _logger.warning(
                 "%s could not be removed from %s, %s people's data: %s",
-                share.place,
-                self._where,
-                "and holds" if share.is_there else "where it may be after a failed upload, and then holds",
-                _explained(error),
+                share.key,
+                self._label,
+                "and holds" if share.is_uploaded else "where it may be after a failed upload, and then holds",
+                _explain(error),
             )
 
 
-def _opened(check: InputCheck, store: str | SigningStore, config: Mapping[str, str] | None) -> SigningStore | Any:
+def _open_store(check: InputCheck, store: str | SigningStore, config: Mapping[str, str] | None) -> SigningStore | Any:
     """The store itself; a problem is added to `check` where there is none."""
     try:
         from obstore.store import AzureStore, GCSStore, S3Store  # noqa: PLC0415 - the extra
@@ -197,21 +197,21 @@ def _opened(check: InputCheck, store: str | SigningStore, config: Mapping[str, s
         return kinds[scheme].from_url(store, config=dict(config or {}), retry_config=_RETRY)
     except Exception as error:  # noqa: BLE001 - of obstore's kinds and Python's own
         kind = type(error).__name__
-    raise PublishError(f"obstore does not take {_shown(store)} with this configuration ({kind})")
+    raise PublishError(f"obstore does not take {_strip_credentials(store)} with this configuration ({kind})")
 
 
-def _shown(url: str) -> str:
+def _strip_credentials(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.hostname}{parts.path}"
 
 
-async def _signed_url(store: SigningStore, place: str, expires_in: timedelta) -> HiddenText:
+async def _sign_url(store: SigningStore, place: str, expires_in: timedelta) -> SecretText:
     import obstore  # noqa: PLC0415 - the extra
 
-    return HiddenText(await obstore.sign_async(store, "GET", place, expires_in))
+    return SecretText(await obstore.sign_async(store, "GET", place, expires_in))
 
 
-async def _put(store: SigningStore, place: str, path: Path, stopped: asyncio.Event) -> None:
+async def _upload_file(store: SigningStore, place: str, path: Path, stopped: asyncio.Event) -> None:
     """Put a file there, a large one in parts from disk. A stopped one leaves no parts."""
     import obstore  # noqa: PLC0415 - the extra
 
@@ -229,21 +229,21 @@ async def _put(store: SigningStore, place: str, path: Path, stopped: asyncio.Eve
             if stopped.is_set():
                 raise InterruptedError  # at which obstore takes back the parts that were sent
             yield part
-            part = await in_thread(read)
+            part = await run_in_thread(read)
 
-    with await in_thread(partial(path.open, "rb")) as file:
-        first = await in_thread(read)
+    with await run_in_thread(partial(path.open, "rb")) as file:
+        first = await run_in_thread(read)
         await obstore.put_async(
             store,
             place,
             parts(first) if len(first) == _PART_BYTES else first,
             attributes={"Content-Type": "text/csv"},
             chunk_size=_PART_BYTES,
-            max_concurrency=_PARTS_AT_ONCE,
+            max_concurrency=_CONCURRENT_PARTS,
         )
 
 
-def _explained(error: Exception) -> str:
+def _explain(error: Exception) -> str:
     """What went wrong and what to do, in words without addresses, which may be signed."""
     from obstore.exceptions import PermissionDeniedError, UnauthenticatedError  # noqa: PLC0415 - the extra
 

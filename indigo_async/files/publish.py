@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from indigo_async.transport.shield import in_thread
+from indigo_async.transport.shield import run_in_thread
 
 __all__ = ["Publisher", "content_name"]
 
@@ -32,7 +32,7 @@ async def content_name(path: Path) -> str:
     Raises:
         OSError: the file cannot be read.
     """
-    return f"{await in_thread(partial(_sha256, path))}.csv"
+    return f"{await run_in_thread(partial(_sha256, path))}.csv"
 
 
 def _sha256(path: Path) -> str:

@@ -8,21 +8,21 @@ from functools import cache
 
 import attrs
 
-__all__ = ["Spelled", "field_named", "is_about_others"]
+__all__ = ["RecognizedField", "is_excluded_header", "recognize_field"]
 
-_LONGEST_NAME = 80
+_MAX_NAME_LENGTH = 80
 
-_FIRST_CHOICE = (
+_QUALIFIERS = (
     "cell|client|constituent|contact|crm|current|customer|donor|file|home|individual|legal|main|member|membership|"
     "mobile|my|myv|patron|people|permanent|person|personal|petitioner|preferred|primary|reg|registered|registrant|"
     "registration|res|residence|residences|residential|signatory|signer|subscriber|supporter|tsmart|van|vb|vf|volunteer|"
     "usps|v|voter|voters|voterbase|voting|your|mmddyyyy|yyyymmdd"
 )
-_SECOND_CHOICE = (
+_FALLBACK_QUALIFIERS = (
     "addresses|alt|alternate|alternative|billing|business|daytime|evening|former|landline|m|mail|mailing|office|other|"
     "previous|secondary|shipping|telephones|votertelephones|work"
 )
-_OTHERS = re.compile(
+_EXCLUDED = re.compile(
     "amount|candidate|child|city of birth|committee|company|country|county|created|district|e ?mail|employer|emergency|"
     "fax|friend|guardian|husband|issued|joined|father|mother|organi[sz]ation|parent|partner|precinct|price|quantity|"
     "recruiter|referr|signed|since|sister|spouse|total|treasurer|updated|wife|zip ?\\+? ?4|plus ?4"
@@ -55,42 +55,42 @@ _SPELLINGS = {
 
 
 @attrs.frozen
-class Spelled:
+class RecognizedField:
     """The field that a column's name stands for. A second choice is one such as a mailing or work address."""
 
     field: str
-    is_second_choice: bool = False
+    is_fallback: bool = False
 
 
-def _words(name: str) -> list[str]:
+def _split_words(name: str) -> list[str]:
     """The words of a name in lower case, accents folded: "Reg_ZipCode" gives reg, zip and code."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     return re.findall(r"[a-z0-9]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", plain).lower())
 
 
 @cache
-def _patterns() -> dict[Spelled, re.Pattern[str]]:
+def _patterns() -> dict[RecognizedField, re.Pattern[str]]:
     """The first choices of all fields, then the second ones: what stands before them is tried first."""
-    patterns: dict[Spelled, re.Pattern[str]] = {}
-    for second, qualifiers in ((False, _FIRST_CHOICE), (True, f"{_FIRST_CHOICE}|{_SECOND_CHOICE}")):
+    patterns: dict[RecognizedField, re.Pattern[str]] = {}
+    for second, qualifiers in ((False, _QUALIFIERS), (True, f"{_QUALIFIERS}|{_FALLBACK_QUALIFIERS}")):
         for field, spellings in _SPELLINGS.items():
             pattern = f"(?:{qualifiers})*?(?:{spellings})(?:{qualifiers})*"
-            patterns[Spelled(field, second)] = re.compile(pattern)
+            patterns[RecognizedField(field, second)] = re.compile(pattern)
     return patterns
 
 
-def field_named(name: str) -> Spelled | None:
+def recognize_field(name: str) -> RecognizedField | None:
     """The field that a column is named after; None where its name says nothing, or something else."""
-    words = _words(re.sub("__c$", "", name[:_LONGEST_NAME], flags=re.IGNORECASE))  # which Salesforce adds
+    words = _split_words(re.sub("__c$", "", name[:_MAX_NAME_LENGTH], flags=re.IGNORECASE))  # which Salesforce adds
     joined = "".join(words)
     for spelled, pattern in _patterns().items():
         if pattern.fullmatch(joined):
             return spelled
-    if words and words[-1] in {"id", "uuid", "guid"} and not is_about_others(name):
-        return Spelled("id", is_second_choice=True)
+    if words and words[-1] in {"id", "uuid", "guid"} and not is_excluded_header(name):
+        return RecognizedField("id", is_fallback=True)
     return None
 
 
-def is_about_others(name: str) -> bool:
+def is_excluded_header(name: str) -> bool:
     """Whether a column's name says that its values are not the person's own name, number, date or place."""
-    return _OTHERS.search(" ".join(_words(name[:_LONGEST_NAME]))) is not None
+    return _EXCLUDED.search(" ".join(_split_words(name[:_MAX_NAME_LENGTH]))) is not None

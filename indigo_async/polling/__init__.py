@@ -1,7 +1,7 @@
 """Waiting for the server's asynchronous work: one loop behind all waits of a client."""
 
 from indigo_async.polling.looks import PollingStats
-from indigo_async.polling.poller import Poller, poller_of
-from indigo_async.polling.waits import Needs
+from indigo_async.polling.poller import Poller, get_poller
+from indigo_async.polling.waits import RecordPart
 
-__all__ = ["Needs", "Poller", "PollingStats", "poller_of"]
+__all__ = ["Poller", "PollingStats", "RecordPart", "get_poller"]

@@ -7,35 +7,35 @@ from collections.abc import Sequence
 import attrs
 import msgspec
 
-__all__ = ["Party", "Plan", "choose"]
+__all__ = ["CustomerDemand", "Plan", "choose_plan"]
 
 
-class Party(msgspec.Struct, frozen=True, kw_only=True, gc=False):  # made for each customer in each round
+class CustomerDemand(msgspec.Struct, frozen=True, kw_only=True, gc=False):  # made for each customer in each round
     """One customer's waits, as far as a list can answer them.
 
-    `due` is how many looks are due now, `saved` how many single looks a list would make unnecessary. `list_price` is
-    None where its list is not to be had. `list_is_near` says that a list will be read soon anyway, for which the few
-    that are due can wait.
+    `due` is how many looks are due now, `polls_saved` how many single looks a list would make unnecessary. `list_cost`
+    is None where its list is not to be had. `list_is_upcoming` says that a list will be read soon anyway, for which the
+    few that are due can wait.
     """
 
     customer: str | None
     due: int
-    saved: int
-    list_price: float | None
-    list_is_near: bool = False
+    polls_saved: int
+    list_cost: float | None
+    list_is_upcoming: bool = False
 
 
 @attrs.frozen(kw_only=True)
 class Plan:
     """What to do with the looks that are due: the parties (by their index) of each kind."""
 
-    everything: bool = False
-    lists: tuple[int, ...] = ()
-    singly: tuple[int, ...] = ()
-    later: tuple[int, ...] = ()
+    all_customers: bool = False
+    by_list: tuple[int, ...] = ()
+    individually: tuple[int, ...] = ()
+    deferred: tuple[int, ...] = ()
 
 
-def choose(parties: Sequence[Party], *, single_price: float, everything_price: float | None) -> Plan:
+def choose_plan(demands: Sequence[CustomerDemand], *, single_cost: float, all_customers_cost: float | None) -> Plan:
     """The cheapest requests that answer what is due.
 
     A party's looks are answered by its list where that is cheaper than the single looks that it saves; where not, they
@@ -46,15 +46,15 @@ def choose(parties: Sequence[Party], *, single_price: float, everything_price: f
     lists: list[int] = []
     singly: list[int] = []
     later: list[int] = []
-    for index, party in enumerate(parties):
-        price = party.saved * single_price
-        kind = later if party.list_is_near else singly
-        if party.list_price is not None and party.list_price < price:
-            price = party.list_price
+    for index, party in enumerate(demands):
+        price = party.polls_saved * single_cost
+        kind = later if party.list_is_upcoming else singly
+        if party.list_cost is not None and party.list_cost < price:
+            price = party.list_cost
             kind = lists
         total += price
         if party.due:
             kind.append(index)
-    if everything_price is not None and everything_price < total:
-        return Plan(everything=True)
-    return Plan(lists=tuple(lists), singly=tuple(singly), later=tuple(later))
+    if all_customers_cost is not None and all_customers_cost < total:
+        return Plan(all_customers=True)
+    return Plan(by_list=tuple(lists), individually=tuple(singly), deferred=tuple(later))

@@ -13,68 +13,68 @@ __all__ = ["Schedule", "Scheduled"]
 
 
 class Scheduled(Protocol):
-    """What stands in a schedule remembers its `instant`; None while it stands in none."""
+    """What stands in a schedule remembers its `tick`; None while it stands in none."""
 
-    instant: int | None
+    tick: int | None
 
 
 T = TypeVar("T", bound=Scheduled)
 
 # In seconds: beyond the life of any process, and exact in a float.
-_FAR = 1e12
+_FAR_FUTURE = 1e12
 
 
 @attrs.define
 class Schedule(Generic[T]):
-    """Things by the time at which they fall due, rounded up to the next multiple of `grain` seconds.
+    """Things by the time at which they fall due, rounded up to the next multiple of `tick_seconds` seconds.
 
     Rounding lets what falls due at almost the same time be dealt with together, and makes a heap of few instants
-    instead of one of 10,000 things. What is dropped is gone at once, with all that it refers to. `on_new` is called
-    with a time at which nothing was to fall due before.
+    instead of one of 10,000 things. What is dropped is gone at once, with all that it refers to. `on_new_tick` is
+    called with a time at which nothing was to fall due before.
     """
 
-    grain: float
-    on_new: Callable[[float], None]
-    _due: dict[int, dict[T, None]] = attrs.field(factory=dict[int, dict[T, None]], init=False)
-    _instants: list[int] = attrs.field(factory=list[int], init=False)
+    tick_seconds: float
+    on_new_tick: Callable[[float], None]
+    _by_tick: dict[int, dict[T, None]] = attrs.field(factory=dict[int, dict[T, None]], init=False)
+    _ticks: list[int] = attrs.field(factory=list[int], init=False)
 
     def put(self, thing: T, due: float) -> None:
         """Let a thing fall due at a time, whenever it was to before. A time that is not finite becomes one that is."""
-        self.drop(thing)
+        self.remove(thing)
         # A NaN compares as false, so that it falls due at once.
-        due = min(due, _FAR) if due > 0 else 0.0
-        instant = math.ceil(due / self.grain)
-        together = self._due.get(instant)
+        due = min(due, _FAR_FUTURE) if due > 0 else 0.0
+        instant = math.ceil(due / self.tick_seconds)
+        together = self._by_tick.get(instant)
         if together is None:
-            together = self._due[instant] = {}
-            heapq.heappush(self._instants, instant)
-            self.on_new(instant * self.grain)
+            together = self._by_tick[instant] = {}
+            heapq.heappush(self._ticks, instant)
+            self.on_new_tick(instant * self.tick_seconds)
         together[thing] = None
-        thing.instant = instant
+        thing.tick = instant
 
-    def drop(self, thing: T) -> None:
+    def remove(self, thing: T) -> None:
         """Let a thing not fall due at all."""
-        if thing.instant is not None:
-            del self._due[thing.instant][thing]
-            thing.instant = None
+        if thing.tick is not None:
+            del self._by_tick[thing.tick][thing]
+            thing.tick = None
 
     def next_due(self) -> float | None:
         """When something falls due next."""
-        while self._instants:
-            instant = self._instants[0]
-            if self._due[instant]:
-                return instant * self.grain
-            self._forget_first()
+        while self._ticks:
+            instant = self._ticks[0]
+            if self._by_tick[instant]:
+                return instant * self.tick_seconds
+            self._pop_first()
         return None
 
-    def take_due(self, now: float) -> list[T]:
+    def pop_due(self, now: float) -> list[T]:
         """Take out all that is due, in the order in which it fell due."""
         taken: list[T] = []
-        while self._instants and self._instants[0] * self.grain <= now:
-            taken.extend(self._forget_first())
+        while self._ticks and self._ticks[0] * self.tick_seconds <= now:
+            taken.extend(self._pop_first())
         for thing in taken:
-            thing.instant = None
+            thing.tick = None
         return taken
 
-    def _forget_first(self) -> dict[T, None]:
-        return self._due.pop(heapq.heappop(self._instants))
+    def _pop_first(self) -> dict[T, None]:
+        return self._by_tick.pop(heapq.heappop(self._ticks))

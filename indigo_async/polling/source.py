@@ -7,21 +7,21 @@ from typing import Protocol
 
 import attrs
 
-from indigo_async.client import GET_AUDIENCE, LIST_AUDIENCES, check_id, decode
+from indigo_async.client import GET_AUDIENCE, LIST_AUDIENCES, check_record_id, decode_response
 from indigo_async.errors import CustomerMismatchError, IndigoError, ResponseDecodeError
 from indigo_async.models import Audience, RecordId
 from indigo_async.polling.costs import Cost
 from indigo_async.transport import codec
-from indigo_async.transport.answers import document_in
-from indigo_async.transport.list_view import ListReader, Rows
+from indigo_async.transport.answers import parse_json_response
+from indigo_async.transport.list_view import ListReader, RowSlice
 from indigo_async.transport.session import Transport
 
-__all__ = ["ApiSource", "Source"]
+__all__ = ["AudienceApi", "HttpAudienceApi"]
 
-_MOST_BYTES_OF_ONE = 64_000_000
+_MAX_RECORD_BYTES = 64_000_000
 
 
-class Source(Protocol):
+class AudienceApi(Protocol):
     """Where looks are answered."""
 
     @property
@@ -29,7 +29,7 @@ class Source(Protocol):
         """What the pacing makes each request cost at least, in seconds of one slot."""
         ...
 
-    async def one(self, audience_id: RecordId, customer_id: str | None) -> tuple[Audience, Cost]:
+    async def read_one(self, audience_id: RecordId, customer_id: str | None) -> tuple[Audience, Cost]:
         """Look at one audience.
 
         Raises:
@@ -37,8 +37,8 @@ class Source(Protocol):
         """
         ...
 
-    async def many(self, customer_id: str | None, take: Callable[[Rows], None], *, limit: int) -> Cost:
-        """Look at a customer's audiences, or, without one, at all; `take` is given the rows as they come.
+    async def read_list(self, customer_id: str | None, on_rows: Callable[[RowSlice], None], *, limit: int) -> Cost:
+        """Look at a customer's audiences, or, without one, at all; `on_rows` is given the rows as they come.
 
         Raises:
             ListTooLongError: it has more than `limit` bytes. Some rows may have been taken.
@@ -48,7 +48,7 @@ class Source(Protocol):
 
 
 @attrs.frozen
-class ApiSource:
+class HttpAudienceApi:
     """The API itself."""
 
     transport: Transport
@@ -57,25 +57,27 @@ class ApiSource:
     def slot_seconds(self) -> float:
         return self.transport.slot_seconds
 
-    async def one(self, audience_id: RecordId, customer_id: str | None) -> tuple[Audience, Cost]:
-        query = {"audienceId": str(audience_id)} | _customer(customer_id)
-        body = _Body()
-        seconds = await self.transport.look(GET_AUDIENCE, body, query=query)
-        audience = decode(self._audience_in, body.parts, GET_AUDIENCE)
+    async def read_one(self, audience_id: RecordId, customer_id: str | None) -> tuple[Audience, Cost]:
+        query = {"audienceId": str(audience_id)} | _customer_query(customer_id)
+        body = _RecordBody()
+        seconds = await self.transport.stream(GET_AUDIENCE, body, query=query)
+        audience = decode_response(self._decode_audience, body.parts, GET_AUDIENCE)
         if customer_id is not None and audience.customer_id not in {None, customer_id}:
             raise CustomerMismatchError(
-                endpoint=GET_AUDIENCE.text, asked=customer_id, answered=str(audience.customer_id)
+                endpoint=GET_AUDIENCE.name, requested=customer_id, received=str(audience.customer_id)
             )
-        check_id(GET_AUDIENCE, "audience", asked=audience_id, answered=audience.id)
+        check_record_id(GET_AUDIENCE, "audience", requested=audience_id, received=audience.id)
         return audience, Cost(seconds, body.size)
 
-    def _audience_in(self, parts: list[bytes], endpoint: str) -> Audience:
-        document = document_in(b"".join(parts), GET_AUDIENCE, token=self.transport.token)
+    def _decode_audience(self, parts: list[bytes], endpoint: str) -> Audience:
+        document = parse_json_response(b"".join(parts), GET_AUDIENCE, token=self.transport.token)
         return codec.decode_audience(document, endpoint)
 
-    async def many(self, customer_id: str | None, take: Callable[[Rows], None], *, limit: int) -> Cost:
-        reader = ListReader(LIST_AUDIENCES, take, limit=limit, token=self.transport.token)
-        seconds = await self.transport.look(LIST_AUDIENCES, reader, query=_customer(customer_id), comparable=False)
+    async def read_list(self, customer_id: str | None, on_rows: Callable[[RowSlice], None], *, limit: int) -> Cost:
+        reader = ListReader(LIST_AUDIENCES, on_rows, max_bytes=limit, token=self.transport.token)
+        seconds = await self.transport.stream(
+            LIST_AUDIENCES, reader, query=_customer_query(customer_id), measure_latency=False
+        )
         try:
             reader.finish()
         except IndigoError as error:
@@ -84,24 +86,24 @@ class ApiSource:
 
 
 @attrs.define
-class _Body:
+class _RecordBody:
     """Keeps a record's bytes, of which there are few."""
 
     parts: list[bytes] = attrs.field(factory=list[bytes], repr=False)
     size: int = 0
 
     def begin(self, size: int | None) -> None:
-        self._allow(size or 0)
+        self._check_size(size or 0)
 
     def feed(self, data: bytes) -> None:
         self.parts.append(data)
         self.size += len(data)
-        self._allow(self.size)
+        self._check_size(self.size)
 
-    def _allow(self, size: int) -> None:
-        if size > _MOST_BYTES_OF_ONE:
-            raise ResponseDecodeError("the answer is larger than allowed", endpoint=GET_AUDIENCE.text)
+    def _check_size(self, size: int) -> None:
+        if size > _MAX_RECORD_BYTES:
+            raise ResponseDecodeError("the answer is larger than allowed", endpoint=GET_AUDIENCE.name)
 
 
-def _customer(customer_id: str | None) -> dict[str, str]:
+def _customer_query(customer_id: str | None) -> dict[str, str]:
     return {} if customer_id is None else {"customerId": customer_id}

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import attrs
 
-__all__ = ["Clock", "ManualClock", "ScaledClock", "timestamp"]
+__all__ = ["Clock", "ManualClock", "ScaledClock", "format_timestamp"]
 
 
 class Clock(Protocol):
@@ -35,15 +35,15 @@ def _utc_now() -> datetime:
 class ScaledClock:
     """Real time, `speed` times as fast: at 60, a sandbox minute passes in a second.
 
-    `origin` is what `time.monotonic()` said at second 0.
+    `monotonic_start` is what `time.monotonic()` said at second 0.
     """
 
     speed: float = attrs.field(default=1.0, validator=attrs.validators.gt(0))
     started_at: datetime = attrs.field(factory=_utc_now)
-    origin: float = attrs.field(factory=time.monotonic)
+    monotonic_start: float = attrs.field(factory=time.monotonic)
 
     def now(self) -> float:
-        return (time.monotonic() - self.origin) * self.speed
+        return (time.monotonic() - self.monotonic_start) * self.speed
 
 
 @attrs.define
@@ -63,6 +63,6 @@ class ManualClock:
         self._now += seconds
 
 
-def timestamp(clock: Clock, at: float) -> str:
+def format_timestamp(clock: Clock, at: float) -> str:
     """A sandbox time as the API writes it: ISO 8601, UTC."""
     return (clock.started_at + timedelta(seconds=at)).isoformat(timespec="milliseconds")

@@ -26,7 +26,7 @@ async def serve(
     requests_per_second: float | None = None,
     allow_remote_csvs: bool = False,
     port: int = 8080,
-    say: Callable[[str], object] = print,
+    echo: Callable[[str], object] = print,
 ) -> None:
     """Serve until SIGINT or SIGTERM comes. The parameters are those of `Sandbox`.
 
@@ -44,9 +44,9 @@ async def serve(
             allow_remote_csvs=allow_remote_csvs,
             port=port,
         ) as sandbox:
-            say(f"export INDIGO_BASE_URL={sandbox.base_url}")
-            say(f"export INDIGO_API_TOKEN={sandbox.token}")
-            say("# Serving until Ctrl-C; what was made is forgotten then.")
+            echo(f"export INDIGO_BASE_URL={sandbox.base_url}")
+            echo(f"export INDIGO_API_TOKEN={sandbox.token}")
+            echo("# Serving until Ctrl-C; what was made is forgotten then.")
             async for _ in signals:
                 return
 
@@ -76,6 +76,6 @@ def run(
             requests_per_second=requests_per_second,
             allow_remote_csvs=allow_remote_csvs,
             port=port,
-            say=functools.partial(print, flush=True),
+            echo=functools.partial(print, flush=True),
         )
     )

@@ -11,15 +11,15 @@ from secrets import token_hex
 
 from indigo_async.sandbox.faults import Fault, FaultKind
 from indigo_async.sandbox.records import CsvFile
-from indigo_async.sandbox.refusals import ErrorType, Refusal
-from indigo_async.sandbox.wire import FileSlice, Reply
+from indigo_async.sandbox.refusals import ErrorType, HttpError
+from indigo_async.sandbox.wire import FileSlice, Response
 
-__all__ = ["serve_csv"]
+__all__ = ["build_csv_response"]
 
 _ONE_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
-def serve_csv(file: CsvFile, headers: Mapping[str, str], fault: Fault | None) -> Reply:
+def build_csv_response(file: CsvFile, headers: Mapping[str, str], fault: Fault | None) -> Response:
     """Answer a request for a CSV.
 
     Raises:
@@ -27,24 +27,24 @@ def serve_csv(file: CsvFile, headers: Mapping[str, str], fault: Fault | None) ->
     """
     kind = fault.kind if fault is not None else None
     etag = f'"{token_hex(16)}"' if kind is FaultKind.ETAG_CHANGED else file.etag
-    if kind is FaultKind.ACCEPTED:
-        return Reply(202, b"", {})
+    if kind is FaultKind.DOWNLOAD_NOT_READY:
+        return Response(202, b"", {})
     answer = {"ETag": etag, "Accept-Ranges": "bytes", "Content-Type": "text/csv; charset=utf-8"}
-    if kind is FaultKind.ODD_ENCODING:
+    if kind is FaultKind.INVALID_CONTENT_ENCODING:
         answer["Content-Encoding"] = "UTF-8"
-    span = None if kind is FaultKind.RANGE_IGNORED else _range(file.size, etag, headers)
+    span = None if kind is FaultKind.RANGE_IGNORED else _parse_range(file.size, etag, headers)
     if span is None:
-        return Reply(200, FileSlice(file.path, 0, file.size), answer)
+        return Response(200, FileSlice(file.path, 0, file.size), answer)
     start, stop = span
-    if kind is FaultKind.RANGE_WRONG:
+    if kind is FaultKind.RANGE_SHIFTED:
         start = min(start + 1, stop - 1)
     if kind is FaultKind.RANGE_SHORT:
         stop = start + max(1, (stop - start) // 2)
     answer["Content-Range"] = f"bytes {start}-{stop - 1}/{file.size}"
-    return Reply(206, FileSlice(file.path, start, stop), answer)
+    return Response(206, FileSlice(file.path, start, stop), answer)
 
 
-def _range(size: int, etag: str, headers: Mapping[str, str]) -> tuple[int, int] | None:
+def _parse_range(size: int, etag: str, headers: Mapping[str, str]) -> tuple[int, int] | None:
     """The bytes asked for, or None for all: without a range, with several, or with another version in mind."""
     asked = _ONE_RANGE.fullmatch(headers.get("Range", "").strip())
     if asked is None or headers.get("If-Range", etag) != etag:
@@ -59,7 +59,7 @@ def _range(size: int, etag: str, headers: Mapping[str, str]) -> tuple[int, int] 
     else:
         return None
     if start >= stop:
-        raise Refusal(
+        raise HttpError(
             416, ErrorType.DOWNLOAD_REFUSED, "The range begins behind the end.", {"Content-Range": f"bytes */{size}"}
         )
     return start, stop

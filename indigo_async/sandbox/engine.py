@@ -13,15 +13,15 @@ import attrs
 from indigo_async.inputs import ColumnSelection, LookalikeFilters, OptionalFieldType
 from indigo_async.sandbox.records import CsvFile, Members, UploadedTable
 
-__all__ = ["Engine", "LiteEngine", "WorkFailed", "save_csv"]
+__all__ = ["Engine", "LiteEngine", "StageError", "save_csv"]
 
 
-class WorkFailed(Exception):  # noqa: N818 - it is an outcome, told to the client as a status
+class StageError(Exception):
     """The work cannot be done. The message is the reason key that the API shows."""
 
 
 class Engine(Protocol):
-    """Reads, matches, expands and exports. Each may take long, keeps off the event loop and may raise `WorkFailed`."""
+    """Reads, matches, expands and exports. Each may take long, keeps off the event loop and may raise `StageError`."""
 
     async def read_csv(self, url: str) -> UploadedTable:
         """Fetch and read an uploaded CSV."""
@@ -31,7 +31,7 @@ class Engine(Protocol):
         """Find the voters that a CSV's rows are about."""
         ...
 
-    async def expand(
+    async def build_lookalike(
         self, base: Members, *, size: int, include_base: bool, filters: LookalikeFilters | None
     ) -> Members:
         """Find the voters most like the base."""
@@ -52,7 +52,7 @@ def save_csv(data: bytes, destination: Path) -> CsvFile:
     return CsvFile(destination, len(data), f'"{hashlib.sha256(data).hexdigest()[:32]}"')
 
 
-_LITE_VOTERS = 250_000_000
+_LITE_VOTER_COUNT = 250_000_000
 _LITE_CSV = b"voterbase_id,first_name,last_name\r\n" + b"".join(b"LITE-%05d,ANN,LITE\r\n" % row for row in range(50))
 
 
@@ -75,11 +75,11 @@ class LiteEngine:
         del table, selections
         return Members(self.matched_count)
 
-    async def expand(
+    async def build_lookalike(
         self, base: Members, *, size: int, include_base: bool, filters: LookalikeFilters | None
     ) -> Members:
         del base, include_base, filters
-        return Members(min(size, _LITE_VOTERS))
+        return Members(min(size, _LITE_VOTER_COUNT))
 
     async def export(self, members: Members, field_types: tuple[OptionalFieldType, ...], destination: Path) -> CsvFile:
         del members, field_types

@@ -13,7 +13,7 @@ import attrs
 
 from indigo_async.models import RecordId
 
-__all__ = ["Fault", "FaultKind", "Faults", "Subject"]
+__all__ = ["Fault", "FaultKind", "Faults", "RequestTarget"]
 
 _MAX_DELAY = 60.0
 
@@ -21,67 +21,67 @@ _MAX_DELAY = 60.0
 class FaultKind(StrEnum):
     """What goes wrong. `BEFORE` means that nothing was carried out, `AFTER` that everything was."""
 
-    CUT_BEFORE = "cut before"
+    DISCONNECT_BEFORE = "disconnect before"
     """The connection breaks and the request is not carried out."""
-    CUT_AFTER = "cut after"
+    DISCONNECT_AFTER = "disconnect after"
     """The request is carried out, then the connection breaks without an answer."""
-    STATUS_BEFORE = "status before"
+    ERROR_BEFORE = "error before"
     """An error of `status`, nothing carried out."""
-    STATUS_AFTER = "status after"
+    ERROR_AFTER = "error after"
     """An error of `status`, although the request was carried out."""
     RATE_LIMITED = "rate limited"
     """429 with `Retry-After`: `retry_after` seconds, as a number or as a date."""
-    SLOW_BEFORE = "slow before"
+    DELAY_BEFORE = "delay before"
     """`delay` real seconds pass, then the request is carried out."""
-    SLOW_AFTER = "slow after"
+    DELAY_AFTER = "delay after"
     """The request is carried out, then `delay` real seconds pass before the answer."""
     HTML_BEFORE = "html before"
     """Status 200 with an HTML page, nothing carried out."""
     HTML_AFTER = "html after"
     """Status 200 with an HTML page, although the request was carried out."""
-    HALF_BODY = "half body"
+    TRUNCATED_BODY = "truncated body"
     """The request is carried out, then the connection breaks in the middle of the answer or download."""
     UNKNOWN_STATUS = "unknown status"
     """Every `status` in the rows of the answer is one that nobody documented."""
-    WORK_FAILS = "work fails"
+    STAGE_FAILS = "stage fails"
     """The upload, match, lookalike or export that the request starts will fail."""
     ROW_MISSING = "row missing"
     """The list lacks the rows that the fault names (all, where it names none)."""
     FIELD_MISSING = "field missing"
     """`field` is missing from the rows that the fault names (all, where it names none)."""
-    CLOSED_AFTER = "closed after"
+    CLOSED_AFTER_RESPONSE = "closed after response"
     """The connection closes after the answer, which did not announce it."""
-    STALE = "stale"
+    STALE_CONNECTION = "stale connection"
     """A good answer; then the connection breaks as soon as the next request arrives on it."""
     RANGE_IGNORED = "range ignored"
     """A download answers 200 with everything, whatever range was asked for."""
-    RANGE_WRONG = "range wrong"
+    RANGE_SHIFTED = "range shifted"
     """A download answers a range that begins one byte later than the one asked for, and says so."""
     ETAG_CHANGED = "etag changed"
     """A download has another ETag than before and after, as if the file had changed."""
-    LENGTH_WRONG = "length wrong"
+    CONTENT_LENGTH_WRONG = "content length wrong"
     """A download announces more bytes than it sends, then ends in good order."""
     RANGE_SHORT = "range short"
     """A download answers a range with half of what is left, correctly, as HTTP allows."""
-    ACCEPTED = "accepted"
+    DOWNLOAD_NOT_READY = "download not ready"
     """A download answers 202 and nothing else, as if the file were not ready."""
-    ODD_ENCODING = "odd encoding"
+    INVALID_CONTENT_ENCODING = "invalid content encoding"
     """A download says `Content-Encoding: UTF-8` over plain bytes."""
     FIELD_REPLACED = "field replaced"
     """`field` of the rows that the fault names has `value` instead. `csvExports.cost` is that of each export."""
     PRICE_RAISED = "price raised"
-    """A purchase is not carried out, and the export costs `cents` from now on. The answer is an error of `status`, or,
-    if it `cuts`, the connection breaks."""
-    CHARGED_MORE = "charged more"
-    """A purchase is carried out and charged at `cents`, which its record then shows."""
-    ERROR_INSIDE = "error inside"
+    """A purchase is not carried out, and the export costs `cost_cents` from now on. The answer is an error of `status`, or,
+    if it `disconnect`, the connection breaks."""
+    OVERCHARGED = "overcharged"
+    """A purchase is carried out and charged at `cost_cents`, which its record then shows."""
+    ERROR_INSIDE_SUCCESS = "error inside success"
     """Status 200 with the record as it is and an `error`, nothing carried out."""
-    OTHER_RECORD = "other record"
+    WRONG_RECORD = "wrong record"
     """The request is carried out, and the answer is about another audience or export."""
 
 
 @attrs.frozen(kw_only=True)
-class Subject:
+class RequestTarget:
     """What a request is about, as far as it can be told before it is carried out."""
 
     endpoint: str
@@ -95,8 +95,8 @@ class Fault:
     """One planned fault.
 
     It meets requests to `endpoint` (such as `POST /purchase_csv_export` or `GET download`; None: any) that agree with
-    each of `customer_id`, `audience_id` and `audience_name` given. It lets the first `after` of them pass, then strikes
-    each with `probability`, `times` times at most (None: for ever).
+    each of `customer_id`, `audience_id` and `audience_name` given. It lets the first `skip_first` of them pass, then
+    strikes each with `probability`, `times` times at most (None: for ever).
 
     For `ROW_MISSING`, `FIELD_MISSING` and `FIELD_REPLACED`, `audience_id` and `audience_name` name the rows instead.
     `error_type` and `message` are those of an error's answer, where they are given. `retry_after` may be any text.
@@ -105,33 +105,33 @@ class Fault:
     kind: FaultKind
     endpoint: str | None = None
     times: int | None = 1
-    after: int = 0
+    skip_first: int = 0
     probability: float = 1.0
     customer_id: str | None = None
     audience_id: RecordId | None = None
     audience_name: str | None = None
     status: int = attrs.field(default=503, validator=[attrs.validators.ge(400), attrs.validators.lt(600)])
-    cuts: bool = False
+    disconnect: bool = False
     retry_after: int | str = 1
     retry_after_as_date: bool = False
     delay: float = attrs.field(default=0.1, validator=[attrs.validators.ge(0), attrs.validators.le(_MAX_DELAY)])
     field: str = "status"
     value: Any = None
-    cents: int = 900_000
+    cost_cents: int = 900_000
     error_type: str | None = None
     message: str | None = None
 
     @property
-    def is_about_rows(self) -> bool:
+    def edits_rows(self) -> bool:
         return self.kind in {FaultKind.ROW_MISSING, FaultKind.FIELD_MISSING, FaultKind.FIELD_REPLACED}
 
-    def meets(self, subject: Subject) -> bool:
+    def matches(self, subject: RequestTarget) -> bool:
         """Whether a request is one that the fault is meant for."""
         if self.endpoint not in (None, subject.endpoint) or self.customer_id not in (None, subject.customer_id):
             return False
-        return self.is_about_rows or self.names(subject.audience_id, subject.audience_name)
+        return self.edits_rows or self.matches_audience(subject.audience_id, subject.audience_name)
 
-    def names(self, audience_id: RecordId | None, audience_name: str | None) -> bool:
+    def matches_audience(self, audience_id: RecordId | None, audience_name: str | None) -> bool:
         """Whether the audience is the one that the fault names, or it names none."""
         return (self.audience_id is None or str(self.audience_id) == str(audience_id)) and (
             self.audience_name is None or self.audience_name == audience_name
@@ -139,42 +139,42 @@ class Fault:
 
 
 @attrs.define
-class _Planned:
+class _PlannedFault:
     fault: Fault
-    met: int = 0
-    struck: int = 0
+    matched: int = 0
+    triggered: int = 0
 
     @property
-    def is_spent(self) -> bool:
-        return self.fault.times is not None and self.struck >= self.fault.times
+    def is_exhausted(self) -> bool:
+        return self.fault.times is not None and self.triggered >= self.fault.times
 
 
 class Faults:
     """The faults still to come; chances are drawn from a generator seeded with `seed`."""
 
     def __init__(self, seed: int) -> None:
-        self._plan: list[_Planned] = []
-        self._chance = random.Random(seed)  # noqa: S311 - a repeatable draw, not a secret
+        self._planned: list[_PlannedFault] = []
+        self._random = random.Random(seed)  # noqa: S311 - a repeatable draw, not a secret
 
     def add(self, *faults: Fault) -> None:
-        self._plan.extend(_Planned(fault) for fault in faults)
+        self._planned.extend(_PlannedFault(fault) for fault in faults)
 
     def clear(self) -> None:
-        self._plan.clear()
+        self._planned.clear()
 
     def __bool__(self) -> bool:
-        return bool(self._plan)
+        return bool(self._planned)
 
-    def take(self, subject: Subject) -> Fault | None:
+    def trigger(self, subject: RequestTarget) -> Fault | None:
         """The fault that strikes this request, if any: the first planned one whose turn it is."""
-        for planned in self._plan:
-            if not planned.fault.meets(subject):
+        for planned in self._planned:
+            if not planned.fault.matches(subject):
                 continue
-            planned.met += 1
-            if planned.met <= planned.fault.after or self._chance.random() >= planned.fault.probability:
+            planned.matched += 1
+            if planned.matched <= planned.fault.skip_first or self._random.random() >= planned.fault.probability:
                 continue
-            planned.struck += 1
-            if planned.is_spent:
-                self._plan.remove(planned)
+            planned.triggered += 1
+            if planned.is_exhausted:
+                self._planned.remove(planned)
             return planned.fault
         return None

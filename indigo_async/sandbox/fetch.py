@@ -8,12 +8,12 @@ import aiohttp
 import attrs
 
 from indigo_async.inputs import is_loopback_host
-from indigo_async.sandbox.engine import WorkFailed
+from indigo_async.sandbox.engine import StageError
 
-__all__ = ["FetchLimits", "fetch"]
+__all__ = ["FetchLimits", "fetch_csv"]
 
-_CHUNK = 1 << 18
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_CHUNK_BYTES = 1 << 18
+_REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 _OK = 200
 
 
@@ -27,7 +27,7 @@ class FetchLimits:
     max_redirects: int = 5
 
 
-async def fetch(session: aiohttp.ClientSession, url: str, limits: FetchLimits) -> bytes:
+async def fetch_csv(session: aiohttp.ClientSession, url: str, limits: FetchLimits) -> bytes:
     """Get what is at a URL.
 
     Raises:
@@ -37,22 +37,22 @@ async def fetch(session: aiohttp.ClientSession, url: str, limits: FetchLimits) -
     try:
         for _ in range(limits.max_redirects + 1):
             if not limits.allow_remote and not is_loopback_host(urlsplit(url).hostname):
-                raise WorkFailed("UrlNotAllowed")
+                raise StageError("UrlNotAllowed")
             async with session.get(url, timeout=timeout, allow_redirects=False) as response:
                 if response.status == _OK:
-                    return await _read(response, limits.max_bytes)
-                if response.status not in _REDIRECTS or "Location" not in response.headers:
+                    return await _read_bounded(response, limits.max_bytes)
+                if response.status not in _REDIRECT_STATUSES or "Location" not in response.headers:
                     break
                 url = urljoin(url, response.headers["Location"])
     except (aiohttp.ClientError, TimeoutError, ValueError):
-        raise WorkFailed("UrlNotReachable") from None
-    raise WorkFailed("UrlNotReachable")
+        raise StageError("UrlNotReachable") from None
+    raise StageError("UrlNotReachable")
 
 
-async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+async def _read_bounded(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
     data = bytearray()
-    async for chunk in response.content.iter_chunked(_CHUNK):
+    async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
         data += chunk
         if len(data) > max_bytes:
-            raise WorkFailed("CsvTooLarge")
+            raise StageError("CsvTooLarge")
     return bytes(data)

@@ -13,12 +13,12 @@ import anyio
 import anyio.to_thread
 import attrs
 
-from indigo_async.sandbox.refusals import ErrorType, Refusal
-from indigo_async.sandbox.wire import FileSlice, Reply
+from indigo_async.sandbox.refusals import ErrorType, HttpError
+from indigo_async.sandbox.wire import FileSlice, Response
 
-__all__ = ["FILES", "FileHost"]
+__all__ = ["FILES_PATH", "FileHost"]
 
-FILES = "/files/"
+FILES_PATH = "/files/"
 
 
 @attrs.define
@@ -30,7 +30,7 @@ class FileHost:
 
     def put(self, content: Path | bytes, *, name: str = "people.csv") -> str:
         """Serve a file, or bytes, at a new URL that ends in `name`."""
-        path = f"{FILES}{secrets.token_urlsafe(16)}/{quote(name, safe='')}"
+        path = f"{FILES_PATH}{secrets.token_urlsafe(16)}/{quote(name, safe='')}"
         self._files[path] = content
         return self._origin + path
 
@@ -41,13 +41,13 @@ class FileHost:
     @asynccontextmanager
     async def publish(self, path: Path) -> AsyncGenerator[str]:
         """Serve a file inside the block, at a URL that ends in its content's SHA-256: a `files.Publisher`."""
-        url = self.put(path, name=f"{await anyio.to_thread.run_sync(_sha256, path)}.csv")
+        url = self.put(path, name=f"{await anyio.to_thread.run_sync(_hash_file, path)}.csv")
         try:
             yield url
         finally:
             self.remove(url)
 
-    async def serve(self, raw_path: str) -> Reply:
+    async def serve(self, raw_path: str) -> Response:
         """Answer a request for a file.
 
         Raises:
@@ -56,17 +56,17 @@ class FileHost:
         content = self._files.get(raw_path)
         headers = {"Content-Type": "text/csv"}
         if isinstance(content, bytes):
-            return Reply(200, content, headers)
+            return Response(200, content, headers)
         if content is not None:
             try:
                 size = (await anyio.Path(content).stat()).st_size
             except OSError:
                 pass
             else:
-                return Reply(200, FileSlice(content, 0, size), headers)
-        raise Refusal(404, ErrorType.NOT_FOUND, "No file is served here.")
+                return Response(200, FileSlice(content, 0, size), headers)
+        raise HttpError(404, ErrorType.NOT_FOUND, "No file is served here.")
 
 
-def _sha256(path: Path) -> str:
+def _hash_file(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

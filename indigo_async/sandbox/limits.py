@@ -6,7 +6,7 @@ import math
 
 import attrs
 
-from indigo_async.sandbox.refusals import ErrorType, Refusal
+from indigo_async.sandbox.refusals import ErrorType, HttpError
 
 __all__ = ["TokenBucket"]
 
@@ -26,7 +26,7 @@ class TokenBucket:
     def _capacity(self) -> float:
         return max(1.0, self.rate)
 
-    def take(self, now: float) -> None:
+    def acquire(self, now: float) -> None:
         """Let a request pass.
 
         Raises:
@@ -36,5 +36,5 @@ class TokenBucket:
         self.filled_at = now
         if self._tokens < 1:
             wait = str(math.ceil((1 - self._tokens) / self.rate))
-            raise Refusal(429, ErrorType.RATE_LIMITED, "Too many requests.", {"Retry-After": wait})
+            raise HttpError(429, ErrorType.RATE_LIMITED, "Too many requests.", {"Retry-After": wait})
         self._tokens -= 1

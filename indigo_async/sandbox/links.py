@@ -11,11 +11,11 @@ from urllib.parse import quote, unquote
 import attrs
 
 from indigo_async.sandbox.clock import Clock
-from indigo_async.sandbox.refusals import ErrorType, Refusal
+from indigo_async.sandbox.refusals import ErrorType, HttpError
 
-__all__ = ["DOWNLOADS", "Links"]
+__all__ = ["DOWNLOADS_PATH", "UrlSigner"]
 
-DOWNLOADS = "/downloads/"
+DOWNLOADS_PATH = "/downloads/"
 
 
 def _new_key() -> bytes:
@@ -23,7 +23,7 @@ def _new_key() -> bytes:
 
 
 @attrs.frozen
-class Links:
+class UrlSigner:
     """Makes and checks download URLs. `lifetime` is in sandbox seconds."""
 
     origin: str
@@ -38,21 +38,21 @@ class Links:
         """A fresh URL of an export's CSV."""
         expires = f"{self.clock.now() + self.lifetime:.3f}"
         signature = self._sign(str(export_id), expires)
-        return f"{self.origin}{DOWNLOADS}{quote(str(export_id))}?expires={expires}&signature={signature}"
+        return f"{self.origin}{DOWNLOADS_PATH}{quote(str(export_id))}?expires={expires}&signature={signature}"
 
-    def check(self, path: str, query: Mapping[str, str]) -> str:
+    def verify(self, path: str, query: Mapping[str, str]) -> str:
         """The export ID that a URL is good for.
 
         Raises:
             Refusal: 403, if the URL is not signed by this sandbox or its time is over.
         """
-        export_id = unquote(path.removeprefix(DOWNLOADS))
+        export_id = unquote(path.removeprefix(DOWNLOADS_PATH))
         expires = query.get("expires", "")
         signature = query.get("signature", "")
         if not hmac.compare_digest(self._sign(export_id, expires).encode(), signature.encode()):
-            raise Refusal(403, ErrorType.DOWNLOAD_REFUSED, "This download URL is not valid.")
+            raise HttpError(403, ErrorType.DOWNLOAD_REFUSED, "This download URL is not valid.")
         if self.clock.now() > float(expires):
-            raise Refusal(
+            raise HttpError(
                 403, ErrorType.DOWNLOAD_REFUSED, "This download URL has expired: retrieve the audience again."
             )
         return export_id

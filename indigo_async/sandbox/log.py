@@ -31,18 +31,18 @@ class LogEntry:
     fault: FaultKind | None = None
 
 
-_Kind = tuple[str, int | None, bool, FaultKind | None]
+_CountKey = tuple[str, int | None, bool, FaultKind | None]
 
 
 @attrs.define(init=False)
 class RequestLog:
-    """Counts every request and keeps the latest `keep` entries; counting costs the same after millions."""
+    """Counts every request and keeps the latest `max_entries` entries; counting costs the same after millions."""
 
     entries: deque[LogEntry]
-    _counts: Counter[_Kind]
+    _counts: Counter[_CountKey]
 
-    def __init__(self, keep: int) -> None:
-        self.entries = deque(maxlen=keep)
+    def __init__(self, max_entries: int) -> None:
+        self.entries = deque(maxlen=max_entries)
         self._counts = Counter()
 
     def add(self, entry: LogEntry) -> None:
@@ -65,7 +65,7 @@ class RequestLog:
             if all(want is None or want == have for want, have in zip(wanted, kind, strict=True))
         )
 
-    def about(
+    def find(
         self,
         *,
         endpoint: str | None = None,
@@ -86,7 +86,7 @@ class RequestLog:
             )
         ]
 
-    def by_endpoint(self) -> dict[str, dict[str, int]]:
+    def count_by_endpoint(self) -> dict[str, dict[str, int]]:
         """Requests by endpoint and status sent (`none` where no answer was sent)."""
         totals: dict[str, dict[str, int]] = {}
         for (endpoint, status, _, _), count in self._counts.items():

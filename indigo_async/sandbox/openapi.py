@@ -12,14 +12,14 @@ from indigo_async.inputs import CANONICAL_FIELDS, OptionalFieldType
 from indigo_async.models import AudienceStatus, ExportStatus, UploadStatus
 from indigo_async.sandbox.dialect import Dialect, ExportFlow
 from indigo_async.sandbox.endpoints import ENDPOINTS
-from indigo_async.sandbox.parameters import FILTER_KEYS, NOT_BLANK, WEB_URL
+from indigo_async.sandbox.parameters import FILTER_KEYS, HTTP_URL_PATTERN, NOT_BLANK_PATTERN
 from indigo_async.sandbox.refusals import ErrorType
 
-__all__ = ["openapi_document"]
+__all__ = ["build_openapi"]
 
 _Json: TypeAlias = dict[str, Any]
 
-_TEXT: _Json = {"type": "string", "pattern": NOT_BLANK}
+_TEXT: _Json = {"type": "string", "pattern": NOT_BLANK_PATTERN}
 _TEXTS: _Json = {"type": "array", "items": _TEXT}
 _TIMESTAMP: _Json = {"type": "string", "format": "date-time"}
 _CENTS: _Json = {"type": "integer", "minimum": 0, "description": "Whole US cents."}
@@ -28,7 +28,7 @@ _URL: _Json = {"type": "string", "format": "uri"}
 _FIELD_TYPES: _Json = {"type": "array", "items": {"type": "string", "enum": list(OptionalFieldType)}}
 
 
-def openapi_document(base_url: str, dialect: Dialect, export_flow: ExportFlow) -> bytes:
+def build_openapi(base_url: str, dialect: Dialect, export_flow: ExportFlow) -> bytes:
     """Describe the seven endpoints, encoded as JSON."""
     document: _Json = {
         "openapi": "3.1.0",
@@ -48,7 +48,7 @@ def _ref(name: str) -> _Json:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _or_null(schema: _Json) -> _Json:
+def _nullable(schema: _Json) -> _Json:
     """An optional member of a JSON body, where null is the same as nothing."""
     return {"anyOf": [schema, {"type": "null"}]}
 
@@ -71,11 +71,11 @@ class _Link:
     is_query: bool = False
 
 
-_WATCH = _Link("audience", "audienceId", is_query=True)
-_MATCH = _Link("match_uploaded_csv", "audienceID")
-_EXPAND = _Link("create_lookalike_audience", "baseAudienceId")
-_PREVIEW = _Link("create_preview_csv_export", "audienceId")
-_PURCHASE = _Link("purchase_csv_export", "exportId")
+_READ_LINK = _Link("audience", "audienceId", is_query=True)
+_MATCH_LINK = _Link("match_uploaded_csv", "audienceID")
+_LOOKALIKE_LINK = _Link("create_lookalike_audience", "baseAudienceId")
+_PREVIEW_LINK = _Link("create_preview_csv_export", "audienceId")
+_PURCHASE_LINK = _Link("purchase_csv_export", "exportId")
 
 
 @attrs.frozen
@@ -83,32 +83,32 @@ class _Operation:
     """An endpoint's parameters and the schema of its answer; in a GET they stand in the query, else in the body."""
 
     summary: str
-    answer: _Json
+    response: _Json
     required: Mapping[str, _Json]
     optional: Mapping[str, _Json] = attrs.field(factory=dict[str, _Json])
     links: tuple[_Link, ...] = ()
-    names_a_record: bool = True
+    has_record_id: bool = True
 
 
 def _operations(dialect: Dialect) -> dict[str, _Operation]:
     """Source: reference, "Endpoints"."""
-    record_id: _Json = {"type": "integer"} if dialect.ids == "integer" else _TEXT
-    customer, optional_customer = {"customerId": _TEXT}, {"customerId": _or_null(_TEXT)}
+    record_id: _Json = {"type": "integer"} if dialect.id_type == "integer" else _TEXT
+    customer, optional_customer = {"customerId": _TEXT}, {"customerId": _nullable(_TEXT)}
     audience, export = _ref("Audience"), _ref("ExportWithAudience")
     rows: _Json = {"type": "array", "items": _ref("AudienceRow")}
     return {
         "POST /upload_csv": _Operation(
             "Upload a CSV of people, to be matched to the voter file.",
             audience,
-            {**customer, "url": {"type": "string", "pattern": WEB_URL}},
-            links=(_WATCH, _MATCH),
-            names_a_record=False,
+            {**customer, "url": {"type": "string", "pattern": HTTP_URL_PATTERN}},
+            links=(_READ_LINK, _MATCH_LINK),
+            has_record_id=False,
         ),
         "POST /match_uploaded_csv": _Operation(
             "Match an uploaded CSV to the voter file.",
             audience,
             {"audienceID": record_id, **customer, "audienceName": _TEXT, "columnSelections": _ref("ColumnSelections")},
-            links=(_WATCH, _EXPAND, _PREVIEW),
+            links=(_READ_LINK, _LOOKALIKE_LINK, _PREVIEW_LINK),
         ),
         "GET /audience": _Operation(
             "Retrieve an audience.", audience, {"audienceId": record_id}, {"customerId": _TEXT}
@@ -118,7 +118,7 @@ def _operations(dialect: Dialect) -> dict[str, _Operation]:
             export,
             {"audienceId": record_id, "optionalFieldTypes": _FIELD_TYPES},
             optional_customer,
-            links=(_PURCHASE,),
+            links=(_PURCHASE_LINK,),
         ),
         "POST /purchase_csv_export": _Operation(
             "Purchase an export.", export, {"exportId": record_id}, optional_customer
@@ -132,15 +132,15 @@ def _operations(dialect: Dialect) -> dict[str, _Operation]:
                 "size": {"type": "integer", "minimum": 1},
                 "audienceName": _TEXT,
             },
-            {"includeOriginalAudience": _or_null({"type": "boolean"}), "filters": _or_null(_ref("Filters"))},
-            links=(_WATCH, _PREVIEW),
+            {"includeOriginalAudience": _nullable({"type": "boolean"}), "filters": _nullable(_ref("Filters"))},
+            links=(_READ_LINK, _PREVIEW_LINK),
         ),
         "GET /audiences": _Operation(
             "Retrieve the audiences of a customer, or of everybody.",
             rows if dialect.list_shape == "array" else _object({"audiences": rows}, {}),
             {},
             {"customerId": _TEXT},
-            names_a_record=False,
+            has_record_id=False,
         ),
     }
 
@@ -150,15 +150,15 @@ def _paths(dialect: Dialect) -> _Json:
     paths: _Json = {}
     for endpoint in ENDPOINTS:
         method, path = endpoint.split()
-        paths.setdefault(path, {})[method.lower()] = _operation(method, path, operations[endpoint])
+        paths.setdefault(path, {})[method.lower()] = _describe_operation(method, path, operations[endpoint])
     return paths
 
 
-def _operation(method: str, path: str, operation: _Operation) -> _Json:
+def _describe_operation(method: str, path: str, operation: _Operation) -> _Json:
     described: _Json = {
         "operationId": path.removeprefix("/"),
         "summary": operation.summary,
-        "responses": _responses(operation),
+        "responses": _describe_responses(operation),
     }
     if method == "GET":
         described["parameters"] = [
@@ -171,7 +171,7 @@ def _operation(method: str, path: str, operation: _Operation) -> _Json:
     return described
 
 
-def _responses(operation: _Operation) -> _Json:
+def _describe_responses(operation: _Operation) -> _Json:
     def answer(description: str, schema: _Json, headers: _Json) -> _Json:
         return {"description": description, "headers": headers, "content": {"application/json": {"schema": schema}}}
 
@@ -182,16 +182,16 @@ def _responses(operation: _Operation) -> _Json:
         "429": ("Too many requests.", {"Retry-After": {"required": True, "schema": {"type": "string"}}}),
         "500": ("The server failed.", {}),
     }
-    if operation.names_a_record:
+    if operation.has_record_id:
         refusals["404"] = ("There is no such record for this customer.", {})
     errors = {status: answer(text, _ref("Error"), headers) for status, (text, headers) in refusals.items()}
-    done = answer("Done, or begun.", operation.answer, {})
+    done = answer("Done, or begun.", operation.response, {})
     if operation.links:
-        done["links"] = {link.operation_id: _link(link) for link in operation.links}
+        done["links"] = {link.operation_id: _describe_link(link) for link in operation.links}
     return {"200": done, **errors}
 
 
-def _link(link: _Link) -> _Json:
+def _describe_link(link: _Link) -> _Json:
     """How the answer's ID and the request's customer lead on to another endpoint."""
     values = {link.parameter: "$response.body#/id", "customerId": "$request.body#/customerId"}
     key = "parameters" if link.is_query else "requestBody"
@@ -200,7 +200,7 @@ def _link(link: _Link) -> _Json:
 
 def _schemas(dialect: Dialect, export_flow: ExportFlow) -> _Json:
     row = _audience(dialect)
-    for key in dialect.list_omits:
+    for key in dialect.list_omitted_keys:
         row["properties"].pop(key, None)
     row["required"] = [key for key in row["required"] if key in row["properties"]]
     return {
@@ -213,7 +213,7 @@ def _schemas(dialect: Dialect, export_flow: ExportFlow) -> _Json:
         "ColumnSelections": _column_selections(),
         "Filters": {
             "type": "object",
-            "properties": {key: _or_null(_TEXTS) for key in FILTER_KEYS},
+            "properties": {key: _nullable(_TEXTS) for key in FILTER_KEYS},
             "additionalProperties": False,
             "description": "People must pass all of them.",
         },
@@ -221,7 +221,7 @@ def _schemas(dialect: Dialect, export_flow: ExportFlow) -> _Json:
 
 
 def _record_id(dialect: Dialect) -> _Json:
-    return {"type": "integer" if dialect.ids == "integer" else "string"}
+    return {"type": "integer" if dialect.id_type == "integer" else "string"}
 
 
 def _summary(dialect: Dialect, *, is_whole: bool) -> tuple[_Json, _Json]:
@@ -279,10 +279,10 @@ def _export(dialect: Dialect, export_flow: ExportFlow, nested: _Json) -> _Json:
         {},
     )
     price: _Json = {"costBreakdown": {"type": "array", "items": item}}
-    if dialect.second_cost is not None:
-        key, _ = dialect.second_cost
+    if dialect.conflicting_cost is not None:
+        key, _ = dialect.conflicting_cost
         price |= {"costBreakdown": {"type": "object"}} if key == "costBreakdown.total" else {key: _CENTS}
-    price[dialect.cost_key] = {"text": {"type": "string"}, "dollars": {"type": "string"}}.get(
+    price[dialect.cost_key] = {"string": {"type": "string"}, "dollars": {"type": "string"}}.get(
         dialect.cost_format, _CENTS
     )
     url = _URL if dialect.preview_url == "absent" else {"type": ["string", "null"]}

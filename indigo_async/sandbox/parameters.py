@@ -13,14 +13,14 @@ import attrs
 
 from indigo_async.inputs import CANONICAL_FIELDS, ColumnSelection, LookalikeFilters, OptionalFieldType
 from indigo_async.models import RecordId
-from indigo_async.sandbox.refusals import ErrorType, Refusal
+from indigo_async.sandbox.refusals import ErrorType, HttpError
 
-__all__ = ["FILTER_KEYS", "NOT_BLANK", "WEB_URL", "Parameters", "check_column_rules"]
+__all__ = ["FILTER_KEYS", "HTTP_URL_PATTERN", "NOT_BLANK_PATTERN", "Parameters", "check_column_selections"]
 
-NOT_BLANK = r"[^ \t\r\n]"
-"""What text must contain. Written, as `WEB_URL`, so that every engine of regular expressions reads it alike."""
+NOT_BLANK_PATTERN = r"[^ \t\r\n]"
+"""What text must contain. Written, as `HTTP_URL_PATTERN`, so that every engine of regular expressions reads it alike."""
 
-WEB_URL = r"^https?://[A-Za-z0-9.:-]+([/?#][!-~]*)?$"
+HTTP_URL_PATTERN = r"^https?://[A-Za-z0-9.:-]+([/?#][!-~]*)?$"
 """What a CSV's URL looks like: absolute, in ASCII, with the name or IPv4 address of a host."""
 
 FILTER_KEYS: Mapping[str, str] = {
@@ -36,19 +36,19 @@ FILTER_KEYS: Mapping[str, str] = {
 _SELECTION_KEYS = ("column_name", "is_required")
 
 
-def _invalid(name: str, message: str) -> Refusal:
-    return Refusal(400, ErrorType.INVALID_PARAMETER, f"{name}: {message}")
+def _invalid(name: str, message: str) -> HttpError:
+    return HttpError(400, ErrorType.INVALID_PARAMETER, f"{name}: {message}")
 
 
 def _text(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise _invalid(name, "must be a string")
-    if re.search(NOT_BLANK, value) is None:
+    if re.search(NOT_BLANK_PATTERN, value) is None:
         raise _invalid(name, "must not be empty")
     return value
 
 
-def _flag(name: str, value: object) -> bool:
+def _boolean(name: str, value: object) -> bool:
     if not isinstance(value, bool):
         raise _invalid(name, "must be true or false")
     return value
@@ -61,7 +61,7 @@ def _integer(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _texts(name: str, value: object) -> list[str]:
+def _text_list(name: str, value: object) -> list[str]:
     if not isinstance(value, list):
         raise _invalid(name, "must be a list of strings")
     return [_text(f"{name}[{index}]", item) for index, item in enumerate(cast("list[object]", value))]
@@ -82,7 +82,7 @@ class Parameters:
     def _get(self, name: str) -> object:
         value = self.values.get(name)
         if value is None:
-            raise Refusal(400, ErrorType.MISSING_PARAMETER, f"{name}: is missing")
+            raise HttpError(400, ErrorType.MISSING_PARAMETER, f"{name}: is missing")
         return value
 
     def text(self, name: str) -> str:
@@ -92,10 +92,10 @@ class Parameters:
         value = self.values.get(name)
         return None if value is None else _text(name, value)
 
-    def record_id(self, name: str, *, else_named: str | None = None) -> RecordId:
-        """Read an ID. `else_named` is another spelling, read where the first is absent."""
-        if else_named is not None and self.values.get(name) is None and self.values.get(else_named) is not None:
-            name = else_named
+    def record_id(self, name: str, *, alias: str | None = None) -> RecordId:
+        """Read an ID. `alias` is another spelling, read where the first is absent."""
+        if alias is not None and self.values.get(name) is None and self.values.get(alias) is not None:
+            name = alias
         value = self._get(name)
         number = _integer(value)
         return _text(name, value) if number is None else number
@@ -108,14 +108,14 @@ class Parameters:
             raise _invalid(name, "must be at least 1")
         return value
 
-    def optional_flag(self, name: str) -> bool:
+    def optional_boolean(self, name: str) -> bool:
         value = self.values.get(name)
-        return False if value is None else _flag(name, value)
+        return False if value is None else _boolean(name, value)
 
     def url(self, name: str) -> str:
         """Read an absolute http(s) URL. Whether it may be fetched is found out when it is."""
         value = self.text(name)
-        if re.fullmatch(WEB_URL, value) is None:
+        if re.fullmatch(HTTP_URL_PATTERN, value) is None:
             raise _invalid(name, "must be an absolute http or https URL")
         return value
 
@@ -123,7 +123,7 @@ class Parameters:
         """Read a list, perhaps empty, of paid field types. One that is named twice counts once."""
         known = {option.value: option for option in OptionalFieldType}
         chosen: dict[OptionalFieldType, None] = {}
-        for index, item in enumerate(_texts(name, self._get(name))):
+        for index, item in enumerate(_text_list(name, self._get(name))):
             if item not in known:
                 raise _invalid(f"{name}[{index}]", f"must be one of {', '.join(known)}")
             chosen[known[item]] = None
@@ -138,7 +138,7 @@ class Parameters:
         unknown = next((key for key in given if key not in FILTER_KEYS), None)
         if unknown is not None:
             raise _invalid(f"{name}.{unknown}", f"is no filter; the filters are {', '.join(FILTER_KEYS)}")
-        values = {FILTER_KEYS[key]: _texts(f"{name}.{key}", item) for key, item in given.items()}
+        values = {FILTER_KEYS[key]: _text_list(f"{name}.{key}", item) for key, item in given.items()}
         return LookalikeFilters(**cast("dict[str, Any]", values))
 
     def column_selections(self, name: str) -> dict[str, ColumnSelection]:
@@ -154,15 +154,15 @@ class Parameters:
                 raise _invalid(f"{place}.{unknown}", f"is no key; the keys are {', '.join(_SELECTION_KEYS)}")
             missing = next((key for key in _SELECTION_KEYS if key not in entry), None)
             if missing is not None:
-                raise Refusal(400, ErrorType.MISSING_PARAMETER, f"{place}.{missing}: is missing")
+                raise HttpError(400, ErrorType.MISSING_PARAMETER, f"{place}.{missing}: is missing")
             selections[field] = ColumnSelection(
                 _text(f"{place}.column_name", entry["column_name"]),
-                required=_flag(f"{place}.is_required", entry["is_required"]),
+                required=_boolean(f"{place}.is_required", entry["is_required"]),
             )
         return selections
 
 
-def check_column_rules(selections: Mapping[str, ColumnSelection], columns: tuple[str, ...] | None) -> None:
+def check_column_selections(selections: Mapping[str, ColumnSelection], columns: tuple[str, ...] | None) -> None:
     """Refuse selections that break a rule. `columns` are those of the CSV, None where they are unknown.
 
     Source: reference, "More details about column selections"; contract, "Documented" (read strictly).
@@ -181,4 +181,4 @@ def check_column_rules(selections: Mapping[str, ColumnSelection], columns: tuple
         problems |= {f"the CSV has no column {name!r}": True for name in names if name not in columns}
     found = [problem for problem, is_there in problems.items() if is_there]
     if found:
-        raise Refusal(400, ErrorType.INVALID_COLUMN_SELECTIONS, f"columnSelections: {'; '.join(found)}")
+        raise HttpError(400, ErrorType.INVALID_COLUMN_SELECTIONS, f"columnSelections: {'; '.join(found)}")

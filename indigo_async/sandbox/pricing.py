@@ -12,7 +12,7 @@ import attrs
 
 from indigo_async.inputs import OptionalFieldType
 
-__all__ = ["CENTS_PER_PERSON", "Price", "PriceItem", "price_of"]
+__all__ = ["CENTS_PER_PERSON", "Price", "PriceItem", "calculate_price"]
 
 CENTS_PER_PERSON: Mapping[OptionalFieldType, int] = MappingProxyType(
     {
@@ -53,7 +53,7 @@ class Price:
         return sum(item.cents for item in self.items)
 
 
-def price_of(people: int, field_types: Collection[OptionalFieldType]) -> Price:
+def calculate_price(people: int, field_types: Collection[OptionalFieldType]) -> Price:
     """Price an export of so many people. Each field type counts once; the items come in the order of the table."""
     chosen = (kind for kind in CENTS_PER_PERSON if kind in field_types)
     return Price(tuple(PriceItem(kind, people, CENTS_PER_PERSON[kind]) for kind in chosen))

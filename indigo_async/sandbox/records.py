@@ -28,10 +28,10 @@ __all__ = [
     "ExportRecord",
     "Members",
     "Phase",
+    "Stage",
     "StageTimes",
     "Upload",
     "UploadedTable",
-    "Work",
     "audience_status",
     "export_status",
     "upload_status",
@@ -55,24 +55,24 @@ class Phase(Enum):
 
 
 @attrs.frozen
-class Work:
-    """Something that takes time: over when it has been computed and its time (`due`, sandbox seconds) has come."""
+class Stage:
+    """Something that takes time: over when it has been computed and its time (`due_at`, sandbox seconds) has come."""
 
-    due: float
+    due_at: float
     is_computed: bool = False
-    failure: str | None = None
+    failure_reason: str | None = None
 
     def phase(self, now: float) -> Phase:
-        if not self.is_computed or now < self.due:
+        if not self.is_computed or now < self.due_at:
             return Phase.RUNNING
-        return Phase.DONE if self.failure is None else Phase.FAILED
+        return Phase.DONE if self.failure_reason is None else Phase.FAILED
 
-    def changes_at(self, now: float) -> float:
+    def next_change_at(self, now: float) -> float:
         """When the phase may change by the passing of time alone."""
-        return self.due if self.is_computed and now < self.due else math.inf
+        return self.due_at if self.is_computed and now < self.due_at else math.inf
 
-    def finished(self, failure: str | None = None) -> Work:
-        return attrs.evolve(self, is_computed=True, failure=self.failure or failure)
+    def complete(self, failure: str | None = None) -> Stage:
+        return attrs.evolve(self, is_computed=True, failure_reason=self.failure_reason or failure)
 
 
 @attrs.frozen
@@ -103,7 +103,7 @@ class Upload:
     """The CSV behind a matched audience. `table` is None until it was read and again once it was matched."""
 
     url: str
-    work: Work
+    stage: Stage
     row_count: int | None = None
     columns: tuple[str, ...] | None = None
     table: UploadedTable | None = None
@@ -113,7 +113,7 @@ class Upload:
 class AudienceRecord:
     """An audience. `customer_id` is None for those made in the app.
 
-    `work` is the match or the lookalike, None while the CSV's columns are not selected yet. A `seeded_status` is shown
+    `stage` is the match or the lookalike, None while the CSV's columns are not selected yet. A `seeded_status` is shown
     whatever the work is; one that says DELETED is in lists only.
     """
 
@@ -122,8 +122,8 @@ class AudienceRecord:
     created_at: float
     name: str | None = None
     upload: Upload | None = None
-    base_id: RecordId | None = None
-    work: Work | None = None
+    base_audience_id: RecordId | None = None
+    stage: Stage | None = None
     members: Members | None = None
     seeded_status: str | None = None
     export_ids: tuple[RecordId, ...] = ()
@@ -140,9 +140,9 @@ class CsvFile:
 
 @attrs.frozen(kw_only=True)
 class ExportRecord:
-    """An export. `work` is the preview at first, and the CSV once it was purchased or needs no purchase.
+    """An export. `stage` is the preview at first, and the CSV once it was purchased or needs no purchase.
 
-    `changed_cents` is the price where it is no longer that of the items.
+    `price_override_cents` is the price where it is no longer that of the items.
     """
 
     id: RecordId
@@ -151,18 +151,18 @@ class ExportRecord:
     field_types: tuple[OptionalFieldType, ...]
     price: Price
     needs_purchase: bool
-    work: Work
+    stage: Stage
     purchased_at: float | None = None
     file: CsvFile | None = None
-    changed_cents: int | None = None
+    price_override_cents: int | None = None
 
     @property
     def cost_cents(self) -> int:
-        return self.price.cents if self.changed_cents is None else self.changed_cents
+        return self.price.cents if self.price_override_cents is None else self.price_override_cents
 
 
 def upload_status(upload: Upload, now: float) -> UploadStatus:
-    match upload.work.phase(now):
+    match upload.stage.phase(now):
         case Phase.RUNNING:
             return UploadStatus.PROCESSING
         case Phase.DONE:
@@ -175,9 +175,9 @@ def audience_status(record: AudienceRecord, now: float) -> AudienceStatus:
     """An audience is processing until its people are known, and failed if its CSV did."""
     if record.upload is not None and upload_status(record.upload, now) is UploadStatus.FAILED:
         return AudienceStatus.FAILED
-    if record.work is None:
+    if record.stage is None:
         return AudienceStatus.PROCESSING
-    match record.work.phase(now):
+    match record.stage.phase(now):
         case Phase.RUNNING:
             return AudienceStatus.PROCESSING
         case Phase.DONE:
@@ -187,7 +187,7 @@ def audience_status(record: AudienceRecord, now: float) -> AudienceStatus:
 
 
 def export_status(export: ExportRecord, now: float) -> ExportStatus:
-    match export.work.phase(now):
+    match export.stage.phase(now):
         case Phase.RUNNING:
             return ExportStatus.IN_PROGRESS
         case Phase.FAILED:

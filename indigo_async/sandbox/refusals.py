@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
 
-__all__ = ["ErrorType", "Refusal"]
+__all__ = ["ErrorType", "HttpError"]
 
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
@@ -37,7 +37,7 @@ class ErrorType(StrEnum):
     UNAUTHORIZED = "Unauthorized"
 
 
-class Refusal(Exception):  # noqa: N818 - it is an answer, not an error of the sandbox
+class HttpError(Exception):
     """The request is answered with an error."""
 
     def __init__(

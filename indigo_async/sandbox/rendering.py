@@ -11,10 +11,10 @@ import attrs
 import msgspec
 
 from indigo_async.models import ExportStatus, RecordId
-from indigo_async.sandbox.clock import Clock, timestamp
+from indigo_async.sandbox.clock import Clock, format_timestamp
 from indigo_async.sandbox.dialect import Dialect, ExportFlow
-from indigo_async.sandbox.endpoints import Answer
-from indigo_async.sandbox.links import Links
+from indigo_async.sandbox.endpoints import EndpointResult
+from indigo_async.sandbox.links import UrlSigner
 from indigo_async.sandbox.records import (
     AudienceRecord,
     ExportRecord,
@@ -23,27 +23,27 @@ from indigo_async.sandbox.records import (
     export_status,
     upload_status,
 )
-from indigo_async.sandbox.spelling import spell_field_types, spell_price
-from indigo_async.sandbox.store import CachedRow, Store, is_short_number
+from indigo_async.sandbox.spelling import format_field_types, format_price
+from indigo_async.sandbox.store import CachedRow, Store, is_safe_integer
 
-__all__ = ["Rendering", "render"]
+__all__ = ["RenderContext", "render"]
 
 _encoder = msgspec.json.Encoder()
 
 
 @attrs.frozen(kw_only=True)
-class Rendering:
+class RenderContext:
     """What rendering depends on besides the record."""
 
     clock: Clock
     store: Store
-    links: Links
+    url_signer: UrlSigner
     dialect: Dialect
     export_flow: ExportFlow
     frozen_rows: dict[RecordId, bytes] = attrs.field(factory=dict[RecordId, bytes])
 
 
-def render(rendering: Rendering, answer: Answer) -> bytes:
+def render(rendering: RenderContext, answer: EndpointResult) -> bytes:
     """Encode what an endpoint answers: an audience, an export with its audience, or a list."""
     match answer:
         case AudienceRecord():
@@ -51,48 +51,48 @@ def render(rendering: Rendering, answer: Answer) -> bytes:
         case ExportRecord():
             return _encoder.encode(_export_with_audience(rendering, answer))
         case _:
-            return _list(rendering, answer)
+            return _render_list(rendering, answer)
 
 
-def _list(rendering: Rendering, records: Iterable[AudienceRecord]) -> bytes:
+def _render_list(rendering: RenderContext, records: Iterable[AudienceRecord]) -> bytes:
     if rendering.dialect.list_lag:
-        encoded = _past_rows(rendering, records)
+        encoded = _encode_lagged_rows(rendering, records)
     elif rendering.dialect.frozen_lists:
-        encoded = [_frozen_row(rendering, record) for record in records]
+        encoded = [_encode_frozen_row(rendering, record) for record in records]
     else:
-        encoded = _current_rows(rendering, records)
+        encoded = _encode_current_rows(rendering, records)
     array = b"[" + b",".join(encoded) + b"]"
     return array if rendering.dialect.list_shape == "array" else b'{"audiences":' + array + b"}"
 
 
-def _current_rows(rendering: Rendering, records: Iterable[AudienceRecord]) -> list[bytes]:
+def _encode_current_rows(rendering: RenderContext, records: Iterable[AudienceRecord]) -> list[bytes]:
     now = rendering.clock.now()
-    rows = rendering.store.rows
+    rows = rendering.store.cached_rows
     encoded: list[bytes] = []
     for record in records:
         row = rows.get(record.id)
         if row is None or now >= row.valid_until:
-            row = rows[record.id] = _row(rendering, record, now)
+            row = rows[record.id] = _build_cached_row(rendering, record, now)
         encoded.append(row.encoded)
     return encoded
 
 
-def _frozen_row(rendering: Rendering, record: AudienceRecord) -> bytes:
+def _encode_frozen_row(rendering: RenderContext, record: AudienceRecord) -> bytes:
     if record.id not in rendering.frozen_rows:
-        rendering.frozen_rows[record.id] = _encoded_row(rendering, record)
+        rendering.frozen_rows[record.id] = _encode_row(rendering, record)
     return rendering.frozen_rows[record.id]
 
 
-def _past_rows(rendering: Rendering, records: Iterable[AudienceRecord]) -> list[bytes]:
+def _encode_lagged_rows(rendering: RenderContext, records: Iterable[AudienceRecord]) -> list[bytes]:
     """The rows as they were a while ago, without what did not exist then."""
     time = rendering.clock.now() - rendering.dialect.list_lag
-    then = attrs.evolve(rendering, clock=_PastClock(rendering.clock, rendering.dialect.list_lag))
-    snapshots = (rendering.store.snapshot_at(record.id, time) for record in records)
-    return [_encoded_row(then, one.audience, one.exports) for one in snapshots if one is not None]
+    then = attrs.evolve(rendering, clock=_LaggingClock(rendering.clock, rendering.dialect.list_lag))
+    snapshots = (rendering.store.find_snapshot(record.id, time) for record in records)
+    return [_encode_row(then, one.audience, one.exports) for one in snapshots if one is not None]
 
 
 @attrs.frozen
-class _PastClock:
+class _LaggingClock:
     """A clock that is some sandbox seconds slow."""
 
     clock: Clock
@@ -106,30 +106,32 @@ class _PastClock:
         return self.clock.now() - self.lag
 
 
-def _encoded_row(rendering: Rendering, record: AudienceRecord, exports: Sequence[ExportRecord] | None = None) -> bytes:
-    omitted = rendering.dialect.list_omits
+def _encode_row(
+    rendering: RenderContext, record: AudienceRecord, exports: Sequence[ExportRecord] | None = None
+) -> bytes:
+    omitted = rendering.dialect.list_omitted_keys
     shown = _audience(rendering, record, exports)
     return _encoder.encode({key: value for key, value in shown.items() if key not in omitted})
 
 
-def _row(rendering: Rendering, record: AudienceRecord, now: float) -> CachedRow:
+def _build_cached_row(rendering: RenderContext, record: AudienceRecord, now: float) -> CachedRow:
     """Encode a row, with the time until which it need not be encoded again: the next change that no request makes."""
-    exports = rendering.store.exports_of(record)
-    works = [record.work, record.upload and record.upload.work, *(export.work for export in exports)]
-    changes = [work.changes_at(now) for work in works if work is not None]
+    exports = rendering.store.list_exports(record)
+    works = [record.stage, record.upload and record.upload.stage, *(export.stage for export in exports)]
+    changes = [work.next_change_at(now) for work in works if work is not None]
     if any(export.file is not None for export in exports):
-        changes.append(now + rendering.links.lifetime / 2)
+        changes.append(now + rendering.url_signer.lifetime / 2)
     delay = rendering.dialect.url_delay
     bought = (export.purchased_at for export in exports if delay and export.purchased_at is not None)
     changes += [at + delay for at in bought if at + delay > now]
-    return CachedRow(_encoded_row(rendering, record), min(changes, default=math.inf))
+    return CachedRow(_encode_row(rendering, record), min(changes, default=math.inf))
 
 
 def _customer_id(dialect: Dialect, customer_id: str) -> str | int:
-    return int(customer_id) if dialect.numeric_customer_ids and is_short_number(customer_id) else customer_id
+    return int(customer_id) if dialect.numeric_customer_ids and is_safe_integer(customer_id) else customer_id
 
 
-def _head(rendering: Rendering, record: AudienceRecord) -> dict[str, Any]:
+def _id_and_name(rendering: RenderContext, record: AudienceRecord) -> dict[str, Any]:
     """The ID and name, which a nested audience has too."""
     shown: dict[str, Any] = {"id": record.id}
     if rendering.dialect.name_key is not None and record.name is not None:
@@ -137,34 +139,34 @@ def _head(rendering: Rendering, record: AudienceRecord) -> dict[str, Any]:
     return shown
 
 
-def _summary(rendering: Rendering, record: AudienceRecord) -> dict[str, Any]:
+def _audience_summary(rendering: RenderContext, record: AudienceRecord) -> dict[str, Any]:
     dialect = rendering.dialect
-    shown = _head(rendering, record)
-    is_stub = record.upload is not None and record.work is None
+    shown = _id_and_name(rendering, record)
+    is_stub = record.upload is not None and record.stage is None
     status = audience_status(record, rendering.clock.now())
     shown["status"] = record.seeded_status or (dialect.stub_status if is_stub and status == "PROCESSING" else status)
     if dialect.shows_customer_id and record.customer_id is not None:
         shown["customerId"] = _customer_id(dialect, record.customer_id)
-    shown["createdAt"] = timestamp(rendering.clock, record.created_at)
+    shown["createdAt"] = format_timestamp(rendering.clock, record.created_at)
     if record.members is not None and shown["status"] == "ACTIVE":
         shown["size"] = record.members.size
-    if dialect.shows_base_audience and record.base_id is not None:
-        shown["baseAudienceId"] = record.base_id
+    if dialect.shows_base_audience and record.base_audience_id is not None:
+        shown["baseAudienceId"] = record.base_audience_id
     return shown
 
 
 def _audience(
-    rendering: Rendering, record: AudienceRecord, exports: Sequence[ExportRecord] | None = None
+    rendering: RenderContext, record: AudienceRecord, exports: Sequence[ExportRecord] | None = None
 ) -> dict[str, Any]:
-    exports = rendering.store.exports_of(record) if exports is None else exports
-    shown = _summary(rendering, record)
+    exports = rendering.store.list_exports(record) if exports is None else exports
+    shown = _audience_summary(rendering, record)
     if record.upload is not None:
         shown["uploadedAudienceCsv"] = _upload(rendering, record.upload, shown.get("size"))
     shown["csvExports"] = [_export(rendering, export) for export in exports]
     return shown
 
 
-def _upload(rendering: Rendering, upload: Upload, matched: int | None) -> dict[str, Any]:
+def _upload(rendering: RenderContext, upload: Upload, matched: int | None) -> dict[str, Any]:
     shown: dict[str, Any] = {"status": upload_status(upload, rendering.clock.now())}
     if rendering.dialect.shows_csv_url:
         shown["url"] = upload.url
@@ -173,13 +175,13 @@ def _upload(rendering: Rendering, upload: Upload, matched: int | None) -> dict[s
         if upload.columns is not None:
             shown["columnNames"] = upload.columns
     if shown["status"] == "FAILED":
-        shown["failureReason"] = upload.work.failure
+        shown["failureReason"] = upload.stage.failure_reason
     if matched is not None:
         shown["matchedCount"] = matched
     return shown
 
 
-def _export(rendering: Rendering, export: ExportRecord) -> dict[str, Any]:
+def _export(rendering: RenderContext, export: ExportRecord) -> dict[str, Any]:
     dialect = rendering.dialect
     now = rendering.clock.now()
     status = export_status(export, now)
@@ -188,9 +190,9 @@ def _export(rendering: Rendering, export: ExportRecord) -> dict[str, Any]:
     if dialect.shows_export_status or rendering.export_flow == "asynchronous":
         hides = is_purchased and status == ExportStatus.ACTIVE and dialect.purchased_status == "hidden"
         shown["status"] = "" if hides else status
-    shown["createdAt"] = timestamp(rendering.clock, export.created_at)
+    shown["createdAt"] = format_timestamp(rendering.clock, export.created_at)
     if dialect.shows_field_types:
-        shown["optionalFieldTypes"] = spell_field_types(dialect, export.field_types)
+        shown["optionalFieldTypes"] = format_field_types(dialect, export.field_types)
     if status != ExportStatus.IN_PROGRESS or export.purchased_at is not None:
         breakdown = [
             {
@@ -201,19 +203,19 @@ def _export(rendering: Rendering, export: ExportRecord) -> dict[str, Any]:
             }
             for item in export.price.items
         ]
-        shown |= spell_price(dialect, export.cost_cents, breakdown)
+        shown |= format_price(dialect, export.cost_cents, breakdown)
     is_delayed = export.purchased_at is not None and now < export.purchased_at + dialect.url_delay
     if status == ExportStatus.ACTIVE and export.file is not None and not is_delayed:
-        shown["downloadUrl"] = rendering.links.url_for(export.id)
+        shown["downloadUrl"] = rendering.url_signer.url_for(export.id)
     elif dialect.preview_url != "absent":
         shown["downloadUrl"] = "" if dialect.preview_url == "empty" else None
     return shown
 
 
-def _export_with_audience(rendering: Rendering, export: ExportRecord) -> dict[str, Any]:
+def _export_with_audience(rendering: RenderContext, export: ExportRecord) -> dict[str, Any]:
     """An export with its audience nested: all about it on a preview, a couple of fields on a purchase."""
     shown = _export(rendering, export)
-    audience = rendering.store.audience(export.audience_id)
+    audience = rendering.store.find_audience(export.audience_id)
     if audience is not None:
-        shown["audience"] = (_summary if export.purchased_at is None else _head)(rendering, audience)
+        shown["audience"] = (_audience_summary if export.purchased_at is None else _id_and_name)(rendering, audience)
     return shown

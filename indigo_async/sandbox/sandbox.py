@@ -18,23 +18,23 @@ import anyio.to_thread
 import attrs
 
 from indigo_async.models import RecordId
-from indigo_async.sandbox.admission import API
+from indigo_async.sandbox.admission import API_PATH
 from indigo_async.sandbox.clock import Clock, ScaledClock
-from indigo_async.sandbox.computing import Computing
+from indigo_async.sandbox.computing import BackgroundTasks
 from indigo_async.sandbox.dialect import Dialect, ExportFlow
-from indigo_async.sandbox.endpoints import Service
+from indigo_async.sandbox.endpoints import Backend
 from indigo_async.sandbox.engine import Engine, LiteEngine
 from indigo_async.sandbox.faults import Faults
 from indigo_async.sandbox.fetch import FetchLimits
 from indigo_async.sandbox.file_host import FileHost
 from indigo_async.sandbox.limits import TokenBucket
-from indigo_async.sandbox.links import Links
+from indigo_async.sandbox.links import UrlSigner
 from indigo_async.sandbox.listener import Listener
 from indigo_async.sandbox.log import RequestLog
-from indigo_async.sandbox.openapi import openapi_document
-from indigo_async.sandbox.records import AudienceRecord, StageTimes, Upload, Work
-from indigo_async.sandbox.rendering import Rendering
-from indigo_async.sandbox.serving import Host, handle
+from indigo_async.sandbox.openapi import build_openapi
+from indigo_async.sandbox.records import AudienceRecord, Stage, StageTimes, Upload
+from indigo_async.sandbox.rendering import RenderContext
+from indigo_async.sandbox.serving import App, handle
 from indigo_async.sandbox.store import Counts, Store
 
 if TYPE_CHECKING:
@@ -101,46 +101,46 @@ class Sandbox:
         self._fetch_limits = FetchLimits(allow_remote=allow_remote_csvs)
         self._download_lifetime = download_lifetime
         self._port = port
-        self._running: _Running | None = None
-        self._closing = AsyncExitStack()
+        self._running: _RunningServer | None = None
+        self._exit_stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             self._running = await self._start(stack)
-            self._closing = stack.pop_all()
+            self._exit_stack = stack.pop_all()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._running = None
-        await self._closing.aclose()
+        await self._exit_stack.aclose()
 
-    async def _start(self, stack: AsyncExitStack) -> _Running:
+    async def _start(self, stack: AsyncExitStack) -> _RunningServer:
         """Bring every part up; `stack` takes them down again, the last first."""
         exports = Path(await anyio.to_thread.run_sync(tempfile.mkdtemp, None, "indigo-sandbox-"))
         stack.push_async_callback(anyio.to_thread.run_sync, shutil.rmtree, exports)
         engine = await stack.enter_async_context(self._open_engine())
-        computing = Computing()
+        computing = BackgroundTasks()
         stack.push_async_callback(computing.aclose)
         listener = Listener(self._port)
         stack.push_async_callback(listener.aclose)
-        service = Service(
+        service = Backend(
             clock=self.clock,
-            store=Store(self._dialect.ids, now=self.clock.now if self._dialect.list_lag else None),
+            store=Store(self._dialect.id_type, now=self.clock.now if self._dialect.list_lag else None),
             engine=engine,
-            computing=computing,
+            background_tasks=computing,
             stage_times=self._stage_times,
             export_flow=self._export_flow,
-            exports=exports,
+            export_folder=exports,
             dialect=self._dialect,
         )
-        host = Host(
-            service=service,
-            rendering=Rendering(
+        host = App(
+            backend=service,
+            render_context=RenderContext(
                 clock=self.clock,
                 store=service.store,
-                links=Links(listener.origin, self.clock, self._download_lifetime),
+                url_signer=UrlSigner(listener.origin, self.clock, self._download_lifetime),
                 dialect=self._dialect,
                 export_flow=self._export_flow,
             ),
@@ -148,13 +148,15 @@ class Sandbox:
             faults=self.faults,
             log=self.log,
             token=self.token,
-            bucket=TokenBucket(self._requests_per_second, time.monotonic()) if self._requests_per_second else None,
+            rate_limiter=TokenBucket(self._requests_per_second, time.monotonic())
+            if self._requests_per_second
+            else None,
             closing=anyio.Event(),
-            openapi=openapi_document(listener.origin + API, self._dialect, self._export_flow),
+            openapi_json=build_openapi(listener.origin + API_PATH, self._dialect, self._export_flow),
         )
         await listener.open(functools.partial(handle, host))
         stack.callback(host.closing.set)
-        return _Running(host, listener)
+        return _RunningServer(host, listener)
 
     @asynccontextmanager
     async def _open_engine(self) -> AsyncGenerator[Engine]:
@@ -167,7 +169,7 @@ class Sandbox:
             yield engine
 
     @property
-    def _up(self) -> _Running:
+    def _started(self) -> _RunningServer:
         if self._running is None:
             raise RuntimeError("the sandbox is not running: use it inside `async with`")
         return self._running
@@ -175,29 +177,29 @@ class Sandbox:
     @property
     def base_url(self) -> str:
         """What to give to a client, such as `http://127.0.0.1:8080/api/v1`."""
-        return self._up.listener.origin + API
+        return self._started.listener.origin + API_PATH
 
     @property
     def file_host(self) -> FileHost:
         """Serves local CSVs at URLs that `POST /upload_csv` accepts."""
-        return self._up.host.file_host
+        return self._started.host.file_host
 
     def counts(self) -> Counts:
         """What was really made and bought."""
-        return self._up.host.service.store.counts()
+        return self._started.host.backend.store.counts()
 
-    async def settled(self) -> None:
+    async def wait_until_idle(self) -> None:
         """Wait until nothing is being computed: with a `ManualClock`, statuses then depend on its time alone."""
-        await self._up.host.service.computing.settled()
+        await self._started.host.backend.background_tasks.wait_until_idle()
 
     @asynccontextmanager
     async def refuse_connections(self) -> AsyncGenerator[None]:
         """Be unreachable for a while: connections are broken and refused, on the same port as before and after."""
-        self._up.listener.refuse()
+        self._started.listener.refuse_connections()
         try:
             yield
         finally:
-            await self._up.listener.reopen()
+            await self._started.listener.reopen()
 
     async def seed_audiences(
         self,
@@ -214,10 +216,10 @@ class Sandbox:
         are as if made in the app. All have the `name`, or one each. With a `status`, such as FAILED, they show that one
         instead of ACTIVE; those that are DELETED are in lists only, and leave their name free.
         """
-        service = self._up.host.service
+        service = self._started.host.backend
         members = await service.engine.sample(size)
         now = self.clock.now()
-        done = Work(now, is_computed=True)
+        done = Stage(now, is_computed=True)
         records = (
             AudienceRecord(
                 id=(audience_id := service.store.new_id("aud")),
@@ -226,7 +228,7 @@ class Sandbox:
                 name=name or f"Seeded {audience_id}",
                 seeded_status=status,
                 upload=Upload(f"https://example.org/{audience_id}.csv", done, row_count=members.size),
-                work=done,
+                stage=done,
                 members=members,
             )
             for _ in range(count)
@@ -235,8 +237,8 @@ class Sandbox:
 
     def set_price(self, export_id: RecordId, cents: int) -> None:
         """Change the price of an export that was not purchased yet."""
-        store = self._up.host.service.store
-        store.change_export(export_id, lambda record: attrs.evolve(record, changed_cents=cents))
+        store = self._started.host.backend.store
+        store.update_export(export_id, lambda record: attrs.evolve(record, price_override_cents=cents))
 
     async def seed_app_audience(self, *, size: int = 1_500) -> RecordId:
         """Add an audience made in the app, which belongs to no customer, and return its ID."""
@@ -244,6 +246,6 @@ class Sandbox:
 
 
 @attrs.frozen
-class _Running:
-    host: Host
+class _RunningServer:
+    host: App
     listener: Listener

@@ -7,41 +7,41 @@ from collections.abc import Sequence
 from typing import Any
 
 from indigo_async.inputs import OptionalFieldType
-from indigo_async.sandbox.dialect import Dialect, NameRule
+from indigo_async.sandbox.dialect import Dialect, NameNormalization
 
-__all__ = ["spell_field_types", "spell_price", "stored_name"]
+__all__ = ["format_field_types", "format_price", "normalize_name"]
 
 _TRUNCATED_LENGTH = 20
-_FREE_FIELDS = ["first_name", "last_name"]
+_FREE_FIELD_NAMES = ["first_name", "last_name"]
 
 
-def spell_price(dialect: Dialect, cents: int, breakdown: object) -> dict[str, Any]:
+def format_price(dialect: Dialect, cents: int, breakdown: object) -> dict[str, Any]:
     """The members of an export that tell its price, an amount that contradicts it first."""
     shown: dict[str, Any] = {}
-    if dialect.second_cost is not None:
-        key, amount = dialect.second_cost
+    if dialect.conflicting_cost is not None:
+        key, amount = dialect.conflicting_cost
         if key == "costBreakdown.total":
             breakdown = {"total": amount}
         else:
             shown[key] = amount
-    shown[dialect.cost_key] = _amount(dialect, cents)
+    shown[dialect.cost_key] = _format_amount(dialect, cents)
     shown["costBreakdown"] = breakdown
     return shown
 
 
-def _amount(dialect: Dialect, cents: int) -> float | str:
+def _format_amount(dialect: Dialect, cents: int) -> float | str:
     match dialect.cost_format:
         case "integer":
             return cents
         case "float":
             return float(cents)
-        case "text":
+        case "string":
             return str(cents)
         case "dollars":
             return f"{cents // 100}.{cents % 100:02}"
 
 
-def spell_field_types(dialect: Dialect, field_types: Sequence[OptionalFieldType]) -> list[str]:
+def format_field_types(dialect: Dialect, field_types: Sequence[OptionalFieldType]) -> list[str]:
     names = [field_type.value for field_type in field_types]
     match dialect.field_types_format:
         case "exact":
@@ -53,12 +53,12 @@ def spell_field_types(dialect: Dialect, field_types: Sequence[OptionalFieldType]
         case "camel":
             return [name[0] + name.title().replace("_", "")[1:] for name in names]
         case "with free fields":
-            return [*_FREE_FIELDS, *names]
+            return [*_FREE_FIELD_NAMES, *names]
         case "empty":
             return []
 
 
-def stored_name(rule: NameRule, name: str) -> str:
+def normalize_name(rule: NameNormalization, name: str) -> str:
     """An audience's name as the server stores, compares and shows it."""
     match rule:
         case "exact":

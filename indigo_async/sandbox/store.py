@@ -10,14 +10,14 @@ import attrs
 
 from indigo_async.models import RecordId
 from indigo_async.sandbox.records import AudienceRecord, ExportRecord
-from indigo_async.sandbox.refusals import ErrorType, Refusal
+from indigo_async.sandbox.refusals import ErrorType, HttpError
 
-__all__ = ["CachedRow", "Counts", "Snapshot", "Store", "is_short_number"]
+__all__ = ["CachedRow", "Counts", "Snapshot", "Store", "is_safe_integer"]
 
 _MAX_DIGITS = 15
 
 
-def is_short_number(text: str) -> bool:
+def is_safe_integer(text: str) -> bool:
     """Whether text is an integer that every JSON reader takes."""
     return text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
 
@@ -26,7 +26,7 @@ def is_short_number(text: str) -> bool:
 class Counts:
     """The sandbox's truth, for checking that nothing was made or bought twice.
 
-    `audiences` counts those made through the API by customer and name (stubs, which have no name yet, under None).
+    `list_audiences` counts those made through the API by customer and name (stubs, which have no name yet, under None).
     """
 
     audiences: Mapping[tuple[str | None, str | None], int]
@@ -63,133 +63,133 @@ DELETED = "DELETED"
 class Store:
     """Every record. With `now`, a clock, it also keeps what each audience was like before."""
 
-    ids: Literal["text", "integer"]
-    rows: dict[RecordId, CachedRow]
+    id_type: Literal["string", "integer"]
+    cached_rows: dict[RecordId, CachedRow]
     _audiences: dict[RecordId, AudienceRecord]
     _exports: dict[RecordId, ExportRecord]
-    _of_customer: dict[str | None, list[RecordId]]
-    _names: dict[tuple[str | None, str], RecordId]
+    _ids_by_customer: dict[str | None, list[RecordId]]
+    _ids_by_name: dict[tuple[str | None, str], RecordId]
     _purchases: Counter[RecordId]
     _charged_cents: int
-    _made: int
+    _last_number: int
     _now: Callable[[], float] | None
-    _past: dict[RecordId, list[Snapshot]]
+    _snapshots: dict[RecordId, list[Snapshot]]
 
-    def __init__(self, ids: Literal["text", "integer"], *, now: Callable[[], float] | None = None) -> None:
-        self.ids = ids
+    def __init__(self, ids: Literal["string", "integer"], *, now: Callable[[], float] | None = None) -> None:
+        self.id_type = ids
         self._now = now
-        self._past = {}
-        self.rows = {}
+        self._snapshots = {}
+        self.cached_rows = {}
         self._audiences = {}
         self._exports = {}
-        self._of_customer = {}
-        self._names = {}
+        self._ids_by_customer = {}
+        self._ids_by_name = {}
         self._purchases = Counter()
         self._charged_cents = 0
-        self._made = 0
+        self._last_number = 0
 
     def new_id(self, prefix: Literal["aud", "exp"]) -> RecordId:
-        self._made += 1
-        return self._made if self.ids == "integer" else f"{prefix}-{self._made}"
+        self._last_number += 1
+        return self._last_number if self.id_type == "integer" else f"{prefix}-{self._last_number}"
 
-    def read_id(self, text: str) -> RecordId:
+    def parse_id(self, text: str) -> RecordId:
         """The ID that stands in a URL."""
-        return int(text) if self.ids == "integer" and is_short_number(text) else text
+        return int(text) if self.id_type == "integer" and is_safe_integer(text) else text
 
     def add_audience(self, record: AudienceRecord) -> AudienceRecord:
         self._audiences[record.id] = record
-        self._of_customer.setdefault(record.customer_id, []).append(record.id)
+        self._ids_by_customer.setdefault(record.customer_id, []).append(record.id)
         if record.name is not None and record.seeded_status != DELETED:
-            self._names.setdefault((record.customer_id, record.name), record.id)
-        self._keep_snapshot(record.id)
+            self._ids_by_name.setdefault((record.customer_id, record.name), record.id)
+        self._save_snapshot(record.id)
         return record
 
     def add_export(self, record: ExportRecord) -> ExportRecord:
         self._exports[record.id] = record
-        self.change_audience(
+        self.update_audience(
             record.audience_id, lambda audience: attrs.evolve(audience, export_ids=(*audience.export_ids, record.id))
         )
         return record
 
-    def change_audience(
+    def update_audience(
         self, audience_id: RecordId, change: Callable[[AudienceRecord], AudienceRecord]
     ) -> AudienceRecord:
         """Replace an audience by what `change` makes of it."""
         changed = self._audiences[audience_id] = change(self._audiences[audience_id])
         if changed.name is not None:
-            self._names.setdefault((changed.customer_id, changed.name), audience_id)
-        self.rows.pop(audience_id, None)
-        self._keep_snapshot(audience_id)
+            self._ids_by_name.setdefault((changed.customer_id, changed.name), audience_id)
+        self.cached_rows.pop(audience_id, None)
+        self._save_snapshot(audience_id)
         return changed
 
-    def change_export(self, export_id: RecordId, change: Callable[[ExportRecord], ExportRecord]) -> ExportRecord:
+    def update_export(self, export_id: RecordId, change: Callable[[ExportRecord], ExportRecord]) -> ExportRecord:
         """Replace an export by what `change` makes of it."""
         changed = self._exports[export_id] = change(self._exports[export_id])
-        self.rows.pop(changed.audience_id, None)
-        self._keep_snapshot(changed.audience_id)
+        self.cached_rows.pop(changed.audience_id, None)
+        self._save_snapshot(changed.audience_id)
         return changed
 
-    def _keep_snapshot(self, audience_id: RecordId) -> None:
+    def _save_snapshot(self, audience_id: RecordId) -> None:
         if self._now is not None:
             record = self._audiences[audience_id]
-            snapshot = Snapshot(self._now(), record, tuple(self.exports_of(record)))
-            self._past.setdefault(audience_id, []).append(snapshot)
+            snapshot = Snapshot(self._now(), record, tuple(self.list_exports(record)))
+            self._snapshots.setdefault(audience_id, []).append(snapshot)
 
-    def snapshot_at(self, audience_id: RecordId, time: float) -> Snapshot | None:
+    def find_snapshot(self, audience_id: RecordId, time: float) -> Snapshot | None:
         """An audience as it was at a time; None where it did not exist yet."""
-        return next((one for one in reversed(self._past.get(audience_id, [])) if one.at <= time), None)
+        return next((one for one in reversed(self._snapshots.get(audience_id, [])) if one.at <= time), None)
 
-    def charge(self, export: ExportRecord) -> None:
+    def record_purchase(self, export: ExportRecord) -> None:
         """Write a purchase down."""
         self._purchases[export.id] += 1
         self._charged_cents += export.cost_cents
 
-    def audience(self, audience_id: RecordId) -> AudienceRecord | None:
+    def find_audience(self, audience_id: RecordId) -> AudienceRecord | None:
         return self._audiences.get(audience_id)
 
-    def export(self, export_id: RecordId) -> ExportRecord | None:
+    def find_export(self, export_id: RecordId) -> ExportRecord | None:
         return self._exports.get(export_id)
 
-    def exports_of(self, record: AudienceRecord) -> list[ExportRecord]:
+    def list_exports(self, record: AudienceRecord) -> list[ExportRecord]:
         return [self._exports[export_id] for export_id in record.export_ids]
 
-    def audiences(self, customer_id: str | None) -> Iterable[AudienceRecord]:
+    def list_audiences(self, customer_id: str | None) -> Iterable[AudienceRecord]:
         """A customer's audiences, or with None everybody's, oldest first."""
         if customer_id is None:
             return self._audiences.values()
-        return (self._audiences[audience_id] for audience_id in self._of_customer.get(customer_id, ()))
+        return (self._audiences[audience_id] for audience_id in self._ids_by_customer.get(customer_id, ()))
 
-    def audience_named(self, customer_id: str | None, name: str) -> AudienceRecord | None:
+    def find_audience_by_name(self, customer_id: str | None, name: str) -> AudienceRecord | None:
         """A customer's first audience of a name, as it is stored."""
-        audience_id = self._names.get((customer_id, name))
+        audience_id = self._ids_by_name.get((customer_id, name))
         return None if audience_id is None else self._audiences[audience_id]
 
-    def newest_other(self, record: AudienceRecord | ExportRecord) -> AudienceRecord | ExportRecord | None:
+    def find_other_record(self, record: AudienceRecord | ExportRecord) -> AudienceRecord | ExportRecord | None:
         """The newest record of the same kind that is not this one."""
         kind = self._audiences if isinstance(record, AudienceRecord) else self._exports
         return next((kind[key] for key in reversed(kind) if key != record.id), None)
 
-    def audience_for(self, audience_id: RecordId, customer_id: str | None) -> AudienceRecord:
+    def get_audience(self, audience_id: RecordId, customer_id: str | None) -> AudienceRecord:
         """The audience, if it is one that this customer may see.
 
         Raises:
             Refusal: 404, also for another customer's audience. Source: reference, "Customer ID".
         """
-        record = self.audience(audience_id)
+        record = self.find_audience(audience_id)
         if record is None or record.customer_id not in (None, customer_id) or record.seeded_status == DELETED:
-            raise Refusal(
+            raise HttpError(
                 404,
                 ErrorType.NOT_FOUND,
                 "There is no such audience for this customer. An audience made through the API needs its customerId.",
             )
         return record
 
-    def export_for(self, export_id: RecordId, customer_id: str | None) -> tuple[ExportRecord, AudienceRecord]:
+    def get_export(self, export_id: RecordId, customer_id: str | None) -> tuple[ExportRecord, AudienceRecord]:
         """The export and its audience, if this customer may see them; else a 404, as for audiences."""
-        export = self.export(export_id)
-        audience = None if export is None else self.audience(export.audience_id)
+        export = self.find_export(export_id)
+        audience = None if export is None else self.find_audience(export.audience_id)
         if export is None or audience is None or audience.customer_id not in (None, customer_id):
-            raise Refusal(404, ErrorType.NOT_FOUND, "There is no such export for this customer.")
+            raise HttpError(404, ErrorType.NOT_FOUND, "There is no such export for this customer.")
         return export, audience
 
     def counts(self) -> Counts:

@@ -14,9 +14,17 @@ import anyio.to_thread
 import attrs
 
 from indigo_async.inputs import ColumnSelection, LookalikeFilters, OptionalFieldType
-from indigo_async.sandbox.engine import WorkFailed, save_csv
-from indigo_async.sandbox.fetch import FetchLimits, fetch
-from indigo_async.sandbox.people import NotACsvError, VoterFile, draw_people, expand, export_csv, match, read_table
+from indigo_async.sandbox.engine import StageError, save_csv
+from indigo_async.sandbox.fetch import FetchLimits, fetch_csv
+from indigo_async.sandbox.people import (
+    NotACsvError,
+    VoterFile,
+    build_lookalike,
+    export_csv,
+    match,
+    parse_csv,
+    sample_voters,
+)
 from indigo_async.sandbox.records import CsvFile, Members, UploadedTable
 
 __all__ = ["VoterEngine", "open_voter_engine"]
@@ -31,32 +39,34 @@ class VoterEngine:
     voters: VoterFile
     seed: int
     session: aiohttp.ClientSession
-    limits: FetchLimits
+    fetch_limits: FetchLimits
     threads: anyio.CapacityLimiter
 
-    async def _compute(self, function: Callable[[], T]) -> T:
+    async def _run_in_thread(self, function: Callable[[], T]) -> T:
         return await anyio.to_thread.run_sync(function, limiter=self.threads)
 
     async def read_csv(self, url: str) -> UploadedTable:
-        data = await fetch(self.session, url, self.limits)
+        data = await fetch_csv(self.session, url, self.fetch_limits)
         try:
-            table = await self._compute(functools.partial(read_table, data))
+            table = await self._run_in_thread(functools.partial(parse_csv, data))
         except NotACsvError:
-            raise WorkFailed("NotACsv") from None
+            raise StageError("NotACsv") from None
         return UploadedTable(len(table), tuple(table.columns), table)
 
     async def match(self, table: UploadedTable, selections: Mapping[str, ColumnSelection]) -> Members:
-        found = await self._compute(functools.partial(match, self.voters, _own(table.table), selections))
+        found = await self._run_in_thread(
+            functools.partial(match, self.voters, _require_content(table.table), selections)
+        )
         return Members(len(found.voters), found.voters, found.row_ids)
 
-    async def expand(
+    async def build_lookalike(
         self, base: Members, *, size: int, include_base: bool, filters: LookalikeFilters | None
     ) -> Members:
-        found = await self._compute(
+        found = await self._run_in_thread(
             functools.partial(
-                expand,
+                build_lookalike,
                 self.voters,
-                _own(base.voters),
+                _require_content(base.voters),
                 size=size,
                 include_base=include_base,
                 filters=filters,
@@ -69,21 +79,21 @@ class VoterEngine:
         def write() -> CsvFile:
             data = export_csv(
                 self.voters,
-                _own(members.voters),
+                _require_content(members.voters),
                 optional_field_types=field_types,
                 row_ids=members.row_ids,
                 scores=members.scores,
             )
             return save_csv(data, destination)
 
-        return await self._compute(write)
+        return await self._run_in_thread(write)
 
     async def sample(self, size: int) -> Members:
-        drawn = await self._compute(functools.partial(draw_people, self.voters, size, seed=self.seed))
+        drawn = await self._run_in_thread(functools.partial(sample_voters, self.voters, size, seed=self.seed))
         return Members(len(drawn), drawn)
 
 
-def _own(content: T | None) -> T:
+def _require_content(content: T | None) -> T:
     """What this engine put into a table or members, which only a lite engine leaves out."""
     if content is None:
         raise TypeError("these people were made by a lite engine")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from opentelemetry import metrics, trace
 
 from indigo_async.client import IndigoClient
-from indigo_async.telemetry.measures import Measures, instruments_of
-from indigo_async.telemetry.server import Server
-from indigo_async.telemetry.spans import Spans
-from indigo_async.transport.events import both
+from indigo_async.telemetry.measures import MetricsListener, get_instruments
+from indigo_async.telemetry.server import ServerAttributes
+from indigo_async.telemetry.spans import SpanListener
+from indigo_async.transport.events import combine_listeners
 
 __all__ = ["instrument"]
 
@@ -29,8 +29,8 @@ def instrument(
         tracer_provider: the process's own where none is given.
         meter_provider: the process's own where none is given.
     """
-    server = Server.at(client.settings.base_url)
-    spans = Spans(trace.get_tracer("indigo_async", tracer_provider=tracer_provider), server)
-    measures = Measures(instruments_of(meter_provider), server, client)
+    server = ServerAttributes.from_url(client.settings.base_url)
+    spans = SpanListener(trace.get_tracer("indigo_async", tracer_provider=tracer_provider), server)
+    measures = MetricsListener(get_instruments(meter_provider), server, client)
     transport = client.transport
-    transport.on_event = both(transport.on_event, both(spans, measures))
+    transport.on_event = combine_listeners(transport.on_event, combine_listeners(spans, measures))

@@ -10,8 +10,8 @@ from opentelemetry import metrics
 from opentelemetry.metrics import Counter, Histogram, UpDownCounter
 
 from indigo_async.client import IndigoClient
-from indigo_async.polling.poller import stats_of
-from indigo_async.telemetry.server import Attributes, Server, error_type_of
+from indigo_async.polling.poller import get_polling_stats
+from indigo_async.telemetry.server import Attributes, ServerAttributes, error_type_for
 from indigo_async.transport.events import Event, RequestEnded, RequestRetried
 from indigo_async.workflows.events import (
     ExportPriced,
@@ -23,7 +23,7 @@ from indigo_async.workflows.events import (
     StageFinished,
 )
 
-__all__ = ["Measures", "instruments_of"]
+__all__ = ["MetricsListener", "get_instruments"]
 
 # Source: OpenTelemetry's semantic conventions for HTTP metrics, "http.client.request.duration".
 _REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
@@ -36,16 +36,16 @@ class _Instruments:
     requests: Histogram
     retries: Counter
     recipes: Histogram
-    active: UpDownCounter
+    active_recipes: UpDownCounter
     stages: Histogram
-    looks: Counter
-    reads: Counter
+    polls: Counter
+    poll_requests: Counter
     prices: Histogram
     spent: Counter
 
 
 @cache
-def instruments_of(provider: metrics.MeterProvider | None) -> _Instruments:
+def get_instruments(provider: metrics.MeterProvider | None) -> _Instruments:
     """The instruments that all clients of a provider share."""
     meter = metrics.get_meter("indigo_async", meter_provider=provider)
     return _Instruments(
@@ -64,7 +64,7 @@ def instruments_of(provider: metrics.MeterProvider | None) -> _Instruments:
             description="Time that recipes and jobs took, waiting included.",
             explicit_bucket_boundaries_advisory=_RECIPE_SECONDS,
         ),
-        active=meter.create_up_down_counter(
+        active_recipes=meter.create_up_down_counter(
             "indigo.recipe.active", unit="{recipe}", description="Recipes and jobs under way."
         ),
         stages=meter.create_histogram(
@@ -73,10 +73,10 @@ def instruments_of(provider: metrics.MeterProvider | None) -> _Instruments:
             description="Time that stages took, waiting included.",
             explicit_bucket_boundaries_advisory=_RECIPE_SECONDS,
         ),
-        looks=meter.create_counter(
-            "indigo.polling.looks", unit="{look}", description="How often an audience that is waited for was seen."
+        polls=meter.create_counter(
+            "indigo.polling.polls", unit="{poll}", description="How often an audience that is waited for was seen."
         ),
-        reads=meter.create_counter(
+        poll_requests=meter.create_counter(
             "indigo.polling.requests", unit="{request}", description="Requests that were made for these looks."
         ),
         prices=meter.create_histogram(
@@ -89,29 +89,29 @@ def instruments_of(provider: metrics.MeterProvider | None) -> _Instruments:
     )
 
 
-class Measures:
+class MetricsListener:
     """A listener that measures what is done on one client."""
 
-    def __init__(self, instruments: _Instruments, server: Server, client: IndigoClient) -> None:
+    def __init__(self, instruments: _Instruments, server: ServerAttributes, client: IndigoClient) -> None:
         self._instruments = instruments
         self._server = server
         self._client = ref(client)  # which leads here itself
-        self._looks = 0
-        self._reads: dict[str, int] = {}
+        self._polls = 0
+        self._poll_requests: dict[str, int] = {}
 
     def __call__(self, event: Event) -> None:
         to = self._instruments
         match event:
             case RequestEnded():
-                self._request_ended(event)
+                self._record_request(event)
             case RequestRetried(endpoint=endpoint, reason=reason):
-                to.retries.add(1, self._server.attributes_of(endpoint) | {"error.type": reason})
+                to.retries.add(1, self._server.attributes_for(endpoint) | {"error.type": reason})
             case RecipeStarted(recipe=recipe):
-                to.active.add(1, {"indigo.recipe": recipe})
+                to.active_recipes.add(1, {"indigo.recipe": recipe})
             case RecipeFinished(recipe=recipe, seconds=seconds):
-                self._recipe_ended(recipe, seconds, None)
+                self._record_recipe(recipe, seconds, None)
             case RecipeFailed(recipe=recipe, seconds=seconds, error_type=error_type):
-                self._recipe_ended(recipe, seconds, error_type)
+                self._record_recipe(recipe, seconds, error_type)
             case StageFinished(stage=stage, seconds=seconds):
                 to.stages.record(seconds, {"indigo.stage": stage.value})
             case StageFailed(stage=stage, seconds=seconds, error_type=error_type):
@@ -123,32 +123,32 @@ class Measures:
             case _:
                 pass
 
-    def _request_ended(self, event: RequestEnded) -> None:
-        attributes = self._server.attributes_of(event.endpoint)
+    def _record_request(self, event: RequestEnded) -> None:
+        attributes = self._server.attributes_for(event.endpoint)
         if event.status is not None:
             attributes["http.response.status_code"] = event.status
-        error_type = error_type_of(event)
+        error_type = error_type_for(event)
         if error_type is not None:
             attributes["error.type"] = error_type
         self._instruments.requests.record(event.seconds, attributes)
-        self._count_looks()
+        self._count_polls()
 
-    def _recipe_ended(self, recipe: str, seconds: float, error_type: str | None) -> None:
+    def _record_recipe(self, recipe: str, seconds: float, error_type: str | None) -> None:
         attributes: Attributes = {"indigo.recipe": recipe}
-        self._instruments.active.add(-1, attributes)
+        self._instruments.active_recipes.add(-1, attributes)
         if error_type is not None:
             attributes = attributes | {"error.type": error_type}
         self._instruments.recipes.record(seconds, attributes)
-        self._count_looks()
+        self._count_polls()
 
-    def _count_looks(self) -> None:
+    def _count_polls(self) -> None:
         """Add what polling has cost since this was last asked."""
         client = self._client()
-        stats = stats_of(client) if client is not None else None
+        stats = get_polling_stats(client) if client is not None else None
         if stats is None:
             return
-        self._instruments.looks.add(stats.looks - self._looks)
-        self._looks = stats.looks
-        for kind, reads in stats.reads.items():
-            self._instruments.reads.add(reads - self._reads.get(kind, 0), {"indigo.polling.kind": kind})
-        self._reads = dict(stats.reads)
+        self._instruments.polls.add(stats.polls - self._polls)
+        self._polls = stats.polls
+        for kind, reads in stats.requests.items():
+            self._instruments.poll_requests.add(reads - self._poll_requests.get(kind, 0), {"indigo.polling.kind": kind})
+        self._poll_requests = dict(stats.requests)

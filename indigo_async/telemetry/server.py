@@ -8,50 +8,50 @@ import attrs
 
 from indigo_async.transport.events import RequestEnded
 
-__all__ = ["Attributes", "Server", "error_type_of"]
+__all__ = ["Attributes", "ServerAttributes", "error_type_for"]
 
 Attributes = dict[str, str | int | float | bool]
 
-_FIRST_REFUSAL = 400
+_FIRST_ERROR_STATUS = 400
 
 
 @attrs.frozen
-class Server:
-    """The API's address in parts; `path` comes before each endpoint's own."""
+class ServerAttributes:
+    """The API's address in parts; `base_path` comes before each endpoint's own."""
 
     origin: str
     address: str
     port: int
-    path: str
+    base_path: str
 
     @classmethod
-    def at(cls, base_url: str) -> Server:
+    def from_url(cls, base_url: str) -> ServerAttributes:
         parts = urlsplit(base_url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
         return cls(f"{parts.scheme}://{parts.netloc}", parts.hostname or "", port, parts.path)
 
-    def name_of(self, endpoint: str) -> str:
+    def span_name_for(self, endpoint: str) -> str:
         """What requests of an endpoint, such as `GET /audience`, are called together."""
         method, path = endpoint.split(" ", 1)
-        return f"{method} {self.path}{path}"
+        return f"{method} {self.base_path}{path}"
 
-    def attributes_of(self, endpoint: str) -> Attributes:
+    def attributes_for(self, endpoint: str) -> Attributes:
         """What holds for each request of an endpoint. Queries, where customers stand, are in none of it."""
         method, path = endpoint.split(" ", 1)
         return {
             "http.request.method": method,
             "server.address": self.address,
             "server.port": self.port,
-            "url.template": f"{self.path}{path}",
+            "url.template": f"{self.base_path}{path}",
         }
 
-    def url_of(self, endpoint: str) -> str:
+    def url_for(self, endpoint: str) -> str:
         """An endpoint's URL, without a query."""
-        return f"{self.origin}{self.path}{endpoint.split(' ', 1)[1]}"
+        return f"{self.origin}{self.base_path}{endpoint.split(' ', 1)[1]}"
 
 
-def error_type_of(ended: RequestEnded) -> str | None:
+def error_type_for(ended: RequestEnded) -> str | None:
     """What was wrong with a request, in a word or an HTTP status; None for a good one."""
-    if ended.status is not None and ended.status >= _FIRST_REFUSAL:
+    if ended.status is not None and ended.status >= _FIRST_ERROR_STATUS:
         return str(ended.status)
     return ended.error_type

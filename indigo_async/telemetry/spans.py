@@ -14,8 +14,8 @@ import attrs
 from opentelemetry import context, trace
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 
-from indigo_async.telemetry.server import Attributes, Server, error_type_of
-from indigo_async.transport.events import Event, RequestEnded, RequestStarted, facts_of
+from indigo_async.telemetry.server import Attributes, ServerAttributes, error_type_for
+from indigo_async.transport.events import Event, RequestEnded, RequestStarted, event_fields
 from indigo_async.workflows.events import (
     RecipeFailed,
     RecipeFinished,
@@ -26,61 +26,61 @@ from indigo_async.workflows.events import (
     StatusChanged,
 )
 
-__all__ = ["Spans"]
+__all__ = ["SpanListener"]
 
-_Opened: TypeAlias = tuple[tuple[Span, Token[context.Context]], ...]
+_OpenSpans: TypeAlias = tuple[tuple[Span, Token[context.Context]], ...]
 
-_opened: ContextVar[_Opened] = ContextVar("indigo_async_spans", default=())
+_open_spans: ContextVar[_OpenSpans] = ContextVar("indigo_async_spans", default=())
 """The spans that are open in the calling task, the innermost last."""
 
 
 @attrs.frozen
-class Spans:
+class SpanListener:
     """A listener that opens and closes spans. What else happens is an event of the span that it happens in."""
 
     tracer: Tracer
-    server: Server
+    server: ServerAttributes
 
     def __call__(self, event: Event) -> None:
         match event:
             case RequestStarted():
-                self._open_request(event)
+                self._start_request(event)
             case RecipeStarted(recipe=name) | StageStarted(stage=name):
-                self._open(f"indigo.{name}", SpanKind.INTERNAL, _attributes_of(event))
+                self._start_span(f"indigo.{name}", SpanKind.INTERNAL, _event_attributes(event))
             case RequestEnded():
-                _close_request(event)
+                _end_request(event)
             case RecipeFinished() | StageFinished():
-                _close(None)
+                _end_span(None)
             case RecipeFailed(error_type=error_type) | StageFailed(error_type=error_type):
-                _close(error_type)
+                _end_span(error_type)
             case _:
-                _note(event)
+                _add_event(event)
 
-    def _open_request(self, event: RequestStarted) -> None:
-        attributes = self.server.attributes_of(event.endpoint) | {"url.full": self.server.url_of(event.endpoint)}
+    def _start_request(self, event: RequestStarted) -> None:
+        attributes = self.server.attributes_for(event.endpoint) | {"url.full": self.server.url_for(event.endpoint)}
         if event.attempt > 1:
             attributes["http.request.resend_count"] = event.attempt - 1
-        self._open(self.server.name_of(event.endpoint), SpanKind.CLIENT, attributes)
+        self._start_span(self.server.span_name_for(event.endpoint), SpanKind.CLIENT, attributes)
 
-    def _open(self, name: str, kind: SpanKind, attributes: Attributes) -> None:
+    def _start_span(self, name: str, kind: SpanKind, attributes: Attributes) -> None:
         span = self.tracer.start_span(name, kind=kind, attributes=attributes)
         token = context.attach(trace.set_span_in_context(span))
-        _opened.set((*_opened.get(), (span, token)))
+        _open_spans.set((*_open_spans.get(), (span, token)))
 
 
-def _close_request(event: RequestEnded) -> None:
-    if event.status is not None and _opened.get():
-        _opened.get()[-1][0].set_attribute("http.response.status_code", event.status)
-    _close(error_type_of(event))
+def _end_request(event: RequestEnded) -> None:
+    if event.status is not None and _open_spans.get():
+        _open_spans.get()[-1][0].set_attribute("http.response.status_code", event.status)
+    _end_span(error_type_for(event))
 
 
-def _close(error_type: str | None) -> None:
+def _end_span(error_type: str | None) -> None:
     """Close the innermost span; there is none where a recipe was under way when its client was instrumented."""
-    opened = _opened.get()
+    opened = _open_spans.get()
     if not opened:
         return
     span, token = opened[-1]
-    _opened.set(opened[:-1])
+    _open_spans.set(opened[:-1])
     context.detach(token)
     if error_type is not None:
         span.set_attribute("error.type", error_type)
@@ -88,13 +88,13 @@ def _close(error_type: str | None) -> None:
     span.end()
 
 
-def _note(event: Event) -> None:
+def _add_event(event: Event) -> None:
     span = trace.get_current_span()
-    attributes = _attributes_of(event)
+    attributes = _event_attributes(event)
     span.add_event(f"indigo.{type(event).__name__}", attributes)
     if isinstance(event, StatusChanged):
         span.set_attribute("indigo.audience_id", event.audience_id)
 
 
-def _attributes_of(event: Event) -> Attributes:
-    return {f"indigo.{name}": value for name, value in facts_of(event).items()}
+def _event_attributes(event: Event) -> Attributes:
+    return {f"indigo.{name}": value for name, value in event_fields(event).items()}

@@ -9,27 +9,27 @@ from indigo_async.temporal.batch_workflow import BatchWorkflow
 from indigo_async.temporal.budget_workflow import BudgetWorkflow
 from indigo_async.temporal.connecting import connect
 from indigo_async.temporal.converter import data_converter
-from indigo_async.temporal.exports import exports_at
+from indigo_async.temporal.exports import export_store
 from indigo_async.temporal.job_workflow import AudienceWorkflow
 from indigo_async.temporal.page_workflow import PageWorkflow
-from indigo_async.temporal.records import BatchEnd, BatchProgress, Failure, JobEnd, JobProgress
+from indigo_async.temporal.records import BatchProgress, BatchSummary, Failure, JobProgress, JobSummary
 from indigo_async.temporal.submitting import run_batch, run_job
-from indigo_async.temporal.worker import worker_of
+from indigo_async.temporal.worker import create_worker
 
 __all__ = [
     "AudienceWorkflow",
-    "BatchEnd",
     "BatchProgress",
+    "BatchSummary",
     "BatchWorkflow",
     "BudgetWorkflow",
     "Failure",
-    "JobEnd",
     "JobProgress",
+    "JobSummary",
     "PageWorkflow",
     "connect",
+    "create_worker",
     "data_converter",
-    "exports_at",
+    "export_store",
     "run_batch",
     "run_job",
-    "worker_of",
 ]

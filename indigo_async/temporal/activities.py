@@ -26,59 +26,59 @@ from indigo_async.errors import BudgetExceededError, ExportExistsError, Purchase
 from indigo_async.files.publish import Publisher
 from indigo_async.inputs import InputCheck
 from indigo_async.models import CsvExport, RecordId
-from indigo_async.temporal.beating import beating
-from indigo_async.temporal.exports import FolderExports, StoreExports
-from indigo_async.temporal.failures import as_failure
-from indigo_async.temporal.memory import AttemptMemory
-from indigo_async.temporal.purse import Purse
+from indigo_async.temporal.beating import run_with_heartbeat
+from indigo_async.temporal.exports import FolderExportStore, ObjectExportStore
+from indigo_async.temporal.failures import to_application_error
+from indigo_async.temporal.memory import AttemptLog
+from indigo_async.temporal.purse import BudgetClient
 from indigo_async.temporal.records import (
     Booking,
     BookingKind,
-    Delivered,
-    ExportOrder,
+    DeliveredExport,
+    ExportInput,
     ExportTask,
     Grant,
+    JobInput,
     LookalikeTask,
-    Order,
     Quote,
 )
-from indigo_async.transport.shield import in_thread
+from indigo_async.transport.shield import run_in_thread
 from indigo_async.workflows.budget import Budget
-from indigo_async.workflows.directory import Directory
+from indigo_async.workflows.directory import NameIndex
 from indigo_async.workflows.events import Stage
 from indigo_async.workflows.export import ensure_purchased, is_purchased
 from indigo_async.workflows.export_rules import ExportState, export_state
-from indigo_async.workflows.fetching import fetched_export
-from indigo_async.workflows.lookalike import begin_lookalike, warn_of_size
-from indigo_async.workflows.match import check_csv, matched_audience
+from indigo_async.workflows.fetching import download_csv
+from indigo_async.workflows.lookalike import ensure_lookalike, warn_if_small
+from indigo_async.workflows.match import check_csv, ensure_matched
 from indigo_async.workflows.preview import ExportRead, ensure_preview
 from indigo_async.workflows.purchase import check_price
 from indigo_async.workflows.receipt import ExportReceipt
-from indigo_async.workflows.run import Run
-from indigo_async.workflows.terms import ExportTerms
-from indigo_async.workflows.turns import export_turn
-from indigo_async.workflows.waits import export_settled
+from indigo_async.workflows.run import RecipeContext
+from indigo_async.workflows.terms import ExportOptions
+from indigo_async.workflows.turns import export_lock
+from indigo_async.workflows.waits import wait_export
 
-__all__ = ["Stages"]
+__all__ = ["AudienceActivities"]
 
 T = TypeVar("T")
 
-_DIRECTORY_SECONDS = 300.0
-_READS = 5
+_NAME_INDEX_MAX_AGE = 300.0
+_MAX_READ_BACKS = 5
 
 
-class Stages:
+class AudienceActivities:
     """The activities of one worker, all on one client: its pacing, its connections and its polling are theirs."""
 
     def __init__(
-        self, client: IndigoClient, exports: FolderExports | StoreExports, publisher: Publisher | None = None
+        self, client: IndigoClient, exports: FolderExportStore | ObjectExportStore, publisher: Publisher | None = None
     ) -> None:
         self._client = client
         self._exports = exports
         self._publisher = publisher
-        self._directory = Directory(client)
-        self._directory_since = datetime.now(UTC)
-        self._purse = Purse()
+        self._name_index = NameIndex(client)
+        self._name_index_created_at = datetime.now(UTC)
+        self._budget_client = BudgetClient()
 
     @property
     def activities(self) -> list[Callable[..., Any]]:
@@ -89,9 +89,9 @@ class Stages:
         if task.budget is None:
             return Grant(granted=True, left_cents=None)
         booking = Booking(kind=kind, export_id=str(export_id), cents=cents)
-        return await self._purse.book(activity.client(), task.budget, booking)
+        return await self._budget_client.book(activity.client(), task.budget, booking)
 
-    async def _reserve(self, task: ExportTask, run: Run, export: CsvExport, cost: int) -> None:
+    async def _reserve(self, task: ExportTask, run: RecipeContext, export: CsvExport, cost: int) -> None:
         """Set the price aside in the batch's budget.
 
         Raises:
@@ -111,29 +111,29 @@ class Stages:
             )
 
     @activity.defn(name=Stage.MATCH)
-    async def match(self, order: Order) -> RecordId:
+    async def match(self, order: JobInput) -> RecordId:
         """The matched audience's ID, once it is active."""
-        memory = _memory()
-        run = self._run(order.customer_id, order.audience_name, memory)
+        memory = _create_attempt_log()
+        run = self._create_context(order.customer_id, order.audience_name, memory)
 
         async def work() -> RecordId:
             check = InputCheck()
-            await in_thread(partial(check_csv, check, order.csv, self._publisher, order.selections))
-            check.done()
-            return (await matched_audience(run, order.csv, order.selections)).id
+            await run_in_thread(partial(check_csv, check, order.csv, self._publisher, order.selections))
+            check.raise_if_invalid()
+            return (await ensure_matched(run, order.csv, order.selections)).id
 
-        return await _told(work(), memory, yields=True)
+        return await _run_activity(work(), memory, hand_over_on_shutdown=True)
 
     @activity.defn(name=Stage.LOOKALIKE)
     async def lookalike(self, task: LookalikeTask) -> RecordId:
         """The lookalike's ID, once it is active."""
-        memory = _memory()
-        run = self._run(task.customer_id, task.audience_name, memory)
+        memory = _create_attempt_log()
+        run = self._create_context(task.customer_id, task.audience_name, memory)
         wanted = task.lookalike
 
         async def work() -> RecordId:
-            with run.at(Stage.LOOKALIKE):
-                end = await begin_lookalike(
+            with run.stage(Stage.LOOKALIKE):
+                end = await ensure_lookalike(
                     run,
                     task.base_id,
                     name=wanted.audience_name,
@@ -142,52 +142,54 @@ class Stages:
                     filters=wanted.filters,
                 )
                 lookalike = await end
-                warn_of_size(run, lookalike, wanted.size)
+                warn_if_small(run, lookalike, wanted.size)
                 return lookalike.id
 
-        return await _told(work(), memory, yields=True)
+        return await _run_activity(work(), memory, hand_over_on_shutdown=True)
 
     @activity.defn(name=Stage.PREVIEW)
     async def preview(self, task: ExportTask) -> Quote:
         """The export that serves the job, bought already or with a price."""
-        memory = _memory()
-        run = self._run(task.customer_id, task.audience_name, memory)
+        memory = _create_attempt_log()
+        run = self._create_context(task.customer_id, task.audience_name, memory)
 
         async def work() -> Quote:
             await self._exports.check(task.export.destination)
-            terms = _terms_of(task.export)
-            async with export_turn(self._client, task.audience_id):
+            terms = _build_export_options(task.export)
+            async with export_lock(self._client, task.audience_id):
                 read = await ensure_preview(run, task.audience_id, terms)
-            return _quote_of(task.audience_id, read)
+            return _build_quote(task.audience_id, read)
 
-        return await _told(work(), memory, yields=True)
+        return await _run_activity(work(), memory, hand_over_on_shutdown=True)
 
     @activity.defn(name=Stage.PURCHASE)
     async def purchase(self, task: ExportTask) -> Quote:
         """Buy the export that was priced, after a look whether that was done, and return it as it was bought."""
-        memory = _memory()
-        run = self._run(task.customer_id, task.audience_name, memory)
-        terms = _terms_of(task.export)
+        memory = _create_attempt_log()
+        run = self._create_context(task.customer_id, task.audience_name, memory)
+        terms = _build_export_options(task.export)
         quote = task.quote
         if quote is None:
             raise ApplicationError("a purchase needs a priced export", type="ValueError", non_retryable=True)
-        memory.know(Stage.PREVIEW, terms.facts | {"export_id": quote.export_id})
+        memory.load_result(Stage.PREVIEW, terms.journal_facts | {"export_id": quote.export_id})
         if quote.cost_cents is not None:
             intent = {"export_id": quote.export_id, "cost_cents": quote.cost_cents}
-            memory.doubt(Stage.PURCHASE, terms.facts | intent)
+            memory.load_intent(Stage.PURCHASE, terms.journal_facts | intent)
 
         async def work() -> Quote:
             try:
-                async with export_turn(self._client, task.audience_id):
-                    export = await self._buy(task, run, memory, terms)
+                async with export_lock(self._client, task.audience_id):
+                    export = await self._purchase(task, run, memory, terms)
             except (ExportExistsError, PurchaseInDoubtError) as error:
                 # The server's record may settle it a moment later. The next attempt reads it before it buys anything.
-                raise as_failure(error, passes=activity.info().attempt < _READS) from None
-            return _quote_of(task.audience_id, ExportRead(export=export))
+                raise to_application_error(error, retryable=activity.info().attempt < _MAX_READ_BACKS) from None
+            return _build_quote(task.audience_id, ExportRead(export=export))
 
-        return await _told(work(), memory, yields=False)
+        return await _run_activity(work(), memory, hand_over_on_shutdown=False)
 
-    async def _buy(self, task: ExportTask, run: Run, memory: AttemptMemory, terms: ExportTerms) -> CsvExport:
+    async def _purchase(
+        self, task: ExportTask, run: RecipeContext, memory: AttemptLog, terms: ExportOptions
+    ) -> CsvExport:
         read = await ensure_preview(run, task.audience_id, terms)
         if not is_purchased(read):
             cost = check_price(run, read.export, terms.max_cost_cents)
@@ -196,71 +198,73 @@ class Stages:
         try:
             return await ensure_purchased(run, task.audience_id, read, terms)
         except BaseException:
-            if memory.withdrawn and activity.info().attempt == 1:
+            if memory.intent_cancelled and activity.info().attempt == 1:
                 await self._book(task, BookingKind.RELEASE, read.export.id)
             raise
 
     @activity.defn(name=Stage.DOWNLOAD)
-    async def download(self, task: ExportTask) -> Delivered:
+    async def download(self, task: ExportTask) -> DeliveredExport:
         """Deliver the export that was bought. Its money is settled first: that it was bought is in the history."""
-        memory = _memory()
-        run = self._run(task.customer_id, task.audience_name, memory)
+        memory = _create_attempt_log()
+        run = self._create_context(task.customer_id, task.audience_name, memory)
         quote = task.quote
         if quote is None:
             raise ApplicationError("a download needs a bought export", type="ValueError", non_retryable=True)
 
         async def fetch(destination: Path) -> ExportReceipt:
             # Its URL grants the file to whoever has it, so no history holds one: it is asked for.
-            export = await export_settled(run, task.audience_id, quote.export_id, purchased=True)
-            return await fetched_export(run, task.audience_id, export, destination)
+            export = await wait_export(run, task.audience_id, quote.export_id, purchased=True)
+            return await download_csv(run, task.audience_id, export, destination)
 
-        async def work() -> Delivered:
+        async def work() -> DeliveredExport:
             if quote.cost_cents:
                 await self._book(task, BookingKind.SETTLE, quote.export_id, quote.cost_cents)
             return await self._exports.deliver(task.export.destination, fetch)
 
-        return await _told(work(), memory, yields=False)
+        return await _run_activity(work(), memory, hand_over_on_shutdown=False)
 
-    def _run(self, customer_id: str, audience_name: str, memory: AttemptMemory) -> Run:
-        return Run(
+    def _create_context(self, customer_id: str, audience_name: str, memory: AttemptLog) -> RecipeContext:
+        return RecipeContext(
             self._client,
             customer_id,
             audience_name,
-            self._current_directory(),
-            memory=memory,
+            self._current_name_index(),
+            job_log=memory,
             publisher=self._publisher,
         )
 
-    def _current_directory(self) -> Directory:
+    def _current_name_index(self) -> NameIndex:
         """What audiences there are: read again now and then, and for an attempt that follows another."""
         info = activity.info()
         now = datetime.now(UTC)
-        is_old = (now - self._directory_since).total_seconds() > _DIRECTORY_SECONDS
-        if is_old or (info.attempt > 1 and self._directory_since < info.current_attempt_scheduled_time):
-            self._directory, self._directory_since = Directory(self._client), now
-        return self._directory
+        is_old = (now - self._name_index_created_at).total_seconds() > _NAME_INDEX_MAX_AGE
+        if is_old or (info.attempt > 1 and self._name_index_created_at < info.current_attempt_scheduled_time):
+            self._name_index, self._name_index_created_at = NameIndex(self._client), now
+        return self._name_index
 
 
-def _memory() -> AttemptMemory:
+def _create_attempt_log() -> AttemptLog:
     told = activity.info().heartbeat_details
-    return AttemptMemory(told[0] if told else None, activity.heartbeat)
+    return AttemptLog(told[0] if told else None, activity.heartbeat)
 
 
-async def _told(work: Coroutine[Any, Any, T], memory: AttemptMemory, *, yields: bool) -> T:
+async def _run_activity(work: Coroutine[Any, Any, T], memory: AttemptLog, *, hand_over_on_shutdown: bool) -> T:
     """A stage's result. What it raises is told as a failure, without what caused it."""
     try:
-        return await beating(work, lambda: memory.facts, yields=yields)
+        return await run_with_heartbeat(
+            work, lambda: memory.heartbeat_details, hand_over_on_shutdown=hand_over_on_shutdown
+        )
     except ApplicationError:
         raise
     except asyncio.CancelledError:
         raise
     except Exception as error:  # noqa: BLE001 - the workflow hears of every kind
-        failure = as_failure(error)
+        failure = to_application_error(error)
     raise failure
 
 
-def _terms_of(order: ExportOrder) -> ExportTerms:
-    return ExportTerms(
+def _build_export_options(order: ExportInput) -> ExportOptions:
+    return ExportOptions(
         optional_field_types=order.optional_field_types,
         max_cost_cents=order.max_cost_cents,
         destination=Path(order.destination),
@@ -269,7 +273,7 @@ def _terms_of(order: ExportOrder) -> ExportTerms:
     )
 
 
-def _quote_of(audience_id: RecordId, read: ExportRead) -> Quote:
+def _build_quote(audience_id: RecordId, read: ExportRead) -> Quote:
     return Quote(
         audience_id=audience_id,
         export_id=read.export.id,

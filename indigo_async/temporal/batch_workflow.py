@@ -10,14 +10,14 @@ from temporalio.exceptions import FailureError
 from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
 
 with workflow.unsafe.imports_passed_through():
-    from indigo_async.temporal.names import page_id_of
-    from indigo_async.temporal.page_workflow import PageWorkflow, added
-    from indigo_async.temporal.records import BatchEnd, BatchProgress, BatchState, Failure, Page
+    from indigo_async.temporal.names import page_workflow_id
+    from indigo_async.temporal.page_workflow import PageWorkflow, combine_summaries
+    from indigo_async.temporal.records import BatchProgress, BatchState, BatchSummary, Failure, Page
 
 __all__ = ["BatchWorkflow"]
 
-_PAGES_WAITING = 2
-_LONGEST_HISTORY = 8_000
+_MAX_PAGES_WAITING = 2
+_MAX_HISTORY_LENGTH = 8_000
 
 
 @workflow.defn(name="BatchWorkflow")
@@ -28,39 +28,39 @@ class BatchWorkflow:
     def __init__(self, state: BatchState) -> None:
         self._state = state
         self._waiting = list(state.waiting)
-        self._under_way: dict[int, Page] = {}
+        self._in_flight: dict[int, Page] = {}
 
     @workflow.run
-    async def run(self, state: BatchState) -> BatchEnd:  # noqa: ARG002 - taken by __init__
+    async def run(self, state: BatchState) -> BatchSummary:  # noqa: ARG002 - taken by __init__
         async with asyncio.TaskGroup() as group:
-            while not self._is_long():
-                await workflow.wait_condition(lambda: self._has_room() or self._is_over() or self._is_long())
+            while not self._is_history_long():
+                await workflow.wait_condition(lambda: self._has_room() or self._is_done() or self._is_history_long())
                 if not self._has_room():
                     break
                 page = self._waiting.pop(0)
-                self._under_way[page.number] = page
+                self._in_flight[page.number] = page
                 group.create_task(self._run_page(page))
         await workflow.wait_condition(workflow.all_handlers_finished)
-        if not self._is_over():
+        if not self._is_done():
             workflow.continue_as_new(attrs.evolve(self._state, waiting=tuple(self._waiting)))
         return self._state.so_far
 
     def _has_room(self) -> bool:
-        return bool(self._waiting) and len(self._under_way) < self._state.max_pages_under_way
+        return bool(self._waiting) and len(self._in_flight) < self._state.max_pages_under_way
 
-    def _is_over(self) -> bool:
+    def _is_done(self) -> bool:
         return self._state.complete and not self._waiting
 
-    def _is_long(self) -> bool:
+    def _is_history_long(self) -> bool:
         info = workflow.info()
-        return info.is_continue_as_new_suggested() or info.get_current_history_length() > _LONGEST_HISTORY
+        return info.is_continue_as_new_suggested() or info.get_current_history_length() > _MAX_HISTORY_LENGTH
 
     async def _run_page(self, page: Page) -> None:
         try:
             end = await workflow.execute_child_workflow(
                 PageWorkflow.run,
                 page,
-                id=page_id_of(self._state.name, page.number),
+                id=page_workflow_id(self._state.name, page.number),
                 cancellation_type=ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
                 parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
             )
@@ -68,9 +68,9 @@ class BatchWorkflow:
             task = asyncio.current_task()
             if task is not None and task.cancelling() > 0:
                 raise asyncio.CancelledError from error
-            end = _lost(page)
-        del self._under_way[page.number]
-        self._state = attrs.evolve(self._state, so_far=added([self._state.so_far, end]))
+            end = _summarize_lost_page(page)
+        del self._in_flight[page.number]
+        self._state = attrs.evolve(self._state, so_far=combine_summaries([self._state.so_far, end]))
 
     @workflow.update
     async def feed(self, page: Page) -> int:
@@ -79,8 +79,8 @@ class BatchWorkflow:
         A page that was taken in before is taken in no more. A batch that is about to continue as new takes none: feed
         it again.
         """
-        await workflow.wait_condition(lambda: len(self._waiting) < _PAGES_WAITING or self._is_long())
-        if page.number == self._state.pages_taken and not self._is_long():
+        await workflow.wait_condition(lambda: len(self._waiting) < _MAX_PAGES_WAITING or self._is_history_long())
+        if page.number == self._state.pages_taken and not self._is_history_long():
             self._waiting.append(page)
             self._state = attrs.evolve(self._state, pages_taken=page.number + 1, complete=page.last)
         return self._state.pages_taken
@@ -90,18 +90,18 @@ class BatchWorkflow:
         """How far the batch is."""
         return BatchProgress(
             pages=self._state.pages_taken,
-            pages_under_way=len(self._under_way),
-            jobs_under_way=sum(len(page.orders) for page in self._under_way.values()),
+            pages_under_way=len(self._in_flight),
+            jobs_under_way=sum(len(page.orders) for page in self._in_flight.values()),
             complete=self._state.complete,
             so_far=self._state.so_far,
         )
 
 
-def _lost(page: Page) -> BatchEnd:
+def _summarize_lost_page(page: Page) -> BatchSummary:
     """The end of a page whose own workflow was cancelled or terminated, or is still that of an earlier batch."""
     message = "the page's workflow did not come to its end; the batch run again finds what its jobs did"
     failures = tuple(
         Failure(key=order.key, workflow_id="", stage="", error_type="PageLost", message=message)
         for order in page.orders
     )
-    return BatchEnd(failed=len(failures), failed_by_error={"PageLost": len(failures)}, failures=failures)
+    return BatchSummary(failed=len(failures), failed_by_error={"PageLost": len(failures)}, failures=failures)

@@ -10,26 +10,28 @@ from typing import Any, TypeVar
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from indigo_async.transport.shield import outlast
+from indigo_async.transport.shield import wait_shielded
 
-__all__ = ["beating"]
+__all__ = ["run_with_heartbeat"]
 
 T = TypeVar("T")
 
-_BEATS_IN_TIMEOUT = 3
-_TAKE_OVER = timedelta(milliseconds=100)
+_HEARTBEATS_PER_TIMEOUT = 3
+_HANDOVER_DELAY = timedelta(milliseconds=100)
 
 
-async def beating(work: Coroutine[Any, Any, T], facts: Callable[[], Mapping[str, Any]], *, yields: bool) -> T:
+async def run_with_heartbeat(
+    work: Coroutine[Any, Any, T], details: Callable[[], Mapping[str, Any]], *, hand_over_on_shutdown: bool
+) -> T:
     """Do a stage's work, telling Temporal that it goes on. Cancelled, the work ends in its own order first.
 
-    A stage that `yields` is handed over at once when its worker is shut down: another goes on with it.
+    A stage that `hand_over_on_shutdown` is handed over at once when its worker is shut down: another goes on with it.
     """
     limit = activity.info().heartbeat_timeout
-    interval = None if limit is None else limit.total_seconds() / _BEATS_IN_TIMEOUT
+    interval = None if limit is None else limit.total_seconds() / _HEARTBEATS_PER_TIMEOUT
     stage = asyncio.ensure_future(work)
     waiting: set[asyncio.Future[Any]] = {stage}
-    if yields:
+    if hand_over_on_shutdown:
         waiting.add(asyncio.ensure_future(activity.wait_for_worker_shutdown()))
     try:
         while True:
@@ -38,12 +40,12 @@ async def beating(work: Coroutine[Any, Any, T], facts: Callable[[], Mapping[str,
                 return stage.result()
             if done:
                 raise ApplicationError(
-                    "the worker is shut down; another goes on", type="WorkerEnds", next_retry_delay=_TAKE_OVER
+                    "the worker is shut down; another goes on", type="WorkerEnds", next_retry_delay=_HANDOVER_DELAY
                 )
-            activity.heartbeat(facts())
+            activity.heartbeat(details())
     finally:
         for future in waiting:
             future.cancel()
-        await outlast(stage)
+        await wait_shielded(stage)
         if not stage.cancelled():
             stage.exception()  # of a stage that nobody waits for any more

@@ -10,7 +10,7 @@ with workflow.unsafe.imports_passed_through():
 
 __all__ = ["BudgetWorkflow"]
 
-_LONGEST_HISTORY = 4_000
+_MAX_HISTORY_LENGTH = 4_000
 
 
 @workflow.defn(name="BudgetWorkflow")
@@ -28,15 +28,15 @@ class BudgetWorkflow:
 
     @workflow.run
     async def run(self, ledger: Ledger) -> Ledger:  # noqa: ARG002 - taken by __init__, so that no update comes before it
-        await workflow.wait_condition(lambda: self._closed or self._is_long())
+        await workflow.wait_condition(lambda: self._closed or self._is_history_long())
         await workflow.wait_condition(workflow.all_handlers_finished)
         if not self._closed:
             workflow.continue_as_new(self._ledger)
         return self._ledger
 
-    def _is_long(self) -> bool:
+    def _is_history_long(self) -> bool:
         info = workflow.info()
-        return info.is_continue_as_new_suggested() or info.get_current_history_length() > _LONGEST_HISTORY
+        return info.is_continue_as_new_suggested() or info.get_current_history_length() > _MAX_HISTORY_LENGTH
 
     @workflow.update
     async def set_limit(self, limit_cents: int) -> Ledger:

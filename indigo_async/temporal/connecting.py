@@ -15,13 +15,13 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from indigo_async.errors import ConnectionFailedError
 from indigo_async.temporal.converter import data_converter
-from indigo_async.temporal.job_workflow import SEARCH_KEYS
+from indigo_async.temporal.job_workflow import SEARCH_ATTRIBUTE_KEYS
 
-__all__ = ["connect", "knows_search_keys"]
+__all__ = ["connect", "ensure_search_attributes"]
 
 _ATTEMPTS = 10
 _SECONDS_BETWEEN = 0.5
-_PASSING = {RPCStatusCode.NOT_FOUND, RPCStatusCode.UNAVAILABLE}
+_TRANSIENT = {RPCStatusCode.NOT_FOUND, RPCStatusCode.UNAVAILABLE}
 
 
 async def connect(
@@ -61,7 +61,7 @@ async def connect(
             await _check_namespace(client)
         except RPCError as error:
             why = f"{error.status.name.lower().replace('_', ' ')} (is there a namespace {settings.get('namespace')!r}?)"
-            if error.status not in _PASSING:
+            if error.status not in _TRANSIENT:
                 break
         except RuntimeError:  # of the connection itself; its words may hold the metadata that were sent
             why = "no connection could be made"
@@ -81,7 +81,7 @@ async def _check_namespace(client: Client) -> None:
             raise
 
 
-async def knows_search_keys(client: Client) -> bool:
+async def ensure_search_attributes(client: Client) -> bool:
     """Whether the namespace knows the search attributes of these workflows; it is told of them where that is allowed.
 
     On Temporal Cloud they are added by its own tools.
@@ -89,7 +89,7 @@ async def knows_search_keys(client: Client) -> bool:
     operator = client.operator_service
     try:
         listed = await operator.list_search_attributes(ListSearchAttributesRequest(namespace=client.namespace))
-        missing = [key.name for key in SEARCH_KEYS if key.name not in listed.custom_attributes]
+        missing = [key.name for key in SEARCH_ATTRIBUTE_KEYS if key.name not in listed.custom_attributes]
         if missing:
             kinds = dict.fromkeys(missing, IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD)
             await operator.add_search_attributes(

@@ -12,24 +12,24 @@ from typing import Any, TypeAlias
 import attrs
 
 from indigo_async.errors import DownloadError, InvalidInputError, Problem
-from indigo_async.files.destination import names_folder
+from indigo_async.files.destination import is_folder_path
 from indigo_async.inputs import InputCheck
-from indigo_async.temporal.records import Delivered
-from indigo_async.transport.shield import in_thread
+from indigo_async.temporal.records import DeliveredExport
+from indigo_async.transport.shield import run_in_thread
 from indigo_async.workflows.receipt import ExportReceipt
 from indigo_async.workflows.terms import check_destination
 
-__all__ = ["Fetch", "FolderExports", "StoreExports", "exports_at", "landing_problem"]
+__all__ = ["DownloadTo", "FolderExportStore", "ObjectExportStore", "export_store", "find_destination_problem"]
 
-Fetch: TypeAlias = Callable[[Path], Awaitable[ExportReceipt]]
+DownloadTo: TypeAlias = Callable[[Path], Awaitable[ExportReceipt]]
 """Downloads an export to a path."""
 
-_WHERE = "export.destination"
+_FIELD = "export.destination"
 _PART_BYTES = 8 * 1024 * 1024
 
 
 @attrs.frozen
-class FolderExports:
+class FolderExportStore:
     """Exports in a folder, under their jobs' destinations. Workers on several machines need one that they share."""
 
     folder: Path
@@ -41,21 +41,21 @@ class FolderExports:
             InvalidInputError: it cannot, or it would land outside the folder.
         """
         check = InputCheck()
-        path = await in_thread(partial(self._path_of, destination))
-        await in_thread(partial(check_destination, check, _WHERE, path))
-        check.done()
+        path = await run_in_thread(partial(self._resolve_path, destination))
+        await run_in_thread(partial(check_destination, check, _FIELD, path))
+        check.raise_if_invalid()
 
-    async def deliver(self, destination: str, fetch: Fetch) -> Delivered:
+    async def deliver(self, destination: str, fetch: DownloadTo) -> DeliveredExport:
         """Have an export downloaded to its place.
 
         Raises:
             InvalidInputError: before it is fetched, if it would land outside the folder.
         """
-        receipt = await fetch(await in_thread(partial(self._path_of, destination)))
-        return Delivered(path=str(receipt.path), size_bytes=receipt.size_bytes, sha256=receipt.sha256)
+        receipt = await fetch(await run_in_thread(partial(self._resolve_path, destination)))
+        return DeliveredExport(path=str(receipt.path), size_bytes=receipt.size_bytes, sha256=receipt.sha256)
 
-    def _path_of(self, destination: str) -> Path:
-        _require_inside(destination)
+    def _resolve_path(self, destination: str) -> Path:
+        _require_valid_destination(destination)
         path = self.folder / destination
         try:
             is_inside = path.parent.resolve().is_relative_to(self.folder.resolve())
@@ -63,12 +63,12 @@ class FolderExports:
             is_inside = False
         if not is_inside:
             problem = f"{destination!r} leads out of the folder of the exports by a link; name another file"
-            raise InvalidInputError([Problem(_WHERE, problem)])
+            raise InvalidInputError([Problem(_FIELD, problem)])
         return path
 
 
 @attrs.frozen
-class StoreExports:
+class ObjectExportStore:
     """Exports in an object store, under their jobs' destinations; on the worker's disk they are only in passing."""
 
     url: str
@@ -80,9 +80,9 @@ class StoreExports:
         Raises:
             InvalidInputError: it cannot.
         """
-        _require_inside(destination)
+        _require_valid_destination(destination)
 
-    async def deliver(self, destination: str, fetch: Fetch) -> Delivered:
+    async def deliver(self, destination: str, fetch: DownloadTo) -> DeliveredExport:
         """Have an export downloaded, and put it into the store.
 
         Raises:
@@ -91,9 +91,9 @@ class StoreExports:
         """
         import obstore  # noqa: PLC0415 - the extra
 
-        _require_inside(destination)
+        _require_valid_destination(destination)
         key = PurePosixPath(destination).as_posix()
-        async with _passing_folder() as folder:
+        async with _temporary_folder() as folder:
             receipt = await fetch(folder / "export.csv")
             try:
                 await obstore.put_async(
@@ -102,13 +102,13 @@ class StoreExports:
             except Exception as error:  # noqa: BLE001 - of obstore's kinds and Python's own, whose texts hold addresses
                 kind = type(error).__name__
             else:
-                return Delivered(
+                return DeliveredExport(
                     path=f"{self.url.rstrip('/')}/{key}", size_bytes=receipt.size_bytes, sha256=receipt.sha256
                 )
         raise DownloadError(f"{key} could not be put into {self.url} ({kind}); the export is bought and stays so")
 
 
-def exports_at(place: str) -> FolderExports | StoreExports:
+def export_store(place: str) -> FolderExportStore | ObjectExportStore:
     """Where exports are to land.
 
     Args:
@@ -121,7 +121,7 @@ def exports_at(place: str) -> FolderExports | StoreExports:
     """
     if "://" not in place:
         try:
-            return FolderExports(Path(place).expanduser().absolute())
+            return FolderExportStore(Path(place).expanduser().absolute())
         except RuntimeError:  # no such user, or no home
             raise InvalidInputError([Problem("exports", "begins with a home folder that does not exist")]) from None
     check = InputCheck()
@@ -129,18 +129,18 @@ def exports_at(place: str) -> FolderExports | StoreExports:
         check.add(
             "exports", "must be a folder, or a URL such as s3://bucket/prefix, gs://... or az://..., without keys"
         )
-    check.done()
+    check.raise_if_invalid()
     try:
         from obstore.store import from_url  # noqa: PLC0415 - the extra
     except ImportError:
         raise ImportError("exports in a store need obstore: pip install 'indigo-async[publish]'") from None
-    return StoreExports(place, from_url(place))
+    return ObjectExportStore(place, from_url(place))
 
 
-def landing_problem(destination: str) -> str | None:
+def find_destination_problem(destination: str) -> str | None:
     """Why a destination names no file below the place where exports land, if it does not."""
     shown = repr(destination)
-    if names_folder(destination):
+    if is_folder_path(destination):
         return f"{shown} is a folder; name a file"
     if destination.startswith(("/", "~")):
         return f"{shown} must be relative to the place where the workers' exports land"
@@ -151,17 +151,17 @@ def landing_problem(destination: str) -> str | None:
     return None
 
 
-def _require_inside(destination: str) -> None:
-    problem = landing_problem(destination)
+def _require_valid_destination(destination: str) -> None:
+    problem = find_destination_problem(destination)
     if problem is not None:
-        raise InvalidInputError([Problem(_WHERE, problem)])
+        raise InvalidInputError([Problem(_FIELD, problem)])
 
 
 @asynccontextmanager
-async def _passing_folder() -> AsyncGenerator[Path]:
+async def _temporary_folder() -> AsyncGenerator[Path]:
     """A folder of mode 0700 for as long as the block lasts."""
-    folder = await in_thread(partial(tempfile.TemporaryDirectory, prefix="indigo-export-"))
+    folder = await run_in_thread(partial(tempfile.TemporaryDirectory, prefix="indigo-export-"))
     try:
         yield Path(folder.name)
     finally:
-        await in_thread(folder.cleanup)
+        await run_in_thread(folder.cleanup)

@@ -26,10 +26,10 @@ from indigo_async.errors import (
     ServerError,
     WorkflowError,
 )
-from indigo_async.hidden import hide_secrets
-from indigo_async.temporal.records import Failure, Order
+from indigo_async.hidden import redact
+from indigo_async.temporal.records import Failure, JobInput
 
-__all__ = ["as_failure", "failure_of"]
+__all__ = ["build_failure", "to_application_error"]
 
 _FINAL = (
     ApiError,
@@ -41,33 +41,33 @@ _FINAL = (
 )
 """What a second attempt meets again: refusals, and what the recipes' own rules decided."""
 
-_PASSING = (ClientNotOpenError, RateLimitedError, ServerError)
+_TRANSIENT = (ClientNotOpenError, RateLimitedError, ServerError)
 
 
-def as_failure(error: Exception, *, passes: bool = False) -> ApplicationError:
+def to_application_error(error: Exception, *, retryable: bool = False) -> ApplicationError:
     """The failure that an activity raises in the error's place, whose history must not hold what it was caused by.
 
-    `passes` says that another attempt may cure even an error that stays as a rule.
+    `retryable` says that another attempt may cure even an error that stays as a rule.
     """
-    passing = passes or isinstance(error, _PASSING) or not isinstance(error, _FINAL)
+    passing = retryable or isinstance(error, _TRANSIENT) or not isinstance(error, _FINAL)
     asked = error.retry_after if isinstance(error, RateLimitedError) else None
     return ApplicationError(
-        _words_for(error),
+        _safe_message(error),
         type=type(error).__name__,
         non_retryable=not passing,
         next_retry_delay=None if asked is None else timedelta(seconds=asked),
     )
 
 
-def _words_for(error: Exception) -> str:
+def _safe_message(error: Exception) -> str:
     if isinstance(error, IndigoError):
-        return hide_secrets(str(error))
+        return redact(str(error))
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if isinstance(error.filename, str) else error.strerror
     return type(error).__name__  # errors that are not ours may hold anything
 
 
-def failure_of(order: Order, workflow_id: str, error: BaseException) -> Failure:
+def build_failure(order: JobInput, workflow_id: str, error: BaseException) -> Failure:
     """How a job's workflow failed, from whatever wraps the error that a stage raised."""
     stage, kind, message = "", "WorkflowError", type(error).__name__
     for cause in _causes(error):

@@ -12,48 +12,48 @@ from typing import Any
 
 from indigo_async.workflows.events import Stage
 
-__all__ = ["AttemptMemory"]
+__all__ = ["AttemptLog"]
 
 
-class AttemptMemory:
-    """The memory of one attempt. `withdrawn` says that a purchase was certainly not carried out by it."""
+class AttemptLog:
+    """The memory of one attempt. `intent_cancelled` says that a purchase was certainly not carried out by it."""
 
     def __init__(self, told: Mapping[str, Any] | None, tell: Callable[[Mapping[str, Any]], object]) -> None:
         told = told or {}
         self._results: dict[str, Mapping[str, Any]] = dict(told.get("results", {}))
         self._intents: dict[str, Mapping[str, Any]] = dict(told.get("intents", {}))
-        self._tell = tell
-        self.withdrawn: bool = False
+        self._send_heartbeat = tell
+        self.intent_cancelled: bool = False
 
     @property
-    def facts(self) -> Mapping[str, Any]:
+    def heartbeat_details(self) -> Mapping[str, Any]:
         """What the next attempt is to know."""
         return {"results": self._results, "intents": self._intents}
 
-    def know(self, stage: Stage, facts: Mapping[str, Any]) -> None:
+    def load_result(self, stage: Stage, facts: Mapping[str, Any]) -> None:
         """Take a stage's result from the history."""
         self._results[stage.value] = facts
 
-    def doubt(self, stage: Stage, facts: Mapping[str, Any]) -> None:
+    def load_intent(self, stage: Stage, facts: Mapping[str, Any]) -> None:
         """Take an intent from the history: it may have been carried out, by an attempt that nobody heard of again."""
         self._intents[stage.value] = facts
 
-    def recall(self, stage: Stage) -> Mapping[str, Any] | None:
+    def result(self, stage: Stage) -> Mapping[str, Any] | None:
         return self._results.get(stage.value)
 
-    def intended(self, stage: Stage) -> Mapping[str, Any] | None:
+    def open_intent(self, stage: Stage) -> Mapping[str, Any] | None:
         return self._intents.get(stage.value)
 
-    async def intend(self, stage: Stage, facts: Mapping[str, Any]) -> None:
+    async def record_intent(self, stage: Stage, facts: Mapping[str, Any]) -> None:
         self._intents[stage.value] = facts
-        self._tell(self.facts)
+        self._send_heartbeat(self.heartbeat_details)
 
-    async def withdraw(self, stage: Stage) -> None:
+    async def cancel_intent(self, stage: Stage) -> None:
         self._intents.pop(stage.value, None)
-        self.withdrawn = True
-        self._tell(self.facts)
+        self.intent_cancelled = True
+        self._send_heartbeat(self.heartbeat_details)
 
-    async def remember(self, stage: Stage, facts: Mapping[str, Any]) -> None:
+    async def record_result(self, stage: Stage, facts: Mapping[str, Any]) -> None:
         self._intents.pop(stage.value, None)
         self._results[stage.value] = facts
-        self._tell(self.facts)
+        self._send_heartbeat(self.heartbeat_details)

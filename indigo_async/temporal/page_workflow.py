@@ -15,14 +15,14 @@ from temporalio.exceptions import FailureError, WorkflowAlreadyStartedError
 from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
 
 with workflow.unsafe.imports_passed_through():
-    from indigo_async.temporal.failures import failure_of
-    from indigo_async.temporal.job_workflow import AudienceWorkflow, attributes_of
-    from indigo_async.temporal.names import IDENTITY, workflow_id_of
-    from indigo_async.temporal.records import BatchEnd, Failure, JobEnd, Order, Page
+    from indigo_async.temporal.failures import build_failure
+    from indigo_async.temporal.job_workflow import AudienceWorkflow, build_search_attributes
+    from indigo_async.temporal.names import IDENTITY_MEMO_KEY, job_workflow_id
+    from indigo_async.temporal.records import BatchSummary, Failure, JobInput, JobSummary, Page
 
-__all__ = ["PageWorkflow", "added"]
+__all__ = ["PageWorkflow", "combine_summaries"]
 
-_FAILURES_KEPT = 1_000
+_MAX_FAILURES = 1_000
 _RECALL_TIMEOUT = timedelta(days=2)
 _RECALL_HEARTBEAT = timedelta(minutes=2)
 
@@ -32,31 +32,31 @@ class PageWorkflow:
     """A page is never continued as new: its size bounds its history, at some nine events a job."""
 
     @workflow.run
-    async def run(self, page: Page) -> BatchEnd:
-        ends = await asyncio.gather(*(self._end_of(order) for order in page.orders))
-        return added(ends)
+    async def run(self, page: Page) -> BatchSummary:
+        ends = await asyncio.gather(*(self._run_job(order) for order in page.orders))
+        return combine_summaries(ends)
 
-    async def _end_of(self, order: Order) -> BatchEnd:
-        workflow_id = workflow_id_of(order.customer_id, order.audience_name)
+    async def _run_job(self, order: JobInput) -> BatchSummary:
+        workflow_id = job_workflow_id(order.customer_id, order.audience_name)
         recalled = False
         try:
-            end = await self._run_once(order, workflow_id, WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY)
+            end = await self._run_child(order, workflow_id, WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY)
             if end is None:
-                end, recalled = await self._recall(order, workflow_id), True
+                end, recalled = await self._recall_summary(order, workflow_id), True
             if end is None:  # done, but as another job: other terms, or another CSV, which the server then judges
-                end, recalled = await self._run_once(order, workflow_id, WorkflowIDReusePolicy.ALLOW_DUPLICATE), False
+                end, recalled = await self._run_child(order, workflow_id, WorkflowIDReusePolicy.ALLOW_DUPLICATE), False
         except FailureError as error:
             if _is_cancelled():
                 raise asyncio.CancelledError from error
-            return _failed(failure_of(order, workflow_id, error))
+            return _summarize_failure(build_failure(order, workflow_id, error))
         if end is None:
-            return _failed(_under_way(order, workflow_id))
+            return _summarize_failure(_already_running(order, workflow_id))
         cents = end.quote.cost_cents if end.quote is not None else None
-        return BatchEnd(
+        return BatchSummary(
             done=1, recalled=int(recalled), quoted_cents=cents or 0, spent_cents=0 if recalled else end.spent_cents
         )
 
-    async def _run_once(self, order: Order, workflow_id: str, policy: WorkflowIDReusePolicy) -> JobEnd | None:
+    async def _run_child(self, order: JobInput, workflow_id: str, policy: WorkflowIDReusePolicy) -> JobSummary | None:
         """Run a job's workflow to its end; None where the policy finds that it was run, or is being run."""
         try:
             child = await workflow.start_child_workflow(
@@ -66,30 +66,30 @@ class PageWorkflow:
                 id_reuse_policy=policy,
                 cancellation_type=ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
                 parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
-                memo={IDENTITY: order.identity},
-                search_attributes=attributes_of(order),
+                memo={IDENTITY_MEMO_KEY: order.identity},
+                search_attributes=build_search_attributes(order),
             )
         except WorkflowAlreadyStartedError:
             return None
         return await child
 
-    async def _recall(self, order: Order, workflow_id: str) -> JobEnd | None:
+    async def _recall_summary(self, order: JobInput, workflow_id: str) -> JobSummary | None:
         """The end of the workflow that has the ID already; None where it did another job."""
         return await workflow.execute_activity(
             "recall",
             args=[workflow_id, order.identity],
-            result_type=cast("type[JobEnd]", JobEnd | None),
+            result_type=cast("type[JobSummary]", JobSummary | None),
             schedule_to_close_timeout=_RECALL_TIMEOUT,
             heartbeat_timeout=_RECALL_HEARTBEAT,
             retry_policy=RetryPolicy(maximum_interval=timedelta(minutes=1)),
         )
 
 
-def _failed(failure: Failure) -> BatchEnd:
-    return BatchEnd(failed=1, failed_by_error={failure.error_type: 1}, failures=(failure,))
+def _summarize_failure(failure: Failure) -> BatchSummary:
+    return BatchSummary(failed=1, failed_by_error={failure.error_type: 1}, failures=(failure,))
 
 
-def _under_way(order: Order, workflow_id: str) -> Failure:
+def _already_running(order: JobInput, workflow_id: str) -> Failure:
     message = "another workflow of this ID began meanwhile; run the batch again when that has ended"
     return Failure(key=order.key, workflow_id=workflow_id, stage="", error_type="WorkflowError", message=message)
 
@@ -100,9 +100,9 @@ def _is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def added(ends: Iterable[BatchEnd]) -> BatchEnd:
+def combine_summaries(ends: Iterable[BatchSummary]) -> BatchSummary:
     """The ends of jobs or pages as one."""
-    total = BatchEnd()
+    total = BatchSummary()
     by_error: Counter[str] = Counter()
     failures: list[Failure] = []
     for end in ends:
@@ -116,4 +116,4 @@ def added(ends: Iterable[BatchEnd]) -> BatchEnd:
         )
         by_error.update(end.failed_by_error)
         failures.extend(end.failures)
-    return attrs.evolve(total, failed_by_error=dict(by_error), failures=tuple(failures[:_FAILURES_KEPT]))
+    return attrs.evolve(total, failed_by_error=dict(by_error), failures=tuple(failures[:_MAX_FAILURES]))

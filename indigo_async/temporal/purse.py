@@ -15,17 +15,17 @@ from temporalio.client import Client
 from indigo_async.temporal.budget_workflow import BudgetWorkflow
 from indigo_async.temporal.records import Booking, Grant
 
-__all__ = ["Purse"]
+__all__ = ["BudgetClient"]
 
-_BOOKINGS_AT_ONCE = 1_000
+_MAX_BOOKINGS_PER_UPDATE = 1_000
 
 
-class Purse:
+class BudgetClient:
     """To be used within one event loop."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, list[tuple[Booking, asyncio.Future[Grant]]]] = {}
-        self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._in_flight: dict[str, asyncio.Task[None]] = {}
 
     async def book(self, temporal: Client, budget: str, booking: Booking) -> Grant:
         """Book on the ledger of a batch. Returns when that is in its history.
@@ -35,14 +35,14 @@ class Purse:
         """
         done: asyncio.Future[Grant] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(budget, []).append((booking, done))
-        if budget not in self._under_way:
+        if budget not in self._in_flight:
             # Its own context: this update serves other activities, too.
-            self._under_way[budget] = asyncio.create_task(self._send(temporal, budget), context=Context())
+            self._in_flight[budget] = asyncio.create_task(self._send(temporal, budget), context=Context())
         return await done
 
     async def _send(self, temporal: Client, budget: str) -> None:
         try:
-            while pending := self._take(budget):
+            while pending := self._take_pending(budget):
                 handle = temporal.get_workflow_handle_for(BudgetWorkflow.run, budget)
                 try:
                     grants = await handle.execute_update(  # pyright: ignore[reportUnknownMemberType] - Temporal leaves a type open
@@ -53,18 +53,18 @@ class Purse:
                         if not done.done():
                             done.set_exception(error)
                 else:
-                    _tell(pending, grants)
+                    _deliver_grants(pending, grants)
         finally:
-            del self._under_way[budget]
+            del self._in_flight[budget]
 
-    def _take(self, budget: str) -> list[tuple[Booking, asyncio.Future[Grant]]]:
+    def _take_pending(self, budget: str) -> list[tuple[Booking, asyncio.Future[Grant]]]:
         waiting = self._waiting.pop(budget, [])
-        if waiting[_BOOKINGS_AT_ONCE:]:
-            self._waiting[budget] = waiting[_BOOKINGS_AT_ONCE:]
-        return waiting[:_BOOKINGS_AT_ONCE]
+        if waiting[_MAX_BOOKINGS_PER_UPDATE:]:
+            self._waiting[budget] = waiting[_MAX_BOOKINGS_PER_UPDATE:]
+        return waiting[:_MAX_BOOKINGS_PER_UPDATE]
 
 
-def _tell(pending: Sequence[tuple[Booking, asyncio.Future[Grant]]], grants: Sequence[Grant]) -> None:
+def _deliver_grants(pending: Sequence[tuple[Booking, asyncio.Future[Grant]]], grants: Sequence[Grant]) -> None:
     for (_, done), grant in zip(pending, grants, strict=True):
         if not done.done():
             done.set_result(grant)

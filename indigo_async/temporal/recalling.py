@@ -5,25 +5,25 @@ from __future__ import annotations
 from temporalio import activity
 from temporalio.client import WorkflowExecutionStatus
 
-from indigo_async.temporal.beating import beating
+from indigo_async.temporal.beating import run_with_heartbeat
 from indigo_async.temporal.job_workflow import AudienceWorkflow
-from indigo_async.temporal.names import IDENTITY
-from indigo_async.temporal.records import JobEnd
+from indigo_async.temporal.names import IDENTITY_MEMO_KEY
+from indigo_async.temporal.records import JobSummary
 
 __all__ = ["recall"]
 
 
 @activity.defn(name="recall")
-async def recall(workflow_id: str, identity: str) -> JobEnd | None:
+async def recall(workflow_id: str, identity: str) -> JobSummary | None:
     """Wait for the workflow that has the ID, and return its end; None where it ended badly, or did another job."""
 
-    async def work() -> JobEnd | None:
+    async def work() -> JobSummary | None:
         handle = activity.client().get_workflow_handle_for(AudienceWorkflow.run, workflow_id)
         seen = await handle.describe()
-        if await seen.memo_value(IDENTITY, "", type_hint=str) != identity:
+        if await seen.memo_value(IDENTITY_MEMO_KEY, "", type_hint=str) != identity:
             return None
         if seen.status not in {WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.COMPLETED}:
             return None
         return await handle.result()
 
-    return await beating(work(), dict, yields=True)
+    return await run_with_heartbeat(work(), dict, hand_over_on_shutdown=True)

@@ -15,28 +15,28 @@ from indigo_async.inputs import ColumnSelection, LookalikeFilters
 from indigo_async.models import RecordId
 
 __all__ = [
-    "BatchEnd",
     "BatchProgress",
     "BatchState",
+    "BatchSummary",
     "Booking",
     "BookingKind",
-    "Delivered",
-    "ExportOrder",
+    "DeliveredExport",
+    "ExportInput",
     "ExportTask",
     "Failure",
     "Grant",
-    "JobEnd",
+    "JobInput",
     "JobProgress",
-    "LookalikeOrder",
+    "JobSummary",
+    "LookalikeInput",
     "LookalikeTask",
-    "Order",
     "Page",
     "Quote",
 ]
 
 
 @attrs.frozen(kw_only=True)
-class LookalikeOrder:
+class LookalikeInput:
     """The lookalike that a job grows."""
 
     audience_name: str
@@ -46,7 +46,7 @@ class LookalikeOrder:
 
 
 @attrs.frozen(kw_only=True)
-class ExportOrder:
+class ExportInput:
     """The export that a job buys and delivers. `max_cost_cents` is in cents."""
 
     destination: str
@@ -57,7 +57,7 @@ class ExportOrder:
 
 
 @attrs.frozen(kw_only=True)
-class Order:
+class JobInput:
     """One job, checked, in its normal form.
 
     `identity` is a hash of what the job makes and may spend: a workflow that ended well is taken for this order's only
@@ -71,8 +71,8 @@ class Order:
     audience_name: str
     csv: str = attrs.field(repr=False)
     selections: dict[str, ColumnSelection]
-    lookalike: LookalikeOrder | None = None
-    export: ExportOrder | None = None
+    lookalike: LookalikeInput | None = None
+    export: ExportInput | None = None
     purchase: bool = True
     identity: str
     batch: str | None = None
@@ -89,7 +89,7 @@ class LookalikeTask:
     customer_id: str
     audience_name: str
     base_id: RecordId
-    lookalike: LookalikeOrder
+    lookalike: LookalikeInput
 
 
 @attrs.frozen(kw_only=True)
@@ -112,13 +112,13 @@ class ExportTask:
     customer_id: str
     audience_name: str
     audience_id: RecordId
-    export: ExportOrder
+    export: ExportInput
     quote: Quote | None = None
     budget: str | None = None
 
 
 @attrs.frozen(kw_only=True)
-class Delivered:
+class DeliveredExport:
     """An export's CSV where it was wanted: a path or the URL of an object, its bytes, and its SHA-256 in hex."""
 
     path: str
@@ -127,14 +127,14 @@ class Delivered:
 
 
 @attrs.frozen(kw_only=True)
-class JobEnd:
+class JobSummary:
     """What a job brought about. `spent_cents` is what this workflow's own purchase cost."""
 
     matched_id: RecordId
     lookalike_id: RecordId | None = None
     quote: Quote | None = None
     spent_cents: int = 0
-    delivered: Delivered | None = None
+    delivered: DeliveredExport | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -142,7 +142,7 @@ class JobProgress:
     """How far a job is."""
 
     stage: str
-    end: JobEnd | None = None
+    end: JobSummary | None = None
     matched_id: RecordId | None = None
     lookalike_id: RecordId | None = None
     quote: Quote | None = None
@@ -164,7 +164,7 @@ class Page:
     """Jobs that are started together. `number` counts a batch's pages from 0; `last` says that no page comes after."""
 
     number: int
-    orders: tuple[Order, ...]
+    orders: tuple[JobInput, ...]
     last: bool
 
 
@@ -194,7 +194,7 @@ class Grant:
 
 
 @attrs.frozen(kw_only=True)
-class BatchEnd:
+class BatchSummary:
     """A batch, or one page of it, in numbers; money is in cents. `failures` holds the first 1,000.
 
     `recalled` counts the jobs that were done by an earlier workflow, or are being done by that of another batch.
@@ -217,7 +217,7 @@ class BatchProgress:
     pages_under_way: int
     jobs_under_way: int
     complete: bool
-    so_far: BatchEnd
+    so_far: BatchSummary
 
 
 @attrs.frozen(kw_only=True)
@@ -229,4 +229,4 @@ class BatchState:
     pages_taken: int = 0
     complete: bool = False
     waiting: tuple[Page, ...] = ()
-    so_far: BatchEnd = attrs.Factory(BatchEnd)
+    so_far: BatchSummary = attrs.Factory(BatchSummary)

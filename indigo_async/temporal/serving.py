@@ -11,22 +11,22 @@ from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 
 from indigo_async.client import IndigoClient
 from indigo_async.inputs import InputCheck
-from indigo_async.polling.poller import stats_of
+from indigo_async.polling.poller import get_polling_stats
 from indigo_async.transport.events import Event, Listener, RequestEnded
 from indigo_async.workflows.events import ExportPurchased
 
-__all__ = ["healthy_at", "measured", "runtime_of"]
+__all__ = ["create_metrics_listener", "create_runtime", "serve_health"]
 
 
-def runtime_of(metrics: str | None) -> Runtime | None:
+def create_runtime(metrics: str | None) -> Runtime | None:
     """A runtime that serves Temporal's and this SDK's metrics at a host and port; None where nothing is served."""
     if metrics is None:
         return None
-    host, port = _host_and_port("metrics", metrics)
+    host, port = _parse_address("metrics", metrics)
     return Runtime(telemetry=TelemetryConfig(metrics=PrometheusConfig(bind_address=f"{host}:{port}")))
 
 
-def measured(runtime: Runtime | None) -> Listener | None:
+def create_metrics_listener(runtime: Runtime | None) -> Listener | None:
     """A listener that counts a client's requests and what it spends. Customers are in none of it."""
     if runtime is None:
         return None
@@ -47,21 +47,21 @@ def measured(runtime: Runtime | None) -> Listener | None:
 
 
 @asynccontextmanager
-async def healthy_at(place: str | None, ending: asyncio.Event, client: IndigoClient) -> AsyncGenerator[None]:
+async def serve_health(place: str | None, ending: asyncio.Event, client: IndigoClient) -> AsyncGenerator[None]:
     """Answer `GET /healthz` while the block lasts: 200, and 503 from the time on at which the worker is to end."""
     if place is None:
         yield
         return
-    host, port = _host_and_port("health", place)
+    host, port = _parse_address("health", place)
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
         if request.path != "/healthz":
             return web.Response(status=404)
-        stats = stats_of(client)
+        stats = get_polling_stats(client)
         told = {
             "status": "ending" if ending.is_set() else "ok",
             "requests": client.transport.requests.total(),
-            "looks": stats.looks if stats is not None else 0,
+            "polls": stats.polls if stats is not None else 0,
         }
         return web.json_response(told, status=503 if ending.is_set() else 200)
 
@@ -74,10 +74,10 @@ async def healthy_at(place: str | None, ending: asyncio.Event, client: IndigoCli
         await runner.cleanup()
 
 
-def _host_and_port(where: str, place: str) -> tuple[str, int]:
+def _parse_address(where: str, place: str) -> tuple[str, int]:
     host, _, port = place.rpartition(":")
     check = InputCheck()
     if not host or not port.isdecimal():
         check.add(where, f"must be a host and a port, such as 127.0.0.1:8081, not {place!r}")
-    check.done()
+    check.raise_if_invalid()
     return host.strip("[]"), int(port)

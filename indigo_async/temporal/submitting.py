@@ -22,29 +22,35 @@ from indigo_async.errors import InvalidInputError, Problem, WorkflowError
 from indigo_async.inputs import InputCheck
 from indigo_async.temporal.batch_workflow import BatchWorkflow
 from indigo_async.temporal.budget_workflow import BudgetWorkflow
-from indigo_async.temporal.connecting import knows_search_keys
+from indigo_async.temporal.connecting import ensure_search_attributes
 from indigo_async.temporal.converter import to_json
-from indigo_async.temporal.exports import landing_problem
-from indigo_async.temporal.failures import failure_of
-from indigo_async.temporal.job_workflow import AudienceWorkflow, attributes_of
+from indigo_async.temporal.exports import find_destination_problem
+from indigo_async.temporal.failures import build_failure
+from indigo_async.temporal.job_workflow import AudienceWorkflow, build_search_attributes
 from indigo_async.temporal.ledger import Ledger
-from indigo_async.temporal.names import IDENTITY, TASK_QUEUE, batch_id_of, budget_id_of, workflow_id_of
+from indigo_async.temporal.names import (
+    IDENTITY_MEMO_KEY,
+    TASK_QUEUE,
+    batch_workflow_id,
+    budget_workflow_id,
+    job_workflow_id,
+)
 from indigo_async.temporal.records import (
-    BatchEnd,
     BatchProgress,
     BatchState,
-    ExportOrder,
-    JobEnd,
-    LookalikeOrder,
-    Order,
+    BatchSummary,
+    ExportInput,
+    JobInput,
+    JobSummary,
+    LookalikeInput,
     Page,
 )
-from indigo_async.transport.shield import in_thread
+from indigo_async.transport.shield import run_in_thread
 from indigo_async.workflows.claims import check_jobs
 from indigo_async.workflows.events import Stage
-from indigo_async.workflows.jobs import AudienceJob, CheckedJob, check_job, fingerprint
+from indigo_async.workflows.jobs import AudienceJob, CheckedJob, check_job, compute_fingerprint
 
-__all__ = ["BY_WORKERS", "run_batch", "run_job"]
+__all__ = ["WORKER_PUBLISHER", "run_batch", "run_job"]
 
 _PAGE_SIZE = 100
 _PROGRESS_SECONDS = 2.0
@@ -52,14 +58,14 @@ _QUERY_TIMEOUT = timedelta(seconds=10)
 
 
 @attrs.frozen
-class _WorkersPublish:
+class _WorkerPublisher:
     """Stands for the workers' publisher when jobs are checked: a local CSV is theirs to publish."""
 
     def publish(self, path: Path) -> AbstractAsyncContextManager[str]:
         raise NotImplementedError
 
 
-BY_WORKERS = _WorkersPublish()
+WORKER_PUBLISHER = _WorkerPublisher()
 """The publisher under which jobs are checked before workers run them."""
 
 
@@ -71,7 +77,7 @@ async def run_job(
     purchase: bool = True,
     heartbeat_seconds: float = 120.0,
     timeout: float = 14_400.0,  # noqa: ASYNC109 - the job's own deadline
-) -> JobEnd:
+) -> JobSummary:
     """Run one job as a workflow and wait for its end. Called again, it waits for the same workflow, or returns its end.
 
     Args:
@@ -87,17 +93,17 @@ async def run_job(
         WorkflowError: the job failed, or is under way with other terms; the message says how.
     """
     check = InputCheck()
-    checked = await in_thread(partial(check_job, check, job, BY_WORKERS))
-    _check_landing(check, "export.destination", job)
-    check.done()
-    order = await _order_of(
+    checked = await run_in_thread(partial(check_job, check, job, WORKER_PUBLISHER))
+    _check_destination(check, "export.destination", job)
+    check.raise_if_invalid()
+    order = await _build_job_input(
         checked,
         purchase=purchase,
         heartbeat_seconds=heartbeat_seconds,
         timeout_seconds=timeout,
-        shows_stage=await knows_search_keys(temporal),
+        shows_stage=await ensure_search_attributes(temporal),
     )
-    workflow_id = workflow_id_of(order.customer_id, order.audience_name)
+    workflow_id = job_workflow_id(order.customer_id, order.audience_name)
     start = partial(
         temporal.start_workflow,
         AudienceWorkflow.run,
@@ -105,23 +111,23 @@ async def run_job(
         id=workflow_id,
         task_queue=task_queue,
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-        memo={IDENTITY: order.identity},
-        search_attributes=attributes_of(order),
+        memo={IDENTITY_MEMO_KEY: order.identity},
+        search_attributes=build_search_attributes(order),
     )
     try:
         handle = await start(id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY)
     except WorkflowAlreadyStartedError:
         handle = temporal.get_workflow_handle_for(AudienceWorkflow.run, workflow_id)
-        if await _identity_of(handle) != order.identity:
+        if await _read_identity(handle) != order.identity:
             handle = await start()
-    if await _identity_of(handle) != order.identity:
+    if await _read_identity(handle) != order.identity:
         raise WorkflowError(
             f"{workflow_id} is under way with other inputs or terms; wait for its end, or cancel it", stage=Stage.MATCH
         )
     try:
         return await handle.result()
     except WorkflowFailureError as error:
-        failure = failure_of(order, workflow_id, error)
+        failure = build_failure(order, workflow_id, error)
     raise WorkflowError(f"{failure.error_type}: {failure.message}", stage=failure.stage)
 
 
@@ -138,7 +144,7 @@ async def run_batch(
     heartbeat_seconds: float = 120.0,
     job_timeout: float = 14_400.0,
     on_progress: Callable[[BatchProgress], object] | None = None,
-) -> BatchEnd:
+) -> BatchSummary:
     """Run jobs as workflows, under one that feeds them in pages, and wait for the end of all.
 
     Interrupted, the batch goes on by itself with what it was fed; the same call feeds it the rest, and waits again.
@@ -163,19 +169,19 @@ async def run_batch(
     """
     check = InputCheck()
     check.text("name", name)
-    check.size("max_in_flight", max_in_flight)
-    check.size("page_size", page_size)
-    check.done()
-    await in_thread(partial(check_jobs, jobs, BY_WORKERS))
+    check.positive_integer("max_in_flight", max_in_flight)
+    check.positive_integer("page_size", page_size)
+    check.raise_if_invalid()
+    await run_in_thread(partial(check_jobs, jobs, WORKER_PUBLISHER))
     for number, job in enumerate(jobs):
-        _check_landing(check, f"jobs[{number}].export.destination", job)
-    check.done()
+        _check_destination(check, f"jobs[{number}].export.destination", job)
+    check.raise_if_invalid()
     budget = None
     if budget_cents is not None:
-        budget = await _budget(temporal, name, budget_cents, task_queue)
-    shows_stage = await knows_search_keys(temporal)
+        budget = await _start_budget(temporal, name, budget_cents, task_queue)
+    shows_stage = await ensure_search_attributes(temporal)
     orders = [
-        await _order_of(
+        await _build_job_input(
             one,
             purchase=purchase,
             batch=name,
@@ -184,40 +190,40 @@ async def run_batch(
             timeout_seconds=job_timeout,
             shows_stage=shows_stage,
         )
-        for one in await in_thread(lambda: [check_job(InputCheck(), job, BY_WORKERS) for job in jobs])
+        for one in await run_in_thread(lambda: [check_job(InputCheck(), job, WORKER_PUBLISHER) for job in jobs])
     ]
     fed = hashlib.sha256(to_json([page_size, [order.identity for order in orders]])).hexdigest()
     state = BatchState(name=name, max_pages_under_way=max(1, max_in_flight // page_size))
     started = await temporal.start_workflow(
         BatchWorkflow.run,
         state,
-        id=batch_id_of(name),
+        id=batch_workflow_id(name),
         task_queue=task_queue,
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-        memo={IDENTITY: fed},
+        memo={IDENTITY_MEMO_KEY: fed},
     )
     # By its ID alone: it is another run where the batch continued as new.
     batch = temporal.get_workflow_handle_for(BatchWorkflow.run, started.id)
-    if await _identity_of(batch) != fed:
+    if await _read_identity(batch) != fed:
         problem = f"a batch named {name!r} is under way with other jobs; wait for its end, or choose another name"
         raise InvalidInputError([Problem("name", problem)])
-    async with _told(batch, on_progress):
-        await _feed(batch, _pages(orders, page_size))
+    async with _report_progress(batch, on_progress):
+        await _feed(batch, _split_into_pages(orders, page_size))
         return await batch.result()
 
 
-def _check_landing(check: InputCheck, where: str, job: AudienceJob) -> None:
+def _check_destination(check: InputCheck, where: str, job: AudienceJob) -> None:
     """Check that a job's export lands where the workers' exports land, and nowhere else."""
     destination = None if job.export is None else job.export.destination
-    problem = landing_problem(str(destination)) if isinstance(destination, (str, Path)) else None
+    problem = find_destination_problem(str(destination)) if isinstance(destination, (str, Path)) else None
     if problem is not None:
         check.add(where, problem)
 
 
-async def _order_of(checked: CheckedJob, **terms: object) -> Order:
-    job, selected = checked.job, checked.terms
+async def _build_job_input(checked: CheckedJob, **terms: object) -> JobInput:
+    job, selected = checked.job, checked.export_options
     step = job.lookalike
-    order = Order(
+    order = JobInput(
         key=job.key,
         customer_id=job.customer_id,
         audience_name=job.audience_name,
@@ -225,7 +231,7 @@ async def _order_of(checked: CheckedJob, **terms: object) -> Order:
         selections=checked.selections.by_field(),
         lookalike=None
         if step is None
-        else LookalikeOrder(
+        else LookalikeInput(
             audience_name=step.audience_name,
             size=step.size,
             include_original_audience=step.include_original_audience,
@@ -233,7 +239,7 @@ async def _order_of(checked: CheckedJob, **terms: object) -> Order:
         ),
         export=None
         if selected is None
-        else ExportOrder(
+        else ExportInput(
             destination=str(selected.destination),
             optional_field_types=selected.optional_field_types,
             max_cost_cents=selected.max_cost_cents,
@@ -243,40 +249,40 @@ async def _order_of(checked: CheckedJob, **terms: object) -> Order:
         identity="",
         **terms,  # type: ignore[arg-type]
     )
-    made = await fingerprint(checked, base_url="")
+    made = await compute_fingerprint(checked, base_url="")
     identity = hashlib.sha256(to_json([made, order.export, order.purchase])).hexdigest()
     return attrs.evolve(order, identity=identity)
 
 
-async def _identity_of(handle: WorkflowHandle[Any, Any]) -> str:
-    return await (await handle.describe()).memo_value(IDENTITY, "", type_hint=str)
+async def _read_identity(handle: WorkflowHandle[Any, Any]) -> str:
+    return await (await handle.describe()).memo_value(IDENTITY_MEMO_KEY, "", type_hint=str)
 
 
-async def _budget(temporal: Client, name: str, limit_cents: int, task_queue: str) -> str:
+async def _start_budget(temporal: Client, name: str, limit_cents: int, task_queue: str) -> str:
     """The ID of the workflow that holds the batch's money, with the limit set."""
     start = WithStartWorkflowOperation(
         BudgetWorkflow.run,
         Ledger(limit_cents=limit_cents),
-        id=budget_id_of(name),
+        id=budget_workflow_id(name),
         task_queue=task_queue,
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
     )
     await temporal.execute_update_with_start_workflow(  # pyright: ignore[reportUnknownMemberType] - Temporal leaves a type open
         BudgetWorkflow.set_limit, limit_cents, start_workflow_operation=start
     )
-    return budget_id_of(name)
+    return budget_workflow_id(name)
 
 
-def _pages(orders: Iterable[Order], size: int) -> list[Page]:
+def _split_into_pages(orders: Iterable[JobInput], size: int) -> list[Page]:
     at = iter(orders)
-    parts: list[tuple[Order, ...]] = []
+    parts: list[tuple[JobInput, ...]] = []
     while part := tuple(islice(at, size)):
         parts.append(part)
     parts = parts or [()]
     return [Page(number=number, orders=part, last=number == len(parts) - 1) for number, part in enumerate(parts)]
 
 
-async def _feed(batch: WorkflowHandle[BatchWorkflow, BatchEnd], pages: Sequence[Page]) -> None:
+async def _feed(batch: WorkflowHandle[BatchWorkflow, BatchSummary], pages: Sequence[Page]) -> None:
     """Feed what was not taken in before, however often the batch continues as new meanwhile."""
     taken = 0  # to which the first answer says better
     while taken < len(pages):
@@ -286,8 +292,8 @@ async def _feed(batch: WorkflowHandle[BatchWorkflow, BatchEnd], pages: Sequence[
 
 
 @asynccontextmanager
-async def _told(
-    batch: WorkflowHandle[BatchWorkflow, BatchEnd], on_progress: Callable[[BatchProgress], object] | None
+async def _report_progress(
+    batch: WorkflowHandle[BatchWorkflow, BatchSummary], on_progress: Callable[[BatchProgress], object] | None
 ) -> AsyncGenerator[None]:
     """Tell of the batch's progress while the block lasts."""
 

@@ -10,16 +10,16 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from indigo_async.client import IndigoClient
 from indigo_async.files.publish import Publisher
-from indigo_async.temporal.activities import Stages
+from indigo_async.temporal.activities import AudienceActivities
 from indigo_async.temporal.batch_workflow import BatchWorkflow
 from indigo_async.temporal.budget_workflow import BudgetWorkflow
-from indigo_async.temporal.exports import FolderExports, StoreExports
+from indigo_async.temporal.exports import FolderExportStore, ObjectExportStore
 from indigo_async.temporal.job_workflow import AudienceWorkflow
 from indigo_async.temporal.names import TASK_QUEUE
 from indigo_async.temporal.page_workflow import PageWorkflow
 from indigo_async.temporal.recalling import recall
 
-__all__ = ["WORKFLOWS", "runner", "worker_of"]
+__all__ = ["WORKFLOWS", "create_worker", "create_workflow_runner"]
 
 WORKFLOWS = (AudienceWorkflow, PageWorkflow, BatchWorkflow, BudgetWorkflow)
 
@@ -27,7 +27,7 @@ _LONGEST_HEARTBEAT_PAUSE = timedelta(minutes=10)
 _CACHED_WORKFLOWS = 2_000
 
 
-def runner() -> SandboxedWorkflowRunner:
+def create_workflow_runner() -> SandboxedWorkflowRunner:
     """Temporal's sandbox, which stops I/O and clocks in workflows; this package's modules are shared by all of them."""
     return SandboxedWorkflowRunner(
         restrictions=SandboxRestrictions.default.with_passthrough_modules(
@@ -36,11 +36,11 @@ def runner() -> SandboxedWorkflowRunner:
     )
 
 
-def worker_of(
+def create_worker(
     temporal: Client,
     client: IndigoClient,
     *,
-    exports: FolderExports | StoreExports,
+    exports: FolderExportStore | ObjectExportStore,
     publisher: Publisher | None = None,
     task_queue: str = TASK_QUEUE,
     max_stages: int = 10_000,
@@ -64,8 +64,8 @@ def worker_of(
         temporal,
         task_queue=task_queue,
         workflows=WORKFLOWS,
-        activities=[*Stages(client, exports, publisher).activities, recall],
-        workflow_runner=runner(),
+        activities=[*AudienceActivities(client, exports, publisher).activities, recall],
+        workflow_runner=create_workflow_runner(),
         max_concurrent_activities=max_stages,
         max_cached_workflows=_CACHED_WORKFLOWS,
         # Heartbeats come as often as their timeout asks for; Temporal's own pause of at most a minute is not needed.

@@ -79,7 +79,7 @@ def _structure(document: Any, cls: type[T], endpoint: str) -> T:
     try:
         return structure(document, cls)
     except UnreadableRecordError as error:
-        path, why = error.path, error.why
+        path, why = error.path, error.reason
     except RecursionError:
         path, why = "$", "the response is nested too deeply"
     finally:

@@ -9,10 +9,10 @@ import logging
 from aiohttp import hdrs
 from multidict import CIMultiDict
 
-from indigo_async.hidden import HiddenText, hidden
+from indigo_async.hidden import SecretText, secret
 from indigo_async.inputs import InputCheck
 from indigo_async.settings import TokenSource, check_token
-from indigo_async.transport.shield import in_thread
+from indigo_async.transport.shield import run_in_thread
 
 __all__ = ["Credentials"]
 
@@ -25,14 +25,14 @@ class Credentials:
     The `headers` with it in them are made once for each token, and copied for each request.
     """
 
-    token: HiddenText
+    token: SecretText
     headers: CIMultiDict[str]
 
     def __init__(self, token: str | TokenSource) -> None:
-        self._take(HiddenText(token) if isinstance(token, str) else HiddenText())
+        self._set_token(SecretText(token) if isinstance(token, str) else SecretText())
         self._source = None if isinstance(token, str) else token
-        self._asking = asyncio.Lock()
-        self._times_asked = 0
+        self._refresh_lock = asyncio.Lock()
+        self._refresh_count = 0
 
     async def open(self) -> None:
         """Ask the source, where there is one, for the first token.
@@ -41,35 +41,35 @@ class Credentials:
             InvalidInputError: it gave none, or one that no header can carry.
         """
         if self._source is not None:
-            self._take(await _asked(self._source))
+            self._set_token(await _fetch_token(self._source))
 
-    def _take(self, token: HiddenText) -> None:
+    def _set_token(self, token: SecretText) -> None:
         self.token = token
-        self.headers = CIMultiDict({hdrs.AUTHORIZATION: HiddenText(f"Bearer {token}"), hdrs.ACCEPT: "application/json"})
+        self.headers = CIMultiDict({hdrs.AUTHORIZATION: SecretText(f"Bearer {token}"), hdrs.ACCEPT: "application/json"})
 
-    async def renewed(self, refused: str) -> bool:
-        """Whether there is another token than the `refused` one.
+    async def refresh(self, rejected_token: str) -> bool:
+        """Whether there is another token than the `rejected_token` one.
 
         The source is asked once by all who are refused while it is being asked.
         """
         if self._source is None:
             return False
-        times_asked = self._times_asked
-        async with self._asking:
-            if self.token == refused and self._times_asked == times_asked:
+        times_asked = self._refresh_count
+        async with self._refresh_lock:
+            if self.token == rejected_token and self._refresh_count == times_asked:
                 try:
-                    self._take(await _asked(self._source))
+                    self._set_token(await _fetch_token(self._source))
                 except Exception as error:  # noqa: BLE001 - the refusal stands; the source's words may hold a token
                     _logger.warning("the token was refused and its source failed: %s", type(error).__name__)
-                self._times_asked += 1
-        return self.token != refused
+                self._refresh_count += 1
+        return self.token != rejected_token
 
 
-async def _asked(source: TokenSource) -> HiddenText:
+async def _fetch_token(source: TokenSource) -> SecretText:
     """What a source gives: a coroutine function is called here, any other, which may block, in a thread."""
-    given = source() if inspect.iscoroutinefunction(source) else await in_thread(source)
-    token = hidden(await given if inspect.isawaitable(given) else given)
+    given = source() if inspect.iscoroutinefunction(source) else await run_in_thread(source)
+    token = secret(await given if inspect.isawaitable(given) else given)
     check = InputCheck()
     check_token(check, token)
-    check.done()
-    return HiddenText(token)
+    check.raise_if_invalid()
+    return SecretText(token)

@@ -2,7 +2,7 @@
 
 A listener is a plain function of one event, called in the task in which that happens. A client's own is told of
 everything that is done on it, requests included. A recipe's is bound to the calling task (and the tasks that it starts)
-by `listening`, so that no function has to pass it on.
+by `listen`, so that no function has to pass it on.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ __all__ = [
     "RequestEnded",
     "RequestRetried",
     "RequestStarted",
-    "both",
+    "combine_listeners",
     "emit",
-    "facts_of",
-    "listening",
-    "tell",
+    "event_fields",
+    "listen",
+    "notify",
 ]
 
 _logger = logging.getLogger("indigo_async")
@@ -76,7 +76,7 @@ _listener: ContextVar[Listener | None] = ContextVar("indigo_async_listener", def
 
 
 @contextmanager
-def listening(listener: Listener | None) -> Generator[None]:
+def listen(listener: Listener | None) -> Generator[None]:
     """Send the events of this block to `listener`; None leaves the outer listener in place."""
     if listener is None:
         yield
@@ -88,26 +88,26 @@ def listening(listener: Listener | None) -> Generator[None]:
         _listener.reset(token)
 
 
-def facts_of(event: Event) -> dict[str, str | int | float]:
+def event_fields(event: Event) -> dict[str, str | int | float]:
     """What an event tells, by name, as plain values for logs and traces; what it does not know is left out."""
     facts = {field.name: getattr(event, field.name) for field in attrs.fields(type(event))}
-    return {name: _plain(value) for name, value in facts.items() if value is not None}
+    return {name: _plain_value(value) for name, value in facts.items() if value is not None}
 
 
-def _plain(value: Any) -> str | int | float:
+def _plain_value(value: Any) -> str | int | float:
     if isinstance(value, Enum):
         value = value.value
     return str(value) if isinstance(value, Path) else value
 
 
-def both(one: Listener | None, other: Listener | None) -> Listener | None:
+def combine_listeners(first: Listener | None, second: Listener | None) -> Listener | None:
     """A listener that hands each event on to two."""
-    if one is None or other is None:
-        return one or other
+    if first is None or second is None:
+        return first or second
 
     def tell_both(event: Event) -> None:
-        tell(one, event)
-        tell(other, event)
+        notify(first, event)
+        notify(second, event)
 
     return tell_both
 
@@ -116,10 +116,10 @@ def emit(event: Event, default: Listener | None = None) -> None:
     """Hand an event to the listener of the calling task, or to `default` where that has none."""
     listener = _listener.get() or default
     if listener is not None:
-        tell(listener, event)
+        notify(listener, event)
 
 
-def tell(listener: Listener, event: Event) -> None:
+def notify(listener: Listener, event: Event) -> None:
     """Hand an event to a listener. One that fails is logged and changes nothing."""
     try:
         listener(event)

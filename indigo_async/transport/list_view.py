@@ -18,9 +18,9 @@ import msgspec
 from indigo_async.errors import ResponseDecodeError
 from indigo_async.models import Audience, RecordId
 from indigo_async.transport import codec
-from indigo_async.transport.policy import Endpoint, refusal_in
+from indigo_async.transport.policy import Endpoint, find_embedded_error
 
-__all__ = ["ExportView", "ListReader", "ListTooLongError", "ListedAudience", "Row", "Rows", "UploadView"]
+__all__ = ["ExportView", "ListReader", "ListTooLongError", "ListedAudience", "Row", "RowSlice", "UploadView"]
 
 # Decoding 200 watched rows in full, as on a first look, takes some 3 ms.
 _SLICE_BYTES = 64 * 1024
@@ -40,7 +40,7 @@ class ExportView(msgspec.Struct, gc=False, rename={"download_url": "downloadUrl"
     download_url: str | None = None
 
 
-class _Named(
+class _NamedRow(
     msgspec.Struct,
     gc=False,
     rename={
@@ -69,8 +69,8 @@ class ListedAudience(msgspec.Struct, gc=False, frozen=True):
     status: str
 
 
-_NOTHING = msgspec.Raw(b"null")
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_NULL = msgspec.Raw(b"null")
+_DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _decode_upload = msgspec.json.Decoder(UploadView | None).decode
 _decode_exports = msgspec.json.Decoder(list[ExportView] | None).decode
 
@@ -93,8 +93,8 @@ class Row(
     third_id: RecordId | None = None
     status: str | None = None
     customer_id: RecordId | None = None
-    raw_upload: msgspec.Raw = _NOTHING
-    raw_exports: msgspec.Raw = _NOTHING
+    raw_upload: msgspec.Raw = _NULL
+    raw_exports: msgspec.Raw = _NULL
 
     @property
     def key(self) -> str:
@@ -106,7 +106,7 @@ class Row(
         """None, too, where its shape is odd."""
         try:
             return _decode_upload(self.raw_upload)
-        except _UNREADABLE:
+        except _DECODE_ERRORS:
             return None
 
     @property
@@ -119,25 +119,25 @@ class Row(
         """Empty, too, where their shape is odd."""
         try:
             return _decode_exports(self.raw_exports) or ()
-        except _UNREADABLE:
+        except _DECODE_ERRORS:
             return ()
 
 
 @attrs.define
-class Rows:
+class RowSlice:
     """Some rows of a list, in order. A row whose shape is odd is None: it fails alone."""
 
-    views: Sequence[Row | None]
+    rows: Sequence[Row | None]
     _array: bytes
     _endpoint: str
-    _raw: list[msgspec.Raw] | None = None
+    _decoded_raw_rows: list[msgspec.Raw] | None = None
 
-    def listed(self, customer_id: str) -> Iterator[ListedAudience]:
+    def iter_listed(self, customer_id: str) -> Iterator[ListedAudience]:
         """The rows that have an ID and are not another customer's, as far as they show one."""
         try:
-            named: Iterable[_Named] = _NAMED_ROWS.decode(self._array)
-        except _UNREADABLE:
-            named = (row for row in map(_named_of, self._raw_rows()) if row is not None)
+            named: Iterable[_NamedRow] = _NAMED_ROWS.decode(self._array)
+        except _DECODE_ERRORS:
+            named = (row for row in map(_decode_named_row, self._raw_rows()) if row is not None)
         for row in named:
             audience_id = next((one for one in (row.id, row.second_id, row.third_id) if _is_id(one)), None)
             if audience_id is None or (row.customer_id is not None and str(row.customer_id) != customer_id):
@@ -145,7 +145,7 @@ class Rows:
             name = next((one for one in (row.name, row.second_name) if isinstance(one, str)), None)
             yield ListedAudience(audience_id, name, row.status if isinstance(row.status, str) else "")
 
-    def record(self, index: int) -> Audience:
+    def decode_record(self, index: int) -> Audience:
         """The full record of a row.
 
         Raises:
@@ -155,12 +155,12 @@ class Rows:
         return codec.decode_audience(codec.decode_document(row, self._endpoint), self._endpoint)
 
     def _raw_rows(self) -> list[msgspec.Raw]:
-        if self._raw is None:
+        if self._decoded_raw_rows is None:
             try:
-                self._raw = _RAW_ROWS.decode(self._array)
-            except _UNREADABLE:  # nested so deeply that it could be read where less of the stack was used
+                self._decoded_raw_rows = _RAW_ROWS.decode(self._array)
+            except _DECODE_ERRORS:  # nested so deeply that it could be read where less of the stack was used
                 raise ResponseDecodeError("the answer is no JSON array", endpoint=self._endpoint) from None
-        return self._raw
+        return self._decoded_raw_rows
 
 
 class ListTooLongError(Exception):
@@ -180,8 +180,8 @@ _RAW_ROWS = msgspec.json.Decoder(list[msgspec.Raw])
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
 _ROWS = msgspec.json.Decoder(list[Row])
 _ROW = msgspec.json.Decoder(Row)
-_NAMED_ROWS = msgspec.json.Decoder(list[_Named])
-_NAMED_ROW = msgspec.json.Decoder(_Named)
+_NAMED_ROWS = msgspec.json.Decoder(list[_NamedRow])
+_NAMED_ROW = msgspec.json.Decoder(_NamedRow)
 
 # A bare array, or an object that holds one, after nothing but plain values.
 _OPENING = re.compile(rb'\s*(?:\{[^{}\[\]]*"audiences"\s*:\s*)?\[')
@@ -198,16 +198,16 @@ class ListReader:
         token: kept out of errors.
     """
 
-    def __init__(self, endpoint: Endpoint, take: Callable[[Rows], None], *, limit: int, token: str) -> None:
+    def __init__(self, endpoint: Endpoint, on_rows: Callable[[RowSlice], None], *, max_bytes: int, token: str) -> None:
         self.size: int = 0
         self._endpoint = endpoint
-        self._take = take
-        self._limit = limit
+        self._on_rows = on_rows
+        self._max_bytes = max_bytes
         self._token = token
         self._opening = b""
         self._parts: list[bytes] = []
-        self._pending = 0
-        self._enough: float = _SLICE_BYTES
+        self._pending_bytes = 0
+        self._decode_threshold: float = _SLICE_BYTES
 
     def begin(self, size: int | None) -> None:
         """Note how many bytes are announced.
@@ -215,7 +215,7 @@ class ListReader:
         Raises:
             ListTooLongError: more than allowed.
         """
-        if size is not None and size > self._limit:
+        if size is not None and size > self._max_bytes:
             raise ListTooLongError(size, is_exact=True)
 
     def feed(self, data: bytes) -> None:
@@ -225,12 +225,12 @@ class ListReader:
             ListTooLongError: more came than allowed.
         """
         self.size += len(data)
-        if self.size > self._limit:
+        if self.size > self._max_bytes:
             raise ListTooLongError(self.size, is_exact=False)
         self._parts.append(data)
-        self._pending += len(data)
-        if self._pending >= self._enough:
-            self._hand_on(b"".join(self._parts))
+        self._pending_bytes += len(data)
+        if self._pending_bytes >= self._decode_threshold:
+            self._deliver_whole_rows(b"".join(self._parts))
 
     def finish(self) -> None:
         """Hand on the last rows; the answer has come whole.
@@ -240,73 +240,73 @@ class ListReader:
             ResponseDecodeError: it is no list of audiences.
         """
         document = self._opening + b"".join(self._parts)
-        rows = self._rows_of(document if document.lstrip()[:1] == b"[" else self._array_in(document))
+        rows = self._decode_rows(document if document.lstrip()[:1] == b"[" else self._extract_array(document))
         if rows is None:
-            raise ResponseDecodeError("the answer is no JSON array", endpoint=self._endpoint.text)
-        self._take(rows)
+            raise ResponseDecodeError("the answer is no JSON array", endpoint=self._endpoint.name)
+        self._on_rows(rows)
 
-    def _hand_on(self, pending: bytes) -> None:
+    def _deliver_whole_rows(self, pending: bytes) -> None:
         """Hand on the whole rows among the pending bytes and keep the rest."""
         if not self._opening:
             opening = _OPENING.match(pending)
             if opening is None:
-                self._keep(pending, enough=float("inf"))
+                self._store_pending(pending, decode_threshold=float("inf"))
                 return
             self._opening = opening.group()
             pending = pending[opening.end() :]
         end, next_row = _last_boundary(pending)
-        rows = self._rows_of(b"[" + pending[:end] + b"]") if end else None
+        rows = self._decode_rows(b"[" + pending[:end] + b"]") if end else None
         if rows is None:
-            self._keep(pending, enough=2 * len(pending))
+            self._store_pending(pending, decode_threshold=2 * len(pending))
             return
-        self._keep(pending[next_row:], enough=_SLICE_BYTES)
-        self._take(rows)
+        self._store_pending(pending[next_row:], decode_threshold=_SLICE_BYTES)
+        self._on_rows(rows)
 
-    def _keep(self, pending: bytes, *, enough: float) -> None:
-        self._parts, self._pending, self._enough = [pending], len(pending), enough
+    def _store_pending(self, pending: bytes, *, decode_threshold: float) -> None:
+        self._parts, self._pending_bytes, self._decode_threshold = [pending], len(pending), decode_threshold
 
-    def _rows_of(self, array: bytes) -> Rows | None:
+    def _decode_rows(self, array: bytes) -> RowSlice | None:
         """The rows of a JSON array; None when the bytes are none."""
         try:
-            return Rows(_ROWS.decode(array), array, self._endpoint.text)
+            return RowSlice(_ROWS.decode(array), array, self._endpoint.name)
         except msgspec.ValidationError:
             pass  # at least one row is odd: one by one, then
-        except _UNREADABLE:
+        except _DECODE_ERRORS:
             return None
         try:
             raw = _RAW_ROWS.decode(array)
-        except _UNREADABLE:
+        except _DECODE_ERRORS:
             return None
-        return Rows([_row_of(row) for row in raw], array, self._endpoint.text, raw)
+        return RowSlice([_decode_row(row) for row in raw], array, self._endpoint.name, raw)
 
-    def _array_in(self, document: bytes) -> bytes:
+    def _extract_array(self, document: bytes) -> bytes:
         """The array in an object, else the refusal that it is."""
         try:
             array = bytes(_ENVELOPE.decode(document).audiences)
-        except _UNREADABLE:
+        except _DECODE_ERRORS:
             array = b""
         if array:
             return array
-        content = codec.decode_document(document, self._endpoint.text)
-        refusal = refusal_in(content, self._endpoint, token=self._token)
-        raise refusal or ResponseDecodeError("expected an array of audiences", endpoint=self._endpoint.text)
+        content = codec.decode_document(document, self._endpoint.name)
+        refusal = find_embedded_error(content, self._endpoint, token=self._token)
+        raise refusal or ResponseDecodeError("expected an array of audiences", endpoint=self._endpoint.name)
 
 
 def _is_id(value: Any) -> bool:
     return isinstance(value, (str, int)) and not isinstance(value, bool) and value != ""
 
 
-def _named_of(raw: msgspec.Raw) -> _Named | None:
+def _decode_named_row(raw: msgspec.Raw) -> _NamedRow | None:
     try:
         return _NAMED_ROW.decode(raw)
-    except _UNREADABLE:
+    except _DECODE_ERRORS:
         return None
 
 
-def _row_of(raw: msgspec.Raw) -> Row | None:
+def _decode_row(raw: msgspec.Raw) -> Row | None:
     try:
         return _ROW.decode(raw)
-    except _UNREADABLE:
+    except _DECODE_ERRORS:
         return None
 
 

@@ -15,7 +15,7 @@ from indigo_async.transport.limits import ConcurrencyLimit, RateLimit
 
 __all__ = ["Pacer", "Pacing"]
 
-_SHARE_OF_LOOKS = 7 / 8
+_READ_SHARE = 7 / 8
 
 
 @attrs.frozen(kw_only=True)
@@ -42,71 +42,73 @@ class Pacer:
         self._loop = asyncio.get_running_loop()
         self._concurrency = ConcurrencyLimit(pacing.max_concurrency)
         self._rate = RateLimit(pacing.requests_per_second)
-        self._under_way = 0
-        self._held_until = float("-inf")
-        self._alarm: asyncio.TimerHandle | None = None
-        self._actions: deque[asyncio.Future[None]] = deque()
-        self._looks: deque[asyncio.Future[None]] = deque()
+        self._in_flight = 0
+        self._paused_until = float("-inf")
+        self._timer: asyncio.TimerHandle | None = None
+        self._write_queue: deque[asyncio.Future[None]] = deque()
+        self._read_queue: deque[asyncio.Future[None]] = deque()
 
-    def try_take(self, *, action: bool) -> bool:
+    def try_acquire(self, *, is_write: bool) -> bool:
         """Take a slot if that needs no waiting."""
-        if self._actions or (self._looks and not action):
+        if self._write_queue or (self._read_queue and not is_write):
             return False
-        return self._take_if_free(action=action)
+        return self._acquire_if_free(is_write=is_write)
 
-    async def take(self, *, action: bool) -> None:
+    async def acquire(self, *, is_write: bool) -> None:
         """Wait for a slot and take it."""
         turn = self._loop.create_future()
-        queue = self._actions if action else self._looks
+        queue = self._write_queue if is_write else self._read_queue
         queue.append(turn)
-        self._serve()
+        self._wake_waiters()
         try:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self.give_back()
+                self.release()
             raise
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """End a request, whatever became of it."""
-        self._under_way -= 1
-        if self._actions or self._looks:
-            self._serve()
+        self._in_flight -= 1
+        if self._write_queue or self._read_queue:
+            self._wake_waiters()
 
-    def answered(self, *, started: float, like: str | None) -> None:
+    def record_accepted(self, *, started: float, latency_group: str | None) -> None:
         """Learn from an answer that was no refusal, before its slot is given back.
 
-        `started` is when the request was sent (loop time). `like` names the requests whose latencies compare with
-        its own; None for one that compares with no other.
+        `started` is when the request was sent (loop time). `latency_group` names the requests whose latencies compare
+        with its own; None for one that compares with no other.
         """
         now = self._loop.time()
-        self._concurrency.answered(started=started, now=now, under_way=self._under_way, like=like)
-        self._rate.answered(now)
+        self._concurrency.record_accepted(
+            started=started, now=now, in_flight=self._in_flight, latency_group=latency_group
+        )
+        self._rate.record_accepted(now)
 
-    def refused(self, *, started: float, retry_after: float | None) -> None:
+    def record_rate_limited(self, *, started: float, retry_after: float | None) -> None:
         """Learn from a refusal (429) of a request sent at `started`, before its slot is given back.
 
         `retry_after` is the server's wish in seconds, where it gave one.
         """
         now = self._loop.time()
-        if self._rate.refused(started=started, now=now, is_certain=bool(retry_after)):
-            self._concurrency.refused(started=started, now=now)
+        if self._rate.record_rate_limited(started=started, now=now, is_certain=bool(retry_after)):
+            self._concurrency.record_overload(started=started, now=now)
 
-    def timed_out(self, *, started: float) -> None:
+    def record_timeout(self, *, started: float) -> None:
         """Learn from an answer that never came, before its slot is given back."""
-        self._concurrency.refused(started=started, now=self._loop.time())
+        self._concurrency.record_overload(started=started, now=self._loop.time())
 
-    def hold(self, seconds: float) -> None:
+    def pause(self, seconds: float) -> None:
         """Hand out no slot for that long."""
         now = self._loop.time()
-        held_until = max(self._held_until, now)
+        held_until = max(self._paused_until, now)
         if now + seconds > held_until:
-            self._held_until = now + seconds
-            self._rate.held(self._held_until - held_until)
+            self._paused_until = now + seconds
+            self._rate.skip_pause(self._paused_until - held_until)
 
-    def held_for(self) -> float:
+    def pause_remaining(self) -> float:
         """Seconds for which no slot is handed out."""
-        return max(0.0, self._held_until - self._loop.time())
+        return max(0.0, self._paused_until - self._loop.time())
 
     @property
     def slot_seconds(self) -> float:
@@ -114,35 +116,35 @@ class Pacer:
         rate = self._rate.rate
         return 0.0 if rate is None else self._concurrency.current / rate
 
-    def _take_if_free(self, *, action: bool) -> bool:
+    def _acquire_if_free(self, *, is_write: bool) -> bool:
         limit = self._concurrency.current
-        if self._under_way + 1 > (limit if action else max(1.0, limit * _SHARE_OF_LOOKS)):
+        if self._in_flight + 1 > (limit if is_write else max(1.0, limit * _READ_SHARE)):
             return False
         now = self._loop.time()
-        if now < self._held_until or now < self._rate.ready_at:
+        if now < self._paused_until or now < self._rate.ready_at:
             return False
-        self._rate.spend(now)
-        self._under_way += 1
+        self._rate.consume(now)
+        self._in_flight += 1
         return True
 
-    def _serve(self) -> None:
+    def _wake_waiters(self) -> None:
         """Hand out what is free to those who queue; where time alone keeps them waiting, come back then."""
-        while queue := self._actions or self._looks:
+        while queue := self._write_queue or self._read_queue:
             if not queue[0].done():
-                if not self._take_if_free(action=queue is self._actions):
-                    self._set_alarm()
+                if not self._acquire_if_free(is_write=queue is self._write_queue):
+                    self._set_timer()
                     return
                 queue[0].set_result(None)
             queue.popleft()
 
-    def _set_alarm(self) -> None:
-        due = max(self._held_until, self._rate.ready_at)
-        if due <= self._loop.time() or (self._alarm is not None and self._alarm.when() <= due):
+    def _set_timer(self) -> None:
+        due = max(self._paused_until, self._rate.ready_at)
+        if due <= self._loop.time() or (self._timer is not None and self._timer.when() <= due):
             return
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._alarm = self._loop.call_at(due, self._ring)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(due, self._on_timer)
 
-    def _ring(self) -> None:
-        self._alarm = None
-        self._serve()
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._wake_waiters()

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from indigo_async.models import Audience, CsvExport, RecordId, UploadedAudienceCsv
-from indigo_async.prices import COST_KEYS, read_price, whole_cents
+from indigo_async.prices import COST_KEYS, parse_cents, read_price
 
 __all__ = ["UnreadableRecordError", "structure"]
 
@@ -52,10 +52,10 @@ _KEYS: dict[type, dict[str, tuple[str, ...]]] = {
 class UnreadableRecordError(Exception):
     """A document is no record: it is no object, or its ID cannot be read. `path` says where."""
 
-    def __init__(self, path: str, why: str) -> None:
+    def __init__(self, path: str, reason: str) -> None:
         self.path = path
-        self.why = why
-        super().__init__(f"{why} at {path}")
+        self.reason = reason
+        super().__init__(f"{reason} at {path}")
 
 
 def structure(document: Any, cls: type[T]) -> T:
@@ -67,12 +67,12 @@ def structure(document: Any, cls: type[T]) -> T:
     """
     try:
         return msgspec.convert(_PREPARED[cls](document), cls)
-    except _ODD:
+    except _STRUCTURE_ERRORS:
         pass
     return _read_leniently(document, cls, "$")
 
 
-_ODD = (TypeError, ValueError, KeyError)  # msgspec's own are ValueErrors
+_STRUCTURE_ERRORS = (TypeError, ValueError, KeyError)  # msgspec's own are ValueErrors
 
 
 # The slow path: field by field.
@@ -80,7 +80,7 @@ _ODD = (TypeError, ValueError, KeyError)  # msgspec's own are ValueErrors
 
 def _read_leniently(document: Any, cls: type[T], path: str) -> T:
     if type(document) is not dict:
-        raise UnreadableRecordError(path, f"expected an object, got {json_type(document)}")
+        raise UnreadableRecordError(path, f"expected an object, got {json_type_name(document)}")
     document = cast("dict[str, Any]", document)
     known: dict[str, Any] = {}
     used: set[str] = set()
@@ -94,7 +94,7 @@ def _read_leniently(document: Any, cls: type[T], path: str) -> T:
                 break
     if cls is CsvExport:
         known["cost_cents"] = price = read_price(document)
-        used.update(key for key in COST_KEYS if price is not None and whole_cents(document.get(key)) is not None)
+        used.update(key for key in COST_KEYS if price is not None and parse_cents(document.get(key)) is not None)
     if "id" in _KEYS[cls] and "id" not in known:
         raise _unreadable_id(document, cls, path)
     if "csv_exports" in known and len(known["csv_exports"]) < len(document["csvExports"]):
@@ -112,7 +112,9 @@ def _unreadable_id(document: Mapping[str, Any], cls: type, path: str) -> Unreada
     key = next((key for key in keys if document.get(key) is not None), None)
     if key is None:
         return UnreadableRecordError(f"{path}.{keys[0]}", "a documented key is missing")
-    return UnreadableRecordError(f"{path}.{key}", f"expected an ID (text or integer), got {json_type(document[key])}")
+    return UnreadableRecordError(
+        f"{path}.{key}", f"expected an ID (text or integer), got {json_type_name(document[key])}"
+    )
 
 
 def _read_text(value: object) -> str | None:
@@ -194,14 +196,15 @@ _JSON_TYPES: dict[type, str] = {
 }
 
 
-def json_type(value: object) -> str:
+def json_type_name(value: object) -> str:
     """The JSON name of a value's type: never the value, which may be about a person."""
     if value == "":
         return "empty text"
     return _JSON_TYPES.get(type(value), "an object")
 
 
-# The fast path: every key is the usual one and every value of the documented type. It raises one of `_ODD` otherwise.
+# The fast path: every key is the usual one and every value of the documented type. It raises one of `_STRUCTURE_ERRORS`
+# otherwise.
 
 _FIELD_OF = {cls: {key: field for field, keys in keys_of.items() for key in keys} for cls, keys_of in _KEYS.items()}
 

@@ -23,60 +23,61 @@ from aiohttp import hdrs
 from yarl import URL
 
 from indigo_async.errors import ApiError, ClientNotOpenError, IndigoError, RateLimitedError, ResponseDecodeError
-from indigo_async.hidden import safe_text
+from indigo_async.hidden import sanitize_text
 from indigo_async.settings import Settings
-from indigo_async.transport.answers import Sink, document_in, pour, read_answer, silence
+from indigo_async.transport.answers import BodySink, classify_failure, parse_json_response, read_response, stream_into
 from indigo_async.transport.credentials import Credentials
 from indigo_async.transport.events import Listener, RequestRetried, emit
 from indigo_async.transport.pacing import Pacer, Pacing
 from indigo_async.transport.policy import (
-    Answer,
     Endpoint,
-    Reason,
+    FailureReason,
+    NoResponse,
+    Response,
     RetryPolicy,
-    Silence,
-    error_of,
-    is_absurd_retry_after,
-    is_uncertain,
-    retry_after_of,
+    has_absurd_retry_after,
+    is_outcome_unknown,
+    make_error,
+    parse_retry_after,
     retry_delay,
 )
-from indigo_async.transport.time_limit import TimeLimit
-from indigo_async.transport.told import told
+from indigo_async.transport.time_limit import SharedTimeout
+from indigo_async.transport.told import send_with_events
 
-__all__ = ["Flight", "SendTooLateError", "Transport"]
+__all__ = ["SendState", "SendTooLateError", "Transport"]
 
 # Longer than any poll interval, so that a connection outlives the pause between two rounds.
 _KEEPALIVE_SECONDS = 75.0
 _CONNECT_SECONDS = 15.0
-_DOWNLOADS_AT_ONCE = 16
-_COMPARABLE_BYTES = 64 * 1024
+_MAX_CONCURRENT_DOWNLOADS = 16
+_MAX_BYTES_FOR_LATENCY = 64 * 1024
 _UNAUTHORIZED = 401
 _TOO_MANY_REQUESTS = 429
 _UNAVAILABLE = 503
 _FIRST_SERVER_ERROR = 500
-_SHOWN_RETRY_AFTER = 40
+_MAX_RETRY_AFTER_LENGTH = 40
 
 _logger = logging.getLogger("indigo_async")
 
 
 @attrs.define
-class Flight:
+class SendState:
     """What is known of a POST while it is under way.
 
-    `uncertain` is true from the moment it leaves until its outcome is known or has been looked for. `doubts` counts the
-    attempts whose outcome nobody told: one look that shows nothing does not end such a doubt, since the server may
-    carry a late request out later. Set `stop` to let an attempt under way end but to send nothing more.
+    `outcome_unknown` is true from the moment it leaves until its outcome is known or has been looked for.
+    `unknown_outcomes` counts the attempts whose outcome nobody told: one look that shows nothing does not end such a
+    doubt, since the server may carry a late request out later. Set `stop_requested` to let an attempt under way end but
+    to send nothing more.
 
-    With `resend` False the request is sent once at most, whatever comes of it; `token_refreshed` then says that it was
-    refused for a token that has been replaced. With `send_by` (event-loop time) it is not sent at all once that has
+    With `may_resend` False the request is sent once at most, whatever comes of it; `token_refreshed` then says that it
+    was refused for a token that has been replaced. With `send_by` (event-loop time) it is not sent at all once that has
     passed.
     """
 
-    uncertain: bool = False
-    doubts: int = 0
-    stop: bool = False
-    resend: bool = True
+    outcome_unknown: bool = False
+    unknown_outcomes: int = 0
+    stop_requested: bool = False
+    may_resend: bool = True
     send_by: float | None = None
     token_refreshed: bool = False
 
@@ -85,19 +86,19 @@ class SendTooLateError(IndigoError):
     """The request's turn came after `Flight.send_by`, so it was not sent."""
 
 
-_Reader: TypeAlias = Callable[[aiohttp.ClientResponse], Awaitable[Answer | Silence]]
+_ResponseReader: TypeAlias = Callable[[aiohttp.ClientResponse], Awaitable[Response | NoResponse]]
 
 
 class Transport:
     """Sends requests to the API: paced, timed out, retried, decoded. `requests` counts them by endpoint.
 
-    `setbacks` counts those that had no good answer, by HTTP status or reason. `downloads` bounds those who download.
-    `has_succeeded` is set from the first good answer on.
+    `failed_requests` counts those that had no good answer, by HTTP status or reason. `download_slots` bounds those who
+    download. `first_success` is set from the first good answer on.
     """
 
-    downloads: asyncio.Semaphore
-    has_succeeded: asyncio.Event
-    _time_limit: TimeLimit
+    download_slots: asyncio.Semaphore
+    first_success: asyncio.Event
+    _shared_timeout: SharedTimeout
 
     def __init__(
         self,
@@ -111,16 +112,16 @@ class Transport:
     ) -> None:
         self.on_event = on_event
         self.requests: Counter[str] = Counter()
-        self.setbacks: Counter[str] = Counter()
+        self.failed_requests: Counter[str] = Counter()
         self.base_url: str = settings.base_url
         self._credentials = Credentials(settings.token)
         self._timeout = timeout
         self.retry = retry
         self._pacing = pacing
-        self._own_session = session is None
+        self._owns_session = session is None
         self._session = session
         self._pacer: Pacer | None = None
-        self._has_warned_of_wait = False
+        self._has_warned_about_retry_after = False
         self._socket_timeout = aiohttp.ClientTimeout(total=None, sock_connect=min(_CONNECT_SECONDS, timeout / 2))
 
     async def open(self) -> None:
@@ -129,20 +130,20 @@ class Transport:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
                     # Room for both, since a request's timeout counts while it waits for a connection.
-                    limit=self._pacing.max_concurrency + _DOWNLOADS_AT_ONCE,
+                    limit=self._pacing.max_concurrency + _MAX_CONCURRENT_DOWNLOADS,
                     keepalive_timeout=_KEEPALIVE_SECONDS,
                     ttl_dns_cache=300,
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         self._pacer = Pacer(self._pacing)
-        self.has_succeeded = asyncio.Event()
-        self._time_limit = TimeLimit(self._timeout)
-        self.downloads = asyncio.Semaphore(_DOWNLOADS_AT_ONCE)
+        self.first_success = asyncio.Event()
+        self._shared_timeout = SharedTimeout(self._timeout)
+        self.download_slots = asyncio.Semaphore(_MAX_CONCURRENT_DOWNLOADS)
 
     async def close(self) -> None:
         session, self._pacer = self._session, None
-        if session is not None and self._own_session:
+        if session is not None and self._owns_session:
             self._session = None
             await session.close()
 
@@ -152,11 +153,11 @@ class Transport:
         *,
         query: Mapping[str, str] | None = None,
         body: bytes | None = None,
-        flight: Flight | None = None,
+        send_state: SendState | None = None,
     ) -> Any:
         """Send a request until it is answered or the policy gives up. Returns the answer's JSON.
 
-        A good answer that is no JSON counts as unreadable: a GET is sent again, a POST ends as ambiguous. `flight`
+        A good answer that is no JSON counts as unreadable: a GET is sent again, a POST ends as ambiguous. `send_state`
         follows the request.
 
         Raises:
@@ -164,64 +165,72 @@ class Transport:
         """
         url = self._url(endpoint, query)
         clock = asyncio.get_running_loop().time
-        like = endpoint.text if endpoint.idempotent else None  # a POST's time tells how much there was to do
+        like = endpoint.name if endpoint.idempotent else None  # a POST's time tells how much there was to do
         spent = 0.0  # of the retry budget: without the time in our own queue, which thousands of jobs may fill
         attempt = 0
         while True:
             attempt += 1
-            pacer, _ = self._opened()
-            sends_once = flight is not None and not flight.resend
-            if not pacer.try_take(action=not endpoint.idempotent):
-                await _queue(pacer, endpoint, patience=math.inf if sends_once else self.retry.budget - spent)
+            pacer, _ = self._require_open_pacer_and_session()
+            sends_once = send_state is not None and not send_state.may_resend
+            if not pacer.try_acquire(is_write=not endpoint.idempotent):
+                await _wait_for_slot(pacer, endpoint, max_pause=math.inf if sends_once else self.retry.timeout - spent)
             sent = clock()
-            if flight is not None and flight.send_by is not None and sent > flight.send_by:
-                pacer.give_back()
-                raise SendTooLateError(f"{endpoint.text}: its turn came too late, so nothing was sent")
-            outcome = await self._fly(pacer, endpoint, url, body, flight, read=read_answer, like=like, attempt=attempt)
+            if send_state is not None and send_state.send_by is not None and sent > send_state.send_by:
+                pacer.release()
+                raise SendTooLateError(f"{endpoint.name}: its turn came too late, so nothing was sent")
+            outcome = await self._attempt(
+                pacer, endpoint, url, body, send_state, read=read_response, latency_group=like, attempt=attempt
+            )
             spent += clock() - sent
-            if isinstance(outcome, Answer) and outcome.ok:
+            if isinstance(outcome, Response) and outcome.ok:
                 try:
-                    return document_in(outcome.body, endpoint, token=self.token)
+                    return parse_json_response(outcome.body, endpoint, token=self.token)
                 except ApiError as refusal:
                     raise refusal.with_traceback(None) from None  # deeper frames hold the body
                 except ResponseDecodeError:
-                    if flight is not None:
-                        flight.uncertain = True
+                    if send_state is not None:
+                        send_state.outcome_unknown = True
                     kind = outcome.headers.get("content-type", "no content type")
-                    outcome = Silence(Reason.UNREADABLE, f"{kind}, {len(outcome.body)} bytes")
+                    outcome = NoResponse(FailureReason.UNREADABLE, f"{kind}, {len(outcome.body)} bytes")
             delay = retry_delay(
                 endpoint,
                 outcome,
                 policy=self.retry,
                 attempt=attempt,
                 elapsed=spent,
-                chance=random.random(),  # noqa: S311 - jitter needs no secrecy
+                jitter=random.random(),  # noqa: S311 - jitter needs no secrecy
             )
-            if delay is None or (flight is not None and (flight.stop or not flight.resend)):
-                raise error_of(endpoint, outcome, token=self.token, base_url=self.base_url)
-            retried = RequestRetried(endpoint=endpoint.text, attempt=attempt, delay=delay, reason=_reason_of(outcome))
+            if delay is None or (send_state is not None and (send_state.stop_requested or not send_state.may_resend)):
+                raise make_error(endpoint, outcome, token=self.token, base_url=self.base_url)
+            retried = RequestRetried(
+                endpoint=endpoint.name, attempt=attempt, delay=delay, reason=_failure_label(outcome)
+            )
             emit(retried, default=self.on_event)
             await asyncio.sleep(delay)
             spent += delay
 
-    async def look(self, endpoint: Endpoint, sink: Sink, *, query: Mapping[str, str], comparable: bool = True) -> float:
+    async def stream(
+        self, endpoint: Endpoint, sink: BodySink, *, query: Mapping[str, str], measure_latency: bool = True
+    ) -> float:
         """Send a GET once, whose good answer goes to `sink` as it comes. What `sink` raises ends the request.
 
-        `comparable` says whether the time that it takes tells the server's load, rather than the answer's size.
+        `measure_latency` says whether the time that it takes tells the server's load, rather than the answer's size.
         Returns the seconds that it took once it had a slot, the sink's own work included.
 
         Raises:
             ApiError, TransportError, ResponseDecodeError: there was no good answer, or it broke off.
         """
-        pacer, _ = self._opened()
-        if not pacer.try_take(action=not endpoint.idempotent):
-            await _queue(pacer, endpoint, patience=self.retry.budget)
+        pacer, _ = self._require_open_pacer_and_session()
+        if not pacer.try_acquire(is_write=not endpoint.idempotent):
+            await _wait_for_slot(pacer, endpoint, max_pause=self.retry.timeout)
         clock = asyncio.get_running_loop().time
         started = clock()
-        like = endpoint.text if comparable else None
-        outcome = await self._fly(pacer, endpoint, self._url(endpoint, query), read=partial(pour, sink), like=like)
-        if isinstance(outcome, Silence) or not outcome.ok:
-            raise error_of(endpoint, outcome, token=self.token, base_url=self.base_url)
+        like = endpoint.name if measure_latency else None
+        outcome = await self._attempt(
+            pacer, endpoint, self._url(endpoint, query), read=partial(stream_into, sink), latency_group=like
+        )
+        if isinstance(outcome, NoResponse) or not outcome.ok:
+            raise make_error(endpoint, outcome, token=self.token, base_url=self.base_url)
         return clock() - started
 
     def require_open(self) -> None:
@@ -230,7 +239,7 @@ class Transport:
         Raises:
             ClientNotOpenError: they cannot.
         """
-        self._opened()
+        self._require_open_pacer_and_session()
 
     @property
     def token(self) -> str:
@@ -240,76 +249,81 @@ class Transport:
     @property
     def slot_seconds(self) -> float:
         """What the pacing makes each request cost at least, in seconds of one slot."""
-        return self._opened()[0].slot_seconds
+        return self._require_open_pacer_and_session()[0].slot_seconds
 
     def _url(self, endpoint: Endpoint, query: Mapping[str, str] | None) -> URL:
         url = URL(f"{self.base_url}{endpoint.path}", encoded=True)
         return url.with_query(query) if query else url
 
-    async def _fly(
+    async def _attempt(
         self,
         pacer: Pacer,
         endpoint: Endpoint,
         url: URL,
         body: bytes | None = None,
-        flight: Flight | None = None,
+        send_state: SendState | None = None,
         *,
-        read: _Reader,
-        like: str | None,
+        read: _ResponseReader,
+        latency_group: str | None,
         attempt: int = 1,
-    ) -> Answer | Silence:
+    ) -> Response | NoResponse:
         """Send once, in a slot that was taken before and is given back."""
-        self.requests[endpoint.text] += 1
-        if flight is not None:
-            flight.uncertain = True
+        self.requests[endpoint.name] += 1
+        if send_state is not None:
+            send_state.outcome_unknown = True
         started = asyncio.get_running_loop().time()
         try:
             token = self._credentials.token
-            outcome = await self._sending(endpoint, url, body, read, attempt=attempt)
+            outcome = await self._send_with_events(endpoint, url, body, read, attempt=attempt)
             # A refused request was not carried out, so that a POST, too, may be sent with a fresh token.
             if (
-                isinstance(outcome, Answer)
+                isinstance(outcome, Response)
                 and outcome.status == _UNAUTHORIZED
-                and await self._credentials.renewed(token)
-                and not (flight is not None and _ends_here(flight))
+                and await self._credentials.refresh(token)
+                and not (send_state is not None and _stops_after_token_refresh(send_state))
             ):
-                self.requests[endpoint.text] += 1
+                self.requests[endpoint.name] += 1
                 started = asyncio.get_running_loop().time()
-                outcome = await self._sending(endpoint, url, body, read, attempt=attempt)
-            if isinstance(outcome, Answer) and outcome.ok:
-                self.has_succeeded.set()
+                outcome = await self._send_with_events(endpoint, url, body, read, attempt=attempt)
+            if isinstance(outcome, Response) and outcome.ok:
+                self.first_success.set()
                 # The time of a large answer tells its size rather than the server's load.
-                pacer.answered(started=started, like=like if len(outcome.body) <= _COMPARABLE_BYTES else None)
+                pacer.record_accepted(
+                    started=started,
+                    latency_group=latency_group if len(outcome.body) <= _MAX_BYTES_FOR_LATENCY else None,
+                )
             else:
-                self._warn_of_absurd_wait(endpoint, outcome)
-                self.setbacks[_reason_of(outcome)] += 1
-                _teach_setback(pacer, outcome, started)
+                self._warn_about_absurd_retry_after(endpoint, outcome)
+                self.failed_requests[_failure_label(outcome)] += 1
+                _record_failure(pacer, outcome, started)
         finally:
-            pacer.give_back()
-        if flight is not None:
-            flight.uncertain = is_uncertain(outcome)
+            pacer.release()
+        if send_state is not None:
+            send_state.outcome_unknown = is_outcome_unknown(outcome)
         return outcome
 
-    def _warn_of_absurd_wait(self, endpoint: Endpoint, outcome: Answer | Silence) -> None:
-        if self._has_warned_of_wait or isinstance(outcome, Silence) or not is_absurd_retry_after(outcome):
+    def _warn_about_absurd_retry_after(self, endpoint: Endpoint, outcome: Response | NoResponse) -> None:
+        if self._has_warned_about_retry_after or isinstance(outcome, NoResponse) or not has_absurd_retry_after(outcome):
             return
-        self._has_warned_of_wait = True
-        asked = safe_text(outcome.headers["retry-after"])[:_SHOWN_RETRY_AFTER]
+        self._has_warned_about_retry_after = True
+        asked = sanitize_text(outcome.headers["retry-after"])[:_MAX_RETRY_AFTER_LENGTH]
         _logger.warning("%s: the server asks to wait for %r, which is ignored: an hour is the most", endpoint, asked)
 
-    def _sending(
-        self, endpoint: Endpoint, url: URL, body: bytes | None, read: _Reader, *, attempt: int
-    ) -> Coroutine[Any, Any, Answer | Silence]:
+    def _send_with_events(
+        self, endpoint: Endpoint, url: URL, body: bytes | None, read: _ResponseReader, *, attempt: int
+    ) -> Coroutine[Any, Any, Response | NoResponse]:
         sending = self._send(endpoint, url, body, read)
-        return sending if self.on_event is None else told(self.on_event, endpoint.text, attempt, sending)
+        return sending if self.on_event is None else send_with_events(self.on_event, endpoint.name, attempt, sending)
 
-    async def _send(self, endpoint: Endpoint, url: URL, body: bytes | None, read: _Reader) -> Answer | Silence:
-        _, session = self._opened()
+    async def _send(
+        self, endpoint: Endpoint, url: URL, body: bytes | None, read: _ResponseReader
+    ) -> Response | NoResponse:
+        _, session = self._require_open_pacer_and_session()
         headers = self._credentials.headers.copy()  # the session may be the caller's, and add to what it is given
         if body is not None:
             headers[hdrs.CONTENT_TYPE] = "application/json"
         try:
-            with self._time_limit.applied():
+            with self._shared_timeout.scope():
                 async with session.request(
                     endpoint.method,
                     url,
@@ -321,15 +335,17 @@ class Transport:
                 ) as response:
                     return await read(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            return silence(error)
+            return classify_failure(error)
 
     @asynccontextmanager
-    async def open_url(self, url: str, headers: Mapping[str, str]) -> AsyncGenerator[aiohttp.ClientResponse | Silence]:
+    async def open_url(
+        self, url: str, headers: Mapping[str, str]
+    ) -> AsyncGenerator[aiohttp.ClientResponse | NoResponse]:
         """GET a URL outside the API, such as a download, without the token, its body as it comes over the wire.
 
         Redirects are the caller's to check.
         """
-        _, session = self._opened()
+        _, session = self._require_open_pacer_and_session()
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=self._socket_timeout.sock_connect, sock_read=self._timeout
         )
@@ -343,8 +359,8 @@ class Transport:
                 timeout=timeout,
             )
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            response = silence(error)
-        if isinstance(response, Silence):
+            response = classify_failure(error)
+        if isinstance(response, NoResponse):
             yield response
             return
         try:
@@ -352,40 +368,40 @@ class Transport:
         finally:
             response.close()
 
-    def _opened(self) -> tuple[Pacer, aiohttp.ClientSession]:
+    def _require_open_pacer_and_session(self) -> tuple[Pacer, aiohttp.ClientSession]:
         if self._pacer is None or self._session is None or self._session.closed:
             raise ClientNotOpenError("the client is not open: use it inside `async with IndigoClient(...) as client:`")
         return self._pacer, self._session
 
 
-def _ends_here(flight: Flight) -> bool:
+def _stops_after_token_refresh(send_state: SendState) -> bool:
     """Whether a request that was refused for its token is not sent with the new one."""
-    flight.token_refreshed = True
-    return flight.stop or not flight.resend
+    send_state.token_refreshed = True
+    return send_state.stop_requested or not send_state.may_resend
 
 
-async def _queue(pacer: Pacer, endpoint: Endpoint, *, patience: float) -> None:
-    """Wait for a slot. `patience` (seconds) is how long a server's wish to wait may hold us."""
-    held = pacer.held_for()
-    if held > max(patience, 0.0):
+async def _wait_for_slot(pacer: Pacer, endpoint: Endpoint, *, max_pause: float) -> None:
+    """Wait for a slot. `max_pause` (seconds) is how long a server's wish to wait may hold us."""
+    held = pacer.pause_remaining()
+    if held > max(max_pause, 0.0):
         message = "the server asked all requests to wait longer than the retry budget"
-        raise RateLimitedError(429, message, None, endpoint.text, retry_after=held)
-    await pacer.take(action=not endpoint.idempotent)
+        raise RateLimitedError(429, message, None, endpoint.name, retry_after=held)
+    await pacer.acquire(is_write=not endpoint.idempotent)
 
 
-def _reason_of(outcome: Answer | Silence) -> str:
-    return str(outcome.status) if isinstance(outcome, Answer) else outcome.reason.value
+def _failure_label(outcome: Response | NoResponse) -> str:
+    return str(outcome.status) if isinstance(outcome, Response) else outcome.reason.value
 
 
-def _teach_setback(pacer: Pacer, outcome: Answer | Silence, started: float) -> None:
+def _record_failure(pacer: Pacer, outcome: Response | NoResponse, started: float) -> None:
     """Let the pacer learn from what was no good answer."""
-    if isinstance(outcome, Silence):
-        if outcome.reason is Reason.TIMEOUT:
-            pacer.timed_out(started=started)
+    if isinstance(outcome, NoResponse):
+        if outcome.reason is FailureReason.TIMEOUT:
+            pacer.record_timeout(started=started)
     elif outcome.status in {_TOO_MANY_REQUESTS, _UNAVAILABLE}:
-        retry_after = retry_after_of(outcome)
+        retry_after = parse_retry_after(outcome)
         if outcome.status == _TOO_MANY_REQUESTS:
-            pacer.refused(started=started, retry_after=retry_after)
-        pacer.hold(retry_after or 0.0)
+            pacer.record_rate_limited(started=started, retry_after=retry_after)
+        pacer.pause(retry_after or 0.0)
     elif outcome.status < _FIRST_SERVER_ERROR:
-        pacer.answered(started=started, like=None)
+        pacer.record_accepted(started=started, latency_group=None)

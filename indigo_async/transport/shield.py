@@ -8,12 +8,12 @@ from typing import TypeVar
 
 import anyio
 
-__all__ = ["in_thread", "outlast", "to_the_end"]
+__all__ = ["run_in_thread", "run_to_completion", "wait_shielded"]
 
 T = TypeVar("T")
 
 
-async def outlast(work: asyncio.Future[T], *, seconds: float | None = None) -> None:
+async def wait_shielded(work: asyncio.Future[T], *, seconds: float | None = None) -> None:
     """Wait until `work` is done, through any cancellation of the caller; for `seconds` at most.
 
     The caller raises `CancelledError` itself afterwards. Both ways of cancelling are kept out: asyncio's, which is
@@ -29,17 +29,17 @@ async def outlast(work: asyncio.Future[T], *, seconds: float | None = None) -> N
                 continue
 
 
-async def to_the_end(work: asyncio.Future[T]) -> T:
+async def run_to_completion(work: asyncio.Future[T]) -> T:
     """Await work that is never broken off: a cancellation is raised when it is done."""
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
-        await outlast(work)
+        await wait_shielded(work)
         raise
     finally:
         del work  # it keeps what it raised, which refers to this frame: only a collection would free them
 
 
-async def in_thread(function: Callable[[], T]) -> T:
+async def run_in_thread(function: Callable[[], T]) -> T:
     """Run a blocking function in a thread, to its end: a file is never closed under a write that goes on."""
-    return await to_the_end(asyncio.get_running_loop().run_in_executor(None, function))
+    return await run_to_completion(asyncio.get_running_loop().run_in_executor(None, function))

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 from types import TracebackType
 
-__all__ = ["TimeLimit"]
+__all__ = ["SharedTimeout"]
 
 
-class TimeLimit:
+class SharedTimeout:
     """Breaks off what takes longer than `seconds`: `with limit.applied():` then raises `TimeoutError`.
 
     To be used within one event loop.
@@ -20,49 +20,49 @@ class TimeLimit:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self._under_way: dict[_Block, None] = {}
+        self._active: dict[_TimeoutScope, None] = {}
         """The oldest first."""
-        self._alarm: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
-    def applied(self) -> _Block:
+    def scope(self) -> _TimeoutScope:
         """A block of code that is to end in time, within one task."""
-        return _Block(self)
+        return _TimeoutScope(self)
 
-    def begin(self, block: _Block) -> None:
+    def add(self, block: _TimeoutScope) -> None:
         loop = asyncio.get_running_loop()
         block.due = loop.time() + self.seconds
-        self._under_way[block] = None
-        if self._alarm is None:
-            self._alarm = loop.call_at(block.due, self._ring)
+        self._active[block] = None
+        if self._timer is None:
+            self._timer = loop.call_at(block.due, self._on_timer)
 
-    def end(self, block: _Block) -> None:
-        self._under_way.pop(block, None)
-        if not self._under_way and self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
+    def discard(self, block: _TimeoutScope) -> None:
+        self._active.pop(block, None)
+        if not self._active and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
-    def _ring(self) -> None:
+    def _on_timer(self) -> None:
         """Break off those whose time is over, and come back for the next."""
-        self._alarm = None
+        self._timer = None
         loop = asyncio.get_running_loop()
         now = loop.time()
-        while self._under_way:
-            oldest = next(iter(self._under_way))
+        while self._active:
+            oldest = next(iter(self._active))
             if oldest.due > now:
-                self._alarm = loop.call_at(oldest.due, self._ring)
+                self._timer = loop.call_at(oldest.due, self._on_timer)
                 return
-            del self._under_way[oldest]
-            oldest.break_off()
+            del self._active[oldest]
+            oldest.cancel()
 
 
-class _Block:
+class _TimeoutScope:
     """Its task is cancelled when its time is over, which then leaves the block as a `TimeoutError`."""
 
     __slots__ = ("_cancelling", "_is_over", "_limit", "_task", "due")
 
     due: float
 
-    def __init__(self, limit: TimeLimit) -> None:
+    def __init__(self, limit: SharedTimeout) -> None:
         self._limit = limit
         self._is_over = False
 
@@ -72,16 +72,16 @@ class _Block:
             raise RuntimeError("a time limit holds within a task alone")
         self._task = task
         self._cancelling = task.cancelling()
-        self._limit.begin(self)
+        self._limit.add(self)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._limit.end(self)
+        self._limit.discard(self)
         # Another's cancellation that came besides is left to its own.
         if self._is_over and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error
 
-    def break_off(self) -> None:
+    def cancel(self) -> None:
         self._is_over = True
         self._task.cancel()

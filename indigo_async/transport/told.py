@@ -5,26 +5,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 
-from indigo_async.transport.events import Listener, RequestEnded, RequestStarted, tell
-from indigo_async.transport.policy import Answer, Silence
+from indigo_async.transport.events import Listener, RequestEnded, RequestStarted, notify
+from indigo_async.transport.policy import NoResponse, Response
 
-__all__ = ["told"]
+__all__ = ["send_with_events"]
 
 
-async def told(
+async def send_with_events(
     listener: Listener,
     endpoint: str,
     attempt: int,
-    sending: Awaitable[Answer | Silence],
-) -> Answer | Silence:
+    sending: Awaitable[Response | NoResponse],
+) -> Response | NoResponse:
     """Send, and tell how it began and ended; what is raised (also for cancellation) is told, too."""
     clock = asyncio.get_running_loop().time
-    tell(listener, RequestStarted(endpoint=endpoint, attempt=attempt))
+    notify(listener, RequestStarted(endpoint=endpoint, attempt=attempt))
     began = clock()
     status, error_type = None, None
     try:
         outcome = await sending
-        if isinstance(outcome, Answer):
+        if isinstance(outcome, Response):
             status = outcome.status
         else:
             error_type = outcome.reason.name.lower()
@@ -34,5 +34,5 @@ async def told(
     finally:
         seconds = clock() - began
         ended = RequestEnded(endpoint=endpoint, attempt=attempt, seconds=seconds, status=status, error_type=error_type)
-        tell(listener, ended)
+        notify(listener, ended)
     return outcome

@@ -2,7 +2,7 @@
 
 from indigo_async.workflows.batch import Batch, run_batch, start_batch
 from indigo_async.workflows.events import (
-    AudienceAdopted,
+    AudienceReused,
     DownloadProgressed,
     ExportDownloaded,
     ExportPriced,
@@ -20,7 +20,7 @@ from indigo_async.workflows.events import (
     WorkflowEvent,
 )
 from indigo_async.workflows.export import export_audience
-from indigo_async.workflows.fetch_again import fetch_again
+from indigo_async.workflows.fetch_again import download_export
 from indigo_async.workflows.jobs import AudienceJob, ExportStep, JobResult, LookalikeStep, run_job
 from indigo_async.workflows.lookalike import create_lookalike
 from indigo_async.workflows.match import upload_and_match
@@ -29,8 +29,8 @@ from indigo_async.workflows.report import BatchReport, JobFailure, JobOutcome, J
 from indigo_async.workflows.waits import wait_for_column_selection, wait_for_export, wait_until_active
 
 __all__ = [
-    "AudienceAdopted",
     "AudienceJob",
+    "AudienceReused",
     "Batch",
     "BatchReport",
     "DownloadProgressed",
@@ -57,8 +57,8 @@ __all__ = [
     "StatusChanged",
     "WorkflowEvent",
     "create_lookalike",
+    "download_export",
     "export_audience",
-    "fetch_again",
     "run_batch",
     "run_job",
     "start_batch",

@@ -12,10 +12,10 @@ from indigo_async.client import IndigoClient
 from indigo_async.files.publish import Publisher
 from indigo_async.inputs import InputCheck
 from indigo_async.transport.events import Listener
-from indigo_async.transport.shield import in_thread, outlast
-from indigo_async.workflows.batch_run import Batch, BatchTerms, Jobs
+from indigo_async.transport.shield import run_in_thread, wait_shielded
+from indigo_async.workflows.batch_run import Batch, BatchOptions, Jobs
 from indigo_async.workflows.budget import Budget
-from indigo_async.workflows.claims import Claims, check_jobs, files_of_journal
+from indigo_async.workflows.claims import Conflicts, check_jobs, journal_files
 from indigo_async.workflows.journal import Journal
 from indigo_async.workflows.report import BatchReport
 from indigo_async.workflows.run import DEFAULT_TIMEOUT
@@ -62,19 +62,19 @@ async def start_batch(
         JournalError: the journal cannot be used.
     """
     check = InputCheck()
-    check.size("max_in_flight", max_in_flight)
+    check.positive_integer("max_in_flight", max_in_flight)
     if budget_cents is not None:
         check.cents("budget_cents", budget_cents)
     if stop_after_failures is not None:
-        check.size("stop_after_failures", stop_after_failures)
+        check.positive_integer("stop_after_failures", stop_after_failures)
     check.seconds("job_timeout", job_timeout)
     if not isinstance(jobs, (Iterable, AsyncIterable)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
         check.add("jobs", f"must be an iterable of AudienceJobs, not {type(jobs).__name__}")
-    check.done()
-    kept = files_of_journal(journal)
+    check.raise_if_invalid()
+    kept = journal_files(journal)
     if isinstance(jobs, Sequence):
-        await in_thread(partial(check_jobs, jobs, publisher, kept))
-    terms = BatchTerms(
+        await run_in_thread(partial(check_jobs, jobs, publisher, kept))
+    terms = BatchOptions(
         publisher=publisher,
         purchase=purchase,
         timeout=job_timeout,
@@ -85,15 +85,17 @@ async def start_batch(
     async with AsyncExitStack() as stack:
         opened = await stack.enter_async_context(Journal.open(Path(journal))) if journal is not None else None
         spent = await opened.spent_cents() if opened is not None else 0
-        own = await opened.own_memory() if opened is not None else None
+        own = await opened.batch_log() if opened is not None else None
         budget = Budget(budget_cents, spent)
-        batch = Batch(client, terms, claims=Claims(kept=kept), budget=budget, journal=opened, own=own)
-        all_jobs = asyncio.create_task(batch.drive(jobs))
+        batch = Batch(
+            client, terms, conflicts=Conflicts(reserved_files=kept), budget=budget, journal=opened, batch_log=own
+        )
+        all_jobs = asyncio.create_task(batch.run(jobs))
         try:
             yield batch
         finally:
             all_jobs.cancel()
-            await outlast(all_jobs)
+            await wait_shielded(all_jobs)
             batch.close()
         if not all_jobs.cancelled():
             all_jobs.result()

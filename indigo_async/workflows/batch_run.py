@@ -25,32 +25,32 @@ from indigo_async.errors import (
 )
 from indigo_async.files.publish import Publisher
 from indigo_async.inputs import InputCheck
-from indigo_async.polling import poller_of
+from indigo_async.polling import get_poller
 from indigo_async.transport.events import Listener
-from indigo_async.transport.shield import in_thread
-from indigo_async.transport.time_limit import TimeLimit
+from indigo_async.transport.shield import run_in_thread
+from indigo_async.transport.time_limit import SharedTimeout
 from indigo_async.workflows.budget import Budget
-from indigo_async.workflows.claims import Claims
-from indigo_async.workflows.directory import Directory
-from indigo_async.workflows.jobs import AudienceJob, CheckedJob, JobResult, check_job, identity_of, run_stages
-from indigo_async.workflows.journal import JobMemory, Journal
+from indigo_async.workflows.claims import Conflicts
+from indigo_async.workflows.directory import NameIndex
+from indigo_async.workflows.jobs import AudienceJob, CheckedJob, JobResult, check_job, compute_identity, run_stages
+from indigo_async.workflows.journal import Journal, JournalJobLog
 from indigo_async.workflows.match import is_url
-from indigo_async.workflows.report import BatchReport, JobOutcome, Tally
-from indigo_async.workflows.run import Brake, Run, running
-from indigo_async.workflows.telling import Teller
+from indigo_async.workflows.report import BatchCounters, BatchReport, JobOutcome
+from indigo_async.workflows.run import RecipeContext, StopFlag, recipe_scope
+from indigo_async.workflows.telling import JournalReporter
 
-__all__ = ["Batch", "BatchTerms", "Jobs"]
+__all__ = ["Batch", "BatchOptions", "Jobs"]
 
 Jobs: TypeAlias = Iterable[AudienceJob] | AsyncIterable[AudienceJob]
 
-_OUTCOMES_WAITING = 1_000
+_OUTCOME_BUFFER_SIZE = 1_000
 _JOBS_BEFORE_FIRST_SUCCESS = 4
 
 _logger = logging.getLogger("indigo_async")
 
 
 @attrs.frozen(kw_only=True)
-class BatchTerms:
+class BatchOptions:
     """What holds for all jobs of a batch."""
 
     publisher: Publisher | None
@@ -70,44 +70,44 @@ class Batch:
     def __init__(
         self,
         client: IndigoClient,
-        terms: BatchTerms,
+        options: BatchOptions,
         *,
-        claims: Claims,
+        conflicts: Conflicts,
         budget: Budget,
         journal: Journal | None,
-        own: JobMemory | None,
+        batch_log: JournalJobLog | None,
     ) -> None:
         self._client = client
-        self._terms = terms
+        self._options = options
         self._budget = budget
         self._journal = journal
-        self._teller = None if own is None else Teller(own, self.report)
-        self._directory = Directory(client)
-        self._tally = Tally()
-        self._claims = claims
-        self._brake = Brake()
-        self._limit = TimeLimit(terms.timeout)
+        self._reporter = None if batch_log is None else JournalReporter(batch_log, self.report)
+        self._name_index = NameIndex(client)
+        self._counters = BatchCounters()
+        self._conflicts = conflicts
+        self._stop_flag = StopFlag()
+        self._job_timeout = SharedTimeout(options.timeout)
         self._admission: asyncio.Task[None] | None = None
-        self._unreadable: Exception | None = None
-        self._warned = False
+        self._jobs_error: Exception | None = None
+        self._has_warned = False
         self._requests_before = Counter(client.transport.requests)
-        self._setbacks_before = Counter(client.transport.setbacks)
-        self._poller = poller_of(client)
-        self._saved_before = self._poller.stats.saved
+        self._failed_requests_before = Counter(client.transport.failed_requests)
+        self._poller = get_poller(client)
+        self._reads_saved_before = self._poller.stats.requests_saved
         self._clock = asyncio.get_running_loop().time
-        self._started = self._clock()
-        self._ended: float | None = None
+        self._started_at = self._clock()
+        self._ended_at: float | None = None
         # A wrong token fails a handful of jobs rather than thousands.
-        self._room = asyncio.Semaphore(min(terms.max_in_flight, _JOBS_BEFORE_FIRST_SUCCESS))
+        self._slots = asyncio.Semaphore(min(options.max_in_flight, _JOBS_BEFORE_FIRST_SUCCESS))
         # Bounded, so that a slow reader of outcomes slows the batch down instead of filling memory.
-        self._outbox, self._outcomes = anyio.create_memory_object_stream[JobOutcome](_OUTCOMES_WAITING)
+        self._outbox, self._outcomes = anyio.create_memory_object_stream[JobOutcome](_OUTCOME_BUFFER_SIZE)
 
     def __aiter__(self) -> AsyncIterator[JobOutcome]:
         return self._outcomes
 
     def report(self) -> BatchReport:
         """The numbers so far; final once the iteration has ended."""
-        tally, budget = self._tally, self._budget
+        tally, budget = self._counters, self._budget
         return BatchReport(
             done=tally.done,
             failed=tally.failed,
@@ -119,138 +119,140 @@ class Batch:
             stopped=tally.stopped,
             quoted_cents=tally.quoted_cents,
             spent_cents=budget.spent_cents,
-            unsettled_cents=budget.reserved_cents,
+            unresolved_cents=budget.reserved_cents,
             budget_cents=budget.limit_cents,
             requests=dict(self._client.transport.requests - self._requests_before),
-            setbacks=dict(self._client.transport.setbacks - self._setbacks_before),
-            reads_saved=self._poller.stats.saved - self._saved_before,
+            failed_requests=dict(self._client.transport.failed_requests - self._failed_requests_before),
+            reads_saved=self._poller.stats.requests_saved - self._reads_saved_before,
             stages=tally.stages(),
             lost_uploads=tally.lost_uploads,
-            seconds=(self._ended or self._clock()) - self._started,
+            seconds=(self._ended_at or self._clock()) - self._started_at,
         )
 
-    async def drive(self, jobs: Jobs) -> None:
+    async def run(self, jobs: Jobs) -> None:
         """Admit jobs while there is room and no reason to stop, to the last one's end; `start_batch` does this."""
-        if self._teller is not None:
-            self._teller.begin()
+        if self._reporter is not None:
+            self._reporter.start()
         with self._outbox:
             async with asyncio.TaskGroup() as outer:
-                widening = outer.create_task(self._widen_after_success())
+                widening = outer.create_task(self._open_slots_after_success())
                 async with asyncio.TaskGroup() as group:
                     self._admission = group.create_task(self._admit(jobs, group))
                 widening.cancel()
-        if self._unreadable is not None:
-            raise self._unreadable
+        if self._jobs_error is not None:
+            raise self._jobs_error
 
-    async def _widen_after_success(self) -> None:
+    async def _open_slots_after_success(self) -> None:
         """Make room for the rest of `max_in_flight` once the server has answered a request well."""
-        await self._client.transport.has_succeeded.wait()
-        for _ in range(self._terms.max_in_flight - _JOBS_BEFORE_FIRST_SUCCESS):
-            self._room.release()
+        await self._client.transport.first_success.wait()
+        for _ in range(self._options.max_in_flight - _JOBS_BEFORE_FIRST_SUCCESS):
+            self._slots.release()
 
     async def _admit(self, jobs: Jobs, group: asyncio.TaskGroup) -> None:
         """Start a job whenever there is room. Cancelled when the batch is to stop."""
         try:
-            async with aclosing(_each(jobs)) as waiting:
-                while await self._room.acquire():
+            async with aclosing(_enumerate_jobs(jobs)) as waiting:
+                while await self._slots.acquire():
                     numbered = await anext(waiting, None)
                     if numbered is None:
                         return
                     group.create_task(self._run_and_report(*numbered), name="indigo-job")
                     await asyncio.sleep(0)  # lets the jobs begin, and a reason to stop come up
         except Exception as error:  # noqa: BLE001 - the jobs under way are ended first
-            self._unreadable = error
-            self._tally.stopped = f"the jobs could not be read: {type(error).__name__}"
+            self._jobs_error = error
+            self._counters.stopped = f"the jobs could not be read: {type(error).__name__}"
 
     async def _run_and_report(self, job: AudienceJob, number: int) -> None:
         """Run a job to its end, whichever that is. Its stages are awaited from here: each frame between is held."""
-        terms = self._terms
-        run = Run(
+        terms = self._options
+        run = RecipeContext(
             self._client,
             job.customer_id,
             job.audience_name,
-            self._directory,
+            self._name_index,
             budget=self._budget,
-            brake=self._brake,
+            stop_flag=self._stop_flag,
             publisher=terms.publisher,
         )
         began = self._clock()
         end: JobResult | Exception | None = None
         try:
             try:
-                with running(run, "job", self._limit, on_event=terms.on_event):
-                    end = await run_stages(run, await self._begin(job, number, run), purchase=terms.purchase)
+                with recipe_scope(run, "job", self._job_timeout, on_event=terms.on_event):
+                    end = await run_stages(run, await self._prepare(job, number, run), purchase=terms.purchase)
             except asyncio.CancelledError:
                 if _is_cancelled():
                     raise
-                end = WorkflowError("something that the job waited for was cancelled", stage=run.stage)
+                end = WorkflowError("something that the job waited for was cancelled", stage=run.current_stage)
             except Exception as error:  # noqa: BLE001 - one job that fails never stops the others
                 end = error
-            await self._hand_out(self._count(job, run, end, seconds=self._clock() - began))
+            await self._send_outcome(self._record_outcome(job, run, end, seconds=self._clock() - began))
         finally:
-            self._room.release()
+            self._slots.release()
             del end  # an error refers to the frames that it passed, this one too: only a collection would free them
 
-    async def _hand_out(self, outcome: JobOutcome) -> None:
-        self._consider_stopping(outcome)
+    async def _send_outcome(self, outcome: JobOutcome) -> None:
+        self._stop_if_needed(outcome)
         await self._outbox.send(outcome)
 
     def close(self) -> None:
         """Hand out no more outcomes; `start_batch` does this at the block's end."""
         self._outbox.close()
         self._outcomes.close()
-        self._ended = self._clock()
-        if self._teller is not None:
-            self._teller.end()
+        self._ended_at = self._clock()
+        if self._reporter is not None:
+            self._reporter.stop()
 
-    def _consider_stopping(self, outcome: JobOutcome) -> None:
-        limit = self._terms.stop_after_failures
-        if self._tally.stopped is not None:
+    def _stop_if_needed(self, outcome: JobOutcome) -> None:
+        limit = self._options.stop_after_failures
+        if self._counters.stopped is not None:
             return
         if _is_fatal(outcome.error):
-            self._brake.reason = str(outcome.error)
-        if self._brake.reason is not None:
-            self._tally.stopped = self._brake.reason
-        elif limit is not None and self._tally.failed >= limit:
-            self._tally.stopped = f"{self._tally.failed} jobs failed"
-        if self._tally.stopped is not None and self._admission is not None:
+            self._stop_flag.reason = str(outcome.error)
+        if self._stop_flag.reason is not None:
+            self._counters.stopped = self._stop_flag.reason
+        elif limit is not None and self._counters.failed >= limit:
+            self._counters.stopped = f"{self._counters.failed} jobs failed"
+        if self._counters.stopped is not None and self._admission is not None:
             self._admission.cancel()
 
-    async def _begin(self, job: AudienceJob, number: int, run: Run) -> CheckedJob:
+    async def _prepare(self, job: AudienceJob, number: int, context: RecipeContext) -> CheckedJob:
         """Check a job and what it claims, and recall what is known of it."""
-        checked = await _checked(job, self._terms.publisher)
-        problems = self._claims.add(job, number)
+        checked = await _check_in_thread(job, self._options.publisher)
+        problems = self._conflicts.register(job, number)
         if problems:
             raise InvalidInputError(problems)
         self._warn_without_journal(job)
         if self._journal is not None:
-            identity = await identity_of(checked, base_url=self._client.settings.base_url)
-            run.memory = await self._journal.memory_of(
-                job.customer_id, job.audience_name, identity.fingerprint, identity.inputs
+            identity = await compute_identity(checked, base_url=self._client.settings.base_url)
+            context.job_log = await self._journal.job_log(
+                job.customer_id, job.audience_name, identity.fingerprint, identity.input_hashes
             )
         return checked
 
-    def _count(self, job: AudienceJob, run: Run, end: JobResult | Exception, *, seconds: float) -> JobOutcome:
+    def _record_outcome(
+        self, job: AudienceJob, context: RecipeContext, end: JobResult | Exception, *, seconds: float
+    ) -> JobOutcome:
         """A job's outcome, counted and told to the journal."""
-        audience = run.audience or (end.audience if isinstance(end, WorkflowError) else None)
+        audience = context.audience or (end.audience if isinstance(end, WorkflowError) else None)
         outcome = JobOutcome(
             job=job,
             result=end if isinstance(end, JobResult) else None,
             error=end if isinstance(end, Exception) else None,
-            stage=run.stage,
+            stage=context.current_stage,
             audience_id=audience.id if audience is not None else None,
-            timings=run.timings,
-            warnings=run.warnings,
+            timings=context.timings,
+            warnings=context.warnings,
         )
-        self._tally.add(outcome, quote=run.quote, lost_uploads=run.lost_uploads)
-        if self._teller is not None:
-            self._teller.tell(outcome, run, seconds)
+        self._counters.add(outcome, quote=context.quote, lost_uploads=context.lost_uploads)
+        if self._reporter is not None:
+            self._reporter.report_outcome(outcome, context, seconds)
         return outcome
 
     def _warn_without_journal(self, job: AudienceJob) -> None:
-        may_buy = self._terms.purchase and job.export is not None and job.export.max_cost_cents > 0
-        if may_buy and self._journal is None and not self._warned:
-            self._warned = True
+        may_buy = self._options.purchase and job.export is not None and job.export.max_cost_cents > 0
+        if may_buy and self._journal is None and not self._has_warned:
+            self._has_warned = True
             _logger.warning(
                 "this batch may buy exports and keeps no journal: two processes that run the same jobs at once could "
                 "buy twice; pass journal=Path(...)"
@@ -270,27 +272,27 @@ def _is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-async def _checked(job: AudienceJob, publisher: Publisher | None) -> CheckedJob:
+async def _check_in_thread(job: AudienceJob, publisher: Publisher | None) -> CheckedJob:
     check = InputCheck()
     work = partial(check_job, check, job, publisher)
     names_files = job.export is not None or not is_url(job.csv)
-    checked = await in_thread(work) if names_files else work()  # a path may be on a slow disk
-    check.done()
+    checked = await run_in_thread(work) if names_files else work()  # a path may be on a slow disk
+    check.raise_if_invalid()
     return checked
 
 
-async def _each(jobs: Jobs) -> AsyncGenerator[tuple[AudienceJob, int]]:
+async def _enumerate_jobs(jobs: Jobs) -> AsyncGenerator[tuple[AudienceJob, int]]:
     """The jobs with their numbers, from 0."""
     numbers = count()
     if isinstance(jobs, AsyncIterable):
         async for job in jobs:
-            yield _numbered(job, next(numbers))
+            yield _check_job_type(job, next(numbers))
         return
     for job in jobs:
-        yield _numbered(job, next(numbers))
+        yield _check_job_type(job, next(numbers))
 
 
-def _numbered(job: object, number: int) -> tuple[AudienceJob, int]:
+def _check_job_type(job: object, number: int) -> tuple[AudienceJob, int]:
     if not isinstance(job, AudienceJob):
         raise InvalidInputError([Problem(f"jobs[{number}]", f"must be an AudienceJob, not {type(job).__name__}")])
     return job, number

@@ -21,8 +21,8 @@ class Budget:
     limit_cents: int | None = None
     spent_cents: int = 0
     reserved_cents: int = 0
-    _is_proven: bool = attrs.field(default=False, init=False)
-    _turn: asyncio.Lock = attrs.field(factory=asyncio.Lock, init=False, eq=False, repr=False)
+    _charges_as_quoted: bool = attrs.field(default=False, init=False)
+    _lock: asyncio.Lock = attrs.field(factory=asyncio.Lock, init=False, eq=False, repr=False)
 
     @property
     def left_cents(self) -> int | None:
@@ -31,58 +31,59 @@ class Budget:
         return max(0, self.limit_cents - self.spent_cents - self.reserved_cents)
 
     @asynccontextmanager
-    async def turn(self) -> AsyncGenerator[None]:
+    async def purchase_lock(self) -> AsyncGenerator[None]:
         """Let paid purchases go one at a time until one was charged as quoted.
 
         A server that charges more than it quotes can then exceed the budget once, not once for each job in flight.
         """
-        if self._is_proven:
+        if self._charges_as_quoted:
             yield
             return
-        await self._turn.acquire()
-        if self._is_proven:
-            self._turn.release()
+        await self._lock.acquire()
+        if self._charges_as_quoted:
+            self._lock.release()
             yield
             return
         try:
             yield
         finally:
-            self._turn.release()
+            self._lock.release()
 
-    def note_charge(self, *, quoted_cents: int, charged_cents: int) -> None:
+    def record_charge(self, *, quoted_cents: int, charged_cents: int) -> None:
         """Learn whether the server charges what it quotes."""
-        self._is_proven = charged_cents <= quoted_cents
+        self._charges_as_quoted = charged_cents <= quoted_cents
 
 
 @attrs.define
 class Reservation:
     """What one purchase sets aside in a budget.
 
-    `counted_cents` is what the budget counts for it already, since an earlier run made the purchase or may have.
+    `already_counted_cents` is what the budget counts for it already, since an earlier run made the purchase or may
+    have.
     """
 
     budget: Budget
-    counted_cents: int = 0
+    already_counted_cents: int = 0
     reserved_cents: int = attrs.field(default=0, init=False)
 
-    def cover(self, price_cents: int) -> bool:
+    def reserve(self, price_cents: int) -> bool:
         """Reserve a price, if that much is left. Nothing awaits in between, so it is exact under concurrency."""
-        wanted = max(0, price_cents - self.counted_cents)
+        wanted = max(0, price_cents - self.already_counted_cents)
         more, left = wanted - self.reserved_cents, self.budget.left_cents
         if left is not None and more > left:
             return False
-        self._reserve(more)
+        self._add(more)
         return True
 
     def spend(self, charged_cents: int) -> None:
         """Book what was charged, whatever was reserved."""
-        self._reserve(-self.reserved_cents)
-        self.budget.spent_cents += max(0, charged_cents - self.counted_cents)
+        self._add(-self.reserved_cents)
+        self.budget.spent_cents += max(0, charged_cents - self.already_counted_cents)
 
     def release(self) -> None:
         """Give back what is reserved: the purchase certainly was not made."""
-        self._reserve(-self.reserved_cents)
+        self._add(-self.reserved_cents)
 
-    def _reserve(self, cents: int) -> None:
+    def _add(self, cents: int) -> None:
         self.reserved_cents += cents
         self.budget.reserved_cents += cents

@@ -10,44 +10,44 @@ import attrs
 
 from indigo_async.client import IndigoClient
 from indigo_async.errors import IndigoError, RateLimitedError, ResponseDecodeError, ServerError, TransportError
-from indigo_async.models import RecordId, means_failure
-from indigo_async.polling.source import ApiSource
-from indigo_async.transport.list_view import ListedAudience, Rows
-from indigo_async.workflows.rules import Likeness, name_key, prefixes
+from indigo_async.models import RecordId, is_failure_status
+from indigo_async.polling.source import HttpAudienceApi
+from indigo_async.transport.list_view import ListedAudience, RowSlice
+from indigo_async.workflows.rules import NameSimilarity, normalize_name, truncated_keys
 
-__all__ = ["Directory", "Namesake"]
+__all__ = ["NameIndex", "NameMatch"]
 
-_PASSING = (TransportError, RateLimitedError, ServerError, ResponseDecodeError)
-_MOST_BYTES = 2_000_000_000
+_TRANSIENT = (TransportError, RateLimitedError, ServerError, ResponseDecodeError)
+_MAX_BYTES = 2_000_000_000
 
 
 @attrs.frozen
-class Namesake:
+class NameMatch:
     """An audience that the list shows under the requested name, or under one that a server may have made of it."""
 
     id: RecordId
-    likeness: Likeness
+    similarity: NameSimilarity
 
 
-_LAGGING_READS = 3
+_MAX_REREADS = 3
 
 
-class Directory:
+class NameIndex:
     """Finds audiences by name. Where the server shows no names, it finds none.
 
     It stores the names, IDs and statuses of a list and nothing else: an organization may have 200,000 audiences.
     """
 
     def __init__(self, client: IndigoClient) -> None:
-        self._source = ApiSource(client.transport)
+        self._api = HttpAudienceApi(client.transport)
         self._retry = client.transport.retry
         self._locks: dict[str, asyncio.Lock] = {}
-        self._lists: dict[str, _List] = {}
+        self._lists: dict[str, _AudienceNames] = {}
         self._first_ids: dict[str, frozenset[str]] = {}
         self._read_at: dict[str, float] = {}
         self._failures: dict[str, tuple[float, IndigoError]] = {}
 
-    async def find(self, customer_id: str, name: str) -> tuple[Namesake, ...]:
+    async def find(self, customer_id: str, name: str) -> tuple[NameMatch, ...]:
         """The customer's audiences that may have that name, best first: the name itself, then a similar one.
 
         The list is read once, at the first call for a customer. Of several audiences with one name, those that have not
@@ -56,27 +56,29 @@ class Directory:
         Raises:
             ApiError, TransportError, ResponseDecodeError: the list could not be read.
         """
-        return (await self._list(customer_id, not_before=0.0)).namesakes(name)
+        return (await self._list(customer_id, not_before=0.0)).matches(name)
 
-    async def find_now(self, customer_id: str, name: str) -> tuple[Namesake, ...]:
+    async def find_fresh(self, customer_id: str, name: str) -> tuple[NameMatch, ...]:
         """The same, from a list that is requested after this call began; concurrent callers share it."""
-        return (await self._list(customer_id, not_before=asyncio.get_running_loop().time())).namesakes(name)
+        return (await self._list(customer_id, not_before=asyncio.get_running_loop().time())).matches(name)
 
-    async def find_refused(self, customer_id: str, name: str, *, is_taken: bool, pause: float) -> tuple[Namesake, ...]:
-        """The same after a create was refused. While a name `is_taken` and the list lags, it is read again.
+    async def find_after_refusal(
+        self, customer_id: str, name: str, *, is_name_taken: bool, interval: float
+    ) -> tuple[NameMatch, ...]:
+        """The same after a create was refused. While a name `is_name_taken` and the list lags, it is read again.
 
-        `pause` is the seconds between two reads.
+        `interval` is the seconds between two reads.
         """
-        found = await self.find_now(customer_id, name)
-        reads = _LAGGING_READS if is_taken and not self._lists[customer_id].hides_names else 0
+        found = await self.find_fresh(customer_id, name)
+        reads = _MAX_REREADS if is_name_taken and not self._lists[customer_id].hides_names else 0
         for _ in range(reads):
             if found:
                 break
-            await asyncio.sleep(pause)
-            found = await self.find_now(customer_id, name)
+            await asyncio.sleep(interval)
+            found = await self.find_fresh(customer_id, name)
         return found
 
-    def knows_id(self, customer_id: str, audience_id: RecordId) -> bool:
+    def existed_before(self, customer_id: str, audience_id: RecordId) -> bool:
         """Whether the first list that was read of the customer showed this ID: the audience existed before."""
         return str(audience_id) in self._first_ids.get(customer_id, ())
 
@@ -84,7 +86,7 @@ class Directory:
         """Whether the last list that was read of the customer showed any name."""
         return customer_id in self._lists and self._lists[customer_id].shows_names
 
-    async def _list(self, customer_id: str, *, not_before: float) -> _List:
+    async def _list(self, customer_id: str, *, not_before: float) -> _AudienceNames:
         clock = asyncio.get_running_loop().time
         asked = clock()
         async with self._locks.setdefault(customer_id, asyncio.Lock()):
@@ -102,21 +104,21 @@ class Directory:
                 self._read_at[customer_id] = began
         return self._lists[customer_id]
 
-    async def _read(self, customer_id: str) -> tuple[_List, set[str]]:
+    async def _read(self, customer_id: str) -> tuple[_AudienceNames, set[str]]:
         attempt = 0
         while True:
             attempt += 1
-            audiences = _List()
+            audiences = _AudienceNames()
             ids: set[str] = set()
 
-            def take(rows: Rows, audiences: _List = audiences, ids: set[str] = ids) -> None:
-                for row in rows.listed(customer_id):
+            def take(rows: RowSlice, audiences: _AudienceNames = audiences, ids: set[str] = ids) -> None:
+                for row in rows.iter_listed(customer_id):
                     audiences.add(row)
                     ids.add(str(row.id))
 
             try:
-                await self._source.many(customer_id, take, limit=_MOST_BYTES)
-            except _PASSING as error:
+                await self._api.read_list(customer_id, take, limit=_MAX_BYTES)
+            except _TRANSIENT as error:
                 wait = self._retry.backoff(attempt, random.random())  # noqa: S311 - jitter needs no secrecy
                 if isinstance(error, RateLimitedError):  # obeyed however long; the recipe's deadline bounds it
                     wait = max(wait, error.retry_after or 0.0)
@@ -127,7 +129,7 @@ class Directory:
                 return audiences, ids
 
 
-class _List:
+class _AudienceNames:
     """The audiences of one list that show a name, by the key of that name. Most keys have one, which stands alone."""
 
     __slots__ = ("_by_key", "_has_rows", "_longest")
@@ -150,7 +152,7 @@ class _List:
         self._has_rows = True
         if row.name is None:
             return
-        key = name_key(row.name)
+        key = normalize_name(row.name)
         kept = ListedAudience(row.id, key if key == row.name else row.name, intern(row.status))
         self._longest = max(self._longest, len(key))
         others = self._by_key.setdefault(key, kept)
@@ -159,15 +161,15 @@ class _List:
         elif others is not kept:
             self._by_key[key] = [others, kept]
 
-    def namesakes(self, name: str) -> tuple[Namesake, ...]:
+    def matches(self, name: str) -> tuple[NameMatch, ...]:
         """The audiences that may have a name, best first."""
-        key = name_key(name)
+        key = normalize_name(name)
         same = self._newest(key)
-        exact = [Namesake(row.id, Likeness.EXACT) for row in same if row.name == name]
-        normalized = [Namesake(row.id, Likeness.NORMALIZED) for row in same if row.name != name]
+        exact = [NameMatch(row.id, NameSimilarity.EXACT) for row in same if row.name == name]
+        normalized = [NameMatch(row.id, NameSimilarity.NORMALIZED) for row in same if row.name != name]
         cut = [
-            Namesake(row.id, Likeness.TRUNCATED)
-            for shorter in prefixes(key, longest=self._longest)
+            NameMatch(row.id, NameSimilarity.TRUNCATED)
+            for shorter in truncated_keys(key, longest=self._longest)
             for row in self._newest(shorter)
         ]
         return (*exact, *normalized, *cut)
@@ -176,4 +178,4 @@ class _List:
         """Those under a key, last in the list first, and those that failed after all others."""
         rows = self._by_key.get(key, [])
         newest_first = rows[::-1] if isinstance(rows, list) else [rows]
-        return sorted(newest_first, key=lambda row: means_failure(row.status))
+        return sorted(newest_first, key=lambda row: is_failure_status(row.status))

@@ -11,7 +11,7 @@ from indigo_async.models import RecordId
 from indigo_async.transport.events import Event
 
 __all__ = [
-    "AudienceAdopted",
+    "AudienceReused",
     "DownloadProgressed",
     "ExportDownloaded",
     "ExportPriced",
@@ -113,7 +113,7 @@ class StatusChanged(WorkflowEvent):
 
 
 @attrs.frozen(kw_only=True)
-class AudienceAdopted(WorkflowEvent):
+class AudienceReused(WorkflowEvent):
     """An audience that exists is used instead of making another; `evidence` says why it is taken for ours."""
 
     audience_id: RecordId

@@ -9,30 +9,30 @@ from pathlib import Path
 
 from indigo_async.client import IndigoClient
 from indigo_async.errors import EmptyAudienceError, PurchaseInDoubtError
-from indigo_async.hidden import safe_text
+from indigo_async.hidden import sanitize_text
 from indigo_async.inputs import InputCheck
 from indigo_async.models import Audience, CsvExport, ExportStatus, RecordId
 from indigo_async.transport.events import Listener
-from indigo_async.transport.shield import in_thread
-from indigo_async.transport.time_limit import TimeLimit
-from indigo_async.workflows.directory import Directory
+from indigo_async.transport.shield import run_in_thread
+from indigo_async.transport.time_limit import SharedTimeout
+from indigo_async.workflows.directory import NameIndex
 from indigo_async.workflows.events import Stage
 from indigo_async.workflows.export_rules import ExportState, export_state
-from indigo_async.workflows.fetching import fetched_export, tell_downloaded
+from indigo_async.workflows.fetching import download_csv, emit_downloaded
 from indigo_async.workflows.preview import ExportRead, ensure_preview
 from indigo_async.workflows.purchase import check_price, purchase_export
 from indigo_async.workflows.receipt import ExportReceipt
 from indigo_async.workflows.rules import people_count, same_id
-from indigo_async.workflows.run import DEFAULT_TIMEOUT, Run, running
-from indigo_async.workflows.terms import ExportTerms, check_export_terms
-from indigo_async.workflows.turns import export_turn
-from indigo_async.workflows.waits import export_settled
+from indigo_async.workflows.run import DEFAULT_TIMEOUT, RecipeContext, recipe_scope
+from indigo_async.workflows.terms import ExportOptions, check_export_options
+from indigo_async.workflows.turns import export_lock
+from indigo_async.workflows.waits import wait_export
 
 __all__ = [
+    "ExportOptions",
     "ExportReceipt",
-    "ExportTerms",
-    "check_export_terms",
-    "downloaded_export",
+    "check_export_options",
+    "ensure_downloaded",
     "ensure_purchased",
     "export_audience",
     "is_purchased",
@@ -81,7 +81,8 @@ async def export_audience(
         EmptyAudienceError: see `allow_empty`; nothing was bought.
         PurchaseInDoubtError: it may have been purchased, and the server's records don't settle it.
         AudienceFailedError: the export failed at the server.
-        DownloadError: bought, and the CSV could not be fetched whole or written. `fetch_again` with the export's ID,
+        DownloadError: bought, and the CSV could not be fetched whole or written. `download_export` with the export's
+        ID,
             which the message says, downloads it; the same call might, with `reuse_purchased=False`, buy another.
         WaitTimeoutError: not done within `timeout`.
         ApiError, TransportError, ResponseDecodeError, CustomerMismatchError: see `indigo_async.errors`.
@@ -92,9 +93,9 @@ async def export_audience(
     check.customer_id(customer_id, optional=True)
     audience_id = audience.id if isinstance(audience, Audience) else audience
     check.record_id("audience", audience_id)
-    terms = await in_thread(
+    terms = await run_in_thread(
         partial(
-            check_export_terms,
+            check_export_options,
             check,
             optional_field_types=optional_field_types,
             max_cost_cents=max_cost_cents,
@@ -104,31 +105,35 @@ async def export_audience(
         )
     )
     check.seconds("timeout", timeout)
-    check.done()
+    check.raise_if_invalid()
     name = audience.name if isinstance(audience, Audience) and audience.name else str(audience_id)
-    run = Run(client, customer_id, name, Directory(client))
-    with running(run, "export_audience", TimeLimit(timeout), on_event=on_event):
-        run.stage = Stage.PREVIEW
-        return await downloaded_export(run, audience_id, terms)
+    run = RecipeContext(client, customer_id, name, NameIndex(client))
+    with recipe_scope(run, "export_audience", SharedTimeout(timeout), on_event=on_event):
+        run.current_stage = Stage.PREVIEW
+        return await ensure_downloaded(run, audience_id, terms)
 
 
-async def downloaded_export(run: Run, audience_id: RecordId, terms: ExportTerms) -> ExportReceipt:
+async def ensure_downloaded(context: RecipeContext, audience_id: RecordId, options: ExportOptions) -> ExportReceipt:
     """Return the export priced, purchased and downloaded: each done already or done now."""
-    receipt = await _remembered_receipt(run, terms)
+    receipt = await _recorded_receipt(context, options)
     if receipt is not None:
         return receipt
-    async with export_turn(run.client, audience_id):
-        export = await ensure_purchased(run, audience_id, await ensure_preview(run, audience_id, terms), terms)
-    receipt = await fetched_export(run, audience_id, export, terms.destination)
+    async with export_lock(context.client, audience_id):
+        export = await ensure_purchased(
+            context, audience_id, await ensure_preview(context, audience_id, options), options
+        )
+    receipt = await download_csv(context, audience_id, export, options.destination)
     export = receipt.export
     bought = {"audience_id": audience_id, "export_id": export.id, "cost_cents": export.cost_cents}
     kept = {"path": str(receipt.path), "size_bytes": receipt.size_bytes, "sha256": receipt.sha256}
-    await run.memory.remember(Stage.DOWNLOAD, terms.facts | bought | kept)
-    tell_downloaded(run, receipt)
+    await context.job_log.record_result(Stage.DOWNLOAD, options.journal_facts | bought | kept)
+    emit_downloaded(context, receipt)
     return receipt
 
 
-async def ensure_purchased(run: Run, audience_id: RecordId, read: ExportRead, terms: ExportTerms) -> CsvExport:
+async def ensure_purchased(
+    context: RecipeContext, audience_id: RecordId, read: ExportRead, options: ExportOptions
+) -> CsvExport:
     """Return an export that is purchased, already or now, and can be downloaded.
 
     Raises:
@@ -136,18 +141,18 @@ async def ensure_purchased(run: Run, audience_id: RecordId, read: ExportRead, te
     """
     export = read.export
     if export_state(export) is ExportState.DOWNLOADABLE:
-        await _record_found_purchase(run, export)
+        await _record_found_purchase(context, export)
         return export
     if not read.is_purchased:
-        run.stage = Stage.PURCHASE  # a price above the limit ends the recipe here, before the stage starts
-        check_price(run, export, terms.max_cost_cents)
-        _check_people(run, audience_id, terms)
-    with run.at(Stage.PURCHASE):
+        context.current_stage = Stage.PURCHASE  # a price above the limit ends the recipe here, before the stage starts
+        check_price(context, export, options.max_cost_cents)
+        _check_not_empty(context, audience_id, options)
+    with context.stage(Stage.PURCHASE):
         if not read.is_purchased:
-            export = await purchase_export(run, audience_id, read, terms)
+            export = await purchase_export(context, audience_id, read, options)
         if export_state(export) is not ExportState.DOWNLOADABLE:
-            export = await _wait_for_url(run, audience_id, export)
-    await _record_found_purchase(run, export)
+            export = await _wait_for_url(context, audience_id, export)
+    await _record_found_purchase(context, export)
     return export
 
 
@@ -156,15 +161,15 @@ def is_purchased(read: ExportRead) -> bool:
     return read.is_purchased or export_state(read.export) is ExportState.DOWNLOADABLE
 
 
-def _check_people(run: Run, audience_id: RecordId, terms: ExportTerms) -> None:
+def _check_not_empty(context: RecipeContext, audience_id: RecordId, options: ExportOptions) -> None:
     """Refuse to buy an export of nobody.
 
     Raises:
         EmptyAudienceError: the audience is known to be empty, and the caller does not allow that.
     """
-    audience = run.audience
+    audience = context.audience
     is_empty = audience is not None and same_id(audience.id, audience_id) and people_count(audience) == 0
-    if is_empty and not terms.allow_empty:
+    if is_empty and not options.allow_empty:
         raise EmptyAudienceError(
             f"audience {audience_id} has 0 people; nothing was bought. Check its columns and filters; to export it "
             "anyway, pass allow_empty=True",
@@ -173,7 +178,7 @@ def _check_people(run: Run, audience_id: RecordId, terms: ExportTerms) -> None:
         )
 
 
-async def _wait_for_url(run: Run, audience_id: RecordId, export: CsvExport) -> CsvExport:
+async def _wait_for_url(context: RecipeContext, audience_id: RecordId, export: CsvExport) -> CsvExport:
     """Wait until a purchased export shows its download URL.
 
     Raises:
@@ -182,42 +187,42 @@ async def _wait_for_url(run: Run, audience_id: RecordId, export: CsvExport) -> C
     asks_for_payment = export_state(export) is ExportState.FOR_SALE and export.status.strip() != ""
     try:
         async with asyncio.timeout(_CONTRADICTION_SECONDS if asks_for_payment else None):
-            return await export_settled(run, audience_id, export.id, purchased=True)
+            return await wait_export(context, audience_id, export.id, purchased=True)
     except TimeoutError:
         raise PurchaseInDoubtError(
             f"export {export.id} of audience {audience_id} was purchased by this job or client, but the server shows "
-            f"the status {safe_text(export.status)!r}; nothing more was bought. Ask the vendor about it",
-            stage=run.stage,
-            audience=run.audience,
+            f"the status {sanitize_text(export.status)!r}; nothing more was bought. Ask the vendor about it",
+            stage=context.current_stage,
+            audience=context.audience,
             export=export,
         ) from None
 
 
-async def _record_found_purchase(run: Run, export: CsvExport) -> None:
+async def _record_found_purchase(context: RecipeContext, export: CsvExport) -> None:
     """Record a purchase whose outcome an earlier run did not learn, at what the server shows was charged."""
-    intent = run.memory.intended(Stage.PURCHASE)
+    intent = context.job_log.open_intent(Stage.PURCHASE)
     if intent is None or not same_id(intent["export_id"], export.id):
         return
     charged = intent["cost_cents"] if export.cost_cents is None else export.cost_cents
-    run.budget.spent_cents += max(0, charged - intent["cost_cents"])
-    await run.memory.remember(Stage.PURCHASE, {**intent, "cost_cents": charged})
+    context.budget.spent_cents += max(0, charged - intent["cost_cents"])
+    await context.job_log.record_result(Stage.PURCHASE, {**intent, "cost_cents": charged})
 
 
-async def _remembered_receipt(run: Run, terms: ExportTerms) -> ExportReceipt | None:
+async def _recorded_receipt(context: RecipeContext, options: ExportOptions) -> ExportReceipt | None:
     """The receipt of an earlier run, if its file is where it is wanted and as long as it was."""
-    known = run.memory.recall(Stage.DOWNLOAD)
-    if known is None or known["field_types"] != terms.facts["field_types"]:
+    known = context.job_log.result(Stage.DOWNLOAD)
+    if known is None or known["field_types"] != options.journal_facts["field_types"]:
         return None
     path, size = Path(known["path"]), known["size_bytes"]
-    if path != terms.destination or await in_thread(partial(_size_of, path)) != size:
+    if path != options.destination or await run_in_thread(partial(_size_of, path)) != size:
         return None
     export = CsvExport(
         id=known["export_id"],
         status=ExportStatus.ACTIVE,
         cost_cents=known["cost_cents"],
-        optional_field_types=terms.optional_field_types,
+        optional_field_types=options.optional_field_types,
     )
-    run.quote = export
+    context.quote = export
     return ExportReceipt(export=export, path=path, size_bytes=size, sha256=known["sha256"])
 
 

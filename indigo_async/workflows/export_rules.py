@@ -9,9 +9,9 @@ from enum import Enum, auto
 import attrs
 
 from indigo_async.errors import ExportExistsError
-from indigo_async.hidden import safe_text
+from indigo_async.hidden import sanitize_text
 from indigo_async.inputs import OptionalFieldType
-from indigo_async.models import Audience, CsvExport, ExportStatus, RecordId, means_failure
+from indigo_async.models import Audience, CsvExport, ExportStatus, RecordId, is_failure_status
 from indigo_async.workflows.events import Stage
 from indigo_async.workflows.rules import same_id
 
@@ -69,7 +69,7 @@ def export_state(export: CsvExport) -> ExportState:
         return ExportState.UNCLEAR if status in _UNPAID else ExportState.DOWNLOADABLE
     if status == ExportStatus.IN_PROGRESS:
         return ExportState.IN_PROGRESS
-    if means_failure(status):
+    if is_failure_status(status):
         return ExportState.FAILED
     if not status or status in _UNPAID:
         return ExportState.FOR_SALE
@@ -164,14 +164,14 @@ class RecordedExports:
     """What the journal and this client know about exports whatever the server shows, by export ID as text.
 
     `fields` are the paid field types that were requested for an export. `previews` were only priced, `purchased` were
-    purchased for certain. `binding` are purchases that the journal records as made or started: they block another one
+    purchased for certain. `blocking` are purchases that the journal records as made or started: they block another one
     whatever the caller says.
     """
 
     fields: Mapping[str, frozenset[str]] = attrs.field(factory=dict[str, frozenset[str]])
     previews: frozenset[str] = frozenset()
     purchased: frozenset[str] = frozenset()
-    binding: frozenset[str] = frozenset()
+    blocking: frozenset[str] = frozenset()
 
     def match(self, export: CsvExport, wanted: frozenset[str]) -> FieldMatch:
         recorded = self.fields.get(str(export.id))
@@ -209,7 +209,7 @@ def choose_export(
     """
     same = [export for export in audience.csv_exports if recorded.match(export, wanted) is FieldMatch.SAME]
     unknown = [export for export in audience.csv_exports if recorded.match(export, wanted) is FieldMatch.UNKNOWN]
-    _refuse_failed(audience, [export for export in same if str(export.id) in recorded.binding])
+    _refuse_failed(audience, [export for export in same if str(export.id) in recorded.blocking])
     known = _newest(same, lambda export: str(export.id) in recorded.purchased and not _has_failed(export))
     if known is not None:
         return ExportChoice(export=known, evidence="this job or client purchased it earlier", is_purchased=True)
@@ -254,7 +254,7 @@ def _choose_unknown(
     raise ExportExistsError(
         f"export {purchased.id} of audience {audience.id} was purchased before, and the server does not clearly show "
         "with which field types; nothing was bought. To download it, pass reuse_purchased=True, or call "
-        f"workflows.fetch_again(..., export_id={purchased.id!r})",
+        f"workflows.download_export(..., export_id={purchased.id!r})",
         stage=Stage.PREVIEW,
         audience=audience,
     )
@@ -263,7 +263,7 @@ def _choose_unknown(
 def _refuse_unclear(audience: Audience, exports: Sequence[CsvExport]) -> None:
     unclear = _newest(exports, lambda export: export_state(export) is ExportState.UNCLEAR and may_cost(export))
     if unclear is not None:
-        status = safe_text(unclear.status)
+        status = sanitize_text(unclear.status)
         url = " and a download URL" if unclear.download_url is not None else ""
         raise ExportExistsError(
             f"export {unclear.id} of audience {audience.id} has the status {status!r}{url}, so it may have been "
@@ -277,7 +277,7 @@ def _refuse_failed(audience: Audience, exports: Sequence[CsvExport]) -> None:
     failed = _newest(exports, lambda export: _has_failed(export) and may_cost(export))
     if failed is not None:
         raise ExportExistsError(
-            f"export {failed.id} of audience {audience.id} failed ({safe_text(failed.status)!r}) and may have been "
+            f"export {failed.id} of audience {audience.id} failed ({sanitize_text(failed.status)!r}) and may have been "
             "purchased before; nothing was bought. Ask the vendor what became of it",
             stage=Stage.PREVIEW,
             audience=audience,

@@ -11,9 +11,9 @@ from indigo_async.errors import ExportExistsError, WorkflowError
 from indigo_async.inputs import InputCheck
 from indigo_async.models import Audience, CsvExport, RecordId
 from indigo_async.transport.events import Listener, emit
-from indigo_async.transport.shield import in_thread
-from indigo_async.transport.time_limit import TimeLimit
-from indigo_async.workflows.directory import Directory
+from indigo_async.transport.shield import run_in_thread
+from indigo_async.transport.time_limit import SharedTimeout
+from indigo_async.workflows.directory import NameIndex
 from indigo_async.workflows.events import ExportReused, Stage
 from indigo_async.workflows.export_rules import (
     ExportState,
@@ -24,18 +24,18 @@ from indigo_async.workflows.export_rules import (
     match_fields,
     needs_wait,
 )
-from indigo_async.workflows.fetching import fetched_export, tell_downloaded
+from indigo_async.workflows.fetching import download_csv, emit_downloaded
 from indigo_async.workflows.receipt import ExportReceipt
 from indigo_async.workflows.rules import same_id
-from indigo_async.workflows.run import DEFAULT_TIMEOUT, Run, running
-from indigo_async.workflows.settle import patiently
+from indigo_async.workflows.run import DEFAULT_TIMEOUT, RecipeContext, recipe_scope
+from indigo_async.workflows.settle import retry_rate_limited
 from indigo_async.workflows.terms import check_destination
-from indigo_async.workflows.waits import export_settled
+from indigo_async.workflows.waits import wait_export
 
-__all__ = ["already_bought", "fetch_again"]
+__all__ = ["choose_purchased", "download_export"]
 
 
-async def fetch_again(
+async def download_export(
     client: IndigoClient,
     audience: Audience | RecordId,
     *,
@@ -82,32 +82,36 @@ async def fetch_again(
         check.record_id("export_id", export_id)
         if optional_field_types is not None:
             check.add("optional_field_types", "says nothing further beside export_id: give one of them")
-    path = await in_thread(partial(check_destination, check, "destination", destination))
+    path = await run_in_thread(partial(check_destination, check, "destination", destination))
     check.seconds("timeout", timeout)
-    check.done()
+    check.raise_if_invalid()
     name = audience.name if isinstance(audience, Audience) and audience.name else str(audience_id)
-    run = Run(client, customer_id, name, Directory(client), stage=Stage.DOWNLOAD)
-    with running(run, "fetch_again", TimeLimit(timeout), on_event=on_event):
-        now = await _looked_at(run, audience_id)
-        while (awaited := _in_progress(now, export_id=export_id, wanted=wanted)) is not None:
-            await export_settled(run, audience_id, awaited.id, purchased=False)
-            now = await _looked_at(run, audience_id)
-        export = already_bought(now, export_id=export_id, wanted=wanted)
+    run = RecipeContext(client, customer_id, name, NameIndex(client), current_stage=Stage.DOWNLOAD)
+    with recipe_scope(run, "download_export", SharedTimeout(timeout), on_event=on_event):
+        now = await _read_audience(run, audience_id)
+        while (awaited := _find_in_progress(now, export_id=export_id, wanted=wanted)) is not None:
+            await wait_export(run, audience_id, awaited.id, purchased=False)
+            now = await _read_audience(run, audience_id)
+        export = choose_purchased(now, export_id=export_id, wanted=wanted)
         evidence = "it was purchased before"
         emit(ExportReused(customer_id=customer_id, audience_name=name, export_id=export.id, evidence=evidence))
-        receipt = await fetched_export(run, audience_id, export, path)
-        tell_downloaded(run, receipt)
+        receipt = await download_csv(run, audience_id, export, path)
+        emit_downloaded(run, receipt)
         return receipt
 
 
-async def _looked_at(run: Run, audience_id: RecordId) -> Audience:
-    client = run.client
-    now = await patiently(lambda: client.get_audience(audience_id, run.customer_id), retry=client.transport.retry)
-    run.audience = now
+async def _read_audience(context: RecipeContext, audience_id: RecordId) -> Audience:
+    client = context.client
+    now = await retry_rate_limited(
+        lambda: client.get_audience(audience_id, context.customer_id), retry=client.transport.retry
+    )
+    context.audience = now
     return now
 
 
-def _in_progress(audience: Audience, *, export_id: RecordId | None, wanted: frozenset[str] | None) -> CsvExport | None:
+def _find_in_progress(
+    audience: Audience, *, export_id: RecordId | None, wanted: frozenset[str] | None
+) -> CsvExport | None:
     """The newest export without a URL yet that may be the one meant, if none of those can be downloaded."""
     if export_id is not None:
         meant = [export for export in audience.csv_exports if same_id(export.id, export_id)]
@@ -122,7 +126,7 @@ def _in_progress(audience: Audience, *, export_id: RecordId | None, wanted: froz
     return next(filter(needs_wait, reversed(meant)), None)
 
 
-def already_bought(audience: Audience, *, export_id: RecordId | None, wanted: frozenset[str] | None) -> CsvExport:
+def choose_purchased(audience: Audience, *, export_id: RecordId | None, wanted: frozenset[str] | None) -> CsvExport:
     """The export of an audience that was bought and is meant: by its ID, else by its paid fields, else the only one.
 
     Raises:
@@ -133,10 +137,10 @@ def already_bought(audience: Audience, *, export_id: RecordId | None, wanted: fr
     if export_id is not None:
         export = find_export(bought, export_id)
         if export is None:
-            raise _none(audience, f"export {export_id} {_unbought(audience, export_id)}")
+            raise _not_purchased_error(audience, f"export {export_id} {_why_unavailable(audience, export_id)}")
         return export
     if not bought:
-        raise _none(audience, "no export of it was bought")
+        raise _not_purchased_error(audience, "no export of it was bought")
     if wanted is None:
         kinds = {known_fields(export) for export in bought}
         if len(bought) == 1 or (len(kinds) == 1 and None not in kinds):
@@ -148,15 +152,18 @@ def already_bought(audience: Audience, *, export_id: RecordId | None, wanted: fr
             return ours[-1]
         doubt = [export for export in bought if match_fields(export, wanted) is FieldMatch.UNKNOWN]
         if not doubt:
-            raise _none(audience, f"no export of it with {_fields(wanted)} was bought, only {_told(bought)}")
+            raise _not_purchased_error(
+                audience,
+                f"no export of it with {_describe_fields(wanted)} was bought, only {_describe_exports(bought)}",
+            )
     raise ExportExistsError(
-        f"of audience {audience.id} were bought {_told(doubt)}; pass export_id= to say which one to download",
+        f"of audience {audience.id} were bought {_describe_exports(doubt)}; pass export_id= to say which one to download",
         stage=Stage.DOWNLOAD,
         audience=audience,
     )
 
 
-def _none(audience: Audience, what: str) -> WorkflowError:
+def _not_purchased_error(audience: Audience, what: str) -> WorkflowError:
     unclear = [export.id for export in audience.csv_exports if export_state(export) is ExportState.UNCLEAR]
     if unclear:
         named = ", ".join(map(str, unclear))
@@ -167,16 +174,16 @@ def _none(audience: Audience, what: str) -> WorkflowError:
     return WorkflowError(message, stage=Stage.DOWNLOAD, audience=audience)
 
 
-def _unbought(audience: Audience, export_id: RecordId) -> str:
+def _why_unavailable(audience: Audience, export_id: RecordId) -> str:
     export = find_export(audience.csv_exports, export_id)
     return "is not one of its exports" if export is None else f"cannot be downloaded, its status is {export.status!r}"
 
 
-def _told(exports: Sequence[CsvExport]) -> str:
-    return ", ".join(f"export {export.id} with {_fields(known_fields(export))}" for export in exports)
+def _describe_exports(exports: Sequence[CsvExport]) -> str:
+    return ", ".join(f"export {export.id} with {_describe_fields(known_fields(export))}" for export in exports)
 
 
-def _fields(kind: frozenset[str] | None) -> str:
+def _describe_fields(kind: frozenset[str] | None) -> str:
     if kind is None:
         return "fields that the server does not show"
     return " and ".join(sorted(kind)) or "no paid fields"

@@ -11,13 +11,15 @@ from indigo_async.transport.events import emit
 from indigo_async.workflows.events import DownloadProgressed, ExportDownloaded, Stage
 from indigo_async.workflows.export_rules import find_export
 from indigo_async.workflows.receipt import ExportReceipt
-from indigo_async.workflows.run import Run
-from indigo_async.workflows.settle import patiently
+from indigo_async.workflows.run import RecipeContext
+from indigo_async.workflows.settle import retry_rate_limited
 
-__all__ = ["fetched_export", "tell_downloaded"]
+__all__ = ["download_csv", "emit_downloaded"]
 
 
-async def fetched_export(run: Run, audience_id: RecordId, export: CsvExport, destination: Path) -> ExportReceipt:
+async def download_csv(
+    context: RecipeContext, audience_id: RecordId, export: CsvExport, destination: Path
+) -> ExportReceipt:
     """Download an export, after other downloads of the client where there are many.
 
     A URL that has expired, perhaps in that queue, is asked for again: whoever has a turn uses a fresh one at once.
@@ -26,13 +28,13 @@ async def fetched_export(run: Run, audience_id: RecordId, export: CsvExport, des
         DownloadError: it could not be fetched whole or written; the export stays bought, and the message says how to
             download it without buying another.
     """
-    client = run.client
+    client = context.client
     latest = export
 
     async def fresh_url() -> str | None:
         nonlocal latest
-        audience = await patiently(
-            lambda: client.get_audience(audience_id, run.customer_id), retry=client.transport.retry
+        audience = await retry_rate_limited(
+            lambda: client.get_audience(audience_id, context.customer_id), retry=client.transport.retry
         )
         found = find_export(audience.csv_exports, export.id)
         if found is None or found.download_url is None:
@@ -43,24 +45,24 @@ async def fetched_export(run: Run, audience_id: RecordId, export: CsvExport, des
     def tell(size: int, total: int | None) -> None:
         emit(
             DownloadProgressed(
-                customer_id=run.customer_id,
-                audience_name=run.audience_name,
+                customer_id=context.customer_id,
+                audience_name=context.audience_name,
                 export_id=export.id,
                 size_bytes=size,
                 total_bytes=total,
             )
         )
 
-    with run.at(Stage.DOWNLOAD):
+    with context.stage(Stage.DOWNLOAD):
         try:
-            async with client.transport.downloads:
+            async with client.transport.download_slots:
                 file = await download(
                     client.transport,
                     export.download_url or "",
                     destination,
                     retry=client.transport.retry,
                     source=f"export {export.id} of {client.transport.base_url}",
-                    fresh_url=fresh_url,
+                    refresh_url=fresh_url,
                     on_progress=tell,
                 )
         except DownloadError as error:
@@ -71,18 +73,18 @@ async def fetched_export(run: Run, audience_id: RecordId, export: CsvExport, des
         else:
             return ExportReceipt(export=latest, path=file.path, size_bytes=file.size_bytes, sha256=file.sha256)
         raise DownloadError(
-            f"{why}; export {export.id} of audience {audience_id} is bought and stays so: workflows.fetch_again(..., "
+            f"{why}; export {export.id} of audience {audience_id} is bought and stays so: workflows.download_export(..., "
             f"export_id={export.id!r}) downloads it and buys nothing",
             expired=expired,
         )
 
 
-def tell_downloaded(run: Run, receipt: ExportReceipt) -> None:
+def emit_downloaded(context: RecipeContext, receipt: ExportReceipt) -> None:
     """Tell the listeners that an export is on disk."""
     emit(
         ExportDownloaded(
-            customer_id=run.customer_id,
-            audience_name=run.audience_name,
+            customer_id=context.customer_id,
+            audience_name=context.audience_name,
             path=receipt.path,
             size_bytes=receipt.size_bytes,
         )

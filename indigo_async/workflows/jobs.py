@@ -25,18 +25,18 @@ from indigo_async.inputs import (
 )
 from indigo_async.models import Audience, CsvExport
 from indigo_async.transport.events import Listener
-from indigo_async.transport.shield import in_thread
-from indigo_async.transport.time_limit import TimeLimit
-from indigo_async.workflows.directory import Directory
+from indigo_async.transport.shield import run_in_thread
+from indigo_async.transport.time_limit import SharedTimeout
+from indigo_async.workflows.directory import NameIndex
 from indigo_async.workflows.events import Stage
-from indigo_async.workflows.export import ExportReceipt, downloaded_export
-from indigo_async.workflows.lookalike import begin_lookalike, check_lookalike, warn_of_size
-from indigo_async.workflows.match import check_csv, is_url, matched_audience
+from indigo_async.workflows.export import ExportReceipt, ensure_downloaded
+from indigo_async.workflows.lookalike import check_lookalike, ensure_lookalike, warn_if_small
+from indigo_async.workflows.match import check_csv, ensure_matched, is_url
 from indigo_async.workflows.preview import ensure_preview
-from indigo_async.workflows.rules import comparable_url
-from indigo_async.workflows.run import DEFAULT_TIMEOUT, Run, running
-from indigo_async.workflows.terms import ExportTerms, check_export_terms
-from indigo_async.workflows.turns import export_turn
+from indigo_async.workflows.rules import normalize_url
+from indigo_async.workflows.run import DEFAULT_TIMEOUT, RecipeContext, recipe_scope
+from indigo_async.workflows.terms import ExportOptions, check_export_options
+from indigo_async.workflows.turns import export_lock
 
 __all__ = [
     "AudienceJob",
@@ -46,8 +46,8 @@ __all__ = [
     "JobResult",
     "LookalikeStep",
     "check_job",
-    "fingerprint",
-    "identity_of",
+    "compute_fingerprint",
+    "compute_identity",
     "run_job",
     "run_stages",
 ]
@@ -55,10 +55,10 @@ __all__ = [
 
 T = TypeVar("T")
 
-_SHORT_DIGITS = 16
+_SHORT_DIGEST_LENGTH = 16
 
 
-def _own(value: T) -> T:
+def _copy_mutable(value: T) -> T:
     """A copy of what its maker may change, and use again for the next job, before this one is sent."""
     return copy.deepcopy(value) if type(value) in {dict, list} else value
 
@@ -70,7 +70,7 @@ class LookalikeStep:
     audience_name: str
     size: int
     include_original_audience: bool | None = None
-    filters: LookalikeFiltersInput | None = attrs.field(default=None, converter=_own)
+    filters: LookalikeFiltersInput | None = attrs.field(default=None, converter=_copy_mutable)
 
 
 @attrs.frozen(kw_only=True)
@@ -81,13 +81,13 @@ class ExportStep:
     """
 
     destination: Path | str
-    optional_field_types: Sequence[str] = attrs.field(default=(), converter=_own)
+    optional_field_types: Sequence[str] = attrs.field(default=(), converter=_copy_mutable)
     max_cost_cents: int = 0
     reuse_purchased: bool | None = None
     allow_empty: bool = False
 
 
-def _show_csv(csv: str | Path) -> str:
+def _repr_csv(csv: str | Path) -> str:
     """A CSV without the query of its URL, where a signature stands."""
     return repr(_without_query(csv) if isinstance(csv, str) and is_url(csv) else csv)
 
@@ -102,8 +102,8 @@ class AudienceJob:
 
     customer_id: str
     audience_name: str
-    csv: str | Path = attrs.field(repr=_show_csv)
-    column_selections: ColumnSelectionsInput = attrs.field(converter=_own)
+    csv: str | Path = attrs.field(repr=_repr_csv)
+    column_selections: ColumnSelectionsInput = attrs.field(converter=_copy_mutable)
     lookalike: LookalikeStep | None = None
     export: ExportStep | None = None
     key: str = attrs.field(
@@ -128,7 +128,7 @@ class CheckedJob:
     job: AudienceJob
     selections: ColumnSelections
     filters: LookalikeFilters | None
-    terms: ExportTerms | None
+    export_options: ExportOptions | None
 
 
 async def run_job(
@@ -155,11 +155,11 @@ async def run_job(
         WorkflowError, ApiError, TransportError, ResponseDecodeError, DownloadError: see the recipes.
     """
     check = InputCheck()
-    checked = await in_thread(partial(check_job, check, job, publisher))
+    checked = await run_in_thread(partial(check_job, check, job, publisher))
     check.seconds("timeout", timeout)
-    check.done()
-    run = Run(client, job.customer_id, job.audience_name, Directory(client), publisher=publisher)
-    with running(run, "run_job", TimeLimit(timeout), on_event=on_event):
+    check.raise_if_invalid()
+    run = RecipeContext(client, job.customer_id, job.audience_name, NameIndex(client), publisher=publisher)
+    with recipe_scope(run, "run_job", SharedTimeout(timeout), on_event=on_event):
         return await run_stages(run, checked, purchase=purchase)
 
 
@@ -170,41 +170,43 @@ def check_job(check: InputCheck, job: AudienceJob, publisher: Publisher | None) 
     columns = check.column_selections(job.column_selections)
     check_csv(check, job.csv, publisher, columns)
     filters, terms = None, None
-    if _is_step(job.lookalike, LookalikeStep, check, "lookalike"):
+    if _check_step(job.lookalike, LookalikeStep, check, "lookalike"):
         if job.lookalike.audience_name == job.audience_name:
             check.add("lookalike.audience_name", "must differ from the matched audience's: names are unique")
         part = InputCheck()
         filters = check_lookalike(part, **attrs.asdict(job.lookalike, recurse=False))
-        check.add_part("lookalike", part.problems)
-    if _is_step(job.export, ExportStep, check, "export"):
+        check.add_nested("lookalike", part.problems)
+    if _check_step(job.export, ExportStep, check, "export"):
         part = InputCheck()
-        terms = check_export_terms(part, **attrs.asdict(job.export, recurse=False))
-        check.add_part("export", part.problems)
-    return CheckedJob(job=job, selections=_kept(job.column_selections, columns), filters=filters, terms=terms)
+        terms = check_export_options(part, **attrs.asdict(job.export, recurse=False))
+        check.add_nested("export", part.problems)
+    return CheckedJob(
+        job=job, selections=_share_selections(job.column_selections, columns), filters=filters, export_options=terms
+    )
 
 
-def _kept(given: ColumnSelectionsInput, checked: Mapping[str, ColumnSelection]) -> ColumnSelections:
+def _share_selections(given: ColumnSelectionsInput, checked: Mapping[str, ColumnSelection]) -> ColumnSelections:
     """The selections in their normal form; the caller's own where that is theirs, since all jobs may share them."""
     selections = ColumnSelections(**checked)
     return given if isinstance(given, ColumnSelections) and given == selections else selections
 
 
-def _is_step(value: object, kind: type[T], check: InputCheck, where: str) -> TypeGuard[T]:
+def _check_step(value: object, kind: type[T], check: InputCheck, where: str) -> TypeGuard[T]:
     if value is not None and not isinstance(value, kind):
         check.add(where, f"must be {kind.__name__}(...), not {type(value).__name__}")
     return isinstance(value, kind)
 
 
-async def run_stages(run: Run, checked: CheckedJob, *, purchase: bool) -> JobResult:
+async def run_stages(context: RecipeContext, checked: CheckedJob, *, purchase: bool) -> JobResult:
     """The stages of a job, each done already or done now."""
-    job, terms = checked.job, checked.terms
-    matched = await matched_audience(run, job.csv, checked.selections)
+    job, terms = checked.job, checked.export_options
+    matched = await ensure_matched(context, job.csv, checked.selections)
     lookalike = None
     if job.lookalike is not None:
-        with run.at(Stage.LOOKALIKE):
+        with context.stage(Stage.LOOKALIKE):
             lookalike = await (
-                await begin_lookalike(
-                    run,
+                await ensure_lookalike(
+                    context,
                     matched.id,
                     name=job.lookalike.audience_name,
                     size=job.lookalike.size,
@@ -212,15 +214,15 @@ async def run_stages(run: Run, checked: CheckedJob, *, purchase: bool) -> JobRes
                     filters=checked.filters,
                 )
             )
-            warn_of_size(run, lookalike, job.lookalike.size)
+            warn_if_small(context, lookalike, job.lookalike.size)
     target = lookalike or matched
     if terms is None:
         return JobResult(matched=matched, lookalike=lookalike)
     if not purchase:
-        async with export_turn(run.client, target.id):
-            quote = (await ensure_preview(run, target.id, terms)).export
+        async with export_lock(context.client, target.id):
+            quote = (await ensure_preview(context, target.id, terms)).export
         return JobResult(matched=matched, lookalike=lookalike, quote=quote)
-    receipt = await downloaded_export(run, target.id, terms)
+    receipt = await ensure_downloaded(context, target.id, terms)
     return JobResult(matched=matched, lookalike=lookalike, quote=receipt.export, receipt=receipt)
 
 
@@ -228,15 +230,16 @@ async def run_stages(run: Run, checked: CheckedJob, *, purchase: bool) -> JobRes
 class JobIdentity:
     """What a job makes, as hashes: the people, how they are matched and grown, and at which address.
 
-    `inputs` has one for each part of it: the server, the CSV, the columns and the lookalike. `fingerprint` stands for
-    the whole. Money, destinations and exported fields are in neither: they may change between two runs of a job.
+    `input_hashes` has one for each part of it: the server, the CSV, the columns and the lookalike.
+    `compute_fingerprint` stands for the whole. Money, destinations and exported fields are in neither: they may change
+    between two runs of a job.
     """
 
     fingerprint: str
-    inputs: Mapping[str, str]
+    input_hashes: Mapping[str, str]
 
 
-async def identity_of(checked: CheckedJob, *, base_url: str) -> JobIdentity:
+async def compute_identity(checked: CheckedJob, *, base_url: str) -> JobIdentity:
     """What a job makes at the server with this base URL."""
     job = checked.job
     csv = str(job.csv) if is_url(job.csv) else await content_name(Path(job.csv))
@@ -248,18 +251,18 @@ async def identity_of(checked: CheckedJob, *, base_url: str) -> JobIdentity:
     columns = {field: attrs.astuple(selection) for field, selection in checked.selections.by_field().items()}
     return JobIdentity(
         fingerprint=_digest([base_url, _without_query(csv), columns, grown]),
-        inputs={
-            "server": _short_digest(comparable_url(base_url)),
-            "csv": _short_digest(comparable_url(csv)),
+        input_hashes={
+            "server": _short_digest(normalize_url(base_url)),
+            "csv": _short_digest(normalize_url(csv)),
             "columns": _short_digest(columns),
             "lookalike": _short_digest(grown),
         },
     )
 
 
-async def fingerprint(checked: CheckedJob, *, base_url: str) -> str:
+async def compute_fingerprint(checked: CheckedJob, *, base_url: str) -> str:
     """All of a job's inputs as one hash; see `JobIdentity`."""
-    return (await identity_of(checked, base_url=base_url)).fingerprint
+    return (await compute_identity(checked, base_url=base_url)).fingerprint
 
 
 def _digest(value: Any) -> str:
@@ -268,7 +271,7 @@ def _digest(value: Any) -> str:
 
 def _short_digest(value: Any) -> str:
     """Enough to tell one job's inputs from its own of another run: thousands of jobs wait with theirs in memory."""
-    return _digest(value)[:_SHORT_DIGITS]
+    return _digest(value)[:_SHORT_DIGEST_LENGTH]
 
 
 def _without_query(url: str) -> str:

@@ -6,32 +6,39 @@ from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Protocol, TypeGuard
 
-from indigo_async.client import CREATE_LOOKALIKE, IndigoClient, check_id
+from indigo_async.client import CREATE_LOOKALIKE, IndigoClient, check_record_id
 from indigo_async.errors import ApiError, AudienceExistsError
 from indigo_async.inputs import InputCheck, LookalikeFilters, LookalikeFiltersInput
 from indigo_async.models import Audience, RecordId
 from indigo_async.transport.events import Listener
-from indigo_async.transport.session import Flight
-from indigo_async.transport.time_limit import TimeLimit
-from indigo_async.workflows.directory import Directory, Namesake
+from indigo_async.transport.session import SendState
+from indigo_async.transport.time_limit import SharedTimeout
+from indigo_async.workflows.directory import NameIndex, NameMatch
 from indigo_async.workflows.events import Stage
-from indigo_async.workflows.reuse import CONFLICT, Fit, Misfit, cancel_intents, fitting, reused
+from indigo_async.workflows.reuse import (
+    CONFLICT,
+    NotReusable,
+    ReusableAudience,
+    cancel_intents,
+    find_reusable,
+    reuse_audience,
+)
 from indigo_async.workflows.rules import (
-    Likeness,
-    adopt_lookalike,
-    is_certain_refusal,
-    is_unexported,
+    NameSimilarity,
+    compare_lookalike,
+    is_final_refusal,
     people_count,
     same_id,
-    says_already,
-    says_taken,
+    says_already_done,
+    says_name_taken,
+    was_never_exported,
 )
-from indigo_async.workflows.run import DEFAULT_TIMEOUT, Run, running
-from indigo_async.workflows.waits import active, is_active, remembered
+from indigo_async.workflows.run import DEFAULT_TIMEOUT, RecipeContext, recipe_scope
+from indigo_async.workflows.waits import is_active, wait_active, wait_recorded
 
-__all__ = ["begin_lookalike", "check_lookalike", "create_lookalike", "warn_of_size"]
+__all__ = ["check_lookalike", "create_lookalike", "ensure_lookalike", "warn_if_small"]
 
-_FEWEST_BASE_PEOPLE = 1_000
+_MIN_BASE_PEOPLE = 1_000
 """The fewest matched people that a lookalike may grow from. Source: reference, "POST /create_lookalike_audience"."""
 
 
@@ -82,11 +89,11 @@ async def create_lookalike(
     )
     base_id = _check_base(check, base)
     check.seconds("timeout", timeout)
-    check.done()
-    run = Run(client, customer_id, audience_name, Directory(client))
+    check.raise_if_invalid()
+    run = RecipeContext(client, customer_id, audience_name, NameIndex(client))
     run.audience = base if isinstance(base, Audience) else None
-    with running(run, "create_lookalike", TimeLimit(timeout), on_event=on_event), run.at(Stage.LOOKALIKE):
-        end = await begin_lookalike(
+    with recipe_scope(run, "create_lookalike", SharedTimeout(timeout), on_event=on_event), run.stage(Stage.LOOKALIKE):
+        end = await ensure_lookalike(
             run,
             base_id,
             name=audience_name,
@@ -95,7 +102,7 @@ async def create_lookalike(
             filters=wanted,
         )
         lookalike = await end
-        warn_of_size(run, lookalike, size)
+        warn_if_small(run, lookalike, size)
         return lookalike
 
 
@@ -109,9 +116,9 @@ def check_lookalike(
 ) -> LookalikeFilters | None:
     """Check what is asked of a lookalike. Returns the filters."""
     check.text("audience_name", audience_name)
-    check.size("size", size)
+    check.positive_integer("size", size)
     if include_original_audience is not None:
-        check.flag("include_original_audience", include_original_audience)
+        check.boolean("include_original_audience", include_original_audience)
     return check.filters(filters)
 
 
@@ -127,8 +134,8 @@ def _check_base(check: InputCheck, base: Audience | RecordId) -> RecordId:
     return base.id
 
 
-async def begin_lookalike(
-    run: Run,
+async def ensure_lookalike(
+    context: RecipeContext,
     base_id: RecordId,
     *,
     name: str,
@@ -140,28 +147,30 @@ async def begin_lookalike(
 
     Returns the wait until it is active, which holds nothing of this.
     """
-    if run.customer_id is None:
+    if context.customer_id is None:
         raise ValueError("a lookalike needs a customer")
-    customer_id = run.customer_id
-    known = run.memory.recall(Stage.LOOKALIKE)
+    customer_id = context.customer_id
+    known = context.job_log.result(Stage.LOOKALIKE)
     if known is not None:
-        return remembered(run, known["audience_id"])
-    begun = run.memory.intended(Stage.LOOKALIKE) is not None
-    base_people = _people_of(run, base_id)
-    adopt = partial(
-        adopt_lookalike,
+        return wait_recorded(context, known["audience_id"])
+    begun = context.job_log.open_intent(Stage.LOOKALIKE) is not None
+    base_people = _known_people_count(context, base_id)
+    compare = partial(
+        compare_lookalike,
         base_id=base_id,
-        most_people=_most_people(size, base_people, include_original_audience=include_original_audience),
+        max_people=_max_people(size, base_people, include_original_audience=include_original_audience),
     )
 
     async def fit(
-        namesakes: Iterable[Namesake], *, may_be_cut: bool = False, is_taken: bool = False
-    ) -> Fit | Misfit | None:
+        namesakes: Iterable[NameMatch], *, allow_truncated: bool = False, is_name_taken: bool = False
+    ) -> ReusableAudience | NotReusable | None:
         others = [namesake for namesake in namesakes if not same_id(namesake.id, base_id)]
-        return await fitting(run, name, others, adopt, may_be_cut=may_be_cut, is_taken=is_taken)
+        return await find_reusable(
+            context, name, others, compare, allow_truncated=allow_truncated, is_name_taken=is_name_taken
+        )
 
     async def send() -> Audience:
-        return await run.client.create_lookalike_audience(
+        return await context.client.create_lookalike_audience(
             base_audience_id=base_id,
             customer_id=customer_id,
             size=size,
@@ -170,91 +179,102 @@ async def begin_lookalike(
             filters=filters,
         )
 
-    existing = await fit(await run.directory.find(customer_id, name))
+    existing = await fit(await context.name_index.find(customer_id, name))
     if existing is not None:
-        return reused(run, Stage.LOOKALIKE, existing, is_own=begun and _is_certain(existing))
-    _warn_of_base(run, base_id, base_people)
-    await run.memory.intend(Stage.LOOKALIKE, {"base_audience_id": base_id})
-    made, doubted = await _made(run, customer_id, name, send, fit, begun=begun)
+        return reuse_audience(
+            context, Stage.LOOKALIKE, existing, made_by_this_job=begun and _is_certain_reuse(existing)
+        )
+    _warn_if_base_small(context, base_id, base_people)
+    await context.job_log.record_intent(Stage.LOOKALIKE, {"base_audience_id": base_id})
+    made, doubted = await _create_or_find(context, customer_id, name, send, fit, was_attempted=begun)
     if not isinstance(made, Audience):
-        is_own = doubted and _is_certain(made) and not run.directory.knows_id(customer_id, made.audience.id)
-        return reused(run, Stage.LOOKALIKE, made, is_own=is_own)
-    if run.directory.knows_id(customer_id, made.id):  # a server that answers with what it had already
-        answered = await fit([Namesake(made.id, Likeness.EXACT)], may_be_cut=True, is_taken=True)
-        return reused(run, Stage.LOOKALIKE, answered or _another(made.id, name))
-    check_id(CREATE_LOOKALIKE, "base audience", asked=base_id, answered=made.base_audience_id)
-    if is_unexported(made):
-        run.made += (str(made.id),)
-    await run.memory.remember(Stage.LOOKALIKE, {"audience_id": made.id})
-    return active(run, made.id)
+        is_own = (
+            doubted and _is_certain_reuse(made) and not context.name_index.existed_before(customer_id, made.audience.id)
+        )
+        return reuse_audience(context, Stage.LOOKALIKE, made, made_by_this_job=is_own)
+    if context.name_index.existed_before(customer_id, made.id):  # a server that answers with what it had already
+        answered = await fit([NameMatch(made.id, NameSimilarity.EXACT)], allow_truncated=True, is_name_taken=True)
+        return reuse_audience(context, Stage.LOOKALIKE, answered or _wrong_audience_error(made.id, name))
+    check_record_id(CREATE_LOOKALIKE, "base audience", requested=base_id, received=made.base_audience_id)
+    if was_never_exported(made):
+        context.created_ids += (str(made.id),)
+    await context.job_log.record_result(Stage.LOOKALIKE, {"audience_id": made.id})
+    return wait_active(context, made.id)
 
 
-class _Fitting(Protocol):
+class _FindReusable(Protocol):
     async def __call__(
-        self, namesakes: Iterable[Namesake], *, may_be_cut: bool = False, is_taken: bool = False
-    ) -> Fit | Misfit | None: ...
+        self, candidates: Iterable[NameMatch], *, allow_truncated: bool = False, is_name_taken: bool = False
+    ) -> ReusableAudience | NotReusable | None: ...
 
 
-async def _made(
-    run: Run, customer_id: str, name: str, send: Callable[[], Awaitable[Audience]], fit: _Fitting, *, begun: bool
-) -> tuple[Audience | Fit | Misfit, bool]:
+async def _create_or_find(
+    context: RecipeContext,
+    customer_id: str,
+    name: str,
+    send: Callable[[], Awaitable[Audience]],
+    find: _FindReusable,
+    *,
+    was_attempted: bool,
+) -> tuple[Audience | ReusableAudience | NotReusable, bool]:
     """What the server made, or has under that name; and whether an attempt whose response was lost may have made it."""
 
-    async def look() -> Fit | Misfit | None:
-        namesakes = await run.directory.find_now(customer_id, name)
+    async def look() -> ReusableAudience | NotReusable | None:
+        namesakes = await context.name_index.find_fresh(customer_id, name)
         cut_before = {
             namesake
             for namesake in namesakes
-            if namesake.likeness is Likeness.TRUNCATED and run.directory.knows_id(customer_id, namesake.id)
+            if namesake.similarity is NameSimilarity.TRUNCATED
+            and context.name_index.existed_before(customer_id, namesake.id)
         }
-        return await fit((one for one in namesakes if one not in cut_before), may_be_cut=True)
+        return await find((one for one in namesakes if one not in cut_before), allow_truncated=True)
 
-    flight = Flight()
+    flight = SendState()
     try:
-        made = await run.post(send, look, flight)
+        made = await context.post(send, look, flight)
     except ApiError as refusal:
         # Perhaps because the name is taken, by an attempt whose response was lost or by another audience.
-        is_taken = says_taken(refusal)
-        namesakes = await run.directory.find_refused(
-            customer_id, name, is_taken=is_taken, pause=run.client.poll_interval
+        is_taken = says_name_taken(refusal)
+        namesakes = await context.name_index.find_after_refusal(
+            customer_id, name, is_name_taken=is_taken, interval=context.client.poll_interval
         )
-        existing = await fit(namesakes, may_be_cut=is_taken, is_taken=is_taken)
-        doubted = begun or flight.doubts > 0
+        existing = await find(namesakes, allow_truncated=is_taken, is_name_taken=is_taken)
+        doubted = was_attempted or flight.unknown_outcomes > 0
         if existing is not None:
             return existing, doubted
-        is_conflict = refusal.status == CONFLICT and not doubted and run.directory.shows_names(customer_id)
-        if is_conflict or (is_certain_refusal(refusal) and not (doubted and says_already(refusal))):
-            await cancel_intents(run, Stage.LOOKALIKE)
+        is_conflict = refusal.status == CONFLICT and not doubted and context.name_index.shows_names(customer_id)
+        if is_conflict or (is_final_refusal(refusal) and not (doubted and says_already_done(refusal))):
+            await cancel_intents(context, Stage.LOOKALIKE)
         raise
-    return made, begun or flight.doubts > 0
+    return made, was_attempted or flight.unknown_outcomes > 0
 
 
-def _warn_of_base(run: Run, base_id: RecordId, people: int | None) -> None:
-    if people is not None and people < _FEWEST_BASE_PEOPLE:
-        run.warn(
-            f"audience {base_id} has {people:,} people; a lookalike needs a base of at least {_FEWEST_BASE_PEOPLE:,}, "
+def _warn_if_base_small(context: RecipeContext, base_id: RecordId, people: int | None) -> None:
+    if people is not None and people < _MIN_BASE_PEOPLE:
+        context.warn(
+            f"audience {base_id} has {people:,} people; a lookalike needs a base of at least {_MIN_BASE_PEOPLE:,}, "
             "so the server may refuse it"
         )
 
 
-def _people_of(run: Run, audience_id: RecordId) -> int | None:
+def _known_people_count(context: RecipeContext, audience_id: RecordId) -> int | None:
     """How many people an audience has, where the run has its record and that shows it."""
-    known = run.audience
+    known = context.audience
     return people_count(known) if known is not None and same_id(known.id, audience_id) else None
 
 
-def _most_people(size: int, base_people: int | None, *, include_original_audience: bool | None) -> int | None:
+def _max_people(size: int, base_people: int | None, *, include_original_audience: bool | None) -> int | None:
     """The most people that a lookalike can have: those requested, and those of its base unless they are left out."""
     if include_original_audience is False:
         return size
     return None if base_people is None else size + base_people
 
 
-def _is_certain(found: Fit | Misfit) -> TypeGuard[Fit]:
-    return isinstance(found, Fit) and found.evidence.is_certain
+def _is_certain_reuse(found: ReusableAudience | NotReusable) -> TypeGuard[ReusableAudience]:
+    return isinstance(found, ReusableAudience) and found.evidence.is_certain
 
 
-def _another(audience_id: RecordId, name: str) -> AudienceExistsError:
+def _wrong_audience_error(audience_id: RecordId, name: str) -> AudienceExistsError:
     return AudienceExistsError(
         f"the server answered with audience {audience_id}, which existed before and does not have the name {name!r}; "
         "it was left as it is. Choose another name",
@@ -262,8 +282,8 @@ def _another(audience_id: RecordId, name: str) -> AudienceExistsError:
     )
 
 
-def warn_of_size(run: Run, lookalike: Audience, size: int) -> None:
+def warn_if_small(context: RecipeContext, lookalike: Audience, size: int) -> None:
     """Warn where a lookalike has fewer people than were requested."""
     people = people_count(lookalike)
     if people is not None and people < size:
-        run.warn(f"audience {lookalike.id} has {people:,} people; {size:,} were requested")
+        context.warn(f"audience {lookalike.id} has {people:,} people; {size:,} were requested")

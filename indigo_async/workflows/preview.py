@@ -30,16 +30,16 @@ from indigo_async.workflows.export_rules import (
     needs_wait,
 )
 from indigo_async.workflows.rules import same_id
-from indigo_async.workflows.run import Run
-from indigo_async.workflows.settle import patiently
-from indigo_async.workflows.terms import ExportTerms
-from indigo_async.workflows.waits import export_settled
+from indigo_async.workflows.run import RecipeContext
+from indigo_async.workflows.settle import retry_rate_limited
+from indigo_async.workflows.terms import ExportOptions
+from indigo_async.workflows.waits import wait_export
 
 __all__ = ["NEVER", "ExportRead", "ensure_preview", "read_audience", "read_until_shown"]
 
 NEVER = float("-inf")
 
-_URL_SECONDS = 15 * 60.0
+_URL_WAIT_SECONDS = 15 * 60.0
 """How long an export may be ACTIVE before its download URL is shown."""
 
 
@@ -55,29 +55,29 @@ class ExportRead:
     is_purchased: bool = False
 
 
-async def ensure_preview(run: Run, audience_id: RecordId, terms: ExportTerms) -> ExportRead:
+async def ensure_preview(context: RecipeContext, audience_id: RecordId, options: ExportOptions) -> ExportRead:
     """Return an export that serves the terms: purchased already, or for sale at a price. Makes a preview if needed.
 
     Raises:
         ExportExistsError: an export may have been purchased before, and it is unclear whether it is the wanted one.
         PurchaseInDoubtError: the journal records a purchase that the server does not show.
     """
-    with run.at(Stage.PREVIEW):
+    with context.stage(Stage.PREVIEW):
         read = None
         existing: Iterable[CsvExport] = ()
-        if str(audience_id) not in run.made:
-            read = await _find_existing(run, audience_id, terms)
-            existing = run.audience.csv_exports if run.audience is not None else ()
+        if str(audience_id) not in context.created_ids:
+            read = await _find_existing(context, audience_id, options)
+            existing = context.audience.csv_exports if context.audience is not None else ()
         if read is None:
-            read = await _create_preview(run, audience_id, terms, existing)
+            read = await _create_preview(context, audience_id, options, existing)
         if not read.is_purchased and export_state(read.export) not in {ExportState.DOWNLOADABLE, ExportState.FOR_SALE}:
-            read = ExportRead(export=await _wait_until_priced(run, audience_id, read.export))
-        run.quote = read.export
+            read = ExportRead(export=await _wait_until_priced(context, audience_id, read.export))
+        context.quote = read.export
         if not read.is_purchased and export_state(read.export) is ExportState.FOR_SALE:
             emit(
                 ExportPriced(
-                    customer_id=run.customer_id,
-                    audience_name=run.audience_name,
+                    customer_id=context.customer_id,
+                    audience_name=context.audience_name,
                     export_id=read.export.id,
                     cost_cents=read.export.cost_cents,
                 )
@@ -85,31 +85,31 @@ async def ensure_preview(run: Run, audience_id: RecordId, terms: ExportTerms) ->
         return read
 
 
-async def read_audience(run: Run, audience_id: RecordId) -> tuple[Audience, float]:
+async def read_audience(context: RecipeContext, audience_id: RecordId) -> tuple[Audience, float]:
     """Read an audience with a single GET, waiting as long as a rate limit asks. Also returns when it was sent."""
-    client, clock = run.client, asyncio.get_running_loop().time
+    client, clock = context.client, asyncio.get_running_loop().time
     read_at = NEVER
 
     async def read() -> Audience:
         nonlocal read_at
         read_at = clock()
-        return await client.get_audience(audience_id, run.customer_id)
+        return await client.get_audience(audience_id, context.customer_id)
 
-    run.audience = audience = await patiently(read, retry=client.transport.retry)
+    context.audience = audience = await retry_rate_limited(read, retry=client.transport.retry)
     return audience, read_at
 
 
-async def read_until_shown(run: Run, audience_id: RecordId, export_id: RecordId) -> ExportRead:
+async def read_until_shown(context: RecipeContext, audience_id: RecordId, export_id: RecordId) -> ExportRead:
     """Read the audience until it shows an export, as often as the retry policy allows.
 
     Raises:
         PurchaseInDoubtError: it does not, or it shows the export twice and differently.
     """
-    retry = run.client.transport.retry
+    retry = context.client.transport.retry
     attempt = 0
     while True:
         attempt += 1
-        audience, read_at = await read_audience(run, audience_id)
+        audience, read_at = await read_audience(context, audience_id)
         shown = [export for export in audience.csv_exports if same_id(export.id, export_id)]
         if shown and all((export_state(export), export.cost_cents) == _facts(shown[0]) for export in shown):
             return ExportRead(export=shown[0], read_at=read_at)
@@ -118,7 +118,7 @@ async def read_until_shown(run: Run, audience_id: RecordId, export_id: RecordId)
             raise PurchaseInDoubtError(
                 f"export {export_id} of audience {audience_id} may have been purchased, but the server {what}; nothing "
                 "more was bought. Ask the vendor about this export",
-                stage=run.stage,
+                stage=context.current_stage,
                 audience=audience,
             )
         await asyncio.sleep(retry.backoff(attempt, random.random()))  # noqa: S311 - jitter needs no secrecy
@@ -128,36 +128,39 @@ def _facts(export: CsvExport) -> tuple[ExportState, int | None]:
     return export_state(export), export.cost_cents
 
 
-async def _find_existing(run: Run, audience_id: RecordId, terms: ExportTerms) -> ExportRead | None:
+async def _find_existing(context: RecipeContext, audience_id: RecordId, options: ExportOptions) -> ExportRead | None:
     """Find an export made before that serves, by the journal, this client, and the server's records."""
-    wanted = frozenset(terms.optional_field_types)
-    audience, read_at = await read_audience(run, audience_id)
-    recorded = _recorded_exports(run, audience)
-    for export_id in sorted(recorded.binding):
+    wanted = frozenset(options.optional_field_types)
+    audience, read_at = await read_audience(context, audience_id)
+    recorded = _recorded_exports(context, audience)
+    for export_id in sorted(recorded.blocking):
         if recorded.fields[export_id] == wanted and find_export(audience.csv_exports, export_id) is None:
-            read_at = (await read_until_shown(run, audience_id, export_id)).read_at
-            audience = run.audience or audience
+            read_at = (await read_until_shown(context, audience_id, export_id)).read_at
+            audience = context.audience or audience
     while True:
-        choice = choose_export(audience, wanted, reuse_purchased=terms.reuse_purchased, recorded=recorded)
+        choice = choose_export(audience, wanted, reuse_purchased=options.reuse_purchased, recorded=recorded)
         if choice is None:
             return None
         if choice.is_purchased or not needs_wait(choice.export):
-            _report_reuse(run, choice, recorded)
+            _report_reuse(context, choice, recorded)
             return ExportRead(export=choice.export, read_at=read_at, is_purchased=choice.is_purchased)
         with suppress(AudienceFailedError):  # the rules judge an earlier export that failed
-            await _wait_until_priced(run, audience_id, choice.export)
-        audience, read_at = await read_audience(run, audience_id)
-        recorded = _recorded_exports(run, audience)
+            await _wait_until_priced(context, audience_id, choice.export)
+        audience, read_at = await read_audience(context, audience_id)
+        recorded = _recorded_exports(context, audience)
 
 
-def _recorded_exports(run: Run, audience: Audience) -> RecordedExports:
+def _recorded_exports(context: RecipeContext, audience: Audience) -> RecordedExports:
     """What the journal and this client know about the exports of an audience."""
-    intent, purchase = run.memory.intended(Stage.PURCHASE), run.memory.recall(Stage.PURCHASE)
-    preview = run.memory.recall(Stage.PREVIEW)
-    journaled = [facts for facts in (preview, purchase, intent) if facts is not None and _is_about(facts, audience.id)]
+    intent, purchase = context.job_log.open_intent(Stage.PURCHASE), context.job_log.result(Stage.PURCHASE)
+    preview = context.job_log.result(Stage.PREVIEW)
+    journaled = [
+        facts for facts in (preview, purchase, intent) if facts is not None and _concerns_audience(facts, audience.id)
+    ]
     shown = {str(export.id) for export in audience.csv_exports}
     by_client = {
-        export_id: run.client.purchased_exports[export_id] for export_id in shown & run.client.purchased_exports.keys()
+        export_id: context.client.purchased_exports[export_id]
+        for export_id in shown & context.client.purchased_exports.keys()
     }
     fields = {export_id: known for export_id, known in by_client.items() if known is not None}
     fields |= {str(facts["export_id"]): frozenset(facts["field_types"]) for facts in journaled}
@@ -169,16 +172,16 @@ def _recorded_exports(run: Run, audience: Audience) -> RecordedExports:
         fields=fields,
         previews=frozenset(previews - binding - by_client.keys()),
         purchased=frozenset(purchased | by_client.keys()),
-        binding=binding,
+        blocking=binding,
     )
 
 
-def _is_about(facts: Mapping[str, Any], audience_id: RecordId) -> bool:
+def _concerns_audience(facts: Mapping[str, Any], audience_id: RecordId) -> bool:
     """Whether the journal's facts about an export concern this audience; older journals don't name it."""
     return same_id(facts.get("audience_id", audience_id), audience_id)
 
 
-async def _wait_until_priced(run: Run, audience_id: RecordId, export: CsvExport) -> CsvExport:
+async def _wait_until_priced(context: RecipeContext, audience_id: RecordId, export: CsvExport) -> CsvExport:
     """Wait until an export is out of progress: for sale, or downloadable.
 
     Raises:
@@ -186,46 +189,46 @@ async def _wait_until_priced(run: Run, audience_id: RecordId, export: CsvExport)
     """
     is_active = export_state(export) is ExportState.ACTIVE_WITHOUT_URL
     try:
-        async with asyncio.timeout(_URL_SECONDS if is_active else None):
-            return await export_settled(run, audience_id, export.id, purchased=False)
+        async with asyncio.timeout(_URL_WAIT_SECONDS if is_active else None):
+            return await wait_export(context, audience_id, export.id, purchased=False)
     except TimeoutError:
         raise ExportExistsError(
             f"export {export.id} of audience {audience_id} is {export.status!r}, so it may have been purchased before, "
             "but the server has not shown its download URL for 15 minutes; nothing was bought. Ask the vendor about it",
-            stage=run.stage,
-            audience=run.audience,
+            stage=context.current_stage,
+            audience=context.audience,
         ) from None
 
 
-def _report_reuse(run: Run, choice: ExportChoice, recorded: RecordedExports) -> None:
+def _report_reuse(context: RecipeContext, choice: ExportChoice, recorded: RecordedExports) -> None:
     if not (choice.is_purchased or export_state(choice.export) is ExportState.DOWNLOADABLE):
         return
     emit(
         ExportReused(
-            customer_id=run.customer_id,
-            audience_name=run.audience_name,
+            customer_id=context.customer_id,
+            audience_name=context.audience_name,
             export_id=choice.export.id,
             evidence=choice.evidence,
         )
     )
-    if str(choice.export.id) not in recorded.binding:
-        run.warn(f"reusing export {choice.export.id}: {choice.evidence}")
+    if str(choice.export.id) not in recorded.blocking:
+        context.warn(f"reusing export {choice.export.id}: {choice.evidence}")
 
 
 async def _create_preview(
-    run: Run, audience_id: RecordId, terms: ExportTerms, existing: Iterable[CsvExport]
+    context: RecipeContext, audience_id: RecordId, options: ExportOptions, existing: Iterable[CsvExport]
 ) -> ExportRead:
     before = {str(export.id) for export in existing}
-    wanted = frozenset(terms.optional_field_types)
+    wanted = frozenset(options.optional_field_types)
     read_at = NEVER
 
     async def send() -> CsvExport:
         nonlocal read_at
         sent_at = asyncio.get_running_loop().time()
-        export = await run.client.create_preview_csv_export(
+        export = await context.client.create_preview_csv_export(
             audience_id=audience_id,
-            customer_id=run.customer_id,
-            optional_field_types=terms.optional_field_types,
+            customer_id=context.customer_id,
+            optional_field_types=options.optional_field_types,
         )
         # Only a response that names the audience shows that the export belongs to it.
         read_at = sent_at if export.audience is not None else NEVER
@@ -235,21 +238,21 @@ async def _create_preview(
         """Find a preview whose response was lost. Unknown fields are no evidence, and another preview is free."""
         nonlocal read_at
         read_at = asyncio.get_running_loop().time()
-        now = await run.client.get_audience(audience_id, run.customer_id)
+        now = await context.client.get_audience(audience_id, context.customer_id)
         created = (export for export in now.csv_exports if str(export.id) not in before)
         return next((export for export in created if match_fields(export, wanted) is FieldMatch.SAME), None)
 
-    facts = terms.facts | {"audience_id": audience_id}
-    await run.memory.intend(Stage.PREVIEW, facts)
-    export = await run.post(send, find_created)
-    if str(export.id) in before | run.client.purchased_exports.keys():
+    facts = options.journal_facts | {"audience_id": audience_id}
+    await context.job_log.record_intent(Stage.PREVIEW, facts)
+    export = await context.post(send, find_created)
+    if str(export.id) in before | context.client.purchased_exports.keys():
         read_at = NEVER  # the server answered with an export that existed before: read its state
     elif match_fields(export, wanted) is FieldMatch.OTHER and export.optional_field_types:
         raise RecordMismatchError(
             endpoint="POST /create_preview_csv_export",
-            what="field types",
-            asked=", ".join(sorted(wanted)) or "none",
-            answered=", ".join(export.optional_field_types),
+            record_kind="field types",
+            requested=", ".join(sorted(wanted)) or "none",
+            received=", ".join(export.optional_field_types),
         )
-    await run.memory.remember(Stage.PREVIEW, facts | {"export_id": export.id})
-    return ExportRead(export=export, read_at=read_at, is_purchased=str(export.id) in run.client.purchased_exports)
+    await context.job_log.record_result(Stage.PREVIEW, facts | {"export_id": export.id})
+    return ExportRead(export=export, read_at=read_at, is_purchased=str(export.id) in context.client.purchased_exports)

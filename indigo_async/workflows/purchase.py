@@ -32,17 +32,17 @@ from indigo_async.errors import (
     ServerError,
 )
 from indigo_async.models import CsvExport, RecordId
-from indigo_async.prices import price_amounts
+from indigo_async.prices import find_price_amounts
 from indigo_async.transport.events import RequestRetried, emit
-from indigo_async.transport.session import Flight, SendTooLateError
-from indigo_async.transport.shield import outlast, to_the_end
+from indigo_async.transport.session import SendState, SendTooLateError
+from indigo_async.transport.shield import run_to_completion, wait_shielded
 from indigo_async.workflows.budget import Reservation
 from indigo_async.workflows.events import ExportPurchased, Stage
 from indigo_async.workflows.export_rules import ExportState, export_state
 from indigo_async.workflows.preview import NEVER, ExportRead, read_until_shown
 from indigo_async.workflows.rules import same_id
-from indigo_async.workflows.run import Run
-from indigo_async.workflows.terms import ExportTerms
+from indigo_async.workflows.run import RecipeContext
+from indigo_async.workflows.terms import ExportOptions
 
 __all__ = ["check_price", "purchase_export"]
 
@@ -51,14 +51,14 @@ _logger = logging.getLogger("indigo_async")
 _MAX_AGE_SECONDS = 30.0
 """How old the record may be on which a purchase rests."""
 
-_SETTLE_SECONDS = 60.0
+_CANCEL_GRACE_SECONDS = 60.0
 """How long a cancelled purchase may take to find out whether it was carried out."""
 
 _TIMED_OUT_OR_CONFLICTING = frozenset({408, 409, 425})
 """Client errors after which the request may still be carried out."""
 
 
-def check_price(run: Run, export: CsvExport, limit_cents: int) -> int:
+def check_price(context: RecipeContext, export: CsvExport, limit_cents: int) -> int:
     """Return the export's price in cents, which is within the limit.
 
     Raises:
@@ -73,12 +73,12 @@ def check_price(run: Run, export: CsvExport, limit_cents: int) -> int:
     else:
         return export.cost_cents
     raise BudgetExceededError(
-        f"{message}; {advice}", stage=Stage.PURCHASE, audience=run.audience, export=export, limit_cents=limit_cents
+        f"{message}; {advice}", stage=Stage.PURCHASE, audience=context.audience, export=export, limit_cents=limit_cents
     )
 
 
 def _price_problem(export: CsvExport) -> str:
-    amounts = price_amounts(export)
+    amounts = find_price_amounts(export)
     if len(set(amounts.values())) > 1:
         return "amounts disagree: " + ", ".join(f"{key} {cents}" for key, cents in sorted(amounts.items()))
     return f"further keys: {', '.join(sorted(export.extra)) or 'none'}"
@@ -88,24 +88,26 @@ def _price_problem(export: CsvExport) -> str:
 class _Purchase:
     """One purchase in progress. `intent_cents` is the price in the open intent.
 
-    `is_sent` says that a request reached the server. `failures` counts the sends that failed, `doubts` those whose
-    outcome stays unknown.
+    `is_sent` says that a request reached the server. `failures` counts the sends that failed, `unknown_outcomes` those
+    whose outcome stays unknown.
     """
 
-    run: Run
+    run: RecipeContext
     audience_id: RecordId
     export_id: RecordId
-    terms: ExportTerms
-    send_state: Flight
+    terms: ExportOptions
+    send_state: SendState
     reservation: Reservation
     intent_cents: int | None = None
     is_sent: bool = False
     failures: int = 0
-    doubts: int = 0
+    unknown_outcomes: int = 0
     is_booked: bool = False
 
 
-async def purchase_export(run: Run, audience_id: RecordId, read: ExportRead, terms: ExportTerms) -> CsvExport:
+async def purchase_export(
+    context: RecipeContext, audience_id: RecordId, read: ExportRead, options: ExportOptions
+) -> CsvExport:
     """Buy an export and return it as the server shows it afterwards.
 
     Cancelled before the request leaves, nothing is bought. Cancelled later, the outcome is found out first, for at most
@@ -115,31 +117,31 @@ async def purchase_export(run: Run, audience_id: RecordId, read: ExportRead, ter
         BudgetExceededError: it costs more than the terms or the batch's budget allow; nothing was bought.
         PurchaseInDoubtError: it may have been purchased, and the server's records don't settle it.
     """
-    send_state = Flight(resend=False)
-    reservation = Reservation(run.budget, _counted_cents(run, read.export.id))
-    purchase = _Purchase(run, audience_id, read.export.id, terms, send_state, reservation)
+    send_state = SendState(may_resend=False)
+    reservation = Reservation(context.budget, _already_counted_cents(context, read.export.id))
+    purchase = _Purchase(context, audience_id, read.export.id, options, send_state, reservation)
     task = asyncio.create_task(_purchase(purchase, read))
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        send_state.stop = True
-        if send_state.uncertain:
+        send_state.stop_requested = True
+        if send_state.outcome_unknown:
             _logger.warning(
                 "cancelled while the purchase of export %s is in flight: checking whether it was made (%d s at most)",
                 read.export.id,
-                _SETTLE_SECONDS,
+                _CANCEL_GRACE_SECONDS,
             )
-            await outlast(task, seconds=_SETTLE_SECONDS)
+            await wait_shielded(task, seconds=_CANCEL_GRACE_SECONDS)
         task.cancel()
-        await outlast(task)
+        await wait_shielded(task)
         raise
     finally:
         del task  # break the exception-frame reference cycle
 
 
-def _counted_cents(run: Run, export_id: RecordId) -> int:
+def _already_counted_cents(context: RecipeContext, export_id: RecordId) -> int:
     """What the budget counts already for a purchase that an earlier run made or may have made."""
-    known = (run.memory.intended(Stage.PURCHASE), run.memory.recall(Stage.PURCHASE))
+    known = (context.job_log.open_intent(Stage.PURCHASE), context.job_log.result(Stage.PURCHASE))
     same = (facts for facts in known if facts is not None and same_id(facts["export_id"], export_id))
     return max((int(facts["cost_cents"]) for facts in same), default=0)
 
@@ -147,14 +149,14 @@ def _counted_cents(run: Run, export_id: RecordId) -> int:
 async def _purchase(purchase: _Purchase, read: ExportRead) -> CsvExport:
     run = purchase.run
     try:
-        async with nullcontext() if read.export.cost_cents == 0 else run.budget.turn():
+        async with nullcontext() if read.export.cost_cents == 0 else run.budget.purchase_lock():
             return await _send_until_certain(purchase, read)
     except JournalError:
         if not purchase.is_booked:
             purchase.reservation.release()
         raise
     except BaseException:
-        if not (purchase.is_booked or purchase.doubts or purchase.send_state.uncertain):
+        if not (purchase.is_booked or purchase.unknown_outcomes or purchase.send_state.outcome_unknown):
             purchase.reservation.release()
             await _cancel_intent(purchase)
         raise
@@ -204,8 +206,8 @@ async def _wait_after_no_send(purchase: _Purchase, error: IndigoError) -> None:
             purchase.failures += 1
             delay = retry.backoff(purchase.failures, _jitter())
         elif isinstance(error, RateLimitedError):
-            delay = retry.max_delay if error.retry_after is None else max(error.retry_after, retry.first_delay)
-        if purchase.send_state.stop or purchase.failures >= retry.attempts:
+            delay = retry.wait_max if error.retry_after is None else max(error.retry_after, retry.wait_initial)
+        if purchase.send_state.stop_requested or purchase.failures >= retry.attempts:
             raise error
         await _wait_to_resend(purchase, error, delay)
     finally:
@@ -225,10 +227,10 @@ async def _resolve_failure(purchase: _Purchase, error: IndigoError) -> CsvExport
             return await _book(purchase, read.export)
         if not _is_unknown(error):
             raise error
-        purchase.doubts += 1
+        purchase.unknown_outcomes += 1
         purchase.failures += 1
-        if purchase.send_state.stop or purchase.failures >= retry.attempts or _is_about_another(error):
-            raise _in_doubt(purchase, error, read.export)
+        if purchase.send_state.stop_requested or purchase.failures >= retry.attempts or _is_about_another(error):
+            raise _in_doubt_error(purchase, error, read.export)
         await _wait_to_resend(purchase, error, retry.backoff(purchase.failures, _jitter()))
     finally:
         del error  # break the exception-frame reference cycle
@@ -238,7 +240,7 @@ async def _resolve_failure(purchase: _Purchase, error: IndigoError) -> CsvExport
 async def _wait_to_resend(purchase: _Purchase, error: IndigoError, delay: float) -> None:
     reason = str(error.status) if isinstance(error, ApiError) else type(error).__name__
     attempt = max(1, purchase.failures)
-    emit(RequestRetried(endpoint=PURCHASE_EXPORT.text, attempt=attempt, delay=delay, reason=reason))
+    emit(RequestRetried(endpoint=PURCHASE_EXPORT.name, attempt=attempt, delay=delay, reason=reason))
     await asyncio.sleep(delay)
 
 
@@ -254,7 +256,7 @@ async def _reserve_and_record(purchase: _Purchase, export: CsvExport, cost: int)
     """Reserve the price in the budget, and record the intent at that price before anything is sent."""
     run = purchase.run
     run.raise_if_stopped()
-    if not purchase.reservation.cover(cost):
+    if not purchase.reservation.reserve(cost):
         raise BudgetExceededError(
             f"export {export.id} costs {cost} cents and the batch has {run.budget.left_cents} left of its budget; "
             "nothing was bought. Raise the budget to buy this preview",
@@ -265,22 +267,22 @@ async def _reserve_and_record(purchase: _Purchase, export: CsvExport, cost: int)
         )
     if purchase.intent_cents == cost:
         return
-    if not purchase.doubts:
+    if not purchase.unknown_outcomes:
         await _cancel_intent(purchase)
     # Written whole even if cancelled, so that an intent that no purchase follows can be canceled.
     purchase.intent_cents = cost
-    await to_the_end(asyncio.ensure_future(run.memory.intend(Stage.PURCHASE, _facts(purchase, cost))))
+    await run_to_completion(asyncio.ensure_future(run.job_log.record_intent(Stage.PURCHASE, _facts(purchase, cost))))
 
 
 async def _cancel_intent(purchase: _Purchase) -> None:
     if purchase.intent_cents is not None:
         purchase.intent_cents = None
-        await purchase.run.memory.withdraw(Stage.PURCHASE)
+        await purchase.run.job_log.cancel_intent(Stage.PURCHASE)
 
 
 def _facts(purchase: _Purchase, cost: int) -> dict[str, Any]:
     about = {"audience_id": purchase.audience_id, "export_id": purchase.export_id, "cost_cents": cost}
-    return purchase.terms.facts | about
+    return purchase.terms.journal_facts | about
 
 
 async def _send(purchase: _Purchase, read: ExportRead) -> CsvExport:
@@ -288,21 +290,21 @@ async def _send(purchase: _Purchase, read: ExportRead) -> CsvExport:
     state, run = purchase.send_state, purchase.run
     state.send_by = read.read_at + _MAX_AGE_SECONDS
     response = await run.client.purchase_csv_export(
-        export_id=purchase.export_id, customer_id=run.customer_id, flight=state
+        export_id=purchase.export_id, customer_id=run.customer_id, send_state=state
     )
-    state.uncertain = True
+    state.outcome_unknown = True
     run.client.purchased_exports[str(purchase.export_id)] = frozenset(purchase.terms.optional_field_types)
     if response.audience is not None and not same_id(response.audience.id, purchase.audience_id):
         raise RecordMismatchError(
-            endpoint=PURCHASE_EXPORT.text,
-            what="audience",
-            asked=purchase.audience_id,
-            answered=response.audience.id,
+            endpoint=PURCHASE_EXPORT.name,
+            record_kind="audience",
+            requested=purchase.audience_id,
+            received=response.audience.id,
         )
     return response
 
 
-def _was_not_carried_out(error: IndigoError, state: Flight) -> bool:
+def _was_not_carried_out(error: IndigoError, state: SendState) -> bool:
     """Whether the server certainly did nothing: it never got the request, or put it off."""
     if isinstance(error, AuthenticationError):
         return state.token_refreshed
@@ -329,18 +331,18 @@ async def _read_back(purchase: _Purchase, error: IndigoError) -> ExportRead:
     Raises:
         PurchaseInDoubtError: it cannot be read.
     """
-    purchase.send_state.uncertain = True
+    purchase.send_state.outcome_unknown = True
     try:
         read = await read_until_shown(purchase.run, purchase.audience_id, purchase.export_id)
     except IndigoError as unread:
         if isinstance(error, AuthenticationError) and isinstance(unread, AuthenticationError):
-            purchase.send_state.uncertain = False
+            purchase.send_state.outcome_unknown = False
             raise error from None  # the token is refused everywhere, so the purchase was refused, too
-        purchase.doubts += 1
-        raise _in_doubt(purchase, error, None, unread) from None
+        purchase.unknown_outcomes += 1
+        raise _in_doubt_error(purchase, error, None, unread) from None
     finally:
         del error  # break the exception-frame reference cycle
-    purchase.send_state.uncertain = False
+    purchase.send_state.outcome_unknown = False
     return read
 
 
@@ -354,7 +356,7 @@ async def _confirm(purchase: _Purchase, response: CsvExport, quoted_cents: int) 
     if says_purchased and (response.cost_cents is not None or quoted_cents == 0):
         return response
     retry = purchase.run.client.transport.retry
-    purchase.send_state.uncertain = True
+    purchase.send_state.outcome_unknown = True
     for attempt in range(1, retry.attempts + 1):
         try:
             shown = (await read_until_shown(purchase.run, purchase.audience_id, purchase.export_id)).export
@@ -365,11 +367,11 @@ async def _confirm(purchase: _Purchase, response: CsvExport, quoted_cents: int) 
         if export_state(shown) is not ExportState.FOR_SALE or not shown.status.strip():
             return shown
         await asyncio.sleep(retry.backoff(attempt, _jitter()))
-    purchase.doubts += 1
-    raise _in_doubt(purchase, None, response)
+    purchase.unknown_outcomes += 1
+    raise _in_doubt_error(purchase, None, response)
 
 
-def _in_doubt(
+def _in_doubt_error(
     purchase: _Purchase, error: IndigoError | None, export: CsvExport | None, unread: IndigoError | None = None
 ) -> PurchaseInDoubtError:
     what = "the server reported success" if error is None else f"{error}"
@@ -389,10 +391,10 @@ async def _book(purchase: _Purchase, export: CsvExport) -> CsvExport:
     run, quoted = purchase.run, purchase.intent_cents or 0
     charged = export.cost_cents
     if charged is None:
-        charged = max([quoted, *price_amounts(export).values()])
+        charged = max([quoted, *find_price_amounts(export).values()])
     purchase.is_booked = True
     purchase.reservation.spend(charged)
-    run.budget.note_charge(quoted_cents=quoted, charged_cents=charged)
+    run.budget.record_charge(quoted_cents=quoted, charged_cents=charged)
     run.client.purchased_exports[str(purchase.export_id)] = frozenset(purchase.terms.optional_field_types)
     emit(
         ExportPurchased(
@@ -402,10 +404,10 @@ async def _book(purchase: _Purchase, export: CsvExport) -> CsvExport:
     if charged != quoted:
         run.warn(f"export {export.id} was quoted at {quoted} cents and charged at {charged} cents")
     if charged > purchase.terms.max_cost_cents:
-        run.brake.reason = run.brake.reason or (
+        run.stop_flag.reason = run.stop_flag.reason or (
             f"export {export.id} was charged at {charged} cents, above the limit of {purchase.terms.max_cost_cents}; "
             "the server does not charge what it quotes"
         )
-    await run.memory.remember(Stage.PURCHASE, _facts(purchase, charged))
-    purchase.send_state.uncertain = False
+    await run.job_log.record_result(Stage.PURCHASE, _facts(purchase, charged))
+    purchase.send_state.outcome_unknown = False
     return export

@@ -9,16 +9,16 @@ from typing import Any
 import attrs
 
 from indigo_async.errors import IndigoError
-from indigo_async.html_tables import dollars, facts_html, table_html
+from indigo_async.html_tables import format_dollars, record_html, table_html
 from indigo_async.models import CsvExport
 from indigo_async.workflows.events import Stage
 from indigo_async.workflows.jobs import AudienceJob, JobResult
 
-__all__ = ["BatchReport", "JobFailure", "JobOutcome", "JobWarning", "StageTime", "Tally", "failure_of"]
+__all__ = ["BatchCounters", "BatchReport", "JobFailure", "JobOutcome", "JobWarning", "StageTime", "summarize_failure"]
 
-_FAILURES_KEPT = 1_000
-_WARNINGS_KEPT = 1_000
-_FAILURES_SHOWN = 20
+_MAX_FAILURES = 1_000
+_MAX_WARNINGS = 1_000
+_MAX_FAILURES_SHOWN = 20
 
 
 @attrs.frozen(kw_only=True)
@@ -74,9 +74,9 @@ class BatchReport:
     """A batch in numbers. Money is in cents, times are in seconds.
 
     `quoted_cents` is the price of all exports that were priced or bought; `spent_cents` is what this batch has spent
-    in all its runs (without a journal: in this run); `unsettled_cents` belongs to purchases whose outcome is unknown.
+    in all its runs (without a journal: in this run); `unresolved_cents` belongs to purchases whose outcome is unknown.
     `lost_uploads` counts uploads whose answer was lost: each may have left a stub, which is harmless and free.
-    `requests` counts by endpoint, `setbacks` those of them without a good answer by HTTP status or reason, and
+    `requests` counts by endpoint, `failed_requests` those of them without a good answer by HTTP status or reason, and
     `reads_saved` is how many looks at audiences needed no request of their own.
     `failures` holds the first 1,000, and so does `warnings`; `warned` counts the jobs that have any.
     `stopped` says why jobs were no longer admitted, if that happened.
@@ -92,11 +92,11 @@ class BatchReport:
     stopped: str | None
     quoted_cents: int
     spent_cents: int
-    unsettled_cents: int
+    unresolved_cents: int
     budget_cents: int | None
     lost_uploads: int
     requests: Mapping[str, int]
-    setbacks: Mapping[str, int]
+    failed_requests: Mapping[str, int]
     reads_saved: int
     stages: Mapping[str, StageTime]
     seconds: float
@@ -111,27 +111,27 @@ class BatchReport:
 
 def _report_html(report: BatchReport) -> str:
     """A batch in numbers, with its first failures."""
-    left = "" if report.budget_cents is None else f" of a budget of {dollars(report.budget_cents)}"
+    left = "" if report.budget_cents is None else f" of a budget of {format_dollars(report.budget_cents)}"
     facts = {
         "done": f"{report.done:,}",
         "failed": f"{report.failed:,}",
         "stopped": report.stopped,
         "jobs with warnings": f"{report.warned:,}" if report.warned else None,
-        "spent": f"{dollars(report.spent_cents)}{left}",
-        "unsettled": dollars(report.unsettled_cents) if report.unsettled_cents else None,
+        "spent": f"{format_dollars(report.spent_cents)}{left}",
+        "unsettled": format_dollars(report.unresolved_cents) if report.unresolved_cents else None,
         "seconds": f"{report.seconds:,.1f}",
         "requests": f"{sum(report.requests.values()):,}",
         "reads saved": f"{report.reads_saved:,}",
     }
     failures: list[dict[str, object]] = [
         {"job": failure.key, "stage": failure.stage, "error": failure.error_type, "message": failure.message}
-        for failure in report.failures[:_FAILURES_SHOWN]
+        for failure in report.failures[:_MAX_FAILURES_SHOWN]
     ]
-    html = facts_html("Batch", facts)
-    return html + table_html(failures, of=report.failed) if failures else html
+    html = record_html("Batch", facts)
+    return html + table_html(failures, total=report.failed) if failures else html
 
 
-def failure_of(outcome: JobOutcome, error: Exception) -> JobFailure:
+def summarize_failure(outcome: JobOutcome, error: Exception) -> JobFailure:
     """A failed job as reports tell it."""
     # Errors that are not ours may hold anything, so only their kind is told.
     message = str(error) if isinstance(error, (IndigoError, OSError)) else type(error).__name__
@@ -145,7 +145,7 @@ def failure_of(outcome: JobOutcome, error: Exception) -> JobFailure:
 
 
 @attrs.define
-class Tally:
+class BatchCounters:
     """The numbers of a batch under way."""
 
     done: int = 0
@@ -177,7 +177,7 @@ class Tally:
         if outcome.warnings:
             self.warned += 1
             self.warnings += [JobWarning(key=outcome.job.key, message=message) for message in outcome.warnings]
-            del self.warnings[_WARNINGS_KEPT:]
+            del self.warnings[_MAX_WARNINGS:]
         if outcome.error is None:
             self.done += 1
         else:
@@ -186,8 +186,8 @@ class Tally:
     def _add_failure(self, outcome: JobOutcome, error: Exception) -> None:
         self.failed_by_stage[outcome.stage.value] += 1
         self.failed_by_error[type(error).__name__] += 1
-        if len(self.failures) < _FAILURES_KEPT:
-            self.failures.append(failure_of(outcome, error))
+        if len(self.failures) < _MAX_FAILURES:
+            self.failures.append(summarize_failure(outcome, error))
 
     def stages(self) -> dict[str, StageTime]:
         return {

@@ -13,32 +13,32 @@ from urllib.parse import unquote, urlsplit
 import attrs
 
 from indigo_async.errors import ApiError, AudienceExistsError, AudienceFailedError
-from indigo_async.hidden import hidden
+from indigo_async.hidden import secret
 from indigo_async.inputs import is_loopback_host
-from indigo_async.models import Audience, AudienceStatus, RecordId, means_failure
+from indigo_async.models import Audience, AudienceStatus, RecordId, is_failure_status
 from indigo_async.workflows.events import Stage
 
 __all__ = [
     "Evidence",
-    "Likeness",
+    "NameSimilarity",
     "StubState",
-    "adopt_lookalike",
-    "adopt_matched",
-    "comparable_url",
-    "is_certain_refusal",
-    "is_gone",
-    "is_unexported",
-    "likeness",
-    "name_key",
+    "compare_lookalike",
+    "compare_matched",
+    "compare_names",
+    "is_deleted",
+    "is_final_refusal",
+    "normalize_name",
+    "normalize_url",
     "people_count",
-    "prefixes",
     "same_id",
-    "says_already",
-    "says_taken",
+    "says_already_done",
+    "says_name_taken",
+    "truncated_keys",
     "was_matched",
+    "was_never_exported",
 ]
 
-_SHORTEST_PREFIX = 15
+_MIN_PREFIX_LENGTH = 15
 """Characters of a shown name that may be a longer name cut short. A shorter one is more likely another name."""
 
 
@@ -47,7 +47,7 @@ def same_id(one: RecordId, other: RecordId) -> bool:
     return str(one) == str(other)
 
 
-class Likeness(IntEnum):
+class NameSimilarity(IntEnum):
     """How a name that the server shows compares with the requested one, best first."""
 
     EXACT = 0
@@ -57,29 +57,29 @@ class Likeness(IntEnum):
     """The beginning of the requested name."""
 
 
-def name_key(name: str) -> str:
+def normalize_name(name: str) -> str:
     """A name in the form in which servers that normalize names agree: NFKC, case-folded, whitespace collapsed."""
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
     return " ".join(folded.split())
 
 
-def prefixes(key: str, *, longest: int) -> list[str]:
+def truncated_keys(key: str, *, longest: int) -> list[str]:
     """The keys that a longer name may have where it was cut short, longest first."""
-    ends = range(min(len(key) - 1, longest), _SHORTEST_PREFIX - 1, -1)
+    ends = range(min(len(key) - 1, longest), _MIN_PREFIX_LENGTH - 1, -1)
     return [key[:end] for end in ends]
 
 
-def likeness(shown: str, name: str) -> Likeness | None:
+def compare_names(shown: str, name: str) -> NameSimilarity | None:
     """How the name of a record compares with the requested one; None where it is another name."""
     if shown == name:
-        return Likeness.EXACT
-    key, wanted = name_key(shown), name_key(name)
+        return NameSimilarity.EXACT
+    key, wanted = normalize_name(shown), normalize_name(name)
     if key == wanted:
-        return Likeness.NORMALIZED
-    return Likeness.TRUNCATED if len(key) >= _SHORTEST_PREFIX and wanted.startswith(key) else None
+        return NameSimilarity.NORMALIZED
+    return NameSimilarity.TRUNCATED if len(key) >= _MIN_PREFIX_LENGTH and wanted.startswith(key) else None
 
 
-def comparable_url(url: str) -> str:
+def normalize_url(url: str) -> str:
     """A URL without what does not say which file it names: query, user, default port, case or spelling of the host."""
     try:
         parts = urlsplit(url)
@@ -99,12 +99,12 @@ def _without_query(url: str) -> str:
 class Evidence:
     """Why an existing audience is reused. `is_certain` says that more than the name was compared."""
 
-    found: str
+    reason: str
     not_compared: str
     is_certain: bool
 
 
-def adopt_matched(found: Audience, *, csv: str) -> Evidence:
+def compare_matched(existing: Audience, *, csv: str) -> Evidence:
     """On what evidence an audience with our name is the one matched from our CSV.
 
     `csv` is the CSV's URL, whose query does not count, or the `content_name` under which a publisher serves the file.
@@ -113,85 +113,85 @@ def adopt_matched(found: Audience, *, csv: str) -> Evidence:
         AudienceExistsError: it was made from another CSV, or is a lookalike.
         AudienceFailedError: it has our name and CSV, as far as is shown, and failed.
     """
-    csv = hidden(csv)
-    if found.base_audience_id is not None:
+    csv = secret(csv)
+    if existing.base_audience_id is not None:
         raise AudienceExistsError(
-            f"audience {found.id} has the name {found.name!r} already and is a lookalike; choose another name",
+            f"audience {existing.id} has the name {existing.name!r} already and is a lookalike; choose another name",
             stage=Stage.MATCH,
-            audience=found,
+            audience=existing,
         )
-    url = hidden(found.uploaded_audience_csv.url) if found.uploaded_audience_csv else None
+    url = secret(existing.uploaded_audience_csv.url) if existing.uploaded_audience_csv else None
     by_url = "://" in csv
-    if url and not (comparable_url(csv) == comparable_url(url) if by_url else csv == _last_segment(url)):
+    if url and not (normalize_url(csv) == normalize_url(url) if by_url else csv == _last_segment(url)):
         raise AudienceExistsError(
-            f"audience {found.id} has the name {found.name!r} already and was made from another CSV; "
+            f"audience {existing.id} has the name {existing.name!r} already and was made from another CSV; "
             "choose another name, or use that audience as it is",
             stage=Stage.MATCH,
-            audience=found,
+            audience=existing,
         )
-    _refuse_failed(found, Stage.MATCH)
+    _raise_if_failed(existing, Stage.MATCH)
     if not url:
         return Evidence(
-            found="same name; the server shows no CSV URL",
+            reason="same name; the server shows no CSV URL",
             not_compared="the CSV and the columns are not compared",
             is_certain=False,
         )
     return Evidence(
-        found=f"same name, same CSV {'URL' if by_url else 'content'}",
+        reason=f"same name, same CSV {'URL' if by_url else 'content'}",
         not_compared="columns are not compared",
         is_certain=True,
     )
 
 
-def adopt_lookalike(found: Audience, *, base_id: RecordId, most_people: int | None = None) -> Evidence:
-    """On what evidence an audience with our name is our lookalike. `most_people` is the most that ours can have.
+def compare_lookalike(existing: Audience, *, base_id: RecordId, max_people: int | None = None) -> Evidence:
+    """On what evidence an audience with our name is our lookalike. `max_people` is the most that ours can have.
 
     Raises:
         AudienceExistsError: it has another base, was matched from a CSV, or is larger than ours can be.
         AudienceFailedError: it has our name and base, as far as is shown, and failed.
     """
-    if found.uploaded_audience_csv is not None:
+    if existing.uploaded_audience_csv is not None:
         raise AudienceExistsError(
-            f"audience {found.id} has the name {found.name!r} already and was matched from a CSV; choose another name",
+            f"audience {existing.id} has the name {existing.name!r} already and was matched from a CSV; choose another name",
             stage=Stage.LOOKALIKE,
-            audience=found,
+            audience=existing,
         )
-    if found.base_audience_id is not None and not same_id(found.base_audience_id, base_id):
+    if existing.base_audience_id is not None and not same_id(existing.base_audience_id, base_id):
         raise AudienceExistsError(
-            f"audience {found.id} has the name {found.name!r} already and is a lookalike of audience "
-            f"{found.base_audience_id}, not of {base_id}; choose another name",
+            f"audience {existing.id} has the name {existing.name!r} already and is a lookalike of audience "
+            f"{existing.base_audience_id}, not of {base_id}; choose another name",
             stage=Stage.LOOKALIKE,
-            audience=found,
+            audience=existing,
         )
-    people = people_count(found)
-    if people is not None and most_people is not None and people > most_people:
+    people = people_count(existing)
+    if people is not None and max_people is not None and people > max_people:
         raise AudienceExistsError(
-            f"audience {found.id} has the name {found.name!r} already and has {people:,} people, more than the "
-            f"{most_people:,} that were requested; choose another name",
+            f"audience {existing.id} has the name {existing.name!r} already and has {people:,} people, more than the "
+            f"{max_people:,} that were requested; choose another name",
             stage=Stage.LOOKALIKE,
-            audience=found,
+            audience=existing,
         )
-    _refuse_failed(found, Stage.LOOKALIKE)
-    if found.base_audience_id is None:
+    _raise_if_failed(existing, Stage.LOOKALIKE)
+    if existing.base_audience_id is None:
         return Evidence(
-            found="same name; the server shows no base audience",
+            reason="same name; the server shows no base audience",
             not_compared="the base, size, filters and include_original_audience are not compared",
             is_certain=False,
         )
     return Evidence(
-        found="same name, same base audience",
+        reason="same name, same base audience",
         not_compared="size, filters and include_original_audience are not compared",
         is_certain=True,
     )
 
 
-def _refuse_failed(found: Audience, stage: Stage) -> None:
-    if means_failure(found.status):
+def _raise_if_failed(existing: Audience, stage: Stage) -> None:
+    if is_failure_status(existing.status):
         raise AudienceFailedError(
-            f"audience {found.id} ({found.name!r}) exists and its status is {found.status!r}; "
+            f"audience {existing.id} ({existing.name!r}) exists and its status is {existing.status!r}; "
             "choose another name, since names are unique for a customer",
             stage=stage,
-            audience=found,
+            audience=existing,
         )
 
 
@@ -199,7 +199,7 @@ def _last_segment(url: str) -> str:
     return _without_query(url).rpartition("/")[2]
 
 
-def is_gone(status: str) -> bool:
+def is_deleted(status: str) -> bool:
     """Whether a status says that the audience was deleted, so that its name may be free again."""
     return "DELET" in status.upper()
 
@@ -219,8 +219,8 @@ class StubState:
     def of(cls, audience: Audience, name: str) -> StubState:
         return cls(
             named=audience.name is not None,
-            alike=audience.name is not None and likeness(audience.name, name) is not None,
-            ended=_has_ended(audience.status),
+            alike=audience.name is not None and compare_names(audience.name, name) is not None,
+            ended=_is_finished(audience.status),
         )
 
     def __or__(self, other: StubState) -> StubState:
@@ -230,46 +230,46 @@ class StubState:
         )
 
 
-def was_matched(stub: Audience, name: str, before: StubState, *, requested: bool) -> bool:
+def was_matched(stub: Audience, name: str, before: StubState, *, match_requested: bool) -> bool:
     """Whether a stub of ours was matched, as far as its record shows: only what the match can have changed counts.
 
-    `requested` says that a match request may have been carried out. Only then does a name unlike ours, or the end of
-    the work, show that it was.
+    `match_requested` says that a match request may have been carried out. Only then does a name unlike ours, or the end
+    of the work, show that it was.
     """
     if stub.name is not None and not before.alike:
-        return likeness(stub.name, name) is not None or (requested and not before.named)
-    return requested and not before.ended and _has_ended(stub.status)
+        return compare_names(stub.name, name) is not None or (match_requested and not before.named)
+    return match_requested and not before.ended and _is_finished(stub.status)
 
 
-def _has_ended(status: str) -> bool:
-    return status.upper() == AudienceStatus.ACTIVE or means_failure(status)
+def _is_finished(status: str) -> bool:
+    return status.upper() == AudienceStatus.ACTIVE or is_failure_status(status)
 
 
-def is_unexported(made: Audience) -> bool:
+def was_never_exported(response: Audience) -> bool:
     """Whether the response to the request that made an audience shows that nobody can have exported it yet.
 
     It is still in progress and has no exports. A server that answers with an audience it already had shows otherwise.
     """
-    return bool(made.status) and not _has_ended(made.status) and not made.csv_exports
+    return bool(response.status) and not _is_finished(response.status) and not response.csv_exports
 
 
 _UNCERTAIN_STATUSES = frozenset({408, 409, 425, 429})
-_TAKEN = re.compile(r"(?i)already|taken|in use|unique|duplicate|conflict")
+_NAME_TAKEN = re.compile(r"(?i)already|taken|in use|unique|duplicate|conflict")
 
 
-def is_certain_refusal(error: ApiError) -> bool:
+def is_final_refusal(error: ApiError) -> bool:
     """Whether the server refused a request for good: a 4xx that is not about time, load or another request."""
     return 400 <= error.status < 500 and error.status not in _UNCERTAIN_STATUSES  # noqa: PLR2004 - HTTP's own classes
 
 
-def says_already(error: ApiError) -> bool:
+def says_already_done(error: ApiError) -> bool:
     """Whether the server's own words say that the request was carried out before."""
     return "already" in f"{error.error_type} {error.message}".casefold()
 
 
-def says_taken(error: ApiError) -> bool:
+def says_name_taken(error: ApiError) -> bool:
     """Whether the server's own words say that an audience of the requested name exists."""
-    return _TAKEN.search(f"{error.error_type} {error.message}") is not None
+    return _NAME_TAKEN.search(f"{error.error_type} {error.message}") is not None
 
 
 _COUNT_KEYS = ("size", "audienceSize", "matchedCount", "matchedSize", "peopleCount", "count", "total")

@@ -7,54 +7,57 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from indigo_async.hidden import hide_secrets
+from indigo_async.hidden import redact
 from indigo_async.models import Audience, CsvExport
-from indigo_async.workflows.journal import EntryKind, JobMemory
-from indigo_async.workflows.report import BatchReport, JobOutcome, failure_of
+from indigo_async.workflows.journal import EntryKind, JournalJobLog
+from indigo_async.workflows.report import BatchReport, JobOutcome, summarize_failure
 from indigo_async.workflows.rules import people_count
-from indigo_async.workflows.run import Run
+from indigo_async.workflows.run import RecipeContext
 
-__all__ = ["Teller", "match_counts", "outcome_facts", "progress_facts"]
+__all__ = ["JournalReporter", "match_counts", "outcome_facts", "progress_facts"]
 
-_MESSAGE_CHARACTERS = 2_000
+_MAX_MESSAGE_LENGTH = 2_000
 _PROGRESS_SECONDS = 10.0
 
 
-class Teller:
+class JournalReporter:
     """Tells a batch's journal how each job ended, and every few seconds what the run did so far.
 
-    `memory` is the batch's own; a job's outcome stands in the job's memory where it has one.
+    `batch_log` is the batch's own; a job's outcome stands in the job's memory where it has one.
     """
 
-    def __init__(self, memory: JobMemory, report: Callable[[], BatchReport]) -> None:
-        self._memory = memory
+    def __init__(self, batch_log: JournalJobLog, report: Callable[[], BatchReport]) -> None:
+        self._batch_log = batch_log
         self._report = report
         self._run_number = time.time_ns() // 1_000_000
         self._timer: asyncio.TimerHandle | None = None
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Tell of progress now and every few seconds."""
-        self._tell_progress(ended=False)
-        self._timer = asyncio.get_running_loop().call_later(_PROGRESS_SECONDS, self.begin)
+        self._report_progress(ended=False)
+        self._timer = asyncio.get_running_loop().call_later(_PROGRESS_SECONDS, self.start)
 
-    def end(self) -> None:
+    def stop(self) -> None:
         """Tell of progress for the last time."""
         if self._timer is not None:
             self._timer.cancel()
-        self._tell_progress(ended=True)
+        self._report_progress(ended=True)
 
-    def tell(self, outcome: JobOutcome, run: Run, seconds: float) -> None:
+    def report_outcome(self, outcome: JobOutcome, context: RecipeContext, seconds: float) -> None:
         """Tell how a job ended. What was refused before the journal knew it is told with its names."""
-        facts = outcome_facts(outcome, audience=run.audience, quote=run.quote, seconds=seconds)
-        memory = run.memory
-        if not isinstance(memory, JobMemory):
-            memory = self._memory
-            facts |= {"customer_id": _kept(outcome.job.customer_id), "audience_name": _kept(outcome.job.audience_name)}
-        memory.mention(EntryKind.OUTCOME, facts)
+        facts = outcome_facts(outcome, audience=context.audience, quote=context.quote, seconds=seconds)
+        memory = context.job_log
+        if not isinstance(memory, JournalJobLog):
+            memory = self._batch_log
+            facts |= {
+                "customer_id": _storable_text(outcome.job.customer_id),
+                "audience_name": _storable_text(outcome.job.audience_name),
+            }
+        memory.record_for_report(EntryKind.OUTCOME, facts)
 
-    def _tell_progress(self, *, ended: bool) -> None:
-        facts = progress_facts(self._report(), run=self._run_number, ended=ended)
-        self._memory.mention(EntryKind.PROGRESS, facts)
+    def _report_progress(self, *, ended: bool) -> None:
+        facts = progress_facts(self._report(), run_number=self._run_number, ended=ended)
+        self._batch_log.record_for_report(EntryKind.PROGRESS, facts)
 
 
 def outcome_facts(
@@ -69,37 +72,37 @@ def outcome_facts(
         "timings": {stage.value: round(spent, 3) for stage, spent in outcome.timings.items()},
         "audience_id": outcome.audience_id,
         "error": None,
-        "warnings": [_kept(message) for message in outcome.warnings],
+        "warnings": [_storable_text(message) for message in outcome.warnings],
         "quoted_cents": quote.cost_cents if quote is not None else None,
         "match": match_counts(result.matched if result is not None else audience),
         "lookalike_size": people_count(lookalike) if lookalike is not None else None,
     }
     if outcome.error is not None:
-        failure = failure_of(outcome, outcome.error)
-        facts["error"] = {"type": failure.error_type, "message": _kept(failure.message)}
+        failure = summarize_failure(outcome, outcome.error)
+        facts["error"] = {"type": failure.error_type, "message": _storable_text(failure.message)}
     return facts
 
 
-def progress_facts(report: BatchReport, *, run: int, ended: bool) -> dict[str, Any]:
+def progress_facts(report: BatchReport, *, run_number: int, ended: bool) -> dict[str, Any]:
     """A run so far; `run` tells it from the others with its journal."""
     return {
-        "run": run,
+        "run": run_number,
         "ended": ended,
         "seconds": round(report.seconds, 3),
         "done": report.done,
         "failed": report.failed,
-        "stopped": None if report.stopped is None else _kept(report.stopped),
+        "stopped": None if report.stopped is None else _storable_text(report.stopped),
         "budget_cents": report.budget_cents,
         "lost_uploads": report.lost_uploads,
         "requests": dict(report.requests),
-        "setbacks": dict(report.setbacks),
+        "setbacks": dict(report.failed_requests),
         "reads_saved": report.reads_saved,
     }
 
 
-def _kept(text: object) -> str:
+def _storable_text(text: object) -> str:
     """Text from anywhere as a journal can keep it: without secrets, bounded, and such as UTF-8 can spell."""
-    return hide_secrets(str(text))[:_MESSAGE_CHARACTERS].encode(errors="replace").decode()
+    return redact(str(text))[:_MAX_MESSAGE_LENGTH].encode(errors="replace").decode()
 
 
 def match_counts(audience: Audience | None) -> tuple[int, int] | None:

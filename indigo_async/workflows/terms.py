@@ -8,14 +8,14 @@ from typing import Any
 
 import attrs
 
-from indigo_async.files.destination import destination_problem, names_folder
+from indigo_async.files.destination import find_destination_problem, is_folder_path
 from indigo_async.inputs import InputCheck
 
-__all__ = ["ExportTerms", "check_destination", "check_export_terms"]
+__all__ = ["ExportOptions", "check_destination", "check_export_options"]
 
 
 @attrs.frozen(kw_only=True)
-class ExportTerms:
+class ExportOptions:
     """The terms of one export. `max_cost_cents` is in cents."""
 
     optional_field_types: tuple[str, ...]
@@ -25,12 +25,12 @@ class ExportTerms:
     allow_empty: bool = False
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def journal_facts(self) -> dict[str, Any]:
         """What is remembered of the terms: by it a later run knows whether an export is the one it wants."""
         return {"field_types": sorted(self.optional_field_types)}
 
 
-def check_export_terms(
+def check_export_options(
     check: InputCheck,
     *,
     optional_field_types: Sequence[str],
@@ -38,15 +38,15 @@ def check_export_terms(
     destination: Path | str,
     reuse_purchased: bool | None,
     allow_empty: bool = False,
-) -> ExportTerms:
+) -> ExportOptions:
     """Check the arguments of an export, all of them."""
     field_types = check.optional_field_types(optional_field_types)
     check.cents("max_cost_cents", max_cost_cents)
     path = check_destination(check, "destination", destination)
     if reuse_purchased is not None:
-        check.flag("reuse_purchased", reuse_purchased)
-    check.flag("allow_empty", allow_empty)
-    return ExportTerms(
+        check.boolean("reuse_purchased", reuse_purchased)
+    check.boolean("allow_empty", allow_empty)
+    return ExportOptions(
         optional_field_types=field_types,
         max_cost_cents=max_cost_cents,
         destination=path,
@@ -65,7 +65,7 @@ def check_destination(check: InputCheck, where: str, value: Path | str) -> Path:
     except RuntimeError:  # no such user, or no home
         check.add(where, f"{str(value)!r} begins with a home folder that does not exist")
         return Path(value)
-    problem = "is a folder; name a file" if names_folder(str(value)) else destination_problem(path)
+    problem = "is a folder; name a file" if is_folder_path(str(value)) else find_destination_problem(path)
     if problem is not None:
         check.add(where, f"{str(value)!r} {problem}")
     return path

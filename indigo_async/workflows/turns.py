@@ -12,29 +12,29 @@ import attrs
 from indigo_async.client import IndigoClient
 from indigo_async.models import RecordId
 
-__all__ = ["export_turn"]
+__all__ = ["export_lock"]
 
 
 @attrs.define(eq=False)
-class _Turn:
+class _SharedLock:
     lock: asyncio.Lock = attrs.Factory(asyncio.Lock)
-    wanted_by: int = 0
+    users: int = 0
 
 
-_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, str], _Turn]] = WeakKeyDictionary()
+_locks: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, str], _SharedLock]] = WeakKeyDictionary()
 
 
 @asynccontextmanager
-async def export_turn(client: IndigoClient, audience_id: RecordId) -> AsyncGenerator[None]:
+async def export_lock(client: IndigoClient, audience_id: RecordId) -> AsyncGenerator[None]:
     """Hold the only turn to price and buy exports of an audience, for all clients of this server in the event loop."""
-    turns = _turns.setdefault(asyncio.get_running_loop(), {})
+    turns = _locks.setdefault(asyncio.get_running_loop(), {})
     key = (client.settings.base_url, str(audience_id))
-    turn = turns.setdefault(key, _Turn())
-    turn.wanted_by += 1
+    turn = turns.setdefault(key, _SharedLock())
+    turn.users += 1
     try:
         async with turn.lock:
             yield
     finally:
-        turn.wanted_by -= 1
-        if not turn.wanted_by:
+        turn.users -= 1
+        if not turn.users:
             del turns[key]

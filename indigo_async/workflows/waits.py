@@ -9,7 +9,7 @@ import attrs
 
 from indigo_async.client import IndigoClient
 from indigo_async.errors import AudienceFailedError, NotFoundError
-from indigo_async.hidden import safe_text
+from indigo_async.hidden import sanitize_text
 from indigo_async.inputs import InputCheck
 from indigo_async.models import (
     Audience,
@@ -17,26 +17,26 @@ from indigo_async.models import (
     CsvExport,
     RecordId,
     UploadStatus,
-    means_failure,
+    is_failure_status,
 )
-from indigo_async.polling import Needs, poller_of
-from indigo_async.polling.trouble import Trouble, one_line
+from indigo_async.polling import RecordPart, get_poller
+from indigo_async.polling.trouble import PollFailures
 from indigo_async.transport.events import emit
-from indigo_async.transport.time_limit import TimeLimit
-from indigo_async.workflows.directory import Directory
+from indigo_async.transport.time_limit import SharedTimeout
+from indigo_async.workflows.directory import NameIndex
 from indigo_async.workflows.events import Stage, StatusChanged
 from indigo_async.workflows.export_rules import ExportState, export_state, find_export
-from indigo_async.workflows.run import DEFAULT_TIMEOUT, Run, running
+from indigo_async.workflows.run import DEFAULT_TIMEOUT, RecipeContext, recipe_scope
 
 __all__ = [
-    "active",
-    "current",
-    "export_settled",
     "is_active",
-    "ready_for_columns",
-    "remembered",
+    "read_current",
+    "wait_active",
+    "wait_export",
     "wait_for_column_selection",
     "wait_for_export",
+    "wait_ready_for_columns",
+    "wait_recorded",
     "wait_until_active",
 ]
 
@@ -59,9 +59,9 @@ async def wait_for_column_selection(
 
     Source: reference, "Cookbook: Upload a CSV and match it to the voter file".
     """
-    run = _checked_run(client, audience, customer_id, timeout)
-    with running(run, "wait_for_column_selection", TimeLimit(timeout)):
-        return await ready_for_columns(run, _id_of(audience))
+    run = _checked_context(client, audience, customer_id, timeout)
+    with recipe_scope(run, "wait_for_column_selection", SharedTimeout(timeout)):
+        return await wait_ready_for_columns(run, _id_of(audience))
 
 
 async def wait_until_active(
@@ -80,9 +80,9 @@ async def wait_until_active(
 
     Source: reference, "Cookbook".
     """
-    run = _checked_run(client, audience, customer_id, timeout)
-    with running(run, "wait_until_active", TimeLimit(timeout)):
-        return await active(run, _id_of(audience))
+    run = _checked_context(client, audience, customer_id, timeout)
+    with recipe_scope(run, "wait_until_active", SharedTimeout(timeout)):
+        return await wait_active(run, _id_of(audience))
 
 
 async def wait_for_export(
@@ -104,46 +104,46 @@ async def wait_for_export(
     Source: contract, "Observed".
     """
     export_id = export.id if isinstance(export, CsvExport) else export
-    run = _checked_run(client, audience, customer_id, timeout)
-    with running(run, "wait_for_export", TimeLimit(timeout)):
-        run.stage = Stage.PURCHASE if purchased else Stage.PREVIEW
-        return await export_settled(run, _id_of(audience), export_id, purchased=purchased)
+    run = _checked_context(client, audience, customer_id, timeout)
+    with recipe_scope(run, "wait_for_export", SharedTimeout(timeout)):
+        run.current_stage = Stage.PURCHASE if purchased else Stage.PREVIEW
+        return await wait_export(run, _id_of(audience), export_id, purchased=purchased)
 
 
 def _id_of(audience: Audience | RecordId) -> RecordId:
     return audience.id if isinstance(audience, Audience) else audience
 
 
-def _checked_run(
+def _checked_context(
     client: IndigoClient,
     audience: Audience | RecordId,
     customer_id: str | None,
     timeout: float,
-) -> Run:
+) -> RecipeContext:
     check = InputCheck()
     check.record_id("audience", _id_of(audience))
     check.customer_id(customer_id, optional=True)
     check.seconds("timeout", timeout)
-    check.done()
-    return Run(client, customer_id, str(_id_of(audience)), Directory(client))
+    check.raise_if_invalid()
+    return RecipeContext(client, customer_id, str(_id_of(audience)), NameIndex(client))
 
 
 def is_active(audience: Audience) -> bool:
     return audience.status.upper() == AudienceStatus.ACTIVE
 
 
-def ready_for_columns(run: Run, audience_id: RecordId) -> Awaitable[Audience]:
+def wait_ready_for_columns(context: RecipeContext, audience_id: RecordId) -> Awaitable[Audience]:
     """Wait, as a stage of a recipe, until the CSV can be matched (or was)."""
-    return _watch(run, audience_id, _if_ready, _upload_status, Needs.UPLOAD)
+    return _wait(context, audience_id, _check_ready, _upload_status, RecordPart.UPLOAD)
 
 
-def _if_ready(run: Run, audience: Audience) -> Audience | None:
+def _check_ready(context: RecipeContext, audience: Audience) -> Audience | None:
     status = _upload_status(audience)
-    if means_failure(status) or means_failure(audience.status):
+    if is_failure_status(status) or is_failure_status(audience.status):
         raise AudienceFailedError(
             f"the server could not read the CSV of audience {audience.id}: its status is {status!r}; "
             "is it a CSV with a header, at a URL that the server can fetch?",
-            stage=run.stage,
+            stage=context.current_stage,
             audience=audience,
         )
     ready = status.upper() == UploadStatus.READY_FOR_COLUMN_SELECTION
@@ -151,49 +151,53 @@ def _if_ready(run: Run, audience: Audience) -> Audience | None:
     return audience if ready or was_matched else None
 
 
-def active(run: Run, audience_id: RecordId) -> Awaitable[Audience]:
+def wait_active(context: RecipeContext, audience_id: RecordId) -> Awaitable[Audience]:
     """Wait, as a stage of a recipe, until the audience is done."""
-    return _watch(run, audience_id, _if_active, _status, Needs.STATUS)
+    return _wait(context, audience_id, _check_active, _status, RecordPart.STATUS)
 
 
-def _if_active(run: Run, audience: Audience) -> Audience | None:
-    if means_failure(audience.status):
+def _check_active(context: RecipeContext, audience: Audience) -> Audience | None:
+    if is_failure_status(audience.status):
         raise AudienceFailedError(
-            f"audience {audience.id} failed: its status is {audience.status!r}", stage=run.stage, audience=audience
+            f"audience {audience.id} failed: its status is {audience.status!r}",
+            stage=context.current_stage,
+            audience=audience,
         )
     return audience if is_active(audience) else None
 
 
-async def remembered(run: Run, audience_id: RecordId) -> Audience:
+async def wait_recorded(context: RecipeContext, audience_id: RecordId) -> Audience:
     """The same for an audience that an earlier run wrote into the journal.
 
     Raises:
         NotFoundError: this server does not know it.
     """
     try:
-        return await active(run, audience_id)
+        return await wait_active(context, audience_id)
     except NotFoundError as error:
         message = (
-            f"{error.message}; the journal knows audience {audience_id} ({run.audience_name!r}) of an earlier run, and "
+            f"{error.message}; the journal knows audience {audience_id} ({context.audience_name!r}) of an earlier run, and "
             "this server does not. Check that base_url is the server of that run. If its audiences are gone for good, "
             "ask the vendor which exports were purchased before you make them again"
         )
         raise NotFoundError(error.status, message, error.error_type, error.endpoint) from None
 
 
-def current(run: Run, audience_id: RecordId, needs: Needs) -> Awaitable[Audience]:
+def read_current(context: RecipeContext, audience_id: RecordId, needs: RecordPart) -> Awaitable[Audience]:
     """The audience as it is now, with the part that is needed; those who ask at one time share a read."""
-    return _watch(run, audience_id, lambda _, audience: audience, _status, needs)
+    return _wait(context, audience_id, lambda _, audience: audience, _status, needs)
 
 
-def export_settled(run: Run, audience_id: RecordId, export_id: RecordId, *, purchased: bool) -> Awaitable[CsvExport]:
+def wait_export(
+    context: RecipeContext, audience_id: RecordId, export_id: RecordId, *, purchased: bool
+) -> Awaitable[CsvExport]:
     """Wait, as a stage of a recipe, until the export is out of progress, or, when `purchased`, has its URL."""
 
     def status(audience: Audience) -> str:
         export = find_export(audience.csv_exports, export_id)
         return export.status if export is not None else ""
 
-    def if_settled(run: Run, audience: Audience) -> CsvExport | None:
+    def if_settled(run: RecipeContext, audience: Audience) -> CsvExport | None:
         export = find_export(audience.csv_exports, export_id)
         if export is None:
             return None
@@ -201,14 +205,14 @@ def export_settled(run: Run, audience_id: RecordId, export_id: RecordId, *, purc
         if state is ExportState.FAILED:
             raise AudienceFailedError(
                 f"export {export.id} of audience {audience.id} failed: its status is {export.status!r}",
-                stage=run.stage,
+                stage=run.current_stage,
                 audience=audience,
             )
         if purchased:
             return export if export.download_url is not None else None
         return export if state in {ExportState.DOWNLOADABLE, ExportState.FOR_SALE} else None
 
-    return _watch(run, audience_id, if_settled, status, Needs.EXPORTS)
+    return _wait(context, audience_id, if_settled, status, RecordPart.EXPORTS)
 
 
 def _status(audience: Audience) -> str:
@@ -220,19 +224,19 @@ def _upload_status(audience: Audience) -> str:
 
 
 @attrs.define(eq=False)
-class _Check(Generic[T]):
+class _StatusWatcher(Generic[T]):
     """Keeps the run's audience current and reports each new status, until `find` has something.
 
     A class, because each of 10,000 waiting jobs holds one: closures take 0.6 KiB more.
     """
 
-    _run: Run
-    _find: Callable[[Run, Audience], T | None]
+    _context: RecipeContext
+    _find: Callable[[RecipeContext, Audience], T | None]
     _status_of: Callable[[Audience], str]
     _last: str | None = None
 
     def __call__(self, audience: Audience) -> T | None:
-        run = self._run
+        run = self._context
         run.audience = audience
         status = self._status_of(audience)
         if status != self._last:
@@ -242,19 +246,19 @@ class _Check(Generic[T]):
                     customer_id=run.customer_id,
                     audience_name=run.audience_name,
                     audience_id=audience.id,
-                    status=safe_text(status),
+                    status=sanitize_text(status),
                 )
             )
         return self._find(run, audience)
 
-    def given_up(self, trouble: Trouble | None) -> None:
+    def wait_cancelled(self, failures: PollFailures | None) -> None:
         """Keep what the last status checks showed, for the error that follows."""
-        run = self._run
-        status = None if self._last is None else one_line(self._last, run.client.transport.token, longest=100)
-        run.last_poll = _last_poll(status, trouble)
+        run = self._context
+        status = None if self._last is None else sanitize_text(self._last, run.client.transport.token, max_length=100)
+        run.last_poll = _describe_last_poll(status, failures)
 
 
-def _last_poll(status: str | None, trouble: Trouble | None) -> str:
+def _describe_last_poll(status: str | None, trouble: PollFailures | None) -> str:
     """What the last status checks showed. `status` is the last one seen: empty where none was shown, None before."""
     if status is None:
         seen = "no status check was answered"
@@ -262,19 +266,19 @@ def _last_poll(status: str | None, trouble: Trouble | None) -> str:
         seen = f"the last status was {status!r}" if status else "the server showed no status"
     if trouble is None:
         return seen
-    checks = "status check" if trouble.failures == 1 else f"{trouble.failures} status checks"
-    failed = f"the last {checks} failed" + (", the last with " if trouble.failures > 1 else " with ") + trouble.error
+    checks = "status check" if trouble.count == 1 else f"{trouble.count} status checks"
+    failed = f"the last {checks} failed" + (", the last with " if trouble.count > 1 else " with ") + trouble.last_error
     return f"{failed}; {seen} before" if status is not None else failed
 
 
-def _watch(
-    run: Run,
+def _wait(
+    context: RecipeContext,
     audience_id: RecordId,
-    find: Callable[[Run, Audience], T | None],
+    find: Callable[[RecipeContext, Audience], T | None],
     status_of: Callable[[Audience], str],
-    needs: Needs,
+    needs: RecordPart,
 ) -> Awaitable[T]:
     """Wait through the client's poller until `find` has something."""
-    run.last_poll = None
-    check = _Check(run, find, status_of)
-    return poller_of(run.client).watch(audience_id, run.customer_id, check, needs=needs, observer=check)
+    context.last_poll = None
+    check = _StatusWatcher(context, find, status_of)
+    return get_poller(context.client).wait_until(audience_id, context.customer_id, check, part=needs, observer=check)

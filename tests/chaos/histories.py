@@ -47,26 +47,26 @@ job_shapes = st.builds(
 )
 dialects = st.builds(
     Dialect,
-    ids=st.sampled_from(["text", "integer"]),
+    id_type=st.sampled_from(["string", "integer"]),
     numeric_customer_ids=st.booleans(),
     name_key=st.sampled_from(["name", "audienceName"]),
     list_shape=st.sampled_from(["array", "object"]),
-    list_omits=st.sets(st.sampled_from(["status", "csvExports", "uploadedAudienceCsv"])),
+    list_omitted_keys=st.sets(st.sampled_from(["status", "csvExports", "uploadedAudienceCsv"])),
     cost_key=st.sampled_from(["cost", "costInCents", "totalCost"]),
     shows_field_types=st.booleans(),
     shows_customer_id=st.booleans(),
     shows_base_audience=st.booleans(),
     shows_csv_url=st.booleans(),
     shows_export_status=st.booleans(),
-    cost_format=st.sampled_from(["integer", "integer", "float", "text"]),
+    cost_format=st.sampled_from(["integer", "integer", "float", "string"]),
     field_types_format=st.sampled_from(["exact", "exact", "upper", "spaced", "camel", "with free fields", "empty"]),
     preview_url=st.sampled_from(["absent", "empty", "null"]),
     purchased_status=st.sampled_from(["ACTIVE", "ACTIVE", "hidden"]),
     url_delay=st.sampled_from([0.0, 0.0, 3.0, 90.0]),
-    repeated_purchase=st.sampled_from(["refuse", "charge"]),
+    repeated_purchase=st.sampled_from(["reject", "charge"]),
     stub_status=st.sampled_from(["PROCESSING", "PROCESSING", "ACTIVE"]),
-    name_rule=st.sampled_from(["exact", "exact", "lower", "collapsed", "nfc"]),
-    duplicate_names=st.sampled_from(["refuse", "refuse", "upsert"]),
+    name_normalization=st.sampled_from(["exact", "exact", "lower", "collapsed", "nfc"]),
+    duplicate_names=st.sampled_from(["reject", "reject", "upsert"]),
     list_lag=st.sampled_from([0.0, 0.0, 3.0, 30.0]),
     frozen_lists=st.integers(0, 4).map(lambda number: number == 0),
 )
@@ -81,7 +81,7 @@ def knowable(shape: Shape) -> Shape:
     dialect = shape.dialect
     hides_purchases = dialect.url_delay and (dialect.purchased_status == "hidden" or not dialect.shows_export_status)
     if hides_purchases:
-        dialect = attrs.evolve(dialect, repeated_purchase="refuse")
+        dialect = attrs.evolve(dialect, repeated_purchase="reject")
     if not shape.journal:
         dialect = attrs.evolve(dialect, frozen_lists=False)
     return attrs.evolve(shape, dialect=dialect)
@@ -98,11 +98,11 @@ shapes = st.builds(
 ).map(knowable)
 
 
-broken_connections = [FaultKind.CUT_BEFORE, FaultKind.CUT_AFTER, FaultKind.HALF_BODY]
+broken_connections = [FaultKind.DISCONNECT_BEFORE, FaultKind.DISCONNECT_AFTER, FaultKind.TRUNCATED_BODY]
 pages = [FaultKind.HTML_BEFORE, FaultKind.HTML_AFTER]
-slow = [FaultKind.SLOW_BEFORE, FaultKind.SLOW_AFTER]
-statuses = [FaultKind.STATUS_BEFORE, FaultKind.STATUS_AFTER]
-connections = [FaultKind.STALE, FaultKind.CLOSED_AFTER]
+slow = [FaultKind.DELAY_BEFORE, FaultKind.DELAY_AFTER]
+statuses = [FaultKind.ERROR_BEFORE, FaultKind.ERROR_AFTER]
+connections = [FaultKind.STALE_CONNECTION, FaultKind.CLOSED_AFTER_RESPONSE]
 
 
 @st.composite
@@ -118,11 +118,11 @@ def faults(draw: st.DrawFn) -> Fault:
                 *connections,
                 FaultKind.RATE_LIMITED,
                 FaultKind.PRICE_RAISED,
-                FaultKind.ERROR_INSIDE,
-                FaultKind.OTHER_RECORD,
+                FaultKind.ERROR_INSIDE_SUCCESS,
+                FaultKind.WRONG_RECORD,
                 FaultKind.FIELD_REPLACED,
                 FaultKind.UNKNOWN_STATUS,
-                FaultKind.WORK_FAILS,
+                FaultKind.STAGE_FAILS,
                 FaultKind.ROW_MISSING,
                 FaultKind.FIELD_MISSING,
             ]
@@ -132,16 +132,16 @@ def faults(draw: st.DrawFn) -> Fault:
     value = None
     if kind is FaultKind.FIELD_REPLACED:
         field, value = draw(st.sampled_from(ODD_FIELDS))
-    by_chance = kind is not FaultKind.WORK_FAILS and draw(st.integers(0, 4)) == 0
+    by_chance = kind is not FaultKind.STAGE_FAILS and draw(st.integers(0, 4)) == 0
     return Fault(
         kind=kind,
         endpoint=endpoint,
         field=field,
         value=value,
-        cents=TOO_DEAR_CENTS,
+        cost_cents=TOO_DEAR_CENTS,
         times=None if by_chance else draw(st.integers(1, 3)),
         probability=draw(st.sampled_from([0.1, 0.3])) if by_chance else 1.0,
-        after=draw(st.integers(0, 4)),
+        skip_first=draw(st.integers(0, 4)),
         status=draw(st.sampled_from([500, 502, 503, 504, 400, 402, 408, 409, 425])),
         retry_after=draw(st.sampled_from([0, 1, 30, 600, "9" * 310, 99_999_999])),
         retry_after_as_date=draw(st.booleans()),
@@ -152,11 +152,11 @@ def faults(draw: st.DrawFn) -> Fault:
 _ENDPOINTS: dict[FaultKind, tuple[str, ...]] = {
     FaultKind.ROW_MISSING: READS[1:2],
     FaultKind.PRICE_RAISED: POSTS[4:],
-    FaultKind.ERROR_INSIDE: POSTS,
-    FaultKind.OTHER_RECORD: (*POSTS[3:], READS[0]),
+    FaultKind.ERROR_INSIDE_SUCCESS: POSTS,
+    FaultKind.WRONG_RECORD: (*POSTS[3:], READS[0]),
     FaultKind.FIELD_REPLACED: (*POSTS, *READS[:2]),
     FaultKind.FIELD_MISSING: (*POSTS, *READS[:2]),
-    FaultKind.WORK_FAILS: POSTS,
+    FaultKind.STAGE_FAILS: POSTS,
 }
 """Where a fault can strike; any other kind strikes anywhere."""
 
@@ -247,7 +247,7 @@ class Histories(RuleBasedStateMachine):
         check_last_run(self.world, again)
         dialect = self.world.shape.dialect
         # Under a changed name, an audience is only reused at once if the server also shows what it was made from.
-        is_recognized = dialect.name_rule == "exact" or (dialect.shows_csv_url and dialect.shows_base_audience)
+        is_recognized = dialect.name_normalization == "exact" or (dialect.shows_csv_url and dialect.shows_base_audience)
         if is_recognized and not any(last.ends.values()):
             assert again.posts == 0, "a finished batch run again makes no POST"
         self.tally["histories"] += 1

@@ -12,7 +12,7 @@ from world import JobShape, Shape, Way
 from indigo_async.sandbox import Fault, FaultKind
 from indigo_async.workflows import preview
 from indigo_async.workflows.budget import Budget
-from indigo_async.workflows.journal import JobMemory
+from indigo_async.workflows.journal import JournalJobLog
 
 ONE = Shape(jobs=(JobShape(),), journal=False)
 WITH_JOURNAL = Shape(jobs=(JobShape(), JobShape()), journal=True)
@@ -37,7 +37,7 @@ def test_an_export_that_is_bought_twice(history: Histories, monkeypatch: pytest.
 
 
 def test_a_purchase_without_an_intent(history: Histories, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(JobMemory, "intend", nothing)
+    monkeypatch.setattr(JournalJobLog, "record_intent", nothing)
     history.begin(WITH_JOURNAL)
     with pytest.raises(AssertionError, match="an intent is on disk"):
         history.run_batch([], purchase=True, trouble=None)
@@ -45,15 +45,15 @@ def test_a_purchase_without_an_intent(history: Histories, monkeypatch: pytest.Mo
 
 def test_a_result_that_is_not_true(history: Histories, monkeypatch: pytest.MonkeyPatch):
     history.begin(WITH_JOURNAL)
-    intend = JobMemory.intend
+    intend = JournalJobLog.record_intent
 
-    async def intend_and_boast(memory: JobMemory, stage: object, facts: object) -> None:
+    async def intend_and_boast(memory: JournalJobLog, stage: object, facts: object) -> None:
         await intend(memory, stage, facts)
         if "cost_cents" in facts:
-            await memory.remember(stage, facts)
+            await memory.record_result(stage, facts)
 
-    monkeypatch.setattr(JobMemory, "intend", intend_and_boast)
-    refused = Fault(kind=FaultKind.STATUS_BEFORE, endpoint="POST /purchase_csv_export", times=None)
+    monkeypatch.setattr(JournalJobLog, "record_intent", intend_and_boast)
+    refused = Fault(kind=FaultKind.ERROR_BEFORE, endpoint="POST /purchase_csv_export", times=None)
     with pytest.raises(AssertionError, match="what is said to be bought is"):
         history.run_batch([refused], purchase=True, trouble=None)
 
@@ -71,9 +71,9 @@ def test_a_task_that_is_left(history: Histories, monkeypatch: pytest.MonkeyPatch
     async def leave(*_: object) -> None:
         left.append(asyncio.create_task(asyncio.sleep(1e9)))
 
-    monkeypatch.setattr(JobMemory, "withdraw", leave)
+    monkeypatch.setattr(JournalJobLog, "cancel_intent", leave)
     history.begin(WITH_JOURNAL)
-    refused = Fault(kind=FaultKind.STATUS_BEFORE, endpoint="POST /purchase_csv_export", status=499)
+    refused = Fault(kind=FaultKind.ERROR_BEFORE, endpoint="POST /purchase_csv_export", status=499)
     with pytest.raises(AssertionError, match="task"):
         history.run_batch([refused], purchase=True, trouble=None)
 

@@ -29,7 +29,7 @@ def history() -> Iterator[Histories]:
 @pytest.mark.parametrize("trouble", [None, Break(End.CANCELLED, 12), Break(End.KILLED, 12)], ids=str)
 def test_a_purchase_is_carried_out_and_its_answer_comes_too_late(history: Histories, trouble: Trouble):
     history.begin(Shape(jobs=(JobShape(), FREE), journal=False))
-    late = Fault(kind=FaultKind.SLOW_AFTER, endpoint=PURCHASE, times=2, delay=1.5 * TIMEOUT)
+    late = Fault(kind=FaultKind.DELAY_AFTER, endpoint=PURCHASE, times=2, delay=1.5 * TIMEOUT)
     history.run_batch([late], purchase=True, trouble=trouble)
 
 
@@ -38,13 +38,13 @@ def test_a_purchase_is_carried_out_and_its_answer_comes_too_late(history: Histor
 @pytest.mark.parametrize("endpoint", [PREVIEW, PURCHASE])
 def test_an_export_fails(history: Histories, endpoint: str, dialect: Dialect, journal: bool):
     history.begin(Shape(jobs=(FREE, JobShape()), journal=journal, dialect=dialect))
-    history.run_batch([Fault(kind=FaultKind.WORK_FAILS, endpoint=endpoint)], purchase=True, trouble=None)
+    history.run_batch([Fault(kind=FaultKind.STAGE_FAILS, endpoint=endpoint)], purchase=True, trouble=None)
 
 
 def test_an_export_failed_and_its_status_is_one_that_nobody_documented(history: Histories):
     history.begin(Shape(jobs=(JobShape(grows=False),), journal=False, dialect=Dialect(shows_field_types=False)))
-    history.run_batch([Fault(kind=FaultKind.WORK_FAILS, endpoint=PURCHASE)], purchase=True, trouble=None)
-    after_the_match = Fault(kind=FaultKind.UNKNOWN_STATUS, endpoint="GET /audience", times=None, after=1)
+    history.run_batch([Fault(kind=FaultKind.STAGE_FAILS, endpoint=PURCHASE)], purchase=True, trouble=None)
+    after_the_match = Fault(kind=FaultKind.UNKNOWN_STATUS, endpoint="GET /audience", times=None, skip_first=1)
     history.run_batch([after_the_match], purchase=True, trouble=None)
 
 

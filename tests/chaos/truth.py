@@ -20,7 +20,7 @@ from indigo_async.errors import (
     WorkflowError,
 )
 from indigo_async.sandbox import FaultKind
-from indigo_async.transport.shield import in_thread
+from indigo_async.transport.shield import run_in_thread
 from indigo_async.workflows import AudienceJob, BatchReport
 from indigo_async.workflows.journal import EntryKind, Journal, JournalRecord
 
@@ -45,7 +45,7 @@ async def check_files_are_closed(open_before: Counter[str]) -> None:
     for _ in range(_LOOKS):
         if open_files().total() <= open_before.total():
             return
-        await in_thread(partial(time.sleep, _REAL_SECONDS / _LOOKS))
+        await run_in_thread(partial(time.sleep, _REAL_SECONDS / _LOOKS))
     raise AssertionError(f"no socket or file is left open: {open_files() - open_before}")
 
 
@@ -100,8 +100,8 @@ def _failed_purchases(world: World) -> Counter[str | None]:
     """How many purchases were carried out and then failed at the server, by audience."""
     return Counter(
         entry.audience_id
-        for entry in world.log.about(endpoint="POST /purchase_csv_export")
-        if entry.fault is FaultKind.WORK_FAILS and entry.carried_out
+        for entry in world.log.find(endpoint="POST /purchase_csv_export")
+        if entry.fault is FaultKind.STAGE_FAILS and entry.carried_out
     )
 
 
@@ -110,10 +110,10 @@ def _late_purchases(world: World) -> Counter[str | None]:
 
     A server that charges each purchase of the same export then charges twice, which no client can prevent.
     """
-    if world.shape.dialect.repeated_purchase == "refuse":
+    if world.shape.dialect.repeated_purchase == "reject":
         return Counter()
-    purchases = world.log.about(endpoint="POST /purchase_csv_export")
-    return Counter(entry.audience_id for entry in purchases if entry.fault is FaultKind.SLOW_BEFORE)
+    purchases = world.log.find(endpoint="POST /purchase_csv_export")
+    return Counter(entry.audience_id for entry in purchases if entry.fault is FaultKind.DELAY_BEFORE)
 
 
 def _check_money(world: World, ran: Ran) -> None:
@@ -182,7 +182,7 @@ def check_last_run(world: World, ran: Ran) -> None:
     doomed = {
         str(entry.audience_id)
         for entry in world.log.entries
-        if entry.fault is FaultKind.WORK_FAILS and entry.carried_out and entry.endpoint != "POST /upload_csv"
+        if entry.fault is FaultKind.STAGE_FAILS and entry.carried_out and entry.endpoint != "POST /upload_csv"
     }
     for job in world.jobs():
         error = ran.ends[job.key]
@@ -212,5 +212,5 @@ def _is_dear(job: AudienceJob, error: BudgetExceededError, report: BatchReport) 
     assert error.export.cost_cents is not None
     limit = job.export.max_cost_cents
     if report.budget_cents is not None:
-        limit = min(limit, report.budget_cents - report.spent_cents - report.unsettled_cents)
+        limit = min(limit, report.budget_cents - report.spent_cents - report.unresolved_cents)
     return error.export.cost_cents > limit

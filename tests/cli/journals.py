@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from indigo_async.workflows.events import Stage
-from indigo_async.workflows.journal import EntryKind, JobMemory, Journal
+from indigo_async.workflows.journal import EntryKind, Journal, JournalJobLog
 
 BEGAN = 1_790_000_000.0
 """Seconds since 1970 at which the journals of the tests begin."""
@@ -24,22 +24,22 @@ def clock_at(seconds: float) -> Generator[None]:
         yield
 
 
-def mention(memory: JobMemory, kind: EntryKind, at: float, **facts: Any) -> None:
+def mention(memory: JournalJobLog, kind: EntryKind, at: float, **facts: Any) -> None:
     with clock_at(at):
-        memory.mention(kind, facts)
+        memory.record_for_report(kind, facts)
 
 
-async def intend(memory: JobMemory, stage: Stage, at: float, **facts: Any) -> None:
+async def intend(memory: JournalJobLog, stage: Stage, at: float, **facts: Any) -> None:
     with clock_at(at):
-        await memory.intend(stage, facts)
+        await memory.record_intent(stage, facts)
 
 
-async def remember(memory: JobMemory, stage: Stage, at: float, **facts: Any) -> None:
+async def remember(memory: JournalJobLog, stage: Stage, at: float, **facts: Any) -> None:
     with clock_at(at):
-        await memory.remember(stage, facts)
+        await memory.record_result(stage, facts)
 
 
-def outcome(memory: JobMemory, at: float, seconds: float, **facts: Any) -> None:
+def outcome(memory: JournalJobLog, at: float, seconds: float, **facts: Any) -> None:
     """How a job ended, after so many seconds."""
     told = {
         "stage": "download",
@@ -53,7 +53,7 @@ def outcome(memory: JobMemory, at: float, seconds: float, **facts: Any) -> None:
     mention(memory, EntryKind.OUTCOME, at, **told | {"seconds": seconds} | facts)
 
 
-def progress(memory: JobMemory, run: float, at: float, *, ended: bool, **facts: Any) -> None:
+def progress(memory: JournalJobLog, run: float, at: float, *, ended: bool, **facts: Any) -> None:
     """What the run told that began at `run`."""
     told = {
         "seconds": at - run,
@@ -69,14 +69,14 @@ def progress(memory: JobMemory, run: float, at: float, *, ended: bool, **facts: 
     mention(memory, EntryKind.PROGRESS, at, **told | {"run": int((BEGAN + run) * 1000), "ended": ended} | facts)
 
 
-async def job(journal: Journal, customer: str, name: str) -> JobMemory:
-    return await journal.memory_of(customer, name, "fingerprint")
+async def job(journal: Journal, customer: str, name: str) -> JournalJobLog:
+    return await journal.job_log(customer, name, "fingerprint")
 
 
 async def hostile_journal(path: Path, names: list[str]) -> None:
     """A run in which customers, lists and errors are called what they should not be."""
     async with Journal.open(path) as journal:
-        own = await journal.own_memory()
+        own = await journal.batch_log()
         for number, name in enumerate(names):
             memory = await job(journal, name, name)
             timings = {"upload": 1.0, "match": 2.0}

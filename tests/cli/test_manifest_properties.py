@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from manifests import read, write
 
 from indigo_async.cli.manifest.fields import FIELDS, REQUIRED, SECTIONS
-from indigo_async.cli.manifest.templates import filled
+from indigo_async.cli.manifest.templates import fill_template
 from indigo_async.errors import InvalidInputError
 from indigo_async.inputs import CANONICAL_FIELDS, LookalikeFilters
 from indigo_async.workflows import AudienceJob, ExportStep, LookalikeStep
@@ -154,19 +154,19 @@ def test_whatever_a_file_holds_it_is_read_or_refused_in_words(suffix: str, conte
 @given(NAMES, NAMES)
 def test_a_template_never_leads_out_of_its_folder_nor_to_the_same_file_twice(one: str, other: str):
     template = "exports/{customer_id}/{audience_name}.csv"
-    path = filled("export.destination", template, {"customer_id": one, "audience_name": other})
+    path = fill_template("export.destination", template, {"customer_id": one, "audience_name": other})
     assert path.count("/") == 2
     folder, customer, file = path.split("/")
     assert folder == "exports"
     assert customer not in {"", ".", ".."}
     assert not file.startswith(".") or file == ".csv"
-    swapped = filled("export.destination", template, {"customer_id": other, "audience_name": one})
+    swapped = fill_template("export.destination", template, {"customer_id": other, "audience_name": one})
     assert (path == swapped) == (one == other)
 
 
 @given(NAMES)
 def test_names_in_a_url_are_quoted(name: str):
-    url = filled("csv", "https://files.example.org/{audience_name}.csv", {"audience_name": name})
+    url = fill_template("csv", "https://files.example.org/{audience_name}.csv", {"audience_name": name})
     rest = url.removeprefix("https://files.example.org/").removesuffix(".csv")
     assert rest.isascii()
     assert not set(rest) & set("/?#:@ ")
@@ -174,7 +174,7 @@ def test_names_in_a_url_are_quoted(name: str):
 
 @given(NAMES)
 def test_braces_that_are_written_twice_are_braces(name: str):
-    assert filled("key", "{{{customer_id}}}", {"customer_id": name}) == f"{{{name}}}"
+    assert fill_template("key", "{{{customer_id}}}", {"customer_id": name}) == f"{{{name}}}"
 
 
 def test_every_field_of_a_job_can_be_given():

@@ -11,9 +11,9 @@ import pytest
 from rich.console import Console
 
 from indigo_async.cli.output import Output
-from indigo_async.cli.progress import Moment, Progress, StageCount, plan_of
-from indigo_async.cli.progress_display import displayed
-from indigo_async.cli.progress_view import as_line, as_svg, as_view
+from indigo_async.cli.progress import ProgressSnapshot, ProgressTracker, StageCount, planned_stages
+from indigo_async.cli.progress_display import show_progress
+from indigo_async.cli.progress_view import format_progress, render_progress, render_svg
 from indigo_async.errors import BudgetExceededError
 from indigo_async.workflows import (
     AudienceJob,
@@ -52,11 +52,11 @@ def report(**numbers: object) -> BatchReport:
         "stopped": None,
         "quoted_cents": 0,
         "spent_cents": 0,
-        "unsettled_cents": 0,
+        "unresolved_cents": 0,
         "budget_cents": None,
         "lost_uploads": 0,
         "requests": {},
-        "setbacks": {},
+        "failed_requests": {},
         "reads_saved": 0,
         "stages": {},
         "seconds": 0.0,
@@ -64,11 +64,11 @@ def report(**numbers: object) -> BatchReport:
     return BatchReport(**values | numbers)  # type: ignore[arg-type]
 
 
-def progress_of(jobs: int) -> Progress:
-    return Progress(name="jobs.yaml", total=jobs, purchase=True, planned=Counter(dict.fromkeys(Stage, jobs)))
+def progress_of(jobs: int) -> ProgressTracker:
+    return ProgressTracker(name="jobs.yaml", total=jobs, purchase=True, planned=Counter(dict.fromkeys(Stage, jobs)))
 
 
-def tell(progress: Progress, number: int, *stages: Stage, then: Stage | None = None) -> None:
+def tell(progress: ProgressTracker, number: int, *stages: Stage, then: Stage | None = None) -> None:
     """Tell that a job finished some stages, and is in another."""
     names = {"customer_id": "42", "audience_name": f"List {number}"}
     for stage in stages:
@@ -78,8 +78,8 @@ def tell(progress: Progress, number: int, *stages: Stage, then: Stage | None = N
         progress.on_event(StageStarted(**names, stage=then))
 
 
-def counts(moment: Moment) -> dict[Stage, tuple[int, int]]:
-    return {count.stage: (count.passed, count.now) for count in moment.stages}
+def counts(moment: ProgressSnapshot) -> dict[Stage, tuple[int, int]]:
+    return {count.stage: (count.completed, count.in_progress) for count in moment.stages}
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def counts(moment: Moment) -> dict[Stage, tuple[int, int]]:
 def test_a_job_goes_through_the_stages_that_it_has(
     lookalike: bool, export: bool, purchase: bool, plan: tuple[Stage, ...]
 ):
-    assert plan_of(job(lookalike=lookalike, export=export), purchase=purchase) == plan
+    assert planned_stages(job(lookalike=lookalike, export=export), purchase=purchase) == plan
 
 
 def test_jobs_are_counted_in_each_stage_and_beyond():
@@ -103,7 +103,7 @@ def test_jobs_are_counted_in_each_stage_and_beyond():
     tell(progress, 0, Stage.UPLOAD, then=Stage.MATCH)
     tell(progress, 1, Stage.UPLOAD, Stage.MATCH, then=Stage.LOOKALIKE)
     tell(progress, 2, then=Stage.UPLOAD)
-    moment = progress.at(report())
+    moment = progress.snapshot(report())
     assert counts(moment)[Stage.UPLOAD] == (2, 1)
     assert counts(moment)[Stage.MATCH] == (1, 1)
     assert counts(moment)[Stage.LOOKALIKE] == (0, 1)
@@ -113,10 +113,10 @@ def test_jobs_are_counted_in_each_stage_and_beyond():
 def test_what_an_earlier_run_did_counts_as_passed():
     progress = progress_of(2)
     tell(progress, 0, Stage.MATCH, Stage.LOOKALIKE, then=Stage.PREVIEW)
-    moment = progress.at(report())
+    moment = progress.snapshot(report())
     assert counts(moment)[Stage.UPLOAD] == (1, 0)
     progress.on_outcome(JobOutcome(job=job(), stage=Stage.DOWNLOAD, timings={Stage.DOWNLOAD: 1.0}))
-    assert counts(progress.at(report(done=1)))[Stage.PURCHASE] == (1, 0)
+    assert counts(progress.snapshot(report(done=1)))[Stage.PURCHASE] == (1, 0)
 
 
 def test_a_job_that_fails_is_in_no_stage_any_more_and_is_shown():
@@ -126,7 +126,7 @@ def test_a_job_that_fails_is_in_no_stage_any_more_and_is_shown():
     progress.on_event(StageFailed(**names, stage=Stage.UPLOAD, seconds=1.0, error_type="BudgetExceededError"))
     error = BudgetExceededError("it costs too much", stage=Stage.PURCHASE, limit_cents=5)
     progress.on_outcome(JobOutcome(job=job(), stage=Stage.UPLOAD, error=error))
-    moment = progress.at(report(failed=1, failed_by_stage={"upload": 1}))
+    moment = progress.snapshot(report(failed=1, failed_by_stage={"upload": 1}))
     assert counts(moment)[Stage.UPLOAD] == (0, 0)
     assert moment.stages[0].failed == 1
     assert moment.failures == ("42/List 0: purchase: it costs too much",)
@@ -134,18 +134,18 @@ def test_a_job_that_fails_is_in_no_stage_any_more_and_is_shown():
 
 def test_rate_and_forecast_come_from_the_last_half_minute():
     progress = progress_of(10)
-    assert progress.at(report(seconds=0.0)).seconds_left is None
+    assert progress.snapshot(report(seconds=0.0)).seconds_left is None
     for number in range(2):
         tell(progress, number, *WHOLE)
         progress.on_outcome(JobOutcome(job=job(number), stage=Stage.DOWNLOAD, timings=dict.fromkeys(Stage, 1.0)))
-    moment = progress.at(report(done=2, seconds=10.0))
-    assert moment.jobs_a_minute == pytest.approx(12.0)
+    moment = progress.snapshot(report(done=2, seconds=10.0))
+    assert moment.jobs_per_minute == pytest.approx(12.0)
     assert moment.seconds_left == pytest.approx(40.0)
-    still = progress.at(report(done=2, seconds=60.0))
+    still = progress.snapshot(report(done=2, seconds=60.0))
     assert still.seconds_left is None
 
 
-MOMENT = Moment(
+MOMENT = ProgressSnapshot(
     name="jobs.yaml",
     total=10_000,
     done=3_214,
@@ -155,8 +155,8 @@ MOMENT = Moment(
         StageCount(Stage.MATCH, 10_000, 8_120, 1_880, 2),
         StageCount(Stage.PURCHASE, 10_000, 3_300, 12, 1),
     ],
-    seconds=130.0,
-    jobs_a_minute=1_800.0,
+    elapsed_seconds=130.0,
+    jobs_per_minute=1_800.0,
     seconds_left=240.0,
     purchase=True,
     spent_cents=120_400,
@@ -165,7 +165,7 @@ MOMENT = Moment(
     budget_cents=500_000,
     requests=21_234,
     reads_saved=56_789,
-    sent_again=2,
+    retries=2,
     failures=["42/List 7: match: the CSV is\nempty \x1b[31m" + " and so on" * 20],
 )
 
@@ -174,7 +174,7 @@ MOMENT = Moment(
 def test_the_view_fits_its_terminal_and_says_what_matters(width: int):
     console = Console(width=width, file=io.StringIO(), force_terminal=False)
     with console.capture() as capture:
-        console.print(as_view(MOMENT))
+        console.print(render_progress(MOMENT))
     lines = capture.get().splitlines()
     assert max(map(len, lines)) <= width
     text = "\n".join(lines)
@@ -198,23 +198,23 @@ def test_where_nothing_is_bought_the_prices_are_shown():
     names = {"customer_id": "42", "audience_name": "List 0"}
     progress.on_event(ExportPriced(**names, export_id="x", cost_cents=1_250))
     progress.on_event(ExportPriced(**names, export_id="y", cost_cents=None))
-    assert progress.at(report()).money == "$12.50 quoted, nothing is bought"
+    assert progress.snapshot(report()).money == "$12.50 quoted, nothing is bought"
 
 
 def test_a_budget_that_earlier_runs_went_beyond_is_not_said_to_hold_what_they_spent():
-    money = progress_of(1).at(report(spent_cents=8_000, budget_cents=100)).money
+    money = progress_of(1).snapshot(report(spent_cents=8_000, budget_cents=100)).money
     assert money == "$80.00 spent, above the budget of $1.00"
 
 
 def test_a_line_says_it_all_in_one():
-    assert as_line(MOMENT) == (
+    assert format_progress(MOMENT) == (
         "0:02:10  3,214 of 10,000 jobs done, 3 failed; now in match 1,880, purchase 12; $1,204.00 of $5,000.00 spent, "
         "$30.00 under way; 21,234 requests; 1,800 a minute, about 0:04:00 left"
     )
 
 
 def test_the_picture_is_an_svg_of_the_view():
-    picture = as_svg(MOMENT)
+    picture = render_svg(MOMENT)
     root = ET.fromstring(picture)
     assert root.tag.endswith("svg")
     assert "font-face" not in picture
@@ -229,7 +229,7 @@ class Watched:
     asked: int = 0
     was_asked: asyncio.Event = attrs.Factory(asyncio.Event)
 
-    def __call__(self) -> Moment:
+    def __call__(self) -> ProgressSnapshot:
         self.asked += 1
         self.was_asked.set()
         return MOMENT
@@ -237,18 +237,18 @@ class Watched:
 
 def output_on(*, terminal: bool, quiet: bool = False) -> Output:
     words = Output(quiet=quiet)
-    words.notes = Console(file=io.StringIO(), force_terminal=terminal, width=100)
+    words.stderr = Console(file=io.StringIO(), force_terminal=terminal, width=100)
     return words
 
 
 def written(words: Output) -> str:
-    assert isinstance(words.notes.file, io.StringIO)
-    return words.notes.file.getvalue()
+    assert isinstance(words.stderr.file, io.StringIO)
+    return words.stderr.file.getvalue()
 
 
 async def test_a_terminal_is_redrawn_by_the_clock_and_not_by_events():
     words, moment = output_on(terminal=True), Watched()
-    async with displayed(words, moment):
+    async with show_progress(words, moment):
         await moment.was_asked.wait()
         for _ in range(1_000):
             await asyncio.sleep(0)
@@ -258,16 +258,16 @@ async def test_a_terminal_is_redrawn_by_the_clock_and_not_by_events():
 
 
 async def test_elsewhere_a_line_comes_every_few_seconds(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("indigo_async.cli.progress_display._SECONDS_A_LINE", 0.01)
+    monkeypatch.setattr("indigo_async.cli.progress_display._LINE_INTERVAL", 0.01)
     words, moment = output_on(terminal=False), Watched()
-    async with displayed(words, moment):
+    async with show_progress(words, moment):
         await moment.was_asked.wait()
-    assert as_line(MOMENT) in written(words).replace("\n", " ")
+    assert format_progress(MOMENT) in written(words).replace("\n", " ")
 
 
 async def test_quiet_shows_nothing():
     words, moment = output_on(terminal=True, quiet=True), Watched()
-    async with displayed(words, moment):
+    async with show_progress(words, moment):
         await asyncio.sleep(0)
     assert moment.asked == 0
     assert written(words) == ""

@@ -15,13 +15,13 @@ from journals import BEGAN, hostile_journal, intend, job, outcome, progress, rem
 
 from indigo_async import ColumnSelection, ColumnSelections, IndigoClient, RetryPolicy
 from indigo_async.cli.advice import advice_for
-from indigo_async.cli.report.charts import areas_chart
-from indigo_async.cli.report.figures import Figures, figures_of
-from indigo_async.cli.report.history import History, history_of
-from indigo_async.cli.report.html import page
-from indigo_async.cli.report.series import series_of
-from indigo_async.cli.report.timescale import timescale_of
-from indigo_async.cli.report.wording import duration_words, percent_words
+from indigo_async.cli.report.charts import build_occupancy_chart
+from indigo_async.cli.report.figures import BatchStatistics, compute_statistics
+from indigo_async.cli.report.history import BatchHistory, build_history
+from indigo_async.cli.report.html import render_page
+from indigo_async.cli.report.series import build_time_series
+from indigo_async.cli.report.timescale import measure_active_time
+from indigo_async.cli.report.wording import format_duration, format_percent
 from indigo_async.sandbox import Fault, FaultKind, Sandbox
 from indigo_async.workflows import AudienceJob, ExportStep, LookalikeStep, Stage, run_batch
 from indigo_async.workflows.journal import Journal, read_records
@@ -34,9 +34,9 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "run.sqlite"
 
 
-async def read(path: Path, *, in_use: bool = False) -> tuple[History, Figures]:
-    history = await asyncio.to_thread(lambda: history_of(read_records(path)))
-    return history, figures_of(history, in_use=in_use)
+async def read(path: Path, *, in_use: bool = False) -> tuple[BatchHistory, BatchStatistics]:
+    history = await asyncio.to_thread(lambda: build_history(read_records(path)))
+    return history, compute_statistics(history, in_use=in_use)
 
 
 def report(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -47,8 +47,8 @@ def report(*arguments: str) -> subprocess.CompletedProcess[str]:
 async def run_some(folder: Path, path: Path, *, count: int = 12, budget_cents: int = 10**9) -> dict[str, Any]:
     """A real batch, of which one match fails. Returns what the batch itself reported."""
     async with Sandbox(lite=True, speed=2_000.0) as sandbox:
-        sandbox.faults.add(Fault(kind=FaultKind.WORK_FAILS, endpoint="POST /match_uploaded_csv", times=1))
-        retry = RetryPolicy(attempts=6, first_delay=0.001, max_delay=0.01)
+        sandbox.faults.add(Fault(kind=FaultKind.STAGE_FAILS, endpoint="POST /match_uploaded_csv", times=1))
+        retry = RetryPolicy(attempts=6, wait_initial=0.001, wait_max=0.01)
         options = {"base_url": sandbox.base_url, "retry": retry, "poll_interval": 0.02}
         async with IndigoClient(sandbox.token, **options) as client:
             jobs = [
@@ -84,7 +84,7 @@ class TestOfARealBatch:
         assert {stage.stage for stage in figures.stages} == set(Stage)
         assert figures.matches is not None
         assert figures.matches.matched / figures.matches.rows == 0.75
-        assert sum(figures.matches.classes) == figures.matches.lists
+        assert sum(figures.matches.rate_histogram) == figures.matches.lists
         assert sum(customer.jobs for customer in figures.customers) == 12
         assert sum(customer.spent_cents for customer in figures.customers) == batch["spent_cents"]
         assert [(group.error_type, group.stage, len(group.jobs)) for group in figures.failures] == [
@@ -191,7 +191,7 @@ class TestHistory:
 
     async def test_a_job_that_was_cut_off_is_open_and_was_where_its_rows_say(self, path: Path):
         async with Journal.open(path) as journal:
-            own = await journal.own_memory()
+            own = await journal.batch_log()
             progress(own, 0.0, 0.0, ended=False)
             memory = await job(journal, "42", "Donors")
             await intend(memory, Stage.UPLOAD, 1.0)
@@ -238,12 +238,12 @@ class TestHistory:
         history, figures = await read(path)
         assert (figures.spent_cents, figures.unsettled_cents) == (500, 500)
         assert [customer.spent_cents for customer in figures.customers] == [500]
-        text = await asyncio.to_thread(page, "run.sqlite", history, figures)
+        text = await asyncio.to_thread(render_page, "run.sqlite", history, figures)
         assert "$5.00 more in purchases whose outcome the next run finds out" in text
 
     async def test_killed_runs_and_changed_budgets_are_told(self, path: Path):
         async with Journal.open(path) as journal:
-            own = await journal.own_memory()
+            own = await journal.batch_log()
             progress(own, 0.0, 10.0, ended=False, requests={"GET /audience": 3})
             progress(own, 100.0, 110.0, ended=True, requests={"GET /audience": 4}, budget_cents=700)
         history, figures = await read(path)
@@ -251,14 +251,14 @@ class TestHistory:
         words = " ".join(report(str(path)).stdout.split())
         assert "the last run's budget $7.00" in words
         assert "at least 0 POSTs, 7 reads" in words
-        text = await asyncio.to_thread(page, "run.sqlite", history, figures)
+        text = await asyncio.to_thread(render_page, "run.sqlite", history, figures)
         assert "of the last run&#39;s budget of $7.00" in text
         assert "1 run that was killed is counted to the last note" in text
 
     async def test_a_refused_job_counts_once_and_not_when_a_later_run_took_it_on(self, path: Path):
         error = {"type": "JournalMismatchError", "message": "other inputs"}
         async with Journal.open(path) as journal:
-            own = await journal.own_memory()
+            own = await journal.batch_log()
             for run in (0.0, 100.0):
                 for name in ("Still", "Mended", "Twice"):
                     names = {"customer_id": "42", "audience_name": name}
@@ -287,7 +287,7 @@ class TestHistory:
             pass
         history, figures = await read(path)
         assert (figures.jobs, figures.runs) == (0, 0)
-        assert "no jobs yet" in await asyncio.to_thread(page, "run.sqlite", history, figures)
+        assert "no jobs yet" in await asyncio.to_thread(render_page, "run.sqlite", history, figures)
         assert report(str(path)).returncode == 0
 
 
@@ -297,16 +297,16 @@ class TestTime:
             outcome(await job(journal, "42", "Donors"), 100.0, 100.0, timings={"upload": 100.0})
             outcome(await job(journal, "42", "Voters"), 100_000.0, 50.0, timings={"upload": 50.0})
         history, figures = await read(path)
-        timescale = timescale_of(history)
+        timescale = measure_active_time(history)
         assert figures.active_seconds == pytest.approx(150.0)
         assert [(pause.at, pause.seconds) for pause in timescale.pauses] == [
             (pytest.approx(100.0), pytest.approx(99_850.0))
         ]
-        assert timescale.active(BEGAN + 99_975.0) == pytest.approx(125.0)
+        assert timescale.seconds_until(BEGAN + 99_975.0) == pytest.approx(125.0)
 
     async def test_the_time_between_runs_is_nobody_s_and_a_job_counts_once_in_a_stage(self, path: Path):
         async with Journal.open(path) as journal:
-            own = await journal.own_memory()
+            own = await journal.batch_log()
             memory = await job(journal, "42", "Donors")
             progress(own, 0.0, 0.0, ended=False)
             await intend(memory, Stage.UPLOAD, 1.0)
@@ -318,7 +318,7 @@ class TestTime:
             outcome(memory, 505.0, 5.0, timings={"match": 1.0, "lookalike": 4.0})
             progress(own, 500.0, 505.0, ended=True)
         history, figures = await read(path)
-        assert [(run.began - BEGAN, run.last_heard - BEGAN) for run in history.runs] == [
+        assert [(run.began - BEGAN, run.last_written - BEGAN) for run in history.runs] == [
             (0.0, 10.0),
             (160.0, 165.0),
             (500.0, 505.0),
@@ -330,12 +330,12 @@ class TestTime:
             "match": (1, pytest.approx(6.0 + 5.0)),  # until the lookalike began: after that, it was looked at again
             "lookalike": (1, pytest.approx(4.0)),
         }
-        timescale = timescale_of(history)
+        timescale = measure_active_time(history)
         assert [(pause.at, pause.seconds) for pause in timescale.pauses] == [
             (pytest.approx(10.0), pytest.approx(150.0)),
             (pytest.approx(15.0), pytest.approx(335.0)),
         ]
-        series = series_of(history, timescale)
+        series = build_time_series(history, timescale)
         width = series.seconds / len(series.occupancy["match"])
         assert sum(series.occupancy["match"]) * width == pytest.approx(11.0)
 
@@ -346,14 +346,14 @@ class TestTime:
                 timings = {"upload": 3.0 + number, "match": 0.01, "preview": 11.0}
                 outcome(memory, 30.0 + number, 14.01 + number, timings=timings)
         history, _ = await read(path)
-        series = series_of(history, timescale_of(history))
+        series = build_time_series(history, measure_active_time(history))
         width = series.seconds / len(series.occupancy["upload"])
         spent = {stage: sum(counts) * width for stage, counts in series.occupancy.items()}
         assert spent["upload"] == pytest.approx(sum(3.0 + number for number in range(7)))
         assert spent["match"] == pytest.approx(0.07)
         assert spent["preview"] == pytest.approx(77.0)
         assert sum(series.done) == 7
-        chart = areas_chart(series, ())
+        chart = build_occupancy_chart(series, ())
         assert [area.kind for area in chart.areas] == ["upload", "match", "preview"]
         heights = [float(y) for area in chart.areas for y in re.findall(r" (-?[\d.]+)", area.path)]
         assert chart.top <= min(heights) <= max(heights) <= chart.bottom
@@ -372,7 +372,7 @@ class TestTime:
         ],
     )
     def test_durations_in_words(self, seconds: float, words: str):
-        assert duration_words(seconds) == words
+        assert format_duration(seconds) == words
 
     @pytest.mark.parametrize(
         ("part", "words"),
@@ -386,7 +386,7 @@ class TestTime:
         ],
     )
     def test_parts_in_words(self, part: float, words: str):
-        assert percent_words(part) == words
+        assert format_percent(part) == words
 
 
 HOSTILE = [
@@ -403,7 +403,7 @@ HOSTILE = [
 async def test_hostile_names_are_text_in_the_page_and_harmless_in_a_terminal(path: Path):
     await hostile_journal(path, HOSTILE)
     history, figures = await read(path)
-    text = await asyncio.to_thread(page, HOSTILE[0], history, figures)
+    text = await asyncio.to_thread(render_page, HOSTILE[0], history, figures)
     assert len(re.findall("<script", text)) == len(re.findall("</script>", text)) == 2
     assert "<img" not in text
     assert "<svg onload" not in text
@@ -428,7 +428,7 @@ async def test_many_jobs_make_a_page_of_a_few_megabytes_with_all_that_failed(pat
             timings = {"upload": 20.0, "match": 40.0, "lookalike": 60.0, "preview": 1.0, "purchase": 1.0}
             outcome(memory, 130.0 + number / 100, 122.0, timings=timings, error=error, stage="download")
     history, figures = await read(path)
-    text = await asyncio.to_thread(page, "run.sqlite", history, figures)
+    text = await asyncio.to_thread(render_page, "run.sqlite", history, figures)
     assert len(text) < 5_000_000
     drawn = json.loads(re.findall(r'id="jobs">(.*?)</script>', text, re.DOTALL)[0])
     assert (len(drawn["jobs"]), drawn["of"]) == (20_000, 21_000)

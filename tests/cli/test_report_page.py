@@ -15,9 +15,9 @@ import pytest
 from journals import hostile_journal, intend, job, outcome, progress, remember
 from playwright.async_api import Browser, Page, ViewportSize, async_playwright
 
-from indigo_async.cli.report.figures import figures_of
-from indigo_async.cli.report.history import history_of
-from indigo_async.cli.report.html import page as rendered
+from indigo_async.cli.report.figures import compute_statistics
+from indigo_async.cli.report.history import build_history
+from indigo_async.cli.report.html import render_page as rendered
 from indigo_async.cli.report.html import write_page
 from indigo_async.workflows import Stage
 from indigo_async.workflows.journal import Journal, read_records
@@ -99,8 +99,8 @@ async def write_report(journal: Path) -> str:
 
 
 def _write_report(journal: Path) -> str:
-    history = history_of(read_records(journal))
-    write_page(journal.with_suffix(".html"), rendered(journal.name, history, figures_of(history, in_use=False)))
+    history = build_history(read_records(journal))
+    write_page(journal.with_suffix(".html"), rendered(journal.name, history, compute_statistics(history, in_use=False)))
     return journal.with_suffix(".html").name
 
 
@@ -108,7 +108,7 @@ async def write_journal(path: Path) -> None:
     """Two runs of forty jobs: the first stopped with some failures, the second a day later."""
     timings = {"upload": 10.0, "match": 30.0, "lookalike": 40.0, "preview": 0.5, "purchase": 0.7, "download": 0.3}
     async with Journal.open(path) as journal:
-        own = await journal.own_memory()
+        own = await journal.batch_log()
         for number in range(40):
             memory = await job(journal, f"customer-{number % 4}", f"List {number}")
             at = 90.0 + number

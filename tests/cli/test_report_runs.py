@@ -12,10 +12,10 @@ from batch_commands import command, environment_of, indigo_async, write_manifest
 from journals import BEGAN, intend, job, outcome, progress, remember
 
 from indigo_async import ColumnSelection, ColumnSelections, IndigoClient
-from indigo_async.cli.report.figures import Figures, figures_of
-from indigo_async.cli.report.history import History, history_of
-from indigo_async.cli.report.series import series_of
-from indigo_async.cli.report.timescale import timescale_of
+from indigo_async.cli.report.figures import BatchStatistics, compute_statistics
+from indigo_async.cli.report.history import BatchHistory, build_history
+from indigo_async.cli.report.series import build_time_series
+from indigo_async.cli.report.timescale import measure_active_time
 from indigo_async.sandbox import Fault, FaultKind, Sandbox
 from indigo_async.workflows import AudienceJob, ExportStep, LookalikeStep, Stage, run_batch
 from indigo_async.workflows.journal import Journal, read_records
@@ -30,12 +30,12 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "run.sqlite"
 
 
-async def read(path: Path) -> tuple[History, Figures]:
-    history = await asyncio.to_thread(lambda: history_of(read_records(path)))
-    return history, figures_of(history, in_use=False)
+async def read(path: Path) -> tuple[BatchHistory, BatchStatistics]:
+    history = await asyncio.to_thread(lambda: build_history(read_records(path)))
+    return history, compute_statistics(history, in_use=False)
 
 
-def longest(figures: Figures) -> dict[str, float]:
+def longest(figures: BatchStatistics) -> dict[str, float]:
     return {stage.stage: pytest.approx(stage.longest_seconds) for stage in figures.stages}
 
 
@@ -58,7 +58,7 @@ class TestABatchThatIsDone:
             )
             for number in range(5)
         ]
-        seen: list[Figures] = []
+        seen: list[BatchStatistics] = []
         ends: list[list[float | None]] = []
         async with (
             Sandbox(lite=True, speed=2_000.0) as sandbox,
@@ -82,14 +82,14 @@ class TestABatchThatIsDone:
 
     async def test_each_job_ends_with_the_run_that_did_it(self, path: Path):
         async with Journal.open(path) as journal:
-            own = await journal.own_memory()
+            own = await journal.batch_log()
             memories = [await job(journal, "42", f"List {number}") for number in range(3)]
             for number, memory in enumerate(memories):
                 outcome(memory, 16.0 + number, 12.0, timings={"match": 6.0, "lookalike": 5.8})
             progress(own, 0.0, 20.0, ended=True)
         once = await read(path)
         async with Journal.open(path) as journal:
-            own = await journal.own_memory()
+            own = await journal.batch_log()
             memories = [await job(journal, "42", f"List {number}") for number in range(3)]
             for run in (100.0, 200.0, 300.0):
                 for memory in memories:
@@ -101,9 +101,12 @@ class TestABatchThatIsDone:
         assert figures.half_done_seconds == once[1].half_done_seconds == pytest.approx(17.0)
         assert history.jobs == once[0].jobs
         assert (figures.runs, figures.active_seconds) == (4, pytest.approx(35.0))
-        series = series_of(history, timescale_of(history))
+        series = build_time_series(history, measure_active_time(history))
         assert sum(series.done[: len(series.done) * 20 // 35]) == 3
-        assert {waits.stage: pytest.approx(waits.most) for waits in series.waits} == {"match": 6.0, "lookalike": 5.8}
+        assert {waits.stage: pytest.approx(waits.longest_seconds) for waits in series.durations} == {
+            "match": 6.0,
+            "lookalike": 5.8,
+        }
 
     async def test_a_run_that_finds_it_wanting_fails_it_and_counts_no_more_once_all_is_well(self, path: Path):
         async with Journal.open(path) as journal:
@@ -170,7 +173,7 @@ class TestAJobThatALaterRunDid:
 
     async def test_a_job_was_done_when_its_killed_run_had_the_file(self, path: Path):
         async with Journal.open(path) as journal:
-            own = await journal.own_memory()
+            own = await journal.batch_log()
             progress(own, 0.0, 0.0, ended=False)
             memory = await job(journal, "42", "Donors")
             await intend(memory, Stage.MATCH, 1.0)
@@ -187,7 +190,9 @@ async def test_a_run_is_under_way_for_as_long_as_its_process_lives(tmp_path: Pat
     manifest = write_manifest(tmp_path, 5)
     journal, html = tmp_path / "jobs.yaml.journal", tmp_path / "report.html"
     async with Sandbox(lite=True, speed=2_000.0) as sandbox:
-        slow = Fault(kind=FaultKind.SLOW_AFTER, endpoint="POST /purchase_csv_export", times=None, after=1, delay=60.0)
+        slow = Fault(
+            kind=FaultKind.DELAY_AFTER, endpoint="POST /purchase_csv_export", times=None, skip_first=1, delay=60.0
+        )
         sandbox.faults.add(slow)
 
         async def told() -> tuple[str, dict[str, object], str]:

@@ -11,7 +11,7 @@ from batch_commands import command, environment_of, indigo_async, records, write
 from manifests import write_examples
 
 from indigo_async.cli.advice import advice_for
-from indigo_async.cli.exits import EXIT_CODES
+from indigo_async.cli.exits import EXIT_CODES_HELP
 from indigo_async.sandbox import Fault, FaultKind, Sandbox
 from indigo_async.workflows.journal import Journal
 
@@ -101,7 +101,7 @@ async def test_a_budget_bounds_all_runs_with_one_journal(tmp_path: Path):
         counts = sandbox.counts()
     assert first.returncode == second.returncode == 3
     assert counts.purchases == 2
-    assert "3 over the price limit or budget, and what was over it was not bought;" in EXIT_CODES
+    assert "3 over the price limit or budget, and what was over it was not bought;" in EXIT_CODES_HELP
     assert "This export was not bought." in first.stdout
     assert counts.charged_cents <= budget
     assert f"of ${budget / 100:,.2f} spent" in second.stdout
@@ -167,7 +167,7 @@ async def test_a_wrong_token_ends_the_batch_with_its_own_code(tmp_path: Path):
 async def test_what_many_jobs_failed_of_is_told_once(tmp_path: Path):
     manifest = write_manifest(tmp_path, 12)
     async with lite() as sandbox:
-        sandbox.faults.add(Fault(kind=FaultKind.STATUS_BEFORE, endpoint="POST /upload_csv", times=12, status=400))
+        sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint="POST /upload_csv", times=12, status=400))
         ended = await indigo_async(sandbox, "run", manifest, *QUICK)
     assert ended.returncode == 1
     assert len(re.findall(r"^c\d/List \d+ and 11 more: POST /upload_csv: ", ended.stdout, re.MULTILINE)) == 1
@@ -188,7 +188,7 @@ async def test_after_failures_the_printed_command_goes_on(tmp_path: Path):
     manifest = write_manifest(tmp_path, 5)
     async with lite() as sandbox:
         sandbox.faults.add(
-            Fault(kind=FaultKind.STATUS_BEFORE, endpoint="POST /create_preview_csv_export", times=2, status=400)
+            Fault(kind=FaultKind.ERROR_BEFORE, endpoint="POST /create_preview_csv_export", times=2, status=400)
         )
         failed = await indigo_async(sandbox, "run", manifest, *QUICK)
         told = await indigo_async(sandbox, "report", f"{manifest}.journal", "--json")

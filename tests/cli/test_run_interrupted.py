@@ -50,7 +50,7 @@ async def read_until(process: Process, words: str) -> str:
 async def test_the_first_signal_settles_and_prints_the_command_that_goes_on(tmp_path: Path, number: signal.Signals):
     manifest = write_manifest(tmp_path, JOBS)
     async with Sandbox(lite=True, speed=2_000.0) as sandbox:
-        slow = Fault(kind=FaultKind.SLOW_AFTER, endpoint="POST /purchase_csv_export", times=None, delay=0.05)
+        slow = Fault(kind=FaultKind.DELAY_AFTER, endpoint="POST /purchase_csv_export", times=None, delay=0.05)
         sandbox.faults.add(slow)
         with anyio.fail_after(120):
             async with running(sandbox, manifest) as process:
@@ -79,7 +79,9 @@ async def test_the_first_signal_settles_and_prints_the_command_that_goes_on(tmp_
 async def test_the_second_signal_ends_at_once_and_nothing_is_bought_twice(tmp_path: Path):
     manifest = write_manifest(tmp_path, 4)
     async with Sandbox(lite=True, speed=2_000.0) as sandbox:
-        slow = Fault(kind=FaultKind.SLOW_AFTER, endpoint="POST /purchase_csv_export", times=None, after=1, delay=30.0)
+        slow = Fault(
+            kind=FaultKind.DELAY_AFTER, endpoint="POST /purchase_csv_export", times=None, skip_first=1, delay=30.0
+        )
         sandbox.faults.add(slow)
         with anyio.fail_after(20):  # sooner than any purchase but the first is answered
             async with running(sandbox, manifest) as process:

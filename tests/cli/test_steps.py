@@ -7,7 +7,7 @@ import pytest
 from in_process import CommandLine, is_private
 
 from indigo_async.sandbox import Dialect, Fault, FaultKind, ManualClock, Sandbox
-from indigo_async.sandbox.people import VoterFile, messy_csv
+from indigo_async.sandbox.people import VoterFile, generate_messy_csv
 
 QUICK = ("--poll-interval", "0.02")
 MATCH = ("--customer", "42", "--name", "Donors", "--required", "first_name=First Name", *QUICK)
@@ -73,7 +73,7 @@ async def test_a_bought_export_whose_download_failed_is_downloaded_by_its_id_and
         (audience_id,) = await sandbox.seed_audiences(1, "42")
         export = ("export", audience_id, "--customer", "42", "--out", out, *QUICK)
         terms = ("--field", "phone", "--max-cost-cents", "6000", "--buy-another")
-        sandbox.faults.add(Fault(kind=FaultKind.STATUS_BEFORE, endpoint="GET download", status=403, times=2))
+        sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint="GET download", status=403, times=2))
         failed = await command_line(sandbox, *export, *terms)
         assert (failed.code, sandbox.counts().purchases) == (1, 1)
         assert "Here that is --export-id" in failed.err
@@ -97,7 +97,7 @@ async def test_a_local_file_reaches_a_server_on_this_machine(
     command_line: CommandLine, tmp_path: Path, voters: VoterFile
 ):
     people = tmp_path / "people.csv"
-    people.write_bytes(messy_csv(voters, 1_500, seed=1))
+    people.write_bytes(generate_messy_csv(voters, 1_500, seed=1))
     async with Sandbox(voters, speed=2_000.0) as sandbox:
         more = ("--required", "last_name=Last Name", "--optional", "zip=Zip Code")
         ended = await command_line(sandbox, "match", people, *MATCH, *more, "--json")

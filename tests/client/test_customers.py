@@ -34,7 +34,7 @@ async def test_an_answer_about_another_customer_is_not_handed_out(call, answer: 
     async with answering(json_reply(answer)) as (server, client):
         with pytest.raises(CustomerMismatchError) as caught:
             await call(client.for_customer("1"))
-    assert (caught.value.asked, caught.value.answered) == ("1", "2")
+    assert (caught.value.requested, caught.value.received) == ("1", "2")
     assert len(server.requests) == 1
 
 

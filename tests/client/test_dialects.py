@@ -11,12 +11,12 @@ from indigo_async.sandbox import CostKey, Dialect
 
 DIALECTS = {
     "the plausible one": Dialect(),
-    "IDs are numbers": Dialect(ids="integer"),
+    "IDs are numbers": Dialect(id_type="integer"),
     "customer IDs are numbers": Dialect(numeric_customer_ids=True),
     "names are audienceName": Dialect(name_key="audienceName"),
     "no names": Dialect(name_key=None),
     "lists are objects": Dialect(list_shape="object"),
-    "lists omit much": Dialect(list_omits={"csvExports", "uploadedAudienceCsv", "customerId", "name"}),
+    "lists omit much": Dialect(list_omitted_keys={"csvExports", "uploadedAudienceCsv", "customerId", "name"}),
     "no field types": Dialect(shows_field_types=False),
     "no customer IDs": Dialect(shows_customer_id=False),
     "no base audience": Dialect(shows_base_audience=False),
@@ -41,7 +41,7 @@ async def test_every_endpoint_reads_the_dialect(dialect: Dialect):
         bought = await client.purchase_csv_export(export_id=preview.id, customer_id="42")
         listed = {audience.id: audience for audience in await client.list_audiences(customer_id="42")}
 
-    kind = int if dialect.ids == "integer" else str
+    kind = int if dialect.id_type == "integer" else str
     assert all(type(record.id) is kind for record in (base, stub, wider, preview, bought))
     assert listed.keys() == {base_id, stub.id, wider.id}
     assert base.status == "ACTIVE"
@@ -49,7 +49,7 @@ async def test_every_endpoint_reads_the_dialect(dialect: Dialect):
     assert base.customer_id == ("42" if dialect.shows_customer_id else None)
     assert wider.base_audience_id == (base_id if dialect.shows_base_audience else None)
     assert (stub.uploaded_audience_csv.url is not None) == dialect.shows_csv_url
-    assert listed[base_id].name == (base.name if "name" not in dialect.list_omits else None)
+    assert listed[base_id].name == (base.name if "name" not in dialect.list_omitted_keys else None)
     assert preview.cost_cents == bought.cost_cents == 1_500 * 4
     assert preview.cost_breakdown[0]["people"] == 1_500
     assert bought.optional_field_types == (("phone",) if dialect.shows_field_types else None)

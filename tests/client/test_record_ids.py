@@ -40,7 +40,7 @@ async def test_a_response_about_another_record_is_not_returned(name: str):
             await call(client)
         assert len(server.requests) == 1
         assert client.purchased_exports == {}
-    assert (caught.value.asked, caught.value.answered) == ("7", "8")
+    assert (caught.value.requested, caught.value.received) == ("7", "8")
 
 
 @pytest.mark.parametrize("record_id", [7, "7"])

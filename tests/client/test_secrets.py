@@ -16,7 +16,7 @@ from harness import QUICK, Answer, answering, json_reply, reply, scripted
 from indigo_async.client import IndigoClient
 from indigo_async.errors import IndigoError
 from indigo_async.files.download import download
-from indigo_async.transport.events import Event, listening
+from indigo_async.transport.events import Event, listen
 
 TOKEN = "canary-token-4be1"
 SIGNED = "https://files.example.org/p.csv?X-Amz-Signature=canary-signature-90aa"
@@ -82,7 +82,7 @@ async def watching() -> AsyncGenerator[Everything]:
         everything.add(event)
 
     try:
-        with listening(on_event):
+        with listen(on_event):
             yield everything
     finally:
         root.setLevel(level)

@@ -8,13 +8,13 @@ from performing import EXAMPLES, Stage
 
 from indigo_async import IndigoClient
 from indigo_async.sandbox import Sandbox
-from indigo_async.sandbox.people import VoterFile, messy_csv
+from indigo_async.sandbox.people import VoterFile, generate_messy_csv
 
 
 @pytest.fixture
 async def stage(voters: VoterFile, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Stage]:
     async with Sandbox(voters, speed=1_000.0) as sandbox:
-        content = messy_csv(voters, 3_000, seed=1)
+        content = generate_messy_csv(voters, 3_000, seed=1)
         stage = Stage(sandbox, sandbox.file_host.put(content))
         for name, value in stage.environment.items():
             monkeypatch.setenv(name, value)

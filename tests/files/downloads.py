@@ -13,7 +13,7 @@ from aiohttp import web
 from harness import QUICK, Answer, ScriptedServer, reply
 
 from indigo_async.client import IndigoClient
-from indigo_async.files.download import Downloaded, download
+from indigo_async.files.download import DownloadedFile, download
 
 BODY = b"voterbase_id,first_name\r\n" + b"".join(b"%06d,ANN\r\n" % row for row in range(5_000))
 TOKEN = "canary-token-77"
@@ -22,7 +22,7 @@ ONE, TWO = '"one"', '"two"'
 
 async def fetch(
     client: IndigoClient, server: ScriptedServer, target: Path, path: str = "/x.csv?sig=1", **options: Any
-) -> Downloaded:
+) -> DownloadedFile:
     return await download(client.transport, server.origin + path, target, retry=QUICK, **options)
 
 

@@ -19,13 +19,13 @@ from indigo_async.cli.columns_given import ColumnOptions
 from indigo_async.cli.options import OutputOptions
 from indigo_async.errors import InvalidInputError
 from indigo_async.files import ColumnSuggestion, check_columns, suggest_columns
-from indigo_async.files.columns import _suggestion
-from indigo_async.files.csv_check import csv_problems
-from indigo_async.files.selection_code import as_python, as_yaml
-from indigo_async.files.spellings import field_named
+from indigo_async.files.columns import _suggest
+from indigo_async.files.csv_check import find_csv_problems
+from indigo_async.files.selection_code import to_python, to_yaml
+from indigo_async.files.spellings import recognize_field
 from indigo_async.inputs import ColumnSelection, ColumnSelections, InputCheck
 from indigo_async.sandbox import Sandbox
-from indigo_async.sandbox.people import VoterFile, messy_csv, messy_people
+from indigo_async.sandbox.people import VoterFile, generate_messy_csv, generate_messy_upload
 
 SPELLINGS = {
     "first_name": "First Name|FNAME|given_name|Voters_FirstName|Donor First Name|firstName|FIRST|vb.tsmart_first_name",
@@ -66,7 +66,7 @@ def suggest(tmp_path: Path):
     def of(content: str | bytes) -> ColumnSuggestion:
         path = tmp_path / "people.csv"
         path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return _suggestion(path)
+        return _suggest(path)
 
     return of
 
@@ -80,10 +80,10 @@ def chosen(suggestion: ColumnSuggestion) -> dict[str, str]:
 def test_the_known_spellings_say_their_fields():
     for field, names in SPELLINGS.items():
         for name in names.split("|"):
-            assert getattr(field_named(name), "field", None) == field, name
-            assert getattr(field_named(name.upper()), "field", None) == field, name.upper()
+            assert getattr(recognize_field(name), "field", None) == field, name
+            assert getattr(recognize_field(name.upper()), "field", None) == field, name.upper()
     for name in OTHERS.split("|"):
-        assert field_named(name) is None, name
+        assert recognize_field(name) is None, name
 
 
 def test_a_usual_list_is_known_by_its_names(suggest):
@@ -275,8 +275,8 @@ def test_without_what_guesses_code_pages_it_says_what_to_install(suggest, monkey
 def obeys_the_rules(suggestion: ColumnSuggestion, path: Path) -> None:
     check = InputCheck()
     selections = check.column_selections(suggestion.selections)
-    check.done()
-    assert csv_problems(path, selections) == []
+    check.raise_if_invalid()
+    assert find_csv_problems(path, selections) == []
 
 
 @given(data=st.data())
@@ -294,7 +294,7 @@ def test_any_header_of_known_spellings_is_known(tmp_path_factory, data):
     rows = [[VALUES[field][row] if field else "x" for field, _ in order] for row in range(4)]
     path = tmp_path_factory.getbasetemp() / "spelled.csv"
     path.write_bytes(written([name for _, name in order], rows, delimiter).encode(encoding))
-    suggestion = _suggestion(path)
+    suggestion = _suggest(path)
     assert {field: one.column_name for field, one in suggestion.selections.by_field().items()} == names
     assert suggestion.left_out.keys() == set(others)
     assert suggestion.delimiter == delimiter
@@ -308,7 +308,7 @@ def test_any_bytes_are_a_good_suggestion_or_refused(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "any.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode("cp1252"))
     try:
-        suggestion = _suggestion(path)
+        suggestion = _suggest(path)
     except InvalidInputError:
         return
     obeys_the_rules(suggestion, path)
@@ -323,9 +323,9 @@ def test_pasted_code_makes_the_same_selections(names, required):
     given = {field: ColumnSelection(name, required) for field, name in zip(fields, names, strict=False)}
     selections = ColumnSelections(**given)
     made: dict[str, object] = {}
-    exec(as_python(selections), made)
+    exec(to_python(selections), made)
     assert made["columns"] == selections
-    assert yaml.safe_load(as_yaml(selections)) == {
+    assert yaml.safe_load(to_yaml(selections)) == {
         "column_selections": {
             field: {"column_name": one.column_name, "is_required": one.required}
             for field, one in selections.by_field().items()
@@ -335,7 +335,7 @@ def test_pasted_code_makes_the_same_selections(names, required):
 
 def test_the_code_is_as_one_would_write_it(suggest):
     selections = suggest("First Name,Last Name,Zip\nAnn,Lee,15213\n").selections
-    assert as_python(selections) == (
+    assert to_python(selections) == (
         "from indigo_async import ColumnSelection, ColumnSelections\n\n"
         "columns = ColumnSelections(\n"
         '    first_name=ColumnSelection("First Name", required=True),\n'
@@ -344,7 +344,7 @@ def test_the_code_is_as_one_would_write_it(suggest):
         ")\n"
     )
     assert hasattr(indigo_async, "ColumnSelection")
-    assert as_yaml(selections).splitlines()[1] == '  first_name: {column_name: "First Name", is_required: true}'
+    assert to_yaml(selections).splitlines()[1] == '  first_name: {column_name: "First Name", is_required: true}'
 
 
 def test_the_command_shows_the_columns_the_reasons_and_the_code(suggest, tmp_path: Path, capsys, monkeypatch):
@@ -352,7 +352,7 @@ def test_the_command_shows_the_columns_the_reasons_and_the_code(suggest, tmp_pat
     suggestion = suggest("First Name;Last Name;Zip;Email\nAnn;Lee;15213;a@example.org\n")
     columns_command(tmp_path / "people.csv")
     shown = capsys.readouterr()
-    for text in (as_python(suggestion.selections), as_yaml(suggestion.selections), *suggestion.reasons.values()):
+    for text in (to_python(suggestion.selections), to_yaml(suggestion.selections), *suggestion.reasons.values()):
         assert text in shown.out
     assert "e-mail addresses" in shown.out
     assert suggestion.warnings[0] in shown.err
@@ -370,17 +370,17 @@ def test_what_the_command_writes_can_be_given_to_the_others(suggest, tmp_path: P
     selections = suggest("First Name,Last Name,Zip\nAnn,Lee,15213\n").selections
     columns_command(tmp_path / "people.csv", output=OutputOptions(json=True))
     (tmp_path / "columns.json").write_text(capsys.readouterr().out)
-    (tmp_path / "columns.yaml").write_text(as_yaml(selections))
+    (tmp_path / "columns.yaml").write_text(to_yaml(selections))
     for name in ("columns.json", "columns.yaml"):
         check = InputCheck()
-        read = check.column_selections(ColumnOptions(columns=tmp_path / name).selections())
-        check.done()
+        read = check.column_selections(ColumnOptions(columns=tmp_path / name).load_selections())
+        check.raise_if_invalid()
         assert read == selections.by_field()
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_a_messy_list_is_matched_by_what_is_proposed_for_it(voters: VoterFile, tmp_path: Path, seed: int):
-    people = messy_people(voters, 1_500, seed=seed)
+    people = generate_messy_upload(voters, 1_500, seed=seed)
     path = tmp_path / "people.csv"
     path.write_bytes(people.csv)
     suggestion = await suggest_columns(path)
@@ -400,7 +400,7 @@ async def test_a_messy_list_is_matched_by_what_is_proposed_for_it(voters: VoterF
 
 
 async def test_a_messy_list_under_other_names_is_matched_as_well(voters: VoterFile, tmp_path: Path):
-    header, _, body = messy_csv(voters, 600, seed=3).partition(b"\r\n")
+    header, _, body = generate_messy_csv(voters, 600, seed=3).partition(b"\r\n")
     names = "FNAME,SURNAME,RES_ADDR1,RES_CITY,RES_ST,ZIP5,CELL,DOB,VANID"
     assert header.count(b",") == names.count(",")
     path = tmp_path / "people.csv"

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from indigo_async.errors import InvalidInputError, Problem
 from indigo_async.files import check_columns
-from indigo_async.files.csv_check import HEADLESS, csv_problems
+from indigo_async.files.csv_check import NO_HEADER_MESSAGE, find_csv_problems
 from indigo_async.inputs import ColumnSelection, ColumnSelections
-from indigo_async.sandbox.people import NotACsvError, read_table
+from indigo_async.sandbox.people import NotACsvError, parse_csv
 
 FIRST = {"first_name": ColumnSelection("First Name", required=True)}
 ZIP = {"zip": ColumnSelection("Zip")}
@@ -31,7 +31,7 @@ def people(tmp_path: Path):
 
 
 def messages(path: Path, selections=FIRST) -> list[str]:
-    return [str(problem).replace(repr(str(path)), "FILE") for problem in csv_problems(path, selections)]
+    return [str(problem).replace(repr(str(path)), "FILE") for problem in find_csv_problems(path, selections)]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252", "latin-1"])
@@ -94,7 +94,7 @@ async def test_what_servers_can_read_is_accepted(people, text):
 )
 def test_what_is_no_csv_of_people_is_refused_with_the_reason(people, content, reason):
     path = people(content)
-    (problem,) = csv_problems(path, {})
+    (problem,) = find_csv_problems(path, {})
     assert problem.where == "csv"
     assert repr(str(path)) in problem.message
     with pytest.raises(InvalidInputError, match=reason):
@@ -133,7 +133,7 @@ def test_a_column_that_is_not_there_is_told_with_the_one_that_was_meant(people, 
 
 def test_without_a_header_no_person_is_told(people):
     (_, told) = messages(people("Ann,Lee,15213\nBob,Roe,15201\n"))
-    assert told == f"csv: FILE {HEADLESS}"
+    assert told == f"csv: FILE {NO_HEADER_MESSAGE}"
     assert len(messages(people("Ann,Lee\nBob,Roe\n"))) == 1
 
 
@@ -202,9 +202,9 @@ cells = st.text(st.characters(codec="utf-8", exclude_categories=["C"]), max_size
 def _agrees_with_the_server(path: Path, data: bytes) -> None:
     """Whatever the sandbox reads is accepted, and what is accepted it reads, but for first rows that are no header."""
     path.write_bytes(data)
-    problems: list[Problem] = csv_problems(path, {})
+    problems: list[Problem] = find_csv_problems(path, {})
     try:
-        columns, refusal = read_table(data).columns, ""
+        columns, refusal = parse_csv(data).columns, ""
     except NotACsvError as error:
         columns, refusal = (), str(error)
     if refusal:
@@ -212,7 +212,7 @@ def _agrees_with_the_server(path: Path, data: bytes) -> None:
     else:
         assert problems == [] or "never closed" in problems[0].message
         for name in filter(None, columns):
-            assert csv_problems(path, {"city": ColumnSelection(name)}) == problems
+            assert find_csv_problems(path, {"city": ColumnSelection(name)}) == problems
 
 
 @given(data=st.binary(max_size=300))

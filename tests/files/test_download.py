@@ -30,14 +30,14 @@ from harness import QUICK, reply, scripted
 
 from indigo_async.client import IndigoClient
 from indigo_async.errors import DownloadError
-from indigo_async.files.download import Downloaded, download
+from indigo_async.files.download import DownloadedFile, download
 
 
 async def test_a_download_is_whole_hashed_and_private(client: IndigoClient, tmp_path: Path):
     target = tmp_path / "new" / "folder" / "donors.csv"
     async with scripted(whole()) as server:
         done = await fetch(client, server, target)
-    assert done == Downloaded(target, len(BODY), hashlib.sha256(BODY).hexdigest())
+    assert done == DownloadedFile(target, len(BODY), hashlib.sha256(BODY).hexdigest())
     assert target.read_bytes() == BODY
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
     assert files_in(target.parent) == [target]

@@ -18,8 +18,8 @@ from harness import Answer, reply, scripted
 
 from indigo_async.client import IndigoClient
 from indigo_async.errors import DownloadError
-from indigo_async.files.download import _Meter, download
-from indigo_async.files.encoding import Gunzip
+from indigo_async.files.download import _ProgressThrottle, download
+from indigo_async.files.encoding import GzipDecoder
 
 
 async def test_a_failed_download_is_continued_by_the_next_call_under_a_fresh_url(client: IndigoClient, tmp_path: Path):
@@ -58,7 +58,7 @@ async def test_a_cancelled_download_that_can_be_continued_is(
     target = tmp_path / "x.csv"
     came = asyncio.Event()
     monkeypatch.setattr(sys.modules[download.__module__], "_CHUNK_BYTES", 1)
-    monkeypatch.setattr(sys.modules[download.__module__], "_PROGRESS_SECONDS", 0)
+    monkeypatch.setattr(sys.modules[download.__module__], "_PROGRESS_INTERVAL", 0)
     async with scripted(part) as server:
         await cancel(fetch(client, server, target, source="1", on_progress=note), until=came)
     async with scripted(rest(30_000)) as server:
@@ -280,7 +280,7 @@ async def test_other_compressions_are_not_guessed_at(client: IndigoClient, tmp_p
 
 async def test_a_gzip_bomb_is_unpacked_in_pieces():
     bomb = gzip.compress(bytes(64 * 1024 * 1024))
-    pieces = list(Gunzip().pieces([bomb[:1_000], bomb[1_000:]]))
+    pieces = list(GzipDecoder().decompress([bomb[:1_000], bomb[1_000:]]))
     assert sum(map(len, pieces)) == 64 * 1024 * 1024
     assert max(map(len, pieces)) <= 1024 * 1024
 
@@ -294,7 +294,7 @@ async def test_a_url_that_expires_between_cuts_is_renewed_and_the_file_continued
 
     answers = (cut(20_000), reply(403), rest(20_000, BODY[:20_000] + BODY[20_000:]))
     async with scripted(*answers) as server:
-        done = await fetch(client, server, tmp_path / "x.csv", fresh_url=fresh)
+        done = await fetch(client, server, tmp_path / "x.csv", refresh_url=fresh)
     assert done.path.read_bytes() == BODY
     assert [request.path for request in server.requests] == ["/x.csv?sig=1", "/x.csv?sig=1", "/x.csv?sig=2"]
     assert server.requests[-1].headers["range"] == "bytes=20000-"
@@ -310,7 +310,7 @@ async def test_a_fresh_url_that_is_refused_at_once_is_the_end(client: IndigoClie
 
     async with scripted(reply(403)) as server:
         with pytest.raises(DownloadError, match="answered 403") as caught:
-            await fetch(client, server, tmp_path / "x.csv", fresh_url=fresh)
+            await fetch(client, server, tmp_path / "x.csv", refresh_url=fresh)
     assert caught.value.expired
     assert (asked, len(server.requests)) == (1, 2)
 
@@ -323,7 +323,7 @@ async def test_a_server_that_shows_no_other_url_is_told(client: IndigoClient, tm
         with pytest.raises(
             DownloadError, match=r"x\.csv: the download's URL has expired and the server shows no other"
         ):
-            await fetch(client, server, tmp_path / "x.csv", fresh_url=fresh)
+            await fetch(client, server, tmp_path / "x.csv", refresh_url=fresh)
 
 
 async def test_a_fresh_url_that_is_not_safe_is_not_asked(client: IndigoClient, tmp_path: Path):
@@ -332,7 +332,7 @@ async def test_a_fresh_url_that_is_not_safe_is_not_asked(client: IndigoClient, t
 
     async with scripted(reply(403)) as server:
         with pytest.raises(DownloadError, match=r"example\.org is not https") as caught:
-            await fetch(client, server, tmp_path / "x.csv", fresh_url=fresh)
+            await fetch(client, server, tmp_path / "x.csv", refresh_url=fresh)
     assert "canary" not in str(caught.value)
 
 
@@ -347,11 +347,11 @@ async def test_progress_is_told_from_where_an_attempt_begins(client: IndigoClien
 
 def test_progress_is_told_twice_a_second_at_most():
     now, told = 0.0, []
-    meter = _Meter(lambda *far: told.append(far), lambda: now)
-    meter.begin(0, 100)
+    meter = _ProgressThrottle(lambda *far: told.append(far), lambda: now)
+    meter.emit(0, 100)
     for step in range(1, 11):
         now = step / 8
-        meter.note(step, 100)
+        meter.emit_throttled(step, 100)
     assert told == [(0, 100), (4, 100), (8, 100)]
 
 

@@ -11,7 +11,7 @@ from harness import QUICK, reply, scripted
 from indigo_async.client import IndigoClient
 from indigo_async.errors import DownloadError
 from indigo_async.files import download as download_function
-from indigo_async.files.addresses import checked_url
+from indigo_async.files.addresses import validate_url
 from indigo_async.files.download import download
 
 API = "https://app.indigo.engineering/api/v1"
@@ -50,7 +50,7 @@ async def test_a_wish_to_wait_is_obeyed_up_to_an_hour(
         done = await fetch(client, server, tmp_path / "x.csv")
         monkeypatch.undo()
     assert done.path.read_bytes() == BODY
-    assert waits == [pytest.approx(waited, abs=QUICK.max_delay)] * 3
+    assert waits == [pytest.approx(waited, abs=QUICK.wait_max)] * 3
 
 
 @pytest.mark.parametrize(
@@ -119,15 +119,18 @@ async def test_a_redirect_is_encoded_too(client: IndigoClient, tmp_path: Path):
     ],
 )
 def test_a_legal_url_stays_byte_for_byte(url: str):
-    assert checked_url(url, sender=API) == url
+    assert validate_url(url, referrer_url=API) == url
 
 
 def test_a_host_is_asked_under_its_name_in_ascii():
-    assert checked_url("https://bücher.example:8443/x.csv", sender=API) == "https://xn--bcher-kva.example:8443/x.csv"
+    assert (
+        validate_url("https://bücher.example:8443/x.csv", referrer_url=API)
+        == "https://xn--bcher-kva.example:8443/x.csv"
+    )
 
 
 def test_blanks_and_line_ends_around_a_url_are_no_part_of_it():
-    assert checked_url(" https://files.example.org/x\n.csv\r\n", sender=API) == "https://files.example.org/x.csv"
+    assert validate_url(" https://files.example.org/x\n.csv\r\n", referrer_url=API) == "https://files.example.org/x.csv"
 
 
 async def test_a_legal_url_is_sent_byte_for_byte(client: IndigoClient, tmp_path: Path):

@@ -17,7 +17,7 @@ from indigo_async.files.download import download
 from indigo_async.inputs import ColumnSelection
 from indigo_async.models import RecordId
 from indigo_async.sandbox import ManualClock, Sandbox
-from indigo_async.sandbox.links import Links
+from indigo_async.sandbox.links import UrlSigner
 from indigo_async.transport.pacing import Pacing
 from indigo_async.workflows import AudienceJob, ExportStep, run_batch
 
@@ -48,7 +48,7 @@ async def test_downloads_of_a_batch_are_so_many_at_once(tmp_path: Path, monkeypa
             )
 
     async with scripted(held) as server, lite() as (_, client):
-        monkeypatch.setattr(Links, "url_for", lambda links, of: f"{server.origin}/x.csv?{id(links)}{of}")
+        monkeypatch.setattr(UrlSigner, "url_for", lambda links, of: f"{server.origin}/x.csv?{id(links)}{of}")
         async with anyio.create_task_group() as group:
 
             async def run() -> None:
@@ -75,20 +75,20 @@ async def test_a_url_that_expires_while_others_download_is_renewed(tmp_path: Pat
     async with lite(clock=clock, download_lifetime=60.0, speed=SPEED) as (sandbox, client):
         ids = [await bought(sandbox, client, tmp_path) for _ in range(3)]
         sandbox.log.clear()
-        client.transport.downloads = asyncio.Semaphore(1)
-        async with client.transport.downloads:
+        client.transport.download_slots = asyncio.Semaphore(1)
+        async with client.transport.download_slots:
             tasks = [
                 asyncio.create_task(
-                    workflows.fetch_again(
+                    workflows.download_export(
                         client, audience_id, customer_id=CUSTOMER, destination=tmp_path / f"{audience_id} again.csv"
                     )
                 )
                 for audience_id in ids
             ]
-            await until(lambda: len(client.transport.downloads._waiters or ()) == 3)
+            await until(lambda: len(client.transport.download_slots._waiters or ()) == 3)
             clock.advance(61)
         await asyncio.gather(*tasks)
-        statuses = [entry.status for entry in sandbox.log.about(endpoint="GET download")]
+        statuses = [entry.status for entry in sandbox.log.find(endpoint="GET download")]
     assert statuses == [403, 200] * 3
 
 

@@ -27,7 +27,7 @@ from indigo_async.workflows import (
     ExportReused,
     StatusChanged,
 )
-from indigo_async.workflows.fetch_again import already_bought
+from indigo_async.workflows.fetch_again import choose_purchased
 
 CUSTOMER = "42"
 DOWNLOAD = "GET download"
@@ -56,7 +56,7 @@ async def bought(
 
 async def again(client: IndigoClient, audience: Audience | RecordId, folder: Path, **options: Any) -> ExportReceipt:
     wanted = {"customer_id": CUSTOMER, "destination": folder / "again.csv"} | options
-    return await workflows.fetch_again(client, audience, **wanted)
+    return await workflows.download_export(client, audience, **wanted)
 
 
 def assert_nothing_was_bought(sandbox: Sandbox) -> None:
@@ -100,7 +100,7 @@ async def test_the_url_of_an_old_record_is_not_asked_for(tmp_path: Path):
 async def test_a_url_that_is_refused_is_asked_for_again(tmp_path: Path):
     async with lite() as (sandbox, client):
         audience_id, first = await bought(sandbox, client, tmp_path)
-        sandbox.faults.add(Fault(kind=FaultKind.STATUS_BEFORE, endpoint=DOWNLOAD, status=403))
+        sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint=DOWNLOAD, status=403))
         assert (await again(client, audience_id, tmp_path)).sha256 == first.sha256
         assert (sandbox.log.count("GET /audience"), sandbox.log.count(DOWNLOAD)) == (2, 2)
 
@@ -270,16 +270,16 @@ def export_of(export_id: RecordId, *fields: str, shown: bool = True) -> CsvExpor
 
 def test_of_several_with_the_same_fields_the_newest_is_meant():
     audience = record(export_of(1, "phone"), export_of(2, "phone"))
-    assert already_bought(audience, export_id=None, wanted=None).id == 2
-    assert already_bought(audience, export_id=None, wanted=frozenset({"phone"})).id == 2
+    assert choose_purchased(audience, export_id=None, wanted=None).id == 2
+    assert choose_purchased(audience, export_id=None, wanted=frozenset({"phone"})).id == 2
 
 
 def test_shown_fields_go_before_unknown_ones():
     audience = record(export_of(1, "phone"), export_of(2, shown=False))
-    assert already_bought(audience, export_id=None, wanted=frozenset({"phone"})).id == 1
+    assert choose_purchased(audience, export_id=None, wanted=frozenset({"phone"})).id == 1
     with pytest.raises(ExportExistsError, match="pass export_id="):
-        already_bought(audience, export_id=None, wanted=None)
+        choose_purchased(audience, export_id=None, wanted=None)
 
 
 def test_an_id_is_the_same_as_text_and_as_a_number():
-    assert already_bought(record(export_of(1)), export_id="1", wanted=None).id == 1
+    assert choose_purchased(record(export_of(1)), export_id="1", wanted=None).id == 1

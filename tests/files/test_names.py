@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indigo_async.files import file_name
+from indigo_async.files import safe_file_name
 
 NAMES = st.text(st.characters(codec="utf-8") | st.sampled_from("/\\.%:\0"), min_size=1, max_size=40)
 
@@ -25,13 +25,13 @@ NAMES = st.text(st.characters(codec="utf-8") | st.sampled_from("/\\.%:\0"), min_
     ],
 )
 def test_what_no_name_should_hold_is_written_by_its_code(text: str, name: str):
-    assert file_name(text) == name
+    assert safe_file_name(text) == name
 
 
 @given(NAMES, NAMES)
 def test_two_names_stay_two_files_in_the_folder_itself(one: str, other: str):
     folder = Path("/exports")
-    paths = [folder / f"{file_name(text)}.csv" for text in (one, other)]
+    paths = [folder / f"{safe_file_name(text)}.csv" for text in (one, other)]
     assert [path.parent for path in paths] == [folder, folder]
     assert not any(path.name.startswith(".") for path in paths)
     assert (paths[0] == paths[1]) == (one == other)

@@ -32,7 +32,7 @@ from indigo_async.files import ObjectStorePublisher, content_name, object_store
 from indigo_async.inputs import ColumnSelection
 from indigo_async.models import Audience
 from indigo_async.sandbox import Fault, FaultKind, Sandbox
-from indigo_async.sandbox.people import VoterFile, messy_csv
+from indigo_async.sandbox.people import VoterFile, generate_messy_csv
 from indigo_async.workflows import AudienceJob, StageStarted, run_batch
 
 CUSTOMER = "42"
@@ -46,7 +46,7 @@ COLUMNS = {
 @pytest.fixture
 def people(tmp_path: Path, voters: VoterFile) -> Path:
     path = tmp_path / "people.csv"
-    path.write_bytes(messy_csv(voters, 300, seed=1))
+    path.write_bytes(generate_messy_csv(voters, 300, seed=1))
     return path
 
 
@@ -110,7 +110,7 @@ async def test_the_whole_recipe_fetches_from_the_store_and_leaves_it_empty(
     url = urlsplit(audience.uploaded_audience_csv.url)
     assert re.fullmatch(f"/{bucket.name}/lists/2026/[0-9a-f]{{32}}/{await content_name(people)}", url.path)
     assert bucket.objects == {}
-    assert publisher._shares == {}
+    assert publisher._objects == {}
 
 
 async def test_a_later_run_knows_the_audience_by_the_name_of_its_object(bucket: Bucket, sandbox: Sandbox, people: Path):
@@ -150,7 +150,7 @@ async def test_the_object_is_gone_after_a_match_that_failed(
     bucket: Bucket, sandbox: Sandbox, voters: VoterFile, tmp_path: Path
 ):
     noise = tmp_path / "noise.csv"
-    noise.write_bytes(messy_csv(voters, 2_000, seed=1) + b"\x00\x01\x02 no CSV any more")
+    noise.write_bytes(generate_messy_csv(voters, 2_000, seed=1) + b"\x00\x01\x02 no CSV any more")
     async with client_of(sandbox) as client:
         with pytest.raises(AudienceFailedError, match="could not read the CSV"):
             await match(client, noise, ObjectStorePublisher(bucket.store()))
@@ -210,13 +210,13 @@ async def test_the_object_is_gone_after_a_cancelled_scope(bucket: Bucket, people
 
 async def test_an_upload_that_is_cancelled_leaves_neither_an_object_nor_parts(bucket: Bucket, large: Path, monkeypatch):
     started = asyncio.Event()
-    put = object_store._put
+    put = object_store._upload_file
 
     async def told(*arguments) -> None:
         started.set()
         await put(*arguments)
 
-    monkeypatch.setattr(object_store, "_put", told)
+    monkeypatch.setattr(object_store, "_upload_file", told)
     publisher = ObjectStorePublisher(bucket.store())
     task = asyncio.create_task(publisher.publish(large).__aenter__())
     await started.wait()
@@ -227,7 +227,7 @@ async def test_an_upload_that_is_cancelled_leaves_neither_an_object_nor_parts(bu
     with pytest.raises(asyncio.CancelledError):
         await task
     assert (bucket.objects, bucket.unfinished) == ({}, [])
-    assert publisher._shares == {}
+    assert publisher._objects == {}
 
 
 async def test_jobs_that_publish_one_file_at_once_share_it(bucket: Bucket, people: Path, tmp_path: Path):
@@ -253,7 +253,7 @@ async def test_a_file_published_again_while_it_is_removed_is_there(bucket: Bucke
         for _ in range(4):
             group.start_soon(again, 5)
     assert bucket.objects == {}
-    assert publisher._shares == {}
+    assert publisher._objects == {}
 
 
 @pytest.fixture
@@ -336,7 +336,7 @@ async def test_a_file_can_be_published_again_before_its_removal_has_ended(
         await removals
         assert await read(url) == people.read_bytes()
     assert bucket.objects == {}
-    assert publisher._shares == {}
+    assert publisher._objects == {}
 
 
 async def test_publishers_that_do_not_know_of_each_other_take_nothing_from_each_other(bucket: Bucket, people: Path):
@@ -355,7 +355,7 @@ async def test_an_upload_cancelled_under_another_job_is_made_by_that_job(bucket:
         await asyncio.sleep(0)
     second = publisher.publish(large)
     waiting = asyncio.create_task(second.__aenter__())
-    while publisher._shares[await content_name(large)].wanted_by < 2:
+    while publisher._objects[await content_name(large)].users < 2:
         await asyncio.sleep(0)
     first.cancel()
     assert len(await read(await waiting)) == large.stat().st_size
@@ -381,7 +381,7 @@ async def test_a_batch_of_local_files_leaves_the_store_empty(
 
 
 async def test_a_lost_answer_uploads_from_the_same_object(bucket: Bucket, sandbox: Sandbox, people: Path):
-    sandbox.faults.add(Fault(kind=FaultKind.CUT_AFTER, endpoint="POST /upload_csv"))
+    sandbox.faults.add(Fault(kind=FaultKind.DISCONNECT_AFTER, endpoint="POST /upload_csv"))
     async with client_of(sandbox) as client:
         await match(client, people, ObjectStorePublisher(bucket.store()))
     assert bucket.objects == {}
@@ -398,7 +398,7 @@ async def test_refused_credentials_are_told(bucket: Bucket, people: Path):
     )
     assert_no_secret("".join(traceback.format_exception(caught.value)))
     assert (caught.value.__context__, caught.value.__cause__) == (None, None)
-    assert publisher._shares == {}
+    assert publisher._objects == {}
 
 
 async def test_a_bucket_that_is_not_there_is_told(s3_server: S3Server, people: Path):
@@ -439,14 +439,14 @@ async def test_an_object_that_cannot_be_removed_is_told_and_fails_nothing(
 async def test_what_a_failed_upload_may_have_left_is_told_where_it_cannot_be_removed(
     bucket: Bucket, people: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, asks_later
 ):
-    put = object_store._put
+    put = object_store._upload_file
 
     async def put_and_lost(*arguments) -> None:
         await put(*arguments)
         asks_later()
         raise ConnectionResetError
 
-    monkeypatch.setattr(object_store, "_put", put_and_lost)
+    monkeypatch.setattr(object_store, "_upload_file", put_and_lost)
     publisher = ObjectStorePublisher(bucket.store())
     with pytest.raises(PublishError):
         await publisher.publish(people).__aenter__()
@@ -454,7 +454,7 @@ async def test_what_a_failed_upload_may_have_left_is_told_where_it_cannot_be_rem
     assert "could not be removed" in record.getMessage()
     assert "where it may be after a failed upload, and then holds people's data" in record.getMessage()
     assert_no_secret(record.getMessage())
-    assert publisher._shares == {}
+    assert publisher._objects == {}
 
 
 @pytest.fixture
@@ -484,7 +484,7 @@ async def test_no_secret_is_in_any_log_event_or_repr(
 async def test_a_store_is_made_from_a_url_and_its_configuration():
     config = {"access_key_id": KEY_ID, "secret_access_key": SECRET_KEY, "region": "eu-west-1"}
     publisher = ObjectStorePublisher("s3://our-lists/of/2026", config=config, expires_in=60)
-    url = await object_store._signed_url(publisher._store, "x.csv", publisher._expires_in)
+    url = await object_store._sign_url(publisher._store, "x.csv", publisher._expires_in)
     assert url.startswith("https://s3.eu-west-1.amazonaws.com/our-lists/of/2026/x.csv?X-Amz-")
     assert repr(publisher) == "ObjectStorePublisher(s3://our-lists/of/2026)"
 
@@ -498,7 +498,7 @@ async def test_google_signs_with_the_service_accounts_own_key():
     config = {"service_account_key": json.dumps(account)}
     publisher = ObjectStorePublisher("gs://our-lists/2026", config=config, expires_in=60)
     assert isinstance(publisher._store, GCSStore)
-    url = urlsplit(await object_store._signed_url(publisher._store, "x.csv", publisher._expires_in))
+    url = urlsplit(await object_store._sign_url(publisher._store, "x.csv", publisher._expires_in))
     assert (url.hostname, url.path) == ("storage.googleapis.com", "/our-lists/2026/x.csv")
     assert parse_qs(url.query)["X-Goog-Expires"] == ["60"]
 
@@ -507,7 +507,7 @@ async def test_azure_signs_with_the_accounts_key():
     config = {"account_name": "ours", "account_key": "Y2FuYXJ5"}
     publisher = ObjectStorePublisher("az://lists/2026", config=config, expires_in=60)
     assert isinstance(publisher._store, AzureStore)
-    url = urlsplit(await object_store._signed_url(publisher._store, "x.csv", publisher._expires_in))
+    url = urlsplit(await object_store._sign_url(publisher._store, "x.csv", publisher._expires_in))
     assert (url.hostname, url.path) == ("ours.blob.core.windows.net", "/lists/2026/x.csv")
     assert parse_qs(url.query)["sp"] == ["r"]
     assert "Y2FuYXJ5" not in repr(publisher)

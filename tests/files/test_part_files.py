@@ -11,7 +11,7 @@ import pytest
 
 from indigo_async.errors import DownloadError
 from indigo_async.files.part_file import PartFile
-from indigo_async.hidden import HiddenText
+from indigo_async.hidden import SecretText
 
 KILLED = """
 import os, signal, sys
@@ -66,7 +66,7 @@ NOTED = """
 import os, signal, sys
 from pathlib import Path
 from indigo_async.files.part_file import PartFile
-from indigo_async.hidden import HiddenText
+from indigo_async.hidden import SecretText
 part = PartFile(Path(sys.argv[1]), "s")
 part.open()
 part.validator = '"one"'
@@ -104,7 +104,7 @@ def test_a_link_in_the_notes_place_is_not_written_to(tmp_path: Path):
 
 
 def test_a_download_can_go_on_whose_source_is_a_hidden_url(tmp_path: Path):
-    part = PartFile(tmp_path / "export.csv", HiddenText("https://files.example.org/export.csv"))
+    part = PartFile(tmp_path / "export.csv", SecretText("https://files.example.org/export.csv"))
     part.open()
     part.validator = '"version 1"'
     part.write([b"a,b\n"])

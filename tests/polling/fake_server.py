@@ -64,17 +64,17 @@ class FakeServer:
     def times(self, kind):
         return [request.sent for request in self.log if request.kind == kind]
 
-    async def one(self, audience_id, customer_id):
+    async def read_one(self, audience_id, customer_id):
         async with self._answering("single", customer_id, audience_id):
             record = _at_this_time(self._records.get(customer_id, {}).get(str(audience_id)))
         if record is None:
-            raise NotFoundError(404, "none", None, GET_AUDIENCE.text)
+            raise NotFoundError(404, "none", None, GET_AUDIENCE.name)
         body = msgspec.json.encode(record)
-        return codec.decode_audience(msgspec.json.decode(body), GET_AUDIENCE.text), Cost(self.latency, len(body))
+        return codec.decode_audience(msgspec.json.decode(body), GET_AUDIENCE.name), Cost(self.latency, len(body))
 
-    async def many(self, customer_id, take, *, limit):
+    async def read_list(self, customer_id, on_rows, *, limit):
         kind = "everything" if customer_id is None else "list"
-        reader = ListReader(LIST_AUDIENCES, take, limit=limit, token="")
+        reader = ListReader(LIST_AUDIENCES, on_rows, max_bytes=limit, token="")
         started = now()
         async with self._answering(kind, customer_id, None):
             customers = self._records.values() if customer_id is None else [self._records.get(customer_id, {})]
@@ -121,4 +121,4 @@ def done(record: Audience) -> Audience | None:
 @asynccontextmanager
 async def polling(server: FakeServer, interval: float = INTERVAL, seed: int = 0) -> AsyncGenerator[Poller]:
     async with AsyncExitStack() as resources:
-        yield Poller(server, resources, interval=interval, chance=Random(seed).random)
+        yield Poller(server, resources, interval=interval, jitter=Random(seed).random)

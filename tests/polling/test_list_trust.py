@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from virtual_time import now, run_virtually, virtual_backend
 
 from indigo_async.errors import ServerError
-from indigo_async.polling import Needs
+from indigo_async.polling import RecordPart
 
 anyio_backend = virtual_backend
 
@@ -46,7 +46,7 @@ async def delays_of_waits(server, count, *, lasting=LASTING, customers=1, spread
         customer_id = f"customer {number % customers}"
         finished = now() + lasting
         server.add(customer_id, number, active_from(finished, number))
-        await poller.watch(number, customer_id, done)
+        await poller.wait_until(number, customer_id, done)
         return now() - finished
 
     async with polling(server) as poller, asyncio.timeout(3_600):
@@ -67,12 +67,12 @@ async def test_a_list_that_never_updates_is_distrusted_and_said_to_be_once(caplo
     async with polling(server) as poller:
         for number in range(50):
             server.add("42", number, active_from(now() + LASTING, number))
-        await asyncio.gather(*(poller.watch(number, "42", done) for number in range(50)))
+        await asyncio.gather(*(poller.wait_until(number, "42", done) for number in range(50)))
         lists = server.kinds["list"]
         for number in range(50, 100):
             server.add("42", number, active_from(now() + LASTING, number))
         began = now()
-        await asyncio.gather(*(poller.watch(number, "42", done) for number in range(50, 100)))
+        await asyncio.gather(*(poller.wait_until(number, "42", done) for number in range(50, 100)))
         assert now() - began <= LASTING + 2 * INTERVAL
         assert server.kinds["list"] == lists
         assert len(caplog.messages) == 1
@@ -81,7 +81,7 @@ async def test_a_list_that_never_updates_is_distrusted_and_said_to_be_once(caplo
         await asyncio.sleep(600)
         for number in range(100, 150):
             server.add("42", number, active_from(now() + LASTING, number))
-        await asyncio.gather(*(poller.watch(number, "42", done) for number in range(100, 150)))
+        await asyncio.gather(*(poller.wait_until(number, "42", done) for number in range(100, 150)))
     assert server.kinds["list"] > lists
     assert "not used for 1200 s" in caplog.text
 
@@ -123,8 +123,8 @@ async def test_what_a_list_does_not_show_is_polled_singly_from_then_on():
         return done(record)
 
     async with polling(server) as poller:
-        others = [asyncio.create_task(poller.watch(number, "42", done)) for number in range(100, 110)]
-        await poller.watch(7, "42", check)
+        others = [asyncio.create_task(poller.wait_until(number, "42", done)) for number in range(100, 110)]
+        await poller.wait_until(7, "42", check)
         for other in others:
             other.cancel()
     assert [status for _, status in seen] == ["PROCESSING", "HALF DONE", "ACTIVE"]
@@ -136,14 +136,14 @@ async def test_ten_thousand_waits_behind_an_honest_list_cost_hardly_more():
     for number in range(10_000):
         server.add("42", number, audience(number))
     async with polling(server) as poller:
-        waits = asyncio.gather(*(poller.watch(number, "42", done) for number in range(10_000)))
+        waits = asyncio.gather(*(poller.wait_until(number, "42", done) for number in range(10_000)))
         await asyncio.sleep(60 * INTERVAL)
         waits.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waits
     assert server.kinds["list"] >= 55
     assert server.kinds["single"] <= 8
-    assert sum(poller.stats.reads.values()) <= 0.01 * poller.stats.looks
+    assert sum(poller.stats.requests.values()) <= 0.01 * poller.stats.polls
 
 
 async def test_single_reads_that_fail_take_nothing_from_a_good_list():
@@ -171,7 +171,9 @@ async def test_a_wait_for_exports_is_verified_too():
         return next((export for export in record.csv_exports if export.status != "IN_PROGRESS"), None)
 
     async with polling(server) as poller, asyncio.timeout(3_600):
-        await asyncio.gather(*(poller.watch(number, "42", priced, needs=Needs.EXPORTS) for number in range(20)))
+        await asyncio.gather(
+            *(poller.wait_until(number, "42", priced, part=RecordPart.EXPORTS) for number in range(20))
+        )
 
 
 @settings(max_examples=30, deadline=None)

@@ -11,8 +11,8 @@ from fake_server import INTERVAL, FakeServer, active_from, audience, done, polli
 from virtual_time import now, virtual_backend
 
 from indigo_async.errors import ClientNotOpenError, IndigoError
-from indigo_async.polling import Needs
-from indigo_async.polling.statuses import UnknownStatuses
+from indigo_async.polling import RecordPart
+from indigo_async.polling.statuses import UnknownStatusLog
 
 anyio_backend = virtual_backend
 
@@ -22,7 +22,7 @@ async def test_the_first_look_comes_soon_and_then_one_every_interval():
     started = now()
     server.add("42", 1, active_from(started + 60, 1))
     async with polling(server) as poller:
-        assert (await poller.watch(1, "42", done)).id == 1
+        assert (await poller.wait_until(1, "42", done)).id == 1
     looks = server.times("single")
     assert looks[0] - started <= 0.75
     gaps = [later - earlier for earlier, later in itertools.pairwise(looks)]
@@ -36,7 +36,7 @@ async def test_waits_that_lasted_long_are_looked_at_less_often_but_at_least_twic
     started = now()
     server.add("42", 1, active_from(started + 7_200, 1))
     async with polling(server) as poller:
-        await poller.watch(1, "42", done)
+        await poller.wait_until(1, "42", done)
     looks = server.times("single")
     gaps = [later - earlier for earlier, later in itertools.pairwise(looks)]
     assert max(gaps[:20]) <= 1.1 * INTERVAL + 0.1
@@ -50,8 +50,8 @@ async def test_one_look_serves_all_waits_for_an_audience():
     ready = {"status": "READY_FOR_COLUMN_SELECTION"}
     server.add("42", 1, active_from(started + 100, 1, uploadedAudienceCsv=ready))
     async with polling(server) as poller:
-        waits = [poller.watch(1, "42", done, needs=needs) for needs in Needs for _ in range(5)]
-        await asyncio.gather(*waits, poller.watch("1", "42", done))
+        waits = [poller.wait_until(1, "42", done, part=needs) for needs in RecordPart for _ in range(5)]
+        await asyncio.gather(*waits, poller.wait_until("1", "42", done))
     assert len(server.log) <= 22
 
 
@@ -63,10 +63,10 @@ async def test_a_wait_is_given_no_record_that_was_read_before_it_began():
     seen = []
 
     async with polling(server) as poller, asyncio.TaskGroup() as group:
-        group.create_task(poller.watch(1, "42", done))
+        group.create_task(poller.wait_until(1, "42", done))
         await asyncio.sleep(2.3)
         assert server.under_way == 1
-        group.create_task(poller.watch(1, "42", lambda record: seen.append(record.status) or record))
+        group.create_task(poller.wait_until(1, "42", lambda record: seen.append(record.status) or record))
     assert seen == ["PROCESSING"]
     first, second, *_ = server.times("single")
     assert second - (first + server.latency) < 1
@@ -76,10 +76,10 @@ async def test_a_new_wait_for_an_old_audience_is_looked_after_as_a_new_one():
     server = FakeServer()
     server.add("42", 1, audience(1))
     async with polling(server) as poller:
-        old = asyncio.create_task(poller.watch(1, "42", done))
+        old = asyncio.create_task(poller.wait_until(1, "42", done))
         await asyncio.sleep(3_600)
         renewed = now()
-        new = asyncio.create_task(poller.watch(1, "42", done))
+        new = asyncio.create_task(poller.wait_until(1, "42", done))
         await asyncio.sleep(60)
         old.cancel()
         new.cancel()
@@ -97,10 +97,10 @@ async def test_what_check_raises_ends_its_wait_and_no_other(begun):
         raise LookupError("not this one")
 
     async with polling(server) as poller:
-        other = asyncio.create_task(poller.watch(1, "42", done))
+        other = asyncio.create_task(poller.wait_until(1, "42", done))
         await asyncio.sleep(begun)
         with pytest.raises(LookupError, match="not this one"):
-            await poller.watch(1, "42", refuse)
+            await poller.wait_until(1, "42", refuse)
         assert (await other).status == "ACTIVE"
 
 
@@ -110,7 +110,7 @@ async def test_a_timeout_ends_a_wait_and_the_look_that_is_under_way():
         started = now()
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(17):
-                await poller.watch(1, "42", done)
+                await poller.wait_until(1, "42", done)
         assert now() - started <= 17.2
         await asyncio.sleep(0.01)
         assert server.under_way == 0
@@ -120,8 +120,8 @@ async def test_a_timeout_of_one_wait_leaves_the_others():
     server = FakeServer()
     server.add("42", 1, active_from(now() + 60, 1))
     async with polling(server) as poller:
-        short = asyncio.wait_for(poller.watch(1, "42", done), 10)
-        long = asyncio.wait_for(poller.watch(1, "42", done), 90)
+        short = asyncio.wait_for(poller.wait_until(1, "42", done), 10)
+        long = asyncio.wait_for(poller.wait_until(1, "42", done), 90)
         results = await asyncio.gather(short, long, return_exceptions=True)
     assert isinstance(results[0], TimeoutError)
     assert not isinstance(results[1], BaseException)
@@ -132,7 +132,7 @@ async def test_waits_need_neither_tasks_nor_timers_of_their_own():
     for number in range(2_000):
         server.add("42", number, audience(number))
     async with polling(server) as poller:
-        everything = asyncio.gather(*(poller.watch(number, "42", done) for number in range(2_000)))
+        everything = asyncio.gather(*(poller.wait_until(number, "42", done) for number in range(2_000)))
         await asyncio.sleep(10)
         loop = asyncio.get_running_loop()
         assert len(asyncio.all_tasks()) <= 2_000 + 5
@@ -148,7 +148,7 @@ async def test_a_cancelled_wait_is_gone_and_disturbs_no_other(after):
     for number in range(30):
         server.add("42", number, active_from(now() + 60, number))
     async with polling(server) as poller:
-        waits = [asyncio.create_task(poller.watch(number, "42", done)) for number in range(30)]
+        waits = [asyncio.create_task(poller.wait_until(number, "42", done)) for number in range(30)]
         await asyncio.sleep(after)
         for wait in waits[::2]:
             wait.cancel()
@@ -167,7 +167,7 @@ async def test_without_waits_nothing_is_under_way_nor_due(latency, under_way, co
     for number in range(count):
         server.add("42", number, audience(number))
     async with polling(server) as poller:
-        waits = [asyncio.create_task(poller.watch(number, "42", done)) for number in range(count)]
+        waits = [asyncio.create_task(poller.wait_until(number, "42", done)) for number in range(count)]
         await asyncio.sleep(3)
         assert server.under_way == under_way
         for wait in waits:
@@ -186,10 +186,10 @@ async def test_a_wait_whose_loop_ended_while_it_took_its_news_is_not_left_behind
     async with polling(server) as poller, asyncio.timeout(60):
 
         def end_meanwhile(_):
-            poller._end(ClientNotOpenError("closed"))
+            poller._fail_all_waits(ClientNotOpenError("closed"))
 
         with pytest.raises(ClientNotOpenError):
-            await poller.watch(1, "42", end_meanwhile)
+            await poller.wait_until(1, "42", end_meanwhile)
 
 
 async def test_it_goes_on_with_waits_that_begin_later():
@@ -197,7 +197,7 @@ async def test_it_goes_on_with_waits_that_begin_later():
     async with polling(server) as poller:
         for number in range(5):
             server.add("42", number, active_from(now() + 7, number))
-            await poller.watch(number, "42", done)
+            await poller.wait_until(number, "42", done)
             await asyncio.sleep(100)
     assert len(server.log) == 3 * 5
 
@@ -206,7 +206,7 @@ async def test_closing_the_client_ends_the_waits():
     server = FakeServer()
     server.add("42", 1, audience(1))
     async with polling(server) as poller:
-        wait = asyncio.create_task(poller.watch(1, "42", done))
+        wait = asyncio.create_task(poller.wait_until(1, "42", done))
         await asyncio.sleep(7)
     with pytest.raises(ClientNotOpenError):
         await wait
@@ -226,7 +226,7 @@ async def test_a_defect_that_one_audience_meets_ends_its_waits_and_no_others(cap
     for number in (1, 2):
         server.add("42", number, active_from(now() + 30, number))
     async with polling(server) as poller:
-        waits = [poller.watch(number, "42", done) for number in (1, 1, 2)]
+        waits = [poller.wait_until(number, "42", done) for number in (1, 1, 2)]
         first, second, other = await asyncio.gather(*waits, return_exceptions=True)
         assert type(first) is IndigoError
         assert str(first).startswith("the wait for audience 1 ended, since a status check raised an unexpected Zero")
@@ -235,7 +235,7 @@ async def test_a_defect_that_one_audience_meets_ends_its_waits_and_no_others(cap
         assert "in _answering" in caplog.text
         assert secret not in caplog.text
         server.fault = lambda _: None
-        assert (await poller.watch(1, "42", done)).status == "ACTIVE"
+        assert (await poller.wait_until(1, "42", done)).status == "ACTIVE"
 
 
 async def test_a_defect_that_a_list_meets_costs_the_list_and_no_wait(caplog):
@@ -249,25 +249,25 @@ async def test_a_defect_that_a_list_meets_costs_the_list_and_no_wait(caplog):
     for number in range(50):
         server.add("42", number, active_from(now() + 30, number))
     async with polling(server) as poller:
-        await asyncio.gather(*(poller.watch(number, "42", done) for number in range(50)))
+        await asyncio.gather(*(poller.wait_until(number, "42", done) for number in range(50)))
     assert server.kinds["list"] == 1
     assert "a status check of a list raised an unexpected ZeroDivisionError" in caplog.text
 
 
 async def test_a_defect_that_one_row_meets_concerns_its_audience_alone(caplog, monkeypatch):
     server = FakeServer()
-    note = UnknownStatuses.note
+    note = UnknownStatusLog.log_unknown
 
     def note_or_break_down(statuses, record):
         if record.id == 3:
             raise ZeroDivisionError
         note(statuses, record)
 
-    monkeypatch.setattr(UnknownStatuses, "note", note_or_break_down)
+    monkeypatch.setattr(UnknownStatusLog, "log_unknown", note_or_break_down)
     for number in range(50):
         server.add("42", number, active_from(now() + 30, number))
     async with polling(server) as poller:
-        waits = [poller.watch(number, "42", done) for number in range(50)]
+        waits = [poller.wait_until(number, "42", done) for number in range(50)]
         results = await asyncio.gather(*waits, return_exceptions=True)
     assert [number for number, result in enumerate(results) if isinstance(result, BaseException)] == [3]
     assert "the wait for audience 3 ended" in str(results[3])
@@ -283,10 +283,10 @@ async def test_a_defect_in_the_loop_leaves_nobody_waiting(caplog, monkeypatch):
 
     async with polling(server) as poller:
         with monkeypatch.context() as patch, caplog.at_level(logging.CRITICAL):
-            patch.setattr(poller._rounds, "answer", break_down)
+            patch.setattr(poller._planner, "start_requests", break_down)
             with pytest.raises(IndigoError, match="polling loop failed with ZeroDivisionError"):
-                await poller.watch(1, "42", done)
-        await poller.watch(1, "42", done)
+                await poller.wait_until(1, "42", done)
+        await poller.wait_until(1, "42", done)
 
 
 async def test_after_the_machine_slept_looks_are_spread():
@@ -294,7 +294,7 @@ async def test_after_the_machine_slept_looks_are_spread():
     for number in range(300):
         server.add(f"customer {number}", number, audience(number))
     async with polling(server) as poller:
-        waits = [asyncio.create_task(poller.watch(number, f"customer {number}", done)) for number in range(300)]
+        waits = [asyncio.create_task(poller.wait_until(number, f"customer {number}", done)) for number in range(300)]
         await asyncio.sleep(12)
         asyncio.get_running_loop().now += 10_000
         woken = now()
@@ -312,7 +312,7 @@ async def test_many_waits_of_their_own_customers_do_not_fall_due_together():
     for number in range(400):
         server.add(f"customer {number}", number, active_from(started + 100, number))
     async with polling(server) as poller:
-        await asyncio.gather(*(poller.watch(number, f"customer {number}", done) for number in range(400)))
+        await asyncio.gather(*(poller.wait_until(number, f"customer {number}", done) for number in range(400)))
     later = [sent for sent in server.times("single") if started + 60 <= sent < started + 65]
     busiest = max(sum(1 for sent in later if tenth <= (sent - started - 60) * 10 < tenth + 1) for tenth in range(50))
     assert busiest < len(later) / 4
@@ -329,7 +329,7 @@ async def test_unknown_statuses_keep_waiting_and_are_said_once(caplog):
     server.add("42", 1, record)
     with caplog.at_level(logging.WARNING, "indigo_async"):
         async with polling(server) as poller:
-            await poller.watch(1, "42", done)
+            await poller.wait_until(1, "42", done)
     assert [message for message in caplog.messages if "SHUFFLING" in message] == caplog.messages
     assert len(caplog.messages) == 1
 
@@ -340,7 +340,7 @@ async def test_an_endless_variety_of_statuses_does_not_fill_the_log(caplog):
     server.add("42", 1, lambda time: audience(1, "ACTIVE" if time > started + 3_600 else f"STEP {time}" * 50))
     with caplog.at_level(logging.WARNING, "indigo_async"):
         async with polling(server) as poller:
-            await poller.watch(1, "42", done)
+            await poller.wait_until(1, "42", done)
     assert 1 < len(caplog.messages) <= 100
     assert max(map(len, caplog.messages)) < 250
 
@@ -349,6 +349,6 @@ async def test_the_audience_of_another_caller_may_be_the_same_number_or_text():
     server = FakeServer()
     server.add("42", "1", active_from(now() + 20, 1))
     async with polling(server) as poller:
-        one, other = await asyncio.gather(poller.watch(1, "42", done), poller.watch("1", "42", done))
+        one, other = await asyncio.gather(poller.wait_until(1, "42", done), poller.wait_until("1", "42", done))
     assert one is other
     assert server.kinds == {"single": 5}

@@ -22,9 +22,9 @@ async def waits_of_all_kinds() -> list[tuple[float, str]]:
     server.add("42", 1, active_from(now() + 60, 1))
     server.add("42", 2, audience(2))
     async with polling(server) as poller:
-        assert (await poller.watch(1, "42", done)).id == 1
+        assert (await poller.wait_until(1, "42", done)).id == 1
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(poller.watch(2, "42", done), 60)
+            await asyncio.wait_for(poller.wait_until(2, "42", done), 60)
     return [(request.sent, request.kind) for request in server.log]
 
 
@@ -42,7 +42,7 @@ async def test_ten_thousand_waits_are_not_all_looked_at_when_a_machine_wakes_up(
     for number in range(WAITS):
         server.add(f"customer {number}", number, audience(number))
     async with polling(server) as poller:
-        waits = [asyncio.create_task(poller.watch(number, f"customer {number}", done)) for number in range(WAITS)]
+        waits = [asyncio.create_task(poller.wait_until(number, f"customer {number}", done)) for number in range(WAITS)]
         await asyncio.sleep(3)
         asyncio.get_running_loop().now += HOUR
         woken = now()

@@ -51,7 +51,7 @@ async def test_a_failure_that_may_pass_costs_a_look_and_not_the_wait(error):
     server = FakeServer(fault=failing(6, error))
     server.add("42", 1, active_from(now() + 10, 1))
     async with polling(server) as poller:
-        assert (await poller.watch(1, "42", done)).status == "ACTIVE"
+        assert (await poller.wait_until(1, "42", done)).status == "ACTIVE"
     looks = server.times("single")
     gaps = [later - earlier for earlier, later in itertools.pairwise(looks)]
     assert len(looks) == 7
@@ -63,7 +63,7 @@ async def test_a_wish_to_wait_is_obeyed():
     server = FakeServer(fault=failing(1, RateLimitedError(429, "too many", None, GET, retry_after=120.0)))
     server.add("42", 1, audience(1, "ACTIVE"))
     async with polling(server) as poller:
-        await poller.watch(1, "42", done)
+        await poller.wait_until(1, "42", done)
     first, second = server.times("single")
     assert second - first >= 120
 
@@ -75,10 +75,10 @@ async def test_a_refusal_ends_the_wait_at_the_third_look_in_a_row(error, refusal
     server.add("42", 1, audience(1, "ACTIVE"))
     async with polling(server) as poller:
         if refusals < 3:
-            await poller.watch(1, "42", done)
+            await poller.wait_until(1, "42", done)
         else:
             with pytest.raises(type(error)) as caught:
-                await poller.watch(1, "42", done)
+                await poller.wait_until(1, "42", done)
             assert caught.value is error
     assert len(server.log) == 3
 
@@ -96,7 +96,7 @@ async def test_refusals_that_are_not_in_a_row_end_nothing():
     server = FakeServer(fault=fault)
     server.add("42", 1, active_from(now() + 120, 1))
     async with polling(server) as poller:
-        await poller.watch(1, "42", done)
+        await poller.wait_until(1, "42", done)
     assert looks > 9
 
 
@@ -105,14 +105,14 @@ async def test_refusals_that_are_not_in_a_row_end_nothing():
     [
         AuthenticationError(401, "wrong token", None, GET),
         AuthenticationError(403, "not allowed", None, GET),
-        CustomerMismatchError(endpoint=GET, asked="42", answered="43"),
+        CustomerMismatchError(endpoint=GET, requested="42", received="43"),
     ],
 )
 async def test_a_definite_error_ends_the_wait_at_once(error):
     server = FakeServer(fault=failing(1, error))
     server.add("42", 1, audience(1, "ACTIVE"))
     async with polling(server) as poller:
-        waits = [poller.watch(1, "42", done) for _ in range(3)]
+        waits = [poller.wait_until(1, "42", done) for _ in range(3)]
         results = await asyncio.gather(*waits, return_exceptions=True)
     assert results == [error] * 3
     assert len(server.log) == 1
@@ -123,7 +123,7 @@ async def wait_for_hundred(server, seconds):
         server.add("42", number, active_from(now() + seconds, number))
     async with polling(server) as poller:
         return await asyncio.gather(
-            *(poller.watch(number, "42", done) for number in range(100)), return_exceptions=True
+            *(poller.wait_until(number, "42", done) for number in range(100)), return_exceptions=True
         )
 
 
@@ -189,7 +189,7 @@ async def test_a_server_that_is_down_is_asked_ever_less_often():
     server = FakeServer(fault=failing(10**6, ConnectionFailedError("refused", endpoint=GET)))
     server.add("42", 1, audience(1))
     async with polling(server) as poller:
-        wait = asyncio.create_task(poller.watch(1, "42", done))
+        wait = asyncio.create_task(poller.wait_until(1, "42", done))
         await asyncio.sleep(3_600)
         assert not wait.done()
         assert 100 <= len(server.log) <= 140

@@ -12,12 +12,14 @@ from fake_server import INTERVAL, VERIFIED, FakeServer, active_from, audience, d
 from virtual_time import now, virtual_backend
 
 from indigo_async.errors import CustomerMismatchError, NotFoundError, ServerError
-from indigo_async.polling import Needs
+from indigo_async.polling import RecordPart
 
 anyio_backend = virtual_backend
 
 
-async def wait_for_all(server, poller, count, *, lasting, spread=0.0, customers=1, seed=0, needs=Needs.STATUS, **keys):
+async def wait_for_all(
+    server, poller, count, *, lasting, spread=0.0, customers=1, seed=0, needs=RecordPart.STATUS, **keys
+):
     """So many audiences, each lasting so many seconds from a moment within `spread` seconds on."""
     chance = Random(seed)
 
@@ -25,7 +27,7 @@ async def wait_for_all(server, poller, count, *, lasting, spread=0.0, customers=
         await asyncio.sleep(spread * chance.random())
         customer_id = f"customer {number % customers}"
         server.add(customer_id, number, active_from(now() + lasting, number, **keys))
-        assert (await poller.watch(number, customer_id, done, needs=needs)).id == number
+        assert (await poller.wait_until(number, customer_id, done, part=needs)).id == number
 
     await asyncio.gather(*(one(number) for number in range(count)))
 
@@ -38,9 +40,9 @@ async def test_a_thousand_waits_of_one_customer_cost_fifty_reads_at_most(spread)
         assert len(server.log) <= 50
         gaps = [later - earlier for earlier, later in pairwise(server.times("list"))]
         assert min(gaps) >= INTERVAL / 2
-        assert sum(poller.stats.reads.values()) == len(server.log)
-        assert poller.stats.looks >= 20_000
-        assert poller.stats.saved == poller.stats.looks - len(server.log)
+        assert sum(poller.stats.requests.values()) == len(server.log)
+        assert poller.stats.polls >= 20_000
+        assert poller.stats.requests_saved == poller.stats.polls - len(server.log)
 
 
 async def test_waits_that_begin_one_by_one_come_together_behind_lists():
@@ -58,7 +60,7 @@ async def test_news_are_known_soon_after_they_happen():
     async def one(poller, number):
         finished = now() + 100
         server.add("42", number, active_from(finished, number))
-        await poller.watch(number, "42", done)
+        await poller.wait_until(number, "42", done)
         late.append(now() - finished)
 
     async with polling(server) as poller, asyncio.TaskGroup() as group:
@@ -93,7 +95,7 @@ async def test_after_a_list_was_given_up_newcomers_are_looked_at_soon():
         assert server.kinds["list"] == 1
         began = now()
         server.add("customer 0", "newcomer", audience("newcomer", "ACTIVE"))
-        await poller.watch("newcomer", "customer 0", done)
+        await poller.wait_until("newcomer", "customer 0", done)
         assert now() - began < 1
         await waits
 
@@ -150,7 +152,7 @@ async def test_audiences_without_a_customer_are_in_the_list_of_everything_only()
     for number in range(100):
         server.add(None, number, active_from(now() + 50, number))
     async with polling(server) as poller:
-        await asyncio.gather(*(poller.watch(number, None, done) for number in range(100)))
+        await asyncio.gather(*(poller.wait_until(number, None, done) for number in range(100)))
     assert set(server.kinds) <= {"everything", "single"}
     assert server.kinds["everything"] <= 14
     assert server.kinds["single"] <= VERIFIED
@@ -175,8 +177,8 @@ async def test_rows_that_lack_what_is_waited_for_are_asked_for_singly():
     server = FakeServer(alter_row=alter)
     shown = {"uploadedAudienceCsv": {"status": "PROCESSING"}}
     async with polling(server) as poller:
-        await wait_for_all(server, poller, 100, lasting=10 * INTERVAL, needs=Needs.UPLOAD, **shown)
-        await wait_for_all(server, poller, 100, lasting=10 * INTERVAL, needs=Needs.UPLOAD, **shown)
+        await wait_for_all(server, poller, 100, lasting=10 * INTERVAL, needs=RecordPart.UPLOAD, **shown)
+        await wait_for_all(server, poller, 100, lasting=10 * INTERVAL, needs=RecordPart.UPLOAD, **shown)
     looks = Counter(request.audience_id for request in server.log if request.kind == "single")
     assert min(looks.pop(number) for number in range(5)) >= 10
     assert looks.total() <= VERIFIED
@@ -202,8 +204,8 @@ async def test_a_wait_is_told_when_something_changes_and_not_at_every_look():
     for number in range(20):
         server.add("42", number, active_from(started + 60, number))
     async with polling(server) as poller:
-        await asyncio.gather(*(poller.watch(number, "42", check) for number in range(20)))
-    assert poller.stats.looks > 20 * 10
+        await asyncio.gather(*(poller.wait_until(number, "42", check) for number in range(20)))
+    assert poller.stats.polls > 20 * 10
     assert len(told) == 20 * 2
 
 
@@ -213,10 +215,10 @@ async def test_who_begins_while_the_last_list_is_under_way_is_looked_at_nonethel
         server.add("42", number, audience(number, "ACTIVE"))
     server.add("42", 99, audience(99, "ACTIVE"))
     async with polling(server) as poller, asyncio.timeout(200):
-        older = asyncio.gather(*(poller.watch(number, "42", done) for number in range(20)))
+        older = asyncio.gather(*(poller.wait_until(number, "42", done) for number in range(20)))
         await asyncio.sleep(12)
         assert server.kinds == {"list": 1}
-        late = asyncio.create_task(poller.watch(99, "42", done))
+        late = asyncio.create_task(poller.wait_until(99, "42", done))
         await older
         await late
 
@@ -240,7 +242,7 @@ async def test_a_list_spares_the_single_looks_that_were_still_to_come():
 @pytest.mark.parametrize("left_out", ["uploadedAudienceCsv", "csvExports"])
 async def test_lists_that_never_carry_what_is_waited_for_are_not_asked_for_again(left_out):
     server = FakeServer(alter_row=lambda row: row | {left_out: None})
-    needs = Needs.UPLOAD if left_out == "uploadedAudienceCsv" else Needs.EXPORTS
+    needs = RecordPart.UPLOAD if left_out == "uploadedAudienceCsv" else RecordPart.EXPORTS
     shown = {"uploadedAudienceCsv": {"status": "PROCESSING"}, "csvExports": [{"id": 1, "status": "IN_PROGRESS"}]}
     async with polling(server) as poller:
         await wait_for_all(server, poller, 100, lasting=10 * INTERVAL, needs=needs, **shown)
@@ -256,7 +258,7 @@ async def test_lists_that_carry_it_serve_waits_for_uploads_and_exports():
     server = FakeServer()
     shown = {"uploadedAudienceCsv": {"status": "PROCESSING"}, "csvExports": [{"id": 1, "status": "IN_PROGRESS"}]}
     async with polling(server) as poller, asyncio.TaskGroup() as group:
-        for index, needs in enumerate((Needs.UPLOAD, Needs.EXPORTS)):
+        for index, needs in enumerate((RecordPart.UPLOAD, RecordPart.EXPORTS)):
             work = wait_for_all(server, poller, 100, lasting=10 * INTERVAL, needs=needs, seed=index, **shown)
             group.create_task(work)
     assert set(server.kinds) <= {"list", "single"}
@@ -286,7 +288,7 @@ async def test_an_answer_about_another_customer_ends_the_wait_at_once():
     async with polling(server) as poller:
         for number in range(20):
             server.add("customer 0", number, active_from(now() + 20, number))
-        waits = [poller.watch(number, "customer 0", done) for number in range(20)]
+        waits = [poller.wait_until(number, "customer 0", done) for number in range(20)]
         results = await asyncio.gather(*waits, return_exceptions=True)
     assert isinstance(results[3], CustomerMismatchError)
     assert [number for number, result in enumerate(results) if isinstance(result, BaseException)] == [3]
@@ -297,7 +299,7 @@ async def test_numbers_as_customer_ids_are_no_mismatch():
     async with polling(server) as poller:
         for number in range(20):
             server.add("42", number, active_from(now() + 20, number))
-        await asyncio.gather(*(poller.watch(number, "42", done) for number in range(20)))
+        await asyncio.gather(*(poller.wait_until(number, "42", done) for number in range(20)))
     assert set(server.kinds) == {"list"}
 
 
@@ -310,8 +312,8 @@ async def test_an_audience_that_is_waited_for_under_two_customers_is_told_apart(
         )
     server.add("wrong", 7, audience(7, "ACTIVE", customerId="customer 7", note="seen singly"))
     async with polling(server) as poller:
-        waits = [poller.watch(number, f"customer {number % 20}", done) for number in range(40)]
-        results = await asyncio.gather(poller.watch(7, "wrong", done), *waits)
+        waits = [poller.wait_until(number, f"customer {number % 20}", done) for number in range(40)]
+        results = await asyncio.gather(poller.wait_until(7, "wrong", done), *waits)
     assert "note" in results[0].extra
     assert "note" not in results[8].extra
     assert server.kinds["everything"] >= 3
@@ -323,8 +325,8 @@ async def test_the_list_of_everything_does_not_answer_for_a_customer_who_has_no_
         owner = f"customer {number % 20}"
         server.add(owner, number, active_from(now() + 60, number, customerId=owner))
     async with polling(server) as poller:
-        waits = [poller.watch(number, f"customer {number % 20}", done) for number in range(40) if number != 7]
-        wrong, *_ = await asyncio.gather(poller.watch(7, "wrong", done), *waits, return_exceptions=True)
+        waits = [poller.wait_until(number, f"customer {number % 20}", done) for number in range(40) if number != 7]
+        wrong, *_ = await asyncio.gather(poller.wait_until(7, "wrong", done), *waits, return_exceptions=True)
     assert isinstance(wrong, NotFoundError)
 
 
@@ -340,10 +342,10 @@ async def test_a_newcomer_among_old_waits_is_looked_after_as_a_newcomer():
     for number in range(21):
         server.add("42", number, audience(number))
     async with polling(server) as poller:
-        waits = [asyncio.create_task(poller.watch(number, "42", done)) for number in range(20)]
+        waits = [asyncio.create_task(poller.wait_until(number, "42", done)) for number in range(20)]
         await asyncio.sleep(3_600)
         assert sum(1 for sent in server.times("list") if sent > now() - 600) <= 22
-        waits.append(asyncio.create_task(poller.watch(20, "42", done)))
+        waits.append(asyncio.create_task(poller.wait_until(20, "42", done)))
         began = now()
         await asyncio.sleep(60)
         for wait in waits:

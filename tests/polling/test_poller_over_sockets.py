@@ -12,7 +12,7 @@ from harness import answering, client_of, json_reply, lite
 from indigo_async.client import IndigoClient
 from indigo_async.errors import ApiError, AuthenticationError, ClientNotOpenError, CustomerMismatchError, NotFoundError
 from indigo_async.models import Audience
-from indigo_async.polling import Needs, poller_of
+from indigo_async.polling import RecordPart, get_poller
 from indigo_async.sandbox import Dialect, Fault, FaultKind, ManualClock, Sandbox, StageTimes
 
 GET, LIST = "GET /audience", "GET /audiences"
@@ -32,14 +32,14 @@ async def upload_many(sandbox, client, count, customer_id="42"):
 
 async def looks_reach(poller, looks):
     """Until so many looks were answered."""
-    while poller.stats.looks < looks:
+    while poller.stats.polls < looks:
         await asyncio.sleep(0.001)
 
 
 DIALECTS = {
     "as a plain array": Dialect(),
     "in an object": Dialect(list_shape="object"),
-    "with numbers as IDs": Dialect(ids="integer", numeric_customer_ids=True),
+    "with numbers as IDs": Dialect(id_type="integer", numeric_customer_ids=True),
     "without customers": Dialect(shows_customer_id=False),
 }
 
@@ -49,24 +49,24 @@ async def test_many_waits_are_answered_by_lists(dialect):
     clock = ManualClock()
     async with lite(clock=clock, dialect=dialect, stage_times=TIMES) as (sandbox, client):
         stubs = await upload_many(sandbox, client, 300)
-        poller = poller_of(client)
-        waits = asyncio.gather(*(poller.watch(stub.id, "42", is_ready, needs=Needs.UPLOAD) for stub in stubs))
+        poller = get_poller(client)
+        waits = asyncio.gather(*(poller.wait_until(stub.id, "42", is_ready, part=RecordPart.UPLOAD) for stub in stubs))
         await looks_reach(poller, 1_500)
         assert not waits.done()
         clock.advance(STAGE)
         ready = await waits
     assert [audience.id for audience in ready] == [stub.id for stub in stubs]
     assert sandbox.log.count(GET) == 0
-    assert sandbox.log.count(LIST) == sum(poller.stats.reads.values()) <= poller.stats.looks / 200
+    assert sandbox.log.count(LIST) == sum(poller.stats.requests.values()) <= poller.stats.polls / 200
 
 
 async def test_lists_that_do_not_carry_it_are_given_up():
     clock = ManualClock()
-    dialect = Dialect(list_omits={"uploadedAudienceCsv"})
+    dialect = Dialect(list_omitted_keys={"uploadedAudienceCsv"})
     async with lite(clock=clock, dialect=dialect, stage_times=TIMES) as (sandbox, client):
         stubs = await upload_many(sandbox, client, 50)
-        poller = poller_of(client)
-        waits = asyncio.gather(*(poller.watch(stub.id, "42", is_ready, needs=Needs.UPLOAD) for stub in stubs))
+        poller = get_poller(client)
+        waits = asyncio.gather(*(poller.wait_until(stub.id, "42", is_ready, part=RecordPart.UPLOAD) for stub in stubs))
         await looks_reach(poller, 200)
         clock.advance(STAGE)
         assert len(await waits) == 50
@@ -78,8 +78,8 @@ async def test_a_big_organisation_is_not_listed_for_a_few_waits():
     async with lite(clock=clock, stage_times=TIMES) as (sandbox, client):
         await sandbox.seed_audiences(20_000, "42")
         stubs = await upload_many(sandbox, client, 12)
-        poller = poller_of(client)
-        waits = asyncio.gather(*(poller.watch(stub.id, "42", is_ready, needs=Needs.UPLOAD) for stub in stubs))
+        poller = get_poller(client)
+        waits = asyncio.gather(*(poller.wait_until(stub.id, "42", is_ready, part=RecordPart.UPLOAD) for stub in stubs))
         await looks_reach(poller, 200)
         clock.advance(STAGE)
         await waits
@@ -90,24 +90,24 @@ async def test_a_big_organisation_is_not_listed_for_a_few_waits():
 async def test_waits_of_several_customers_share_a_list():
     clock = ManualClock()
     async with lite(clock=clock, stage_times=TIMES) as (sandbox, client):
-        poller = poller_of(client)
+        poller = get_poller(client)
         waits = []
         for number in range(40):
             customer_id = f"customer {number % 20}"
             (stub,) = await upload_many(sandbox, client, 1, customer_id)
-            waits.append(poller.watch(stub.id, customer_id, is_ready, needs=Needs.UPLOAD))
+            waits.append(poller.wait_until(stub.id, customer_id, is_ready, part=RecordPart.UPLOAD))
         everything = asyncio.gather(*waits)
         await looks_reach(poller, 200)
         clock.advance(STAGE)
         assert len(await everything) == 40
-    assert set(poller.stats.reads) == {"everything"}
+    assert set(poller.stats.requests) == {"all_customers"}
 
 
 FAULTS = [
-    Fault(kind=FaultKind.CUT_BEFORE, endpoint=LIST, times=2),
-    Fault(kind=FaultKind.STATUS_BEFORE, endpoint=LIST, times=2),
+    Fault(kind=FaultKind.DISCONNECT_BEFORE, endpoint=LIST, times=2),
+    Fault(kind=FaultKind.ERROR_BEFORE, endpoint=LIST, times=2),
     Fault(kind=FaultKind.HTML_AFTER, endpoint=LIST, times=2),
-    Fault(kind=FaultKind.HALF_BODY, endpoint=LIST, times=2),
+    Fault(kind=FaultKind.TRUNCATED_BODY, endpoint=LIST, times=2),
     Fault(kind=FaultKind.ROW_MISSING, endpoint=LIST, times=5),
     Fault(kind=FaultKind.FIELD_MISSING, field="uploadedAudienceCsv", endpoint=LIST, times=5),
     Fault(kind=FaultKind.UNKNOWN_STATUS, endpoint=LIST, times=5),
@@ -120,8 +120,8 @@ async def test_no_fault_of_a_list_costs_a_wait(fault):
     async with lite(clock=clock, stage_times=TIMES) as (sandbox, client):
         stubs = await upload_many(sandbox, client, 40)
         sandbox.faults.add(fault)
-        poller = poller_of(client)
-        waits = asyncio.gather(*(poller.watch(stub.id, "42", is_ready, needs=Needs.UPLOAD) for stub in stubs))
+        poller = get_poller(client)
+        waits = asyncio.gather(*(poller.wait_until(stub.id, "42", is_ready, part=RecordPart.UPLOAD) for stub in stubs))
         await looks_reach(poller, 160)
         clock.advance(STAGE)
         assert len(await waits) == 40
@@ -132,12 +132,12 @@ async def test_an_unreachable_server_costs_no_wait():
     clock = ManualClock()
     async with lite(clock=clock, stage_times=TIMES) as (sandbox, client):
         (stub,) = await upload_many(sandbox, client, 1)
-        poller = poller_of(client)
-        wait = asyncio.create_task(poller.watch(stub.id, "42", is_ready, needs=Needs.UPLOAD))
+        poller = get_poller(client)
+        wait = asyncio.create_task(poller.wait_until(stub.id, "42", is_ready, part=RecordPart.UPLOAD))
         await looks_reach(poller, 2)
         async with sandbox.refuse_connections():
-            reads = sum(poller.stats.reads.values())
-            while sum(poller.stats.reads.values()) < reads + 3:
+            reads = sum(poller.stats.requests.values())
+            while sum(poller.stats.requests.values()) < reads + 3:
                 await asyncio.sleep(0.001)
         clock.advance(STAGE)
         assert (await wait).id == stub.id
@@ -147,17 +147,17 @@ async def test_another_customers_audience_is_not_found():
     async with lite() as (sandbox, client):
         (audience_id,) = await sandbox.seed_audiences(1, "42")
         with pytest.raises(NotFoundError):
-            await poller_of(client).watch(audience_id, "43", lambda audience: audience)
+            await get_poller(client).wait_until(audience_id, "43", lambda audience: audience)
     assert sandbox.log.count(GET) == 3
 
 
 async def test_a_wrong_token_ends_a_wait():
     async with Sandbox(lite=True) as sandbox, client_of(sandbox) as right:
         (audience_id,) = await sandbox.seed_audiences(1, "42")
-        assert await poller_of(right).watch(audience_id, "42", lambda audience: audience)
+        assert await get_poller(right).wait_until(audience_id, "42", lambda audience: audience)
         async with IndigoClient("wrong", base_url=sandbox.base_url, poll_interval=0.005) as wrong:
             with pytest.raises(AuthenticationError):
-                await poller_of(wrong).watch(audience_id, "42", lambda audience: audience)
+                await get_poller(wrong).wait_until(audience_id, "42", lambda audience: audience)
 
 
 @pytest.mark.parametrize(
@@ -172,21 +172,21 @@ async def test_a_wrong_token_ends_a_wait():
 async def test_a_good_status_may_hide_a_refusal(document, error, looks):
     async with answering(json_reply(document)) as (server, client):
         with pytest.raises(error):
-            await poller_of(client).watch(1, "42", lambda audience: audience)
+            await get_poller(client).wait_until(1, "42", lambda audience: audience)
     assert len(server.requests) == looks
 
 
 async def test_a_client_has_one_poller_which_ends_with_it():
     before = len(asyncio.all_tasks())
     async with lite() as (sandbox, client):
-        assert poller_of(client) is poller_of(client)
+        assert get_poller(client) is get_poller(client)
         (stub,) = await upload_many(sandbox, client, 1)
-        wait = asyncio.create_task(poller_of(client).watch(stub.id, "42", lambda _: None))
-        await looks_reach(poller_of(client), 1)
+        wait = asyncio.create_task(get_poller(client).wait_until(stub.id, "42", lambda _: None))
+        await looks_reach(get_poller(client), 1)
     with pytest.raises(ClientNotOpenError):
         await wait
     with pytest.raises(ClientNotOpenError):
-        poller_of(client)
+        get_poller(client)
     assert len(asyncio.all_tasks()) == before
 
 
@@ -194,7 +194,7 @@ async def test_a_client_and_its_poller_are_freed_together():
     async with Sandbox(lite=True) as sandbox:
         async with client_of(sandbox) as client:
             (audience_id,) = await sandbox.seed_audiences(1, "42")
-            await poller_of(client).watch(audience_id, "42", lambda audience: audience)
+            await get_poller(client).wait_until(audience_id, "42", lambda audience: audience)
         gone = weakref.ref(client)
         del client
         gc.collect()
@@ -211,4 +211,4 @@ async def test_a_client_and_its_poller_are_freed_together():
 )
 async def test_a_real_server_is_asked_once_a_second_at_most(base_url, asked, used):
     async with IndigoClient("token", base_url=base_url, poll_interval=asked) as client:
-        assert poller_of(client)._interval == used
+        assert get_poller(client)._interval == used

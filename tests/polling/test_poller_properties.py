@@ -18,7 +18,7 @@ from indigo_async.errors import (
     ResponseDecodeError,
     ServerError,
 )
-from indigo_async.polling import Needs
+from indigo_async.polling import RecordPart
 from indigo_async.transport.list_view import ListTooLongError
 
 ENDPOINT = "GET /audiences"
@@ -85,10 +85,10 @@ def test_every_wait_ends(*, seed, count, customers, share, latency, spread, list
             server.add(
                 customer_id, number, active_from(now() + 60 * chance.random(), number, uploadedAudienceCsv=upload)
             )
-            needs = chance.choice([Needs.STATUS, Needs.STATUS, Needs.UPLOAD])
+            needs = chance.choice([RecordPart.STATUS, RecordPart.STATUS, RecordPart.UPLOAD])
             timeout = chance.uniform(1, 50) if chance.random() < 0.1 else None
-            wait = asyncio.create_task(asyncio.wait_for(poller.watch(number, customer_id, done, needs=needs), timeout))
-            if chance.random() < 0.1:
+            wait = asyncio.create_task(asyncio.wait_for(poller.wait_until(number, customer_id, done, part=needs),
+            timeout)) if chance.random() < 0.1:
                 await asyncio.sleep(60 * chance.random())
                 wait.cancel()
             return await wait
@@ -120,11 +120,11 @@ def test_no_audience_is_left_without_a_look(seed, count, customers):
             for number in range(count):
                 customer_id = f"customer {number % customers}"
                 server.add(customer_id, number, audience(number))
-                waits.append(asyncio.create_task(poller.watch(number, customer_id, done)))
+                waits.append(asyncio.create_task(poller.wait_until(number, customer_id, done)))
                 await asyncio.sleep(chance.expovariate(2.0))
-            before = poller.stats.looks
+            before = poller.stats.polls
             await asyncio.sleep(100)
-            looks = (poller.stats.looks - before) / count
+            looks = (poller.stats.polls - before) / count
             assert 17 <= looks <= 41
             for wait in waits:
                 wait.cancel()

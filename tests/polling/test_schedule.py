@@ -16,7 +16,7 @@ GRAIN = 0.1
 @attrs.define(eq=False)
 class Thing:
     number: int
-    instant: int | None = None
+    tick: int | None = None
 
 
 _CALLS = st.lists(
@@ -39,17 +39,17 @@ def test_it_gives_what_is_due_and_keeps_the_rest(calls):
             schedule.put(thing, now + value)
             due_of[thing] = math.ceil((now + value) / GRAIN) * GRAIN
         elif call == "drop":
-            schedule.drop(thing)
+            schedule.remove(thing)
             due_of.pop(thing, None)
         else:
             now += value
-            taken = schedule.take_due(now)
+            taken = schedule.pop_due(now)
             assert set(taken) == {thing for thing, due in due_of.items() if due <= now}
             assert [due_of[thing] for thing in taken] == sorted(due_of[thing] for thing in taken)
             for thing in taken:
                 del due_of[thing]
         assert schedule.next_due() == min(due_of.values(), default=None)
-        assert all((thing.instant is not None) is (thing in due_of) for thing in things)
+        assert all((thing.tick is not None) is (thing in due_of) for thing in things)
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=50))
@@ -58,7 +58,7 @@ def test_nothing_falls_due_early_nor_later_than_its_grain(dues):
     for number, due in enumerate(dues):
         schedule.put(Thing(number), due)
     while (due := schedule.next_due()) is not None:
-        for thing in schedule.take_due(due):
+        for thing in schedule.pop_due(due):
             assert dues[thing.number] - 1e-6 <= due <= dues[thing.number] + GRAIN + 1e-6
 
 
@@ -77,9 +77,9 @@ def test_what_is_dropped_is_let_go():
     for thing in things:
         schedule.put(thing, 3_600.0)
     for thing in things:
-        schedule.drop(thing)
+        schedule.remove(thing)
     assert schedule.next_due() is None
-    assert not schedule._due
+    assert not schedule._by_tick
 
 
 @given(st.lists(st.floats(), min_size=1, max_size=20))
@@ -90,5 +90,5 @@ def test_any_number_is_a_time_to_fall_due(dues):
         schedule.put(thing, due)
     taken = []
     while (due := schedule.next_due()) is not None:
-        taken += schedule.take_due(due)
+        taken += schedule.pop_due(due)
     assert set(taken) == set(things)

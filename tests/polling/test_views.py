@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from indigo_async.polling.waits import Needs, view_of
+from indigo_async.polling.waits import RecordPart, extract_view
 from indigo_async.transport import codec
 from indigo_async.transport.list_view import Row
 
@@ -16,7 +16,7 @@ def both(record):
 
 
 def views(record, needs):
-    return [view_of(found, needs) for found in both(record)]
+    return [extract_view(found, needs) for found in both(record)]
 
 
 READY = {"status": "READY_FOR_COLUMN_SELECTION"}
@@ -26,10 +26,13 @@ WITH_URL = {"id": 5, "status": "ACTIVE", "downloadUrl": "https://a.example/?sign
 @pytest.mark.parametrize(
     ("needs", "record"),
     [
-        (Needs.STATUS, {"status": "ACTIVE"}),
-        (Needs.UPLOAD, {"status": "PROCESSING", "uploadedAudienceCsv": READY}),
-        (Needs.EXPORTS, {"status": "ACTIVE", "csvExports": [{"id": "e", "status": "IN_PROGRESS"}]}),
-        (Needs.EXPORTS, {"status": "ACTIVE", "csvExports": [WITH_URL, {"id": 6, "downloadUrl": "https://a.example"}]}),
+        (RecordPart.STATUS, {"status": "ACTIVE"}),
+        (RecordPart.UPLOAD, {"status": "PROCESSING", "uploadedAudienceCsv": READY}),
+        (RecordPart.EXPORTS, {"status": "ACTIVE", "csvExports": [{"id": "e", "status": "IN_PROGRESS"}]}),
+        (
+            RecordPart.EXPORTS,
+            {"status": "ACTIVE", "csvExports": [WITH_URL, {"id": 6, "downloadUrl": "https://a.example"}]},
+        ),
     ],
 )
 def test_a_row_shows_what_the_record_shows(needs, record):
@@ -42,16 +45,16 @@ def test_a_row_shows_what_the_record_shows(needs, record):
 @pytest.mark.parametrize(
     ("needs", "record"),
     [
-        (Needs.STATUS, {}),
-        (Needs.STATUS, {"status": None}),
-        (Needs.UPLOAD, {"status": "PROCESSING"}),
-        (Needs.UPLOAD, {"status": "PROCESSING", "uploadedAudienceCsv": None}),
-        (Needs.UPLOAD, {"status": "PROCESSING", "uploadedAudienceCsv": {"url": "https://a.example"}}),
-        (Needs.EXPORTS, {"status": "ACTIVE"}),
-        (Needs.EXPORTS, {"status": "ACTIVE", "csvExports": []}),
-        (Needs.EXPORTS, {"status": "ACTIVE", "csvExports": [{"id": "e"}]}),
-        (Needs.EXPORTS, {"status": "ACTIVE", "csvExports": [{"id": "e", "status": "ACTIVE"}]}),
-        (Needs.EXPORTS, {"status": "ACTIVE", "csvExports": [{"id": "e", "status": "active"}, WITH_URL]}),
+        (RecordPart.STATUS, {}),
+        (RecordPart.STATUS, {"status": None}),
+        (RecordPart.UPLOAD, {"status": "PROCESSING"}),
+        (RecordPart.UPLOAD, {"status": "PROCESSING", "uploadedAudienceCsv": None}),
+        (RecordPart.UPLOAD, {"status": "PROCESSING", "uploadedAudienceCsv": {"url": "https://a.example"}}),
+        (RecordPart.EXPORTS, {"status": "ACTIVE"}),
+        (RecordPart.EXPORTS, {"status": "ACTIVE", "csvExports": []}),
+        (RecordPart.EXPORTS, {"status": "ACTIVE", "csvExports": [{"id": "e"}]}),
+        (RecordPart.EXPORTS, {"status": "ACTIVE", "csvExports": [{"id": "e", "status": "ACTIVE"}]}),
+        (RecordPart.EXPORTS, {"status": "ACTIVE", "csvExports": [{"id": "e", "status": "active"}, WITH_URL]}),
     ],
 )
 def test_what_is_not_shown_is_no_view(needs, record):
@@ -60,10 +63,10 @@ def test_what_is_not_shown_is_no_view(needs, record):
 
 def test_a_url_that_is_signed_anew_is_no_change():
     again = WITH_URL | {"downloadUrl": "https://a.example/?signed=2"}
-    assert views({"csvExports": [WITH_URL]}, Needs.EXPORTS) == views({"csvExports": [again]}, Needs.EXPORTS)
+    assert views({"csvExports": [WITH_URL]}, RecordPart.EXPORTS) == views({"csvExports": [again]}, RecordPart.EXPORTS)
 
 
-@pytest.mark.parametrize("needs", list(Needs))
+@pytest.mark.parametrize("needs", list(RecordPart))
 def test_the_audience_status_counts_for_every_need(needs):
     record = {"uploadedAudienceCsv": READY, "csvExports": [WITH_URL]}
     assert views(record | {"status": "PROCESSING"}, needs)[0] != views(record | {"status": "FAILED"}, needs)[0]

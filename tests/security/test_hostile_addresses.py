@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from indigo_async.client import IndigoClient
 from indigo_async.errors import DownloadError
-from indigo_async.files.addresses import checked_url
+from indigo_async.files.addresses import validate_url
 from indigo_async.files.download import download
 from indigo_async.inputs import is_private_host
 
@@ -76,29 +76,29 @@ PUBLIC = [
 @pytest.mark.parametrize("sender", [API, STORE])
 def test_nobody_outside_sends_a_download_into_a_private_network(sender: str, host: str):
     with pytest.raises(DownloadError, match=r"is in a private network, where .* may not send us$") as caught:
-        checked_url(f"https://{host}/x.csv?sig=canary", sender=sender)
+        validate_url(f"https://{host}/x.csv?sig=canary", referrer_url=sender)
     assert "canary" not in str(caught.value)
 
 
 @pytest.mark.parametrize("host", PRIVATE)
 def test_nor_to_it_in_the_clear(host: str):
     with pytest.raises(DownloadError, match="is not https"):
-        checked_url(f"http://{host}/x.csv", sender=API)
+        validate_url(f"http://{host}/x.csv", referrer_url=API)
 
 
 @pytest.mark.parametrize("host", PUBLIC)
 def test_a_public_host_is_asked(host: str):
-    assert checked_url(f"https://{host}/x.csv", sender=API) == f"https://{host}/x.csv"
+    assert validate_url(f"https://{host}/x.csv", referrer_url=API) == f"https://{host}/x.csv"
 
 
 def test_an_api_in_a_private_network_may_keep_its_files_there():
     url = "https://10.0.0.2/x.csv"
-    assert checked_url(url, sender="https://10.0.0.1/api/v1") == url
+    assert validate_url(url, referrer_url="https://10.0.0.1/api/v1") == url
 
 
 def test_this_machine_may_send_us_around_on_itself():
     url = "http://127.0.0.1:8081/x.csv"
-    assert checked_url(url, sender="http://localhost:8080/api/v1") == url
+    assert validate_url(url, referrer_url="http://localhost:8080/api/v1") == url
 
 
 @pytest.mark.parametrize("host", ["", None, "files.example.org", "1.2.3.4.5", "exam ple", "٣.3.3.3"])

@@ -23,7 +23,7 @@ from indigo_async import workflows
 from indigo_async.client import IndigoClient
 from indigo_async.errors import AmbiguousOutcomeError, DownloadError, IndigoError, WaitTimeoutError
 from indigo_async.files.download import download
-from indigo_async.sandbox.links import Links
+from indigo_async.sandbox.links import UrlSigner
 from indigo_async.transport import answers
 from indigo_async.transport.pacing import Pacing
 
@@ -157,7 +157,7 @@ async def test_a_download_without_an_end_is_ended_by_the_deadline_and_leaves_not
 ):
     line = b"voterbase_id,first_name\r\n"
     async with scripted(endless(line, line, content_type="text/csv")) as server, lite() as (sandbox, client):
-        monkeypatch.setattr(Links, "url_for", lambda links, of: f"{server.origin}/x.csv?{id(links)}{of}")
+        monkeypatch.setattr(UrlSigner, "url_for", lambda links, of: f"{server.origin}/x.csv?{id(links)}{of}")
         (audience_id,) = await sandbox.seed_audiences(1, "42", size=1_500)
         tasks = asyncio.all_tasks()
         with pytest.raises(WaitTimeoutError, match=r"^download: not done after 0\.5 s"):

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from indigo_async.errors import ApiError, IndigoError, ResponseDecodeError
 from indigo_async.models import Audience, CsvExport
 from indigo_async.sandbox import Dialect
-from indigo_async.sandbox.openapi import openapi_document
+from indigo_async.sandbox.openapi import build_openapi
 from indigo_async.transport import codec
-from indigo_async.transport.list_view import ListReader, Rows
-from indigo_async.transport.policy import Answer, Endpoint, error_of, refusal_in
+from indigo_async.transport.list_view import ListReader, RowSlice
+from indigo_async.transport.policy import Endpoint, Response, find_embedded_error, make_error
 
 AUDIENCE, AUDIENCES = Endpoint("GET", "/audience"), Endpoint("GET", "/audiences")
 EXPORT = Endpoint("POST", "/purchase_csv_export")
@@ -27,40 +27,40 @@ CANARY = "canary-3f70"
 
 
 def read_audience(body: bytes) -> object:
-    return codec.decode_audience(codec.decode_document(body, AUDIENCE.text), AUDIENCE.text)
+    return codec.decode_audience(codec.decode_document(body, AUDIENCE.name), AUDIENCE.name)
 
 
 def read_audiences(body: bytes) -> object:
-    return codec.decode_audiences(codec.decode_document(body, AUDIENCES.text), AUDIENCES.text)
+    return codec.decode_audiences(codec.decode_document(body, AUDIENCES.name), AUDIENCES.name)
 
 
 def read_export(body: bytes) -> object:
-    return codec.decode_export(codec.decode_document(body, EXPORT.text), EXPORT.text)
+    return codec.decode_export(codec.decode_document(body, EXPORT.name), EXPORT.name)
 
 
 def read_refusal(body: bytes) -> object:
-    return refusal_in(codec.decode_document(body, AUDIENCE.text), AUDIENCE)
+    return find_embedded_error(codec.decode_document(body, AUDIENCE.name), AUDIENCE)
 
 
 def read_error(body: bytes) -> object:
-    return error_of(AUDIENCE, Answer(400, {}, body))
+    return make_error(AUDIENCE, Response(400, {}, body))
 
 
 def read_list(body: bytes) -> object:
     """As the poller does: every row in short, its name, and its full record."""
     seen: list[object] = []
 
-    def take(rows: Rows) -> None:
-        seen.extend([*rows.listed("1"), rows.views])
-        for index, view in enumerate(rows.views):
+    def take(rows: RowSlice) -> None:
+        seen.extend([*rows.iter_listed("1"), rows.rows])
+        for index, view in enumerate(rows.rows):
             if view is not None:
                 seen.extend([view.key, view.csv_exports, view.uploaded_audience_csv])
             try:
-                seen.append(rows.record(index))
+                seen.append(rows.decode_record(index))
             except ResponseDecodeError as error:
                 seen.append(error)
 
-    reader = ListReader(AUDIENCES, take, limit=10_000_000, token="")
+    reader = ListReader(AUDIENCES, take, max_bytes=10_000_000, token="")
     for start in range(0, len(body), 100_000):
         reader.feed(body[start : start + 100_000])
     reader.finish()
@@ -140,7 +140,7 @@ def test_scraps_of_json_are_read_or_refused(read, body: bytes):
 
 def shapes() -> dict[str, Any]:
     """The schemas of the API's answers."""
-    document = msgspec.json.decode(openapi_document("https://example.org", Dialect(), "asynchronous"))
+    document = msgspec.json.decode(build_openapi("https://example.org", Dialect(), "asynchronous"))
     return document["components"]["schemas"]
 
 
@@ -196,12 +196,14 @@ def test_a_list_as_it_comes_decodes_to_what_each_row_does_alone(rows: list[Any])
     def alone(row: Any) -> object:
         return outcome(read_audience, msgspec.json.encode(row))
 
-    taken: list[Rows] = []
-    reader = ListReader(AUDIENCES, taken.append, limit=10_000_000, token="")
+    taken: list[RowSlice] = []
+    reader = ListReader(AUDIENCES, taken.append, max_bytes=10_000_000, token="")
     reader.feed(msgspec.json.encode(rows))
     reader.finish()
     together = [
-        outcome(lambda _, rows=part, at=at: rows.record(at), b"") for part in taken for at in range(len(part.views))
+        outcome(lambda _, rows=part, at=at: rows.decode_record(at), b"")
+        for part in taken
+        for at in range(len(part.rows))
     ]
     assert [record if isinstance(record, Audience) else None for record in together] == [
         record if isinstance(record, Audience) else None for record in map(alone, rows)

@@ -28,8 +28,8 @@ from indigo_async.errors import (
     WaitTimeoutError,
 )
 from indigo_async.sandbox import Fault, FaultKind, Sandbox
-from indigo_async.sandbox.links import Links
-from indigo_async.sandbox.people import VoterFile, messy_csv
+from indigo_async.sandbox.links import UrlSigner
+from indigo_async.sandbox.people import VoterFile, generate_messy_csv
 from indigo_async.workflows import AudienceJob, BatchReport, ExportStep, JobOutcome
 
 TOKEN = "canary-token-51c0"
@@ -45,7 +45,7 @@ NO_SUCH_COLUMN = {"first_name": {"column_name": "Vorname", "is_required": True}}
 
 def people(voters: VoterFile) -> bytes:
     """A CSV with a stranger in it who has a name that nobody else has."""
-    head, *rows = messy_csv(voters, 60, seed=1).split(b"\n")
+    head, *rows = generate_messy_csv(voters, 60, seed=1).split(b"\n")
     columns = head.decode().strip().split(",")
     stranger = ",".join(PERSON if "Name" in column else str(number) for number, column in enumerate(columns))
     return b"\n".join([head, stranger.encode(), *rows])
@@ -65,8 +65,8 @@ class SigningPublisher:
 
 @pytest.fixture
 def _signed_downloads(monkeypatch: pytest.MonkeyPatch):
-    plain = Links.url_for
-    monkeypatch.setattr(Links, "url_for", lambda links, of: f"{plain(links, of)}&canary={DOWNLOAD_SIGNATURE}")
+    plain = UrlSigner.url_for
+    monkeypatch.setattr(UrlSigner, "url_for", lambda links, of: f"{plain(links, of)}&canary={DOWNLOAD_SIGNATURE}")
 
 
 @pytest.fixture
@@ -143,18 +143,16 @@ async def run(
 
 
 FAULTS = [
-    Fault(kind=FaultKind.CUT_AFTER, endpoint="POST /upload_csv"),
-    Fault(kind=FaultKind.STATUS_AFTER, endpoint="POST /match_uploaded_csv", audience_name="good", status=502),
+    Fault(kind=FaultKind.DISCONNECT_AFTER, endpoint="POST /upload_csv"),
+    Fault(kind=FaultKind.ERROR_AFTER, endpoint="POST /match_uploaded_csv", audience_name="good", status=502),
     Fault(kind=FaultKind.HTML_AFTER, endpoint="POST /create_preview_csv_export"),
-    Fault(kind=FaultKind.CUT_AFTER, endpoint="POST /purchase_csv_export"),
-    Fault(kind=FaultKind.HALF_BODY, endpoint="GET /audience", times=3),
+    Fault(kind=FaultKind.DISCONNECT_AFTER, endpoint="POST /purchase_csv_export"),
+    Fault(kind=FaultKind.TRUNCATED_BODY, endpoint="GET /audience", times=3),
     Fault(kind=FaultKind.HTML_BEFORE, endpoint="GET /audiences", times=2),
-    Fault(kind=FaultKind.HALF_BODY, endpoint="GET download"),
-    Fault(
-        kind=FaultKind.STATUS_AFTER, endpoint="POST /create_preview_csv_export", audience_name="unpriced", times=None
-    ),
-    Fault(kind=FaultKind.WORK_FAILS, endpoint="POST /match_uploaded_csv", audience_name="failing"),
-    Fault(kind=FaultKind.STATUS_BEFORE, endpoint="POST /match_uploaded_csv", audience_name="refused", status=400),
+    Fault(kind=FaultKind.TRUNCATED_BODY, endpoint="GET download"),
+    Fault(kind=FaultKind.ERROR_AFTER, endpoint="POST /create_preview_csv_export", audience_name="unpriced", times=None),
+    Fault(kind=FaultKind.STAGE_FAILS, endpoint="POST /match_uploaded_csv", audience_name="failing"),
+    Fault(kind=FaultKind.ERROR_BEFORE, endpoint="POST /match_uploaded_csv", audience_name="refused", status=400),
 ]
 
 
@@ -193,7 +191,7 @@ async def test_nothing_that_a_batch_leaves_behind_shows_a_secret_or_a_person(
         log.clear()
         sandbox.faults.add(*FAULTS)
         report, outcomes = await run(sandbox, jobs, tmp_path, log)
-        assert sandbox.log.count("GET download", fault=FaultKind.HALF_BODY) == 1
+        assert sandbox.log.count("GET download", fault=FaultKind.TRUNCATED_BODY) == 1
     errors = {name: type(outcome.error) for name, outcome in outcomes.items() if not outcome.ok}
     assert errors == {
         "dear": BudgetExceededError,
@@ -218,7 +216,7 @@ async def test_nothing_that_a_batch_leaves_behind_shows_a_secret_or_a_person(
 
 async def take_name(sandbox: Sandbox, name: str, csv: Path, voters: VoterFile) -> None:
     """Have the server hold an audience of that name that was made from other people."""
-    csv.write_bytes(messy_csv(voters, 30, seed=2))
+    csv.write_bytes(generate_messy_csv(voters, 30, seed=2))
     async with client_of(sandbox) as client:
         await workflows.upload_and_match(
             client,
@@ -234,12 +232,12 @@ async def take_name(sandbox: Sandbox, name: str, csv: Path, voters: VoterFile) -
 @pytest.mark.parametrize(
     ("fault", "error"),
     [
-        (Fault(kind=FaultKind.STATUS_BEFORE, endpoint="GET download", status=400, times=None), DownloadError),
-        (Fault(kind=FaultKind.CUT_BEFORE, endpoint="GET download", times=None), DownloadError),
-        (Fault(kind=FaultKind.LENGTH_WRONG, endpoint="GET download", times=None), DownloadError),
-        (Fault(kind=FaultKind.SLOW_BEFORE, endpoint="GET download", delay=60.0, times=None), WaitTimeoutError),
+        (Fault(kind=FaultKind.ERROR_BEFORE, endpoint="GET download", status=400, times=None), DownloadError),
+        (Fault(kind=FaultKind.DISCONNECT_BEFORE, endpoint="GET download", times=None), DownloadError),
+        (Fault(kind=FaultKind.CONTENT_LENGTH_WRONG, endpoint="GET download", times=None), DownloadError),
+        (Fault(kind=FaultKind.DELAY_BEFORE, endpoint="GET download", delay=60.0, times=None), WaitTimeoutError),
         (
-            Fault(kind=FaultKind.STATUS_BEFORE, endpoint="POST /purchase_csv_export", status=401, times=None),
+            Fault(kind=FaultKind.ERROR_BEFORE, endpoint="POST /purchase_csv_export", status=401, times=None),
             AuthenticationError,
         ),
     ],

@@ -23,8 +23,8 @@ from harness import Answer, lite, scripted
 from indigo_async import workflows
 from indigo_async.errors import DownloadError, WaitTimeoutError
 from indigo_async.files import download as download_function
-from indigo_async.sandbox.links import Links
-from indigo_async.transport.time_limit import TimeLimit
+from indigo_async.sandbox.links import UrlSigner
+from indigo_async.transport.time_limit import SharedTimeout
 from indigo_async.workflows import DownloadProgressed
 
 SIGNATURE = "canary-signature-0e2d"
@@ -90,19 +90,19 @@ class Exporting:
 async def exporting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answer: Answer) -> AsyncGenerator[Exporting]:
     """An export under a signed URL."""
     monkeypatch.setitem(download_function.__globals__, "_CHUNK_BYTES", 1)
-    monkeypatch.setitem(download_function.__globals__, "_PROGRESS_SECONDS", 0)
+    monkeypatch.setitem(download_function.__globals__, "_PROGRESS_INTERVAL", 0)
     deadlines: list[Any] = []
-    begin = TimeLimit.begin
+    begin = SharedTimeout.add
 
-    def noted(limit: TimeLimit, block: Any) -> None:
+    def noted(limit: SharedTimeout, block: Any) -> None:
         if limit.seconds == DEADLINE:
             deadlines.append(block)
         begin(limit, block)
 
-    monkeypatch.setattr(TimeLimit, "begin", noted)
+    monkeypatch.setattr(SharedTimeout, "add", noted)
     async with scripted(answer) as server, lite() as (sandbox, client):
         signed = f"{server.origin}/x.csv?sig={SIGNATURE}"
-        monkeypatch.setattr(Links, "url_for", lambda *_: signed)
+        monkeypatch.setattr(UrlSigner, "url_for", lambda *_: signed)
         (audience_id,) = await sandbox.seed_audiences(1, CUSTOMER, size=1_500)
         begun = server.asked if answer is no_head else asyncio.Event()
 
@@ -156,7 +156,7 @@ async def test_a_deadline_during_a_download(answer: Answer, tmp_path: Path, monk
     async with exporting(monkeypatch, tmp_path, answer) as one:
         task = asyncio.create_task(one.export())
         await one.begun.wait()
-        one.deadlines[0].break_off()
+        one.deadlines[0].cancel()
         with pytest.raises(WaitTimeoutError, match="download") as caught:
             await task
     assert_nothing_is_shown(caught.value)
@@ -190,7 +190,7 @@ async def test_a_disk_or_a_bug_that_stops_a_write(
 
     async with exporting(monkeypatch, tmp_path, answer) as one:
         monkeypatch.setattr("indigo_async.files.part_file.os.write", broken)
-        monkeypatch.setattr("indigo_async.files.destination.probe", lambda _: None)
+        monkeypatch.setattr("indigo_async.files.destination.try_writing", lambda _: None)
         with pytest.raises((DownloadError, ValueError)) as caught:
             await one.export()
         monkeypatch.undo()
@@ -199,7 +199,7 @@ async def test_a_disk_or_a_bug_that_stops_a_write(
 
 async def test_an_address_that_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     async with exporting(monkeypatch, tmp_path, rows) as one:
-        monkeypatch.setattr(Links, "url_for", lambda *_: f"http://10.0.0.1:port/x.csv?sig={SIGNATURE}")
+        monkeypatch.setattr(UrlSigner, "url_for", lambda *_: f"http://10.0.0.1:port/x.csv?sig={SIGNATURE}")
         with pytest.raises(DownloadError) as caught:
             await one.export()
     assert_nothing_is_shown(caught.value)

@@ -114,7 +114,7 @@ async def test_those_who_are_refused_while_the_source_is_asked_share_its_answer(
     for refused, is_another in (("", True), (STALE, False)):
         before = asked
         answer.clear()
-        renewals = [asyncio.create_task(credentials.renewed(refused)) for _ in range(50)]
+        renewals = [asyncio.create_task(credentials.refresh(refused)) for _ in range(50)]
         await until(lambda before=before: asked == before + 1)
         answer.set()
         assert set(await asyncio.gather(*renewals)) == {is_another}

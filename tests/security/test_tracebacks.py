@@ -17,7 +17,7 @@ from rich.traceback import Traceback
 from indigo_async import workflows
 from indigo_async.client import IndigoClient
 from indigo_async.errors import ApiError, IndigoError, InvalidInputError, ResponseDecodeError
-from indigo_async.hidden import HiddenBytes, HiddenText, hide_secrets, safe_text
+from indigo_async.hidden import SecretBytes, SecretText, redact, sanitize_text
 
 PERSON = "Ada Lovelace of 12 Canary Row"
 SECRET = "sig-7d1e4c9b" * 8
@@ -69,12 +69,12 @@ async def test_an_error_about_a_response_shows_nothing_of_it(name: str, document
         assert part not in shown
 
 
-@pytest.mark.parametrize("kind", [HiddenText, HiddenBytes])
+@pytest.mark.parametrize("kind", [SecretText, SecretBytes])
 def test_slices_of_a_secret_are_secret(kind: Any):
-    secret = kind(TOKEN if kind is HiddenText else TOKEN.encode())
+    secret = kind(TOKEN if kind is SecretText else TOKEN.encode())
     for part in (secret, secret[:10], secret[5:], secret[::2], secret[3:40][:8]):
         assert "hidden" in repr(part)
-    assert secret[:5] == (b"token" if kind is HiddenBytes else "token")
+    assert secret[:5] == (b"token" if kind is SecretBytes else "token")
 
 
 def test_a_client_whose_token_was_refused_has_a_repr():
@@ -111,7 +111,7 @@ async def test_a_servers_words_forge_no_line_and_no_color(document: dict[str, st
 
 @given(st.text())
 def test_safe_text_is_one_printable_bounded_line(text: str):
-    shown = safe_text(text)
+    shown = sanitize_text(text)
     assert len(shown) <= 500
     assert len(shown.splitlines()) <= 1
     assert not any(ord(character) < 32 or character in "\u202e\u2066\u200b\x7f" for character in shown)
@@ -123,12 +123,12 @@ def test_safe_text_is_one_printable_bounded_line(text: str):
     )
 )
 def test_what_is_redacted_twice_is_redacted_once(text: str):
-    assert hide_secrets(hide_secrets(text)) == hide_secrets(text)
+    assert redact(redact(text)) == redact(text)
 
 
 @given(st.text("abc ", max_size=100))
 def test_safe_text_leaves_ordinary_words_as_they_are(text: str):
-    assert safe_text(text) == " ".join(text.split())
+    assert sanitize_text(text) == " ".join(text.split())
 
 
 async def test_a_body_that_is_no_json_is_shown_nowhere():

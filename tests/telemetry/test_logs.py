@@ -14,7 +14,7 @@ from observed import CUSTOMER, MATCH, UPLOAD, export, match
 from indigo_async import events
 from indigo_async.errors import AudienceFailedError
 from indigo_async.events import Event, ExportPriced, Stage, StageFinished, WorkflowEvent
-from indigo_async.logs import _TOLD, log_events
+from indigo_async.logs import _FORMATS, log_events
 from indigo_async.sandbox import Fault, FaultKind
 
 LOGGED = {"on_event": log_events}
@@ -69,8 +69,8 @@ async def test_the_fields_of_a_record_are_the_facts_of_its_event(caplog: pytest.
 
 async def test_retries_and_failed_recipes_are_warnings(caplog: pytest.LogCaptureFixture):
     async with lite(client=LOGGED) as (sandbox, client):
-        sandbox.faults.add(Fault(kind=FaultKind.STATUS_BEFORE, endpoint=UPLOAD, status=429))
-        sandbox.faults.add(Fault(kind=FaultKind.WORK_FAILS, endpoint=MATCH))
+        sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint=UPLOAD, status=429))
+        sandbox.faults.add(Fault(kind=FaultKind.STAGE_FAILS, endpoint=MATCH))
         with pytest.raises(AudienceFailedError):
             await match(client)
     assert told(caplog, logging.WARNING) == ["RequestRetried", "RecipeFailed"]
@@ -79,7 +79,7 @@ async def test_retries_and_failed_recipes_are_warnings(caplog: pytest.LogCapture
 
 async def test_retries_outside_of_recipes_are_told_too(caplog: pytest.LogCaptureFixture):
     async with lite(client=LOGGED) as (sandbox, client):
-        sandbox.faults.add(Fault(kind=FaultKind.STATUS_BEFORE, endpoint="GET /audiences", status=503))
+        sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint="GET /audiences", status=503))
         await client.list_audiences()
     assert told(caplog, logging.WARNING) == ["RequestRetried"]
 
@@ -116,8 +116,8 @@ def test_a_name_cannot_pass_for_a_line_of_the_log(caplog: pytest.LogCaptureFixtu
 
 def test_every_kind_of_event_has_its_words():
     kinds = {kind for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, Event)}
-    assert kinds - set(_TOLD) == {Event, WorkflowEvent}
-    for kind, (_, words) in _TOLD.items():
+    assert kinds - set(_FORMATS) == {Event, WorkflowEvent}
+    for kind, (_, words) in _FORMATS.items():
         named = {name for _, name, _, _ in string.Formatter().parse(words) if name}
         assert named <= {field.name for field in attrs.fields(kind)}
 

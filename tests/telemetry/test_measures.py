@@ -12,7 +12,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, Metric
 
 from indigo_async.errors import AudienceFailedError
-from indigo_async.polling import poller_of
+from indigo_async.polling import get_poller
 from indigo_async.sandbox import Fault, FaultKind
 from indigo_async.telemetry import instrument
 
@@ -41,7 +41,7 @@ async def test_time_money_and_polling_are_measured(tmp_path: Path):
         audience = await match(client)
         await export(client, audience, tmp_path)
         charged = sandbox.counts().charged_cents
-        stats = poller_of(client).stats
+        stats = get_poller(client).stats
         reads = sandbox.log.count("GET /audiences") + sandbox.log.count("GET /audience")
     metrics = meters.metrics()
     assert {name: metric.unit for name, metric in metrics.items()} == {
@@ -49,7 +49,7 @@ async def test_time_money_and_polling_are_measured(tmp_path: Path):
         "indigo.recipe.duration": "s",
         "indigo.recipe.active": "{recipe}",
         "indigo.stage.duration": "s",
-        "indigo.polling.looks": "{look}",
+        "indigo.polling.polls": "{poll}",
         "indigo.polling.requests": "{request}",
         "indigo.export.price": "{cent}",
         "indigo.export.spent": "{cent}",
@@ -64,8 +64,8 @@ async def test_time_money_and_polling_are_measured(tmp_path: Path):
     assert all(point.value == 0 for _, point in meters.points("indigo.recipe.active"))
     stages = [attributes["indigo.stage"] for attributes, _ in meters.points("indigo.stage.duration")]
     assert stages == ["upload", "match", "preview", "purchase", "download"]
-    assert sum(point.value for _, point in meters.points("indigo.polling.looks")) == stats.looks
-    assert sum(point.value for _, point in meters.points("indigo.polling.requests")) == sum(stats.reads.values())
+    assert sum(point.value for _, point in meters.points("indigo.polling.polls")) == stats.polls
+    assert sum(point.value for _, point in meters.points("indigo.polling.requests")) == sum(stats.requests.values())
     gets = [point.count for attributes, point in meters.points("http.client.request.duration") if _is_get(attributes)]
     assert sum(gets) == reads
 
@@ -78,8 +78,8 @@ async def test_retries_and_failures_are_measured_by_their_kind():
     meters = Meters()
     async with lite() as (sandbox, client):
         instrument(client, meter_provider=meters.provider)
-        sandbox.faults.add(Fault(kind=FaultKind.STATUS_BEFORE, endpoint=UPLOAD, status=429, times=2))
-        sandbox.faults.add(Fault(kind=FaultKind.WORK_FAILS, endpoint=MATCH))
+        sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint=UPLOAD, status=429, times=2))
+        sandbox.faults.add(Fault(kind=FaultKind.STAGE_FAILS, endpoint=MATCH))
         with pytest.raises(AudienceFailedError):
             await match(client)
     ((attributes, retries),) = meters.points("indigo.request.retries")
@@ -97,7 +97,7 @@ async def test_no_attribute_names_a_customer_or_an_audience(tmp_path: Path):
     meters = Meters()
     async with lite() as (sandbox, client):
         instrument(client, meter_provider=meters.provider)
-        sandbox.faults.add(Fault(kind=FaultKind.STATUS_BEFORE, endpoint=UPLOAD, status=429))
+        sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint=UPLOAD, status=429))
         await export(client, await match(client, name="Donors of Acme"), tmp_path)
     names = {name for metric in meters.metrics() for attributes, _ in meters.points(metric) for name in attributes}
     values = {

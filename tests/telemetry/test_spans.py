@@ -23,7 +23,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from indigo_async import IndigoClient, RetryPolicy, workflows
 from indigo_async.errors import AudienceFailedError, ConnectionFailedError, WaitTimeoutError
 from indigo_async.sandbox import Fault, FaultKind, Sandbox
-from indigo_async.sandbox.links import Links
+from indigo_async.sandbox.links import UrlSigner
 from indigo_async.telemetry import instrument
 from indigo_async.workflows import AudienceJob, ExportStep, LookalikeStep
 
@@ -147,7 +147,7 @@ async def test_the_span_that_is_current_where_a_recipe_is_called_is_its_parent_a
 
 async def test_a_failed_stage_marks_itself_and_its_recipe_alone():
     async with recorded() as (sandbox, client, recorder):
-        sandbox.faults.add(Fault(kind=FaultKind.WORK_FAILS, endpoint="POST /match_uploaded_csv"))
+        sandbox.faults.add(Fault(kind=FaultKind.STAGE_FAILS, endpoint="POST /match_uploaded_csv"))
         with pytest.raises(AudienceFailedError):
             await match(client)
     failed = {span.name: span.attributes["error.type"] for span in recorder.spans if not span.status.is_ok}
@@ -160,7 +160,7 @@ async def test_a_failed_stage_marks_itself_and_its_recipe_alone():
 
 async def test_each_attempt_of_a_request_is_a_span_and_each_retry_an_event():
     async with recorded() as (sandbox, client, recorder):
-        sandbox.faults.add(Fault(kind=FaultKind.STATUS_BEFORE, endpoint="GET /audiences", status=503, times=2))
+        sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint="GET /audiences", status=503, times=2))
         await client.list_audiences("42")
     told = [
         (span.attributes["http.response.status_code"], span.attributes.get("http.request.resend_count"))
@@ -206,13 +206,13 @@ async def test_a_recipe_that_runs_out_of_time_says_so():
 
 
 async def test_no_span_shows_a_token_a_signature_or_a_query(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    plain = Links.url_for
-    monkeypatch.setattr(Links, "url_for", lambda links, of: f"{plain(links, of)}&canary=canary-download-7a1c")
+    plain = UrlSigner.url_for
+    monkeypatch.setattr(UrlSigner, "url_for", lambda links, of: f"{plain(links, of)}&canary=canary-download-7a1c")
     recorder = Recorder()
     async with Sandbox(lite=True, speed=10_000.0, token="canary-token-0c2e") as sandbox, client_of(sandbox) as client:
         instrument(client, tracer_provider=recorder.provider)
-        sandbox.faults.add(Fault(kind=FaultKind.STATUS_AFTER, endpoint="POST /purchase_csv_export", status=502))
-        sandbox.faults.add(Fault(kind=FaultKind.STATUS_BEFORE, endpoint="POST /upload_csv", status=429))
+        sandbox.faults.add(Fault(kind=FaultKind.ERROR_AFTER, endpoint="POST /purchase_csv_export", status=502))
+        sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint="POST /upload_csv", status=429))
         await workflows.run_job(client, job(1, tmp_path))
     seen = "\n".join(span.to_json() for span in recorder.spans)
     assert "indigo.ExportPurchased" in seen

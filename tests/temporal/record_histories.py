@@ -21,9 +21,9 @@ from temporal_jobs import PRICE_CENTS, client_of, job, lite_sandbox
 from temporal_server import temporal_server
 
 from indigo_async.errors import WorkflowError
-from indigo_async.temporal import connect, run_batch, run_job, worker_of
-from indigo_async.temporal.exports import FolderExports
-from indigo_async.temporal.names import workflow_id_of
+from indigo_async.temporal import connect, create_worker, run_batch, run_job
+from indigo_async.temporal.exports import FolderExportStore
+from indigo_async.temporal.names import job_workflow_id
 
 HISTORIES = Path(__file__).parent / "histories"
 
@@ -34,7 +34,9 @@ async def record(address: str, folder: Path) -> None:
     async with (
         lite_sandbox() as sandbox,
         client_of(sandbox) as client,
-        worker_of(temporal, client, exports=FolderExports(Path("exports")), task_queue=queue, graceful_seconds=1.0),
+        create_worker(
+            temporal, client, exports=FolderExportStore(Path("exports")), task_queue=queue, graceful_seconds=1.0
+        ),
     ):
 
         async def write(name: str, workflow_id: str) -> None:
@@ -46,14 +48,14 @@ async def record(address: str, folder: Path) -> None:
             print(name, len(history.events), "events,", len(text), "bytes")
 
         await run_job(temporal, job(1, customer="42"), task_queue=queue)
-        await write("job-bought", workflow_id_of("42", "List 1"))
+        await write("job-bought", job_workflow_id("42", "List 1"))
         await run_job(temporal, job(2, customer="42"), task_queue=queue, purchase=False)
-        await write("job-priced", workflow_id_of("42", "List 2"))
+        await write("job-priced", job_workflow_id("42", "List 2"))
         await run_job(temporal, job(3, customer="42", lookalike=None, export=None), task_queue=queue)
-        await write("job-matched", workflow_id_of("42", "List 3"))
+        await write("job-matched", job_workflow_id("42", "List 3"))
         with contextlib.suppress(WorkflowError):
             await run_job(temporal, job(4, customer="42", max_cost_cents=0), task_queue=queue)
-        await write("job-over-its-limit", workflow_id_of("42", "List 4"))
+        await write("job-over-its-limit", job_workflow_id("42", "List 4"))
         jobs = [job(number, customer="42") for number in range(10, 14)]
         await run_batch(temporal, jobs[:2], name="recorded", task_queue=queue, budget_cents=10 * PRICE_CENTS)
         await run_batch(

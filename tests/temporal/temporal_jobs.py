@@ -13,7 +13,7 @@ from temporalio.client import Client
 
 from indigo_async import ColumnSelection, ColumnSelections, IndigoClient, RetryPolicy
 from indigo_async.sandbox import Sandbox
-from indigo_async.temporal import connect, exports_at, worker_of
+from indigo_async.temporal import connect, create_worker, export_store
 from indigo_async.workflows import AudienceJob, ExportStep, LookalikeStep
 
 COLUMNS = ColumnSelections(first_name=ColumnSelection("First", required=True))
@@ -44,7 +44,7 @@ def lite_sandbox(**options: Any) -> Sandbox:
 
 
 def client_of(sandbox: Sandbox) -> IndigoClient:
-    retry = RetryPolicy(attempts=4, first_delay=0.001, max_delay=0.01)
+    retry = RetryPolicy(attempts=4, wait_initial=0.001, wait_max=0.01)
     return IndigoClient(sandbox.token, base_url=sandbox.base_url, retry=retry, poll_interval=0.02)
 
 
@@ -61,9 +61,12 @@ class Bench:
     @asynccontextmanager
     async def working(self, **options: Any) -> AsyncGenerator[None]:
         """Have a worker do what comes, as long as the block lasts."""
-        settings: dict[str, Any] = {"exports": exports_at(str(self.exports)), "graceful_seconds": 1.0} | options
+        settings: dict[str, Any] = {"exports": export_store(str(self.exports)), "graceful_seconds": 1.0} | options
         own = await connect(self.address)  # a connection has one worker for a task queue
-        async with client_of(self.sandbox) as client, worker_of(own, client, task_queue=self.task_queue, **settings):
+        async with (
+            client_of(self.sandbox) as client,
+            create_worker(own, client, task_queue=self.task_queue, **settings),
+        ):
             yield
 
     def purchases(self) -> int:

@@ -19,8 +19,15 @@ from temporalio.client import WorkflowExecutionStatus
 from temporalio.service import RPCError
 
 from indigo_async.errors import InvalidInputError
-from indigo_async.temporal import BatchEnd, BatchWorkflow, BudgetWorkflow, batch_workflow, budget_workflow, run_batch
-from indigo_async.temporal.names import batch_id_of, budget_id_of, workflow_id_of
+from indigo_async.temporal import (
+    BatchSummary,
+    BatchWorkflow,
+    BudgetWorkflow,
+    batch_workflow,
+    budget_workflow,
+    run_batch,
+)
+from indigo_async.temporal.names import batch_workflow_id, budget_workflow_id, job_workflow_id
 from indigo_async.workflows import AudienceJob
 
 
@@ -32,14 +39,14 @@ def batch(bench: Bench, jobs: list[AudienceJob], **options: Any) -> Any:
 async def test_a_budget_is_exact_over_workers_and_holds_for_later_runs(bench: Bench, customer: str):
     jobs = [job(number, customer=customer) for number in range(8)]
     async with bench.working(), bench.working():
-        end: BatchEnd = await batch(bench, jobs, budget_cents=5 * PRICE_CENTS + 1)
+        end: BatchSummary = await batch(bench, jobs, budget_cents=5 * PRICE_CENTS + 1)
         assert (end.done, end.failed, end.failed_by_error) == (5, 3, {"BudgetExceededError": 3})
         assert {failure.stage for failure in end.failures} == {"purchase"}
         assert (end.spent_cents, bench.purchases()) == (5 * PRICE_CENTS, 5)
-        again: BatchEnd = await batch(bench, jobs, budget_cents=5 * PRICE_CENTS + 1)
+        again: BatchSummary = await batch(bench, jobs, budget_cents=5 * PRICE_CENTS + 1)
         assert (again.done, again.recalled, again.failed, bench.purchases()) == (5, 5, 3, 5)
-        raised: BatchEnd = await batch(bench, jobs, budget_cents=8 * PRICE_CENTS)
-        held = bench.temporal.get_workflow_handle_for(BudgetWorkflow.run, budget_id_of(bench.task_queue))
+        raised: BatchSummary = await batch(bench, jobs, budget_cents=8 * PRICE_CENTS)
+        held = bench.temporal.get_workflow_handle_for(BudgetWorkflow.run, budget_workflow_id(bench.task_queue))
         ledger = await held.query(BudgetWorkflow.ledger)
     assert (raised.done, raised.recalled, raised.failed) == (8, 5, 0)
     assert (raised.spent_cents, bench.purchases()) == (3 * PRICE_CENTS, 8)
@@ -56,7 +63,7 @@ async def test_a_batch_that_lost_its_caller_goes_on_and_is_waited_for_again(benc
         caller.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await caller
-        end: BatchEnd = await batch(bench, jobs, max_in_flight=5)
+        end: BatchSummary = await batch(bench, jobs, max_in_flight=5)
     assert (end.done, end.recalled, end.failed) == (10, 0, 0)
     assert bench.sandbox.log.count("POST /match_uploaded_csv") == bench.sandbox.log.count(PURCHASE) == 10
 
@@ -98,24 +105,24 @@ async def test_a_job_cancelled_by_an_operator_is_one_failure_of_its_batch(bench:
         caller = asyncio.create_task(batch(bench, jobs))
         while True:
             try:
-                await bench.temporal.get_workflow_handle(workflow_id_of(customer, "List 1")).cancel()
+                await bench.temporal.get_workflow_handle(job_workflow_id(customer, "List 1")).cancel()
             except RPCError:  # it is not there yet
                 await asyncio.sleep(0.01)
             else:
                 break
-        end: BatchEnd = await caller
+        end: BatchSummary = await caller
         assert (end.done, end.failed, end.failed_by_error) == (2, 1, {"CancelledError": 1})
-        again: BatchEnd = await batch(bench, jobs)
+        again: BatchSummary = await batch(bench, jobs)
     assert (again.done, again.recalled, bench.purchases()) == (3, 2, 3)
 
 
 async def test_a_cancelled_batch_cancels_its_jobs(bench: Bench, customer: str):
     caller = asyncio.create_task(batch(bench, [job(number, customer=customer) for number in range(3)]))
-    first = bench.temporal.get_workflow_handle(workflow_id_of(customer, "List 0"))
+    first = bench.temporal.get_workflow_handle(job_workflow_id(customer, "List 0"))
     async with bench.working():
         while bench.sandbox.log.count("POST /upload_csv") == 0:
             await asyncio.sleep(0.02)
-        await bench.temporal.get_workflow_handle(batch_id_of(bench.task_queue)).cancel()
+        await bench.temporal.get_workflow_handle(batch_workflow_id(bench.task_queue)).cancel()
         with pytest.raises(Exception, match="Workflow execution failed"):
             await caller
         while (await first.describe()).status is WorkflowExecutionStatus.RUNNING:
@@ -126,7 +133,7 @@ async def test_a_cancelled_batch_cancels_its_jobs(bench: Bench, customer: str):
 async def test_progress_is_told_by_queries_and_search_attributes(bench: Bench, customer: str):
     async with bench.working():
         await batch(bench, [job(number, customer=customer) for number in range(3)])
-    handle = bench.temporal.get_workflow_handle_for(BatchWorkflow.run, batch_id_of(bench.task_queue))
+    handle = bench.temporal.get_workflow_handle_for(BatchWorkflow.run, batch_workflow_id(bench.task_queue))
     async with bench.working():
         progress = await handle.query(BatchWorkflow.progress)
     assert (progress.pages, progress.complete, progress.so_far.done) == (1, True, 3)
@@ -134,7 +141,7 @@ async def test_progress_is_told_by_queries_and_search_attributes(bench: Bench, c
     while len(found) < 3:  # what is found by search comes a moment later
         query = f"IndigoCustomer = '{customer}' AND IndigoBatch = '{bench.task_queue}' AND IndigoStage = 'export'"
         found = [seen.id async for seen in bench.temporal.list_workflows(query)]
-    assert sorted(found) == [workflow_id_of(customer, f"List {number}") for number in range(3)]
+    assert sorted(found) == [job_workflow_id(customer, f"List {number}") for number in range(3)]
 
 
 async def test_the_history_of_a_page_grows_by_nine_events_a_job_at_most(bench: Bench, customer: str):
@@ -149,16 +156,16 @@ async def test_the_history_of_a_page_grows_by_nine_events_a_job_at_most(bench: B
 async def test_batches_and_budgets_go_on_in_new_histories_when_theirs_have_grown_long(
     bench: Bench, customer: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(batch_workflow, "_LONGEST_HISTORY", 25)
-    monkeypatch.setattr(budget_workflow, "_LONGEST_HISTORY", 15)
+    monkeypatch.setattr(batch_workflow, "_MAX_HISTORY_LENGTH", 25)
+    monkeypatch.setattr(budget_workflow, "_MAX_HISTORY_LENGTH", 15)
     jobs = [job(number, customer=customer) for number in range(8)]
     async with bench.working():
-        end: BatchEnd = await batch(bench, jobs, page_size=1, max_in_flight=2, budget_cents=8 * PRICE_CENTS)
-        held = bench.temporal.get_workflow_handle_for(BudgetWorkflow.run, budget_id_of(bench.task_queue))
+        end: BatchSummary = await batch(bench, jobs, page_size=1, max_in_flight=2, budget_cents=8 * PRICE_CENTS)
+        held = bench.temporal.get_workflow_handle_for(BudgetWorkflow.run, budget_workflow_id(bench.task_queue))
         ledger = await held.query(BudgetWorkflow.ledger)
     assert (end.done, end.failed, end.spent_cents) == (8, 0, 8 * PRICE_CENTS)
     assert (ledger.spent_cents, ledger.reserved, bench.purchases()) == (8 * PRICE_CENTS, {}, 8)
-    for workflow_id in (batch_id_of(bench.task_queue), budget_id_of(bench.task_queue)):
+    for workflow_id in (batch_workflow_id(bench.task_queue), budget_workflow_id(bench.task_queue)):
         first = (await bench.temporal.get_workflow_handle(workflow_id).describe()).raw_info
         assert first.first_run_id != first.execution.run_id
 
@@ -190,7 +197,7 @@ async def test_workers_killed_at_any_time_lose_nothing_and_buy_nothing_twice(
                 await asyncio.sleep(0.02)
             victim.send_signal(signal.SIGKILL)
         with worker_process(bench, temporal_address, log):
-            end: BatchEnd = await caller
+            end: BatchSummary = await caller
     assert (end.done, end.failed, end.spent_cents) == (12, 0, 12 * PRICE_CENTS), log.read_text()
     assert bench.purchases() == 12
     assert set(bench.sandbox.counts().purchases_by_audience.values()) == {1}

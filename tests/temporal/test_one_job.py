@@ -15,7 +15,7 @@ from indigo_async import workflows
 from indigo_async.errors import WorkflowError
 from indigo_async.sandbox import Dialect, Fault, FaultKind
 from indigo_async.temporal import AudienceWorkflow, run_job
-from indigo_async.temporal.names import workflow_id_of
+from indigo_async.temporal.names import job_workflow_id
 from indigo_async.workflows import ExportStep
 
 
@@ -83,7 +83,7 @@ async def test_nothing_is_bought_above_the_limit(bench: Bench, customer: str):
         assert (await run_job(bench.temporal, raised, task_queue=bench.task_queue)).spent_cents == PRICE_CENTS
 
 
-@pytest.mark.parametrize("kind", [FaultKind.CUT_AFTER, FaultKind.STATUS_AFTER, FaultKind.CUT_BEFORE])
+@pytest.mark.parametrize("kind", [FaultKind.DISCONNECT_AFTER, FaultKind.ERROR_AFTER, FaultKind.DISCONNECT_BEFORE])
 async def test_a_purchase_whose_answers_are_lost_is_made_once(bench: Bench, customer: str, kind: FaultKind):
     bench.sandbox.faults.add(Fault(kind=kind, endpoint=PURCHASE, times=3, status=502))
     async with bench.working():
@@ -96,7 +96,7 @@ async def test_a_priced_export_that_is_not_shown_at_first_is_looked_for_again(be
     for endpoint in ("GET /audience", "GET /audiences"):
         fault = Fault(kind=FaultKind.FIELD_MISSING, field="csvExports", endpoint=endpoint, times=None)
         bench.sandbox.faults.add(fault)
-    handle = bench.temporal.get_workflow_handle(workflow_id_of(customer, "List 1"))
+    handle = bench.temporal.get_workflow_handle(job_workflow_id(customer, "List 1"))
     small = job(1, customer=customer, lookalike=None)
     async with bench.working():
         doing = asyncio.create_task(run_job(bench.temporal, small, task_queue=bench.task_queue))
@@ -118,7 +118,7 @@ async def test_a_priced_export_that_is_not_shown_at_first_is_looked_for_again(be
 
 async def test_a_refusal_that_stays_is_not_asked_again(bench: Bench, customer: str):
     bench.sandbox.faults.add(
-        Fault(kind=FaultKind.STATUS_BEFORE, endpoint="POST /create_preview_csv_export", times=100, status=400)
+        Fault(kind=FaultKind.ERROR_BEFORE, endpoint="POST /create_preview_csv_export", times=100, status=400)
     )
     async with bench.working():
         with pytest.raises(WorkflowError, match="preview: ApiError"):
@@ -129,7 +129,7 @@ async def test_a_refusal_that_stays_is_not_asked_again(bench: Bench, customer: s
 async def test_histories_are_short_and_hold_neither_token_nor_download_url(bench: Bench, customer: str):
     async with bench.working():
         await run_job(bench.temporal, job(1, customer=customer), task_queue=bench.task_queue)
-    workflow_id = workflow_id_of(customer, "List 1")
+    workflow_id = job_workflow_id(customer, "List 1")
     text = await history_text(bench.temporal, workflow_id)
     assert '"audience_name":"List 1"' in text.replace("\\", "")
     assert bench.sandbox.token not in text
@@ -140,7 +140,7 @@ async def test_histories_are_short_and_hold_neither_token_nor_download_url(bench
 
 
 async def test_the_intent_of_a_purchase_is_in_the_history_before_it_is_sent(bench: Bench, customer: str):
-    workflow_id = workflow_id_of(customer, "List 1")
+    workflow_id = job_workflow_id(customer, "List 1")
     bench.sandbox.faults.add(Fault(kind=FaultKind.RATE_LIMITED, endpoint=PURCHASE, times=1, retry_after=3600))
     async with bench.working():
         doing = asyncio.create_task(run_job(bench.temporal, job(1, customer=customer), task_queue=bench.task_queue))
@@ -177,7 +177,7 @@ async def test_a_workflow_reset_to_before_its_purchase_buys_nothing_again(bench:
     from temporalio.api.common.v1 import WorkflowExecution  # noqa: PLC0415 - this test alone
     from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest  # noqa: PLC0415 - as above
 
-    workflow_id = workflow_id_of(customer, "List 1")
+    workflow_id = job_workflow_id(customer, "List 1")
     async with bench.working():
         first = await run_job(bench.temporal, job(1, customer=customer), task_queue=bench.task_queue)
         kinds = await event_kinds(bench.temporal, workflow_id)

@@ -29,20 +29,20 @@ from indigo_async.errors import (
     ServerError,
 )
 from indigo_async.inputs import ColumnSelection
-from indigo_async.temporal import data_converter, exports_at, run_batch, run_job
-from indigo_async.temporal.exports import FolderExports, StoreExports, landing_problem
-from indigo_async.temporal.failures import as_failure
+from indigo_async.temporal import data_converter, export_store, run_batch, run_job
+from indigo_async.temporal.exports import FolderExportStore, ObjectExportStore, find_destination_problem
+from indigo_async.temporal.failures import to_application_error
 from indigo_async.temporal.ledger import Ledger
-from indigo_async.temporal.memory import AttemptMemory
-from indigo_async.temporal.names import workflow_id_of
+from indigo_async.temporal.memory import AttemptLog
+from indigo_async.temporal.names import job_workflow_id
 from indigo_async.temporal.records import (
     Booking,
     BookingKind,
-    ExportOrder,
+    ExportInput,
     ExportTask,
-    JobEnd,
-    LookalikeOrder,
-    Order,
+    JobInput,
+    JobSummary,
+    LookalikeInput,
     Quote,
 )
 from indigo_async.workflows import AudienceJob, ExportReceipt, ExportStep, Stage
@@ -89,16 +89,16 @@ def test_booking_the_same_again_changes_nothing(bookings: list[Booking]):
         assert once == twice
 
 
-ORDER = Order(
+ORDER = JobInput(
     key="42/Donors",
     customer_id="42",
     audience_name="Donors",
     csv="https://files.example.org/donors.csv?signature=secret",
     selections={"first_name": ColumnSelection("First", required=True)},
-    lookalike=LookalikeOrder(
+    lookalike=LookalikeInput(
         audience_name="Donors+", size=2_000, filters=LookalikeFilters(states=("PA",), extra={"zips": ["19104"]})
     ),
-    export=ExportOrder(destination="donors.csv", optional_field_types=("phone",), max_cost_cents=5),
+    export=ExportInput(destination="donors.csv", optional_field_types=("phone",), max_cost_cents=5),
     identity="abc",
 )
 QUOTE = Quote(audience_id=7, export_id=9, cost_cents=None, downloadable=True)
@@ -108,7 +108,7 @@ QUOTE = Quote(audience_id=7, export_id=9, cost_cents=None, downloadable=True)
     "value",
     [
         ORDER,
-        JobEnd(matched_id=7, lookalike_id="aud-8", quote=QUOTE),
+        JobSummary(matched_id=7, lookalike_id="aud-8", quote=QUOTE),
         ExportTask(customer_id="42", audience_name="Donors", audience_id="7", export=ORDER.export),
         [Booking(kind=BookingKind.RESERVE, export_id="9", cents=5)],
     ],
@@ -130,7 +130,7 @@ def test_an_order_shows_no_signed_url():
 @given(st.text(min_size=1), st.text(min_size=1), st.text(min_size=1), st.text(min_size=1))
 def test_two_jobs_share_an_id_only_when_they_are_one(one: str, two: str, three: str, four: str):
     try:
-        same = workflow_id_of(one, two) == workflow_id_of(three, four)
+        same = job_workflow_id(one, two) == job_workflow_id(three, four)
     except UnicodeEncodeError:
         return  # half a surrogate pair, which is refused before
     assert same == ((one, two) == (three, four))
@@ -155,28 +155,28 @@ ENDPOINT = "POST /upload_csv"
     ids=lambda value: type(value).__name__,
 )
 def test_errors_that_stay_are_not_tried_again(error: Exception, stays: bool):
-    failure = as_failure(error)
+    failure = to_application_error(error)
     assert (failure.type, failure.non_retryable) == (type(error).__name__, stays)
     assert "secret" not in str(failure)
 
 
 def test_a_server_that_asks_to_wait_is_obeyed_by_the_engine():
-    failure = as_failure(RateLimitedError(429, "slow down", None, ENDPOINT, 90.0))
+    failure = to_application_error(RateLimitedError(429, "slow down", None, ENDPOINT, 90.0))
     assert isinstance(failure, ApplicationError)
     assert (failure.non_retryable, failure.next_retry_delay) == (False, timedelta(seconds=90))
 
 
 async def test_an_attempt_knows_what_the_one_before_told():
     told: list[object] = []
-    memory = AttemptMemory(None, told.append)
-    await memory.intend(Stage.MATCH, {"audience_id": 1})
-    await memory.remember(Stage.UPLOAD, {"audience_id": 1})
-    later = AttemptMemory(memory.facts, told.append)
-    assert later.recall(Stage.UPLOAD) == {"audience_id": 1}
-    assert later.intended(Stage.MATCH) == {"audience_id": 1}
-    assert not later.withdrawn
-    await later.withdraw(Stage.MATCH)
-    assert (later.intended(Stage.MATCH), later.withdrawn, len(told)) == (None, True, 3)
+    memory = AttemptLog(None, told.append)
+    await memory.record_intent(Stage.MATCH, {"audience_id": 1})
+    await memory.record_result(Stage.UPLOAD, {"audience_id": 1})
+    later = AttemptLog(memory.heartbeat_details, told.append)
+    assert later.result(Stage.UPLOAD) == {"audience_id": 1}
+    assert later.open_intent(Stage.MATCH) == {"audience_id": 1}
+    assert not later.intent_cancelled
+    await later.cancel_intent(Stage.MATCH)
+    assert (later.open_intent(Stage.MATCH), later.intent_cancelled, len(told)) == (None, True, 3)
 
 
 CSV = b"a,b\n1,2\n"
@@ -193,7 +193,7 @@ async def fetched(path: Path) -> ExportReceipt:
 
 
 async def test_exports_land_in_a_folder(tmp_path: Path):
-    delivered = await FolderExports(tmp_path).deliver("42/donors.csv", fetched)
+    delivered = await FolderExportStore(tmp_path).deliver("42/donors.csv", fetched)
     assert delivered.path == str(tmp_path / "42" / "donors.csv")
 
 
@@ -205,7 +205,7 @@ async def test_exports_land_in_a_store_and_leave_nothing_here():
         seen.append(path)
         return await fetched(path)
 
-    delivered = await StoreExports("s3://bucket/exports/", store).deliver("42/donors.csv", fetch)
+    delivered = await ObjectExportStore("s3://bucket/exports/", store).deliver("42/donors.csv", fetch)
     assert delivered.path == "s3://bucket/exports/42/donors.csv"
     kept = await (await store.get_async("42/donors.csv")).bytes_async()
     assert hashlib.sha256(bytes(kept)).hexdigest() == delivered.sha256
@@ -223,7 +223,7 @@ async def never_fetched(_: Path) -> ExportReceipt:
 async def test_a_destination_that_is_no_file_below_the_exports_is_refused_before_it_is_paid_or_fetched(
     destination: str, tmp_path: Path
 ):
-    for exports in (FolderExports(tmp_path), StoreExports("s3://bucket", MemoryStore())):
+    for exports in (FolderExportStore(tmp_path), ObjectExportStore("s3://bucket", MemoryStore())):
         with pytest.raises(InvalidInputError, match=r"^export\.destination: "):
             await exports.check(destination)
         with pytest.raises(InvalidInputError, match=r"^export\.destination: "):
@@ -233,7 +233,7 @@ async def test_a_destination_that_is_no_file_below_the_exports_is_refused_before
 
 @given(st.text(alphabet="ab./\\~", max_size=12))
 def test_whatever_is_not_refused_lands_below_the_exports_and_under_a_name_of_its_own(destination: str):
-    if landing_problem(destination) is None:
+    if find_destination_problem(destination) is None:
         landed = os.path.abspath(f"/exports/{destination}")  # noqa: PTH100 - without a disk
         assert landed == str(Path("/exports") / destination)
         assert landed.startswith("/exports/")
@@ -246,7 +246,7 @@ async def test_a_link_that_leads_out_of_the_exports_is_refused(tmp_path: Path):
     (inside / "out").symlink_to(outside)
     (inside / "within").symlink_to(inside / "real")
     (inside / "circle").symlink_to(inside / "circle")
-    exports = FolderExports(inside)
+    exports = FolderExportStore(inside)
     for destination in ("out/x.csv", "out/new/x.csv", "circle/x.csv"):
         with pytest.raises(InvalidInputError, match="leads out of the folder of the exports by a link"):
             await exports.check(destination)
@@ -259,14 +259,14 @@ async def test_a_link_that_leads_out_of_the_exports_is_refused(tmp_path: Path):
 async def test_a_folder_that_cannot_take_an_export_is_told_before_it_is_paid(tmp_path: Path):
     await asyncio.to_thread(write, tmp_path / "42")
     with pytest.raises(InvalidInputError, match="cannot be written"):
-        await FolderExports(tmp_path).check("42/donors.csv")
+        await FolderExportStore(tmp_path).check("42/donors.csv")
 
 
 def test_exports_may_land_in_a_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert exports_at("~/exports") == FolderExports(tmp_path / "exports")
+    assert export_store("~/exports") == FolderExportStore(tmp_path / "exports")
     with pytest.raises(InvalidInputError, match="home folder that does not exist"):
-        exports_at("~nobody-of-this-name/exports")
+        export_store("~nobody-of-this-name/exports")
 
 
 @pytest.mark.parametrize("destination", OUTSIDE)
@@ -290,11 +290,11 @@ async def test_a_store_that_fails_says_so_without_addresses():
         pass
 
     with pytest.raises(DownloadError, match="the export is bought and stays so"):
-        await StoreExports("s3://bucket", Broken()).deliver("donors.csv", fetched)
+        await ObjectExportStore("s3://bucket", Broken()).deliver("donors.csv", fetched)
 
 
 @pytest.mark.parametrize("place", ["ftp://host", "https://host/x", "s3://key:secret@bucket", "s3://bucket?key=secret"])
 def test_places_that_cannot_be_are_refused_without_their_secrets(place: str):
     with pytest.raises(InvalidInputError, match="must be a folder, or a URL") as caught:
-        exports_at(place)
+        export_store(place)
     assert "secret" not in str(caught.value)

@@ -12,15 +12,15 @@ from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
 
 from indigo_async.temporal import AudienceWorkflow, data_converter
-from indigo_async.temporal.records import JobEnd, Order
-from indigo_async.temporal.worker import WORKFLOWS, runner
+from indigo_async.temporal.records import JobInput, JobSummary
+from indigo_async.temporal.worker import WORKFLOWS, create_workflow_runner
 from indigo_async.workflows import Stage
 
 HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
 
 
 async def replay(path: Path, workflows: Any = WORKFLOWS) -> None:
-    replayer = Replayer(workflows=workflows, workflow_runner=runner(), data_converter=data_converter())
+    replayer = Replayer(workflows=workflows, workflow_runner=create_workflow_runner(), data_converter=data_converter())
     await replayer.replay_workflow(WorkflowHistory.from_json(path.stem, path.read_text()))
 
 
@@ -40,13 +40,13 @@ class Hasty(AudienceWorkflow):
     """Prices the matched audience before it grows the lookalike."""
 
     @workflow.init
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: JobInput) -> None:
         super().__init__(order)
 
     @workflow.run
-    async def run(self, order: Order) -> JobEnd:
-        matched_id = await self._do(Stage.MATCH, order, str)
-        return await self._export(JobEnd(matched_id=matched_id))
+    async def run(self, order: JobInput) -> JobSummary:
+        matched_id = await self._run_stage(Stage.MATCH, order, str)
+        return await self._export(JobSummary(matched_id=matched_id))
 
 
 async def test_a_workflow_that_takes_its_stages_in_another_order_is_caught():

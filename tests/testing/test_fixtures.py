@@ -36,7 +36,7 @@ async def test_purchases_can_be_counted(indigo_sandbox, indigo_client, tmp_path)
         indigo_client, audience_id, customer_id="42", destination=tmp_path / "people.csv",
         optional_field_types=["phone"], max_cost_cents=1_000_000,
     )
-    (bought,) = indigo_sandbox.log.about(endpoint="POST /purchase_csv_export", customer_id="42")
+    (bought,) = indigo_sandbox.log.find(endpoint="POST /purchase_csv_export", customer_id="42")
     assert bought.export_id == receipt.export.id
     assert indigo_sandbox.counts().charged_cents == receipt.export.cost_cents > 0
 """

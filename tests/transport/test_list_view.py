@@ -18,7 +18,7 @@ LIST = Endpoint("GET", "/audiences")
 def read(body, *, chunk=1_000, limit=10**9):
     """The rows' (key, status) and full records, and how many slices they came in."""
     slices = []
-    reader = ListReader(LIST, slices.append, limit=limit, token="secret-token")
+    reader = ListReader(LIST, slices.append, max_bytes=limit, token="secret-token")
     reader.begin(None)
     for start in range(0, len(body), chunk):
         reader.feed(body[start : start + chunk])
@@ -27,7 +27,7 @@ def read(body, *, chunk=1_000, limit=10**9):
 
 
 def keys_of(slices):
-    return [None if row is None else (row.key, row.status) for rows in slices for row in rows.views]
+    return [None if row is None else (row.key, row.status) for rows in slices for row in rows.rows]
 
 
 def row_of(number, **keys):
@@ -57,12 +57,12 @@ def test_a_long_list_comes_whole_and_in_slices(body, chunk):
     assert keys_of(slices) == [(row["id"], row["status"]) for row in MANY]
     if chunk < len(body):
         assert len(slices) > len(body) / (4 * list_view._SLICE_BYTES)
-        assert max(len(rows.views) for rows in slices) < len(MANY) / 2
+        assert max(len(rows.rows) for rows in slices) < len(MANY) / 2
 
 
 def test_rows_give_their_full_records():
     slices = read(msgspec.json.encode(MANY))
-    records = [rows.record(index) for rows in slices for index in range(len(rows.views))]
+    records = [rows.decode_record(index) for rows in slices for index in range(len(rows.rows))]
     assert [record.id for record in records] == [row["id"] for row in MANY]
     assert [len(record.csv_exports) for record in records] == [len(row["csvExports"]) for row in MANY]
 
@@ -97,13 +97,13 @@ def test_names_with_braces_mislead_nobody(monkeypatch):
     ],
 )
 def test_ids_are_compared_as_text(row, key):
-    ((found,),) = [rows.views for rows in read(msgspec.json.encode([row]))]
+    ((found,),) = [rows.rows for rows in read(msgspec.json.encode([row]))]
     assert found.key == key
 
 
 def test_inner_records_of_an_odd_shape_count_as_not_shown():
     body = msgspec.json.encode([{"id": 1, "uploadedAudienceCsv": "odd", "csvExports": {"odd": 1}}])
-    ((row,),) = [rows.views for rows in read(body)]
+    ((row,),) = [rows.rows for rows in read(body)]
     assert row.uploaded_audience_csv is None
     assert row.csv_exports == ()
 
@@ -134,7 +134,7 @@ def test_what_is_no_list_is_refused(body, error):
 
 
 def test_a_list_that_is_announced_as_too_long_is_not_begun():
-    reader = ListReader(LIST, lambda _: None, limit=1_000, token="")
+    reader = ListReader(LIST, lambda _: None, max_bytes=1_000, token="")
     reader.begin(1_000)
     with pytest.raises(ListTooLongError) as caught:
         reader.begin(1_001)

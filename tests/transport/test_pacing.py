@@ -23,7 +23,7 @@ async def turns():
 
 def fill(pacer, *, action):
     taken = 0
-    while pacer.try_take(action=action):
+    while pacer.try_acquire(is_write=action):
         taken += 1
     return taken
 
@@ -44,11 +44,11 @@ async def test_a_single_slot_serves_looks_as_well():
 
 async def test_actions_go_before_looks_that_queued_earlier():
     pacer = Pacer(Pacing(max_concurrency=1))
-    assert pacer.try_take(action=True)
+    assert pacer.try_acquire(is_write=True)
     order = []
 
     async def queue(name, *, action):
-        await pacer.take(action=action)
+        await pacer.acquire(is_write=action)
         order.append(name)
 
     async with asyncio.TaskGroup() as group:
@@ -57,7 +57,7 @@ async def test_actions_go_before_looks_that_queued_earlier():
         await turns()
         assert not order
         for _ in range(4):
-            pacer.give_back()
+            pacer.release()
             await turns()
     assert order == ["action 1", "action 2", "look 1", "look 2"]
 
@@ -65,22 +65,22 @@ async def test_actions_go_before_looks_that_queued_earlier():
 async def test_nobody_slips_past_those_who_queue():
     pacer = Pacer(Pacing(max_concurrency=8))
     fill(pacer, action=False)
-    queued = asyncio.create_task(pacer.take(action=False))
+    queued = asyncio.create_task(pacer.acquire(is_write=False))
     await turns()
-    assert pacer.try_take(action=True)
-    assert not pacer.try_take(action=False)
-    pacer.give_back()
-    pacer.give_back()
+    assert pacer.try_acquire(is_write=True)
+    assert not pacer.try_acquire(is_write=False)
+    pacer.release()
+    pacer.release()
     await queued
 
 
 async def test_nobody_slips_past_those_whose_time_has_just_come():
     pacer = Pacer(Pacing(requests_per_second=10))
-    assert pacer.try_take(action=False)
-    queued = asyncio.create_task(pacer.take(action=False))
+    assert pacer.try_acquire(is_write=False)
+    queued = asyncio.create_task(pacer.acquire(is_write=False))
     await turns()
     asyncio.get_running_loop().now += 0.1
-    assert not pacer.try_take(action=False)
+    assert not pacer.try_acquire(is_write=False)
     await queued
 
 
@@ -88,35 +88,35 @@ async def test_a_pause_does_not_count_as_little_borne():
     """A hundred a second were borne before the pause; one refusal after it does not make that one a second."""
     pacer = Pacer(Pacing())
     for _ in range(100):
-        assert pacer.try_take(action=True)
-        pacer.answered(started=now(), like=None)
-        pacer.give_back()
-    pacer.hold(10)
-    await pacer.take(action=True)
-    pacer.refused(started=now(), retry_after=1)
+        assert pacer.try_acquire(is_write=True)
+        pacer.record_accepted(started=now(), latency_group=None)
+        pacer.release()
+    pacer.pause(10)
+    await pacer.acquire(is_write=True)
+    pacer.record_rate_limited(started=now(), retry_after=1)
     assert pacer.slot_seconds < 1
 
 
 async def test_a_hold_holds_everybody_and_ends():
     pacer = Pacer(Pacing())
-    pacer.hold(30)
-    pacer.hold(10)
-    assert pacer.held_for() == pytest.approx(30)
-    assert not pacer.try_take(action=True)
+    pacer.pause(30)
+    pacer.pause(10)
+    assert pacer.pause_remaining() == pytest.approx(30)
+    assert not pacer.try_acquire(is_write=True)
     started = now()
-    await asyncio.gather(pacer.take(action=True), pacer.take(action=False))
+    await asyncio.gather(pacer.acquire(is_write=True), pacer.acquire(is_write=False))
     assert now() - started == pytest.approx(30)
-    assert pacer.held_for() == 0
-    assert pacer.try_take(action=False)
+    assert pacer.pause_remaining() == 0
+    assert pacer.try_acquire(is_write=False)
 
 
 async def test_a_hold_that_is_extended_is_kept_to_its_end():
     pacer = Pacer(Pacing())
-    pacer.hold(10)
+    pacer.pause(10)
     started = now()
-    queued = asyncio.create_task(pacer.take(action=True))
+    queued = asyncio.create_task(pacer.acquire(is_write=True))
     await asyncio.sleep(9)
-    pacer.hold(10)
+    pacer.pause(10)
     await queued
     assert now() - started == pytest.approx(19)
 
@@ -125,9 +125,9 @@ async def test_a_fixed_rate_spaces_requests_without_spending_slots():
     pacer = Pacer(Pacing(requests_per_second=10))
     started = now()
     for _ in range(50):
-        if not pacer.try_take(action=False):
-            await pacer.take(action=False)
-        pacer.give_back()
+        if not pacer.try_acquire(is_write=False):
+            await pacer.acquire(is_write=False)
+        pacer.release()
     assert now() - started == pytest.approx(4.9, abs=0.1)
 
 
@@ -139,25 +139,25 @@ async def test_requests_cost_their_share_of_a_rate():
 
 async def test_one_who_is_cancelled_while_queueing_loses_no_slot():
     pacer = Pacer(Pacing(max_concurrency=1))
-    assert pacer.try_take(action=True)
-    queued = asyncio.create_task(pacer.take(action=True))
+    assert pacer.try_acquire(is_write=True)
+    queued = asyncio.create_task(pacer.acquire(is_write=True))
     await turns()
     queued.cancel()
     await turns()
-    pacer.give_back()
-    assert pacer.try_take(action=True)
+    pacer.release()
+    assert pacer.try_acquire(is_write=True)
 
 
 async def test_one_who_is_cancelled_at_the_moment_of_its_turn_loses_no_slot():
     pacer = Pacer(Pacing(max_concurrency=1))
-    assert pacer.try_take(action=True)
-    queued = asyncio.create_task(pacer.take(action=True))
+    assert pacer.try_acquire(is_write=True)
+    queued = asyncio.create_task(pacer.acquire(is_write=True))
     await turns()
-    pacer.give_back()
+    pacer.release()
     queued.cancel()
     await turns()
     assert queued.cancelled()
-    assert pacer.try_take(action=True)
+    assert pacer.try_acquire(is_write=True)
 
 
 @given(
@@ -179,8 +179,8 @@ def test_whatever_happens_the_limit_holds_everybody_is_served_and_no_slot_is_los
 
         async def request(*, action, seconds, outcome):
             nonlocal under_way, served
-            if not pacer.try_take(action=action):
-                await pacer.take(action=action)
+            if not pacer.try_acquire(is_write=action):
+                await pacer.acquire(is_write=action)
             served += 1
             under_way += 1
             assert under_way <= most
@@ -188,15 +188,15 @@ def test_whatever_happens_the_limit_holds_everybody_is_served_and_no_slot_is_los
             try:
                 await asyncio.sleep(seconds)
                 if outcome == "good":
-                    pacer.answered(started=started, like="look")
+                    pacer.record_accepted(started=started, latency_group="look")
                 elif outcome == "refused":
-                    pacer.refused(started=started, retry_after=seconds)
-                    pacer.hold(seconds)
+                    pacer.record_rate_limited(started=started, retry_after=seconds)
+                    pacer.pause(seconds)
                 else:
-                    pacer.timed_out(started=started)
+                    pacer.record_timeout(started=started)
             finally:
                 under_way -= 1
-                pacer.give_back()
+                pacer.release()
 
         tasks = []
         for action, seconds, outcome in requests:
@@ -208,8 +208,8 @@ def test_whatever_happens_the_limit_holds_everybody_is_served_and_no_slot_is_los
         assert all(result is None or isinstance(result, asyncio.CancelledError) for result in results)
         assert served >= sum(result is None for result in results)
         assert under_way == 0
-        await asyncio.sleep(pacer.held_for())
-        pacer.answered(started=now(), like=None)
-        await asyncio.wait_for(pacer.take(action=True), timeout=3_600)
+        await asyncio.sleep(pacer.pause_remaining())
+        pacer.record_accepted(started=now(), latency_group=None)
+        await asyncio.wait_for(pacer.acquire(is_write=True), timeout=3_600)
 
     run_virtually(scenario())

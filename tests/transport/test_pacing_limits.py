@@ -62,7 +62,7 @@ def saturate(server, seconds):
     numbers = itertools.count()
     while now < seconds:
         while len(flights) + 1 <= concurrency.current and now >= max(held_until, rate.ready_at):
-            rate.spend(now)
+            rate.consume(now)
             heapq.heappush(flights, (now + LATENCY, next(numbers), now, server.refuses(now + LATENCY / 2)))
         events = [flights[0][0]] if flights else []
         if len(flights) + 1 <= concurrency.current:
@@ -72,14 +72,14 @@ def saturate(server, seconds):
             _, _, started, wait = heapq.heappop(flights)
             if wait is None:
                 answered += 1
-                concurrency.answered(started=started, now=now, under_way=len(flights) + 1, like="look")
-                rate.answered(now)
+                concurrency.record_accepted(started=started, now=now, in_flight=len(flights) + 1, latency_group="look")
+                rate.record_accepted(now)
             else:
                 refused += 1
-                if rate.refused(started=started, now=now, is_certain=wait > 0):
-                    concurrency.refused(started=started, now=now)
+                if rate.record_rate_limited(started=started, now=now, is_certain=wait > 0):
+                    concurrency.record_overload(started=started, now=now)
                 if now + wait > held_until:
-                    rate.held(now + wait - max(held_until, now))
+                    rate.skip_pause(now + wait - max(held_until, now))
                     held_until = now + wait
     return answered, refused
 
@@ -184,8 +184,8 @@ def test_the_rate_comes_back_when_the_limit_is_lifted():
 def test_there_is_no_rate_before_the_first_refusal():
     limit = RateLimit()
     for step in range(1_000):
-        limit.spend(step / 1e6)
-        limit.answered(step / 1e6)
+        limit.consume(step / 1e6)
+        limit.record_accepted(step / 1e6)
     assert limit.rate is None
     assert limit.ready_at == float("-inf")
 
@@ -193,19 +193,19 @@ def test_there_is_no_rate_before_the_first_refusal():
 def test_refusals_of_one_round_trip_count_once():
     limit = RateLimit()
     for _ in range(100):
-        limit.answered(10.0)
-    limit.refused(started=9.99, now=10.0, is_certain=True)
+        limit.record_accepted(10.0)
+    limit.record_rate_limited(started=9.99, now=10.0, is_certain=True)
     first = limit.rate
-    limit.refused(started=9.995, now=10.001, is_certain=True)
+    limit.record_rate_limited(started=9.995, now=10.001, is_certain=True)
     assert limit.rate == first
-    limit.refused(started=10.5, now=10.6, is_certain=True)
+    limit.record_rate_limited(started=10.5, now=10.6, is_certain=True)
     assert limit.rate < first
 
     concurrency = ConcurrencyLimit(64)
     before = concurrency.current
-    concurrency.refused(started=9.99, now=10.0)
+    concurrency.record_overload(started=9.99, now=10.0)
     after = concurrency.current
-    concurrency.refused(started=9.995, now=10.001)
+    concurrency.record_overload(started=9.995, now=10.001)
     assert after < before
     assert concurrency.current == after
 
@@ -213,19 +213,19 @@ def test_refusals_of_one_round_trip_count_once():
 def test_an_unused_rate_does_not_grow():
     limit = RateLimit()
     for _ in range(50):
-        limit.answered(1.0)
-    limit.refused(started=0.9, now=1.0, is_certain=True)
+        limit.record_accepted(1.0)
+    limit.record_rate_limited(started=0.9, now=1.0, is_certain=True)
     rate = limit.rate
     for second in range(2, 600):
-        limit.spend(float(second))
-        limit.answered(float(second))
+        limit.consume(float(second))
+        limit.record_accepted(float(second))
     assert limit.rate == pytest.approx(rate)
 
 
 def test_concurrency_grows_to_its_ceiling_while_it_is_used():
     limit = ConcurrencyLimit(64)
     for step in range(1_000):
-        limit.answered(started=float(step), now=step + 0.05, under_way=int(limit.current), like="look")
+        limit.record_accepted(started=float(step), now=step + 0.05, in_flight=int(limit.current), latency_group="look")
     assert limit.current == 64
 
 
@@ -233,7 +233,7 @@ def test_concurrency_does_not_grow_while_it_is_not_used():
     limit = ConcurrencyLimit(64)
     first = limit.current
     for step in range(1_000):
-        limit.answered(started=float(step), now=step + 0.05, under_way=1, like="look")
+        limit.record_accepted(started=float(step), now=step + 0.05, in_flight=1, latency_group="look")
     assert limit.current == first
 
 
@@ -247,7 +247,7 @@ def settle(seconds_of, rounds, seed=1):
         at_once = int(limit.current)
         started = now
         for answered in sorted(started + seconds_of(at_once) * chance.uniform(0.8, 1.3) for _ in range(at_once)):
-            limit.answered(started=started, now=answered, under_way=at_once, like="look")
+            limit.record_accepted(started=started, now=answered, in_flight=at_once, latency_group="look")
             now = answered + 1e-6
         course.append(limit.current)
     return course
@@ -267,18 +267,18 @@ def test_a_distant_server_is_not_taken_for_a_slow_one():
 def test_slow_answers_that_compare_with_no_other_change_nothing():
     limit = ConcurrencyLimit(64)
     for step in range(100):
-        limit.answered(started=float(step), now=step + 0.05, under_way=64, like="look")
+        limit.record_accepted(started=float(step), now=step + 0.05, in_flight=64, latency_group="look")
     before = limit.current
     for step in range(100, 200):
-        limit.answered(started=float(step), now=step + 30.0, under_way=64, like=None)
+        limit.record_accepted(started=float(step), now=step + 30.0, in_flight=64, latency_group=None)
     assert limit.current >= before
 
 
 def test_kinds_of_requests_are_compared_with_their_own_kind():
     limit = ConcurrencyLimit(64)
     for step in range(500):
-        limit.answered(started=float(step), now=step + 0.02, under_way=64, like="GET /audience")
-        limit.answered(started=float(step), now=step + 3.0, under_way=64, like="POST /upload_csv")
+        limit.record_accepted(started=float(step), now=step + 0.02, in_flight=64, latency_group="GET /audience")
+        limit.record_accepted(started=float(step), now=step + 3.0, in_flight=64, latency_group="POST /upload_csv")
     assert limit.current == 64
 
 
@@ -292,9 +292,9 @@ def test_concurrency_stays_between_one_and_its_ceiling(events, ceiling):
     for kind, pause, seconds in events:
         now += pause
         if kind == "good":
-            limit.answered(started=now - seconds, now=now, under_way=int(limit.current), like="look")
+            limit.record_accepted(started=now - seconds, now=now, in_flight=int(limit.current), latency_group="look")
         else:
-            limit.refused(started=now - seconds, now=now)
+            limit.record_overload(started=now - seconds, now=now)
         assert 1 <= limit.current <= ceiling
 
 
@@ -306,12 +306,12 @@ def test_a_rate_is_kept_whatever_happens(events, ceiling, requests):
     left = []
     for kind, pause, seconds in itertools.islice(itertools.cycle(events or [("good", 0.0, 0.0)]), requests):
         now = max(now + pause / 100, limit.ready_at)
-        limit.spend(now)
+        limit.consume(now)
         left.append(now)
         if kind == "good":
-            limit.answered(now)
+            limit.record_accepted(now)
         else:
-            limit.refused(started=now - seconds, now=now, is_certain=True)
+            limit.record_rate_limited(started=now - seconds, now=now, is_certain=True)
         rate = limit.rate
         assert rate is not None
         assert 0 < rate <= ceiling

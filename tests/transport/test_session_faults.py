@@ -21,7 +21,7 @@ from indigo_async.errors import (
 )
 from indigo_async.models import Audience
 from indigo_async.sandbox import Fault, FaultKind, Sandbox
-from indigo_async.transport.events import Event, RequestRetried, listening
+from indigo_async.transport.events import Event, RequestRetried, listen
 from indigo_async.transport.policy import RetryPolicy
 
 GET, POST = "GET /audience", "POST /upload_csv"
@@ -46,13 +46,13 @@ async def warm_up(sandbox: Sandbox, client: IndigoClient) -> None:
 
 
 PASSING = [
-    Fault(kind=FaultKind.HALF_BODY),
+    Fault(kind=FaultKind.TRUNCATED_BODY),
     Fault(kind=FaultKind.HTML_BEFORE),
     Fault(kind=FaultKind.HTML_AFTER),
     Fault(kind=FaultKind.RATE_LIMITED, retry_after=0),
     Fault(kind=FaultKind.RATE_LIMITED, retry_after=0, retry_after_as_date=True),
-    *(Fault(kind=FaultKind.STATUS_BEFORE, status=status) for status in (500, 502, 503, 504)),
-    *(Fault(kind=FaultKind.STATUS_AFTER, status=status) for status in (500, 502, 503, 504)),
+    *(Fault(kind=FaultKind.ERROR_BEFORE, status=status) for status in (500, 502, 503, 504)),
+    *(Fault(kind=FaultKind.ERROR_AFTER, status=status) for status in (500, 502, 503, 504)),
 ]
 
 
@@ -67,7 +67,7 @@ async def test_a_get_is_sent_again_until_it_is_answered(fault: Fault):
         await warm_up(sandbox, client)
         sandbox.faults.add(*[fault] * 3)
         events: list[Event] = []
-        with listening(events.append):
+        with listen(events.append):
             assert (await client.get_audience(audience_id, customer_id="42")).id == audience_id
         assert sandbox.log.count(GET) == 4
         assert sandbox.log.count(GET, fault=fault.kind) == 3
@@ -76,7 +76,7 @@ async def test_a_get_is_sent_again_until_it_is_answered(fault: Fault):
         assert {event.endpoint for event in events} == {GET}
 
 
-@pytest.mark.parametrize("kind", [FaultKind.CUT_BEFORE, FaultKind.CUT_AFTER])
+@pytest.mark.parametrize("kind", [FaultKind.DISCONNECT_BEFORE, FaultKind.DISCONNECT_AFTER])
 async def test_a_get_that_was_cut_is_sent_again_by_the_http_library_or_by_us(kind: FaultKind):
     async with lite() as (sandbox, client):
         audience_id = await seeded(sandbox)
@@ -86,7 +86,7 @@ async def test_a_get_that_was_cut_is_sent_again_by_the_http_library_or_by_us(kin
         assert 1 < client.transport.requests[GET] <= 4
 
 
-@pytest.mark.parametrize("kind", [FaultKind.SLOW_BEFORE, FaultKind.SLOW_AFTER])
+@pytest.mark.parametrize("kind", [FaultKind.DELAY_BEFORE, FaultKind.DELAY_AFTER])
 async def test_a_get_that_takes_too_long_is_sent_again(kind: FaultKind):
     async with lite(client=IMPATIENT) as (sandbox, client):
         audience_id = await seeded(sandbox)
@@ -98,10 +98,10 @@ async def test_a_get_that_takes_too_long_is_sent_again(kind: FaultKind):
 @pytest.mark.parametrize(
     ("fault", "error"),
     [
-        (Fault(kind=FaultKind.CUT_BEFORE, times=None), ConnectionFailedError),
-        (Fault(kind=FaultKind.HALF_BODY, times=None), ConnectionFailedError),
+        (Fault(kind=FaultKind.DISCONNECT_BEFORE, times=None), ConnectionFailedError),
+        (Fault(kind=FaultKind.TRUNCATED_BODY, times=None), ConnectionFailedError),
         (Fault(kind=FaultKind.HTML_BEFORE, times=None), ResponseDecodeError),
-        (Fault(kind=FaultKind.STATUS_BEFORE, times=None, status=503), ServerError),
+        (Fault(kind=FaultKind.ERROR_BEFORE, times=None, status=503), ServerError),
         (Fault(kind=FaultKind.RATE_LIMITED, times=None, retry_after=0), RateLimitedError),
     ],
     ids=lambda value: _name(value) if isinstance(value, Fault) else value.__name__,
@@ -117,15 +117,15 @@ async def test_a_get_that_is_never_answered_ends_with_how_it_ended_last(fault: F
 
 async def test_a_get_that_always_takes_too_long_is_told_as_such():
     async with lite(client=IMPATIENT | {"retry": RetryPolicy(attempts=1)}) as (sandbox, client):
-        sandbox.faults.add(Fault(kind=FaultKind.SLOW_BEFORE, delay=SLOW))
+        sandbox.faults.add(Fault(kind=FaultKind.DELAY_BEFORE, delay=SLOW))
         with pytest.raises(RequestTimeoutError):
             await client.get_audience("aud-1", customer_id="42")
 
 
 UNKNOWN_OUTCOMES = [
-    (Fault(kind=FaultKind.CUT_BEFORE), 0),
-    (Fault(kind=FaultKind.CUT_AFTER), 1),
-    (Fault(kind=FaultKind.HALF_BODY), 1),
+    (Fault(kind=FaultKind.DISCONNECT_BEFORE), 0),
+    (Fault(kind=FaultKind.DISCONNECT_AFTER), 1),
+    (Fault(kind=FaultKind.TRUNCATED_BODY), 1),
     (Fault(kind=FaultKind.HTML_BEFORE), 0),
     (Fault(kind=FaultKind.HTML_AFTER), 1),
 ]
@@ -141,7 +141,7 @@ async def test_a_post_without_an_answer_is_sent_once_and_told_as_ambiguous(fault
         assert sandbox.log.count(POST, carried_out=True) == carried_out
 
 
-@pytest.mark.parametrize(("kind", "made"), [(FaultKind.SLOW_BEFORE, 0), (FaultKind.SLOW_AFTER, 1)])
+@pytest.mark.parametrize(("kind", "made"), [(FaultKind.DELAY_BEFORE, 0), (FaultKind.DELAY_AFTER, 1)])
 async def test_a_post_answered_too_late_is_sent_once_and_told_as_ambiguous(kind: FaultKind, made: int):
     async with lite(client=IMPATIENT) as (sandbox, client):
         sandbox.faults.add(Fault(kind=kind, delay=SLOW))
@@ -152,7 +152,7 @@ async def test_a_post_answered_too_late_is_sent_once_and_told_as_ambiguous(kind:
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
-@pytest.mark.parametrize(("kind", "carried_out"), [(FaultKind.STATUS_BEFORE, 0), (FaultKind.STATUS_AFTER, 1)])
+@pytest.mark.parametrize(("kind", "carried_out"), [(FaultKind.ERROR_BEFORE, 0), (FaultKind.ERROR_AFTER, 1)])
 async def test_a_post_that_the_server_failed_is_sent_once(kind: FaultKind, carried_out: int, status: int):
     async with lite() as (sandbox, client):
         sandbox.faults.add(Fault(kind=kind, status=status))
@@ -181,10 +181,10 @@ async def test_a_post_that_found_nobody_is_sent_again_when_somebody_is_there():
         assert event.reason == "no connection could be made"
         retried.set()
 
-    patient = RetryPolicy(attempts=1_000, first_delay=0.001, max_delay=0.002)
+    patient = RetryPolicy(attempts=1_000, wait_initial=0.001, wait_max=0.002)
     async with lite(client={"retry": patient}) as (sandbox, client):
         async with sandbox.refuse_connections():
-            with listening(on_event):
+            with listen(on_event):
                 sent = asyncio.create_task(upload(client))
             await retried.wait()
             assert sandbox.log.count(POST) == 0
@@ -204,7 +204,7 @@ async def test_a_post_that_finds_nobody_certainly_was_not_carried_out():
 async def test_a_connection_that_went_stale_is_no_obstacle_to_a_get():
     async with lite() as (sandbox, client):
         audience_id = await seeded(sandbox)
-        sandbox.faults.add(Fault(kind=FaultKind.STALE, endpoint=GET))
+        sandbox.faults.add(Fault(kind=FaultKind.STALE_CONNECTION, endpoint=GET))
         for _ in range(3):
             assert (await client.get_audience(audience_id, customer_id="42")).id == audience_id
         assert sandbox.log.count(GET, carried_out=True) == 3
@@ -212,7 +212,7 @@ async def test_a_connection_that_went_stale_is_no_obstacle_to_a_get():
 
 async def test_a_post_on_a_connection_that_went_stale_is_ambiguous():
     async with lite() as (sandbox, client):
-        sandbox.faults.add(Fault(kind=FaultKind.STALE, endpoint="GET /audiences"))
+        sandbox.faults.add(Fault(kind=FaultKind.STALE_CONNECTION, endpoint="GET /audiences"))
         await client.list_audiences()
         with pytest.raises(AmbiguousOutcomeError):
             await upload(client)
@@ -222,7 +222,7 @@ async def test_a_post_on_a_connection_that_went_stale_is_ambiguous():
 
 async def test_a_connection_closed_after_the_answer_is_no_obstacle():
     async with lite() as (sandbox, client):
-        sandbox.faults.add(Fault(kind=FaultKind.CLOSED_AFTER, times=None))
+        sandbox.faults.add(Fault(kind=FaultKind.CLOSED_AFTER_RESPONSE, times=None))
         for _ in range(3):
             await client.list_audiences()
         assert sandbox.log.count("GET /audiences", carried_out=True) == 3
@@ -241,10 +241,10 @@ async def test_a_wait_longer_than_the_budget_fails_at_once_and_holds_everybody_b
         assert len(sandbox.log.entries) == 1
 
 
-@pytest.mark.parametrize("retry", [RetryPolicy(attempts=1), RetryPolicy(budget=0.0)])
+@pytest.mark.parametrize("retry", [RetryPolicy(attempts=1), RetryPolicy(timeout=0.0)])
 async def test_without_attempts_or_budget_left_a_request_is_sent_once(retry: RetryPolicy):
     async with lite(client={"retry": retry}) as (sandbox, client):
-        sandbox.faults.add(Fault(kind=FaultKind.STATUS_BEFORE, times=None))
+        sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, times=None))
         with pytest.raises(ServerError):
             await client.list_audiences()
         assert len(sandbox.log.entries) == 1

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from virtual_time import now, run_virtually, virtual_backend
 
-from indigo_async.transport.time_limit import TimeLimit
+from indigo_async.transport.time_limit import SharedTimeout
 
 anyio_backend = virtual_backend
 
@@ -18,19 +18,19 @@ SECONDS = 10.0
 
 
 async def attempt(limit, seconds):
-    with limit.applied():
+    with limit.scope():
         await asyncio.sleep(seconds)
 
 
 async def test_what_takes_too_long_is_broken_off_in_time():
     began = now()
     with pytest.raises(TimeoutError):
-        await attempt(TimeLimit(SECONDS), 1_000)
+        await attempt(SharedTimeout(SECONDS), 1_000)
     assert now() - began == SECONDS
 
 
 async def test_what_ends_in_time_is_left_alone():
-    limit = TimeLimit(SECONDS)
+    limit = SharedTimeout(SECONDS)
     for _ in range(5):
         await attempt(limit, SECONDS - 1)
     await asyncio.sleep(10 * SECONDS)
@@ -38,7 +38,7 @@ async def test_what_ends_in_time_is_left_alone():
 
 async def test_many_attempts_have_one_timer_at_a_time(monkeypatch):
     loop = asyncio.get_running_loop()
-    limit, timers = TimeLimit(SECONDS), []
+    limit, timers = SharedTimeout(SECONDS), []
     call_at = loop.call_at
     monkeypatch.setattr(
         loop,
@@ -48,22 +48,22 @@ async def test_many_attempts_have_one_timer_at_a_time(monkeypatch):
     async with asyncio.TaskGroup() as group:
         for _ in range(1_000):
             group.create_task(attempt(limit, 1))
-    assert timers.count(limit._ring) == 1
-    assert not limit._under_way
+    assert timers.count(limit._on_timer) == 1
+    assert not limit._active
 
 
 async def test_a_caller_who_is_cancelled_is_cancelled():
-    limit = TimeLimit(SECONDS)
+    limit = SharedTimeout(SECONDS)
     task = asyncio.create_task(attempt(limit, 1_000))
     await asyncio.sleep(1)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert not limit._under_way
+    assert not limit._active
 
 
 async def test_a_caller_who_is_cancelled_when_the_time_is_over_is_cancelled():
-    task = asyncio.create_task(attempt(TimeLimit(SECONDS), 1_000))
+    task = asyncio.create_task(attempt(SharedTimeout(SECONDS), 1_000))
     asyncio.get_running_loop().call_later(SECONDS, task.cancel)
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -71,7 +71,7 @@ async def test_a_caller_who_is_cancelled_when_the_time_is_over_is_cancelled():
 
 async def test_an_error_at_the_last_instant_is_told():
     async def fail():
-        with TimeLimit(SECONDS).applied():
+        with SharedTimeout(SECONDS).scope():
             try:
                 await asyncio.sleep(1_000)
             except asyncio.CancelledError:
@@ -82,16 +82,16 @@ async def test_an_error_at_the_last_instant_is_told():
 
 
 async def test_where_nothing_is_under_way_there_is_no_timer():
-    limit = TimeLimit(SECONDS)
+    limit = SharedTimeout(SECONDS)
     async with asyncio.TaskGroup() as group:
         group.create_task(attempt(limit, 1))
         group.create_task(attempt(limit, 2))
         await asyncio.sleep(1.5)
-        alarm = limit._alarm
+        alarm = limit._timer
         assert alarm is not None
         assert not alarm.cancelled()
     assert alarm.cancelled()
-    assert limit._alarm is None
+    assert limit._timer is None
 
 
 def test_outside_a_task_nothing_is_limited():
@@ -99,7 +99,7 @@ def test_outside_a_task_nothing_is_limited():
         outcome = asyncio.get_running_loop().create_future()
 
         def enter():
-            with pytest.raises(RuntimeError), TimeLimit(SECONDS).applied():
+            with pytest.raises(RuntimeError), SharedTimeout(SECONDS).scope():
                 pass
             outcome.set_result(None)
 
@@ -111,7 +111,7 @@ def test_outside_a_task_nothing_is_limited():
 
 @asynccontextmanager
 async def one_timer(limit):
-    with limit.applied():
+    with limit.scope():
         yield
 
 
@@ -146,5 +146,5 @@ def test_it_does_what_a_timer_for_each_does(works):
     def for_each() -> AbstractAsyncContextManager[object]:
         return asyncio.timeout(SECONDS)
 
-    limit = TimeLimit(SECONDS)
+    limit = SharedTimeout(SECONDS)
     assert run_virtually(histories(lambda: one_timer(limit), works)) == run_virtually(histories(for_each, works))

@@ -31,7 +31,7 @@ from indigo_async import (
     workflows,
 )
 from indigo_async.events import Event, Listener
-from indigo_async.files import ObjectStorePublisher, Publisher, content_name, file_name
+from indigo_async.files import ObjectStorePublisher, Publisher, content_name, safe_file_name
 from indigo_async.logs import log_events
 from indigo_async.sandbox import Fault, FaultKind, FileHost, LogEntry, Sandbox
 from indigo_async.telemetry import instrument
@@ -157,7 +157,7 @@ async def later_jobs() -> AsyncIterator[AudienceJob]:
 
 
 async def tables(client: IndigoClient) -> None:
-    receipt = await workflows.fetch_again(client, 7, customer_id="42", destination="donors.csv", export_id="e-1")
+    receipt = await workflows.download_export(client, 7, customer_id="42", destination="donors.csv", export_id="e-1")
     assert_type(receipt, ExportReceipt)
     assert_type(receipt.to_polars(), pl.DataFrame)
     assert_type(receipt.to_arrow(), pa.Table)
@@ -212,7 +212,7 @@ async def publishers(client: IndigoClient, sandbox: Sandbox) -> None:
     host: Publisher = sandbox.file_host
     assert_type(sandbox.file_host, FileHost)
     assert_type(await content_name(Path("donors.csv")), str)
-    assert_type(file_name("Donors"), str)
+    assert_type(safe_file_name("Donors"), str)
     await recipes(client, bucket)
     await recipes(client, ObjectStorePublisher("s3://bucket/prefix", config={"region": "us-east-1"}, expires_in=60))
     await recipes(client, ObjectStorePublisher(S3Store("bucket")))
@@ -221,8 +221,8 @@ async def publishers(client: IndigoClient, sandbox: Sandbox) -> None:
 
 async def users_tests(indigo_sandbox: Sandbox, indigo_client: IndigoClient) -> None:
     """The fixtures of `indigo_async.testing`, as tests take them."""
-    indigo_sandbox.faults.add(Fault(kind=FaultKind.STATUS_BEFORE, endpoint="GET /audience", status=503))
+    indigo_sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint="GET /audience", status=503))
     await indigo_client.list_audiences()
     assert_type(indigo_sandbox.log.count("POST /purchase_csv_export"), int)
-    assert_type(indigo_sandbox.log.about(customer_id="42"), list[LogEntry])
+    assert_type(indigo_sandbox.log.find(customer_id="42"), list[LogEntry])
     assert_type(indigo_sandbox.counts().charged_cents, int)

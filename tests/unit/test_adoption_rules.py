@@ -12,19 +12,19 @@ from hypothesis import strategies as st
 from indigo_async.errors import ApiError, AudienceExistsError, AudienceFailedError
 from indigo_async.models import Audience, UploadedAudienceCsv
 from indigo_async.workflows.rules import (
-    Likeness,
+    NameSimilarity,
     StubState,
-    adopt_lookalike,
-    adopt_matched,
-    comparable_url,
-    is_certain_refusal,
-    likeness,
-    name_key,
+    compare_lookalike,
+    compare_matched,
+    compare_names,
+    is_final_refusal,
+    normalize_name,
+    normalize_url,
     people_count,
-    prefixes,
     same_id,
-    says_already,
-    says_taken,
+    says_already_done,
+    says_name_taken,
+    truncated_keys,
     was_matched,
 )
 
@@ -43,13 +43,13 @@ def lookalike(base_id: Any, **fields: Any) -> Audience:
     "csv", [URL, f"{URL}?X-Amz-Signature=1", f"{URL}?X-Amz-Signature=2#top"], ids=["same", "signed", "with a fragment"]
 )
 def test_the_same_url_is_ours_whatever_its_query(csv: str):
-    evidence = adopt_matched(matched(f"{URL}?X-Amz-Signature=9"), csv=csv)
-    assert (evidence.found, evidence.is_certain) == ("same name, same CSV URL", True)
+    evidence = compare_matched(matched(f"{URL}?X-Amz-Signature=9"), csv=csv)
+    assert (evidence.reason, evidence.is_certain) == ("same name, same CSV URL", True)
 
 
 def test_the_same_content_is_ours_wherever_a_publisher_put_it():
-    evidence = adopt_matched(matched("https://a.example.org/tmp/77/0f3a.csv?sig=1"), csv="0f3a.csv")
-    assert (evidence.found, evidence.is_certain) == ("same name, same CSV content", True)
+    evidence = compare_matched(matched("https://a.example.org/tmp/77/0f3a.csv?sig=1"), csv="0f3a.csv")
+    assert (evidence.reason, evidence.is_certain) == ("same name, same CSV content", True)
 
 
 @pytest.mark.parametrize(
@@ -65,53 +65,53 @@ def test_the_same_content_is_ours_wherever_a_publisher_put_it():
 )
 def test_another_csv_contradicts(csv: str):
     with pytest.raises(AudienceExistsError, match="audience 1 has the name 'Donors' already and was made from another"):
-        adopt_matched(matched(), csv=csv)
+        compare_matched(matched(), csv=csv)
 
 
 @pytest.mark.parametrize("audience", [matched(url=None), matched(uploaded_audience_csv=None)])
 def test_a_csv_that_the_server_does_not_show_contradicts_nothing(audience: Audience):
-    evidence = adopt_matched(audience, csv=URL)
-    assert (evidence.found, evidence.is_certain) == ("same name; the server shows no CSV URL", False)
+    evidence = compare_matched(audience, csv=URL)
+    assert (evidence.reason, evidence.is_certain) == ("same name; the server shows no CSV URL", False)
 
 
 def test_a_lookalike_is_no_match_of_ours():
     with pytest.raises(AudienceExistsError, match="is a lookalike"):
-        adopt_matched(lookalike(1), csv=URL)
+        compare_matched(lookalike(1), csv=URL)
 
 
 @pytest.mark.parametrize("status", ["FAILED", "MATCH_ERROR"])
 def test_one_of_ours_that_failed_stops(status: str):
     with pytest.raises(AudienceFailedError, match="choose another name"):
-        adopt_matched(matched(status=status), csv=URL)
+        compare_matched(matched(status=status), csv=URL)
     with pytest.raises(AudienceFailedError, match="choose another name"):
-        adopt_lookalike(lookalike(1, status=status), base_id=1)
+        compare_lookalike(lookalike(1, status=status), base_id=1)
 
 
 def test_a_lookalike_of_our_base_is_ours():
-    evidence = adopt_lookalike(lookalike(1), base_id="1")
-    assert (evidence.found, evidence.is_certain) == ("same name, same base audience", True)
+    evidence = compare_lookalike(lookalike(1), base_id="1")
+    assert (evidence.reason, evidence.is_certain) == ("same name, same base audience", True)
 
 
 def test_a_base_that_the_server_does_not_show_contradicts_nothing():
-    evidence = adopt_lookalike(lookalike(None), base_id=1)
-    assert (evidence.found, evidence.is_certain) == ("same name; the server shows no base audience", False)
+    evidence = compare_lookalike(lookalike(None), base_id=1)
+    assert (evidence.reason, evidence.is_certain) == ("same name; the server shows no base audience", False)
 
 
 def test_a_lookalike_of_another_base_contradicts():
     with pytest.raises(AudienceExistsError, match="is a lookalike of audience 1, not of 7"):
-        adopt_lookalike(lookalike(1), base_id=7)
+        compare_lookalike(lookalike(1), base_id=7)
 
 
 def test_an_audience_matched_from_a_csv_is_no_lookalike():
     with pytest.raises(AudienceExistsError, match="was matched from a CSV"):
-        adopt_lookalike(matched(), base_id=1)
+        compare_lookalike(matched(), base_id=1)
 
 
 def test_a_lookalike_larger_than_requested_contradicts():
-    assert adopt_lookalike(lookalike(1, extra={"size": 3_000}), base_id=1, most_people=3_000).is_certain
-    assert adopt_lookalike(lookalike(1, extra={"size": 3_000}), base_id=1).is_certain
+    assert compare_lookalike(lookalike(1, extra={"size": 3_000}), base_id=1, max_people=3_000).is_certain
+    assert compare_lookalike(lookalike(1, extra={"size": 3_000}), base_id=1).is_certain
     with pytest.raises(AudienceExistsError, match="has 3,001 people, more than the 3,000 that were requested"):
-        adopt_lookalike(lookalike(1, extra={"size": 3_001}), base_id=1, most_people=3_000)
+        compare_lookalike(lookalike(1, extra={"size": 3_001}), base_id=1, max_people=3_000)
 
 
 @pytest.mark.parametrize(
@@ -125,12 +125,12 @@ def test_a_lookalike_larger_than_requested_contradicts():
 def test_an_error_holds_no_signed_url_in_its_frames(csv: str, shown: str):
     arguments = [matched(shown), csv]
     try:
-        adopt_matched(arguments[0], csv=arguments.pop())
+        compare_matched(arguments[0], csv=arguments.pop())
     except AudienceExistsError as error:
         arguments.clear()
         del csv, shown
         text = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
-    assert "adopt_matched" in text
+    assert "compare_matched" in text
     assert "canary" not in text
 
 
@@ -146,7 +146,7 @@ def test_an_error_holds_no_signed_url_in_its_frames(csv: str, shown: str):
     ],
 )
 def test_urls_are_compared_by_what_says_which_file_they_name(one: str, other: str):
-    assert comparable_url(one) == comparable_url(other)
+    assert normalize_url(one) == normalize_url(other)
 
 
 @pytest.mark.parametrize(
@@ -159,33 +159,33 @@ def test_urls_are_compared_by_what_says_which_file_they_name(one: str, other: st
     ],
 )
 def test_other_urls_are_others(one: str, other: str):
-    assert comparable_url(one) != comparable_url(other)
+    assert normalize_url(one) != normalize_url(other)
 
 
 @pytest.mark.parametrize(
     ("shown", "name", "like"),
     [
-        ("Donors", "Donors", Likeness.EXACT),
-        ("donors", "Donors", Likeness.NORMALIZED),
-        (" Donors\u00a0 2024", "Donors 2024 ", Likeness.NORMALIZED),
-        ("Caf\u00e9", "Cafe\u0301", Likeness.NORMALIZED),
-        ("STRASSE", "Straße", Likeness.NORMALIZED),
+        ("Donors", "Donors", NameSimilarity.EXACT),
+        ("donors", "Donors", NameSimilarity.NORMALIZED),
+        (" Donors\u00a0 2024", "Donors 2024 ", NameSimilarity.NORMALIZED),
+        ("Caf\u00e9", "Cafe\u0301", NameSimilarity.NORMALIZED),
+        ("STRASSE", "Straße", NameSimilarity.NORMALIZED),
         ("donors of 2024 ", "Donors of 2024 and 2025", None),
-        ("donors of 2024 a", "Donors of 2024 and 2025", Likeness.TRUNCATED),
+        ("donors of 2024 a", "Donors of 2024 and 2025", NameSimilarity.TRUNCATED),
         ("Donors of 2024 and 2025", "donors of 2024 a", None),
         ("Donors of 2025 a", "Donors of 2024 and 2025", None),
         ("", "Donors", None),
     ],
 )
-def test_names_are_compared_as_a_server_may_have_stored_them(shown: str, name: str, like: Likeness | None):
-    assert likeness(shown, name) is like
+def test_names_are_compared_as_a_server_may_have_stored_them(shown: str, name: str, like: NameSimilarity | None):
+    assert compare_names(shown, name) is like
 
 
 @given(st.text(max_size=40), st.integers(15, 40))
 def test_a_key_is_its_own_key_and_every_long_prefix_of_it_is_looked_up(name: str, longest: int):
-    key = name_key(name)
-    assert name_key(key) == key
-    assert set(prefixes(key, longest=longest)) == {key[:end] for end in range(15, len(key)) if end <= longest}
+    key = normalize_name(name)
+    assert normalize_name(key) == key
+    assert set(truncated_keys(key, longest=longest)) == {key[:end] for end in range(15, len(key)) if end <= longest}
 
 
 _CHANGES = ["stub", "named", "alike", "ended", "alike and ended"]
@@ -219,8 +219,8 @@ def test_only_what_a_match_can_have_changed_shows_that_it_was_carried_out(
     before: str, now: str, *, by_itself: bool, with_a_request: bool
 ):
     state = StubState.of(_STUBS[before], "Donors")
-    assert was_matched(_STUBS[now], "Donors", state, requested=False) is by_itself
-    assert was_matched(_STUBS[now], "Donors", state, requested=True) is with_a_request
+    assert was_matched(_STUBS[now], "Donors", state, match_requested=False) is by_itself
+    assert was_matched(_STUBS[now], "Donors", state, match_requested=True) is with_a_request
 
 
 def test_what_either_record_showed_of_a_stub_counts():
@@ -250,18 +250,18 @@ def test_people_are_counted_where_whole_numbers_are_shown(audience: Audience, pe
     [(400, True), (403, True), (404, True), (422, True), (408, False), (409, False), (425, False)],
 )
 def test_a_refusal_for_good_is_one_that_time_does_not_mend(status: int, *, certain: bool):
-    assert is_certain_refusal(ApiError(status, "no", None, "POST /match_uploaded_csv")) is certain
+    assert is_final_refusal(ApiError(status, "no", None, "POST /match_uploaded_csv")) is certain
 
 
 def test_what_the_servers_own_words_say():
     def refusal(message: str, kind: str | None = None) -> ApiError:
         return ApiError(400, message, kind, "POST /match_uploaded_csv")
 
-    assert says_already(refusal("no", "AudienceAlreadyMatched"))
-    assert says_already(refusal("it was matched ALREADY"))
-    assert not says_already(refusal("no column Frist"))
-    assert says_taken(refusal("no", "AudienceNameTaken"))
-    assert not says_taken(refusal("the column Frist does not exist"))
+    assert says_already_done(refusal("no", "AudienceAlreadyMatched"))
+    assert says_already_done(refusal("it was matched ALREADY"))
+    assert not says_already_done(refusal("no column Frist"))
+    assert says_name_taken(refusal("no", "AudienceNameTaken"))
+    assert not says_name_taken(refusal("the column Frist does not exist"))
 
 
 @pytest.mark.parametrize(

@@ -176,7 +176,7 @@ def test_all_problems_come_at_once_each_with_its_place():
     check = InputCheck()
     check.column_selections(selections)
     with pytest.raises(InvalidInputError) as caught:
-        check.done()
+        check.raise_if_invalid()
     assert {problem.where for problem in caught.value.problems} == {
         "column_selections",
         "column_selections.nickname",

@@ -47,7 +47,7 @@ EXAMPLES = (
     ApiError(400, "Bad size.", "InvalidParameter", "POST /upload_csv"),
     RateLimitedError(429, "Too many.", None, "GET /audience", 3.5),
     AlreadyPurchasedError(400, "Bought.", "PurchasableEntityAlreadyPurchased", "POST /purchase_csv_export"),
-    CustomerMismatchError(endpoint="GET /audience", asked="1", answered="2"),
+    CustomerMismatchError(endpoint="GET /audience", requested="1", received="2"),
     DownloadError("403", expired=True),
     AudienceFailedError("failed", stage="match", audience=AUDIENCE),
     WaitTimeoutError("late", stage="match"),

@@ -20,8 +20,8 @@ from indigo_async.errors import (
     ResponseDecodeError,
     ServerError,
 )
-from indigo_async.hidden import hide_secrets
-from indigo_async.transport.policy import Answer, Endpoint, Reason, Silence, error_of, refusal_in
+from indigo_async.hidden import redact
+from indigo_async.transport.policy import Endpoint, FailureReason, NoResponse, Response, find_embedded_error, make_error
 
 GET = Endpoint("GET", "/audience")
 POST = Endpoint("POST", "/upload_csv")
@@ -31,8 +31,8 @@ CANARY = "canary-91c4"
 
 def refused(status: int, body: object = None, *, raw: bytes | None = None, **headers: str) -> ApiError:
     content = msgspec.json.encode(body) if raw is None else raw
-    answer = Answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, content)
-    error = error_of(GET, answer, token=TOKEN)
+    answer = Response(status, {name.replace("_", "-"): value for name, value in headers.items()}, content)
+    error = make_error(GET, answer, token=TOKEN)
     assert isinstance(error, ApiError)
     return error
 
@@ -116,64 +116,66 @@ def test_a_huge_message_is_cut_and_so_is_a_huge_type():
 @pytest.mark.parametrize(
     ("reason", "kind"),
     [
-        (Reason.NOT_SENT, ConnectionFailedError),
-        (Reason.UNTRUSTED, ConnectionFailedError),
-        (Reason.TIMEOUT, RequestTimeoutError),
-        (Reason.BROKEN, ConnectionFailedError),
-        (Reason.UNREADABLE, ResponseDecodeError),
-        (Reason.TOO_LARGE, ConnectionFailedError),
+        (FailureReason.NOT_SENT, ConnectionFailedError),
+        (FailureReason.UNTRUSTED, ConnectionFailedError),
+        (FailureReason.TIMEOUT, RequestTimeoutError),
+        (FailureReason.BROKEN, ConnectionFailedError),
+        (FailureReason.UNREADABLE, ResponseDecodeError),
+        (FailureReason.TOO_LARGE, ConnectionFailedError),
     ],
 )
-def test_the_silence_after_a_get_is_told_by_its_reason(reason: Reason, kind: type[IndigoError]):
-    error = error_of(GET, Silence(reason, "the detail"))
+def test_the_silence_after_a_get_is_told_by_its_reason(reason: FailureReason, kind: type[IndigoError]):
+    error = make_error(GET, NoResponse(reason, "the detail"))
     assert type(error) is kind
     assert str(error).startswith(f"GET /audience: {reason.value} (the detail)")
 
 
-@pytest.mark.parametrize("reason", [Reason.TIMEOUT, Reason.BROKEN, Reason.UNREADABLE, Reason.TOO_LARGE])
-def test_the_silence_after_a_post_is_ambiguous(reason: Reason):
-    error = error_of(POST, Silence(reason, "the detail"))
+@pytest.mark.parametrize(
+    "reason", [FailureReason.TIMEOUT, FailureReason.BROKEN, FailureReason.UNREADABLE, FailureReason.TOO_LARGE]
+)
+def test_the_silence_after_a_post_is_ambiguous(reason: FailureReason):
+    error = make_error(POST, NoResponse(reason, "the detail"))
     assert type(error) is AmbiguousOutcomeError
     assert "look at the server before sending it again" in str(error)
 
 
-@pytest.mark.parametrize("reason", [Reason.NOT_SENT, Reason.UNTRUSTED])
-def test_a_post_that_never_left_is_not_ambiguous(reason: Reason):
-    assert type(error_of(POST, Silence(reason, "the detail"))) is ConnectionFailedError
+@pytest.mark.parametrize("reason", [FailureReason.NOT_SENT, FailureReason.UNTRUSTED])
+def test_a_post_that_never_left_is_not_ambiguous(reason: FailureReason):
+    assert type(make_error(POST, NoResponse(reason, "the detail"))) is ConnectionFailedError
 
 
 def test_a_refusal_under_a_good_status_is_one():
-    error = refusal_in({"error": "No.", "errorType": "Odd"}, POST)
+    error = find_embedded_error({"error": "No.", "errorType": "Odd"}, POST)
     assert isinstance(error, ApiError)
     assert (error.status, error.message, error.error_type) == (400, "No.", "Odd")
     bought = {"error": "Bought.", "errorType": "PurchasableEntityAlreadyPurchased"}
-    assert type(refusal_in(bought, POST)) is AlreadyPurchasedError
+    assert type(find_embedded_error(bought, POST)) is AlreadyPurchasedError
 
 
 def test_null_means_that_there_is_no_such_record():
-    assert type(refusal_in(None, GET)) is NotFoundError
+    assert type(find_embedded_error(None, GET)) is NotFoundError
 
 
 def test_null_after_a_post_says_nothing_about_what_was_done():
-    assert refusal_in(None, POST) is None
+    assert find_embedded_error(None, POST) is None
 
 
 @pytest.mark.parametrize("document", [{"id": 1, "error": "a warning"}, {"error": None}, {"audiences": []}, [], "error"])
 def test_a_record_is_no_refusal(document: object):
-    assert refusal_in(document, GET) is None
+    assert find_embedded_error(document, GET) is None
 
 
 def test_an_error_beside_a_records_id_is_one_after_a_post():
-    declined = refusal_in({"id": "exp-1", "error": "card declined", "errorType": "Declined"}, POST)
+    declined = find_embedded_error({"id": "exp-1", "error": "card declined", "errorType": "Declined"}, POST)
     assert type(declined) is ApiError
     assert (declined.message, declined.error_type) == ("card declined", "Declined")
     already = {"id": "exp-1", "error": "Bought.", "errorType": "PurchasableEntityAlreadyPurchased"}
-    assert type(refusal_in(already, POST)) is AlreadyPurchasedError
+    assert type(find_embedded_error(already, POST)) is AlreadyPurchasedError
 
 
 @pytest.mark.parametrize("error", [None, "", " ", False, 0, {}])
 def test_an_empty_error_beside_a_records_id_is_none(error: object):
-    assert refusal_in({"id": 1, "error": error}, POST) is None
+    assert find_embedded_error({"id": 1, "error": error}, POST) is None
 
 
 @pytest.mark.parametrize(
@@ -194,12 +196,12 @@ def test_an_empty_error_beside_a_records_id_is_none(error: object):
     ],
 )
 def test_secrets_are_hidden_and_the_rest_stays(text: str, shown: str):
-    assert hide_secrets(text, TOKEN) == shown
+    assert redact(text, TOKEN) == shown
 
 
 @pytest.mark.parametrize("text", ["Is it ready? No.", "https://example.org/a.csv was not found", "a/b#c", "5 > 3?", ""])
 def test_a_text_without_secrets_stays_as_it_is(text: str):
-    assert hide_secrets(text, TOKEN) == text
+    assert redact(text, TOKEN) == text
 
 
 _words = st.text(alphabet=st.characters(codec="utf-8"), max_size=30)
@@ -225,9 +227,9 @@ def test_no_text_around_a_secret_brings_it_out(parts: list[tuple[str, str, str]]
     text = " ".join(f"{before} {secret} {after}" for before, secret, after in parts)
     errors = (
         refused(status, {"error": text, "errorType": text}),
-        error_of(GET, Silence(Reason.NOT_SENT, text), token=TOKEN),
-        error_of(POST, Silence(Reason.BROKEN, text), token=TOKEN),
-        refusal_in({"error": text, "errorType": text}, POST, token=TOKEN),
+        make_error(GET, NoResponse(FailureReason.NOT_SENT, text), token=TOKEN),
+        make_error(POST, NoResponse(FailureReason.BROKEN, text), token=TOKEN),
+        find_embedded_error({"error": text, "errorType": text}, POST, token=TOKEN),
     )
     for error in errors:
         shown = f"{error} {error!r} {vars(error)}"
@@ -237,4 +239,4 @@ def test_no_text_around_a_secret_brings_it_out(parts: list[tuple[str, str, str]]
 
 @pytest.mark.parametrize("piece", ["http://", "a-", "?", "?a", "bearer ", "x://u@", "://", "a://b?c=", "a@"])
 def test_a_hostile_text_takes_no_time_out_of_proportion(piece: str):
-    assert len(hide_secrets(piece * 100_000)) > 0  # minutes, were a part of it looked at again for each other part
+    assert len(redact(piece * 100_000)) > 0  # minutes, were a part of it looked at again for each other part

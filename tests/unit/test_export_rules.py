@@ -219,7 +219,7 @@ def test_the_export_that_serves_is_chosen(
 def test_a_purchase_of_unknown_fields_stops_and_no_advice_would_buy_another(exports: list[CsvExport]):
     with pytest.raises(ExportExistsError, match="export 1 of audience aud-1 was purchased before") as caught:
         choose(exports)
-    assert "pass reuse_purchased=True, or call workflows.fetch_again(..., export_id=1)" in str(caught.value)
+    assert "pass reuse_purchased=True, or call workflows.download_export(..., export_id=1)" in str(caught.value)
     assert "False" not in str(caught.value)
 
 
@@ -284,7 +284,7 @@ def test_what_this_client_purchased_with_unknown_fields_is_not_bought_beside():
 @pytest.mark.parametrize("reuse_purchased", [None, True, False])
 def test_a_purchase_in_the_journal_that_failed_blocks_another_whatever_the_caller_says(*, reuse_purchased: bool | None):
     with pytest.raises(ExportExistsError, match=r"failed \('FAILED'\)"):
-        choose([failed(1)], reuse_purchased, binding=frozenset({"1"}), fields={"1": PHONE})
+        choose([failed(1)], reuse_purchased, blocking=frozenset({"1"}), fields={"1": PHONE})
 
 
 def test_exports_that_cannot_be_read_stop_unless_one_is_known_to_serve():

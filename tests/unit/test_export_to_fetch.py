@@ -4,7 +4,7 @@ import pytest
 
 from indigo_async.errors import ExportExistsError, WorkflowError
 from indigo_async.models import Audience, CsvExport
-from indigo_async.workflows.fetch_again import already_bought
+from indigo_async.workflows.fetch_again import choose_purchased
 
 URL = "https://files.example.org/people.csv"
 PHONE = frozenset({"phone"})
@@ -21,21 +21,21 @@ def audience(*exports: CsvExport) -> Audience:
 @pytest.mark.parametrize("fields", [("Phone",), ("first_name", "phone", "gender"), ("phone", "phone")])
 def test_fields_are_compared_by_their_meaning(fields: tuple[str, ...]):
     shown = audience(bought("e1", *fields), bought("e2", "ethnicity", "vote_history"))
-    assert already_bought(shown, export_id=None, wanted=PHONE).id == "e1"
+    assert choose_purchased(shown, export_id=None, wanted=PHONE).id == "e1"
 
 
 def test_of_exports_with_the_same_fields_in_other_words_the_newest_is_meant():
     shown = audience(bought("e1", "phone"), bought("e2", "Phone", "first_name"))
-    assert already_bought(shown, export_id=None, wanted=None).id == "e2"
+    assert choose_purchased(shown, export_id=None, wanted=None).id == "e2"
 
 
 def test_a_field_that_nobody_knows_stops_and_names_the_export():
     with pytest.raises(ExportExistsError, match="export e1"):
-        already_bought(audience(bought("e1", "phone_premium")), export_id=None, wanted=PHONE)
+        choose_purchased(audience(bought("e1", "phone_premium")), export_id=None, wanted=PHONE)
 
 
 def test_an_export_that_may_have_been_purchased_is_named_instead_of_advice_to_buy():
     unclear = CsvExport(id="e7", status="REQUIRES_PAYMENT", optional_field_types=("phone",), download_url=URL)
     with pytest.raises(WorkflowError, match="export e7 may have been purchased") as caught:
-        already_bought(audience(unclear), export_id=None, wanted=PHONE)
+        choose_purchased(audience(unclear), export_id=None, wanted=PHONE)
     assert "export_audience prices and buys" not in str(caught.value)

@@ -124,7 +124,7 @@ def test_loopback_is_no_other_host_whatever_its_name_begins_with(host: str | Non
 
 @pytest.mark.parametrize("size", [1, 1_000, 10**9])
 def test_a_size_is_a_positive_integer(size: int):
-    assert problems_of("size", "size", size) == []
+    assert problems_of("positive_integer", "size", size) == []
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_a_size_is_a_positive_integer(size: int):
     ],
 )
 def test_any_other_size_is_refused(size: object, message: str):
-    assert problems_of("size", "size", size) == [f"size: {message}"]
+    assert problems_of("positive_integer", "size", size) == [f"size: {message}"]
 
 
 @pytest.mark.parametrize("cents", [0, 1, 10**9])
@@ -164,21 +164,21 @@ def test_any_other_seconds_are_refused(seconds: object):
 
 @pytest.mark.parametrize("flag", [1, 0, "yes", None])
 def test_a_flag_is_true_or_false(flag: object):
-    assert problems_of("flag", "include", flag) == [f"include: must be True or False, not {type(flag).__name__}"]
+    assert problems_of("boolean", "include", flag) == [f"include: must be True or False, not {type(flag).__name__}"]
 
 
 def test_several_problems_are_raised_together_and_one_alone_as_itself():
     check = InputCheck()
-    check.size("size", True)
+    check.positive_integer("size", True)
     with pytest.raises(InvalidInputError, match=r"\Asize: must be an integer, not bool\Z"):
-        check.done()
+        check.raise_if_invalid()
     check.customer_id("")
     with pytest.raises(InvalidInputError, match=r"\A2 problems:\nsize: .*\ncustomer_id: .*\Z"):
-        check.done()
+        check.raise_if_invalid()
 
 
 def test_nothing_wrong_raises_nothing():
-    InputCheck().done()
+    InputCheck().raise_if_invalid()
 
 
 _ANYTHING = st.recursive(
@@ -194,8 +194,8 @@ def test_no_value_makes_a_check_crash(value: object):
     check.customer_id(value)
     check.record_id("id", value)
     check.url("url", value)
-    check.flag("flag", value)
-    check.size("size", value)
+    check.boolean("flag", value)
+    check.positive_integer("size", value)
     check.seconds("timeout", value)
     check.cents("cents", value)
     check.filters(value)

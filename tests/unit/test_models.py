@@ -12,7 +12,7 @@ from indigo_async.models import (
     ExportStatus,
     UploadedAudienceCsv,
     UploadStatus,
-    means_failure,
+    is_failure_status,
 )
 
 SIGNED = "https://files.example.org/x.csv?X-Amz-Signature=canary"
@@ -22,14 +22,14 @@ SIGNED = "https://files.example.org/x.csv?X-Amz-Signature=canary"
     "status", ["FAILED", "failed", "UPLOAD_FAILED", "ERROR", "Rejected", "CANCELLED", "canceled", "EXPIRED", "Deleted"]
 )
 def test_a_status_that_plainly_says_failure_is_one(status: str):
-    assert means_failure(status)
+    assert is_failure_status(status)
 
 
 @pytest.mark.parametrize(
     "status", sorted({*AudienceStatus, *UploadStatus, *ExportStatus, "", "UNDER_REVIEW", "QUEUED"} - {"FAILED"})
 )
 def test_any_other_status_known_or_not_means_that_work_goes_on(status: str):
-    assert not means_failure(status)
+    assert not is_failure_status(status)
 
 
 def test_known_statuses_compare_with_the_servers_text():

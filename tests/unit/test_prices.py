@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indigo_async.prices import COST_KEYS, price_amounts, read_price, whole_cents
+from indigo_async.prices import COST_KEYS, find_price_amounts, parse_cents, read_price
 from indigo_async.transport import codec
 
 
 @pytest.mark.parametrize("value", [1200, 1200.0, "1200"])
 def test_whole_cents_may_be_spelled_as_any_number(value: object):
-    assert whole_cents(value) == 1200
+    assert parse_cents(value) == 1200
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ def test_whole_cents_may_be_spelled_as_any_number(value: object):
     ["12.00", "1200.0", "$12", "1,200", "", " 1200", "١٢", "9" * 5_000, 12.5, -5, -5.0, True, None, {}, [], 1e400],
 )
 def test_what_could_be_dollars_or_is_no_amount_is_not_read(value: object):
-    assert whole_cents(value) is None
+    assert parse_cents(value) is None
 
 
 @pytest.mark.parametrize("key", COST_KEYS)
@@ -48,7 +48,7 @@ def test_amounts_that_disagree_are_no_price(document: dict[str, Any]):
     assert read_price(document) is None
     export = codec.decode_export({"id": 7, **document}, "GET /audience")
     assert export.cost_cents is None
-    assert len(set(price_amounts(export).values())) > 1 or "costBreakdown" in document
+    assert len(set(find_price_amounts(export).values())) > 1 or "costBreakdown" in document
     kept = {key: value for key, value in document.items() if key != "costBreakdown"}
     assert export.extra == kept
 
@@ -76,5 +76,5 @@ def test_amounts_that_agree_or_cannot_be_read_leave_the_price(document: dict[str
 
 @given(st.dictionaries(st.sampled_from(COST_KEYS), st.integers(0, 3) | st.sampled_from(["1", 2.0, "x", None, 0.5])))
 def test_a_price_is_what_every_readable_amount_says(document: dict[str, Any]):
-    amounts = {whole_cents(value) for value in document.values()} - {None}
+    amounts = {parse_cents(value) for value in document.values()} - {None}
     assert read_price(document) == (amounts.pop() if len(amounts) == 1 else None)

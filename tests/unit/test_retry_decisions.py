@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from indigo_async.transport.policy import (
-    Answer,
     Endpoint,
-    Reason,
+    FailureReason,
+    NoResponse,
+    Response,
     RetryPolicy,
-    Silence,
-    is_uncertain,
-    retry_after_of,
+    is_outcome_unknown,
+    parse_retry_after,
     retry_delay,
 )
 
@@ -21,57 +21,60 @@ GET = Endpoint("GET", "/audience")
 POST = Endpoint("POST", "/purchase_csv_export")
 
 
-def answer(status: int, **headers: str) -> Answer:
-    return Answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, b"")
+def answer(status: int, **headers: str) -> Response:
+    return Response(status, {name.replace("_", "-"): value for name, value in headers.items()}, b"")
 
 
-def silence(reason: Reason) -> Silence:
-    return Silence(reason, "detail")
+def silence(reason: FailureReason) -> NoResponse:
+    return NoResponse(reason, "detail")
 
 
-def is_sent_again(endpoint: Endpoint, outcome: Answer | Silence) -> bool:
-    return retry_delay(endpoint, outcome, policy=RetryPolicy(), attempt=1, elapsed=0.0, chance=0.5) is not None
+def is_sent_again(endpoint: Endpoint, outcome: Response | NoResponse) -> bool:
+    return retry_delay(endpoint, outcome, policy=RetryPolicy(), attempt=1, elapsed=0.0, jitter=0.5) is not None
 
 
 GET_AGAIN = (
     *(answer(status) for status in (429, 500, 501, 502, 503, 504, 599)),
-    *(silence(reason) for reason in (Reason.NOT_SENT, Reason.TIMEOUT, Reason.BROKEN, Reason.UNREADABLE)),
+    *(
+        silence(reason)
+        for reason in (FailureReason.NOT_SENT, FailureReason.TIMEOUT, FailureReason.BROKEN, FailureReason.UNREADABLE)
+    ),
 )
 GET_NOT_AGAIN = (
     *(answer(status) for status in (301, 302, 400, 401, 403, 404, 405, 409, 413, 422)),
-    *(silence(reason) for reason in (Reason.UNTRUSTED, Reason.TOO_LARGE)),
+    *(silence(reason) for reason in (FailureReason.UNTRUSTED, FailureReason.TOO_LARGE)),
 )
-POST_AGAIN = (answer(429), silence(Reason.NOT_SENT))
+POST_AGAIN = (answer(429), silence(FailureReason.NOT_SENT))
 POST_NOT_AGAIN = (
     *(answer(status) for status in (301, 400, 401, 403, 404, 405, 500, 501, 502, 503, 504)),
-    *(silence(reason) for reason in Reason if reason is not Reason.NOT_SENT),
+    *(silence(reason) for reason in FailureReason if reason is not FailureReason.NOT_SENT),
 )
 
 
 @pytest.mark.parametrize("outcome", GET_AGAIN, ids=str)
-def test_a_get_is_sent_again_after_whatever_may_pass(outcome: Answer | Silence):
+def test_a_get_is_sent_again_after_whatever_may_pass(outcome: Response | NoResponse):
     assert is_sent_again(GET, outcome)
 
 
 @pytest.mark.parametrize("outcome", GET_NOT_AGAIN, ids=str)
-def test_a_get_is_not_sent_again_after_a_plain_no(outcome: Answer | Silence):
+def test_a_get_is_not_sent_again_after_a_plain_no(outcome: Response | NoResponse):
     assert not is_sent_again(GET, outcome)
 
 
 @pytest.mark.parametrize("outcome", POST_AGAIN, ids=str)
-def test_a_post_is_sent_again_when_it_certainly_was_not_carried_out(outcome: Answer | Silence):
+def test_a_post_is_sent_again_when_it_certainly_was_not_carried_out(outcome: Response | NoResponse):
     assert is_sent_again(POST, outcome)
 
 
 @pytest.mark.parametrize("outcome", POST_NOT_AGAIN, ids=str)
-def test_a_post_is_never_sent_again_otherwise(outcome: Answer | Silence):
+def test_a_post_is_never_sent_again_otherwise(outcome: Response | NoResponse):
     assert not is_sent_again(POST, outcome)
 
 
 def test_every_reason_for_silence_has_a_decision_for_both_methods():
     for again, not_again in ((GET_AGAIN, GET_NOT_AGAIN), (POST_AGAIN, POST_NOT_AGAIN)):
-        decided = {outcome.reason for outcome in again + not_again if isinstance(outcome, Silence)}
-        assert decided == set(Reason)
+        decided = {outcome.reason for outcome in again + not_again if isinstance(outcome, NoResponse)}
+        assert decided == set(FailureReason)
 
 
 @pytest.mark.parametrize(
@@ -85,24 +88,24 @@ def test_every_reason_for_silence_has_a_decision_for_both_methods():
         (answer(502), True),
         (answer(503), True),
         (answer(504), True),
-        (silence(Reason.NOT_SENT), False),
-        (silence(Reason.UNTRUSTED), False),
-        (silence(Reason.TIMEOUT), True),
-        (silence(Reason.BROKEN), True),
-        (silence(Reason.UNREADABLE), True),
-        (silence(Reason.TOO_LARGE), True),
+        (silence(FailureReason.NOT_SENT), False),
+        (silence(FailureReason.UNTRUSTED), False),
+        (silence(FailureReason.TIMEOUT), True),
+        (silence(FailureReason.BROKEN), True),
+        (silence(FailureReason.UNREADABLE), True),
+        (silence(FailureReason.TOO_LARGE), True),
     ],
     ids=str,
 )
-def test_a_post_is_uncertain_unless_it_was_answered_or_never_left(outcome: Answer | Silence, *, uncertain: bool):
-    assert is_uncertain(outcome) is uncertain
+def test_a_post_is_uncertain_unless_it_was_answered_or_never_left(outcome: Response | NoResponse, *, uncertain: bool):
+    assert is_outcome_unknown(outcome) is uncertain
 
 
 @given(
-    outcome=st.builds(answer, st.integers(100, 599)) | st.builds(silence, st.sampled_from(Reason)),
+    outcome=st.builds(answer, st.integers(100, 599)) | st.builds(silence, st.sampled_from(FailureReason)),
 )
-def test_nothing_uncertain_is_ever_sent_again_as_a_post(outcome: Answer | Silence):
-    assert not (is_uncertain(outcome) and is_sent_again(POST, outcome))
+def test_nothing_uncertain_is_ever_sent_again_as_a_post(outcome: Response | NoResponse):
+    assert not (is_outcome_unknown(outcome) and is_sent_again(POST, outcome))
 
 
 DATE = "Mon, 23 Nov 2026 12:00:00 GMT"
@@ -136,35 +139,35 @@ DATE = "Mon, 23 Nov 2026 12:00:00 GMT"
     ],
 )
 def test_retry_after_comes_in_seconds_or_as_a_date(headers: dict[str, str], seconds: float | None):
-    assert retry_after_of(answer(429, **headers)) == seconds
+    assert parse_retry_after(answer(429, **headers)) == seconds
 
 
 @given(st.text() | st.from_regex(r"[A-Z][a-z]{2}, \d+ [A-Z][a-z]{2} \d+ \d+:\d+:\d+ [A-Z]+", fullmatch=True), st.text())
 def test_whatever_the_header_holds_it_is_seconds_or_nothing(value: str, date: str):
-    seconds = retry_after_of(answer(429, retry_after=value, date=date))
+    seconds = parse_retry_after(answer(429, retry_after=value, date=date))
     assert seconds is None or seconds >= 0
 
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_retry_after_longer_than_the_backoff_is_obeyed_in_full(status: int):
-    policy = RetryPolicy(first_delay=0.5, budget=120)
+    policy = RetryPolicy(wait_initial=0.5, timeout=120)
     asked = answer(status, retry_after="60")
-    assert retry_delay(GET, asked, policy=policy, attempt=1, elapsed=0.0, chance=0.0) == 60.0
+    assert retry_delay(GET, asked, policy=policy, attempt=1, elapsed=0.0, jitter=0.0) == 60.0
 
 
 def test_a_retry_after_shorter_than_the_backoff_shortens_nothing():
     asked = answer(429, retry_after="0")
-    policy = RetryPolicy(first_delay=4.0, budget=120)
-    assert retry_delay(GET, asked, policy=policy, attempt=1, elapsed=0.0, chance=0.0) == 4.0
+    policy = RetryPolicy(wait_initial=4.0, timeout=120)
+    assert retry_delay(GET, asked, policy=policy, attempt=1, elapsed=0.0, jitter=0.0) == 4.0
 
 
 @pytest.mark.parametrize("endpoint", [GET, POST])
 def test_a_wait_that_would_end_after_the_budget_is_not_begun(endpoint: Endpoint):
-    policy = RetryPolicy(budget=120)
+    policy = RetryPolicy(timeout=120)
 
     def delay(elapsed: float) -> float | None:
         asked = answer(429, retry_after="60")
-        return retry_delay(endpoint, asked, policy=policy, attempt=1, elapsed=elapsed, chance=0.0)
+        return retry_delay(endpoint, asked, policy=policy, attempt=1, elapsed=elapsed, jitter=0.0)
 
     assert delay(elapsed=60.0) == 60.0
     assert delay(elapsed=60.001) is None
@@ -173,7 +176,7 @@ def test_a_wait_that_would_end_after_the_budget_is_not_begun(endpoint: Endpoint)
 def test_the_last_attempt_is_the_last():
     policy = RetryPolicy(attempts=3)
     delays = [
-        retry_delay(GET, answer(503), policy=policy, attempt=attempt, elapsed=0.0, chance=0.0) for attempt in (1, 2, 3)
+        retry_delay(GET, answer(503), policy=policy, attempt=attempt, elapsed=0.0, jitter=0.0) for attempt in (1, 2, 3)
     ]
     assert delays == [0.5, 1.0, None]
 
@@ -181,9 +184,9 @@ def test_the_last_attempt_is_the_last():
 _policies = st.builds(
     RetryPolicy,
     attempts=st.integers(1, 50),
-    budget=st.floats(0, 1_000),
-    first_delay=st.floats(0, 100),
-    max_delay=st.floats(0, 100),
+    timeout=st.floats(0, 1_000),
+    wait_initial=st.floats(0, 100),
+    wait_max=st.floats(0, 100),
 )
 _chances = st.floats(0, 1, exclude_max=True)
 
@@ -192,7 +195,7 @@ _chances = st.floats(0, 1, exclude_max=True)
 def test_a_backoff_is_between_half_and_all_of_a_doubling_up_to_the_greatest_delay(
     policy: RetryPolicy, attempt: int, chance: float
 ):
-    full = min(policy.max_delay, policy.first_delay * 2.0 ** min(attempt - 1, 32))
+    full = min(policy.wait_max, policy.wait_initial * 2.0 ** min(attempt - 1, 32))
     assert full / 2 <= policy.backoff(attempt, chance) <= full
 
 
@@ -201,14 +204,14 @@ def test_no_delay_leaves_the_budget_the_attempts_or_the_servers_wish(
     policy: RetryPolicy, attempt: int, elapsed: float, chance: float, wish: int | None
 ):
     outcome = answer(429) if wish is None else answer(429, retry_after=str(wish))
-    delay = retry_delay(GET, outcome, policy=policy, attempt=attempt, elapsed=elapsed, chance=chance)
+    delay = retry_delay(GET, outcome, policy=policy, attempt=attempt, elapsed=elapsed, jitter=chance)
     if delay is not None:
         assert attempt < policy.attempts
-        assert elapsed + delay <= policy.budget
+        assert elapsed + delay <= policy.timeout
         assert delay >= (wish or 0)
 
 
-@pytest.mark.parametrize("wrong", [{"attempts": 0}, {"budget": -1}, {"first_delay": -0.1}, {"max_delay": -0.1}])
+@pytest.mark.parametrize("wrong", [{"attempts": 0}, {"timeout": -1}, {"wait_initial": -0.1}, {"wait_max": -0.1}])
 def test_a_policy_that_makes_no_sense_is_refused(wrong: dict[str, float]):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         RetryPolicy(**wrong)

@@ -61,11 +61,11 @@ def test_the_token_never_travels_in_the_clear(url: str):
 def test_loopback_is_exempt_from_https(url: str):
     settings = Settings.resolve("token", url)
     assert settings.base_url == url
-    assert settings.on_loopback
+    assert settings.is_loopback
 
 
 def test_another_host_is_not_on_loopback():
-    assert not Settings.resolve("token", None).on_loopback
+    assert not Settings.resolve("token", None).is_loopback
 
 
 @pytest.mark.parametrize(

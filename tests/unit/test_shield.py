@@ -10,13 +10,13 @@ import anyio
 import pytest
 from harness import until
 
-from indigo_async.transport.shield import in_thread, outlast
+from indigo_async.transport.shield import run_in_thread, wait_shielded
 
 
 async def test_work_is_outlasted_through_every_cancellation():
     finish = asyncio.Event()
     work = asyncio.create_task(finish.wait())
-    waiting = asyncio.create_task(outlast(work))
+    waiting = asyncio.create_task(wait_shielded(work))
     for _ in range(3):
         await anyio.lowlevel.checkpoint()
         waiting.cancel()
@@ -31,7 +31,7 @@ async def test_work_is_outlasted_through_a_cancelled_scope():
     finish = asyncio.Event()
     work = asyncio.create_task(finish.wait())
     async with anyio.create_task_group() as group:
-        group.start_soon(outlast, work)
+        group.start_soon(wait_shielded, work)
         await anyio.lowlevel.checkpoint()
         group.cancel_scope.cancel()
         asyncio.get_running_loop().call_soon(finish.set)
@@ -52,7 +52,7 @@ async def test_a_cancelled_scope_is_kept_out_and_not_fought_at_every_step(monkey
     with anyio.CancelScope() as scope:
         scope.cancel()
         steps = asyncio.create_task(_after_steps(50, finish))
-        await outlast(work)
+        await wait_shielded(work)
     await steps
     assert len(waits) <= 2
 
@@ -65,7 +65,7 @@ async def _after_steps(steps: int, event: asyncio.Event) -> None:
 
 async def test_work_is_outlasted_for_so_long_and_no_longer():
     work = asyncio.create_task(asyncio.Event().wait())
-    await outlast(work, seconds=0.01)
+    await wait_shielded(work, seconds=0.01)
     assert not work.done()
     work.cancel()
 
@@ -75,15 +75,15 @@ async def test_work_that_failed_is_over_too():
         raise RuntimeError("the work's own")
 
     work = asyncio.create_task(fail())
-    await outlast(work)
+    await wait_shielded(work)
     with pytest.raises(RuntimeError, match="the work's own"):
         work.result()
 
 
 async def test_a_thread_returns_and_raises_as_its_function_does():
-    assert await in_thread(lambda: 7) == 7
+    assert await run_in_thread(lambda: 7) == 7
     with pytest.raises(ZeroDivisionError):
-        await in_thread(lambda: 1 // 0)
+        await run_in_thread(lambda: 1 // 0)
 
 
 async def test_a_cancelled_thread_is_waited_for():
@@ -94,7 +94,7 @@ async def test_a_cancelled_thread_is_waited_for():
         finish.wait()
         finished.set()
 
-    task = asyncio.create_task(in_thread(work))
+    task = asyncio.create_task(run_in_thread(work))
     await until(begun.is_set)
     task.cancel()
     await anyio.lowlevel.checkpoint()

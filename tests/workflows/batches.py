@@ -25,7 +25,7 @@ def lite_sandbox(**options: object) -> Sandbox:
 
 
 def client_of(sandbox: Sandbox, *, attempts: int = 6) -> IndigoClient:
-    retry = RetryPolicy(attempts=attempts, first_delay=0.001, max_delay=0.01)
+    retry = RetryPolicy(attempts=attempts, wait_initial=0.001, wait_max=0.01)
     return IndigoClient(sandbox.token, base_url=sandbox.base_url, retry=retry, poll_interval=0.02)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from indigo_async.errors import JournalError
 from indigo_async.workflows.events import Stage
-from indigo_async.workflows.journal import JobMemory, Journal
+from indigo_async.workflows.journal import Journal, JournalJobLog
 
 WRITERS = 30
 
@@ -23,13 +23,13 @@ def say(*words: object) -> None:
     os.write(1, (" ".join(map(str, words)) + "\n").encode())
 
 
-async def write_on(memory: JobMemory, writer: int, number: int) -> None:
+async def write_on(memory: JournalJobLog, writer: int, number: int) -> None:
     """Buy one export after the other, each with an intent and a result."""
     while True:
         facts = {"export_id": f"{writer}-{number}", "cost_cents": 1}
-        await memory.intend(Stage.PURCHASE, facts)
+        await memory.record_intent(Stage.PURCHASE, facts)
         say("intent", writer, number)
-        await memory.remember(Stage.PURCHASE, facts)
+        await memory.record_result(Stage.PURCHASE, facts)
         say("result", writer, number)
         number += 1
 
@@ -37,8 +37,8 @@ async def write_on(memory: JobMemory, writer: int, number: int) -> None:
 async def write(path: Path) -> None:
     async with Journal.open(path) as journal, asyncio.TaskGroup() as group:
         for writer in range(WRITERS):
-            memory = await journal.memory_of("42", f"writer {writer}", "f")
-            known = memory.intended(Stage.PURCHASE) or memory.recall(Stage.PURCHASE)
+            memory = await journal.job_log("42", f"writer {writer}", "f")
+            known = memory.open_intent(Stage.PURCHASE) or memory.result(Stage.PURCHASE)
             number = int(known["export_id"].partition("-")[2]) + 1 if known else 0
             group.create_task(write_on(memory, writer, number))
 
@@ -47,9 +47,9 @@ async def fill(path: Path) -> None:
     """Write until the file may not grow any more."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
     async with Journal.open(path) as journal:
-        memories = [await journal.memory_of("42", f"writer {writer}", "f") for writer in range(WRITERS)]
+        memories = [await journal.job_log("42", f"writer {writer}", "f") for writer in range(WRITERS)]
 
-        async def until_refused(memory: JobMemory, writer: int) -> None:
+        async def until_refused(memory: JournalJobLog, writer: int) -> None:
             try:
                 await write_on(memory, writer, 0)
             except JournalError as error:
@@ -57,7 +57,7 @@ async def fill(path: Path) -> None:
 
         await asyncio.gather(*(until_refused(memory, writer) for writer, memory in enumerate(memories)))
         try:
-            await memories[0].intend(Stage.UPLOAD, {})
+            await memories[0].record_intent(Stage.UPLOAD, {})
         except JournalError as error:
             say("still", type(error).__name__)
 

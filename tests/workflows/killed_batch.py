@@ -14,7 +14,7 @@ from indigo_async.workflows import run_batch
 
 
 async def main(base_url: str, token: str, count: int, folder: Path, journal: Path | None) -> None:
-    retry = RetryPolicy(first_delay=0.001, max_delay=0.01)
+    retry = RetryPolicy(wait_initial=0.001, wait_max=0.01)
     async with IndigoClient(token, base_url=base_url, retry=retry, poll_interval=0.02) as client:
         report = await run_batch(client, jobs(count, folder), journal=journal)
     print(json.dumps(report.to_json()))

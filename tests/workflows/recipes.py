@@ -26,12 +26,12 @@ PURCHASE = "POST /purchase_csv_export"
 POSTS = (UPLOAD, MATCH, LOOKALIKE, PREVIEW, PURCHASE)
 
 LOST = {
-    "carried out and the answer lost": FaultKind.CUT_AFTER,
-    "not carried out and the connection lost": FaultKind.CUT_BEFORE,
-    "carried out and answered 502": FaultKind.STATUS_AFTER,
-    "not carried out and answered 502": FaultKind.STATUS_BEFORE,
+    "carried out and the answer lost": FaultKind.DISCONNECT_AFTER,
+    "not carried out and the connection lost": FaultKind.DISCONNECT_BEFORE,
+    "carried out and answered 502": FaultKind.ERROR_AFTER,
+    "not carried out and answered 502": FaultKind.ERROR_BEFORE,
     "carried out and answered with a page": FaultKind.HTML_AFTER,
-    "carried out and half of the answer lost": FaultKind.HALF_BODY,
+    "carried out and half of the answer lost": FaultKind.TRUNCATED_BODY,
 }
 """The ways in which the outcome of a POST stays unknown."""
 

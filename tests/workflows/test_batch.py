@@ -114,7 +114,7 @@ async def test_jobs_may_come_from_an_async_iterable(client, tmp_path: Path):
 
 
 async def test_a_job_that_fails_tells_where_and_never_stops_the_others(sandbox, client, tmp_path: Path):
-    sandbox.faults.add(Fault(kind=FaultKind.WORK_FAILS, endpoint="POST /match_uploaded_csv", times=1))
+    sandbox.faults.add(Fault(kind=FaultKind.STAGE_FAILS, endpoint="POST /match_uploaded_csv", times=1))
     async with start_batch(client, jobs(5, tmp_path), journal=tmp_path / "run.sqlite") as batch:
         failed = [outcome async for outcome in batch if not outcome.ok]
         report = batch.report()
@@ -129,7 +129,7 @@ async def test_a_job_that_fails_tells_where_and_never_stops_the_others(sandbox, 
 
 
 async def test_no_more_jobs_are_admitted_after_so_many_failures(sandbox, client, tmp_path: Path):
-    sandbox.faults.add(Fault(kind=FaultKind.WORK_FAILS, endpoint="POST /match_uploaded_csv", times=None))
+    sandbox.faults.add(Fault(kind=FaultKind.STAGE_FAILS, endpoint="POST /match_uploaded_csv", times=None))
     report = await run_batch(
         client, endless(tmp_path), max_in_flight=3, stop_after_failures=5, journal=tmp_path / "run.sqlite"
     )
@@ -175,7 +175,7 @@ async def test_a_batch_that_stops_waits_for_no_job_that_may_never_come(sandbox, 
 async def test_failures_at_the_head_of_a_list_keep_its_tail_from_starting(sandbox, client, tmp_path: Path):
     for number in range(3):
         sandbox.faults.add(
-            Fault(kind=FaultKind.STATUS_BEFORE, status=400, endpoint="POST /upload_csv", customer_id=f"bad-{number}")
+            Fault(kind=FaultKind.ERROR_BEFORE, status=400, endpoint="POST /upload_csv", customer_id=f"bad-{number}")
         )
     head = [job(number, tmp_path / "head", customer=f"bad-{number}") for number in range(3)]
     report = await run_batch(
@@ -232,7 +232,7 @@ async def test_one_job_is_no_batch(client, tmp_path: Path):
 
 
 async def test_what_was_bought_by_jobs_that_failed_later_is_quoted_and_spent(sandbox, client, tmp_path: Path):
-    broken = Fault(kind=FaultKind.STATUS_BEFORE, status=400, endpoint="GET download", times=None)
+    broken = Fault(kind=FaultKind.ERROR_BEFORE, status=400, endpoint="GET download", times=None)
     sandbox.faults.add(broken)
     report = await run_batch(client, jobs(3, tmp_path), journal=tmp_path / "run.sqlite")
     assert (report.done, report.failed_by_stage) == (0, {"download": 3})
@@ -240,7 +240,7 @@ async def test_what_was_bought_by_jobs_that_failed_later_is_quoted_and_spent(san
 
 
 async def test_uploads_whose_answer_was_lost_are_counted(sandbox, client, tmp_path: Path):
-    sandbox.faults.add(Fault(kind=FaultKind.CUT_AFTER, endpoint="POST /upload_csv", times=2))
+    sandbox.faults.add(Fault(kind=FaultKind.DISCONNECT_AFTER, endpoint="POST /upload_csv", times=2))
     report = await run_batch(client, jobs(3, tmp_path), journal=str(tmp_path / "run.sqlite"))
     assert (report.done, report.lost_uploads) == (3, 2)
     assert sandbox.counts().audiences["42", None] == 2
@@ -341,14 +341,14 @@ async def test_a_purchase_whose_outcome_a_later_run_finds_out_is_written_down(sa
 
     def blind(event: Event) -> None:
         if isinstance(event, StageStarted) and event.stage is Stage.PURCHASE:
-            sandbox.faults.add(Fault(kind=FaultKind.CUT_AFTER, endpoint="POST /purchase_csv_export"))
-            sandbox.faults.add(Fault(kind=FaultKind.STATUS_BEFORE, endpoint="GET /audience", times=None, status=500))
+            sandbox.faults.add(Fault(kind=FaultKind.DISCONNECT_AFTER, endpoint="POST /purchase_csv_export"))
+            sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint="GET /audience", times=None, status=500))
 
     first = await run_batch(client, [job(0, tmp_path, lookalike=False)], journal=journal, on_event=blind)
     assert (first.done, sandbox.counts().purchases) == (0, 1)
     sandbox.faults.clear()
     report = await run_batch(client, [job(0, tmp_path, lookalike=False)], journal=journal)
-    assert (report.done, report.unsettled_cents) == (1, 0)
+    assert (report.done, report.unresolved_cents) == (1, 0)
     async with Journal.open(journal) as opened:
         purchases = [record.kind async for record in opened.records() if record.stage == Stage.PURCHASE]
         assert await opened.spent_cents() == sandbox.counts().charged_cents
@@ -401,7 +401,7 @@ async def test_a_budget_is_exact_under_concurrency(sandbox, client, tmp_path: Pa
     assert (report.done, report.failed) == (5, 5)
     assert report.failed_by_error == {BudgetExceededError.__name__: 5}
     assert report.spent_cents == sandbox.counts().charged_cents == 5 * price
-    assert report.unsettled_cents == 0
+    assert report.unresolved_cents == 0
     assert report.quoted_cents == 10 * price
 
 
@@ -433,7 +433,7 @@ async def test_leaving_a_batch_early_ends_all_of_it(sandbox, client, tmp_path: P
 
 
 async def test_a_cancelled_batch_settles_purchases_under_way_and_sends_no_more(sandbox, client, tmp_path: Path):
-    sandbox.faults.add(Fault(kind=FaultKind.SLOW_AFTER, endpoint="POST /purchase_csv_export", times=None, delay=0.05))
+    sandbox.faults.add(Fault(kind=FaultKind.DELAY_AFTER, endpoint="POST /purchase_csv_export", times=None, delay=0.05))
     bought: list[object] = []
 
     def note(event: object) -> None:

@@ -32,16 +32,18 @@ def unwritable(job: AudienceJob) -> AudienceJob:
 
 
 FAULTS = {
-    "a refused upload": Fault(kind=FaultKind.STATUS_BEFORE, endpoint="POST /upload_csv", status=400),
-    "an upload that failed": Fault(kind=FaultKind.WORK_FAILS, endpoint="POST /upload_csv"),
-    "a match that failed": Fault(kind=FaultKind.WORK_FAILS, endpoint="POST /match_uploaded_csv"),
-    "a lookalike whose answers are lost": Fault(kind=FaultKind.CUT_BEFORE, endpoint="POST /create_lookalike_audience"),
-    "a purchase that is refused": Fault(kind=FaultKind.STATUS_BEFORE, endpoint="POST /purchase_csv_export", status=400),
-    "a purchase of unknown outcome": Fault(
-        kind=FaultKind.STATUS_BEFORE, endpoint="POST /purchase_csv_export", status=500
+    "a refused upload": Fault(kind=FaultKind.ERROR_BEFORE, endpoint="POST /upload_csv", status=400),
+    "an upload that failed": Fault(kind=FaultKind.STAGE_FAILS, endpoint="POST /upload_csv"),
+    "a match that failed": Fault(kind=FaultKind.STAGE_FAILS, endpoint="POST /match_uploaded_csv"),
+    "a lookalike whose answers are lost": Fault(
+        kind=FaultKind.DISCONNECT_BEFORE, endpoint="POST /create_lookalike_audience"
     ),
-    "looks that are refused": Fault(kind=FaultKind.STATUS_BEFORE, endpoint="GET /audience", status=400),
-    "a download that is refused": Fault(kind=FaultKind.STATUS_BEFORE, endpoint="GET download", status=418),
+    "a purchase that is refused": Fault(kind=FaultKind.ERROR_BEFORE, endpoint="POST /purchase_csv_export", status=400),
+    "a purchase of unknown outcome": Fault(
+        kind=FaultKind.ERROR_BEFORE, endpoint="POST /purchase_csv_export", status=500
+    ),
+    "looks that are refused": Fault(kind=FaultKind.ERROR_BEFORE, endpoint="GET /audience", status=400),
+    "a download that is refused": Fault(kind=FaultKind.ERROR_BEFORE, endpoint="GET download", status=418),
 }
 
 

@@ -17,7 +17,7 @@ SCRIPT = Path(__file__).with_name("killed_batch.py")
 async def test_ctrl_c_settles_purchases_under_way_so_that_journal_and_server_agree(tmp_path: Path):
     journal = tmp_path / "run.sqlite"
     async with lite_sandbox() as sandbox:
-        slow = Fault(kind=FaultKind.SLOW_AFTER, endpoint="POST /purchase_csv_export", times=None, delay=0.05)
+        slow = Fault(kind=FaultKind.DELAY_AFTER, endpoint="POST /purchase_csv_export", times=None, delay=0.05)
         sandbox.faults.add(slow)
         child = [sys.executable, str(SCRIPT), sandbox.base_url, sandbox.token, str(JOBS), str(tmp_path), str(journal)]
         async with await anyio.open_process(child) as process:

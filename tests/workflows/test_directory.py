@@ -9,12 +9,12 @@ from harness import answering, json_reply
 from indigo_async.errors import ServerError
 from indigo_async.models import RecordId
 from indigo_async.sandbox import Dialect, Fault, FaultKind, Sandbox
-from indigo_async.workflows.directory import Directory, Namesake
-from indigo_async.workflows.rules import Likeness
+from indigo_async.workflows.directory import NameIndex, NameMatch
+from indigo_async.workflows.rules import NameSimilarity
 
 
-def exact(audience_id: RecordId) -> tuple[Namesake, ...]:
-    return (Namesake(audience_id, Likeness.EXACT),)
+def exact(audience_id: RecordId) -> tuple[NameMatch, ...]:
+    return (NameMatch(audience_id, NameSimilarity.EXACT),)
 
 
 @pytest.mark.parametrize(
@@ -23,8 +23,8 @@ def exact(audience_id: RecordId) -> tuple[Namesake, ...]:
         Dialect(),
         Dialect(name_key="audienceName"),
         Dialect(list_shape="object"),
-        Dialect(ids="integer"),
-        Dialect(list_omits=frozenset({"uploadedAudienceCsv", "csvExports"})),
+        Dialect(id_type="integer"),
+        Dialect(list_omitted_keys=frozenset({"uploadedAudienceCsv", "csvExports"})),
     ],
     ids=["plain", "audienceName", "in an object", "integer IDs", "short rows"],
 )
@@ -32,12 +32,12 @@ async def test_an_audience_is_found_by_its_name_in_every_dialect(dialect: Dialec
     async with Sandbox(lite=True, dialect=dialect) as sandbox, client_of(sandbox) as client:
         ids = await sandbox.seed_audiences(3, "42")
         await sandbox.seed_audiences(3, "43")
-        directory = Directory(client)
+        directory = NameIndex(client)
         found = [await directory.find("42", f"Seeded {audience_id}") for audience_id in ids]
         assert found == [exact(audience_id) for audience_id in ids]
         assert await directory.find("42", "Nobody") == ()
         assert await directory.find("43", f"Seeded {ids[0]}") == ()
-        assert all(directory.knows_id("42", audience_id) for audience_id in ids)
+        assert all(directory.existed_before("42", audience_id) for audience_id in ids)
         assert directory.shows_names("42")
         assert sandbox.log.count("GET /audiences") == 2
 
@@ -45,15 +45,15 @@ async def test_an_audience_is_found_by_its_name_in_every_dialect(dialect: Dialec
 async def test_where_no_names_are_shown_nothing_is_found():
     async with Sandbox(lite=True, dialect=Dialect(name_key=None)) as sandbox, client_of(sandbox) as client:
         (audience_id,) = await sandbox.seed_audiences(1, "42")
-        directory = Directory(client)
+        directory = NameIndex(client)
         assert await directory.find("42", f"Seeded {audience_id}") == ()
-        assert directory.knows_id("42", str(audience_id))
+        assert directory.existed_before("42", str(audience_id))
         assert not directory.shows_names("42")
 
 
 async def test_all_who_ask_at_once_share_one_list():
     async with Sandbox(lite=True) as sandbox, client_of(sandbox) as client:
-        directory = Directory(client)
+        directory = NameIndex(client)
         async with asyncio.TaskGroup() as group:
             for number in range(50):
                 group.create_task(directory.find("42", f"List {number}"))
@@ -62,29 +62,29 @@ async def test_all_who_ask_at_once_share_one_list():
 
 async def test_a_fresh_look_is_shared_by_those_who_asked_before_it_began():
     async with Sandbox(lite=True) as sandbox, client_of(sandbox) as client:
-        directory = Directory(client)
+        directory = NameIndex(client)
         assert await directory.find("42", "Late") == ()
         async with asyncio.TaskGroup() as group:
             for _ in range(20):
-                group.create_task(directory.find_now("42", "Late"))
+                group.create_task(directory.find_fresh("42", "Late"))
         assert sandbox.log.count("GET /audiences") <= 3
 
 
 @pytest.mark.parametrize(
-    "kind", [FaultKind.CUT_AFTER, FaultKind.HALF_BODY, FaultKind.HTML_AFTER, FaultKind.STATUS_AFTER]
+    "kind", [FaultKind.DISCONNECT_AFTER, FaultKind.TRUNCATED_BODY, FaultKind.HTML_AFTER, FaultKind.ERROR_AFTER]
 )
 async def test_a_list_that_fails_is_read_again(kind: FaultKind):
     async with Sandbox(lite=True) as sandbox, client_of(sandbox) as client:
         (audience_id,) = await sandbox.seed_audiences(1, "42")
         sandbox.faults.add(Fault(kind=kind, endpoint="GET /audiences", times=2))
-        assert await Directory(client).find("42", f"Seeded {audience_id}") == exact(audience_id)
+        assert await NameIndex(client).find("42", f"Seeded {audience_id}") == exact(audience_id)
 
 
 async def test_a_list_that_never_comes_is_an_error_and_nothing_is_adopted():
     async with Sandbox(lite=True) as sandbox, client_of(sandbox, attempts=3) as client:
-        sandbox.faults.add(Fault(kind=FaultKind.STATUS_BEFORE, endpoint="GET /audiences", times=None))
+        sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint="GET /audiences", times=None))
         with pytest.raises(ServerError):
-            await Directory(client).find("42", "Donors")
+            await NameIndex(client).find("42", "Donors")
         assert sandbox.log.count("GET /audiences") == 3
 
 
@@ -94,7 +94,7 @@ async def test_an_odd_row_hides_no_other():
         sandbox.faults.add(
             Fault(kind=FaultKind.FIELD_MISSING, endpoint="GET /audiences", field="id", audience_id=ids[1])
         )
-        directory = Directory(client)
+        directory = NameIndex(client)
         assert await directory.find("42", f"Seeded {ids[0]}") == exact(ids[0])
         assert await directory.find("42", f"Seeded {ids[2]}") == exact(ids[2])
 
@@ -113,9 +113,9 @@ async def test_of_several_namesakes_the_newest_comes_first_and_those_that_failed
         {"id": 6, "name": "DONORS", "status": "FAILED"},
     )
     async with answering(answer) as (_, client):
-        found = await Directory(client).find("42", "Donors")
-    exact, normalized = Likeness.EXACT, Likeness.NORMALIZED
-    assert [(one.id, one.likeness) for one in found] == [
+        found = await NameIndex(client).find("42", "Donors")
+    exact, normalized = NameSimilarity.EXACT, NameSimilarity.NORMALIZED
+    assert [(one.id, one.similarity) for one in found] == [
         (3, exact),
         (1, exact),
         (4, exact),
@@ -128,8 +128,10 @@ async def test_names_that_may_be_cut_short_come_last_the_longest_first():
     name = "Donors of the Keystone State, spring 2024"
     cut = [name[:end] for end in (14, 15, 29, 29, 28)]
     async with answering(rows(*({"id": number, "name": one} for number, one in enumerate(cut)))) as (_, client):
-        found = await Directory(client).find("42", name)
-    assert [(one.id, one.likeness) for one in found] == [(number, Likeness.TRUNCATED) for number in (3, 2, 4, 1)]
+        found = await NameIndex(client).find("42", name)
+    assert [(one.id, one.similarity) for one in found] == [
+        (number, NameSimilarity.TRUNCATED) for number in (3, 2, 4, 1)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -137,15 +139,15 @@ async def test_names_that_may_be_cut_short_come_last_the_longest_first():
 )
 async def test_odd_values_of_a_row_hide_no_name(odd: dict[str, object]):
     async with answering(rows({"id": 1, "name": "Donors"}, odd)) as (_, client):
-        directory = Directory(client)
+        directory = NameIndex(client)
         assert await directory.find("42", "Donors") == exact(1)
-        assert directory.knows_id("42", "2") is (odd["id"] == 2)
+        assert directory.existed_before("42", "2") is (odd["id"] == 2)
 
 
 async def test_only_the_first_list_says_which_audiences_existed_before():
     async with answering(rows({"id": 1}), rows({"id": 1}, {"id": 2, "name": "Donors"})) as (_, client):
-        directory = Directory(client)
+        directory = NameIndex(client)
         assert await directory.find("42", "Donors") == ()
-        assert await directory.find_now("42", "Donors") == exact(2)
-        assert (directory.knows_id("42", 1), directory.knows_id("42", 2)) == (True, False)
-        assert not directory.knows_id("43", 1)
+        assert await directory.find_fresh("42", "Donors") == exact(2)
+        assert (directory.existed_before("42", 1), directory.existed_before("42", 2)) == (True, False)
+        assert not directory.existed_before("43", 1)

@@ -31,7 +31,7 @@ from indigo_async.workflows import (
     RecipeWarning,
     run_batch,
 )
-from indigo_async.workflows.directory import Directory
+from indigo_async.workflows.directory import NameIndex
 from indigo_async.workflows.journal import EntryKind, Journal
 
 PHONES = 1_500 * 4
@@ -69,10 +69,12 @@ def jobs(count: int, folder: Path, *, grows: bool = False, **step: Any) -> list[
 
 
 class TestPricesThatChange:
-    @pytest.mark.parametrize("fault", [{"status": 503}, {"status": 429, "retry_after": 0}, {"cuts": True}], ids=str)
+    @pytest.mark.parametrize(
+        "fault", [{"status": 503}, {"status": 429, "retry_after": 0}, {"disconnect": True}], ids=str
+    )
     async def test_a_price_that_rises_before_the_resend_is_not_paid(self, fault: dict[str, Any], target: Path):
         async with naive() as (sandbox, client):
-            sandbox.faults.add(Fault(kind=FaultKind.PRICE_RAISED, endpoint=PURCHASE, cents=900_000, **fault))
+            sandbox.faults.add(Fault(kind=FaultKind.PRICE_RAISED, endpoint=PURCHASE, cost_cents=900_000, **fault))
             with pytest.raises(BudgetExceededError, match="costs 900000 cents and the limit is 10000"):
                 await export(client, await seeded(sandbox), target, max_cost_cents=10_000)
             assert sandbox.counts().charged_cents == 0
@@ -80,11 +82,11 @@ class TestPricesThatChange:
 
     async def test_a_price_that_rises_within_the_limit_is_what_is_reported(self, tmp_path: Path):
         async with naive() as (sandbox, client):
-            sandbox.faults.add(Fault(kind=FaultKind.PRICE_RAISED, endpoint=PURCHASE, cents=PHONES + 1))
+            sandbox.faults.add(Fault(kind=FaultKind.PRICE_RAISED, endpoint=PURCHASE, cost_cents=PHONES + 1))
             journal = tmp_path / "run.sqlite"
             report = await run_batch(client, jobs(1, tmp_path), journal=journal, budget_cents=10_000)
             assert report.spent_cents == sandbox.counts().charged_cents == PHONES + 1
-            assert report.unsettled_cents == 0
+            assert report.unresolved_cents == 0
             assert await spent_in(journal) == PHONES + 1
 
     async def test_an_old_preview_is_bought_at_the_price_that_it_has_now(self, target: Path):
@@ -100,7 +102,7 @@ class TestPricesThatChange:
 
     async def test_ten_jobs_that_are_charged_more_than_quoted_stop_after_the_first(self, tmp_path: Path):
         async with naive() as (sandbox, client):
-            sandbox.faults.add(Fault(kind=FaultKind.CHARGED_MORE, endpoint=PURCHASE, cents=50_000, times=None))
+            sandbox.faults.add(Fault(kind=FaultKind.OVERCHARGED, endpoint=PURCHASE, cost_cents=50_000, times=None))
             report = await run_batch(client, jobs(10, tmp_path), journal=tmp_path / "run.sqlite", budget_cents=60_000)
             assert report.spent_cents == sandbox.counts().charged_cents == 50_000
             assert await spent_in(tmp_path / "run.sqlite") == 50_000
@@ -113,20 +115,20 @@ class TestPricesThatChange:
 
     async def test_a_charge_above_the_quote_and_within_the_limit_counts_against_the_budget(self, tmp_path: Path):
         async with naive() as (sandbox, client):
-            sandbox.faults.add(Fault(kind=FaultKind.CHARGED_MORE, endpoint=PURCHASE, cents=9_000, times=None))
+            sandbox.faults.add(Fault(kind=FaultKind.OVERCHARGED, endpoint=PURCHASE, cost_cents=9_000, times=None))
             report = await run_batch(client, jobs(10, tmp_path), budget_cents=20_000)
             assert report.spent_cents == sandbox.counts().charged_cents == 18_000
             assert (report.done, report.failed_by_error) == (2, {"BudgetExceededError": 8})
 
     @pytest.mark.parametrize("second", [("price", 50_000), ("costInCents", 0), ("costBreakdown.total", 50_000)])
     async def test_prices_that_contradict_each_other_are_not_paid(self, second: tuple[str, int], target: Path):
-        async with naive(second_cost=second) as (sandbox, client):
+        async with naive(conflicting_cost=second) as (sandbox, client):
             with pytest.raises(BudgetExceededError, match=f"amounts disagree: .*{second[0]}") as caught:
                 await export(client, await seeded(sandbox), target)
             assert "6000" in str(caught.value)
             assert sandbox.counts().purchases == 0
 
-    @pytest.mark.parametrize("cost_format", ["float", "text"])
+    @pytest.mark.parametrize("cost_format", ["float", "string"])
     async def test_whole_cents_in_another_spelling_are_paid(self, cost_format: Any, target: Path):
         async with naive(cost_format=cost_format) as (sandbox, client):
             receipt = await export(client, await seeded(sandbox), target, max_cost_cents=PHONES)
@@ -142,9 +144,9 @@ class TestPricesThatChange:
 class TestResponsesThatLie:
     async def test_an_error_inside_a_good_status_is_no_purchase(self, tmp_path: Path):
         async with naive() as (sandbox, client):
-            sandbox.faults.add(Fault(kind=FaultKind.ERROR_INSIDE, endpoint=PURCHASE))
+            sandbox.faults.add(Fault(kind=FaultKind.ERROR_INSIDE_SUCCESS, endpoint=PURCHASE))
             report = await run_batch(client, jobs(1, tmp_path), journal=tmp_path / "run.sqlite")
-            assert (report.done, report.spent_cents, report.unsettled_cents) == (0, 0, 0)
+            assert (report.done, report.spent_cents, report.unresolved_cents) == (0, 0, 0)
             assert "card declined" in report.failures[0].message
             assert await spent_in(tmp_path / "run.sqlite") == 0
             again = await run_batch(client, jobs(1, tmp_path), journal=tmp_path / "run.sqlite")
@@ -155,7 +157,7 @@ class TestResponsesThatLie:
         async with naive() as (sandbox, client):
             await export(client, await seeded(sandbox), target.with_name("other.csv"))
             audience_id = await seeded(sandbox)
-            sandbox.faults.add(Fault(kind=FaultKind.OTHER_RECORD, endpoint=PURCHASE))
+            sandbox.faults.add(Fault(kind=FaultKind.WRONG_RECORD, endpoint=PURCHASE))
             receipt = await export(client, audience_id, target)
             (bought,) = (await client.get_audience(audience_id, CUSTOMER)).csv_exports
             assert receipt.export.id == bought.id
@@ -167,7 +169,7 @@ class TestResponsesThatLie:
             await seeded(sandbox)
             await export(client, await seeded(sandbox), target.with_name("other.csv"))
             audience_id = await seeded(sandbox)
-            sandbox.faults.add(Fault(kind=FaultKind.OTHER_RECORD, endpoint=endpoint, times=None))
+            sandbox.faults.add(Fault(kind=FaultKind.WRONG_RECORD, endpoint=endpoint, times=None))
             with pytest.raises(RecordMismatchError, match=f"requested audience '{audience_id}'"):
                 await export(client, audience_id, target)
             assert sandbox.counts().purchases == 1
@@ -179,7 +181,7 @@ class TestResponsesThatLie:
         )
         async with naive() as (sandbox, client):
             audience_id = await seeded(sandbox)
-            sandbox.faults.add(Fault(kind=FaultKind.CUT_AFTER, endpoint=PURCHASE), unpaid)
+            sandbox.faults.add(Fault(kind=FaultKind.DISCONNECT_AFTER, endpoint=PURCHASE), unpaid)
             await export(client, audience_id, target)
             assert sandbox.counts().purchases == sandbox.log.count(PURCHASE) == 1
             async with client_of(sandbox) as other:
@@ -281,7 +283,7 @@ class TestListsThatLag:
     async def test_nor_does_an_empty_list_end_the_search_for_a_name_that_is_taken(self):
         async with naive(list_lag=60.0) as (sandbox, client):
             (audience_id,) = await sandbox.seed_audiences(1, CUSTOMER, name="Donors")
-            found = await Directory(client).find_refused(CUSTOMER, "Donors", is_taken=True, pause=0.1)
+            found = await NameIndex(client).find_after_refusal(CUSTOMER, "Donors", is_name_taken=True, interval=0.1)
             assert [namesake.id for namesake in found] == [audience_id]
 
     @pytest.mark.parametrize("reuse_purchased", [None, False])
@@ -377,7 +379,7 @@ class TestJournals:
     async def test_the_journal_holds_what_was_charged(self, tmp_path: Path):
         journal = tmp_path / "run.sqlite"
         async with naive() as (sandbox, client):
-            sandbox.faults.add(Fault(kind=FaultKind.CHARGED_MORE, endpoint=PURCHASE, cents=7_000))
+            sandbox.faults.add(Fault(kind=FaultKind.OVERCHARGED, endpoint=PURCHASE, cost_cents=7_000))
             await run_batch(client, jobs(1, tmp_path), journal=journal)
         async with Journal.open(journal) as opened:
             rows = [record async for record in opened.records() if record.stage == "purchase"]

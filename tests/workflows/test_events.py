@@ -12,7 +12,7 @@ from recipes import CUSTOMER, MATCH, export, grow, match, seeded
 
 from indigo_async.errors import AudienceFailedError
 from indigo_async.sandbox import Fault, FaultKind
-from indigo_async.transport.events import Event, emit, listening
+from indigo_async.transport.events import Event, emit, listen
 from indigo_async.workflows import (
     ExportDownloaded,
     ExportPriced,
@@ -61,7 +61,7 @@ async def test_each_new_status_is_told_once():
 async def test_a_stage_that_fails_is_started_and_never_finished():
     events: list[Event] = []
     async with lite() as (sandbox, client):
-        sandbox.faults.add(Fault(kind=FaultKind.WORK_FAILS, endpoint=MATCH))
+        sandbox.faults.add(Fault(kind=FaultKind.STAGE_FAILS, endpoint=MATCH))
         with pytest.raises(AudienceFailedError):
             await match(client, on_event=events.append)
     assert stages(events)[-1] == (StageStarted, Stage.MATCH)
@@ -92,11 +92,11 @@ async def test_two_recipes_at_once_are_told_apart():
 def test_an_inner_listener_replaces_the_outer_one_for_its_block():
     outer: list[Event] = []
     inner: list[Event] = []
-    with listening(outer.append):
-        with listening(inner.append):
+    with listen(outer.append):
+        with listen(inner.append):
             emit(Event())
         emit(Event())
-        with listening(None):
+        with listen(None):
             emit(Event())
     emit(Event())
     assert (len(outer), len(inner)) == (2, 1)

@@ -23,7 +23,7 @@ from indigo_async.errors import (
 )
 from indigo_async.sandbox import Dialect, Fault, FaultKind, ManualClock
 from indigo_async.transport.events import Event
-from indigo_async.workflows import ExportPurchased, ExportReused, RecipeFailed, Stage, StageStarted, fetch_again
+from indigo_async.workflows import ExportPurchased, ExportReused, RecipeFailed, Stage, StageStarted, download_export
 
 PHONES = 1_500 * 4
 DOWNLOAD = "GET download"
@@ -207,7 +207,7 @@ async def test_a_free_export_that_fails_is_told_and_another_is_made_by_the_next_
     failing = PURCHASE if flow == "synchronous" else PREVIEW
     async with lite(export_flow=flow) as (sandbox, client):
         audience_id = await seeded(sandbox)
-        sandbox.faults.add(Fault(kind=FaultKind.WORK_FAILS, endpoint=failing))
+        sandbox.faults.add(Fault(kind=FaultKind.STAGE_FAILS, endpoint=failing))
         with pytest.raises(AudienceFailedError, match="its status is 'FAILED'"):
             await export(client, audience_id, target, optional_field_types=[])
         await export(client, audience_id, target, optional_field_types=[])
@@ -218,7 +218,7 @@ async def test_a_free_export_that_fails_is_told_and_another_is_made_by_the_next_
 async def test_an_export_that_fails_after_it_was_bought_is_bought_again_only_with_leave(flow, target: Path):
     async with lite(export_flow=flow) as (sandbox, client):
         audience_id = await seeded(sandbox)
-        sandbox.faults.add(Fault(kind=FaultKind.WORK_FAILS, endpoint=PURCHASE))
+        sandbox.faults.add(Fault(kind=FaultKind.STAGE_FAILS, endpoint=PURCHASE))
         with pytest.raises(AudienceFailedError, match="its status is 'FAILED'"):
             await export(client, audience_id, target)
         for _ in range(3):
@@ -251,12 +251,12 @@ async def test_a_preview_of_unknown_outcome_is_looked_for_and_one_is_bought(
     assert target.exists()
 
 
-@pytest.mark.parametrize("kind", [FaultKind.CUT_BEFORE, FaultKind.CUT_AFTER])
+@pytest.mark.parametrize("kind", [FaultKind.DISCONNECT_BEFORE, FaultKind.DISCONNECT_AFTER])
 async def test_an_earlier_export_with_the_same_fields_is_not_taken_for_a_lost_preview(kind: FaultKind, target: Path):
     free = {"optional_field_types": [], "max_cost_cents": 0}
     async with lite(export_flow="asynchronous") as (sandbox, client):
         audience_id = await seeded(sandbox)
-        sandbox.faults.add(Fault(kind=FaultKind.WORK_FAILS, endpoint=PREVIEW))
+        sandbox.faults.add(Fault(kind=FaultKind.STAGE_FAILS, endpoint=PREVIEW))
         with pytest.raises(AudienceFailedError):
             await export(client, audience_id, target, **free)
         sandbox.faults.add(lose(PREVIEW, kind, 1))
@@ -301,7 +301,7 @@ async def test_a_purchase_of_unknown_outcome_is_settled_by_buying_again_where_a_
         audience_id = await seeded(sandbox)
         sandbox.faults.add(
             lose(PURCHASE, kind, 1),
-            Fault(kind=FaultKind.FIELD_MISSING, endpoint="GET /audience", field="csvExports", after=1),
+            Fault(kind=FaultKind.FIELD_MISSING, endpoint="GET /audience", field="csvExports", skip_first=1),
         )
         await export(client, audience_id, target)
         assert sandbox.counts().charged_cents == PHONES
@@ -309,7 +309,8 @@ async def test_a_purchase_of_unknown_outcome_is_settled_by_buying_again_where_a_
 
 
 @pytest.mark.parametrize(
-    "kind", [FaultKind.HALF_BODY, FaultKind.ETAG_CHANGED, FaultKind.LENGTH_WRONG, FaultKind.CUT_BEFORE]
+    "kind",
+    [FaultKind.TRUNCATED_BODY, FaultKind.ETAG_CHANGED, FaultKind.CONTENT_LENGTH_WRONG, FaultKind.DISCONNECT_BEFORE],
 )
 async def test_a_download_that_breaks_is_taken_up_again(kind: FaultKind, target: Path):
     async with lite() as (sandbox, client):
@@ -319,12 +320,12 @@ async def test_a_download_that_breaks_is_taken_up_again(kind: FaultKind, target:
     assert facts(target) == (receipt.size_bytes, receipt.sha256, 0o600)
 
 
-@pytest.mark.parametrize("kind", [FaultKind.RANGE_IGNORED, FaultKind.RANGE_WRONG, FaultKind.ETAG_CHANGED])
+@pytest.mark.parametrize("kind", [FaultKind.RANGE_IGNORED, FaultKind.RANGE_SHIFTED, FaultKind.ETAG_CHANGED])
 async def test_a_download_taken_up_again_is_never_patched_together(kind: FaultKind, target: Path):
     async with lite() as (sandbox, client):
         audience_id = await seeded(sandbox)
         whole = await export(client, audience_id, target)
-        sandbox.faults.add(Fault(kind=FaultKind.HALF_BODY, endpoint=DOWNLOAD), Fault(kind=kind, endpoint=DOWNLOAD))
+        sandbox.faults.add(Fault(kind=FaultKind.TRUNCATED_BODY, endpoint=DOWNLOAD), Fault(kind=kind, endpoint=DOWNLOAD))
         again = await export(client, audience_id, target)
     assert (again.size_bytes, again.sha256) == (whole.size_bytes, whole.sha256)
     assert facts(target)[1] == whole.sha256
@@ -332,7 +333,7 @@ async def test_a_download_taken_up_again_is_never_patched_together(kind: FaultKi
 
 async def test_a_url_that_expired_is_asked_for_once_more(target: Path):
     async with lite() as (sandbox, client):
-        sandbox.faults.add(Fault(kind=FaultKind.STATUS_BEFORE, endpoint=DOWNLOAD, status=403))
+        sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint=DOWNLOAD, status=403))
         receipt = await export(client, await seeded(sandbox), target)
         assert sandbox.log.count(DOWNLOAD) == 2
         assert sandbox.counts().purchases == 1
@@ -343,7 +344,7 @@ async def test_a_download_that_is_refused_for_good_keeps_the_purchase_and_what_w
     target.write_bytes(b"what was there")
     async with lite() as (sandbox, client):
         audience_id = await seeded(sandbox)
-        sandbox.faults.add(Fault(kind=FaultKind.STATUS_BEFORE, endpoint=DOWNLOAD, status=403, times=2))
+        sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint=DOWNLOAD, status=403, times=2))
         with pytest.raises(DownloadError, match="answered 403"):
             await export(client, audience_id, target)
         assert target.read_bytes() == b"what was there"
@@ -364,18 +365,20 @@ async def test_a_failed_download_says_how_to_get_what_was_bought_without_buying_
         if why == "the disk does":
             monkeypatch.setattr("os.fchmod", broken)
         else:
-            sandbox.faults.add(Fault(kind=FaultKind.STATUS_BEFORE, endpoint=DOWNLOAD, status=403, times=2))
+            sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint=DOWNLOAD, status=403, times=2))
         with pytest.raises(DownloadError) as caught:
             await export(client, audience_id, target, reuse_purchased=False)
         assert caught.value.expired == (why == "the server refuses")
         (bought,) = (await client.get_audience(audience_id, CUSTOMER)).csv_exports
         assert str(caught.value).endswith(
-            f"; export {bought.id} of audience {audience_id} is bought and stays so: workflows.fetch_again(..., "
+            f"; export {bought.id} of audience {audience_id} is bought and stays so: workflows.download_export(..., "
             f"export_id={bought.id!r}) downloads it and buys nothing"
         )
         if why == "the disk does":
             monkeypatch.undo()
-        receipt = await fetch_again(client, audience_id, customer_id=CUSTOMER, destination=target, export_id=bought.id)
+        receipt = await download_export(
+            client, audience_id, customer_id=CUSTOMER, destination=target, export_id=bought.id
+        )
         assert sandbox.counts().purchases == 1
     assert facts(target) == (receipt.size_bytes, receipt.sha256, 0o600)
 
@@ -401,7 +404,7 @@ async def test_a_deadline_after_the_purchase_says_so_and_the_next_call_only_down
             await export(client, audience_id, target, timeout=1.0)
         assert sandbox.counts().purchases == 1
         clock.advance(1_000)
-        await sandbox.settled()
+        await sandbox.wait_until_idle()
         await export(client, audience_id, target)
         assert posts(sandbox) == {PREVIEW: 1, PURCHASE: 1}
     assert target.exists()
@@ -445,7 +448,7 @@ async def test_a_name_too_long_for_the_files_of_a_download_is_refused_before_any
             with pytest.raises(InvalidInputError, match=f"its name must be at most {longest} bytes long there"):
                 await export(client, audience_id, folder / f"{name}x")
             assert not sandbox.log.entries
-            sandbox.faults.add(Fault(kind=FaultKind.HALF_BODY, endpoint=DOWNLOAD))
+            sandbox.faults.add(Fault(kind=FaultKind.TRUNCATED_BODY, endpoint=DOWNLOAD))
             receipt = await export(client, audience_id, folder / name)
             assert facts(folder / name) == (receipt.size_bytes, receipt.sha256, 0o600)
 

@@ -25,9 +25,9 @@ from indigo_async.errors import (
     JournalWriteError,
 )
 from indigo_async.workflows.events import Stage
-from indigo_async.workflows.journal import EntryKind, JobMemory, Journal, is_in_use
+from indigo_async.workflows.journal import EntryKind, Journal, JournalJobLog, is_in_use
 from indigo_async.workflows.journal.store import JournalStore
-from indigo_async.workflows.run import Memory
+from indigo_async.workflows.run import JobLog
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ def path(tmp_path: Path) -> Path:
 INPUTS = {"server": "s", "csv": "c", "columns": "k", "lookalike": "l"}
 
 
-async def donors(journal: Journal) -> JobMemory:
-    return await journal.memory_of("42", "Donors", "fingerprint")
+async def donors(journal: Journal) -> JournalJobLog:
+    return await journal.job_log("42", "Donors", "fingerprint")
 
 
 def purchase(export_id: str, cents: int) -> dict[str, Any]:
@@ -97,47 +97,47 @@ async def gate(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[[str],
 class TestRemembering:
     async def test_a_result_is_recalled_in_this_run_and_the_next(self, path: Path):
         async with Journal.open(path) as journal:
-            memory: Memory = await donors(journal)
-            assert memory.recall(Stage.MATCH) is None
-            await memory.remember(Stage.MATCH, {"audience_id": 7})
-            assert memory.recall(Stage.MATCH) == {"audience_id": 7}
+            memory: JobLog = await donors(journal)
+            assert memory.result(Stage.MATCH) is None
+            await memory.record_result(Stage.MATCH, {"audience_id": 7})
+            assert memory.result(Stage.MATCH) == {"audience_id": 7}
         async with Journal.open(path) as journal:
-            assert (await donors(journal)).recall(Stage.MATCH) == {"audience_id": 7}
+            assert (await donors(journal)).result(Stage.MATCH) == {"audience_id": 7}
 
     async def test_a_later_result_takes_the_place_of_an_earlier_one(self, path: Path):
         async with Journal.open(path) as journal:
             memory = await donors(journal)
-            await memory.remember(Stage.PREVIEW, {"export_id": "a"})
-            await memory.remember(Stage.PREVIEW, {"export_id": "b"})
+            await memory.record_result(Stage.PREVIEW, {"export_id": "a"})
+            await memory.record_result(Stage.PREVIEW, {"export_id": "b"})
         async with Journal.open(path) as journal:
-            assert (await donors(journal)).recall(Stage.PREVIEW) == {"export_id": "b"}
+            assert (await donors(journal)).result(Stage.PREVIEW) == {"export_id": "b"}
 
     async def test_an_intent_is_no_result_and_is_told_until_there_is_one(self, path: Path):
         async with Journal.open(path) as journal:
-            await (await donors(journal)).intend(Stage.MATCH, {"audience_id": 7})
+            await (await donors(journal)).record_intent(Stage.MATCH, {"audience_id": 7})
         async with Journal.open(path) as journal:
             memory = await donors(journal)
-            assert memory.recall(Stage.MATCH) is None
-            assert memory.intended(Stage.MATCH) == {"audience_id": 7}
-            assert memory.intended(Stage.UPLOAD) is None
-            await memory.remember(Stage.MATCH, {"audience_id": 7})
-            assert memory.intended(Stage.MATCH) is None
+            assert memory.result(Stage.MATCH) is None
+            assert memory.open_intent(Stage.MATCH) == {"audience_id": 7}
+            assert memory.open_intent(Stage.UPLOAD) is None
+            await memory.record_result(Stage.MATCH, {"audience_id": 7})
+            assert memory.open_intent(Stage.MATCH) is None
         async with Journal.open(path) as journal:
-            assert (await donors(journal)).intended(Stage.MATCH) is None
+            assert (await donors(journal)).open_intent(Stage.MATCH) is None
 
     async def test_withdrawing_takes_back_the_last_intent_only(self, path: Path):
         async with Journal.open(path) as journal:
             memory = await donors(journal)
-            await memory.intend(Stage.PURCHASE, purchase("a", 500))
-            await memory.intend(Stage.PURCHASE, purchase("b", 600))
-            await memory.withdraw(Stage.PURCHASE)
-            assert memory.intended(Stage.PURCHASE) == purchase("a", 500)
+            await memory.record_intent(Stage.PURCHASE, purchase("a", 500))
+            await memory.record_intent(Stage.PURCHASE, purchase("b", 600))
+            await memory.cancel_intent(Stage.PURCHASE)
+            assert memory.open_intent(Stage.PURCHASE) == purchase("a", 500)
         async with Journal.open(path) as journal:
             memory = await donors(journal)
-            assert memory.intended(Stage.PURCHASE) == purchase("a", 500)
-            await memory.withdraw(Stage.PURCHASE)
-            assert memory.intended(Stage.PURCHASE) is None
-            await memory.withdraw(Stage.PURCHASE)  # nothing is left to take back, so nothing is written
+            assert memory.open_intent(Stage.PURCHASE) == purchase("a", 500)
+            await memory.cancel_intent(Stage.PURCHASE)
+            assert memory.open_intent(Stage.PURCHASE) is None
+            await memory.cancel_intent(Stage.PURCHASE)  # nothing is left to take back, so nothing is written
             kinds = [record.kind async for record in journal.records()]
         assert kinds == [EntryKind.INTENT, EntryKind.INTENT, EntryKind.WITHDRAWAL, EntryKind.WITHDRAWAL]
 
@@ -145,23 +145,23 @@ class TestRemembering:
         keys = [("1", "23"), ("12", "3"), ("1", '2","3'), ("1", "a\0b"), ("1", "a\0c"), ("1", "Ä"), ("1", "A\u0308")]
         async with Journal.open(path) as journal:
             for number, (customer, name) in enumerate(keys):
-                await (await journal.memory_of(customer, name, "f")).remember(Stage.MATCH, {"audience_id": number})
+                await (await journal.job_log(customer, name, "f")).record_result(Stage.MATCH, {"audience_id": number})
         async with Journal.open(path) as journal:
             for number, (customer, name) in enumerate(keys):
-                assert (await journal.memory_of(customer, name, "f")).recall(Stage.MATCH) == {"audience_id": number}
+                assert (await journal.job_log(customer, name, "f")).result(Stage.MATCH) == {"audience_id": number}
 
     async def test_other_inputs_under_the_same_name_are_refused(self, path: Path):
         async with Journal.open(path) as journal:
-            await (await donors(journal)).remember(Stage.MATCH, {"audience_id": 7})
+            await (await donors(journal)).record_result(Stage.MATCH, {"audience_id": 7})
             with pytest.raises(
                 JournalMismatchError,
                 match=r"run\.sqlite: job 'Donors' of customer '42' has changed: .*Nothing was sent",
             ):
-                await journal.memory_of("42", "Donors", "another fingerprint")
-            await (await donors(journal)).remember(Stage.PREVIEW, {"export_id": 1})  # the others go on
+                await journal.job_log("42", "Donors", "another fingerprint")
+            await (await donors(journal)).record_result(Stage.PREVIEW, {"export_id": 1})  # the others go on
         async with Journal.open(path) as journal:
             with pytest.raises(JournalMismatchError):
-                await journal.memory_of("42", "Donors", "another fingerprint")
+                await journal.job_log("42", "Donors", "another fingerprint")
 
     @pytest.mark.parametrize(
         ("stage", "part", "is_refused"),
@@ -181,65 +181,65 @@ class TestRemembering:
     ):
         facts = purchase("a", 0) | {"audience_id": 7}
         async with Journal.open(path) as journal:
-            memory = await journal.memory_of("42", "Donors", "f", INPUTS)
-            await (memory.intend if is_open else memory.remember)(stage, facts)
-            assert (memory.intended(stage) if is_open else memory.recall(stage)) == facts
-            changed = journal.memory_of("42", "Donors", "another", INPUTS | {part: "another"})
+            memory = await journal.job_log("42", "Donors", "f", INPUTS)
+            await (memory.record_intent if is_open else memory.record_result)(stage, facts)
+            assert (memory.open_intent(stage) if is_open else memory.result(stage)) == facts
+            changed = journal.job_log("42", "Donors", "another", INPUTS | {part: "another"})
             if is_refused:
                 with pytest.raises(JournalMismatchError, match=r"has changed: an earlier run .*Nothing was sent"):
                     await changed
             else:
                 memory = await changed
-                assert (memory.recall(stage), memory.intended(stage)) == (None, None)
-            same = await journal.memory_of("42", "Donors", "another", dict(INPUTS))
-            assert (same.intended(stage) if is_open else same.recall(stage)) == facts
+                assert (memory.result(stage), memory.open_intent(stage)) == (None, None)
+            same = await journal.job_log("42", "Donors", "another", dict(INPUTS))
+            assert (same.open_intent(stage) if is_open else same.result(stage)) == facts
 
     @pytest.mark.parametrize(("stage", "part"), [(Stage.UPLOAD, "columns"), (Stage.MATCH, "lookalike")])
     async def test_inputs_that_a_stage_does_not_use_may_change(self, path: Path, stage: Stage, part: str):
         async with Journal.open(path) as journal:
-            await (await journal.memory_of("42", "Donors", "f", INPUTS)).remember(stage, {"audience_id": 7})
-            memory = await journal.memory_of("42", "Donors", "another", INPUTS | {part: "another"})
-            assert memory.recall(stage) == {"audience_id": 7}
+            await (await journal.job_log("42", "Donors", "f", INPUTS)).record_result(stage, {"audience_id": 7})
+            memory = await journal.job_log("42", "Donors", "another", INPUTS | {part: "another"})
+            assert memory.result(stage) == {"audience_id": 7}
 
     async def test_a_withdrawn_intent_binds_nothing(self, path: Path):
         async with Journal.open(path) as journal:
-            memory = await journal.memory_of("42", "Donors", "f", INPUTS)
-            await memory.intend(Stage.MATCH, {"audience_id": 7})
-            await memory.withdraw(Stage.MATCH)
-            await journal.memory_of("42", "Donors", "another", INPUTS | {"columns": "another"})
+            memory = await journal.job_log("42", "Donors", "f", INPUTS)
+            await memory.record_intent(Stage.MATCH, {"audience_id": 7})
+            await memory.cancel_intent(Stage.MATCH)
+            await journal.job_log("42", "Donors", "another", INPUTS | {"columns": "another"})
 
     async def test_rows_of_an_earlier_version_bind_to_the_whole_job(self, path: Path):
         async with Journal.open(path) as journal:
             old = await donors(journal)
-            await old.remember(Stage.UPLOAD, {"audience_id": 7})
-            changed = await journal.memory_of("42", "Donors", "another fingerprint", INPUTS)
-            assert changed.recall(Stage.UPLOAD) is None
-            await old.remember(Stage.MATCH, {"audience_id": 7})
-            same = await journal.memory_of("42", "Donors", "fingerprint", INPUTS)
-            assert same.recall(Stage.MATCH) == {"audience_id": 7}
+            await old.record_result(Stage.UPLOAD, {"audience_id": 7})
+            changed = await journal.job_log("42", "Donors", "another fingerprint", INPUTS)
+            assert changed.result(Stage.UPLOAD) is None
+            await old.record_result(Stage.MATCH, {"audience_id": 7})
+            same = await journal.job_log("42", "Donors", "fingerprint", INPUTS)
+            assert same.result(Stage.MATCH) == {"audience_id": 7}
             with pytest.raises(
                 JournalMismatchError, match="matched this audience from another CSV, with other columns"
             ):
-                await journal.memory_of("42", "Donors", "another fingerprint", INPUTS)
+                await journal.job_log("42", "Donors", "another fingerprint", INPUTS)
 
     async def test_recalled_facts_are_the_callers_own(self, path: Path):
         facts = {"field_types": ["phone"]}
         async with Journal.open(path) as journal:
             memory = await donors(journal)
-            await memory.remember(Stage.PREVIEW, facts)
+            await memory.record_result(Stage.PREVIEW, facts)
             facts["field_types"].append("address")
-            recalled = memory.recall(Stage.PREVIEW)
+            recalled = memory.result(Stage.PREVIEW)
             assert recalled == {"field_types": ["phone"]}
             recalled["field_types"].append("address")
-            assert memory.recall(Stage.PREVIEW) == {"field_types": ["phone"]}
+            assert memory.result(Stage.PREVIEW) == {"field_types": ["phone"]}
 
     async def test_records_tell_everything_in_order_across_pages(self, path: Path, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr("indigo_async.workflows.journal.store._PAGE_ROWS", 4)
         before = datetime.now(UTC).replace(microsecond=0)
         async with Journal.open(path) as journal:
             for number in range(10):
-                memory = await journal.memory_of(str(number % 3), "Donors", "f")
-                await memory.remember(Stage.UPLOAD, {"audience_id": number})
+                memory = await journal.job_log(str(number % 3), "Donors", "f")
+                await memory.record_result(Stage.UPLOAD, {"audience_id": number})
             records = [record async for record in journal.records()]
         assert [(record.customer_id, record.facts["audience_id"]) for record in records] == [
             (str(number % 3), number) for number in range(10)
@@ -266,8 +266,8 @@ class TestRemembering:
         async with Journal.open(path) as journal:
             memory = await donors(journal)
             with pytest.raises(ValueError, match=r"facts|surrogates"):
-                await memory.remember(Stage.UPLOAD, facts)
-            await memory.remember(Stage.DOWNLOAD, {"path": "/data/why?.csv", "url": "https://bucket/donors.csv"})
+                await memory.record_result(Stage.UPLOAD, facts)
+            await memory.record_result(Stage.DOWNLOAD, {"path": "/data/why?.csv", "url": "https://bucket/donors.csv"})
             assert [record.stage async for record in journal.records()] == [Stage.DOWNLOAD]
 
     @pytest.mark.parametrize("facts", [{"export_id": 1}, {"cost_cents": 1}, purchase("a", -1), purchase("a", 1.5)])  # type: ignore[arg-type]
@@ -275,7 +275,7 @@ class TestRemembering:
         async with Journal.open(path) as journal:
             memory = await donors(journal)
             with pytest.raises(ValueError, match="export_id and cost_cents"):
-                await memory.intend(Stage.PURCHASE, facts)
+                await memory.record_intent(Stage.PURCHASE, facts)
 
 
 class TestMoney:
@@ -285,11 +285,11 @@ class TestMoney:
             for step, export_id, cents in steps:
                 match step:
                     case "intend":
-                        await memory.intend(Stage.PURCHASE, purchase(export_id, cents))
+                        await memory.record_intent(Stage.PURCHASE, purchase(export_id, cents))
                     case "remember":
-                        await memory.remember(Stage.PURCHASE, purchase(export_id, cents))
+                        await memory.record_result(Stage.PURCHASE, purchase(export_id, cents))
                     case _:
-                        await memory.withdraw(Stage.PURCHASE)
+                        await memory.cancel_intent(Stage.PURCHASE)
             now = await journal.spent_cents()
         async with Journal.open(path) as journal:
             assert await journal.spent_cents() == now
@@ -321,23 +321,23 @@ class TestMoney:
     async def test_it_is_the_sum_over_jobs_and_of_purchases_only(self, path: Path):
         async with Journal.open(path) as journal:
             for number in range(20):
-                memory = await journal.memory_of("42", f"audience {number}", "f")
-                await memory.remember(Stage.PREVIEW, purchase(f"export {number}", 10_000))
-                await memory.intend(Stage.PURCHASE, purchase(f"export {number}", number))
+                memory = await journal.job_log("42", f"audience {number}", "f")
+                await memory.record_result(Stage.PREVIEW, purchase(f"export {number}", 10_000))
+                await memory.record_intent(Stage.PURCHASE, purchase(f"export {number}", number))
                 if number % 2:
-                    await memory.remember(Stage.PURCHASE, purchase(f"export {number}", number))
-                await memory.remember(Stage.DOWNLOAD, purchase(f"export {number}", number))
+                    await memory.record_result(Stage.PURCHASE, purchase(f"export {number}", number))
+                await memory.record_result(Stage.DOWNLOAD, purchase(f"export {number}", number))
             assert await journal.spent_cents() == sum(range(20))
 
 
 class TestSharedCommits:
     async def test_writers_of_one_moment_share_a_commit(self, path: Path, gate: Callable[[str], Gate]):
-        appends, loads = gate("append"), gate("load")
+        appends, loads = gate("append"), gate("load_jobs")
         appends.opened.set()
         loads.opened.set()
         async with Journal.open(path) as journal:
-            memories = await asyncio.gather(*(journal.memory_of("42", f"job {n}", "f") for n in range(2_000)))
-            await asyncio.gather(*(memory.remember(Stage.UPLOAD, {"id": n}) for n, memory in enumerate(memories)))
+            memories = await asyncio.gather(*(journal.job_log("42", f"job {n}", "f") for n in range(2_000)))
+            await asyncio.gather(*(memory.record_result(Stage.UPLOAD, {"id": n}) for n, memory in enumerate(memories)))
         assert loads.calls == [2_000]
         assert appends.calls == [2_000]
 
@@ -346,9 +346,9 @@ class TestSharedCommits:
         async with Journal.open(path) as journal:
             memory = await donors(journal)
             async with asyncio.TaskGroup() as group:
-                first = group.create_task(memory.remember(Stage.UPLOAD, {"id": 0}))
+                first = group.create_task(memory.record_result(Stage.UPLOAD, {"id": 0}))
                 await appends.entered.wait()  # and the event loop is free while the commit stands still
-                later = [group.create_task(memory.remember(Stage.MATCH, {"id": n})) for n in range(1, 50)]
+                later = [group.create_task(memory.record_result(Stage.MATCH, {"id": n})) for n in range(1, 50)]
                 await asyncio.sleep(0)
                 assert not first.done()
                 assert not any(task.done() for task in later)
@@ -358,16 +358,16 @@ class TestSharedCommits:
     async def test_nothing_runs_while_nothing_is_written(self, path: Path):
         before = asyncio.all_tasks()
         async with Journal.open(path) as journal:
-            await (await donors(journal)).remember(Stage.UPLOAD, {})
+            await (await donors(journal)).record_result(Stage.UPLOAD, {})
             assert asyncio.all_tasks() == before
 
     async def test_a_cancelled_writer_leaves_the_others_alone(self, path: Path, gate: Callable[[str], Gate]):
         appends = gate("append")
         async with Journal.open(path) as journal:
-            memories = [await journal.memory_of("42", f"job {n}", "f") for n in range(4)]
-            tasks = [asyncio.create_task(memories[0].remember(Stage.MATCH, {"id": 0}))]
+            memories = [await journal.job_log("42", f"job {n}", "f") for n in range(4)]
+            tasks = [asyncio.create_task(memories[0].record_result(Stage.MATCH, {"id": 0}))]
             await appends.entered.wait()
-            tasks += [asyncio.create_task(memories[n].remember(Stage.MATCH, {"id": n})) for n in range(1, 4)]
+            tasks += [asyncio.create_task(memories[n].record_result(Stage.MATCH, {"id": n})) for n in range(1, 4)]
             await asyncio.sleep(0)
             tasks[0].cancel()  # its commit is under way
             tasks[2].cancel()  # it waits for the next
@@ -391,35 +391,35 @@ class TestFailing:
             (pages,) = journal._store._db.execute("PRAGMA page_count").fetchone()
             journal._store._db.execute(f"PRAGMA max_page_count = {pages}")
 
-        await journal._in_thread(limit)
+        await journal._run_in_thread(limit)
 
     async def test_a_full_disk_fails_the_write_and_every_later_one(self, path: Path):
         async with Journal.open(path) as journal:
             memory = await donors(journal)
-            await memory.remember(Stage.UPLOAD, {"audience_id": 1})
+            await memory.record_result(Stage.UPLOAD, {"audience_id": 1})
             await self.fill_the_disk(journal)
             with pytest.raises(JournalWriteError, match=r"run\.sqlite: .*full"):
-                await memory.intend(Stage.MATCH, {"text": "x" * 100_000})
-            assert memory.intended(Stage.MATCH) is None
+                await memory.record_intent(Stage.MATCH, {"text": "x" * 100_000})
+            assert memory.open_intent(Stage.MATCH) is None
             for attempt in range(2):
                 with pytest.raises(JournalWriteError, match="full"):
-                    await memory.intend(Stage.PURCHASE, purchase("a", attempt))
+                    await memory.record_intent(Stage.PURCHASE, purchase("a", attempt))
                 with pytest.raises(JournalWriteError, match="full"):
-                    await journal.memory_of("42", "Another", "f")
+                    await journal.job_log("42", "Another", "f")
             assert await journal.spent_cents() == 0  # what is on disk can still be read
         async with Journal.open(path) as journal:
             memory = await donors(journal)
-            assert memory.recall(Stage.UPLOAD) == {"audience_id": 1}
-            assert memory.intended(Stage.MATCH) is None
-            await memory.intend(Stage.MATCH, {"text": "x" * 100_000})
+            assert memory.result(Stage.UPLOAD) == {"audience_id": 1}
+            assert memory.open_intent(Stage.MATCH) is None
+            await memory.record_intent(Stage.MATCH, {"text": "x" * 100_000})
 
     async def test_all_who_share_a_failed_commit_get_an_error_of_their_own(self, path: Path):
         async with Journal.open(path) as journal:
-            memories = [await journal.memory_of("42", f"job {n}", "f") for n in range(5)]
+            memories = [await journal.job_log("42", f"job {n}", "f") for n in range(5)]
             await self.fill_the_disk(journal)
             large = {"text": "x" * 100_000}
             errors = await asyncio.gather(
-                *(memory.intend(Stage.UPLOAD, large) for memory in memories), return_exceptions=True
+                *(memory.record_intent(Stage.UPLOAD, large) for memory in memories), return_exceptions=True
             )
             assert [type(error) for error in errors] == [JournalWriteError] * 5
             assert len({id(error) for error in errors}) == 5
@@ -428,17 +428,17 @@ class TestFailing:
     async def test_damage_found_while_running_stops_all_writing(self, path: Path):
         async with Journal.open(path) as journal:
             memory = await donors(journal)
-            await memory.remember(Stage.UPLOAD, {"audience_id": 1})
+            await memory.record_result(Stage.UPLOAD, {"audience_id": 1})
 
             def spoil() -> None:
                 with journal._store._db as db:
                     db.execute("UPDATE entries SET facts = '{' WHERE id = 1")
 
-            await journal._in_thread(spoil)
+            await journal._run_in_thread(spoil)
             with pytest.raises(JournalDamagedError, match="row 1 is not as it was written"):
                 await donors(journal)
             with pytest.raises(JournalDamagedError, match="row 1"):
-                await memory.intend(Stage.PURCHASE, purchase("a", 1))
+                await memory.record_intent(Stage.PURCHASE, purchase("a", 1))
             with pytest.raises(JournalDamagedError, match="row 1"):
                 _ = [record async for record in journal.records()]
 
@@ -446,13 +446,13 @@ class TestFailing:
         async with Journal.open(path) as journal:
             memory = await donors(journal)
             for number in range(5):
-                await memory.remember(Stage.UPLOAD, {"audience_id": number})
+                await memory.record_result(Stage.UPLOAD, {"audience_id": number})
 
             def spoil(row: int) -> None:
                 with journal._store._db as db:
                     db.execute("DELETE FROM entries WHERE id = ?", (row,))
 
-            await journal._in_thread(lambda: spoil(5))
+            await journal._run_in_thread(lambda: spoil(5))
             with pytest.raises(JournalDamagedError, match="missing"):
                 _ = [record async for record in journal.records()]
         with pytest.raises(JournalDamagedError, match="holds 5 rows, and 6 were written"):
@@ -474,9 +474,9 @@ class TestOpeningAndClosing:
                 with pytest.raises(JournalInUseError, match=r"run\.sqlite: the journal is open already"):
                     async with Journal.open(name):
                         pass
-            await (await donors(journal)).remember(Stage.UPLOAD, {})
+            await (await donors(journal)).record_result(Stage.UPLOAD, {})
         async with Journal.open(link) as journal:
-            assert (await donors(journal)).recall(Stage.UPLOAD) == {}
+            assert (await donors(journal)).result(Stage.UPLOAD) == {}
 
     async def test_one_who_asks_whether_it_is_in_use_keeps_nobody_out(
         self, path: Path, monkeypatch: pytest.MonkeyPatch
@@ -529,7 +529,7 @@ class TestOpeningAndClosing:
 
     async def test_nothing_is_left_open(self, path: Path, tmp_path: Path):
         async with Journal.open(path) as journal:
-            await (await donors(journal)).remember(Stage.UPLOAD, {})
+            await (await donors(journal)).record_result(Stage.UPLOAD, {})
             assert len(open_files_in(tmp_path)) == 3
             assert any(thread.name.startswith("indigo-journal") for thread in threading.enumerate())
         with pytest.raises(RuntimeError, match="boom"):
@@ -547,7 +547,7 @@ class TestOpeningAndClosing:
         async with Journal.open(path) as journal:
             memory = await donors(journal)
         with pytest.raises(JournalWriteError, match="closed"):
-            await memory.intend(Stage.UPLOAD, {})
+            await memory.record_intent(Stage.UPLOAD, {})
         with pytest.raises(JournalWriteError, match="closed"):
             await donors(journal)
         with pytest.raises(JournalWriteError, match="closed"):
@@ -559,10 +559,10 @@ class TestOpeningAndClosing:
         appends = gate("append")
         async with Journal.open(path) as journal:
             memory = await donors(journal)
-            tasks = [asyncio.create_task(memory.remember(Stage.UPLOAD, {"id": 0}))]
+            tasks = [asyncio.create_task(memory.record_result(Stage.UPLOAD, {"id": 0}))]
             await appends.entered.wait()
-            tasks += [asyncio.create_task(memory.remember(Stage.MATCH, {"id": n})) for n in range(1, 20)]
-            asked = asyncio.create_task(journal.memory_of("42", "Voters", "f"))
+            tasks += [asyncio.create_task(memory.record_result(Stage.MATCH, {"id": n})) for n in range(1, 20)]
+            asked = asyncio.create_task(journal.job_log("42", "Voters", "f"))
             await asyncio.sleep(0)
             asyncio.get_running_loop().call_soon(appends.opened.set)  # when closing has begun
         await asyncio.gather(*tasks, asked)
@@ -574,7 +574,7 @@ class TestOpeningAndClosing:
 
         async def run() -> None:
             async with Journal.open(path) as journal:
-                await (await donors(journal)).remember(Stage.UPLOAD, {})
+                await (await donors(journal)).record_result(Stage.UPLOAD, {})
 
         task = asyncio.create_task(run())
         await closing.entered.wait()
@@ -586,7 +586,7 @@ class TestOpeningAndClosing:
         with pytest.raises(asyncio.CancelledError):
             await task
         async with Journal.open(path) as journal:
-            assert (await donors(journal)).recall(Stage.UPLOAD) == {}
+            assert (await donors(journal)).result(Stage.UPLOAD) == {}
 
     async def test_opening_that_is_cancelled_leaves_no_lock(self, path: Path, gate: Callable[[str], Gate]):
         opening = gate("open")
@@ -605,7 +605,7 @@ class TestOpeningAndClosing:
         with pytest.raises(asyncio.CancelledError):
             await task
         async with Journal.open(path) as journal:
-            await (await donors(journal)).remember(Stage.UPLOAD, {})
+            await (await donors(journal)).record_result(Stage.UPLOAD, {})
 
 
 @pytest.fixture
@@ -623,7 +623,7 @@ class TestPrivacy:
     async def test_all_files_are_their_owners_alone(self, path: Path, tmp_path: Path):
         async with Journal.open(path) as journal:
             assert set(self.modes(tmp_path).values()) == {0o600}
-            await (await donors(journal)).remember(Stage.UPLOAD, {})
+            await (await donors(journal)).record_result(Stage.UPLOAD, {})
             assert self.modes(tmp_path) == {"run.sqlite": 0o600, "run.sqlite-wal": 0o600, "run.sqlite.lock": 0o600}
         assert self.modes(tmp_path) == {"run.sqlite": 0o600, "run.sqlite.lock": 0o600}
 
@@ -634,7 +634,7 @@ class TestPrivacy:
             (tmp_path / name).chmod(0o666)
         async with Journal.open(path) as journal:
             assert set(self.modes(tmp_path).values()) == {0o600}
-            await (await donors(journal)).remember(Stage.UPLOAD, {})
+            await (await donors(journal)).record_result(Stage.UPLOAD, {})
             assert set(self.modes(tmp_path).values()) == {0o600}
 
     async def test_a_lock_file_that_is_a_link_is_not_followed(self, path: Path, tmp_path: Path):

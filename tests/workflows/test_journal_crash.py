@@ -94,4 +94,4 @@ async def test_two_processes_cannot_hold_one_journal(tmp_path: Path):
         process.kill()
         process.wait(30)
     async with Journal.open(path) as journal:  # the lock went with its process
-        await journal.memory_of("42", "Donors", "f")
+        await journal.job_log("42", "Donors", "f")

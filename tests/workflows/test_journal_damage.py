@@ -36,11 +36,14 @@ class Answers:
 def ask(path: Path) -> Answers:
     async def ask_all() -> Answers:
         async with Journal.open(path) as journal:
-            memories = [await journal.memory_of(*job, "fingerprint") for job in JOBS]
+            memories = [await journal.job_log(*job, "fingerprint") for job in JOBS]
             return Answers(
                 [record async for record in journal.records()],
                 await journal.spent_cents(),
-                [[look(stage) for stage in Stage for look in (memory.recall, memory.intended)] for memory in memories],
+                [
+                    [look(stage) for stage in Stage for look in (memory.result, memory.open_intent)]
+                    for memory in memories
+                ],
             )
 
     return asyncio.run(ask_all())
@@ -89,12 +92,12 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Left:
 
     async def write(rounds: int) -> None:
         async with Journal.open(closed) as journal:
-            memories = [await journal.memory_of(*job, "fingerprint") for job in JOBS]
+            memories = [await journal.job_log(*job, "fingerprint") for job in JOBS]
             for index in range(rounds):
                 for number, memory in enumerate(memories):
-                    await memory.remember(Stage.MATCH, {"audience_id": f"{index}-{number}"})
-                    await memory.intend(Stage.PURCHASE, {"export_id": number, "cost_cents": 500})
-                await memories[index].remember(Stage.PURCHASE, {"export_id": index, "cost_cents": 500})
+                    await memory.record_result(Stage.MATCH, {"audience_id": f"{index}-{number}"})
+                    await memory.record_intent(Stage.PURCHASE, {"export_id": number, "cost_cents": 500})
+                await memories[index].record_result(Stage.PURCHASE, {"export_id": index, "cost_cents": 500})
             copy(closed, killed)
 
     asyncio.run(write(2))
@@ -215,7 +218,7 @@ class TestLosses:
         if steps > 1:
             lock = LockFile()
             lock.acquire(Path(f"{path}.lock"))
-            lock.begin()
+            lock.initialize()
             lock.release()
         if steps > 2:
             path.touch()

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from indigo_async.workflows.events import Stage
-from indigo_async.workflows.journal import EntryKind, JobMemory, Journal
+from indigo_async.workflows.journal import EntryKind, Journal, JournalJobLog
 
 T = TypeVar("T")
 
@@ -66,7 +66,7 @@ class JournalHistory(RuleBasedStateMachine):
         self.path = self.folder / "0.sqlite"
         self.crashes = 0
         self.rows: list[Row] = []
-        self.memories: dict[tuple[str, str], JobMemory] = {}
+        self.memories: dict[tuple[str, str], JournalJobLog] = {}
         self.runner = asyncio.Runner()
         self.stack = AsyncExitStack()
 
@@ -75,7 +75,7 @@ class JournalHistory(RuleBasedStateMachine):
 
     async def open(self) -> None:
         self.journal = await self.stack.enter_async_context(Journal.open(self.path))
-        self.memories = {job: await self.journal.memory_of(*job, "fingerprint") for job in JOBS}
+        self.memories = {job: await self.journal.job_log(*job, "fingerprint") for job in JOBS}
 
     def rows_of(self, job: tuple[str, str], stage: Stage) -> list[Row]:
         return [row for row in self.rows if (row.job, row.stage) == (job, stage)]
@@ -87,19 +87,19 @@ class JournalHistory(RuleBasedStateMachine):
     @rule(job=jobs, stage=stages, data=st.data())
     def intend(self, job: tuple[str, str], stage: Stage, data: st.DataObject) -> None:
         drawn = data.draw(purchases if stage is Stage.PURCHASE else facts)
-        self.run(self.memories[job].intend(stage, drawn))
+        self.run(self.memories[job].record_intent(stage, drawn))
         self.rows.append(Row(job, EntryKind.INTENT, stage, drawn))
 
     @rule(job=jobs, stage=stages, data=st.data())
     def remember(self, job: tuple[str, str], stage: Stage, data: st.DataObject) -> None:
         drawn = data.draw(purchases if stage is Stage.PURCHASE else facts)
-        self.run(self.memories[job].remember(stage, drawn))
+        self.run(self.memories[job].record_result(stage, drawn))
         self.rows.append(Row(job, EntryKind.RESULT, stage, drawn))
 
     @rule(job=jobs, stage=stages)
     def withdraw(self, job: tuple[str, str], stage: Stage) -> None:
         intents = open_intents(self.rows_of(job, stage))
-        self.run(self.memories[job].withdraw(stage))
+        self.run(self.memories[job].cancel_intent(stage))
         if intents:
             self.rows.append(Row(job, EntryKind.WITHDRAWAL, stage, intents[-1]))
 
@@ -108,7 +108,7 @@ class JournalHistory(RuleBasedStateMachine):
         async def write() -> None:
             async with asyncio.TaskGroup() as group:
                 for number, each in enumerate(batch):
-                    group.create_task(self.memories[JOBS[number % len(JOBS)]].remember(Stage.UPLOAD, each))
+                    group.create_task(self.memories[JOBS[number % len(JOBS)]].record_result(Stage.UPLOAD, each))
 
         self.run(write())
         self.rows += [
@@ -137,8 +137,8 @@ class JournalHistory(RuleBasedStateMachine):
             for stage in Stage:
                 rows = self.rows_of(job, stage)
                 intents = open_intents(rows)
-                assert memory.recall(stage) == last_result(rows)
-                assert memory.intended(stage) == (intents[-1] if intents else None)
+                assert memory.result(stage) == last_result(rows)
+                assert memory.open_intent(stage) == (intents[-1] if intents else None)
 
     @invariant()
     def every_row_is_told_in_order(self) -> None:

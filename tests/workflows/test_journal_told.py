@@ -24,7 +24,7 @@ from indigo_async.errors import (
 )
 from indigo_async.models import Audience, UploadedAudienceCsv
 from indigo_async.sandbox import Fault, FaultKind
-from indigo_async.transport.shield import in_thread
+from indigo_async.transport.shield import run_in_thread
 from indigo_async.workflows import JobOutcome, Stage, run_batch, start_batch
 from indigo_async.workflows.journal import EntryKind, Journal, JournalRecord, read_records, reader
 from indigo_async.workflows.journal.rows import Entry
@@ -38,9 +38,9 @@ from indigo_async.workflows.events import Stage
 from indigo_async.workflows.journal import Journal
 
 async def one(journal, number):
-    memory = await journal.memory_of("42", f"List {number}", "fingerprint")
+    memory = await journal.job_log("42", f"List {number}", "fingerprint")
     for turn in range(20):
-        await memory.remember(Stage.UPLOAD, {"turn": turn, "padding": "x" * 500})
+        await memory.record_result(Stage.UPLOAD, {"turn": turn, "padding": "x" * 500})
 
 async def main():
     async with Journal.open(Path(sys.argv[1])) as journal:
@@ -65,13 +65,13 @@ def change(path: Path, statement: str) -> list[Any]:
 
 
 async def rows_of(path: Path) -> list[JournalRecord]:
-    return await in_thread(lambda: list(read_records(path)))
+    return await run_in_thread(lambda: list(read_records(path)))
 
 
 async def write_one(path: Path) -> None:
     async with Journal.open(path) as journal:
-        memory = await journal.memory_of("42", "Donors", "fingerprint")
-        await memory.remember(Stage.UPLOAD, {"audience_id": "a-1"})
+        memory = await journal.job_log("42", "Donors", "fingerprint")
+        await memory.record_result(Stage.UPLOAD, {"audience_id": "a-1"})
 
 
 async def told(path: Path, kind: EntryKind) -> list[JournalRecord]:
@@ -80,8 +80,8 @@ async def told(path: Path, kind: EntryKind) -> list[JournalRecord]:
 
 async def test_each_job_s_end_and_the_run_s_numbers_are_told(tmp_path: Path, path: Path):
     async with lite_sandbox() as sandbox, client_of(sandbox) as client:
-        sandbox.faults.add(Fault(kind=FaultKind.WORK_FAILS, endpoint="POST /match_uploaded_csv", times=1))
-        sandbox.faults.add(Fault(kind=FaultKind.STATUS_BEFORE, endpoint="GET /audience", times=1, status=503))
+        sandbox.faults.add(Fault(kind=FaultKind.STAGE_FAILS, endpoint="POST /match_uploaded_csv", times=1))
+        sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint="GET /audience", times=1, status=503))
         report = await run_batch(client, jobs(5, tmp_path), journal=path, budget_cents=10**9)
     outcomes = await told(path, EntryKind.OUTCOME)
     assert {outcome.audience_name for outcome in outcomes} == {f"List {number}" for number in range(5)}
@@ -98,7 +98,7 @@ async def test_each_job_s_end_and_the_run_s_numbers_are_told(tmp_path: Path, pat
     assert (last["done"], last["failed"], last["budget_cents"]) == (4, 1, 10**9)
     assert last["requests"] == report.requests
     assert last["reads_saved"] == report.reads_saved
-    assert last["setbacks"] == report.setbacks
+    assert last["setbacks"] == report.failed_requests
 
 
 async def test_a_job_that_the_journal_never_knew_is_told_with_its_names(tmp_path: Path, path: Path):
@@ -172,20 +172,20 @@ class TestWritingInPassing:
         self, path: Path, commits: list[list[str]]
     ):
         async with Journal.open(path) as journal:
-            memory = await journal.memory_of("42", "Donors", "fingerprint")
-            memory.mention(EntryKind.OUTCOME, {"number": 1})
-            memory.mention(EntryKind.OUTCOME, {"number": 2})
+            memory = await journal.job_log("42", "Donors", "fingerprint")
+            memory.record_for_report(EntryKind.OUTCOME, {"number": 1})
+            memory.record_for_report(EntryKind.OUTCOME, {"number": 2})
             await journal.spent_cents()
             assert commits == []
-            await memory.remember(Stage.UPLOAD, {})
+            await memory.record_result(Stage.UPLOAD, {})
             assert commits == [["result", "outcome", "outcome"]]
 
     async def test_what_nobody_wrote_with_is_written_when_the_journal_closes(
         self, path: Path, commits: list[list[str]]
     ):
         async with Journal.open(path) as journal:
-            memory = await journal.memory_of("42", "Donors", "fingerprint")
-            memory.mention(EntryKind.OUTCOME, {"number": 1})
+            memory = await journal.job_log("42", "Donors", "fingerprint")
+            memory.record_for_report(EntryKind.OUTCOME, {"number": 1})
         assert commits == [["outcome"]]
         assert [record.facts for record in await told(path, EntryKind.OUTCOME)] == [{"number": 1}]
 
@@ -197,9 +197,9 @@ class TestWritingInPassing:
 
         monkeypatch.setattr(JournalStore, "append", failing)
         async with Journal.open(path) as journal:
-            memory = await journal.memory_of("42", "Donors", "fingerprint")
-            memory.mention(EntryKind.OUTCOME, {"number": 1})
-            memory.mention(EntryKind.OUTCOME, {"number": 2})
+            memory = await journal.job_log("42", "Donors", "fingerprint")
+            memory.record_for_report(EntryKind.OUTCOME, {"number": 1})
+            memory.record_for_report(EntryKind.OUTCOME, {"number": 2})
         await asyncio.sleep(0)
         warnings = [
             record.getMessage() for record in caplog.records if "will lack how jobs ended" in record.getMessage()
@@ -290,8 +290,8 @@ class TestReadingBesideTheBatch:
 
     async def test_lost_rows_are_told_as_when_a_batch_opens_it(self, path: Path):
         async with Journal.open(path) as journal:
-            memory = await journal.memory_of("42", "Donors", "fingerprint")
-            await memory.remember(Stage.UPLOAD, {})
+            memory = await journal.job_log("42", "Donors", "fingerprint")
+            await memory.record_result(Stage.UPLOAD, {})
         change(path, "DELETE FROM entries")
         with pytest.raises(JournalDamagedError, match="2 were written"):
             await rows_of(path)
@@ -306,8 +306,8 @@ class TestAnOlderVersion:
     async def test_it_is_gone_on_with_and_becomes_the_current_one(self, path: Path):
         await self.written_by_version_1(path)
         async with Journal.open(path) as journal:
-            memory = await journal.memory_of("42", "Donors", "fingerprint")
-            assert memory.recall(Stage.UPLOAD) == {"audience_id": "a-1"}
+            memory = await journal.job_log("42", "Donors", "fingerprint")
+            assert memory.result(Stage.UPLOAD) == {"audience_id": "a-1"}
         assert change(path, "PRAGMA user_version") == [(2,)]
 
     async def test_it_is_read_without_being_changed(self, path: Path):

@@ -17,7 +17,7 @@ from indigo_async.errors import (
 from indigo_async.models import Audience
 from indigo_async.sandbox import Dialect, Fault, FaultKind, ManualClock
 from indigo_async.transport.events import Event
-from indigo_async.workflows import AudienceAdopted
+from indigo_async.workflows import AudienceReused
 
 once_and_twice = pytest.mark.parametrize("times", [1, 2], ids=["once", "twice in a row"])
 every_loss = pytest.mark.parametrize("kind", LOST.values(), ids=LOST.keys())
@@ -33,7 +33,7 @@ async def test_a_matched_audience_grows():
 
 
 async def test_the_base_may_be_an_id():
-    async with lite(dialect=Dialect(ids="integer")) as (sandbox, client):
+    async with lite(dialect=Dialect(id_type="integer")) as (sandbox, client):
         base_id = await seeded(sandbox)
         assert (await grow(client, base_id)).base_audience_id == base_id
 
@@ -46,11 +46,13 @@ async def test_run_again_it_adopts_what_it_made_and_posts_nothing():
         sandbox.log.clear()
         assert (await grow(client, base_id, on_event=adopted.append)).id == first.id
         assert posts(sandbox) == {}
-    (event,) = [event for event in adopted if isinstance(event, AudienceAdopted)]
+    (event,) = [event for event in adopted if isinstance(event, AudienceReused)]
     assert (event.audience_id, event.evidence) == (first.id, "same name, same base audience")
 
 
-@pytest.mark.parametrize("dialect", [Dialect(), Dialect(list_omits={"baseAudienceId"})], ids=["lists show", "omit"])
+@pytest.mark.parametrize(
+    "dialect", [Dialect(), Dialect(list_omitted_keys={"baseAudienceId"})], ids=["lists show", "omit"]
+)
 async def test_a_lookalike_of_another_base_is_left_alone(dialect: Dialect):
     async with lite(dialect=dialect) as (sandbox, client):
         one, other = await sandbox.seed_audiences(2, CUSTOMER)
@@ -62,7 +64,7 @@ async def test_a_lookalike_of_another_base_is_left_alone(dialect: Dialect):
 
 @pytest.mark.parametrize(
     "dialect",
-    [Dialect(), Dialect(list_omits={"uploadedAudienceCsv"}), Dialect(shows_csv_url=False)],
+    [Dialect(), Dialect(list_omitted_keys={"uploadedAudienceCsv"}), Dialect(shows_csv_url=False)],
     ids=["lists show CSVs", "lists omit them", "no URLs"],
 )
 async def test_an_audience_of_the_name_that_was_matched_from_a_csv_is_left_alone(dialect: Dialect):
@@ -83,7 +85,7 @@ async def test_where_no_answer_shows_a_base_the_name_is_evidence_enough():
 async def test_one_that_failed_is_told_and_not_adopted():
     async with lite() as (sandbox, client):
         base_id = await seeded(sandbox)
-        sandbox.faults.add(Fault(kind=FaultKind.WORK_FAILS, endpoint=LOOKALIKE))
+        sandbox.faults.add(Fault(kind=FaultKind.STAGE_FAILS, endpoint=LOOKALIKE))
         with pytest.raises(AudienceFailedError, match=r"^lookalike: audience .* failed"):
             await grow(client, base_id)
         with pytest.raises(AudienceFailedError, match="choose another name"):
@@ -146,9 +148,9 @@ async def test_a_lookalike_of_unknown_outcome_is_looked_for_and_made_once(kind: 
         assert audiences_named(sandbox, "Donors+") == 1
 
 
-@pytest.mark.parametrize("kind", [FaultKind.CUT_AFTER, FaultKind.STATUS_AFTER])
+@pytest.mark.parametrize("kind", [FaultKind.DISCONNECT_AFTER, FaultKind.ERROR_AFTER])
 async def test_where_no_list_shows_a_name_one_that_was_made_unseen_is_told_and_not_made_again(kind: FaultKind):
-    async with lite(dialect=Dialect(list_omits={"name"})) as (sandbox, client):
+    async with lite(dialect=Dialect(list_omitted_keys={"name"})) as (sandbox, client):
         base_id = await seeded(sandbox)
         sandbox.faults.add(lose(LOOKALIKE, kind, 1))
         with pytest.raises(ApiError, match="AudienceNameTaken"):
@@ -156,9 +158,9 @@ async def test_where_no_list_shows_a_name_one_that_was_made_unseen_is_told_and_n
         assert audiences_named(sandbox, "Donors+") == 1
 
 
-@pytest.mark.parametrize("kind", [FaultKind.CUT_BEFORE, FaultKind.STATUS_BEFORE])
+@pytest.mark.parametrize("kind", [FaultKind.DISCONNECT_BEFORE, FaultKind.ERROR_BEFORE])
 async def test_where_no_list_shows_a_name_one_that_was_not_made_is_made(kind: FaultKind):
-    async with lite(dialect=Dialect(list_omits={"name"})) as (sandbox, client):
+    async with lite(dialect=Dialect(list_omitted_keys={"name"})) as (sandbox, client):
         base_id = await seeded(sandbox)
         sandbox.faults.add(lose(LOOKALIKE, kind, 1))
         assert (await grow(client, base_id)).status == "ACTIVE"
@@ -173,7 +175,7 @@ async def test_a_deadline_says_how_far_it_came():
             await grow(client, base_id, timeout=0.2)
         assert (caught.value.stage, caught.value.audience.status) == ("lookalike", "PROCESSING")
         clock.advance(1_000)
-        await sandbox.settled()
+        await sandbox.wait_until_idle()
         assert (await grow(client, base_id)).id == caught.value.audience.id
         assert posts(sandbox) == {LOOKALIKE: 1}
 

@@ -31,7 +31,7 @@ from indigo_async.errors import (
 )
 from indigo_async.sandbox import Dialect, Fault, FaultKind, ManualClock
 from indigo_async.transport.events import Event
-from indigo_async.workflows import AudienceAdopted, StageStarted
+from indigo_async.workflows import AudienceReused, StageStarted
 
 once_and_twice = pytest.mark.parametrize("times", [1, 2], ids=["once", "twice in a row"])
 every_loss = pytest.mark.parametrize("kind", LOST.values(), ids=LOST.keys())
@@ -74,7 +74,7 @@ async def test_run_again_it_adopts_what_it_made_and_posts_nothing():
         second = await match(client, CSV.replace("sig=1", "sig=2"), on_event=adopted.append)
         assert second.id == first.id
         assert posts(sandbox) == {}
-    (event,) = [event for event in adopted if isinstance(event, AudienceAdopted)]
+    (event,) = [event for event in adopted if isinstance(event, AudienceReused)]
     assert (event.audience_id, event.evidence) == (first.id, "same name, same CSV URL")
 
 
@@ -100,7 +100,7 @@ async def test_an_audience_of_the_name_from_another_csv_is_left_alone():
 
 
 async def test_another_csv_is_noticed_where_lists_do_not_show_csvs():
-    async with lite(dialect=Dialect(list_omits={"uploadedAudienceCsv"})) as (_, client):
+    async with lite(dialect=Dialect(list_omitted_keys={"uploadedAudienceCsv"})) as (_, client):
         await match(client)
         with pytest.raises(AudienceExistsError):
             await match(client, CSV.replace("lists", "2025"))
@@ -123,7 +123,7 @@ async def test_a_lookalike_of_the_name_is_left_alone():
 
 async def test_an_audience_of_the_name_that_failed_is_told():
     async with lite() as (sandbox, client):
-        sandbox.faults.add(Fault(kind=FaultKind.WORK_FAILS, endpoint=MATCH))
+        sandbox.faults.add(Fault(kind=FaultKind.STAGE_FAILS, endpoint=MATCH))
         with pytest.raises(AudienceFailedError, match=r"^match: "):
             await match(client)
         with pytest.raises(AudienceFailedError, match="choose another name") as caught:
@@ -134,7 +134,7 @@ async def test_an_audience_of_the_name_that_failed_is_told():
 
 async def test_a_csv_that_the_server_cannot_read_is_told_before_anything_is_matched():
     async with lite() as (sandbox, client):
-        sandbox.faults.add(Fault(kind=FaultKind.WORK_FAILS, endpoint=UPLOAD))
+        sandbox.faults.add(Fault(kind=FaultKind.STAGE_FAILS, endpoint=UPLOAD))
         with pytest.raises(AudienceFailedError, match=r"^upload: the server could not read the CSV") as caught:
             await match(client)
         assert caught.value.stage == "upload"
@@ -159,7 +159,7 @@ async def test_an_audience_made_meanwhile_from_another_csv_is_left_alone():
 
 async def test_the_servers_refusal_is_handed_on():
     async with lite() as (sandbox, client):
-        sandbox.faults.add(Fault(kind=FaultKind.STATUS_BEFORE, endpoint=MATCH, status=422))
+        sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint=MATCH, status=422))
         with pytest.raises(ApiError) as caught:
             await match(client)
         assert caught.value.status == 422
@@ -190,7 +190,7 @@ async def test_a_status_never_seen_is_no_evidence_that_a_lost_match_was_carried_
 
         def disturb(event: Event) -> None:
             if isinstance(event, StageStarted) and event.stage == "match":
-                sandbox.faults.add(lose(MATCH, FaultKind.CUT_BEFORE, 1))
+                sandbox.faults.add(lose(MATCH, FaultKind.DISCONNECT_BEFORE, 1))
                 sandbox.faults.add(Fault(kind=FaultKind.UNKNOWN_STATUS, endpoint="GET /audience", times=1))
 
         assert (await match(client, on_event=disturb, timeout=20)).status == "ACTIVE"
@@ -199,7 +199,7 @@ async def test_a_status_never_seen_is_no_evidence_that_a_lost_match_was_carried_
 
 @every_loss
 async def test_a_match_of_unknown_outcome_is_found_where_lists_show_no_names(kind: FaultKind):
-    async with lite(dialect=Dialect(list_omits={"name"})) as (sandbox, client):
+    async with lite(dialect=Dialect(list_omitted_keys={"name"})) as (sandbox, client):
         sandbox.faults.add(lose(MATCH, kind, 1))
         assert (await match(client)).status == "ACTIVE"
         assert sandbox.log.count(MATCH, carried_out=True) == 1
@@ -218,8 +218,8 @@ async def test_without_a_publisher_nothing_is_told_of_the_disk(tmp_path: Path, n
 
 async def test_a_refusal_after_a_lost_answer_is_believed_at_once():
     async with lite(dialect=Dialect(name_key=None)) as (sandbox, client):
-        sandbox.faults.add(lose(MATCH, FaultKind.CUT_BEFORE, 1))
-        sandbox.faults.add(Fault(kind=FaultKind.STATUS_BEFORE, endpoint=MATCH, status=422))
+        sandbox.faults.add(lose(MATCH, FaultKind.DISCONNECT_BEFORE, 1))
+        sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint=MATCH, status=422))
         with pytest.raises(ApiError) as caught:
             await match(client)
         assert caught.value.status == 422
@@ -228,7 +228,7 @@ async def test_a_refusal_after_a_lost_answer_is_believed_at_once():
 
 async def test_a_refusal_after_a_lost_answer_is_passed_over_when_the_match_was_carried_out():
     async with lite(dialect=Dialect(name_key=None)) as (sandbox, client):
-        sandbox.faults.add(lose(MATCH, FaultKind.CUT_AFTER, 1))
+        sandbox.faults.add(lose(MATCH, FaultKind.DISCONNECT_AFTER, 1))
         assert (await match(client)).status == "ACTIVE"
         assert sandbox.log.count(MATCH, carried_out=True) == 1
 

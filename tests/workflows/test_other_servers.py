@@ -27,10 +27,10 @@ from indigo_async.workflows import (
     RecipeWarning,
     start_batch,
 )
-from indigo_async.workflows.directory import Directory
-from indigo_async.workflows.lookalike import begin_lookalike
-from indigo_async.workflows.match import matched_audience
-from indigo_async.workflows.run import Run
+from indigo_async.workflows.directory import NameIndex
+from indigo_async.workflows.lookalike import ensure_lookalike
+from indigo_async.workflows.match import ensure_matched
+from indigo_async.workflows.run import RecipeContext
 
 UNCOMPARED = "size, filters and include_original_audience"
 LONG = "Donors of the Keystone State, spring 2024"
@@ -349,7 +349,7 @@ class TestRefusals:
     async def test_one_that_says_already_is_believed_when_nothing_comes_of_it(
         self, journal: Path, monkeypatch: pytest.MonkeyPatch
     ):
-        monkeypatch.setattr("indigo_async.workflows.match._DOUBT_SECONDS", 0.1)
+        monkeypatch.setattr("indigo_async.workflows.match._UNKNOWN_OUTCOME_SECONDS", 0.1)
 
         def refuse(path: str, _: dict[str, Any]) -> tuple[int, dict[str, Any]] | None:
             answers = [(502, {"error": "bad gateway"}), (400, {"error": "already full"}), None]
@@ -469,13 +469,13 @@ class TestWhatNobodyCanHaveExported:
     """`Run.made`: audiences whose exports need not be read before a preview."""
 
     async def made(self, client: IndigoClient, *, base_id: str | None = None) -> tuple[str, ...]:
-        run = Run(client, CUSTOMER, "Donors", Directory(client))
+        run = RecipeContext(client, CUSTOMER, "Donors", NameIndex(client))
         if base_id is None:
-            await matched_audience(run, CSV, COLUMNS)
+            await ensure_matched(run, CSV, COLUMNS)
         else:
             wanted = {"name": "Donors+", "size": 2_000, "include_original_audience": None, "filters": None}
-            await (await begin_lookalike(run, base_id, **wanted))
-        return run.made
+            await (await ensure_lookalike(run, base_id, **wanted))
+        return run.created_ids
 
     async def test_what_this_run_made(self):
         async with other_server() as (_, client):

@@ -19,40 +19,40 @@ from indigo_async.client import IndigoClient
 from indigo_async.errors import ApiError, BudgetExceededError, PurchaseInDoubtError
 from indigo_async.models import CsvExport, RecordId
 from indigo_async.sandbox import Fault, FaultKind, Sandbox
-from indigo_async.transport.events import Event, RequestRetried, listening
+from indigo_async.transport.events import Event, RequestRetried, listen
 from indigo_async.workflows import ExportPriced, ExportPurchased, Stage
 from indigo_async.workflows.budget import Budget
-from indigo_async.workflows.directory import Directory
-from indigo_async.workflows.export import ExportTerms
+from indigo_async.workflows.directory import NameIndex
+from indigo_async.workflows.export import ExportOptions
 from indigo_async.workflows.preview import ExportRead
 from indigo_async.workflows.purchase import purchase_export
-from indigo_async.workflows.run import NoMemory, Run
+from indigo_async.workflows.run import NullJobLog, RecipeContext
 
 PRICE = 1_500 * 4
 SLOW = 30.0
-TERMS = ExportTerms(
+TERMS = ExportOptions(
     optional_field_types=("phone",), max_cost_cents=DEAR, destination=Path("unused.csv"), reuse_purchased=None
 )
 
 
 @attrs.define
-class Notes(NoMemory):
+class Notes(NullJobLog):
     """Keeps what is written down, in its order; `before` runs while the intent is being written."""
 
     written: list[str] = attrs.Factory(list)
     before: Callable[[], Awaitable[object]] | None = None
 
-    async def intend(self, stage: Stage, facts: Mapping[str, Any]) -> None:
+    async def record_intent(self, stage: Stage, facts: Mapping[str, Any]) -> None:
         assert stage is Stage.PURCHASE
         if self.before is not None:
             await self.before()
         self.written.append(f"intend {facts['cost_cents']}")
 
-    async def withdraw(self, stage: Stage) -> None:
+    async def cancel_intent(self, stage: Stage) -> None:
         assert stage is Stage.PURCHASE
         self.written.append("withdraw")
 
-    async def remember(self, stage: Stage, facts: Mapping[str, Any]) -> None:
+    async def record_result(self, stage: Stage, facts: Mapping[str, Any]) -> None:
         assert stage is Stage.PURCHASE
         self.written.append(f"remember {facts['cost_cents']}")
 
@@ -69,7 +69,9 @@ class Deal:
     budget: Budget = attrs.Factory(lambda: Budget(limit_cents=2 * PRICE))
 
     async def buy(self) -> CsvExport:
-        run = Run(self.client, CUSTOMER, "Donors", Directory(self.client), memory=self.notes, budget=self.budget)
+        run = RecipeContext(
+            self.client, CUSTOMER, "Donors", NameIndex(self.client), job_log=self.notes, budget=self.budget
+        )
         read = ExportRead(export=self.export, read_at=asyncio.get_running_loop().time())
         return await purchase_export(run, self.audience_id, read, TERMS)
 
@@ -115,7 +117,7 @@ async def test_nothing_leaves_before_the_intent_is_written():
 
 async def test_a_purchase_refused_for_certain_gives_its_money_back_and_withdraws_its_intent():
     async with deal() as bought:
-        bought.sandbox.faults.add(Fault(kind=FaultKind.STATUS_BEFORE, endpoint=PURCHASE, status=422))
+        bought.sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint=PURCHASE, status=422))
         with pytest.raises(ApiError, match="422"):
             await bought.buy()
         assert bought.money == (0, 0, 0)
@@ -124,18 +126,19 @@ async def test_a_purchase_refused_for_certain_gives_its_money_back_and_withdraws
 
 async def test_a_purchase_of_unknown_outcome_keeps_its_money_reserved_and_its_intent():
     async with deal() as bought:
-        bought.sandbox.faults.add(Fault(kind=FaultKind.CUT_BEFORE, endpoint=PURCHASE, times=None))
+        bought.sandbox.faults.add(Fault(kind=FaultKind.DISCONNECT_BEFORE, endpoint=PURCHASE, times=None))
         with pytest.raises(PurchaseInDoubtError, match=r"still shows it as unpaid\. The amount stays reserved"):
             await bought.buy()
         assert bought.money == (0, 0, PRICE)
         assert bought.notes.written == [f"intend {PRICE}"]
 
 
-@pytest.mark.parametrize("blind", [FaultKind.CUT_BEFORE, FaultKind.STATUS_BEFORE])
+@pytest.mark.parametrize("blind", [FaultKind.DISCONNECT_BEFORE, FaultKind.ERROR_BEFORE])
 async def test_a_look_that_fails_too_leaves_the_purchase_in_doubt(blind: FaultKind):
     async with deal() as bought:
         bought.sandbox.faults.add(
-            lose(PURCHASE, FaultKind.CUT_AFTER, 1), Fault(kind=blind, endpoint="GET /audience", status=401, times=None)
+            lose(PURCHASE, FaultKind.DISCONNECT_AFTER, 1),
+            Fault(kind=blind, endpoint="GET /audience", status=401, times=None),
         )
         with pytest.raises(PurchaseInDoubtError, match="its record could not be read"):
             await bought.buy()
@@ -238,7 +241,7 @@ async def test_cancelled_while_the_intent_is_written_nothing_is_bought_and_the_i
 @either_way
 async def test_cancelled_while_it_waits_for_its_turn_nothing_is_bought(cancel):
     async with deal() as bought:
-        bought.client.transport._pacer.hold(60)
+        bought.client.transport._pacer.pause(60)
         await cancel(bought.buy, when=lambda: bought.notes.written != [])
         assert bought.requests == 0
         assert bought.money == (0, 0, 0)
@@ -255,7 +258,7 @@ async def test_cancelled_while_it_waits_to_be_sent_again_nothing_is_bought(cance
 
     async with deal() as bought:
         bought.sandbox.faults.add(Fault(kind=FaultKind.RATE_LIMITED, endpoint=PURCHASE, retry_after=60))
-        with listening(on_event):
+        with listen(on_event):
             await cancel(bought.buy, when=retried.is_set)
         assert bought.requests == 1
         assert bought.money == (0, 0, 0)
@@ -266,8 +269,8 @@ async def test_cancelled_while_it_waits_to_be_sent_again_nothing_is_bought(cance
 async def test_cancelled_under_way_it_is_first_seen_through_and_counted_once(cancel):
     events: list[Event] = []
     async with deal() as bought:
-        bought.sandbox.faults.add(Fault(kind=FaultKind.SLOW_BEFORE, endpoint=PURCHASE, delay=0.1))
-        with listening(events.append):
+        bought.sandbox.faults.add(Fault(kind=FaultKind.DELAY_BEFORE, endpoint=PURCHASE, delay=0.1))
+        with listen(events.append):
             await cancel(bought.buy, when=lambda: bought.requests == 1)
         assert bought.requests == 1
         assert bought.money == (PRICE, PRICE, 0)
@@ -278,7 +281,7 @@ async def test_cancelled_under_way_it_is_first_seen_through_and_counted_once(can
 @either_way
 async def test_cancelled_under_way_and_never_answered_it_is_looked_for_and_counted_once(cancel):
     async with deal(client={"timeout": 0.3}) as bought:
-        bought.sandbox.faults.add(Fault(kind=FaultKind.SLOW_AFTER, endpoint=PURCHASE, delay=SLOW))
+        bought.sandbox.faults.add(Fault(kind=FaultKind.DELAY_AFTER, endpoint=PURCHASE, delay=SLOW))
         await cancel(bought.buy, when=lambda: bought.requests == 1)
         assert bought.requests == 1
         assert bought.money == (PRICE, PRICE, 0)
@@ -288,7 +291,7 @@ async def test_cancelled_under_way_and_never_answered_it_is_looked_for_and_count
 @either_way
 async def test_cancelled_under_way_and_not_carried_out_it_is_not_sent_again(cancel):
     async with deal(client={"timeout": 0.3}) as bought:
-        bought.sandbox.faults.add(Fault(kind=FaultKind.SLOW_BEFORE, endpoint=PURCHASE, delay=SLOW))
+        bought.sandbox.faults.add(Fault(kind=FaultKind.DELAY_BEFORE, endpoint=PURCHASE, delay=SLOW))
         await cancel(bought.buy, when=lambda: bought.requests == 1)
         assert bought.requests == 1
         assert bought.money == (0, 0, PRICE)
@@ -319,7 +322,7 @@ async def test_a_recipe_cancelled_once_the_price_is_known_buys_nothing(cancel, t
     def on_event(event: Event) -> None:
         if isinstance(event, ExportPriced):
             priced.set()
-            client.transport._pacer.hold(60)
+            client.transport._pacer.pause(60)
 
     async with lite() as (sandbox, client):
         audience_id = await seeded(sandbox)
@@ -332,7 +335,7 @@ async def test_a_recipe_cancelled_once_the_price_is_known_buys_nothing(cancel, t
 async def test_a_recipe_cancelled_while_it_buys_pays_once_and_the_next_one_only_downloads(cancel, tmp_path: Path):
     async with lite() as (sandbox, client):
         audience_id = await seeded(sandbox)
-        sandbox.faults.add(Fault(kind=FaultKind.SLOW_BEFORE, endpoint=PURCHASE, delay=0.1))
+        sandbox.faults.add(Fault(kind=FaultKind.DELAY_BEFORE, endpoint=PURCHASE, delay=0.1))
         await cancel(
             lambda: export(client, audience_id, tmp_path / "x.csv"),
             when=lambda: client.transport.requests[PURCHASE] == 1,

@@ -12,7 +12,7 @@ from recipes import CUSTOMER, PREVIEW, PURCHASE, export, posts, seeded
 
 from indigo_async.client import IndigoClient
 from indigo_async.errors import ApiError, EmptyAudienceError
-from indigo_async.hidden import HiddenText
+from indigo_async.hidden import SecretText
 from indigo_async.models import CsvExport
 from indigo_async.sandbox import Fault, FaultKind
 from indigo_async.transport.events import Event
@@ -29,7 +29,7 @@ client_errors = pytest.mark.parametrize("status", [400, 402, 404, 408, 409, 418,
 async def test_a_client_error_after_the_purchase_is_no_proof_that_nothing_happened(flow, status: int, tmp_path: Path):
     events: list[Event] = []
     async with lite(export_flow=flow) as (sandbox, client):
-        sandbox.faults.add(Fault(kind=FaultKind.STATUS_AFTER, endpoint=PURCHASE, status=status))
+        sandbox.faults.add(Fault(kind=FaultKind.ERROR_AFTER, endpoint=PURCHASE, status=status))
         receipt = await export(client, await seeded(sandbox), tmp_path / "x.csv", on_event=events.append)
         assert sandbox.counts().charged_cents == receipt.export.cost_cents == PHONES
         assert posts(sandbox) == {PREVIEW: 1, PURCHASE: 1}
@@ -40,7 +40,7 @@ async def test_a_client_error_after_the_purchase_is_no_proof_that_nothing_happen
 async def test_a_refusal_that_the_record_confirms_is_reported_at_once(status: int, tmp_path: Path):
     async with lite() as (sandbox, client):
         audience_id = await seeded(sandbox)
-        sandbox.faults.add(Fault(kind=FaultKind.STATUS_BEFORE, endpoint=PURCHASE, status=status))
+        sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint=PURCHASE, status=status))
         with pytest.raises(ApiError, match=str(status)):
             await export(client, audience_id, tmp_path / "x.csv")
         assert (sandbox.log.count(PURCHASE), sandbox.counts().purchases) == (1, 0)
@@ -52,7 +52,7 @@ async def test_a_refusal_that_the_record_confirms_is_reported_at_once(status: in
 async def test_before_a_purchase_is_sent_again_the_record_is_read(status: int, tmp_path: Path):
     async with lite() as (sandbox, client):
         audience_id = await seeded(sandbox)
-        fault = Fault(kind=FaultKind.STATUS_BEFORE, endpoint=PURCHASE, status=status)
+        fault = Fault(kind=FaultKind.ERROR_BEFORE, endpoint=PURCHASE, status=status)
         if status == 429:
             fault = Fault(kind=FaultKind.RATE_LIMITED, endpoint=PURCHASE, retry_after=0)
         sandbox.faults.add(fault)
@@ -74,7 +74,7 @@ async def test_after_a_new_token_the_record_is_read_before_the_purchase_is_sent_
 
             async def send_with_an_old_token(**arguments: Any) -> CsvExport:
                 if sandbox.log.count(PURCHASE) == 0:
-                    client.transport._credentials._take(HiddenText("old"))
+                    client.transport._credentials._set_token(SecretText("old"))
                 return await send(**arguments)
 
             client.purchase_csv_export = send_with_an_old_token  # type: ignore[method-assign]
@@ -99,7 +99,7 @@ async def test_a_double_click_buys_once(clients: int, tmp_path: Path):
 async def test_exports_of_different_audiences_do_not_wait_for_each_other(tmp_path: Path):
     async with lite() as (sandbox, client):
         slow, quick = await sandbox.seed_audiences(2, CUSTOMER, size=1_500)
-        sandbox.faults.add(Fault(kind=FaultKind.SLOW_BEFORE, endpoint=PREVIEW, audience_id=slow, delay=30.0))
+        sandbox.faults.add(Fault(kind=FaultKind.DELAY_BEFORE, endpoint=PREVIEW, audience_id=slow, delay=30.0))
         waiting = asyncio.create_task(export(client, slow, tmp_path / "slow.csv"))
         await export(client, quick, tmp_path / "quick.csv")
         waiting.cancel()

@@ -13,7 +13,7 @@ from indigo_async import workflows
 from indigo_async.errors import AudienceFailedError
 from indigo_async.inputs import ColumnSelection, ColumnSelections
 from indigo_async.sandbox import Sandbox
-from indigo_async.sandbox.people import VoterFile, messy_csv
+from indigo_async.sandbox.people import VoterFile, generate_messy_csv
 
 COLUMNS = ColumnSelections(
     first_name=ColumnSelection("First Name", required=True),
@@ -31,7 +31,7 @@ async def test_a_messy_file_becomes_a_bought_csv_of_as_many_people_as_were_asked
     flow, voters: VoterFile, tmp_path: Path
 ):
     people, bought = tmp_path / "people.csv", tmp_path / "bought.csv"
-    people.write_bytes(messy_csv(voters, 2_000, seed=1))
+    people.write_bytes(generate_messy_csv(voters, 2_000, seed=1))
     async with (
         Sandbox(voters, speed=SPEED, download_lifetime=1e12, export_flow=flow) as sandbox,
         client_of(sandbox) as client,
@@ -63,7 +63,7 @@ async def test_a_messy_file_becomes_a_bought_csv_of_as_many_people_as_were_asked
 
 async def test_what_is_no_csv_further_down_is_told_by_the_upload(voters: VoterFile, tmp_path: Path):
     noise = tmp_path / "people.csv"
-    noise.write_bytes(messy_csv(voters, 2_000, seed=1) + b"\x00\x01\x02 this is no CSV")
+    noise.write_bytes(generate_messy_csv(voters, 2_000, seed=1) + b"\x00\x01\x02 this is no CSV")
     async with Sandbox(voters, speed=SPEED) as sandbox, client_of(sandbox) as client:
         with pytest.raises(AudienceFailedError, match=r"^upload: the server could not read the CSV"):
             await workflows.upload_and_match(

@@ -22,8 +22,8 @@ from indigo_async.errors import (
     ServerError,
 )
 from indigo_async.transport.policy import RetryPolicy
-from indigo_async.transport.session import Flight
-from indigo_async.workflows.settle import settled
+from indigo_async.transport.session import SendState
+from indigo_async.workflows.settle import send_and_verify
 
 POST = "POST /purchase_csv_export"
 AMBIGUOUS = AmbiguousOutcomeError("the connection broke", endpoint=POST)
@@ -67,7 +67,7 @@ class World:
         return "seen" if self.done else None
 
     async def settle(self, **options: Any) -> str:
-        return await settled(self.send, self.look, **{"retry": QUICK} | options)
+        return await send_and_verify(self.send, self.look, **{"retry": QUICK} | options)
 
 
 async def test_an_answer_needs_no_look():
@@ -117,29 +117,29 @@ async def test_a_look_that_fails_leaves_the_outcome_unknown_and_sends_nothing_mo
 
 
 async def test_a_flight_is_uncertain_until_a_look_says_otherwise():
-    flight = Flight()
+    flight = SendState()
     states: list[bool] = []
-    world = World([(UNCERTAIN[2], False), (None, True)], on_look=lambda: states.append(flight.uncertain))
-    await world.settle(flight=flight)
+    world = World([(UNCERTAIN[2], False), (None, True)], on_look=lambda: states.append(flight.outcome_unknown))
+    await world.settle(send_state=flight)
     assert states == [True]
-    assert not flight.uncertain
+    assert not flight.outcome_unknown
 
 
 async def test_a_flight_stays_uncertain_when_the_look_fails():
-    flight = Flight()
+    flight = SendState()
     with pytest.raises(AmbiguousOutcomeError):
-        await World([(AMBIGUOUS, True)], blind=CERTAIN[0]).settle(flight=flight)
-    assert flight.uncertain
+        await World([(AMBIGUOUS, True)], blind=CERTAIN[0]).settle(send_state=flight)
+    assert flight.outcome_unknown
 
 
 async def test_a_flight_that_says_stop_is_looked_for_and_not_sent_again():
-    flight = Flight(stop=True)
+    flight = SendState(stop_requested=True)
     world = World([(AMBIGUOUS, False)])
     with pytest.raises(AmbiguousOutcomeError):
-        await world.settle(flight=flight)
+        await world.settle(send_state=flight)
     assert (world.sent, world.looked) == (1, 1)
     found = World([(AMBIGUOUS, True)])
-    assert await found.settle(flight=flight) == "seen"
+    assert await found.settle(send_state=flight) == "seen"
 
 
 async def test_a_server_that_asks_to_wait_is_obeyed_however_often():
@@ -151,15 +151,15 @@ async def test_a_server_that_asks_to_wait_is_obeyed_however_often():
 async def test_a_flight_that_says_stop_waits_for_no_leave():
     world = World([(SLOW_DOWN, False)])
     with pytest.raises(RateLimitedError):
-        await world.settle(flight=Flight(stop=True))
+        await world.settle(send_state=SendState(stop_requested=True))
     assert world.sent == 1
 
 
 async def test_a_flight_counts_the_attempts_whose_outcome_nobody_told():
-    flight = Flight()
+    flight = SendState()
     world = World([(AMBIGUOUS, False), (SLOW_DOWN, False), (UNCERTAIN[1], False), (None, True)])
-    await world.settle(flight=flight)
-    assert (flight.doubts, flight.uncertain) == (2, False)
+    await world.settle(send_state=flight)
+    assert (flight.unknown_outcomes, flight.outcome_unknown) == (2, False)
 
 
 _outcomes = st.tuples(st.none() | st.sampled_from([*UNCERTAIN, *CERTAIN, SLOW_DOWN]), st.booleans())
@@ -172,7 +172,7 @@ async def test_nothing_is_ever_carried_out_twice(script: list[tuple[IndigoError 
     honest = [(error, carried_out if error in UNCERTAIN else error is None) for error, carried_out in script]
     world = World(honest)
     try:
-        result = await world.settle(retry=RetryPolicy(attempts=attempts, first_delay=0, max_delay=0))
+        result = await world.settle(retry=RetryPolicy(attempts=attempts, wait_initial=0, wait_max=0))
     except IndigoError:
         result = None
     assert world.done <= 1

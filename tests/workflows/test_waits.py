@@ -17,11 +17,11 @@ from indigo_async.client import IndigoClient
 from indigo_async.errors import AudienceFailedError, AuthenticationError, NotFoundError, WaitTimeoutError
 from indigo_async.models import Audience, CsvExport
 from indigo_async.sandbox import Dialect, Fault, FaultKind, ManualClock
-from indigo_async.transport.time_limit import TimeLimit
-from indigo_async.workflows.directory import Directory
+from indigo_async.transport.time_limit import SharedTimeout
+from indigo_async.workflows.directory import NameIndex
 from indigo_async.workflows.events import Stage
-from indigo_async.workflows.run import NoMemory, Run, running
-from indigo_async.workflows.waits import active
+from indigo_async.workflows.run import NullJobLog, RecipeContext, recipe_scope
+from indigo_async.workflows.waits import wait_active
 
 GET = "GET /audience"
 
@@ -73,7 +73,7 @@ async def test_nothing_ends_a_wait_but_the_status_that_it_waits_for():
     clock = ManualClock()
     async with lite(clock=clock) as (sandbox, client):
         stub = await uploaded(client)
-        await sandbox.settled()
+        await sandbox.wait_until_idle()
         async with anyio.create_task_group() as group:
             waiting = asyncio.create_task(for_columns(client, stub))
             await until(lambda: client.transport.requests[GET] >= 3)
@@ -108,7 +108,7 @@ async def test_a_status_that_plainly_says_failure_ends_the_wait(status: str):
 
 async def test_a_csv_that_failed_ends_the_wait_with_what_to_look_for():
     async with lite() as (sandbox, client):
-        sandbox.faults.add(Fault(kind=FaultKind.WORK_FAILS, endpoint=UPLOAD))
+        sandbox.faults.add(Fault(kind=FaultKind.STAGE_FAILS, endpoint=UPLOAD))
         stub = await uploaded(client)
         with pytest.raises(AudienceFailedError, match="is it a CSV with a header, at a URL that the server can fetch"):
             await for_columns(client, stub)
@@ -116,17 +116,17 @@ async def test_a_csv_that_failed_ends_the_wait_with_what_to_look_for():
 
 async def test_a_match_that_failed_ends_the_wait():
     async with lite() as (sandbox, client):
-        sandbox.faults.add(Fault(kind=FaultKind.WORK_FAILS, endpoint=MATCH))
+        sandbox.faults.add(Fault(kind=FaultKind.STAGE_FAILS, endpoint=MATCH))
         audience = await matching(client)
         with pytest.raises(AudienceFailedError):
             await for_active(client, audience)
 
 
 TRANSIENT = [
-    Fault(kind=FaultKind.CUT_BEFORE, endpoint=GET, times=7),
-    Fault(kind=FaultKind.HALF_BODY, endpoint=GET, times=7),
+    Fault(kind=FaultKind.DISCONNECT_BEFORE, endpoint=GET, times=7),
+    Fault(kind=FaultKind.TRUNCATED_BODY, endpoint=GET, times=7),
     Fault(kind=FaultKind.HTML_BEFORE, endpoint=GET, times=7),
-    Fault(kind=FaultKind.STATUS_BEFORE, endpoint=GET, status=503, times=7),
+    Fault(kind=FaultKind.ERROR_BEFORE, endpoint=GET, status=503, times=7),
 ]
 
 
@@ -145,7 +145,7 @@ async def test_a_deadline_ends_the_wait_with_the_last_that_was_seen(begin, wait)
     async with lite(clock=clock) as (sandbox, client):
         beginning = asyncio.create_task(begin(client))
         await until(lambda: sandbox.log.count(UPLOAD) == 1)
-        await sandbox.settled()
+        await sandbox.wait_until_idle()
         if begin is matching:
             clock.advance(1_000)
         audience = await beginning
@@ -165,7 +165,7 @@ async def test_an_audience_that_is_not_there_ends_the_wait(wait: Callable[..., A
 async def test_a_token_that_is_no_longer_good_ends_the_wait():
     async with lite() as (sandbox, client):
         stub = await uploaded(client)
-        sandbox.faults.add(Fault(kind=FaultKind.STATUS_BEFORE, endpoint=GET, status=401, times=None))
+        sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint=GET, status=401, times=None))
         with pytest.raises(AuthenticationError):
             await for_columns(client, stub)
 
@@ -176,7 +176,7 @@ async def test_a_cancelled_wait_leaves_the_work_alone(begin, wait):
     async with lite(clock=clock) as (sandbox, client):
         beginning = asyncio.create_task(begin(client))
         await until(lambda: sandbox.log.count(UPLOAD) == 1)
-        await sandbox.settled()
+        await sandbox.wait_until_idle()
         if begin is matching:
             clock.advance(1_000)
         audience = await beginning
@@ -186,7 +186,7 @@ async def test_a_cancelled_wait_leaves_the_work_alone(begin, wait):
         with pytest.raises(asyncio.CancelledError):
             await waiting
         clock.advance(1_000)
-        await sandbox.settled()
+        await sandbox.wait_until_idle()
         assert (await wait(client, audience)).id == audience.id
 
 
@@ -227,9 +227,9 @@ async def test_a_purchase_still_shown_for_sale_is_waited_for():
     assert ready.download_url == "https://example.org/x.csv"
 
 
-@pytest.mark.parametrize("ids", ["text", "integer"])
+@pytest.mark.parametrize("ids", ["string", "integer"])
 async def test_an_export_that_is_not_shown_yet_is_waited_for(ids):
-    async with lite(dialect=Dialect(ids=ids)) as (sandbox, client):
+    async with lite(dialect=Dialect(id_type=ids)) as (sandbox, client):
         audience_id = await seeded(sandbox)
         preview = await previewed(client, audience_id)
         sandbox.faults.add(Fault(kind=FaultKind.FIELD_MISSING, field="csvExports", times=3))
@@ -241,7 +241,7 @@ async def test_an_export_that_is_not_shown_yet_is_waited_for(ids):
 async def test_an_export_that_failed_ends_the_wait(failing: str, *, purchased: bool):
     async with lite(export_flow="asynchronous") as (sandbox, client):
         audience_id = await seeded(sandbox)
-        sandbox.faults.add(Fault(kind=FaultKind.WORK_FAILS, endpoint=failing))
+        sandbox.faults.add(Fault(kind=FaultKind.STAGE_FAILS, endpoint=failing))
         preview = await previewed(client, audience_id, *(["phone"] if purchased else []))
         if purchased:
             await workflows.wait_for_export(client, preview, audience=audience_id, customer_id=CUSTOMER)
@@ -306,51 +306,51 @@ async def test_a_deadline_says_that_nothing_was_answered():
 
 async def test_what_a_wait_saw_is_not_said_of_a_later_one():
     async with answering(STILL, json_reply({"id": "aud-1", "status": "ACTIVE"})) as (_, client):
-        run = Run(client, None, "Donors", Directory(client))
-        with running(run, "test", TimeLimit(5)):
+        run = RecipeContext(client, None, "Donors", NameIndex(client))
+        with recipe_scope(run, "test", SharedTimeout(5)):
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0):
-                    await active(run, "aud-1")
+                    await wait_active(run, "aud-1")
             assert run.last_poll is not None
-            await active(run, "aud-1")
+            await wait_active(run, "aud-1")
     assert run.last_poll is None
 
 
-class Recording(NoMemory):
+class Recording(NullJobLog):
     """A memory with a purchase in it: its result, or only the intent."""
 
     def __init__(self, *, result: bool, intent: bool) -> None:
-        self.result = {} if result else None
+        self.recorded = {} if result else None
         self.intent = {} if intent else None
 
-    def recall(self, stage):
-        return self.result if stage is Stage.PURCHASE else None
+    def result(self, stage):
+        return self.recorded if stage is Stage.PURCHASE else None
 
-    def intended(self, stage):
+    def open_intent(self, stage):
         return self.intent if stage is Stage.PURCHASE else None
 
 
-BOUGHT = "workflows.fetch_again downloads what was bought"
+BOUGHT = "workflows.download_export downloads what was bought"
 CHECKS = "the same call checks the server before it buys anything"
 
 
 @pytest.mark.parametrize(
     ("stage", "memory", "said"),
     [
-        (Stage.MATCH, NoMemory(), "the same call picks it up"),
+        (Stage.MATCH, NullJobLog(), "the same call picks it up"),
         (Stage.MATCH, Recording(result=True, intent=False), "the same call picks it up"),
-        (Stage.PREVIEW, NoMemory(), "the same call picks it up"),
-        (Stage.PURCHASE, NoMemory(), CHECKS),
+        (Stage.PREVIEW, NullJobLog(), "the same call picks it up"),
+        (Stage.PURCHASE, NullJobLog(), CHECKS),
         (Stage.PURCHASE, Recording(result=False, intent=True), CHECKS),
         (Stage.PURCHASE, Recording(result=True, intent=True), CHECKS),
         (Stage.PURCHASE, Recording(result=True, intent=False), BOUGHT),
-        (Stage.DOWNLOAD, NoMemory(), BOUGHT),
+        (Stage.DOWNLOAD, NullJobLog(), BOUGHT),
     ],
 )
 async def test_a_deadline_says_only_of_what_was_bought_that_it_was(stage, memory, said):
     async with answering(STILL) as (_, client):
-        run = Run(client, None, "Donors", Directory(client), memory=memory, stage=stage)
-        with pytest.raises(WaitTimeoutError) as caught, running(run, "test", TimeLimit(0.001)):
+        run = RecipeContext(client, None, "Donors", NameIndex(client), job_log=memory, current_stage=stage)
+        with pytest.raises(WaitTimeoutError) as caught, recipe_scope(run, "test", SharedTimeout(0.001)):
             await anyio.sleep_forever()
     assert str(caught.value) == f"{stage}: not done after 0.001 s; the server's work goes on, and {said}"
 

@@ -11,15 +11,24 @@ from typing import Any, cast
 
 import attrs
 
-from indigo_async.cli.whole_numbers import whole_number
+from indigo_async.cli.whole_numbers import parse_whole_number
 from indigo_async.inputs import CANONICAL_FIELDS, LookalikeFilters
 from indigo_async.workflows.jobs import AudienceJob, ExportStep, LookalikeStep
 
-__all__ = ["FIELDS", "REQUIRED", "SECTIONS", "Kind", "Node", "Text", "closest", "typed"]
+__all__ = [
+    "FIELDS",
+    "REQUIRED",
+    "SECTIONS",
+    "FieldType",
+    "LocatedValue",
+    "UntypedText",
+    "convert_value",
+    "did_you_mean",
+]
 
 
 @attrs.frozen
-class Text:
+class UntypedText:
     """A value without a type of its own, as cells and YAML's plain scalars are: its field gives it one.
 
     So `customer_id: 007` stays what was written, where YAML alone would make a 7 of it.
@@ -29,40 +38,40 @@ class Text:
 
 
 @attrs.frozen
-class Node:
+class LocatedValue:
     """A value and the line that it stands on."""
 
     line: int
-    content: object
+    value: object
 
 
-class Kind(Enum):
+class FieldType(Enum):
     TEXT = auto()
     INTEGER = auto()
-    FLAG = auto()
-    TEXTS = auto()
-    RAW = auto()
+    BOOLEAN = auto()
+    TEXT_LIST = auto()
+    JSON = auto()
 
 
-FIELDS: dict[str, Kind] = {
-    "customer_id": Kind.TEXT,
-    "audience_name": Kind.TEXT,
-    "csv": Kind.TEXT,
-    "key": Kind.TEXT,
-    **{f"column_selections.{field}.column_name": Kind.TEXT for field in CANONICAL_FIELDS},
-    **{f"column_selections.{field}.is_required": Kind.FLAG for field in CANONICAL_FIELDS},
-    "lookalike.audience_name": Kind.TEXT,
-    "lookalike.size": Kind.INTEGER,
-    "lookalike.include_original_audience": Kind.FLAG,
+FIELDS: dict[str, FieldType] = {
+    "customer_id": FieldType.TEXT,
+    "audience_name": FieldType.TEXT,
+    "csv": FieldType.TEXT,
+    "key": FieldType.TEXT,
+    **{f"column_selections.{field}.column_name": FieldType.TEXT for field in CANONICAL_FIELDS},
+    **{f"column_selections.{field}.is_required": FieldType.BOOLEAN for field in CANONICAL_FIELDS},
+    "lookalike.audience_name": FieldType.TEXT,
+    "lookalike.size": FieldType.INTEGER,
+    "lookalike.include_original_audience": FieldType.BOOLEAN,
     **{
-        f"lookalike.filters.{field.name}": Kind.RAW if field.name == "extra" else Kind.TEXTS
+        f"lookalike.filters.{field.name}": FieldType.JSON if field.name == "extra" else FieldType.TEXT_LIST
         for field in attrs.fields(LookalikeFilters)
     },
-    "export.destination": Kind.TEXT,
-    "export.optional_field_types": Kind.TEXTS,
-    "export.max_cost_cents": Kind.INTEGER,
-    "export.reuse_purchased": Kind.FLAG,
-    "export.allow_empty": Kind.FLAG,
+    "export.destination": FieldType.TEXT,
+    "export.optional_field_types": FieldType.TEXT_LIST,
+    "export.max_cost_cents": FieldType.INTEGER,
+    "export.reuse_purchased": FieldType.BOOLEAN,
+    "export.allow_empty": FieldType.BOOLEAN,
 }
 
 SECTIONS: frozenset[str] = frozenset(field[: dot.start()] for field in FIELDS for dot in re.finditer(r"\.", field))
@@ -76,55 +85,57 @@ REQUIRED: Mapping[str, tuple[str, ...]] = {
 }
 """The fields that a job, or a section that it has, cannot do without."""
 
-_FLAGS = {"true": True, "yes": True, "false": False, "no": False}
+_BOOLEANS = {"true": True, "yes": True, "false": False, "no": False}
 
 
-def typed(kind: Kind, value: object) -> object:
+def convert_value(field_type: FieldType, value: object) -> object:
     """A value as its field takes it. One of a wrong type stays as it is, and is refused by the rules of the API.
 
     Raises:
         ValueError: text that its field cannot take; the message says why.
     """
-    if kind is Kind.RAW:
-        return _plain(value)
-    if isinstance(value, Text):
-        return _from_text(kind, value.text)
+    if field_type is FieldType.JSON:
+        return _to_json_value(value)
+    if isinstance(value, UntypedText):
+        return _convert_text(field_type, value.text)
     if isinstance(value, list):
-        return [item.text if isinstance(item, Text) else item for item in map(_content, cast("list[object]", value))]
+        return [
+            item.text if isinstance(item, UntypedText) else item for item in map(_unwrap, cast("list[object]", value))
+        ]
     return value
 
 
-def _from_text(kind: Kind, text: str) -> object:
-    if kind is Kind.INTEGER:
-        return whole_number(text)
-    if kind is Kind.FLAG:
-        if text.lower() not in _FLAGS:
+def _convert_text(kind: FieldType, text: str) -> object:
+    if kind is FieldType.INTEGER:
+        return parse_whole_number(text)
+    if kind is FieldType.BOOLEAN:
+        if text.lower() not in _BOOLEANS:
             raise ValueError(f"must be true or false, not {text[:40]!r}")
-        return _FLAGS[text.lower()]
+        return _BOOLEANS[text.lower()]
     return text
 
 
-def _content(value: object) -> object:
-    return value.content if isinstance(value, Node) else value
+def _unwrap(value: object) -> object:
+    return value.value if isinstance(value, LocatedValue) else value
 
 
-def _plain(value: object) -> object:
+def _to_json_value(value: object) -> object:
     """A value as JSON knows it, text in it read as a number or a flag where it is one."""
-    value = _content(value)
-    if isinstance(value, Text):
+    value = _unwrap(value)
+    if isinstance(value, UntypedText):
         try:
             read: Any = json.loads(value.text)
         except ValueError:
             return value.text
         return read if isinstance(read, (int, float)) else value.text
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in cast("dict[str, object]", value).items()}
+        return {key: _to_json_value(item) for key, item in cast("dict[str, object]", value).items()}
     if isinstance(value, list):
-        return [_plain(item) for item in cast("list[object]", value)]
+        return [_to_json_value(item) for item in cast("list[object]", value)]
     return value
 
 
-def closest(name: str, options: Iterable[str]) -> str:
+def did_you_mean(name: str, options: Iterable[str]) -> str:
     """The end of a message about an unknown name: the known one that was probably meant."""
     near = difflib.get_close_matches(name, list(options), n=1)
     return f"; did you mean {near[0]!r}?" if near else ""

@@ -10,19 +10,19 @@ import yaml
 from yaml import events as on
 from yaml.reader import ReaderError
 
-from indigo_async.cli.manifest.fields import Node, Text, closest
-from indigo_async.cli.manifest.mistakes import Mistakes, Place
-from indigo_async.cli.manifest.rows import DEEPEST, TOO_DEEP, Row, flattened
+from indigo_async.cli.manifest.fields import LocatedValue, UntypedText, did_you_mean
+from indigo_async.cli.manifest.mistakes import Location, ManifestErrors
+from indigo_async.cli.manifest.rows import MAX_DEPTH, TOO_DEEP_MESSAGE, Row, flatten_row
 
-__all__ = ["yaml_defaults", "yaml_rows"]
+__all__ = ["read_yaml_defaults", "read_yaml_rows"]
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _parse = cast("Callable[..., Iterator[Any]]", yaml.parse)  # pyright: ignore[reportUnknownMemberType] - as its stubs say
 _NULLS = {"", "~", "null", "Null", "NULL"}
-_PARTS = ("defaults", "jobs")
+_TOP_LEVEL_KEYS = ("defaults", "jobs")
 
 
-def yaml_rows(path: Path, name: str, mistakes: Mistakes) -> Iterator[Row]:
+def read_yaml_rows(path: Path, name: str, mistakes: ManifestErrors) -> Iterator[Row]:
     """The row of the defaults first (empty, where there are none), then those of the jobs.
 
     Raises:
@@ -31,11 +31,11 @@ def yaml_rows(path: Path, name: str, mistakes: Mistakes) -> Iterator[Row]:
     with path.open("rb") as file:
         try:
             yield from _Document(file, name, mistakes).rows()
-        except _UnreadableError as error:
+        except _InvalidDocumentError as error:
             mistakes.add(error.place, "", error.message)
 
 
-def yaml_defaults(path: Path, name: str, mistakes: Mistakes) -> Row:
+def read_yaml_defaults(path: Path, name: str, mistakes: ManifestErrors) -> Row:
     """The defaults of a file that holds nothing else.
 
     Raises:
@@ -44,13 +44,13 @@ def yaml_defaults(path: Path, name: str, mistakes: Mistakes) -> Row:
     with path.open("rb") as file:
         try:
             return _Document(file, name, mistakes).row()
-        except _UnreadableError as error:
+        except _InvalidDocumentError as error:
             mistakes.add(error.place, "", error.message)
-            return Row(Place(name, 1))
+            return Row(Location(name, 1))
 
 
-class _UnreadableError(Exception):
-    def __init__(self, place: Place, message: str) -> None:
+class _InvalidDocumentError(Exception):
+    def __init__(self, place: Location, message: str) -> None:
         super().__init__(message)
         self.place = place
         self.message = message
@@ -59,7 +59,7 @@ class _UnreadableError(Exception):
 class _Document:
     """The one document of a file. Mappings become dicts of `Node`, sequences lists, scalars `Text` or None."""
 
-    def __init__(self, file: IO[bytes], name: str, mistakes: Mistakes) -> None:
+    def __init__(self, file: IO[bytes], name: str, mistakes: ManifestErrors) -> None:
         self._name = name
         self._events = self._read(file)
         self._mistakes = mistakes
@@ -68,7 +68,7 @@ class _Document:
     def rows(self) -> Iterator[Row]:
         start = self._begin()
         if not isinstance(start, on.MappingStartEvent):
-            raise _UnreadableError(self._place(start), "must be a mapping with 'defaults' and 'jobs'")
+            raise _InvalidDocumentError(self._place(start), "must be a mapping with 'defaults' and 'jobs'")
         seen: set[str] = set()
         for key in self._until(on.MappingEndEvent):
             part, place = self._key(key), self._place(key)
@@ -77,7 +77,7 @@ class _Document:
                 self._value(self._next())
                 continue
             if part == "defaults" and "jobs" in seen:
-                raise _UnreadableError(place, "defaults must stand before the jobs")
+                raise _InvalidDocumentError(place, "defaults must stand before the jobs")
             if part == "jobs" and "defaults" not in seen:
                 yield Row(place)
             seen.add(part)
@@ -86,7 +86,9 @@ class _Document:
             elif part == "jobs":
                 yield from self._jobs(self._next())
             else:
-                self._mistakes.add(place, part, f"is neither 'defaults' nor 'jobs'{closest(part, _PARTS)}")
+                self._mistakes.add(
+                    place, part, f"is neither 'defaults' nor 'jobs'{did_you_mean(part, _TOP_LEVEL_KEYS)}"
+                )
                 self._value(self._next())
         if "jobs" not in seen:
             self._mistakes.add(self._place(start), "", "has no 'jobs'")
@@ -99,28 +101,28 @@ class _Document:
 
     def _jobs(self, start: Any) -> Iterator[Row]:
         if not isinstance(start, on.SequenceStartEvent):
-            raise _UnreadableError(self._place(start), "jobs: must be a list, each job a mapping behind a dash")
+            raise _InvalidDocumentError(self._place(start), "jobs: must be a list, each job a mapping behind a dash")
         for event in self._until(on.SequenceEndEvent):
             yield self._row(event)
 
     def _row(self, event: Any) -> Row:
         place, content = self._place(event), self._value(event)
         if isinstance(content, dict):
-            return flattened(place, cast("dict[str, object]", content), self._mistakes)
+            return flatten_row(place, cast("dict[str, object]", content), self._mistakes)
         if content is not None or isinstance(event, on.SequenceStartEvent):
             self._mistakes.add(place, "", "must be a mapping of fields")
         return Row(place)
 
     def _value(self, event: Any, depth: int = 0) -> object:
-        if depth > DEEPEST:
-            raise _UnreadableError(self._place(event), TOO_DEEP)
+        if depth > MAX_DEPTH:
+            raise _InvalidDocumentError(self._place(event), TOO_DEEP_MESSAGE)
         if isinstance(event, on.AliasEvent):
             if event.anchor not in self._anchors:
-                raise _UnreadableError(self._place(event), f"there is no anchor &{event.anchor} above")
+                raise _InvalidDocumentError(self._place(event), f"there is no anchor &{event.anchor} above")
             return self._anchors[event.anchor]
         if isinstance(event, on.ScalarEvent):
             plain = event.implicit[0]
-            value: object = None if plain and event.value in _NULLS else Text(event.value)
+            value: object = None if plain and event.value in _NULLS else UntypedText(event.value)
         elif isinstance(event, on.SequenceStartEvent):
             value = [self._value(item, depth + 1) for item in self._until(on.SequenceEndEvent)]
         else:
@@ -139,26 +141,26 @@ class _Document:
             elif name in found:
                 self._mistakes.add(place, name, "is given twice")
             else:
-                found[name] = Node(place.line, value)
+                found[name] = LocatedValue(place.line, value)
         return found
 
     def _key(self, event: Any) -> str:
         if not isinstance(event, on.ScalarEvent):
-            raise _UnreadableError(self._place(event), "the name of a field must be text")
+            raise _InvalidDocumentError(self._place(event), "the name of a field must be text")
         return str(event.value)
 
     def _begin(self) -> Any:
         for event in self._events:
             if not isinstance(event, (on.StreamStartEvent, on.DocumentStartEvent)):
                 if isinstance(event, on.StreamEndEvent):
-                    raise _UnreadableError(Place(self._name, 1), "is empty")
+                    raise _InvalidDocumentError(Location(self._name, 1), "is empty")
                 return event
-        raise _UnreadableError(Place(self._name, 1), "is empty")
+        raise _InvalidDocumentError(Location(self._name, 1), "is empty")
 
     def _end(self) -> None:
         for event in self._events:
             if isinstance(event, on.DocumentStartEvent):
-                raise _UnreadableError(self._place(event), "must be one YAML document")
+                raise _InvalidDocumentError(self._place(event), "must be one YAML document")
 
     def _until(self, end: type[Any]) -> Iterator[Any]:
         while not isinstance(event := self._next(), end):
@@ -173,11 +175,11 @@ class _Document:
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark is not None else 1
             words = ", ".join(part for part in (error.context, error.problem) if part)
-            raise _UnreadableError(Place(self._name, line), f"is no YAML from here on: {words}") from None
+            raise _InvalidDocumentError(Location(self._name, line), f"is no YAML from here on: {words}") from None
         except ReaderError as error:
             file.seek(0)
             line = file.read(error.position).count(b"\n") + 1
-            raise _UnreadableError(Place(self._name, line), f"is no YAML: {error.reason}") from None
+            raise _InvalidDocumentError(Location(self._name, line), f"is no YAML: {error.reason}") from None
 
-    def _place(self, event: Any) -> Place:
-        return Place(self._name, event.start_mark.line + 1)
+    def _place(self, event: Any) -> Location:
+        return Location(self._name, event.start_mark.line + 1)

@@ -8,30 +8,30 @@ from collections.abc import Iterable
 import attrs
 
 from indigo_async.cli.report.figures import quantile
-from indigo_async.cli.report.history import History
-from indigo_async.cli.report.job_history import JobHistory, Span
-from indigo_async.cli.report.timescale import Timescale
+from indigo_async.cli.report.history import BatchHistory
+from indigo_async.cli.report.job_history import JobHistory, StageSpan
+from indigo_async.cli.report.timescale import ActiveTime
 from indigo_async.workflows.events import Stage
 
-__all__ = ["Series", "Waits", "series_of"]
+__all__ = ["StageDurations", "TimeSeries", "build_time_series"]
 
 _OCCUPANCY_BINS = 240
 _END_BINS = 80
-_WAIT_BINS = 40
+_DURATION_BINS = 40
 
 
 @attrs.frozen
-class Waits:
-    """Seconds in a stage, of the jobs that left it in each interval: None where none did. `most` is of all."""
+class StageDurations:
+    """Seconds in a stage, of the jobs that left it in each interval: None where none did. `longest_seconds` is of all."""
 
     stage: str
     medians: tuple[float | None, ...]
     p90s: tuple[float | None, ...]
-    most: float
+    longest_seconds: float
 
 
 @attrs.frozen
-class Series:
+class TimeSeries:
     """Each sequence divides the active `seconds` of a batch into equal intervals.
 
     `occupancy` is the mean number of jobs in a stage; `done` and `failed` count the jobs that ended.
@@ -41,27 +41,27 @@ class Series:
     occupancy: dict[str, tuple[float, ...]]
     done: tuple[int, ...]
     failed: tuple[int, ...]
-    waits: tuple[Waits, ...]
+    durations: tuple[StageDurations, ...]
 
 
-def series_of(history: History, timescale: Timescale) -> Series:
+def build_time_series(history: BatchHistory, timescale: ActiveTime) -> TimeSeries:
     """Everything that changes over time, in active seconds."""
-    seconds = max(timescale.seconds, 0.001)
+    seconds = max(timescale.total_seconds, 0.001)
     spans = [
-        Span(span.stage, timescale.active(span.began), timescale.active(span.ended))
+        StageSpan(span.stage, timescale.seconds_until(span.began), timescale.seconds_until(span.ended))
         for job in history.jobs
         for span in job.spans
     ]
-    return Series(
+    return TimeSeries(
         seconds=seconds,
-        occupancy=_occupancy(spans, seconds),
-        done=_ends(history.jobs, "done", timescale, seconds),
-        failed=_ends(history.jobs, "failed", timescale, seconds),
-        waits=tuple(_waits(spans, seconds)),
+        occupancy=_measure_occupancy(spans, seconds),
+        done=_count_ends(history.jobs, "done", timescale, seconds),
+        failed=_count_ends(history.jobs, "failed", timescale, seconds),
+        durations=tuple(_stage_durations(spans, seconds)),
     )
 
 
-def _occupancy(spans: Iterable[Span], seconds: float) -> dict[str, tuple[float, ...]]:
+def _measure_occupancy(spans: Iterable[StageSpan], seconds: float) -> dict[str, tuple[float, ...]]:
     """Mean numbers of jobs, by stage: the area under a stage's numbers is the time that jobs spent in it."""
     width = seconds / _OCCUPANCY_BINS
     parts: dict[str, list[float]] = {stage.value: [0.0] * _OCCUPANCY_BINS for stage in Stage}
@@ -89,25 +89,25 @@ def _occupancy(spans: Iterable[Span], seconds: float) -> dict[str, tuple[float, 
     return occupancy
 
 
-def _ends(jobs: Iterable[JobHistory], state: str, timescale: Timescale, seconds: float) -> tuple[int, ...]:
+def _count_ends(jobs: Iterable[JobHistory], state: str, timescale: ActiveTime, seconds: float) -> tuple[int, ...]:
     counts = [0] * _END_BINS
     for job in jobs:
         if job.state == state and job.ended is not None:
-            counts[min(_END_BINS - 1, int(timescale.active(job.ended) / seconds * _END_BINS))] += 1
+            counts[min(_END_BINS - 1, int(timescale.seconds_until(job.ended) / seconds * _END_BINS))] += 1
     return tuple(counts)
 
 
-def _waits(spans: Iterable[Span], seconds: float) -> Iterable[Waits]:
+def _stage_durations(spans: Iterable[StageSpan], seconds: float) -> Iterable[StageDurations]:
     by_stage: defaultdict[str, defaultdict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for span in spans:
-        number = min(_WAIT_BINS - 1, int(span.ended / seconds * _WAIT_BINS))
+        number = min(_DURATION_BINS - 1, int(span.ended / seconds * _DURATION_BINS))
         by_stage[span.stage][number].append(span.ended - span.began)
     for stage in Stage:
         bins = {number: sorted(values) for number, values in by_stage[stage.value].items()}
         if bins:
-            yield Waits(
+            yield StageDurations(
                 stage.value,
-                tuple(quantile(bins[number], 0.5) if number in bins else None for number in range(_WAIT_BINS)),
-                tuple(quantile(bins[number], 0.9) if number in bins else None for number in range(_WAIT_BINS)),
+                tuple(quantile(bins[number], 0.5) if number in bins else None for number in range(_DURATION_BINS)),
+                tuple(quantile(bins[number], 0.9) if number in bins else None for number in range(_DURATION_BINS)),
                 max(values[-1] for values in bins.values()),
             )

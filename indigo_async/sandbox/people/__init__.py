@@ -6,26 +6,32 @@ All functions are synchronous and safe to call from several threads at once; cal
 from __future__ import annotations
 
 from indigo_async.sandbox.people.exports import export_csv
-from indigo_async.sandbox.people.lookalike import Lookalike, expand
+from indigo_async.sandbox.people.lookalike import LookalikeResult, build_lookalike
 from indigo_async.sandbox.people.matching import MatchResult, match
-from indigo_async.sandbox.people.messy import MESSY_COLUMNS, MessyUpload, draw_people, messy_csv, messy_people
-from indigo_async.sandbox.people.tables import CsvTable, NotACsvError, read_table
-from indigo_async.sandbox.people.voters import VoterFile, known_values
+from indigo_async.sandbox.people.messy import (
+    MESSY_COLUMNS,
+    MessyUpload,
+    generate_messy_csv,
+    generate_messy_upload,
+    sample_voters,
+)
+from indigo_async.sandbox.people.tables import CsvTable, NotACsvError, parse_csv
+from indigo_async.sandbox.people.voters import VoterFile, list_filter_values
 
 __all__ = [
     "MESSY_COLUMNS",
     "CsvTable",
-    "Lookalike",
+    "LookalikeResult",
     "MatchResult",
     "MessyUpload",
     "NotACsvError",
     "VoterFile",
-    "draw_people",
-    "expand",
+    "build_lookalike",
     "export_csv",
-    "known_values",
+    "generate_messy_csv",
+    "generate_messy_upload",
+    "list_filter_values",
     "match",
-    "messy_csv",
-    "messy_people",
-    "read_table",
+    "parse_csv",
+    "sample_voters",
 ]

@@ -25,7 +25,7 @@ __all__ = ["LOOKALIKE_SCORE_HEADER", "ROW_ID_HEADER", "export_csv"]
 
 ROW_ID_HEADER = "Uploaded row ID"
 LOOKALIKE_SCORE_HEADER = "Lookalike score"
-_NAMES = ("first_name", "middle_name", "last_name", "name_suffix")
+_NAME_COLUMNS = ("first_name", "middle_name", "last_name", "name_suffix")
 
 
 def export_csv(
@@ -50,7 +50,9 @@ def export_csv(
     if row_ids is not None:
         values["row_id"] = np.array(row_ids, dtype=object)
         columns.append((ROW_ID_HEADER, "row_id"))
-    columns += [pair for column in COLUMNS if column.field_type in {None, *paid} for pair in _cells(column)]
+    columns += [
+        pair for column in COLUMNS if column.field_type in {None, *paid} for pair in _export_expressions(column)
+    ]
     if OptionalFieldType.LOOKALIKE_SCORES in paid:
         values["score"] = np.full(len(members), np.nan) if scores is None else scores
         columns.append((LOOKALIKE_SCORE_HEADER, "CASE WHEN NOT isnan(score) THEN round(score, 4) END"))
@@ -63,7 +65,7 @@ def export_csv(
         return path.read_bytes()
 
 
-def _cells(column: Column) -> list[tuple[str, str]]:
+def _export_expressions(column: Column) -> list[tuple[str, str]]:
     """Header and expression of what an export shows of a column."""
     name = column.name
     if column.header is None:
@@ -74,7 +76,7 @@ def _cells(column: Column) -> list[tuple[str, str]]:
             (column.header, f"CASE WHEN length({middle}) > 1 THEN {middle} END"),
             ("Middle initial", f"{middle}[1]"),
         ]
-    if name in _NAMES:
+    if name in _NAME_COLUMNS:
         return [(column.header, f"name_letters({name})")]
     if column.sql_type == "BOOLEAN":
         return [(column.header, f"CASE WHEN {name} THEN 'Y' WHEN NOT {name} THEN 'N' END")]

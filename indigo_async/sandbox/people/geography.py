@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 
 from indigo_async.sandbox.people.states import STATES
 
-__all__ = ["Geography", "geography", "state_names"]
+__all__ = ["Geography", "load_geography", "load_state_names"]
 
-_DEGREES_A_CELL = 0.25
+_CELL_DEGREES = 0.25
 
 
 @attrs.frozen(kw_only=True)
@@ -51,33 +51,33 @@ class Geography:
     lower_district: NDArray[np.object_]
 
 
-def _rows(name: str) -> list[dict[str, str]]:
+def _read_addfips(name: str) -> list[dict[str, str]]:
     with (resources.files("addfips") / "data" / name).open(encoding="utf-8") as lines:
         return list(csv.DictReader(lines))
 
 
 @functools.cache
-def state_names() -> dict[str, str]:
+def load_state_names() -> dict[str, str]:
     """Postal code by name, territories included: "Pennsylvania" gives "PA"."""
-    return {row["name"]: row["postal"] for row in _rows("states.csv")}
+    return {row["name"]: row["postal"] for row in _read_addfips("states.csv")}
 
 
-def _folded(name: str) -> str:
+def _fold_letters(name: str) -> str:
     letters = unicodedata.normalize("NFKD", name).upper()
     return "".join(letter for letter in letters if "A" <= letter <= "Z")
 
 
-def _counties() -> dict[tuple[str, str], tuple[str, str]]:
+def _load_counties() -> dict[tuple[str, str], tuple[str, str]]:
     """Official name and FIPS code of each county, by state and folded name."""
-    postal = {row["fips"]: row["postal"] for row in _rows("states.csv")}
+    postal = {row["fips"]: row["postal"] for row in _read_addfips("states.csv")}
     return {
-        (postal[row["statefp"]], _folded(row["name"])): (row["name"], row["statefp"] + row["countyfp"])
-        for row in _rows("counties_2020.csv")
+        (postal[row["statefp"]], _fold_letters(row["name"])): (row["name"], row["statefp"] + row["countyfp"])
+        for row in _read_addfips("counties_2020.csv")
         if row["statefp"] in postal
     }
 
 
-def _districts(
+def _assign_districts(
     state: NDArray[np.intp], share: NDArray[np.float64], counts: list[int], width: int
 ) -> NDArray[np.object_]:
     """Cut each state's line of ZIPs into `counts[state]` districts; `share` is a ZIP's midpoint on it, from 0 to 1."""
@@ -92,17 +92,17 @@ def _districts(
     )
 
 
-def _congressional(state: NDArray[np.intp], share: NDArray[np.float64]) -> NDArray[np.object_]:
-    labels = _districts(state, share, [place.house_seats for place in STATES], width=2)
+def _assign_congressional_districts(state: NDArray[np.intp], share: NDArray[np.float64]) -> NDArray[np.object_]:
+    labels = _assign_districts(state, share, [place.house_seats for place in STATES], width=2)
     at_large = np.array([place.house_seats == 1 for place in STATES])[state]
     postal = np.array([place.postal for place in STATES], dtype=object)[state]
     return np.where(at_large, postal + "-AL", labels)
 
 
 @functools.cache
-def geography() -> Geography:
+def load_geography() -> Geography:
     """Every residential ZIP of the states and the District of Columbia, in district order."""
-    counties = _counties()
+    counties = _load_counties()
     state_index = {place.postal: index for index, place in enumerate(STATES)}
     everywhere = cast("list[dict[str, Any]]", zipcodes.list_all())  # pyright: ignore[reportUnknownMemberType]: untyped
     rows = [
@@ -111,9 +111,9 @@ def geography() -> Geography:
         if row["zip_code_type"] == "STANDARD"
         and row["active"]
         and row["state"] in state_index
-        and (row["state"], _folded(row["county"])) in counties
+        and (row["state"], _fold_letters(row["county"])) in counties
     ]
-    county_names, codes = zip(*(counties[row["state"], _folded(row["county"])] for row in rows), strict=True)
+    county_names, codes = zip(*(counties[row["state"], _fold_letters(row["county"])] for row in rows), strict=True)
     state = np.array([state_index[row["state"]] for row in rows])
     latitude = np.array([float(row["lat"]) for row in rows])
     longitude = np.array([float(row["long"]) for row in rows])
@@ -121,7 +121,7 @@ def geography() -> Geography:
     county_longitude = np.bincount(county, longitude) / np.bincount(county)
     order = np.lexsort((latitude, county, county_longitude[county], state))
 
-    cell = np.stack([latitude // _DEGREES_A_CELL, longitude // _DEGREES_A_CELL])
+    cell = np.stack([latitude // _CELL_DEGREES, longitude // _CELL_DEGREES])
     _, which, neighbours = np.unique(cell, axis=1, return_inverse=True, return_counts=True)
     nearby = neighbours[which][order].astype(float)
 
@@ -144,7 +144,7 @@ def geography() -> Geography:
         state=state,
         population=population / population.sum(),
         urbanity=np.log(nearby) / np.log(nearby.max()),
-        congressional_district=_congressional(state, share),
-        upper_district=_districts(state, share, [place.upper_districts for place in STATES], width=3),
-        lower_district=_districts(state, share, [place.lower_districts for place in STATES], width=3),
+        congressional_district=_assign_congressional_districts(state, share),
+        upper_district=_assign_districts(state, share, [place.upper_districts for place in STATES], width=3),
+        lower_district=_assign_districts(state, share, [place.lower_districts for place in STATES], width=3),
     )

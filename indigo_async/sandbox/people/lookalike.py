@@ -22,17 +22,17 @@ from indigo_async.inputs import LookalikeFilters
 from indigo_async.sandbox.people.schema import COLUMNS, VOTER_FILE_DATE
 from indigo_async.sandbox.people.voters import FILTER_COLUMNS, VoterFile
 
-__all__ = ["Lookalike", "expand"]
+__all__ = ["LookalikeResult", "build_lookalike"]
 
-_CATEGORIES = ("gender", "ethnicity", "party", "reg_state", "county", "congressional_district")
+_CATEGORICAL_FEATURES = ("gender", "ethnicity", "party", "reg_state", "county", "congressional_district")
 """Text features. Each becomes the rank of its value, so that neighbouring districts stay neighbours."""
 
-_SAMPLE = 20_000
+_MAX_SAMPLE = 20_000
 """How many of the base and how many others the model learns from, at most."""
 
 
 @attrs.frozen
-class Lookalike:
+class LookalikeResult:
     """The voters of a lookalike; `scores[i]` (0 to 1) says how much `voters[i]` is like the base."""
 
     voters: NDArray[np.int32]
@@ -42,7 +42,7 @@ class Lookalike:
         return len(self.voters)
 
 
-def expand(
+def build_lookalike(
     voters: VoterFile,
     base: NDArray[np.int32],
     *,
@@ -50,7 +50,7 @@ def expand(
     include_base: bool,
     filters: LookalikeFilters | None,
     seed: int = 0,
-) -> Lookalike:
+) -> LookalikeResult:
     """The `size` voters most like the base, best first; fewer where not so many pass the filters.
 
     With `include_base` the members of the base who pass the filters come first and count towards `size`; without it
@@ -63,17 +63,17 @@ def expand(
     if not len(base):
         raise ValueError("the base audience is empty")
     with voters.cursor() as cursor:
-        allowed = _allowed(cursor, filters)
-        features = _features(cursor)
+        allowed = _load_filter_mask(cursor, filters)
+        features = _load_features(cursor)
     in_base = np.zeros(len(voters), dtype=bool)
     in_base[base] = True
     candidates = np.flatnonzero(allowed if include_base else allowed & ~in_base)
-    scores = _likeness(features, in_base, candidates, seed)
+    scores = _score_similarity(features, in_base, candidates, seed)
     best = np.lexsort((candidates, -scores, ~in_base[candidates]))[:size]
-    return Lookalike(candidates[best].astype(np.int32), scores[best])
+    return LookalikeResult(candidates[best].astype(np.int32), scores[best])
 
 
-def _allowed(cursor: duckdb.DuckDBPyConnection, filters: LookalikeFilters | None) -> NDArray[np.bool_]:
+def _load_filter_mask(cursor: duckdb.DuckDBPyConnection, filters: LookalikeFilters | None) -> NDArray[np.bool_]:
     """Who passes all filters, by voter."""
     chosen = {} if filters is None else attrs.asdict(filters, recurse=False)
     for key in chosen.pop("extra", {}):
@@ -84,11 +84,14 @@ def _allowed(cursor: duckdb.DuckDBPyConnection, filters: LookalikeFilters | None
     return np.asarray(cursor.execute(query, wanted).fetchnumpy()["allowed"], dtype=bool)
 
 
-def _features(cursor: duckdb.DuckDBPyConnection) -> NDArray[np.float32]:
+def _load_features(cursor: duckdb.DuckDBPyConnection) -> NDArray[np.float32]:
     """Voters x features, none of them negative; -1 where the file does not say."""
     numbers = [column.name for column in COLUMNS if column.sql_type in {"BOOLEAN", "FLOAT"}]
     parts = [
-        *(f"CASE WHEN {name} IS NOT NULL THEN dense_rank() OVER (ORDER BY {name}) END" for name in _CATEGORIES),
+        *(
+            f"CASE WHEN {name} IS NOT NULL THEN dense_rank() OVER (ORDER BY {name}) END"
+            for name in _CATEGORICAL_FEATURES
+        ),
         *(f"date_diff('year', {name}, DATE '{VOTER_FILE_DATE}')" for name in ("dob", "reg_date")),
         *numbers,
     ]
@@ -98,11 +101,11 @@ def _features(cursor: duckdb.DuckDBPyConnection) -> NDArray[np.float32]:
     return np.column_stack([np.ma.filled(column, np.float32(-1)) for column in found.values()])
 
 
-def _sampled(rng: np.random.Generator, members: NDArray[np.intp]) -> NDArray[np.intp]:
-    return members if len(members) <= _SAMPLE else np.sort(rng.choice(members, _SAMPLE, replace=False))
+def _draw_sample(rng: np.random.Generator, members: NDArray[np.intp]) -> NDArray[np.intp]:
+    return members if len(members) <= _MAX_SAMPLE else np.sort(rng.choice(members, _MAX_SAMPLE, replace=False))
 
 
-def _likeness(
+def _score_similarity(
     features: NDArray[np.float32], in_base: NDArray[np.bool_], candidates: NDArray[np.intp], seed: int
 ) -> NDArray[np.float64]:
     """How much each candidate is like the base, from 0 to 1."""
@@ -113,7 +116,7 @@ def _likeness(
     from threadpoolctl import threadpool_limits  # noqa: PLC0415  # pyright: ignore[reportMissingTypeStubs]: as above
 
     rng = np.random.default_rng(seed)
-    learn = np.concatenate([_sampled(rng, np.flatnonzero(side)) for side in (in_base, ~in_base)])
+    learn = np.concatenate([_draw_sample(rng, np.flatnonzero(side)) for side in (in_base, ~in_base)])
     options: dict[str, Any] = {"max_iter": 40, "max_leaf_nodes": 8, "early_stopping": False, "random_state": seed}
     model: Any = HistGradientBoostingClassifier(**options)
     # one thread for each call: several that share the cores would spend their time waiting for one another

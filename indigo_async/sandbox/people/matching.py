@@ -61,28 +61,28 @@ class _Comparison:
     """How the key `key` of an uploaded row `u` is compared with that of a voter `v`.
 
     `near` is the SQL condition for nearly the same value, `rates` how often the values of one person are the same,
-    nearly the same and different in lists that people keep, and `neighbours` how many times likelier it is to meet a
+    nearly the same and different in lists that people keep, and `neighbors` how many times likelier it is to meet a
     near value than the very same one by chance.
     """
 
     key: str
     near: str
     rates: tuple[float, float, float]
-    neighbours: float
+    neighbors: float
 
-    def level(self) -> str:
+    def level_sql(self) -> str:
         """2 for the same, 1 for nearly the same, 0 for different, NULL where a side does not say."""
         mine, theirs = f"u.{self.key}", f"v.{self.key}"
         near = self.near.format(a=mine, b=theirs)
         missing = f"{mine} IS NULL OR {theirs} IS NULL"
         return f"CASE WHEN {missing} THEN NULL WHEN {mine} = {theirs} THEN 2 WHEN {near} THEN 1 ELSE 0 END"
 
-    def bits(self) -> str:
+    def evidence_sql(self) -> str:
         """The evidence of the level: positive for the same person, negative against."""
         same, near, differ = self.rates
         levels = {2: f"{self.key}_bits + {log2(same)}", 0: f"{log2(differ)}"}
         if near:
-            levels[1] = f"greatest({self.key}_bits + {log2(near / self.neighbours)}, {log2(differ)})"
+            levels[1] = f"greatest({self.key}_bits + {log2(near / self.neighbors)}, {log2(differ)})"
         cases = " ".join(f"WHEN {level} THEN {bits}" for level, bits in levels.items())
         return f"CASE {self.key}_level {cases} ELSE 0 END"
 
@@ -96,18 +96,18 @@ _NEAR_ADDRESS = """near_name(u.street, v.street)
 _COMPARISONS: Mapping[str, _Comparison] = {
     comparison.key: comparison
     for comparison in (
-        _Comparison("first", f"u.formal = v.formal OR {_NEAR_NAME}", (0.80, 0.14, 0.06), neighbours=10),
-        _Comparison("last", _NEAR_NAME, (0.86, 0.09, 0.05), neighbours=5),
-        _Comparison("dob", f"{_ONE_EDIT} OR {_SWAPPED_DATE}", (0.93, 0.045, 0.025), neighbours=40),
-        _Comparison("phone", _ONE_EDIT, (0.70, 0.04, 0.26), neighbours=60),
-        _Comparison("zip", _ONE_EDIT, (0.85, 0.06, 0.09), neighbours=15),
-        _Comparison("city", _NEAR_NAME, (0.85, 0.07, 0.08), neighbours=3),
-        _Comparison("state", "false", (0.97, 0.0, 0.03), neighbours=1),
-        _Comparison("address", _NEAR_ADDRESS, (0.65, 0.15, 0.20), neighbours=3),
+        _Comparison("first", f"u.formal = v.formal OR {_NEAR_NAME}", (0.80, 0.14, 0.06), neighbors=10),
+        _Comparison("last", _NEAR_NAME, (0.86, 0.09, 0.05), neighbors=5),
+        _Comparison("dob", f"{_ONE_EDIT} OR {_SWAPPED_DATE}", (0.93, 0.045, 0.025), neighbors=40),
+        _Comparison("phone", _ONE_EDIT, (0.70, 0.04, 0.26), neighbors=60),
+        _Comparison("zip", _ONE_EDIT, (0.85, 0.06, 0.09), neighbors=15),
+        _Comparison("city", _NEAR_NAME, (0.85, 0.07, 0.08), neighbors=3),
+        _Comparison("state", "false", (0.97, 0.0, 0.03), neighbors=1),
+        _Comparison("address", _NEAR_ADDRESS, (0.65, 0.15, 0.20), neighbors=3),
     )
 }
 
-_PASSES: tuple[tuple[str, ...], ...] = (
+_BLOCKING_PASSES: tuple[tuple[str, ...], ...] = (
     ("phone",),
     ("first", "last"),
     ("first", "dob"),
@@ -123,18 +123,18 @@ _PASSES: tuple[tuple[str, ...], ...] = (
 )
 _BLOCKING_KEYS = {"first": "formal"}
 """By what else than itself a value is looked up."""
-_CROSSED = "u.first = v.last AND u.last = v.first"
+_SWAPPED_NAMES = "u.first = v.last AND u.last = v.first"
 
-_ON_FILE = 0.75
+_ON_FILE_PROBABILITY = 0.75
 """How probable it is beforehand that an uploaded person is on the voter file."""
-_MOVED = 0.05
+_MOVED_PROBABILITY = 0.05
 """How probable it is that ZIP, city and address all differ for the same person."""
-_HOUSEMATES = 0.3
+_UNLISTED_HOUSEMATES = 0.3
 """How many people who are on no voter file live with a voter and may be uploaded."""
-_ENOUGH = 0.9
+_MIN_PROBABILITY = 0.9
 """The least probability of an accepted match."""
 
-_SOURCES: Mapping[str, Mapping[str, str]] = {
+_KEY_EXPRESSIONS: Mapping[str, Mapping[str, str]] = {
     "first_name": {"first": "given_name({})", "formal": "formal_name(given_name({}))"},
     "last_name": {"last": "family_name({})"},
     "full_name": {
@@ -154,7 +154,7 @@ _SOURCES: Mapping[str, Mapping[str, str]] = {
     },
 }
 """What each canonical field gives to compare."""
-_COMPARED = {"first_name": ("first",), "last_name": ("last",), "full_name": ("first", "last")}
+_KEYS_BY_FIELD = {"first_name": ("first",), "last_name": ("last",), "full_name": ("first", "last")}
 
 
 def match(voters: VoterFile, table: CsvTable, selections: Mapping[str, ColumnSelection]) -> MatchResult:
@@ -171,13 +171,13 @@ def match(voters: VoterFile, table: CsvTable, selections: Mapping[str, ColumnSel
     ids = selections.get("id")
     cells = {field: np.array(table.column(selection.column_name), dtype=object) for field, selection in chosen.items()}
     row_ids = table.column(ids.column_name) if ids else None
-    required = [name for field, selection in chosen.items() if selection.required for name in _compared(field)]
-    compared = [name for field in chosen for name in _compared(field)]
+    required = [name for field, selection in chosen.items() if selection.required for name in _comparison_keys(field)]
+    compared = [name for field in chosen for name in _comparison_keys(field)]
     if not required:
         raise ValueError("at least one field other than id must be required")
     with voters.cursor() as cursor:
-        _upload(cursor, cells)
-        found = cursor.execute(_query(compared, required), {"voters": len(voters)}).fetchnumpy()
+        _create_upload_table(cursor, cells)
+        found = cursor.execute(_matching_sql(compared, required), {"voters": len(voters)}).fetchnumpy()
     rows = np.asarray(found["row"], dtype=np.int32)
     numbers: list[int] = rows.tolist()
     return MatchResult(
@@ -187,67 +187,69 @@ def match(voters: VoterFile, table: CsvTable, selections: Mapping[str, ColumnSel
     )
 
 
-def _compared(field: str) -> tuple[str, ...]:
-    return _COMPARED.get(field, (field,))
+def _comparison_keys(field: str) -> tuple[str, ...]:
+    return _KEYS_BY_FIELD.get(field, (field,))
 
 
-def _upload(cursor: duckdb.DuckDBPyConnection, cells: Mapping[str, NDArray[np.object_]]) -> None:
+def _create_upload_table(cursor: duckdb.DuckDBPyConnection, cells: Mapping[str, NDArray[np.object_]]) -> None:
     """Make the table `upload`, with a row number and the normalised values of the selected columns."""
     count = len(next(iter(cells.values())))
     cursor.register("cells", {"row": np.arange(count, dtype=np.int32), **cells})
     values = [
-        f"{expression.replace('{}', field)} AS {key}" for field in cells for key, expression in _SOURCES[field].items()
+        f"{expression.replace('{}', field)} AS {key}"
+        for field in cells
+        for key, expression in _KEY_EXPRESSIONS[field].items()
     ]
     cursor.execute(f"CREATE TEMP TABLE upload AS SELECT row, {', '.join(values)} FROM cells")
     cursor.unregister("cells")
 
 
-def _candidates(compared: list[str]) -> str:
+def _candidates_sql(compared: list[str]) -> str:
     """All pairs that a pass brings together; none where too little is compared to tell people apart."""
     joins = [
         " AND ".join(f"u.{key} = v.{key}" for key in (_BLOCKING_KEYS.get(name, name) for name in names))
-        for names in _PASSES
+        for names in _BLOCKING_PASSES
         if set(names) <= set(compared)
     ]
     if {"first", "last"} <= set(compared):
-        joins.append(_CROSSED)
+        joins.append(_SWAPPED_NAMES)
     pairs = [f"SELECT row, voter FROM upload u JOIN keys v ON {join}" for join in joins]
     return " UNION ".join(pairs or ["SELECT row, voter FROM upload, keys WHERE false"])
 
 
-def _query(compared: list[str], required: list[str]) -> str:
-    crossed = _CROSSED if {"first", "last"} <= set(compared) else "false"
+def _matching_sql(compared: list[str], required: list[str]) -> str:
+    crossed = _SWAPPED_NAMES if {"first", "last"} <= set(compared) else "false"
     levels = [
-        f"CASE WHEN crossed AND '{name}' IN ('first', 'last') THEN 2 ELSE {_COMPARISONS[name].level()} END"
+        f"CASE WHEN crossed AND '{name}' IN ('first', 'last') THEN 2 ELSE {_COMPARISONS[name].level_sql()} END"
         f" AS {name}_level, {name}_bits"
         for name in compared
     ]
 
     def evidence(*names: str) -> str:
-        return " + ".join([_COMPARISONS[name].bits() for name in names if name in compared] or ["0"])
+        return " + ".join([_COMPARISONS[name].evidence_sql() for name in names if name in compared] or ["0"])
 
     return f"""
-        WITH pairs AS ({_candidates(compared)}),
+        WITH pairs AS ({_candidates_sql(compared)}),
         compared AS (
             SELECT row, voter, coalesce({crossed}, false) AS crossed, {", ".join(levels)}
             FROM pairs JOIN upload u USING (row) JOIN keys v USING (voter)
         ),
         weighed AS (
             SELECT row, voter,
-                greatest({evidence("address", "zip", "city", "state")}, {log2(_MOVED)}) AS place_bits,
+                greatest({evidence("address", "zip", "city", "state")}, {log2(_MOVED_PROBABILITY)}) AS place_bits,
                 {evidence("last")} + place_bits AS household_bits,
                 {evidence("first", "dob", "phone")} + household_bits AS bits
             FROM compared WHERE {" AND ".join(f"{name}_level > 0" for name in required)}
         ),
         judged AS (
             SELECT row, voter,
-                pow(2, bits) * {_ON_FILE} / $voters AS voter_odds,
-                pow(2, household_bits) * {_HOUSEMATES} / $voters AS housemate_odds,
-                {1 - _ON_FILE} AS stranger_odds,
+                pow(2, bits) * {_ON_FILE_PROBABILITY} / $voters AS voter_odds,
+                pow(2, household_bits) * {_UNLISTED_HOUSEMATES} / $voters AS housemate_odds,
+                {1 - _ON_FILE_PROBABILITY} AS stranger_odds,
                 voter_odds / (stranger_odds + sum(voter_odds + housemate_odds) OVER (PARTITION BY row)) AS probability
             FROM weighed
         )
-        SELECT row, voter FROM judged WHERE probability >= {_ENOUGH}
+        SELECT row, voter FROM judged WHERE probability >= {_MIN_PROBABILITY}
         QUALIFY row_number() OVER (PARTITION BY voter ORDER BY voter_odds DESC, row) = 1
         ORDER BY row
     """

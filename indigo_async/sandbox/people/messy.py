@@ -20,7 +20,7 @@ from indigo_async.sandbox.people.normalise import NICKNAMES
 from indigo_async.sandbox.people.schema import VOTER_FILE_DATE
 from indigo_async.sandbox.people.voters import VoterFile
 
-__all__ = ["MESSY_COLUMNS", "MessyUpload", "draw_people", "messy_csv", "messy_people"]
+__all__ = ["MESSY_COLUMNS", "MessyUpload", "generate_messy_csv", "generate_messy_upload", "sample_voters"]
 
 MESSY_COLUMNS = (
     "First Name",
@@ -51,7 +51,7 @@ class MessyUpload:
     truth: NDArray[np.int32]
 
 
-def draw_people(
+def sample_voters(
     voters: VoterFile, count: int, *, seed: int, states: Collection[str] | None = None
 ) -> NDArray[np.int32]:
     """`count` different voters (fewer where there are not so many), of these states only, who follow the profile.
@@ -73,7 +73,7 @@ def draw_people(
     return np.asarray(found["voter"], dtype=np.int32)[np.argsort(keys, kind="stable")[:count]]
 
 
-def messy_csv(
+def generate_messy_csv(
     voters: VoterFile,
     count: int,
     *,
@@ -81,11 +81,11 @@ def messy_csv(
     stranger_rate: float = 0.15,
     states: Collection[str] | None = None,
 ) -> bytes:
-    """The CSV of `messy_people`."""
-    return messy_people(voters, count, seed=seed, stranger_rate=stranger_rate, states=states).csv
+    """The CSV of `generate_messy_upload`."""
+    return generate_messy_upload(voters, count, seed=seed, stranger_rate=stranger_rate, states=states).csv
 
 
-def messy_people(
+def generate_messy_upload(
     voters: VoterFile,
     count: int,
     *,
@@ -98,19 +98,19 @@ def messy_people(
     `states` (postal codes) limits the voters drawn. There are fewer rows where there are not so many voters.
     """
     rng = np.random.default_rng(seed)
-    drawn = draw_people(voters, count, seed=seed, states=states)
+    drawn = sample_voters(voters, count, seed=seed, states=states)
     strangers = round(len(drawn) * stranger_rate)
     known = drawn[: len(drawn) - strangers]
-    people: list[tuple[int, _Person]] = list(zip(known.tolist(), _people(voters, known), strict=True))
-    sources = [_people(voters, rng.permutation(drawn)[:strangers]) for _ in range(3)]
-    people += [(-1, _stranger(rng, *three)) for three in zip(*sources, strict=True)]
-    elsewhere = _people(voters, rng.permutation(drawn))
+    people: list[tuple[int, _Person]] = list(zip(known.tolist(), _load_people(voters, known), strict=True))
+    sources = [_load_people(voters, rng.permutation(drawn)[:strangers]) for _ in range(3)]
+    people += [(-1, _make_stranger(rng, *three)) for three in zip(*sources, strict=True)]
+    elsewhere = _load_people(voters, rng.permutation(drawn))
     order: list[int] = rng.permutation(len(people)).tolist()
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow(MESSY_COLUMNS)
     for number, index in enumerate(order):
-        writer.writerow([*_messed(rng, people[index][1], elsewhere[number]), f"M-{10_000 + number}"])
+        writer.writerow([*_garble_person(rng, people[index][1], elsewhere[number]), f"M-{10_000 + number}"])
     return MessyUpload(out.getvalue().encode(), np.array([people[index][0] for index in order], dtype=np.int32))
 
 
@@ -126,7 +126,7 @@ class _Person:
     dob: date | None
 
 
-def _people(voters: VoterFile, indexes: NDArray[np.int32]) -> list[_Person]:
+def _load_people(voters: VoterFile, indexes: NDArray[np.int32]) -> list[_Person]:
     with voters.cursor() as cursor:
         cursor.register("wanted", {"voter": indexes, "place": np.arange(len(indexes))})
         rows = cursor.execute(
@@ -139,102 +139,102 @@ def _people(voters: VoterFile, indexes: NDArray[np.int32]) -> list[_Person]:
     return [_Person(*row) for row in rows]
 
 
-def _stranger(rng: np.random.Generator, one: _Person, two: _Person, three: _Person) -> _Person:
-    last = one.last if _chance(rng, 1 / 3) else three.last
+def _make_stranger(rng: np.random.Generator, one: _Person, two: _Person, three: _Person) -> _Person:
+    last = one.last if _random_bool(rng, 1 / 3) else three.last
     # no area code is 555, so a stranger's phone is nobody's
-    return attrs.evolve(one, first=two.first, dob=two.dob, last=last, phone=f"555{_digits(rng, 7)}")
+    return attrs.evolve(one, first=two.first, dob=two.dob, last=last, phone=f"555{_random_digits(rng, 7)}")
 
 
-def _chance(rng: np.random.Generator, probability: float) -> bool:
+def _random_bool(rng: np.random.Generator, probability: float) -> bool:
     return bool(rng.random() < probability)
 
 
-def _one_of(rng: np.random.Generator, options: Sequence[str]) -> str:
+def _choose(rng: np.random.Generator, options: Sequence[str]) -> str:
     return options[int(rng.random() * len(options))]
 
 
-def _digits(rng: np.random.Generator, count: int) -> str:
-    return "".join(_one_of(rng, _DIGITS) for _ in range(count))
+def _random_digits(rng: np.random.Generator, count: int) -> str:
+    return "".join(_choose(rng, _DIGITS) for _ in range(count))
 
 
-def _typo(rng: np.random.Generator, text: str, alphabet: str) -> str:
+def _add_typo(rng: np.random.Generator, text: str, alphabet: str) -> str:
     """One character wrong, missing, doubled or exchanged with its neighbour."""
     if not text:
         return text
     at = int(rng.random() * len(text))
     variants = (
-        text[:at] + _one_of(rng, alphabet) + text[at + 1 :],
+        text[:at] + _choose(rng, alphabet) + text[at + 1 :],
         text[:at] + text[at + 1 :],
         text[:at] + text[at] + text[at:],
         text[:at] + text[at + 1 : at + 2] + text[at] + text[at + 2 :],
     )
-    return _one_of(rng, variants)
+    return _choose(rng, variants)
 
 
-def _messed(rng: np.random.Generator, person: _Person, elsewhere: _Person) -> list[str]:
+def _garble_person(rng: np.random.Generator, person: _Person, elsewhere: _Person) -> list[str]:
     """The cells of a person as somebody may have typed them."""
-    moved = _chance(rng, 0.06)
+    moved = _random_bool(rng, 0.06)
     home = elsewhere if moved else person
-    style = _one_of(rng, ("title", "title", "title", "upper", "lower"))
+    style = _choose(rng, ("title", "title", "title", "upper", "lower"))
     cells = [
-        _first(rng, person.first.title()),
-        _last(rng, person.last.title()),
-        "" if _chance(rng, 0.08) else _address(rng, home.address.title()),
-        "" if _chance(rng, 0.03) else _sometimes_typo(rng, home.city.title(), 0.03),
-        "" if _chance(rng, 0.02) else home.state,
+        _garble_first_name(rng, person.first.title()),
+        _garble_last_name(rng, person.last.title()),
+        "" if _random_bool(rng, 0.08) else _garble_address(rng, home.address.title()),
+        "" if _random_bool(rng, 0.03) else _maybe_add_typo(rng, home.city.title(), 0.03),
+        "" if _random_bool(rng, 0.02) else home.state,
     ]
     cased = [cell.upper() if style == "upper" else cell.lower() if style == "lower" else cell for cell in cells]
-    return [*cased, _zip(rng, home.zip), _phone(rng, person.phone), _dob(rng, person.dob)]
+    return [*cased, _garble_zip(rng, home.zip), _garble_phone(rng, person.phone), _garble_birth_date(rng, person.dob)]
 
 
-def _sometimes_typo(rng: np.random.Generator, text: str, probability: float, alphabet: str = _LETTERS) -> str:
-    return _typo(rng, text, alphabet) if _chance(rng, probability) else text
+def _maybe_add_typo(rng: np.random.Generator, text: str, probability: float, alphabet: str = _LETTERS) -> str:
+    return _add_typo(rng, text, alphabet) if _random_bool(rng, probability) else text
 
 
-def _first(rng: np.random.Generator, name: str) -> str:
-    if _chance(rng, 0.02):
+def _garble_first_name(rng: np.random.Generator, name: str) -> str:
+    if _random_bool(rng, 0.02):
         return ""
-    if _chance(rng, 0.06) and name.upper() in NICKNAMES:
-        return _one_of(rng, NICKNAMES[name.upper()].split()).title()
-    name = _sometimes_typo(rng, _ACCENTED.get(name, name), 0.05)
-    return f"{name} {_one_of(rng, _LETTERS).upper()}." if _chance(rng, 0.04) else name
+    if _random_bool(rng, 0.06) and name.upper() in NICKNAMES:
+        return _choose(rng, NICKNAMES[name.upper()].split()).title()
+    name = _maybe_add_typo(rng, _ACCENTED.get(name, name), 0.05)
+    return f"{name} {_choose(rng, _LETTERS).upper()}." if _random_bool(rng, 0.04) else name
 
 
-def _last(rng: np.random.Generator, name: str) -> str:
-    if _chance(rng, 0.01):
+def _garble_last_name(rng: np.random.Generator, name: str) -> str:
+    if _random_bool(rng, 0.01):
         return ""
-    name = _sometimes_typo(rng, name, 0.05)
-    return f"{name}, Jr." if _chance(rng, 0.01) else name
+    name = _maybe_add_typo(rng, name, 0.05)
+    return f"{name}, Jr." if _random_bool(rng, 0.01) else name
 
 
-def _address(rng: np.random.Generator, address: str) -> str:
+def _garble_address(rng: np.random.Generator, address: str) -> str:
     for short, long in _STREET_TYPES.items():
-        if address.endswith(f" {short}") and _chance(rng, 0.5):
+        if address.endswith(f" {short}") and _random_bool(rng, 0.5):
             address = address.removesuffix(short) + long
-    return _sometimes_typo(rng, address.replace(" Apt ", _one_of(rng, (" Apt ", " #", ", Unit "))), 0.04)
+    return _maybe_add_typo(rng, address.replace(" Apt ", _choose(rng, (" Apt ", " #", ", Unit "))), 0.04)
 
 
-def _zip(rng: np.random.Generator, code: str) -> str:
-    if not code or _chance(rng, 0.03):
+def _garble_zip(rng: np.random.Generator, code: str) -> str:
+    if not code or _random_bool(rng, 0.03):
         return ""
-    code = _sometimes_typo(rng, code, 0.02, _DIGITS)
-    if _chance(rng, 0.2):
-        return f"{code}-{_digits(rng, 4)}"
-    return code.lstrip("0") if _chance(rng, 0.3) else code
+    code = _maybe_add_typo(rng, code, 0.02, _DIGITS)
+    if _random_bool(rng, 0.2):
+        return f"{code}-{_random_digits(rng, 4)}"
+    return code.lstrip("0") if _random_bool(rng, 0.3) else code
 
 
-def _phone(rng: np.random.Generator, number: str) -> str:
-    if not number or _chance(rng, 0.25):
+def _garble_phone(rng: np.random.Generator, number: str) -> str:
+    if not number or _random_bool(rng, 0.25):
         return ""
-    if _chance(rng, 0.06):
-        number = f"555{_digits(rng, 7)}"
-    number = _sometimes_typo(rng, number, 0.02, _DIGITS)
-    return _one_of(rng, _PHONE_FORMATS).format(number[:3], number[3:6], number[6:])
+    if _random_bool(rng, 0.06):
+        number = f"555{_random_digits(rng, 7)}"
+    number = _maybe_add_typo(rng, number, 0.02, _DIGITS)
+    return _choose(rng, _PHONE_FORMATS).format(number[:3], number[3:6], number[6:])
 
 
-def _dob(rng: np.random.Generator, day: date | None) -> str:
-    if day is None or _chance(rng, 0.12):
+def _garble_birth_date(rng: np.random.Generator, day: date | None) -> str:
+    if day is None or _random_bool(rng, 0.12):
         return ""
-    if day.day <= _MONTHS and _chance(rng, 0.01):
+    if day.day <= _MONTHS and _random_bool(rng, 0.01):
         day = day.replace(month=day.day, day=day.month)
-    return _sometimes_typo(rng, day.strftime(_one_of(rng, _DATE_FORMATS)), 0.02, _DIGITS)
+    return _maybe_add_typo(rng, day.strftime(_choose(rng, _DATE_FORMATS)), 0.02, _DIGITS)

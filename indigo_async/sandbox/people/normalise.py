@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import duckdb
 
-from indigo_async.sandbox.people.geography import state_names
+from indigo_async.sandbox.people.geography import load_state_names
 
 __all__ = ["NICKNAMES", "install_macros"]
 
@@ -92,19 +92,19 @@ _APOSTROPHES = "''\u2019\u2018`"  # the first one doubled, as SQL wants it
 _UNIT_WORDS = "APARTMENT|APT|FL|FLOOR|LOT|RM|ROOM|STE|SUITE|TRLR|UNIT"
 
 
-def _quoted(text: str) -> str:
+def _sql_quote(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _mapping(pairs: dict[str, str]) -> str:
+def _sql_map(pairs: dict[str, str]) -> str:
     """A MAP of DuckDB."""
-    return "MAP {" + ", ".join(f"{_quoted(key)}: {_quoted(value)}" for key, value in pairs.items()) + "}"
+    return "MAP {" + ", ".join(f"{_sql_quote(key)}: {_sql_quote(value)}" for key, value in pairs.items()) + "}"
 
 
-def _macros() -> dict[str, str]:
+def _macro_definitions() -> dict[str, str]:
     """The body of each macro by its signature, later ones built on earlier ones."""
     formal = {short: name for name, shorts in NICKNAMES.items() for short in shorts.split()}
-    states = {"".join(filter(str.isalpha, name.upper())): postal for name, postal in state_names().items()}
+    states = {"".join(filter(str.isalpha, name.upper())): postal for name, postal in load_state_names().items()}
     return {
         # strip_accents knows no letters that have no plain one inside
         "folded(x)": """upper(strip_accents(replace(replace(replace(replace(
@@ -127,10 +127,10 @@ def _macros() -> dict[str, str]:
             ELSE regexp_extract(regexp_replace(w, '^\w+ ', ''), '\b(?:(?:{_PARTICLES}) )*\w+$') END)""",
         "given_of_full(x)": "given_of_words(full_words(x))",
         "family_of_full(x)": "family_of_words(full_words(x))",
-        "formal_name(x)": f"coalesce({_mapping(formal)}[x], x)",
+        "formal_name(x)": f"coalesce({_sql_map(formal)}[x], x)",
         "city_name(x)": r"""name_letters(regexp_replace(regexp_replace(regexp_replace(
             name_words(x), '^SAINT ', 'ST '), '^FORT ', 'FT '), '^MOUNT ', 'MT '))""",
-        "state_code(x)": f"coalesce({_mapping(states)}[name_letters(x)], name_letters(x))",
+        "state_code(x)": f"coalesce({_sql_map(states)}[name_letters(x)], name_letters(x))",
         "whole_number(x)": r"regexp_replace(trim(x), '^(\d+)\.0+$', '\1')",
         "zip_code(x)": r"""nullif(lpad(nullif(
             regexp_extract(whole_number(x), '^(\d{3,5})(?:[ -]?\d{4})?$', 1), ''), 5, '0'), '00000')""",
@@ -174,5 +174,5 @@ def _macros() -> dict[str, str]:
 
 def install_macros(connection: duckdb.DuckDBPyConnection) -> None:
     """Create the macros in the connection's database."""
-    for signature, body in _macros().items():
+    for signature, body in _macro_definitions().items():
         connection.execute(f"CREATE OR REPLACE MACRO {signature} AS {body}")

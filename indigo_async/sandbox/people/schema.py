@@ -12,7 +12,7 @@ import attrs
 
 from indigo_async.inputs import OptionalFieldType
 
-__all__ = ["COLUMNS", "ELECTIONS", "ISSUES", "MEDIA", "VOTER_FILE_DATE", "Column", "columns_of"]
+__all__ = ["COLUMNS", "ELECTIONS", "ISSUES", "MEDIA", "VOTER_FILE_DATE", "Column", "exported_columns"]
 
 VOTER_FILE_DATE = date(2026, 11, 1)
 """The day on which the synthetic voter file was taken. Ages count from it."""
@@ -45,7 +45,7 @@ class Column:
     field_type: OptionalFieldType | None = None
 
 
-def _identity() -> list[Column]:
+def _identity_columns() -> list[Column]:
     return [
         Column("voterbase_id", header="TargetSmart voterbase ID"),
         Column("state_voter_id", header="State voter ID"),
@@ -62,7 +62,7 @@ def _identity() -> list[Column]:
     ]
 
 
-def _places() -> list[Column]:
+def _place_columns() -> list[Column]:
     addresses = [
         Column(f"{short}_{part}", header=f"{long} {shown}", field_type=OptionalFieldType.ADDRESS)
         for short, long in (("reg", "Registration"), ("mail", "Mailing"))
@@ -72,7 +72,7 @@ def _places() -> list[Column]:
     return [*addresses, *districts]
 
 
-def _scores() -> list[Column]:
+def _score_columns() -> list[Column]:
     columns = [
         Column(f"{kind}_{issue}", "FLOAT", f"{issue.capitalize()} issue {kind} score", OptionalFieldType.ISSUE_SCORES)
         for issue in ISSUES
@@ -94,17 +94,17 @@ def _scores() -> list[Column]:
 
 
 COLUMNS: tuple[Column, ...] = (
-    *_identity(),
-    *_places(),
+    *_identity_columns(),
+    *_place_columns(),
     Column("cell_phone", header="Cell phone number", field_type=OptionalFieldType.PHONE),
     *(
         Column(f"voted_{year}_{kind}", "BOOLEAN", f"Voted in {year} {kind}", OptionalFieldType.VOTE_HISTORY)
         for year, kind in ELECTIONS
     ),
-    *_scores(),
+    *_score_columns(),
 )
 
 
-def columns_of(field_type: OptionalFieldType | None) -> list[Column]:
+def exported_columns(field_type: OptionalFieldType | None) -> list[Column]:
     """The exported columns of a paid field type; of None, the free ones."""
     return [column for column in COLUMNS if column.header is not None and column.field_type is field_type]

@@ -12,15 +12,15 @@ from collections.abc import Iterator
 
 import attrs
 
-__all__ = ["CsvTable", "NotACsvError", "read_table"]
+__all__ = ["CsvTable", "NotACsvError", "parse_csv"]
 
 _DELIMITERS = ",;\t|"
 _SAMPLE_ROWS = 50
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0e-\x1f]")
-_DATUM = re.compile(r"[\d\s()+./:-]*\d[\d\s()+./:-]*|\S+@\S+\.\S+")
+_VALUE_PATTERN = re.compile(r"[\d\s()+./:-]*\d[\d\s()+./:-]*|\S+@\S+\.\S+")
 """What stands in a row but never in a header: a number, date or phone number, or an e-mail address."""
 
-_KINDS = {
+_MAGIC_BYTES = {
     b"PK\x03\x04": "an Excel workbook or a ZIP archive",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook",
     b"%PDF": "a PDF document",
@@ -52,7 +52,7 @@ class CsvTable:
             raise KeyError(name) from None
 
 
-def read_table(data: bytes) -> CsvTable:
+def parse_csv(data: bytes) -> CsvTable:
     """The table in a CSV file.
 
     UTF-8 (with or without BOM), UTF-16 with BOM, else Windows Latin-1; delimited by comma, semicolon, tab or bar. Blank
@@ -62,7 +62,7 @@ def read_table(data: bytes) -> CsvTable:
         NotACsvError: the file is empty, binary, HTML or JSON, has no header or no rows, names a column twice, or has a
             row with more values than the header has columns.
     """
-    text = _decoded(data)
+    text = _decode(data)
     start = text.lstrip()[:1]
     if not start:
         raise NotACsvError("The file is empty.")
@@ -71,9 +71,9 @@ def read_table(data: bytes) -> CsvTable:
     if start in "{[":
         raise NotACsvError("The file is JSON, not CSV.")
     try:
-        rows = _rows(text, _delimiter(text))
-        header = _header(next(rows))
-        body = [_fitted(row, len(header), number) for number, row in enumerate(rows, start=1)]
+        rows = _parse_rows(text, _detect_delimiter(text))
+        header = _check_header(next(rows))
+        body = [_fit_row(row, len(header), number) for number, row in enumerate(rows, start=1)]
     except csv.Error as error:
         raise NotACsvError(f"The file cannot be read as CSV: {error}.") from error
     if not any(any(row) for row in body):
@@ -81,8 +81,8 @@ def read_table(data: bytes) -> CsvTable:
     return CsvTable(header, tuple(zip(*body, strict=True)))
 
 
-def _decoded(data: bytes) -> str:
-    for magic, kind in _KINDS.items():
+def _decode(data: bytes) -> str:
+    for magic, kind in _MAGIC_BYTES.items():
         if data.startswith(magic):
             raise NotACsvError(f"The file is {kind}, not CSV. Save it as CSV first.")
     encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
@@ -95,18 +95,18 @@ def _decoded(data: bytes) -> str:
     return text
 
 
-def _rows(text: str, delimiter: str) -> Iterator[list[str]]:
+def _parse_rows(text: str, delimiter: str) -> Iterator[list[str]]:
     """All rows but blank lines, their cells trimmed."""
     for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter):
         if len(row) > 1 or (row and row[0].strip()):
             yield [cell.strip() for cell in row]
 
 
-def _delimiter(text: str) -> str:
+def _detect_delimiter(text: str) -> str:
     """The delimiter that cuts the header into several columns and most rows into as many."""
 
     def fit(delimiter: str) -> tuple[float, int]:
-        rows = [row for row, _ in zip(_rows(text, delimiter), range(_SAMPLE_ROWS), strict=False)]
+        rows = [row for row, _ in zip(_parse_rows(text, delimiter), range(_SAMPLE_ROWS), strict=False)]
         if not rows:
             raise NotACsvError("The file is empty.")
         width = len(rows[0])
@@ -116,9 +116,9 @@ def _delimiter(text: str) -> str:
     return max(_DELIMITERS, key=fit)
 
 
-def _header(cells: list[str]) -> tuple[str, ...]:
+def _check_header(cells: list[str]) -> tuple[str, ...]:
     for cell in cells:
-        if _DATUM.fullmatch(cell):
+        if _VALUE_PATTERN.fullmatch(cell):
             raise NotACsvError(f"The first row is no header: {cell!r} is a value, not the name of a column.")
     named = [cell for cell in cells if cell]
     for name in named:
@@ -127,7 +127,7 @@ def _header(cells: list[str]) -> tuple[str, ...]:
     return tuple(cells)
 
 
-def _fitted(cells: list[str], width: int, number: int) -> list[str]:
+def _fit_row(cells: list[str], width: int, number: int) -> list[str]:
     if any(cells[width:]):
         raise NotACsvError(
             f"Row {number} has {len(cells)} values, but the header has {width} columns. "

@@ -22,11 +22,11 @@ import duckdb
 from indigo_async.errors import InvalidInputError, Problem
 from indigo_async.sandbox.people.normalise import install_macros
 from indigo_async.sandbox.people.schema import COLUMNS
-from indigo_async.sandbox.people.synthetic import SYNTHETIC_COLUMNS, synthetic_people
+from indigo_async.sandbox.people.synthetic import DERIVED_COLUMNS, generate_people
 
-__all__ = ["FILTER_COLUMNS", "VoterFile", "known_values"]
+__all__ = ["FILTER_COLUMNS", "VoterFile", "list_filter_values"]
 
-_ESSENTIAL = ("first_name", "last_name")
+_REQUIRED_COLUMNS = ("first_name", "last_name")
 
 FILTER_COLUMNS = {
     "states": "reg_state",
@@ -37,7 +37,7 @@ FILTER_COLUMNS = {
 }
 """The column that each filter of `LookalikeFilters` looks at."""
 
-_KEYS = {
+_MATCH_KEYS = {
     "first": "given_name(first_name)",
     "formal": "formal_name(first)",
     "last": "family_name(last_name)",
@@ -50,13 +50,13 @@ _KEYS = {
     "street": "street_name(reg_address)",
     "address": "whole_address(house, street)",
 }
-_WEIGHED = ("first", "last", "dob", "phone", "zip", "city", "state", "address")
+_WEIGHTED_KEYS = ("first", "last", "dob", "phone", "zip", "city", "state", "address")
 
 _UNSEEN_SHARERS = {"phone": 0.02}
 """People off the file who share a value, for each voter who has it: nearly none share a phone, but as many again
 share a name, a birthday or a ZIP."""
 
-_OTHERS = 1_000
+_SMOOTHING_PEOPLE = 1_000
 """People with other values who are counted in, so that a name is not thought common because a file is small."""
 
 
@@ -72,8 +72,8 @@ class VoterFile:
         try:
             install_macros(self._connection)
             fill(self._connection)
-            _weigh(self._connection)
-            self._count = _number(self._connection, "SELECT count(*) FROM voters")
+            _create_keys_table(self._connection)
+            self._count = _query_int(self._connection, "SELECT count(*) FROM voters")
         except BaseException:
             self._connection.close()
             raise
@@ -81,7 +81,7 @@ class VoterFile:
     @classmethod
     def synthetic(cls, count: int = 100_000, *, seed: int = 0) -> VoterFile:
         """`count` people who do not exist, the same for the same seed."""
-        return cls(functools.partial(_invent, count=count, seed=seed))
+        return cls(functools.partial(_load_synthetic, count=count, seed=seed))
 
     @classmethod
     def from_file(cls, path: Path) -> VoterFile:
@@ -94,7 +94,7 @@ class VoterFile:
         Raises:
             InvalidInputError: the file cannot be read, holds nobody, or lacks an essential column.
         """
-        return cls(functools.partial(_load, path=path))
+        return cls(functools.partial(_load_file, path=path))
 
     def __len__(self) -> int:
         return self._count
@@ -107,7 +107,7 @@ class VoterFile:
         self._connection.close()
 
 
-def known_values(voters: VoterFile) -> dict[str, list[str]]:
+def list_filter_values(voters: VoterFile) -> dict[str, list[str]]:
     """The values that each lookalike filter can take in this voter file, by the names of `LookalikeFilters`."""
     with voters.cursor() as cursor:
         return {
@@ -121,12 +121,12 @@ def known_values(voters: VoterFile) -> dict[str, list[str]]:
         }
 
 
-def _number(connection: duckdb.DuckDBPyConnection, query: str) -> int:
+def _query_int(connection: duckdb.DuckDBPyConnection, query: str) -> int:
     row = connection.execute(query).fetchone()
     return int(row[0]) if row else 0
 
 
-def _fill(connection: duckdb.DuckDBPyConnection, expressions: dict[str, str]) -> None:
+def _create_voters_table(connection: duckdb.DuckDBPyConnection, expressions: dict[str, str]) -> None:
     """Make the table `voters` from the view `people`, each column by its expression."""
     columns = ", ".join(f"({expressions[column.name]})::{column.sql_type} AS {column.name}" for column in COLUMNS)
     connection.execute(
@@ -134,13 +134,13 @@ def _fill(connection: duckdb.DuckDBPyConnection, expressions: dict[str, str]) ->
     )
 
 
-def _invent(connection: duckdb.DuckDBPyConnection, *, count: int, seed: int) -> None:
-    connection.register("people", synthetic_people(count, seed=seed))
-    _fill(connection, {column.name: SYNTHETIC_COLUMNS.get(column.name, column.name) for column in COLUMNS})
+def _load_synthetic(connection: duckdb.DuckDBPyConnection, *, count: int, seed: int) -> None:
+    connection.register("people", generate_people(count, seed=seed))
+    _create_voters_table(connection, {column.name: DERIVED_COLUMNS.get(column.name, column.name) for column in COLUMNS})
     connection.unregister("people")
 
 
-def _load(connection: duckdb.DuckDBPyConnection, *, path: Path) -> None:
+def _load_file(connection: duckdb.DuckDBPyConnection, *, path: Path) -> None:
     reader = (
         "read_parquet($1)" if path.suffix.lower() == ".parquet" else "read_csv($1, all_varchar = true, header = true)"
     )
@@ -155,16 +155,18 @@ def _load(connection: duckdb.DuckDBPyConnection, *, path: Path) -> None:
         str(name).strip().lower().replace(" ", "_"): f'people."{str(name).replace(chr(34), chr(34) * 2)}"'
         for name, *_ in connection.execute("DESCRIBE people").fetchall()
     }
-    problems = [Problem(str(path), f"lacks the column {name}") for name in _ESSENTIAL if name not in found]
-    if not problems and not _number(connection, "SELECT count(*) FROM people"):
+    problems = [Problem(str(path), f"lacks the column {name}") for name in _REQUIRED_COLUMNS if name not in found]
+    if not problems and not _query_int(connection, "SELECT count(*) FROM people"):
         problems = [Problem(str(path), "holds no voters")]
     if problems:
         raise InvalidInputError(problems)
-    _fill(connection, {column.name: _read(column.sql_type, found.get(column.name)) for column in COLUMNS})
+    _create_voters_table(
+        connection, {column.name: _column_expression(column.sql_type, found.get(column.name)) for column in COLUMNS}
+    )
     connection.execute("DROP TABLE people")
 
 
-def _read(sql_type: str, source: str | None) -> str:
+def _column_expression(sql_type: str, source: str | None) -> str:
     """The expression that reads a column of a foreign file, whatever it is written as."""
     if source is None:
         return "NULL"
@@ -175,21 +177,21 @@ def _read(sql_type: str, source: str | None) -> str:
     return f"try_cast({source} AS {sql_type})"
 
 
-def _weigh(connection: duckdb.DuckDBPyConnection) -> None:
+def _create_keys_table(connection: duckdb.DuckDBPyConnection) -> None:
     """Make the table `keys` from the table `voters`."""
-    values = ", ".join(f"{expression} AS {key}" for key, expression in _KEYS.items())
+    values = ", ".join(f"{expression} AS {key}" for key, expression in _MATCH_KEYS.items())
     connection.execute(f"CREATE TEMP TABLE plain AS SELECT voter, {values} FROM voters")
     bits: list[str] = []
     joins: list[str] = []
-    for key in _WEIGHED:
+    for key in _WEIGHTED_KEYS:
         sharers = f"count(*) - 1 + {_UNSEEN_SHARERS.get(key, 1)}"
         connection.execute(f"""
             CREATE TEMP TABLE weight_{key} AS
-            SELECT {key}, log2(((SELECT count(*) FROM plain) + {_OTHERS}) / ({sharers})) AS {key}_bits
+            SELECT {key}, log2(((SELECT count(*) FROM plain) + {_SMOOTHING_PEOPLE}) / ({sharers})) AS {key}_bits
             FROM plain WHERE {key} IS NOT NULL GROUP BY {key}""")
         bits.append(f"{key}_bits")
         joins.append(f"LEFT JOIN weight_{key} USING ({key})")
     connection.execute(f"""
         CREATE TABLE keys AS SELECT plain.*, {", ".join(bits)} FROM plain {" ".join(joins)} ORDER BY voter""")
-    for name in ("plain", *(f"weight_{key}" for key in _WEIGHED)):
+    for name in ("plain", *(f"weight_{key}" for key in _WEIGHTED_KEYS)):
         connection.execute(f"DROP TABLE {name}")

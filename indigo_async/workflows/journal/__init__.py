@@ -4,8 +4,17 @@ The journal holds IDs, names of audiences, paths, hashes and cents: no token, no
 """
 
 from indigo_async.workflows.journal.journal import Journal, JournalRecord
-from indigo_async.workflows.journal.memory import JobMemory
+from indigo_async.workflows.journal.memory import JournalJobLog
 from indigo_async.workflows.journal.reader import is_in_use, read_records
-from indigo_async.workflows.journal.rows import Bill, EntryKind, bill_of
+from indigo_async.workflows.journal.rows import EntryKind, PurchaseTotals, sum_purchases
 
-__all__ = ["Bill", "EntryKind", "JobMemory", "Journal", "JournalRecord", "bill_of", "is_in_use", "read_records"]
+__all__ = [
+    "EntryKind",
+    "Journal",
+    "JournalJobLog",
+    "JournalRecord",
+    "PurchaseTotals",
+    "is_in_use",
+    "read_records",
+    "sum_purchases",
+]

@@ -9,68 +9,68 @@ import attrs
 
 from indigo_async.workflows.events import Stage
 
-__all__ = ["Binding", "is_binding", "without_inputs"]
+__all__ = ["InputHashes", "is_permanent", "strip_hashes"]
 
 _KEY = "inputs"
 _PARTS = ("server", "csv", "columns", "lookalike")
 _PARTS_OF_STAGE = {Stage.UPLOAD: _PARTS[:2], Stage.MATCH: _PARTS[:3]}
 """Later stages use all of them: what is exported is the lookalike where there is one."""
 
-_WORDS = {
+_CHANGE_TEXT = {
     "server": "for another server",
     "csv": "from another CSV",
     "columns": "with other columns",
     "lookalike": "with other lookalike settings (name, size, filters or include_original_audience)",
 }
-_DONE = {
+_STAGE_TEXT = {
     Stage.MATCH: "matched this audience",
     Stage.LOOKALIKE: "made the lookalike",
     Stage.PURCHASE: "purchased an export",
 }
 
 
-def is_binding(stage: Stage) -> bool:
+def is_permanent(stage: Stage) -> bool:
     """Whether a job may not go on with other inputs than those of this stage.
 
     An upload and a preview are free and made again. A match and a lookalike take a name for good, a purchase costs.
     """
-    return stage in _DONE
+    return stage in _STAGE_TEXT
 
 
 @attrs.frozen
-class Binding:
+class InputHashes:
     """The inputs that a job has now, a hash for each part. Without any, nothing is recorded and nothing is compared.
 
     `is_same_job` says whether the whole job is the one that the journal first saw, for rows that have no inputs:
     earlier versions wrote none.
     """
 
-    inputs: Mapping[str, str] = attrs.Factory(dict[str, str])
+    by_part: Mapping[str, str] = attrs.Factory(dict[str, str])
     is_same_job: bool = True
 
-    def bound(self, stage: Stage, facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    def add_to(self, stage: Stage, facts: Mapping[str, Any]) -> Mapping[str, Any]:
         """A stage's facts with the inputs that the stage uses."""
-        return {**facts, _KEY: self._inputs_of(stage)} if self.inputs else facts
+        return {**facts, _KEY: self._hashes_of(stage)} if self.by_part else facts
 
-    def changes(self, stage: Stage, facts: Mapping[str, Any]) -> tuple[str, ...]:
+    def changed_parts(self, stage: Stage, facts: Mapping[str, Any]) -> tuple[str, ...]:
         """The parts of the job that were other ones when a row was written; none where it is the same."""
         recorded: Mapping[str, str] = facts.get(_KEY) or {}
-        if not recorded or not self.inputs:
+        if not recorded or not self.by_part:
             return () if self.is_same_job else ("job",)
-        return tuple(part for part, used in self._inputs_of(stage).items() if recorded.get(part) != used)
+        return tuple(part for part, used in self._hashes_of(stage).items() if recorded.get(part) != used)
 
-    def explain(self, stage: Stage, changes: tuple[str, ...]) -> str:
+    def describe_change(self, stage: Stage, changes: tuple[str, ...]) -> str:
         """What an earlier run did, and from what, in words."""
-        words = [_WORDS[part] for part in changes if part in _WORDS]
+        words = [_CHANGE_TEXT[part] for part in changes if part in _CHANGE_TEXT]
         if not words:
-            return f"an earlier run {_DONE[stage]} from another CSV, with other columns or with another lookalike"
-        return f"an earlier run {_DONE[stage]} {' and '.join(words)}"
+            return f"an earlier run {_STAGE_TEXT[stage]} from another CSV, with other columns or with another lookalike"
+        return f"an earlier run {_STAGE_TEXT[stage]} {' and '.join(words)}"
 
-    def _inputs_of(self, stage: Stage) -> dict[str, str]:
-        return {part: self.inputs.get(part, "") for part in _PARTS_OF_STAGE.get(stage, _PARTS)}
+    def _hashes_of(self, stage: Stage) -> dict[str, str]:
+        return {part: self.by_part.get(part, "") for part in _PARTS_OF_STAGE.get(stage, _PARTS)}
 
 
-def without_inputs(facts: dict[str, Any]) -> dict[str, Any]:
+def strip_hashes(facts: dict[str, Any]) -> dict[str, Any]:
     """A stage's facts as the stage wrote them."""
     facts.pop(_KEY, None)
     return facts

@@ -21,14 +21,14 @@ import attrs
 import msgspec
 
 from indigo_async.errors import JournalMismatchError, JournalWriteError
-from indigo_async.transport.shield import outlast
-from indigo_async.workflows.journal.binding import Binding
-from indigo_async.workflows.journal.grouping import Grouped
-from indigo_async.workflows.journal.memory import JobMemory
+from indigo_async.transport.shield import wait_shielded
+from indigo_async.workflows.journal.binding import InputHashes
+from indigo_async.workflows.journal.grouping import GroupCommit
+from indigo_async.workflows.journal.memory import JournalJobLog
 from indigo_async.workflows.journal.rows import Entry, EntryKind
 from indigo_async.workflows.journal.store import JournalStore
 
-__all__ = ["Journal", "JournalRecord", "record_of"]
+__all__ = ["Journal", "JournalRecord", "parse_record"]
 
 T = TypeVar("T")
 
@@ -55,11 +55,11 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._store = JournalStore(path)
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="indigo-journal")
-        self._append = Grouped(self._in_thread, self._store.append)
-        self._load = Grouped(self._in_thread, self._store.load)
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="indigo-journal")
+        self._append = GroupCommit(self._run_in_thread, self._store.append)
+        self._load = GroupCommit(self._run_in_thread, self._store.load_jobs)
         self._closed = False
-        self._warned = False
+        self._has_warned = False
 
     @classmethod
     @asynccontextmanager
@@ -78,14 +78,14 @@ class Journal:
         """
         journal = cls(path)
         try:
-            await journal._in_thread(journal._store.open)
+            await journal._run_in_thread(journal._store.open)
             yield journal
         finally:
             await journal._close()
 
-    async def memory_of(
+    async def job_log(
         self, customer_id: str, audience_name: str, fingerprint: str, inputs: Mapping[str, str] | None = None
-    ) -> JobMemory:
+    ) -> JournalJobLog:
         """What is known of one job; a new one is registered.
 
         `fingerprint` stands for all of the job's inputs, `inputs` has a hash for each part of them. Each stage is bound
@@ -95,12 +95,12 @@ class Journal:
             JournalMismatchError: an earlier run matched, grew or purchased something from other inputs.
             JournalDamagedError, JournalWriteError: nothing may be sent for this job.
         """
-        self._refuse_if_closed()
+        self._raise_if_closed()
         key = msgspec.json.encode([customer_id, audience_name]).decode()
         stored = await self._load((key, fingerprint))
-        binding = Binding(inputs or {}, is_same_job=stored.fingerprint == fingerprint)
-        memory = JobMemory(stored, self._write, self._mention, binding)
-        mismatch = memory.forget_changed()
+        binding = InputHashes(inputs or {}, is_same_job=stored.fingerprint == fingerprint)
+        memory = JournalJobLog(stored, self._write, self._write_later, binding)
+        mismatch = memory.discard_changed()
         if mismatch is not None:
             raise JournalMismatchError(
                 f"{self._store.path}: job {audience_name!r} of customer {customer_id!r} has changed: {mismatch}. "
@@ -108,13 +108,13 @@ class Journal:
             )
         return memory
 
-    async def own_memory(self) -> JobMemory:
+    async def batch_log(self) -> JournalJobLog:
         """Where the batch itself writes: the job of no customer and no name.
 
         Raises:
             JournalDamagedError, JournalWriteError: nothing may be sent under this journal.
         """
-        return await self.memory_of("", "", "")
+        return await self.job_log("", "", "")
 
     async def spent_cents(self) -> int:
         """What was spent under this journal in all runs, in cents.
@@ -125,8 +125,8 @@ class Journal:
         Raises:
             JournalDamagedError, JournalWriteError: it cannot be told.
         """
-        self._refuse_if_closed()
-        return await self._in_thread(self._store.spent_cents)
+        self._raise_if_closed()
+        return await self._run_in_thread(self._store.spent_cents)
 
     async def records(self) -> AsyncGenerator[JournalRecord]:
         """Every row in the order of writing, read in pages.
@@ -136,52 +136,52 @@ class Journal:
         """
         after = 0
         while True:
-            self._refuse_if_closed()
-            page = await self._in_thread(partial(self._store.page, after))
+            self._raise_if_closed()
+            page = await self._run_in_thread(partial(self._store.read_page, after))
             if not page:
                 return
             for key, entry in page:
-                yield record_of(key, entry)
+                yield parse_record(key, entry)
             after += len(page)
 
     def _write(self, entry: Entry) -> Awaitable[int]:
-        self._refuse_if_closed()
+        self._raise_if_closed()
         return self._append(entry)
 
-    def _mention(self, entry: Entry) -> None:
-        self._refuse_if_closed()
-        self._append.in_passing(entry).add_done_callback(self._warn_of_loss)
+    def _write_later(self, entry: Entry) -> None:
+        self._raise_if_closed()
+        self._append.submit_lazily(entry).add_done_callback(self._warn_if_lost)
 
-    def _warn_of_loss(self, written: asyncio.Future[int]) -> None:
+    def _warn_if_lost(self, written: asyncio.Future[int]) -> None:
         error = written.exception()
-        if error is not None and not self._warned:
-            self._warned = True
+        if error is not None and not self._has_warned:
+            self._has_warned = True
             _logger.warning("reports made from this journal will lack how jobs ended: %s", error)
 
-    def _refuse_if_closed(self) -> None:
+    def _raise_if_closed(self) -> None:
         if self._closed:
             raise JournalWriteError(f"{self._store.path}: the journal is closed")
 
-    def _in_thread(self, function: Callable[[], T]) -> asyncio.Future[T]:
+    def _run_in_thread(self, function: Callable[[], T]) -> asyncio.Future[T]:
         """Call a function in the journal's thread, after all that was handed to it before."""
-        return asyncio.get_running_loop().run_in_executor(self._thread, function)
+        return asyncio.get_running_loop().run_in_executor(self._executor, function)
 
     async def _close(self) -> None:
         """Write what was accepted, close the file and end the thread, through any cancellation."""
         self._closed = True
         self._load.flush()
         self._append.flush()
-        closing = self._in_thread(self._store.close)
+        closing = self._run_in_thread(self._store.close)
         try:
             await asyncio.shield(closing)
         except asyncio.CancelledError:
-            await outlast(closing)
+            await wait_shielded(closing)
             raise
         finally:
-            self._thread.shutdown()  # it has nothing left to do, so this returns at once
+            self._executor.shutdown()  # it has nothing left to do, so this returns at once
 
 
-def record_of(key: str, entry: Entry) -> JournalRecord:
+def parse_record(key: str, entry: Entry) -> JournalRecord:
     customer_id, audience_name = msgspec.json.decode(key)
     return JournalRecord(
         customer_id=customer_id,

@@ -10,31 +10,31 @@ from pathlib import Path
 
 from indigo_async.errors import JournalDamagedError, JournalInUseError
 
-__all__ = ["PRIVATE", "LockFile", "is_held", "is_held_here"]
+__all__ = ["PRIVATE_MODE", "LockFile", "is_held", "is_held_by_this_process"]
 
-PRIVATE = 0o600
+PRIVATE_MODE = 0o600
 _DIGITS = 20
 _ATTEMPTS = 5
 _SECONDS_BETWEEN = 0.01
 """Far longer than `is_held` takes to try a lock."""
 
-_held_here: set[Path] = set()
+_held_paths: set[Path] = set()
 
 
-def _content(committed: int) -> bytes:
+def _encode_row_count(committed: int) -> bytes:
     """The number of rows and a checksum of it, always of one length, so that it is overwritten in its place."""
     number = str(committed).zfill(_DIGITS).encode()
     return b"%b %08x\n" % (number, zlib.crc32(number))
 
 
-def is_held_here(path: Path) -> bool:
+def is_held_by_this_process(path: Path) -> bool:
     """Whether this very process holds the lock at a path."""
-    return path in _held_here
+    return path in _held_paths
 
 
 def is_held(path: Path) -> bool:
     """Whether a living process holds the lock at a path. It is tried for a moment, shared, and nothing is written."""
-    if is_held_here(path):
+    if is_held_by_this_process(path):
         return True
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -61,7 +61,7 @@ class LockFile:
 
     def __init__(self) -> None:
         self.path: Path = Path()
-        self.committed: int | None = None
+        self.committed_rows: int | None = None
         self._descriptor: int | None = None
         self._holds = False
 
@@ -74,42 +74,42 @@ class LockFile:
             OSError: the file cannot be opened.
         """
         self.path = path
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, PRIVATE)
-        if not _locked(self._descriptor):
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, PRIVATE_MODE)
+        if not _try_lock(self._descriptor):
             raise JournalInUseError("the journal is open already, in another process or in this one")
-        _held_here.add(path)
+        _held_paths.add(path)
         self._holds = True
-        os.fchmod(self._descriptor, PRIVATE)
+        os.fchmod(self._descriptor, PRIVATE_MODE)
         content = os.pread(self._descriptor, 64, 0)
-        self.committed = int(content[:_DIGITS]) if content[:_DIGITS].isdigit() else None
-        if content and (self.committed is None or content != _content(self.committed)):
+        self.committed_rows = int(content[:_DIGITS]) if content[:_DIGITS].isdigit() else None
+        if content and (self.committed_rows is None or content != _encode_row_count(self.committed_rows)):
             raise JournalDamagedError(f"{path.name} does not hold the number of rows")
 
-    def begin(self) -> None:
+    def initialize(self) -> None:
         """Write, for good, that nothing was committed yet. Later numbers only take its place."""
-        self.note(0)
-        os.fsync(self._held)
+        self.write_row_count(0)
+        os.fsync(self._open_descriptor)
 
-    def note(self, committed: int) -> None:
+    def write_row_count(self, committed: int) -> None:
         """Write how many rows are committed."""
-        os.pwrite(self._held, _content(committed), 0)
+        os.pwrite(self._open_descriptor, _encode_row_count(committed), 0)
 
     def release(self) -> None:
         if self._descriptor is not None:
             if self._holds:
-                _held_here.discard(self.path)
+                _held_paths.discard(self.path)
                 self._holds = False
             os.close(self._descriptor)
             self._descriptor = None
 
     @property
-    def _held(self) -> int:
+    def _open_descriptor(self) -> int:
         if self._descriptor is None:
             raise ValueError("the lock is not held")
         return self._descriptor
 
 
-def _locked(descriptor: int) -> bool:
+def _try_lock(descriptor: int) -> bool:
     """Take a lock for oneself, if nobody has it longer than to try it."""
     for attempt in range(_ATTEMPTS):
         if attempt:

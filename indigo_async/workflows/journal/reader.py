@@ -14,8 +14,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from indigo_async.errors import JournalError, JournalInUseError, JournalWriteError
-from indigo_async.workflows.journal.journal import JournalRecord, record_of
-from indigo_async.workflows.journal.lock import is_held, is_held_here
+from indigo_async.workflows.journal.journal import JournalRecord, parse_record
+from indigo_async.workflows.journal.lock import is_held, is_held_by_this_process
 from indigo_async.workflows.journal.store import JournalStore
 
 __all__ = ["is_in_use", "read_records"]
@@ -27,7 +27,7 @@ _WAL_HEADER = 32
 
 def is_in_use(path: Path) -> bool:
     """Whether a living process has the journal open: a batch that was killed has not."""
-    return is_held(_beside(path.resolve(), ".lock"))
+    return is_held(_sibling(path.resolve(), ".lock"))
 
 
 def read_records(path: Path) -> Generator[JournalRecord]:
@@ -45,21 +45,21 @@ def read_records(path: Path) -> Generator[JournalRecord]:
     path = path.resolve()
     with (
         tempfile.TemporaryDirectory(prefix="indigo-journal-") as folder,
-        _told_of(path, Path(folder)),
-        closing(_opened_copy(path, Path(folder))) as store,
+        _name_original_in_errors(path, Path(folder)),
+        closing(_open_copy(path, Path(folder))) as store,
     ):
         after = 0
-        while page := store.page(after):
+        while page := store.read_page(after):
             for key, entry in page:
-                yield record_of(key, entry)
+                yield parse_record(key, entry)
             after += len(page)
 
 
-def _opened_copy(path: Path, folder: Path) -> JournalStore:
+def _open_copy(path: Path, folder: Path) -> JournalStore:
     """A copy that passed all checks: another attempt is made where the batch wrote over what was being copied."""
     if not path.is_file():
         raise JournalWriteError(f"{path}: there is no such journal")
-    if is_held_here(_beside(path, ".lock")):
+    if is_held_by_this_process(_sibling(path, ".lock")):
         # Closing a file ends all locks that this process has on it, those of the batch's own connection too.
         raise JournalInUseError(f"{path}: the journal is open in this process")
     for attempt in range(_ATTEMPTS):
@@ -94,7 +94,7 @@ def _copy(path: Path, copy: Path) -> bool:
     header = _wal_header(path)
     for suffix in (".lock", "", "-wal"):
         try:
-            shutil.copyfile(_beside(path, suffix), _beside(copy, suffix))
+            shutil.copyfile(_sibling(path, suffix), _sibling(copy, suffix))
         except FileNotFoundError:
             if not suffix:
                 raise
@@ -103,18 +103,18 @@ def _copy(path: Path, copy: Path) -> bool:
 
 def _wal_header(path: Path) -> bytes:
     try:
-        with _beside(path, "-wal").open("rb") as file:
+        with _sibling(path, "-wal").open("rb") as file:
             return file.read(_WAL_HEADER)
     except FileNotFoundError:
         return b""
 
 
-def _beside(path: Path, suffix: str) -> Path:
+def _sibling(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
 @contextmanager
-def _told_of(path: Path, folder: Path) -> Generator[None]:
+def _name_original_in_errors(path: Path, folder: Path) -> Generator[None]:
     """Tell of the journal where the copy is meant."""
     try:
         yield

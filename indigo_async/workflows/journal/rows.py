@@ -13,19 +13,19 @@ import msgspec
 from indigo_async.errors import JournalDamagedError
 
 __all__ = [
-    "Bill",
     "Entry",
     "EntryKind",
-    "Values",
-    "bill_of",
-    "checked",
+    "PurchaseTotals",
+    "RowValues",
     "count_rows",
-    "entry_from",
-    "sealed",
-    "spent_on",
+    "max_spent_cents",
+    "parse_entry",
+    "sum_purchases",
+    "verify_checksum",
+    "with_checksum",
 ]
 
-Values: TypeAlias = tuple[int | str, ...]
+RowValues: TypeAlias = tuple[int | str, ...]
 
 
 class EntryKind(StrEnum):
@@ -52,16 +52,16 @@ class Entry:
     facts: str
     at_ms: int
 
-    def values(self) -> Values:
+    def values(self) -> RowValues:
         return (self.job, self.kind.value, self.stage, self.facts, self.at_ms)
 
 
-def sealed(values: Values) -> Values:
+def with_checksum(values: RowValues) -> RowValues:
     """The values of a row, its number first, with the checksum behind them."""
     return (*values, _checksum(values))
 
 
-def checked(row: Sequence[Any]) -> list[Any]:
+def verify_checksum(row: Sequence[Any]) -> list[Any]:
     """The values of a row, without the checksum.
 
     Raises:
@@ -78,13 +78,13 @@ def _checksum(values: Sequence[Any]) -> int:
     return zlib.crc32(msgspec.json.encode(values))
 
 
-def entry_from(row: Sequence[Any]) -> Entry:
+def parse_entry(row: Sequence[Any]) -> Entry:
     """The entry in a row.
 
     Raises:
         JournalDamagedError: it is not what was written.
     """
-    _, job, kind, stage, facts, at_ms = checked(row)
+    _, job, kind, stage, facts, at_ms = verify_checksum(row)
     return Entry(job, EntryKind(kind), stage, facts, at_ms)
 
 
@@ -102,20 +102,20 @@ def count_rows(numbers: Iterable[int]) -> int:
 
 
 @attrs.frozen
-class Bill:
+class PurchaseTotals:
     """What the purchases of one job cost in cents: those that were made, and how much more the uncertain ones may."""
 
-    settled_cents: int = 0
-    unsettled_cents: int = 0
+    charged_cents: int = 0
+    unresolved_cents: int = 0
 
 
-def spent_on(purchases: Iterable[Entry]) -> int:
-    """What the purchases of one job cost in cents, given their rows in the order of writing; see `bill_of`."""
-    bill = bill_of((entry.kind, msgspec.json.decode(entry.facts)) for entry in purchases)
-    return bill.settled_cents + bill.unsettled_cents
+def max_spent_cents(purchases: Iterable[Entry]) -> int:
+    """What the purchases of one job cost in cents, given their rows in the order of writing; see `sum_purchases`."""
+    bill = sum_purchases((entry.kind, msgspec.json.decode(entry.facts)) for entry in purchases)
+    return bill.charged_cents + bill.unresolved_cents
 
 
-def bill_of(purchases: Iterable[tuple[EntryKind, Mapping[str, Any]]]) -> Bill:
+def sum_purchases(purchases: Iterable[tuple[EntryKind, Mapping[str, Any]]]) -> PurchaseTotals:
     """The bill of one job, given what was written of its purchases, in that order.
 
     An export is bought once at most, so it counts once: by its last result, or by the dearest intent since then, which
@@ -136,4 +136,4 @@ def bill_of(purchases: Iterable[tuple[EntryKind, Mapping[str, Any]]]) -> Bill:
             case EntryKind.OUTCOME | EntryKind.PROGRESS:
                 pass
     uncertain = (max(intents, default=0) - settled.get(export, 0) for export, intents in open_intents.items())
-    return Bill(sum(settled.values()), sum(max(0, cents) for cents in uncertain))
+    return PurchaseTotals(sum(settled.values()), sum(max(0, cents) for cents in uncertain))

@@ -23,8 +23,16 @@ from indigo_async.errors import (
     JournalWriteError,
 )
 from indigo_async.workflows.events import Stage
-from indigo_async.workflows.journal.lock import PRIVATE, LockFile
-from indigo_async.workflows.journal.rows import Entry, Values, checked, count_rows, entry_from, sealed, spent_on
+from indigo_async.workflows.journal.lock import PRIVATE_MODE, LockFile
+from indigo_async.workflows.journal.rows import (
+    Entry,
+    RowValues,
+    count_rows,
+    max_spent_cents,
+    parse_entry,
+    verify_checksum,
+    with_checksum,
+)
 
 __all__ = ["JournalStore", "StoredJob"]
 
@@ -32,7 +40,7 @@ _APPLICATION_ID = 0x496E6467
 """ASCII "Indg", in the file's header."""
 
 _VERSION = 2
-_UPGRADABLE = 1
+_UPGRADABLE_VERSION = 1
 """A version that lacks nothing but outcomes and progress. It becomes ours, since an older SDK could not read those."""
 
 _SCHEMA = (
@@ -45,7 +53,7 @@ _SCHEMA = (
 
 _PAGE_ROWS = 1_000
 # Python's lock is let go and fought for once in a statement, not once in a row. SQLite has always borne 999 values.
-_ROWS_OF_A_STATEMENT = 100
+_ROWS_PER_STATEMENT = 100
 
 
 @attrs.frozen
@@ -67,8 +75,8 @@ class JournalStore:
         self.path: Path = path
         self._lock = LockFile()
         self._connection: sqlite3.Connection | None = None
-        self._jobs = 0
-        self._entries = 0
+        self._job_count = 0
+        self._entry_count = 0
         self._failure: JournalError | None = None
 
     def open(self) -> None:
@@ -77,20 +85,20 @@ class JournalStore:
         Raises:
             JournalInUseError, JournalVersionError, JournalDamagedError, JournalWriteError: see `Journal.open`.
         """
-        with self._errors_told():
+        with self._wrap_errors():
             self.path = self.path.resolve()  # so that several links to one journal meet in one lock
             self._lock.acquire(self.path.with_name(f"{self.path.name}.lock"))
             may_begin = self._find_or_create()
             self._connection = sqlite3.connect(self.path, timeout=0)
-            self._set_up(may_begin=may_begin)
+            self._configure(may_begin=may_begin)
             self._verify()
-            self._lock.note(self._rows)
+            self._lock.write_row_count(self._row_count)
 
     def close(self) -> None:
         """Close everything, whether or not `open` succeeded."""
         try:
             if self._connection is not None:
-                with self._errors_told():
+                with self._wrap_errors():
                     self._connection.close()
         finally:
             self._lock.release()
@@ -101,28 +109,28 @@ class JournalStore:
         Raises:
             JournalError: none of them is known to be on disk.
         """
-        self._refuse_after_failure()
-        first = self._entries + 1
-        rows = [sealed((number, *entry.values())) for number, entry in enumerate(entries, first)]
-        with self._errors_told():
+        self._raise_after_failure()
+        first = self._entry_count + 1
+        rows = [with_checksum((number, *entry.values())) for number, entry in enumerate(entries, first)]
+        with self._wrap_errors():
             with self._db as db:
-                for start in range(0, len(rows), _ROWS_OF_A_STATEMENT):
-                    _insert(db, rows[start : start + _ROWS_OF_A_STATEMENT])
-            self._entries += len(rows)
-            self._lock.note(self._rows)
+                for start in range(0, len(rows), _ROWS_PER_STATEMENT):
+                    _insert(db, rows[start : start + _ROWS_PER_STATEMENT])
+            self._entry_count += len(rows)
+            self._lock.write_row_count(self._row_count)
         return range(first, first + len(rows))
 
-    def load(self, jobs: Sequence[tuple[str, str]]) -> Sequence[StoredJob]:
+    def load_jobs(self, jobs: Sequence[tuple[str, str]]) -> Sequence[StoredJob]:
         """What is known of jobs, each given by its key and its fingerprint; new ones are registered, in one commit.
 
         Raises:
             JournalError: they cannot be told or registered.
         """
-        self._refuse_after_failure()
-        with self._errors_told():
+        self._raise_after_failure()
+        with self._wrap_errors():
             with self._db:
-                stored = [self._job(key, fingerprint) for key, fingerprint in jobs]
-            self._lock.note(self._rows)
+                stored = [self._load_job(key, fingerprint) for key, fingerprint in jobs]
+            self._lock.write_row_count(self._row_count)
         return stored
 
     def spent_cents(self) -> int:
@@ -131,32 +139,34 @@ class JournalStore:
         Raises:
             JournalError: it cannot be told.
         """
-        with self._errors_told():
+        with self._wrap_errors():
             purchases = self._db.execute(
                 "SELECT * FROM entries WHERE stage = ? ORDER BY job, id", (Stage.PURCHASE.value,)
             )
-            by_job = groupby(map(entry_from, purchases), key=lambda entry: entry.job)
-            return sum(spent_on(entries) for _, entries in by_job)
+            by_job = groupby(map(parse_entry, purchases), key=lambda entry: entry.job)
+            return sum(max_spent_cents(entries) for _, entries in by_job)
 
-    def page(self, after: int) -> list[tuple[str, Entry]]:
+    def read_page(self, after: int) -> list[tuple[str, Entry]]:
         """The entries that follow row number `after`, up to a page, each with its job's key; none at the end.
 
         Raises:
             JournalError: they cannot be told.
         """
-        with self._errors_told():
+        with self._wrap_errors():
             rows = self._db.execute(
                 "SELECT jobs.key, entries.* FROM entries JOIN jobs ON jobs.id = entries.job "
                 "WHERE entries.id > ? ORDER BY entries.id LIMIT ?",
                 (after, _PAGE_ROWS),
             ).fetchall()
-            if after + count_rows(number - after for _, number, *_ in rows) < min(after + _PAGE_ROWS, self._entries):
+            if after + count_rows(number - after for _, number, *_ in rows) < min(
+                after + _PAGE_ROWS, self._entry_count
+            ):
                 raise JournalDamagedError(f"rows after number {after} are missing")
-            return [(key, entry_from(row)) for key, *row in rows]
+            return [(key, parse_entry(row)) for key, *row in rows]
 
     @property
-    def _rows(self) -> int:
-        return self._jobs + self._entries
+    def _row_count(self) -> int:
+        return self._job_count + self._entry_count
 
     @property
     def _db(self) -> sqlite3.Connection:
@@ -166,7 +176,7 @@ class JournalStore:
 
     def _find_or_create(self) -> bool:
         """Make sure that there is a file. Says whether a journal may begin in it, if it is blank."""
-        committed = self._lock.committed
+        committed = self._lock.committed_rows
         if self.path.exists():
             if not self.path.is_file():
                 raise JournalDamagedError("this is no file")
@@ -175,11 +185,11 @@ class JournalStore:
             raise JournalDamagedError(
                 f"the file is missing, and {self._lock.path.name} says that {committed} rows were written to it"
             )
-        self._lock.begin()
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE))
+        self._lock.initialize()
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_MODE))
         return True
 
-    def _set_up(self, *, may_begin: bool) -> None:
+    def _configure(self, *, may_begin: bool) -> None:
         db = self._db
         # SQLite's own lock, held until the end: it keeps out programs that know nothing of ours, and spares the file
         # of memory that several processes would share.
@@ -196,7 +206,7 @@ class JournalStore:
         db.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone leaves rows in the drive's own cache
         if begins:
             self._create_tables()
-        elif self._identity() == (_APPLICATION_ID, _UPGRADABLE):
+        elif self._identity() == (_APPLICATION_ID, _UPGRADABLE_VERSION):
             db.execute(f"PRAGMA user_version = {_VERSION}")
 
     def _identity(self) -> tuple[int, int]:
@@ -208,7 +218,7 @@ class JournalStore:
         application_id, version = self._identity()
         if application_id != _APPLICATION_ID:
             raise JournalDamagedError("the file holds no journal, or no longer does")
-        if version not in {_UPGRADABLE, _VERSION}:
+        if version not in {_UPGRADABLE_VERSION, _VERSION}:
             raise JournalVersionError(
                 f"the journal has version {version} and this SDK keeps version {_VERSION}; "
                 "finish the batch with the version of the SDK that began it"
@@ -218,7 +228,7 @@ class JournalStore:
         """Close an existing file to others; SQLite gives those that it creates beside it the same mode."""
         for file in (self.path, self.path.with_name(f"{self.path.name}-wal")):
             if file.exists() and file.stat().st_mode & 0o077:
-                file.chmod(PRIVATE)
+                file.chmod(PRIVATE_MODE)
 
     def _create_tables(self) -> None:
         with self._db as db:
@@ -238,37 +248,41 @@ class JournalStore:
             raise JournalDamagedError(verdict)
         if self._schema() != set(_SCHEMA):
             raise JournalDamagedError("its tables are not as they were made")
-        self._jobs = count_rows(checked(row)[0] for row in self._db.execute("SELECT * FROM jobs ORDER BY id"))
-        self._entries = count_rows(checked(row)[0] for row in self._db.execute("SELECT * FROM entries ORDER BY id"))
-        if self._rows < (self._lock.committed or 0):
-            raise JournalDamagedError(f"it holds {self._rows} rows, and {self._lock.committed} were written")
+        self._job_count = count_rows(
+            verify_checksum(row)[0] for row in self._db.execute("SELECT * FROM jobs ORDER BY id")
+        )
+        self._entry_count = count_rows(
+            verify_checksum(row)[0] for row in self._db.execute("SELECT * FROM entries ORDER BY id")
+        )
+        if self._row_count < (self._lock.committed_rows or 0):
+            raise JournalDamagedError(f"it holds {self._row_count} rows, and {self._lock.committed_rows} were written")
 
-    def _job(self, key: str, fingerprint: str) -> StoredJob:
+    def _load_job(self, key: str, fingerprint: str) -> StoredJob:
         row = self._db.execute("SELECT * FROM jobs WHERE key = ?", (key,)).fetchone()
         if row is None:
-            self._jobs += 1
-            self._db.execute("INSERT INTO jobs VALUES (?, ?, ?, ?)", sealed((self._jobs, key, fingerprint)))
-            return StoredJob(self._jobs, fingerprint, ())
-        number, _, known = checked(row)
+            self._job_count += 1
+            self._db.execute("INSERT INTO jobs VALUES (?, ?, ?, ?)", with_checksum((self._job_count, key, fingerprint)))
+            return StoredJob(self._job_count, fingerprint, ())
+        number, _, known = verify_checksum(row)
         rows = self._db.execute("SELECT * FROM entries WHERE job = ? ORDER BY id", (number,))
-        return StoredJob(number, known, tuple(map(entry_from, rows)))
+        return StoredJob(number, known, tuple(map(parse_entry, rows)))
 
-    def _refuse_after_failure(self) -> None:
+    def _raise_after_failure(self) -> None:
         if self._failure is not None:
             raise type(self._failure)(*self._failure.args)
 
     @contextmanager
-    def _errors_told(self) -> Generator[None]:
+    def _wrap_errors(self) -> Generator[None]:
         """Tell what goes wrong as a `JournalError` that names the path; it is the end of writing."""
         try:
             yield
         except (JournalError, sqlite3.Error, OSError, UnicodeDecodeError) as error:
-            told = _told(error)
+            told = _as_journal_error(error)
             self._failure = type(told)(f"{self.path}: {told}{_ADVICE.get(type(told), '')}")
             raise self._failure from error
 
 
-def _insert(db: sqlite3.Connection, rows: Sequence[Values]) -> None:
+def _insert(db: sqlite3.Connection, rows: Sequence[RowValues]) -> None:
     places = ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * len(rows))
     db.execute(f"INSERT INTO entries VALUES {places}", tuple(chain.from_iterable(rows)))  # noqa: S608 - question marks
 
@@ -291,7 +305,7 @@ _UNWRITABLE = frozenset(
 )
 
 
-def _told(error: JournalError | sqlite3.Error | OSError | UnicodeDecodeError) -> JournalError:
+def _as_journal_error(error: JournalError | sqlite3.Error | OSError | UnicodeDecodeError) -> JournalError:
     """What an error means for the journal. Whatever is not known to be something else is damage.
 
     `UnicodeDecodeError` is raised for SQLite's own messages where they quote damaged text.

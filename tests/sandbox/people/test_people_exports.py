@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from indigo_async.inputs import OptionalFieldType
 from indigo_async.sandbox.people import export_csv
 from indigo_async.sandbox.people.exports import LOOKALIKE_SCORE_HEADER, ROW_ID_HEADER
-from indigo_async.sandbox.people.schema import columns_of
+from indigo_async.sandbox.people.schema import exported_columns
 
 FREE = [
     "TargetSmart voterbase ID",
@@ -59,9 +59,9 @@ def test_the_free_columns_are_the_vendors(voters):
 @given(chosen=st.sets(st.sampled_from([kind for kind in OptionalFieldType if kind != "lookalike_scores"])))
 def test_each_paid_field_type_adds_its_columns_and_no_others(voters, chosen):
     (row,) = exported(voters, [0], *chosen)
-    added = {column.header for kind in chosen for column in columns_of(kind)}
+    added = {column.header for kind in chosen for column in exported_columns(kind)}
     assert set(row) == set(FREE) | added
-    assert len(row) == len(FREE) + sum(len(columns_of(kind)) for kind in chosen)
+    assert len(row) == len(FREE) + sum(len(exported_columns(kind)) for kind in chosen)
 
 
 def test_what_the_paid_field_types_are_called(voters):

@@ -8,18 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from indigo_async.inputs import LookalikeFilters
-from indigo_async.sandbox.people import draw_people, expand, known_values
+from indigo_async.sandbox.people import build_lookalike, list_filter_values, sample_voters
 from indigo_async.sandbox.people.voters import FILTER_COLUMNS
 
 
 @pytest.fixture(scope="module")
 def base(voters):
-    return draw_people(voters, 1_000, seed=7)
+    return sample_voters(voters, 1_000, seed=7)
 
 
 @pytest.fixture(scope="module")
 def known(voters):
-    return known_values(voters)
+    return list_filter_values(voters)
 
 
 def rows(voters, query):
@@ -28,7 +28,7 @@ def rows(voters, query):
 
 
 def test_it_has_as_many_people_as_asked_for_best_first(voters, base):
-    lookalike = expand(voters, base, size=3_000, include_base=False, filters=None)
+    lookalike = build_lookalike(voters, base, size=3_000, include_base=False, filters=None)
     assert len(lookalike) == len(set(lookalike.voters.tolist())) == 3_000
     assert not set(lookalike.voters.tolist()) & set(base.tolist())
     assert (np.diff(lookalike.scores) <= 0).all()
@@ -36,31 +36,31 @@ def test_it_has_as_many_people_as_asked_for_best_first(voters, base):
 
 
 def test_the_base_comes_first_and_counts_when_it_is_included(voters, base):
-    lookalike = expand(voters, base, size=3_000, include_base=True, filters=None)
+    lookalike = build_lookalike(voters, base, size=3_000, include_base=True, filters=None)
     assert len(lookalike) == 3_000
     assert set(lookalike.voters[:1_000].tolist()) == set(base.tolist())
-    smaller = expand(voters, base, size=300, include_base=True, filters=None)
+    smaller = build_lookalike(voters, base, size=300, include_base=True, filters=None)
     assert smaller.voters.tolist() == lookalike.voters[:300].tolist()
 
 
 def test_there_are_fewer_where_there_are_not_so_many(voters, base):
-    everybody = expand(voters, base, size=10**6, include_base=True, filters=None)
-    rest = expand(voters, base, size=10**6, include_base=False, filters=None)
+    everybody = build_lookalike(voters, base, size=10**6, include_base=True, filters=None)
+    rest = build_lookalike(voters, base, size=10**6, include_base=False, filters=None)
     assert len(everybody) == len(voters)
     assert len(rest) == len(voters) - len(base)
 
 
 def test_the_same_arguments_find_the_same_people(voters, base):
-    one, other = (expand(voters, base, size=500, include_base=False, filters=None, seed=3) for _ in range(2))
+    one, other = (build_lookalike(voters, base, size=500, include_base=False, filters=None, seed=3) for _ in range(2))
     assert one.voters.tolist() == other.voters.tolist()
     assert one.scores.tolist() == other.scores.tolist()
 
 
 def test_lookalikes_in_several_threads_are_those_of_one(voters):
-    bases = [draw_people(voters, 500, seed=seed) for seed in range(4)]
+    bases = [sample_voters(voters, 500, seed=seed) for seed in range(4)]
 
     def grow(base):
-        return expand(voters, base, size=200, include_base=False, filters=None).voters.tolist()
+        return build_lookalike(voters, base, size=200, include_base=False, filters=None).voters.tolist()
 
     alone = [grow(base) for base in bases]
     with ThreadPoolExecutor(4) as pool:
@@ -81,7 +81,7 @@ def test_lookalikes_fit_the_profile_of_the_base_far_more_often_than_the_file_doe
     noise = rng.choice(np.flatnonzero(~fits), 100, replace=False)
     base = np.concatenate([inside, noise]).astype(np.int32)
     rest = np.setdiff1d(np.arange(len(voters)), base)
-    lookalike = expand(voters, base, size=400, include_base=False, filters=None)
+    lookalike = build_lookalike(voters, base, size=400, include_base=False, filters=None)
     lift = fits[lookalike.voters].mean() / fits[rest].mean()
     assert lift > least_lift, lift
 
@@ -100,7 +100,7 @@ def test_all_filters_hold_at_once(voters, base, known, data):
     }
     include_base = data.draw(st.booleans())
     filters = LookalikeFilters(**wanted)
-    lookalike = expand(voters, base, size=10**6, include_base=include_base, filters=filters)
+    lookalike = build_lookalike(voters, base, size=10**6, include_base=include_base, filters=filters)
     everybody = rows(voters, f"SELECT {', '.join(FILTER_COLUMNS.values())} FROM voters ORDER BY voter")
     expected = {
         voter
@@ -111,26 +111,26 @@ def test_all_filters_hold_at_once(voters, base, known, data):
 
 
 def test_a_filter_that_nobody_passes_leaves_nobody(voters, base):
-    assert len(expand(voters, base, size=5, include_base=True, filters=LookalikeFilters(states=["XX"]))) == 0
+    assert len(build_lookalike(voters, base, size=5, include_base=True, filters=LookalikeFilters(states=["XX"]))) == 0
 
 
 def test_a_filter_that_it_does_not_know_is_named(voters, base):
     with pytest.raises(ValueError, match="shoeSize"):
-        expand(voters, base, size=5, include_base=True, filters=LookalikeFilters(extra={"shoeSize": ["9"]}))
+        build_lookalike(voters, base, size=5, include_base=True, filters=LookalikeFilters(extra={"shoeSize": ["9"]}))
 
 
 def test_an_empty_base_is_refused(voters):
     with pytest.raises(ValueError, match="empty"):
-        expand(voters, np.array([], dtype=np.int32), size=5, include_base=True, filters=None)
+        build_lookalike(voters, np.array([], dtype=np.int32), size=5, include_base=True, filters=None)
 
 
 def test_a_base_of_everybody_has_only_itself_to_offer(voters):
     everybody = np.arange(len(voters), dtype=np.int32)
-    assert len(expand(voters, everybody, size=10, include_base=True, filters=None)) == 10
-    assert len(expand(voters, everybody, size=10, include_base=False, filters=None)) == 0
+    assert len(build_lookalike(voters, everybody, size=10, include_base=True, filters=None)) == 10
+    assert len(build_lookalike(voters, everybody, size=10, include_base=False, filters=None)) == 0
 
 
 def test_a_file_that_says_little_about_people_still_gives_lookalikes(voter_file):
     voters = voter_file([{"first_name": f"A{n}", "last_name": f"B{n}"} for n in range(60)])
     base = np.arange(20, dtype=np.int32)
-    assert len(expand(voters, base, size=30, include_base=False, filters=None)) == 30
+    assert len(build_lookalike(voters, base, size=30, include_base=False, filters=None)) == 30

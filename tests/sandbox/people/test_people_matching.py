@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from indigo_async.inputs import ColumnSelection
-from indigo_async.sandbox.people import MESSY_COLUMNS, export_csv, match, messy_people, read_table
+from indigo_async.sandbox.people import MESSY_COLUMNS, export_csv, generate_messy_upload, match, parse_csv
 
 COLUMNS = dict(
     zip(
@@ -188,7 +188,7 @@ def test_a_column_that_is_not_there_is_named(voters, table):
 
 @pytest.fixture(scope="module")
 def upload(voters):
-    return messy_people(voters, 2_000, seed=5)
+    return generate_messy_upload(voters, 2_000, seed=5)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def upload(voters):
     ],
 )
 def test_messy_uploads_are_matched_with_hardly_a_wrong_person(voters, upload, required, least_recall):
-    result = match(voters, read_table(upload.csv), messy_selections(required))
+    result = match(voters, parse_csv(upload.csv), messy_selections(required))
     right = (upload.truth[result.rows] == result.voters).sum()
     assert right / len(result) >= 0.99
     assert right / (upload.truth >= 0).sum() >= least_recall
@@ -219,25 +219,25 @@ def test_matches_are_one_to_one_and_agree_where_required(voters, upload, require
         for field, column in COLUMNS.items()
         if field in required | optional
     }
-    result = match(voters, read_table(upload.csv), chosen)
-    again = match(voters, read_table(upload.csv), chosen)
+    result = match(voters, parse_csv(upload.csv), chosen)
+    again = match(voters, parse_csv(upload.csv), chosen)
     assert result.rows.tolist() == sorted(set(result.rows.tolist())) == again.rows.tolist()
     assert len(set(result.voters.tolist())) == len(result) == len(result.row_ids)
     assert result.voters.tolist() == again.voters.tolist()
-    table = read_table(upload.csv)
+    table = parse_csv(upload.csv)
     for field in required:
         cells = table.column(COLUMNS[field])
         assert all(cells[row] for row in result.rows.tolist())
     if "state" in required:
         exported = export_csv(voters, result.voters, optional_field_types=["address"], row_ids=None, scores=None)
-        states = read_table(exported).column("Registration state") if len(result) else ()
+        states = parse_csv(exported).column("Registration state") if len(result) else ()
         assert [cells.upper() for cells in states] == [
             table.column("State")[row].upper() for row in result.rows.tolist()
         ]
 
 
 def test_matches_in_several_threads_are_those_of_one(voters):
-    tables = [read_table(messy_people(voters, 400, seed=seed).csv) for seed in range(6)]
+    tables = [parse_csv(generate_messy_upload(voters, 400, seed=seed).csv) for seed in range(6)]
     chosen = messy_selections(("last_name",))
     alone = [match(voters, table, chosen) for table in tables]
     with ThreadPoolExecutor(6) as pool:

@@ -3,18 +3,28 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from indigo_async.sandbox.people import MESSY_COLUMNS, draw_people, messy_csv, messy_people, read_table
+from indigo_async.sandbox.people import (
+    MESSY_COLUMNS,
+    generate_messy_csv,
+    generate_messy_upload,
+    parse_csv,
+    sample_voters,
+)
 
 
 def test_the_same_seed_makes_the_same_mess_and_another_one_another(voters):
-    assert messy_csv(voters, 200, seed=1) == messy_csv(voters, 200, seed=1) == messy_people(voters, 200, seed=1).csv
-    assert messy_csv(voters, 200, seed=1) != messy_csv(voters, 200, seed=2)
+    assert (
+        generate_messy_csv(voters, 200, seed=1)
+        == generate_messy_csv(voters, 200, seed=1)
+        == generate_messy_upload(voters, 200, seed=1).csv
+    )
+    assert generate_messy_csv(voters, 200, seed=1) != generate_messy_csv(voters, 200, seed=2)
 
 
 @pytest.mark.parametrize("stranger_rate", [0.0, 0.15, 1.0])
 def test_the_truth_is_known_of_every_row(voters, stranger_rate):
-    upload = messy_people(voters, 1_000, seed=3, stranger_rate=stranger_rate)
-    table = read_table(upload.csv)
+    upload = generate_messy_upload(voters, 1_000, seed=3, stranger_rate=stranger_rate)
+    table = parse_csv(upload.csv)
     assert table.columns == MESSY_COLUMNS
     assert len(table) == len(upload.truth) == 1_000
     assert (upload.truth == -1).sum() == 1_000 * stranger_rate
@@ -24,8 +34,8 @@ def test_the_truth_is_known_of_every_row(voters, stranger_rate):
 
 
 def test_rows_are_the_people_that_the_truth_says(voters):
-    upload = messy_people(voters, 2_000, seed=3)
-    surnames = read_table(upload.csv).column("Last Name")
+    upload = generate_messy_upload(voters, 2_000, seed=3)
+    surnames = parse_csv(upload.csv).column("Last Name")
     with voters.cursor() as cursor:
         names = dict(cursor.execute("SELECT voter, last_name FROM voters").fetchall())
     same = [surnames[row].upper() == names[voter] for row, voter in enumerate(upload.truth.tolist()) if voter >= 0]
@@ -33,7 +43,7 @@ def test_rows_are_the_people_that_the_truth_says(voters):
 
 
 def test_it_is_as_messy_as_real_lists_are(voters):
-    table = read_table(messy_csv(voters, 2_000, seed=3))
+    table = parse_csv(generate_messy_csv(voters, 2_000, seed=3))
     firsts, zips, phones, dates = (table.column(name) for name in ("First Name", "Zip Code", "Phone", "Birth Date"))
     assert any(name.isupper() for name in firsts)
     assert any(name.islower() for name in firsts)
@@ -48,7 +58,7 @@ def test_it_is_as_messy_as_real_lists_are(voters):
 
 
 def test_the_people_drawn_follow_the_profile(voters):
-    drawn = draw_people(voters, 1_000, seed=1)
+    drawn = sample_voters(voters, 1_000, seed=1)
     assert len(set(drawn.tolist())) == 1_000
     with voters.cursor() as cursor:
         support, born = (
@@ -63,9 +73,9 @@ def test_the_people_drawn_follow_the_profile(voters):
 
 
 def test_people_are_drawn_from_the_states_asked_for(voters):
-    drawn = draw_people(voters, 10**6, seed=1, states=["PA", "OH"])
+    drawn = sample_voters(voters, 10**6, seed=1, states=["PA", "OH"])
     with voters.cursor() as cursor:
         expected = cursor.execute("SELECT voter FROM voters WHERE reg_state IN ('PA', 'OH')").fetchall()
     assert set(drawn.tolist()) == {voter for (voter,) in expected}
-    upload = messy_people(voters, 50, seed=1, states=["PA"], stranger_rate=0)
+    upload = generate_messy_upload(voters, 50, seed=1, states=["PA"], stranger_rate=0)
     assert set(upload.truth.tolist()) < set(drawn.tolist())

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indigo_async.sandbox.people import CsvTable, NotACsvError, read_table
+from indigo_async.sandbox.people import CsvTable, NotACsvError, parse_csv
 
 NAMES = CsvTable(("Name", "City"), (("Zo\u00eb", "Ana"), ("Erie", "\u00d8rsta")))
 
@@ -17,7 +17,7 @@ NAMES = CsvTable(("Name", "City"), (("Zo\u00eb", "Ana"), ("Erie", "\u00d8rsta"))
 @pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
 def test_encodings_delimiters_and_line_ends_are_found_out(delimiter, encoding, line_end):
     lines = [delimiter.join(cells) for cells in (("Name", "City"), ("Zo\u00eb", "Erie"), ("Ana", "\u00d8rsta"))]
-    assert read_table(line_end.join(lines).encode(encoding)) == NAMES
+    assert parse_csv(line_end.join(lines).encode(encoding)) == NAMES
 
 
 cells = st.text(st.characters(codec="utf-8", exclude_categories=["C"]), max_size=8).map(str.strip)
@@ -27,25 +27,25 @@ cells = st.text(st.characters(codec="utf-8", exclude_categories=["C"]), max_size
 def test_what_a_csv_writer_wrote_is_read_again(rows):
     out = io.StringIO()
     csv.writer(out).writerows([("one", "two", "three"), *rows])
-    table = read_table(out.getvalue().encode())
+    table = parse_csv(out.getvalue().encode())
     assert table.columns == ("one", "two", "three")
     assert len(table) == len(rows)
     assert list(zip(*table.values, strict=True)) == rows
 
 
 def test_short_rows_are_filled_and_empty_surplus_is_cut():
-    table = read_table(b"a,b\n1\n\n2,3,,\n,\n4,5\n")
+    table = parse_csv(b"a,b\n1\n\n2,3,,\n,\n4,5\n")
     assert table.column("a") == ("1", "2", "", "4")
     assert table.column("b") == ("", "3", "", "5")
 
 
 def test_a_single_column_is_a_table():
-    assert read_table(b"phone\n412-555-0123\n").column("phone") == ("412-555-0123",)
+    assert parse_csv(b"phone\n412-555-0123\n").column("phone") == ("412-555-0123",)
 
 
 def test_an_unknown_column_is_named():
     with pytest.raises(KeyError, match="email"):
-        read_table(b"phone\n1\n").column("email")
+        parse_csv(b"phone\n1\n").column("email")
 
 
 @pytest.mark.parametrize(
@@ -75,13 +75,13 @@ def test_an_unknown_column_is_named():
 )
 def test_what_is_no_csv_is_refused_with_the_reason(data, reason):
     with pytest.raises(NotACsvError, match=reason):
-        read_table(data)
+        parse_csv(data)
 
 
 @given(data=st.binary(max_size=200))
 def test_any_bytes_are_a_table_or_refused(data):
     try:
-        table = read_table(data)
+        table = parse_csv(data)
     except NotACsvError:
         return
     assert len(table) > 0

@@ -6,8 +6,8 @@ import duckdb
 import pytest
 
 from indigo_async.errors import InvalidInputError
-from indigo_async.sandbox.people import VoterFile, known_values
-from indigo_async.sandbox.people.geography import geography
+from indigo_async.sandbox.people import VoterFile, list_filter_values
+from indigo_async.sandbox.people.geography import load_geography
 from indigo_async.sandbox.people.schema import COLUMNS
 from indigo_async.sandbox.people.states import STATES
 
@@ -44,7 +44,7 @@ def test_the_table_has_the_columns_of_the_schema(voters):
 def test_districts_are_as_many_as_there_really_are():
     assert len(STATES) == 51
     assert sum(state.house_seats for state in STATES if state.postal != "DC") == 435
-    places = geography()
+    places = load_geography()
     for labels, count in (
         (places.congressional_district, 436),
         (places.upper_district, sum(state.upper_districts for state in STATES)),
@@ -53,7 +53,7 @@ def test_districts_are_as_many_as_there_really_are():
 
 
 def test_a_zip_agrees_with_its_city_county_and_state(voters):
-    places = geography()
+    places = load_geography()
     real = set(zip(places.zip, places.city, places.county, strict=True))
     rows = ask(voters, "SELECT DISTINCT reg_zip, reg_city, county, reg_state, congressional_district FROM voters")
     assert {row[:3] for row in rows} <= real
@@ -62,7 +62,7 @@ def test_a_zip_agrees_with_its_city_county_and_state(voters):
 
 
 def test_a_county_lies_in_few_districts_and_a_zip_in_one():
-    places = geography()
+    places = load_geography()
     by_county: dict[str, set[str]] = {}
     for county, district in zip(places.county, places.congressional_district, strict=True):
         by_county.setdefault(county, set()).add(district)
@@ -146,7 +146,7 @@ def test_no_two_households_share_a_phone(voters):
 
 
 def test_known_values_are_those_of_the_file(voters):
-    known = known_values(voters)
+    known = list_filter_values(voters)
     assert set(known["states"]) == {state.postal for state in STATES}
     assert "Allegheny County, PA" in known["counties"]
     assert "PA-12" in known["congressional_districts"]

@@ -54,7 +54,7 @@ class Api:
         return answer.body
 
     async def pass_time(self, seconds: float = 1_000) -> None:
-        await self.sandbox.settled()
+        await self.sandbox.wait_until_idle()
         self.clock.advance(seconds)
 
     async def audience(self, audience_id: Any, customer_id: str = "1") -> Any:

@@ -8,10 +8,10 @@ from sandbox_api import open_api
 from indigo_async.sandbox import CostKey, Dialect
 
 
-@pytest.mark.parametrize("ids", ["text", "integer"])
+@pytest.mark.parametrize("ids", ["string", "integer"])
 async def test_ids_are_of_one_type_everywhere_and_asked_for_in_it(ids: str):
-    kind = {"text": str, "integer": int}[ids]
-    async with open_api(dialect=Dialect(ids=ids)) as api:
+    kind = {"string": str, "integer": int}[ids]
+    async with open_api(dialect=Dialect(id_type=ids)) as api:
         export = await api.purchased()
         assert isinstance(export["id"], kind)
         assert isinstance(export["audience"]["id"], kind)
@@ -26,7 +26,7 @@ async def test_ids_are_of_one_type_everywhere_and_asked_for_in_it(ids: str):
 
 @pytest.mark.parametrize("digits", [5_000, 20])
 async def test_an_endless_number_is_no_id(digits: int):
-    async with open_api(dialect=Dialect(ids="integer", numeric_customer_ids=True)) as api:
+    async with open_api(dialect=Dialect(id_type="integer", numeric_customer_ids=True)) as api:
         assert (await api.get("/audience", audienceId="1" * digits, customerId="1")).status == 404
         stub = await api.done("/upload_csv", customerId="1" * digits, url="http://127.0.0.1/x")
         assert stub["customerId"] == "1" * digits
@@ -40,7 +40,7 @@ async def test_the_name_has_its_key(name_key: str | None):
 
 
 async def test_a_list_may_stand_in_an_object_and_its_rows_lack_keys():
-    dialect = Dialect(list_shape="object", list_omits=frozenset({"csvExports", "name"}))
+    dialect = Dialect(list_shape="object", list_omitted_keys=frozenset({"csvExports", "name"}))
     async with open_api(dialect=dialect) as api:
         audience_id = await api.matched()
         whole = await api.audience(audience_id)

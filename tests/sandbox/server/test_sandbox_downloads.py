@@ -11,9 +11,9 @@ from hypothesis import example, given
 from sandbox_api import Api, open_api
 
 from indigo_async.sandbox import Fault, FaultKind
-from indigo_async.sandbox.downloads import serve_csv
+from indigo_async.sandbox.downloads import build_csv_response
 from indigo_async.sandbox.records import CsvFile
-from indigo_async.sandbox.refusals import Refusal
+from indigo_async.sandbox.refusals import HttpError
 from indigo_async.sandbox.wire import FileSlice
 
 
@@ -101,13 +101,15 @@ async def test_the_token_is_not_accepted_for_a_download(api: Api):
 async def test_downloads_are_logged_by_export_without_their_url(api: Api, stranger: aiohttp.ClientSession):
     export = await api.purchased()
     await download(stranger, export["downloadUrl"])
-    (entry,) = api.sandbox.log.about(endpoint="GET download")
+    (entry,) = api.sandbox.log.find(endpoint="GET download")
     assert (entry.export_id, entry.audience_id, entry.customer_id) == (export["id"], export["audience"]["id"], "1")
     assert "signature" not in repr(api.sandbox.log)
     assert api.sandbox.token not in repr(api.sandbox.log)
 
 
-@pytest.mark.parametrize("kind", [FaultKind.HALF_BODY, FaultKind.LENGTH_WRONG, FaultKind.CUT_BEFORE])
+@pytest.mark.parametrize(
+    "kind", [FaultKind.TRUNCATED_BODY, FaultKind.CONTENT_LENGTH_WRONG, FaultKind.DISCONNECT_BEFORE]
+)
 async def test_a_download_that_breaks_off_cannot_be_taken_for_whole(
     api: Api, stranger: aiohttp.ClientSession, kind: FaultKind
 ):
@@ -122,7 +124,7 @@ async def test_a_download_that_breaks_off_cannot_be_taken_for_whole(
 async def test_half_a_download_is_its_first_half(api: Api, stranger: aiohttp.ClientSession):
     url = (await api.purchased())["downloadUrl"]
     _, whole = await download(stranger, url)
-    api.sandbox.faults.add(Fault(kind=FaultKind.HALF_BODY, endpoint="GET download"))
+    api.sandbox.faults.add(Fault(kind=FaultKind.TRUNCATED_BODY, endpoint="GET download"))
     received: list[bytes] = []
 
     async def receive(response: aiohttp.ClientResponse) -> None:
@@ -143,7 +145,7 @@ async def test_ranges_and_tags_can_be_wrong(api: Api, stranger: aiohttp.ClientSe
     whole, body = await download(stranger, url)
     etag = whole.headers["ETag"]
     api.sandbox.faults.add(
-        Fault(kind=FaultKind.RANGE_IGNORED), Fault(kind=FaultKind.RANGE_WRONG), Fault(kind=FaultKind.ETAG_CHANGED)
+        Fault(kind=FaultKind.RANGE_IGNORED), Fault(kind=FaultKind.RANGE_SHIFTED), Fault(kind=FaultKind.ETAG_CHANGED)
     )
     ignored, wrong, changed = [await download(stranger, url, Range="bytes=100-", If_Range=etag) for _ in range(3)]
     assert (ignored[0].status, ignored[1]) == (200, body)
@@ -168,11 +170,11 @@ def test_ranges_are_the_bytes_asked_for(size: int, first: int | None, last: int 
     else:
         expected = everything[first : None if last is None else last + 1]
     if not expected:
-        with pytest.raises(Refusal) as refusal:
-            serve_csv(file, {"Range": asked}, None)
+        with pytest.raises(HttpError) as refusal:
+            build_csv_response(file, {"Range": asked}, None)
         assert refusal.value.status == 416
         return
-    reply = serve_csv(file, {"Range": asked}, None)
+    reply = build_csv_response(file, {"Range": asked}, None)
     assert isinstance(reply.body, FileSlice)
     assert range(reply.body.start, reply.body.stop) == expected
     is_backwards = first is not None and last is not None and last < first
@@ -181,4 +183,4 @@ def test_ranges_are_the_bytes_asked_for(size: int, first: int | None, last: int 
 
 @pytest.mark.parametrize("asked", ["", "bytes", "bytes=-", "bytes=a-b", "bytes=0-1,3-4", "lines=0-1"])
 def test_ranges_that_make_no_sense_are_ignored(asked: str):
-    assert serve_csv(CsvFile(Path("x.csv"), 10, '"tag"'), {"Range": asked}, None).status == 200
+    assert build_csv_response(CsvFile(Path("x.csv"), 10, '"tag"'), {"Range": asked}, None).status == 200

@@ -14,7 +14,7 @@ from sandbox_api import Api, open_api
 from yarl import URL
 
 from indigo_async.sandbox import Fault, FaultKind, Faults
-from indigo_async.sandbox.faults import Subject
+from indigo_async.sandbox.faults import RequestTarget
 
 UPLOAD = {"customerId": "1", "url": "http://127.0.0.1/people.csv"}
 
@@ -25,18 +25,18 @@ async def upload(api: Api) -> Any:
 
 def struck(faults: Faults) -> asyncio.Event:
     """Set when the next fault strikes."""
-    event, take = asyncio.Event(), faults.take
+    event, take = asyncio.Event(), faults.trigger
 
-    def watched(subject: Subject) -> Fault | None:
+    def watched(subject: RequestTarget) -> Fault | None:
         event.set()
         return take(subject)
 
-    faults.take = watched
+    faults.trigger = watched
     return event
 
 
 @pytest.mark.parametrize(
-    ("kind", "made"), [(FaultKind.CUT_BEFORE, 0), (FaultKind.CUT_AFTER, 1), (FaultKind.HALF_BODY, 1)]
+    ("kind", "made"), [(FaultKind.DISCONNECT_BEFORE, 0), (FaultKind.DISCONNECT_AFTER, 1), (FaultKind.TRUNCATED_BODY, 1)]
 )
 async def test_a_cut_breaks_the_connection_before_or_after_the_work(api: Api, kind: FaultKind, made: int):
     api.sandbox.faults.add(Fault(kind=kind))
@@ -48,7 +48,7 @@ async def test_a_cut_breaks_the_connection_before_or_after_the_work(api: Api, ki
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
-@pytest.mark.parametrize(("kind", "made"), [(FaultKind.STATUS_BEFORE, 0), (FaultKind.STATUS_AFTER, 1)])
+@pytest.mark.parametrize(("kind", "made"), [(FaultKind.ERROR_BEFORE, 0), (FaultKind.ERROR_AFTER, 1)])
 async def test_an_error_says_nothing_about_the_work(api: Api, kind: FaultKind, made: int, status: int):
     api.sandbox.faults.add(Fault(kind=kind, status=status))
     answer = await upload(api)
@@ -76,14 +76,14 @@ async def test_retry_after_comes_in_seconds_or_as_a_date(api: Api):
     assert not api.sandbox.counts().audiences
 
 
-@pytest.mark.parametrize("kind", [FaultKind.SLOW_BEFORE, FaultKind.SLOW_AFTER])
+@pytest.mark.parametrize("kind", [FaultKind.DELAY_BEFORE, FaultKind.DELAY_AFTER])
 async def test_a_slow_answer_comes_after_all(api: Api, kind: FaultKind):
     api.sandbox.faults.add(Fault(kind=kind, delay=0.01))
     assert (await upload(api)).status == 200
     assert api.sandbox.log.count(fault=kind, carried_out=True) == 1
 
 
-@pytest.mark.parametrize(("kind", "made"), [(FaultKind.SLOW_BEFORE, 0), (FaultKind.SLOW_AFTER, 1)])
+@pytest.mark.parametrize(("kind", "made"), [(FaultKind.DELAY_BEFORE, 0), (FaultKind.DELAY_AFTER, 1)])
 async def test_closing_does_not_wait_for_slow_answers(kind: FaultKind, made: int):
     async with open_api() as api:
         api.sandbox.faults.add(Fault(kind=kind, delay=60))
@@ -120,7 +120,7 @@ async def test_rows_and_fields_go_missing_by_name(api: Api):
 
 async def test_a_closed_connection_was_not_announced(api: Api):
     announced = set((await upload(api)).headers)
-    api.sandbox.faults.add(Fault(kind=FaultKind.CLOSED_AFTER))
+    api.sandbox.faults.add(Fault(kind=FaultKind.CLOSED_AFTER_RESPONSE))
     url = URL(api.sandbox.base_url)
     reader, writer = await asyncio.open_connection(url.host, url.port)
     writer.write(
@@ -137,17 +137,17 @@ async def test_a_closed_connection_was_not_announced(api: Api):
 
 
 async def test_a_stale_connection_breaks_at_the_next_request(api: Api):
-    api.sandbox.faults.add(Fault(kind=FaultKind.STALE))
+    api.sandbox.faults.add(Fault(kind=FaultKind.STALE_CONNECTION))
     assert (await upload(api)).status == 200
     with pytest.raises(aiohttp.ClientError):
         await upload(api)
     assert api.sandbox.log.entries[-1].status is None
-    assert api.sandbox.log.count("POST /upload_csv", fault=FaultKind.STALE, carried_out=False) == 1
+    assert api.sandbox.log.count("POST /upload_csv", fault=FaultKind.STALE_CONNECTION, carried_out=False) == 1
     assert (await upload(api)).status == 200
 
 
 async def test_work_fails_when_its_time_has_come(api: Api):
-    api.sandbox.faults.add(Fault(kind=FaultKind.WORK_FAILS, endpoint="POST /upload_csv"))
+    api.sandbox.faults.add(Fault(kind=FaultKind.STAGE_FAILS, endpoint="POST /upload_csv"))
     stub = (await upload(api)).body
     assert (await api.audience(stub["id"]))["uploadedAudienceCsv"]["status"] == "PROCESSING"
     await api.pass_time(20)
@@ -158,9 +158,9 @@ async def test_work_fails_when_its_time_has_come(api: Api):
 
 async def test_matches_lookalikes_and_exports_fail_on_demand(api: Api):
     api.sandbox.faults.add(
-        Fault(kind=FaultKind.WORK_FAILS, endpoint="POST /match_uploaded_csv"),
-        Fault(kind=FaultKind.WORK_FAILS, endpoint="POST /create_lookalike_audience"),
-        Fault(kind=FaultKind.WORK_FAILS, endpoint="POST /purchase_csv_export"),
+        Fault(kind=FaultKind.STAGE_FAILS, endpoint="POST /match_uploaded_csv"),
+        Fault(kind=FaultKind.STAGE_FAILS, endpoint="POST /create_lookalike_audience"),
+        Fault(kind=FaultKind.STAGE_FAILS, endpoint="POST /purchase_csv_export"),
     )
     assert (await api.audience(await api.matched(name="Lost")))["status"] == "FAILED"
     base = await api.matched()
@@ -179,9 +179,9 @@ async def test_a_fault_meets_only_what_it_is_meant_for(api: Api):
     first, second = await api.matched(name="First"), await api.matched(name="Second")
     export = await api.preview(second)
     api.sandbox.faults.add(
-        Fault(kind=FaultKind.STATUS_BEFORE, status=500, endpoint="GET /audience", audience_id=first),
-        Fault(kind=FaultKind.STATUS_BEFORE, status=502, customer_id="2"),
-        Fault(kind=FaultKind.STATUS_BEFORE, status=504, audience_name="Second", endpoint="POST /purchase_csv_export"),
+        Fault(kind=FaultKind.ERROR_BEFORE, status=500, endpoint="GET /audience", audience_id=first),
+        Fault(kind=FaultKind.ERROR_BEFORE, status=502, customer_id="2"),
+        Fault(kind=FaultKind.ERROR_BEFORE, status=504, audience_name="Second", endpoint="POST /purchase_csv_export"),
     )
     one, two, listed, other, purchase = (
         await api.get("/audience", audienceId=first, customerId="1"),
@@ -207,7 +207,7 @@ async def test_while_connections_are_refused_nothing_gets_through_and_then_all_d
 
 
 async def test_refusing_breaks_connections_that_wait_for_an_answer(api: Api):
-    api.sandbox.faults.add(Fault(kind=FaultKind.SLOW_AFTER, delay=60))
+    api.sandbox.faults.add(Fault(kind=FaultKind.DELAY_AFTER, delay=60))
     is_struck = struck(api.sandbox.faults)
     request = asyncio.ensure_future(upload(api))
     await is_struck.wait()
@@ -220,9 +220,9 @@ async def test_refusing_breaks_connections_that_wait_for_an_answer(api: Api):
     st.lists(
         st.builds(
             Fault,
-            kind=st.just(FaultKind.CUT_BEFORE),
+            kind=st.just(FaultKind.DISCONNECT_BEFORE),
             times=st.none() | st.integers(1, 3),
-            after=st.integers(0, 3),
+            skip_first=st.integers(0, 3),
             endpoint=st.sampled_from([None, "a", "b"]),
         ),
         max_size=4,
@@ -240,18 +240,18 @@ def test_faults_strike_in_turn_after_and_times_as_planned(planned: list[Fault], 
             is_spent = fault.times is not None and struck[index] >= fault.times
             if expected is None and not is_spent and fault.endpoint in (None, endpoint):
                 met[index] += 1
-                if met[index] > fault.after:
+                if met[index] > fault.skip_first:
                     struck[index] += 1
                     expected = fault
-        assert faults.take(Subject(endpoint=endpoint)) is expected
+        assert faults.trigger(RequestTarget(endpoint=endpoint)) is expected
 
 
 @given(st.integers(0, 1 << 32))
 def test_chances_are_the_same_for_the_same_seed(seed: int):
     def strikes() -> list[bool]:
         faults = Faults(seed)
-        faults.add(Fault(kind=FaultKind.CUT_BEFORE, times=None, probability=0.5))
-        return [faults.take(Subject(endpoint="a")) is not None for _ in range(200)]
+        faults.add(Fault(kind=FaultKind.DISCONNECT_BEFORE, times=None, probability=0.5))
+        return [faults.trigger(RequestTarget(endpoint="a")) is not None for _ in range(200)]
 
     first, second = strikes(), strikes()
     assert first == second
@@ -261,4 +261,4 @@ def test_chances_are_the_same_for_the_same_seed(seed: int):
 @pytest.mark.parametrize("settings", [{"delay": -1}, {"delay": 61}, {"status": 200}, {"status": 600}])
 def test_senseless_faults_cannot_be_made(settings: dict[str, Any]):
     with pytest.raises(ValueError, match="must be"):
-        Fault(kind=FaultKind.SLOW_AFTER, **settings)
+        Fault(kind=FaultKind.DELAY_AFTER, **settings)

@@ -9,8 +9,8 @@ import pytest
 from aiohttp import web
 from sandbox_api import open_api
 
-from indigo_async.sandbox.engine import WorkFailed
-from indigo_async.sandbox.fetch import FetchLimits, fetch
+from indigo_async.sandbox.engine import StageError
+from indigo_async.sandbox.fetch import FetchLimits, fetch_csv
 from indigo_async.sandbox.people import VoterFile
 
 CSV = b"First,Last\nanne,lee\n"
@@ -51,7 +51,7 @@ async def session() -> AsyncGenerator[aiohttp.ClientSession]:
 
 async def test_a_csv_is_fetched_and_redirects_here_are_followed(session: aiohttp.ClientSession, site: str):
     for url in (f"{site}/people.csv", f"{site}/to?url=/people.csv", f"{site}/to?url={site}/to?url=/people.csv"):
-        assert await fetch(session, url, FetchLimits()) == CSV
+        assert await fetch_csv(session, url, FetchLimits()) == CSV
 
 
 @pytest.mark.parametrize(
@@ -68,23 +68,23 @@ async def test_a_csv_is_fetched_and_redirects_here_are_followed(session: aiohttp
 async def test_what_cannot_be_fetched_fails_with_a_reason(
     session: aiohttp.ClientSession, site: str, path: str, reason: str
 ):
-    with pytest.raises(WorkFailed, match=reason):
-        await fetch(session, site + path, FetchLimits())
+    with pytest.raises(StageError, match=reason):
+        await fetch_csv(session, site + path, FetchLimits())
 
 
 @pytest.mark.parametrize(
     "url", ["http://192.0.2.1/x", "https://example.org/x", "http://127.0.0.1.example.org/x", "http://10.0.0.1/x"]
 )
 async def test_only_this_machine_is_contacted(session: aiohttp.ClientSession, url: str):
-    with pytest.raises(WorkFailed, match="UrlNotAllowed"):
-        await fetch(session, url, FetchLimits())
+    with pytest.raises(StageError, match="UrlNotAllowed"):
+        await fetch_csv(session, url, FetchLimits())
 
 
 async def test_a_csv_may_be_as_large_as_the_limit_and_no_larger(session: aiohttp.ClientSession, site: str):
     url = f"{site}/people.csv"
-    assert await fetch(session, url, FetchLimits(max_bytes=len(CSV))) == CSV
-    with pytest.raises(WorkFailed, match="CsvTooLarge"):
-        await fetch(session, url, FetchLimits(max_bytes=len(CSV) - 1))
+    assert await fetch_csv(session, url, FetchLimits(max_bytes=len(CSV))) == CSV
+    with pytest.raises(StageError, match="CsvTooLarge"):
+        await fetch_csv(session, url, FetchLimits(max_bytes=len(CSV) - 1))
 
 
 async def test_an_upload_that_cannot_be_fetched_fails_with_a_reason(voters: VoterFile):

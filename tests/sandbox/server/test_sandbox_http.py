@@ -10,7 +10,7 @@ from yarl import URL
 
 from indigo_async.sandbox.endpoints import ENDPOINTS
 from indigo_async.sandbox.limits import TokenBucket
-from indigo_async.sandbox.refusals import Refusal
+from indigo_async.sandbox.refusals import HttpError
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
@@ -82,8 +82,8 @@ def test_the_bucket_fills_with_time():
 
     def passes(now: float) -> bool:
         try:
-            bucket.take(now)
-        except Refusal:
+            bucket.acquire(now)
+        except HttpError:
             return False
         return True
 

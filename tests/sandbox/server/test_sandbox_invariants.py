@@ -16,15 +16,15 @@ import msgspec
 from hypothesis import given, settings
 
 from indigo_async.sandbox import ManualClock
-from indigo_async.sandbox.computing import Computing
+from indigo_async.sandbox.computing import BackgroundTasks
 from indigo_async.sandbox.dialect import Dialect
-from indigo_async.sandbox.endpoints import ENDPOINTS, Call, Service
+from indigo_async.sandbox.endpoints import ENDPOINTS, Backend, EndpointRequest
 from indigo_async.sandbox.engine import LiteEngine
-from indigo_async.sandbox.links import Links
+from indigo_async.sandbox.links import UrlSigner
 from indigo_async.sandbox.parameters import Parameters
 from indigo_async.sandbox.records import StageTimes
-from indigo_async.sandbox.refusals import Refusal
-from indigo_async.sandbox.rendering import Rendering, render
+from indigo_async.sandbox.refusals import HttpError
+from indigo_async.sandbox.rendering import RenderContext, render
 from indigo_async.sandbox.store import Store
 
 Flow = Literal["synchronous", "asynchronous"]
@@ -39,13 +39,13 @@ class World:
     """A sandbox without its server."""
 
     clock: ManualClock
-    service: Service
-    rendering: Rendering
+    service: Backend
+    rendering: RenderContext
 
     async def ask(self, endpoint: str, parameters: dict[str, Any], failure: str | None = None) -> Any:
         """What the endpoint answers, or None where it refuses."""
-        with contextlib.suppress(Refusal):
-            answer = await ENDPOINTS[endpoint](self.service, Call(Parameters(parameters), failure))
+        with contextlib.suppress(HttpError):
+            answer = await ENDPOINTS[endpoint](self.service, EndpointRequest(Parameters(parameters), failure))
             return msgspec.json.decode(render(self.rendering, answer))
         return None
 
@@ -54,21 +54,23 @@ class World:
 def new_world(flow: Flow) -> Iterator[World]:
     clock, store = ManualClock(), Store("integer")
     with tempfile.TemporaryDirectory() as folder:
-        service = Service(
+        service = Backend(
             clock=clock,
             store=store,
             engine=LiteEngine(),
-            computing=Computing(),
+            background_tasks=BackgroundTasks(),
             stage_times=StageTimes(),
             export_flow=flow,
-            exports=Path(folder),
-            dialect=Dialect(ids="integer"),
+            export_folder=Path(folder),
+            dialect=Dialect(id_type="integer"),
         )
-        links = Links("http://127.0.0.1", clock, 100)
+        links = UrlSigner("http://127.0.0.1", clock, 100)
         yield World(
             clock,
             service,
-            Rendering(clock=clock, store=store, links=links, dialect=Dialect(ids="integer"), export_flow=flow),
+            RenderContext(
+                clock=clock, store=store, url_signer=links, dialect=Dialect(id_type="integer"), export_flow=flow
+            ),
         )
 
 
@@ -161,7 +163,7 @@ async def keeps_its_promises(flow: Flow, steps: list[Step]) -> Story:
             answer = await world.ask(step.endpoint, parameters, step.failure)
             if answer is not None:
                 story.note(step, parameters["customerId"], answer)
-            await world.service.computing.settled()
+            await world.service.background_tasks.wait_until_idle()
             assert_nothing_amiss(progress, await listed_as_shown_singly(world))
             world.clock.advance(step.wait)
             assert_nothing_amiss(progress, await listed_as_shown_singly(world))

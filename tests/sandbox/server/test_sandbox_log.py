@@ -30,8 +30,8 @@ async def test_requests_are_counted_by_what_agrees(api: Api):
     log = api.sandbox.log
     assert (log.count(), log.count("GET /audience"), log.count("GET /audiences")) == (5, 3, 0)
     assert log.count("GET /audience", status=404) == log.count(carried_out=False) == 1
-    assert len(log.about(audience_id=audience_id, customer_id="1")) == 4
-    assert len(log.about(endpoint="GET /audience", customer_id="2")) == 1
+    assert len(log.find(audience_id=audience_id, customer_id="1")) == 4
+    assert len(log.find(endpoint="GET /audience", customer_id="2")) == 1
     log.clear()
     assert (log.count(), len(log.entries)) == (0, 0)
 
@@ -46,7 +46,7 @@ async def test_entries_are_bounded_and_counters_are_not():
 async def test_requests_to_nowhere_share_one_counter(api: Api):
     for path in ("/a", "/b", "/c"):
         await api.get(path)
-    assert api.sandbox.log.by_endpoint() == {"unknown": {"404": 3}}
+    assert api.sandbox.log.count_by_endpoint() == {"unknown": {"404": 3}}
 
 
 async def test_counts_are_served_to_other_processes(api: Api):

@@ -24,7 +24,7 @@ async def purchase(api: Api, export_id: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("cost_format", "cost"), [("integer", PHONES), ("float", 6_000.0), ("text", "6000"), ("dollars", "60.00")]
+    ("cost_format", "cost"), [("integer", PHONES), ("float", 6_000.0), ("string", "6000"), ("dollars", "60.00")]
 )
 async def test_a_price_has_its_format(cost_format: Any, cost: object):
     async with open_api(dialect=Dialect(cost_format=cost_format)) as api:
@@ -34,10 +34,10 @@ async def test_a_price_has_its_format(cost_format: Any, cost: object):
 
 
 async def test_a_second_amount_contradicts_the_price():
-    async with open_api(dialect=Dialect(second_cost=("price", 50_000))) as api:
+    async with open_api(dialect=Dialect(conflicting_cost=("price", 50_000))) as api:
         preview = await api.preview(await api.matched(), "phone")
         assert (preview["price"], preview["cost"]) == (50_000, PHONES)
-    async with open_api(dialect=Dialect(second_cost=("costBreakdown.total", 50_000))) as api:
+    async with open_api(dialect=Dialect(conflicting_cost=("costBreakdown.total", 50_000))) as api:
         assert (await api.preview(await api.matched(), "phone"))["costBreakdown"] == {"total": 50_000}
 
 
@@ -107,7 +107,7 @@ async def test_an_uploaded_csv_may_be_active_before_it_is_matched():
     ],
 )
 async def test_a_name_is_stored_compared_and_shown_by_its_rule(rule: Any, given: str, stored: str):
-    async with open_api(dialect=Dialect(name_rule=rule)) as api:
+    async with open_api(dialect=Dialect(name_normalization=rule)) as api:
         assert (await api.audience(await api.matched(name=given)))["name"] == stored
         again = await api.post(
             "/match_uploaded_csv",
@@ -179,7 +179,7 @@ async def test_a_price_rises_while_a_purchase_fails(status: int):
     async with open_api() as api:
         audience_id = await api.matched()
         preview = await api.preview(audience_id, "phone")
-        api.sandbox.faults.add(Fault(kind=FaultKind.PRICE_RAISED, endpoint=PURCHASE, status=status, cents=7))
+        api.sandbox.faults.add(Fault(kind=FaultKind.PRICE_RAISED, endpoint=PURCHASE, status=status, cost_cents=7))
         answer = await purchase(api, preview["id"])
         assert answer.status == status
         assert ("Retry-After" in answer.headers) == (status == 429)
@@ -193,7 +193,7 @@ async def test_a_price_rises_while_the_connection_breaks():
     async with open_api() as api:
         audience_id = await api.matched()
         preview = await api.preview(audience_id, "phone")
-        api.sandbox.faults.add(Fault(kind=FaultKind.PRICE_RAISED, endpoint=PURCHASE, cuts=True))
+        api.sandbox.faults.add(Fault(kind=FaultKind.PRICE_RAISED, endpoint=PURCHASE, disconnect=True))
         with pytest.raises(aiohttp.ServerDisconnectedError):
             await purchase(api, preview["id"])
         assert (await shown(api, audience_id))["cost"] == 900_000
@@ -203,7 +203,7 @@ async def test_a_purchase_is_charged_more_than_quoted():
     async with open_api() as api:
         audience_id = await api.matched()
         preview = await api.preview(audience_id, "phone")
-        api.sandbox.faults.add(Fault(kind=FaultKind.CHARGED_MORE, endpoint=PURCHASE, cents=50_000))
+        api.sandbox.faults.add(Fault(kind=FaultKind.OVERCHARGED, endpoint=PURCHASE, cost_cents=50_000))
         assert (await purchase(api, preview["id"])).body["cost"] == 50_000
         assert (await shown(api, audience_id))["cost"] == api.sandbox.counts().charged_cents == 50_000
 
@@ -211,7 +211,7 @@ async def test_a_purchase_is_charged_more_than_quoted():
 async def test_an_error_stands_in_a_record():
     async with open_api() as api:
         preview = await api.preview(await api.matched(), "phone")
-        api.sandbox.faults.add(Fault(kind=FaultKind.ERROR_INSIDE, endpoint=PURCHASE))
+        api.sandbox.faults.add(Fault(kind=FaultKind.ERROR_INSIDE_SUCCESS, endpoint=PURCHASE))
         answer = await purchase(api, preview["id"])
         assert (answer.status, answer.body["id"], answer.body["error"]) == (200, preview["id"], "card declined")
         assert api.sandbox.counts().purchases == 0
@@ -220,9 +220,9 @@ async def test_an_error_stands_in_a_record():
 async def test_the_answer_is_about_another_record():
     async with open_api() as api:
         first, second = await api.matched(name="A"), await api.matched(name="B")
-        api.sandbox.faults.add(Fault(kind=FaultKind.OTHER_RECORD, endpoint=READ))
+        api.sandbox.faults.add(Fault(kind=FaultKind.WRONG_RECORD, endpoint=READ))
         assert (await api.audience(first))["id"] == second
-        api.sandbox.faults.add(Fault(kind=FaultKind.OTHER_RECORD, endpoint=PREVIEW, times=2))
+        api.sandbox.faults.add(Fault(kind=FaultKind.WRONG_RECORD, endpoint=PREVIEW, times=2))
         assert (await api.preview(first))["id"] == "other"
         assert (await api.preview(second))["audience"]["id"] == first
 
@@ -258,7 +258,7 @@ async def test_a_download_comes_late_in_parts_or_oddly_labeled():
     async with open_api() as api:
         url = (await api.purchased("phone"))["downloadUrl"]
         api.sandbox.faults.add(
-            Fault(kind=FaultKind.ACCEPTED, endpoint="GET download"),
+            Fault(kind=FaultKind.DOWNLOAD_NOT_READY, endpoint="GET download"),
             Fault(kind=FaultKind.RANGE_SHORT, endpoint="GET download"),
         )
         plain: dict[str, Any] = {"skip_auto_headers": ["Authorization"]}

@@ -15,7 +15,7 @@ import pytest
 from sandbox_api import Answer, Api, open_api
 
 from indigo_async.sandbox import Sandbox, voter_engine
-from indigo_async.sandbox.people import MESSY_COLUMNS, VoterFile, messy_csv, read_table
+from indigo_async.sandbox.people import MESSY_COLUMNS, VoterFile, generate_messy_csv, parse_csv
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ async def rows(url: str) -> list[dict[str, str]]:
 
 
 async def test_people_are_matched_expanded_priced_and_exported(api: Api, voters: VoterFile):
-    people = messy_csv(voters, 2_000, seed=1)
+    people = generate_messy_csv(voters, 2_000, seed=1)
     uploaded = await upload(api, people)
     assert uploaded["uploadedAudienceCsv"]["rowCount"] == 2_000
     assert uploaded["uploadedAudienceCsv"]["columnNames"] == list(MESSY_COLUMNS)
@@ -72,7 +72,7 @@ async def test_people_are_matched_expanded_priced_and_exported(api: Api, voters:
     base = await api.preview(matched["id"], "phone")
     assert base["cost"] == 4 * matched["size"]
     bought = await rows((await api.done("/purchase_csv_export", exportId=base["id"], customerId="1"))["downloadUrl"])
-    table = read_table(people)
+    table = parse_csv(people)
     assert len(bought) == matched["size"]
     assert {row["Uploaded row ID"] for row in bought} <= set(table.column("Member ID"))
 
@@ -96,7 +96,7 @@ async def test_people_are_matched_expanded_priced_and_exported(api: Api, voters:
 
 
 async def test_the_asynchronous_flow_writes_the_same_csv(voters: VoterFile):
-    people = messy_csv(voters, 300, seed=2)
+    people = generate_messy_csv(voters, 300, seed=2)
     exports: list[list[dict[str, str]]] = []
     for flow in ("synchronous", "asynchronous"):
         async with open_api(voters, lite=False, export_flow=flow) as api:
@@ -129,7 +129,7 @@ async def test_what_is_no_csv_fails_with_a_reason(api: Api, content: bytes):
 
 
 async def test_a_column_that_the_csv_lacks_is_refused(api: Api, voters: VoterFile):
-    audience = await upload(api, messy_csv(voters, 10, seed=3))
+    audience = await upload(api, generate_messy_csv(voters, 10, seed=3))
     answer = await api.post(
         "/match_uploaded_csv",
         audienceID=audience["id"],
@@ -171,7 +171,7 @@ async def test_statuses_wait_for_the_computation_as_well_as_for_the_time(
         return match_people(*args)
 
     monkeypatch.setattr(voter_engine, "match", slow_match)
-    audience = await upload(api, messy_csv(voters, 100, seed=4))
+    audience = await upload(api, generate_messy_csv(voters, 100, seed=4))
     await api.done(
         "/match_uploaded_csv",
         audienceID=audience["id"],
@@ -183,7 +183,7 @@ async def test_statuses_wait_for_the_computation_as_well_as_for_the_time(
     assert (await api.audience(audience["id"]))["status"] == "PROCESSING"
     assert (await api.get("/audiences")).body[0]["status"] == "PROCESSING"
     go_on.set()
-    await api.sandbox.settled()
+    await api.sandbox.wait_until_idle()
     assert (await api.audience(audience["id"]))["status"] == "ACTIVE"
     assert (await api.get("/audiences")).body[0]["status"] == "ACTIVE"
 
@@ -195,7 +195,7 @@ async def test_work_that_breaks_is_told_as_failed(
         raise ZeroDivisionError
 
     monkeypatch.setattr("indigo_async.sandbox.voter_engine.match", broken)
-    assert (await match(api, messy_csv(voters, 100, seed=5)))["status"] == "FAILED"
+    assert (await match(api, generate_messy_csv(voters, 100, seed=5)))["status"] == "FAILED"
     assert "ZeroDivisionError" in caplog.text
 
 
@@ -238,7 +238,7 @@ async def test_voters_come_from_a_file_of_the_callers_own(tmp_path: Path):
 async def test_a_shared_voter_file_stays_open(voters: VoterFile):
     async with Sandbox(voters):
         pass
-    assert messy_csv(voters, 1, seed=0)
+    assert generate_messy_csv(voters, 1, seed=0)
 
 
 def test_a_lite_sandbox_needs_no_libraries_for_people():

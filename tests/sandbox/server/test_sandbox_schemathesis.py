@@ -23,11 +23,11 @@ SEED = 20_261_123
         (Dialect(), "synchronous"),
         (
             Dialect(
-                ids="integer",
+                id_type="integer",
                 numeric_customer_ids=True,
                 name_key="audienceName",
                 list_shape="object",
-                list_omits=frozenset({"csvExports"}),
+                list_omitted_keys=frozenset({"csvExports"}),
                 cost_key="totalCostInCents",
             ),
             "asynchronous",
@@ -70,9 +70,9 @@ async def test_schemathesis_finds_nothing(dialect: Dialect, flow: str, tmp_path:
         )
         assert done.returncode == 0, done.stdout.decode()
         assert not [
-            endpoint for endpoint in api.sandbox.log.by_endpoint() if api.sandbox.log.count(endpoint, status=500)
+            endpoint for endpoint in api.sandbox.log.count_by_endpoint() if api.sandbox.log.count(endpoint, status=500)
         ]
         succeeded = {
-            endpoint for endpoint in api.sandbox.log.by_endpoint() if api.sandbox.log.count(endpoint, status=200)
+            endpoint for endpoint in api.sandbox.log.count_by_endpoint() if api.sandbox.log.count(endpoint, status=200)
         }
     assert len(succeeded & set(ENDPOINTS)) == len(ENDPOINTS)

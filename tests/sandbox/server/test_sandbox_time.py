@@ -11,32 +11,32 @@ from hypothesis import given
 from sandbox_api import Api, open_api
 
 from indigo_async.sandbox import ManualClock, ScaledClock, StageTimes
-from indigo_async.sandbox.clock import timestamp
-from indigo_async.sandbox.records import Phase, Work
+from indigo_async.sandbox.clock import format_timestamp
+from indigo_async.sandbox.records import Phase, Stage
 
 times = st.floats(0, 1e6)
 
 
 @given(times, times, st.booleans(), st.none() | st.just("Reason"))
 def test_work_is_over_when_computed_and_due(due: float, now: float, is_computed: bool, failure: str | None):
-    work = Work(due, is_computed=is_computed, failure=failure)
+    work = Stage(due, is_computed=is_computed, failure_reason=failure)
     over = Phase.DONE if failure is None else Phase.FAILED
     assert work.phase(now) is (over if is_computed and now >= due else Phase.RUNNING)
-    assert work.finished().phase(max(now, due)) is over
+    assert work.complete().phase(max(now, due)) is over
 
 
 @given(times, times, times, st.booleans())
 def test_a_phase_holds_until_it_may_change(due: float, now: float, later: float, is_computed: bool):
-    work = Work(due, is_computed=is_computed)
-    if now <= later < work.changes_at(now):
+    work = Stage(due, is_computed=is_computed)
+    if now <= later < work.next_change_at(now):
         assert work.phase(later) is work.phase(now)
-    if math.isfinite(work.changes_at(now)):
-        assert work.phase(work.changes_at(now)) is not work.phase(now)
+    if math.isfinite(work.next_change_at(now)):
+        assert work.phase(work.next_change_at(now)) is not work.phase(now)
 
 
 def test_a_failure_that_was_bound_to_come_keeps_its_reason():
-    assert Work(0, failure="First").finished("Second").failure == "First"
-    assert Work(0).finished("Second").failure == "Second"
+    assert Stage(0, failure_reason="First").complete("Second").failure_reason == "First"
+    assert Stage(0).complete("Second").failure_reason == "Second"
 
 
 def test_a_manual_clock_moves_forward_only():
@@ -49,7 +49,7 @@ def test_a_manual_clock_moves_forward_only():
 
 
 def test_a_scaled_clock_multiplies_real_time(monkeypatch: pytest.MonkeyPatch):
-    clock = ScaledClock(60, origin=100.0)
+    clock = ScaledClock(60, monotonic_start=100.0)
     monkeypatch.setattr("time.monotonic", lambda: 101.5)
     assert clock.now() == 90
     with pytest.raises(ValueError, match="must be"):
@@ -58,7 +58,7 @@ def test_a_scaled_clock_multiplies_real_time(monkeypatch: pytest.MonkeyPatch):
 
 def test_timestamps_are_utc_in_iso_8601():
     clock = ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
-    assert timestamp(clock, 90.25) == "2026-01-01T00:01:30.250+00:00"
+    assert format_timestamp(clock, 90.25) == "2026-01-01T00:01:30.250+00:00"
 
 
 async def test_each_stage_takes_its_own_time():
