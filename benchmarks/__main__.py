@@ -21,8 +21,8 @@ from typing import Any
 
 import attrs
 
-from benchmarks.measuring import Figure
-from benchmarks.page import write_table
+from benchmarks.support.figures import Figure
+from benchmarks.support.results_table import write_table
 
 # Each is a module with `measure(quick)`.
 PARTS = {
@@ -50,7 +50,7 @@ def run_part(part: str, *, quick: bool) -> list[Figure]:
     return import_module(f"benchmarks.{part}").measure(quick=quick)
 
 
-def run_apart(part: str, *, quick: bool) -> list[Figure]:
+def run_in_subprocess(part: str, *, quick: bool) -> list[Figure]:
     """Run a part in a process of its own."""
     code = (
         "import json, sys, attrs; from benchmarks.__main__ import run_part; "
@@ -61,7 +61,7 @@ def run_apart(part: str, *, quick: bool) -> list[Figure]:
     return [Figure(**figure) for figure in json.loads(done.stdout.splitlines()[-1])]
 
 
-def table(part: str, figures: list[Figure]) -> str:
+def format_table(part: str, figures: list[Figure]) -> str:
     lines = [f"{part}: {PARTS[part]}"]
     for figure in figures:
         verdict = {True: "reached", False: "NOT reached", None: ""}[figure.is_reached]
@@ -77,7 +77,7 @@ def table(part: str, figures: list[Figure]) -> str:
     return "\n".join(lines)
 
 
-def keep(path: Path, part: str, figures: list[Figure], *, quick: bool) -> None:
+def save_figures(path: Path, part: str, figures: list[Figure], *, quick: bool) -> None:
     results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"parts": {}}
     results["machine"] = {
         "python": platform.python_version(),
@@ -108,17 +108,17 @@ def main() -> None:
     if arguments.draw:
         results = json.loads(arguments.json.read_text())
         write_table(results, PAGE)
-        import_module("benchmarks.drawing").draw(results, PICTURES)
+        import_module("benchmarks.support.charts").draw(results, PICTURES)
         return
     failed: list[str] = []
     for part in arguments.only:
         try:
-            figures = run_apart(part, quick=arguments.quick)
+            figures = run_in_subprocess(part, quick=arguments.quick)
         except subprocess.CalledProcessError:
             failed.append(part)
             continue
-        print(table(part, figures), flush=True)
-        keep(arguments.json, part, figures, quick=arguments.quick)
+        print(format_table(part, figures), flush=True)
+        save_figures(arguments.json, part, figures, quick=arguments.quick)
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
 

@@ -18,7 +18,7 @@ import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.sandbox_process import SandboxProcess, sandbox_process
+from benchmarks.support.sandbox_process import SandboxProcess, sandbox_process
 from indigo_async import ColumnSelection, ColumnSelections, IndigoClient, RetryPolicy
 from indigo_async.sandbox import StageTimes
 from indigo_async.workflows import AudienceJob, BatchReport, ExportStep, LookalikeStep, start_batch

@@ -15,13 +15,13 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import uvloop
 
-from benchmarks.measuring import Figure, by_turns, ratios, spread
-from benchmarks.peers import CUSTOMER, Get, all_peers
-from benchmarks.static_server import static_server
+from benchmarks.support.figures import Figure, measure_interleaved, ratios, spread
+from benchmarks.support.peers import CUSTOMER, Get, all_peers
+from benchmarks.support.static_server import static_server
 
 __all__ = ["AUDIENCE", "measure"]
 
-_AT_ONCE = 50
+_CONCURRENCY = 50
 _CLOSE = ("indigo_async", "aiohttp + orjson")
 
 AUDIENCE = msgspec.json.encode(
@@ -48,7 +48,7 @@ AUDIENCE = msgspec.json.encode(
 )
 
 
-def at_once(get: Get, count: int) -> Callable[[], Awaitable[None]]:
+def run_concurrently(get: Get, count: int) -> Callable[[], Awaitable[None]]:
     """A round: so many calls, 50 at a time, each for another audience."""
 
     async def one_round() -> None:
@@ -59,7 +59,7 @@ def at_once(get: Get, count: int) -> Callable[[], Awaitable[None]]:
                 await get(f"aud_{number}")
 
         async with asyncio.TaskGroup() as group:
-            for _ in range(_AT_ONCE):
+            for _ in range(_CONCURRENCY):
                 group.create_task(worker())
 
     return one_round
@@ -70,10 +70,10 @@ async def _compare(*, quick: bool) -> dict[str, list[float]]:
     with static_server({"/api/v1/audience": AUDIENCE}) as origin:
         async with all_peers(f"{origin}/api/v1") as peers:
             calls = 300 if quick else 1_000
-            close = {name: at_once(peers[name], calls) for name in _CLOSE}
-            taken = await by_turns(close, rounds=9 if quick else 41, warm_up=2)
-            every = {name: at_once(get, calls) for name, get in peers.items()}
-            all_taken = await by_turns(every, rounds=3 if quick else 9)
+            close = {name: run_concurrently(peers[name], calls) for name in _CLOSE}
+            taken = await measure_interleaved(close, rounds=9 if quick else 41, warm_up=2)
+            every = {name: run_concurrently(get, calls) for name, get in peers.items()}
+            all_taken = await measure_interleaved(every, rounds=3 if quick else 9)
     close_us = {name: [seconds / calls * 1e6 for seconds in times] for name, times in taken.items()}
     all_us = {name: [seconds / calls * 1e6 for seconds in times] for name, times in all_taken.items()}
     return {f"close {name}": times for name, times in close_us.items()} | all_us
@@ -86,8 +86,8 @@ def _by_loop(*, quick: bool) -> dict[str, list[float]]:
 
     async def taken(base_url: str) -> float:
         async with all_peers(base_url) as peers:
-            one_round = at_once(peers["indigo_async"], calls)
-            return (await by_turns({"": one_round}, rounds=1))[""][0]
+            one_round = run_concurrently(peers["indigo_async"], calls)
+            return (await measure_interleaved({"": one_round}, rounds=1))[""][0]
 
     results: dict[str, list[float]] = {name: [] for name in loops}
     with static_server({"/api/v1/audience": AUDIENCE}) as origin:

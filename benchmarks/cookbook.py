@@ -29,8 +29,8 @@ import httpx
 import requests
 
 from benchmarks.batch import jobs
-from benchmarks.measuring import Figure
-from benchmarks.sandbox_process import sandbox_process
+from benchmarks.support.figures import Figure
+from benchmarks.support.sandbox_process import sandbox_process
 from indigo_async import IndigoClient
 from indigo_async.sandbox import StageTimes
 from indigo_async.workflows import run_batch, wait_for_column_selection
@@ -40,13 +40,13 @@ __all__ = ["measure"]
 _SPEED = 2.0
 _INTERVAL = 1.0
 _STAGES = StageTimes()
-_BY_HAND = 100
-_LAGS = 300
+_HAND_WRITTEN_LOOPS = 100
+_LAG_COUNT = 300
 
 Call: TypeAlias = Callable[[str, str, dict[str, Any]], Awaitable[Any]]
 
 
-class ByHand:
+class HandWrittenClient:
     """The reference's steps over any HTTP client; counts its requests and how late it learned that a stage was done."""
 
     def __init__(self, customer: str) -> None:
@@ -98,13 +98,13 @@ class ByHand:
         return record["status"] == "ACTIVE"
 
 
-async def by_hand(peer: str, base_url: str, token: str) -> dict[str, float]:
-    hand = ByHand(peer)
+async def run_hand_written(peer: str, base_url: str, token: str) -> dict[str, float]:
+    hand = HandWrittenClient(peer)
     headers = {"Authorization": f"Bearer {token}"}
 
     async def all_jobs(call: Call) -> None:
         async with asyncio.TaskGroup() as group:
-            for number in range(_BY_HAND):
+            for number in range(_HAND_WRITTEN_LOOPS):
                 group.create_task(hand.job(call, number))
 
     before = time.process_time()
@@ -129,9 +129,9 @@ async def by_hand(peer: str, base_url: str, token: str) -> dict[str, float]:
 
             await all_jobs(call_httpx)
     else:
-        with requests.Session() as shared, ThreadPoolExecutor(_BY_HAND) as threads:
+        with requests.Session() as shared, ThreadPoolExecutor(_HAND_WRITTEN_LOOPS) as threads:
             shared.headers.update(headers)
-            shared.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=_BY_HAND))
+            shared.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=_HAND_WRITTEN_LOOPS))
 
             def send(method: str, path: str, values: dict[str, Any]) -> Any:
                 given: Any = {"params": values} if method == "GET" else {"json": values}
@@ -145,13 +145,13 @@ async def by_hand(peer: str, base_url: str, token: str) -> dict[str, float]:
             await all_jobs(call_requests)
     cpu = time.process_time() - before
     return {
-        "requests": hand.requests / _BY_HAND,
-        "cpu_ms": cpu / _BY_HAND * 1e3,
+        "requests": hand.requests / _HAND_WRITTEN_LOOPS,
+        "cpu_ms": cpu / _HAND_WRITTEN_LOOPS * 1e3,
         "lag": statistics.mean(hand.lags) / _INTERVAL,
     }
 
 
-async def ours(base_url: str, token: str, count: int) -> dict[str, float]:
+async def run_sdk(base_url: str, token: str, count: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         async with IndigoClient(token, base_url=base_url, poll_interval=_INTERVAL) as client:
             before = time.process_time()
@@ -161,7 +161,7 @@ async def ours(base_url: str, token: str, count: int) -> dict[str, float]:
             return {"requests": client.transport.requests.total() / count, "cpu_ms": cpu / count * 1e3}
 
 
-async def our_lag(base_url: str, token: str) -> dict[str, float]:
+async def sdk_lag(base_url: str, token: str) -> dict[str, float]:
     """From done on the server to known here, for uploads that begin at any time."""
     lags: list[float] = []
 
@@ -173,7 +173,7 @@ async def our_lag(base_url: str, token: str) -> dict[str, float]:
         lags.append(time.monotonic() - sent - _STAGES.upload / _SPEED)
 
     async with IndigoClient(token, base_url=base_url, poll_interval=_INTERVAL) as client, asyncio.TaskGroup() as group:
-        for number in range(_LAGS):
+        for number in range(_LAG_COUNT):
             group.create_task(one(client, number))
     return {"lag": statistics.mean(lags) / _INTERVAL, "most": max(lags) / _INTERVAL}
 
@@ -222,11 +222,11 @@ def main() -> None:
     parser.add_argument("peer")
     given = parser.parse_args()
     if given.peer == "indigo_async":
-        found = asyncio.run(ours(given.base_url, given.token, given.count))
+        found = asyncio.run(run_sdk(given.base_url, given.token, given.count))
     elif given.peer == "lag":
-        found = asyncio.run(our_lag(given.base_url, given.token))
+        found = asyncio.run(sdk_lag(given.base_url, given.token))
     else:
-        found = asyncio.run(by_hand(given.peer, given.base_url, given.token))
+        found = asyncio.run(run_hand_written(given.peer, given.base_url, given.token))
     print(json.dumps(found))
 
 

@@ -22,10 +22,10 @@ from pathlib import Path
 
 import aiohttp
 
-from benchmarks.measuring import Figure, ratios, spread
-from benchmarks.static_server import static_server
+from benchmarks.support.figures import Figure, ratios, spread
+from benchmarks.support.static_server import static_server
 from indigo_async import IndigoClient, RetryPolicy
-from indigo_async.files.download import download
+from indigo_async.files.downloads.download import download
 
 __all__ = ["measure"]
 

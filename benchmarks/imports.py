@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 
-from benchmarks.measuring import Figure, ratios, spread
+from benchmarks.support.figures import Figure, ratios, spread
 
 __all__ = ["measure"]
 

@@ -20,11 +20,11 @@ from pathlib import Path
 
 import attrs
 
-from benchmarks.measuring import Figure, ratios, spread
-from benchmarks.sandbox_process import SandboxProcess, sandbox_process
+from benchmarks.support.figures import Figure, ratios, spread
+from benchmarks.support.sandbox_process import SandboxProcess, sandbox_process
 from indigo_async import ColumnSelection, ColumnSelections, IndigoClient
 from indigo_async.workflows import AudienceJob, ExportStep, LookalikeStep, run_batch
-from indigo_async.workflows.events import Stage
+from indigo_async.workflows._events import Stage
 from indigo_async.workflows.journal import Journal
 from indigo_async.workflows.journal.rows import Entry
 from indigo_async.workflows.journal.store import JournalStore
@@ -102,7 +102,7 @@ async def one_batch(sandbox: SandboxProcess, jobs: Iterator[AudienceJob], count:
         return Cost(time.perf_counter() - wall, time.process_time() - cpu)
 
 
-def jobs_of(customer: str, count: int, folder: Path) -> Iterator[AudienceJob]:
+def make_jobs(customer: str, count: int, folder: Path) -> Iterator[AudienceJob]:
     for number in range(count):
         yield AudienceJob(
             customer_id=customer,
@@ -114,7 +114,7 @@ def jobs_of(customer: str, count: int, folder: Path) -> Iterator[AudienceJob]:
         )
 
 
-def costs_of_batches(folder: Path, count: int, rounds: int) -> dict[bool, list[Cost]]:
+def measure_batch_pairs(folder: Path, count: int, rounds: int) -> dict[bool, list[Cost]]:
     """With a journal and without one, by turns."""
     costs: dict[bool, list[Cost]] = {False: [], True: []}
     with sandbox_process("--lite", "--speed", str(SPEED)) as sandbox:
@@ -122,7 +122,7 @@ def costs_of_batches(folder: Path, count: int, rounds: int) -> dict[bool, list[C
             with_journal = bool(turn % 2)
             customer = f"customer-{turn}"
             journal = folder / f"{customer}.sqlite" if with_journal else None
-            cost = asyncio.run(one_batch(sandbox, jobs_of(customer, count, folder), count, journal))
+            cost = asyncio.run(one_batch(sandbox, make_jobs(customer, count, folder), count, journal))
             if turn:  # the first one warms up
                 costs[with_journal].append(cost)
     return costs
@@ -130,17 +130,17 @@ def costs_of_batches(folder: Path, count: int, rounds: int) -> dict[bool, list[C
 
 def measure_batches(folder: Path, count: int, rounds: int) -> None:
     with counted_commits() as sizes:
-        costs = costs_of_batches(folder, count, rounds)
+        costs = measure_batch_pairs(folder, count, rounds)
     print(f"{count} jobs through all stages, {rounds} rounds by turns, {len(sizes)} commits of", end=" ")
     print(f"{statistics.mean(sizes):.1f} rows on average")
-    tell("jobs a second", costs, lambda cost: count / cost.wall, better="more")
-    tell("CPU ms a job", costs, lambda cost: cost.cpu / count * 1e3, better="less")
+    print_costs("jobs a second", costs, lambda cost: count / cost.wall, better="more")
+    print_costs("CPU ms a job", costs, lambda cost: cost.cpu / count * 1e3, better="less")
 
 
 def measure(*, quick: bool) -> list[Figure]:
     count, turns = (200, 2) if quick else (1_000, 5)
     with tempfile.TemporaryDirectory() as folder:
-        costs = costs_of_batches(Path(folder), count, turns)
+        costs = measure_batch_pairs(Path(folder), count, turns)
     without, with_one = costs[False], costs[True]
     return [
         Figure(
@@ -156,7 +156,7 @@ def measure(*, quick: bool) -> list[Figure]:
     ]
 
 
-def tell(what: str, costs: dict[bool, list[Cost]], figure: Callable[[Cost], float], *, better: str) -> None:
+def print_costs(what: str, costs: dict[bool, list[Cost]], figure: Callable[[Cost], float], *, better: str) -> None:
     without, with_one = ([figure(cost) for cost in costs[kind]] for kind in (False, True))
     for kind, values in (("without", without), ("with", with_one)):
         print(f"  {what}, {kind}: {statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 
-from benchmarks.measuring import Figure
+from benchmarks.support.figures import Figure
 from indigo_async.inputs import ColumnSelection
 from indigo_async.sandbox.people import VoterFile, generate_messy_upload, match, parse_csv
 

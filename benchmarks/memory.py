@@ -17,23 +17,23 @@ import tracemalloc
 from pathlib import Path
 
 from benchmarks.batch import jobs
-from benchmarks.measuring import Figure
 from benchmarks.polling import rounds
-from benchmarks.sandbox_process import sandbox_process
+from benchmarks.support.figures import Figure
+from benchmarks.support.sandbox_process import sandbox_process
 from indigo_async import IndigoClient
-from indigo_async.polling import get_poller
+from indigo_async._polling import get_poller
 from indigo_async.workflows import run_batch, start_batch
 
 __all__ = ["measure"]
 
 # What each stage begins with, in order. The last is only to be seen not to have begun.
-_BEGINNINGS = {
+_STAGE_POSTS = {
     "upload": "POST /upload_csv",
     "match": "POST /match_uploaded_csv",
     "lookalike": "POST /create_lookalike_audience",
     "preview": "POST /create_preview_csv_export",
 }
-_WAITED_FOR = list(_BEGINNINGS)[:-1]
+_MEASURED_STAGES = list(_STAGE_POSTS)[:-1]
 
 
 def traced() -> int:
@@ -57,7 +57,7 @@ async def open_connections(client: IndigoClient) -> None:
             group.create_task(client.list_audiences("nobody"))
 
 
-async def bytes_of_records(client: IndigoClient) -> int:
+async def record_bytes(client: IndigoClient) -> int:
     """What the records of all jobs take, decoded anew."""
     before = traced()
     records = await client.list_audiences("customer-0")
@@ -80,11 +80,11 @@ async def waiting_jobs(count: int, folder: Path) -> tuple[dict[str, float], dict
             await open_connections(client)
             before, sent = traced(), client.transport.requests
             async with start_batch(client, todo, max_in_flight=count):
-                for stage, following in zip(_WAITED_FOR, list(_BEGINNINGS)[1:], strict=True):
-                    while sent[_BEGINNINGS[stage]] < count:  # noqa: ASYNC110 - nothing else tells when all have begun
+                for stage, following in zip(_MEASURED_STAGES, list(_STAGE_POSTS)[1:], strict=True):
+                    while sent[_STAGE_POSTS[stage]] < count:  # noqa: ASYNC110 - nothing else tells when all have begun
                         await asyncio.sleep(0.5)
                     await rounds(get_poller(client), 1)
-                    taken, records = traced() - before, await bytes_of_records(client)
+                    taken, records = traced() - before, await record_bytes(client)
                     own[stage] = (jobs_own + records) / count
                     above[stage] = (taken - records) / count
                     assert sent[following] == 0, "some jobs waited no longer"

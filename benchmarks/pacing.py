@@ -14,12 +14,12 @@ import asyncio
 import statistics
 import time
 
-from benchmarks.measuring import Figure
-from benchmarks.sandbox_process import sandbox_process
+from benchmarks.support.figures import Figure
+from benchmarks.support.sandbox_process import sandbox_process
 from indigo_async import IndigoClient, RetryPolicy
 
 CUSTOMER = "42"
-LOOKERS = 300
+READERS = 300
 POSTS = 10
 
 
@@ -43,7 +43,7 @@ async def saturate(client: IndigoClient, seconds: float) -> tuple[int, list[floa
             await client.upload_csv(customer_id=CUSTOMER, url="https://files.example.org/people.csv")
             posts.append(time.perf_counter() - before)
 
-    lookers = [asyncio.create_task(look()) for _ in range(LOOKERS)]
+    lookers = [asyncio.create_task(look()) for _ in range(READERS)]
     await act()
     await asyncio.sleep(max(0.0, end - time.perf_counter()))
     for looker in lookers:
@@ -52,7 +52,7 @@ async def saturate(client: IndigoClient, seconds: float) -> tuple[int, list[floa
     return answered, posts
 
 
-async def settle(limit: float, seconds: float, *, clients: int = 1) -> list[Figure]:
+async def measure_under_limit(limit: float, seconds: float, *, clients: int = 1) -> list[Figure]:
     patient = RetryPolicy(attempts=1_000, timeout=10 * seconds)
     with sandbox_process("--lite", "--requests-per-second", str(limit)) as sandbox:
 
@@ -84,7 +84,7 @@ async def settle(limit: float, seconds: float, *, clients: int = 1) -> list[Figu
 
 
 def measure(*, quick: bool) -> list[Figure]:
-    return asyncio.run(settle(200.0, 10.0 if quick else 50.0))
+    return asyncio.run(measure_under_limit(200.0, 10.0 if quick else 50.0))
 
 
 def main() -> None:
@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=1)
     options = parser.parse_args()
     for limit in options.limit:
-        for figure in asyncio.run(settle(limit, options.seconds, clients=options.clients)):
+        for figure in asyncio.run(measure_under_limit(limit, options.seconds, clients=options.clients)):
             print(f"{figure.measure}: {figure.value:.4f} {figure.notes}")
 
 

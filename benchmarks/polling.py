@@ -17,15 +17,15 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
-from benchmarks.measuring import Figure, spread
-from benchmarks.sandbox_process import SandboxProcess, sandbox_process
-from benchmarks.sandbox_throughput import sandbox_process as seeded_sandbox_process
+from benchmarks.sandbox_throughput import target_process as seeded_sandbox_process
+from benchmarks.support.figures import Figure, spread
+from benchmarks.support.sandbox_process import SandboxProcess, sandbox_process
 from indigo_async import IndigoClient
+from indigo_async._polling import Poller, RecordPart, get_poller
+from indigo_async._transport import codec
+from indigo_async._transport.audience_list import ListReader
 from indigo_async.client import LIST_AUDIENCES
 from indigo_async.models import Audience, RecordId
-from indigo_async.polling import Poller, RecordPart, get_poller
-from indigo_async.transport import codec
-from indigo_async.transport.list_view import ListReader
 
 CUSTOMER = "42"
 ROUNDS = 5
@@ -37,7 +37,7 @@ def is_ready(audience: Audience) -> Audience | None:
     return audience if upload is not None and upload.status == "READY_FOR_COLUMN_SELECTION" else None
 
 
-def never(_: Audience) -> None:
+def never_ready(_: Audience) -> None:
     return None
 
 
@@ -46,7 +46,7 @@ async def upload(client: IndigoClient) -> RecordId:
     return stub.id
 
 
-async def at_once(count: int, work: Callable[[], Awaitable[RecordId]], *, width: int = 64) -> list[RecordId]:
+async def run_concurrently(count: int, work: Callable[[], Awaitable[RecordId]], *, width: int = 64) -> list[RecordId]:
     """Do something so many times, so many at once."""
     left = iter(range(count))
     results: list[RecordId] = []
@@ -61,12 +61,12 @@ async def at_once(count: int, work: Callable[[], Awaitable[RecordId]], *, width:
 
 
 @asynccontextmanager
-async def waiting(client: IndigoClient, ids: Sequence[RecordId], customer_id: str) -> AsyncGenerator[Poller]:
+async def open_waits(client: IndigoClient, ids: Sequence[RecordId], customer_id: str) -> AsyncGenerator[Poller]:
     """Wait for audiences for the time of the block."""
     poller = get_poller(client)
     async with asyncio.TaskGroup() as group:
         tasks = [
-            group.create_task(poller.wait_until(audience_id, customer_id, never, part=RecordPart.STATUS))
+            group.create_task(poller.wait_until(audience_id, customer_id, never_ready, part=RecordPart.STATUS))
             for audience_id in ids
         ]
         try:
@@ -98,7 +98,7 @@ async def thousand_waits(count: int, intervals: int) -> Figure:
                 await get_poller(client).wait_until(audience_id, CUSTOMER, is_ready, part=RecordPart.UPLOAD)
                 return audience_id
 
-            await at_once(count, job, width=count)
+            await run_concurrently(count, job, width=count)
             stats = get_poller(client).stats
         reads = {
             name: sum(statuses.values()) for name, statuses in sandbox.counts()["requests"].items() if "GET" in name
@@ -121,11 +121,11 @@ async def one_round(sandbox: SandboxProcess, count: int, turns: int) -> list[Fig
     shares: list[float] = []
     notes: dict[str, float | str] = {}
     async with IndigoClient(sandbox.token, base_url=sandbox.base_url, poll_interval=1.0) as client:
-        ids = await at_once(count, lambda: upload(client))
+        ids = await run_concurrently(count, lambda: upload(client))
         requests = 0.0
         for _ in range(turns):
             gc.collect()
-            async with waiting(client, ids, CUSTOMER) as poller:
+            async with open_waits(client, ids, CUSTOMER) as poller:
                 await rounds(poller, 2)
                 before, sent = time.process_time(), client.transport.requests.total()
                 await rounds(poller, ROUNDS)
@@ -137,7 +137,7 @@ async def one_round(sandbox: SandboxProcess, count: int, turns: int) -> list[Fig
                 return (await client.get_audience(next(left), customer_id=CUSTOMER)).id
 
             before = time.process_time()
-            await at_once(count, get)
+            await run_concurrently(count, get)
             singly = time.process_time() - before
             before = time.process_time()
             await client.list_audiences(CUSTOMER)
@@ -167,7 +167,7 @@ async def longest_block(rows: int, waits: int) -> list[Figure]:
         async with IndigoClient(target.token, base_url=base_url, poll_interval=1.0) as client:
             ids = [audience.id for audience in await client.list_audiences("big")]
             gc.collect()
-            async with waiting(client, ids[:waits], "big") as poller:
+            async with open_waits(client, ids[:waits], "big") as poller:
                 for part in ("first read, watched rows decoded in full", "later reads"):
                     async with measuring_pauses() as pauses:
                         await rounds(poller, 2)
@@ -227,8 +227,8 @@ async def measuring_pauses() -> AsyncGenerator[dict[str, list[float]]]:
 async def memory(sandbox: SandboxProcess, count: int) -> Figure:
     """What a waiting task holds: its own frame, the watch, and the record that it saw last."""
     async with IndigoClient(sandbox.token, base_url=sandbox.base_url, poll_interval=1.0) as client:
-        ids = await at_once(count, lambda: upload(client))
-        async with waiting(client, ids[:100], CUSTOMER) as poller:
+        ids = await run_concurrently(count, lambda: upload(client))
+        async with open_waits(client, ids[:100], CUSTOMER) as poller:
             await rounds(poller, 2)
         tracemalloc.start()
         gc.collect()
@@ -243,7 +243,7 @@ async def memory(sandbox: SandboxProcess, count: int) -> Figure:
         del idle
         gc.collect()
         before = tracemalloc.get_traced_memory()[0]
-        async with waiting(client, ids, CUSTOMER) as poller:
+        async with open_waits(client, ids, CUSTOMER) as poller:
             await asyncio.sleep(0)
             gc.collect()
             unseen = tracemalloc.get_traced_memory()[0] - before

@@ -42,7 +42,7 @@ def serve_on_one_core(pipe: Connection, audiences: int) -> None:
 
 
 @contextmanager
-def sandbox_process(audiences: int) -> Iterator[Target]:
+def target_process(audiences: int) -> Iterator[Target]:
     here, there = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=serve_on_one_core, args=(there, audiences))
     process.start()
@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--audiences", type=int, default=10_000)
     options = parser.parse_args()
-    with sandbox_process(options.audiences) as target:
+    with target_process(options.audiences) as target:
         upload = {"customerId": "new", "url": "http://127.0.0.1/people.csv"}
         requests = {
             "GET /audience": request_bytes(target, "GET", f"/audience?audienceId={target.audience_id}&customerId=big"),

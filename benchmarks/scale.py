@@ -28,8 +28,8 @@ from typing import Any
 import attrs
 
 from benchmarks.batch import jobs
-from benchmarks.measuring import Figure
-from benchmarks.sandbox_process import sandbox_process
+from benchmarks.support.figures import Figure
+from benchmarks.support.sandbox_process import sandbox_process
 from indigo_async import IndigoClient, RetryPolicy
 from indigo_async.cli import GC_THRESHOLD
 from indigo_async.workflows import AudienceJob, start_batch
@@ -46,7 +46,7 @@ def resident_mib() -> float:
     return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
 
-def by_customer(count: int, folder: Path) -> Iterator[AudienceJob]:
+def jobs_by_customer(count: int, folder: Path) -> Iterator[AudienceJob]:
     """One customer's jobs after another's, so that as many of each are under way, however many customers there are."""
     for number, job in enumerate(jobs(count, 1, folder)):
         yield attrs.evolve(job, customer_id=f"customer-{number // _JOBS_OF_A_CUSTOMER}")
@@ -79,7 +79,7 @@ async def run_batch(count: int, folder: Path) -> dict[str, Any]:
             before, began = time.process_time(), time.perf_counter()
             done = failed = 0
             every = max(1, count // 100)
-            async with start_batch(client, by_customer(count, folder), max_in_flight=_MAX_IN_FLIGHT) as batch:
+            async with start_batch(client, jobs_by_customer(count, folder), max_in_flight=_MAX_IN_FLIGHT) as batch:
                 async for outcome in batch:
                     done += 1
                     failed += outcome.error is not None
@@ -95,7 +95,7 @@ async def run_batch(count: int, folder: Path) -> dict[str, Any]:
             }
 
 
-def run_apart(count: int, young: int) -> dict[str, Any]:
+def run_in_subprocess(count: int, young: int) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.scale", "--jobs", str(count), "--young", str(young)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout)
@@ -105,8 +105,8 @@ def measure(*, quick: bool) -> list[Figure]:
     small, large = (200, 1_000) if quick else (1_000, 100_000)
     figures: list[Figure] = []
     for whose, young in (("the command's", GC_THRESHOLD), ("Python's own", gc.get_threshold()[0])):
-        few = [run_apart(small, young) for _ in range(1 if quick else 3)]
-        many = run_apart(large, young)
+        few = [run_in_subprocess(small, young) for _ in range(1 if quick else 3)]
+        many = run_in_subprocess(large, young)
         cpu, collecting = (
             statistics.median(run[name] for run in few) for name in ("cpu_ms_a_job", "collecting_ms_a_job")
         )

@@ -27,7 +27,7 @@ from pathlib import Path
 
 import attrs
 
-from benchmarks.sandbox_process import SandboxProcess, sandbox_process
+from benchmarks.support.sandbox_process import SandboxProcess, sandbox_process
 from indigo_async import ColumnSelection, ColumnSelections, IndigoClient, RetryPolicy
 from indigo_async.temporal import BatchProgress, BatchSummary, connect, run_batch
 from indigo_async.workflows import AudienceJob, ExportStep, LookalikeStep
@@ -110,10 +110,10 @@ class Workers:
         worker.wait()
         self.killed += 1
 
-    def used(self) -> float:
+    def cpu_used(self) -> float:
         return self.cpu + sum(cpu_seconds(worker.pid) for worker in self.running)
 
-    def end(self) -> None:
+    def stop(self) -> None:
         for worker in self.running:
             worker.terminate()
         for worker in self.running:
@@ -154,7 +154,7 @@ def totals_of(sandbox: SandboxProcess) -> tuple[int, int]:
     return sum(sum(answers.values()) for answers in by_endpoint) - refused, refused
 
 
-async def on_temporal(
+async def run_on_temporal(
     address: str, arguments: argparse.Namespace, workers: Workers, sandbox: SandboxProcess, rates: Rates
 ) -> BatchSummary:
     client = await connect(address)
@@ -192,7 +192,7 @@ async def on_temporal(
             task.cancel()
 
 
-async def in_one_process(sandbox: SandboxProcess, count: int, folder: Path) -> tuple[int, float]:
+async def run_in_one_process(sandbox: SandboxProcess, count: int, folder: Path) -> tuple[int, float]:
     """Requests and CPU seconds of the embedded batch."""
     began = time.process_time()
     retry = RetryPolicy(timeout=600)
@@ -206,14 +206,14 @@ async def in_one_process(sandbox: SandboxProcess, count: int, folder: Path) -> t
     return sum(report.requests.values()), time.process_time() - began
 
 
-def purchases_of(sandbox: SandboxProcess) -> tuple[int, int, int]:
+def purchase_count(sandbox: SandboxProcess) -> tuple[int, int, int]:
     """Exports bought, cents charged, and requests of any kind."""
     counts = sandbox.counts()
     requests = sum(sum(answers.values()) for answers in counts["requests"].values())
     return counts["purchases"], counts["chargedCents"], requests
 
 
-def limited(arguments: argparse.Namespace) -> list[str]:
+def rate_limit_options(arguments: argparse.Namespace) -> list[str]:
     rate = arguments.requests_per_second
     return [] if rate is None else ["--requests-per-second", str(rate)]
 
@@ -232,7 +232,7 @@ def main() -> None:
     random.seed(arguments.seed)
     with (
         tempfile.TemporaryDirectory() as name,
-        sandbox_process("--lite", "--speed", arguments.speed, *limited(arguments)) as sandbox,
+        sandbox_process("--lite", "--speed", arguments.speed, *rate_limit_options(arguments)) as sandbox,
         temporal_process(Path(name)) as (address, server),
     ):
         folder = Path(name)
@@ -252,11 +252,11 @@ def main() -> None:
         began = time.monotonic()
         try:
             rates = Rates()
-            end = asyncio.run(on_temporal(address, arguments, workers, sandbox, rates))
-            seconds, used, server_used = time.monotonic() - began, workers.used(), cpu_seconds(server)
+            end = asyncio.run(run_on_temporal(address, arguments, workers, sandbox, rates))
+            seconds, used, server_used = time.monotonic() - began, workers.cpu_used(), cpu_seconds(server)
         finally:
-            workers.end()
-        bought, charged, requests = purchases_of(sandbox)
+            workers.stop()
+        bought, charged, requests = purchase_count(sandbox)
         print(f"{arguments.workers} workers, {workers.killed} killed, {seconds:.0f} s")
         print(f"  {end.done} done, {end.failed} failed; quoted {end.quoted_cents} cents, charged {charged}")
         for failure in end.failures[:10]:
@@ -268,7 +268,7 @@ def main() -> None:
         print(f"  CPU seconds per job: workers {used / arguments.jobs:.3f}, server {server_used / arguments.jobs:.3f}")
         print(f"  sandbox: {sandbox.counts()['requests']}")
     with tempfile.TemporaryDirectory() as name, sandbox_process("--lite", "--speed", arguments.speed) as sandbox:
-        requests_here, used_here = asyncio.run(in_one_process(sandbox, arguments.jobs, Path(name)))
+        requests_here, used_here = asyncio.run(run_in_one_process(sandbox, arguments.jobs, Path(name)))
         print(f"in one process: requests per job {requests_here / arguments.jobs:.2f}, ", end="")
         print(f"CPU seconds per job {used_here / arguments.jobs:.4f}")
         cpu = (used + server_used) / used_here

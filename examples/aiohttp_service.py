@@ -45,12 +45,12 @@ async def start(request: web.Request) -> web.Response:
     match = request.app[MATCHES].start(
         request.match_info["customer_id"], request.match_info["audience_name"], csv, columns
     )
-    return web.json_response(match.show(), status=202)
+    return web.json_response(match.summary(), status=202)
 
 
 @routes.get(PATH)
 async def state(request: web.Request) -> web.Response:
-    return web.json_response(_found(request).show())
+    return web.json_response(_found(request).summary())
 
 
 @routes.get(f"{PATH}/events")

@@ -43,22 +43,24 @@ class Column(BaseModel):
     required: bool = False
 
 
-class Wanted(BaseModel):
+class MatchRequest(BaseModel):
     csv: str
     columns: dict[str, Column]
 
 
 @app.put(PATH, status_code=202)
-async def start(customer_id: str, audience_name: str, wanted: Wanted, request: Request) -> dict[str, str | int | None]:
+async def start(
+    customer_id: str, audience_name: str, wanted: MatchRequest, request: Request
+) -> dict[str, str | int | None]:
     columns = {
         field: ColumnSelection(column.column_name, required=column.required) for field, column in wanted.columns.items()
     }
-    return _matches(request).start(customer_id, audience_name, wanted.csv, columns).show()
+    return _matches(request).start(customer_id, audience_name, wanted.csv, columns).summary()
 
 
 @app.get(PATH)
 async def state(customer_id: str, audience_name: str, request: Request) -> dict[str, str | int | None]:
-    return _found(request, customer_id, audience_name).show()
+    return _found(request, customer_id, audience_name).summary()
 
 
 @app.get(f"{PATH}/events")

@@ -31,25 +31,25 @@ class Match:
     audience_id: str | int | None = None
     error: str | None = None
     events: list[dict[str, str | int | float]] = attrs.Factory(list[dict[str, str | int | float]])
-    news: asyncio.Event = attrs.Factory(asyncio.Event)
+    changed: asyncio.Event = attrs.Factory(asyncio.Event)
 
-    def hear(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         self.events.append({"event": type(event).__name__} | event_fields(event))
-        self.tell()
+        self.notify_watchers()
 
-    def tell(self) -> None:
+    def notify_watchers(self) -> None:
         """Wake everybody who watches."""
-        self.news.set()
-        self.news = asyncio.Event()
+        self.changed.set()
+        self.changed = asyncio.Event()
 
-    def show(self) -> dict[str, str | int | None]:
+    def summary(self) -> dict[str, str | int | None]:
         return {"state": self.state, "audience_id": self.audience_id, "error": self.error}
 
     async def watch(self) -> AsyncGenerator[dict[str, str | int | float]]:
         """What has happened, and then what happens, until the match has ended."""
         seen = 0
         while True:
-            news = self.news
+            news = self.changed
             for event in self.events[seen:]:
                 yield event
                 seen += 1
@@ -94,7 +94,7 @@ class Matches:
                 customer_id=match.customer_id,
                 audience_name=match.audience_name,
                 column_selections=columns,
-                on_event=match.hear,
+                on_event=match.on_event,
             )
         except IndigoError as error:
             match.state, match.error = "failed", str(error)  # made for people, without secrets
@@ -107,7 +107,7 @@ class Matches:
         else:
             match.state, match.audience_id = "done", audience.id
         finally:
-            match.tell()
+            match.notify_watchers()
 
 
 @asynccontextmanager

@@ -27,7 +27,7 @@ from indigo_async.files import safe_file_name
 from indigo_async.logs import log_events
 from indigo_async.workflows import AudienceJob, BatchReport, ExportStep, run_batch
 
-DONE, SOME_FAILED, MISUSED, IN_USE, TERMINATED = 0, 1, 2, 75, 143
+DONE, SOME_FAILED, USAGE_ERROR, IN_USE, TERMINATED = 0, 1, 2, 75, 143
 
 COLUMNS = ColumnSelections(
     first_name=ColumnSelection("First Name", required=True),
@@ -79,7 +79,7 @@ def main() -> int:
         return IN_USE
     except (InvalidInputError, OSError, ValueError, KeyError) as error:
         logger.error("%s", error)  # noqa: TRY400 - the message is for people
-        return MISUSED
+        return USAGE_ERROR
     except IndigoError as error:
         logger.error("%s", error)  # noqa: TRY400 - as above
         return SOME_FAILED

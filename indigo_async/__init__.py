@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from indigo_async import errors, workflows
+    from indigo_async._transport.pacing import Pacing
+    from indigo_async._transport.retry import RetryPolicy
     from indigo_async.client import IndigoClient
     from indigo_async.customer import CustomerClient
     from indigo_async.errors import IndigoError
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
         UploadedAudienceCsv,
         UploadStatus,
     )
-    from indigo_async.transport.pacing import Pacing
-    from indigo_async.transport.policy import RetryPolicy
 
 __all__ = [
     "Audience",
@@ -53,8 +53,8 @@ _EXPORTS = {
     "errors": ["IndigoError"],
     "inputs": ["ColumnSelection", "ColumnSelections", "LookalikeFilters", "OptionalFieldType"],
     "models": ["Audience", "AudienceStatus", "CsvExport", "ExportStatus", "UploadStatus", "UploadedAudienceCsv"],
-    "transport.pacing": ["Pacing"],
-    "transport.policy": ["RetryPolicy"],
+    "_transport.pacing": ["Pacing"],
+    "_transport.retry": ["RetryPolicy"],
 }
 _MODULE_OF = {name: f"indigo_async.{module}" for module, names in _EXPORTS.items() for name in names}
 

@@ -9,17 +9,17 @@ from typing import Any, Self, TypeVar
 
 import aiohttp
 
+from indigo_async._redaction import SecretBytes, secret
+from indigo_async._settings import Settings, TokenSource
+from indigo_async._transport import codec
+from indigo_async._transport.events import Listener
+from indigo_async._transport.pacing import Pacing
+from indigo_async._transport.retry import Endpoint, RetryPolicy
+from indigo_async._transport.transport import SendState, Transport
 from indigo_async.customer import CustomerClient
 from indigo_async.errors import ApiError, CustomerMismatchError, RecordMismatchError, ResponseDecodeError
-from indigo_async.hidden import SecretBytes, secret
 from indigo_async.inputs import ColumnSelectionsInput, InputCheck, LookalikeFiltersInput
 from indigo_async.models import Audience, CsvExport, RecordId
-from indigo_async.settings import Settings, TokenSource
-from indigo_async.transport import codec
-from indigo_async.transport.events import Listener
-from indigo_async.transport.pacing import Pacing
-from indigo_async.transport.policy import Endpoint, RetryPolicy
-from indigo_async.transport.session import SendState, Transport
 
 __all__ = ["IndigoClient"]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from indigo_async.hidden import secret
+from indigo_async._redaction import secret
 from indigo_async.inputs import ColumnSelectionsInput, LookalikeFiltersInput
 from indigo_async.models import Audience, CsvExport, RecordId
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from indigo_async.hidden import redact, redact_urls
+from indigo_async._redaction import redact, redact_urls
 
 if TYPE_CHECKING:
     from indigo_async.models import Audience, CsvExport

@@ -1,7 +1,7 @@
 """All that `on_event=` functions are told, of recipes and of clients."""
 
-from indigo_async.transport.events import Event, Listener, RequestEnded, RequestRetried, RequestStarted, event_fields
-from indigo_async.workflows.events import (
+from indigo_async._transport.events import Event, Listener, RequestEnded, RequestRetried, RequestStarted, event_fields
+from indigo_async.workflows._events import (
     AudienceReused,
     DownloadProgressed,
     ExportDownloaded,

@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 
-from indigo_async.transport.events import Event, RequestEnded, RequestRetried, RequestStarted, event_fields
-from indigo_async.workflows.events import (
+from indigo_async._transport.events import Event, RequestEnded, RequestRetried, RequestStarted, event_fields
+from indigo_async.workflows._events import (
     AudienceReused,
     DownloadProgressed,
     ExportDownloaded,

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from indigo_async.html_tables import format_dollars, record_html, table_html
+from indigo_async._html_tables import format_dollars, record_html, table_html
 
 __all__ = [
     "Audience",

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import attrs
 
-from indigo_async.html_tables import table_html
+from indigo_async._html_tables import table_html
 from indigo_async.models import Audience, CsvExport, display_fields
 
 __all__ = ["Table", "table"]

@@ -16,8 +16,8 @@ from typing import cast
 from cyclopts import App, Parameter
 from cyclopts.exceptions import CycloptsError
 
-from indigo_async.cli.exits import EXIT_CODES_HELP, ExitCode, exit_code_for
-from indigo_async.cli.output import Output, sanitize, use_option_names
+from indigo_async.cli.exit_codes import EXIT_CODES_HELP, ExitCode, exit_code_for
+from indigo_async.cli.render.output import Output, sanitize, use_option_names
 from indigo_async.errors import IndigoError
 
 __all__ = ["app", "run"]
@@ -80,25 +80,31 @@ It changes nothing at the server."""
 
 # A command is imported when it is run, and its help is told here, so that `--help` waits for no library.
 _COMMANDS = {
-    "columns": ("indigo_async.cli.columns:columns", "Propose which columns of a CSV to match by, with the reasons."),
-    "upload": ("indigo_async.cli.recipes:upload", _UPLOAD),
-    "match": ("indigo_async.cli.recipes:match", _MATCH),
-    "lookalike": ("indigo_async.cli.recipes:lookalike", _LOOKALIKE),
-    "export": ("indigo_async.cli.exporting:export", _EXPORT),
-    "run": ("indigo_async.cli.run:run", _RUN),
-    "quote": ("indigo_async.cli.quote:quote", _QUOTE),
-    "worker": ("indigo_async.cli.worker:worker", _WORKER),
-    "watch": ("indigo_async.cli.watch:watch", _WATCH),
-    "doctor": ("indigo_async.cli.doctor:doctor", _DOCTOR),
-    "audiences": ("indigo_async.cli.looking:audiences", "List the audiences of a customer, or of the organisation."),
-    "audience": ("indigo_async.cli.looking:audience", "Show one audience with its exports."),
-    "report": ("indigo_async.cli.report.command:report", "Show what a batch did, from its journal."),
+    "columns": (
+        "indigo_async.cli.commands.columns:columns",
+        "Propose which columns of a CSV to match by, with the reasons.",
+    ),
+    "upload": ("indigo_async.cli.commands.match:upload", _UPLOAD),
+    "match": ("indigo_async.cli.commands.match:match", _MATCH),
+    "lookalike": ("indigo_async.cli.commands.match:lookalike", _LOOKALIKE),
+    "export": ("indigo_async.cli.commands.export:export", _EXPORT),
+    "run": ("indigo_async.cli.commands.run:run", _RUN),
+    "quote": ("indigo_async.cli.commands.quote:quote", _QUOTE),
+    "worker": ("indigo_async.cli.commands.worker:worker", _WORKER),
+    "watch": ("indigo_async.cli.commands.watch:watch", _WATCH),
+    "doctor": ("indigo_async.cli.commands.doctor:doctor", _DOCTOR),
+    "audiences": (
+        "indigo_async.cli.commands.audiences:audiences",
+        "List the audiences of a customer, or of the organisation.",
+    ),
+    "audience": ("indigo_async.cli.commands.audiences:audience", "Show one audience with its exports."),
+    "report": ("indigo_async.cli.commands.report:report", "Show what a batch did, from its journal."),
     "demo": (
-        "indigo_async.cli.local:demo",
+        "indigo_async.cli.commands.sandbox:demo",
         "Run the whole cookbook for three customers at once on a sandbox of its own: no account, no network.",
     ),
     "sandbox": (
-        "indigo_async.cli.local:sandbox",
+        "indigo_async.cli.commands.sandbox:sandbox",
         "Serve the API on this machine until interrupted; prints the address and the token to use.",
     ),
 }

@@ -1,11 +1,11 @@
 """Local files: looking into a CSV, putting it where the server can fetch it, and downloading exports."""
 
-from indigo_async.files.columns import ColumnSuggestion, suggest_columns
-from indigo_async.files.csv_check import check_columns
-from indigo_async.files.download import DownloadedFile, download
-from indigo_async.files.names import safe_file_name
-from indigo_async.files.object_store import ObjectStorePublisher
-from indigo_async.files.publish import Publisher, content_name
+from indigo_async.files.csv.check import check_columns
+from indigo_async.files.csv.suggest import ColumnSuggestion, suggest_columns
+from indigo_async.files.downloads.download import DownloadedFile, download
+from indigo_async.files.downloads.file_names import safe_file_name
+from indigo_async.files.publishing.object_store import ObjectStorePublisher
+from indigo_async.files.publishing.publisher import Publisher, content_name
 
 __all__ = [
     "ColumnSuggestion",

@@ -1,6 +1,6 @@
 """Faults on demand: what can go wrong, and the plan that says when.
 
-How each kind shows on the wire is in `indigo_async.sandbox.wire`.
+How each kind shows on the wire is in `indigo_async.sandbox.http.responses`.
 """
 
 from __future__ import annotations

@@ -18,24 +18,24 @@ import anyio.to_thread
 import attrs
 
 from indigo_async.models import RecordId
-from indigo_async.sandbox.admission import API_PATH
 from indigo_async.sandbox.clock import Clock, ScaledClock
-from indigo_async.sandbox.computing import BackgroundTasks
 from indigo_async.sandbox.dialect import Dialect, ExportFlow
-from indigo_async.sandbox.endpoints import Backend
-from indigo_async.sandbox.engine import Engine, LiteEngine
 from indigo_async.sandbox.faults import Faults
-from indigo_async.sandbox.fetch import FetchLimits
-from indigo_async.sandbox.file_host import FileHost
-from indigo_async.sandbox.limits import TokenBucket
-from indigo_async.sandbox.links import UrlSigner
-from indigo_async.sandbox.listener import Listener
-from indigo_async.sandbox.log import RequestLog
-from indigo_async.sandbox.openapi import build_openapi
-from indigo_async.sandbox.records import AudienceRecord, Stage, StageTimes, Upload
-from indigo_async.sandbox.rendering import RenderContext
-from indigo_async.sandbox.serving import App, handle
-from indigo_async.sandbox.store import Counts, Store
+from indigo_async.sandbox.http.endpoints import Backend
+from indigo_async.sandbox.http.file_host import FileHost
+from indigo_async.sandbox.http.handler import App, handle
+from indigo_async.sandbox.http.listener import Listener
+from indigo_async.sandbox.http.openapi import build_openapi
+from indigo_async.sandbox.http.rate_limit import TokenBucket
+from indigo_async.sandbox.http.rendering import RenderContext
+from indigo_async.sandbox.http.request_checks import API_PATH
+from indigo_async.sandbox.http.request_log import RequestLog
+from indigo_async.sandbox.http.signed_urls import UrlSigner
+from indigo_async.sandbox.state.background import BackgroundTasks
+from indigo_async.sandbox.state.engine import Engine, LiteEngine
+from indigo_async.sandbox.state.fetch import FetchLimits
+from indigo_async.sandbox.state.records import AudienceRecord, Stage, StageTimes, Upload
+from indigo_async.sandbox.state.store import Counts, Store
 
 if TYPE_CHECKING:
     from indigo_async.sandbox.people import VoterFile
@@ -163,7 +163,7 @@ class Sandbox:
         if self._lite:
             yield LiteEngine()
             return
-        from indigo_async.sandbox.voter_engine import open_voter_engine  # noqa: PLC0415 - lite needs no numpy
+        from indigo_async.sandbox.state.voter_engine import open_voter_engine  # noqa: PLC0415 - lite needs no numpy
 
         async with open_voter_engine(self._voters, self._seed, self._threads, self._fetch_limits) as engine:
             yield engine

@@ -5,6 +5,6 @@ try:
 except ImportError as _missing:
     raise ImportError("indigo_async.telemetry needs OpenTelemetry: pip install 'indigo-async[otel]'") from _missing
 
-from indigo_async.telemetry.instrumenting import instrument
+from indigo_async.telemetry.instrumentation import instrument
 
 __all__ = ["instrument"]

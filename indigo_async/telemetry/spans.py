@@ -14,9 +14,9 @@ import attrs
 from opentelemetry import context, trace
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 
-from indigo_async.telemetry.server import Attributes, ServerAttributes, error_type_for
-from indigo_async.transport.events import Event, RequestEnded, RequestStarted, event_fields
-from indigo_async.workflows.events import (
+from indigo_async._transport.events import Event, RequestEnded, RequestStarted, event_fields
+from indigo_async.telemetry.attributes import Attributes, ServerAttributes, error_type_for
+from indigo_async.workflows._events import (
     RecipeFailed,
     RecipeFinished,
     RecipeStarted,

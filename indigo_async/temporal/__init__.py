@@ -5,16 +5,16 @@ try:
 except ImportError as _missing:
     raise ImportError("indigo_async.temporal needs Temporal's SDK: pip install 'indigo-async[temporal]'") from _missing
 
-from indigo_async.temporal.batch_workflow import BatchWorkflow
-from indigo_async.temporal.budget_workflow import BudgetWorkflow
-from indigo_async.temporal.connecting import connect
+from indigo_async.temporal.connection import connect
 from indigo_async.temporal.converter import data_converter
-from indigo_async.temporal.exports import export_store
-from indigo_async.temporal.job_workflow import AudienceWorkflow
-from indigo_async.temporal.page_workflow import PageWorkflow
-from indigo_async.temporal.records import BatchProgress, BatchSummary, Failure, JobProgress, JobSummary
-from indigo_async.temporal.submitting import run_batch, run_job
+from indigo_async.temporal.export_stores import export_store
+from indigo_async.temporal.payloads import BatchProgress, BatchSummary, Failure, JobProgress, JobSummary
+from indigo_async.temporal.starter import run_batch, run_job
 from indigo_async.temporal.worker import create_worker
+from indigo_async.temporal.workflows.batch import BatchWorkflow
+from indigo_async.temporal.workflows.budget import BudgetWorkflow
+from indigo_async.temporal.workflows.job import AudienceWorkflow
+from indigo_async.temporal.workflows.page import PageWorkflow
 
 __all__ = [
     "AudienceWorkflow",

@@ -21,17 +21,18 @@ from typing import Any, TypeVar
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from indigo_async._transport.cancellation import run_in_thread
 from indigo_async.client import IndigoClient
 from indigo_async.errors import BudgetExceededError, ExportExistsError, PurchaseInDoubtError
-from indigo_async.files.publish import Publisher
+from indigo_async.files.publishing.publisher import Publisher
 from indigo_async.inputs import InputCheck
 from indigo_async.models import CsvExport, RecordId
-from indigo_async.temporal.beating import run_with_heartbeat
-from indigo_async.temporal.exports import FolderExportStore, ObjectExportStore
+from indigo_async.temporal.attempt_log import AttemptLog
+from indigo_async.temporal.budget_client import BudgetClient
+from indigo_async.temporal.export_stores import FolderExportStore, ObjectExportStore
 from indigo_async.temporal.failures import to_application_error
-from indigo_async.temporal.memory import AttemptLog
-from indigo_async.temporal.purse import BudgetClient
-from indigo_async.temporal.records import (
+from indigo_async.temporal.heartbeat import run_with_heartbeat
+from indigo_async.temporal.payloads import (
     Booking,
     BookingKind,
     DeliveredExport,
@@ -42,22 +43,21 @@ from indigo_async.temporal.records import (
     LookalikeTask,
     Quote,
 )
-from indigo_async.transport.shield import run_in_thread
-from indigo_async.workflows.budget import Budget
-from indigo_async.workflows.directory import NameIndex
-from indigo_async.workflows.events import Stage
-from indigo_async.workflows.export import ensure_purchased, is_purchased
-from indigo_async.workflows.export_rules import ExportState, export_state
-from indigo_async.workflows.fetching import download_csv
-from indigo_async.workflows.lookalike import ensure_lookalike, warn_if_small
-from indigo_async.workflows.match import check_csv, ensure_matched
-from indigo_async.workflows.preview import ExportRead, ensure_preview
-from indigo_async.workflows.purchase import check_price
-from indigo_async.workflows.receipt import ExportReceipt
-from indigo_async.workflows.run import RecipeContext
-from indigo_async.workflows.terms import ExportOptions
-from indigo_async.workflows.turns import export_lock
-from indigo_async.workflows.waits import wait_export
+from indigo_async.workflows._events import Stage
+from indigo_async.workflows.recipes.budget import Budget
+from indigo_async.workflows.recipes.context import RecipeContext
+from indigo_async.workflows.recipes.csv_download import download_csv
+from indigo_async.workflows.recipes.existing_exports import ExportState, export_state
+from indigo_async.workflows.recipes.export import ensure_purchased, is_purchased
+from indigo_async.workflows.recipes.export_lock import export_lock
+from indigo_async.workflows.recipes.export_options import ExportOptions
+from indigo_async.workflows.recipes.lookalike import ensure_lookalike, warn_if_small
+from indigo_async.workflows.recipes.match import check_csv, ensure_matched
+from indigo_async.workflows.recipes.name_index import NameIndex
+from indigo_async.workflows.recipes.preview import ExportRead, ensure_preview
+from indigo_async.workflows.recipes.purchase import check_price
+from indigo_async.workflows.recipes.receipt import ExportReceipt
+from indigo_async.workflows.recipes.waits import wait_export
 
 __all__ = ["AudienceActivities"]
 

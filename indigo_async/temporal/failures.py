@@ -14,6 +14,7 @@ from temporalio.exceptions import (
 )
 from temporalio.exceptions import TimeoutError as OutOfTimeError
 
+from indigo_async._redaction import redact
 from indigo_async.errors import (
     ApiError,
     BudgetExceededError,
@@ -26,8 +27,7 @@ from indigo_async.errors import (
     ServerError,
     WorkflowError,
 )
-from indigo_async.hidden import redact
-from indigo_async.temporal.records import Failure, JobInput
+from indigo_async.temporal.payloads import Failure, JobInput
 
 __all__ = ["build_failure", "to_application_error"]
 

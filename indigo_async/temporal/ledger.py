@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from indigo_async.temporal.records import Booking, BookingKind, Grant
+from indigo_async.temporal.payloads import Booking, BookingKind, Grant
 
 __all__ = ["Ledger"]
 

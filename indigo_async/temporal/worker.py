@@ -9,15 +9,15 @@ from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from indigo_async.client import IndigoClient
-from indigo_async.files.publish import Publisher
+from indigo_async.files.publishing.publisher import Publisher
 from indigo_async.temporal.activities import AudienceActivities
-from indigo_async.temporal.batch_workflow import BatchWorkflow
-from indigo_async.temporal.budget_workflow import BudgetWorkflow
-from indigo_async.temporal.exports import FolderExportStore, ObjectExportStore
-from indigo_async.temporal.job_workflow import AudienceWorkflow
-from indigo_async.temporal.names import TASK_QUEUE
-from indigo_async.temporal.page_workflow import PageWorkflow
-from indigo_async.temporal.recalling import recall
+from indigo_async.temporal.export_stores import FolderExportStore, ObjectExportStore
+from indigo_async.temporal.ids import TASK_QUEUE
+from indigo_async.temporal.recall_activity import recall
+from indigo_async.temporal.workflows.batch import BatchWorkflow
+from indigo_async.temporal.workflows.budget import BudgetWorkflow
+from indigo_async.temporal.workflows.job import AudienceWorkflow
+from indigo_async.temporal.workflows.page import PageWorkflow
 
 __all__ = ["WORKFLOWS", "create_worker", "create_workflow_runner"]
 

@@ -1,7 +1,6 @@
 """The cookbook's recipes as awaitable pipelines: one list at a time, or thousands."""
 
-from indigo_async.workflows.batch import Batch, run_batch, start_batch
-from indigo_async.workflows.events import (
+from indigo_async.workflows._events import (
     AudienceReused,
     DownloadProgressed,
     ExportDownloaded,
@@ -19,14 +18,15 @@ from indigo_async.workflows.events import (
     StatusChanged,
     WorkflowEvent,
 )
-from indigo_async.workflows.export import export_audience
-from indigo_async.workflows.fetch_again import download_export
-from indigo_async.workflows.jobs import AudienceJob, ExportStep, JobResult, LookalikeStep, run_job
-from indigo_async.workflows.lookalike import create_lookalike
-from indigo_async.workflows.match import upload_and_match
-from indigo_async.workflows.receipt import ExportReceipt
-from indigo_async.workflows.report import BatchReport, JobFailure, JobOutcome, JobWarning, StageTime
-from indigo_async.workflows.waits import wait_for_column_selection, wait_for_export, wait_until_active
+from indigo_async.workflows.batches.jobs import AudienceJob, ExportStep, JobResult, LookalikeStep, run_job
+from indigo_async.workflows.batches.report import BatchReport, JobFailure, JobOutcome, JobWarning, StageTime
+from indigo_async.workflows.batches.start import Batch, run_batch, start_batch
+from indigo_async.workflows.recipes.download import download_export
+from indigo_async.workflows.recipes.export import export_audience
+from indigo_async.workflows.recipes.lookalike import create_lookalike
+from indigo_async.workflows.recipes.match import upload_and_match
+from indigo_async.workflows.recipes.receipt import ExportReceipt
+from indigo_async.workflows.recipes.waits import wait_for_column_selection, wait_for_export, wait_until_active
 
 __all__ = [
     "AudienceJob",

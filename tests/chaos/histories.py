@@ -10,12 +10,24 @@ from typing import Any, ClassVar, TypeVar
 import attrs
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from patient_time import PatientLoop
-from truth import check_last_run, check_run, open_files
-from world import TIMEOUT, TOO_DEAR_CENTS, Break, End, JobShape, Outage, Ran, Shape, Trouble, Way, World
 
 from indigo_async.inputs import OptionalFieldType
 from indigo_async.sandbox import Dialect, Fault, FaultKind
+from tests.chaos.invariants import check_last_run, check_run, open_files
+from tests.chaos.world import (
+    OVER_LIMIT_CENTS,
+    TIMEOUT,
+    Disruption,
+    EntryPoint,
+    Interruption,
+    InterruptionKind,
+    JobSpec,
+    Outage,
+    RunResult,
+    World,
+    WorldSpec,
+)
+from tests.support.fast_forward import FastForwardLoop
 
 T = TypeVar("T")
 
@@ -27,7 +39,7 @@ POSTS = (
     "POST /purchase_csv_export",
 )
 READS = ("GET /audience", "GET /audiences", "GET download")
-ODD_FIELDS: list[tuple[str, Any]] = [
+INVALID_VALUES: list[tuple[str, Any]] = [
     ("cost", "12.00"),
     ("csvExports.cost", {"amount": 12}),
     ("csvExports.cost", "12.00"),
@@ -38,8 +50,8 @@ ODD_FIELDS: list[tuple[str, Any]] = [
     ("customerId", []),
 ]
 
-job_shapes = st.builds(
-    JobShape,
+job_specs = st.builds(
+    JobSpec,
     customer_id=st.sampled_from(["1", "2"]),
     grows=st.booleans(),
     field_types=st.sampled_from([(), (OptionalFieldType.PHONE,), (OptionalFieldType.ADDRESS, OptionalFieldType.PHONE)]),
@@ -72,7 +84,7 @@ dialects = st.builds(
 )
 
 
-def knowable(shape: Shape) -> Shape:
+def make_decidable(shape: WorldSpec) -> WorldSpec:
     """The shape, without what no client can cope with: see the guarantees in the documentation.
 
     An export that shows neither its status nor its URL after a purchase looks like one that is for sale, and a list
@@ -87,22 +99,22 @@ def knowable(shape: Shape) -> Shape:
     return attrs.evolve(shape, dialect=dialect)
 
 
-shapes = st.builds(
-    Shape,
-    jobs=st.lists(job_shapes, min_size=1, max_size=4).map(tuple),
+world_specs = st.builds(
+    WorldSpec,
+    jobs=st.lists(job_specs, min_size=1, max_size=4).map(tuple),
     journal=st.booleans(),
     flow=st.sampled_from(["synchronous", "asynchronous"]),
     dialect=dialects,
     budget_cents=st.sampled_from([None, None, None, None, 10_000, 20_000]),
     seed=st.integers(0, 999),
-).map(knowable)
+).map(make_decidable)
 
 
-broken_connections = [FaultKind.DISCONNECT_BEFORE, FaultKind.DISCONNECT_AFTER, FaultKind.TRUNCATED_BODY]
-pages = [FaultKind.HTML_BEFORE, FaultKind.HTML_AFTER]
-slow = [FaultKind.DELAY_BEFORE, FaultKind.DELAY_AFTER]
-statuses = [FaultKind.ERROR_BEFORE, FaultKind.ERROR_AFTER]
-connections = [FaultKind.STALE_CONNECTION, FaultKind.CLOSED_AFTER_RESPONSE]
+cut_connection_faults = [FaultKind.DISCONNECT_BEFORE, FaultKind.DISCONNECT_AFTER, FaultKind.TRUNCATED_BODY]
+html_faults = [FaultKind.HTML_BEFORE, FaultKind.HTML_AFTER]
+slow_faults = [FaultKind.DELAY_BEFORE, FaultKind.DELAY_AFTER]
+status_faults = [FaultKind.ERROR_BEFORE, FaultKind.ERROR_AFTER]
+connection_faults = [FaultKind.STALE_CONNECTION, FaultKind.CLOSED_AFTER_RESPONSE]
 
 
 @st.composite
@@ -111,11 +123,11 @@ def faults(draw: st.DrawFn) -> Fault:
     kind = draw(
         st.sampled_from(
             [
-                *broken_connections,
-                *pages,
-                *slow,
-                *statuses,
-                *connections,
+                *cut_connection_faults,
+                *html_faults,
+                *slow_faults,
+                *status_faults,
+                *connection_faults,
                 FaultKind.RATE_LIMITED,
                 FaultKind.PRICE_RAISED,
                 FaultKind.ERROR_INSIDE_SUCCESS,
@@ -128,17 +140,17 @@ def faults(draw: st.DrawFn) -> Fault:
             ]
         )
     )
-    endpoint, field = _where(draw, kind)
+    endpoint, field = _fault_target(draw, kind)
     value = None
     if kind is FaultKind.FIELD_REPLACED:
-        field, value = draw(st.sampled_from(ODD_FIELDS))
+        field, value = draw(st.sampled_from(INVALID_VALUES))
     by_chance = kind is not FaultKind.STAGE_FAILS and draw(st.integers(0, 4)) == 0
     return Fault(
         kind=kind,
         endpoint=endpoint,
         field=field,
         value=value,
-        cost_cents=TOO_DEAR_CENTS,
+        cost_cents=OVER_LIMIT_CENTS,
         times=None if by_chance else draw(st.integers(1, 3)),
         probability=draw(st.sampled_from([0.1, 0.3])) if by_chance else 1.0,
         skip_first=draw(st.integers(0, 4)),
@@ -161,7 +173,7 @@ _ENDPOINTS: dict[FaultKind, tuple[str, ...]] = {
 """Where a fault can strike; any other kind strikes anywhere."""
 
 
-def _where(draw: st.DrawFn, kind: FaultKind) -> tuple[str | None, str]:
+def _fault_target(draw: st.DrawFn, kind: FaultKind) -> tuple[str | None, str]:
     """The endpoint that a fault strikes, and the field that is missing from its answer."""
     if kind not in _ENDPOINTS:
         return draw(st.none() | st.sampled_from([*POSTS, *POSTS, *READS])), ""
@@ -173,87 +185,92 @@ def _where(draw: st.DrawFn, kind: FaultKind) -> tuple[str | None, str]:
     return endpoint, draw(missing)
 
 
-ends = st.builds(Break, st.sampled_from(list(End)), st.integers(1, 40), st.integers(0, 30))
-plans = st.lists(faults(), max_size=6)
+interruptions = st.builds(Interruption, st.sampled_from(list(InterruptionKind)), st.integers(1, 40), st.integers(0, 30))
+fault_plans = st.lists(faults(), max_size=6)
 outages = st.builds(Outage, st.integers(1, 30), st.sampled_from([0.1, 5.0, 300.0, 7_200.0]))
-troubles = st.none() | ends | outages
+disruptions = st.none() | interruptions | outages
 
 
 class Histories(RuleBasedStateMachine):
     """Faults are planned, programs run and are broken off; at the end all is well, and one more batch must finish."""
 
-    tally: ClassVar[Counter[str]] = Counter()
+    totals: ClassVar[Counter[str]] = Counter()
     """What all histories came to."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._runner = asyncio.Runner(loop_factory=PatientLoop)
+        self._runner = asyncio.Runner(loop_factory=FastForwardLoop)
         self.world: World = None  # type: ignore[assignment] - made by the first step
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return self._runner.run(work)
 
-    @initialize(shape=shapes)
-    def begin(self, shape: Shape) -> None:
+    @initialize(shape=world_specs)
+    def begin(self, shape: WorldSpec) -> None:
         loop = self._runner.get_loop()
-        assert isinstance(loop, PatientLoop)
+        assert isinstance(loop, FastForwardLoop)
         self.world = World(shape, loop)
         self._run(self.world.open())
 
-    def plan(self, planned: list[Fault]) -> None:
+    def add_faults(self, planned: list[Fault]) -> None:
         self.world.sandbox.faults.add(*planned)
 
     @rule()
-    def clear(self) -> None:
+    def clear_faults(self) -> None:
         self.world.sandbox.faults.clear()
 
-    @rule(planned=plans, purchase=st.sampled_from([True, True, False]), trouble=troubles)
-    def run_batch(self, planned: list[Fault], purchase: bool, trouble: Trouble) -> None:
-        self.plan(planned)
-        self._checked_run(Way.BATCH, purchase=purchase, trouble=trouble)
+    @rule(planned=fault_plans, purchase=st.sampled_from([True, True, False]), trouble=disruptions)
+    def run_batch(self, planned: list[Fault], purchase: bool, trouble: Disruption) -> None:
+        self.add_faults(planned)
+        self._checked_run(EntryPoint.BATCH, purchase=purchase, trouble=trouble)
 
     @precondition(lambda self: not self.world.shape.journal)
-    @rule(planned=plans, way=st.sampled_from([Way.JOBS, Way.RECIPES]), purchase=st.booleans(), trouble=troubles)
-    def run_alone(self, planned: list[Fault], way: Way, purchase: bool, trouble: Trouble) -> None:
-        self.plan(planned)
+    @rule(
+        planned=fault_plans,
+        way=st.sampled_from([EntryPoint.JOBS, EntryPoint.RECIPES]),
+        purchase=st.booleans(),
+        trouble=disruptions,
+    )
+    def run_single_jobs(self, planned: list[Fault], way: EntryPoint, purchase: bool, trouble: Disruption) -> None:
+        self.add_faults(planned)
         self._checked_run(way, purchase=purchase, trouble=trouble)
 
-    def _checked_run(self, way: Way, *, purchase: bool = True, trouble: Trouble = None) -> Ran:
-        async def run() -> Ran:
+    def _checked_run(self, way: EntryPoint, *, purchase: bool = True, trouble: Disruption = None) -> RunResult:
+        async def run() -> RunResult:
             open_before = open_files()
             ran = await self.world.run(way, purchase=purchase, trouble=trouble)
             await check_run(self.world, ran, open_before=open_before)
             return ran
 
         ran = self._run(run())
-        self.tally["runs"] += 1
-        self.tally["broken off"] += ran.broken_off
-        self.tally.update(f"job: {type(error).__name__ if error else 'done'}" for error in ran.ends.values())
+        self.totals["runs"] += 1
+        self.totals["broken off"] += ran.interrupted
+        self.totals.update(f"job: {type(error).__name__ if error else 'done'}" for error in ran.job_errors.values())
         return ran
 
     def teardown(self) -> None:
         try:
             if self.world is not None:
-                self.end_well()
+                self.finish_without_faults()
         finally:
             self.close()
 
-    def end_well(self) -> None:
+    def finish_without_faults(self) -> None:
         """All is well again: what can be done is done by one more run, and the next finds nothing left to do."""
-        self.clear()
-        last = self._checked_run(Way.BATCH)
+        self.clear_faults()
+        last = self._checked_run(EntryPoint.BATCH)
         check_last_run(self.world, last)
-        again = self._checked_run(Way.BATCH)
+        again = self._checked_run(EntryPoint.BATCH)
         check_last_run(self.world, again)
-        dialect = self.world.shape.dialect
+        dialect = self.world.spec.dialect
         # Under a changed name, an audience is only reused at once if the server also shows what it was made from.
         is_recognized = dialect.name_normalization == "exact" or (dialect.shows_csv_url and dialect.shows_base_audience)
-        if is_recognized and not any(last.ends.values()):
-            assert again.posts == 0, "a finished batch run again makes no POST"
-        self.tally["histories"] += 1
-        self.tally["requests"] += len(self.world.log.entries)
-        self.tally["purchases"] += self.world.sandbox.counts().purchases
-        self.tally.update(f"fault: {entry.fault}" for entry in self.world.log.entries if entry.fault is not None)
+        if is_recognized and not any(last.job_errors.values()):
+            assert again.post_count == 0, "a finished batch run again makes no POST"
+        self.totals["histories"] += 1
+        self.totals["requests"] += len(self.world.log.entries)
+        self.totals["purchases"] += self.world.sandbox.counts().purchases
+        self.totals.update(f"fault: {entry.fault}" for entry in self.world.log.entries if entry.fault is not None)
 
     def close(self) -> None:
         if self.world is not None:

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-from histories import Histories
 from hypothesis import HealthCheck, settings
+
+from tests.chaos.histories import Histories
 
 TestHistories = Histories.TestCase
 TestHistories.settings = settings(

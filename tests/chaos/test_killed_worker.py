@@ -10,11 +10,11 @@ from pathlib import Path
 import anyio
 import pytest
 
-from benchmarks.soak_sandbox import faults
+from benchmarks.stress.soak_sandbox import faults
 from indigo_async.sandbox import Sandbox
 from indigo_async.workflows.journal import Journal
+from tests.support.processes import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 JOBS, KILLS = 20, 4
 PLENTY_CENTS = 1_000_000
 
@@ -31,7 +31,7 @@ async def test_a_worker_killed_among_faults_ends_with_every_job_done_and_nothing
 ):
     async with Sandbox(lite=True, speed=500.0, seed=chance.randrange(1_000), download_lifetime=1e9) as sandbox:
         where = [sandbox.base_url, sandbox.token, str(JOBS), str(PLENTY_CENTS), str(tmp_path)]
-        worker = [sys.executable, "-m", "benchmarks.soak_worker", *where]
+        worker = [sys.executable, "-m", "benchmarks.stress.soak_worker", *where]
         sandbox.faults.add(*faults(0.1))
         for _ in range(KILLS):
             async with await anyio.open_process(worker, cwd=ROOT) as process:

@@ -12,12 +12,11 @@ from functools import partial
 from pathlib import Path
 
 import attrs
-from patient_time import LoopClock, PatientLoop
 
 from indigo_async import ColumnSelection, ColumnSelections, IndigoClient
 from indigo_async.inputs import OptionalFieldType
 from indigo_async.sandbox import CENTS_PER_PERSON, Dialect, ExportFlow, LogEntry, RequestLog, Sandbox
-from indigo_async.sandbox.engine import LiteEngine
+from indigo_async.sandbox.state.engine import LiteEngine
 from indigo_async.workflows import (
     AudienceJob,
     BatchReport,
@@ -29,35 +28,36 @@ from indigo_async.workflows import (
     start_batch,
     upload_and_match,
 )
+from tests.support.fast_forward import FastForwardLoop, LoopClock
 
 TIMEOUT = 10.0
 """Seconds that the client waits for an answer."""
 
-HANG = 10 * 24 * 3600.0
+RUN_TIMEOUT = 10 * 24 * 3600.0
 """Seconds after which a run counts as hung: more than all deadlines together."""
 
 COLUMNS = ColumnSelections(first_name=ColumnSelection("First", required=True))
 LOOKALIKE_SIZE = 2_000
 MATCHED_SIZE = LiteEngine().matched_count
-ENOUGH_CENTS = 1_000_000
-TOO_DEAR_CENTS = 2_000_000
+AMPLE_CENTS = 1_000_000
+OVER_LIMIT_CENTS = 2_000_000
 
 
 @attrs.frozen(kw_only=True)
-class JobShape:
+class JobSpec:
     """What of a job varies. One that `may_buy` is allowed any price, any other nothing."""
 
     customer_id: str = "1"
-    grows: bool = True
+    has_lookalike: bool = True
     field_types: tuple[OptionalFieldType, ...] = (OptionalFieldType.PHONE,)
-    may_buy: bool = True
+    may_purchase: bool = True
 
 
 @attrs.frozen(kw_only=True)
-class Shape:
+class WorldSpec:
     """What of a world varies. `budget_cents` holds for all runs where a journal is kept, else for each."""
 
-    jobs: tuple[JobShape, ...] = (JobShape(),)
+    jobs: tuple[JobSpec, ...] = (JobSpec(),)
     journal: bool = True
     flow: ExportFlow = "synchronous"
     dialect: Dialect = attrs.field(factory=Dialect)
@@ -65,7 +65,7 @@ class Shape:
     seed: int = 0
 
 
-class Way(StrEnum):
+class EntryPoint(StrEnum):
     """How a program works on its jobs."""
 
     BATCH = "batch"
@@ -73,51 +73,51 @@ class Way(StrEnum):
     RECIPES = "recipe by recipe"
 
 
-class End(StrEnum):
+class InterruptionKind(StrEnum):
     """How a run is broken off."""
 
     CANCELLED = "cancelled"
-    LEFT = "left early"
+    EXITED_EARLY = "left early"
     KILLED = "killed"
 
 
 @attrs.frozen
-class Break:
+class Interruption:
     """A run is broken off when the sandbox has seen so many of its requests, and so many turns of the loop later."""
 
-    end: End
-    requests: int
-    turns: int = 0
+    kind: InterruptionKind
+    after_requests: int
+    loop_iterations: int = 0
 
 
 @attrs.frozen
 class Outage:
     """The sandbox is unreachable for `seconds`, once it has seen so many requests."""
 
-    requests: int
+    after_requests: int
     seconds: float
 
 
-Trouble = Break | Outage | None
+Disruption = Interruption | Outage | None
 
 
 @attrs.define
-class Ran:
+class RunResult:
     """What came of a run, as far as that was told: by job what ended it (None: it is done), and its last audience."""
 
-    broken_off: bool = False
-    ends: dict[str, Exception | None] = attrs.Factory(dict[str, Exception | None])
-    audiences: dict[str, str] = attrs.Factory(dict[str, str])
+    interrupted: bool = False
+    job_errors: dict[str, Exception | None] = attrs.Factory(dict[str, Exception | None])
+    audience_ids: dict[str, str] = attrs.Factory(dict[str, str])
     report: BatchReport | None = None
     charged_cents: int = 0
-    posts: int = 0
+    post_count: int = 0
 
-    def note(self, job: AudienceJob, error: Exception | None) -> None:
-        assert job.key not in self.ends, "a job ends once"
-        self.ends[job.key] = error
+    def record_job(self, job: AudienceJob, error: Exception | None) -> None:
+        assert job.key not in self.job_errors, "a job ends once"
+        self.job_errors[job.key] = error
 
 
-class Tripwire(RequestLog):
+class WatchedRequestLog(RequestLog):
     """A log of requests that tells when it has seen a number of them."""
 
     def __init__(self) -> None:
@@ -132,7 +132,7 @@ class Tripwire(RequestLog):
             if at <= self._total:
                 event.set()
 
-    async def seen(self, requests: int) -> None:
+    async def wait_for_requests(self, requests: int) -> None:
         """Wait until so many more requests have been served."""
         wire = (self._total + requests, asyncio.Event())
         self._wires.append(wire)
@@ -145,11 +145,11 @@ class Tripwire(RequestLog):
 class World:
     """Everything outside the program under test: the server, the disk, and what may happen to both."""
 
-    def __init__(self, shape: Shape, loop: PatientLoop) -> None:
-        self.shape = shape
+    def __init__(self, shape: WorldSpec, loop: FastForwardLoop) -> None:
+        self.spec = shape
         self.folder = Path(tempfile.mkdtemp(prefix="chaos-"))
-        self.deaths = 0
-        self.log = Tripwire()
+        self.kill_count = 0
+        self.log = WatchedRequestLog()
         self.sandbox = Sandbox(
             lite=True,
             clock=LoopClock(loop),
@@ -160,12 +160,12 @@ class World:
         )
         self.sandbox.log = self.log
         self.loop = loop
-        self.complaints: list[dict[str, object]] = []
+        self.loop_errors: list[dict[str, object]] = []
         self._stack = AsyncExitStack()
 
     async def open(self) -> None:
-        await self.loop.know_threads()
-        self.loop.set_exception_handler(lambda _, context: self.complaints.append(context))
+        await self.loop.track_anyio_threads()
+        self.loop.set_exception_handler(lambda _, context: self.loop_errors.append(context))
         await self._stack.enter_async_context(self.sandbox)
 
     async def close(self) -> None:
@@ -175,68 +175,72 @@ class World:
     @property
     def journal(self) -> Path | None:
         """Where the journal is that the next run opens: each death leaves its copy."""
-        return self.folder / f"journal-{self.deaths}.sqlite" if self.shape.journal else None
+        return self.folder / f"journal-{self.kill_count}.sqlite" if self.spec.journal else None
 
     @property
     def exports(self) -> Path:
         return self.folder / "exports"
 
     def jobs(self) -> list[AudienceJob]:
-        return [_job(number, shape, self) for number, shape in enumerate(self.shape.jobs)]
+        return [_job(number, shape, self) for number, shape in enumerate(self.spec.jobs)]
 
-    async def run(self, way: Way, *, purchase: bool = True, trouble: Trouble = None) -> Ran:
+    async def run(self, way: EntryPoint, *, purchase: bool = True, trouble: Disruption = None) -> RunResult:
         """Run a program on all jobs, in a client of its own, to its end or until it is broken off."""
-        ran = Ran()
+        ran = RunResult()
         charged, posts = self.sandbox.counts().charged_cents, self._posts()
-        leaves = isinstance(trouble, Break) and trouble.end is End.LEFT
+        leaves = isinstance(trouble, Interruption) and trouble.kind is InterruptionKind.EXITED_EARLY
         program = asyncio.create_task(self._program(way, purchase, ran, leaves=leaves))
-        troubling = asyncio.create_task(self._trouble(trouble, program))
-        async with asyncio.timeout(HANG):
+        troubling = asyncio.create_task(self._disrupt(trouble, program))
+        async with asyncio.timeout(RUN_TIMEOUT):
             await asyncio.wait([program])
         troubling.cancel()
         await asyncio.wait([troubling])
         if not program.cancelled():
             program.result()
-        ran.broken_off |= program.cancelled()
+        ran.interrupted |= program.cancelled()
         ran.charged_cents = self.sandbox.counts().charged_cents - charged
-        ran.posts = self._posts() - posts
+        ran.post_count = self._posts() - posts
         return ran
 
-    async def _program(self, way: Way, purchase: bool, ran: Ran, *, leaves: bool) -> None:
+    async def _program(self, way: EntryPoint, purchase: bool, ran: RunResult, *, leaves: bool) -> None:
         async with IndigoClient(self.sandbox.token, base_url=self.sandbox.base_url, timeout=TIMEOUT) as client:
-            if way is Way.BATCH:
+            if way is EntryPoint.BATCH:
                 await self._run_batch(client, purchase, ran, leaves)
                 return
-            one = partial(run_job, purchase=purchase) if way is Way.JOBS else partial(_run_recipes, purchase=purchase)
+            one = (
+                partial(run_job, purchase=purchase)
+                if way is EntryPoint.JOBS
+                else partial(_run_recipes, purchase=purchase)
+            )
             async with asyncio.TaskGroup() as group:
                 for job in self.jobs():
-                    group.create_task(_note_end(ran, job, one(client, job)))
+                    group.create_task(_record_job(ran, job, one(client, job)))
 
-    async def _run_batch(self, client: IndigoClient, purchase: bool, ran: Ran, leaves: bool) -> None:
+    async def _run_batch(self, client: IndigoClient, purchase: bool, ran: RunResult, leaves: bool) -> None:
         async with start_batch(
-            client, self.jobs(), journal=self.journal, budget_cents=self.shape.budget_cents, purchase=purchase
+            client, self.jobs(), journal=self.journal, budget_cents=self.spec.budget_cents, purchase=purchase
         ) as batch:
             async for outcome in batch:
-                ran.note(outcome.job, outcome.error)
-                ran.audiences[outcome.job.key] = str(outcome.audience_id)
+                ran.record_job(outcome.job, outcome.error)
+                ran.audience_ids[outcome.job.key] = str(outcome.audience_id)
                 if leaves:
-                    ran.broken_off = True
+                    ran.interrupted = True
                     return
             ran.report = batch.report()
 
-    async def _trouble(self, trouble: Trouble, program: asyncio.Task[None]) -> None:
+    async def _disrupt(self, trouble: Disruption, program: asyncio.Task[None]) -> None:
         if trouble is None:
             return
-        await self.log.seen(trouble.requests)
+        await self.log.wait_for_requests(trouble.after_requests)
         if isinstance(trouble, Outage):
             async with self.sandbox.refuse_connections():
                 await asyncio.sleep(trouble.seconds)
             return
-        for _ in range(trouble.turns):
+        for _ in range(trouble.loop_iterations):
             await asyncio.sleep(0)
-        if trouble.end is End.KILLED:
+        if trouble.kind is InterruptionKind.KILLED:
             await self._kill(program)
-        elif trouble.end is End.CANCELLED:
+        elif trouble.kind is InterruptionKind.CANCELLED:
             program.cancel()
 
     async def _kill(self, program: asyncio.Task[None]) -> None:
@@ -248,7 +252,7 @@ class World:
         async with self.sandbox.refuse_connections():
             if self.journal is not None and self.journal.exists():
                 dead = self.journal
-                self.deaths += 1
+                self.kill_count += 1
                 # The journal's thread may still write: the number of rows goes first, so that none is missed.
                 for suffix in (".lock", "", "-wal"):
                     shutil.copy(f"{dead}{suffix}", f"{self.journal}{suffix}")
@@ -259,13 +263,13 @@ class World:
         return sum(entry.method == "POST" for entry in self.log.entries)
 
 
-async def _note_end(ran: Ran, job: AudienceJob, work: Coroutine[None, None, object]) -> None:
+async def _record_job(ran: RunResult, job: AudienceJob, work: Coroutine[None, None, object]) -> None:
     try:
         await work
     except Exception as error:  # noqa: BLE001 - what it may be is judged elsewhere
-        ran.note(job, error)
+        ran.record_job(job, error)
     else:
-        ran.note(job, None)
+        ran.record_job(job, None)
 
 
 async def _run_recipes(client: IndigoClient, job: AudienceJob, *, purchase: bool) -> None:
@@ -284,26 +288,26 @@ async def _run_recipes(client: IndigoClient, job: AudienceJob, *, purchase: bool
         await export_audience(client, audience, customer_id=customer_id, **attrs.asdict(job.export, recurse=False))
 
 
-def price_of(shape: JobShape) -> int:
+def export_price_cents(shape: JobSpec) -> int:
     """What the export of such a job costs, in cents."""
-    people = LOOKALIKE_SIZE if shape.grows else MATCHED_SIZE
+    people = LOOKALIKE_SIZE if shape.has_lookalike else MATCHED_SIZE
     return people * sum(CENTS_PER_PERSON[field_type] for field_type in shape.field_types)
 
 
-def _job(number: int, shape: JobShape, world: World) -> AudienceJob:
+def _job(number: int, shape: JobSpec, world: World) -> AudienceJob:
     name = f"Cafe\u0301  List {number}"
-    dialect = world.shape.dialect
+    dialect = world.spec.dialect
     hides = not dialect.shows_field_types or dialect.field_types_format == "empty"
     return AudienceJob(
         customer_id=shape.customer_id,
         audience_name=name,
         csv=f"https://files.example.org/{number}.csv",
         column_selections=COLUMNS,
-        lookalike=LookalikeStep(audience_name=f"{name}, grown", size=LOOKALIKE_SIZE) if shape.grows else None,
+        lookalike=LookalikeStep(audience_name=f"{name}, grown", size=LOOKALIKE_SIZE) if shape.has_lookalike else None,
         export=ExportStep(
             destination=world.exports / f"{number}.csv",
             optional_field_types=shape.field_types,
-            max_cost_cents=ENOUGH_CENTS if shape.may_buy else 0,
+            max_cost_cents=AMPLE_CENTS if shape.may_purchase else 0,
             # Whoever knows that his exports are all alike says so; else a second run without a journal has to ask.
             reuse_purchased=True if hides else None,
         ),

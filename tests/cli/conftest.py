@@ -1,3 +1,3 @@
-from in_process import command_line
+from tests.support.command_line import command_line
 
 __all__ = ["command_line"]

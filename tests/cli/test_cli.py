@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 
-def indigo_async(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "indigo_async", *arguments], capture_output=True, text=True, timeout=180, check=False
     )
@@ -19,7 +19,7 @@ def indigo_async(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_demo_matches_grows_buys_and_downloads_for_three_customers(tmp_path: Path):
     out = tmp_path / "demo"
-    ended = indigo_async(
+    ended = run_command(
         "demo", "--out", str(out), "--voters", "40000", "--people", "1500", "--speed", "200", "--seed", "3"
     )
     assert ended.returncode == 0, ended.stderr
@@ -44,7 +44,7 @@ def test_the_demo_matches_grows_buys_and_downloads_for_three_customers(tmp_path:
 
 
 def test_a_wrong_option_is_misuse_and_no_traceback():
-    ended = indigo_async("demo", "--votes", "10")
+    ended = run_command("demo", "--votes", "10")
     assert ended.returncode == 2
     assert "--votes" in ended.stdout + ended.stderr
     assert "Traceback" not in ended.stdout + ended.stderr
@@ -62,14 +62,14 @@ def test_a_wrong_option_is_misuse_and_no_traceback():
     ids=" ".join,
 )
 def test_a_value_out_of_bounds_is_misuse_and_no_traceback(arguments: tuple[str, ...]):
-    ended = indigo_async(*arguments)
+    ended = run_command(*arguments)
     assert ended.returncode == 2
     assert arguments[1] in ended.stdout + ended.stderr
     assert "Traceback" not in ended.stdout + ended.stderr
 
 
 def test_a_voter_file_that_is_not_there_is_told_in_words():
-    ended = indigo_async("sandbox", "--voters", "no-such-file.csv", "--port", "0")
+    ended = run_command("sandbox", "--voters", "no-such-file.csv", "--port", "0")
     assert ended.returncode == 2
     assert "no-such-file.csv: cannot be read as a voter file" in ended.stderr
     assert "Traceback" not in ended.stderr
@@ -78,7 +78,7 @@ def test_a_voter_file_that_is_not_there_is_told_in_words():
 def test_a_port_in_use_is_told_with_the_option_that_names_another():
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
-        ended = indigo_async("sandbox", "--lite", "--port", str(port))
+        ended = run_command("sandbox", "--lite", "--port", str(port))
     assert ended.returncode == 2
     assert ended.stdout == ""
     words = f"--port: {port} cannot be had here (it is in use): give another, or 0, which finds a free one"
@@ -86,14 +86,14 @@ def test_a_port_in_use_is_told_with_the_option_that_names_another():
 
 
 def test_help_lists_the_commands_and_the_exit_codes():
-    ended = indigo_async("--help")
+    ended = run_command("--help")
     assert ended.returncode == 0
     for word in ("demo", "sandbox", "Exit codes", "130"):
         assert word in ended.stdout
 
 
 def test_help_tells_defaults_that_say_something():
-    words = " ".join(indigo_async("export", "--help").stdout.replace("\N{BOX DRAWINGS LIGHT VERTICAL}", " ").split())
+    words = " ".join(run_command("export", "--help").stdout.replace("\N{BOX DRAWINGS LIGHT VERTICAL}", " ").split())
     assert "With 0 nothing is bought. [default: 0]" in words
     assert "Seconds between two looks. [default: 5.0]" in words
     for nothing in ("None", "False", "()"):

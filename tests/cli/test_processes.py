@@ -10,11 +10,11 @@ from pathlib import Path
 
 import anyio
 import pytest
-from batch_commands import command, environment_of
-from harness import until
 
 from indigo_async.cli import GC_THRESHOLD
 from indigo_async.sandbox import ManualClock, Sandbox
+from tests.support.processes.commands import command, environment_for
+from tests.support.servers.scripted import wait_until
 
 
 def test_the_help_waits_for_no_library():
@@ -51,7 +51,7 @@ async def test_a_reader_that_went_away_is_no_error():
             reader, writer = os.pipe()
             os.close(reader)
             ended = await anyio.run_process(
-                command("audiences", "--quiet", *form), env=environment_of(sandbox), stdout=writer, check=False
+                command("audiences", "--quiet", *form), env=environment_for(sandbox), stdout=writer, check=False
             )
             os.close(writer)
             assert (ended.returncode, ended.stderr) == (141, b"")
@@ -63,7 +63,7 @@ async def test_a_reader_of_a_watch_that_went_away_is_no_error():
         reader, writer = os.pipe()
         os.close(reader)
         watch = command("watch", *ids, "--customer", "42", "--json", "--quiet")
-        ended = await anyio.run_process(watch, env=environment_of(sandbox), stdout=writer, check=False)
+        ended = await anyio.run_process(watch, env=environment_for(sandbox), stdout=writer, check=False)
         os.close(writer)
     assert (ended.returncode, ended.stderr) == (141, b"")
 
@@ -73,12 +73,12 @@ async def test_an_interrupted_command_ends_at_once_and_says_that_it_can_go_on():
         await sandbox.seed_audiences(1, "42")
         upload = command("upload", "https://files.example.org/x.csv", "--customer", "42", "--poll-interval", "0.02")
         for number, sign in enumerate((signal.SIGINT, signal.SIGTERM), 1):
-            process = await anyio.open_process(upload, env=environment_of(sandbox) | {"PYTHONUNBUFFERED": "1"})
+            process = await anyio.open_process(upload, env=environment_for(sandbox) | {"PYTHONUNBUFFERED": "1"})
             assert process.stderr is not None
             with anyio.fail_after(60):
                 looks = sandbox.log.count("GET /audience")
-                await until(lambda number=number: sandbox.log.count("POST /upload_csv") == number)
-                await until(lambda looks=looks: sandbox.log.count("GET /audience") > looks)
+                await wait_until(lambda number=number: sandbox.log.count("POST /upload_csv") == number)
+                await wait_until(lambda looks=looks: sandbox.log.count("GET /audience") > looks)
                 os.kill(process.pid, sign)
                 errors = b"".join([chunk async for chunk in process.stderr]).decode()
                 assert await process.wait() == 130
@@ -108,7 +108,7 @@ async def test_records_of_a_watch_in_a_terminal_are_written_to_stdout(tmp_path: 
             with path.open("wb") as file:
                 process = await anyio.open_process(
                     command("watch", *ids, "--customer", "42", "--json"),
-                    env=environment_of(sandbox) | {"TERM": "xterm"},
+                    env=environment_for(sandbox) | {"TERM": "xterm"},
                     stdin=subprocess.DEVNULL,
                     stdout=theirs if results_in_terminal else file,
                     stderr=theirs,

@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from harness import answering, json_reply, lite
 
 from indigo_async.client import IndigoClient
 from indigo_async.customer import CustomerClient
 from indigo_async.errors import CustomerMismatchError, NotFoundError
+from tests.support.servers.scripted import respond_with_json, sandbox_and_client, server_and_client
 
 OTHERS = {"id": "aud-1", "customerId": "2"}
 SELECTIONS = {"first_name": {"column_name": "First", "is_required": True}}
@@ -31,7 +31,7 @@ CALLS: list[tuple[Callable[[CustomerClient], Awaitable[Any]], object]] = [
 
 @pytest.mark.parametrize(("call", "answer"), CALLS)
 async def test_an_answer_about_another_customer_is_not_handed_out(call, answer: object):
-    async with answering(json_reply(answer)) as (server, client):
+    async with server_and_client(respond_with_json(answer)) as (server, client):
         with pytest.raises(CustomerMismatchError) as caught:
             await call(client.for_customer("1"))
     assert (caught.value.requested, caught.value.received) == ("1", "2")
@@ -40,17 +40,17 @@ async def test_an_answer_about_another_customer_is_not_handed_out(call, answer: 
 
 @pytest.mark.parametrize("answered", [1, "1", None])
 async def test_customers_are_compared_as_text_and_may_be_left_out(answered: object):
-    async with answering(json_reply({"id": "aud-1", "customerId": answered})) as (_, client):
+    async with server_and_client(respond_with_json({"id": "aud-1", "customerId": answered})) as (_, client):
         assert (await client.get_audience("aud-1", customer_id="1")).id == "aud-1"
 
 
 async def test_without_a_customer_asked_for_any_answer_will_do():
-    async with answering(json_reply(OTHERS)) as (_, client):
+    async with server_and_client(respond_with_json(OTHERS)) as (_, client):
         assert (await client.get_audience("aud-1")).customer_id == "2"
 
 
 async def test_a_customers_audience_is_not_found_for_another_one():
-    async with lite() as (sandbox, client):
+    async with sandbox_and_client() as (sandbox, client):
         (audience_id,) = await sandbox.seed_audiences(1, "1")
         with pytest.raises(NotFoundError):
             await client.get_audience(audience_id, customer_id="2")
@@ -62,7 +62,7 @@ async def test_a_customers_audience_is_not_found_for_another_one():
 
 
 async def test_a_bound_customer_is_sent_with_every_endpoint():
-    async with lite() as (sandbox, client):
+    async with sandbox_and_client() as (sandbox, client):
         acme = client.for_customer("1")
         (base_id,) = await sandbox.seed_audiences(1, "1")
         stub = await acme.upload_csv(url="https://example.org/p.csv")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import get_args
 
 import pytest
-from harness import lite
 
 from indigo_async.sandbox import CostKey, Dialect
+from tests.support.servers.scripted import sandbox_and_client
 
 DIALECTS = {
     "the plausible one": Dialect(),
@@ -28,7 +28,7 @@ DIALECTS = {
 
 @pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS.keys())
 async def test_every_endpoint_reads_the_dialect(dialect: Dialect):
-    async with lite(dialect=dialect) as (sandbox, client):
+    async with sandbox_and_client(dialect=dialect) as (sandbox, client):
         (base_id,) = await sandbox.seed_audiences(1, "42")
         base = await client.get_audience(base_id, customer_id="42")
         stub = await client.upload_csv(customer_id="42", url="https://example.org/p.csv")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import pytest
-from harness import answering, json_reply, lite
 
 from indigo_async.client import IndigoClient
 from indigo_async.errors import AlreadyPurchasedError, ApiError, NotFoundError
 from indigo_async.inputs import ColumnSelection, ColumnSelections, LookalikeFilters
 from indigo_async.models import Audience, CsvExport
+from tests.support.servers.scripted import respond_with_json, sandbox_and_client, server_and_client
 
 FIRST_NAME = {"first_name": ColumnSelection("First", required=True)}
 AUDIENCE = {"id": "aud-1", "status": "PROCESSING", "customerId": "42"}
@@ -104,7 +104,7 @@ async def purchase(client: IndigoClient) -> CsvExport:
 async def test_a_post_sends_its_parameters_as_json(
     call: Callable[[IndigoClient], Awaitable[object]], path: str, body: object, answer: object, result: object
 ):
-    async with answering(json_reply(answer), token="tok-1") as (server, client):
+    async with server_and_client(respond_with_json(answer), token="tok-1") as (server, client):
         assert await call(client) == result
     (request,) = server.requests
     assert (request.method, request.path) == ("POST", f"/api/v1{path}")
@@ -114,7 +114,7 @@ async def test_a_post_sends_its_parameters_as_json(
 
 
 async def test_parameters_that_are_left_out_are_not_sent():
-    async with answering(json_reply({"id": 7})) as (server, client):
+    async with server_and_client(respond_with_json({"id": 7})) as (server, client):
         await client.create_preview_csv_export(audience_id=7)
         await client.purchase_csv_export(export_id=7)
         await client.create_lookalike_audience(base_audience_id=7, customer_id="42", size=1, audience_name="A")
@@ -126,7 +126,9 @@ async def test_parameters_that_are_left_out_are_not_sent():
 
 
 async def test_a_get_sends_its_parameters_as_a_query():
-    async with answering(json_reply(AUDIENCE), json_reply(AUDIENCE), json_reply([AUDIENCE])) as (server, client):
+    async with server_and_client(
+        respond_with_json(AUDIENCE), respond_with_json(AUDIENCE), respond_with_json([AUDIENCE])
+    ) as (server, client):
         assert (await client.get_audience("aud-1", customer_id="42")).id == "aud-1"
         await client.get_audience("aud-1")
         assert [audience.id for audience in await client.list_audiences(customer_id="42")] == ["aud-1"]
@@ -141,7 +143,7 @@ async def test_a_get_sends_its_parameters_as_a_query():
 
 @pytest.mark.parametrize("record_id", ["a/b", "a b&customerId=1", "a\nb", "ø+%2F?#", 7])
 async def test_any_id_arrives_as_it_was_sent(record_id: str | int):
-    async with lite() as (sandbox, client):
+    async with sandbox_and_client() as (sandbox, client):
         with pytest.raises(NotFoundError):
             await client.get_audience(record_id, customer_id="42 & 43")
         (entry,) = sandbox.log.entries
@@ -156,7 +158,7 @@ async def test_the_whole_cookbook_endpoint_by_endpoint(flow):
             audience = await client.get_audience(record.id, customer_id="42")
         return audience
 
-    async with lite(export_flow=flow) as (sandbox, client):
+    async with sandbox_and_client(export_flow=flow) as (sandbox, client):
         stub = await client.upload_csv(customer_id="42", url="https://example.org/p.csv")
         await until(stub, lambda found: found.uploaded_audience_csv.status == "READY_FOR_COLUMN_SELECTION")
         selections = ColumnSelections(last_name=ColumnSelection("Last", required=True))
@@ -184,7 +186,7 @@ async def test_the_whole_cookbook_endpoint_by_endpoint(flow):
 
 
 async def test_an_audience_made_in_the_app_needs_no_customer():
-    async with lite() as (sandbox, client):
+    async with sandbox_and_client() as (sandbox, client):
         audience_id = await sandbox.seed_app_audience()
         assert (await client.get_audience(audience_id)).customer_id is None
         export = await client.create_preview_csv_export(audience_id=audience_id)
@@ -196,20 +198,20 @@ async def test_an_audience_made_in_the_app_needs_no_customer():
 @pytest.mark.parametrize("status", [200, 400])
 async def test_an_error_object_is_a_refusal_under_any_status(status: int):
     refusal = {"error": "The name is taken.", "errorType": "AudienceNameTaken"}
-    async with answering(json_reply(refusal, status)) as (server, client):
+    async with server_and_client(respond_with_json(refusal, status)) as (server, client):
         with pytest.raises(ApiError, match=r"POST /upload_csv: The name is taken\. \(400, AudienceNameTaken\)"):
             await upload(client)
     assert len(server.requests) == 1
 
 
 async def test_null_instead_of_an_audience_means_that_there_is_none():
-    async with answering(json_reply(None)) as (_, client):
+    async with server_and_client(respond_with_json(None)) as (_, client):
         with pytest.raises(NotFoundError):
             await client.get_audience("aud-1", customer_id="42")
 
 
 async def test_405_is_a_plain_refusal():
-    async with answering(json_reply({"error": "This endpoint takes GET."}, 405)) as (_, client):
+    async with server_and_client(respond_with_json({"error": "This endpoint takes GET."}, 405)) as (_, client):
         with pytest.raises(ApiError) as caught:
             await upload(client)
     assert (type(caught.value), caught.value.status) == (ApiError, 405)

@@ -9,11 +9,18 @@ import socket
 import aiohttp
 import pytest
 from aiohttp import web
-from harness import QUICK, answering, client_of, json_reply, lite, scripted
 
+from indigo_async._transport.retry import RetryPolicy
 from indigo_async.client import IndigoClient
 from indigo_async.errors import ClientNotOpenError, IndigoError, InvalidInputError, RequestTimeoutError
-from indigo_async.transport.policy import RetryPolicy
+from tests.support.servers.scripted import (
+    QUICK_RETRY,
+    open_client,
+    respond_with_json,
+    sandbox_and_client,
+    scripted_server,
+    server_and_client,
+)
 
 AUDIENCE = {"id": "aud-1"}
 
@@ -25,7 +32,7 @@ async def test_a_client_that_is_not_open_says_how_to_open_it():
 
 
 async def test_a_closed_client_says_the_same():
-    async with lite() as (_, client):
+    async with sandbox_and_client() as (_, client):
         pass
     with pytest.raises(ClientNotOpenError):
         await client.list_audiences()
@@ -37,7 +44,7 @@ async def test_a_wrong_input_is_told_even_by_a_client_that_is_not_open():
 
 
 async def test_a_client_can_be_opened_again():
-    async with answering(json_reply(AUDIENCE)) as (_, client):
+    async with server_and_client(respond_with_json(AUDIENCE)) as (_, client):
         assert (await client.get_audience("aud-1")).id == "aud-1"
         await client.__aexit__(None, None, None)
         async with client:
@@ -45,9 +52,9 @@ async def test_a_client_can_be_opened_again():
 
 
 async def test_a_closed_client_leaves_no_task_and_no_connection():
-    async with lite() as (sandbox, _):
+    async with sandbox_and_client() as (sandbox, _):
         before = asyncio.all_tasks()
-        async with client_of(sandbox) as client:
+        async with open_client(sandbox) as client:
             await asyncio.gather(*(client.list_audiences() for _ in range(5)))
             session = client.transport._session
         assert session.closed
@@ -63,7 +70,7 @@ async def _use_and_fail(client: IndigoClient) -> None:
 
 
 async def test_an_error_inside_closes_the_client_too():
-    async with lite() as (sandbox, _):
+    async with sandbox_and_client() as (sandbox, _):
         client = IndigoClient(sandbox.token, base_url=sandbox.base_url)
         with pytest.raises(RuntimeError, match="the caller's own"):
             await _use_and_fail(client)
@@ -73,7 +80,7 @@ async def test_an_error_inside_closes_the_client_too():
 
 async def test_a_session_of_the_callers_own_is_used_and_never_closed():
     async with (
-        scripted(json_reply(AUDIENCE)) as server,
+        scripted_server(respond_with_json(AUDIENCE)) as server,
         aiohttp.ClientSession(headers={"X-From": "the caller"}) as session,
     ):
         async with IndigoClient("tok-1", base_url=server.origin, session=session) as client:
@@ -102,7 +109,7 @@ class OneRequestTagged:
 
 async def test_what_a_callers_session_adds_to_one_request_is_not_sent_with_the_next():
     async with (
-        scripted(json_reply([]), json_reply([]), json_reply(AUDIENCE)) as server,
+        scripted_server(respond_with_json([]), respond_with_json([]), respond_with_json(AUDIENCE)) as server,
         aiohttp.ClientSession() as session,
         IndigoClient("tok-1", base_url=server.origin, session=OneRequestTagged(session)) as client,
     ):
@@ -114,7 +121,7 @@ async def test_what_a_callers_session_adds_to_one_request_is_not_sent_with_the_n
 
 async def test_a_callers_session_that_raises_for_status_changes_nothing():
     async with (
-        scripted(json_reply({"error": "No."}, 400)) as server,
+        scripted_server(respond_with_json({"error": "No."}, 400)) as server,
         aiohttp.ClientSession(raise_for_status=True) as session,
         IndigoClient("tok-1", base_url=server.origin, session=session) as client,
     ):
@@ -135,11 +142,11 @@ async def test_closing_under_requests_ends_them_with_an_error_of_the_sdk():
         await asyncio.Event().wait()
         raise AssertionError
 
-    async with scripted(never) as server:
-        client = IndigoClient("tok-1", base_url=server.origin, retry=QUICK)
+    async with scripted_server(never) as server:
+        client = IndigoClient("tok-1", base_url=server.origin, retry=QUICK_RETRY)
         async with client:
             calls = [asyncio.create_task(client.list_audiences(customer_id=str(number))) for number in range(100)]
-            await server.asked.wait()
+            await server.request_received.wait()
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
     assert {isinstance(outcome, IndigoError) for outcome in outcomes} == {True}
 

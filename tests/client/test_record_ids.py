@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from harness import answering, json_reply
 
 from indigo_async.client import IndigoClient
 from indigo_async.errors import RecordMismatchError
+from tests.support.servers.scripted import respond_with_json, server_and_client
 
 Call = Callable[[IndigoClient], Awaitable[Any]]
 
@@ -35,7 +35,7 @@ def with_id(document: dict[str, Any], record_id: object) -> dict[str, Any]:
 @pytest.mark.parametrize("name", CALLS)
 async def test_a_response_about_another_record_is_not_returned(name: str):
     call, document, what = CALLS[name]
-    async with answering(json_reply(document)) as (server, client):
+    async with server_and_client(respond_with_json(document)) as (server, client):
         with pytest.raises(RecordMismatchError, match=f"requested {what} '7', .* about {what} '8'") as caught:
             await call(client)
         assert len(server.requests) == 1
@@ -47,18 +47,18 @@ async def test_a_response_about_another_record_is_not_returned(name: str):
 @pytest.mark.parametrize("name", CALLS)
 async def test_an_id_may_come_as_text_or_as_a_number(name: str, record_id: object):
     call, document, _ = CALLS[name]
-    async with answering(json_reply(with_id(document, record_id))) as (_, client):
+    async with server_and_client(respond_with_json(with_id(document, record_id))) as (_, client):
         await call(client)
 
 
 async def test_what_this_client_purchased_is_remembered_whatever_the_response_shows():
-    async with answering(json_reply({"id": "exp-1"})) as (_, client):
+    async with server_and_client(respond_with_json({"id": "exp-1"})) as (_, client):
         await client.purchase_csv_export(export_id="exp-1")
         assert client.purchased_exports == {"exp-1": None}
 
 
 async def test_a_long_id_does_not_fill_the_log():
-    async with answering(json_reply({"id": "9" * 4_000})) as (_, client):
+    async with server_and_client(respond_with_json({"id": "9" * 4_000})) as (_, client):
         with pytest.raises(RecordMismatchError) as caught:
             await client.get_audience("7")
     assert len(str(caught.value)) < 200

@@ -11,12 +11,19 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from harness import QUICK, Answer, answering, json_reply, reply, scripted
 
+from indigo_async._transport.events import Event, listen
 from indigo_async.client import IndigoClient
 from indigo_async.errors import IndigoError
-from indigo_async.files.download import download
-from indigo_async.transport.events import Event, listen
+from indigo_async.files.downloads.download import download
+from tests.support.servers.scripted import (
+    QUICK_RETRY,
+    Responder,
+    respond_with,
+    respond_with_json,
+    scripted_server,
+    server_and_client,
+)
 
 TOKEN = "canary-token-4be1"
 SIGNED = "https://files.example.org/p.csv?X-Amz-Signature=canary-signature-90aa"
@@ -30,15 +37,15 @@ async def cut(request: web.BaseRequest) -> web.StreamResponse:
     return web.Response()
 
 
-ANSWERS: dict[str, Answer] = {
-    "a refusal that repeats them": json_reply({"error": ECHO, "errorType": TOKEN}, 400),
-    "a refusal under a good status": json_reply({"error": ECHO, "errorType": TOKEN}),
-    "a failure that repeats them": json_reply({"error": ECHO}, 500),
-    "a rate limit that repeats them": reply(429, ECHO.encode(), retry_after="9999"),
-    "a page that repeats them": reply(200, ECHO.encode(), content_type="text/html"),
-    "a wrong shape that repeats them": json_reply({"id": {"a": ECHO}, "status": ECHO, "csvExports": ECHO}),
-    "another customer": json_reply({"id": 1, "customerId": "2", "uploadedAudienceCsv": {"url": SIGNED}}),
-    "a redirect that repeats them": reply(302, location=f"https://{TOKEN}@example.org/?sig={SIGNED}"),
+ANSWERS: dict[str, Responder] = {
+    "a refusal that repeats them": respond_with_json({"error": ECHO, "errorType": TOKEN}, 400),
+    "a refusal under a good status": respond_with_json({"error": ECHO, "errorType": TOKEN}),
+    "a failure that repeats them": respond_with_json({"error": ECHO}, 500),
+    "a rate limit that repeats them": respond_with(429, ECHO.encode(), retry_after="9999"),
+    "a page that repeats them": respond_with(200, ECHO.encode(), content_type="text/html"),
+    "a wrong shape that repeats them": respond_with_json({"id": {"a": ECHO}, "status": ECHO, "csvExports": ECHO}),
+    "another customer": respond_with_json({"id": 1, "customerId": "2", "uploadedAudienceCsv": {"url": SIGNED}}),
+    "a redirect that repeats them": respond_with(302, location=f"https://{TOKEN}@example.org/?sig={SIGNED}"),
     "a cut": cut,
 }
 
@@ -48,7 +55,7 @@ CALLS: dict[str, Callable[[IndigoClient], Awaitable[Any]]] = {
 }
 
 
-class Everything(logging.Handler):
+class CapturedOutput(logging.Handler):
     """Collects all that a person might see: log records of every logger, events, and what is added."""
 
     def __init__(self) -> None:
@@ -71,9 +78,9 @@ class Everything(logging.Handler):
 
 
 @asynccontextmanager
-async def watching() -> AsyncGenerator[Everything]:
+async def capture_output() -> AsyncGenerator[CapturedOutput]:
     """Collect what is logged at any level, and the events, inside the block."""
-    everything, root = Everything(), logging.getLogger()
+    everything, root = CapturedOutput(), logging.getLogger()
     level = root.level
     root.addHandler(everything)
     root.setLevel(logging.DEBUG)
@@ -91,8 +98,8 @@ async def watching() -> AsyncGenerator[Everything]:
 
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS.keys())
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
-async def test_no_error_log_or_event_shows_a_secret(call, answer: Answer):
-    async with watching() as everything, answering(answer, token=TOKEN) as (_, client):
+async def test_no_error_log_or_event_shows_a_secret(call, answer: Responder):
+    async with capture_output() as everything, server_and_client(answer, token=TOKEN) as (_, client):
         with pytest.raises(IndigoError) as caught:
             await call(client)
         everything.add_error(caught.value)
@@ -104,9 +111,9 @@ async def test_no_error_log_or_event_shows_a_secret(call, answer: Answer):
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
 async def test_no_error_of_a_connection_that_was_never_made_shows_a_secret(call):
-    async with scripted(reply()) as server:
+    async with scripted_server(respond_with()) as server:
         gone = server.origin
-    async with watching() as everything, IndigoClient(TOKEN, base_url=gone, retry=QUICK) as client:
+    async with capture_output() as everything, IndigoClient(TOKEN, base_url=gone, retry=QUICK_RETRY) as client:
         with pytest.raises(IndigoError) as caught:
             await call(client)
         everything.add_error(caught.value)
@@ -115,11 +122,17 @@ async def test_no_error_of_a_connection_that_was_never_made_shows_a_secret(call)
 
 @pytest.mark.parametrize(
     "answer",
-    [json_reply({"error": "No."}, 401), json_reply({"error": "No."}), json_reply({"id": True}), reply(503), cut],
+    [
+        respond_with_json({"error": "No."}, 401),
+        respond_with_json({"error": "No."}),
+        respond_with_json({"id": True}),
+        respond_with(503),
+        cut,
+    ],
     ids=["a refusal", "a refusal under a good status", "a wrong shape", "a failure", "a cut"],
 )
-async def test_a_traceback_with_its_variables_shows_no_token(answer: Answer):
-    async with answering(answer, token=TOKEN) as (_, client):
+async def test_a_traceback_with_its_variables_shows_no_token(answer: Responder):
+    async with server_and_client(answer, token=TOKEN) as (_, client):
         try:
             await CALLS["GET"](client)
         except IndigoError as error:
@@ -135,33 +148,36 @@ async def test_a_record_shows_no_signed_url():
         "csvExports": [{"id": 1, "downloadUrl": SIGNED, "alternateUrl": SIGNED}],
         "iconUrl": SIGNED,
     }
-    async with watching() as everything, answering(json_reply(document), token=TOKEN) as (_, client):
+    async with (
+        capture_output() as everything,
+        server_and_client(respond_with_json(document), token=TOKEN) as (_, client),
+    ):
         everything.add(await client.get_audience("aud-1"))
     everything.assert_clean()
 
 
-DOWNLOADS: dict[str, Answer] = {
-    "a refusal": reply(403, ECHO.encode()),
-    "a failure": reply(503, ECHO.encode()),
-    "a page": reply(200, ECHO.encode(), content_type="text/html"),
-    "a redirect out": reply(302, location=SIGNED.replace("https", "ftp")),
-    "a redirect in the clear": reply(302, location=SIGNED.replace("https", "http")),
+DOWNLOADS: dict[str, Responder] = {
+    "a refusal": respond_with(403, ECHO.encode()),
+    "a failure": respond_with(503, ECHO.encode()),
+    "a page": respond_with(200, ECHO.encode(), content_type="text/html"),
+    "a redirect out": respond_with(302, location=SIGNED.replace("https", "ftp")),
+    "a redirect in the clear": respond_with(302, location=SIGNED.replace("https", "http")),
     "a cut": cut,
 }
 
 
 @pytest.mark.parametrize("answer", DOWNLOADS.values(), ids=DOWNLOADS.keys())
-async def test_a_download_that_fails_shows_no_secret(answer: Answer, tmp_path: Path):
-    async with watching() as everything, answering(answer, token=TOKEN) as (server, client):
+async def test_a_download_that_fails_shows_no_secret(answer: Responder, tmp_path: Path):
+    async with capture_output() as everything, server_and_client(answer, token=TOKEN) as (server, client):
         url = f"{server.origin}/x.csv?X-Amz-Signature=canary-signature-90aa"
         with pytest.raises(IndigoError) as caught:
-            await download(client.transport, url, tmp_path / "x.csv", retry=QUICK)
+            await download(client.transport, url, tmp_path / "x.csv", retry=QUICK_RETRY)
         everything.add_error(caught.value)
     everything.assert_clean()
 
 
 async def test_a_refused_input_shows_no_secret():
-    async with watching() as everything, answering(reply(), token=TOKEN) as (_, client):
+    async with capture_output() as everything, server_and_client(respond_with(), token=TOKEN) as (_, client):
         for url in (f"{SIGNED} ", SIGNED.replace("https", "http"), SIGNED.replace("https", "ftp")):
             with pytest.raises(IndigoError) as caught:
                 await client.upload_csv(customer_id="1", url=url)

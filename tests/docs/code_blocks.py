@@ -28,9 +28,7 @@ from indigo_async import ColumnSelection, ColumnSelections, IndigoClient
 from indigo_async.files import Publisher, content_name
 from indigo_async.sandbox import FileHost
 from indigo_async.workflows import AudienceJob
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "temporal"))
-from temporal_server import temporal_server
+from tests.support.servers.temporal import temporal_server
 
 __all__ = ["Block", "blocks_of", "run_block"]
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from anyio.from_thread import start_blocking_portal
-from code_blocks import SETUPS, Block, blocks_of, run_block
 
 from indigo_async import IndigoClient
 from indigo_async.sandbox import Sandbox
+from tests.docs.code_blocks import SETUPS, Block, blocks_of, run_block
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))) if blocks_of(page)]

@@ -4,18 +4,18 @@ import sys
 from collections.abc import AsyncGenerator
 
 import pytest
-from performing import EXAMPLES, Stage
 
 from indigo_async import IndigoClient
 from indigo_async.sandbox import Sandbox
 from indigo_async.sandbox.people import VoterFile, generate_messy_csv
+from tests.support.processes.examples import EXAMPLES, ExampleEnvironment
 
 
 @pytest.fixture
-async def stage(voters: VoterFile, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Stage]:
+async def stage(voters: VoterFile, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[ExampleEnvironment]:
     async with Sandbox(voters, speed=1_000.0) as sandbox:
         content = generate_messy_csv(voters, 3_000, seed=1)
-        stage = Stage(sandbox, sandbox.file_host.put(content))
+        stage = ExampleEnvironment(sandbox, sandbox.file_host.put(content))
         for name, value in stage.environment.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setitem(IndigoClient.__init__.__kwdefaults__, "poll_interval", 0.01)

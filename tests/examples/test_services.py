@@ -14,7 +14,8 @@ import httpx
 import pytest
 import uvicorn
 from aiohttp import web
-from performing import Stage
+
+from tests.support.processes.examples import ExampleEnvironment
 
 COLUMNS = {
     "first_name": {"column_name": "First Name", "required": True},
@@ -60,22 +61,22 @@ SERVICES = {"FastAPI": fastapi, "aiohttp": aiohttp}
 @pytest.fixture(params=SERVICES)
 async def service(
     request: pytest.FixtureRequest,
-    stage: Stage,  # noqa: ARG001 - it leads the service to the sandbox
+    stage: ExampleEnvironment,  # noqa: ARG001 - it leads the service to the sandbox
 ) -> AsyncGenerator[httpx.AsyncClient]:
     async with SERVICES[request.param]() as url, httpx.AsyncClient(base_url=url, trust_env=False) as asking:
         yield asking
 
 
-async def heard(asking: httpx.AsyncClient, path: str) -> list[dict[str, Any]]:
+async def read_events(asking: httpx.AsyncClient, path: str) -> list[dict[str, Any]]:
     async with asking.stream("GET", f"{path}/events") as response:
         assert response.headers["content-type"].startswith("text/event-stream")
         return [json.loads(line.removeprefix("data: ")) async for line in response.aiter_lines() if line]
 
 
-async def test_a_match_is_started_watched_and_told(service: httpx.AsyncClient, stage: Stage):
+async def test_a_match_is_started_watched_and_told(service: httpx.AsyncClient, stage: ExampleEnvironment):
     started = await service.put(DONORS, json={"csv": stage.csv, "columns": COLUMNS})
     assert (started.status_code, started.json()["state"]) == (202, "running")
-    events, again = await asyncio.gather(heard(service, DONORS), heard(service, DONORS))
+    events, again = await asyncio.gather(read_events(service, DONORS), read_events(service, DONORS))
     assert events == again
     assert [event["stage"] for event in events if event["event"] == "StageFinished"] == ["upload", "match"]
     told = (await service.get(DONORS)).json()
@@ -84,21 +85,23 @@ async def test_a_match_is_started_watched_and_told(service: httpx.AsyncClient, s
     assert stage.sandbox.counts().audiences == {("42", "Donors"): 1}
 
 
-async def test_what_is_asked_for_twice_is_one_match(service: httpx.AsyncClient, stage: Stage):
+async def test_what_is_asked_for_twice_is_one_match(service: httpx.AsyncClient, stage: ExampleEnvironment):
     wanted = {"csv": stage.csv, "columns": COLUMNS}
     await asyncio.gather(*(service.put(DONORS, json=wanted) for _ in range(5)))
-    await heard(service, DONORS)
+    await read_events(service, DONORS)
     assert stage.sandbox.log.count("POST /upload_csv") == 1
 
 
-async def test_a_match_that_fails_says_why_and_may_be_tried_again(service: httpx.AsyncClient, stage: Stage):
+async def test_a_match_that_fails_says_why_and_may_be_tried_again(
+    service: httpx.AsyncClient, stage: ExampleEnvironment
+):
     await service.put(DONORS, json={"csv": stage.csv, "columns": {"first_name": {"column_name": ""}}})
-    await heard(service, DONORS)
+    await read_events(service, DONORS)
     told = (await service.get(DONORS)).json()
     assert told["state"] == "failed"
     assert "column" in told["error"]
     await service.put(DONORS, json={"csv": stage.csv, "columns": COLUMNS})
-    await heard(service, DONORS)
+    await read_events(service, DONORS)
     assert (await service.get(DONORS)).json()["state"] == "done"
 
 
@@ -109,7 +112,7 @@ async def test_wrong_requests_are_refused(service: httpx.AsyncClient):
 
 
 @pytest.mark.parametrize("name", SERVICES)
-async def test_a_service_that_stops_leaves_the_work_to_the_next_one(stage: Stage, name: str):
+async def test_a_service_that_stops_leaves_the_work_to_the_next_one(stage: ExampleEnvironment, name: str):
     wanted = {"csv": stage.csv, "columns": COLUMNS}
     async with SERVICES[name]() as url, httpx.AsyncClient(base_url=url, trust_env=False) as asking:
         await asking.put(DONORS, json=wanted)
@@ -117,6 +120,6 @@ async def test_a_service_that_stops_leaves_the_work_to_the_next_one(stage: Stage
             await asyncio.sleep(0)
     async with SERVICES[name]() as url, httpx.AsyncClient(base_url=url, trust_env=False) as asking:
         await asking.put(DONORS, json=wanted)
-        await heard(asking, DONORS)
+        await read_events(asking, DONORS)
         assert (await asking.get(DONORS)).json()["state"] == "done"
     assert stage.sandbox.counts().audiences == {("42", "Donors"): 1}

@@ -4,11 +4,11 @@ from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 
 import pytest
-from downloads import TOKEN
-from harness import QUICK
-from s3_server import Bucket, S3Server
 
 from indigo_async.client import IndigoClient
+from tests.support.downloads import TOKEN
+from tests.support.servers.s3 import Bucket, S3Server
+from tests.support.servers.scripted import QUICK_RETRY
 
 
 @pytest.fixture(scope="session")
@@ -25,12 +25,12 @@ def s3_server() -> Iterator[S3Server]:
 @pytest.fixture
 def bucket(s3_server: S3Server, tmp_path: Path) -> Bucket:
     """A bucket of the test's own."""
-    return s3_server.make(
+    return s3_server.create_bucket(
         f"{tmp_path.parent.name}-{tmp_path.name}".replace("_", "-").strip("-")[-60:].strip("-").lower()
     )
 
 
 @pytest.fixture
 async def client() -> AsyncGenerator[IndigoClient]:
-    async with IndigoClient(TOKEN, base_url="http://127.0.0.1:9", retry=QUICK, timeout=5.0) as client:
+    async with IndigoClient(TOKEN, base_url="http://127.0.0.1:9", retry=QUICK_RETRY, timeout=5.0) as client:
         yield client

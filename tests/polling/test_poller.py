@@ -7,23 +7,30 @@ import itertools
 import logging
 
 import pytest
-from fake_server import INTERVAL, FakeServer, active_from, audience, done, polling
-from virtual_time import now, virtual_backend
 
+from indigo_async._polling import RecordPart
+from indigo_async._polling.statuses import UnknownStatusLog
 from indigo_async.errors import ClientNotOpenError, IndigoError
-from indigo_async.polling import RecordPart
-from indigo_async.polling.statuses import UnknownStatusLog
+from tests.support.servers.fake_audience_api import (
+    INTERVAL,
+    FakeAudienceApi,
+    active_from,
+    active_or_none,
+    audience,
+    open_poller,
+)
+from tests.support.virtual_time import now, virtual_backend
 
 anyio_backend = virtual_backend
 
 
 async def test_the_first_look_comes_soon_and_then_one_every_interval():
-    server = FakeServer()
+    server = FakeAudienceApi()
     started = now()
     server.add("42", 1, active_from(started + 60, 1))
-    async with polling(server) as poller:
-        assert (await poller.wait_until(1, "42", done)).id == 1
-    looks = server.times("single")
+    async with open_poller(server) as poller:
+        assert (await poller.wait_until(1, "42", active_or_none)).id == 1
+    looks = server.request_times("single")
     assert looks[0] - started <= 0.75
     gaps = [later - earlier for earlier, later in itertools.pairwise(looks)]
     assert min(gaps) >= INTERVAL
@@ -32,12 +39,12 @@ async def test_the_first_look_comes_soon_and_then_one_every_interval():
 
 
 async def test_waits_that_lasted_long_are_looked_at_less_often_but_at_least_twice_a_minute():
-    server = FakeServer()
+    server = FakeAudienceApi()
     started = now()
     server.add("42", 1, active_from(started + 7_200, 1))
-    async with polling(server) as poller:
-        await poller.wait_until(1, "42", done)
-    looks = server.times("single")
+    async with open_poller(server) as poller:
+        await poller.wait_until(1, "42", active_or_none)
+    looks = server.request_times("single")
     gaps = [later - earlier for earlier, later in itertools.pairwise(looks)]
     assert max(gaps[:20]) <= 1.1 * INTERVAL + 0.1
     assert max(gaps) > 20
@@ -45,59 +52,59 @@ async def test_waits_that_lasted_long_are_looked_at_less_often_but_at_least_twic
 
 
 async def test_one_look_serves_all_waits_for_an_audience():
-    server = FakeServer()
+    server = FakeAudienceApi()
     started = now()
     ready = {"status": "READY_FOR_COLUMN_SELECTION"}
     server.add("42", 1, active_from(started + 100, 1, uploadedAudienceCsv=ready))
-    async with polling(server) as poller:
-        waits = [poller.wait_until(1, "42", done, part=needs) for needs in RecordPart for _ in range(5)]
-        await asyncio.gather(*waits, poller.wait_until("1", "42", done))
+    async with open_poller(server) as poller:
+        waits = [poller.wait_until(1, "42", active_or_none, part=needs) for needs in RecordPart for _ in range(5)]
+        await asyncio.gather(*waits, poller.wait_until("1", "42", active_or_none))
     assert len(server.log) <= 22
 
 
 async def test_a_wait_is_given_no_record_that_was_read_before_it_began():
     """A look is under way, and has read the record, when the second wait begins."""
-    server = FakeServer(latency=2.0)
+    server = FakeAudienceApi(latency=2.0)
     started = now()
     server.add("42", 1, lambda time: audience(1, "ACTIVE" if time < started + 2 else "PROCESSING"))
     seen = []
 
-    async with polling(server) as poller, asyncio.TaskGroup() as group:
-        group.create_task(poller.wait_until(1, "42", done))
+    async with open_poller(server) as poller, asyncio.TaskGroup() as group:
+        group.create_task(poller.wait_until(1, "42", active_or_none))
         await asyncio.sleep(2.3)
-        assert server.under_way == 1
+        assert server.in_flight == 1
         group.create_task(poller.wait_until(1, "42", lambda record: seen.append(record.status) or record))
     assert seen == ["PROCESSING"]
-    first, second, *_ = server.times("single")
+    first, second, *_ = server.request_times("single")
     assert second - (first + server.latency) < 1
 
 
 async def test_a_new_wait_for_an_old_audience_is_looked_after_as_a_new_one():
-    server = FakeServer()
+    server = FakeAudienceApi()
     server.add("42", 1, audience(1))
-    async with polling(server) as poller:
-        old = asyncio.create_task(poller.wait_until(1, "42", done))
+    async with open_poller(server) as poller:
+        old = asyncio.create_task(poller.wait_until(1, "42", active_or_none))
         await asyncio.sleep(3_600)
         renewed = now()
-        new = asyncio.create_task(poller.wait_until(1, "42", done))
+        new = asyncio.create_task(poller.wait_until(1, "42", active_or_none))
         await asyncio.sleep(60)
         old.cancel()
         new.cancel()
-    looks = [sent - renewed for sent in server.times("single") if sent >= renewed]
+    looks = [sent - renewed for sent in server.request_times("single") if sent >= renewed]
     assert looks[0] < 1
     assert len(looks) >= 11
 
 
 @pytest.mark.parametrize("begun", [0.0, 3.0])
 async def test_what_check_raises_ends_its_wait_and_no_other(begun):
-    server = FakeServer()
+    server = FakeAudienceApi()
     server.add("42", 1, active_from(now() + 30, 1))
 
     def refuse(_):
         raise LookupError("not this one")
 
-    async with polling(server) as poller:
-        other = asyncio.create_task(poller.wait_until(1, "42", done))
+    async with open_poller(server) as poller:
+        other = asyncio.create_task(poller.wait_until(1, "42", active_or_none))
         await asyncio.sleep(begun)
         with pytest.raises(LookupError, match="not this one"):
             await poller.wait_until(1, "42", refuse)
@@ -105,34 +112,34 @@ async def test_what_check_raises_ends_its_wait_and_no_other(begun):
 
 
 async def test_a_timeout_ends_a_wait_and_the_look_that_is_under_way():
-    server = FakeServer(latency=1_000)
-    async with polling(server) as poller:
+    server = FakeAudienceApi(latency=1_000)
+    async with open_poller(server) as poller:
         started = now()
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(17):
-                await poller.wait_until(1, "42", done)
+                await poller.wait_until(1, "42", active_or_none)
         assert now() - started <= 17.2
         await asyncio.sleep(0.01)
-        assert server.under_way == 0
+        assert server.in_flight == 0
 
 
 async def test_a_timeout_of_one_wait_leaves_the_others():
-    server = FakeServer()
+    server = FakeAudienceApi()
     server.add("42", 1, active_from(now() + 60, 1))
-    async with polling(server) as poller:
-        short = asyncio.wait_for(poller.wait_until(1, "42", done), 10)
-        long = asyncio.wait_for(poller.wait_until(1, "42", done), 90)
+    async with open_poller(server) as poller:
+        short = asyncio.wait_for(poller.wait_until(1, "42", active_or_none), 10)
+        long = asyncio.wait_for(poller.wait_until(1, "42", active_or_none), 90)
         results = await asyncio.gather(short, long, return_exceptions=True)
     assert isinstance(results[0], TimeoutError)
     assert not isinstance(results[1], BaseException)
 
 
 async def test_waits_need_neither_tasks_nor_timers_of_their_own():
-    server = FakeServer()
+    server = FakeAudienceApi()
     for number in range(2_000):
         server.add("42", number, audience(number))
-    async with polling(server) as poller:
-        everything = asyncio.gather(*(poller.wait_until(number, "42", done) for number in range(2_000)))
+    async with open_poller(server) as poller:
+        everything = asyncio.gather(*(poller.wait_until(number, "42", active_or_none) for number in range(2_000)))
         await asyncio.sleep(10)
         loop = asyncio.get_running_loop()
         assert len(asyncio.all_tasks()) <= 2_000 + 5
@@ -144,11 +151,11 @@ async def test_waits_need_neither_tasks_nor_timers_of_their_own():
 
 @pytest.mark.parametrize("after", [0.0, 0.3, 2.0, 5.4])
 async def test_a_cancelled_wait_is_gone_and_disturbs_no_other(after):
-    server = FakeServer(latency=0.4)
+    server = FakeAudienceApi(latency=0.4)
     for number in range(30):
         server.add("42", number, active_from(now() + 60, number))
-    async with polling(server) as poller:
-        waits = [asyncio.create_task(poller.wait_until(number, "42", done)) for number in range(30)]
+    async with open_poller(server) as poller:
+        waits = [asyncio.create_task(poller.wait_until(number, "42", active_or_none)) for number in range(30)]
         await asyncio.sleep(after)
         for wait in waits[::2]:
             wait.cancel()
@@ -163,17 +170,17 @@ async def test_a_cancelled_wait_is_gone_and_disturbs_no_other(after):
 @pytest.mark.parametrize("count", [1, 30], ids=["singly", "in a list"])
 @pytest.mark.parametrize(("latency", "under_way"), [(10.0, 1), (0.1, 0)], ids=["looking", "between looks"])
 async def test_without_waits_nothing_is_under_way_nor_due(latency, under_way, count):
-    server = FakeServer(latency=latency)
+    server = FakeAudienceApi(latency=latency)
     for number in range(count):
         server.add("42", number, audience(number))
-    async with polling(server) as poller:
-        waits = [asyncio.create_task(poller.wait_until(number, "42", done)) for number in range(count)]
+    async with open_poller(server) as poller:
+        waits = [asyncio.create_task(poller.wait_until(number, "42", active_or_none)) for number in range(count)]
         await asyncio.sleep(3)
-        assert server.under_way == under_way
+        assert server.in_flight == under_way
         for wait in waits:
             wait.cancel()
         await asyncio.sleep(0.01)
-        assert server.under_way == 0
+        assert server.in_flight == 0
         assert not [timer for timer in asyncio.get_running_loop()._scheduled if not timer.cancelled()]
         requests = len(server.log)
         await asyncio.sleep(1_000)
@@ -181,9 +188,9 @@ async def test_without_waits_nothing_is_under_way_nor_due(latency, under_way, co
 
 
 async def test_a_wait_whose_loop_ended_while_it_took_its_news_is_not_left_behind():
-    server = FakeServer()
+    server = FakeAudienceApi()
     server.add("42", 1, audience(1))
-    async with polling(server) as poller, asyncio.timeout(60):
+    async with open_poller(server) as poller, asyncio.timeout(60):
 
         def end_meanwhile(_):
             poller._fail_all_waits(ClientNotOpenError("closed"))
@@ -193,29 +200,29 @@ async def test_a_wait_whose_loop_ended_while_it_took_its_news_is_not_left_behind
 
 
 async def test_it_goes_on_with_waits_that_begin_later():
-    server = FakeServer()
-    async with polling(server) as poller:
+    server = FakeAudienceApi()
+    async with open_poller(server) as poller:
         for number in range(5):
             server.add("42", number, active_from(now() + 7, number))
-            await poller.wait_until(number, "42", done)
+            await poller.wait_until(number, "42", active_or_none)
             await asyncio.sleep(100)
     assert len(server.log) == 3 * 5
 
 
 async def test_closing_the_client_ends_the_waits():
-    server = FakeServer()
+    server = FakeAudienceApi()
     server.add("42", 1, audience(1))
-    async with polling(server) as poller:
-        wait = asyncio.create_task(poller.wait_until(1, "42", done))
+    async with open_poller(server) as poller:
+        wait = asyncio.create_task(poller.wait_until(1, "42", active_or_none))
         await asyncio.sleep(7)
     with pytest.raises(ClientNotOpenError):
         await wait
-    assert server.under_way == 0
+    assert server.in_flight == 0
     assert len(asyncio.all_tasks()) <= 2
 
 
 async def test_a_defect_that_one_audience_meets_ends_its_waits_and_no_others(caplog):
-    server = FakeServer()
+    server = FakeAudienceApi()
     secret = "https://a.example/?sig=1"
 
     def break_down(request):
@@ -225,8 +232,8 @@ async def test_a_defect_that_one_audience_meets_ends_its_waits_and_no_others(cap
     server.fault = break_down
     for number in (1, 2):
         server.add("42", number, active_from(now() + 30, number))
-    async with polling(server) as poller:
-        waits = [poller.wait_until(number, "42", done) for number in (1, 1, 2)]
+    async with open_poller(server) as poller:
+        waits = [poller.wait_until(number, "42", active_or_none) for number in (1, 1, 2)]
         first, second, other = await asyncio.gather(*waits, return_exceptions=True)
         assert type(first) is IndigoError
         assert str(first).startswith("the wait for audience 1 ended, since a status check raised an unexpected Zero")
@@ -235,11 +242,11 @@ async def test_a_defect_that_one_audience_meets_ends_its_waits_and_no_others(cap
         assert "in _answering" in caplog.text
         assert secret not in caplog.text
         server.fault = lambda _: None
-        assert (await poller.wait_until(1, "42", done)).status == "ACTIVE"
+        assert (await poller.wait_until(1, "42", active_or_none)).status == "ACTIVE"
 
 
 async def test_a_defect_that_a_list_meets_costs_the_list_and_no_wait(caplog):
-    server = FakeServer()
+    server = FakeAudienceApi()
 
     def break_down(request):
         if request.kind == "list":
@@ -248,14 +255,14 @@ async def test_a_defect_that_a_list_meets_costs_the_list_and_no_wait(caplog):
     server.fault = break_down
     for number in range(50):
         server.add("42", number, active_from(now() + 30, number))
-    async with polling(server) as poller:
-        await asyncio.gather(*(poller.wait_until(number, "42", done) for number in range(50)))
-    assert server.kinds["list"] == 1
+    async with open_poller(server) as poller:
+        await asyncio.gather(*(poller.wait_until(number, "42", active_or_none) for number in range(50)))
+    assert server.request_kinds["list"] == 1
     assert "a status check of a list raised an unexpected ZeroDivisionError" in caplog.text
 
 
 async def test_a_defect_that_one_row_meets_concerns_its_audience_alone(caplog, monkeypatch):
-    server = FakeServer()
+    server = FakeAudienceApi()
     note = UnknownStatusLog.log_unknown
 
     def note_or_break_down(statuses, record):
@@ -266,8 +273,8 @@ async def test_a_defect_that_one_row_meets_concerns_its_audience_alone(caplog, m
     monkeypatch.setattr(UnknownStatusLog, "log_unknown", note_or_break_down)
     for number in range(50):
         server.add("42", number, active_from(now() + 30, number))
-    async with polling(server) as poller:
-        waits = [poller.wait_until(number, "42", done) for number in range(50)]
+    async with open_poller(server) as poller:
+        waits = [poller.wait_until(number, "42", active_or_none) for number in range(50)]
         results = await asyncio.gather(*waits, return_exceptions=True)
     assert [number for number, result in enumerate(results) if isinstance(result, BaseException)] == [3]
     assert "the wait for audience 3 ended" in str(results[3])
@@ -275,51 +282,56 @@ async def test_a_defect_that_one_row_meets_concerns_its_audience_alone(caplog, m
 
 
 async def test_a_defect_in_the_loop_leaves_nobody_waiting(caplog, monkeypatch):
-    server = FakeServer()
+    server = FakeAudienceApi()
     server.add("42", 1, audience(1, "ACTIVE"))
 
     def break_down(*_):
         raise ZeroDivisionError
 
-    async with polling(server) as poller:
+    async with open_poller(server) as poller:
         with monkeypatch.context() as patch, caplog.at_level(logging.CRITICAL):
             patch.setattr(poller._planner, "start_requests", break_down)
             with pytest.raises(IndigoError, match="polling loop failed with ZeroDivisionError"):
-                await poller.wait_until(1, "42", done)
-        await poller.wait_until(1, "42", done)
+                await poller.wait_until(1, "42", active_or_none)
+        await poller.wait_until(1, "42", active_or_none)
 
 
 async def test_after_the_machine_slept_looks_are_spread():
-    server = FakeServer(padding=10**12)  # no lists
+    server = FakeAudienceApi(padding=10**12)  # no lists
     for number in range(300):
         server.add(f"customer {number}", number, audience(number))
-    async with polling(server) as poller:
-        waits = [asyncio.create_task(poller.wait_until(number, f"customer {number}", done)) for number in range(300)]
+    async with open_poller(server) as poller:
+        waits = [
+            asyncio.create_task(poller.wait_until(number, f"customer {number}", active_or_none))
+            for number in range(300)
+        ]
         await asyncio.sleep(12)
         asyncio.get_running_loop().now += 10_000
         woken = now()
         await asyncio.sleep(6)
         for wait in waits:
             wait.cancel()
-    looks = [sent - woken for sent in server.times("single") if sent >= woken]
+    looks = [sent - woken for sent in server.request_times("single") if sent >= woken]
     assert len(looks) >= 300
     assert max(sum(1 for look in looks if second <= look < second + 1) for second in range(6)) < 120
 
 
 async def test_many_waits_of_their_own_customers_do_not_fall_due_together():
-    server = FakeServer(padding=10**12)  # no lists
+    server = FakeAudienceApi(padding=10**12)  # no lists
     started = now()
     for number in range(400):
         server.add(f"customer {number}", number, active_from(started + 100, number))
-    async with polling(server) as poller:
-        await asyncio.gather(*(poller.wait_until(number, f"customer {number}", done) for number in range(400)))
-    later = [sent for sent in server.times("single") if started + 60 <= sent < started + 65]
+    async with open_poller(server) as poller:
+        await asyncio.gather(
+            *(poller.wait_until(number, f"customer {number}", active_or_none) for number in range(400))
+        )
+    later = [sent for sent in server.request_times("single") if started + 60 <= sent < started + 65]
     busiest = max(sum(1 for sent in later if tenth <= (sent - started - 60) * 10 < tenth + 1) for tenth in range(50))
     assert busiest < len(later) / 4
 
 
 async def test_unknown_statuses_keep_waiting_and_are_said_once(caplog):
-    server = FakeServer()
+    server = FakeAudienceApi()
     started = now()
 
     def record(time):
@@ -328,27 +340,29 @@ async def test_unknown_statuses_keep_waiting_and_are_said_once(caplog):
 
     server.add("42", 1, record)
     with caplog.at_level(logging.WARNING, "indigo_async"):
-        async with polling(server) as poller:
-            await poller.wait_until(1, "42", done)
+        async with open_poller(server) as poller:
+            await poller.wait_until(1, "42", active_or_none)
     assert [message for message in caplog.messages if "SHUFFLING" in message] == caplog.messages
     assert len(caplog.messages) == 1
 
 
 async def test_an_endless_variety_of_statuses_does_not_fill_the_log(caplog):
-    server = FakeServer()
+    server = FakeAudienceApi()
     started = now()
     server.add("42", 1, lambda time: audience(1, "ACTIVE" if time > started + 3_600 else f"STEP {time}" * 50))
     with caplog.at_level(logging.WARNING, "indigo_async"):
-        async with polling(server) as poller:
-            await poller.wait_until(1, "42", done)
+        async with open_poller(server) as poller:
+            await poller.wait_until(1, "42", active_or_none)
     assert 1 < len(caplog.messages) <= 100
     assert max(map(len, caplog.messages)) < 250
 
 
 async def test_the_audience_of_another_caller_may_be_the_same_number_or_text():
-    server = FakeServer()
+    server = FakeAudienceApi()
     server.add("42", "1", active_from(now() + 20, 1))
-    async with polling(server) as poller:
-        one, other = await asyncio.gather(poller.wait_until(1, "42", done), poller.wait_until("1", "42", done))
+    async with open_poller(server) as poller:
+        one, other = await asyncio.gather(
+            poller.wait_until(1, "42", active_or_none), poller.wait_until("1", "42", active_or_none)
+        )
     assert one is other
-    assert server.kinds == {"single": 5}
+    assert server.request_kinds == {"single": 5}

@@ -7,8 +7,9 @@ import itertools
 import time
 
 import pytest
-from fake_server import FakeServer, active_from, audience, done, polling
-from virtual_time import now, run_virtually, virtual_backend
+
+from tests.support.servers.fake_audience_api import FakeAudienceApi, active_from, active_or_none, audience, open_poller
+from tests.support.virtual_time import now, run_in_virtual_time, virtual_backend
 
 anyio_backend = virtual_backend
 
@@ -18,31 +19,34 @@ WAITS = 10_000
 
 async def waits_of_all_kinds() -> list[tuple[float, str]]:
     """What is asked, and when, while one wait is answered and another one's time is out."""
-    server = FakeServer()
+    server = FakeAudienceApi()
     server.add("42", 1, active_from(now() + 60, 1))
     server.add("42", 2, audience(2))
-    async with polling(server) as poller:
-        assert (await poller.wait_until(1, "42", done)).id == 1
+    async with open_poller(server) as poller:
+        assert (await poller.wait_until(1, "42", active_or_none)).id == 1
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(poller.wait_until(2, "42", done), 60)
+            await asyncio.wait_for(poller.wait_until(2, "42", active_or_none), 60)
     return [(request.sent, request.kind) for request in server.log]
 
 
 def test_a_wall_clock_that_jumps_ends_and_stretches_no_wait(monkeypatch: pytest.MonkeyPatch):
-    expected = run_virtually(waits_of_all_kinds())
+    expected = run_in_virtual_time(waits_of_all_kinds())
     for name in ("time", "time_ns"):
         jumping = itertools.cycle([0, 2**31, 5])
         monkeypatch.setattr(time, name, lambda jumping=jumping: next(jumping))
-    assert run_virtually(waits_of_all_kinds()) == expected
+    assert run_in_virtual_time(waits_of_all_kinds()) == expected
     assert len(expected) > 20
 
 
 async def test_ten_thousand_waits_are_not_all_looked_at_when_a_machine_wakes_up():
-    server = FakeServer(padding=10**12)  # no lists
+    server = FakeAudienceApi(padding=10**12)  # no lists
     for number in range(WAITS):
         server.add(f"customer {number}", number, audience(number))
-    async with polling(server) as poller:
-        waits = [asyncio.create_task(poller.wait_until(number, f"customer {number}", done)) for number in range(WAITS)]
+    async with open_poller(server) as poller:
+        waits = [
+            asyncio.create_task(poller.wait_until(number, f"customer {number}", active_or_none))
+            for number in range(WAITS)
+        ]
         await asyncio.sleep(3)
         asyncio.get_running_loop().now += HOUR
         woken = now()
@@ -50,6 +54,6 @@ async def test_ten_thousand_waits_are_not_all_looked_at_when_a_machine_wakes_up(
         for wait in waits:
             wait.cancel()
         await asyncio.wait(waits)
-    looks = [sent - woken for sent in server.times("single") if sent >= woken]
+    looks = [sent - woken for sent in server.request_times("single") if sent >= woken]
     seconds = [sum(1 for look in looks if second <= look < second + 1) for second in range(3)]
     assert 0 < max(seconds) <= WAITS / 5

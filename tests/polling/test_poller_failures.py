@@ -6,8 +6,6 @@ import asyncio
 import itertools
 
 import pytest
-from fake_server import INTERVAL, VERIFIED, FakeServer, active_from, audience, done, polling
-from virtual_time import now, virtual_backend
 
 from indigo_async.errors import (
     ApiError,
@@ -20,11 +18,21 @@ from indigo_async.errors import (
     ResponseDecodeError,
     ServerError,
 )
+from tests.support.servers.fake_audience_api import (
+    INTERVAL,
+    MAX_VERIFICATION_READS,
+    FakeAudienceApi,
+    active_from,
+    active_or_none,
+    audience,
+    open_poller,
+)
+from tests.support.virtual_time import now, virtual_backend
 
 anyio_backend = virtual_backend
 
 GET = "GET /audience"
-PASSING = [
+TRANSIENT = [
     ConnectionFailedError("refused", endpoint=GET),
     RequestTimeoutError("no answer", endpoint=GET),
     ServerError(503, "busy", None, GET),
@@ -46,13 +54,13 @@ def failing(times, error, kind=None):
     return fault
 
 
-@pytest.mark.parametrize("error", PASSING, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("error", TRANSIENT, ids=lambda error: type(error).__name__)
 async def test_a_failure_that_may_pass_costs_a_look_and_not_the_wait(error):
-    server = FakeServer(fault=failing(6, error))
+    server = FakeAudienceApi(fault=failing(6, error))
     server.add("42", 1, active_from(now() + 10, 1))
-    async with polling(server) as poller:
-        assert (await poller.wait_until(1, "42", done)).status == "ACTIVE"
-    looks = server.times("single")
+    async with open_poller(server) as poller:
+        assert (await poller.wait_until(1, "42", active_or_none)).status == "ACTIVE"
+    looks = server.request_times("single")
     gaps = [later - earlier for earlier, later in itertools.pairwise(looks)]
     assert len(looks) == 7
     assert min(gaps) >= INTERVAL
@@ -60,25 +68,25 @@ async def test_a_failure_that_may_pass_costs_a_look_and_not_the_wait(error):
 
 
 async def test_a_wish_to_wait_is_obeyed():
-    server = FakeServer(fault=failing(1, RateLimitedError(429, "too many", None, GET, retry_after=120.0)))
+    server = FakeAudienceApi(fault=failing(1, RateLimitedError(429, "too many", None, GET, retry_after=120.0)))
     server.add("42", 1, audience(1, "ACTIVE"))
-    async with polling(server) as poller:
-        await poller.wait_until(1, "42", done)
-    first, second = server.times("single")
+    async with open_poller(server) as poller:
+        await poller.wait_until(1, "42", active_or_none)
+    first, second = server.request_times("single")
     assert second - first >= 120
 
 
 @pytest.mark.parametrize("error", [NotFoundError(404, "none", None, GET), ApiError(400, "odd", None, GET)])
 @pytest.mark.parametrize("refusals", [2, 3])
 async def test_a_refusal_ends_the_wait_at_the_third_look_in_a_row(error, refusals):
-    server = FakeServer(fault=failing(refusals, error))
+    server = FakeAudienceApi(fault=failing(refusals, error))
     server.add("42", 1, audience(1, "ACTIVE"))
-    async with polling(server) as poller:
+    async with open_poller(server) as poller:
         if refusals < 3:
-            await poller.wait_until(1, "42", done)
+            await poller.wait_until(1, "42", active_or_none)
         else:
             with pytest.raises(type(error)) as caught:
-                await poller.wait_until(1, "42", done)
+                await poller.wait_until(1, "42", active_or_none)
             assert caught.value is error
     assert len(server.log) == 3
 
@@ -93,10 +101,10 @@ async def test_refusals_that_are_not_in_a_row_end_nothing():
         if looks % 3:
             raise NotFoundError(404, "none", None, GET)
 
-    server = FakeServer(fault=fault)
+    server = FakeAudienceApi(fault=fault)
     server.add("42", 1, active_from(now() + 120, 1))
-    async with polling(server) as poller:
-        await poller.wait_until(1, "42", done)
+    async with open_poller(server) as poller:
+        await poller.wait_until(1, "42", active_or_none)
     assert looks > 9
 
 
@@ -109,10 +117,10 @@ async def test_refusals_that_are_not_in_a_row_end_nothing():
     ],
 )
 async def test_a_definite_error_ends_the_wait_at_once(error):
-    server = FakeServer(fault=failing(1, error))
+    server = FakeAudienceApi(fault=failing(1, error))
     server.add("42", 1, audience(1, "ACTIVE"))
-    async with polling(server) as poller:
-        waits = [poller.wait_until(1, "42", done) for _ in range(3)]
+    async with open_poller(server) as poller:
+        waits = [poller.wait_until(1, "42", active_or_none) for _ in range(3)]
         results = await asyncio.gather(*waits, return_exceptions=True)
     assert results == [error] * 3
     assert len(server.log) == 1
@@ -121,15 +129,15 @@ async def test_a_definite_error_ends_the_wait_at_once(error):
 async def wait_for_hundred(server, seconds):
     for number in range(100):
         server.add("42", number, active_from(now() + seconds, number))
-    async with polling(server) as poller:
+    async with open_poller(server) as poller:
         return await asyncio.gather(
-            *(poller.wait_until(number, "42", done) for number in range(100)), return_exceptions=True
+            *(poller.wait_until(number, "42", active_or_none) for number in range(100)), return_exceptions=True
         )
 
 
 async def test_a_wrong_token_ends_all_waits_of_a_list():
     error = AuthenticationError(401, "wrong token", None, "GET /audiences")
-    server = FakeServer(fault=failing(1, error, "list"))
+    server = FakeAudienceApi(fault=failing(1, error, "list"))
     assert await wait_for_hundred(server, 30) == [error] * 100
     assert len(server.log) == 1
 
@@ -137,17 +145,17 @@ async def test_a_wrong_token_ends_all_waits_of_a_list():
 @pytest.mark.parametrize("status", [400, 403, 404, 405])
 async def test_a_server_that_gives_no_lists_is_asked_singly(status):
     kind = {403: AuthenticationError, 404: NotFoundError}.get(status, ApiError)
-    server = FakeServer(fault=failing(1_000, kind(status, "no", None, "GET /audiences"), "list"))
+    server = FakeAudienceApi(fault=failing(1_000, kind(status, "no", None, "GET /audiences"), "list"))
     results = await wait_for_hundred(server, 100)
     assert not [result for result in results if isinstance(result, BaseException)]
-    assert server.kinds["list"] == 1
-    assert server.kinds["single"] >= 100 * 18
+    assert server.request_kinds["list"] == 1
+    assert server.request_kinds["single"] >= 100 * 18
 
 
-@pytest.mark.parametrize("error", PASSING, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("error", TRANSIENT, ids=lambda error: type(error).__name__)
 async def test_a_list_that_fails_for_a_while_starts_no_flood(error):
     """A server in trouble is not asked a hundred times where once failed."""
-    server = FakeServer()
+    server = FakeAudienceApi()
     started = now()
 
     def fault(request):
@@ -157,13 +165,13 @@ async def test_a_list_that_fails_for_a_while_starts_no_flood(error):
     server.fault = fault
     results = await wait_for_hundred(server, 100)
     assert not [result for result in results if isinstance(result, BaseException)]
-    assert set(server.kinds) <= {"list", "single"}
-    assert server.kinds["list"] <= 24
-    assert server.kinds["single"] <= VERIFIED
+    assert set(server.request_kinds) <= {"list", "single"}
+    assert server.request_kinds["list"] <= 24
+    assert server.request_kinds["single"] <= MAX_VERIFICATION_READS
 
 
 async def test_a_limit_that_is_met_for_long_is_no_fault_of_the_list():
-    server = FakeServer()
+    server = FakeAudienceApi()
     started = now()
 
     def fault(request):
@@ -173,23 +181,23 @@ async def test_a_limit_that_is_met_for_long_is_no_fault_of_the_list():
     server.fault = fault
     results = await wait_for_hundred(server, 150)
     assert not [result for result in results if isinstance(result, BaseException)]
-    assert set(server.kinds) <= {"list", "single"}
-    assert server.kinds["single"] <= VERIFIED
+    assert set(server.request_kinds) <= {"list", "single"}
+    assert server.request_kinds["single"] <= MAX_VERIFICATION_READS
 
 
 async def test_lists_that_always_fail_are_replaced_by_single_looks():
-    server = FakeServer(fault=failing(1_000, ServerError(500, "broken", None, "GET /audiences"), "list"))
+    server = FakeAudienceApi(fault=failing(1_000, ServerError(500, "broken", None, "GET /audiences"), "list"))
     results = await wait_for_hundred(server, 100)
     assert not [result for result in results if isinstance(result, BaseException)]
-    assert server.kinds["list"] <= 5
-    assert server.kinds["single"] >= 100 * 8
+    assert server.request_kinds["list"] <= 5
+    assert server.request_kinds["single"] >= 100 * 8
 
 
 async def test_a_server_that_is_down_is_asked_ever_less_often():
-    server = FakeServer(fault=failing(10**6, ConnectionFailedError("refused", endpoint=GET)))
+    server = FakeAudienceApi(fault=failing(10**6, ConnectionFailedError("refused", endpoint=GET)))
     server.add("42", 1, audience(1))
-    async with polling(server) as poller:
-        wait = asyncio.create_task(poller.wait_until(1, "42", done))
+    async with open_poller(server) as poller:
+        wait = asyncio.create_task(poller.wait_until(1, "42", active_or_none))
         await asyncio.sleep(3_600)
         assert not wait.done()
         assert 100 <= len(server.log) <= 140

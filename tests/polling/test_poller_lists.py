@@ -8,11 +8,19 @@ from itertools import pairwise
 from random import Random
 
 import pytest
-from fake_server import INTERVAL, VERIFIED, FakeServer, active_from, audience, done, polling
-from virtual_time import now, virtual_backend
 
+from indigo_async._polling import RecordPart
 from indigo_async.errors import CustomerMismatchError, NotFoundError, ServerError
-from indigo_async.polling import RecordPart
+from tests.support.servers.fake_audience_api import (
+    INTERVAL,
+    MAX_VERIFICATION_READS,
+    FakeAudienceApi,
+    active_from,
+    active_or_none,
+    audience,
+    open_poller,
+)
+from tests.support.virtual_time import now, virtual_backend
 
 anyio_backend = virtual_backend
 
@@ -27,18 +35,18 @@ async def wait_for_all(
         await asyncio.sleep(spread * chance.random())
         customer_id = f"customer {number % customers}"
         server.add(customer_id, number, active_from(now() + lasting, number, **keys))
-        assert (await poller.wait_until(number, customer_id, done, part=needs)).id == number
+        assert (await poller.wait_until(number, customer_id, active_or_none, part=needs)).id == number
 
     await asyncio.gather(*(one(number) for number in range(count)))
 
 
 @pytest.mark.parametrize("spread", [0.0, 5.0, 20.0, 60.0])
 async def test_a_thousand_waits_of_one_customer_cost_fifty_reads_at_most(spread):
-    server = FakeServer()
-    async with polling(server) as poller:
+    server = FakeAudienceApi()
+    async with open_poller(server) as poller:
         await wait_for_all(server, poller, 1_000, lasting=20 * INTERVAL, spread=spread)
         assert len(server.log) <= 50
-        gaps = [later - earlier for earlier, later in pairwise(server.times("list"))]
+        gaps = [later - earlier for earlier, later in pairwise(server.request_times("list"))]
         assert min(gaps) >= INTERVAL / 2
         assert sum(poller.stats.requests.values()) == len(server.log)
         assert poller.stats.polls >= 20_000
@@ -47,23 +55,23 @@ async def test_a_thousand_waits_of_one_customer_cost_fifty_reads_at_most(spread)
 
 async def test_waits_that_begin_one_by_one_come_together_behind_lists():
     """Of 200 in a minute, fewer are due at any moment than its list costs."""
-    server = FakeServer(padding=500_000)
-    async with polling(server) as poller:
+    server = FakeAudienceApi(padding=500_000)
+    async with open_poller(server) as poller:
         await wait_for_all(server, poller, 200, lasting=20 * INTERVAL, spread=60.0)
     assert len(server.log) <= 150
 
 
 async def test_news_are_known_soon_after_they_happen():
-    server = FakeServer()
+    server = FakeAudienceApi()
     late = []
 
     async def one(poller, number):
         finished = now() + 100
         server.add("42", number, active_from(finished, number))
-        await poller.wait_until(number, "42", done)
+        await poller.wait_until(number, "42", active_or_none)
         late.append(now() - finished)
 
-    async with polling(server) as poller, asyncio.TaskGroup() as group:
+    async with open_poller(server) as poller, asyncio.TaskGroup() as group:
         for number in range(500):
             group.create_task(one(poller, number))
             await asyncio.sleep(0.05)
@@ -71,54 +79,54 @@ async def test_news_are_known_soon_after_they_happen():
 
 
 async def test_a_few_waits_in_a_huge_organisation_never_ask_for_a_list():
-    server = FakeServer(padding=180_000_000)
-    async with polling(server) as poller:
+    server = FakeAudienceApi(padding=180_000_000)
+    async with open_poller(server) as poller:
         await wait_for_all(server, poller, 5, lasting=200)
-    assert set(server.kinds) == {"single"}
+    assert set(server.request_kinds) == {"single"}
 
 
 @pytest.mark.parametrize("slot_seconds", [0.0, 1.0])
 async def test_a_huge_list_is_asked_for_once_at_most(slot_seconds):
-    server = FakeServer(padding=180_000_000, slot_seconds=slot_seconds)
-    async with polling(server) as poller:
+    server = FakeAudienceApi(padding=180_000_000, slot_seconds=slot_seconds)
+    async with open_poller(server) as poller:
         await wait_for_all(server, poller, 100, lasting=200)
         await wait_for_all(server, poller, 100, lasting=200)
-    assert server.kinds["list"] <= 1
-    assert server.kinds["everything"] == 0
+    assert server.request_kinds["list"] <= 1
+    assert server.request_kinds["everything"] == 0
 
 
 async def test_after_a_list_was_given_up_newcomers_are_looked_at_soon():
-    server = FakeServer(padding=180_000_000)
-    async with polling(server) as poller:
+    server = FakeAudienceApi(padding=180_000_000)
+    async with open_poller(server) as poller:
         waits = asyncio.create_task(wait_for_all(server, poller, 20, lasting=60))
         await asyncio.sleep(1)
-        assert server.kinds["list"] == 1
+        assert server.request_kinds["list"] == 1
         began = now()
         server.add("customer 0", "newcomer", audience("newcomer", "ACTIVE"))
-        await poller.wait_until("newcomer", "customer 0", done)
+        await poller.wait_until("newcomer", "customer 0", active_or_none)
         assert now() - began < 1
         await waits
 
 
 async def test_a_list_that_grows_beyond_its_worth_is_given_up():
-    server = FakeServer()
-    async with polling(server) as poller:
+    server = FakeAudienceApi()
+    async with open_poller(server) as poller:
         waits = asyncio.create_task(wait_for_all(server, poller, 50, lasting=200))
         await asyncio.sleep(100)
-        assert server.kinds["single"] <= 8
+        assert server.request_kinds["single"] <= 8
         server.padding = 500_000_000
         await waits
-    assert server.kinds["list"] <= 25
-    assert server.kinds["single"] >= 50 * 15
+    assert server.request_kinds["list"] <= 25
+    assert server.request_kinds["single"] >= 50 * 15
 
 
 async def test_a_list_that_is_given_up_in_its_middle_leaves_nobody_behind():
     """It does not say how long it is; what is watched comes first, and is seen before the list is given up."""
-    server = FakeServer(announces=False)
-    async with polling(server) as poller:
+    server = FakeAudienceApi(sends_content_length=False)
+    async with open_poller(server) as poller:
         waits = asyncio.create_task(wait_for_all(server, poller, 20, lasting=100))
         await asyncio.sleep(30)
-        assert set(server.kinds) == {"list"}
+        assert set(server.request_kinds) == {"list"}
         for number in range(10_000, 16_000):
             server.add("customer 0", number, audience(number))
         given_up = now()
@@ -126,46 +134,46 @@ async def test_a_list_that_is_given_up_in_its_middle_leaves_nobody_behind():
     looks = [request.sent - given_up for request in server.log if request.kind == "single"]
     assert len(looks) >= 20 * 11
     assert min(looks) <= 2 * INTERVAL
-    assert sum(1 for sent in server.times("list") if sent > given_up) <= 2
+    assert sum(1 for sent in server.request_times("list") if sent > given_up) <= 2
 
 
 async def test_customers_with_few_waits_each_share_the_list_of_everything():
-    server = FakeServer()
-    async with polling(server) as poller:
+    server = FakeAudienceApi()
+    async with open_poller(server) as poller:
         await wait_for_all(server, poller, 600, lasting=20 * INTERVAL, spread=3.0, customers=200)
-    assert server.kinds["everything"] >= 18
+    assert server.request_kinds["everything"] >= 18
     assert len(server.log) <= 80
 
 
 async def test_customers_with_many_waits_each_have_their_own_lists_where_everything_is_huge():
-    server = FakeServer()
+    server = FakeAudienceApi()
     for number in range(100_000, 150_000):
         server.add("another", number, audience(number))
-    async with polling(server) as poller:
+    async with open_poller(server) as poller:
         await wait_for_all(server, poller, 100, lasting=10 * INTERVAL, customers=2)
-    assert server.kinds["everything"] <= 1
-    assert 20 <= server.kinds["list"] <= 40
+    assert server.request_kinds["everything"] <= 1
+    assert 20 <= server.request_kinds["list"] <= 40
 
 
 async def test_audiences_without_a_customer_are_in_the_list_of_everything_only():
-    server = FakeServer()
+    server = FakeAudienceApi()
     for number in range(100):
         server.add(None, number, active_from(now() + 50, number))
-    async with polling(server) as poller:
-        await asyncio.gather(*(poller.wait_until(number, None, done) for number in range(100)))
-    assert set(server.kinds) <= {"everything", "single"}
-    assert server.kinds["everything"] <= 14
-    assert server.kinds["single"] <= VERIFIED
+    async with open_poller(server) as poller:
+        await asyncio.gather(*(poller.wait_until(number, None, active_or_none) for number in range(100)))
+    assert set(server.request_kinds) <= {"everything", "single"}
+    assert server.request_kinds["everything"] <= 14
+    assert server.request_kinds["single"] <= MAX_VERIFICATION_READS
 
 
 async def test_a_row_that_is_missing_is_asked_for_singly():
-    server = FakeServer(alter_row=lambda row: row if row["id"] != 7 else None)
-    async with polling(server) as poller:
+    server = FakeAudienceApi(alter_row=lambda row: row if row["id"] != 7 else None)
+    async with open_poller(server) as poller:
         await wait_for_all(server, poller, 100, lasting=10 * INTERVAL)
     looks = Counter(request.audience_id for request in server.log if request.kind == "single")
     assert 5 <= looks.pop(7) <= 14
-    assert looks.total() <= VERIFIED
-    assert server.kinds["list"] <= 14
+    assert looks.total() <= MAX_VERIFICATION_READS
+    assert server.request_kinds["list"] <= 14
 
 
 async def test_rows_that_lack_what_is_waited_for_are_asked_for_singly():
@@ -174,58 +182,58 @@ async def test_rows_that_lack_what_is_waited_for_are_asked_for_singly():
     def alter(row):
         return row | {"uploadedAudienceCsv": None} if row["id"] < 5 else row
 
-    server = FakeServer(alter_row=alter)
+    server = FakeAudienceApi(alter_row=alter)
     shown = {"uploadedAudienceCsv": {"status": "PROCESSING"}}
-    async with polling(server) as poller:
+    async with open_poller(server) as poller:
         await wait_for_all(server, poller, 100, lasting=10 * INTERVAL, needs=RecordPart.UPLOAD, **shown)
         await wait_for_all(server, poller, 100, lasting=10 * INTERVAL, needs=RecordPart.UPLOAD, **shown)
     looks = Counter(request.audience_id for request in server.log if request.kind == "single")
     assert min(looks.pop(number) for number in range(5)) >= 10
-    assert looks.total() <= VERIFIED
-    assert server.kinds["list"] <= 40
+    assert looks.total() <= MAX_VERIFICATION_READS
+    assert server.request_kinds["list"] <= 40
 
 
 async def test_a_list_that_shows_none_of_what_is_watched_is_not_asked_for_again():
-    server = FakeServer(alter_row=lambda _: None)
-    async with polling(server) as poller:
+    server = FakeAudienceApi(alter_row=lambda _: None)
+    async with open_poller(server) as poller:
         await wait_for_all(server, poller, 100, lasting=30 * INTERVAL)
-    assert server.kinds["list"] <= 8
+    assert server.request_kinds["list"] <= 8
 
 
 async def test_a_wait_is_told_when_something_changes_and_not_at_every_look():
-    server = FakeServer()
+    server = FakeAudienceApi()
     told = []
     started = now()
 
     def check(record):
         told.append(record.id)
-        return done(record)
+        return active_or_none(record)
 
     for number in range(20):
         server.add("42", number, active_from(started + 60, number))
-    async with polling(server) as poller:
+    async with open_poller(server) as poller:
         await asyncio.gather(*(poller.wait_until(number, "42", check) for number in range(20)))
     assert poller.stats.polls > 20 * 10
     assert len(told) == 20 * 2
 
 
 async def test_who_begins_while_the_last_list_is_under_way_is_looked_at_nonetheless():
-    server = FakeServer(latency=20.0)
+    server = FakeAudienceApi(latency=20.0)
     for number in range(20):
         server.add("42", number, audience(number, "ACTIVE"))
     server.add("42", 99, audience(99, "ACTIVE"))
-    async with polling(server) as poller, asyncio.timeout(200):
-        older = asyncio.gather(*(poller.wait_until(number, "42", done) for number in range(20)))
+    async with open_poller(server) as poller, asyncio.timeout(200):
+        older = asyncio.gather(*(poller.wait_until(number, "42", active_or_none) for number in range(20)))
         await asyncio.sleep(12)
-        assert server.kinds == {"list": 1}
-        late = asyncio.create_task(poller.wait_until(99, "42", done))
+        assert server.request_kinds == {"list": 1}
+        late = asyncio.create_task(poller.wait_until(99, "42", active_or_none))
         await older
         await late
 
 
 async def test_a_list_spares_the_single_looks_that_were_still_to_come():
     """The list fails first, so all go to slow single looks, until it is tried again."""
-    server = FakeServer(latency=20.0)
+    server = FakeAudienceApi(latency=20.0)
     started = now()
 
     def fault(request):
@@ -233,119 +241,123 @@ async def test_a_list_spares_the_single_looks_that_were_still_to_come():
             raise ServerError(500, "broken", None, "GET /audiences")
 
     server.fault = fault
-    async with polling(server) as poller:
+    async with open_poller(server) as poller:
         await wait_for_all(server, poller, 500, lasting=150)
-    assert server.kinds["list"] >= 3
-    assert server.kinds["single"] <= 250
+    assert server.request_kinds["list"] >= 3
+    assert server.request_kinds["single"] <= 250
 
 
 @pytest.mark.parametrize("left_out", ["uploadedAudienceCsv", "csvExports"])
 async def test_lists_that_never_carry_what_is_waited_for_are_not_asked_for_again(left_out):
-    server = FakeServer(alter_row=lambda row: row | {left_out: None})
+    server = FakeAudienceApi(alter_row=lambda row: row | {left_out: None})
     needs = RecordPart.UPLOAD if left_out == "uploadedAudienceCsv" else RecordPart.EXPORTS
     shown = {"uploadedAudienceCsv": {"status": "PROCESSING"}, "csvExports": [{"id": 1, "status": "IN_PROGRESS"}]}
-    async with polling(server) as poller:
+    async with open_poller(server) as poller:
         await wait_for_all(server, poller, 100, lasting=10 * INTERVAL, needs=needs, **shown)
-        assert server.kinds["list"] <= 2
+        assert server.request_kinds["list"] <= 2
         await wait_for_all(server, poller, 100, lasting=10 * INTERVAL, needs=needs, **shown)
-        assert server.kinds["list"] <= 2
-        singles = server.kinds["single"]
+        assert server.request_kinds["list"] <= 2
+        singles = server.request_kinds["single"]
         await wait_for_all(server, poller, 100, lasting=10 * INTERVAL, **shown)
-    assert server.kinds["single"] <= singles + 8
+    assert server.request_kinds["single"] <= singles + 8
 
 
 async def test_lists_that_carry_it_serve_waits_for_uploads_and_exports():
-    server = FakeServer()
+    server = FakeAudienceApi()
     shown = {"uploadedAudienceCsv": {"status": "PROCESSING"}, "csvExports": [{"id": 1, "status": "IN_PROGRESS"}]}
-    async with polling(server) as poller, asyncio.TaskGroup() as group:
+    async with open_poller(server) as poller, asyncio.TaskGroup() as group:
         for index, needs in enumerate((RecordPart.UPLOAD, RecordPart.EXPORTS)):
             work = wait_for_all(server, poller, 100, lasting=10 * INTERVAL, needs=needs, seed=index, **shown)
             group.create_task(work)
-    assert set(server.kinds) <= {"list", "single"}
-    assert server.kinds["list"] <= 14
-    assert server.kinds["single"] <= VERIFIED
+    assert set(server.request_kinds) <= {"list", "single"}
+    assert server.request_kinds["list"] <= 14
+    assert server.request_kinds["single"] <= MAX_VERIFICATION_READS
 
 
 @pytest.mark.parametrize(
     "odd", ["text", {"id": {"an": "object"}}, {"id": 3, "status": ["odd"]}, {"id": 3, "status": 1}]
 )
 async def test_one_odd_row_fails_alone(odd):
-    server = FakeServer(alter_row=lambda row: odd if row["id"] == 3 else row)
-    async with polling(server) as poller:
+    server = FakeAudienceApi(alter_row=lambda row: odd if row["id"] == 3 else row)
+    async with open_poller(server) as poller:
         await wait_for_all(server, poller, 50, lasting=5 * INTERVAL)
     assert {request.audience_id for request in server.log if request.kind == "single"} == {3}
 
 
 async def test_an_export_that_cannot_be_read_stops_no_wait_that_does_not_need_it():
-    server = FakeServer(alter_row=lambda row: row | ({"csvExports": [{"status": "ACTIVE"}]} if row["id"] == 3 else {}))
-    async with polling(server) as poller:
+    server = FakeAudienceApi(
+        alter_row=lambda row: row | ({"csvExports": [{"status": "ACTIVE"}]} if row["id"] == 3 else {})
+    )
+    async with open_poller(server) as poller:
         await wait_for_all(server, poller, 50, lasting=5 * INTERVAL)
-    assert server.kinds["single"] == 0
+    assert server.request_kinds["single"] == 0
 
 
 async def test_an_answer_about_another_customer_ends_the_wait_at_once():
-    server = FakeServer(alter_row=lambda row: row | {"customerId": "another" if row["id"] == 3 else "customer 0"})
-    async with polling(server) as poller:
+    server = FakeAudienceApi(alter_row=lambda row: row | {"customerId": "another" if row["id"] == 3 else "customer 0"})
+    async with open_poller(server) as poller:
         for number in range(20):
             server.add("customer 0", number, active_from(now() + 20, number))
-        waits = [poller.wait_until(number, "customer 0", done) for number in range(20)]
+        waits = [poller.wait_until(number, "customer 0", active_or_none) for number in range(20)]
         results = await asyncio.gather(*waits, return_exceptions=True)
     assert isinstance(results[3], CustomerMismatchError)
     assert [number for number, result in enumerate(results) if isinstance(result, BaseException)] == [3]
 
 
 async def test_numbers_as_customer_ids_are_no_mismatch():
-    server = FakeServer(alter_row=lambda row: row | {"customerId": 42})
-    async with polling(server) as poller:
+    server = FakeAudienceApi(alter_row=lambda row: row | {"customerId": 42})
+    async with open_poller(server) as poller:
         for number in range(20):
             server.add("42", number, active_from(now() + 20, number))
-        await asyncio.gather(*(poller.wait_until(number, "42", done) for number in range(20)))
-    assert set(server.kinds) == {"list"}
+        await asyncio.gather(*(poller.wait_until(number, "42", active_or_none) for number in range(20)))
+    assert set(server.request_kinds) == {"list"}
 
 
 async def test_an_audience_that_is_waited_for_under_two_customers_is_told_apart():
     """Only one of them can be right; the list of everything must not answer for the other."""
-    server = FakeServer()
+    server = FakeAudienceApi()
     for number in range(40):
         server.add(
             f"customer {number % 20}", number, active_from(now() + 30, number, customerId=f"customer {number % 20}")
         )
     server.add("wrong", 7, audience(7, "ACTIVE", customerId="customer 7", note="seen singly"))
-    async with polling(server) as poller:
-        waits = [poller.wait_until(number, f"customer {number % 20}", done) for number in range(40)]
-        results = await asyncio.gather(poller.wait_until(7, "wrong", done), *waits)
+    async with open_poller(server) as poller:
+        waits = [poller.wait_until(number, f"customer {number % 20}", active_or_none) for number in range(40)]
+        results = await asyncio.gather(poller.wait_until(7, "wrong", active_or_none), *waits)
     assert "note" in results[0].extra
     assert "note" not in results[8].extra
-    assert server.kinds["everything"] >= 3
+    assert server.request_kinds["everything"] >= 3
 
 
 async def test_the_list_of_everything_does_not_answer_for_a_customer_who_has_no_such_audience():
-    server = FakeServer()
+    server = FakeAudienceApi()
     for number in range(40):
         owner = f"customer {number % 20}"
         server.add(owner, number, active_from(now() + 60, number, customerId=owner))
-    async with polling(server) as poller:
-        waits = [poller.wait_until(number, f"customer {number % 20}", done) for number in range(40) if number != 7]
-        wrong, *_ = await asyncio.gather(poller.wait_until(7, "wrong", done), *waits, return_exceptions=True)
+    async with open_poller(server) as poller:
+        waits = [
+            poller.wait_until(number, f"customer {number % 20}", active_or_none) for number in range(40) if number != 7
+        ]
+        wrong, *_ = await asyncio.gather(poller.wait_until(7, "wrong", active_or_none), *waits, return_exceptions=True)
     assert isinstance(wrong, NotFoundError)
 
 
 async def test_a_thousand_that_begin_while_a_list_is_under_way_wait_for_the_next():
-    server = FakeServer(latency=2.0)
-    async with polling(server) as poller:
+    server = FakeAudienceApi(latency=2.0)
+    async with open_poller(server) as poller:
         await wait_for_all(server, poller, 1_000, lasting=10 * INTERVAL, spread=8.0)
     assert len(server.log) <= 30
 
 
 async def test_a_newcomer_among_old_waits_is_looked_after_as_a_newcomer():
-    server = FakeServer()
+    server = FakeAudienceApi()
     for number in range(21):
         server.add("42", number, audience(number))
-    async with polling(server) as poller:
-        waits = [asyncio.create_task(poller.wait_until(number, "42", done)) for number in range(20)]
+    async with open_poller(server) as poller:
+        waits = [asyncio.create_task(poller.wait_until(number, "42", active_or_none)) for number in range(20)]
         await asyncio.sleep(3_600)
-        assert sum(1 for sent in server.times("list") if sent > now() - 600) <= 22
-        waits.append(asyncio.create_task(poller.wait_until(20, "42", done)))
+        assert sum(1 for sent in server.request_times("list") if sent > now() - 600) <= 22
+        waits.append(asyncio.create_task(poller.wait_until(20, "42", active_or_none)))
         began = now()
         await asyncio.sleep(60)
         for wait in waits:
@@ -354,8 +366,8 @@ async def test_a_newcomer_among_old_waits_is_looked_after_as_a_newcomer():
 
 
 async def test_slow_lists_are_not_asked_for_without_pause():
-    server = FakeServer(latency=12.0)
-    async with polling(server) as poller:
+    server = FakeAudienceApi(latency=12.0)
+    async with open_poller(server) as poller:
         await wait_for_all(server, poller, 1_000, lasting=100)
-    sent = server.times("list")
+    sent = server.request_times("list")
     assert min(later - earlier for earlier, later in pairwise(sent)) >= 12 + INTERVAL / 2

@@ -7,13 +7,13 @@ import gc
 import weakref
 
 import pytest
-from harness import answering, client_of, json_reply, lite
 
+from indigo_async._polling import RecordPart, get_poller
 from indigo_async.client import IndigoClient
 from indigo_async.errors import ApiError, AuthenticationError, ClientNotOpenError, CustomerMismatchError, NotFoundError
 from indigo_async.models import Audience
-from indigo_async.polling import RecordPart, get_poller
 from indigo_async.sandbox import Dialect, Fault, FaultKind, ManualClock, Sandbox, StageTimes
+from tests.support.servers.scripted import open_client, respond_with_json, sandbox_and_client, server_and_client
 
 GET, LIST = "GET /audience", "GET /audiences"
 STAGE = 10.0
@@ -30,7 +30,7 @@ async def upload_many(sandbox, client, count, customer_id="42"):
     return await asyncio.gather(*(client.upload_csv(customer_id=customer_id, url=url) for _ in range(count)))
 
 
-async def looks_reach(poller, looks):
+async def wait_until_polled(poller, looks):
     """Until so many looks were answered."""
     while poller.stats.polls < looks:
         await asyncio.sleep(0.001)
@@ -47,11 +47,11 @@ DIALECTS = {
 @pytest.mark.parametrize("dialect", DIALECTS.values(), ids=list(DIALECTS))
 async def test_many_waits_are_answered_by_lists(dialect):
     clock = ManualClock()
-    async with lite(clock=clock, dialect=dialect, stage_times=TIMES) as (sandbox, client):
+    async with sandbox_and_client(clock=clock, dialect=dialect, stage_times=TIMES) as (sandbox, client):
         stubs = await upload_many(sandbox, client, 300)
         poller = get_poller(client)
         waits = asyncio.gather(*(poller.wait_until(stub.id, "42", is_ready, part=RecordPart.UPLOAD) for stub in stubs))
-        await looks_reach(poller, 1_500)
+        await wait_until_polled(poller, 1_500)
         assert not waits.done()
         clock.advance(STAGE)
         ready = await waits
@@ -63,11 +63,11 @@ async def test_many_waits_are_answered_by_lists(dialect):
 async def test_lists_that_do_not_carry_it_are_given_up():
     clock = ManualClock()
     dialect = Dialect(list_omitted_keys={"uploadedAudienceCsv"})
-    async with lite(clock=clock, dialect=dialect, stage_times=TIMES) as (sandbox, client):
+    async with sandbox_and_client(clock=clock, dialect=dialect, stage_times=TIMES) as (sandbox, client):
         stubs = await upload_many(sandbox, client, 50)
         poller = get_poller(client)
         waits = asyncio.gather(*(poller.wait_until(stub.id, "42", is_ready, part=RecordPart.UPLOAD) for stub in stubs))
-        await looks_reach(poller, 200)
+        await wait_until_polled(poller, 200)
         clock.advance(STAGE)
         assert len(await waits) == 50
     assert sandbox.log.count(LIST) == 1
@@ -75,12 +75,12 @@ async def test_lists_that_do_not_carry_it_are_given_up():
 
 async def test_a_big_organisation_is_not_listed_for_a_few_waits():
     clock = ManualClock()
-    async with lite(clock=clock, stage_times=TIMES) as (sandbox, client):
+    async with sandbox_and_client(clock=clock, stage_times=TIMES) as (sandbox, client):
         await sandbox.seed_audiences(20_000, "42")
         stubs = await upload_many(sandbox, client, 12)
         poller = get_poller(client)
         waits = asyncio.gather(*(poller.wait_until(stub.id, "42", is_ready, part=RecordPart.UPLOAD) for stub in stubs))
-        await looks_reach(poller, 200)
+        await wait_until_polled(poller, 200)
         clock.advance(STAGE)
         await waits
     assert sandbox.log.count(LIST) <= 1
@@ -89,7 +89,7 @@ async def test_a_big_organisation_is_not_listed_for_a_few_waits():
 
 async def test_waits_of_several_customers_share_a_list():
     clock = ManualClock()
-    async with lite(clock=clock, stage_times=TIMES) as (sandbox, client):
+    async with sandbox_and_client(clock=clock, stage_times=TIMES) as (sandbox, client):
         poller = get_poller(client)
         waits = []
         for number in range(40):
@@ -97,7 +97,7 @@ async def test_waits_of_several_customers_share_a_list():
             (stub,) = await upload_many(sandbox, client, 1, customer_id)
             waits.append(poller.wait_until(stub.id, customer_id, is_ready, part=RecordPart.UPLOAD))
         everything = asyncio.gather(*waits)
-        await looks_reach(poller, 200)
+        await wait_until_polled(poller, 200)
         clock.advance(STAGE)
         assert len(await everything) == 40
     assert set(poller.stats.requests) == {"all_customers"}
@@ -117,12 +117,12 @@ FAULTS = [
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.kind.name)
 async def test_no_fault_of_a_list_costs_a_wait(fault):
     clock = ManualClock()
-    async with lite(clock=clock, stage_times=TIMES) as (sandbox, client):
+    async with sandbox_and_client(clock=clock, stage_times=TIMES) as (sandbox, client):
         stubs = await upload_many(sandbox, client, 40)
         sandbox.faults.add(fault)
         poller = get_poller(client)
         waits = asyncio.gather(*(poller.wait_until(stub.id, "42", is_ready, part=RecordPart.UPLOAD) for stub in stubs))
-        await looks_reach(poller, 160)
+        await wait_until_polled(poller, 160)
         clock.advance(STAGE)
         assert len(await waits) == 40
         assert sandbox.log.count(LIST, fault=fault.kind) >= 1
@@ -130,11 +130,11 @@ async def test_no_fault_of_a_list_costs_a_wait(fault):
 
 async def test_an_unreachable_server_costs_no_wait():
     clock = ManualClock()
-    async with lite(clock=clock, stage_times=TIMES) as (sandbox, client):
+    async with sandbox_and_client(clock=clock, stage_times=TIMES) as (sandbox, client):
         (stub,) = await upload_many(sandbox, client, 1)
         poller = get_poller(client)
         wait = asyncio.create_task(poller.wait_until(stub.id, "42", is_ready, part=RecordPart.UPLOAD))
-        await looks_reach(poller, 2)
+        await wait_until_polled(poller, 2)
         async with sandbox.refuse_connections():
             reads = sum(poller.stats.requests.values())
             while sum(poller.stats.requests.values()) < reads + 3:
@@ -144,7 +144,7 @@ async def test_an_unreachable_server_costs_no_wait():
 
 
 async def test_another_customers_audience_is_not_found():
-    async with lite() as (sandbox, client):
+    async with sandbox_and_client() as (sandbox, client):
         (audience_id,) = await sandbox.seed_audiences(1, "42")
         with pytest.raises(NotFoundError):
             await get_poller(client).wait_until(audience_id, "43", lambda audience: audience)
@@ -152,7 +152,7 @@ async def test_another_customers_audience_is_not_found():
 
 
 async def test_a_wrong_token_ends_a_wait():
-    async with Sandbox(lite=True) as sandbox, client_of(sandbox) as right:
+    async with Sandbox(lite=True) as sandbox, open_client(sandbox) as right:
         (audience_id,) = await sandbox.seed_audiences(1, "42")
         assert await get_poller(right).wait_until(audience_id, "42", lambda audience: audience)
         async with IndigoClient("wrong", base_url=sandbox.base_url, poll_interval=0.005) as wrong:
@@ -170,7 +170,7 @@ async def test_a_wrong_token_ends_a_wait():
     ids=["another customer's", "null", "a refusal"],
 )
 async def test_a_good_status_may_hide_a_refusal(document, error, looks):
-    async with answering(json_reply(document)) as (server, client):
+    async with server_and_client(respond_with_json(document)) as (server, client):
         with pytest.raises(error):
             await get_poller(client).wait_until(1, "42", lambda audience: audience)
     assert len(server.requests) == looks
@@ -178,11 +178,11 @@ async def test_a_good_status_may_hide_a_refusal(document, error, looks):
 
 async def test_a_client_has_one_poller_which_ends_with_it():
     before = len(asyncio.all_tasks())
-    async with lite() as (sandbox, client):
+    async with sandbox_and_client() as (sandbox, client):
         assert get_poller(client) is get_poller(client)
         (stub,) = await upload_many(sandbox, client, 1)
         wait = asyncio.create_task(get_poller(client).wait_until(stub.id, "42", lambda _: None))
-        await looks_reach(get_poller(client), 1)
+        await wait_until_polled(get_poller(client), 1)
     with pytest.raises(ClientNotOpenError):
         await wait
     with pytest.raises(ClientNotOpenError):
@@ -192,7 +192,7 @@ async def test_a_client_has_one_poller_which_ends_with_it():
 
 async def test_a_client_and_its_poller_are_freed_together():
     async with Sandbox(lite=True) as sandbox:
-        async with client_of(sandbox) as client:
+        async with open_client(sandbox) as client:
             (audience_id,) = await sandbox.seed_audiences(1, "42")
             await get_poller(client).wait_until(audience_id, "42", lambda audience: audience)
         gone = weakref.ref(client)

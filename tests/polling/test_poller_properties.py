@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from random import Random
 
-from fake_server import FakeServer, active_from, audience, done, polling
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from virtual_time import now, run_virtually
 
+from indigo_async._polling import RecordPart
+from indigo_async._transport.audience_list import ListTooLongError
 from indigo_async.errors import (
     ApiError,
     AuthenticationError,
@@ -18,8 +18,8 @@ from indigo_async.errors import (
     ResponseDecodeError,
     ServerError,
 )
-from indigo_async.polling import RecordPart
-from indigo_async.transport.list_view import ListTooLongError
+from tests.support.servers.fake_audience_api import FakeAudienceApi, active_from, active_or_none, audience, open_poller
+from tests.support.virtual_time import now, run_in_virtual_time
 
 ENDPOINT = "GET /audiences"
 LIST_FAULTS = [
@@ -31,26 +31,26 @@ LIST_FAULTS = [
     NotFoundError(404, "no lists", None, ENDPOINT),
     ListTooLongError(10**9, is_exact=True),
 ]
-SINGLE_FAULTS = LIST_FAULTS[:3]
-SICK_FOR = 60.0
+READ_FAULTS = LIST_FAULTS[:3]
+FAULT_SECONDS = 60.0
 # The longest pause of a list that never came, the longest delay between looks, and a look or two.
 RECOVERY = 120.0
 
 
-class Trouble:
+class FaultPeriod:
     """Faults and odd rows by chance, until the server has recovered."""
 
     def __init__(self, seed, share):
         self.chance = Random(seed)
         self.share = share
-        self.ends = now() + SICK_FOR
+        self.ends = now() + FAULT_SECONDS
 
     def strikes(self):
         return now() < self.ends and self.chance.random() < self.share
 
     def fault(self, request):
         if self.strikes():
-            raise self.chance.choice(SINGLE_FAULTS if request.kind == "single" else LIST_FAULTS)
+            raise self.chance.choice(READ_FAULTS if request.kind == "single" else LIST_FAULTS)
 
     def alter_row(self, row):
         if not self.strikes():
@@ -73,8 +73,8 @@ class Trouble:
 def test_every_wait_ends(*, seed, count, customers, share, latency, spread, list_is_huge):
     async def scenario():
         chance = Random(seed)
-        trouble = Trouble(seed, share)
-        server = FakeServer(latency=latency, fault=trouble.fault, alter_row=trouble.alter_row)
+        trouble = FaultPeriod(seed, share)
+        server = FakeAudienceApi(latency=latency, fault=trouble.fault, alter_row=trouble.alter_row)
         server.padding = 10**9 if list_is_huge else 0
         started = now()
 
@@ -87,24 +87,25 @@ def test_every_wait_ends(*, seed, count, customers, share, latency, spread, list
             )
             needs = chance.choice([RecordPart.STATUS, RecordPart.STATUS, RecordPart.UPLOAD])
             timeout = chance.uniform(1, 50) if chance.random() < 0.1 else None
-            wait = asyncio.create_task(asyncio.wait_for(poller.wait_until(number, customer_id, done, part=needs),
-            timeout)) if chance.random() < 0.1:
+            waiting = poller.wait_until(number, customer_id, active_or_none, part=needs)
+            wait = asyncio.create_task(asyncio.wait_for(waiting, timeout))
+            if chance.random() < 0.1:
                 await asyncio.sleep(60 * chance.random())
                 wait.cancel()
             return await wait
 
-        async with polling(server, seed=seed) as poller:
+        async with open_poller(server, seed=seed) as poller:
             waits = [asyncio.create_task(one(poller, number)) for number in range(count)]
             await asyncio.wait(waits)
-            bound = max(SICK_FOR, spread + 60) + RECOVERY + 20 * latency
+            bound = max(FAULT_SECONDS, spread + 60) + RECOVERY + 20 * latency
             assert now() - started <= bound
             await asyncio.sleep(0.01)
-            assert server.under_way == 0
+            assert server.in_flight == 0
         results = await asyncio.gather(*waits, return_exceptions=True)
         allowed = (TimeoutError, asyncio.CancelledError)
         assert all(not isinstance(result, BaseException) or isinstance(result, allowed) for result in results)
 
-    run_virtually(scenario())
+    run_in_virtual_time(scenario())
 
 
 @settings(max_examples=30, deadline=None)
@@ -114,13 +115,13 @@ def test_no_audience_is_left_without_a_look(seed, count, customers):
 
     async def scenario():
         chance = Random(seed)
-        server = FakeServer()
-        async with polling(server, seed=seed) as poller:
+        server = FakeAudienceApi()
+        async with open_poller(server, seed=seed) as poller:
             waits = []
             for number in range(count):
                 customer_id = f"customer {number % customers}"
                 server.add(customer_id, number, audience(number))
-                waits.append(asyncio.create_task(poller.wait_until(number, customer_id, done)))
+                waits.append(asyncio.create_task(poller.wait_until(number, customer_id, active_or_none)))
                 await asyncio.sleep(chance.expovariate(2.0))
             before = poller.stats.polls
             await asyncio.sleep(100)
@@ -129,4 +130,4 @@ def test_no_audience_is_left_without_a_look(seed, count, customers):
             for wait in waits:
                 wait.cancel()
 
-    run_virtually(scenario())
+    run_in_virtual_time(scenario())

@@ -8,7 +8,7 @@ import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indigo_async.polling.schedule import Schedule
+from indigo_async._polling.schedule import Schedule
 
 GRAIN = 0.1
 

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from indigo_async._transport import codec
+from indigo_async._transport.audience_list import ListReader, RowSlice
+from indigo_async._transport.retry import Endpoint, Response, find_embedded_error, make_error
 from indigo_async.errors import ApiError, IndigoError, ResponseDecodeError
 from indigo_async.models import Audience, CsvExport
 from indigo_async.sandbox import Dialect
-from indigo_async.sandbox.openapi import build_openapi
-from indigo_async.transport import codec
-from indigo_async.transport.list_view import ListReader, RowSlice
-from indigo_async.transport.policy import Endpoint, Response, find_embedded_error, make_error
+from indigo_async.sandbox.http.openapi import build_openapi
 
 AUDIENCE, AUDIENCES = Endpoint("GET", "/audience"), Endpoint("GET", "/audiences")
 EXPORT = Endpoint("POST", "/purchase_csv_export")
@@ -38,7 +38,7 @@ def read_export(body: bytes) -> object:
     return codec.decode_export(codec.decode_document(body, EXPORT.name), EXPORT.name)
 
 
-def read_refusal(body: bytes) -> object:
+def read_error_inside(body: bytes) -> object:
     return find_embedded_error(codec.decode_document(body, AUDIENCE.name), AUDIENCE)
 
 
@@ -71,7 +71,7 @@ READERS: dict[str, Callable[[bytes], object]] = {
     "an audience": read_audience,
     "audiences": read_audiences,
     "an export": read_export,
-    "a refusal": read_refusal,
+    "a refusal": read_error_inside,
     "an error": read_error,
     "a list as it comes": read_list,
 }

@@ -10,18 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import QUICK, answering, json_reply, lite, until
 
 from indigo_async import workflows
+from indigo_async._transport.auth import Credentials
 from indigo_async.client import IndigoClient
 from indigo_async.errors import AuthenticationError, InvalidInputError
 from indigo_async.sandbox import Sandbox
-from indigo_async.transport.credentials import Credentials
+from tests.support.servers.scripted import (
+    QUICK_RETRY,
+    respond_with_json,
+    sandbox_and_client,
+    server_and_client,
+    wait_until,
+)
 
 STALE = "canary-stale-token"
 
 
-class Source:
+class TokenSource:
     """Gives its tokens in turn, the last one for ever."""
 
     def __init__(self, *tokens: Any) -> None:
@@ -39,7 +45,7 @@ class Source:
 
 
 def client_with(source: Callable[[], Any] | None, sandbox: Sandbox) -> IndigoClient:
-    return IndigoClient(source, base_url=sandbox.base_url, retry=QUICK, poll_interval=0.005)
+    return IndigoClient(source, base_url=sandbox.base_url, retry=QUICK_RETRY, poll_interval=0.005)
 
 
 CALLS: dict[str, tuple[str, Callable[[IndigoClient], Awaitable[Any]]]] = {
@@ -51,8 +57,8 @@ every_call = pytest.mark.parametrize(("endpoint", "call"), CALLS.values(), ids=C
 
 @every_call
 async def test_a_refused_token_is_replaced_and_the_request_sent_again(endpoint: str, call):
-    async with lite() as (sandbox, _):
-        source = Source(STALE, sandbox.token)
+    async with sandbox_and_client() as (sandbox, _):
+        source = TokenSource(STALE, sandbox.token)
         async with client_with(source, sandbox) as client:
             await call(client)
             await call(client)
@@ -64,8 +70,8 @@ async def test_a_refused_token_is_replaced_and_the_request_sent_again(endpoint: 
 
 @every_call
 async def test_a_source_that_knows_no_better_leaves_the_refusal(endpoint: str, call):
-    async with lite() as (sandbox, _):
-        source = Source(STALE)
+    async with sandbox_and_client() as (sandbox, _):
+        source = TokenSource(STALE)
         async with client_with(source, sandbox) as client:
             with pytest.raises(AuthenticationError, match=r"\(401, Unauthorized\)"):
                 await call(client)
@@ -75,8 +81,8 @@ async def test_a_source_that_knows_no_better_leaves_the_refusal(endpoint: str, c
 
 @every_call
 async def test_a_fresh_token_that_is_refused_too_is_the_end(endpoint: str, call):
-    async with lite() as (sandbox, _):
-        source = Source(STALE, "another", sandbox.token)
+    async with sandbox_and_client() as (sandbox, _):
+        source = TokenSource(STALE, "another", sandbox.token)
         async with client_with(source, sandbox) as client:
             with pytest.raises(AuthenticationError):
                 await call(client)
@@ -85,7 +91,7 @@ async def test_a_fresh_token_that_is_refused_too_is_the_end(endpoint: str, call)
 
 @pytest.mark.parametrize("given", [RuntimeError(STALE), "two words", "", None, 5], ids=repr)
 async def test_a_source_that_fails_leaves_the_refusal_and_a_word_in_the_log(given: object, caplog):
-    async with lite() as (sandbox, _), client_with(Source(STALE, given), sandbox) as client:
+    async with sandbox_and_client() as (sandbox, _), client_with(TokenSource(STALE, given), sandbox) as client:
         with caplog.at_level(logging.WARNING), pytest.raises(AuthenticationError):
             await client.list_audiences()
     assert "the token was refused and its source failed: " in caplog.text
@@ -93,8 +99,8 @@ async def test_a_source_that_fails_leaves_the_refusal_and_a_word_in_the_log(give
 
 
 async def test_many_that_are_refused_at_once_ask_once():
-    async with lite() as (sandbox, _):
-        source = Source(STALE, sandbox.token)
+    async with sandbox_and_client() as (sandbox, _):
+        source = TokenSource(STALE, sandbox.token)
         async with client_with(source, sandbox) as client:
             await asyncio.gather(*(client.list_audiences(customer_id=str(number)) for number in range(50)))
         assert source.times_asked == 2
@@ -115,16 +121,16 @@ async def test_those_who_are_refused_while_the_source_is_asked_share_its_answer(
         before = asked
         answer.clear()
         renewals = [asyncio.create_task(credentials.refresh(refused)) for _ in range(50)]
-        await until(lambda before=before: asked == before + 1)
+        await wait_until(lambda before=before: asked == before + 1)
         answer.set()
         assert set(await asyncio.gather(*renewals)) == {is_another}
         assert asked == before + 1
 
 
 async def test_a_recipe_and_its_waits_outlive_a_token(tmp_path: Path):
-    async with lite() as (sandbox, _):
+    async with sandbox_and_client() as (sandbox, _):
         (audience_id,) = await sandbox.seed_audiences(1, "42", size=1_500)
-        source = Source(STALE, sandbox.token)
+        source = TokenSource(STALE, sandbox.token)
         async with client_with(source, sandbox) as client:
             wider = await workflows.create_lookalike(
                 client, audience_id, customer_id="42", audience_name="Donors+", size=2_000
@@ -134,8 +140,8 @@ async def test_a_recipe_and_its_waits_outlive_a_token(tmp_path: Path):
 
 
 async def test_a_function_that_may_block_is_asked_in_a_thread():
-    async with lite() as (sandbox, _):
-        source = Source(sandbox.token)
+    async with sandbox_and_client() as (sandbox, _):
+        source = TokenSource(sandbox.token)
         async with client_with(source, sandbox) as client:
             await client.list_audiences()
     assert source.threads.isdisjoint({threading.get_ident()})
@@ -143,7 +149,7 @@ async def test_a_function_that_may_block_is_asked_in_a_thread():
 
 async def test_a_coroutine_function_is_asked_in_the_event_loop():
     threads: list[int] = []
-    async with lite() as (sandbox, _):
+    async with sandbox_and_client() as (sandbox, _):
 
         async def source() -> str:
             threads.append(threading.get_ident())
@@ -155,20 +161,20 @@ async def test_a_coroutine_function_is_asked_in_the_event_loop():
 
 
 async def test_a_function_may_return_an_awaitable():
-    async with lite() as (sandbox, _):
+    async with sandbox_and_client() as (sandbox, _):
 
         async def source() -> str:
             return sandbox.token
 
-        async with client_with(Source(source()), sandbox) as client:
+        async with client_with(TokenSource(source()), sandbox) as client:
             await client.list_audiences()
 
 
 @pytest.mark.parametrize("given", ["", "two words", None])
 async def test_a_source_without_a_token_is_told_when_the_client_is_opened(given: object):
-    async with lite() as (sandbox, _):
+    async with sandbox_and_client() as (sandbox, _):
         with pytest.raises(InvalidInputError, match=r"^token: "):
-            await client_with(Source(given), sandbox).__aenter__()
+            await client_with(TokenSource(given), sandbox).__aenter__()
         assert len(sandbox.log.entries) == 0
 
 
@@ -177,7 +183,7 @@ async def test_the_token_may_come_from_a_file_which_is_read_again(tmp_path: Path
     file.write_text(f"{STALE}\n")
     monkeypatch.delenv("INDIGO_API_TOKEN", raising=False)
     monkeypatch.setenv("INDIGO_API_TOKEN_FILE", str(file))
-    async with lite() as (sandbox, _), client_with(None, sandbox) as client:
+    async with sandbox_and_client() as (sandbox, _), client_with(None, sandbox) as client:
         file.write_text(f"{sandbox.token}\n")
         await client.list_audiences()
         assert sandbox.log.count(status=401) == 1
@@ -201,7 +207,7 @@ async def test_a_token_file_that_is_missing_is_named(tmp_path: Path, monkeypatch
 
 
 async def test_a_token_that_is_text_is_never_asked_for_again():
-    async with answering(json_reply({"error": "No."}, 401), token=STALE) as (server, client):
+    async with server_and_client(respond_with_json({"error": "No."}, 401), token=STALE) as (server, client):
         with pytest.raises(AuthenticationError):
             await client.list_audiences()
     assert len(server.requests) == 1

@@ -8,16 +8,16 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from harness import answering, json_reply, reply
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 from rich.traceback import Traceback
 
 from indigo_async import workflows
+from indigo_async._redaction import SecretBytes, SecretText, redact, sanitize_text
 from indigo_async.client import IndigoClient
 from indigo_async.errors import ApiError, IndigoError, InvalidInputError, ResponseDecodeError
-from indigo_async.hidden import SecretBytes, SecretText, redact, sanitize_text
+from tests.support.servers.scripted import respond_with, respond_with_json, server_and_client
 
 PERSON = "Ada Lovelace of 12 Canary Row"
 SECRET = "sig-7d1e4c9b" * 8
@@ -61,7 +61,7 @@ CALLS: dict[str, Callable[[IndigoClient], Awaitable[Any]]] = {
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("document", [ODD, REFUSAL], ids=["odd", "error"])
 async def test_an_error_about_a_response_shows_nothing_of_it(name: str, document: object):
-    async with answering(json_reply(document), token=TOKEN) as (_, client):
+    async with server_and_client(respond_with_json(document), token=TOKEN) as (_, client):
         with pytest.raises(IndigoError) as caught:
             await CALLS[name](client)
     shown = printed(caught.value)
@@ -100,7 +100,7 @@ FORGED = "no\r\nERROR all is lost\x1b[2J\x1b[31m\u202e\u2028more\x00"
 )
 @pytest.mark.parametrize("status", [200, 400, 401, 404, 429, 503])
 async def test_a_servers_words_forge_no_line_and_no_color(document: dict[str, str], status: int):
-    async with answering(json_reply(document, status), token=TOKEN) as (_, client):
+    async with server_and_client(respond_with_json(document, status), token=TOKEN) as (_, client):
         with pytest.raises(ApiError) as caught:
             await client.upload_csv(customer_id="1", url="https://x.example.org/a.csv")
     for text in (str(caught.value), caught.value.message, caught.value.error_type or ""):
@@ -132,8 +132,8 @@ def test_safe_text_leaves_ordinary_words_as_they_are(text: str):
 
 
 async def test_a_body_that_is_no_json_is_shown_nowhere():
-    page = reply(200, f"<html>{PERSON} {SECRET}".encode(), content_type="text/html")
-    async with answering(page, token=TOKEN) as (_, client):
+    page = respond_with(200, f"<html>{PERSON} {SECRET}".encode(), content_type="text/html")
+    async with server_and_client(page, token=TOKEN) as (_, client):
         with pytest.raises(ResponseDecodeError) as caught:
             await client.get_audience("aud-1")
     shown = printed(caught.value)
@@ -144,7 +144,7 @@ async def test_a_body_that_is_no_json_is_shown_nowhere():
 async def test_a_status_with_a_url_is_redacted_in_errors_and_in_the_log(caplog: pytest.LogCaptureFixture):
     status = f"FAILED https://x.example.org/a.csv?{SECRET}"
     shown: list[str] = []
-    async with answering(json_reply({"id": "aud-1", "status": status}), token=TOKEN) as (_, client):
+    async with server_and_client(respond_with_json({"id": "aud-1", "status": status}), token=TOKEN) as (_, client):
         with pytest.raises(IndigoError, match="failed") as caught:
             await workflows.wait_until_active(client, "aud-1", customer_id="1", timeout=5)
         shown.append(str(caught.value))

@@ -8,19 +8,19 @@ from pathlib import Path
 
 import attrs
 import pytest
-from harness import SPEED, lite
-from observed import CUSTOMER, MATCH, UPLOAD, export, match
 
 from indigo_async import events
 from indigo_async.errors import AudienceFailedError
 from indigo_async.events import Event, ExportPriced, Stage, StageFinished, WorkflowEvent
 from indigo_async.logs import _FORMATS, log_events
 from indigo_async.sandbox import Fault, FaultKind
+from tests.support.observed_recipes import CUSTOMER, MATCH, UPLOAD, export_csv, match_csv
+from tests.support.servers.scripted import SPEED, sandbox_and_client
 
 LOGGED = {"on_event": log_events}
 
 
-def told(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
+def event_names_at(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
     return [
         record.__dict__["indigo.event"]
         for record in caplog.records
@@ -30,10 +30,10 @@ def told(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
 
 async def test_what_is_done_and_spent_is_information(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.DEBUG, "indigo_async")
-    async with lite(client=LOGGED) as (_, client):
-        audience = await match(client)
-        await export(client, audience, tmp_path)
-    assert told(caplog, logging.INFO) == [
+    async with sandbox_and_client(client=LOGGED) as (_, client):
+        audience = await match_csv(client)
+        await export_csv(client, audience, tmp_path)
+    assert event_names_at(caplog, logging.INFO) == [
         "RecipeStarted",
         "StageFinished",
         "StageFinished",
@@ -47,14 +47,14 @@ async def test_what_is_done_and_spent_is_information(tmp_path: Path, caplog: pyt
         "ExportDownloaded",
         "RecipeFinished",
     ]
-    assert {"RequestEnded", "StatusChanged", "StageStarted"} <= set(told(caplog, logging.DEBUG))
-    assert told(caplog, logging.WARNING) == []
+    assert {"RequestEnded", "StatusChanged", "StageStarted"} <= set(event_names_at(caplog, logging.DEBUG))
+    assert event_names_at(caplog, logging.WARNING) == []
 
 
 async def test_the_fields_of_a_record_are_the_facts_of_its_event(caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.INFO, "indigo_async")
-    async with lite(client=LOGGED) as (_, client):
-        await match(client)
+    async with sandbox_and_client(client=LOGGED) as (_, client):
+        await match_csv(client)
     (record,) = [record for record in caplog.records if record.__dict__.get("indigo.stage") == "upload"]
     fields = {name: value for name, value in record.__dict__.items() if name.startswith("indigo.")}
     seconds = fields.pop("indigo.seconds")
@@ -68,43 +68,43 @@ async def test_the_fields_of_a_record_are_the_facts_of_its_event(caplog: pytest.
 
 
 async def test_retries_and_failed_recipes_are_warnings(caplog: pytest.LogCaptureFixture):
-    async with lite(client=LOGGED) as (sandbox, client):
+    async with sandbox_and_client(client=LOGGED) as (sandbox, client):
         sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint=UPLOAD, status=429))
         sandbox.faults.add(Fault(kind=FaultKind.STAGE_FAILS, endpoint=MATCH))
         with pytest.raises(AudienceFailedError):
-            await match(client)
-    assert told(caplog, logging.WARNING) == ["RequestRetried", "RecipeFailed"]
+            await match_csv(client)
+    assert event_names_at(caplog, logging.WARNING) == ["RequestRetried", "RecipeFailed"]
     assert "failed at match with AudienceFailedError" in caplog.messages[-1]
 
 
 async def test_retries_outside_of_recipes_are_told_too(caplog: pytest.LogCaptureFixture):
-    async with lite(client=LOGGED) as (sandbox, client):
+    async with sandbox_and_client(client=LOGGED) as (sandbox, client):
         sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint="GET /audiences", status=503))
         await client.list_audiences()
-    assert told(caplog, logging.WARNING) == ["RequestRetried"]
+    assert event_names_at(caplog, logging.WARNING) == ["RequestRetried"]
 
 
 async def test_a_recipes_own_listener_hears_the_same_but_for_requests():
     own: list[Event] = []
     all_of_it: list[Event] = []
-    async with lite(client={"on_event": all_of_it.append}) as (_, client):
-        await match(client, on_event=own.append)
+    async with sandbox_and_client(client={"on_event": all_of_it.append}) as (_, client):
+        await match_csv(client, on_event=own.append)
     assert own
     assert own == [event for event in all_of_it if not type(event).__name__.startswith("Request")]
 
 
 async def test_no_record_shows_a_token_a_url_or_a_signature(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.DEBUG, "indigo_async")
-    async with lite(client=LOGGED, token="canary-token-88d1") as (_, client):
-        audience = await match(client)
-        await export(client, audience, tmp_path)
-    seen = "\n".join(f"{record.getMessage()} {record.__dict__}" for record in caplog.records if _is_ours(record))
+    async with sandbox_and_client(client=LOGGED, token="canary-token-88d1") as (_, client):
+        audience = await match_csv(client)
+        await export_csv(client, audience, tmp_path)
+    seen = "\n".join(f"{record.getMessage()} {record.__dict__}" for record in caplog.records if _is_sdk_record(record))
     assert "ExportPurchased" in seen
     assert "canary" not in seen
     assert "http" not in seen
 
 
-def _is_ours(record: logging.LogRecord) -> bool:
+def _is_sdk_record(record: logging.LogRecord) -> bool:
     return record.name == "indigo_async"
 
 

@@ -12,8 +12,6 @@ from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import web
-from harness import answering, client_of, lite
-from observed import COLUMNS, CSV, match
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -23,9 +21,11 @@ from opentelemetry.trace import SpanKind, StatusCode
 from indigo_async import IndigoClient, RetryPolicy, workflows
 from indigo_async.errors import AudienceFailedError, ConnectionFailedError, WaitTimeoutError
 from indigo_async.sandbox import Fault, FaultKind, Sandbox
-from indigo_async.sandbox.links import UrlSigner
+from indigo_async.sandbox.http.signed_urls import UrlSigner
 from indigo_async.telemetry import instrument
 from indigo_async.workflows import AudienceJob, ExportStep, LookalikeStep
+from tests.support.observed_recipes import COLUMNS, CSV, match_csv
+from tests.support.servers.scripted import open_client, sandbox_and_client, server_and_client
 
 STAGES = ["upload", "match", "lookalike", "preview", "purchase", "download"]
 
@@ -58,7 +58,7 @@ class Recorder:
 @asynccontextmanager
 async def recorded(**options: Any) -> AsyncGenerator[tuple[Sandbox, IndigoClient, Recorder]]:
     recorder = Recorder()
-    async with lite(**options) as (sandbox, client):
+    async with sandbox_and_client(**options) as (sandbox, client):
         instrument(client, tracer_provider=recorder.provider)
         yield sandbox, client, recorder
 
@@ -115,7 +115,7 @@ async def test_a_request_is_told_by_the_conventions_for_http_clients():
 
 async def test_looks_belong_to_no_recipe_since_they_serve_many():
     async with recorded() as (_, client, recorder):
-        await match(client)
+        await match_csv(client)
     looks = [span for span in recorder.spans if span.name in {"GET /api/v1/audience", "GET /api/v1/audiences"}]
     assert sum(span.parent is None for span in looks) >= 2
     statuses = [event.attributes["indigo.status"] for event in recorder.named("indigo.match")[0].events]
@@ -139,7 +139,7 @@ async def test_jobs_at_once_never_mix(tmp_path: Path):
 async def test_the_span_that_is_current_where_a_recipe_is_called_is_its_parent_and_current_again_after_it():
     async with recorded() as (_, client, recorder):
         with recorder.provider.get_tracer("service").start_as_current_span("POST /matches") as outer:
-            await match(client)
+            await match_csv(client)
             assert trace.get_current_span() is outer
     (recipe,) = recorder.named("indigo.upload_and_match")
     assert recorder.path_of(recipe) == ["POST /matches", "indigo.upload_and_match"]
@@ -149,7 +149,7 @@ async def test_a_failed_stage_marks_itself_and_its_recipe_alone():
     async with recorded() as (sandbox, client, recorder):
         sandbox.faults.add(Fault(kind=FaultKind.STAGE_FAILS, endpoint="POST /match_uploaded_csv"))
         with pytest.raises(AudienceFailedError):
-            await match(client)
+            await match_csv(client)
     failed = {span.name: span.attributes["error.type"] for span in recorder.spans if not span.status.is_ok}
     assert failed == {
         "indigo.match": "AudienceFailedError",
@@ -186,10 +186,10 @@ async def test_a_request_that_is_cancelled_ends_its_span():
         return web.Response()
 
     recorder = Recorder()
-    async with answering(never) as (server, client):
+    async with server_and_client(never) as (server, client):
         instrument(client, tracer_provider=recorder.provider)
         asking = asyncio.create_task(client.list_audiences())
-        await server.asked.wait()
+        await server.request_received.wait()
         asking.cancel()
         await asyncio.wait([asking])
     assert [span.attributes["error.type"] for span in recorder.spans] == ["CancelledError"]
@@ -209,7 +209,7 @@ async def test_no_span_shows_a_token_a_signature_or_a_query(tmp_path: Path, monk
     plain = UrlSigner.url_for
     monkeypatch.setattr(UrlSigner, "url_for", lambda links, of: f"{plain(links, of)}&canary=canary-download-7a1c")
     recorder = Recorder()
-    async with Sandbox(lite=True, speed=10_000.0, token="canary-token-0c2e") as sandbox, client_of(sandbox) as client:
+    async with Sandbox(lite=True, speed=10_000.0, token="canary-token-0c2e") as sandbox, open_client(sandbox) as client:
         instrument(client, tracer_provider=recorder.provider)
         sandbox.faults.add(Fault(kind=FaultKind.ERROR_AFTER, endpoint="POST /purchase_csv_export", status=502))
         sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint="POST /upload_csv", status=429))
@@ -221,6 +221,6 @@ async def test_no_span_shows_a_token_a_signature_or_a_query(tmp_path: Path, monk
 
 
 async def test_a_client_that_is_not_instrumented_makes_no_span():
-    async with recorded() as (sandbox, _, recorder), client_of(sandbox) as other:
+    async with recorded() as (sandbox, _, recorder), open_client(sandbox) as other:
         await other.list_audiences("42")
     assert recorder.spans == ()

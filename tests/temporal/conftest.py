@@ -5,11 +5,11 @@ from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 
 import pytest
-from temporal_jobs import Bench, lite_sandbox
-from temporal_server import temporal_server
 from temporalio.client import Client
 
 from indigo_async.temporal import connect
+from tests.support.servers.temporal import temporal_server
+from tests.support.temporal_jobs import TemporalEnvironment, lite_sandbox
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +31,10 @@ def customer(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def bench(temporal: Client, temporal_address: str, customer: str, tmp_path: Path) -> AsyncGenerator[Bench]:
+async def bench(
+    temporal: Client, temporal_address: str, customer: str, tmp_path: Path
+) -> AsyncGenerator[TemporalEnvironment]:
     async with lite_sandbox() as sandbox:
-        yield Bench(sandbox, temporal, temporal_address, task_queue=customer, exports=tmp_path / "exports")
+        yield TemporalEnvironment(
+            sandbox, temporal, temporal_address, task_queue=customer, exports=tmp_path / "exports"
+        )

@@ -17,13 +17,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from temporal_jobs import PRICE_CENTS, client_of, job, lite_sandbox
-from temporal_server import temporal_server
-
 from indigo_async.errors import WorkflowError
 from indigo_async.temporal import connect, create_worker, run_batch, run_job
-from indigo_async.temporal.exports import FolderExportStore
-from indigo_async.temporal.names import job_workflow_id
+from indigo_async.temporal.export_stores import FolderExportStore
+from indigo_async.temporal.ids import job_workflow_id
+from tests.support.servers.temporal import temporal_server
+from tests.support.temporal_jobs import PRICE_CENTS, lite_sandbox, make_client, make_job
 
 HISTORIES = Path(__file__).parent / "histories"
 
@@ -33,7 +32,7 @@ async def record(address: str, folder: Path) -> None:
     queue = "recording"
     async with (
         lite_sandbox() as sandbox,
-        client_of(sandbox) as client,
+        make_client(sandbox) as client,
         create_worker(
             temporal, client, exports=FolderExportStore(Path("exports")), task_queue=queue, graceful_seconds=1.0
         ),
@@ -47,16 +46,16 @@ async def record(address: str, folder: Path) -> None:
             (folder / f"{name}.json").write_text(text + "\n")
             print(name, len(history.events), "events,", len(text), "bytes")
 
-        await run_job(temporal, job(1, customer="42"), task_queue=queue)
+        await run_job(temporal, make_job(1, customer="42"), task_queue=queue)
         await write("job-bought", job_workflow_id("42", "List 1"))
-        await run_job(temporal, job(2, customer="42"), task_queue=queue, purchase=False)
+        await run_job(temporal, make_job(2, customer="42"), task_queue=queue, purchase=False)
         await write("job-priced", job_workflow_id("42", "List 2"))
-        await run_job(temporal, job(3, customer="42", lookalike=None, export=None), task_queue=queue)
+        await run_job(temporal, make_job(3, customer="42", lookalike=None, export=None), task_queue=queue)
         await write("job-matched", job_workflow_id("42", "List 3"))
         with contextlib.suppress(WorkflowError):
-            await run_job(temporal, job(4, customer="42", max_cost_cents=0), task_queue=queue)
+            await run_job(temporal, make_job(4, customer="42", max_cost_cents=0), task_queue=queue)
         await write("job-over-its-limit", job_workflow_id("42", "List 4"))
-        jobs = [job(number, customer="42") for number in range(10, 14)]
+        jobs = [make_job(number, customer="42") for number in range(10, 14)]
         await run_batch(temporal, jobs[:2], name="recorded", task_queue=queue, budget_cents=10 * PRICE_CENTS)
         await run_batch(
             temporal,

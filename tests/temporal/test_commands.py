@@ -14,7 +14,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
-from temporal_jobs import PRICE_CENTS, Bench
+
+from tests.support.temporal_jobs import PRICE_CENTS, TemporalEnvironment
 
 
 def free_port() -> int:
@@ -23,7 +24,7 @@ def free_port() -> int:
         return free.getsockname()[1]
 
 
-async def command(bench: Bench, *arguments: str | Path) -> Process:
+async def command(bench: TemporalEnvironment, *arguments: str | Path) -> Process:
     own = {"INDIGO_BASE_URL": bench.sandbox.base_url, "INDIGO_API_TOKEN": bench.sandbox.token, "COLUMNS": "200"}
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", "indigo_async", *arguments, env=os.environ | own, stdin=DEVNULL, stdout=PIPE, stderr=PIPE
@@ -37,7 +38,7 @@ async def ended(process: Process) -> tuple[int, str, str]:
 
 
 @asynccontextmanager
-async def worker(bench: Bench, options: Sequence[str] = ()) -> AsyncGenerator[Process]:
+async def worker(bench: TemporalEnvironment, options: Sequence[str] = ()) -> AsyncGenerator[Process]:
     process = await command(
         bench,
         "worker",
@@ -63,7 +64,7 @@ async def answer(url: str) -> tuple[int, str]:
 
 
 async def test_a_manifest_is_run_by_a_worker_and_by_one_process_with_the_same_result(
-    bench: Bench, customer: str, tmp_path: Path
+    bench: TemporalEnvironment, customer: str, tmp_path: Path
 ):
     manifest = tmp_path / f"{customer}.jsonl"
     rows = [
@@ -92,13 +93,13 @@ async def test_a_manifest_is_run_by_a_worker_and_by_one_process_with_the_same_re
     assert (there[0], here[0]) == (1, 3), (there, here)
     assert (summary["done"], summary["failed"], summary["spent_cents"]) == (2, 1, 2 * PRICE_CENTS)
     assert [failure["error"] for failure in summary["failures"]] == ["BudgetExceededError"]
-    assert bench.purchases() == 2  # the second run, by one process, found what the first had bought
+    assert bench.purchase_count() == 2  # the second run, by one process, found what the first had bought
     for number in range(2):
         assert (bench.exports / f"{number}.csv").read_bytes() == (tmp_path / "here" / f"{number}.csv").read_bytes()
         assert (bench.exports / f"{number}.csv").stat().st_mode & 0o777 == 0o600
 
 
-async def test_a_worker_tells_how_it_is_and_ends_in_order(bench: Bench):
+async def test_a_worker_tells_how_it_is_and_ends_in_order(bench: TemporalEnvironment):
     health, metrics = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
     async with worker(bench, ["--health", health, "--metrics", metrics]) as process:
         status, text = await answer(f"http://{health}/healthz")
@@ -113,7 +114,7 @@ async def test_a_worker_tells_how_it_is_and_ends_in_order(bench: Bench):
     assert "Handing over" in errors
 
 
-async def test_a_worker_without_a_service_says_what_to_check(bench: Bench, tmp_path: Path):
+async def test_a_worker_without_a_service_says_what_to_check(bench: TemporalEnvironment, tmp_path: Path):
     nowhere = f"127.0.0.1:{free_port()}"
     code, _, errors = await ended(await command(bench, "worker", "--temporal", nowhere, "--exports", tmp_path))
     assert code == 1
@@ -121,7 +122,7 @@ async def test_a_worker_without_a_service_says_what_to_check(bench: Bench, tmp_p
     assert bench.sandbox.token not in errors
 
 
-async def test_a_worker_refuses_places_that_it_cannot_use(bench: Bench):
+async def test_a_worker_refuses_places_that_it_cannot_use(bench: TemporalEnvironment):
     for options, problem in (
         (("--exports", "ftp://somewhere"), "must be a folder, or a URL such as s3://bucket/prefix"),
         (("--exports", "out", "--health", "nowhere"), "must be a host and a port"),

@@ -12,7 +12,7 @@ from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
 
 from indigo_async.temporal import AudienceWorkflow, data_converter
-from indigo_async.temporal.records import JobInput, JobSummary
+from indigo_async.temporal.payloads import JobInput, JobSummary
 from indigo_async.temporal.worker import WORKFLOWS, create_workflow_runner
 from indigo_async.workflows import Stage
 
@@ -36,7 +36,7 @@ def test_there_are_histories_of_every_workflow():
 
 
 @workflow.defn(name="AudienceWorkflow", sandboxed=False)
-class Hasty(AudienceWorkflow):
+class EarlyPricingWorkflow(AudienceWorkflow):
     """Prices the matched audience before it grows the lookalike."""
 
     @workflow.init
@@ -52,4 +52,4 @@ class Hasty(AudienceWorkflow):
 async def test_a_workflow_that_takes_its_stages_in_another_order_is_caught():
     bought = next(path for path in HISTORIES if path.stem == "job-bought")
     with pytest.raises(NondeterminismError):
-        await replay(bought, [Hasty])
+        await replay(bought, [EarlyPricingWorkflow])

@@ -8,14 +8,14 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from virtual_time import now, run_virtually, virtual_backend
 
-from indigo_async.transport.pacing import Pacer, Pacing
+from indigo_async._transport.pacing import Pacer, Pacing
+from tests.support.virtual_time import now, run_in_virtual_time, virtual_backend
 
 anyio_backend = virtual_backend
 
 
-async def turns():
+async def let_tasks_run():
     """Let all that can run now do so."""
     for _ in range(5):
         await asyncio.sleep(0)
@@ -54,11 +54,11 @@ async def test_actions_go_before_looks_that_queued_earlier():
     async with asyncio.TaskGroup() as group:
         for name, action in (("look 1", False), ("look 2", False), ("action 1", True), ("action 2", True)):
             group.create_task(queue(name, action=action))
-        await turns()
+        await let_tasks_run()
         assert not order
         for _ in range(4):
             pacer.release()
-            await turns()
+            await let_tasks_run()
     assert order == ["action 1", "action 2", "look 1", "look 2"]
 
 
@@ -66,7 +66,7 @@ async def test_nobody_slips_past_those_who_queue():
     pacer = Pacer(Pacing(max_concurrency=8))
     fill(pacer, action=False)
     queued = asyncio.create_task(pacer.acquire(is_write=False))
-    await turns()
+    await let_tasks_run()
     assert pacer.try_acquire(is_write=True)
     assert not pacer.try_acquire(is_write=False)
     pacer.release()
@@ -78,7 +78,7 @@ async def test_nobody_slips_past_those_whose_time_has_just_come():
     pacer = Pacer(Pacing(requests_per_second=10))
     assert pacer.try_acquire(is_write=False)
     queued = asyncio.create_task(pacer.acquire(is_write=False))
-    await turns()
+    await let_tasks_run()
     asyncio.get_running_loop().now += 0.1
     assert not pacer.try_acquire(is_write=False)
     await queued
@@ -141,9 +141,9 @@ async def test_one_who_is_cancelled_while_queueing_loses_no_slot():
     pacer = Pacer(Pacing(max_concurrency=1))
     assert pacer.try_acquire(is_write=True)
     queued = asyncio.create_task(pacer.acquire(is_write=True))
-    await turns()
+    await let_tasks_run()
     queued.cancel()
-    await turns()
+    await let_tasks_run()
     pacer.release()
     assert pacer.try_acquire(is_write=True)
 
@@ -152,10 +152,10 @@ async def test_one_who_is_cancelled_at_the_moment_of_its_turn_loses_no_slot():
     pacer = Pacer(Pacing(max_concurrency=1))
     assert pacer.try_acquire(is_write=True)
     queued = asyncio.create_task(pacer.acquire(is_write=True))
-    await turns()
+    await let_tasks_run()
     pacer.release()
     queued.cancel()
-    await turns()
+    await let_tasks_run()
     assert queued.cancelled()
     assert pacer.try_acquire(is_write=True)
 
@@ -212,4 +212,4 @@ def test_whatever_happens_the_limit_holds_everybody_is_served_and_no_slot_is_los
         pacer.record_accepted(started=now(), latency_group=None)
         await asyncio.wait_for(pacer.acquire(is_write=True), timeout=3_600)
 
-    run_virtually(scenario())
+    run_in_virtual_time(scenario())

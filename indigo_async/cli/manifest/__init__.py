@@ -1,5 +1,5 @@
 """Manifests: files that name the jobs of a batch, as YAML, CSV or JSON lines. docs/manifest.md tells the format."""
 
-from indigo_async.cli.manifest.reading import read_manifest
+from indigo_async.cli.manifest.reader import read_manifest
 
 __all__ = ["read_manifest"]

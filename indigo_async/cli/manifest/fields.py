@@ -11,9 +11,9 @@ from typing import Any, cast
 
 import attrs
 
-from indigo_async.cli.whole_numbers import parse_whole_number
+from indigo_async.cli.options.numbers import parse_whole_number
 from indigo_async.inputs import CANONICAL_FIELDS, LookalikeFilters
-from indigo_async.workflows.jobs import AudienceJob, ExportStep, LookalikeStep
+from indigo_async.workflows.batches.jobs import AudienceJob, ExportStep, LookalikeStep
 
 __all__ = [
     "FIELDS",

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 
 import attrs
 
+from indigo_async.cli.report.formatting import format_duration
 from indigo_async.cli.report.series import StageDurations, TimeSeries
 from indigo_async.cli.report.timescale import Pause
-from indigo_async.cli.report.wording import format_duration
 
 __all__ = [
     "Area",

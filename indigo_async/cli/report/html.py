@@ -12,26 +12,26 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from indigo_async.cli.output import format_dollars
+from indigo_async.cli.render.output import format_dollars
 from indigo_async.cli.report.charts import (
     build_completion_chart,
     build_duration_chart,
     build_match_rate_chart,
     build_occupancy_chart,
 )
-from indigo_async.cli.report.figures import BatchStatistics
-from indigo_async.cli.report.history import BatchHistory
-from indigo_async.cli.report.job_history import JobHistory
-from indigo_async.cli.report.series import build_time_series
-from indigo_async.cli.report.timescale import ActiveTime, measure_active_time
-from indigo_async.cli.report.wording import (
+from indigo_async.cli.report.formatting import (
     KILLED_RUN_MESSAGE,
     format_count,
     format_duration,
     format_percent,
     format_time,
 )
-from indigo_async.workflows.events import Stage
+from indigo_async.cli.report.history import BatchHistory
+from indigo_async.cli.report.job_history import JobHistory
+from indigo_async.cli.report.series import build_time_series
+from indigo_async.cli.report.statistics import BatchStatistics
+from indigo_async.cli.report.timescale import ActiveTime, measure_active_time
+from indigo_async.workflows._events import Stage
 
 __all__ = ["render_page", "write_page"]
 

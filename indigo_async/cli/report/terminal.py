@@ -7,15 +7,15 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from indigo_async.cli.output import format_dollars, make_table, replace_control_characters
-from indigo_async.cli.report.figures import BatchStatistics, CustomerStatistics, FailureGroup
-from indigo_async.cli.report.wording import (
+from indigo_async.cli.render.output import format_dollars, make_table, replace_control_characters
+from indigo_async.cli.report.formatting import (
     KILLED_RUN_MESSAGE,
     format_count,
     format_duration,
     format_percent,
     format_time,
 )
+from indigo_async.cli.report.statistics import BatchStatistics, CustomerStatistics, FailureGroup
 
 __all__ = ["render_summary"]
 

@@ -5,17 +5,17 @@ All functions are synchronous and safe to call from several threads at once; cal
 
 from __future__ import annotations
 
+from indigo_async.sandbox.people.csv_table import CsvTable, NotACsvError, parse_csv
 from indigo_async.sandbox.people.exports import export_csv
 from indigo_async.sandbox.people.lookalike import LookalikeResult, build_lookalike
 from indigo_async.sandbox.people.matching import MatchResult, match
-from indigo_async.sandbox.people.messy import (
+from indigo_async.sandbox.people.messy_uploads import (
     MESSY_COLUMNS,
     MessyUpload,
     generate_messy_csv,
     generate_messy_upload,
     sample_voters,
 )
-from indigo_async.sandbox.people.tables import CsvTable, NotACsvError, parse_csv
 from indigo_async.sandbox.people.voters import VoterFile, list_filter_values
 
 __all__ = [

@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indigo_async.inputs import ColumnSelection
-from indigo_async.sandbox.people.tables import CsvTable
+from indigo_async.sandbox.people.csv_table import CsvTable
 from indigo_async.sandbox.people.voters import VoterFile
 
 __all__ = ["MatchResult", "match"]

@@ -20,7 +20,7 @@ from pathlib import Path
 import duckdb
 
 from indigo_async.errors import InvalidInputError, Problem
-from indigo_async.sandbox.people.normalise import install_macros
+from indigo_async.sandbox.people.normalize import install_macros
 from indigo_async.sandbox.people.schema import COLUMNS
 from indigo_async.sandbox.people.synthetic import DERIVED_COLUMNS, generate_people
 

@@ -20,11 +20,11 @@ from typing import Any, TypeVar
 import attrs
 import msgspec
 
+from indigo_async._transport.cancellation import wait_shielded
 from indigo_async.errors import JournalMismatchError, JournalWriteError
-from indigo_async.transport.shield import wait_shielded
-from indigo_async.workflows.journal.binding import InputHashes
-from indigo_async.workflows.journal.grouping import GroupCommit
-from indigo_async.workflows.journal.memory import JournalJobLog
+from indigo_async.workflows.journal.group_commit import GroupCommit
+from indigo_async.workflows.journal.input_hashes import InputHashes
+from indigo_async.workflows.journal.job_log import JournalJobLog
 from indigo_async.workflows.journal.rows import Entry, EntryKind
 from indigo_async.workflows.journal.store import JournalStore
 

@@ -1,0 +1,132 @@
+"""Thousands of jobs against a sandbox that goes wrong by chance, by a worker that is killed every few seconds.
+
+    python -m benchmarks.stress.soak [--jobs 5000] [--faults 0.1] [--kill-every 5] [--minutes 20] [--seed N]
+
+The worker is started again, with the same journal, until all jobs are done. Prints what the sandbox says was made and
+bought beside what the journal says was spent, and the worker's open files and memory over its lives. `--kill-every 0`
+lets one worker live to the end, which shows whether they stay flat.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+PRICE_OF_LOOKALIKE, PRICE_OF_MATCHED = 8_000, 6_000
+STEPS = 8
+
+
+@contextmanager
+def run_module(module: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", f"benchmarks.stress.{module}", *map(str, arguments)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def run_until_killed(worker: subprocess.Popen[str], seconds: float) -> bool:
+    """Whether the worker was killed, after so many seconds, before it had come to its end."""
+    try:
+        worker.wait(seconds)
+    except subprocess.TimeoutExpired:
+        worker.kill()
+        worker.wait()
+        return True
+    if worker.returncode != 0:
+        raise SystemExit(f"the worker failed: {worker.returncode}")
+    return False
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """What all workers wrote; a killed one may have left half a line."""
+    lines = []
+    for line in (folder / "worker.jsonl").read_text().splitlines():
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return lines
+
+
+def print_over_time(lines: list[dict[str, Any]]) -> None:
+    """Medians of the worker's open files and memory, in each of a few equal parts of its longest life."""
+    samples = [line for line in lines if "pid" in line]
+    lives = [list(life) for _, life in groupby(samples, key=lambda line: line["pid"])]
+    print(f"  worker, {len(lives)} lives; most open files {max(line['files'] for line in samples)}", end=", ")
+    print(f"most memory {max(line['memory_kib'] for line in samples) / 1024:.0f} MiB")
+    by_time = max(lives, key=len) if len(lives) == 1 or len(max(lives, key=len)) > STEPS * 4 else samples
+    size = max(1, -(-len(by_time) // STEPS))
+    parts = [by_time[start : start + size] for start in range(0, len(by_time), size)]
+    for what, unit in (("files", 1), ("memory_kib", 1024), ("tasks", 1)):
+        medians = (statistics.median(line[what] for line in part) / unit for part in parts)
+        print(f"    {what.replace('_kib', ', MiB'):<12}", *(f"{median:>7.0f}" for median in medians))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=5_000)
+    parser.add_argument("--faults", type=float, default=0.1, help="the chance that a request meets a fault")
+    parser.add_argument("--kill-every", type=float, default=5.0, help="seconds, on average; 0 never kills")
+    parser.add_argument("--minutes", type=float, default=20.0, help="give up after that")
+    parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
+    arguments = parser.parse_args()
+    print(f"seed {arguments.seed}", flush=True)
+    chance = random.Random(arguments.seed)
+    lookalikes = arguments.jobs - len(range(0, arguments.jobs, 3))
+    budget = lookalikes * PRICE_OF_LOOKALIKE + (arguments.jobs - lookalikes) * PRICE_OF_MATCHED
+    kills, runs, began = 0, 0, time.monotonic()
+    with (
+        tempfile.TemporaryDirectory() as name,
+        run_module("soak_sandbox", arguments.faults, arguments.seed) as sandbox,
+    ):
+        folder = Path(name)
+        assert sandbox.stdout is not None
+        where = json.loads(sandbox.stdout.readline())
+        failed = arguments.jobs
+        while failed and time.monotonic() - began < arguments.minutes * 60:
+            life = arguments.kill_every * chance.uniform(0.5, 1.5) or arguments.minutes * 60
+            with run_module("soak_worker", where["base_url"], where["token"], arguments.jobs, budget, folder) as worker:
+                runs += 1
+                if run_until_killed(worker, life):
+                    kills += 1
+                    continue
+            report = read_log(folder)[-1]["report"]
+            failed = report["failed"]
+            print(f"  a run came to its end: {report['done']} done, {report['failed_by_error']}", flush=True)
+        seconds = time.monotonic() - began
+        sandbox.terminate()
+        truth = json.loads(sandbox.stdout.readline())
+        lines = read_log(folder)
+        files = sum(1 for path in (folder / "exports").iterdir() if path.suffix == ".csv")
+        left = sum(1 for path in (folder / "exports").iterdir() if ".part" in path.suffixes)
+    print(f"{arguments.jobs - failed} of {arguments.jobs} jobs done in {seconds:.0f} s, {runs} runs, {kills} SIGKILLs")
+    print(f"  purchases {truth['purchases']}, exports bought twice {truth['bought_twice']}", end=", ")
+    print(f"audiences made twice {truth['made_twice']}; files {files}, parts left by kills {left}")
+    spent = [line["report"]["spent_cents"] for line in lines if "report" in line]
+    print(f"  charged {truth['charged_cents']:,} cents, journal {spent[-1] if spent else 0:,}, budget {budget:,}")
+    print(
+        f"  requests per job {truth['requests'] / arguments.jobs:.1f}, over the rate {truth['over_the_rate']}", end=", "
+    )
+    print(f"faults {sum(truth['faults'].values()):,}:")
+    print("   ", ", ".join(f"{kind} {count}" for kind, count in truth["faults"].items()))
+    print_over_time(lines)
+    if failed or truth["bought_twice"] or truth["made_twice"] or truth["charged_cents"] > budget:
+        raise SystemExit("NOT as promised")
+
+
+if __name__ == "__main__":
+    main()

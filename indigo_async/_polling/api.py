@@ -1,0 +1,109 @@
+"""The two kinds of look: at one audience, and at a list. Each is one request, sent once: the next look is its retry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import attrs
+
+from indigo_async._polling.cost_model import Cost
+from indigo_async._transport import codec
+from indigo_async._transport.audience_list import ListReader, RowSlice
+from indigo_async._transport.responses import parse_json_response
+from indigo_async._transport.transport import Transport
+from indigo_async.client import GET_AUDIENCE, LIST_AUDIENCES, check_record_id, decode_response
+from indigo_async.errors import CustomerMismatchError, IndigoError, ResponseDecodeError
+from indigo_async.models import Audience, RecordId
+
+__all__ = ["AudienceApi", "HttpAudienceApi"]
+
+_MAX_RECORD_BYTES = 64_000_000
+
+
+class AudienceApi(Protocol):
+    """Where looks are answered."""
+
+    @property
+    def slot_seconds(self) -> float:
+        """What the pacing makes each request cost at least, in seconds of one slot."""
+        ...
+
+    async def read_one(self, audience_id: RecordId, customer_id: str | None) -> tuple[Audience, Cost]:
+        """Look at one audience.
+
+        Raises:
+            ApiError, TransportError, ResponseDecodeError, CustomerMismatchError: there is no record to show.
+        """
+        ...
+
+    async def read_list(self, customer_id: str | None, on_rows: Callable[[RowSlice], None], *, limit: int) -> Cost:
+        """Look at a customer's audiences, or, without one, at all; `on_rows` is given the rows as they come.
+
+        Raises:
+            ListTooLongError: it has more than `limit` bytes. Some rows may have been taken.
+            ApiError, TransportError, ResponseDecodeError: it was refused, or broke off.
+        """
+        ...
+
+
+@attrs.frozen
+class HttpAudienceApi:
+    """The API itself."""
+
+    transport: Transport
+
+    @property
+    def slot_seconds(self) -> float:
+        return self.transport.slot_seconds
+
+    async def read_one(self, audience_id: RecordId, customer_id: str | None) -> tuple[Audience, Cost]:
+        query = {"audienceId": str(audience_id)} | _customer_query(customer_id)
+        body = _RecordBody()
+        seconds = await self.transport.stream(GET_AUDIENCE, body, query=query)
+        audience = decode_response(self._decode_audience, body.parts, GET_AUDIENCE)
+        if customer_id is not None and audience.customer_id not in {None, customer_id}:
+            raise CustomerMismatchError(
+                endpoint=GET_AUDIENCE.name, requested=customer_id, received=str(audience.customer_id)
+            )
+        check_record_id(GET_AUDIENCE, "audience", requested=audience_id, received=audience.id)
+        return audience, Cost(seconds, body.size)
+
+    def _decode_audience(self, parts: list[bytes], endpoint: str) -> Audience:
+        document = parse_json_response(b"".join(parts), GET_AUDIENCE, token=self.transport.token)
+        return codec.decode_audience(document, endpoint)
+
+    async def read_list(self, customer_id: str | None, on_rows: Callable[[RowSlice], None], *, limit: int) -> Cost:
+        reader = ListReader(LIST_AUDIENCES, on_rows, max_bytes=limit, token=self.transport.token)
+        seconds = await self.transport.stream(
+            LIST_AUDIENCES, reader, query=_customer_query(customer_id), measure_latency=False
+        )
+        try:
+            reader.finish()
+        except IndigoError as error:
+            raise error.with_traceback(None) from None  # deeper frames hold the list
+        return Cost(seconds, reader.size)
+
+
+@attrs.define
+class _RecordBody:
+    """Keeps a record's bytes, of which there are few."""
+
+    parts: list[bytes] = attrs.field(factory=list[bytes], repr=False)
+    size: int = 0
+
+    def begin(self, size: int | None) -> None:
+        self._check_size(size or 0)
+
+    def feed(self, data: bytes) -> None:
+        self.parts.append(data)
+        self.size += len(data)
+        self._check_size(self.size)
+
+    def _check_size(self, size: int) -> None:
+        if size > _MAX_RECORD_BYTES:
+            raise ResponseDecodeError("the answer is larger than allowed", endpoint=GET_AUDIENCE.name)
+
+
+def _customer_query(customer_id: str | None) -> dict[str, str]:
+    return {} if customer_id is None else {"customerId": customer_id}

@@ -1,0 +1,101 @@
+"""Where the API is and who we are: arguments first, then the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import TypeAlias
+from urllib.parse import urlsplit
+
+import attrs
+
+from indigo_async._redaction import secret
+from indigo_async.inputs import InputCheck, is_loopback_host
+
+__all__ = ["DEFAULT_BASE_URL", "Settings", "TokenSource", "check_token"]
+
+TokenSource: TypeAlias = Callable[[], str | Awaitable[str]]
+"""Gives the token: asked when a client is opened, and again when the server refuses the token at hand (401)."""
+
+DEFAULT_BASE_URL = "https://app.indigo.engineering/api/v1"
+"""Source: reference, "API Setup"."""
+
+_TOKEN_VARIABLE = "INDIGO_API_TOKEN"  # noqa: S105 - the variable's name, not a token
+_TOKEN_FILE_VARIABLE = "INDIGO_API_TOKEN_FILE"  # noqa: S105 - as above
+_BASE_URL_VARIABLE = "INDIGO_BASE_URL"
+
+
+@attrs.frozen
+class Settings:
+    """A checked base URL (no slash at its end), and a checked token or what gives one; the token is in no repr."""
+
+    base_url: str
+    token: str | TokenSource = attrs.field(repr=False)
+
+    @classmethod
+    def resolve(cls, token: str | TokenSource | None, base_url: str | None) -> Settings:
+        """Take the arguments, else the environment, else the API's public address.
+
+        In the environment, `INDIGO_API_TOKEN` is the token and `INDIGO_API_TOKEN_FILE` names a file that holds it;
+        `INDIGO_BASE_URL` is the address.
+
+        Raises:
+            InvalidInputError: no token, a token that no header can carry, or a base URL that would send it in
+                the clear.
+        """
+        token = secret(token)
+        check = InputCheck()
+        chosen_token = token if token is not None else _token_from_environment()
+        if not callable(chosen_token):
+            check_token(check, chosen_token)
+        chosen_url = base_url if base_url is not None else os.environ.get(_BASE_URL_VARIABLE) or DEFAULT_BASE_URL
+        _check_base_url(check, chosen_url)
+        check.raise_if_invalid()
+        return cls(chosen_url.rstrip("/"), chosen_token)
+
+    @property
+    def is_loopback(self) -> bool:
+        return is_loopback_host(urlsplit(self.base_url).hostname)
+
+
+def _token_from_environment() -> str | TokenSource:
+    token, path = os.environ.get(_TOKEN_VARIABLE, ""), os.environ.get(_TOKEN_FILE_VARIABLE)
+    return partial(_read_token, Path(path)) if path and not token else secret(token)
+
+
+def _read_token(path: Path) -> str:
+    return path.read_text(errors="replace").strip()
+
+
+def check_token(check: InputCheck, token: str) -> None:
+    """Check for a token that a header can carry; it is never repeated."""
+    if token == "":
+        check.add("token", f"is missing: pass token=... or set {_TOKEN_VARIABLE} or {_TOKEN_FILE_VARIABLE}")
+    elif not isinstance(token, str):  # pyright: ignore[reportUnnecessaryIsInstance]: callers without a type checker
+        check.add("token", f"must be text, not {type(token).__name__}")
+    elif not (token.isascii() and token.isprintable()) or " " in token:
+        check.add("token", "holds blanks or characters that no header can carry; was it pasted whole?")
+
+
+def _check_base_url(check: InputCheck, base_url: str) -> None:
+    where = "base_url"
+    if not check.text(where, base_url):
+        return
+    try:
+        parts = urlsplit(base_url)
+        _ = parts.port, (parts.hostname or "").encode("idna")
+    except ValueError:  # or UnicodeError, which is one: a name that no resolver takes
+        check.add(where, "is not a URL")
+        return
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        check.add(where, "must be an absolute https URL")
+        return
+    if parts.scheme == "http" and not is_loopback_host(parts.hostname):
+        check.add(where, "must be https: over http the token would travel in the clear (loopback alone is exempt)")
+    # Even an empty query or fragment would swallow the endpoint's path.
+    if "@" in parts.netloc or "?" in base_url or "#" in base_url:
+        check.add(where, "must not hold a user name, a password, a query or a fragment")
+    if any(character.isspace() for character in base_url):
+        check.add(where, "must not hold blanks")

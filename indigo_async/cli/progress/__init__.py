@@ -1,0 +1,1 @@
+"""The progress of a batch: counted, and shown in a terminal."""

@@ -1,0 +1,178 @@
+"""How far a batch is: counted from its events, so that a look at any time costs the same."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+from indigo_async._transport.events import Event, RequestRetried
+from indigo_async.cli.render.output import format_dollars, format_spending, use_option_names
+from indigo_async.workflows import (
+    AudienceJob,
+    BatchReport,
+    ExportPriced,
+    JobOutcome,
+    Stage,
+    StageFailed,
+    StageFinished,
+    StageStarted,
+)
+from indigo_async.workflows.batches.report import summarize_failure
+
+__all__ = ["ProgressSnapshot", "ProgressTracker", "StageCount", "planned_stages"]
+
+_FAILURES_SHOWN = 3
+_RATE_WINDOW_SECONDS = 30.0
+_MIN_FORECAST_SECONDS = 3.0
+_PAID_STAGES = {Stage.PURCHASE, Stage.DOWNLOAD}
+
+
+@attrs.frozen
+class StageCount:
+    """Jobs by where they are: of `planned`, `completed` are beyond the stage, `in_progress` in it, `failed` ended in it."""
+
+    stage: Stage
+    planned: int
+    completed: int
+    in_progress: int
+    failed: int
+
+
+@attrs.frozen(kw_only=True)
+class ProgressSnapshot:
+    """What there is to show at one moment. Money is in cents, times are in seconds; None is not known yet."""
+
+    name: str
+    total: int
+    done: int
+    failed: int
+    stages: Sequence[StageCount]
+    elapsed_seconds: float
+    jobs_per_minute: float | None
+    seconds_left: float | None
+    purchase: bool
+    spent_cents: int
+    unsettled_cents: int
+    quoted_cents: int
+    budget_cents: int | None
+    requests: int
+    reads_saved: int
+    retries: int
+    failures: Sequence[str]
+    warned: int = 0
+
+    @property
+    def money(self) -> str:
+        """What was spent of what may be, or what the previews cost where nothing is bought."""
+        if not self.purchase:
+            return f"{format_dollars(self.quoted_cents)} quoted, nothing is bought"
+        under_way = f", {format_dollars(self.unsettled_cents)} under way" if self.unsettled_cents else ""
+        return f"{format_spending(self.spent_cents, self.budget_cents)}{under_way}"
+
+
+def planned_stages(job: AudienceJob, *, purchase: bool) -> tuple[Stage, ...]:
+    """The stages that a job goes through."""
+    return tuple(
+        stage
+        for stage in Stage
+        if (stage is not Stage.LOOKALIKE or job.lookalike is not None)
+        and (stage in {Stage.UPLOAD, Stage.MATCH, Stage.LOOKALIKE} or job.export is not None)
+        and (purchase or stage not in _PAID_STAGES)
+    )
+
+
+@attrs.define
+class ProgressTracker:
+    """Listens to a batch. `planned` is how many of its jobs go through each stage."""
+
+    name: str
+    total: int
+    purchase: bool
+    planned: Mapping[Stage, int]
+    retries: int = 0
+    quoted_cents: int = 0
+    _started: Counter[Stage] = attrs.field(factory=Counter[Stage], init=False)
+    _finished: Counter[Stage] = attrs.field(factory=Counter[Stage], init=False)
+    _failed: Counter[Stage] = attrs.field(factory=Counter[Stage], init=False)
+    _skipped: Counter[Stage] = attrs.field(factory=Counter[Stage], init=False)
+    _abandoned: Counter[Stage] = attrs.field(factory=Counter[Stage], init=False)
+    _failures: deque[str] = attrs.field(factory=lambda: deque[str](maxlen=_FAILURES_SHOWN), init=False)
+    _samples: deque[tuple[float, int, int]] = attrs.field(factory=deque[tuple[float, int, int]], init=False)
+
+    def on_event(self, event: Event) -> None:
+        """Count an event; called some ten times for each job."""
+        match event:
+            case StageStarted(stage=stage):
+                self._started[stage] += 1
+            case StageFinished(stage=stage):
+                self._finished[stage] += 1
+            case StageFailed(stage=stage):
+                self._failed[stage] += 1
+            case ExportPriced(cost_cents=cents):
+                self.quoted_cents += cents or 0
+            case RequestRetried():
+                self.retries += 1
+            case _:
+                pass
+
+    def on_outcome(self, outcome: JobOutcome) -> None:
+        """Count a job that ended: what it did not have to do is passed, or given up."""
+        left = [stage for stage in planned_stages(outcome.job, purchase=self.purchase) if stage not in outcome.timings]
+        (self._skipped if outcome.error is None else self._abandoned).update(left)
+        if outcome.error is not None:
+            failure = summarize_failure(outcome, outcome.error)
+            self._failures.append(f"{failure.key}: {use_option_names(failure.message)}")
+
+    def snapshot(self, report: BatchReport) -> ProgressSnapshot:
+        """What there is to show now."""
+        stages = self._stage_counts(report)
+        steps = sum(count.completed for count in stages)
+        left = sum(self.planned.values()) - self._abandoned.total() - steps
+        jobs_a_minute, steps_a_second = self._measure_rates(report, steps)
+        return ProgressSnapshot(
+            name=self.name,
+            total=self.total,
+            done=report.done,
+            failed=report.failed,
+            stages=stages,
+            elapsed_seconds=report.seconds,
+            jobs_per_minute=jobs_a_minute,
+            seconds_left=left / steps_a_second if steps_a_second else None,
+            purchase=self.purchase,
+            spent_cents=report.spent_cents,
+            unsettled_cents=report.unresolved_cents,
+            quoted_cents=self.quoted_cents,
+            budget_cents=report.budget_cents,
+            requests=sum(report.requests.values()),
+            reads_saved=report.reads_saved,
+            retries=self.retries,
+            failures=tuple(self._failures),
+            warned=report.warned,
+        )
+
+    def _stage_counts(self, report: BatchReport) -> list[StageCount]:
+        counts: list[StageCount] = []
+        beyond = 0
+        for stage in reversed(Stage):
+            planned = self.planned.get(stage, 0)
+            if not planned:
+                continue
+            # Who is beyond a later stage is beyond this one, though it may have been done in an earlier run.
+            passed = min(planned, max(self._finished[stage] + self._skipped[stage], beyond))
+            beyond = passed if planned == self.total else beyond
+            now = max(0, self._started[stage] - self._finished[stage] - self._failed[stage])
+            counts.append(StageCount(stage, planned, passed, now, report.failed_by_stage.get(stage, 0)))
+        return counts[::-1]
+
+    def _measure_rates(self, report: BatchReport, steps: int) -> tuple[float | None, float | None]:
+        """Jobs done a minute and stages passed a second, over the last half minute."""
+        samples = self._samples
+        samples.append((report.seconds, steps, report.done))
+        while samples[-1][0] - samples[0][0] > _RATE_WINDOW_SECONDS:
+            samples.popleft()
+        seconds = samples[-1][0] - samples[0][0]
+        if seconds < _MIN_FORECAST_SECONDS:
+            return None, None
+        return (report.done - samples[0][2]) * 60 / seconds, (steps - samples[0][1]) / seconds

@@ -1,0 +1,1 @@
+"""What commands print: records, results, events and advice."""

@@ -1,0 +1,134 @@
+"""Audiences and exports, as JSON records for machines and as tables for people.
+
+Neither holds a URL: it may be signed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from indigo_async.cli.render.output import format_dollars, format_status, make_table, replace_control_characters
+from indigo_async.models import Audience, AudienceStatus, CsvExport
+
+__all__ = ["audience_to_json", "csv_status", "effective_status", "render_audience", "render_audiences"]
+
+
+def audience_to_json(audience: Audience) -> dict[str, object]:
+    """An audience as one JSON object; its keys are always the same."""
+    return {
+        "id": audience.id,
+        "name": audience.name,
+        "status": audience.status,
+        "customer_id": audience.customer_id,
+        "base_audience_id": audience.base_audience_id,
+        "csv_status": csv_status(audience),
+        "size": _audience_size(audience),
+        "exports": [_export_to_json(export) for export in audience.csv_exports],
+    }
+
+
+def _export_to_json(export: CsvExport) -> dict[str, object]:
+    return {
+        "id": export.id,
+        "status": export.status,
+        "cost_cents": export.cost_cents,
+        "optional_field_types": export.optional_field_types,
+        "downloadable": export.download_url is not None,
+    }
+
+
+def render_audiences(audiences: Iterable[Audience]) -> Table:
+    """Audiences, a line each."""
+    return make_table(
+        {
+            "id": "left",
+            "name": "left",
+            "customer": "left",
+            "made from": "left",
+            "status": "left",
+            "people": "right",
+            "exports": "right",
+        },
+        (
+            (
+                audience.id,
+                audience.name,
+                audience.customer_id,
+                _describe_source(audience),
+                format_status(effective_status(audience)),
+                _format_count(_audience_size(audience)),
+                len(audience.csv_exports) or "-",
+            )
+            for audience in audiences
+        ),
+    )
+
+
+def render_audience(audience: Audience) -> RenderableType:
+    """One audience with its exports."""
+    grid = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    facts: dict[str, object] = {
+        "audience": audience.id,
+        "name": audience.name,
+        "customer": audience.customer_id,
+        "made from": _describe_source(audience),
+        "status": format_status(audience.status),
+        "CSV": None if (status := csv_status(audience)) is None else format_status(status),
+        "people": _format_count(_audience_size(audience)),
+    }
+    for name, fact in facts.items():
+        if fact is not None and fact != "-":
+            grid.add_row(Text(name, style="dim"), fact if isinstance(fact, Text) else replace_control_characters(fact))
+    if not audience.csv_exports:
+        return grid
+    return Group(grid, "", _render_exports(audience.csv_exports))
+
+
+def _render_exports(exports: Iterable[CsvExport]) -> Table:
+    """Exports, a line each."""
+    return make_table(
+        {"export": "left", "status": "left", "price": "right", "paid fields": "left", "file": "left"},
+        (
+            (
+                export.id,
+                format_status(export.status),
+                format_dollars(export.cost_cents),
+                "unknown" if export.optional_field_types is None else ", ".join(export.optional_field_types) or "none",
+                Text("can be downloaded", style="green") if export.download_url is not None else "-",
+            )
+            for export in exports
+        ),
+    )
+
+
+def _describe_source(audience: Audience) -> object:
+    """What an audience was made from, as far as the server shows it: the base of a lookalike, or a CSV."""
+    if audience.base_audience_id is not None:
+        return audience.base_audience_id
+    return "a CSV" if audience.uploaded_audience_csv is not None else None
+
+
+def effective_status(audience: Audience) -> str:
+    """The status that tells most: the CSV's, while the audience waits for it or for its columns."""
+    upload = csv_status(audience)
+    is_stub = audience.name is None and audience.status.upper() != AudienceStatus.ACTIVE
+    return upload if upload and is_stub else audience.status
+
+
+def csv_status(audience: Audience) -> str | None:
+    """The status of the CSV behind an audience; None where there is none."""
+    return audience.uploaded_audience_csv.status if audience.uploaded_audience_csv is not None else None
+
+
+def _audience_size(audience: Audience) -> int | None:
+    """How many people are in an audience, where the server says so. It is no documented field."""
+    size: object = audience.extra.get("size")
+    return size if isinstance(size, int) and not isinstance(size, bool) else None
+
+
+def _format_count(number: int | None) -> str:
+    return "-" if number is None else f"{number:,}"

@@ -1,0 +1,145 @@
+"""What commands write: results on stdout, for people or as JSON lines for machines; everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from typing import IO, Literal, NoReturn, TypeAlias
+
+import attrs
+from rich.console import Console, RenderableType
+from rich.filesize import decimal
+from rich.table import Table
+from rich.text import Text
+
+from indigo_async._redaction import redact
+from indigo_async.models import is_failure_status
+
+__all__ = [
+    "Justify",
+    "Output",
+    "format_dollars",
+    "format_file_size",
+    "format_spending",
+    "format_status",
+    "make_table",
+    "replace_control_characters",
+    "sanitize",
+    "use_option_names",
+]
+
+Justify: TypeAlias = Literal["left", "right"]
+
+_PIPE_WIDTH = 240
+_SUCCESS_STATUSES = {"ACTIVE", "READY_FOR_COLUMN_SELECTION"}
+
+
+class _Console(Console):
+    """A console that shows text as it is, and raises what a closed pipe raises everywhere else."""
+
+    def __init__(self, file: IO[str]) -> None:
+        width = None if file.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
+        super().__init__(file=file, width=width, markup=False, highlight=False, emoji=False, soft_wrap=False)
+
+    def on_broken_pipe(self) -> NoReturn:
+        raise BrokenPipeError
+
+
+@attrs.define
+class Output:
+    """Where a command's words go. `as_json` is for machines, `quiet` leaves out what is not a result or an error."""
+
+    as_json: bool = False
+    quiet: bool = False
+    stdout: Console = attrs.field(factory=lambda: _Console(sys.stdout), init=False)
+    stderr: Console = attrs.field(factory=lambda: _Console(sys.stderr), init=False)
+
+    @property
+    def can_redraw(self) -> bool:
+        """Whether notes have a terminal to redraw on, which no line of JSON comes in between."""
+        return self.stderr.is_terminal and not (self.as_json and self.stdout.is_terminal)
+
+    def write_json(self, record: Mapping[str, object]) -> None:
+        """Write one line of JSON, if that is what is wanted; at once, since a reader may be waiting for it."""
+        if self.as_json:
+            sys.stdout.write(json.dumps(record) + "\n")
+            sys.stdout.flush()
+
+    def show(self, view: RenderableType) -> None:
+        """Show a result to people; nothing where JSON is wanted."""
+        if not self.as_json:
+            self.stdout.print(sanitize(view) if isinstance(view, str) else view, soft_wrap=isinstance(view, str))
+
+    def note(self, text: str) -> None:
+        """Tell of progress, unless quiet."""
+        if not self.quiet:
+            self.stderr.print(sanitize(text), style="dim", soft_wrap=True)
+
+    def error(self, text: str) -> None:
+        """Say what went wrong."""
+        self.stderr.print(f"indigo-async: {sanitize(text)}", style="red", soft_wrap=True)
+
+
+def sanitize(text: str, token: str = "") -> str:
+    """Lines that others wrote, in part or whole, without secrets and without what would steer a terminal."""
+    return "\n".join(replace_control_characters(line) for line in redact(text, token).splitlines())
+
+
+def replace_control_characters(text: object) -> str:
+    """A text that others wrote, without the control characters that would steer a terminal."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(text))
+
+
+def format_dollars(cents: int | None) -> str:
+    """An amount of money as people read it."""
+    if cents is None:
+        return "unknown"
+    return f"-${-cents / 100:,.2f}" if cents < 0 else f"${cents / 100:,.2f}"
+
+
+def format_spending(spent_cents: int, budget_cents: int | None, *, by: str = "") -> str:
+    """What was spent, and of which budget, if there is one; it may be smaller than what earlier runs spent."""
+    if budget_cents is None:
+        return f"{format_dollars(spent_cents)} spent{by}"
+    if spent_cents > budget_cents:
+        return f"{format_dollars(spent_cents)} spent{by}, above the budget of {format_dollars(budget_cents)}"
+    return f"{format_dollars(spent_cents)} of {format_dollars(budget_cents)} spent{by}"
+
+
+def format_file_size(size_bytes: int) -> str:
+    """A size as people read it, such as `1.4 MB`."""
+    return decimal(size_bytes)
+
+
+def format_status(status: str) -> Text:
+    """A status in the colour of what it means: green when done, red when failed, yellow on the way."""
+    if not status:
+        return Text("-", style="dim")
+    style = "red" if is_failure_status(status) else "green" if status.upper() in _SUCCESS_STATUSES else "yellow"
+    return Text(replace_control_characters(status), style=style)
+
+
+def make_table(columns: Mapping[str, Justify], rows: Iterable[Iterable[object]]) -> Table:
+    """A table without lines, which can be read, copied and cut; `columns` are headings and where they stand."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for heading, justify in columns.items():
+        table.add_column(heading, justify=justify, overflow="fold")
+    for row in rows:
+        table.add_row(
+            *(
+                cell if isinstance(cell, Text) else replace_control_characters("-" if cell is None else cell)
+                for cell in row
+            )
+        )
+    return table
+
+
+def use_option_names(message: str) -> str:
+    """An error's words, with the command's options in the place of the Python arguments."""
+    message = re.sub(r"\bbase_url\b", "--base-url or INDIGO_BASE_URL", message)
+    return message.replace("pass token=... or set ", "set ").replace(
+        "token=..., INDIGO_API_TOKEN,", "INDIGO_API_TOKEN,"
+    )

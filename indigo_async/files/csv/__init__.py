@@ -1,0 +1,1 @@
+"""CSVs before they are uploaded: checks and suggested columns."""

@@ -1,0 +1,1 @@
+"""Purchased CSVs: downloaded, resumed, verified and stored."""

@@ -1,0 +1,1 @@
+"""Publishers: local files at URLs that the server can fetch."""

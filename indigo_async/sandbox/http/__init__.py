@@ -1,0 +1,1 @@
+"""The sandbox's HTTP side: routes, responses, faults and signed URLs."""

@@ -1,0 +1,1 @@
+"""The sandbox's state: audiences, exports, prices and background work."""

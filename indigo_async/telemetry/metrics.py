@@ -1,0 +1,154 @@
+"""Events as metrics. Their attributes are few and bounded: endpoints, stages and kinds of errors, never a customer."""
+
+from __future__ import annotations
+
+from functools import cache
+from weakref import ref
+
+import attrs
+from opentelemetry import metrics
+from opentelemetry.metrics import Counter, Histogram, UpDownCounter
+
+from indigo_async._polling.poller import get_polling_stats
+from indigo_async._transport.events import Event, RequestEnded, RequestRetried
+from indigo_async.client import IndigoClient
+from indigo_async.telemetry.attributes import Attributes, ServerAttributes, error_type_for
+from indigo_async.workflows._events import (
+    ExportPriced,
+    ExportPurchased,
+    RecipeFailed,
+    RecipeFinished,
+    RecipeStarted,
+    StageFailed,
+    StageFinished,
+)
+
+__all__ = ["MetricsListener", "get_instruments"]
+
+# Source: OpenTelemetry's semantic conventions for HTTP metrics, "http.client.request.duration".
+_REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
+_RECIPE_SECONDS = (1, 5, 15, 30, 60, 120, 300, 600, 1_200, 1_800, 3_600, 7_200, 14_400)
+_CENTS = (0, 100, 1_000, 5_000, 10_000, 50_000, 100_000, 500_000, 1_000_000)
+
+
+@attrs.frozen
+class _Instruments:
+    requests: Histogram
+    retries: Counter
+    recipes: Histogram
+    active_recipes: UpDownCounter
+    stages: Histogram
+    polls: Counter
+    poll_requests: Counter
+    prices: Histogram
+    spent: Counter
+
+
+@cache
+def get_instruments(provider: metrics.MeterProvider | None) -> _Instruments:
+    """The instruments that all clients of a provider share."""
+    meter = metrics.get_meter("indigo_async", meter_provider=provider)
+    return _Instruments(
+        requests=meter.create_histogram(
+            "http.client.request.duration",
+            unit="s",
+            description="Duration of HTTP client requests.",
+            explicit_bucket_boundaries_advisory=_REQUEST_SECONDS,
+        ),
+        retries=meter.create_counter(
+            "indigo.request.retries", unit="{retry}", description="Requests that are sent again."
+        ),
+        recipes=meter.create_histogram(
+            "indigo.recipe.duration",
+            unit="s",
+            description="Time that recipes and jobs took, waiting included.",
+            explicit_bucket_boundaries_advisory=_RECIPE_SECONDS,
+        ),
+        active_recipes=meter.create_up_down_counter(
+            "indigo.recipe.active", unit="{recipe}", description="Recipes and jobs under way."
+        ),
+        stages=meter.create_histogram(
+            "indigo.stage.duration",
+            unit="s",
+            description="Time that stages took, waiting included.",
+            explicit_bucket_boundaries_advisory=_RECIPE_SECONDS,
+        ),
+        polls=meter.create_counter(
+            "indigo.polling.polls", unit="{poll}", description="How often an audience that is waited for was seen."
+        ),
+        poll_requests=meter.create_counter(
+            "indigo.polling.requests", unit="{request}", description="Requests that were made for these looks."
+        ),
+        prices=meter.create_histogram(
+            "indigo.export.price",
+            unit="{cent}",
+            description="Prices of previewed exports.",
+            explicit_bucket_boundaries_advisory=_CENTS,
+        ),
+        spent=meter.create_counter("indigo.export.spent", unit="{cent}", description="What purchases cost."),
+    )
+
+
+class MetricsListener:
+    """A listener that measures what is done on one client."""
+
+    def __init__(self, instruments: _Instruments, server: ServerAttributes, client: IndigoClient) -> None:
+        self._instruments = instruments
+        self._server = server
+        self._client = ref(client)  # which leads here itself
+        self._polls = 0
+        self._poll_requests: dict[str, int] = {}
+
+    def __call__(self, event: Event) -> None:
+        to = self._instruments
+        match event:
+            case RequestEnded():
+                self._record_request(event)
+            case RequestRetried(endpoint=endpoint, reason=reason):
+                to.retries.add(1, self._server.attributes_for(endpoint) | {"error.type": reason})
+            case RecipeStarted(recipe=recipe):
+                to.active_recipes.add(1, {"indigo.recipe": recipe})
+            case RecipeFinished(recipe=recipe, seconds=seconds):
+                self._record_recipe(recipe, seconds, None)
+            case RecipeFailed(recipe=recipe, seconds=seconds, error_type=error_type):
+                self._record_recipe(recipe, seconds, error_type)
+            case StageFinished(stage=stage, seconds=seconds):
+                to.stages.record(seconds, {"indigo.stage": stage.value})
+            case StageFailed(stage=stage, seconds=seconds, error_type=error_type):
+                to.stages.record(seconds, {"indigo.stage": stage.value, "error.type": error_type})
+            case ExportPriced(cost_cents=int(cents)):
+                to.prices.record(cents)
+            case ExportPurchased(cost_cents=cents):
+                to.spent.add(cents)
+            case _:
+                pass
+
+    def _record_request(self, event: RequestEnded) -> None:
+        attributes = self._server.attributes_for(event.endpoint)
+        if event.status is not None:
+            attributes["http.response.status_code"] = event.status
+        error_type = error_type_for(event)
+        if error_type is not None:
+            attributes["error.type"] = error_type
+        self._instruments.requests.record(event.seconds, attributes)
+        self._count_polls()
+
+    def _record_recipe(self, recipe: str, seconds: float, error_type: str | None) -> None:
+        attributes: Attributes = {"indigo.recipe": recipe}
+        self._instruments.active_recipes.add(-1, attributes)
+        if error_type is not None:
+            attributes = attributes | {"error.type": error_type}
+        self._instruments.recipes.record(seconds, attributes)
+        self._count_polls()
+
+    def _count_polls(self) -> None:
+        """Add what polling has cost since this was last asked."""
+        client = self._client()
+        stats = get_polling_stats(client) if client is not None else None
+        if stats is None:
+            return
+        self._instruments.polls.add(stats.polls - self._polls)
+        self._polls = stats.polls
+        for kind, reads in stats.requests.items():
+            self._instruments.poll_requests.add(reads - self._poll_requests.get(kind, 0), {"indigo.polling.kind": kind})
+        self._poll_requests = dict(stats.requests)

@@ -1,0 +1,100 @@
+"""A connection to a Temporal service: a server of one's own, or Temporal Cloud."""
+
+from __future__ import annotations
+
+import asyncio
+
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+from temporalio.client import Client
+from temporalio.converter import PayloadCodec
+from temporalio.envconfig import ClientConfig
+from temporalio.runtime import Runtime
+from temporalio.service import RPCError, RPCStatusCode
+
+from indigo_async.errors import ConnectionFailedError
+from indigo_async.temporal.converter import data_converter
+from indigo_async.temporal.workflows.job import SEARCH_ATTRIBUTE_KEYS
+
+__all__ = ["connect", "ensure_search_attributes"]
+
+_ATTEMPTS = 10
+_SECONDS_BETWEEN = 0.5
+_TRANSIENT = {RPCStatusCode.NOT_FOUND, RPCStatusCode.UNAVAILABLE}
+
+
+async def connect(
+    address: str | None = None,
+    *,
+    namespace: str | None = None,
+    codec: PayloadCodec | None = None,
+    runtime: Runtime | None = None,
+) -> Client:
+    """Connect to Temporal, with the payloads of these workflows.
+
+    What is not given comes from Temporal's own variables and profiles, as its command takes them: `TEMPORAL_ADDRESS`,
+    `TEMPORAL_NAMESPACE`, `TEMPORAL_API_KEY`, `TEMPORAL_TLS_CLIENT_CERT_PATH`, `TEMPORAL_TLS_CLIENT_KEY_PATH` and the
+    like. An API key brings TLS with it.
+
+    Args:
+        address: host and port, such as `127.0.0.1:7233`.
+        namespace: the namespace; `default` where nothing names one.
+        codec: what encrypts payloads; clients and workers must have the same.
+        runtime: for metrics of Temporal's own; by default the process's.
+
+    Raises:
+        ConnectionFailedError: the service does not answer, or refuses the key.
+    """
+    settings = ClientConfig.load_client_connect_config()
+    if address is not None:
+        settings["target_host"] = address
+    if namespace is not None:
+        settings["namespace"] = namespace
+    target = settings.setdefault("target_host", "localhost:7233")
+    why = ""
+    for attempt in range(_ATTEMPTS):  # a server that has just begun to listen may need another second
+        if attempt:
+            await asyncio.sleep(_SECONDS_BETWEEN)
+        try:
+            client = await Client.connect(**settings, data_converter=data_converter(codec), runtime=runtime)
+            await _check_namespace(client)
+        except RPCError as error:
+            why = f"{error.status.name.lower().replace('_', ' ')} (is there a namespace {settings.get('namespace')!r}?)"
+            if error.status not in _TRANSIENT:
+                break
+        except RuntimeError:  # of the connection itself; its words may hold the metadata that were sent
+            why = "no connection could be made"
+        else:
+            return client
+    raise ConnectionFailedError(
+        f"{why}; check the address, TEMPORAL_API_KEY and the TLS variables", endpoint=f"Temporal at {target}"
+    )
+
+
+async def _check_namespace(client: Client) -> None:
+    """Look at the namespace, which a server that has just begun to listen may not know yet."""
+    try:
+        await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
+    except RPCError as error:
+        if error.status is not RPCStatusCode.PERMISSION_DENIED:  # a key may run workflows and see no namespaces
+            raise
+
+
+async def ensure_search_attributes(client: Client) -> bool:
+    """Whether the namespace knows the search attributes of these workflows; it is told of them where that is allowed.
+
+    On Temporal Cloud they are added by its own tools.
+    """
+    operator = client.operator_service
+    try:
+        listed = await operator.list_search_attributes(ListSearchAttributesRequest(namespace=client.namespace))
+        missing = [key.name for key in SEARCH_ATTRIBUTE_KEYS if key.name not in listed.custom_attributes]
+        if missing:
+            kinds = dict.fromkeys(missing, IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD)
+            await operator.add_search_attributes(
+                AddSearchAttributesRequest(namespace=client.namespace, search_attributes=kinds)
+            )
+    except RPCError:
+        return False
+    return not missing  # what was added just now may take some seconds to be known everywhere

@@ -1,0 +1,83 @@
+"""What tells how a worker is: an endpoint for health checks, and metrics for Prometheus."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
+
+from indigo_async._polling.poller import get_polling_stats
+from indigo_async._transport.events import Event, Listener, RequestEnded
+from indigo_async.client import IndigoClient
+from indigo_async.inputs import InputCheck
+from indigo_async.workflows._events import ExportPurchased
+
+__all__ = ["create_metrics_listener", "create_runtime", "serve_health"]
+
+
+def create_runtime(metrics: str | None) -> Runtime | None:
+    """A runtime that serves Temporal's and this SDK's metrics at a host and port; None where nothing is served."""
+    if metrics is None:
+        return None
+    host, port = _parse_address("metrics", metrics)
+    return Runtime(telemetry=TelemetryConfig(metrics=PrometheusConfig(bind_address=f"{host}:{port}")))
+
+
+def create_metrics_listener(runtime: Runtime | None) -> Listener | None:
+    """A listener that counts a client's requests and what it spends. Customers are in none of it."""
+    if runtime is None:
+        return None
+    meter = runtime.metric_meter
+    requests = meter.create_counter("indigo_requests", "Requests to the API, by endpoint and status.")
+    spent = meter.create_counter("indigo_export_spent", "What purchases cost.", "cents")
+
+    def count(event: Event) -> None:
+        match event:
+            case RequestEnded(endpoint=endpoint, status=status):
+                requests.add(1, {"endpoint": endpoint, "status": "none" if status is None else str(status)})
+            case ExportPurchased(cost_cents=cents):
+                spent.add(cents)
+            case _:
+                pass
+
+    return count
+
+
+@asynccontextmanager
+async def serve_health(place: str | None, ending: asyncio.Event, client: IndigoClient) -> AsyncGenerator[None]:
+    """Answer `GET /healthz` while the block lasts: 200, and 503 from the time on at which the worker is to end."""
+    if place is None:
+        yield
+        return
+    host, port = _parse_address("health", place)
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        if request.path != "/healthz":
+            return web.Response(status=404)
+        stats = get_polling_stats(client)
+        told = {
+            "status": "ending" if ending.is_set() else "ok",
+            "requests": client.transport.requests.total(),
+            "polls": stats.polls if stats is not None else 0,
+        }
+        return web.json_response(told, status=503 if ending.is_set() else 200)
+
+    runner = web.ServerRunner(web.Server(answer, access_log=None))
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        yield
+    finally:
+        await runner.cleanup()
+
+
+def _parse_address(where: str, place: str) -> tuple[str, int]:
+    host, _, port = place.rpartition(":")
+    check = InputCheck()
+    if not host or not port.isdecimal():
+        check.add(where, f"must be a host and a port, such as 127.0.0.1:8081, not {place!r}")
+    check.raise_if_invalid()
+    return host.strip("[]"), int(port)

@@ -1,0 +1,107 @@
+"""`BatchWorkflow`: a batch of any size, fed in pages, as many of them under way as there is leave for."""
+
+from __future__ import annotations
+
+import asyncio
+
+import attrs
+from temporalio import workflow
+from temporalio.exceptions import FailureError
+from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
+
+with workflow.unsafe.imports_passed_through():
+    from indigo_async.temporal.ids import page_workflow_id
+    from indigo_async.temporal.payloads import BatchProgress, BatchState, BatchSummary, Failure, Page
+    from indigo_async.temporal.workflows.page import PageWorkflow, combine_summaries
+
+__all__ = ["BatchWorkflow"]
+
+_MAX_PAGES_WAITING = 2
+_MAX_HISTORY_LENGTH = 8_000
+
+
+@workflow.defn(name="BatchWorkflow")
+class BatchWorkflow:
+    """Some dozen events a page, whatever its size. Grown long, it lets its pages end and continues as new."""
+
+    @workflow.init
+    def __init__(self, state: BatchState) -> None:
+        self._state = state
+        self._waiting = list(state.waiting)
+        self._in_flight: dict[int, Page] = {}
+
+    @workflow.run
+    async def run(self, state: BatchState) -> BatchSummary:  # noqa: ARG002 - taken by __init__
+        async with asyncio.TaskGroup() as group:
+            while not self._is_history_long():
+                await workflow.wait_condition(lambda: self._has_room() or self._is_done() or self._is_history_long())
+                if not self._has_room():
+                    break
+                page = self._waiting.pop(0)
+                self._in_flight[page.number] = page
+                group.create_task(self._run_page(page))
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        if not self._is_done():
+            workflow.continue_as_new(attrs.evolve(self._state, waiting=tuple(self._waiting)))
+        return self._state.so_far
+
+    def _has_room(self) -> bool:
+        return bool(self._waiting) and len(self._in_flight) < self._state.max_pages_under_way
+
+    def _is_done(self) -> bool:
+        return self._state.complete and not self._waiting
+
+    def _is_history_long(self) -> bool:
+        info = workflow.info()
+        return info.is_continue_as_new_suggested() or info.get_current_history_length() > _MAX_HISTORY_LENGTH
+
+    async def _run_page(self, page: Page) -> None:
+        try:
+            end = await workflow.execute_child_workflow(
+                PageWorkflow.run,
+                page,
+                id=page_workflow_id(self._state.name, page.number),
+                cancellation_type=ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
+                parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
+            )
+        except FailureError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling() > 0:
+                raise asyncio.CancelledError from error
+            end = _summarize_lost_page(page)
+        del self._in_flight[page.number]
+        self._state = attrs.evolve(self._state, so_far=combine_summaries([self._state.so_far, end]))
+
+    @workflow.update
+    async def feed(self, page: Page) -> int:
+        """Take in a page, when there is room for it. Returns how many pages were taken in so far.
+
+        A page that was taken in before is taken in no more. A batch that is about to continue as new takes none: feed
+        it again.
+        """
+        await workflow.wait_condition(lambda: len(self._waiting) < _MAX_PAGES_WAITING or self._is_history_long())
+        if page.number == self._state.pages_taken and not self._is_history_long():
+            self._waiting.append(page)
+            self._state = attrs.evolve(self._state, pages_taken=page.number + 1, complete=page.last)
+        return self._state.pages_taken
+
+    @workflow.query
+    def progress(self) -> BatchProgress:
+        """How far the batch is."""
+        return BatchProgress(
+            pages=self._state.pages_taken,
+            pages_under_way=len(self._in_flight),
+            jobs_under_way=sum(len(page.orders) for page in self._in_flight.values()),
+            complete=self._state.complete,
+            so_far=self._state.so_far,
+        )
+
+
+def _summarize_lost_page(page: Page) -> BatchSummary:
+    """The end of a page whose own workflow was cancelled or terminated, or is still that of an earlier batch."""
+    message = "the page's workflow did not come to its end; the batch run again finds what its jobs did"
+    failures = tuple(
+        Failure(key=order.key, workflow_id="", stage="", error_type="PageLost", message=message)
+        for order in page.orders
+    )
+    return BatchSummary(failed=len(failures), failed_by_error={"PageLost": len(failures)}, failures=failures)

@@ -1,0 +1,1 @@
+"""Batches: many jobs at once, their reports, budgets and conflicts."""

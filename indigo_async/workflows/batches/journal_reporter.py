@@ -1,0 +1,119 @@
+"""What a batch tells its journal for reports: how each job ended, and what the run did so far."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from indigo_async._redaction import redact
+from indigo_async.models import Audience, CsvExport
+from indigo_async.workflows.batches.report import BatchReport, JobOutcome, summarize_failure
+from indigo_async.workflows.journal import EntryKind, JournalJobLog
+from indigo_async.workflows.recipes.adoption import people_count
+from indigo_async.workflows.recipes.context import RecipeContext
+
+__all__ = ["JournalReporter", "match_counts", "outcome_facts", "progress_facts"]
+
+_MAX_MESSAGE_LENGTH = 2_000
+_PROGRESS_SECONDS = 10.0
+
+
+class JournalReporter:
+    """Tells a batch's journal how each job ended, and every few seconds what the run did so far.
+
+    `batch_log` is the batch's own; a job's outcome stands in the job's memory where it has one.
+    """
+
+    def __init__(self, batch_log: JournalJobLog, report: Callable[[], BatchReport]) -> None:
+        self._batch_log = batch_log
+        self._report = report
+        self._run_number = time.time_ns() // 1_000_000
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Tell of progress now and every few seconds."""
+        self._report_progress(ended=False)
+        self._timer = asyncio.get_running_loop().call_later(_PROGRESS_SECONDS, self.start)
+
+    def stop(self) -> None:
+        """Tell of progress for the last time."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._report_progress(ended=True)
+
+    def report_outcome(self, outcome: JobOutcome, context: RecipeContext, seconds: float) -> None:
+        """Tell how a job ended. What was refused before the journal knew it is told with its names."""
+        facts = outcome_facts(outcome, audience=context.audience, quote=context.quote, seconds=seconds)
+        memory = context.job_log
+        if not isinstance(memory, JournalJobLog):
+            memory = self._batch_log
+            facts |= {
+                "customer_id": _storable_text(outcome.job.customer_id),
+                "audience_name": _storable_text(outcome.job.audience_name),
+            }
+        memory.record_for_report(EntryKind.OUTCOME, facts)
+
+    def _report_progress(self, *, ended: bool) -> None:
+        facts = progress_facts(self._report(), run_number=self._run_number, ended=ended)
+        self._batch_log.record_for_report(EntryKind.PROGRESS, facts)
+
+
+def outcome_facts(
+    outcome: JobOutcome, *, audience: Audience | None, quote: CsvExport | None, seconds: float
+) -> dict[str, Any]:
+    """How a job ended. `audience` is its last known record, `quote` the export that it priced, if it came so far."""
+    result = outcome.result
+    lookalike = result.lookalike if result is not None else None
+    facts: dict[str, Any] = {
+        "stage": outcome.stage.value,
+        "seconds": round(seconds, 3),
+        "timings": {stage.value: round(spent, 3) for stage, spent in outcome.timings.items()},
+        "audience_id": outcome.audience_id,
+        "error": None,
+        "warnings": [_storable_text(message) for message in outcome.warnings],
+        "quoted_cents": quote.cost_cents if quote is not None else None,
+        "match": match_counts(result.matched if result is not None else audience),
+        "lookalike_size": people_count(lookalike) if lookalike is not None else None,
+    }
+    if outcome.error is not None:
+        failure = summarize_failure(outcome, outcome.error)
+        facts["error"] = {"type": failure.error_type, "message": _storable_text(failure.message)}
+    return facts
+
+
+def progress_facts(report: BatchReport, *, run_number: int, ended: bool) -> dict[str, Any]:
+    """A run so far; `run` tells it from the others with its journal."""
+    return {
+        "run": run_number,
+        "ended": ended,
+        "seconds": round(report.seconds, 3),
+        "done": report.done,
+        "failed": report.failed,
+        "stopped": None if report.stopped is None else _storable_text(report.stopped),
+        "budget_cents": report.budget_cents,
+        "lost_uploads": report.lost_uploads,
+        "requests": dict(report.requests),
+        "setbacks": dict(report.failed_requests),
+        "reads_saved": report.reads_saved,
+    }
+
+
+def _storable_text(text: object) -> str:
+    """Text from anywhere as a journal can keep it: without secrets, bounded, and such as UTF-8 can spell."""
+    return redact(str(text))[:_MAX_MESSAGE_LENGTH].encode(errors="replace").decode()
+
+
+def match_counts(audience: Audience | None) -> tuple[int, int] | None:
+    """How many people were matched, of how many rows; None where the server does not show it."""
+    if audience is None or audience.uploaded_audience_csv is None:
+        return None
+    extra = audience.uploaded_audience_csv.extra
+    matched, rows = _count(extra, "matchedCount"), _count(extra, "rowCount")
+    return (matched, rows) if matched is not None and rows is not None and matched <= rows else None
+
+
+def _count(extra: Mapping[str, Any], key: str) -> int | None:
+    value = extra.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

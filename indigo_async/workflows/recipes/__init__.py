@@ -1,0 +1,1 @@
+"""The recipes and their stages: match, lookalike, export and download one audience."""

@@ -1,0 +1,71 @@
+"""What is wanted of an export, and what it may cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from indigo_async.files.downloads.destination import find_destination_problem, is_folder_path
+from indigo_async.inputs import InputCheck
+
+__all__ = ["ExportOptions", "check_destination", "check_export_options"]
+
+
+@attrs.frozen(kw_only=True)
+class ExportOptions:
+    """The terms of one export. `max_cost_cents` is in cents."""
+
+    optional_field_types: tuple[str, ...]
+    max_cost_cents: int
+    destination: Path
+    reuse_purchased: bool | None
+    allow_empty: bool = False
+
+    @property
+    def journal_facts(self) -> dict[str, Any]:
+        """What is remembered of the terms: by it a later run knows whether an export is the one it wants."""
+        return {"field_types": sorted(self.optional_field_types)}
+
+
+def check_export_options(
+    check: InputCheck,
+    *,
+    optional_field_types: Sequence[str],
+    max_cost_cents: int,
+    destination: Path | str,
+    reuse_purchased: bool | None,
+    allow_empty: bool = False,
+) -> ExportOptions:
+    """Check the arguments of an export, all of them."""
+    field_types = check.optional_field_types(optional_field_types)
+    check.cents("max_cost_cents", max_cost_cents)
+    path = check_destination(check, "destination", destination)
+    if reuse_purchased is not None:
+        check.boolean("reuse_purchased", reuse_purchased)
+    check.boolean("allow_empty", allow_empty)
+    return ExportOptions(
+        optional_field_types=field_types,
+        max_cost_cents=max_cost_cents,
+        destination=path,
+        reuse_purchased=reuse_purchased,
+        allow_empty=allow_empty,
+    )
+
+
+def check_destination(check: InputCheck, where: str, value: Path | str) -> Path:
+    """Check that a file can be written there, and expand `~`. This looks at the disk and leaves it as it was."""
+    if not isinstance(value, (str, Path)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
+        check.add(where, f"must be a path, not {type(value).__name__}")
+        return Path()
+    try:
+        path = Path(value).expanduser()
+    except RuntimeError:  # no such user, or no home
+        check.add(where, f"{str(value)!r} begins with a home folder that does not exist")
+        return Path(value)
+    problem = "is a folder; name a file" if is_folder_path(str(value)) else find_destination_problem(path)
+    if problem is not None:
+        check.add(where, f"{str(value)!r} {problem}")
+    return path

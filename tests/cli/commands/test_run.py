@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+from pathlib import Path
+
+import anyio
+
+from indigo_async.cli.exit_codes import EXIT_CODES_HELP
+from indigo_async.cli.render.advice import advice_for
+from indigo_async.sandbox import Fault, FaultKind, Sandbox
+from indigo_async.workflows.journal import Journal
+from tests.support.manifests import write_examples
+from tests.support.processes.commands import command, environment_for, json_lines, run_command, write_manifest
+
+QUICK = ("--poll-interval", "0.02")
+
+
+def lite() -> Sandbox:
+    return Sandbox(lite=True, speed=2_000.0)
+
+
+async def test_a_manifest_is_run_to_its_files_and_run_again_buys_nothing(tmp_path: Path):
+    manifest = write_manifest(tmp_path, 6)
+    async with lite() as sandbox:
+        first = await run_command(sandbox, "run", manifest, *QUICK)
+        bought = sandbox.counts()
+        again = await run_command(sandbox, "run", manifest, *QUICK)
+        counts = sandbox.counts()
+    assert first.returncode == 0, first.stderr
+    assert "6 of 6 jobs done, in 0:00:" in first.stdout
+    assert f"{manifest}.journal; the same command goes on from it" in first.stderr
+    assert "6 jobs for 2 customers. They may spend up to $600,000.00" in first.stderr
+    files = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("exports/*/*.csv"))
+    assert files == [f"exports/c{number % 2}/List {number}.csv" for number in (0, 2, 4, 1, 3, 5)]
+    assert all((tmp_path / file).stat().st_mode & 0o777 == 0o600 for file in files)
+    assert bought.purchases == 6
+    assert again.returncode == 0, again.stderr
+    assert counts.purchases == 6
+    assert f"${bought.charged_cents / 100:,.2f} spent by all runs with this journal" in again.stdout
+
+
+async def test_the_documents_manifest_runs_with_local_files(tmp_path: Path):
+    write_examples(tmp_path)
+    out = tmp_path / "elsewhere"
+    async with lite() as sandbox:
+        ended = await run_command(
+            sandbox, "run", tmp_path / "jobs.csv", "--defaults", tmp_path / "defaults.yaml", "--out", out, *QUICK
+        )
+    assert ended.returncode == 0, ended.stderr + ended.stdout
+    assert (out / "exports" / "42" / "Donors.csv").stat().st_size > 0
+    assert (out / "exports" / "43" / "Volunteers.csv").stat().st_size > 0
+
+
+async def test_json_has_a_line_for_each_outcome_and_a_summary_at_the_end(tmp_path: Path):
+    manifest = write_manifest(tmp_path, 4)
+    async with lite() as sandbox:
+        ended = await run_command(sandbox, "run", manifest, "--json", *QUICK)
+        counts = sandbox.counts()
+    *outcomes, summary = json_lines(ended.stdout)
+    assert ended.returncode == 0, ended.stderr
+    assert {outcome["type"] for outcome in outcomes} == {"outcome"}
+    assert {outcome["key"] for outcome in outcomes} == {f"c{number % 2}/List {number}" for number in range(4)}
+    for outcome in outcomes:
+        assert outcome["ok"] is True
+        assert outcome["error"] is None
+        assert outcome["stage"] == "download"
+        assert outcome["audience_id"] == outcome["lookalike_id"] != outcome["matched_id"]
+        assert Path(outcome["path"]).stat().st_size == outcome["size_bytes"]
+    assert summary["type"] == "summary"
+    assert (summary["jobs"], summary["done"], summary["failed"], summary["exit_code"]) == (4, 4, 0, 0)
+    assert summary["spent_cents"] == counts.charged_cents == sum(outcome["cost_cents"] for outcome in outcomes)
+    assert summary["interrupted"] is False
+
+
+async def test_jobs_over_their_limit_fail_alone_with_advice_and_a_code(tmp_path: Path):
+    cheap = "- {customer_id: c9, audience_name: Free, csv: 'https://files.example.org/9.csv', export: null}\n"
+    manifest = write_manifest(tmp_path, 3, max_cost_cents=1, more=cheap)
+    async with lite() as sandbox:
+        ended = await run_command(sandbox, "run", manifest, *QUICK)
+        counts = sandbox.counts()
+    assert ended.returncode == 3
+    assert counts.purchases == 0
+    assert "1 of 4 jobs done, 3 failed" in ended.stdout
+    assert "Raise export.max_cost_cents or --budget-cents" in ended.stdout
+    assert ended.stdout.count("BudgetExceededError") == 1
+    assert re.search(r"^ +3 +purchase +BudgetExceededError", ended.stdout, re.MULTILINE)
+    assert "3 of 4 jobs failed. Once that is mended, go on with:" in ended.stderr
+
+
+async def test_a_budget_bounds_all_runs_with_one_journal(tmp_path: Path):
+    manifest = write_manifest(tmp_path, 4)
+    async with lite() as sandbox:
+        priced = await run_command(sandbox, "quote", manifest, "--json", *QUICK)
+        price = json_lines(priced.stdout)[-1]["price_cents"]
+        budget = price // 2
+        first = await run_command(sandbox, "run", manifest, "--budget-cents", str(budget), *QUICK)
+        second = await run_command(sandbox, "run", manifest, "--budget-cents", str(budget), *QUICK)
+        counts = sandbox.counts()
+    assert first.returncode == second.returncode == 3
+    assert counts.purchases == 2
+    assert "3 over the price limit or budget, and what was over it was not bought;" in EXIT_CODES_HELP
+    assert "This export was not bought." in first.stdout
+    assert counts.charged_cents <= budget
+    assert f"of ${budget / 100:,.2f} spent" in second.stdout
+
+
+async def test_what_earlier_runs_spent_is_no_leave_for_this_one(tmp_path: Path):
+    manifest = write_manifest(tmp_path, 2)
+    async with lite() as sandbox:
+        first = await run_command(sandbox, "run", manifest, *QUICK)
+        cents = sandbox.counts().charged_cents
+        more = "- {customer_id: c9, audience_name: More, csv: 'https://files.example.org/9.csv'}\n"
+        write_manifest(tmp_path, 2, more=more)
+        over = await run_command(sandbox, "run", manifest, "--budget-cents", "100", *QUICK)
+        some = await run_command(sandbox, "run", manifest, "--budget-cents", str(cents + 100), *QUICK)
+        free = await run_command(sandbox, "run", manifest, *QUICK)
+    assert "They may spend up to $200,000.00.\n" in first.stderr
+    spent = f"${cents / 100:,.2f}"
+    assert f"All runs together may spend $1.00; earlier ones spent {spent}, so nothing more is bought." in over.stderr
+    assert f"{spent} spent by all runs with this journal, above the budget of $1.00" in over.stdout
+    assert f"earlier ones spent {spent}, so this one may spend up to $1.00." in some.stderr
+    assert f"They may spend up to $300,000.00; earlier runs with this journal spent {spent}." in free.stderr
+    assert (over.returncode, some.returncode, free.returncode) == (3, 3, 0)
+
+
+async def test_no_purchase_stops_at_the_prices(tmp_path: Path):
+    manifest = write_manifest(tmp_path, 2)
+    async with lite() as sandbox:
+        ended = await run_command(sandbox, "run", manifest, "--no-purchase", *QUICK)
+        assert sandbox.counts().purchases == 0
+    assert ended.returncode == 0
+    assert "Nothing will be bought" in ended.stderr
+    assert not list(tmp_path.glob("exports/*/*.csv"))
+
+
+async def test_mistakes_are_misuse_and_nothing_is_sent(tmp_path: Path):
+    manifest = write_manifest(tmp_path, 2, more="- {customer_id: c0, audience_nam: X}\n")
+    async with lite() as sandbox:
+        ended = await run_command(sandbox, "run", manifest, *QUICK)
+        assert sandbox.log.count() == 0
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert f"{manifest}:8: audience_nam: is not a field of a job; did you mean 'audience_name'?" in ended.stderr
+    assert f"{manifest}:8: csv: is missing" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not manifest.with_name("jobs.yaml.journal").exists()
+
+
+async def test_a_wrong_token_ends_the_batch_with_its_own_code(tmp_path: Path):
+    manifest = write_manifest(tmp_path, 5)
+    async with lite() as sandbox:
+        ended = await run_command(sandbox, "run", manifest, *QUICK, token="wrong-token")
+        told = await run_command(sandbox, "report", f"{manifest}.journal", "--json")
+    assert ended.returncode == 5
+    assert "Check the token (INDIGO_API_TOKEN)" in ended.stdout
+    assert ended.stdout.count("A valid API token is required") == 1
+    assert "Stopped: GET /audience" in ended.stdout
+    assert "check the token: INDIGO_API_TOKEN, or the file that INDIGO_API_TOKEN_FILE names" in ended.stdout
+    assert "token=" not in ended.stdout + told.stdout
+    assert "check the token: INDIGO_API_TOKEN, or" in told.stdout
+    assert "wrong-token" not in ended.stdout + ended.stderr
+
+
+async def test_what_many_jobs_failed_of_is_told_once(tmp_path: Path):
+    manifest = write_manifest(tmp_path, 12)
+    async with lite() as sandbox:
+        sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint="POST /upload_csv", times=12, status=400))
+        ended = await run_command(sandbox, "run", manifest, *QUICK)
+    assert ended.returncode == 1
+    assert len(re.findall(r"^c\d/List \d+ and 11 more: POST /upload_csv: ", ended.stdout, re.MULTILINE)) == 1
+    assert ended.stdout.count("POST /upload_csv: ") == 1
+    assert "--json tells each" not in ended.stdout
+
+
+async def test_quiet_says_results_alone(tmp_path: Path):
+    manifest = write_manifest(tmp_path, 1)
+    async with lite() as sandbox:
+        ended = await run_command(sandbox, "run", manifest, "--quiet", *QUICK)
+    assert ended.returncode == 0
+    assert ended.stderr == ""
+    assert "1 of 1 jobs done" in ended.stdout
+
+
+async def test_after_failures_the_printed_command_goes_on(tmp_path: Path):
+    manifest = write_manifest(tmp_path, 5)
+    async with lite() as sandbox:
+        sandbox.faults.add(
+            Fault(kind=FaultKind.ERROR_BEFORE, endpoint="POST /create_preview_csv_export", times=2, status=400)
+        )
+        failed = await run_command(sandbox, "run", manifest, *QUICK)
+        told = await run_command(sandbox, "report", f"{manifest}.journal", "--json")
+        again = shlex.split(failed.stderr.splitlines()[-1])
+        ended = await run_command(sandbox, *again[3:])
+        counts = sandbox.counts()
+    assert failed.returncode == 1
+    (advice,) = {failure["advice"] for failure in json.loads(told.stdout)["failures"]}
+    assert advice == advice_for("ApiError")
+    assert "helps only once that is corrected" in advice
+    assert advice in failed.stdout
+    assert again[1:4] == ["-m", "indigo_async", "run"]
+    assert ended.returncode == 0, ended.stderr
+    assert counts.purchases == 5
+    assert set(counts.purchases_by_export.values()) == {1}
+
+
+async def test_after_so_many_failures_no_more_jobs_begin(tmp_path: Path):
+    manifest = write_manifest(tmp_path, 6, max_cost_cents=1)
+    async with lite() as sandbox:
+        ended = await run_command(
+            sandbox, "run", manifest, "--max-in-flight", "1", "--stop-after-failures", "2", *QUICK
+        )
+        assert sandbox.log.count("POST /upload_csv") == 2
+    assert ended.returncode == 3
+    assert "0 of 6 jobs done, 2 failed, 4 not ended" in ended.stdout
+    assert "Stopped: 2 jobs failed" in ended.stdout
+    assert "the batch stopped. Once its reason is mended, go on with:" in ended.stderr
+
+
+async def test_a_reader_of_the_output_who_goes_away_ends_it_in_order(tmp_path: Path):
+    manifest = write_manifest(tmp_path, 3)
+    async with lite() as sandbox:
+        nobody, output = os.pipe()
+        os.close(nobody)
+        try:
+            with anyio.fail_after(60):
+                ended = await anyio.run_process(
+                    command("run", manifest, "--json", *QUICK),
+                    env=environment_for(sandbox),
+                    stdout=output,
+                    check=False,
+                )
+        finally:
+            os.close(output)
+        again = await run_command(sandbox, "run", manifest, *QUICK)
+        counts = sandbox.counts()
+    assert ended.returncode == 141
+    assert b"Traceback" not in ended.stderr
+    assert again.returncode == 0
+    assert counts.purchases == 3
+    assert set(counts.purchases_by_export.values()) == {1}
+
+
+async def test_a_journal_in_use_and_a_manifest_that_is_not_there_are_told_in_words(tmp_path: Path):
+    manifest = write_manifest(tmp_path, 1)
+    async with lite() as sandbox:
+        async with Journal.open(tmp_path / "jobs.yaml.journal"):
+            in_use = await run_command(sandbox, "run", manifest, *QUICK)
+        missing = await run_command(sandbox, "run", tmp_path / "none.yaml", *QUICK)
+        assert sandbox.log.count() == 0
+    assert in_use.returncode == 1
+    assert "jobs.yaml.journal" in in_use.stderr.splitlines()[-1]
+    assert missing.returncode == 2
+    assert (
+        missing.stderr
+        == f"indigo-async: {tmp_path}/none.yaml: cannot be read: No such file or directory; did you mean 'jobs.yaml'?\n"
+    )

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio.abc import Process
+
+from indigo_async.sandbox import Fault, FaultKind, Sandbox
+from tests.support.processes.commands import command, environment_for, run_command, write_manifest
+
+JOBS = 40
+QUICK = ("--poll-interval", "0.02")
+
+
+@asynccontextmanager
+async def running(sandbox: Sandbox, manifest: Path) -> AsyncGenerator[Process]:
+    """The command, killed at the block's end if it still runs."""
+    async with await anyio.open_process(command("run", manifest, *QUICK), env=environment_for(sandbox)) as process:
+        try:
+            yield process
+        finally:
+            if process.returncode is None:
+                process.kill()
+
+
+async def wait_until_purchased(sandbox: Sandbox, count: int, process: Process) -> None:
+    while sandbox.counts().purchases < count:
+        assert process.returncode is None
+        await anyio.sleep(0.001)
+
+
+async def read_until(process: Process, words: str) -> str:
+    """What the command says on stderr, up to these words or its end."""
+    assert process.stderr is not None
+    said = ""
+    async for chunk in process.stderr:
+        said += chunk.decode()
+        if words in said:
+            break
+    return said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_the_first_signal_settles_and_prints_the_command_that_goes_on(tmp_path: Path, number: signal.Signals):
+    manifest = write_manifest(tmp_path, JOBS)
+    async with Sandbox(lite=True, speed=2_000.0) as sandbox:
+        slow = Fault(kind=FaultKind.DELAY_AFTER, endpoint="POST /purchase_csv_export", times=None, delay=0.05)
+        sandbox.faults.add(slow)
+        with anyio.fail_after(120):
+            async with running(sandbox, manifest) as process:
+                await wait_until_purchased(sandbox, 3, process)
+                process.send_signal(number)
+                said = await read_until(process, "no such words")
+                await process.wait()
+        interrupted = sandbox.counts()
+        sandbox.faults.clear()
+        again = shlex.split(said.splitlines()[-1])
+        ended = await run_command(sandbox, *again[3:])
+        counts = sandbox.counts()
+    assert process.returncode == 130
+    assert "Stopping: purchases under way are settled first" in said
+    assert "interrupted; what the server was asked to do goes on. To go on:" in said
+    assert "Traceback" not in said
+    assert 3 <= interrupted.purchases < JOBS
+    assert again[1:] == ["-m", "indigo_async", "run", str(manifest), *QUICK]
+    assert ended.returncode == 0, ended.stderr + ended.stdout
+    assert f"{JOBS} of {JOBS} jobs done" in ended.stdout
+    assert counts.purchases == JOBS
+    assert set(counts.purchases_by_export.values()) == {1}
+    assert len(list(tmp_path.glob("exports/*/*.csv"))) == JOBS
+
+
+async def test_the_second_signal_ends_at_once_and_nothing_is_bought_twice(tmp_path: Path):
+    manifest = write_manifest(tmp_path, 4)
+    async with Sandbox(lite=True, speed=2_000.0) as sandbox:
+        slow = Fault(
+            kind=FaultKind.DELAY_AFTER, endpoint="POST /purchase_csv_export", times=None, skip_first=1, delay=30.0
+        )
+        sandbox.faults.add(slow)
+        with anyio.fail_after(20):  # sooner than any purchase but the first is answered
+            async with running(sandbox, manifest) as process:
+                await wait_until_purchased(sandbox, 4, process)
+                process.send_signal(signal.SIGINT)
+                said = await read_until(process, "ends at once")
+                assert process.returncode is None
+                process.send_signal(signal.SIGINT)
+                await process.wait()
+        sandbox.faults.clear()
+        ended = await run_command(sandbox, "run", manifest, *QUICK)
+        counts = sandbox.counts()
+    assert "Stopping" in said
+    assert process.returncode == -signal.SIGINT
+    assert ended.returncode == 0, ended.stderr + ended.stdout
+    assert counts.purchases == 4
+    assert set(counts.purchases_by_export.values()) == {1}
+
+
+SIGNALLED_WHILE_CLOSING = """
+import signal, sys
+from contextlib import asynccontextmanager
+import anyio
+from indigo_async.cli import run_batch
+from indigo_async.cli.app import run
+
+@asynccontextmanager
+async def publisher(*_):
+    try:
+        yield None
+    finally:
+        signal.raise_signal(signal.SIGTERM)
+        await anyio.sleep(0.01)
+        print("closed", file=sys.stderr)
+
+run_batch.open_publisher = publisher
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+async def test_a_signal_while_all_is_closed_leaves_nothing_open(tmp_path: Path):
+    manifest = write_manifest(tmp_path, 1)
+    async with Sandbox(lite=True, speed=2_000.0) as sandbox:
+        with anyio.fail_after(60):
+            ended = await anyio.run_process(
+                [sys.executable, "-c", SIGNALLED_WHILE_CLOSING, "run", str(manifest), *QUICK],
+                env=environment_for(sandbox),
+                check=False,
+            )
+    assert ended.returncode == 0
+    assert b"closed" in ended.stderr
+    assert b"1 of 1 jobs done" in ended.stdout

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from indigo_async.sandbox import Dialect, Fault, FaultKind, ManualClock, Sandbox
+from indigo_async.sandbox.people import VoterFile, generate_messy_csv
+from tests.support.command_line import RunCommand, is_private
+
+QUICK = ("--poll-interval", "0.02")
+MATCH = ("--customer", "42", "--name", "Donors", "--required", "first_name=First Name", *QUICK)
+URL = "https://files.example.org/donors.csv?X-Signature=s3cr3t"
+
+
+def lite(**options: object) -> Sandbox:
+    return Sandbox(lite=True, speed=2_000.0, **options)  # type: ignore[arg-type]
+
+
+async def test_a_list_is_matched_grown_priced_bought_and_downloaded_and_each_step_again_costs_nothing(
+    command_line: RunCommand, tmp_path: Path
+):
+    out = tmp_path / "donors.csv"
+    async with lite() as sandbox:
+        matched = await command_line(sandbox, "match", URL, *MATCH, "--json")
+        assert matched.exit_code == 0, matched.stderr
+        (audience,) = matched.records
+        assert (audience["name"], audience["status"], audience["customer_id"]) == ("Donors", "ACTIVE", "42")
+        assert "s3cr3t" not in matched.stdout + matched.stderr
+        lookalike = ("lookalike", audience["id"], "--customer", "42", "--name", "Wider", "--size", "2000", *QUICK)
+        (wider,) = (await command_line(sandbox, *lookalike, "--state", "PA", "--state", "OH", "--json")).records
+        assert wider["base_audience_id"] == audience["id"]
+        export = ("export", wider["id"], "--customer", "42", "--field", "phone", "--out", out, *QUICK)
+        priced = await command_line(sandbox, *export, "--json")
+        (quote,) = priced.records
+        assert priced.exit_code == 3
+        assert (quote["limit_cents"], quote["spent_cents"], quote["path"]) == (0, 0, None)
+        assert f"--max-cost-cents {quote['cost_cents']}" in priced.stderr
+        assert sandbox.counts().purchases == 0
+        assert not out.exists()
+        limit = ("--max-cost-cents", str(quote["cost_cents"]))
+        (bought,) = (await command_line(sandbox, *export, *limit, "--json")).records
+        assert bought.keys() == quote.keys()
+        assert bought["spent_cents"] == quote["cost_cents"] == sandbox.counts().charged_cents
+        assert bought["size_bytes"] == out.stat().st_size
+        assert is_private(out)
+        counts = sandbox.counts()
+        for again in (("match", URL, *MATCH), lookalike, (*export, *limit)):
+            assert (await command_line(sandbox, *again, "--quiet")).exit_code == 0
+        assert sandbox.counts() == counts
+
+
+async def test_a_limit_one_cent_too_low_buys_nothing_and_says_the_price_in_dollars(
+    command_line: RunCommand, tmp_path: Path
+):
+    async with lite() as sandbox:
+        (audience_id,) = await sandbox.seed_audiences(1, "42")
+        export = ("export", audience_id, "--customer", "42", "--field", "phone", "--out", tmp_path / "x.csv", *QUICK)
+        ended = await command_line(sandbox, *export, "--max-cost-cents", "5999")
+        assert sandbox.counts().purchases == 0
+    assert ended.exit_code == 3
+    assert "price $60.00" in ended.stdout
+    assert "the limit is $59.99: nothing was bought" in ended.stderr
+    assert "purchase begins" not in ended.stderr
+
+
+async def test_a_bought_export_whose_download_failed_is_downloaded_by_its_id_and_not_bought_again(
+    command_line: RunCommand, tmp_path: Path
+):
+    out = tmp_path / "donors.csv"
+    async with lite(dialect=Dialect(shows_field_types=False)) as sandbox:
+        (audience_id,) = await sandbox.seed_audiences(1, "42")
+        export = ("export", audience_id, "--customer", "42", "--out", out, *QUICK)
+        terms = ("--field", "phone", "--max-cost-cents", "6000", "--buy-another")
+        sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint="GET download", status=403, times=2))
+        failed = await command_line(sandbox, *export, *terms)
+        assert (failed.exit_code, sandbox.counts().purchases) == (1, 1)
+        assert "Here that is --export-id" in failed.stderr
+        (export_id,) = re.findall(r"export_id=(\S+)\)", failed.stderr)
+        got = await command_line(sandbox, *export, "--export-id", export_id.strip("'"), "--json")
+        assert (got.exit_code, sandbox.counts().purchases) == (0, 1), got.stderr
+    (record,) = got.records
+    assert (record["spent_cents"], record["size_bytes"]) == (0, out.stat().st_size)
+
+
+async def test_what_was_uploaded_is_matched_later(command_line: RunCommand):
+    async with lite() as sandbox:
+        (stub,) = (await command_line(sandbox, "upload", URL, "--customer", "42", *QUICK, "--json")).records
+        assert stub["csv_status"] == "READY_FOR_COLUMN_SELECTION"
+        matched = await command_line(sandbox, "match", "--uploaded", stub["id"], *MATCH, "--json")
+        assert (matched.records[0]["id"], matched.records[0]["status"]) == (stub["id"], "ACTIVE")
+        assert sandbox.log.count("POST /upload_csv") == 1
+
+
+async def test_a_local_file_reaches_a_server_on_this_machine(
+    command_line: RunCommand, tmp_path: Path, voters: VoterFile
+):
+    people = tmp_path / "people.csv"
+    people.write_bytes(generate_messy_csv(voters, 1_500, seed=1))
+    async with Sandbox(voters, speed=2_000.0) as sandbox:
+        more = ("--required", "last_name=Last Name", "--optional", "zip=Zip Code")
+        ended = await command_line(sandbox, "match", people, *MATCH, *more, "--json")
+        again = await command_line(sandbox, "match", people, *MATCH, *more, "--json")
+        assert sandbox.log.count("POST /upload_csv") == 1
+    assert ended.exit_code == 0, ended.stderr
+    assert ended.records[0]["size"] > 1_000
+    assert again.records[0]["id"] == ended.records[0]["id"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("columns.yaml", "first_name: {column_name: First Name, is_required: true}\nzip: {column_name: Zip}\n"),
+        ("columns.json", '{"column_selections": {"first_name": {"column_name": "First", "is_required": true}}}'),
+    ],
+)
+async def test_columns_may_come_from_a_file(command_line: RunCommand, tmp_path: Path, name: str, content: str):
+    (tmp_path / name).write_text(content)
+    async with lite() as sandbox:
+        match = ("match", URL, "--customer", "42", "--name", "Donors", *QUICK)
+        assert (await command_line(sandbox, *match, "--columns", tmp_path / name)).exit_code == 0
+        assert sandbox.log.count("POST /match_uploaded_csv") == 1
+
+
+async def test_audiences_are_listed_for_people_and_for_machines(command_line: RunCommand):
+    async with lite() as sandbox:
+        await sandbox.seed_audiences(2, "42")
+        await sandbox.seed_audiences(1, "43")
+        of_one = await command_line(sandbox, "audiences", "--customer", "42")
+        of_all = await command_line(sandbox, "audiences", "--json")
+        of_none = await command_line(sandbox, "audiences", "--customer", "44")
+        one = await command_line(sandbox, "audience", of_all.records[0]["id"], "--customer", "42")
+    assert [line.split()[0] for line in of_one.stdout.splitlines()] == ["id", *(r["id"] for r in of_all.records[:2])]
+    assert "2 audiences of customer 42." in of_one.stderr
+    assert len(of_all.records) == 3
+    assert len({tuple(record) for record in of_all.records}) == 1
+    assert (of_none.exit_code, of_none.stdout) == (0, "")
+    assert "ACTIVE" in one.stdout
+    assert "1,500" in one.stdout
+
+
+async def test_a_name_cannot_steer_the_terminal(command_line: RunCommand):
+    async with lite() as sandbox:
+        name = "\x1b[31mRed\x1b]0;title\x07"
+        await command_line(sandbox, "match", URL, *MATCH[:2], "--name", name, *MATCH[4:])
+        listed = await command_line(sandbox, "audiences")
+        as_json = await command_line(sandbox, "audiences", "--json")
+    assert "Red" in listed.stdout
+    assert not {"\x1b", "\x07"} & set(listed.stdout + listed.stderr + as_json.stdout)
+    assert as_json.records[0]["name"] == name
+
+
+async def test_audiences_are_watched_until_each_is_done(command_line: RunCommand):
+    async with lite() as sandbox:
+        (known,) = await sandbox.seed_audiences(1, "42")
+        (stub,) = (await command_line(sandbox, "upload", URL, "--customer", "42", *QUICK, "--json")).records
+        watched = await command_line(sandbox, "watch", known, stub["id"], "--customer", "42", *QUICK, "--json")
+        missing = await command_line(sandbox, "watch", known, "aud-99", "--customer", "42", *QUICK)
+    assert watched.exit_code == 0
+    assert {(record["id"], record["done"]) for record in watched.records} == {(known, True), (stub["id"], True)}
+    assert missing.exit_code == 1
+    assert "NOT FOUND" in missing.stdout
+    assert "aud-99: GET /audience" in missing.stderr
+
+
+async def test_a_watch_ends_with_its_time(command_line: RunCommand):
+    async with Sandbox(lite=True, clock=ManualClock()) as sandbox:
+        stub = await command_line(sandbox, "upload", URL, "--customer", "42", *QUICK, "--timeout", "0.1")
+        assert stub.exit_code == 4
+        ended = await command_line(sandbox, "watch", "aud-1", "--customer", "42", *QUICK, "--timeout", "0.1")
+    assert ended.exit_code == 4
+    assert "the server's work goes on" in ended.stderr
+    assert "PROCESSING" in ended.stdout
+
+
+async def test_an_export_of_nobody_is_bought_only_with_leave(command_line: RunCommand, tmp_path: Path):
+    async with lite() as sandbox:
+        (audience_id,) = await sandbox.seed_audiences(1, "42", size=0)
+        export = ("export", audience_id, "--customer", "42", "--out", tmp_path / "x.csv", *QUICK)
+        refused = await command_line(sandbox, *export)
+        assert (refused.exit_code, sandbox.counts().purchases) == (1, 0)
+        assert "has 0 people" in refused.stderr
+        assert "Here that is --allow-empty" in refused.stderr
+        allowed = await command_line(sandbox, *export, "--allow-empty")
+        assert (allowed.exit_code, sandbox.counts().purchases) == (0, 1), allowed.stderr

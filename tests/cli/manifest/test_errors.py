@@ -1,0 +1,352 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.support.manifests import errors_in, write, write_examples
+
+URL = "https://files.example.org/people.csv"
+COLUMNS = "column_selections: {first_name: {column_name: First, is_required: true}}"
+DEFAULTS = f"{COLUMNS}\ncsv: {URL}\n"
+
+
+def test_all_mistakes_of_a_yaml_are_told_at_once_with_their_lines(tmp_path: Path):
+    write(
+        tmp_path,
+        {
+            "jobs.yaml": f"""\
+defaults:
+  {COLUMNS}
+  export:
+    destination: "{{audience_name}}.csv"
+    optional_field_types: [phone, phne]
+    max_cost_cents: 800.00
+job_defaults: 1
+jobs:
+  - customer_id: 42
+    audience_name: A
+    csv: missing.csv
+  - customer_id: 42
+    audience_nam: B
+    csv: {URL}
+    lookalike:
+      sze: 5
+      size: many
+  - customer_id: 42
+    audience_name: A
+    csv: {URL}
+    column_selections:
+      frist_name: First
+      id: Member
+    export: {{max_cost_cents: 5, optional_field_types: []}}
+"""
+        },
+    )
+    assert errors_in(tmp_path / "jobs.yaml") == [
+        (
+            "jobs.yaml:5: export.optional_field_types: 'phne' is no field type; they are phone, address, "
+            "vote_history, issue_scores, media_scores, support_scores, turnout_scores, lookalike_scores; did you mean "
+            "'phone'?"
+        ),
+        "jobs.yaml:6: export.max_cost_cents: must be a whole number in digits alone, such as 20000, not '800.00'",
+        "jobs.yaml:7: job_defaults: is neither 'defaults' nor 'jobs'; did you mean 'defaults'?",
+        "jobs.yaml:11: csv: there is no file 'missing.csv'",
+        "jobs.yaml:12: audience_name: is missing",
+        "jobs.yaml:12: lookalike.audience_name: is missing",
+        "jobs.yaml:13: audience_nam: is not a field of a job; did you mean 'audience_name'?",
+        "jobs.yaml:16: lookalike.sze: is not a field of a job; did you mean 'lookalike.size'?",
+        "jobs.yaml:17: lookalike.size: must be a whole number in digits alone, such as 20000, not 'many'",
+        "jobs.yaml:18: export.destination: another job writes 'A.csv' (line 9)",
+        (
+            "jobs.yaml:19: audience_name: another job makes an audience named 'A' for customer '42'; names are unique "
+            "(line 9)"
+        ),
+        (
+            "jobs.yaml:22: column_selections.frist_name: is not a field of a job; did you mean "
+            "'column_selections.first_name'?"
+        ),
+        "jobs.yaml:23: column_selections.id: must be required",
+    ]
+
+
+def test_two_jobs_may_not_make_one_audience_or_write_one_file(tmp_path: Path):
+    write(tmp_path, {"defaults.yaml": f'{DEFAULTS}export: {{destination: "{{audience_name}}.csv"}}\n'})
+    write(tmp_path, {"jobs.csv": "customer_id,audience_name\n1,A\n2,B\n\n1,C\n1,A\n"})
+    duplicate, file = errors_in(tmp_path / "jobs.csv", defaults=tmp_path / "defaults.yaml")
+    assert duplicate == (
+        "jobs.csv:6: audience_name: another job makes an audience named 'A' for customer '1'; names are unique (line 2)"
+    )
+    assert file.startswith("jobs.csv:6: export.destination: another job writes ")
+    assert file.endswith("A.csv' (line 2)")
+
+
+def test_lines_of_a_csv_are_exact_behind_quoted_line_breaks(tmp_path: Path):
+    write(tmp_path, {"defaults.yaml": DEFAULTS})
+    rows = 'customer_id,audience_name\n1,"A\nlong\nname"\n\n2,\n3,"x\ny"\n,B\n'
+    write(tmp_path, {"jobs.csv": "\ufeff" + rows})
+    assert errors_in(tmp_path / "jobs.csv", defaults=tmp_path / "defaults.yaml") == [
+        "jobs.csv:6: audience_name: is missing",
+        "jobs.csv:9: customer_id: is missing",
+    ]
+
+
+def test_a_mistake_that_every_row_has_is_told_once(tmp_path: Path):
+    write(tmp_path, {"defaults.yaml": DEFAULTS})
+    write(tmp_path, {"jobs.csv": "customer_id,audience_name\n" + "1,\n" * 5_000})
+    assert errors_in(tmp_path / "jobs.csv", defaults=tmp_path / "defaults.yaml") == [
+        "jobs.csv:2: audience_name: is missing (also in lines 3, 4, 5, 6, 7, 8, 9, 10, 11, 12 and 4,989 more)"
+    ]
+
+
+def test_a_thousand_different_mistakes_do_not_bury_the_reader(tmp_path: Path):
+    write(tmp_path, {"jobs.jsonl": "".join(f'{{"field_{number}": 1}}\n' for number in range(1_000))})
+    found = errors_in(tmp_path / "jobs.jsonl")
+    assert len(found) == 201
+    assert found[-1] == "jobs.jsonl: 804 further mistakes are not shown"
+
+
+@pytest.mark.parametrize(
+    ("content", "mistake"),
+    [
+        (
+            "customer_id,audiencename\n1,A\n",
+            "jobs.csv:1: audiencename: is not a field of a job; did you mean 'audience_name'?",
+        ),
+        ("customer_id,customer_id,audience_name\n1,1,A\n", "jobs.csv:1: customer_id: names more than one column"),
+        ("customer_id,audience_name\n1,A,B\n", "jobs.csv:2: has 3 cells, the header has 2"),
+        ("customer_id,audience_name\n1\n", "jobs.csv:2: has 1 cells, the header has 2"),
+        ('customer_id,audience_name\n1,"A\n', "jobs.csv:2: is no CSV from here on: unexpected end of data"),
+        (b"customer_id,audience_name\n1,A\n2,\xff\n", "jobs.csv:3: is not UTF-8; save the file as CSV UTF-8"),
+        (
+            "customer_id,audience_name,lookalike\n1,A,no\n",
+            "jobs.csv:2: lookalike: must be 'none' or empty; its fields have columns of their own",
+        ),
+        (
+            "customer_id,audience_name,export.max_cost_cents,export.destination\n1,A,$5,x.csv\n",
+            "jobs.csv:2: export.max_cost_cents: must be a whole number in digits alone, such as 20000, not '$5'",
+        ),
+        (
+            "customer_id,audience_name,column_selections.first_name.is_required\n1,A,maybe\n",
+            "jobs.csv:2: column_selections.first_name.is_required: must be true or false, not 'maybe'",
+        ),
+        (
+            "customer_id,audience_name,lookalike.filters.extra\n1,A,x\n",
+            "jobs.csv:1: lookalike.filters.extra: is not a field of a job; did you mean 'lookalike.filters.states'?",
+        ),
+        ("customer_id,audience_name\n", "jobs.csv:1: names no jobs"),
+        ("", "jobs.csv:1: names no jobs"),
+    ],
+)
+def test_what_is_no_table_of_jobs_is_told(tmp_path: Path, content: str | bytes, mistake: str):
+    write(tmp_path, {"defaults.yaml": DEFAULTS, "jobs.csv": content})
+    assert mistake in errors_in(tmp_path / "jobs.csv", defaults=tmp_path / "defaults.yaml")
+
+
+@pytest.mark.parametrize(
+    ("line", "mistake"),
+    [
+        ("{", "jobs.jsonl:3: is no JSON: Input data was truncated"),
+        ("[1]", "jobs.jsonl:3: must be a JSON object, not list"),
+        ('{"customer_id": 1, "audience_name": "B"}', "jobs.jsonl:3: customer_id: must be text, not int"),
+        (
+            '{"customer_id": "1", "audience_name": "B", "lookalike": 5}',
+            "jobs.jsonl:3: lookalike: must be a mapping, of audience_name, size, include_original_audience, filters",
+        ),
+        ('{"customer_id": "1", "audience_name": "B", "key": ""}', "jobs.jsonl:3: key: must not be empty"),
+        (
+            '{"customer_id": "1", "audience_name": "B", "csv": {"a": 1}}',
+            "jobs.jsonl:3: csv: must be a URL or a path, not dict",
+        ),
+        (
+            (
+                '{"customer_id": "1", "audience_name": "B", "lookalike": {"audience_name": "C", "size": 5, '
+                '"filters": {"states": "PA"}}}'
+            ),
+            "jobs.jsonl:3: lookalike.filters.states: must be a list of text",
+        ),
+        (
+            (
+                '{"customer_id": "1", "audience_name": "B", "lookalike.size": 5, '
+                '"lookalike": {"size": 6, "audience_name": "C"}}'
+            ),
+            "jobs.jsonl:3: lookalike.size: is given twice",
+        ),
+        (
+            '{"customer_id": "1", "audience_name": "B", "audience_name": "B"}',
+            "jobs.jsonl:3: audience_name: is given twice",
+        ),
+        (
+            (
+                '{"customer_id": "1", "audience_name": "B", "export": {"destination": "b.csv", '
+                '"max_cost_cents": 100, "max\\u005fcost_cents": 1000000}}'
+            ),
+            "jobs.jsonl:3: max_cost_cents: is given twice",
+        ),
+        (
+            (
+                '{"customer_id": "1", "audience_name": "B", "lookalike": {"audience_name": "C", "size": 5, '
+                '"filters": {"extra": {"a": [{"b": 1, "b": 2}]}}}}'
+            ),
+            "jobs.jsonl:3: b: is given twice",
+        ),
+        (
+            '{"customer_id": "1", "audience_name": "B", "export": {"destination": 5}}',
+            "jobs.jsonl:3: export.destination: must be a path, not int",
+        ),
+    ],
+)
+def test_what_is_no_job_is_told_with_its_line(tmp_path: Path, line: str, mistake: str):
+    good = '{"customer_id": "1", "audience_name": "A"}'
+    write(tmp_path, {"defaults.yaml": DEFAULTS, "jobs.jsonl": f"{good}\n\n{line}\n"})
+    assert errors_in(tmp_path / "jobs.jsonl", defaults=tmp_path / "defaults.yaml") == [mistake]
+
+
+@pytest.mark.parametrize(
+    ("content", "mistake"),
+    [
+        ("", "jobs.yaml:1: is empty"),
+        ("# nothing\n", "jobs.yaml:1: is empty"),
+        ("- a\n", "jobs.yaml:1: must be a mapping with 'defaults' and 'jobs'"),
+        ("defaults: {}\n", "jobs.yaml:1: has no 'jobs'"),
+        ("jobs: []\n", "jobs.yaml:1: names no jobs"),
+        ("jobs: 5\n", "jobs.yaml:1: jobs: must be a list, each job a mapping behind a dash"),
+        ("jobs:\n- a\n", "jobs.yaml:2: must be a mapping of fields"),
+        ("jobs:\n- [a]\n", "jobs.yaml:2: must be a mapping of fields"),
+        (
+            "jobs:\n- a: [\n",
+            "jobs.yaml:3: is no YAML from here on: while parsing a flow node, did not find expected node content",
+        ),
+        (
+            "jobs:\n- a: \x01\n",
+            "jobs.yaml:2: is no YAML: control characters are not allowed",
+        ),
+        ("jobs: []\ndefaults: {}\n", "jobs.yaml:2: defaults must stand before the jobs"),
+        ("defaults: {}\ndefaults: {csv: x}\njobs: []\n", "jobs.yaml:2: defaults: is given twice"),
+        (b"jobs:\n- csv: \xff\n", "jobs.yaml:2: is no YAML: invalid leading UTF-8 octet"),
+        ("jobs: []\n---\njobs: []\n", "jobs.yaml:2: must be one YAML document"),
+        ("jobs:\n- <<: {customer_id: 1}\n", "jobs.yaml:2: <<: is not read here; write common fields into the defaults"),
+        ("jobs:\n- customer_id: 1\n  customer_id: 2\n", "jobs.yaml:3: customer_id: is given twice"),
+        ("jobs:\n- ? [a]\n  : 1\n", "jobs.yaml:2: the name of a field must be text"),
+        ("jobs:\n- customer_id: *x\n", "jobs.yaml:2: there is no anchor &x above"),
+    ],
+)
+def test_what_is_no_manifest_in_yaml_is_told(tmp_path: Path, content: str | bytes, mistake: str):
+    write(tmp_path, {"jobs.yaml": content})
+    assert mistake in errors_in(tmp_path / "jobs.yaml")
+
+
+@pytest.mark.parametrize("levels", [51, 900])  # the second is more than some readers of either kind bear
+def test_what_is_nested_too_deeply_is_told_whatever_reads_it(tmp_path: Path, levels: int):
+    value = "[" * levels + "]" * levels
+    write(tmp_path, {"jobs.yaml": f"jobs:\n- csv: {value}\n", "jobs.jsonl": f'{{"csv": {value}}}\n'})
+    told = "is nested too deeply: 50 levels are read"
+    assert f"jobs.yaml:2: {told}" in errors_in(tmp_path / "jobs.yaml")
+    assert f"jobs.jsonl:1: {told}" in errors_in(tmp_path / "jobs.jsonl")
+
+
+def test_what_no_reader_bears_is_told_in_its_words_or_ours(tmp_path: Path):
+    value = "[" * 5_000 + "]" * 5_000
+    write(tmp_path, {"jobs.yaml": f"jobs:\n- csv: {value}\n", "jobs.jsonl": f'{{"csv": {value}}}\n'})
+    assert any(told.startswith("jobs.yaml:2: ") and "nest" in told for told in errors_in(tmp_path / "jobs.yaml"))
+    assert "jobs.jsonl:1: is nested too deeply: 50 levels are read" in errors_in(tmp_path / "jobs.jsonl")
+
+
+def test_what_is_nested_as_deeply_as_is_read_is_a_mistake_of_its_own(tmp_path: Path):
+    value = "[" * 49 + "]" * 49
+    write(tmp_path, {"jobs.yaml": f"jobs:\n- csv: {value}\n", "jobs.jsonl": f'{{"csv": {value}}}\n'})
+    assert "jobs.yaml:2: csv: must be a URL or a path, not list" in errors_in(tmp_path / "jobs.yaml")
+    assert "jobs.jsonl:1: csv: must be a URL or a path, not list" in errors_in(tmp_path / "jobs.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("template", "mistake"),
+    [
+        (
+            "{name}.csv",
+            "defaults.yaml:3: export.destination: {name} is none of {customer_id}, {audience_name}, {key}",
+        ),
+        (
+            "{key}.csv",
+            "jobs.csv:2: export.destination: {key} stands in its default, and this job gives no key (also in line 3)",
+        ),
+        (
+            "a{.csv",
+            "defaults.yaml:3: export.destination: has a lone '{'; write it twice where no name of a field is meant",
+        ),
+        (
+            "{customer_id.__class__}",
+            (
+                "defaults.yaml:3: export.destination: {customer_id.__class__} is none of "
+                "{customer_id}, {audience_name}, {key}; did you mean '{customer_id}'?"
+            ),
+        ),
+    ],
+)
+def test_a_template_that_cannot_be_filled_is_told_where_it_stands(tmp_path: Path, template: str, mistake: str):
+    write(tmp_path, {"defaults.yaml": f'{DEFAULTS}export: {{destination: "{template}"}}\n'})
+    write(tmp_path, {"jobs.csv": "customer_id,audience_name\n1,A\n1,B\n"})
+    (found,) = errors_in(tmp_path / "jobs.csv", defaults=tmp_path / "defaults.yaml")
+    assert found == mistake
+
+
+@pytest.mark.parametrize("customer", [".", ".."])
+def test_a_customer_s_name_never_leads_a_url_to_another_folder(tmp_path: Path, customer: str):
+    template = "https://files.example.org/lists/{customer_id}/members.csv"
+    write(tmp_path, {"defaults.yaml": f'{COLUMNS}\ncsv: "{template}"\n'})
+    write(tmp_path, {"jobs.csv": f"customer_id,audience_name\n{customer},A\n...,B\n.a/..,C\n"})
+    assert errors_in(tmp_path / "jobs.csv", defaults=tmp_path / "defaults.yaml") == [
+        "jobs.csv:2: csv: has '.' or '..' between slashes, by which a URL names another folder"
+    ]
+
+
+def test_a_local_csv_needs_something_that_publishes_it(tmp_path: Path):
+    write_examples(tmp_path)
+    (found,) = errors_in(tmp_path / "jobs.yaml", publisher=None)
+    assert found.startswith("jobs.yaml:16: csv: is a local file, and the server fetches CSVs from URLs")
+    assert "--publish" in found
+    assert found.endswith("(also in line 21)")
+
+
+def test_a_name_that_no_disk_can_keep_is_told_and_no_crash(tmp_path: Path):
+    write(tmp_path, {"defaults.yaml": f'{DEFAULTS}export: {{destination: "{{audience_name}}.csv"}}\n'})
+    write(tmp_path, {"jobs.csv": f"customer_id,audience_name\n1,{'A' * 300}\n"})
+    (found,) = errors_in(tmp_path / "jobs.csv", defaults=tmp_path / "defaults.yaml")
+    assert found.startswith("jobs.csv:2: export.destination: ")
+    assert found.endswith(os.strerror(36))
+
+
+def test_a_manifest_of_another_kind_is_refused(tmp_path: Path):
+    write(tmp_path, {"jobs.xlsx": "x"})
+    (found,) = errors_in(tmp_path / "jobs.xlsx")
+    assert found.startswith("jobs.xlsx: must end in .yaml, .yml, .csv, .jsonl, .ndjson")
+
+
+def test_a_signed_url_is_never_repeated(tmp_path: Path):
+    write(tmp_path, {"jobs.csv": "customer_id,audience_name,csv\n1,A,ftp://files.example.org/a.csv?sig=s3cret\n"})
+    assert "s3cret" not in "\n".join(errors_in(tmp_path / "jobs.csv"))
+
+
+def test_a_file_that_cannot_be_read_is_told_with_the_one_that_was_meant(tmp_path: Path):
+    write(tmp_path, {"jobs.yaml": "jobs: []\n", "jobs.csv": "customer_id\n"})
+    (tmp_path / "folder.yaml").mkdir()
+    no_file = "cannot be read: No such file or directory"
+    assert errors_in(tmp_path / "job.yaml") == [f"job.yaml: {no_file}; did you mean 'jobs.yaml'?"]
+    assert errors_in(tmp_path / "no" / "jobs.yaml") == [f"jobs.yaml: {no_file}"]
+    assert errors_in(tmp_path / "folder.yaml") == ["folder.yaml: cannot be read: Is a directory"]
+    (told,) = errors_in(tmp_path / "jobs.csv", defaults=tmp_path / "none.yaml")
+    assert told == f"none.yaml: {no_file}"
+
+
+def test_all_that_is_wrong_with_one_list_is_told(tmp_path: Path):
+    write(tmp_path, {"defaults.yaml": DEFAULTS})
+    write(
+        tmp_path,
+        {
+            "jobs.csv": "customer_id,audience_name,export.destination,export.optional_field_types\n"
+            "1,A,a.csv,phon;adress;vote_history\n"
+        },
+    )
+    found = errors_in(tmp_path / "jobs.csv", defaults=tmp_path / "defaults.yaml")
+    assert [mistake.rpartition("; ")[2] for mistake in found] == ["did you mean 'phone'?", "did you mean 'address'?"]

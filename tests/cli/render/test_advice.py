@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from indigo_async import errors
+from indigo_async.cli.render import advice
+from indigo_async.cli.render.advice import advice_for
+
+
+def test_all_advice_is_about_errors_that_there_are():
+    assert set(advice._ADVICE) <= set(errors.__all__)
+
+
+@pytest.mark.parametrize("error_type", ["ApiError", "CustomerMismatchError", "NotFoundError"])
+def test_running_again_is_not_advised_where_it_cannot_help(error_type: str):
+    words = advice_for(error_type)
+    assert "Running the batch again" in words
+    assert "Run the batch again" not in words
+
+
+def test_an_error_that_nobody_foresaw_can_be_tried_again():
+    assert advice_for("SomeOtherError").startswith("Run the batch again")
+
+
+DANGEROUS = re.compile(r"(?i)another.*journal|new journal|begin a new|false to buy|buy another|without .*journal")
+
+
+@pytest.mark.parametrize("error_type", sorted(errors.__all__))
+def test_no_advice_could_buy_twice_or_lose_what_is_known(error_type: str):
+    assert not DANGEROUS.search(advice_for(error_type))
+
+
+def test_no_message_of_the_package_recommends_what_could_buy_twice():
+    """Messages are texts in the source: none that is raised or printed may recommend it."""
+    package = Path(errors.__file__).parent
+    found = [
+        f"{path.name}: {node.value}"
+        for path in sorted(package.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and not node.value.strip().count("\n")
+        if re.search(
+            r"(?i)begin a new journal|new journal|another (name or )?--journal|reuse_purchased=False to", node.value
+        )
+    ]
+    assert found == []

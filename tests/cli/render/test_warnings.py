@@ -1,0 +1,53 @@
+"""Warnings about jobs reach people: in the terminal, in JSON, and in the report, each kind once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from indigo_async.cli.render.warnings import group_warnings
+from indigo_async.sandbox import Sandbox
+from tests.support.processes.commands import run_command, write_manifest
+
+QUICK = ("--poll-interval", "0.02")
+
+
+def test_warnings_that_differ_in_ids_and_numbers_are_one_kind():
+    groups = group_warnings(
+        [
+            ("a", "reusing audience aud-1 (same name); columns are not compared"),
+            ("b", "reusing audience aud-2 (same name); columns are not compared"),
+            ("c", "export 9 was quoted at 6000 cents and charged at 50000 cents"),
+        ]
+    )
+    assert [(group.jobs, group.key) for group in groups] == [(2, "a"), (1, "c")]
+    assert groups[0].text == "a and 1 more: reusing audience aud-1 (same name); columns are not compared"
+
+
+async def test_a_reuse_is_shown_by_the_command_once_in_json_and_in_the_report(tmp_path: Path):
+    manifest = write_manifest(tmp_path, 3)
+    page = tmp_path / "report.html"
+    async with Sandbox(lite=True, speed=2_000.0) as sandbox:
+        first = await run_command(sandbox, "run", manifest, *QUICK)
+        assert "warnings" not in first.stdout
+        for journal in tmp_path.glob("*.journal*"):
+            journal.unlink()
+        again = await run_command(sandbox, "run", manifest, *QUICK)
+        report = await run_command(sandbox, "report", tmp_path / "jobs.yaml.journal", "--html", page)
+        summary = await run_command(sandbox, "report", tmp_path / "jobs.yaml.journal")
+        for journal in tmp_path.glob("*.journal*"):
+            journal.unlink()
+        as_json = await run_command(sandbox, "run", manifest, *QUICK, "--json")
+    assert "3 jobs have warnings" in again.stdout
+    assert "and 2 more: reusing audience" in again.stdout
+    assert "columns are not compared" in again.stdout
+    assert "reusing audience" not in again.stderr
+    lines = [json.loads(line) for line in as_json.stdout.splitlines()]
+    assert all(
+        any("reusing export" in text for text in line["warnings"]) for line in lines if line["type"] == "outcome"
+    )
+    assert lines[-1]["warned"] == 3
+    assert "Warnings of 3 jobs" in summary.stdout
+    assert "columns are not compared" in summary.stdout
+    assert report.returncode == 0, report.stderr
+    assert 'id="warnings"' in page.read_text()

@@ -1,0 +1,80 @@
+"""Prices: whole cents in any spelling, nothing that could be dollars, and no choice between amounts that disagree."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from indigo_async._transport import codec
+from indigo_async._transport.prices import COST_KEYS, find_price_amounts, parse_cents, read_price
+
+
+@pytest.mark.parametrize("value", [1200, 1200.0, "1200"])
+def test_whole_cents_may_be_spelled_as_any_number(value: object):
+    assert parse_cents(value) == 1200
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["12.00", "1200.0", "$12", "1,200", "", " 1200", "١٢", "9" * 5_000, 12.5, -5, -5.0, True, None, {}, [], 1e400],
+)
+def test_what_could_be_dollars_or_is_no_amount_is_not_read(value: object):
+    assert parse_cents(value) is None
+
+
+@pytest.mark.parametrize("key", COST_KEYS)
+@pytest.mark.parametrize("value", [1200, 1200.0, "1200"])
+def test_a_price_is_read_from_any_of_its_keys(key: str, value: object):
+    assert read_price({key: value}) == 1200
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"cost": 0, "price": 50_000},
+        {"price": 50_000, "cost": 0},
+        {"cost": 125, "costInCents": 12_500},
+        {"cost": 0, "costBreakdown": {"total": 50_000}},
+        {"cost": 100, "costBreakdown": {"total": 0}},
+        {"cost": 100, "costBreakdown": {"total": 100, "totalCents": 200}},
+        {"cost": 0, "costBreakdown": [{"cents": 20_000}, {"cents": 30_000}]},
+        {"cost": 0, "costBreakdown": [{"cost": 50_000, "people": 5}]},
+    ],
+)
+def test_amounts_that_disagree_are_no_price(document: dict[str, Any]):
+    assert read_price(document) is None
+    export = codec.decode_export({"id": 7, **document}, "GET /audience")
+    assert export.cost_cents is None
+    assert len(set(find_price_amounts(export).values())) > 1 or "costBreakdown" in document
+    kept = {key: value for key, value in document.items() if key != "costBreakdown"}
+    assert export.extra == kept
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"cost": 500, "price": 500},
+        {"cost": "500", "price": 500.0},
+        {"cost": "5.00", "costInCents": 500},
+        {"cost": None, "price": 500},
+        {"cost": 500, "costBreakdown": {"total": 500, "people": 100, "price": 5}},
+        {"cost": 500, "costBreakdown": {"total": "5.00"}},
+        {"cost": 500, "costBreakdown": [{"cents": 200}, {"cents": 300}]},
+        {"cost": 500, "costBreakdown": [{"price": 5, "people": 100}]},
+        {"cost": 500, "costBreakdown": [{"cents": 900}, {"discount": 400}]},
+        {"cost": 500, "costBreakdown": "100 people at 5 cents"},
+        {"cost": 500, "costBreakdown": []},
+    ],
+)
+def test_amounts_that_agree_or_cannot_be_read_leave_the_price(document: dict[str, Any]):
+    assert read_price(document) == 500
+    assert codec.decode_export({"id": 7, **document}, "GET /audience").cost_cents == 500
+
+
+@given(st.dictionaries(st.sampled_from(COST_KEYS), st.integers(0, 3) | st.sampled_from(["1", 2.0, "x", None, 0.5])))
+def test_a_price_is_what_every_readable_amount_says(document: dict[str, Any]):
+    amounts = {parse_cents(value) for value in document.values()} - {None}
+    assert read_price(document) == (amounts.pop() if len(amounts) == 1 else None)

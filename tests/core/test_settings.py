@@ -1,0 +1,107 @@
+"""Where the API is and who we are: arguments, then the environment."""
+
+from __future__ import annotations
+
+import pytest
+
+from indigo_async._settings import DEFAULT_BASE_URL, Settings
+from indigo_async.errors import InvalidInputError
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("INDIGO_API_TOKEN", raising=False)
+    monkeypatch.delenv("INDIGO_BASE_URL", raising=False)
+
+
+def test_the_public_address_is_that_of_the_reference():
+    assert Settings.resolve("token", None).base_url == "https://app.indigo.engineering/api/v1" == DEFAULT_BASE_URL
+
+
+def test_the_environment_serves_where_no_argument_is_given(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("INDIGO_API_TOKEN", "from-environment")
+    monkeypatch.setenv("INDIGO_BASE_URL", "https://example.org/v2")
+    assert Settings.resolve(None, None) == Settings("https://example.org/v2", "from-environment")
+
+
+def test_arguments_go_before_the_environment(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("INDIGO_API_TOKEN", "from-environment")
+    monkeypatch.setenv("INDIGO_BASE_URL", "https://example.org/v2")
+    assert Settings.resolve("argument", "https://example.net") == Settings("https://example.net", "argument")
+
+
+def test_a_slash_at_the_end_makes_no_difference():
+    assert Settings.resolve("token", "https://example.org/api/").base_url == "https://example.org/api"
+
+
+def test_a_missing_token_is_said_with_both_ways_to_give_it():
+    with pytest.raises(InvalidInputError, match=r"token: is missing: pass token=\.\.\. or set INDIGO_API_TOKEN"):
+        Settings.resolve(None, None)
+
+
+@pytest.mark.parametrize("token", ["two words", "line\n", "tab\t", "nul\0", "naïve", "\udc80"])
+def test_a_token_that_no_header_can_carry_is_refused_unseen(token: str):
+    with pytest.raises(InvalidInputError, match="token: holds blanks or characters") as caught:
+        Settings.resolve(token, None)
+    assert token not in str(caught.value)
+
+
+def test_a_token_that_is_no_text_is_refused():
+    with pytest.raises(InvalidInputError, match="token: must be text, not int"):
+        Settings.resolve(5, None)
+
+
+@pytest.mark.parametrize("url", ["http://example.org", "http://127.0.0.1.example.org/api", "http://10.0.0.1/"])
+def test_the_token_never_travels_in_the_clear(url: str):
+    with pytest.raises(InvalidInputError, match="base_url: must be https"):
+        Settings.resolve("token", url)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8080/api/v1", "http://localhost:1", "http://[::1]:1"])
+def test_loopback_is_exempt_from_https(url: str):
+    settings = Settings.resolve("token", url)
+    assert settings.base_url == url
+    assert settings.is_loopback
+
+
+def test_another_host_is_not_on_loopback():
+    assert not Settings.resolve("token", None).is_loopback
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("", "must not be empty"),
+        ("https://example.org/api\n", "must not begin or end with a blank"),
+        ("https://exam ple.org/api", "must not hold blanks"),
+        ("https://example.org/a\npi", "must not hold blanks"),
+        ("example.org/api", "must be an absolute https URL"),
+        ("ftp://example.org", "must be an absolute https URL"),
+        ("https://", "must be an absolute https URL"),
+        ("https://example.org:port", "is not a URL"),
+        ("https://[::1", "is not a URL"),
+        ("https://a..b", "is not a URL"),
+        (f"https://{'a' * 64}.example.org", "is not a URL"),
+        ("https://user@example.org", "must not hold a user name"),
+        ("https://user:pass@example.org", "must not hold a user name"),
+        ("https://@example.org", "must not hold a user name"),
+        ("https://example.org/api?key=1", "must not hold a user name, a password, a query or a fragment"),
+        ("https://example.org/api?", "must not hold a user name, a password, a query or a fragment"),
+        ("https://example.org/api#top", "must not hold a user name, a password, a query or a fragment"),
+        ("https://example.org/api#", "must not hold a user name, a password, a query or a fragment"),
+        (5, "must be text, not int"),
+    ],
+)
+def test_a_base_url_is_an_address_and_nothing_else(url: object, message: str):
+    with pytest.raises(InvalidInputError, match=f"base_url: {message}"):
+        Settings.resolve("token", url)
+
+
+def test_all_problems_come_at_once():
+    with pytest.raises(InvalidInputError) as caught:
+        Settings.resolve("", "http://user@example.org")
+    assert [problem.where for problem in caught.value.problems] == ["token", "base_url", "base_url"]
+
+
+def test_the_token_is_in_no_repr():
+    assert "canary" not in repr(Settings.resolve("canary", None))

@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import csv
+import io
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from indigo_async.errors import InvalidInputError, Problem
+from indigo_async.files import check_columns
+from indigo_async.files.csv.check import NO_HEADER_MESSAGE, find_csv_problems
+from indigo_async.inputs import ColumnSelection, ColumnSelections
+from indigo_async.sandbox.people import NotACsvError, parse_csv
+
+FIRST = {"first_name": ColumnSelection("First Name", required=True)}
+ZIP = {"zip": ColumnSelection("Zip")}
+GOOD = "First Name,Zip\r\nZo\u00eb,15213\r\nAnn,15201\r\n"
+
+
+@pytest.fixture
+def people(tmp_path: Path):
+    def write(content: bytes | str) -> Path:
+        path = tmp_path / "people.csv"
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    return write
+
+
+def messages(path: Path, selections=FIRST) -> list[str]:
+    return [str(problem).replace(repr(str(path)), "FILE") for problem in find_csv_problems(path, selections)]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252", "latin-1"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+async def test_what_spreadsheets_write_is_accepted(people, encoding, delimiter, line_end):
+    text = GOOD.replace(",", delimiter).replace("\r\n", line_end)
+    await check_columns(people(text.encode(encoding)), FIRST | ZIP)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'First Name,Note\nAnn,"two\nlines"\nBob,\n',
+        '"First Name","Note, if any"\n"Ann ""Annie""","a;b|c"\n',
+        " First Name ,Note\nAnn,x\n",
+        "\n\nFirst Name,Note\n\nAnn,x\n",
+        "First Name,,\nAnn,unnamed,columns\n",
+        "First Name,Note\nAnn\nBob,x,,\n",
+        'First Name,Note\nAnn,5" pipe\n',
+        "First Name\nAnn\n",
+    ],
+    ids=[
+        "quoted newlines",
+        "quotes",
+        "blanks",
+        "blank lines",
+        "empty headers",
+        "uneven",
+        "a loose quote",
+        "one column",
+    ],
+)
+async def test_what_servers_can_read_is_accepted(people, text):
+    await check_columns(people(text), FIRST)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "is empty"),
+        (b"\xef\xbb\xbf", "is empty"),
+        (b" \r\n\r\n", "is empty"),
+        (b"First Name,Zip\n", "has a header but no rows"),
+        (b"First Name,Zip\n,\n,\n", "has a header but no rows"),
+        (b"PK\x03\x04xl/workbook.xml", "Excel workbook or a ZIP archive, not CSV: save it as CSV"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1", "is an old Excel workbook"),
+        (b"%PDF-1.7", "is a PDF document"),
+        (b"\x1f\x8b\x08", "is a gzip archive"),
+        (b"<!DOCTYPE html>", "is HTML or XML, not CSV"),
+        (b'[{"first": "Ann"}]', "is JSON, not CSV"),
+        (b"First Name\nAnn\nB\x00b\n", "holds the byte 0x00 in line 3: it is binary or damaged"),
+        (GOOD.encode("utf-16-le"), "UTF-16 or UTF-32 without a byte order mark that says so: save it as UTF-8"),
+        (GOOD.encode("utf-32"), "UTF-16 or UTF-32 without a byte order mark that says so: save it as UTF-8"),
+        (b'First Name,Zip\nAnn,1\n"Bob,2\nCy,3\n', "opens a quote in row 3 that is never closed"),
+        (b'First Name,Zip\n"Bob,2\n' + b"Cy,3\n" * 100_000, "no end of row 2 in its first 64 KiB"),
+        (b'"First Name,Zip\n' + b"Cy,3\n" * 100_000, "no end of row 1 in its first 64 KiB"),
+        (b'""\r\n', "is empty"),
+    ],
+)
+def test_what_is_no_csv_of_people_is_refused_with_the_reason(people, content, reason):
+    path = people(content)
+    (problem,) = find_csv_problems(path, {})
+    assert problem.where == "csv"
+    assert repr(str(path)) in problem.message
+    with pytest.raises(InvalidInputError, match=reason):
+        raise InvalidInputError([problem])
+
+
+def test_a_file_that_cannot_be_opened_says_why(tmp_path: Path):
+    assert messages(tmp_path / "nowhere.csv") == ["csv: FILE cannot be read: No such file or directory"]
+    assert messages(tmp_path) == ["csv: FILE is no file"]
+    assert messages(tmp_path / "a\0b.csv")[0].startswith("csv: ")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    assert messages(tmp_path / "pipe.csv") == ["csv: FILE is no file"]
+
+
+@pytest.mark.parametrize(
+    ("selected", "meant"),
+    [
+        ({"zip": ColumnSelection("Zipcode")}, "Zip Code"),
+        ({"zip": ColumnSelection("zip code")}, "Zip Code"),
+        ({"first_name": ColumnSelection("Given")}, "FNAME"),
+        ({"phone": ColumnSelection("Telephone")}, None),
+    ],
+)
+def test_a_column_that_is_not_there_is_told_with_the_one_that_was_meant(people, selected, meant):
+    path = people("FNAME,Zip Code\nAnn,15213\n")
+    ((field, selection),) = selected.items()
+    hint = f"; did you mean {meant!r}?" if meant else ""
+    assert messages(path, selected) == [
+        f"column_selections.{field}.column_name: FILE has no column {selection.column_name!r}{hint}",
+        "csv: FILE has the columns 'FNAME', 'Zip Code'",
+    ]
+
+
+def test_without_a_header_no_person_is_told(people):
+    (_, told) = messages(people("Ann,Lee,15213\nBob,Roe,15201\n"))
+    assert told == f"csv: FILE {NO_HEADER_MESSAGE}"
+    assert len(messages(people("Ann,Lee\nBob,Roe\n"))) == 1
+
+
+def test_two_columns_of_one_name_are_told_with_their_places(people):
+    path = people("First Name,Note,Zip,Note,Note,Zip\nAnn,a,1,b,c,2\n")
+    assert messages(path) == [
+        "csv: FILE has 3 columns of one name (columns 2, 4 and 5): rename all but one",
+        "csv: FILE has 2 columns named 'Zip' (columns 3 and 6): rename all but one",
+    ]
+
+
+def test_values_of_people_that_stand_twice_where_a_header_should_be_are_not_told(people):
+    path = people("JOHN,SMITHSON,Springfield,PA,Springfield,OH\nANN,DOE,Erie,PA,York,OH\n")
+    told = "\n".join(messages(path))
+    assert "2 columns of one name (columns 3 and 5)" in told
+    assert not [value for value in ("JOHN", "SMITHSON", "Springfield") if value in told]
+
+
+def test_rows_longer_than_the_header_are_told_by_their_numbers(people):
+    path = people("First Name,City\nAnn,Erie\n\nBob,Erie, PA\n" + "Cy,Erie,PA\n" * 7 + "Di,Erie\n" * 20)
+    told = messages(path)
+    assert told[0] == (
+        "csv: FILE has 3 values in row 4 but 2 columns: does a value that holds the delimiter ',' stand there without "
+        "quotes?"
+    )
+    assert len(told) == 6
+    assert told[-1] == "csv: FILE has 3 further such rows in its first 29"
+
+
+def test_a_required_column_without_any_value_matches_nobody(people):
+    required = FIRST | {"dob": ColumnSelection("DOB", required=True), "id": ColumnSelection("ID", required=True)}
+    path = people("First Name,DOB,ID\nAnn,,\nBob, ,\nCy\n")
+    (told,) = messages(path, required)
+    assert told.startswith("column_selections.dob: FILE has nothing in the required column 'DOB'")
+    assert messages(path, FIRST | {"dob": ColumnSelection("DOB")}) == []
+    assert messages(people("First Name,DOB,ID\n" + "Ann,,\n" * 600), required) == []
+
+
+async def test_rules_and_file_are_checked_together(people):
+    path = people("First,Zip\nAnn,15213\n")
+    wrong = ColumnSelections(zip=ColumnSelection("ZIP"), id=ColumnSelection("First"))
+    with pytest.raises(InvalidInputError) as caught:
+        await check_columns(str(path), wrong)
+    assert [problem.where for problem in caught.value.problems] == [
+        "column_selections",
+        "column_selections.id",
+        "column_selections.zip.column_name",
+        "csv",
+    ]
+
+
+def test_a_large_file_is_judged_by_its_head(people):
+    path = people(b"First Name,City\n" + "Zo\u00eb,Erie\n".encode() * 200_000 + b"\x00")
+    assert messages(path) == []
+
+
+def test_the_cut_may_fall_into_a_character(people):
+    for start in range(4):
+        assert messages(people(b"First Name,City\n" + b"x" * start + ",Sa\u00e9\u20ac\n".encode() * 20_000)) == []
+
+
+mess = st.sampled_from('ab1,;\t|"\r\n \u00e9{<@.')
+cells = st.text(st.characters(codec="utf-8", exclude_categories=["C"]), max_size=6)
+
+
+def _agrees_with_the_server(path: Path, data: bytes) -> None:
+    """Whatever the sandbox reads is accepted, and what is accepted it reads, but for first rows that are no header."""
+    path.write_bytes(data)
+    problems: list[Problem] = find_csv_problems(path, {})
+    try:
+        columns, refusal = parse_csv(data).columns, ""
+    except NotACsvError as error:
+        columns, refusal = (), str(error)
+    if refusal:
+        assert problems or "no header" in refusal
+    else:
+        assert problems == [] or "never closed" in problems[0].message
+        for name in filter(None, columns):
+            assert find_csv_problems(path, {"city": ColumnSelection(name)}) == problems
+
+
+@given(data=st.binary(max_size=300))
+def test_any_bytes_are_judged_as_the_server_judges_them(tmp_path_factory, data):
+    _agrees_with_the_server(tmp_path_factory.getbasetemp() / "bytes.csv", data)
+
+
+@given(
+    data=st.text(mess, max_size=60),
+    encoding=st.sampled_from(["utf-8", "cp1252"]),
+)
+def test_any_text_is_judged_as_the_server_judges_it(tmp_path_factory, data, encoding):
+    _agrees_with_the_server(tmp_path_factory.getbasetemp() / "text.csv", data.encode(encoding))
+
+
+@given(
+    rows=st.lists(st.tuples(cells, cells, cells), min_size=1, max_size=8),
+    delimiter=st.sampled_from(",;\t|"),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+    quoting=st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]),
+)
+def test_what_a_csv_writer_wrote_is_judged_as_the_server_judges_it(
+    tmp_path_factory, rows, delimiter, encoding, quoting
+):
+    out = io.StringIO()
+    csv.writer(out, delimiter=delimiter, quoting=quoting).writerows([("one", "two", "three"), *rows])
+    _agrees_with_the_server(tmp_path_factory.getbasetemp() / "written.csv", out.getvalue().encode(encoding))

@@ -1,0 +1,292 @@
+"""File systems that lack sync, locks or modes, and folders where others write, too."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from indigo_async.errors import DownloadError
+from indigo_async.files.downloads.part_file import PartFile
+from indigo_async.inputs import InputCheck
+from indigo_async.workflows.recipes.export_options import check_destination
+
+STRANGER = 12_345
+
+
+def failing(code: int) -> Callable[..., None]:
+    def fail(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    return fail
+
+
+def descriptors() -> set[str]:
+    return set(os.listdir("/proc/self/fd"))  # noqa: PTH208 - fewer descriptors of its own
+
+
+def downloaded(target: Path) -> None:
+    part = PartFile(target, "s")
+    try:
+        part.open()
+        part.write([b"a,b\n"])
+        part.commit()
+    finally:
+        part.close()
+
+
+def problems(destination: Path | str) -> list[str]:
+    check = InputCheck()
+    check_destination(check, "destination", destination)
+    return [problem.message for problem in check.problems]
+
+
+HARMLESS = [
+    ("os.fsync", errno.EINVAL),
+    ("os.fsync", errno.ENOTSUP),
+    ("os.fsync", errno.ENOSYS),
+    ("os.fsync", errno.EROFS),
+    ("fcntl.flock", errno.ENOLCK),
+    ("fcntl.flock", errno.ENOTSUP),
+    ("fcntl.flock", errno.EINVAL),
+    ("os.fchmod", errno.EPERM),
+    ("os.fchmod", errno.ENOTSUP),
+]
+
+
+@pytest.mark.parametrize(("function", "code"), HARMLESS)
+def test_what_a_file_system_lacks_stops_no_download(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str, code: int
+):
+    monkeypatch.setattr(function, failing(code))
+    before = descriptors()
+    assert problems(tmp_path / "x.csv") == []
+    downloaded(tmp_path / "x.csv")
+    assert descriptors() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["x.csv"]
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("function", ["os.fsync", "fcntl.flock", "os.fchmod"])
+def test_a_real_error_fails_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str, code: int
+):
+    monkeypatch.setattr(function, failing(code))
+    before = descriptors()
+    with pytest.raises(OSError, match=os.strerror(code)):
+        downloaded(tmp_path / "x.csv")
+    assert descriptors() == before
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_may_not_be_read_needs_no_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    real = os.open
+
+    def guarded(path: str | Path, flags: int, *rest: int) -> int:
+        if Path(path) == tmp_path:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return real(path, flags, *rest)
+
+    monkeypatch.setattr("os.open", guarded)
+    downloaded(tmp_path / "x.csv")
+    assert (tmp_path / "x.csv").read_bytes() == b"a,b\n"
+
+
+def test_without_locks_two_downloads_of_one_process_still_exclude_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(fcntl, "flock", failing(errno.ENOLCK))
+    first, second = PartFile(tmp_path / "x.csv", "s"), PartFile(tmp_path / "x.csv", "s")
+    first.open()
+    before = descriptors()
+    for _ in range(3):
+        with pytest.raises(DownloadError, match="another download writes it"):
+            second.open()
+    assert descriptors() == before
+    first.write([b"a,b\n"])
+    first.commit()
+    first.close()
+    downloaded(tmp_path / "x.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.csv"]
+
+
+def test_a_file_that_others_may_read_is_warned_of_once_per_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    real = os.open
+    monkeypatch.setattr("os.fchmod", failing(errno.EPERM))
+    monkeypatch.setattr("os.open", lambda path, flags, mode=0o777: real(path, flags, mode | 0o644))
+    downloaded(tmp_path / "x.csv")
+    downloaded(tmp_path / "y.csv")
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        f"{tmp_path} cannot hold private files; other users may be able to read the exports in it"
+    )
+
+
+def test_a_private_file_is_not_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr("os.fchmod", failing(errno.EPERM))
+    downloaded(tmp_path / "x.csv")
+    assert caplog.records == []
+
+
+def _of_a_stranger(part: Path) -> None:
+    part.write_bytes(b"planted")
+    os.chown(part, STRANGER, STRANGER)
+
+
+def _with_a_second_name(part: Path) -> None:
+    part.write_bytes(b"planted")
+    part.with_name("second").hardlink_to(part)
+
+
+def _link(part: Path) -> None:
+    part.symlink_to(part.with_name("elsewhere"))
+
+
+def _fifo(part: Path) -> None:
+    os.mkfifo(part)
+
+
+PLANTED = [
+    (_of_a_stranger, "belongs to another user"),
+    (_with_a_second_name, r"has a second name \(a hard link\)"),
+    (_link, "is not a regular file"),
+    (_fifo, "is not a regular file"),
+]
+
+
+@pytest.mark.parametrize(("plant", "why"), PLANTED)
+def test_a_part_file_that_someone_planted_is_refused_before_paying_and_never_used(
+    tmp_path: Path, plant: Callable[[Path], None], why: str
+):
+    plant(tmp_path / ".x.csv.part")
+    before = {path.name: path.lstat().st_ino for path in tmp_path.iterdir()}
+    open_before = descriptors()
+    with pytest.raises(DownloadError, match=rf"\.x\.csv\.part {why}; remove it or name another destination"):
+        downloaded(tmp_path / "x.csv")
+    (problem,) = problems(tmp_path / "x.csv")
+    assert "cannot be written" in problem
+    assert re.search(why, problem)
+    assert {path.name: path.lstat().st_ino for path in tmp_path.iterdir()} == before
+    assert descriptors() == open_before
+
+
+def test_where_all_files_belong_to_one_user_a_part_file_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A network file system may map all of its users to one."""
+    monkeypatch.setattr("os.geteuid", lambda: STRANGER)
+    part = PartFile(tmp_path / "x.csv", "s")
+    part.open()
+    part.validator = '"one"'
+    part.write([b"a,b\n"])
+    part.close()
+    assert problems(tmp_path / "x.csv") == []
+    part = PartFile(tmp_path / "x.csv", "s")
+    part.open()
+    assert part.size == 4
+    part.close()
+
+
+@pytest.mark.parametrize("plant", [plant for plant, _ in PLANTED])
+def test_a_note_that_someone_planted_is_not_believed(tmp_path: Path, plant: Callable[[Path], None]):
+    part = PartFile(tmp_path / "x.csv", "s")
+    part.open()
+    plant(tmp_path / ".x.csv.part.json")
+    part.validator = '"one"'
+    part.write([b"a,b\n"])
+    assert part.commit().size_bytes == 4
+    part.close()
+
+
+def test_a_folder_as_destination_is_refused(tmp_path: Path):
+    assert problems(tmp_path) == [f"{str(tmp_path)!r} is a folder; name a file"]
+    for text in (f"{tmp_path}/new/", f"{tmp_path}/new/.", "", ".", ".."):
+        assert problems(text) == [f"{text!r} is a folder; name a file"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (os.mkfifo, "is not a regular file; name another"),
+        (lambda path: os.mknod(path, stat.S_IFSOCK | 0o600), "is not a regular file; name another"),
+        (lambda path: path.symlink_to("target.csv"), "is a link to 'target.csv'; name the file itself"),
+    ],
+    ids=["FIFO", "socket", "link"],
+)
+def test_nothing_but_a_file_is_replaced(tmp_path: Path, make: Callable[[Path], None], why: str):
+    target = tmp_path / "x.csv"
+    make(target)
+    assert problems(target) == [f"{str(target)!r} {why}"]
+    with pytest.raises(DownloadError, match=why):
+        downloaded(target)
+    assert not target.is_file()
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_device_is_not_replaced():
+    assert problems("/dev/null") == ["'/dev/null' is not a regular file; name another"]
+
+
+def test_a_home_folder_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    check = InputCheck()
+    assert check_destination(check, "destination", "~/x.csv") == tmp_path / "x.csv"
+    assert check_destination(check, "destination", Path("~/x.csv")) == tmp_path / "x.csv"
+    assert check.problems == []
+    assert problems("~nobody-of-this-name/x.csv") == [
+        "'~nobody-of-this-name/x.csv' begins with a home folder that does not exist"
+    ]
+
+
+def test_a_file_that_only_its_owner_may_replace_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    tmp_path.chmod(0o1777)
+    target = tmp_path / "x.csv"
+    target.write_bytes(b"")
+    monkeypatch.setattr("os.geteuid", lambda: STRANGER)
+    (problem,) = problems(target)
+    assert "belongs to another user, and its folder lets only owners replace their files" in problem
+
+
+@pytest.mark.parametrize("function", ["os.write", "os.rename", "fcntl.flock"])
+def test_what_a_download_needs_is_tried_before_paying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str):
+    before = descriptors()
+    monkeypatch.setattr(function, failing(errno.EDQUOT))
+    (problem,) = problems(tmp_path / "x.csv")
+    assert os.strerror(errno.EDQUOT) in problem
+    assert list(tmp_path.iterdir()) == []
+    assert descriptors() == before
+
+
+def test_a_full_disk_is_found_before_paying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    real = os.statvfs
+
+    def full(path: Path) -> os.statvfs_result:
+        state = list(real(path))
+        state[3] = state[4] = 0
+        return os.statvfs_result(state)
+
+    monkeypatch.setattr("os.statvfs", full)
+    (problem,) = problems(tmp_path / "new" / "x.csv")
+    assert os.strerror(errno.ENOSPC) in problem
+
+
+def test_names_that_do_not_fit_are_found_before_paying(tmp_path: Path):
+    for name in ("x" * 250, f"{'x' * 256}/x.csv", "/".join(["x" * 200] * 30)):
+        (problem,) = problems(tmp_path / "new" / name)
+        assert "cannot be written" in problem
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_check_leaves_no_trace(tmp_path: Path):
+    assert problems(tmp_path / "x.csv") == []
+    assert problems(tmp_path / "new" / "folder" / "x.csv") == []
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,51 @@
+"""Manifests for tests: in a folder of their own, with the lists of people that they name."""
+
+from __future__ import annotations
+
+import re
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from indigo_async.cli.manifest import read_manifest
+from indigo_async.errors import InvalidInputError
+from indigo_async.workflows import AudienceJob
+
+MANIFEST_PAGE = Path(__file__).parents[2] / "docs" / "manifest.md"
+_EXAMPLE = re.compile(r"^`([a-z.]+)`\n\n```[a-z]+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+class FakePublisher:
+    """Lets local CSVs pass; reading a manifest publishes nothing."""
+
+    @asynccontextmanager
+    async def publish(self, path: Path):
+        yield f"https://files.example.org/{path.name}"
+
+
+def examples() -> dict[str, str]:
+    """The files of docs/manifest.md by their names."""
+    return dict(_EXAMPLE.findall(MANIFEST_PAGE.read_text()))
+
+
+def write(folder: Path, files: dict[str, str | bytes]) -> None:
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_examples(folder: Path) -> None:
+    people = "First Name,Last Name,Zip Code\nAda,Lovelace,19103\n"
+    write(folder, examples() | {f"lists/{name}.csv": people for name in ("donors", "volunteers")})
+
+
+def read(path: Path, **options: object) -> list[AudienceJob]:
+    return read_manifest(path, **{"publisher": FakePublisher()} | options)  # type: ignore[arg-type]
+
+
+def errors_in(path: Path, **options: object) -> list[str]:
+    """What is wrong with a manifest, a line each, without its folder."""
+    with pytest.raises(InvalidInputError) as caught:
+        read(path, **options)
+    return [str(problem).replace(f"{path.parent}/", "") for problem in caught.value.problems]

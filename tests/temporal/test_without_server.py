@@ -1,0 +1,300 @@
+"""The parts that need no server: ledger, memory, payloads, names, failures, and where exports land."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from obstore.store import MemoryStore
+from temporalio.exceptions import ApplicationError
+
+from indigo_async import CsvExport, LookalikeFilters
+from indigo_async.errors import (
+    AmbiguousOutcomeError,
+    ApiError,
+    AudienceFailedError,
+    AuthenticationError,
+    ConnectionFailedError,
+    DownloadError,
+    InvalidInputError,
+    Problem,
+    RateLimitedError,
+    ServerError,
+)
+from indigo_async.inputs import ColumnSelection
+from indigo_async.temporal import data_converter, export_store, run_batch, run_job
+from indigo_async.temporal.attempt_log import AttemptLog
+from indigo_async.temporal.export_stores import FolderExportStore, ObjectExportStore, find_destination_problem
+from indigo_async.temporal.failures import to_application_error
+from indigo_async.temporal.ids import job_workflow_id
+from indigo_async.temporal.ledger import Ledger
+from indigo_async.temporal.payloads import (
+    Booking,
+    BookingKind,
+    ExportInput,
+    ExportTask,
+    JobInput,
+    JobSummary,
+    LookalikeInput,
+    Quote,
+)
+from indigo_async.workflows import AudienceJob, ExportReceipt, ExportStep, Stage
+
+BOOKINGS = st.lists(
+    st.builds(Booking, kind=st.sampled_from(BookingKind), export_id=st.sampled_from("abcd"), cents=st.integers(0, 50))
+)
+
+
+@given(BOOKINGS, st.integers(0, 100))
+def test_a_ledger_never_grants_more_than_its_limit(bookings: list[Booking], limit: int):
+    ledger = Ledger(limit_cents=limit)
+    for booking in bookings:
+        before = ledger.spent_cents + sum(ledger.reserved.values())
+        reserved = ledger.reserved.get(booking.export_id)
+        grant = ledger.book(booking)
+        now = ledger.spent_cents + sum(ledger.reserved.values())
+        if booking.kind is not BookingKind.SETTLE:
+            assert now <= max(before, limit)
+        elif reserved is not None:
+            assert now == before - reserved + (booking.cents or reserved)
+        else:
+            assert now == before
+        assert grant.granted or now == before
+        assert grant.left_cents == max(0, limit - now)
+
+
+def test_a_charge_above_the_quote_is_counted_once_and_leaves_less_to_spend():
+    ledger = Ledger(limit_cents=1_000)
+    assert ledger.reserve("a", 100).granted
+    for _ in range(2):
+        ledger.settle("a", 5_000)
+    assert (ledger.spent_cents, ledger.left_cents) == (5_000, 0)
+    assert not ledger.reserve("b", 1).granted
+
+
+@given(BOOKINGS)
+def test_booking_the_same_again_changes_nothing(bookings: list[Booking]):
+    once, twice = Ledger(limit_cents=100), Ledger(limit_cents=100)
+    for booking in bookings:
+        once.book(booking)
+        twice.book(booking)
+        twice.book(booking)
+        assert once == twice
+
+
+JOB_INPUT = JobInput(
+    key="42/Donors",
+    customer_id="42",
+    audience_name="Donors",
+    csv="https://files.example.org/donors.csv?signature=secret",
+    selections={"first_name": ColumnSelection("First", required=True)},
+    lookalike=LookalikeInput(
+        audience_name="Donors+", size=2_000, filters=LookalikeFilters(states=("PA",), extra={"zips": ["19104"]})
+    ),
+    export=ExportInput(destination="donors.csv", optional_field_types=("phone",), max_cost_cents=5),
+    identity="abc",
+)
+QUOTE = Quote(audience_id=7, export_id=9, cost_cents=None, downloadable=True)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        JOB_INPUT,
+        JobSummary(matched_id=7, lookalike_id="aud-8", quote=QUOTE),
+        ExportTask(customer_id="42", audience_name="Donors", audience_id="7", export=JOB_INPUT.export),
+        [Booking(kind=BookingKind.RESERVE, export_id="9", cents=5)],
+    ],
+    ids=lambda value: type(value).__name__,
+)
+async def test_payloads_are_plain_json_and_come_back_as_they_were(value: object):
+    converter = data_converter()
+    hint = list[Booking] if isinstance(value, list) else type(value)
+    payloads = await converter.encode([value])
+    assert [payload.metadata["encoding"] for payload in payloads] == [b"json/plain"]
+    (back,) = await converter.decode(payloads, [hint])
+    assert back == value
+
+
+def test_an_order_shows_no_signed_url():
+    assert "secret" not in repr(JOB_INPUT)
+
+
+@given(st.text(min_size=1), st.text(min_size=1), st.text(min_size=1), st.text(min_size=1))
+def test_two_jobs_share_an_id_only_when_they_are_one(one: str, two: str, three: str, four: str):
+    try:
+        same = job_workflow_id(one, two) == job_workflow_id(three, four)
+    except UnicodeEncodeError:
+        return  # half a surrogate pair, which is refused before
+    assert same == ((one, two) == (three, four))
+
+
+ENDPOINT = "POST /upload_csv"
+
+
+@pytest.mark.parametrize(
+    ("error", "stays"),
+    [
+        (InvalidInputError([Problem("csv", "is missing")]), True),
+        (AudienceFailedError("failed", stage="match"), True),
+        (AuthenticationError(401, "no", None, ENDPOINT), True),
+        (ApiError(400, "no", None, ENDPOINT), True),
+        (ServerError(500, "no", None, ENDPOINT), False),
+        (AmbiguousOutcomeError("lost", endpoint=ENDPOINT), False),
+        (ConnectionFailedError("none", endpoint=ENDPOINT), False),
+        (DownloadError("cut"), False),
+        (ValueError("https://x/?signature=secret"), False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_errors_that_stay_are_not_tried_again(error: Exception, stays: bool):
+    failure = to_application_error(error)
+    assert (failure.type, failure.non_retryable) == (type(error).__name__, stays)
+    assert "secret" not in str(failure)
+
+
+def test_a_server_that_asks_to_wait_is_obeyed_by_the_engine():
+    failure = to_application_error(RateLimitedError(429, "slow down", None, ENDPOINT, 90.0))
+    assert isinstance(failure, ApplicationError)
+    assert (failure.non_retryable, failure.next_retry_delay) == (False, timedelta(seconds=90))
+
+
+async def test_an_attempt_knows_what_the_one_before_told():
+    told: list[object] = []
+    memory = AttemptLog(None, told.append)
+    await memory.record_intent(Stage.MATCH, {"audience_id": 1})
+    await memory.record_result(Stage.UPLOAD, {"audience_id": 1})
+    later = AttemptLog(memory.heartbeat_details, told.append)
+    assert later.result(Stage.UPLOAD) == {"audience_id": 1}
+    assert later.open_intent(Stage.MATCH) == {"audience_id": 1}
+    assert not later.intent_cancelled
+    await later.cancel_intent(Stage.MATCH)
+    assert (later.open_intent(Stage.MATCH), later.intent_cancelled, len(told)) == (None, True, 3)
+
+
+CSV = b"a,b\n1,2\n"
+
+
+def write(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(CSV)
+
+
+async def fetched(path: Path) -> ExportReceipt:
+    await asyncio.to_thread(write, path)
+    return ExportReceipt(export=CsvExport(id=1), path=path, size_bytes=len(CSV), sha256=hashlib.sha256(CSV).hexdigest())
+
+
+async def test_exports_land_in_a_folder(tmp_path: Path):
+    delivered = await FolderExportStore(tmp_path).deliver("42/donors.csv", fetched)
+    assert delivered.path == str(tmp_path / "42" / "donors.csv")
+
+
+async def test_exports_land_in_a_store_and_leave_nothing_here():
+    store = MemoryStore()
+    seen: list[Path] = []
+
+    async def fetch(path: Path) -> ExportReceipt:
+        seen.append(path)
+        return await fetched(path)
+
+    delivered = await ObjectExportStore("s3://bucket/exports/", store).deliver("42/donors.csv", fetch)
+    assert delivered.path == "s3://bucket/exports/42/donors.csv"
+    kept = await (await store.get_async("42/donors.csv")).bytes_async()
+    assert hashlib.sha256(bytes(kept)).hexdigest() == delivered.sha256
+    assert not seen[0].parent.exists()
+
+
+OUTSIDE = ["../x.csv", "a/../../x.csv", "a/../x.csv", "/etc/x.csv", "~/x.csv", "~root/x.csv", "a\\..\\x.csv"]
+
+
+async def never_fetched(_: Path) -> ExportReceipt:
+    raise AssertionError("it was fetched")
+
+
+@pytest.mark.parametrize("destination", [*OUTSIDE, "", ".", "..", "exports/", "exports/.."])
+async def test_a_destination_that_is_no_file_below_the_exports_is_refused_before_it_is_paid_or_fetched(
+    destination: str, tmp_path: Path
+):
+    for exports in (FolderExportStore(tmp_path), ObjectExportStore("s3://bucket", MemoryStore())):
+        with pytest.raises(InvalidInputError, match=r"^export\.destination: "):
+            await exports.check(destination)
+        with pytest.raises(InvalidInputError, match=r"^export\.destination: "):
+            await exports.deliver(destination, never_fetched)
+    assert list(tmp_path.iterdir()) == []
+
+
+@given(st.text(alphabet="ab./\\~", max_size=12))
+def test_whatever_is_not_refused_lands_below_the_exports_and_under_a_name_of_its_own(destination: str):
+    if find_destination_problem(destination) is None:
+        landed = os.path.abspath(f"/exports/{destination}")  # noqa: PTH100 - without a disk
+        assert landed == str(Path("/exports") / destination)
+        assert landed.startswith("/exports/")
+
+
+async def test_a_link_that_leads_out_of_the_exports_is_refused(tmp_path: Path):
+    inside, outside = tmp_path / "exports", tmp_path / "outside"
+    (inside / "real").mkdir(parents=True)
+    outside.mkdir()
+    (inside / "out").symlink_to(outside)
+    (inside / "within").symlink_to(inside / "real")
+    (inside / "circle").symlink_to(inside / "circle")
+    exports = FolderExportStore(inside)
+    for destination in ("out/x.csv", "out/new/x.csv", "circle/x.csv"):
+        with pytest.raises(InvalidInputError, match="leads out of the folder of the exports by a link"):
+            await exports.check(destination)
+        with pytest.raises(InvalidInputError, match="leads out of the folder of the exports by a link"):
+            await exports.deliver(destination, never_fetched)
+    assert (await exports.deliver("within/x.csv", fetched)).path == str(inside / "within" / "x.csv")
+    assert list(outside.iterdir()) == []
+
+
+async def test_a_folder_that_cannot_take_an_export_is_told_before_it_is_paid(tmp_path: Path):
+    await asyncio.to_thread(write, tmp_path / "42")
+    with pytest.raises(InvalidInputError, match="cannot be written"):
+        await FolderExportStore(tmp_path).check("42/donors.csv")
+
+
+def test_exports_may_land_in_a_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert export_store("~/exports") == FolderExportStore(tmp_path / "exports")
+    with pytest.raises(InvalidInputError, match="home folder that does not exist"):
+        export_store("~nobody-of-this-name/exports")
+
+
+@pytest.mark.parametrize("destination", OUTSIDE)
+async def test_jobs_whose_exports_would_land_elsewhere_are_never_submitted(destination: str):
+    job = AudienceJob(
+        customer_id="42",
+        audience_name="Donors",
+        csv="https://files.example.org/donors.csv",
+        column_selections={"first_name": ColumnSelection("First", required=True)},
+        export=ExportStep(destination=destination),
+    )
+    nowhere: Any = None
+    with pytest.raises(InvalidInputError, match=r"export\.destination: "):
+        await run_job(nowhere, job)
+    with pytest.raises(InvalidInputError, match=r"jobs\[0\]\.export\.destination: "):
+        await run_batch(nowhere, [job], name="batch")
+
+
+async def test_a_store_that_fails_says_so_without_addresses():
+    class Broken:
+        pass
+
+    with pytest.raises(DownloadError, match="the export is bought and stays so"):
+        await ObjectExportStore("s3://bucket", Broken()).deliver("donors.csv", fetched)
+
+
+@pytest.mark.parametrize("place", ["ftp://host", "https://host/x", "s3://key:secret@bucket", "s3://bucket?key=secret"])
+def test_places_that_cannot_be_are_refused_without_their_secrets(place: str):
+    with pytest.raises(InvalidInputError, match="must be a folder, or a URL") as caught:
+        export_store(place)
+    assert "secret" not in str(caught.value)

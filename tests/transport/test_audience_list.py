@@ -1,0 +1,187 @@
+"""Reading lists in slices: whatever the document and wherever it is cut, the same rows come out."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from indigo_async._transport import audience_list as list_view
+from indigo_async._transport.audience_list import ListReader, ListTooLongError
+from indigo_async._transport.retry import Endpoint
+from indigo_async.errors import ApiError, NotFoundError, ResponseDecodeError
+
+LIST = Endpoint("GET", "/audiences")
+
+
+def read(body, *, chunk=1_000, limit=10**9):
+    """The rows' (key, status) and full records, and how many slices they came in."""
+    slices = []
+    reader = ListReader(LIST, slices.append, max_bytes=limit, token="secret-token")
+    reader.begin(None)
+    for start in range(0, len(body), chunk):
+        reader.feed(body[start : start + chunk])
+    reader.finish()
+    return slices
+
+
+def keys_of(slices):
+    return [None if row is None else (row.key, row.status) for rows in slices for row in rows.rows]
+
+
+def row_of(number, **keys):
+    return {"id": f"aud_{number}", "status": "PROCESSING", "name": "x" * 400, **keys}
+
+
+def exports(count):
+    breakdown = [{"fieldType": "phone", "cents": 3}, {"fieldType": "address", "cents": 4}]
+    return [{"id": number, "status": "ACTIVE", "costBreakdown": breakdown} for number in range(count)]
+
+
+MANY = [row_of(number, csvExports=exports(number % 5)) for number in range(2_000)]
+
+
+@pytest.mark.parametrize("chunk", [1_000, 65_536, 10**9])
+@pytest.mark.parametrize(
+    "body",
+    [
+        msgspec.json.encode(MANY),
+        msgspec.json.encode({"total": 2_000, "audiences": MANY, "next": None}),
+        msgspec.json.format(msgspec.json.encode(MANY), indent=2),
+    ],
+    ids=["array", "object", "indented"],
+)
+def test_a_long_list_comes_whole_and_in_slices(body, chunk):
+    slices = read(body, chunk=chunk)
+    assert keys_of(slices) == [(row["id"], row["status"]) for row in MANY]
+    if chunk < len(body):
+        assert len(slices) > len(body) / (4 * list_view._SLICE_BYTES)
+        assert max(len(rows.rows) for rows in slices) < len(MANY) / 2
+
+
+def test_rows_give_their_full_records():
+    slices = read(msgspec.json.encode(MANY))
+    records = [rows.decode_record(index) for rows in slices for index in range(len(rows.rows))]
+    assert [record.id for record in records] == [row["id"] for row in MANY]
+    assert [len(record.csv_exports) for record in records] == [len(row["csvExports"]) for row in MANY]
+
+
+@pytest.mark.parametrize("odd", [5, "row", None, [], {"id": {"no": "id"}}, {"id": "a", "status": 7}, {"id": 1.5}])
+def test_an_odd_row_fails_alone(odd):
+    rows = [*MANY[:700], odd, *MANY[700:]]
+    found = keys_of(read(msgspec.json.encode(rows)))
+    assert found[700] is None
+    assert [row for row in found if row is not None] == [(row["id"], row["status"]) for row in MANY]
+
+
+def test_names_with_braces_mislead_nobody(monkeypatch):
+    rows = [row_of(number, name='}{ {{{ "},{" ]' * 40) for number in range(3_000)]
+    tries = []
+    boundary = list_view._last_boundary
+    monkeypatch.setattr(list_view, "_last_boundary", lambda pending: tries.append(1) or boundary(pending))
+    assert keys_of(read(msgspec.json.encode(rows))) == [(row["id"], row["status"]) for row in rows]
+    assert len(tries) <= 10
+
+
+@pytest.mark.parametrize(
+    ("row", "key"),
+    [
+        ({"id": "7"}, "7"),
+        ({"id": 7}, "7"),
+        ({"id": 0}, "0"),
+        ({"audienceId": "a"}, "a"),
+        ({"audienceID": "b"}, "b"),
+        ({"id": None, "audienceId": 3}, "3"),
+        ({}, ""),
+    ],
+)
+def test_ids_are_compared_as_text(row, key):
+    ((found,),) = [rows.rows for rows in read(msgspec.json.encode([row]))]
+    assert found.key == key
+
+
+def test_inner_records_of_an_odd_shape_count_as_not_shown():
+    body = msgspec.json.encode([{"id": 1, "uploadedAudienceCsv": "odd", "csvExports": {"odd": 1}}])
+    ((row,),) = [rows.rows for rows in read(body)]
+    assert row.uploaded_audience_csv is None
+    assert row.csv_exports == ()
+
+
+@pytest.mark.parametrize("body", [b"[]", b" [ ] ", b'{"audiences": []}'])
+def test_an_empty_list_has_no_rows(body):
+    assert keys_of(read(body, chunk=1)) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (b"", ResponseDecodeError),
+        (b"<html>Bad gateway</html>", ResponseDecodeError),
+        (b'{"rows": []}', ResponseDecodeError),
+        (b'{"audiences": {"id": 1}}', ResponseDecodeError),
+        (b"null", NotFoundError),
+        (b'{"error": "No, secret-token.", "errorType": "Odd"}', ApiError),
+        (msgspec.json.encode(MANY)[:-1], ResponseDecodeError),
+        (msgspec.json.encode(MANY)[:-200], ResponseDecodeError),
+        (msgspec.json.encode(MANY).replace(b"aud_1500", b"aud_\xff"), ResponseDecodeError),
+    ],
+)
+def test_what_is_no_list_is_refused(body, error):
+    with pytest.raises(error) as caught:
+        read(body)
+    assert "secret-token" not in str(caught.value)
+
+
+def test_a_list_that_is_announced_as_too_long_is_not_begun():
+    reader = ListReader(LIST, lambda _: None, max_bytes=1_000, token="")
+    reader.begin(1_000)
+    with pytest.raises(ListTooLongError) as caught:
+        reader.begin(1_001)
+    assert (caught.value.size, caught.value.is_exact) == (1_001, True)
+
+
+def test_a_list_that_gets_too_long_is_given_up():
+    with pytest.raises(ListTooLongError) as caught:
+        read(msgspec.json.encode(MANY), limit=200_000, chunk=1_000)
+    assert 200_000 < caught.value.size <= 201_000
+    assert not caught.value.is_exact
+
+
+_TEXT = st.text(alphabet='{}[],:"\\ é\n\x00a', max_size=12)
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | _TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXT, inner, max_size=3),
+    max_leaves=8,
+)
+_ROWS = st.fixed_dictionaries(
+    {},
+    optional={
+        "id": st.integers(0, 99) | _TEXT,
+        "status": _TEXT,
+        "csvExports": st.lists(st.dictionaries(_TEXT, _VALUES, max_size=3), max_size=3),
+        "extra": _VALUES,
+    },
+)
+
+
+@given(
+    rows=st.lists(_ROWS | _VALUES, max_size=12),
+    chunk=st.integers(1, 200),
+    slice_bytes=st.integers(1, 300),
+    indent=st.sampled_from([-1, 0, 2]),
+    in_object=st.booleans(),
+)
+def test_any_list_cut_anywhere_gives_the_rows_of_its_json(rows, chunk, slice_bytes, indent, in_object):
+    body = msgspec.json.encode({"count": 1, "audiences": rows} if in_object else rows)
+    if indent >= 0:
+        body = msgspec.json.format(body, indent=indent)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(list_view, "_SLICE_BYTES", slice_bytes)
+        slices = read(body, chunk=chunk)
+    raw = [bytes(value) for part in slices for value in list_view._RAW_ROWS.decode(part._array)]
+    assert [msgspec.json.decode(value) for value in raw] == rows
+    for found, row in zip(keys_of(slices), rows, strict=True):
+        if found is not None:
+            assert isinstance(row, dict)
+            assert found[1] == row.get("status")

@@ -1,0 +1,105 @@
+"""Work that must not be left half-done when its caller is cancelled, in either way of cancelling."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import anyio
+import pytest
+
+from indigo_async._transport.cancellation import run_in_thread, wait_shielded
+from tests.support.servers.scripted import wait_until
+
+
+async def test_work_is_outlasted_through_every_cancellation():
+    finish = asyncio.Event()
+    work = asyncio.create_task(finish.wait())
+    waiting = asyncio.create_task(wait_shielded(work))
+    for _ in range(3):
+        await anyio.lowlevel.checkpoint()
+        waiting.cancel()
+    await anyio.lowlevel.checkpoint()
+    assert not waiting.done()
+    finish.set()
+    await waiting
+    assert work.result() is True
+
+
+async def test_work_is_outlasted_through_a_cancelled_scope():
+    finish = asyncio.Event()
+    work = asyncio.create_task(finish.wait())
+    async with anyio.create_task_group() as group:
+        group.start_soon(wait_shielded, work)
+        await anyio.lowlevel.checkpoint()
+        group.cancel_scope.cancel()
+        asyncio.get_running_loop().call_soon(finish.set)
+    assert work.done()
+
+
+async def test_a_cancelled_scope_is_kept_out_and_not_fought_at_every_step(monkeypatch: pytest.MonkeyPatch):
+    waits: list[object] = []
+    wait = asyncio.wait
+
+    async def counted(*arguments: Any, **options: Any) -> object:
+        waits.append(arguments)
+        return await wait(*arguments, **options)
+
+    monkeypatch.setattr(asyncio, "wait", counted)
+    finish = asyncio.Event()
+    work = asyncio.create_task(finish.wait())
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        steps = asyncio.create_task(_after_steps(50, finish))
+        await wait_shielded(work)
+    await steps
+    assert len(waits) <= 2
+
+
+async def _after_steps(steps: int, event: asyncio.Event) -> None:
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    event.set()
+
+
+async def test_work_is_outlasted_for_so_long_and_no_longer():
+    work = asyncio.create_task(asyncio.Event().wait())
+    await wait_shielded(work, seconds=0.01)
+    assert not work.done()
+    work.cancel()
+
+
+async def test_work_that_failed_is_over_too():
+    async def fail() -> None:
+        raise RuntimeError("the work's own")
+
+    work = asyncio.create_task(fail())
+    await wait_shielded(work)
+    with pytest.raises(RuntimeError, match="the work's own"):
+        work.result()
+
+
+async def test_a_thread_returns_and_raises_as_its_function_does():
+    assert await run_in_thread(lambda: 7) == 7
+    with pytest.raises(ZeroDivisionError):
+        await run_in_thread(lambda: 1 // 0)
+
+
+async def test_a_cancelled_thread_is_waited_for():
+    begun, finish, finished = threading.Event(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        finish.wait()
+        finished.set()
+
+    task = asyncio.create_task(run_in_thread(work))
+    await wait_until(begun.is_set)
+    task.cancel()
+    await anyio.lowlevel.checkpoint()
+    assert not task.done()
+    finish.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert finished.is_set()

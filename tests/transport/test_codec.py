@@ -1,0 +1,310 @@
+"""Decoding: strict about IDs, lenient about everything else, silent about what the response holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import msgspec
+import pytest
+
+from indigo_async._transport import codec
+from indigo_async.errors import ResponseDecodeError
+from indigo_async.inputs import ColumnSelection, LookalikeFilters
+from indigo_async.models import Audience, CsvExport, UploadedAudienceCsv
+
+ENDPOINT = "GET /audience"
+COST_KEYS = (
+    "cost",
+    "costInCents",
+    "costCents",
+    "price",
+    "priceInCents",
+    "priceCents",
+    "purchasePrice",
+    "totalCost",
+    "totalCostInCents",
+)
+WHOLE = {
+    "id": "aud-1",
+    "name": "Donors",
+    "status": "ACTIVE",
+    "customerId": "42",
+    "baseAudienceId": "aud-0",
+    "uploadedAudienceCsv": {"status": "READY_FOR_COLUMN_SELECTION", "url": "https://example.org/a.csv", "rowCount": 9},
+    "csvExports": [
+        {
+            "id": "exp-1",
+            "status": "ACTIVE",
+            "cost": 500,
+            "costBreakdown": [{"people": 500, "centsPerPerson": 1}],
+            "optionalFieldTypes": ["phone"],
+            "downloadUrl": "https://example.org/e.csv",
+            "audience": {"id": "aud-1", "name": "Donors"},
+            "createdAt": "2026-01-01",
+        }
+    ],
+    "createdAt": "2026-01-01",
+}
+
+
+def audience_of(document: object) -> Audience:
+    return codec.decode_audience(document, ENDPOINT)
+
+
+def export_of(document: object) -> CsvExport:
+    return codec.decode_export(document, ENDPOINT)
+
+
+def test_every_modelled_key_has_its_place_and_the_rest_is_kept():
+    assert audience_of(WHOLE) == Audience(
+        id="aud-1",
+        name="Donors",
+        status="ACTIVE",
+        customer_id="42",
+        base_audience_id="aud-0",
+        uploaded_audience_csv=UploadedAudienceCsv(
+            status="READY_FOR_COLUMN_SELECTION", url="https://example.org/a.csv", extra={"rowCount": 9}
+        ),
+        csv_exports=(
+            CsvExport(
+                id="exp-1",
+                status="ACTIVE",
+                cost_cents=500,
+                cost_breakdown=[{"people": 500, "centsPerPerson": 1}],
+                optional_field_types=("phone",),
+                download_url="https://example.org/e.csv",
+                audience=Audience(id="aud-1", name="Donors"),
+                extra={"createdAt": "2026-01-01"},
+            ),
+        ),
+        extra={"createdAt": "2026-01-01"},
+    )
+
+
+def test_an_audience_needs_nothing_but_its_id():
+    assert audience_of({"id": 7}) == Audience(id=7)
+
+
+@pytest.mark.parametrize("key", sorted(WHOLE.keys() - {"id"}))
+def test_a_null_counts_as_a_missing_key(key: str):
+    with_null, without = WHOLE | {key: None}, {name: value for name, value in WHOLE.items() if name != key}
+    if key == "createdAt":
+        without |= {key: None}  # not modelled, so it is kept as it came
+    assert audience_of(with_null) == audience_of(without)
+
+
+@pytest.mark.parametrize("record_id", ["7", 7, "aud-1", 2**70, "a/b\nc", 0])
+def test_an_id_keeps_its_type(record_id: str | int):
+    decoded = audience_of({"id": record_id, "baseAudienceId": record_id}), export_of({"id": record_id})
+    for got in (decoded[0].id, decoded[0].base_audience_id, decoded[1].id):
+        assert got == record_id
+        assert type(got) is type(record_id)
+
+
+@pytest.mark.parametrize("key", ["id", "audienceId", "audienceID"])
+def test_an_audiences_id_may_be_spelt(key: str):
+    assert audience_of({key: 7}) == Audience(id=7)
+
+
+@pytest.mark.parametrize("key", ["name", "audienceName"])
+def test_an_audiences_name_may_be_spelt(key: str):
+    assert audience_of({"id": 7, key: "Donors"}) == Audience(id=7, name="Donors")
+
+
+@pytest.mark.parametrize("key", ["id", "exportId"])
+def test_an_exports_id_may_be_spelt(key: str):
+    assert export_of({key: 7}) == CsvExport(id=7)
+
+
+@pytest.mark.parametrize("key", COST_KEYS)
+def test_a_cost_may_be_spelt(key: str):
+    assert export_of({"id": 7, key: 1250}) == CsvExport(id=7, cost_cents=1250)
+
+
+def test_a_spelling_that_was_not_used_is_kept_with_the_rest():
+    assert audience_of({"id": 7, "audienceName": "B", "name": "A"}).extra == {"audienceName": "B"}
+    assert audience_of({"id": 7, "name": "A", "audienceName": "B"}).extra == {"audienceName": "B"}
+
+
+def test_a_customer_id_is_text_even_where_the_server_sends_a_number():
+    assert audience_of({"id": 7, "customerId": 1}).customer_id == "1"
+
+
+def test_a_list_may_be_a_bare_array_or_an_object_with_one():
+    rows = [{"id": 1}, {"id": 2}]
+    expected = [Audience(id=1), Audience(id=2)]
+    assert codec.decode_audiences(rows, ENDPOINT) == expected
+    assert codec.decode_audiences({"audiences": rows, "total": 2}, ENDPOINT) == expected
+    assert codec.decode_audiences([], ENDPOINT) == []
+
+
+@pytest.mark.parametrize("field_types", ["phone", 5, [1], {"phone": True}, [["phone"]]])
+def test_field_types_of_another_shape_are_unknown_and_kept(field_types: object):
+    export = export_of({"id": 7, "optionalFieldTypes": field_types})
+    assert export.optional_field_types is None
+    assert export.extra == {"optionalFieldTypes": field_types}
+
+
+@pytest.mark.parametrize("summary", [{}, {"name": "Donors"}, {"id": None, "name": "Donors"}])
+def test_the_few_fields_nested_in_an_export_need_not_hold_the_audiences_id(summary: dict[str, Any]):
+    export = export_of({"id": 7, "audience": summary})
+    assert export.audience is None
+    assert export.extra == {"audience": summary}
+
+
+@pytest.mark.parametrize(
+    ("change", "path", "message"),
+    [
+        ({"id": None}, "$.id", "a documented key is missing"),
+        ({"id": True}, "$.id", "expected an ID (text or integer), got a boolean"),
+        ({"id": 1.5}, "$.id", "expected an ID (text or integer), got a number"),
+        ({"id": ""}, "$.id", "expected an ID (text or integer), got empty text"),
+        ({"id": [7]}, "$.id", "expected an ID (text or integer), got an array"),
+        ({"id": None, "audienceId": {}}, "$.audienceId", "expected an ID (text or integer), got an object"),
+        ({"id": None, "name": 5, "csvExports": [None]}, "$.id", "a documented key is missing"),
+    ],
+)
+def test_an_id_that_cannot_be_read_is_an_error_with_its_place(change: dict[str, Any], path: str, message: str):
+    with pytest.raises(ResponseDecodeError) as caught:
+        audience_of(WHOLE | change)
+    assert caught.value.path == path
+    assert str(caught.value) == f"{ENDPOINT}: {message} at {path}"
+
+
+@pytest.mark.parametrize(
+    ("key", "odd", "field", "default"),
+    [
+        ("name", 5, "name", None),
+        ("name", {"en": "Donors"}, "name", None),
+        ("status", ["ACTIVE"], "status", ""),
+        ("status", 5, "status", ""),
+        ("customerId", {"id": 1}, "customer_id", None),
+        ("baseAudienceId", 1.5, "base_audience_id", None),
+        ("uploadedAudienceCsv", "a.csv", "uploaded_audience_csv", None),
+        ("csvExports", {}, "csv_exports", ()),
+        ("csvExports", "none", "csv_exports", ()),
+        ("csvExports", [None], "csv_exports", ()),
+        ("csvExports", [{}], "csv_exports", ()),
+    ],
+)
+def test_any_other_field_that_cannot_be_read_is_its_default_and_kept(key: str, odd: Any, field: str, default: Any):
+    audience = audience_of(WHOLE | {key: odd})
+    assert getattr(audience, field) == default
+    assert audience.extra == {"createdAt": "2026-01-01", key: odd}
+    others = attrs.evolve(audience_of(WHOLE), extra=audience.extra, **{field: default})
+    assert audience == others
+
+
+@pytest.mark.parametrize(
+    ("key", "odd", "field", "default"),
+    [
+        ("status", None, "status", ""),
+        ("status", 5, "status", ""),
+        ("cost", "12.00", "cost_cents", None),
+        ("cost", {"amount": 5}, "cost_cents", None),
+        ("downloadUrl", 5, "download_url", None),
+        ("downloadUrl", "", "download_url", None),
+        ("downloadUrl", " ", "download_url", None),
+        ("optionalFieldTypes", "phone", "optional_field_types", None),
+        ("optionalFieldTypes", [1], "optional_field_types", None),
+        ("audience", 5, "audience", None),
+    ],
+)
+def test_an_odd_field_of_an_export_leaves_the_rest_as_it_is(key: str, odd: Any, field: str, default: Any):
+    whole = WHOLE["csvExports"][0]
+    for export in (
+        export_of(whole | {key: odd}),
+        audience_of({"id": 1, "csvExports": [whole | {key: odd}]}).csv_exports[0],
+    ):
+        assert getattr(export, field) == default
+        assert export.extra == whole_extra(key, odd)
+        assert attrs.evolve(export, extra={}, **{field: default}) == attrs.evolve(
+            export_of(whole), extra={}, **{field: default}
+        )
+
+
+def whole_extra(key: str, odd: Any) -> dict[str, Any]:
+    return {"createdAt": "2026-01-01"} | ({} if odd is None else {key: odd})
+
+
+def test_exports_that_can_be_read_are_there_and_all_are_kept_if_one_cannot():
+    exports = [{"id": 1, "cost": 5}, None, {"status": "ACTIVE"}, {"id": 2}]
+    audience = audience_of({"id": 7, "csvExports": exports})
+    assert [export.id for export in audience.csv_exports] == [1, 2]
+    assert audience.extra == {"csvExports": exports}
+
+
+def test_an_odd_part_of_the_uploaded_csv_stays_with_it():
+    audience = audience_of({"id": 7, "uploadedAudienceCsv": {"status": 5, "url": "https://example.org/a.csv"}})
+    assert audience.uploaded_audience_csv == UploadedAudienceCsv(url="https://example.org/a.csv", extra={"status": 5})
+
+
+@pytest.mark.parametrize("document", [None, "text", 5, [], [{"id": 1}], True])
+def test_a_record_that_is_no_object_is_told(document: object):
+    with pytest.raises(ResponseDecodeError, match=r"expected an object, got .* at \$$"):
+        audience_of(document)
+
+
+@pytest.mark.parametrize("document", [None, "text", 5, {}, {"audiences": None}, {"audiences": {"id": 1}}])
+def test_a_list_that_is_none_is_told(document: object):
+    with pytest.raises(ResponseDecodeError, match=r"expected an array of audiences at \$"):
+        codec.decode_audiences(document, ENDPOINT)
+
+
+def test_a_row_without_a_readable_id_is_left_out_and_logged_once(caplog: pytest.LogCaptureFixture):
+    rows = [{"id": 1}, None, {"id": 2, "status": 5}, {"name": "secret"}]
+    audiences = codec.decode_audiences({"audiences": rows}, ENDPOINT)
+    assert [audience.id for audience in audiences] == [1, 2]
+    (record,) = caplog.records
+    assert record.getMessage() == f"{ENDPOINT}: 2 rows have no readable ID and are left out, first $.audiences[1]"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"<html>", b"{", b'{"id": NaN}', b'{"id": 1e999}', b'"\xff"', b"[" * 100_000, b"9" * 10_000, b'"\\ud800"'],
+    ids=["empty", "html", "half", "nan", "huge", "not-utf8", "deep", "long-number", "half-surrogate"],
+)
+def test_a_body_that_is_no_json_is_told(body: bytes):
+    with pytest.raises(ResponseDecodeError, match="the answer is no JSON") as caught:
+        codec.decode_document(body, ENDPOINT)
+    assert caught.value.__cause__ is None
+
+
+def test_records_nested_without_end_are_an_error_and_no_crash():
+    document: dict[str, Any] = {"id": 1}
+    for _ in range(900):
+        document = {"id": 1, "csvExports": [{"id": 1, "audience": document}]}
+    with pytest.raises(ResponseDecodeError):
+        audience_of(document)
+
+
+def test_a_body_leaves_out_parameters_that_are_none():
+    body = codec.encode_body({"customerId": None, "audienceId": 7, "optionalFieldTypes": (), "flag": False})
+    assert msgspec.json.decode(body) == {"audienceId": 7, "optionalFieldTypes": [], "flag": False}
+
+
+def test_column_selections_are_sent_as_the_reference_spells_them():
+    assert codec.encode_column_selections({"zip": ColumnSelection("ZIP", required=True)}) == {
+        "zip": {"column_name": "ZIP", "is_required": True}
+    }
+
+
+def test_filters_are_sent_under_the_servers_names_and_further_ones_as_they_are():
+    filters = LookalikeFilters(
+        states=["PA"],
+        counties=["42003"],
+        congressional_districts=["12"],
+        upper_state_legislative_districts=["38"],
+        lower_state_legislative_districts=["20"],
+        extra={"zipCodes": ["19104"]},
+    )
+    assert codec.encode_filters(filters) == {
+        "states": ["PA"],
+        "counties": ["42003"],
+        "congressionalDistricts": ["12"],
+        "upperStateLegislativeDistricts": ["38"],
+        "lowerStateLegislativeDistricts": ["20"],
+        "zipCodes": ["19104"],
+    }
+    assert codec.encode_filters(LookalikeFilters()) == {}

@@ -1,0 +1,242 @@
+"""Which exception is raised for which answer, and that none of them shows a secret."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from indigo_async._redaction import redact
+from indigo_async._transport.retry import Endpoint, FailureReason, NoResponse, Response, find_embedded_error, make_error
+from indigo_async.errors import (
+    AlreadyPurchasedError,
+    AmbiguousOutcomeError,
+    ApiError,
+    AuthenticationError,
+    ConnectionFailedError,
+    IndigoError,
+    NotFoundError,
+    RateLimitedError,
+    RequestTimeoutError,
+    ResponseDecodeError,
+    ServerError,
+)
+
+GET = Endpoint("GET", "/audience")
+POST = Endpoint("POST", "/upload_csv")
+TOKEN = "tok-3f9c1ab77e"
+CANARY = "canary-91c4"
+
+
+def error_from(status: int, body: object = None, *, raw: bytes | None = None, **headers: str) -> ApiError:
+    content = msgspec.json.encode(body) if raw is None else raw
+    answer = Response(status, {name.replace("_", "-"): value for name, value in headers.items()}, content)
+    error = make_error(GET, answer, token=TOKEN)
+    assert isinstance(error, ApiError)
+    return error
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, ApiError),
+        (401, AuthenticationError),
+        (403, AuthenticationError),
+        (404, NotFoundError),
+        (405, ApiError),
+        (409, ApiError),
+        (422, ApiError),
+        (429, RateLimitedError),
+        (500, ServerError),
+        (502, ServerError),
+        (503, ServerError),
+        (504, ServerError),
+        (302, ApiError),
+    ],
+)
+def test_a_refusal_is_told_by_its_status(status: int, kind: type[ApiError]):
+    error = error_from(status, {"error": "Not now.", "errorType": "SomeType"})
+    assert type(error) is kind
+    assert (error.status, error.message, error.error_type, error.endpoint) == (
+        status,
+        "Not now.",
+        "SomeType",
+        "GET /audience",
+    )
+
+
+@pytest.mark.parametrize("status", [400, 402, 409, 429, 500])
+def test_the_error_type_goes_before_the_status(status: int):
+    body = {"error": "You've already made this purchase.", "errorType": "PurchasableEntityAlreadyPurchased"}
+    assert type(error_from(status, body)) is AlreadyPurchasedError
+
+
+def test_a_rate_limit_carries_the_servers_wish():
+    error = error_from(429, {"error": "Slow down."}, retry_after="30")
+    assert isinstance(error, RateLimitedError)
+    assert error.retry_after == 30.0
+
+
+@pytest.mark.parametrize(
+    ("raw", "content_type", "message"),
+    [
+        (b"<html><body>Bad gateway</body></html>", "text/html; charset=utf-8", "no message (text/html, 37 bytes)"),
+        (b"", "", "no message (no content type, 0 bytes)"),
+        (b"null", "application/json", "no message (application/json, 4 bytes)"),
+        (b'["error"]', "application/json", "no message (application/json, 9 bytes)"),
+        (b'{"error": {"code": 5}}', "application/json", "no message (application/json, 22 bytes)"),
+        (b'{"error": ""}', "application/json", "no message (application/json, 13 bytes)"),
+        (b'{"error": "half', "application/json", "no message (application/json, 15 bytes)"),
+        (b"[" * 50_000, "application/json", "no message (application/json, 50000 bytes)"),
+        (b"\xff\xfe", "text/plain", "no message (text/plain, 2 bytes)"),
+    ],
+    ids=["html", "empty", "null", "array", "object-error", "empty-error", "half", "deep", "not-utf8"],
+)
+def test_a_body_without_a_message_still_gives_a_clean_error(raw: bytes, content_type: str, message: str):
+    error = error_from(502, raw=raw, content_type=content_type)
+    assert error.message == f"the server gave {message}"
+    assert error.error_type is None
+
+
+@pytest.mark.parametrize("error_type", [None, 5, "", ["x"], {"a": 1}])
+def test_an_error_type_that_is_no_text_is_none(error_type: object):
+    assert error_from(400, {"error": "No.", "errorType": error_type}).error_type is None
+
+
+def test_a_redirect_says_where_to_look():
+    assert "redirects elsewhere, where the token is not sent; check base_url" in str(error_from(301, raw=b""))
+
+
+def test_a_huge_message_is_cut_and_so_is_a_huge_type():
+    error = error_from(400, {"error": "x" * 1_000_000, "errorType": "y" * 1_000_000})
+    assert len(str(error)) < 1_000
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        (FailureReason.NOT_SENT, ConnectionFailedError),
+        (FailureReason.UNTRUSTED, ConnectionFailedError),
+        (FailureReason.TIMEOUT, RequestTimeoutError),
+        (FailureReason.BROKEN, ConnectionFailedError),
+        (FailureReason.UNREADABLE, ResponseDecodeError),
+        (FailureReason.TOO_LARGE, ConnectionFailedError),
+    ],
+)
+def test_the_silence_after_a_get_is_told_by_its_reason(reason: FailureReason, kind: type[IndigoError]):
+    error = make_error(GET, NoResponse(reason, "the detail"))
+    assert type(error) is kind
+    assert str(error).startswith(f"GET /audience: {reason.value} (the detail)")
+
+
+@pytest.mark.parametrize(
+    "reason", [FailureReason.TIMEOUT, FailureReason.BROKEN, FailureReason.UNREADABLE, FailureReason.TOO_LARGE]
+)
+def test_the_silence_after_a_post_is_ambiguous(reason: FailureReason):
+    error = make_error(POST, NoResponse(reason, "the detail"))
+    assert type(error) is AmbiguousOutcomeError
+    assert "look at the server before sending it again" in str(error)
+
+
+@pytest.mark.parametrize("reason", [FailureReason.NOT_SENT, FailureReason.UNTRUSTED])
+def test_a_post_that_never_left_is_not_ambiguous(reason: FailureReason):
+    assert type(make_error(POST, NoResponse(reason, "the detail"))) is ConnectionFailedError
+
+
+def test_a_refusal_under_a_good_status_is_one():
+    error = find_embedded_error({"error": "No.", "errorType": "Odd"}, POST)
+    assert isinstance(error, ApiError)
+    assert (error.status, error.message, error.error_type) == (400, "No.", "Odd")
+    bought = {"error": "Bought.", "errorType": "PurchasableEntityAlreadyPurchased"}
+    assert type(find_embedded_error(bought, POST)) is AlreadyPurchasedError
+
+
+def test_null_means_that_there_is_no_such_record():
+    assert type(find_embedded_error(None, GET)) is NotFoundError
+
+
+def test_null_after_a_post_says_nothing_about_what_was_done():
+    assert find_embedded_error(None, POST) is None
+
+
+@pytest.mark.parametrize("document", [{"id": 1, "error": "a warning"}, {"error": None}, {"audiences": []}, [], "error"])
+def test_a_record_is_no_refusal(document: object):
+    assert find_embedded_error(document, GET) is None
+
+
+def test_an_error_beside_a_records_id_is_one_after_a_post():
+    declined = find_embedded_error({"id": "exp-1", "error": "card declined", "errorType": "Declined"}, POST)
+    assert type(declined) is ApiError
+    assert (declined.message, declined.error_type) == ("card declined", "Declined")
+    already = {"id": "exp-1", "error": "Bought.", "errorType": "PurchasableEntityAlreadyPurchased"}
+    assert type(find_embedded_error(already, POST)) is AlreadyPurchasedError
+
+
+@pytest.mark.parametrize("error", [None, "", " ", False, 0, {}])
+def test_an_empty_error_beside_a_records_id_is_none(error: object):
+    assert find_embedded_error({"id": 1, "error": error}, POST) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"token {TOKEN} is wrong", "token <hidden> is wrong"),
+        (f"Authorization: Bearer {CANARY}", "Authorization: Bearer <hidden>"),
+        (f"bearer\t{CANARY}, sorry", "bearer <hidden> sorry"),
+        (f"see https://example.org/a.csv?sig={CANARY} now", "see https://example.org/a.csv?<hidden> now"),
+        (f"see https://example.org/a.csv#{CANARY}", "see https://example.org/a.csv#<hidden>"),
+        (f"see https://example.org/a.csv?{CANARY}", "see https://example.org/a.csv?<hidden>"),
+        (f"see HTTPS://example.org/a?sig={CANARY}", "see HTTPS://example.org/a?<hidden>"),
+        (f"see https://user:{CANARY}@example.org/a", "see https://example.org/a"),
+        (f"see https://user:p@{CANARY}@example.org/a", "see https://example.org/a"),
+        (f"see s3://{CANARY}@bucket/a?sig={CANARY}", "see s3://bucket/a?<hidden>"),
+        (f"'https://example.org/?a={CANARY}' failed", "'https://example.org/?<hidden>' failed"),
+        (f"bucket.example.org/a.csv?sig={CANARY}&b=1 failed", "bucket.example.org/a.csv?<hidden> failed"),
+    ],
+)
+def test_secrets_are_hidden_and_the_rest_stays(text: str, shown: str):
+    assert redact(text, TOKEN) == shown
+
+
+@pytest.mark.parametrize("text", ["Is it ready? No.", "https://example.org/a.csv was not found", "a/b#c", "5 > 3?", ""])
+def test_a_text_without_secrets_stays_as_it_is(text: str):
+    assert redact(text, TOKEN) == text
+
+
+_words = st.text(alphabet=st.characters(codec="utf-8"), max_size=30)
+_secrets = st.sampled_from(
+    [
+        TOKEN,
+        f"Bearer {TOKEN}",
+        f"Bearer {CANARY}",
+        f"https://example.org/a.csv?X-Amz-Signature={CANARY}",
+        f"https://example.org/a.csv?{CANARY}",
+        f"http://127.0.0.1:1/a?b=c&d={CANARY}#e",
+        f"https://{CANARY}@example.org/a",
+        f"https://user:{CANARY}@example.org",
+        f"files.example.org/a?sig={CANARY}",
+    ]
+)
+
+
+@given(
+    st.lists(st.tuples(_words, _secrets, _words), min_size=1, max_size=3), st.sampled_from([400, 401, 429, 500, 503])
+)
+def test_no_text_around_a_secret_brings_it_out(parts: list[tuple[str, str, str]], status: int):
+    text = " ".join(f"{before} {secret} {after}" for before, secret, after in parts)
+    errors = (
+        error_from(status, {"error": text, "errorType": text}),
+        make_error(GET, NoResponse(FailureReason.NOT_SENT, text), token=TOKEN),
+        make_error(POST, NoResponse(FailureReason.BROKEN, text), token=TOKEN),
+        find_embedded_error({"error": text, "errorType": text}, POST, token=TOKEN),
+    )
+    for error in errors:
+        shown = f"{error} {error!r} {vars(error)}"
+        assert CANARY not in shown
+        assert TOKEN not in shown
+
+
+@pytest.mark.parametrize("piece", ["http://", "a-", "?", "?a", "bearer ", "x://u@", "://", "a://b?c=", "a@"])
+def test_a_hostile_text_takes_no_time_out_of_proportion(piece: str):
+    assert len(redact(piece * 100_000)) > 0  # minutes, were a part of it looked at again for each other part

@@ -1,0 +1,219 @@
+"""Which outcome is sent again, and when: every pair of method and outcome, without a socket."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from indigo_async._transport.retry import (
+    Endpoint,
+    FailureReason,
+    NoResponse,
+    Response,
+    RetryPolicy,
+    is_outcome_unknown,
+    parse_retry_after,
+    retry_delay,
+)
+
+GET = Endpoint("GET", "/audience")
+POST = Endpoint("POST", "/purchase_csv_export")
+
+
+def make_response(status: int, **headers: str) -> Response:
+    return Response(status, {name.replace("_", "-"): value for name, value in headers.items()}, b"")
+
+
+def make_no_response(reason: FailureReason) -> NoResponse:
+    return NoResponse(reason, "detail")
+
+
+def is_retried(endpoint: Endpoint, outcome: Response | NoResponse) -> bool:
+    return retry_delay(endpoint, outcome, policy=RetryPolicy(), attempt=1, elapsed=0.0, jitter=0.5) is not None
+
+
+RETRIED_GETS = (
+    *(make_response(status) for status in (429, 500, 501, 502, 503, 504, 599)),
+    *(
+        make_no_response(reason)
+        for reason in (FailureReason.NOT_SENT, FailureReason.TIMEOUT, FailureReason.BROKEN, FailureReason.UNREADABLE)
+    ),
+)
+FINAL_GETS = (
+    *(make_response(status) for status in (301, 302, 400, 401, 403, 404, 405, 409, 413, 422)),
+    *(make_no_response(reason) for reason in (FailureReason.UNTRUSTED, FailureReason.TOO_LARGE)),
+)
+RETRIED_POSTS = (make_response(429), make_no_response(FailureReason.NOT_SENT))
+FINAL_POSTS = (
+    *(make_response(status) for status in (301, 400, 401, 403, 404, 405, 500, 501, 502, 503, 504)),
+    *(make_no_response(reason) for reason in FailureReason if reason is not FailureReason.NOT_SENT),
+)
+
+
+@pytest.mark.parametrize("outcome", RETRIED_GETS, ids=str)
+def test_a_get_is_sent_again_after_whatever_may_pass(outcome: Response | NoResponse):
+    assert is_retried(GET, outcome)
+
+
+@pytest.mark.parametrize("outcome", FINAL_GETS, ids=str)
+def test_a_get_is_not_sent_again_after_a_plain_no(outcome: Response | NoResponse):
+    assert not is_retried(GET, outcome)
+
+
+@pytest.mark.parametrize("outcome", RETRIED_POSTS, ids=str)
+def test_a_post_is_sent_again_when_it_certainly_was_not_carried_out(outcome: Response | NoResponse):
+    assert is_retried(POST, outcome)
+
+
+@pytest.mark.parametrize("outcome", FINAL_POSTS, ids=str)
+def test_a_post_is_never_sent_again_otherwise(outcome: Response | NoResponse):
+    assert not is_retried(POST, outcome)
+
+
+def test_every_reason_for_silence_has_a_decision_for_both_methods():
+    for again, not_again in ((RETRIED_GETS, FINAL_GETS), (RETRIED_POSTS, FINAL_POSTS)):
+        decided = {outcome.reason for outcome in again + not_again if isinstance(outcome, NoResponse)}
+        assert decided == set(FailureReason)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "uncertain"),
+    [
+        (make_response(200), False),
+        (make_response(400), False),
+        (make_response(401), False),
+        (make_response(429), False),
+        (make_response(500), True),
+        (make_response(502), True),
+        (make_response(503), True),
+        (make_response(504), True),
+        (make_no_response(FailureReason.NOT_SENT), False),
+        (make_no_response(FailureReason.UNTRUSTED), False),
+        (make_no_response(FailureReason.TIMEOUT), True),
+        (make_no_response(FailureReason.BROKEN), True),
+        (make_no_response(FailureReason.UNREADABLE), True),
+        (make_no_response(FailureReason.TOO_LARGE), True),
+    ],
+    ids=str,
+)
+def test_a_post_is_uncertain_unless_it_was_answered_or_never_left(outcome: Response | NoResponse, *, uncertain: bool):
+    assert is_outcome_unknown(outcome) is uncertain
+
+
+@given(
+    outcome=st.builds(make_response, st.integers(100, 599))
+    | st.builds(make_no_response, st.sampled_from(FailureReason)),
+)
+def test_nothing_uncertain_is_ever_sent_again_as_a_post(outcome: Response | NoResponse):
+    assert not (is_outcome_unknown(outcome) and is_retried(POST, outcome))
+
+
+DATE = "Mon, 23 Nov 2026 12:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry_after": "0"}, 0.0),
+        ({"retry_after": "7"}, 7.0),
+        ({"retry_after": " 7 "}, 7.0),
+        ({"retry_after": "1.5"}, 1.5),
+        ({"retry_after": "3600"}, 3_600.0),
+        ({"retry_after": "3601"}, None),
+        ({"retry_after": "99999999999"}, None),
+        ({"retry_after": "1795780000"}, None),
+        ({"retry_after": "9" * 310}, None),
+        ({"retry_after": "9" * 5_000}, None),
+        ({"retry_after": "1." + "9" * 5_000}, None),
+        ({"retry_after": "Wed, 23 Nov 2033 12:00:30 GMT", "date": DATE}, None),
+        ({"retry_after": "Mon, 23 Nov 2026 12:00:30 GMT", "date": DATE}, 30.0),
+        ({"retry_after": "Mon, 23 Nov 2026 11:59:00 GMT", "date": DATE}, 0.0),
+        ({"retry_after": "Monday, 23-Nov-26 12:01:00 GMT", "date": DATE}, 60.0),
+        ({}, None),
+        ({"retry_after": ""}, None),
+        ({"retry_after": "-5"}, None),
+        ({"retry_after": "soon"}, None),
+        ({"retry_after": "Mon, 23 Nov 2026 12:00:30 GMT", "date": "today"}, None),
+        ({"retry_after": "Mon, 99 Nov 2026 12:00:30 GMT", "date": DATE}, None),
+        ({"retry_after": "Mon, 23 Nov 2026 12:00:30 +99999999999999999999", "date": DATE}, None),
+    ],
+)
+def test_retry_after_comes_in_seconds_or_as_a_date(headers: dict[str, str], seconds: float | None):
+    assert parse_retry_after(make_response(429, **headers)) == seconds
+
+
+@given(st.text() | st.from_regex(r"[A-Z][a-z]{2}, \d+ [A-Z][a-z]{2} \d+ \d+:\d+:\d+ [A-Z]+", fullmatch=True), st.text())
+def test_whatever_the_header_holds_it_is_seconds_or_nothing(value: str, date: str):
+    seconds = parse_retry_after(make_response(429, retry_after=value, date=date))
+    assert seconds is None or seconds >= 0
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_retry_after_longer_than_the_backoff_is_obeyed_in_full(status: int):
+    policy = RetryPolicy(wait_initial=0.5, timeout=120)
+    asked = make_response(status, retry_after="60")
+    assert retry_delay(GET, asked, policy=policy, attempt=1, elapsed=0.0, jitter=0.0) == 60.0
+
+
+def test_a_retry_after_shorter_than_the_backoff_shortens_nothing():
+    asked = make_response(429, retry_after="0")
+    policy = RetryPolicy(wait_initial=4.0, timeout=120)
+    assert retry_delay(GET, asked, policy=policy, attempt=1, elapsed=0.0, jitter=0.0) == 4.0
+
+
+@pytest.mark.parametrize("endpoint", [GET, POST])
+def test_a_wait_that_would_end_after_the_budget_is_not_begun(endpoint: Endpoint):
+    policy = RetryPolicy(timeout=120)
+
+    def delay(elapsed: float) -> float | None:
+        asked = make_response(429, retry_after="60")
+        return retry_delay(endpoint, asked, policy=policy, attempt=1, elapsed=elapsed, jitter=0.0)
+
+    assert delay(elapsed=60.0) == 60.0
+    assert delay(elapsed=60.001) is None
+
+
+def test_the_last_attempt_is_the_last():
+    policy = RetryPolicy(attempts=3)
+    delays = [
+        retry_delay(GET, make_response(503), policy=policy, attempt=attempt, elapsed=0.0, jitter=0.0)
+        for attempt in (1, 2, 3)
+    ]
+    assert delays == [0.5, 1.0, None]
+
+
+_policies = st.builds(
+    RetryPolicy,
+    attempts=st.integers(1, 50),
+    timeout=st.floats(0, 1_000),
+    wait_initial=st.floats(0, 100),
+    wait_max=st.floats(0, 100),
+)
+_jitters = st.floats(0, 1, exclude_max=True)
+
+
+@given(_policies, st.integers(1, 10_000), _jitters)
+def test_a_backoff_is_between_half_and_all_of_a_doubling_up_to_the_greatest_delay(
+    policy: RetryPolicy, attempt: int, chance: float
+):
+    full = min(policy.wait_max, policy.wait_initial * 2.0 ** min(attempt - 1, 32))
+    assert full / 2 <= policy.backoff(attempt, chance) <= full
+
+
+@given(_policies, st.integers(1, 100), st.floats(0, 2_000), _jitters, st.none() | st.integers(0, 500))
+def test_no_delay_leaves_the_budget_the_attempts_or_the_servers_wish(
+    policy: RetryPolicy, attempt: int, elapsed: float, chance: float, wish: int | None
+):
+    outcome = make_response(429) if wish is None else make_response(429, retry_after=str(wish))
+    delay = retry_delay(GET, outcome, policy=policy, attempt=attempt, elapsed=elapsed, jitter=chance)
+    if delay is not None:
+        assert attempt < policy.attempts
+        assert elapsed + delay <= policy.timeout
+        assert delay >= (wish or 0)
+
+
+@pytest.mark.parametrize("wrong", [{"attempts": 0}, {"timeout": -1}, {"wait_initial": -0.1}, {"wait_max": -0.1}])
+def test_a_policy_that_makes_no_sense_is_refused(wrong: dict[str, float]):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        RetryPolicy(**wrong)

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+import anyio
+
+from indigo_async.sandbox import Fault, FaultKind
+from indigo_async.workflows.journal import Journal
+from tests.support.jobs import lite_sandbox
+from tests.support.processes import ROOT
+
+JOBS = 40
+PROGRAM = "tests.support.processes.batch"
+
+
+async def test_ctrl_c_settles_purchases_under_way_so_that_journal_and_server_agree(tmp_path: Path):
+    journal = tmp_path / "run.sqlite"
+    async with lite_sandbox() as sandbox:
+        slow = Fault(kind=FaultKind.DELAY_AFTER, endpoint="POST /purchase_csv_export", times=None, delay=0.05)
+        sandbox.faults.add(slow)
+        child = [sys.executable, "-m", PROGRAM, sandbox.base_url, sandbox.token, str(JOBS), str(tmp_path), str(journal)]
+        async with await anyio.open_process(child, cwd=ROOT) as process:
+            while sandbox.counts().purchases < 3:
+                assert process.returncode is None
+                await anyio.sleep(0.001)
+            process.send_signal(signal.SIGINT)
+            with anyio.fail_after(30):
+                await process.wait()
+        counts = sandbox.counts()
+        async with Journal.open(journal) as opened:
+            spent = await opened.spent_cents()
+            written = [record async for record in opened.records()]
+    assert process.returncode not in {0, -signal.SIGKILL}
+    assert 3 <= counts.purchases < JOBS
+    assert spent == counts.charged_cents
+    bought = [record for record in written if record.stage == "purchase" and record.kind == "result"]
+    assert {record.facts["export_id"] for record in bought} == set(counts.purchases_by_export)

@@ -1,0 +1,323 @@
+"""What a batch tells its journal for reports, and reading it beside the batch."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from indigo_async._transport.cancellation import run_in_thread
+from indigo_async.errors import (
+    JournalDamagedError,
+    JournalInUseError,
+    JournalVersionError,
+    JournalWriteError,
+)
+from indigo_async.models import Audience, UploadedAudienceCsv
+from indigo_async.sandbox import Fault, FaultKind
+from indigo_async.workflows import JobOutcome, Stage, run_batch, start_batch
+from indigo_async.workflows.batches.journal_reporter import match_counts, outcome_facts
+from indigo_async.workflows.journal import EntryKind, Journal, JournalRecord, read_records, reader
+from indigo_async.workflows.journal.rows import Entry
+from indigo_async.workflows.journal.store import JournalStore
+from tests.support.jobs import lite_sandbox, make_client, make_job, make_jobs
+
+WRITER = """
+import asyncio, sys
+from pathlib import Path
+from indigo_async.workflows._events import Stage
+from indigo_async.workflows.journal import Journal
+
+async def one(journal, number):
+    memory = await journal.job_log("42", f"List {number}", "fingerprint")
+    for turn in range(20):
+        await memory.record_result(Stage.UPLOAD, {"turn": turn, "padding": "x" * 500})
+
+async def main():
+    async with Journal.open(Path(sys.argv[1])) as journal:
+        async with asyncio.TaskGroup() as group:
+            for number in range(50):
+                group.create_task(one(journal, number))
+        print("written", flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "run.sqlite"
+
+
+def change(path: Path, statement: str) -> list[Any]:
+    with closing(sqlite3.connect(path)) as db, db:
+        return db.execute(statement).fetchall()
+
+
+async def rows_of(path: Path) -> list[JournalRecord]:
+    return await run_in_thread(lambda: list(read_records(path)))
+
+
+async def write_one(path: Path) -> None:
+    async with Journal.open(path) as journal:
+        memory = await journal.job_log("42", "Donors", "fingerprint")
+        await memory.record_result(Stage.UPLOAD, {"audience_id": "a-1"})
+
+
+async def rows_of_kind(path: Path, kind: EntryKind) -> list[JournalRecord]:
+    return [record for record in await rows_of(path) if record.kind is kind]
+
+
+async def test_each_job_s_end_and_the_run_s_numbers_are_told(tmp_path: Path, path: Path):
+    async with lite_sandbox() as sandbox, make_client(sandbox) as client:
+        sandbox.faults.add(Fault(kind=FaultKind.STAGE_FAILS, endpoint="POST /match_uploaded_csv", times=1))
+        sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint="GET /audience", times=1, status=503))
+        report = await run_batch(client, make_jobs(5, tmp_path), journal=path, budget_cents=10**9)
+    outcomes = await rows_of_kind(path, EntryKind.OUTCOME)
+    assert {outcome.audience_name for outcome in outcomes} == {f"List {number}" for number in range(5)}
+    failed = [outcome.facts for outcome in outcomes if outcome.facts["error"] is not None]
+    assert [facts["stage"] for facts in failed] == ["match"]
+    assert failed[0]["error"]["type"] == "AudienceFailedError"
+    done = [outcome.facts for outcome in outcomes if outcome.facts["error"] is None]
+    assert all(set(facts["timings"]) == set(Stage) for facts in done)
+    assert all(sum(facts["timings"].values()) <= facts["seconds"] + 0.01 for facts in done)
+    assert sum(facts["quoted_cents"] for facts in done) == report.quoted_cents
+    assert {facts["lookalike_size"] for facts in done} == {2_000}
+    last = (await rows_of_kind(path, EntryKind.PROGRESS))[-1].facts
+    assert last["ended"]
+    assert (last["done"], last["failed"], last["budget_cents"]) == (4, 1, 10**9)
+    assert last["requests"] == report.requests
+    assert last["reads_saved"] == report.reads_saved
+    assert last["setbacks"] == report.failed_requests
+
+
+async def test_a_job_that_the_journal_never_knew_is_told_with_its_names(tmp_path: Path, path: Path):
+    async with lite_sandbox() as sandbox, make_client(sandbox) as client:
+        report = await run_batch(client, iter([make_job(1, tmp_path), make_job(1, tmp_path)]), journal=path)
+    assert (report.done, report.failed) == (1, 1)
+    refused = [record.facts for record in await rows_of_kind(path, EntryKind.OUTCOME) if not record.customer_id]
+    assert [(facts["customer_id"], facts["audience_name"]) for facts in refused] == [("42", "List 1")]
+    assert refused[0]["error"]["type"] == "InvalidInputError"
+
+
+async def test_what_is_told_changes_nothing_for_a_later_run(tmp_path: Path, path: Path):
+    async with lite_sandbox() as sandbox, make_client(sandbox) as client:
+        first = await run_batch(client, make_jobs(3, tmp_path), journal=path)
+        again = await run_batch(client, make_jobs(3, tmp_path), journal=path)
+        assert sandbox.counts().charged_cents == first.spent_cents == again.spent_cents
+    assert len(await rows_of_kind(path, EntryKind.OUTCOME)) == 6
+    assert len({record.facts["run"] for record in await rows_of_kind(path, EntryKind.PROGRESS)}) == 2
+
+
+def test_no_token_and_no_signature_is_told(tmp_path: Path):
+    error = OSError("Bearer abc-token could not fetch https://user:word@files.example.org/a.csv?X-Signature=secret")
+    outcome = JobOutcome(job=make_job(1, tmp_path), error=error, stage=Stage.DOWNLOAD)
+    facts = outcome_facts(outcome, audience=None, quote=None, seconds=1.0)
+    words = json.dumps(facts)
+    assert "https://files.example.org/a.csv" in words
+    assert not any(secret in words for secret in ("abc-token", "X-Signature", "user:word"))
+
+
+@pytest.mark.parametrize(
+    ("extra", "counts"),
+    [
+        ({"matchedCount": 7, "rowCount": 10}, (7, 10)),
+        ({"matchedCount": 0, "rowCount": 0}, (0, 0)),
+        ({"matchedCount": 11, "rowCount": 10}, None),
+        ({"matchedCount": True, "rowCount": 10}, None),
+        ({"matchedCount": "7", "rowCount": 10}, None),
+        ({"rowCount": 10}, None),
+    ],
+)
+def test_match_counts_are_told_only_where_the_server_shows_some_that_can_be(extra: dict[str, Any], counts: object):
+    record = Audience(id="a", uploaded_audience_csv=UploadedAudienceCsv(extra=extra))
+    assert match_counts(record) == counts
+
+
+async def test_the_report_can_be_asked_for_after_the_client_was_closed(tmp_path: Path, path: Path):
+    async with lite_sandbox() as sandbox:
+        async with make_client(sandbox) as client, start_batch(client, make_jobs(2, tmp_path), journal=path) as batch:
+            during = [batch.report() async for _ in batch]
+        report = batch.report()
+    assert (report.done, report.failed) == (2, 0)
+    assert report.reads_saved >= during[-1].reads_saved
+    assert sum(report.requests.values()) > 0
+
+
+class TestWritingInPassing:
+    @pytest.fixture
+    def commits(self, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+        """The kinds of the rows of each commit."""
+        commits: list[list[str]] = []
+        append = JournalStore.append
+
+        def counting(store: JournalStore, entries: Sequence[Entry]) -> Sequence[int]:
+            commits.append([entry.kind.value for entry in entries])
+            return append(store, entries)
+
+        monkeypatch.setattr(JournalStore, "append", counting)
+        return commits
+
+    async def test_an_outcome_shares_the_commit_of_the_next_write_and_has_none_of_its_own(
+        self, path: Path, commits: list[list[str]]
+    ):
+        async with Journal.open(path) as journal:
+            memory = await journal.job_log("42", "Donors", "fingerprint")
+            memory.record_for_report(EntryKind.OUTCOME, {"number": 1})
+            memory.record_for_report(EntryKind.OUTCOME, {"number": 2})
+            await journal.spent_cents()
+            assert commits == []
+            await memory.record_result(Stage.UPLOAD, {})
+            assert commits == [["result", "outcome", "outcome"]]
+
+    async def test_what_nobody_wrote_with_is_written_when_the_journal_closes(
+        self, path: Path, commits: list[list[str]]
+    ):
+        async with Journal.open(path) as journal:
+            memory = await journal.job_log("42", "Donors", "fingerprint")
+            memory.record_for_report(EntryKind.OUTCOME, {"number": 1})
+        assert commits == [["outcome"]]
+        assert [record.facts for record in await rows_of_kind(path, EntryKind.OUTCOME)] == [{"number": 1}]
+
+    async def test_it_is_said_once_that_outcomes_could_not_be_written(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ):
+        def failing(store: JournalStore, entries: Sequence[Entry]) -> Sequence[int]:
+            raise JournalWriteError(f"{store.path}: the disk is full, {len(entries)} rows are lost")
+
+        monkeypatch.setattr(JournalStore, "append", failing)
+        async with Journal.open(path) as journal:
+            memory = await journal.job_log("42", "Donors", "fingerprint")
+            memory.record_for_report(EntryKind.OUTCOME, {"number": 1})
+            memory.record_for_report(EntryKind.OUTCOME, {"number": 2})
+        await asyncio.sleep(0)
+        warnings = [
+            record.getMessage() for record in caplog.records if "will lack how jobs ended" in record.getMessage()
+        ]
+        assert len(warnings) == 1
+        assert "2 rows are lost" in warnings[0]
+
+
+class TestReadingBesideTheBatch:
+    def test_a_journal_being_written_is_read_whole_and_left_alone(self, path: Path):
+        with subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True) as writer:
+            try:
+                assert writer.stdout is not None
+                assert writer.stdout.readline() == "written\n"
+                files = {file.name: file.read_bytes() for file in path.parent.iterdir() if file.name.startswith("run")}
+                records = list(read_records(path))
+                assert files == {name: path.with_name(name).read_bytes() for name in files}
+                assert writer.poll() is None
+            finally:
+                writer.kill()
+        assert len(records) == 1_000
+        assert [one.facts["turn"] for one in records if one.audience_name == "List 7"] == list(range(20))
+
+    async def test_a_log_that_begins_anew_while_it_is_copied_is_copied_again(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        await write_one(path)
+        copied: list[str] = []
+        copyfile = shutil.copyfile
+
+        def copy_and_begin_anew(source: Path, target: Path) -> object:
+            done = copyfile(source, target)
+            copied.append(source.name)
+            if copied == ["run.sqlite.lock", "run.sqlite"]:
+                for statement in ("VACUUM", "PRAGMA wal_checkpoint(RESTART)", "VACUUM"):  # each row is written anew
+                    db.execute(statement)
+            return done
+
+        monkeypatch.setattr("indigo_async.workflows.journal.reader.shutil.copyfile", copy_and_begin_anew)
+        with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as db:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("VACUUM")
+            (record,) = await rows_of(path)
+        assert record.facts == {"audience_id": "a-1"}
+        assert copied == ["run.sqlite.lock", "run.sqlite", "run.sqlite-wal"] * 2
+
+    @pytest.mark.parametrize("torn_copies", [1, 9, 10])
+    async def test_a_torn_copy_is_never_called_a_damaged_journal(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch, torn_copies: int
+    ):
+        await write_one(path)
+        copy, attempts = reader._copy, []
+
+        def tearing(path: Path, target: Path) -> bool:
+            attempts.append(target)
+            is_whole = copy(path, target)
+            if len(attempts) > torn_copies:
+                return is_whole
+            target.write_bytes(target.read_bytes()[:4_096].ljust(20_000, b"\xff"))
+            return False
+
+        monkeypatch.setattr(reader, "_copy", tearing)
+        monkeypatch.setattr(reader, "_SECONDS_BETWEEN", 0.0)
+        if torn_copies == 10:
+            with pytest.raises(JournalInUseError, match="faster than the journal can be copied; try again"):
+                await rows_of(path)
+        else:
+            assert [record.facts for record in await rows_of(path)] == [{"audience_id": "a-1"}]
+        assert len(attempts) == min(torn_copies + 1, 10)
+
+    async def test_in_the_process_that_has_it_open_it_is_refused_in_words(self, path: Path):
+        async with Journal.open(path):
+            with pytest.raises(JournalInUseError, match="open in this process"):
+                await rows_of(path)
+        assert await rows_of(path) == []
+
+    def test_a_journal_that_is_not_there_is_not_made(self, path: Path):
+        with pytest.raises(JournalWriteError, match="no such journal"):
+            list(read_records(path))
+        assert list(path.parent.iterdir()) == []
+
+    def test_what_is_no_journal_is_told_by_its_own_path(self, path: Path):
+        path.write_text("first_name,last_name\n" * 100)
+        with pytest.raises(JournalDamagedError) as told:
+            list(read_records(path))
+        assert str(told.value).startswith(f"{path}: ")
+        assert "indigo-journal-" not in str(told.value)
+
+    async def test_lost_rows_are_told_as_when_a_batch_opens_it(self, path: Path):
+        async with Journal.open(path) as journal:
+            memory = await journal.job_log("42", "Donors", "fingerprint")
+            await memory.record_result(Stage.UPLOAD, {})
+        change(path, "DELETE FROM entries")
+        with pytest.raises(JournalDamagedError, match="2 were written"):
+            await rows_of(path)
+
+
+class TestAnOlderVersion:
+    @staticmethod
+    async def written_by_version_1(path: Path) -> None:
+        await write_one(path)
+        change(path, "PRAGMA user_version = 1")
+
+    async def test_it_is_gone_on_with_and_becomes_the_current_one(self, path: Path):
+        await self.written_by_version_1(path)
+        async with Journal.open(path) as journal:
+            memory = await journal.job_log("42", "Donors", "fingerprint")
+            assert memory.result(Stage.UPLOAD) == {"audience_id": "a-1"}
+        assert change(path, "PRAGMA user_version") == [(2,)]
+
+    async def test_it_is_read_without_being_changed(self, path: Path):
+        await self.written_by_version_1(path)
+        before = path.read_bytes()
+        assert [record.facts for record in await rows_of(path)] == [{"audience_id": "a-1"}]
+        assert path.read_bytes() == before
+
+    async def test_a_newer_one_is_refused(self, path: Path):
+        await self.written_by_version_1(path)
+        change(path, "PRAGMA user_version = 3")
+        with pytest.raises(JournalVersionError, match="version 3"):
+            await rows_of(path)

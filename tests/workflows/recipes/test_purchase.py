@@ -1,0 +1,354 @@
+"""Buying: intended before it is sent, settled whatever happens, counted exactly once, also when it is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import attrs
+import pytest
+from aiohttp import web
+
+from indigo_async._transport.events import Event, RequestRetried, listen
+from indigo_async.client import IndigoClient
+from indigo_async.errors import ApiError, BudgetExceededError, PurchaseInDoubtError
+from indigo_async.models import CsvExport, RecordId
+from indigo_async.sandbox import Fault, FaultKind, Sandbox
+from indigo_async.workflows import ExportPriced, ExportPurchased, Stage
+from indigo_async.workflows.recipes.budget import Budget
+from indigo_async.workflows.recipes.context import NullJobLog, RecipeContext
+from indigo_async.workflows.recipes.export import ExportOptions
+from indigo_async.workflows.recipes.name_index import NameIndex
+from indigo_async.workflows.recipes.preview import ExportRead
+from indigo_async.workflows.recipes.purchase import purchase_export
+from tests.support.recipes import AMPLE_CENTS, CUSTOMER, PURCHASE, count_posts, export_csv, lost_response, seed_audience
+from tests.support.servers.scripted import (
+    respond_with,
+    respond_with_json,
+    sandbox_and_client,
+    server_and_client,
+    wait_until,
+)
+
+PRICE = 1_500 * 4
+SLOW = 30.0
+TERMS = ExportOptions(
+    optional_field_types=("phone",), max_cost_cents=AMPLE_CENTS, destination=Path("unused.csv"), reuse_purchased=None
+)
+
+
+@attrs.define
+class RecordingJobLog(NullJobLog):
+    """Keeps what is written down, in its order; `before` runs while the intent is being written."""
+
+    written: list[str] = attrs.Factory(list)
+    before: Callable[[], Awaitable[object]] | None = None
+
+    async def record_intent(self, stage: Stage, facts: Mapping[str, Any]) -> None:
+        assert stage is Stage.PURCHASE
+        if self.before is not None:
+            await self.before()
+        self.written.append(f"intend {facts['cost_cents']}")
+
+    async def cancel_intent(self, stage: Stage) -> None:
+        assert stage is Stage.PURCHASE
+        self.written.append("withdraw")
+
+    async def record_result(self, stage: Stage, facts: Mapping[str, Any]) -> None:
+        assert stage is Stage.PURCHASE
+        self.written.append(f"remember {facts['cost_cents']}")
+
+
+@attrs.define
+class PurchaseScenario:
+    """A priced export, about to be bought in a run with a budget and notes."""
+
+    sandbox: Sandbox
+    client: IndigoClient
+    audience_id: RecordId
+    export: CsvExport
+    job_log: RecordingJobLog = attrs.Factory(RecordingJobLog)
+    budget: Budget = attrs.Factory(lambda: Budget(limit_cents=2 * PRICE))
+
+    async def purchase(self) -> CsvExport:
+        run = RecipeContext(
+            self.client, CUSTOMER, "Donors", NameIndex(self.client), job_log=self.job_log, budget=self.budget
+        )
+        read = ExportRead(export=self.export, read_at=asyncio.get_running_loop().time())
+        return await purchase_export(run, self.audience_id, read, TERMS)
+
+    @property
+    def requests(self) -> int:
+        """How many purchases have left."""
+        return self.client.transport.requests[PURCHASE]
+
+    @property
+    def charged_and_reserved(self) -> tuple[int, int, int]:
+        """What was charged, what the budget counts as spent, and what it holds back."""
+        return self.sandbox.counts().charged_cents, self.budget.spent_cents, self.budget.reserved_cents
+
+
+@asynccontextmanager
+async def purchase_scenario(**options: Any) -> AsyncGenerator[PurchaseScenario]:
+    async with sandbox_and_client(**options) as (sandbox, client):
+        audience_id = await seed_audience(sandbox)
+        preview = await client.create_preview_csv_export(
+            audience_id=audience_id, customer_id=CUSTOMER, optional_field_types=["phone"]
+        )
+        yield PurchaseScenario(sandbox, client, audience_id, preview)
+
+
+async def test_a_purchase_is_intended_sent_counted_and_remembered():
+    async with purchase_scenario() as bought:
+        assert (await bought.purchase()).download_url is not None
+        assert bought.charged_and_reserved == (PRICE, PRICE, 0)
+        assert bought.job_log.written == [f"intend {PRICE}", f"remember {PRICE}"]
+
+
+async def test_nothing_leaves_before_the_intent_is_written():
+    async with purchase_scenario() as bought:
+
+        async def before() -> None:
+            await anyio.lowlevel.checkpoint()
+            assert bought.requests == 0
+
+        bought.job_log.before = before
+        await bought.purchase()
+        assert bought.requests == 1
+
+
+async def test_a_purchase_refused_for_certain_gives_its_money_back_and_withdraws_its_intent():
+    async with purchase_scenario() as bought:
+        bought.sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint=PURCHASE, status=422))
+        with pytest.raises(ApiError, match="422"):
+            await bought.purchase()
+        assert bought.charged_and_reserved == (0, 0, 0)
+        assert bought.job_log.written == [f"intend {PRICE}", "withdraw"]
+
+
+async def test_a_purchase_of_unknown_outcome_keeps_its_money_reserved_and_its_intent():
+    async with purchase_scenario() as bought:
+        bought.sandbox.faults.add(Fault(kind=FaultKind.DISCONNECT_BEFORE, endpoint=PURCHASE, times=None))
+        with pytest.raises(PurchaseInDoubtError, match=r"still shows it as unpaid\. The amount stays reserved"):
+            await bought.purchase()
+        assert bought.charged_and_reserved == (0, 0, PRICE)
+        assert bought.job_log.written == [f"intend {PRICE}"]
+
+
+@pytest.mark.parametrize("blind", [FaultKind.DISCONNECT_BEFORE, FaultKind.ERROR_BEFORE])
+async def test_a_look_that_fails_too_leaves_the_purchase_in_doubt(blind: FaultKind):
+    async with purchase_scenario() as bought:
+        bought.sandbox.faults.add(
+            lost_response(PURCHASE, FaultKind.DISCONNECT_AFTER, 1),
+            Fault(kind=blind, endpoint="GET /audience", status=401, times=None),
+        )
+        with pytest.raises(PurchaseInDoubtError, match="its record could not be read"):
+            await bought.purchase()
+        assert bought.charged_and_reserved == (PRICE, 0, PRICE)
+        assert bought.job_log.written == [f"intend {PRICE}"]
+        assert bought.requests == 1
+
+
+async def test_a_purchase_answered_about_another_customer_stays_in_doubt():
+    answer = {"id": "exp-1", "audience": {"id": "aud-1", "customerId": "somebody else"}}
+    async with sandbox_and_client() as (sandbox, _), server_and_client(respond_with_json(answer)) as (_, client):
+        bought = PurchaseScenario(sandbox, client, "aud-1", CsvExport(id="exp-1", cost_cents=PRICE))
+        with pytest.raises(PurchaseInDoubtError, match="asked about customer '42'"):
+            await bought.purchase()
+        assert bought.charged_and_reserved == (0, 0, PRICE)
+        assert bought.job_log.written == [f"intend {PRICE}"]
+
+
+@pytest.mark.parametrize("answer", [None, [], {"id": {}}, {"id": "exp-1", "cost": "6000"}])
+async def test_a_purchase_answered_in_another_shape_is_looked_for(answer: object):
+    shown = {"id": "aud-1", "csvExports": [{"id": "exp-1", "cost": PRICE, "downloadUrl": "https://example.org/x.csv"}]}
+    async with (
+        sandbox_and_client() as (sandbox, _),
+        server_and_client(respond_with_json(answer), respond_with_json(shown)) as (server, client),
+    ):
+        bought = PurchaseScenario(sandbox, client, "aud-1", CsvExport(id="exp-1", cost_cents=PRICE))
+        assert (await bought.purchase()).download_url == "https://example.org/x.csv"
+        assert [request.method for request in server.requests] == ["POST", "GET"]
+        assert bought.job_log.written == [f"intend {PRICE}", f"remember {PRICE}"]
+
+
+async def test_an_export_bought_elsewhere_at_the_last_moment_is_not_paid_again():
+    async with purchase_scenario() as bought:
+        bought.job_log.before = lambda: bought.client.purchase_csv_export(
+            export_id=bought.export.id, customer_id=CUSTOMER
+        )
+        assert (await bought.purchase()).id == bought.export.id
+        assert bought.sandbox.counts().purchases == 1
+        assert bought.sandbox.log.count(PURCHASE, status=400) == 1
+
+
+async def test_nothing_is_bought_above_the_budget_that_the_batch_has_left():
+    async with purchase_scenario() as bought:
+        bought.budget = Budget(limit_cents=PRICE, reserved_cents=1)
+        with pytest.raises(BudgetExceededError, match=f"costs {PRICE} cents and the batch has {PRICE - 1} left"):
+            await bought.purchase()
+        assert bought.requests == 0
+        assert bought.job_log.written == []
+        assert bought.charged_and_reserved == (0, 0, 1)
+
+
+@pytest.mark.parametrize(("cost", "message"), [(AMPLE_CENTS + 1, "the limit is"), (None, "cannot be read for certain")])
+async def test_nothing_is_intended_above_the_limit_or_at_a_price_that_cannot_be_read(cost: int | None, message: str):
+    async with purchase_scenario() as bought:
+        bought.export = attrs.evolve(bought.export, cost_cents=cost)
+        with pytest.raises(BudgetExceededError, match=message):
+            await bought.purchase()
+        assert bought.requests == 0
+        assert bought.job_log.written == []
+
+
+async def _cancel_task(work: Callable[[], Awaitable[object]], *, when: Callable[[], bool]) -> None:
+    async def run() -> None:
+        await work()
+
+    task = asyncio.create_task(run())
+    await wait_until(when)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def _cancel_scope(work: Callable[[], Awaitable[object]], *, when: Callable[[], bool]) -> None:
+    async def run() -> None:
+        await work()
+        raise AssertionError("it was not cancelled")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(run)
+        await wait_until(when)
+        group.cancel_scope.cancel()
+
+
+either_way = pytest.mark.parametrize("cancel", [_cancel_task, _cancel_scope], ids=["a task's way", "a scope's way"])
+
+
+@either_way
+async def test_cancelled_while_the_intent_is_written_nothing_is_bought_and_the_intent_withdrawn(cancel):
+    async with purchase_scenario() as bought:
+        writing = anyio.Event()
+
+        async def before() -> None:
+            writing.set()
+            await anyio.sleep(0.05)
+
+        bought.job_log.before = before
+        await cancel(bought.purchase, when=writing.is_set)
+        assert bought.requests == 0
+        assert bought.charged_and_reserved == (0, 0, 0)
+        assert bought.job_log.written == [f"intend {PRICE}", "withdraw"]
+
+
+@either_way
+async def test_cancelled_while_it_waits_for_its_turn_nothing_is_bought(cancel):
+    async with purchase_scenario() as bought:
+        bought.client.transport._pacer.pause(60)
+        await cancel(bought.purchase, when=lambda: bought.job_log.written != [])
+        assert bought.requests == 0
+        assert bought.charged_and_reserved == (0, 0, 0)
+        assert bought.job_log.written == [f"intend {PRICE}", "withdraw"]
+
+
+@either_way
+async def test_cancelled_while_it_waits_to_be_sent_again_nothing_is_bought(cancel):
+    retried = anyio.Event()
+
+    def on_event(event: Event) -> None:
+        assert isinstance(event, RequestRetried)
+        retried.set()
+
+    async with purchase_scenario() as bought:
+        bought.sandbox.faults.add(Fault(kind=FaultKind.RATE_LIMITED, endpoint=PURCHASE, retry_after=60))
+        with listen(on_event):
+            await cancel(bought.purchase, when=retried.is_set)
+        assert bought.requests == 1
+        assert bought.charged_and_reserved == (0, 0, 0)
+        assert bought.job_log.written == [f"intend {PRICE}", "withdraw"]
+
+
+@either_way
+async def test_cancelled_under_way_it_is_first_seen_through_and_counted_once(cancel):
+    events: list[Event] = []
+    async with purchase_scenario() as bought:
+        bought.sandbox.faults.add(Fault(kind=FaultKind.DELAY_BEFORE, endpoint=PURCHASE, delay=0.1))
+        with listen(events.append):
+            await cancel(bought.purchase, when=lambda: bought.requests == 1)
+        assert bought.requests == 1
+        assert bought.charged_and_reserved == (PRICE, PRICE, 0)
+        assert bought.job_log.written == [f"intend {PRICE}", f"remember {PRICE}"]
+    assert [type(event) for event in events] == [ExportPurchased]
+
+
+@either_way
+async def test_cancelled_under_way_and_never_answered_it_is_looked_for_and_counted_once(cancel):
+    async with purchase_scenario(client={"timeout": 0.3}) as bought:
+        bought.sandbox.faults.add(Fault(kind=FaultKind.DELAY_AFTER, endpoint=PURCHASE, delay=SLOW))
+        await cancel(bought.purchase, when=lambda: bought.requests == 1)
+        assert bought.requests == 1
+        assert bought.charged_and_reserved == (PRICE, PRICE, 0)
+        assert bought.job_log.written == [f"intend {PRICE}", f"remember {PRICE}"]
+
+
+@either_way
+async def test_cancelled_under_way_and_not_carried_out_it_is_not_sent_again(cancel):
+    async with purchase_scenario(client={"timeout": 0.3}) as bought:
+        bought.sandbox.faults.add(Fault(kind=FaultKind.DELAY_BEFORE, endpoint=PURCHASE, delay=SLOW))
+        await cancel(bought.purchase, when=lambda: bought.requests == 1)
+        assert bought.requests == 1
+        assert bought.charged_and_reserved == (0, 0, PRICE)
+        assert bought.job_log.written == [f"intend {PRICE}"]
+
+
+@either_way
+async def test_cancelled_under_way_and_refused_for_haste_it_is_not_sent_again(cancel):
+    asked = anyio.Event()
+
+    async def hasty(request: web.BaseRequest) -> web.StreamResponse:
+        asked.set()
+        await anyio.sleep(0.05)
+        return await respond_with(429, retry_after="0")(request)
+
+    async with sandbox_and_client() as (sandbox, _), server_and_client(hasty) as (server, client):
+        bought = PurchaseScenario(sandbox, client, "aud-1", CsvExport(id="exp-1", cost_cents=PRICE))
+        await cancel(bought.purchase, when=asked.is_set)
+        assert len(server.requests) == 1
+        assert bought.charged_and_reserved == (0, 0, 0)
+        assert bought.job_log.written == [f"intend {PRICE}", "withdraw"]
+
+
+@either_way
+async def test_a_recipe_cancelled_once_the_price_is_known_buys_nothing(cancel, tmp_path: Path):
+    priced = anyio.Event()
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, ExportPriced):
+            priced.set()
+            client.transport._pacer.pause(60)
+
+    async with sandbox_and_client() as (sandbox, client):
+        audience_id = await seed_audience(sandbox)
+        await cancel(lambda: export_csv(client, audience_id, tmp_path / "x.csv", on_event=on_event), when=priced.is_set)
+        assert PURCHASE not in count_posts(sandbox)
+        assert list(tmp_path.iterdir()) == []
+
+
+@either_way
+async def test_a_recipe_cancelled_while_it_buys_pays_once_and_the_next_one_only_downloads(cancel, tmp_path: Path):
+    async with sandbox_and_client() as (sandbox, client):
+        audience_id = await seed_audience(sandbox)
+        sandbox.faults.add(Fault(kind=FaultKind.DELAY_BEFORE, endpoint=PURCHASE, delay=0.1))
+        await cancel(
+            lambda: export_csv(client, audience_id, tmp_path / "x.csv"),
+            when=lambda: client.transport.requests[PURCHASE] == 1,
+        )
+        assert sandbox.counts().purchases == 1
+        await export_csv(client, audience_id, tmp_path / "x.csv")
+        assert sandbox.counts().purchases == 1

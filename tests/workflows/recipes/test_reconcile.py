@@ -1,0 +1,182 @@
+"""Settling a POST: after each answer that leaves its outcome open, look before sending again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from indigo_async._transport.retry import RetryPolicy
+from indigo_async._transport.transport import SendState
+from indigo_async.errors import (
+    AmbiguousOutcomeError,
+    ApiError,
+    AuthenticationError,
+    ConnectionFailedError,
+    IndigoError,
+    RateLimitedError,
+    ResponseDecodeError,
+    ServerError,
+)
+from indigo_async.workflows.recipes.reconcile import send_and_verify
+from tests.support.servers.scripted import QUICK_RETRY
+
+POST = "POST /purchase_csv_export"
+AMBIGUOUS = AmbiguousOutcomeError("the connection broke", endpoint=POST)
+UNCERTAIN = [
+    AMBIGUOUS,
+    ServerError(502, "Bad gateway.", None, POST),
+    ResponseDecodeError("expected an object, got null", endpoint=POST),
+]
+CERTAIN = [
+    ApiError(400, "No.", None, POST),
+    AuthenticationError(401, "Who?", None, POST),
+    ConnectionFailedError("no connection could be made", endpoint=POST),
+]
+SLOW_DOWN = RateLimitedError(429, "Slow down.", None, POST, retry_after=0.001)
+
+
+@attrs.define
+class ScriptedEndpoint:
+    """Each sending ends as scripted: with an error, and carried out or not. Looks tell the truth, or fail."""
+
+    script: list[tuple[IndigoError | None, bool]]
+    blind: IndigoError | None = None
+    sent: int = 0
+    checks: int = 0
+    done: int = 0
+    on_check: Callable[[], None] = lambda: None
+
+    async def send(self) -> str:
+        error, carried_out = self.script[self.sent]
+        self.sent += 1
+        self.done += carried_out
+        if error is not None:
+            raise error
+        return "answered"
+
+    async def find_outcome(self) -> str | None:
+        self.checks += 1
+        self.on_check()
+        if self.blind is not None:
+            raise self.blind
+        return "seen" if self.done else None
+
+    async def run(self, **options: Any) -> str:
+        return await send_and_verify(self.send, self.find_outcome, **{"retry": QUICK_RETRY} | options)
+
+
+async def test_an_answer_needs_no_look():
+    world = ScriptedEndpoint([(None, True)])
+    assert await world.run() == "answered"
+    assert (world.sent, world.checks) == (1, 0)
+
+
+@pytest.mark.parametrize("error", UNCERTAIN, ids=lambda error: type(error).__name__)
+async def test_what_was_carried_out_is_found_and_not_sent_again(error: IndigoError):
+    world = ScriptedEndpoint([(error, True)])
+    assert await world.run() == "seen"
+    assert (world.sent, world.checks) == (1, 1)
+
+
+@pytest.mark.parametrize("error", UNCERTAIN, ids=lambda error: type(error).__name__)
+async def test_what_was_not_carried_out_is_sent_again(error: IndigoError):
+    world = ScriptedEndpoint([(error, False), (error, False), (None, True)])
+    assert await world.run() == "answered"
+    assert (world.sent, world.checks) == (3, 2)
+
+
+@pytest.mark.parametrize("error", CERTAIN, ids=lambda error: type(error).__name__)
+async def test_a_certain_end_is_the_end(error: IndigoError):
+    world = ScriptedEndpoint([(error, False)])
+    with pytest.raises(IndigoError) as caught:
+        await world.run()
+    assert caught.value is error
+    assert (world.sent, world.checks) == (1, 0)
+
+
+async def test_after_as_many_attempts_as_allowed_the_last_uncertain_error_is_told():
+    world = ScriptedEndpoint([(error, False) for error in (UNCERTAIN * 2)[: QUICK_RETRY.attempts]])
+    with pytest.raises(IndigoError) as caught:
+        await world.run()
+    assert caught.value is world.script[-1][0]
+    assert world.sent == world.checks == QUICK_RETRY.attempts
+
+
+async def test_a_look_that_fails_leaves_the_outcome_unknown_and_sends_nothing_more():
+    unseen = ConnectionFailedError("no connection could be made", endpoint="GET /audience")
+    world = ScriptedEndpoint([(AMBIGUOUS, True)], blind=unseen)
+    with pytest.raises(AmbiguousOutcomeError) as caught:
+        await world.run()
+    assert caught.value.__cause__ is unseen
+    assert world.sent == 1
+
+
+async def test_a_flight_is_uncertain_until_a_look_says_otherwise():
+    flight = SendState()
+    states: list[bool] = []
+    world = ScriptedEndpoint(
+        [(UNCERTAIN[2], False), (None, True)], on_check=lambda: states.append(flight.outcome_unknown)
+    )
+    await world.run(send_state=flight)
+    assert states == [True]
+    assert not flight.outcome_unknown
+
+
+async def test_a_flight_stays_uncertain_when_the_look_fails():
+    flight = SendState()
+    with pytest.raises(AmbiguousOutcomeError):
+        await ScriptedEndpoint([(AMBIGUOUS, True)], blind=CERTAIN[0]).run(send_state=flight)
+    assert flight.outcome_unknown
+
+
+async def test_a_flight_that_says_stop_is_looked_for_and_not_sent_again():
+    flight = SendState(stop_requested=True)
+    world = ScriptedEndpoint([(AMBIGUOUS, False)])
+    with pytest.raises(AmbiguousOutcomeError):
+        await world.run(send_state=flight)
+    assert (world.sent, world.checks) == (1, 1)
+    found = ScriptedEndpoint([(AMBIGUOUS, True)])
+    assert await found.run(send_state=flight) == "seen"
+
+
+async def test_a_server_that_asks_to_wait_is_obeyed_however_often():
+    world = ScriptedEndpoint([(SLOW_DOWN, False)] * 20 + [(None, True)])
+    assert await world.run() == "answered"
+    assert (world.sent, world.checks) == (21, 0)
+
+
+async def test_a_flight_that_says_stop_waits_for_no_leave():
+    world = ScriptedEndpoint([(SLOW_DOWN, False)])
+    with pytest.raises(RateLimitedError):
+        await world.run(send_state=SendState(stop_requested=True))
+    assert world.sent == 1
+
+
+async def test_a_flight_counts_the_attempts_whose_outcome_nobody_told():
+    flight = SendState()
+    world = ScriptedEndpoint([(AMBIGUOUS, False), (SLOW_DOWN, False), (UNCERTAIN[1], False), (None, True)])
+    await world.run(send_state=flight)
+    assert (flight.unknown_outcomes, flight.outcome_unknown) == (2, False)
+
+
+_outcomes = st.tuples(st.none() | st.sampled_from([*UNCERTAIN, *CERTAIN, SLOW_DOWN]), st.booleans())
+
+
+@given(
+    st.lists(_outcomes, min_size=6, max_size=6).map(lambda script: [*script, *[(None, True)] * 6]), st.integers(1, 6)
+)
+async def test_nothing_is_ever_carried_out_twice(script: list[tuple[IndigoError | None, bool]], attempts: int):
+    honest = [(error, carried_out if error in UNCERTAIN else error is None) for error, carried_out in script]
+    world = ScriptedEndpoint(honest)
+    try:
+        result = await world.run(retry=RetryPolicy(attempts=attempts, wait_initial=0, wait_max=0))
+    except IndigoError:
+        result = None
+    assert world.done <= 1
+    assert world.sent <= attempts + sum(error is SLOW_DOWN for error, _ in honest)
+    assert (result is not None) == (world.done == 1)
