@@ -53,9 +53,9 @@ INVALID_VALUES: list[tuple[str, Any]] = [
 job_specs = st.builds(
     JobSpec,
     customer_id=st.sampled_from(["1", "2"]),
-    grows=st.booleans(),
+    has_lookalike=st.booleans(),
     field_types=st.sampled_from([(), (OptionalFieldType.PHONE,), (OptionalFieldType.ADDRESS, OptionalFieldType.PHONE)]),
-    may_buy=st.integers(0, 7).map(bool),
+    may_purchase=st.integers(0, 7).map(bool),
 )
 dialects = st.builds(
     Dialect,
@@ -224,7 +224,7 @@ class Histories(RuleBasedStateMachine):
         self.add_faults(planned)
         self._checked_run(EntryPoint.BATCH, purchase=purchase, trouble=trouble)
 
-    @precondition(lambda self: not self.world.shape.journal)
+    @precondition(lambda self: not self.world.spec.journal)
     @rule(
         planned=fault_plans,
         way=st.sampled_from([EntryPoint.JOBS, EntryPoint.RECIPES]),

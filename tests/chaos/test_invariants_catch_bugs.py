@@ -81,6 +81,6 @@ def test_a_task_that_is_left(history: Histories, monkeypatch: pytest.MonkeyPatch
 def test_a_job_that_does_not_end_well_although_all_is_well(history: Histories, monkeypatch: pytest.MonkeyPatch):
     history.begin(ONE_JOB)
     history.add_faults([Fault(kind=FaultKind.HTML_BEFORE, endpoint="GET /audiences", times=None)])
-    monkeypatch.setattr(history, "clear", lambda: None)
+    monkeypatch.setattr(history, "clear_faults", lambda: None)
     with pytest.raises(AssertionError, match="ResponseDecodeError"):
         history.finish_without_faults()

@@ -239,7 +239,7 @@ async def test_a_defect_that_one_audience_meets_ends_its_waits_and_no_others(cap
         assert str(first).startswith("the wait for audience 1 ended, since a status check raised an unexpected Zero")
         assert second is first
         assert other.status == "ACTIVE"
-        assert "in _answering" in caplog.text
+        assert "in _responding" in caplog.text
         assert secret not in caplog.text
         server.fault = lambda _: None
         assert (await poller.wait_until(1, "42", active_or_none)).status == "ACTIVE"

@@ -22,7 +22,7 @@ from aiohttp import web
 from indigo_async import workflows
 from indigo_async._transport.shared_timeout import SharedTimeout
 from indigo_async.errors import DownloadError, WaitTimeoutError
-from indigo_async.files.downloads import download as download_function
+from indigo_async.files.downloads.download import download as download_function
 from indigo_async.sandbox.http.signed_urls import UrlSigner
 from indigo_async.workflows import DownloadProgressed
 from tests.support.servers.scripted import Responder, sandbox_and_client, scripted_server

@@ -105,7 +105,7 @@ SIGNALLED_WHILE_CLOSING = """
 import signal, sys
 from contextlib import asynccontextmanager
 import anyio
-from indigo_async.cli import run_batch
+from indigo_async.cli import batch_runner
 from indigo_async.cli.app import run
 
 @asynccontextmanager
@@ -117,7 +117,7 @@ async def publisher(*_):
         await anyio.sleep(0.01)
         print("closed", file=sys.stderr)
 
-run_batch.open_publisher = publisher
+batch_runner.open_publisher = publisher
 sys.exit(run(sys.argv[1:]))
 """
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from indigo_async.client import IndigoClient
 from indigo_async.errors import DownloadError
-from indigo_async.files.downloads import download as download_function
+from indigo_async.files.downloads.download import download as download_function
 from indigo_async.files.downloads.part_file import PartFile
 from tests.support.downloads import (
     BODY,

@@ -8,8 +8,8 @@ import pytest
 
 from indigo_async.client import IndigoClient
 from indigo_async.errors import DownloadError
-from indigo_async.files.downloads import download as download_function
 from indigo_async.files.downloads.download import download
+from indigo_async.files.downloads.download import download as download_function
 from indigo_async.files.downloads.urls import validate_url
 from tests.support.downloads import BODY, ETAG_ONE, download_from, files_in, full_response, redirect_response
 from tests.support.servers.scripted import QUICK_RETRY, respond_with, scripted_server

@@ -496,7 +496,7 @@ class TestWhatNobodyCanHaveExported:
     @pytest.mark.parametrize("shown", [{"status": "ACTIVE"}, {"csvExports": [{"id": "exp-1"}]}, {"status": ""}])
     async def test_not_what_is_active_or_exported_already_in_its_first_response(self, shown: dict[str, Any]):
         async with quirky_server(shows_names=False) as (server, client):
-            for answer in ("_match", "_grow"):
+            for answer in ("_match", "_create_lookalike"):
                 original = getattr(server, answer)
                 odd = lambda body, original=original: (200, original(body)[1] | shown)  # noqa: E731 - two of them
                 setattr(server, answer, odd)
