@@ -23,8 +23,8 @@ import attrs
 from benchmarks.support.figures import Figure, ratios, spread
 from benchmarks.support.sandbox_process import SandboxProcess, sandbox_process
 from indigo_async import ColumnSelection, ColumnSelections, IndigoClient
+from indigo_async.events import Stage
 from indigo_async.workflows import AudienceJob, ExportStep, LookalikeStep, run_batch
-from indigo_async.workflows._events import Stage
 from indigo_async.workflows.journal import Journal
 from indigo_async.workflows.journal.rows import Entry
 from indigo_async.workflows.journal.store import JournalStore

@@ -1,24 +1,23 @@
-"""All that `on_event=` functions are told, of recipes and of clients."""
+"""What happens in clients and recipes, as typed values for progress bars, logs, metrics and traces.
 
-from indigo_async._transport.events import Event, Listener, RequestEnded, RequestRetried, RequestStarted, event_fields
-from indigo_async.workflows._events import (
-    AudienceReused,
-    DownloadProgressed,
-    ExportDownloaded,
-    ExportPriced,
-    ExportPurchased,
-    ExportReused,
-    RecipeFailed,
-    RecipeFinished,
-    RecipeStarted,
-    RecipeWarning,
-    Stage,
-    StageFailed,
-    StageFinished,
-    StageStarted,
-    StatusChanged,
-    WorkflowEvent,
-)
+A listener is a function that takes one event. It is called in the task in which the event happens. A client's
+`on_event=` receives everything that is done with that client, requests included. A recipe's `on_event=` receives the
+events of that recipe only.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from enum import Enum, StrEnum
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import attrs
+
+from indigo_async.models import RecordId
 
 __all__ = [
     "AudienceReused",
@@ -42,5 +41,246 @@ __all__ = [
     "StageStarted",
     "StatusChanged",
     "WorkflowEvent",
+    "combine_listeners",
+    "emit",
     "event_fields",
+    "listen",
+    "notify",
 ]
+
+_logger = logging.getLogger("indigo_async")
+
+
+class Stage(StrEnum):
+    """The step that a recipe is working on."""
+
+    UPLOAD = "upload"
+    MATCH = "match"
+    LOOKALIKE = "lookalike"
+    PREVIEW = "preview"
+    PURCHASE = "purchase"
+    DOWNLOAD = "download"
+
+
+@attrs.frozen(kw_only=True)
+class Event:
+    """The base class of all events. No event contains a token, a URL, or data about a person in a list."""
+
+
+@attrs.frozen(kw_only=True)
+class RequestStarted(Event):
+    """A request is being sent. Attempts count from 1. Only a client's own listener receives this event."""
+
+    endpoint: str
+    attempt: int
+
+
+@attrs.frozen(kw_only=True)
+class RequestEnded(Event):
+    """A request got a response, or failed without one. Only a client's own listener receives this event.
+
+    Without a response, `status` is None and `error_type` names the reason, such as `timeout`. `seconds` excludes the
+    time that the request spent in the queue.
+    """
+
+    endpoint: str
+    attempt: int
+    seconds: float
+    status: int | None = None
+    error_type: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class RequestRetried(Event):
+    """A request failed and will be sent again after `delay` seconds."""
+
+    endpoint: str
+    attempt: int
+    delay: float
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class WorkflowEvent(Event):
+    """The base class of a recipe's events: each names the customer and the audience that the recipe works on."""
+
+    customer_id: str | None
+    audience_name: str
+
+
+@attrs.frozen(kw_only=True)
+class RecipeStarted(WorkflowEvent):
+    """A recipe has started. `recipe` is the function's name, such as `upload_and_match`, or `job` in a batch."""
+
+    recipe: str
+
+
+@attrs.frozen(kw_only=True)
+class RecipeFinished(WorkflowEvent):
+    """A recipe has succeeded. `seconds` is the duration of the whole recipe."""
+
+    recipe: str
+    seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class RecipeFailed(WorkflowEvent):
+    """A recipe raised an error or was canceled. `error_type` is the exception's class name."""
+
+    recipe: str
+    seconds: float
+    stage: Stage
+    error_type: str
+
+
+@attrs.frozen(kw_only=True)
+class RecipeWarning(WorkflowEvent):
+    """The recipe continues, but somebody should know about this, for example that an audience was reused."""
+
+    stage: Stage
+    message: str
+
+
+@attrs.frozen(kw_only=True)
+class StageStarted(WorkflowEvent):
+    """A stage of a recipe has started."""
+
+    stage: Stage
+
+
+@attrs.frozen(kw_only=True)
+class StageFailed(WorkflowEvent):
+    """A stage raised an error or was canceled. `error_type` is the exception's class name."""
+
+    stage: Stage
+    seconds: float
+    error_type: str
+
+
+@attrs.frozen(kw_only=True)
+class StageFinished(WorkflowEvent):
+    """A stage has succeeded. `seconds` is its duration, including waits."""
+
+    stage: Stage
+    seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class StatusChanged(WorkflowEvent):
+    """The audience's status differs from the one seen before."""
+
+    audience_id: RecordId
+    status: str
+
+
+@attrs.frozen(kw_only=True)
+class AudienceReused(WorkflowEvent):
+    """An existing audience is used instead of creating one. `evidence` says why it is the right one."""
+
+    audience_id: RecordId
+    evidence: str
+
+
+@attrs.frozen(kw_only=True)
+class ExportPriced(WorkflowEvent):
+    """A preview shows what the export costs. `cost_cents` is None if the server does not state a price."""
+
+    export_id: RecordId
+    cost_cents: int | None
+
+
+@attrs.frozen(kw_only=True)
+class ExportReused(WorkflowEvent):
+    """An export that was purchased before is downloaded; nothing is spent. `evidence` says why it is the right one."""
+
+    export_id: RecordId
+    evidence: str
+
+
+@attrs.frozen(kw_only=True)
+class ExportPurchased(WorkflowEvent):
+    """An export was purchased for `cost_cents`."""
+
+    export_id: RecordId
+    cost_cents: int
+
+
+@attrs.frozen(kw_only=True)
+class DownloadProgressed(WorkflowEvent):
+    """Part of a CSV was downloaded. At most two per second; `total_bytes` is None if the server does not state it."""
+
+    export_id: RecordId
+    size_bytes: int
+    total_bytes: int | None
+
+
+@attrs.frozen(kw_only=True)
+class ExportDownloaded(WorkflowEvent):
+    """A CSV was downloaded and verified."""
+
+    path: Path
+    size_bytes: int
+
+
+Listener: TypeAlias = Callable[[Event], object]
+"""A function that receives events. Its return value is ignored, and an exception that it raises is only logged."""
+
+_listener: ContextVar[Listener | None] = ContextVar("indigo_async_listener", default=None)
+
+
+@contextmanager
+def listen(listener: Listener | None) -> Generator[None]:
+    """Send the events of this block, and of the tasks started in it, to `listener`.
+
+    None leaves the surrounding block's listener in place.
+    """
+    if listener is None:
+        yield
+        return
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+def emit(event: Event, default: Listener | None = None) -> None:
+    """Send an event to the current task's listener, or to `default` if there is none."""
+    listener = _listener.get() or default
+    if listener is not None:
+        notify(listener, event)
+
+
+def notify(listener: Listener, event: Event) -> None:
+    """Call a listener. If it raises an exception, log that and continue: a progress bar must not break a purchase."""
+    try:
+        listener(event)
+    except Exception:
+        _logger.exception("the event listener failed on %s", type(event).__name__)
+
+
+def combine_listeners(*listeners: Listener | None) -> Listener | None:
+    """One listener that calls all of them in order. Nones are skipped; the result is None if nothing remains."""
+    present = [listener for listener in listeners if listener is not None]
+    if not present:
+        return None
+    if len(present) == 1:
+        return present[0]
+
+    def notify_all(event: Event) -> None:
+        for listener in present:
+            notify(listener, event)
+
+    return notify_all
+
+
+def event_fields(event: Event) -> dict[str, str | int | float]:
+    """The fields of an event as plain values, for logs and traces. Fields that are None are left out."""
+    values = {field.name: getattr(event, field.name) for field in attrs.fields(type(event))}
+    return {name: _plain_value(value) for name, value in values.items() if value is not None}
+
+
+def _plain_value(value: Any) -> str | int | float:
+    if isinstance(value, Enum):
+        value = value.value
+    return str(value) if isinstance(value, Path) else value

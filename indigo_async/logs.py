@@ -10,10 +10,10 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 
-from indigo_async._transport.events import Event, RequestEnded, RequestRetried, RequestStarted, event_fields
-from indigo_async.workflows._events import (
+from indigo_async.events import (
     AudienceReused,
     DownloadProgressed,
+    Event,
     ExportDownloaded,
     ExportPriced,
     ExportPurchased,
@@ -22,11 +22,15 @@ from indigo_async.workflows._events import (
     RecipeFinished,
     RecipeStarted,
     RecipeWarning,
+    RequestEnded,
+    RequestRetried,
+    RequestStarted,
     StageFailed,
     StageFinished,
     StageStarted,
     StatusChanged,
     WorkflowEvent,
+    event_fields,
 )
 
 __all__ = ["log_events"]

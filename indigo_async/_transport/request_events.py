@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 
-from indigo_async._transport.events import Listener, RequestEnded, RequestStarted, notify
 from indigo_async._transport.retry import NoResponse, Response
+from indigo_async.events import Listener, RequestEnded, RequestStarted, notify
 
 __all__ = ["send_with_events"]
 

@@ -25,7 +25,6 @@ from yarl import URL
 from indigo_async._redaction import sanitize_text
 from indigo_async._settings import Settings
 from indigo_async._transport.auth import Credentials
-from indigo_async._transport.events import Listener, RequestRetried, emit
 from indigo_async._transport.pacing import Pacer, Pacing
 from indigo_async._transport.request_events import send_with_events
 from indigo_async._transport.responses import (
@@ -49,6 +48,7 @@ from indigo_async._transport.retry import (
 )
 from indigo_async._transport.shared_timeout import SharedTimeout
 from indigo_async.errors import ApiError, ClientNotOpenError, IndigoError, RateLimitedError, ResponseDecodeError
+from indigo_async.events import Listener, RequestRetried, emit
 
 __all__ = ["SendState", "SendTooLateError", "Transport"]
 

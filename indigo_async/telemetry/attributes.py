@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from indigo_async._transport.events import RequestEnded
+from indigo_async.events import RequestEnded
 
 __all__ = ["Attributes", "ServerAttributes", "error_type_for"]
 

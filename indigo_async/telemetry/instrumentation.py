@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from opentelemetry import metrics, trace
 
-from indigo_async._transport.events import combine_listeners
 from indigo_async.client import IndigoClient
+from indigo_async.events import combine_listeners
 from indigo_async.telemetry.attributes import ServerAttributes
 from indigo_async.telemetry.metrics import MetricsListener, get_instruments
 from indigo_async.telemetry.spans import SpanListener
@@ -33,4 +33,4 @@ def instrument(
     spans = SpanListener(trace.get_tracer("indigo_async", tracer_provider=tracer_provider), server)
     measures = MetricsListener(get_instruments(meter_provider), server, client)
     transport = client.transport
-    transport.on_event = combine_listeners(transport.on_event, combine_listeners(spans, measures))
+    transport.on_event = combine_listeners(transport.on_event, spans, measures)

@@ -10,18 +10,20 @@ from opentelemetry import metrics
 from opentelemetry.metrics import Counter, Histogram, UpDownCounter
 
 from indigo_async._polling.poller import get_polling_stats
-from indigo_async._transport.events import Event, RequestEnded, RequestRetried
 from indigo_async.client import IndigoClient
-from indigo_async.telemetry.attributes import Attributes, ServerAttributes, error_type_for
-from indigo_async.workflows._events import (
+from indigo_async.events import (
+    Event,
     ExportPriced,
     ExportPurchased,
     RecipeFailed,
     RecipeFinished,
     RecipeStarted,
+    RequestEnded,
+    RequestRetried,
     StageFailed,
     StageFinished,
 )
+from indigo_async.telemetry.attributes import Attributes, ServerAttributes, error_type_for
 
 __all__ = ["MetricsListener", "get_instruments"]
 

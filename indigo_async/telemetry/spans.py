@@ -14,17 +14,20 @@ import attrs
 from opentelemetry import context, trace
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 
-from indigo_async._transport.events import Event, RequestEnded, RequestStarted, event_fields
-from indigo_async.telemetry.attributes import Attributes, ServerAttributes, error_type_for
-from indigo_async.workflows._events import (
+from indigo_async.events import (
+    Event,
     RecipeFailed,
     RecipeFinished,
     RecipeStarted,
+    RequestEnded,
+    RequestStarted,
     StageFailed,
     StageFinished,
     StageStarted,
     StatusChanged,
+    event_fields,
 )
+from indigo_async.telemetry.attributes import Attributes, ServerAttributes, error_type_for
 
 __all__ = ["SpanListener"]
 

@@ -24,6 +24,7 @@ from temporalio.exceptions import ApplicationError
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async.client import IndigoClient
 from indigo_async.errors import BudgetExceededError, ExportExistsError, PurchaseInDoubtError
+from indigo_async.events import Stage
 from indigo_async.files.publishing.publisher import Publisher
 from indigo_async.inputs import InputCheck
 from indigo_async.models import CsvExport, RecordId
@@ -43,7 +44,6 @@ from indigo_async.temporal.payloads import (
     LookalikeTask,
     Quote,
 )
-from indigo_async.workflows._events import Stage
 from indigo_async.workflows.recipes.budget import Budget
 from indigo_async.workflows.recipes.context import RecipeContext
 from indigo_async.workflows.recipes.csv_download import download_csv

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from indigo_async.workflows._events import Stage
+from indigo_async.events import Stage
 
 __all__ = ["AttemptLog"]
 

@@ -20,6 +20,7 @@ from temporalio.service import RPCError
 
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async.errors import InvalidInputError, Problem, WorkflowError
+from indigo_async.events import Stage
 from indigo_async.inputs import InputCheck
 from indigo_async.temporal.connection import ensure_search_attributes
 from indigo_async.temporal.converter import to_json
@@ -46,7 +47,6 @@ from indigo_async.temporal.payloads import (
 from indigo_async.temporal.workflows.batch import BatchWorkflow
 from indigo_async.temporal.workflows.budget import BudgetWorkflow
 from indigo_async.temporal.workflows.job import AudienceWorkflow, build_search_attributes
-from indigo_async.workflows._events import Stage
 from indigo_async.workflows.batches.conflicts import check_jobs
 from indigo_async.workflows.batches.jobs import AudienceJob, CheckedJob, check_job, compute_fingerprint
 

@@ -1,6 +1,6 @@
 """The cookbook's recipes as awaitable pipelines: one list at a time, or thousands."""
 
-from indigo_async.workflows._events import (
+from indigo_async.events import (
     AudienceReused,
     DownloadProgressed,
     ExportDownloaded,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from indigo_async.workflows._events import Stage
+from indigo_async.events import Stage
 from indigo_async.workflows.journal import EntryKind, Journal, JournalJobLog
 
 STARTED_AT = 1_790_000_000.0

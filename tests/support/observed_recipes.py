@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from indigo_async import IndigoClient, workflows
-from indigo_async._transport.events import Listener
+from indigo_async.events import Listener
 from indigo_async.models import Audience
 from indigo_async.workflows import ExportReceipt
 

@@ -6,7 +6,6 @@ import asyncio
 
 import pytest
 
-from indigo_async._transport.events import Event, RequestRetried, listen
 from indigo_async._transport.retry import RetryPolicy
 from indigo_async.client import IndigoClient
 from indigo_async.errors import (
@@ -20,6 +19,7 @@ from indigo_async.errors import (
     ResponseDecodeError,
     ServerError,
 )
+from indigo_async.events import Event, RequestRetried, listen
 from indigo_async.models import Audience
 from indigo_async.sandbox import Fault, FaultKind, Sandbox
 from tests.support.servers.scripted import QUICK_RETRY, sandbox_and_client

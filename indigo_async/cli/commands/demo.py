@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.table import Table
 
 from indigo_async._transport.cancellation import run_in_thread
-from indigo_async._transport.events import Event
 from indigo_async.cli.render.events import describe_event
 from indigo_async.client import IndigoClient
 from indigo_async.errors import IndigoError
+from indigo_async.events import Event
 from indigo_async.inputs import ColumnSelection, ColumnSelections, LookalikeFilters
 from indigo_async.models import Audience
 from indigo_async.sandbox import Sandbox, StageTimes

@@ -17,8 +17,8 @@ from indigo_async.cli.options.numbers import parse_whole_number
 from indigo_async.cli.render.output import Output
 
 if TYPE_CHECKING:
-    from indigo_async._transport.events import Event, Listener
     from indigo_async.client import IndigoClient
+    from indigo_async.events import Event, Listener
 
 __all__ = [
     "CONNECTION",
@@ -118,9 +118,9 @@ async def open_client(
     Raises:
         InvalidInputError: no token, or an address that would send it in the clear.
     """
-    from indigo_async._transport.events import listen  # noqa: PLC0415 - as above
     from indigo_async.cli.render.events import make_event_printer  # noqa: PLC0415 - as above
     from indigo_async.client import IndigoClient  # noqa: PLC0415 - the help should not wait for the HTTP library
+    from indigo_async.events import listen  # noqa: PLC0415 - as above
 
     narrate = make_event_printer(output)
 

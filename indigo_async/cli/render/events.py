@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from indigo_async._transport.events import Event, Listener, RequestRetried
 from indigo_async.cli.render.output import Output, format_dollars, format_file_size
-from indigo_async.workflows._events import (
+from indigo_async.events import (
     AudienceReused,
+    Event,
     ExportDownloaded,
     ExportPriced,
     ExportPurchased,
     ExportReused,
+    Listener,
     RecipeWarning,
+    RequestRetried,
     StageStarted,
     StatusChanged,
 )

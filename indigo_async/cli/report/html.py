@@ -31,7 +31,7 @@ from indigo_async.cli.report.job_history import JobHistory
 from indigo_async.cli.report.series import build_time_series
 from indigo_async.cli.report.statistics import BatchStatistics
 from indigo_async.cli.report.timescale import ActiveTime, measure_active_time
-from indigo_async.workflows._events import Stage
+from indigo_async.events import Stage
 
 __all__ = ["render_page", "write_page"]
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from indigo_async.workflows._events import Stage
+from indigo_async.events import Stage
 from indigo_async.workflows.journal import EntryKind, JournalRecord, PurchaseTotals, sum_purchases
 
 __all__ = ["JobFailure", "JobHistory", "JobHistoryBuilder", "JobState", "StageSpan"]

@@ -11,7 +11,7 @@ from indigo_async.cli.report.history import BatchHistory
 from indigo_async.cli.report.job_history import JobHistory, StageSpan
 from indigo_async.cli.report.statistics import quantile
 from indigo_async.cli.report.timescale import ActiveTime
-from indigo_async.workflows._events import Stage
+from indigo_async.events import Stage
 
 __all__ = ["StageDurations", "TimeSeries", "build_time_series"]
 

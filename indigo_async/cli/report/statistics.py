@@ -14,7 +14,7 @@ from indigo_async.cli.render.warnings import WarningGroup, group_warnings
 from indigo_async.cli.report.history import BatchHistory
 from indigo_async.cli.report.job_history import JobHistory
 from indigo_async.cli.report.timescale import ActiveTime, measure_active_time
-from indigo_async.workflows._events import Stage
+from indigo_async.events import Stage
 
 __all__ = [
     "BatchStatistics",

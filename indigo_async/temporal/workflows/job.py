@@ -11,6 +11,7 @@ from temporalio.common import RetryPolicy, SearchAttributeKey, SearchAttributePa
 from temporalio.workflow import ActivityCancellationType
 
 with workflow.unsafe.imports_passed_through():
+    from indigo_async.events import Stage
     from indigo_async.models import RecordId
     from indigo_async.temporal.payloads import (
         DeliveredExport,
@@ -21,7 +22,6 @@ with workflow.unsafe.imports_passed_through():
         LookalikeTask,
         Quote,
     )
-    from indigo_async.workflows._events import Stage
 
 __all__ = [
     "BATCH_KEY",

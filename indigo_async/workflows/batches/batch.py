@@ -16,7 +16,6 @@ import attrs
 
 from indigo_async._polling import get_poller
 from indigo_async._transport.cancellation import run_in_thread
-from indigo_async._transport.events import Listener
 from indigo_async._transport.shared_timeout import SharedTimeout
 from indigo_async.client import IndigoClient
 from indigo_async.errors import (
@@ -27,6 +26,7 @@ from indigo_async.errors import (
     Problem,
     WorkflowError,
 )
+from indigo_async.events import Listener
 from indigo_async.files.publishing.publisher import Publisher
 from indigo_async.inputs import InputCheck
 from indigo_async.workflows.batches.conflicts import Conflicts

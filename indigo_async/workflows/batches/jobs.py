@@ -14,9 +14,9 @@ import attrs
 import msgspec
 
 from indigo_async._transport.cancellation import run_in_thread
-from indigo_async._transport.events import Listener
 from indigo_async._transport.shared_timeout import SharedTimeout
 from indigo_async.client import IndigoClient
+from indigo_async.events import Listener, Stage
 from indigo_async.files.publishing.publisher import Publisher, content_name
 from indigo_async.inputs import (
     ColumnSelection,
@@ -27,7 +27,6 @@ from indigo_async.inputs import (
     LookalikeFiltersInput,
 )
 from indigo_async.models import Audience, CsvExport
-from indigo_async.workflows._events import Stage
 from indigo_async.workflows.recipes.adoption import normalize_url
 from indigo_async.workflows.recipes.context import DEFAULT_TIMEOUT, RecipeContext, recipe_scope
 from indigo_async.workflows.recipes.export import ExportReceipt, ensure_downloaded

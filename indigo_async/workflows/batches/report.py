@@ -10,8 +10,8 @@ import attrs
 
 from indigo_async._html_tables import format_dollars, record_html, table_html
 from indigo_async.errors import IndigoError
+from indigo_async.events import Stage
 from indigo_async.models import CsvExport
-from indigo_async.workflows._events import Stage
 from indigo_async.workflows.batches.jobs import AudienceJob, JobResult
 
 __all__ = ["BatchCounters", "BatchReport", "JobFailure", "JobOutcome", "JobWarning", "StageTime", "summarize_failure"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from indigo_async.workflows._events import Stage
+from indigo_async.events import Stage
 
 __all__ = ["InputHashes", "is_permanent", "strip_hashes"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from indigo_async.workflows._events import Stage
+from indigo_async.events import Stage
 from indigo_async.workflows.journal.input_hashes import InputHashes, is_permanent, strip_hashes
 from indigo_async.workflows.journal.rows import Entry, EntryKind
 from indigo_async.workflows.journal.store import StoredJob

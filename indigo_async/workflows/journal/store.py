@@ -22,7 +22,7 @@ from indigo_async.errors import (
     JournalVersionError,
     JournalWriteError,
 )
-from indigo_async.workflows._events import Stage
+from indigo_async.events import Stage
 from indigo_async.workflows.journal.lock import PRIVATE_MODE, LockFile
 from indigo_async.workflows.journal.rows import (
     Entry,

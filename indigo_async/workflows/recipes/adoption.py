@@ -14,9 +14,9 @@ import attrs
 
 from indigo_async._redaction import secret
 from indigo_async.errors import ApiError, AudienceExistsError, AudienceFailedError
+from indigo_async.events import Stage
 from indigo_async.inputs import is_loopback_host
 from indigo_async.models import Audience, AudienceStatus, RecordId, is_failure_status
-from indigo_async.workflows._events import Stage
 
 __all__ = [
     "Evidence",

@@ -10,14 +10,12 @@ from typing import Any, Protocol, TypeVar
 
 import attrs
 
-from indigo_async._transport.events import Listener, combine_listeners, emit, listen
 from indigo_async._transport.shared_timeout import SharedTimeout
 from indigo_async._transport.transport import SendState
 from indigo_async.client import IndigoClient
 from indigo_async.errors import WaitTimeoutError, WorkflowError
-from indigo_async.files.publishing.publisher import Publisher
-from indigo_async.models import Audience, CsvExport
-from indigo_async.workflows._events import (
+from indigo_async.events import (
+    Listener,
     RecipeFailed,
     RecipeFinished,
     RecipeStarted,
@@ -26,7 +24,12 @@ from indigo_async.workflows._events import (
     StageFailed,
     StageFinished,
     StageStarted,
+    combine_listeners,
+    emit,
+    listen,
 )
+from indigo_async.files.publishing.publisher import Publisher
+from indigo_async.models import Audience, CsvExport
 from indigo_async.workflows.recipes.budget import Budget
 from indigo_async.workflows.recipes.name_index import NameIndex
 from indigo_async.workflows.recipes.reconcile import send_and_verify

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from indigo_async._transport.events import emit
 from indigo_async.errors import DownloadError
+from indigo_async.events import DownloadProgressed, ExportDownloaded, Stage, emit
 from indigo_async.files.downloads.download import download
 from indigo_async.models import CsvExport, RecordId
-from indigo_async.workflows._events import DownloadProgressed, ExportDownloaded, Stage
 from indigo_async.workflows.recipes.context import RecipeContext
 from indigo_async.workflows.recipes.existing_exports import find_export
 from indigo_async.workflows.recipes.receipt import ExportReceipt

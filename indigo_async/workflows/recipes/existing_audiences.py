@@ -7,10 +7,9 @@ from typing import TypeAlias
 
 import attrs
 
-from indigo_async._transport.events import emit
 from indigo_async.errors import AudienceExistsError, AudienceFailedError, CustomerMismatchError, NotFoundError
+from indigo_async.events import AudienceReused, Stage, emit
 from indigo_async.models import Audience, RecordId
-from indigo_async.workflows._events import AudienceReused, Stage
 from indigo_async.workflows.recipes.adoption import Evidence, NameSimilarity, compare_names, is_deleted
 from indigo_async.workflows.recipes.context import RecipeContext
 from indigo_async.workflows.recipes.name_index import NameMatch

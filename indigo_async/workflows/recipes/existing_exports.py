@@ -10,9 +10,9 @@ import attrs
 
 from indigo_async._redaction import sanitize_text
 from indigo_async.errors import ExportExistsError
+from indigo_async.events import Stage
 from indigo_async.inputs import OptionalFieldType
 from indigo_async.models import Audience, CsvExport, ExportStatus, RecordId, is_failure_status
-from indigo_async.workflows._events import Stage
 from indigo_async.workflows.recipes.adoption import same_id
 
 __all__ = [

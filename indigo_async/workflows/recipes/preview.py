@@ -14,10 +14,9 @@ from typing import Any
 
 import attrs
 
-from indigo_async._transport.events import emit
 from indigo_async.errors import AudienceFailedError, ExportExistsError, PurchaseInDoubtError, RecordMismatchError
+from indigo_async.events import ExportPriced, ExportReused, Stage, emit
 from indigo_async.models import Audience, CsvExport, RecordId
-from indigo_async.workflows._events import ExportPriced, ExportReused, Stage
 from indigo_async.workflows.recipes.adoption import same_id
 from indigo_async.workflows.recipes.context import RecipeContext
 from indigo_async.workflows.recipes.existing_exports import (

@@ -15,7 +15,6 @@ from typing import Any
 import attrs
 
 from indigo_async._transport.cancellation import run_to_completion, wait_shielded
-from indigo_async._transport.events import RequestRetried, emit
 from indigo_async._transport.prices import find_price_amounts
 from indigo_async._transport.transport import SendState, SendTooLateError
 from indigo_async.client import PURCHASE_EXPORT
@@ -35,8 +34,8 @@ from indigo_async.errors import (
     ResponseDecodeError,
     ServerError,
 )
+from indigo_async.events import ExportPurchased, RequestRetried, Stage, emit
 from indigo_async.models import CsvExport, RecordId
-from indigo_async.workflows._events import ExportPurchased, Stage
 from indigo_async.workflows.recipes.adoption import same_id
 from indigo_async.workflows.recipes.budget import Reservation
 from indigo_async.workflows.recipes.context import RecipeContext

@@ -10,10 +10,10 @@ import attrs
 from indigo_async._polling import RecordPart, get_poller
 from indigo_async._polling.outages import PollFailures
 from indigo_async._redaction import sanitize_text
-from indigo_async._transport.events import emit
 from indigo_async._transport.shared_timeout import SharedTimeout
 from indigo_async.client import IndigoClient
 from indigo_async.errors import AudienceFailedError, NotFoundError
+from indigo_async.events import Stage, StatusChanged, emit
 from indigo_async.inputs import InputCheck
 from indigo_async.models import (
     Audience,
@@ -23,7 +23,6 @@ from indigo_async.models import (
     UploadStatus,
     is_failure_status,
 )
-from indigo_async.workflows._events import Stage, StatusChanged
 from indigo_async.workflows.recipes.context import DEFAULT_TIMEOUT, RecipeContext, recipe_scope
 from indigo_async.workflows.recipes.existing_exports import ExportState, export_state, find_export
 from indigo_async.workflows.recipes.name_index import NameIndex

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from indigo_async.errors import JournalError
-from indigo_async.workflows._events import Stage
+from indigo_async.events import Stage
 from indigo_async.workflows.journal import Journal, JournalJobLog
 
 WRITERS = 30

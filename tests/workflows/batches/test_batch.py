@@ -12,13 +12,13 @@ import attrs
 import pytest
 
 from indigo_async import IndigoClient
-from indigo_async._transport.events import Event
 from indigo_async.errors import (
     AuthenticationError,
     BudgetExceededError,
     InvalidInputError,
     JournalMismatchError,
 )
+from indigo_async.events import Event
 from indigo_async.sandbox import Fault, FaultKind, Sandbox
 from indigo_async.workflows import (
     AudienceJob,

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from indigo_async.errors import JournalDamagedError, JournalError, JournalVersionError
-from indigo_async.workflows._events import Stage
+from indigo_async.events import Stage
 from indigo_async.workflows.journal import Journal, JournalRecord
 from indigo_async.workflows.journal.lock import LockFile
 

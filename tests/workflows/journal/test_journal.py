@@ -24,7 +24,7 @@ from indigo_async.errors import (
     JournalMismatchError,
     JournalWriteError,
 )
-from indigo_async.workflows._events import Stage
+from indigo_async.events import Stage
 from indigo_async.workflows.journal import EntryKind, Journal, JournalJobLog, is_in_use
 from indigo_async.workflows.journal.store import JournalStore
 from indigo_async.workflows.recipes.context import JobLog

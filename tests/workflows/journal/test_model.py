@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from indigo_async.workflows._events import Stage
+from indigo_async.events import Stage
 from indigo_async.workflows.journal import EntryKind, Journal, JournalJobLog
 
 T = TypeVar("T")

@@ -34,7 +34,7 @@ from tests.support.jobs import lite_sandbox, make_client, make_job, make_jobs
 WRITER = """
 import asyncio, sys
 from pathlib import Path
-from indigo_async.workflows._events import Stage
+from indigo_async.events import Stage
 from indigo_async.workflows.journal import Journal
 
 async def one(journal, number):

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from indigo_async import workflows
-from indigo_async._transport.events import Event, Listener
 from indigo_async.client import IndigoClient
 from indigo_async.errors import (
     ExportExistsError,
@@ -17,6 +16,7 @@ from indigo_async.errors import (
     WaitTimeoutError,
     WorkflowError,
 )
+from indigo_async.events import Event, Listener
 from indigo_async.models import Audience, CsvExport, RecordId
 from indigo_async.sandbox import Dialect, Fault, FaultKind, ManualClock, Sandbox
 from indigo_async.workflows import (

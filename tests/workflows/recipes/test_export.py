@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from indigo_async._transport.events import Event
 from indigo_async.errors import (
     AudienceFailedError,
     BudgetExceededError,
@@ -20,6 +19,7 @@ from indigo_async.errors import (
     NotFoundError,
     WaitTimeoutError,
 )
+from indigo_async.events import Event
 from indigo_async.sandbox import Dialect, Fault, FaultKind, ManualClock
 from indigo_async.workflows import ExportPurchased, ExportReused, RecipeFailed, Stage, StageStarted, download_export
 from tests.support.recipes import (

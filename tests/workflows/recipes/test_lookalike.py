@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from indigo_async._transport.events import Event
 from indigo_async.errors import (
     ApiError,
     AudienceExistsError,
@@ -13,6 +12,7 @@ from indigo_async.errors import (
     RecordMismatchError,
     WaitTimeoutError,
 )
+from indigo_async.events import Event
 from indigo_async.models import Audience
 from indigo_async.sandbox import Dialect, Fault, FaultKind, ManualClock
 from indigo_async.workflows import AudienceReused

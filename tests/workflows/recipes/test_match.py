@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from indigo_async import workflows
-from indigo_async._transport.events import Event
 from indigo_async.errors import (
     ApiError,
     AudienceExistsError,
@@ -15,6 +14,7 @@ from indigo_async.errors import (
     InvalidInputError,
     WaitTimeoutError,
 )
+from indigo_async.events import Event
 from indigo_async.sandbox import Dialect, Fault, FaultKind, ManualClock
 from indigo_async.workflows import AudienceReused, StageStarted
 from tests.support.recipes import (

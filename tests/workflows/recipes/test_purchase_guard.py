@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from indigo_async._redaction import SecretText
-from indigo_async._transport.events import Event
 from indigo_async.client import IndigoClient
 from indigo_async.errors import ApiError, EmptyAudienceError
+from indigo_async.events import Event
 from indigo_async.models import CsvExport
 from indigo_async.sandbox import Fault, FaultKind
 from indigo_async.workflows import ExportPurchased

@@ -12,13 +12,13 @@ from typing import Any
 import attrs
 import pytest
 
-from indigo_async._transport.events import Event
 from indigo_async.client import IndigoClient
 from indigo_async.errors import (
     BudgetExceededError,
     ExportExistsError,
     RecordMismatchError,
 )
+from indigo_async.events import Event
 from indigo_async.models import Audience
 from indigo_async.sandbox import Dialect, Fault, FaultKind, Sandbox
 from indigo_async.workflows import (

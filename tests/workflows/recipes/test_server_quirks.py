@@ -10,7 +10,6 @@ from typing import Any
 import attrs
 import pytest
 
-from indigo_async._transport.events import Event
 from indigo_async.client import IndigoClient
 from indigo_async.errors import (
     ApiError,
@@ -18,6 +17,7 @@ from indigo_async.errors import (
     AudienceFailedError,
     JournalMismatchError,
 )
+from indigo_async.events import Event
 from indigo_async.workflows import (
     AudienceJob,
     JobOutcome,

@@ -14,9 +14,9 @@ from indigo_async import workflows
 from indigo_async._transport.shared_timeout import SharedTimeout
 from indigo_async.client import IndigoClient
 from indigo_async.errors import AudienceFailedError, AuthenticationError, NotFoundError, WaitTimeoutError
+from indigo_async.events import Stage
 from indigo_async.models import Audience, CsvExport
 from indigo_async.sandbox import Dialect, Fault, FaultKind, ManualClock
-from indigo_async.workflows._events import Stage
 from indigo_async.workflows.recipes.context import NullJobLog, RecipeContext, recipe_scope
 from indigo_async.workflows.recipes.name_index import NameIndex
 from indigo_async.workflows.recipes.waits import wait_active
