@@ -33,6 +33,8 @@ CREATE_LOOKALIKE = Endpoint("POST", "/create_lookalike_audience")
 CREATE_PREVIEW = Endpoint("POST", "/create_preview_csv_export")
 PURCHASE_EXPORT = Endpoint("POST", "/purchase_csv_export")
 
+_MIN_POLL_INTERVAL = 1.0
+
 
 class IndigoClient:
     """A connection to the Indigo audiences API, to be used as `async with IndigoClient(token) as client:`.
@@ -48,7 +50,8 @@ class IndigoClient:
         timeout: seconds that one attempt of a request may take, connecting included.
         retry: how often and how long a request is tried.
         pacing: how many requests are under way at once.
-        poll_interval: seconds between two looks at an audience that is waited for.
+        poll_interval: seconds between two status checks of an audience; at least 1, except on loopback. After 60
+            intervals the checks become rarer, up to 30 seconds apart.
         session: the caller's own session, used and never closed; else one is made.
         on_event: told of everything that is done on this client, requests included, as values of
             `indigo_async.events`; `indigo_async.logs` has one for logging.
@@ -75,7 +78,9 @@ class IndigoClient:
         check.seconds("timeout", timeout)
         check.seconds("poll_interval", poll_interval)
         check.raise_if_invalid()
-        self.poll_interval = poll_interval
+        self.poll_interval: float = (
+            poll_interval if self.settings.is_loopback else max(poll_interval, _MIN_POLL_INTERVAL)
+        )
         self.transport: Transport = Transport(
             self.settings,
             timeout=timeout,
@@ -88,6 +93,8 @@ class IndigoClient:
         """Exports that this client purchased, by ID as text, with the paid field types requested (None: unknown)."""
         self.exit_stack: AsyncExitStack = AsyncExitStack()
         """What is closed with the client, the last first."""
+        self.poller: object | None = None
+        """The loop behind all waits on this client; created by `indigo_async._polling`, which is a layer above."""
 
     def __repr__(self) -> str:
         settings = getattr(self, "settings", None)  # there are none where the arguments were refused

@@ -14,7 +14,6 @@ from contextlib import AsyncExitStack
 from contextvars import Context
 from functools import partial
 from typing import TypeVar, cast
-from weakref import WeakKeyDictionary
 
 from indigo_async._polling.api import AudienceApi, HttpAudienceApi
 from indigo_async._polling.outages import WaitObserver, get_recent_failures
@@ -33,7 +32,6 @@ T = TypeVar("T")
 
 _logger = logging.getLogger("indigo_async")
 
-_MIN_INTERVAL = 1.0
 _MAX_TICK_SECONDS = 0.1
 _TICKS_PER_INTERVAL = 50
 _MAX_CONCURRENT_SINGLE_POLLS = 64
@@ -256,26 +254,19 @@ def _leaf_exceptions(error: Exception) -> list[Exception]:
     return [cause for inner in group.exceptions for cause in _leaf_exceptions(inner)]
 
 
-_pollers: WeakKeyDictionary[IndigoClient, Poller] = WeakKeyDictionary()
-
-
 def get_poller(client: IndigoClient) -> Poller:
-    """The one poller of a client.
+    """Return the client's poller, created on first use.
 
     Raises:
         ClientNotOpenError: the client is used outside `async with`.
     """
     client.transport.require_open()
-    poller = _pollers.get(client)
-    if poller is None:
-        interval = client.poll_interval if client.settings.is_loopback else max(client.poll_interval, _MIN_INTERVAL)
-        # It must not refer to the client, or neither would ever be freed.
-        source = HttpAudienceApi(client.transport)
-        poller = _pollers[client] = Poller(source, client.exit_stack, interval=interval)
-    return poller
+    if not isinstance(client.poller, Poller):
+        # The poller must not refer to the client: a reference cycle would keep both alive.
+        client.poller = Poller(HttpAudienceApi(client.transport), client.exit_stack, interval=client.poll_interval)
+    return client.poller
 
 
 def get_polling_stats(client: IndigoClient) -> PollingStats | None:
-    """What waiting has cost a client so far; None before its first wait."""
-    poller = _pollers.get(client)
-    return poller.stats if poller is not None else None
+    """Return what polling has cost a client so far; None before its first wait."""
+    return client.poller.stats if isinstance(client.poller, Poller) else None
