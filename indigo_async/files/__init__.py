@@ -2,8 +2,8 @@
 
 from indigo_async.files.csv.check import check_columns
 from indigo_async.files.csv.suggest import ColumnSuggestion, suggest_columns
+from indigo_async.files.downloads.destination import safe_file_name
 from indigo_async.files.downloads.download import DownloadedFile, download
-from indigo_async.files.downloads.file_names import safe_file_name
 from indigo_async.files.publishing.object_store import ObjectStorePublisher
 from indigo_async.files.publishing.publisher import Publisher, content_name
 

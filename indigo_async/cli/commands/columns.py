@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from indigo_async.cli.options.common import OUTPUT, OutputOptions, run_async
 from indigo_async.cli.render.output import Output, make_table
 from indigo_async.files import ColumnSuggestion, suggest_columns
-from indigo_async.files.csv.selection_code import to_python, to_yaml
+from indigo_async.files.csv.suggest import to_python, to_yaml
 
 __all__ = ["columns"]
 

@@ -16,7 +16,7 @@ from indigo_async.files.csv.head import CsvHead, csv_problem, read_head
 from indigo_async.files.csv.header_names import is_excluded_header
 from indigo_async.inputs import CANONICAL_FIELDS, ColumnSelection, ColumnSelections
 
-__all__ = ["ColumnSuggestion", "suggest_columns"]
+__all__ = ["ColumnSuggestion", "suggest_columns", "to_python", "to_yaml"]
 
 _CODE_PAGES = ("cp1252", "mac_roman", "cp437")  # given more of them, it takes a few Spanish names for Polish ones
 _CLOSE_SCORE_RATIO = 0.9
@@ -187,3 +187,37 @@ def _choice_warnings(found: ColumnCandidates, chosen: Mapping[str, Candidate], r
         yield "nothing but names or states: many people share these; add a ZIP code, a birth date or a phone number"
     elif not chosen.keys() & {*_NAME_FIELDS, "phone"}:
         yield "no names and no phone numbers: what is left seldom tells people apart"
+
+
+def to_python(selections: ColumnSelections) -> str:
+    """An assignment that makes the same selections, with the import that it needs."""
+    chosen = selections.by_field().items()
+    lines = [
+        f"    {field}=ColumnSelection({_quote_python(one.column_name)}{', required=True' if one.required else ''}),\n"
+        for field, one in chosen
+    ]
+    start = "from indigo_async import ColumnSelection, ColumnSelections\n\ncolumns = ColumnSelections(\n"
+    return f"{start}{''.join(lines)})\n"
+
+
+def to_yaml(selections: ColumnSelections) -> str:
+    """The same under the key `column_selections`, as manifests have it."""
+    lines = [
+        f"  {field}: {{column_name: {_quote_yaml(one.column_name)}, is_required: {str(one.required).lower()}}}\n"
+        for field, one in selections.by_field().items()
+    ]
+    return f"column_selections:\n{''.join(lines)}"
+
+
+def _quote_python(text: str) -> str:
+    shown = repr(text)
+    return f'"{text}"' if shown == f"'{text}'" and '"' not in text else shown
+
+
+def _quote_yaml(text: str) -> str:
+    """A double-quoted scalar: whatever the text is, it is no number, date or `no`."""
+    shown = (
+        f"\\{character}" if character in '"\\' else character if character.isprintable() else f"\\U{ord(character):08x}"
+        for character in text
+    )
+    return f'"{"".join(shown)}"'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -15,7 +16,18 @@ from indigo_async.files.downloads.filesystem import (
 )
 from indigo_async.files.downloads.part_file import part_file_name, resume_file_name
 
-__all__ = ["find_destination_problem", "is_folder_path"]
+__all__ = ["find_destination_problem", "is_folder_path", "safe_file_name"]
+
+_UNSAFE_CHARACTERS = re.compile(r'[%/\\:*?"<>|\x00-\x1f\x7f]|^\.')
+
+
+def safe_file_name(text: str) -> str:
+    """Turn any text, such as an audience name, into a file name: `f"{safe_file_name(audience_name)}.csv"`.
+
+    Characters that don't belong in file names become percent codes, such as `%2F` for a slash. The file is therefore
+    never hidden and never in another folder, and two different texts never share a file name.
+    """
+    return _UNSAFE_CHARACTERS.sub(lambda match: f"%{ord(match[0]):02X}", text)
 
 
 def is_folder_path(text: str) -> bool:

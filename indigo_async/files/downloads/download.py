@@ -25,9 +25,9 @@ from indigo_async._transport.cancellation import run_in_thread
 from indigo_async._transport.retry import NoResponse, RetryPolicy
 from indigo_async._transport.transport import Transport
 from indigo_async.errors import DownloadError
-from indigo_async.files.downloads.gzip import GzipDecoder
 from indigo_async.files.downloads.part_file import DownloadedFile, PartFile
-from indigo_async.files.downloads.response_headers import (
+from indigo_async.files.downloads.responses import (
+    GzipDecoder,
     parse_bounded_retry_after,
     parse_content_encoding,
     parse_content_range,

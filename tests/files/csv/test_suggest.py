@@ -20,8 +20,7 @@ from indigo_async.errors import InvalidInputError
 from indigo_async.files import ColumnSuggestion, check_columns, suggest_columns
 from indigo_async.files.csv.check import find_csv_problems
 from indigo_async.files.csv.header_names import recognize_field
-from indigo_async.files.csv.selection_code import to_python, to_yaml
-from indigo_async.files.csv.suggest import _suggest
+from indigo_async.files.csv.suggest import _suggest, to_python, to_yaml
 from indigo_async.inputs import ColumnSelection, ColumnSelections, InputCheck
 from indigo_async.sandbox import Sandbox
 from indigo_async.sandbox.people import VoterFile, generate_messy_csv, generate_messy_upload

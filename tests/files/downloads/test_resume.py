@@ -17,7 +17,7 @@ from aiohttp import web
 from indigo_async.client import IndigoClient
 from indigo_async.errors import DownloadError
 from indigo_async.files.downloads.download import _ProgressThrottle, download
-from indigo_async.files.downloads.gzip import GzipDecoder
+from indigo_async.files.downloads.responses import GzipDecoder
 from tests.support.downloads import (
     BODY,
     ETAG_ONE,

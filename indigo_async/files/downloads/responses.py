@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import zlib
+from collections.abc import Iterable, Iterator
 
 import aiohttp
 import attrs
@@ -11,6 +13,7 @@ from indigo_async._transport.retry import Response, parse_retry_after
 
 __all__ = [
     "ContentRange",
+    "GzipDecoder",
     "parse_bounded_retry_after",
     "parse_content_encoding",
     "parse_content_range",
@@ -24,6 +27,8 @@ _NOT_AN_ENCODING = re.compile(
     r"identity|none|binary|[78]bit|aws-chunked|(?:us-)?ascii|utf-?\d+|iso-?8859-?\d+|latin-?\d|windows-\d+|cp\d+"
 )
 """What servers write as `Content-Encoding` over a plain file: mostly the name of a charset."""
+_GZIP_WBITS = 16 + zlib.MAX_WBITS
+_CHUNK_BYTES = 1024 * 1024
 
 
 @attrs.frozen
@@ -64,3 +69,30 @@ def parse_bounded_retry_after(response: aiohttp.ClientResponse) -> float | None:
     """The seconds that a server asks to wait; None where it does not, or where it asks for more than an hour."""
     seconds = parse_retry_after(Response(response.status, response.headers, b""))
     return None if seconds is None or seconds > _MAX_RETRY_AFTER else seconds
+
+
+class GzipDecoder:
+    """Turns gzip, of one member or several, into what it was made from, in pieces that fit into memory.
+
+    Raises:
+        zlib.error: it is no gzip, or damaged.
+    """
+
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(_GZIP_WBITS)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether what came ends where a member ends, whose checksum was right."""
+        return self._member.eof
+
+    def decompress(self, chunks: Iterable[bytes | memoryview]) -> Iterator[memoryview]:
+        """What further chunks hold."""
+        for chunk in chunks:
+            rest, piece = memoryview(chunk), memoryview(b"")
+            while rest or len(piece) == _CHUNK_BYTES:
+                if rest and self._member.eof:
+                    self._member = zlib.decompressobj(_GZIP_WBITS)
+                piece = memoryview(self._member.decompress(rest, _CHUNK_BYTES))
+                rest = memoryview(self._member.unused_data if self._member.eof else self._member.unconsumed_tail)
+                yield piece
