@@ -1,0 +1,63 @@
+"""The parts of the gate. `nox` runs them all; `nox -s tests` runs one. `.ci/run` runs the same commands in one environment."""
+
+import nox
+
+nox.options.default_venv_backend = "venv"
+nox.options.reuse_existing_virtualenvs = True
+
+PYTHONS = ["3.11", "3.12", "3.13"]
+
+
+def install(session: nox.Session) -> None:
+    """Install the package with all extras and the tools of the gate."""
+    session.install("--upgrade", "pip")
+    session.install("--editable", ".[all]", "--group", "dev")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check the style of the code and the directions of its imports."""
+    install(session)
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types, and that the public ones are complete."""
+    install(session)
+    python = session.virtualenv.bin + "/python"
+    session.run("pyright", "--pythonpath", python)
+    session.run("pyright", "--verifytypes", "indigo_async", "--ignoreexternal", env={"PYTHONPATH": "."})
+
+
+@nox.session
+def security(session: nox.Session) -> None:
+    """Look for insecure code."""
+    install(session)
+    session.run("bandit", "--quiet", "--recursive", "--configfile", "pyproject.toml", "indigo_async")
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run the tests, or those named: `nox -s tests-3.11 -- tests/polling`."""
+    install(session)
+    session.run("python", "-m", "pytest", "-n", "2", *session.posargs)
+
+
+@nox.session
+def debug(session: nox.Session) -> None:
+    """Run the tests of I/O in asyncio's debug mode."""
+    install(session)
+    session.run(
+        "python",
+        "-m",
+        "pytest",
+        "-n",
+        "2",
+        "tests/client",
+        "tests/files",
+        "tests/security",
+        env={"PYTHONASYNCIODEBUG": "1"},
+    )
