@@ -9,8 +9,7 @@ if TYPE_CHECKING:
     from indigo_async import errors, workflows
     from indigo_async._transport.pacing import Pacing
     from indigo_async._transport.retry import RetryPolicy
-    from indigo_async.client import IndigoClient
-    from indigo_async.customer import CustomerClient
+    from indigo_async.client import CustomerClient, IndigoClient
     from indigo_async.errors import IndigoError
     from indigo_async.inputs import (
         ColumnSelection,
@@ -48,8 +47,7 @@ __all__ = [
 ]
 
 _EXPORTS = {
-    "client": ["IndigoClient"],
-    "customer": ["CustomerClient"],
+    "client": ["CustomerClient", "IndigoClient"],
     "errors": ["IndigoError"],
     "inputs": ["ColumnSelection", "ColumnSelections", "LookalikeFilters", "OptionalFieldType"],
     "models": ["Audience", "AudienceStatus", "CsvExport", "ExportStatus", "UploadStatus", "UploadedAudienceCsv"],

@@ -1,4 +1,4 @@
-"""`IndigoClient`: the API's seven endpoints, one typed coroutine each."""
+"""The API's seven endpoints, one typed coroutine each: `IndigoClient`, and `CustomerClient` with the customer ID bound."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import aiohttp
+import attrs
 
 from indigo_async._redaction import SecretBytes, secret
 from indigo_async._settings import Settings, TokenSource
@@ -15,13 +16,12 @@ from indigo_async._transport import codec
 from indigo_async._transport.pacing import Pacing
 from indigo_async._transport.retry import Endpoint, RetryPolicy
 from indigo_async._transport.transport import SendState, Transport
-from indigo_async.customer import CustomerClient
 from indigo_async.errors import ApiError, CustomerMismatchError, RecordMismatchError, ResponseDecodeError
 from indigo_async.events import Listener
 from indigo_async.inputs import ColumnSelectionsInput, InputCheck, LookalikeFiltersInput
 from indigo_async.models import Audience, CsvExport, RecordId
 
-__all__ = ["IndigoClient"]
+__all__ = ["CustomerClient", "IndigoClient"]
 
 T = TypeVar("T")
 
@@ -337,6 +337,65 @@ class IndigoClient:
         check_record_id(PURCHASE_EXPORT, "export", requested=export_id, received=export.id)
         self.purchased_exports.setdefault(str(export_id), None)
         return export
+
+
+@attrs.frozen
+class CustomerClient:
+    """One customer's view of an `IndigoClient`; made by `client.for_customer(...)`.
+
+    Each coroutine is that of `IndigoClient` by the same name, which documents it.
+    """
+
+    client: IndigoClient
+    customer_id: str
+
+    async def upload_csv(self, *, url: str) -> Audience:
+        url = secret(url)
+        return await self.client.upload_csv(customer_id=self.customer_id, url=url)
+
+    async def match_uploaded_csv(
+        self, *, audience_id: RecordId, audience_name: str, column_selections: ColumnSelectionsInput
+    ) -> Audience:
+        return await self.client.match_uploaded_csv(
+            audience_id=audience_id,
+            customer_id=self.customer_id,
+            audience_name=audience_name,
+            column_selections=column_selections,
+        )
+
+    async def get_audience(self, audience_id: RecordId) -> Audience:
+        return await self.client.get_audience(audience_id, self.customer_id)
+
+    async def list_audiences(self) -> list[Audience]:
+        return await self.client.list_audiences(self.customer_id)
+
+    async def create_lookalike_audience(
+        self,
+        *,
+        base_audience_id: RecordId,
+        size: int,
+        audience_name: str,
+        include_original_audience: bool | None = None,
+        filters: LookalikeFiltersInput | None = None,
+    ) -> Audience:
+        return await self.client.create_lookalike_audience(
+            base_audience_id=base_audience_id,
+            customer_id=self.customer_id,
+            size=size,
+            audience_name=audience_name,
+            include_original_audience=include_original_audience,
+            filters=filters,
+        )
+
+    async def create_preview_csv_export(
+        self, *, audience_id: RecordId, optional_field_types: Sequence[str] = ()
+    ) -> CsvExport:
+        return await self.client.create_preview_csv_export(
+            audience_id=audience_id, customer_id=self.customer_id, optional_field_types=optional_field_types
+        )
+
+    async def purchase_csv_export(self, *, export_id: RecordId) -> CsvExport:
+        return await self.client.purchase_csv_export(export_id=export_id, customer_id=self.customer_id)
 
 
 def _encode_body(values: Mapping[str, Any]) -> SecretBytes:

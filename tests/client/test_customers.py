@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from indigo_async.client import IndigoClient
-from indigo_async.customer import CustomerClient
+from indigo_async.client import CustomerClient, IndigoClient
 from indigo_async.errors import CustomerMismatchError, NotFoundError
 from tests.support.servers.scripted import respond_with_json, sandbox_and_client, server_and_client
 
