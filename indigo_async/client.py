@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -34,6 +35,7 @@ CREATE_PREVIEW = Endpoint("POST", "/create_preview_csv_export")
 PURCHASE_EXPORT = Endpoint("POST", "/purchase_csv_export")
 
 _MIN_POLL_INTERVAL = 1.0
+_MAX_CONCURRENT_DOWNLOADS = 16
 
 
 class IndigoClient:
@@ -59,6 +61,9 @@ class IndigoClient:
     Raises:
         InvalidInputError: no token, or an address that would send it in the clear.
     """
+
+    download_slots: asyncio.Semaphore
+    """Bounds the concurrent downloads of exports."""
 
     def __init__(
         self,
@@ -86,6 +91,7 @@ class IndigoClient:
             timeout=timeout,
             retry=retry or RetryPolicy(),
             pacing=pacing or Pacing(),
+            max_downloads=_MAX_CONCURRENT_DOWNLOADS,
             session=session,
             on_event=on_event,
         )
@@ -102,6 +108,7 @@ class IndigoClient:
 
     async def __aenter__(self) -> Self:
         await self.transport.open()
+        self.download_slots = asyncio.Semaphore(_MAX_CONCURRENT_DOWNLOADS)
         self.exit_stack.push_async_callback(self.transport.close)
         return self
 

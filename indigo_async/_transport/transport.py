@@ -55,7 +55,6 @@ __all__ = ["SendState", "SendTooLateError", "Transport"]
 # Longer than any poll interval, so that a connection outlives the pause between two rounds.
 _KEEPALIVE_SECONDS = 75.0
 _CONNECT_SECONDS = 15.0
-_MAX_CONCURRENT_DOWNLOADS = 16
 _MAX_BYTES_FOR_LATENCY = 64 * 1024
 _UNAUTHORIZED = 401
 _TOO_MANY_REQUESTS = 429
@@ -98,11 +97,10 @@ _ResponseReader: TypeAlias = Callable[[aiohttp.ClientResponse], Awaitable[Respon
 class Transport:
     """Sends requests to the API: paced, timed out, retried, decoded. `requests` counts them by endpoint.
 
-    `failed_requests` counts those that had no good answer, by HTTP status or reason. `download_slots` bounds those who
-    download. `first_success` is set from the first good answer on.
+    `failed_requests` counts those that had no good answer, by HTTP status or reason.
+    `first_success` is set from the first good answer on.
     """
 
-    download_slots: asyncio.Semaphore
     first_success: asyncio.Event
     _shared_timeout: SharedTimeout
 
@@ -113,6 +111,7 @@ class Transport:
         timeout: float,
         retry: RetryPolicy,
         pacing: Pacing,
+        max_downloads: int,
         session: aiohttp.ClientSession | None,
         on_event: Listener | None = None,
     ) -> None:
@@ -124,6 +123,7 @@ class Transport:
         self._timeout = timeout
         self.retry = retry
         self._pacing = pacing
+        self._max_connections = pacing.max_concurrency + max_downloads
         self._owns_session = session is None
         self._session = session
         self._pacer: Pacer | None = None
@@ -135,8 +135,8 @@ class Transport:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
-                    # Room for both, since a request's timeout counts while it waits for a connection.
-                    limit=self._pacing.max_concurrency + _MAX_CONCURRENT_DOWNLOADS,
+                    # A request's timeout runs while it waits for a connection, so downloads get their own.
+                    limit=self._max_connections,
                     keepalive_timeout=_KEEPALIVE_SECONDS,
                     ttl_dns_cache=300,
                 ),
@@ -145,7 +145,6 @@ class Transport:
         self._pacer = Pacer(self._pacing)
         self.first_success = asyncio.Event()
         self._shared_timeout = SharedTimeout(self._timeout)
-        self.download_slots = asyncio.Semaphore(_MAX_CONCURRENT_DOWNLOADS)
 
     async def close(self) -> None:
         session, self._pacer = self._session, None

@@ -54,7 +54,7 @@ async def download_csv(
 
     with context.stage(Stage.DOWNLOAD):
         try:
-            async with client.transport.download_slots:
+            async with client.download_slots:
                 file = await download(
                     client.transport,
                     export.download_url or "",
