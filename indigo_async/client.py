@@ -309,9 +309,7 @@ class IndigoClient:
             check_record_id(CREATE_PREVIEW, "audience", requested=audience_id, received=export.audience.id)
         return export
 
-    async def purchase_csv_export(
-        self, *, export_id: RecordId, customer_id: str | None = None, send_state: SendState | None = None
-    ) -> CsvExport:
+    async def purchase_csv_export(self, *, export_id: RecordId, customer_id: str | None = None) -> CsvExport:
         """Buy a previewed export. Your organisation is invoiced for its cost.
 
         The answer has the `download_url`, or, where the server still prepares the CSV, none yet: then
@@ -320,7 +318,6 @@ class IndigoClient:
         Args:
             export_id: the export that `create_preview_csv_export` returned.
             customer_id: needed for an audience made through the API.
-            send_state: for callers that may be cancelled: says whether the purchase is in flight.
 
         Raises:
             InvalidInputError: before anything is sent.
@@ -331,19 +328,7 @@ class IndigoClient:
 
         Source: reference, "POST /purchase_csv_export".
         """
-        check = InputCheck()
-        check.record_id("export_id", export_id)
-        check.customer_id(customer_id, optional=True)
-        check.raise_if_invalid()
-        body = {"exportId": export_id, "customerId": customer_id}
-        export = _decode_export(
-            await self.transport.call(PURCHASE_EXPORT, body=_encode_body(body), send_state=send_state),
-            PURCHASE_EXPORT,
-            customer_id,
-        )
-        check_record_id(PURCHASE_EXPORT, "export", requested=export_id, received=export.id)
-        self.purchased_exports.setdefault(str(export_id), None)
-        return export
+        return await send_purchase(self, export_id, customer_id, SendState())
 
 
 @attrs.frozen
@@ -403,6 +388,29 @@ class CustomerClient:
 
     async def purchase_csv_export(self, *, export_id: RecordId) -> CsvExport:
         return await self.client.purchase_csv_export(export_id=export_id, customer_id=self.customer_id)
+
+
+async def send_purchase(
+    client: IndigoClient, export_id: RecordId, customer_id: str | None, send_state: SendState
+) -> CsvExport:
+    """Purchase an export, as `IndigoClient.purchase_csv_export` documents it, and track the request in `send_state`.
+
+    Raises:
+        SendTooLateError: nothing was sent before `send_state.send_by`.
+    """
+    check = InputCheck()
+    check.record_id("export_id", export_id)
+    check.customer_id(customer_id, optional=True)
+    check.raise_if_invalid()
+    body = {"exportId": export_id, "customerId": customer_id}
+    export = _decode_export(
+        await client.transport.call(PURCHASE_EXPORT, body=_encode_body(body), send_state=send_state),
+        PURCHASE_EXPORT,
+        customer_id,
+    )
+    check_record_id(PURCHASE_EXPORT, "export", requested=export_id, received=export.id)
+    client.purchased_exports.setdefault(str(export_id), None)
+    return export
 
 
 def _encode_body(values: Mapping[str, Any]) -> SecretBytes:

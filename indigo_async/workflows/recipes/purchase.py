@@ -17,7 +17,7 @@ import attrs
 from indigo_async._transport.cancellation import run_to_completion, wait_shielded
 from indigo_async._transport.prices import find_price_amounts
 from indigo_async._transport.transport import SendState, SendTooLateError
-from indigo_async.client import PURCHASE_EXPORT
+from indigo_async.client import PURCHASE_EXPORT, send_purchase
 from indigo_async.errors import (
     AlreadyPurchasedError,
     AmbiguousOutcomeError,
@@ -288,9 +288,7 @@ async def _send(purchase: _Purchase, read: ExportRead) -> CsvExport:
     """Send once. Until `_book` or a read says otherwise, the outcome counts as unknown."""
     state, run = purchase.send_state, purchase.run
     state.send_by = read.read_at + _MAX_AGE_SECONDS
-    response = await run.client.purchase_csv_export(
-        export_id=purchase.export_id, customer_id=run.customer_id, send_state=state
-    )
+    response = await send_purchase(run.client, purchase.export_id, run.customer_id, state)
     state.outcome_unknown = True
     run.client.purchased_exports[str(purchase.export_id)] = frozenset(purchase.terms.optional_field_types)
     if response.audience is not None and not same_id(response.audience.id, purchase.audience_id):

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from indigo_async._redaction import SecretText
-from indigo_async.client import IndigoClient
+from indigo_async.client import IndigoClient, send_purchase
 from indigo_async.errors import ApiError, EmptyAudienceError
 from indigo_async.events import Event
 from indigo_async.models import CsvExport
 from indigo_async.sandbox import Fault, FaultKind
 from indigo_async.workflows import ExportPurchased
+from indigo_async.workflows.recipes import purchase
 from tests.support.recipes import CUSTOMER, PREVIEW, PURCHASE, count_posts, export_csv, seed_audience
 from tests.support.servers.scripted import QUICK_RETRY, open_client, sandbox_and_client
 
@@ -62,7 +63,9 @@ async def test_before_a_purchase_is_sent_again_the_record_is_read(status: int, t
         assert sandbox.counts().purchases == 1
 
 
-async def test_after_a_new_token_the_record_is_read_before_the_purchase_is_sent_again(tmp_path: Path):
+async def test_after_a_new_token_the_record_is_read_before_the_purchase_is_sent_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     async with sandbox_and_client() as (sandbox, _):
         audience_id = await seed_audience(sandbox)
 
@@ -70,14 +73,13 @@ async def test_after_a_new_token_the_record_is_read_before_the_purchase_is_sent_
             return sandbox.token
 
         async with IndigoClient(token, base_url=sandbox.base_url, retry=QUICK_RETRY, poll_interval=0.005) as client:
-            send = client.purchase_csv_export
 
-            async def send_with_an_old_token(**arguments: Any) -> CsvExport:
+            async def send_with_an_old_token(*arguments: Any) -> CsvExport:
                 if sandbox.log.count(PURCHASE) == 0:
                     client.transport._credentials._set_token(SecretText("old"))
-                return await send(**arguments)
+                return await send_purchase(*arguments)
 
-            client.purchase_csv_export = send_with_an_old_token  # type: ignore[method-assign]
+            monkeypatch.setattr(purchase, "send_purchase", send_with_an_old_token)
             await export_csv(client, audience_id, tmp_path / "x.csv")
         sent = [(entry.endpoint, entry.status) for entry in sandbox.log.entries if entry.endpoint in {READ, PURCHASE}]
         assert sent == [(READ, 200), (PURCHASE, 401), (READ, 200), (PURCHASE, 200)]
