@@ -19,8 +19,7 @@ from indigo_async._polling.api import AudienceApi, HttpAudienceApi
 from indigo_async._polling.outages import WaitObserver, get_recent_failures
 from indigo_async._polling.polls import PollExecutor, PollingStats
 from indigo_async._polling.rounds import RoundPlanner
-from indigo_async._polling.schedule import Schedule
-from indigo_async._polling.timing import first_delay
+from indigo_async._polling.schedule import Schedule, first_delay
 from indigo_async._polling.watchlist import RecordPart, Update, Wait, Watch, WatchedCustomer, Watchlist
 from indigo_async.client import IndigoClient
 from indigo_async.errors import ClientNotOpenError, IndigoError

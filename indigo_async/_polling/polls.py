@@ -7,6 +7,7 @@ import logging
 import traceback
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from enum import StrEnum
 from typing import TypeVar
 
 import attrs
@@ -14,10 +15,8 @@ import attrs
 from indigo_async._polling.api import AudienceApi
 from indigo_async._polling.cost_model import ALL_CUSTOMERS, Cost, CostModel, ListScope
 from indigo_async._polling.outages import OutageLog, get_recent_failures
-from indigo_async._polling.schedule import Schedule
+from indigo_async._polling.schedule import Schedule, first_delay, next_delay, retry_after_delay, retry_delay
 from indigo_async._polling.stale_lists import StaleListDetector
-from indigo_async._polling.statuses import UnknownStatusLog
-from indigo_async._polling.timing import first_delay, next_delay, retry_after_delay, retry_delay
 from indigo_async._polling.watchlist import (
     UNCHANGED_LISTS_BEFORE_VERIFYING,
     ListPoll,
@@ -40,9 +39,9 @@ from indigo_async.errors import (
     ServerError,
     TransportError,
 )
-from indigo_async.models import Audience
+from indigo_async.models import Audience, AudienceStatus, ExportStatus, UploadStatus, is_failure_status
 
-__all__ = ["PollExecutor", "PollingStats", "iterate_in_slices"]
+__all__ = ["PollExecutor", "PollingStats", "UnknownStatusLog", "iterate_in_slices"]
 
 T = TypeVar("T")
 
@@ -56,6 +55,9 @@ _MAX_ABSENCES = 2
 # So many rows without a part that is waited for, and none with it, prove that lists do not carry it.
 _MIN_ROWS_WITHOUT_PART = 3
 _SLICE_SIZE = 1_000
+# A server that invents statuses without end must not fill the memory, nor the log.
+_MAX_LOGGED = 100
+_MAX_STATUS_LENGTH = 100
 
 
 @attrs.frozen
@@ -400,3 +402,32 @@ async def iterate_in_slices(things: Collection[T]) -> AsyncGenerator[T]:
         yield thing
         if index % _SLICE_SIZE == 0:
             await asyncio.sleep(0)
+
+
+class UnknownStatusLog:
+    """Remembers which statuses were said to be unknown."""
+
+    def __init__(self) -> None:
+        self._logged: set[tuple[str, str]] = set()
+
+    def log_unknown(self, audience: Audience) -> None:
+        """Say which of a record's statuses are unknown, and were not yet said to be."""
+        self._log_if_unknown("audience", audience.status, AudienceStatus)
+        if audience.uploaded_audience_csv is not None:
+            self._log_if_unknown("uploaded CSV", audience.uploaded_audience_csv.status, UploadStatus)
+        for export in audience.csv_exports:
+            self._log_if_unknown("export", export.status, ExportStatus)
+
+    def _log_if_unknown(self, what: str, status: str, known: type[StrEnum]) -> None:
+        if not status or status.upper() in known.__members__ or (what, status) in self._logged:
+            return
+        if len(self._logged) < _MAX_LOGGED:
+            self._logged.add((what, status))
+            meaning = "a failure" if is_failure_status(status) else "work that goes on"
+            _logger.warning(
+                "the server uses the unknown %s status %.*r, taken to mean %s",
+                what,
+                _MAX_STATUS_LENGTH,
+                sanitize_text(status),
+                meaning,
+            )

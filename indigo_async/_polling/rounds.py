@@ -7,17 +7,19 @@ many waits costs one request an interval.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import TypeAlias
+
+import attrs
+import msgspec
 
 from indigo_async._polling.api import AudienceApi
 from indigo_async._polling.cost_model import ALL_CUSTOMERS, ListScope
-from indigo_async._polling.plan import CustomerDemand, choose_plan
 from indigo_async._polling.polls import PollExecutor, iterate_in_slices
 from indigo_async._polling.schedule import Schedule
 from indigo_async._polling.watchlist import ListPoll, ListSchedule, Watch, WatchedCustomer, Watchlist
 
-__all__ = ["RoundPlanner"]
+__all__ = ["CustomerDemand", "Plan", "RoundPlanner", "choose_plan"]
 
 # In intervals: those of old waits are longer, and too long for a newcomer.
 _UPCOMING_INTERVALS = 1.2
@@ -121,7 +123,6 @@ class RoundPlanner:
         watched = len(customer.listed)
         is_near = self.find_upcoming_list(customer, now) is not None
         return CustomerDemand(
-            customer=customer.id,
             due=due,
             polls_saved=due if is_near else watched,
             # Without a customer's ID there is no list but that of everything.
@@ -152,3 +153,52 @@ class RoundPlanner:
             for watch in list(customer.listed.values()):
                 if wanted[watch.key] is not watch:
                     self._executor.poll_individually(watch)
+
+
+class CustomerDemand(msgspec.Struct, frozen=True, kw_only=True, gc=False):  # made for each customer in each round
+    """One customer's waits, as far as a list can answer them.
+
+    `due` is how many looks are due now, `polls_saved` how many single looks a list would make unnecessary. `list_cost`
+    is None where its list is not to be had. `list_is_upcoming` says that a list will be read soon anyway, for which the
+    few that are due can wait.
+    """
+
+    due: int
+    polls_saved: int
+    list_cost: float | None
+    list_is_upcoming: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Plan:
+    """What to do with the looks that are due: the parties (by their index) of each kind."""
+
+    all_customers: bool = False
+    by_list: tuple[int, ...] = ()
+    individually: tuple[int, ...] = ()
+    deferred: tuple[int, ...] = ()
+
+
+def choose_plan(demands: Sequence[CustomerDemand], *, single_cost: float, all_customers_cost: float | None) -> Plan:
+    """The cheapest requests that answer what is due.
+
+    A party's looks are answered by its list where that is cheaper than the single looks that it saves; where not, they
+    wait for a list that is near, or are made singly. One list of everything answers all parties where it is cheaper
+    than that together; then parties without due looks count, too, since it saves theirs.
+    """
+    total = 0.0
+    lists: list[int] = []
+    singly: list[int] = []
+    later: list[int] = []
+    for index, party in enumerate(demands):
+        price = party.polls_saved * single_cost
+        kind = later if party.list_is_upcoming else singly
+        if party.list_cost is not None and party.list_cost < price:
+            price = party.list_cost
+            kind = lists
+        total += price
+        if party.due:
+            kind.append(index)
+    if all_customers_cost is not None and all_customers_cost < total:
+        return Plan(all_customers=True)
+    return Plan(by_list=tuple(lists), individually=tuple(singly), deferred=tuple(later))

@@ -9,7 +9,7 @@ import logging
 import pytest
 
 from indigo_async._polling import RecordPart
-from indigo_async._polling.statuses import UnknownStatusLog
+from indigo_async._polling.polls import UnknownStatusLog
 from indigo_async.errors import ClientNotOpenError, IndigoError
 from tests.support.servers.fake_audience_api import (
     INTERVAL,

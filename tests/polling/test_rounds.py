@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indigo_async._polling.plan import CustomerDemand, Plan, choose_plan
+from indigo_async._polling.rounds import CustomerDemand, Plan, choose_plan
 
 _PRICES = st.floats(0.001, 1_000)
 
@@ -16,7 +16,6 @@ def customer_demands(draw):
     is_near = draw(st.booleans())
     due = draw(st.integers(0, watched))
     return CustomerDemand(
-        customer=draw(st.none() | st.text(max_size=3)),
         due=due,
         polls_saved=due if is_near else watched,
         list_cost=draw(st.none() | _PRICES),
@@ -71,20 +70,20 @@ def test_everything_is_read_only_where_it_is_cheaper_than_the_rest_together(give
 
 
 def test_five_waits_never_read_a_huge_list():
-    party = CustomerDemand(customer="42", due=5, polls_saved=5, list_cost=72.0)
+    party = CustomerDemand(due=5, polls_saved=5, list_cost=72.0)
     assert choose_plan([party], single_cost=0.1, all_customers_cost=None) == Plan(individually=(0,))
 
 
 def test_a_thousand_waits_read_their_list():
-    party = CustomerDemand(customer="42", due=100, polls_saved=1_000, list_cost=0.4)
+    party = CustomerDemand(due=100, polls_saved=1_000, list_cost=0.4)
     assert choose_plan([party], single_cost=0.02, all_customers_cost=None) == Plan(by_list=(0,))
 
 
 def test_newcomers_wait_for_a_list_that_is_near():
-    party = CustomerDemand(customer="42", due=3, polls_saved=3, list_cost=0.4, list_is_upcoming=True)
+    party = CustomerDemand(due=3, polls_saved=3, list_cost=0.4, list_is_upcoming=True)
     assert choose_plan([party], single_cost=0.02, all_customers_cost=None) == Plan(deferred=(0,))
 
 
 def test_customers_with_few_waits_each_share_one_list():
-    few = [CustomerDemand(customer=str(number), due=5, polls_saved=5, list_cost=None) for number in range(200)]
+    few = [CustomerDemand(due=5, polls_saved=5, list_cost=None) for _ in range(200)]
     assert choose_plan(few, single_cost=0.02, all_customers_cost=0.4) == Plan(all_customers=True)
