@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from indigo_async._redaction import secret
-from indigo_async.inputs import InputCheck, is_loopback_host
+from indigo_async._validation import InputCheck, is_loopback_host
 
 __all__ = ["DEFAULT_BASE_URL", "Settings", "TokenSource", "check_token"]
 

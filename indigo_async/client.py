@@ -17,9 +17,10 @@ from indigo_async._transport import codec
 from indigo_async._transport.pacing import Pacing
 from indigo_async._transport.retry import Endpoint, RetryPolicy
 from indigo_async._transport.transport import SendState, Transport
+from indigo_async._validation import InputCheck
 from indigo_async.errors import ApiError, CustomerMismatchError, RecordMismatchError, ResponseDecodeError
 from indigo_async.events import Listener
-from indigo_async.inputs import ColumnSelectionsInput, InputCheck, LookalikeFiltersInput
+from indigo_async.inputs import ColumnSelectionsInput, LookalikeFiltersInput
 from indigo_async.models import Audience, CsvExport, RecordId
 
 __all__ = ["CustomerClient", "IndigoClient"]

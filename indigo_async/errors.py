@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 
 from indigo_async._redaction import redact, redact_urls
+from indigo_async._text import short_repr
 
 if TYPE_CHECKING:
     from indigo_async.models import Audience, CsvExport
@@ -184,13 +185,6 @@ class CustomerMismatchError(IndigoError):
         super().__init__(f"{endpoint}: asked about customer {requested!r}, the answer is about customer {received!r}")
 
 
-def _short_repr(text: str) -> str:
-    return repr(text if len(text) <= _MAX_REPR_LENGTH else f"{text[:_MAX_REPR_LENGTH]}...")
-
-
-_MAX_REPR_LENGTH = 60
-
-
 class RecordMismatchError(IndigoError):
     """A response is about another audience or export than the one requested. It is not returned.
 
@@ -203,8 +197,8 @@ class RecordMismatchError(IndigoError):
         self.requested: str = str(requested)
         self.received: str = str(received)
         super().__init__(
-            f"{endpoint}: requested {record_kind} {_short_repr(self.requested)}, but the response is about "
-            f"{record_kind} {_short_repr(self.received)}"
+            f"{endpoint}: requested {record_kind} {short_repr(self.requested)}, but the response is about "
+            f"{record_kind} {short_repr(self.received)}"
         )
 
 

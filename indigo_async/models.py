@@ -13,8 +13,6 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from indigo_async._html_tables import format_dollars, record_html, table_html
-
 __all__ = [
     "Audience",
     "AudienceStatus",
@@ -23,7 +21,6 @@ __all__ = [
     "RecordId",
     "UploadStatus",
     "UploadedAudienceCsv",
-    "display_fields",
     "is_failure_status",
 ]
 
@@ -103,7 +100,9 @@ class CsvExport:
     extra: Mapping[str, Any] = attrs.field(default=_EMPTY_EXTRA, repr=_extra_repr)
 
     def _repr_html_(self) -> str:
-        return record_html("Export", display_fields(self))
+        from indigo_async.notebook import record_html  # noqa: PLC0415 - only notebooks need HTML
+
+        return record_html(self)
 
 
 @attrs.frozen(kw_only=True)
@@ -124,29 +123,6 @@ class Audience:
     extra: Mapping[str, Any] = attrs.field(default=_EMPTY_EXTRA, repr=_extra_repr)
 
     def _repr_html_(self) -> str:
-        html = record_html("Audience", display_fields(self))
-        exports = [display_fields(export) for export in self.csv_exports]
-        return html + table_html(exports) if exports else html
+        from indigo_async.notebook import record_html  # noqa: PLC0415 - only notebooks need HTML
 
-
-def display_fields(record: Audience | CsvExport) -> dict[str, object]:
-    """What a notebook shows of a record, by heading. URLs are left out: whoever has one can download the people."""
-    if isinstance(record, Audience):
-        csv = record.uploaded_audience_csv
-        return {
-            "id": record.id,
-            "name": record.name,
-            "status": record.status,
-            "customer": record.customer_id,
-            "grown from": record.base_audience_id,
-            "CSV": csv.status if csv is not None else None,
-            "exports": len(record.csv_exports) or None,
-        }
-    fields = record.optional_field_types
-    return {
-        "id": record.id,
-        "status": record.status,
-        "cost": format_dollars(record.cost_cents) if record.cost_cents is not None else None,
-        "fields": ", ".join(fields) if fields is not None else None,
-        "can be downloaded": "yes" if record.download_url is not None else "no",
-    }
+        return record_html(self)

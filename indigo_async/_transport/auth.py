@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 from indigo_async._redaction import SecretText, secret
 from indigo_async._settings import TokenSource, check_token
 from indigo_async._transport.cancellation import run_in_thread
-from indigo_async.inputs import InputCheck
+from indigo_async._validation import InputCheck
 
 __all__ = ["Credentials"]
 

@@ -6,11 +6,12 @@ import asyncio
 from functools import partial
 from pathlib import Path
 
+from indigo_async._text import format_dollars
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async.cli.exit_codes import ExitCode
 from indigo_async.cli.manifest import read_manifest
 from indigo_async.cli.options.temporal import TemporalOptions
-from indigo_async.cli.render.output import Output, format_dollars, use_option_names
+from indigo_async.cli.render.output import Output, use_option_names
 from indigo_async.temporal import BatchProgress, BatchSummary, connect, run_batch
 from indigo_async.temporal.starter import WORKER_PUBLISHER
 

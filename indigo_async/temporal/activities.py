@@ -22,11 +22,11 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from indigo_async._transport.cancellation import run_in_thread
+from indigo_async._validation import InputCheck
 from indigo_async.client import IndigoClient
 from indigo_async.errors import BudgetExceededError, ExportExistsError, PurchaseInDoubtError
 from indigo_async.events import Stage
 from indigo_async.files.publishing.publisher import Publisher
-from indigo_async.inputs import InputCheck
 from indigo_async.models import CsvExport, RecordId
 from indigo_async.temporal.attempt_log import AttemptLog
 from indigo_async.temporal.budget_client import BudgetClient

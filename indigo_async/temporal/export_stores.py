@@ -12,9 +12,9 @@ from typing import Any, TypeAlias
 import attrs
 
 from indigo_async._transport.cancellation import run_in_thread
+from indigo_async._validation import InputCheck
 from indigo_async.errors import DownloadError, InvalidInputError, Problem
 from indigo_async.files.downloads.destination import is_folder_path
-from indigo_async.inputs import InputCheck
 from indigo_async.temporal.payloads import DeliveredExport
 from indigo_async.workflows.recipes.export_options import check_destination
 from indigo_async.workflows.recipes.receipt import ExportReceipt

@@ -10,9 +10,9 @@ from aiohttp import web
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 
 from indigo_async._polling.poller import get_polling_stats
+from indigo_async._validation import InputCheck
 from indigo_async.client import IndigoClient
 from indigo_async.events import Event, ExportPurchased, Listener, RequestEnded
-from indigo_async.inputs import InputCheck
 
 __all__ = ["create_metrics_listener", "create_runtime", "serve_health"]
 

@@ -19,9 +19,9 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
 from indigo_async._transport.cancellation import run_in_thread
+from indigo_async._validation import InputCheck
 from indigo_async.errors import InvalidInputError, Problem, WorkflowError
 from indigo_async.events import Stage
-from indigo_async.inputs import InputCheck
 from indigo_async.temporal.connection import ensure_search_attributes
 from indigo_async.temporal.converter import to_json
 from indigo_async.temporal.export_stores import find_destination_problem

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from indigo_async._validation import InputCheck
 from indigo_async.errors import InvalidInputError
-from indigo_async.inputs import CANONICAL_FIELDS, ColumnSelection, ColumnSelections, InputCheck
+from indigo_async.inputs import CANONICAL_FIELDS, ColumnSelection, ColumnSelections
 
 REQUIRED_FIRST_NAME = {"first_name": ColumnSelection("First", required=True)}
 MATCHING_FIELDS = tuple(field for field in CANONICAL_FIELDS if field not in {"id", "address"})

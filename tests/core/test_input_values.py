@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from indigo_async._validation import InputCheck, is_loopback_host
 from indigo_async.errors import InvalidInputError
-from indigo_async.inputs import InputCheck, is_loopback_host
 
 CANARY = "canary-5f2b"
 

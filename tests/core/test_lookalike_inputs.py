@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indigo_async.inputs import InputCheck, LookalikeFilters, OptionalFieldType
+from indigo_async._validation import InputCheck
+from indigo_async.inputs import LookalikeFilters, OptionalFieldType
 
 FILTERS = (
     "states",

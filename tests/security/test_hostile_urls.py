@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from indigo_async._validation import is_private_host
 from indigo_async.client import IndigoClient
 from indigo_async.errors import DownloadError
 from indigo_async.files.downloads.download import download
 from indigo_async.files.downloads.urls import validate_url
-from indigo_async.inputs import is_private_host
 from tests.support.servers.scripted import QUICK_RETRY
 
 API = "https://app.indigo.engineering/api/v1"

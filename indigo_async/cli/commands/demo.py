@@ -13,6 +13,7 @@ import attrs
 from rich.console import Console
 from rich.table import Table
 
+from indigo_async._text import format_dollars
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async.cli.render.events import describe_event
 from indigo_async.client import IndigoClient
@@ -134,7 +135,9 @@ def _format_costs(what: str, report: BatchReport) -> str:
     posts = sum(count for endpoint, count in report.requests.items() if endpoint.startswith("POST"))
     reads = sum(report.requests.values()) - posts
     bought = sum(count for endpoint, count in report.requests.items() if endpoint == "POST /purchase_csv_export")
-    return f"{what}: {posts} POSTs, {reads} reads, {bought} purchases; ${report.spent_cents / 100:,.2f} spent in all."
+    return (
+        f"{what}: {posts} POSTs, {reads} reads, {bought} purchases; {format_dollars(report.spent_cents)} spent in all."
+    )
 
 
 def _build_job(customer: _Customer, csv: Path, out: Path) -> AudienceJob:
@@ -203,7 +206,7 @@ def _render_table(outcomes: list[JobOutcome]) -> Table:
             f"{matched:,} of {rows:,}",
             f"{matched / rows:.0%}" if rows else "",
             f"{result.lookalike.extra.get('size', 0):,}",
-            f"${result.receipt.export.cost_cents / 100:,.2f}" if result.receipt.export.cost_cents else "free",
+            format_dollars(result.receipt.export.cost_cents) if result.receipt.export.cost_cents else "free",
             result.receipt.path.name,
         )
     return table

@@ -9,6 +9,8 @@ from typing import Annotated, Any, cast
 from cyclopts import Parameter
 from rich.console import Group, RenderableType
 
+from indigo_async._text import format_dollars
+from indigo_async._validation import InputCheck
 from indigo_async.cli.exit_codes import ExitCode
 from indigo_async.cli.options.common import (
     CONNECTION,
@@ -23,10 +25,10 @@ from indigo_async.cli.options.common import (
     open_client,
     run_async,
 )
-from indigo_async.cli.render.output import Justify, format_dollars, format_file_size, make_table
+from indigo_async.cli.render.output import Justify, format_file_size, make_table
 from indigo_async.errors import BudgetExceededError, DownloadError, EmptyAudienceError, ExportExistsError, IndigoError
 from indigo_async.events import Event
-from indigo_async.inputs import InputCheck, OptionalFieldType
+from indigo_async.inputs import OptionalFieldType
 from indigo_async.models import CsvExport
 from indigo_async.workflows import ExportPurchased, ExportReceipt, download_export, export_audience
 

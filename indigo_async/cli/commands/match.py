@@ -9,6 +9,7 @@ from typing import Annotated, TypeAlias
 import attrs
 from cyclopts import Group, Parameter
 
+from indigo_async._validation import InputCheck
 from indigo_async.cli.options.columns import ColumnOptions
 from indigo_async.cli.options.common import (
     CONNECTION,
@@ -27,7 +28,7 @@ from indigo_async.cli.render.audiences import audience_to_json, render_audience
 from indigo_async.cli.render.output import Output
 from indigo_async.client import IndigoClient
 from indigo_async.errors import NotFoundError
-from indigo_async.inputs import InputCheck, LookalikeFilters
+from indigo_async.inputs import LookalikeFilters
 from indigo_async.models import Audience
 from indigo_async.workflows import create_lookalike, upload_and_match, wait_for_column_selection, wait_until_active
 

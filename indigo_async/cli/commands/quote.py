@@ -11,10 +11,11 @@ from cyclopts import Parameter
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from indigo_async._text import format_dollars
 from indigo_async.cli.batch_runner import BATCH, BatchOptions, resume_command, run_manifest
 from indigo_async.cli.exit_codes import ExitCode
 from indigo_async.cli.options.common import CONNECTION, OUTPUT, ConnectionOptions, OutputOptions, run_async
-from indigo_async.cli.render.output import Justify, format_dollars, make_table
+from indigo_async.cli.render.output import Justify, make_table
 from indigo_async.cli.render.results import BatchResult, render_failures, render_stop_reason, summary_to_json
 from indigo_async.workflows import JobOutcome
 

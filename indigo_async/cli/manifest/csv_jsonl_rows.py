@@ -11,8 +11,9 @@ from typing import cast
 
 import msgspec
 
+from indigo_async._text import did_you_mean
 from indigo_async.cli.manifest.errors import Location, ManifestErrors
-from indigo_async.cli.manifest.fields import FIELDS, SECTIONS, FieldType, UntypedText, did_you_mean
+from indigo_async.cli.manifest.fields import FIELDS, SECTIONS, FieldType, UntypedText
 from indigo_async.cli.manifest.rows import MAX_DEPTH, TOO_DEEP_MESSAGE, Row, exceeds_depth, flatten_row
 
 __all__ = ["read_csv_rows", "read_jsonl_rows"]

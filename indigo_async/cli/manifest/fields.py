@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from enum import Enum, auto
 from typing import Any, cast
 
@@ -23,7 +22,6 @@ __all__ = [
     "LocatedValue",
     "UntypedText",
     "convert_value",
-    "did_you_mean",
 ]
 
 
@@ -133,9 +131,3 @@ def _to_json_value(value: object) -> object:
     if isinstance(value, list):
         return [_to_json_value(item) for item in cast("list[object]", value)]
     return value
-
-
-def did_you_mean(name: str, options: Iterable[str]) -> str:
-    """The end of a message about an unknown name: the known one that was probably meant."""
-    near = difflib.get_close_matches(name, list(options), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""

@@ -9,15 +9,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from indigo_async._text import did_you_mean
+from indigo_async._validation import InputCheck
 from indigo_async.cli.manifest.csv_jsonl_rows import read_csv_rows, read_jsonl_rows
 from indigo_async.cli.manifest.errors import Location, ManifestErrors
-from indigo_async.cli.manifest.fields import REQUIRED, did_you_mean
+from indigo_async.cli.manifest.fields import REQUIRED
 from indigo_async.cli.manifest.rows import Row, merge_row
 from indigo_async.cli.manifest.templates import TEMPLATE_FIELDS, fill_template, find_placeholders
 from indigo_async.cli.manifest.yaml_rows import read_yaml_defaults, read_yaml_rows
 from indigo_async.errors import InvalidInputError, Problem
 from indigo_async.files.publishing.publisher import Publisher
-from indigo_async.inputs import InputCheck, LookalikeFilters
+from indigo_async.inputs import LookalikeFilters
 from indigo_async.workflows.batches.conflicts import Conflicts
 from indigo_async.workflows.batches.jobs import AudienceJob, ExportStep, LookalikeStep, check_job
 from indigo_async.workflows.recipes.match import is_url

@@ -7,8 +7,9 @@ from typing import cast
 
 import attrs
 
+from indigo_async._text import did_you_mean
 from indigo_async.cli.manifest.errors import Location, ManifestErrors
-from indigo_async.cli.manifest.fields import FIELDS, SECTIONS, LocatedValue, UntypedText, convert_value, did_you_mean
+from indigo_async.cli.manifest.fields import FIELDS, SECTIONS, LocatedValue, UntypedText, convert_value
 
 __all__ = ["MAX_DEPTH", "TOO_DEEP_MESSAGE", "Row", "exceeds_depth", "flatten_row", "merge_row"]
 

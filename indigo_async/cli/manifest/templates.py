@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from urllib.parse import quote, urlsplit
 
-from indigo_async.cli.manifest.fields import did_you_mean
+from indigo_async._text import did_you_mean
 from indigo_async.files.downloads.destination import safe_file_name
 from indigo_async.workflows.recipes.match import is_url
 

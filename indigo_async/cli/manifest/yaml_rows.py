@@ -10,8 +10,9 @@ import yaml
 from yaml import events as on
 from yaml.reader import ReaderError
 
+from indigo_async._text import did_you_mean
 from indigo_async.cli.manifest.errors import Location, ManifestErrors
-from indigo_async.cli.manifest.fields import LocatedValue, UntypedText, did_you_mean
+from indigo_async.cli.manifest.fields import LocatedValue, UntypedText
 from indigo_async.cli.manifest.rows import MAX_DEPTH, TOO_DEEP_MESSAGE, Row, flatten_row
 
 __all__ = ["read_yaml_defaults", "read_yaml_rows"]

@@ -10,7 +10,8 @@ from typing import Annotated, Any, cast
 import attrs
 from cyclopts import Group, Parameter
 
-from indigo_async.inputs import ColumnSelection, ColumnSelectionsInput, InputCheck
+from indigo_async._validation import InputCheck
+from indigo_async.inputs import ColumnSelection, ColumnSelectionsInput
 
 __all__ = ["ColumnOptions"]
 

@@ -14,9 +14,9 @@ from aiohttp import web
 from cyclopts import Parameter
 
 from indigo_async._transport.cancellation import run_in_thread
+from indigo_async._validation import InputCheck
 from indigo_async.client import IndigoClient
 from indigo_async.files import Publisher, content_name
-from indigo_async.inputs import InputCheck
 from indigo_async.workflows.recipes.match import check_csv, is_url
 
 __all__ = ["Publish", "open_publisher", "publish_csv"]

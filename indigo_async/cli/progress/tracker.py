@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from indigo_async.cli.render.output import format_dollars, format_spending, use_option_names
+from indigo_async._text import format_dollars
+from indigo_async.cli.render.output import format_spending, use_option_names
 from indigo_async.events import Event, RequestRetried
 from indigo_async.workflows import (
     AudienceJob,

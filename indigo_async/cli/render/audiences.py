@@ -11,7 +11,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from indigo_async.cli.render.output import format_dollars, format_status, make_table, replace_control_characters
+from indigo_async._text import format_dollars
+from indigo_async.cli.render.output import format_status, make_table, replace_control_characters
 from indigo_async.models import Audience, AudienceStatus, CsvExport
 
 __all__ = ["audience_to_json", "csv_status", "effective_status", "render_audience", "render_audiences"]

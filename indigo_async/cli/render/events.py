@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from indigo_async.cli.render.output import Output, format_dollars, format_file_size
+from indigo_async._text import format_dollars
+from indigo_async.cli.render.output import Output, format_file_size
 from indigo_async.events import (
     AudienceReused,
     Event,

@@ -16,12 +16,12 @@ from rich.table import Table
 from rich.text import Text
 
 from indigo_async._redaction import redact
+from indigo_async._text import format_dollars
 from indigo_async.models import is_failure_status
 
 __all__ = [
     "Justify",
     "Output",
-    "format_dollars",
     "format_file_size",
     "format_spending",
     "format_status",
@@ -91,13 +91,6 @@ def sanitize(text: str, token: str = "") -> str:
 def replace_control_characters(text: object) -> str:
     """A text that others wrote, without the control characters that would steer a terminal."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(text))
-
-
-def format_dollars(cents: int | None) -> str:
-    """An amount of money as people read it."""
-    if cents is None:
-        return "unknown"
-    return f"-${-cents / 100:,.2f}" if cents < 0 else f"${cents / 100:,.2f}"
 
 
 def format_spending(spent_cents: int, budget_cents: int | None, *, by: str = "") -> str:

@@ -11,12 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from indigo_async._redaction import redact
+from indigo_async._text import format_dollars
 from indigo_async.cli.exit_codes import ExitCode
 from indigo_async.cli.progress.views import format_elapsed
 from indigo_async.cli.render.advice import advice_for
 from indigo_async.cli.render.output import (
     Justify,
-    format_dollars,
     format_spending,
     make_table,
     replace_control_characters,

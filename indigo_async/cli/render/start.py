@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from indigo_async.cli.render.output import format_dollars
+from indigo_async._text import format_dollars
 from indigo_async.workflows import AudienceJob
 
 __all__ = ["render_start"]

@@ -12,7 +12,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from indigo_async.cli.render.output import format_dollars
+from indigo_async._text import format_dollars
 from indigo_async.cli.report.charts import (
     build_completion_chart,
     build_duration_chart,

@@ -7,7 +7,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from indigo_async.cli.render.output import format_dollars, make_table, replace_control_characters
+from indigo_async._text import format_dollars
+from indigo_async.cli.render.output import make_table, replace_control_characters
 from indigo_async.cli.report.formatting import (
     KILLED_RUN_MESSAGE,
     format_count,

@@ -10,10 +10,11 @@ from itertools import islice
 from pathlib import Path
 
 from indigo_async._transport.cancellation import run_in_thread
+from indigo_async._validation import InputCheck
 from indigo_async.errors import InvalidInputError, Problem
 from indigo_async.files.csv.head import CsvHead, csv_problem, read_head
 from indigo_async.files.csv.header_names import recognize_field
-from indigo_async.inputs import ColumnSelection, ColumnSelectionsInput, InputCheck
+from indigo_async.inputs import ColumnSelection, ColumnSelectionsInput
 
 __all__ = ["NO_HEADER_MESSAGE", "check_columns", "find_csv_problems", "find_table_problems", "seems_to_lack_header"]
 

@@ -8,6 +8,7 @@ import re
 import stat
 from pathlib import Path
 
+from indigo_async._text import is_encodable
 from indigo_async.files.downloads.filesystem import (
     find_overwrite_problem,
     find_ownership_problem,
@@ -37,7 +38,7 @@ def is_folder_path(text: str) -> bool:
 
 def find_destination_problem(path: Path) -> str | None:
     """What keeps a file from being written there, if anything. The disk is as before afterwards."""
-    if "\0" in str(path) or not _is_encodable(str(path)):
+    if "\0" in str(path) or not is_encodable(str(path)):
         return "holds bytes that are no text"
     try:
         return find_overwrite_problem(path) or _find_folder_problem(path.absolute())
@@ -87,12 +88,3 @@ def _find_write_problem(folder: Path) -> str | None:
 
 def _describe_os_error(error: OSError) -> str:
     return f"cannot be written: {error.strerror or type(error).__name__}"
-
-
-def _is_encodable(text: str) -> bool:
-    """Whether a path can be written down; one with bytes that are no UTF-8 cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -6,8 +6,8 @@ import re
 from urllib.parse import quote, urljoin, urlsplit
 
 from indigo_async._redaction import SecretText
+from indigo_async._validation import is_loopback_host, is_private_host
 from indigo_async.errors import DownloadError
-from indigo_async.inputs import is_loopback_host, is_private_host
 
 __all__ = ["validate_url"]
 

@@ -19,9 +19,9 @@ import attrs
 
 from indigo_async._redaction import SecretText
 from indigo_async._transport.cancellation import run_in_thread, run_to_completion, wait_shielded
+from indigo_async._validation import InputCheck
 from indigo_async.errors import PublishError
 from indigo_async.files.publishing.publisher import content_name
-from indigo_async.inputs import InputCheck
 
 if TYPE_CHECKING:
     from obstore.store import AzureStore, GCSStore, S3Store

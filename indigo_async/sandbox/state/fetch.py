@@ -7,7 +7,7 @@ from urllib.parse import urljoin, urlsplit
 import aiohttp
 import attrs
 
-from indigo_async.inputs import is_loopback_host
+from indigo_async._validation import is_loopback_host
 from indigo_async.sandbox.state.engine import StageError
 
 __all__ = ["FetchLimits", "fetch_csv"]

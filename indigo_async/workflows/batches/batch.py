@@ -17,6 +17,7 @@ import attrs
 from indigo_async._polling import get_poller
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async._transport.shared_timeout import SharedTimeout
+from indigo_async._validation import InputCheck
 from indigo_async.client import IndigoClient
 from indigo_async.errors import (
     AuthenticationError,
@@ -28,7 +29,6 @@ from indigo_async.errors import (
 )
 from indigo_async.events import Listener
 from indigo_async.files.publishing.publisher import Publisher
-from indigo_async.inputs import InputCheck
 from indigo_async.workflows.batches.conflicts import Conflicts
 from indigo_async.workflows.batches.jobs import (
     AudienceJob,

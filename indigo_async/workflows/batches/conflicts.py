@@ -11,9 +11,9 @@ from pathlib import Path
 
 import attrs
 
+from indigo_async._validation import InputCheck
 from indigo_async.errors import Problem
 from indigo_async.files.publishing.publisher import Publisher
-from indigo_async.inputs import InputCheck
 from indigo_async.workflows.batches.jobs import AudienceJob, check_job
 from indigo_async.workflows.recipes.match import is_url
 

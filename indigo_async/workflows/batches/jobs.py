@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeGuard, TypeVar
-from urllib.parse import urlsplit
 
 import attrs
 import msgspec
 
+from indigo_async._text import without_query
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async._transport.shared_timeout import SharedTimeout
+from indigo_async._validation import InputCheck
 from indigo_async.client import IndigoClient
 from indigo_async.events import Listener, Stage
 from indigo_async.files.publishing.publisher import Publisher, content_name
@@ -22,7 +23,6 @@ from indigo_async.inputs import (
     ColumnSelection,
     ColumnSelections,
     ColumnSelectionsInput,
-    InputCheck,
     LookalikeFilters,
     LookalikeFiltersInput,
 )
@@ -88,7 +88,7 @@ class ExportStep:
 
 def _repr_csv(csv: str | Path) -> str:
     """A CSV without the query of its URL, where a signature stands."""
-    return repr(_without_query(csv) if isinstance(csv, str) and is_url(csv) else csv)
+    return repr(without_query(csv) if isinstance(csv, str) and is_url(csv) else csv)
 
 
 @attrs.frozen(kw_only=True)
@@ -249,7 +249,7 @@ async def compute_identity(checked: CheckedJob, *, base_url: str) -> JobIdentity
         grown = [step.audience_name, step.size, step.include_original_audience, filters]
     columns = {field: attrs.astuple(selection) for field, selection in checked.selections.by_field().items()}
     return JobIdentity(
-        fingerprint=_digest([base_url, _without_query(csv), columns, grown]),
+        fingerprint=_digest([base_url, without_query(csv), columns, grown]),
         input_hashes={
             "server": _short_digest(normalize_url(base_url)),
             "csv": _short_digest(normalize_url(csv)),
@@ -271,10 +271,6 @@ def _digest(value: Any) -> str:
 def _short_digest(value: Any) -> str:
     """Enough to tell one job's inputs from its own of another run: thousands of jobs wait with theirs in memory."""
     return _digest(value)[:_SHORT_DIGEST_LENGTH]
-
-
-def _without_query(url: str) -> str:
-    return urlsplit(url)._replace(query="", fragment="").geturl()
 
 
 def _as_list(value: Any) -> Any:

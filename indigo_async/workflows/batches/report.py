@@ -8,10 +8,11 @@ from typing import Any
 
 import attrs
 
-from indigo_async._html_tables import format_dollars, record_html, table_html
+from indigo_async._text import format_dollars
 from indigo_async.errors import IndigoError
 from indigo_async.events import Stage
 from indigo_async.models import CsvExport
+from indigo_async.notebook import fields_html, rows_html
 from indigo_async.workflows.batches.jobs import AudienceJob, JobResult
 
 __all__ = ["BatchCounters", "BatchReport", "JobFailure", "JobOutcome", "JobWarning", "StageTime", "summarize_failure"]
@@ -127,8 +128,8 @@ def _report_html(report: BatchReport) -> str:
         {"job": failure.key, "stage": failure.stage, "error": failure.error_type, "message": failure.message}
         for failure in report.failures[:_MAX_FAILURES_SHOWN]
     ]
-    html = record_html("Batch", facts)
-    return html + table_html(failures, total=report.failed) if failures else html
+    html = fields_html("Batch", facts)
+    return html + rows_html(failures, total=report.failed) if failures else html
 
 
 def summarize_failure(outcome: JobOutcome, error: Exception) -> JobFailure:

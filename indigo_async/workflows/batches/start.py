@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 
 from indigo_async._transport.cancellation import run_in_thread, wait_shielded
+from indigo_async._validation import InputCheck
 from indigo_async.client import IndigoClient
 from indigo_async.events import Listener
 from indigo_async.files.publishing.publisher import Publisher
-from indigo_async.inputs import InputCheck
 from indigo_async.workflows.batches.batch import Batch, BatchOptions, Jobs
 from indigo_async.workflows.batches.conflicts import Conflicts, check_jobs, journal_files
 from indigo_async.workflows.batches.report import BatchReport

@@ -13,9 +13,10 @@ from urllib.parse import unquote, urlsplit
 import attrs
 
 from indigo_async._redaction import secret
+from indigo_async._text import without_query
+from indigo_async._validation import is_loopback_host
 from indigo_async.errors import ApiError, AudienceExistsError, AudienceFailedError
 from indigo_async.events import Stage
-from indigo_async.inputs import is_loopback_host
 from indigo_async.models import Audience, AudienceStatus, RecordId, is_failure_status
 
 __all__ = [
@@ -85,14 +86,10 @@ def normalize_url(url: str) -> str:
         parts = urlsplit(url)
         host, port = (parts.hostname or "").rstrip("."), parts.port
     except ValueError:  # a server may show anything
-        return _without_query(url)
+        return without_query(url)
     host = "localhost" if is_loopback_host(host) else host
     place = host if port in {None, {"http": 80, "https": 443}.get(parts.scheme)} else f"{host}:{port}"
     return f"{parts.scheme}://{place}{unquote(parts.path) or '/'}"
-
-
-def _without_query(url: str) -> str:
-    return url.partition("?")[0].partition("#")[0]
 
 
 @attrs.frozen(kw_only=True)
@@ -196,7 +193,7 @@ def _raise_if_failed(existing: Audience, stage: Stage) -> None:
 
 
 def _last_segment(url: str) -> str:
-    return _without_query(url).rpartition("/")[2]
+    return without_query(url).rpartition("/")[2]
 
 
 def is_deleted(status: str) -> bool:

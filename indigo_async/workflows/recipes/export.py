@@ -10,10 +10,10 @@ from pathlib import Path
 from indigo_async._redaction import sanitize_text
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async._transport.shared_timeout import SharedTimeout
+from indigo_async._validation import InputCheck
 from indigo_async.client import IndigoClient
 from indigo_async.errors import EmptyAudienceError, PurchaseInDoubtError
 from indigo_async.events import Listener, Stage
-from indigo_async.inputs import InputCheck
 from indigo_async.models import Audience, CsvExport, ExportStatus, RecordId
 from indigo_async.workflows.recipes.adoption import people_count, same_id
 from indigo_async.workflows.recipes.context import DEFAULT_TIMEOUT, RecipeContext, recipe_scope

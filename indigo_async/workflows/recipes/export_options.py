@@ -8,8 +8,8 @@ from typing import Any
 
 import attrs
 
+from indigo_async._validation import InputCheck
 from indigo_async.files.downloads.destination import find_destination_problem, is_folder_path
-from indigo_async.inputs import InputCheck
 
 __all__ = ["ExportOptions", "check_destination", "check_export_options"]
 

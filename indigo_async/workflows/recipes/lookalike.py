@@ -8,10 +8,11 @@ from typing import Protocol, TypeGuard
 
 from indigo_async._transport.shared_timeout import SharedTimeout
 from indigo_async._transport.transport import SendState
+from indigo_async._validation import InputCheck
 from indigo_async.client import CREATE_LOOKALIKE, IndigoClient, check_record_id
 from indigo_async.errors import ApiError, AudienceExistsError
 from indigo_async.events import Listener, Stage
-from indigo_async.inputs import InputCheck, LookalikeFilters, LookalikeFiltersInput
+from indigo_async.inputs import LookalikeFilters, LookalikeFiltersInput
 from indigo_async.models import Audience, RecordId
 from indigo_async.workflows.recipes.adoption import (
     NameSimilarity,

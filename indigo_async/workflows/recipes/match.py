@@ -14,12 +14,13 @@ from indigo_async._redaction import redact, secret
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async._transport.shared_timeout import SharedTimeout
 from indigo_async._transport.transport import SendState
+from indigo_async._validation import InputCheck
 from indigo_async.client import IndigoClient
 from indigo_async.errors import ApiError, AudienceExistsError, AudienceFailedError, NotFoundError
 from indigo_async.events import Listener, Stage
 from indigo_async.files.csv.check import find_csv_problems
 from indigo_async.files.publishing.publisher import Publisher, content_name
-from indigo_async.inputs import ColumnSelection, ColumnSelectionsInput, InputCheck
+from indigo_async.inputs import ColumnSelection, ColumnSelectionsInput
 from indigo_async.models import Audience, RecordId
 from indigo_async.workflows.recipes.adoption import (
     Evidence,

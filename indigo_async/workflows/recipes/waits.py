@@ -11,10 +11,10 @@ from indigo_async._polling import RecordPart, get_poller
 from indigo_async._polling.outages import PollFailures
 from indigo_async._redaction import sanitize_text
 from indigo_async._transport.shared_timeout import SharedTimeout
+from indigo_async._validation import InputCheck
 from indigo_async.client import IndigoClient
 from indigo_async.errors import AudienceFailedError, NotFoundError
 from indigo_async.events import Stage, StatusChanged, emit
-from indigo_async.inputs import InputCheck
 from indigo_async.models import (
     Audience,
     AudienceStatus,

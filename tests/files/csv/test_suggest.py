@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import indigo_async
 from indigo_async import workflows
+from indigo_async._validation import InputCheck
 from indigo_async.cli.commands.columns import columns as columns_command
 from indigo_async.cli.options.columns import ColumnOptions
 from indigo_async.cli.options.common import OutputOptions
@@ -21,7 +22,7 @@ from indigo_async.files import ColumnSuggestion, check_columns, suggest_columns
 from indigo_async.files.csv.check import find_csv_problems
 from indigo_async.files.csv.header_names import recognize_field
 from indigo_async.files.csv.suggest import _suggest, to_python, to_yaml
-from indigo_async.inputs import ColumnSelection, ColumnSelections, InputCheck
+from indigo_async.inputs import ColumnSelection, ColumnSelections
 from indigo_async.sandbox import Sandbox
 from indigo_async.sandbox.people import VoterFile, generate_messy_csv, generate_messy_upload
 from tests.support.servers.scripted import SPEED, open_client

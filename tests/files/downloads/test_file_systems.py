@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from indigo_async._validation import InputCheck
 from indigo_async.errors import DownloadError
 from indigo_async.files.downloads.part_file import PartFile
-from indigo_async.inputs import InputCheck
 from indigo_async.workflows.recipes.export_options import check_destination
 
 STRANGER = 12_345

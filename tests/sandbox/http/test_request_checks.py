@@ -6,8 +6,9 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
+from indigo_async._validation import InputCheck
 from indigo_async.errors import InvalidInputError
-from indigo_async.inputs import CANONICAL_FIELDS, ColumnSelection, InputCheck
+from indigo_async.inputs import CANONICAL_FIELDS, ColumnSelection
 from indigo_async.sandbox.errors import HttpError
 from indigo_async.sandbox.http.parameters import check_column_selections
 from tests.support.sandbox_http import COLUMNS, SandboxApi

@@ -1,0 +1,296 @@
+"""Checks of what callers pass, made before anything is sent.
+
+`InputCheck` collects all problems of a call and raises them together as one `InvalidInputError`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import socket
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import attrs
+
+from indigo_async._text import did_you_mean, is_encodable, short_repr
+from indigo_async.errors import InvalidInputError, Problem
+from indigo_async.inputs import (
+    CANONICAL_FIELDS,
+    ColumnSelection,
+    ColumnSelections,
+    ColumnSelectionsInput,
+    LookalikeFilters,
+    LookalikeFiltersInput,
+    OptionalFieldType,
+)
+
+__all__ = ["InputCheck", "is_loopback_host", "is_private_host"]
+
+_FILTER_FIELDS = tuple(field.name for field in attrs.fields(LookalikeFilters) if field.name != "extra")
+
+
+def is_loopback_host(host: str | None) -> bool:
+    """Whether a host is this machine, the only one that may be reached without TLS."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host or "").is_loopback
+    except ValueError:  # a name, such as 127.0.0.1.example.org, is wherever its owner says
+        return False
+
+
+def is_private_host(host: str | None) -> bool:
+    """Whether a host says by itself that it is not public: an address of a private network, or a name of this machine.
+
+    An IPv6 address that carries an IPv4 address is as public as both are. Source: RFC 6890 (addresses), RFC 6761
+    (`localhost`), RFC 6052 (NAT64).
+    """
+    name = _normalize_host(host or "").rstrip(".").lower()
+    try:
+        address = ipaddress.ip_address(name.partition("%")[0])
+    except ValueError:
+        try:
+            address = ipaddress.ip_address(socket.inet_aton(name))  # as resolvers do: 127.1, 0x7f000001, 2130706433
+        except (OSError, ValueError):
+            return name == "localhost" or name.endswith(".localhost")
+    if isinstance(address, ipaddress.IPv4Address):
+        return not _is_public(address)
+    carried = address.ipv4_mapped or (_embedded_ipv4(address) if address in _NAT64 else None)
+    if carried is not None:
+        return not _is_public(carried)
+    return address not in _GLOBAL_UNICAST or not all(map(_is_public, [address, *_tunneled_ipv4_addresses(address)]))
+
+
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_ISATAP = frozenset({0x00005EFE, 0x02005EFE})
+
+
+def _normalize_host(host: str) -> str:
+    """A host as resolvers look it up: full-width digits and ideographic full stops become ASCII."""
+    if host.isascii():
+        return host
+    try:
+        return host.encode("idna").decode()
+    except UnicodeError:
+        return host
+
+
+def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    return address.is_global and not address.is_multicast
+
+
+def _embedded_ipv4(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address:
+    """The last 32 bits."""
+    return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+
+
+def _tunneled_ipv4_addresses(address: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
+    """The IPv4 addresses to which a 6to4, Teredo or ISATAP address leads."""
+    ends = [address.sixtofour] if address.sixtofour else list(address.teredo or ())
+    return [*ends, _embedded_ipv4(address)] if (int(address) >> 32) & 0xFFFFFFFF in _ISATAP else ends
+
+
+def _parse_selection(value: object) -> ColumnSelection | str:
+    """The selection that a caller meant, or what is wrong with it."""
+    if isinstance(value, ColumnSelection):
+        return value
+    if not isinstance(value, Mapping):
+        return "must be a ColumnSelection or a mapping with column_name and is_required"
+    mapping = cast("Mapping[str, Any]", value)
+    unknown = sorted(str(key) for key in mapping if key not in {"column_name", "is_required"})
+    if unknown:
+        return f"unknown key {short_repr(unknown[0])}; the keys are column_name and is_required"
+    if "column_name" not in mapping:
+        return "column_name is missing"
+    return ColumnSelection(mapping["column_name"], mapping.get("is_required", False))
+
+
+@attrs.define
+class InputCheck:
+    """Checks a call's arguments one by one and raises all problems together.
+
+    Each method returns its argument (normalised where it has several accepted forms); call `done()` before use.
+    """
+
+    problems: list[Problem] = attrs.Factory(list[Problem])
+
+    def add(self, where: str, message: str) -> None:
+        self.problems.append(Problem(where, message))
+
+    def add_nested(self, where: str, problems: Iterable[Problem]) -> None:
+        """Add the problems of a part, which know where in it they are."""
+        self.problems += [Problem(f"{where}.{problem.where}", problem.message) for problem in problems]
+
+    def raise_if_invalid(self) -> None:
+        """Raise `InvalidInputError` if anything was wrong."""
+        if self.problems:
+            raise InvalidInputError(self.problems)
+
+    def text(self, where: str, value: object) -> bool:
+        """Check for a non-empty string without blanks at its ends; say whether it is one.
+
+        The text itself is never repeated: it may be a signed URL.
+        """
+        if not isinstance(value, str):
+            self.add(where, f"must be text, not {type(value).__name__}")
+        elif not value.strip():
+            self.add(where, "must not be empty")
+        elif value != value.strip():
+            self.add(where, "must not begin or end with a blank")
+        elif not is_encodable(value):
+            self.add(where, "holds half a surrogate pair, which no server can read")
+        else:
+            return True
+        return False
+
+    def customer_id(self, value: str | None, *, optional: bool = False) -> None:
+        if not (optional and value is None):
+            self.text("customer_id", value)
+
+    def record_id(self, where: str, value: object) -> None:
+        if isinstance(value, bool) or not isinstance(value, (str, int)):
+            self.add(where, f"must be an ID as the server sent it (text or integer), not {type(value).__name__}")
+        elif isinstance(value, str):
+            self.text(where, value)
+
+    def url(self, where: str, value: object) -> None:
+        """Check for an absolute https URL, or http on loopback: the CSV behind it holds people's data."""
+        if not self.text(where, value):
+            return
+        try:
+            parts = urlsplit(str(value))
+            host = parts.hostname
+            _ = parts.port
+        except ValueError:
+            self.add(where, "is not a URL")
+            return
+        if parts.scheme not in {"http", "https"} or not host:
+            self.add(where, "must be an http(s) URL that the server can fetch")
+        elif parts.scheme == "http" and not is_loopback_host(host):
+            self.add(where, "must be https: the CSV holds people's data")
+
+    def boolean(self, where: str, value: object) -> None:
+        if not isinstance(value, bool):
+            self.add(where, f"must be True or False, not {type(value).__name__}")
+
+    def positive_integer(self, where: str, value: object) -> None:
+        if isinstance(value, bool) or not isinstance(value, int):
+            self.add(where, f"must be an integer, not {type(value).__name__}")
+        elif value < 1:
+            self.add(where, f"must be at least 1, not {value}")
+
+    def seconds(self, where: str, value: object) -> None:
+        """Check for a finite time above zero."""
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            self.add(where, f"must be seconds (a number), not {type(value).__name__}")
+        elif not 0 < value < math.inf:
+            self.add(where, f"must be more than 0 seconds and finite, not {value}")
+
+    def cents(self, where: str, value: object) -> None:
+        """Check for whole cents of at least 0."""
+        if isinstance(value, bool) or not isinstance(value, int):
+            self.add(where, f"must be whole cents (an integer), not {type(value).__name__}")
+        elif value < 0:
+            self.add(where, f"must be at least 0 cents, not {value}")
+
+    def column_selections(self, value: ColumnSelectionsInput) -> dict[str, ColumnSelection]:
+        """Check every column rule. Source: reference, "More details about column selections"."""
+        where = "column_selections"
+        given: Mapping[Any, Any]
+        if isinstance(value, ColumnSelections):
+            given = value.by_field()
+        elif isinstance(value, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]: callers without a type checker
+            given = value
+        else:
+            self.add(where, f"must be ColumnSelections or a mapping, not {type(value).__name__}")
+            return {}
+        chosen = self._selections_by_field(where, given)
+        self._check_column_rules(where, chosen)
+        return chosen
+
+    def _selections_by_field(self, where: str, given: Mapping[Any, Any]) -> dict[str, ColumnSelection]:
+        chosen: dict[str, ColumnSelection] = {}
+        for field, raw in given.items():
+            place = f"{where}.{field}"
+            if field not in CANONICAL_FIELDS:
+                hint = did_you_mean(field, CANONICAL_FIELDS)
+                self.add(place, f"is not a field of the API; the fields are {', '.join(CANONICAL_FIELDS)}{hint}")
+                continue
+            selection = _parse_selection(raw)
+            if isinstance(selection, str):
+                self.add(place, selection)
+                continue
+            self.text(f"{place}.column_name", selection.column_name)
+            self.boolean(f"{place}.is_required", selection.required)
+            chosen[field] = selection
+        return chosen
+
+    def _check_column_rules(self, where: str, chosen: Mapping[str, ColumnSelection]) -> None:
+        required = {field for field, selection in chosen.items() if selection.required is True}
+        if not required - {"id", "address"}:
+            self.add(where, "at least one matching field must be required (id does not match anything)")
+        if "full_name" in chosen and ("first_name" in chosen or "last_name" in chosen):
+            self.add(f"{where}.full_name", "excludes first_name and last_name: give one or the other")
+        if "address" in required:
+            self.add(f"{where}.address", "must be optional: matching on addresses is too unreliable to be required")
+        if "id" in chosen and "id" not in required:
+            self.add(f"{where}.id", "must be required")
+        first_field: dict[str, str] = {}
+        for field, selection in chosen.items():
+            column = selection.column_name
+            if not isinstance(column, str):  # pyright: ignore[reportUnnecessaryIsInstance]: callers without a type checker
+                continue  # reported as no text
+            other = first_field.setdefault(column, field)
+            if other != field:
+                self.add(f"{where}.{field}", f"column {short_repr(column)} already serves {other}")
+
+    def filters(self, value: LookalikeFiltersInput | None) -> LookalikeFilters | None:
+        """Check lookalike filters: each a non-empty list of non-empty strings."""
+        if value is None:
+            return None
+        where = "filters"
+        if isinstance(value, LookalikeFilters):
+            filters = value
+        elif isinstance(value, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]: callers without a type checker
+            known = {key: value[key] for key in _FILTER_FIELDS if key in value}
+            further = {key: item for key, item in value.items() if key not in _FILTER_FIELDS}
+            filters = LookalikeFilters(**known, extra=further)
+        else:
+            self.add(where, f"must be LookalikeFilters or a mapping, not {type(value).__name__}")
+            return None
+        for key in filters.extra:
+            self.text(f"{where}.extra key", key)
+        given = {field: values for field in _FILTER_FIELDS if (values := getattr(filters, field)) is not None}
+        checked = {field: self._strings(f"{where}.{field}", values, self.text) for field, values in given.items()}
+        return attrs.evolve(filters, **checked)
+
+    def optional_field_types(self, value: Sequence[str]) -> tuple[str, ...]:
+        """Check paid field types: each known and named once; there may be none."""
+        known = [option.value for option in OptionalFieldType]
+
+        def check(where: str, item: object) -> bool:
+            if item in known:
+                return True
+            self.add(
+                where, f"{short_repr(item)} is no field type; they are {', '.join(known)}{did_you_mean(item, known)}"
+            )
+            return False
+
+        return self._strings("optional_field_types", value, check, may_be_empty=True)
+
+    def _strings(
+        self, where: str, value: object, check: Callable[[str, object], bool], *, may_be_empty: bool = False
+    ) -> tuple[str, ...]:
+        if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+            self.add(where, "must be a list of text")
+            return ()
+        items = list(cast("Iterable[object]", value))
+        if not items and not may_be_empty:
+            self.add(where, "must not be empty: leave it out instead")
+        good = [str(item) for index, item in enumerate(items) if check(f"{where}[{index}]", item)]
+        for item in sorted({item for item in good if good.count(item) > 1}):
+            self.add(where, f"names {short_repr(item)} more than once")
+        return tuple(good)
