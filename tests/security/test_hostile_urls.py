@@ -75,7 +75,7 @@ PUBLIC = [
 @pytest.mark.parametrize("host", PRIVATE)
 @pytest.mark.parametrize("sender", [API, STORE])
 def test_nobody_outside_sends_a_download_into_a_private_network(sender: str, host: str):
-    with pytest.raises(DownloadError, match=r"is in a private network, where .* may not send us$") as caught:
+    with pytest.raises(DownloadError, match=r"is on a private network, and .* is not$") as caught:
         validate_url(f"https://{host}/x.csv?sig=canary", referrer_url=sender)
     assert "canary" not in str(caught.value)
 

@@ -1,1 +1,1 @@
-"""Purchased CSVs: downloaded, resumed, verified and stored."""
+"""Download, resume and verify purchased CSVs."""

@@ -1,9 +1,8 @@
-"""File operations that tolerate what some file systems lack (sync, locks, modes) and refuse files that are not ours."""
+"""File operations that cope with file systems without sync, locks or modes, and that refuse other users' files."""
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
 import secrets
@@ -27,6 +26,7 @@ __all__ = [
     "open_private",
     "try_writing",
     "unlock",
+    "user_id",
 ]
 
 _logger = logging.getLogger("indigo_async")
@@ -36,16 +36,21 @@ _GROUP_AND_OTHERS = 0o077
 _UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EROFS})
 _LOCKS_UNSUPPORTED = _UNSUPPORTED | {errno.ENOLCK}
 _MODES_UNSUPPORTED = _UNSUPPORTED | {errno.EPERM}
-# Opening a FIFO must not wait for its other end.
-_SAFE_FLAGS = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+# Don't follow links, don't wait for the other end of a FIFO, and don't translate line ends on Windows.
+_SAFE_FLAGS: int = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 _locked: set[tuple[int, int]] = set()
-"""The files locked by this process, since not every file system has locks."""
+"""Files locked by this process, because not every file system has locks."""
 _locked_mutex = threading.Lock()
 
 
+def user_id() -> int:
+    """The effective user ID; 0 on Windows, which reports 0 as the owner of every file."""
+    return os.geteuid() if hasattr(os, "geteuid") else 0
+
+
 def fsync(descriptor: int) -> None:
-    """Flush a file to disk, if its file system can."""
+    """Flush a file to disk if its file system can."""
     try:
         os.fsync(descriptor)
     except OSError as error:
@@ -54,10 +59,10 @@ def fsync(descriptor: int) -> None:
 
 
 def fsync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut, if the file system can."""
+    """Make a rename survive a power loss if the file system can."""
     try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    except PermissionError:  # a folder may be writable but not readable
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # a folder may be writable but not readable; Windows cannot open folders
         return
     try:
         fsync(descriptor)
@@ -66,10 +71,10 @@ def fsync_folder(folder: Path) -> None:
 
 
 def lock(descriptor: int) -> None:
-    """Lock a file: within this process always, and across processes if the file system has locks.
+    """Lock a file within this process and, where the platform and file system support it, across processes.
 
     Raises:
-        BlockingIOError: someone else has locked it.
+        BlockingIOError: it is locked already.
     """
     key = _file_key(descriptor)
     with _locked_mutex:
@@ -77,15 +82,23 @@ def lock(descriptor: int) -> None:
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         _locked.add(key)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock_across_processes(descriptor)
     except OSError as error:
         if error.errno not in _LOCKS_UNSUPPORTED:
             unlock(descriptor)
             raise
 
 
+def _lock_across_processes(descriptor: int) -> None:
+    try:
+        import fcntl  # noqa: PLC0415 - missing on Windows
+    except ImportError:
+        return
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def unlock(descriptor: int) -> None:
-    """Let this process lock the file again; closing the descriptor releases the rest."""
+    """Let this process lock the file again. Closing the descriptor releases the lock across processes."""
     with _locked_mutex:
         _locked.discard(_file_key(descriptor))
 
@@ -97,6 +110,8 @@ def _file_key(descriptor: int) -> tuple[int, int]:
 
 def make_private(descriptor: int, path: Path) -> None:
     """Set mode 0600; log a warning if the file system does not support it."""
+    if not hasattr(os, "fchmod"):  # Windows before Python 3.13
+        return
     try:
         os.fchmod(descriptor, _PRIVATE_MODE)
     except OSError as error:
@@ -112,24 +127,28 @@ def _warn_readable(folder: Path) -> None:
 
 
 def open_private(path: Path, flags: int) -> tuple[int, bool]:
-    """Open a private file, created if it is missing. Returns the descriptor, and whether the file is new.
+    """Open a private file, creating it if it is missing. Returns the descriptor and whether the file is new.
 
     Raises:
-        DownloadError: the file there may not be ours alone; see `find_ownership_problem`.
+        DownloadError: the existing file may belong to someone else; see `find_ownership_problem`.
     """
     while True:
         with suppress(FileExistsError):
-            return os.open(path, flags | os.O_CREAT | os.O_EXCL | _SAFE_FLAGS, _PRIVATE_MODE), True
+            return _create_private(path, flags), True
         with suppress(FileNotFoundError):
             return open_existing_private(path, flags), False
 
 
+def _create_private(path: Path, flags: int) -> int:
+    return os.open(path, flags | os.O_CREAT | os.O_EXCL | _SAFE_FLAGS, _PRIVATE_MODE)
+
+
 def open_existing_private(path: Path, flags: int) -> int:
-    """Open a file that is ours alone.
+    """Open an existing file that belongs to this user alone.
 
     Raises:
         FileNotFoundError: there is none.
-        DownloadError: it may be someone else's; see `find_ownership_problem`.
+        DownloadError: it may belong to someone else; see `find_ownership_problem`.
     """
     _require_private(path.lstat(), path)
     descriptor = os.open(path, flags | _SAFE_FLAGS)
@@ -148,7 +167,7 @@ def _require_private(state: os.stat_result, path: Path) -> None:
 
 
 def find_overwrite_problem(path: Path) -> str | None:
-    """Why what is there must not be replaced; None if nothing is there, or a file."""
+    """Find out why whatever is at a path must not be replaced; None if there is nothing or a regular file."""
     if path.is_dir() or not path.name:
         return "is a folder; name a file"
     state = lstat_or_none(path)
@@ -160,7 +179,7 @@ def find_overwrite_problem(path: Path) -> str | None:
 
 
 def lstat_or_none(path: Path) -> os.stat_result | None:
-    """What is at a path itself, links not followed; None if nothing is."""
+    """The state of what is at a path, without following links; None if there is nothing."""
     try:
         return path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -168,20 +187,20 @@ def lstat_or_none(path: Path) -> os.stat_result | None:
 
 
 def find_ownership_problem(state: os.stat_result, folder: Path) -> str | None:
-    """Why a file in a folder may have been put there by someone else; None if it is ours alone."""
+    """Find out why a file in a folder may have been put there by someone else; None if it is this user's alone."""
     if not stat.S_ISREG(state.st_mode):
         return "is not a regular file"
     if state.st_nlink > 1:
         return "has a second name (a hard link)"
-    if state.st_uid != os.geteuid() and state.st_uid != _uid_of_new_files(folder):
+    if state.st_uid != user_id() and state.st_uid != _uid_of_new_files(folder):
         return "belongs to another user"
     return None
 
 
 def _uid_of_new_files(folder: Path) -> int:
-    """The user to whom new files in a folder belong: on some network file systems not the one who writes them."""
+    """The owner of new files in a folder, which on some network file systems is not the user who creates them."""
     path = _probe_path(folder)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE_FLAGS, _PRIVATE_MODE)
+    descriptor = _create_private(path, os.O_WRONLY)
     try:
         return os.fstat(descriptor).st_uid
     finally:
@@ -193,10 +212,10 @@ def try_writing(folder: Path) -> None:
     """Create, write, lock, rename and remove a hidden file in a folder, as a download does.
 
     Raises:
-        OSError: something of it fails.
+        OSError: one of these steps fails.
     """
     path = _probe_path(folder)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE_FLAGS, _PRIVATE_MODE)
+    descriptor = _create_private(path, os.O_WRONLY)
     try:
         os.write(descriptor, b"\n")
         lock(descriptor)

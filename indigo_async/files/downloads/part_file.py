@@ -1,4 +1,4 @@
-"""A download under way: its bytes so far, in a private file beside the target, from which a later run can go on."""
+"""A download in progress: a private file beside the destination, which a later run can resume."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ __all__ = ["DownloadedFile", "PartFile", "part_file_name", "resume_file_name"]
 
 _CHUNK_BYTES = 1024 * 1024
 _SAVE_INTERVAL_BYTES = 8 * _CHUNK_BYTES
-"""So much may be fetched again after the process was killed."""
+"""At most this much is downloaded again after the process was killed."""
 
 
 def part_file_name(name: str) -> str:
-    """The name of the file that holds the bytes so far of a download to a target of this name."""
+    """The name of the file that holds a download's bytes until it is complete."""
     return f".{name}.part"
 
 
 def resume_file_name(name: str) -> str:
-    """The longest name of a file that a download to a target of this name makes beside it."""
+    """The name of the file that holds a download's resume state: the longest name that a download creates."""
     return f"{part_file_name(name)}.json"
 
 
 @attrs.frozen
 class DownloadedFile:
-    """A whole file on disk: where, how many bytes, and the SHA-256 of its content in hex."""
+    """A complete file on disk: its path, its size in bytes and the SHA-256 of its content in hex."""
 
     path: Path
     size_bytes: int
@@ -50,7 +50,7 @@ class DownloadedFile:
 
 
 class _ResumeState(msgspec.Struct):
-    """What is known of a part file: its source, version and whole length, and how many first bytes are safe."""
+    """What a part file holds: its source, version and total length, and how many of its first bytes are on disk."""
 
     source: str
     validator: str
@@ -60,16 +60,16 @@ class _ResumeState(msgspec.Struct):
 
 
 class PartFile:
-    """The bytes so far, in a file of mode 0600 beside the target; hashed as they are written.
+    """The bytes of a download so far, in a file of mode 0600 beside the destination, hashed as they are written.
 
-    Its name is the same for every download to the target, so that what a killed process left is taken over by the next
-    one. A lock, which the kernel releases when its process ends, keeps two downloads out of one file. A file there that
-    someone else may have put is not used.
+    Every download to the same destination uses the same part file, so the next one resumes what a killed process left.
+    A lock, which ends with its process, keeps two downloads out of one part file. A part file that someone else may
+    have put there is refused.
 
-    `total` is the length of the whole file, as far as the server says; nothing shorter is put in the target's place.
+    `total` is the length of the complete file, if the server says. A shorter file never replaces the destination.
 
-    With a strong `validator`, a note beside it says what it holds, as far as that is safe on disk. A later download of
-    the same `source` goes on from there, if the bytes are still those.
+    If there is a strong `validator`, a resume state beside the part file describes the bytes that are safely on disk.
+    A later download of the same `source` resumes there if those bytes are unchanged.
     """
 
     def __init__(self, destination: Path, source: str) -> None:
@@ -77,7 +77,7 @@ class PartFile:
         self.validator: str | None = None
         self.total: int | None = None
         self.size: int = 0
-        self._source = str(source)  # a hidden one would be no plain text to write down
+        self._source = str(source)  # a SecretText would be saved redacted
         self._path = destination.with_name(part_file_name(destination.name))
         self._resume_path = destination.with_name(resume_file_name(destination.name))
         self._saved_bytes = 0
@@ -88,10 +88,10 @@ class PartFile:
         self._hash = hashlib.sha256()
 
     def open(self) -> None:
-        """Open and lock the file, with what an earlier run left of the same source.
+        """Open and lock the file, and restore what an earlier run left of the same source.
 
         Raises:
-            DownloadError: another download writes it, or something else than a file is at its place.
+            DownloadError: another download is writing to it, or something other than a regular file is in its place.
             OSError: it cannot be written.
         """
         if self.destination.is_dir():
@@ -103,19 +103,19 @@ class PartFile:
         while self._descriptor is None:
             self._descriptor = self._open_locked()
         make_private(self._descriptor, self._path)
-        note = _read_resume_state(self._resume_path)
-        if note is None or not self._restore(note):
+        state = _read_resume_state(self._resume_path)
+        if state is None or not self._restore(state):
             self.restart()
 
     def _open_locked(self) -> int | None:
-        """The part file, open and locked; None when it was taken away meanwhile."""
+        """Open and lock the part file; None if another download removed it in the meantime."""
         descriptor, is_new = open_private(self._path, os.O_RDWR)
         with contextlib.ExitStack() as undo:
             undo.callback(os.close, descriptor)
             try:
                 lock(descriptor)
             except BlockingIOError:
-                raise DownloadError(f"{self.destination}: another download writes it at this moment") from None
+                raise DownloadError(f"{self.destination}: another download is writing to it") from None
             except OSError:
                 if is_new:
                     self._path.unlink(missing_ok=True)
@@ -127,21 +127,21 @@ class PartFile:
                     return descriptor
         return None
 
-    def _restore(self, note: _ResumeState) -> bool:
-        """Whether the file begins with the bytes that were noted of this source; it then ends behind them."""
-        if note.source != self._source or os.fstat(self._open_descriptor).st_size < note.size:
+    def _restore(self, state: _ResumeState) -> bool:
+        """Resume after the bytes that the state describes. Returns False if the file does not begin with them."""
+        if state.source != self._source or os.fstat(self._open_descriptor).st_size < state.size:
             return False
-        while self.size < note.size:
-            chunk = os.read(self._open_descriptor, min(_CHUNK_BYTES, note.size - self.size))
+        while self.size < state.size:
+            chunk = os.read(self._open_descriptor, min(_CHUNK_BYTES, state.size - self.size))
             if not chunk:
                 return False
             self._hash.update(chunk)
             self.size += len(chunk)
-        if self._hash.hexdigest() != note.sha256:
+        if self._hash.hexdigest() != state.sha256:
             return False
         os.ftruncate(self._open_descriptor, self.size)
         self._is_stale = False
-        self.validator, self.total = note.validator, note.total
+        self.validator, self.total = state.validator, state.total
         self._saved_bytes = self.size
         return True
 
@@ -152,7 +152,7 @@ class PartFile:
         return self._descriptor
 
     def write(self, chunks: Iterable[bytes | memoryview]) -> None:
-        """Add bytes at the end."""
+        """Append bytes."""
         if self._is_stale:
             self._truncate()
         for chunk in chunks:
@@ -172,31 +172,31 @@ class PartFile:
             raise
 
     def _save_resume_state(self) -> bool:
-        """Write down how a later run can go on from here, once that is safe on disk; False where it cannot."""
+        """Flush the bytes to disk, then save how a later run can resume after them. Returns False if that fails."""
         if not self.size or self.validator is None:
             return False
-        note = _ResumeState(self._source, self.validator, self.size, self._hash.hexdigest(), self.total)
-        # Not emptied first: on a full disk the note before would be lost, and there be no room for this one.
+        state = _ResumeState(self._source, self.validator, self.size, self._hash.hexdigest(), self.total)
+        # Overwrite in place: on a full disk, truncating first would lose the old state without room for the new one.
         try:
-            text = msgspec.json.encode(note)
+            text = msgspec.json.encode(state)
             fsync(self._open_descriptor)
             with open(open_private(self._resume_path, os.O_WRONLY)[0], "wb") as file:  # noqa: PTH123 - a descriptor
                 file.write(text)
                 file.truncate()
-        except (DownloadError, OSError, ValueError):  # a text that is no Unicode is a ValueError
+        except (DownloadError, OSError, ValueError):  # ValueError: the validator is not valid Unicode
             return False
         self._saved_bytes = self.size
         return True
 
     def restart(self) -> None:
-        """Forget all bytes; they leave the disk with the next write. This does not block."""
+        """Forget all bytes. They are removed from disk by the next write, so this does not block."""
         self.size = self._saved_bytes = 0
         self.validator = self.total = None
         self._hash = hashlib.sha256()
         self._is_stale = True
 
     def _remove_resume_state(self) -> None:
-        with contextlib.suppress(OSError):  # a note that stays is of other bytes, and is not believed
+        with contextlib.suppress(OSError):  # a state that stays is ignored, because the bytes will have another hash
             self._resume_path.unlink()
 
     def _truncate(self) -> None:
@@ -206,14 +206,14 @@ class PartFile:
         self._is_stale = False
 
     def commit(self) -> DownloadedFile:
-        """Put the file, whole now, in the target's place.
+        """Move the complete file to the destination.
 
         Raises:
-            DownloadError: it is not whole.
+            DownloadError: it is not complete.
             OSError: it cannot be written.
         """
         if self.total not in {None, self.size}:
-            raise DownloadError(f"{self.destination.name}: {self.size} of {self.total} bytes came")
+            raise DownloadError(f"{self.destination.name}: received {self.size} of {self.total} bytes")
         self.write(())
         fsync(self._open_descriptor)
         self._remove_resume_state()
@@ -223,12 +223,12 @@ class PartFile:
         return DownloadedFile(self.destination, self.size, self._hash.hexdigest())
 
     def close(self) -> None:
-        """Leave what is not whole for a later run, or remove it where none could go on from it."""
+        """Close the file. An incomplete one stays if a later run can resume it, and is removed otherwise."""
         if self._descriptor is None:
             return
-        is_noted = self._write_failed and self._saved_bytes > 0
+        has_older_state = self._write_failed and self._saved_bytes > 0
         try:
-            if not self._is_committed and not is_noted and not self._save_resume_state():
+            if not self._is_committed and not has_older_state and not self._save_resume_state():
                 self._remove_resume_state()
                 self._path.unlink(missing_ok=True)
         finally:
@@ -238,9 +238,8 @@ class PartFile:
 
 
 def _read_resume_state(path: Path) -> _ResumeState | None:
-    """The note of an earlier run; None where there is none that can be read."""
     try:
-        with open(open_existing_private(path, os.O_RDONLY), "rb") as file:  # noqa: PTH123 - as above
+        with open(open_existing_private(path, os.O_RDONLY), "rb") as file:  # noqa: PTH123 - a descriptor
             return msgspec.json.decode(file.read(_CHUNK_BYTES), type=_ResumeState)
     except (DownloadError, OSError, ValueError):
         return None

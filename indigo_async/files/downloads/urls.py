@@ -1,4 +1,4 @@
-"""The URL of a download: spelled as a request needs it, and safe to ask."""
+"""Validate the URL of a download, and encode it as a request needs it."""
 
 from __future__ import annotations
 
@@ -15,43 +15,43 @@ _NOT_IN_URLS = re.compile(r"[^A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]")
 
 
 def validate_url(location: str, *, referrer_url: str) -> SecretText:
-    """Where the API or a redirect, at the URL `referrer_url`, sends us: an address that is safe to ask.
+    """Return the absolute URL to which the API or a redirect at `referrer_url` sends us, if it is safe to request.
 
     Raises:
-        DownloadError: it is not; the message holds nothing of it but scheme and host.
+        DownloadError: it is not. The message shows only its scheme and host.
     """
     try:
-        from_host = urlsplit(referrer_url).hostname
+        referrer_host = urlsplit(referrer_url).hostname
         url = _encode_url(location, referrer_url)
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
         raise DownloadError("the download's address is not a URL") from None
     if parts.scheme not in {"http", "https"}:
-        raise DownloadError(f"the download's address has the scheme {parts.scheme!r}; only https is followed")
+        raise DownloadError(f"the download URL has the scheme {parts.scheme!r}; only https is allowed")
     if not host:
-        raise DownloadError("the download's address names no host")
+        raise DownloadError("the download URL has no host")
     if parts.username or parts.password:
-        raise DownloadError(f"the download's address at {host} holds a user name or password")
-    # This machine may send us around on itself; nobody else may send us to it. A name that resolves to a private
-    # address is let pass: a bucket's may, within a cloud, and the certificate shows that the host is the one named.
-    if is_loopback_host(from_host) and is_loopback_host(host):
+        raise DownloadError(f"the download URL at {host} contains a user name or password")
+    # A server on this machine may send us to this machine; nobody else may. A name that resolves to a private address
+    # is allowed: buckets inside a cloud do, and the certificate shows that the host is the one named.
+    if is_loopback_host(referrer_host) and is_loopback_host(host):
         return SecretText(url)
     if parts.scheme == "http":
-        raise DownloadError(f"the download at {host} is not https; people's data would travel in the clear")
-    if is_private_host(host) and not is_private_host(from_host):
-        raise DownloadError(f"the download at {host} is in a private network, where {from_host} may not send us")
+        raise DownloadError(f"the download at {host} is not https; voters' data would be sent unencrypted")
+    if is_private_host(host) and not is_private_host(referrer_host):
+        raise DownloadError(f"the download at {host} is on a private network, and {referrer_host} is not")
     return SecretText(url)
 
 
-def _encode_url(location: str, sender: str) -> str:
-    """An absolute URL in ASCII. What a server forgot to encode is encoded; a legal URL, whose signature counts, stays.
+def _encode_url(location: str, base_url: str) -> str:
+    """Make a URL absolute and ASCII. Unencoded characters are encoded; a valid, perhaps signed, URL is unchanged.
 
     Raises:
-        ValueError: it is no URL.
+        ValueError: it is not a URL.
     """
-    location = re.sub(r"[\t\r\n]", "", location.strip())  # which urlsplit ignores, too
-    url = location if urlsplit(location).scheme else urljoin(sender, location)
+    location = re.sub(r"[\t\r\n]", "", location.strip())  # urlsplit ignores these, too
+    url = location if urlsplit(location).scheme else urljoin(base_url, location)
     parts = urlsplit(url)
     netloc = parts.netloc
     if not netloc:
@@ -61,5 +61,5 @@ def _encode_url(location: str, sender: str) -> str:
         user, at, _ = netloc.rpartition("@")
         host = (parts.hostname or "").encode("idna").decode()
         netloc = f"{user}{at}{host}{'' if parts.port is None else f':{parts.port}'}"
-    encoded = _NOT_IN_URLS.sub(lambda found: quote(found[0], safe=""), rest)
+    encoded = _NOT_IN_URLS.sub(lambda match: quote(match[0], safe=""), rest)
     return f"{parts.scheme}://{netloc}{encoded}"

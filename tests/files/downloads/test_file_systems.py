@@ -7,6 +7,8 @@ import fcntl
 import os
 import re
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -106,13 +108,46 @@ def test_without_locks_two_downloads_of_one_process_still_exclude_each_other(
     first.open()
     before = descriptors()
     for _ in range(3):
-        with pytest.raises(DownloadError, match="another download writes it"):
+        with pytest.raises(DownloadError, match="another download is writing to it"):
             second.open()
     assert descriptors() == before
     first.write([b"a,b\n"])
     first.commit()
     first.close()
     downloaded(tmp_path / "x.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.csv"]
+
+
+WITHOUT_UNIX = """
+import os, sys
+from pathlib import Path
+sys.modules["fcntl"] = None
+import indigo_async
+from indigo_async import files
+for name in ("O_NOFOLLOW", "O_NONBLOCK", "fchmod", "geteuid", "pathconf", "statvfs"):
+    delattr(os, name)
+from indigo_async.files.downloads.destination import find_destination_problem
+from indigo_async.files.downloads.part_file import PartFile
+from indigo_async.errors import DownloadError
+destination = Path(sys.argv[1])
+assert find_destination_problem(destination) is None
+part, second = PartFile(destination, "s"), PartFile(destination, "s")
+part.open()
+try:
+    second.open()
+except DownloadError as error:
+    assert "another download is writing to it" in str(error)
+else:
+    raise AssertionError
+part.write([b"a,b\\n"])
+part.commit()
+part.close()
+"""
+
+
+def test_downloads_work_without_fcntl_and_other_unix_functions(tmp_path: Path):
+    subprocess.run([sys.executable, "-c", WITHOUT_UNIX, str(tmp_path / "x.csv")], check=True)
+    assert (tmp_path / "x.csv").read_bytes() == b"a,b\n"
     assert [path.name for path in tmp_path.iterdir()] == ["x.csv"]
 
 

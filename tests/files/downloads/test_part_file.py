@@ -42,7 +42,7 @@ def test_what_a_killed_process_left_is_taken_over_by_the_next_download(tmp_path:
 def test_two_downloads_to_one_target_at_once_are_refused(tmp_path: Path):
     first, second = PartFile(tmp_path / "export.csv", "s"), PartFile(tmp_path / "export.csv", "s")
     first.open()
-    with pytest.raises(DownloadError, match="another download writes it"):
+    with pytest.raises(DownloadError, match="another download is writing to it"):
         second.open()
     second.close()
     first.write([b"a,b\n"])

@@ -78,7 +78,7 @@ async def test_parts_without_end_are_given_up(client: IndigoClient, tmp_path: Pa
     monkeypatch.setitem(download_function.__globals__, "_MAX_REQUESTS", 7)
     parts = [a_slice(start, start + 1) for start in range(1_000, 1_100)]
     async with scripted_server(cut_response(1_000), *parts) as server:
-        with pytest.raises(DownloadError, match="not whole after 7 requests"):
+        with pytest.raises(DownloadError, match="incomplete after 7 requests"):
             await download_from(client, server, tmp_path / "x.csv")
     assert len(server.requests) == 7
 
@@ -234,7 +234,7 @@ def test_a_part_file_that_is_not_whole_is_never_put_in_place(tmp_path: Path):
     part.open()
     part.total = 10
     part.write([b"a,b\n"])
-    with pytest.raises(DownloadError, match="4 of 10 bytes came"):
+    with pytest.raises(DownloadError, match="received 4 of 10 bytes"):
         part.commit()
     part.close()
     assert files_in(tmp_path) == []
