@@ -1,4 +1,4 @@
-"""The Indigo audiences API as a local server: real state, real people, scaled time, faults on demand."""
+"""The Indigo audiences API as a local server: real state, synthetic people, scaled time, faults on demand."""
 
 from indigo_async.sandbox.clock import Clock, ManualClock, ScaledClock
 from indigo_async.sandbox.dialect import CostKey, Dialect, ExportFlow

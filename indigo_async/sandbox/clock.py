@@ -15,15 +15,15 @@ __all__ = ["Clock", "ManualClock", "ScaledClock", "format_timestamp"]
 
 
 class Clock(Protocol):
-    """Tells sandbox seconds since its own start, and when that start was."""
+    """A source of sandbox time."""
 
     @property
     def started_at(self) -> datetime:
-        """The moment of second 0, with its time zone."""
+        """The date and time of second 0, with a time zone."""
         ...
 
     def now(self) -> float:
-        """Sandbox seconds since the start; never goes back."""
+        """Sandbox seconds since the start. Never decreases."""
         ...
 
 
@@ -33,9 +33,9 @@ def _utc_now() -> datetime:
 
 @attrs.frozen
 class ScaledClock:
-    """Real time, `speed` times as fast: at 60, a sandbox minute passes in a second.
+    """Real time, sped up by `speed`: at 60, a sandbox minute takes a second.
 
-    `monotonic_start` is what `time.monotonic()` said at second 0.
+    `monotonic_start` is the value of `time.monotonic()` at second 0.
     """
 
     speed: float = attrs.field(default=1.0, validator=attrs.validators.gt(0))
@@ -48,7 +48,7 @@ class ScaledClock:
 
 @attrs.define
 class ManualClock:
-    """Time that stands still until `advance` is called, for tests."""
+    """For tests: time passes only when `advance` is called."""
 
     started_at: datetime = datetime(2026, 1, 1, tzinfo=UTC)
     _now: float = attrs.field(default=0.0, init=False)
@@ -57,12 +57,12 @@ class ManualClock:
         return self._now
 
     def advance(self, seconds: float) -> None:
-        """Let `seconds` of sandbox time pass at once."""
+        """Move time forward by `seconds`."""
         if seconds < 0:
-            raise ValueError("time does not go back")
+            raise ValueError("time can't go backward")
         self._now += seconds
 
 
 def format_timestamp(clock: Clock, at: float) -> str:
-    """A sandbox time as the API writes it: ISO 8601, UTC."""
+    """Format a sandbox time the way the API does: ISO 8601 in UTC."""
     return (clock.started_at + timedelta(seconds=at)).isoformat(timespec="milliseconds")

@@ -1,4 +1,4 @@
-"""The sandbox as a command: it says where it is and what token it takes, then serves until it is interrupted."""
+"""The sandbox as a command: print its address and token, then serve until interrupted."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ async def serve(
     port: int = 8080,
     echo: Callable[[str], object] = print,
 ) -> None:
-    """Serve until SIGINT or SIGTERM comes. The parameters are those of `Sandbox`.
+    """Serve until SIGINT or SIGTERM. The parameters are those of `Sandbox`.
 
-    What is said is two lines of shell, which set the variables that a client reads.
+    `echo` receives two lines of shell that set the environment variables that a client reads.
     """
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with Sandbox(

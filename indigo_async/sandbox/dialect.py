@@ -1,7 +1,7 @@
-"""How the sandbox spells what the API's reference leaves open.
+"""Dialects: what the API reference leaves open, and how servers may differ in it.
 
-The reference lost its JSON examples, so parts of the shape are inferred. Each part has a setting here, so that a client
-can be tried against every variant. Source: contract, "Inferred".
+The API reference has no JSON examples, so parts of the responses are inferred. Each such part is a setting here, so that you can
+test a client against every variant.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import attrs
 __all__ = ["CostKey", "Dialect", "ExportFlow", "NameNormalization"]
 
 ExportFlow: TypeAlias = Literal["synchronous", "asynchronous"]
-"""`synchronous` as the reference says; `asynchronous` as newer public pages do: an export is `IN_PROGRESS` first."""
+"""`synchronous`, as in the API reference, or `asynchronous`, as on newer public pages: exports are `IN_PROGRESS` first."""
 
 CostKey: TypeAlias = Literal[
     "cost",
@@ -33,27 +33,29 @@ NameNormalization: TypeAlias = Literal["exact", "lower", "collapsed", "nfc", "tr
 
 @attrs.frozen(kw_only=True)
 class Dialect:
-    """What servers may spell, delay, cap or contradict. The defaults are the plausible, honest ones.
+    """How a server spells, delays, caps or contradicts what the API reference leaves open.
 
-    `list_omitted_keys` names the keys that rows of `GET /audiences` lack, such as `csvExports`. `name_key` None means
-    that no answer carries a name. With `numeric_customer_ids` a customer ID of digits is answered as a number. Where an
-    export's status is hidden, it is so in the synchronous flow only: the asynchronous one cannot do without.
+    The defaults are a plausible, honest server.
 
-    Prices: `cost_format` is how amounts are written ("dollars" as "60.00"). `conflicting_cost` is another key with an
-    amount that contradicts the price; the key `costBreakdown.total` puts it into the breakdown. `field_types_format` is
-    how `optionalFieldTypes` is echoed.
+    Records: `list_omitted_keys` are missing from the rows of `GET /audiences`, for example `csvExports`. With `name_key`
+    None, no response contains a name. With `numeric_customer_ids`, customer IDs made of digits are sent as numbers.
+    `shows_export_status=False` applies to the synchronous flow only.
 
-    Purchases: `preview_url` is what an export without a file shows as `downloadUrl`. A purchased export may show an
-    empty status (`purchased_status`), and no URL for `url_delay` sandbox seconds. With `repeated_purchase` "charge",
-    each purchase of the same export is charged again.
+    Prices: `cost_format` is how amounts are written ("dollars" means "60.00"). `conflicting_cost` adds a key with an
+    amount that contradicts the price; `costBreakdown.total` puts it into the breakdown. `field_types_format` is how
+    `optionalFieldTypes` is echoed.
 
-    Audiences: `stub_status` is the status of an uploaded CSV that was not matched yet. `name_normalization` is how
-    names are stored, compared and shown: as given, in lower case, with blanks collapsed, in Unicode's NFC, or cut to 20
-    characters. A create under a taken name is refused, answered with the existing audience ("upsert"), or makes a
-    second one ("allow").
+    Purchases: `preview_url` is the `downloadUrl` of an export without a file. A purchased export may have an empty
+    status (`purchased_status`), and no URL for `url_delay` sandbox seconds. With `repeated_purchase="charge"`, every
+    purchase of the same export is charged.
 
-    Lists: `list_limit` shows only the oldest rows, `list_lag` shows audiences as they were that many sandbox seconds
-    ago, and with `frozen_lists` a row stays as it was when a list first showed it. A single GET is always right.
+    Audiences: `stub_status` is the status of an uploaded CSV that hasn't been matched. `name_normalization` is how names
+    are stored, compared and shown: as given, in lower case, with collapsed blanks, in Unicode NFC, or cut to 20
+    characters. Creating an audience with a taken name is rejected, returns the existing one ("upsert"), or creates
+    another one ("allow").
+
+    Lists: `list_limit` shows only the oldest rows. `list_lag` shows audiences as they were that many sandbox seconds
+    ago. With `frozen_lists`, a row never changes after a list first showed it. A single GET is always current.
     """
 
     id_type: Literal["string", "integer"] = "string"

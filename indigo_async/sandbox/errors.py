@@ -1,6 +1,6 @@
-"""How the sandbox says no: an HTTP status, a machine-readable type and a sentence for people.
+"""Error responses: an HTTP status, a machine-readable type and a message.
 
-Source: reference, "Errors". Of the types only `PurchasableEntityAlreadyPurchased` is documented.
+API reference: "Errors". `PurchasableEntityAlreadyPurchased` is the only documented type; the others are inferred.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class ErrorType(StrEnum):
 
 
 class HttpError(Exception):
-    """The request is answered with an error."""
+    """An error response."""
 
     def __init__(
         self, status: int, error_type: ErrorType, message: str, headers: Mapping[str, str] = _NO_HEADERS

@@ -1,7 +1,4 @@
-"""Faults on demand: what can go wrong, and the plan that says when.
-
-How each kind shows on the wire is in `indigo_async.sandbox.http.responses`.
-"""
+"""Faults on demand: what goes wrong, and when. `indigo_async.sandbox.http.responses` puts them on the wire."""
 
 from __future__ import annotations
 
@@ -19,70 +16,72 @@ _MAX_DELAY = 60.0
 
 
 class FaultKind(StrEnum):
-    """What goes wrong. `BEFORE` means that nothing was carried out, `AFTER` that everything was."""
+    """What goes wrong. `BEFORE` means before the request is carried out, `AFTER` after it."""
 
     DISCONNECT_BEFORE = "disconnect before"
-    """The connection breaks and the request is not carried out."""
+    """The connection breaks, and the request isn't carried out."""
     DISCONNECT_AFTER = "disconnect after"
-    """The request is carried out, then the connection breaks without an answer."""
+    """The request is carried out, then the connection breaks without a response."""
     ERROR_BEFORE = "error before"
-    """An error of `status`, nothing carried out."""
+    """An error with `status`. The request isn't carried out."""
     ERROR_AFTER = "error after"
-    """An error of `status`, although the request was carried out."""
+    """An error with `status`, although the request was carried out."""
     RATE_LIMITED = "rate limited"
     """429 with `Retry-After`: `retry_after` seconds, as a number or as a date."""
     DELAY_BEFORE = "delay before"
-    """`delay` real seconds pass, then the request is carried out."""
+    """The request is carried out after `delay` real seconds."""
     DELAY_AFTER = "delay after"
-    """The request is carried out, then `delay` real seconds pass before the answer."""
+    """The request is carried out, then the response is delayed by `delay` real seconds."""
     HTML_BEFORE = "html before"
-    """Status 200 with an HTML page, nothing carried out."""
+    """Status 200 with an HTML page. The request isn't carried out."""
     HTML_AFTER = "html after"
     """Status 200 with an HTML page, although the request was carried out."""
     TRUNCATED_BODY = "truncated body"
-    """The request is carried out, then the connection breaks in the middle of the answer or download."""
+    """The request is carried out, then the connection breaks in the middle of the response or download."""
     UNKNOWN_STATUS = "unknown status"
-    """Every `status` in the rows of the answer is one that nobody documented."""
+    """Every `status` in the response's rows is undocumented."""
     STAGE_FAILS = "stage fails"
     """The upload, match, lookalike or export that the request starts will fail."""
     ROW_MISSING = "row missing"
-    """The list lacks the rows that the fault names (all, where it names none)."""
+    """The list lacks the rows that the fault names, or all rows."""
     FIELD_MISSING = "field missing"
-    """`field` is missing from the rows that the fault names (all, where it names none)."""
+    """`field` is missing from the rows that the fault names, or from all rows."""
     CLOSED_AFTER_RESPONSE = "closed after response"
-    """The connection closes after the answer, which did not announce it."""
+    """The connection closes after the response, without announcing it."""
     STALE_CONNECTION = "stale connection"
-    """A good answer; then the connection breaks as soon as the next request arrives on it."""
+    """A good response, then the connection breaks when the next request arrives on it."""
     RANGE_IGNORED = "range ignored"
-    """A download answers 200 with everything, whatever range was asked for."""
+    """A download ignores the requested range and returns 200 with the whole file."""
     RANGE_SHIFTED = "range shifted"
-    """A download answers a range that begins one byte later than the one asked for, and says so."""
+    """A download returns a range that starts one byte too late, and says so."""
     ETAG_CHANGED = "etag changed"
-    """A download has another ETag than before and after, as if the file had changed."""
+    """A download has a different ETag once, as if the file had changed."""
     CONTENT_LENGTH_WRONG = "content length wrong"
-    """A download announces more bytes than it sends, then ends in good order."""
+    """A download announces more bytes than it sends, then ends cleanly."""
     RANGE_SHORT = "range short"
-    """A download answers a range with half of what is left, correctly, as HTTP allows."""
+    """A download returns half of the requested range, correctly labeled, as HTTP allows."""
     DOWNLOAD_NOT_READY = "download not ready"
-    """A download answers 202 and nothing else, as if the file were not ready."""
+    """A download returns 202 without a body, as if the file weren't ready."""
     INVALID_CONTENT_ENCODING = "invalid content encoding"
-    """A download says `Content-Encoding: UTF-8` over plain bytes."""
+    """A download has the invalid header `Content-Encoding: UTF-8` and a plain body."""
     FIELD_REPLACED = "field replaced"
-    """`field` of the rows that the fault names has `value` instead. `csvExports.cost` is that of each export."""
+    """`field` of the rows that the fault names is `value`. `csvExports.cost` is the cost of each export."""
     PRICE_RAISED = "price raised"
-    """A purchase is not carried out, and the export costs `cost_cents` from now on. The answer is an error of `status`, or,
-    if it `disconnect`, the connection breaks."""
+    """A purchase isn't carried out, and the export costs `cost_cents` from now on.
+
+    The response is an error with `status`. With `disconnect`, the connection breaks instead.
+    """
     OVERCHARGED = "overcharged"
     """A purchase is carried out and charged at `cost_cents`, which its record then shows."""
     ERROR_INSIDE_SUCCESS = "error inside success"
-    """Status 200 with the record as it is and an `error`, nothing carried out."""
+    """Status 200 with the current record and an `error`. The request isn't carried out."""
     WRONG_RECORD = "wrong record"
-    """The request is carried out, and the answer is about another audience or export."""
+    """The request is carried out, but the response is about another audience or export."""
 
 
 @attrs.frozen(kw_only=True)
 class RequestTarget:
-    """What a request is about, as far as it can be told before it is carried out."""
+    """What a request is about, as far as it is known before it is carried out."""
 
     endpoint: str
     customer_id: str | None = None
@@ -94,12 +93,12 @@ class RequestTarget:
 class Fault:
     """One planned fault.
 
-    It meets requests to `endpoint` (such as `POST /purchase_csv_export` or `GET download`; None: any) that agree with
-    each of `customer_id`, `audience_id` and `audience_name` given. It lets the first `skip_first` of them pass, then
-    strikes each with `probability`, `times` times at most (None: for ever).
+    It matches requests to `endpoint` (such as `POST /purchase_csv_export` or `GET download`; None matches all) with the
+    given `customer_id`, `audience_id` and `audience_name`. It skips the first `skip_first` of them, then strikes each
+    one with `probability`, at most `times` times (None: without limit).
 
-    For `ROW_MISSING`, `FIELD_MISSING` and `FIELD_REPLACED`, `audience_id` and `audience_name` name the rows instead.
-    `error_type` and `message` are those of an error's answer, where they are given. `retry_after` may be any text.
+    For `ROW_MISSING`, `FIELD_MISSING` and `FIELD_REPLACED`, `audience_id` and `audience_name` select the rows instead.
+    `error_type` and `message` replace those of an error response. `retry_after` may be any text.
     """
 
     kind: FaultKind
@@ -126,13 +125,13 @@ class Fault:
         return self.kind in {FaultKind.ROW_MISSING, FaultKind.FIELD_MISSING, FaultKind.FIELD_REPLACED}
 
     def matches(self, subject: RequestTarget) -> bool:
-        """Whether a request is one that the fault is meant for."""
+        """Return whether the fault applies to a request."""
         if self.endpoint not in (None, subject.endpoint) or self.customer_id not in (None, subject.customer_id):
             return False
         return self.edits_rows or self.matches_audience(subject.audience_id, subject.audience_name)
 
     def matches_audience(self, audience_id: RecordId | None, audience_name: str | None) -> bool:
-        """Whether the audience is the one that the fault names, or it names none."""
+        """Return whether the fault names this audience, or none."""
         return (self.audience_id is None or str(self.audience_id) == str(audience_id)) and (
             self.audience_name is None or self.audience_name == audience_name
         )
@@ -150,7 +149,7 @@ class _PlannedFault:
 
 
 class Faults:
-    """The faults still to come; chances are drawn from a generator seeded with `seed`."""
+    """The planned faults. Probabilities use a random generator seeded with `seed`."""
 
     def __init__(self, seed: int) -> None:
         self._planned: list[_PlannedFault] = []
@@ -166,7 +165,7 @@ class Faults:
         return bool(self._planned)
 
     def trigger(self, subject: RequestTarget) -> Fault | None:
-        """The fault that strikes this request, if any: the first planned one whose turn it is."""
+        """Return the fault that strikes this request, if any: the first planned one that applies."""
         for planned in self._planned:
             if not planned.fault.matches(subject):
                 continue

@@ -1,4 +1,4 @@
-"""The sandbox: the whole API as a server on this machine, with its own people, time and troubles."""
+"""The sandbox: the whole API as a local server."""
 
 from __future__ import annotations
 
@@ -44,27 +44,27 @@ __all__ = ["Sandbox"]
 
 
 class Sandbox:
-    """The Indigo audiences API on this machine, with no account: `async with Sandbox(...) as sandbox`.
+    """The Indigo audiences API on this machine, without an account: `async with Sandbox(...) as sandbox`.
 
     Args:
-        voters: How many synthetic people the voter file has, or a CSV or Parquet file of voters, or a `VoterFile` to
-            share among sandboxes (which stays open). Without meaning in a lite sandbox.
-        seed: What the synthetic people, lookalikes and chances of faults are drawn from.
-        speed: How many sandbox seconds pass in a real one.
-        clock: Another clock instead, such as a `ManualClock` that a test moves; `speed` then has no meaning.
-        lite: Statuses and invented sizes only, no people: for tests and benchmarks of clients.
-        export_flow: `synchronous` as the reference says, or `asynchronous` as newer pages of the vendor do.
+        voters: The number of synthetic people in the voter file, a CSV or Parquet file of voters, or a `VoterFile`
+            shared by several sandboxes (which stays open). Ignored by a lite sandbox.
+        seed: The seed for the synthetic people, the lookalikes and the probabilities of faults.
+        speed: Sandbox seconds per real second.
+        clock: A clock to use instead, such as a `ManualClock` that a test moves. `speed` is then ignored.
+        lite: Serve statuses and made-up sizes only, without people. For tests and benchmarks of clients.
+        export_flow: `synchronous`, as in the API reference, or `asynchronous`, as on the vendor's newer pages.
         stage_times: How long each stage takes, in sandbox seconds.
-        dialect: How the parts of the JSON are spelt that the reference leaves open.
-        token: The API token that is accepted; a random one by default.
-        requests_per_second: Above this rate (real time) requests are answered 429; None: no limit.
-        allow_remote_csvs: Whether CSVs may be fetched from other machines than this one.
-        download_lifetime: How long a download URL is good for, in sandbox seconds.
-        port: The port to listen on, on 127.0.0.1; 0 finds a free one.
+        dialect: The choices that the API reference leaves open, such as the spelling of fields.
+        token: The API token that is accepted. Random by default.
+        requests_per_second: Requests above this rate (in real time) get a 429. None means no limit.
+        allow_remote_csvs: Whether CSVs may be fetched from other machines.
+        download_lifetime: How long a download URL is valid, in sandbox seconds.
+        port: The port on 127.0.0.1. 0 picks a free one.
         threads: How many computations run at once.
-        log_entries: How many requests `log.entries` keeps; the counters count all.
+        log_entries: How many requests `log.entries` keeps. The counters count all of them.
 
-    Everything runs in the caller's event loop; computations and files in threads. All of it ends with the context.
+    Requests are handled in the caller's event loop, computations and files in threads. Leaving the context ends both.
     """
 
     def __init__(
@@ -117,29 +117,29 @@ class Sandbox:
         await self._exit_stack.aclose()
 
     async def _start(self, stack: AsyncExitStack) -> _RunningServer:
-        """Bring every part up; `stack` takes them down again, the last first."""
+        """Start every part. `stack` stops them in reverse order."""
         exports = Path(await anyio.to_thread.run_sync(tempfile.mkdtemp, None, "indigo-sandbox-"))
         stack.push_async_callback(anyio.to_thread.run_sync, shutil.rmtree, exports)
         engine = await stack.enter_async_context(self._open_engine())
-        computing = BackgroundTasks()
-        stack.push_async_callback(computing.aclose)
+        tasks = BackgroundTasks()
+        stack.push_async_callback(tasks.aclose)
         listener = Listener(self._port)
         stack.push_async_callback(listener.aclose)
-        service = Backend(
+        backend = Backend(
             clock=self.clock,
             store=Store(self._dialect.id_type, now=self.clock.now if self._dialect.list_lag else None),
             engine=engine,
-            background_tasks=computing,
+            background_tasks=tasks,
             stage_times=self._stage_times,
             export_flow=self._export_flow,
             export_folder=exports,
             dialect=self._dialect,
         )
-        host = App(
-            backend=service,
+        app = App(
+            backend=backend,
             render_context=RenderContext(
                 clock=self.clock,
-                store=service.store,
+                store=backend.store,
                 url_signer=UrlSigner(listener.origin, self.clock, self._download_lifetime),
                 dialect=self._dialect,
                 export_flow=self._export_flow,
@@ -154,9 +154,9 @@ class Sandbox:
             closing=anyio.Event(),
             openapi_json=build_openapi(listener.origin + API_PATH, self._dialect, self._export_flow),
         )
-        await listener.open(functools.partial(handle, host))
-        stack.callback(host.closing.set)
-        return _RunningServer(host, listener)
+        await listener.open(functools.partial(handle, app))
+        stack.callback(app.closing.set)
+        return _RunningServer(app, listener)
 
     @asynccontextmanager
     async def _open_engine(self) -> AsyncGenerator[Engine]:
@@ -176,25 +176,25 @@ class Sandbox:
 
     @property
     def base_url(self) -> str:
-        """What to give to a client, such as `http://127.0.0.1:8080/api/v1`."""
+        """The base URL for clients, such as `http://127.0.0.1:8080/api/v1`."""
         return self._started.listener.origin + API_PATH
 
     @property
     def file_host(self) -> FileHost:
         """Serves local CSVs at URLs that `POST /upload_csv` accepts."""
-        return self._started.host.file_host
+        return self._started.app.file_host
 
     def counts(self) -> Counts:
-        """What was really made and bought."""
-        return self._started.host.backend.store.counts()
+        """What was really created and purchased."""
+        return self._started.app.backend.store.counts()
 
     async def wait_until_idle(self) -> None:
-        """Wait until nothing is being computed: with a `ManualClock`, statuses then depend on its time alone."""
-        await self._started.host.backend.background_tasks.wait_until_idle()
+        """Wait until no computation is running. With a `ManualClock`, statuses then depend on its time alone."""
+        await self._started.app.backend.background_tasks.wait_until_idle()
 
     @asynccontextmanager
     async def refuse_connections(self) -> AsyncGenerator[None]:
-        """Be unreachable for a while: connections are broken and refused, on the same port as before and after."""
+        """Break and refuse all connections until the block ends, then listen on the same port again."""
         self._started.listener.refuse_connections()
         try:
             yield
@@ -212,17 +212,17 @@ class Sandbox:
     ) -> list[RecordId]:
         """Add active audiences, as if matched from CSVs long ago, and return their IDs.
 
-        All have the same `size` people, or all there are where the voter file has fewer. With `customer_id` None they
-        are as if made in the app. All have the `name`, or one each. With a `status`, such as FAILED, they show that one
-        instead of ACTIVE; those that are DELETED are in lists only, and leave their name free.
+        All of them have the same `size` people (at most the whole voter file). Without a `customer_id` they look as if
+        they were created in the web app. They share `name`, or get a name each. A `status`, such as FAILED, replaces
+        ACTIVE. Audiences with the status DELETED appear in lists only and don't reserve their name.
         """
-        service = self._started.host.backend
-        members = await service.engine.sample(size)
+        backend = self._started.app.backend
+        members = await backend.engine.sample(size)
         now = self.clock.now()
         done = Stage(now, is_computed=True)
         records = (
             AudienceRecord(
-                id=(audience_id := service.store.new_id("aud")),
+                id=(audience_id := backend.store.new_id("aud")),
                 customer_id=customer_id,
                 created_at=now,
                 name=name or f"Seeded {audience_id}",
@@ -233,19 +233,19 @@ class Sandbox:
             )
             for _ in range(count)
         )
-        return [service.store.add_audience(record).id for record in records]
+        return [backend.store.add_audience(record).id for record in records]
 
     def set_price(self, export_id: RecordId, cents: int) -> None:
-        """Change the price of an export that was not purchased yet."""
-        store = self._started.host.backend.store
+        """Change the price of an export that hasn't been purchased."""
+        store = self._started.app.backend.store
         store.update_export(export_id, lambda record: attrs.evolve(record, price_override_cents=cents))
 
     async def seed_app_audience(self, *, size: int = 1_500) -> RecordId:
-        """Add an audience made in the app, which belongs to no customer, and return its ID."""
+        """Add an audience as if created in the web app, without a customer, and return its ID."""
         return (await self.seed_audiences(1, None, size=size))[0]
 
 
 @attrs.frozen
 class _RunningServer:
-    host: App
+    app: App
     listener: Listener
