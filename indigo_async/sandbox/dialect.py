@@ -1,7 +1,7 @@
 """Dialects: what the API reference leaves open, and how servers may differ in it.
 
-The API reference has no JSON examples, so parts of the responses are inferred. Each such part is a setting here, so that you can
-test a client against every variant.
+The API reference has no JSON examples, so parts of the responses are inferred. Each such part is a setting here, so
+that you can test a client against every variant.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class Dialect:
 
     The defaults are a plausible, honest server.
 
-    Records: `list_omitted_keys` are missing from the rows of `GET /audiences`, for example `csvExports`. With `name_key`
-    None, no response contains a name. With `numeric_customer_ids`, customer IDs made of digits are sent as numbers.
-    `shows_export_status=False` applies to the synchronous flow only.
+    Records: `list_omitted_keys` are missing from the rows of `GET /audiences`, for example `csvExports`. With
+    `name_key` None, no response contains a name. With `numeric_customer_ids`, customer IDs made of digits are sent as
+    numbers. `shows_export_status=False` applies to the synchronous flow only.
 
     Prices: `cost_format` is how amounts are written ("dollars" means "60.00"). `conflicting_cost` adds a key with an
     amount that contradicts the price; `costBreakdown.total` puts it into the breakdown. `field_types_format` is how
@@ -49,8 +49,8 @@ class Dialect:
     status (`purchased_status`), and no URL for `url_delay` sandbox seconds. With `repeated_purchase="charge"`, every
     purchase of the same export is charged.
 
-    Audiences: `stub_status` is the status of an uploaded CSV that hasn't been matched. `name_normalization` is how names
-    are stored, compared and shown: as given, in lower case, with collapsed blanks, in Unicode NFC, or cut to 20
+    Audiences: `stub_status` is the status of an uploaded CSV that hasn't been matched. `name_normalization` is how
+    names are stored, compared and shown: as given, in lower case, with collapsed blanks, in Unicode NFC, or cut to 20
     characters. Creating an audience with a taken name is rejected, returns the existing one ("upsert"), or creates
     another one ("allow").
 
