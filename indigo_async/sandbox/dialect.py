@@ -13,7 +13,7 @@ import attrs
 __all__ = ["CostKey", "Dialect", "ExportFlow", "NameNormalization"]
 
 ExportFlow: TypeAlias = Literal["synchronous", "asynchronous"]
-"""`synchronous`, as in the API reference, or `asynchronous`, as on newer public pages: exports are `IN_PROGRESS` first."""
+"""`synchronous`, as in the API reference, or `asynchronous`, as on newer public pages (`IN_PROGRESS` first)."""
 
 CostKey: TypeAlias = Literal[
     "cost",

@@ -124,11 +124,11 @@ class Fault:
     def edits_rows(self) -> bool:
         return self.kind in {FaultKind.ROW_MISSING, FaultKind.FIELD_MISSING, FaultKind.FIELD_REPLACED}
 
-    def matches(self, subject: RequestTarget) -> bool:
+    def matches(self, target: RequestTarget) -> bool:
         """Return whether the fault applies to a request."""
-        if self.endpoint not in (None, subject.endpoint) or self.customer_id not in (None, subject.customer_id):
+        if self.endpoint not in (None, target.endpoint) or self.customer_id not in (None, target.customer_id):
             return False
-        return self.edits_rows or self.matches_audience(subject.audience_id, subject.audience_name)
+        return self.edits_rows or self.matches_audience(target.audience_id, target.audience_name)
 
     def matches_audience(self, audience_id: RecordId | None, audience_name: str | None) -> bool:
         """Return whether the fault names this audience, or none."""
@@ -164,10 +164,10 @@ class Faults:
     def __bool__(self) -> bool:
         return bool(self._planned)
 
-    def trigger(self, subject: RequestTarget) -> Fault | None:
+    def trigger(self, target: RequestTarget) -> Fault | None:
         """Return the fault that strikes this request, if any: the first planned one that applies."""
         for planned in self._planned:
-            if not planned.fault.matches(subject):
+            if not planned.fault.matches(target):
                 continue
             planned.matched += 1
             if planned.matched <= planned.fault.skip_first or self._random.random() >= planned.fault.probability:

@@ -71,7 +71,7 @@ def test_a_value_out_of_bounds_is_misuse_and_no_traceback(arguments: tuple[str, 
 def test_a_voter_file_that_is_not_there_is_told_in_words():
     ended = run_command("sandbox", "--voters", "no-such-file.csv", "--port", "0")
     assert ended.returncode == 2
-    assert "no-such-file.csv: cannot be read as a voter file" in ended.stderr
+    assert "no-such-file.csv: can't be read as a voter file" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

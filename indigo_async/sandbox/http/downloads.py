@@ -1,6 +1,6 @@
-"""Serving an export's CSV: whole, or the range that a resumed download asks for.
+"""Serve an export's CSV, or the range that a resumed download requests.
 
-Source: RFC 9110, section 13 (conditions) and 14 (ranges).
+See RFC 9110, sections 13 (conditions) and 14 (ranges).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _ONE_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
 def build_csv_response(file: CsvFile, headers: Mapping[str, str], fault: Fault | None) -> Response:
-    """Answer a request for a CSV.
+    """Build the response to a request for a CSV.
 
     Raises:
-        Refusal: 416, if the range begins behind the file's end.
+        HttpError: 416, if the range starts past the end of the file.
     """
     kind = fault.kind if fault is not None else None
     etag = f'"{token_hex(16)}"' if kind is FaultKind.ETAG_CHANGED else file.etag
@@ -45,7 +45,7 @@ def build_csv_response(file: CsvFile, headers: Mapping[str, str], fault: Fault |
 
 
 def _parse_range(size: int, etag: str, headers: Mapping[str, str]) -> tuple[int, int] | None:
-    """The bytes asked for, or None for all: without a range, with several, or with another version in mind."""
+    """Return the requested bytes, or None for the whole file: no range, several ranges, or another version."""
     asked = _ONE_RANGE.fullmatch(headers.get("Range", "").strip())
     if asked is None or headers.get("If-Range", etag) != etag:
         return None
@@ -60,6 +60,9 @@ def _parse_range(size: int, etag: str, headers: Mapping[str, str]) -> tuple[int,
         return None
     if start >= stop:
         raise HttpError(
-            416, ErrorType.DOWNLOAD_REFUSED, "The range begins behind the end.", {"Content-Range": f"bytes */{size}"}
+            416,
+            ErrorType.DOWNLOAD_REFUSED,
+            "The range starts past the end of the file.",
+            {"Content-Range": f"bytes */{size}"},
         )
     return start, stop

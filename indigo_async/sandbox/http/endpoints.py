@@ -1,8 +1,8 @@
-"""The seven endpoints: what each one checks and does. Source: reference, "Endpoints".
+"""The seven endpoints: what each one checks and does. API reference: "Endpoints".
 
-Each takes the request's parameters and returns the record to answer with; the JSON is made in
-`indigo_async.sandbox.http.rendering`. An endpoint changes the store in one step before anything is awaited, so that two
-requests at once cannot both succeed where one may.
+Each takes the request's parameters and returns a record, which `indigo_async.sandbox.http.rendering` turns into JSON.
+An endpoint changes the store before it awaits anything, so two concurrent requests can't both succeed where only one
+may.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ from indigo_async.sandbox.state.store import Store
 __all__ = ["ENDPOINTS", "MIN_BASE_SIZE", "Backend", "Endpoint", "EndpointRequest", "EndpointResult"]
 
 MIN_BASE_SIZE = 1_000
-"""The fewest matched people that a lookalike may start from. Source: reference, "POST /create_lookalike_audience"."""
+"""The minimum size of a lookalike's base audience. API reference: "POST /create_lookalike_audience"."""
 
 
 @attrs.frozen(kw_only=True)
 class Backend:
-    """What the endpoints work with."""
+    """The parts that the endpoints use."""
 
     clock: Clock
     store: Store
@@ -62,9 +62,9 @@ class Backend:
 
 @attrs.frozen
 class EndpointRequest:
-    """One request. With `failure_reason` the work that it starts is bound to fail, for that reason.
+    """One request. With a `failure_reason`, the stage that it starts will fail.
 
-    `charged_cents` is what a purchase costs whatever its price was.
+    `charged_cents` overrides what a purchase is charged.
     """
 
     parameters: Parameters
@@ -76,36 +76,36 @@ EndpointResult: TypeAlias = AudienceRecord | ExportRecord | Iterable[AudienceRec
 Endpoint: TypeAlias = Callable[[Backend, EndpointRequest], Awaitable[EndpointResult]]
 
 
-def _start_stage(service: Backend, call: EndpointRequest, seconds: float) -> Stage:
-    return Stage(service.clock.now() + seconds, failure_reason=call.failure_reason)
+def _start_stage(backend: Backend, request: EndpointRequest, seconds: float) -> Stage:
+    return Stage(backend.clock.now() + seconds, failure_reason=request.failure_reason)
 
 
-def _find_existing(service: Backend, customer_id: str | None, name: str) -> AudienceRecord | None:
-    """The audience that answers a create under a taken name, in a dialect that upserts.
+def _find_existing(backend: Backend, customer_id: str | None, name: str) -> AudienceRecord | None:
+    """Return the audience that already has this name, in a dialect that upserts.
 
     Raises:
-        Refusal: the name is taken.
+        HttpError: the name is taken.
     """
-    existing = service.store.find_audience_by_name(customer_id, name)
-    if existing is None or service.dialect.duplicate_names == "allow":
+    existing = backend.store.find_audience_by_name(customer_id, name)
+    if existing is None or backend.dialect.duplicate_names == "allow":
         return None
-    if service.dialect.duplicate_names == "upsert":
+    if backend.dialect.duplicate_names == "upsert":
         return existing
     raise HttpError(
-        400, ErrorType.AUDIENCE_NAME_TAKEN, "audienceName: this customer has an audience of this name already"
+        400, ErrorType.AUDIENCE_NAME_TAKEN, "audienceName: this customer already has an audience with this name"
     )
 
 
-async def upload_csv(service: Backend, call: EndpointRequest) -> AudienceRecord:
-    """Take a CSV's URL and begin to fetch it."""
-    customer_id = call.parameters.text("customerId")
-    url = call.parameters.url("url")
-    record = service.store.add_audience(
+async def upload_csv(backend: Backend, request: EndpointRequest) -> AudienceRecord:
+    """Accept a CSV's URL and start fetching it."""
+    customer_id = request.parameters.text("customerId")
+    url = request.parameters.url("url")
+    record = backend.store.add_audience(
         AudienceRecord(
-            id=service.store.new_id("aud"),
+            id=backend.store.new_id("aud"),
             customer_id=customer_id,
-            created_at=service.clock.now(),
-            upload=Upload(url, _start_stage(service, call, service.stage_times.upload)),
+            created_at=backend.clock.now(),
+            upload=Upload(url, _start_stage(backend, request, backend.stage_times.upload)),
         )
     )
 
@@ -116,21 +116,21 @@ async def upload_csv(service: Backend, call: EndpointRequest) -> AudienceRecord:
                 return changed
             return attrs.evolve(changed, row_count=table.row_count, columns=table.columns, table=table)
 
-        service.store.update_audience(
+        backend.store.update_audience(
             record.id, lambda audience: attrs.evolve(audience, upload=audience.upload and change(audience.upload))
         )
 
     async def work() -> None:
-        finish(await service.engine.read_csv(url))
+        finish(await backend.engine.read_csv(url))
 
-    service.background_tasks.start(work, lambda failure: finish(failure=failure))
+    backend.background_tasks.start(work, lambda failure: finish(failure=failure))
     return record
 
 
 def _finish_audience(
-    service: Backend, audience_id: RecordId, members: Members | None = None, failure: str | None = None
+    backend: Backend, audience_id: RecordId, members: Members | None = None, failure: str | None = None
 ) -> None:
-    service.store.update_audience(
+    backend.store.update_audience(
         audience_id,
         lambda audience: attrs.evolve(
             audience, stage=audience.stage and audience.stage.complete(failure), members=members
@@ -138,13 +138,13 @@ def _finish_audience(
     )
 
 
-def _require_table(service: Backend, record: AudienceRecord) -> UploadedTable:
-    """The table of an audience that waits for its columns to be selected."""
+def _require_table(backend: Backend, record: AudienceRecord) -> UploadedTable:
+    """Return the table of an audience that is ready for column selection."""
     if record.upload is None or record.stage is not None:
         raise HttpError(
-            400, ErrorType.AUDIENCE_ALREADY_MATCHED, "audienceID: this audience's people are selected already"
+            400, ErrorType.AUDIENCE_ALREADY_MATCHED, "audienceID: this audience's columns are already selected"
         )
-    status = upload_status(record.upload, service.clock.now())
+    status = upload_status(record.upload, backend.clock.now())
     if status is not UploadStatus.READY_FOR_COLUMN_SELECTION or record.upload.table is None:
         raise HttpError(
             400,
@@ -154,36 +154,36 @@ def _require_table(service: Backend, record: AudienceRecord) -> UploadedTable:
     return record.upload.table
 
 
-async def match_uploaded_csv(service: Backend, call: EndpointRequest) -> AudienceRecord:
-    """Begin to fill an audience with the voters that its CSV's rows are about."""
-    audience_id = call.parameters.record_id("audienceID", alias="audienceId")
-    customer_id = call.parameters.text("customerId")
-    name = normalize_name(service.dialect.name_normalization, call.parameters.text("audienceName"))
-    selections = call.parameters.column_selections("columnSelections")
-    record = service.store.get_audience(audience_id, customer_id)
-    table = _require_table(service, record)
+async def match_uploaded_csv(backend: Backend, request: EndpointRequest) -> AudienceRecord:
+    """Start matching the rows of an uploaded CSV to voters."""
+    audience_id = request.parameters.record_id("audienceID", alias="audienceId")
+    customer_id = request.parameters.text("customerId")
+    name = normalize_name(backend.dialect.name_normalization, request.parameters.text("audienceName"))
+    selections = request.parameters.column_selections("columnSelections")
+    record = backend.store.get_audience(audience_id, customer_id)
+    table = _require_table(backend, record)
     check_column_selections(selections, table.columns)
-    existing = _find_existing(service, record.customer_id, name)
+    existing = _find_existing(backend, record.customer_id, name)
     if existing is not None:
         return existing
 
     def begin(audience: AudienceRecord) -> AudienceRecord:
         upload = audience.upload and attrs.evolve(audience.upload, table=None)
         return attrs.evolve(
-            audience, name=name, upload=upload, stage=_start_stage(service, call, service.stage_times.match)
+            audience, name=name, upload=upload, stage=_start_stage(backend, request, backend.stage_times.match)
         )
 
     async def work() -> None:
-        _finish_audience(service, record.id, await service.engine.match(table, selections))
+        _finish_audience(backend, record.id, await backend.engine.match(table, selections))
 
-    changed = service.store.update_audience(record.id, begin)
-    service.background_tasks.start(work, lambda failure: _finish_audience(service, record.id, failure=failure))
+    changed = backend.store.update_audience(record.id, begin)
+    backend.background_tasks.start(work, lambda failure: _finish_audience(backend, record.id, failure=failure))
     return changed
 
 
-def _require_members(service: Backend, record: AudienceRecord, parameter: str) -> Members:
-    """The people of an audience that is done."""
-    status = audience_status(record, service.clock.now())
+def _require_members(backend: Backend, record: AudienceRecord, parameter: str) -> Members:
+    """Return the people of an active audience."""
+    status = audience_status(record, backend.clock.now())
     if status is not AudienceStatus.ACTIVE or record.members is None:
         raise HttpError(
             400, ErrorType.AUDIENCE_NOT_ACTIVE, f"{parameter}: this audience's status is {status}, not ACTIVE"
@@ -191,76 +191,76 @@ def _require_members(service: Backend, record: AudienceRecord, parameter: str) -
     return record.members
 
 
-async def create_lookalike_audience(service: Backend, call: EndpointRequest) -> AudienceRecord:
-    """Begin to find the voters most like those of a matched audience."""
-    base_id = call.parameters.record_id("baseAudienceId")
-    customer_id = call.parameters.text("customerId")
-    size = call.parameters.size("size")
-    name = normalize_name(service.dialect.name_normalization, call.parameters.text("audienceName"))
-    include_base = call.parameters.optional_boolean("includeOriginalAudience")
-    filters = call.parameters.filters("filters")
-    base = service.store.get_audience(base_id, customer_id)
+async def create_lookalike_audience(backend: Backend, request: EndpointRequest) -> AudienceRecord:
+    """Start finding the voters most similar to a matched audience."""
+    base_id = request.parameters.record_id("baseAudienceId")
+    customer_id = request.parameters.text("customerId")
+    size = request.parameters.size("size")
+    name = normalize_name(backend.dialect.name_normalization, request.parameters.text("audienceName"))
+    include_base = request.parameters.optional_boolean("includeOriginalAudience")
+    filters = request.parameters.filters("filters")
+    base = backend.store.get_audience(base_id, customer_id)
     if base.upload is None:
         raise HttpError(
             400, ErrorType.BASE_AUDIENCE_NOT_ELIGIBLE, "baseAudienceId: the base must be matched from an uploaded CSV"
         )
-    people = _require_members(service, base, "baseAudienceId")
+    people = _require_members(backend, base, "baseAudienceId")
     if people.size < MIN_BASE_SIZE:
         raise HttpError(
             400,
             ErrorType.BASE_AUDIENCE_NOT_ELIGIBLE,
             f"baseAudienceId: the base must have at least {MIN_BASE_SIZE:,} matched people; it has {people.size:,}",
         )
-    existing = _find_existing(service, customer_id, name)
+    existing = _find_existing(backend, customer_id, name)
     if existing is not None:
         return existing
-    record = service.store.add_audience(
+    record = backend.store.add_audience(
         AudienceRecord(
-            id=service.store.new_id("aud"),
+            id=backend.store.new_id("aud"),
             customer_id=customer_id,
-            created_at=service.clock.now(),
+            created_at=backend.clock.now(),
             name=name,
             base_audience_id=base.id,
-            stage=_start_stage(service, call, service.stage_times.lookalike),
+            stage=_start_stage(backend, request, backend.stage_times.lookalike),
         )
     )
 
     async def work() -> None:
-        members = await service.engine.build_lookalike(people, size=size, include_base=include_base, filters=filters)
-        _finish_audience(service, record.id, members)
+        members = await backend.engine.build_lookalike(people, size=size, include_base=include_base, filters=filters)
+        _finish_audience(backend, record.id, members)
 
-    service.background_tasks.start(work, lambda failure: _finish_audience(service, record.id, failure=failure))
+    backend.background_tasks.start(work, lambda failure: _finish_audience(backend, record.id, failure=failure))
     return record
 
 
-async def get_audience(service: Backend, call: EndpointRequest) -> AudienceRecord:
-    """Look one audience up."""
-    audience_id = call.parameters.record_id("audienceId")
-    return service.store.get_audience(audience_id, call.parameters.optional_text("customerId"))
+async def get_audience(backend: Backend, request: EndpointRequest) -> AudienceRecord:
+    """Return one audience."""
+    audience_id = request.parameters.record_id("audienceId")
+    return backend.store.get_audience(audience_id, request.parameters.optional_text("customerId"))
 
 
-async def list_audiences(service: Backend, call: EndpointRequest) -> Iterable[AudienceRecord]:
-    """A customer's audiences, or the whole organisation's."""
-    records = service.store.list_audiences(call.parameters.optional_text("customerId"))
-    return islice(records, service.dialect.list_limit)
+async def list_audiences(backend: Backend, request: EndpointRequest) -> Iterable[AudienceRecord]:
+    """Return a customer's audiences, or the whole organization's."""
+    records = backend.store.list_audiences(request.parameters.optional_text("customerId"))
+    return islice(records, backend.dialect.list_limit)
 
 
-async def create_preview_csv_export(service: Backend, call: EndpointRequest) -> ExportRecord:
-    """Price an export. In the asynchronous flow that takes time, and a free export needs no purchase."""
-    audience_id = call.parameters.record_id("audienceId")
-    customer_id = call.parameters.optional_text("customerId")
-    field_types = call.parameters.optional_field_types("optionalFieldTypes")
-    audience = service.store.get_audience(audience_id, customer_id)
-    members = _require_members(service, audience, "audienceId")
+async def create_preview_csv_export(backend: Backend, request: EndpointRequest) -> ExportRecord:
+    """Price an export. In the asynchronous flow, this takes time, and free exports need no purchase."""
+    audience_id = request.parameters.record_id("audienceId")
+    customer_id = request.parameters.optional_text("customerId")
+    field_types = request.parameters.optional_field_types("optionalFieldTypes")
+    audience = backend.store.get_audience(audience_id, customer_id)
+    members = _require_members(backend, audience, "audienceId")
     price = calculate_price(members.size, field_types)
-    takes_time = service.export_flow == "asynchronous"
+    takes_time = backend.export_flow == "asynchronous"
     needs_purchase = price.cents > 0 or not takes_time
-    work = _start_stage(service, call, service.stage_times.export if takes_time else 0)
-    export = service.store.add_export(
+    work = _start_stage(backend, request, backend.stage_times.export if takes_time else 0)
+    export = backend.store.add_export(
         ExportRecord(
-            id=service.store.new_id("exp"),
+            id=backend.store.new_id("exp"),
             audience_id=audience.id,
-            created_at=service.clock.now(),
+            created_at=backend.clock.now(),
             field_types=field_types,
             price=price,
             needs_purchase=needs_purchase,
@@ -268,49 +268,49 @@ async def create_preview_csv_export(service: Backend, call: EndpointRequest) -> 
         )
     )
     if not needs_purchase:
-        _start_csv_export(service, export, members)
+        _start_csv_export(backend, export, members)
     return export
 
 
-def _start_csv_export(service: Backend, export: ExportRecord, members: Members) -> asyncio.Task[None]:
-    """Begin to write an export's CSV."""
+def _start_csv_export(backend: Backend, export: ExportRecord, members: Members) -> asyncio.Task[None]:
+    """Start writing an export's CSV."""
 
     def finish(file: CsvFile | None = None, failure: str | None = None) -> None:
-        service.store.update_export(
+        backend.store.update_export(
             export.id, lambda record: attrs.evolve(record, stage=record.stage.complete(failure), file=file)
         )
 
     async def work() -> None:
-        finish(await service.engine.export(members, export.field_types, service.export_folder / f"{export.id}.csv"))
+        finish(await backend.engine.export(members, export.field_types, backend.export_folder / f"{export.id}.csv"))
 
-    return service.background_tasks.start(work, lambda failure: finish(failure=failure))
+    return backend.background_tasks.start(work, lambda failure: finish(failure=failure))
 
 
-async def purchase_csv_export(service: Backend, call: EndpointRequest) -> ExportRecord:
-    """Charge an export, once. In the synchronous flow the answer has the CSV's URL."""
-    export_id = call.parameters.record_id("exportId")
-    customer_id = call.parameters.optional_text("customerId")
-    export, audience = service.store.get_export(export_id, customer_id)
-    if export.purchased_at is not None and service.dialect.repeated_purchase == "charge":
-        service.store.record_purchase(export)
+async def purchase_csv_export(backend: Backend, request: EndpointRequest) -> ExportRecord:
+    """Charge for an export, once. In the synchronous flow, the response has the CSV's URL."""
+    export_id = request.parameters.record_id("exportId")
+    customer_id = request.parameters.optional_text("customerId")
+    export, audience = backend.store.get_export(export_id, customer_id)
+    if export.purchased_at is not None and backend.dialect.repeated_purchase == "charge":
+        backend.store.record_purchase(export)
         return export
     if export.purchased_at is not None or not export.needs_purchase:
         raise HttpError(400, ErrorType.ALREADY_PURCHASED, "You've already made this purchase.")
-    status = export_status(export, service.clock.now())
+    status = export_status(export, backend.clock.now())
     if status is not ExportStatus.REQUIRES_PAYMENT:
         raise HttpError(400, ErrorType.EXPORT_NOT_READY, f"exportId: this export's status is {status}")
-    takes_time = service.export_flow == "asynchronous"
-    work = _start_stage(service, call, service.stage_times.export if takes_time else 0)
-    now = service.clock.now()
-    if call.charged_cents is not None:
-        cents = call.charged_cents
-        export = service.store.update_export(export.id, lambda record: attrs.evolve(record, price_override_cents=cents))
-    service.store.record_purchase(export)
-    export = service.store.update_export(export.id, lambda record: attrs.evolve(record, stage=work, purchased_at=now))
-    written = _start_csv_export(service, export, _require_members(service, audience, "exportId"))
+    takes_time = backend.export_flow == "asynchronous"
+    work = _start_stage(backend, request, backend.stage_times.export if takes_time else 0)
+    now = backend.clock.now()
+    if request.charged_cents is not None:
+        cents = request.charged_cents
+        export = backend.store.update_export(export.id, lambda record: attrs.evolve(record, price_override_cents=cents))
+    backend.store.record_purchase(export)
+    export = backend.store.update_export(export.id, lambda record: attrs.evolve(record, stage=work, purchased_at=now))
+    written = _start_csv_export(backend, export, _require_members(backend, audience, "exportId"))
     if not takes_time:
         await asyncio.wait({written})
-    return service.store.get_export(export_id, customer_id)[0]
+    return backend.store.get_export(export_id, customer_id)[0]
 
 
 ENDPOINTS: Mapping[str, Endpoint] = MappingProxyType(

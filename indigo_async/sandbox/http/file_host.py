@@ -1,4 +1,4 @@
-"""Local CSVs at a URL, since `POST /upload_csv` takes URLs and people have files."""
+"""Serve local CSVs at URLs, because `POST /upload_csv` accepts only URLs."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ FILES_PATH = "/files/"
 
 @attrs.define
 class FileHost:
-    """Serves what was put until it is removed, to whoever knows the URL; this machine alone can reach it."""
+    """Serves files at unguessable URLs, to this machine only, until they are removed."""
 
     _origin: str
     _files: dict[str, Path | bytes] = attrs.field(factory=dict[str, Path | bytes], init=False, repr=False)
 
     def put(self, content: Path | bytes, *, name: str = "people.csv") -> str:
-        """Serve a file, or bytes, at a new URL that ends in `name`."""
+        """Serve a file or bytes at a new URL that ends in `name`."""
         path = f"{FILES_PATH}{secrets.token_urlsafe(16)}/{quote(name, safe='')}"
         self._files[path] = content
         return self._origin + path
 
     def remove(self, url: str) -> None:
-        """Stop serving it; it is no error if it is not served any more."""
+        """Stop serving a URL. Removing it twice is not an error."""
         self._files.pop(url.removeprefix(self._origin), None)
 
     @asynccontextmanager
     async def publish(self, path: Path) -> AsyncGenerator[str]:
-        """Serve a file inside the block, at a URL that ends in its content's SHA-256: a `files.Publisher`."""
+        """Serve a file until the block ends, at a URL that ends in the SHA-256 of its content (a `files.Publisher`)."""
         url = self.put(path, name=f"{await anyio.to_thread.run_sync(_hash_file, path)}.csv")
         try:
             yield url
@@ -48,10 +48,10 @@ class FileHost:
             self.remove(url)
 
     async def serve(self, raw_path: str) -> Response:
-        """Answer a request for a file.
+        """Build the response to a request for a file.
 
         Raises:
-            Refusal: 404, if nothing is served there.
+            HttpError: 404, if the URL is unknown.
         """
         content = self._files.get(raw_path)
         headers = {"Content-Type": "text/csv"}

@@ -1,4 +1,4 @@
-"""How a dialect spells prices, field types and names."""
+"""Prices, field types and names in the spelling of a dialect."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FREE_FIELD_NAMES = ["first_name", "last_name"]
 
 
 def format_price(dialect: Dialect, cents: int, breakdown: object) -> dict[str, Any]:
-    """The members of an export that tell its price, an amount that contradicts it first."""
+    """Return the price fields of an export, starting with a contradicting amount, if any."""
     shown: dict[str, Any] = {}
     if dialect.conflicting_cost is not None:
         key, amount = dialect.conflicting_cost
@@ -59,7 +59,7 @@ def format_field_types(dialect: Dialect, field_types: Sequence[OptionalFieldType
 
 
 def normalize_name(rule: NameNormalization, name: str) -> str:
-    """An audience's name as the server stores, compares and shows it."""
+    """Return an audience's name as the server stores, compares and shows it."""
     match rule:
         case "exact":
             return name

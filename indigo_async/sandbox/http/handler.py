@@ -1,4 +1,4 @@
-"""From a request on the socket to a reply: routes, token, rate limit, faults, and a line in the log."""
+"""Handle requests: routing, authentication, rate limit, faults and the request log."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _ANSWERED_BEFORE_WORK = frozenset(
 
 @attrs.frozen(kw_only=True)
 class App:
-    """Everything that serving a request needs."""
+    """The parts that serving a request needs."""
 
     backend: Backend
     render_context: RenderContext
@@ -69,7 +69,7 @@ class App:
 
 @attrs.define
 class _RequestContext:
-    """What becomes known about a request while it is served, for the log."""
+    """What is learned about a request while it is served, for the log."""
 
     received_at: float
     endpoint: str
@@ -87,72 +87,72 @@ class _RequestContext:
         return self.fault.kind if self.fault is not None else None
 
     def set_record(self, record: AudienceRecord | ExportRecord) -> None:
-        """Note the record that the answer is about."""
+        """Set the IDs of the record in the response."""
         if isinstance(record, AudienceRecord):
             self.audience_id = record.id
         else:
             self.audience_id, self.export_id = record.audience_id, record.id
 
 
-async def handle(host: App, request: web.BaseRequest) -> web.StreamResponse:
+async def handle(app: App, request: web.BaseRequest) -> web.StreamResponse:
     """Serve one request."""
-    exchange = _RequestContext(host.backend.clock.now(), get_endpoint_name(request))
+    context = _RequestContext(app.backend.clock.now(), get_endpoint_name(request))
     try:
-        reply = await _route(host, request, exchange)
-    except HttpError as refusal:
-        reply = build_error_response(refusal)
+        reply = await _route(app, request, context)
+    except HttpError as error:
+        reply = build_error_response(error)
     except web.HTTPRequestEntityTooLarge:
         reply = build_error_response(HttpError(413, ErrorType.BODY_TOO_LARGE, "The request's body is too large."))
     except Exception:  # noqa: BLE001 - whatever went wrong, the client gets an answer in the API's shape
-        _log.exception("the sandbox failed to serve %s", exchange.endpoint)
+        _log.exception("the sandbox failed to serve %s", context.endpoint)
         reply = build_error_response(HttpError(500, ErrorType.INTERNAL, "The sandbox failed; its log says why."))
-    kind = exchange.fault_kind
-    host.log.add(
+    kind = context.fault_kind
+    app.log.add(
         LogEntry(
-            at=exchange.received_at,
+            at=context.received_at,
             method=request.method,
-            endpoint=exchange.endpoint,
-            customer_id=exchange.customer_id,
-            audience_id=exchange.audience_id,
-            export_id=exchange.export_id,
+            endpoint=context.endpoint,
+            customer_id=context.customer_id,
+            audience_id=context.audience_id,
+            export_id=context.export_id,
             status=None if reply is None or kind is FaultKind.DISCONNECT_AFTER else reply.status,
-            carried_out=exchange.carried_out,
+            carried_out=context.carried_out,
             fault=kind,
         )
     )
     if reply is None:
         return drop_connection(request)
-    response = await send(request, reply, exchange.fault)
+    response = await send(request, reply, context.fault)
     if kind is FaultKind.STALE_CONNECTION and request.transport is not None:
-        host.stale_connections.add(request.transport)
+        app.stale_connections.add(request.transport)
     return response
 
 
-async def _route(host: App, request: web.BaseRequest, exchange: _RequestContext) -> Response | None:
-    """The reply, or None where the connection breaks instead."""
+async def _route(app: App, request: web.BaseRequest, context: _RequestContext) -> Response | None:
+    """Return the response, or None to break the connection."""
     path = request.path
-    if request.transport in host.stale_connections:
-        exchange.on_stale_connection = True
+    if request.transport in app.stale_connections:
+        context.on_stale_connection = True
         return None
     if path.startswith(f"{API_PATH}/"):
-        return await _serve_api(host, request, exchange)
+        return await _serve_api(app, request, context)
     if path.startswith(DOWNLOADS_PATH):
-        return await _serve_download(host, request, exchange)
+        return await _serve_download(app, request, context)
     require_get(request)
     if path.startswith(FILES_PATH):
-        return await host.file_host.serve(request.rel_url.raw_path)
+        return await app.file_host.serve(request.rel_url.raw_path)
     if path == "/openapi.json":
-        return Response(200, host.openapi_json)
+        return Response(200, app.openapi_json)
     if path == "/_sandbox/counts":
-        return Response(200, _encode_counts(host))
+        return Response(200, _encode_counts(app))
     raise build_route_error(request)
 
 
-def _encode_counts(host: App) -> bytes:
-    counts = host.backend.store.counts()
+def _encode_counts(app: App) -> bytes:
+    counts = app.backend.store.counts()
     return msgspec.json.encode(
         {
-            "requests": host.log.count_by_endpoint(),
+            "requests": app.log.count_by_endpoint(),
             "audiences": sum(counts.audiences.values()),
             "purchases": counts.purchases,
             "chargedCents": counts.charged_cents,
@@ -160,130 +160,128 @@ def _encode_counts(host: App) -> bytes:
     )
 
 
-async def _serve_api(host: App, request: web.BaseRequest, exchange: _RequestContext) -> Response | None:
-    if exchange.endpoint not in ENDPOINTS:
+async def _serve_api(app: App, request: web.BaseRequest, context: _RequestContext) -> Response | None:
+    if context.endpoint not in ENDPOINTS:
         raise build_route_error(request)
-    authenticate(request, host.token)
-    if host.rate_limiter is not None:
-        host.rate_limiter.acquire(time.monotonic())  # real time: clients really wait
-    parameters = await read_parameters(request, host.backend.store)
-    _set_ids(exchange, parameters)
+    authenticate(request, app.token)
+    if app.rate_limiter is not None:
+        app.rate_limiter.acquire(time.monotonic())  # in real time, because clients really wait
+    parameters = await read_parameters(request, app.backend.store)
+    _set_ids(context, parameters)
 
     async def work(fault: Fault | None) -> Response:
         kind = None if fault is None else fault.kind
         if kind is FaultKind.ERROR_INSIDE_SUCCESS:
-            return _build_error_inside_success(host, exchange)
+            return _build_error_inside_success(app, context)
         failure = "FailedOnDemand" if kind is FaultKind.STAGE_FAILS else None
         charged_cents = fault.cost_cents if fault is not None and kind is FaultKind.OVERCHARGED else None
-        answer = await ENDPOINTS[exchange.endpoint](host.backend, EndpointRequest(parameters, failure, charged_cents))
-        exchange.carried_out = True
+        answer = await ENDPOINTS[context.endpoint](app.backend, EndpointRequest(parameters, failure, charged_cents))
+        context.carried_out = True
         if isinstance(answer, AudienceRecord | ExportRecord):
-            exchange.set_record(answer)
+            context.set_record(answer)
             if kind is FaultKind.WRONG_RECORD:
-                answer = host.backend.store.find_other_record(answer) or attrs.evolve(answer, id="other")
-        return Response(200, render(host.render_context, answer))
+                answer = app.backend.store.find_other_record(answer) or attrs.evolve(answer, id="other")
+        return Response(200, render(app.render_context, answer))
 
-    return await _run_with_faults(host, exchange, parameters.values.get("audienceName"), work)
+    return await _run_with_faults(app, context, parameters.values.get("audienceName"), work)
 
 
-def _build_error_inside_success(host: App, exchange: _RequestContext) -> Response:
-    """The record that a request is about, as it is, with an error in it."""
-    store = host.backend.store
+def _build_error_inside_success(app: App, context: _RequestContext) -> Response:
+    """Return the unchanged record with an error inside."""
+    store = app.backend.store
     record: AudienceRecord | ExportRecord | None = None
-    if exchange.export_id is not None:
-        record = store.find_export(exchange.export_id)
-    elif exchange.audience_id is not None:
-        record = store.find_audience(exchange.audience_id)
-    shown = {"id": "none"} if record is None else msgspec.json.decode(render(host.render_context, record))
+    if context.export_id is not None:
+        record = store.find_export(context.export_id)
+    elif context.audience_id is not None:
+        record = store.find_audience(context.audience_id)
+    shown = {"id": "none"} if record is None else msgspec.json.decode(render(app.render_context, record))
     return Response(200, msgspec.json.encode(shown | {"error": "card declined", "errorType": "CardDeclined"}))
 
 
-def _change_price(host: App, exchange: _RequestContext, cents: int) -> None:
-    export = None if exchange.export_id is None else host.backend.store.find_export(exchange.export_id)
+def _change_price(app: App, context: _RequestContext, cents: int) -> None:
+    export = None if context.export_id is None else app.backend.store.find_export(context.export_id)
     if export is not None and export.purchased_at is None:
-        host.backend.store.update_export(export.id, lambda record: attrs.evolve(record, price_override_cents=cents))
+        app.backend.store.update_export(export.id, lambda record: attrs.evolve(record, price_override_cents=cents))
 
 
-def _set_ids(exchange: _RequestContext, parameters: Parameters) -> None:
-    """Note whom a request says it is about, before anything is checked."""
+def _set_ids(context: _RequestContext, parameters: Parameters) -> None:
+    """Set the IDs that a request names, before anything is checked."""
 
     def first(*names: str) -> RecordId | None:
         found = (parameters.values.get(name) for name in names)
         return next((value for value in found if isinstance(value, (str, int))), None)
 
     customer_id = parameters.values.get("customerId")
-    exchange.customer_id = customer_id if isinstance(customer_id, str) else None
-    exchange.audience_id = first("audienceID", "audienceId", "baseAudienceId")
-    exchange.export_id = first("exportId")
+    context.customer_id = customer_id if isinstance(customer_id, str) else None
+    context.audience_id = first("audienceID", "audienceId", "baseAudienceId")
+    context.export_id = first("exportId")
 
 
-async def _serve_download(host: App, request: web.BaseRequest, exchange: _RequestContext) -> Response | None:
-    """Serve an export's CSV to whoever holds its signed URL; the API's token has no business here."""
+async def _serve_download(app: App, request: web.BaseRequest, context: _RequestContext) -> Response | None:
+    """Serve an export's CSV to anyone with its signed URL, and reject requests that carry the API token."""
     require_get(request)
     if "Authorization" in request.headers:
         raise HttpError(400, ErrorType.DOWNLOAD_REFUSED, "A download URL carries its own signature: send no token.")
-    export_id = host.render_context.url_signer.verify(request.path, request.query)
-    export = host.backend.store.find_export(host.backend.store.parse_id(export_id))
+    export_id = app.render_context.url_signer.verify(request.path, request.query)
+    export = app.backend.store.find_export(app.backend.store.parse_id(export_id))
     if export is None or export.file is None:
         raise HttpError(404, ErrorType.NOT_FOUND, "There is no such download.")
-    exchange.set_record(export)
-    audience = host.backend.store.find_audience(export.audience_id)
-    exchange.customer_id = audience.customer_id if audience is not None else None
+    context.set_record(export)
+    audience = app.backend.store.find_audience(export.audience_id)
+    context.customer_id = audience.customer_id if audience is not None else None
     file = export.file
 
     async def work(fault: Fault | None) -> Response:
         reply = build_csv_response(file, request.headers, fault)
-        exchange.carried_out = True
+        context.carried_out = True
         return reply
 
-    return await _run_with_faults(host, exchange, None, work)
+    return await _run_with_faults(app, context, None, work)
 
 
 async def _run_with_faults(
-    host: App, exchange: _RequestContext, audience_name: object, work: Callable[[Fault | None], Awaitable[Response]]
+    app: App, context: _RequestContext, audience_name: object, work: Callable[[Fault | None], Awaitable[Response]]
 ) -> Response | None:
-    """Do the work, unless a fault strikes before it, and do to its answer what a fault does after it."""
-    fault = exchange.fault = (
-        host.faults.trigger(_request_target(host, exchange, audience_name)) if host.faults else None
-    )
+    """Run the endpoint and build the response, with the faults that strike before and after."""
+    fault = context.fault = app.faults.trigger(_request_target(app, context, audience_name)) if app.faults else None
     if fault is None:
         return await work(None)
     if fault.kind is FaultKind.PRICE_RAISED:
-        _change_price(host, exchange, fault.cost_cents)
+        _change_price(app, context, fault.cost_cents)
     if fault.kind is FaultKind.DISCONNECT_BEFORE or fault.disconnect:
         return None
     if fault.kind in _ANSWERED_BEFORE_WORK:
         return build_fault_response(fault)
-    if fault.kind is FaultKind.DELAY_BEFORE and await _sleep_unless_closing(host, fault.delay):
+    if fault.kind is FaultKind.DELAY_BEFORE and await _sleep_unless_closing(app, fault.delay):
         return None
     try:
         reply = await work(fault)
-    except HttpError as refusal:
-        reply = build_error_response(refusal)
-    if fault.kind is FaultKind.DELAY_AFTER and await _sleep_unless_closing(host, fault.delay):
+    except HttpError as error:
+        reply = build_error_response(error)
+    if fault.kind is FaultKind.DELAY_AFTER and await _sleep_unless_closing(app, fault.delay):
         return None
     return build_fault_response(fault) or edit_rows(fault, reply)
 
 
-def _request_target(host: App, exchange: _RequestContext, audience_name: object) -> RequestTarget:
-    """What a request is about, with the audience of an export and the name of an audience looked up."""
-    audience_id = exchange.audience_id
-    if audience_id is None and exchange.export_id is not None:
-        export = host.backend.store.find_export(exchange.export_id)
+def _request_target(app: App, context: _RequestContext, audience_name: object) -> RequestTarget:
+    """Return what a request is about, including the audience of an export and the name of an audience."""
+    audience_id = context.audience_id
+    if audience_id is None and context.export_id is not None:
+        export = app.backend.store.find_export(context.export_id)
         audience_id = export.audience_id if export is not None else None
     if not isinstance(audience_name, str):
-        audience = host.backend.store.find_audience(audience_id) if audience_id is not None else None
+        audience = app.backend.store.find_audience(audience_id) if audience_id is not None else None
         audience_name = audience.name if audience is not None else None
     return RequestTarget(
-        endpoint=exchange.endpoint,
-        customer_id=exchange.customer_id,
+        endpoint=context.endpoint,
+        customer_id=context.customer_id,
         audience_id=audience_id,
         audience_name=audience_name,
     )
 
 
-async def _sleep_unless_closing(host: App, seconds: float) -> bool:
-    """Let real time pass, unless the sandbox closes first."""
+async def _sleep_unless_closing(app: App, seconds: float) -> bool:
+    """Sleep in real time, or until the sandbox closes."""
     with anyio.move_on_after(seconds):
-        await host.closing.wait()
-    return host.closing.is_set()
+        await app.closing.wait()
+    return app.closing.is_set()

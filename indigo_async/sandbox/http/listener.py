@@ -1,4 +1,4 @@
-"""The sandbox's socket: opened, closed, and opened again on the same port."""
+"""The sandbox's socket, which can be closed and reopened on the same port."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BACKLOG = 4_096
 _SHUTDOWN_SECONDS = 1.0
 
 _disabled_logger = logging.getLogger(__name__)
-_disabled_logger.disabled = True  # aiohttp quotes the headers of a malformed request, which may hold the token
+_disabled_logger.disabled = True  # aiohttp logs the headers of malformed requests, which may contain the token
 
 
 def _bind(port: int) -> socket.socket:
@@ -26,7 +26,7 @@ def _bind(port: int) -> socket.socket:
 
 @attrs.define
 class Listener:
-    """Listens on this machine alone. It is bound at once, so that its port is known, and serves once opened."""
+    """Listens on 127.0.0.1. It binds immediately, so its port is known, and serves once opened."""
 
     _port: int
     _socket: socket.socket = attrs.field(init=False)
@@ -42,7 +42,7 @@ class Listener:
         return f"http://{_HOST}:{self._port}"
 
     async def open(self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
-        """Begin to serve the connections that have come and will come."""
+        """Start serving connections."""
         self._web_server = web.Server(handler, access_log=None, logger=_disabled_logger)
         await self._accept()
 
@@ -52,7 +52,7 @@ class Listener:
             self._asyncio_server = await loop.create_server(self._web_server, sock=self._socket, backlog=_BACKLOG)
 
     def refuse_connections(self) -> None:
-        """Break all connections and take no more."""
+        """Break all connections and refuse new ones."""
         if self._asyncio_server is not None:
             self._asyncio_server.close()
         if self._web_server is not None:
@@ -61,12 +61,12 @@ class Listener:
                     connection.transport.abort()
 
     async def reopen(self) -> None:
-        """Take connections again, on the same port."""
+        """Accept connections again, on the same port."""
         self._socket = _bind(self._port)
         await self._accept()
 
     async def aclose(self) -> None:
-        """Let requests end, for a second at most, and close everything."""
+        """Let requests finish for up to a second, then close everything."""
         if self._asyncio_server is not None:
             self._asyncio_server.close()
         if self._web_server is not None:

@@ -1,4 +1,4 @@
-"""The API described as OpenAPI 3.1, as the sandbox serves it in its dialect."""
+"""The OpenAPI 3.1 description of the API in the sandbox's dialect."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _FIELD_TYPES: _Json = {"type": "array", "items": {"type": "string", "enum": list
 
 
 def build_openapi(base_url: str, dialect: Dialect, export_flow: ExportFlow) -> bytes:
-    """Describe the seven endpoints, encoded as JSON."""
+    """Return the description of the seven endpoints as JSON."""
     document: _Json = {
         "openapi": "3.1.0",
         "info": {"title": "Indigo audiences API (sandbox)", "version": "1"},
@@ -49,7 +49,7 @@ def _ref(name: str) -> _Json:
 
 
 def _nullable(schema: _Json) -> _Json:
-    """An optional member of a JSON body, where null is the same as nothing."""
+    """Return the schema of an optional body field. Null means absent."""
     return {"anyOf": [schema, {"type": "null"}]}
 
 
@@ -64,7 +64,7 @@ def _object(required: Mapping[str, _Json], optional: Mapping[str, _Json], *, is_
 
 @attrs.frozen
 class _Link:
-    """An endpoint that takes the ID of an answer, in the parameter named."""
+    """An endpoint that takes the ID in a response as a parameter."""
 
     operation_id: str
     parameter: str
@@ -80,7 +80,7 @@ _PURCHASE_LINK = _Link("purchase_csv_export", "exportId")
 
 @attrs.frozen
 class _Operation:
-    """An endpoint's parameters and the schema of its answer; in a GET they stand in the query, else in the body."""
+    """An endpoint's parameters (in the query for GET, otherwise in the body) and its response schema."""
 
     summary: str
     response: _Json
@@ -91,14 +91,14 @@ class _Operation:
 
 
 def _operations(dialect: Dialect) -> dict[str, _Operation]:
-    """Source: reference, "Endpoints"."""
+    """Describe each endpoint. API reference: "Endpoints"."""
     record_id: _Json = {"type": "integer"} if dialect.id_type == "integer" else _TEXT
     customer, optional_customer = {"customerId": _TEXT}, {"customerId": _nullable(_TEXT)}
     audience, export = _ref("Audience"), _ref("ExportWithAudience")
     rows: _Json = {"type": "array", "items": _ref("AudienceRow")}
     return {
         "POST /upload_csv": _Operation(
-            "Upload a CSV of people, to be matched to the voter file.",
+            "Upload a CSV of people to match to the voter file.",
             audience,
             {**customer, "url": {"type": "string", "pattern": HTTP_URL_PATTERN}},
             links=(_READ_LINK, _MATCH_LINK),
@@ -136,7 +136,7 @@ def _operations(dialect: Dialect) -> dict[str, _Operation]:
             links=(_READ_LINK, _PREVIEW_LINK),
         ),
         "GET /audiences": _Operation(
-            "Retrieve the audiences of a customer, or of everybody.",
+            "Retrieve the audiences of a customer or of the whole organization.",
             rows if dialect.list_shape == "array" else _object({"audiences": rows}, {}),
             {},
             {"customerId": _TEXT},
@@ -176,23 +176,23 @@ def _describe_responses(operation: _Operation) -> _Json:
         return {"description": description, "headers": headers, "content": {"application/json": {"schema": schema}}}
 
     refusals: dict[str, tuple[str, _Json]] = {
-        "400": ("A parameter is missing or wrong, or the records' state does not allow this.", {}),
-        "401": ("The token is missing or wrong.", {"WWW-Authenticate": {"schema": {"type": "string"}}}),
+        "400": ("A parameter is missing or invalid, or the record's state doesn't allow this.", {}),
+        "401": ("The token is missing or invalid.", {"WWW-Authenticate": {"schema": {"type": "string"}}}),
         "413": ("The request is too large.", {}),
         "429": ("Too many requests.", {"Retry-After": {"required": True, "schema": {"type": "string"}}}),
         "500": ("The server failed.", {}),
     }
     if operation.has_record_id:
-        refusals["404"] = ("There is no such record for this customer.", {})
+        refusals["404"] = ("This customer has no such record.", {})
     errors = {status: answer(text, _ref("Error"), headers) for status, (text, headers) in refusals.items()}
-    done = answer("Done, or begun.", operation.response, {})
+    done = answer("Done, or started.", operation.response, {})
     if operation.links:
         done["links"] = {link.operation_id: _describe_link(link) for link in operation.links}
     return {"200": done, **errors}
 
 
 def _describe_link(link: _Link) -> _Json:
-    """How the answer's ID and the request's customer lead on to another endpoint."""
+    """Link the response's ID and the request's customer to another endpoint."""
     values = {link.parameter: "$response.body#/id", "customerId": "$request.body#/customerId"}
     key = "parameters" if link.is_query else "requestBody"
     return {"operationId": link.operation_id, key: values}
@@ -215,7 +215,7 @@ def _schemas(dialect: Dialect, export_flow: ExportFlow) -> _Json:
             "type": "object",
             "properties": {key: _nullable(_TEXTS) for key in FILTER_KEYS},
             "additionalProperties": False,
-            "description": "People must pass all of them.",
+            "description": "People must match all filters.",
         },
     }
 
@@ -225,7 +225,7 @@ def _record_id(dialect: Dialect) -> _Json:
 
 
 def _summary(dialect: Dialect, *, is_whole: bool) -> tuple[_Json, _Json]:
-    """The required and the optional members of an audience, which has but a couple of them where it is nested."""
+    """Return the required and optional fields of an audience. Nested audiences have only some of them."""
     status: _Json = {"status": {"type": "string", "enum": list(AudienceStatus)}}
     created: _Json = {"createdAt": _TIMESTAMP}
     required: _Json = {"id": _record_id(dialect)}
@@ -290,7 +290,7 @@ def _export(dialect: Dialect, export_flow: ExportFlow, nested: _Json) -> _Json:
 
 
 def _column_selections() -> _Json:
-    """Source: reference, "More details about column selections"."""
+    """Describe column selections. API reference: "More details about column selections"."""
 
     def selection(is_required: _Json) -> _Json:
         return _object({"column_name": _TEXT, "is_required": is_required}, {})
@@ -307,5 +307,5 @@ def _column_selections() -> _Json:
         "additionalProperties": False,
         "anyOf": required,
         "not": {"required": ["full_name"], "anyOf": [{"required": ["first_name"]}, {"required": ["last_name"]}]},
-        "description": "At least one matching field is required; no CSV column serves two fields.",
+        "description": "At least one matching field is required; no CSV column may be used for two fields.",
     }

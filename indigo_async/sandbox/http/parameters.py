@@ -1,6 +1,6 @@
-"""Reading a request's parameters: each is there and of its type, or the request is refused with its name.
+"""Read and check a request's parameters. Errors name the parameter.
 
-The rules are written from the reference alone, not from the SDK's own checks of its inputs.
+The rules are written from the API reference, independently of the SDK's own input checks.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from indigo_async.sandbox.errors import ErrorType, HttpError
 __all__ = ["FILTER_KEYS", "HTTP_URL_PATTERN", "NOT_BLANK_PATTERN", "Parameters", "check_column_selections"]
 
 NOT_BLANK_PATTERN = r"[^ \t\r\n]"
-"""What text must contain. Written, as `HTTP_URL_PATTERN`, so that every engine of regular expressions reads it alike."""
+"""What text must contain, in syntax that every regular expression engine understands."""
 
 HTTP_URL_PATTERN = r"^https?://[A-Za-z0-9.:-]+([/?#][!-~]*)?$"
-"""What a CSV's URL looks like: absolute, in ASCII, with the name or IPv4 address of a host."""
+"""What a CSV's URL looks like: absolute, ASCII, with a host name or IPv4 address."""
 
 FILTER_KEYS: Mapping[str, str] = {
     "states": "states",
@@ -30,7 +30,7 @@ FILTER_KEYS: Mapping[str, str] = {
     "upperStateLegislativeDistricts": "upper_state_legislative_districts",
     "lowerStateLegislativeDistricts": "lower_state_legislative_districts",
 }
-"""The lookalike filters by their name on the wire. Source: contract, "Inferred"."""
+"""The lookalike filters by their names in JSON (inferred)."""
 
 
 _SELECTION_KEYS = ("column_name", "is_required")
@@ -55,7 +55,7 @@ def _boolean(name: str, value: object) -> bool:
 
 
 def _integer(value: object) -> int | None:
-    """The integer that a JSON number is (2.0 is 2 there), or None."""
+    """Return a JSON number as an integer (2.0 is 2), or None."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
@@ -75,7 +75,7 @@ def _mapping(name: str, value: object) -> dict[str, object]:
 
 @attrs.frozen
 class Parameters:
-    """A request's parameters as they came: of a query, or of a JSON body. Optional ones may be null."""
+    """The raw parameters of a query or a JSON body. Optional ones may be null."""
 
     values: Mapping[str, Any]
 
@@ -93,7 +93,7 @@ class Parameters:
         return None if value is None else _text(name, value)
 
     def record_id(self, name: str, *, alias: str | None = None) -> RecordId:
-        """Read an ID. `alias` is another spelling, read where the first is absent."""
+        """Read an ID. `alias` is another spelling, used if `name` is absent."""
         if alias is not None and self.values.get(name) is None and self.values.get(alias) is not None:
             name = alias
         value = self._get(name)
@@ -113,14 +113,14 @@ class Parameters:
         return False if value is None else _boolean(name, value)
 
     def url(self, name: str) -> str:
-        """Read an absolute http(s) URL. Whether it may be fetched is found out when it is."""
+        """Read an absolute http(s) URL."""
         value = self.text(name)
         if re.fullmatch(HTTP_URL_PATTERN, value) is None:
             raise _invalid(name, "must be an absolute http or https URL")
         return value
 
     def optional_field_types(self, name: str) -> tuple[OptionalFieldType, ...]:
-        """Read a list, perhaps empty, of paid field types. One that is named twice counts once."""
+        """Read a list of paid field types, which may be empty. Duplicates count once."""
         known = {option.value: option for option in OptionalFieldType}
         chosen: dict[OptionalFieldType, None] = {}
         for index, item in enumerate(_text_list(name, self._get(name))):
@@ -130,28 +130,28 @@ class Parameters:
         return tuple(chosen)
 
     def filters(self, name: str) -> LookalikeFilters | None:
-        """Read lookalike filters: known keys, each a list of strings."""
+        """Read lookalike filters: known keys with lists of strings."""
         value = self.values.get(name)
         if value is None:
             return None
         given = {key: item for key, item in _mapping(name, value).items() if item is not None}
         unknown = next((key for key in given if key not in FILTER_KEYS), None)
         if unknown is not None:
-            raise _invalid(f"{name}.{unknown}", f"is no filter; the filters are {', '.join(FILTER_KEYS)}")
+            raise _invalid(f"{name}.{unknown}", f"is not a filter; the filters are {', '.join(FILTER_KEYS)}")
         values = {FILTER_KEYS[key]: _text_list(f"{name}.{key}", item) for key, item in given.items()}
         return LookalikeFilters(**cast("dict[str, Any]", values))
 
     def column_selections(self, name: str) -> dict[str, ColumnSelection]:
-        """Read column selections: known fields, each with `column_name` and `is_required`, and nothing else."""
+        """Read column selections: known fields with exactly `column_name` and `is_required`."""
         selections: dict[str, ColumnSelection] = {}
         for field, value in _mapping(name, self._get(name)).items():
             place = f"{name}.{field}"
             if field not in CANONICAL_FIELDS:
-                raise _invalid(place, f"is no field; the fields are {', '.join(CANONICAL_FIELDS)}")
+                raise _invalid(place, f"is not a field; the fields are {', '.join(CANONICAL_FIELDS)}")
             entry = _mapping(place, value)
             unknown = next((key for key in entry if key not in _SELECTION_KEYS), None)
             if unknown is not None:
-                raise _invalid(f"{place}.{unknown}", f"is no key; the keys are {', '.join(_SELECTION_KEYS)}")
+                raise _invalid(f"{place}.{unknown}", f"is not a key; the keys are {', '.join(_SELECTION_KEYS)}")
             missing = next((key for key in _SELECTION_KEYS if key not in entry), None)
             if missing is not None:
                 raise HttpError(400, ErrorType.MISSING_PARAMETER, f"{place}.{missing}: is missing")
@@ -163,9 +163,9 @@ class Parameters:
 
 
 def check_column_selections(selections: Mapping[str, ColumnSelection], columns: tuple[str, ...] | None) -> None:
-    """Refuse selections that break a rule. `columns` are those of the CSV, None where they are unknown.
+    """Reject selections that break a rule. `columns` are the CSV's columns, or None if unknown.
 
-    Source: reference, "More details about column selections"; contract, "Documented" (read strictly).
+    API reference: "More details about column selections".
     """
     required = {field for field, selection in selections.items() if selection.required}
     names = [selection.column_name for selection in selections.values()]

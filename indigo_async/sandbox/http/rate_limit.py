@@ -13,7 +13,7 @@ __all__ = ["TokenBucket"]
 
 @attrs.define
 class TokenBucket:
-    """Lets `rate` requests a second pass, with bursts of one second's worth. It is told the time, in seconds."""
+    """Allows `rate` requests per second, with bursts of up to one second's worth."""
 
     rate: float
     filled_at: float
@@ -27,10 +27,10 @@ class TokenBucket:
         return max(1.0, self.rate)
 
     def acquire(self, now: float) -> None:
-        """Let a request pass.
+        """Take one token at time `now`, in seconds.
 
         Raises:
-            Refusal: 429, with the whole seconds after which there is room again.
+            HttpError: 429, with the number of seconds until the next token.
         """
         self._tokens = min(self._capacity, self._tokens + (now - self.filled_at) * self.rate)
         self.filled_at = now

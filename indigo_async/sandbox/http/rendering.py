@@ -1,4 +1,4 @@
-"""Records as JSON, in the sandbox's dialect."""
+"""Render records as JSON in the sandbox's dialect."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _encoder = msgspec.json.Encoder()
 
 @attrs.frozen(kw_only=True)
 class RenderContext:
-    """What rendering depends on besides the record."""
+    """What rendering needs besides the record."""
 
     clock: Clock
     store: Store
@@ -43,57 +43,57 @@ class RenderContext:
     frozen_rows: dict[RecordId, bytes] = attrs.field(factory=dict[RecordId, bytes])
 
 
-def render(rendering: RenderContext, answer: EndpointResult) -> bytes:
-    """Encode what an endpoint answers: an audience, an export with its audience, or a list."""
-    match answer:
+def render(context: RenderContext, result: EndpointResult) -> bytes:
+    """Encode the result of an endpoint: an audience, an export with its audience, or a list."""
+    match result:
         case AudienceRecord():
-            return _encoder.encode(_audience(rendering, answer))
+            return _encoder.encode(_audience(context, result))
         case ExportRecord():
-            return _encoder.encode(_export_with_audience(rendering, answer))
+            return _encoder.encode(_export_with_audience(context, result))
         case _:
-            return _render_list(rendering, answer)
+            return _render_list(context, result)
 
 
-def _render_list(rendering: RenderContext, records: Iterable[AudienceRecord]) -> bytes:
-    if rendering.dialect.list_lag:
-        encoded = _encode_lagged_rows(rendering, records)
-    elif rendering.dialect.frozen_lists:
-        encoded = [_encode_frozen_row(rendering, record) for record in records]
+def _render_list(context: RenderContext, records: Iterable[AudienceRecord]) -> bytes:
+    if context.dialect.list_lag:
+        encoded = _encode_lagged_rows(context, records)
+    elif context.dialect.frozen_lists:
+        encoded = [_encode_frozen_row(context, record) for record in records]
     else:
-        encoded = _encode_current_rows(rendering, records)
+        encoded = _encode_current_rows(context, records)
     array = b"[" + b",".join(encoded) + b"]"
-    return array if rendering.dialect.list_shape == "array" else b'{"audiences":' + array + b"}"
+    return array if context.dialect.list_shape == "array" else b'{"audiences":' + array + b"}"
 
 
-def _encode_current_rows(rendering: RenderContext, records: Iterable[AudienceRecord]) -> list[bytes]:
-    now = rendering.clock.now()
-    rows = rendering.store.cached_rows
+def _encode_current_rows(context: RenderContext, records: Iterable[AudienceRecord]) -> list[bytes]:
+    now = context.clock.now()
+    rows = context.store.cached_rows
     encoded: list[bytes] = []
     for record in records:
         row = rows.get(record.id)
         if row is None or now >= row.valid_until:
-            row = rows[record.id] = _build_cached_row(rendering, record, now)
+            row = rows[record.id] = _build_cached_row(context, record, now)
         encoded.append(row.encoded)
     return encoded
 
 
-def _encode_frozen_row(rendering: RenderContext, record: AudienceRecord) -> bytes:
-    if record.id not in rendering.frozen_rows:
-        rendering.frozen_rows[record.id] = _encode_row(rendering, record)
-    return rendering.frozen_rows[record.id]
+def _encode_frozen_row(context: RenderContext, record: AudienceRecord) -> bytes:
+    if record.id not in context.frozen_rows:
+        context.frozen_rows[record.id] = _encode_row(context, record)
+    return context.frozen_rows[record.id]
 
 
-def _encode_lagged_rows(rendering: RenderContext, records: Iterable[AudienceRecord]) -> list[bytes]:
-    """The rows as they were a while ago, without what did not exist then."""
-    time = rendering.clock.now() - rendering.dialect.list_lag
-    then = attrs.evolve(rendering, clock=_LaggingClock(rendering.clock, rendering.dialect.list_lag))
-    snapshots = (rendering.store.find_snapshot(record.id, time) for record in records)
-    return [_encode_row(then, one.audience, one.exports) for one in snapshots if one is not None]
+def _encode_lagged_rows(context: RenderContext, records: Iterable[AudienceRecord]) -> list[bytes]:
+    """Encode the rows as they were `list_lag` seconds ago, without audiences created since."""
+    time = context.clock.now() - context.dialect.list_lag
+    then = attrs.evolve(context, clock=_LaggingClock(context.clock, context.dialect.list_lag))
+    snapshots = (context.store.find_snapshot(record.id, time) for record in records)
+    return [_encode_row(then, snapshot.audience, snapshot.exports) for snapshot in snapshots if snapshot is not None]
 
 
 @attrs.frozen
 class _LaggingClock:
-    """A clock that is some sandbox seconds slow."""
+    """A clock that runs `lag` sandbox seconds behind."""
 
     clock: Clock
     lag: float
@@ -106,93 +106,91 @@ class _LaggingClock:
         return self.clock.now() - self.lag
 
 
-def _encode_row(
-    rendering: RenderContext, record: AudienceRecord, exports: Sequence[ExportRecord] | None = None
-) -> bytes:
-    omitted = rendering.dialect.list_omitted_keys
-    shown = _audience(rendering, record, exports)
-    return _encoder.encode({key: value for key, value in shown.items() if key not in omitted})
+def _encode_row(context: RenderContext, record: AudienceRecord, exports: Sequence[ExportRecord] | None = None) -> bytes:
+    omitted = context.dialect.list_omitted_keys
+    fields = _audience(context, record, exports)
+    return _encoder.encode({key: value for key, value in fields.items() if key not in omitted})
 
 
-def _build_cached_row(rendering: RenderContext, record: AudienceRecord, now: float) -> CachedRow:
-    """Encode a row, with the time until which it need not be encoded again: the next change that no request makes."""
-    exports = rendering.store.list_exports(record)
-    works = [record.stage, record.upload and record.upload.stage, *(export.stage for export in exports)]
-    changes = [work.next_change_at(now) for work in works if work is not None]
+def _build_cached_row(context: RenderContext, record: AudienceRecord, now: float) -> CachedRow:
+    """Encode a row that stays valid until the next change that no request causes."""
+    exports = context.store.list_exports(record)
+    stages = [record.stage, record.upload and record.upload.stage, *(export.stage for export in exports)]
+    changes = [stage.next_change_at(now) for stage in stages if stage is not None]
     if any(export.file is not None for export in exports):
-        changes.append(now + rendering.url_signer.lifetime / 2)
-    delay = rendering.dialect.url_delay
-    bought = (export.purchased_at for export in exports if delay and export.purchased_at is not None)
-    changes += [at + delay for at in bought if at + delay > now]
-    return CachedRow(_encode_row(rendering, record), min(changes, default=math.inf))
+        changes.append(now + context.url_signer.lifetime / 2)
+    delay = context.dialect.url_delay
+    purchase_times = (export.purchased_at for export in exports if delay and export.purchased_at is not None)
+    changes += [at + delay for at in purchase_times if at + delay > now]
+    return CachedRow(_encode_row(context, record), min(changes, default=math.inf))
 
 
 def _customer_id(dialect: Dialect, customer_id: str) -> str | int:
     return int(customer_id) if dialect.numeric_customer_ids and is_safe_integer(customer_id) else customer_id
 
 
-def _id_and_name(rendering: RenderContext, record: AudienceRecord) -> dict[str, Any]:
-    """The ID and name, which a nested audience has too."""
-    shown: dict[str, Any] = {"id": record.id}
-    if rendering.dialect.name_key is not None and record.name is not None:
-        shown[rendering.dialect.name_key] = record.name
-    return shown
+def _id_and_name(context: RenderContext, record: AudienceRecord) -> dict[str, Any]:
+    """Return the ID and the name, the fields of a nested audience."""
+    fields: dict[str, Any] = {"id": record.id}
+    if context.dialect.name_key is not None and record.name is not None:
+        fields[context.dialect.name_key] = record.name
+    return fields
 
 
-def _audience_summary(rendering: RenderContext, record: AudienceRecord) -> dict[str, Any]:
-    dialect = rendering.dialect
-    shown = _id_and_name(rendering, record)
+def _audience_summary(context: RenderContext, record: AudienceRecord) -> dict[str, Any]:
+    dialect = context.dialect
+    fields = _id_and_name(context, record)
     is_stub = record.upload is not None and record.stage is None
-    status = audience_status(record, rendering.clock.now())
-    shown["status"] = record.seeded_status or (dialect.stub_status if is_stub and status == "PROCESSING" else status)
+    status = audience_status(record, context.clock.now())
+    fields["status"] = record.seeded_status or (dialect.stub_status if is_stub and status == "PROCESSING" else status)
     if dialect.shows_customer_id and record.customer_id is not None:
-        shown["customerId"] = _customer_id(dialect, record.customer_id)
-    shown["createdAt"] = format_timestamp(rendering.clock, record.created_at)
-    if record.members is not None and shown["status"] == "ACTIVE":
-        shown["size"] = record.members.size
+        fields["customerId"] = _customer_id(dialect, record.customer_id)
+    fields["createdAt"] = format_timestamp(context.clock, record.created_at)
+    if record.members is not None and fields["status"] == "ACTIVE":
+        fields["size"] = record.members.size
     if dialect.shows_base_audience and record.base_audience_id is not None:
-        shown["baseAudienceId"] = record.base_audience_id
-    return shown
+        fields["baseAudienceId"] = record.base_audience_id
+    return fields
 
 
 def _audience(
-    rendering: RenderContext, record: AudienceRecord, exports: Sequence[ExportRecord] | None = None
+    context: RenderContext, record: AudienceRecord, exports: Sequence[ExportRecord] | None = None
 ) -> dict[str, Any]:
-    exports = rendering.store.list_exports(record) if exports is None else exports
-    shown = _audience_summary(rendering, record)
+    exports = context.store.list_exports(record) if exports is None else exports
+    fields = _audience_summary(context, record)
     if record.upload is not None:
-        shown["uploadedAudienceCsv"] = _upload(rendering, record.upload, shown.get("size"))
-    shown["csvExports"] = [_export(rendering, export) for export in exports]
-    return shown
+        fields["uploadedAudienceCsv"] = _upload(context, record.upload, fields.get("size"))
+    fields["csvExports"] = [_export(context, export) for export in exports]
+    return fields
 
 
-def _upload(rendering: RenderContext, upload: Upload, matched: int | None) -> dict[str, Any]:
-    shown: dict[str, Any] = {"status": upload_status(upload, rendering.clock.now())}
-    if rendering.dialect.shows_csv_url:
-        shown["url"] = upload.url
-    if shown["status"] == "READY_FOR_COLUMN_SELECTION":
-        shown["rowCount"] = upload.row_count
+def _upload(context: RenderContext, upload: Upload, matched: int | None) -> dict[str, Any]:
+    fields: dict[str, Any] = {"status": upload_status(upload, context.clock.now())}
+    if context.dialect.shows_csv_url:
+        fields["url"] = upload.url
+    if fields["status"] == "READY_FOR_COLUMN_SELECTION":
+        fields["rowCount"] = upload.row_count
         if upload.columns is not None:
-            shown["columnNames"] = upload.columns
-    if shown["status"] == "FAILED":
-        shown["failureReason"] = upload.stage.failure_reason
+            fields["columnNames"] = upload.columns
+    if fields["status"] == "FAILED":
+        fields["failureReason"] = upload.stage.failure_reason
     if matched is not None:
-        shown["matchedCount"] = matched
-    return shown
+        fields["matchedCount"] = matched
+    return fields
 
 
-def _export(rendering: RenderContext, export: ExportRecord) -> dict[str, Any]:
-    dialect = rendering.dialect
-    now = rendering.clock.now()
+def _export(context: RenderContext, export: ExportRecord) -> dict[str, Any]:
+    dialect = context.dialect
+    now = context.clock.now()
     status = export_status(export, now)
     is_purchased = export.purchased_at is not None
-    shown: dict[str, Any] = {"id": export.id}
-    if dialect.shows_export_status or rendering.export_flow == "asynchronous":
+    fields: dict[str, Any] = {"id": export.id}
+    if dialect.shows_export_status or context.export_flow == "asynchronous":
         hides = is_purchased and status == ExportStatus.ACTIVE and dialect.purchased_status == "hidden"
-        shown["status"] = "" if hides else status
-    shown["createdAt"] = format_timestamp(rendering.clock, export.created_at)
+        fields["status"] = "" if hides else status
+    fields["createdAt"] = format_timestamp(context.clock, export.created_at)
     if dialect.shows_field_types:
-        shown["optionalFieldTypes"] = format_field_types(dialect, export.field_types)
+        fields["optionalFieldTypes"] = format_field_types(dialect, export.field_types)
     if status != ExportStatus.IN_PROGRESS or export.purchased_at is not None:
         breakdown = [
             {
@@ -203,19 +201,19 @@ def _export(rendering: RenderContext, export: ExportRecord) -> dict[str, Any]:
             }
             for item in export.price.items
         ]
-        shown |= format_price(dialect, export.cost_cents, breakdown)
+        fields |= format_price(dialect, export.cost_cents, breakdown)
     is_delayed = export.purchased_at is not None and now < export.purchased_at + dialect.url_delay
     if status == ExportStatus.ACTIVE and export.file is not None and not is_delayed:
-        shown["downloadUrl"] = rendering.url_signer.url_for(export.id)
+        fields["downloadUrl"] = context.url_signer.url_for(export.id)
     elif dialect.preview_url != "absent":
-        shown["downloadUrl"] = "" if dialect.preview_url == "empty" else None
-    return shown
+        fields["downloadUrl"] = "" if dialect.preview_url == "empty" else None
+    return fields
 
 
-def _export_with_audience(rendering: RenderContext, export: ExportRecord) -> dict[str, Any]:
-    """An export with its audience nested: all about it on a preview, a couple of fields on a purchase."""
-    shown = _export(rendering, export)
-    audience = rendering.store.find_audience(export.audience_id)
+def _export_with_audience(context: RenderContext, export: ExportRecord) -> dict[str, Any]:
+    """Render an export with its nested audience: a summary on a preview, ID and name on a purchase."""
+    fields = _export(context, export)
+    audience = context.store.find_audience(export.audience_id)
     if audience is not None:
-        shown["audience"] = (_audience_summary if export.purchased_at is None else _id_and_name)(rendering, audience)
-    return shown
+        fields["audience"] = (_audience_summary if export.purchased_at is None else _id_and_name)(context, audience)
+    return fields

@@ -1,4 +1,4 @@
-"""What a request must be before an endpoint sees it: addressed to one, authorised, and readable."""
+"""Check requests before an endpoint sees them: route, token and body."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ API_PATH = "/api/v1"
 
 
 def get_endpoint_name(request: web.BaseRequest) -> str:
-    """The endpoint's name in the log; one name for all requests to none of them, so that counters stay few."""
+    """Return the endpoint's name for the log. All unknown routes share one name, so the counters stay bounded."""
     named = f"{request.method} {request.path.removeprefix(API_PATH)}"
     if request.path.startswith(API_PATH) and named in ENDPOINTS:
         return named
@@ -31,7 +31,7 @@ def get_endpoint_name(request: web.BaseRequest) -> str:
 
 
 def build_route_error(request: web.BaseRequest) -> HttpError:
-    """Why a request meets no endpoint: its method, where the path exists, or its path."""
+    """Return the error for a request that no endpoint handles: 405 if the path exists, otherwise 404."""
     path = request.path.removeprefix(API_PATH)
     methods = [endpoint.split()[0] for endpoint in ENDPOINTS if endpoint.split()[1] == path]
     if methods and request.path.startswith(API_PATH):
@@ -44,29 +44,29 @@ def _build_method_not_allowed(allowed: str) -> HttpError:
 
 
 def require_get(request: web.BaseRequest) -> None:
-    """Refuse every method but GET, with 405."""
+    """Reject every method except GET with 405."""
     if request.method != "GET":
         raise _build_method_not_allowed("GET")
 
 
 def authenticate(request: web.BaseRequest, token: str) -> None:
-    """Refuse a request without the API token, with 401."""
+    """Reject a request without the API token with 401."""
     given = request.headers.get("Authorization", "").encode(errors="surrogateescape")
     if not hmac.compare_digest(given, f"Bearer {token}".encode()):
         raise HttpError(401, ErrorType.UNAUTHORIZED, "A valid API token is required.", {"WWW-Authenticate": "Bearer"})
 
 
 async def read_parameters(request: web.BaseRequest, store: Store) -> Parameters:
-    """Read a GET's query or a POST's JSON body. Source: contract, "Inferred".
+    """Read a GET's query or a POST's JSON body (inferred).
 
     Raises:
-        Refusal: 400, if a query names a parameter twice or a body is no JSON dictionary.
+        HttpError: 400, if a query repeats a parameter or a body is not a JSON object.
     """
     if request.method == "GET":
         query = request.query
         repeated = next((name for name in query if len(query.getall(name)) > 1), None)
         if repeated is not None:
-            raise HttpError(400, ErrorType.INVALID_PARAMETER, f"{repeated}: is given more than once")
+            raise HttpError(400, ErrorType.INVALID_PARAMETER, f"{repeated}: appears more than once")
         return Parameters(
             {name: store.parse_id(text) if name == "audienceId" else text for name, text in query.items()}
         )

@@ -1,4 +1,4 @@
-"""What the sandbox was asked and what it answered, for tests and benchmarks to count."""
+"""A log of requests and responses, for tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["LogEntry", "RequestLog"]
 
 @attrs.frozen(kw_only=True)
 class LogEntry:
-    """One request. `at` is in sandbox seconds; `status` is None where no answer was sent.
+    """One request. `at` is in sandbox seconds. `status` is None if no response was sent.
 
-    `carried_out` says whether the endpoint did its work, whatever the client was told. IDs are those that the request
-    named or made. Neither tokens nor URLs are kept.
+    `carried_out` says whether the endpoint did its work, whatever the response was. The IDs are those that the request
+    named or created. Tokens and URLs are not stored.
     """
 
     at: float
@@ -36,7 +36,7 @@ _CountKey = tuple[str, int | None, bool, FaultKind | None]
 
 @attrs.define(init=False)
 class RequestLog:
-    """Counts every request and keeps the latest `max_entries` entries; counting costs the same after millions."""
+    """Counts every request and keeps the latest `max_entries` entries."""
 
     entries: deque[LogEntry]
     _counts: Counter[_CountKey]
@@ -57,7 +57,7 @@ class RequestLog:
         carried_out: bool | None = None,
         fault: FaultKind | None = None,
     ) -> int:
-        """How many requests there were, of those that agree with every criterion given."""
+        """Count the requests that match all criteria."""
         wanted = (endpoint, status, carried_out, fault)
         return sum(
             count
@@ -73,7 +73,7 @@ class RequestLog:
         audience_id: RecordId | None = None,
         export_id: RecordId | None = None,
     ) -> list[LogEntry]:
-        """The kept entries that agree with every criterion given, oldest first."""
+        """Return the stored entries that match all criteria, oldest first."""
         wanted = (endpoint, customer_id, audience_id, export_id)
         return [
             entry
@@ -87,7 +87,7 @@ class RequestLog:
         ]
 
     def count_by_endpoint(self) -> dict[str, dict[str, int]]:
-        """Requests by endpoint and status sent (`none` where no answer was sent)."""
+        """Count requests by endpoint and status (`none` if no response was sent)."""
         totals: dict[str, dict[str, int]] = {}
         for (endpoint, status, _, _), count in self._counts.items():
             statuses = totals.setdefault(endpoint, {})

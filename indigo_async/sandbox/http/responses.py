@@ -1,4 +1,4 @@
-"""Replies, how they are sent, and how each kind of fault shows on the wire."""
+"""Build and send responses, and apply faults to them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class FileSlice:
 
 @attrs.frozen
 class Response:
-    """An answer, before anything has happened to it."""
+    """A response before faults are applied."""
 
     status: int
     body: bytes | FileSlice
@@ -61,7 +61,7 @@ def build_error_response(error: HttpError) -> Response:
 
 
 def build_fault_response(fault: Fault) -> Response | None:
-    """What a fault answers in place of the real answer, if it is of that sort."""
+    """Return the response that a fault sends instead of the real one, if any."""
     match fault.kind:
         case FaultKind.PRICE_RAISED if fault.status == HTTPStatus.TOO_MANY_REQUESTS:
             return build_fault_response(attrs.evolve(fault, kind=FaultKind.RATE_LIMITED))
@@ -95,7 +95,7 @@ _RowEdit: TypeAlias = Callable[[_Row, Fault], _Row | None]
 
 
 def edit_rows(fault: Fault, reply: Response) -> Response:
-    """Change the rows of an answer as the fault says."""
+    """Edit the rows of a response as the fault says."""
     if reply.status != HTTPStatus.OK or isinstance(reply.body, FileSlice) or fault.kind not in _ROW_EDITS:
         return reply
     answer = _map_rows(msgspec.json.decode(reply.body), fault, _ROW_EDITS[fault.kind])
@@ -103,7 +103,7 @@ def edit_rows(fault: Fault, reply: Response) -> Response:
 
 
 def _map_rows(answer: object, fault: Fault, edit: _RowEdit) -> object:
-    """Edit each row of a list, or the one record that the answer is."""
+    """Edit each row of a list, or a single record."""
     if isinstance(answer, list):
         edited = (edit(row, fault) for row in cast("list[_Row]", answer))
         return [row for row in edited if row is not None]
@@ -118,7 +118,7 @@ def _matches_row(row: _Row, fault: Fault) -> bool:
 
 
 def _with_unknown_status(row: _Row, fault: Fault) -> _Row:
-    """Change the status of a record and of what is nested in it."""
+    """Replace the status of a record and of its nested records."""
     changed = {**row, "status": _UNKNOWN_STATUS}
     if "uploadedAudienceCsv" in row:
         changed["uploadedAudienceCsv"] = _with_unknown_status(row["uploadedAudienceCsv"], fault)
@@ -136,7 +136,7 @@ def _with_replaced_field(row: _Row, fault: Fault) -> _Row:
 
 
 def _replace_at_path(value: Any, path: list[str], new: Any) -> Any:
-    """A value with something else at a path; of an array, in each of its members."""
+    """Return a copy with `new` at a path; in a list, in each item."""
     if not path:
         return new
     if isinstance(value, list):
@@ -162,7 +162,7 @@ _ROW_EDITS: Mapping[FaultKind, _RowEdit] = MappingProxyType(
 
 
 async def send(request: web.BaseRequest, reply: Response, fault: Fault | None) -> web.StreamResponse:
-    """Send a reply, with what the fault does to it on its way."""
+    """Send a response, with the fault applied to the connection."""
     kind = fault.kind if fault is not None else None
     if kind is FaultKind.DISCONNECT_AFTER:
         return drop_connection(request)
@@ -183,14 +183,14 @@ async def send(request: web.BaseRequest, reply: Response, fault: Fault | None) -
 
 
 def drop_connection(request: web.BaseRequest) -> web.StreamResponse:
-    """Break the connection. The response that is returned goes nowhere."""
+    """Break the connection. The returned response is never sent."""
     if request.transport is not None:
         request.transport.abort()
     return web.Response()
 
 
 async def _read_chunks(body: bytes | FileSlice, stop: int) -> AsyncIterator[bytes]:
-    """The first `stop` bytes of a body, in pieces."""
+    """Yield the first `stop` bytes of a body in chunks."""
     for start in range(0, stop, _CHUNK_BYTES):
         size = min(_CHUNK_BYTES, stop - start)
         if isinstance(body, bytes):

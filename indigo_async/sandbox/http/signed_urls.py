@@ -1,4 +1,4 @@
-"""Download URLs: signed, good for a while, and worth as much as the file behind them."""
+"""Signed download URLs that expire."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _new_key() -> bytes:
 
 @attrs.frozen
 class UrlSigner:
-    """Makes and checks download URLs. `lifetime` is in sandbox seconds."""
+    """Creates and checks download URLs. `lifetime` is in sandbox seconds."""
 
     origin: str
     clock: Clock
@@ -35,16 +35,16 @@ class UrlSigner:
         return hmac.new(self._key, f"{export_id}\n{expires}".encode(), hashlib.sha256).hexdigest()
 
     def url_for(self, export_id: object) -> str:
-        """A fresh URL of an export's CSV."""
+        """Return a new URL for an export's CSV."""
         expires = f"{self.clock.now() + self.lifetime:.3f}"
         signature = self._sign(str(export_id), expires)
         return f"{self.origin}{DOWNLOADS_PATH}{quote(str(export_id))}?expires={expires}&signature={signature}"
 
     def verify(self, path: str, query: Mapping[str, str]) -> str:
-        """The export ID that a URL is good for.
+        """Return the export ID of a URL.
 
         Raises:
-            Refusal: 403, if the URL is not signed by this sandbox or its time is over.
+            HttpError: 403, if the URL was not signed by this sandbox or has expired.
         """
         export_id = unquote(path.removeprefix(DOWNLOADS_PATH))
         expires = query.get("expires", "")

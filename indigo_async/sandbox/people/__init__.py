@@ -1,6 +1,6 @@
-"""People for the sandbox: a voter file, matching, lookalikes, exports, and messy uploads to try them with.
+"""People for the sandbox: a voter file, matching, lookalikes, exports, and messy uploads to test them.
 
-All functions are synchronous and safe to call from several threads at once; call them in worker threads.
+All functions are synchronous and thread-safe. Call them in worker threads.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Reads an uploaded file as a table of text, or says plainly why it is no CSV.
+"""Read an uploaded file as a table of text, or explain why it isn't a CSV.
 
-Spreadsheets write CSVs in several encodings and with several delimiters; both are found out from the file itself.
+Spreadsheets write CSVs with various encodings and delimiters. Both are detected from the file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _DELIMITERS = ",;\t|"
 _SAMPLE_ROWS = 50
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0e-\x1f]")
 _VALUE_PATTERN = re.compile(r"[\d\s()+./:-]*\d[\d\s()+./:-]*|\S+@\S+\.\S+")
-"""What stands in a row but never in a header: a number, date or phone number, or an e-mail address."""
+"""Values that never appear in a header: numbers, dates, phone numbers, email addresses."""
 
 _MAGIC_BYTES = {
     b"PK\x03\x04": "an Excel workbook or a ZIP archive",
@@ -30,22 +30,22 @@ _MAGIC_BYTES = {
 
 
 class NotACsvError(Exception):
-    """An uploaded file is no CSV of people. The message says why, in words for the person who uploaded it."""
+    """An uploaded file isn't a CSV of people. The message explains why to the person who uploaded it."""
 
 
 @attrs.frozen
 class CsvTable:
-    """A CSV's cells by column: `values[i]` holds the cells of `columns[i]`, one for each row, blanks trimmed."""
+    """A CSV by column: `values[i]` holds the trimmed cells of `columns[i]`, one per row."""
 
     columns: tuple[str, ...]
     values: tuple[tuple[str, ...], ...] = attrs.field(repr=False)
 
     def __len__(self) -> int:
-        """How many rows there are, the header not counted."""
+        """The number of rows, without the header."""
         return len(self.values[0])
 
     def column(self, name: str) -> tuple[str, ...]:
-        """The cells of a column. Raises KeyError where there is no such column."""
+        """Return the cells of a column. Raises KeyError if there is no such column."""
         try:
             return self.values[self.columns.index(name)]
         except ValueError:
@@ -53,10 +53,10 @@ class CsvTable:
 
 
 def parse_csv(data: bytes) -> CsvTable:
-    """The table in a CSV file.
+    """Parse a CSV file.
 
-    UTF-8 (with or without BOM), UTF-16 with BOM, else Windows Latin-1; delimited by comma, semicolon, tab or bar. Blank
-    lines are left out, short rows are filled up, and surplus cells are cut off where they are empty.
+    The encoding is UTF-8 (with or without BOM), UTF-16 with BOM, or else Windows-1252. The delimiter is a comma,
+    semicolon, tab or bar. Blank lines are skipped, short rows are padded, and surplus empty cells are dropped.
 
     Raises:
         NotACsvError: the file is empty, binary, HTML or JSON, has no header or no rows, names a column twice, or has a
@@ -75,7 +75,7 @@ def parse_csv(data: bytes) -> CsvTable:
         header = _check_header(next(rows))
         body = [_fit_row(row, len(header), number) for number, row in enumerate(rows, start=1)]
     except csv.Error as error:
-        raise NotACsvError(f"The file cannot be read as CSV: {error}.") from error
+        raise NotACsvError(f"The file can't be read as CSV: {error}.") from error
     if not any(any(row) for row in body):
         raise NotACsvError("The file has a header but no rows.")
     return CsvTable(header, tuple(zip(*body, strict=True)))
@@ -96,14 +96,14 @@ def _decode(data: bytes) -> str:
 
 
 def _parse_rows(text: str, delimiter: str) -> Iterator[list[str]]:
-    """All rows but blank lines, their cells trimmed."""
+    """Return all rows except blank ones, with trimmed cells."""
     for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter):
         if len(row) > 1 or (row and row[0].strip()):
             yield [cell.strip() for cell in row]
 
 
 def _detect_delimiter(text: str) -> str:
-    """The delimiter that cuts the header into several columns and most rows into as many."""
+    """Return the delimiter that splits the header into several columns and most rows into as many."""
 
     def fit(delimiter: str) -> tuple[float, int]:
         rows = [row for row, _ in zip(_parse_rows(text, delimiter), range(_SAMPLE_ROWS), strict=False)]
@@ -119,7 +119,7 @@ def _detect_delimiter(text: str) -> str:
 def _check_header(cells: list[str]) -> tuple[str, ...]:
     for cell in cells:
         if _VALUE_PATTERN.fullmatch(cell):
-            raise NotACsvError(f"The first row is no header: {cell!r} is a value, not the name of a column.")
+            raise NotACsvError(f"The first row isn't a header: {cell!r} is a value, not a column name.")
     named = [cell for cell in cells if cell]
     for name in named:
         if named.count(name) > 1:
@@ -131,6 +131,6 @@ def _fit_row(cells: list[str], width: int, number: int) -> list[str]:
     if any(cells[width:]):
         raise NotACsvError(
             f"Row {number} has {len(cells)} values, but the header has {width} columns. "
-            "Does a value that holds the delimiter stand without quotes?"
+            "Is there an unquoted value that contains the delimiter?"
         )
     return cells[:width] + [""] * (width - len(cells))

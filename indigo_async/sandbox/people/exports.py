@@ -1,11 +1,11 @@
-"""Writes exported CSVs with the vendor's columns (contract, "Columns of an exported CSV").
+"""Write exported CSVs with the vendor's columns (inferred).
 
-After the ID of the uploaded row, where there is one, come the free columns, then those of the paid field types, in the
-order of the voter file. Names are uppercase letters alone, with accents folded. What is not known is an empty cell.
+The ID of the uploaded row comes first, if there is one, then the free columns, then those of the paid field types, in
+the order of the voter file. Names are uppercase letters with folded accents. Unknown values are empty cells.
 """
 
 # ruff: noqa: S608
-# Queries are put together from this package's own names; what comes from outside is bound.
+# Queries consist of this package's own names. Outside values are bound.
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def export_csv(
     row_ids: Sequence[str] | None,
     scores: NDArray[np.float64] | None,
 ) -> bytes:
-    """The CSV (UTF-8, comma, header) of an audience, one row for each member, in their order.
+    """Return the CSV (UTF-8, commas, header) of an audience, one row per member, in order.
 
-    `row_ids` (of a matched audience) and `scores` (of a lookalike) go with `members`, entry by entry. The field type
-    `lookalike_scores` gives a column of empty cells where there are no scores.
+    `row_ids` (of a matched audience) and `scores` (of a lookalike) are parallel to `members`. Without scores, the field
+    type `lookalike_scores` is a column of empty cells.
 
     Raises:
         ValueError: a field type is unknown.
@@ -66,7 +66,7 @@ def export_csv(
 
 
 def _export_expressions(column: Column) -> list[tuple[str, str]]:
-    """Header and expression of what an export shows of a column."""
+    """Return the header and the SQL expression of an exported column."""
     name = column.name
     if column.header is None:
         return []

@@ -1,12 +1,11 @@
 """Real places: every residential ZIP code with its city, county, state and districts.
 
-ZIP, city, county and state come from the package `zipcodes`, county names and FIPS codes from `addfips`; a ZIP whose
-county neither package agrees on is left out, so the four always agree.
+ZIP, city, county and state come from the package `zipcodes`, county names and FIPS codes from `addfips`. ZIPs on whose
+county the packages disagree are left out.
 
-District borders are not in any package, so they are drawn here: a state's counties are lined up from west to east,
-their ZIPs from south to north, and the line is cut into as many pieces of equal population as the chamber has
-districts. A county therefore lies in one district or a few neighbouring ones, and a ZIP in exactly one. The counts are
-real, the borders are not.
+No package has district borders, so they are made up: a state's counties are ordered from west to east, their ZIPs from
+south to north, and this line is cut into pieces of equal population, one per district. A county is therefore in one
+district or a few neighboring ones, and a ZIP in exactly one. The number of districts is real; the borders are not.
 """
 
 from __future__ import annotations
@@ -31,11 +30,12 @@ _CELL_DEGREES = 0.25
 
 @attrs.frozen(kw_only=True)
 class Geography:
-    """Places as parallel arrays, one entry for each ZIP code.
+    """Places as parallel arrays, one entry per ZIP code.
 
-    `state` indexes `STATES`. `population` is the share of the country's people. `urbanity` grows with the number of
-    ZIPs nearby: 0 in the country, about 1 in a city. Counties read "Allegheny County, PA", congressional districts
-    "PA-12" ("WY-AL" where a state has one), state legislative districts "PA-043"; None where there is no such chamber.
+    `state` indexes `STATES`. `population` is the share of the national population. `urbanity` grows with the number of
+    ZIPs nearby, from 0 in the country to about 1 in a city. Counties look like "Allegheny County, PA", congressional
+    districts like "PA-12" ("WY-AL" if a state has one), state legislative districts like "PA-043", or None without such
+    a chamber.
     """
 
     zip: NDArray[np.object_]
@@ -58,7 +58,7 @@ def _read_addfips(name: str) -> list[dict[str, str]]:
 
 @functools.cache
 def load_state_names() -> dict[str, str]:
-    """Postal code by name, territories included: "Pennsylvania" gives "PA"."""
+    """Postal codes by name, including territories: "Pennsylvania" is "PA"."""
     return {row["name"]: row["postal"] for row in _read_addfips("states.csv")}
 
 
@@ -68,7 +68,7 @@ def _fold_letters(name: str) -> str:
 
 
 def _load_counties() -> dict[tuple[str, str], tuple[str, str]]:
-    """Official name and FIPS code of each county, by state and folded name."""
+    """The official name and FIPS code of each county, by state and folded name."""
     postal = {row["fips"]: row["postal"] for row in _read_addfips("states.csv")}
     return {
         (postal[row["statefp"]], _fold_letters(row["name"])): (row["name"], row["statefp"] + row["countyfp"])
@@ -80,7 +80,7 @@ def _load_counties() -> dict[tuple[str, str], tuple[str, str]]:
 def _assign_districts(
     state: NDArray[np.intp], share: NDArray[np.float64], counts: list[int], width: int
 ) -> NDArray[np.object_]:
-    """Cut each state's line of ZIPs into `counts[state]` districts; `share` is a ZIP's midpoint on it, from 0 to 1."""
+    """Cut each state's line of ZIPs into `counts[state]` districts. `share` is a ZIP's midpoint on it, from 0 to 1."""
     states: list[int] = state.tolist()
     numbers: list[int] = (np.floor(share * np.array(counts)[state]) + 1).astype(int).tolist()
     return np.array(
@@ -101,7 +101,7 @@ def _assign_congressional_districts(state: NDArray[np.intp], share: NDArray[np.f
 
 @functools.cache
 def load_geography() -> Geography:
-    """Every residential ZIP of the states and the District of Columbia, in district order."""
+    """Return every residential ZIP of the states and the District of Columbia, in district order."""
     counties = _load_counties()
     state_index = {place.postal: index for index, place in enumerate(STATES)}
     everywhere = cast("list[dict[str, Any]]", zipcodes.list_all())  # pyright: ignore[reportUnknownMemberType]: untyped

@@ -1,13 +1,13 @@
-"""Lookalikes: the voters most like those of a base audience.
+"""Lookalikes: the voters most similar to a base audience.
 
-Gradient-boosted trees learn to tell the base from a sample of the other voters by what the file says about a person:
-age, gender, ethnicity, party, place, vote history and scores. They then score every voter who passes the filters, and
-the highest scores make the audience. (Measured against logistic regression: 1.3 times its lift where the base follows
-a rule such as "women over 55", 0.94 times where it follows a smooth slope, and either takes a fraction of a second.)
+Gradient-boosted trees learn to distinguish the base from a sample of other voters by age, gender, ethnicity, party,
+place, vote history and scores. They then score every voter who matches the filters, and the highest scores form the
+audience. Compared with logistic regression, the lift is 1.3 times higher if the base follows a rule such as "women over
+55", and 0.94 times if it follows a smooth slope. Either takes a fraction of a second.
 """
 
 # ruff: noqa: S608
-# Queries are put together from this package's own names; what comes from outside is bound.
+# Queries consist of this package's own names. Outside values are bound.
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from indigo_async.sandbox.people.voters import FILTER_COLUMNS, VoterFile
 __all__ = ["LookalikeResult", "build_lookalike"]
 
 _CATEGORICAL_FEATURES = ("gender", "ethnicity", "party", "reg_state", "county", "congressional_district")
-"""Text features. Each becomes the rank of its value, so that neighbouring districts stay neighbours."""
+"""Text features. Each is replaced by the rank of its value, so neighboring districts stay neighbors."""
 
 _MAX_SAMPLE = 20_000
-"""How many of the base and how many others the model learns from, at most."""
+"""The maximum number of base voters, and of other voters, that the model learns from."""
 
 
 @attrs.frozen
 class LookalikeResult:
-    """The voters of a lookalike; `scores[i]` (0 to 1) says how much `voters[i]` is like the base."""
+    """The voters of a lookalike. `scores[i]` is the similarity of `voters[i]`, from 0 to 1."""
 
     voters: NDArray[np.int32]
     scores: NDArray[np.float64]
@@ -51,11 +51,11 @@ def build_lookalike(
     filters: LookalikeFilters | None,
     seed: int = 0,
 ) -> LookalikeResult:
-    """The `size` voters most like the base, best first; fewer where not so many pass the filters.
+    """Return the `size` voters most similar to the base, best first, or fewer if not enough match the filters.
 
-    With `include_base` the members of the base who pass the filters come first and count towards `size`; without it
-    none of them is in the result. All filters must hold at once (reference, "POST /create_lookalike_audience").
-    Equal arguments give an equal result.
+    With `include_base`, base members who match the filters come first and count toward `size`. Without it, none of them
+    is in the result. Voters must match all filters (API reference: "POST /create_lookalike_audience"). The result is
+    deterministic.
 
     Raises:
         ValueError: the base is empty, or a filter is not one that `LookalikeFilters` names.
@@ -74,10 +74,10 @@ def build_lookalike(
 
 
 def _load_filter_mask(cursor: duckdb.DuckDBPyConnection, filters: LookalikeFilters | None) -> NDArray[np.bool_]:
-    """Who passes all filters, by voter."""
+    """Return a mask of the voters who match all filters."""
     chosen = {} if filters is None else attrs.asdict(filters, recurse=False)
     for key in chosen.pop("extra", {}):
-        raise ValueError(f"{key!r} is no filter of this voter file; the filters are {', '.join(FILTER_COLUMNS)}")
+        raise ValueError(f"{key!r} is not a filter; the filters are {', '.join(FILTER_COLUMNS)}")
     wanted = {name: list(values) for name, values in chosen.items() if values is not None}
     conditions = [f"coalesce(list_contains(${name}, {FILTER_COLUMNS[name]}), false)" for name in wanted]
     query = f"SELECT {' AND '.join(conditions) or 'true'} AS allowed FROM voters ORDER BY voter"
@@ -85,7 +85,7 @@ def _load_filter_mask(cursor: duckdb.DuckDBPyConnection, filters: LookalikeFilte
 
 
 def _load_features(cursor: duckdb.DuckDBPyConnection) -> NDArray[np.float32]:
-    """Voters x features, none of them negative; -1 where the file does not say."""
+    """Return an array of voters x features. Features are non-negative, or -1 if unknown."""
     numbers = [column.name for column in COLUMNS if column.sql_type in {"BOOLEAN", "FLOAT"}]
     parts = [
         *(
@@ -108,10 +108,10 @@ def _draw_sample(rng: np.random.Generator, members: NDArray[np.intp]) -> NDArray
 def _score_similarity(
     features: NDArray[np.float32], in_base: NDArray[np.bool_], candidates: NDArray[np.intp], seed: int
 ) -> NDArray[np.float64]:
-    """How much each candidate is like the base, from 0 to 1."""
+    """Return the similarity of each candidate to the base, from 0 to 1."""
     if in_base.all() or not len(candidates):
         return np.ones(len(candidates))
-    # imported late: this takes over a second, which only lookalikes should pay
+    # imported late, because this takes over a second
     from sklearn.ensemble import HistGradientBoostingClassifier  # noqa: PLC0415  # pyright: ignore[reportMissingTypeStubs]: there are none
     from threadpoolctl import threadpool_limits  # noqa: PLC0415  # pyright: ignore[reportMissingTypeStubs]: as above
 
@@ -119,7 +119,7 @@ def _score_similarity(
     learn = np.concatenate([_draw_sample(rng, np.flatnonzero(side)) for side in (in_base, ~in_base)])
     options: dict[str, Any] = {"max_iter": 40, "max_leaf_nodes": 8, "early_stopping": False, "random_state": seed}
     model: Any = HistGradientBoostingClassifier(**options)
-    # one thread for each call: several that share the cores would spend their time waiting for one another
+    # one thread per call, because calls that share cores would wait for each other
     with threadpool_limits(limits=1, user_api="openmp"):
         model.fit(features[learn], in_base[learn])
         return np.asarray(model.predict_proba(features[candidates])[:, 1], dtype=np.float64)

@@ -1,27 +1,29 @@
-"""Matches the rows of an upload to voters, by the theory of Fellegi and Sunter (1969).
+"""Match the rows of an upload to voters with the method of Fellegi and Sunter (1969).
 
-1. **Normalise** both sides (`normalise`), so that only real differences are left.
-2. **Block**: a row is compared with the voters who share two of its values (or its phone), by several passes of
-   equality joins. A true pair is lost only when every pass meets an error.
-3. **Compare** each selected field: the same, nearly the same (a typo or two, a nickname, day and month swapped),
-   different, or missing on either side. First and last name entered crosswise count as the same.
-4. **Required** fields must be the same or nearly so. States have no near ones, and a value that is missing agrees with
-   nothing.
-5. **Weigh**: an agreement adds the bits of evidence of the very value (rare values more), a disagreement takes away,
-   a missing value does neither. The evidence becomes the probability that the pair is the same person, against the
-   other voters who pass, against people who live with them but are on no voter file, and against strangers. Optional
-   fields decide here.
-6. **Accept** a pair that is probable enough; of several rows for one voter the most probable, then the first.
+1. **Normalize** both sides (`normalize`), so only real differences remain.
+2. **Block**: compare a row only with voters who share two of its values (or its phone), using several equality joins. A
+true
+   pair is lost only if every join meets an error.
+3. **Compare** each selected field: same, nearly the same (a typo or two, a nickname, swapped day and month), different,
+or missing
+   on either side. Swapped first and last names count as the same.
+4. **Required** fields must be the same or nearly the same. States must be the same. A missing value never agrees.
+5. **Weigh**: an agreement adds the evidence of that value in bits (more for rare values), a disagreement subtracts, and
+a missing
+   value does neither. The evidence becomes the probability that both are the same person, compared with other voters,
+   with people in the same household who aren't on the voter file, and with strangers.
+6. **Accept** pairs that are probable enough. If several rows match one voter, the most probable row wins, then the
+first.
 
-Fields are not independent, which is seen to twice. People who live together share surname, ZIP and address, so that all
-of that only says "one of this household"; first name, birth date or phone must say which one. People who move change
-ZIP, city and address at once, so that all of that is at most one disagreement.
+Fields aren't independent. People in a household share surname, ZIP and address, so these only identify the household;
+first name, birth date or phone must identify the person. People who move change ZIP, city and address together, so
+these count as at most one disagreement.
 
-A row that fits two voters equally matches neither: a wrong person is worse than none.
+A row that matches two voters equally matches neither: a wrong person is worse than none.
 """
 
 # ruff: noqa: S608
-# Queries are put together from this package's own names; what comes from outside is bound.
+# Queries consist of this package's own names. Outside values are bound.
 
 from __future__ import annotations
 
@@ -42,10 +44,10 @@ __all__ = ["MatchResult", "match"]
 
 @attrs.frozen
 class MatchResult:
-    """Who was found. Entry `i` of each says: row `rows[i]` (from 0) of the CSV is voter `voters[i]`.
+    """The matches: row `rows[i]` (from 0) of the CSV is voter `voters[i]`.
 
-    In order of `rows`; no row and no voter occurs twice. `row_ids` are the values of the ID column; where there is
-    none, or its cell is empty, the row's number as text.
+    Sorted by `rows`, without duplicate rows or voters. `row_ids` holds the values of the ID column, or the row number
+    as text if there is no ID column or its cell is empty.
     """
 
     voters: NDArray[np.int32]
@@ -60,9 +62,9 @@ class MatchResult:
 class _Comparison:
     """How the key `key` of an uploaded row `u` is compared with that of a voter `v`.
 
-    `near` is the SQL condition for nearly the same value, `rates` how often the values of one person are the same,
-    nearly the same and different in lists that people keep, and `neighbors` how many times likelier it is to meet a
-    near value than the very same one by chance.
+    `near` is the SQL condition for nearly equal values. `rates` says how often the values of one person are the same,
+    nearly the same, and different in real lists. `neighbors` says how many times likelier a nearly equal value is by
+    chance than the same value.
     """
 
     key: str
@@ -71,14 +73,14 @@ class _Comparison:
     neighbors: float
 
     def level_sql(self) -> str:
-        """2 for the same, 1 for nearly the same, 0 for different, NULL where a side does not say."""
+        """2 for the same, 1 for nearly the same, 0 for different, NULL if a side is missing."""
         mine, theirs = f"u.{self.key}", f"v.{self.key}"
         near = self.near.format(a=mine, b=theirs)
         missing = f"{mine} IS NULL OR {theirs} IS NULL"
         return f"CASE WHEN {missing} THEN NULL WHEN {mine} = {theirs} THEN 2 WHEN {near} THEN 1 ELSE 0 END"
 
     def evidence_sql(self) -> str:
-        """The evidence of the level: positive for the same person, negative against."""
+        """The evidence of a level in bits: positive for the same person, negative against."""
         same, near, differ = self.rates
         levels = {2: f"{self.key}_bits + {log2(same)}", 0: f"{log2(differ)}"}
         if near:
@@ -122,17 +124,17 @@ _BLOCKING_PASSES: tuple[tuple[str, ...], ...] = (
     ("dob", "address"),
 )
 _BLOCKING_KEYS = {"first": "formal"}
-"""By what else than itself a value is looked up."""
+"""Other values under which a value is also looked up."""
 _SWAPPED_NAMES = "u.first = v.last AND u.last = v.first"
 
 _ON_FILE_PROBABILITY = 0.75
-"""How probable it is beforehand that an uploaded person is on the voter file."""
+"""The prior probability that an uploaded person is on the voter file."""
 _MOVED_PROBABILITY = 0.05
-"""How probable it is that ZIP, city and address all differ for the same person."""
+"""The probability that ZIP, city and address all differ for the same person."""
 _UNLISTED_HOUSEMATES = 0.3
-"""How many people who are on no voter file live with a voter and may be uploaded."""
+"""The number of people per voter who share the household, are on no voter file, and may be uploaded."""
 _MIN_PROBABILITY = 0.9
-"""The least probability of an accepted match."""
+"""The minimum probability of a match."""
 
 _KEY_EXPRESSIONS: Mapping[str, Mapping[str, str]] = {
     "first_name": {"first": "given_name({})", "formal": "formal_name(given_name({}))"},
@@ -153,18 +155,18 @@ _KEY_EXPRESSIONS: Mapping[str, Mapping[str, str]] = {
         "address": "whole_address(house_number({}), street_name({}))",
     },
 }
-"""What each canonical field gives to compare."""
+"""The comparisons for each canonical field."""
 _KEYS_BY_FIELD = {"first_name": ("first",), "last_name": ("last",), "full_name": ("first", "last")}
 
 
 def match(voters: VoterFile, table: CsvTable, selections: Mapping[str, ColumnSelection]) -> MatchResult:
-    """Find the voters who are in an uploaded table.
+    """Find the voters in an uploaded table.
 
-    `selections` are as in the reference, "POST /match_uploaded_csv": by canonical field, the column of the table and
-    whether it is required. The field `id` is for `row_ids` only.
+    `selections` holds the column of each canonical field and whether it is required (API reference: "POST
+    /match_uploaded_csv"). The field `id` is used for `row_ids` only.
 
     Raises:
-        KeyError: a selected column is not in the table.
+        KeyError: a selected column isn't in the table.
         ValueError: no field that can be matched is required.
     """
     chosen = {field: selection for field, selection in selections.items() if field != "id"}
@@ -192,7 +194,7 @@ def _comparison_keys(field: str) -> tuple[str, ...]:
 
 
 def _create_upload_table(cursor: duckdb.DuckDBPyConnection, cells: Mapping[str, NDArray[np.object_]]) -> None:
-    """Make the table `upload`, with a row number and the normalised values of the selected columns."""
+    """Create the table `upload` with row numbers and the normalized values of the selected columns."""
     count = len(next(iter(cells.values())))
     cursor.register("cells", {"row": np.arange(count, dtype=np.int32), **cells})
     values = [
@@ -205,7 +207,7 @@ def _create_upload_table(cursor: duckdb.DuckDBPyConnection, cells: Mapping[str, 
 
 
 def _candidates_sql(compared: list[str]) -> str:
-    """All pairs that a pass brings together; none where too little is compared to tell people apart."""
+    """Return the query of all candidate pairs, or none if too few fields are compared to tell people apart."""
     joins = [
         " AND ".join(f"u.{key} = v.{key}" for key in (_BLOCKING_KEYS.get(name, name) for name in names))
         for names in _BLOCKING_PASSES

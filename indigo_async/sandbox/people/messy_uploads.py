@@ -1,8 +1,8 @@
-"""Messy uploads: lists of people such as organisations keep them, drawn from a voter file, with the truth known.
+"""Messy uploads: realistic lists of people drawn from a voter file, with known matches.
 
-The people drawn follow a profile (they lean Democratic and are over 50 more often than the file), so that a lookalike
-has something to learn. Some rows are strangers, who are on no voter file: a third of them live with a voter and share
-the surname, the others are put together from several voters' values.
+The people follow a profile (they lean Democratic and are over 50 more often than the file), so a lookalike has
+something to learn. Some rows are strangers who are on no voter file. A third of them share a voter's household and
+surname. The others combine values of several voters.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _DIGITS = "0123456789"
 
 @attrs.frozen
 class MessyUpload:
-    """`csv` is UTF-8 with the columns `MESSY_COLUMNS`; `truth[row]` is the voter on that row, -1 for a stranger."""
+    """`csv` is UTF-8 with the columns `MESSY_COLUMNS`. `truth[row]` is the voter in that row, or -1 for a stranger."""
 
     csv: bytes = attrs.field(repr=False)
     truth: NDArray[np.int32]
@@ -54,9 +54,9 @@ class MessyUpload:
 def sample_voters(
     voters: VoterFile, count: int, *, seed: int, states: Collection[str] | None = None
 ) -> NDArray[np.int32]:
-    """`count` different voters (fewer where there are not so many), of these states only, who follow the profile.
+    """Draw up to `count` different voters from these states, following the profile.
 
-    A voter's odds of being drawn grow with the Democratic support score and, from 30 on, with age.
+    A voter's odds grow with the Democratic support score and, from 30 on, with age.
     """
     with voters.cursor() as cursor:
         found = cursor.execute(
@@ -68,7 +68,7 @@ def sample_voters(
             {"states": None if states is None else list(states), "today": VOTER_FILE_DATE},
         ).fetchnumpy()
     rng = np.random.default_rng(seed)
-    # the largest of these keys are a weighted draw without replacement (Efraimidis and Spirakis, 2006)
+    # the largest keys are a weighted sample without replacement (Efraimidis and Spirakis, 2006)
     keys = rng.exponential(size=len(found["voter"])) / found["weight"]
     return np.asarray(found["voter"], dtype=np.int32)[np.argsort(keys, kind="stable")[:count]]
 
@@ -81,7 +81,7 @@ def generate_messy_csv(
     stranger_rate: float = 0.15,
     states: Collection[str] | None = None,
 ) -> bytes:
-    """The CSV of `generate_messy_upload`."""
+    """Return the CSV of `generate_messy_upload`."""
     return generate_messy_upload(voters, count, seed=seed, stranger_rate=stranger_rate, states=states).csv
 
 
@@ -93,9 +93,9 @@ def generate_messy_upload(
     stranger_rate: float = 0.15,
     states: Collection[str] | None = None,
 ) -> MessyUpload:
-    """`count` rows, of which a share of `stranger_rate` (0 to 1) are strangers; the same for the same arguments.
+    """Generate up to `count` rows, of which a share of `stranger_rate` (0 to 1) are strangers. Deterministic.
 
-    `states` (postal codes) limits the voters drawn. There are fewer rows where there are not so many voters.
+    `states` (postal codes) limits the voters. There are fewer rows if there aren't enough voters.
     """
     rng = np.random.default_rng(seed)
     drawn = sample_voters(voters, count, seed=seed, states=states)
@@ -141,7 +141,7 @@ def _load_people(voters: VoterFile, indexes: NDArray[np.int32]) -> list[_Person]
 
 def _make_stranger(rng: np.random.Generator, one: _Person, two: _Person, three: _Person) -> _Person:
     last = one.last if _random_bool(rng, 1 / 3) else three.last
-    # no area code is 555, so a stranger's phone is nobody's
+    # 555 is not an area code, so a stranger's phone belongs to nobody
     return attrs.evolve(one, first=two.first, dob=two.dob, last=last, phone=f"555{_random_digits(rng, 7)}")
 
 
@@ -158,7 +158,7 @@ def _random_digits(rng: np.random.Generator, count: int) -> str:
 
 
 def _add_typo(rng: np.random.Generator, text: str, alphabet: str) -> str:
-    """One character wrong, missing, doubled or exchanged with its neighbour."""
+    """Return a value with one character wrong, missing, doubled or swapped with its neighbor."""
     if not text:
         return text
     at = int(rng.random() * len(text))
@@ -172,7 +172,7 @@ def _add_typo(rng: np.random.Generator, text: str, alphabet: str) -> str:
 
 
 def _garble_person(rng: np.random.Generator, person: _Person, elsewhere: _Person) -> list[str]:
-    """The cells of a person as somebody may have typed them."""
+    """Return the cells of a person as somebody may have typed them."""
     moved = _random_bool(rng, 0.06)
     home = elsewhere if moved else person
     style = _choose(rng, ("title", "title", "title", "upper", "lower"))

@@ -1,20 +1,22 @@
-"""One spelling for each value that two lists may spell differently, as DuckDB macros that do whole columns at once.
+"""Normalize values that lists spell differently, with DuckDB macros that process whole columns.
 
-Every macro takes text (or NULL) and gives text; NULL where nothing usable is left, such as a phone number of all
-zeros. Applied to its own result, each gives the same again, but for those that take a full name or an address apart.
+Every macro takes and returns text or NULL. It returns NULL if nothing usable is left, such as for a phone number of
+zeros. Macros are idempotent, except for those that split a full name or an address.
 
-- `name_letters`: uppercase letters alone, accents folded: "José-María" gives JOSEMARIA.
+- `name_letters`: uppercase letters with folded accents: "José-María" becomes JOSEMARIA.
 - `given_name`, `family_name`: the same without titles ("Dr."), a trailing middle initial, or suffixes ("Jr."). A single
-  letter is no given name: it says too little.
-- `given_of_full`, `family_of_full`: from "First [Middle] Last [Suffix]" or "Last, First"; a surname keeps its particles
+  letter doesn't count as a given name.
+- `given_of_full`, `family_of_full`: parts of "First [Middle] Last [Suffix]" or "Last, First". Surnames keep their
+particles
   (de la Cruz, van Dyke).
-- `formal_name`: of a given name so written, the name that it is a nickname of, else itself: BILL gives WILLIAM.
-- `city_name`: as letters, with Saint, Fort and Mount abbreviated.
-- `state_code`: the postal code, also from a state's name.
-- `zip_code`: five digits: without the +4, with the leading zeros that spreadsheets drop.
-- `phone_digits`: ten digits, without the country code and extension.
-- `birth_date`: YYYYMMDD. Month before day where both orders are possible; a two-digit year is one that makes an adult.
-  Eight digits that are no date stay as they are, so that a mistyped date can still be compared.
+- `formal_name`: the formal name of a nickname, otherwise the name itself: BILL becomes WILLIAM.
+- `city_name`: letters, with Saint, Fort and Mount abbreviated.
+- `state_code`: the postal code, also for a state's name.
+- `zip_code`: five digits, without the +4, with the leading zeros that spreadsheets drop.
+- `phone_digits`: ten digits, without country code and extension.
+- `birth_date`: YYYYMMDD. If both orders are possible, month comes before day. Two-digit years are chosen so the person
+is an
+  adult. Eight digits that aren't a date are kept, so mistyped dates can be compared.
 - `house_number`, `street_name`: an address without unit, street type and compass points.
 """
 
@@ -88,7 +90,7 @@ _STREET_WORDS = (
     "PARKWAY|PIKE|PKWY|PL|PLACE|PLZ|RD|ROAD|SQ|SQUARE|ST|STREET|TER|TERRACE|TRAIL|TRL|WAY|"
     "E|EAST|N|NE|NORTH|NORTHEAST|NORTHWEST|NW|S|SE|SOUTH|SOUTHEAST|SOUTHWEST|SW|W|WEST"
 )
-_APOSTROPHES = "''\u2019\u2018`"  # the first one doubled, as SQL wants it
+_APOSTROPHES = "''\u2019\u2018`"  # the first one is doubled, as SQL requires
 _UNIT_WORDS = "APARTMENT|APT|FL|FLOOR|LOT|RM|ROOM|STE|SUITE|TRLR|UNIT"
 
 
@@ -97,20 +99,20 @@ def _sql_quote(text: str) -> str:
 
 
 def _sql_map(pairs: dict[str, str]) -> str:
-    """A MAP of DuckDB."""
+    """Return a DuckDB MAP literal."""
     return "MAP {" + ", ".join(f"{_sql_quote(key)}: {_sql_quote(value)}" for key, value in pairs.items()) + "}"
 
 
 def _macro_definitions() -> dict[str, str]:
-    """The body of each macro by its signature, later ones built on earlier ones."""
+    """The body of each macro by its signature. Later ones use earlier ones."""
     formal = {short: name for name, shorts in NICKNAMES.items() for short in shorts.split()}
     states = {"".join(filter(str.isalpha, name.upper())): postal for name, postal in load_state_names().items()}
     return {
-        # strip_accents knows no letters that have no plain one inside
+        # letters that strip_accents doesn't handle
         "folded(x)": """upper(strip_accents(replace(replace(replace(replace(
             translate(x, 'ØøŁłĐđÐðı', 'OoLlDdDdi'), 'ß', 'ss'), 'Æ', 'AE'), 'æ', 'ae'), 'œ', 'oe')))""",
         "name_letters(x)": "nullif(regexp_replace(folded(x), '[^A-Z]', '', 'g'), '')",
-        # apostrophes and hyphens join, commas stay, all else parts words
+        # apostrophes and hyphens join words, commas stay, everything else separates words
         "name_words(x)": rf"""trim(regexp_replace(regexp_replace(regexp_replace(
             folded(x), '[{_APOSTROPHES}.-]', '', 'g'), '[^A-Z,]+', ' ', 'g'), ' *, *', ', ', 'g'), ' ,')""",
         "without_suffix(x)": rf"trim(regexp_replace(x, '(\w),? (?:{_SUFFIXES})\b', '\1', 'g'), ' ,')",
@@ -136,7 +138,7 @@ def _macro_definitions() -> dict[str, str]:
             regexp_extract(whole_number(x), '^(\d{3,5})(?:[ -]?\d{4})?$', 1), ''), 5, '0'), '00000')""",
         "phone_digits(x)": r"""nullif(regexp_extract(regexp_replace(
             regexp_replace(lower(whole_number(x)), 'e?x.*$', ''), '\D', '', 'g'), '^1?([2-9]\d{9})$', 1), '')""",
-        # one separator, no time of day
+        # one kind of separator, without the time of day
         "date_parts(x)": r"""trim(regexp_replace(regexp_replace(
             whole_number(x), '[T ]\d{1,2}:\d\d.*$', ''), '[^A-Za-z0-9]+', '/', 'g'), '/')""",
         "plausible(d)": "CASE WHEN year(d) BETWEEN 1880 AND year(current_date) THEN d END",
@@ -152,7 +154,7 @@ def _macro_definitions() -> dict[str, str]:
             WHEN regexp_full_match(p, '.*[A-Za-z].*')
             THEN adult(try_strptime(p, ['%b/%d/%y', '%B/%d/%y', '%d/%b/%y', '%d/%B/%y'])) END""",
         "eight_digits(p)": r"CASE WHEN regexp_full_match(p, '(18|19|20)\d{6}') THEN p END",
-        # the first of January 1900 stands for a date that nobody knew
+        # 1900-01-01 stands for an unknown date
         "birth_date_of(p)": """nullif(
             coalesce(strftime(plausible(parsed_date(p)), '%Y%m%d'), eight_digits(replace(p, '/', ''))), '19000101')""",
         "birth_date(x)": "birth_date_of(date_parts(x))",

@@ -1,7 +1,7 @@
-"""The columns of the voter file, and which of them an export shows under which header.
+"""The columns of the voter file, and the headers of those that exports contain.
 
-Headers follow the contract ("Columns of an exported CSV"); those of the paid field types are our own wording, as are
-the column names, which are also those that a caller's own voter file uses.
+The headers are inferred from public examples. Headers of paid field types and column names are made up. Your own voter
+files use these column names.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from indigo_async.inputs import OptionalFieldType
 __all__ = ["COLUMNS", "ELECTIONS", "ISSUES", "MEDIA", "VOTER_FILE_DATE", "Column", "exported_columns"]
 
 VOTER_FILE_DATE = date(2026, 11, 1)
-"""The day on which the synthetic voter file was taken. Ages count from it."""
+"""The date of the synthetic voter file. Ages are relative to it."""
 
 ELECTIONS: tuple[tuple[int, str], ...] = (
     (2018, "general"),
@@ -35,8 +35,8 @@ MEDIA: tuple[str, ...] = ("broadcast", "radio", "social", "streaming")
 class Column:
     """One column of the voter file.
 
-    `sql_type` is a DuckDB type. `header` is its name in an export, None where exports do not show it. `field_type` is
-    the paid field type that it belongs to, None where it is free.
+    `sql_type` is a DuckDB type. `header` is its name in exports, or None if exports don't contain it. `field_type` is
+    its paid field type, or None if it is free.
     """
 
     name: str
@@ -106,5 +106,5 @@ COLUMNS: tuple[Column, ...] = (
 
 
 def exported_columns(field_type: OptionalFieldType | None) -> list[Column]:
-    """The exported columns of a paid field type; of None, the free ones."""
+    """Return the exported columns of a paid field type, or the free ones for None."""
     return [column for column in COLUMNS if column.header is not None and column.field_type is field_type]

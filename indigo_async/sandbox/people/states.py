@@ -1,8 +1,8 @@
-"""The states, as the synthetic voter file needs them. Their names and FIPS codes come from the package `addfips`.
+"""The states, as the synthetic voter file needs them. Names and FIPS codes come from the package `addfips`.
 
-Counts of districts are the public ones: House seats by the 2020 apportionment; for state legislatures the districts
-of each chamber, which are fewer than its seats where districts have several members (Arizona's 30 districts elect 60
-representatives). Nebraska has one chamber; the District of Columbia elects a delegate and has council wards.
+The numbers of districts are public: House seats by the 2020 apportionment, and the districts of each chamber of the
+state legislatures, which are fewer than the seats if districts have several members (Arizona's 30 districts elect 60
+representatives). Nebraska has one chamber. The District of Columbia elects a delegate and has council wards.
 Population, vote and ethnicity are rounded from the 2020 census and the 2020 presidential election.
 """
 
@@ -14,10 +14,10 @@ __all__ = ["STATES", "State"]
 
 
 class State(NamedTuple):
-    """One state: `population` in thousands, everything in per cent as a whole number.
+    """One state: `population` in thousands, shares in whole percent.
 
-    `democratic` is the Democratic share of the two-party vote. `lower_districts` is 0 where there is no lower chamber.
-    `party_registration` says whether voters register with a party at all.
+    `democratic` is the Democratic share of the two-party vote. `lower_districts` is 0 without a lower chamber.
+    `party_registration` says whether voters register with a party.
     """
 
     postal: str

@@ -1,11 +1,11 @@
-"""Synthetic voters: people who do not exist, at real places, with real name frequencies.
+"""Synthetic voters: made-up people at real places, with real name frequencies.
 
-Names follow the 1990 census (package `names`), places and districts `geography`. People live in households, which share
-an address, mostly a surname, and a political leaning; some fathers and sons share their whole name, and a few couples a
-phone. One latent leaning for each person (from state, urbanity, ethnicity, age, gender and household) drives party,
-support and issue scores; one latent propensity, which grows with age, drives vote history and so the turnout scores.
+Names follow the 1990 census (package `names`), places and districts come from `geography`. People live in households
+that share an address, usually a surname, and a political leaning. Some fathers and sons share their full name, and a
+few couples a phone. One latent leaning per person (from state, urbanity, ethnicity, age, gender and household) drives
+party, support and issue scores. One latent propensity, which grows with age, drives vote history and turnout scores.
 
-Phone numbers use the exchanges from 555 up, so that no real person is called by mistake.
+Phone numbers use exchanges from 555 up, so nobody calls a real person by mistake.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ETHNICITIES = ("White", "Black", "Latino", "AAPI", "Native American")
 PARTIES = ("Democratic", "Republican", "Unaffiliated", "Libertarian", "Green")
 
 _MIN_PARENT_AGE = 42
-"""From here on the third and further members of a household are its head's grown children."""
+"""From this age on, further members of a household are its head's adult children."""
 
 _STREETS = (
     "MAIN OAK PINE MAPLE CEDAR ELM WASHINGTON LAKE HILL WALNUT SPRING NORTH RIDGE CHURCH WILLOW MEADOW JEFFERSON PARK "
@@ -57,7 +57,7 @@ DERIVED_COLUMNS: Mapping[str, str] = {
     "mail_state": "reg_state",
     "mail_zip": "reg_zip",
 }
-"""SQL for the columns that are made of the arrays of `generate_people` rather than being among them."""
+"""SQL expressions for columns derived from the arrays of `generate_people`."""
 
 
 @attrs.frozen
@@ -71,7 +71,7 @@ class _NameDistribution:
 
 @functools.cache
 def _load_names(file: str) -> _NameDistribution:
-    """Names with the frequencies of a census file, whose lines read: name, per cent, cumulative per cent, rank."""
+    """Read names and frequencies from a census file with lines of name, percent, cumulative percent and rank."""
     words = (resources.files("names") / file).read_text(encoding="ascii").split()
     weight = np.array(words[1::4], dtype=float) + 0.0001  # the file rounds rare names to 0
     return _NameDistribution(np.array(words[0::4], dtype=object), np.cumsum(weight) / weight.sum())
@@ -90,21 +90,21 @@ def _random_bools(rng: np.random.Generator, count: int, probability: float | Flo
 
 
 def _mask(hidden: BoolArray, values: NDArray[Any]) -> NDArray[np.object_]:
-    """The values, None where hidden."""
+    """Return the values, or None where hidden."""
     shown = values.astype(object)
     shown[hidden] = None
     return shown
 
 
 def _draw_categories(rng: np.random.Generator, probabilities: FloatArray) -> IndexArray:
-    """One category for each row of `probabilities` (people x categories; rows need not add up to 1)."""
+    """Draw a category for each row of `probabilities` (people x categories; rows needn't sum to 1)."""
     cumulative = np.cumsum(probabilities, axis=1)
     return (rng.random(len(cumulative))[:, None] * cumulative[:, -1:] > cumulative).sum(axis=1)
 
 
 @attrs.frozen
 class _Households:
-    """Who lives where: for each person the household, its head (as person index), and their part in it."""
+    """Assign people to households: each person's household, its head (a person index), and their role."""
 
     household: IndexArray
     head: IndexArray
@@ -189,7 +189,7 @@ def _generate_phones(rng: np.random.Generator, homes: _Households, places: Geogr
     rank = np.arange(count) - np.searchsorted(in_order, in_order)
     number = np.empty(count, dtype=object)
     number[order] = [
-        f"{code}{555 + serial // 10_000}{serial * 7919 % 10_000:04d}"  # 7919 is coprime to 10,000: no number twice
+        f"{code}{555 + serial // 10_000}{serial * 7919 % 10_000:04d}"  # 7919 is coprime to 10,000, so no number repeats
         for code, serial in zip(in_order, rank, strict=True)
     ]
     shared = homes.partner & _random_bools(rng, count, 0.04)
@@ -209,7 +209,7 @@ def _generate_ethnicity(rng: np.random.Generator, homes: _Households, places: Ge
 def _generate_leaning(
     rng: np.random.Generator, homes: _Households, places: Geography, ethnicity: IndexArray
 ) -> FloatArray:
-    """Log odds of supporting a Democrat."""
+    """Return the log odds of supporting a Democrat."""
     democratic = np.array([state.democratic for state in STATES])[places.state] / 100
     place = np.log(democratic / (1 - democratic)) + 1.8 * (places.urbanity - 0.5)
     count = len(homes.household)
@@ -226,7 +226,7 @@ def _generate_leaning(
 def _generate_party(
     rng: np.random.Generator, leaning: FloatArray, age: FloatArray, place_registers: BoolArray
 ) -> NDArray[np.object_]:
-    """Registered party; None in states whose voters register without one."""
+    """Return the registered party, or None in states without party registration."""
     democratic = _sigmoid(1.5 * leaning)
     unaffiliated = 0.55 * _sigmoid(-0.02 * (age - 45)) / (1 + 0.3 * leaning**2)
     chances = np.column_stack([democratic, 1 - democratic, unaffiliated / (1 - unaffiliated)])
@@ -276,7 +276,7 @@ def _generate_scores(
 
 
 def generate_people(count: int, *, seed: int) -> ArraysByColumn:
-    """`count` people as columns of equal length, the same for the same seed; `DERIVED_COLUMNS` makes the rest."""
+    """Generate `count` people as columns of equal length. Deterministic. `DERIVED_COLUMNS` adds the rest."""
     rng = np.random.default_rng(seed)
     places = load_geography()
     homes = _generate_households(rng, count, places)

@@ -1,15 +1,15 @@
-"""The voter file: a table of people in DuckDB, and beside it their normalised values for matching.
+"""The voter file: a DuckDB table of people, and a table of their normalized values for matching.
 
-Two tables, both addressed by `voter`, from 0 up:
+Both tables are indexed by `voter`, from 0:
 
 - `voters`: the columns of `schema.COLUMNS`.
-- `keys`: what `matching` compares (`first`, `last`, `dob`, ...), each with its weight of evidence `<key>_bits`: how
-  many bits an agreement on this very value is worth, -log2 of the chance that somebody else has it too. SMITH is worth
-  little, a rare surname much.
+- `keys`: what `matching` compares (`first`, `last`, `dob`, ...), each with its weight of evidence `<key>_bits`: -log2
+of the
+  probability that somebody else has the same value. SMITH is worth little, a rare surname much.
 """
 
 # ruff: noqa: S608
-# Queries are put together from this package's own names; what comes from outside is bound.
+# Queries consist of this package's own names. Outside values are bound.
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FILTER_COLUMNS = {
     "upper_state_legislative_districts": "upper_district",
     "lower_state_legislative_districts": "lower_district",
 }
-"""The column that each filter of `LookalikeFilters` looks at."""
+"""The column that each filter of `LookalikeFilters` checks."""
 
 _MATCH_KEYS = {
     "first": "given_name(first_name)",
@@ -53,21 +53,20 @@ _MATCH_KEYS = {
 _WEIGHTED_KEYS = ("first", "last", "dob", "phone", "zip", "city", "state", "address")
 
 _UNSEEN_SHARERS = {"phone": 0.02}
-"""People off the file who share a value, for each voter who has it: nearly none share a phone, but as many again
-share a name, a birthday or a ZIP."""
+"""People off the file per voter who share a value: almost none for a phone, one for a name, a birth date or a ZIP."""
 
 _SMOOTHING_PEOPLE = 1_000
-"""People with other values who are counted in, so that a name is not thought common because a file is small."""
+"""Added people with other values, so that a name doesn't seem common just because the file is small."""
 
 
 class VoterFile:
-    """People to match against, to find lookalikes among and to export, addressed by their index from 0 up.
+    """People to match, to find lookalikes among and to export, identified by their index from 0.
 
-    Safe to use from several threads at once. `close` it when it is no longer needed.
+    Thread-safe. Call `close` when you no longer need it.
     """
 
     def __init__(self, fill: Callable[[duckdb.DuckDBPyConnection], None]) -> None:
-        """A file in a new database, in which `fill` makes the table `voters`."""
+        """Create a new database, in which `fill` creates the table `voters`."""
         self._connection = duckdb.connect(":memory:")
         try:
             install_macros(self._connection)
@@ -80,19 +79,19 @@ class VoterFile:
 
     @classmethod
     def synthetic(cls, count: int = 100_000, *, seed: int = 0) -> VoterFile:
-        """`count` people who do not exist, the same for the same seed."""
+        """Create `count` synthetic people. Deterministic for a seed."""
         return cls(functools.partial(_load_synthetic, count=count, seed=seed))
 
     @classmethod
     def from_file(cls, path: Path) -> VoterFile:
-        """The people of a CSV (with a header) or Parquet file.
+        """Read people from a CSV (with a header) or Parquet file.
 
-        Its columns are named as in `schema.COLUMNS`, in any order and case, with blanks or underscores: `first_name`
-        and `last_name` must be there, any other may be missing and is then empty for everybody; further columns are
-        ignored. `dob` may be written in any way that `normalise.birth_date` reads.
+        Its columns are named as in `schema.COLUMNS`, in any order and case, with blanks or underscores. `first_name`
+        and `last_name` are required. Other columns may be missing, and unknown columns are ignored. `dob` may have any
+        format that the macro `birth_date` of `normalize` reads.
 
         Raises:
-            InvalidInputError: the file cannot be read, holds nobody, or lacks an essential column.
+            InvalidInputError: the file can't be read, is empty, or lacks a required column.
         """
         return cls(functools.partial(_load_file, path=path))
 
@@ -100,7 +99,7 @@ class VoterFile:
         return self._count
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
-        """A connection of its own to the same database, for one call in one thread. Close it after use."""
+        """Open another connection to the database, for one call in one thread. Close it after use."""
         return self._connection.cursor()
 
     def close(self) -> None:
@@ -108,7 +107,7 @@ class VoterFile:
 
 
 def list_filter_values(voters: VoterFile) -> dict[str, list[str]]:
-    """The values that each lookalike filter can take in this voter file, by the names of `LookalikeFilters`."""
+    """Return the values that each lookalike filter can have in this voter file."""
     with voters.cursor() as cursor:
         return {
             name: [
@@ -127,7 +126,7 @@ def _query_int(connection: duckdb.DuckDBPyConnection, query: str) -> int:
 
 
 def _create_voters_table(connection: duckdb.DuckDBPyConnection, expressions: dict[str, str]) -> None:
-    """Make the table `voters` from the view `people`, each column by its expression."""
+    """Create the table `voters` from the view `people`, with an expression per column."""
     columns = ", ".join(f"({expressions[column.name]})::{column.sql_type} AS {column.name}" for column in COLUMNS)
     connection.execute(
         f"CREATE TABLE voters AS SELECT voter_index::INTEGER AS voter, {columns} FROM people ORDER BY voter"
@@ -150,7 +149,7 @@ def _load_file(connection: duckdb.DuckDBPyConnection, *, path: Path) -> None:
         )
     except duckdb.Error as error:
         reason = str(error).splitlines()[0]
-        raise InvalidInputError([Problem(str(path), f"cannot be read as a voter file: {reason}")]) from error
+        raise InvalidInputError([Problem(str(path), f"can't be read as a voter file: {reason}")]) from error
     found = {
         str(name).strip().lower().replace(" ", "_"): f'people."{str(name).replace(chr(34), chr(34) * 2)}"'
         for name, *_ in connection.execute("DESCRIBE people").fetchall()
@@ -167,7 +166,7 @@ def _load_file(connection: duckdb.DuckDBPyConnection, *, path: Path) -> None:
 
 
 def _column_expression(sql_type: str, source: str | None) -> str:
-    """The expression that reads a column of a foreign file, whatever it is written as."""
+    """Return the expression that reads a column of a user's file."""
     if source is None:
         return "NULL"
     if sql_type == "DATE":
@@ -178,7 +177,7 @@ def _column_expression(sql_type: str, source: str | None) -> str:
 
 
 def _create_keys_table(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make the table `keys` from the table `voters`."""
+    """Create the table `keys` from the table `voters`."""
     values = ", ".join(f"{expression} AS {key}" for key, expression in _MATCH_KEYS.items())
     connection.execute(f"CREATE TEMP TABLE plain AS SELECT voter, {values} FROM voters")
     bits: list[str] = []

@@ -1,4 +1,4 @@
-"""Work that goes on while requests come in: started by an endpoint, owned and ended by the sandbox."""
+"""Background work that endpoints start and the sandbox owns."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ class BackgroundTasks:
     _running: set[asyncio.Task[None]] = attrs.field(factory=set[asyncio.Task[None]], init=False)
 
     def start(self, work: Callable[[], Awaitable[None]], on_failure: Callable[[str], object]) -> asyncio.Task[None]:
-        """Start work; should it fail, `on_failure` is told the reason key. The task itself never fails."""
+        """Start work. If it fails, `on_failure` receives the reason. The task itself never fails."""
         task = asyncio.create_task(_run_reporting_failure(work, on_failure))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return task
 
     async def wait_until_idle(self) -> None:
-        """Wait until nothing is being computed."""
+        """Wait until no work is running."""
         while self._running:
             await asyncio.wait(self._running)
 
     async def aclose(self) -> None:
-        """Cancel what is running and wait until it has ended, threads included."""
+        """Cancel running work and wait until it has ended, including its threads."""
         for task in self._running:
             task.cancel()
         await self.wait_until_idle()

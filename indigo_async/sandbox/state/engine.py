@@ -1,4 +1,4 @@
-"""What the endpoints need people for, and the lite engine, which needs none."""
+"""What the endpoints do with people, and the lite engine, which needs none."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ __all__ = ["Engine", "LiteEngine", "StageError", "save_csv"]
 
 
 class StageError(Exception):
-    """The work cannot be done. The message is the reason key that the API shows."""
+    """A stage failed. The message is the reason that the API shows."""
 
 
 class Engine(Protocol):
-    """Reads, matches, expands and exports. Each may take long, keeps off the event loop and may raise `StageError`."""
+    """Reads, matches, expands and exports. Each method may take long, doesn't block, and may raise `StageError`."""
 
     async def read_csv(self, url: str) -> UploadedTable:
         """Fetch and read an uploaded CSV."""
         ...
 
     async def match(self, table: UploadedTable, selections: Mapping[str, ColumnSelection]) -> Members:
-        """Find the voters that a CSV's rows are about."""
+        """Match the rows of a CSV to voters."""
         ...
 
     async def build_lookalike(
         self, base: Members, *, size: int, include_base: bool, filters: LookalikeFilters | None
     ) -> Members:
-        """Find the voters most like the base."""
+        """Find the voters most similar to the base audience."""
         ...
 
     async def export(self, members: Members, field_types: tuple[OptionalFieldType, ...], destination: Path) -> CsvFile:
@@ -42,12 +42,12 @@ class Engine(Protocol):
         ...
 
     async def sample(self, size: int) -> Members:
-        """Draw voters who have something in common, to seed audiences with."""
+        """Draw voters with something in common, for seeded audiences."""
         ...
 
 
 def save_csv(data: bytes, destination: Path) -> CsvFile:
-    """Write an export's bytes where downloads are served from."""
+    """Write an export's bytes to the folder that downloads are served from."""
     destination.write_bytes(data)
     return CsvFile(destination, len(data), f'"{hashlib.sha256(data).hexdigest()[:32]}"')
 
@@ -58,9 +58,9 @@ _LITE_CSV = b"voterbase_id,first_name,last_name\r\n" + b"".join(b"LITE-%05d,ANN,
 
 @attrs.define
 class LiteEngine:
-    """No people: invented sizes, one small CSV for every export. Nothing is fetched or computed.
+    """An engine without people: made-up sizes, and the same small CSV for every export. Nothing is fetched or computed.
 
-    Every uploaded CSV is said to have `row_count` rows, of which `matched_count` match.
+    Every uploaded CSV has `row_count` rows, of which `matched_count` match.
     """
 
     row_count: int = 2_000

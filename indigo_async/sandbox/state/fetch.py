@@ -1,4 +1,4 @@
-"""Fetching an uploaded CSV from its URL, within bounds: where from, how large, how long."""
+"""Fetch an uploaded CSV from its URL, within limits on address, size and time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OK = 200
 
 @attrs.frozen(kw_only=True)
 class FetchLimits:
-    """What a fetch may do. Without `allow_remote` only this machine is contacted, redirects included."""
+    """The limits of a fetch. Without `allow_remote`, only this machine is contacted, even after redirects."""
 
     allow_remote: bool = False
     max_bytes: int = 500_000_000
@@ -28,10 +28,10 @@ class FetchLimits:
 
 
 async def fetch_csv(session: aiohttp.ClientSession, url: str, limits: FetchLimits) -> bytes:
-    """Get what is at a URL.
+    """Fetch a URL.
 
     Raises:
-        WorkFailed: `UrlNotAllowed`, `UrlNotReachable` or `CsvTooLarge`.
+        StageError: `UrlNotAllowed`, `UrlNotReachable` or `CsvTooLarge`.
     """
     timeout = aiohttp.ClientTimeout(total=limits.max_seconds)
     try:

@@ -1,6 +1,6 @@
-"""What an export costs. The prices are invented; that they are whole cents per person and field type is the rule.
+"""What an export costs. The prices are made up: whole cents per person and field type.
 
-Source: reference, "POST /create_preview_csv_export" (the cost in cents and how it was computed).
+API reference: "POST /create_preview_csv_export".
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ CENTS_PER_PERSON: Mapping[OptionalFieldType, int] = MappingProxyType(
         OptionalFieldType.LOOKALIKE_SCORES: 1,
     }
 )
-"""The price of each paid field type; the standard fields are free."""
+"""The price of each paid field type. Standard fields are free."""
 
 
 @attrs.frozen
 class PriceItem:
-    """What one field type costs for all the people of an export."""
+    """The cost of one field type for all people of an export."""
 
     field_type: OptionalFieldType
     people: int
@@ -44,7 +44,7 @@ class PriceItem:
 
 @attrs.frozen
 class Price:
-    """The price of an export, in whole US cents, item by item."""
+    """The price of an export in whole US cents, itemized."""
 
     items: tuple[PriceItem, ...]
 
@@ -54,6 +54,6 @@ class Price:
 
 
 def calculate_price(people: int, field_types: Collection[OptionalFieldType]) -> Price:
-    """Price an export of so many people. Each field type counts once; the items come in the order of the table."""
+    """Price an export. Each field type counts once. Items are in the order of `CENTS_PER_PERSON`."""
     chosen = (kind for kind in CENTS_PER_PERSON if kind in field_types)
     return Price(tuple(PriceItem(kind, people, CENTS_PER_PERSON[kind]) for kind in chosen))

@@ -1,6 +1,6 @@
-"""What the sandbox keeps about audiences and exports, and how far each one has come at a given time.
+"""The sandbox's records of audiences and exports, and their status at a given time.
 
-Records are frozen; the store replaces them. A status is a pure function of a record and the clock.
+Records are frozen. The store replaces them. A status is a pure function of a record and the clock.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ __all__ = [
 
 @attrs.frozen(kw_only=True)
 class StageTimes:
-    """How long each stage takes at least, in sandbox seconds; longer where the computation itself takes longer."""
+    """The minimum duration of each stage, in sandbox seconds. Stages take longer if their computation does."""
 
     upload: float = 20.0
     match: float = 40.0
@@ -56,7 +56,7 @@ class Phase(Enum):
 
 @attrs.frozen
 class Stage:
-    """Something that takes time: over when it has been computed and its time (`due_at`, sandbox seconds) has come."""
+    """Work that takes time. It is done once it is computed and `due_at` (sandbox seconds) has passed."""
 
     due_at: float
     is_computed: bool = False
@@ -68,7 +68,7 @@ class Stage:
         return Phase.DONE if self.failure_reason is None else Phase.FAILED
 
     def next_change_at(self, now: float) -> float:
-        """When the phase may change by the passing of time alone."""
+        """Return the sandbox time at which the phase may change without a request."""
         return self.due_at if self.is_computed and now < self.due_at else math.inf
 
     def complete(self, failure: str | None = None) -> Stage:
@@ -77,7 +77,7 @@ class Stage:
 
 @attrs.frozen
 class UploadedTable:
-    """A CSV that was read. Without people there is no table and its columns are unknown."""
+    """A CSV that was read. A lite sandbox has no table and knows no columns."""
 
     row_count: int
     columns: tuple[str, ...] | None = None
@@ -86,10 +86,9 @@ class UploadedTable:
 
 @attrs.frozen(eq=False)
 class Members:
-    """The people of an audience: how many, and which voters where there are people at all.
+    """The people of an audience: how many, and which voters (unless the sandbox is lite).
 
-    For matched audiences `row_ids` says which row of the CSV each voter came from; for lookalikes `scores` says how
-    alike each is.
+    In matched audiences, `row_ids` holds the CSV row of each voter. In lookalikes, `scores` holds the similarity.
     """
 
     size: int
@@ -100,7 +99,7 @@ class Members:
 
 @attrs.frozen
 class Upload:
-    """The CSV behind a matched audience. `table` is None until it was read and again once it was matched."""
+    """The CSV of a matched audience. `table` is None until it is read, and again after it is matched."""
 
     url: str
     stage: Stage
@@ -111,10 +110,10 @@ class Upload:
 
 @attrs.frozen(kw_only=True)
 class AudienceRecord:
-    """An audience. `customer_id` is None for those made in the app.
+    """An audience. `customer_id` is None if it was created in the web app.
 
-    `stage` is the match or the lookalike, None while the CSV's columns are not selected yet. A `seeded_status` is shown
-    whatever the work is; one that says DELETED is in lists only.
+    `stage` is the match or the lookalike, or None until columns are selected. `seeded_status` overrides the status. An
+    audience seeded as DELETED appears in lists only.
     """
 
     id: RecordId
@@ -131,7 +130,7 @@ class AudienceRecord:
 
 @attrs.frozen
 class CsvFile:
-    """A finished export on disk. `etag` is strong: other bytes, another tag."""
+    """A finished export on disk, with a strong ETag."""
 
     path: Path
     size: int
@@ -140,9 +139,9 @@ class CsvFile:
 
 @attrs.frozen(kw_only=True)
 class ExportRecord:
-    """An export. `stage` is the preview at first, and the CSV once it was purchased or needs no purchase.
+    """An export. `stage` is the preview at first, then the CSV once it is purchased or free.
 
-    `price_override_cents` is the price where it is no longer that of the items.
+    `price_override_cents` replaces the sum of the items.
     """
 
     id: RecordId
@@ -172,7 +171,7 @@ def upload_status(upload: Upload, now: float) -> UploadStatus:
 
 
 def audience_status(record: AudienceRecord, now: float) -> AudienceStatus:
-    """An audience is processing until its people are known, and failed if its CSV did."""
+    """Return the status: processing until its people are known, failed if its CSV failed."""
     if record.upload is not None and upload_status(record.upload, now) is UploadStatus.FAILED:
         return AudienceStatus.FAILED
     if record.stage is None:

@@ -1,4 +1,4 @@
-"""The sandbox's memory: records by ID, by customer and by name, and rows of lists that need no encoding again."""
+"""All records, by ID, customer and name, with a cache of encoded list rows."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _MAX_DIGITS = 15
 
 
 def is_safe_integer(text: str) -> bool:
-    """Whether text is an integer that every JSON reader takes."""
+    """Return whether text is an integer that every JSON parser reads exactly."""
     return text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
 
 
 @attrs.frozen(kw_only=True)
 class Counts:
-    """The sandbox's truth, for checking that nothing was made or bought twice.
+    """What was really created and purchased, to check that nothing happened twice.
 
-    `list_audiences` counts those made through the API by customer and name (stubs, which have no name yet, under None).
+    `list_audiences` counts those created through the API, by customer and name (None for unmatched uploads).
     """
 
     audiences: Mapping[tuple[str | None, str | None], int]
@@ -41,7 +41,7 @@ class Counts:
 
 @attrs.frozen
 class CachedRow:
-    """An audience's row in a list, encoded, and the sandbox time until which it is true."""
+    """An encoded list row and the sandbox time until which it is valid."""
 
     encoded: bytes
     valid_until: float
@@ -49,7 +49,7 @@ class CachedRow:
 
 @attrs.frozen
 class Snapshot:
-    """An audience with its exports as they were at a sandbox time."""
+    """An audience with its exports, as of a sandbox time."""
 
     at: float
     audience: AudienceRecord
@@ -61,7 +61,7 @@ DELETED = "DELETED"
 
 @attrs.define(init=False)
 class Store:
-    """Every record. With `now`, a clock, it also keeps what each audience was like before."""
+    """All records. With a clock `now`, it also stores the history of each audience."""
 
     id_type: Literal["string", "integer"]
     cached_rows: dict[RecordId, CachedRow]
@@ -93,7 +93,7 @@ class Store:
         return self._last_number if self.id_type == "integer" else f"{prefix}-{self._last_number}"
 
     def parse_id(self, text: str) -> RecordId:
-        """The ID that stands in a URL."""
+        """Parse an ID from a URL."""
         return int(text) if self.id_type == "integer" and is_safe_integer(text) else text
 
     def add_audience(self, record: AudienceRecord) -> AudienceRecord:
@@ -114,7 +114,7 @@ class Store:
     def update_audience(
         self, audience_id: RecordId, change: Callable[[AudienceRecord], AudienceRecord]
     ) -> AudienceRecord:
-        """Replace an audience by what `change` makes of it."""
+        """Replace an audience with `change(audience)`."""
         changed = self._audiences[audience_id] = change(self._audiences[audience_id])
         if changed.name is not None:
             self._ids_by_name.setdefault((changed.customer_id, changed.name), audience_id)
@@ -123,7 +123,7 @@ class Store:
         return changed
 
     def update_export(self, export_id: RecordId, change: Callable[[ExportRecord], ExportRecord]) -> ExportRecord:
-        """Replace an export by what `change` makes of it."""
+        """Replace an export with `change(export)`."""
         changed = self._exports[export_id] = change(self._exports[export_id])
         self.cached_rows.pop(changed.audience_id, None)
         self._save_snapshot(changed.audience_id)
@@ -136,11 +136,11 @@ class Store:
             self._snapshots.setdefault(audience_id, []).append(snapshot)
 
     def find_snapshot(self, audience_id: RecordId, time: float) -> Snapshot | None:
-        """An audience as it was at a time; None where it did not exist yet."""
+        """Return an audience as of a time, or None if it didn't exist."""
         return next((one for one in reversed(self._snapshots.get(audience_id, [])) if one.at <= time), None)
 
     def record_purchase(self, export: ExportRecord) -> None:
-        """Write a purchase down."""
+        """Record a purchase."""
         self._purchases[export.id] += 1
         self._charged_cents += export.cost_cents
 
@@ -154,42 +154,42 @@ class Store:
         return [self._exports[export_id] for export_id in record.export_ids]
 
     def list_audiences(self, customer_id: str | None) -> Iterable[AudienceRecord]:
-        """A customer's audiences, or with None everybody's, oldest first."""
+        """Return a customer's audiences, or all audiences for None, oldest first."""
         if customer_id is None:
             return self._audiences.values()
         return (self._audiences[audience_id] for audience_id in self._ids_by_customer.get(customer_id, ()))
 
     def find_audience_by_name(self, customer_id: str | None, name: str) -> AudienceRecord | None:
-        """A customer's first audience of a name, as it is stored."""
+        """Return a customer's first audience with a stored name."""
         audience_id = self._ids_by_name.get((customer_id, name))
         return None if audience_id is None else self._audiences[audience_id]
 
     def find_other_record(self, record: AudienceRecord | ExportRecord) -> AudienceRecord | ExportRecord | None:
-        """The newest record of the same kind that is not this one."""
+        """Return the newest other record of the same kind."""
         kind = self._audiences if isinstance(record, AudienceRecord) else self._exports
         return next((kind[key] for key in reversed(kind) if key != record.id), None)
 
     def get_audience(self, audience_id: RecordId, customer_id: str | None) -> AudienceRecord:
-        """The audience, if it is one that this customer may see.
+        """Return an audience that this customer may see.
 
         Raises:
-            Refusal: 404, also for another customer's audience. Source: reference, "Customer ID".
+            HttpError: 404, also for another customer's audience. API reference: "Customer ID".
         """
         record = self.find_audience(audience_id)
         if record is None or record.customer_id not in (None, customer_id) or record.seeded_status == DELETED:
             raise HttpError(
                 404,
                 ErrorType.NOT_FOUND,
-                "There is no such audience for this customer. An audience made through the API needs its customerId.",
+                "This customer has no such audience. Audiences created through the API need their customerId.",
             )
         return record
 
     def get_export(self, export_id: RecordId, customer_id: str | None) -> tuple[ExportRecord, AudienceRecord]:
-        """The export and its audience, if this customer may see them; else a 404, as for audiences."""
+        """Return an export and its audience, if this customer may see them. Otherwise raise a 404."""
         export = self.find_export(export_id)
         audience = None if export is None else self.find_audience(export.audience_id)
         if export is None or audience is None or audience.customer_id not in (None, customer_id):
-            raise HttpError(404, ErrorType.NOT_FOUND, "There is no such export for this customer.")
+            raise HttpError(404, ErrorType.NOT_FOUND, "This customer has no such export.")
         return export, audience
 
     def counts(self) -> Counts:

@@ -1,4 +1,4 @@
-"""The engine with people: real reading, matching, expanding and exporting, in a bounded number of threads."""
+"""The engine with people: real reading, matching, expanding and exporting in a bounded number of threads."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 @attrs.frozen
 class VoterEngine:
-    """Works on a voter file. Every computation takes one of the limiter's threads."""
+    """An engine on a voter file. Every computation uses one of the limiter's threads."""
 
     voters: VoterFile
     seed: int
@@ -94,9 +94,9 @@ class VoterEngine:
 
 
 def _require_content(content: T | None) -> T:
-    """What this engine put into a table or members, which only a lite engine leaves out."""
+    """Return a value that only a lite engine leaves out."""
     if content is None:
-        raise TypeError("these people were made by a lite engine")
+        raise TypeError("these people come from a lite engine")
     return content
 
 
@@ -104,7 +104,7 @@ def _require_content(content: T | None) -> T:
 async def open_voter_engine(
     voters: int | Path | VoterFile, seed: int, threads: int, limits: FetchLimits
 ) -> AsyncGenerator[VoterEngine]:
-    """Make or read the voter file, unless it is the caller's, and close what was opened here."""
+    """Create or read the voter file. Close it afterward, unless the caller passed it."""
     limiter = anyio.CapacityLimiter(threads)
     match voters:
         case int():
