@@ -65,12 +65,12 @@ def test_an_unknown_column_is_named():
         (b"%PDF-1.7", "PDF"),
         (b"\x1f\x8b\x08", "gzip"),
         (b"a,b\n\x00\x01,2\n", "binary"),
-        (b"Ann,4125550123\nBob,4125550124\n", "no header"),
-        (b"Ann,ann@example.com\nBob,bob@example.com\n", "no header"),
-        (b"Ann,3/5/1960\nBob,4/5/1960\n", "no header"),
+        (b"Ann,4125550123\nBob,4125550124\n", "isn't a header"),
+        (b"Ann,ann@example.com\nBob,bob@example.com\n", "isn't a header"),
+        (b"Ann,3/5/1960\nBob,4/5/1960\n", "isn't a header"),
         (b"Name,Name\nAnn,Lee\n", "two columns|Two columns"),
         (b"Name,Street\nAnn,1 Main St, Erie\n", "Row 1 has 3 values"),
-        (b'Name,City\n"Ann' + b"x" * 200_000 + b"\n", "cannot be read"),
+        (b'Name,City\n"Ann' + b"x" * 200_000 + b"\n", "can't be read"),
     ],
 )
 def test_what_is_no_csv_is_refused_with_the_reason(data, reason):

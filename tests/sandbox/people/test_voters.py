@@ -188,7 +188,7 @@ def test_a_parquet_file_of_voters_is_read(tmp_path):
         ("voters.csv", "first_name,zip\nAnn,01234\n", "lacks the column last_name"),
         ("voters.csv", "name,zip\nAnn,01234\n", "2 problems"),
         ("voters.csv", "first_name,last_name\n", "holds no voters"),
-        ("voters.parquet", "first_name,last_name\n", "cannot be read"),
+        ("voters.parquet", "first_name,last_name\n", "can't be read"),
     ],
 )
 def test_a_file_that_is_no_voter_file_is_refused(tmp_path, name, content, problem):
@@ -199,5 +199,5 @@ def test_a_file_that_is_no_voter_file_is_refused(tmp_path, name, content, proble
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(InvalidInputError, match=r"nowhere\.csv: cannot be read"):
+    with pytest.raises(InvalidInputError, match=r"nowhere\.csv: can't be read"):
         VoterFile.from_file(tmp_path / "nowhere.csv")
