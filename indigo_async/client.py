@@ -1,4 +1,4 @@
-"""The API's seven endpoints, one typed coroutine each: `IndigoClient`, and `CustomerClient` with the customer ID bound."""
+"""The API's seven endpoints, one typed coroutine each; `CustomerClient` has them with the customer ID bound."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from indigo_async._redaction import SecretBytes, secret
 from indigo_async._settings import Settings, TokenSource
 from indigo_async._transport import codec
 from indigo_async._transport.pacing import Pacing
-from indigo_async._transport.retry import Endpoint, RetryPolicy
+from indigo_async._transport.responses import Endpoint
+from indigo_async._transport.retry import RetryPolicy
 from indigo_async._transport.transport import SendState, Transport
 from indigo_async._validation import InputCheck
 from indigo_async.errors import ApiError, CustomerMismatchError, RecordMismatchError, ResponseDecodeError

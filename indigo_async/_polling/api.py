@@ -10,7 +10,7 @@ import attrs
 from indigo_async._polling.cost_model import Cost
 from indigo_async._transport import codec
 from indigo_async._transport.audience_list import ListReader, RowSlice
-from indigo_async._transport.responses import parse_json_response
+from indigo_async._transport.errors import parse_json_response
 from indigo_async._transport.transport import Transport
 from indigo_async.client import GET_AUDIENCE, LIST_AUDIENCES, check_record_id, decode_response
 from indigo_async.errors import CustomerMismatchError, IndigoError, ResponseDecodeError
@@ -102,7 +102,7 @@ class _RecordBody:
 
     def _check_size(self, size: int) -> None:
         if size > _MAX_RECORD_BYTES:
-            raise ResponseDecodeError("the answer is larger than allowed", endpoint=GET_AUDIENCE.name)
+            raise ResponseDecodeError("the response is too large", endpoint=GET_AUDIENCE.name)
 
 
 def _customer_query(customer_id: str | None) -> dict[str, str]:

@@ -16,7 +16,8 @@ import attrs
 import msgspec
 
 from indigo_async._transport import codec
-from indigo_async._transport.retry import Endpoint, find_embedded_error
+from indigo_async._transport.errors import find_embedded_error
+from indigo_async._transport.responses import Endpoint
 from indigo_async.errors import ResponseDecodeError
 from indigo_async.models import Audience, RecordId
 

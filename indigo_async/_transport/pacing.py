@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from http import HTTPStatus
 
 import attrs
 
 from indigo_async._transport.adaptive_limits import ConcurrencyLimit, RateLimit
+from indigo_async._transport.responses import FailureReason, NoResponse, Response
+from indigo_async._transport.retry import parse_retry_after
 
 __all__ = ["Pacer", "Pacing"]
 
@@ -97,6 +100,19 @@ class Pacer:
     def record_timeout(self, *, started: float) -> None:
         """Learn from an answer that never came, before its slot is given back."""
         self._concurrency.record_overload(started=started, now=self._loop.time())
+
+    def record_failure(self, outcome: Response | NoResponse, *, started: float) -> None:
+        """Learn from an attempt without a 2xx response, sent at `started`, before its slot is released."""
+        if isinstance(outcome, NoResponse):
+            if outcome.reason is FailureReason.TIMEOUT:
+                self.record_timeout(started=started)
+        elif outcome.status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
+            retry_after = parse_retry_after(outcome)
+            if outcome.status == HTTPStatus.TOO_MANY_REQUESTS:
+                self.record_rate_limited(started=started, retry_after=retry_after)
+            self.pause(retry_after or 0.0)
+        elif outcome.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            self.record_accepted(started=started, latency_group=None)
 
     def pause(self, seconds: float) -> None:
         """Hand out no slot for that long."""

@@ -1,28 +1,87 @@
-"""What came of an attempt: the body of an answer, read within bounds, or why there is none."""
+"""How an attempt ended: with a `Response`, or with a `NoResponse` and the reason."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from typing import Any, Protocol
+from collections.abc import Mapping
+from enum import Enum
+from http import HTTPStatus
+from typing import Protocol
 
 import aiohttp
+import attrs
 
-from indigo_async._transport.codec import decode_document
-from indigo_async._transport.retry import Endpoint, FailureReason, NoResponse, Response, find_embedded_error
-
-__all__ = ["BodySink", "classify_failure", "parse_json_response", "read_response", "stream_into"]
+__all__ = [
+    "BodySink",
+    "Endpoint",
+    "FailureReason",
+    "NoResponse",
+    "Response",
+    "classify_failure",
+    "read_response",
+    "stream_into",
+]
 
 _MAX_BODY_BYTES = 256 * 1024 * 1024
 _READ_CHUNK_BYTES = 256 * 1024
 _STREAM_CHUNK_BYTES = 64 * 1024
 
 
+@attrs.frozen
+class Endpoint:
+    """An endpoint of the API. Its name, such as `GET /audience`, identifies it in errors, events and counters."""
+
+    method: str
+    path: str
+    name: str = attrs.field(
+        default=attrs.Factory(lambda self: f"{self.method} {self.path}", takes_self=True), init=False
+    )
+    idempotent: bool = attrs.field(
+        default=attrs.Factory(lambda self: self.method == "GET", takes_self=True), init=False
+    )
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@attrs.frozen
+class Response:
+    """A complete HTTP response. Look up headers by lower-case name."""
+
+    status: int
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    body: bytes = attrs.field(repr=False)
+
+    @property
+    def ok(self) -> bool:
+        return HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
+
+
+class FailureReason(Enum):
+    """Why there is no usable response. The values appear in error messages and counters."""
+
+    NOT_SENT = "no connection could be made"
+    TIMEOUT = "no response within the timeout"
+    BROKEN = "the connection was lost"
+    UNTRUSTED = "the server's certificate is not trusted"
+    UNREADABLE = "the response is not JSON"
+    TOO_LARGE = "the response is too large"
+
+
+@attrs.frozen
+class NoResponse:
+    """An attempt without a usable response. `detail` holds no secrets."""
+
+    reason: FailureReason
+    detail: str
+
+
 class BodySink(Protocol):
-    """Takes an answer's body as it comes."""
+    """Receives a response body in chunks."""
 
     def begin(self, size: int | None) -> None:
-        """Note the announced bytes; None where none are announced, or they are compressed."""
+        """Note the announced size in bytes; None if it is unknown or the body is compressed."""
         ...
 
     def feed(self, data: bytes) -> None:
@@ -31,7 +90,7 @@ class BodySink(Protocol):
 
 
 async def read_response(response: aiohttp.ClientResponse) -> Response | NoResponse:
-    """The whole body, within bounds: compressed and unannounced ones are counted as they come."""
+    """Read the whole body. The size limit also holds for compressed and chunked bodies."""
     headers = response.headers
     announced = response.content_length
     if announced is not None and announced > _MAX_BODY_BYTES:
@@ -49,37 +108,24 @@ async def read_response(response: aiohttp.ClientResponse) -> Response | NoRespon
 
 
 async def stream_into(sink: BodySink, response: aiohttp.ClientResponse) -> Response | NoResponse:
-    """Give a good answer's body to a sink as it comes, between turns of other tasks; any other is read as usual."""
-    if not Response(response.status, {}, b"").ok:
+    """Feed a 2xx body to `sink`, yielding to other tasks after each chunk; read any other body as usual."""
+    streamed = Response(response.status, {}, b"")
+    if not streamed.ok:
         return await read_response(response)
     sink.begin(None if "content-encoding" in response.headers else response.content_length)
     async for data in response.content.iter_chunked(_STREAM_CHUNK_BYTES):
         sink.feed(data)
         await asyncio.sleep(0)
-    return Response(response.status, {}, b"")
-
-
-def parse_json_response(body: bytes, endpoint: Endpoint, *, token: str) -> Any:
-    """The JSON of a good answer.
-
-    Raises:
-        ResponseDecodeError: it is none.
-        ApiError: it is a refusal, which the good status hides.
-    """
-    document = decode_document(body, endpoint.name)
-    refusal = find_embedded_error(document, endpoint, token=token)
-    if refusal is not None:
-        raise refusal
-    return document
+    return streamed
 
 
 def classify_failure(error: Exception) -> NoResponse:
-    """Why no answer came, in words without URLs (they may be signed)."""
+    """Explain a failed request. The detail never shows the URL, which may be signed."""
     detail = type(error).__name__
     if isinstance(error, (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)):
         return NoResponse(FailureReason.UNTRUSTED, detail)
     if isinstance(error, aiohttp.ClientConnectorError):
-        return NoResponse(FailureReason.NOT_SENT, f"{error.host}:{error.port}, {_system_error_text(error.os_error)}")
+        return NoResponse(FailureReason.NOT_SENT, f"{error.host}:{error.port}, {_describe_os_error(error.os_error)}")
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return NoResponse(FailureReason.NOT_SENT, str(error) or detail)
     if isinstance(error, TimeoutError):
@@ -87,8 +133,8 @@ def classify_failure(error: Exception) -> NoResponse:
     return NoResponse(FailureReason.BROKEN, detail)
 
 
-def _system_error_text(error: OSError) -> str:
-    """Why the system refused, such as "connection refused", without the HTTP library's own words around it."""
+def _describe_os_error(error: OSError) -> str:
+    """Return the system's message alone, such as "connection refused", without aiohttp's text around it."""
     if error.errno is not None and error.errno > 0:
         return os.strerror(error.errno).lower()
     return error.strerror or type(error).__name__

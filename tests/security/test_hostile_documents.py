@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from indigo_async._transport import codec
 from indigo_async._transport.audience_list import ListReader, RowSlice
-from indigo_async._transport.retry import Endpoint, Response, find_embedded_error, make_error
+from indigo_async._transport.errors import find_embedded_error, make_error
+from indigo_async._transport.responses import Endpoint, Response
 from indigo_async.errors import ApiError, IndigoError, ResponseDecodeError
 from indigo_async.models import Audience, CsvExport
 from indigo_async.sandbox import Dialect

@@ -108,9 +108,9 @@ async def test_a_hostile_answer_is_an_error_and_the_only_slot_is_given_back(call
 @pytest.mark.parametrize("answer", TOO_LARGE.values(), ids=TOO_LARGE.keys())
 async def test_what_is_too_large_is_said_to_be_and_not_asked_for_again(answer: Responder):
     async with server_and_client(answer) as (server, client):
-        with pytest.raises(IndigoError, match="GET /audiences: the answer is larger than allowed"):
+        with pytest.raises(IndigoError, match="GET /audiences: the response is too large"):
             await client.list_audiences()
-        with pytest.raises(AmbiguousOutcomeError, match="the answer is larger than allowed"):
+        with pytest.raises(AmbiguousOutcomeError, match="the response is too large"):
             await client.purchase_csv_export(export_id="exp-1")
     assert len(server.requests) == 2
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from indigo_async._transport import audience_list as list_view
 from indigo_async._transport.audience_list import ListReader, ListTooLongError
-from indigo_async._transport.retry import Endpoint
+from indigo_async._transport.responses import Endpoint
 from indigo_async.errors import ApiError, NotFoundError, ResponseDecodeError
 
 LIST = Endpoint("GET", "/audiences")

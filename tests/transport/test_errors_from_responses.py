@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from indigo_async._redaction import redact
-from indigo_async._transport.retry import Endpoint, FailureReason, NoResponse, Response, find_embedded_error, make_error
+from indigo_async._transport.errors import find_embedded_error, make_error
+from indigo_async._transport.responses import Endpoint, FailureReason, NoResponse, Response
 from indigo_async.errors import (
     AlreadyPurchasedError,
     AmbiguousOutcomeError,
@@ -136,7 +137,7 @@ def test_the_silence_after_a_get_is_told_by_its_reason(reason: FailureReason, ki
 def test_the_silence_after_a_post_is_ambiguous(reason: FailureReason):
     error = make_error(POST, NoResponse(reason, "the detail"))
     assert type(error) is AmbiguousOutcomeError
-    assert "look at the server before sending it again" in str(error)
+    assert "the server may or may not have processed the request, so check before sending it again" in str(error)
 
 
 @pytest.mark.parametrize("reason", [FailureReason.NOT_SENT, FailureReason.UNTRUSTED])

@@ -114,7 +114,7 @@ LARGE = {
 @pytest.mark.parametrize("answer", LARGE.values(), ids=LARGE.keys())
 async def test_a_body_larger_than_allowed_is_not_read_to_its_end(answer: Responder):
     async with server_and_client(answer) as (server, client):
-        with pytest.raises(IndigoError, match="the answer is larger than allowed"):
+        with pytest.raises(IndigoError, match="the response is too large"):
             await client.list_audiences()
     assert len(server.requests) == 1
 

@@ -6,16 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indigo_async._transport.retry import (
-    Endpoint,
-    FailureReason,
-    NoResponse,
-    Response,
-    RetryPolicy,
-    is_outcome_unknown,
-    parse_retry_after,
-    retry_delay,
-)
+from indigo_async._transport.responses import Endpoint, FailureReason, NoResponse, Response
+from indigo_async._transport.retry import RetryPolicy, is_outcome_unknown, parse_retry_after, retry_delay
 
 GET = Endpoint("GET", "/audience")
 POST = Endpoint("POST", "/purchase_csv_export")

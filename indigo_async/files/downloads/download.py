@@ -22,7 +22,8 @@ import attrs
 
 from indigo_async._redaction import SecretText, secret
 from indigo_async._transport.cancellation import run_in_thread
-from indigo_async._transport.retry import NoResponse, RetryPolicy
+from indigo_async._transport.responses import NoResponse
+from indigo_async._transport.retry import RetryPolicy
 from indigo_async._transport.transport import Transport
 from indigo_async.errors import DownloadError
 from indigo_async.files.downloads.part_file import DownloadedFile, PartFile

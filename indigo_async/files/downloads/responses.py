@@ -10,7 +10,8 @@ from http import HTTPStatus
 import aiohttp
 import attrs
 
-from indigo_async._transport.retry import Response, parse_retry_after
+from indigo_async._transport.responses import Response
+from indigo_async._transport.retry import parse_retry_after
 from indigo_async.errors import DownloadError
 from indigo_async.files.downloads.part_file import PartFile
 
