@@ -1,4 +1,4 @@
-"""The parts of the gate. `nox` runs them all; `nox -s tests` runs one. `.ci/run` runs the same commands in one environment."""
+"""The parts of the gate: `nox` runs them all, `nox -s tests-3.11` one. `.ci/run` runs the same commands in one venv."""
 
 import nox
 
@@ -41,7 +41,7 @@ def security(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run the tests, or those named: `nox -s tests-3.11 -- tests/polling`."""
+    """Run the tests, or some: `nox -s tests-3.11 -- tests/polling`."""
     install(session)
     session.run("python", "-m", "pytest", "-n", "2", *session.posargs)
 
