@@ -16,8 +16,8 @@ from pathlib import Path
 import indigo_async.sandbox.sandbox as lite
 from benchmarks.readme_images.report import FAULTS, SPEED, VariedEngine, jobs
 from indigo_async import IndigoClient, RetryPolicy
+from indigo_async.cli.progress.display import render_svg
 from indigo_async.cli.progress.tracker import ProgressSnapshot, ProgressTracker, planned_stages
-from indigo_async.cli.progress.views import render_svg
 from indigo_async.sandbox import Sandbox
 from indigo_async.workflows import Batch, start_batch
 

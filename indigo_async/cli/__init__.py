@@ -1,4 +1,4 @@
-"""The command `indigo-async` (extra `cli`)."""
+"""The `indigo-async` command (extra `cli`)."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ import sys
 __all__ = ["GC_THRESHOLD", "main"]
 
 GC_THRESHOLD = 10_000
-"""So many objects are made, beyond those let go, before Python looks for reference cycles among them.
+"""Garbage collector threshold for the command's process, instead of Python's default (700).
 
-Its own number, 700, is some eight requests. Beside 10,000 jobs each look through the whole memory then takes half a
-second, and one came every few seconds: a third of all CPU, for cycles that jobs do not leave. The command owns its
-process, so it may set this; the library leaves it to whoever does (docs/services.md).
+With 10,000 jobs in memory, the default spends a third of all CPU time on full collections that find nothing. The
+command owns its process, so it may change this; the library never does (see docs/services.md).
 """
 
 
 def main() -> None:
-    """Run the command line, and never end with a bare traceback."""
+    """Run the command line."""
     gc.set_threshold(GC_THRESHOLD)
     try:
         from indigo_async.cli.app import run  # noqa: PLC0415 - the extra may be missing
@@ -26,7 +25,7 @@ def main() -> None:
         sys.exit(f"indigo-async: {error.name} is not installed; pip install 'indigo-async[cli,sandbox]'")
     code = run()
     if "temporalio" in sys.modules:
-        # Its threads may call into an interpreter that is being taken down: temporalio/sdk-python, issue 300.
+        # Skip interpreter shutdown, which temporalio's threads can crash (temporalio/sdk-python#300).
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -1,4 +1,4 @@
-"""What can be found out about a server: whether it is reached, is the API, and takes the token."""
+"""Server checks for `doctor`: whether the server can be reached, is the API, and accepts the token."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import asyncio
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator
 from email.utils import parsedate_to_datetime
 from enum import Enum
+from http import HTTPStatus
 from urllib.parse import SplitResult, urlsplit
 
 import aiohttp
@@ -25,11 +26,10 @@ _TIMEOUT = 15.0
 _MAX_SKEW_SECONDS = 60.0
 _API_PATH = urlsplit(DEFAULT_BASE_URL).path
 _UNKNOWN_AUDIENCE_ID = "indigo-async-doctor"
-_UNAUTHENTICATED = {401, 403}
 
 
 class CheckStatus(Enum):
-    """How a check came out."""
+    """The result of a check."""
 
     OK = "ok"
     WARNING = "warning"
@@ -39,7 +39,7 @@ class CheckStatus(Enum):
 
 @attrs.frozen
 class Check:
-    """One thing that was looked at, and what to do about it."""
+    """One check: its result, and advice if something should be done."""
 
     name: str
     status: CheckStatus
@@ -47,118 +47,116 @@ class Check:
     advice: str | None = None
 
 
-async def check_server(settings: Settings, report: Callable[[Check], object], *, has_token: bool) -> None:
-    """Check the way to the server, and the server; `report` is given each check as it is made. Nothing is changed."""
+async def check_server(settings: Settings, *, has_token: bool) -> AsyncGenerator[Check]:
+    """Check the server step by step, until a step fails. Changes nothing on the server."""
     url = urlsplit(settings.base_url)
-    advice = None
-    if url.path.rstrip("/") != _API_PATH:
-        advice = f"the API's own address ends with {_API_PATH}; is this one meant to be another?"
-    report(Check("address", CheckStatus.OK if advice is None else CheckStatus.WARNING, settings.base_url, advice))
+    if url.path.rstrip("/") == _API_PATH:
+        yield Check("address", CheckStatus.OK, settings.base_url)
+    else:
+        advice = f"the public API's base URL ends with {_API_PATH}; is this one correct?"
+        yield Check("address", CheckStatus.WARNING, settings.base_url, advice)
     connection = await _check_connection(url)
-    report(connection)
+    yield connection
     if connection.status is CheckStatus.FAILED:
         return
-    if await _check_api(settings.base_url, report) and has_token:
-        report(await _check_token(settings))
+    checks = await _check_api(settings.base_url)
+    for check in checks:
+        yield check
+    if checks[-1].status is CheckStatus.OK and has_token:
+        yield await _check_token(settings)
 
 
 async def _check_connection(url: SplitResult) -> Check:
-    """Whether the name is known, something listens there, and its certificate is good."""
+    """Check name resolution, the TCP connection and TLS."""
+
+    def failed(detail: str, advice: str) -> Check:
+        return Check("reached", CheckStatus.FAILED, detail, advice)
+
     host = url.hostname or ""
     secure = url.scheme == "https"
     port = url.port or (443 if secure else 80)
-    where = f"{host}:{port}"
+    address = f"{host}:{port}"
     try:
         async with asyncio.timeout(_TIMEOUT):
             _, writer = await asyncio.open_connection(host, port, ssl=secure or None)
     except TimeoutError:
-        return Check(
-            "reached", CheckStatus.FAILED, f"{where} does not answer", "is there a firewall, or a VPN to be on?"
-        )
+        return failed(f"{address} does not respond", "check the firewall, and the VPN if you need one")
     except ssl.SSLCertVerificationError as error:
-        advice = "a proxy that looks into TLS? Point SSL_CERT_FILE at its certificate. Is the machine's clock right?"
-        return Check(
-            "reached", CheckStatus.FAILED, f"{where}: certificate not accepted: {error.verify_message}", advice
+        return failed(
+            f"{address}: certificate not accepted: {error.verify_message}",
+            "if a proxy inspects TLS, point SSL_CERT_FILE at its certificate; also check this machine's clock",
         )
     except ssl.SSLError as error:
-        return Check("reached", CheckStatus.FAILED, f"{where}: no TLS: {error.reason}", "is the port right?")
+        return failed(f"{address}: no TLS: {error.reason}", "check the port")
     except socket.gaierror:
-        advice = "is the address spelt right, and is this machine on the network?"
-        return Check("reached", CheckStatus.FAILED, f"no machine is known by the name {host}", advice)
+        return failed(f"no such host: {host}", "check the address's spelling and this machine's network connection")
     except OSError as error:
-        why = "nothing listens there" if isinstance(error, ConnectionRefusedError) else error.strerror or str(error)
-        advice = "is the port right, and does the server run?"
-        return Check("reached", CheckStatus.FAILED, f"{where}: {why}", advice)
+        reason = "nothing listens there" if isinstance(error, ConnectionRefusedError) else error.strerror or str(error)
+        return failed(f"{address}: {reason}", "check the port, and that the server is running")
     encryption = writer.get_extra_info("ssl_object")
     writer.close()
-    detail = f"{where}, over {encryption.version()}" if encryption is not None else f"{where}, on this machine"
-    return Check("reached", CheckStatus.OK, detail)
+    return Check("reached", CheckStatus.OK, f"{address}, {encryption.version() if encryption else 'on this machine'}")
 
 
-async def _check_api(base_url: str, tell: Callable[[Check], object]) -> bool:
-    """Whether the address is an API's, by a request without a token: an API wants one."""
+async def _check_api(base_url: str) -> list[Check]:
+    """Check the clock, and that a request without a token is rejected, as the API does. The API's check comes last."""
+
+    def failed(detail: str, advice: str) -> Check:
+        return Check("API", CheckStatus.FAILED, detail, advice)
+
     timeout = aiohttp.ClientTimeout(total=_TIMEOUT)
+    params = {"audienceId": _UNKNOWN_AUDIENCE_ID}
     try:
         async with (
             aiohttp.ClientSession(timeout=timeout) as session,
-            session.get(
-                f"{base_url}/audience", params={"audienceId": _UNKNOWN_AUDIENCE_ID}, allow_redirects=False
-            ) as response,
+            session.get(f"{base_url}/audience", params=params, allow_redirects=False) as response,
         ):
             status, date = response.status, response.headers.get("Date", "")
     except (aiohttp.ClientError, TimeoutError) as error:
-        tell(
-            Check(
-                "API", CheckStatus.FAILED, f"no answer to a request: {type(error).__name__}", "is this an HTTP server?"
-            )
+        return [failed(f"no response to a request: {type(error).__name__}", "check that this is an HTTP server")]
+    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        api = Check("API", CheckStatus.OK, "responds, and requires a token")
+    elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        api = failed(f"the server is failing ({status})", "try again later")
+    else:
+        api = failed(
+            f"{base_url} is not the API: it responds with {status} instead of 401 to a request without a token",
+            f"check the address: the API's base URL ends with {_API_PATH}",
         )
-        return False
-    tell(_check_clock(date))
-    if status in _UNAUTHENTICATED:
-        tell(Check("API", CheckStatus.OK, "answers, and asks for a token"))
-        return True
-    if status >= 500:  # noqa: PLR2004 - HTTP's own classes
-        tell(Check("API", CheckStatus.FAILED, f"the server is failing ({status})", "try again later"))
-        return False
-    advice = f"check the address: the API's own ends with {_API_PATH}"
-    tell(
-        Check(
-            "API",
-            CheckStatus.FAILED,
-            f"{base_url} is not the API: without a token it answers {status}, not 401",
-            advice,
-        )
-    )
-    return False
+    return [_check_clock(date), api]
 
 
 def _check_clock(date: str) -> Check:
-    """How far this machine's clock is from the server's."""
+    """Compare this machine's clock with the server's `Date` header."""
     try:
         skew = time.time() - parsedate_to_datetime(date).timestamp()
     except (ValueError, TypeError):
-        return Check("clock", CheckStatus.WARNING, "the server does not say what time it is")
+        return Check("clock", CheckStatus.WARNING, "the server does not send its time")
     if abs(skew) < _MAX_SKEW_SECONDS:
         return Check("clock", CheckStatus.OK, "agrees with the server's")
-    detail = f"this machine's is {abs(skew):,.0f} s {'ahead of' if skew > 0 else 'behind'} the server's"
-    return Check("clock", CheckStatus.WARNING, detail, "set it by NTP: certificates and signed URLs go by it")
+    detail = f"this machine's clock is {abs(skew):,.0f} s {'ahead of' if skew > 0 else 'behind'} the server's"
+    advice = "synchronize it (NTP): certificates and signed URLs depend on the time"
+    return Check("clock", CheckStatus.WARNING, detail, advice)
 
 
 async def _check_token(settings: Settings) -> Check:
-    """Whether the token is taken, by asking for an audience that nobody has."""
+    """Check that the token is accepted, by requesting an audience that doesn't exist."""
     try:
         async with IndigoClient(
             settings.token, base_url=settings.base_url, timeout=_TIMEOUT, retry=RetryPolicy(attempts=2)
         ) as client:
             await client.get_audience(_UNKNOWN_AUDIENCE_ID)
     except AuthenticationError as error:
-        advice = "is it whole, not expired, and this server's? See INDIGO_API_TOKEN and INDIGO_API_TOKEN_FILE"
-        return Check("accepted", CheckStatus.REFUSED, f"the token is refused ({error.status})", advice)
+        advice = (
+            "check that the token is complete, not expired, and for this server; "
+            "it comes from INDIGO_API_TOKEN or INDIGO_API_TOKEN_FILE"
+        )
+        return Check("accepted", CheckStatus.REFUSED, f"the token was rejected ({error.status})", advice)
     except NotFoundError:
         pass
     except ApiError as error:
-        if error.status >= 500 or error.status == 429:  # noqa: PLR2004 - HTTP's own
+        if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR or error.status == HTTPStatus.TOO_MANY_REQUESTS:
             return Check("accepted", CheckStatus.FAILED, str(error), "try again later")
     except (IndigoError, OSError) as error:
         return Check("accepted", CheckStatus.FAILED, str(error))
-    return Check("accepted", CheckStatus.OK, "the token is taken")
+    return Check("accepted", CheckStatus.OK, "the token was accepted")

@@ -1,4 +1,4 @@
-"""`indigo-async run --temporal`: a manifest's jobs as workflows, done by the workers of a task queue."""
+"""`indigo-async run --temporal`: run a manifest's jobs as workflows on Temporal workers."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 from indigo_async._text import format_dollars
 from indigo_async._transport.cancellation import run_in_thread
-from indigo_async.cli.exit_codes import ExitCode
+from indigo_async.cli.errors import ExitCode
 from indigo_async.cli.manifest import read_manifest
-from indigo_async.cli.options.temporal import TemporalOptions
+from indigo_async.cli.options.batch import BatchOptions, TemporalOptions
 from indigo_async.cli.render.output import Output, use_option_names
 from indigo_async.temporal import BatchProgress, BatchSummary, connect, run_batch
 from indigo_async.temporal.starter import WORKER_PUBLISHER
@@ -23,70 +23,75 @@ _FAILURES_SHOWN = 20
 async def run_on_temporal(
     manifest: Path,
     temporal: TemporalOptions,
-    words: Output,
+    options: BatchOptions,
+    output: Output,
     *,
-    defaults: Path | None,
-    out: Path | None,
-    budget_cents: int | None,
     purchase: bool,
-    max_in_flight: int,
-    timeout: float,  # noqa: ASYNC109 - each job's own
+    budget_cents: int | None,
 ) -> ExitCode:
-    """Have the jobs of a manifest done by workers, and wait for them. The batch is named after the manifest's file.
+    """Start a manifest's jobs as workflows and wait for them. The batch is named after the manifest's file.
 
-    Interrupted, the batch goes on by itself with the jobs that it was fed; the same command feeds the rest and waits.
+    After an interruption, jobs already submitted continue. The same command submits the rest and waits again.
 
     Raises:
-        InvalidInputError: before anything is started, with every mistake of the manifest.
-        ConnectionFailedError: Temporal does not answer.
+        InvalidInputError: before anything is started, with all errors in the manifest.
+        ConnectionFailedError: Temporal can't be reached.
     """
-    read = partial(read_manifest, manifest, defaults=defaults, out=out or Path(), publisher=WORKER_PUBLISHER)
+    read = partial(
+        read_manifest,
+        manifest,
+        defaults=options.defaults,
+        out=options.out or Path(),
+        publisher=WORKER_PUBLISHER,
+    )
     jobs = await run_in_thread(read)
     client = await connect(temporal.address, namespace=temporal.namespace)
-    words.note(
-        f"{manifest}: {len(jobs):,} jobs on the task queue {temporal.task_queue!r}. Interrupted, they go on by "
-        "themselves; the same command waits for them again."
+    output.note(
+        f"{manifest}: {len(jobs):,} jobs on the task queue {temporal.task_queue!r}. If you interrupt this command, "
+        "they continue; run it again to wait for them."
     )
-    told: list[str] = []
+    last_line = ""
 
-    def tell(progress: BatchProgress) -> None:
+    def show_progress(progress: BatchProgress) -> None:
+        nonlocal last_line
         line = _format_progress(progress, len(jobs))
-        if told[-1:] != [line]:
-            told[:] = [line]
-            words.note(line)
+        if line != last_line:
+            last_line = line
+            output.note(line)
 
     try:
-        end = await run_batch(
+        summary = await run_batch(
             client,
             jobs,
             name=manifest.name,
             task_queue=temporal.task_queue,
             budget_cents=budget_cents,
             purchase=purchase,
-            max_in_flight=max_in_flight,
-            job_timeout=timeout,
-            on_progress=tell,
+            max_in_flight=options.max_in_flight,
+            job_timeout=options.timeout,
+            on_progress=show_progress,
         )
     except asyncio.CancelledError:
-        words.note("Interrupted; the workflows go on.")
+        output.note("Interrupted. The workflows continue.")
         raise
-    _show_summary(end, words)
-    return ExitCode.FAILED if end.failed else ExitCode.SUCCESS
+    _show_summary(summary, output)
+    return ExitCode.FAILED if summary.failed else ExitCode.SUCCESS
 
 
 def _format_progress(progress: BatchProgress, total: int) -> str:
-    end = progress.so_far
-    return f"{end.done + end.failed:,} of {total:,} ended, {end.failed:,} failed, {progress.jobs_under_way:,} under way"
+    summary = progress.so_far
+    finished = summary.done + summary.failed
+    return f"{finished:,} of {total:,} finished, {summary.failed:,} failed, {progress.jobs_under_way:,} in progress"
 
 
-def _show_summary(end: BatchSummary, words: Output) -> None:
-    words.write_json(
+def _show_summary(summary: BatchSummary, output: Output) -> None:
+    output.write_json(
         {
-            "done": end.done,
-            "failed": end.failed,
-            "recalled": end.recalled,
-            "quoted_cents": end.quoted_cents,
-            "spent_cents": end.spent_cents,
+            "done": summary.done,
+            "failed": summary.failed,
+            "recalled": summary.recalled,
+            "quoted_cents": summary.quoted_cents,
+            "spent_cents": summary.spent_cents,
             "failures": [
                 {
                     "key": failure.key,
@@ -94,15 +99,15 @@ def _show_summary(end: BatchSummary, words: Output) -> None:
                     "error": failure.error_type,
                     "message": use_option_names(failure.message),
                 }
-                for failure in end.failures
+                for failure in summary.failures
             ],
         }
     )
-    words.show(
-        f"{end.done:,} done ({end.recalled:,} of them before), {end.failed:,} failed; "
-        f"quoted {format_dollars(end.quoted_cents)}, spent {format_dollars(end.spent_cents)}"
+    output.show(
+        f"{summary.done:,} done ({summary.recalled:,} of them earlier), {summary.failed:,} failed; "
+        f"quoted {format_dollars(summary.quoted_cents)}, spent {format_dollars(summary.spent_cents)}"
     )
-    for failure in end.failures[:_FAILURES_SHOWN]:
-        words.error(
+    for failure in summary.failures[:_FAILURES_SHOWN]:
+        output.error(
             f"{failure.key}: {failure.stage or 'start'}: {failure.error_type}: {use_option_names(failure.message)}"
         )

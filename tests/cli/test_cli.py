@@ -37,8 +37,8 @@ def test_the_demo_matches_grows_buys_and_downloads_for_three_customers(tmp_path:
             rows = list(csv.reader(file))
         assert "TargetSmart voterbase ID" in rows[0]
         assert len(rows) > 1_500
-    assert "The first run: 15 POSTs" in ended.stdout
-    again = re.search(r"The same jobs run again: (\d+) POSTs, \d+ reads, (\d+) purchases", ended.stdout)
+    assert "First run: 15 POSTs" in ended.stdout
+    again = re.search(r"Same jobs, second run: (\d+) POSTs, \d+ reads, (\d+) purchases", ended.stdout)
     assert again is not None
     assert again.groups() == ("0", "0")
 
@@ -81,7 +81,7 @@ def test_a_port_in_use_is_told_with_the_option_that_names_another():
         ended = run_command("sandbox", "--lite", "--port", str(port))
     assert ended.returncode == 2
     assert ended.stdout == ""
-    words = f"--port: {port} cannot be had here (it is in use): give another, or 0, which finds a free one"
+    words = f"--port: port {port} is already in use; choose another, or 0 for a free one"
     assert ended.stderr == f"indigo-async: {words}\n"
 
 
@@ -94,7 +94,7 @@ def test_help_lists_the_commands_and_the_exit_codes():
 
 def test_help_tells_defaults_that_say_something():
     words = " ".join(run_command("export", "--help").stdout.replace("\N{BOX DRAWINGS LIGHT VERTICAL}", " ").split())
-    assert "With 0 nothing is bought. [default: 0]" in words
-    assert "Seconds between two looks. [default: 5.0]" in words
+    assert "With 0, only free exports are purchased. [default: 0]" in words
+    assert "Seconds between status checks. [default: 5.0]" in words
     for nothing in ("None", "False", "()"):
         assert f"[default: {nothing}]" not in words

@@ -82,7 +82,7 @@ async def test_an_interrupted_command_ends_at_once_and_says_that_it_can_go_on():
                 os.kill(process.pid, sign)
                 errors = b"".join([chunk async for chunk in process.stderr]).decode()
                 assert await process.wait() == 130
-            assert "interrupted; what the server was asked to do goes on" in errors
+            assert "interrupted. Work already requested continues on the server" in errors
             assert "Traceback" not in errors
             await process.aclose()
 

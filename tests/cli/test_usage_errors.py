@@ -33,16 +33,16 @@ URL = "https://files.example.org/donors.csv"
         (("upload", "no-such.csv", *CUSTOMER), ("there is no file 'no-such.csv'",)),
         (("upload", "http://example.org/x.csv", *CUSTOMER), ("must be https",)),
         (("match", URL), ("--customer",)),
-        (("match", *NAMED, "--required", "zip=Zip"), ("give a CSV, or --uploaded",)),
-        (("match", URL, *NAMED), ("columns: none are given",)),
+        (("match", *NAMED, "--required", "zip=Zip"), ("give either a CSV or --uploaded",)),
+        (("match", URL, *NAMED), ("columns: none given",)),
         (("match", "no-such.csv", *NAMED, "--required", "zip=Zip"), ("there is no file 'no-such.csv'",)),
         (
             ("match", URL, *NAMED, "--required", "first_nme=First", "--optional", "zip", "--optional", "id=ID"),
             ("did you mean 'first_name'?", "--optional zip: must be FIELD=COLUMN", "column_selections.id: must be"),
         ),
         (("match", URL, *NAMED, "--required", "zip=A", "--optional", "zip=B"), ("zip is given twice",)),
-        (("match", URL, *NAMED, "--columns", "no-such.yaml"), ("no-such.yaml: cannot be read",)),
-        (("match", URL, *NAMED, "--columns", "x.yaml", "--required", "zip=Z"), ("leave out --required",)),
+        (("match", URL, *NAMED, "--columns", "no-such.yaml"), ("no-such.yaml: can't be read",)),
+        (("match", URL, *NAMED, "--columns", "x.yaml", "--required", "zip=Z"), ("omit --required and --optional",)),
         (("match", URL, *NAMED, "--required", "zip=Z", "--timeout", "0"), ("--timeout",)),
         (("lookalike", "aud-1", *NAMED, "--size", "many"), ("--size",)),
         (("lookalike", "aud-1", *NAMED, "--size", "0"), ("size: must be at least 1",)),
@@ -67,9 +67,9 @@ URL = "https://files.example.org/donors.csv"
                 "--allow-empty",
             ),
             (
-                "--field: says nothing further beside --export-id",
-                "leave out --reuse-purchased and --buy-another",
-                "leave out --allow-empty",
+                "--field: can't be combined with --export-id",
+                "purchases nothing: omit --reuse-purchased and --buy-another",
+                "purchases nothing: omit --allow-empty",
             ),
         ),
         (("watch",), ("AUDIENCE_IDS",)),
@@ -102,9 +102,7 @@ async def test_a_whole_number_is_digits_alone_so_that_none_is_rounded(command_li
         ):
             ended = await command_line(sandbox, *command, given)
             assert (ended.exit_code, ended.stdout) == (2, ""), ended.stderr
-            assert (
-                f"{command[-1]}: must be a whole number in digits alone, such as 20000, not {given!r}" in ended.stderr
-            )
+            assert f"{command[-1]}: must be a whole number, digits only, such as 20000, not {given!r}" in ended.stderr
         assert sandbox.log.count() == 0
 
 
@@ -118,7 +116,7 @@ def test_every_option_that_takes_a_whole_number_takes_digits_alone():
     assert {"--max-cost-cents", "--budget-cents", "--size", "--max-stages", "--port", "--seed"} <= options.keys()
     for name, option in options.items():
         assert option.parameter.converter is not None, name
-        with pytest.raises(ValueError, match="must be a whole number in digits alone"):
+        with pytest.raises(ValueError, match="must be a whole number, digits only"):
             option.parameter.converter(int, [Token(keyword=name, value="50.00")])
 
 
@@ -138,7 +136,7 @@ async def test_a_token_that_is_missing_refused_or_in_no_file_is_told(command_lin
     assert "check the token: INDIGO_API_TOKEN, or" in watched.stderr
     assert "canary-0f9e8d" not in watched.stderr + refused.stdout + refused.stderr
     assert no_file.exit_code == 2
-    assert "/no/such (which INDIGO_API_TOKEN_FILE names): No such file or directory. Let it name" in no_file.stderr
+    assert "/no/such (set by INDIGO_API_TOKEN_FILE): No such file or directory. Point it at" in no_file.stderr
     assert wrong_place.exit_code == 1
     assert "check --base-url or INDIGO_BASE_URL: the API's own ends with /api/v1" in wrong_place.stderr
 

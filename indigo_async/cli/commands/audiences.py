@@ -1,57 +1,34 @@
-"""`indigo-async audiences` and `indigo-async audience`: what is there. Both only read."""
+"""`indigo-async audiences`: list audiences."""
 
 from __future__ import annotations
 
-from indigo_async.cli.options.common import (
-    CONNECTION,
-    OUTPUT,
-    AudienceId,
-    ConnectionOptions,
-    OptionalCustomer,
-    OutputOptions,
-    open_client,
-    run_async,
-)
-from indigo_async.cli.render.audiences import audience_to_json, render_audience, render_audiences
+from indigo_async.cli.options.common import CONNECTION, OUTPUT, ConnectionOptions, OptionalCustomer, OutputOptions
+from indigo_async.cli.render.audiences import audience_to_json, render_audiences
+from indigo_async.cli.signals import run_async
 from indigo_async.models import Audience
 
-__all__ = ["audience", "audiences"]
+__all__ = ["audiences"]
 
 
 def audiences(
-    *, customer: OptionalCustomer = None, connection: ConnectionOptions = CONNECTION, output: OutputOptions = OUTPUT
-) -> None:
-    """List the audiences of a customer, or of all."""
-    out = output.create_output()
-
-    async def work() -> list[Audience]:
-        async with open_client(connection, out) as client:
-            return await client.list_audiences(customer)
-
-    found = run_async(work)
-    for one in found:
-        out.write_json(audience_to_json(one))
-    if found:
-        out.show(render_audiences(found))
-    whose = "in all" if customer is None else f"of customer {customer}"
-    out.note(f"{len(found):,} audience{'' if len(found) == 1 else 's'} {whose}.")
-
-
-def audience(
-    audience_id: AudienceId,
-    /,
     *,
     customer: OptionalCustomer = None,
     connection: ConnectionOptions = CONNECTION,
-    output: OutputOptions = OUTPUT,
+    output_options: OutputOptions = OUTPUT,
 ) -> None:
-    """Show one audience with its exports."""
-    out = output.create_output()
+    """List a customer's audiences, or all audiences of the organization."""
+    from indigo_async.cli.client import open_client  # noqa: PLC0415 - keeps --help fast
 
-    async def work() -> Audience:
-        async with open_client(connection, out) as client:
-            return await client.get_audience(audience_id, customer)
+    output = output_options.create_output()
+
+    async def work() -> list[Audience]:
+        async with open_client(connection, output) as client:
+            return await client.list_audiences(customer)
 
     found = run_async(work)
-    out.write_json(audience_to_json(found))
-    out.show(render_audience(found))
+    for audience in found:
+        output.write_json(audience_to_json(audience))
+    if found:
+        output.show(render_audiences(found))
+    scope = "in total" if customer is None else f"for customer {customer}"
+    output.note(f"{len(found):,} audience{'' if len(found) == 1 else 's'} {scope}.")

@@ -1,4 +1,4 @@
-"""`indigo-async columns`: which columns of a CSV hold what a match needs, ready to be pasted or saved."""
+"""`indigo-async columns`: suggest which CSV columns to match by, ready to paste or save."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Annotated
 import attrs
 from cyclopts import Parameter
 
-from indigo_async.cli.options.common import OUTPUT, OutputOptions, run_async
+from indigo_async.cli.options.common import OUTPUT, OutputOptions
 from indigo_async.cli.render.output import Output, make_table
+from indigo_async.cli.signals import run_async
 from indigo_async.files import ColumnSuggestion, suggest_columns
 from indigo_async.files.csv.suggest import to_python, to_yaml
 
@@ -18,17 +19,17 @@ __all__ = ["columns"]
 
 
 def columns(
-    csv: Annotated[Path, Parameter(help="A CSV of people on this machine.")], *, output: OutputOptions = OUTPUT
+    csv: Annotated[Path, Parameter(help="A local CSV file.")], *, output_options: OutputOptions = OUTPUT
 ) -> None:
-    """Propose which columns of a CSV to match by, with the reasons."""
-    out = output.create_output()
+    """Suggest which columns of a CSV to match by, with the reasons."""
+    output = output_options.create_output()
     suggestion = run_async(partial(suggest_columns, csv))
-    out.write_json(_to_json(suggestion))
-    _print_suggestion(out, suggestion)
+    output.write_json(_to_json(suggestion))
+    _print_suggestion(output, suggestion)
 
 
 def _to_json(suggestion: ColumnSuggestion) -> dict[str, object]:
-    """The suggestion as one JSON object, which `match --columns` reads, too."""
+    """The suggestion as a JSON object that `match --columns` can read."""
     return {
         "path": str(suggestion.path),
         "column_selections": {
@@ -39,17 +40,18 @@ def _to_json(suggestion: ColumnSuggestion) -> dict[str, object]:
     }
 
 
-def _print_suggestion(out: Output, suggestion: ColumnSuggestion) -> None:
-    chosen = suggestion.selections.by_field()
+def _print_suggestion(output: Output, suggestion: ColumnSuggestion) -> None:
     rows = [
         (field, selection.column_name, "yes" if selection.required else "no", suggestion.reasons[field])
-        for field, selection in chosen.items()
+        for field, selection in suggestion.selections.by_field().items()
     ]
-    out.show(make_table({"field": "left", "column": "left", "required": "left", "why": "left"}, rows))
+    output.show(make_table({"field": "left", "column": "left", "required": "left", "reason": "left"}, rows))
     if suggestion.left_out:
-        out.show("")
-        out.show(make_table({"left out": "left", "why": "left"}, suggestion.left_out.items()))
-    out.show(f"\nIn Python:\n\n{to_python(suggestion.selections)}\nIn a manifest:\n\n{to_yaml(suggestion.selections)}")
+        output.show("")
+        output.show(make_table({"not used": "left", "reason": "left"}, suggestion.left_out.items()))
+    output.show(
+        f"\nIn Python:\n\n{to_python(suggestion.selections)}\nIn a manifest:\n\n{to_yaml(suggestion.selections)}"
+    )
     for warning in suggestion.warnings:
-        out.note(f"Look at this: {warning}.")
-    out.note(f"Judged by {suggestion.rows_sampled:,} rows of {suggestion.path} ({suggestion.encoding}).")
+        output.note(f"Check this: {warning}.")
+    output.note(f"Based on {suggestion.rows_sampled:,} rows of {suggestion.path} ({suggestion.encoding}).")

@@ -1,4 +1,4 @@
-"""`indigo-async doctor`: what has to be right for the other commands, checked one by one."""
+"""`indigo-async doctor`: check everything that the other commands need."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ from rich.table import Table
 from rich.text import Text
 
 from indigo_async._settings import Settings
-from indigo_async.cli.exit_codes import ExitCode
-from indigo_async.cli.options.common import CONNECTION, OUTPUT, ConnectionOptions, OutputOptions, run_async
+from indigo_async.cli.errors import ExitCode
+from indigo_async.cli.options.common import CONNECTION, OUTPUT, ConnectionOptions, OutputOptions
 from indigo_async.cli.render.output import Output, format_file_size, replace_control_characters, use_option_names
 from indigo_async.cli.server_checks import Check, CheckStatus, check_server
+from indigo_async.cli.signals import run_async
 from indigo_async.errors import InvalidInputError
 
 __all__ = ["doctor"]
 
 _OLDEST_PYTHON = (3, 11)
-_LITTLE_SPACE_BYTES = 1_000_000_000
+_LOW_DISK_SPACE_BYTES = 1_000_000_000
 _WIDTHS = (7, 8, None)
 _STYLES = {
     CheckStatus.OK: "green",
@@ -40,35 +41,40 @@ _STYLES = {
 
 def doctor(
     *,
-    journal_folder: Annotated[Path, Parameter(help="Where `run` is to keep its journal.")] = Path(),
+    journal_folder: Annotated[Path, Parameter(help="The folder where `run` will keep its journal.")] = Path(),
     connection: ConnectionOptions = CONNECTION,
-    output: OutputOptions = OUTPUT,
+    output_options: OutputOptions = OUTPUT,
 ) -> ExitCode:
-    """Check what has to be right for the other commands."""
-    out = output.create_output()
-    states: set[CheckStatus] = set()
+    """Check everything that the other commands need."""
+    output = output_options.create_output()
+    statuses: set[CheckStatus] = set()
 
-    def tell(check: Check) -> None:
-        states.add(check.status)
-        _print_check(out, check)
+    def report(check: Check) -> None:
+        statuses.add(check.status)
+        _print_check(output, check)
 
     for check in (*_check_installation(), _check_journal_folder(journal_folder)):
-        tell(check)
+        report(check)
     problems = _find_settings_problems(connection.base_url)
-    tell(Check("token", CheckStatus.FAILED, problems["token"]) if "token" in problems else _check_token_source())
+    has_token = "token" not in problems
+    report(_check_token_source() if has_token else Check("token", CheckStatus.FAILED, problems["token"]))
     if "base_url" in problems:
-        tell(Check("address", CheckStatus.FAILED, problems["base_url"]))
+        report(Check("address", CheckStatus.FAILED, problems["base_url"]))
     else:
-        has_token = "token" not in problems
         settings = Settings.resolve(None if has_token else "none", connection.base_url)
-        run_async(lambda: check_server(settings, tell, has_token=has_token))
-    if CheckStatus.REFUSED in states:
+
+        async def report_server_checks() -> None:
+            async for check in check_server(settings, has_token=has_token):
+                report(check)
+
+        run_async(report_server_checks)
+    if CheckStatus.REFUSED in statuses:
         return ExitCode.UNAUTHENTICATED
-    return ExitCode.FAILED if CheckStatus.FAILED in states else ExitCode.SUCCESS
+    return ExitCode.FAILED if CheckStatus.FAILED in statuses else ExitCode.SUCCESS
 
 
 def _find_settings_problems(base_url: str | None) -> dict[str, str]:
-    """What is wrong with the token or the address, as far as can be told without the server."""
+    """Problems with the token or the base URL that can be found without the server."""
     try:
         Settings.resolve(None, base_url)
     except InvalidInputError as error:
@@ -76,8 +82,10 @@ def _find_settings_problems(base_url: str | None) -> dict[str, str]:
     return {}
 
 
-def _print_check(out: Output, check: Check) -> None:
-    out.write_json({"check": check.name, "state": check.status.value, "detail": check.detail, "advice": check.advice})
+def _print_check(output: Output, check: Check) -> None:
+    output.write_json(
+        {"check": check.name, "state": check.status.value, "detail": check.detail, "advice": check.advice}
+    )
     line = Table.grid(padding=(0, 2, 0, 0))
     for width in _WIDTHS:
         line.add_column(width=width, overflow="fold")
@@ -88,40 +96,40 @@ def _print_check(out: Output, check: Check) -> None:
     )
     if check.advice:
         line.add_row("", "", Text(replace_control_characters(check.advice), "yellow"))
-    out.show(line)
+    output.show(line)
 
 
 def _check_installation() -> Iterator[Check]:
-    """The versions of Python, the SDK and what it needs."""
+    """Check the versions of Python, the SDK and its dependencies."""
     version = ".".join(str(part) for part in sys.version_info[:3])
     is_new_enough = sys.version_info >= _OLDEST_PYTHON
     yield Check(
         "python",
         CheckStatus.OK if is_new_enough else CheckStatus.FAILED,
         f"{version}, on {sys.platform}",
-        None if is_new_enough else "Python 3.11 or newer is needed",
+        None if is_new_enough else "Python 3.11 or newer is required",
     )
     too_old: list[str] = []
     core: list[str] = []
-    for name, least, is_extra in _requirements():
+    for name, minimum, is_extra in _requirements():
         try:
-            have = metadata.version(name)
+            installed = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
         if not is_extra:
-            core.append(f"{name} {have}")
-        if _parse_version(have) < _parse_version(least):
-            too_old.append(f"{name} {have} is older than {least}")
+            core.append(f"{name} {installed}")
+        if _parse_version(installed) < _parse_version(minimum):
+            too_old.append(f"{name} {installed} is older than {minimum}")
     yield Check(
         "packages",
         CheckStatus.FAILED if too_old else CheckStatus.OK,
-        f"indigo-async {metadata.version('indigo-async')} on {', '.join(core)}",
+        f"indigo-async {metadata.version('indigo-async')} with {', '.join(core)}",
         f"{'; '.join(too_old)}: pip install --upgrade 'indigo-async[all]'" if too_old else None,
     )
 
 
 def _requirements() -> Iterator[tuple[str, str, bool]]:
-    """What the SDK needs: names, the oldest versions that serve, and whether an extra alone needs it."""
+    """The SDK's dependencies: name, minimum version, and whether only an extra needs it."""
     for requirement in dict.fromkeys(metadata.requires("indigo-async") or ()):
         parts = re.match(r"([A-Za-z0-9._-]+)\s*>=\s*([0-9.]+)", requirement)
         if parts is not None:
@@ -133,24 +141,24 @@ def _parse_version(version: str) -> list[int]:
 
 
 def _check_token_source() -> Check:
-    """Where the token comes from; never what it is."""
+    """Check where the token comes from, without showing it."""
     if os.environ.get("INDIGO_API_TOKEN"):
         return Check("token", CheckStatus.OK, "from INDIGO_API_TOKEN")
     path = Path(os.environ["INDIGO_API_TOKEN_FILE"])
     try:
-        is_open = bool(path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))
+        is_shared = bool(path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))
         is_empty = not path.read_text(errors="replace").strip()
     except OSError as error:
         return Check("token", CheckStatus.FAILED, f"{path} (from INDIGO_API_TOKEN_FILE): {error.strerror}")
     if is_empty:
         return Check("token", CheckStatus.FAILED, f"{path} (from INDIGO_API_TOKEN_FILE) is empty")
-    if is_open:
+    if is_shared:
         return Check("token", CheckStatus.WARNING, f"from {path}, which other users can read", f"chmod 600 {path}")
     return Check("token", CheckStatus.OK, f"from {path}")
 
 
 def _check_journal_folder(folder: Path) -> Check:
-    """Whether a journal can be kept in a folder: SQLite's own locks and its log are tried there."""
+    """Check that the folder can hold a journal: SQLite's locks and write-ahead log must work there."""
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".indigo-doctor-") as trial:
             connection = sqlite3.connect(Path(trial) / "trial.sqlite")
@@ -161,11 +169,11 @@ def _check_journal_folder(folder: Path) -> Check:
                 connection.close()
             free = shutil.disk_usage(trial).free
     except (OSError, sqlite3.Error) as error:
-        why = error.strerror if isinstance(error, OSError) else str(error)
-        advice = "choose another folder for journals, on a local disk"
-        return Check("journals", CheckStatus.FAILED, f"{folder.absolute()}: {why}", advice)
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        advice = "use a folder on a local disk"
+        return Check("journals", CheckStatus.FAILED, f"{folder.absolute()}: {reason}", advice)
     if mode != "wal":
-        advice = "choose a folder on a local disk: journals need SQLite's write-ahead log"
-        return Check("journals", CheckStatus.FAILED, f"{folder.absolute()}: no write-ahead log here", advice)
-    detail = f"{folder.absolute()} can be written, {format_file_size(free)} free"
-    return Check("journals", CheckStatus.WARNING if free < _LITTLE_SPACE_BYTES else CheckStatus.OK, detail)
+        advice = "use a folder on a local disk: journals need SQLite's write-ahead log"
+        return Check("journals", CheckStatus.FAILED, f"{folder.absolute()}: no write-ahead log", advice)
+    detail = f"{folder.absolute()} is writable, {format_file_size(free)} free"
+    return Check("journals", CheckStatus.WARNING if free < _LOW_DISK_SPACE_BYTES else CheckStatus.OK, detail)

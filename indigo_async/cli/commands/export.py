@@ -1,4 +1,4 @@
-"""`indigo-async export`: price, buy within a limit, download."""
+"""`indigo-async export`: price an export, purchase it within a limit, download it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from rich.console import Group, RenderableType
 
 from indigo_async._text import format_dollars
 from indigo_async._validation import InputCheck
-from indigo_async.cli.exit_codes import ExitCode
+from indigo_async.cli.client import open_client
+from indigo_async.cli.errors import ExitCode
 from indigo_async.cli.options.common import (
     CONNECTION,
     OUTPUT,
@@ -22,10 +23,9 @@ from indigo_async.cli.options.common import (
     OutputOptions,
     WaitOptions,
     WholeNumber,
-    open_client,
-    run_async,
 )
 from indigo_async.cli.render.output import Justify, format_file_size, make_table
+from indigo_async.cli.signals import run_async
 from indigo_async.errors import BudgetExceededError, DownloadError, EmptyAudienceError, ExportExistsError, IndigoError
 from indigo_async.events import Event
 from indigo_async.inputs import OptionalFieldType
@@ -35,57 +35,59 @@ from indigo_async.workflows import ExportPurchased, ExportReceipt, download_expo
 __all__ = ["export"]
 
 _HINTS: Mapping[type[IndigoError], str] = {
-    DownloadError: "Here that is --export-id, with the export's ID, in place of --field.",
-    EmptyAudienceError: "Here that is --allow-empty.",
-    ExportExistsError: "Here that is --reuse-purchased, or --export-id with the ID of the export.",
+    DownloadError: "On the command line: --export-id with the export's ID, without --field.",
+    EmptyAudienceError: "On the command line: --allow-empty.",
+    ExportExistsError: "On the command line: --reuse-purchased, or --export-id with the export's ID.",
 }
-"""What the errors' advice means on this command line."""
+"""The command-line options that correspond to the advice in error messages."""
 
 
 def export(
     audience_id: AudienceId,
     /,
     *,
-    out: Annotated[Path, Parameter(help="The file for the CSV; one that is there is replaced.")],
+    out: Annotated[Path, Parameter(help="The file for the CSV. An existing file is replaced.")],
     customer: OptionalCustomer = None,
     field: Annotated[
         tuple[str, ...],
-        Parameter(help=f"A paid field type: {', '.join(OptionalFieldType)}. Repeatable; the standard fields are free."),
+        Parameter(help=f"A paid field type: {', '.join(OptionalFieldType)}. Repeatable. Standard fields are free."),
     ] = (),
     max_cost_cents: Annotated[
-        WholeNumber, Parameter(help="The most that may be spent, in cents: 80000 is $800.00. With 0 nothing is bought.")
+        WholeNumber,
+        Parameter(help="The most to spend, in cents: 80000 is $800.00. With 0, only free exports are purchased."),
     ] = 0,
     reuse_purchased: Annotated[
         bool | None,
         Parameter(
             negative="--buy-another",
-            help="Where it is not shown with which fields an export was bought before: download that one, or buy "
-            "another, each time that the command runs. Else the command stops.",
+            help="If an export was purchased earlier and its fields are unknown: download that one, or purchase "
+            "another one every time this command runs. By default, the command stops.",
         ),
     ] = None,
     allow_empty: Annotated[
-        bool, Parameter(negative=(), help="Buy the export even if the audience is known to hold nobody.")
+        bool, Parameter(negative=(), help="Purchase the export even if the audience is known to be empty.")
     ] = False,
     export_id: Annotated[
-        str | None, Parameter(help="Download this export, which was bought before, and buy nothing.")
+        str | None, Parameter(help="Download this export, which was purchased earlier. Purchases nothing.")
     ] = None,
     connection: ConnectionOptions = CONNECTION,
     waiting: WaitOptions = WAITING,
-    output: OutputOptions = OUTPUT,
+    output_options: OutputOptions = OUTPUT,
 ) -> ExitCode:
-    """Price an export of an audience, buy it within a limit, and download it."""
+    """Price an export of an audience, purchase it within a limit, and download it."""
     if export_id is not None:
         _reject_export_options(field, reuse_purchased, allow_empty=allow_empty)
-    words = output.create_output()
-    spent: list[int] = []
+    output = output_options.create_output()
+    spent_cents = 0
 
-    def note_purchases(event: Event) -> None:
+    def count_spending(event: Event) -> None:
+        nonlocal spent_cents
         if isinstance(event, ExportPurchased):
-            spent.append(event.cost_cents)
+            spent_cents += event.cost_cents
 
     async def work() -> ExportReceipt:
         async with open_client(
-            connection, words, poll_interval=waiting.poll_interval, on_event=note_purchases
+            connection, output, poll_interval=waiting.poll_interval, on_event=count_spending
         ) as client:
             audience = await client.get_audience(audience_id, customer)
             if export_id is not None:
@@ -114,30 +116,30 @@ def export(
     except BudgetExceededError as error:
         if error.export is None or error.export.cost_cents is None:
             raise
-        words.write_json(_to_json(audience_id, error.export, max_cost_cents))
-        words.show(_render_price(error.export))
-        words.error(
+        output.write_json(_to_json(audience_id, error.export, max_cost_cents))
+        output.show(_render_price(error.export))
+        output.error(
             f"export {error.export.id} costs {format_dollars(error.export.cost_cents)} and the limit is "
-            f"{format_dollars(max_cost_cents)}: nothing was bought. To buy it, run the same command with "
+            f"{format_dollars(max_cost_cents)}: nothing was purchased. To purchase it, run the same command with "
             f"--max-cost-cents {error.export.cost_cents}"
         )
         return ExitCode.OVER_LIMIT
     except (DownloadError, EmptyAudienceError, ExportExistsError) as error:
-        words.note(next(hint for kind, hint in _HINTS.items() if isinstance(error, kind)))
+        output.note(next(hint for kind, hint in _HINTS.items() if isinstance(error, kind)))
         raise
-    words.write_json(_to_json(audience_id, receipt.export, max_cost_cents, spent_cents=sum(spent), receipt=receipt))
-    words.show(_render_receipt(receipt, sum(spent)))
+    output.write_json(_to_json(audience_id, receipt.export, max_cost_cents, spent_cents=spent_cents, receipt=receipt))
+    output.show(_render_receipt(receipt, spent_cents))
     return ExitCode.SUCCESS
 
 
 def _reject_export_options(field: tuple[str, ...], reuse_purchased: bool | None, *, allow_empty: bool) -> None:
     check = InputCheck()
     if field:
-        check.add("--field", "says nothing further beside --export-id: give one of them")
+        check.add("--field", "can't be combined with --export-id")
     if reuse_purchased is not None:
-        check.add("--export-id", "buys nothing: leave out --reuse-purchased and --buy-another")
+        check.add("--export-id", "purchases nothing: omit --reuse-purchased and --buy-another")
     if allow_empty:
-        check.add("--export-id", "buys nothing: leave out --allow-empty")
+        check.add("--export-id", "purchases nothing: omit --allow-empty")
     check.raise_if_invalid()
 
 
@@ -149,7 +151,7 @@ def _to_json(
     spent_cents: int = 0,
     receipt: ExportReceipt | None = None,
 ) -> dict[str, object]:
-    """What became of an export, as one JSON object; its keys are always the same."""
+    """The result as a JSON object, always with the same keys."""
     return {
         "audience_id": audience_id,
         "export_id": export.id,
@@ -163,14 +165,15 @@ def _to_json(
 
 
 def _render_price(export: CsvExport) -> RenderableType:
-    """The price, and how it comes about, in whatever shape the server says it."""
+    """The price, with its breakdown if that is a list of objects with the same keys."""
+    price = f"price {format_dollars(export.cost_cents)}"
     breakdown: Any = export.cost_breakdown
     items = cast("list[Any]", breakdown) if isinstance(breakdown, list) else []
     if not items or not all(isinstance(item, dict) and item.keys() == items[0].keys() for item in items):
-        return f"price {format_dollars(export.cost_cents)}"
+        return price
     rows = [[_format_cell(value) for value in item.values()] for item in items]
     columns: dict[str, Justify] = {str(key): _justify(value) for key, value in items[0].items()}
-    return Group(make_table(columns, rows), f"price {format_dollars(export.cost_cents)}")
+    return Group(make_table(columns, rows), price)
 
 
 def _format_cell(value: object) -> str:
@@ -181,6 +184,6 @@ def _justify(value: object) -> Justify:
     return "right" if isinstance(value, (int, float)) else "left"
 
 
-def _render_receipt(receipt: ExportReceipt, spent_cents: int) -> RenderableType:
+def _render_receipt(receipt: ExportReceipt, spent_cents: int) -> str:
     paid = f"{format_dollars(spent_cents)} paid now" if spent_cents else "nothing paid now"
     return f"{receipt.path}: {format_file_size(receipt.size_bytes)}, export {receipt.export.id}, {paid}"

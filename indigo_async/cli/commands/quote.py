@@ -1,35 +1,34 @@
-"""`indigo-async quote`: what a manifest would cost."""
+"""`indigo-async quote`: price the exports of a manifest."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any
 
 import attrs
-from cyclopts import Parameter
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from indigo_async._text import format_dollars
-from indigo_async.cli.batch_runner import BATCH, BatchOptions, resume_command, run_manifest
-from indigo_async.cli.exit_codes import ExitCode
-from indigo_async.cli.options.common import CONNECTION, OUTPUT, ConnectionOptions, OutputOptions, run_async
+from indigo_async.cli.batch_runner import resume_command, run_manifest
+from indigo_async.cli.errors import ExitCode
+from indigo_async.cli.options.batch import BATCH, BatchOptions, Manifest
+from indigo_async.cli.options.common import CONNECTION, OUTPUT, ConnectionOptions, OutputOptions
 from indigo_async.cli.render.output import Justify, make_table
 from indigo_async.cli.render.results import BatchResult, render_failures, render_stop_reason, summary_to_json
+from indigo_async.cli.signals import run_async
 from indigo_async.workflows import JobOutcome
 
 __all__ = ["CustomerQuote", "quote"]
 
 _INTRODUCTION = (
-    "A price is the price of an audience that exists, so this uploads, matches, grows and previews at the server, as "
-    "`run` would, all of it free of charge. Nothing is bought."
+    "Only existing audiences have prices, so this uploads, matches, creates lookalikes and previews exports on the "
+    "server, as `run` would. All of that is free. Nothing is purchased."
 )
 
 
 @attrs.define
 class CustomerQuote:
-    """Prices of a customer's exports, in cents. `above_limit` counts those above their job's own limit."""
+    """The prices of a customer's exports, in cents. `above_limit` counts exports above their job's limit."""
 
     jobs: int = 0
     priced: int = 0
@@ -60,71 +59,61 @@ class CustomerQuote:
 
 
 def quote(
-    manifest: Annotated[Path, Parameter(help="The jobs: a .yaml, .csv or .jsonl file.")],
+    manifest: Manifest,
     *,
     batch: BatchOptions = BATCH,
     connection: ConnectionOptions = CONNECTION,
-    output: OutputOptions = OUTPUT,
+    output_options: OutputOptions = OUTPUT,
 ) -> ExitCode:
-    """Price the exports of a manifest without buying. A later `run` of it buys these same previews."""
-    words = output.create_output()
-    prices: dict[str, CustomerQuote] = {}
+    """Price the exports of a manifest, without purchasing anything."""
+    output = output_options.create_output()
+    total = CustomerQuote()
+    quotes: dict[str, CustomerQuote] = {}
 
-    def take(outcome: JobOutcome) -> None:
-        prices.setdefault(outcome.job.customer_id, CustomerQuote()).add(outcome)
+    def count(outcome: JobOutcome) -> None:
+        quotes.setdefault(outcome.job.customer_id, CustomerQuote()).add(outcome)
+        total.add(outcome)
 
-    async def work() -> BatchResult:
-        return await run_manifest(
-            manifest, batch, connection, words, purchase=False, budget_cents=None, on_outcome=take
-        )
-
-    words.note(_INTRODUCTION)
-    end = run_async(work)
-    for customer, price in sorted(prices.items()):
-        words.write_json({"type": "customer", "customer_id": customer, **attrs.asdict(price)})
-    words.write_json({**summary_to_json(end), **_total_to_json(prices)})
-    words.show(_render_quote(end, prices))
-    if end.exit_code is not ExitCode.SUCCESS:
-        words.error(f"not every job was priced. Go on with:\n  {resume_command()}")
-    return end.exit_code
-
-
-def _total_to_json(prices: Mapping[str, CustomerQuote]) -> dict[str, Any]:
-    return {"price_cents": sum(price.total_cents for price in prices.values())}
+    output.note(_INTRODUCTION)
+    result = run_async(
+        lambda: run_manifest(manifest, batch, connection, output, purchase=False, budget_cents=None, on_outcome=count)
+    )
+    for customer_id, customer_quote in sorted(quotes.items()):
+        output.write_json({"type": "customer", "customer_id": customer_id, **attrs.asdict(customer_quote)})
+    output.write_json({**summary_to_json(result), "price_cents": total.total_cents})
+    output.show(_render_quotes(result, quotes, total))
+    if result.exit_code is not ExitCode.SUCCESS:
+        output.error(f"not all jobs have a price. Resume with:\n  {resume_command()}")
+    return result.exit_code
 
 
-def _render_quote(end: BatchResult, prices: Mapping[str, CustomerQuote]) -> RenderableType:
+def _render_quotes(result: BatchResult, quotes: Mapping[str, CustomerQuote], total: CustomerQuote) -> RenderableType:
     columns: dict[str, Justify] = {
         "customer": "left",
         "jobs": "right",
-        "to buy": "right",
-        "price": "right",
-        "dearest": "right",
+        "to purchase": "right",
+        "total price": "right",
+        "highest": "right",
         "above limit": "right",
-        "bought before": "right",
+        "already purchased": "right",
         "failed": "right",
     }
-    everybody = CustomerQuote()
-    for price in prices.values():
-        for name in attrs.fields_dict(CustomerQuote):
-            value = getattr(price, name)
-            together = max if name == "dearest_cents" else int.__add__
-            setattr(everybody, name, together(getattr(everybody, name), value))
-    rows = [_quote_row(customer, price) for customer, price in sorted(prices.items())]
-    total = [Text(cell, style="bold") for cell in _quote_row("all", everybody)]
-    parts: list[RenderableType] = [make_table(columns, [*rows, total] if len(rows) != 1 else rows)]
-    if everybody.unknown:
-        parts.append(Text(f"{everybody.unknown:,} exports show no price that can be read.", style="yellow"))
-    if everybody.above_limit:
-        limit = f"{everybody.above_limit:,} cost more than their export.max_cost_cents: `run` would not buy them."
-        parts.append(Text(limit, style="yellow"))
-    return Group(*parts, *render_stop_reason(end.report), *render_failures(end))
+    rows: list[tuple[object, ...]] = [_quote_row(customer, price) for customer, price in sorted(quotes.items())]
+    if len(rows) != 1:
+        rows.append(tuple(Text(cell, style="bold") for cell in _quote_row("all", total)))
+    parts: list[RenderableType] = [make_table(columns, rows)]
+    if total.unknown:
+        parts.append(Text(f"The price of {total.unknown:,} exports could not be read.", style="yellow"))
+    if total.above_limit:
+        message = f"{total.above_limit:,} cost more than their export.max_cost_cents: `run` would not purchase them."
+        parts.append(Text(message, style="yellow"))
+    return Group(*parts, *render_stop_reason(result.report), *render_failures(result))
 
 
-def _quote_row(customer: str, price: CustomerQuote) -> tuple[str, ...]:
+def _quote_row(customer_id: str, price: CustomerQuote) -> tuple[str, ...]:
     counts = (price.above_limit, price.bought_before, price.failed)
     return (
-        customer,
+        customer_id,
         f"{price.jobs:,}",
         f"{price.priced:,}",
         format_dollars(price.total_cents),

@@ -1,4 +1,4 @@
-"""`indigo-async report`: what a batch did, from its journal, also while the batch still writes it."""
+"""`indigo-async report`: summarize a batch from its journal, even while the batch is running."""
 
 from __future__ import annotations
 
@@ -24,36 +24,36 @@ def report(
     journal: Annotated[Path, Parameter(help="The batch's journal. It is only read, and may be in use.")],
     *,
     html: Annotated[
-        Path | None, Parameter(help="Write a page with pictures here: one file, which needs no network.")
+        Path | None, Parameter(help="Write an HTML page with charts to this file. It works offline.")
     ] = None,
-    output: OutputOptions = OUTPUT,
+    output_options: OutputOptions = OUTPUT,
 ) -> None:
-    """Show what a batch did: jobs, times, money, failures with what to do, and what waiting took."""
-    out = output.create_output()
+    """Summarize a batch: jobs, durations, costs, failures with advice, and requests."""
+    output = output_options.create_output()
     _check_is_journal(journal)
     if html is not None:
         _check_page_path(html, journal)
     in_use = is_in_use(journal)
     history = build_history(read_records(journal))
-    in_use = in_use or is_in_use(journal)  # a run may have begun, or ended, while the journal was read
-    figures = compute_statistics(history, in_use=in_use)
-    out.write_json(figures.to_json())
+    in_use = in_use or is_in_use(journal)  # a run may have started or ended meanwhile
+    statistics = compute_statistics(history, in_use=in_use)
+    output.write_json(statistics.to_json())
     if html is not None:
-        from indigo_async.cli.report.html import render_page, write_page  # noqa: PLC0415 - words need no templates
+        from indigo_async.cli.report.html import render_page, write_page  # noqa: PLC0415 - loads templates
 
-        write_page(html, render_page(journal.name, history, figures))
-        out.note(f"{html} is written.")
+        write_page(html, render_page(journal.name, history, statistics))
+        output.note(f"Report written to {html}.")
     else:
-        from indigo_async.cli.report.terminal import render_summary  # noqa: PLC0415 - pages need no tables
+        from indigo_async.cli.report.terminal import render_summary  # noqa: PLC0415 - only for terminals
 
-        out.show(render_summary(journal.name, figures))
+        output.show(render_summary(journal.name, statistics))
 
 
 def _check_is_journal(journal: Path) -> None:
-    """Tell a manifest, given by mistake, from a journal that is damaged: that one has its `.lock` beside it.
+    """Reject a manifest given by mistake. A journal has the SQLite header, or if damaged, at least a `.lock` file.
 
     Raises:
-        InvalidInputError: no journal is or was there.
+        InvalidInputError: there is no journal at this path.
     """
     if journal.with_name(f"{journal.name}.lock").exists():
         return
@@ -61,25 +61,27 @@ def _check_is_journal(journal: Path) -> None:
         with journal.open("rb") as file:
             if file.read(len(_SQLITE_MAGIC)) == _SQLITE_MAGIC:
                 return
-    meant = journal.with_name(f"{journal.name}.journal")
-    words = f"{journal} is no journal" if journal.exists() else f"{journal}: there is no such journal"
-    raise InvalidInputError([Problem("journal", f"{words}; did you mean {meant}?" if meant.is_file() else words)])
+    suggestion = journal.with_name(f"{journal.name}.journal")
+    message = f"{journal} is not a journal" if journal.exists() else f"{journal} does not exist"
+    if suggestion.is_file():
+        message += f"; did you mean {suggestion}?"
+    raise InvalidInputError([Problem("journal", message)])
 
 
 def _check_page_path(html: Path, journal: Path) -> None:
-    """Refuse to replace the journal, what stands beside it, or any other file that is no page.
+    """Refuse to overwrite the journal, the files next to it, or any other file that isn't an HTML page.
 
     Raises:
-        InvalidInputError: the page may not be written there.
+        InvalidInputError: the page can't be written there.
     """
-    place, of = html.resolve(), journal.resolve()
-    if place in {of.with_name(of.name + suffix) for suffix in _JOURNAL_SUFFIXES}:
-        raise InvalidInputError([Problem("--html", f"{html} belongs to the journal; name another file for the page")])
-    if place.is_file():
-        with place.open("rb") as file:
-            is_page = file.read(len(_HTML_MAGIC)).lower() == _HTML_MAGIC
+    page, journal = html.resolve(), journal.resolve()
+    if page in {journal.with_name(journal.name + suffix) for suffix in _JOURNAL_SUFFIXES}:
+        raise InvalidInputError([Problem("--html", f"{html} belongs to the journal; choose another file")])
+    if page.is_file():
+        with page.open("rb") as file:
+            replaceable = file.read(len(_HTML_MAGIC)).lower() == _HTML_MAGIC
     else:
-        is_page = not place.exists()
-    if not is_page:
-        words = f"{html} is there and is no HTML page, so it is not replaced; name another file for the page"
-        raise InvalidInputError([Problem("--html", words)])
+        replaceable = not page.exists()
+    if not replaceable:
+        message = f"{html} exists and is not an HTML page, so it is not overwritten; choose another file"
+        raise InvalidInputError([Problem("--html", message)])

@@ -1,84 +1,62 @@
-"""`indigo-async run`: a batch from a manifest."""
+"""`indigo-async run`: run the jobs of a manifest."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from indigo_async.cli.batch_runner import BATCH, BatchOptions, resume_command, run_manifest
-from indigo_async.cli.exit_codes import ExitCode
-from indigo_async.cli.options.common import (
-    CONNECTION,
-    OUTPUT,
-    ConnectionOptions,
-    OptionalWholeNumber,
-    OutputOptions,
-    run_async,
-)
-from indigo_async.cli.options.temporal import TEMPORAL, TemporalOptions
+from indigo_async.cli.batch_runner import resume_command, run_manifest
+from indigo_async.cli.errors import ExitCode
+from indigo_async.cli.options.batch import BATCH, TEMPORAL, BatchOptions, Manifest, TemporalOptions
+from indigo_async.cli.options.common import CONNECTION, OUTPUT, ConnectionOptions, OptionalWholeNumber, OutputOptions
 from indigo_async.cli.render.results import BatchResult, render_results, summary_to_json
+from indigo_async.cli.signals import run_async
 
 __all__ = ["run"]
 
 
 def run(
-    manifest: Annotated[Path, Parameter(help="The jobs: a .yaml, .csv or .jsonl file.")],
+    manifest: Manifest,
     *,
     budget_cents: Annotated[
         OptionalWholeNumber,
         Parameter(
-            help="The most that all runs with this journal may spend, in cents: 5000000 is $50,000.00. Without it each "
-            "job's max_cost_cents alone holds."
+            help="The most that all runs with this journal together may spend, in cents: 5000000 is $50,000.00. "
+            "Default: no limit other than each job's max_cost_cents."
         ),
     ] = None,
-    no_purchase: Annotated[bool, Parameter(negative=(), help="Stop each job at its priced preview.")] = False,
+    no_purchase: Annotated[
+        bool, Parameter(negative=(), help="Stop each job once its export has a price; purchase nothing.")
+    ] = False,
     batch: BatchOptions = BATCH,
     temporal: TemporalOptions = TEMPORAL,
     connection: ConnectionOptions = CONNECTION,
-    output: OutputOptions = OUTPUT,
+    output_options: OutputOptions = OUTPUT,
 ) -> ExitCode:
-    """Run the jobs of a manifest, all at once. Run again, it goes on where it was, and buys nothing twice."""
-    words = output.create_output()
+    """Run the jobs of a manifest concurrently."""
+    output = output_options.create_output()
     if temporal.address is not None:
-        from indigo_async.cli.temporal_runner import run_on_temporal  # noqa: PLC0415 - needs the extra `temporal`
+        from indigo_async.cli.temporal_runner import run_on_temporal  # noqa: PLC0415 - optional extra
 
         return run_async(
             lambda: run_on_temporal(
-                manifest,
-                temporal,
-                words,
-                defaults=batch.defaults,
-                out=batch.out,
-                budget_cents=budget_cents,
-                purchase=not no_purchase,
-                max_in_flight=batch.max_in_flight,
-                timeout=batch.timeout,
+                manifest, temporal, batch, output, purchase=not no_purchase, budget_cents=budget_cents
             )
         )
-
-    async def work() -> BatchResult:
-        return await run_manifest(
-            manifest,
-            batch,
-            connection,
-            words,
-            purchase=not no_purchase,
-            budget_cents=budget_cents,
-        )
-
-    end = run_async(work)
-    words.write_json(summary_to_json(end))
-    words.show(render_results(end))
-    if end.exit_code is not ExitCode.SUCCESS:
-        words.error(f"{_explain_exit(end)}\n  {resume_command()}")
-    return end.exit_code
+    result = run_async(
+        lambda: run_manifest(manifest, batch, connection, output, purchase=not no_purchase, budget_cents=budget_cents)
+    )
+    output.write_json(summary_to_json(result))
+    output.show(render_results(result))
+    if result.exit_code is not ExitCode.SUCCESS:
+        output.error(f"{_explain_exit(result)}\n  {resume_command()}")
+    return result.exit_code
 
 
-def _explain_exit(end: BatchResult) -> str:
-    if end.interrupted:
-        return "interrupted; what the server was asked to do goes on. To go on:"
-    if end.report.stopped is not None:
-        return "the batch stopped. Once its reason is mended, go on with:"
-    return f"{end.report.failed:,} of {end.total:,} jobs failed. Once that is mended, go on with:"
+def _explain_exit(result: BatchResult) -> str:
+    if result.interrupted:
+        return "interrupted. Work already requested continues on the server. Resume with:"
+    if result.report.stopped is not None:
+        return "the batch stopped early. After fixing the cause, resume with:"
+    return f"{result.report.failed:,} of {result.total:,} jobs failed. After fixing this, resume with:"

@@ -1,4 +1,4 @@
-"""`indigo-async worker`: a process that does the stages of jobs on Temporal."""
+"""`indigo-async worker`: a process that works on jobs started on Temporal."""
 
 from __future__ import annotations
 
@@ -7,18 +7,24 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from cyclopts.validators import Number
 
-from indigo_async.cli.exit_codes import ExitCode
-from indigo_async.cli.options.common import CONNECTION, OUTPUT, ConnectionOptions, OutputOptions, WholeNumber, run_async
-from indigo_async.cli.options.publish import Publish, open_publisher
-from indigo_async.cli.options.temporal import TEMPORAL, TemporalOptions
-from indigo_async.cli.signals import stop_on_signals
+from indigo_async.cli.client import open_publisher
+from indigo_async.cli.errors import ExitCode
+from indigo_async.cli.options.batch import TEMPORAL, TemporalOptions
+from indigo_async.cli.options.common import (
+    CONNECTION,
+    OUTPUT,
+    POSITIVE,
+    ConnectionOptions,
+    OutputOptions,
+    PollInterval,
+    Publish,
+    WholeNumber,
+)
+from indigo_async.cli.signals import run_async, stop_on_signals
 from indigo_async.client import IndigoClient
 
 __all__ = ["worker"]
-
-_POSITIVE = Number(gt=0)
 
 
 def worker(
@@ -26,48 +32,47 @@ def worker(
     exports: Annotated[
         str,
         Parameter(
-            help="Where exports land, under their jobs' destinations: a folder that all workers share, or "
+            help="Where to store exports, at their jobs' destinations: a folder that all workers share, or "
             "s3://bucket/prefix, gs://... or az://..."
         ),
     ],
     publish: Publish = None,
     max_stages: Annotated[
         WholeNumber,
-        Parameter(help="How many stages are under way at most; most of them only wait.", validator=_POSITIVE),
+        Parameter(help="How many job stages may run at the same time. Most of them only wait.", validator=POSITIVE),
     ] = 10_000,
-    poll_interval: Annotated[
-        float, Parameter(help="Seconds between two looks at an audience.", validator=_POSITIVE)
-    ] = 5.0,
+    poll_interval: PollInterval = 5.0,
     graceful: Annotated[
-        float, Parameter(help="Seconds for purchases and downloads under way at the end.", validator=_POSITIVE)
+        float,
+        Parameter(help="Seconds to finish purchases and downloads in flight when stopping.", validator=POSITIVE),
     ] = 90.0,
     health: Annotated[
-        str | None, Parameter(help="Host and port that answer GET /healthz, such as 127.0.0.1:8081.")
+        str | None, Parameter(help="Host and port to serve GET /healthz on, such as 127.0.0.1:8081.")
     ] = None,
     metrics: Annotated[
-        str | None, Parameter(help="Host and port that answer GET /metrics for Prometheus, such as 127.0.0.1:9464.")
+        str | None, Parameter(help="Host and port to serve GET /metrics for Prometheus on, such as 127.0.0.1:9464.")
     ] = None,
     temporal: TemporalOptions = TEMPORAL,
     connection: ConnectionOptions = CONNECTION,
-    output: OutputOptions = OUTPUT,
+    output_options: OutputOptions = OUTPUT,
 ) -> ExitCode:
-    """Do the stages of jobs until Ctrl-C or SIGTERM, then hand what waits over to other workers."""
-    from indigo_async.temporal import connect, create_worker, export_store  # noqa: PLC0415 - the help needs no extra
-    from indigo_async.temporal.monitoring import create_metrics_listener, create_runtime, serve_health  # noqa: PLC0415 - as above
+    """Work on jobs until Ctrl-C or SIGTERM, then hand waiting jobs over to other workers."""
+    from indigo_async.temporal import connect, create_worker, export_store  # noqa: PLC0415 - optional extra
+    from indigo_async.temporal.monitoring import create_metrics_listener, create_runtime, serve_health  # noqa: PLC0415
 
-    words = output.create_output()
+    output = output_options.create_output()
 
     async def work() -> ExitCode:
         runtime = create_runtime(metrics)
-        service = await connect(temporal.address, namespace=temporal.namespace, runtime=runtime)
+        temporal_client = await connect(temporal.address, namespace=temporal.namespace, runtime=runtime)
         async with (
             IndigoClient(
                 base_url=connection.base_url, poll_interval=poll_interval, on_event=create_metrics_listener(runtime)
             ) as client,
             open_publisher(client, publish) as publisher,
         ):
-            doing = create_worker(
-                service,
+            running_worker = create_worker(
+                temporal_client,
                 client,
                 exports=export_store(exports),
                 publisher=publisher,
@@ -75,17 +80,17 @@ def worker(
                 max_stages=max_stages,
                 graceful_seconds=graceful,
             )
-            ending = asyncio.Event()
-            with stop_on_signals(ending.set):
-                async with serve_health(health, ending, client), doing:
-                    words.note(_start_message(temporal, exports))
-                    await ending.wait()
-                    words.note("Handing over what waits; purchases and downloads under way are ended first.")
+            stopping = asyncio.Event()
+            with stop_on_signals(stopping.set):
+                async with serve_health(health, stopping, client), running_worker:
+                    output.note(_start_message(temporal, exports))
+                    await stopping.wait()
+                    output.note("Handing over waiting jobs, after finishing purchases and downloads in flight.")
         return ExitCode.SUCCESS
 
     return run_async(work)
 
 
 def _start_message(temporal: TemporalOptions, exports: str) -> str:
-    place = exports if "://" in exports else str(Path(exports).absolute())
-    return f"Working on the task queue {temporal.task_queue!r}; exports land in {place}. Ctrl-C ends it."
+    location = exports if "://" in exports else str(Path(exports).absolute())
+    return f"Worker started on the task queue {temporal.task_queue!r}. Exports go to {location}. Press Ctrl-C to stop."

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import attrs
 
-from indigo_async.cli.options.numbers import parse_whole_number
+from indigo_async.cli.options.common import parse_whole_number
 from indigo_async.inputs import CANONICAL_FIELDS, LookalikeFilters
 from indigo_async.workflows.batches.jobs import AudienceJob, ExportStep, LookalikeStep
 

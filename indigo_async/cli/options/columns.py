@@ -1,9 +1,9 @@
-"""Which CSV column holds which field, as the command line or a file says it."""
+"""The column selection of `match`, given as options or as a file."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -11,77 +11,87 @@ import attrs
 from cyclopts import Group, Parameter
 
 from indigo_async._validation import InputCheck
+from indigo_async.errors import InvalidInputError, Problem
 from indigo_async.inputs import ColumnSelection, ColumnSelectionsInput
 
 __all__ = ["ColumnOptions"]
 
-_GROUP = Group("Columns", sort_key=5)
 
-
-@Parameter(name="*", group=_GROUP)
+@Parameter(name="*", group=Group("Columns", sort_key=5))
 @attrs.frozen(kw_only=True)
 class ColumnOptions:
-    """Columns, each as `FIELD=COLUMN`, or a file that has them all."""
+    """Columns as `FIELD=COLUMN`, or a file with all of them."""
 
     required: Annotated[
         tuple[str, ...],
-        Parameter(help="FIELD=COLUMN, as in first_name='First Name': a match must agree on it. Repeatable."),
+        Parameter(help="FIELD=COLUMN, such as first_name='First Name': people match only if it agrees. Repeatable."),
     ] = ()
     optional: Annotated[
-        tuple[str, ...], Parameter(help="FIELD=COLUMN: agreement counts, and is not needed. Repeatable.")
+        tuple[str, ...], Parameter(help="FIELD=COLUMN: improves the match, but need not agree. Repeatable.")
     ] = ()
     columns: Annotated[
         Path | None,
-        Parameter(help="A YAML or JSON file instead: {first_name: {column_name: First Name, is_required: true}, ...}."),
+        Parameter(
+            help="A YAML or JSON file with all columns: "
+            "{first_name: {column_name: First Name, is_required: true}, ...}."
+        ),
     ] = None
 
     def load_selections(self) -> ColumnSelectionsInput:
-        """The columns that were given, not yet checked by the API's rules.
+        """The selected columns. Those from a file are not checked against the API's rules yet.
 
         Raises:
-            InvalidInputError: they cannot be read.
+            InvalidInputError: options are missing, invalid or contradictory, or the file can't be read.
         """
         check = InputCheck()
-        chosen: dict[str, ColumnSelection] = {}
-        _add_selections(check, chosen, "--required", self.required, required=True)
-        _add_selections(check, chosen, "--optional", self.optional, required=False)
-        if self.columns is not None and (self.required or self.optional):
-            check.add("--columns", "has all columns; leave out --required and --optional")
-        elif self.columns is None and not (self.required or self.optional):
-            check.add("columns", "none are given: say --required first_name='First Name' and so on, or --columns FILE")
-        elif self.columns is None:
-            check.column_selections(chosen)
+        if self.columns is not None:
+            if self.required or self.optional:
+                check.add("--columns", "sets all columns: omit --required and --optional")
+            check.raise_if_invalid()
+            return _read_file(self.columns)
+        selections: dict[str, ColumnSelection] = {}
+        _add_selections(check, selections, "--required", self.required, required=True)
+        _add_selections(check, selections, "--optional", self.optional, required=False)
+        if self.required or self.optional:
+            check.column_selections(selections)
+        else:
+            check.add("columns", "none given: use --required first_name='First Name' and so on, or --columns FILE")
         check.raise_if_invalid()
-        return chosen if self.columns is None else _read_file(self.columns)
+        return selections
 
 
 def _add_selections(
-    check: InputCheck, chosen: dict[str, ColumnSelection], option: str, given: Sequence[str], *, required: bool
+    check: InputCheck,
+    selections: dict[str, ColumnSelection],
+    option: str,
+    values: Iterable[str],
+    *,
+    required: bool,
 ) -> None:
-    for text in given:
-        field, equals, column = text.partition("=")
-        if not (field and equals and column):
-            check.add(f"{option} {text}", "must be FIELD=COLUMN, such as first_name='First Name'")
-        elif field in chosen:
-            check.add(f"{option} {text}", f"{field} is given twice")
+    for value in values:
+        field, _, column = value.partition("=")
+        if not (field and column):
+            check.add(f"{option} {value}", "must be FIELD=COLUMN, such as first_name='First Name'")
+        elif field in selections:
+            check.add(f"{option} {value}", f"{field} is given twice")
         else:
-            chosen[field] = ColumnSelection(column, required)
+            selections[field] = ColumnSelection(column, required)
 
 
 def _read_file(path: Path) -> ColumnSelectionsInput:
-    """The columns in a file, which may stand under the key `column_selections`."""
-    check = InputCheck()
-    document: object = None
+    """Read a mapping of columns, or the one under its key `column_selections`."""
+
+    def invalid(message: str) -> InvalidInputError:
+        return InvalidInputError([Problem(f"--columns {path}", message)])
+
     try:
         document = _parse_file(path)
     except OSError as error:
-        check.add(f"--columns {path}", f"cannot be read: {error.strerror}")
+        raise invalid(f"can't be read: {error.strerror}") from None
     except ValueError as error:
-        check.add(f"--columns {path}", f"is no YAML or JSON: {error}")
-    check.raise_if_invalid()
+        raise invalid(f"is not valid YAML or JSON: {error}") from None
     if not isinstance(document, dict):
-        check.add(f"--columns {path}", "must hold a mapping of field to column_name and is_required")
-        check.raise_if_invalid()
+        raise invalid("must contain a mapping of field to column_name and is_required")
     fields = cast("dict[str, Any]", document)
     return fields.get("column_selections", fields)
 
@@ -90,7 +100,7 @@ def _parse_file(path: Path) -> object:
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".json":
         return json.loads(text)
-    import yaml  # noqa: PLC0415 - of the few who have such a file
+    import yaml  # noqa: PLC0415 - few use such a file
 
     try:
         return yaml.safe_load(text)

@@ -1,79 +1,95 @@
-"""The options that commands share, so that each is told once."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
 
-import asyncio
-import signal
-import threading
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
+import re
+from collections.abc import Sequence
+from typing import Annotated, TypeAlias
 
 import attrs
 from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
-from indigo_async.cli.options.numbers import parse_whole_number
 from indigo_async.cli.render.output import Output
-
-if TYPE_CHECKING:
-    from indigo_async.client import IndigoClient
-    from indigo_async.events import Event, Listener
 
 __all__ = [
     "CONNECTION",
     "OUTPUT",
+    "POSITIVE",
     "WAITING",
     "AudienceId",
     "ConnectionOptions",
+    "Csv",
     "Customer",
+    "NewAudienceName",
     "OptionalCustomer",
     "OptionalWholeNumber",
     "OutputOptions",
+    "PollInterval",
+    "Publish",
     "WaitOptions",
     "WholeNumber",
-    "open_client",
-    "run_async",
+    "parse_whole_number",
 ]
 
-T = TypeVar("T")
-
-_POSITIVE = Number(gt=0)
 _CONNECTION_GROUP = Group("Connection", sort_key=10)
 _OUTPUT_GROUP = Group("Output", sort_key=11)
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
+_MAX_SHOWN = 40
+
+POSITIVE = Number(gt=0)
+
+
+def parse_whole_number(text: str) -> int:
+    """Parse an integer strictly: digits only, so that `50.00` (dollars?), `5,000` and `1e4` are rejected.
+
+    Raises:
+        ValueError: the text isn't a whole number, or has more than 18 digits.
+    """
+    if _WHOLE_NUMBER.fullmatch(text) is None:
+        raise ValueError(f"must be a whole number, digits only, such as 20000, not {text[:_MAX_SHOWN]!r}")
+    return int(text)
 
 
 def _convert_whole_number(_: type, tokens: Sequence[Token]) -> int:
-    """Convert an option's value; cyclopts by itself takes `50.00` for 50 and rounds `6192.9`."""
+    """Convert an option's value. By default cyclopts reads `50.00` as 50 and rounds `6192.9`."""
     return parse_whole_number(tokens[0].value)
 
 
 WholeNumber: TypeAlias = Annotated[int, Parameter(converter=_convert_whole_number)]
-"""What every option that takes a whole number is, an amount of money above all."""
 OptionalWholeNumber: TypeAlias = Annotated[int | None, Parameter(converter=_convert_whole_number)]
+Csv: TypeAlias = Annotated[str, Parameter(help="The CSV: a local file, or a URL that the server can fetch.")]
+NewAudienceName: TypeAlias = Annotated[
+    str, Parameter("--name", help="The new audience's name, unique for this customer.")
+]
 AudienceId: TypeAlias = Annotated[str, Parameter(help="The audience's ID.")]
 Customer: TypeAlias = Annotated[
     str, Parameter("--customer", help="The customer ID: any text that identifies your customer.")
 ]
 OptionalCustomer: TypeAlias = Annotated[
+    str | None, Parameter("--customer", help="The customer ID. Not needed for audiences made in the web app.")
+]
+Publish: TypeAlias = Annotated[
     str | None,
     Parameter(
-        "--customer",
-        help="The customer ID; not needed for what was made in the app.",
+        "--publish",
+        help="Where to upload local CSVs while the server reads them: s3://bucket/prefix, gs://... or az://.... "
+        "Not needed for a server on this machine.",
     ),
 ]
+PollInterval: TypeAlias = Annotated[float, Parameter(help="Seconds between status checks.", validator=POSITIVE)]
 
 
 @Parameter(name="*", group=_CONNECTION_GROUP)
 @attrs.frozen(kw_only=True)
 class ConnectionOptions:
-    """Where the API is. The token is never an option, since other users of a machine can read those."""
+    """Where the API is. The token is never an option because other users of a machine can see command lines."""
 
     base_url: Annotated[
         str | None,
         Parameter(
-            help="The API's address; else INDIGO_BASE_URL, else the public one. The token: INDIGO_API_TOKEN, "
-            "or INDIGO_API_TOKEN_FILE, which names a file that holds it."
+            help="The API's base URL. Default: INDIGO_BASE_URL, or the public API. The token comes from "
+            "INDIGO_API_TOKEN, or from the file named by INDIGO_API_TOKEN_FILE."
         ),
     ] = None
 
@@ -81,69 +97,32 @@ class ConnectionOptions:
 @Parameter(name="*", group=_CONNECTION_GROUP)
 @attrs.frozen(kw_only=True)
 class WaitOptions:
-    """How long and how often to look at what is not done yet. Both are in seconds."""
+    """How long to wait and how often to check, in seconds."""
 
     timeout: Annotated[
         float,
-        Parameter(help="Seconds for the whole command; the server's work goes on.", validator=_POSITIVE),
+        Parameter(
+            help="Seconds to wait at most. The server continues its work after a timeout.",
+            validator=POSITIVE,
+        ),
     ] = 14_400.0
-    poll_interval: Annotated[float, Parameter(help="Seconds between two looks.", validator=_POSITIVE)] = 5.0
+    poll_interval: PollInterval = 5.0
 
 
 @Parameter(name="*", group=_OUTPUT_GROUP)
 @attrs.frozen(kw_only=True)
 class OutputOptions:
-    """What is written where."""
+    """What to write and how."""
 
-    json: Annotated[bool, Parameter(negative=(), help="One JSON object a line on stdout, for machines.")] = False
-    quiet: Annotated[bool, Parameter(negative=(), help="Results and errors only.")] = False
-    debug: Annotated[bool, Parameter(negative=(), help="Show tracebacks of errors, without secrets.")] = False
+    json: Annotated[bool, Parameter(negative=(), help="Write JSON to stdout, one object per line.")] = False
+    quiet: Annotated[bool, Parameter(negative=(), help="Show only results and errors.")] = False
+    debug: Annotated[bool, Parameter(negative=(), help="Show tracebacks, without secrets.")] = False
 
     def create_output(self) -> Output:
-        """The output that these options ask for."""
+        """The `Output` for these options."""
         return Output(as_json=self.json, quiet=self.quiet)
 
 
 CONNECTION = ConnectionOptions()
 WAITING = WaitOptions()
 OUTPUT = OutputOptions()
-
-
-@asynccontextmanager
-async def open_client(
-    connection: ConnectionOptions, output: Output, *, poll_interval: float = 5.0, on_event: Listener | None = None
-) -> AsyncGenerator[IndigoClient]:
-    """An open client. Whatever happens in the block is told in lines of progress, and to `on_event`.
-
-    Raises:
-        InvalidInputError: no token, or an address that would send it in the clear.
-    """
-    from indigo_async.cli.render.events import make_event_printer  # noqa: PLC0415 - as above
-    from indigo_async.client import IndigoClient  # noqa: PLC0415 - the help should not wait for the HTTP library
-    from indigo_async.events import listen  # noqa: PLC0415 - as above
-
-    narrate = make_event_printer(output)
-
-    def report_event(event: Event) -> None:
-        narrate(event)
-        if on_event is not None:
-            on_event(event)
-
-    async with IndigoClient(base_url=connection.base_url, poll_interval=poll_interval) as client:
-        with listen(report_event):
-            yield client
-
-
-def run_async(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run a coroutine function to its end. SIGTERM ends it as Ctrl-C does: promptly, and tidily."""
-    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's alone
-        return asyncio.run(work())
-
-    def interrupt(*_: object) -> None:
-        signal.raise_signal(signal.SIGINT)
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        return asyncio.run(work())
-    finally:
-        signal.signal(signal.SIGTERM, before)

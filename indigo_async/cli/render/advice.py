@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["advice_for"]
+import re
+from collections.abc import Iterable
+
+import attrs
+
+__all__ = ["WarningGroup", "advice_for", "group_warnings"]
+
+_IDS = re.compile(r"\b(audience|export) [^\s,;:(]+|\d[\d,]*")
 
 _ADVICE = {
     "AlreadyPurchasedError": "Nothing is lost: the export is bought. Run the batch again to download it.",
@@ -54,3 +61,27 @@ _OTHERWISE = "Run the batch again: what is done stays done, and nothing is bough
 def advice_for(error_type: str) -> str:
     """What to do next, in a sentence or two."""
     return _ADVICE.get(error_type, _OTHERWISE)
+
+
+@attrs.frozen(kw_only=True)
+class WarningGroup:
+    """Jobs with the same kind of warning, which may differ in IDs and numbers. `key` and `message` are the first's."""
+
+    jobs: int
+    key: str
+    message: str
+
+    @property
+    def text(self) -> str:
+        others = f" and {self.jobs - 1:,} more" if self.jobs > 1 else ""
+        return f"{self.key}{others}: {self.message}"
+
+
+def group_warnings(warnings: Iterable[tuple[str, str]]) -> list[WarningGroup]:
+    """Group warnings, given as keys of jobs and messages; the most frequent kind first."""
+    groups: dict[str, WarningGroup] = {}
+    for key, message in warnings:
+        kind = _IDS.sub("*", message)
+        known = groups.get(kind, WarningGroup(jobs=0, key=key, message=message))
+        groups[kind] = attrs.evolve(known, jobs=known.jobs + 1)
+    return sorted(groups.values(), key=lambda group: -group.jobs)

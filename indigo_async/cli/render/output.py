@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import IO, Literal, NoReturn, TypeAlias
 
 import attrs
@@ -22,6 +23,7 @@ from indigo_async.models import is_failure_status
 __all__ = [
     "Justify",
     "Output",
+    "format_elapsed",
     "format_file_size",
     "format_spending",
     "format_status",
@@ -100,6 +102,11 @@ def format_spending(spent_cents: int, budget_cents: int | None, *, by: str = "")
     if spent_cents > budget_cents:
         return f"{format_dollars(spent_cents)} spent{by}, above the budget of {format_dollars(budget_cents)}"
     return f"{format_dollars(spent_cents)} of {format_dollars(budget_cents)} spent{by}"
+
+
+def format_elapsed(seconds: float) -> str:
+    """Seconds as hours, minutes and seconds, such as `0:02:10`."""
+    return str(timedelta(seconds=round(seconds)))
 
 
 def format_file_size(size_bytes: int) -> str:

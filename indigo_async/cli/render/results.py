@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -12,18 +13,17 @@ from rich.text import Text
 
 from indigo_async._redaction import redact
 from indigo_async._text import format_dollars
-from indigo_async.cli.exit_codes import ExitCode
-from indigo_async.cli.progress.views import format_elapsed
-from indigo_async.cli.render.advice import advice_for
+from indigo_async.cli.errors import ExitCode
+from indigo_async.cli.render.advice import advice_for, group_warnings
 from indigo_async.cli.render.output import (
     Justify,
+    format_elapsed,
     format_spending,
     make_table,
     replace_control_characters,
     use_option_names,
 )
-from indigo_async.cli.render.warnings import group_warnings
-from indigo_async.workflows import BatchReport, JobOutcome
+from indigo_async.workflows import AudienceJob, BatchReport, JobOutcome
 from indigo_async.workflows.batches.report import summarize_failure
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "outcome_to_json",
     "render_failures",
     "render_results",
+    "render_start",
     "render_stop_reason",
     "summary_to_json",
 ]
@@ -207,3 +208,36 @@ def _explains_stop(report: BatchReport, message: str) -> bool:
 
 def _clean_message(message: str) -> str:
     return replace_control_characters(redact(use_option_names(message)).replace("\n", " "))
+
+
+def render_start(
+    manifest: Path,
+    jobs: Sequence[AudienceJob],
+    journal: Path,
+    *,
+    purchase: bool,
+    budget_cents: int | None,
+    spent_cents: int,
+) -> str:
+    """The words. `spent_cents` is what earlier runs with the journal spent, of the budget of them all."""
+    customers = len({job.customer_id for job in jobs})
+    limit = sum(job.export.max_cost_cents for job in jobs if job.export is not None)
+    money = _format_limits(limit, budget_cents, spent_cents) if purchase and limit else "Nothing will be bought"
+    return (
+        f"{manifest}: {len(jobs):,} job{'s' * (len(jobs) != 1)} for {customers:,} customer{'s' * (customers != 1)}. "
+        f"{money}.\nThe journal is {journal}; the same command goes on from it."
+    )
+
+
+def _format_limits(limit: int, budget: int | None, spent: int) -> str:
+    if not spent:
+        may = limit if budget is None else min(limit, budget)
+        return f"They may spend up to {format_dollars(may)}" if may else "Nothing will be bought"
+    if budget is None:
+        return (
+            f"They may spend up to {format_dollars(limit)}; "
+            f"earlier runs with this journal spent {format_dollars(spent)}"
+        )
+    left = min(limit, budget - spent)
+    so = f"this one may spend up to {format_dollars(left)}" if left > 0 else "nothing more is bought"
+    return f"All runs together may spend {format_dollars(budget)}; earlier ones spent {format_dollars(spent)}, so {so}"

@@ -8,9 +8,8 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from indigo_async.cli.render.advice import advice_for
+from indigo_async.cli.render.advice import WarningGroup, advice_for, group_warnings
 from indigo_async.cli.render.output import use_option_names
-from indigo_async.cli.render.warnings import WarningGroup, group_warnings
 from indigo_async.cli.report.history import BatchHistory
 from indigo_async.cli.report.job_history import JobHistory
 from indigo_async.cli.report.timescale import ActiveTime, measure_active_time

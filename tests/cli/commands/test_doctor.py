@@ -31,7 +31,7 @@ async def test_all_is_well_with_a_sandbox(command_line: RunCommand, tmp_path: Pa
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [
-        ({"INDIGO_API_TOKEN": "wrong"}, (5, "accepted", "the token is refused (401)")),
+        ({"INDIGO_API_TOKEN": "wrong"}, (5, "accepted", "the token was rejected (401)")),
         ({"INDIGO_API_TOKEN": ""}, (1, "token", "is missing: set INDIGO_API_TOKEN")),
         ({"INDIGO_API_TOKEN": "", "INDIGO_API_TOKEN_FILE": "/no/such"}, (1, "token", "No such file")),
         ({"INDIGO_BASE_URL": "http://example.org/api/v1"}, (1, "address", "must be https")),

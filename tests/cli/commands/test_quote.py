@@ -51,13 +51,13 @@ async def test_people_see_what_it_does_the_total_and_what_a_run_would_not_buy(tm
     async with lite() as sandbox:
         ended = await run_command(sandbox, "quote", manifest, *QUICK)
     assert ended.returncode == 0, ended.stderr
-    assert "uploads, matches, grows and previews at the server" in ended.stderr
-    assert "Nothing is bought" in ended.stderr
+    assert "uploads, matches, creates lookalikes and previews exports on the server" in ended.stderr
+    assert "Nothing is purchased" in ended.stderr
     rows = [line.split() for line in ended.stdout.splitlines()]
     prices = {row[0]: float(row[3].strip("$").replace(",", "")) for row in rows[1:4]}
     assert set(prices) == {"c0", "c1", "all"}
     assert prices["all"] == prices["c0"] + prices["c1"] > 0
-    assert "4 cost more than their export.max_cost_cents: `run` would not buy them." in ended.stdout
+    assert "4 cost more than their export.max_cost_cents: `run` would not purchase them." in ended.stdout
 
 
 async def test_what_was_bought_before_is_not_priced_again(tmp_path: Path):

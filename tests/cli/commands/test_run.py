@@ -8,7 +8,7 @@ from pathlib import Path
 
 import anyio
 
-from indigo_async.cli.exit_codes import EXIT_CODES_HELP
+from indigo_async.cli.errors import EXIT_CODES_HELP
 from indigo_async.cli.render.advice import advice_for
 from indigo_async.sandbox import Fault, FaultKind, Sandbox
 from indigo_async.workflows.journal import Journal
@@ -87,7 +87,7 @@ async def test_jobs_over_their_limit_fail_alone_with_advice_and_a_code(tmp_path:
     assert "Raise export.max_cost_cents or --budget-cents" in ended.stdout
     assert ended.stdout.count("BudgetExceededError") == 1
     assert re.search(r"^ +3 +purchase +BudgetExceededError", ended.stdout, re.MULTILINE)
-    assert "3 of 4 jobs failed. Once that is mended, go on with:" in ended.stderr
+    assert "3 of 4 jobs failed. After fixing this, resume with:" in ended.stderr
 
 
 async def test_a_budget_bounds_all_runs_with_one_journal(tmp_path: Path):
@@ -101,7 +101,7 @@ async def test_a_budget_bounds_all_runs_with_one_journal(tmp_path: Path):
         counts = sandbox.counts()
     assert first.returncode == second.returncode == 3
     assert counts.purchases == 2
-    assert "3 over the price limit or budget, and what was over it was not bought;" in EXIT_CODES_HELP
+    assert "3 over the price limit or budget, and whatever was over it was not purchased;" in EXIT_CODES_HELP
     assert "This export was not bought." in first.stdout
     assert counts.charged_cents <= budget
     assert f"of ${budget / 100:,.2f} spent" in second.stdout
@@ -216,7 +216,7 @@ async def test_after_so_many_failures_no_more_jobs_begin(tmp_path: Path):
     assert ended.returncode == 3
     assert "0 of 6 jobs done, 2 failed, 4 not ended" in ended.stdout
     assert "Stopped: 2 jobs failed" in ended.stdout
-    assert "the batch stopped. Once its reason is mended, go on with:" in ended.stderr
+    assert "the batch stopped early. After fixing the cause, resume with:" in ended.stderr
 
 
 async def test_a_reader_of_the_output_who_goes_away_ends_it_in_order(tmp_path: Path):

@@ -64,8 +64,8 @@ async def test_the_first_signal_settles_and_prints_the_command_that_goes_on(tmp_
         ended = await run_command(sandbox, *again[3:])
         counts = sandbox.counts()
     assert process.returncode == 130
-    assert "Stopping: purchases under way are settled first" in said
-    assert "interrupted; what the server was asked to do goes on. To go on:" in said
+    assert "Stopping once purchases in flight are checked (60 s at most)" in said
+    assert "interrupted. Work already requested continues on the server. Resume with:" in said
     assert "Traceback" not in said
     assert 3 <= interrupted.purchases < JOBS
     assert again[1:] == ["-m", "indigo_async", "run", str(manifest), *QUICK]
@@ -87,7 +87,7 @@ async def test_the_second_signal_ends_at_once_and_nothing_is_bought_twice(tmp_pa
             async with running(sandbox, manifest) as process:
                 await wait_until_purchased(sandbox, 4, process)
                 process.send_signal(signal.SIGINT)
-                said = await read_until(process, "ends at once")
+                said = await read_until(process, "quit immediately")
                 assert process.returncode is None
                 process.send_signal(signal.SIGINT)
                 await process.wait()

@@ -61,7 +61,7 @@ async def test_a_limit_one_cent_too_low_buys_nothing_and_says_the_price_in_dolla
         assert sandbox.counts().purchases == 0
     assert ended.exit_code == 3
     assert "price $60.00" in ended.stdout
-    assert "the limit is $59.99: nothing was bought" in ended.stderr
+    assert "the limit is $59.99: nothing was purchased" in ended.stderr
     assert "purchase begins" not in ended.stderr
 
 
@@ -76,7 +76,7 @@ async def test_a_bought_export_whose_download_failed_is_downloaded_by_its_id_and
         sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint="GET download", status=403, times=2))
         failed = await command_line(sandbox, *export, *terms)
         assert (failed.exit_code, sandbox.counts().purchases) == (1, 1)
-        assert "Here that is --export-id" in failed.stderr
+        assert "On the command line: --export-id" in failed.stderr
         (export_id,) = re.findall(r"export_id=(\S+)\)", failed.stderr)
         got = await command_line(sandbox, *export, "--export-id", export_id.strip("'"), "--json")
         assert (got.exit_code, sandbox.counts().purchases) == (0, 1), got.stderr
@@ -132,7 +132,7 @@ async def test_audiences_are_listed_for_people_and_for_machines(command_line: Ru
         of_none = await command_line(sandbox, "audiences", "--customer", "44")
         one = await command_line(sandbox, "audience", of_all.records[0]["id"], "--customer", "42")
     assert [line.split()[0] for line in of_one.stdout.splitlines()] == ["id", *(r["id"] for r in of_all.records[:2])]
-    assert "2 audiences of customer 42." in of_one.stderr
+    assert "2 audiences for customer 42." in of_one.stderr
     assert len(of_all.records) == 3
     assert len({tuple(record) for record in of_all.records}) == 1
     assert (of_none.exit_code, of_none.stdout) == (0, "")
@@ -170,7 +170,7 @@ async def test_a_watch_ends_with_its_time(command_line: RunCommand):
         assert stub.exit_code == 4
         ended = await command_line(sandbox, "watch", "aud-1", "--customer", "42", *QUICK, "--timeout", "0.1")
     assert ended.exit_code == 4
-    assert "the server's work goes on" in ended.stderr
+    assert "the server continues its work" in ended.stderr
     assert "PROCESSING" in ended.stdout
 
 
@@ -181,6 +181,6 @@ async def test_an_export_of_nobody_is_bought_only_with_leave(command_line: RunCo
         refused = await command_line(sandbox, *export)
         assert (refused.exit_code, sandbox.counts().purchases) == (1, 0)
         assert "has 0 people" in refused.stderr
-        assert "Here that is --allow-empty" in refused.stderr
+        assert "On the command line: --allow-empty" in refused.stderr
         allowed = await command_line(sandbox, *export, "--allow-empty")
         assert (allowed.exit_code, sandbox.counts().purchases) == (0, 1), allowed.stderr

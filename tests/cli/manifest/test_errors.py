@@ -50,14 +50,14 @@ jobs:
             "vote_history, issue_scores, media_scores, support_scores, turnout_scores, lookalike_scores; did you mean "
             "'phone'?"
         ),
-        "jobs.yaml:6: export.max_cost_cents: must be a whole number in digits alone, such as 20000, not '800.00'",
+        "jobs.yaml:6: export.max_cost_cents: must be a whole number, digits only, such as 20000, not '800.00'",
         "jobs.yaml:7: job_defaults: is neither 'defaults' nor 'jobs'; did you mean 'defaults'?",
         "jobs.yaml:11: csv: there is no file 'missing.csv'",
         "jobs.yaml:12: audience_name: is missing",
         "jobs.yaml:12: lookalike.audience_name: is missing",
         "jobs.yaml:13: audience_nam: is not a field of a job; did you mean 'audience_name'?",
         "jobs.yaml:16: lookalike.sze: is not a field of a job; did you mean 'lookalike.size'?",
-        "jobs.yaml:17: lookalike.size: must be a whole number in digits alone, such as 20000, not 'many'",
+        "jobs.yaml:17: lookalike.size: must be a whole number, digits only, such as 20000, not 'many'",
         "jobs.yaml:18: export.destination: another job writes 'A.csv' (line 9)",
         (
             "jobs.yaml:19: audience_name: another job makes an audience named 'A' for customer '42'; names are unique "
@@ -125,7 +125,7 @@ def test_a_thousand_different_mistakes_do_not_bury_the_reader(tmp_path: Path):
         ),
         (
             "customer_id,audience_name,export.max_cost_cents,export.destination\n1,A,$5,x.csv\n",
-            "jobs.csv:2: export.max_cost_cents: must be a whole number in digits alone, such as 20000, not '$5'",
+            "jobs.csv:2: export.max_cost_cents: must be a whole number, digits only, such as 20000, not '$5'",
         ),
         (
             "customer_id,audience_name,column_selections.first_name.is_required\n1,A,maybe\n",

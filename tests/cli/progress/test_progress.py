@@ -10,9 +10,8 @@ import attrs
 import pytest
 from rich.console import Console
 
-from indigo_async.cli.progress.display import show_progress
+from indigo_async.cli.progress.display import format_progress, render_progress, render_svg, show_progress
 from indigo_async.cli.progress.tracker import ProgressSnapshot, ProgressTracker, StageCount, planned_stages
-from indigo_async.cli.progress.views import format_progress, render_progress, render_svg
 from indigo_async.cli.render.output import Output
 from indigo_async.errors import BudgetExceededError
 from indigo_async.workflows import (

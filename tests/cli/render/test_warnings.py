@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from indigo_async.cli.render.warnings import group_warnings
+from indigo_async.cli.render.advice import group_warnings
 from indigo_async.sandbox import Sandbox
 from tests.support.processes.commands import run_command, write_manifest
 

@@ -122,7 +122,7 @@ class TestOfARealBatch:
     def test_a_journal_that_is_not_there_is_told_in_words(self, tmp_path: Path):
         ended = report(str(tmp_path / "none.sqlite"))
         assert ended.returncode == 2
-        assert "there is no such journal" in ended.stderr
+        assert "does not exist" in ended.stderr
         assert "Traceback" not in ended.stderr
         assert list(tmp_path.iterdir()) == []
 
@@ -168,7 +168,7 @@ class TestOfARealBatch:
         for place in (other, tmp_path):
             ended = report(str(path), "--html", str(place))
             assert ended.returncode == 2
-            assert f"{place} is there and is no HTML page" in ended.stderr
+            assert f"{place} exists and is not an HTML page, so it is not overwritten" in ended.stderr
         assert other.read_text() == "jobs: []\n"
         for _ in range(2):
             assert report(str(path), "--html", str(page_before)).returncode == 0

@@ -356,7 +356,7 @@ def test_the_command_shows_the_columns_the_reasons_and_the_code(suggest, tmp_pat
         assert text in shown.out
     assert "e-mail addresses" in shown.out
     assert suggestion.warnings[0] in shown.err
-    columns_command(tmp_path / "people.csv", output=OutputOptions(json=True, quiet=True))
+    columns_command(tmp_path / "people.csv", output_options=OutputOptions(json=True, quiet=True))
     printed = capsys.readouterr()
     assert printed.err == ""
     record = json.loads(printed.out)
@@ -368,7 +368,7 @@ def test_the_command_shows_the_columns_the_reasons_and_the_code(suggest, tmp_pat
 
 def test_what_the_command_writes_can_be_given_to_the_others(suggest, tmp_path: Path, capsys):
     selections = suggest("First Name,Last Name,Zip\nAnn,Lee,15213\n").selections
-    columns_command(tmp_path / "people.csv", output=OutputOptions(json=True))
+    columns_command(tmp_path / "people.csv", output_options=OutputOptions(json=True))
     (tmp_path / "columns.json").write_text(capsys.readouterr().out)
     (tmp_path / "columns.yaml").write_text(to_yaml(selections))
     for name in ("columns.json", "columns.yaml"):

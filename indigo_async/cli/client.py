@@ -1,0 +1,134 @@
+"""What commands need to call the API: an open client, and URLs for local CSVs."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import attrs
+from aiohttp import web
+
+from indigo_async._transport.cancellation import run_in_thread
+from indigo_async._validation import InputCheck
+from indigo_async.cli.options.common import ConnectionOptions, WaitOptions
+from indigo_async.cli.render.audiences import audience_to_json, render_audience
+from indigo_async.cli.render.events import describe_event
+from indigo_async.cli.render.output import Output
+from indigo_async.cli.signals import run_async
+from indigo_async.client import IndigoClient
+from indigo_async.events import Event, Listener, listen
+from indigo_async.files import Publisher, content_name
+from indigo_async.models import Audience
+from indigo_async.workflows.recipes.match import check_csv, is_url
+
+__all__ = ["create_and_show", "open_client", "open_publisher", "publish_csv"]
+
+
+@asynccontextmanager
+async def open_client(
+    connection: ConnectionOptions, output: Output, *, poll_interval: float = 5.0, on_event: Listener | None = None
+) -> AsyncGenerator[IndigoClient]:
+    """An open client. Events inside the block are printed as progress and passed to `on_event`.
+
+    Raises:
+        InvalidInputError: no token, or a base URL that would send it unencrypted.
+    """
+
+    def report_event(event: Event) -> None:
+        if (message := describe_event(event)) is not None:
+            output.note(message)
+        if on_event is not None:
+            on_event(event)
+
+    async with IndigoClient(base_url=connection.base_url, poll_interval=poll_interval) as client:
+        with listen(report_event):
+            yield client
+
+
+def create_and_show(
+    create: Callable[[IndigoClient], Awaitable[Audience]],
+    output: Output,
+    connection: ConnectionOptions,
+    waiting: WaitOptions,
+) -> Audience:
+    """Run a coroutine that creates an audience, and show the audience."""
+
+    async def work() -> Audience:
+        async with open_client(connection, output, poll_interval=waiting.poll_interval) as client:
+            return await create(client)
+
+    audience = run_async(work)
+    output.write_json(audience_to_json(audience))
+    output.show(render_audience(audience))
+    return audience
+
+
+@asynccontextmanager
+async def open_publisher(client: IndigoClient, publish: str | None) -> AsyncGenerator[Publisher | None]:
+    """The publisher for local CSVs: an object store, or loopback for a server on this machine; otherwise None.
+
+    Raises:
+        InvalidInputError: `publish` isn't the URL of an object store.
+        ImportError: the extra `publish` is not installed.
+    """
+    if publish is not None:
+        from indigo_async.files.publishing.object_store import ObjectStorePublisher  # noqa: PLC0415 - optional extra
+
+        yield ObjectStorePublisher(publish)
+    elif client.settings.is_loopback:
+        async with _serve_on_loopback() as publisher:
+            yield publisher
+    else:
+        yield None
+
+
+async def publish_csv(stack: AsyncExitStack, csv: str, publisher: Publisher | None) -> str:
+    """The CSV's URL. A local file is published until the stack is closed.
+
+    Raises:
+        InvalidInputError: the CSV is neither a URL nor a file that can be published.
+    """
+    check = InputCheck()
+    await run_in_thread(partial(check_csv, check, csv, publisher))
+    check.raise_if_invalid()
+    if is_url(csv) or publisher is None:
+        return csv
+    return await stack.enter_async_context(publisher.publish(Path(csv)))
+
+
+@attrs.frozen
+class _LoopbackPublisher:
+    """Serves files on loopback, at URLs that can't be guessed, to a server on this machine such as the sandbox."""
+
+    _origin: str
+    _files: dict[str, Path]
+
+    @asynccontextmanager
+    async def publish(self, path: Path) -> AsyncGenerator[str]:
+        url_path = f"/{secrets.token_urlsafe(16)}/{await content_name(path)}"
+        self._files[url_path] = path
+        try:
+            yield self._origin + url_path
+        finally:
+            del self._files[url_path]
+
+
+@asynccontextmanager
+async def _serve_on_loopback() -> AsyncGenerator[Publisher]:
+    files: dict[str, Path] = {}
+
+    async def serve(request: web.BaseRequest) -> web.StreamResponse:
+        path = files.get(request.path)
+        return web.Response(status=404) if path is None else web.FileResponse(path)
+
+    runner = web.ServerRunner(web.Server(serve))
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        host, port = runner.addresses[0][:2]
+        yield _LoopbackPublisher(f"http://{host}:{port}", files)
+    finally:
+        await runner.cleanup()

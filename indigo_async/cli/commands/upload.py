@@ -1,0 +1,46 @@
+"""`indigo-async upload`: upload a CSV without matching it."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+from indigo_async.cli.client import create_and_show, open_publisher, publish_csv
+from indigo_async.cli.options.common import (
+    CONNECTION,
+    OUTPUT,
+    WAITING,
+    ConnectionOptions,
+    Csv,
+    Customer,
+    OutputOptions,
+    Publish,
+    WaitOptions,
+)
+from indigo_async.client import IndigoClient
+from indigo_async.models import Audience
+from indigo_async.workflows import wait_for_column_selection
+
+__all__ = ["upload"]
+
+
+def upload(
+    csv: Csv,
+    /,
+    *,
+    customer: Customer,
+    publish: Publish = None,
+    connection: ConnectionOptions = CONNECTION,
+    waiting: WaitOptions = WAITING,
+    output_options: OutputOptions = OUTPUT,
+) -> None:
+    """Have the server read a CSV, and wait until it has."""
+    output = output_options.create_output()
+
+    async def create(client: IndigoClient) -> Audience:
+        async with open_publisher(client, publish) as publisher, AsyncExitStack() as published:
+            stub = await client.upload_csv(customer_id=customer, url=await publish_csv(published, csv, publisher))
+            output.note(f"audience {stub.id}: the server is reading the CSV")
+            return await wait_for_column_selection(client, stub, customer_id=customer, timeout=waiting.timeout)
+
+    stub = create_and_show(create, output, connection, waiting)
+    output.note(f"Next: indigo-async match --uploaded {stub.id} --customer ... --name ... --required ...")

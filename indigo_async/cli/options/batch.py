@@ -1,0 +1,72 @@
+"""Options of the commands that run manifests, in one process or on Temporal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import attrs
+from cyclopts import Group, Parameter
+
+from indigo_async.cli.options.common import POSITIVE, OptionalWholeNumber, PollInterval, Publish, WholeNumber
+
+__all__ = ["BATCH", "TEMPORAL", "BatchOptions", "Manifest", "TemporalOptions"]
+
+Manifest = Annotated[Path, Parameter(help="The jobs: a .yaml, .csv or .jsonl file.")]
+
+
+@Parameter(name="*", group=Group("Batch", sort_key=5))
+@attrs.frozen(kw_only=True)
+class BatchOptions:
+    """How to run a manifest."""
+
+    defaults: Annotated[Path | None, Parameter(help="A YAML file with default fields for all jobs.")] = None
+    out: Annotated[
+        Path | None, Parameter(help="The folder for relative destinations. Default: the manifest's folder.")
+    ] = None
+    journal: Annotated[
+        Path | None,
+        Parameter(
+            help="The file that records progress, so that the batch can resume. "
+            "Default: the manifest's path with .journal appended."
+        ),
+    ] = None
+    publish: Publish = None
+    max_in_flight: Annotated[
+        WholeNumber, Parameter(help="How many jobs may run at the same time.", validator=POSITIVE)
+    ] = 10_000
+    stop_after_failures: Annotated[
+        OptionalWholeNumber, Parameter(help="Start no more jobs after this many have failed.", validator=POSITIVE)
+    ] = None
+    timeout: Annotated[
+        float,
+        Parameter(help="Seconds for each job. The server continues its work after a timeout.", validator=POSITIVE),
+    ] = 14_400.0
+    poll_interval: PollInterval = 5.0
+
+    def journal_path(self, manifest: Path) -> Path:
+        """The journal's path."""
+        return self.journal if self.journal is not None else manifest.with_name(f"{manifest.name}.journal")
+
+
+@Parameter(name="*", group=Group("Temporal", sort_key=9))
+@attrs.frozen(kw_only=True)
+class TemporalOptions:
+    """Where Temporal is. Keys and certificates are never options: Temporal's own environment variables set them."""
+
+    address: Annotated[
+        str | None,
+        Parameter(
+            name="--temporal",
+            help="Temporal's address, such as 127.0.0.1:7233. For Temporal Cloud, set TEMPORAL_API_KEY, or "
+            "TEMPORAL_TLS_CLIENT_CERT_PATH and TEMPORAL_TLS_CLIENT_KEY_PATH.",
+        ),
+    ] = None
+    namespace: Annotated[
+        str | None, Parameter(help="Temporal's namespace. Default: TEMPORAL_NAMESPACE, or `default`.")
+    ] = None
+    task_queue: Annotated[str, Parameter(help="The task queue that connects `run` with its workers.")] = "indigo"
+
+
+BATCH = BatchOptions()
+TEMPORAL = TemporalOptions()
