@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import aiohttp
 import attrs
@@ -23,6 +23,9 @@ from indigo_async.errors import ApiError, CustomerMismatchError, RecordMismatchE
 from indigo_async.events import Listener
 from indigo_async.inputs import ColumnSelectionsInput, LookalikeFiltersInput
 from indigo_async.models import Audience, CsvExport, RecordId
+
+if TYPE_CHECKING:
+    from indigo_async._polling.poller import Poller
 
 __all__ = ["CustomerClient", "IndigoClient"]
 
@@ -101,7 +104,7 @@ class IndigoClient:
         """Exports that this client purchased, by ID as text, with the paid field types requested (None: unknown)."""
         self.exit_stack: AsyncExitStack = AsyncExitStack()
         """What is closed with the client, the last first."""
-        self.poller: object | None = None
+        self.poller: Poller | None = None
         """The loop behind all waits on this client; created by `indigo_async._polling`, which is a layer above."""
 
     def __repr__(self) -> str:

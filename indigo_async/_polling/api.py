@@ -1,4 +1,7 @@
-"""The two kinds of look: at one audience, and at a list. Each is one request, sent once: the next look is its retry."""
+"""The two requests that polls consist of: reading one audience, and reading a list.
+
+Each is sent once. The next poll is its retry.
+"""
 
 from __future__ import annotations
 
@@ -22,34 +25,34 @@ _MAX_RECORD_BYTES = 64_000_000
 
 
 class AudienceApi(Protocol):
-    """Where looks are answered."""
+    """What the poller needs of the API; tests have a fake."""
 
     @property
     def slot_seconds(self) -> float:
-        """What the pacing makes each request cost at least, in seconds of one slot."""
+        """The least time for which a request occupies a pacing slot."""
         ...
 
     async def read_one(self, audience_id: RecordId, customer_id: str | None) -> tuple[Audience, Cost]:
-        """Look at one audience.
+        """Read one audience.
 
         Raises:
-            ApiError, TransportError, ResponseDecodeError, CustomerMismatchError: there is no record to show.
+            ApiError, TransportError, ResponseDecodeError, CustomerMismatchError, RecordMismatchError: no valid record.
         """
         ...
 
     async def read_list(self, customer_id: str | None, on_rows: Callable[[RowSlice], None], *, limit: int) -> Cost:
-        """Look at a customer's audiences, or, without one, at all; `on_rows` is given the rows as they come.
+        """Read a customer's audiences, or all of them; `on_rows` receives the rows as they arrive.
 
         Raises:
-            ListTooLongError: it has more than `limit` bytes. Some rows may have been taken.
-            ApiError, TransportError, ResponseDecodeError: it was refused, or broke off.
+            ListTooLongError: the list has more than `limit` bytes; some of its rows may have been received.
+            ApiError, TransportError, ResponseDecodeError: no complete list; likewise.
         """
         ...
 
 
 @attrs.frozen
 class HttpAudienceApi:
-    """The API itself."""
+    """The API over HTTP."""
 
     transport: Transport
 
@@ -87,7 +90,7 @@ class HttpAudienceApi:
 
 @attrs.define
 class _RecordBody:
-    """Keeps a record's bytes, of which there are few."""
+    """Collects the bytes of one record."""
 
     parts: list[bytes] = attrs.field(factory=list[bytes], repr=False)
     size: int = 0

@@ -1,8 +1,7 @@
-"""What looks cost, learned from looks: single ones, and each list by itself.
+"""What polls cost, learned from earlier polls: single reads, and each list separately.
 
-A cost is in seconds of one request slot, bytes included at a set price, so that "cheaper" takes account of the server's
-work, of the network and of the decoding here. It starts from no assumption but that a list is at least as long as what
-is watched of it.
+Costs are in seconds of one request slot. Bytes are converted at a fixed rate, so that costs include the server's work,
+the network and decoding. The only initial assumption is that a list holds at least the rows we watch.
 """
 
 from __future__ import annotations
@@ -12,21 +11,21 @@ import attrs
 __all__ = ["ALL_CUSTOMERS", "Cost", "CostModel", "ListScope"]
 
 ListScope = str | None
-"""Whose list: a customer's, or, as `ALL_CUSTOMERS`, the whole organisation's."""
+"""The ID of the customer whose list it is, or `ALL_CUSTOMERS` for the list of the whole organization."""
 
 ALL_CUSTOMERS: ListScope = None
 
 _BYTES_PER_SECOND = 2_500_000
-# However fast it is answered, a request is work for a server, and asking less is a courtesy.
+# Even a fast response is work for the server, so fewer requests are better.
 _MIN_SECONDS = 0.02
-# Distance and rate limits make single looks dear, but never so dear that a few would be worth a huge list.
+# Distance and rate limits make single reads expensive, but never so much that a huge list is worth saving a few.
 _MAX_SINGLE_SECONDS = 0.1
 _EWMA_WEIGHT = 0.3
 _TYPICAL_BYTES = 1_000
-# So many looks must be at stake before a list of unknown length is tried: a customer's, and that of everything.
+# Watched audiences that make a list of unknown length worth trying.
 _MIN_WATCHED_FOR_LIST = 8
 _MIN_WATCHED_FOR_ALL_CUSTOMERS = 16
-# How much longer than what is watched of it an unknown list may turn out, before reading it is given up.
+# A list of unknown length is abandoned when it turns out this much longer than the rows we watch.
 _UNKNOWN_LIST_SIZE_FACTOR = 4
 _MIN_UNKNOWN_LIST_BYTES = 1_000_000
 _INITIAL_PAUSE = 30.0
@@ -37,7 +36,7 @@ _MAX_LISTS = 10_000
 
 @attrs.frozen
 class Cost:
-    """What an answer took: seconds from its slot to its last decoded byte, and bytes."""
+    """The cost of a response: seconds from acquiring the slot to the last decoded byte, and its size."""
 
     seconds: float
     size_bytes: float
@@ -45,7 +44,7 @@ class Cost:
 
 @attrs.define
 class _ListStats:
-    """What is known of one list. `size_bytes` is None until something is; `read_in_full` once it was read whole."""
+    """What is known of one list. `size_bytes` is None while unknown, and an estimate until it was `read_in_full`."""
 
     seconds: float = 0.0
     size_bytes: float | None = None
@@ -57,83 +56,83 @@ class _ListStats:
 
 @attrs.define
 class CostModel:
-    """Averages of costs, the latest weighing most, and which lists are no use for now."""
+    """Moving averages of costs, and which lists are paused."""
 
     _single_cost: Cost = attrs.field(default=Cost(_MIN_SECONDS, _TYPICAL_BYTES), init=False)
     _lists: dict[ListScope, _ListStats] = attrs.field(factory=dict[ListScope, _ListStats], init=False)
     _largest_list_bytes: float = attrs.field(default=0.0, init=False)
 
     def record_single(self, cost: Cost) -> None:
-        """Learn from a single look."""
+        """Record a single read."""
         self._single_cost = Cost(
             _ewma(self._single_cost.seconds, cost.seconds), _ewma(self._single_cost.size_bytes, cost.size_bytes)
         )
 
     def record_list(self, scope: ListScope, cost: Cost) -> None:
-        """Learn from a list that was read whole."""
-        listing = self._stats_for(scope)
-        if listing.read_in_full and listing.size_bytes is not None:
-            cost = Cost(_ewma(listing.seconds, cost.seconds), _ewma(listing.size_bytes, cost.size_bytes))
-        listing.seconds, listing.size_bytes, listing.read_in_full = cost.seconds, cost.size_bytes, True
-        listing.failures = 0
+        """Record a list that was read in full."""
+        stats = self._stats_for(scope)
+        if stats.read_in_full and stats.size_bytes is not None:
+            cost = Cost(_ewma(stats.seconds, cost.seconds), _ewma(stats.size_bytes, cost.size_bytes))
+        stats.seconds, stats.size_bytes, stats.read_in_full = cost.seconds, cost.size_bytes, True
+        stats.failures = 0
         self._largest_list_bytes = max(self._largest_list_bytes, cost.size_bytes)
 
     def record_oversized_list(self, scope: ListScope, size: int, *, is_exact: bool) -> None:
-        """Learn from a list that was given up: it has `size_bytes` bytes, or has more and is taken to be much longer."""
-        listing = self._stats_for(scope)
-        listing.size_bytes = size if is_exact else size * _UNKNOWN_LIST_SIZE_FACTOR
-        listing.read_in_full = False
+        """Record a list that was abandoned. If its size is not exact, it is assumed to be much longer."""
+        stats = self._stats_for(scope)
+        stats.size_bytes = size if is_exact else size * _UNKNOWN_LIST_SIZE_FACTOR
+        stats.read_in_full = False
         self._largest_list_bytes = max(self._largest_list_bytes, size)
 
     def record_list_failure(self, scope: ListScope, now: float) -> None:
-        """Learn from a list that did not come: after a second time in a row, or a first time ever, it has a pause."""
-        listing = self._stats_for(scope)
-        listing.failures += 1
-        if listing.failures > 1 or not listing.read_in_full:
-            listing.paused_until = now + min(_MAX_PAUSE, _INITIAL_PAUSE * 2 ** min(listing.failures - 1, 16))
+        """Record a list that failed. It is paused if it failed before, or was never read in full."""
+        stats = self._stats_for(scope)
+        stats.failures += 1
+        if stats.failures > 1 or not stats.read_in_full:
+            stats.paused_until = now + min(_MAX_PAUSE, _INITIAL_PAUSE * 2 ** min(stats.failures - 1, 16))
 
     def record_list_refusal(self, scope: ListScope, now: float) -> None:
-        """Learn from a list that the server does not give."""
+        """Record a list that the server refused."""
         self._stats_for(scope).paused_until = now + _MAX_PAUSE
 
     def record_stale_list(self, scope: ListScope, now: float) -> float:
-        """Learn from a list that does not show what single reads show. Returns its pause, longer each time."""
-        listing = self._stats_for(scope)
-        pause = min(_MAX_STALE_PAUSE, _MAX_PAUSE * 2 ** min(listing.times_stale, 16))
-        listing.times_stale += 1
-        listing.paused_until = now + pause
+        """Record a list that is out of date. Returns the seconds for which it is paused: longer each time."""
+        stats = self._stats_for(scope)
+        pause = min(_MAX_STALE_PAUSE, _MAX_PAUSE * 2 ** min(stats.times_stale, 16))
+        stats.times_stale += 1
+        stats.paused_until = now + pause
         return pause
 
     def is_paused(self, scope: ListScope, now: float) -> bool:
-        """Whether a list is not to be read for now."""
-        listing = self._lists.get(scope)
-        return listing is not None and listing.paused_until > now
+        """Whether a list must not be read for now."""
+        stats = self._lists.get(scope)
+        return stats is not None and stats.paused_until > now
 
     def estimate_single(self, slot_seconds: float) -> float:
-        """The price of one look. `slot_seconds` is what the pacing makes each request cost at least."""
+        """The cost of a single read. `slot_seconds` is the least time for which pacing lets a request occupy a slot."""
         seconds = max(self._single_cost.seconds, _min_seconds(slot_seconds))
         return min(seconds, _MAX_SINGLE_SECONDS) + self._single_cost.size_bytes / _BYTES_PER_SECOND
 
     def estimate_list(self, scope: ListScope, watched: int, slot_seconds: float, now: float) -> float | None:
-        """The price of a list with `watched` rows of use; None when it is not to be had, or not worth trying."""
+        """The cost of a list of which we watch `watched` rows; None if it is paused, or not worth trying."""
         if self.is_paused(scope, now):
             return None
-        listing = self._lists.get(scope)
-        if listing is not None and listing.size_bytes is not None:
-            return max(listing.seconds, _min_seconds(slot_seconds)) + listing.size_bytes / _BYTES_PER_SECOND
+        stats = self._lists.get(scope)
+        if stats is not None and stats.size_bytes is not None:
+            return max(stats.seconds, _min_seconds(slot_seconds)) + stats.size_bytes / _BYTES_PER_SECOND
         if watched < (_MIN_WATCHED_FOR_ALL_CUSTOMERS if scope is ALL_CUSTOMERS else _MIN_WATCHED_FOR_LIST):
             return None
         return _min_seconds(slot_seconds) + self._min_list_bytes(scope, watched) / _BYTES_PER_SECOND
 
     def max_list_bytes(self, scope: ListScope, watched: int, saved_cost: float) -> int:
-        """The most bytes that a list may have which saves single looks of the price `saved_cost`.
+        """The size at which to abandon a list that saves single reads of the cost `saved_cost`.
 
-        A list whose length is known, or learned by trying, is read up to twice its worth, so that it is not given up
-        shortly before its end; an unknown one only as far as it is not much longer than what is watched of it.
+        A list of known size may be twice as large as it is worth, so that it is not abandoned just before its end. A
+        list of unknown size must also not be much longer than the rows we watch.
         """
         affordable = max(0.0, saved_cost - _MIN_SECONDS) * _BYTES_PER_SECOND
-        listing = self._lists.get(scope)
-        if listing is not None and listing.size_bytes is not None:
+        stats = self._lists.get(scope)
+        if stats is not None and stats.size_bytes is not None:
             return int(2 * affordable)
         return int(
             min(

@@ -1,68 +1,40 @@
-"""What goes wrong with status checks: for the error of each wait, and once for all in the log."""
+"""Logs failed polls: one warning per outage, and the traceback of every bug."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import re
-from typing import Protocol
+import traceback
 
-import attrs
-
-from indigo_async._polling.watchlist import Watch
 from indigo_async._redaction import sanitize_text
 from indigo_async.errors import IndigoError, RateLimitedError
 
-__all__ = ["OutageLog", "PollFailures", "WaitObserver", "get_recent_failures"]
+__all__ = ["OutageLog", "log_unexpected_error"]
 
 _logger = logging.getLogger("indigo_async")
 
-# A message of the API's, which the transport cuts at 500, with its status and type.
-# So many failures in a row are an outage: they take four intervals at least.
+# Failures in a row that count as an outage. They take at least four intervals.
 _OUTAGE_FAILURES = 5
-# In seconds, between two warnings of a kind: outages that come and go must not fill the log.
+# Seconds between two warnings of the same level: recurring outages must not fill the log.
 _WARNING_INTERVAL = 600.0
 _OUTAGE_LEVEL, _QUOTA_LEVEL = 1, 2
 _QUOTA_ERROR_TYPE = re.compile("QUOTA|EXCEEDEDPLAN|BILLING|SUBSCRIPTION|EXHAUST")
 
 
-@attrs.frozen
-class PollFailures:
-    """How many status checks of an audience failed in a row, and the error of the last one."""
-
-    count: int
-    last_error: str
-
-
-class WaitObserver(Protocol):
-    """Whoever waits, as far as it wants to know how its wait ended."""
-
-    def wait_cancelled(self, failures: PollFailures | None) -> None:
-        """Called when the wait is cancelled, with what failed last."""
-        ...
-
-
-def get_recent_failures(watch: Watch) -> PollFailures | None:
-    """What failed since an audience was seen last, in single reads and in lists; None where nothing did."""
-    own = watch.failures + watch.refusals
-    of_lists = 0 if watch.polled_individually else watch.customer.failures
-    error = watch.last_error if own else watch.customer.last_error
-    return PollFailures(own + of_lists, error or "") if own + of_lists else None
-
-
 class OutageLog:
-    """Logs one warning for each outage of a client, however many audiences wait through it.
+    """Logs one warning per outage of a client, however many audiences it waits for.
 
-    An outage begins when status checks of one audience, or a list, have failed several times in a row. It ends with the
-    next good response. A refusal that says that a quota is used up is worth a warning at once.
+    An outage starts when several polls of one audience or list have failed in a row, and ends with the next good
+    response. A response that says that a quota is used up is logged at once.
     """
 
     def __init__(self) -> None:
         self._level = 0
-        self._warned: dict[int, float] = {}
+        self._warned_at: dict[int, float] = {}
 
     def record_failure(self, what: str, failures: int, error: IndigoError, *, waiting: int) -> None:
-        """Note that a status check failed, as `count` in a row did, while `waiting` audiences are waited for."""
+        """Record that a poll failed, as the last `failures` did, while there were waits for `waiting` audiences."""
         if isinstance(error, RateLimitedError) and _is_quota_error(error.error_type):
             level = _QUOTA_LEVEL
         elif _OUTAGE_FAILURES <= failures < 2 * _OUTAGE_FAILURES:
@@ -70,12 +42,12 @@ class OutageLog:
         else:
             return
         now = asyncio.get_running_loop().time()
-        if level <= self._level or now < self._warned.get(level, float("-inf")) + _WARNING_INTERVAL:
+        if level <= self._level or now < self._warned_at.get(level, float("-inf")) + _WARNING_INTERVAL:
             return
-        self._level, self._warned[level] = level, now
+        self._level, self._warned_at[level] = level, now
         _logger.warning(
-            "%s; audiences waiting: %d. Waits go on until their deadlines. The last error: %s",
-            "the server refuses status checks, since a quota or a plan seems to be used up"
+            "%s; audiences waiting: %d. They keep waiting until their timeouts. Last error: %s",
+            "the server refuses status checks because a quota or plan seems to be used up"
             if level == _QUOTA_LEVEL
             else f"the last {failures} status checks of {what} failed",
             waiting,
@@ -83,8 +55,19 @@ class OutageLog:
         )
 
     def record_recovery(self) -> None:
-        """Note a good response, or that nobody waits any more."""
+        """Record a good response, or that the last wait has ended."""
         self._level = 0
+
+
+def log_unexpected_error(what: str, error: Exception) -> IndigoError:
+    """Log where a bug raised an exception, without its text, which may contain anything. Returns the waits' error."""
+    kind = type(error).__name__
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    _logger.error("a status check of %s raised an unexpected %s, a bug in this SDK:\n%s", what, kind, frames)
+    return IndigoError(
+        f"the wait for {what} ended because a status check raised an unexpected {kind} (see the log): this is a bug in "
+        "this SDK. The server continues its work"
+    )
 
 
 def _is_quota_error(error_type: str | None) -> bool:

@@ -1,7 +1,7 @@
-"""The one loop behind all waits of a client.
+"""The polling loop behind all waits of a client.
 
-Its time is a schedule of audiences, not a task for each. What falls due together makes a round, in which one list may
-answer for thousands.
+It keeps a schedule of audiences instead of a task for each. Audiences that are due at the same time form a round, in
+which a single list can serve thousands of waits.
 """
 
 from __future__ import annotations
@@ -13,19 +13,18 @@ from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from contextvars import Context
 from functools import partial
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from indigo_async._polling.api import AudienceApi, HttpAudienceApi
-from indigo_async._polling.outages import WaitObserver, get_recent_failures
 from indigo_async._polling.polls import PollExecutor, PollingStats
 from indigo_async._polling.rounds import RoundPlanner
 from indigo_async._polling.schedule import Schedule, first_delay
-from indigo_async._polling.watchlist import RecordPart, Update, Wait, Watch, WatchedCustomer, Watchlist
+from indigo_async._polling.watchlist import PollFailures, RecordPart, Update, Wait, Watch, WatchedCustomer, Watchlist
 from indigo_async.client import IndigoClient
 from indigo_async.errors import ClientNotOpenError, IndigoError
 from indigo_async.models import Audience, RecordId
 
-__all__ = ["Poller", "get_poller", "get_polling_stats"]
+__all__ = ["Poller", "get_poller"]
 
 T = TypeVar("T")
 
@@ -34,30 +33,27 @@ _logger = logging.getLogger("indigo_async")
 _MAX_TICK_SECONDS = 0.1
 _TICKS_PER_INTERVAL = 50
 _MAX_CONCURRENT_SINGLE_POLLS = 64
-# Waking up so many seconds too late means that the machine slept.
+# Waking up this many seconds late means that the machine was suspended.
 _SUSPEND_THRESHOLD = 5.0
 
 
 class Poller:
-    """Looks at audiences on behalf of all waits of one client.
-
-    The loop starts with the first wait and is ended by `resources`, which belong to the client.
-    """
+    """Polls audiences for all waits of one client. The loop starts with the first wait, and stops with `exit_stack`."""
 
     def __init__(
         self,
         api: AudienceApi,
-        resources: AsyncExitStack,
+        exit_stack: AsyncExitStack,
         *,
         interval: float,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        grain = min(_MAX_TICK_SECONDS, interval / _TICKS_PER_INTERVAL)
-        self._resources = resources
+        self._exit_stack = exit_stack
         self._interval = interval
         self._jitter = jitter
         self._watchlist = Watchlist()
-        self._schedule: Schedule[Watch | WatchedCustomer] = Schedule(grain, self._wake_if_earlier)
+        tick_seconds = min(_MAX_TICK_SECONDS, interval / _TICKS_PER_INTERVAL)
+        self._schedule: Schedule[Watch | WatchedCustomer] = Schedule(tick_seconds, self._wake_if_earlier)
         self._wakeup = asyncio.Event()
         self._next_wakeup = float("-inf")
         self._executor = PollExecutor(
@@ -67,13 +63,13 @@ class Poller:
             api, self._watchlist, self._schedule, self._executor, interval=interval, jitter=jitter
         )
         self._loop: asyncio.Task[None] | None = None
-        self._shutdown_error: IndigoError = ClientNotOpenError("the polling loop does not run")
+        self._shutdown_error: IndigoError = ClientNotOpenError("the polling loop is not running")
         self._tasks: set[asyncio.Task[None]] = set()
         self._workers: set[asyncio.Task[None]] = set()
 
     @property
     def stats(self) -> PollingStats:
-        """What waiting has cost so far."""
+        """What polling has cost so far."""
         return self._executor.stats
 
     async def wait_until(
@@ -83,55 +79,54 @@ class Poller:
         check: Callable[[Audience], T | None],
         *,
         part: RecordPart = RecordPart.STATUS,
-        observer: WaitObserver | None = None,
+        on_cancel: Callable[[PollFailures | None], None] | None = None,
     ) -> T:
-        """Wait until `check` returns something, and return that.
+        """Wait until `check` returns something other than None, and return that.
 
         Args:
-            audience_id: the audience to look at.
-            customer_id: its customer, where it has one.
-            check: given the full record whenever what the wait needs may have changed. It returns the result, or None
-                to go on; what it raises ends the wait.
+            audience_id: the audience to poll.
+            customer_id: its customer, if it has one.
+            check: called with the full record whenever the part that the wait depends on may have changed. Returns the
+                result, or None to keep waiting. An exception that it raises ends the wait.
             part: which part of the record `check` depends on.
-            observer: hears what failed last when the wait is cancelled.
+            on_cancel: called when the wait is canceled, with the most recent polls if they failed.
 
         Raises:
-            AuthenticationError, CustomerMismatchError: at the first look that meets it.
-            ApiError: another refusal, by three looks in a row.
+            AuthenticationError, CustomerMismatchError, RecordMismatchError: by the first poll that meets it.
+            ApiError: three polls in a row were refused.
             ClientNotOpenError: the client was closed.
-            IndigoError: a bug in this SDK, which the log describes.
+            IndigoError: a bug in this SDK, which is logged.
         """
         self._ensure_running()
         wait = self._watchlist.add(audience_id, customer_id, part)
         loop = asyncio.get_running_loop()
-        news: Update | None = None
+        update: Update | None = None
         try:
             self._schedule_first_poll(wait.watch)
             while True:
-                news = await wait.next_update
-                if isinstance(news, Exception):
-                    raise news.with_traceback(None)
-                found = check(news)
-                if found is not None:
-                    return found
+                update = await wait.next_update
+                if isinstance(update, Exception):
+                    raise update.with_traceback(None)
+                result = check(update)
+                if result is not None:
+                    return result
                 if self._loop is None:
                     raise self._shutdown_error.with_traceback(None)
                 wait.next_update = loop.create_future()
         except asyncio.CancelledError:
-            if observer is not None:
-                observer.wait_cancelled(get_recent_failures(wait.watch))
+            if on_cancel is not None:
+                on_cancel(wait.watch.recent_failures())
             raise
         finally:
             self._remove(wait)
-            # An error that is raised here refers to this frame: only a garbage collection would free them.
-            del wait, news
+            del wait, update  # break the exception-frame reference cycle
 
     def _schedule_first_poll(self, watch: Watch) -> None:
         now = asyncio.get_running_loop().time()
         due = now + first_delay(self._interval, self._jitter())
-        coming = self._planner.find_upcoming_list(watch.customer, now)
-        if coming is not None:
-            due = max(due, coming.last_sent + self._interval / 2)
+        upcoming = self._planner.find_upcoming_list(watch.customer, now)
+        if upcoming is not None:
+            due = max(due, upcoming.last_sent + self._interval / 2)
         if watch.tick is None or due < watch.tick * self._schedule.tick_seconds:
             self._schedule.put(watch, due)
 
@@ -154,9 +149,9 @@ class Poller:
     def _ensure_running(self) -> None:
         if self._loop is None:
             self._wakeup = asyncio.Event()
-            # Its own context: what one caller bound to its task, such as a listener, is not for all.
+            # An empty context: the first caller's context variables, such as its listener, are not for all waits.
             self._loop = asyncio.create_task(self._run(), name="indigo-polling", context=Context())
-            self._resources.push_async_callback(self._close)
+            self._exit_stack.push_async_callback(self._close)
 
     async def _close(self) -> None:
         loop, self._loop = self._loop, None
@@ -170,28 +165,27 @@ class Poller:
                 while True:
                     late = await self._sleep()
                     await self._run_round(group, late)
-        except Exception as error:
+        except ExceptionGroup as group:
             _logger.exception("the polling loop failed")
-            kinds = ", ".join(sorted({type(cause).__name__ for cause in _leaf_exceptions(error)}))
+            kinds = ", ".join(sorted({type(error).__name__ for error in group.exceptions}))
             self._fail_all_waits(
                 IndigoError(
-                    f"all waits of this client ended, since its polling loop failed with {kinds} (the log says where): "
-                    "this is a bug in this SDK. The server's work goes on"
+                    f"all waits of this client ended because its polling loop failed with {kinds} (see the log): this "
+                    "is a bug in this SDK. The server continues its work"
                 )
             )
         except asyncio.CancelledError:
-            self._fail_all_waits(ClientNotOpenError("the client was closed while this was waited for"))
+            self._fail_all_waits(ClientNotOpenError("the client was closed during this wait"))
             raise
 
-    def _fail_all_waits(self, reason: IndigoError) -> None:
-        """Leave nobody waiting for a loop that has ended."""
+    def _fail_all_waits(self, error: IndigoError) -> None:
         self._loop = None
-        self._shutdown_error = reason
+        self._shutdown_error = error
         for wait in self._watchlist.waits():
-            wait.deliver(reason)
+            wait.deliver(error)
 
     async def _sleep(self) -> float:
-        """Until something is due, or is woken up for. Returns by how many seconds it woke up too late."""
+        """Sleep until something is due, or until woken up. Returns how many seconds late it woke up."""
         loop = asyncio.get_running_loop()
         due = self._schedule.next_due()
         self._next_wakeup = float("inf") if due is None else due
@@ -212,7 +206,6 @@ class Poller:
             self._wake()
 
     async def _run_round(self, group: asyncio.TaskGroup, late: float) -> None:
-        """Deal with all that is due."""
         now = asyncio.get_running_loop().time()
         due = self._schedule.pop_due(now)
         if late > max(_SUSPEND_THRESHOLD, self._interval):
@@ -245,14 +238,6 @@ class Poller:
         return task
 
 
-def _leaf_exceptions(error: Exception) -> list[Exception]:
-    """The exceptions in a group, or the one that is none."""
-    if not isinstance(error, ExceptionGroup):
-        return [error]
-    group = cast("ExceptionGroup[Exception]", error)
-    return [cause for inner in group.exceptions for cause in _leaf_exceptions(inner)]
-
-
 def get_poller(client: IndigoClient) -> Poller:
     """Return the client's poller, created on first use.
 
@@ -260,12 +245,7 @@ def get_poller(client: IndigoClient) -> Poller:
         ClientNotOpenError: the client is used outside `async with`.
     """
     client.transport.require_open()
-    if not isinstance(client.poller, Poller):
+    if client.poller is None:
         # The poller must not refer to the client: a reference cycle would keep both alive.
         client.poller = Poller(HttpAudienceApi(client.transport), client.exit_stack, interval=client.poll_interval)
     return client.poller
-
-
-def get_polling_stats(client: IndigoClient) -> PollingStats | None:
-    """Return what polling has cost a client so far; None before its first wait."""
-    return client.poller.stats if isinstance(client.poller, Poller) else None

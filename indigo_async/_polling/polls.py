@@ -1,22 +1,22 @@
-"""Looks, and what follows from their answers: who is told, and when each audience is looked at again."""
+"""Polls and their consequences: which waits get an update, and when each audience is polled again."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import traceback
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from enum import StrEnum
+from http import HTTPStatus
 from typing import TypeVar
 
 import attrs
 
 from indigo_async._polling.api import AudienceApi
 from indigo_async._polling.cost_model import ALL_CUSTOMERS, Cost, CostModel, ListScope
-from indigo_async._polling.outages import OutageLog, get_recent_failures
+from indigo_async._polling.outages import OutageLog, log_unexpected_error
 from indigo_async._polling.schedule import Schedule, first_delay, next_delay, retry_after_delay, retry_delay
-from indigo_async._polling.stale_lists import StaleListDetector
+from indigo_async._polling.stale_lists import ListCoverage, StaleListDetector
 from indigo_async._polling.watchlist import (
     UNCHANGED_LISTS_BEFORE_VERIFYING,
     ListPoll,
@@ -25,7 +25,6 @@ from indigo_async._polling.watchlist import (
     WatchedCustomer,
     Watchlist,
     extract_view,
-    set_polled_individually,
 )
 from indigo_async._redaction import sanitize_text
 from indigo_async._transport.audience_list import ListTooLongError, Row, RowSlice
@@ -48,36 +47,34 @@ T = TypeVar("T")
 _logger = logging.getLogger("indigo_async")
 
 _TRANSIENT = (TransportError, ResponseDecodeError, RateLimitedError, ServerError)
-_UNAUTHORIZED = 401
-# An audience that was just made may be missing from an answer for a moment.
+# A new audience may be missing from responses for a moment.
 _MAX_REFUSALS = 3
 _MAX_ABSENCES = 2
-# So many rows without a part that is waited for, and none with it, prove that lists do not carry it.
-_MIN_ROWS_WITHOUT_PART = 3
 _SLICE_SIZE = 1_000
-# A server that invents statuses without end must not fill the memory, nor the log.
-_MAX_LOGGED = 100
+# Bounds memory and the log if a server keeps inventing statuses.
+_MAX_LOGGED_STATUSES = 100
 _MAX_STATUS_LENGTH = 100
 
 
 @attrs.frozen
 class PollingStats:
-    """What waiting cost: `polls` is how often an audience was seen, `requests` the requests made, by their kind."""
+    """What polling has cost: `polls` counts the audiences seen, `requests` the requests sent, by kind."""
 
     polls: int
     requests: Mapping[str, int]
 
     @property
     def requests_saved(self) -> int:
-        """How many requests fewer than one for each look."""
+        """How many requests were saved, compared with one request per poll."""
         return self.polls - sum(self.requests.values())
 
 
 class PollExecutor:
-    """Makes looks. What they leave to be asked singly is in `backlog`, and `on_backlog` is called.
+    """Sends polls and handles their responses.
 
-    `verification_queue` holds audiences to read singly because their lists, whose scopes are beside them, do not move
-    them. The whole of it runs in the event loop; between two awaits nothing else happens.
+    `backlog` holds the audiences to read singly. `verification_queue` holds those to read singly because their list
+    has not changed them for long, each with the list's scope. `on_backlog` is called when either grows. Everything
+    runs in the event loop, so nothing else happens between two awaits.
     """
 
     def __init__(
@@ -91,9 +88,10 @@ class PollExecutor:
         on_backlog: Callable[[], None],
     ) -> None:
         self.cost_model: CostModel = CostModel()
+        self.coverage: ListCoverage = ListCoverage()
+        self.outage_log: OutageLog = OutageLog()
         self.backlog: dict[Watch, None] = {}
         self.verification_queue: dict[Watch, ListScope] = {}
-        self.outage_log: OutageLog = OutageLog()
         self._api = api
         self._schedule = schedule
         self._watchlist = watchlist
@@ -102,34 +100,36 @@ class PollExecutor:
         self._on_backlog = on_backlog
         self._polls = 0
         self._requests: Counter[str] = Counter()
-        self._parts_in_lists: set[RecordPart] = set()
-        self._rows_without_part: Counter[RecordPart] = Counter()
-        self._parts_not_in_lists: set[RecordPart] = set()
         self._unknown_statuses = UnknownStatusLog()
-        self._stale_list_detector = StaleListDetector(interval)
+        self._stale_lists = StaleListDetector(interval)
 
     @property
     def stats(self) -> PollingStats:
         return PollingStats(self._polls, dict(self._requests))
 
-    def is_covered_by_lists(self, watch: Watch) -> bool:
-        """Whether lists carry what is waited for of this audience, as far as is known."""
-        return not self._parts_not_in_lists or all(wait.part not in self._parts_not_in_lists for wait in watch.waits)
+    def poll_individually(self, watch: Watch) -> None:
+        """Read an audience singly, as soon as possible and until lists show it again."""
+        watch.set_individual(individual=True)
+        self._schedule.remove(watch)
+        self.backlog[watch] = None
+        self._on_backlog()
+
+    # Single reads.
 
     async def poll_one(self, watch: Watch) -> None:
-        """Look at one audience. Nothing that goes wrong with it is raised, or concerns another."""
-        sent = self._now()
+        """Read one audience. Raises nothing: an error affects only the waits for this audience."""
+        sent_at = self._now()
         self._requests["single"] += 1
         try:
             audience, cost = await self._api.read_one(watch.id, watch.customer.id)
-            self._handle_response(watch, audience, cost, sent)
+            self._handle_response(watch, audience, cost, sent_at)
         except IndigoError as error:
             if watch.waits:
                 self._handle_failure(watch, error)
-        except Exception as error:  # noqa: BLE001 - a defect that one audience meets must not end all waits
-            self._fail_waits(watch, _log_unexpected_error(f"audience {sanitize_text(watch.key)}", error))
+        except Exception as error:  # noqa: BLE001 - a bug that one audience triggers must not end all waits
+            self._fail_waits(watch, log_unexpected_error(_name_of(watch), error))
 
-    def _handle_response(self, watch: Watch, audience: Audience, cost: Cost, sent: float) -> None:
+    def _handle_response(self, watch: Watch, audience: Audience, cost: Cost, sent_at: float) -> None:
         self.cost_model.record_single(cost)
         self.outage_log.record_recovery()
         if watch.waits:
@@ -137,19 +137,34 @@ class PollExecutor:
             watch.failures = watch.refusals = 0
             if not watch.polled_individually:
                 watch.customer.failures = 0
-            self._deliver(watch, audience, audience, sent)
-            set_polled_individually(
-                watch, polled_individually=watch.absences >= _MAX_ABSENCES or not self.is_covered_by_lists(watch)
-            )
-            self._schedule.put(watch, self._next_due(sent, watch.last_wait_at))
+            self._deliver(watch, audience, audience, sent_at)
+            watch.set_individual(individual=watch.absences >= _MAX_ABSENCES or not self.coverage.covers(watch))
+            self._schedule.put(watch, self._next_due(sent_at, watch.last_wait_at))
+
+    def _handle_failure(self, watch: Watch, error: IndigoError) -> None:
+        """Retry after a growing delay, or end the waits if the error is final."""
+        watch.last_error = sanitize_text(str(error))
+        if isinstance(error, _TRANSIENT):
+            watch.failures += 1
+            self.outage_log.record_failure(_name_of(watch), watch.failure_count, error, waiting=self._watchlist.size)
+        elif (
+            isinstance(error, ApiError)
+            and not isinstance(error, AuthenticationError)
+            and watch.refusals + 1 < _MAX_REFUSALS
+        ):
+            watch.refusals += 1
+        else:
+            self._fail_waits(watch, error)
+            return
+        self._schedule.put(watch, self._next_due_after_failures(watch.failures + watch.refusals, error))
 
     async def verify_list(self, watch: Watch, scope: ListScope) -> None:
-        """Read an audience that a list goes on answering for, and which it has not moved for long.
+        """Read an audience that its list has shown unchanged for long.
 
-        What only this read shows is delivered, and from then on the audience is looked at singly. A read that fails
-        proves nothing.
+        If this read shows a change, it is delivered, and the audience is polled individually from now on. A failed read
+        proves nothing and is ignored.
         """
-        sent = self._now()
+        sent_at = self._now()
         shown = {wait: wait.last_view for wait in watch.waits if wait.last_view is not None}
         self._requests["single"] += 1
         try:
@@ -157,182 +172,201 @@ class PollExecutor:
         except IndigoError:
             return
         except Exception as error:  # noqa: BLE001 - as in `poll_one`
-            _log_unexpected_error(f"audience {sanitize_text(watch.key)}", error)
+            log_unexpected_error(_name_of(watch), error)
             return
         self.cost_model.record_single(cost)
         self._polls += 1
         for wait in watch.waits:
-            # A list that came meanwhile, and showed a change, is not older than this read.
+            # If a list has shown a change in the meantime, it may be newer than this read.
             if (
                 wait in shown
                 and wait.last_view == shown[wait]
                 and extract_view(audience, wait.part) not in {None, wait.last_view}
             ):
-                self._stale_list_detector.record_mismatch(scope, wait, sent)
-                watch.absences = _MAX_ABSENCES  # its row is there, and is worth nothing
-                self._handle_response(watch, audience, cost, sent)
+                self._stale_lists.record_mismatch(scope, wait, sent_at)
+                watch.absences = _MAX_ABSENCES  # its row is present, but stale
+                self._handle_response(watch, audience, cost, sent_at)
                 break
 
-    async def poll_list(self, look: ListPoll, *, saved_cost: float) -> None:
-        """Look at all audiences of a list, which saves single looks of the price `saved_cost`."""
-        limit = self.cost_model.max_list_bytes(look.scope, len(look.pending), saved_cost)
-        self._requests["all_customers" if look.scope is ALL_CUSTOMERS else "customer"] += 1
-        look.list_schedule.last_sent, look.list_schedule.next_due = look.sent_at, look.sent_at + self._interval
+    # Lists.
+
+    async def poll_list(self, poll: ListPoll, *, saved_cost: float) -> None:
+        """Read a list, which saves single reads that would cost `saved_cost`."""
+        limit = self.cost_model.max_list_bytes(poll.scope, len(poll.pending), saved_cost)
+        self._requests["all_customers" if poll.scope is ALL_CUSTOMERS else "customer"] += 1
+        poll.list_schedule.last_sent, poll.list_schedule.next_due = poll.sent_at, poll.sent_at + self._interval
         try:
-            cost = await self._api.read_list(look.scope, lambda rows: self._handle_rows(look, rows), limit=limit)
+            cost = await self._api.read_list(poll.scope, lambda rows: self._handle_rows(poll, rows), limit=limit)
         except ListTooLongError as error:
-            self.cost_model.record_oversized_list(look.scope, error.size, is_exact=error.is_exact)
-            await self._fall_back_to_single_polls(look)
+            self.cost_model.record_oversized_list(poll.scope, error.size, is_exact=error.is_exact)
+            await self._fall_back_to_single_reads(poll)
         except IndigoError as error:
-            await self._handle_list_failure(look, error)
-        except Exception as error:  # noqa: BLE001 - as in `poll_one`; a list can be done without
-            _log_unexpected_error("a list", error)
-            self.cost_model.record_list_refusal(look.scope, self._now())
-            await self._fall_back_to_single_polls(look)
+            await self._handle_list_failure(poll, error)
+        except Exception as error:  # noqa: BLE001 - as in `poll_one`; single reads can replace a list
+            log_unexpected_error("a list", error)
+            self.cost_model.record_list_refusal(poll.scope, self._now())
+            await self._fall_back_to_single_reads(poll)
         else:
-            await self._handle_list_response(look, cost)
+            await self._handle_list_response(poll, cost)
         finally:
-            for customer in look.customers:
-                if customer.list_poll is look:
+            for customer in poll.customers:
+                if customer.list_poll is poll:
                     customer.list_poll = None
 
-    async def _handle_list_response(self, look: ListPoll, cost: Cost) -> None:
-        self.cost_model.record_list(look.scope, cost)
-        self.outage_log.record_recovery()
-        for customer in look.customers:
-            customer.failures = 0
-        lacking = {needs for needs, rows in self._rows_without_part.items() if rows >= _MIN_ROWS_WITHOUT_PART}
-        self._parts_not_in_lists = lacking - self._parts_in_lists
-        if self.cost_model.is_paused(look.scope, self._now()):  # its own rows proved it stale
-            await self._fall_back_to_single_polls(look)
-            return
-        newest = max(customer.last_wait_at for customer in look.customers)
-        self._reschedule_list(look, self._next_due(look.sent_at, min(newest, look.sent_at)))
-        async for watch in iterate_in_slices(look.pending.values()):
-            watch.absences += 1
-            self._poll_individually_if_due(watch)
-        unmoved = self._stale_list_detector.pick_to_verify(look)
-        if unmoved is not None and unmoved.waits and not unmoved.polled_individually:
-            self.verification_queue[unmoved] = look.scope
-            self._on_backlog()
-
-    def _handle_rows(self, look: ListPoll, rows: RowSlice) -> None:
-        wanted, suspicions, seen = look.pending, self._stale_list_detector.mismatches, 0
+    def _handle_rows(self, poll: ListPoll, rows: RowSlice) -> None:
+        pending, mismatches, seen = poll.pending, self._stale_lists.mismatches, 0
         for index, row in enumerate(rows.rows):
             if row is not None:
                 key = row.id if type(row.id) is str else row.key
-                if suspicions and key in suspicions and self._stale_list_detector.confirm_stale(look, key, row):
-                    self._pause_stale_list(look)
-                watch = wanted.pop(key, None)
+                if mismatches and key in mismatches and self._stale_lists.confirm_stale(poll, key, row):
+                    self._pause_stale_list(poll)
+                watch = pending.pop(key, None)
                 if watch is not None and watch.waits:
-                    if self._handle_row(look, watch, row, rows, index):
+                    if self._handle_row(poll, watch, row, rows, index):
                         seen += 1
                     else:
                         self._poll_individually_if_due(watch)
         self._polls += seen
 
-    def _pause_stale_list(self, look: ListPoll) -> None:
-        pause = self.cost_model.record_stale_list(look.scope, self._now())
-        _logger.warning(
-            "the list of %s still shows what single reads of several audiences proved out of date; "
-            "it is not used for %d s, which takes more requests",
-            "all audiences" if look.scope is ALL_CUSTOMERS else f"customer {sanitize_text(str(look.scope))!r}",
-            pause,
-        )
+    def _handle_row(self, poll: ListPoll, watch: Watch, row: Row, rows: RowSlice, index: int) -> bool:
+        """Handle a watched audience's row. Returns whether it shows everything that the waits depend on.
 
-    def _handle_row(self, look: ListPoll, watch: Watch, row: Row, rows: RowSlice, index: int) -> bool:
-        """Take a watched row; whether it tells all that is waited for. What is done for each row is done here."""
-        customer_id = watch.customer.id
-        answered = row.customer_id
-        if customer_id is not None and answered not in (customer_id, None) and str(answered) != customer_id:
-            return self._handle_other_customers_row(look, watch, customer_id, str(answered))
-        is_new = False
+        This is the hot path: it runs for every watched row of every list.
+        """
+        customer_id, received = watch.customer.id, row.customer_id
+        if customer_id is not None and received not in (customer_id, None) and str(received) != customer_id:
+            return self._handle_other_customers_row(poll, watch, requested=customer_id, received=str(received))
+        has_changed = False
         for wait in watch.waits:
             view = extract_view(row, wait.part)
             if view is None:
                 if not (wait.part is RecordPart.EXPORTS and row.has_no_exports):  # it may have none yet
-                    self._rows_without_part[wait.part] += 1
+                    self.coverage.record_missing(wait.part)
                 return False
             if view != wait.last_view:
-                is_new = True
-                self._parts_in_lists.add(wait.part)
-        if is_new:
+                has_changed = True
+                self.coverage.record_shown(wait.part)
+        if has_changed:
             try:
-                self._deliver(watch, rows.decode_record(index), row, look.sent_at)
-            except Exception:  # noqa: BLE001 - the single read that follows says what is wrong with it
+                self._deliver(watch, rows.decode_record(index), row, poll.sent_at)
+            except Exception:  # noqa: BLE001 - the single read that follows reports the problem
                 return False
             watch.unchanged_lists = 0
         else:
-            watch.unchanged_lists = unmoved = watch.unchanged_lists + 1
-            if unmoved >= UNCHANGED_LISTS_BEFORE_VERIFYING and (
-                look.longest_unchanged is None or unmoved > look.longest_unchanged.unchanged_lists
+            watch.unchanged_lists = unchanged = watch.unchanged_lists + 1
+            if unchanged >= UNCHANGED_LISTS_BEFORE_VERIFYING and (
+                poll.longest_unchanged is None or unchanged > poll.longest_unchanged.unchanged_lists
             ):
-                look.longest_unchanged = watch
+                poll.longest_unchanged = watch
         watch.failures = watch.refusals = watch.absences = 0
         if watch.tick is not None and not watch.polled_individually:
             self._schedule.remove(watch)
         return True
 
-    def _handle_other_customers_row(self, look: ListPoll, watch: Watch, asked: str, answered: str) -> bool:
-        """Take a row that is about another customer."""
-        if look.scope is ALL_CUSTOMERS:
-            return False  # as asked, there may be no such audience: the server shall say so itself
-        self._fail_waits(watch, CustomerMismatchError(endpoint="GET /audiences", requested=asked, received=answered))
+    def _handle_other_customers_row(self, poll: ListPoll, watch: Watch, *, requested: str, received: str) -> bool:
+        if poll.scope is ALL_CUSTOMERS:
+            return False  # perhaps this customer has no such audience; a single read will tell
+        self._fail_waits(
+            watch, CustomerMismatchError(endpoint="GET /audiences", requested=requested, received=received)
+        )
         return True
 
-    def _deliver(self, watch: Watch, audience: Audience, shown: Audience | Row, sent: float) -> None:
-        """Give a record to the waits that began before it was asked for: to later ones it may be out of date.
+    def _pause_stale_list(self, poll: ListPoll) -> None:
+        pause = self.cost_model.record_stale_list(poll.scope, self._now())
+        _logger.warning(
+            "the list of %s is out of date: single reads of several audiences show newer data. The list is not used "
+            "for %d s, which takes more requests",
+            "all audiences" if poll.scope is ALL_CUSTOMERS else f"customer {sanitize_text(str(poll.scope))!r}",
+            pause,
+        )
 
-        `shown` is what it was shown as, with which the next look is compared.
+    async def _handle_list_response(self, poll: ListPoll, cost: Cost) -> None:
+        self.cost_model.record_list(poll.scope, cost)
+        self.outage_log.record_recovery()
+        self.coverage.update()
+        for customer in poll.customers:
+            customer.failures = 0
+        if self.cost_model.is_paused(poll.scope, self._now()):  # its own rows proved it stale
+            await self._fall_back_to_single_reads(poll)
+            return
+        newest = max(customer.last_wait_at for customer in poll.customers)
+        self._reschedule_list(poll, self._next_due(poll.sent_at, min(newest, poll.sent_at)))
+        async for watch in iterate_in_slices(poll.pending.values()):
+            watch.absences += 1
+            self._poll_individually_if_due(watch)
+        unchanged = self._stale_lists.pick_to_verify(poll)
+        if unchanged is not None and unchanged.waits and not unchanged.polled_individually:
+            self.verification_queue[unchanged] = poll.scope
+            self._on_backlog()
+
+    async def _handle_list_failure(self, poll: ListPoll, error: IndigoError) -> None:
+        """Retry the list later if that may help; otherwise read singly."""
+        if isinstance(error, _TRANSIENT):
+            if not isinstance(error, RateLimitedError):
+                self.cost_model.record_list_failure(poll.scope, self._now())
+            message = sanitize_text(str(error))
+            for customer in poll.customers:
+                customer.failures += 1
+                customer.last_error = message
+            failures = max(customer.failures for customer in poll.customers)
+            self.outage_log.record_failure("a list of audiences", failures, error, waiting=self._watchlist.size)
+            self._reschedule_list(poll, self._next_due_after_failures(poll.customers[0].failures, error))
+        elif isinstance(error, ApiError) and error.status != HTTPStatus.UNAUTHORIZED:
+            self.cost_model.record_list_refusal(poll.scope, self._now())
+            await self._fall_back_to_single_reads(poll)
+        else:
+            self._reschedule_list(poll, self._now() + self._interval)
+            async for watch in iterate_in_slices(poll.pending.values()):
+                self._fail_waits(watch, error)
+
+    def _reschedule_list(self, poll: ListPoll, due: float) -> None:
+        """Make everything that the list shows fall due together."""
+        poll.list_schedule.next_due = due
+        for customer in poll.customers:
+            if customer.listed:
+                self._schedule.put(customer, due)
+
+    async def _fall_back_to_single_reads(self, poll: ListPoll) -> None:
+        """Give up a list: read now what it has not shown, and schedule the rest one by one."""
+        poll.list_schedule.next_due = poll.sent_at
+        batched = [watch for customer in poll.customers for watch in customer.batched()]
+        async for watch in iterate_in_slices(batched):
+            if poll.pending.get(watch.key) is watch:
+                self._poll_individually_if_due(watch)
+            elif watch.waits:
+                self._schedule.put(watch, self._next_due(poll.sent_at, watch.last_wait_at))
+
+    def _poll_individually_if_due(self, watch: Watch) -> None:
+        """Read singly what a list should have shown, unless it is not due yet."""
+        if watch.waits and watch.tick is None:
+            self.poll_individually(watch)
+
+    # Both.
+
+    def _deliver(self, watch: Watch, audience: Audience, shown: Audience | Row, sent_at: float) -> None:
+        """Deliver a record to the waits that started before it was requested; for newer ones it may be out of date.
+
+        `shown` is the record in the form in which the next poll is compared with it.
         """
         self._unknown_statuses.log_unknown(audience)
         for wait in watch.waits:
-            if wait.started_at <= sent and not wait.next_update.done():
+            if wait.started_at <= sent_at and not wait.next_update.done():
                 wait.last_view = extract_view(shown, wait.part)
                 wait.deliver(audience)
 
-    def _next_due(self, sent: float, asked_at: float) -> float:
-        """When to look again after a good answer. What was slow to come is not asked for again at once."""
-        now, chance = self._now(), self._jitter()
-        if asked_at > sent:
-            return now + first_delay(self._interval, chance)
-        return max(sent, now - self._interval / 2) + next_delay(self._interval, sent - asked_at, chance)
+    def _fail_waits(self, watch: Watch, error: IndigoError) -> None:
+        """End all waits for an audience. A wait with an unconsumed update gets the error at the next poll."""
+        for wait in watch.waits:
+            wait.deliver(error)
+        if watch.waits:
+            self._schedule.put(watch, self._now() + self._interval)
 
-    def _handle_failure(self, watch: Watch, error: IndigoError) -> None:
-        """Look again later, more and more patiently, unless the error is definite."""
-        watch.last_error = sanitize_text(str(error))
-        if isinstance(error, _TRANSIENT):
-            watch.failures += 1
-            trouble = get_recent_failures(watch)
-            failures = trouble.count if trouble is not None else 0
-            what = f"audience {sanitize_text(watch.key)}"
-            self.outage_log.record_failure(what, failures, error, waiting=self._watchlist.size)
-        elif _may_be_transient(error) and watch.refusals + 1 < _MAX_REFUSALS:
-            watch.refusals += 1
-        else:
-            self._fail_waits(watch, error)
-            return
-        self._schedule.put(watch, self._next_due_after_failures(watch.failures + watch.refusals, error))
-
-    async def _handle_list_failure(self, look: ListPoll, error: IndigoError) -> None:
-        """Go on without the list: later where that may help, else singly."""
-        if isinstance(error, _TRANSIENT):
-            if not isinstance(error, RateLimitedError):
-                self.cost_model.record_list_failure(look.scope, self._now())
-            problem = sanitize_text(str(error))
-            for customer in look.customers:
-                customer.failures += 1
-                customer.last_error = problem
-            failures = max(customer.failures for customer in look.customers)
-            self.outage_log.record_failure("a list of audiences", failures, error, waiting=self._watchlist.size)
-            self._reschedule_list(look, self._next_due_after_failures(look.customers[0].failures, error))
-        elif isinstance(error, ApiError) and error.status != _UNAUTHORIZED:
-            self.cost_model.record_list_refusal(look.scope, self._now())
-            await self._fall_back_to_single_polls(look)
-        else:
-            self._reschedule_list(look, self._now() + self._interval)
-            async for watch in iterate_in_slices(look.pending.values()):
-                self._fail_waits(watch, error)
+    def _next_due(self, sent_at: float, last_wait_at: float) -> float:
+        """When to poll again after a good response. After a slow one, there is some delay in any case."""
+        now, jitter = self._now(), self._jitter()
+        if last_wait_at > sent_at:
+            return now + first_delay(self._interval, jitter)
+        return max(sent_at, now - self._interval / 2) + next_delay(self._interval, sent_at - last_wait_at, jitter)
 
     def _next_due_after_failures(self, failures: int, error: IndigoError) -> float:
         delay = retry_delay(self._interval, failures, self._jitter())
@@ -340,78 +374,22 @@ class PollExecutor:
             delay = max(delay, retry_after_delay(error.retry_after))
         return self._now() + delay
 
-    def _reschedule_list(self, look: ListPoll, due: float) -> None:
-        """Let all that the list is for fall due together."""
-        look.list_schedule.next_due = due
-        for customer in look.customers:
-            if customer.listed:
-                self._schedule.put(customer, due)
-
-    async def _fall_back_to_single_polls(self, look: ListPoll) -> None:
-        """Let all that the list is for go on one by one: what it has not shown is asked for at once."""
-        look.list_schedule.next_due = look.sent_at
-        riders = [watch for customer in look.customers for watch in customer.batched()]
-        async for watch in iterate_in_slices(riders):
-            if look.pending.get(watch.key) is watch:
-                self._poll_individually_if_due(watch)
-            elif watch.waits:
-                self._schedule.put(watch, self._next_due(look.sent_at, watch.last_wait_at))
-
-    def _poll_individually_if_due(self, watch: Watch) -> None:
-        """A list that did not show a watch before it was due takes nothing from it."""
-        if watch.waits and watch.tick is None:
-            self.poll_individually(watch)
-
-    def poll_individually(self, watch: Watch) -> None:
-        """Have a watch looked at by itself, at once."""
-        set_polled_individually(watch, polled_individually=True)
-        self._schedule.remove(watch)
-        self.backlog[watch] = None
-        self._on_backlog()
-
-    def _fail_waits(self, watch: Watch, error: IndigoError) -> None:
-        """End all waits for an audience. One that has not yet taken its last news meets the error at the next look."""
-        for wait in watch.waits:
-            wait.deliver(error)
-        if watch.waits:
-            self._schedule.put(watch, self._now() + self._interval)
-
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
 
 
-def _log_unexpected_error(what: str, error: Exception) -> IndigoError:
-    """Log an unexpected exception, where it was raised but not its text, which may hold anything."""
-    kind = type(error).__name__
-    frames = "".join(traceback.format_tb(error.__traceback__))
-    _logger.error("a status check of %s raised an unexpected %s, a bug in this SDK:\n%s", what, kind, frames)
-    return IndigoError(
-        f"the wait for {what} ended, since a status check raised an unexpected {kind} (the log says where): this is a "
-        "bug in this SDK. The server's work goes on"
-    )
-
-
-def _may_be_transient(error: IndigoError) -> bool:
-    """Whether a refusal may be of a moment only, such as that of an audience which the server just made."""
-    return isinstance(error, ApiError) and not isinstance(error, AuthenticationError)
-
-
-async def iterate_in_slices(things: Collection[T]) -> AsyncGenerator[T]:
-    """The things that there are now, with pauses in which other tasks run."""
-    for index, thing in enumerate(list(things), 1):
-        yield thing
-        if index % _SLICE_SIZE == 0:
-            await asyncio.sleep(0)
+def _name_of(watch: Watch) -> str:
+    return f"audience {sanitize_text(watch.key)}"
 
 
 class UnknownStatusLog:
-    """Remembers which statuses were said to be unknown."""
+    """Logs each status that this version of the SDK does not know, once."""
 
     def __init__(self) -> None:
         self._logged: set[tuple[str, str]] = set()
 
     def log_unknown(self, audience: Audience) -> None:
-        """Say which of a record's statuses are unknown, and were not yet said to be."""
+        """Log the unknown statuses of a record that were not logged before."""
         self._log_if_unknown("audience", audience.status, AudienceStatus)
         if audience.uploaded_audience_csv is not None:
             self._log_if_unknown("uploaded CSV", audience.uploaded_audience_csv.status, UploadStatus)
@@ -421,13 +399,20 @@ class UnknownStatusLog:
     def _log_if_unknown(self, what: str, status: str, known: type[StrEnum]) -> None:
         if not status or status.upper() in known.__members__ or (what, status) in self._logged:
             return
-        if len(self._logged) < _MAX_LOGGED:
+        if len(self._logged) < _MAX_LOGGED_STATUSES:
             self._logged.add((what, status))
-            meaning = "a failure" if is_failure_status(status) else "work that goes on"
             _logger.warning(
-                "the server uses the unknown %s status %.*r, taken to mean %s",
+                "the server sent the unknown %s status %.*r, which is treated as %s",
                 what,
                 _MAX_STATUS_LENGTH,
                 sanitize_text(status),
-                meaning,
+                "a failure" if is_failure_status(status) else "in progress",
             )
+
+
+async def iterate_in_slices(items: Collection[T]) -> AsyncGenerator[T]:
+    """Iterate over a copy of a collection, letting other tasks run every 1,000 items."""
+    for index, item in enumerate(list(items), 1):
+        yield item
+        if index % _SLICE_SIZE == 0:
+            await asyncio.sleep(0)

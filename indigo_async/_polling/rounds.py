@@ -1,7 +1,7 @@
-"""Rounds: which requests answer what is due.
+"""Rounds: choose the cheapest requests for the audiences that are due.
 
-A list answers all watches of its customer, due or not, and lets them fall due together again, so that a customer with
-many waits costs one request an interval.
+A list covers all watches of its customer, due or not, and makes them fall due together from then on. So a customer with
+many waits costs one request per interval.
 """
 
 from __future__ import annotations
@@ -21,14 +21,65 @@ from indigo_async._polling.watchlist import ListPoll, ListSchedule, Watch, Watch
 
 __all__ = ["CustomerDemand", "Plan", "RoundPlanner", "choose_plan"]
 
-# In intervals: those of old waits are longer, and too long for a newcomer.
+# In intervals. Old waits have longer intervals, which would be too long for a new wait.
 _UPCOMING_INTERVALS = 1.2
 
 StartTask: TypeAlias = Callable[[Coroutine[None, None, None]], object]
 
 
+class CustomerDemand(msgspec.Struct, frozen=True, kw_only=True, gc=False):  # created per customer and round
+    """What a list of one customer would be worth.
+
+    Attributes:
+        due: polls that are due now.
+        polls_saved: single reads that the list would replace.
+        list_cost: the list's cost; None if there is no such list.
+        list_is_upcoming: whether a list will be read soon anyway, so that what is due can wait for it.
+    """
+
+    due: int
+    polls_saved: int
+    list_cost: float | None
+    list_is_upcoming: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Plan:
+    """The requests of a round: one list of everything, or what to do for which customers (by index)."""
+
+    all_customers: bool = False
+    by_list: tuple[int, ...] = ()
+    individually: tuple[int, ...] = ()
+    deferred: tuple[int, ...] = ()
+
+
+def choose_plan(demands: Sequence[CustomerDemand], *, single_cost: float, all_customers_cost: float | None) -> Plan:
+    """Choose the cheapest requests for what is due.
+
+    A customer's list is read if it costs less than the single reads that it saves. Otherwise the customer waits for an
+    upcoming list, or its audiences are read singly. The list of everything is read if it costs less than all of that
+    together, including what customers with nothing due yet would save.
+    """
+    total = 0.0
+    by_list: list[int] = []
+    individually: list[int] = []
+    deferred: list[int] = []
+    for index, demand in enumerate(demands):
+        cost = demand.polls_saved * single_cost
+        choice = deferred if demand.list_is_upcoming else individually
+        if demand.list_cost is not None and demand.list_cost < cost:
+            cost = demand.list_cost
+            choice = by_list
+        total += cost
+        if demand.due:
+            choice.append(index)
+    if all_customers_cost is not None and all_customers_cost < total:
+        return Plan(all_customers=True)
+    return Plan(by_list=tuple(by_list), individually=tuple(individually), deferred=tuple(deferred))
+
+
 class RoundPlanner:
-    """Turns what is due into requests: starts lists, and leaves single looks in the backlog."""
+    """Starts lists for what is due, and adds single reads to the executor's backlog."""
 
     def __init__(
         self,
@@ -48,157 +99,101 @@ class RoundPlanner:
         self._jitter = jitter
 
     async def start_requests(self, due: list[Watch | WatchedCustomer], now: float, start: StartTask) -> None:
-        """Deal with what is due; `start` runs a look beside this."""
+        """Start the requests for what is due; `start` runs each list in a task."""
         groups = await self._group_by_customer(due)
         if groups:
             self._start_cheapest(groups, now, start)
 
     def find_upcoming_list(self, customer: WatchedCustomer, now: float) -> ListSchedule | None:
-        """The cadence of a list that will show this customer's audiences before long."""
-        for cadence in (customer.list_schedule, self._watchlist.list_schedule):
-            if now < cadence.next_due <= now + _UPCOMING_INTERVALS * self._interval:
-                return cadence
+        """The schedule of a list that will show this customer's audiences soon."""
+        for schedule in (customer.list_schedule, self._watchlist.list_schedule):
+            if now < schedule.next_due <= now + _UPCOMING_INTERVALS * self._interval:
+                return schedule
         return None
 
     def reschedule_spread_out(self, due: Iterable[Watch | WatchedCustomer], now: float) -> None:
-        """Let what fell due while the machine slept fall due within an interval."""
-        for thing in due:
-            self._schedule.put(thing, now + self._interval * self._jitter())
+        """Spread what fell due while the machine was suspended over one interval."""
+        for item in due:
+            self._schedule.put(item, now + self._interval * self._jitter())
 
     async def _group_by_customer(self, due: list[Watch | WatchedCustomer]) -> dict[WatchedCustomer, list[Watch]]:
-        """What lists could answer, by customer. The rest goes to the backlog, or is about to be answered by a list."""
+        """Group the watches that lists could cover. The others join the backlog, or a list in flight covers them."""
         groups: dict[WatchedCustomer, list[Watch]] = {}
-        async for thing in iterate_in_slices(due):
-            if isinstance(thing, WatchedCustomer):
-                if thing.list_poll is None:
-                    groups.setdefault(thing, []).extend(thing.batched())
-            elif thing.waits:
-                self._group_watch(groups, thing)
-        # Between two slices some may have been given up.
-        alive = {customer: [watch for watch in watches if watch.waits] for customer, watches in groups.items()}
-        return {customer: watches for customer, watches in alive.items() if watches}
-
-    def _group_watch(self, groups: dict[WatchedCustomer, list[Watch]], watch: Watch) -> None:
-        if watch.polled_individually or not self._executor.is_covered_by_lists(watch):
-            self._executor.poll_individually(watch)
-        elif watch.customer.list_poll is None:  # else it falls due with its customer, once the list has come
-            groups.setdefault(watch.customer, []).append(watch)
+        async for item in iterate_in_slices(due):
+            if isinstance(item, WatchedCustomer):
+                if item.list_poll is None:
+                    groups.setdefault(item, []).extend(item.batched())
+            elif item.waits:
+                if item.polled_individually or not self._executor.coverage.covers(item):
+                    self._executor.poll_individually(item)
+                elif item.customer.list_poll is None:  # otherwise it falls due with its customer after the list
+                    groups.setdefault(item.customer, []).append(item)
+        # Waits may have ended between two slices.
+        active = {customer: [watch for watch in watches if watch.waits] for customer, watches in groups.items()}
+        return {customer: watches for customer, watches in active.items() if watches}
 
     def _start_cheapest(self, groups: Mapping[WatchedCustomer, list[Watch]], now: float, start: StartTask) -> None:
-        """Pick the requests that answer these, and start them."""
         slot_seconds = self._api.slot_seconds
-        single_price = self._executor.cost_model.estimate_single(slot_seconds)
+        single_cost = self._executor.cost_model.estimate_single(slot_seconds)
+        all_customers_cost = self._estimate_all_customers(single_cost, slot_seconds, now)
         customers = list(groups)
-        everything_price = self._estimate_all_customers(single_price, slot_seconds, now)
-        if everything_price is not None:
+        if all_customers_cost is not None:
             customers = [customer for customer in self._watchlist.customers.values() if customer.list_poll is None]
-        parties = [
+        demands = [
             self._build_demand(customer, len(groups.get(customer, ())), slot_seconds, now) for customer in customers
         ]
-        plan = choose_plan(parties, single_cost=single_price, all_customers_cost=everything_price)
+        plan = choose_plan(demands, single_cost=single_cost, all_customers_cost=all_customers_cost)
         if plan.all_customers:
-            saved = sum(party.polls_saved for party in parties)
-            look = self._create_list_poll(ALL_CUSTOMERS, customers, self._watchlist.list_schedule)
-            start(self._executor.poll_list(look, saved_cost=saved * single_price))
+            saved = sum(demand.polls_saved for demand in demands)
+            poll = self._create_list_poll(ALL_CUSTOMERS, customers, self._watchlist.list_schedule)
+            start(self._executor.poll_list(poll, saved_cost=saved * single_cost))
         for index in plan.by_list:
             customer = customers[index]
-            look = self._create_list_poll(customer.id, [customer], customer.list_schedule)
-            start(self._executor.poll_list(look, saved_cost=parties[index].polls_saved * single_price))
+            poll = self._create_list_poll(customer.id, [customer], customer.list_schedule)
+            start(self._executor.poll_list(poll, saved_cost=demands[index].polls_saved * single_cost))
         for index in plan.individually:
             self._executor.backlog.update(dict.fromkeys(groups[customers[index]]))
         for index in plan.deferred:
-            coming = self.find_upcoming_list(customers[index], now)
+            upcoming = self.find_upcoming_list(customers[index], now)
             for watch in groups[customers[index]]:
-                self._schedule.put(watch, coming.next_due if coming is not None else now)
+                self._schedule.put(watch, upcoming.next_due if upcoming is not None else now)
 
-    def _estimate_all_customers(self, single_price: float, slot_seconds: float, now: float) -> float | None:
-        """The price of a list of everything; None where it cannot be the cheapest."""
+    def _estimate_all_customers(self, single_cost: float, slot_seconds: float, now: float) -> float | None:
+        """The cost of the list of everything; None if it cannot be the cheapest choice."""
         watchlist = self._watchlist
         if len(watchlist.customers) == 1 and None not in watchlist.customers:
             return None
-        price = self._executor.cost_model.estimate_list(ALL_CUSTOMERS, watchlist.size, slot_seconds, now)
-        return price if price is not None and price < watchlist.size * single_price else None
+        cost = self._executor.cost_model.estimate_list(ALL_CUSTOMERS, watchlist.size, slot_seconds, now)
+        return cost if cost is not None and cost < watchlist.size * single_cost else None
 
     def _build_demand(self, customer: WatchedCustomer, due: int, slot_seconds: float, now: float) -> CustomerDemand:
         watched = len(customer.listed)
-        is_near = self.find_upcoming_list(customer, now) is not None
+        list_cost = None
+        if customer.id is not None:  # audiences without a customer ID are shown only in the list of everything
+            list_cost = self._executor.cost_model.estimate_list(customer.id, watched, slot_seconds, now)
+        is_upcoming = self.find_upcoming_list(customer, now) is not None
         return CustomerDemand(
-            due=due,
-            polls_saved=due if is_near else watched,
-            # Without a customer's ID there is no list but that of everything.
-            list_cost=None
-            if customer.id is None
-            else self._executor.cost_model.estimate_list(customer.id, watched, slot_seconds, now),
-            list_is_upcoming=is_near,
+            due=due, polls_saved=due if is_upcoming else watched, list_cost=list_cost, list_is_upcoming=is_upcoming
         )
 
-    def _create_list_poll(self, scope: ListScope, customers: list[WatchedCustomer], cadence: ListSchedule) -> ListPoll:
-        """A list for all that is listed of these customers, of which nothing need be asked singly any more."""
-        wanted: dict[str, Watch] = {}
+    def _create_list_poll(self, scope: ListScope, customers: list[WatchedCustomer], schedule: ListSchedule) -> ListPoll:
+        """A list for everything listed of these customers, which removes it from the backlog."""
+        pending: dict[str, Watch] = {}
         for customer in customers:
-            wanted.update(customer.listed)
-        if len(wanted) < sum(len(customer.listed) for customer in customers):
-            self._poll_duplicates_individually(customers, wanted)
-        if self._executor.backlog:  # not walked through: it may be longer than all that one of many lists is for
-            for watch in wanted.values():
+            pending.update(customer.listed)
+        if len(pending) < sum(len(customer.listed) for customer in customers):
+            self._poll_duplicates_individually(customers, pending)
+        if self._executor.backlog:  # iterate over the list's watches, since the backlog may be much longer
+            for watch in pending.values():
                 self._executor.backlog.pop(watch, None)
-        look = ListPoll(scope, asyncio.get_running_loop().time(), customers, wanted, cadence)
+        poll = ListPoll(scope, asyncio.get_running_loop().time(), customers, pending, schedule)
         for customer in customers:
-            customer.list_poll = look
-        return look
+            customer.list_poll = poll
+        return poll
 
-    def _poll_duplicates_individually(self, customers: Iterable[WatchedCustomer], wanted: Mapping[str, Watch]) -> None:
-        """Ask singly where one audience is waited for under two customers, of which one must be wrong."""
+    def _poll_duplicates_individually(self, customers: Iterable[WatchedCustomer], pending: Mapping[str, Watch]) -> None:
+        """Read an audience singly if it is watched for two customers, one of which must be wrong."""
         for customer in customers:
             for watch in list(customer.listed.values()):
-                if wanted[watch.key] is not watch:
+                if pending[watch.key] is not watch:
                     self._executor.poll_individually(watch)
-
-
-class CustomerDemand(msgspec.Struct, frozen=True, kw_only=True, gc=False):  # made for each customer in each round
-    """One customer's waits, as far as a list can answer them.
-
-    `due` is how many looks are due now, `polls_saved` how many single looks a list would make unnecessary. `list_cost`
-    is None where its list is not to be had. `list_is_upcoming` says that a list will be read soon anyway, for which the
-    few that are due can wait.
-    """
-
-    due: int
-    polls_saved: int
-    list_cost: float | None
-    list_is_upcoming: bool = False
-
-
-@attrs.frozen(kw_only=True)
-class Plan:
-    """What to do with the looks that are due: the parties (by their index) of each kind."""
-
-    all_customers: bool = False
-    by_list: tuple[int, ...] = ()
-    individually: tuple[int, ...] = ()
-    deferred: tuple[int, ...] = ()
-
-
-def choose_plan(demands: Sequence[CustomerDemand], *, single_cost: float, all_customers_cost: float | None) -> Plan:
-    """The cheapest requests that answer what is due.
-
-    A party's looks are answered by its list where that is cheaper than the single looks that it saves; where not, they
-    wait for a list that is near, or are made singly. One list of everything answers all parties where it is cheaper
-    than that together; then parties without due looks count, too, since it saves theirs.
-    """
-    total = 0.0
-    lists: list[int] = []
-    singly: list[int] = []
-    later: list[int] = []
-    for index, party in enumerate(demands):
-        price = party.polls_saved * single_cost
-        kind = later if party.list_is_upcoming else singly
-        if party.list_cost is not None and party.list_cost < price:
-            price = party.list_cost
-            kind = lists
-        total += price
-        if party.due:
-            kind.append(index)
-    if all_customers_cost is not None and all_customers_cost < total:
-        return Plan(all_customers=True)
-    return Plan(by_list=tuple(lists), individually=tuple(singly), deferred=tuple(later))

@@ -1,4 +1,7 @@
-"""What falls due when: a heap of instants, each with all that falls due then."""
+"""What is polled when: a heap of times, and the delays between polls.
+
+Delays are pure functions in seconds. `jitter`, random in [0, 1), spreads polls that would otherwise coincide.
+"""
 
 from __future__ import annotations
 
@@ -11,32 +14,56 @@ import attrs
 
 __all__ = ["Schedule", "Scheduled", "first_delay", "next_delay", "retry_after_delay", "retry_delay"]
 
+_MAX_FIRST_DELAY = 0.5
+_MAX_DELAY = 30.0
+_MAX_JITTER = 0.1
+# Polls get rarer after 60 intervals, so that a change is noticed at most 1/60 of the wait late.
+_AGE_DIVISOR = 60
+_MAX_RETRY_AFTER = 86_400.0
+# In seconds: longer than any process lives, and exact as a float.
+_FAR_FUTURE = 1e12
+
+
+def first_delay(interval: float, jitter: float) -> float:
+    """From the start of a wait to its first poll: short, since some work is done at once."""
+    return min(_MAX_FIRST_DELAY, interval / 4) * (0.75 + jitter / 2)
+
+
+def next_delay(interval: float, age: float, jitter: float) -> float:
+    """From one poll to the next, for a wait of `age` seconds: the interval; for old waits longer, up to 30 s."""
+    return _add_jitter(max(interval, age / _AGE_DIVISOR), interval, jitter)
+
+
+def retry_delay(interval: float, failures: int, jitter: float) -> float:
+    """From the latest of `failures` failed polls in a row (at least 1) to the next poll: doubles up to 30 s."""
+    return _add_jitter(interval * 2 ** min(failures - 1, 16), interval, jitter)
+
+
+def retry_after_delay(retry_after: float | None) -> float:
+    """The delay that a `Retry-After` asks for; 0 if it is missing, negative, NaN or longer than a day."""
+    return retry_after if retry_after is not None and 0 <= retry_after <= _MAX_RETRY_AFTER else 0.0
+
+
+def _add_jitter(delay: float, interval: float, jitter: float) -> float:
+    longest = max(_MAX_DELAY, interval * (1 + _MAX_JITTER))
+    return min(delay * (1 + _MAX_JITTER * jitter), longest)
+
 
 class Scheduled(Protocol):
-    """What stands in a schedule remembers its `tick`; None while it stands in none."""
+    """An item of a schedule, which stores its `tick` there; None while it is in no schedule."""
 
     tick: int | None
 
 
 T = TypeVar("T", bound=Scheduled)
 
-_MAX_FIRST_DELAY = 0.5
-_MAX_DELAY = 30.0
-_MAX_JITTER = 0.1
-# A wait that has lasted for 60 intervals is looked at a little less often: news is then late by 1/60 of the wait.
-_AGE_DIVISOR = 60
-_MAX_RETRY_AFTER = 86_400.0
-# In seconds: beyond the life of any process, and exact in a float.
-_FAR_FUTURE = 1e12
-
 
 @attrs.define
 class Schedule(Generic[T]):
-    """Things by the time at which they fall due, rounded up to the next multiple of `tick_seconds` seconds.
+    """Items by due time, rounded up to the next multiple of `tick_seconds`.
 
-    Rounding lets what falls due at almost the same time be dealt with together, and makes a heap of few instants
-    instead of one of 10,000 things. What is dropped is gone at once, with all that it refers to. `on_new_tick` is
-    called with a time at which nothing was to fall due before.
+    Rounding groups items that fall due at almost the same time, and keeps the heap at a few ticks instead of 10,000
+    items. Removed items are freed at once. `on_new_tick` is called with every due time that was not in use before.
     """
 
     tick_seconds: float
@@ -44,68 +71,42 @@ class Schedule(Generic[T]):
     _by_tick: dict[int, dict[T, None]] = attrs.field(factory=dict[int, dict[T, None]], init=False)
     _ticks: list[int] = attrs.field(factory=list[int], init=False)
 
-    def put(self, thing: T, due: float) -> None:
-        """Let a thing fall due at a time, whenever it was to before. A time that is not finite becomes one that is."""
-        self.remove(thing)
-        # A NaN compares as false, so that it falls due at once.
-        due = min(due, _FAR_FUTURE) if due > 0 else 0.0
-        instant = math.ceil(due / self.tick_seconds)
-        together = self._by_tick.get(instant)
-        if together is None:
-            together = self._by_tick[instant] = {}
-            heapq.heappush(self._ticks, instant)
-            self.on_new_tick(instant * self.tick_seconds)
-        together[thing] = None
-        thing.tick = instant
+    def put(self, item: T, due: float) -> None:
+        """Add an item, or move it to another time. A time that is not finite becomes finite."""
+        self.remove(item)
+        due = min(due, _FAR_FUTURE) if due > 0 else 0.0  # NaN compares as false, so it is due at once
+        tick = math.ceil(due / self.tick_seconds)
+        items = self._by_tick.get(tick)
+        if items is None:
+            items = self._by_tick[tick] = {}
+            heapq.heappush(self._ticks, tick)
+            self.on_new_tick(tick * self.tick_seconds)
+        items[item] = None
+        item.tick = tick
 
-    def remove(self, thing: T) -> None:
-        """Let a thing not fall due at all."""
-        if thing.tick is not None:
-            del self._by_tick[thing.tick][thing]
-            thing.tick = None
+    def remove(self, item: T) -> None:
+        """Remove an item, if it is in the schedule."""
+        if item.tick is not None:
+            del self._by_tick[item.tick][item]
+            item.tick = None
 
     def next_due(self) -> float | None:
-        """When something falls due next."""
+        """When the next item is due; None if there are no items."""
         while self._ticks:
-            instant = self._ticks[0]
-            if self._by_tick[instant]:
-                return instant * self.tick_seconds
+            tick = self._ticks[0]
+            if self._by_tick[tick]:
+                return tick * self.tick_seconds
             self._pop_first()
         return None
 
     def pop_due(self, now: float) -> list[T]:
-        """Take out all that is due, in the order in which it fell due."""
-        taken: list[T] = []
+        """Remove and return all items that are due, in the order of their due times."""
+        due: list[T] = []
         while self._ticks and self._ticks[0] * self.tick_seconds <= now:
-            taken.extend(self._pop_first())
-        for thing in taken:
-            thing.tick = None
-        return taken
+            due.extend(self._pop_first())
+        for item in due:
+            item.tick = None
+        return due
 
     def _pop_first(self) -> dict[T, None]:
         return self._by_tick.pop(heapq.heappop(self._ticks))
-
-
-def first_delay(interval: float, jitter: float) -> float:
-    """From the action to the first look: soon, since some work is done at once."""
-    return min(_MAX_FIRST_DELAY, interval / 4) * (0.75 + jitter / 2)
-
-
-def next_delay(interval: float, age: float, jitter: float) -> float:
-    """From one look to the next, of a wait that lasts for `age` seconds: the interval, for old waits up to 30 s."""
-    return _add_jitter(max(interval, age / _AGE_DIVISOR), interval, jitter)
-
-
-def retry_delay(interval: float, failures: int, jitter: float) -> float:
-    """From a look that failed, as `failures` (at least 1) in a row did, to the next one: doubling, up to 30 s."""
-    return _add_jitter(interval * 2 ** min(failures - 1, 16), interval, jitter)
-
-
-def retry_after_delay(retry_after: float | None) -> float:
-    """The seconds that a `Retry-After` asks to wait; 0 for one beyond a day, or no number at all: it is a mistake."""
-    return retry_after if retry_after is not None and 0 <= retry_after <= _MAX_RETRY_AFTER else 0.0
-
-
-def _add_jitter(delay: float, interval: float, jitter: float) -> float:
-    longest = max(_MAX_DELAY, interval * (1 + _MAX_JITTER))
-    return min(delay * (1 + _MAX_JITTER * jitter), longest)

@@ -1,21 +1,22 @@
-"""What is waited for: each audience once, however many wait for it, under the customer whose list shows it."""
+"""The audiences that a client waits for: each one once, however many waits it has, grouped by customer."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
 from enum import Enum, auto
-from typing import Protocol
 
 import attrs
 
 from indigo_async._polling.cost_model import ListScope
+from indigo_async._transport.audience_list import Row
 from indigo_async.models import Audience, ExportStatus, RecordId
 
 __all__ = [
     "UNCHANGED_LISTS_BEFORE_VERIFYING",
     "ListPoll",
     "ListSchedule",
+    "PollFailures",
     "RecordPart",
     "Update",
     "Wait",
@@ -23,31 +24,38 @@ __all__ = [
     "WatchedCustomer",
     "Watchlist",
     "extract_view",
-    "set_polled_individually",
 ]
 
 UNCHANGED_LISTS_BEFORE_VERIFYING = 6
-"""So many lists in a row must show no change of an audience before it is read singly, to verify them."""
+"""After this many lists in a row without a change, an audience is read singly to verify the list."""
 
 
 class RecordPart(Enum):
-    """Which part of a record a wait depends on; the audience's status always counts, too."""
+    """The part of a record that a wait depends on, in addition to the audience's status."""
 
     STATUS = auto()
     UPLOAD = auto()
     EXPORTS = auto()
 
 
-# For each row of a list: with Python 3.11, to name a member of an enum is a call of Python code.
+# Compared for every row of a list: in Python 3.11, accessing an enum member by name runs Python code.
 _STATUS, _UPLOAD = RecordPart.STATUS, RecordPart.UPLOAD
 
 Update = Audience | Exception
-"""What a wait is told: a record that may have changed, or an error that ends it."""
+"""What a wait receives: a record that may have changed, or the error that ends the wait."""
+
+
+@attrs.frozen
+class PollFailures:
+    """How many polls of an audience have failed in a row, and the message of the last one."""
+
+    count: int
+    last_error: str
 
 
 @attrs.define(eq=False)
 class Wait:
-    """One caller's wait. `started_at` is when it began; `last_view` is its view of the record that it was given last."""
+    """One caller's wait. `last_view` is the caller's part of the last record delivered to it."""
 
     watch: Watch
     part: RecordPart
@@ -55,20 +63,25 @@ class Wait:
     next_update: asyncio.Future[Update]
     last_view: object = None
 
-    def deliver(self, news: Update) -> None:
-        """Give the wait news, unless it has not yet taken the last ones."""
+    def deliver(self, update: Update) -> None:
+        """Deliver an update, unless the previous one has not been consumed yet."""
         if not self.next_update.done():
-            self.next_update.set_result(news)
+            self.next_update.set_result(update)
 
 
 @attrs.define(eq=False)
 class Watch:
-    """An audience that is waited for. `key` is its ID as text, by which rows are compared.
+    """An audience with at least one wait.
 
-    `last_wait_at` is when its newest wait began. `failures`, `refusals` and `absences` count looks in a row that
-    failed, were refused, and lists in which it was missing; `last_error` is the error of the last one that failed.
-    `unmoved` counts lists in a row that showed no change since a single read verified them. While it is `alone`, it is
-    not looked for in lists.
+    Attributes:
+        key: the ID as text, which is compared with the rows of lists.
+        last_wait_at: when the newest wait started.
+        failures, refusals: polls in a row that failed, and that the server refused.
+        absences: lists in a row without this audience.
+        unchanged_lists: lists in a row without a change, since a single read last verified them.
+        last_error: the message of the last failed poll.
+        polled_individually: whether lists are ignored for this audience.
+        tick: its place in the schedule; None while it falls due with its customer, or is being polled.
     """
 
     id: RecordId
@@ -84,10 +97,30 @@ class Watch:
     polled_individually: bool = False
     tick: int | None = None
 
+    @property
+    def failure_count(self) -> int:
+        """How many polls have failed since the audience was last seen, in single reads and lists."""
+        singly = self.failures + self.refusals
+        return singly if self.polled_individually else singly + self.customer.failures
+
+    def recent_failures(self) -> PollFailures | None:
+        """The polls that have failed since the audience was last seen; None if there are none."""
+        error = self.last_error if self.failures + self.refusals else self.customer.last_error
+        return PollFailures(self.failure_count, error or "") if self.failure_count else None
+
+    def set_individual(self, *, individual: bool) -> None:
+        """Set whether to ignore lists for this audience."""
+        if self.polled_individually is not individual:
+            old, new = self.customer.listed, self.customer.individual
+            if not individual:
+                old, new = new, old
+            new[self.key] = old.pop(self.key)
+            self.polled_individually = individual
+
 
 @attrs.define
 class ListSchedule:
-    """When a list was sent last, and when it will be next: loop times, infinitely long ago where there is none."""
+    """When a list was last requested and when it is due next, in event loop time; -inf if never."""
 
     last_sent: float = float("-inf")
     next_due: float = float("-inf")
@@ -95,11 +128,15 @@ class ListSchedule:
 
 @attrs.define(eq=False)
 class WatchedCustomer:
-    """A customer's watches by their keys: those that its list is trusted to show, and those that are alone.
+    """A customer's watches by key: those that its list is expected to show, and those polled individually.
 
-    A listed watch that does not stand in the schedule itself falls due with its customer. `last_wait_at` is when the
-    newest wait began, `failures` counts lists that did not come since the last good response, `last_error` is the error
-    of the last one, `list_poll` is a list under way.
+    A listed watch without a place of its own in the schedule falls due together with its customer.
+
+    Attributes:
+        last_wait_at: when the newest wait started.
+        list_poll: the list request in flight.
+        failures: list requests that failed since the last good response.
+        last_error: the message of the last failed list request.
     """
 
     id: str | None
@@ -112,10 +149,6 @@ class WatchedCustomer:
     last_error: str | None = None
     tick: int | None = None
 
-    def watches(self) -> list[Watch]:
-        """All watches, listed and alone."""
-        return [*self.listed.values(), *self.individual.values()]
-
     @property
     def is_empty(self) -> bool:
         return not self.listed and not self.individual
@@ -127,10 +160,10 @@ class WatchedCustomer:
 
 @attrs.define(eq=False)
 class ListPoll:
-    """A list that is being read, sent at `sent_at`: a customer's, or that of everything.
+    """A request for a list, of one customer's audiences or of all.
 
-    `pending` holds the watches that have not come yet. `unmoved` is the one that has not changed for the most lists in
-    a row, `UNCHANGED_LISTS_BEFORE_VERIFYING` or more.
+    `pending` holds the watches whose rows have not arrived. `longest_unchanged` is the watch with the most lists in a
+    row without a change, if those are at least `UNCHANGED_LISTS_BEFORE_VERIFYING`.
     """
 
     scope: ListScope
@@ -142,7 +175,7 @@ class ListPoll:
 
 
 class Watchlist:
-    """All that one client waits for. `list_schedule` is that of the list of everything."""
+    """Everything that one client waits for. `list_schedule` is that of the list of all audiences."""
 
     def __init__(self) -> None:
         self.customers: dict[str | None, WatchedCustomer] = {}
@@ -150,7 +183,7 @@ class Watchlist:
         self.list_schedule: ListSchedule = ListSchedule()
 
     def add(self, audience_id: RecordId, customer_id: str | None, part: RecordPart) -> Wait:
-        """Begin a wait, and a watch unless the audience has one already."""
+        """Start a wait, and watch the audience if it is not watched yet."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         customer = self.customers.get(customer_id)
@@ -167,7 +200,7 @@ class Watchlist:
         return wait
 
     def remove(self, wait: Wait) -> bool:
-        """End a wait. Returns whether nobody waits for its audience any more."""
+        """End a wait. Returns True if it was the last one for its audience."""
         watch = wait.watch
         watch.waits.remove(wait)
         if watch.waits:
@@ -180,50 +213,16 @@ class Watchlist:
         return True
 
     def waits(self) -> list[Wait]:
-        """All waits that there are."""
-        watches = (watch for customer in self.customers.values() for watch in customer.watches())
-        return [wait for watch in watches for wait in watch.waits]
+        """All waits of all audiences."""
+        groups = (group for customer in self.customers.values() for group in (customer.listed, customer.individual))
+        return [wait for watches in groups for watch in watches.values() for wait in watch.waits]
 
 
-def set_polled_individually(watch: Watch, *, polled_individually: bool) -> None:
-    """Say whether a watch is to be looked for in lists."""
-    if watch.polled_individually is polled_individually:
-        return
-    customer = watch.customer
-    old, new = (customer.listed, customer.individual) if polled_individually else (customer.individual, customer.listed)
-    del old[watch.key]
-    new[watch.key] = watch
-    watch.polled_individually = polled_individually
+def extract_view(record: Audience | Row, part: RecordPart) -> object:
+    """The part of a record or list row that matters to a wait, for comparison; None if it is not shown.
 
-
-class _UploadView(Protocol):
-    @property
-    def status(self) -> str | None: ...
-
-
-class _ExportView(Protocol):
-    @property
-    def id(self) -> RecordId | None: ...
-    @property
-    def status(self) -> str | None: ...
-    @property
-    def download_url(self) -> str | None: ...
-
-
-class _RecordView(Protocol):
-    @property
-    def status(self) -> str | None: ...
-    @property
-    def uploaded_audience_csv(self) -> _UploadView | None: ...
-    @property
-    def csv_exports(self) -> Sequence[_ExportView]: ...
-
-
-def extract_view(record: _RecordView, part: RecordPart) -> object:
-    """What of a record, or of a list's row, matters to a wait, to be compared; None where that is not shown.
-
-    URLs count by being there: signed ones differ from look to look. Exports that lack both status and URL, or that are
-    done and lack the URL, count as not shown.
+    For URLs only their presence counts, since signed URLs differ every time. An export counts as not shown if it has
+    neither a status nor a URL, or is ACTIVE without a URL.
     """
     if part is _STATUS:
         return record.status or None
@@ -231,11 +230,11 @@ def extract_view(record: _RecordView, part: RecordPart) -> object:
         upload = record.uploaded_audience_csv
         return (record.status or "", upload.status) if upload is not None and upload.status else None
     exports = record.csv_exports
-    if not exports or not all(_shows_state(export) for export in exports):
+    if not exports:
         return None
-    shown = ((str(export.id), export.status or "", bool(export.download_url)) for export in exports)
+    shown: list[tuple[str, str, bool]] = []
+    for export in exports:
+        if not export.download_url and (export.status or ExportStatus.ACTIVE).upper() == ExportStatus.ACTIVE:
+            return None
+        shown.append((str(export.id), export.status or "", bool(export.download_url)))
     return (record.status or "", *shown)
-
-
-def _shows_state(export: _ExportView) -> bool:
-    return bool(export.download_url) or (export.status or ExportStatus.ACTIVE).upper() != ExportStatus.ACTIVE

@@ -9,7 +9,6 @@ import attrs
 from opentelemetry import metrics
 from opentelemetry.metrics import Counter, Histogram, UpDownCounter
 
-from indigo_async._polling.poller import get_polling_stats
 from indigo_async.client import IndigoClient
 from indigo_async.events import (
     Event,
@@ -146,9 +145,9 @@ class MetricsListener:
     def _count_polls(self) -> None:
         """Add what polling has cost since this was last asked."""
         client = self._client()
-        stats = get_polling_stats(client) if client is not None else None
-        if stats is None:
+        if client is None or client.poller is None:
             return
+        stats = client.poller.stats
         self._instruments.polls.add(stats.polls - self._polls)
         self._polls = stats.polls
         for kind, reads in stats.requests.items():

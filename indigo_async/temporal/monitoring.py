@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 
-from indigo_async._polling.poller import get_polling_stats
 from indigo_async._validation import InputCheck
 from indigo_async.client import IndigoClient
 from indigo_async.events import Event, ExportPurchased, Listener, RequestEnded
@@ -56,7 +55,7 @@ async def serve_health(place: str | None, ending: asyncio.Event, client: IndigoC
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
         if request.path != "/healthz":
             return web.Response(status=404)
-        stats = get_polling_stats(client)
+        stats = client.poller.stats if client.poller is not None else None
         told = {
             "status": "ending" if ending.is_set() else "ok",
             "requests": client.transport.requests.total(),

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from indigo_async._polling.outages import sanitize_text
+from indigo_async._redaction import sanitize_text
 from indigo_async.errors import ConnectionFailedError, RateLimitedError, ResponseDecodeError, ServerError
 from tests.support.servers.fake_audience_api import (
     INTERVAL,
@@ -38,26 +38,20 @@ def limited(error_type, retry_after=None):
     return RateLimitedError(429, "Your plan's requests are used up", error_type, GET, retry_after)
 
 
-class FailureObserver:
-    """Hears of the trouble of one wait."""
-
-    def wait_cancelled(self, trouble):
-        self.trouble = trouble
-
-
 async def failures_seen_after(seconds, server, count=1):
-    """What the first of so many waits hears when it is given up after some seconds."""
+    """The failures reported to the first of `count` waits when it is canceled after some seconds."""
     for number in range(count):
         server.add("42", number, audience(number))
-    heard = FailureObserver()
+    failures = []
     async with open_poller(server) as poller:
         waits = [asyncio.create_task(poller.wait_until(number, "42", active_or_none)) for number in range(1, count)]
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(seconds):
-                await poller.wait_until(0, "42", active_or_none, observer=heard)
+                await poller.wait_until(0, "42", active_or_none, on_cancel=failures.append)
         for wait in waits:
             wait.cancel()
-    return heard.trouble
+    (recent,) = failures
+    return recent
 
 
 @pytest.mark.parametrize("customers", [1, 60])
@@ -73,7 +67,7 @@ async def test_an_outage_is_one_warning_however_many_wait(customers, caplog):
     (message,) = caplog.messages
     assert "status checks of " in message
     assert "audiences waiting: 300" in message
-    assert message.endswith("The last error: GET /audience: Something went wrong (503, InternalError)")
+    assert message.endswith("Last error: GET /audience: Something went wrong (503, InternalError)")
 
 
 async def test_a_second_outage_is_another_warning(caplog):

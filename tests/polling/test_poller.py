@@ -236,7 +236,7 @@ async def test_a_defect_that_one_audience_meets_ends_its_waits_and_no_others(cap
         waits = [poller.wait_until(number, "42", active_or_none) for number in (1, 1, 2)]
         first, second, other = await asyncio.gather(*waits, return_exceptions=True)
         assert type(first) is IndigoError
-        assert str(first).startswith("the wait for audience 1 ended, since a status check raised an unexpected Zero")
+        assert str(first).startswith("the wait for audience 1 ended because a status check raised an unexpected Zero")
         assert second is first
         assert other.status == "ACTIVE"
         assert "in _responding" in caplog.text

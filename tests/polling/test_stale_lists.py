@@ -83,7 +83,10 @@ async def test_a_list_that_never_updates_is_distrusted_and_said_to_be_once(caplo
         assert now() - began <= LASTING + 2 * INTERVAL
         assert server.request_kinds["list"] == lists
         assert len(caplog.messages) == 1
-        assert "the list of customer '42' still shows" in caplog.text
+        assert (
+            "the list of customer '42' is out of date: single reads of several audiences show newer data."
+            in caplog.text
+        )
         assert "not used for 600 s" in caplog.text
         await asyncio.sleep(600)
         for number in range(100, 150):

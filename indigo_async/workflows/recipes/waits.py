@@ -7,8 +7,7 @@ from typing import Generic, TypeVar
 
 import attrs
 
-from indigo_async._polling import RecordPart, get_poller
-from indigo_async._polling.outages import PollFailures
+from indigo_async._polling import PollFailures, RecordPart, get_poller
 from indigo_async._redaction import sanitize_text
 from indigo_async._transport.shared_timeout import SharedTimeout
 from indigo_async._validation import InputCheck
@@ -280,4 +279,6 @@ def _wait(
     """Wait through the client's poller until `find` has something."""
     context.last_poll = None
     check = _StatusWatcher(context, find, status_of)
-    return get_poller(context.client).wait_until(audience_id, context.customer_id, check, part=needs, observer=check)
+    return get_poller(context.client).wait_until(
+        audience_id, context.customer_id, check, part=needs, on_cancel=check.wait_cancelled
+    )
