@@ -27,7 +27,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_the_code_on_a_page_is_a_program(page: Path, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_code_on_a_page_runs(page: Path, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("INDIGO_API_TOKEN", sandbox.token)
     monkeypatch.setenv("INDIGO_BASE_URL", sandbox.base_url)
@@ -37,12 +37,12 @@ def test_the_code_on_a_page_is_a_program(page: Path, sandbox: Sandbox, tmp_path:
         run_block(block, names, sandbox.file_host, tmp_path)
 
 
-def test_every_setup_that_a_page_names_is_there():
+def test_every_setup_that_a_page_names_exists():
     named = {block.setup for page in PAGES for block in blocks_of(page) if block.setup is not None}
     assert named <= {*SETUPS, "a test file"}
 
 
-def test_a_block_that_fails_is_told_by_the_line_of_its_page(tmp_path: Path, sandbox: Sandbox):
+def test_a_failing_block_reports_the_line_of_its_page(tmp_path: Path, sandbox: Sandbox):
     page = tmp_path / "page.md"
     page.write_text("# A page\n\n<!-- test: lists -->\n\n```python\nmy_lists\n\nraise RuntimeError\n```\n")
     (block,) = blocks_of(page)

@@ -168,9 +168,7 @@ def search_outcomes(outcomes: dict[str, JobOutcome]) -> list[str]:
 
 
 @pytest.mark.usefixtures("_signed_downloads")
-async def test_nothing_that_a_batch_leaves_behind_shows_a_secret_or_a_person(
-    voters: VoterFile, tmp_path: Path, log: list[str]
-):
+async def test_no_output_of_a_batch_contains_a_secret_or_a_person(voters: VoterFile, tmp_path: Path, log: list[str]):
     csv = tmp_path / "people.csv"
     csv.write_bytes(people(voters))
     signed = f"https://files.example.org/p.csv?X-Amz-Signature={CSV_SIGNATURE}"
@@ -243,7 +241,7 @@ async def take_name(sandbox: Sandbox, name: str, csv: Path, voters: VoterFile) -
     ],
     ids=["refused", "cut", "too short", "too slow", "a token that expired"],
 )
-async def test_no_failed_download_or_purchase_shows_a_secret(
+async def test_no_failed_download_or_purchase_leaks_a_secret(
     fault: Fault, error: type[Exception], voters: VoterFile, tmp_path: Path, log: list[str]
 ):
     csv = tmp_path / "people.csv"
@@ -258,7 +256,7 @@ async def test_no_failed_download_or_purchase_shows_a_secret(
     assert findings([json.dumps(report.to_json())]) == []
 
 
-def test_the_search_finds_what_is_there():
+def test_the_search_finds_planted_secrets():
     def fail() -> None:
         secret = TOKEN
         raise RuntimeError(len(secret))

@@ -163,7 +163,7 @@ async def test_a_deadline_during_a_download(answer: Responder, tmp_path: Path, m
 
 
 @pytest.mark.parametrize("answer", [no_head, half_a_body, half_a_gzip])
-async def test_a_callers_own_deadline(answer: Responder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_a_callers_deadline(answer: Responder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     async with exporting(monkeypatch, tmp_path, answer) as one:
         task = asyncio.create_task(one.export())
         await one.begun.wait()
@@ -173,7 +173,7 @@ async def test_a_callers_own_deadline(answer: Responder, tmp_path: Path, monkeyp
     assert_nothing_is_shown(caught.value)
 
 
-async def test_a_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_an_interrupted_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     async with exporting(monkeypatch, tmp_path, a_cut_body) as one:
         with pytest.raises(DownloadError) as caught:
             await one.export()
@@ -197,7 +197,7 @@ async def test_a_disk_or_a_bug_that_stops_a_write(
     assert_nothing_is_shown(caught.value)
 
 
-async def test_an_address_that_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_a_rejected_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     async with exporting(monkeypatch, tmp_path, rows) as one:
         monkeypatch.setattr(UrlSigner, "url_for", lambda *_: f"http://10.0.0.1:port/x.csv?sig={SIGNATURE}")
         with pytest.raises(DownloadError) as caught:

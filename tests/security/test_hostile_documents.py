@@ -112,19 +112,19 @@ ODD: dict[str, bytes] = {
 @every_reader
 @pytest.mark.parametrize("document", ODD.values(), ids=ODD.keys())
 @pytest.mark.parametrize("frame", [b"%s", b"[%s]", b'{"audiences": [%s]}', b'{"error": "no", "detail": %s}'])
-def test_an_odd_document_is_read_or_refused(read, document: bytes, frame: bytes):
+def test_an_unusual_document_is_decoded_or_rejected(read, document: bytes, frame: bytes):
     outcome(read, frame % document)
 
 
 @pytest.mark.parametrize("name", ["nested", "nested in an unknown key", "a chain of records"])
-def test_a_list_too_deep_to_read_is_refused_as_a_list_that_is_none(name: str):
+def test_a_list_that_is_too_deep_is_rejected(name: str):
     with pytest.raises(ResponseDecodeError, match="GET /audiences: the answer is no JSON"):
         read_list(b"[%s]" % ODD[name])
 
 
 @every_reader
 @given(body=st.binary(max_size=200))
-def test_any_bytes_are_read_or_refused(read, body: bytes):
+def test_any_bytes_are_decoded_or_rejected(read, body: bytes):
     outcome(read, body)
 
 
@@ -135,7 +135,7 @@ _fragments = st.sampled_from([*_KEYS.split(), *_SCRAPS.split(), b"\xc3", b" "])
 
 @every_reader
 @given(body=st.lists(_fragments, max_size=25).map(b"".join))
-def test_scraps_of_json_are_read_or_refused(read, body: bytes):
+def test_fragments_of_json_are_decoded_or_rejected(read, body: bytes):
     outcome(read, body)
 
 
@@ -175,7 +175,7 @@ def documents(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
 
 
 @given(document=documents(SCHEMAS["Audience"]))
-def test_an_audience_is_a_record_or_a_refusal_that_echoes_nothing(document: Any):
+def test_an_audience_is_decoded_or_rejected_without_echoing_it(document: Any):
     body = msgspec.json.encode(document)
     for read in (read_audience, lambda body: read_list(b"[" + body + b"]")):
         result = outcome(read, body)
@@ -185,7 +185,7 @@ def test_an_audience_is_a_record_or_a_refusal_that_echoes_nothing(document: Any)
 
 
 @given(document=documents(SCHEMAS["ExportWithAudience"]))
-def test_an_export_is_a_record_or_a_refusal_that_echoes_nothing(document: Any):
+def test_an_export_is_decoded_or_rejected_without_echoing_it(document: Any):
     result = outcome(read_export, msgspec.json.encode(document))
     assert isinstance(result, (CsvExport, ResponseDecodeError))
     if isinstance(result, ResponseDecodeError):
@@ -193,7 +193,7 @@ def test_an_export_is_a_record_or_a_refusal_that_echoes_nothing(document: Any):
 
 
 @given(rows=st.lists(documents(SCHEMAS["AudienceRow"]), max_size=4))
-def test_a_list_as_it_comes_decodes_to_what_each_row_does_alone(rows: list[Any]):
+def test_a_streamed_list_decodes_like_its_single_rows(rows: list[Any]):
     def alone(row: Any) -> object:
         return outcome(read_audience, msgspec.json.encode(row))
 

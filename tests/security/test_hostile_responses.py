@@ -93,7 +93,7 @@ CALLS: dict[str, Callable[[IndigoClient], Awaitable[Any]]] = {
 @pytest.mark.usefixtures("_small_bound")
 @pytest.mark.parametrize("answer", (TOO_LARGE | UNREADABLE).values(), ids=(TOO_LARGE | UNREADABLE).keys())
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
-async def test_a_hostile_answer_is_an_error_and_the_only_slot_is_given_back(call, answer: Responder):
+async def test_a_hostile_response_is_an_error_and_releases_the_slot(call, answer: Responder):
     good = respond_with_json({"id": "aud-1"})
     pacing = Pacing(max_concurrency=1)
     async with server_and_client(answer, pacing=pacing) as (server, client):
@@ -106,7 +106,7 @@ async def test_a_hostile_answer_is_an_error_and_the_only_slot_is_given_back(call
 
 @pytest.mark.usefixtures("_small_bound")
 @pytest.mark.parametrize("answer", TOO_LARGE.values(), ids=TOO_LARGE.keys())
-async def test_what_is_too_large_is_said_to_be_and_not_asked_for_again(answer: Responder):
+async def test_a_response_that_is_too_large_is_not_retried(answer: Responder):
     async with server_and_client(answer) as (server, client):
         with pytest.raises(IndigoError, match="GET /audiences: the response is too large"):
             await client.list_audiences()
@@ -140,7 +140,7 @@ HOSTILE_IDS = [
 
 
 @pytest.mark.parametrize("record_id", HOSTILE_IDS, ids=lambda value: ascii(value)[:30])
-async def test_an_id_is_sent_back_as_it_came(record_id: str | int):
+async def test_an_id_is_sent_back_unchanged(record_id: str | int):
     text = str(record_id)
     async with server_and_client(respond_with_json({"id": record_id, "customerId": text})) as (server, client):
         audience = await client.upload_csv(customer_id=text, url="https://files.example.org/donors.csv")
@@ -163,7 +163,7 @@ async def test_an_id_is_sent_back_as_it_came(record_id: str | int):
     ]
 
 
-async def test_a_download_without_an_end_is_ended_by_the_deadline_and_leaves_nothing(
+async def test_an_endless_download_ends_at_the_deadline_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     line = b"voterbase_id,first_name\r\n"
@@ -194,7 +194,7 @@ async def test_a_download_with_huge_headers_is_an_error(tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", ["../escaped.csv", "..%2Fescaped.csv", "/etc/escaped.csv", "a\0b.csv"])
-async def test_what_the_server_calls_a_file_does_not_say_where_it_is_written(name: str, tmp_path: Path):
+async def test_server_file_names_do_not_choose_the_path(name: str, tmp_path: Path):
     answer = respond_with(
         200, b"a,b\r\n", content_type="text/csv", content_disposition=f'attachment; filename="{name!a}"'
     )
@@ -207,7 +207,7 @@ async def test_what_the_server_calls_a_file_does_not_say_where_it_is_written(nam
     assert await written(tmp_path) == [folder / "x.csv"]
 
 
-async def test_names_and_ids_of_the_server_do_not_say_where_an_export_is_written(tmp_path: Path):
+async def test_server_names_and_ids_do_not_choose_the_path(tmp_path: Path):
     folder = tmp_path / "folder"
     async with sandbox_and_client() as (sandbox, _), open_client(sandbox) as client:
         (audience_id,) = await sandbox.seed_audiences(1, "../../x", size=1_500)

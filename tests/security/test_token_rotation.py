@@ -56,7 +56,7 @@ every_call = pytest.mark.parametrize(("endpoint", "call"), CALLS.values(), ids=C
 
 
 @every_call
-async def test_a_refused_token_is_replaced_and_the_request_sent_again(endpoint: str, call):
+async def test_a_rejected_token_is_refreshed_and_the_request_is_resent(endpoint: str, call):
     async with sandbox_and_client() as (sandbox, _):
         source = TokenSource(STALE, sandbox.token)
         async with client_with(source, sandbox) as client:
@@ -69,7 +69,7 @@ async def test_a_refused_token_is_replaced_and_the_request_sent_again(endpoint: 
 
 
 @every_call
-async def test_a_source_that_knows_no_better_leaves_the_refusal(endpoint: str, call):
+async def test_a_source_without_a_new_token_leaves_the_error(endpoint: str, call):
     async with sandbox_and_client() as (sandbox, _):
         source = TokenSource(STALE)
         async with client_with(source, sandbox) as client:
@@ -80,7 +80,7 @@ async def test_a_source_that_knows_no_better_leaves_the_refusal(endpoint: str, c
 
 
 @every_call
-async def test_a_fresh_token_that_is_refused_too_is_the_end(endpoint: str, call):
+async def test_a_rejected_new_token_is_an_error(endpoint: str, call):
     async with sandbox_and_client() as (sandbox, _):
         source = TokenSource(STALE, "another", sandbox.token)
         async with client_with(source, sandbox) as client:
@@ -90,7 +90,7 @@ async def test_a_fresh_token_that_is_refused_too_is_the_end(endpoint: str, call)
 
 
 @pytest.mark.parametrize("given", [RuntimeError(STALE), "two words", "", None, 5], ids=repr)
-async def test_a_source_that_fails_leaves_the_refusal_and_a_word_in_the_log(given: object, caplog):
+async def test_a_failing_source_leaves_the_error_and_logs_a_warning(given: object, caplog):
     async with sandbox_and_client() as (sandbox, _), client_with(TokenSource(STALE, given), sandbox) as client:
         with caplog.at_level(logging.WARNING), pytest.raises(AuthenticationError):
             await client.list_audiences()
@@ -98,7 +98,7 @@ async def test_a_source_that_fails_leaves_the_refusal_and_a_word_in_the_log(give
     assert STALE not in caplog.text
 
 
-async def test_many_that_are_refused_at_once_ask_once():
+async def test_concurrent_rejections_refresh_once():
     async with sandbox_and_client() as (sandbox, _):
         source = TokenSource(STALE, sandbox.token)
         async with client_with(source, sandbox) as client:
@@ -107,7 +107,7 @@ async def test_many_that_are_refused_at_once_ask_once():
         assert sandbox.log.count(carried_out=True) == 50
 
 
-async def test_those_who_are_refused_while_the_source_is_asked_share_its_answer():
+async def test_rejections_during_a_refresh_share_its_result():
     asked, answer = 0, asyncio.Event()
 
     async def source() -> str:
@@ -127,7 +127,7 @@ async def test_those_who_are_refused_while_the_source_is_asked_share_its_answer(
         assert asked == before + 1
 
 
-async def test_a_recipe_and_its_waits_outlive_a_token(tmp_path: Path):
+async def test_a_recipe_and_its_waits_survive_a_token_change(tmp_path: Path):
     async with sandbox_and_client() as (sandbox, _):
         (audience_id,) = await sandbox.seed_audiences(1, "42", size=1_500)
         source = TokenSource(STALE, sandbox.token)
@@ -139,7 +139,7 @@ async def test_a_recipe_and_its_waits_outlive_a_token(tmp_path: Path):
         assert source.times_asked == 2
 
 
-async def test_a_function_that_may_block_is_asked_in_a_thread():
+async def test_a_plain_function_is_called_in_a_thread():
     async with sandbox_and_client() as (sandbox, _):
         source = TokenSource(sandbox.token)
         async with client_with(source, sandbox) as client:
@@ -147,7 +147,7 @@ async def test_a_function_that_may_block_is_asked_in_a_thread():
     assert source.threads.isdisjoint({threading.get_ident()})
 
 
-async def test_a_coroutine_function_is_asked_in_the_event_loop():
+async def test_a_coroutine_function_is_called_in_the_event_loop():
     threads: list[int] = []
     async with sandbox_and_client() as (sandbox, _):
 
@@ -171,14 +171,14 @@ async def test_a_function_may_return_an_awaitable():
 
 
 @pytest.mark.parametrize("given", ["", "two words", None])
-async def test_a_source_without_a_token_is_told_when_the_client_is_opened(given: object):
+async def test_a_source_without_a_token_fails_when_the_client_is_opened(given: object):
     async with sandbox_and_client() as (sandbox, _):
         with pytest.raises(InvalidInputError, match=r"^token: "):
             await client_with(TokenSource(given), sandbox).__aenter__()
         assert len(sandbox.log.entries) == 0
 
 
-async def test_the_token_may_come_from_a_file_which_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_a_token_file_is_read_again_on_refresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     file = tmp_path / "token"
     file.write_text(f"{STALE}\n")
     monkeypatch.delenv("INDIGO_API_TOKEN", raising=False)
@@ -190,7 +190,9 @@ async def test_the_token_may_come_from_a_file_which_is_read_again(tmp_path: Path
 
 
 @pytest.mark.parametrize("content", [b"", b"two words", b"\xff\xfe"])
-async def test_a_file_without_a_token_is_told_unseen(content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_a_file_without_a_token_is_reported_without_its_content(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     file = tmp_path / "token"
     file.write_bytes(content)
     monkeypatch.delenv("INDIGO_API_TOKEN", raising=False)
@@ -206,7 +208,7 @@ async def test_a_token_file_that_is_missing_is_named(tmp_path: Path, monkeypatch
         await IndigoClient(base_url="http://127.0.0.1:9").__aenter__()
 
 
-async def test_a_token_that_is_text_is_never_asked_for_again():
+async def test_a_token_string_is_never_refreshed():
     async with server_and_client(respond_with_json({"error": "No."}, 401), token=STALE) as (server, client):
         with pytest.raises(AuthenticationError):
             await client.list_audiences()

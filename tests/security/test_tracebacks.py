@@ -60,7 +60,7 @@ CALLS: dict[str, Callable[[IndigoClient], Awaitable[Any]]] = {
 
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("document", [ODD, REFUSAL], ids=["odd", "error"])
-async def test_an_error_about_a_response_shows_nothing_of_it(name: str, document: object):
+async def test_an_error_about_a_response_does_not_contain_it(name: str, document: object):
     async with server_and_client(respond_with_json(document), token=TOKEN) as (_, client):
         with pytest.raises(IndigoError) as caught:
             await CALLS[name](client)
@@ -77,7 +77,7 @@ def test_slices_of_a_secret_are_secret(kind: Any):
     assert secret[:5] == (b"token" if kind is SecretBytes else "token")
 
 
-def test_a_client_whose_token_was_refused_has_a_repr():
+def test_a_client_with_a_rejected_token_has_a_repr():
     with pytest.raises(InvalidInputError) as caught:
         IndigoClient("two words")
     assert "two words" not in printed(caught.value)
@@ -99,7 +99,7 @@ FORGED = "no\r\nERROR all is lost\x1b[2J\x1b[31m\u202e\u2028more\x00"
     "document", [{"error": FORGED, "errorType": FORGED}, {"error": f"{FORGED} https://x/?{SECRET}"}]
 )
 @pytest.mark.parametrize("status", [200, 400, 401, 404, 429, 503])
-async def test_a_servers_words_forge_no_line_and_no_color(document: dict[str, str], status: int):
+async def test_server_text_cannot_forge_lines_or_colors(document: dict[str, str], status: int):
     async with server_and_client(respond_with_json(document, status), token=TOKEN) as (_, client):
         with pytest.raises(ApiError) as caught:
             await client.upload_csv(customer_id="1", url="https://x.example.org/a.csv")
@@ -110,7 +110,7 @@ async def test_a_servers_words_forge_no_line_and_no_color(document: dict[str, st
 
 
 @given(st.text())
-def test_safe_text_is_one_printable_bounded_line(text: str):
+def test_sanitized_text_is_one_printable_bounded_line(text: str):
     shown = sanitize_text(text)
     assert len(shown) <= 500
     assert len(shown.splitlines()) <= 1
@@ -122,16 +122,16 @@ def test_safe_text_is_one_printable_bounded_line(text: str):
         "".join
     )
 )
-def test_what_is_redacted_twice_is_redacted_once(text: str):
+def test_redacting_is_idempotent(text: str):
     assert redact(redact(text)) == redact(text)
 
 
 @given(st.text("abc ", max_size=100))
-def test_safe_text_leaves_ordinary_words_as_they_are(text: str):
+def test_sanitizing_keeps_ordinary_text(text: str):
     assert sanitize_text(text) == " ".join(text.split())
 
 
-async def test_a_body_that_is_no_json_is_shown_nowhere():
+async def test_a_body_that_is_not_json_appears_nowhere():
     page = respond_with(200, f"<html>{PERSON} {SECRET}".encode(), content_type="text/html")
     async with server_and_client(page, token=TOKEN) as (_, client):
         with pytest.raises(ResponseDecodeError) as caught:

@@ -23,7 +23,7 @@ from indigo_async import workflows
 seen = []
 
 @pytest.mark.parametrize("number", range(3))
-async def test_each_test_has_a_sandbox_of_its_own(indigo_sandbox, indigo_client, indigo_voters, number):
+async def test_each_test_has_its_own_sandbox(indigo_sandbox, indigo_client, indigo_voters, number):
     assert await indigo_client.list_audiences() == []
     (audience_id,) = await indigo_sandbox.seed_audiences(1, "42")
     assert [audience.id for audience in await indigo_client.list_audiences("42")] == [audience_id]
@@ -54,7 +54,7 @@ PROJECTS = {
 
 
 @pytest.mark.parametrize("project", PROJECTS)
-def test_the_fixtures_serve_a_project(tmp_path: Path, project: str):
+def test_the_fixtures_work_in_a_project(tmp_path: Path, project: str):
     options, conftest, tests = PROJECTS[project]
     (tmp_path / "pyproject.toml").write_text(f'[tool.pytest.ini_options]\nfilterwarnings = ["error"]\n{options}\n')
     (tmp_path / "conftest.py").write_text(conftest)
@@ -72,7 +72,7 @@ def test_the_fixtures_serve_a_project(tmp_path: Path, project: str):
         ("indigo_async.telemetry", "opentelemetry", "pip install 'indigo-async[otel]'"),
     ],
 )
-def test_what_is_missing_is_told_with_how_to_install_it(module: str, lacks: str, advice: str):
+def test_a_missing_extra_is_reported_with_how_to_install_it(module: str, lacks: str, advice: str):
     code = f"import sys; sys.modules[{lacks!r}] = None; import {module}"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert run.returncode == 1

@@ -131,7 +131,7 @@ DATE = "Mon, 23 Nov 2026 12:00:00 GMT"
         ({"retry_after": "Mon, 23 Nov 2026 12:00:30 +99999999999999999999", "date": DATE}, None),
     ],
 )
-def test_retry_after_comes_in_seconds_or_as_a_date(headers: dict[str, str], seconds: float | None):
+def test_retry_after_is_in_seconds_or_a_date(headers: dict[str, str], seconds: float | None):
     assert parse_retry_after(make_response(429, **headers)) == seconds
 
 

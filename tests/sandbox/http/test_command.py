@@ -14,7 +14,7 @@ PROGRAM = "from indigo_async.sandbox.command import run; run(lite=True, port=0, 
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-async def test_the_command_says_where_it_is_and_stops_cleanly(stop: signal.Signals):
+async def test_the_command_prints_its_address_and_stops_cleanly(stop: signal.Signals):
     process = await anyio.open_process([sys.executable, "-W", "error", "-c", PROGRAM], stderr=subprocess.PIPE)
     async with process:
         assert process.stdout is not None

@@ -49,7 +49,7 @@ async def session() -> AsyncGenerator[aiohttp.ClientSession]:
         yield session
 
 
-async def test_a_csv_is_fetched_and_redirects_here_are_followed(session: aiohttp.ClientSession, site: str):
+async def test_a_csv_is_fetched_and_local_redirects_are_followed(session: aiohttp.ClientSession, site: str):
     for url in (f"{site}/people.csv", f"{site}/to?url=/people.csv", f"{site}/to?url={site}/to?url=/people.csv"):
         assert await fetch_csv(session, url, FetchLimits()) == CSV
 
@@ -65,9 +65,7 @@ async def test_a_csv_is_fetched_and_redirects_here_are_followed(session: aiohttp
         ("/to?url=file:///etc/passwd", "UrlNotAllowed"),
     ],
 )
-async def test_what_cannot_be_fetched_fails_with_a_reason(
-    session: aiohttp.ClientSession, site: str, path: str, reason: str
-):
+async def test_a_failed_fetch_has_a_reason(session: aiohttp.ClientSession, site: str, path: str, reason: str):
     with pytest.raises(StageError, match=reason):
         await fetch_csv(session, site + path, FetchLimits())
 
@@ -80,14 +78,14 @@ async def test_only_this_machine_is_contacted(session: aiohttp.ClientSession, ur
         await fetch_csv(session, url, FetchLimits())
 
 
-async def test_a_csv_may_be_as_large_as_the_limit_and_no_larger(session: aiohttp.ClientSession, site: str):
+async def test_a_csv_may_be_as_large_as_the_limit(session: aiohttp.ClientSession, site: str):
     url = f"{site}/people.csv"
     assert await fetch_csv(session, url, FetchLimits(max_bytes=len(CSV))) == CSV
     with pytest.raises(StageError, match="CsvTooLarge"):
         await fetch_csv(session, url, FetchLimits(max_bytes=len(CSV) - 1))
 
 
-async def test_an_upload_that_cannot_be_fetched_fails_with_a_reason(voters: VoterFile):
+async def test_an_upload_that_cannot_be_fetched_has_a_reason(voters: VoterFile):
     async with open_api(voters, lite=False) as api:
         stub = await api.post_ok("/upload_csv", customerId="1", url="http://192.0.2.1/people.csv")
         await api.advance_time()
@@ -110,7 +108,7 @@ async def test_the_file_host_serves_paths_and_bytes_until_they_are_removed(tmp_p
         assert [(await api.request("GET", url)).status for url in urls] == [404, 404, 200]
 
 
-async def test_the_file_host_publishes_a_file_under_its_contents_name_for_a_while(tmp_path: Path):
+async def test_the_file_host_publishes_a_file_under_its_content_hash(tmp_path: Path):
     path = tmp_path / "people.csv"
     path.write_bytes(CSV)
     async with open_api() as api:

@@ -9,7 +9,7 @@ from tests.support.sandbox_http import open_api
 
 
 @pytest.mark.parametrize("ids", ["string", "integer"])
-async def test_ids_are_of_one_type_everywhere_and_asked_for_in_it(ids: str):
+async def test_ids_have_the_same_type_everywhere(ids: str):
     kind = {"string": str, "integer": int}[ids]
     async with open_api(dialect=Dialect(id_type=ids)) as api:
         export = await api.purchased()
@@ -25,7 +25,7 @@ async def test_ids_are_of_one_type_everywhere_and_asked_for_in_it(ids: str):
 
 
 @pytest.mark.parametrize("digits", [5_000, 20])
-async def test_an_endless_number_is_no_id(digits: int):
+async def test_a_huge_number_is_not_an_id(digits: int):
     async with open_api(dialect=Dialect(id_type="integer", numeric_customer_ids=True)) as api:
         assert (await api.get("/audience", audienceId="1" * digits, customerId="1")).status == 404
         stub = await api.post_ok("/upload_csv", customerId="1" * digits, url="http://127.0.0.1/x")
@@ -33,13 +33,13 @@ async def test_an_endless_number_is_no_id(digits: int):
 
 
 @pytest.mark.parametrize("name_key", ["name", "audienceName", None])
-async def test_the_name_has_its_key(name_key: str | None):
+async def test_the_name_key_is_configurable(name_key: str | None):
     async with open_api(dialect=Dialect(name_key=name_key)) as api:
         record = await api.audience(await api.matched())
         assert [key for key in ("name", "audienceName") if record.get(key) == "Donors"] == [name_key] * bool(name_key)
 
 
-async def test_a_list_may_stand_in_an_object_and_its_rows_lack_keys():
+async def test_a_list_may_be_wrapped_and_its_rows_may_lack_keys():
     dialect = Dialect(list_shape="object", list_omitted_keys=frozenset({"csvExports", "name"}))
     async with open_api(dialect=dialect) as api:
         audience_id = await api.matched()
@@ -49,13 +49,13 @@ async def test_a_list_may_stand_in_an_object_and_its_rows_lack_keys():
 
 
 @pytest.mark.parametrize("cost_key", get_args(CostKey))
-async def test_the_cost_has_its_key(cost_key: CostKey):
+async def test_the_cost_key_is_configurable(cost_key: CostKey):
     async with open_api(dialect=Dialect(cost_key=cost_key)) as api:
         preview = await api.preview(await api.matched(), "phone")
         assert [key for key in get_args(CostKey) if key in preview] == [cost_key]
 
 
-async def test_what_is_not_shown_is_nowhere():
+async def test_hidden_fields_appear_nowhere():
     dialect = Dialect(
         shows_field_types=False,
         shows_customer_id=False,
@@ -80,7 +80,7 @@ async def test_the_asynchronous_flow_always_shows_an_exports_status():
         assert (await api.preview(await api.matched()))["status"] == "IN_PROGRESS"
 
 
-async def test_a_customer_id_of_digits_may_come_as_a_number():
+async def test_a_numeric_customer_id_may_be_a_number():
     async with open_api(dialect=Dialect(numeric_customer_ids=True)) as api:
         shown = [
             (await api.post_ok("/upload_csv", customerId=customer_id, url="http://127.0.0.1/x"))["customerId"]

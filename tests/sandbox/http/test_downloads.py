@@ -29,7 +29,7 @@ async def download(session: aiohttp.ClientSession, url: str, **headers: str) -> 
         return response, await response.read()
 
 
-async def test_a_download_is_whole_and_labelled(api: SandboxApi, stranger: aiohttp.ClientSession):
+async def test_a_download_is_complete_and_labeled(api: SandboxApi, stranger: aiohttp.ClientSession):
     url = (await api.purchased())["downloadUrl"]
     response, body = await download(stranger, url)
     assert response.status == 200
@@ -40,7 +40,7 @@ async def test_a_download_is_whole_and_labelled(api: SandboxApi, stranger: aioht
     assert api.sandbox.log.entries[-1].status == 200
 
 
-async def test_a_cut_download_is_resumed_where_it_ended(api: SandboxApi, stranger: aiohttp.ClientSession):
+async def test_an_interrupted_download_is_resumed(api: SandboxApi, stranger: aiohttp.ClientSession):
     url = (await api.purchased())["downloadUrl"]
     whole, body = await download(stranger, url)
     etag = whole.headers["ETag"]
@@ -53,7 +53,7 @@ async def test_a_cut_download_is_resumed_where_it_ended(api: SandboxApi, strange
     assert (response.status, response.headers["Content-Range"]) == (416, f"bytes */{len(body)}")
 
 
-async def test_a_url_expires_and_the_audience_has_a_fresh_one(stranger: aiohttp.ClientSession):
+async def test_a_url_expires_and_the_audience_has_a_new_one(stranger: aiohttp.ClientSession):
     async with open_api(download_lifetime=60) as api:
         export = await api.purchased()
         audience_id = export["audience"]["id"]
@@ -67,7 +67,7 @@ async def test_a_url_expires_and_the_audience_has_a_fresh_one(stranger: aiohttp.
             assert (await download(stranger, record["csvExports"][0]["downloadUrl"]))[0].status == 200
 
 
-async def test_a_listed_url_is_always_good_for_a_while(stranger: aiohttp.ClientSession):
+async def test_a_listed_url_stays_valid_for_a_while(stranger: aiohttp.ClientSession):
     async with open_api(download_lifetime=60) as api:
         await api.purchased()
         for _ in range(10):
@@ -78,7 +78,7 @@ async def test_a_listed_url_is_always_good_for_a_while(stranger: aiohttp.ClientS
 
 
 @pytest.mark.parametrize("change", ["expires=9", "signature=0", "signature=\u00e9"])
-async def test_a_forged_url_is_refused(api: SandboxApi, stranger: aiohttp.ClientSession, change: str):
+async def test_a_forged_url_is_rejected(api: SandboxApi, stranger: aiohttp.ClientSession, change: str):
     url = (await api.purchased())["downloadUrl"]
     name = change.partition("=")[0]
     forged = "&".join(change if part.startswith(name) else part for part in url.replace("?", "?&").split("&"))
@@ -86,7 +86,7 @@ async def test_a_forged_url_is_refused(api: SandboxApi, stranger: aiohttp.Client
     assert (await download(stranger, url.partition("?")[0]))[0].status == 403
 
 
-async def test_the_url_of_one_export_opens_no_other(api: SandboxApi, stranger: aiohttp.ClientSession):
+async def test_a_url_is_valid_for_its_export_only(api: SandboxApi, stranger: aiohttp.ClientSession):
     export = await api.purchased()
     other = await api.preview(export["audience"]["id"])
     url = export["downloadUrl"].replace(f"/{export['id']}?", f"/{other['id']}?")
@@ -110,7 +110,7 @@ async def test_downloads_are_logged_by_export_without_their_url(api: SandboxApi,
 @pytest.mark.parametrize(
     "kind", [FaultKind.TRUNCATED_BODY, FaultKind.CONTENT_LENGTH_WRONG, FaultKind.DISCONNECT_BEFORE]
 )
-async def test_a_download_that_breaks_off_cannot_be_taken_for_whole(
+async def test_an_interrupted_download_is_recognizable(
     api: SandboxApi, stranger: aiohttp.ClientSession, kind: FaultKind
 ):
     url = (await api.purchased())["downloadUrl"]
@@ -121,7 +121,7 @@ async def test_a_download_that_breaks_off_cannot_be_taken_for_whole(
     assert (await download(stranger, url))[0].status == 200
 
 
-async def test_half_a_download_is_its_first_half(api: SandboxApi, stranger: aiohttp.ClientSession):
+async def test_a_truncated_download_is_its_first_half(api: SandboxApi, stranger: aiohttp.ClientSession):
     url = (await api.purchased())["downloadUrl"]
     _, whole = await download(stranger, url)
     api.sandbox.faults.add(Fault(kind=FaultKind.TRUNCATED_BODY, endpoint="GET download"))
@@ -140,7 +140,7 @@ async def test_half_a_download_is_its_first_half(api: SandboxApi, stranger: aioh
     assert len(half) <= len(whole) // 2
 
 
-async def test_ranges_and_tags_can_be_wrong(api: SandboxApi, stranger: aiohttp.ClientSession):
+async def test_ranges_and_etags_can_be_wrong(api: SandboxApi, stranger: aiohttp.ClientSession):
     url = (await api.purchased())["downloadUrl"]
     whole, body = await download(stranger, url)
     etag = whole.headers["ETag"]
@@ -159,7 +159,7 @@ async def test_ranges_and_tags_can_be_wrong(api: SandboxApi, stranger: aiohttp.C
 @given(st.integers(1, 300), st.integers(0, 400) | st.none(), st.integers(0, 400) | st.none())
 @example(100, None, 0)
 @example(100, 0, 0)
-def test_ranges_are_the_bytes_asked_for(size: int, first: int | None, last: int | None):
+def test_ranges_return_the_requested_bytes(size: int, first: int | None, last: int | None):
     file = CsvFile(Path("x.csv"), size, '"tag"')
     asked = f"bytes={'' if first is None else first}-{'' if last is None else last}"
     everything = range(size)
@@ -182,5 +182,5 @@ def test_ranges_are_the_bytes_asked_for(size: int, first: int | None, last: int 
 
 
 @pytest.mark.parametrize("asked", ["", "bytes", "bytes=-", "bytes=a-b", "bytes=0-1,3-4", "lines=0-1"])
-def test_ranges_that_make_no_sense_are_ignored(asked: str):
+def test_invalid_ranges_are_ignored(asked: str):
     assert build_csv_response(CsvFile(Path("x.csv"), 10, '"tag"'), {"Range": asked}, None).status == 200

@@ -6,7 +6,7 @@ from indigo_async.sandbox import CENTS_PER_PERSON
 from tests.support.sandbox_http import COLUMNS, SandboxApi, open_api
 
 
-async def test_upload_answers_a_stub_that_becomes_ready_when_its_time_has_come(api: SandboxApi):
+async def test_upload_returns_a_stub_that_becomes_ready_later(api: SandboxApi):
     stub = await api.post_ok("/upload_csv", customerId="1", url="http://127.0.0.1/people.csv")
     assert (stub["status"], stub["uploadedAudienceCsv"]["status"]) == ("PROCESSING", "PROCESSING")
     assert "name" not in stub
@@ -34,7 +34,7 @@ async def test_match_fills_the_same_audience(api: SandboxApi, spelling: str):
     assert (done["status"], done["size"]) == ("ACTIVE", 1_500)
 
 
-async def test_lookalike_is_a_new_audience_of_the_size_asked_for(api: SandboxApi):
+async def test_a_lookalike_is_a_new_audience_of_the_requested_size(api: SandboxApi):
     base = await api.matched()
     begun = await api.post_ok(
         "/create_lookalike_audience",
@@ -54,7 +54,7 @@ async def test_lookalike_is_a_new_audience_of_the_size_asked_for(api: SandboxApi
     assert "uploadedAudienceCsv" not in done
 
 
-async def test_synchronous_export_is_priced_then_purchased_then_kept(api: SandboxApi):
+async def test_a_synchronous_export_is_priced_purchased_and_stored(api: SandboxApi):
     audience_id = await api.matched()
     preview = await api.preview(audience_id, "phone", "vote_history")
     cents = 1_500 * (CENTS_PER_PERSON["phone"] + CENTS_PER_PERSON["vote_history"])
@@ -84,7 +84,7 @@ async def test_a_free_export_is_purchased_like_any_other(api: SandboxApi):
     assert (api.sandbox.counts().purchases, api.sandbox.counts().charged_cents) == (1, 0)
 
 
-async def test_asynchronous_export_is_priced_in_time_and_written_in_time():
+async def test_an_asynchronous_export_is_priced_and_written_later():
     async with open_api(export_flow="asynchronous") as api:
         audience_id = await api.matched()
 
@@ -125,7 +125,7 @@ async def test_asynchronous_free_export_needs_no_purchase():
         assert api.sandbox.counts().purchases == 0
 
 
-async def test_a_second_purchase_is_refused_in_the_documented_words(api: SandboxApi):
+async def test_a_second_purchase_is_rejected_with_the_documented_message(api: SandboxApi):
     export = await api.purchased("phone")
     again = await api.post("/purchase_csv_export", exportId=export["id"], customerId="1")
     assert again.status == 400
@@ -143,14 +143,14 @@ async def test_each_field_type_is_priced_once(api: SandboxApi):
     assert twice["optionalFieldTypes"] == ["phone"]
 
 
-async def test_lists_hold_the_customers_audiences_or_all_of_them(api: SandboxApi):
+async def test_lists_contain_the_customers_audiences_or_all_audiences(api: SandboxApi):
     first, second = await api.matched("1"), await api.matched("2")
     assert [row["id"] for row in (await api.get("/audiences", customerId="1")).body] == [first]
     assert [row["id"] for row in (await api.get("/audiences")).body] == [first, second]
     assert (await api.get("/audiences", customerId="nobody")).body == []
 
 
-async def test_a_row_of_a_list_says_what_the_audience_itself_says(api: SandboxApi):
+async def test_a_list_row_equals_the_single_record(api: SandboxApi):
     audience_id = await api.matched()
     await api.preview(audience_id, "phone")
     assert (await api.get("/audiences")).body == [await api.audience(audience_id)]

@@ -38,7 +38,7 @@ def struck(faults: Faults) -> asyncio.Event:
 @pytest.mark.parametrize(
     ("kind", "made"), [(FaultKind.DISCONNECT_BEFORE, 0), (FaultKind.DISCONNECT_AFTER, 1), (FaultKind.TRUNCATED_BODY, 1)]
 )
-async def test_a_cut_breaks_the_connection_before_or_after_the_work(api: SandboxApi, kind: FaultKind, made: int):
+async def test_a_disconnect_happens_before_or_after_the_work(api: SandboxApi, kind: FaultKind, made: int):
     api.sandbox.faults.add(Fault(kind=kind))
     with pytest.raises(aiohttp.ClientError):
         await upload(api)
@@ -49,7 +49,7 @@ async def test_a_cut_breaks_the_connection_before_or_after_the_work(api: Sandbox
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 @pytest.mark.parametrize(("kind", "made"), [(FaultKind.ERROR_BEFORE, 0), (FaultKind.ERROR_AFTER, 1)])
-async def test_an_error_says_nothing_about_the_work(api: SandboxApi, kind: FaultKind, made: int, status: int):
+async def test_an_error_may_come_before_or_after_the_work(api: SandboxApi, kind: FaultKind, made: int, status: int):
     api.sandbox.faults.add(Fault(kind=kind, status=status))
     answer = await upload(api)
     assert (answer.status, set(answer.body)) == (status, {"error", "errorType"})
@@ -58,7 +58,7 @@ async def test_an_error_says_nothing_about_the_work(api: SandboxApi, kind: Fault
 
 
 @pytest.mark.parametrize(("kind", "made"), [(FaultKind.HTML_BEFORE, 0), (FaultKind.HTML_AFTER, 1)])
-async def test_html_comes_in_place_of_json(api: SandboxApi, kind: FaultKind, made: int):
+async def test_html_replaces_json(api: SandboxApi, kind: FaultKind, made: int):
     api.sandbox.faults.add(Fault(kind=kind))
     answer = await upload(api)
     assert (answer.status, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
@@ -66,7 +66,7 @@ async def test_html_comes_in_place_of_json(api: SandboxApi, kind: FaultKind, mad
     assert sum(api.sandbox.counts().audiences.values()) == made
 
 
-async def test_retry_after_comes_in_seconds_or_as_a_date(api: SandboxApi):
+async def test_retry_after_is_in_seconds_or_a_date(api: SandboxApi):
     for as_date in (False, True):
         api.sandbox.faults.add(Fault(kind=FaultKind.RATE_LIMITED, retry_after=30, retry_after_as_date=as_date))
     seconds, date = (await upload(api)), (await upload(api))
@@ -77,14 +77,14 @@ async def test_retry_after_comes_in_seconds_or_as_a_date(api: SandboxApi):
 
 
 @pytest.mark.parametrize("kind", [FaultKind.DELAY_BEFORE, FaultKind.DELAY_AFTER])
-async def test_a_slow_answer_comes_after_all(api: SandboxApi, kind: FaultKind):
+async def test_a_slow_response_arrives(api: SandboxApi, kind: FaultKind):
     api.sandbox.faults.add(Fault(kind=kind, delay=0.01))
     assert (await upload(api)).status == 200
     assert api.sandbox.log.count(fault=kind, carried_out=True) == 1
 
 
 @pytest.mark.parametrize(("kind", "made"), [(FaultKind.DELAY_BEFORE, 0), (FaultKind.DELAY_AFTER, 1)])
-async def test_closing_does_not_wait_for_slow_answers(kind: FaultKind, made: int):
+async def test_closing_does_not_wait_for_slow_responses(kind: FaultKind, made: int):
     async with open_api() as api:
         api.sandbox.faults.add(Fault(kind=kind, delay=60))
         is_struck = struck(api.sandbox.faults)
@@ -95,7 +95,7 @@ async def test_closing_does_not_wait_for_slow_answers(kind: FaultKind, made: int
         await request
 
 
-async def test_unknown_statuses_are_everywhere_in_a_row(api: SandboxApi):
+async def test_unknown_statuses_replace_every_status_of_a_row(api: SandboxApi):
     audience_id = await api.matched()
     await api.preview(audience_id)
     api.sandbox.faults.add(Fault(kind=FaultKind.UNKNOWN_STATUS, times=2))
@@ -106,7 +106,7 @@ async def test_unknown_statuses_are_everywhere_in_a_row(api: SandboxApi):
     assert (await api.audience(audience_id))["status"] == "ACTIVE"
 
 
-async def test_rows_and_fields_go_missing_by_name(api: SandboxApi):
+async def test_rows_and_fields_can_be_missing(api: SandboxApi):
     first, second = await api.sandbox.seed_audiences(2, "1")
     api.sandbox.faults.add(
         Fault(kind=FaultKind.ROW_MISSING, audience_id=first),
@@ -146,7 +146,7 @@ async def test_a_stale_connection_breaks_at_the_next_request(api: SandboxApi):
     assert (await upload(api)).status == 200
 
 
-async def test_work_fails_when_its_time_has_come(api: SandboxApi):
+async def test_a_stage_fails_at_its_end(api: SandboxApi):
     api.sandbox.faults.add(Fault(kind=FaultKind.STAGE_FAILS, endpoint="POST /upload_csv"))
     stub = (await upload(api)).body
     assert (await api.audience(stub["id"]))["uploadedAudienceCsv"]["status"] == "PROCESSING"
@@ -175,7 +175,7 @@ async def test_matches_lookalikes_and_exports_fail_on_demand(api: SandboxApi):
     assert "downloadUrl" not in bought
 
 
-async def test_a_fault_meets_only_what_it_is_meant_for(api: SandboxApi):
+async def test_a_fault_strikes_matching_requests_only(api: SandboxApi):
     first, second = await api.matched(name="First"), await api.matched(name="Second")
     export = await api.preview(second)
     api.sandbox.faults.add(
@@ -194,7 +194,7 @@ async def test_a_fault_meets_only_what_it_is_meant_for(api: SandboxApi):
     assert not api.sandbox.faults
 
 
-async def test_while_connections_are_refused_nothing_gets_through_and_then_all_does(api: SandboxApi):
+async def test_connections_are_refused_until_the_block_ends(api: SandboxApi):
     url = api.sandbox.base_url
     await upload(api)
     async with api.sandbox.refuse_connections():
@@ -206,7 +206,7 @@ async def test_while_connections_are_refused_nothing_gets_through_and_then_all_d
     assert api.sandbox.log.count("POST /upload_csv") == 2
 
 
-async def test_refusing_breaks_connections_that_wait_for_an_answer(api: SandboxApi):
+async def test_refusing_connections_breaks_pending_requests(api: SandboxApi):
     api.sandbox.faults.add(Fault(kind=FaultKind.DELAY_AFTER, delay=60))
     is_struck = struck(api.sandbox.faults)
     request = asyncio.ensure_future(upload(api))
@@ -229,7 +229,7 @@ async def test_refusing_breaks_connections_that_wait_for_an_answer(api: SandboxA
     ),
     st.lists(st.sampled_from(["a", "b"]), max_size=30),
 )
-def test_faults_strike_in_turn_after_and_times_as_planned(planned: list[Fault], requests: list[str]):
+def test_faults_strike_in_order_with_skips_and_counts(planned: list[Fault], requests: list[str]):
     faults = Faults(seed=0)
     faults.add(*planned)
     met = [0] * len(planned)
@@ -247,7 +247,7 @@ def test_faults_strike_in_turn_after_and_times_as_planned(planned: list[Fault], 
 
 
 @given(st.integers(0, 1 << 32))
-def test_chances_are_the_same_for_the_same_seed(seed: int):
+def test_probabilities_are_deterministic_for_a_seed(seed: int):
     def strikes() -> list[bool]:
         faults = Faults(seed)
         faults.add(Fault(kind=FaultKind.DISCONNECT_BEFORE, times=None, probability=0.5))
@@ -259,6 +259,6 @@ def test_chances_are_the_same_for_the_same_seed(seed: int):
 
 
 @pytest.mark.parametrize("settings", [{"delay": -1}, {"delay": 61}, {"status": 200}, {"status": 600}])
-def test_senseless_faults_cannot_be_made(settings: dict[str, Any]):
+def test_invalid_faults_are_rejected(settings: dict[str, Any]):
     with pytest.raises(ValueError, match="must be"):
         Fault(kind=FaultKind.DELAY_AFTER, **settings)

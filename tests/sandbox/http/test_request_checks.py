@@ -53,7 +53,7 @@ async def match(api: SandboxApi, selections: Any, audience_id: Any = None, **cha
 
 
 @pytest.mark.parametrize("selections", BROKEN_SELECTIONS.values(), ids=BROKEN_SELECTIONS)
-async def test_selections_that_break_a_rule_are_refused_and_change_nothing(api: SandboxApi, selections: Any):
+async def test_invalid_selections_are_rejected_and_change_nothing(api: SandboxApi, selections: Any):
     audience_id = await api.uploaded()
     answer = await match(api, selections, audience_id)
     assert (answer.status, answer.error_type) == (400, "InvalidColumnSelections")
@@ -61,7 +61,7 @@ async def test_selections_that_break_a_rule_are_refused_and_change_nothing(api: 
 
 
 @pytest.mark.parametrize("selections", GOOD_SELECTIONS.values(), ids=GOOD_SELECTIONS)
-async def test_selections_that_keep_the_rules_are_taken(api: SandboxApi, selections: Any):
+async def test_valid_selections_are_accepted(api: SandboxApi, selections: Any):
     assert (await match(api, selections)).status == 200
 
 
@@ -78,7 +78,7 @@ async def test_selections_that_keep_the_rules_are_taken(api: SandboxApi, selecti
         ({"phone": selection("x", required=True) | {"weight": 1}}, "columnSelections.phone.weight"),
     ],
 )
-async def test_malformed_selections_are_refused_by_their_place(api: SandboxApi, selections: Any, place: str):
+async def test_malformed_selections_are_rejected_with_their_path(api: SandboxApi, selections: Any, place: str):
     answer = await match(api, selections)
     assert answer.status == 400
     assert answer.body["error"].startswith(f"{place}: ")
@@ -92,7 +92,7 @@ selections_by_field = st.dictionaries(
 
 
 @given(selections_by_field)
-def test_the_sandbox_and_the_sdk_read_the_column_rules_alike(selections: dict[str, ColumnSelection]):
+def test_the_sandbox_and_the_sdk_apply_the_same_column_rules(selections: dict[str, ColumnSelection]):
     check = InputCheck()
     check.column_selections(selections)
 
@@ -130,7 +130,7 @@ async def test_matching_waits_for_the_csv(api: SandboxApi):
     assert (await match(api, COLUMNS, stub["id"])).status == 200
 
 
-async def test_matching_twice_is_refused(api: SandboxApi):
+async def test_matching_twice_is_rejected(api: SandboxApi):
     audience_id = await api.matched()
     again = await match(api, COLUMNS, audience_id, audienceName="Others")
     assert (again.status, again.error_type) == (400, "AudienceAlreadyMatched")
@@ -148,7 +148,7 @@ async def lookalike(api: SandboxApi, base: Any, **changes: Any) -> Any:
     return await api.post("/create_lookalike_audience", **(body | changes))
 
 
-async def test_names_are_unique_for_a_customer_whatever_made_them(api: SandboxApi):
+async def test_names_are_unique_per_customer(api: SandboxApi):
     base = await api.matched(name="Donors")
     for answer in (await match(api, COLUMNS), await lookalike(api, base, audienceName="Donors")):
         assert (answer.status, answer.error_type) == (400, "AudienceNameTaken")
@@ -166,7 +166,7 @@ async def test_a_lookalike_needs_an_active_base(api: SandboxApi):
     assert (await lookalike(api, audience_id)).status == 200
 
 
-async def test_a_lookalike_of_a_lookalike_is_refused(api: SandboxApi):
+async def test_a_lookalike_of_a_lookalike_is_rejected(api: SandboxApi):
     wider = await lookalike(api, await api.matched())
     await api.advance_time()
     answer = await lookalike(api, wider.body["id"], audienceName="Donors++")
@@ -198,7 +198,7 @@ async def test_a_base_needs_a_thousand_matched_people(api: SandboxApi, people: i
         ({"audienceName": ""}, "audienceName"),
     ],
 )
-async def test_malformed_lookalikes_are_refused_by_their_place(api: SandboxApi, changes: Any, place: str):
+async def test_malformed_lookalikes_are_rejected_with_their_path(api: SandboxApi, changes: Any, place: str):
     answer = await lookalike(api, await api.matched(), **changes)
     assert answer.status == 400
     assert answer.body["error"].startswith(f"{place}: ")
@@ -215,7 +215,7 @@ async def test_an_export_needs_an_active_audience(api: SandboxApi):
     ("given_types", "place"),
     [(None, "optionalFieldTypes"), ("phone", "optionalFieldTypes"), (["phone", "email"], "optionalFieldTypes[1]")],
 )
-async def test_field_types_are_a_list_of_known_ones(api: SandboxApi, given_types: Any, place: str):
+async def test_unknown_field_types_are_rejected(api: SandboxApi, given_types: Any, place: str):
     audience_id = await api.matched()
     answer = await api.post(
         "/create_preview_csv_export", audienceId=audience_id, customerId="1", optionalFieldTypes=given_types
@@ -234,7 +234,7 @@ async def test_field_types_are_a_list_of_known_ones(api: SandboxApi, given_types
         ("/purchase_csv_export", ["exportId"]),
     ],
 )
-async def test_missing_parameters_are_refused_by_name(api: SandboxApi, path: str, parameters: list[str]):
+async def test_missing_parameters_are_named(api: SandboxApi, path: str, parameters: list[str]):
     full: dict[str, Any] = {
         "customerId": "1",
         "url": "http://127.0.0.1/people.csv",

@@ -3,7 +3,7 @@ from __future__ import annotations
 from tests.support.sandbox_http import SandboxApi, open_api
 
 
-async def test_every_request_is_written_down(api: SandboxApi):
+async def test_every_request_is_logged(api: SandboxApi):
     audience_id = await api.matched()
     export = await api.preview(audience_id, "phone")
     await api.get("/audience", audienceId="nothing", customerId="1")
@@ -23,7 +23,7 @@ async def test_every_request_is_written_down(api: SandboxApi):
     assert [entry.at for entry in api.sandbox.log.entries] == [0, 1_000, 2_000, 2_000, 2_000]
 
 
-async def test_requests_are_counted_by_what_agrees(api: SandboxApi):
+async def test_requests_are_counted_by_criteria(api: SandboxApi):
     audience_id = await api.matched()
     for customer_id in ("1", "1", "2"):
         await api.get("/audience", audienceId=audience_id, customerId=customer_id)
@@ -43,7 +43,7 @@ async def test_entries_are_bounded_and_counters_are_not():
         assert (len(api.sandbox.log.entries), api.sandbox.log.count("GET /audiences")) == (10, 25)
 
 
-async def test_requests_to_nowhere_share_one_counter(api: SandboxApi):
+async def test_unknown_routes_share_one_counter(api: SandboxApi):
     for path in ("/a", "/b", "/c"):
         await api.get(path)
     assert api.sandbox.log.count_by_endpoint() == {"unknown": {"404": 3}}

@@ -15,7 +15,7 @@ from tests.support.sandbox_http import SandboxApi, open_api
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 @pytest.mark.parametrize("header", [None, "Bearer wrong", "wrong", "", "Bearer \udcff"])
-async def test_every_endpoint_asks_for_the_token(api: SandboxApi, endpoint: str, header: str | None):
+async def test_every_endpoint_requires_the_token(api: SandboxApi, endpoint: str, header: str | None):
     method, path = endpoint.split()
     headers = {} if header is None else {"Authorization": header}
     async with (
@@ -29,35 +29,35 @@ async def test_every_endpoint_asks_for_the_token(api: SandboxApi, endpoint: str,
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
-async def test_a_wrong_method_is_told_the_right_one(api: SandboxApi, endpoint: str):
+async def test_a_wrong_method_gets_the_allowed_one(api: SandboxApi, endpoint: str):
     method, path = endpoint.split()
     answer = await api.request("DELETE", api.sandbox.base_url + path)
     assert (answer.status, answer.headers["Allow"], answer.error_type) == (405, method, "MethodNotAllowed")
 
 
 @pytest.mark.parametrize("path", ["/api/v1/people", "/api/v1/", "/api/v1", "/audience", "/", "/api/v1/audience/"])
-async def test_an_unknown_path_is_refused_in_the_apis_shape(api: SandboxApi, path: str):
+async def test_an_unknown_path_gets_an_api_error(api: SandboxApi, path: str):
     answer = await api.request("GET", api.sandbox.base_url.removesuffix("/api/v1") + path)
     assert (answer.status, set(answer.body)) == (404, {"error", "errorType"})
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"x"', b"\xff\xfe", b"null", b'{"a":1}{}'])
-async def test_a_body_that_is_no_json_dictionary_is_refused(api: SandboxApi, body: bytes):
+async def test_a_body_that_is_not_a_json_object_is_rejected(api: SandboxApi, body: bytes):
     answer = await api.request("POST", api.sandbox.base_url + "/upload_csv", data=body)
     assert (answer.status, answer.error_type) == (400, "MalformedJson")
 
 
-async def test_a_huge_body_is_refused(api: SandboxApi):
+async def test_a_huge_body_is_rejected(api: SandboxApi):
     answer = await api.request("POST", api.sandbox.base_url + "/upload_csv", data=io.BytesIO(b" " * (1 << 21)))
     assert (answer.status, answer.error_type) == (413, "BodyTooLarge")
 
 
-async def test_a_repeated_query_parameter_is_refused(api: SandboxApi):
+async def test_a_repeated_query_parameter_is_rejected(api: SandboxApi):
     answer = await api.request("GET", api.sandbox.base_url + "/audiences?customerId=1&customerId=2")
     assert answer.body["error"].startswith("customerId: ")
 
 
-async def test_null_is_no_customer(api: SandboxApi):
+async def test_null_means_no_customer(api: SandboxApi):
     audience_id = await api.sandbox.seed_app_audience()
     await api.post_ok("/create_preview_csv_export", audienceId=audience_id, customerId=None, optionalFieldTypes=[])
 
@@ -68,7 +68,7 @@ async def test_a_customer_id_is_text(api: SandboxApi, customer_id: object):
     assert answer.body["error"].startswith("customerId: ")
 
 
-async def test_above_the_rate_requests_are_turned_away_until_there_is_room():
+async def test_requests_above_the_rate_limit_get_a_429():
     async with open_api(requests_per_second=0.01) as api:
         assert (await api.get("/audiences")).status == 200
         refused = await api.get("/audiences")
@@ -77,7 +77,7 @@ async def test_above_the_rate_requests_are_turned_away_until_there_is_room():
         assert api.sandbox.log.count(status=429, carried_out=False) == 1
 
 
-def test_the_bucket_fills_with_time():
+def test_the_bucket_refills_over_time():
     bucket = TokenBucket(2.0, filled_at=100.0)
 
     def passes(now: float) -> bool:
@@ -92,7 +92,7 @@ def test_the_bucket_fills_with_time():
     assert [passes(3_600) for _ in range(3)] == [True, True, False]
 
 
-async def test_the_sandbox_failing_still_answers_in_the_apis_shape(
+async def test_a_bug_in_the_sandbox_becomes_an_api_error(
     api: SandboxApi, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     def fail(*_: object) -> None:
@@ -104,7 +104,7 @@ async def test_the_sandbox_failing_still_answers_in_the_apis_shape(
     assert "ZeroDivisionError" in caplog.text
 
 
-async def test_openapi_is_served_to_everybody(api: SandboxApi):
+async def test_openapi_needs_no_token(api: SandboxApi):
     async with (
         aiohttp.ClientSession() as stranger,
         stranger.get(api.sandbox.base_url.replace("/api/v1", "/openapi.json")) as response,
@@ -113,7 +113,7 @@ async def test_openapi_is_served_to_everybody(api: SandboxApi):
     assert {f"{method.upper()} {path}" for path, item in document["paths"].items() for method in item} == set(ENDPOINTS)
 
 
-async def test_nothing_is_reachable_outside_its_context():
+async def test_nothing_works_outside_the_context():
     async with open_api() as api:
         sandbox, url = api.sandbox, api.sandbox.base_url
     with pytest.raises(RuntimeError, match="async with"):
@@ -123,9 +123,7 @@ async def test_nothing_is_reachable_outside_its_context():
             await session.get(url)
 
 
-async def test_a_malformed_request_is_refused_without_a_word_in_the_log(
-    api: SandboxApi, caplog: pytest.LogCaptureFixture
-):
+async def test_a_malformed_request_is_not_logged(api: SandboxApi, caplog: pytest.LogCaptureFixture):
     url = URL(api.sandbox.base_url)
     reader, writer = await asyncio.open_connection(url.host, url.port)
     writer.write(f"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.sandbox.token}\0\r\n\r\n".encode())

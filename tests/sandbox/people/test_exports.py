@@ -51,7 +51,7 @@ def exported(voters, members, *field_types, row_ids=None, scores=None):
     return list(csv.DictReader(io.StringIO(data.decode("utf-8"), newline="")))
 
 
-def test_the_free_columns_are_the_vendors(voters):
+def test_free_columns_match_the_vendors(voters):
     (row,) = exported(voters, [0])
     assert list(row) == FREE
 
@@ -64,7 +64,7 @@ def test_each_paid_field_type_adds_its_columns_and_no_others(voters, chosen):
     assert len(row) == len(FREE) + sum(len(exported_columns(kind)) for kind in chosen)
 
 
-def test_what_the_paid_field_types_are_called(voters):
+def test_headers_of_paid_field_types(voters):
     (row,) = exported(voters, [0], *OptionalFieldType)
     assert [name for name in row if name not in FREE][:9] == [*ADDRESS, "Cell phone number"]
     for name in ("Voted in 2024 general", "Abortion issue support score", "Broadcast media score"):
@@ -85,7 +85,7 @@ def test_members_keep_their_order_ids_and_scores(voters, members, data):
     assert [float(row[LOOKALIKE_SCORE_HEADER]) for row in rows] == scores
 
 
-def test_an_audience_of_nobody_is_a_header(voters):
+def test_an_empty_audience_is_a_header(voters):
     data = export_csv(voters, np.array([], dtype=np.int32), optional_field_types=[], row_ids=None, scores=None)
     assert data.decode().strip().split(",") == FREE
 
@@ -95,7 +95,7 @@ def test_a_matched_audience_has_no_lookalike_scores(voters):
     assert [row[LOOKALIKE_SCORE_HEADER] for row in rows] == ["", ""]
 
 
-def test_names_are_plain_capitals(voter_file):
+def test_names_are_plain_uppercase(voter_file):
     voters = voter_file(
         [
             {"first_name": "Jos\u00e9 2", "middle_name": "d'Arc", "last_name": "de la Cru\u00df", "name_suffix": "Jr."},

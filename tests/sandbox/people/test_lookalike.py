@@ -27,7 +27,7 @@ def rows(voters, query):
         return cursor.execute(query).fetchall()
 
 
-def test_it_has_as_many_people_as_asked_for_best_first(voters, base):
+def test_it_returns_the_requested_number_best_first(voters, base):
     lookalike = build_lookalike(voters, base, size=3_000, include_base=False, filters=None)
     assert len(lookalike) == len(set(lookalike.voters.tolist())) == 3_000
     assert not set(lookalike.voters.tolist()) & set(base.tolist())
@@ -43,20 +43,20 @@ def test_the_base_comes_first_and_counts_when_it_is_included(voters, base):
     assert smaller.voters.tolist() == lookalike.voters[:300].tolist()
 
 
-def test_there_are_fewer_where_there_are_not_so_many(voters, base):
+def test_it_returns_fewer_if_there_are_not_enough(voters, base):
     everybody = build_lookalike(voters, base, size=10**6, include_base=True, filters=None)
     rest = build_lookalike(voters, base, size=10**6, include_base=False, filters=None)
     assert len(everybody) == len(voters)
     assert len(rest) == len(voters) - len(base)
 
 
-def test_the_same_arguments_find_the_same_people(voters, base):
+def test_lookalikes_are_deterministic(voters, base):
     one, other = (build_lookalike(voters, base, size=500, include_base=False, filters=None, seed=3) for _ in range(2))
     assert one.voters.tolist() == other.voters.tolist()
     assert one.scores.tolist() == other.scores.tolist()
 
 
-def test_lookalikes_in_several_threads_are_those_of_one(voters):
+def test_lookalikes_in_threads_give_the_same_result(voters):
     bases = [sample_voters(voters, 500, seed=seed) for seed in range(4)]
 
     def grow(base):
@@ -110,16 +110,16 @@ def test_all_filters_hold_at_once(voters, base, known, data):
     assert set(lookalike.voters.tolist()) == (expected if include_base else expected - set(base.tolist()))
 
 
-def test_a_filter_that_nobody_passes_leaves_nobody(voters, base):
+def test_a_filter_that_nobody_matches_returns_nobody(voters, base):
     assert len(build_lookalike(voters, base, size=5, include_base=True, filters=LookalikeFilters(states=["XX"]))) == 0
 
 
-def test_a_filter_that_it_does_not_know_is_named(voters, base):
+def test_an_unknown_filter_is_named(voters, base):
     with pytest.raises(ValueError, match="shoeSize"):
         build_lookalike(voters, base, size=5, include_base=True, filters=LookalikeFilters(extra={"shoeSize": ["9"]}))
 
 
-def test_an_empty_base_is_refused(voters):
+def test_an_empty_base_is_rejected(voters):
     with pytest.raises(ValueError, match="empty"):
         build_lookalike(voters, np.array([], dtype=np.int32), size=5, include_base=True, filters=None)
 

@@ -116,7 +116,7 @@ def test_states_agree_only_exactly(voter_file, table):
     assert found == {0: 0}
 
 
-def test_a_day_and_month_exchanged_are_nearly_the_same_date(voter_file, table):
+def test_swapped_day_and_month_are_nearly_the_same_date(voter_file, table):
     upload = table([EVERYTHING | {"dob": "5/3/1960"}, EVERYTHING | {"dob": "6/3/1961"}])
     assert matched(voter_file([ANN, BOB, ZOE]), upload, selections(["dob", "first", "last"])) == {0: 0}
 
@@ -135,14 +135,14 @@ def test_optional_fields_decide_between_namesakes(voter_file, table):
     assert matched(voters, upload, selections(["first", "last", "zip"])) == {}
 
 
-def test_a_household_member_who_is_not_on_the_file_is_not_taken_for_another(voter_file, table):
+def test_a_household_member_off_the_file_is_not_mistaken_for_another(voter_file, table):
     row = {"first": "", "last": "Arrowsmith", "address": "12 Elm St", "city": "Erie", "zip": "16501"}
     upload = table([row, row | {"first": "Gertrude"}])
     chosen = selections(["last"], ["first", "address", "city", "zip"])
     assert matched(voter_file([ANN, ZOE]), upload, chosen) == {}
 
 
-def test_of_two_rows_for_one_voter_the_better_and_then_the_first_is_taken(voter_file, table):
+def test_the_better_then_the_first_of_two_rows_matches_a_voter(voter_file, table):
     voters = voter_file([ANN, BOB, ZOE])
     chosen = selections(["first", "last", "zip"], ["dob"])
     poor, good = EVERYTHING | {"dob": ""}, EVERYTHING
@@ -150,20 +150,20 @@ def test_of_two_rows_for_one_voter_the_better_and_then_the_first_is_taken(voter_
     assert matched(voters, table([poor, poor]), chosen) == {0: 0}
 
 
-def test_fields_that_tell_nobody_apart_match_nobody(voter_file, table):
+def test_fields_that_distinguish_nobody_match_nobody(voter_file, table):
     voters = voter_file([ANN, BOB, ZOE])
     upload = table([EVERYTHING | {"state": "PA", "city": "Erie"}])
     assert matched(voters, upload, selections(["state", "city"])) == {}
     assert matched(voters, upload, selections(["phone"])) == {0: 0}
 
 
-def test_an_address_without_a_number_is_evidence_too(voter_file, table):
+def test_an_address_without_a_number_is_evidence(voter_file, table):
     here, there = ANN | {"reg_address": "Rosehill Court"}, ANN | {"dob": "1991-02-03", "reg_address": "99 OAK ST"}
     upload = table([{"first": "Ann", "last": "Arrowsmith", "zip": "16501", "address": "rose hill ct"}])
     assert matched(voter_file([there, here]), upload, selections(["first", "last", "zip"], ["address"])) == {0: 1}
 
 
-def test_something_must_be_required(voters, table):
+def test_at_least_one_field_must_be_required(voters, table):
     with pytest.raises(ValueError, match="must be required"):
         match(voters, table([EVERYTHING]), selections([], ["first", "last"]))
 
@@ -181,7 +181,7 @@ def test_rows_are_identified_by_the_id_column_else_by_number(voter_file, table):
     assert match(voters, with_ids, chosen | {"id": ColumnSelection("key", required=True)}).row_ids == ("b", "2")
 
 
-def test_a_column_that_is_not_there_is_named(voters, table):
+def test_a_missing_column_is_named(voters, table):
     with pytest.raises(KeyError, match="Surname"):
         match(voters, table([EVERYTHING]), {"last_name": ColumnSelection("Surname", required=True)})
 
@@ -201,7 +201,7 @@ def upload(voters):
         (("dob",), 0.83),
     ],
 )
-def test_messy_uploads_are_matched_with_hardly_a_wrong_person(voters, upload, required, least_recall):
+def test_messy_uploads_are_matched_with_few_wrong_people(voters, upload, required, least_recall):
     result = match(voters, parse_csv(upload.csv), messy_selections(required))
     right = (upload.truth[result.rows] == result.voters).sum()
     assert right / len(result) >= 0.99
@@ -236,7 +236,7 @@ def test_matches_are_one_to_one_and_agree_where_required(voters, upload, require
         ]
 
 
-def test_matches_in_several_threads_are_those_of_one(voters):
+def test_matching_in_threads_gives_the_same_result(voters):
     tables = [parse_csv(generate_messy_upload(voters, 400, seed=seed).csv) for seed in range(6)]
     chosen = messy_selections(("last_name",))
     alone = [match(voters, table, chosen) for table in tables]

@@ -12,7 +12,7 @@ from indigo_async.sandbox.people import (
 )
 
 
-def test_the_same_seed_makes_the_same_mess_and_another_one_another(voters):
+def test_messy_uploads_are_deterministic_for_a_seed(voters):
     assert (
         generate_messy_csv(voters, 200, seed=1)
         == generate_messy_csv(voters, 200, seed=1)
@@ -22,7 +22,7 @@ def test_the_same_seed_makes_the_same_mess_and_another_one_another(voters):
 
 
 @pytest.mark.parametrize("stranger_rate", [0.0, 0.15, 1.0])
-def test_the_truth_is_known_of_every_row(voters, stranger_rate):
+def test_the_truth_of_every_row_is_known(voters, stranger_rate):
     upload = generate_messy_upload(voters, 1_000, seed=3, stranger_rate=stranger_rate)
     table = parse_csv(upload.csv)
     assert table.columns == MESSY_COLUMNS
@@ -72,7 +72,7 @@ def test_the_people_drawn_follow_the_profile(voters):
     assert born[drawn].mean() < born.mean() - 5
 
 
-def test_people_are_drawn_from_the_states_asked_for(voters):
+def test_people_come_from_the_requested_states(voters):
     drawn = sample_voters(voters, 10**6, seed=1, states=["PA", "OH"])
     with voters.cursor() as cursor:
         expected = cursor.execute("SELECT voter FROM voters WHERE reg_state IN ('PA', 'OH')").fetchall()

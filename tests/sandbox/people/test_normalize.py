@@ -48,7 +48,7 @@ words = st.text(
 
 @pytest.mark.parametrize("macro", MACROS)
 @given(text=words)
-def test_normalising_twice_is_normalising_once(normal, macro, text):
+def test_normalizing_is_idempotent(normal, macro, text):
     once = normal(macro, text)
     if macro in {"given_of_full", "family_of_full"}:
         assert once is None or normal("name_letters", once) == once
@@ -57,12 +57,12 @@ def test_normalising_twice_is_normalising_once(normal, macro, text):
 
 
 @pytest.mark.parametrize("macro", MACROS)
-def test_nothing_stays_nothing(normal, macro):
+def test_null_stays_null(normal, macro):
     assert normal(macro, None, "", "   ", "?!", "\u5f20\u4e09") is None
 
 
 @given(text=words)
-def test_names_are_plain_capitals_in_whatever_case_they_come(normal, text):
+def test_names_become_plain_uppercase(normal, text):
     letters = normal("name_letters", text)
     assert letters is None or (letters.isascii() and letters.isalpha() and letters.isupper())
     assert normal("name_letters", f" {text}. ") == letters
@@ -165,7 +165,7 @@ def test_zips_lose_the_plus_four_and_regain_leading_zeros(normal, code, four):
 
 
 @pytest.mark.parametrize("written", ["00000", "12", "K1A 0B1", "123456", "n/a"])
-def test_what_is_no_zip_is_nothing(normal, written):
+def test_an_invalid_zip_is_null(normal, written):
     assert normal("zip_code", written) is None
 
 
@@ -186,12 +186,12 @@ def test_phones_become_ten_digits(normal, area, exchange, line):
 
 
 @pytest.mark.parametrize("written", ["0000000000", "555-0123", "1234567890", "44 20 7946 0958", "none"])
-def test_what_is_no_us_phone_is_nothing(normal, written):
+def test_an_invalid_phone_is_null(normal, written):
     assert normal("phone_digits", written) is None
 
 
 @given(day=st.dates(date(1905, 1, 2), date(2004, 12, 31)))
-def test_dates_are_read_in_all_the_ways_they_are_written(normal, day):
+def test_all_common_date_formats_are_read(normal, day):
     ways = [
         f"{day:%Y-%m-%d}",
         f"{day:%Y/%m/%d}",
@@ -212,7 +212,7 @@ def test_dates_are_read_in_all_the_ways_they_are_written(normal, day):
     assert normal("birth_date", *ways) == f"{day:%Y%m%d}"
 
 
-def test_two_digit_years_make_adults(normal):
+def test_two_digit_years_belong_to_adults(normal):
     assert normal("birth_date", "3/5/20") == "19200305"
     assert normal("birth_date", "3/5/99") == "19990305"
 

@@ -15,7 +15,7 @@ NAMES = CsvTable(("Name", "City"), (("Zo\u00eb", "Ana"), ("Erie", "\u00d8rsta"))
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
 @pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
-def test_encodings_delimiters_and_line_ends_are_found_out(delimiter, encoding, line_end):
+def test_encodings_delimiters_and_line_ends_are_detected(delimiter, encoding, line_end):
     lines = [delimiter.join(cells) for cells in (("Name", "City"), ("Zo\u00eb", "Erie"), ("Ana", "\u00d8rsta"))]
     assert parse_csv(line_end.join(lines).encode(encoding)) == NAMES
 
@@ -24,7 +24,7 @@ cells = st.text(st.characters(codec="utf-8", exclude_categories=["C"]), max_size
 
 
 @given(rows=st.lists(st.tuples(cells, cells, st.just("x")), min_size=1, max_size=8))
-def test_what_a_csv_writer_wrote_is_read_again(rows):
+def test_csv_writer_output_round_trips(rows):
     out = io.StringIO()
     csv.writer(out).writerows([("one", "two", "three"), *rows])
     table = parse_csv(out.getvalue().encode())
@@ -33,7 +33,7 @@ def test_what_a_csv_writer_wrote_is_read_again(rows):
     assert list(zip(*table.values, strict=True)) == rows
 
 
-def test_short_rows_are_filled_and_empty_surplus_is_cut():
+def test_short_rows_are_padded_and_empty_surplus_is_dropped():
     table = parse_csv(b"a,b\n1\n\n2,3,,\n,\n4,5\n")
     assert table.column("a") == ("1", "2", "", "4")
     assert table.column("b") == ("", "3", "", "5")
@@ -73,13 +73,13 @@ def test_an_unknown_column_is_named():
         (b'Name,City\n"Ann' + b"x" * 200_000 + b"\n", "can't be read"),
     ],
 )
-def test_what_is_no_csv_is_refused_with_the_reason(data, reason):
+def test_a_file_that_is_not_a_csv_is_rejected_with_the_reason(data, reason):
     with pytest.raises(NotACsvError, match=reason):
         parse_csv(data)
 
 
 @given(data=st.binary(max_size=200))
-def test_any_bytes_are_a_table_or_refused(data):
+def test_any_bytes_parse_or_are_rejected(data):
     try:
         table = parse_csv(data)
     except NotACsvError:

@@ -21,7 +21,7 @@ def number(voters, query):
     return ask(voters, query)[0][0]
 
 
-def test_the_same_seed_makes_the_same_people_and_another_one_others():
+def test_people_are_deterministic_for_a_seed():
     files = [VoterFile.synthetic(300, seed=seed) for seed in (1, 1, 2)]
     first, again, other = (ask(file, "SELECT * FROM voters ORDER BY voter") for file in files)
     for file in files:
@@ -41,7 +41,7 @@ def test_the_table_has_the_columns_of_the_schema(voters):
     assert [(name, kind) for name, kind, *_ in described[1:]] == [(column.name, column.sql_type) for column in COLUMNS]
 
 
-def test_districts_are_as_many_as_there_really_are():
+def test_the_number_of_districts_is_real():
     assert len(STATES) == 51
     assert sum(state.house_seats for state in STATES if state.postal != "DC") == 435
     places = load_geography()
@@ -78,14 +78,14 @@ def test_nebraska_has_no_lower_chamber(voters):
     assert number(voters, "SELECT count(upper_district) FROM voters WHERE reg_state = 'NE'") > 0
 
 
-def test_states_are_as_large_as_they_really_are(voters):
+def test_the_sizes_of_states_are_real(voters):
     shares = dict(ask(voters, "SELECT reg_state, count(*) / (SELECT count(*) FROM voters) FROM voters GROUP BY ALL"))
     people = sum(state.population for state in STATES)
     for state in STATES:
         assert shares.get(state.postal, 0) == pytest.approx(state.population / people, abs=0.01)
 
 
-def test_people_are_adults_who_registered_as_such(voters):
+def test_people_are_adults_and_registered_as_adults(voters):
     assert number(voters, "SELECT max(dob) FROM voters") <= date(2008, 11, 1)
     assert number(voters, "SELECT count(*) FROM voters WHERE reg_date < dob + INTERVAL 17 YEAR") == 0
 
@@ -120,7 +120,7 @@ def test_some_people_share_their_whole_name(voters):
         ("media_social", "datediff('year', dob, DATE '2026-11-01')", -0.3),
     ],
 )
-def test_people_hang_together(voters, one, other, least):
+def test_attributes_of_people_are_correlated(voters, one, other, least):
     correlation = number(voters, f"SELECT corr({one}, {other}) FROM voters")
     assert correlation > least if least > 0 else correlation < least
 
@@ -130,7 +130,7 @@ def test_first_names_go_with_gender(voters):
         assert number(voters, f"SELECT avg((gender = '{gender}')::INT) FROM voters WHERE first_name = '{name}'") > 0.9
 
 
-def test_nobody_registers_with_a_party_where_states_do_not_ask(voters):
+def test_states_without_party_registration_have_no_parties(voters):
     silent = [state.postal for state in STATES if not state.party_registration]
     parties = dict(ask(voters, "SELECT reg_state, count(party) FROM voters GROUP BY ALL"))
     assert {parties[state] for state in silent if state in parties} == {0}
@@ -145,7 +145,7 @@ def test_no_two_households_share_a_phone(voters):
     assert number(voters, "SELECT count(*) FROM voters WHERE cell_phone[4:6] < '555' OR length(cell_phone) <> 10") == 0
 
 
-def test_known_values_are_those_of_the_file(voters):
+def test_filter_values_are_those_of_the_file(voters):
     known = list_filter_values(voters)
     assert set(known["states"]) == {state.postal for state in STATES}
     assert "Allegheny County, PA" in known["counties"]
@@ -191,13 +191,13 @@ def test_a_parquet_file_of_voters_is_read(tmp_path):
         ("voters.parquet", "first_name,last_name\n", "can't be read"),
     ],
 )
-def test_a_file_that_is_no_voter_file_is_refused(tmp_path, name, content, problem):
+def test_an_invalid_voter_file_is_rejected(tmp_path, name, content, problem):
     path = tmp_path / name
     path.write_text(content)
     with pytest.raises(InvalidInputError, match=problem):
         VoterFile.from_file(path)
 
 
-def test_a_missing_file_is_refused(tmp_path):
+def test_a_missing_voter_file_is_rejected(tmp_path):
     with pytest.raises(InvalidInputError, match=r"nowhere\.csv: can't be read"):
         VoterFile.from_file(tmp_path / "nowhere.csv")

@@ -18,7 +18,7 @@ times = st.floats(0, 1e6)
 
 
 @given(times, times, st.booleans(), st.none() | st.just("Reason"))
-def test_work_is_over_when_computed_and_due(due: float, now: float, is_computed: bool, failure: str | None):
+def test_a_stage_ends_when_it_is_computed_and_due(due: float, now: float, is_computed: bool, failure: str | None):
     work = Stage(due, is_computed=is_computed, failure_reason=failure)
     over = Phase.DONE if failure is None else Phase.FAILED
     assert work.phase(now) is (over if is_computed and now >= due else Phase.RUNNING)
@@ -26,7 +26,7 @@ def test_work_is_over_when_computed_and_due(due: float, now: float, is_computed:
 
 
 @given(times, times, times, st.booleans())
-def test_a_phase_holds_until_it_may_change(due: float, now: float, later: float, is_computed: bool):
+def test_a_phase_holds_until_its_next_change(due: float, now: float, later: float, is_computed: bool):
     work = Stage(due, is_computed=is_computed)
     if now <= later < work.next_change_at(now):
         assert work.phase(later) is work.phase(now)
@@ -34,7 +34,7 @@ def test_a_phase_holds_until_it_may_change(due: float, now: float, later: float,
         assert work.phase(work.next_change_at(now)) is not work.phase(now)
 
 
-def test_a_failure_that_was_bound_to_come_keeps_its_reason():
+def test_a_planned_failure_keeps_its_reason():
     assert Stage(0, failure_reason="First").complete("Second").failure_reason == "First"
     assert Stage(0).complete("Second").failure_reason == "Second"
 
@@ -61,7 +61,7 @@ def test_timestamps_are_utc_in_iso_8601():
     assert format_timestamp(clock, 90.25) == "2026-01-01T00:01:30.250+00:00"
 
 
-async def test_each_stage_takes_its_own_time():
+async def test_each_stage_has_its_own_duration():
     times = StageTimes(upload=1, match=2, lookalike=4, export=8)
     async with open_api(stage_times=times, export_flow="asynchronous") as api:
         stub = await api.post_ok("/upload_csv", customerId="1", url="http://127.0.0.1/x")

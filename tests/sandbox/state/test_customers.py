@@ -18,7 +18,7 @@ async def test_another_customers_records_are_not_found(api: SandboxApi, customer
     assert api.sandbox.counts().purchases == 0
 
 
-async def test_another_customers_audience_is_no_base_and_no_stub(api: SandboxApi):
+async def test_another_customers_audience_cannot_be_used(api: SandboxApi):
     base, stub = await api.matched("1"), await api.uploaded("1")
     lookalike = await api.post(
         "/create_lookalike_audience", baseAudienceId=base, customerId="2", size=1, audienceName="Wider"
@@ -29,7 +29,7 @@ async def test_another_customers_audience_is_no_base_and_no_stub(api: SandboxApi
     assert (lookalike.status, match.status) == (404, 404)
 
 
-async def test_an_audience_of_the_app_needs_no_customer(api: SandboxApi):
+async def test_an_app_audience_needs_no_customer(api: SandboxApi):
     audience_id = await api.sandbox.seed_app_audience()
     found = await api.get("/audience", audienceId=audience_id)
     assert found.status == 200
@@ -40,7 +40,7 @@ async def test_an_audience_of_the_app_needs_no_customer(api: SandboxApi):
     assert (await api.get("/audience", audienceId=audience_id, customerId="anyone")).status == 200
 
 
-async def test_an_audience_of_the_app_is_a_base_for_every_customer(api: SandboxApi):
+async def test_an_app_audience_is_a_base_for_every_customer(api: SandboxApi):
     base = await api.sandbox.seed_app_audience()
     wider = await api.post_ok(
         "/create_lookalike_audience", baseAudienceId=base, customerId="7", size=10, audienceName="Wider"
@@ -49,7 +49,7 @@ async def test_an_audience_of_the_app_is_a_base_for_every_customer(api: SandboxA
     assert (await api.get("/audience", audienceId=wider["id"])).status == 404
 
 
-async def test_an_audience_of_the_app_is_listed_for_everybody_only(api: SandboxApi):
+async def test_an_app_audience_appears_only_in_the_list_of_all_audiences(api: SandboxApi):
     audience_id = await api.sandbox.seed_app_audience()
     assert [row["id"] for row in (await api.get("/audiences")).body] == [audience_id]
     assert (await api.get("/audiences", customerId="1")).body == []

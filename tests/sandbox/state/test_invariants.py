@@ -136,11 +136,11 @@ class StepHistory:
 
 @settings(max_examples=100)
 @given(st.sampled_from(["synchronous", "asynchronous"]), st.lists(steps, min_size=30, max_size=80))
-def test_the_sandbox_keeps_its_promises(flow: Flow, steps: list[Step]):
+def test_the_sandbox_keeps_its_invariants(flow: Flow, steps: list[Step]):
     asyncio.run(run_steps(flow, steps))
 
 
-def test_a_story_comes_to_purchases():
+def test_step_histories_reach_purchases():
     """The story that proves the test above to be about something."""
     calm = Step("", 0, is_stranger=False, name="A", field_types=["phone"], failure=None, wait=60.0)
     endpoints = (

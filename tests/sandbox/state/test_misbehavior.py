@@ -26,14 +26,14 @@ async def purchase(api: SandboxApi, export_id: Any) -> Any:
 @pytest.mark.parametrize(
     ("cost_format", "cost"), [("integer", PHONES), ("float", 6_000.0), ("string", "6000"), ("dollars", "60.00")]
 )
-async def test_a_price_has_its_format(cost_format: Any, cost: object):
+async def test_the_price_format_is_configurable(cost_format: Any, cost: object):
     async with open_api(dialect=Dialect(cost_format=cost_format)) as api:
         preview = await api.preview(await api.matched(), "phone")
         assert preview["cost"] == cost
         assert type(preview["cost"]) is type(cost)
 
 
-async def test_a_second_amount_contradicts_the_price():
+async def test_another_amount_may_contradict_the_price():
     async with open_api(dialect=Dialect(conflicting_cost=("price", 50_000))) as api:
         preview = await api.preview(await api.matched(), "phone")
         assert (preview["price"], preview["cost"]) == (50_000, PHONES)
@@ -52,7 +52,7 @@ async def test_a_second_amount_contradicts_the_price():
         ("empty", []),
     ],
 )
-async def test_field_types_are_echoed_in_their_format(field_types_format: Any, names: list[str]):
+async def test_the_field_types_format_is_configurable(field_types_format: Any, names: list[str]):
     async with open_api(dialect=Dialect(field_types_format=field_types_format)) as api:
         preview = await api.preview(await api.matched(), "vote_history", "phone")
         assert preview["optionalFieldTypes"] == names
@@ -106,7 +106,7 @@ async def test_an_uploaded_csv_may_be_active_before_it_is_matched():
         ("truncated", "Donors of the Keystone State", "Donors of the Keysto"),
     ],
 )
-async def test_a_name_is_stored_compared_and_shown_by_its_rule(rule: Any, given: str, stored: str):
+async def test_names_are_normalized_when_stored_compared_and_shown(rule: Any, given: str, stored: str):
     async with open_api(dialect=Dialect(name_normalization=rule)) as api:
         assert (await api.audience(await api.matched(name=given)))["name"] == stored
         again = await api.post(
@@ -120,7 +120,7 @@ async def test_a_name_is_stored_compared_and_shown_by_its_rule(rule: Any, given:
 
 
 @pytest.mark.parametrize("rule", ["upsert", "allow"])
-async def test_a_taken_name_may_be_answered_with_what_is_there_or_a_second_one(rule: Any):
+async def test_a_taken_name_may_return_the_existing_audience_or_a_second_one(rule: Any):
     async with open_api(dialect=Dialect(duplicate_names=rule)) as api:
         base = await api.matched()
         for _ in range(2):
@@ -146,7 +146,7 @@ async def test_a_frozen_list_never_changes_and_a_single_get_does():
         assert (await api.audience(stub))["uploadedAudienceCsv"]["status"] == "READY_FOR_COLUMN_SELECTION"
 
 
-async def test_a_list_that_lags_shows_what_was():
+async def test_a_lagging_list_shows_past_records():
     async with open_api(dialect=Dialect(list_lag=30.0)) as api:
         audience_id = await api.matched()
         preview = await api.preview(audience_id, "phone")
@@ -208,7 +208,7 @@ async def test_a_purchase_is_charged_more_than_quoted():
         assert (await shown(api, audience_id))["cost"] == api.sandbox.counts().charged_cents == 50_000
 
 
-async def test_an_error_stands_in_a_record():
+async def test_a_record_may_contain_an_error():
     async with open_api() as api:
         preview = await api.preview(await api.matched(), "phone")
         api.sandbox.faults.add(Fault(kind=FaultKind.ERROR_INSIDE_SUCCESS, endpoint=PURCHASE))
@@ -217,7 +217,7 @@ async def test_an_error_stands_in_a_record():
         assert api.sandbox.counts().purchases == 0
 
 
-async def test_the_answer_is_about_another_record():
+async def test_a_response_may_be_about_another_record():
     async with open_api() as api:
         first, second = await api.matched(name="A"), await api.matched(name="B")
         api.sandbox.faults.add(Fault(kind=FaultKind.WRONG_RECORD, endpoint=READ))
@@ -227,7 +227,7 @@ async def test_the_answer_is_about_another_record():
         assert (await api.preview(second))["audience"]["id"] == first
 
 
-async def test_a_field_has_another_value():
+async def test_a_field_may_have_another_value():
     async with open_api() as api:
         audience_id = await api.matched()
         await api.preview(audience_id, "phone")
@@ -239,7 +239,7 @@ async def test_a_field_has_another_value():
         assert (await api.get("/audiences")).body[0]["name"] == 5
 
 
-async def test_an_error_has_the_words_and_the_wait_that_were_asked_for():
+async def test_an_error_has_the_given_message_and_retry_after():
     async with open_api() as api:
         api.sandbox.faults.add(
             Fault(
@@ -254,7 +254,7 @@ async def test_an_error_has_the_words_and_the_wait_that_were_asked_for():
         assert answer.headers["Retry-After"] == "9" * 310
 
 
-async def test_a_download_comes_late_in_parts_or_oddly_labeled():
+async def test_a_download_may_be_late_partial_or_mislabeled():
     async with open_api() as api:
         url = (await api.purchased("phone"))["downloadUrl"]
         api.sandbox.faults.add(

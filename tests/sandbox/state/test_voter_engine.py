@@ -115,7 +115,7 @@ async def test_the_asynchronous_flow_writes_the_same_csv(voters: VoterFile):
 @pytest.mark.parametrize(
     "content", [b"", b"\x89PNG\r\n\x1a\n\x00\x00", b"<html><body>Log in</body></html>", b'{"a": 1}']
 )
-async def test_what_is_no_csv_fails_with_a_reason(api: SandboxApi, content: bytes):
+async def test_a_file_that_is_not_a_csv_has_a_reason(api: SandboxApi, content: bytes):
     audience = await upload(api, content)
     assert (audience["status"], audience["uploadedAudienceCsv"]["status"]) == ("FAILED", "FAILED")
     assert audience["uploadedAudienceCsv"]["failureReason"] == "NotACsv"
@@ -129,7 +129,7 @@ async def test_what_is_no_csv_fails_with_a_reason(api: SandboxApi, content: byte
     assert (answer.status, answer.error_type) == (400, "CsvNotReadyForColumnSelection")
 
 
-async def test_a_column_that_the_csv_lacks_is_refused(api: SandboxApi, voters: VoterFile):
+async def test_a_missing_column_is_rejected(api: SandboxApi, voters: VoterFile):
     audience = await upload(api, generate_messy_csv(voters, 10, seed=3))
     answer = await api.post(
         "/match_uploaded_csv",
@@ -142,7 +142,7 @@ async def test_a_column_that_the_csv_lacks_is_refused(api: SandboxApi, voters: V
     assert "'Town'" in answer.body["error"]
 
 
-async def test_filters_hold_and_base_members_are_kept_as_asked(api: SandboxApi):
+async def test_filters_apply_and_base_members_are_included_as_requested(api: SandboxApi):
     base = await api.sandbox.seed_app_audience(size=1_200)
     wider = await api.post_ok(
         "/create_lookalike_audience",
@@ -162,7 +162,7 @@ async def test_filters_hold_and_base_members_are_kept_as_asked(api: SandboxApi):
     assert {row["Registration state"] for row in people} == {"CA"}
 
 
-async def test_statuses_wait_for_the_computation_as_well_as_for_the_time(
+async def test_statuses_wait_for_both_computation_and_time(
     api: SandboxApi, voters: VoterFile, monkeypatch: pytest.MonkeyPatch
 ):
     go_on, match_people = threading.Event(), voter_engine.match
@@ -189,7 +189,7 @@ async def test_statuses_wait_for_the_computation_as_well_as_for_the_time(
     assert (await api.get("/audiences")).body[0]["status"] == "ACTIVE"
 
 
-async def test_work_that_breaks_is_told_as_failed(
+async def test_a_bug_in_a_stage_becomes_a_failure(
     api: SandboxApi, voters: VoterFile, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     def broken(*_: object) -> None:
@@ -200,7 +200,7 @@ async def test_work_that_breaks_is_told_as_failed(
     assert "ZeroDivisionError" in caplog.text
 
 
-async def test_a_purchase_at_closing_time_ends_with_the_sandbox(voters: VoterFile, monkeypatch: pytest.MonkeyPatch):
+async def test_a_purchase_in_progress_ends_with_the_sandbox(voters: VoterFile, monkeypatch: pytest.MonkeyPatch):
     begun, go_on = threading.Event(), threading.Event()
 
     def slow_export(*_: Any, **__: Any) -> bytes:
@@ -220,7 +220,7 @@ async def test_a_purchase_at_closing_time_ends_with_the_sandbox(voters: VoterFil
     assert isinstance(outcome, (aiohttp.ClientError, ApiResponse))
 
 
-async def test_voters_come_from_a_file_of_the_callers_own(tmp_path: Path):
+async def test_voters_may_come_from_a_users_file(tmp_path: Path):
     path = tmp_path / "voters.csv"
     path.write_text("first_name,last_name,reg_zip\nANNE,LEE,19103\nBOB,ROE,19104\n")
     async with open_api(path, lite=False) as api:
