@@ -1,4 +1,4 @@
-"""The token at hand, and where a fresh one comes from when the server refuses it."""
+"""The API token, and its replacement when the server rejects it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _logger = logging.getLogger("indigo_async")
 
 
 class Credentials:
-    """Holds the `token` that requests are sent with; empty until `open` where it comes from a source.
+    """The current `token`; if it comes from a source, it is empty until `open`.
 
-    The `headers` with it in them are made once for each token, and copied for each request.
+    `headers` holds the headers with the token, built once per token and copied for each request.
     """
 
     token: SecretText
@@ -35,10 +35,10 @@ class Credentials:
         self._refresh_count = 0
 
     async def open(self) -> None:
-        """Ask the source, where there is one, for the first token.
+        """Get the first token from the source, if there is one.
 
         Raises:
-            InvalidInputError: it gave none, or one that no header can carry.
+            InvalidInputError: it returned no token, or one that can't be sent in a header.
         """
         if self._source is not None:
             self._set_token(await _fetch_token(self._source))
@@ -48,27 +48,27 @@ class Credentials:
         self.headers = CIMultiDict({hdrs.AUTHORIZATION: SecretText(f"Bearer {token}"), hdrs.ACCEPT: "application/json"})
 
     async def refresh(self, rejected_token: str) -> bool:
-        """Whether there is another token than the `rejected_token` one.
+        """Return whether there is now another token than `rejected_token`.
 
-        The source is asked once by all who are refused while it is being asked.
+        Requests that are rejected at the same time share one call of the source.
         """
         if self._source is None:
             return False
-        times_asked = self._refresh_count
+        refreshes_before = self._refresh_count
         async with self._refresh_lock:
-            if self.token == rejected_token and self._refresh_count == times_asked:
+            if self.token == rejected_token and self._refresh_count == refreshes_before:
                 try:
                     self._set_token(await _fetch_token(self._source))
-                except Exception as error:  # noqa: BLE001 - the refusal stands; the source's words may hold a token
-                    _logger.warning("the token was refused and its source failed: %s", type(error).__name__)
+                except Exception as error:  # noqa: BLE001 - the 401 is raised; the error's message may hold a token
+                    _logger.warning("the server rejected the token and its source failed: %s", type(error).__name__)
                 self._refresh_count += 1
         return self.token != rejected_token
 
 
 async def _fetch_token(source: TokenSource) -> SecretText:
-    """What a source gives: a coroutine function is called here, any other, which may block, in a thread."""
-    given = source() if inspect.iscoroutinefunction(source) else await run_in_thread(source)
-    token = secret(await given if inspect.isawaitable(given) else given)
+    """Call the source: a coroutine function here, a plain function, which may block, in a thread."""
+    result = source() if inspect.iscoroutinefunction(source) else await run_in_thread(source)
+    token = secret(await result if inspect.isawaitable(result) else result)
     check = InputCheck()
     check_token(check, token)
     check.raise_if_invalid()

@@ -1,4 +1,4 @@
-"""Work that must not be left half-done when its caller is cancelled."""
+"""Work that must not be interrupted when its caller is canceled."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ T = TypeVar("T")
 
 
 async def wait_shielded(work: asyncio.Future[T], *, seconds: float | None = None) -> None:
-    """Wait until `work` is done, through any cancellation of the caller; for `seconds` at most.
+    """Wait until `work` is done, or for `seconds` at most, even if the caller is canceled.
 
-    The caller raises `CancelledError` itself afterwards. Both ways of cancelling are kept out: asyncio's, which is
-    delivered once, and anyio's, which is delivered again at every wait unless a scope shields from it.
+    The caller must raise `CancelledError` itself afterward. This shields from both kinds of cancellation: asyncio's,
+    which is delivered once, and anyio's, which is delivered again at every `await` outside a shielded scope.
     """
     clock = asyncio.get_running_loop().time
     until = None if seconds is None else clock() + seconds
@@ -30,16 +30,16 @@ async def wait_shielded(work: asyncio.Future[T], *, seconds: float | None = None
 
 
 async def run_to_completion(work: asyncio.Future[T]) -> T:
-    """Await work that is never broken off: a cancellation is raised when it is done."""
+    """Await `work` without ever interrupting it; a cancellation is raised once it is done."""
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
         await wait_shielded(work)
         raise
     finally:
-        del work  # it keeps what it raised, which refers to this frame: only a collection would free them
+        del work  # break the exception-frame reference cycle
 
 
 async def run_in_thread(function: Callable[[], T]) -> T:
-    """Run a blocking function in a thread, to its end: a file is never closed under a write that goes on."""
+    """Run a blocking function in a thread, to completion: no file is closed while it is being written."""
     return await run_to_completion(asyncio.get_running_loop().run_in_executor(None, function))

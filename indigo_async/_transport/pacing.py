@@ -1,7 +1,7 @@
-"""When a request may leave: one limit for a client, shared by everything that it does.
+"""When a request may be sent: one limit per client, shared by everything it does.
 
-Actions go before looks: a POST never queues behind GETs, and some slots are never given to GETs. A `Retry-After` holds
-everybody back, not only the one who met it.
+Writes (POSTs) go before reads (GETs) and have some slots to themselves. A `Retry-After` pauses all requests, not only
+the one that got it.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _READ_SHARE = 7 / 8
 
 @attrs.frozen(kw_only=True)
 class Pacing:
-    """The most that a client asks of the server; below that it finds by itself what the server bears.
+    """Upper limits for a client's requests. Below them, the client adapts to what the server accepts.
 
-    At most `max_concurrency` requests are under way at once, and at most `requests_per_second`, where set, leave in a
+    `max_concurrency` bounds the requests in flight, `requests_per_second` (None: no limit) how many are sent in a
     second.
     """
 
@@ -36,9 +36,9 @@ class Pacing:
 
 
 class Pacer:
-    """Hands out slots. Take one before the session is called, so that no timeout runs while queueing.
+    """Hands out slots for requests. Acquire one before calling the session, so that no timeout runs in the queue.
 
-    To be made, and used, within one event loop.
+    Create and use it within one event loop.
     """
 
     def __init__(self, pacing: Pacing) -> None:
@@ -52,13 +52,13 @@ class Pacer:
         self._read_queue: deque[asyncio.Future[None]] = deque()
 
     def try_acquire(self, *, is_write: bool) -> bool:
-        """Take a slot if that needs no waiting."""
+        """Acquire a slot if one is free now."""
         if self._write_queue or (self._read_queue and not is_write):
             return False
         return self._acquire_if_free(is_write=is_write)
 
     async def acquire(self, *, is_write: bool) -> None:
-        """Wait for a slot and take it."""
+        """Wait for a slot and acquire it."""
         turn = self._loop.create_future()
         queue = self._write_queue if is_write else self._read_queue
         queue.append(turn)
@@ -71,16 +71,16 @@ class Pacer:
             raise
 
     def release(self) -> None:
-        """End a request, whatever became of it."""
+        """Release the slot of a request that has ended."""
         self._in_flight -= 1
         if self._write_queue or self._read_queue:
             self._wake_waiters()
 
     def record_accepted(self, *, started: float, latency_group: str | None) -> None:
-        """Learn from an answer that was no refusal, before its slot is given back.
+        """Learn from a response other than 429 before its slot is released.
 
-        `started` is when the request was sent (loop time). `latency_group` names the requests whose latencies compare
-        with its own; None for one that compares with no other.
+        `started` is when the request was sent (loop time). `latency_group` names requests with comparable latencies;
+        None if this one compares with no other.
         """
         now = self._loop.time()
         self._concurrency.record_accepted(
@@ -88,21 +88,8 @@ class Pacer:
         )
         self._rate.record_accepted(now)
 
-    def record_rate_limited(self, *, started: float, retry_after: float | None) -> None:
-        """Learn from a refusal (429) of a request sent at `started`, before its slot is given back.
-
-        `retry_after` is the server's wish in seconds, where it gave one.
-        """
-        now = self._loop.time()
-        if self._rate.record_rate_limited(started=started, now=now, is_certain=bool(retry_after)):
-            self._concurrency.record_overload(started=started, now=now)
-
-    def record_timeout(self, *, started: float) -> None:
-        """Learn from an answer that never came, before its slot is given back."""
-        self._concurrency.record_overload(started=started, now=self._loop.time())
-
     def record_failure(self, outcome: Response | NoResponse, *, started: float) -> None:
-        """Learn from an attempt without a 2xx response, sent at `started`, before its slot is released."""
+        """Learn from an attempt without a 2xx response before its slot is released."""
         if isinstance(outcome, NoResponse):
             if outcome.reason is FailureReason.TIMEOUT:
                 self.record_timeout(started=started)
@@ -114,21 +101,31 @@ class Pacer:
         elif outcome.status < HTTPStatus.INTERNAL_SERVER_ERROR:
             self.record_accepted(started=started, latency_group=None)
 
-    def pause(self, seconds: float) -> None:
-        """Hand out no slot for that long."""
+    def record_rate_limited(self, *, started: float, retry_after: float | None) -> None:
+        """Learn from a 429 with a `Retry-After` of so many seconds, or without one."""
         now = self._loop.time()
-        held_until = max(self._paused_until, now)
-        if now + seconds > held_until:
+        if self._rate.record_rate_limited(started=started, now=now, is_certain=bool(retry_after)):
+            self._concurrency.record_overload(started=started, now=now)
+
+    def record_timeout(self, *, started: float) -> None:
+        """Learn from a request that timed out."""
+        self._concurrency.record_overload(started=started, now=self._loop.time())
+
+    def pause(self, seconds: float) -> None:
+        """Hand out no slots for at least `seconds`."""
+        now = self._loop.time()
+        resumes_at = max(self._paused_until, now)
+        if now + seconds > resumes_at:
             self._paused_until = now + seconds
-            self._rate.skip_pause(self._paused_until - held_until)
+            self._rate.skip_pause(self._paused_until - resumes_at)
 
     def pause_remaining(self) -> float:
-        """Seconds for which no slot is handed out."""
+        """Return the seconds until slots are handed out again."""
         return max(0.0, self._paused_until - self._loop.time())
 
     @property
     def slot_seconds(self) -> float:
-        """What a request costs however fast it is answered: its share of the rate, in seconds of one slot."""
+        """What a request costs however fast the response comes: its share of the rate, in seconds of one slot."""
         rate = self._rate.rate
         return 0.0 if rate is None else self._concurrency.current / rate
 
@@ -144,7 +141,7 @@ class Pacer:
         return True
 
     def _wake_waiters(self) -> None:
-        """Hand out what is free to those who queue; where time alone keeps them waiting, come back then."""
+        """Hand free slots to the queues; if the next slot depends on time alone, set a timer for it."""
         while queue := self._write_queue or self._read_queue:
             if not queue[0].done():
                 if not self._acquire_if_free(is_write=queue is self._write_queue):

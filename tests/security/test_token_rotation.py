@@ -94,7 +94,7 @@ async def test_a_failing_source_leaves_the_error_and_logs_a_warning(given: objec
     async with sandbox_and_client() as (sandbox, _), client_with(TokenSource(STALE, given), sandbox) as client:
         with caplog.at_level(logging.WARNING), pytest.raises(AuthenticationError):
             await client.list_audiences()
-    assert "the token was refused and its source failed: " in caplog.text
+    assert "the server rejected the token and its source failed: " in caplog.text
     assert STALE not in caplog.text
 
 
