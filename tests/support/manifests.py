@@ -1,4 +1,4 @@
-"""Manifests for tests: in a folder of their own, with the lists of people that they name."""
+"""Manifests for tests, with the CSVs that they name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _EXAMPLE = re.compile(r"^`([a-z.]+)`\n\n```[a-z]+\n(.*?)^```$", re.MULTILINE | r
 
 
 class FakePublisher:
-    """Lets local CSVs pass; reading a manifest publishes nothing."""
+    """Allows local CSVs. Reading a manifest publishes nothing."""
 
     @asynccontextmanager
     async def publish(self, path: Path):
@@ -25,7 +25,7 @@ class FakePublisher:
 
 
 def examples() -> dict[str, str]:
-    """The files of docs/manifest.md by their names."""
+    """The example files of docs/manifest.md by name."""
     return dict(_EXAMPLE.findall(MANIFEST_PAGE.read_text()))
 
 
@@ -36,8 +36,8 @@ def write(folder: Path, files: dict[str, str | bytes]) -> None:
 
 
 def write_examples(folder: Path) -> None:
-    people = "First Name,Last Name,Zip Code\nAda,Lovelace,19103\n"
-    write(folder, examples() | {f"lists/{name}.csv": people for name in ("donors", "volunteers")})
+    voters = "First Name,Last Name,Zip Code\nAda,Lovelace,19103\n"
+    write(folder, examples() | {f"lists/{name}.csv": voters for name in ("donors", "volunteers")})
 
 
 def read(path: Path, **options: object) -> list[AudienceJob]:
@@ -45,7 +45,7 @@ def read(path: Path, **options: object) -> list[AudienceJob]:
 
 
 def errors_in(path: Path, **options: object) -> list[str]:
-    """What is wrong with a manifest, a line each, without its folder."""
+    """The errors of a manifest as text, without its folder."""
     with pytest.raises(InvalidInputError) as caught:
         read(path, **options)
     return [str(problem).replace(f"{path.parent}/", "") for problem in caught.value.problems]

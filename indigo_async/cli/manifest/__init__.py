@@ -1,4 +1,4 @@
-"""Manifests: files that name the jobs of a batch, as YAML, CSV or JSON lines. docs/manifest.md tells the format."""
+"""Manifests: YAML, CSV or JSON Lines files that list the jobs of a batch. docs/manifest.md describes the format."""
 
 from indigo_async.cli.manifest.reader import read_manifest
 

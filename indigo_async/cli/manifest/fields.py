@@ -1,4 +1,4 @@
-"""The fields of a manifest, by their dotted names, and how each takes its value."""
+"""The fields of a manifest by their dotted names, and how their values are converted."""
 
 from __future__ import annotations
 
@@ -27,17 +27,14 @@ __all__ = [
 
 @attrs.frozen
 class UntypedText:
-    """A value without a type of its own, as cells and YAML's plain scalars are: its field gives it one.
-
-    So `customer_id: 007` stays what was written, where YAML alone would make a 7 of it.
-    """
+    """Text from a CSV cell or a YAML scalar. Its field determines its type, so `customer_id: 007` keeps its zeros."""
 
     text: str
 
 
 @attrs.frozen
 class LocatedValue:
-    """A value and the line that it stands on."""
+    """A value and its line."""
 
     line: int
     value: object
@@ -73,7 +70,7 @@ FIELDS: dict[str, FieldType] = {
 }
 
 SECTIONS: frozenset[str] = frozenset(field[: dot.start()] for field in FIELDS for dot in re.finditer(r"\.", field))
-"""The names that hold further fields."""
+"""The names that contain other fields, such as `lookalike` and `lookalike.filters`."""
 
 REQUIRED: Mapping[str, tuple[str, ...]] = {
     section: tuple(
@@ -81,51 +78,46 @@ REQUIRED: Mapping[str, tuple[str, ...]] = {
     )
     for section, step in (("", AudienceJob), ("lookalike", LookalikeStep), ("export", ExportStep))
 }
-"""The fields that a job, or a section that it has, cannot do without."""
+"""The fields that a job (the section "") must have, and those of each section if the job has that section."""
 
 _BOOLEANS = {"true": True, "yes": True, "false": False, "no": False}
 
 
 def convert_value(field_type: FieldType, value: object) -> object:
-    """A value as its field takes it. One of a wrong type stays as it is, and is refused by the rules of the API.
+    """Convert a value to its field's type. A value of a wrong type is returned as is; `check_job` rejects it.
 
     Raises:
-        ValueError: text that its field cannot take; the message says why.
+        ValueError: the text cannot be converted; the message says why.
     """
     if field_type is FieldType.JSON:
         return _to_json_value(value)
     if isinstance(value, UntypedText):
         return _convert_text(field_type, value.text)
     if isinstance(value, list):
-        return [
-            item.text if isinstance(item, UntypedText) else item for item in map(_unwrap, cast("list[object]", value))
-        ]
+        return [item.text if isinstance(item, UntypedText) else item for item in cast("list[object]", value)]
     return value
 
 
-def _convert_text(kind: FieldType, text: str) -> object:
-    if kind is FieldType.INTEGER:
+def _convert_text(field_type: FieldType, text: str) -> object:
+    if field_type is FieldType.INTEGER:
         return parse_whole_number(text)
-    if kind is FieldType.BOOLEAN:
+    if field_type is FieldType.BOOLEAN:
         if text.lower() not in _BOOLEANS:
             raise ValueError(f"must be true or false, not {text[:40]!r}")
         return _BOOLEANS[text.lower()]
     return text
 
 
-def _unwrap(value: object) -> object:
-    return value.value if isinstance(value, LocatedValue) else value
-
-
 def _to_json_value(value: object) -> object:
-    """A value as JSON knows it, text in it read as a number or a flag where it is one."""
-    value = _unwrap(value)
+    """Convert to plain JSON values. Text that is a JSON number or boolean becomes one."""
+    if isinstance(value, LocatedValue):
+        value = value.value
     if isinstance(value, UntypedText):
         try:
-            read: Any = json.loads(value.text)
+            parsed: Any = json.loads(value.text)
         except ValueError:
             return value.text
-        return read if isinstance(read, (int, float)) else value.text
+        return parsed if isinstance(parsed, (int, float)) else value.text
     if isinstance(value, dict):
         return {key: _to_json_value(item) for key, item in cast("dict[str, object]", value).items()}
     if isinstance(value, list):

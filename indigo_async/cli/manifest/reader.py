@@ -1,4 +1,4 @@
-"""From a manifest to jobs that obey every rule, or to all that is wrong with it."""
+"""Reads a manifest: checked jobs, or every error in it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from typing import Any
 
 from indigo_async._text import did_you_mean
 from indigo_async._validation import InputCheck
-from indigo_async.cli.manifest.csv_jsonl_rows import read_csv_rows, read_jsonl_rows
-from indigo_async.cli.manifest.errors import Location, ManifestErrors
 from indigo_async.cli.manifest.fields import REQUIRED
-from indigo_async.cli.manifest.rows import Row, merge_row
+from indigo_async.cli.manifest.formats import read_csv_rows, read_jsonl_rows, read_yaml_defaults, read_yaml_manifest
+from indigo_async.cli.manifest.rows import Location, ManifestErrors, Row, merge_row
 from indigo_async.cli.manifest.templates import TEMPLATE_FIELDS, fill_template, find_placeholders
-from indigo_async.cli.manifest.yaml_rows import read_yaml_defaults, read_yaml_rows
 from indigo_async.errors import InvalidInputError, Problem
 from indigo_async.files.publishing.publisher import Publisher
 from indigo_async.inputs import LookalikeFilters
@@ -26,164 +24,166 @@ from indigo_async.workflows.recipes.match import is_url
 
 __all__ = ["read_manifest"]
 
-_FORMATS: dict[str, Callable[[Path, str, ManifestErrors], Iterator[Row]]] = {
-    ".yaml": read_yaml_rows,
-    ".yml": read_yaml_rows,
+_YAML_SUFFIXES = (".yaml", ".yml")
+_ROW_READERS: dict[str, Callable[[Path, ManifestErrors], Iterator[Row]]] = {
     ".csv": read_csv_rows,
     ".jsonl": read_jsonl_rows,
     ".ndjson": read_jsonl_rows,
 }
+_SUFFIXES = (*_YAML_SUFFIXES, *_ROW_READERS)
 _CONFLICT_FIELDS = {"customer_id", "audience_name", "lookalike.audience_name", "export.destination"}
 
 
 def read_manifest(
     path: Path, *, defaults: Path | None = None, out: Path | None = None, publisher: Publisher | None = None
 ) -> list[AudienceJob]:
-    """Read and check all jobs of a manifest; docs/manifest.md tells the format.
+    """Read and check all jobs of a manifest. docs/manifest.md describes the format.
 
     Args:
-        path: a file that ends in .yaml, .yml, .csv, .jsonl or .ndjson.
-        defaults: a YAML file of fields that hold for every job which does not say otherwise.
-        out: the folder that relative destinations start from; else the manifest's, as for the CSVs.
-        publisher: what will put local CSVs at URLs; without it they are a mistake.
+        path: a file whose name ends in .yaml, .yml, .csv, .jsonl or .ndjson.
+        defaults: a YAML file of fields for jobs that don't set them.
+        out: the folder that relative destinations start from (default: the manifest's folder, as for CSVs).
+        publisher: publishes local CSVs; without one, a local CSV is an error.
 
     Raises:
-        InvalidInputError: with every mistake of every row, and where it stands; or a file that cannot be read.
+        InvalidInputError: a file cannot be read, or has errors: all of them, each with its file, line and field.
     """
     try:
         return _read(path, defaults=defaults, out=out, publisher=publisher)
     except OSError as error:
         file = Path(error.filename or path)
-        meant = _suggest_file(path) if file == path and isinstance(error, FileNotFoundError) else ""
-        raise InvalidInputError([Problem(str(file), f"cannot be read: {error.strerror}{meant}")]) from error
+        hint = _suggest_file(path) if file == path and isinstance(error, FileNotFoundError) else ""
+        raise InvalidInputError([Problem(str(file), f"cannot be read: {error.strerror}{hint}")]) from error
 
 
 def _suggest_file(path: Path) -> str:
-    """The end of a message about a manifest that is not there: the one beside it that was probably meant."""
     with suppress(OSError):
-        return did_you_mean(path.name, [file.name for file in path.parent.iterdir() if file.suffix.lower() in _FORMATS])
+        return did_you_mean(
+            path.name, [file.name for file in path.parent.iterdir() if file.suffix.lower() in _SUFFIXES]
+        )
     return ""
 
 
 def _read(path: Path, *, defaults: Path | None, out: Path | None, publisher: Publisher | None) -> list[AudienceJob]:
-    mistakes = ManifestErrors()
-    common = (
-        read_yaml_defaults(defaults, str(defaults), mistakes) if defaults is not None else Row(Location(str(path), 1))
-    )
+    errors = ManifestErrors()
+    common = read_yaml_defaults(defaults, errors) if defaults is not None else Row(Location(str(path), 1))
     suffix = path.suffix.lower()
-    if suffix not in _FORMATS:
-        raise InvalidInputError(
-            [Problem(str(path), f"must end in {', '.join(_FORMATS)}{did_you_mean(suffix, _FORMATS)}")]
-        )
-    rows = _FORMATS[suffix](path, str(path), mistakes)
-    if _FORMATS[suffix] is read_yaml_rows:
-        common = _merge_defaults(common, next(rows, None))
-    kept = {str(file.absolute()) for file in (path, defaults) if file is not None}
-    jobs = _JobBuilder(common, path.parent, out if out is not None else path.parent, publisher, mistakes, kept=kept)
-    read = [job for row in rows if (job := jobs.build(row)) is not None]
-    if not read and not mistakes:
-        mistakes.add(Location(str(path), 1), "", "names no jobs")
-    mistakes.raise_if_any()
-    return read
+    if suffix in _YAML_SUFFIXES:
+        own_defaults, rows = read_yaml_manifest(path, errors)
+        common = _merge_defaults(common, own_defaults)
+    elif suffix in _ROW_READERS:
+        rows = _ROW_READERS[suffix](path, errors)
+    else:
+        message = f"must end in {', '.join(_SUFFIXES)}{did_you_mean(suffix, _SUFFIXES)}"
+        raise InvalidInputError([Problem(str(path), message)])
+    reserved_files = frozenset(str(file.absolute()) for file in (path, defaults) if file is not None)
+    conflicts = Conflicts(job_label="line {}".format, reserved_files=reserved_files)
+    folder = path.parent
+    builder = _JobBuilder(
+        common, errors, conflicts, folder=folder, out=folder if out is None else out, publisher=publisher
+    )
+    jobs = [job for row in rows if (job := builder.build(row)) is not None]
+    if not jobs and not errors:
+        errors.add(Location(str(path), 1), "", "has no jobs")
+    errors.raise_if_any()
+    return jobs
 
 
-def _merge_defaults(below: Row, above: Row | None) -> Row:
-    """Defaults over defaults."""
-    if above is None:
-        return below
-    places = {field: below.locations.get(field, below.location) for field in below.values}
-    places |= {field: above.locations.get(field, above.location) for field in above.values}
-    return Row(above.location, merge_row(below, above), places, below.invalid_fields | above.invalid_fields)
+def _merge_defaults(base: Row, override: Row) -> Row:
+    locations = {field: row.locations.get(field, row.location) for row in (base, override) for field in row.values}
+    values = merge_row(base, override)
+    return Row(override.location, values, locations, base.invalid_fields | override.invalid_fields)
 
 
 class _JobBuilder:
-    """Makes jobs of rows, and notes what is wrong with them."""
+    """Makes jobs from rows and collects their errors."""
 
     def __init__(
         self,
         defaults: Row,
+        errors: ManifestErrors,
+        conflicts: Conflicts,
+        *,
         folder: Path,
         out: Path,
         publisher: Publisher | None,
-        mistakes: ManifestErrors,
-        *,
-        kept: set[str],
     ) -> None:
         self._defaults = defaults
         defaults.values = {field: value for field, value in defaults.values.items() if value is not None}
         self._folder = folder
         self._out = out
         self._publisher = publisher
-        self._mistakes = mistakes
-        self._templates = self._check_templates()
-        self._claims = Conflicts(job_label="line {}".format, reserved_files=frozenset(kept))
-        self._shared: dict[str, Mapping[str, dict[str, Any]]] = {}
+        self._errors = errors
+        self._conflicts = conflicts
+        self._templates = self._find_templates()
+        self._shared_columns: dict[str, Mapping[str, dict[str, Any]]] = {}
 
     def build(self, row: Row) -> AudienceJob | None:
-        """The job of a row; None when something is wrong, which is noted."""
-        refused = row.invalid_fields | self._defaults.invalid_fields
+        """Return a row's job, or None after adding its errors."""
+        invalid = row.invalid_fields | self._defaults.invalid_fields
         values = merge_row(self._defaults, row)
-        self._report_missing_fields(row, values, refused)
-        self._fill_templates(row, values, refused)
-        told = frozenset(refused)
-        job = self._construct_job(values)
-        for field, message in [(_to_field_name(problem.where), problem.message) for problem in self._validate(job)]:
-            if field not in told:
-                refused.add(field)
-                self._add_error(row, field, message)
-        if not refused & _CONFLICT_FIELDS:
-            for problem in self._claims.register(job, row.location.line):
-                refused.add(problem.where)
+        self._check_required(row, values, invalid)
+        self._fill_templates(row, values, invalid)
+        reported = frozenset(invalid)
+        job = self._make_job(values)
+        for problem in self._validate(job):
+            field = re.sub(r"\[\d+\].*", "", problem.where)  # a list's items have no locations
+            if field not in reported:
+                invalid.add(field)
+                self._add_error(row, field, problem.message)
+        if not invalid & _CONFLICT_FIELDS:
+            for problem in self._conflicts.register(job, row.location.line):
+                invalid.add(problem.where)
                 self._add_error(row, problem.where, problem.message)
-        return None if refused else job
+        return None if invalid else job
 
     def _add_error(self, row: Row, field: str, message: str) -> None:
-        """Note a mistake where its cause stands: in the row, or in a default that is the same for all rows."""
-        place = row.locate(field) or (self._defaults.locate(field) if field not in self._templates else None)
-        self._mistakes.add(place or row.location, field, message)
+        """Add an error at its cause: the row, or a default that is the same for all rows."""
+        location = row.locate(field) or (self._defaults.locate(field) if field not in self._templates else None)
+        self._errors.add(location or row.location, field, message)
 
-    def _check_templates(self) -> dict[str, set[str]]:
-        """The defaults that vary from job to job, and the fields that they name."""
+    def _find_templates(self) -> dict[str, set[str]]:
+        """Return the placeholders of each default that is a template."""
         templates: dict[str, set[str]] = {}
         for field in TEMPLATE_FIELDS:
             template = self._defaults.values.get(field)
-            if not isinstance(template, str):
+            if not isinstance(template, str) or not {"{", "}"} & set(template):
                 continue
             try:
                 templates[field] = find_placeholders(field, template)
             except ValueError as error:
                 self._defaults.invalid_fields.add(field)
-                self._mistakes.add(self._defaults.locate(field) or self._defaults.location, field, str(error))
-        return {field: names for field, names in templates.items() if names or _contains_braces(self._defaults, field)}
+                self._errors.add(self._defaults.locate(field) or self._defaults.location, field, str(error))
+        return templates
 
-    def _fill_templates(self, row: Row, values: dict[str, object], refused: set[str]) -> None:
-        for field, names in self._templates.items():
+    def _fill_templates(self, row: Row, values: dict[str, object], invalid: set[str]) -> None:
+        for field, placeholders in self._templates.items():
             template = values.get(field)
             if field in row.values or not isinstance(template, str):
                 continue
             try:
                 values[field] = fill_template(field, template, values)
             except ValueError as error:
-                if refused.isdisjoint(names):
+                if invalid.isdisjoint(placeholders):
                     self._add_error(row, field, str(error))
-                refused.add(field)
+                invalid.add(field)
 
-    def _report_missing_fields(self, row: Row, values: Mapping[str, object], refused: set[str]) -> None:
+    def _check_required(self, row: Row, values: Mapping[str, object], invalid: set[str]) -> None:
         sections = {field[: field.find(".")] for field in values if "." in field}
         for section, fields in REQUIRED.items():
             if section and section not in sections:
                 continue
             for field in fields:
-                if field not in values and field not in sections and field not in refused:
-                    refused.add(field)
-                    self._mistakes.add(row.location, field, "is missing")
+                if field not in values and field not in sections and field not in invalid:
+                    invalid.add(field)
+                    self._errors.add(row.location, field, "is missing")
 
-    def _construct_job(self, values: Mapping[str, object]) -> AudienceJob:
-        """The job that the values make, right or wrong: the rules of the API judge it."""
-        given = _nest(values)
-        columns: dict[str, dict[str, Any]] = given.pop("column_selections", {})
-        lookalike, export = given.pop("lookalike", None), given.pop("export", None)
-        csv = _resolve_path(self._folder, given.pop("csv", ""))
+    def _make_job(self, values: Mapping[str, object]) -> AudienceJob:
+        """Make a job that may be invalid: `_validate` checks it."""
+        nested = _nest(values)
+        columns: dict[str, dict[str, Any]] = nested.pop("column_selections", {})
+        lookalike, export = nested.pop("lookalike", None), nested.pop("export", None)
+        csv = _resolve_path(self._folder, nested.pop("csv", ""))
         if lookalike is not None:
             filters = lookalike.pop("filters", None)
             lookalike = LookalikeStep(
@@ -193,10 +193,10 @@ class _JobBuilder:
         if export is not None:
             export = ExportStep(**export | {"destination": _resolve_path(self._out, export.get("destination", ""))})
         return AudienceJob(
-            **{"customer_id": "", "audience_name": ""} | given,
+            **{"customer_id": "", "audience_name": ""} | nested,
             csv=csv,
-            # Read-only, since a job makes its own copy of a dict.
-            column_selections=self._shared.setdefault(repr(columns), MappingProxyType(columns)),
+            # Equal selections are shared, and read-only because a job copies a dict.
+            column_selections=self._shared_columns.setdefault(repr(columns), MappingProxyType(columns)),
             lookalike=lookalike,
             export=export,
         )
@@ -206,17 +206,13 @@ class _JobBuilder:
         check.text("key", job.key)
         try:
             check_job(check, job, self._publisher)
-        except OSError as error:  # such as a name longer than the disk can keep
+        except OSError as error:  # for example, a file name that is too long
             check.add("export.destination" if job.export is not None else "csv", error.strerror or str(error))
         return check.problems
 
 
-def _contains_braces(row: Row, field: str) -> bool:
-    return "{" in str(row.values[field]) or "}" in str(row.values[field])
-
-
 def _nest(values: Mapping[str, object]) -> dict[str, Any]:
-    """Values by dotted field as mappings in mappings."""
+    """Turn dotted names into nested mappings."""
     nested: dict[str, Any] = {}
     for field, value in values.items():
         *sections, name = field.split(".")
@@ -228,10 +224,5 @@ def _nest(values: Mapping[str, object]) -> dict[str, Any]:
 
 
 def _resolve_path(folder: Path, path: Any) -> Any:
-    """A relative path as seen from a folder; anything else as it is."""
+    """Resolve a relative path against a folder; anything else is returned as is."""
     return str(folder / path) if isinstance(path, str) and path and not is_url(path) else path
-
-
-def _to_field_name(where: str) -> str:
-    """The manifest's name of what a rule complains about."""
-    return re.sub(r"\[\d+\].*", "", where)

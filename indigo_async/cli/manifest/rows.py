@@ -1,28 +1,76 @@
-"""A row of a manifest: its values by dotted field, whichever format it came in."""
+"""The rows of a manifest, the same for every format, and the errors found in them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import cast
 
 import attrs
 
 from indigo_async._text import did_you_mean
-from indigo_async.cli.manifest.errors import Location, ManifestErrors
 from indigo_async.cli.manifest.fields import FIELDS, SECTIONS, LocatedValue, UntypedText, convert_value
+from indigo_async.errors import InvalidInputError, Problem
 
-__all__ = ["MAX_DEPTH", "TOO_DEEP_MESSAGE", "Row", "exceeds_depth", "flatten_row", "merge_row"]
+__all__ = ["MAX_DEPTH", "TOO_DEEP", "Location", "ManifestErrors", "Row", "exceeds_depth", "flatten_row", "merge_row"]
 
 MAX_DEPTH = 50
-"""Levels of lists and mappings within a job: no job needs so many, and what reads and writes them bears some more."""
-TOO_DEEP_MESSAGE = f"is nested too deeply: {MAX_DEPTH} levels are read"
+"""The most levels of lists and mappings in a job; every parser can handle more."""
+TOO_DEEP = f"is nested too deeply (limit: {MAX_DEPTH} levels)"
+
+_ERRORS_SHOWN = 200
+_LINES_SHOWN = 10
+
+
+@attrs.frozen
+class Location:
+    """A line of a file."""
+
+    file: str
+    line: int
+
+
+@attrs.define
+class ManifestErrors:
+    """Collects errors. An error that many rows share is reported once, with their lines."""
+
+    _locations: dict[tuple[str, str], list[Location]] = attrs.Factory(dict[tuple[str, str], list[Location]])
+
+    def __bool__(self) -> bool:
+        return bool(self._locations)
+
+    def add(self, location: Location, field: str, message: str) -> None:
+        """Add an error; `field` is empty if it concerns a whole row or file."""
+        locations = self._locations.setdefault((field, message), [])
+        if not locations or locations[-1] != location:
+            locations.append(location)
+
+    def raise_if_any(self) -> None:
+        """Raise `InvalidInputError` if there are errors."""
+        if self._locations:
+            raise InvalidInputError(list(self._problems()))
+
+    def _problems(self) -> Iterator[Problem]:
+        errors = sorted(self._locations.items(), key=lambda item: (item[1][0].file, item[1][0].line))
+        for (field, message), (first, *others) in errors[:_ERRORS_SHOWN]:
+            where = f"{first.file}:{first.line}"
+            yield Problem(f"{where}: {field}" if field else where, message + _format_other_lines(others))
+        if len(errors) > _ERRORS_SHOWN:
+            yield Problem(errors[0][1][0].file, f"{len(errors) - _ERRORS_SHOWN:,} more errors are not shown")
+
+
+def _format_other_lines(locations: list[Location]) -> str:
+    if not locations:
+        return ""
+    lines = ", ".join(str(location.line) for location in locations[:_LINES_SHOWN])
+    more = f" and {len(locations) - _LINES_SHOWN:,} more" if len(locations) > _LINES_SHOWN else ""
+    return f" (also in line{'s' if len(locations) > 1 else ''} {lines}{more})"
 
 
 @attrs.define
 class Row:
-    """Values by dotted field, and where they stand. None takes away what the defaults say.
+    """Values by dotted field, with their locations. A value of None removes the default.
 
-    `invalid_fields` are the fields whose mistakes are told already.
+    `invalid_fields` are the fields whose errors have been added already.
     """
 
     location: Location
@@ -31,64 +79,62 @@ class Row:
     invalid_fields: set[str] = attrs.Factory(set[str])
 
     def locate(self, field: str) -> Location | None:
-        """Where a field stands: itself, else what it is part of, else a part of it."""
-        part = field
-        while part:
-            if part in self.values:
-                return self.locations.get(part, self.location)
-            part = part.rpartition(".")[0]
+        """The location of a field, else of the section it is in, else of the first field in it."""
+        name = field
+        while name:
+            if name in self.values:
+                return self.locations.get(name, self.location)
+            name = name.rpartition(".")[0]
         inner = next((name for name in self.values if name.startswith(f"{field}.")), None)
         return None if inner is None else self.locations.get(inner, self.location)
 
 
-def flatten_row(place: Location, content: Mapping[str, object], mistakes: ManifestErrors) -> Row:
-    """A row of nested mappings, of dotted names, or of both."""
-    row = Row(place)
-    _flatten_into("", content, place, row, mistakes)
+def flatten_row(location: Location, content: Mapping[str, object], errors: ManifestErrors) -> Row:
+    """Make a row from nested mappings, dotted names, or both."""
+    row = Row(location)
+    _flatten_into(row, "", content, location, errors)
     return row
 
 
 def _flatten_into(
-    path: str, content: Mapping[str, object], place: Location, row: Row, mistakes: ManifestErrors
+    row: Row, prefix: str, content: Mapping[str, object], location: Location, errors: ManifestErrors
 ) -> None:
-    for key, item in content.items():
-        here, value, field = place, item, f"{path}{key}"
-        if isinstance(item, LocatedValue):
-            value = item.value
-            if item.line != place.line:
-                here = Location(place.file, item.line)
-        if field in FIELDS:
-            _set_field(field, value, here, row, mistakes)
+    for key, value in content.items():
+        here, field = location, f"{prefix}{key}"
+        if isinstance(value, LocatedValue):
+            if value.line != location.line:
+                here = Location(location.file, value.line)
+            value = value.value  # noqa: PLW2901
+        if field in FIELDS or (field in SECTIONS and value is None):
+            _set_field(row, field, value, here, errors)
         elif field not in SECTIONS:
-            known = sorted(name for name in (*FIELDS, *SECTIONS) if name.startswith(path))
-            mistakes.add(here, field, f"is not a field of a job{did_you_mean(field, known)}")
-        elif value is None:
-            _set_field(field, None, here, row, mistakes)
+            known = sorted(name for name in (*FIELDS, *SECTIONS) if name.startswith(prefix))
+            errors.add(here, field, f"unknown field{did_you_mean(field, known)}")
         elif isinstance(value, Mapping):
-            _flatten_into(f"{field}.", cast("Mapping[str, object]", value), here, row, mistakes)
+            _flatten_into(row, f"{field}.", cast("Mapping[str, object]", value), here, errors)
         elif isinstance(value, (UntypedText, str)) and f"{field}.column_name" in FIELDS:
-            _set_field(f"{field}.column_name", value, here, row, mistakes)
+            _set_field(row, f"{field}.column_name", value, here, errors)
         else:
             inner = (name.removeprefix(f"{field}.") for name in FIELDS if name.startswith(f"{field}."))
-            parts = dict.fromkeys(name.partition(".")[0] for name in inner)
-            mistakes.add(here, field, f"must be a mapping, of {', '.join(parts)}")
+            names = dict.fromkeys(name.partition(".")[0] for name in inner)
+            errors.add(here, field, f"must be a mapping with the fields {', '.join(names)}")
 
 
-def _set_field(field: str, value: object, place: Location, row: Row, mistakes: ManifestErrors) -> None:
+def _set_field(row: Row, field: str, value: object, location: Location, errors: ManifestErrors) -> None:
     if field in row.values:
-        mistakes.add(place, field, "is given twice")
+        errors.add(location, field, "is given twice")
     try:
         row.values[field] = convert_value(FIELDS[field], value) if value is not None else None
     except ValueError as error:
         row.values[field] = value.text if isinstance(value, UntypedText) else value
         row.invalid_fields.add(field)
-        mistakes.add(place, field, str(error))
-    if place is not row.location:
-        row.locations[field] = place
+        errors.add(location, field, str(error))
+    if location is not row.location:
+        row.locations[field] = location
 
 
 def exceeds_depth(value: object, max_depth: int) -> bool:
-    """Whether there are more levels of lists and mappings than so many."""
+    """Whether a value has more than `max_depth` levels of lists and mappings."""
     if isinstance(value, Mapping):
         inner: Iterable[object] = cast("Mapping[object, object]", value).values()
     elif isinstance(value, list):
@@ -99,7 +145,7 @@ def exceeds_depth(value: object, max_depth: int) -> bool:
 
 
 def merge_row(defaults: Row, row: Row) -> dict[str, object]:
-    """The values of a row over the defaults; a None takes away its field, or all of its section."""
+    """Merge a row's values over the defaults. None removes a default field or section."""
     values = defaults.values | row.values
     for field in [field for field, value in row.values.items() if value is None]:
         del values[field]

@@ -143,7 +143,7 @@ async def test_mistakes_are_misuse_and_nothing_is_sent(tmp_path: Path):
         assert sandbox.log.count() == 0
     assert ended.returncode == 2
     assert ended.stdout == ""
-    assert f"{manifest}:8: audience_nam: is not a field of a job; did you mean 'audience_name'?" in ended.stderr
+    assert f"{manifest}:8: audience_nam: unknown field; did you mean 'audience_name'?" in ended.stderr
     assert f"{manifest}:8: csv: is missing" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert not manifest.with_name("jobs.yaml.journal").exists()

@@ -16,7 +16,7 @@ URL = "https://files.example.org/people.csv"
 COLUMNS = {"first_name": {"column_name": "First", "is_required": True}}
 
 
-def test_the_documents_three_examples_name_the_same_jobs(tmp_path: Path):
+def test_the_documented_examples_describe_the_same_jobs(tmp_path: Path):
     write_examples(tmp_path)
     from_yaml = read(tmp_path / "jobs.yaml")
     defaults = tmp_path / "defaults.yaml"
@@ -31,7 +31,7 @@ def test_the_documents_three_examples_name_the_same_jobs(tmp_path: Path):
         "zip": {"column_name": "Zip Code"},
     }
     assert donors.lookalike == LookalikeStep(
-        audience_name="Donors, and people like them", size=20_000, filters=LookalikeFilters(states=["PA", "NJ"])
+        audience_name="Donors lookalike", size=20_000, filters=LookalikeFilters(states=["PA", "NJ"])
     )
     assert donors.export == ExportStep(
         destination=str(tmp_path / "exports" / "42" / "Donors.csv"),
@@ -43,11 +43,11 @@ def test_the_documents_three_examples_name_the_same_jobs(tmp_path: Path):
     assert volunteers.export.max_cost_cents == 20_000
 
 
-def test_every_example_of_the_document_is_read():
+def test_the_documentation_has_an_example_of_every_file():
     assert set(examples()) == {"jobs.yaml", "jobs.csv", "defaults.yaml", "jobs.jsonl"}
 
 
-def test_rows_that_say_the_same_share_their_column_selections(tmp_path: Path):
+def test_equal_column_selections_are_shared(tmp_path: Path):
     write_examples(tmp_path)
     first, second = read(tmp_path / "jobs.yaml")
     assert first.column_selections is second.column_selections
@@ -59,12 +59,12 @@ def row(number: int) -> dict[str, Any]:
         "audience_name": f"List {number}",
         "csv": URL,
         "column_selections": {"first_name": "First", "last_name": "Last"},
-        "lookalike": {"audience_name": f"List {number}, grown", "size": number + 1},
+        "lookalike": {"audience_name": f"List {number}, lookalike", "size": number + 1},
     }
 
 
 @pytest.mark.parametrize("suffix", ["yaml", "csv", "jsonl"])
-def test_five_thousand_rows_are_read(tmp_path: Path, suffix: str):
+def test_5000_rows(tmp_path: Path, suffix: str):
     write(tmp_path, {"defaults.yaml": "column_selections: {first_name: {is_required: true}}\n"})
     rows = [row(number) for number in range(5_000)]
     if suffix == "csv":
@@ -82,8 +82,8 @@ def test_five_thousand_rows_are_read(tmp_path: Path, suffix: str):
             ]
         )
         for item in rows:
-            columns, grown = item["column_selections"], item["lookalike"]
-            cells = [item["customer_id"], item["audience_name"], item["csv"], *columns.values(), *grown.values()]
+            columns, lookalike = item["column_selections"], item["lookalike"]
+            cells = [item["customer_id"], item["audience_name"], item["csv"], *columns.values(), *lookalike.values()]
             writer.writerow(cells)
         content = table.getvalue()
     else:
@@ -93,7 +93,7 @@ def test_five_thousand_rows_are_read(tmp_path: Path, suffix: str):
     jobs = read(tmp_path / f"jobs.{suffix}", defaults=tmp_path / "defaults.yaml")
     assert len(jobs) == 5_000
     assert jobs[4_999].customer_id == "c1"
-    assert jobs[4_999].lookalike == LookalikeStep(audience_name="List 4999, grown", size=5_000)
+    assert jobs[4_999].lookalike == LookalikeStep(audience_name="List 4999, lookalike", size=5_000)
     assert jobs[0].column_selections == {
         "first_name": {"is_required": True, "column_name": "First"},
         "last_name": {"column_name": "Last"},
@@ -101,7 +101,7 @@ def test_five_thousand_rows_are_read(tmp_path: Path, suffix: str):
 
 
 @pytest.mark.parametrize("text", ["007", "2024-01-01", "yes", "1_000", "0x10", "1e3", "'null'"])
-def test_text_in_yaml_is_taken_as_it_is_written(tmp_path: Path, text: str):
+def test_yaml_text_is_read_as_written(tmp_path: Path, text: str):
     write(
         tmp_path,
         {
@@ -113,7 +113,7 @@ def test_text_in_yaml_is_taken_as_it_is_written(tmp_path: Path, text: str):
     assert job.customer_id == job.audience_name == text.strip("'")
 
 
-def test_further_filters_keep_their_types(tmp_path: Path):
+def test_extra_filters_keep_their_types(tmp_path: Path):
     write(
         tmp_path,
         {
@@ -131,7 +131,7 @@ jobs:
     assert job.lookalike.filters == LookalikeFilters(extra={"minAge": 18, "party": ["D", 1.5], "likely": True})
 
 
-def test_anchors_serve_as_values(tmp_path: Path):
+def test_yaml_aliases(tmp_path: Path):
     write(
         tmp_path,
         {
@@ -150,7 +150,7 @@ jobs:
     assert second.column_selections == first.column_selections == COLUMNS
 
 
-def test_out_moves_relative_destinations_alone(tmp_path: Path):
+def test_out_changes_only_relative_destinations(tmp_path: Path):
     write_examples(tmp_path)
     elsewhere = tmp_path / "elsewhere"
     donors, _ = read(tmp_path / "jobs.yaml", out=elsewhere)
@@ -159,7 +159,7 @@ def test_out_moves_relative_destinations_alone(tmp_path: Path):
     assert donors.csv == str(tmp_path / "lists" / "donors.csv")
 
 
-def test_a_manifests_own_defaults_go_before_those_of_the_option(tmp_path: Path):
+def test_a_manifests_defaults_override_the_defaults_file(tmp_path: Path):
     write_examples(tmp_path)
     write(tmp_path, {"team.yaml": "export: {max_cost_cents: 1, reuse_purchased: false}\n"})
     donors, _ = read(tmp_path / "jobs.yaml", defaults=tmp_path / "team.yaml")

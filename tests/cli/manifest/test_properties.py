@@ -61,18 +61,18 @@ def cell(value: object) -> str:
 
 
 @given(st.lists(ROWS, min_size=1, max_size=4))
-def test_the_same_rows_are_the_same_jobs_in_every_format(rows: list[dict[str, object]]):
+def test_every_format_gives_the_same_jobs(rows: list[dict[str, object]]):
     rows = [
         {
             **row,
             "audience_name": f"List {number}",
             "csv": f"https://files.example.org/{number}.csv",
-            **({"lookalike.audience_name": f"Grown {number}"} if "lookalike.size" in row else {}),
+            **({"lookalike.audience_name": f"Lookalike {number}"} if "lookalike.size" in row else {}),
             **({"export.destination": f"/tmp/{number}.csv"} if "export.max_cost_cents" in row else {}),
         }
         for number, row in enumerate(rows)
     ]
-    for row in rows:  # a section needs what it cannot do without
+    for row in rows:  # a section is left out unless it has its required fields
         for section, field in (("lookalike", "lookalike.size"), ("export", "export.max_cost_cents")):
             if field not in row:
                 for name in [name for name in row if name.startswith(f"{section}.")]:
@@ -142,7 +142,7 @@ PIECES = st.lists(
 
 @pytest.mark.parametrize("suffix", ["yaml", "csv", "jsonl"])
 @given(content=PIECES | st.binary(max_size=60))
-def test_whatever_a_file_holds_it_is_read_or_refused_in_words(suffix: str, content: bytes):
+def test_any_content_is_read_or_raises_invalid_input_error(suffix: str, content: bytes):
     with tempfile.TemporaryDirectory() as name:
         write(Path(name), {f"jobs.{suffix}": content})
         with contextlib.suppress(InvalidInputError):
@@ -152,7 +152,7 @@ def test_whatever_a_file_holds_it_is_read_or_refused_in_words(suffix: str, conte
 
 
 @given(NAMES, NAMES)
-def test_a_template_never_leads_out_of_its_folder_nor_to_the_same_file_twice(one: str, other: str):
+def test_templates_stay_in_their_folder_and_give_distinct_files(one: str, other: str):
     template = "exports/{customer_id}/{audience_name}.csv"
     path = fill_template("export.destination", template, {"customer_id": one, "audience_name": other})
     assert path.count("/") == 2
@@ -173,11 +173,11 @@ def test_names_in_a_url_are_quoted(name: str):
 
 
 @given(NAMES)
-def test_braces_that_are_written_twice_are_braces(name: str):
+def test_doubled_braces_are_literal(name: str):
     assert fill_template("key", "{{{customer_id}}}", {"customer_id": name}) == f"{{{name}}}"
 
 
-def test_every_field_of_a_job_can_be_given():
+def test_every_job_field_has_a_manifest_field():
     names = {field.name for field in attrs.fields(AudienceJob)} - {"column_selections", "lookalike", "export"}
     names |= {f"lookalike.{field.name}" for field in attrs.fields(LookalikeStep)} - {"lookalike.filters"}
     names |= {f"lookalike.filters.{field.name}" for field in attrs.fields(LookalikeFilters)}
