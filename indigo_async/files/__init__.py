@@ -1,4 +1,4 @@
-"""Local files: looking into a CSV, putting it where the server can fetch it, and downloading exports."""
+"""Local files: check a CSV before the upload, publish it where the server can fetch it, and download exports."""
 
 from indigo_async.files.csv.check import check_columns
 from indigo_async.files.csv.suggest import ColumnSuggestion, suggest_columns

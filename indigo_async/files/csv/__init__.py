@@ -1,1 +1,1 @@
-"""CSVs before they are uploaded: checks and suggested columns."""
+"""Check local CSVs before they are uploaded, and suggest columns to match by."""

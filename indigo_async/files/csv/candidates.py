@@ -1,4 +1,4 @@
-"""The columns of a CSV that could serve a field, each with how well."""
+"""Find the columns of a CSV that may hold each API field, and score how well they fit."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from datetime import UTC, datetime
 
 import attrs
 
-from indigo_async.files.csv.cell_patterns import detect_field, drop_empty, look_like_emails, measure_plausibility
+from indigo_async.files.csv.cell_patterns import detect_field, look_like_emails, measure_plausibility
 from indigo_async.files.csv.head import CsvHead
 from indigo_async.files.csv.header_names import is_excluded_header, recognize_field
 
-__all__ = ["FIELD_LABELS", "Candidate", "ColumnCandidates", "find_candidates"]
+__all__ = ["Candidate", "ColumnCandidates", "find_candidates"]
 
 _MIN_PLAUSIBILITY = 0.5
 _FALLBACK_WEIGHT = 0.7
 _UNNAMED_WEIGHT = 0.4
-FIELD_LABELS = {
+_FIELD_LABELS = {
     "first_name": "first names",
     "last_name": "last names",
     "full_name": "full names",
@@ -31,11 +31,11 @@ FIELD_LABELS = {
 
 @attrs.frozen(kw_only=True)
 class Candidate:
-    """A column that could serve a field.
+    """A column that may hold a field.
 
-    `fill_rate` is the share of rows that have a value, `plausibility` the share of those that look right, both from 0
-    to 1. `is_fallback` says that its name tells of, say, a mailing address; `has_matching_header` is false where its
-    values alone speak for it.
+    `fill_rate` is the share of rows with a value and `plausibility` the share of values that look right, both from 0
+    to 1. `is_fallback` marks a second choice by name, such as a mailing address. `has_matching_header` is false if
+    only the values suggest the field.
     """
 
     field: str
@@ -47,86 +47,83 @@ class Candidate:
 
     @property
     def score(self) -> float:
-        """How well it serves, from 0 to 1."""
-        name = _UNNAMED_WEIGHT if not self.has_matching_header else _FALLBACK_WEIGHT if self.is_fallback else 1.0
-        return self.fill_rate * self.plausibility * name
+        """How well the column fits, from 0 to 1."""
+        weight = _UNNAMED_WEIGHT if not self.has_matching_header else _FALLBACK_WEIGHT if self.is_fallback else 1.0
+        return self.fill_rate * self.plausibility * weight
 
     @property
     def reason(self) -> str:
-        """Why it could serve."""
+        """Why the column may hold the field, in words."""
         if self.field == "id":
-            return "named so; another value in each row that was looked at"
-        share = f"{self.plausibility:.0%} of its values"
-        name = (
-            f"named so; {share} look right"
+            return "named like an ID, with a different value in every row that was checked"
+        values = (
+            f"named so; {self.plausibility:.0%} of its values look right"
             if self.has_matching_header
-            else f"not named so, but {share} are {FIELD_LABELS[self.field]}"
+            else f"not named so, but {self.plausibility:.0%} of its values are {_FIELD_LABELS[self.field]}"
         )
-        return f"{name}, and {self.fill_rate:.0%} of the rows have one"
+        return f"{values}, and {self.fill_rate:.0%} of the rows have one"
 
 
 @attrs.frozen
 class ColumnCandidates:
-    """What a CSV's columns could serve; `left_out` has the reason, by column, for those that serve nothing."""
+    """The candidates among a CSV's columns. `left_out` gives the reason for each other column, by column name."""
 
     candidates: tuple[Candidate, ...]
     left_out: dict[str, str]
 
     def ranked(self, field: str) -> list[Candidate]:
-        """The columns that could serve a field, the best first."""
+        """The candidates for a field, best first."""
         return sorted((one for one in self.candidates if one.field == field), key=lambda one: -one.score)
 
 
 def find_candidates(head: CsvHead) -> ColumnCandidates:
-    """Look at every column of a CSV."""
+    """Assess every column of a CSV."""
     candidates: list[Candidate] = []
     left_out: dict[str, str] = {}
-    for place, name in enumerate(head.columns):
+    for index, name in enumerate(head.columns):
         if not name:
             continue  # a column without a name cannot be selected
-        found = _assess_column(name, head.column_cells(place), head.encoding)
-        if isinstance(found, Candidate):
-            candidates.append(found)
+        result = _assess_column(name, head.column_cells(index), head.encoding)
+        if isinstance(result, Candidate):
+            candidates.append(result)
         else:
-            left_out[name] = found
+            left_out[name] = result
     return ColumnCandidates(tuple(candidates), left_out)
 
 
 def _assess_column(name: str, cells: Sequence[str], encoding: str) -> Candidate | str:
-    """What a column could serve, or why it serves nothing."""
-    some = drop_empty(cells)
-    if not some:
-        return "is empty in the rows that were looked at"
+    """Return the field that a column may hold, or the reason why it holds none."""
+    values = [cell for cell in cells if cell]
+    if not values:
+        return "is empty in the rows that were checked"
     if not name.isascii() and not encoding.startswith(("utf", "cp1252")):
-        return f"has a name that the server may read differently, since the file is {encoding}: save it as UTF-8"
-    if look_like_emails(some):
-        return "holds e-mail addresses, by which the API matches nobody"
-    named = _assess_by_header(name, cells, some)
-    field = None if is_excluded_header(name) else detect_field(some, this_year=datetime.now(UTC).year)
-    if isinstance(named, Candidate) or field is None:
-        return named
-    fill = len(some) / len(cells)
+        return f"has a name that the server may misread, because the file is {encoding}: save it as UTF-8"
+    if look_like_emails(values):
+        return "holds email addresses, which the API does not match by"
+    fill_rate = len(values) / len(cells)
+    by_header = _assess_by_header(name, values, fill_rate)
+    if isinstance(by_header, Candidate) or is_excluded_header(name):
+        return by_header
+    field = detect_field(values, this_year=datetime.now(UTC).year)
+    if field is None:
+        return by_header
+    plausibility = measure_plausibility(field, values)
     return Candidate(
-        field=field,
-        column=name,
-        fill_rate=fill,
-        plausibility=measure_plausibility(field, some),
-        has_matching_header=False,
+        field=field, column=name, fill_rate=fill_rate, plausibility=plausibility, has_matching_header=False
     )
 
 
-def _assess_by_header(name: str, cells: Sequence[str], some: Sequence[str]) -> Candidate | str:
-    """What a column could serve by its name, if its values (`some` are those not empty) do not contradict."""
-    spelled = recognize_field(name)
-    if spelled is None:
-        return "has a name that says no field of the API"
-    field, second = spelled.field, spelled.is_fallback
+def _assess_by_header(name: str, values: Sequence[str], fill_rate: float) -> Candidate | str:
+    """Return the field that a column's name stands for, unless its values contradict."""
+    recognized = recognize_field(name)
+    if recognized is None:
+        return "has a name that matches no field of the API"
+    field, is_fallback = recognized.field, recognized.is_fallback
     if field == "id":
-        if len(set(some)) < len(cells):
-            return "is named like an ID, but some rows have none, or the same"
-        return Candidate(field=field, column=name, fill_rate=1.0, plausibility=1.0, is_fallback=second)
-    likeness = measure_plausibility(field, some)
-    if likeness < _MIN_PLAUSIBILITY:
-        return f"is named like {field}, but {likeness:.0%} of its values look like {FIELD_LABELS[field]}"
-    fill = len(some) / len(cells)
-    return Candidate(field=field, column=name, fill_rate=fill, plausibility=likeness, is_fallback=second)
+        if fill_rate < 1 or len(set(values)) < len(values):
+            return "is named like an ID, but some rows have none or the same one"
+        return Candidate(field=field, column=name, fill_rate=1.0, plausibility=1.0, is_fallback=is_fallback)
+    plausibility = measure_plausibility(field, values)
+    if plausibility < _MIN_PLAUSIBILITY:
+        return f"is named like {field}, but {plausibility:.0%} of its values look like {_FIELD_LABELS[field]}"
+    return Candidate(field=field, column=name, fill_rate=fill_rate, plausibility=plausibility, is_fallback=is_fallback)

@@ -1,4 +1,4 @@
-"""What the cells of a column look like: dates, ZIP codes, states, phone numbers, names."""
+"""Recognize fields by their values: dates, ZIP codes, states, phone numbers, names. Cells here are never empty."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 
-__all__ = ["detect_field", "drop_empty", "look_like_emails", "measure_plausibility"]
+__all__ = ["detect_field", "look_like_emails", "measure_plausibility"]
 
 _STATE_NAMES = (
     "alabama,alaska,arizona,arkansas,california,colorado,connecticut,delaware,district of columbia,florida,georgia,"
@@ -59,43 +59,33 @@ _VOTING_AGE = 18
 _MIN_BIRTH_YEAR_SPREAD = 15
 
 
-def drop_empty(cells: Sequence[str]) -> list[str]:
-    """The cells that are not empty."""
-    return [cell for cell in cells if cell]
-
-
 def measure_plausibility(field: str, cells: Sequence[str]) -> float:
-    """How many of the cells that are not empty may hold a field, from 0 to 1."""
-    some, like = drop_empty(cells), _MATCHERS[field]
-    return sum(len(cell) <= _MAX_CELL_LENGTH and bool(like(cell)) for cell in some) / len(some) if some else 0.0
+    """The share of cells that may hold a field, from 0 to 1."""
+    matches = _MATCHERS[field]
+    return sum(len(cell) <= _MAX_CELL_LENGTH and bool(matches(cell)) for cell in cells) / len(cells)
 
 
 def detect_field(cells: Sequence[str], *, this_year: int) -> str | None:
-    """The field that cells hold for certain, whatever their column is called; None if they may hold another."""
-    some = drop_empty(cells)
-    if len(some) < _MIN_CELLS:
+    """The field that cells certainly hold, whatever their column's name; None if they may hold something else."""
+    if len(cells) < _MIN_CELLS:
         return None
-    distinct = {cell.lower() for cell in some}
-    certain = {
+    is_unmistakable = {
         "phone": True,
-        "state": len(distinct) >= _MIN_CELLS,  # a column of OK, IN or OR alone may say something else
-        "zip": any(_UNMISTAKABLE_ZIP.fullmatch(cell) for cell in some),
-        "dob": _look_like_birth_dates(some, this_year),
+        "state": len({cell.lower() for cell in cells}) >= _MIN_CELLS,  # OK, IN and OR are words, too
+        "zip": any(_UNMISTAKABLE_ZIP.fullmatch(cell) for cell in cells),
+        "dob": _look_like_birth_dates(cells, this_year),
     }
-    return next(
-        (field for field, is_it in certain.items() if is_it and measure_plausibility(field, some) >= _MIN_SHARE), None
-    )
+    fields = (field for field, is_certain in is_unmistakable.items() if is_certain)
+    return next((field for field in fields if measure_plausibility(field, cells) >= _MIN_SHARE), None)
 
 
 def _look_like_birth_dates(cells: Sequence[str], this_year: int) -> bool:
-    """Whether dates lie as far back, and as far apart, as birth dates of grown-ups do."""
-    years = [int(found[0]) for cell in cells if (found := _YEAR.search(cell))]
+    """Whether dates are as old and as spread out as adults' birth dates."""
+    years = [int(match[0]) for cell in cells if (match := _YEAR.search(cell))]
     if len(years) < len(cells) * _MIN_SHARE:
         return False
     return median(years) <= this_year - _VOTING_AGE and max(years) - min(years) >= _MIN_BIRTH_YEAR_SPREAD
 
 
 def look_like_emails(cells: Sequence[str]) -> bool:
-    """Whether cells hold e-mail addresses, by which nobody is matched."""
-    some = drop_empty(cells)
-    return bool(some) and sum(bool(_EMAIL.fullmatch(cell)) for cell in some) >= len(some) * _MIN_SHARE
+    return sum(bool(_EMAIL.fullmatch(cell)) for cell in cells) >= len(cells) * _MIN_SHARE

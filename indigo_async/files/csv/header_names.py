@@ -1,4 +1,4 @@
-"""How lists of people spell the names of their columns, such as "FNAME", "Reg_ZIP5" or "Voters_BirthDate"."""
+"""Recognize fields by their column names, such as "FNAME", "Reg_ZIP5" or "Voters_BirthDate"."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _EXCLUDED = re.compile(
     "fax|friend|guardian|husband|issued|joined|father|mother|organi[sz]ation|parent|partner|precinct|price|quantity|"
     "recruiter|referr|signed|since|sister|spouse|total|treasurer|updated|wife|zip ?\\+? ?4|plus ?4"
 )
-"""Words that make a column say something else, or something about somebody else."""
+"""Words that give a column another meaning, or make it about another person."""
 
 _SPELLINGS = {
     "first_name": "first|first1|firstname|firstnm|fname|firstn|frstname|given|givenname|forename|namefirst|nombre|"
@@ -56,41 +56,41 @@ _SPELLINGS = {
 
 @attrs.frozen
 class RecognizedField:
-    """The field that a column's name stands for. A second choice is one such as a mailing or work address."""
+    """The field that a column is named after. A fallback is a second choice, such as a mailing or work address."""
 
     field: str
     is_fallback: bool = False
 
 
 def _split_words(name: str) -> list[str]:
-    """The words of a name in lower case, accents folded: "Reg_ZipCode" gives reg, zip and code."""
+    """Split a name into lower-case words without accents: "Reg_ZipCode" into reg, zip and code."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     return re.findall(r"[a-z0-9]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", plain).lower())
 
 
 @cache
 def _patterns() -> dict[RecognizedField, re.Pattern[str]]:
-    """The first choices of all fields, then the second ones: what stands before them is tried first."""
+    """Patterns in the order to try them: first the plain names of all fields, then the fallbacks."""
     patterns: dict[RecognizedField, re.Pattern[str]] = {}
-    for second, qualifiers in ((False, _QUALIFIERS), (True, f"{_QUALIFIERS}|{_FALLBACK_QUALIFIERS}")):
+    for is_fallback, qualifiers in ((False, _QUALIFIERS), (True, f"{_QUALIFIERS}|{_FALLBACK_QUALIFIERS}")):
         for field, spellings in _SPELLINGS.items():
             pattern = f"(?:{qualifiers})*?(?:{spellings})(?:{qualifiers})*"
-            patterns[RecognizedField(field, second)] = re.compile(pattern)
+            patterns[RecognizedField(field, is_fallback)] = re.compile(pattern)
     return patterns
 
 
 def recognize_field(name: str) -> RecognizedField | None:
-    """The field that a column is named after; None where its name says nothing, or something else."""
-    words = _split_words(re.sub("__c$", "", name[:_MAX_NAME_LENGTH], flags=re.IGNORECASE))  # which Salesforce adds
+    """The field that a column is named after; None if its name matches no field."""
+    words = _split_words(re.sub("__c$", "", name[:_MAX_NAME_LENGTH], flags=re.IGNORECASE))  # Salesforce's suffix
     joined = "".join(words)
-    for spelled, pattern in _patterns().items():
+    for recognized, pattern in _patterns().items():
         if pattern.fullmatch(joined):
-            return spelled
+            return recognized
     if words and words[-1] in {"id", "uuid", "guid"} and not is_excluded_header(name):
         return RecognizedField("id", is_fallback=True)
     return None
 
 
 def is_excluded_header(name: str) -> bool:
-    """Whether a column's name says that its values are not the person's own name, number, date or place."""
+    """Whether a name says that a column's values are not the person's own, or something other than a field."""
     return _EXCLUDED.search(" ".join(_split_words(name[:_MAX_NAME_LENGTH]))) is not None

@@ -1,4 +1,4 @@
-"""Which columns of a local CSV hold what a match needs: a proposal to look at, with a reason for every choice."""
+"""Suggest which columns of a local CSV to match by, with the reason for every choice."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from indigo_async.inputs import CANONICAL_FIELDS, ColumnSelection, ColumnSelecti
 
 __all__ = ["ColumnSuggestion", "suggest_columns", "to_python", "to_yaml"]
 
-_CODE_PAGES = ("cp1252", "mac_roman", "cp437")  # given more of them, it takes a few Spanish names for Polish ones
+_CODE_PAGES = ("cp1252", "mac_roman", "cp437")  # with more of them, a few Spanish names would be taken for Polish
 _CLOSE_SCORE_RATIO = 0.9
 _LOW_FILL_RATE = 0.5
 _MAX_COLUMNS_SHOWN = 20
-_IDENTIFYING_FIELDS = ("last_name", "first_name", "full_name", "phone", "dob", "zip", "city", "state")
-"""The fields that can be required, by how well they tell people apart."""
 _NAME_FIELDS = ("first_name", "last_name", "full_name")
+_IDENTIFYING_FIELDS = ("last_name", "first_name", "full_name", "phone", "dob", "zip", "city", "state")
+"""The fields that can be required, in the order of how well they identify a person."""
 
 
 @attrs.frozen(kw_only=True)
 class ColumnSuggestion:
-    """Column selections that a CSV's header and first rows suggest; they obey the API's rules.
+    """Column selections suggested by a CSV's header and first rows. They follow the API's rules.
 
-    `reasons` says why, by field; `left_out` why not, by column; `warnings` what to look at before using it.
-    `encoding` is Python's name for it, `utf-8-sig` being UTF-8 with a byte order mark; `rows_sampled` counts the rows
-    that were looked at, the header not among them.
+    `reasons` explains each choice by field, `left_out` each column that was not chosen, by column name. `warnings`
+    lists what to check before using the selections. `encoding` is Python's name of the encoding; `utf-8-sig` is UTF-8
+    with a byte order mark. `rows_sampled` counts the rows that were checked, without the header.
     """
 
     path: Path
@@ -47,15 +47,14 @@ class ColumnSuggestion:
 
 
 async def suggest_columns(path: Path | str) -> ColumnSuggestion:
-    """Propose column selections for a local CSV, from its header and its first rows (500 at most).
+    """Suggest column selections for a local CSV from its header and first rows (at most 500).
 
-    A column is known by its name, where that is a usual one and the values do not contradict, else by values that can
-    be nothing else. Names become required and all else optional; without names, the one field that best tells people
-    apart becomes required.
+    A column is recognized by its name if the values don't contradict, or else by unmistakable values. Name fields
+    become required and all others optional. Without name fields, the field that best identifies people is required.
 
     Raises:
-        InvalidInputError: the CSV could not be uploaded (see `check_columns`), or has nothing that could be required.
-        ImportError: the file is not Unicode, and what guesses its encoding is missing: the extra `columns`.
+        InvalidInputError: the CSV could not be matched (see `check_columns`), or no column can be required.
+        ImportError: the file is not Unicode, and detecting its encoding needs the extra `columns`.
     """
     return await run_in_thread(partial(_suggest, Path(path)))
 
@@ -86,13 +85,13 @@ def _suggest(path: Path) -> ColumnSuggestion:
 
 
 def _detect_encoding(path: Path, data: bytes) -> str:
-    """The likeliest encoding of bytes that are not Unicode."""
+    """Detect the most likely encoding of bytes that are not Unicode."""
     try:
-        from charset_normalizer import from_bytes  # noqa: PLC0415 - the extra may be missing, and is seldom needed
+        from charset_normalizer import from_bytes  # noqa: PLC0415 - an extra, and seldom needed
     except ImportError:
         raise ImportError(
-            f"{str(path)!r} is not UTF-8, and charset-normalizer, which finds out what it is, is not installed: "
-            "save the file as UTF-8, or pip install 'indigo-async[columns]'",
+            f"{str(path)!r} is not UTF-8, and detecting its encoding needs charset-normalizer: save the file as UTF-8, "
+            "or pip install 'indigo-async[columns]'",
             name="charset_normalizer",
         ) from None
     best = from_bytes(data, cp_isolation=list(_CODE_PAGES)).best()
@@ -100,7 +99,7 @@ def _detect_encoding(path: Path, data: bytes) -> str:
 
 
 def _choose_columns(found: ColumnCandidates) -> dict[str, Candidate]:
-    """The best column for each field, in the API's order of fields; `full_name` or its parts, never both."""
+    """Choose the best column for each field, in the API's order; `full_name` and its parts exclude each other."""
     best = {field: ranked[0] for field in CANONICAL_FIELDS if (ranked := found.ranked(field))}
     whole, parts = {"full_name"} & best.keys(), {"first_name", "last_name"} & best.keys()
     dropped = whole if len(parts) > 1 else parts if whole else ()
@@ -108,67 +107,66 @@ def _choose_columns(found: ColumnCandidates) -> dict[str, Candidate]:
 
 
 def _choose_required_fields(chosen: Mapping[str, Candidate]) -> set[str]:
-    """The fields to require, `id` among them; none where nothing could be."""
+    """Choose the fields to require, including `id`; empty if no field can be required."""
     names = {field for field in _NAME_FIELDS if field in chosen}
-    matching = names or {field for field in _IDENTIFYING_FIELDS if field in chosen}
-    if not matching:
+    best = next((field for field in _IDENTIFYING_FIELDS if field in chosen), None)
+    if best is None:
         return set()
-    one = next(field for field in _IDENTIFYING_FIELDS if field in matching)
-    return (names or {one}) | ({"id"} & chosen.keys())
+    return (names or {best}) | ({"id"} & chosen.keys())
 
 
 def _explain_required(field: str, required: set[str]) -> str:
     if field == "id":
-        return "; must be required, and is not matched by"
+        return "; must be required, and is not used for matching"
     if field == "address":
         return "; must be optional"
     if field in required and field not in _NAME_FIELDS:
-        return "; required, since nothing here tells people apart better"
+        return "; required, because no other column identifies people better"
     return ""
 
 
 def _explain_passed_over(found: ColumnCandidates, chosen: Mapping[str, Candidate]) -> dict[str, str]:
-    """Why columns that could serve do not, by column."""
+    """Explain, by column, why candidates were not chosen."""
     reasons: dict[str, str] = {}
     for one in found.candidates:
-        taken = chosen.get(one.field)
-        if taken is None:
+        winner = chosen.get(one.field)
+        if winner is None:
             instead = "first_name and last_name" if one.field == "full_name" else "full_name"
-            reasons[one.column] = f"could be {one.field}, but {instead} excludes it and serves better"
-        elif taken.column != one.column:
-            reasons[one.column] = f"could be {one.field}, too, but {taken.column!r} {_explain_preference(taken, one)}"
+            reasons[one.column] = f"could be {one.field}, but {instead} excludes it and fits better"
+        elif winner.column != one.column:
+            reasons[one.column] = f"could also be {one.field}, but {winner.column!r} {_explain_preference(winner, one)}"
     return reasons
 
 
-def _explain_preference(taken: Candidate, other: Candidate) -> str:
-    if taken.has_matching_header and not other.has_matching_header:
+def _explain_preference(winner: Candidate, other: Candidate) -> str:
+    if winner.has_matching_header and not other.has_matching_header:
         return "is named so"
-    if other.is_fallback and not taken.is_fallback:
-        return "is named more plainly"
-    if taken.score > other.score:
-        return f"serves better: {taken.fill_rate:.0%} of the rows have it there, {other.fill_rate:.0%} here"
-    return "serves as well, and comes first"
+    if other.is_fallback and not winner.is_fallback:
+        return "has a plainer name"
+    if winner.score > other.score:
+        return f"fits better: {winner.fill_rate:.0%} of the rows have a value there, {other.fill_rate:.0%} here"
+    return "fits equally well and comes first"
 
 
 def _explain_nothing_required(head: CsvHead, chosen: Mapping[str, Candidate], left_out: Mapping[str, str]) -> str:
     if seems_to_lack_header(head):
         return NO_HEADER_MESSAGE
-    what = f"has no column that a match could require; the API needs at least one of {', '.join(_IDENTIFYING_FIELDS)}"
-    known = {one.column: f"serves as {field}, which cannot be the required one" for field, one in chosen.items()}
-    if not known and not any(map(is_excluded_header, left_out)):  # the header may be a person, who must not be told
-        return what
-    told = [f"{name!r} {reason}" for name, reason in (known | dict(left_out)).items()][:_MAX_COLUMNS_SHOWN]
-    return f"{what}. {'; '.join(told)}"
+    message = f"has no column that can be required; the API needs at least one of {', '.join(_IDENTIFYING_FIELDS)}"
+    known = {one.column: f"fits {field}, which cannot be the only required field" for field, one in chosen.items()}
+    if not known and not any(map(is_excluded_header, left_out)):
+        return message  # the first row may be a person instead of a header, so it is not shown
+    shown = [f"{name!r} {reason}" for name, reason in (known | dict(left_out)).items()][:_MAX_COLUMNS_SHOWN]
+    return f"{message}. {'; '.join(shown)}"
 
 
 def _file_warnings(head: CsvHead) -> Iterator[str]:
     if not head.encoding.startswith("utf-8"):
-        yield f"the file is not UTF-8 but {head.encoding}: save it as UTF-8, so that names with accents are read right"
+        yield f"the file is {head.encoding}, not UTF-8: save it as UTF-8 so that accented names are read correctly"
     if head.delimiter != ",":
-        yield f"the file is delimited by {head.delimiter!r}: save it with commas, which every reader of CSVs expects"
+        yield f"the file is delimited by {head.delimiter!r}: save it with commas, which every CSV reader expects"
     short = sum(len(row.cells) < len(head.columns) for row in head.rows)
     if short:
-        yield f"{short} of the first {len(head.rows)} rows are shorter than the header; what they lack counts as empty"
+        yield f"{short} of the first {len(head.rows)} rows are shorter than the header; missing cells count as empty"
 
 
 def _choice_warnings(found: ColumnCandidates, chosen: Mapping[str, Candidate], required: set[str]) -> Iterator[str]:
@@ -176,32 +174,28 @@ def _choice_warnings(found: ColumnCandidates, chosen: Mapping[str, Candidate], r
         rivals = [
             f"{other.column!r}" for other in found.ranked(field)[1:] if other.score >= one.score * _CLOSE_SCORE_RATIO
         ]
-        if rivals and field != "id":  # by which nobody is matched
-            yield f"{field}: {one.column!r} and {', '.join(rivals)} serve about equally well; see which is right"
+        if rivals and field != "id":  # not used for matching
+            yield f"{field}: {one.column!r} and {', '.join(rivals)} fit about equally well; check which one is right"
         if field in required and one.fill_rate < _LOW_FILL_RATE:
-            yield (
-                f"{field}: only {one.fill_rate:.0%} of the rows have it; "
-                "rows without it match nobody while it is required"
-            )
+            yield f"{field}: only {one.fill_rate:.0%} of the rows have it; no other row matches while it is required"
     if not chosen.keys() & {"phone", "dob", "zip", "address", "city"}:
-        yield "nothing but names or states: many people share these; add a ZIP code, a birth date or a phone number"
+        yield "only names or states, which many people share: add a ZIP code, a birth date or a phone number"
     elif not chosen.keys() & {*_NAME_FIELDS, "phone"}:
-        yield "no names and no phone numbers: what is left seldom tells people apart"
+        yield "no names and no phone numbers: the other columns seldom identify a person"
 
 
 def to_python(selections: ColumnSelections) -> str:
-    """An assignment that makes the same selections, with the import that it needs."""
-    chosen = selections.by_field().items()
+    """Write selections as Python code that assigns them to `columns`, with its import."""
     lines = [
         f"    {field}=ColumnSelection({_quote_python(one.column_name)}{', required=True' if one.required else ''}),\n"
-        for field, one in chosen
+        for field, one in selections.by_field().items()
     ]
     start = "from indigo_async import ColumnSelection, ColumnSelections\n\ncolumns = ColumnSelections(\n"
     return f"{start}{''.join(lines)})\n"
 
 
 def to_yaml(selections: ColumnSelections) -> str:
-    """The same under the key `column_selections`, as manifests have it."""
+    """Write selections as YAML under the key `column_selections`, as job manifests have it."""
     lines = [
         f"  {field}: {{column_name: {_quote_yaml(one.column_name)}, is_required: {str(one.required).lower()}}}\n"
         for field, one in selections.by_field().items()
@@ -210,14 +204,14 @@ def to_yaml(selections: ColumnSelections) -> str:
 
 
 def _quote_python(text: str) -> str:
-    shown = repr(text)
-    return f'"{text}"' if shown == f"'{text}'" and '"' not in text else shown
+    literal = repr(text)
+    return f'"{text}"' if literal == f"'{text}'" and '"' not in text else literal
 
 
 def _quote_yaml(text: str) -> str:
-    """A double-quoted scalar: whatever the text is, it is no number, date or `no`."""
-    shown = (
+    """Write a double-quoted scalar, which is never read as a number, date or boolean."""
+    escaped = (
         f"\\{character}" if character in '"\\' else character if character.isprintable() else f"\\U{ord(character):08x}"
         for character in text
     )
-    return f'"{"".join(shown)}"'
+    return f'"{"".join(escaped)}"'

@@ -21,6 +21,7 @@ import aiohttp
 import attrs
 
 from indigo_async._redaction import SecretText, secret
+from indigo_async._text import without_query
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async._transport.responses import NoResponse
 from indigo_async._transport.retry import RetryPolicy
@@ -107,7 +108,7 @@ async def download(
         OSError: the destination cannot be written.
     """
     url = secret(url)
-    part = PartFile(destination, source if source is not None else url.partition("?")[0].partition("#")[0])
+    part = PartFile(destination, without_query(url) if source is None else source)
     progress = _ProgressThrottle(on_progress, asyncio.get_running_loop().time)
     try:
         url = validate_url(url, referrer_url=transport.base_url)

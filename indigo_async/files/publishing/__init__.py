@@ -1,1 +1,1 @@
-"""Publishers: local files at URLs that the server can fetch."""
+"""Publishers put local files at URLs that the server can fetch."""

@@ -1,4 +1,4 @@
-"""Publishing local CSVs in an object store (S3, Google Cloud Storage, Azure) by obstore: the extra `publish`."""
+"""Publish local CSVs in an object store (S3, Google Cloud Storage, Azure) with obstore (extra `publish`)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _logger = logging.getLogger("indigo_async")
 
 _SCHEMES = ("s3", "gs", "az")
 _DEFAULT_EXPIRY_SECONDS = 6 * 3600.0
-_MAX_EXPIRY_SECONDS = 7 * 24 * 3600  # what S3 and Google Cloud Storage sign for at most
+_MAX_EXPIRY_SECONDS = 7 * 24 * 3600  # the maximum of S3 and Google Cloud Storage
 _PART_BYTES = 8 * 1024 * 1024
 _CONCURRENT_PARTS = 2
 _CONCURRENT_UPLOADS = 8
@@ -47,10 +47,10 @@ _ERROR_CODE = re.compile(r"<Code>([A-Za-z0-9]{1,64})</Code>")
 
 @attrs.define(eq=False)
 class _SharedObject:
-    """An object in the bucket, and how many jobs want it there; its lock is held to put it there.
+    """An object in the bucket, the number of jobs that use it, and a lock for its upload.
 
-    An upload that was begun and failed may have put it there all the same. Its place is never used again: whatever the
-    store carries out late, perhaps of a request given up long ago, concerns this object alone.
+    A failed upload may still have created the object. Its key is never used again, so a request that the store carries
+    out late affects only this object.
     """
 
     key: str
@@ -60,12 +60,12 @@ class _SharedObject:
 
 
 class ObjectStorePublisher:
-    """A `Publisher` that puts files into a bucket, at signed URLs that expire, and removes them after the match.
+    """A `Publisher` that uploads files to a bucket, signs URLs that expire, and removes the files after the match.
 
-    An object is named by its content and is in a folder of its own, whose random name is never used again: no removal,
-    be it late or another process's, takes away what a match still needs. Jobs that publish the same file by one
-    publisher at the same time share an object, and the last removes it. Give the bucket a rule that deletes what a
-    killed process, or a request whose answer was lost, left there.
+    Each object is named by its content, in a folder with a random name that is never used again. No removal, whether
+    late or by another process, can therefore remove a file that a match still needs. Jobs that publish the same file
+    at the same time through one publisher share an object, and the last one removes it. Give the bucket a lifecycle
+    rule that deletes what a killed process or a lost response left behind.
     """
 
     def __init__(
@@ -75,19 +75,19 @@ class ObjectStorePublisher:
         config: Mapping[str, str] | None = None,
         expires_in: float = _DEFAULT_EXPIRY_SECONDS,
     ) -> None:
-        """Choose where files go.
+        """Configure the bucket and the URLs.
 
         Args:
             store: `s3://bucket/prefix`, `gs://bucket/prefix` or `az://container/prefix`, or an obstore `S3Store`,
-                `GCSStore` or `AzureStore`, which has its own configuration. The prefix is optional.
-            config: with a URL, obstore's configuration, such as `{"region": "us-east-1"}`; what it does not have is
-                taken from the environment (`AWS_ACCESS_KEY_ID` and the like), as obstore does.
-            expires_in: seconds for which a URL is good, counted from the end of the upload. It must be long enough
-                for the server to fetch the file. A URL signed with temporary credentials ends with those.
+                `GCSStore` or `AzureStore` with its own configuration. The prefix is optional.
+            config: obstore's configuration for a URL, such as `{"region": "us-east-1"}`. Anything missing comes from
+                the environment (`AWS_ACCESS_KEY_ID` and the like).
+            expires_in: how many seconds a URL is valid after the upload, at most 7 days. It must be long enough for
+                the server to fetch the file. A URL signed with temporary credentials expires with them.
 
         Raises:
-            InvalidInputError: an argument that cannot be.
-            PublishError: obstore does not take the address or its configuration.
+            InvalidInputError: an argument is invalid.
+            PublishError: obstore rejects the URL or its configuration.
             ImportError: obstore is not installed.
         """
         check = InputCheck()
@@ -95,7 +95,7 @@ class ObjectStorePublisher:
         if not check.problems and expires_in > _MAX_EXPIRY_SECONDS:
             check.add("expires_in", f"must be at most {_MAX_EXPIRY_SECONDS} seconds (7 days), not {expires_in:g}")
         if config is not None and not isinstance(store, str):
-            check.add("config", "goes with a URL; a store of obstore's has its own")
+            check.add("config", "is only for a URL; an obstore store has its own configuration")
         self._store = _open_store(check, store, config)
         check.raise_if_invalid()
         self._label = _strip_credentials(store) if isinstance(store, str) else repr(store)
@@ -108,76 +108,76 @@ class ObjectStorePublisher:
 
     @asynccontextmanager
     async def publish(self, path: Path) -> AsyncGenerator[str]:
-        """Put a file into the bucket for as long as the block lasts, and give its signed URL.
+        """Upload a file, yield its signed URL, and remove the file at the end of the block.
 
         Raises:
-            PublishError: the file cannot be read, or the store does not take it.
+            PublishError: the file cannot be read, or the store rejects it.
         """
         try:
             name = await content_name(path)
         except OSError as error:
             raise PublishError(f"{path} cannot be read ({error.strerror or type(error).__name__})") from None
         if not self._objects:
-            self._slots = asyncio.Semaphore(_CONCURRENT_UPLOADS)  # of the event loop that runs now
-        share = self._objects.setdefault(name, _SharedObject(f"{secrets.token_hex(16)}/{name}"))
-        share.users += 1
+            self._slots = asyncio.Semaphore(_CONCURRENT_UPLOADS)  # for the current event loop
+        shared = self._objects.setdefault(name, _SharedObject(f"{secrets.token_hex(16)}/{name}"))
+        shared.users += 1
         try:
-            async with share.lock:
-                if not share.is_uploaded:
-                    await self._upload(path, share.key)
-                    share.is_uploaded = True
-            yield await self._translate_errors(path, _sign_url(self._store, share.key, self._expires_in))
+            async with shared.lock:
+                if not shared.is_uploaded:
+                    await self._upload(path, shared.key)
+                    shared.is_uploaded = True
+            yield await self._translate_errors(path, _sign_url(self._store, shared.key, self._expires_in))
         finally:
-            share.users -= 1
-            if not share.users:
-                del self._objects[name]  # before anything is waited for: who comes now begins another
-                await run_to_completion(asyncio.ensure_future(self._remove(share)))
+            shared.users -= 1
+            if not shared.users:
+                del self._objects[name]  # before any await: a job that comes now starts a new object
+                await run_to_completion(asyncio.ensure_future(self._remove(shared)))
 
-    async def _upload(self, path: Path, place: str) -> None:
-        """Put the file there. Cancelled, it first stops in order: a store keeps the parts of an upload cut off."""
+    async def _upload(self, path: Path, key: str) -> None:
+        """Upload a file. If canceled, stop the upload cleanly first: a store keeps the parts of a broken one."""
         async with self._slots:
             stopped = asyncio.Event()
-            work = asyncio.ensure_future(_upload_file(self._store, place, path, stopped))
+            work = asyncio.ensure_future(_upload_file(self._store, key, path, stopped))
             try:
                 await self._translate_errors(path, asyncio.shield(work))
             except asyncio.CancelledError:
                 stopped.set()
                 await wait_shielded(work, seconds=_CLEANUP_TIMEOUT)
                 if not work.cancel() and not work.cancelled():
-                    work.exception()  # of an upload that nobody waits for any more
+                    work.exception()  # mark it as retrieved
                 raise
 
     async def _translate_errors(self, path: Path, work: Awaitable[T]) -> T:
-        """What the store's work gives; its errors, whose texts hold addresses, end here."""
+        """Await the store's work. Its errors, whose messages contain URLs, become `PublishError` without a cause."""
         try:
             return await work
         except PublishError:
             raise
-        except Exception as error:  # noqa: BLE001 - of obstore's kinds and Python's own
-            why = _explain(error)
-        raise PublishError(f"{path.name} could not be published in {self._label}: {why}")
+        except Exception as error:  # noqa: BLE001 - obstore raises many kinds
+            reason = _explain(error)
+        raise PublishError(f"{path.name} could not be published in {self._label}: {reason}")
 
-    async def _remove(self, share: _SharedObject) -> None:
-        """Remove an object that nobody wants any more: also after a failed upload, which may have done its work."""
+    async def _remove(self, shared: _SharedObject) -> None:
+        """Remove an object that no job uses, even after a failed upload, which may have created it."""
         import obstore  # noqa: PLC0415 - the extra
 
         try:
             async with asyncio.timeout(_CLEANUP_TIMEOUT):
-                await obstore.delete_async(self._store, share.key)
+                await obstore.delete_async(self._store, shared.key)
         except FileNotFoundError:
             pass
-        except Exception as error:  # noqa: BLE001 - the match is done; what is left must be told
+        except Exception as error:  # noqa: BLE001 - the match is done, so only log what is left
             _logger.warning(
-                "%s could not be removed from %s, %s people's data: %s",
-                share.key,
+                "%s could not be removed from %s, %s voters' data: %s",
+                shared.key,
                 self._label,
-                "and holds" if share.is_uploaded else "where it may be after a failed upload, and then holds",
+                "and holds" if shared.is_uploaded else "where a failed upload may have left it, and then holds",
                 _explain(error),
             )
 
 
 def _open_store(check: InputCheck, store: str | SigningStore, config: Mapping[str, str] | None) -> SigningStore | Any:
-    """The store itself; a problem is added to `check` where there is none."""
+    """Open the store; if the argument is invalid, add the problem to `check`."""
     try:
         from obstore.store import AzureStore, GCSStore, S3Store  # noqa: PLC0415 - the extra
     except ImportError:
@@ -195,9 +195,9 @@ def _open_store(check: InputCheck, store: str | SigningStore, config: Mapping[st
         return None
     try:
         return kinds[scheme].from_url(store, config=dict(config or {}), retry_config=_RETRY)
-    except Exception as error:  # noqa: BLE001 - of obstore's kinds and Python's own
+    except Exception as error:  # noqa: BLE001 - obstore raises many kinds
         kind = type(error).__name__
-    raise PublishError(f"obstore does not take {_strip_credentials(store)} with this configuration ({kind})")
+    raise PublishError(f"obstore rejects {_strip_credentials(store)} with this configuration ({kind})")
 
 
 def _strip_credentials(url: str) -> str:
@@ -205,14 +205,14 @@ def _strip_credentials(url: str) -> str:
     return f"{parts.scheme}://{parts.hostname}{parts.path}"
 
 
-async def _sign_url(store: SigningStore, place: str, expires_in: timedelta) -> SecretText:
+async def _sign_url(store: SigningStore, key: str, expires_in: timedelta) -> SecretText:
     import obstore  # noqa: PLC0415 - the extra
 
-    return SecretText(await obstore.sign_async(store, "GET", place, expires_in))
+    return SecretText(await obstore.sign_async(store, "GET", key, expires_in))
 
 
-async def _upload_file(store: SigningStore, place: str, path: Path, stopped: asyncio.Event) -> None:
-    """Put a file there, a large one in parts from disk. A stopped one leaves no parts."""
+async def _upload_file(store: SigningStore, key: str, path: Path, stopped: asyncio.Event) -> None:
+    """Upload a file, streaming large ones from disk in parts. A stopped upload leaves no parts."""
     import obstore  # noqa: PLC0415 - the extra
 
     digest = hashlib.sha256()
@@ -220,14 +220,14 @@ async def _upload_file(store: SigningStore, place: str, path: Path, stopped: asy
     def read() -> bytes:
         part = file.read(_PART_BYTES)
         digest.update(part)
-        if len(part) < _PART_BYTES and not place.endswith(f"/{digest.hexdigest()}.csv"):
-            raise PublishError(f"{path} changed while it was published; try again when nothing writes it")
+        if len(part) < _PART_BYTES and not key.endswith(f"/{digest.hexdigest()}.csv"):
+            raise PublishError(f"{path} changed while it was being published; try again when nothing is writing to it")
         return part
 
     async def parts(part: bytes) -> AsyncGenerator[bytes]:
         while part:
             if stopped.is_set():
-                raise InterruptedError  # at which obstore takes back the parts that were sent
+                raise InterruptedError  # obstore then removes the parts that were sent
             yield part
             part = await run_in_thread(read)
 
@@ -235,7 +235,7 @@ async def _upload_file(store: SigningStore, place: str, path: Path, stopped: asy
         first = await run_in_thread(read)
         await obstore.put_async(
             store,
-            place,
+            key,
             parts(first) if len(first) == _PART_BYTES else first,
             attributes={"Content-Type": "text/csv"},
             chunk_size=_PART_BYTES,
@@ -244,13 +244,13 @@ async def _upload_file(store: SigningStore, place: str, path: Path, stopped: asy
 
 
 def _explain(error: Exception) -> str:
-    """What went wrong and what to do, in words without addresses, which may be signed."""
+    """Say what went wrong and what to do, without showing URLs, which may be signed."""
     from obstore.exceptions import PermissionDeniedError, UnauthenticatedError  # noqa: PLC0415 - the extra
 
     code = _ERROR_CODE.search(str(error))
-    said = code[1] if code is not None else type(error).__name__
-    if isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or said == "ExpiredToken":
-        return f"it refuses the credentials ({said}); are they valid, and may they write and delete there?"
+    shown = code[1] if code is not None else type(error).__name__
+    if isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or shown == "ExpiredToken":
+        return f"the store refused the credentials ({shown}); check that they are valid and may write and delete there"
     if isinstance(error, FileNotFoundError):
-        return f"there is no such place ({said}); does the bucket exist, in that region?"
-    return f"it could not be reached, or failed ({said}); are its address, region and credentials right?"
+        return f"the location does not exist ({shown}); check the bucket and its region"
+    return f"the store could not be reached or failed ({shown}); check its URL, region and credentials"

@@ -1,4 +1,4 @@
-"""Putting a local CSV at a URL that the server can fetch, and taking it away again."""
+"""Publish a local CSV at a URL that the server can fetch, for as long as a match needs it."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ __all__ = ["Publisher", "content_name"]
 
 
 class Publisher(Protocol):
-    """Something that can serve a local file for as long as a match needs it."""
+    """Serves a local file for as long as a match needs it."""
 
     def publish(self, path: Path) -> AbstractAsyncContextManager[str]:
-        """Serve the file at a URL inside the block, and take it away at its end.
+        """Serve the file at a URL inside the block, and remove it at the end.
 
-        The last segment of the URL's path must be `content_name(path)`: by it a later run recognises an audience that
-        was made from the same people. Several jobs may publish the same file at the same time, and none may take it
-        away from another: best give each a place that is never used again.
+        The last segment of the URL's path must be `content_name(path)`: a later run uses it to recognize an audience
+        that was made from the same file. Several jobs may publish the same file at once, and none may remove it for
+        another. The simplest way is to give each a location that is never used again.
         """
         ...
 
 
 async def content_name(path: Path) -> str:
-    """A name for a CSV by its content: the same bytes, the same name.
+    """Name a CSV by the SHA-256 of its content, so that equal files have equal names.
 
     Raises:
         OSError: the file cannot be read.

@@ -21,9 +21,9 @@ GOOD = "First Name,Zip\r\nZo\u00eb,15213\r\nAnn,15201\r\n"
 
 
 @pytest.fixture
-def people(tmp_path: Path):
+def write_csv(tmp_path: Path):
     def write(content: bytes | str) -> Path:
-        path = tmp_path / "people.csv"
+        path = tmp_path / "donors.csv"
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         return path
 
@@ -37,9 +37,9 @@ def messages(path: Path, selections=FIRST) -> list[str]:
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252", "latin-1"])
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
-async def test_what_spreadsheets_write_is_accepted(people, encoding, delimiter, line_end):
+async def test_files_that_spreadsheets_write_are_accepted(write_csv, encoding, delimiter, line_end):
     text = GOOD.replace(",", delimiter).replace("\r\n", line_end)
-    await check_columns(people(text.encode(encoding)), FIRST | ZIP)
+    await check_columns(write_csv(text.encode(encoding)), FIRST | ZIP)
 
 
 @pytest.mark.parametrize(
@@ -61,12 +61,12 @@ async def test_what_spreadsheets_write_is_accepted(people, encoding, delimiter, 
         "blank lines",
         "empty headers",
         "uneven",
-        "a loose quote",
+        "a stray quote",
         "one column",
     ],
 )
-async def test_what_servers_can_read_is_accepted(people, text):
-    await check_columns(people(text), FIRST)
+async def test_files_that_servers_can_read_are_accepted(write_csv, text):
+    await check_columns(write_csv(text), FIRST)
 
 
 @pytest.mark.parametrize(
@@ -83,17 +83,17 @@ async def test_what_servers_can_read_is_accepted(people, text):
         (b"\x1f\x8b\x08", "is a gzip archive"),
         (b"<!DOCTYPE html>", "is HTML or XML, not CSV"),
         (b'[{"first": "Ann"}]', "is JSON, not CSV"),
-        (b"First Name\nAnn\nB\x00b\n", "holds the byte 0x00 in line 3: it is binary or damaged"),
-        (GOOD.encode("utf-16-le"), "UTF-16 or UTF-32 without a byte order mark that says so: save it as UTF-8"),
-        (GOOD.encode("utf-32"), "UTF-16 or UTF-32 without a byte order mark that says so: save it as UTF-8"),
+        (b"First Name\nAnn\nB\x00b\n", "contains the byte 0x00 in line 3: it is binary or damaged"),
+        (GOOD.encode("utf-16-le"), "UTF-16 or UTF-32 without a byte order mark: save it as UTF-8"),
+        (GOOD.encode("utf-32"), "UTF-16 or UTF-32 without a byte order mark: save it as UTF-8"),
         (b'First Name,Zip\nAnn,1\n"Bob,2\nCy,3\n', "opens a quote in row 3 that is never closed"),
         (b'First Name,Zip\n"Bob,2\n' + b"Cy,3\n" * 100_000, "no end of row 2 in its first 64 KiB"),
         (b'"First Name,Zip\n' + b"Cy,3\n" * 100_000, "no end of row 1 in its first 64 KiB"),
         (b'""\r\n', "is empty"),
     ],
 )
-def test_what_is_no_csv_of_people_is_refused_with_the_reason(people, content, reason):
-    path = people(content)
+def test_a_file_that_is_not_a_usable_csv_is_rejected_with_the_reason(write_csv, content, reason):
+    path = write_csv(content)
     (problem,) = find_csv_problems(path, {})
     assert problem.where == "csv"
     assert repr(str(path)) in problem.message
@@ -101,19 +101,19 @@ def test_what_is_no_csv_of_people_is_refused_with_the_reason(people, content, re
         raise InvalidInputError([problem])
 
 
-def test_a_file_that_cannot_be_opened_says_why(tmp_path: Path):
+def test_a_file_that_cannot_be_opened_is_reported_with_the_reason(tmp_path: Path):
     assert messages(tmp_path / "nowhere.csv") == ["csv: FILE cannot be read: No such file or directory"]
-    assert messages(tmp_path) == ["csv: FILE is no file"]
+    assert messages(tmp_path) == ["csv: FILE is not a file"]
     assert messages(tmp_path / "a\0b.csv")[0].startswith("csv: ")
 
 
-def test_a_pipe_is_not_waited_for(tmp_path: Path):
+def test_checking_a_pipe_does_not_block(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe.csv")
-    assert messages(tmp_path / "pipe.csv") == ["csv: FILE is no file"]
+    assert messages(tmp_path / "pipe.csv") == ["csv: FILE is not a file"]
 
 
 @pytest.mark.parametrize(
-    ("selected", "meant"),
+    ("selected", "suggestion"),
     [
         ({"zip": ColumnSelection("Zipcode")}, "Zip Code"),
         ({"zip": ColumnSelection("zip code")}, "Zip Code"),
@@ -121,62 +121,61 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path):
         ({"phone": ColumnSelection("Telephone")}, None),
     ],
 )
-def test_a_column_that_is_not_there_is_told_with_the_one_that_was_meant(people, selected, meant):
-    path = people("FNAME,Zip Code\nAnn,15213\n")
+def test_a_missing_column_is_reported_with_a_suggestion(write_csv, selected, suggestion):
+    path = write_csv("FNAME,Zip Code\nAnn,15213\n")
     ((field, selection),) = selected.items()
-    hint = f"; did you mean {meant!r}?" if meant else ""
+    hint = f"; did you mean {suggestion!r}?" if suggestion else ""
     assert messages(path, selected) == [
         f"column_selections.{field}.column_name: FILE has no column {selection.column_name!r}{hint}",
         "csv: FILE has the columns 'FNAME', 'Zip Code'",
     ]
 
 
-def test_without_a_header_no_person_is_told(people):
-    (_, told) = messages(people("Ann,Lee,15213\nBob,Roe,15201\n"))
-    assert told == f"csv: FILE {NO_HEADER_MESSAGE}"
-    assert len(messages(people("Ann,Lee\nBob,Roe\n"))) == 1
+def test_no_values_are_shown_if_the_header_is_missing(write_csv):
+    (_, message) = messages(write_csv("Ann,Lee,15213\nBob,Roe,15201\n"))
+    assert message == f"csv: FILE {NO_HEADER_MESSAGE}"
+    assert len(messages(write_csv("Ann,Lee\nBob,Roe\n"))) == 1
 
 
-def test_two_columns_of_one_name_are_told_with_their_places(people):
-    path = people("First Name,Note,Zip,Note,Note,Zip\nAnn,a,1,b,c,2\n")
+def test_columns_with_the_same_name_are_reported_with_their_numbers(write_csv):
+    path = write_csv("First Name,Note,Zip,Note,Note,Zip\nAnn,a,1,b,c,2\n")
     assert messages(path) == [
-        "csv: FILE has 3 columns of one name (columns 2, 4 and 5): rename all but one",
+        "csv: FILE has 3 columns with the same name (columns 2, 4 and 5): rename all but one",
         "csv: FILE has 2 columns named 'Zip' (columns 3 and 6): rename all but one",
     ]
 
 
-def test_values_of_people_that_stand_twice_where_a_header_should_be_are_not_told(people):
-    path = people("JOHN,SMITHSON,Springfield,PA,Springfield,OH\nANN,DOE,Erie,PA,York,OH\n")
-    told = "\n".join(messages(path))
-    assert "2 columns of one name (columns 3 and 5)" in told
-    assert not [value for value in ("JOHN", "SMITHSON", "Springfield") if value in told]
+def test_repeated_values_in_place_of_a_header_are_not_shown(write_csv):
+    path = write_csv("JOHN,SMITHSON,Springfield,PA,Springfield,OH\nANN,DOE,Erie,PA,York,OH\n")
+    shown = "\n".join(messages(path))
+    assert "2 columns with the same name (columns 3 and 5)" in shown
+    assert not [value for value in ("JOHN", "SMITHSON", "Springfield") if value in shown]
 
 
-def test_rows_longer_than_the_header_are_told_by_their_numbers(people):
-    path = people("First Name,City\nAnn,Erie\n\nBob,Erie, PA\n" + "Cy,Erie,PA\n" * 7 + "Di,Erie\n" * 20)
-    told = messages(path)
-    assert told[0] == (
-        "csv: FILE has 3 values in row 4 but 2 columns: does a value that holds the delimiter ',' stand there without "
-        "quotes?"
+def test_rows_longer_than_the_header_are_reported_by_number(write_csv):
+    path = write_csv("First Name,City\nAnn,Erie\n\nBob,Erie, PA\n" + "Cy,Erie,PA\n" * 7 + "Di,Erie\n" * 20)
+    found = messages(path)
+    assert found[0] == (
+        "csv: FILE has 3 values in row 4 but 2 columns: does a value contain the delimiter ',' without being quoted?"
     )
-    assert len(told) == 6
-    assert told[-1] == "csv: FILE has 3 further such rows in its first 29"
+    assert len(found) == 6
+    assert found[-1] == "csv: FILE has 3 more such rows in its first 29"
 
 
-def test_a_required_column_without_any_value_matches_nobody(people):
+def test_a_required_column_without_values_is_reported(write_csv):
     required = FIRST | {"dob": ColumnSelection("DOB", required=True), "id": ColumnSelection("ID", required=True)}
-    path = people("First Name,DOB,ID\nAnn,,\nBob, ,\nCy\n")
-    (told,) = messages(path, required)
-    assert told.startswith("column_selections.dob: FILE has nothing in the required column 'DOB'")
+    path = write_csv("First Name,DOB,ID\nAnn,,\nBob, ,\nCy\n")
+    (message,) = messages(path, required)
+    assert message.startswith("column_selections.dob: FILE has no values in the required column 'DOB'")
     assert messages(path, FIRST | {"dob": ColumnSelection("DOB")}) == []
-    assert messages(people("First Name,DOB,ID\n" + "Ann,,\n" * 600), required) == []
+    assert messages(write_csv("First Name,DOB,ID\n" + "Ann,,\n" * 600), required) == []
 
 
-async def test_rules_and_file_are_checked_together(people):
-    path = people("First,Zip\nAnn,15213\n")
-    wrong = ColumnSelections(zip=ColumnSelection("ZIP"), id=ColumnSelection("First"))
+async def test_column_rules_and_the_file_are_checked_together(write_csv):
+    path = write_csv("First,Zip\nAnn,15213\n")
+    invalid = ColumnSelections(zip=ColumnSelection("ZIP"), id=ColumnSelection("First"))
     with pytest.raises(InvalidInputError) as caught:
-        await check_columns(str(path), wrong)
+        await check_columns(str(path), invalid)
     assert [problem.where for problem in caught.value.problems] == [
         "column_selections",
         "column_selections.id",
@@ -185,30 +184,30 @@ async def test_rules_and_file_are_checked_together(people):
     ]
 
 
-def test_a_large_file_is_judged_by_its_head(people):
-    path = people(b"First Name,City\n" + "Zo\u00eb,Erie\n".encode() * 200_000 + b"\x00")
+def test_only_the_head_of_a_large_file_is_checked(write_csv):
+    path = write_csv(b"First Name,City\n" + "Zo\u00eb,Erie\n".encode() * 200_000 + b"\x00")
     assert messages(path) == []
 
 
-def test_the_cut_may_fall_into_a_character(people):
+def test_the_end_of_the_head_may_split_a_character(write_csv):
     for start in range(4):
-        assert messages(people(b"First Name,City\n" + b"x" * start + ",Sa\u00e9\u20ac\n".encode() * 20_000)) == []
+        assert messages(write_csv(b"First Name,City\n" + b"x" * start + ",Sa\u00e9\u20ac\n".encode() * 20_000)) == []
 
 
-mess = st.sampled_from('ab1,;\t|"\r\n \u00e9{<@.')
+messy_characters = st.sampled_from('ab1,;\t|"\r\n \u00e9{<@.')
 cells = st.text(st.characters(codec="utf-8", exclude_categories=["C"]), max_size=6)
 
 
-def _agrees_with_the_server(path: Path, data: bytes) -> None:
-    """Whatever the sandbox reads is accepted, and what is accepted it reads, but for first rows that are no header."""
+def _assert_agrees_with_the_sandbox(path: Path, data: bytes) -> None:
+    """The check accepts exactly what the sandbox reads, except for files whose first row is not a header."""
     path.write_bytes(data)
     problems: list[Problem] = find_csv_problems(path, {})
     try:
-        columns, refusal = parse_csv(data).columns, ""
+        columns, rejection = parse_csv(data).columns, ""
     except NotACsvError as error:
-        columns, refusal = (), str(error)
-    if refusal:
-        assert problems or "no header" in refusal
+        columns, rejection = (), str(error)
+    if rejection:
+        assert problems or "no header" in rejection
     else:
         assert problems == [] or "never closed" in problems[0].message
         for name in filter(None, columns):
@@ -216,16 +215,16 @@ def _agrees_with_the_server(path: Path, data: bytes) -> None:
 
 
 @given(data=st.binary(max_size=300))
-def test_any_bytes_are_judged_as_the_server_judges_them(tmp_path_factory, data):
-    _agrees_with_the_server(tmp_path_factory.getbasetemp() / "bytes.csv", data)
+def test_any_bytes_are_checked_as_the_sandbox_reads_them(tmp_path_factory, data):
+    _assert_agrees_with_the_sandbox(tmp_path_factory.getbasetemp() / "bytes.csv", data)
 
 
 @given(
-    data=st.text(mess, max_size=60),
+    data=st.text(messy_characters, max_size=60),
     encoding=st.sampled_from(["utf-8", "cp1252"]),
 )
-def test_any_text_is_judged_as_the_server_judges_it(tmp_path_factory, data, encoding):
-    _agrees_with_the_server(tmp_path_factory.getbasetemp() / "text.csv", data.encode(encoding))
+def test_any_text_is_checked_as_the_sandbox_reads_it(tmp_path_factory, data, encoding):
+    _assert_agrees_with_the_sandbox(tmp_path_factory.getbasetemp() / "text.csv", data.encode(encoding))
 
 
 @given(
@@ -234,9 +233,7 @@ def test_any_text_is_judged_as_the_server_judges_it(tmp_path_factory, data, enco
     encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
     quoting=st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]),
 )
-def test_what_a_csv_writer_wrote_is_judged_as_the_server_judges_it(
-    tmp_path_factory, rows, delimiter, encoding, quoting
-):
+def test_csv_writer_output_is_checked_as_the_sandbox_reads_it(tmp_path_factory, rows, delimiter, encoding, quoting):
     out = io.StringIO()
     csv.writer(out, delimiter=delimiter, quoting=quoting).writerows([("one", "two", "three"), *rows])
-    _agrees_with_the_server(tmp_path_factory.getbasetemp() / "written.csv", out.getvalue().encode(encoding))
+    _assert_agrees_with_the_sandbox(tmp_path_factory.getbasetemp() / "written.csv", out.getvalue().encode(encoding))

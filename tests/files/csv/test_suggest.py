@@ -55,7 +55,7 @@ VALUES = {
 MATCHED = {name for name in SPELLINGS if name not in {"id", "address"}}
 
 
-def written(header: list[str], rows: list[list[str]], delimiter: str = ",") -> str:
+def write_rows(header: list[str], rows: list[list[str]], delimiter: str = ",") -> str:
     out = io.StringIO()
     csv.writer(out, delimiter=delimiter).writerows([header, *rows])
     return out.getvalue()
@@ -63,21 +63,21 @@ def written(header: list[str], rows: list[list[str]], delimiter: str = ",") -> s
 
 @pytest.fixture
 def suggest(tmp_path: Path):
-    def of(content: str | bytes) -> ColumnSuggestion:
-        path = tmp_path / "people.csv"
+    def suggest_for(content: str | bytes) -> ColumnSuggestion:
+        path = tmp_path / "donors.csv"
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         return _suggest(path)
 
-    return of
+    return suggest_for
 
 
 def chosen(suggestion: ColumnSuggestion) -> dict[str, str]:
-    """Column by field, the required ones with a star."""
+    """The chosen column of each field, with a star if it is required."""
     fields = suggestion.selections.by_field().items()
     return {field: f"{one.column_name}{'*' if one.required else ''}" for field, one in fields}
 
 
-def test_the_known_spellings_say_their_fields():
+def test_known_column_names_are_recognized():
     for field, names in SPELLINGS.items():
         for name in names.split("|"):
             assert getattr(recognize_field(name), "field", None) == field, name
@@ -86,13 +86,13 @@ def test_the_known_spellings_say_their_fields():
         assert recognize_field(name) is None, name
 
 
-def test_a_usual_list_is_known_by_its_names(suggest):
+def test_a_usual_list_is_recognized_by_its_column_names(suggest):
     header = ["VANID", "FNAME", "LNAME", "Street", "City", "ST", "ZIP5", "Cell Phone", "DOB", "Email"]
     rows = [
         ["1", "Ann", "Lee", "12 Main St", "Erie", "PA", "16501", "814-555-0101", "3/5/1960", "a@example.org"],
         ["2", "Bob", "Roe", "", "Erie", "PA", "16502", "", "4/6/1971", "b@example.org"],
     ]
-    suggestion = suggest(written(header, rows))
+    suggestion = suggest(write_rows(header, rows))
     assert chosen(suggestion) == {
         "first_name": "FNAME*",
         "last_name": "LNAME*",
@@ -104,25 +104,25 @@ def test_a_usual_list_is_known_by_its_names(suggest):
         "address": "Street",
         "id": "VANID*",
     }
-    assert suggestion.left_out == {"Email": "holds e-mail addresses, by which the API matches nobody"}
+    assert suggestion.left_out == {"Email": "holds email addresses, which the API does not match by"}
     assert suggestion.reasons["phone"] == "named so; 100% of its values look right, and 50% of the rows have one"
     assert (suggestion.encoding, suggestion.delimiter, suggestion.rows_sampled) == ("utf-8", ",", 2)
     assert suggestion.warnings == ()
 
 
-def test_values_that_contradict_a_name_outweigh_it(suggest):
+def test_values_that_contradict_a_column_name_win(suggest):
     rows = [["Ann Lee", str(number), "active", "1960", f"{number}@example.org"] for number in range(9)]
-    suggestion = suggest(written(["Name", "Phone", "State", "Birthday", "Cell"], rows))
+    suggestion = suggest(write_rows(["Name", "Phone", "State", "Birthday", "Cell"], rows))
     assert chosen(suggestion) == {"full_name": "Name*"}
     assert suggestion.left_out == {
         "Phone": "is named like phone, but 0% of its values look like US phone numbers",
         "State": "is named like state, but 0% of its values look like US states",
         "Birthday": "is named like dob, but 0% of its values look like dates",
-        "Cell": "holds e-mail addresses, by which the API matches nobody",
+        "Cell": "holds email addresses, which the API does not match by",
     }
 
 
-def test_values_that_can_be_nothing_else_speak_for_themselves(suggest):
+def test_unmistakable_values_are_recognized_without_a_column_name(suggest):
     rows = [
         [
             f"412555{number:04}",
@@ -132,25 +132,25 @@ def test_values_that_can_be_nothing_else_speak_for_themselves(suggest):
         ]
         for number in range(40)
     ]
-    suggestion = suggest(written(["A", "B", "C", "D"], rows))
+    suggestion = suggest(write_rows(["A", "B", "C", "D"], rows))
     assert chosen(suggestion) == {"state": "D", "zip": "C", "phone": "A*", "dob": "B"}
     assert suggestion.reasons["phone"] == (
-        "not named so, but 100% of its values are US phone numbers, and 100% of the rows have one; required, since "
-        "nothing here tells people apart better"
+        "not named so, but 100% of its values are US phone numbers, and 100% of the rows have one; required, because "
+        "no other column identifies people better"
     )
     others = suggest(
-        written(["Emergency Phone", "Signup Date", "Amount", "Name"], [[*row[:3], "Ann Lee"] for row in rows])
+        write_rows(["Emergency Phone", "Signup Date", "Amount", "Name"], [[*row[:3], "Ann Lee"] for row in rows])
     )
     assert chosen(others)["full_name"] == "Name*"
     assert "phone" not in chosen(others)
 
 
-def test_recent_dates_are_no_birth_dates(suggest):
+def test_recent_dates_are_not_taken_for_birth_dates(suggest):
     rows = [["Ann Lee", f"{number + 1}/5/2024"] for number in range(9)]
-    assert chosen(suggest(written(["Name", "When"], rows))) == {"full_name": "Name*"}
+    assert chosen(suggest(write_rows(["Name", "When"], rows))) == {"full_name": "Name*"}
 
 
-def test_where_columns_compete_the_fuller_and_plainer_one_serves(suggest):
+def test_the_fuller_and_more_plainly_named_column_wins(suggest):
     rows = [
         ["Ann Lee", "412-555-0101", "412-555-0102", "15213", "15201", str(number)]
         if number % 4
@@ -158,7 +158,7 @@ def test_where_columns_compete_the_fuller_and_plainer_one_serves(suggest):
         for number in range(40)
     ]
     header = ["Name", "Home Phone", "Cell Phone", "Mailing Zip", "Registration Zip", "Member ID"]
-    suggestion = suggest(written(header, rows))
+    suggestion = suggest(write_rows(header, rows))
     assert chosen(suggestion) == {
         "full_name": "Name*",
         "zip": "Registration Zip",
@@ -166,18 +166,19 @@ def test_where_columns_compete_the_fuller_and_plainer_one_serves(suggest):
         "id": "Member ID*",
     }
     assert suggestion.left_out == {
-        "Home Phone": "could be phone, too, but 'Cell Phone' serves better: 100% of the rows have it there, 75% here",
-        "Mailing Zip": "could be zip, too, but 'Registration Zip' is named more plainly",
+        "Home Phone": "could also be phone, but 'Cell Phone' fits better: 100% of the rows have a value there, "
+        "75% here",
+        "Mailing Zip": "could also be zip, but 'Registration Zip' has a plainer name",
     }
     assert suggestion.warnings == ()
 
 
-def test_columns_that_serve_equally_well_are_warned_of(suggest):
+def test_columns_that_fit_equally_well_cause_a_warning(suggest):
     rows = [["Ann Lee", "412-555-0101", "412-555-0102"]] * 3
-    suggestion = suggest(written(["Name", "Phone", "Mobile"], rows))
+    suggestion = suggest(write_rows(["Name", "Phone", "Mobile"], rows))
     assert chosen(suggestion)["phone"] == "Phone"
-    assert suggestion.left_out == {"Mobile": "could be phone, too, but 'Phone' serves as well, and comes first"}
-    assert suggestion.warnings == ("phone: 'Phone' and 'Mobile' serve about equally well; see which is right",)
+    assert suggestion.left_out == {"Mobile": "could also be phone, but 'Phone' fits equally well and comes first"}
+    assert suggestion.warnings == ("phone: 'Phone' and 'Mobile' fit about equally well; check which one is right",)
 
 
 @pytest.mark.parametrize(
@@ -189,16 +190,16 @@ def test_columns_that_serve_equally_well_are_warned_of(suggest):
     ],
 )
 def test_a_full_name_and_its_parts_exclude_each_other(suggest, header, row, fields, left):
-    suggestion = suggest(written(header, [row]))
+    suggestion = suggest(write_rows(header, [row]))
     assert chosen(suggestion).keys() == fields
     assert "excludes it" in suggestion.left_out[left]
 
 
-def test_an_id_that_is_not_unique_is_left_out(suggest):
+def test_an_id_column_that_is_not_unique_is_left_out(suggest):
     rows = [["Ann Lee", str(number // 2), str(number)] for number in range(9)]
-    suggestion = suggest(written(["Name", "Household ID", "Receipt ID"], rows))
+    suggestion = suggest(write_rows(["Name", "Household ID", "Receipt ID"], rows))
     assert chosen(suggestion) == {"full_name": "Name*", "id": "Receipt ID*"}
-    assert suggestion.left_out == {"Household ID": "is named like an ID, but some rows have none, or the same"}
+    assert suggestion.left_out == {"Household ID": "is named like an ID, but some rows have none or the same one"}
 
 
 @pytest.mark.parametrize(
@@ -206,10 +207,10 @@ def test_an_id_that_is_not_unique_is_left_out(suggest):
     [
         (
             "Street,Email\n12 Main St,a@example.org\n",
-            ["at least one of last_name", "'Street' serves as address", "e-mail"],
+            ["at least one of last_name", "'Street' fits address", "email"],
         ),
-        ("E-mail,Tags\na@example.org,x\n", ["at least one of last_name", "'E-mail' holds e-mail", "'Tags' has a name"]),
-        ("Member ID,Gender\n1,F\n", ["at least one of last_name", "'Member ID' serves as id", "'Gender' has a name"]),
+        ("E-mail,Tags\na@example.org,x\n", ["at least one of last_name", "'E-mail' holds email", "'Tags' has a name"]),
+        ("Member ID,Gender\n1,F\n", ["at least one of last_name", "'Member ID' fits id", "'Gender' has a name"]),
         ("Ann,Lee,15213\nBob,Roe,15201\n", ["seems to have no header"]),
         ("Ann,Lee\nBob,Roe\n", ["at least one of last_name"]),
         ("Name,Name\nAnn,Lee\n", ["2 columns named 'Name'"]),
@@ -217,7 +218,7 @@ def test_an_id_that_is_not_unique_is_left_out(suggest):
         ("", ["is empty"]),
     ],
 )
-def test_what_is_missing_is_told_where_nothing_can_be_proposed(suggest, content, words):
+def test_the_error_says_what_is_missing_if_nothing_can_be_suggested(suggest, content, words):
     with pytest.raises(InvalidInputError) as caught:
         suggest(content)
     for word in words:
@@ -225,54 +226,54 @@ def test_what_is_missing_is_told_where_nothing_can_be_proposed(suggest, content,
     assert "Lee" not in str(caught.value)
 
 
-async def test_a_path_may_be_text_and_what_is_not_there_is_told(tmp_path: Path):
-    path = tmp_path / "people.csv"
+async def test_a_path_may_be_text_and_a_missing_file_is_reported(tmp_path: Path):
+    path = tmp_path / "donors.csv"
     path.write_text("Last\nLee\n")
     assert await suggest_columns(path) == await suggest_columns(str(path))
     with pytest.raises(InvalidInputError, match=r"nowhere\.csv' cannot be read: No such file"):
         await suggest_columns(tmp_path / "nowhere.csv")
 
 
-def test_what_other_readers_may_stumble_over_is_warned_of(suggest):
+def test_an_unusual_encoding_delimiter_or_row_length_causes_a_warning(suggest):
     suggestion = suggest("Last Name;First Name;Zip\r\nN\u00fa\u00f1ez;Jos\u00e9;15213\r\nLee;Ann\r\n".encode("cp1252"))
     assert (suggestion.encoding, suggestion.delimiter) == ("cp1252", ";")
     assert suggestion.warnings == (
-        "the file is not UTF-8 but cp1252: save it as UTF-8, so that names with accents are read right",
-        "the file is delimited by ';': save it with commas, which every reader of CSVs expects",
-        "1 of the first 2 rows are shorter than the header; what they lack counts as empty",
+        "the file is cp1252, not UTF-8: save it as UTF-8 so that accented names are read correctly",
+        "the file is delimited by ';': save it with commas, which every CSV reader expects",
+        "1 of the first 2 rows are shorter than the header; missing cells count as empty",
     )
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "mac_roman", "cp437"])
-def test_the_code_page_of_a_list_is_found_out(suggest, encoding):
+def test_the_code_page_of_a_list_is_detected(suggest, encoding):
     names = [
         ["Jos\u00e9", "N\u00fa\u00f1ez"],
         ["Ren\u00e9e", "M\u00fcller"],
         ["Fran\u00e7ois", "Pe\u00f1a"],
         ["Ann", "Lee"],
     ]
-    suggestion = suggest(written(["First", "Last"], names * 20).encode(encoding))
+    suggestion = suggest(write_rows(["First", "Last"], names * 20).encode(encoding))
     assert suggestion.encoding == encoding
 
 
-def test_a_column_whose_name_the_server_may_misread_is_left_out(suggest):
+def test_a_column_name_that_the_server_may_misread_is_left_out(suggest):
     rows = [["Jos\u00e9", "N\u00fa\u00f1ez", "Fran\u00e7ois", "Ren\u00e9e"]] * 20
-    suggestion = suggest(written(["Pr\u00e9nom", "Last", "a", "b"], rows).encode("mac_roman"))
+    suggestion = suggest(write_rows(["Pr\u00e9nom", "Last", "a", "b"], rows).encode("mac_roman"))
     assert chosen(suggestion) == {"last_name": "Last*"}
     assert "save it as UTF-8" in suggestion.left_out["Pr\u00e9nom"]
 
 
-def test_without_what_guesses_code_pages_it_says_what_to_install(suggest, monkeypatch):
+def test_without_charset_normalizer_the_error_says_what_to_install(suggest, monkeypatch):
     monkeypatch.setitem(sys.modules, "charset_normalizer", None)
     assert chosen(suggest("Last\nN\u00fa\u00f1ez\n")) == {"last_name": "Last*"}
     with pytest.raises(
-        ImportError, match=r"people\.csv' is not UTF-8.*pip install 'indigo-async\[columns\]'"
+        ImportError, match=r"donors\.csv' is not UTF-8.*pip install 'indigo-async\[columns\]'"
     ) as caught:
         suggest("Last\nN\u00fa\u00f1ez\n".encode("cp1252"))
     assert caught.value.name == "charset_normalizer"
 
 
-def obeys_the_rules(suggestion: ColumnSuggestion, path: Path) -> None:
+def assert_follows_the_rules(suggestion: ColumnSuggestion, path: Path) -> None:
     check = InputCheck()
     selections = check.column_selections(suggestion.selections)
     check.raise_if_invalid()
@@ -280,8 +281,8 @@ def obeys_the_rules(suggestion: ColumnSuggestion, path: Path) -> None:
 
 
 @given(data=st.data())
-def test_any_header_of_known_spellings_is_known(tmp_path_factory, data):
-    """In any order, delimiter and encoding, among other columns, each field is served by its column."""
+def test_any_combination_of_known_column_names_is_recognized(tmp_path_factory, data):
+    """In any order, delimiter and encoding, and among other columns, each field gets its column."""
     fields = set(data.draw(st.lists(st.sampled_from(sorted(SPELLINGS)), min_size=1, unique=True), "fields"))
     assume(fields & MATCHED)
     if fields & {"first_name", "last_name"}:
@@ -292,33 +293,33 @@ def test_any_header_of_known_spellings_is_known(tmp_path_factory, data):
     delimiter = data.draw(st.sampled_from(",;\t|" if len(order) > 1 else ","), "delimiter")
     encoding = data.draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "cp1252", "latin-1"]), "encoding")
     rows = [[VALUES[field][row] if field else "x" for field, _ in order] for row in range(4)]
-    path = tmp_path_factory.getbasetemp() / "spelled.csv"
-    path.write_bytes(written([name for _, name in order], rows, delimiter).encode(encoding))
+    path = tmp_path_factory.getbasetemp() / "names.csv"
+    path.write_bytes(write_rows([name for _, name in order], rows, delimiter).encode(encoding))
     suggestion = _suggest(path)
     assert {field: one.column_name for field, one in suggestion.selections.by_field().items()} == names
     assert suggestion.left_out.keys() == set(others)
     assert suggestion.delimiter == delimiter
-    obeys_the_rules(suggestion, path)
+    assert_follows_the_rules(suggestion, path)
 
 
 @given(
     content=st.one_of(st.binary(max_size=300), st.text(st.sampled_from('Name,ZIP;5 213\n"\r\t\u00e9@'), max_size=80))
 )
-def test_any_bytes_are_a_good_suggestion_or_refused(tmp_path_factory, content):
+def test_any_bytes_give_a_valid_suggestion_or_an_error(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "any.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode("cp1252"))
     try:
         suggestion = _suggest(path)
     except InvalidInputError:
         return
-    obeys_the_rules(suggestion, path)
+    assert_follows_the_rules(suggestion, path)
 
 
 headers = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
 
 
 @given(names=st.lists(headers, min_size=1, max_size=10), required=st.booleans())
-def test_pasted_code_makes_the_same_selections(names, required):
+def test_generated_code_makes_the_same_selections(names, required):
     fields = [field for field in SPELLINGS if field != "full_name"]
     given = {field: ColumnSelection(name, required) for field, name in zip(fields, names, strict=False)}
     selections = ColumnSelections(**given)
@@ -333,7 +334,7 @@ def test_pasted_code_makes_the_same_selections(names, required):
     }
 
 
-def test_the_code_is_as_one_would_write_it(suggest):
+def test_generated_code_looks_hand_written(suggest):
     selections = suggest("First Name,Last Name,Zip\nAnn,Lee,15213\n").selections
     assert to_python(selections) == (
         "from indigo_async import ColumnSelection, ColumnSelections\n\n"
@@ -347,16 +348,16 @@ def test_the_code_is_as_one_would_write_it(suggest):
     assert to_yaml(selections).splitlines()[1] == '  first_name: {column_name: "First Name", is_required: true}'
 
 
-def test_the_command_shows_the_columns_the_reasons_and_the_code(suggest, tmp_path: Path, capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "240")  # wide enough for no cell to be folded
+def test_the_command_shows_columns_reasons_and_code(suggest, tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "240")  # wide enough that no cell wraps
     suggestion = suggest("First Name;Last Name;Zip;Email\nAnn;Lee;15213;a@example.org\n")
-    columns_command(tmp_path / "people.csv")
+    columns_command(tmp_path / "donors.csv")
     shown = capsys.readouterr()
     for text in (to_python(suggestion.selections), to_yaml(suggestion.selections), *suggestion.reasons.values()):
         assert text in shown.out
-    assert "e-mail addresses" in shown.out
+    assert "email addresses" in shown.out
     assert suggestion.warnings[0] in shown.err
-    columns_command(tmp_path / "people.csv", output_options=OutputOptions(json=True, quiet=True))
+    columns_command(tmp_path / "donors.csv", output_options=OutputOptions(json=True, quiet=True))
     printed = capsys.readouterr()
     assert printed.err == ""
     record = json.loads(printed.out)
@@ -366,9 +367,9 @@ def test_the_command_shows_the_columns_the_reasons_and_the_code(suggest, tmp_pat
     assert (record["delimiter"], record["rows_sampled"], record["warnings"]) == (";", 1, list(suggestion.warnings))
 
 
-def test_what_the_command_writes_can_be_given_to_the_others(suggest, tmp_path: Path, capsys):
+def test_other_commands_accept_the_output_of_the_columns_command(suggest, tmp_path: Path, capsys):
     selections = suggest("First Name,Last Name,Zip\nAnn,Lee,15213\n").selections
-    columns_command(tmp_path / "people.csv", output_options=OutputOptions(json=True))
+    columns_command(tmp_path / "donors.csv", output_options=OutputOptions(json=True))
     (tmp_path / "columns.json").write_text(capsys.readouterr().out)
     (tmp_path / "columns.yaml").write_text(to_yaml(selections))
     for name in ("columns.json", "columns.yaml"):
@@ -379,10 +380,10 @@ def test_what_the_command_writes_can_be_given_to_the_others(suggest, tmp_path: P
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-async def test_a_messy_list_is_matched_by_what_is_proposed_for_it(voters: VoterFile, tmp_path: Path, seed: int):
-    people = generate_messy_upload(voters, 1_500, seed=seed)
-    path = tmp_path / "people.csv"
-    path.write_bytes(people.csv)
+async def test_a_messy_list_is_matched_by_the_suggested_columns(voters: VoterFile, tmp_path: Path, seed: int):
+    upload = generate_messy_upload(voters, 1_500, seed=seed)
+    path = tmp_path / "donors.csv"
+    path.write_bytes(upload.csv)
     suggestion = await suggest_columns(path)
     assert suggestion.warnings == ()
     assert suggestion.left_out == {}
@@ -395,15 +396,15 @@ async def test_a_messy_list_is_matched_by_what_is_proposed_for_it(voters: VoterF
             column_selections=suggestion.selections,
             publisher=sandbox.file_host,
         )
-    on_file = int((people.truth >= 0).sum())
+    on_file = int((upload.truth >= 0).sum())
     assert 0.8 * on_file < matched.extra["size"] <= 1_500
 
 
-async def test_a_messy_list_under_other_names_is_matched_as_well(voters: VoterFile, tmp_path: Path):
+async def test_a_messy_list_with_other_column_names_is_recognized(voters: VoterFile, tmp_path: Path):
     header, _, body = generate_messy_csv(voters, 600, seed=3).partition(b"\r\n")
     names = "FNAME,SURNAME,RES_ADDR1,RES_CITY,RES_ST,ZIP5,CELL,DOB,VANID"
     assert header.count(b",") == names.count(",")
-    path = tmp_path / "people.csv"
+    path = tmp_path / "donors.csv"
     path.write_bytes(names.encode() + b"\r\n" + body)
     suggestion = await suggest_columns(path)
     assert list(chosen(suggestion).values()) == [
