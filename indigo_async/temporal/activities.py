@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from temporalio import activity
+from temporalio.client import WorkflowExecutionStatus
 from temporalio.exceptions import ApplicationError
 
 from indigo_async._transport.cancellation import run_in_thread
@@ -28,11 +29,11 @@ from indigo_async.errors import BudgetExceededError, ExportExistsError, Purchase
 from indigo_async.events import Stage
 from indigo_async.files.publishing.publisher import Publisher
 from indigo_async.models import CsvExport, RecordId
-from indigo_async.temporal.attempt_log import AttemptLog
+from indigo_async.temporal.attempt_log import AttemptLog, run_with_heartbeat
 from indigo_async.temporal.budget_client import BudgetClient
 from indigo_async.temporal.export_stores import FolderExportStore, ObjectExportStore
 from indigo_async.temporal.failures import to_application_error
-from indigo_async.temporal.heartbeat import run_with_heartbeat
+from indigo_async.temporal.ids import IDENTITY_MEMO_KEY
 from indigo_async.temporal.payloads import (
     Booking,
     BookingKind,
@@ -41,9 +42,11 @@ from indigo_async.temporal.payloads import (
     ExportTask,
     Grant,
     JobInput,
+    JobSummary,
     LookalikeTask,
     Quote,
 )
+from indigo_async.temporal.workflows.job import AudienceWorkflow
 from indigo_async.workflows.recipes.budget import Budget
 from indigo_async.workflows.recipes.context import RecipeContext
 from indigo_async.workflows.recipes.csv_download import download_csv
@@ -82,7 +85,7 @@ class AudienceActivities:
 
     @property
     def activities(self) -> list[Callable[..., Any]]:
-        return [self.match, self.lookalike, self.preview, self.purchase, self.download]
+        return [self.match, self.lookalike, self.preview, self.purchase, self.download, self.recall]
 
     async def _book(self, task: ExportTask, kind: BookingKind, export_id: RecordId, cents: int = 0) -> Grant:
         """Book in the batch's ledger, where there is one."""
@@ -222,6 +225,21 @@ class AudienceActivities:
             return await self._exports.deliver(task.export.destination, fetch)
 
         return await _run_activity(work(), memory, hand_over_on_shutdown=False)
+
+    @activity.defn(name="recall")
+    async def recall(self, workflow_id: str, identity: str) -> JobSummary | None:
+        """Wait for the workflow with this ID and return its result; None if it failed or did a different job."""
+
+        async def work() -> JobSummary | None:
+            handle = activity.client().get_workflow_handle_for(AudienceWorkflow.run, workflow_id)
+            described = await handle.describe()
+            if await described.memo_value(IDENTITY_MEMO_KEY, "", type_hint=str) != identity:
+                return None
+            if described.status not in {WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.COMPLETED}:
+                return None
+            return await handle.result()
+
+        return await run_with_heartbeat(work(), dict, hand_over_on_shutdown=True)
 
     def _create_context(self, customer_id: str, audience_name: str, memory: AttemptLog) -> RecipeContext:
         return RecipeContext(

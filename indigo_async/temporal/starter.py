@@ -33,7 +33,6 @@ from indigo_async.temporal.ids import (
     budget_workflow_id,
     job_workflow_id,
 )
-from indigo_async.temporal.ledger import Ledger
 from indigo_async.temporal.payloads import (
     BatchProgress,
     BatchState,
@@ -45,7 +44,7 @@ from indigo_async.temporal.payloads import (
     Page,
 )
 from indigo_async.temporal.workflows.batch import BatchWorkflow
-from indigo_async.temporal.workflows.budget import BudgetWorkflow
+from indigo_async.temporal.workflows.budget import BudgetWorkflow, Ledger
 from indigo_async.temporal.workflows.job import AudienceWorkflow, build_search_attributes
 from indigo_async.workflows.batches.conflicts import check_jobs
 from indigo_async.workflows.batches.jobs import AudienceJob, CheckedJob, check_job, compute_fingerprint

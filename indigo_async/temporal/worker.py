@@ -13,7 +13,6 @@ from indigo_async.files.publishing.publisher import Publisher
 from indigo_async.temporal.activities import AudienceActivities
 from indigo_async.temporal.export_stores import FolderExportStore, ObjectExportStore
 from indigo_async.temporal.ids import TASK_QUEUE
-from indigo_async.temporal.recall_activity import recall
 from indigo_async.temporal.workflows.batch import BatchWorkflow
 from indigo_async.temporal.workflows.budget import BudgetWorkflow
 from indigo_async.temporal.workflows.job import AudienceWorkflow
@@ -64,7 +63,7 @@ def create_worker(
         temporal,
         task_queue=task_queue,
         workflows=WORKFLOWS,
-        activities=[*AudienceActivities(client, exports, publisher).activities, recall],
+        activities=AudienceActivities(client, exports, publisher).activities,
         workflow_runner=create_workflow_runner(),
         max_concurrent_activities=max_stages,
         max_cached_workflows=_CACHED_WORKFLOWS,

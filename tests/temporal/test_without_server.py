@@ -34,7 +34,6 @@ from indigo_async.temporal.attempt_log import AttemptLog
 from indigo_async.temporal.export_stores import FolderExportStore, ObjectExportStore, find_destination_problem
 from indigo_async.temporal.failures import to_application_error
 from indigo_async.temporal.ids import job_workflow_id
-from indigo_async.temporal.ledger import Ledger
 from indigo_async.temporal.payloads import (
     Booking,
     BookingKind,
@@ -45,6 +44,7 @@ from indigo_async.temporal.payloads import (
     LookalikeInput,
     Quote,
 )
+from indigo_async.temporal.workflows.budget import Ledger
 from indigo_async.workflows import AudienceJob, ExportReceipt, ExportStep, Stage
 
 BOOKINGS = st.lists(
