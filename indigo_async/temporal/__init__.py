@@ -1,9 +1,11 @@
-"""The same jobs as durable workflows on Temporal, on as many machines as there are (extra `temporal`)."""
+"""Run jobs as durable workflows on Temporal, on any number of machines (extra `temporal`)."""
 
 try:
-    import temporalio as _  # noqa: F401 - only whether it is there
+    import temporalio as _  # noqa: F401 - only to check that it is installed
 except ImportError as _missing:
-    raise ImportError("indigo_async.temporal needs Temporal's SDK: pip install 'indigo-async[temporal]'") from _missing
+    raise ImportError(
+        "indigo_async.temporal needs the Temporal SDK: pip install 'indigo-async[temporal]'"
+    ) from _missing
 
 from indigo_async.temporal.connection import connect
 from indigo_async.temporal.converter import data_converter

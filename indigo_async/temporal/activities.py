@@ -1,12 +1,12 @@
-"""The stages of a job as activities. Each calls the recipes' own stage; no decision of theirs is made again here.
+"""The stages of a job as activities. Each one calls the stage of the recipes, which makes all the decisions.
 
-Five activities, one for each fact that a later attempt must not lose: the matched audience, the lookalike, the price,
-the purchase, the file. More of them would only make histories longer, since what happens in between (an upload, a stub)
-is free and found again. Fewer would lose more with a worker, and the purchase must stand alone: its schedule is the
-intent, its result the receipt.
+There is one activity for each fact that a later attempt must not lose: the matched audience, the lookalike, the price,
+the purchase and the file. More activities would only make histories longer, because the steps in between (such as an
+upload) are free and can be found again. Fewer would lose more work with a worker. The purchase must stand alone: its
+scheduling records the intent and its result is the receipt.
 
-Every attempt reads the server before it acts. Nothing is taken for new because this history made it: an operator may
-reset a workflow to a point before its purchase, and then only the server knows.
+Every attempt reads the server before it acts and never trusts the history alone: an operator may reset a workflow to a
+point before its purchase, and then only the server knows about it.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ _MAX_READ_BACKS = 5
 
 
 class AudienceActivities:
-    """The activities of one worker, all on one client: its pacing, its connections and its polling are theirs."""
+    """The activities of one worker. They share one client with its pacing, connections and polling."""
 
     def __init__(
         self, client: IndigoClient, exports: FolderExportStore | ObjectExportStore, publisher: Publisher | None = None
@@ -88,17 +88,17 @@ class AudienceActivities:
         return [self.match, self.lookalike, self.preview, self.purchase, self.download, self.recall]
 
     async def _book(self, task: ExportTask, kind: BookingKind, export_id: RecordId, cents: int = 0) -> Grant:
-        """Book in the batch's ledger, where there is one."""
+        """Book in the batch's ledger, if there is one."""
         if task.budget is None:
             return Grant(granted=True, left_cents=None)
         booking = Booking(kind=kind, export_id=str(export_id), cents=cents)
         return await self._budget_client.book(activity.client(), task.budget, booking)
 
     async def _reserve(self, task: ExportTask, run: RecipeContext, export: CsvExport, cost: int) -> None:
-        """Set the price aside in the batch's budget.
+        """Reserve the price in the batch's budget.
 
         Raises:
-            BudgetExceededError: not that much is left; nothing was bought.
+            BudgetExceededError: the budget has less left. Nothing was purchased.
         """
         if cost == 0:
             return
@@ -106,7 +106,7 @@ class AudienceActivities:
         if not grant.granted:
             raise BudgetExceededError(
                 f"export {export.id} costs {cost} cents and the batch has {grant.left_cents} left of its budget; "
-                "nothing was bought. Raise the budget to buy this preview",
+                "nothing was purchased. Raise the budget to purchase this preview",
                 stage=Stage.PURCHASE,
                 audience=run.audience,
                 export=export,
@@ -115,7 +115,7 @@ class AudienceActivities:
 
     @activity.defn(name=Stage.MATCH)
     async def match(self, order: JobInput) -> RecordId:
-        """The matched audience's ID, once it is active."""
+        """Return the ID of the matched audience once it is active."""
         memory = _create_attempt_log()
         run = self._create_context(order.customer_id, order.audience_name, memory)
 
@@ -129,7 +129,7 @@ class AudienceActivities:
 
     @activity.defn(name=Stage.LOOKALIKE)
     async def lookalike(self, task: LookalikeTask) -> RecordId:
-        """The lookalike's ID, once it is active."""
+        """Return the ID of the lookalike once it is active."""
         memory = _create_attempt_log()
         run = self._create_context(task.customer_id, task.audience_name, memory)
         wanted = task.lookalike
@@ -152,7 +152,7 @@ class AudienceActivities:
 
     @activity.defn(name=Stage.PREVIEW)
     async def preview(self, task: ExportTask) -> Quote:
-        """The export that serves the job, bought already or with a price."""
+        """Return the export for the job, either purchased already or with its price."""
         memory = _create_attempt_log()
         run = self._create_context(task.customer_id, task.audience_name, memory)
 
@@ -167,7 +167,7 @@ class AudienceActivities:
 
     @activity.defn(name=Stage.PURCHASE)
     async def purchase(self, task: ExportTask) -> Quote:
-        """Buy the export that was priced, after a look whether that was done, and return it as it was bought."""
+        """Purchase the priced export unless it has been purchased already, and return it as purchased."""
         memory = _create_attempt_log()
         run = self._create_context(task.customer_id, task.audience_name, memory)
         terms = _build_export_options(task.export)
@@ -184,7 +184,7 @@ class AudienceActivities:
                 async with export_lock(self._client, task.audience_id):
                     export = await self._purchase(task, run, memory, terms)
             except (ExportExistsError, PurchaseInDoubtError) as error:
-                # The server's record may settle it a moment later. The next attempt reads it before it buys anything.
+                # The server may show the outcome a moment later, and the next attempt reads it before it purchases.
                 raise to_application_error(error, retryable=activity.info().attempt < _MAX_READ_BACKS) from None
             return _build_quote(task.audience_id, ExportRead(export=export))
 
@@ -207,15 +207,15 @@ class AudienceActivities:
 
     @activity.defn(name=Stage.DOWNLOAD)
     async def download(self, task: ExportTask) -> DeliveredExport:
-        """Deliver the export that was bought. Its money is settled first: that it was bought is in the history."""
+        """Deliver the purchased export. First its cost is settled, because the history shows that it was purchased."""
         memory = _create_attempt_log()
         run = self._create_context(task.customer_id, task.audience_name, memory)
         quote = task.quote
         if quote is None:
-            raise ApplicationError("a download needs a bought export", type="ValueError", non_retryable=True)
+            raise ApplicationError("a download needs a purchased export", type="ValueError", non_retryable=True)
 
         async def fetch(destination: Path) -> ExportReceipt:
-            # Its URL grants the file to whoever has it, so no history holds one: it is asked for.
+            # Whoever has the download URL has the file, so histories don't hold it: read it from the server.
             export = await wait_export(run, task.audience_id, quote.export_id, purchased=True)
             return await download_csv(run, task.audience_id, export, destination)
 
@@ -252,7 +252,7 @@ class AudienceActivities:
         )
 
     def _current_name_index(self) -> NameIndex:
-        """What audiences there are: read again now and then, and for an attempt that follows another."""
+        """The index of existing audiences, renewed when it is old and for every repeated attempt."""
         info = activity.info()
         now = datetime.now(UTC)
         is_old = (now - self._name_index_created_at).total_seconds() > _NAME_INDEX_MAX_AGE
@@ -262,12 +262,12 @@ class AudienceActivities:
 
 
 def _create_attempt_log() -> AttemptLog:
-    told = activity.info().heartbeat_details
-    return AttemptLog(told[0] if told else None, activity.heartbeat)
+    details = activity.info().heartbeat_details
+    return AttemptLog(details[0] if details else None, activity.heartbeat)
 
 
 async def _run_activity(work: Coroutine[Any, Any, T], memory: AttemptLog, *, hand_over_on_shutdown: bool) -> T:
-    """A stage's result. What it raises is told as a failure, without what caused it."""
+    """Return a stage's result. An error becomes an application error without its cause, which may hold secrets."""
     try:
         return await run_with_heartbeat(
             work, lambda: memory.heartbeat_details, hand_over_on_shutdown=hand_over_on_shutdown
@@ -276,7 +276,7 @@ async def _run_activity(work: Coroutine[Any, Any, T], memory: AttemptLog, *, han
         raise
     except asyncio.CancelledError:
         raise
-    except Exception as error:  # noqa: BLE001 - the workflow hears of every kind
+    except Exception as error:  # noqa: BLE001 - the workflow receives every kind of error
         failure = to_application_error(error)
     raise failure
 

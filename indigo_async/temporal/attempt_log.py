@@ -1,8 +1,8 @@
-"""What an attempt at a stage knows of the attempts before it: from the history, and from their heartbeats.
+"""What an attempt at a stage knows about earlier attempts, from the history and from their heartbeats.
 
-The workflow's history is the journal of a job on Temporal. A purchase's intent is the activity that was scheduled with
-it, and a stage's result is the activity's. What happens within a stage (an upload, say) goes along with heartbeats:
-when those are lost with a worker, the server's own records serve, by the same rules as without a journal.
+The workflow history is the journal of a job on Temporal: scheduling the purchase activity records the intent, and the
+result of an activity is the result of its stage. Steps within a stage, such as an upload, are saved in heartbeats. If
+those are lost with a worker, the server's records are used, by the same rules as without a journal.
 """
 
 from __future__ import annotations
@@ -27,26 +27,28 @@ _HANDOVER_DELAY = timedelta(milliseconds=100)
 
 
 class AttemptLog:
-    """The memory of one attempt. `intent_cancelled` says that a purchase was certainly not carried out by it."""
+    """The job log of one attempt. `intent_cancelled` is true if its purchase certainly was not carried out."""
 
-    def __init__(self, told: Mapping[str, Any] | None, tell: Callable[[Mapping[str, Any]], object]) -> None:
-        told = told or {}
-        self._results: dict[str, Mapping[str, Any]] = dict(told.get("results", {}))
-        self._intents: dict[str, Mapping[str, Any]] = dict(told.get("intents", {}))
-        self._send_heartbeat = tell
+    def __init__(
+        self, previous_details: Mapping[str, Any] | None, send_heartbeat: Callable[[Mapping[str, Any]], object]
+    ) -> None:
+        details = previous_details or {}
+        self._results: dict[str, Mapping[str, Any]] = dict(details.get("results", {}))
+        self._intents: dict[str, Mapping[str, Any]] = dict(details.get("intents", {}))
+        self._send_heartbeat = send_heartbeat
         self.intent_cancelled: bool = False
 
     @property
     def heartbeat_details(self) -> Mapping[str, Any]:
-        """What the next attempt is to know."""
+        """What the next attempt needs to know."""
         return {"results": self._results, "intents": self._intents}
 
     def load_result(self, stage: Stage, facts: Mapping[str, Any]) -> None:
-        """Take a stage's result from the history."""
+        """Load a stage's result from the history."""
         self._results[stage.value] = facts
 
     def load_intent(self, stage: Stage, facts: Mapping[str, Any]) -> None:
-        """Take an intent from the history: it may have been carried out, by an attempt that nobody heard of again."""
+        """Load an intent from the history: a lost attempt may have carried it out."""
         self._intents[stage.value] = facts
 
     def result(self, stage: Stage) -> Mapping[str, Any] | None:
@@ -73,9 +75,9 @@ class AttemptLog:
 async def run_with_heartbeat(
     work: Coroutine[Any, Any, T], details: Callable[[], Mapping[str, Any]], *, hand_over_on_shutdown: bool
 ) -> T:
-    """Do a stage's work, telling Temporal that it goes on. Cancelled, the work ends in its own order first.
+    """Run a stage and send heartbeats until it is done. If canceled, wait for the stage to end cleanly first.
 
-    A stage that `hand_over_on_shutdown` is handed over at once when its worker is shut down: another goes on with it.
+    With `hand_over_on_shutdown`, the stage ends at once when its worker shuts down, and another worker continues it.
     """
     limit = activity.info().heartbeat_timeout
     interval = None if limit is None else limit.total_seconds() / _HEARTBEATS_PER_TIMEOUT
@@ -90,7 +92,9 @@ async def run_with_heartbeat(
                 return stage.result()
             if done:
                 raise ApplicationError(
-                    "the worker is shut down; another goes on", type="WorkerEnds", next_retry_delay=_HANDOVER_DELAY
+                    "the worker is shutting down; another one continues",
+                    type="WorkerEnds",
+                    next_retry_delay=_HANDOVER_DELAY,
                 )
             activity.heartbeat(details())
     finally:
@@ -98,4 +102,4 @@ async def run_with_heartbeat(
             future.cancel()
         await wait_shielded(stage)
         if not stage.cancelled():
-            stage.exception()  # of a stage that nobody waits for any more
+            stage.exception()  # mark it as retrieved

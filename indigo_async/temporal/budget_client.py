@@ -1,7 +1,7 @@
-"""What one worker books on the ledgers of batches, in groups: what comes while a booking is under way shares the next.
+"""Send one worker's bookings to the ledgers of batches in groups.
 
-A workflow takes some ten updates at a time, and each adds to its history. So thousands of purchases on a worker make
-one update after the other, not thousands at once.
+A workflow accepts about ten concurrent updates, and each adds to its history. So a worker sends one update at a time,
+and bookings that arrive in the meantime share the next one.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _MAX_BOOKINGS_PER_UPDATE = 1_000
 
 
 class BudgetClient:
-    """To be used within one event loop."""
+    """Groups the bookings of one event loop."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, list[tuple[Booking, asyncio.Future[Grant]]]] = {}
         self._in_flight: dict[str, asyncio.Task[None]] = {}
 
     async def book(self, temporal: Client, budget: str, booking: Booking) -> Grant:
-        """Book on the ledger of a batch. Returns when that is in its history.
+        """Book in the ledger of a batch. Returns once the booking is in the ledger's history.
 
         Raises:
             RPCError: the workflow that holds the ledger could not be reached.
@@ -36,7 +36,7 @@ class BudgetClient:
         done: asyncio.Future[Grant] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(budget, []).append((booking, done))
         if budget not in self._in_flight:
-            # Its own context: this update serves other activities, too.
+            # An empty context, because this update also carries the bookings of other activities.
             self._in_flight[budget] = asyncio.create_task(self._send(temporal, budget), context=Context())
         return await done
 
@@ -48,7 +48,7 @@ class BudgetClient:
                     grants = await handle.execute_update(  # pyright: ignore[reportUnknownMemberType] - Temporal leaves a type open
                         BudgetWorkflow.book, [booking for booking, _ in pending]
                     )
-                except Exception as error:  # noqa: BLE001 - told to each who waits
+                except Exception as error:  # noqa: BLE001 - raised in every waiting activity
                     for _, done in pending:
                         if not done.done():
                             done.set_exception(error)

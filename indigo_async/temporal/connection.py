@@ -1,4 +1,4 @@
-"""A connection to a Temporal service: a server of one's own, or Temporal Cloud."""
+"""Connect to a self-hosted Temporal service or Temporal Cloud."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ async def connect(
     codec: PayloadCodec | None = None,
     runtime: Runtime | None = None,
 ) -> Client:
-    """Connect to Temporal, with the payloads of these workflows.
+    """Connect to Temporal with the data converter of these workflows.
 
-    What is not given comes from Temporal's own variables and profiles, as its command takes them: `TEMPORAL_ADDRESS`,
-    `TEMPORAL_NAMESPACE`, `TEMPORAL_API_KEY`, `TEMPORAL_TLS_CLIENT_CERT_PATH`, `TEMPORAL_TLS_CLIENT_KEY_PATH` and the
-    like. An API key brings TLS with it.
+    Missing arguments come from Temporal's environment variables and profiles, as in its command-line tool:
+    `TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE`, `TEMPORAL_API_KEY`, `TEMPORAL_TLS_CLIENT_CERT_PATH`,
+    `TEMPORAL_TLS_CLIENT_KEY_PATH` and so on. An API key enables TLS.
 
     Args:
         address: host and port, such as `127.0.0.1:7233`.
-        namespace: the namespace; `default` where nothing names one.
-        codec: what encrypts payloads; clients and workers must have the same.
-        runtime: for metrics of Temporal's own; by default the process's.
+        namespace: the namespace; `default` if it is not set anywhere.
+        codec: encrypts payloads. Clients and workers must use the same one.
+        runtime: the runtime for Temporal's metrics; defaults to that of the process.
 
     Raises:
-        ConnectionFailedError: the service does not answer, or refuses the key.
+        ConnectionFailedError: the service does not respond or refuses the key.
     """
     settings = ClientConfig.load_client_connect_config()
     if address is not None:
@@ -52,28 +52,30 @@ async def connect(
     if namespace is not None:
         settings["namespace"] = namespace
     target = settings.setdefault("target_host", "localhost:7233")
-    why = ""
-    for attempt in range(_ATTEMPTS):  # a server that has just begun to listen may need another second
+    reason = ""
+    for attempt in range(_ATTEMPTS):  # a server that has just started may need another second
         if attempt:
             await asyncio.sleep(_SECONDS_BETWEEN)
         try:
             client = await Client.connect(**settings, data_converter=data_converter(codec), runtime=runtime)
             await _check_namespace(client)
         except RPCError as error:
-            why = f"{error.status.name.lower().replace('_', ' ')} (is there a namespace {settings.get('namespace')!r}?)"
+            reason = (
+                f"{error.status.name.lower().replace('_', ' ')} (is there a namespace {settings.get('namespace')!r}?)"
+            )
             if error.status not in _TRANSIENT:
                 break
-        except RuntimeError:  # of the connection itself; its words may hold the metadata that were sent
-            why = "no connection could be made"
+        except RuntimeError:  # a failed connection; its message may contain the metadata sent
+            reason = "no connection could be made"
         else:
             return client
     raise ConnectionFailedError(
-        f"{why}; check the address, TEMPORAL_API_KEY and the TLS variables", endpoint=f"Temporal at {target}"
+        f"{reason}; check the address, TEMPORAL_API_KEY and the TLS variables", endpoint=f"Temporal at {target}"
     )
 
 
 async def _check_namespace(client: Client) -> None:
-    """Look at the namespace, which a server that has just begun to listen may not know yet."""
+    """Check that the namespace exists, which a server that has just started may not know yet."""
     try:
         await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
     except RPCError as error:
@@ -82,9 +84,9 @@ async def _check_namespace(client: Client) -> None:
 
 
 async def ensure_search_attributes(client: Client) -> bool:
-    """Whether the namespace knows the search attributes of these workflows; it is told of them where that is allowed.
+    """Register the search attributes of these workflows if permitted. Returns whether they can be used now.
 
-    On Temporal Cloud they are added by its own tools.
+    On Temporal Cloud, register them with its own tools.
     """
     operator = client.operator_service
     try:
@@ -97,4 +99,4 @@ async def ensure_search_attributes(client: Client) -> bool:
             )
     except RPCError:
         return False
-    return not missing  # what was added just now may take some seconds to be known everywhere
+    return not missing  # new ones may take some seconds to be known everywhere

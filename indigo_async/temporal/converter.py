@@ -1,4 +1,4 @@
-"""Payloads are plain JSON by cattrs over msgspec: the same text as the facts of a journal."""
+"""Convert payloads to plain JSON with cattrs and msgspec, the same text as in a journal."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _record_id(value: RecordId, _: object) -> RecordId:
 
 
 def _converter() -> MsgspecJsonConverter:
-    # Fields that keep their defaults are left out, so that a new one changes no history.
+    # Fields with default values are omitted, so that a new field does not change histories.
     converter = make_converter(omit_if_default=True)
     converter.register_structure_hook_func(lambda kind: kind == RecordId, _record_id)
     return converter
@@ -36,7 +36,7 @@ _records = _converter()
 
 
 def to_json(value: object) -> bytes:
-    """A record as JSON; keys stand in the order of its fields."""
+    """Encode a record as JSON, with keys in the order of its fields."""
     return msgspec.json.encode(_records.unstructure(value))
 
 
@@ -59,10 +59,9 @@ class _Payloads(CompositePayloadConverter):
 
 
 def data_converter(codec: PayloadCodec | None = None) -> DataConverter:
-    """The converter that clients and workers of these workflows share.
+    """Create the data converter that clients and workers of these workflows share.
 
     Args:
-        codec: what encrypts payloads, where the CSVs' URLs and customers' names must not be read by whoever runs the
-            Temporal service.
+        codec: encrypts payloads, so that whoever runs the Temporal service cannot read CSV URLs and customer names.
     """
     return DataConverter(payload_converter_class=_Payloads, payload_codec=codec)

@@ -1,4 +1,4 @@
-"""Where exports land: a folder that the workers share, or an object store."""
+"""Where workers deliver exports: a shared folder or an object store."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ _PART_BYTES = 8 * 1024 * 1024
 
 @attrs.frozen
 class FolderExportStore:
-    """Exports in a folder, under their jobs' destinations. Workers on several machines need one that they share."""
+    """Delivers exports to a folder. Workers on several machines need a shared folder."""
 
     folder: Path
 
     async def check(self, destination: str) -> None:
-        """Check that an export can be written there, before it is paid.
+        """Check before paying that an export can be written.
 
         Raises:
-            InvalidInputError: it cannot, or it would land outside the folder.
+            InvalidInputError: it cannot, or it would be outside the folder.
         """
         check = InputCheck()
         path = await run_in_thread(partial(self._resolve_path, destination))
@@ -46,10 +46,10 @@ class FolderExportStore:
         check.raise_if_invalid()
 
     async def deliver(self, destination: str, fetch: DownloadTo) -> DeliveredExport:
-        """Have an export downloaded to its place.
+        """Download an export to its destination in the folder.
 
         Raises:
-            InvalidInputError: before it is fetched, if it would land outside the folder.
+            InvalidInputError: it would be outside the folder. Nothing was downloaded.
         """
         receipt = await fetch(await run_in_thread(partial(self._resolve_path, destination)))
         return DeliveredExport(path=str(receipt.path), size_bytes=receipt.size_bytes, sha256=receipt.sha256)
@@ -59,23 +59,23 @@ class FolderExportStore:
         path = self.folder / destination
         try:
             is_inside = path.parent.resolve().is_relative_to(self.folder.resolve())
-        except (OSError, RuntimeError):  # links in a circle
+        except (OSError, RuntimeError):  # a loop of links
             is_inside = False
         if not is_inside:
-            problem = f"{destination!r} leads out of the folder of the exports by a link; name another file"
+            problem = f"{destination!r} leads out of the exports folder through a link; name another file"
             raise InvalidInputError([Problem(_FIELD, problem)])
         return path
 
 
 @attrs.frozen
 class ObjectExportStore:
-    """Exports in an object store, under their jobs' destinations; on the worker's disk they are only in passing."""
+    """Delivers exports to an object store. They are on the worker's disk only temporarily."""
 
     url: str
     _store: Any = attrs.field(repr=False)
 
     async def check(self, destination: str) -> None:
-        """Check that a destination can name an object, before the export is paid.
+        """Check before paying that a destination can be an object's name.
 
         Raises:
             InvalidInputError: it cannot.
@@ -83,11 +83,11 @@ class ObjectExportStore:
         _require_valid_destination(destination)
 
     async def deliver(self, destination: str, fetch: DownloadTo) -> DeliveredExport:
-        """Have an export downloaded, and put it into the store.
+        """Download an export and upload it to the store.
 
         Raises:
-            InvalidInputError: before it is fetched, if its destination can name no object.
-            DownloadError: the store did not take it; the export stays bought.
+            InvalidInputError: its destination cannot be an object's name. Nothing was downloaded.
+            DownloadError: the upload failed. The export stays purchased.
         """
         import obstore  # noqa: PLC0415 - the extra
 
@@ -99,24 +99,24 @@ class ObjectExportStore:
                 await obstore.put_async(
                     self._store, key, receipt.path, attributes={"Content-Type": "text/csv"}, chunk_size=_PART_BYTES
                 )
-            except Exception as error:  # noqa: BLE001 - of obstore's kinds and Python's own, whose texts hold addresses
+            except Exception as error:  # noqa: BLE001 - obstore raises many kinds, whose messages contain URLs
                 kind = type(error).__name__
             else:
                 return DeliveredExport(
                     path=f"{self.url.rstrip('/')}/{key}", size_bytes=receipt.size_bytes, sha256=receipt.sha256
                 )
-        raise DownloadError(f"{key} could not be put into {self.url} ({kind}); the export is bought and stays so")
+        raise DownloadError(f"{key} could not be uploaded to {self.url} ({kind}); the export stays purchased")
 
 
 def export_store(place: str) -> FolderExportStore | ObjectExportStore:
-    """Where exports are to land.
+    """Open the folder or object store where workers deliver exports.
 
     Args:
-        place: `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`, or the path of a folder. What a
-            store's address does not say, its credentials above all, comes from the environment, as obstore takes it.
+        place: `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`, or the path of a folder. Credentials
+            and other settings of an object store come from the environment, as obstore reads it.
 
     Raises:
-        InvalidInputError: it is neither.
+        InvalidInputError: it is neither of these.
         ImportError: the extra `publish` is not installed.
     """
     if "://" not in place:
@@ -133,21 +133,21 @@ def export_store(place: str) -> FolderExportStore | ObjectExportStore:
     try:
         from obstore.store import from_url  # noqa: PLC0415 - the extra
     except ImportError:
-        raise ImportError("exports in a store need obstore: pip install 'indigo-async[publish]'") from None
+        raise ImportError("exports in an object store need obstore: pip install 'indigo-async[publish]'") from None
     return ObjectExportStore(place, from_url(place))
 
 
 def find_destination_problem(destination: str) -> str | None:
-    """Why a destination names no file below the place where exports land, if it does not."""
-    shown = repr(destination)
+    """Find out why a destination is not a file below the exports folder; None if it is one."""
+    quoted = repr(destination)
     if is_folder_path(destination):
-        return f"{shown} is a folder; name a file"
+        return f"{quoted} is a folder; name a file"
     if destination.startswith(("/", "~")):
-        return f"{shown} must be relative to the place where the workers' exports land"
+        return f"{quoted} must be relative to the workers' exports folder or store"
     if ".." in PurePosixPath(destination).parts:
-        return f"{shown} must not hold '..'"
+        return f"{quoted} must not contain '..'"
     if "\\" in destination:
-        return f"{shown} must not hold backslashes; separate folders by slashes"
+        return f"{quoted} must not contain backslashes; separate folders with slashes"
     return None
 
 
@@ -159,7 +159,7 @@ def _require_valid_destination(destination: str) -> None:
 
 @asynccontextmanager
 async def _temporary_folder() -> AsyncGenerator[Path]:
-    """A folder of mode 0700 for as long as the block lasts."""
+    """Create a folder of mode 0700 that is removed at the end of the block."""
     folder = await run_in_thread(partial(tempfile.TemporaryDirectory, prefix="indigo-export-"))
     try:
         yield Path(folder.name)

@@ -1,4 +1,4 @@
-"""Errors of the SDK as failures of activities: which of them another attempt may cure, in words without secrets."""
+"""Convert SDK errors to activity failures: without secrets, and marked as retryable or not."""
 
 from __future__ import annotations
 
@@ -39,23 +39,23 @@ _FINAL = (
     RecordMismatchError,
     WorkflowError,
 )
-"""What a second attempt meets again: refusals, and what the recipes' own rules decided."""
+"""Errors that a second attempt would meet again: API errors, and decisions of the recipes."""
 
 _TRANSIENT = (ClientNotOpenError, RateLimitedError, ServerError)
 
 
 def to_application_error(error: Exception, *, retryable: bool = False) -> ApplicationError:
-    """The failure that an activity raises in the error's place, whose history must not hold what it was caused by.
+    """Convert an error to the failure that an activity raises instead, so that its causes don't enter the history.
 
-    `retryable` says that another attempt may cure even an error that stays as a rule.
+    `retryable` allows another attempt even for an error that is usually final.
     """
-    passing = retryable or isinstance(error, _TRANSIENT) or not isinstance(error, _FINAL)
-    asked = error.retry_after if isinstance(error, RateLimitedError) else None
+    is_retryable = retryable or isinstance(error, _TRANSIENT) or not isinstance(error, _FINAL)
+    retry_after = error.retry_after if isinstance(error, RateLimitedError) else None
     return ApplicationError(
         _safe_message(error),
         type=type(error).__name__,
-        non_retryable=not passing,
-        next_retry_delay=None if asked is None else timedelta(seconds=asked),
+        non_retryable=not is_retryable,
+        next_retry_delay=None if retry_after is None else timedelta(seconds=retry_after),
     )
 
 
@@ -64,11 +64,11 @@ def _safe_message(error: Exception) -> str:
         return redact(str(error))
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if isinstance(error.filename, str) else error.strerror
-    return type(error).__name__  # errors that are not ours may hold anything
+    return type(error).__name__  # the message of any other error may contain secrets
 
 
-def build_failure(order: JobInput, workflow_id: str, error: BaseException) -> Failure:
-    """How a job's workflow failed, from whatever wraps the error that a stage raised."""
+def build_failure(job: JobInput, workflow_id: str, error: BaseException) -> Failure:
+    """Describe how a job's workflow failed, from the chain of errors around the one that a stage raised."""
     stage, kind, message = "", "WorkflowError", type(error).__name__
     for cause in _causes(error):
         match cause:
@@ -78,21 +78,23 @@ def build_failure(order: JobInput, workflow_id: str, error: BaseException) -> Fa
                 kind, message = cause.type or "WorkflowError", cause.message
             case OutOfTimeError(type=TimeoutType.SCHEDULE_TO_CLOSE):
                 kind = "WaitTimeoutError"
-                work = "the server's work goes on, and the same job finds it again"
-                message = f"not done after {order.timeout_seconds:g} s; {work}"
+                message = (
+                    f"not done after {job.timeout_seconds:g} s; the server continues, and running the same job again "
+                    "resumes it"
+                )
                 break
             case CancelledError():
-                kind, message = "CancelledError", "cancelled; the server's work goes on"
+                kind, message = "CancelledError", "canceled; the server continues"
             case TerminatedError():
-                kind, message = "TerminatedError", "terminated by an operator; the server's work goes on"
+                kind, message = "TerminatedError", "terminated by an operator; the server continues"
             case _:
                 pass
-    return Failure(key=order.key, workflow_id=workflow_id, stage=stage, error_type=kind, message=message)
+    return Failure(key=job.key, workflow_id=workflow_id, stage=stage, error_type=kind, message=message)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and what caused it, the outermost first."""
-    at: BaseException | None = error
-    while at is not None:
-        yield at
-        at = at.__cause__
+    """The error and its causes, outermost first."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__

@@ -1,4 +1,4 @@
-"""How workflows are called, so that starting one twice is starting it once."""
+"""Workflow IDs, chosen so that starting a workflow twice starts it once."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ __all__ = [
 ]
 
 TASK_QUEUE = "indigo"
-"""Where workers look for work unless they are told otherwise."""
+"""The default task queue of workers."""
 
 IDENTITY_MEMO_KEY = "indigo_identity"
-"""Under which a job's workflow keeps, in its memo, what it makes."""
+"""The memo key for the hash of what a workflow makes."""
 
 _SAFE_CHARACTERS = " !#$&'()*+,:;=?@[]"
 
 
 def job_workflow_id(customer_id: str, audience_name: str) -> str:
-    """The ID of a job's workflow: the job's own key. Two jobs of one ID are one job."""
+    """The ID of a job's workflow. Jobs with the same ID are the same job."""
     return f"audience/{_quote(customer_id)}/{_quote(audience_name)}"
 
 
@@ -40,5 +40,5 @@ def budget_workflow_id(name: str) -> str:
 
 
 def _quote(text: str) -> str:
-    """Text in which no slash stands for itself."""
+    """Quote text so that it contains no slash."""
     return quote(text, safe=_SAFE_CHARACTERS)

@@ -1,4 +1,4 @@
-"""What tells how a worker is: an endpoint for health checks, and metrics for Prometheus."""
+"""Health checks and Prometheus metrics of a worker."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["create_metrics_listener", "create_runtime", "serve_health"]
 
 
 def create_runtime(metrics: str | None) -> Runtime | None:
-    """A runtime that serves Temporal's and this SDK's metrics at a host and port; None where nothing is served."""
+    """Create a runtime that serves the metrics of Temporal and this SDK at an address; None without an address."""
     if metrics is None:
         return None
     host, port = _parse_address("metrics", metrics)
@@ -25,7 +25,7 @@ def create_runtime(metrics: str | None) -> Runtime | None:
 
 
 def create_metrics_listener(runtime: Runtime | None) -> Listener | None:
-    """A listener that counts a client's requests and what it spends. Customers are in none of it."""
+    """Create a listener that counts a client's requests and spending, without naming customers."""
     if runtime is None:
         return None
     meter = runtime.metric_meter
@@ -46,24 +46,24 @@ def create_metrics_listener(runtime: Runtime | None) -> Listener | None:
 
 @asynccontextmanager
 async def serve_health(place: str | None, ending: asyncio.Event, client: IndigoClient) -> AsyncGenerator[None]:
-    """Answer `GET /healthz` while the block lasts: 200, and 503 from the time on at which the worker is to end."""
+    """Serve `GET /healthz` inside the block: 200, or 503 once the worker is shutting down."""
     if place is None:
         yield
         return
     host, port = _parse_address("health", place)
 
-    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+    async def respond(request: web.BaseRequest) -> web.StreamResponse:
         if request.path != "/healthz":
             return web.Response(status=404)
         stats = client.poller.stats if client.poller is not None else None
-        told = {
+        health = {
             "status": "ending" if ending.is_set() else "ok",
             "requests": client.transport.requests.total(),
             "polls": stats.polls if stats is not None else 0,
         }
-        return web.json_response(told, status=503 if ending.is_set() else 200)
+        return web.json_response(health, status=503 if ending.is_set() else 200)
 
-    runner = web.ServerRunner(web.Server(answer, access_log=None))
+    runner = web.ServerRunner(web.Server(respond, access_log=None))
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()

@@ -1,7 +1,7 @@
-"""What travels through a workflow's history: a job as checked, what each stage needs, and what it brought about.
+"""The data in workflow histories: checked jobs, and the input and result of each stage.
 
-All of it is small JSON. None of it holds the API's token or an export's download URL; the CSV's URL is there as the
-caller gave it.
+All of it is small JSON. It never contains the API token or the download URL of an export. The CSV's URL is included as
+the caller passed it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = [
 
 @attrs.frozen(kw_only=True)
 class LookalikeInput:
-    """The lookalike that a job grows."""
+    """The lookalike that a job creates."""
 
     audience_name: str
     size: int
@@ -47,7 +47,7 @@ class LookalikeInput:
 
 @attrs.frozen(kw_only=True)
 class ExportInput:
-    """The export that a job buys and delivers. `max_cost_cents` is in cents."""
+    """The export that a job purchases and delivers."""
 
     destination: str
     optional_field_types: tuple[str, ...] = ()
@@ -58,12 +58,12 @@ class ExportInput:
 
 @attrs.frozen(kw_only=True)
 class JobInput:
-    """One job, checked, in its normal form.
+    """One job, checked and normalized.
 
-    `identity` is a hash of what the job makes and may spend: a workflow that ended well is taken for this order's only
-    when they agree. `budget` is the ID of the workflow that holds the batch's budget, `batch` the batch's name. A
-    stage's worker is taken for dead after `heartbeat_seconds` without a sign of life; the whole job may take
-    `timeout_seconds`. `shows_stage` keeps the search attribute for the stage up to date.
+    `identity` is a hash of what the job makes and may spend: the result of an earlier workflow is reused only if the
+    identities are equal. `budget` is the ID of the workflow that holds the batch's budget, and `batch` the batch's
+    name. A stage is given to another worker after `heartbeat_seconds` without a heartbeat, and the whole job may take
+    `timeout_seconds`. `shows_stage` updates the search attribute for the stage.
     """
 
     key: str
@@ -84,7 +84,7 @@ class JobInput:
 
 @attrs.frozen(kw_only=True)
 class LookalikeTask:
-    """What growing a lookalike needs."""
+    """The input for creating a lookalike."""
 
     customer_id: str
     audience_name: str
@@ -94,7 +94,7 @@ class LookalikeTask:
 
 @attrs.frozen(kw_only=True)
 class Quote:
-    """A priced export: of which audience, which export, its price where the server shows one, and if it can be had."""
+    """A priced export: its audience, its ID, its price if the server shows one, and whether it can be downloaded."""
 
     audience_id: RecordId
     export_id: RecordId
@@ -104,9 +104,9 @@ class Quote:
 
 @attrs.frozen(kw_only=True)
 class ExportTask:
-    """What pricing, buying and delivering an export need. `quote` is the priced one, once there is one.
+    """The input for pricing, purchasing and delivering an export. `quote` is the priced export, once there is one.
 
-    Scheduled for the purchase, this is the intent: it is in the history before anything can be sent.
+    Scheduling the purchase with this task records the intent: it is in the history before anything can be sent.
     """
 
     customer_id: str
@@ -119,7 +119,7 @@ class ExportTask:
 
 @attrs.frozen(kw_only=True)
 class DeliveredExport:
-    """An export's CSV where it was wanted: a path or the URL of an object, its bytes, and its SHA-256 in hex."""
+    """A delivered CSV: its path or object URL, its size in bytes, and its SHA-256 in hex."""
 
     path: str
     size_bytes: int
@@ -128,7 +128,7 @@ class DeliveredExport:
 
 @attrs.frozen(kw_only=True)
 class JobSummary:
-    """What a job brought about. `spent_cents` is what this workflow's own purchase cost."""
+    """The result of a job. `spent_cents` is the cost of this workflow's own purchase."""
 
     matched_id: RecordId
     lookalike_id: RecordId | None = None
@@ -139,10 +139,9 @@ class JobSummary:
 
 @attrs.frozen(kw_only=True)
 class JobProgress:
-    """How far a job is."""
+    """The progress of a job."""
 
     stage: str
-    end: JobSummary | None = None
     matched_id: RecordId | None = None
     lookalike_id: RecordId | None = None
     quote: Quote | None = None
@@ -150,7 +149,7 @@ class JobProgress:
 
 @attrs.frozen(kw_only=True)
 class Failure:
-    """A job that failed: its key, where, the kind of error and what it says."""
+    """A failed job: its key, its workflow, the stage, the type of error and its message."""
 
     key: str
     workflow_id: str
@@ -161,7 +160,7 @@ class Failure:
 
 @attrs.frozen(kw_only=True)
 class Page:
-    """Jobs that are started together. `number` counts a batch's pages from 0; `last` says that no page comes after."""
+    """Jobs that are started together. `number` counts the pages of a batch from 0, and `last` marks the last one."""
 
     number: int
     orders: tuple[JobInput, ...]
@@ -169,7 +168,7 @@ class Page:
 
 
 class BookingKind(StrEnum):
-    """Set cents aside for an export; it was bought; it certainly was not."""
+    """Reserve cents for an export, settle its purchase, or release what certainly was not spent."""
 
     RESERVE = "reserve"
     SETTLE = "settle"
@@ -178,7 +177,7 @@ class BookingKind(StrEnum):
 
 @attrs.frozen(kw_only=True)
 class Booking:
-    """A line in the ledger of a batch, about one export."""
+    """An entry in the ledger of a batch, for one export."""
 
     kind: BookingKind
     export_id: str
@@ -187,7 +186,7 @@ class Booking:
 
 @attrs.frozen(kw_only=True)
 class Grant:
-    """Whether cents were set aside, and how many are left; None where there is no limit."""
+    """Whether cents were reserved, and how many are left; None means no limit."""
 
     granted: bool
     left_cents: int | None
@@ -195,9 +194,9 @@ class Grant:
 
 @attrs.frozen(kw_only=True)
 class BatchSummary:
-    """A batch, or one page of it, in numbers; money is in cents. `failures` holds the first 1,000.
+    """The result of a batch or one of its pages. `failures` holds the first 1,000.
 
-    `recalled` counts the jobs that were done by an earlier workflow, or are being done by that of another batch.
+    `recalled` counts jobs whose result came from the workflow of an earlier or concurrent batch.
     """
 
     done: int = 0
@@ -211,7 +210,7 @@ class BatchSummary:
 
 @attrs.frozen(kw_only=True)
 class BatchProgress:
-    """How far a batch is: pages taken in, pages and jobs under way, and the numbers of the pages that ended."""
+    """The progress of a batch: pages accepted, pages and jobs in progress, and the results of finished pages."""
 
     pages: int
     pages_under_way: int
@@ -222,7 +221,7 @@ class BatchProgress:
 
 @attrs.frozen(kw_only=True)
 class BatchState:
-    """What a batch carries over when its history has grown long."""
+    """The state that a batch carries over when it continues as new."""
 
     name: str
     max_pages_under_way: int

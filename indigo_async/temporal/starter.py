@@ -1,4 +1,4 @@
-"""From jobs to workflows: one job, or a batch of any size, fed in pages."""
+"""Start the workflows of one job, or of a batch of any size that is fed in pages."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ _QUERY_TIMEOUT = timedelta(seconds=10)
 
 @attrs.frozen
 class _WorkerPublisher:
-    """Stands for the workers' publisher when jobs are checked: a local CSV is theirs to publish."""
+    """Represents the workers' publisher while jobs are checked, because the workers publish local CSVs."""
 
     def publish(self, path: Path) -> AbstractAsyncContextManager[str]:
         raise NotImplementedError
 
 
 WORKER_PUBLISHER = _WorkerPublisher()
-"""The publisher under which jobs are checked before workers run them."""
+"""The publisher with which jobs are checked before workers run them."""
 
 
 async def run_job(
@@ -77,19 +77,19 @@ async def run_job(
     heartbeat_seconds: float = 120.0,
     timeout: float = 14_400.0,  # noqa: ASYNC109 - the job's own deadline
 ) -> JobSummary:
-    """Run one job as a workflow and wait for its end. Called again, it waits for the same workflow, or returns its end.
+    """Run one job as a workflow and return its result. A repeated call returns the result of the same workflow.
 
     Args:
-        temporal: what `connect` returned.
-        job: what to do; its destination is relative to where the workers' exports land.
-        task_queue: where its workers look for work.
+        temporal: the client that `connect` returned.
+        job: the job. Its destination is relative to the workers' exports folder or store.
+        task_queue: the task queue of the workers.
         purchase: False stops at the priced preview.
-        heartbeat_seconds: after so long without a sign of life of its worker, a stage is given to another.
-        timeout: seconds for the whole job.
+        heartbeat_seconds: a stage is given to another worker after this long without a heartbeat.
+        timeout: the limit in seconds for the whole job.
 
     Raises:
-        InvalidInputError: before anything is started, with all problems.
-        WorkflowError: the job failed, or is under way with other terms; the message says how.
+        InvalidInputError: lists all problems. Nothing was started.
+        WorkflowError: the job failed, or is in progress with other options. The message says which.
     """
     check = InputCheck()
     checked = await run_in_thread(partial(check_job, check, job, WORKER_PUBLISHER))
@@ -121,7 +121,8 @@ async def run_job(
             handle = await start()
     if await _read_identity(handle) != order.identity:
         raise WorkflowError(
-            f"{workflow_id} is under way with other inputs or terms; wait for its end, or cancel it", stage=Stage.MATCH
+            f"{workflow_id} is in progress with other inputs or options; wait until it has ended or cancel it",
+            stage=Stage.MATCH,
         )
     try:
         return await handle.result()
@@ -144,27 +145,27 @@ async def run_batch(
     job_timeout: float = 14_400.0,
     on_progress: Callable[[BatchProgress], object] | None = None,
 ) -> BatchSummary:
-    """Run jobs as workflows, under one that feeds them in pages, and wait for the end of all.
+    """Run jobs as child workflows of a batch workflow, and wait until all have ended.
 
-    Interrupted, the batch goes on by itself with what it was fed; the same call feeds it the rest, and waits again.
-    Called after its end, what is done is recalled and what failed is tried again.
+    If the caller is interrupted, the batch continues with the pages it has; the same call feeds it the rest and waits
+    again. After the batch has ended, the same call recalls the jobs that are done and retries those that failed.
 
     Args:
-        temporal: what `connect` returned.
-        jobs: what to do; their destinations are relative to where the workers' exports land.
-        name: the batch's, by which a later call finds it and its budget.
-        task_queue: where its workers look for work.
-        budget_cents: the most that all batches of this name may spend; None leaves it to each job's `max_cost_cents`.
+        temporal: the client that `connect` returned.
+        jobs: the jobs. Their destinations are relative to the workers' exports folder or store.
+        name: the name of the batch, by which a later call finds it and its budget.
+        task_queue: the task queue of the workers.
+        budget_cents: the limit for all batches of this name; None leaves only each job's `max_cost_cents`.
         purchase: False stops each job at its priced preview.
-        max_in_flight: how many jobs are under way at most, to the next page.
-        page_size: how many jobs are started by one workflow.
-        heartbeat_seconds: after so long without a sign of life of its worker, a stage is given to another.
-        job_timeout: seconds for each job.
-        on_progress: told every few seconds how far it is.
+        max_in_flight: the maximum number of concurrent jobs, rounded to whole pages.
+        page_size: the number of jobs that one page workflow starts.
+        heartbeat_seconds: a stage is given to another worker after this long without a heartbeat.
+        job_timeout: the limit in seconds for each job.
+        on_progress: called with the progress every few seconds.
 
     Raises:
-        InvalidInputError: before anything is started, with all problems; also where a batch of this name is being fed
-            with other jobs.
+        InvalidInputError: lists all problems, or a batch of this name is in progress with other jobs. Nothing was
+            started.
     """
     check = InputCheck()
     check.text("name", name)
@@ -201,10 +202,12 @@ async def run_batch(
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
         memo={IDENTITY_MEMO_KEY: fed},
     )
-    # By its ID alone: it is another run where the batch continued as new.
+    # By its ID alone, because a batch that continues as new has another run ID.
     batch = temporal.get_workflow_handle_for(BatchWorkflow.run, started.id)
     if await _read_identity(batch) != fed:
-        problem = f"a batch named {name!r} is under way with other jobs; wait for its end, or choose another name"
+        problem = (
+            f"a batch named {name!r} is in progress with other jobs; wait until it has ended or choose another name"
+        )
         raise InvalidInputError([Problem("name", problem)])
     async with _report_progress(batch, on_progress):
         await _feed(batch, _split_into_pages(orders, page_size))
@@ -212,7 +215,7 @@ async def run_batch(
 
 
 def _check_destination(check: InputCheck, where: str, job: AudienceJob) -> None:
-    """Check that a job's export lands where the workers' exports land, and nowhere else."""
+    """Check that a job's destination is inside the workers' exports folder or store."""
     destination = None if job.export is None else job.export.destination
     problem = find_destination_problem(str(destination)) if isinstance(destination, (str, Path)) else None
     if problem is not None:
@@ -258,7 +261,7 @@ async def _read_identity(handle: WorkflowHandle[Any, Any]) -> str:
 
 
 async def _start_budget(temporal: Client, name: str, limit_cents: int, task_queue: str) -> str:
-    """The ID of the workflow that holds the batch's money, with the limit set."""
+    """Start the workflow that holds the batch's budget unless it is running, set the limit, and return its ID."""
     start = WithStartWorkflowOperation(
         BudgetWorkflow.run,
         Ledger(limit_cents=limit_cents),
@@ -273,20 +276,20 @@ async def _start_budget(temporal: Client, name: str, limit_cents: int, task_queu
 
 
 def _split_into_pages(orders: Iterable[JobInput], size: int) -> list[Page]:
-    at = iter(orders)
+    remaining = iter(orders)
     parts: list[tuple[JobInput, ...]] = []
-    while part := tuple(islice(at, size)):
+    while part := tuple(islice(remaining, size)):
         parts.append(part)
     parts = parts or [()]
     return [Page(number=number, orders=part, last=number == len(parts) - 1) for number, part in enumerate(parts)]
 
 
 async def _feed(batch: WorkflowHandle[BatchWorkflow, BatchSummary], pages: Sequence[Page]) -> None:
-    """Feed what was not taken in before, however often the batch continues as new meanwhile."""
-    taken = 0  # to which the first answer says better
-    while taken < len(pages):
-        taken = await batch.execute_update(  # pyright: ignore[reportUnknownMemberType] - Temporal leaves a type open
-            BatchWorkflow.feed, pages[taken]
+    """Feed the pages that the batch has not accepted yet, even if it continues as new in between."""
+    accepted = 0  # the first response corrects this
+    while accepted < len(pages):
+        accepted = await batch.execute_update(  # pyright: ignore[reportUnknownMemberType] - Temporal leaves a type open
+            BatchWorkflow.feed, pages[accepted]
         )
 
 
@@ -294,17 +297,17 @@ async def _feed(batch: WorkflowHandle[BatchWorkflow, BatchSummary], pages: Seque
 async def _report_progress(
     batch: WorkflowHandle[BatchWorkflow, BatchSummary], on_progress: Callable[[BatchProgress], object] | None
 ) -> AsyncGenerator[None]:
-    """Tell of the batch's progress while the block lasts."""
+    """Report the batch's progress inside the block."""
 
-    async def tell() -> None:
+    async def report() -> None:
         while on_progress is not None:
-            with suppress(RPCError):  # no worker is there to answer, or not soon
+            with suppress(RPCError):  # no worker responds in time
                 on_progress(await batch.query(BatchWorkflow.progress, rpc_timeout=_QUERY_TIMEOUT))
             await asyncio.sleep(_PROGRESS_SECONDS)
 
-    telling = asyncio.create_task(tell())
+    reporting = asyncio.create_task(report())
     try:
         yield
     finally:
-        telling.cancel()
-        await asyncio.wait([telling])
+        reporting.cancel()
+        await asyncio.wait([reporting])

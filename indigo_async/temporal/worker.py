@@ -1,4 +1,4 @@
-"""A worker: a process that does stages of jobs, on one API client."""
+"""Create a worker, which runs the stages of jobs on one API client."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CACHED_WORKFLOWS = 2_000
 
 
 def create_workflow_runner() -> SandboxedWorkflowRunner:
-    """Temporal's sandbox, which stops I/O and clocks in workflows; this package's modules are shared by all of them."""
+    """Create Temporal's workflow sandbox, which blocks I/O and clocks, with this package's modules passed through."""
     return SandboxedWorkflowRunner(
         restrictions=SandboxRestrictions.default.with_passthrough_modules(
             "indigo_async", "attrs", "attr", "cattrs", "msgspec"
@@ -45,19 +45,18 @@ def create_worker(
     max_stages: int = 10_000,
     graceful_seconds: float = 90.0,
 ) -> Worker:
-    """A worker, to be run by `async with worker:` or `await worker.run()`.
+    """Create a worker. Run it with `async with worker:` or `await worker.run()`.
 
-    Shut down, it hands its waits over to other workers at once, and has `graceful_seconds` for purchases and downloads
-    under way.
+    On shutdown it hands its waits over to other workers at once, and finishes purchases and downloads in progress.
 
     Args:
         temporal: what `connect` returned.
         client: an open client, used by all stages of this worker.
-        exports: where exports land; see `exports_at`.
-        publisher: puts local CSVs at URLs for as long as their matches need them.
-        task_queue: where the worker looks for work.
-        max_stages: how many stages are under way at most; nearly all of them wait, behind one polling loop.
-        graceful_seconds: see above.
+        exports: where exports are delivered; see `export_store`.
+        publisher: publishes local CSVs for as long as their matches need them.
+        task_queue: the task queue to poll.
+        max_stages: the maximum number of concurrent stages, nearly all of which wait behind one polling loop.
+        graceful_seconds: the time for purchases and downloads in progress to finish on shutdown.
     """
     return Worker(
         temporal,
@@ -67,7 +66,7 @@ def create_worker(
         workflow_runner=create_workflow_runner(),
         max_concurrent_activities=max_stages,
         max_cached_workflows=_CACHED_WORKFLOWS,
-        # Heartbeats come as often as their timeout asks for; Temporal's own pause of at most a minute is not needed.
+        # Stages send heartbeats as often as their timeout requires, so Temporal need not throttle them to one a minute.
         max_heartbeat_throttle_interval=_LONGEST_HEARTBEAT_PAUSE,
         graceful_shutdown_timeout=timedelta(seconds=graceful_seconds),
     )

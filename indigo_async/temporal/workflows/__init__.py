@@ -1,1 +1,1 @@
-"""The Temporal workflows."""
+"""The Temporal workflows of jobs, pages, batches and budgets."""

@@ -1,4 +1,4 @@
-"""`BatchWorkflow`: a batch of any size, fed in pages, as many of them under way as there is leave for."""
+"""`BatchWorkflow` runs a batch of any size. It is fed in pages and runs a limited number of them at a time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MAX_HISTORY_LENGTH = 8_000
 
 @workflow.defn(name="BatchWorkflow")
 class BatchWorkflow:
-    """Some dozen events a page, whatever its size. Grown long, it lets its pages end and continues as new."""
+    """Adds about a dozen events per page. Once its history is long, it waits for its pages and continues as new."""
 
     @workflow.init
     def __init__(self, state: BatchState) -> None:
@@ -31,7 +31,7 @@ class BatchWorkflow:
         self._in_flight: dict[int, Page] = {}
 
     @workflow.run
-    async def run(self, state: BatchState) -> BatchSummary:  # noqa: ARG002 - taken by __init__
+    async def run(self, state: BatchState) -> BatchSummary:  # noqa: ARG002 - __init__ takes it
         async with asyncio.TaskGroup() as group:
             while not self._is_history_long():
                 await workflow.wait_condition(lambda: self._has_room() or self._is_done() or self._is_history_long())
@@ -74,10 +74,9 @@ class BatchWorkflow:
 
     @workflow.update
     async def feed(self, page: Page) -> int:
-        """Take in a page, when there is room for it. Returns how many pages were taken in so far.
+        """Accept a page once there is room for it. Returns the number of pages accepted so far.
 
-        A page that was taken in before is taken in no more. A batch that is about to continue as new takes none: feed
-        it again.
+        A page is accepted only once. A batch that is about to continue as new accepts none: feed the page again.
         """
         await workflow.wait_condition(lambda: len(self._waiting) < _MAX_PAGES_WAITING or self._is_history_long())
         if page.number == self._state.pages_taken and not self._is_history_long():
@@ -87,7 +86,7 @@ class BatchWorkflow:
 
     @workflow.query
     def progress(self) -> BatchProgress:
-        """How far the batch is."""
+        """The progress of the batch."""
         return BatchProgress(
             pages=self._state.pages_taken,
             pages_under_way=len(self._in_flight),
@@ -98,10 +97,9 @@ class BatchWorkflow:
 
 
 def _summarize_lost_page(page: Page) -> BatchSummary:
-    """The end of a page whose own workflow was cancelled or terminated, or is still that of an earlier batch."""
-    message = "the page's workflow did not come to its end; the batch run again finds what its jobs did"
+    """The result of a page whose workflow was canceled, terminated, or started by an earlier batch."""
+    message = "the page's workflow did not finish; running the batch again finds the results of its jobs"
     failures = tuple(
-        Failure(key=order.key, workflow_id="", stage="", error_type="PageLost", message=message)
-        for order in page.orders
+        Failure(key=job.key, workflow_id="", stage="", error_type="PageLost", message=message) for job in page.orders
     )
     return BatchSummary(failed=len(failures), failed_by_error={"PageLost": len(failures)}, failures=failures)

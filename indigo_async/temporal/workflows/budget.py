@@ -1,4 +1,4 @@
-"""`BudgetWorkflow`: the ledger of one batch, which outlives the batch's runs as a journal does."""
+"""`BudgetWorkflow` holds the ledger of one batch, exact across any number of workers and runs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _MAX_HISTORY_LENGTH = 4_000
 
 @attrs.define(kw_only=True)
 class Ledger:
-    """Cents that purchases may cost in all; None sets no bound beyond each job's own.
+    """The budget of a batch. A `limit_cents` of None means no limit beyond that of each job.
 
-    A purchase is known by its export's ID, and reserving twice for one export is reserving once. What is reserved and
-    neither settled nor released stays reserved: a purchase of unknown outcome counts as made.
+    A purchase is identified by its export's ID, so reserving twice for one export reserves once. A reservation that is
+    neither settled nor released stays: a purchase with an unknown outcome counts as made.
     """
 
     limit_cents: int | None = None
@@ -32,7 +32,7 @@ class Ledger:
         return max(0, self.limit_cents - self.spent_cents - sum(self.reserved.values()))
 
     def book(self, booking: Booking) -> Grant:
-        """Do what a booking says; only a reservation may be refused."""
+        """Apply a booking. Only a reservation can be refused."""
         match booking.kind:
             case BookingKind.RESERVE:
                 return self.reserve(booking.export_id, booking.cents)
@@ -43,7 +43,7 @@ class Ledger:
         return Grant(granted=True, left_cents=self.left_cents)
 
     def reserve(self, export_id: str, cents: int) -> Grant:
-        """Set cents aside for an export, if that many are left."""
+        """Reserve cents for an export if that many are left."""
         more = cents - self.reserved.get(export_id, 0)
         left = self.left_cents
         if left is not None and more > left:
@@ -52,22 +52,22 @@ class Ledger:
         return Grant(granted=True, left_cents=self.left_cents)
 
     def settle(self, export_id: str, charged_cents: int) -> None:
-        """Count a purchase as spent, at what was charged; once for each reservation."""
+        """Count the charged cents of a purchase as spent, once for each reservation."""
         reserved = self.reserved.pop(export_id, None)
         if reserved is not None:
-            self.spent_cents += charged_cents or reserved  # workflows started before this rule name no amount
+            self.spent_cents += charged_cents or reserved  # older workflows send no amount
 
     def release(self, export_id: str) -> None:
-        """The export certainly was not bought."""
+        """Cancel the reservation of an export that certainly was not purchased."""
         self.reserved.pop(export_id, None)
 
 
 @workflow.defn(name="BudgetWorkflow")
 class BudgetWorkflow:
-    """Grants money to purchases, one after the other.
+    """Grants money to purchases, one after another.
 
-    Workers book in groups; an update with some hundred bookings is five events. It continues as new before they grow
-    many. `close` ends it.
+    Workers book in groups: an update with hundreds of bookings is five events. The workflow continues as new before
+    its history grows long. `close` ends it.
     """
 
     @workflow.init
@@ -76,7 +76,7 @@ class BudgetWorkflow:
         self._closed = False
 
     @workflow.run
-    async def run(self, ledger: Ledger) -> Ledger:  # noqa: ARG002 - taken by __init__, so that no update comes before it
+    async def run(self, ledger: Ledger) -> Ledger:  # noqa: ARG002 - __init__ takes it, before any update
         await workflow.wait_condition(lambda: self._closed or self._is_history_long())
         await workflow.wait_condition(workflow.all_handlers_finished)
         if not self._closed:
@@ -89,13 +89,13 @@ class BudgetWorkflow:
 
     @workflow.update
     async def set_limit(self, limit_cents: int) -> Ledger:
-        """Set the most that may be spent in all, which a later run of the batch may raise."""
+        """Set the total limit, which a later run of the batch may change."""
         self._ledger.limit_cents = limit_cents
         return self._ledger
 
     @workflow.update
     async def book(self, bookings: list[Booking]) -> list[Grant]:
-        """Do what bookings say, in their order."""
+        """Apply bookings in order."""
         return [self._ledger.book(booking) for booking in bookings]
 
     @workflow.signal

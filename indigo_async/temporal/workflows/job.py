@@ -1,4 +1,4 @@
-"""`AudienceWorkflow`: one job as one workflow. It holds decisions only; the stages are activities."""
+"""`AudienceWorkflow` runs one job. The workflow only makes decisions; its stages are activities."""
 
 from __future__ import annotations
 
@@ -38,88 +38,92 @@ CUSTOMER_KEY: SearchAttributeKey[str] = SearchAttributeKey.for_keyword("IndigoCu
 BATCH_KEY: SearchAttributeKey[str] = SearchAttributeKey.for_keyword("IndigoBatch")
 STAGE_KEY: SearchAttributeKey[str] = SearchAttributeKey.for_keyword("IndigoStage")
 SEARCH_ATTRIBUTE_KEYS: tuple[SearchAttributeKey[str], ...] = (CUSTOMER_KEY, BATCH_KEY, STAGE_KEY)
-"""The search attributes of a job, which a namespace must know before it is given them."""
+"""The search attributes of a job, which must be registered in the namespace."""
 
 _RETRY = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=60))
-"""Without end, but for the job's own deadline; the kinds of errors that stay are not tried again at all."""
+"""Unlimited until the job's deadline. Final errors are marked as not retryable."""
 
 _DONE = "done"
 _STAGE_LABELS = {Stage.LOOKALIKE.value: "lookalike", Stage.PREVIEW.value: "export"}
-"""What the search attribute says from a stage on. Each change is an event, and paid for, so there are few."""
+"""Values of the search attribute, by the stage that starts them. Few, because each change is a billed event."""
 
 
-def build_search_attributes(order: JobInput) -> TypedSearchAttributes:
-    """What a job's workflow is found by, from its start on; nothing where the namespace does not know them."""
-    if not order.shows_stage:
+def build_search_attributes(job: JobInput) -> TypedSearchAttributes:
+    """The initial search attributes of a job's workflow; empty if the namespace does not have them registered."""
+    if not job.shows_stage:
         return TypedSearchAttributes.empty
     pairs: list[SearchAttributePair[Any]] = [
-        SearchAttributePair(CUSTOMER_KEY, order.customer_id),
+        SearchAttributePair(CUSTOMER_KEY, job.customer_id),
         SearchAttributePair(STAGE_KEY, Stage.MATCH.value),
     ]
-    if order.batch is not None:
-        pairs.append(SearchAttributePair(BATCH_KEY, order.batch))
+    if job.batch is not None:
+        pairs.append(SearchAttributePair(BATCH_KEY, job.batch))
     return TypedSearchAttributes(pairs)
 
 
 @workflow.defn(name="AudienceWorkflow")
 class AudienceWorkflow:
-    """Match, grow, price, buy, deliver: each done already or done now."""
+    """Match, create the lookalike, price, purchase, deliver. Each stage reuses what exists."""
 
     @workflow.init
-    def __init__(self, order: JobInput) -> None:
-        self._input = order
+    def __init__(self, job: JobInput) -> None:
+        self._input = job
         self._progress = JobProgress(stage=Stage.MATCH.value)
 
     @workflow.run
-    async def run(self, order: JobInput) -> JobSummary:
-        matched_id: RecordId = await self._run_stage(Stage.MATCH, order, RecordId)
+    async def run(self, job: JobInput) -> JobSummary:
+        matched_id: RecordId = await self._run_stage(Stage.MATCH, job, RecordId)
         self._update_progress(matched_id=matched_id)
-        end = JobSummary(matched_id=matched_id)
-        if order.lookalike is not None:
+        summary = JobSummary(matched_id=matched_id)
+        if job.lookalike is not None:
             task = LookalikeTask(
-                customer_id=order.customer_id,
-                audience_name=order.audience_name,
+                customer_id=job.customer_id,
+                audience_name=job.audience_name,
                 base_id=matched_id,
-                lookalike=order.lookalike,
+                lookalike=job.lookalike,
             )
             lookalike_id: RecordId = await self._run_stage(Stage.LOOKALIKE, task, RecordId)
             self._update_progress(lookalike_id=lookalike_id)
-            end = attrs.evolve(end, lookalike_id=lookalike_id)
-        if order.export is not None:
-            end = await self._export(end)
+            summary = attrs.evolve(summary, lookalike_id=lookalike_id)
+        if job.export is not None:
+            summary = await self._export(summary)
         self._set_stage(_DONE)
-        return end
+        return summary
 
-    async def _export(self, end: JobSummary) -> JobSummary:
-        order = self._input
-        if order.export is None:
-            return end
+    async def _export(self, summary: JobSummary) -> JobSummary:
+        job = self._input
+        if job.export is None:
+            return summary
         task = ExportTask(
-            customer_id=order.customer_id,
-            audience_name=order.audience_name,
-            audience_id=end.matched_id if end.lookalike_id is None else end.lookalike_id,
-            export=order.export,
-            budget=order.budget,
+            customer_id=job.customer_id,
+            audience_name=job.audience_name,
+            audience_id=summary.matched_id if summary.lookalike_id is None else summary.lookalike_id,
+            export=job.export,
+            budget=job.budget,
         )
         quote = await self._run_stage(Stage.PREVIEW, task, Quote)
         self._update_progress(quote=quote)
-        end = attrs.evolve(end, quote=quote)
-        if not order.purchase:
-            return end
+        summary = attrs.evolve(summary, quote=quote)
+        if not job.purchase:
+            return summary
         if not quote.downloadable:
-            bought = await self._run_stage(Stage.PURCHASE, attrs.evolve(task, quote=quote), Quote)
+            purchased = await self._run_stage(Stage.PURCHASE, attrs.evolve(task, quote=quote), Quote)
             quote = attrs.evolve(
-                bought, cost_cents=quote.cost_cents if bought.cost_cents is None else bought.cost_cents
+                purchased, cost_cents=quote.cost_cents if purchased.cost_cents is None else purchased.cost_cents
             )
-            end = attrs.evolve(end, quote=quote, spent_cents=quote.cost_cents or 0)
+            summary = attrs.evolve(summary, quote=quote, spent_cents=quote.cost_cents or 0)
         delivered = await self._run_stage(Stage.DOWNLOAD, attrs.evolve(task, quote=quote), DeliveredExport)
-        return attrs.evolve(end, delivered=delivered)
+        return attrs.evolve(summary, delivered=delivered)
 
     async def _run_stage(self, stage: Stage, task: object, result_type: Any) -> Any:
-        """Schedule a stage and wait for its result."""
+        """Schedule a stage and return its result."""
         self._set_stage(stage.value)
-        # A purchase that is cancelled is settled first, and its workflow ends when that is known.
-        settles = stage is Stage.PURCHASE
+        # A canceled purchase first finds out its outcome, and the workflow waits for that.
+        cancellation_type = (
+            ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
+            if stage is Stage.PURCHASE
+            else ActivityCancellationType.TRY_CANCEL
+        )
         return await workflow.execute_activity(
             stage.value,
             task,
@@ -127,9 +131,7 @@ class AudienceWorkflow:
             schedule_to_close_timeout=self._time_left(),
             heartbeat_timeout=timedelta(seconds=self._input.heartbeat_seconds),
             retry_policy=_RETRY,
-            cancellation_type=(
-                ActivityCancellationType.WAIT_CANCELLATION_COMPLETED if settles else ActivityCancellationType.TRY_CANCEL
-            ),
+            cancellation_type=cancellation_type,
         )
 
     def _time_left(self) -> timedelta:
@@ -146,5 +148,5 @@ class AudienceWorkflow:
 
     @workflow.query
     def progress(self) -> JobProgress:
-        """The stage that the job is at, and what it has so far."""
+        """The current stage of the job and its results so far."""
         return self._progress
