@@ -1,8 +1,8 @@
 """An aiohttp.web service that matches lists: `python aiohttp_service.py`, on port 8080.
 
-One client serves all requests, and shares the service's own `ClientSession` where it has one. The token and the address
-come from `INDIGO_API_TOKEN` and `INDIGO_BASE_URL`. Who may ask about which customer is for your own authentication to
-say; put it before these endpoints.
+One client serves all requests; pass it the service's own `ClientSession` if it has one. The token and the base URL come
+from `INDIGO_API_TOKEN` and `INDIGO_BASE_URL`. Put your own authentication in front of these endpoints to decide who may
+access which customer.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ async def share_client(app: web.Application) -> AsyncGenerator[None]:
 @routes.put(PATH)
 async def start(request: web.Request) -> web.Response:
     try:
-        wanted = await request.json()
-        csv = wanted["csv"]
+        body = await request.json()
+        csv = body["csv"]
         columns = {
             field: ColumnSelection(column["column_name"], required=column.get("required", False))
-            for field, column in wanted["columns"].items()
+            for field, column in body["columns"].items()
         }
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise web.HTTPBadRequest(text="wanted: {csv, columns: {field: {column_name, required}}}") from None
+        raise web.HTTPBadRequest(text="expected: {csv, columns: {field: {column_name, required}}}") from None
     match = request.app[MATCHES].start(
         request.match_info["customer_id"], request.match_info["audience_name"], csv, columns
     )
@@ -50,12 +50,12 @@ async def start(request: web.Request) -> web.Response:
 
 @routes.get(PATH)
 async def state(request: web.Request) -> web.Response:
-    return web.json_response(_found(request).summary())
+    return web.json_response(_find_match(request).summary())
 
 
 @routes.get(f"{PATH}/events")
 async def events(request: web.Request) -> web.StreamResponse:
-    match = _found(request)
+    match = _find_match(request)
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
     await response.prepare(request)
     async for event in match.watch():
@@ -63,10 +63,10 @@ async def events(request: web.Request) -> web.StreamResponse:
     return response
 
 
-def _found(request: web.Request) -> Match:
+def _find_match(request: web.Request) -> Match:
     match = request.app[MATCHES].find(request.match_info["customer_id"], request.match_info["audience_name"])
     if match is None:
-        raise web.HTTPNotFound(text="no such match in this process; PUT it, and it is picked up where it is")
+        raise web.HTTPNotFound(text="no such match in this process; PUT it to start or resume it")
     return match
 
 

@@ -1,8 +1,8 @@
 """A FastAPI service that matches lists: `uvicorn fastapi_service:app --timeout-graceful-shutdown 10`.
 
-One client serves all requests, since its pacing, its connections and its polling are shared by all that is awaited on
-it. The token and the address come from `INDIGO_API_TOKEN` and `INDIGO_BASE_URL`. Who may ask about which customer is
-for your own authentication to say; put it before these endpoints.
+One client serves all requests, so that they share its pacing, connections and polling. The token and the API's URL come
+from `INDIGO_API_TOKEN` and `INDIGO_BASE_URL`. Put your own authentication in front of these endpoints to decide who may
+access which customer.
 """
 
 from __future__ import annotations
@@ -50,22 +50,22 @@ class MatchRequest(BaseModel):
 
 @app.put(PATH, status_code=202)
 async def start(
-    customer_id: str, audience_name: str, wanted: MatchRequest, request: Request
+    customer_id: str, audience_name: str, body: MatchRequest, request: Request
 ) -> dict[str, str | int | None]:
     columns = {
-        field: ColumnSelection(column.column_name, required=column.required) for field, column in wanted.columns.items()
+        field: ColumnSelection(column.column_name, required=column.required) for field, column in body.columns.items()
     }
-    return _matches(request).start(customer_id, audience_name, wanted.csv, columns).summary()
+    return _matches(request).start(customer_id, audience_name, body.csv, columns).summary()
 
 
 @app.get(PATH)
 async def state(customer_id: str, audience_name: str, request: Request) -> dict[str, str | int | None]:
-    return _found(request, customer_id, audience_name).summary()
+    return _find_match(request, customer_id, audience_name).summary()
 
 
 @app.get(f"{PATH}/events")
 async def events(customer_id: str, audience_name: str, request: Request) -> StreamingResponse:
-    match = _found(request, customer_id, audience_name)
+    match = _find_match(request, customer_id, audience_name)
 
     async def lines() -> AsyncGenerator[str]:
         async for event in match.watch():
@@ -78,8 +78,8 @@ def _matches(request: Request) -> Matches:
     return request.state.matches
 
 
-def _found(request: Request, customer_id: str, audience_name: str) -> Match:
+def _find_match(request: Request, customer_id: str, audience_name: str) -> Match:
     match = _matches(request).find(customer_id, audience_name)
     if match is None:
-        raise HTTPException(404, "no such match in this process; PUT it, and it is picked up where it is")
+        raise HTTPException(404, "no such match in this process; PUT it to start or resume it")
     return match

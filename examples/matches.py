@@ -1,7 +1,7 @@
-"""Matches under way in one process, for web services: started once, watched by anybody, ended with the service.
+"""Matches in progress in one process, for web services: started once, watched by many, stopped with the service.
 
-What is started twice is one match. After a restart of the service the same request picks the match up again, since the
-recipe adopts the audience that exists.
+Starting a match twice starts it once. After a restart of the service, the same request resumes the match, because the
+recipe reuses the existing audience.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _logger = logging.getLogger(__name__)
 
 @attrs.define(eq=False)
 class Match:
-    """One match: where it is, and what has happened so far."""
+    """One match: its state and its events so far."""
 
     customer_id: str
     audience_name: str
@@ -38,7 +38,7 @@ class Match:
         self.notify_watchers()
 
     def notify_watchers(self) -> None:
-        """Wake everybody who watches."""
+        """Wake everyone who is watching."""
         self.changed.set()
         self.changed = asyncio.Event()
 
@@ -46,17 +46,17 @@ class Match:
         return {"state": self.state, "audience_id": self.audience_id, "error": self.error}
 
     async def watch(self) -> AsyncGenerator[dict[str, str | int | float]]:
-        """What has happened, and then what happens, until the match has ended."""
+        """Yield past events and then new ones, until the match has ended."""
         seen = 0
         while True:
-            news = self.changed
+            changed = self.changed
             for event in self.events[seen:]:
                 yield event
                 seen += 1
             if self.state != "running":
                 return
             if seen == len(self.events):
-                await news.wait()
+                await changed.wait()
 
 
 class Matches:
@@ -69,10 +69,10 @@ class Matches:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, customer_id: str, audience_name: str, csv: str, columns: Mapping[str, ColumnSelection]) -> Match:
-        """Start a match, unless it runs or is done already."""
-        known = self._matches.get((customer_id, audience_name))
-        if known is not None and known.state != "failed":
-            return known
+        """Start a match unless it is running or done."""
+        existing = self._matches.get((customer_id, audience_name))
+        if existing is not None and existing.state != "failed":
+            return existing
         match = self._matches[customer_id, audience_name] = Match(customer_id, audience_name)
         task = self._group.create_task(self._run(match, csv, columns))
         self._tasks.add(task)
@@ -97,12 +97,12 @@ class Matches:
                 on_event=match.on_event,
             )
         except IndigoError as error:
-            match.state, match.error = "failed", str(error)  # made for people, without secrets
-        except Exception:  # one match that fails never ends the service
-            _logger.exception("a match failed in a way that nobody expected")
+            match.state, match.error = "failed", str(error)  # meant for people, and without secrets
+        except Exception:  # a failed match never stops the service
+            _logger.exception("a match failed unexpectedly")
             match.state, match.error = "failed", "internal error"
         except asyncio.CancelledError:
-            match.state, match.error = "failed", "the service was stopped; the same request picks the match up again"
+            match.state, match.error = "failed", "the service was stopped; the same request resumes the match"
             raise
         else:
             match.state, match.audience_id = "done", audience.id
@@ -112,7 +112,7 @@ class Matches:
 
 @asynccontextmanager
 async def open_matches(client: IndigoClient) -> AsyncGenerator[Matches]:
-    """Matches that end with the block; work at the server goes on."""
+    """Run matches until the end of the block. The server continues its work."""
     async with asyncio.TaskGroup() as group:
         matches = Matches(client, group)
         try:

@@ -1,13 +1,13 @@
-"""A nightly job for cron or systemd: match, price, buy and download every list, within a budget, exactly once.
+"""A nightly job for cron or systemd: match, price, purchase and download every list, within a budget, exactly once.
 
     python nightly.py lists.json /var/lib/nightly --budget-cents 500000
 
-`lists.json` is a list of `{"customer_id": ..., "audience_name": ..., "csv": "https://..."}`. Run it again after
-anything, a power cut included: the journal in the folder knows what was done, and nothing is bought twice. Two runs at
-once are one too many: the second one ends at once.
+`lists.json` is a list of `{"customer_id": ..., "audience_name": ..., "csv": "https://..."}`. Run it again after any
+failure, even a power loss: the journal in the folder knows what was done, and nothing is purchased twice. A second run
+exits at once while another one is in progress.
 
-Exit codes: 0 all done, 1 some lists failed (the report says which), 2 misused, 75 another run is under way (as
-`EX_TEMPFAIL`), 143 stopped by SIGTERM.
+Exit codes: 0 all done, 1 some lists failed (the report says which), 2 usage error, 75 another run is in progress
+(`EX_TEMPFAIL`), 143 stopped by SIGTERM.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import logging
 import signal
 import sys
 from collections.abc import Iterator
+from enum import IntEnum
 from pathlib import Path
 
 from indigo_async import ColumnSelection, ColumnSelections, IndigoClient, IndigoError
@@ -27,8 +28,6 @@ from indigo_async.files import safe_file_name
 from indigo_async.logs import log_events
 from indigo_async.workflows import AudienceJob, BatchReport, ExportStep, run_batch
 
-DONE, SOME_FAILED, USAGE_ERROR, IN_USE, TERMINATED = 0, 1, 2, 75, 143
-
 COLUMNS = ColumnSelections(
     first_name=ColumnSelection("First Name", required=True),
     last_name=ColumnSelection("Last Name", required=True),
@@ -36,6 +35,14 @@ COLUMNS = ColumnSelections(
 )
 
 logger = logging.getLogger("nightly")
+
+
+class ExitCode(IntEnum):
+    DONE = 0
+    SOME_FAILED = 1
+    USAGE_ERROR = 2
+    IN_USE = 75
+    TERMINATED = 143
 
 
 def read_jobs(lists: Path, exports: Path) -> Iterator[AudienceJob]:
@@ -56,15 +63,15 @@ def read_jobs(lists: Path, exports: Path) -> Iterator[AudienceJob]:
 
 
 async def run(lists: Path, folder: Path, budget_cents: int) -> BatchReport:
-    this = asyncio.current_task()
-    if this is not None:  # a purchase under way is first settled
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
-    jobs = list(read_jobs(lists, folder / "exports"))  # a list is checked whole before anything is sent
+    task = asyncio.current_task()
+    if task is not None:  # a purchase in flight is checked before exiting
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    jobs = list(read_jobs(lists, folder / "exports"))  # with a list, all jobs are checked before anything is sent
     async with IndigoClient(on_event=log_events) as client:
         return await run_batch(client, jobs, journal=folder / "journal.sqlite", budget_cents=budget_cents)
 
 
-def main() -> int:
+def main() -> ExitCode:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("lists", type=Path)
     parser.add_argument("folder", type=Path)
@@ -76,19 +83,19 @@ def main() -> int:
         report = asyncio.run(run(options.lists, options.folder, options.budget_cents))
     except JournalInUseError as error:
         logger.warning("%s", error)
-        return IN_USE
+        return ExitCode.IN_USE
     except (InvalidInputError, OSError, ValueError, KeyError) as error:
-        logger.error("%s", error)  # noqa: TRY400 - the message is for people
-        return USAGE_ERROR
+        logger.error("%s", error)  # noqa: TRY400 - users need no traceback
+        return ExitCode.USAGE_ERROR
     except IndigoError as error:
-        logger.error("%s", error)  # noqa: TRY400 - as above
-        return SOME_FAILED
+        logger.error("%s", error)  # noqa: TRY400 - users need no traceback
+        return ExitCode.SOME_FAILED
     except asyncio.CancelledError:
-        return TERMINATED
+        return ExitCode.TERMINATED
     sys.stdout.write(json.dumps(report.to_json(), indent=2) + "\n")
     for failure in report.failures:
         logger.error("%s failed at %s: %s", failure.key, failure.stage, failure.message)
-    return SOME_FAILED if report.failed or report.stopped else DONE
+    return ExitCode.SOME_FAILED if report.failed or report.stopped else ExitCode.DONE
 
 
 if __name__ == "__main__":

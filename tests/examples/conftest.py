@@ -12,14 +12,14 @@ from tests.support.processes.examples import EXAMPLES, ExampleEnvironment
 
 
 @pytest.fixture
-async def stage(voters: VoterFile, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[ExampleEnvironment]:
+async def example_environment(voters: VoterFile, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[ExampleEnvironment]:
     async with Sandbox(voters, speed=1_000.0) as sandbox:
         content = generate_messy_csv(voters, 3_000, seed=1)
-        stage = ExampleEnvironment(sandbox, sandbox.file_host.put(content))
-        for name, value in stage.environment.items():
+        example_environment = ExampleEnvironment(sandbox, sandbox.file_host.put(content))
+        for name, value in example_environment.environment.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setitem(IndigoClient.__init__.__kwdefaults__, "poll_interval", 0.01)
         monkeypatch.syspath_prepend(str(EXAMPLES))
-        yield stage
+        yield example_environment
         for name in ("matches", "fastapi_service", "aiohttp_service"):
             sys.modules.pop(name, None)

@@ -1,4 +1,4 @@
-"""Both services do the same, over real sockets: start a match, tell its state, stream what happens, end with it."""
+"""Both services start a match, show its state, stream its events and stop with it, over real sockets."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def fastapi() -> AsyncGenerator[str]:
         importlib.import_module("fastapi_service").app, port=0, lifespan="on", log_config=None, ws="none"
     )
     server = uvicorn.Server(config)
-    server.capture_signals = contextlib.nullcontext  # pytest keeps its own
+    server.capture_signals = contextlib.nullcontext  # pytest has its own
     serving = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0)
@@ -61,65 +61,67 @@ SERVICES = {"FastAPI": fastapi, "aiohttp": aiohttp}
 @pytest.fixture(params=SERVICES)
 async def service(
     request: pytest.FixtureRequest,
-    stage: ExampleEnvironment,  # noqa: ARG001 - it leads the service to the sandbox
+    example_environment: ExampleEnvironment,  # noqa: ARG001 - directs the service to the sandbox
 ) -> AsyncGenerator[httpx.AsyncClient]:
-    async with SERVICES[request.param]() as url, httpx.AsyncClient(base_url=url, trust_env=False) as asking:
-        yield asking
+    async with SERVICES[request.param]() as url, httpx.AsyncClient(base_url=url, trust_env=False) as http:
+        yield http
 
 
-async def read_events(asking: httpx.AsyncClient, path: str) -> list[dict[str, Any]]:
-    async with asking.stream("GET", f"{path}/events") as response:
+async def read_events(http: httpx.AsyncClient, path: str) -> list[dict[str, Any]]:
+    async with http.stream("GET", f"{path}/events") as response:
         assert response.headers["content-type"].startswith("text/event-stream")
         return [json.loads(line.removeprefix("data: ")) async for line in response.aiter_lines() if line]
 
 
-async def test_a_match_is_started_watched_and_told(service: httpx.AsyncClient, stage: ExampleEnvironment):
-    started = await service.put(DONORS, json={"csv": stage.csv, "columns": COLUMNS})
+async def test_a_match_is_started_watched_and_shown(
+    service: httpx.AsyncClient, example_environment: ExampleEnvironment
+):
+    started = await service.put(DONORS, json={"csv": example_environment.csv, "columns": COLUMNS})
     assert (started.status_code, started.json()["state"]) == (202, "running")
     events, again = await asyncio.gather(read_events(service, DONORS), read_events(service, DONORS))
     assert events == again
     assert [event["stage"] for event in events if event["event"] == "StageFinished"] == ["upload", "match"]
-    told = (await service.get(DONORS)).json()
-    assert told["state"] == "done"
-    assert told["audience_id"] == events[-2].get("audience_id", told["audience_id"])
-    assert stage.sandbox.counts().audiences == {("42", "Donors"): 1}
+    shown = (await service.get(DONORS)).json()
+    assert shown["state"] == "done"
+    assert shown["audience_id"] == events[-2].get("audience_id", shown["audience_id"])
+    assert example_environment.sandbox.counts().audiences == {("42", "Donors"): 1}
 
 
-async def test_what_is_asked_for_twice_is_one_match(service: httpx.AsyncClient, stage: ExampleEnvironment):
-    wanted = {"csv": stage.csv, "columns": COLUMNS}
-    await asyncio.gather(*(service.put(DONORS, json=wanted) for _ in range(5)))
+async def test_repeated_requests_start_one_match(service: httpx.AsyncClient, example_environment: ExampleEnvironment):
+    body = {"csv": example_environment.csv, "columns": COLUMNS}
+    await asyncio.gather(*(service.put(DONORS, json=body) for _ in range(5)))
     await read_events(service, DONORS)
-    assert stage.sandbox.log.count("POST /upload_csv") == 1
+    assert example_environment.sandbox.log.count("POST /upload_csv") == 1
 
 
-async def test_a_match_that_fails_says_why_and_may_be_tried_again(
-    service: httpx.AsyncClient, stage: ExampleEnvironment
+async def test_a_failed_match_shows_its_error_and_can_be_retried(
+    service: httpx.AsyncClient, example_environment: ExampleEnvironment
 ):
-    await service.put(DONORS, json={"csv": stage.csv, "columns": {"first_name": {"column_name": ""}}})
+    await service.put(DONORS, json={"csv": example_environment.csv, "columns": {"first_name": {"column_name": ""}}})
     await read_events(service, DONORS)
-    told = (await service.get(DONORS)).json()
-    assert told["state"] == "failed"
-    assert "column" in told["error"]
-    await service.put(DONORS, json={"csv": stage.csv, "columns": COLUMNS})
+    shown = (await service.get(DONORS)).json()
+    assert shown["state"] == "failed"
+    assert "column" in shown["error"]
+    await service.put(DONORS, json={"csv": example_environment.csv, "columns": COLUMNS})
     await read_events(service, DONORS)
     assert (await service.get(DONORS)).json()["state"] == "done"
 
 
-async def test_wrong_requests_are_refused(service: httpx.AsyncClient):
+async def test_invalid_requests_are_rejected(service: httpx.AsyncClient):
     assert (await service.get("/customers/42/audiences/Nobody")).status_code == 404
     assert (await service.get("/customers/42/audiences/Nobody/events")).status_code == 404
     assert (await service.put(DONORS, json={"columns": COLUMNS})).status_code in {400, 422}
 
 
 @pytest.mark.parametrize("name", SERVICES)
-async def test_a_service_that_stops_leaves_the_work_to_the_next_one(stage: ExampleEnvironment, name: str):
-    wanted = {"csv": stage.csv, "columns": COLUMNS}
-    async with SERVICES[name]() as url, httpx.AsyncClient(base_url=url, trust_env=False) as asking:
-        await asking.put(DONORS, json=wanted)
-        while not stage.sandbox.log.count("POST /match_uploaded_csv"):
+async def test_a_restarted_service_resumes_the_match(example_environment: ExampleEnvironment, name: str):
+    body = {"csv": example_environment.csv, "columns": COLUMNS}
+    async with SERVICES[name]() as url, httpx.AsyncClient(base_url=url, trust_env=False) as http:
+        await http.put(DONORS, json=body)
+        while not example_environment.sandbox.log.count("POST /match_uploaded_csv"):
             await asyncio.sleep(0)
-    async with SERVICES[name]() as url, httpx.AsyncClient(base_url=url, trust_env=False) as asking:
-        await asking.put(DONORS, json=wanted)
-        await read_events(asking, DONORS)
-        assert (await asking.get(DONORS)).json()["state"] == "done"
-    assert stage.sandbox.counts().audiences == {("42", "Donors"): 1}
+    async with SERVICES[name]() as url, httpx.AsyncClient(base_url=url, trust_env=False) as http:
+        await http.put(DONORS, json=body)
+        await read_events(http, DONORS)
+        assert (await http.get(DONORS)).json()["state"] == "done"
+    assert example_environment.sandbox.counts().audiences == {("42", "Donors"): 1}

@@ -14,7 +14,7 @@ from tests.support.temporal_jobs import TemporalEnvironment, lite_sandbox
 
 @pytest.fixture(scope="session")
 def temporal_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real Temporal server, the one of all tests of a process."""
+    """A real Temporal server, shared by all tests of a process."""
     with temporal_server(tmp_path_factory.mktemp("temporal")) as address:
         yield address
 
@@ -26,12 +26,12 @@ async def temporal(temporal_address: str) -> Client:
 
 @pytest.fixture
 def customer(request: pytest.FixtureRequest) -> str:
-    """A customer of its own for each test, since their workflows are on one server."""
+    """A separate customer for each test, because their workflows are on one server."""
     return re.sub(r"\W+", "-", request.node.name)
 
 
 @pytest.fixture
-async def bench(
+async def temporal_environment(
     temporal: Client, temporal_address: str, customer: str, tmp_path: Path
 ) -> AsyncGenerator[TemporalEnvironment]:
     async with lite_sandbox() as sandbox:

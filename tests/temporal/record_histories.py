@@ -1,9 +1,9 @@
-"""Record histories of today's workflows, which later versions must be able to replay.
+"""Record histories of the current workflows, which later versions must be able to replay.
 
     python tests/temporal/record_histories.py [FOLDER]
 
-Histories of versions that are in use stay in the folder as they are; a change that cannot replay them needs
-`workflow.patched`, and a history of its own, recorded here.
+Histories of versions in use stay in the folder unchanged. A change that cannot replay them needs `workflow.patched`
+and its own history, recorded here.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ async def record(address: str, folder: Path) -> None:
 def main() -> None:
     folder = Path(sys.argv[1]).absolute() if len(sys.argv) > 1 else HISTORIES
     folder.mkdir(exist_ok=True, parents=True)
-    with tempfile.TemporaryDirectory() as passing, temporal_server(Path(passing)) as address:
-        os.chdir(passing)
+    with tempfile.TemporaryDirectory() as temporary, temporal_server(Path(temporary)) as address:
+        os.chdir(temporary)
         asyncio.run(record(address, folder))
         os.chdir(folder)
 

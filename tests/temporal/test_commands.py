@@ -1,4 +1,4 @@
-"""The commands `worker` and `run --temporal` in processes of their own."""
+"""The commands `worker` and `run --temporal`, each in a separate process."""
 
 from __future__ import annotations
 
@@ -24,26 +24,37 @@ def free_port() -> int:
         return free.getsockname()[1]
 
 
-async def command(bench: TemporalEnvironment, *arguments: str | Path) -> Process:
-    own = {"INDIGO_BASE_URL": bench.sandbox.base_url, "INDIGO_API_TOKEN": bench.sandbox.token, "COLUMNS": "200"}
+async def command(temporal_environment: TemporalEnvironment, *arguments: str | Path) -> Process:
+    variables = {
+        "INDIGO_BASE_URL": temporal_environment.sandbox.base_url,
+        "INDIGO_API_TOKEN": temporal_environment.sandbox.token,
+        "COLUMNS": "200",
+    }
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "indigo_async", *arguments, env=os.environ | own, stdin=DEVNULL, stdout=PIPE, stderr=PIPE
+        sys.executable,
+        "-m",
+        "indigo_async",
+        *arguments,
+        env=os.environ | variables,
+        stdin=DEVNULL,
+        stdout=PIPE,
+        stderr=PIPE,
     )
 
 
-async def ended(process: Process) -> tuple[int, str, str]:
+async def wait_for_exit(process: Process) -> tuple[int, str, str]:
     output, errors = await process.communicate()
     assert process.returncode is not None
     return process.returncode, output.decode(), errors.decode()
 
 
 @asynccontextmanager
-async def worker(bench: TemporalEnvironment, options: Sequence[str] = ()) -> AsyncGenerator[Process]:
+async def worker(temporal_environment: TemporalEnvironment, options: Sequence[str] = ()) -> AsyncGenerator[Process]:
     process = await command(
-        bench,
+        temporal_environment,
         "worker",
-        *("--temporal", bench.address, "--task-queue", bench.task_queue),
-        *("--exports", bench.exports, "--poll-interval", "0.05", "--graceful", "5", *options),
+        *("--temporal", temporal_environment.address, "--task-queue", temporal_environment.task_queue),
+        *("--exports", temporal_environment.exports, "--poll-interval", "0.05", "--graceful", "5", *options),
     )
     try:
         yield process
@@ -53,7 +64,7 @@ async def worker(bench: TemporalEnvironment, options: Sequence[str] = ()) -> Asy
             await process.communicate()
 
 
-async def answer(url: str) -> tuple[int, str]:
+async def get_text(url: str) -> tuple[int, str]:
     async with aiohttp.ClientSession() as session:
         while True:
             try:
@@ -63,8 +74,8 @@ async def answer(url: str) -> tuple[int, str]:
                 await asyncio.sleep(0.05)
 
 
-async def test_a_manifest_is_run_by_a_worker_and_by_one_process_with_the_same_result(
-    bench: TemporalEnvironment, customer: str, tmp_path: Path
+async def test_a_worker_and_a_single_process_run_a_manifest_with_the_same_result(
+    temporal_environment: TemporalEnvironment, customer: str, tmp_path: Path
 ):
     manifest = tmp_path / f"{customer}.jsonl"
     rows = [
@@ -84,49 +95,69 @@ async def test_a_manifest_is_run_by_a_worker_and_by_one_process_with_the_same_re
     ]
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
     common = (manifest, "--json", "--quiet", "--budget-cents", "1000000")
-    async with worker(bench):
-        there = await ended(
-            await command(bench, "run", *common, "--temporal", bench.address, "--task-queue", bench.task_queue)
+    async with worker(temporal_environment):
+        there = await wait_for_exit(
+            await command(
+                temporal_environment,
+                "run",
+                *common,
+                "--temporal",
+                temporal_environment.address,
+                "--task-queue",
+                temporal_environment.task_queue,
+            )
         )
-    here = await ended(await command(bench, "run", *common, "--poll-interval", "0.05", "--out", tmp_path / "here"))
+    here = await wait_for_exit(
+        await command(temporal_environment, "run", *common, "--poll-interval", "0.05", "--out", tmp_path / "here")
+    )
     summary = json.loads(there[1])
     assert (there[0], here[0]) == (1, 3), (there, here)
     assert (summary["done"], summary["failed"], summary["spent_cents"]) == (2, 1, 2 * PRICE_CENTS)
     assert [failure["error"] for failure in summary["failures"]] == ["BudgetExceededError"]
-    assert bench.purchase_count() == 2  # the second run, by one process, found what the first had bought
+    assert (
+        temporal_environment.purchase_count() == 2
+    )  # the second run, in a single process, reused the purchases of the first
     for number in range(2):
-        assert (bench.exports / f"{number}.csv").read_bytes() == (tmp_path / "here" / f"{number}.csv").read_bytes()
-        assert (bench.exports / f"{number}.csv").stat().st_mode & 0o777 == 0o600
+        assert (temporal_environment.exports / f"{number}.csv").read_bytes() == (
+            tmp_path / "here" / f"{number}.csv"
+        ).read_bytes()
+        assert (temporal_environment.exports / f"{number}.csv").stat().st_mode & 0o777 == 0o600
 
 
-async def test_a_worker_tells_how_it_is_and_ends_in_order(bench: TemporalEnvironment):
+async def test_a_worker_serves_health_and_metrics_and_shuts_down_cleanly(temporal_environment: TemporalEnvironment):
     health, metrics = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
-    async with worker(bench, ["--health", health, "--metrics", metrics]) as process:
-        status, text = await answer(f"http://{health}/healthz")
+    async with worker(temporal_environment, ["--health", health, "--metrics", metrics]) as process:
+        status, text = await get_text(f"http://{health}/healthz")
         assert (status, json.loads(text)["status"]) == (200, "ok")
-        assert (await answer(f"http://{health}/other"))[0] == 404
-        status, text = await answer(f"http://{metrics}/metrics")
+        assert (await get_text(f"http://{health}/other"))[0] == 404
+        status, text = await get_text(f"http://{metrics}/metrics")
         assert status == 200
         assert "temporal_" in text
         process.send_signal(signal.SIGTERM)
-        code, _, errors = await ended(process)
+        code, _, errors = await wait_for_exit(process)
     assert code == 0, errors
     assert "Handing over" in errors
 
 
-async def test_a_worker_without_a_service_says_what_to_check(bench: TemporalEnvironment, tmp_path: Path):
+async def test_a_worker_that_cannot_connect_says_what_to_check(
+    temporal_environment: TemporalEnvironment, tmp_path: Path
+):
     nowhere = f"127.0.0.1:{free_port()}"
-    code, _, errors = await ended(await command(bench, "worker", "--temporal", nowhere, "--exports", tmp_path))
+    code, _, errors = await wait_for_exit(
+        await command(temporal_environment, "worker", "--temporal", nowhere, "--exports", tmp_path)
+    )
     assert code == 1
     assert f"Temporal at {nowhere}: no connection could be made; check the address" in errors
-    assert bench.sandbox.token not in errors
+    assert temporal_environment.sandbox.token not in errors
 
 
-async def test_a_worker_refuses_places_that_it_cannot_use(bench: TemporalEnvironment):
+async def test_a_worker_rejects_invalid_addresses_and_exports(temporal_environment: TemporalEnvironment):
     for options, problem in (
         (("--exports", "ftp://somewhere"), "must be a folder, or a URL such as s3://bucket/prefix"),
         (("--exports", "out", "--health", "nowhere"), "must be a host and a port"),
     ):
-        code, _, errors = await ended(await command(bench, "worker", "--temporal", bench.address, *options))
+        code, _, errors = await wait_for_exit(
+            await command(temporal_environment, "worker", "--temporal", temporal_environment.address, *options)
+        )
         assert code == 2, errors
         assert problem in errors

@@ -1,4 +1,4 @@
-"""Recorded histories run through today's workflows: a change that would break running ones fails here."""
+"""Replay recorded histories with the current workflows: a change that would break running workflows fails here."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def test_recorded_histories_are_replayed(path: Path):
     await replay(path)
 
 
-def test_there_are_histories_of_every_workflow():
+def test_every_workflow_has_a_recorded_history():
     recorded = "".join(path.read_text() for path in HISTORIES)
     for kind in WORKFLOWS:
         assert f'"name": "{kind.__name__}"' in recorded or f'"name":"{kind.__name__}"' in recorded
@@ -37,19 +37,19 @@ def test_there_are_histories_of_every_workflow():
 
 @workflow.defn(name="AudienceWorkflow", sandboxed=False)
 class EarlyPricingWorkflow(AudienceWorkflow):
-    """Prices the matched audience before it grows the lookalike."""
+    """Prices the matched audience before it creates the lookalike."""
 
     @workflow.init
-    def __init__(self, order: JobInput) -> None:
-        super().__init__(order)
+    def __init__(self, job: JobInput) -> None:
+        super().__init__(job)
 
     @workflow.run
-    async def run(self, order: JobInput) -> JobSummary:
-        matched_id = await self._run_stage(Stage.MATCH, order, str)
+    async def run(self, job: JobInput) -> JobSummary:
+        matched_id = await self._run_stage(Stage.MATCH, job, str)
         return await self._export(JobSummary(matched_id=matched_id))
 
 
-async def test_a_workflow_that_takes_its_stages_in_another_order_is_caught():
-    bought = next(path for path in HISTORIES if path.stem == "job-bought")
+async def test_a_workflow_with_its_stages_in_another_order_fails_the_replay():
+    history = next(path for path in HISTORIES if path.stem == "job-bought")
     with pytest.raises(NondeterminismError):
-        await replay(bought, [EarlyPricingWorkflow])
+        await replay(history, [EarlyPricingWorkflow])

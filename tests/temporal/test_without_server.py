@@ -1,4 +1,4 @@
-"""The parts that need no server: ledger, memory, payloads, names, failures, and where exports land."""
+"""The parts that need no server: the ledger, the attempt log, payloads, IDs, failures and export stores."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_ledger_never_grants_more_than_its_limit(bookings: list[Booking], limi
         assert grant.left_cents == max(0, limit - now)
 
 
-def test_a_charge_above_the_quote_is_counted_once_and_leaves_less_to_spend():
+def test_a_charge_above_the_quote_is_counted_once_and_reduces_the_budget():
     ledger = Ledger(limit_cents=1_000)
     assert ledger.reserve("a", 100).granted
     for _ in range(2):
@@ -80,7 +80,7 @@ def test_a_charge_above_the_quote_is_counted_once_and_leaves_less_to_spend():
 
 
 @given(BOOKINGS)
-def test_booking_the_same_again_changes_nothing(bookings: list[Booking]):
+def test_a_repeated_booking_changes_nothing(bookings: list[Booking]):
     once, twice = Ledger(limit_cents=100), Ledger(limit_cents=100)
     for booking in bookings:
         once.book(booking)
@@ -114,25 +114,25 @@ QUOTE = Quote(audience_id=7, export_id=9, cost_cents=None, downloadable=True)
     ],
     ids=lambda value: type(value).__name__,
 )
-async def test_payloads_are_plain_json_and_come_back_as_they_were(value: object):
+async def test_payloads_are_plain_json_and_round_trip(value: object):
     converter = data_converter()
     hint = list[Booking] if isinstance(value, list) else type(value)
     payloads = await converter.encode([value])
     assert [payload.metadata["encoding"] for payload in payloads] == [b"json/plain"]
-    (back,) = await converter.decode(payloads, [hint])
-    assert back == value
+    (decoded,) = await converter.decode(payloads, [hint])
+    assert decoded == value
 
 
-def test_an_order_shows_no_signed_url():
+def test_the_repr_of_a_job_shows_no_signed_url():
     assert "secret" not in repr(JOB_INPUT)
 
 
 @given(st.text(min_size=1), st.text(min_size=1), st.text(min_size=1), st.text(min_size=1))
-def test_two_jobs_share_an_id_only_when_they_are_one(one: str, two: str, three: str, four: str):
+def test_two_jobs_share_an_id_only_if_they_are_the_same(one: str, two: str, three: str, four: str):
     try:
         same = job_workflow_id(one, two) == job_workflow_id(three, four)
     except UnicodeEncodeError:
-        return  # half a surrogate pair, which is refused before
+        return  # half a surrogate pair, which input checks reject
     assert same == ((one, two) == (three, four))
 
 
@@ -140,7 +140,7 @@ ENDPOINT = "POST /upload_csv"
 
 
 @pytest.mark.parametrize(
-    ("error", "stays"),
+    ("error", "is_final"),
     [
         (InvalidInputError([Problem("csv", "is missing")]), True),
         (AudienceFailedError("failed", stage="match"), True),
@@ -154,29 +154,29 @@ ENDPOINT = "POST /upload_csv"
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_errors_that_stay_are_not_tried_again(error: Exception, stays: bool):
+def test_final_errors_are_not_retried(error: Exception, is_final: bool):
     failure = to_application_error(error)
-    assert (failure.type, failure.non_retryable) == (type(error).__name__, stays)
+    assert (failure.type, failure.non_retryable) == (type(error).__name__, is_final)
     assert "secret" not in str(failure)
 
 
-def test_a_server_that_asks_to_wait_is_obeyed_by_the_engine():
+def test_temporal_waits_as_long_as_the_server_asks():
     failure = to_application_error(RateLimitedError(429, "slow down", None, ENDPOINT, 90.0))
     assert isinstance(failure, ApplicationError)
     assert (failure.non_retryable, failure.next_retry_delay) == (False, timedelta(seconds=90))
 
 
-async def test_an_attempt_knows_what_the_one_before_told():
-    told: list[object] = []
-    memory = AttemptLog(None, told.append)
-    await memory.record_intent(Stage.MATCH, {"audience_id": 1})
-    await memory.record_result(Stage.UPLOAD, {"audience_id": 1})
-    later = AttemptLog(memory.heartbeat_details, told.append)
+async def test_an_attempt_knows_what_the_previous_one_recorded():
+    heartbeats: list[object] = []
+    first = AttemptLog(None, heartbeats.append)
+    await first.record_intent(Stage.MATCH, {"audience_id": 1})
+    await first.record_result(Stage.UPLOAD, {"audience_id": 1})
+    later = AttemptLog(first.heartbeat_details, heartbeats.append)
     assert later.result(Stage.UPLOAD) == {"audience_id": 1}
     assert later.open_intent(Stage.MATCH) == {"audience_id": 1}
     assert not later.intent_cancelled
     await later.cancel_intent(Stage.MATCH)
-    assert (later.open_intent(Stage.MATCH), later.intent_cancelled, len(told)) == (None, True, 3)
+    assert (later.open_intent(Stage.MATCH), later.intent_cancelled, len(heartbeats)) == (None, True, 3)
 
 
 CSV = b"a,b\n1,2\n"
@@ -187,82 +187,82 @@ def write(path: Path) -> None:
     path.write_bytes(CSV)
 
 
-async def fetched(path: Path) -> ExportReceipt:
+async def download_to(path: Path) -> ExportReceipt:
     await asyncio.to_thread(write, path)
     return ExportReceipt(export=CsvExport(id=1), path=path, size_bytes=len(CSV), sha256=hashlib.sha256(CSV).hexdigest())
 
 
-async def test_exports_land_in_a_folder(tmp_path: Path):
-    delivered = await FolderExportStore(tmp_path).deliver("42/donors.csv", fetched)
+async def test_exports_are_delivered_to_a_folder(tmp_path: Path):
+    delivered = await FolderExportStore(tmp_path).deliver("42/donors.csv", download_to)
     assert delivered.path == str(tmp_path / "42" / "donors.csv")
 
 
-async def test_exports_land_in_a_store_and_leave_nothing_here():
+async def test_exports_are_delivered_to_a_store_and_leave_no_local_file():
     store = MemoryStore()
     seen: list[Path] = []
 
     async def fetch(path: Path) -> ExportReceipt:
         seen.append(path)
-        return await fetched(path)
+        return await download_to(path)
 
     delivered = await ObjectExportStore("s3://bucket/exports/", store).deliver("42/donors.csv", fetch)
     assert delivered.path == "s3://bucket/exports/42/donors.csv"
-    kept = await (await store.get_async("42/donors.csv")).bytes_async()
-    assert hashlib.sha256(bytes(kept)).hexdigest() == delivered.sha256
+    stored = await (await store.get_async("42/donors.csv")).bytes_async()
+    assert hashlib.sha256(bytes(stored)).hexdigest() == delivered.sha256
     assert not seen[0].parent.exists()
 
 
 OUTSIDE = ["../x.csv", "a/../../x.csv", "a/../x.csv", "/etc/x.csv", "~/x.csv", "~root/x.csv", "a\\..\\x.csv"]
 
 
-async def never_fetched(_: Path) -> ExportReceipt:
-    raise AssertionError("it was fetched")
+async def never_download(_: Path) -> ExportReceipt:
+    raise AssertionError("it was downloaded")
 
 
 @pytest.mark.parametrize("destination", [*OUTSIDE, "", ".", "..", "exports/", "exports/.."])
-async def test_a_destination_that_is_no_file_below_the_exports_is_refused_before_it_is_paid_or_fetched(
+async def test_a_destination_outside_the_exports_is_rejected_before_paying_and_downloading(
     destination: str, tmp_path: Path
 ):
     for exports in (FolderExportStore(tmp_path), ObjectExportStore("s3://bucket", MemoryStore())):
         with pytest.raises(InvalidInputError, match=r"^export\.destination: "):
             await exports.check(destination)
         with pytest.raises(InvalidInputError, match=r"^export\.destination: "):
-            await exports.deliver(destination, never_fetched)
+            await exports.deliver(destination, never_download)
     assert list(tmp_path.iterdir()) == []
 
 
 @given(st.text(alphabet="ab./\\~", max_size=12))
-def test_whatever_is_not_refused_lands_below_the_exports_and_under_a_name_of_its_own(destination: str):
+def test_every_accepted_destination_is_inside_the_exports_and_unambiguous(destination: str):
     if find_destination_problem(destination) is None:
-        landed = os.path.abspath(f"/exports/{destination}")  # noqa: PTH100 - without a disk
-        assert landed == str(Path("/exports") / destination)
-        assert landed.startswith("/exports/")
+        resolved = os.path.abspath(f"/exports/{destination}")  # noqa: PTH100 - without a disk
+        assert resolved == str(Path("/exports") / destination)
+        assert resolved.startswith("/exports/")
 
 
-async def test_a_link_that_leads_out_of_the_exports_is_refused(tmp_path: Path):
+async def test_a_link_that_leads_out_of_the_exports_is_rejected(tmp_path: Path):
     inside, outside = tmp_path / "exports", tmp_path / "outside"
     (inside / "real").mkdir(parents=True)
     outside.mkdir()
     (inside / "out").symlink_to(outside)
     (inside / "within").symlink_to(inside / "real")
-    (inside / "circle").symlink_to(inside / "circle")
+    (inside / "loop").symlink_to(inside / "loop")
     exports = FolderExportStore(inside)
-    for destination in ("out/x.csv", "out/new/x.csv", "circle/x.csv"):
-        with pytest.raises(InvalidInputError, match="leads out of the folder of the exports by a link"):
+    for destination in ("out/x.csv", "out/new/x.csv", "loop/x.csv"):
+        with pytest.raises(InvalidInputError, match="leads out of the exports folder through a link"):
             await exports.check(destination)
-        with pytest.raises(InvalidInputError, match="leads out of the folder of the exports by a link"):
-            await exports.deliver(destination, never_fetched)
-    assert (await exports.deliver("within/x.csv", fetched)).path == str(inside / "within" / "x.csv")
+        with pytest.raises(InvalidInputError, match="leads out of the exports folder through a link"):
+            await exports.deliver(destination, never_download)
+    assert (await exports.deliver("within/x.csv", download_to)).path == str(inside / "within" / "x.csv")
     assert list(outside.iterdir()) == []
 
 
-async def test_a_folder_that_cannot_take_an_export_is_told_before_it_is_paid(tmp_path: Path):
+async def test_an_export_that_cannot_be_written_is_rejected_before_paying(tmp_path: Path):
     await asyncio.to_thread(write, tmp_path / "42")
     with pytest.raises(InvalidInputError, match="cannot be written"):
         await FolderExportStore(tmp_path).check("42/donors.csv")
 
 
-def test_exports_may_land_in_a_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_exports_may_be_in_a_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert export_store("~/exports") == FolderExportStore(tmp_path / "exports")
     with pytest.raises(InvalidInputError, match="home folder that does not exist"):
@@ -270,7 +270,7 @@ def test_exports_may_land_in_a_home_folder(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("destination", OUTSIDE)
-async def test_jobs_whose_exports_would_land_elsewhere_are_never_submitted(destination: str):
+async def test_jobs_with_destinations_outside_the_exports_are_never_started(destination: str):
     job = AudienceJob(
         customer_id="42",
         audience_name="Donors",
@@ -285,16 +285,16 @@ async def test_jobs_whose_exports_would_land_elsewhere_are_never_submitted(desti
         await run_batch(nowhere, [job], name="batch")
 
 
-async def test_a_store_that_fails_says_so_without_addresses():
+async def test_a_failing_store_is_reported_without_urls():
     class Broken:
         pass
 
-    with pytest.raises(DownloadError, match="the export is bought and stays so"):
-        await ObjectExportStore("s3://bucket", Broken()).deliver("donors.csv", fetched)
+    with pytest.raises(DownloadError, match="the export stays purchased"):
+        await ObjectExportStore("s3://bucket", Broken()).deliver("donors.csv", download_to)
 
 
 @pytest.mark.parametrize("place", ["ftp://host", "https://host/x", "s3://key:secret@bucket", "s3://bucket?key=secret"])
-def test_places_that_cannot_be_are_refused_without_their_secrets(place: str):
+def test_invalid_export_stores_are_rejected_without_showing_secrets(place: str):
     with pytest.raises(InvalidInputError, match="must be a folder, or a URL") as caught:
         export_store(place)
     assert "secret" not in str(caught.value)
