@@ -254,7 +254,7 @@ class World:
                 dead = self.journal
                 self.kill_count += 1
                 # The journal's thread may still write: the number of rows goes first, so that none is missed.
-                for suffix in (".lock", "", "-wal"):
+                for suffix in (".rows", "", "-wal"):
                     shutil.copy(f"{dead}{suffix}", f"{self.journal}{suffix}")
             program.cancel()
             await asyncio.wait([program])

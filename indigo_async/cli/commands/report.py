@@ -11,11 +11,10 @@ from indigo_async.cli.options.common import OUTPUT, OutputOptions
 from indigo_async.cli.report.history import build_history
 from indigo_async.cli.report.statistics import compute_statistics
 from indigo_async.errors import InvalidInputError, Problem
-from indigo_async.workflows.journal import is_in_use, read_records
+from indigo_async.workflows.journal import SUFFIXES, is_in_use, read_records
 
 __all__ = ["report"]
 
-_JOURNAL_SUFFIXES = ("", ".lock", "-wal", "-shm")
 _SQLITE_MAGIC = b"SQLite format 3\0"
 _HTML_MAGIC = b"<!doctype"
 
@@ -50,12 +49,12 @@ def report(
 
 
 def _check_is_journal(journal: Path) -> None:
-    """Reject a manifest given by mistake. A journal has the SQLite header, or if damaged, at least a `.lock` file.
+    """Reject a manifest given by mistake. A journal has the SQLite header, or if damaged, at least a `.rows` file (formerly `.lock`).
 
     Raises:
         InvalidInputError: there is no journal at this path.
     """
-    if journal.with_name(f"{journal.name}.lock").exists():
+    if any(journal.with_name(f"{journal.name}{suffix}").exists() for suffix in (".rows", ".lock")):
         return
     if journal.is_file():
         with journal.open("rb") as file:
@@ -75,7 +74,7 @@ def _check_page_path(html: Path, journal: Path) -> None:
         InvalidInputError: the page can't be written there.
     """
     page, journal = html.resolve(), journal.resolve()
-    if page in {journal.with_name(journal.name + suffix) for suffix in _JOURNAL_SUFFIXES}:
+    if page in {journal.with_name(journal.name + suffix) for suffix in SUFFIXES}:
         raise InvalidInputError([Problem("--html", f"{html} belongs to the journal; choose another file")])
     if page.is_file():
         with page.open("rb") as file:

@@ -35,7 +35,7 @@ _ADVICE = {
     "ExportExistsError": "An export was or may have been purchased earlier. If it is the one you want, set "
     "export.reuse_purchased to true to download it. Nothing was bought.",
     "InvalidInputError": "Nothing was sent. Correct what the message names, then run the batch again.",
-    "JournalDamagedError": "Restore the journal together with its .lock file. Without it, check at the server which "
+    "JournalDamagedError": "Restore the journal together with its .rows file. Without it, check at the server which "
     "exports were purchased before you run anything.",
     "JournalMismatchError": "The job's CSV, columns or lookalike changed since an earlier run used them. "
     "Undo the change, or give the job a new audience_name.",

@@ -15,11 +15,10 @@ from indigo_async._validation import InputCheck
 from indigo_async.errors import Problem
 from indigo_async.files.publishing.publisher import Publisher
 from indigo_async.workflows.batches.jobs import AudienceJob, check_job
+from indigo_async.workflows.journal import SUFFIXES
 from indigo_async.workflows.recipes.match import is_url
 
 __all__ = ["Conflicts", "check_jobs", "journal_files"]
-
-_JOURNAL_SUFFIXES = ("", ".lock", "-wal", "-shm")
 
 
 @attrs.define
@@ -89,7 +88,7 @@ def _absolute(path: str | Path) -> str:
 
 def journal_files(journal: Path | str | None) -> frozenset[str]:
     """The files that a journal consists of."""
-    return frozenset() if journal is None else frozenset(_absolute(f"{journal}{end}") for end in _JOURNAL_SUFFIXES)
+    return frozenset() if journal is None else frozenset(_absolute(f"{journal}{suffix}") for suffix in SUFFIXES)
 
 
 def check_jobs(

@@ -1,14 +1,15 @@
-"""What a batch did, on disk: the intent before each POST and the result after it, for later runs to go on from.
+"""Private: what a batch did, on disk. The intent before each POST and its result, for later runs to continue from.
 
-The journal holds IDs, names of audiences, paths, hashes and cents: no token, no signed URL, nobody's data.
+The journal holds IDs, names of audiences, paths, hashes and cents: no token, no signed URL, no personal data.
 """
 
+from indigo_async.workflows.journal.files import SUFFIXES, is_in_use
 from indigo_async.workflows.journal.job_log import JournalJobLog
-from indigo_async.workflows.journal.journal import Journal, JournalRecord
-from indigo_async.workflows.journal.reader import is_in_use, read_records
-from indigo_async.workflows.journal.rows import EntryKind, PurchaseTotals, sum_purchases
+from indigo_async.workflows.journal.journal import Journal, read_records
+from indigo_async.workflows.journal.rows import EntryKind, JournalRecord, PurchaseTotals, sum_purchases
 
 __all__ = [
+    "SUFFIXES",
     "EntryKind",
     "Journal",
     "JournalJobLog",

@@ -1,9 +1,10 @@
-"""The rows of the log: a checksum over all values of each, numbers without gaps, and what they say was spent."""
+"""The rows of the log: their checksums, their numbers without gaps, and what they say was spent."""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeAlias
 
@@ -15,11 +16,13 @@ from indigo_async.errors import JournalDamagedError
 __all__ = [
     "Entry",
     "EntryKind",
+    "JournalRecord",
     "PurchaseTotals",
     "RowValues",
     "count_rows",
     "max_spent_cents",
     "parse_entry",
+    "parse_record",
     "sum_purchases",
     "verify_checksum",
     "with_checksum",
@@ -29,10 +32,10 @@ RowValues: TypeAlias = tuple[int | str, ...]
 
 
 class EntryKind(StrEnum):
-    """What a row says of a stage: a POST is about to be sent, it was not carried out, or the stage is done.
+    """What a row says about a stage: a POST is about to be sent, it was not carried out, or the stage is done.
 
-    An outcome says how a job ended in one run, and a progress what a run did so far. They are there to be told: no
-    later run goes by them, and their `stage` is none.
+    An outcome says how a job ended in one run, and a progress what a run has done so far. They belong to no stage and
+    are only for reports; no later run relies on them.
     """
 
     INTENT = "intent"
@@ -44,7 +47,7 @@ class EntryKind(StrEnum):
 
 @attrs.frozen
 class Entry:
-    """A row of the log: `job` by number, `facts` as a JSON object, `at_ms` in wall-clock milliseconds since 1970."""
+    """A row as it is stored: the job's number, `facts` as a JSON object, `at_ms` in milliseconds since 1970."""
 
     job: int
     kind: EntryKind
@@ -56,8 +59,46 @@ class Entry:
         return (self.job, self.kind.value, self.stage, self.facts, self.at_ms)
 
 
+@attrs.frozen(kw_only=True)
+class JournalRecord:
+    """One row of the journal, written `at` a wall-clock time in UTC. `stage` is a value of `Stage`.
+
+    `stage` is empty if `kind` is an outcome or a progress. Rows of the batch itself have no customer and no name.
+    """
+
+    customer_id: str
+    audience_name: str
+    kind: EntryKind
+    stage: str
+    facts: Mapping[str, Any]
+    at: datetime
+
+
+def parse_record(key: str, entry: Entry) -> JournalRecord:
+    """The record of an entry, given its job's key."""
+    customer_id, audience_name = msgspec.json.decode(key)
+    return JournalRecord(
+        customer_id=customer_id,
+        audience_name=audience_name,
+        kind=entry.kind,
+        stage=entry.stage,
+        facts=msgspec.json.decode(entry.facts),
+        at=datetime.fromtimestamp(entry.at_ms / 1000, UTC),
+    )
+
+
+def parse_entry(row: Sequence[Any]) -> Entry:
+    """The entry in a row.
+
+    Raises:
+        JournalDamagedError: it is not what was written.
+    """
+    _, job, kind, stage, facts, at_ms = verify_checksum(row)
+    return Entry(job, EntryKind(kind), stage, facts, at_ms)
+
+
 def with_checksum(values: RowValues) -> RowValues:
-    """The values of a row, its number first, with the checksum behind them."""
+    """The values of a row, its number first, followed by their checksum."""
     return (*values, _checksum(values))
 
 
@@ -74,25 +115,15 @@ def verify_checksum(row: Sequence[Any]) -> list[Any]:
 
 
 def _checksum(values: Sequence[Any]) -> int:
-    """CRC-32 of the values as JSON, which tells 5 from "5"."""
+    """CRC-32 of the values as JSON, which distinguishes 5 from "5"."""
     return zlib.crc32(msgspec.json.encode(values))
-
-
-def parse_entry(row: Sequence[Any]) -> Entry:
-    """The entry in a row.
-
-    Raises:
-        JournalDamagedError: it is not what was written.
-    """
-    _, job, kind, stage, facts, at_ms = verify_checksum(row)
-    return Entry(job, EntryKind(kind), stage, facts, at_ms)
 
 
 def count_rows(numbers: Iterable[int]) -> int:
     """How many rows there are, given their numbers, which start at 1.
 
     Raises:
-        JournalDamagedError: one is missing in between.
+        JournalDamagedError: one is missing.
     """
     count = 0
     for count, number in enumerate(numbers, 1):
@@ -103,25 +134,25 @@ def count_rows(numbers: Iterable[int]) -> int:
 
 @attrs.frozen
 class PurchaseTotals:
-    """What the purchases of one job cost in cents: those that were made, and how much more the uncertain ones may."""
+    """What one job's purchases cost in cents, and how much more those of unknown outcome may have cost."""
 
     charged_cents: int = 0
     unresolved_cents: int = 0
 
 
 def max_spent_cents(purchases: Iterable[Entry]) -> int:
-    """What the purchases of one job cost in cents, given their rows in the order of writing; see `sum_purchases`."""
-    bill = sum_purchases((entry.kind, msgspec.json.decode(entry.facts)) for entry in purchases)
-    return bill.charged_cents + bill.unresolved_cents
+    """The most that one job's purchases may have cost in cents, given their rows in order of writing."""
+    totals = sum_purchases((entry.kind, msgspec.json.decode(entry.facts)) for entry in purchases)
+    return totals.charged_cents + totals.unresolved_cents
 
 
 def sum_purchases(purchases: Iterable[tuple[EntryKind, Mapping[str, Any]]]) -> PurchaseTotals:
-    """The bill of one job, given what was written of its purchases, in that order.
+    """Add up one job's purchases, given the kinds and facts of their rows in order of writing.
 
-    An export is bought once at most, so it counts once: by its last result, or by the dearest intent since then, which
-    may have been carried out.
+    An export is purchased once at most, so it counts once: by its last result, or by the highest open intent since
+    then, which may have been carried out.
     """
-    settled: dict[str, int] = {}
+    charged: dict[str, int] = {}
     open_intents: dict[str, list[int]] = {}
     for kind, facts in purchases:
         export, cents = str(facts["export_id"]), facts["cost_cents"]
@@ -131,9 +162,9 @@ def sum_purchases(purchases: Iterable[tuple[EntryKind, Mapping[str, Any]]]) -> P
             case EntryKind.WITHDRAWAL:
                 open_intents[export].pop()
             case EntryKind.RESULT:
-                settled[export] = cents
+                charged[export] = cents
                 open_intents.pop(export, None)
             case EntryKind.OUTCOME | EntryKind.PROGRESS:
                 pass
-    uncertain = (max(intents, default=0) - settled.get(export, 0) for export, intents in open_intents.items())
-    return PurchaseTotals(sum(settled.values()), sum(max(0, cents) for cents in uncertain))
+    unresolved = (max(intents, default=0) - charged.get(export, 0) for export, intents in open_intents.items())
+    return PurchaseTotals(sum(charged.values()), sum(max(0, cents) for cents in unresolved))

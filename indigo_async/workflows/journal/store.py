@@ -1,17 +1,17 @@
-"""The journal's file: an append-only log in SQLite, from which nothing can go missing unnoticed.
+"""The journal's database: an append-only log in SQLite from which nothing can go missing unnoticed.
 
-Opening it reads and checks all of it, once; see `rows` for the checksums and `lock` for the count. A crash loses no row
-whose write had returned: commits are synced, and SQLite replays its write-ahead log.
+Opening it reads and checks all of it once: the checksum of each row (see `rows`) and the number of rows (see `files`).
+A crash loses no row whose write had returned: commits are synced, and SQLite replays its write-ahead log.
 """
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain, groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -23,7 +23,15 @@ from indigo_async.errors import (
     JournalWriteError,
 )
 from indigo_async.events import Stage
-from indigo_async.workflows.journal.lock import PRIVATE_MODE, LockFile
+from indigo_async.workflows.journal.files import (
+    PRIVATE_MODE,
+    SUFFIXES,
+    RowCountFile,
+    acquire_lock,
+    move_row_count,
+    read_row_count,
+    sibling,
+)
 from indigo_async.workflows.journal.rows import (
     Entry,
     RowValues,
@@ -34,6 +42,9 @@ from indigo_async.workflows.journal.rows import (
     with_checksum,
 )
 
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
 __all__ = ["JournalStore", "StoredJob"]
 
 _APPLICATION_ID = 0x496E6467
@@ -41,7 +52,7 @@ _APPLICATION_ID = 0x496E6467
 
 _VERSION = 2
 _UPGRADABLE_VERSION = 1
-"""A version that lacks nothing but outcomes and progress. It becomes ours, since an older SDK could not read those."""
+"""Lacks only outcomes and progress, which an older SDK could not read, so opening it for writing makes it version 2."""
 
 _SCHEMA = (
     "CREATE TABLE jobs (id INTEGER PRIMARY KEY, key TEXT UNIQUE, fingerprint TEXT, crc INTEGER)",
@@ -52,13 +63,15 @@ _SCHEMA = (
 )
 
 _PAGE_ROWS = 1_000
-# Python's lock is let go and fought for once in a statement, not once in a row. SQLite has always borne 999 values.
+# One statement for many rows releases Python's lock once instead of once a row. Every SQLite accepts 999 parameters.
 _ROWS_PER_STATEMENT = 100
+# Opening and closing a database locks it for an instant.
+_BUSY_SECONDS = 0.5
 
 
 @attrs.frozen
 class StoredJob:
-    """A job's number, the fingerprint of its inputs when it was first seen, and its rows in the order of writing."""
+    """A job's number, the fingerprint of its inputs when it was first registered, and its rows in order of writing."""
 
     id: int
     fingerprint: str
@@ -66,42 +79,71 @@ class StoredJob:
 
 
 class JournalStore:
-    """The journal's file, open in one thread: every method blocks, and belongs to that thread.
+    """The journal's database, used from one thread: every method blocks.
 
-    After any failure nothing is written any more: a POST needs its intent on disk, and this file cannot vouch for one.
+    After any failure nothing more is written: a POST needs its intent on disk, and this file cannot vouch for one.
     """
 
     def __init__(self, path: Path) -> None:
         self.path: Path = path
-        self._lock = LockFile()
+        self._lock: BaseFileLock | None = None
+        self._row_count_file = RowCountFile()
         self._connection: sqlite3.Connection | None = None
         self._job_count = 0
         self._entry_count = 0
         self._failure: JournalError | None = None
 
     def open(self) -> None:
-        """Open the journal, or begin one where no file is.
+        """Open the journal for writing, or create one if there is no file.
 
         Raises:
             JournalInUseError, JournalVersionError, JournalDamagedError, JournalWriteError: see `Journal.open`.
         """
         with self._wrap_errors():
-            self.path = self.path.resolve()  # so that several links to one journal meet in one lock
-            self._lock.acquire(self.path.with_name(f"{self.path.name}.lock"))
-            may_begin = self._find_or_create()
-            self._connection = sqlite3.connect(self.path, timeout=0)
-            self._configure(may_begin=may_begin)
-            self._verify()
-            self._lock.write_row_count(self._row_count)
+            self.path = self.path.resolve()  # so that all links to a journal share one lock
+            move_row_count(self.path)
+            self._lock = acquire_lock(self.path)
+            committed = read_row_count(self.path)
+            may_be_blank = self._find_or_create(committed)
+            self._connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)
+            self._configure(may_be_blank=may_be_blank)
+            self._verify(committed)
+            self._row_count_file.open(self.path)
+            self._row_count_file.write(self._row_count)
+            self._begin()
+
+    def open_for_reading(self) -> None:
+        """Open a snapshot of a journal that another process may be writing to. The journal is not changed.
+
+        Raises:
+            JournalInUseError, JournalVersionError, JournalDamagedError, JournalWriteError: see `read_records`.
+        """
+        with self._wrap_errors():
+            self.path = self.path.resolve()
+            if not self.path.is_file():
+                raise JournalWriteError("there is no such journal")
+            committed = read_row_count(self.path)  # before the snapshot, which therefore has no fewer rows
+            self._connection = _connect_for_reading(self.path)
+            self._db.execute("PRAGMA cell_size_check = ON")
+            self._db.execute("BEGIN")
+            if committed != 0 or not self._is_blank():
+                self._check_identity()
+                self._verify(committed)
 
     def close(self) -> None:
-        """Close everything, whether or not `open` succeeded."""
+        """Close everything, whether or not it was opened successfully."""
         try:
             if self._connection is not None:
                 with self._wrap_errors():
                     self._connection.close()
         finally:
-            self._lock.release()
+            self._row_count_file.close()
+            if self._lock is not None:
+                if not sibling(self.path, ".rows").exists():  # there is no journal here
+                    with suppress(OSError):
+                        sibling(self.path, ".lock").unlink()
+                self._lock.release()
+                self._lock = None
 
     def append(self, entries: Sequence[Entry]) -> Sequence[int]:
         """Write entries in one synced commit. Returns the numbers of their rows.
@@ -112,32 +154,27 @@ class JournalStore:
         self._raise_after_failure()
         first = self._entry_count + 1
         rows = [with_checksum((number, *entry.values())) for number, entry in enumerate(entries, first)]
-        with self._wrap_errors():
-            with self._db as db:
-                for start in range(0, len(rows), _ROWS_PER_STATEMENT):
-                    _insert(db, rows[start : start + _ROWS_PER_STATEMENT])
+        with self._commit() as db:
+            for start in range(0, len(rows), _ROWS_PER_STATEMENT):
+                _insert(db, rows[start : start + _ROWS_PER_STATEMENT])
             self._entry_count += len(rows)
-            self._lock.write_row_count(self._row_count)
         return range(first, first + len(rows))
 
     def load_jobs(self, jobs: Sequence[tuple[str, str]]) -> Sequence[StoredJob]:
-        """What is known of jobs, each given by its key and its fingerprint; new ones are registered, in one commit.
+        """Load jobs, each given by its key and its fingerprint. New ones are registered, in one commit.
 
         Raises:
-            JournalError: they cannot be told or registered.
+            JournalError: they cannot be loaded or registered.
         """
         self._raise_after_failure()
-        with self._wrap_errors():
-            with self._db:
-                stored = [self._load_job(key, fingerprint) for key, fingerprint in jobs]
-            self._lock.write_row_count(self._row_count)
-        return stored
+        with self._commit():
+            return [self._load_job(key, fingerprint) for key, fingerprint in jobs]
 
     def spent_cents(self) -> int:
-        """What all purchases cost, those included whose outcome is not known.
+        """What all purchases cost, including those whose outcome is not known.
 
         Raises:
-            JournalError: it cannot be told.
+            JournalError: it cannot be determined.
         """
         with self._wrap_errors():
             purchases = self._db.execute(
@@ -147,11 +184,13 @@ class JournalStore:
             return sum(max_spent_cents(entries) for _, entries in by_job)
 
     def read_page(self, after: int) -> list[tuple[str, Entry]]:
-        """The entries that follow row number `after`, up to a page, each with its job's key; none at the end.
+        """The next page of entries after row number `after`, each with its job's key; empty at the end.
 
         Raises:
-            JournalError: they cannot be told.
+            JournalError: they cannot be read.
         """
+        if after >= self._entry_count:
+            return []
         with self._wrap_errors():
             rows = self._db.execute(
                 "SELECT jobs.key, entries.* FROM entries JOIN jobs ON jobs.id = entries.job "
@@ -174,29 +213,30 @@ class JournalStore:
             raise ValueError("the journal is not open")
         return self._connection
 
-    def _find_or_create(self) -> bool:
-        """Make sure that there is a file. Says whether a journal may begin in it, if it is blank."""
-        committed = self._lock.committed_rows
+    def _find_or_create(self, committed: int | None) -> bool:
+        """Make sure that there is a file. Returns whether it may be blank: new, or its creation was interrupted."""
         if self.path.exists():
             if not self.path.is_file():
-                raise JournalDamagedError("this is no file")
-            return committed == 0  # beginning it was interrupted
+                raise JournalDamagedError("this is not a file")
+            return committed == 0
         if committed:
             raise JournalDamagedError(
-                f"the file is missing, and {self._lock.path.name} says that {committed} rows were written to it"
+                f"the file is missing, but {committed} rows were written to it, according to {self.path.name}.rows"
             )
-        self._lock.initialize()
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_MODE))
+        self._row_count_file.open(self.path)
+        self._row_count_file.write(0, sync=True)
+        self.path.touch(PRIVATE_MODE, exist_ok=False)
         return True
 
-    def _configure(self, *, may_begin: bool) -> None:
+    def _configure(self, *, may_be_blank: bool) -> None:
+        """Check that this is a journal, or make one of a blank file, and prepare it for writing."""
         db = self._db
-        # SQLite's own lock, held until the end: it keeps out programs that know nothing of ours, and spares the file
-        # of memory that several processes would share.
-        db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        if self.path.stat().st_nlink > 1:
+            # Another name of the file has another lock and another log, so SQLite's own lock must keep it out.
+            db.execute("PRAGMA locking_mode = EXCLUSIVE")
         db.execute("PRAGMA cell_size_check = ON")
-        begins = may_begin and self._identity() == (0, 0) and not self._schema()
-        if not begins:
+        is_new = may_be_blank and self._is_blank()
+        if not is_new:
             self._check_identity()
         self._make_private()
         (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
@@ -204,7 +244,7 @@ class JournalStore:
             raise JournalWriteError("the file system does not support a write-ahead log")
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone leaves rows in the drive's own cache
-        if begins:
+        if is_new:
             self._create_tables()
         elif self._identity() == (_APPLICATION_ID, _UPGRADABLE_VERSION):
             db.execute(f"PRAGMA user_version = {_VERSION}")
@@ -214,19 +254,22 @@ class JournalStore:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         return application_id, version
 
+    def _is_blank(self) -> bool:
+        return self._identity() == (0, 0) and not self._schema()
+
     def _check_identity(self) -> None:
         application_id, version = self._identity()
         if application_id != _APPLICATION_ID:
-            raise JournalDamagedError("the file holds no journal, or no longer does")
+            raise JournalDamagedError("the file is not a journal, or no longer one")
         if version not in {_UPGRADABLE_VERSION, _VERSION}:
             raise JournalVersionError(
-                f"the journal has version {version} and this SDK keeps version {_VERSION}; "
-                "finish the batch with the version of the SDK that began it"
+                f"the journal has version {version}, and this SDK writes version {_VERSION}; "
+                "finish the batch with the version of the SDK that started it"
             )
 
     def _make_private(self) -> None:
-        """Close an existing file to others; SQLite gives those that it creates beside it the same mode."""
-        for file in (self.path, self.path.with_name(f"{self.path.name}-wal")):
+        """Give existing files mode 0600. SQLite gives those that it creates the database's own mode."""
+        for file in (sibling(self.path, suffix) for suffix in SUFFIXES):
             if file.exists() and file.stat().st_mode & 0o077:
                 file.chmod(PRIVATE_MODE)
 
@@ -241,21 +284,21 @@ class JournalStore:
     def _schema(self) -> set[str]:
         return {sql for (sql,) in self._db.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
 
-    def _verify(self) -> None:
-        """Check and count the whole file."""
+    def _verify(self, committed: int | None) -> None:
+        """Check and count all rows. `committed` is how many there must be, at least."""
         (verdict,) = self._db.execute("PRAGMA integrity_check(1)").fetchone()
         if verdict != "ok":
             raise JournalDamagedError(verdict)
         if self._schema() != set(_SCHEMA):
-            raise JournalDamagedError("its tables are not as they were made")
+            raise JournalDamagedError("its tables have been altered")
         self._job_count = count_rows(
             verify_checksum(row)[0] for row in self._db.execute("SELECT * FROM jobs ORDER BY id")
         )
         self._entry_count = count_rows(
             verify_checksum(row)[0] for row in self._db.execute("SELECT * FROM entries ORDER BY id")
         )
-        if self._row_count < (self._lock.committed_rows or 0):
-            raise JournalDamagedError(f"it holds {self._row_count} rows, and {self._lock.committed_rows} were written")
+        if self._row_count < (committed or 0):
+            raise JournalDamagedError(f"it holds {self._row_count} rows, and {committed} were written")
 
     def _load_job(self, key: str, fingerprint: str) -> StoredJob:
         row = self._db.execute("SELECT * FROM jobs WHERE key = ?", (key,)).fetchone()
@@ -272,14 +315,51 @@ class JournalStore:
             raise type(self._failure)(*self._failure.args)
 
     @contextmanager
+    def _commit(self) -> Generator[sqlite3.Connection]:
+        """Commit what the block writes, or roll it back if it raises."""
+        with self._wrap_errors():
+            with self._db as db:
+                yield db
+            self._row_count_file.write(self._row_count)
+            self._begin()
+
+    def _begin(self) -> None:
+        """Take SQLite's write lock until the next commit, so that other programs can read but never write."""
+        self._db.execute("BEGIN IMMEDIATE")
+
+    @contextmanager
     def _wrap_errors(self) -> Generator[None]:
-        """Tell what goes wrong as a `JournalError` that names the path; it is the end of writing."""
+        """Raise errors as a `JournalError` that names the path, after which nothing more is written."""
         try:
             yield
         except (JournalError, sqlite3.Error, OSError, UnicodeDecodeError) as error:
-            told = _as_journal_error(error)
-            self._failure = type(told)(f"{self.path}: {told}{_ADVICE.get(type(told), '')}")
+            wrapped = _as_journal_error(error)
+            self._failure = type(wrapped)(f"{self.path}: {wrapped}{_ADVICE.get(type(wrapped), '')}")
             raise self._failure from error
+
+
+def _connect_for_reading(path: Path) -> sqlite3.Connection:
+    """A connection that changes no row and, of the files, at most SQLite's shared memory."""
+    if sibling(path, "-wal").exists():
+        return _connect(path, "mode=ro")
+    # A closed journal: SQLite creates a log and shared memory, which only a connection that could write removes again.
+    try:
+        return _connect(path, "mode=rw")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}:
+            raise
+    return _connect(path, "mode=ro&immutable=1")  # in a folder that cannot be written
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    db = sqlite3.connect(f"{path.as_uri()}?{mode}", uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
+    try:
+        db.execute("PRAGMA query_only = ON")
+        db.execute("SELECT * FROM sqlite_master").fetchone()
+    except BaseException:
+        db.close()
+        raise
+    return db
 
 
 def _insert(db: sqlite3.Connection, rows: Sequence[RowValues]) -> None:
@@ -288,7 +368,7 @@ def _insert(db: sqlite3.Connection, rows: Sequence[RowValues]) -> None:
 
 
 _ADVICE: dict[type[JournalError], str] = {
-    JournalDamagedError: ". Nothing more is sent under it. Restore the journal together with its .lock file",
+    JournalDamagedError: ". Nothing more is sent under it. Restore the journal together with its .rows file",
     JournalWriteError: ". Nothing more is sent under it until it is opened again",
 }
 

@@ -144,9 +144,9 @@ class TestOfARealBatch:
         ended = report(str(path), "--html", str(tmp_path / "nowhere" / "report.html"))
         assert ended.returncode == 1
         assert "nowhere" in ended.stderr
-        assert {file.name for file in tmp_path.iterdir()} == {"run.sqlite", "run.sqlite.lock"}
+        assert {file.name for file in tmp_path.iterdir()} == {"run.sqlite", "run.sqlite.lock", "run.sqlite.rows"}
 
-    @pytest.mark.parametrize("suffix", ["", ".lock", "-wal", "-shm"])
+    @pytest.mark.parametrize("suffix", ["", ".lock", ".rows", "-wal", "-shm"])
     async def test_the_journal_and_what_stands_beside_it_are_never_replaced(self, path: Path, suffix: str):
         async with Journal.open(path) as journal:
             await record_result(await open_job_log(journal, "42", "Donors"), Stage.MATCH, 1.0, audience_id="a")

@@ -42,7 +42,7 @@ async def test_over_another_job_s_list_before_or_after(lists: list[Path], tmp_pa
     assert "is written by another job (jobs[0])" in await refused([at(0, one, two), at(1, two, tmp_path / "x")])
 
 
-@pytest.mark.parametrize("end", ["", ".lock", "-wal"])
+@pytest.mark.parametrize("end", ["", ".lock", ".rows", "-wal"])
 async def test_over_the_journal(lists: list[Path], tmp_path: Path, end: str):
     told = await refused([at(0, lists[0], tmp_path / f"j{end}")], journal=tmp_path / "j")
     assert "is a file of the batch's own" in told

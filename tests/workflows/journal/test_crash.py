@@ -93,7 +93,7 @@ async def test_two_processes_cannot_hold_one_journal(tmp_path: Path):
     with child("hold", path) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "open\n"
-        with pytest.raises(JournalInUseError, match="open already"):
+        with pytest.raises(JournalInUseError, match="the journal is already open, in another process or in this one"):
             async with Journal.open(path):
                 pass
         process.kill()

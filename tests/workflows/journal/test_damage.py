@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from indigo_async.errors import JournalDamagedError, JournalError, JournalVersionError
 from indigo_async.events import Stage
-from indigo_async.workflows.journal import Journal, JournalRecord
-from indigo_async.workflows.journal.lock import LockFile
+from indigo_async.workflows.journal import Journal, JournalRecord, read_records
+from indigo_async.workflows.journal.files import RowCountFile
 
-SUFFIXES = ("", "-wal", ".lock")
+SUFFIXES = ("", "-wal", ".rows")
 JOBS = [("42", f"audience {number}") for number in range(40)]
 
 
@@ -170,15 +170,15 @@ class TestLosses:
         copy(left.closed, path).write_bytes(b"")
         refused(path)
 
-    def test_a_database_emptied_whose_lock_file_is_gone(self, path: Path):
+    def test_a_database_emptied_without_its_row_count(self, path: Path):
         path.touch()
-        assert "holds no journal" in refused(path)
+        assert "the file is not a journal, or no longer one" in refused(path)
         refused(path)  # the refusal has not made it look like one that was just begun
 
     def test_a_database_gone(self, left: LeftoverJournals, path: Path):
         copy(left.closed, path).unlink()
         assert "missing" in refused(path)
-        Path(f"{path}.lock").unlink()
+        Path(f"{path}.rows").unlink()
         assert read_journal(path).records == []
 
     def test_a_log_gone(self, left: LeftoverJournals, path: Path):
@@ -199,27 +199,27 @@ class TestLosses:
         shutil.copy(left.older, path)
         assert "holds 202 rows, and 445 were written" in refused(path)
 
-    def test_a_lock_file_gone_costs_nothing_else(self, left: LeftoverJournals, path: Path):
+    def test_a_lost_row_count_costs_nothing_else(self, left: LeftoverJournals, path: Path):
         copy(left.closed, path)
-        Path(f"{path}.lock").unlink()
+        Path(f"{path}.rows").unlink()
         assert read_journal(path) == left.answers
 
     @pytest.mark.parametrize(("before", "after"), [(b"445 ", b"245 "), (b"445 ", b"44"), (b"0", b"x")])
-    def test_a_lock_file_of_other_content(self, left: LeftoverJournals, path: Path, before: bytes, after: bytes):
-        lock = Path(f"{copy(left.closed, path)}.lock")
-        content = lock.read_bytes()
+    def test_a_damaged_row_count_is_refused(self, left: LeftoverJournals, path: Path, before: bytes, after: bytes):
+        row_count = Path(f"{copy(left.closed, path)}.rows")
+        content = row_count.read_bytes()
         assert before in content
-        lock.write_bytes(content.replace(before, after, 1))
+        row_count.write_bytes(content.replace(before, after, 1))
         assert "number of rows" in refused(path)
 
     @pytest.mark.parametrize("steps", [1, 2, 3, 4])
     def test_a_beginning_that_was_interrupted_is_taken_up(self, path: Path, steps: int):
         Path(f"{path}.lock").touch()
         if steps > 1:
-            lock = LockFile()
-            lock.acquire(Path(f"{path}.lock"))
-            lock.initialize()
-            lock.release()
+            count = RowCountFile()
+            count.open(path)
+            count.write(0, sync=True)
+            count.close()
         if steps > 2:
             path.touch()
         if steps > 3:
@@ -227,6 +227,31 @@ class TestLosses:
             assert path.stat().st_size > 0
         assert read_journal(path).records == []
         assert read_journal(path).records == []
+
+
+class TestRowCountInTheLockFile:
+    """Earlier versions kept the row count in the lock file, which the lock's next owner may empty."""
+
+    @pytest.fixture
+    def killed(self, left: LeftoverJournals, path: Path) -> Path:
+        Path(f"{copy(left.killed, path)}.rows").rename(f"{path}.lock")
+        return path
+
+    def test_the_journal_opens(self, left: LeftoverJournals, killed: Path):
+        for _ in range(2):
+            assert read_journal(killed) == left.answers
+
+    def test_a_lost_log_is_noticed_every_time(self, killed: Path):
+        Path(f"{killed}-wal").unlink()
+        for _ in range(2):
+            refused(killed)
+            with pytest.raises(JournalDamagedError):
+                list(read_records(killed))
+
+    def test_a_damaged_count_is_refused_every_time(self, killed: Path):
+        Path(f"{killed}.lock").write_bytes(b"x")
+        for _ in range(2):
+            assert "number of rows" in refused(killed)
 
 
 class TestTampering:
@@ -257,11 +282,9 @@ class TestTampering:
         refused(path)
 
     @pytest.mark.parametrize("table", ["jobs", "entries"])
-    def test_a_row_that_is_missing_is_noticed_without_the_lock_file(
-        self, left: LeftoverJournals, path: Path, table: str
-    ):
+    def test_a_missing_row_is_noticed_without_the_row_count(self, left: LeftoverJournals, path: Path, table: str):
         change(copy(left.closed, path), lambda db: db.execute(f"DELETE FROM {table} WHERE id = 7"))
-        Path(f"{path}.lock").unlink()
+        Path(f"{path}.rows").unlink()
         assert "row 7 is missing" in refused(path)
 
     def test_garbage_in_place_of_a_page(self, left: LeftoverJournals, path: Path):
@@ -287,6 +310,6 @@ class TestTampering:
         change(path, lambda db: db.execute("CREATE TABLE voters (id INTEGER)"))
         path.chmod(0o644)
         before = path.read_bytes()
-        assert "holds no journal" in refused(path)
+        assert "the file is not a journal, or no longer one" in refused(path)
         assert path.read_bytes() == before
         assert path.stat().st_mode & 0o777 == 0o644

@@ -1,16 +1,14 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import sqlite3
 import stat
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -25,7 +23,8 @@ from indigo_async.errors import (
     JournalWriteError,
 )
 from indigo_async.events import Stage
-from indigo_async.workflows.journal import EntryKind, Journal, JournalJobLog, is_in_use
+from indigo_async.workflows.journal import SUFFIXES, EntryKind, Journal, JournalJobLog, is_in_use
+from indigo_async.workflows.journal.files import acquire_lock
 from indigo_async.workflows.journal.store import JournalStore
 from indigo_async.workflows.recipes.context import JobLog
 
@@ -471,30 +470,29 @@ class TestOpeningAndClosing:
         async with Journal.open(path) as journal:
             link.symlink_to(path)
             for name in (path, link, path.parent / "." / path.name):
-                with pytest.raises(JournalInUseError, match=r"run\.sqlite: the journal is open already"):
+                with pytest.raises(JournalInUseError, match=r"run\.sqlite: the journal is already open"):
                     async with Journal.open(name):
                         pass
             await (await donors(journal)).record_result(Stage.UPLOAD, {})
         async with Journal.open(link) as journal:
             assert (await donors(journal)).result(Stage.UPLOAD) == {}
 
-    async def test_one_who_asks_whether_it_is_in_use_keeps_nobody_out(
-        self, path: Path, monkeypatch: pytest.MonkeyPatch
-    ):
-        def began_asking() -> int:
-            descriptor = os.open(f"{path}.lock", os.O_RDONLY)
-            fcntl.flock(descriptor, fcntl.LOCK_SH)
-            return descriptor
-
+    async def test_checking_whether_it_is_in_use_keeps_nobody_out(self, path: Path):
         async with Journal.open(path):
             assert await asyncio.to_thread(is_in_use, path)
         assert not await asyncio.to_thread(is_in_use, path)
-        asking = await asyncio.to_thread(began_asking)  # just when the journal is opened again
-        assert not await asyncio.to_thread(is_in_use, path)  # two may ask at once
-        clock = SimpleNamespace(sleep=lambda _: os.close(asking))
-        monkeypatch.setattr("indigo_async.workflows.journal.lock.time", clock)
+        check = await asyncio.to_thread(acquire_lock, path)  # another process checks at the same moment
+        asyncio.get_running_loop().call_later(0.03, check.release)
+        assert not await asyncio.to_thread(is_in_use, path)
+        check = await asyncio.to_thread(acquire_lock, path)
+        asyncio.get_running_loop().call_later(0.03, check.release)
         async with Journal.open(path):
             assert await asyncio.to_thread(is_in_use, path)
+
+    async def test_checking_whether_it_is_in_use_creates_nothing(self, path: Path):
+        path.touch()
+        assert not await asyncio.to_thread(is_in_use, path)
+        assert files_in(path.parent) == {"run.sqlite"}
 
     async def test_a_second_name_of_the_same_file_is_refused_too(self, path: Path, tmp_path: Path):
         other = tmp_path / "other.sqlite"
@@ -504,14 +502,16 @@ class TestOpeningAndClosing:
                 async with Journal.open(other):
                     pass
 
-    async def test_a_program_that_knows_nothing_of_our_lock_is_kept_out(self, path: Path):
-        async with Journal.open(path):
-            other = sqlite3.connect(path, timeout=0)
-            try:
-                with pytest.raises(sqlite3.OperationalError, match="locked"):
-                    other.execute("SELECT * FROM entries")
-            finally:
-                other.close()
+    async def test_a_program_that_does_not_know_the_lock_can_read_but_not_write(self, path: Path):
+        async with Journal.open(path) as journal:
+            job_log = await donors(journal)
+            for number in range(3):
+                await job_log.record_result(Stage.UPLOAD, {"audience_id": number})
+                with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as other:
+                    assert other.execute("SELECT count(*) FROM entries").fetchall() == [(number + 1,)]
+                    for statement in ("DELETE FROM entries", "PRAGMA journal_mode = DELETE", "VACUUM"):
+                        with pytest.raises(sqlite3.OperationalError, match="locked"):
+                            other.execute(statement)
 
     async def test_a_program_that_has_it_open_keeps_us_out(self, path: Path):
         async with Journal.open(path):
@@ -530,7 +530,7 @@ class TestOpeningAndClosing:
     async def test_nothing_is_left_open(self, path: Path, tmp_path: Path):
         async with Journal.open(path) as journal:
             await (await donors(journal)).record_result(Stage.UPLOAD, {})
-            assert len(open_files_in(tmp_path)) == 3
+            assert len(open_files_in(tmp_path)) == 5
             assert any(thread.name.startswith("indigo-journal") for thread in threading.enumerate())
         with pytest.raises(RuntimeError, match="boom"):
             async with Journal.open(path):
@@ -541,7 +541,15 @@ class TestOpeningAndClosing:
                 pass
         assert open_files_in(tmp_path) == []
         assert not any(thread.name.startswith("indigo-journal") for thread in threading.enumerate())
-        assert files_in(tmp_path) == {"run.sqlite", "run.sqlite.lock"}
+        assert files_in(tmp_path) == {"run.sqlite", "run.sqlite.lock", "run.sqlite.rows"}
+
+    @pytest.mark.parametrize("content", ["first_name,last_name\n" * 100, ""])
+    async def test_a_refused_file_has_nothing_left_beside_it(self, path: Path, tmp_path: Path, content: str):
+        path.write_text(content)
+        with pytest.raises(JournalDamagedError):
+            async with Journal.open(path):
+                pass
+        assert files_in(tmp_path) == {"run.sqlite"}
 
     async def test_closed_it_takes_nothing_more(self, path: Path):
         async with Journal.open(path) as journal:
@@ -624,8 +632,8 @@ class TestPrivacy:
         async with Journal.open(path) as journal:
             assert set(self.modes(tmp_path).values()) == {0o600}
             await (await donors(journal)).record_result(Stage.UPLOAD, {})
-            assert self.modes(tmp_path) == {"run.sqlite": 0o600, "run.sqlite-wal": 0o600, "run.sqlite.lock": 0o600}
-        assert self.modes(tmp_path) == {"run.sqlite": 0o600, "run.sqlite.lock": 0o600}
+            assert self.modes(tmp_path) == dict.fromkeys((f"run.sqlite{suffix}" for suffix in SUFFIXES), 0o600)
+        assert self.modes(tmp_path) == {"run.sqlite": 0o600, "run.sqlite.lock": 0o600, "run.sqlite.rows": 0o600}
 
     async def test_an_existing_file_is_closed_to_others(self, path: Path, tmp_path: Path):
         async with Journal.open(path):
@@ -637,12 +645,13 @@ class TestPrivacy:
             await (await donors(journal)).record_result(Stage.UPLOAD, {})
             assert set(self.modes(tmp_path).values()) == {0o600}
 
-    async def test_a_lock_file_that_is_a_link_is_not_followed(self, path: Path, tmp_path: Path):
-        path.with_name("run.sqlite.lock").symlink_to(tmp_path / "victim")
+    @pytest.mark.parametrize("suffix", [".lock", ".rows"])
+    async def test_links_beside_the_journal_are_not_followed(self, path: Path, tmp_path: Path, suffix: str):
+        path.with_name(f"run.sqlite{suffix}").symlink_to(tmp_path / "victim")
         with pytest.raises(JournalWriteError):
             async with Journal.open(path):
                 pass
-        assert files_in(tmp_path) == {"run.sqlite.lock"}
+        assert files_in(tmp_path) == {f"run.sqlite{suffix}"}
 
     async def test_a_folder_that_is_not_there_is_told(self, tmp_path: Path):
         with pytest.raises(JournalWriteError, match=r"nowhere/run\.sqlite: .*No such file"):

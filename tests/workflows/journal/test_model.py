@@ -125,7 +125,7 @@ class JournalHistory(RuleBasedStateMachine):
         """What a process leaves that is killed: the files as they stand, the write-ahead log among them."""
         self.crashes += 1
         left = self.folder / f"{self.crashes}.sqlite"
-        for suffix in ("", "-wal", ".lock"):
+        for suffix in ("", "-wal", ".rows"):
             shutil.copy(f"{self.path}{suffix}", f"{left}{suffix}")
         self.run(self.stack.aclose())
         self.path = left

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,6 @@ import pytest
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async.errors import (
     JournalDamagedError,
-    JournalInUseError,
     JournalVersionError,
     JournalWriteError,
 )
@@ -26,7 +27,8 @@ from indigo_async.models import Audience, UploadedAudienceCsv
 from indigo_async.sandbox import Fault, FaultKind
 from indigo_async.workflows import JobOutcome, Stage, run_batch, start_batch
 from indigo_async.workflows.batches.journal_reporter import match_counts, outcome_facts
-from indigo_async.workflows.journal import EntryKind, Journal, JournalRecord, read_records, reader
+from indigo_async.workflows.journal import EntryKind, Journal, JournalRecord, read_records
+from indigo_async.workflows.journal.files import RowCountFile
 from indigo_async.workflows.journal.rows import Entry
 from indigo_async.workflows.journal.store import JournalStore
 from tests.support.jobs import lite_sandbox, make_client, make_job, make_jobs
@@ -208,13 +210,14 @@ class TestWritingInPassing:
         assert "2 rows are lost" in warnings[0]
 
 
-class TestReadingBesideTheBatch:
-    def test_a_journal_being_written_is_read_whole_and_left_alone(self, path: Path):
+class TestConcurrentReading:
+    def test_a_journal_being_written_is_read_completely_and_not_changed(self, path: Path):
         with subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True) as writer:
             try:
                 assert writer.stdout is not None
                 assert writer.stdout.readline() == "written\n"
                 files = {file.name: file.read_bytes() for file in path.parent.iterdir() if file.name.startswith("run")}
+                del files["run.sqlite-shm"]  # where SQLite notes who reads
                 records = list(read_records(path))
                 assert files == {name: path.with_name(name).read_bytes() for name in files}
                 assert writer.poll() is None
@@ -223,70 +226,101 @@ class TestReadingBesideTheBatch:
         assert len(records) == 1_000
         assert [one.facts["turn"] for one in records if one.audience_name == "List 7"] == list(range(20))
 
-    async def test_a_log_that_begins_anew_while_it_is_copied_is_copied_again(
-        self, path: Path, monkeypatch: pytest.MonkeyPatch
-    ):
+    async def test_the_journal_of_a_killed_process_is_read_and_not_changed(self, path: Path, tmp_path: Path):
+        killed = tmp_path / "killed.sqlite"
+        async with Journal.open(path) as journal:
+            await (await journal.job_log("42", "Donors", "f")).record_result(Stage.UPLOAD, {"audience_id": "a-1"})
+            for suffix in ("", "-wal", ".rows"):
+                shutil.copy(f"{path}{suffix}", f"{killed}{suffix}")
+        before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+        for _ in range(2):
+            assert [record.facts for record in await rows_of(killed)] == [{"audience_id": "a-1"}]
+        after = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+        after.pop("killed.sqlite-shm")
+        assert before == after
+
+    async def test_reading_a_closed_journal_changes_and_leaves_nothing(self, path: Path):
         await write_one(path)
-        copied: list[str] = []
-        copyfile = shutil.copyfile
-
-        def copy_and_begin_anew(source: Path, target: Path) -> object:
-            done = copyfile(source, target)
-            copied.append(source.name)
-            if copied == ["run.sqlite.lock", "run.sqlite"]:
-                for statement in ("VACUUM", "PRAGMA wal_checkpoint(RESTART)", "VACUUM"):  # each row is written anew
-                    db.execute(statement)
-            return done
-
-        monkeypatch.setattr("indigo_async.workflows.journal.reader.shutil.copyfile", copy_and_begin_anew)
-        with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as db:
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("VACUUM")
-            (record,) = await rows_of(path)
-        assert record.facts == {"audience_id": "a-1"}
-        assert copied == ["run.sqlite.lock", "run.sqlite", "run.sqlite-wal"] * 2
-
-    @pytest.mark.parametrize("torn_copies", [1, 9, 10])
-    async def test_a_torn_copy_is_never_called_a_damaged_journal(
-        self, path: Path, monkeypatch: pytest.MonkeyPatch, torn_copies: int
-    ):
-        await write_one(path)
-        copy, attempts = reader._copy, []
-
-        def tearing(path: Path, target: Path) -> bool:
-            attempts.append(target)
-            is_whole = copy(path, target)
-            if len(attempts) > torn_copies:
-                return is_whole
-            target.write_bytes(target.read_bytes()[:4_096].ljust(20_000, b"\xff"))
-            return False
-
-        monkeypatch.setattr(reader, "_copy", tearing)
-        monkeypatch.setattr(reader, "_SECONDS_BETWEEN", 0.0)
-        if torn_copies == 10:
-            with pytest.raises(JournalInUseError, match="faster than the journal can be copied; try again"):
-                await rows_of(path)
-        else:
+        before = {file.name: file.read_bytes() for file in path.parent.iterdir()}
+        for _ in range(2):
             assert [record.facts for record in await rows_of(path)] == [{"audience_id": "a-1"}]
-        assert len(attempts) == min(torn_copies + 1, 10)
+        assert before == {file.name: file.read_bytes() for file in path.parent.iterdir()}
 
-    async def test_in_the_process_that_has_it_open_it_is_refused_in_words(self, path: Path):
-        async with Journal.open(path):
-            with pytest.raises(JournalInUseError, match="open in this process"):
-                await rows_of(path)
-        assert await rows_of(path) == []
+    async def test_a_closed_journal_in_a_read_only_folder_is_read(self):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            await write_one(folder / "run.sqlite")
+            for file in folder.iterdir():
+                file.chmod(0o444)
+            folder.chmod(0o555)
+            user = os.geteuid()
+            try:
+                os.seteuid(65_534 if user == 0 else user)  # root may write everywhere
+                records = await rows_of(folder / "run.sqlite")
+            finally:
+                os.seteuid(user)
+                folder.chmod(0o755)
+        assert [record.facts for record in records] == [{"audience_id": "a-1"}]
+
+    def test_rows_written_while_it_is_read_are_not_included(self, path: Path, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr("indigo_async.workflows.journal.store._PAGE_ROWS", 3)
+
+        async def write(numbers: range, padding: str) -> None:
+            for number in numbers:
+                await job_log.record_result(Stage.UPLOAD, {"number": number, "padding": padding})
+
+        with asyncio.Runner() as runner:
+            stack = AsyncExitStack()
+            journal = runner.run(stack.enter_async_context(Journal.open(path)))
+            job_log = runner.run(journal.job_log("42", "Donors", "f"))
+            runner.run(write(range(10), ""))
+            reading = read_records(path)
+            numbers = [next(reading).facts["number"]]
+            runner.run(write(range(10, 20), "x" * 1_000_000))  # the log would start over if nobody were reading
+            numbers += [record.facts["number"] for record in reading]
+            assert numbers == list(range(10))
+            assert [record.facts["number"] for record in read_records(path)] == list(range(20))
+            runner.run(stack.aclose())
+
+    async def test_the_process_that_has_it_open_can_read_it(self, path: Path):
+        async with Journal.open(path) as journal:
+            job_log = await journal.job_log("42", "Donors", "f")
+            for number in range(3):
+                await job_log.record_result(Stage.UPLOAD, {"number": number})
+                assert [record.facts["number"] for record in await rows_of(path)] == list(range(number + 1))
+        assert len(await rows_of(path)) == 3
+
+    def test_a_reader_keeps_no_batch_from_starting_and_ending(self, path: Path):
+        asyncio.run(write_one(path))
+        reading = read_records(path)
+        next(reading)
+        asyncio.run(write_one(path))
+        assert list(reading) == []
+        assert len(list(read_records(path))) == 2
+        asyncio.run(write_one(path))
+        assert {file.name for file in path.parent.iterdir()} == {"run.sqlite", "run.sqlite.lock", "run.sqlite.rows"}
 
     def test_a_journal_that_is_not_there_is_not_made(self, path: Path):
         with pytest.raises(JournalWriteError, match="no such journal"):
             list(read_records(path))
         assert list(path.parent.iterdir()) == []
 
+    @pytest.mark.parametrize("steps", [1, 2])
+    def test_a_journal_that_is_just_being_created_has_no_rows(self, path: Path, steps: int):
+        count = RowCountFile()
+        count.open(path)
+        count.write(0)
+        count.close()
+        path.touch()
+        if steps > 1:
+            change(path, "PRAGMA journal_mode = WAL")
+        assert list(read_records(path)) == []
+
     def test_what_is_no_journal_is_told_by_its_own_path(self, path: Path):
         path.write_text("first_name,last_name\n" * 100)
-        with pytest.raises(JournalDamagedError) as told:
+        with pytest.raises(JournalDamagedError) as caught:
             list(read_records(path))
-        assert str(told.value).startswith(f"{path}: ")
-        assert "indigo-journal-" not in str(told.value)
+        assert str(caught.value).startswith(f"{path}: ")
 
     async def test_lost_rows_are_told_as_when_a_batch_opens_it(self, path: Path):
         async with Journal.open(path) as journal:

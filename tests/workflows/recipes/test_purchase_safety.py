@@ -351,10 +351,10 @@ class TestJournals:
         given = jobs(6, tmp_path, reuse_purchased=False)
         async with always_charging_sandbox() as (sandbox, client):
             await run_batch(client, given[:3], journal=journal, purchase=False)
-            for suffix in ("", ".lock"):
+            for suffix in ("", ".rows"):
                 shutil.copy(f"{journal}{suffix}", f"{journal}.backup{suffix}")
             await run_batch(client, given, journal=journal)
-            for suffix in ("", ".lock"):
+            for suffix in ("", ".rows"):
                 shutil.copy(f"{journal}.backup{suffix}", f"{journal}{suffix}")
             for job in given:
                 assert job.export is not None
