@@ -6,7 +6,6 @@ Each is sent once. The next poll is its retry.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 import attrs
 
@@ -19,18 +18,21 @@ from indigo_async.client import GET_AUDIENCE, LIST_AUDIENCES, check_record_id, d
 from indigo_async.errors import CustomerMismatchError, IndigoError, ResponseDecodeError
 from indigo_async.models import Audience, RecordId
 
-__all__ = ["AudienceApi", "HttpAudienceApi"]
+__all__ = ["AudienceApi"]
 
 _MAX_RECORD_BYTES = 64_000_000
 
 
-class AudienceApi(Protocol):
-    """What the poller needs of the API; tests have a fake."""
+@attrs.frozen
+class AudienceApi:
+    """The requests of polls over HTTP. Tests replace it."""
+
+    transport: Transport
 
     @property
     def slot_seconds(self) -> float:
         """The least time for which a request occupies a pacing slot."""
-        ...
+        return self.transport.slot_seconds
 
     async def read_one(self, audience_id: RecordId, customer_id: str | None) -> tuple[Audience, Cost]:
         """Read one audience.
@@ -38,29 +40,6 @@ class AudienceApi(Protocol):
         Raises:
             ApiError, TransportError, ResponseDecodeError, CustomerMismatchError, RecordMismatchError: no valid record.
         """
-        ...
-
-    async def read_list(self, customer_id: str | None, on_rows: Callable[[RowSlice], None], *, limit: int) -> Cost:
-        """Read a customer's audiences, or all of them; `on_rows` receives the rows as they arrive.
-
-        Raises:
-            ListTooLongError: the list has more than `limit` bytes; some of its rows may have been received.
-            ApiError, TransportError, ResponseDecodeError: no complete list; likewise.
-        """
-        ...
-
-
-@attrs.frozen
-class HttpAudienceApi:
-    """The API over HTTP."""
-
-    transport: Transport
-
-    @property
-    def slot_seconds(self) -> float:
-        return self.transport.slot_seconds
-
-    async def read_one(self, audience_id: RecordId, customer_id: str | None) -> tuple[Audience, Cost]:
         query = {"audienceId": str(audience_id)} | _customer_query(customer_id)
         body = _RecordBody()
         seconds = await self.transport.stream(GET_AUDIENCE, body, query=query)
@@ -77,6 +56,12 @@ class HttpAudienceApi:
         return codec.decode_audience(document, endpoint)
 
     async def read_list(self, customer_id: str | None, on_rows: Callable[[RowSlice], None], *, limit: int) -> Cost:
+        """Read a customer's audiences, or all of them; `on_rows` receives the rows as they arrive.
+
+        Raises:
+            ListTooLongError: the list has more than `limit` bytes; some of its rows may have been received.
+            ApiError, TransportError, ResponseDecodeError: the list could not be read; likewise.
+        """
         reader = ListReader(LIST_AUDIENCES, on_rows, max_bytes=limit, token=self.transport.token)
         seconds = await self.transport.stream(
             LIST_AUDIENCES, reader, query=_customer_query(customer_id), measure_latency=False

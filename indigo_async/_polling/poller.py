@@ -15,7 +15,7 @@ from contextvars import Context
 from functools import partial
 from typing import TypeVar
 
-from indigo_async._polling.api import AudienceApi, HttpAudienceApi
+from indigo_async._polling.api import AudienceApi
 from indigo_async._polling.polls import PollExecutor, PollingStats
 from indigo_async._polling.rounds import RoundPlanner
 from indigo_async._polling.schedule import Schedule, first_delay
@@ -57,11 +57,14 @@ class Poller:
         self._wakeup = asyncio.Event()
         self._next_wakeup = float("-inf")
         self._executor = PollExecutor(
-            api, self._schedule, self._watchlist, interval=interval, jitter=jitter, on_backlog=self._wake
+            api=api,
+            schedule=self._schedule,
+            watchlist=self._watchlist,
+            interval=interval,
+            jitter=jitter,
+            on_backlog=self._wake,
         )
-        self._planner = RoundPlanner(
-            api, self._watchlist, self._schedule, self._executor, interval=interval, jitter=jitter
-        )
+        self._planner = RoundPlanner(self._executor)
         self._loop: asyncio.Task[None] | None = None
         self._shutdown_error: IndigoError = ClientNotOpenError("the polling loop is not running")
         self._tasks: set[asyncio.Task[None]] = set()
@@ -247,5 +250,5 @@ def get_poller(client: IndigoClient) -> Poller:
     client.transport.require_open()
     if client.poller is None:
         # The poller must not refer to the client: a reference cycle would keep both alive.
-        client.poller = Poller(HttpAudienceApi(client.transport), client.exit_stack, interval=client.poll_interval)
+        client.poller = Poller(AudienceApi(client.transport), client.exit_stack, interval=client.poll_interval)
     return client.poller

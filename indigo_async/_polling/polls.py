@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
-from enum import StrEnum
 from http import HTTPStatus
 from typing import TypeVar
 
@@ -14,7 +13,7 @@ import attrs
 
 from indigo_async._polling.api import AudienceApi
 from indigo_async._polling.cost_model import ALL_CUSTOMERS, Cost, CostModel, ListScope
-from indigo_async._polling.outages import OutageLog, log_unexpected_error
+from indigo_async._polling.diagnostics import OutageLog, UnknownStatusLog, log_unexpected_error
 from indigo_async._polling.schedule import Schedule, first_delay, next_delay, retry_after_delay, retry_delay
 from indigo_async._polling.stale_lists import ListCoverage, StaleListDetector
 from indigo_async._polling.watchlist import (
@@ -38,9 +37,9 @@ from indigo_async.errors import (
     ServerError,
     TransportError,
 )
-from indigo_async.models import Audience, AudienceStatus, ExportStatus, UploadStatus, is_failure_status
+from indigo_async.models import Audience
 
-__all__ = ["PollExecutor", "PollingStats", "UnknownStatusLog", "iterate_in_slices"]
+__all__ = ["PollExecutor", "PollingStats", "iterate_in_slices"]
 
 T = TypeVar("T")
 
@@ -51,9 +50,6 @@ _TRANSIENT = (TransportError, ResponseDecodeError, RateLimitedError, ServerError
 _MAX_REFUSALS = 3
 _MAX_ABSENCES = 2
 _SLICE_SIZE = 1_000
-# Bounds memory and the log if a server keeps inventing statuses.
-_MAX_LOGGED_STATUSES = 100
-_MAX_STATUS_LENGTH = 100
 
 
 @attrs.frozen
@@ -69,6 +65,7 @@ class PollingStats:
         return self.polls - sum(self.requests.values())
 
 
+@attrs.define(kw_only=True)
 class PollExecutor:
     """Sends polls and handles their responses.
 
@@ -77,31 +74,21 @@ class PollExecutor:
     runs in the event loop, so nothing else happens between two awaits.
     """
 
-    def __init__(
-        self,
-        api: AudienceApi,
-        schedule: Schedule[Watch | WatchedCustomer],
-        watchlist: Watchlist,
-        *,
-        interval: float,
-        jitter: Callable[[], float],
-        on_backlog: Callable[[], None],
-    ) -> None:
-        self.cost_model: CostModel = CostModel()
-        self.coverage: ListCoverage = ListCoverage()
-        self.outage_log: OutageLog = OutageLog()
-        self.backlog: dict[Watch, None] = {}
-        self.verification_queue: dict[Watch, ListScope] = {}
-        self._api = api
-        self._schedule = schedule
-        self._watchlist = watchlist
-        self._interval = interval
-        self._jitter = jitter
-        self._on_backlog = on_backlog
-        self._polls = 0
-        self._requests: Counter[str] = Counter()
-        self._unknown_statuses = UnknownStatusLog()
-        self._stale_lists = StaleListDetector(interval)
+    api: AudienceApi
+    schedule: Schedule[Watch | WatchedCustomer]
+    watchlist: Watchlist
+    interval: float
+    jitter: Callable[[], float]
+    on_backlog: Callable[[], None]
+    cost_model: CostModel = attrs.field(factory=CostModel, init=False)
+    coverage: ListCoverage = attrs.field(factory=ListCoverage, init=False)
+    outage_log: OutageLog = attrs.field(factory=OutageLog, init=False)
+    backlog: dict[Watch, None] = attrs.field(factory=dict[Watch, None], init=False)
+    verification_queue: dict[Watch, ListScope] = attrs.field(factory=dict[Watch, ListScope], init=False)
+    _stale_lists: StaleListDetector = attrs.field(factory=StaleListDetector, init=False)
+    _unknown_statuses: UnknownStatusLog = attrs.field(factory=UnknownStatusLog, init=False)
+    _polls: int = attrs.field(default=0, init=False)
+    _requests: Counter[str] = attrs.field(factory=Counter[str], init=False)
 
     @property
     def stats(self) -> PollingStats:
@@ -110,9 +97,9 @@ class PollExecutor:
     def poll_individually(self, watch: Watch) -> None:
         """Read an audience singly, as soon as possible and until lists show it again."""
         watch.set_individual(individual=True)
-        self._schedule.remove(watch)
+        self.schedule.remove(watch)
         self.backlog[watch] = None
-        self._on_backlog()
+        self.on_backlog()
 
     # Single reads.
 
@@ -121,7 +108,7 @@ class PollExecutor:
         sent_at = self._now()
         self._requests["single"] += 1
         try:
-            audience, cost = await self._api.read_one(watch.id, watch.customer.id)
+            audience, cost = await self.api.read_one(watch.id, watch.customer.id)
             self._handle_response(watch, audience, cost, sent_at)
         except IndigoError as error:
             if watch.waits:
@@ -139,14 +126,14 @@ class PollExecutor:
                 watch.customer.failures = 0
             self._deliver(watch, audience, audience, sent_at)
             watch.set_individual(individual=watch.absences >= _MAX_ABSENCES or not self.coverage.covers(watch))
-            self._schedule.put(watch, self._next_due(sent_at, watch.last_wait_at))
+            self.schedule.put(watch, self._next_due(sent_at, watch.last_wait_at))
 
     def _handle_failure(self, watch: Watch, error: IndigoError) -> None:
         """Retry after a growing delay, or end the waits if the error is final."""
         watch.last_error = sanitize_text(str(error))
         if isinstance(error, _TRANSIENT):
             watch.failures += 1
-            self.outage_log.record_failure(_name_of(watch), watch.failure_count, error, waiting=self._watchlist.size)
+            self.outage_log.record_failure(_name_of(watch), watch.failure_count, error, waiting=self.watchlist.size)
         elif (
             isinstance(error, ApiError)
             and not isinstance(error, AuthenticationError)
@@ -156,7 +143,7 @@ class PollExecutor:
         else:
             self._fail_waits(watch, error)
             return
-        self._schedule.put(watch, self._next_due_after_failures(watch.failures + watch.refusals, error))
+        self.schedule.put(watch, self._next_due_after_failures(watch.failures + watch.refusals, error))
 
     async def verify_list(self, watch: Watch, scope: ListScope) -> None:
         """Read an audience that its list has shown unchanged for long.
@@ -168,7 +155,7 @@ class PollExecutor:
         shown = {wait: wait.last_view for wait in watch.waits if wait.last_view is not None}
         self._requests["single"] += 1
         try:
-            audience, cost = await self._api.read_one(watch.id, watch.customer.id)
+            audience, cost = await self.api.read_one(watch.id, watch.customer.id)
         except IndigoError:
             return
         except Exception as error:  # noqa: BLE001 - as in `poll_one`
@@ -194,9 +181,9 @@ class PollExecutor:
         """Read a list, which saves single reads that would cost `saved_cost`."""
         limit = self.cost_model.max_list_bytes(poll.scope, len(poll.pending), saved_cost)
         self._requests["all_customers" if poll.scope is ALL_CUSTOMERS else "customer"] += 1
-        poll.list_schedule.last_sent, poll.list_schedule.next_due = poll.sent_at, poll.sent_at + self._interval
+        poll.list_schedule.last_sent, poll.list_schedule.next_due = poll.sent_at, poll.sent_at + self.interval
         try:
-            cost = await self._api.read_list(poll.scope, lambda rows: self._handle_rows(poll, rows), limit=limit)
+            cost = await self.api.read_list(poll.scope, lambda rows: self._handle_rows(poll, rows), limit=limit)
         except ListTooLongError as error:
             self.cost_model.record_oversized_list(poll.scope, error.size, is_exact=error.is_exact)
             await self._fall_back_to_single_reads(poll)
@@ -218,7 +205,7 @@ class PollExecutor:
         for index, row in enumerate(rows.rows):
             if row is not None:
                 key = row.id if type(row.id) is str else row.key
-                if mismatches and key in mismatches and self._stale_lists.confirm_stale(poll, key, row):
+                if mismatches and key in mismatches and self._stale_lists.confirm_stale(poll, key, row, self.interval):
                     self._pause_stale_list(poll)
                 watch = pending.pop(key, None)
                 if watch is not None and watch.waits:
@@ -260,7 +247,7 @@ class PollExecutor:
                 poll.longest_unchanged = watch
         watch.failures = watch.refusals = watch.absences = 0
         if watch.tick is not None and not watch.polled_individually:
-            self._schedule.remove(watch)
+            self.schedule.remove(watch)
         return True
 
     def _handle_other_customers_row(self, poll: ListPoll, watch: Watch, *, requested: str, received: str) -> bool:
@@ -297,7 +284,7 @@ class PollExecutor:
         unchanged = self._stale_lists.pick_to_verify(poll)
         if unchanged is not None and unchanged.waits and not unchanged.polled_individually:
             self.verification_queue[unchanged] = poll.scope
-            self._on_backlog()
+            self.on_backlog()
 
     async def _handle_list_failure(self, poll: ListPoll, error: IndigoError) -> None:
         """Retry the list later if that may help; otherwise read singly."""
@@ -309,13 +296,13 @@ class PollExecutor:
                 customer.failures += 1
                 customer.last_error = message
             failures = max(customer.failures for customer in poll.customers)
-            self.outage_log.record_failure("a list of audiences", failures, error, waiting=self._watchlist.size)
+            self.outage_log.record_failure("a list of audiences", failures, error, waiting=self.watchlist.size)
             self._reschedule_list(poll, self._next_due_after_failures(poll.customers[0].failures, error))
         elif isinstance(error, ApiError) and error.status != HTTPStatus.UNAUTHORIZED:
             self.cost_model.record_list_refusal(poll.scope, self._now())
             await self._fall_back_to_single_reads(poll)
         else:
-            self._reschedule_list(poll, self._now() + self._interval)
+            self._reschedule_list(poll, self._now() + self.interval)
             async for watch in iterate_in_slices(poll.pending.values()):
                 self._fail_waits(watch, error)
 
@@ -324,7 +311,7 @@ class PollExecutor:
         poll.list_schedule.next_due = due
         for customer in poll.customers:
             if customer.listed:
-                self._schedule.put(customer, due)
+                self.schedule.put(customer, due)
 
     async def _fall_back_to_single_reads(self, poll: ListPoll) -> None:
         """Give up a list: read now what it has not shown, and schedule the rest one by one."""
@@ -334,7 +321,7 @@ class PollExecutor:
             if poll.pending.get(watch.key) is watch:
                 self._poll_individually_if_due(watch)
             elif watch.waits:
-                self._schedule.put(watch, self._next_due(poll.sent_at, watch.last_wait_at))
+                self.schedule.put(watch, self._next_due(poll.sent_at, watch.last_wait_at))
 
     def _poll_individually_if_due(self, watch: Watch) -> None:
         """Read singly what a list should have shown, unless it is not due yet."""
@@ -359,17 +346,17 @@ class PollExecutor:
         for wait in watch.waits:
             wait.deliver(error)
         if watch.waits:
-            self._schedule.put(watch, self._now() + self._interval)
+            self.schedule.put(watch, self._now() + self.interval)
 
     def _next_due(self, sent_at: float, last_wait_at: float) -> float:
         """When to poll again after a good response. After a slow one, there is some delay in any case."""
-        now, jitter = self._now(), self._jitter()
+        now, jitter = self._now(), self.jitter()
         if last_wait_at > sent_at:
-            return now + first_delay(self._interval, jitter)
-        return max(sent_at, now - self._interval / 2) + next_delay(self._interval, sent_at - last_wait_at, jitter)
+            return now + first_delay(self.interval, jitter)
+        return max(sent_at, now - self.interval / 2) + next_delay(self.interval, sent_at - last_wait_at, jitter)
 
     def _next_due_after_failures(self, failures: int, error: IndigoError) -> float:
-        delay = retry_delay(self._interval, failures, self._jitter())
+        delay = retry_delay(self.interval, failures, self.jitter())
         if isinstance(error, RateLimitedError):
             delay = max(delay, retry_after_delay(error.retry_after))
         return self._now() + delay
@@ -380,34 +367,6 @@ class PollExecutor:
 
 def _name_of(watch: Watch) -> str:
     return f"audience {sanitize_text(watch.key)}"
-
-
-class UnknownStatusLog:
-    """Logs each status that this version of the SDK does not know, once."""
-
-    def __init__(self) -> None:
-        self._logged: set[tuple[str, str]] = set()
-
-    def log_unknown(self, audience: Audience) -> None:
-        """Log the unknown statuses of a record that were not logged before."""
-        self._log_if_unknown("audience", audience.status, AudienceStatus)
-        if audience.uploaded_audience_csv is not None:
-            self._log_if_unknown("uploaded CSV", audience.uploaded_audience_csv.status, UploadStatus)
-        for export in audience.csv_exports:
-            self._log_if_unknown("export", export.status, ExportStatus)
-
-    def _log_if_unknown(self, what: str, status: str, known: type[StrEnum]) -> None:
-        if not status or status.upper() in known.__members__ or (what, status) in self._logged:
-            return
-        if len(self._logged) < _MAX_LOGGED_STATUSES:
-            self._logged.add((what, status))
-            _logger.warning(
-                "the server sent the unknown %s status %.*r, which is treated as %s",
-                what,
-                _MAX_STATUS_LENGTH,
-                sanitize_text(status),
-                "a failure" if is_failure_status(status) else "in progress",
-            )
 
 
 async def iterate_in_slices(items: Collection[T]) -> AsyncGenerator[T]:

@@ -13,11 +13,9 @@ from typing import TypeAlias
 import attrs
 import msgspec
 
-from indigo_async._polling.api import AudienceApi
 from indigo_async._polling.cost_model import ALL_CUSTOMERS, ListScope
 from indigo_async._polling.polls import PollExecutor, iterate_in_slices
-from indigo_async._polling.schedule import Schedule
-from indigo_async._polling.watchlist import ListPoll, ListSchedule, Watch, WatchedCustomer, Watchlist
+from indigo_async._polling.watchlist import ListPoll, ListSchedule, Watch, WatchedCustomer
 
 __all__ = ["CustomerDemand", "Plan", "RoundPlanner", "choose_plan"]
 
@@ -78,25 +76,11 @@ def choose_plan(demands: Sequence[CustomerDemand], *, single_cost: float, all_cu
     return Plan(by_list=tuple(by_list), individually=tuple(individually), deferred=tuple(deferred))
 
 
+@attrs.frozen
 class RoundPlanner:
     """Starts lists for what is due, and adds single reads to the executor's backlog."""
 
-    def __init__(
-        self,
-        api: AudienceApi,
-        watchlist: Watchlist,
-        schedule: Schedule[Watch | WatchedCustomer],
-        executor: PollExecutor,
-        *,
-        interval: float,
-        jitter: Callable[[], float],
-    ) -> None:
-        self._api = api
-        self._watchlist = watchlist
-        self._schedule = schedule
-        self._executor = executor
-        self._interval = interval
-        self._jitter = jitter
+    executor: PollExecutor
 
     async def start_requests(self, due: list[Watch | WatchedCustomer], now: float, start: StartTask) -> None:
         """Start the requests for what is due; `start` runs each list in a task."""
@@ -106,15 +90,15 @@ class RoundPlanner:
 
     def find_upcoming_list(self, customer: WatchedCustomer, now: float) -> ListSchedule | None:
         """The schedule of a list that will show this customer's audiences soon."""
-        for schedule in (customer.list_schedule, self._watchlist.list_schedule):
-            if now < schedule.next_due <= now + _UPCOMING_INTERVALS * self._interval:
+        for schedule in (customer.list_schedule, self.executor.watchlist.list_schedule):
+            if now < schedule.next_due <= now + _UPCOMING_INTERVALS * self.executor.interval:
                 return schedule
         return None
 
     def reschedule_spread_out(self, due: Iterable[Watch | WatchedCustomer], now: float) -> None:
         """Spread what fell due while the machine was suspended over one interval."""
         for item in due:
-            self._schedule.put(item, now + self._interval * self._jitter())
+            self.executor.schedule.put(item, now + self.executor.interval * self.executor.jitter())
 
     async def _group_by_customer(self, due: list[Watch | WatchedCustomer]) -> dict[WatchedCustomer, list[Watch]]:
         """Group the watches that lists could cover. The others join the backlog, or a list in flight covers them."""
@@ -124,8 +108,8 @@ class RoundPlanner:
                 if item.list_poll is None:
                     groups.setdefault(item, []).extend(item.batched())
             elif item.waits:
-                if item.polled_individually or not self._executor.coverage.covers(item):
-                    self._executor.poll_individually(item)
+                if item.polled_individually or not self.executor.coverage.covers(item):
+                    self.executor.poll_individually(item)
                 elif item.customer.list_poll is None:  # otherwise it falls due with its customer after the list
                     groups.setdefault(item.customer, []).append(item)
         # Waits may have ended between two slices.
@@ -133,44 +117,46 @@ class RoundPlanner:
         return {customer: watches for customer, watches in active.items() if watches}
 
     def _start_cheapest(self, groups: Mapping[WatchedCustomer, list[Watch]], now: float, start: StartTask) -> None:
-        slot_seconds = self._api.slot_seconds
-        single_cost = self._executor.cost_model.estimate_single(slot_seconds)
+        slot_seconds = self.executor.api.slot_seconds
+        single_cost = self.executor.cost_model.estimate_single(slot_seconds)
         all_customers_cost = self._estimate_all_customers(single_cost, slot_seconds, now)
         customers = list(groups)
         if all_customers_cost is not None:
-            customers = [customer for customer in self._watchlist.customers.values() if customer.list_poll is None]
+            customers = [
+                customer for customer in self.executor.watchlist.customers.values() if customer.list_poll is None
+            ]
         demands = [
             self._build_demand(customer, len(groups.get(customer, ())), slot_seconds, now) for customer in customers
         ]
         plan = choose_plan(demands, single_cost=single_cost, all_customers_cost=all_customers_cost)
         if plan.all_customers:
             saved = sum(demand.polls_saved for demand in demands)
-            poll = self._create_list_poll(ALL_CUSTOMERS, customers, self._watchlist.list_schedule)
-            start(self._executor.poll_list(poll, saved_cost=saved * single_cost))
+            poll = self._create_list_poll(ALL_CUSTOMERS, customers, self.executor.watchlist.list_schedule)
+            start(self.executor.poll_list(poll, saved_cost=saved * single_cost))
         for index in plan.by_list:
             customer = customers[index]
             poll = self._create_list_poll(customer.id, [customer], customer.list_schedule)
-            start(self._executor.poll_list(poll, saved_cost=demands[index].polls_saved * single_cost))
+            start(self.executor.poll_list(poll, saved_cost=demands[index].polls_saved * single_cost))
         for index in plan.individually:
-            self._executor.backlog.update(dict.fromkeys(groups[customers[index]]))
+            self.executor.backlog.update(dict.fromkeys(groups[customers[index]]))
         for index in plan.deferred:
             upcoming = self.find_upcoming_list(customers[index], now)
             for watch in groups[customers[index]]:
-                self._schedule.put(watch, upcoming.next_due if upcoming is not None else now)
+                self.executor.schedule.put(watch, upcoming.next_due if upcoming is not None else now)
 
     def _estimate_all_customers(self, single_cost: float, slot_seconds: float, now: float) -> float | None:
         """The cost of the list of everything; None if it cannot be the cheapest choice."""
-        watchlist = self._watchlist
+        watchlist = self.executor.watchlist
         if len(watchlist.customers) == 1 and None not in watchlist.customers:
             return None
-        cost = self._executor.cost_model.estimate_list(ALL_CUSTOMERS, watchlist.size, slot_seconds, now)
+        cost = self.executor.cost_model.estimate_list(ALL_CUSTOMERS, watchlist.size, slot_seconds, now)
         return cost if cost is not None and cost < watchlist.size * single_cost else None
 
     def _build_demand(self, customer: WatchedCustomer, due: int, slot_seconds: float, now: float) -> CustomerDemand:
         watched = len(customer.listed)
         list_cost = None
         if customer.id is not None:  # audiences without a customer ID are shown only in the list of everything
-            list_cost = self._executor.cost_model.estimate_list(customer.id, watched, slot_seconds, now)
+            list_cost = self.executor.cost_model.estimate_list(customer.id, watched, slot_seconds, now)
         is_upcoming = self.find_upcoming_list(customer, now) is not None
         return CustomerDemand(
             due=due, polls_saved=due if is_upcoming else watched, list_cost=list_cost, list_is_upcoming=is_upcoming
@@ -183,9 +169,9 @@ class RoundPlanner:
             pending.update(customer.listed)
         if len(pending) < sum(len(customer.listed) for customer in customers):
             self._poll_duplicates_individually(customers, pending)
-        if self._executor.backlog:  # iterate over the list's watches, since the backlog may be much longer
+        if self.executor.backlog:  # iterate over the list's watches, since the backlog may be much longer
             for watch in pending.values():
-                self._executor.backlog.pop(watch, None)
+                self.executor.backlog.pop(watch, None)
         poll = ListPoll(scope, asyncio.get_running_loop().time(), customers, pending, schedule)
         for customer in customers:
             customer.list_poll = poll
@@ -196,4 +182,4 @@ class RoundPlanner:
         for customer in customers:
             for watch in list(customer.listed.values()):
                 if pending[watch.key] is not watch:
-                    self._executor.poll_individually(watch)
+                    self.executor.poll_individually(watch)

@@ -80,7 +80,6 @@ class _Mismatch:
 class StaleListDetector:
     """Picks audiences to verify, and decides which lists are stale. Adds at most one read per list, usually none."""
 
-    interval: float
     mismatches: dict[str, _Mismatch] = attrs.field(factory=dict[str, _Mismatch], init=False)
     _records: dict[ListScope, _ListRecord] = attrs.field(factory=dict[ListScope, _ListRecord], init=False)
 
@@ -105,7 +104,7 @@ class StaleListDetector:
             del self.mismatches[next(iter(self.mismatches))]
         self.mismatches[wait.watch.key] = _Mismatch(scope, sent_at, wait.part, wait.last_view)
 
-    def confirm_stale(self, poll: ListPoll, key: str, row: Row) -> bool:
+    def confirm_stale(self, poll: ListPoll, key: str, row: Row, interval: float) -> bool:
         """Compare the row of a mismatch with what the list showed then. Returns whether the list is certainly stale.
 
         A list that changes the row within a few intervals is only slightly late, which is normal.
@@ -116,7 +115,7 @@ class StaleListDetector:
         record = self._record(poll.scope)
         if extract_view(row, mismatch.part) != mismatch.view:
             record.confirmed_mismatches, record.gap, record.polls_left = 0, _MAX_GAP, _MAX_GAP
-        elif poll.sent_at >= mismatch.sent_at + UNCHANGED_LISTS_BEFORE_VERIFYING * self.interval:
+        elif poll.sent_at >= mismatch.sent_at + UNCHANGED_LISTS_BEFORE_VERIFYING * interval:
             record.confirmed_mismatches += 1
         else:
             return False

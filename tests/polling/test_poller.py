@@ -9,7 +9,8 @@ import logging
 import pytest
 
 from indigo_async._polling import RecordPart
-from indigo_async._polling.polls import UnknownStatusLog
+from indigo_async._polling.diagnostics import UnknownStatusLog
+from indigo_async._polling.rounds import RoundPlanner
 from indigo_async.errors import ClientNotOpenError, IndigoError
 from tests.support.servers.fake_audience_api import (
     INTERVAL,
@@ -290,7 +291,7 @@ async def test_a_defect_in_the_loop_leaves_nobody_waiting(caplog, monkeypatch):
 
     async with open_poller(server) as poller:
         with monkeypatch.context() as patch, caplog.at_level(logging.CRITICAL):
-            patch.setattr(poller._planner, "start_requests", break_down)
+            patch.setattr(RoundPlanner, "start_requests", break_down)
             with pytest.raises(IndigoError, match="polling loop failed with ZeroDivisionError"):
                 await poller.wait_until(1, "42", active_or_none)
         await poller.wait_until(1, "42", active_or_none)

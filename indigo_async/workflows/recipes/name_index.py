@@ -8,7 +8,7 @@ from sys import intern
 
 import attrs
 
-from indigo_async._polling.api import HttpAudienceApi
+from indigo_async._polling.api import AudienceApi
 from indigo_async._transport.audience_list import ListedAudience, RowSlice
 from indigo_async.client import IndigoClient
 from indigo_async.errors import IndigoError, RateLimitedError, ResponseDecodeError, ServerError, TransportError
@@ -39,7 +39,7 @@ class NameIndex:
     """
 
     def __init__(self, client: IndigoClient) -> None:
-        self._api = HttpAudienceApi(client.transport)
+        self._api = AudienceApi(client.transport)
         self._retry = client.transport.retry
         self._locks: dict[str, asyncio.Lock] = {}
         self._lists: dict[str, _AudienceNames] = {}

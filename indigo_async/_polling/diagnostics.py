@@ -1,4 +1,4 @@
-"""Logs failed polls: one warning per outage, and the traceback of every bug."""
+"""What polling logs: one warning per outage and per unknown status, and where bugs were raised."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import asyncio
 import logging
 import re
 import traceback
+from enum import StrEnum
 
 from indigo_async._redaction import sanitize_text
 from indigo_async.errors import IndigoError, RateLimitedError
+from indigo_async.models import Audience, AudienceStatus, ExportStatus, UploadStatus, is_failure_status
 
-__all__ = ["OutageLog", "log_unexpected_error"]
+__all__ = ["OutageLog", "UnknownStatusLog", "log_unexpected_error"]
 
 _logger = logging.getLogger("indigo_async")
 
@@ -20,6 +22,9 @@ _OUTAGE_FAILURES = 5
 _WARNING_INTERVAL = 600.0
 _OUTAGE_LEVEL, _QUOTA_LEVEL = 1, 2
 _QUOTA_ERROR_TYPE = re.compile("QUOTA|EXCEEDEDPLAN|BILLING|SUBSCRIPTION|EXHAUST")
+# Bounds memory and the log if a server keeps inventing statuses.
+_MAX_LOGGED_STATUSES = 100
+_MAX_STATUS_LENGTH = 100
 
 
 class OutageLog:
@@ -59,6 +64,39 @@ class OutageLog:
         self._level = 0
 
 
+def _is_quota_error(error_type: str | None) -> bool:
+    letters = re.sub("[^A-Z]", "", (error_type or "").upper())
+    return _QUOTA_ERROR_TYPE.search(letters) is not None
+
+
+class UnknownStatusLog:
+    """Logs each status that this version of the SDK does not know, once."""
+
+    def __init__(self) -> None:
+        self._logged: set[tuple[str, str]] = set()
+
+    def log_unknown(self, audience: Audience) -> None:
+        """Log the unknown statuses of a record that were not logged before."""
+        self._log_if_unknown("audience", audience.status, AudienceStatus)
+        if audience.uploaded_audience_csv is not None:
+            self._log_if_unknown("uploaded CSV", audience.uploaded_audience_csv.status, UploadStatus)
+        for export in audience.csv_exports:
+            self._log_if_unknown("export", export.status, ExportStatus)
+
+    def _log_if_unknown(self, what: str, status: str, known: type[StrEnum]) -> None:
+        if not status or status.upper() in known.__members__ or (what, status) in self._logged:
+            return
+        if len(self._logged) < _MAX_LOGGED_STATUSES:
+            self._logged.add((what, status))
+            _logger.warning(
+                "the server sent the unknown %s status %.*r, which is treated as %s",
+                what,
+                _MAX_STATUS_LENGTH,
+                sanitize_text(status),
+                "a failure" if is_failure_status(status) else "in progress",
+            )
+
+
 def log_unexpected_error(what: str, error: Exception) -> IndigoError:
     """Log where a bug raised an exception, without its text, which may contain anything. Returns the waits' error."""
     kind = type(error).__name__
@@ -68,8 +106,3 @@ def log_unexpected_error(what: str, error: Exception) -> IndigoError:
         f"the wait for {what} ended because a status check raised an unexpected {kind} (see the log): this is a bug in "
         "this SDK. The server continues its work"
     )
-
-
-def _is_quota_error(error_type: str | None) -> bool:
-    letters = re.sub("[^A-Z]", "", (error_type or "").upper())
-    return _QUOTA_ERROR_TYPE.search(letters) is not None
