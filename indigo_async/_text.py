@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 __all__ = ["did_you_mean", "format_dollars", "is_encodable", "short_repr", "without_query"]
@@ -12,6 +11,8 @@ _MAX_REPR_LENGTH = 60
 
 def did_you_mean(word: object, options: Iterable[str]) -> str:
     """Return `; did you mean 'phone'?` for the closest option, or empty text when none is close."""
+    import difflib  # noqa: PLC0415 - slow to import, and only errors need it
+
     near = difflib.get_close_matches(word, list(options), n=1) if isinstance(word, str) else []
     return f"; did you mean {near[0]!r}?" if near else ""
 

@@ -1,9 +1,9 @@
-"""A list of audiences, read as it comes: of each row only what tells whether something changed.
+"""Read a list of audiences while it arrives, and of each row only what shows whether something changed.
 
 A list may hold 100,000 rows of which a few are watched, so rows are msgspec views over the bytes: less than 2 µs for a
-row of 900 bytes, where decoding it in full takes ten times as long (`benchmarks/polling.py`). The whole body never
-stands in memory: joining 90 MB alone would hold up the event loop for 70 ms. It is cut at row boundaries into slices,
-which are decoded one by one, between turns of other tasks.
+row of 900 bytes, a tenth of decoding it in full (`benchmarks/polling.py`). The whole body is never in memory: joining
+90 MB alone would block the event loop for 70 ms. It is cut between rows into slices, which are decoded one by one while
+other tasks run in between.
 """
 
 from __future__ import annotations
@@ -16,42 +16,44 @@ import attrs
 import msgspec
 
 from indigo_async._transport import codec
+from indigo_async._transport.codec import KEYS
 from indigo_async._transport.errors import find_embedded_error
 from indigo_async._transport.responses import Endpoint
 from indigo_async.errors import ResponseDecodeError
-from indigo_async.models import Audience, RecordId
+from indigo_async.models import Audience, CsvExport, RecordId
 
 __all__ = ["ExportView", "ListReader", "ListTooLongError", "ListedAudience", "Row", "RowSlice", "UploadView"]
 
-# Decoding 200 watched rows in full, as on a first look, takes some 3 ms.
 _SLICE_BYTES = 64 * 1024
+"""Decoding 200 watched rows in full, as on the first poll, takes about 3 ms."""
+
+_AUDIENCE_KEYS = KEYS[Audience]
+_ROW_KEYS = {
+    "second_id": _AUDIENCE_KEYS["id"][1],
+    "third_id": _AUDIENCE_KEYS["id"][2],
+    "second_name": _AUDIENCE_KEYS["name"][1],
+    "customer_id": _AUDIENCE_KEYS["customer_id"][0],
+    "raw_upload": _AUDIENCE_KEYS["uploaded_audience_csv"][0],
+    "raw_exports": _AUDIENCE_KEYS["csv_exports"][0],
+}
 
 
 class UploadView(msgspec.Struct, gc=False):
-    """As `models.UploadedAudienceCsv`."""
+    """The part of `models.UploadedAudienceCsv` that polls compare."""
 
     status: str | None = None
 
 
-class ExportView(msgspec.Struct, gc=False, rename={"download_url": "downloadUrl"}):
-    """As `models.CsvExport`."""
+class ExportView(msgspec.Struct, gc=False, rename={"download_url": KEYS[CsvExport]["download_url"][0]}):
+    """The part of `models.CsvExport` that polls compare."""
 
     id: RecordId | None = None
     status: str | None = None
     download_url: str | None = None
 
 
-class _NamedRow(
-    msgspec.Struct,
-    gc=False,
-    rename={
-        "second_name": "audienceName",
-        "second_id": "audienceId",
-        "third_id": "audienceID",
-        "customer_id": "customerId",
-    },
-):
-    """A name with its ID, each under any of its keys. An odd value hides no other, so any is taken here."""
+class _NamedRow(msgspec.Struct, gc=False, rename=_ROW_KEYS):
+    """A row's name and ID under any of their keys. All types are accepted, so that no odd value hides another."""
 
     name: Any = None
     second_name: Any = None
@@ -63,7 +65,7 @@ class _NamedRow(
 
 
 class ListedAudience(msgspec.Struct, gc=False, frozen=True):
-    """What a row says of an audience's identity. `name` is None where the row shows none."""
+    """An audience's identity as its row shows it. `name` is None if the row shows no name."""
 
     id: RecordId
     name: str | None
@@ -76,18 +78,8 @@ _decode_upload = msgspec.json.Decoder(UploadView | None).decode
 _decode_exports = msgspec.json.Decoder(list[ExportView] | None).decode
 
 
-class Row(
-    msgspec.Struct,
-    gc=False,
-    rename={
-        "second_id": "audienceId",
-        "third_id": "audienceID",
-        "customer_id": "customerId",
-        "raw_upload": "uploadedAudienceCsv",
-        "raw_exports": "csvExports",
-    },
-):
-    """As `models.Audience`. Its inner records are decoded when they are asked for, which few rows are."""
+class Row(msgspec.Struct, gc=False, rename=_ROW_KEYS):
+    """The part of `models.Audience` that polls compare. Its nested records are decoded on access, which is rare."""
 
     id: RecordId | None = None
     second_id: RecordId | None = None
@@ -99,12 +91,13 @@ class Row(
 
     @property
     def key(self) -> str:
-        """The ID as text, by which IDs are compared; empty where there is none."""
-        return next((str(found) for found in (self.id, self.second_id, self.third_id) if found is not None), "")
+        """The ID as text, as which IDs are compared. Empty if there is none."""
+        ids = (self.id, self.second_id, self.third_id)
+        return next((str(row_id) for row_id in ids if row_id is not None), "")
 
     @property
     def uploaded_audience_csv(self) -> UploadView | None:
-        """None, too, where its shape is odd."""
+        """None also if it has another shape."""
         try:
             return _decode_upload(self.raw_upload)
         except _DECODE_ERRORS:
@@ -112,12 +105,12 @@ class Row(
 
     @property
     def has_no_exports(self) -> bool:
-        """Whether the row shows an empty array of exports, rather than none of the kind."""
+        """Whether the row shows an empty array of exports, as opposed to no array."""
         return bytes(self.raw_exports) == b"[]"
 
     @property
     def csv_exports(self) -> Sequence[ExportView]:
-        """Empty, too, where their shape is odd."""
+        """Empty also if they have another shape."""
         try:
             return _decode_exports(self.raw_exports) or ()
         except _DECODE_ERRORS:
@@ -126,7 +119,7 @@ class Row(
 
 @attrs.define
 class RowSlice:
-    """Some rows of a list, in order. A row whose shape is odd is None: it fails alone."""
+    """Consecutive rows of a list. A row that cannot be read is None and spoils no other."""
 
     rows: Sequence[Row | None]
     _array: bytes
@@ -134,38 +127,38 @@ class RowSlice:
     _decoded_raw_rows: list[msgspec.Raw] | None = None
 
     def iter_listed(self, customer_id: str) -> Iterator[ListedAudience]:
-        """The rows that have an ID and are not another customer's, as far as they show one."""
+        """Yield the rows that have an ID. Rows that show another customer are skipped."""
         try:
             named: Iterable[_NamedRow] = _NAMED_ROWS.decode(self._array)
         except _DECODE_ERRORS:
             named = (row for row in map(_decode_named_row, self._raw_rows()) if row is not None)
         for row in named:
-            audience_id = next((one for one in (row.id, row.second_id, row.third_id) if _is_id(one)), None)
+            ids = (row.id, row.second_id, row.third_id)
+            audience_id = next((row_id for row_id in ids if _is_id(row_id)), None)
             if audience_id is None or (row.customer_id is not None and str(row.customer_id) != customer_id):
                 continue
-            name = next((one for one in (row.name, row.second_name) if isinstance(one, str)), None)
+            name = next((name for name in (row.name, row.second_name) if isinstance(name, str)), None)
             yield ListedAudience(audience_id, name, row.status if isinstance(row.status, str) else "")
 
     def decode_record(self, index: int) -> Audience:
-        """The full record of a row.
+        """Decode a row in full.
 
         Raises:
-            ResponseDecodeError: it has not the documented shape.
+            ResponseDecodeError: it is not an audience with a readable ID.
         """
         row = bytes(self._raw_rows()[index])
         return codec.decode_audience(codec.decode_document(row, self._endpoint), self._endpoint)
 
     def _raw_rows(self) -> list[msgspec.Raw]:
         if self._decoded_raw_rows is None:
-            try:
-                self._decoded_raw_rows = _RAW_ROWS.decode(self._array)
-            except _DECODE_ERRORS:  # nested so deeply that it could be read where less of the stack was used
-                raise ResponseDecodeError("the answer is no JSON array", endpoint=self._endpoint) from None
+            self._decoded_raw_rows = _decode_raw_rows(self._array)
+        if self._decoded_raw_rows is None:  # deeply nested: it was read before with less of the stack in use
+            raise ResponseDecodeError("the answer is no JSON array", endpoint=self._endpoint)
         return self._decoded_raw_rows
 
 
 class ListTooLongError(Exception):
-    """A list has more bytes than it is worth. `size` is their number: exact, or what had come until then."""
+    """A list is longer than allowed. `size` is its bytes, or the bytes received so far if it is not exact."""
 
     def __init__(self, size: int, *, is_exact: bool) -> None:
         self.size: int = size
@@ -184,19 +177,19 @@ _ROW = msgspec.json.Decoder(Row)
 _NAMED_ROWS = msgspec.json.Decoder(list[_NamedRow])
 _NAMED_ROW = msgspec.json.Decoder(_NamedRow)
 
-# A bare array, or an object that holds one, after nothing but plain values.
+# The start of an array, or of an object with the array after nothing but plain values.
 _OPENING = re.compile(rb'\s*(?:\{[^{}\[\]]*"audiences"\s*:\s*)?\[')
 _BETWEEN_OBJECTS = re.compile(rb"\}\s*,\s*(?=\{)")
 
 
 class ListReader:
-    """Takes the bytes of a list as they come and hands on its rows, slice by slice.
+    """A body sink that decodes a list while it arrives.
 
     Args:
-        endpoint: the call that is being answered.
-        take: is given each slice.
-        limit: the most bytes that the list may have.
-        token: kept out of errors.
+        endpoint: the call whose response this is, for errors.
+        on_rows: called with each slice of rows.
+        max_bytes: the most bytes that the list may have.
+        token: redacted in errors.
     """
 
     def __init__(self, endpoint: Endpoint, on_rows: Callable[[RowSlice], None], *, max_bytes: int, token: str) -> None:
@@ -211,10 +204,10 @@ class ListReader:
         self._decode_threshold: float = _SLICE_BYTES
 
     def begin(self, size: int | None) -> None:
-        """Note how many bytes are announced.
+        """Check the announced number of bytes, None if it is unknown.
 
         Raises:
-            ListTooLongError: more than allowed.
+            ListTooLongError: it is above the limit.
         """
         if size is not None and size > self._max_bytes:
             raise ListTooLongError(size, is_exact=True)
@@ -223,7 +216,7 @@ class ListReader:
         """Take the next bytes.
 
         Raises:
-            ListTooLongError: more came than allowed.
+            ListTooLongError: there are more than the limit.
         """
         self.size += len(data)
         if self.size > self._max_bytes:
@@ -234,11 +227,11 @@ class ListReader:
             self._deliver_whole_rows(b"".join(self._parts))
 
     def finish(self) -> None:
-        """Hand on the last rows; the answer has come whole.
+        """Deliver the remaining rows once the response is complete.
 
         Raises:
-            ApiError: it is a refusal after all.
-            ResponseDecodeError: it is no list of audiences.
+            ApiError: the response is an error in spite of its 2xx status.
+            ResponseDecodeError: it is not a list of audiences. The error's frames hold the list.
         """
         document = self._opening + b"".join(self._parts)
         rows = self._decode_rows(document if document.lstrip()[:1] == b"[" else self._extract_array(document))
@@ -247,7 +240,7 @@ class ListReader:
         self._on_rows(rows)
 
     def _deliver_whole_rows(self, pending: bytes) -> None:
-        """Hand on the whole rows among the pending bytes and keep the rest."""
+        """Deliver the complete rows among the pending bytes and store the rest."""
         if not self._opening:
             opening = _OPENING.match(pending)
             if opening is None:
@@ -267,21 +260,22 @@ class ListReader:
         self._parts, self._pending_bytes, self._decode_threshold = [pending], len(pending), decode_threshold
 
     def _decode_rows(self, array: bytes) -> RowSlice | None:
-        """The rows of a JSON array; None when the bytes are none."""
+        """Decode a JSON array. Returns None if the bytes are not one."""
         try:
             return RowSlice(_ROWS.decode(array), array, self._endpoint.name)
         except msgspec.ValidationError:
-            pass  # at least one row is odd: one by one, then
+            pass  # some row is odd: decode them one by one
         except _DECODE_ERRORS:
             return None
-        try:
-            raw = _RAW_ROWS.decode(array)
-        except _DECODE_ERRORS:
-            return None
-        return RowSlice([_decode_row(row) for row in raw], array, self._endpoint.name, raw)
+        raw = _decode_raw_rows(array)
+        return None if raw is None else RowSlice([_decode_row(row) for row in raw], array, self._endpoint.name, raw)
 
     def _extract_array(self, document: bytes) -> bytes:
-        """The array in an object, else the refusal that it is."""
+        """Return the array in an object.
+
+        Raises:
+            ApiError, ResponseDecodeError: see `finish`.
+        """
         try:
             array = bytes(_ENVELOPE.decode(document).audiences)
         except _DECODE_ERRORS:
@@ -289,8 +283,8 @@ class ListReader:
         if array:
             return array
         content = codec.decode_document(document, self._endpoint.name)
-        refusal = find_embedded_error(content, self._endpoint, token=self._token)
-        raise refusal or ResponseDecodeError("expected an array of audiences", endpoint=self._endpoint.name)
+        error = find_embedded_error(content, self._endpoint, token=self._token)
+        raise error or ResponseDecodeError("expected an array of audiences", endpoint=self._endpoint.name)
 
 
 def _is_id(value: Any) -> bool:
@@ -311,19 +305,26 @@ def _decode_row(raw: msgspec.Raw) -> Row | None:
         return None
 
 
-def _last_boundary(pending: bytes) -> tuple[int, int]:
-    """Where the last whole row ends and the next one begins, (0, 0) when there seems to be no such place.
+def _decode_raw_rows(array: bytes) -> list[msgspec.Raw] | None:
+    try:
+        return _RAW_ROWS.decode(array)
+    except _DECODE_ERRORS:
+        return None
 
-    Of the places in the tail where an object follows an object, it is the last of the least nested ones. A tail within
-    one row, or braces within texts, mislead it, so the caller must decode what is before it: as JSON is read from left
-    to right, an array that ends there proves the place.
+
+def _last_boundary(pending: bytes) -> tuple[int, int]:
+    """Guess where the last complete row ends and the next one begins; (0, 0) if no place is found.
+
+    The guess is the last of the least nested places in the tail where an object follows an object. It is wrong if the
+    tail lies within one row, or if texts hold braces, so the caller must decode the array that ends there: if that
+    succeeds, the guess was right.
     """
     counted = len(pending) * 7 // 8
     depth, least = 0, len(pending)
     boundary = (0, 0)
     for between in _BETWEEN_OBJECTS.finditer(pending, counted):
         end = between.start() + 1
-        # Counted rather than visited one by one, which took longer than to decode the rows.
+        # Counting is faster than visiting each brace, which took longer than decoding the rows.
         depth += pending.count(b"{", counted, end) - pending.count(b"}", counted, end)
         counted = end
         if depth <= least:

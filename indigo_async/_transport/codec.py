@@ -1,23 +1,31 @@
-"""The wire's own words, in both directions: JSON answers as records, and what callers give as JSON.
+"""JSON to records and back: the keys of the wire, and what the values under them must be.
 
-Which keys carry which fields is in `records`. A record without a readable ID raises `ResponseDecodeError` with its path
-in the document.
+Servers may spell a key in several ways, and only a record's ID must be readable. Any other value that is missing, null
+or of another type gives the field its default; what the server sent stays in the record's `extra`, along with all keys
+that are not modeled.
+
+A document with the usual keys and types goes straight through a function that cattrs generates. Any other document is
+normalized first. If it still does not fit, cattrs's detailed validation names the problem and its path.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, TypeAlias, TypeVar, cast
 
 import msgspec
+from cattrs import ClassValidationError, Converter
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from indigo_async._transport.records import UnreadableRecordError, structure
+from indigo_async._transport.prices import COST_KEYS, contradicts_breakdown, parse_cents, read_price
 from indigo_async.errors import ResponseDecodeError
 from indigo_async.inputs import ColumnSelection, LookalikeFilters
-from indigo_async.models import Audience, CsvExport
+from indigo_async.models import Audience, CsvExport, RecordId, UploadedAudienceCsv
 
 __all__ = [
+    "KEYS",
     "decode_audience",
     "decode_audiences",
     "decode_document",
@@ -33,84 +41,395 @@ _logger = logging.getLogger("indigo_async")
 
 _LIST_KEY = "audiences"
 
+KEYS: dict[type, dict[str, tuple[str, ...]]] = {
+    Audience: {
+        "id": ("id", "audienceId", "audienceID"),
+        "name": ("name", "audienceName"),
+        "status": ("status",),
+        "customer_id": ("customerId",),
+        "base_audience_id": ("baseAudienceId",),
+        "uploaded_audience_csv": ("uploadedAudienceCsv",),
+        "csv_exports": ("csvExports",),
+    },
+    UploadedAudienceCsv: {
+        "status": ("status",),
+        "url": ("url",),
+    },
+    CsvExport: {
+        "id": ("id", "exportId"),
+        "status": ("status",),
+        "cost_cents": COST_KEYS,
+        "cost_breakdown": ("costBreakdown",),
+        "optional_field_types": ("optionalFieldTypes",),
+        "download_url": ("downloadUrl",),
+        "audience": ("audience",),
+    },
+    ColumnSelection: {
+        "column_name": ("column_name",),
+        "required": ("is_required",),
+    },
+    LookalikeFilters: {
+        "states": ("states",),
+        "counties": ("counties",),
+        "congressional_districts": ("congressionalDistricts",),
+        "upper_state_legislative_districts": ("upperStateLegislativeDistricts",),
+        "lower_state_legislative_districts": ("lowerStateLegislativeDistricts",),
+    },
+}
+"""The JSON keys of each field, the usual one first.
+
+The API reference documents `status`, `uploadedAudienceCsv`, `csvExports`, `downloadUrl` and the keys of column
+selections; the other keys are inferred.
+"""
+
 
 def decode_document(body: bytes, endpoint: str) -> Any:
-    """A response body as plain JSON values.
+    """Decode a response body into plain JSON values.
 
     Raises:
-        ResponseDecodeError: the body is no JSON.
+        ResponseDecodeError: the body is not JSON. No frame of the error holds the body.
     """
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise ResponseDecodeError("the answer is no JSON", endpoint=endpoint) from None
+        pass
+    finally:
+        del body
+    raise ResponseDecodeError("the answer is no JSON", endpoint=endpoint)
 
 
 def decode_audience(document: Any, endpoint: str) -> Audience:
-    """An audience from its JSON object."""
-    return _structure(document, Audience, endpoint)
+    """Decode an audience from its JSON object.
+
+    Raises:
+        ResponseDecodeError: it is not an object, or has no readable ID.
+    """
+    try:
+        return _decode(document, Audience, endpoint)
+    finally:
+        del document  # tracebacks must not hold people's data
+
+
+def decode_export(document: Any, endpoint: str) -> CsvExport:
+    """Decode a CSV export from its JSON object.
+
+    Raises:
+        ResponseDecodeError: it is not an object, or has no readable ID.
+    """
+    try:
+        return _decode(document, CsvExport, endpoint)
+    finally:
+        del document  # as above
 
 
 def decode_audiences(document: Any, endpoint: str) -> list[Audience]:
-    """Audiences from a bare array, or from an object that holds one. A row without a readable ID is left out."""
+    """Decode audiences from an array, or from an object that holds one.
+
+    Rows without a readable ID are skipped and logged.
+
+    Raises:
+        ResponseDecodeError: there is no array.
+    """
     path = "$"
     if isinstance(document, dict):
         document, path = cast("dict[str, Any]", document).get(_LIST_KEY), f"$.{_LIST_KEY}"
     if not isinstance(document, list):
+        del document  # as above
         raise ResponseDecodeError("expected an array of audiences", endpoint=endpoint, path=path)
     audiences: list[Audience] = []
-    odd: list[str] = []
+    skipped: list[str] = []
     for index, row in enumerate(cast("list[Any]", document)):
         try:
-            audiences.append(structure(row, Audience))
-        except (UnreadableRecordError, RecursionError):
-            odd.append(f"{path}[{index}]")
-    if odd:
-        _logger.warning("%s: %d rows have no readable ID and are left out, first %s", endpoint, len(odd), odd[0])
+            audiences.append(_structure_row(row))
+        except (*_MISFITS, RecursionError):
+            skipped.append(f"{path}[{index}]")
+    if skipped:
+        _logger.warning(
+            "%s: %d rows have no readable ID and are left out, first %s", endpoint, len(skipped), skipped[0]
+        )
     return audiences
 
 
-def decode_export(document: Any, endpoint: str) -> CsvExport:
-    """A CSV export from its JSON object."""
-    return _structure(document, CsvExport, endpoint)
-
-
-def _structure(document: Any, cls: type[T], endpoint: str) -> T:
-    try:
-        return structure(document, cls)
-    except UnreadableRecordError as error:
-        path, why = error.path, error.reason
-    except RecursionError:
-        path, why = "$", "the response is nested too deeply"
-    finally:
-        del document  # the error's traceback must not hold people's data
-    raise ResponseDecodeError(why, endpoint=endpoint, path=path)
-
-
 def encode_body(values: Mapping[str, Any]) -> bytes:
-    """A POST's parameters as JSON bytes; parameters that are None are left out."""
+    """Encode a POST's parameters as JSON. Parameters that are None are left out."""
     present = {key: value for key, value in values.items() if value is not None}
-    return msgspec.json.encode(present, enc_hook=str)  # of what it does not know, there is hidden text alone
+    return msgspec.json.encode(present, enc_hook=str)  # the hook is for `SecretText`
 
 
 def encode_column_selections(selections: Mapping[str, ColumnSelection]) -> dict[str, Any]:
-    """Source: reference, "POST /match_uploaded_csv", `columnSelections`."""
-    return {
-        field: {"column_name": selection.column_name, "is_required": selection.required}
-        for field, selection in selections.items()
-    }
-
-
-_FILTER_KEYS = {
-    "states": "states",
-    "counties": "counties",
-    "congressional_districts": "congressionalDistricts",
-    "upper_state_legislative_districts": "upperStateLegislativeDistricts",
-    "lower_state_legislative_districts": "lowerStateLegislativeDistricts",
-}
+    """Return `columnSelections` of POST /match_uploaded_csv (API reference)."""
+    return {field: _unstructure_selection(selection) for field, selection in selections.items()}
 
 
 def encode_filters(filters: LookalikeFilters) -> dict[str, Any]:
-    """Filters under the server's names (inferred); the caller's further ones as they are."""
-    values: dict[str, Sequence[str] | None] = {key: getattr(filters, field) for field, key in _FILTER_KEYS.items()}
-    return {key: list(value) for key, value in values.items() if value is not None} | dict(filters.extra)
+    """Return `filters` of POST /create_lookalike_audience: known filters under their keys, others as they are."""
+    return _unstructure_filters(filters) | dict(filters.extra)
+
+
+class _MisfitError(ValueError):
+    """A value does not fit its field. The message names the value's type, never the value."""
+
+    def __init__(self, expected: str, value: object) -> None:
+        super().__init__(f"expected {expected}, got {_json_type_name(value)}")
+
+
+_MISFITS = (_MisfitError, KeyError)  # KeyError: no ID
+
+
+def _decode(document: Any, cls: type[T], endpoint: str) -> T:
+    path = "$"
+    try:
+        try:
+            return _structure_usual(document, cls)
+        except _MISFITS:
+            return _structure_unusual(document, cls, _generate_functions(detailed_validation=True))
+    except _MisfitError as error:
+        reason = str(error)
+    except ClassValidationError as error:
+        path, reason = _describe_first_problem(error, document, cls)
+    except RecursionError:
+        reason = "the response is nested too deeply"
+    finally:
+        del document  # as above
+    raise ResponseDecodeError(reason, endpoint=endpoint, path=path)
+
+
+def _describe_first_problem(error: ClassValidationError, document: dict[str, Any], cls: type) -> tuple[str, str]:
+    """Return the path, with the key as the document spells it, and the reason."""
+    problem, note = error.group_exceptions()[0][0]
+    keys = KEYS[cls][note.name]
+    key = next((key for key in keys if document.get(key) is not None), keys[0])
+    return f"$.{key}", "a documented key is missing" if isinstance(problem, KeyError) else str(problem)
+
+
+def _structure_row(document: Any) -> Audience:
+    try:
+        return _structure_usual(document, Audience)
+    except _MISFITS:
+        return _structure_unusual(document, Audience)
+
+
+def _structure_usual(document: Any, cls: type[T]) -> T:
+    """Structure a document with the usual keys and types, which nearly all are."""
+    fields: dict[str, Any] = document
+    if type(document) is not dict:
+        if isinstance(document, cls):
+            return document  # a record within a normalized document
+        raise _MisfitError("an object", document)
+    usual = _USUAL_KEYS[cls]
+    extra = {key: value for key, value in fields.items() if key not in usual}
+    if extra:
+        if not _OTHER_KEYS[cls].isdisjoint(extra):
+            raise _MisfitError("the usual keys", fields)
+        fields = {**fields, "extra": extra}
+    if cls is CsvExport and contradicts_breakdown(parse_cents(fields.get("cost")), fields.get("costBreakdown")):
+        raise _MisfitError("one price", fields)
+    return _FUNCTIONS[cls](fields, cls)
+
+
+def _structure_unusual(document: Any, cls: type[T], functions: _Functions | None = None) -> T:
+    """Structure a document with other keys, or with values that do not fit."""
+    if not isinstance(document, dict):
+        raise _MisfitError("an object", document)
+    normalized = _normalize(cast("dict[str, Any]", document), cls)
+    return (functions or _FUNCTIONS)[cls](normalized, cls)
+
+
+def _normalize(document: dict[str, Any], cls: type) -> dict[str, Any]:
+    """Rewrite a document with the usual keys and only values that fit. All other values move to `extra`.
+
+    Nested records are structured on the way, so that each is read once however deeply it is nested. An unreadable ID
+    stays, so that structuring fails.
+    """
+    modeled = _USUAL_KEYS[cls] | _OTHER_KEYS[cls]
+    extra = {key: value for key, value in document.items() if value is not None or key not in modeled}
+    normalized: dict[str, Any] = {}
+    for field, keys in KEYS[cls].items():
+        normalized |= _take_price(extra) if field == "cost_cents" else _take_value(extra, field, keys)
+    return normalized | {"extra": extra} if extra else normalized
+
+
+def _take_price(extra: dict[str, Any]) -> dict[str, Any]:
+    """Take all amounts that agree on a price out of `extra`."""
+    price = read_price(extra)  # compares the breakdown, which is still in `extra`
+    if price is None:
+        return {}
+    for key in COST_KEYS:
+        if parse_cents(extra.get(key)) is not None:
+            del extra[key]
+    return {COST_KEYS[0]: price}
+
+
+def _take_value(extra: dict[str, Any], field: str, keys: tuple[str, ...]) -> dict[str, Any]:
+    """Take the first value that fits a field out of `extra` and return it under the usual key."""
+    present = [key for key in keys if key in extra]
+    for key in present:
+        value = extra[key]
+        try:
+            fit = _TOLERANT_HOOKS.get(field, _HOOKS[field])(value, None)
+        except _MISFITS:
+            continue
+        if not (field == "csv_exports" and len(fit) < len(value)):  # unreadable exports can be seen in `extra`
+            del extra[key]
+        return {keys[0]: fit}
+    return {keys[0]: extra[present[0]]} if field == "id" and present else {}
+
+
+# Hooks: each returns the field's value for a JSON value, or raises `_MISFITS`. Null counts as missing.
+
+
+def _read_text(value: object, _: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    raise _MisfitError("text", value)
+
+
+def _read_status(value: object, _: object) -> str:
+    return _read_text(value, None) or ""
+
+
+def _read_url(value: object, _: object) -> str | None:
+    if value is None or (isinstance(value, str) and value.strip()):
+        return value
+    raise _MisfitError("a URL", value)
+
+
+def _read_id(value: object, _: object) -> RecordId:
+    if value == "" or isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise _MisfitError("an ID (text or integer)", value)
+    return value
+
+
+def _read_optional_id(value: object, _: object) -> RecordId | None:
+    return None if value is None else _read_id(value, None)
+
+
+def _read_customer_id(value: object, _: object) -> str | None:
+    """Read a customer ID, which is text in the SDK: a server may send 1 for "1"."""
+    return None if value is None else str(_read_id(value, None))
+
+
+def _read_cents(value: object, _: object) -> int | None:
+    cents = parse_cents(value)
+    if cents is None and value is not None:
+        raise _MisfitError("whole cents", value)
+    return cents
+
+
+def _read_field_types(value: object, _: object) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, (list, tuple)):
+        raise _MisfitError("an array", value)
+    names = cast("list[object] | tuple[object, ...]", value)
+    for name in names:
+        if not isinstance(name, str):
+            raise _MisfitError("text", name)
+    return cast("tuple[str, ...]", tuple(names))
+
+
+def _read_upload(value: object, _: object) -> UploadedAudienceCsv | None:
+    return None if value is None else _structure_usual(value, UploadedAudienceCsv)
+
+
+def _read_audience(value: object, _: object) -> Audience | None:
+    return None if value is None else _structure_usual(value, Audience)
+
+
+def _read_exports(value: Any, _: object) -> tuple[CsvExport, ...]:
+    items: list[Any] = value
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        raise _MisfitError("an array", value)
+    return tuple([_structure_usual(item, CsvExport) for item in items])
+
+
+def _read_readable_exports(value: object, _: object) -> list[CsvExport]:
+    if not isinstance(value, list):
+        raise _MisfitError("an array", value)
+    exports: list[CsvExport] = []
+    for item in cast("list[object]", value):
+        try:
+            exports.append(_structure_unusual(item, CsvExport))
+        except _MISFITS:
+            continue
+    return exports
+
+
+_Hook: TypeAlias = Callable[[Any, Any], Any]
+
+_HOOKS: dict[str, _Hook] = {
+    "id": _read_id,
+    "name": _read_text,
+    "status": _read_status,
+    "customer_id": _read_customer_id,
+    "base_audience_id": _read_optional_id,
+    "uploaded_audience_csv": _read_upload,
+    "csv_exports": _read_exports,
+    "url": _read_text,
+    "cost_cents": _read_cents,
+    "cost_breakdown": lambda value, _: value,
+    "optional_field_types": _read_field_types,
+    "download_url": _read_url,
+    "audience": _read_audience,
+    "extra": lambda value, _: value,
+}
+
+# For normalizing: nested records may have other keys and values that do not fit, too.
+_TOLERANT_HOOKS: dict[str, _Hook] = {
+    "uploaded_audience_csv": lambda value, _: _structure_unusual(value, UploadedAudienceCsv),
+    "csv_exports": _read_readable_exports,
+    "audience": lambda value, _: _structure_unusual(value, Audience),
+}
+
+
+_RECORDS = (Audience, UploadedAudienceCsv, CsvExport)
+_USUAL_KEYS: dict[type, frozenset[str]] = {cls: frozenset(keys[0] for keys in KEYS[cls].values()) for cls in _RECORDS}
+_OTHER_KEYS: dict[type, frozenset[str]] = {
+    cls: frozenset(key for keys in KEYS[cls].values() for key in keys[1:]) for cls in _RECORDS
+}
+
+_Functions: TypeAlias = dict[type, Callable[[Any, Any], Any]]
+
+
+@cache
+def _generate_functions(*, detailed_validation: bool) -> _Functions:
+    converter = Converter(detailed_validation=detailed_validation)
+    return {cls: make_dict_structure_fn(cls, converter, **_structure_overrides(cls)) for cls in _RECORDS}
+
+
+def _structure_overrides(cls: type) -> dict[str, Any]:
+    keys_by_field = {field: keys[0] for field, keys in KEYS[cls].items()} | {"extra": "extra"}
+    return {field: override(rename=key, struct_hook=_HOOKS[field]) for field, key in keys_by_field.items()}
+
+
+def _unstructure_overrides(cls: type, unstruct_hook: Callable[[Any], Any] | None = None) -> dict[str, Any]:
+    overrides = {field: override(rename=keys[0], unstruct_hook=unstruct_hook) for field, keys in KEYS[cls].items()}
+    return overrides | {"extra": override(omit=True)}
+
+
+_FUNCTIONS = _generate_functions(detailed_validation=False)
+
+_unstructure_selection = make_dict_unstructure_fn(
+    ColumnSelection, Converter(), **_unstructure_overrides(ColumnSelection)
+)
+_unstructure_filters = make_dict_unstructure_fn(
+    LookalikeFilters,
+    Converter(),
+    _cattrs_omit_if_default=True,
+    **_unstructure_overrides(LookalikeFilters, unstruct_hook=list),
+)
+
+_JSON_TYPES: dict[type, str] = {
+    type(None): "null",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    str: "text",
+    list: "an array",
+}
+
+
+def _json_type_name(value: object) -> str:
+    return "empty text" if value == "" else _JSON_TYPES.get(type(value), "an object")

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from indigo_async.models import CsvExport
 
-__all__ = ["COST_KEYS", "find_price_amounts", "parse_cents", "read_price"]
+__all__ = ["COST_KEYS", "contradicts_breakdown", "find_price_amounts", "parse_cents", "read_price"]
 
 COST_KEYS: tuple[str, ...] = (
     "cost",
@@ -50,12 +50,15 @@ def read_price(document: Mapping[str, Any]) -> int | None:
     if len(amounts) != 1:
         return None
     (price,) = amounts
-    breakdown = _breakdown_amounts(document.get(_BREAKDOWN_KEY))
-    return None if any(_contradicts(key, cents, price) for key, cents in breakdown.items()) else price
+    return None if contradicts_breakdown(price, document.get(_BREAKDOWN_KEY)) else price
 
 
-def _contradicts(key: str, cents: int, price: int) -> bool:
-    return cents > price if key == _ITEM_SUM_LABEL else cents != price
+def contradicts_breakdown(price: int | None, breakdown: object) -> bool:
+    """Whether a breakdown states another total than the price, or items that add up to more."""
+    if price is None or breakdown is None:
+        return False
+    amounts = _breakdown_amounts(breakdown)
+    return any(cents > price if key == _ITEM_SUM_LABEL else cents != price for key, cents in amounts.items())
 
 
 _ITEM_SUM_LABEL = f"the sum of {_BREAKDOWN_KEY}"

@@ -27,7 +27,7 @@ def test_the_help_waits_for_no_library():
     )
     imported = {line.rpartition("|")[2].strip() for line in ended.stderr.splitlines()}
     assert "cyclopts" in imported
-    assert not imported & {"aiohttp", "duckdb", "numpy", "sqlite3", "yaml", "asyncio"}
+    assert not imported & {"aiohttp", "cattrs", "duckdb", "numpy", "sqlite3", "yaml", "asyncio"}
 
 
 def test_the_command_has_fewer_garbage_collections_and_the_library_leaves_them_alone():

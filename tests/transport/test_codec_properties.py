@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indigo_async._transport import codec, records
+from indigo_async._transport import codec
 from indigo_async.errors import ResponseDecodeError
 from indigo_async.models import Audience
 
@@ -101,15 +101,27 @@ def test_a_document_of_the_right_types_decodes_to_what_it_holds(document: dict[s
 
 
 @given(_anything)
-def test_the_fast_path_agrees_with_the_one_that_reads_field_by_field(document: object):
+def test_the_path_for_usual_documents_agrees_with_the_one_for_all_others(document: object):
     try:
-        slow = records._read_leniently(document, Audience, "$")
-    except records.UnreadableRecordError:
-        slow = None
+        expected = codec._structure_unusual(document, Audience)
+    except codec._MISFITS:
+        expected = None
     try:
-        assert records.structure(document, Audience) == slow
-    except records.UnreadableRecordError:
-        assert slow is None
+        assert codec._structure_row(document) == expected
+    except codec._MISFITS:
+        assert expected is None
+
+
+@given(_anything)
+def test_detailed_validation_changes_no_outcome(document: object):
+    try:
+        expected = codec._structure_row(document)
+    except codec._MISFITS:
+        expected = None
+    try:
+        assert codec.decode_audience(document, "GET /audience") == expected
+    except ResponseDecodeError:
+        assert expected is None
 
 
 @given(_perhaps_wrong)
