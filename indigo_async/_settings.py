@@ -1,4 +1,4 @@
-"""Where the API is and who we are: arguments first, then the environment."""
+"""The API's URL and the token, from arguments or the environment."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from indigo_async._validation import InputCheck, is_loopback_host
 __all__ = ["DEFAULT_BASE_URL", "Settings", "TokenSource", "check_token"]
 
 TokenSource: TypeAlias = Callable[[], str | Awaitable[str]]
-"""Gives the token: asked when a client is opened, and again when the server refuses the token at hand (401)."""
+"""Returns the token. Called when a client is opened, and again when the server rejects the current token (401)."""
 
 DEFAULT_BASE_URL = "https://app.indigo.engineering/api/v1"
-"""Source: reference, "API Setup"."""
+"""API reference: "API Setup"."""
 
 _TOKEN_VARIABLE = "INDIGO_API_TOKEN"  # noqa: S105 - the variable's name, not a token
 _TOKEN_FILE_VARIABLE = "INDIGO_API_TOKEN_FILE"  # noqa: S105 - as above
@@ -29,21 +29,21 @@ _BASE_URL_VARIABLE = "INDIGO_BASE_URL"
 
 @attrs.frozen
 class Settings:
-    """A checked base URL (no slash at its end), and a checked token or what gives one; the token is in no repr."""
+    """A valid base URL (without a trailing slash), and a valid token or its source. The token is not in the repr."""
 
     base_url: str
     token: str | TokenSource = attrs.field(repr=False)
 
     @classmethod
     def resolve(cls, token: str | TokenSource | None, base_url: str | None) -> Settings:
-        """Take the arguments, else the environment, else the API's public address.
+        """Use the arguments, else the environment, else the public API.
 
-        In the environment, `INDIGO_API_TOKEN` is the token and `INDIGO_API_TOKEN_FILE` names a file that holds it;
-        `INDIGO_BASE_URL` is the address.
+        `INDIGO_API_TOKEN` is the token, `INDIGO_API_TOKEN_FILE` the path of a file that holds it, `INDIGO_BASE_URL` the
+        base URL.
 
         Raises:
-            InvalidInputError: no token, a token that no header can carry, or a base URL that would send it in
-                the clear.
+            InvalidInputError: there is no token, the token can't be sent in a header, or the base URL is not a valid
+                https URL.
         """
         token = secret(token)
         check = InputCheck()
@@ -70,13 +70,13 @@ def _read_token(path: Path) -> str:
 
 
 def check_token(check: InputCheck, token: str) -> None:
-    """Check for a token that a header can carry; it is never repeated."""
+    """Check that a token can be sent in a header. Messages never show it."""
     if token == "":
-        check.add("token", f"is missing: pass token=... or set {_TOKEN_VARIABLE} or {_TOKEN_FILE_VARIABLE}")
+        check.add("token", f"no API token; pass token=... or set {_TOKEN_VARIABLE} or {_TOKEN_FILE_VARIABLE}")
     elif not isinstance(token, str):  # pyright: ignore[reportUnnecessaryIsInstance]: callers without a type checker
         check.add("token", f"must be text, not {type(token).__name__}")
     elif not (token.isascii() and token.isprintable()) or " " in token:
-        check.add("token", "holds blanks or characters that no header can carry; was it pasted whole?")
+        check.add("token", "must be printable ASCII without spaces; was it copied completely?")
 
 
 def _check_base_url(check: InputCheck, base_url: str) -> None:
@@ -86,16 +86,16 @@ def _check_base_url(check: InputCheck, base_url: str) -> None:
     try:
         parts = urlsplit(base_url)
         _ = parts.port, (parts.hostname or "").encode("idna")
-    except ValueError:  # or UnicodeError, which is one: a name that no resolver takes
+    except ValueError:  # includes UnicodeError: a host name that can't be encoded
         check.add(where, "is not a URL")
         return
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         check.add(where, "must be an absolute https URL")
         return
     if parts.scheme == "http" and not is_loopback_host(parts.hostname):
-        check.add(where, "must be https: over http the token would travel in the clear (loopback alone is exempt)")
-    # Even an empty query or fragment would swallow the endpoint's path.
+        check.add(where, "must be https, except on loopback: http would send the token unencrypted")
+    # After even an empty query or fragment, the endpoint's path would be part of it.
     if "@" in parts.netloc or "?" in base_url or "#" in base_url:
-        check.add(where, "must not hold a user name, a password, a query or a fragment")
+        check.add(where, "must not contain a user name, password, query or fragment")
     if any(character.isspace() for character in base_url):
-        check.add(where, "must not hold blanks")
+        check.add(where, "must not contain spaces")

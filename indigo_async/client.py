@@ -44,27 +44,36 @@ _MAX_CONCURRENT_DOWNLOADS = 16
 
 
 class IndigoClient:
-    """A connection to the Indigo audiences API, to be used as `async with IndigoClient(token) as client:`.
+    """A client for the Indigo audiences API: `async with IndigoClient(token) as client:`.
 
-    One client serves a whole process: its pacing, its connections and its polling are shared by all that is awaited
-    on it.
+    One client serves a whole process: everything that uses it shares its rate limits, connections and polling.
+
+    Every endpoint raises:
+
+    - `InvalidInputError` before anything is sent, with all problems at once.
+    - `ApiError` or a subclass after an error response.
+    - `TransportError` without a usable response. If the server may have processed a POST, it is an
+      `AmbiguousOutcomeError`.
+    - `ResponseDecodeError` if the response doesn't have the documented shape.
+    - `CustomerMismatchError` or `RecordMismatchError` if the response is about another customer or record.
+    - `ClientNotOpenError` outside `async with`.
 
     Args:
-        token: the API token, or a function (or coroutine function) that gives it: asked when the client is opened, and
-            once more when the server refuses the token at hand, after which the refused request is sent again. Else the
-            environment variable `INDIGO_API_TOKEN`, else the file that `INDIGO_API_TOKEN_FILE` names.
-        base_url: the API's address; else `INDIGO_BASE_URL`, else the public one. HTTPS, but for loopback.
-        timeout: seconds that one attempt of a request may take, connecting included.
+        token: the API token, or a function or coroutine function that returns it. The function is called when the
+            client is opened and again when the server rejects the token (401); the rejected request is then sent again.
+            Default: the environment variable `INDIGO_API_TOKEN`, else the file that `INDIGO_API_TOKEN_FILE` names.
+        base_url: the API's URL. Default: `INDIGO_BASE_URL`, else the public API. Must be https, except on loopback.
+        timeout: seconds for one attempt of a request, including the connection.
         retry: how often and how long a request is tried.
-        pacing: how many requests are under way at once.
+        pacing: limits for concurrent requests and requests per second.
         poll_interval: seconds between two status checks of an audience; at least 1, except on loopback. After 60
             intervals the checks become rarer, up to 30 seconds apart.
-        session: the caller's own session, used and never closed; else one is made.
-        on_event: told of everything that is done on this client, requests included, as values of
-            `indigo_async.events`; `indigo_async.logs` has one for logging.
+        session: your own aiohttp session, which is not closed. Default: the client creates one.
+        on_event: called with every event on this client, including requests: see `indigo_async.events`. To log them,
+            pass `indigo_async.logs.log_events`.
 
     Raises:
-        InvalidInputError: no token, or an address that would send it in the clear.
+        InvalidInputError: there is no token, or an argument is invalid.
     """
 
     download_slots: asyncio.Semaphore
@@ -103,12 +112,12 @@ class IndigoClient:
         self.purchased_exports: dict[str, frozenset[str] | None] = {}
         """Exports that this client purchased, by ID as text, with the paid field types requested (None: unknown)."""
         self.exit_stack: AsyncExitStack = AsyncExitStack()
-        """What is closed with the client, the last first."""
+        """What is closed with the client, in reverse order."""
         self.poller: Poller | None = None
         """The loop behind all waits on this client; created by `indigo_async._polling`, which is a layer above."""
 
     def __repr__(self) -> str:
-        settings = getattr(self, "settings", None)  # there are none where the arguments were refused
+        settings = getattr(self, "settings", None)  # missing if the arguments were invalid
         return f"IndigoClient(base_url={settings.base_url!r})" if settings is not None else "IndigoClient()"
 
     async def __aenter__(self) -> Self:
@@ -123,10 +132,10 @@ class IndigoClient:
         await self.exit_stack.aclose()
 
     def for_customer(self, customer_id: str) -> CustomerClient:
-        """The same endpoints with the customer ID bound.
+        """Return the same endpoints with the customer ID bound.
 
         Raises:
-            InvalidInputError: the customer ID is no text, or empty.
+            InvalidInputError: the customer ID is empty or not text.
         """
         check = InputCheck()
         check.customer_id(customer_id)
@@ -134,18 +143,13 @@ class IndigoClient:
         return CustomerClient(self, customer_id)
 
     async def upload_csv(self, *, customer_id: str, url: str) -> Audience:
-        """Have the server fetch a CSV of people. Returns a stub audience, whose CSV is being read.
+        """Have the server fetch a CSV of people. Returns a new audience, whose CSV is read in the background.
 
         Args:
-            customer_id: any text that identifies your customer; needed again for everything about this audience.
-            url: where the server can fetch the CSV: https, such as a presigned URL.
+            customer_id: any text that identifies your customer. All later requests about this audience need it.
+            url: an https URL from which the server can fetch the CSV, such as a presigned URL.
 
-        Raises:
-            InvalidInputError: before anything is sent.
-            ApiError, TransportError, ResponseDecodeError, CustomerMismatchError, RecordMismatchError: see
-                `indigo_async.errors`.
-
-        Source: reference, "POST /upload_csv".
+        API reference: POST /upload_csv.
         """
         url = secret(url)
         check = InputCheck()
@@ -158,20 +162,15 @@ class IndigoClient:
     async def match_uploaded_csv(
         self, *, audience_id: RecordId, customer_id: str, audience_name: str, column_selections: ColumnSelectionsInput
     ) -> Audience:
-        """Match an uploaded CSV to the voter file. Returns the audience, which is `ACTIVE` some time later.
+        """Match an uploaded CSV to the voter file. Returns the audience, which becomes `ACTIVE` once it is matched.
 
         Args:
-            audience_id: the stub that `upload_csv` returned; its CSV must be `READY_FOR_COLUMN_SELECTION`.
-            customer_id: the customer that the CSV was uploaded for.
+            audience_id: the audience that `upload_csv` returned; its CSV must be `READY_FOR_COLUMN_SELECTION`.
+            customer_id: the customer for whom the CSV was uploaded.
             audience_name: unique among this customer's audiences.
-            column_selections: which CSV column holds which field, and whether a match must agree on it.
+            column_selections: the CSV column for each field, and whether a match must agree on it.
 
-        Raises:
-            InvalidInputError: before anything is sent, with every broken column rule.
-            ApiError, TransportError, ResponseDecodeError, CustomerMismatchError, RecordMismatchError: see
-                `indigo_async.errors`.
-
-        Source: reference, "POST /match_uploaded_csv".
+        API reference: POST /match_uploaded_csv.
         """
         check = InputCheck()
         check.record_id("audience_id", audience_id)
@@ -180,7 +179,7 @@ class IndigoClient:
         selections = check.column_selections(column_selections)
         check.raise_if_invalid()
         body = {
-            # This endpoint alone spells it audienceID; a server that reads either is served. Source: contract.
+            # The reference spells it audienceID for this endpoint only; servers may read either (inferred).
             "audienceID": audience_id,
             "audienceId": audience_id,
             "customerId": customer_id,
@@ -192,17 +191,14 @@ class IndigoClient:
         )
 
     async def get_audience(self, audience_id: RecordId, customer_id: str | None = None) -> Audience:
-        """An existing audience, with its exports.
+        """Return an audience with its exports.
 
-        `customer_id` is needed for an audience made through the API, and not for one made in the app.
+        `customer_id` is required for audiences created through the API, but not for those created in the app.
 
         Raises:
-            InvalidInputError: before anything is sent.
-            NotFoundError: there is none with this ID for this customer.
-            ApiError, TransportError, ResponseDecodeError, CustomerMismatchError, RecordMismatchError: see
-                `indigo_async.errors`.
+            NotFoundError: this customer has no audience with this ID.
 
-        Source: reference, "GET /audience".
+        API reference: GET /audience.
         """
         check = InputCheck()
         check.record_id("audience_id", audience_id)
@@ -216,14 +212,9 @@ class IndigoClient:
         return audience
 
     async def list_audiences(self, customer_id: str | None = None) -> list[Audience]:
-        """All audiences of a customer, or, without one, of the whole organisation.
+        """Return all audiences of a customer, or of the whole organization if there is no `customer_id`.
 
-        Raises:
-            InvalidInputError: before anything is sent.
-            ApiError, TransportError, ResponseDecodeError, CustomerMismatchError, RecordMismatchError: see
-                `indigo_async.errors`.
-
-        Source: reference, "GET /audiences".
+        API reference: GET /audiences.
         """
         check = InputCheck()
         check.customer_id(customer_id, optional=True)
@@ -246,22 +237,17 @@ class IndigoClient:
         include_original_audience: bool | None = None,
         filters: LookalikeFiltersInput | None = None,
     ) -> Audience:
-        """Grow a lookalike from a matched CSV audience. Returns it; it is `ACTIVE` some time later.
+        """Create a lookalike of an audience matched from a CSV. Returns it; it becomes `ACTIVE` once it is built.
 
         Args:
-            base_audience_id: an audience of at least 1,000 people matched from a CSV.
-            customer_id: the new audience's customer; the base's own, where it has one.
-            size: how many people are wanted.
+            base_audience_id: an audience with at least 1,000 matched people.
+            customer_id: the new audience's customer; the same as the base audience's, if that has one.
+            size: the number of people.
             audience_name: unique among this customer's audiences.
-            include_original_audience: whether the base's people are in it; None leaves it to the server.
-            filters: where the people live; all must hold at once.
+            include_original_audience: whether to include the people of the base audience. None: the server's default.
+            filters: where the people live; they must match all filters.
 
-        Raises:
-            InvalidInputError: before anything is sent.
-            ApiError, TransportError, ResponseDecodeError, CustomerMismatchError, RecordMismatchError: see
-                `indigo_async.errors`.
-
-        Source: reference, "POST /create_lookalike_audience".
+        API reference: POST /create_lookalike_audience.
         """
         check = InputCheck()
         check.record_id("base_audience_id", base_audience_id)
@@ -270,7 +256,7 @@ class IndigoClient:
         check.text("audience_name", audience_name)
         if include_original_audience is not None:
             check.boolean("include_original_audience", include_original_audience)
-        wanted = check.filters(filters)
+        checked_filters = check.filters(filters)
         check.raise_if_invalid()
         body = {
             "baseAudienceId": base_audience_id,
@@ -278,7 +264,7 @@ class IndigoClient:
             "size": size,
             "audienceName": audience_name,
             "includeOriginalAudience": include_original_audience,
-            "filters": codec.encode_filters(wanted) if wanted is not None else None,
+            "filters": codec.encode_filters(checked_filters) if checked_filters is not None else None,
         }
         return _decode_audience(
             await self.transport.call(CREATE_LOOKALIKE, body=_encode_body(body)), CREATE_LOOKALIKE, customer_id
@@ -287,19 +273,14 @@ class IndigoClient:
     async def create_preview_csv_export(
         self, *, audience_id: RecordId, customer_id: str | None = None, optional_field_types: Sequence[str] = ()
     ) -> CsvExport:
-        """Price an export of an audience; this costs nothing. Returns it with its cost in cents.
+        """Preview an export of an audience, free of charge. Returns it with its cost in cents.
 
         Args:
             audience_id: the audience to export.
-            customer_id: needed for an audience made through the API.
-            optional_field_types: the paid fields to add to the free ones; see `OptionalFieldType`.
+            customer_id: required for audiences created through the API.
+            optional_field_types: the paid fields to include besides the free ones: see `OptionalFieldType`.
 
-        Raises:
-            InvalidInputError: before anything is sent.
-            ApiError, TransportError, ResponseDecodeError, CustomerMismatchError, RecordMismatchError: see
-                `indigo_async.errors`.
-
-        Source: reference, "POST /create_preview_csv_export".
+        API reference: POST /create_preview_csv_export.
         """
         check = InputCheck()
         check.record_id("audience_id", audience_id)
@@ -315,32 +296,30 @@ class IndigoClient:
         return export
 
     async def purchase_csv_export(self, *, export_id: RecordId, customer_id: str | None = None) -> CsvExport:
-        """Buy a previewed export. Your organisation is invoiced for its cost.
+        """Purchase a previewed export: your organization is invoiced for its cost.
 
-        The answer has the `download_url`, or, where the server still prepares the CSV, none yet: then
-        `workflows.wait_for_export` waits for it.
+        The returned export has no `download_url` while the server prepares the CSV: `workflows.wait_for_export` waits
+        for it.
 
         Args:
             export_id: the export that `create_preview_csv_export` returned.
-            customer_id: needed for an audience made through the API.
+            customer_id: required for audiences created through the API.
 
         Raises:
-            InvalidInputError: before anything is sent.
-            AlreadyPurchasedError: it was bought before; nothing was charged now.
-            AmbiguousOutcomeError, ServerError: it may have been bought. `workflows.export_audience` finds out.
-            ApiError, TransportError, ResponseDecodeError, CustomerMismatchError, RecordMismatchError: see
-                `indigo_async.errors`.
+            AlreadyPurchasedError: the export was purchased before; this call charged nothing.
+            AmbiguousOutcomeError, ServerError: the export may have been purchased. `workflows.export_audience` finds
+                out.
 
-        Source: reference, "POST /purchase_csv_export".
+        API reference: POST /purchase_csv_export.
         """
         return await send_purchase(self, export_id, customer_id, SendState())
 
 
 @attrs.frozen
 class CustomerClient:
-    """One customer's view of an `IndigoClient`; made by `client.for_customer(...)`.
+    """The endpoints of an `IndigoClient` for one customer; created by `client.for_customer(...)`.
 
-    Each coroutine is that of `IndigoClient` by the same name, which documents it.
+    Each method calls the one of the same name on `IndigoClient`; see there.
     """
 
     client: IndigoClient
@@ -423,10 +402,10 @@ def _encode_body(values: Mapping[str, Any]) -> SecretBytes:
 
 
 def decode_response(decode_document: Callable[[Any, str], T], document: Any, endpoint: Endpoint) -> T:
-    """Decode a response. An error keeps no frame that holds the document: tracebacks may be printed with variables.
+    """Decode a response without leaving the document in an error's frames: loggers may print their variables.
 
     Raises:
-        ResponseDecodeError: see `decode_document`.
+        ApiError, ResponseDecodeError: see `decode_document`.
     """
     try:
         return decode_document(document, endpoint.name)
@@ -457,10 +436,10 @@ def _decode_export(document: Any, endpoint: Endpoint, customer_id: str | None) -
 
 
 def check_record_id(endpoint: Endpoint, record_kind: str, *, requested: RecordId, received: RecordId | None) -> None:
-    """Compare the ID that was requested with the one in the response, as text, where there is one.
+    """Check that a response is about the requested record. IDs are compared as text.
 
     Raises:
-        RecordMismatchError: they differ.
+        RecordMismatchError: the IDs differ.
     """
     if received is not None and str(requested) != str(received):
         raise RecordMismatchError(

@@ -1,8 +1,8 @@
-"""Events as records of the logger `indigo_async`: `IndigoClient(on_event=log_events)`.
+"""Logs events with the logger `indigo_async`: `IndigoClient(on_event=log_events)`.
 
-Each record has what its event tells as fields of its own, such as `indigo.event`, `indigo.customer_id`, `indigo.stage`
-and `indigo.seconds`, so that formatters which write JSON write them too. No record holds a token, a URL, or anything
-about a person in a list; customers and audiences are called by the IDs and names that the caller gave them.
+Each record has the event's fields as attributes, such as `indigo.event`, `indigo.customer_id`, `indigo.stage` and
+`indigo.seconds`, so JSON formatters can write them. No record holds a token, a URL, or anything about a person in a
+list; customers and audiences appear with the IDs and names that you gave them.
 """
 
 from __future__ import annotations
@@ -39,36 +39,36 @@ _logger = logging.getLogger("indigo_async")
 
 
 _FORMATS: dict[type[Event], tuple[int, str]] = {
-    RequestStarted: (logging.DEBUG, "{endpoint} is sent, attempt {attempt}"),
+    RequestStarted: (logging.DEBUG, "{endpoint}: sending, attempt {attempt}"),
     RequestEnded: (logging.DEBUG, "{endpoint}: status {status}, error {error_type}, {seconds:.3f} s"),
-    RequestRetried: (logging.WARNING, "{endpoint} is sent again in {delay:.1f} s: {reason}"),
-    RecipeStarted: (logging.INFO, "{recipe} begins"),
-    RecipeFinished: (logging.INFO, "{recipe} is done after {seconds:.1f} s"),
+    RequestRetried: (logging.WARNING, "{endpoint}: retrying in {delay:.1f} s: {reason}"),
+    RecipeStarted: (logging.INFO, "{recipe} started"),
+    RecipeFinished: (logging.INFO, "{recipe} finished in {seconds:.1f} s"),
     RecipeFailed: (logging.WARNING, "{recipe} failed at {stage} with {error_type} after {seconds:.1f} s"),
-    RecipeWarning: (logging.DEBUG, "{message}"),  # the recipe itself logs it as a warning
-    StageStarted: (logging.DEBUG, "{stage} begins"),
-    StageFinished: (logging.INFO, "{stage} is done after {seconds:.1f} s"),
-    StageFailed: (logging.DEBUG, "{stage} ended with {error_type} after {seconds:.1f} s"),
+    RecipeWarning: (logging.DEBUG, "{message}"),  # the recipe logs it as a warning itself
+    StageStarted: (logging.DEBUG, "{stage} started"),
+    StageFinished: (logging.INFO, "{stage} finished in {seconds:.1f} s"),
+    StageFailed: (logging.DEBUG, "{stage} failed with {error_type} after {seconds:.1f} s"),
     StatusChanged: (logging.DEBUG, "audience {audience_id!r} is {status!r}"),
-    AudienceReused: (logging.INFO, "audience {audience_id!r} is reused: {evidence}"),
+    AudienceReused: (logging.INFO, "reusing audience {audience_id!r}: {evidence}"),
     ExportPriced: (logging.INFO, "export {export_id!r} costs {cost_cents} cents"),
-    ExportReused: (logging.INFO, "export {export_id!r} is used again: {evidence}"),
-    ExportPurchased: (logging.INFO, "export {export_id!r} is bought for {cost_cents} cents"),
-    DownloadProgressed: (logging.DEBUG, "{size_bytes} of {total_bytes} bytes are downloaded"),
-    ExportDownloaded: (logging.INFO, "the export is downloaded, {size_bytes} bytes"),
+    ExportReused: (logging.INFO, "reusing export {export_id!r}: {evidence}"),
+    ExportPurchased: (logging.INFO, "purchased export {export_id!r} for {cost_cents} cents"),
+    DownloadProgressed: (logging.DEBUG, "downloaded {size_bytes} of {total_bytes} bytes"),
+    ExportDownloaded: (logging.INFO, "downloaded the export, {size_bytes} bytes"),
 }
-"""The level and the words for each kind of event; names and IDs are quoted, so that none can look like a line."""
+"""Level and message by event class. Names and IDs are quoted, so that none can fake a log line."""
 
 
 def log_events(event: Event) -> None:
-    """Log an event: retries and failed recipes as WARNING, what was done and spent as INFO, all else as DEBUG."""
+    """Log an event: retries and failed recipes as WARNING, results and purchases as INFO, the rest as DEBUG."""
     kind = type(event)
-    level, words = _FORMATS.get(kind, (logging.DEBUG, kind.__name__))
+    level, template = _FORMATS.get(kind, (logging.DEBUG, kind.__name__))
     if not _logger.isEnabledFor(level):
         return
-    facts = event_fields(event)
-    message = words.format_map(defaultdict(lambda: "-", facts))
+    values = event_fields(event)
+    message = template.format_map(defaultdict(lambda: "-", values))
     if isinstance(event, WorkflowEvent):
         message = f"customer {event.customer_id!r}, audience {event.audience_name!r}: {message}"
-    fields = {f"indigo.{name}": value for name, value in facts.items()}
+    fields = {f"indigo.{name}": value for name, value in values.items()}
     _logger.log(level, "%s", message, extra={"indigo.event": kind.__name__} | fields)

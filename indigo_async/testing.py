@@ -1,11 +1,11 @@
-"""Pytest fixtures over the sandbox, for tests of code that uses this SDK.
+"""Pytest fixtures for testing code that uses this SDK against the sandbox.
 
-Enable them with `pytest_plugins = ["indigo_async.testing"]` in the top `conftest.py`. They need the extra `sandbox` and
-pytest. Asynchronous tests are run by AnyIO's pytest plugin, which is installed with this SDK (`anyio_mode = "auto"`, or
-`@pytest.mark.anyio`; a fixture `anyio_backend` must return `"asyncio"`), or by pytest-asyncio in its auto mode.
+Enable them with `pytest_plugins = ["indigo_async.testing"]` in your top-level `conftest.py`. They need pytest and the
+extra `sandbox`. Run async tests with AnyIO's pytest plugin, which is installed with this SDK (`anyio_mode = "auto"` or
+`@pytest.mark.anyio`; a fixture `anyio_backend` must return `"asyncio"`), or with pytest-asyncio in auto mode.
 
-`indigo_sandbox.log` tells what was asked (`log.count("POST /purchase_csv_export")`, `log.find(customer_id="42")`),
-`indigo_sandbox.counts()` what was really made and bought, and `indigo_sandbox.faults` makes trouble.
+`indigo_sandbox.log` lists the requests (`log.count("POST /purchase_csv_export")`, `log.find(customer_id="42")`),
+`indigo_sandbox.counts()` what was created and purchased, and `indigo_sandbox.faults` injects faults.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _MIN_POLL_INTERVAL = 0.001
 
 @pytest.fixture(scope="session")
 def indigo_voters() -> Generator[VoterFile]:
-    """A voter file of 10,000 synthetic people, made once for all tests; it never changes."""
-    from indigo_async.sandbox.people import VoterFile  # noqa: PLC0415 - only tests that use it pay for its libraries
+    """A voter file of 10,000 synthetic people, created once per session. It never changes."""
+    from indigo_async.sandbox.people import VoterFile  # noqa: PLC0415 - slow to import
 
     voters = VoterFile.synthetic(_VOTER_COUNT)
     yield voters
@@ -44,14 +44,14 @@ def indigo_voters() -> Generator[VoterFile]:
 
 @pytest.fixture
 async def indigo_sandbox(indigo_voters: VoterFile) -> AsyncGenerator[Sandbox]:
-    """A sandbox of its own for each test, over the shared voter file, with time ten thousand times as fast."""
+    """A new sandbox for each test, with the shared voter file and a clock that runs 10,000 times as fast."""
     async with Sandbox(indigo_voters, speed=_SPEED) as sandbox:
         yield sandbox
 
 
 @pytest.fixture
 async def indigo_client(indigo_sandbox: Sandbox) -> AsyncGenerator[IndigoClient]:
-    """An open client of the test's sandbox, which looks as often as its time is fast."""
+    """An open client for the test's sandbox, with a poll interval to match its clock."""
     interval = max(StageTimes().upload / _SPEED / _POLLS_PER_STAGE, _MIN_POLL_INTERVAL)
     async with IndigoClient(indigo_sandbox.token, base_url=indigo_sandbox.base_url, poll_interval=interval) as client:
         yield client

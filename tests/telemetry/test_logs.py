@@ -64,7 +64,7 @@ async def test_the_fields_of_a_record_are_the_facts_of_its_event(caplog: pytest.
         "indigo.customer_id": CUSTOMER,
         "indigo.audience_name": "Donors",
     }
-    assert record.getMessage() == f"customer '42', audience 'Donors': upload is done after {seconds:.1f} s"
+    assert record.getMessage() == f"customer '42', audience 'Donors': upload finished in {seconds:.1f} s"
 
 
 async def test_retries_and_failed_recipes_are_warnings(caplog: pytest.LogCaptureFixture):
