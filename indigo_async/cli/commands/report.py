@@ -49,7 +49,7 @@ def report(
 
 
 def _check_is_journal(journal: Path) -> None:
-    """Reject a manifest given by mistake. A journal has the SQLite header, or if damaged, at least a `.rows` file (formerly `.lock`).
+    """Reject a manifest given by mistake. A damaged journal still has its `.rows` file (or `.lock`, formerly).
 
     Raises:
         InvalidInputError: there is no journal at this path.

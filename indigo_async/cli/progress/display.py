@@ -1,4 +1,4 @@
-"""Progress shown while a batch runs: bars in a terminal, lines elsewhere, a picture for a page."""
+"""Showing the progress of a batch: bars in a terminal, lines elsewhere, an SVG for documents."""
 
 from __future__ import annotations
 
@@ -27,60 +27,60 @@ _STAGE_WIDTH = max(map(len, Stage))
 _REMOTE_FONT = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 
 
-def render_progress(moment: ProgressSnapshot) -> RenderableType:
-    """The view for a terminal of any width: how many are done, a bar for each stage, time, money, failures."""
-    return Group(_render_heading(moment), _render_bars(moment), _render_facts(moment))
+def render_progress(snapshot: ProgressSnapshot) -> RenderableType:
+    """The progress for a terminal: a heading, a bar per stage, then time, cost, requests and recent failures."""
+    return Group(_render_heading(snapshot), _render_bars(snapshot), _render_details(snapshot))
 
 
-def format_progress(moment: ProgressSnapshot) -> str:
-    """The same in one line, for a log."""
-    where = ", ".join(f"{count.stage} {count.in_progress:,}" for count in moment.stages if count.in_progress)
-    failed = f", {moment.failed:,} failed" if moment.failed else ""
-    failed += f", {moment.warned:,} with warnings" if moment.warned else ""
+def format_progress(snapshot: ProgressSnapshot) -> str:
+    """The progress in one line, for logs."""
+    stages = ", ".join(f"{count.stage} {count.in_progress:,}" for count in snapshot.stages if count.in_progress)
+    failed = f", {snapshot.failed:,} failed" if snapshot.failed else ""
+    failed += f", {snapshot.warned:,} with warnings" if snapshot.warned else ""
     parts = [
-        f"{format_elapsed(moment.elapsed_seconds)}  {moment.done:,} of {moment.total:,} jobs done{failed}",
-        f"now in {where}" if where else "",
-        moment.money,
-        f"{moment.requests:,} requests",
-        _format_forecast(moment),
+        f"{format_elapsed(snapshot.elapsed_seconds)}  {snapshot.done:,} of {snapshot.total:,} jobs done{failed}",
+        f"in progress: {stages}" if stages else "",
+        snapshot.cost,
+        f"{snapshot.requests:,} requests",
+        _format_forecast(snapshot),
     ]
     return "; ".join(part for part in parts if part)
 
 
-def render_svg(moment: ProgressSnapshot, *, width: int = 100) -> str:
-    """The terminal's view as an SVG picture, which loads nothing from elsewhere."""
+def render_svg(snapshot: ProgressSnapshot, *, width: int = 100) -> str:
+    """The terminal's view as a self-contained SVG."""
     console = Console(record=True, width=width, file=io.StringIO(), force_terminal=True, color_system="truecolor")
-    console.print(render_progress(moment))
+    console.print(render_progress(snapshot))
     return _REMOTE_FONT.sub("", console.export_svg(title="indigo-async run"))
 
 
-def _render_heading(moment: ProgressSnapshot) -> Text:
+def _render_heading(snapshot: ProgressSnapshot) -> Text:
     heading = Text(no_wrap=True, overflow="ellipsis")
-    heading.append(f"{replace_control_characters(moment.name)}  ", style="bold")
-    heading.append(f"{moment.done:,} of {moment.total:,} jobs done", style="green" if moment.done else "")
-    if moment.failed:
-        heading.append(f", {moment.failed:,} failed", style="red")
-    if moment.warned:
-        heading.append(f", {moment.warned:,} with warnings", style="yellow")
+    heading.append(f"{replace_control_characters(snapshot.name)}  ", style="bold")
+    heading.append(f"{snapshot.done:,} of {snapshot.total:,} jobs done", style="green" if snapshot.done else "")
+    if snapshot.failed:
+        heading.append(f", {snapshot.failed:,} failed", style="red")
+    if snapshot.warned:
+        heading.append(f", {snapshot.warned:,} with warnings", style="yellow")
     return heading
 
 
-def _format_forecast(moment: ProgressSnapshot) -> str:
+def _format_forecast(snapshot: ProgressSnapshot) -> str:
     parts: list[str] = []
-    if moment.jobs_per_minute:
-        parts.append(f"{moment.jobs_per_minute:,.0f} a minute")
-    if moment.seconds_left is not None and moment.seconds_left >= 1:
-        parts.append(f"about {format_elapsed(moment.seconds_left)} left")
+    if snapshot.jobs_per_minute:
+        parts.append(f"{snapshot.jobs_per_minute:,.0f} jobs per minute")
+    if snapshot.seconds_left is not None and snapshot.seconds_left >= 1:
+        parts.append(f"about {format_elapsed(snapshot.seconds_left)} left")
     return ", ".join(parts)
 
 
-def _render_bars(moment: ProgressSnapshot) -> Table:
+def _render_bars(snapshot: ProgressSnapshot) -> Table:
     bars = Table.grid(padding=(0, 1), expand=False)
     bars.add_column(width=_STAGE_WIDTH)
     bars.add_column(width=None, ratio=1, max_width=_MAX_BAR_WIDTH)
     for _ in range(3):
         bars.add_column(justify="right", no_wrap=True)
-    for count in moment.stages:
+    for count in snapshot.stages:
         bars.add_row(
             Text(str(count.stage)),
             ProgressBar(
@@ -91,38 +91,36 @@ def _render_bars(moment: ProgressSnapshot) -> Table:
                 finished_style="green",
             ),
             Text(f"{count.completed:,} of {count.planned:,}"),
-            Text(f"{count.in_progress:,} now" if count.in_progress else "", style="cyan"),
+            Text(f"{count.in_progress:,} in progress" if count.in_progress else "", style="cyan"),
             Text(f"{count.failed:,} failed" if count.failed else "", style="red"),
         )
     return bars
 
 
-def _render_facts(moment: ProgressSnapshot) -> Table:
-    again = f", {moment.retries:,} sent again" if moment.retries else ""
-    facts = Table.grid(padding=(0, 1), expand=True)
-    facts.add_column(width=_STAGE_WIDTH)
-    facts.add_column(ratio=1, overflow="ellipsis", no_wrap=True)
-    facts.add_row(
-        "time",
-        Text(", ".join(part for part in (format_elapsed(moment.elapsed_seconds), _format_forecast(moment)) if part)),
-    )
-    facts.add_row("money", Text(moment.money))
-    facts.add_row("server", Text(f"{moment.requests:,} requests{again}, {moment.reads_saved:,} reads saved"))
-    for number, failure in enumerate(moment.failures):
-        facts.add_row(
+def _render_details(snapshot: ProgressSnapshot) -> Table:
+    retries = f", {snapshot.retries:,} retries" if snapshot.retries else ""
+    details = Table.grid(padding=(0, 1), expand=True)
+    details.add_column(width=_STAGE_WIDTH)
+    details.add_column(ratio=1, overflow="ellipsis", no_wrap=True)
+    times = (format_elapsed(snapshot.elapsed_seconds), _format_forecast(snapshot))
+    details.add_row("time", Text(", ".join(part for part in times if part)))
+    details.add_row("cost", Text(snapshot.cost))
+    details.add_row("server", Text(f"{snapshot.requests:,} requests{retries}, {snapshot.reads_saved:,} reads saved"))
+    for number, failure in enumerate(snapshot.failures):
+        details.add_row(
             "" if number else Text("failed", style="red"), Text(replace_control_characters(failure.replace("\n", " ")))
         )
-    return facts
+    return details
 
 
 @asynccontextmanager
-async def show_progress(words: Output, moment: Callable[[], ProgressSnapshot]) -> AsyncGenerator[None]:
-    """Show the moments of the block: bars in a terminal, else a line every few seconds; nothing when quiet."""
-    if words.quiet:
+async def show_progress(output: Output, take_snapshot: Callable[[], ProgressSnapshot]) -> AsyncGenerator[None]:
+    """Show progress while the block runs: bars in a terminal, otherwise a line every 5 seconds; nothing if quiet."""
+    if output.quiet:
         yield
         return
-    show = _redraw_bars if words.can_redraw else _print_lines
-    showing = asyncio.create_task(show(words, moment))
+    show = _redraw_bars if output.can_redraw else _print_lines
+    showing = asyncio.create_task(show(output, take_snapshot))
     try:
         yield
     finally:
@@ -131,14 +129,14 @@ async def show_progress(words: Output, moment: Callable[[], ProgressSnapshot]) -
             await showing
 
 
-async def _redraw_bars(words: Output, moment: Callable[[], ProgressSnapshot]) -> None:
-    with Live(console=words.stderr, auto_refresh=False, transient=True, redirect_stdout=False) as live:
+async def _redraw_bars(output: Output, take_snapshot: Callable[[], ProgressSnapshot]) -> None:
+    with Live(console=output.stderr, auto_refresh=False, transient=True, redirect_stdout=False) as live:
         while True:
-            live.update(render_progress(moment()), refresh=True)
+            live.update(render_progress(take_snapshot()), refresh=True)
             await asyncio.sleep(_REDRAW_INTERVAL)
 
 
-async def _print_lines(words: Output, moment: Callable[[], ProgressSnapshot]) -> None:
+async def _print_lines(output: Output, take_snapshot: Callable[[], ProgressSnapshot]) -> None:
     while True:
         await asyncio.sleep(_LINE_INTERVAL)
-        words.note(format_progress(moment()))
+        output.note(format_progress(take_snapshot()))

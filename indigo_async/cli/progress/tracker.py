@@ -1,4 +1,4 @@
-"""How far a batch is: counted from its events, so that a look at any time costs the same."""
+"""The progress of a batch, counted from its events."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _PAID_STAGES = {Stage.PURCHASE, Stage.DOWNLOAD}
 
 @attrs.frozen
 class StageCount:
-    """Jobs by where they are: of `planned`, `completed` are beyond the stage, `in_progress` in it, `failed` ended in it."""
+    """A stage's jobs: `planned` go through it; of them, some have completed it, are in it, or failed in it."""
 
     stage: Stage
     planned: int
@@ -43,7 +43,7 @@ class StageCount:
 
 @attrs.frozen(kw_only=True)
 class ProgressSnapshot:
-    """What there is to show at one moment. Money is in cents, times are in seconds; None is not known yet."""
+    """Progress at one moment. None means not known yet."""
 
     name: str
     total: int
@@ -55,7 +55,7 @@ class ProgressSnapshot:
     seconds_left: float | None
     purchase: bool
     spent_cents: int
-    unsettled_cents: int
+    unresolved_cents: int
     quoted_cents: int
     budget_cents: int | None
     requests: int
@@ -65,16 +65,16 @@ class ProgressSnapshot:
     warned: int = 0
 
     @property
-    def money(self) -> str:
-        """What was spent of what may be, or what the previews cost where nothing is bought."""
+    def cost(self) -> str:
+        """The money spent and the budget, or the prices if nothing is purchased."""
         if not self.purchase:
-            return f"{format_dollars(self.quoted_cents)} quoted, nothing is bought"
-        under_way = f", {format_dollars(self.unsettled_cents)} under way" if self.unsettled_cents else ""
-        return f"{format_spending(self.spent_cents, self.budget_cents)}{under_way}"
+            return f"{format_dollars(self.quoted_cents)} quoted, nothing is purchased"
+        pending = f", {format_dollars(self.unresolved_cents)} pending" if self.unresolved_cents else ""
+        return f"{format_spending(self.spent_cents, self.budget_cents)}{pending}"
 
 
 def planned_stages(job: AudienceJob, *, purchase: bool) -> tuple[Stage, ...]:
-    """The stages that a job goes through."""
+    """The stages of a job."""
     return tuple(
         stage
         for stage in Stage
@@ -86,7 +86,7 @@ def planned_stages(job: AudienceJob, *, purchase: bool) -> tuple[Stage, ...]:
 
 @attrs.define
 class ProgressTracker:
-    """Listens to a batch. `planned` is how many of its jobs go through each stage."""
+    """Counts a batch's events and outcomes. `planned` is the number of jobs that go through each stage."""
 
     name: str
     total: int
@@ -103,7 +103,7 @@ class ProgressTracker:
     _samples: deque[tuple[float, int, int]] = attrs.field(factory=deque[tuple[float, int, int]], init=False)
 
     def on_event(self, event: Event) -> None:
-        """Count an event; called some ten times for each job."""
+        """Count an event. Called about ten times per job, so it must be fast."""
         match event:
             case StageStarted(stage=stage):
                 self._started[stage] += 1
@@ -119,19 +119,20 @@ class ProgressTracker:
                 pass
 
     def on_outcome(self, outcome: JobOutcome) -> None:
-        """Count a job that ended: what it did not have to do is passed, or given up."""
-        left = [stage for stage in planned_stages(outcome.job, purchase=self.purchase) if stage not in outcome.timings]
-        (self._skipped if outcome.error is None else self._abandoned).update(left)
+        """Count a finished job. The stages it didn't need are skipped; after a failure, they are abandoned."""
+        planned = planned_stages(outcome.job, purchase=self.purchase)
+        unused = [stage for stage in planned if stage not in outcome.timings]
+        (self._skipped if outcome.error is None else self._abandoned).update(unused)
         if outcome.error is not None:
             failure = summarize_failure(outcome, outcome.error)
             self._failures.append(f"{failure.key}: {use_option_names(failure.message)}")
 
     def snapshot(self, report: BatchReport) -> ProgressSnapshot:
-        """What there is to show now."""
+        """The progress now. `report` is the batch's own report."""
         stages = self._stage_counts(report)
         steps = sum(count.completed for count in stages)
-        left = sum(self.planned.values()) - self._abandoned.total() - steps
-        jobs_a_minute, steps_a_second = self._measure_rates(report, steps)
+        remaining = sum(self.planned.values()) - self._abandoned.total() - steps
+        jobs_per_minute, steps_per_second = self._measure_rates(report, steps)
         return ProgressSnapshot(
             name=self.name,
             total=self.total,
@@ -139,11 +140,11 @@ class ProgressTracker:
             failed=report.failed,
             stages=stages,
             elapsed_seconds=report.seconds,
-            jobs_per_minute=jobs_a_minute,
-            seconds_left=left / steps_a_second if steps_a_second else None,
+            jobs_per_minute=jobs_per_minute,
+            seconds_left=remaining / steps_per_second if steps_per_second else None,
             purchase=self.purchase,
             spent_cents=report.spent_cents,
-            unsettled_cents=report.unresolved_cents,
+            unresolved_cents=report.unresolved_cents,
             quoted_cents=self.quoted_cents,
             budget_cents=report.budget_cents,
             requests=sum(report.requests.values()),
@@ -155,20 +156,21 @@ class ProgressTracker:
 
     def _stage_counts(self, report: BatchReport) -> list[StageCount]:
         counts: list[StageCount] = []
-        beyond = 0
+        completed_later = 0
         for stage in reversed(Stage):
             planned = self.planned.get(stage, 0)
             if not planned:
                 continue
-            # Who is beyond a later stage is beyond this one, though it may have been done in an earlier run.
-            passed = min(planned, max(self._finished[stage] + self._skipped[stage], beyond))
-            beyond = passed if planned == self.total else beyond
-            now = max(0, self._started[stage] - self._finished[stage] - self._failed[stage])
-            counts.append(StageCount(stage, planned, passed, now, report.failed_by_stage.get(stage, 0)))
+            # A job that completed a later stage also counts here: an earlier run may have completed this stage.
+            completed = min(planned, max(self._finished[stage] + self._skipped[stage], completed_later))
+            if planned == self.total:
+                completed_later = completed
+            in_progress = max(0, self._started[stage] - self._finished[stage] - self._failed[stage])
+            counts.append(StageCount(stage, planned, completed, in_progress, report.failed_by_stage.get(stage, 0)))
         return counts[::-1]
 
     def _measure_rates(self, report: BatchReport, steps: int) -> tuple[float | None, float | None]:
-        """Jobs done a minute and stages passed a second, over the last half minute."""
+        """Jobs per minute and completed stages per second, over the last 30 seconds."""
         samples = self._samples
         samples.append((report.seconds, steps, report.done))
         while samples[-1][0] - samples[0][0] > _RATE_WINDOW_SECONDS:

@@ -1,7 +1,4 @@
-"""Audiences and exports, as JSON records for machines and as tables for people.
-
-Neither holds a URL: it may be signed.
-"""
+"""Audiences and exports as JSON and as tables. Neither contains URLs, which may be signed."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ __all__ = ["audience_to_json", "csv_status", "effective_status", "render_audienc
 
 
 def audience_to_json(audience: Audience) -> dict[str, object]:
-    """An audience as one JSON object; its keys are always the same."""
+    """An audience as a JSON object, always with the same keys."""
     return {
         "id": audience.id,
         "name": audience.name,
@@ -43,7 +40,7 @@ def _export_to_json(export: CsvExport) -> dict[str, object]:
 
 
 def render_audiences(audiences: Iterable[Audience]) -> Table:
-    """Audiences, a line each."""
+    """A table of audiences."""
     return make_table(
         {
             "id": "left",
@@ -70,9 +67,9 @@ def render_audiences(audiences: Iterable[Audience]) -> Table:
 
 
 def render_audience(audience: Audience) -> RenderableType:
-    """One audience with its exports."""
+    """One audience and its exports."""
     grid = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-    facts: dict[str, object] = {
+    fields: dict[str, object] = {
         "audience": audience.id,
         "name": audience.name,
         "customer": audience.customer_id,
@@ -81,16 +78,18 @@ def render_audience(audience: Audience) -> RenderableType:
         "CSV": None if (status := csv_status(audience)) is None else format_status(status),
         "people": _format_count(_audience_size(audience)),
     }
-    for name, fact in facts.items():
-        if fact is not None and fact != "-":
-            grid.add_row(Text(name, style="dim"), fact if isinstance(fact, Text) else replace_control_characters(fact))
+    for name, value in fields.items():
+        if value is not None and value != "-":
+            grid.add_row(
+                Text(name, style="dim"), value if isinstance(value, Text) else replace_control_characters(value)
+            )
     if not audience.csv_exports:
         return grid
     return Group(grid, "", _render_exports(audience.csv_exports))
 
 
 def _render_exports(exports: Iterable[CsvExport]) -> Table:
-    """Exports, a line each."""
+    """A table of exports."""
     return make_table(
         {"export": "left", "status": "left", "price": "right", "paid fields": "left", "file": "left"},
         (
@@ -99,7 +98,7 @@ def _render_exports(exports: Iterable[CsvExport]) -> Table:
                 format_status(export.status),
                 format_dollars(export.cost_cents),
                 "unknown" if export.optional_field_types is None else ", ".join(export.optional_field_types) or "none",
-                Text("can be downloaded", style="green") if export.download_url is not None else "-",
+                Text("ready to download", style="green") if export.download_url is not None else "-",
             )
             for export in exports
         ),
@@ -107,26 +106,26 @@ def _render_exports(exports: Iterable[CsvExport]) -> Table:
 
 
 def _describe_source(audience: Audience) -> object:
-    """What an audience was made from, as far as the server shows it: the base of a lookalike, or a CSV."""
+    """What the audience was made from: the base audience of a lookalike, or a CSV. None if the server doesn't say."""
     if audience.base_audience_id is not None:
         return audience.base_audience_id
     return "a CSV" if audience.uploaded_audience_csv is not None else None
 
 
 def effective_status(audience: Audience) -> str:
-    """The status that tells most: the CSV's, while the audience waits for it or for its columns."""
+    """The most informative status: the CSV's until the match starts, then the audience's."""
     upload = csv_status(audience)
     is_stub = audience.name is None and audience.status.upper() != AudienceStatus.ACTIVE
     return upload if upload and is_stub else audience.status
 
 
 def csv_status(audience: Audience) -> str | None:
-    """The status of the CSV behind an audience; None where there is none."""
+    """The status of the audience's CSV; None without a CSV."""
     return audience.uploaded_audience_csv.status if audience.uploaded_audience_csv is not None else None
 
 
 def _audience_size(audience: Audience) -> int | None:
-    """How many people are in an audience, where the server says so. It is no documented field."""
+    """The number of people, if the server sends it: `size` is not in the API reference."""
     size: object = audience.extra.get("size")
     return size if isinstance(size, int) and not isinstance(size, bool) else None
 

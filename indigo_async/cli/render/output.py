@@ -1,4 +1,4 @@
-"""What commands write: results on stdout, for people or as JSON lines for machines; everything else on stderr."""
+"""What commands write: results on stdout, as text or JSON lines; everything else on stderr."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _SUCCESS_STATUSES = {"ACTIVE", "READY_FOR_COLUMN_SELECTION"}
 
 
 class _Console(Console):
-    """A console that shows text as it is, and raises what a closed pipe raises everywhere else."""
+    """A console that prints text unchanged, and raises BrokenPipeError for a closed pipe."""
 
     def __init__(self, file: IO[str]) -> None:
         width = None if file.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
@@ -52,7 +52,7 @@ class _Console(Console):
 
 @attrs.define
 class Output:
-    """Where a command's words go. `as_json` is for machines, `quiet` leaves out what is not a result or an error."""
+    """Where a command writes. `as_json` writes JSON instead of text; `quiet` omits progress and notes."""
 
     as_json: bool = False
     quiet: bool = False
@@ -61,42 +61,42 @@ class Output:
 
     @property
     def can_redraw(self) -> bool:
-        """Whether notes have a terminal to redraw on, which no line of JSON comes in between."""
+        """Whether stderr is a terminal to redraw progress on, without JSON lines in between."""
         return self.stderr.is_terminal and not (self.as_json and self.stdout.is_terminal)
 
     def write_json(self, record: Mapping[str, object]) -> None:
-        """Write one line of JSON, if that is what is wanted; at once, since a reader may be waiting for it."""
+        """Write a line of JSON if `as_json`, and flush it for the reader of a pipe."""
         if self.as_json:
             sys.stdout.write(json.dumps(record) + "\n")
             sys.stdout.flush()
 
     def show(self, view: RenderableType) -> None:
-        """Show a result to people; nothing where JSON is wanted."""
+        """Print a result, unless `as_json`."""
         if not self.as_json:
             self.stdout.print(sanitize(view) if isinstance(view, str) else view, soft_wrap=isinstance(view, str))
 
     def note(self, text: str) -> None:
-        """Tell of progress, unless quiet."""
+        """Print progress or a hint, unless `quiet`."""
         if not self.quiet:
             self.stderr.print(sanitize(text), style="dim", soft_wrap=True)
 
     def error(self, text: str) -> None:
-        """Say what went wrong."""
+        """Print an error."""
         self.stderr.print(f"indigo-async: {sanitize(text)}", style="red", soft_wrap=True)
 
 
 def sanitize(text: str, token: str = "") -> str:
-    """Lines that others wrote, in part or whole, without secrets and without what would steer a terminal."""
+    """Redact secrets and replace control characters, in text that may contain a server's."""
     return "\n".join(replace_control_characters(line) for line in redact(text, token).splitlines())
 
 
 def replace_control_characters(text: object) -> str:
-    """A text that others wrote, without the control characters that would steer a terminal."""
+    """Replace control characters, which could manipulate the terminal."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(text))
 
 
 def format_spending(spent_cents: int, budget_cents: int | None, *, by: str = "") -> str:
-    """What was spent, and of which budget, if there is one; it may be smaller than what earlier runs spent."""
+    """The money spent, and the budget if there is one. Earlier runs may have spent more than the budget."""
     if budget_cents is None:
         return f"{format_dollars(spent_cents)} spent{by}"
     if spent_cents > budget_cents:
@@ -105,17 +105,17 @@ def format_spending(spent_cents: int, budget_cents: int | None, *, by: str = "")
 
 
 def format_elapsed(seconds: float) -> str:
-    """Seconds as hours, minutes and seconds, such as `0:02:10`."""
+    """A duration as hours, minutes and seconds, such as `0:02:10`."""
     return str(timedelta(seconds=round(seconds)))
 
 
 def format_file_size(size_bytes: int) -> str:
-    """A size as people read it, such as `1.4 MB`."""
+    """A file size, such as `1.4 MB`."""
     return decimal(size_bytes)
 
 
 def format_status(status: str) -> Text:
-    """A status in the colour of what it means: green when done, red when failed, yellow on the way."""
+    """A status in color: green when done, red when failed, yellow in between."""
     if not status:
         return Text("-", style="dim")
     style = "red" if is_failure_status(status) else "green" if status.upper() in _SUCCESS_STATUSES else "yellow"
@@ -123,7 +123,7 @@ def format_status(status: str) -> Text:
 
 
 def make_table(columns: Mapping[str, Justify], rows: Iterable[Iterable[object]]) -> Table:
-    """A table without lines, which can be read, copied and cut; `columns` are headings and where they stand."""
+    """A table without borders. `columns` maps headings to alignments; None cells are shown as `-`."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for heading, justify in columns.items():
         table.add_column(heading, justify=justify, overflow="fold")
@@ -138,7 +138,7 @@ def make_table(columns: Mapping[str, Justify], rows: Iterable[Iterable[object]])
 
 
 def use_option_names(message: str) -> str:
-    """An error's words, with the command's options in the place of the Python arguments."""
+    """Replace names of Python arguments in an error message with command-line options."""
     message = re.sub(r"\bbase_url\b", "--base-url or INDIGO_BASE_URL", message)
     return message.replace("pass token=... or set ", "set ").replace(
         "token=..., INDIGO_API_TOKEN,", "INDIGO_API_TOKEN,"

@@ -1,4 +1,4 @@
-"""What a batch came to: a table for people, JSON for machines, and what to do about what failed."""
+"""The start and the results of a batch: tables for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _WARNINGS_SHOWN = 10
 
 @attrs.frozen(kw_only=True)
 class BatchResult:
-    """How a batch ended. `total` counts the manifest's jobs, also those never begun; `failures` by stage and error."""
+    """How a batch ended. `total` counts all jobs of the manifest; `failures` counts by stage and error type."""
 
     report: BatchReport
     total: int
@@ -52,7 +52,7 @@ class BatchResult:
 
 
 def outcome_to_json(outcome: JobOutcome) -> dict[str, Any]:
-    """A job that ended, as one line of JSON."""
+    """A finished job as a JSON object."""
     job, result = outcome.job, outcome.result
     quote = result.quote if result is not None else None
     receipt = result.receipt if result is not None else None
@@ -84,130 +84,18 @@ def outcome_to_json(outcome: JobOutcome) -> dict[str, Any]:
     }
 
 
-def summary_to_json(end: BatchResult) -> dict[str, Any]:
-    """The whole batch, as the last line of JSON. Failures and warnings stand in their own lines."""
-    numbers = end.report.to_json()
-    del numbers["failures"], numbers["warnings"]
-    numbers["stopped"] = use_option_names(end.report.stopped) if end.report.stopped is not None else None
+def summary_to_json(result: BatchResult) -> dict[str, Any]:
+    """The batch as a JSON object, without failures and warnings, which are part of the outcomes."""
+    report = result.report.to_json()
+    del report["failures"], report["warnings"]
+    report["stopped"] = use_option_names(result.report.stopped) if result.report.stopped is not None else None
     return {
         "type": "summary",
-        "jobs": end.total,
-        "interrupted": end.interrupted,
-        "exit_code": int(end.exit_code),
-        **numbers,
+        "jobs": result.total,
+        "interrupted": result.interrupted,
+        "exit_code": int(result.exit_code),
+        **report,
     }
-
-
-def render_results(end: BatchResult) -> RenderableType:
-    """The batch in a few lines, and a row for each stage."""
-    report = end.report
-    ended = Text(f"{report.done:,} of {end.total:,} jobs done", style="bold green" if report.done else "bold")
-    if report.failed:
-        ended.append(f", {report.failed:,} failed", style="bold red")
-    begun = report.done + report.failed
-    if begun < end.total:
-        ended.append(f", {end.total - begun:,} not ended", style="bold yellow")
-    ended.append(f", in {format_elapsed(report.seconds)}.", style="bold")
-    parts: list[RenderableType] = [ended]
-    parts += render_stop_reason(report)
-    if begun:
-        parts += ["", _render_stages(report)]
-    return Group(*parts, "", _render_facts(report, begun), *_render_warnings(report), *render_failures(end))
-
-
-def render_stop_reason(report: BatchReport) -> Iterator[RenderableType]:
-    """Why no more jobs were begun, if that is so."""
-    if report.stopped is not None:
-        yield Text(f"Stopped: {_clean_message(report.stopped)}", style="yellow")
-
-
-def _render_stages(report: BatchReport) -> Table:
-    columns: dict[str, Justify] = {
-        "stage": "left",
-        "passed": "right",
-        "mean": "right",
-        "longest": "right",
-        "failed": "right",
-    }
-    stages = [*report.stages, *(stage for stage in report.failed_by_stage if stage not in report.stages)]
-    return make_table(columns, (_stage_row(report, stage) for stage in stages))
-
-
-def _stage_row(report: BatchReport, stage: str) -> tuple[object, ...]:
-    time, failed = report.stages.get(stage), report.failed_by_stage.get(stage, 0)
-    shown = Text(f"{failed:,}", style="red") if failed else ""
-    if time is None:
-        return stage, "0", None, None, shown
-    return stage, f"{time.jobs:,}", f"{time.total_seconds / time.jobs:,.1f} s", f"{time.longest_seconds:,.1f} s", shown
-
-
-def _render_facts(report: BatchReport, begun: int) -> Table:
-    facts = Table.grid(padding=(0, 2, 0, 0))
-    facts.add_column()
-    facts.add_column(overflow="fold")
-    facts.add_row(
-        "money", Text(format_spending(report.spent_cents, report.budget_cents, by=" by all runs with this journal"))
-    )
-    facts.add_row("", Text(f"{format_dollars(report.quoted_cents)} is the price of what was priced or bought"))
-    if report.unresolved_cents:
-        unsettled = (
-            f"{format_dollars(report.unresolved_cents)} belongs to purchases of unknown outcome; run again to know"
-        )
-        facts.add_row("", Text(unsettled, style="yellow"))
-    requests = sum(report.requests.values())
-    per_job = f", {requests / begun:,.1f} a job" if begun else ""
-    facts.add_row("server", Text(f"{requests:,} requests{per_job}; {report.reads_saved:,} reads saved"))
-    if report.lost_uploads:
-        lost = f"{report.lost_uploads:,} uploads were sent again; each may have left a stub, which is harmless and free"
-        facts.add_row("", Text(lost))
-    return facts
-
-
-def _render_warnings(report: BatchReport) -> Iterator[RenderableType]:
-    """What people should know about jobs, each kind of warning once."""
-    if not report.warned:
-        return
-    groups = group_warnings((warning.key, warning.message) for warning in report.warnings)
-    yield Text(f"\n{report.warned:,} {'job has' if report.warned == 1 else 'jobs have'} warnings", style="bold yellow")
-    for group in groups[:_WARNINGS_SHOWN]:
-        yield Text(f"  {replace_control_characters(group.text)}", style="yellow")
-    if len(groups) > _WARNINGS_SHOWN:
-        yield Text(f"  and {len(groups) - _WARNINGS_SHOWN:,} other kinds; --json shows each", style="yellow")
-
-
-def render_failures(end: BatchResult) -> Iterator[RenderableType]:
-    """What failed, by kind, with what to do; the first messages in full, each once."""
-    if not end.failures:
-        return
-    report = end.report
-    kinds = sorted(end.failures.items(), key=lambda kind: -kind[1])
-    columns: dict[str, Justify] = {"failed": "right", "stage": "left", "error": "left", "what to do": "left"}
-    rows = ((f"{count:,}", stage, kind, advice_for(kind)) for (stage, kind), count in kinds)
-    yield from ("", make_table(columns, rows))
-    jobs_by_message: dict[str, list[str]] = {}
-    for failure in report.failures:
-        jobs_by_message.setdefault(failure.message, []).append(failure.key)
-    told = sum(
-        len(jobs_by_message.pop(message)) for message in list(jobs_by_message) if _explains_stop(report, message)
-    )
-    first = list(jobs_by_message.items())[:_FAILURES_SHOWN]
-    if report.failed > told:
-        yield ""
-    for message, jobs in first:
-        others = f" and {len(jobs) - 1:,} more" if len(jobs) > 1 else ""
-        yield Text(f"{replace_control_characters(jobs[0])}{others}: {_clean_message(message)}", style="red")
-        told += len(jobs)
-    if report.failed > told:
-        yield Text(f"{'and ' if first else ''}{report.failed - told:,} more; --json tells each", style="red")
-
-
-def _explains_stop(report: BatchReport, message: str) -> bool:
-    """Whether a job failed of what stopped the batch, or because it was stopped: `render_stop_reason` tells that."""
-    return report.stopped is not None and (message == report.stopped or message.endswith(f": {report.stopped}"))
-
-
-def _clean_message(message: str) -> str:
-    return replace_control_characters(redact(use_option_names(message)).replace("\n", " "))
 
 
 def render_start(
@@ -219,25 +107,138 @@ def render_start(
     budget_cents: int | None,
     spent_cents: int,
 ) -> str:
-    """The words. `spent_cents` is what earlier runs with the journal spent, of the budget of them all."""
+    """What a batch is about to do. `spent_cents` is what earlier runs with this journal spent."""
     customers = len({job.customer_id for job in jobs})
-    limit = sum(job.export.max_cost_cents for job in jobs if job.export is not None)
-    money = _format_limits(limit, budget_cents, spent_cents) if purchase and limit else "Nothing will be bought"
+    limit_cents = sum(job.export.max_cost_cents for job in jobs if job.export is not None) if purchase else 0
     return (
         f"{manifest}: {len(jobs):,} job{'s' * (len(jobs) != 1)} for {customers:,} customer{'s' * (customers != 1)}. "
-        f"{money}.\nThe journal is {journal}; the same command goes on from it."
+        f"{_describe_limits(limit_cents, budget_cents, spent_cents)}.\n"
+        f"Progress is saved in {journal}; run the same command again to resume."
     )
 
 
-def _format_limits(limit: int, budget: int | None, spent: int) -> str:
-    if not spent:
-        may = limit if budget is None else min(limit, budget)
-        return f"They may spend up to {format_dollars(may)}" if may else "Nothing will be bought"
-    if budget is None:
-        return (
-            f"They may spend up to {format_dollars(limit)}; "
-            f"earlier runs with this journal spent {format_dollars(spent)}"
-        )
-    left = min(limit, budget - spent)
-    so = f"this one may spend up to {format_dollars(left)}" if left > 0 else "nothing more is bought"
-    return f"All runs together may spend {format_dollars(budget)}; earlier ones spent {format_dollars(spent)}, so {so}"
+def _describe_limits(limit_cents: int, budget_cents: int | None, spent_cents: int) -> str:
+    if not spent_cents:
+        limit_cents = limit_cents if budget_cents is None else min(limit_cents, budget_cents)
+    if not limit_cents:
+        return "They will spend nothing"
+    limit = f"They may spend up to {format_dollars(limit_cents)}"
+    if not spent_cents:
+        return limit
+    spent = format_dollars(spent_cents)
+    if budget_cents is None:
+        return f"{limit}; earlier runs with this journal spent {spent}"
+    remaining_cents = min(limit_cents, budget_cents - spent_cents)
+    remaining = f"may spend up to {format_dollars(remaining_cents)}" if remaining_cents > 0 else "will spend nothing"
+    budget = format_dollars(budget_cents)
+    return f"The budget of all runs is {budget}; earlier runs spent {spent}, so this run {remaining}"
+
+
+def render_results(result: BatchResult) -> RenderableType:
+    """The outcome, a table of stages, costs and requests, warnings and failures."""
+    report = result.report
+    headline = Text(f"{report.done:,} of {result.total:,} jobs done", style="bold green" if report.done else "bold")
+    if report.failed:
+        headline.append(f", {report.failed:,} failed", style="bold red")
+    finished = report.done + report.failed
+    if finished < result.total:
+        headline.append(f", {result.total - finished:,} unfinished", style="bold yellow")
+    headline.append(f", in {format_elapsed(report.seconds)}.", style="bold")
+    parts: list[RenderableType] = [headline, *render_stop_reason(report)]
+    if finished:
+        parts += ["", _render_stages(report)]
+    return Group(*parts, "", _render_details(report, finished), *_render_warnings(report), *render_failures(result))
+
+
+def render_stop_reason(report: BatchReport) -> Iterator[RenderableType]:
+    """Why the batch stopped early, if it did."""
+    if report.stopped is not None:
+        yield Text(f"Stopped: {_clean_message(report.stopped)}", style="yellow")
+
+
+def _render_stages(report: BatchReport) -> Table:
+    columns: dict[str, Justify] = {
+        "stage": "left",
+        "completed": "right",
+        "mean": "right",
+        "longest": "right",
+        "failed": "right",
+    }
+    stages = [*report.stages, *(stage for stage in report.failed_by_stage if stage not in report.stages)]
+    return make_table(columns, (_stage_row(report, stage) for stage in stages))
+
+
+def _stage_row(report: BatchReport, stage: str) -> tuple[object, ...]:
+    time = report.stages.get(stage)
+    failures = report.failed_by_stage.get(stage, 0)
+    failed = Text(f"{failures:,}", style="red") if failures else ""
+    if time is None:
+        return stage, "0", None, None, failed
+    return stage, f"{time.jobs:,}", f"{time.total_seconds / time.jobs:,.1f} s", f"{time.longest_seconds:,.1f} s", failed
+
+
+def _render_details(report: BatchReport, finished: int) -> Table:
+    details = Table.grid(padding=(0, 2, 0, 0))
+    details.add_column()
+    details.add_column(overflow="fold")
+    details.add_row(
+        "cost", Text(format_spending(report.spent_cents, report.budget_cents, by=" by all runs with this journal"))
+    )
+    details.add_row("", Text(f"{format_dollars(report.quoted_cents)} is the total price of all priced exports"))
+    if report.unresolved_cents:
+        unresolved = f"{format_dollars(report.unresolved_cents)} in purchases of unknown outcome; run again to check"
+        details.add_row("", Text(unresolved, style="yellow"))
+    requests = sum(report.requests.values())
+    per_job = f", {requests / finished:,.1f} per job" if finished else ""
+    details.add_row("server", Text(f"{requests:,} requests{per_job}; {report.reads_saved:,} reads saved"))
+    if report.lost_uploads:
+        lost = f"{report.lost_uploads:,} uploads were repeated; each may have left an unused audience, which is free"
+        details.add_row("", Text(lost))
+    return details
+
+
+def _render_warnings(report: BatchReport) -> Iterator[RenderableType]:
+    if not report.warned:
+        return
+    groups = group_warnings((warning.key, warning.message) for warning in report.warnings)
+    yield Text(f"\n{report.warned:,} {'job has' if report.warned == 1 else 'jobs have'} warnings", style="bold yellow")
+    for group in groups[:_WARNINGS_SHOWN]:
+        yield Text(f"  {replace_control_characters(group.text)}", style="yellow")
+    if len(groups) > _WARNINGS_SHOWN:
+        yield Text(f"  and {len(groups) - _WARNINGS_SHOWN:,} other kinds; --json shows all", style="yellow")
+
+
+def render_failures(result: BatchResult) -> Iterator[RenderableType]:
+    """Failures by stage and error type with advice, then the first messages, each once."""
+    if not result.failures:
+        return
+    report = result.report
+    columns: dict[str, Justify] = {"failed": "right", "stage": "left", "error": "left", "what to do": "left"}
+    kinds = sorted(result.failures.items(), key=lambda kind: -kind[1])
+    rows = ((f"{count:,}", stage, error, advice_for(error)) for (stage, error), count in kinds)
+    yield from ("", make_table(columns, rows))
+    jobs_by_message: dict[str, list[str]] = {}
+    shown = 0
+    for failure in report.failures:
+        if _repeats_stop_reason(report, failure.message):
+            shown += 1
+        else:
+            jobs_by_message.setdefault(failure.message, []).append(failure.key)
+    if report.failed > shown:
+        yield ""
+    for message, jobs in list(jobs_by_message.items())[:_FAILURES_SHOWN]:
+        others = f" and {len(jobs) - 1:,} more" if len(jobs) > 1 else ""
+        yield Text(f"{replace_control_characters(jobs[0])}{others}: {_clean_message(message)}", style="red")
+        shown += len(jobs)
+    if report.failed > shown:
+        start = "and " if jobs_by_message else ""
+        yield Text(f"{start}{report.failed - shown:,} more; --json shows all", style="red")
+
+
+def _repeats_stop_reason(report: BatchReport, message: str) -> bool:
+    """Whether a failure says the same as `render_stop_reason`."""
+    return report.stopped is not None and (message == report.stopped or message.endswith(f": {report.stopped}"))
+
+
+def _clean_message(message: str) -> str:
+    return replace_control_characters(redact(use_option_names(message)).replace("\n", " "))

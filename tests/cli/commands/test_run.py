@@ -31,7 +31,7 @@ async def test_a_manifest_is_run_to_its_files_and_run_again_buys_nothing(tmp_pat
         counts = sandbox.counts()
     assert first.returncode == 0, first.stderr
     assert "6 of 6 jobs done, in 0:00:" in first.stdout
-    assert f"{manifest}.journal; the same command goes on from it" in first.stderr
+    assert f"{manifest}.journal; run the same command again to resume" in first.stderr
     assert "6 jobs for 2 customers. They may spend up to $600,000.00" in first.stderr
     files = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("exports/*/*.csv"))
     assert files == [f"exports/c{number % 2}/List {number}.csv" for number in (0, 2, 4, 1, 3, 5)]
@@ -102,7 +102,7 @@ async def test_a_budget_bounds_all_runs_with_one_journal(tmp_path: Path):
     assert first.returncode == second.returncode == 3
     assert counts.purchases == 2
     assert "3 over the price limit or budget, and whatever was over it was not purchased;" in EXIT_CODES_HELP
-    assert "This export was not bought." in first.stdout
+    assert "This export was not purchased." in first.stdout
     assert counts.charged_cents <= budget
     assert f"of ${budget / 100:,.2f} spent" in second.stdout
 
@@ -119,9 +119,11 @@ async def test_what_earlier_runs_spent_is_no_leave_for_this_one(tmp_path: Path):
         free = await run_command(sandbox, "run", manifest, *QUICK)
     assert "They may spend up to $200,000.00.\n" in first.stderr
     spent = f"${cents / 100:,.2f}"
-    assert f"All runs together may spend $1.00; earlier ones spent {spent}, so nothing more is bought." in over.stderr
+    assert (
+        f"The budget of all runs is $1.00; earlier runs spent {spent}, so this run will spend nothing." in over.stderr
+    )
     assert f"{spent} spent by all runs with this journal, above the budget of $1.00" in over.stdout
-    assert f"earlier ones spent {spent}, so this one may spend up to $1.00." in some.stderr
+    assert f"earlier runs spent {spent}, so this run may spend up to $1.00." in some.stderr
     assert f"They may spend up to $300,000.00; earlier runs with this journal spent {spent}." in free.stderr
     assert (over.returncode, some.returncode, free.returncode) == (3, 3, 0)
 
@@ -132,7 +134,7 @@ async def test_no_purchase_stops_at_the_prices(tmp_path: Path):
         ended = await run_command(sandbox, "run", manifest, "--no-purchase", *QUICK)
         assert sandbox.counts().purchases == 0
     assert ended.returncode == 0
-    assert "Nothing will be bought" in ended.stderr
+    assert "They will spend nothing" in ended.stderr
     assert not list(tmp_path.glob("exports/*/*.csv"))
 
 
@@ -172,7 +174,7 @@ async def test_what_many_jobs_failed_of_is_told_once(tmp_path: Path):
     assert ended.returncode == 1
     assert len(re.findall(r"^c\d/List \d+ and 11 more: POST /upload_csv: ", ended.stdout, re.MULTILINE)) == 1
     assert ended.stdout.count("POST /upload_csv: ") == 1
-    assert "--json tells each" not in ended.stdout
+    assert "--json shows all" not in ended.stdout
 
 
 async def test_quiet_says_results_alone(tmp_path: Path):
@@ -198,7 +200,7 @@ async def test_after_failures_the_printed_command_goes_on(tmp_path: Path):
     assert failed.returncode == 1
     (advice,) = {failure["advice"] for failure in json.loads(told.stdout)["failures"]}
     assert advice == advice_for("ApiError")
-    assert "helps only once that is corrected" in advice
+    assert "helps only after fixing that" in advice
     assert advice in failed.stdout
     assert again[1:4] == ["-m", "indigo_async", "run"]
     assert ended.returncode == 0, ended.stderr
@@ -214,7 +216,7 @@ async def test_after_so_many_failures_no_more_jobs_begin(tmp_path: Path):
         )
         assert sandbox.log.count("POST /upload_csv") == 2
     assert ended.returncode == 3
-    assert "0 of 6 jobs done, 2 failed, 4 not ended" in ended.stdout
+    assert "0 of 6 jobs done, 2 failed, 4 unfinished" in ended.stdout
     assert "Stopped: 2 jobs failed" in ended.stdout
     assert "the batch stopped early. After fixing the cause, resume with:" in ended.stderr
 

@@ -159,7 +159,7 @@ MOMENT = ProgressSnapshot(
     seconds_left=240.0,
     purchase=True,
     spent_cents=120_400,
-    unsettled_cents=3_000,
+    unresolved_cents=3_000,
     quoted_cents=320_400,
     budget_cents=500_000,
     requests=21_234,
@@ -181,10 +181,10 @@ def test_the_view_fits_its_terminal_and_says_what_matters(width: int):
         "3,214 of 10,000 jobs done, 3 failed",
         "about 0:04:00 left",
         "8,120 of 10,000",
-        "1,880 now",
+        "1,880 in progress",
         "2 failed",
         "$1,204.00 of $5,000.00 spent",
-        "21,234 requests, 2 sent again, 56,789 reads saved",
+        "21,234 requests, 2 retries, 56,789 reads saved",
         "time      0:02:10",
         "failed    42/List 7: match: the CSV is empty",
     ):
@@ -197,18 +197,18 @@ def test_where_nothing_is_bought_the_prices_are_shown():
     names = {"customer_id": "42", "audience_name": "List 0"}
     progress.on_event(ExportPriced(**names, export_id="x", cost_cents=1_250))
     progress.on_event(ExportPriced(**names, export_id="y", cost_cents=None))
-    assert progress.snapshot(report()).money == "$12.50 quoted, nothing is bought"
+    assert progress.snapshot(report()).cost == "$12.50 quoted, nothing is purchased"
 
 
 def test_a_budget_that_earlier_runs_went_beyond_is_not_said_to_hold_what_they_spent():
-    money = progress_of(1).snapshot(report(spent_cents=8_000, budget_cents=100)).money
+    money = progress_of(1).snapshot(report(spent_cents=8_000, budget_cents=100)).cost
     assert money == "$80.00 spent, above the budget of $1.00"
 
 
 def test_a_line_says_it_all_in_one():
     assert format_progress(MOMENT) == (
-        "0:02:10  3,214 of 10,000 jobs done, 3 failed; now in match 1,880, purchase 12; $1,204.00 of $5,000.00 spent, "
-        "$30.00 under way; 21,234 requests; 1,800 a minute, about 0:04:00 left"
+        "0:02:10  3,214 of 10,000 jobs done, 3 failed; in progress: match 1,880, purchase 12; $1,204.00 of $5,000.00 spent, "
+        "$30.00 pending; 21,234 requests; 1,800 jobs per minute, about 0:04:00 left"
     )
 
 
