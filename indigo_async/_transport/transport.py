@@ -177,7 +177,8 @@ class Transport:
                 try:
                     return parse_json_response(outcome.body, endpoint, token=self.token)
                 except ApiError as error:
-                    raise error.with_traceback(None) from None  # deeper frames hold the body
+                    del outcome
+                    raise error.with_traceback(None) from None  # no frame of an error may hold the body
                 except ResponseDecodeError:
                     state.outcome_unknown = True
                     content_type = outcome.headers.get("content-type", "no content type")
@@ -191,7 +192,10 @@ class Transport:
                 jitter=random.random(),  # noqa: S311 - jitter needs no secrecy
             )
             if delay is None or state.stop_requested or not state.may_resend:
-                raise make_error(endpoint, outcome, token=self.token, base_url=self.base_url)
+                try:
+                    raise make_error(endpoint, outcome, token=self.token, base_url=self.base_url)
+                finally:
+                    del outcome  # as above
             reason = _failure_label(outcome)
             emit(
                 RequestRetried(endpoint=endpoint.name, attempt=attempt, delay=delay, reason=reason),
@@ -224,7 +228,10 @@ class Transport:
             latency_group=endpoint.name if measure_latency else None,
         )
         if isinstance(outcome, NoResponse) or not outcome.ok:
-            raise make_error(endpoint, outcome, token=self.token, base_url=self.base_url)
+            try:
+                raise make_error(endpoint, outcome, token=self.token, base_url=self.base_url)
+            finally:
+                del outcome  # as above
         return clock() - started
 
     @asynccontextmanager
