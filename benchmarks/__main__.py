@@ -1,10 +1,9 @@
-"""All benchmarks, side by side: figures beside their goals, as a table and as JSON.
+"""Run all benchmarks, and show their figures with the goals as a table and as JSON.
 
     python -m benchmarks [--only calls imports ...] [--quick] [--json docs/performance.json]
     python -m benchmarks --draw
 
-Each part runs in a process of its own, so that what one imports or leaves behind costs no other. The parts that were
-run replace their figures in the JSON; those of others stay.
+Each part runs in a separate process, so that none affects another. Parts that run replace their figures in the JSON.
 """
 
 from __future__ import annotations
@@ -26,15 +25,15 @@ from benchmarks.support.results_table import write_table
 
 # Each is a module with `measure(quick)`.
 PARTS = {
-    "calls": "one typed call beside raw aiohttp, httpx and a generated SDK",
+    "calls": "one typed call compared with raw aiohttp, httpx and a generated SDK",
     "imports": "what importing the package costs",
-    "polling": "what 10,000 waits cost: requests, CPU, memory, blocks of the event loop",
-    "memory": "what a job of a batch takes while it waits",
-    "cookbook": "the whole cookbook for 1,000 jobs, beside one loop for each audience",
-    "pacing": "what is used of a server's limit, and how many requests it refuses",
+    "polling": "what 10,000 waits cost: requests, CPU, memory, event loop blocking",
+    "memory": "the memory of a waiting job in a batch",
+    "cookbook": "the whole cookbook for 1,000 jobs, compared with a loop for each audience",
+    "pacing": "the share of a server's rate limit that is used, and the share of 429s",
     "journal": "what a journal costs a batch",
-    "downloads": "500 MB beside curl",
-    "matching_speed": "how many rows a minute the sandbox matches",
+    "downloads": "500 MB compared with curl",
+    "matching_speed": "how many rows per minute the sandbox matches",
     "scale": "100,000 jobs through all stages",
 }
 RESULTS = Path(__file__).parent.parent / "docs" / "performance.json"
@@ -51,7 +50,7 @@ def run_part(part: str, *, quick: bool) -> list[Figure]:
 
 
 def run_in_subprocess(part: str, *, quick: bool) -> list[Figure]:
-    """Run a part in a process of its own."""
+    """Run a part in a separate process."""
     code = (
         "import json, sys, attrs; from benchmarks.__main__ import run_part; "
         f"figures = run_part({part!r}, quick={quick}); "
@@ -99,10 +98,10 @@ def main() -> None:
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
-    parser.add_argument("--quick", action="store_true", help="fewer and smaller rounds: to see that all runs")
+    parser.add_argument("--quick", action="store_true", help="fewer and smaller rounds, to check that everything runs")
     parser.add_argument("--json", type=Path, default=RESULTS)
     parser.add_argument(
-        "--draw", action="store_true", help="run nothing, draw what is in the JSON, and put it on the page"
+        "--draw", action="store_true", help="run nothing; draw the charts and write the table from the JSON"
     )
     arguments = parser.parse_args()
     if arguments.draw:

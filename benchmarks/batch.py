@@ -1,9 +1,9 @@
-"""10,000 jobs at once through all stages, against a lite sandbox in a process of its own.
+"""Run 10,000 concurrent jobs through all stages, against a lite sandbox in a separate process.
 
     python -m benchmarks.batch [--jobs 10000] [--customers 1] [--journal]
 
-Prints how long the batch took beside the sum of a job's stage times (nothing can be faster), requests per job, and the
-memory that a waiting job takes. Stage times are tens of seconds, and time is not scaled.
+Prints how long the batch took compared with a job's stage times (the lower bound), the requests per job, and the memory
+of a waiting job. Stage times are tens of seconds, and time is not scaled.
 """
 
 from __future__ import annotations
@@ -15,31 +15,17 @@ import logging
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.support.jobs import make_jobs
 from benchmarks.support.sandbox_process import SandboxProcess, sandbox_process
-from indigo_async import ColumnSelection, ColumnSelections, IndigoClient, RetryPolicy
+from indigo_async import IndigoClient, RetryPolicy
 from indigo_async.sandbox import StageTimes
-from indigo_async.workflows import AudienceJob, BatchReport, ExportStep, LookalikeStep, start_batch
-
-COLUMNS = ColumnSelections(first_name=ColumnSelection("First", required=True))
-
-
-def jobs(count: int, customers: int, folder: Path) -> Iterator[AudienceJob]:
-    for number in range(count):
-        yield AudienceJob(
-            customer_id=f"customer-{number % customers}",
-            audience_name=f"List {number}",
-            csv=f"https://files.example.org/{number}.csv",
-            column_selections=COLUMNS,
-            lookalike=LookalikeStep(audience_name=f"List {number}, grown", size=5_000),
-            export=ExportStep(destination=folder / f"{number}.csv"),
-        )
+from indigo_async.workflows import BatchReport, start_batch
 
 
 async def run(sandbox: SandboxProcess, arguments: argparse.Namespace, folder: Path) -> tuple[BatchReport, float]:
-    """The report, and the most KiB that a job took while all were under way."""
+    """Return the report, and the peak KiB per job while all were in progress."""
     async with IndigoClient(sandbox.token, base_url=sandbox.base_url, retry=RetryPolicy(timeout=600)) as client:
         await client.list_audiences("warm-up")
         gc.collect()
@@ -49,7 +35,7 @@ async def run(sandbox: SandboxProcess, arguments: argparse.Namespace, folder: Pa
         peak = 0.0
         async with start_batch(
             client,
-            jobs(arguments.jobs, arguments.customers, folder),
+            make_jobs(arguments.jobs, folder, customers=arguments.customers),
             max_in_flight=arguments.jobs,
             journal=folder / "run.sqlite" if arguments.journal else None,
         ) as batch:
@@ -94,7 +80,7 @@ def main() -> None:
         )
         print(f"requests per job {requests / arguments.jobs:.2f} (5 of them POSTs): {dict(report.requests)}")
         if arguments.memory:
-            print(f"memory per job under way, at most {peak:.2f} KiB")
+            print(f"peak memory per job in progress {peak:.2f} KiB")
         for stage, spent in report.stages.items():
             mean = spent.total_seconds / spent.jobs
             print(f"  {stage:<10} {spent.jobs} jobs, mean {mean:.1f} s, longest {spent.longest_seconds:.1f} s")

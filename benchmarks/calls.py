@@ -1,9 +1,9 @@
-"""The CPU of one `get_audience`, 50 at once, beside what people would use instead.
+"""Compare the CPU of one `get_audience`, 50 at once, with the alternatives.
 
     python -m benchmarks --only calls
 
-nginx answers with 870 bytes over loopback, without TLS, so that what is measured is the client. Ours has everything on
-that a caller gets by default: input checks, retry, pacing, the timeout, typed decoding, the check of the customer.
+nginx responds with 870 bytes over loopback without TLS, so that mostly the client is measured. The SDK has all defaults
+on: input checks, retry, pacing, the timeout, typed decoding and the customer check.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ AUDIENCE = msgspec.json.encode(
 
 
 def run_concurrently(get: Get, count: int) -> Callable[[], Awaitable[None]]:
-    """A round: so many calls, 50 at a time, each for another audience."""
+    """Make a round of `count` calls, 50 at a time, each for a different audience."""
 
     async def one_round() -> None:
-        left = iter(range(count))
+        remaining = iter(range(count))
 
         async def worker() -> None:
-            for number in left:
+            for number in remaining:
                 await get(f"aud_{number}")
 
         async with asyncio.TaskGroup() as group:
@@ -66,7 +66,7 @@ def run_concurrently(get: Get, count: int) -> Callable[[], Awaitable[None]]:
 
 
 async def _compare(*, quick: bool) -> dict[str, list[float]]:
-    """CPU µs of a call, round by round; the two that are close get many more rounds."""
+    """CPU µs of a call for each round; the two that are close get many more rounds."""
     with static_server({"/api/v1/audience": AUDIENCE}) as origin:
         async with all_peers(f"{origin}/api/v1") as peers:
             calls = 300 if quick else 1_000
@@ -80,7 +80,7 @@ async def _compare(*, quick: bool) -> dict[str, list[float]]:
 
 
 def _by_loop(*, quick: bool) -> dict[str, list[float]]:
-    """CPU seconds of as many calls in asyncio's own loop and in uvloop's, by turns, each time in a new loop."""
+    """CPU seconds of the same calls, alternately in asyncio's event loop and in uvloop's, each time in a new loop."""
     calls, rounds = (300, 3) if quick else (1_000, 11)
     loops = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
@@ -101,26 +101,26 @@ def _by_loop(*, quick: bool) -> dict[str, list[float]]:
 def measure(*, quick: bool) -> list[Figure]:
     taken = asyncio.run(_compare(quick=quick))
     by_loop = _by_loop(quick=quick)
-    ours, floor = (taken[f"close {name}"] for name in _CLOSE)
+    sdk, floor = (taken[f"close {name}"] for name in _CLOSE)
     medians = {f"µs of {name}": statistics.median(times) for name, times in taken.items() if "close" not in name}
-    floor_notes = {"µs of indigo_async": statistics.median(ours), "µs of aiohttp + orjson": statistics.median(floor)}
-    mine = taken["indigo_async"]
+    floor_notes = {"µs of indigo_async": statistics.median(sdk), "µs of aiohttp + orjson": statistics.median(floor)}
+    sdk_among_all = taken["indigo_async"]
     return [
         Figure(
             measure=f"CPU of get_audience ÷ aiohttp + orjson ({len(AUDIENCE)} bytes, 50 at once)",
-            **spread(ratios(ours, floor)),
+            **spread(ratios(sdk, floor)),
             at_most=1.15,
             notes=floor_notes,
         ),
         Figure(
             measure="CPU of get_audience ÷ an SDK in Stainless style (openai on httpx)",
-            **spread(ratios(mine, taken["openai's SDK"])),
+            **spread(ratios(sdk_among_all, taken["openai's SDK"])),
             at_most=0.1,
             notes=medians,
         ),
         Figure(
             measure="CPU of get_audience ÷ httpx + pydantic",
-            **spread(ratios(mine, taken["httpx + pydantic"])),
+            **spread(ratios(sdk_among_all, taken["httpx + pydantic"])),
         ),
         Figure(
             measure="CPU of get_audience in uvloop ÷ in asyncio's own loop",

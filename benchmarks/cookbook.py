@@ -1,11 +1,11 @@
-"""The whole cookbook for many audiences of one customer: one batch, beside one loop for each audience, by hand.
+"""Compare one batch for many audiences of one customer with a hand-written loop for each audience.
 
     python -m benchmarks --only cookbook
 
-By hand means as the reference tells it: send, look every interval until it is done, send the next. It is written over
-aiohttp, over httpx, and over requests in threads. Each peer runs in a process of its own, all at the same time, against
-one lite sandbox whose stages take 10, 20 and 30 intervals. What is counted are requests and CPU for a job, and the time
-from done on the server to known here.
+The hand-written loops follow the API reference: send, poll every interval until done, send the next. They use aiohttp,
+httpx, and requests in threads. Each peer runs in a separate process, all at the same time, against one lite sandbox
+whose stages take 10, 20 and 30 intervals. Measured are the requests and CPU per job, and the time from done on the
+server until the client knows.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ import aiohttp
 import httpx
 import requests
 
-from benchmarks.batch import jobs
 from benchmarks.support.figures import Figure
+from benchmarks.support.jobs import make_jobs
 from benchmarks.support.sandbox_process import sandbox_process
 from indigo_async import IndigoClient
 from indigo_async.sandbox import StageTimes
@@ -47,7 +47,7 @@ Call: TypeAlias = Callable[[str, str, dict[str, Any]], Awaitable[Any]]
 
 
 class HandWrittenClient:
-    """The reference's steps over any HTTP client; counts its requests and how late it learned that a stage was done."""
+    """The steps of the API reference over any HTTP client. Counts requests and the delay after each stage."""
 
     def __init__(self, customer: str) -> None:
         self.customer = customer
@@ -55,38 +55,38 @@ class HandWrittenClient:
         self.lags: list[float] = []
 
     async def job(self, call: Call, number: int) -> None:
-        await asyncio.sleep(random.random() * 2 * _INTERVAL)  # lists do not come all at the same instant
-        ours = {"customerId": self.customer}
-        stub = await self._send(call, "/upload_csv", ours | {"url": f"https://files.example.org/{number}.csv"})
+        await asyncio.sleep(random.random() * 2 * _INTERVAL)  # lists don't all arrive at the same instant
+        customer = {"customerId": self.customer}
+        stub = await self._send(call, "/upload_csv", customer | {"url": f"https://files.example.org/{number}.csv"})
         sent = time.monotonic()
         await self._wait(call, stub["id"], sent, _STAGES.upload, self._is_ready)
         columns = {"first_name": {"column_name": "First", "is_required": True}}
         name = {"audienceName": f"List {number}"}
-        match = ours | name | {"audienceID": stub["id"], "columnSelections": columns}
+        match = customer | name | {"audienceID": stub["id"], "columnSelections": columns}
         await self._send(call, "/match_uploaded_csv", match)
         await self._wait(call, stub["id"], time.monotonic(), _STAGES.match, self._is_active)
         name = {"audienceName": f"List {number}, grown"}
-        grown = await self._send(
-            call, "/create_lookalike_audience", ours | name | {"baseAudienceId": stub["id"], "size": 5_000}
+        lookalike = await self._send(
+            call, "/create_lookalike_audience", customer | name | {"baseAudienceId": stub["id"], "size": 5_000}
         )
-        await self._wait(call, grown["id"], time.monotonic(), _STAGES.lookalike, self._is_active)
+        await self._wait(call, lookalike["id"], time.monotonic(), _STAGES.lookalike, self._is_active)
         preview = await self._send(
-            call, "/create_preview_csv_export", ours | {"audienceId": grown["id"], "optionalFieldTypes": []}
+            call, "/create_preview_csv_export", customer | {"audienceId": lookalike["id"], "optionalFieldTypes": []}
         )
-        await self._send(call, "/purchase_csv_export", ours | {"exportId": preview["id"]})
+        await self._send(call, "/purchase_csv_export", customer | {"exportId": preview["id"]})
 
     async def _send(self, call: Call, path: str, body: dict[str, Any]) -> Any:
         self.requests += 1
         return await call("POST", path, body)
 
     async def _wait(
-        self, call: Call, audience_id: str, began: float, stage: float, is_done: Callable[[Any], bool]
+        self, call: Call, audience_id: str, started_at: float, stage: float, is_done: Callable[[Any], bool]
     ) -> None:
         while True:
             await asyncio.sleep(_INTERVAL)
             self.requests += 1
             if is_done(await call("GET", "/audience", {"audienceId": audience_id, "customerId": self.customer})):
-                self.lags.append(time.monotonic() - began - stage / _SPEED)
+                self.lags.append(time.monotonic() - started_at - stage / _SPEED)
                 return
 
     @staticmethod
@@ -99,21 +99,21 @@ class HandWrittenClient:
 
 
 async def run_hand_written(peer: str, base_url: str, token: str) -> dict[str, float]:
-    hand = HandWrittenClient(peer)
+    hand_written = HandWrittenClient(peer)
     headers = {"Authorization": f"Bearer {token}"}
 
     async def all_jobs(call: Call) -> None:
         async with asyncio.TaskGroup() as group:
             for number in range(_HAND_WRITTEN_LOOPS):
-                group.create_task(hand.job(call, number))
+                group.create_task(hand_written.job(call, number))
 
     before = time.process_time()
     if peer == "aiohttp":
         async with aiohttp.ClientSession(headers=headers) as session:
 
             async def call_aiohttp(method: str, path: str, values: dict[str, Any]) -> Any:
-                given: Any = {"params": values} if method == "GET" else {"json": values}
-                async with session.request(method, base_url + path, **given) as response:
+                options: Any = {"params": values} if method == "GET" else {"json": values}
+                async with session.request(method, base_url + path, **options) as response:
                     response.raise_for_status()
                     return await response.json()
 
@@ -122,8 +122,8 @@ async def run_hand_written(peer: str, base_url: str, token: str) -> dict[str, fl
         async with httpx.AsyncClient(headers=headers, timeout=60) as http:
 
             async def call_httpx(method: str, path: str, values: dict[str, Any]) -> Any:
-                given: Any = {"params": values} if method == "GET" else {"json": values}
-                response = await http.request(method, base_url + path, **given)
+                options: Any = {"params": values} if method == "GET" else {"json": values}
+                response = await http.request(method, base_url + path, **options)
                 response.raise_for_status()
                 return response.json()
 
@@ -134,8 +134,8 @@ async def run_hand_written(peer: str, base_url: str, token: str) -> dict[str, fl
             shared.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=_HAND_WRITTEN_LOOPS))
 
             def send(method: str, path: str, values: dict[str, Any]) -> Any:
-                given: Any = {"params": values} if method == "GET" else {"json": values}
-                response = shared.request(method, base_url + path, timeout=60, **given)
+                options: Any = {"params": values} if method == "GET" else {"json": values}
+                response = shared.request(method, base_url + path, timeout=60, **options)
                 response.raise_for_status()
                 return response.json()
 
@@ -145,9 +145,9 @@ async def run_hand_written(peer: str, base_url: str, token: str) -> dict[str, fl
             await all_jobs(call_requests)
     cpu = time.process_time() - before
     return {
-        "requests": hand.requests / _HAND_WRITTEN_LOOPS,
+        "requests": hand_written.requests / _HAND_WRITTEN_LOOPS,
         "cpu_ms": cpu / _HAND_WRITTEN_LOOPS * 1e3,
-        "lag": statistics.mean(hand.lags) / _INTERVAL,
+        "lag": statistics.mean(hand_written.lags) / _INTERVAL,
     }
 
 
@@ -155,14 +155,14 @@ async def run_sdk(base_url: str, token: str, count: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         async with IndigoClient(token, base_url=base_url, poll_interval=_INTERVAL) as client:
             before = time.process_time()
-            report = await run_batch(client, jobs(count, 1, Path(folder)), max_in_flight=count)
+            report = await run_batch(client, make_jobs(count, Path(folder)), max_in_flight=count)
             cpu = time.process_time() - before
             assert report.done == count, report
             return {"requests": client.transport.requests.total() / count, "cpu_ms": cpu / count * 1e3}
 
 
 async def sdk_lag(base_url: str, token: str) -> dict[str, float]:
-    """From done on the server to known here, for uploads that begin at any time."""
+    """Time from done on the server until the client knows, for uploads that start at random times."""
     lags: list[float] = []
 
     async def one(client: IndigoClient, number: int) -> None:
@@ -190,26 +190,26 @@ def measure(*, quick: bool) -> list[Figure]:
         found: dict[str, dict[str, float]] = {
             peer: json.loads(process.communicate()[0]) for peer, process in started.items()
         }
-    mine = found["indigo_async"]
-    hands = {f"by hand with {peer}": found[peer] for peer in peers}
+    sdk = found["indigo_async"]
+    hand_written = {f"hand-written with {peer}": found[peer] for peer in peers}
     return [
         Figure(
             measure=f"requests a job, whole cookbook, {count:,} jobs of one customer (the POSTs alone are 5)",
-            value=mine["requests"],
+            value=sdk["requests"],
             at_most=5.2,
-            notes={name: peer["requests"] for name, peer in hands.items()},
+            notes={name: peer["requests"] for name, peer in hand_written.items()},
         ),
         Figure(
-            measure="CPU of a job, whole cookbook ÷ by hand with aiohttp",
-            value=mine["cpu_ms"] / found["aiohttp"]["cpu_ms"],
-            notes={"ms of indigo_async": mine["cpu_ms"]}
-            | {f"ms {name}": peer["cpu_ms"] for name, peer in hands.items()},
+            measure="CPU of a job, whole cookbook ÷ hand-written with aiohttp",
+            value=sdk["cpu_ms"] / found["aiohttp"]["cpu_ms"],
+            notes={"ms of indigo_async": sdk["cpu_ms"]}
+            | {f"ms {name}": peer["cpu_ms"] for name, peer in hand_written.items()},
         ),
         Figure(
-            measure="from done on the server to known here, mean, in poll intervals",
+            measure="time from done on the server until the client knows, mean, in poll intervals",
             value=found["lag"]["lag"],
             at_most=0.6,
-            notes={"the longest": found["lag"]["most"]} | {name: peer["lag"] for name, peer in hands.items()},
+            notes={"the longest": found["lag"]["most"]} | {name: peer["lag"] for name, peer in hand_written.items()},
         ),
     ]
 
@@ -220,13 +220,13 @@ def main() -> None:
     parser.add_argument("token")
     parser.add_argument("count", type=int)
     parser.add_argument("peer")
-    given = parser.parse_args()
-    if given.peer == "indigo_async":
-        found = asyncio.run(run_sdk(given.base_url, given.token, given.count))
-    elif given.peer == "lag":
-        found = asyncio.run(sdk_lag(given.base_url, given.token))
+    arguments = parser.parse_args()
+    if arguments.peer == "indigo_async":
+        found = asyncio.run(run_sdk(arguments.base_url, arguments.token, arguments.count))
+    elif arguments.peer == "lag":
+        found = asyncio.run(sdk_lag(arguments.base_url, arguments.token))
     else:
-        found = asyncio.run(run_hand_written(given.peer, given.base_url, given.token))
+        found = asyncio.run(run_hand_written(arguments.peer, arguments.base_url, arguments.token))
     print(json.dumps(found))
 
 

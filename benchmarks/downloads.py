@@ -1,11 +1,10 @@
-"""A download beside `curl -o`: 500 MB over loopback from nginx, to the same disk.
+"""Compare a download with `curl -o`: 500 MB over loopback from nginx, to the same disk.
 
     python -m benchmarks --only downloads
 
-Ours writes a private part file, hashes what it writes and syncs it before it takes its name. Beside it stands the same
-work without the hash, by aiohttp alone, to show what the hash and the care cost, and curl followed by `sha256sum`,
-which is what one would do who wants to know that the file is whole. Seconds are of the clock, since threads and the
-kernel share the work; the CPU of both is in the notes.
+The SDK writes a private part file, hashes it, and syncs it before it is renamed. The peers are plain aiohttp without a
+hash, curl, and curl followed by `sha256sum`, which gives the same certainty. Wall-clock seconds are compared, because
+threads and the kernel share the work. The notes hold the CPU time.
 """
 
 from __future__ import annotations
@@ -33,18 +32,18 @@ _CHUNK_BYTES = 256 * 1024
 
 
 async def _compare(size: int, rounds: int) -> dict[str, list[tuple[float, float]]]:
-    """Seconds by the clock and of the CPU, by peer and round."""
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+    """Wall-clock and CPU seconds, by peer and round."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         source, target = folder / "source.csv", folder / "target.csv"
         with source.open("wb") as file:
             for _ in range(size // 1_000_000):
                 file.write(os.urandom(500_000) * 2)
-        with static_server({"/people.csv": source}) as origin:
-            url = f"{origin}/people.csv"
+        with static_server({"/donors.csv": source}) as origin:
+            url = f"{origin}/donors.csv"
             async with IndigoClient("benchmark-token", base_url=origin) as client, aiohttp.ClientSession() as session:
 
-                async def ours() -> None:
+                async def sdk() -> None:
                     await download(client.transport, url, target, retry=RetryPolicy())
 
                 async def bare() -> None:
@@ -60,7 +59,7 @@ async def _compare(size: int, rounds: int) -> dict[str, list[tuple[float, float]
                     await curl()
                     await _run("sha256sum", str(target))
 
-                peers = {"indigo_async": ours, "aiohttp": bare, "curl": curl, "curl and sha256sum": curl_and_hash}
+                peers = {"indigo_async": sdk, "aiohttp": bare, "curl": curl, "curl and sha256sum": curl_and_hash}
                 taken: dict[str, list[tuple[float, float]]] = {name: [] for name in peers}
                 for turn in range(rounds + 1):
                     for name, peer in peers.items():
@@ -77,14 +76,14 @@ async def _run(*command: str) -> None:
 
 
 async def _timed(peer: Callable[[], Awaitable[None]]) -> tuple[float, float]:
-    began, before = time.perf_counter(), _cpu()
+    started_at, before = time.perf_counter(), _cpu()
     await peer()
-    return time.perf_counter() - began, _cpu() - before
+    return time.perf_counter() - started_at, _cpu() - before
 
 
 def _cpu() -> float:
     used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(one.ru_utime + one.ru_stime for one in used)
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
 def measure(*, quick: bool) -> list[Figure]:

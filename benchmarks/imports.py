@@ -1,9 +1,9 @@
-"""What importing the package costs beside importing its HTTP library.
+"""Compare the cost of importing the package with that of its HTTP library.
 
     python -m benchmarks --only imports
 
-Each import runs in a fresh interpreter, which says how much CPU it took. `IndigoClient` is asked for, since
-the package's own name alone imports next to nothing.
+Each import runs in a new interpreter that reports its CPU time. It imports `IndigoClient`, because the name of the
+package alone imports almost nothing.
 """
 
 from __future__ import annotations

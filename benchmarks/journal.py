@@ -1,10 +1,10 @@
-"""What a journal costs: 10,000 jobs that write at once, and a whole batch with and without one.
+"""Measure the cost of a journal: 10,000 jobs that write at once, and a batch with and without a journal.
 
     python -m benchmarks.journal [--writers 10000] [--jobs 1000] [--rounds 3]
 
-The first part prints writes a second, commits and their sizes, and the CPU time of a write in the event loop and in the
-journal's thread. The second runs the same batch through a lite sandbox in a process of its own, with and without a
-journal by turns, and prints jobs a second and CPU time a job of both, medians with the spread, and their ratios.
+The first part prints writes per second, commits and their sizes, and the CPU time of a write in the event loop and in
+the journal's thread. The second part runs the same batch on a lite sandbox in a separate process, alternating with and
+without a journal, and prints jobs per second and CPU time per job with their spread and ratios.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from pathlib import Path
 import attrs
 
 from benchmarks.support.figures import Figure, ratios, spread
+from benchmarks.support.jobs import make_jobs
 from benchmarks.support.sandbox_process import SandboxProcess, sandbox_process
-from indigo_async import ColumnSelection, ColumnSelections, IndigoClient
+from indigo_async import IndigoClient
 from indigo_async.events import Stage
-from indigo_async.workflows import AudienceJob, ExportStep, LookalikeStep, run_batch
+from indigo_async.workflows import AudienceJob, run_batch
 from indigo_async.workflows.journal import Journal
 from indigo_async.workflows.journal.rows import Entry
 from indigo_async.workflows.journal.store import JournalStore
@@ -35,7 +36,7 @@ SPEED = 100.0
 
 @contextmanager
 def counted_commits() -> Generator[list[int]]:
-    """The sizes of all commits of entries made in the block."""
+    """Collect the sizes of all commits inside the block."""
     sizes: list[int] = []
     append = JournalStore.append
 
@@ -51,14 +52,14 @@ def counted_commits() -> Generator[list[int]]:
 
 
 async def write_all(path: Path, writers: int) -> None:
-    """What the jobs of a batch write, with nothing between the writes."""
+    """Write what the jobs of a batch write, with nothing in between."""
 
     async def one_job(journal: Journal, number: int) -> None:
-        memory = await journal.job_log(f"customer-{number % 7}", f"List {number}", "0" * 64)
+        job_log = await journal.job_log(f"customer-{number % 7}", f"List {number}", "0" * 64)
         for stage in POSTS:
             facts = {"export_id": f"export-{number}", "cost_cents": 500}
-            await memory.record_intent(stage, facts)
-            await memory.record_result(stage, facts)
+            await job_log.record_intent(stage, facts)
+            await job_log.record_result(stage, facts)
 
     async with Journal.open(path) as journal, asyncio.TaskGroup() as group:
         for number in range(writers):
@@ -75,9 +76,11 @@ def measure_writes(path: Path, writers: int) -> None:
     print(f"{writers} jobs, {writes} writes: {writes / wall:,.0f} writes a second, from opening to closing")
     print(f"{len(sizes)} commits of {statistics.mean(sizes):,.0f} rows on average")
     print(f"CPU of a write: {in_loop:.1f} us in the event loop, {in_thread:.1f} us in the journal's thread")
-    began = time.perf_counter()
+    started_at = time.perf_counter()
     asyncio.run(open_and_close(path))
-    print(f"opening and checking it again ({path.stat().st_size / 1e6:.1f} MB): {time.perf_counter() - began:.2f} s")
+    print(
+        f"opening and checking it again ({path.stat().st_size / 1e6:.1f} MB): {time.perf_counter() - started_at:.2f} s"
+    )
 
 
 async def open_and_close(path: Path) -> None:
@@ -87,7 +90,7 @@ async def open_and_close(path: Path) -> None:
 
 @attrs.frozen
 class Cost:
-    """One batch: seconds by the clock, and of this process's CPU."""
+    """The wall-clock and CPU seconds of one batch."""
 
     wall: float
     cpu: float
@@ -102,27 +105,17 @@ async def one_batch(sandbox: SandboxProcess, jobs: Iterator[AudienceJob], count:
         return Cost(time.perf_counter() - wall, time.process_time() - cpu)
 
 
-def make_jobs(customer: str, count: int, folder: Path) -> Iterator[AudienceJob]:
-    for number in range(count):
-        yield AudienceJob(
-            customer_id=customer,
-            audience_name=f"List {number}",
-            csv=f"https://files.example.org/{number}.csv",
-            column_selections=ColumnSelections(first_name=ColumnSelection("First", required=True)),
-            lookalike=LookalikeStep(audience_name=f"List {number}, grown", size=5_000),
-            export=ExportStep(destination=folder / f"{customer}-{number}.csv"),
-        )
-
-
 def measure_batch_pairs(folder: Path, count: int, rounds: int) -> dict[bool, list[Cost]]:
-    """With a journal and without one, by turns."""
+    """Run batches alternately without and with a journal."""
     costs: dict[bool, list[Cost]] = {False: [], True: []}
     with sandbox_process("--lite", "--speed", str(SPEED)) as sandbox:
         for turn in range(2 * rounds + 1):
             with_journal = bool(turn % 2)
             customer = f"customer-{turn}"
             journal = folder / f"{customer}.sqlite" if with_journal else None
-            cost = asyncio.run(one_batch(sandbox, make_jobs(customer, count, folder), count, journal))
+            cost = asyncio.run(
+                one_batch(sandbox, make_jobs(count, folder / customer, customer=customer), count, journal)
+            )
             if turn:  # the first one warms up
                 costs[with_journal].append(cost)
     return costs

@@ -1,7 +1,7 @@
-"""How much better than chance the sandbox's lookalikes are, on bases whose profile is known.
+"""Measure how much better than chance the sandbox's lookalikes are, on bases with a known profile.
 
-The lift is the share of the profile's people in the lookalike over their share in the rest of the file; the most that
-it can be is 1 over the latter. A fifth of each base is noise: people drawn from outside the profile.
+The lift is the share of voters in the lookalike who fit the profile, divided by that share in the rest of the file. It
+can be at most 1 over the latter. A fifth of each base is noise: voters from outside the profile.
 
 Run: python benchmarks/lookalike_lift.py [voters]
 """

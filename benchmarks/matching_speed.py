@@ -1,4 +1,4 @@
-"""How fast the sandbox matches, and how well: messy uploads against a synthetic voter file.
+"""Measure how fast and how well the sandbox matches messy uploads against a synthetic voter file.
 
 python -m benchmarks --only matching_speed
 python -m benchmarks.matching_speed [voters] [rows]
@@ -35,7 +35,7 @@ REQUIRED = (
 
 
 def measure(*, quick: bool) -> list[Figure]:
-    """The slowest and the fastest of the required fields, against a million voters."""
+    """Measure each set of required fields against a million voters."""
     count, rows = (100_000, 5_000) if quick else (1_000_000, 20_000)
     voters = VoterFile.synthetic(count)
     table = parse_csv(generate_messy_upload(voters, rows, seed=1).csv)

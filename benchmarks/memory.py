@@ -1,11 +1,10 @@
-"""What a job of a batch takes while it waits, above its own data.
+"""Measure the memory of a waiting job in a batch, above its own data.
 
     python -m benchmarks --only memory
 
-Its own data are the `AudienceJob` with the values that it names, as the caller made them, and the records of its
-audiences, as the API returned them: those are what it is about, and what it results in. What is measured is all that is
-between: its task, its coroutines, its wait, its place in the batch. All jobs of a batch wait at once, for each stage of
-the lite sandbox in turn; what Python allocated for them is traced, which slows the batch down.
+A job's own data are the `AudienceJob` that the caller made and the audience records that the API returned. Everything
+else is measured: its task, its coroutines, its wait and its place in the batch. All jobs of a batch wait at the same
+time, for each stage of the lite sandbox in turn. Python's allocations are traced, which slows the batch down.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ import tempfile
 import tracemalloc
 from pathlib import Path
 
-from benchmarks.batch import jobs
-from benchmarks.polling import rounds
+from benchmarks.polling import wait_for_rounds
 from benchmarks.support.figures import Figure
+from benchmarks.support.jobs import make_jobs
 from benchmarks.support.sandbox_process import sandbox_process
 from indigo_async import IndigoClient
 from indigo_async._polling import get_poller
@@ -26,7 +25,7 @@ from indigo_async.workflows import run_batch, start_batch
 
 __all__ = ["measure"]
 
-# What each stage begins with, in order. The last is only to be seen not to have begun.
+# The POST that starts each stage, in order. The last one only shows that its stage has not started.
 _STAGE_POSTS = {
     "upload": "POST /upload_csv",
     "match": "POST /match_uploaded_csv",
@@ -37,28 +36,28 @@ _MEASURED_STAGES = list(_STAGE_POSTS)[:-1]
 
 
 def traced() -> int:
-    """The bytes that are in use."""
+    """The bytes in use."""
     gc.collect()
     return tracemalloc.get_traced_memory()[0]
 
 
 async def warm_up(folder: Path) -> None:
-    """Import and build what is there once, however many jobs there are."""
+    """Import and build what exists once for any number of jobs."""
     with sandbox_process("--lite", "--speed", "200") as sandbox:
         async with IndigoClient(sandbox.token, base_url=sandbox.base_url, poll_interval=0.1) as client:
-            report = await run_batch(client, list(jobs(10, 1, folder)))
+            report = await run_batch(client, list(make_jobs(10, folder)))
     assert report.failed == 0
 
 
 async def open_connections(client: IndigoClient) -> None:
-    """Have as many as there will be: they are the client's, however many jobs there are."""
+    """Open all connections: they belong to the client, whatever the number of jobs."""
     async with asyncio.TaskGroup() as group:
         for _ in range(500):
             group.create_task(client.list_audiences("nobody"))
 
 
 async def record_bytes(client: IndigoClient) -> int:
-    """What the records of all jobs take, decoded anew."""
+    """The memory of the records of all jobs, decoded again."""
     before = traced()
     records = await client.list_audiences("customer-0")
     taken = traced() - before
@@ -67,11 +66,11 @@ async def record_bytes(client: IndigoClient) -> int:
 
 
 async def waiting_jobs(count: int, folder: Path) -> tuple[dict[str, float], dict[str, float]]:
-    """The bytes of a job's own data, and those above it, in each stage that is waited for."""
-    list(jobs(count, 1, folder))  # Python's table of interned texts, which paths fill, has grown then
+    """The bytes per job of its own data, and those above it, for each stage."""
+    list(make_jobs(count, folder))  # grows Python's table of interned strings, which paths fill
     tracemalloc.start()
     before = traced()
-    todo = list(jobs(count, 1, folder))
+    all_jobs = list(make_jobs(count, folder))
     jobs_own = traced() - before
     own: dict[str, float] = {}
     above: dict[str, float] = {}
@@ -79,15 +78,15 @@ async def waiting_jobs(count: int, folder: Path) -> tuple[dict[str, float], dict
         async with IndigoClient(sandbox.token, base_url=sandbox.base_url) as client:
             await open_connections(client)
             before, sent = traced(), client.transport.requests
-            async with start_batch(client, todo, max_in_flight=count):
+            async with start_batch(client, all_jobs, max_in_flight=count):
                 for stage, following in zip(_MEASURED_STAGES, list(_STAGE_POSTS)[1:], strict=True):
-                    while sent[_STAGE_POSTS[stage]] < count:  # noqa: ASYNC110 - nothing else tells when all have begun
+                    while sent[_STAGE_POSTS[stage]] < count:  # noqa: ASYNC110 - nothing signals that all have started
                         await asyncio.sleep(0.5)
-                    await rounds(get_poller(client), 1)
+                    await wait_for_rounds(get_poller(client), 1)
                     taken, records = traced() - before, await record_bytes(client)
                     own[stage] = (jobs_own + records) / count
                     above[stage] = (taken - records) / count
-                    assert sent[following] == 0, "some jobs waited no longer"
+                    assert sent[following] == 0, "some jobs had stopped waiting"
     tracemalloc.stop()
     return own, above
 

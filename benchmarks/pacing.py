@@ -1,10 +1,10 @@
-"""How a client settles under a server's limit: what of the limit it uses, and how many requests are refused.
+"""Measure how a client adapts to a server's rate limit: the share of the limit it uses, and the share of 429s.
 
     python -m benchmarks.pacing [--limit 50 200] [--seconds 25] [--clients 1]
 
-Three hundred coroutines of each client ask a lite sandbox without pause, which allows so many requests a second and
-answers all others with 429 and a `Retry-After` of whole seconds. Beside them one coroutine sends a POST now and then.
-Several clients know nothing of each other, as in processes of their own, and share the limit.
+300 coroutines per client send GETs without pause to a lite sandbox, which responds to requests above its limit with 429
+and a `Retry-After` in whole seconds. One more coroutine sends a POST now and then. Several clients share the
+limit without knowing about each other, as separate processes would.
 """
 
 from __future__ import annotations
@@ -24,32 +24,32 @@ POSTS = 10
 
 
 async def saturate(client: IndigoClient, seconds: float) -> tuple[int, list[float]]:
-    """Ask without pause. Returns how many GETs were answered, and how long each POST took."""
-    stub = await client.upload_csv(customer_id=CUSTOMER, url="https://files.example.org/people.csv")
+    """Send GETs without pause. Returns the number of responses, and how long each POST took."""
+    stub = await client.upload_csv(customer_id=CUSTOMER, url="https://files.example.org/donors.csv")
     end = time.perf_counter() + seconds
-    answered = 0
+    responses = 0
     posts: list[float] = []
 
-    async def look() -> None:
-        nonlocal answered
+    async def read() -> None:
+        nonlocal responses
         while time.perf_counter() < end:
             await client.get_audience(stub.id, customer_id=CUSTOMER)
-            answered += 1
+            responses += 1
 
-    async def act() -> None:
+    async def send_posts() -> None:
         for _ in range(POSTS):
             await asyncio.sleep(seconds / (POSTS + 1))
             before = time.perf_counter()
-            await client.upload_csv(customer_id=CUSTOMER, url="https://files.example.org/people.csv")
+            await client.upload_csv(customer_id=CUSTOMER, url="https://files.example.org/donors.csv")
             posts.append(time.perf_counter() - before)
 
-    lookers = [asyncio.create_task(look()) for _ in range(READERS)]
-    await act()
+    readers = [asyncio.create_task(read()) for _ in range(READERS)]
+    await send_posts()
     await asyncio.sleep(max(0.0, end - time.perf_counter()))
-    for looker in lookers:
-        looker.cancel()
-    await asyncio.wait(lookers)
-    return answered, posts
+    for reader in readers:
+        reader.cancel()
+    await asyncio.wait(readers)
+    return responses, posts
 
 
 async def measure_under_limit(limit: float, seconds: float, *, clients: int = 1) -> list[Figure]:
@@ -61,7 +61,7 @@ async def measure_under_limit(limit: float, seconds: float, *, clients: int = 1)
                 return await saturate(client, seconds)
 
         each = await asyncio.gather(*(one() for _ in range(clients)))
-        answered = sum(count for count, _ in each)
+        responses = sum(count for count, _ in each)
         posts = [took for _, times in each for took in times]
         by_status: dict[str, int] = {}
         for statuses in sandbox.counts()["requests"].values():
@@ -72,11 +72,11 @@ async def measure_under_limit(limit: float, seconds: float, *, clients: int = 1)
     return [
         Figure(
             measure=f"share used of a limit of {limit:g} requests a second",
-            value=answered / seconds / limit,
+            value=responses / seconds / limit,
             at_least=0.95,
             notes={
-                "ms of a POST among the looks": statistics.median(posts) * 1e3,
-                "the smallest client's part": min(count for count, _ in each) / answered,
+                "ms of a POST among the polls": statistics.median(posts) * 1e3,
+                "the smallest client's share": min(count for count, _ in each) / responses,
             },
         ),
         Figure(measure=f"share refused under a limit of {limit:g} a second", value=refused / total, at_most=0.01),

@@ -1,8 +1,8 @@
-"""What waiting costs: requests, CPU, blocking of the event loop, memory.
+"""Measure what waiting costs: requests, CPU, event loop blocking and memory.
 
     python -m benchmarks --only polling
 
-All of it runs against a lite sandbox in a process of its own, over loopback.
+Runs against a lite sandbox in a separate process, over loopback.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ async def upload(client: IndigoClient) -> RecordId:
 
 
 async def run_concurrently(count: int, work: Callable[[], Awaitable[RecordId]], *, width: int = 64) -> list[RecordId]:
-    """Do something so many times, so many at once."""
-    left = iter(range(count))
+    """Run work `count` times, with `width` concurrent workers, and return the results."""
+    remaining = iter(range(count))
     results: list[RecordId] = []
 
     async def worker() -> None:
-        results.extend([await work() for _ in left])
+        results.extend([await work() for _ in remaining])
 
     async with asyncio.TaskGroup() as group:
         for _ in range(width):
@@ -62,7 +62,7 @@ async def run_concurrently(count: int, work: Callable[[], Awaitable[RecordId]], 
 
 @asynccontextmanager
 async def open_waits(client: IndigoClient, ids: Sequence[RecordId], customer_id: str) -> AsyncGenerator[Poller]:
-    """Wait for audiences for the time of the block."""
+    """Wait for audiences inside the block."""
     poller = get_poller(client)
     async with asyncio.TaskGroup() as group:
         tasks = [
@@ -76,19 +76,19 @@ async def open_waits(client: IndigoClient, ids: Sequence[RecordId], customer_id:
                 task.cancel()
 
 
-async def rounds(poller: Poller, count: int) -> None:
-    """Until so many further lists were read."""
+async def wait_for_rounds(poller: Poller, count: int) -> None:
+    """Wait until the poller has read `count` more lists."""
 
     def lists() -> int:
         return poller.stats.requests.get("customer", 0)
 
-    wanted = lists() + count
-    while lists() < wanted:  # noqa: ASYNC110 - nothing tells of a read, and the poller needs no hook for benchmarks
+    target = lists() + count
+    while lists() < target:  # noqa: ASYNC110 - nothing signals a read, and the poller needs no hook for benchmarks
         await asyncio.sleep(0.1)
 
 
 async def thousand_waits(count: int, intervals: int) -> Figure:
-    """Uploads take 20 sandbox seconds, so that at this speed they last so many intervals."""
+    """Uploads take 20 sandbox seconds; the speed makes that `intervals` poll intervals."""
     interval = 0.5
     with sandbox_process("--lite", "--speed", str(20 / (intervals * interval))) as sandbox:
         async with IndigoClient(sandbox.token, base_url=sandbox.base_url, poll_interval=interval) as client:
@@ -108,15 +108,15 @@ async def thousand_waits(count: int, intervals: int) -> Figure:
         value=float(sum(reads.values())),
         at_most=2.0 * intervals,
         notes={
-            "looks answered": float(stats.polls),
+            "polls answered": float(stats.polls),
             "requests saved": float(stats.requests_saved),
-            "by hand": float(intervals * count),
+            "hand-written": float(intervals * count),
         },
     )
 
 
 async def one_round(sandbox: SandboxProcess, count: int, turns: int) -> list[Figure]:
-    """A steady round, in which nothing changes, against as many GETs, and against decoding the list in full."""
+    """Compare a round in which nothing changes with as many GETs, and with decoding the list in full."""
     by_list: list[float] = []
     shares: list[float] = []
     notes: dict[str, float | str] = {}
@@ -126,15 +126,15 @@ async def one_round(sandbox: SandboxProcess, count: int, turns: int) -> list[Fig
         for _ in range(turns):
             gc.collect()
             async with open_waits(client, ids, CUSTOMER) as poller:
-                await rounds(poller, 2)
+                await wait_for_rounds(poller, 2)
                 before, sent = time.process_time(), client.transport.requests.total()
-                await rounds(poller, ROUNDS)
+                await wait_for_rounds(poller, ROUNDS)
                 by_list.append((time.process_time() - before) / ROUNDS)
                 requests = (client.transport.requests.total() - sent) / ROUNDS
-            left = iter(ids)
+            remaining = iter(ids)
 
-            async def get(left: Iterator[RecordId] = left) -> RecordId:
-                return (await client.get_audience(next(left), customer_id=CUSTOMER)).id
+            async def get(remaining: Iterator[RecordId] = remaining) -> RecordId:
+                return (await client.get_audience(next(remaining), customer_id=CUSTOMER)).id
 
             before = time.process_time()
             await run_concurrently(count, get)
@@ -160,7 +160,7 @@ async def one_round(sandbox: SandboxProcess, count: int, turns: int) -> list[Fig
 
 
 async def longest_block(rows: int, waits: int) -> list[Figure]:
-    """What a task that wants to run every millisecond has to wait for, while a long list is read for some waits."""
+    """Measure how long a task that wants to run every millisecond is blocked while a long list is read."""
     figures: list[Figure] = []
     with seeded_sandbox_process(rows) as target:
         base_url = f"http://127.0.0.1:{target.port}/api/v1"
@@ -170,7 +170,7 @@ async def longest_block(rows: int, waits: int) -> list[Figure]:
             async with open_waits(client, ids[:waits], "big") as poller:
                 for part in ("first read, watched rows decoded in full", "later reads"):
                     async with measuring_pauses() as pauses:
-                        await rounds(poller, 2)
+                        await wait_for_rounds(poller, 2)
                     blocks = pauses["longest block"]
                     figures.append(
                         Figure(
@@ -190,20 +190,20 @@ async def longest_block(rows: int, waits: int) -> list[Figure]:
 
 @asynccontextmanager
 async def measuring_pauses() -> AsyncGenerator[dict[str, list[float]]]:
-    """How long the event loop was blocked, and for how long by the garbage collector.
+    """Measure how long the event loop is blocked, and for how long by the garbage collector.
 
-    In seconds of its thread's CPU: what other programs on the machine take is not the client's.
+    In seconds of the thread's CPU, which excludes other programs on the machine.
     """
     pauses: dict[str, list[float]] = {"longest block": [], "longest collection": []}
     blocks, collections = pauses.values()
-    began = 0.0
+    started_at = 0.0
 
     def collecting(phase: str, _: object) -> None:
-        nonlocal began
+        nonlocal started_at
         if phase == "start":
-            began = time.thread_time()
+            started_at = time.thread_time()
         else:
-            collections.append(time.thread_time() - began)
+            collections.append(time.thread_time() - started_at)
 
     async def tick() -> None:
         while True:
@@ -225,11 +225,11 @@ async def measuring_pauses() -> AsyncGenerator[dict[str, list[float]]]:
 
 
 async def memory(sandbox: SandboxProcess, count: int) -> Figure:
-    """What a waiting task holds: its own frame, the watch, and the record that it saw last."""
+    """Measure the memory of a waiting task: its frame, its watch and the last record it saw."""
     async with IndigoClient(sandbox.token, base_url=sandbox.base_url, poll_interval=1.0) as client:
         ids = await run_concurrently(count, lambda: upload(client))
         async with open_waits(client, ids[:100], CUSTOMER) as poller:
-            await rounds(poller, 2)
+            await wait_for_rounds(poller, 2)
         tracemalloc.start()
         gc.collect()
         before = tracemalloc.get_traced_memory()[0]
@@ -247,7 +247,7 @@ async def memory(sandbox: SandboxProcess, count: int) -> Figure:
             await asyncio.sleep(0)
             gc.collect()
             unseen = tracemalloc.get_traced_memory()[0] - before
-            await rounds(poller, 3)
+            await wait_for_rounds(poller, 3)
             gc.collect()
             seen = tracemalloc.get_traced_memory()[0] - before
         tracemalloc.stop()
@@ -267,7 +267,7 @@ async def wait_for_nothing() -> None:
 
 
 def row_costs(count: int) -> Figure:
-    """The view of a list's rows against decoding them in full."""
+    """Compare viewing the rows of a list with decoding them in full."""
     row = {
         "name": "Donors of the fall campaign",
         "status": "PROCESSING",

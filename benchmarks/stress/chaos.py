@@ -1,10 +1,10 @@
-"""Explore thousands of histories of a world with every kind of fault, and check what must hold after each run.
+"""Explore thousands of histories with every kind of fault, and check the invariants after each run.
 
     python -m benchmarks.stress.chaos [--examples 3000] [--seed N]
 
-Each history plans faults, runs batches and recipes, breaks them off or kills them, and must end well when the faults
-are over; `tests/chaos` says how. A history that fails is made as short as it can be and printed as the code that plays
-it. Explores in rounds, each with a seed of its own, and prints what was explored.
+Each history plans faults, runs batches and recipes, interrupts or kills them, and must succeed once the faults are over
+(see `tests/chaos`). A failing history is shrunk and printed as code that reproduces it. Explores in rounds, each with
+its own seed, and prints what was explored.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ def main() -> None:
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)
     logging.getLogger("indigo_async").setLevel(logging.CRITICAL)
-    began = time.perf_counter()
+    started_at = time.perf_counter()
     for first in range(0, arguments.examples, ROUND):
         count = min(ROUND, arguments.examples - first)
         explore(count, arguments.steps, seed := arguments.seed + first)
-        print(f"{first + count:>6,} examples in {time.perf_counter() - began:.0f} s, last seed {seed}", flush=True)
+        print(f"{first + count:>6,} examples in {time.perf_counter() - started_at:.0f} s, last seed {seed}", flush=True)
     for what, count in sorted(Histories.totals.items()):
         print(f"{count:>9,}  {what}")
 
 
 def explore(examples: int, steps: int, seed: int) -> None:
-    """Explore so many histories; the same seed makes up the same ones."""
+    """Explore histories. The same seed generates the same ones."""
     explored = settings(
         max_examples=examples,
         stateful_step_count=steps,

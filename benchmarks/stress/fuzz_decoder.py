@@ -1,9 +1,9 @@
-"""Coverage-guided fuzzing of everything that reads an answer, with Atheris (`pip install atheris`), until stopped.
+"""Fuzz everything that reads a response, guided by coverage, with Atheris (`pip install atheris`) until stopped.
 
-    python benchmarks/fuzz_decoder.py [corpus folder] [-max_total_time=60] [other options of libFuzzer]
+    python benchmarks/stress/fuzz_decoder.py [corpus folder] [-max_total_time=60] [other options of libFuzzer]
 
-It ends with the offending bytes in a file `crash-...` where a reader raises anything but a refusal, or where a refusal
-repeats what the answer holds.
+It stops with the offending bytes in a file `crash-...` if a reader raises an unexpected error, or an error that repeats
+the response.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ def read_all(body: bytes) -> None:
             read(body)
         except ResponseDecodeError as error:
             if CANARY in str(error).encode() and CANARY in body:
-                raise AssertionError("a refusal repeats what the answer holds") from error
+                raise AssertionError("an error repeats the response") from error
         except ApiError:
-            pass  # the server's own words are for the caller to read
+            pass  # callers may read the server's message
 
 
 if __name__ == "__main__":

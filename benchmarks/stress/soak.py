@@ -1,10 +1,10 @@
-"""Thousands of jobs against a sandbox that goes wrong by chance, by a worker that is killed every few seconds.
+"""Run thousands of jobs against a sandbox with random faults, in a worker that is killed every few seconds.
 
     python -m benchmarks.stress.soak [--jobs 5000] [--faults 0.1] [--kill-every 5] [--minutes 20] [--seed N]
 
-The worker is started again, with the same journal, until all jobs are done. Prints what the sandbox says was made and
-bought beside what the journal says was spent, and the worker's open files and memory over its lives. `--kill-every 0`
-lets one worker live to the end, which shows whether they stay flat.
+The worker is restarted with the same journal until all jobs are done. Prints what the sandbox created and charged, what
+the journal says was spent, and the workers' open files and memory over time. With `--kill-every 0` one worker runs to the
+end, which shows whether these stay flat.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def run_module(module: str, *arguments: object) -> Iterator[subprocess.Popen[str
 
 
 def run_until_killed(worker: subprocess.Popen[str], seconds: float) -> bool:
-    """Whether the worker was killed, after so many seconds, before it had come to its end."""
+    """Wait for the worker, and kill it after some seconds. Returns whether it was killed."""
     try:
         worker.wait(seconds)
     except subprocess.TimeoutExpired:
@@ -52,7 +52,7 @@ def run_until_killed(worker: subprocess.Popen[str], seconds: float) -> bool:
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """What all workers wrote; a killed one may have left half a line."""
+    """Read the log of all workers; a killed one may have left half a line."""
     lines = []
     for line in (folder / "worker.jsonl").read_text().splitlines():
         try:
@@ -63,7 +63,7 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
 
 
 def print_over_time(lines: list[dict[str, Any]]) -> None:
-    """Medians of the worker's open files and memory, in each of a few equal parts of its longest life."""
+    """Print medians of open files and memory, in equal parts of the longest life of a worker."""
     samples = [line for line in lines if "pid" in line]
     lives = [list(life) for _, life in groupby(samples, key=lambda line: line["pid"])]
     print(f"  worker, {len(lives)} lives; most open files {max(line['files'] for line in samples)}", end=", ")
@@ -79,16 +79,16 @@ def print_over_time(lines: list[dict[str, Any]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=5_000)
-    parser.add_argument("--faults", type=float, default=0.1, help="the chance that a request meets a fault")
+    parser.add_argument("--faults", type=float, default=0.1, help="the probability that a request meets a fault")
     parser.add_argument("--kill-every", type=float, default=5.0, help="seconds, on average; 0 never kills")
-    parser.add_argument("--minutes", type=float, default=20.0, help="give up after that")
+    parser.add_argument("--minutes", type=float, default=20.0, help="give up after this time")
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)
-    chance = random.Random(arguments.seed)
+    rng = random.Random(arguments.seed)
     lookalikes = arguments.jobs - len(range(0, arguments.jobs, 3))
     budget = lookalikes * PRICE_OF_LOOKALIKE + (arguments.jobs - lookalikes) * PRICE_OF_MATCHED
-    kills, runs, began = 0, 0, time.monotonic()
+    kills, runs, started_at = 0, 0, time.monotonic()
     with (
         tempfile.TemporaryDirectory() as name,
         run_module("soak_sandbox", arguments.faults, arguments.seed) as sandbox,
@@ -97,8 +97,8 @@ def main() -> None:
         assert sandbox.stdout is not None
         where = json.loads(sandbox.stdout.readline())
         failed = arguments.jobs
-        while failed and time.monotonic() - began < arguments.minutes * 60:
-            life = arguments.kill_every * chance.uniform(0.5, 1.5) or arguments.minutes * 60
+        while failed and time.monotonic() - started_at < arguments.minutes * 60:
+            life = arguments.kill_every * rng.uniform(0.5, 1.5) or arguments.minutes * 60
             with run_module("soak_worker", where["base_url"], where["token"], arguments.jobs, budget, folder) as worker:
                 runs += 1
                 if run_until_killed(worker, life):
@@ -106,16 +106,16 @@ def main() -> None:
                     continue
             report = read_log(folder)[-1]["report"]
             failed = report["failed"]
-            print(f"  a run came to its end: {report['done']} done, {report['failed_by_error']}", flush=True)
-        seconds = time.monotonic() - began
+            print(f"  a run finished: {report['done']} done, {report['failed_by_error']}", flush=True)
+        seconds = time.monotonic() - started_at
         sandbox.terminate()
         truth = json.loads(sandbox.stdout.readline())
         lines = read_log(folder)
         files = sum(1 for path in (folder / "exports").iterdir() if path.suffix == ".csv")
-        left = sum(1 for path in (folder / "exports").iterdir() if ".part" in path.suffixes)
+        part_files = sum(1 for path in (folder / "exports").iterdir() if ".part" in path.suffixes)
     print(f"{arguments.jobs - failed} of {arguments.jobs} jobs done in {seconds:.0f} s, {runs} runs, {kills} SIGKILLs")
-    print(f"  purchases {truth['purchases']}, exports bought twice {truth['bought_twice']}", end=", ")
-    print(f"audiences made twice {truth['made_twice']}; files {files}, parts left by kills {left}")
+    print(f"  purchases {truth['purchases']}, exports purchased twice {truth['purchased_twice']}", end=", ")
+    print(f"audiences created twice {truth['made_twice']}; files {files}, part files left {part_files}")
     spent = [line["report"]["spent_cents"] for line in lines if "report" in line]
     print(f"  charged {truth['charged_cents']:,} cents, journal {spent[-1] if spent else 0:,}, budget {budget:,}")
     print(
@@ -124,8 +124,8 @@ def main() -> None:
     print(f"faults {sum(truth['faults'].values()):,}:")
     print("   ", ", ".join(f"{kind} {count}" for kind, count in truth["faults"].items()))
     print_over_time(lines)
-    if failed or truth["bought_twice"] or truth["made_twice"] or truth["charged_cents"] > budget:
-        raise SystemExit("NOT as promised")
+    if failed or truth["purchased_twice"] or truth["made_twice"] or truth["charged_cents"] > budget:
+        raise SystemExit("FAILED")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""A lite sandbox that goes wrong by chance, in every way; it says where it is, and when it is ended what it did.
+"""Run a lite sandbox with random faults of every kind. Prints its address, and on SIGTERM its counts.
 
-python -m benchmarks.stress.soak_sandbox CHANCE SEED
+python -m benchmarks.stress.soak_sandbox PROBABILITY SEED
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from indigo_async.sandbox import Dialect, Fault, FaultKind, Sandbox
 
 SPEED = 20.0
 SLOW_SECONDS = 3.0
-"""Longer than the worker waits for an answer."""
+"""Longer than the worker's timeout."""
 
 REQUESTS_PER_SECOND = 500.0
-"""Above it the server answers 429 with a `Retry-After`, as a real one does; by chance it does so without."""
+"""Above it the server responds with 429 and a `Retry-After`; random faults add 429s without."""
 
 OUTAGE_EVERY = 15.0
 OUTAGE_SECONDS = 0.5
@@ -31,7 +31,7 @@ PREVIEW, PURCHASE = "POST /create_preview_csv_export", "POST /purchase_csv_expor
 
 
 def dialect(seed: int) -> Dialect:
-    """A server that other people might have written: the same one for the same seed."""
+    """A random dialect; the same seed gives the same one."""
     pick = random.Random(seed).choice
     return Dialect(
         cost_format=pick(["integer", "float", "string"]),
@@ -44,8 +44,8 @@ def dialect(seed: int) -> Dialect:
     )
 
 
-def faults(chance: float) -> list[Fault]:
-    """All kinds that pass, each as likely as the others, with a chance of `chance` in all."""
+def faults(probability: float) -> list[Fault]:
+    """All kinds of transient faults, equally likely, with a total probability of `probability`."""
     kinds = [
         Fault(kind=FaultKind.DISCONNECT_BEFORE),
         Fault(kind=FaultKind.DISCONNECT_AFTER),
@@ -70,25 +70,25 @@ def faults(chance: float) -> list[Fault]:
         Fault(kind=FaultKind.ROW_MISSING, endpoint="GET /audiences"),
         Fault(kind=FaultKind.FIELD_MISSING, endpoint="GET /audiences", field="status"),
     ]
-    # Each meets what those before it have let pass, so that their chances add up.
-    each = chance / len(kinds)
+    # A fault only meets requests that the ones before it let pass, so the probabilities are adjusted to add up.
+    each = probability / len(kinds)
     return [attrs.evolve(kind, times=None, probability=each / (1 - index * each)) for index, kind in enumerate(kinds)]
 
 
-async def outages(sandbox: Sandbox, chance: random.Random) -> None:
+async def outages(sandbox: Sandbox, rng: random.Random) -> None:
     while True:
-        await anyio.sleep(chance.uniform(0.5, 1.5) * OUTAGE_EVERY)
+        await anyio.sleep(rng.uniform(0.5, 1.5) * OUTAGE_EVERY)
         async with sandbox.refuse_connections():
             await anyio.sleep(OUTAGE_SECONDS)
 
 
 def final_counts(sandbox: Sandbox) -> dict[str, object]:
-    """What was really made, bought and broken."""
+    """What was really created, purchased and broken."""
     counts = sandbox.counts()
     named = {key: count for key, count in counts.audiences.items() if key[1] is not None}
     return {
         "purchases": counts.purchases,
-        "bought_twice": sum(count > 1 for count in counts.purchases_by_audience.values()),
+        "purchased_twice": sum(count > 1 for count in counts.purchases_by_audience.values()),
         "charged_cents": counts.charged_cents,
         "audiences": len(named),
         "made_twice": sum(count > 1 for count in named.values()),
@@ -98,7 +98,7 @@ def final_counts(sandbox: Sandbox) -> dict[str, object]:
     }
 
 
-async def main(chance: float, seed: int) -> None:
+async def main(probability: float, seed: int) -> None:
     with anyio.open_signal_receiver(signal.SIGTERM) as signals:
         async with Sandbox(
             lite=True,
@@ -110,8 +110,8 @@ async def main(chance: float, seed: int) -> None:
         ) as sandbox:
             print(json.dumps({"base_url": sandbox.base_url, "token": sandbox.token}), flush=True)
             async with anyio.create_task_group() as group:
-                if chance > 0:
-                    sandbox.faults.add(*faults(chance))
+                if probability > 0:
+                    sandbox.faults.add(*faults(probability))
                     group.start_soon(outages, sandbox, random.Random(seed))
                 async for _ in signals:
                     break

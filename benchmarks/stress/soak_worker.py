@@ -1,4 +1,4 @@
-"""A batch in a process of its own, to be killed and started again: writes how it does, once a second, and how it ended.
+"""Run a batch that will be killed and restarted. Logs a sample every second, and the final report.
 
 python -m benchmarks.stress.soak_worker BASE_URL TOKEN JOBS BUDGET_CENTS FOLDER
 """
@@ -25,7 +25,7 @@ TIMEOUT = 2.0
 
 
 def jobs(count: int, folder: Path) -> Iterator[AudienceJob]:
-    """Every third job buys its matched audience, the others a lookalike."""
+    """Every third job exports its matched audience, the others a lookalike."""
     for number in range(count):
         name = f"List {number}"
         yield AudienceJob(
@@ -45,7 +45,7 @@ def open_files() -> int:
 
 
 def memory_kib() -> int:
-    """What the process holds of memory now; where the system does not tell, the most that it held."""
+    """The current memory of the process, or its peak if the system shows only that."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:
@@ -84,5 +84,5 @@ async def main(base_url: str, token: str, count: int, budget_cents: int, folder:
 
 
 if __name__ == "__main__":
-    logging.getLogger("indigo_async").setLevel(logging.ERROR)  # unknown statuses are meant to be met here
+    logging.getLogger("indigo_async").setLevel(logging.ERROR)  # unknown statuses are expected here
     asyncio.run(main(*sys.argv[1:3], *map(int, sys.argv[3:5]), Path(sys.argv[5])))

@@ -1,7 +1,7 @@
-"""The benchmarks' pictures, from their JSON: `python -m benchmarks --draw` writes `docs/pictures/bench.*`.
+"""Draw the benchmarks' charts from their JSON: `python -m benchmarks --draw` writes `docs/pictures/bench.*`.
 
-Bars are ours and the peers', measured by turns in one run. No date, no machine's name and no random ID goes into the
-files, so that the same figures give the same bytes.
+The bars compare the SDK with its peers, measured alternately in one run. The files contain no date, machine name or
+random ID, so that the same figures give the same bytes.
 """
 
 from __future__ import annotations
@@ -20,33 +20,36 @@ _SDK_COLOR, _PEER_COLOR = "#1f6f5c", "#9aa5b1"
 
 
 def draw(results: Mapping[str, Any], folder: Path) -> None:
-    """Draw what there is to be drawn of these results."""
+    """Draw the charts for which there are results."""
     mpl.rcParams |= {"svg.hashsalt": "indigo-async", "font.family": "DejaVu Sans", "font.size": 9}
     panels = [
         ("CPU of one get_audience, µs", _notes(results, "calls", 1, "µs of ")),
         ("Requests for a job, whole cookbook", _with_sdk_bar(results, "cookbook", 0)),
         ("CPU of a job, whole cookbook, ms", _notes(results, "cookbook", 1, "ms ")),
-        ("From done to known, in poll intervals", _with_sdk_bar(results, "cookbook", 2, leave_out="the longest")),
+        (
+            "From done on the server until the client knows, in poll intervals",
+            _with_sdk_bar(results, "cookbook", 2, leave_out="the longest"),
+        ),
     ]
     drawn = [(title, bars) for title, bars in panels if bars]
     picture = Picture(figsize=(9, 1.7 * len(drawn)), layout="constrained")
-    for place, (title, bars) in zip(picture.subplots(len(drawn), squeeze=False)[:, 0], drawn, strict=True):
-        _panel(place, title, bars)
+    for axes, (title, bars) in zip(picture.subplots(len(drawn), squeeze=False)[:, 0], drawn, strict=True):
+        _panel(axes, title, bars)
     folder.mkdir(parents=True, exist_ok=True)
     picture.savefig(folder / "bench.svg", metadata={"Date": None, "Creator": None})
     picture.savefig(folder / "bench.png", dpi=110, metadata={"Software": None})
 
 
-def _panel(place: Axes, title: str, bars: Mapping[str, float]) -> None:
+def _panel(axes: Axes, title: str, bars: Mapping[str, float]) -> None:
     names = list(bars)[::-1]
-    drawn = place.barh(
+    drawn = axes.barh(
         names, [bars[name] for name in names], color=[_SDK_COLOR if "indigo" in name else _PEER_COLOR for name in names]
     )
-    place.bar_label(drawn, fmt="%.3g", padding=3)
-    place.set_title(title, loc="left", fontsize=10, fontweight="bold")
-    place.margins(x=0.12)
-    place.spines[["top", "right", "bottom"]].set_visible(False)
-    place.tick_params(bottom=False, labelbottom=False, left=False)
+    axes.bar_label(drawn, fmt="%.3g", padding=3)
+    axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
+    axes.margins(x=0.12)
+    axes.spines[["top", "right", "bottom"]].set_visible(False)
+    axes.tick_params(bottom=False, labelbottom=False, left=False)
 
 
 def _figure(results: Mapping[str, Any], part: str, index: int) -> Mapping[str, Any] | None:
@@ -55,7 +58,7 @@ def _figure(results: Mapping[str, Any], part: str, index: int) -> Mapping[str, A
 
 
 def _notes(results: Mapping[str, Any], part: str, index: int, prefix: str) -> dict[str, float]:
-    """The notes that are figures of peers, by peer."""
+    """The figures of the peers from the notes, by peer."""
     figure = _figure(results, part, index)
     notes: Mapping[str, float] = figure["notes"] if figure is not None else {}
     return {name.removeprefix(prefix).removeprefix("of "): value for name, value in notes.items()}

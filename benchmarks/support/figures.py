@@ -1,8 +1,8 @@
-"""What all parts of the benchmarks share: figures beside their goals, and CPU time taken by turns.
+"""Figures with their goals, and alternating measurements of CPU time.
 
-CPU time is compared rather than the clock's: it holds still while other programs run on the machine. Peers are measured
-by turns, in many short rounds, and a ratio is the median of the rounds' own ratios, so that what slows the machine down
-for a while slows both sides of a ratio.
+CPU time is compared instead of wall-clock time, because it is stable while other programs run. Peers are measured
+alternately in many short rounds, and a ratio is the median of the rounds' ratios: whatever slows the machine down for a
+while then affects both sides of a ratio.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ __all__ = ["Figure", "measure_interleaved", "ratios", "spread"]
 
 @attrs.frozen(kw_only=True)
 class Figure:
-    """One measured number. `low` and `high` are its spread over the rounds, `goal` what it should not cross.
+    """One measured number. `low` and `high` are its spread over the rounds; `at_most` or `at_least` is its goal.
 
-    `notes` are the medians behind it, or what else one should know, by name.
+    `notes` holds the medians behind it and other details, by name.
     """
 
     measure: str
@@ -35,7 +35,7 @@ class Figure:
 
     @property
     def is_reached(self) -> bool | None:
-        """Whether the goal is reached; None where there is none."""
+        """Whether the goal is reached; None without a goal."""
         if self.at_most is not None:
             return self.value <= self.at_most
         return None if self.at_least is None else self.value >= self.at_least
@@ -50,7 +50,7 @@ class Figure:
 async def measure_interleaved(
     peers: Mapping[str, Callable[[], Awaitable[object]]], *, rounds: int, warm_up: int = 1
 ) -> dict[str, list[float]]:
-    """The CPU seconds of this process that each peer takes in each round; who begins changes from round to round."""
+    """Measure this process's CPU seconds for each peer and round. Each round starts with a different peer."""
     taken: dict[str, list[float]] = {name: [] for name in peers}
     names = list(peers)
     for turn in range(rounds + warm_up):
@@ -64,13 +64,13 @@ async def measure_interleaved(
     return taken
 
 
-def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
-    """Round by round."""
-    return [one / other for one, other in zip(ours, theirs, strict=True)]
+def ratios(numerators: Sequence[float], denominators: Sequence[float]) -> list[float]:
+    """The ratios, round by round."""
+    return [above / below for above, below in zip(numerators, denominators, strict=True)]
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """The median, and the middle half of the values, under the names that a `Figure` has for them."""
+    """The median and the quartiles, as keyword arguments of `Figure`."""
     if len(values) < 4:
         return {"value": statistics.median(values), "low": min(values), "high": max(values)}
     low, middle, high = statistics.quantiles(values, n=4, method="inclusive")

@@ -1,8 +1,8 @@
-"""`get_audience` as people would write it instead: each peer is a coroutine function of an audience's ID.
+"""Alternatives to `get_audience`: each peer is a coroutine function that takes an audience ID.
 
-All ask the same URL with the same headers over kept-alive connections. raw aiohttp with orjson is the floor: what it
-returns is an untyped dictionary, and one failure ends it. The SDK in the style of a generator (`openai`, pointed at
-loopback) is the nearest in what it promises: typed records, retries and timeouts.
+All request the same URL with the same headers over kept-alive connections. Raw aiohttp with orjson is the floor: it
+returns an untyped dictionary and has no retries. The generated SDK (`openai`, pointed at loopback) offers the most
+similar features: typed records, retries and timeouts.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class AudienceModel(openai.BaseModel):
 
 @asynccontextmanager
 async def all_peers(base_url: str) -> AsyncGenerator[dict[str, Get]]:
-    """The peers by their names, ours first, each with an open session."""
+    """Open all peers, by name, with the SDK first."""
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(IndigoClient(_TOKEN, base_url=base_url))
         session = await stack.enter_async_context(aiohttp.ClientSession(headers=_HEADERS))

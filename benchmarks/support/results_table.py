@@ -1,4 +1,4 @@
-"""The table of docs/performance.md, from the benchmarks' JSON."""
+"""Write the table of docs/performance.md from the benchmarks' JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _BEGIN, _END = "<!-- figures: python -m benchmarks --draw -->\n", "<!-- end of f
 
 
 def write_table(results: Mapping[str, Any], page: Path) -> None:
-    """Put the figures between the page's two marks."""
+    """Write the figures between the two markers of the page."""
     before, _, rest = page.read_text().partition(_BEGIN)
     page.write_text(before + _BEGIN + "\n".join(_lines(results)) + "\n" + _END + rest.partition(_END)[2])
 

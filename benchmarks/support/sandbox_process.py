@@ -1,4 +1,4 @@
-"""A sandbox in a process of its own, so that the client under measurement does not share its interpreter."""
+"""A sandbox in a separate process, so that the measured client does not share its interpreter."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class SandboxProcess:
     token: str = attrs.field(repr=False)
 
     def counts(self) -> dict[str, Any]:
-        """What the sandbox saw and did: requests by endpoint and status, purchases, cents."""
+        """The sandbox's counts: requests by endpoint and status, purchases and cents."""
         origin = self.base_url.partition("/api/")[0]
         with urllib.request.urlopen(f"{origin}/_sandbox/counts", timeout=30) as response:
             return json.load(response)
@@ -27,7 +27,7 @@ class SandboxProcess:
 
 @contextmanager
 def sandbox_process(*options: str) -> Iterator[SandboxProcess]:
-    """Run `indigo-async sandbox` with these options on a free port, and end it afterwards."""
+    """Run `indigo-async sandbox` with these options on a free port until the end of the block."""
     command = [sys.executable, "-m", "indigo_async", "sandbox", "--port", "0", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:

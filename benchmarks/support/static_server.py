@@ -1,4 +1,4 @@
-"""nginx with static answers, in a process of its own: a server that costs so little that the clients' cost shows."""
+"""nginx with static responses in a separate process, which costs so little that the clients' cost shows."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ http {{
 
 @contextmanager
 def static_server(files: Mapping[str, bytes | Path]) -> Iterator[str]:
-    """Serve these contents under these paths, whatever the query. Gives the server's origin.
+    """Serve contents by path, ignoring queries. Yields the origin of the server.
 
     Raises:
-        FileNotFoundError: there is no nginx here.
+        FileNotFoundError: nginx is not installed.
     """
     nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if nginx is None:
-        raise FileNotFoundError("there is no nginx: `apt-get install nginx-light`")
+        raise FileNotFoundError("nginx is not installed: `apt-get install nginx-light`")
     with tempfile.TemporaryDirectory(prefix="indigo-nginx-") as name:
         folder = Path(name)
         for path, content in files.items():
@@ -69,14 +69,14 @@ def static_server(files: Mapping[str, bytes | Path]) -> Iterator[str]:
         (folder / "nginx.conf").write_text(_CONFIGURATION.format(user=user, folder=folder, port=port))
         process = subprocess.Popen([nginx, "-p", name, "-e", f"{name}/error.log", "-c", f"{name}/nginx.conf"])
         try:
-            _wait_until_it_listens(port)
+            _wait_until_listening(port)
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
             process.wait(timeout=30)
 
 
-def _wait_until_it_listens(port: int) -> None:
+def _wait_until_listening(port: int) -> None:
     for _ in range(100):
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
