@@ -3,8 +3,8 @@
     python -m benchmarks.stress.soak [--jobs 5000] [--faults 0.1] [--kill-every 5] [--minutes 20] [--seed N]
 
 The worker is restarted with the same journal until all jobs are done. Prints what the sandbox created and charged, what
-the journal says was spent, and the workers' open files and memory over time. With `--kill-every 0` one worker runs to the
-end, which shows whether these stay flat.
+the journal says was spent, and the workers' open files and memory over time. With `--kill-every 0` one worker runs to
+the end, which shows whether these stay flat.
 """
 
 from __future__ import annotations

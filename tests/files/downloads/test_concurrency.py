@@ -1,4 +1,4 @@
-"""Many downloads of one client: so many at once, each under a URL that is good when its turn comes."""
+"""Many downloads of one client: a limited number at once, each with a URL that is valid when its turn comes."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from tests.support.downloads import stalled_response
 from tests.support.servers.scripted import QUICK_RETRY, SPEED, sandbox_and_client, scripted_server, wait_until
 
 CUSTOMER = "42"
-AT_ONCE = 16
+MAX_DOWNLOADS = 16
 
 
-async def test_downloads_of_a_batch_are_so_many_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    under_way, most = 0, 0
+async def test_a_batch_limits_its_concurrent_downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    in_progress, peak = 0, 0
     gate = asyncio.Event()
 
     async def held(_: web.BaseRequest) -> web.StreamResponse:
-        nonlocal under_way, most
-        under_way += 1
-        most = max(most, under_way)
+        nonlocal in_progress, peak
+        in_progress += 1
+        peak = max(peak, in_progress)
         await gate.wait()
-        under_way -= 1
+        in_progress -= 1
         return web.Response(body=b"a,b\r\n", content_type="text/csv")
 
     def jobs():
-        for row in range(AT_ONCE + 10):
+        for row in range(MAX_DOWNLOADS + 10):
             yield AudienceJob(
                 customer_id=CUSTOMER,
                 audience_name=f"List {row}",
@@ -53,13 +53,13 @@ async def test_downloads_of_a_batch_are_so_many_at_once(tmp_path: Path, monkeypa
 
             async def run() -> None:
                 report = await run_batch(client, jobs())
-                assert (report.done, report.failed) == (AT_ONCE + 10, 0)
+                assert (report.done, report.failed) == (MAX_DOWNLOADS + 10, 0)
 
             group.start_soon(run)
-            await wait_until(lambda: under_way >= AT_ONCE)
+            await wait_until(lambda: in_progress >= MAX_DOWNLOADS)
             gate.set()
-    assert most == AT_ONCE
-    assert len(list(tmp_path.iterdir())) == AT_ONCE + 10
+    assert peak == MAX_DOWNLOADS
+    assert len(list(tmp_path.iterdir())) == MAX_DOWNLOADS + 10
 
 
 async def purchase_one(sandbox: Sandbox, client: IndigoClient, folder: Path) -> RecordId:
@@ -70,7 +70,7 @@ async def purchase_one(sandbox: Sandbox, client: IndigoClient, folder: Path) -> 
     return audience_id
 
 
-async def test_a_url_that_expires_while_others_download_is_renewed(tmp_path: Path):
+async def test_a_url_that_expires_in_the_queue_is_refreshed(tmp_path: Path):
     clock = ManualClock()
     async with sandbox_and_client(clock=clock, download_lifetime=60.0, speed=SPEED) as (sandbox, client):
         ids = [await purchase_one(sandbox, client, tmp_path) for _ in range(3)]
@@ -92,10 +92,10 @@ async def test_a_url_that_expires_while_others_download_is_renewed(tmp_path: Pat
     assert statuses == [403, 200] * 3
 
 
-async def test_downloads_under_way_take_no_connection_from_requests(tmp_path: Path):
+async def test_downloads_in_progress_take_no_connections_from_requests(tmp_path: Path):
     async with (
         scripted_server(stalled_response) as server,
-        sandbox_and_client(client={"pacing": Pacing(max_concurrency=AT_ONCE), "timeout": 5.0}) as (
+        sandbox_and_client(client={"pacing": Pacing(max_concurrency=MAX_DOWNLOADS), "timeout": 5.0}) as (
             sandbox,
             client,
         ),
@@ -105,9 +105,9 @@ async def test_downloads_under_way_take_no_connection_from_requests(tmp_path: Pa
             asyncio.create_task(
                 download(client.transport, f"{server.origin}/{row}.csv", tmp_path / f"{row}.csv", retry=QUICK_RETRY)
             )
-            for row in range(AT_ONCE)
+            for row in range(MAX_DOWNLOADS)
         ]
-        await wait_until(lambda: len(server.requests) == AT_ONCE)
+        await wait_until(lambda: len(server.requests) == MAX_DOWNLOADS)
         preview = await client.create_preview_csv_export(
             audience_id=audience_id, customer_id=CUSTOMER, optional_field_types=["phone"]
         )

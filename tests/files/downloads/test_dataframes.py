@@ -1,4 +1,4 @@
-"""An export's CSV as a table: every value is the text that it is, in all libraries alike."""
+"""An export's CSV as a data frame: every value is text in all libraries."""
 
 from __future__ import annotations
 
@@ -33,31 +33,31 @@ def receipt_of(path: Path) -> ExportReceipt:
     return ExportReceipt(export=CsvExport(id=1), path=path, size_bytes=path.stat().st_size, sha256="")
 
 
-@pytest.fixture(params=["people.csv", "people [1]*.csv"])
+@pytest.fixture(params=["donors.csv", "donors [1]*.csv"])
 def receipt(request: pytest.FixtureRequest, tmp_path: Path) -> ExportReceipt:
     path = tmp_path / request.param
     path.write_bytes(CSV)
     return receipt_of(path)
 
 
-def test_polars_gets_texts(receipt: ExportReceipt):
+def test_polars_reads_text(receipt: ExportReceipt):
     frame = receipt.to_polars()
     assert set(frame.schema.values()) == {pl.String}
     assert frame.to_dicts() == ROWS
 
 
-def test_arrow_gets_texts(receipt: ExportReceipt):
+def test_arrow_reads_text(receipt: ExportReceipt):
     table = receipt.to_arrow()
     assert set(table.schema.types) == {pa.string()}
     assert table.to_pylist() == ROWS
 
 
-def test_pandas_gets_texts(receipt: ExportReceipt):
+def test_pandas_reads_text(receipt: ExportReceipt):
     frame = receipt.to_pandas()
     assert frame.to_dict("records") == ROWS
 
 
-def test_an_export_of_nobody_has_its_columns(tmp_path: Path):
+def test_an_empty_export_has_its_columns(tmp_path: Path):
     path = tmp_path / "x.csv"
     path.write_bytes(CSV.partition(b"\n")[0] + b"\n")
     receipt = receipt_of(path)
@@ -68,14 +68,14 @@ def test_an_export_of_nobody_has_its_columns(tmp_path: Path):
 
 
 @pytest.mark.parametrize("library", ["polars", "pyarrow", "pandas"])
-def test_a_library_that_is_missing_is_named(receipt: ExportReceipt, monkeypatch: pytest.MonkeyPatch, library: str):
+def test_a_missing_library_is_named(receipt: ExportReceipt, monkeypatch: pytest.MonkeyPatch, library: str):
     monkeypatch.setitem(sys.modules, library, None)
     read = {"polars": receipt.to_polars, "pyarrow": receipt.to_arrow, "pandas": receipt.to_pandas}[library]
     with pytest.raises(ImportError, match=f"needs {library}: pip install {library}$"):
         read()
 
 
-async def test_a_bought_export_is_read_beside_the_event_loop(voters: VoterFile, tmp_path: Path):
+async def test_a_purchased_export_is_read_in_threads(voters: VoterFile, tmp_path: Path):
     async with Sandbox(voters, speed=SPEED) as sandbox, open_client(sandbox) as client:
         (audience_id,) = await sandbox.seed_audiences(1, "42", size=300)
         receipt = await workflows.export_audience(

@@ -1,4 +1,4 @@
-"""Downloads: streamed, resumed, verified, private, and never to half."""
+"""Downloads are streamed, resumed, verified, private, and complete or absent."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.support.downloads import (
 from tests.support.servers.scripted import QUICK_RETRY, respond_with, scripted_server
 
 
-async def test_a_download_is_whole_hashed_and_private(client: IndigoClient, tmp_path: Path):
+async def test_a_download_is_complete_hashed_and_private(client: IndigoClient, tmp_path: Path):
     target = tmp_path / "new" / "folder" / "donors.csv"
     async with scripted_server(full_response()) as server:
         done = await download_from(client, server, target)
@@ -43,7 +43,7 @@ async def test_a_download_is_whole_hashed_and_private(client: IndigoClient, tmp_
     assert files_in(target.parent) == [target]
 
 
-async def test_an_empty_file_is_a_file(client: IndigoClient, tmp_path: Path):
+async def test_an_empty_file_is_downloaded(client: IndigoClient, tmp_path: Path):
     async with scripted_server(full_response(b"")) as server:
         done = await download_from(client, server, tmp_path / "x.csv")
     assert (done.size_bytes, done.path.read_bytes()) == (0, b"")
@@ -60,7 +60,7 @@ async def test_the_token_is_never_sent_to_a_download_host(client: IndigoClient, 
         assert TOKEN not in str(request)
 
 
-async def test_the_bytes_are_private_from_the_first_one_on(client: IndigoClient, tmp_path: Path):
+async def test_the_file_is_private_from_the_first_byte(client: IndigoClient, tmp_path: Path):
     async with scripted_server(stalled_response) as server, anyio.create_task_group() as group:
         group.start_soon(download_from, client, server, tmp_path / "x.csv")
         await server.request_received.wait()
@@ -69,7 +69,7 @@ async def test_the_bytes_are_private_from_the_first_one_on(client: IndigoClient,
         group.cancel_scope.cancel()
 
 
-async def test_a_cut_download_goes_on_where_it_was(client: IndigoClient, tmp_path: Path):
+async def test_a_broken_download_resumes_where_it_stopped(client: IndigoClient, tmp_path: Path):
     async with scripted_server(cut_response(20_000), rest_response(20_000)) as server:
         done = await download_from(client, server, tmp_path / "x.csv")
     assert done.path.read_bytes() == BODY
@@ -79,7 +79,7 @@ async def test_a_cut_download_goes_on_where_it_was(client: IndigoClient, tmp_pat
     assert (second.headers["range"], second.headers["if-range"]) == ("bytes=20000-", ETAG_ONE)
 
 
-async def test_a_download_cut_twice_goes_on_twice(client: IndigoClient, tmp_path: Path):
+async def test_a_download_that_breaks_twice_resumes_twice(client: IndigoClient, tmp_path: Path):
     async def middle(request: web.BaseRequest) -> web.StreamResponse:
         headers = {
             "Content-Range": f"bytes 20000-{len(BODY) - 1}/{len(BODY)}",
@@ -99,14 +99,14 @@ async def test_a_download_cut_twice_goes_on_twice(client: IndigoClient, tmp_path
     assert [request.headers.get("range") for request in server.requests] == [None, "bytes=20000-", "bytes=30000-"]
 
 
-async def test_a_server_that_ignores_the_range_starts_the_file_over(client: IndigoClient, tmp_path: Path):
+async def test_if_the_server_ignores_the_range_the_download_starts_over(client: IndigoClient, tmp_path: Path):
     async with scripted_server(cut_response(20_000), full_response()) as server:
         done = await download_from(client, server, tmp_path / "x.csv")
     assert done.path.read_bytes() == BODY
     assert done.size_bytes == len(BODY)
 
 
-async def test_a_file_that_changed_meanwhile_is_fetched_anew(client: IndigoClient, tmp_path: Path):
+async def test_a_file_that_changed_is_downloaded_again(client: IndigoClient, tmp_path: Path):
     changed = BODY.replace(b"ANN", b"BOB")
     async with scripted_server(cut_response(20_000), full_response(changed, ETAG_TWO)) as server:
         done = await download_from(client, server, tmp_path / "x.csv")
@@ -134,13 +134,13 @@ async def test_without_a_strong_validator_nothing_is_resumed(client: IndigoClien
     assert [request.headers.get("range") for request in server.requests] == [None, None]
 
 
-async def test_another_range_than_the_one_asked_for_is_not_taken(client: IndigoClient, tmp_path: Path):
+async def test_a_range_that_was_not_requested_is_rejected(client: IndigoClient, tmp_path: Path):
     async with scripted_server(cut_response(20_000), rest_response(20_001), full_response()) as server:
         done = await download_from(client, server, tmp_path / "x.csv")
     assert done.path.read_bytes() == BODY
 
 
-async def test_a_range_that_is_gone_starts_the_file_over(client: IndigoClient, tmp_path: Path):
+async def test_an_unsatisfiable_range_starts_the_download_over(client: IndigoClient, tmp_path: Path):
     shorter = BODY[:10_000]
     async with scripted_server(cut_response(20_000), respond_with(416), full_response(shorter, ETAG_TWO)) as server:
         done = await download_from(client, server, tmp_path / "x.csv")
@@ -148,14 +148,14 @@ async def test_a_range_that_is_gone_starts_the_file_over(client: IndigoClient, t
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
-async def test_a_refusal_that_may_pass_is_tried_again(client: IndigoClient, tmp_path: Path, status: int):
+async def test_a_transient_status_is_retried(client: IndigoClient, tmp_path: Path, status: int):
     async with scripted_server(respond_with(status), full_response()) as server:
         done = await download_from(client, server, tmp_path / "x.csv")
     assert done.path.read_bytes() == BODY
 
 
 @pytest.mark.parametrize(("status", "expired"), [(401, True), (403, True), (404, True), (410, True), (400, False)])
-async def test_a_plain_no_is_told_at_once_and_says_whether_a_fresh_url_may_help(
+async def test_a_final_status_is_reported_at_once_and_shows_whether_a_fresh_url_may_help(
     client: IndigoClient, tmp_path: Path, status: int, *, expired: bool
 ):
     async with scripted_server(respond_with(status)) as server:
@@ -166,26 +166,26 @@ async def test_a_plain_no_is_told_at_once_and_says_whether_a_fresh_url_may_help(
 
 
 @pytest.mark.parametrize("content_type", ["text/html", "application/json", "application/xml"])
-async def test_a_page_instead_of_a_csv_is_refused(client: IndigoClient, tmp_path: Path, content_type: str):
+async def test_a_page_instead_of_a_csv_is_rejected(client: IndigoClient, tmp_path: Path, content_type: str):
     async with scripted_server(respond_with(200, b"<html>", content_type=content_type)) as server:
         with pytest.raises(DownloadError, match=f"{content_type} instead of a CSV"):
             await download_from(client, server, tmp_path / "x.csv")
 
 
-async def test_cuts_without_end_are_told_and_change_nothing(client: IndigoClient, tmp_path: Path):
+async def test_a_download_that_keeps_breaking_fails_and_changes_nothing(client: IndigoClient, tmp_path: Path):
     target = tmp_path / "x.csv"
-    target.write_bytes(b"what was there")
+    target.write_bytes(b"old content")
     async with scripted_server(cut_response(20_000, etag=None)) as server:
         with pytest.raises(DownloadError, match=r"\(after 4 attempts\)"):
             await download_from(client, server, target)
     assert len(server.requests) == QUICK_RETRY.attempts
-    assert target.read_bytes() == b"what was there"
+    assert target.read_bytes() == b"old content"
     assert files_in(tmp_path) == [target]
 
 
-async def test_a_file_that_is_there_is_replaced_by_the_whole_download(client: IndigoClient, tmp_path: Path):
+async def test_an_existing_file_is_replaced_by_the_complete_download(client: IndigoClient, tmp_path: Path):
     target = tmp_path / "x.csv"
-    target.write_bytes(b"what was there")
+    target.write_bytes(b"old content")
     target.chmod(0o644)
     async with scripted_server(full_response()) as server:
         await download_from(client, server, target)
@@ -193,7 +193,7 @@ async def test_a_file_that_is_there_is_replaced_by_the_whole_download(client: In
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
 
 
-async def test_a_body_without_an_end_that_can_be_checked_is_refused(client: IndigoClient, tmp_path: Path):
+async def test_a_body_of_unknown_length_is_rejected(client: IndigoClient, tmp_path: Path):
     async def until_closed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\nConnection: close\r\n\r\n" + BODY)
@@ -208,7 +208,7 @@ async def test_a_body_without_an_end_that_can_be_checked_is_refused(client: Indi
     assert files_in(tmp_path) == []
 
 
-async def test_a_chunked_body_ends_where_it_says(client: IndigoClient, tmp_path: Path):
+async def test_a_chunked_body_ends_with_its_last_chunk(client: IndigoClient, tmp_path: Path):
     async def chunked(request: web.BaseRequest) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/csv"})
         response.enable_chunked_encoding()
@@ -223,7 +223,7 @@ async def test_a_chunked_body_ends_where_it_says(client: IndigoClient, tmp_path:
     assert done.path.read_bytes() == BODY
 
 
-async def test_a_body_compressed_against_our_wish_is_still_whole(client: IndigoClient, tmp_path: Path):
+async def test_a_body_that_is_compressed_without_being_requested_is_accepted(client: IndigoClient, tmp_path: Path):
     async def compressed(_: web.BaseRequest) -> web.StreamResponse:
         response = web.Response(body=BODY, headers={"Content-Type": "text/csv", "ETag": ETAG_ONE})
         response.enable_compression(web.ContentCoding.gzip)
@@ -257,7 +257,7 @@ async def test_a_redirect_is_followed(client: IndigoClient, tmp_path: Path, stat
     ],
 )
 @pytest.mark.parametrize("how", ["at once", "after a redirect"])
-async def test_an_address_that_is_not_safe_is_refused_unseen(
+async def test_an_unsafe_url_is_never_requested(
     client: IndigoClient, tmp_path: Path, location: str, message: str, how: str
 ):
     async with scripted_server(redirect_response(location)) as server:
@@ -269,27 +269,27 @@ async def test_an_address_that_is_not_safe_is_refused_unseen(
     assert files_in(tmp_path) == []
 
 
-async def test_redirects_in_a_circle_end(client: IndigoClient, tmp_path: Path):
+async def test_a_redirect_loop_fails(client: IndigoClient, tmp_path: Path):
     async with scripted_server(redirect_response("/x.csv")) as server:
         with pytest.raises(DownloadError, match="more than 5 redirects"):
             await download_from(client, server, tmp_path / "x.csv")
 
 
-async def test_a_redirect_to_nowhere_ends(client: IndigoClient, tmp_path: Path):
+async def test_a_redirect_without_a_location_fails(client: IndigoClient, tmp_path: Path):
     async with scripted_server(respond_with(302)) as server:
         with pytest.raises(DownloadError, match="redirects"):
             await download_from(client, server, tmp_path / "x.csv")
 
 
-async def test_nobody_there_is_tried_again_and_told(client: IndigoClient, tmp_path: Path):
+async def test_a_refused_connection_is_retried_and_reported(client: IndigoClient, tmp_path: Path):
     async with scripted_server(full_response()) as server:
-        gone = server.origin
+        origin = server.origin
     with pytest.raises(DownloadError, match=r"no connection could be made \(after 4 attempts\)"):
-        await download(client.transport, f"{gone}/x.csv", tmp_path / "x.csv", retry=QUICK_RETRY)
+        await download(client.transport, f"{origin}/x.csv", tmp_path / "x.csv", retry=QUICK_RETRY)
     assert files_in(tmp_path) == []
 
 
-async def test_a_line_end_in_an_address_adds_nothing_to_the_request(client: IndigoClient, tmp_path: Path):
+async def test_a_line_end_in_a_url_injects_no_header(client: IndigoClient, tmp_path: Path):
     async with scripted_server(full_response()) as server:
         with contextlib.suppress(DownloadError):
             await download_from(client, server, tmp_path / "x.csv", "/x.csv?a=b HTTP/1.1\r\nX-Injected: 1\r\n\r\n")
@@ -297,7 +297,7 @@ async def test_a_line_end_in_an_address_adds_nothing_to_the_request(client: Indi
     assert len(server.requests) <= 1
 
 
-async def test_a_folder_is_no_destination(client: IndigoClient, tmp_path: Path):
+async def test_a_folder_as_destination_is_rejected(client: IndigoClient, tmp_path: Path):
     async with scripted_server(full_response()) as server:
         with pytest.raises(IsADirectoryError, match="is a folder; name a file"):
             await download_from(client, server, tmp_path)
@@ -305,9 +305,7 @@ async def test_a_folder_is_no_destination(client: IndigoClient, tmp_path: Path):
     assert files_in(tmp_path) == []
 
 
-async def test_a_destination_that_cannot_be_written_is_told_before_anything_is_asked(
-    client: IndigoClient, tmp_path: Path
-):
+async def test_a_destination_that_cannot_be_written_fails_before_any_request(client: IndigoClient, tmp_path: Path):
     (tmp_path / "file").write_bytes(b"")
     async with scripted_server(full_response()) as server:
         with pytest.raises(OSError, match="file"):
@@ -316,10 +314,10 @@ async def test_a_destination_that_cannot_be_written_is_told_before_anything_is_a
 
 
 @pytest.mark.parametrize("cancel", [cancel_task, cancel_scope])
-async def test_a_cancelled_download_leaves_what_was_there_and_no_part(client: IndigoClient, tmp_path: Path, cancel):
+async def test_a_canceled_download_leaves_the_old_file_and_no_part_file(client: IndigoClient, tmp_path: Path, cancel):
     target = tmp_path / "x.csv"
-    target.write_bytes(b"what was there")
+    target.write_bytes(b"old content")
     async with scripted_server(stalled_response) as server:
         await cancel(download_from(client, server, target), until=server.request_received)
-    assert target.read_bytes() == b"what was there"
+    assert target.read_bytes() == b"old content"
     assert files_in(tmp_path) == [target]

@@ -1,4 +1,4 @@
-"""File systems that lack sync, locks or modes, and folders where others write, too."""
+"""File systems without sync, locks or modes, and folders where other users can write."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from indigo_async.errors import DownloadError
 from indigo_async.files.downloads.part_file import PartFile
 from indigo_async.workflows.recipes.export_options import check_destination
 
-STRANGER = 12_345
+OTHER_USER = 12_345
 
 
 def failing(code: int) -> Callable[..., None]:
@@ -30,10 +30,10 @@ def failing(code: int) -> Callable[..., None]:
 
 
 def descriptors() -> set[str]:
-    return set(os.listdir("/proc/self/fd"))  # noqa: PTH208 - fewer descriptors of its own
+    return set(os.listdir("/proc/self/fd"))  # noqa: PTH208 - opens fewer descriptors itself
 
 
-def downloaded(target: Path) -> None:
+def write_download(target: Path) -> None:
     part = PartFile(target, "s")
     try:
         part.open()
@@ -49,7 +49,7 @@ def problems(destination: Path | str) -> list[str]:
     return [problem.message for problem in check.problems]
 
 
-HARMLESS = [
+TOLERATED = [
     ("os.fsync", errno.EINVAL),
     ("os.fsync", errno.ENOTSUP),
     ("os.fsync", errno.ENOSYS),
@@ -62,14 +62,14 @@ HARMLESS = [
 ]
 
 
-@pytest.mark.parametrize(("function", "code"), HARMLESS)
-def test_what_a_file_system_lacks_stops_no_download(
+@pytest.mark.parametrize(("function", "code"), TOLERATED)
+def test_a_missing_file_system_feature_does_not_stop_a_download(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str, code: int
 ):
     monkeypatch.setattr(function, failing(code))
     before = descriptors()
     assert problems(tmp_path / "x.csv") == []
-    downloaded(tmp_path / "x.csv")
+    write_download(tmp_path / "x.csv")
     assert descriptors() == before
     assert [path.name for path in tmp_path.iterdir()] == ["x.csv"]
 
@@ -82,12 +82,12 @@ def test_a_real_error_fails_and_leaves_nothing(
     monkeypatch.setattr(function, failing(code))
     before = descriptors()
     with pytest.raises(OSError, match=os.strerror(code)):
-        downloaded(tmp_path / "x.csv")
+        write_download(tmp_path / "x.csv")
     assert descriptors() == before
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_may_not_be_read_needs_no_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_folder_that_cannot_be_read_is_not_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     real = os.open
 
     def guarded(path: str | Path, flags: int, *rest: int) -> int:
@@ -96,11 +96,11 @@ def test_a_folder_that_may_not_be_read_needs_no_sync(tmp_path: Path, monkeypatch
         return real(path, flags, *rest)
 
     monkeypatch.setattr("os.open", guarded)
-    downloaded(tmp_path / "x.csv")
+    write_download(tmp_path / "x.csv")
     assert (tmp_path / "x.csv").read_bytes() == b"a,b\n"
 
 
-def test_without_locks_two_downloads_of_one_process_still_exclude_each_other(
+def test_without_locks_two_downloads_in_one_process_still_exclude_each_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(fcntl, "flock", failing(errno.ENOLCK))
@@ -114,7 +114,7 @@ def test_without_locks_two_downloads_of_one_process_still_exclude_each_other(
     first.write([b"a,b\n"])
     first.commit()
     first.close()
-    downloaded(tmp_path / "x.csv")
+    write_download(tmp_path / "x.csv")
     assert [path.name for path in tmp_path.iterdir()] == ["x.csv"]
 
 
@@ -151,34 +151,34 @@ def test_downloads_work_without_fcntl_and_other_unix_functions(tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["x.csv"]
 
 
-def test_a_file_that_others_may_read_is_warned_of_once_per_folder(
+def test_files_that_others_can_read_cause_one_warning_per_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     real = os.open
     monkeypatch.setattr("os.fchmod", failing(errno.EPERM))
     monkeypatch.setattr("os.open", lambda path, flags, mode=0o777: real(path, flags, mode | 0o644))
-    downloaded(tmp_path / "x.csv")
-    downloaded(tmp_path / "y.csv")
+    write_download(tmp_path / "x.csv")
+    write_download(tmp_path / "y.csv")
     (record,) = caplog.records
     assert record.getMessage() == (
         f"{tmp_path} cannot hold private files; other users may be able to read the exports in it"
     )
 
 
-def test_a_private_file_is_not_warned_of(
+def test_a_private_file_causes_no_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     monkeypatch.setattr("os.fchmod", failing(errno.EPERM))
-    downloaded(tmp_path / "x.csv")
+    write_download(tmp_path / "x.csv")
     assert caplog.records == []
 
 
-def _of_a_stranger(part: Path) -> None:
+def _of_another_user(part: Path) -> None:
     part.write_bytes(b"planted")
-    os.chown(part, STRANGER, STRANGER)
+    os.chown(part, OTHER_USER, OTHER_USER)
 
 
-def _with_a_second_name(part: Path) -> None:
+def _with_a_hard_link(part: Path) -> None:
     part.write_bytes(b"planted")
     part.with_name("second").hardlink_to(part)
 
@@ -192,32 +192,32 @@ def _fifo(part: Path) -> None:
 
 
 PLANTED = [
-    (_of_a_stranger, "belongs to another user"),
-    (_with_a_second_name, r"has a second name \(a hard link\)"),
+    (_of_another_user, "belongs to another user"),
+    (_with_a_hard_link, r"has a second name \(a hard link\)"),
     (_link, "is not a regular file"),
     (_fifo, "is not a regular file"),
 ]
 
 
-@pytest.mark.parametrize(("plant", "why"), PLANTED)
-def test_a_part_file_that_someone_planted_is_refused_before_paying_and_never_used(
-    tmp_path: Path, plant: Callable[[Path], None], why: str
+@pytest.mark.parametrize(("plant", "reason"), PLANTED)
+def test_a_planted_part_file_is_rejected_before_paying_and_never_used(
+    tmp_path: Path, plant: Callable[[Path], None], reason: str
 ):
     plant(tmp_path / ".x.csv.part")
     before = {path.name: path.lstat().st_ino for path in tmp_path.iterdir()}
     open_before = descriptors()
-    with pytest.raises(DownloadError, match=rf"\.x\.csv\.part {why}; remove it or name another destination"):
-        downloaded(tmp_path / "x.csv")
+    with pytest.raises(DownloadError, match=rf"\.x\.csv\.part {reason}; remove it or name another destination"):
+        write_download(tmp_path / "x.csv")
     (problem,) = problems(tmp_path / "x.csv")
     assert "cannot be written" in problem
-    assert re.search(why, problem)
+    assert re.search(reason, problem)
     assert {path.name: path.lstat().st_ino for path in tmp_path.iterdir()} == before
     assert descriptors() == open_before
 
 
-def test_where_all_files_belong_to_one_user_a_part_file_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A network file system may map all of its users to one."""
-    monkeypatch.setattr("os.geteuid", lambda: STRANGER)
+def test_if_all_files_belong_to_one_user_a_part_file_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A network file system may map all users to one."""
+    monkeypatch.setattr("os.geteuid", lambda: OTHER_USER)
     part = PartFile(tmp_path / "x.csv", "s")
     part.open()
     part.validator = '"one"'
@@ -231,7 +231,7 @@ def test_where_all_files_belong_to_one_user_a_part_file_is_continued(tmp_path: P
 
 
 @pytest.mark.parametrize("plant", [plant for plant, _ in PLANTED])
-def test_a_note_that_someone_planted_is_not_believed(tmp_path: Path, plant: Callable[[Path], None]):
+def test_a_planted_resume_state_is_ignored(tmp_path: Path, plant: Callable[[Path], None]):
     part = PartFile(tmp_path / "x.csv", "s")
     part.open()
     plant(tmp_path / ".x.csv.part.json")
@@ -241,7 +241,7 @@ def test_a_note_that_someone_planted_is_not_believed(tmp_path: Path, plant: Call
     part.close()
 
 
-def test_a_folder_as_destination_is_refused(tmp_path: Path):
+def test_a_folder_as_destination_is_rejected(tmp_path: Path):
     assert problems(tmp_path) == [f"{str(tmp_path)!r} is a folder; name a file"]
     for text in (f"{tmp_path}/new/", f"{tmp_path}/new/.", "", ".", ".."):
         assert problems(text) == [f"{text!r} is a folder; name a file"]
@@ -249,7 +249,7 @@ def test_a_folder_as_destination_is_refused(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("make", "why"),
+    ("make", "reason"),
     [
         (os.mkfifo, "is not a regular file; name another"),
         (lambda path: os.mknod(path, stat.S_IFSOCK | 0o600), "is not a regular file; name another"),
@@ -257,12 +257,12 @@ def test_a_folder_as_destination_is_refused(tmp_path: Path):
     ],
     ids=["FIFO", "socket", "link"],
 )
-def test_nothing_but_a_file_is_replaced(tmp_path: Path, make: Callable[[Path], None], why: str):
+def test_only_a_regular_file_is_replaced(tmp_path: Path, make: Callable[[Path], None], reason: str):
     target = tmp_path / "x.csv"
     make(target)
-    assert problems(target) == [f"{str(target)!r} {why}"]
-    with pytest.raises(DownloadError, match=why):
-        downloaded(target)
+    assert problems(target) == [f"{str(target)!r} {reason}"]
+    with pytest.raises(DownloadError, match=reason):
+        write_download(target)
     assert not target.is_file()
     assert list(tmp_path.iterdir()) == [target]
 
@@ -282,17 +282,19 @@ def test_a_home_folder_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ]
 
 
-def test_a_file_that_only_its_owner_may_replace_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_file_that_only_its_owner_may_replace_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     tmp_path.chmod(0o1777)
     target = tmp_path / "x.csv"
     target.write_bytes(b"")
-    monkeypatch.setattr("os.geteuid", lambda: STRANGER)
+    monkeypatch.setattr("os.geteuid", lambda: OTHER_USER)
     (problem,) = problems(target)
     assert "belongs to another user, and its folder lets only owners replace their files" in problem
 
 
 @pytest.mark.parametrize("function", ["os.write", "os.rename", "fcntl.flock"])
-def test_what_a_download_needs_is_tried_before_paying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str):
+def test_the_steps_of_a_download_are_tried_before_paying(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str
+):
     before = descriptors()
     monkeypatch.setattr(function, failing(errno.EDQUOT))
     (problem,) = problems(tmp_path / "x.csv")
@@ -301,7 +303,7 @@ def test_what_a_download_needs_is_tried_before_paying(tmp_path: Path, monkeypatc
     assert descriptors() == before
 
 
-def test_a_full_disk_is_found_before_paying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_full_disk_is_detected_before_paying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     real = os.statvfs
 
     def full(path: Path) -> os.statvfs_result:
@@ -314,7 +316,7 @@ def test_a_full_disk_is_found_before_paying(tmp_path: Path, monkeypatch: pytest.
     assert os.strerror(errno.ENOSPC) in problem
 
 
-def test_names_that_do_not_fit_are_found_before_paying(tmp_path: Path):
+def test_names_that_are_too_long_are_detected_before_paying(tmp_path: Path):
     for name in ("x" * 250, f"{'x' * 256}/x.csv", "/".join(["x" * 200] * 30)):
         (problem,) = problems(tmp_path / "new" / name)
         assert "cannot be written" in problem

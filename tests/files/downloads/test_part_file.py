@@ -13,20 +13,20 @@ from indigo_async._redaction import SecretText
 from indigo_async.errors import DownloadError
 from indigo_async.files.downloads.part_file import PartFile
 
-KILLED = """
+KILLED_EARLY = """
 import os, signal, sys
 from pathlib import Path
 from indigo_async.files.downloads.part_file import PartFile
 part = PartFile(Path(sys.argv[1]), "s")
 part.open()
-part.write([b"people of a killed run"])
+part.write([b"rows of a killed run"])
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_what_a_killed_process_left_is_taken_over_by_the_next_download(tmp_path: Path):
+def test_the_next_download_reuses_the_part_file_of_a_killed_process(tmp_path: Path):
     target = tmp_path / "export.csv"
-    subprocess.run([sys.executable, "-c", KILLED, str(target)], check=False)
+    subprocess.run([sys.executable, "-c", KILLED_EARLY, str(target)], check=False)
     (left,) = tmp_path.iterdir()
     left.chmod(0o644)
     part = PartFile(target, "s")
@@ -39,7 +39,7 @@ def test_what_a_killed_process_left_is_taken_over_by_the_next_download(tmp_path:
     assert target.read_bytes() == b"a,b\n"
 
 
-def test_two_downloads_to_one_target_at_once_are_refused(tmp_path: Path):
+def test_two_concurrent_downloads_to_one_destination_are_rejected(tmp_path: Path):
     first, second = PartFile(tmp_path / "export.csv", "s"), PartFile(tmp_path / "export.csv", "s")
     first.open()
     with pytest.raises(DownloadError, match="another download is writing to it"):
@@ -53,7 +53,7 @@ def test_two_downloads_to_one_target_at_once_are_refused(tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["export.csv"]
 
 
-def test_a_link_in_the_part_files_place_is_not_followed(tmp_path: Path):
+def test_a_link_in_place_of_the_part_file_is_not_followed(tmp_path: Path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.write_text("mine")
     (tmp_path / ".export.csv.part").symlink_to(elsewhere)
@@ -62,7 +62,7 @@ def test_a_link_in_the_part_files_place_is_not_followed(tmp_path: Path):
     assert elsewhere.read_text() == "mine"
 
 
-NOTED = """
+KILLED_LATE = """
 import os, signal, sys
 from pathlib import Path
 from indigo_async.files.downloads.part_file import PartFile
@@ -76,9 +76,9 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_what_a_killed_process_noted_as_safe_is_continued(tmp_path: Path):
+def test_the_saved_bytes_of_a_killed_process_are_resumed(tmp_path: Path):
     target = tmp_path / "export.csv"
-    subprocess.run([sys.executable, "-c", NOTED, str(target)], check=False)
+    subprocess.run([sys.executable, "-c", KILLED_LATE, str(target)], check=False)
     part = PartFile(target, "s")
     part.open()
     assert (part.size, part.validator) == (8 * 1024 * 1024, '"one"')
@@ -90,7 +90,7 @@ def test_what_a_killed_process_noted_as_safe_is_continued(tmp_path: Path):
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_link_in_the_notes_place_is_not_written_to(tmp_path: Path):
+def test_a_link_in_place_of_the_resume_state_is_not_written_to(tmp_path: Path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.write_text("mine")
     part = PartFile(tmp_path / "export.csv", "s")
@@ -103,7 +103,7 @@ def test_a_link_in_the_notes_place_is_not_written_to(tmp_path: Path):
     assert list(tmp_path.iterdir()) == [elsewhere]
 
 
-def test_a_download_can_go_on_whose_source_is_a_hidden_url(tmp_path: Path):
+def test_a_download_whose_source_is_a_secret_url_can_be_resumed(tmp_path: Path):
     part = PartFile(tmp_path / "export.csv", SecretText("https://files.example.org/export.csv"))
     part.open()
     part.validator = '"version 1"'
@@ -118,7 +118,7 @@ def test_a_download_can_go_on_whose_source_is_a_hidden_url(tmp_path: Path):
 MEBIBYTE = 1024 * 1024
 
 
-def test_a_full_disk_keeps_what_was_noted_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_full_disk_keeps_the_last_saved_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     part = PartFile(tmp_path / "export.csv", "s")
     part.open()
     part.validator = '"one"'
@@ -127,7 +127,7 @@ def test_a_full_disk_keeps_what_was_noted_before(tmp_path: Path, monkeypatch: py
     real = os.write
 
     def full(descriptor: int, data: bytes) -> int:
-        """Room for half of it, and for nothing more."""
+        """Room for half of the data and no more."""
         monkeypatch.setattr("indigo_async.files.downloads.part_file.os.write", none)
         return real(descriptor, data[: MEBIBYTE // 2])
 
@@ -147,7 +147,7 @@ def test_a_full_disk_keeps_what_was_noted_before(tmp_path: Path, monkeypatch: py
     again.close()
 
 
-def test_a_disk_that_fills_up_before_the_first_note_keeps_the_bytes_that_fitted(
+def test_a_disk_that_fills_up_before_the_first_saved_state_keeps_the_bytes_that_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     def full(*_: object) -> int:
@@ -168,7 +168,7 @@ def test_a_disk_that_fills_up_before_the_first_note_keeps_the_bytes_that_fitted(
     again.close()
 
 
-def test_a_note_that_cannot_be_written_ends_no_download(tmp_path: Path):
+def test_a_resume_state_that_cannot_be_written_does_not_fail_the_download(tmp_path: Path):
     target = tmp_path / "export.csv"
     part = PartFile(target, "s")
     part.open()
@@ -182,13 +182,13 @@ def test_a_note_that_cannot_be_written_ends_no_download(tmp_path: Path):
     assert target.stat().st_size == 9 * MEBIBYTE + 1
 
 
-def test_a_note_replaces_a_longer_one(tmp_path: Path):
-    note = tmp_path / ".export.csv.part.json"
+def test_a_resume_state_replaces_a_longer_one(tmp_path: Path):
+    state = tmp_path / ".export.csv.part.json"
     part = PartFile(tmp_path / "export.csv", "s")
     part.open()
     part.validator = '"one"'
     part.write([b"a,b\n"])
-    note.write_bytes(b"x" * 10_000)
+    state.write_bytes(b"x" * 10_000)
     part.close()
     again = PartFile(tmp_path / "export.csv", "s")
     again.open()

@@ -1,4 +1,4 @@
-"""Servers that send the rest of a file in parts, and never a file that is not whole."""
+"""Servers that send the rest of a file in slices. The file is complete or absent."""
 
 from __future__ import annotations
 
@@ -33,31 +33,31 @@ TOTAL = len(BODY)
 def a_slice(
     start: int, end: int, total: int | str = TOTAL, *, body: bytes = BODY, etag: str = ETAG_ONE, last: int | None = None
 ) -> Responder:
-    """The bytes from `start` up to `end`; the range may end elsewhere than the answer says."""
-    says = f"bytes {start}-{end - 1 if last is None else last}/{total}"
-    return respond_with(206, body[start:end], content_type="text/csv", content_range=says, etag=etag)
+    """The bytes from `start` up to `end`; `last` makes the response announce another end."""
+    content_range = f"bytes {start}-{end - 1 if last is None else last}/{total}"
+    return respond_with(206, body[start:end], content_type="text/csv", content_range=content_range, etag=etag)
 
 
 def chunked(status: int, body: bytes, **headers: str) -> Responder:
-    """A body that does not say how long it is."""
+    """A body of unknown length."""
 
-    async def answer(request: web.BaseRequest) -> web.StreamResponse:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        response = web.StreamResponse(status=status, headers={"Content-Type": "text/csv"} | named)
+    async def respond(request: web.BaseRequest) -> web.StreamResponse:
+        http_headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        response = web.StreamResponse(status=status, headers={"Content-Type": "text/csv"} | http_headers)
         response.enable_chunked_encoding()
         await response.prepare(request)
         await response.write(body)
         await response.write_eof()
         return response
 
-    return answer
+    return respond
 
 
 def ranges(server: ScriptedServer) -> list[str | None]:
     return [request.headers.get("range") for request in server.requests]
 
 
-async def test_the_rest_in_parts_is_asked_for_until_the_whole_length_has_come(client: IndigoClient, tmp_path: Path):
+async def test_slices_are_requested_until_the_file_is_complete(client: IndigoClient, tmp_path: Path):
     parts = [cut_response(5_000), a_slice(5_000, 6_000), a_slice(6_000, 6_001), a_slice(6_001, TOTAL)]
     async with scripted_server(*parts, respond_with(500)) as server:
         done = await download_from(client, server, tmp_path / "x.csv")
@@ -67,14 +67,14 @@ async def test_the_rest_in_parts_is_asked_for_until_the_whole_length_has_come(cl
     assert files_in(tmp_path) == [done.path]
 
 
-async def test_many_small_parts_need_no_patience(client: IndigoClient, tmp_path: Path):
+async def test_many_small_slices_do_not_use_up_the_attempts(client: IndigoClient, tmp_path: Path):
     parts = [a_slice(start, min(start + 1_000, TOTAL)) for start in range(1_000, TOTAL, 1_000)]
     async with scripted_server(cut_response(1_000), *parts, respond_with(500)) as server:
         done = await download_from(client, server, tmp_path / "x.csv")
     assert done.path.read_bytes() == BODY
 
 
-async def test_parts_without_end_are_given_up(client: IndigoClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_endless_slices_fail(client: IndigoClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(download_function.__globals__, "_MAX_REQUESTS", 7)
     parts = [a_slice(start, start + 1) for start in range(1_000, 1_100)]
     async with scripted_server(cut_response(1_000), *parts) as server:
@@ -83,9 +83,7 @@ async def test_parts_without_end_are_given_up(client: IndigoClient, tmp_path: Pa
     assert len(server.requests) == 7
 
 
-async def test_a_part_file_is_continued_by_the_next_call_to_the_length_known_before(
-    client: IndigoClient, tmp_path: Path
-):
+async def test_the_next_call_resumes_to_the_length_that_was_known_before(client: IndigoClient, tmp_path: Path):
     async with scripted_server(cut_response(5_000), a_slice(5_000, 6_000), respond_with(503)) as server:
         with pytest.raises(DownloadError):
             await download_from(client, server, tmp_path / "x.csv", source="1")
@@ -96,7 +94,7 @@ async def test_a_part_file_is_continued_by_the_next_call_to_the_length_known_bef
 
 
 @pytest.mark.parametrize(
-    "odd",
+    "invalid",
     [
         a_slice(5_000, 6_000, TOTAL + 1),
         a_slice(5_000, 6_000, 5_500),
@@ -111,27 +109,27 @@ async def test_a_part_file_is_continued_by_the_next_call_to_the_length_known_bef
         chunked(206, BODY[5_000:6_001], Content_Range=f"bytes 5000-5999/{TOTAL}", ETag=ETAG_ONE),
     ],
     ids=[
-        "another length",
+        "a different length",
         "beyond the length",
         "a range that ends before it begins",
-        "a shorter body than range",
-        "another version",
+        "a body shorter than its range",
+        "a different version",
         "half a range",
         "a long number",
         "no range",
-        "a longer body than range",
+        "a body longer than its range",
     ],
 )
-async def test_a_part_that_contradicts_itself_starts_the_file_over(
-    client: IndigoClient, tmp_path: Path, odd: Responder
+async def test_a_slice_that_contradicts_itself_starts_the_download_over(
+    client: IndigoClient, tmp_path: Path, invalid: Responder
 ):
-    async with scripted_server(cut_response(5_000), odd, full_response()) as server:
+    async with scripted_server(cut_response(5_000), invalid, full_response()) as server:
         done = await download_from(client, server, tmp_path / "x.csv")
     assert done.path.read_bytes() == BODY
     assert ranges(server) == [None, "bytes=5000-", None]
 
 
-async def test_a_part_of_unknown_length_that_ends_early_is_continued(client: IndigoClient, tmp_path: Path):
+async def test_a_slice_of_unknown_length_that_ends_early_is_resumed(client: IndigoClient, tmp_path: Path):
     short = chunked(206, BODY[5_000:5_500], Content_Range=f"bytes 5000-5999/{TOTAL}", ETag=ETAG_ONE)
     async with scripted_server(cut_response(5_000), short, rest_response(5_500)) as server:
         done = await download_from(client, server, tmp_path / "x.csv")
@@ -139,22 +137,25 @@ async def test_a_part_of_unknown_length_that_ends_early_is_continued(client: Ind
     assert ranges(server) == [None, "bytes=5000-", "bytes=5500-"]
 
 
-@pytest.mark.parametrize("says", [{}, {"content_range": f"bytes */{TOTAL}"}])
-async def test_parts_of_a_file_of_unknown_length_end_where_the_server_has_no_more(
-    client: IndigoClient, tmp_path: Path, says: dict[str, str]
+@pytest.mark.parametrize("headers", [{}, {"content_range": f"bytes */{TOTAL}"}])
+async def test_slices_of_a_file_of_unknown_length_end_with_416(
+    client: IndigoClient, tmp_path: Path, headers: dict[str, str]
 ):
     async with scripted_server(
-        unknown(5_000), a_slice(5_000, TOTAL, "*"), respond_with(416, **says), respond_with(500)
+        cut_response_of_unknown_length(5_000),
+        a_slice(5_000, TOTAL, "*"),
+        respond_with(416, **headers),
+        respond_with(500),
     ) as server:
         done = await download_from(client, server, tmp_path / "x.csv")
     assert done.path.read_bytes() == BODY
     assert ranges(server) == [None, "bytes=5000-", f"bytes={TOTAL}-"]
 
 
-def unknown(size: int) -> Responder:
-    """The first bytes of a body that does not say how long it is, then a broken connection."""
+def cut_response_of_unknown_length(size: int) -> Responder:
+    """The first bytes of a body of unknown length, then a broken connection."""
 
-    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+    async def respond(request: web.BaseRequest) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/csv", "ETag": ETAG_ONE})
         response.enable_chunked_encoding()
         await response.prepare(request)
@@ -162,12 +163,12 @@ def unknown(size: int) -> Responder:
         request.transport.close()
         return response
 
-    return answer
+    return respond
 
 
-async def test_a_length_that_is_learned_late_counts(client: IndigoClient, tmp_path: Path):
+async def test_a_total_length_that_becomes_known_later_is_checked(client: IndigoClient, tmp_path: Path):
     async with scripted_server(
-        unknown(5_000), a_slice(5_000, 6_000, "*"), a_slice(6_000, TOTAL), respond_with(500)
+        cut_response_of_unknown_length(5_000), a_slice(5_000, 6_000, "*"), a_slice(6_000, TOTAL), respond_with(500)
     ) as server:
         done = await download_from(client, server, tmp_path / "x.csv")
     assert done.path.read_bytes() == BODY
@@ -175,40 +176,40 @@ async def test_a_length_that_is_learned_late_counts(client: IndigoClient, tmp_pa
 
 
 @pytest.mark.parametrize(
-    "no",
+    "unsatisfied",
     [
         respond_with(416),
         respond_with(416, content_range="bytes */6000"),
         respond_with(416, content_range="bytes */4000"),
     ],
 )
-async def test_no_range_where_bytes_are_missing_starts_the_file_over(
-    client: IndigoClient, tmp_path: Path, no: Responder
+async def test_416_while_bytes_are_missing_starts_the_download_over(
+    client: IndigoClient, tmp_path: Path, unsatisfied: Responder
 ):
-    async with scripted_server(cut_response(5_000), a_slice(5_000, 6_000), no, full_response()) as server:
+    async with scripted_server(cut_response(5_000), a_slice(5_000, 6_000), unsatisfied, full_response()) as server:
         done = await download_from(client, server, tmp_path / "x.csv")
     assert done.path.read_bytes() == BODY
     assert ranges(server)[-1] is None
 
 
-async def test_a_part_file_that_is_whole_already_is_not_fetched_again(client: IndigoClient, tmp_path: Path):
-    """As after a disk that failed at the very end."""
+async def test_a_complete_part_file_is_not_downloaded_again(client: IndigoClient, tmp_path: Path):
+    """As left by a disk error at the very end."""
 
-    def left() -> None:
+    def leave_complete_part_file() -> None:
         part = PartFile(tmp_path / "x.csv", "1")
         part.open()
         part.validator, part.total = ETAG_ONE, TOTAL
         part.write([BODY])
         part.close()
 
-    await asyncio.to_thread(left)
+    await asyncio.to_thread(leave_complete_part_file)
     async with scripted_server(respond_with(416, content_range=f"bytes */{TOTAL}"), respond_with(500)) as server:
         done = await download_from(client, server, tmp_path / "x.csv", source="1")
     assert done.path.read_bytes() == BODY
     assert len(server.requests) == 1
 
 
-async def test_a_shorter_body_of_the_same_version_is_not_taken_for_the_whole(client: IndigoClient, tmp_path: Path):
+async def test_a_shorter_body_of_the_same_version_is_not_complete(client: IndigoClient, tmp_path: Path):
     async with scripted_server(
         cut_response(5_000), chunked(200, BODY[:6_000], ETag=ETAG_ONE), full_response()
     ) as server:
@@ -216,11 +217,11 @@ async def test_a_shorter_body_of_the_same_version_is_not_taken_for_the_whole(cli
     assert done.path.read_bytes() == BODY
 
 
-async def test_a_range_answer_without_a_length_ends_with_its_range(client: IndigoClient, tmp_path: Path):
+async def test_a_206_without_a_length_ends_with_its_range(client: IndigoClient, tmp_path: Path):
     async def until_closed(request: web.BaseRequest) -> web.StreamResponse:
         head = f"HTTP/1.1 206 Partial Content\r\nContent-Type: text/csv\r\nETag: {ETAG_ONE}\r\n"
-        says = f"Content-Range: bytes 5000-{TOTAL - 1}/{TOTAL}\r\nConnection: close\r\n\r\n"
-        request.transport.write((head + says).encode() + BODY[5_000:])
+        rest = f"Content-Range: bytes 5000-{TOTAL - 1}/{TOTAL}\r\nConnection: close\r\n\r\n"
+        request.transport.write((head + rest).encode() + BODY[5_000:])
         request.transport.close()
         return web.Response()
 
@@ -229,7 +230,7 @@ async def test_a_range_answer_without_a_length_ends_with_its_range(client: Indig
     assert done.path.read_bytes() == BODY
 
 
-def test_a_part_file_that_is_not_whole_is_never_put_in_place(tmp_path: Path):
+def test_an_incomplete_part_file_is_never_moved_to_the_destination(tmp_path: Path):
     part = PartFile(tmp_path / "x.csv", "s")
     part.open()
     part.total = 10
@@ -242,18 +243,18 @@ def test_a_part_file_that_is_not_whole_is_never_put_in_place(tmp_path: Path):
 
 @settings(max_examples=25)
 @given(st.data())
-async def test_however_a_file_is_cut_and_sliced_it_is_delivered_whole_or_not_at_all(
+async def test_any_mix_of_breaks_and_slices_gives_a_complete_file_or_none(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ):
     target = tmp_path_factory.mktemp("slices") / "x.csv"
     body = BODY[:400]
 
-    async def answer(request: web.BaseRequest) -> web.StreamResponse:
-        asked = request.headers.get("Range")
-        start = int(asked[6:-1]) if asked else 0
+    async def respond(request: web.BaseRequest) -> web.StreamResponse:
+        requested = request.headers.get("Range")
+        start = int(requested[6:-1]) if requested else 0
         if start >= len(body):
             return web.Response(status=416, headers={"Content-Range": f"bytes */{len(body)}"})
-        if asked and data.draw(st.integers(0, 9)) > 0:
+        if requested and data.draw(st.integers(0, 9)) > 0:
             end = data.draw(st.integers(start + 1, len(body)))
             total = data.draw(st.sampled_from([str(len(body)), "*"]))
             return await a_slice(start, end, total, body=body)(request)
@@ -263,7 +264,7 @@ async def test_however_a_file_is_cut_and_sliced_it_is_delivered_whole_or_not_at_
 
     async with (
         IndigoClient("token", base_url="http://127.0.0.1:9", timeout=5.0) as client,
-        scripted_server(answer) as server,
+        scripted_server(respond) as server,
     ):
         try:
             done = await download_from(client, server, target)

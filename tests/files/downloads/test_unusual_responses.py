@@ -1,4 +1,4 @@
-"""Answers that are odd but harmless, and addresses that a server forgot to encode."""
+"""Responses that are unusual but harmless, and URLs that a server forgot to encode."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ API = "https://app.indigo.engineering/api/v1"
 
 
 @pytest.mark.parametrize("status", [202, 204])
-async def test_a_file_that_is_not_ready_is_waited_for(client: IndigoClient, tmp_path: Path, status: int):
+async def test_a_file_that_is_not_ready_is_retried(client: IndigoClient, tmp_path: Path, status: int):
     async with scripted_server(respond_with(status), full_response()) as server:
         done = await download_from(client, server, tmp_path / "x.csv")
     assert done.path.read_bytes() == BODY
 
 
 @pytest.mark.parametrize("status", [202, 204])
-async def test_a_file_that_never_is_ready_is_told(client: IndigoClient, tmp_path: Path, status: int):
+async def test_a_file_that_is_never_ready_is_reported(client: IndigoClient, tmp_path: Path, status: int):
     async with scripted_server(respond_with(status)) as server:
         with pytest.raises(DownloadError, match=rf"returned {status} \(the file is not ready\) \(after 4 attempts\)"):
             await download_from(client, server, tmp_path / "x.csv")
@@ -34,18 +34,18 @@ async def test_a_file_that_never_is_ready_is_told(client: IndigoClient, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("asked", "waited"), [("7", 7.0), ("3600", 3600.0), ("3601", 0.0), ("9" * 310, 0.0), ("soon", 0.0)]
+    ("retry_after", "waited"), [("7", 7.0), ("3600", 3600.0), ("3601", 0.0), ("9" * 310, 0.0), ("soon", 0.0)]
 )
-async def test_a_wish_to_wait_is_obeyed_up_to_an_hour(
-    client: IndigoClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str, waited: float
+async def test_retry_after_is_obeyed_up_to_an_hour(
+    client: IndigoClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, retry_after: str, waited: float
 ):
     waits: list[float] = []
 
     async def sleep(seconds: float) -> None:
         waits.append(seconds)
 
-    answers = [respond_with(status, retry_after=asked) for status in (202, 429, 503)]
-    async with scripted_server(*answers, full_response()) as server:
+    responses = [respond_with(status, retry_after=retry_after) for status in (202, 429, 503)]
+    async with scripted_server(*responses, full_response()) as server:
         monkeypatch.setattr(download_function.__globals__["asyncio"], "sleep", sleep)
         done = await download_from(client, server, tmp_path / "x.csv")
         monkeypatch.undo()
@@ -69,7 +69,7 @@ async def test_a_wish_to_wait_is_obeyed_up_to_an_hour(
         "identity, utf-8",
     ],
 )
-async def test_a_charset_in_the_place_of_a_compression_is_none(client: IndigoClient, tmp_path: Path, encoding: str):
+async def test_a_charset_as_content_encoding_is_ignored(client: IndigoClient, tmp_path: Path, encoding: str):
     async with scripted_server(
         respond_with(200, BODY, content_type="text/csv", content_encoding=encoding, etag=ETAG_ONE)
     ) as server:
@@ -78,14 +78,14 @@ async def test_a_charset_in_the_place_of_a_compression_is_none(client: IndigoCli
 
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "deflate", "gzip, br", "gzip, gzip", "utf-8; q=1", "rot13"])
-async def test_a_compression_that_was_not_asked_for_is_refused(client: IndigoClient, tmp_path: Path, encoding: str):
+async def test_a_compression_that_was_not_requested_is_rejected(client: IndigoClient, tmp_path: Path, encoding: str):
     async with scripted_server(respond_with(200, BODY, content_type="text/csv", content_encoding=encoding)) as server:
         with pytest.raises(DownloadError, match=r"compression, which was not requested \(after 4 attempts\)"):
             await download_from(client, server, tmp_path / "x.csv")
     assert files_in(tmp_path) == []
 
 
-SPELLED = [
+UNENCODED = [
     ("/lists/my donors.csv?sig=a b", "/lists/my%20donors.csv?sig=a%20b"),
     ("/spenden-für-übermorgen.csv?von=Jürgen", "/spenden-f%C3%BCr-%C3%BCbermorgen.csv?von=J%C3%BCrgen"),
     ("/my%20donors (1).csv?sig=a%2Fb%2bc+d==", "/my%20donors%20(1).csv?sig=a%2Fb%2bc+d=="),
@@ -94,15 +94,15 @@ SPELLED = [
 ]
 
 
-@pytest.mark.parametrize(("written", "sent"), SPELLED)
-async def test_what_a_server_forgot_to_encode_is_encoded(client: IndigoClient, tmp_path: Path, written: str, sent: str):
+@pytest.mark.parametrize(("written", "sent"), UNENCODED)
+async def test_an_unencoded_url_is_encoded(client: IndigoClient, tmp_path: Path, written: str, sent: str):
     async with scripted_server(full_response()) as server:
         done = await download_from(client, server, tmp_path / "x.csv", written)
     assert done.path.read_bytes() == BODY
     assert [request.path for request in server.requests] == [sent]
 
 
-async def test_a_redirect_is_encoded_too(client: IndigoClient, tmp_path: Path):
+async def test_an_unencoded_redirect_is_encoded(client: IndigoClient, tmp_path: Path):
     async with scripted_server(redirect_response("/my donors.csv?sig=%2F"), full_response()) as server:
         await download_from(client, server, tmp_path / "x.csv")
     assert server.requests[-1].path == "/my%20donors.csv?sig=%2F"
@@ -120,22 +120,22 @@ async def test_a_redirect_is_encoded_too(client: IndigoClient, tmp_path: Path):
         "https://files.example.org?sig=1",
     ],
 )
-def test_a_legal_url_stays_byte_for_byte(url: str):
+def test_a_valid_url_is_unchanged(url: str):
     assert validate_url(url, referrer_url=API) == url
 
 
-def test_a_host_is_asked_under_its_name_in_ascii():
+def test_a_host_name_is_encoded_as_ascii():
     assert (
         validate_url("https://bücher.example:8443/x.csv", referrer_url=API)
         == "https://xn--bcher-kva.example:8443/x.csv"
     )
 
 
-def test_blanks_and_line_ends_around_a_url_are_no_part_of_it():
+def test_blanks_and_line_ends_are_removed_from_a_url():
     assert validate_url(" https://files.example.org/x\n.csv\r\n", referrer_url=API) == "https://files.example.org/x.csv"
 
 
-async def test_a_legal_url_is_sent_byte_for_byte(client: IndigoClient, tmp_path: Path):
+async def test_a_valid_url_is_sent_unchanged(client: IndigoClient, tmp_path: Path):
     path = "/a%2Fb/c%20d.csv?sig=a%2fb%2Bc+d%3D&e=~*'();:@$,!/?"
     async with scripted_server(full_response()) as server:
         await download(client.transport, server.origin + path, tmp_path / "x.csv", retry=QUICK_RETRY)

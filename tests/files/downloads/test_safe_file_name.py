@@ -24,14 +24,14 @@ NAMES = st.text(st.characters(codec="utf-8") | st.sampled_from("/\\.%:\0"), min_
         ('a\\b:c*"\n', "a%5Cb%3Ac%2A%22%0A"),
     ],
 )
-def test_what_no_name_should_hold_is_written_by_its_code(text: str, name: str):
+def test_unsafe_characters_become_percent_codes(text: str, name: str):
     assert safe_file_name(text) == name
 
 
 @given(NAMES, NAMES)
-def test_two_names_stay_two_files_in_the_folder_itself(one: str, other: str):
+def test_different_names_are_different_files_in_the_same_folder(first: str, second: str):
     folder = Path("/exports")
-    paths = [folder / f"{safe_file_name(text)}.csv" for text in (one, other)]
+    paths = [folder / f"{safe_file_name(text)}.csv" for text in (first, second)]
     assert [path.parent for path in paths] == [folder, folder]
     assert not any(path.name.startswith(".") for path in paths)
-    assert (paths[0] == paths[1]) == (one == other)
+    assert (paths[0] == paths[1]) == (first == second)

@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from indigo_async.client import IndigoClient
-from tests.support.downloads import TOKEN
 from tests.support.servers.s3 import Bucket, S3Server
-from tests.support.servers.scripted import QUICK_RETRY
 
 
 @pytest.fixture(scope="session")
@@ -24,13 +21,7 @@ def s3_server() -> Iterator[S3Server]:
 
 @pytest.fixture
 def bucket(s3_server: S3Server, tmp_path: Path) -> Bucket:
-    """A bucket of the test's own."""
+    """A separate bucket for each test."""
     return s3_server.create_bucket(
         f"{tmp_path.parent.name}-{tmp_path.name}".replace("_", "-").strip("-")[-60:].strip("-").lower()
     )
-
-
-@pytest.fixture
-async def client() -> AsyncGenerator[IndigoClient]:
-    async with IndigoClient(TOKEN, base_url="http://127.0.0.1:9", retry=QUICK_RETRY, timeout=5.0) as client:
-        yield client
