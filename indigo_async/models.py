@@ -22,6 +22,7 @@ __all__ = [
     "UploadStatus",
     "UploadedAudienceCsv",
     "is_failure_status",
+    "same_id",
 ]
 
 RecordId: TypeAlias = str | int
@@ -60,6 +61,11 @@ def is_failure_status(status: str) -> bool:
     """Whether a status plainly says failure. Any other unknown status means that work goes on."""
     upper = status.upper()
     return any(word in upper for word in _FAILURE_WORDS)
+
+
+def same_id(first: RecordId, second: RecordId) -> bool:
+    """Compare two IDs as text: a server may send 7 in one response and "7" in another."""
+    return str(first) == str(second)
 
 
 def _url_repr(url: str | None) -> str:

@@ -82,6 +82,11 @@ class _TimeoutScope:
         if self._expired and self._task.uncancel() <= self._cancelling_before and kind is asyncio.CancelledError:
             raise TimeoutError from error
 
+    @property
+    def expired(self) -> bool:
+        """Whether the block ran out of time."""
+        return self._expired
+
     def expire(self) -> None:
         self._expired = True
         self._task.cancel()

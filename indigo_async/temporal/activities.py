@@ -49,17 +49,15 @@ from indigo_async.temporal.payloads import (
 from indigo_async.temporal.workflows.job import AudienceWorkflow
 from indigo_async.workflows.recipes.budget import Budget
 from indigo_async.workflows.recipes.context import RecipeContext
-from indigo_async.workflows.recipes.csv_download import download_csv
+from indigo_async.workflows.recipes.download import ExportReceipt, download_csv
 from indigo_async.workflows.recipes.existing_exports import ExportState, export_state
 from indigo_async.workflows.recipes.export import ensure_purchased, is_purchased
-from indigo_async.workflows.recipes.export_lock import export_lock
 from indigo_async.workflows.recipes.export_options import ExportOptions
-from indigo_async.workflows.recipes.lookalike import ensure_lookalike, warn_if_small
+from indigo_async.workflows.recipes.lookalike import ensure_lookalike
 from indigo_async.workflows.recipes.match import check_csv, ensure_matched
 from indigo_async.workflows.recipes.name_index import NameIndex
 from indigo_async.workflows.recipes.preview import ExportRead, ensure_preview
-from indigo_async.workflows.recipes.purchase import check_price
-from indigo_async.workflows.recipes.receipt import ExportReceipt
+from indigo_async.workflows.recipes.purchase import check_price, export_lock
 from indigo_async.workflows.recipes.waits import wait_export
 
 __all__ = ["AudienceActivities"]
@@ -136,7 +134,7 @@ class AudienceActivities:
 
         async def work() -> RecordId:
             with run.stage(Stage.LOOKALIKE):
-                end = await ensure_lookalike(
+                lookalike = await ensure_lookalike(
                     run,
                     task.base_id,
                     name=wanted.audience_name,
@@ -144,8 +142,6 @@ class AudienceActivities:
                     include_original_audience=wanted.include_original_audience,
                     filters=wanted.filters,
                 )
-                lookalike = await end
-                warn_if_small(run, lookalike, wanted.size)
                 return lookalike.id
 
         return await _run_activity(work(), memory, hand_over_on_shutdown=True)

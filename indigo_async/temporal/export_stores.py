@@ -16,8 +16,8 @@ from indigo_async._validation import InputCheck
 from indigo_async.errors import DownloadError, InvalidInputError, Problem
 from indigo_async.files.downloads.destination import is_folder_path
 from indigo_async.temporal.payloads import DeliveredExport
+from indigo_async.workflows.recipes.download import ExportReceipt
 from indigo_async.workflows.recipes.export_options import check_destination
-from indigo_async.workflows.recipes.receipt import ExportReceipt
 
 __all__ = ["DownloadTo", "FolderExportStore", "ObjectExportStore", "export_store", "find_destination_problem"]
 

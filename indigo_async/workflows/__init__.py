@@ -21,11 +21,10 @@ from indigo_async.events import (
 from indigo_async.workflows.batches.jobs import AudienceJob, ExportStep, JobResult, LookalikeStep, run_job
 from indigo_async.workflows.batches.report import BatchReport, JobFailure, JobOutcome, JobWarning, StageTime
 from indigo_async.workflows.batches.start import Batch, run_batch, start_batch
-from indigo_async.workflows.recipes.download import download_export
+from indigo_async.workflows.recipes.download import ExportReceipt, download_export
 from indigo_async.workflows.recipes.export import export_audience
 from indigo_async.workflows.recipes.lookalike import create_lookalike
 from indigo_async.workflows.recipes.match import upload_and_match
-from indigo_async.workflows.recipes.receipt import ExportReceipt
 from indigo_async.workflows.recipes.waits import wait_for_column_selection, wait_for_export, wait_until_active
 
 __all__ = [

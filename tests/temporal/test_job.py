@@ -114,7 +114,9 @@ async def test_a_job_in_progress_is_not_reused_for_other_options(
 
 async def test_nothing_is_purchased_above_the_limit(temporal_environment: TemporalEnvironment, customer: str):
     async with temporal_environment.running_worker():
-        with pytest.raises(WorkflowError, match=r"purchase: BudgetExceededError: .*8000 cents and the limit is 7999"):
+        with pytest.raises(
+            WorkflowError, match=r"purchase: BudgetExceededError: .* costs \$80\.00, above the limit of \$79\.99"
+        ):
             await run_job(
                 temporal_environment.temporal,
                 make_job(1, customer=customer, max_cost_cents=PRICE_CENTS - 1),

@@ -27,15 +27,16 @@ from indigo_async.inputs import (
     LookalikeFiltersInput,
 )
 from indigo_async.models import Audience, CsvExport
-from indigo_async.workflows.recipes.adoption import normalize_url
 from indigo_async.workflows.recipes.context import DEFAULT_TIMEOUT, RecipeContext, recipe_scope
-from indigo_async.workflows.recipes.export import ExportReceipt, ensure_downloaded
-from indigo_async.workflows.recipes.export_lock import export_lock
+from indigo_async.workflows.recipes.download import ExportReceipt
+from indigo_async.workflows.recipes.existing_audiences import normalize_url
+from indigo_async.workflows.recipes.export import ensure_downloaded
 from indigo_async.workflows.recipes.export_options import ExportOptions, check_export_options
-from indigo_async.workflows.recipes.lookalike import check_lookalike, ensure_lookalike, warn_if_small
+from indigo_async.workflows.recipes.lookalike import check_lookalike, ensure_lookalike
 from indigo_async.workflows.recipes.match import check_csv, ensure_matched, is_url
 from indigo_async.workflows.recipes.name_index import NameIndex
 from indigo_async.workflows.recipes.preview import ensure_preview
+from indigo_async.workflows.recipes.purchase import export_lock
 
 __all__ = [
     "AudienceJob",
@@ -203,17 +204,14 @@ async def run_stages(context: RecipeContext, checked: CheckedJob, *, purchase: b
     lookalike = None
     if job.lookalike is not None:
         with context.stage(Stage.LOOKALIKE):
-            lookalike = await (
-                await ensure_lookalike(
-                    context,
-                    matched.id,
-                    name=job.lookalike.audience_name,
-                    size=job.lookalike.size,
-                    include_original_audience=job.lookalike.include_original_audience,
-                    filters=checked.filters,
-                )
+            lookalike = await ensure_lookalike(
+                context,
+                matched.id,
+                name=job.lookalike.audience_name,
+                size=job.lookalike.size,
+                include_original_audience=job.lookalike.include_original_audience,
+                filters=checked.filters,
             )
-            warn_if_small(context, lookalike, job.lookalike.size)
     target = lookalike or matched
     if terms is None:
         return JobResult(matched=matched, lookalike=lookalike)

@@ -11,8 +11,8 @@ from indigo_async._redaction import redact
 from indigo_async.models import Audience, CsvExport
 from indigo_async.workflows.batches.report import BatchReport, JobOutcome, summarize_failure
 from indigo_async.workflows.journal import EntryKind, JournalJobLog
-from indigo_async.workflows.recipes.adoption import people_count
 from indigo_async.workflows.recipes.context import RecipeContext
+from indigo_async.workflows.recipes.existing_audiences import people_count
 
 __all__ = ["JournalReporter", "match_counts", "outcome_facts", "progress_facts"]
 

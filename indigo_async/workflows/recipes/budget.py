@@ -1,4 +1,4 @@
-"""How much a batch may spend: reserved before each purchase, booked as charged after it."""
+"""What a batch may spend: the price is reserved before each purchase, the charge is booked after it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["Budget", "Reservation"]
 
 @attrs.define
 class Budget:
-    """Cents that may be spent in all; None sets no bound beyond each job's own.
+    """Cents that may be spent in total; None sets no limit beyond each job's own.
 
-    What is reserved and neither spent nor released stays reserved: a purchase of unknown outcome counts as made.
+    A reservation that is neither spent nor released stays: a purchase with an unknown outcome counts as made.
     """
 
     limit_cents: int | None = None
@@ -32,9 +32,9 @@ class Budget:
 
     @asynccontextmanager
     async def purchase_lock(self) -> AsyncGenerator[None]:
-        """Let paid purchases go one at a time until one was charged as quoted.
+        """Run paid purchases one at a time until one is charged as quoted.
 
-        A server that charges more than it quotes can then exceed the budget once, not once for each job in flight.
+        So a server that charges more than it quotes can exceed the budget once, not once per job in flight.
         """
         if self._charges_as_quoted:
             yield
@@ -50,16 +50,15 @@ class Budget:
             self._lock.release()
 
     def record_charge(self, *, quoted_cents: int, charged_cents: int) -> None:
-        """Learn whether the server charges what it quotes."""
+        """Record whether the server charges what it quotes."""
         self._charges_as_quoted = charged_cents <= quoted_cents
 
 
 @attrs.define
 class Reservation:
-    """What one purchase sets aside in a budget.
+    """What one purchase reserves in a budget.
 
-    `already_counted_cents` is what the budget counts for it already, since an earlier run made the purchase or may
-    have.
+    `already_counted_cents`: what the budget already counts, because an earlier run made the purchase or may have.
     """
 
     budget: Budget
@@ -67,7 +66,7 @@ class Reservation:
     reserved_cents: int = attrs.field(default=0, init=False)
 
     def reserve(self, price_cents: int) -> bool:
-        """Reserve a price, if that much is left. Nothing awaits in between, so it is exact under concurrency."""
+        """Reserve a price if that much is left. Nothing awaits in between, so it is exact under concurrency."""
         wanted = max(0, price_cents - self.already_counted_cents)
         more, left = wanted - self.reserved_cents, self.budget.left_cents
         if left is not None and more > left:
@@ -81,7 +80,7 @@ class Reservation:
         self.budget.spent_cents += max(0, charged_cents - self.already_counted_cents)
 
     def release(self) -> None:
-        """Give back what is reserved: the purchase certainly was not made."""
+        """Release the reservation: the purchase was certainly not made."""
         self._add(-self.reserved_cents)
 
     def _add(self, cents: int) -> None:

@@ -1,17 +1,16 @@
-"""What the stages of one recipe share: the client, what is known already, and where the recipe is."""
+"""What the stages of one recipe share: the client, the job log, the budget, and how far the recipe got."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from types import TracebackType
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 import attrs
 
 from indigo_async._transport.shared_timeout import SharedTimeout
-from indigo_async._transport.transport import SendState
 from indigo_async.client import IndigoClient
 from indigo_async.errors import WaitTimeoutError, WorkflowError
 from indigo_async.events import (
@@ -24,15 +23,16 @@ from indigo_async.events import (
     StageFailed,
     StageFinished,
     StageStarted,
+    WorkflowEvent,
     combine_listeners,
     emit,
     listen,
 )
 from indigo_async.files.publishing.publisher import Publisher
-from indigo_async.models import Audience, CsvExport
+from indigo_async.models import Audience, CsvExport, RecordId
 from indigo_async.workflows.recipes.budget import Budget
 from indigo_async.workflows.recipes.name_index import NameIndex
-from indigo_async.workflows.recipes.reconcile import send_and_verify
+from indigo_async.workflows.recipes.reconcile import retry_rate_limited, send_and_verify
 
 __all__ = ["DEFAULT_TIMEOUT", "JobLog", "NullJobLog", "RecipeContext", "StopFlag", "recipe_scope"]
 
@@ -41,35 +41,35 @@ T = TypeVar("T")
 _logger = logging.getLogger("indigo_async.recipes")
 
 DEFAULT_TIMEOUT = 4 * 3600.0
-"""Seconds that a recipe may take unless the caller says otherwise."""
+"""Default timeout of a recipe, in seconds."""
 
 
 class JobLog(Protocol):
     """What earlier runs did for one job. Facts are small JSON objects."""
 
     def result(self, stage: Stage) -> Mapping[str, Any] | None:
-        """The result of a stage that was done before."""
+        """Return the recorded result of a stage."""
         ...
 
     def open_intent(self, stage: Stage) -> Mapping[str, Any] | None:
-        """What an earlier run was about to send, if it never wrote down how that ended."""
+        """Return what a run was about to send, if it never recorded the outcome."""
         ...
 
     async def record_intent(self, stage: Stage, facts: Mapping[str, Any]) -> None:
-        """Write down that a POST is about to be sent. Returns when that is safe to do."""
+        """Record that a POST is about to be sent. Returns when it may be sent."""
         ...
 
     async def cancel_intent(self, stage: Stage) -> None:
-        """Write down that the POST last intended was certainly not carried out."""
+        """Record that the last intended POST was certainly not carried out."""
         ...
 
     async def record_result(self, stage: Stage, facts: Mapping[str, Any]) -> None:
-        """Write down a result."""
+        """Record the result of a stage."""
         ...
 
 
 class NullJobLog:
-    """The memory of a recipe that is run by itself: the server's records serve instead."""
+    """The log of a recipe without a journal: the server's records are all there is."""
 
     def result(self, stage: Stage) -> Mapping[str, Any] | None:  # noqa: ARG002 - the protocol's parameter
         return None
@@ -89,26 +89,25 @@ _NULL_JOB_LOG = NullJobLog()
 
 @attrs.define
 class StopFlag:
-    """Stops every run that shares it before its next POST, once it has a `reason`."""
+    """Shared by the jobs of a batch: once it has a `reason`, no job sends another POST."""
 
     reason: str | None = None
 
 
 @attrs.define(eq=False)
 class RecipeContext:
-    """One recipe under way.
+    """One recipe in progress: what its stages share.
 
-    `current_stage`, `audience`, `quote` (the priced export) and `timings` (seconds by stage) say how far it came.
-    `created_ids` holds the IDs of the audiences made in this run: nobody can have exported those before. `lost_uploads`
-    counts uploads whose answer was lost; each may have left a stub, which is harmless and free. `last_poll` says what
-    the last status checks of a wait were that was given up. `warnings` is what a person should know about the result;
-    add to it with `warn`.
+    `current_stage`, `audience`, `quote` (the priced export) and `timings` (seconds by stage) show how far it got.
+    `created_ids` are the IDs of audiences created in this run, so nobody can have exported them before. `lost_uploads`
+    counts uploads without a response; each may have left a stub, which is harmless and free. `last_poll` describes the
+    last status checks of a wait that was given up. `warnings` are for the user; add to them with `warn`.
     """
 
     client: IndigoClient
     customer_id: str | None
     audience_name: str
-    name_index: NameIndex
+    name_index: NameIndex = attrs.field(default=attrs.Factory(lambda self: NameIndex(self.client), takes_self=True))
     job_log: JobLog = _NULL_JOB_LOG
     budget: Budget = attrs.Factory(Budget)
     stop_flag: StopFlag = attrs.Factory(StopFlag)
@@ -122,48 +121,74 @@ class RecipeContext:
     warnings: tuple[str, ...] = ()
     timings: dict[Stage, float] = attrs.Factory(dict[Stage, float])
 
-    def stage(self, stage: Stage) -> _StageScope:
-        """Say that a `with` block is a stage of the recipe."""
-        return _StageScope(self, stage)
+    @property
+    def required_customer_id(self) -> str:
+        """The customer ID, for stages that can't do without one."""
+        if self.customer_id is None:
+            raise ValueError("this recipe needs a customer")
+        return self.customer_id
+
+    def emit(self, event_type: Callable[..., WorkflowEvent], **fields: object) -> None:
+        """Emit an event about this recipe's customer and audience."""
+        emit(event_type(customer_id=self.customer_id, audience_name=self.audience_name, **fields))
+
+    @contextmanager
+    def stage(self, stage: Stage) -> Generator[None]:
+        """Run the block as a stage of the recipe: timed, with its events."""
+        clock = asyncio.get_running_loop().time
+        self.current_stage = stage
+        self.emit(StageStarted, stage=stage)
+        started_at = clock()
+        try:
+            yield
+        except BaseException as error:
+            self.emit(StageFailed, stage=stage, seconds=clock() - started_at, error_type=type(error).__name__)
+            raise
+        self.timings[stage] = seconds = clock() - started_at
+        self.emit(StageFinished, stage=stage, seconds=seconds)
 
     def warn(self, message: str) -> None:
-        """Log a warning, emit it, and keep it for the job's outcome. The same message counts once."""
+        """Log a warning, emit it, and keep it for the job's outcome. A repeated message counts once."""
         if message in self.warnings:
             return
         self.warnings += (message,)
         _logger.warning("%r: %s: %s", self.audience_name, self.current_stage, message)
-        emit(
-            RecipeWarning(
-                customer_id=self.customer_id,
-                audience_name=self.audience_name,
-                stage=self.current_stage,
-                message=message,
-            )
-        )
+        self.emit(RecipeWarning, stage=self.current_stage, message=message)
 
     def raise_if_stopped(self) -> None:
-        """Raise if the batch has stopped.
+        """Raise if nothing more may be sent.
 
         Raises:
-            WorkflowError: it has, so nothing more may be sent.
+            WorkflowError: the batch has stopped.
         """
         if self.stop_flag.reason is not None:
             raise WorkflowError(
-                f"nothing more is sent, since the batch stopped: {self.stop_flag.reason}",
+                f"nothing more is sent, because the batch stopped: {self.stop_flag.reason}",
                 stage=self.current_stage,
                 audience=self.audience,
             )
+
+    async def get_audience(self, audience_id: RecordId) -> Audience:
+        """Read an audience with a single GET, which waits as long as a rate limit asks.
+
+        Raises:
+            ApiError, TransportError, ResponseDecodeError, CustomerMismatchError, RecordMismatchError: it can't be read.
+        """
+        return await retry_rate_limited(
+            lambda: self.client.get_audience(audience_id, self.customer_id), retry=self.client.transport.retry
+        )
 
     async def post(
         self,
         send: Callable[[], Awaitable[T]],
         find_outcome: Callable[[], Awaitable[T | None]],
-        send_state: SendState | None = None,
+        *,
+        on_unknown_outcome: Callable[[], object] | None = None,
     ) -> T:
-        """Send a POST until its outcome is certain; see `settled`.
+        """Send a POST until its outcome is certain; see `send_and_verify`.
 
         Raises:
-            WorkflowError: the batch has stopped meanwhile, and nothing was sent.
+            WorkflowError: the batch has stopped, and nothing was sent.
         """
 
         async def send_unless_stopped() -> T:
@@ -171,120 +196,62 @@ class RecipeContext:
             return await send()
 
         return await send_and_verify(
-            send_unless_stopped, find_outcome, retry=self.client.transport.retry, send_state=send_state
+            send_unless_stopped,
+            find_outcome,
+            retry=self.client.transport.retry,
+            on_unknown_outcome=on_unknown_outcome,
         )
 
 
-@attrs.define(eq=False)
-class _StageScope:
-    """A class, like `recipe_scope`, because each of 10,000 waiting jobs holds one: a generator takes 0.5 KiB more."""
-
-    _context: RecipeContext
-    _stage: Stage
-    _started_at: float = 0.0
-
-    def __enter__(self) -> None:
-        run, stage = self._context, self._stage
-        run.current_stage = stage
-        emit(StageStarted(customer_id=run.customer_id, audience_name=run.audience_name, stage=stage))
-        self._started_at = asyncio.get_running_loop().time()
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        run, stage = self._context, self._stage
-        seconds = asyncio.get_running_loop().time() - self._started_at
-        if error is None:
-            run.timings[stage] = seconds
-            ended = StageFinished(
-                customer_id=run.customer_id, audience_name=run.audience_name, stage=stage, seconds=seconds
-            )
-        else:
-            ended = StageFailed(
-                customer_id=run.customer_id,
-                audience_name=run.audience_name,
-                stage=stage,
-                seconds=seconds,
-                error_type=type(error).__name__,
-            )
-        emit(ended)
-
-
-class recipe_scope:  # noqa: N801 - read as a verb: `with running(run, ...)`
-    """Bound a recipe by its deadline and tell its events to the client's listener and its own.
+@contextmanager
+def recipe_scope(
+    context: RecipeContext, recipe: str, limit: SharedTimeout, *, on_event: Listener | None = None
+) -> Generator[RecipeContext]:
+    """Run the block as a recipe: within its deadline, its events sent to the client's listener and to `on_event`.
 
     Raises:
         WaitTimeoutError: the deadline passed.
     """
-
-    __slots__ = ("_context", "_deadline", "_limit", "_listener_scope", "_recipe", "_started_at")
-
-    def __init__(
-        self, context: RecipeContext, recipe: str, limit: SharedTimeout, *, on_event: Listener | None = None
-    ) -> None:
-        self._context = context
-        self._recipe = recipe
-        self._limit = limit
-        listener = combine_listeners(context.client.transport.on_event, on_event)
-        self._listener_scope = None if listener is None else listen(listener)
-        self._deadline = limit.scope()
-        self._started_at = 0.0
-
-    def __enter__(self) -> RecipeContext:
-        run = self._context
-        if self._listener_scope is not None:
-            self._listener_scope.__enter__()
-            self._started_at = asyncio.get_running_loop().time()
-            emit(RecipeStarted(customer_id=run.customer_id, audience_name=run.audience_name, recipe=self._recipe))
-        self._deadline.__enter__()
-        return run
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    clock = asyncio.get_running_loop().time
+    deadline = limit.scope()
+    with listen(combine_listeners(context.client.transport.on_event, on_event)):
+        started_at = clock()
+        context.emit(RecipeStarted, recipe=recipe)
         try:
-            self._deadline.__exit__(kind, error, trace)
-        except TimeoutError:
-            error = _timeout_error(self._context, self._limit.seconds)
-            raise error from None
-        finally:
-            if self._listener_scope is not None:
-                self._emit_end(error)
-                self._listener_scope.__exit__(None, None, None)
-            del error  # what is raised here refers to this frame: only a garbage collection would free them
-
-    def _emit_end(self, error: BaseException | None) -> None:
-        run = self._context
-        seconds = asyncio.get_running_loop().time() - self._started_at
-        if error is None:
-            ended = RecipeFinished(
-                customer_id=run.customer_id, audience_name=run.audience_name, recipe=self._recipe, seconds=seconds
-            )
-        else:
-            ended = RecipeFailed(
-                customer_id=run.customer_id,
-                audience_name=run.audience_name,
-                recipe=self._recipe,
-                seconds=seconds,
-                stage=run.current_stage,
+            try:
+                with deadline:
+                    yield context
+            except TimeoutError:
+                if not deadline.expired:  # a file system's, say
+                    raise
+                raise _timeout_error(context, limit.seconds) from None
+        except BaseException as error:
+            context.emit(
+                RecipeFailed,
+                recipe=recipe,
+                seconds=clock() - started_at,
+                stage=context.current_stage,
                 error_type=type(error).__name__,
             )
-        emit(ended)
+            raise
+        context.emit(RecipeFinished, recipe=recipe, seconds=clock() - started_at)
 
 
 def _timeout_error(context: RecipeContext, seconds: float) -> WaitTimeoutError:
-    seen = "" if context.last_poll is None else f"{context.last_poll}; "
+    last_poll = "" if context.last_poll is None else f"{context.last_poll}; "
     return WaitTimeoutError(
-        f"not done after {seconds:g} s; {seen}the server's work goes on, and {_next_step(context)}",
+        f"not done after {seconds:g} s; {last_poll}the server keeps working, and {_next_step(context)}",
         stage=context.current_stage,
         audience=context.audience,
     )
 
 
 def _next_step(context: RecipeContext) -> str:
-    """What to do after a deadline. Only of an export whose purchase is certain it may be said that it was bought."""
-    if context.current_stage is Stage.DOWNLOAD:
-        return "workflows.download_export downloads what was bought"
-    if context.current_stage is not Stage.PURCHASE:
-        return "the same call picks it up"
-    if context.job_log.result(Stage.PURCHASE) is not None and context.job_log.open_intent(Stage.PURCHASE) is None:
-        return "workflows.download_export downloads what was bought"
-    return "the same call checks the server before it buys anything"
+    """What to do after a deadline. Claims a purchase only if it is certain."""
+    job_log = context.job_log
+    is_purchased = job_log.result(Stage.PURCHASE) is not None and job_log.open_intent(Stage.PURCHASE) is None
+    if context.current_stage is Stage.DOWNLOAD or (context.current_stage is Stage.PURCHASE and is_purchased):
+        return "workflows.download_export downloads the purchased export"
+    if context.current_stage is Stage.PURCHASE:
+        return "the same call checks the server before it purchases anything"
+    return "the same call picks up where this one stopped"

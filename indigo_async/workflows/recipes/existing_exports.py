@@ -1,4 +1,4 @@
-"""What an existing export is worth: pure rules. Evidence reuses, contradiction stops, doubt never buys."""
+"""Judging existing exports: pure rules. Evidence reuses, contradiction stops, doubt never buys."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from indigo_async._redaction import sanitize_text
 from indigo_async.errors import ExportExistsError
 from indigo_async.events import Stage
 from indigo_async.inputs import OptionalFieldType
-from indigo_async.models import Audience, CsvExport, ExportStatus, RecordId, is_failure_status
-from indigo_async.workflows.recipes.adoption import same_id
+from indigo_async.models import Audience, CsvExport, ExportStatus, RecordId, is_failure_status, same_id
 
 __all__ = [
     "NOTHING_RECORDED",
@@ -39,7 +38,7 @@ class ExportState(Enum):
     FOR_SALE = auto()
     FAILED = auto()
     ACTIVE_WITHOUT_URL = auto()
-    """It may have been purchased a moment ago."""
+    """It may have just been purchased."""
     UNCLEAR = auto()
     """Its status is unknown, or contradicts its URL. It may have been purchased."""
 
@@ -56,13 +55,13 @@ _UNPAID = frozenset(
         "UNPAID",
     }
 )
-"""Statuses that plainly mean "not paid yet". Only `REQUIRES_PAYMENT` was observed; the others are inferred."""
+"""Statuses that mean "not paid yet". Only `REQUIRES_PAYMENT` was observed; the others are inferred."""
 
 
 def export_state(export: CsvExport) -> ExportState:
     """Read the state from the status and the URL.
 
-    An export with neither is an unpaid preview: the API's reference shows a `downloadUrl` once it is purchased.
+    An export with neither is an unpaid preview: a purchased one has a `downloadUrl` (API reference: GET /audience).
     """
     status = re.sub(r"[\s-]+", "_", export.status.strip().upper())
     if export.download_url is not None:
@@ -77,7 +76,7 @@ def export_state(export: CsvExport) -> ExportState:
 
 
 def needs_wait(export: CsvExport) -> bool:
-    """Whether the state will probably change by itself before long."""
+    """Whether the state will probably change soon without another request."""
     return export_state(export) in {ExportState.IN_PROGRESS, ExportState.ACTIVE_WITHOUT_URL}
 
 
@@ -93,7 +92,7 @@ def find_export(exports: Iterable[CsvExport], export_id: RecordId) -> CsvExport 
 
 
 class FieldMatch(Enum):
-    """How an export's paid field types compare with the ones wanted."""
+    """How an export's paid field types compare with the wanted ones."""
 
     SAME = auto()
     OTHER = auto()
@@ -128,14 +127,14 @@ _FREE_FIELDS = frozenset(
         "voterbase_id",
     }
 )
-"""Standard fields, which a server may list beside the paid ones."""
+"""Standard fields, which a server may list along with the paid ones."""
 
 
 def match_fields(export: CsvExport, wanted: frozenset[str]) -> FieldMatch:
     """Compare the field types that the server shows with the wanted ones.
 
-    Case, separators, order, duplicates and free fields make no difference. What is not understood is unknown, not
-    different: a name that the API's reference doesn't list, or an empty list on an export that may have cost something.
+    Case, separators, order, duplicates and free fields make no difference. What the SDK doesn't understand is unknown,
+    not different: a name that the API reference doesn't list, or an empty list on an export that may have cost money.
     """
     shown = known_fields(export)
     if shown is None or (not shown and wanted and export.cost_cents is None):
@@ -144,7 +143,7 @@ def match_fields(export: CsvExport, wanted: frozenset[str]) -> FieldMatch:
 
 
 def known_fields(export: CsvExport) -> frozenset[str] | None:
-    """An export's paid field types by the reference's names; None if the server doesn't show them all."""
+    """Return an export's paid field types, with the names in the API reference; None if some aren't shown."""
     if export.optional_field_types is None:
         return None
     shown = frozenset(map(_canonical_field, export.optional_field_types)) - _FREE_FIELDS
@@ -161,10 +160,10 @@ def _canonical_field(name: str) -> str:
 
 @attrs.frozen(kw_only=True)
 class RecordedExports:
-    """What the journal and this client know about exports whatever the server shows, by export ID as text.
+    """What the journal and this client know about exports, whatever the server shows, by export ID as text.
 
-    `fields` are the paid field types that were requested for an export. `previews` were only priced, `purchased` were
-    purchased for certain. `blocking` are purchases that the journal records as made or started: they block another one
+    `fields` are the paid field types that were requested. `previews` were only priced; `purchased` were certainly
+    purchased. `blocking` are purchases that the journal records as made or started: they block another purchase,
     whatever the caller says.
     """
 
@@ -185,7 +184,7 @@ NOTHING_RECORDED = RecordedExports()
 
 @attrs.frozen(kw_only=True)
 class ExportChoice:
-    """An existing export that serves, and why. `is_purchased` says that it must never be bought (again)."""
+    """An existing export to use, and why. `is_purchased`: it must never be purchased again."""
 
     export: CsvExport
     evidence: str
@@ -199,10 +198,10 @@ def choose_export(
     reuse_purchased: bool | None,
     recorded: RecordedExports = NOTHING_RECORDED,
 ) -> ExportChoice | None:
-    """Choose the existing export that serves the wanted field types; None when a new preview is needed.
+    """Choose the existing export that has the wanted field types; None if a new preview is needed.
 
-    Where the choice's state still changes (`needs_wait`), the caller waits and chooses again. `audience` must have been
-    read singly, since lists may lag.
+    If the chosen export still changes (`needs_wait`), the caller waits and chooses again. `audience` must come from a
+    single GET, because lists may lag.
 
     Raises:
         ExportExistsError: an export was or may have been purchased, and it is unclear whether it is the wanted one.
@@ -240,7 +239,7 @@ def choose_export(
 def _choose_unknown(
     audience: Audience, unknown: Sequence[CsvExport], recorded: RecordedExports, *, reuse_purchased: bool | None
 ) -> ExportChoice | None:
-    """Choose among exports whose field types the server does not show."""
+    """Choose among exports whose field types the server doesn't show."""
     pending = _newest(unknown, needs_wait)
     if pending is not None:
         return ExportChoice(export=pending, evidence="in progress with unknown field types")
@@ -249,11 +248,11 @@ def _choose_unknown(
         _refuse_unclear(audience, unknown)
         return None
     if reuse_purchased:
-        evidence = "purchased earlier, and reuse_purchased=True says to use it; field types are not compared"
+        evidence = "purchased earlier, and reused because of reuse_purchased=True; field types are not compared"
         return ExportChoice(export=purchased, evidence=evidence, is_purchased=True)
     raise ExportExistsError(
-        f"export {purchased.id} of audience {audience.id} was purchased before, and the server does not clearly show "
-        "with which field types; nothing was bought. To download it, pass reuse_purchased=True, or call "
+        f"export {purchased.id} of audience {audience.id} was purchased before, but the server does not clearly show "
+        "its field types; nothing was purchased now. To download it, pass reuse_purchased=True, or call "
         f"workflows.download_export(..., export_id={purchased.id!r})",
         stage=Stage.PREVIEW,
         audience=audience,
@@ -267,7 +266,7 @@ def _refuse_unclear(audience: Audience, exports: Sequence[CsvExport]) -> None:
         url = " and a download URL" if unclear.download_url is not None else ""
         raise ExportExistsError(
             f"export {unclear.id} of audience {audience.id} has the status {status!r}{url}, so it may have been "
-            "purchased before; nothing was bought. Run this again when its status has changed",
+            "purchased before; nothing was purchased now. Run this again when its status changes, or ask the vendor",
             stage=Stage.PREVIEW,
             audience=audience,
         )
@@ -277,8 +276,8 @@ def _refuse_failed(audience: Audience, exports: Sequence[CsvExport]) -> None:
     failed = _newest(exports, lambda export: _has_failed(export) and may_cost(export))
     if failed is not None:
         raise ExportExistsError(
-            f"export {failed.id} of audience {audience.id} failed ({sanitize_text(failed.status)!r}) and may have been "
-            "purchased before; nothing was bought. Ask the vendor what became of it",
+            f"export {failed.id} of audience {audience.id} failed (its status is {sanitize_text(failed.status)!r}) and "
+            "may have been purchased before; nothing was purchased now. Ask the vendor whether you were charged for it",
             stage=Stage.PREVIEW,
             audience=audience,
         )
@@ -288,7 +287,7 @@ def _refuse_unreadable(audience: Audience) -> None:
     if "csvExports" in audience.extra:
         raise ExportExistsError(
             f"some exports of audience {audience.id} cannot be read (csvExports has an unexpected shape), so one of "
-            "them may have been purchased before; nothing was bought",
+            "them may have been purchased before; nothing was purchased now. Ask the vendor about this audience",
             stage=Stage.PREVIEW,
             audience=audience,
         )

@@ -1,4 +1,4 @@
-"""What is wanted of an export, and what it may cost."""
+"""What an export should contain, where it goes, and what it may cost."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["ExportOptions", "check_destination", "check_export_options"]
 
 @attrs.frozen(kw_only=True)
 class ExportOptions:
-    """The terms of one export. `max_cost_cents` is in cents."""
+    """The checked arguments of an export; see `export_audience`."""
 
     optional_field_types: tuple[str, ...]
     max_cost_cents: int
@@ -26,7 +26,7 @@ class ExportOptions:
 
     @property
     def journal_facts(self) -> dict[str, Any]:
-        """What is remembered of the terms: by it a later run knows whether an export is the one it wants."""
+        """What the journal records, so a later run can tell whether an export is the one it wants."""
         return {"field_types": sorted(self.optional_field_types)}
 
 
@@ -39,7 +39,7 @@ def check_export_options(
     reuse_purchased: bool | None,
     allow_empty: bool = False,
 ) -> ExportOptions:
-    """Check the arguments of an export, all of them."""
+    """Check all arguments of an export."""
     field_types = check.optional_field_types(optional_field_types)
     check.cents("max_cost_cents", max_cost_cents)
     path = check_destination(check, "destination", destination)
@@ -56,14 +56,14 @@ def check_export_options(
 
 
 def check_destination(check: InputCheck, where: str, value: Path | str) -> Path:
-    """Check that a file can be written there, and expand `~`. This looks at the disk and leaves it as it was."""
+    """Check that a file can be written there, and expand `~`. Reads the disk without changing it."""
     if not isinstance(value, (str, Path)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
         check.add(where, f"must be a path, not {type(value).__name__}")
         return Path()
     try:
         path = Path(value).expanduser()
     except RuntimeError:  # no such user, or no home
-        check.add(where, f"{str(value)!r} begins with a home folder that does not exist")
+        check.add(where, f"{str(value)!r} starts with a home folder that does not exist")
         return Path(value)
     problem = "is a folder; name a file" if is_folder_path(str(value)) else find_destination_problem(path)
     if problem is not None:

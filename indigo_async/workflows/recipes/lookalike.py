@@ -1,45 +1,41 @@
-"""The second recipe: grow a lookalike from a matched audience."""
+"""The second recipe: create a lookalike of a matched audience."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
-from typing import Protocol, TypeGuard
+from http import HTTPStatus
+from typing import TypeGuard
 
+import attrs
+
+from indigo_async._redaction import sanitize_text
 from indigo_async._transport.shared_timeout import SharedTimeout
-from indigo_async._transport.transport import SendState
 from indigo_async._validation import InputCheck
 from indigo_async.client import CREATE_LOOKALIKE, IndigoClient, check_record_id
 from indigo_async.errors import ApiError, AudienceExistsError
 from indigo_async.events import Listener, Stage
 from indigo_async.inputs import LookalikeFilters, LookalikeFiltersInput
-from indigo_async.models import Audience, RecordId
-from indigo_async.workflows.recipes.adoption import (
-    NameSimilarity,
-    compare_lookalike,
-    is_final_refusal,
-    people_count,
-    same_id,
-    says_already_done,
-    says_name_taken,
-    was_never_exported,
-)
+from indigo_async.models import Audience, RecordId, same_id
 from indigo_async.workflows.recipes.context import DEFAULT_TIMEOUT, RecipeContext, recipe_scope
 from indigo_async.workflows.recipes.existing_audiences import (
-    CONFLICT,
     NotReusable,
     ReusableAudience,
     cancel_intents,
+    compare_lookalike,
     find_reusable,
+    people_count,
     reuse_audience,
+    was_never_exported,
 )
-from indigo_async.workflows.recipes.name_index import NameIndex, NameMatch
+from indigo_async.workflows.recipes.name_index import NameMatch, NameSimilarity
+from indigo_async.workflows.recipes.reconcile import is_final_refusal, says_already_done, says_name_taken
 from indigo_async.workflows.recipes.waits import is_active, wait_active, wait_recorded
 
-__all__ = ["check_lookalike", "create_lookalike", "ensure_lookalike", "warn_if_small"]
+__all__ = ["check_lookalike", "create_lookalike", "ensure_lookalike"]
 
 _MIN_BASE_PEOPLE = 1_000
-"""The fewest matched people that a lookalike may grow from. Source: reference, "POST /create_lookalike_audience"."""
+"""API reference: POST /create_lookalike_audience."""
 
 
 async def create_lookalike(
@@ -54,33 +50,33 @@ async def create_lookalike(
     timeout: float = DEFAULT_TIMEOUT,  # noqa: ASYNC109 - the recipe's own deadline
     on_event: Listener | None = None,
 ) -> Audience:
-    """Grow a lookalike from a matched CSV audience. Returns it when it is `ACTIVE`.
+    """Create a lookalike of a matched audience, and return it when it is `ACTIVE`.
 
-    Called again with the same arguments, it adopts the audience that exists instead of making another.
+    Called again with the same arguments, it reuses the existing audience.
 
     Args:
         client: an open client.
         base: an audience of at least 1,000 people matched from a CSV, or its ID.
         customer_id: the new audience's customer.
         audience_name: unique among this customer's audiences.
-        size: how many people are wanted.
-        include_original_audience: whether the base's people are in it; None leaves it to the server.
-        filters: where the people live; all must hold at once.
+        size: the number of people requested.
+        include_original_audience: whether the lookalike includes the base's people; None leaves that to the server.
+        filters: where the people live; all filters must match.
         timeout: seconds for the whole recipe.
-        on_event: told what happens, as values of `indigo_async.events`.
+        on_event: called with each event; see `indigo_async.events`.
 
     Raises:
         InvalidInputError: before anything is sent, with all problems.
-        AudienceExistsError: the customer has another audience of this name.
-        AudienceFailedError: the server could not make it.
-        WaitTimeoutError: not done within `timeout`.
+        AudienceExistsError: the customer has another audience with this name.
+        AudienceFailedError: the server could not create the lookalike.
+        WaitTimeoutError: it took longer than `timeout`.
         ApiError, TransportError, ResponseDecodeError, CustomerMismatchError: see `indigo_async.errors`.
 
-    Source: reference, "Cookbook: Create a lookalike of a matched CSV audience".
+    API reference: "Cookbook: Create a lookalike of a matched CSV audience".
     """
     check = InputCheck()
     check.customer_id(customer_id)
-    wanted = check_lookalike(
+    checked_filters = check_lookalike(
         check,
         audience_name=audience_name,
         size=size,
@@ -90,20 +86,20 @@ async def create_lookalike(
     base_id = _check_base(check, base)
     check.seconds("timeout", timeout)
     check.raise_if_invalid()
-    run = RecipeContext(client, customer_id, audience_name, NameIndex(client))
-    run.audience = base if isinstance(base, Audience) else None
-    with recipe_scope(run, "create_lookalike", SharedTimeout(timeout), on_event=on_event), run.stage(Stage.LOOKALIKE):
-        end = await ensure_lookalike(
-            run,
+    context = RecipeContext(client, customer_id, audience_name)
+    context.audience = base if isinstance(base, Audience) else None
+    with (
+        recipe_scope(context, "create_lookalike", SharedTimeout(timeout), on_event=on_event),
+        context.stage(Stage.LOOKALIKE),
+    ):
+        return await ensure_lookalike(
+            context,
             base_id,
             name=audience_name,
             size=size,
             include_original_audience=include_original_audience,
-            filters=wanted,
+            filters=checked_filters,
         )
-        lookalike = await end
-        warn_if_small(run, lookalike, size)
-        return lookalike
 
 
 def check_lookalike(
@@ -114,7 +110,7 @@ def check_lookalike(
     include_original_audience: bool | None,
     filters: LookalikeFiltersInput | None,
 ) -> LookalikeFilters | None:
-    """Check what is asked of a lookalike. Returns the filters."""
+    """Check the arguments of a lookalike. Returns the normalized filters."""
     check.text("audience_name", audience_name)
     check.positive_integer("size", size)
     if include_original_audience is not None:
@@ -123,14 +119,17 @@ def check_lookalike(
 
 
 def _check_base(check: InputCheck, base: Audience | RecordId) -> RecordId:
-    """What a record shows of the rules about bases. Source: reference, "POST /create_lookalike_audience"."""
+    """Check the rules for a base, as far as its record shows them. API reference: POST /create_lookalike_audience."""
     if not isinstance(base, Audience):
         check.record_id("base", base)
         return base
     if base.base_audience_id is not None:
         check.add("base", f"audience {base.id} is a lookalike itself; a base must be matched from a CSV")
     elif not is_active(base):
-        check.add("base", f"audience {base.id} is not ACTIVE yet (it is {base.status!r}): wait_until_active first")
+        status = sanitize_text(base.status)
+        check.add(
+            "base", f"audience {base.id} is not ACTIVE yet (its status is {status!r}); call wait_until_active first"
+        )
     return base.id
 
 
@@ -142,148 +141,149 @@ async def ensure_lookalike(
     size: int,
     include_original_audience: bool | None,
     filters: LookalikeFilters | None,
-) -> Awaitable[Audience]:
-    """Find in the journal, reuse or make the lookalike of that name, at its stage of a recipe.
-
-    Returns the wait until it is active, which holds nothing of this.
-    """
-    if context.customer_id is None:
-        raise ValueError("a lookalike needs a customer")
-    customer_id = context.customer_id
-    known = context.job_log.result(Stage.LOOKALIKE)
-    if known is not None:
-        return wait_recorded(context, known["audience_id"])
-    begun = context.job_log.open_intent(Stage.LOOKALIKE) is not None
-    base_people = _known_people_count(context, base_id)
-    compare = partial(
-        compare_lookalike,
-        base_id=base_id,
-        max_people=_max_people(size, base_people, include_original_audience=include_original_audience),
-    )
-
-    async def fit(
-        candidates: Iterable[NameMatch], *, allow_truncated: bool = False, is_name_taken: bool = False
-    ) -> ReusableAudience | NotReusable | None:
-        others = [candidate for candidate in candidates if not same_id(candidate.id, base_id)]
-        return await find_reusable(
-            context, name, others, compare, allow_truncated=allow_truncated, is_name_taken=is_name_taken
-        )
-
-    async def send() -> Audience:
-        return await context.client.create_lookalike_audience(
-            base_audience_id=base_id,
-            customer_id=customer_id,
-            size=size,
-            audience_name=name,
-            include_original_audience=include_original_audience,
-            filters=filters,
-        )
-
-    existing = await fit(await context.name_index.find(customer_id, name))
-    if existing is not None:
-        return reuse_audience(
-            context, Stage.LOOKALIKE, existing, made_by_this_job=begun and _is_certain_reuse(existing)
-        )
-    _warn_if_base_small(context, base_id, base_people)
-    await context.job_log.record_intent(Stage.LOOKALIKE, {"base_audience_id": base_id})
-    made, doubted = await _create_or_find(context, customer_id, name, send, fit, was_attempted=begun)
-    if not isinstance(made, Audience):
-        is_own = (
-            doubted and _is_certain_reuse(made) and not context.name_index.existed_before(customer_id, made.audience.id)
-        )
-        return reuse_audience(context, Stage.LOOKALIKE, made, made_by_this_job=is_own)
-    if context.name_index.existed_before(customer_id, made.id):  # a server that answers with what it had already
-        answered = await fit([NameMatch(made.id, NameSimilarity.EXACT)], allow_truncated=True, is_name_taken=True)
-        return reuse_audience(context, Stage.LOOKALIKE, answered or _wrong_audience_error(made.id, name))
-    check_record_id(CREATE_LOOKALIKE, "base audience", requested=base_id, received=made.base_audience_id)
-    if was_never_exported(made):
-        context.created_ids += (str(made.id),)
-    await context.job_log.record_result(Stage.LOOKALIKE, {"audience_id": made.id})
-    return wait_active(context, made.id)
-
-
-class _FindReusable(Protocol):
-    async def __call__(
-        self, candidates: Iterable[NameMatch], *, allow_truncated: bool = False, is_name_taken: bool = False
-    ) -> ReusableAudience | NotReusable | None: ...
-
-
-async def _create_or_find(
-    context: RecipeContext,
-    customer_id: str,
-    name: str,
-    send: Callable[[], Awaitable[Audience]],
-    find: _FindReusable,
-    *,
-    was_attempted: bool,
-) -> tuple[Audience | ReusableAudience | NotReusable, bool]:
-    """What the server made, or has under that name; and whether an attempt whose response was lost may have made it."""
-
-    async def look() -> ReusableAudience | NotReusable | None:
-        namesakes = await context.name_index.find_fresh(customer_id, name)
-        cut_before = {
-            namesake
-            for namesake in namesakes
-            if namesake.similarity is NameSimilarity.TRUNCATED
-            and context.name_index.existed_before(customer_id, namesake.id)
-        }
-        return await find((one for one in namesakes if one not in cut_before), allow_truncated=True)
-
-    flight = SendState()
-    try:
-        made = await context.post(send, look, flight)
-    except ApiError as refusal:
-        # Perhaps because the name is taken, by an attempt whose response was lost or by another audience.
-        is_taken = says_name_taken(refusal)
-        namesakes = await context.name_index.find_after_refusal(
-            customer_id, name, is_name_taken=is_taken, interval=context.client.poll_interval
-        )
-        existing = await find(namesakes, allow_truncated=is_taken, is_name_taken=is_taken)
-        doubted = was_attempted or flight.unknown_outcomes > 0
-        if existing is not None:
-            return existing, doubted
-        is_conflict = refusal.status == CONFLICT and not doubted and context.name_index.shows_names(customer_id)
-        if is_conflict or (is_final_refusal(refusal) and not (doubted and says_already_done(refusal))):
-            await cancel_intents(context, Stage.LOOKALIKE)
-        raise
-    return made, was_attempted or flight.unknown_outcomes > 0
-
-
-def _warn_if_base_small(context: RecipeContext, base_id: RecordId, people: int | None) -> None:
-    if people is not None and people < _MIN_BASE_PEOPLE:
-        context.warn(
-            f"audience {base_id} has {people:,} people; a lookalike needs a base of at least {_MIN_BASE_PEOPLE:,}, "
-            "so the server may refuse it"
-        )
-
-
-def _known_people_count(context: RecipeContext, audience_id: RecordId) -> int | None:
-    """How many people an audience has, where the run has its record and that shows it."""
-    known = context.audience
-    return people_count(known) if known is not None and same_id(known.id, audience_id) else None
-
-
-def _max_people(size: int, base_people: int | None, *, include_original_audience: bool | None) -> int | None:
-    """The most people that a lookalike can have: those requested, and those of its base unless they are left out."""
-    if include_original_audience is False:
-        return size
-    return None if base_people is None else size + base_people
-
-
-def _is_certain_reuse(found: ReusableAudience | NotReusable) -> TypeGuard[ReusableAudience]:
-    return isinstance(found, ReusableAudience) and found.evidence.is_certain
-
-
-def _wrong_audience_error(audience_id: RecordId, name: str) -> AudienceExistsError:
-    return AudienceExistsError(
-        f"the server answered with audience {audience_id}, which existed before and does not have the name {name!r}; "
-        "it was left as it is. Choose another name",
-        stage=Stage.LOOKALIKE,
-    )
-
-
-def warn_if_small(context: RecipeContext, lookalike: Audience, size: int) -> None:
-    """Warn where a lookalike has fewer people than were requested."""
+) -> Audience:
+    """Return the lookalike, active: recorded in the journal, reused, or created now."""
+    recorded = context.job_log.result(Stage.LOOKALIKE)
+    if recorded is not None:
+        lookalike = await wait_recorded(context, recorded["audience_id"])
+    else:
+        request = _Lookalike(context, base_id, name, size, include_original_audience, filters)
+        lookalike = await request.reuse_or_create()
     people = people_count(lookalike)
     if people is not None and people < size:
         context.warn(f"audience {lookalike.id} has {people:,} people; {size:,} were requested")
+    return lookalike
+
+
+@attrs.define(eq=False)
+class _Lookalike:
+    """One lookalike to reuse or create. `was_attempted`: a request whose outcome is unknown may have created it."""
+
+    context: RecipeContext
+    base_id: RecordId
+    name: str
+    size: int
+    include_original_audience: bool | None
+    filters: LookalikeFilters | None
+    was_attempted: bool = False
+
+    async def reuse_or_create(self) -> Audience:
+        context, customer_id = self.context, self.context.required_customer_id
+        self.was_attempted = context.job_log.open_intent(Stage.LOOKALIKE) is not None
+        existing = await self._find_reusable(await context.name_index.find(customer_id, self.name))
+        if existing is not None:
+            is_own = self.was_attempted and _is_certain(existing)
+            return await reuse_audience(context, Stage.LOOKALIKE, existing, made_by_this_job=is_own)
+        self._warn_if_base_small()
+        await context.job_log.record_intent(Stage.LOOKALIKE, {"base_audience_id": self.base_id})
+        try:
+            created = await context.post(self._send, self._find_created, on_unknown_outcome=self._note_unknown_outcome)
+        except ApiError as refusal:
+            created = await self._find_after_refusal(refusal)
+            if created is None:
+                raise
+        if not isinstance(created, Audience):
+            is_own = self.was_attempted and _is_certain(created) and not self._existed_before(created.audience.id)
+            return await reuse_audience(context, Stage.LOOKALIKE, created, made_by_this_job=is_own)
+        return await self._accept(created)
+
+    async def _send(self) -> Audience:
+        return await self.context.client.create_lookalike_audience(
+            base_audience_id=self.base_id,
+            customer_id=self.context.required_customer_id,
+            size=self.size,
+            audience_name=self.name,
+            include_original_audience=self.include_original_audience,
+            filters=self.filters,
+        )
+
+    def _note_unknown_outcome(self) -> None:
+        self.was_attempted = True
+
+    async def _find_created(self) -> ReusableAudience | NotReusable | None:
+        """Find the lookalike after a response that did not tell the outcome."""
+        listed = await self.context.name_index.find_fresh(self.context.required_customer_id, self.name)
+        candidates = [
+            candidate
+            for candidate in listed
+            if candidate.similarity is not NameSimilarity.TRUNCATED or not self._existed_before(candidate.id)
+        ]
+        return await self._find_reusable(candidates, allow_truncated=True)
+
+    async def _find_after_refusal(self, refusal: ApiError) -> ReusableAudience | NotReusable | None:
+        """Find the audience that has the name, if the name is taken: by a lost attempt or by another audience.
+
+        If there is none and the refusal is final, the journal records it.
+        """
+        context, customer_id = self.context, self.context.required_customer_id
+        is_taken = says_name_taken(refusal)
+        candidates = await context.name_index.find_after_refusal(
+            customer_id, self.name, is_name_taken=is_taken, interval=context.client.poll_interval
+        )
+        found = await self._find_reusable(candidates, allow_truncated=is_taken, is_name_taken=is_taken)
+        if found is None:
+            is_conflict = (
+                refusal.status == HTTPStatus.CONFLICT
+                and not self.was_attempted
+                and context.name_index.shows_names(customer_id)
+            )
+            is_final = is_final_refusal(refusal) and not (self.was_attempted and says_already_done(refusal))
+            if is_conflict or is_final:
+                await cancel_intents(context, Stage.LOOKALIKE)
+        return found
+
+    async def _accept(self, created: Audience) -> Audience:
+        """Wait until the audience in the response is active."""
+        context = self.context
+        if self._existed_before(created.id):  # the server returned an audience that it already had
+            match = NameMatch(created.id, NameSimilarity.EXACT)
+            found = await self._find_reusable([match], allow_truncated=True, is_name_taken=True)
+            return await reuse_audience(context, Stage.LOOKALIKE, found or self._wrong_audience_error(created.id))
+        check_record_id(CREATE_LOOKALIKE, "base audience", requested=self.base_id, received=created.base_audience_id)
+        if was_never_exported(created):
+            context.created_ids += (str(created.id),)
+        await context.job_log.record_result(Stage.LOOKALIKE, {"audience_id": created.id})
+        return await wait_active(context, created.id)
+
+    async def _find_reusable(
+        self, candidates: Iterable[NameMatch], *, allow_truncated: bool = False, is_name_taken: bool = False
+    ) -> ReusableAudience | NotReusable | None:
+        others = [candidate for candidate in candidates if not same_id(candidate.id, self.base_id)]
+        compare = partial(compare_lookalike, base_id=self.base_id, max_people=self._max_people())
+        return await find_reusable(
+            self.context, self.name, others, compare, allow_truncated=allow_truncated, is_name_taken=is_name_taken
+        )
+
+    def _existed_before(self, audience_id: RecordId) -> bool:
+        return self.context.name_index.existed_before(self.context.required_customer_id, audience_id)
+
+    def _base_people(self) -> int | None:
+        """How many people the base has, if the context holds its record and that shows it."""
+        base = self.context.audience
+        return people_count(base) if base is not None and same_id(base.id, self.base_id) else None
+
+    def _max_people(self) -> int | None:
+        """The most people that the lookalike can have: the requested ones, and the base's unless they are left out."""
+        if self.include_original_audience is False:
+            return self.size
+        base_people = self._base_people()
+        return None if base_people is None else self.size + base_people
+
+    def _warn_if_base_small(self) -> None:
+        people = self._base_people()
+        if people is not None and people < _MIN_BASE_PEOPLE:
+            self.context.warn(
+                f"audience {self.base_id} has {people:,} people; a lookalike needs a base of at least "
+                f"{_MIN_BASE_PEOPLE:,}, so the server may refuse it"
+            )
+
+    def _wrong_audience_error(self, audience_id: RecordId) -> AudienceExistsError:
+        return AudienceExistsError(
+            f"the server responded with audience {audience_id}, which existed before and does not have the name "
+            f"{self.name!r}; it was left unchanged. Choose another audience_name",
+            stage=Stage.LOOKALIKE,
+        )
+
+
+def _is_certain(found: ReusableAudience | NotReusable) -> TypeGuard[ReusableAudience]:
+    return isinstance(found, ReusableAudience) and found.evidence.is_certain

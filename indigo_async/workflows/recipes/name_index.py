@@ -1,9 +1,10 @@
-"""Which audiences a customer has, by name: one list for a customer, shared by all who ask."""
+"""A customer's audiences by name, from one list that all jobs share."""
 
 from __future__ import annotations
 
 import asyncio
-import random
+import unicodedata
+from enum import IntEnum
 from sys import intern
 
 import attrs
@@ -13,29 +14,60 @@ from indigo_async._transport.audience_list import ListedAudience, RowSlice
 from indigo_async.client import IndigoClient
 from indigo_async.errors import IndigoError, RateLimitedError, ResponseDecodeError, ServerError, TransportError
 from indigo_async.models import RecordId, is_failure_status
-from indigo_async.workflows.recipes.adoption import NameSimilarity, normalize_name, truncated_keys
+from indigo_async.workflows.recipes.reconcile import retry_delays
 
-__all__ = ["NameIndex", "NameMatch"]
+__all__ = ["NameIndex", "NameMatch", "NameSimilarity", "compare_names", "normalize_name", "truncated_keys"]
 
 _TRANSIENT = (TransportError, RateLimitedError, ServerError, ResponseDecodeError)
 _MAX_BYTES = 2_000_000_000
+_MAX_REREADS = 3
+_MIN_PREFIX_LENGTH = 15
+"""Characters of a name that may be a longer name cut short. A shorter one is more likely another name."""
+
+
+class NameSimilarity(IntEnum):
+    """How a name that the server shows compares with the requested one, best first."""
+
+    EXACT = 0
+    NORMALIZED = 1
+    """Equal except for case, Unicode form and whitespace."""
+    TRUNCATED = 2
+    """The beginning of the requested name."""
 
 
 @attrs.frozen
 class NameMatch:
-    """An audience that the list shows under the requested name, or under one that a server may have made of it."""
+    """An audience listed under the requested name, or under one that a server may have made of it."""
 
     id: RecordId
     similarity: NameSimilarity
 
 
-_MAX_REREADS = 3
+def compare_names(shown: str, name: str) -> NameSimilarity | None:
+    """Compare the name in a record with the requested one; None if it is another name."""
+    if shown == name:
+        return NameSimilarity.EXACT
+    key, wanted = normalize_name(shown), normalize_name(name)
+    if key == wanted:
+        return NameSimilarity.NORMALIZED
+    return NameSimilarity.TRUNCATED if len(key) >= _MIN_PREFIX_LENGTH and wanted.startswith(key) else None
+
+
+def normalize_name(name: str) -> str:
+    """Normalize a name as servers do: NFKC, case-folded, whitespace collapsed."""
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    return " ".join(folded.split())
+
+
+def truncated_keys(key: str, *, longest: int) -> list[str]:
+    """The normalized names that a longer name may have if it was cut short, longest first."""
+    return [key[:length] for length in range(min(len(key) - 1, longest), _MIN_PREFIX_LENGTH - 1, -1)]
 
 
 class NameIndex:
-    """Finds audiences by name. Where the server shows no names, it finds none.
+    """Finds audiences by name. If the server shows no names, it finds none.
 
-    It stores the names, IDs and statuses of a list and nothing else: an organization may have 200,000 audiences.
+    It stores only the names, IDs and statuses of a list: an organization may have 200,000 audiences.
     """
 
     def __init__(self, client: IndigoClient) -> None:
@@ -48,89 +80,87 @@ class NameIndex:
         self._failures: dict[str, tuple[float, IndigoError]] = {}
 
     async def find(self, customer_id: str, name: str) -> tuple[NameMatch, ...]:
-        """The customer's audiences that may have that name, best first: the name itself, then a similar one.
+        """Return the customer's audiences that may have this name, best first: the name itself, then similar ones.
 
-        The list is read once, at the first call for a customer. Of several audiences with one name, those that have not
-        failed come first, and the newest of them.
+        The list is read once, at the first call for a customer. Among audiences with the same name, those that haven't
+        failed come first, newest first.
 
         Raises:
-            ApiError, TransportError, ResponseDecodeError: the list could not be read.
+            ApiError, TransportError, ResponseDecodeError: the list can't be read.
         """
         return (await self._list(customer_id, not_before=0.0)).matches(name)
 
     async def find_fresh(self, customer_id: str, name: str) -> tuple[NameMatch, ...]:
-        """The same, from a list that is requested after this call began; concurrent callers share it."""
+        """Like `find`, from a list requested after this call started. Concurrent callers share it."""
         return (await self._list(customer_id, not_before=asyncio.get_running_loop().time())).matches(name)
 
     async def find_after_refusal(
         self, customer_id: str, name: str, *, is_name_taken: bool, interval: float
     ) -> tuple[NameMatch, ...]:
-        """The same after a create was refused. While a name `is_name_taken` and the list lags, it is read again.
+        """Like `find_fresh`, after the server refused to create an audience.
 
-        `interval` is the seconds between two reads.
+        If the name `is_name_taken` and not listed yet, the list is read a few more times, `interval` seconds apart.
         """
         found = await self.find_fresh(customer_id, name)
-        reads = _MAX_REREADS if is_name_taken and not self._lists[customer_id].hides_names else 0
-        for _ in range(reads):
-            if found:
-                break
+        rereads = _MAX_REREADS if is_name_taken and not self._lists[customer_id].hides_names else 0
+        while not found and rereads:
+            rereads -= 1
             await asyncio.sleep(interval)
             found = await self.find_fresh(customer_id, name)
         return found
 
     def existed_before(self, customer_id: str, audience_id: RecordId) -> bool:
-        """Whether the first list that was read of the customer showed this ID: the audience existed before."""
+        """Whether the first list read for the customer showed this ID."""
         return str(audience_id) in self._first_ids.get(customer_id, ())
 
     def shows_names(self, customer_id: str) -> bool:
-        """Whether the last list that was read of the customer showed any name."""
+        """Whether the last list read for the customer showed any name."""
         return customer_id in self._lists and self._lists[customer_id].shows_names
 
     async def _list(self, customer_id: str, *, not_before: float) -> _AudienceNames:
         clock = asyncio.get_running_loop().time
-        asked = clock()
+        called_at = clock()
         async with self._locks.setdefault(customer_id, asyncio.Lock()):
             if customer_id not in self._read_at or self._read_at[customer_id] < not_before:
                 failed_at, failure = self._failures.get(customer_id, (0.0, None))
-                if failure is not None and failed_at >= asked:
-                    raise failure.with_traceback(None)  # it came while this call queued, and would come again
-                began = clock()
+                if failure is not None and failed_at >= called_at:
+                    raise failure.with_traceback(None)  # it failed while this call queued, and would fail again
+                started_at = clock()
                 try:
                     self._lists[customer_id], ids = await self._read(customer_id)
                 except IndigoError as error:
                     self._failures[customer_id] = (clock(), error)
                     raise
                 self._first_ids.setdefault(customer_id, frozenset(ids))
-                self._read_at[customer_id] = began
+                self._read_at[customer_id] = started_at
         return self._lists[customer_id]
 
     async def _read(self, customer_id: str) -> tuple[_AudienceNames, set[str]]:
-        attempt = 0
+        delays = retry_delays(self._retry)
         while True:
-            attempt += 1
             audiences = _AudienceNames()
             ids: set[str] = set()
 
-            def take(rows: RowSlice, audiences: _AudienceNames = audiences, ids: set[str] = ids) -> None:
+            def add_rows(rows: RowSlice, audiences: _AudienceNames = audiences, ids: set[str] = ids) -> None:
                 for row in rows.iter_listed(customer_id):
                     audiences.add(row)
                     ids.add(str(row.id))
 
             try:
-                await self._api.read_list(customer_id, take, limit=_MAX_BYTES)
+                await self._api.read_list(customer_id, add_rows, limit=_MAX_BYTES)
             except _TRANSIENT as error:
-                wait = self._retry.backoff(attempt, random.random())  # noqa: S311 - jitter needs no secrecy
+                delay = next(delays, None)
                 if isinstance(error, RateLimitedError):  # obeyed however long; the recipe's deadline bounds it
-                    wait = max(wait, error.retry_after or 0.0)
-                elif attempt >= self._retry.attempts:
+                    delay = max(self._retry.wait_max if delay is None else delay, error.retry_after or 0.0)
+                elif delay is None:
                     raise
-                await asyncio.sleep(wait)
+                await asyncio.sleep(delay)
             else:
                 return audiences, ids
 
 
 class _AudienceNames:
-    """The audiences of one list that show a name, by the key of that name. Most keys have one, which stands alone."""
+    """The named audiences of one list, by normalized name. Most names have one audience, stored without a list."""
 
     __slots__ = ("_by_key", "_has_rows", "_longest")
 
@@ -145,7 +175,7 @@ class _AudienceNames:
 
     @property
     def hides_names(self) -> bool:
-        """Whether there are audiences, and none shows a name. An empty list may only lag."""
+        """Whether there are audiences and none shows a name. An empty list may only lag."""
         return self._has_rows and not self._by_key
 
     def add(self, row: ListedAudience) -> None:
@@ -153,29 +183,29 @@ class _AudienceNames:
         if row.name is None:
             return
         key = normalize_name(row.name)
-        kept = ListedAudience(row.id, key if key == row.name else row.name, intern(row.status))
+        compact = ListedAudience(row.id, key if key == row.name else row.name, intern(row.status))
         self._longest = max(self._longest, len(key))
-        others = self._by_key.setdefault(key, kept)
+        others = self._by_key.setdefault(key, compact)
         if isinstance(others, list):
-            others.append(kept)
-        elif others is not kept:
-            self._by_key[key] = [others, kept]
+            others.append(compact)
+        elif others is not compact:
+            self._by_key[key] = [others, compact]
 
     def matches(self, name: str) -> tuple[NameMatch, ...]:
-        """The audiences that may have a name, best first."""
+        """Return the audiences that may have a name, best first."""
         key = normalize_name(name)
-        same = self._newest(key)
+        same = self._newest_first(key)
         exact = [NameMatch(row.id, NameSimilarity.EXACT) for row in same if row.name == name]
         normalized = [NameMatch(row.id, NameSimilarity.NORMALIZED) for row in same if row.name != name]
-        cut = [
+        truncated = [
             NameMatch(row.id, NameSimilarity.TRUNCATED)
-            for shorter in truncated_keys(key, longest=self._longest)
-            for row in self._newest(shorter)
+            for prefix in truncated_keys(key, longest=self._longest)
+            for row in self._newest_first(prefix)
         ]
-        return (*exact, *normalized, *cut)
+        return (*exact, *normalized, *truncated)
 
-    def _newest(self, key: str) -> list[ListedAudience]:
-        """Those under a key, last in the list first, and those that failed after all others."""
+    def _newest_first(self, key: str) -> list[ListedAudience]:
+        """The audiences with a normalized name, the last in the list first, those that failed after all others."""
         rows = self._by_key.get(key, [])
         newest_first = rows[::-1] if isinstance(rows, list) else [rows]
         return sorted(newest_first, key=lambda row: is_failure_status(row.status))

@@ -1,23 +1,22 @@
-"""Pricing an export, or finding the one that exists.
+"""Pricing an export, or finding an existing one.
 
-Nothing here rests on a row of a list: lists may lag behind purchases. Exports are read with a single GET of their
+Nothing here relies on a list row, because lists may lag behind purchases: exports are read with a single GET of their
 audience.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
 import attrs
 
+from indigo_async._redaction import sanitize_text
 from indigo_async.errors import AudienceFailedError, ExportExistsError, PurchaseInDoubtError, RecordMismatchError
-from indigo_async.events import ExportPriced, ExportReused, Stage, emit
-from indigo_async.models import Audience, CsvExport, RecordId
-from indigo_async.workflows.recipes.adoption import same_id
+from indigo_async.events import ExportPriced, ExportReused, Stage
+from indigo_async.models import Audience, CsvExport, RecordId, same_id
 from indigo_async.workflows.recipes.context import RecipeContext
 from indigo_async.workflows.recipes.existing_exports import (
     ExportChoice,
@@ -31,22 +30,22 @@ from indigo_async.workflows.recipes.existing_exports import (
     needs_wait,
 )
 from indigo_async.workflows.recipes.export_options import ExportOptions
-from indigo_async.workflows.recipes.reconcile import retry_rate_limited
+from indigo_async.workflows.recipes.reconcile import retry_delays, retry_rate_limited
 from indigo_async.workflows.recipes.waits import wait_export
 
-__all__ = ["NEVER", "ExportRead", "ensure_preview", "read_audience", "read_until_shown"]
+__all__ = ["NEVER", "ExportRead", "ensure_preview", "read_until_shown"]
 
 NEVER = float("-inf")
 
 _URL_WAIT_SECONDS = 15 * 60.0
-"""How long an export may be ACTIVE before its download URL is shown."""
+"""How long an export may be ACTIVE before the server shows its download URL."""
 
 
 @attrs.frozen(kw_only=True)
 class ExportRead:
-    """A record of an export, and when (event-loop time) the request was sent whose response showed it.
+    """A record of an export, and when (event-loop time) the request for it was sent.
 
-    `read_at` is `NEVER` where a row of a list may have shown it. `is_purchased` says that it must not be bought again.
+    `read_at` is `NEVER` if the record may come from a list. `is_purchased`: it must not be purchased again.
     """
 
     export: CsvExport
@@ -55,11 +54,11 @@ class ExportRead:
 
 
 async def ensure_preview(context: RecipeContext, audience_id: RecordId, options: ExportOptions) -> ExportRead:
-    """Return an export that serves the terms: purchased already, or for sale at a price. Makes a preview if needed.
+    """Return an export with the requested fields: already purchased, or for sale. Creates a preview if needed.
 
     Raises:
-        ExportExistsError: an export may have been purchased before, and it is unclear whether it is the wanted one.
-        PurchaseInDoubtError: the journal records a purchase that the server does not show.
+        ExportExistsError: an export may have been purchased before, and it is unclear whether it is the requested one.
+        PurchaseInDoubtError: the journal records a purchase that the server doesn't show.
     """
     with context.stage(Stage.PREVIEW):
         read = None
@@ -73,28 +72,20 @@ async def ensure_preview(context: RecipeContext, audience_id: RecordId, options:
             read = ExportRead(export=await _wait_until_priced(context, audience_id, read.export))
         context.quote = read.export
         if not read.is_purchased and export_state(read.export) is ExportState.FOR_SALE:
-            emit(
-                ExportPriced(
-                    customer_id=context.customer_id,
-                    audience_name=context.audience_name,
-                    export_id=read.export.id,
-                    cost_cents=read.export.cost_cents,
-                )
-            )
+            context.emit(ExportPriced, export_id=read.export.id, cost_cents=read.export.cost_cents)
         return read
 
 
-async def read_audience(context: RecipeContext, audience_id: RecordId) -> tuple[Audience, float]:
-    """Read an audience with a single GET, waiting as long as a rate limit asks. Also returns when it was sent."""
-    client, clock = context.client, asyncio.get_running_loop().time
+async def _read_audience(context: RecipeContext, audience_id: RecordId) -> tuple[Audience, float]:
+    """Read an audience with a single GET. Also returns when (event-loop time) the request was sent."""
     read_at = NEVER
 
     async def read() -> Audience:
         nonlocal read_at
-        read_at = clock()
-        return await client.get_audience(audience_id, context.customer_id)
+        read_at = asyncio.get_running_loop().time()
+        return await context.client.get_audience(audience_id, context.customer_id)
 
-    context.audience = audience = await retry_rate_limited(read, retry=client.transport.retry)
+    context.audience = audience = await retry_rate_limited(read, retry=context.client.transport.retry)
     return audience, read_at
 
 
@@ -102,35 +93,30 @@ async def read_until_shown(context: RecipeContext, audience_id: RecordId, export
     """Read the audience until it shows an export, as often as the retry policy allows.
 
     Raises:
-        PurchaseInDoubtError: it does not, or it shows the export twice and differently.
+        PurchaseInDoubtError: it doesn't, or it shows the export twice with different facts.
     """
-    retry = context.client.transport.retry
-    attempt = 0
+    delays = retry_delays(context.client.transport.retry)
     while True:
-        attempt += 1
-        audience, read_at = await read_audience(context, audience_id)
+        audience, read_at = await _read_audience(context, audience_id)
         shown = [export for export in audience.csv_exports if same_id(export.id, export_id)]
-        if shown and all((export_state(export), export.cost_cents) == _facts(shown[0]) for export in shown):
+        if len({(export_state(export), export.cost_cents) for export in shown}) == 1:
             return ExportRead(export=shown[0], read_at=read_at)
-        if attempt >= retry.attempts:
-            what = "shows it twice, and differently" if shown else "does not show it"
+        delay = next(delays, None)
+        if delay is None:
+            problem = "shows it twice with different facts" if shown else "does not show it"
             raise PurchaseInDoubtError(
-                f"export {export_id} of audience {audience_id} may have been purchased, but the server {what}; nothing "
-                "more was bought. Ask the vendor about this export",
+                f"export {export_id} of audience {audience_id} may have been purchased, but the server {problem}; "
+                "nothing more was purchased. Ask the vendor about this export",
                 stage=context.current_stage,
                 audience=audience,
             )
-        await asyncio.sleep(retry.backoff(attempt, random.random()))  # noqa: S311 - jitter needs no secrecy
-
-
-def _facts(export: CsvExport) -> tuple[ExportState, int | None]:
-    return export_state(export), export.cost_cents
+        await asyncio.sleep(delay)
 
 
 async def _find_existing(context: RecipeContext, audience_id: RecordId, options: ExportOptions) -> ExportRead | None:
-    """Find an export made before that serves, by the journal, this client, and the server's records."""
+    """Find an earlier export that fits, by the journal, this client, and the server's records."""
     wanted = frozenset(options.optional_field_types)
-    audience, read_at = await read_audience(context, audience_id)
+    audience, read_at = await _read_audience(context, audience_id)
     recorded = _recorded_exports(context, audience)
     for export_id in sorted(recorded.blocking):
         if recorded.fields[export_id] == wanted and find_export(audience.csv_exports, export_id) is None:
@@ -143,9 +129,9 @@ async def _find_existing(context: RecipeContext, audience_id: RecordId, options:
         if choice.is_purchased or not needs_wait(choice.export):
             _report_reuse(context, choice, recorded)
             return ExportRead(export=choice.export, read_at=read_at, is_purchased=choice.is_purchased)
-        with suppress(AudienceFailedError):  # the rules judge an earlier export that failed
+        with suppress(AudienceFailedError):  # choose_export judges an earlier export that failed
             await _wait_until_priced(context, audience_id, choice.export)
-        audience, read_at = await read_audience(context, audience_id)
+        audience, read_at = await _read_audience(context, audience_id)
         recorded = _recorded_exports(context, audience)
 
 
@@ -176,12 +162,12 @@ def _recorded_exports(context: RecipeContext, audience: Audience) -> RecordedExp
 
 
 def _concerns_audience(facts: Mapping[str, Any], audience_id: RecordId) -> bool:
-    """Whether the journal's facts about an export concern this audience; older journals don't name it."""
+    """Whether the journal's facts about an export concern this audience. Older journals don't name it."""
     return same_id(facts.get("audience_id", audience_id), audience_id)
 
 
 async def _wait_until_priced(context: RecipeContext, audience_id: RecordId, export: CsvExport) -> CsvExport:
-    """Wait until an export is out of progress: for sale, or downloadable.
+    """Wait until an export is no longer in progress: for sale, or downloadable.
 
     Raises:
         ExportExistsError: it stays ACTIVE without a download URL.
@@ -192,8 +178,9 @@ async def _wait_until_priced(context: RecipeContext, audience_id: RecordId, expo
             return await wait_export(context, audience_id, export.id, purchased=False)
     except TimeoutError:
         raise ExportExistsError(
-            f"export {export.id} of audience {audience_id} is {export.status!r}, so it may have been purchased before, "
-            "but the server has not shown its download URL for 15 minutes; nothing was bought. Ask the vendor about it",
+            f"export {export.id} of audience {audience_id} has the status {sanitize_text(export.status)!r}, so it may "
+            "have been purchased before, but the server has not shown its download URL for 15 minutes; nothing was "
+            "purchased now. Ask the vendor about it",
             stage=context.current_stage,
             audience=context.audience,
         ) from None
@@ -202,14 +189,7 @@ async def _wait_until_priced(context: RecipeContext, audience_id: RecordId, expo
 def _report_reuse(context: RecipeContext, choice: ExportChoice, recorded: RecordedExports) -> None:
     if not (choice.is_purchased or export_state(choice.export) is ExportState.DOWNLOADABLE):
         return
-    emit(
-        ExportReused(
-            customer_id=context.customer_id,
-            audience_name=context.audience_name,
-            export_id=choice.export.id,
-            evidence=choice.evidence,
-        )
-    )
+    context.emit(ExportReused, export_id=choice.export.id, evidence=choice.evidence)
     if str(choice.export.id) not in recorded.blocking:
         context.warn(f"reusing export {choice.export.id}: {choice.evidence}")
 
@@ -245,7 +225,7 @@ async def _create_preview(
     await context.job_log.record_intent(Stage.PREVIEW, facts)
     export = await context.post(send, find_created)
     if str(export.id) in before | context.client.purchased_exports.keys():
-        read_at = NEVER  # the server answered with an export that existed before: read its state
+        read_at = NEVER  # the server returned an export that existed before: read its state
     elif match_fields(export, wanted) is FieldMatch.OTHER and export.optional_field_types:
         raise RecordMismatchError(
             endpoint="POST /create_preview_csv_export",

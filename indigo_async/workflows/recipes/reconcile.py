@@ -1,39 +1,60 @@
-"""Finding out how a POST ended when its answer did not say."""
+"""Retries, and POSTs whose response does not say whether they were carried out."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar
 
 from indigo_async._transport.retry import RetryPolicy
-from indigo_async._transport.transport import SendState
-from indigo_async.errors import AmbiguousOutcomeError, IndigoError, RateLimitedError, ResponseDecodeError, ServerError
+from indigo_async.errors import (
+    AmbiguousOutcomeError,
+    ApiError,
+    IndigoError,
+    RateLimitedError,
+    ResponseDecodeError,
+    ServerError,
+)
 
-__all__ = ["UNKNOWN_OUTCOME", "retry_rate_limited", "send_and_verify"]
+__all__ = [
+    "is_final_refusal",
+    "retry_delays",
+    "retry_rate_limited",
+    "says_already_done",
+    "says_name_taken",
+    "send_and_verify",
+]
 
 T = TypeVar("T")
 
-UNKNOWN_OUTCOME = (AmbiguousOutcomeError, ServerError, ResponseDecodeError)
+_UNKNOWN_OUTCOME = (AmbiguousOutcomeError, ServerError, ResponseDecodeError)
+
+_UNCERTAIN_STATUSES = frozenset({408, 409, 425, 429})
+_NAME_TAKEN = re.compile(r"(?i)already|taken|in use|unique|duplicate|conflict")
 
 
-async def retry_rate_limited(
-    send: Callable[[], Awaitable[T]], *, retry: RetryPolicy, send_state: SendState | None = None
-) -> T:
-    """Send until the answer is another than 429, each time after the wait that the server asks for.
+def retry_delays(retry: RetryPolicy) -> Iterator[float]:
+    """Yield the seconds to wait after each failed attempt. Ends when no attempt is left."""
+    for attempt in range(1, retry.attempts):
+        yield retry.backoff(attempt, random.random())  # noqa: S311 - jitter needs no secrecy
+
+
+async def retry_rate_limited(send: Callable[[], Awaitable[T]], *, retry: RetryPolicy) -> T:
+    """Send until the response isn't 429, each time after the wait that the server asks for, however long.
+
+    The caller's deadline bounds the waits.
 
     Raises:
-        Whatever else `send` raises; RateLimitedError only under a `send_state` that says stop.
+        Exception: whatever else `send` raises.
     """
     while True:
         try:
             return await send()
-        except RateLimitedError as refusal:
-            if send_state is not None and send_state.stop_requested:
-                raise
-            asked = refusal.retry_after
-            await asyncio.sleep(retry.wait_max if asked is None else max(asked, retry.wait_initial))
+        except RateLimitedError as error:
+            delay = retry.wait_max if error.retry_after is None else max(error.retry_after, retry.wait_initial)
+        await asyncio.sleep(delay)
 
 
 async def send_and_verify(
@@ -41,34 +62,48 @@ async def send_and_verify(
     find_outcome: Callable[[], Awaitable[T | None]],
     *,
     retry: RetryPolicy,
-    send_state: SendState | None = None,
+    on_unknown_outcome: Callable[[], object] | None = None,
 ) -> T:
-    """Send a POST until its outcome is certain: after each answer that leaves it open, look before sending again.
+    """Send a POST until its outcome is certain.
 
-    `find_outcome` returns what the POST was to bring about, where the server has it. A `send_state` that says stop ends
-    this after the look. A server that asks to wait (429), however long, is obeyed: the caller's deadline bounds that.
+    If a response doesn't tell the outcome, `find_outcome` reads the server: it returns what the POST was meant to
+    create, or None if that isn't there. In that case the POST is sent again. `on_unknown_outcome` is called after each
+    such response.
 
     Raises:
-        The last uncertain error, after as many attempts as the policy allows, or from the error of a look that failed:
-        that the outcome is unknown is what the caller must hear. Whatever else `send` raises.
+        AmbiguousOutcomeError, ServerError, ResponseDecodeError: the outcome is still unknown after the last attempt, or
+            `find_outcome` failed.
+        Exception: whatever else `send` raises.
     """
-    attempt = 0
+    delays = retry_delays(retry)
     while True:
-        attempt += 1
         try:
-            return await retry_rate_limited(send, retry=retry, send_state=send_state)
-        except UNKNOWN_OUTCOME as error:
-            if send_state is not None:
-                send_state.outcome_unknown = True  # also after an answer of another shape, which is none
-                send_state.unknown_outcomes += 1
+            return await retry_rate_limited(send, retry=retry)
+        except _UNKNOWN_OUTCOME as error:
+            if on_unknown_outcome is not None:
+                on_unknown_outcome()
             try:
-                found = await retry_rate_limited(find_outcome, retry=retry, send_state=send_state)
-            except IndigoError as unseen:
-                raise error from unseen
+                found = await retry_rate_limited(find_outcome, retry=retry)
+            except IndigoError as read_error:
+                raise error from read_error
             if found is not None:
                 return found
-            if send_state is not None:
-                send_state.outcome_unknown = False
-            if attempt >= retry.attempts or (send_state is not None and send_state.stop_requested):
+            delay = next(delays, None)
+            if delay is None:
                 raise error from None
-        await asyncio.sleep(retry.backoff(attempt, random.random()))  # noqa: S311 - jitter needs no secrecy
+        await asyncio.sleep(delay)
+
+
+def is_final_refusal(error: ApiError) -> bool:
+    """Whether the server refused a request for good: a 4xx that isn't about time, load or another request."""
+    return 400 <= error.status < 500 and error.status not in _UNCERTAIN_STATUSES  # noqa: PLR2004 - HTTP's own classes
+
+
+def says_already_done(error: ApiError) -> bool:
+    """Whether the server's message says that the request was carried out before."""
+    return "already" in f"{error.error_type} {error.message}".casefold()
+
+
+def says_name_taken(error: ApiError) -> bool:
+    """Whether the server's message says that an audience with the requested name exists."""
+    return _NAME_TAKEN.search(f"{error.error_type} {error.message}") is not None

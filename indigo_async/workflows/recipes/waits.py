@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
-
-import attrs
+from typing import TypeVar
 
 from indigo_async._polling import PollFailures, RecordPart, get_poller
 from indigo_async._redaction import sanitize_text
@@ -13,7 +11,7 @@ from indigo_async._transport.shared_timeout import SharedTimeout
 from indigo_async._validation import InputCheck
 from indigo_async.client import IndigoClient
 from indigo_async.errors import AudienceFailedError, NotFoundError
-from indigo_async.events import Stage, StatusChanged, emit
+from indigo_async.events import Stage, StatusChanged
 from indigo_async.models import (
     Audience,
     AudienceStatus,
@@ -24,11 +22,9 @@ from indigo_async.models import (
 )
 from indigo_async.workflows.recipes.context import DEFAULT_TIMEOUT, RecipeContext, recipe_scope
 from indigo_async.workflows.recipes.existing_exports import ExportState, export_state, find_export
-from indigo_async.workflows.recipes.name_index import NameIndex
 
 __all__ = [
     "is_active",
-    "read_current",
     "wait_active",
     "wait_export",
     "wait_for_column_selection",
@@ -48,18 +44,18 @@ async def wait_for_column_selection(
     customer_id: str | None,
     timeout: float = DEFAULT_TIMEOUT,  # noqa: ASYNC109 - the wait's own deadline
 ) -> Audience:
-    """Wait until an uploaded CSV is `READY_FOR_COLUMN_SELECTION` (or has been matched already).
+    """Wait until an uploaded CSV is `READY_FOR_COLUMN_SELECTION`, or has already been matched.
 
     Raises:
         AudienceFailedError: the server could not read the CSV.
-        WaitTimeoutError: not within `timeout` seconds.
+        WaitTimeoutError: it took longer than `timeout` seconds.
         ApiError: the server refuses to show the audience.
 
-    Source: reference, "Cookbook: Upload a CSV and match it to the voter file".
+    API reference: "Cookbook: Upload a CSV and match it to the voter file".
     """
-    run = _checked_context(client, audience, customer_id, timeout)
-    with recipe_scope(run, "wait_for_column_selection", SharedTimeout(timeout)):
-        return await wait_ready_for_columns(run, _id_of(audience))
+    context = _check_wait(client, audience, customer_id, timeout)
+    with recipe_scope(context, "wait_for_column_selection", SharedTimeout(timeout)):
+        return await wait_ready_for_columns(context, _id_of(audience))
 
 
 async def wait_until_active(
@@ -72,15 +68,15 @@ async def wait_until_active(
     """Wait until a matched or lookalike audience is `ACTIVE`.
 
     Raises:
-        AudienceFailedError: its status says failure.
-        WaitTimeoutError: not within `timeout` seconds.
+        AudienceFailedError: the audience failed on the server.
+        WaitTimeoutError: it took longer than `timeout` seconds.
         ApiError: the server refuses to show the audience.
 
-    Source: reference, "Cookbook".
+    API reference: "Cookbook".
     """
-    run = _checked_context(client, audience, customer_id, timeout)
-    with recipe_scope(run, "wait_until_active", SharedTimeout(timeout)):
-        return await wait_active(run, _id_of(audience))
+    context = _check_wait(client, audience, customer_id, timeout)
+    with recipe_scope(context, "wait_until_active", SharedTimeout(timeout)):
+        return await wait_active(context, _id_of(audience))
 
 
 async def wait_for_export(
@@ -92,38 +88,35 @@ async def wait_for_export(
     purchased: bool = False,
     timeout: float = DEFAULT_TIMEOUT,  # noqa: ASYNC109 - the wait's own deadline
 ) -> CsvExport:
-    """Wait until an export is no longer in progress; when it is `purchased`, until it can be downloaded.
+    """Wait until an export is no longer in progress. With `purchased`, wait until it can be downloaded.
 
     Raises:
-        AudienceFailedError: its status says failure.
-        WaitTimeoutError: not within `timeout` seconds.
+        AudienceFailedError: the export failed on the server.
+        WaitTimeoutError: it took longer than `timeout` seconds.
         ApiError: the server refuses to show the audience.
 
-    Source: contract, "Observed".
+    That exports can be in progress is inferred from the server's behavior.
     """
     export_id = export.id if isinstance(export, CsvExport) else export
-    run = _checked_context(client, audience, customer_id, timeout)
-    with recipe_scope(run, "wait_for_export", SharedTimeout(timeout)):
-        run.current_stage = Stage.PURCHASE if purchased else Stage.PREVIEW
-        return await wait_export(run, _id_of(audience), export_id, purchased=purchased)
+    context = _check_wait(client, audience, customer_id, timeout)
+    with recipe_scope(context, "wait_for_export", SharedTimeout(timeout)):
+        context.current_stage = Stage.PURCHASE if purchased else Stage.PREVIEW
+        return await wait_export(context, _id_of(audience), export_id, purchased=purchased)
 
 
 def _id_of(audience: Audience | RecordId) -> RecordId:
     return audience.id if isinstance(audience, Audience) else audience
 
 
-def _checked_context(
-    client: IndigoClient,
-    audience: Audience | RecordId,
-    customer_id: str | None,
-    timeout: float,
+def _check_wait(
+    client: IndigoClient, audience: Audience | RecordId, customer_id: str | None, timeout: float
 ) -> RecipeContext:
     check = InputCheck()
     check.record_id("audience", _id_of(audience))
     check.customer_id(customer_id, optional=True)
     check.seconds("timeout", timeout)
     check.raise_if_invalid()
-    return RecipeContext(client, customer_id, str(_id_of(audience)), NameIndex(client))
+    return RecipeContext(client, customer_id, str(_id_of(audience)))
 
 
 def is_active(audience: Audience) -> bool:
@@ -131,154 +124,131 @@ def is_active(audience: Audience) -> bool:
 
 
 def wait_ready_for_columns(context: RecipeContext, audience_id: RecordId) -> Awaitable[Audience]:
-    """Wait, as a stage of a recipe, until the CSV can be matched (or was)."""
-    return _wait(context, audience_id, _check_ready, _upload_status, RecordPart.UPLOAD)
+    """Wait until the uploaded CSV can be matched, or was."""
 
-
-def _check_ready(context: RecipeContext, audience: Audience) -> Audience | None:
-    status = _upload_status(audience)
-    if is_failure_status(status) or is_failure_status(audience.status):
-        raise AudienceFailedError(
-            f"the server could not read the CSV of audience {audience.id}: its status is {status!r}; "
-            "is it a CSV with a header, at a URL that the server can fetch?",
-            stage=context.current_stage,
-            audience=audience,
-        )
-    ready = status.upper() == UploadStatus.READY_FOR_COLUMN_SELECTION
-    was_matched = is_active(audience) and status.upper() != UploadStatus.PROCESSING
-    return audience if ready or was_matched else None
-
-
-def wait_active(context: RecipeContext, audience_id: RecordId) -> Awaitable[Audience]:
-    """Wait, as a stage of a recipe, until the audience is done."""
-    return _wait(context, audience_id, _check_active, _status, RecordPart.STATUS)
-
-
-def _check_active(context: RecipeContext, audience: Audience) -> Audience | None:
-    if is_failure_status(audience.status):
-        raise AudienceFailedError(
-            f"audience {audience.id} failed: its status is {audience.status!r}",
-            stage=context.current_stage,
-            audience=audience,
-        )
-    return audience if is_active(audience) else None
-
-
-async def wait_recorded(context: RecipeContext, audience_id: RecordId) -> Audience:
-    """The same for an audience that an earlier run wrote into the journal.
-
-    Raises:
-        NotFoundError: this server does not know it.
-    """
-    try:
-        return await wait_active(context, audience_id)
-    except NotFoundError as error:
-        message = (
-            f"{error.message}; the journal knows audience {audience_id} ({context.audience_name!r}) of an earlier run, and "
-            "this server does not. Check that base_url is the server of that run. If its audiences are gone for good, "
-            "ask the vendor which exports were purchased before you make them again"
-        )
-        raise NotFoundError(error.status, message, error.error_type, error.endpoint) from None
-
-
-def read_current(context: RecipeContext, audience_id: RecordId, needs: RecordPart) -> Awaitable[Audience]:
-    """The audience as it is now, with the part that is needed; those who ask at one time share a read."""
-    return _wait(context, audience_id, lambda _, audience: audience, _status, needs)
-
-
-def wait_export(
-    context: RecipeContext, audience_id: RecordId, export_id: RecordId, *, purchased: bool
-) -> Awaitable[CsvExport]:
-    """Wait, as a stage of a recipe, until the export is out of progress, or, when `purchased`, has its URL."""
-
-    def status(audience: Audience) -> str:
-        export = find_export(audience.csv_exports, export_id)
-        return export.status if export is not None else ""
-
-    def if_settled(run: RecipeContext, audience: Audience) -> CsvExport | None:
-        export = find_export(audience.csv_exports, export_id)
-        if export is None:
-            return None
-        state = export_state(export)
-        if state is ExportState.FAILED:
+    def find_ready(audience: Audience) -> Audience | None:
+        status = _upload_status(audience)
+        if is_failure_status(status) or is_failure_status(audience.status):
             raise AudienceFailedError(
-                f"export {export.id} of audience {audience.id} failed: its status is {export.status!r}",
-                stage=run.current_stage,
+                f"the server could not read the CSV of audience {audience.id} (status {sanitize_text(status)!r}); "
+                "check that it is a CSV with a header row, at a URL that the server can fetch",
+                stage=context.current_stage,
                 audience=audience,
             )
-        if purchased:
-            return export if export.download_url is not None else None
-        return export if state in {ExportState.DOWNLOADABLE, ExportState.FOR_SALE} else None
+        is_ready = status.upper() == UploadStatus.READY_FOR_COLUMN_SELECTION
+        was_matched = is_active(audience) and status.upper() != UploadStatus.PROCESSING
+        return audience if is_ready or was_matched else None
 
-    return _wait(context, audience_id, if_settled, status, RecordPart.EXPORTS)
-
-
-def _status(audience: Audience) -> str:
-    return audience.status
+    return _wait(context, audience_id, find_ready, _upload_status, RecordPart.UPLOAD)
 
 
 def _upload_status(audience: Audience) -> str:
     return audience.uploaded_audience_csv.status if audience.uploaded_audience_csv else ""
 
 
-@attrs.define(eq=False)
-class _StatusWatcher(Generic[T]):
-    """Keeps the run's audience current and reports each new status, until `find` has something.
+def wait_active(context: RecipeContext, audience_id: RecordId) -> Awaitable[Audience]:
+    """Wait until the audience is active."""
 
-    A class, because each of 10,000 waiting jobs holds one: closures take 0.6 KiB more.
-    """
-
-    _context: RecipeContext
-    _find: Callable[[RecipeContext, Audience], T | None]
-    _status_of: Callable[[Audience], str]
-    _last: str | None = None
-
-    def __call__(self, audience: Audience) -> T | None:
-        run = self._context
-        run.audience = audience
-        status = self._status_of(audience)
-        if status != self._last:
-            self._last = status
-            emit(
-                StatusChanged(
-                    customer_id=run.customer_id,
-                    audience_name=run.audience_name,
-                    audience_id=audience.id,
-                    status=sanitize_text(status),
-                )
+    def find_active(audience: Audience) -> Audience | None:
+        if is_failure_status(audience.status):
+            raise AudienceFailedError(
+                f"audience {audience.id} failed: its status is {sanitize_text(audience.status)!r}",
+                stage=context.current_stage,
+                audience=audience,
             )
-        return self._find(run, audience)
+        return audience if is_active(audience) else None
 
-    def wait_cancelled(self, failures: PollFailures | None) -> None:
-        """Keep what the last status checks showed, for the error that follows."""
-        run = self._context
-        status = None if self._last is None else sanitize_text(self._last, run.client.transport.token, max_length=100)
-        run.last_poll = _describe_last_poll(status, failures)
+    return _wait(context, audience_id, find_active, lambda audience: audience.status, RecordPart.STATUS)
 
 
-def _describe_last_poll(status: str | None, trouble: PollFailures | None) -> str:
-    """What the last status checks showed. `status` is the last one seen: empty where none was shown, None before."""
-    if status is None:
-        seen = "no status check was answered"
-    else:
-        seen = f"the last status was {status!r}" if status else "the server showed no status"
-    if trouble is None:
-        return seen
-    checks = "status check" if trouble.count == 1 else f"{trouble.count} status checks"
-    failed = f"the last {checks} failed" + (", the last with " if trouble.count > 1 else " with ") + trouble.last_error
-    return f"{failed}; {seen} before" if status is not None else failed
+async def wait_recorded(context: RecipeContext, audience_id: RecordId) -> Audience:
+    """Wait until an audience that the journal recorded is active.
+
+    Raises:
+        NotFoundError: this server doesn't know it.
+    """
+    try:
+        return await wait_active(context, audience_id)
+    except NotFoundError as error:
+        message = (
+            f"{error.message}; the journal recorded audience {audience_id} ({context.audience_name!r}) in an earlier "
+            "run, but this server doesn't know it. Check that base_url is that run's server. If its audiences are gone "
+            "for good, ask the vendor which exports were purchased before you create the audiences again"
+        )
+        raise NotFoundError(error.status, message, error.error_type, error.endpoint) from None
+
+
+def wait_export(
+    context: RecipeContext, audience_id: RecordId, export_id: RecordId, *, purchased: bool
+) -> Awaitable[CsvExport]:
+    """Wait until the export is no longer in progress. With `purchased`, wait until it shows its download URL."""
+
+    def status_of(audience: Audience) -> str:
+        export = find_export(audience.csv_exports, export_id)
+        return export.status if export is not None else ""
+
+    def find_done(audience: Audience) -> CsvExport | None:
+        export = find_export(audience.csv_exports, export_id)
+        if export is None:
+            return None
+        state = export_state(export)
+        if state is ExportState.FAILED:
+            raise AudienceFailedError(
+                f"export {export.id} of audience {audience.id} failed: its status is {sanitize_text(export.status)!r}",
+                stage=context.current_stage,
+                audience=audience,
+            )
+        if purchased:
+            return export if export.download_url is not None else None
+        return export if state in {ExportState.DOWNLOADABLE, ExportState.FOR_SALE} else None
+
+    return _wait(context, audience_id, find_done, status_of, RecordPart.EXPORTS)
 
 
 def _wait(
     context: RecipeContext,
     audience_id: RecordId,
-    find: Callable[[RecipeContext, Audience], T | None],
+    find: Callable[[Audience], T | None],
     status_of: Callable[[Audience], str],
-    needs: RecordPart,
+    part: RecordPart,
 ) -> Awaitable[T]:
-    """Wait through the client's poller until `find` has something."""
+    """Wait on the client's polling loop until `find` returns something.
+
+    Keeps the context's audience current, and reports each new status.
+    """
+    last_status: str | None = None
+
+    def check(audience: Audience) -> T | None:
+        nonlocal last_status
+        context.audience = audience
+        status = status_of(audience)
+        if status != last_status:
+            last_status = status
+            context.emit(StatusChanged, audience_id=audience.id, status=sanitize_text(status))
+        return find(audience)
+
+    def note_last_poll(failures: PollFailures | None) -> None:
+        status = last_status
+        if status is not None:
+            status = sanitize_text(status, context.client.transport.token, max_length=100)
+        context.last_poll = _describe_last_poll(status, failures)
+
     context.last_poll = None
-    check = _StatusWatcher(context, find, status_of)
     return get_poller(context.client).wait_until(
-        audience_id, context.customer_id, check, part=needs, on_cancel=check.wait_cancelled
+        audience_id, context.customer_id, check, part=part, on_cancel=note_last_poll
     )
+
+
+def _describe_last_poll(status: str | None, failures: PollFailures | None) -> str:
+    """What the last status checks showed. `status`: the last one, empty if not shown, None before any."""
+    if status is None:
+        seen = "no status check got a response"
+    else:
+        seen = f"the last status was {status!r}" if status else "the server showed no status"
+    if failures is None:
+        return seen
+    if failures.count == 1:
+        failed = f"the last status check failed with {failures.last_error}"
+    else:
+        failed = f"the last {failures.count} status checks failed, the last with {failures.last_error}"
+    return f"{failed}; before that, {seen}" if status is not None else failed

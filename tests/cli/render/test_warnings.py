@@ -17,7 +17,7 @@ def test_warnings_that_differ_in_ids_and_numbers_are_one_kind():
         [
             ("a", "reusing audience aud-1 (same name); columns are not compared"),
             ("b", "reusing audience aud-2 (same name); columns are not compared"),
-            ("c", "export 9 was quoted at 6000 cents and charged at 50000 cents"),
+            ("c", "export 9 was quoted at $60.00 and charged at $500.00"),
         ]
     )
     assert [(group.jobs, group.key) for group in groups] == [(2, "a"), (1, "c")]

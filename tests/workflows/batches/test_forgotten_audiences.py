@@ -17,5 +17,5 @@ async def test_audiences_that_the_server_has_forgotten_are_told_of_and_not_made_
         assert count_posts(second) == 0
     (failure,) = report.failures
     assert failure.error_type == "NotFoundError"
-    assert "the journal knows audience" in failure.message
-    assert "Check that base_url is the server of that run" in failure.message
+    assert "the journal recorded audience" in failure.message
+    assert "Check that base_url is that run's server" in failure.message

@@ -10,23 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from indigo_async.errors import ApiError, AudienceExistsError, AudienceFailedError
-from indigo_async.models import Audience, UploadedAudienceCsv
-from indigo_async.workflows.recipes.adoption import (
-    NameSimilarity,
+from indigo_async.models import Audience, UploadedAudienceCsv, same_id
+from indigo_async.workflows.recipes.existing_audiences import (
     StubState,
     compare_lookalike,
     compare_matched,
-    compare_names,
-    is_final_refusal,
-    normalize_name,
     normalize_url,
     people_count,
-    same_id,
-    says_already_done,
-    says_name_taken,
-    truncated_keys,
     was_matched,
 )
+from indigo_async.workflows.recipes.name_index import NameSimilarity, compare_names, normalize_name, truncated_keys
+from indigo_async.workflows.recipes.reconcile import is_final_refusal, says_already_done, says_name_taken
 
 URL = "https://files.example.org/lists/donors.csv"
 
@@ -64,7 +58,9 @@ def test_the_same_content_is_ours_wherever_a_publisher_put_it():
     ],
 )
 def test_another_csv_contradicts(csv: str):
-    with pytest.raises(AudienceExistsError, match="audience 1 has the name 'Donors' already and was made from another"):
+    with pytest.raises(
+        AudienceExistsError, match="audience 1 already has the name 'Donors' and was made from another CSV"
+    ):
         compare_matched(matched(), csv=csv)
 
 
@@ -81,9 +77,9 @@ def test_a_lookalike_is_no_match_of_ours():
 
 @pytest.mark.parametrize("status", ["FAILED", "MATCH_ERROR"])
 def test_one_of_ours_that_failed_stops(status: str):
-    with pytest.raises(AudienceFailedError, match="choose another name"):
+    with pytest.raises(AudienceFailedError, match="or ask the vendor to delete audience"):
         compare_matched(matched(status=status), csv=URL)
-    with pytest.raises(AudienceFailedError, match="choose another name"):
+    with pytest.raises(AudienceFailedError, match="or ask the vendor to delete audience"):
         compare_lookalike(lookalike(1, status=status), base_id=1)
 
 

@@ -38,4 +38,4 @@ def test_an_export_that_may_have_been_purchased_is_named_instead_of_advice_to_bu
     unclear = CsvExport(id="e7", status="REQUIRES_PAYMENT", optional_field_types=("phone",), download_url=URL)
     with pytest.raises(WorkflowError, match="export e7 may have been purchased") as caught:
         choose_purchased(audience(unclear), export_id=None, wanted=PHONE)
-    assert "export_audience prices and buys" not in str(caught.value)
+    assert "call export_audience" not in str(caught.value)

@@ -99,7 +99,7 @@ async def test_one_that_failed_is_told_and_not_adopted():
         sandbox.faults.add(Fault(kind=FaultKind.STAGE_FAILS, endpoint=LOOKALIKE))
         with pytest.raises(AudienceFailedError, match=r"^lookalike: audience .* failed"):
             await create_lookalike(client, base_id)
-        with pytest.raises(AudienceFailedError, match="choose another name"):
+        with pytest.raises(AudienceFailedError, match="or ask the vendor to delete audience"):
             await create_lookalike(client, base_id)
 
 

@@ -126,7 +126,7 @@ async def test_an_audience_of_the_name_that_failed_is_told():
         sandbox.faults.add(Fault(kind=FaultKind.STAGE_FAILS, endpoint=MATCH))
         with pytest.raises(AudienceFailedError, match=r"^match: "):
             await match_csv(client)
-        with pytest.raises(AudienceFailedError, match="choose another name") as caught:
+        with pytest.raises(AudienceFailedError, match="or ask the vendor to delete audience") as caught:
             await match_csv(client)
         assert caught.value.audience.status == "FAILED"
         assert count_posts(sandbox) == {UPLOAD: 1, MATCH: 1}

@@ -7,8 +7,7 @@ import pytest
 from indigo_async.errors import ServerError
 from indigo_async.models import RecordId
 from indigo_async.sandbox import Dialect, Fault, FaultKind, Sandbox
-from indigo_async.workflows.recipes.adoption import NameSimilarity
-from indigo_async.workflows.recipes.name_index import NameIndex, NameMatch
+from indigo_async.workflows.recipes.name_index import NameIndex, NameMatch, NameSimilarity
 from tests.support.jobs import make_client
 from tests.support.servers.scripted import respond_with_json, server_and_client
 

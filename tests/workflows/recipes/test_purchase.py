@@ -21,7 +21,7 @@ from indigo_async.sandbox import Fault, FaultKind, Sandbox
 from indigo_async.workflows import ExportPriced, ExportPurchased, Stage
 from indigo_async.workflows.recipes.budget import Budget
 from indigo_async.workflows.recipes.context import NullJobLog, RecipeContext
-from indigo_async.workflows.recipes.export import ExportOptions
+from indigo_async.workflows.recipes.export_options import ExportOptions
 from indigo_async.workflows.recipes.name_index import NameIndex
 from indigo_async.workflows.recipes.preview import ExportRead
 from indigo_async.workflows.recipes.purchase import purchase_export
@@ -189,14 +189,16 @@ async def test_an_export_bought_elsewhere_at_the_last_moment_is_not_paid_again()
 async def test_nothing_is_bought_above_the_budget_that_the_batch_has_left():
     async with purchase_scenario() as bought:
         bought.budget = Budget(limit_cents=PRICE, reserved_cents=1)
-        with pytest.raises(BudgetExceededError, match=f"costs {PRICE} cents and the batch has {PRICE - 1} left"):
+        with pytest.raises(BudgetExceededError, match=r"costs \$60\.00, and \$59\.99 of the batch's budget is left"):
             await bought.purchase()
         assert bought.requests == 0
         assert bought.job_log.written == []
         assert bought.charged_and_reserved == (0, 0, 1)
 
 
-@pytest.mark.parametrize(("cost", "message"), [(AMPLE_CENTS + 1, "the limit is"), (None, "cannot be read for certain")])
+@pytest.mark.parametrize(
+    ("cost", "message"), [(AMPLE_CENTS + 1, "above the limit"), (None, "cannot be read for certain")]
+)
 async def test_nothing_is_intended_above_the_limit_or_at_a_price_that_cannot_be_read(cost: int | None, message: str):
     async with purchase_scenario() as bought:
         bought.export = attrs.evolve(bought.export, cost_cents=cost)

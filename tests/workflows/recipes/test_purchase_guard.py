@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import os
+import sys
+import traceback
 from pathlib import Path
+from types import CoroutineType
 from typing import Any
 
 import pytest
 
 from indigo_async._redaction import SecretText
+from indigo_async._transport.retry import Endpoint
+from indigo_async._transport.transport import Transport
 from indigo_async.client import IndigoClient, send_purchase
 from indigo_async.errors import ApiError, EmptyAudienceError
 from indigo_async.events import Event
@@ -85,6 +92,46 @@ async def test_after_a_new_token_the_record_is_read_before_the_purchase_is_sent_
         assert sent == [(READ, 200), (PURCHASE, 401), (READ, 200), (PURCHASE, 200)]
 
 
+def awaited_functions(task: asyncio.Task[Any]) -> list[str]:
+    """The functions of the package in which a task waits, outermost first."""
+    names: list[str] = []
+    coroutine: Any = task.get_coro()
+    while isinstance(coroutine, CoroutineType):
+        if f"{os.sep}indigo_async{os.sep}" in coroutine.cr_code.co_filename:
+            names.append(coroutine.cr_code.co_qualname)
+        coroutine = coroutine.cr_await
+    return names
+
+
+async def test_from_the_recipe_to_the_transport_a_purchase_passes_through_few_functions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path: list[str] = []
+    call = Transport.call
+
+    async def record_path(self: Transport, endpoint: Endpoint, **options: Any) -> Any:
+        if endpoint.name == PURCHASE:
+            frames = [frame for frame, _ in traceback.walk_stack(sys._getframe(1))]
+            sending = [frame.f_code for frame in reversed(frames) if frame.f_code.co_flags & inspect.CO_COROUTINE]
+            path.extend(awaited_functions(recipe))
+            path.extend(code.co_qualname for code in sending)
+        return await call(self, endpoint, **options)
+
+    monkeypatch.setattr(Transport, "call", record_path)
+    async with sandbox_and_client() as (sandbox, client):
+        recipe = asyncio.create_task(export_csv(client, await seed_audience(sandbox), tmp_path / "x.csv"))
+        await recipe
+    assert path == [
+        "export_audience",
+        "ensure_downloaded",
+        "ensure_purchased",
+        "purchase_export",
+        "_Purchase.run",
+        "_Purchase._attempt",
+        "send_purchase",
+    ], "at most nine, Transport.call included"
+
+
 @pytest.mark.parametrize("clients", [1, 2])
 async def test_a_double_click_buys_once(clients: int, tmp_path: Path):
     async with sandbox_and_client() as (sandbox, client), open_client(sandbox) as other:
@@ -113,7 +160,7 @@ async def test_exports_of_different_audiences_do_not_wait_for_each_other(tmp_pat
 async def test_nobody_is_exported_unless_the_caller_allows_it(field_types: list[str], tmp_path: Path):
     async with sandbox_and_client() as (sandbox, client):
         (empty,) = await sandbox.seed_audiences(1, CUSTOMER, size=0)
-        with pytest.raises(EmptyAudienceError, match=f"audience {empty} has 0 people; nothing was bought"):
+        with pytest.raises(EmptyAudienceError, match=f"audience {empty} has 0 people; nothing was purchased"):
             await export_csv(client, empty, tmp_path / "x.csv", optional_field_types=field_types)
         assert count_posts(sandbox) == {PREVIEW: 1}
         await export_csv(client, empty, tmp_path / "x.csv", optional_field_types=field_types, allow_empty=True)

@@ -84,7 +84,7 @@ class TestPricesThatChange:
     async def test_a_price_that_rises_before_the_resend_is_not_paid(self, fault: dict[str, Any], target: Path):
         async with always_charging_sandbox() as (sandbox, client):
             sandbox.faults.add(Fault(kind=FaultKind.PRICE_RAISED, endpoint=PURCHASE, cost_cents=900_000, **fault))
-            with pytest.raises(BudgetExceededError, match="costs 900000 cents and the limit is 10000"):
+            with pytest.raises(BudgetExceededError, match=r"costs \$9,000\.00, above the limit of \$100\.00"):
                 await export_csv(client, await seed_audience(sandbox), target, max_cost_cents=10_000)
             assert sandbox.counts().charged_cents == 0
             assert sandbox.log.count(PURCHASE) == 1
@@ -105,7 +105,7 @@ class TestPricesThatChange:
                 await export_csv(client, audience_id, target, max_cost_cents=5)
             (preview,) = (await client.get_audience(audience_id, CUSTOMER)).csv_exports
             sandbox.set_price(preview.id, 900_000)
-            with pytest.raises(BudgetExceededError, match="costs 900000"):
+            with pytest.raises(BudgetExceededError, match=r"costs \$9,000\.00"):
                 await export_csv(client, audience_id, target, max_cost_cents=10_000)
             assert sandbox.counts().charged_cents == 0
 
@@ -116,8 +116,8 @@ class TestPricesThatChange:
             assert report.spent_cents == sandbox.counts().charged_cents == 50_000
             assert await spent_in(tmp_path / "run.sqlite") == 50_000
             assert (report.done, report.failed) == (1, 9)
-            assert "charged at 50000 cents, above the limit of 10000" in (report.stopped or "")
-            assert any("was quoted at 6000 cents and charged at 50000" in one.message for one in report.warnings)
+            assert "charged at $500.00, above the limit of $100.00" in (report.stopped or "")
+            assert any("was quoted at $60.00 and charged at $500.00" in one.message for one in report.warnings)
             again = await run_batch(client, jobs(10, tmp_path), journal=tmp_path / "run.sqlite", budget_cents=50_000)
             assert again.spent_cents == sandbox.counts().charged_cents == 50_000
             assert again.failed_by_error == {"BudgetExceededError": 9}

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from indigo_async._transport.retry import RetryPolicy
-from indigo_async._transport.transport import SendState
 from indigo_async.errors import (
     AmbiguousOutcomeError,
     ApiError,
@@ -116,52 +115,17 @@ async def test_a_look_that_fails_leaves_the_outcome_unknown_and_sends_nothing_mo
     assert world.sent == 1
 
 
-async def test_a_flight_is_uncertain_until_a_look_says_otherwise():
-    flight = SendState()
-    states: list[bool] = []
-    world = ScriptedEndpoint(
-        [(UNCERTAIN[2], False), (None, True)], on_check=lambda: states.append(flight.outcome_unknown)
-    )
-    await world.run(send_state=flight)
-    assert states == [True]
-    assert not flight.outcome_unknown
-
-
-async def test_a_flight_stays_uncertain_when_the_look_fails():
-    flight = SendState()
-    with pytest.raises(AmbiguousOutcomeError):
-        await ScriptedEndpoint([(AMBIGUOUS, True)], blind=CERTAIN[0]).run(send_state=flight)
-    assert flight.outcome_unknown
-
-
-async def test_a_flight_that_says_stop_is_looked_for_and_not_sent_again():
-    flight = SendState(stop_requested=True)
-    world = ScriptedEndpoint([(AMBIGUOUS, False)])
-    with pytest.raises(AmbiguousOutcomeError):
-        await world.run(send_state=flight)
-    assert (world.sent, world.checks) == (1, 1)
-    found = ScriptedEndpoint([(AMBIGUOUS, True)])
-    assert await found.run(send_state=flight) == "seen"
-
-
 async def test_a_server_that_asks_to_wait_is_obeyed_however_often():
     world = ScriptedEndpoint([(SLOW_DOWN, False)] * 20 + [(None, True)])
     assert await world.run() == "answered"
     assert (world.sent, world.checks) == (21, 0)
 
 
-async def test_a_flight_that_says_stop_waits_for_no_leave():
-    world = ScriptedEndpoint([(SLOW_DOWN, False)])
-    with pytest.raises(RateLimitedError):
-        await world.run(send_state=SendState(stop_requested=True))
-    assert world.sent == 1
-
-
-async def test_a_flight_counts_the_attempts_whose_outcome_nobody_told():
-    flight = SendState()
+async def test_each_unknown_outcome_is_reported():
+    unknown: list[None] = []
     world = ScriptedEndpoint([(AMBIGUOUS, False), (SLOW_DOWN, False), (UNCERTAIN[1], False), (None, True)])
-    await world.run(send_state=flight)
-    assert (flight.unknown_outcomes, flight.outcome_unknown) == (2, False)
+    await world.run(on_unknown_outcome=lambda: unknown.append(None))
+    assert len(unknown) == 2
 
 
 _outcomes = st.tuples(st.none() | st.sampled_from([*UNCERTAIN, *CERTAIN, SLOW_DOWN]), st.booleans())

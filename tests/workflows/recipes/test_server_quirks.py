@@ -306,7 +306,7 @@ class TestStubs:
         async with quirky_server() as (server, client):
             server.add(name="Others", uploadedAudienceCsv=csv_of("https://files.example.org/others.csv"))
             server._match = lambda _: (200, server._visible_fields(server.audiences[0]))
-            with pytest.raises(AudienceExistsError, match="answered the match of audience aud-2 with audience aud-1"):
+            with pytest.raises(AudienceExistsError, match="to the match of audience aud-2 with audience aud-1"):
                 await match_csv(client)
 
 
@@ -437,7 +437,7 @@ class TestWhatBindsAJournal:
             assert isinstance(outcome.error, JournalMismatchError)
             assert words in str(outcome.error)
             assert "Nothing was sent" in str(outcome.error)
-            assert "journal knows" not in str(outcome.error)
+            assert "journal recorded" not in str(outcome.error)
             assert server.post_paths == made
             assert (await run(client, journal, job(lookalike=grown()))).error is None
 
@@ -485,7 +485,7 @@ class TestWhatNobodyCanHaveExported:
             await ensure_matched(run, CSV, COLUMNS)
         else:
             wanted = {"name": "Donors+", "size": 2_000, "include_original_audience": None, "filters": None}
-            await (await ensure_lookalike(run, base_id, **wanted))
+            await ensure_lookalike(run, base_id, **wanted)
         return run.created_ids
 
     async def test_what_this_run_made(self):
@@ -526,7 +526,7 @@ class TestAnUpsertingServer:
         async with quirky_server() as (server, client):
             server.add(name="Others", uploadedAudienceCsv=csv_of())
             server._upload = lambda _: (200, server._visible_fields(server.audiences[0]))
-            with pytest.raises(AudienceExistsError, match="which exists and has the name 'Others'"):
+            with pytest.raises(AudienceExistsError, match="which already exists with the name 'Others'"):
                 await match_csv(client)
             assert server.post_paths == [UPLOAD]
 

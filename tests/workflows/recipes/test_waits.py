@@ -116,7 +116,7 @@ async def test_a_csv_that_failed_ends_the_wait_with_what_to_look_for():
     async with sandbox_and_client() as (sandbox, client):
         sandbox.faults.add(Fault(kind=FaultKind.STAGE_FAILS, endpoint=UPLOAD))
         stub = await uploaded(client)
-        with pytest.raises(AudienceFailedError, match="is it a CSV with a header, at a URL that the server can fetch"):
+        with pytest.raises(AudienceFailedError, match="a CSV with a header row, at a URL that the server can fetch"):
             await for_columns(client, stub)
 
 
@@ -289,7 +289,7 @@ FAILED = r"the last (status check failed|\d+ status checks failed, the last) wit
         ([STILL], "the last status was 'PROCESSING'"),
         ([respond_with_json({"id": "aud-1"})], "the server showed no status"),
         ([BROKEN], rf"{FAILED} GET /audience: Something went wrong \(503, InternalError\)"),
-        ([STILL, BROKEN], rf"{FAILED} .* \(503, InternalError\); the last status was 'PROCESSING' before"),
+        ([STILL, BROKEN], rf"{FAILED} .* \(503, InternalError\); before that, the last status was 'PROCESSING'"),
         ([WITHOUT_ID], rf"{FAILED} GET /audience: .* at \$.*"),
         ([NO_QUOTA], rf"{FAILED} GET /audience: Quota used up \(429, QUOTA_EXCEEDED\)"),
         ([respond_with(503, b"<html>", content_type="text/html")], rf"{FAILED} .* \(503\)"),
@@ -300,7 +300,8 @@ async def test_a_deadline_says_what_was_seen_last(answers, said):
     async with server_and_client(*answers) as (_, client):
         with pytest.raises(WaitTimeoutError) as caught:
             await workflows.wait_until_active(client, "aud-1", customer_id=None, timeout=0.25)
-    expected = rf"\w+: not done after 0\.25 s; {said}; the server's work goes on, and the same call picks it up"
+    next_step = "the server keeps working, and the same call picks up where this one stopped"
+    expected = rf"\w+: not done after 0\.25 s; {said}; {next_step}"
     assert re.fullmatch(expected, str(caught.value))
 
 
@@ -309,7 +310,7 @@ async def test_a_deadline_says_that_nothing_was_answered():
         await anyio.sleep_forever()
 
     async with server_and_client(never) as (_, client):
-        with pytest.raises(WaitTimeoutError, match="no status check was answered; the server's work goes on"):
+        with pytest.raises(WaitTimeoutError, match="no status check got a response; the server keeps working"):
             await workflows.wait_until_active(client, "aud-1", customer_id=None, timeout=0.1)
 
 
@@ -339,16 +340,16 @@ class RecordingJobLog(NullJobLog):
         return self.intent if stage is Stage.PURCHASE else None
 
 
-BOUGHT = "workflows.download_export downloads what was bought"
-CHECKS = "the same call checks the server before it buys anything"
+BOUGHT = "workflows.download_export downloads the purchased export"
+CHECKS = "the same call checks the server before it purchases anything"
 
 
 @pytest.mark.parametrize(
     ("stage", "memory", "said"),
     [
-        (Stage.MATCH, NullJobLog(), "the same call picks it up"),
-        (Stage.MATCH, RecordingJobLog(result=True, intent=False), "the same call picks it up"),
-        (Stage.PREVIEW, NullJobLog(), "the same call picks it up"),
+        (Stage.MATCH, NullJobLog(), "the same call picks up where this one stopped"),
+        (Stage.MATCH, RecordingJobLog(result=True, intent=False), "the same call picks up where this one stopped"),
+        (Stage.PREVIEW, NullJobLog(), "the same call picks up where this one stopped"),
         (Stage.PURCHASE, NullJobLog(), CHECKS),
         (Stage.PURCHASE, RecordingJobLog(result=False, intent=True), CHECKS),
         (Stage.PURCHASE, RecordingJobLog(result=True, intent=True), CHECKS),
@@ -361,7 +362,7 @@ async def test_a_deadline_says_only_of_what_was_bought_that_it_was(stage, memory
         run = RecipeContext(client, None, "Donors", NameIndex(client), job_log=memory, current_stage=stage)
         with pytest.raises(WaitTimeoutError) as caught, recipe_scope(run, "test", SharedTimeout(0.001)):
             await anyio.sleep_forever()
-    assert str(caught.value) == f"{stage}: not done after 0.001 s; the server's work goes on, and {said}"
+    assert str(caught.value) == f"{stage}: not done after 0.001 s; the server keeps working, and {said}"
 
 
 # Lists that do not show what single reads show.
