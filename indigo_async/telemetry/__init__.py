@@ -1,10 +1,39 @@
-"""Traces and metrics by OpenTelemetry (extra `otel`): `instrument(client)`, once for each client."""
+"""Traces and metrics with OpenTelemetry (extra `otel`): call `instrument(client)` once per client."""
+
+from __future__ import annotations
 
 try:
-    import opentelemetry as _  # noqa: F401 - only whether it is there
+    from opentelemetry import metrics, trace
 except ImportError as _missing:
     raise ImportError("indigo_async.telemetry needs OpenTelemetry: pip install 'indigo-async[otel]'") from _missing
 
-from indigo_async.telemetry.instrumentation import instrument
+from indigo_async.client import IndigoClient
+from indigo_async.events import combine_listeners
+from indigo_async.telemetry._attributes import ServerAttributes
+from indigo_async.telemetry._metrics import MetricsListener, get_instruments
+from indigo_async.telemetry._spans import SpanListener
 
 __all__ = ["instrument"]
+
+
+def instrument(
+    client: IndigoClient,
+    *,
+    tracer_provider: trace.TracerProvider | None = None,
+    meter_provider: metrics.MeterProvider | None = None,
+) -> None:
+    """Record spans and metrics of everything that is done with a client. Call it once, before using the client.
+
+    Each recipe is a span, with a child span per stage; a stage's requests are client spans in it. Spans name the
+    customer and the audience, metrics never do. Neither contains a token, a URL's query or a signed URL.
+
+    Args:
+        client: the client, open or not.
+        tracer_provider: defaults to the global one.
+        meter_provider: defaults to the global one.
+    """
+    server = ServerAttributes.from_url(client.settings.base_url)
+    spans = SpanListener(trace.get_tracer("indigo_async", tracer_provider=tracer_provider), server)
+    measurements = MetricsListener(get_instruments(meter_provider), server, client)
+    transport = client.transport
+    transport.on_event = combine_listeners(transport.on_event, spans, measurements)

@@ -1,7 +1,8 @@
-"""How an endpoint is called in OpenTelemetry's conventions for HTTP clients."""
+"""Attributes of requests, following OpenTelemetry's semantic conventions for HTTP clients."""
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from urllib.parse import urlsplit
 
 import attrs
@@ -12,12 +13,10 @@ __all__ = ["Attributes", "ServerAttributes", "error_type_for"]
 
 Attributes = dict[str, str | int | float | bool]
 
-_FIRST_ERROR_STATUS = 400
-
 
 @attrs.frozen
 class ServerAttributes:
-    """The API's address in parts; `base_path` comes before each endpoint's own."""
+    """The parts of the API's address. `base_path` is the prefix of every endpoint's path."""
 
     origin: str
     address: str
@@ -31,12 +30,12 @@ class ServerAttributes:
         return cls(f"{parts.scheme}://{parts.netloc}", parts.hostname or "", port, parts.path)
 
     def span_name_for(self, endpoint: str) -> str:
-        """What requests of an endpoint, such as `GET /audience`, are called together."""
+        """The name of the spans of an endpoint's requests, such as `GET /api/v1/audience`."""
         method, path = endpoint.split(" ", 1)
         return f"{method} {self.base_path}{path}"
 
     def attributes_for(self, endpoint: str) -> Attributes:
-        """What holds for each request of an endpoint. Queries, where customers stand, are in none of it."""
+        """The attributes of all requests of an endpoint. They exclude the query, which contains the customer ID."""
         method, path = endpoint.split(" ", 1)
         return {
             "http.request.method": method,
@@ -46,12 +45,12 @@ class ServerAttributes:
         }
 
     def url_for(self, endpoint: str) -> str:
-        """An endpoint's URL, without a query."""
+        """An endpoint's URL, without the query."""
         return f"{self.origin}{self.base_path}{endpoint.split(' ', 1)[1]}"
 
 
 def error_type_for(ended: RequestEnded) -> str | None:
-    """What was wrong with a request, in a word or an HTTP status; None for a good one."""
-    if ended.status is not None and ended.status >= _FIRST_ERROR_STATUS:
+    """The HTTP status or kind of error with which a request failed; None if it succeeded."""
+    if ended.status is not None and ended.status >= HTTPStatus.BAD_REQUEST:
         return str(ended.status)
     return ended.error_type

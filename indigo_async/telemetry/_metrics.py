@@ -1,4 +1,4 @@
-"""Events as metrics. Their attributes are few and bounded: endpoints, stages and kinds of errors, never a customer."""
+"""Events as metrics. Attributes have few values (endpoints, stages, kinds of errors), and never name a customer."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from indigo_async.events import (
     StageFailed,
     StageFinished,
 )
-from indigo_async.telemetry.attributes import Attributes, ServerAttributes, error_type_for
+from indigo_async.telemetry._attributes import Attributes, ServerAttributes, error_type_for
 
 __all__ = ["MetricsListener", "get_instruments"]
 
-# Source: OpenTelemetry's semantic conventions for HTTP metrics, "http.client.request.duration".
+# From OpenTelemetry's semantic conventions for `http.client.request.duration`.
 _REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 _RECIPE_SECONDS = (1, 5, 15, 30, 60, 120, 300, 600, 1_200, 1_800, 3_600, 7_200, 14_400)
 _CENTS = (0, 100, 1_000, 5_000, 10_000, 50_000, 100_000, 500_000, 1_000_000)
@@ -47,7 +47,7 @@ class _Instruments:
 
 @cache
 def get_instruments(provider: metrics.MeterProvider | None) -> _Instruments:
-    """The instruments that all clients of a provider share."""
+    """The instruments, which all clients of a provider share."""
     meter = metrics.get_meter("indigo_async", meter_provider=provider)
     return _Instruments(
         requests=meter.create_histogram(
@@ -57,28 +57,28 @@ def get_instruments(provider: metrics.MeterProvider | None) -> _Instruments:
             explicit_bucket_boundaries_advisory=_REQUEST_SECONDS,
         ),
         retries=meter.create_counter(
-            "indigo.request.retries", unit="{retry}", description="Requests that are sent again."
+            "indigo.request.retries", unit="{retry}", description="Requests that were sent again."
         ),
         recipes=meter.create_histogram(
             "indigo.recipe.duration",
             unit="s",
-            description="Time that recipes and jobs took, waiting included.",
+            description="Duration of recipes and jobs, including waits.",
             explicit_bucket_boundaries_advisory=_RECIPE_SECONDS,
         ),
         active_recipes=meter.create_up_down_counter(
-            "indigo.recipe.active", unit="{recipe}", description="Recipes and jobs under way."
+            "indigo.recipe.active", unit="{recipe}", description="Recipes and jobs in progress."
         ),
         stages=meter.create_histogram(
             "indigo.stage.duration",
             unit="s",
-            description="Time that stages took, waiting included.",
+            description="Duration of stages, including waits.",
             explicit_bucket_boundaries_advisory=_RECIPE_SECONDS,
         ),
         polls=meter.create_counter(
-            "indigo.polling.polls", unit="{poll}", description="How often an audience that is waited for was seen."
+            "indigo.polling.polls", unit="{poll}", description="Status checks of audiences that are waited for."
         ),
         poll_requests=meter.create_counter(
-            "indigo.polling.requests", unit="{request}", description="Requests that were made for these looks."
+            "indigo.polling.requests", unit="{request}", description="Requests made for these status checks."
         ),
         prices=meter.create_histogram(
             "indigo.export.price",
@@ -86,41 +86,41 @@ def get_instruments(provider: metrics.MeterProvider | None) -> _Instruments:
             description="Prices of previewed exports.",
             explicit_bucket_boundaries_advisory=_CENTS,
         ),
-        spent=meter.create_counter("indigo.export.spent", unit="{cent}", description="What purchases cost."),
+        spent=meter.create_counter("indigo.export.spent", unit="{cent}", description="Amount spent on purchases."),
     )
 
 
 class MetricsListener:
-    """A listener that measures what is done on one client."""
+    """A listener that records the metrics of one client."""
 
     def __init__(self, instruments: _Instruments, server: ServerAttributes, client: IndigoClient) -> None:
         self._instruments = instruments
         self._server = server
-        self._client = ref(client)  # which leads here itself
+        self._client = ref(client)  # the client refers to this listener
         self._polls = 0
         self._poll_requests: dict[str, int] = {}
 
     def __call__(self, event: Event) -> None:
-        to = self._instruments
+        instruments = self._instruments
         match event:
             case RequestEnded():
                 self._record_request(event)
             case RequestRetried(endpoint=endpoint, reason=reason):
-                to.retries.add(1, self._server.attributes_for(endpoint) | {"error.type": reason})
+                instruments.retries.add(1, self._server.attributes_for(endpoint) | {"error.type": reason})
             case RecipeStarted(recipe=recipe):
-                to.active_recipes.add(1, {"indigo.recipe": recipe})
+                instruments.active_recipes.add(1, {"indigo.recipe": recipe})
             case RecipeFinished(recipe=recipe, seconds=seconds):
                 self._record_recipe(recipe, seconds, None)
             case RecipeFailed(recipe=recipe, seconds=seconds, error_type=error_type):
                 self._record_recipe(recipe, seconds, error_type)
             case StageFinished(stage=stage, seconds=seconds):
-                to.stages.record(seconds, {"indigo.stage": stage.value})
+                instruments.stages.record(seconds, {"indigo.stage": stage.value})
             case StageFailed(stage=stage, seconds=seconds, error_type=error_type):
-                to.stages.record(seconds, {"indigo.stage": stage.value, "error.type": error_type})
+                instruments.stages.record(seconds, {"indigo.stage": stage.value, "error.type": error_type})
             case ExportPriced(cost_cents=int(cents)):
-                to.prices.record(cents)
+                instruments.prices.record(cents)
             case ExportPurchased(cost_cents=cents):
-                to.spent.add(cents)
+                instruments.spent.add(cents)
             case _:
                 pass
 
@@ -143,7 +143,7 @@ class MetricsListener:
         self._count_polls()
 
     def _count_polls(self) -> None:
-        """Add what polling has cost since this was last asked."""
+        """Add what polling has cost since the last call."""
         client = self._client()
         if client is None or client.poller is None:
             return

@@ -1,8 +1,8 @@
 """Events as spans.
 
-Listeners are called in the task in which things happen, and each task has a context of its own. So thousands of jobs at
-once never mix, and whatever span is current where a recipe is called is its parent. A look at audiences serves many
-waits at once and belongs to no recipe: it is a trace of its own.
+A listener is called in the task in which the event happens, and each task has its own context. So the spans of
+concurrent jobs never mix, and the span that is current when a recipe is called becomes the recipe's parent. A poll
+serves many waits at once, so its request belongs to no recipe and has its own trace.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from indigo_async.events import (
     StatusChanged,
     event_fields,
 )
-from indigo_async.telemetry.attributes import Attributes, ServerAttributes, error_type_for
+from indigo_async.telemetry._attributes import Attributes, ServerAttributes, error_type_for
 
 __all__ = ["SpanListener"]
 
 _OpenSpans: TypeAlias = tuple[tuple[Span, Token[context.Context]], ...]
 
 _open_spans: ContextVar[_OpenSpans] = ContextVar("indigo_async_spans", default=())
-"""The spans that are open in the calling task, the innermost last."""
+"""The current task's open spans, innermost last."""
 
 
 @attrs.frozen
 class SpanListener:
-    """A listener that opens and closes spans. What else happens is an event of the span that it happens in."""
+    """A listener that starts and ends spans. All other events are added to the current span."""
 
     tracer: Tracer
     server: ServerAttributes
@@ -78,12 +78,12 @@ def _end_request(event: RequestEnded) -> None:
 
 
 def _end_span(error_type: str | None) -> None:
-    """Close the innermost span; there is none where a recipe was under way when its client was instrumented."""
-    opened = _open_spans.get()
-    if not opened:
+    """End the innermost span. There is none if the client was instrumented while a recipe was running."""
+    open_spans = _open_spans.get()
+    if not open_spans:
         return
-    span, token = opened[-1]
-    _open_spans.set(opened[:-1])
+    span, token = open_spans[-1]
+    _open_spans.set(open_spans[:-1])
     context.detach(token)
     if error_type is not None:
         span.set_attribute("error.type", error_type)
