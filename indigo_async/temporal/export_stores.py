@@ -108,24 +108,24 @@ class ObjectExportStore:
         raise DownloadError(f"{key} could not be uploaded to {self.url} ({kind}); the export stays purchased")
 
 
-def export_store(place: str) -> FolderExportStore | ObjectExportStore:
+def export_store(location: str) -> FolderExportStore | ObjectExportStore:
     """Open the folder or object store where workers deliver exports.
 
     Args:
-        place: `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`, or the path of a folder. Credentials
-            and other settings of an object store come from the environment, as obstore reads it.
+        location: `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`, or the path of a folder.
+            Credentials and other settings of an object store come from the environment, as obstore reads it.
 
     Raises:
         InvalidInputError: it is neither of these.
         ImportError: the extra `publish` is not installed.
     """
-    if "://" not in place:
+    if "://" not in location:
         try:
-            return FolderExportStore(Path(place).expanduser().absolute())
+            return FolderExportStore(Path(location).expanduser().absolute())
         except RuntimeError:  # no such user, or no home
             raise InvalidInputError([Problem("exports", "begins with a home folder that does not exist")]) from None
     check = InputCheck()
-    if place.partition("://")[0] not in {"s3", "gs", "az"} or "?" in place or "@" in place:
+    if location.partition("://")[0] not in {"s3", "gs", "az"} or "?" in location or "@" in location:
         check.add(
             "exports", "must be a folder, or a URL such as s3://bucket/prefix, gs://... or az://..., without keys"
         )
@@ -134,7 +134,7 @@ def export_store(place: str) -> FolderExportStore | ObjectExportStore:
         from obstore.store import from_url  # noqa: PLC0415 - the extra
     except ImportError:
         raise ImportError("exports in an object store need obstore: pip install 'indigo-async[publish]'") from None
-    return ObjectExportStore(place, from_url(place))
+    return ObjectExportStore(location, from_url(location))
 
 
 def find_destination_problem(destination: str) -> str | None:

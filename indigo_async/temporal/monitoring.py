@@ -45,23 +45,23 @@ def create_metrics_listener(runtime: Runtime | None) -> Listener | None:
 
 
 @asynccontextmanager
-async def serve_health(place: str | None, ending: asyncio.Event, client: IndigoClient) -> AsyncGenerator[None]:
+async def serve_health(address: str | None, stopping: asyncio.Event, client: IndigoClient) -> AsyncGenerator[None]:
     """Serve `GET /healthz` inside the block: 200, or 503 once the worker is shutting down."""
-    if place is None:
+    if address is None:
         yield
         return
-    host, port = _parse_address("health", place)
+    host, port = _parse_address("health", address)
 
     async def respond(request: web.BaseRequest) -> web.StreamResponse:
         if request.path != "/healthz":
             return web.Response(status=404)
         stats = client.poller.stats if client.poller is not None else None
         health = {
-            "status": "ending" if ending.is_set() else "ok",
+            "status": "ending" if stopping.is_set() else "ok",
             "requests": client.transport.requests.total(),
             "polls": stats.polls if stats is not None else 0,
         }
-        return web.json_response(health, status=503 if ending.is_set() else 200)
+        return web.json_response(health, status=503 if stopping.is_set() else 200)
 
     runner = web.ServerRunner(web.Server(respond, access_log=None))
     await runner.setup()
@@ -72,10 +72,10 @@ async def serve_health(place: str | None, ending: asyncio.Event, client: IndigoC
         await runner.cleanup()
 
 
-def _parse_address(where: str, place: str) -> tuple[str, int]:
-    host, _, port = place.rpartition(":")
+def _parse_address(where: str, address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
     check = InputCheck()
     if not host or not port.isdecimal():
-        check.add(where, f"must be a host and a port, such as 127.0.0.1:8081, not {place!r}")
+        check.add(where, f"must be a host and a port, such as 127.0.0.1:8081, not {address!r}")
     check.raise_if_invalid()
     return host.strip("[]"), int(port)

@@ -1,4 +1,4 @@
-"""What tests of downloads share: a CSV, servers that give it in various ways, and the download itself."""
+"""Helpers for tests of downloads: a CSV, servers that send it in various ways, and the download itself."""
 
 from __future__ import annotations
 
@@ -30,17 +30,16 @@ def full_response(body: bytes = BODY, etag: str = ETAG_ONE) -> Responder:
     return respond_with(200, body, content_type="text/csv", etag=etag)
 
 
-def rest_response(start: int, body: bytes = BODY, etag: str | None = ETAG_ONE, says: int | None = None) -> Responder:
-    """The bytes from `start` on; the answer may say that they begin elsewhere."""
-    first = start if says is None else says
-    headers = {"content_range": f"bytes {first}-{len(body) - 1}/{len(body)}"} | ({"etag": etag} if etag else {})
+def rest_response(start: int, body: bytes = BODY, etag: str | None = ETAG_ONE) -> Responder:
+    """The bytes from `start` on."""
+    headers = {"content_range": f"bytes {start}-{len(body) - 1}/{len(body)}"} | ({"etag": etag} if etag else {})
     return respond_with(206, body[start:], content_type="text/csv", **headers)
 
 
 def cut_response(size: int, body: bytes = BODY, etag: str | None = ETAG_ONE) -> Responder:
     """The first `size` bytes, then a broken connection."""
 
-    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+    async def respond(request: web.BaseRequest) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/csv"} | ({"ETag": etag} if etag else {}))
         response.content_length = len(body)
         await response.prepare(request)
@@ -48,7 +47,7 @@ def cut_response(size: int, body: bytes = BODY, etag: str | None = ETAG_ONE) -> 
         request.transport.close()
         return response
 
-    return answer
+    return respond
 
 
 def redirect_response(location: str, status: int = 302) -> Responder:
@@ -56,7 +55,7 @@ def redirect_response(location: str, status: int = 302) -> Responder:
 
 
 async def stalled_response(request: web.BaseRequest) -> web.StreamResponse:
-    """The head and one line, and then nothing more."""
+    """The head and the first bytes, and then nothing more."""
     response = web.StreamResponse(headers={"Content-Type": "text/csv"})
     response.content_length = len(BODY)
     await response.prepare(request)

@@ -293,8 +293,10 @@ async def test_a_failing_store_is_reported_without_urls():
         await ObjectExportStore("s3://bucket", Broken()).deliver("donors.csv", download_to)
 
 
-@pytest.mark.parametrize("place", ["ftp://host", "https://host/x", "s3://key:secret@bucket", "s3://bucket?key=secret"])
-def test_invalid_export_stores_are_rejected_without_showing_secrets(place: str):
+@pytest.mark.parametrize(
+    "location", ["ftp://host", "https://host/x", "s3://key:secret@bucket", "s3://bucket?key=secret"]
+)
+def test_invalid_export_stores_are_rejected_without_showing_secrets(location: str):
     with pytest.raises(InvalidInputError, match="must be a folder, or a URL") as caught:
-        export_store(place)
+        export_store(location)
     assert "secret" not in str(caught.value)

@@ -12,7 +12,7 @@ from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
 with workflow.unsafe.imports_passed_through():
     from indigo_async.temporal.ids import page_workflow_id
     from indigo_async.temporal.payloads import BatchProgress, BatchState, BatchSummary, Failure, Page
-    from indigo_async.temporal.workflows.page import PageWorkflow, combine_summaries
+    from indigo_async.temporal.workflows.page import PageWorkflow, combine_summaries, is_current_task_cancelled
 
 __all__ = ["BatchWorkflow"]
 
@@ -65,8 +65,7 @@ class BatchWorkflow:
                 parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
             )
         except FailureError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling() > 0:
+            if is_current_task_cancelled():
                 raise asyncio.CancelledError from error
             end = _summarize_lost_page(page)
         del self._in_flight[page.number]

@@ -20,7 +20,7 @@ with workflow.unsafe.imports_passed_through():
     from indigo_async.temporal.payloads import BatchSummary, Failure, JobInput, JobSummary, Page
     from indigo_async.temporal.workflows.job import AudienceWorkflow, build_search_attributes
 
-__all__ = ["PageWorkflow", "combine_summaries"]
+__all__ = ["PageWorkflow", "combine_summaries", "is_current_task_cancelled"]
 
 _MAX_FAILURES = 1_000
 _RECALL_TIMEOUT = timedelta(days=2)
@@ -46,7 +46,7 @@ class PageWorkflow:
             if end is None:  # it did a different job: other options or another CSV
                 end, recalled = await self._run_child(job, workflow_id, WorkflowIDReusePolicy.ALLOW_DUPLICATE), False
         except FailureError as error:
-            if _is_cancelled():
+            if is_current_task_cancelled():
                 raise asyncio.CancelledError from error
             return _summarize_failure(build_failure(job, workflow_id, error))
         if end is None:
@@ -94,8 +94,8 @@ def _already_running(job: JobInput, workflow_id: str) -> Failure:
     return Failure(key=job.key, workflow_id=workflow_id, stage="", error_type="WorkflowError", message=message)
 
 
-def _is_cancelled() -> bool:
-    """Whether the whole page is canceled, and not just one of its jobs."""
+def is_current_task_cancelled() -> bool:
+    """Whether this workflow itself is canceled, and not just one of its children."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
