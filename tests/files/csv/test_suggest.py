@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import sys
 from pathlib import Path
 
@@ -14,9 +13,6 @@ from hypothesis import strategies as st
 import indigo_async
 from indigo_async import workflows
 from indigo_async._validation import InputCheck
-from indigo_async.cli.commands.columns import columns as columns_command
-from indigo_async.cli.options.columns import ColumnOptions
-from indigo_async.cli.options.common import OutputOptions
 from indigo_async.errors import InvalidInputError
 from indigo_async.files import ColumnSuggestion, check_columns, suggest_columns
 from indigo_async.files.csv.check import find_csv_problems
@@ -346,37 +342,6 @@ def test_generated_code_looks_hand_written(suggest):
     )
     assert hasattr(indigo_async, "ColumnSelection")
     assert to_yaml(selections).splitlines()[1] == '  first_name: {column_name: "First Name", is_required: true}'
-
-
-def test_the_command_shows_columns_reasons_and_code(suggest, tmp_path: Path, capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "240")  # wide enough that no cell wraps
-    suggestion = suggest("First Name;Last Name;Zip;Email\nAnn;Lee;15213;a@example.org\n")
-    columns_command(tmp_path / "donors.csv")
-    shown = capsys.readouterr()
-    for text in (to_python(suggestion.selections), to_yaml(suggestion.selections), *suggestion.reasons.values()):
-        assert text in shown.out
-    assert "email addresses" in shown.out
-    assert suggestion.warnings[0] in shown.err
-    columns_command(tmp_path / "donors.csv", output_options=OutputOptions(json=True, quiet=True))
-    printed = capsys.readouterr()
-    assert printed.err == ""
-    record = json.loads(printed.out)
-    assert record["column_selections"]["zip"] == {"column_name": "Zip", "is_required": False}
-    assert record["reasons"] == suggestion.reasons
-    assert record["left_out"] == suggestion.left_out
-    assert (record["delimiter"], record["rows_sampled"], record["warnings"]) == (";", 1, list(suggestion.warnings))
-
-
-def test_other_commands_accept_the_output_of_the_columns_command(suggest, tmp_path: Path, capsys):
-    selections = suggest("First Name,Last Name,Zip\nAnn,Lee,15213\n").selections
-    columns_command(tmp_path / "donors.csv", output_options=OutputOptions(json=True))
-    (tmp_path / "columns.json").write_text(capsys.readouterr().out)
-    (tmp_path / "columns.yaml").write_text(to_yaml(selections))
-    for name in ("columns.json", "columns.yaml"):
-        check = InputCheck()
-        read = check.column_selections(ColumnOptions(columns=tmp_path / name).load_selections())
-        check.raise_if_invalid()
-        assert read == selections.by_field()
 
 
 @pytest.mark.parametrize("seed", [1, 2])
