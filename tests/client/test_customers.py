@@ -1,4 +1,4 @@
-"""Customers are kept apart: an answer about another one is never handed out."""
+"""Customers are kept apart: a response about another customer is never returned."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ CALLS: list[tuple[Callable[[CustomerClient], Awaitable[Any]], object]] = [
 ]
 
 
-@pytest.mark.parametrize(("call", "answer"), CALLS)
-async def test_an_answer_about_another_customer_is_not_handed_out(call, answer: object):
-    async with server_and_client(respond_with_json(answer)) as (server, client):
+@pytest.mark.parametrize(("call", "response"), CALLS)
+async def test_a_response_about_another_customer_is_not_returned(call, response: object):
+    async with server_and_client(respond_with_json(response)) as (server, client):
         with pytest.raises(CustomerMismatchError) as caught:
             await call(client.for_customer("1"))
     assert (caught.value.requested, caught.value.received) == ("1", "2")
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("answered", [1, "1", None])
-async def test_customers_are_compared_as_text_and_may_be_left_out(answered: object):
-    async with server_and_client(respond_with_json({"id": "aud-1", "customerId": answered})) as (_, client):
+@pytest.mark.parametrize("received", [1, "1", None])
+async def test_customers_are_compared_as_text_and_may_be_missing(received: object):
+    async with server_and_client(respond_with_json({"id": "aud-1", "customerId": received})) as (_, client):
         assert (await client.get_audience("aud-1", customer_id="1")).id == "aud-1"
 
 
-async def test_without_a_customer_asked_for_any_answer_will_do():
+async def test_without_a_requested_customer_any_response_is_accepted():
     async with server_and_client(respond_with_json(OTHERS)) as (_, client):
         assert (await client.get_audience("aud-1")).customer_id == "2"
 
 
-async def test_a_customers_audience_is_not_found_for_another_one():
+async def test_an_audience_is_not_found_for_another_customer():
     async with sandbox_and_client() as (sandbox, client):
         (audience_id,) = await sandbox.seed_audiences(1, "1")
         with pytest.raises(NotFoundError):

@@ -1,4 +1,4 @@
-"""What the reference leaves open may be spelt in every way that the sandbox knows."""
+"""The endpoints read every dialect of the sandbox: the spellings that the API reference leaves open."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from indigo_async.sandbox import CostKey, Dialect
 from tests.support.servers.scripted import sandbox_and_client
 
 DIALECTS = {
-    "the plausible one": Dialect(),
+    "default": Dialect(),
     "IDs are numbers": Dialect(id_type="integer"),
     "customer IDs are numbers": Dialect(numeric_customer_ids=True),
     "names are audienceName": Dialect(name_key="audienceName"),
@@ -38,11 +38,11 @@ async def test_every_endpoint_reads_the_dialect(dialect: Dialect):
         preview = await client.create_preview_csv_export(
             audience_id=base_id, customer_id="42", optional_field_types=["phone"]
         )
-        bought = await client.purchase_csv_export(export_id=preview.id, customer_id="42")
+        purchased = await client.purchase_csv_export(export_id=preview.id, customer_id="42")
         listed = {audience.id: audience for audience in await client.list_audiences(customer_id="42")}
 
     kind = int if dialect.id_type == "integer" else str
-    assert all(type(record.id) is kind for record in (base, stub, wider, preview, bought))
+    assert all(type(record.id) is kind for record in (base, stub, wider, preview, purchased))
     assert listed.keys() == {base_id, stub.id, wider.id}
     assert base.status == "ACTIVE"
     assert base.name == (f"Seeded {base_id}" if dialect.name_key else None)
@@ -50,9 +50,9 @@ async def test_every_endpoint_reads_the_dialect(dialect: Dialect):
     assert wider.base_audience_id == (base_id if dialect.shows_base_audience else None)
     assert (stub.uploaded_audience_csv.url is not None) == dialect.shows_csv_url
     assert listed[base_id].name == (base.name if "name" not in dialect.list_omitted_keys else None)
-    assert preview.cost_cents == bought.cost_cents == 1_500 * 4
+    assert preview.cost_cents == purchased.cost_cents == 1_500 * 4
     assert preview.cost_breakdown[0]["people"] == 1_500
-    assert bought.optional_field_types == (("phone",) if dialect.shows_field_types else None)
+    assert purchased.optional_field_types == (("phone",) if dialect.shows_field_types else None)
     assert preview.status == ("REQUIRES_PAYMENT" if dialect.shows_export_status else "")
     assert preview.download_url is None
-    assert bought.download_url is not None
+    assert purchased.download_url is not None

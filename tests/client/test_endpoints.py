@@ -1,4 +1,4 @@
-"""The seven endpoints: what each one sends, and what it makes of the answer."""
+"""The seven endpoints: what each one sends, and how it reads the response."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def match(client: IndigoClient) -> Audience:
     )
 
 
-async def grow(client: IndigoClient) -> Audience:
+async def create_lookalike(client: IndigoClient) -> Audience:
     return await client.create_lookalike_audience(
         base_audience_id="aud-1",
         customer_id="42",
@@ -49,7 +49,7 @@ async def purchase(client: IndigoClient) -> CsvExport:
 
 
 @pytest.mark.parametrize(
-    ("call", "path", "body", "answer", "result"),
+    ("call", "path", "body", "response", "result"),
     [
         (
             upload,
@@ -72,7 +72,7 @@ async def purchase(client: IndigoClient) -> CsvExport:
             Audience(id="aud-1", status="PROCESSING", customer_id="42"),
         ),
         (
-            grow,
+            create_lookalike,
             "/create_lookalike_audience",
             {
                 "baseAudienceId": "aud-1",
@@ -102,9 +102,9 @@ async def purchase(client: IndigoClient) -> CsvExport:
     ],
 )
 async def test_a_post_sends_its_parameters_as_json(
-    call: Callable[[IndigoClient], Awaitable[object]], path: str, body: object, answer: object, result: object
+    call: Callable[[IndigoClient], Awaitable[object]], path: str, body: object, response: object, result: object
 ):
-    async with server_and_client(respond_with_json(answer), token="tok-1") as (server, client):
+    async with server_and_client(respond_with_json(response), token="tok-1") as (server, client):
         assert await call(client) == result
     (request,) = server.requests
     assert (request.method, request.path) == ("POST", f"/api/v1{path}")
@@ -113,7 +113,7 @@ async def test_a_post_sends_its_parameters_as_json(
     assert request.headers["content-type"] == "application/json"
 
 
-async def test_parameters_that_are_left_out_are_not_sent():
+async def test_omitted_parameters_are_not_sent():
     async with server_and_client(respond_with_json({"id": 7})) as (server, client):
         await client.create_preview_csv_export(audience_id=7)
         await client.purchase_csv_export(export_id=7)
@@ -177,40 +177,40 @@ async def test_the_whole_cookbook_endpoint_by_endpoint(flow):
         ready = await until(wider, lambda found: found.csv_exports[0].status == "REQUIRES_PAYMENT")
         assert ready.csv_exports[0].cost_cents == 8_000
         await client.purchase_csv_export(export_id=export.id, customer_id="42")
-        bought = await until(wider, lambda found: found.csv_exports[0].download_url is not None)
-        assert bought.csv_exports[0].id == export.id
+        purchased = await until(wider, lambda found: found.csv_exports[0].download_url is not None)
+        assert purchased.csv_exports[0].id == export.id
         with pytest.raises(AlreadyPurchasedError):
             await client.purchase_csv_export(export_id=export.id, customer_id="42")
         assert {audience.name for audience in await client.list_audiences(customer_id="42")} == {"Donors", "Donors+"}
         assert sandbox.counts().charged_cents == 8_000
 
 
-async def test_an_audience_made_in_the_app_needs_no_customer():
+async def test_an_audience_created_in_the_app_needs_no_customer():
     async with sandbox_and_client() as (sandbox, client):
         audience_id = await sandbox.seed_app_audience()
         assert (await client.get_audience(audience_id)).customer_id is None
         export = await client.create_preview_csv_export(audience_id=audience_id)
-        bought = await client.purchase_csv_export(export_id=export.id)
-        assert bought.download_url is not None
+        purchased = await client.purchase_csv_export(export_id=export.id)
+        assert purchased.download_url is not None
         assert [audience.id for audience in await client.list_audiences()] == [audience_id]
 
 
 @pytest.mark.parametrize("status", [200, 400])
-async def test_an_error_object_is_a_refusal_under_any_status(status: int):
-    refusal = {"error": "The name is taken.", "errorType": "AudienceNameTaken"}
-    async with server_and_client(respond_with_json(refusal, status)) as (server, client):
+async def test_an_error_object_is_an_api_error_under_any_status(status: int):
+    error = {"error": "The name is taken.", "errorType": "AudienceNameTaken"}
+    async with server_and_client(respond_with_json(error, status)) as (server, client):
         with pytest.raises(ApiError, match=r"POST /upload_csv: The name is taken\. \(400, AudienceNameTaken\)"):
             await upload(client)
     assert len(server.requests) == 1
 
 
-async def test_null_instead_of_an_audience_means_that_there_is_none():
+async def test_null_instead_of_an_audience_means_not_found():
     async with server_and_client(respond_with_json(None)) as (_, client):
         with pytest.raises(NotFoundError):
             await client.get_audience("aud-1", customer_id="42")
 
 
-async def test_405_is_a_plain_refusal():
+async def test_405_is_an_api_error():
     async with server_and_client(respond_with_json({"error": "This endpoint takes GET."}, 405)) as (_, client):
         with pytest.raises(ApiError) as caught:
             await upload(client)

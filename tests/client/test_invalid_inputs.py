@@ -1,4 +1,4 @@
-"""Whatever breaks a rule is refused before anything is sent, with all that is wrong at once."""
+"""Invalid input is rejected before anything is sent, with all problems at once."""
 
 from __future__ import annotations
 
@@ -60,17 +60,17 @@ CASES: list[tuple[Callable[[IndigoClient], Awaitable[Any]], set[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("call", "places"), CASES)
-async def test_broken_rules_are_told_together_and_nothing_is_sent(call, places: set[str]):
+@pytest.mark.parametrize(("call", "fields"), CASES)
+async def test_all_problems_are_reported_at_once_and_nothing_is_sent(call, fields: set[str]):
     async with server_and_client(respond_with(500)) as (server, client):
         with pytest.raises(InvalidInputError) as caught:
             await call(client)
-    assert {problem.where for problem in caught.value.problems} == places
+    assert {problem.where for problem in caught.value.problems} == fields
     assert server.requests == []
 
 
 @pytest.mark.parametrize(
-    ("options", "place"),
+    ("options", "field"),
     [
         ({"timeout": 0}, "timeout"),
         ({"timeout": float("inf")}, "timeout"),
@@ -79,12 +79,12 @@ async def test_broken_rules_are_told_together_and_nothing_is_sent(call, places: 
         ({"base_url": "http://example.org"}, "base_url"),
     ],
 )
-def test_a_client_that_makes_no_sense_is_refused(options: dict[str, Any], place: str):
-    with pytest.raises(InvalidInputError, match=f"^{place}: "):
+def test_invalid_client_options_are_rejected(options: dict[str, Any], field: str):
+    with pytest.raises(InvalidInputError, match=f"^{field}: "):
         IndigoClient("token", **{"base_url": "https://example.org", **options})
 
 
 @pytest.mark.parametrize("customer_id", ["", " 1", 1, None])
-def test_a_customer_that_is_none_is_refused(customer_id: object):
+def test_an_invalid_customer_is_rejected(customer_id: object):
     with pytest.raises(InvalidInputError, match=r"^customer_id: "):
         IndigoClient("token", base_url="https://example.org").for_customer(customer_id)

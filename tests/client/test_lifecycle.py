@@ -1,4 +1,4 @@
-"""A client is opened, used and closed; what it opened is closed with it, what it was given is not."""
+"""A client is opened, used and closed. It closes the session that it created, and no other."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def test_a_closed_client_says_the_same():
         await client.list_audiences()
 
 
-async def test_a_wrong_input_is_told_even_by_a_client_that_is_not_open():
+async def test_invalid_input_is_reported_even_by_a_client_that_is_not_open():
     with pytest.raises(InvalidInputError):
         await IndigoClient("token", base_url="http://127.0.0.1:9").get_audience("")
 
@@ -69,7 +69,7 @@ async def _use_and_fail(client: IndigoClient) -> None:
         raise RuntimeError("the caller's own")
 
 
-async def test_an_error_inside_closes_the_client_too():
+async def test_an_error_inside_the_block_closes_the_client_too():
     async with sandbox_and_client() as (sandbox, _):
         client = IndigoClient(sandbox.token, base_url=sandbox.base_url)
         with pytest.raises(RuntimeError, match="the caller's own"):
@@ -78,7 +78,7 @@ async def test_an_error_inside_closes_the_client_too():
             await client.list_audiences()
 
 
-async def test_a_session_of_the_callers_own_is_used_and_never_closed():
+async def test_the_callers_session_is_used_and_never_closed():
     async with (
         scripted_server(respond_with_json(AUDIENCE)) as server,
         aiohttp.ClientSession(headers={"X-From": "the caller"}) as session,
@@ -92,8 +92,8 @@ async def test_a_session_of_the_callers_own_is_used_and_never_closed():
     assert [request.headers.get("authorization") for request in server.requests] == ["Bearer tok-1", None]
 
 
-class OneRequestTagged:
-    """A session that adds a header to the first request, in the mapping that it is given, as tracers do."""
+class FirstRequestTagged:
+    """A session that adds a header to the first request by changing the mapping, as tracers do."""
 
     closed = False
 
@@ -107,11 +107,11 @@ class OneRequestTagged:
         return self.session.request(method, url, headers=headers, **options)
 
 
-async def test_what_a_callers_session_adds_to_one_request_is_not_sent_with_the_next():
+async def test_headers_that_the_callers_session_adds_to_one_request_are_not_sent_with_the_next():
     async with (
         scripted_server(respond_with_json([]), respond_with_json([]), respond_with_json(AUDIENCE)) as server,
         aiohttp.ClientSession() as session,
-        IndigoClient("tok-1", base_url=server.origin, session=OneRequestTagged(session)) as client,
+        IndigoClient("tok-1", base_url=server.origin, session=FirstRequestTagged(session)) as client,
     ):
         await client.list_audiences()
         await client.list_audiences()
@@ -129,7 +129,7 @@ async def test_a_callers_session_that_raises_for_status_changes_nothing():
             await client.get_audience("aud-1")
 
 
-async def test_a_callers_session_that_they_closed_is_told():
+async def test_a_callers_session_that_is_closed_is_reported():
     async with aiohttp.ClientSession() as session:
         pass
     async with IndigoClient("tok-1", base_url="http://127.0.0.1:9", session=session) as client:
@@ -137,7 +137,7 @@ async def test_a_callers_session_that_they_closed_is_told():
             await client.get_audience("aud-1")
 
 
-async def test_closing_under_requests_ends_them_with_an_error_of_the_sdk():
+async def test_closing_the_client_ends_its_requests_with_an_error_of_the_sdk():
     async def never(_: web.BaseRequest) -> web.StreamResponse:
         await asyncio.Event().wait()
         raise AssertionError
@@ -151,32 +151,32 @@ async def test_closing_under_requests_ends_them_with_an_error_of_the_sdk():
     assert {isinstance(outcome, IndigoError) for outcome in outcomes} == {True}
 
 
-def test_a_client_s_timeout_holds_in_a_later_event_loop_than_one_left_in_the_middle_of_a_request():
-    listener = socket.create_server(("127.0.0.1", 0))  # which never answers
+def test_the_timeout_works_in_a_new_event_loop_after_one_was_abandoned_during_a_request():
+    listener = socket.create_server(("127.0.0.1", 0))  # never responds
     base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     client = IndigoClient("tok-1", base_url=base_url, timeout=0.2, retry=RetryPolicy(attempts=1))
-    left: list[asyncio.Task[object]] = []
+    abandoned: list[asyncio.Task[object]] = []
 
-    async def leave() -> None:
+    async def abandon() -> None:
         async with client:
-            left.append(asyncio.create_task(client.list_audiences()))
+            abandoned.append(asyncio.create_task(client.list_audiences()))
             await asyncio.sleep(0.05)
 
-    async def ask() -> None:
+    async def send() -> None:
         async with client, asyncio.timeout(30):
             await client.list_audiences()
 
     loop = asyncio.new_event_loop()
-    loop.run_until_complete(leave())
+    loop.run_until_complete(abandon())
     with listener, pytest.raises(RequestTimeoutError):
-        asyncio.run(ask())
+        asyncio.run(send())
     with contextlib.suppress(asyncio.CancelledError, IndigoError):
-        left[0].cancel()
-        loop.run_until_complete(left[0])
+        abandoned[0].cancel()
+        loop.run_until_complete(abandoned[0])
     loop.close()
 
 
-def test_a_client_shows_its_address_and_no_token():
+def test_the_repr_shows_the_base_url_and_no_token():
     client = IndigoClient("canary", base_url="https://example.org/api")
     assert repr(client) == "IndigoClient(base_url='https://example.org/api')"
     assert "canary" not in f"{client} {client.settings} {client.transport}"

@@ -25,7 +25,7 @@ CALLS: dict[str, tuple[Call, dict[str, Any], str]] = {
 
 
 def with_id(document: dict[str, Any], record_id: object) -> dict[str, Any]:
-    """The document with another ID where it has an 8."""
+    """Replace the ID 8 in a document."""
     return {
         key: with_id(value, record_id) if isinstance(value, dict) else record_id if value == 8 else value
         for key, value in document.items()
@@ -34,9 +34,11 @@ def with_id(document: dict[str, Any], record_id: object) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", CALLS)
 async def test_a_response_about_another_record_is_not_returned(name: str):
-    call, document, what = CALLS[name]
+    call, document, record_kind = CALLS[name]
     async with server_and_client(respond_with_json(document)) as (server, client):
-        with pytest.raises(RecordMismatchError, match=f"requested {what} '7', .* about {what} '8'") as caught:
+        with pytest.raises(
+            RecordMismatchError, match=f"requested {record_kind} '7', .* about {record_kind} '8'"
+        ) as caught:
             await call(client)
         assert len(server.requests) == 1
         assert client.purchased_exports == {}
@@ -45,13 +47,13 @@ async def test_a_response_about_another_record_is_not_returned(name: str):
 
 @pytest.mark.parametrize("record_id", [7, "7"])
 @pytest.mark.parametrize("name", CALLS)
-async def test_an_id_may_come_as_text_or_as_a_number(name: str, record_id: object):
+async def test_an_id_may_be_text_or_a_number(name: str, record_id: object):
     call, document, _ = CALLS[name]
     async with server_and_client(respond_with_json(with_id(document, record_id))) as (_, client):
         await call(client)
 
 
-async def test_what_this_client_purchased_is_remembered_whatever_the_response_shows():
+async def test_the_client_remembers_what_it_purchased():
     async with server_and_client(respond_with_json({"id": "exp-1"})) as (_, client):
         await client.purchase_csv_export(export_id="exp-1")
         assert client.purchased_exports == {"exp-1": None}

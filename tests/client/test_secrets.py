@@ -1,4 +1,4 @@
-"""The token and signed URLs come out nowhere: canaries are planted, and everything that can be seen is searched."""
+"""The token and signed URLs never appear in errors, logs, events or reprs: all are searched for canaries."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ CANARIES = ("canary-token-4be1", "canary-signature-90aa")
 ECHO = f"Bearer {TOKEN} may not fetch {SIGNED} (token={TOKEN})"
 
 
-async def cut(request: web.BaseRequest) -> web.StreamResponse:
-    """Break the connection without an answer."""
+async def disconnect(request: web.BaseRequest) -> web.StreamResponse:
+    """Close the connection without a response."""
     request.transport.abort()
     return web.Response()
 
 
-ANSWERS: dict[str, Responder] = {
-    "a refusal that repeats them": respond_with_json({"error": ECHO, "errorType": TOKEN}, 400),
-    "a refusal under a good status": respond_with_json({"error": ECHO, "errorType": TOKEN}),
-    "a failure that repeats them": respond_with_json({"error": ECHO}, 500),
+RESPONSES: dict[str, Responder] = {
+    "an error that repeats them": respond_with_json({"error": ECHO, "errorType": TOKEN}, 400),
+    "an error inside a 2xx response": respond_with_json({"error": ECHO, "errorType": TOKEN}),
+    "a 500 that repeats them": respond_with_json({"error": ECHO}, 500),
     "a rate limit that repeats them": respond_with(429, ECHO.encode(), retry_after="9999"),
     "a page that repeats them": respond_with(200, ECHO.encode(), content_type="text/html"),
     "a wrong shape that repeats them": respond_with_json({"id": {"a": ECHO}, "status": ECHO, "csvExports": ECHO}),
     "another customer": respond_with_json({"id": 1, "customerId": "2", "uploadedAudienceCsv": {"url": SIGNED}}),
     "a redirect that repeats them": respond_with(302, location=f"https://{TOKEN}@example.org/?sig={SIGNED}"),
-    "a cut": cut,
+    "a disconnect": disconnect,
 }
 
 CALLS: dict[str, Callable[[IndigoClient], Awaitable[Any]]] = {
@@ -56,7 +56,7 @@ CALLS: dict[str, Callable[[IndigoClient], Awaitable[Any]]] = {
 
 
 class CapturedOutput(logging.Handler):
-    """Collects all that a person might see: log records of every logger, events, and what is added."""
+    """Collects output that people might see: log records of every logger, events, and added values."""
 
     def __init__(self) -> None:
         super().__init__(logging.NOTSET)
@@ -79,60 +79,60 @@ class CapturedOutput(logging.Handler):
 
 @asynccontextmanager
 async def capture_output() -> AsyncGenerator[CapturedOutput]:
-    """Collect what is logged at any level, and the events, inside the block."""
-    everything, root = CapturedOutput(), logging.getLogger()
+    """Collect log records of any level, and events, inside the block."""
+    output, root = CapturedOutput(), logging.getLogger()
     level = root.level
-    root.addHandler(everything)
+    root.addHandler(output)
     root.setLevel(logging.DEBUG)
 
     def on_event(event: Event) -> None:
-        everything.add(event)
+        output.add(event)
 
     try:
         with listen(on_event):
-            yield everything
+            yield output
     finally:
         root.setLevel(level)
-        root.removeHandler(everything)
+        root.removeHandler(output)
 
 
-@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS.keys())
+@pytest.mark.parametrize("response", RESPONSES.values(), ids=RESPONSES.keys())
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
-async def test_no_error_log_or_event_shows_a_secret(call, answer: Responder):
-    async with capture_output() as everything, server_and_client(answer, token=TOKEN) as (_, client):
+async def test_no_error_log_or_event_shows_a_secret(call, response: Responder):
+    async with capture_output() as output, server_and_client(response, token=TOKEN) as (_, client):
         with pytest.raises(IndigoError) as caught:
             await call(client)
-        everything.add_error(caught.value)
-        everything.add(client, client.settings, client.transport)
+        output.add_error(caught.value)
+        output.add(client, client.settings, client.transport)
     assert caught.value.__cause__ is None or isinstance(caught.value.__cause__, IndigoError)
-    assert everything.seen
-    everything.assert_clean()
+    assert output.seen
+    output.assert_clean()
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
-async def test_no_error_of_a_connection_that_was_never_made_shows_a_secret(call):
+async def test_no_connection_error_shows_a_secret(call):
     async with scripted_server(respond_with()) as server:
-        gone = server.origin
-    async with capture_output() as everything, IndigoClient(TOKEN, base_url=gone, retry=QUICK_RETRY) as client:
+        closed_origin = server.origin
+    async with capture_output() as output, IndigoClient(TOKEN, base_url=closed_origin, retry=QUICK_RETRY) as client:
         with pytest.raises(IndigoError) as caught:
             await call(client)
-        everything.add_error(caught.value)
-    everything.assert_clean()
+        output.add_error(caught.value)
+    output.assert_clean()
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         respond_with_json({"error": "No."}, 401),
         respond_with_json({"error": "No."}),
         respond_with_json({"id": True}),
         respond_with(503),
-        cut,
+        disconnect,
     ],
-    ids=["a refusal", "a refusal under a good status", "a wrong shape", "a failure", "a cut"],
+    ids=["a 401", "an error inside a 2xx response", "a wrong shape", "a 503", "a disconnect"],
 )
-async def test_a_traceback_with_its_variables_shows_no_token(answer: Responder):
-    async with server_and_client(answer, token=TOKEN) as (_, client):
+async def test_a_traceback_with_its_variables_shows_no_token(response: Responder):
+    async with server_and_client(response, token=TOKEN) as (_, client):
         try:
             await CALLS["GET"](client)
         except IndigoError as error:
@@ -149,44 +149,44 @@ async def test_a_record_shows_no_signed_url():
         "iconUrl": SIGNED,
     }
     async with (
-        capture_output() as everything,
+        capture_output() as output,
         server_and_client(respond_with_json(document), token=TOKEN) as (_, client),
     ):
-        everything.add(await client.get_audience("aud-1"))
-    everything.assert_clean()
+        output.add(await client.get_audience("aud-1"))
+    output.assert_clean()
 
 
 DOWNLOADS: dict[str, Responder] = {
-    "a refusal": respond_with(403, ECHO.encode()),
-    "a failure": respond_with(503, ECHO.encode()),
+    "a 403": respond_with(403, ECHO.encode()),
+    "a 503": respond_with(503, ECHO.encode()),
     "a page": respond_with(200, ECHO.encode(), content_type="text/html"),
-    "a redirect out": respond_with(302, location=SIGNED.replace("https", "ftp")),
-    "a redirect in the clear": respond_with(302, location=SIGNED.replace("https", "http")),
-    "a cut": cut,
+    "a redirect to ftp": respond_with(302, location=SIGNED.replace("https", "ftp")),
+    "a redirect to http": respond_with(302, location=SIGNED.replace("https", "http")),
+    "a disconnect": disconnect,
 }
 
 
-@pytest.mark.parametrize("answer", DOWNLOADS.values(), ids=DOWNLOADS.keys())
-async def test_a_download_that_fails_shows_no_secret(answer: Responder, tmp_path: Path):
-    async with capture_output() as everything, server_and_client(answer, token=TOKEN) as (server, client):
+@pytest.mark.parametrize("response", DOWNLOADS.values(), ids=DOWNLOADS.keys())
+async def test_a_failed_download_shows_no_secret(response: Responder, tmp_path: Path):
+    async with capture_output() as output, server_and_client(response, token=TOKEN) as (server, client):
         url = f"{server.origin}/x.csv?X-Amz-Signature=canary-signature-90aa"
         with pytest.raises(IndigoError) as caught:
             await download(client.transport, url, tmp_path / "x.csv", retry=QUICK_RETRY)
-        everything.add_error(caught.value)
-    everything.assert_clean()
+        output.add_error(caught.value)
+    output.assert_clean()
 
 
-async def test_a_refused_input_shows_no_secret():
-    async with capture_output() as everything, server_and_client(respond_with(), token=TOKEN) as (_, client):
+async def test_an_invalid_input_shows_no_secret():
+    async with capture_output() as output, server_and_client(respond_with(), token=TOKEN) as (_, client):
         for url in (f"{SIGNED} ", SIGNED.replace("https", "http"), SIGNED.replace("https", "ftp")):
             with pytest.raises(IndigoError) as caught:
                 await client.upload_csv(customer_id="1", url=url)
-            everything.add_error(caught.value)
-    everything.assert_clean()
+            output.add_error(caught.value)
+    output.assert_clean()
 
 
 @pytest.mark.parametrize("token", [f"{TOKEN}\n", f"{TOKEN} {TOKEN}", f"{TOKEN}\u00e9"])
-def test_a_token_that_is_refused_is_not_shown(token: str):
+def test_an_invalid_token_is_not_shown(token: str):
     with pytest.raises(IndigoError) as caught:
         IndigoClient(token)
     assert TOKEN not in "".join(traceback.format_exception(caught.value))

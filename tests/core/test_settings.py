@@ -1,4 +1,4 @@
-"""Where the API is and who we are: arguments, then the environment."""
+"""The base URL and the token: arguments, then the environment."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("INDIGO_BASE_URL", raising=False)
 
 
-def test_the_public_address_is_that_of_the_reference():
+def test_the_default_base_url_is_the_documented_one():
     assert Settings.resolve("token", None).base_url == "https://app.indigo.engineering/api/v1" == DEFAULT_BASE_URL
 
 
-def test_the_environment_serves_where_no_argument_is_given(monkeypatch: pytest.MonkeyPatch):
+def test_the_environment_is_used_without_arguments(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("INDIGO_API_TOKEN", "from-environment")
     monkeypatch.setenv("INDIGO_BASE_URL", "https://example.org/v2")
     assert Settings.resolve(None, None) == Settings("https://example.org/v2", "from-environment")
 
 
-def test_arguments_go_before_the_environment(monkeypatch: pytest.MonkeyPatch):
+def test_arguments_take_precedence_over_the_environment(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("INDIGO_API_TOKEN", "from-environment")
     monkeypatch.setenv("INDIGO_BASE_URL", "https://example.org/v2")
     assert Settings.resolve("argument", "https://example.net") == Settings("https://example.net", "argument")
 
 
-def test_a_slash_at_the_end_makes_no_difference():
+def test_a_trailing_slash_makes_no_difference():
     assert Settings.resolve("token", "https://example.org/api/").base_url == "https://example.org/api"
 
 
-def test_a_missing_token_is_said_with_both_ways_to_give_it():
+def test_the_error_for_a_missing_token_lists_the_ways_to_pass_it():
     with pytest.raises(InvalidInputError, match=r"token: no API token; pass token=\.\.\. or set INDIGO_API_TOKEN"):
         Settings.resolve(None, None)
 
 
 @pytest.mark.parametrize("token", ["two words", "line\n", "tab\t", "nul\0", "naïve", "\udc80"])
-def test_a_token_that_no_header_can_carry_is_refused_unseen(token: str):
+def test_a_token_that_cannot_be_sent_is_rejected_without_showing_it(token: str):
     with pytest.raises(
         InvalidInputError, match="token: must be printable ASCII without spaces; was it copied completely\\?"
     ) as caught:
@@ -48,13 +48,13 @@ def test_a_token_that_no_header_can_carry_is_refused_unseen(token: str):
     assert token not in str(caught.value)
 
 
-def test_a_token_that_is_no_text_is_refused():
+def test_a_token_that_is_not_text_is_rejected():
     with pytest.raises(InvalidInputError, match="token: must be text, not int"):
         Settings.resolve(5, None)
 
 
 @pytest.mark.parametrize("url", ["http://example.org", "http://127.0.0.1.example.org/api", "http://10.0.0.1/"])
-def test_the_token_never_travels_in_the_clear(url: str):
+def test_the_token_is_never_sent_unencrypted(url: str):
     with pytest.raises(InvalidInputError, match="base_url: must be https"):
         Settings.resolve("token", url)
 
@@ -94,12 +94,12 @@ def test_another_host_is_not_on_loopback():
         (5, "must be text, not int"),
     ],
 )
-def test_a_base_url_is_an_address_and_nothing_else(url: object, message: str):
+def test_an_invalid_base_url_is_rejected(url: object, message: str):
     with pytest.raises(InvalidInputError, match=f"base_url: {message}"):
         Settings.resolve("token", url)
 
 
-def test_all_problems_come_at_once():
+def test_all_problems_are_reported_at_once():
     with pytest.raises(InvalidInputError) as caught:
         Settings.resolve("", "http://user@example.org")
     assert [problem.where for problem in caught.value.problems] == ["token", "base_url", "base_url"]

@@ -1,4 +1,4 @@
-"""Each event is one record, with its facts as fields, at the level that its reader needs, without a secret."""
+"""Each event is one log record with its fields as attributes, at a suitable level, without secrets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def event_names_at(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
     ]
 
 
-async def test_what_is_done_and_spent_is_information(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+async def test_results_and_purchases_are_logged_as_info(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.DEBUG, "indigo_async")
     async with sandbox_and_client(client=LOGGED) as (_, client):
         audience = await match_csv(client)
@@ -51,7 +51,7 @@ async def test_what_is_done_and_spent_is_information(tmp_path: Path, caplog: pyt
     assert event_names_at(caplog, logging.WARNING) == []
 
 
-async def test_the_fields_of_a_record_are_the_facts_of_its_event(caplog: pytest.LogCaptureFixture):
+async def test_a_log_record_has_the_fields_of_its_event(caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.INFO, "indigo_async")
     async with sandbox_and_client(client=LOGGED) as (_, client):
         await match_csv(client)
@@ -77,20 +77,20 @@ async def test_retries_and_failed_recipes_are_warnings(caplog: pytest.LogCapture
     assert "failed at match with AudienceFailedError" in caplog.messages[-1]
 
 
-async def test_retries_outside_of_recipes_are_told_too(caplog: pytest.LogCaptureFixture):
+async def test_retries_outside_of_recipes_are_logged_too(caplog: pytest.LogCaptureFixture):
     async with sandbox_and_client(client=LOGGED) as (sandbox, client):
         sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint="GET /audiences", status=503))
         await client.list_audiences()
     assert event_names_at(caplog, logging.WARNING) == ["RequestRetried"]
 
 
-async def test_a_recipes_own_listener_hears_the_same_but_for_requests():
-    own: list[Event] = []
-    all_of_it: list[Event] = []
-    async with sandbox_and_client(client={"on_event": all_of_it.append}) as (_, client):
-        await match_csv(client, on_event=own.append)
-    assert own
-    assert own == [event for event in all_of_it if not type(event).__name__.startswith("Request")]
+async def test_a_recipes_listener_gets_the_same_events_except_requests():
+    recipe_events: list[Event] = []
+    client_events: list[Event] = []
+    async with sandbox_and_client(client={"on_event": client_events.append}) as (_, client):
+        await match_csv(client, on_event=recipe_events.append)
+    assert recipe_events
+    assert recipe_events == [event for event in client_events if not type(event).__name__.startswith("Request")]
 
 
 async def test_no_record_shows_a_token_a_url_or_a_signature(tmp_path: Path, caplog: pytest.LogCaptureFixture):
@@ -108,21 +108,21 @@ def _is_sdk_record(record: logging.LogRecord) -> bool:
     return record.name == "indigo_async"
 
 
-def test_a_name_cannot_pass_for_a_line_of_the_log(caplog: pytest.LogCaptureFixture):
+def test_a_name_cannot_fake_a_log_line(caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.DEBUG, "indigo_async")
     log_events(ExportPriced(customer_id="4\n2", audience_name="A\nB {seconds}", export_id="e\n1", cost_cents=None))
     assert caplog.messages == ["customer '4\\n2', audience 'A\\nB {seconds}': export 'e\\n1' costs - cents"]
 
 
-def test_every_kind_of_event_has_its_words():
+def test_every_event_class_has_a_message():
     kinds = {kind for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, Event)}
     assert kinds - set(_FORMATS) == {Event, WorkflowEvent}
-    for kind, (_, words) in _FORMATS.items():
-        named = {name for _, name, _, _ in string.Formatter().parse(words) if name}
+    for kind, (_, template) in _FORMATS.items():
+        named = {name for _, name, _, _ in string.Formatter().parse(template) if name}
         assert named <= {field.name for field in attrs.fields(kind)}
 
 
-def test_a_level_that_is_off_costs_no_formatting(caplog: pytest.LogCaptureFixture):
+def test_a_disabled_level_formats_nothing(caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.ERROR, "indigo_async")
     log_events(StageFinished(customer_id="42", audience_name="Donors", stage=Stage.UPLOAD, seconds=SPEED))
     assert caplog.records == []

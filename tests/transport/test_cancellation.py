@@ -1,4 +1,4 @@
-"""Work that must not be left half-done when its caller is cancelled, in either way of cancelling."""
+"""Work that must not be interrupted when its caller is canceled, by asyncio or by anyio."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from indigo_async._transport.cancellation import run_in_thread, wait_shielded
 from tests.support.servers.scripted import wait_until
 
 
-async def test_work_is_outlasted_through_every_cancellation():
+async def test_wait_shielded_survives_repeated_cancellation():
     finish = asyncio.Event()
     work = asyncio.create_task(finish.wait())
     waiting = asyncio.create_task(wait_shielded(work))
@@ -27,7 +27,7 @@ async def test_work_is_outlasted_through_every_cancellation():
     assert work.result() is True
 
 
-async def test_work_is_outlasted_through_a_cancelled_scope():
+async def test_wait_shielded_survives_a_canceled_scope():
     finish = asyncio.Event()
     work = asyncio.create_task(finish.wait())
     async with anyio.create_task_group() as group:
@@ -38,7 +38,7 @@ async def test_work_is_outlasted_through_a_cancelled_scope():
     assert work.done()
 
 
-async def test_a_cancelled_scope_is_kept_out_and_not_fought_at_every_step(monkeypatch: pytest.MonkeyPatch):
+async def test_a_canceled_scope_does_not_cause_a_busy_loop(monkeypatch: pytest.MonkeyPatch):
     waits: list[object] = []
     wait = asyncio.wait
 
@@ -63,14 +63,14 @@ async def _after_steps(steps: int, event: asyncio.Event) -> None:
     event.set()
 
 
-async def test_work_is_outlasted_for_so_long_and_no_longer():
+async def test_wait_shielded_stops_after_its_timeout():
     work = asyncio.create_task(asyncio.Event().wait())
     await wait_shielded(work, seconds=0.01)
     assert not work.done()
     work.cancel()
 
 
-async def test_work_that_failed_is_over_too():
+async def test_wait_shielded_ends_when_the_work_fails():
     async def fail() -> None:
         raise RuntimeError("the work's own")
 
@@ -80,22 +80,22 @@ async def test_work_that_failed_is_over_too():
         work.result()
 
 
-async def test_a_thread_returns_and_raises_as_its_function_does():
+async def test_run_in_thread_returns_and_raises_like_its_function():
     assert await run_in_thread(lambda: 7) == 7
     with pytest.raises(ZeroDivisionError):
         await run_in_thread(lambda: 1 // 0)
 
 
-async def test_a_cancelled_thread_is_waited_for():
-    begun, finish, finished = threading.Event(), threading.Event(), threading.Event()
+async def test_a_canceled_run_in_thread_waits_for_its_thread():
+    started, finish, finished = threading.Event(), threading.Event(), threading.Event()
 
     def work() -> None:
-        begun.set()
+        started.set()
         finish.wait()
         finished.set()
 
     task = asyncio.create_task(run_in_thread(work))
-    await wait_until(begun.is_set)
+    await wait_until(started.is_set)
     task.cancel()
     await anyio.lowlevel.checkpoint()
     assert not task.done()

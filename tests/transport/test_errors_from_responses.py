@@ -1,4 +1,4 @@
-"""Which exception is raised for which answer, and that none of them shows a secret."""
+"""Which exception is raised for which response, and that none of them shows a secret."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ CANARY = "canary-91c4"
 
 def error_from(status: int, body: object = None, *, raw: bytes | None = None, **headers: str) -> ApiError:
     content = msgspec.json.encode(body) if raw is None else raw
-    answer = Response(status, {name.replace("_", "-"): value for name, value in headers.items()}, content)
-    error = make_error(GET, answer, token=TOKEN)
+    response = Response(status, {name.replace("_", "-"): value for name, value in headers.items()}, content)
+    error = make_error(GET, response, token=TOKEN)
     assert isinstance(error, ApiError)
     return error
 
@@ -56,7 +56,7 @@ def error_from(status: int, body: object = None, *, raw: bytes | None = None, **
         (302, ApiError),
     ],
 )
-def test_a_refusal_is_told_by_its_status(status: int, kind: type[ApiError]):
+def test_the_status_selects_the_exception(status: int, kind: type[ApiError]):
     error = error_from(status, {"error": "Not now.", "errorType": "SomeType"})
     assert type(error) is kind
     assert (error.status, error.message, error.error_type, error.endpoint) == (
@@ -68,12 +68,12 @@ def test_a_refusal_is_told_by_its_status(status: int, kind: type[ApiError]):
 
 
 @pytest.mark.parametrize("status", [400, 402, 409, 429, 500])
-def test_the_error_type_goes_before_the_status(status: int):
+def test_the_error_type_takes_precedence_over_the_status(status: int):
     body = {"error": "You've already made this purchase.", "errorType": "PurchasableEntityAlreadyPurchased"}
     assert type(error_from(status, body)) is AlreadyPurchasedError
 
 
-def test_a_rate_limit_carries_the_servers_wish():
+def test_a_rate_limit_error_has_the_retry_after():
     error = error_from(429, {"error": "Slow down."}, retry_after="30")
     assert isinstance(error, RateLimitedError)
     assert error.retry_after == 30.0
@@ -94,22 +94,22 @@ def test_a_rate_limit_carries_the_servers_wish():
     ],
     ids=["html", "empty", "null", "array", "object-error", "empty-error", "half", "deep", "not-utf8"],
 )
-def test_a_body_without_a_message_still_gives_a_clean_error(raw: bytes, content_type: str, message: str):
+def test_a_body_without_a_message_makes_a_clear_error(raw: bytes, content_type: str, message: str):
     error = error_from(502, raw=raw, content_type=content_type)
     assert error.message == f"the server gave {message}"
     assert error.error_type is None
 
 
 @pytest.mark.parametrize("error_type", [None, 5, "", ["x"], {"a": 1}])
-def test_an_error_type_that_is_no_text_is_none(error_type: object):
+def test_an_error_type_that_is_not_text_is_none(error_type: object):
     assert error_from(400, {"error": "No.", "errorType": error_type}).error_type is None
 
 
-def test_a_redirect_says_where_to_look():
+def test_a_redirect_suggests_checking_the_base_url():
     assert "redirects elsewhere, where the token is not sent; check base_url" in str(error_from(301, raw=b""))
 
 
-def test_a_huge_message_is_cut_and_so_is_a_huge_type():
+def test_huge_messages_and_types_are_truncated():
     error = error_from(400, {"error": "x" * 1_000_000, "errorType": "y" * 1_000_000})
     assert len(str(error)) < 1_000
 
@@ -125,7 +125,7 @@ def test_a_huge_message_is_cut_and_so_is_a_huge_type():
         (FailureReason.TOO_LARGE, ConnectionFailedError),
     ],
 )
-def test_the_silence_after_a_get_is_told_by_its_reason(reason: FailureReason, kind: type[IndigoError]):
+def test_the_failure_reason_selects_the_exception_of_a_get(reason: FailureReason, kind: type[IndigoError]):
     error = make_error(GET, NoResponse(reason, "the detail"))
     assert type(error) is kind
     assert str(error).startswith(f"GET /audience: {reason.value} (the detail)")
@@ -134,39 +134,39 @@ def test_the_silence_after_a_get_is_told_by_its_reason(reason: FailureReason, ki
 @pytest.mark.parametrize(
     "reason", [FailureReason.TIMEOUT, FailureReason.BROKEN, FailureReason.UNREADABLE, FailureReason.TOO_LARGE]
 )
-def test_the_silence_after_a_post_is_ambiguous(reason: FailureReason):
+def test_a_post_without_a_response_is_ambiguous(reason: FailureReason):
     error = make_error(POST, NoResponse(reason, "the detail"))
     assert type(error) is AmbiguousOutcomeError
     assert "the server may or may not have processed the request, so check before sending it again" in str(error)
 
 
 @pytest.mark.parametrize("reason", [FailureReason.NOT_SENT, FailureReason.UNTRUSTED])
-def test_a_post_that_never_left_is_not_ambiguous(reason: FailureReason):
+def test_a_post_that_was_not_sent_is_not_ambiguous(reason: FailureReason):
     assert type(make_error(POST, NoResponse(reason, "the detail"))) is ConnectionFailedError
 
 
-def test_a_refusal_under_a_good_status_is_one():
+def test_an_error_inside_a_2xx_response_is_an_api_error():
     error = find_embedded_error({"error": "No.", "errorType": "Odd"}, POST)
     assert isinstance(error, ApiError)
     assert (error.status, error.message, error.error_type) == (400, "No.", "Odd")
-    bought = {"error": "Bought.", "errorType": "PurchasableEntityAlreadyPurchased"}
-    assert type(find_embedded_error(bought, POST)) is AlreadyPurchasedError
+    purchased = {"error": "Bought.", "errorType": "PurchasableEntityAlreadyPurchased"}
+    assert type(find_embedded_error(purchased, POST)) is AlreadyPurchasedError
 
 
-def test_null_means_that_there_is_no_such_record():
+def test_null_means_that_the_record_does_not_exist():
     assert type(find_embedded_error(None, GET)) is NotFoundError
 
 
-def test_null_after_a_post_says_nothing_about_what_was_done():
+def test_null_after_a_post_is_not_an_api_error():
     assert find_embedded_error(None, POST) is None
 
 
 @pytest.mark.parametrize("document", [{"id": 1, "error": "a warning"}, {"error": None}, {"audiences": []}, [], "error"])
-def test_a_record_is_no_refusal(document: object):
+def test_a_record_is_not_an_api_error(document: object):
     assert find_embedded_error(document, GET) is None
 
 
-def test_an_error_beside_a_records_id_is_one_after_a_post():
+def test_an_error_beside_a_records_id_is_an_api_error_after_a_post():
     declined = find_embedded_error({"id": "exp-1", "error": "card declined", "errorType": "Declined"}, POST)
     assert type(declined) is ApiError
     assert (declined.message, declined.error_type) == ("card declined", "Declined")
@@ -175,7 +175,7 @@ def test_an_error_beside_a_records_id_is_one_after_a_post():
 
 
 @pytest.mark.parametrize("error", [None, "", " ", False, 0, {}])
-def test_an_empty_error_beside_a_records_id_is_none(error: object):
+def test_an_empty_error_beside_a_records_id_is_not_an_api_error(error: object):
     assert find_embedded_error({"id": 1, "error": error}, POST) is None
 
 
@@ -196,12 +196,12 @@ def test_an_empty_error_beside_a_records_id_is_none(error: object):
         (f"bucket.example.org/a.csv?sig={CANARY}&b=1 failed", "bucket.example.org/a.csv?<hidden> failed"),
     ],
 )
-def test_secrets_are_hidden_and_the_rest_stays(text: str, shown: str):
+def test_secrets_are_redacted_and_the_rest_stays(text: str, shown: str):
     assert redact(text, TOKEN) == shown
 
 
 @pytest.mark.parametrize("text", ["Is it ready? No.", "https://example.org/a.csv was not found", "a/b#c", "5 > 3?", ""])
-def test_a_text_without_secrets_stays_as_it_is(text: str):
+def test_text_without_secrets_is_unchanged(text: str):
     assert redact(text, TOKEN) == text
 
 
@@ -224,7 +224,7 @@ _secrets = st.sampled_from(
 @given(
     st.lists(st.tuples(_words, _secrets, _words), min_size=1, max_size=3), st.sampled_from([400, 401, 429, 500, 503])
 )
-def test_no_text_around_a_secret_brings_it_out(parts: list[tuple[str, str, str]], status: int):
+def test_no_surrounding_text_reveals_a_secret(parts: list[tuple[str, str, str]], status: int):
     text = " ".join(f"{before} {secret} {after}" for before, secret, after in parts)
     errors = (
         error_from(status, {"error": text, "errorType": text}),
@@ -239,5 +239,5 @@ def test_no_text_around_a_secret_brings_it_out(parts: list[tuple[str, str, str]]
 
 
 @pytest.mark.parametrize("piece", ["http://", "a-", "?", "?a", "bearer ", "x://u@", "://", "a://b?c=", "a@"])
-def test_a_hostile_text_takes_no_time_out_of_proportion(piece: str):
-    assert len(redact(piece * 100_000)) > 0  # minutes, were a part of it looked at again for each other part
+def test_redacting_hostile_text_takes_linear_time(piece: str):
+    assert len(redact(piece * 100_000)) > 0  # quadratic time would be minutes

@@ -1,4 +1,4 @@
-"""Faults on real sockets: what is sent again, how often, and what the caller is told. Counted, never timed."""
+"""Faults on real sockets: what is retried, how often, and which error is raised. Counted, never timed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ IMPATIENT = {"timeout": 0.5}
 SLOW = 30.0
 
 
-async def seeded(sandbox: Sandbox) -> str:
+async def seed_audience(sandbox: Sandbox) -> str:
     (audience_id,) = await sandbox.seed_audiences(1, "42")
     return str(audience_id)
 
@@ -39,7 +39,7 @@ async def upload(client: IndigoClient) -> Audience:
 
 
 async def warm_up(sandbox: Sandbox, client: IndigoClient) -> None:
-    """Show the client that the server bears many requests, so that it does not wait long after a refusal."""
+    """Let the client learn that the server accepts many requests, so that a 429 does not slow it down much."""
     await asyncio.gather(*(client.list_audiences(customer_id="nobody") for _ in range(200)))
     sandbox.log.clear()
     client.transport.requests.clear()
@@ -61,9 +61,9 @@ def _name(fault: Fault) -> str:
 
 
 @pytest.mark.parametrize("fault", TRANSIENT, ids=_name)
-async def test_a_get_is_sent_again_until_it_is_answered(fault: Fault):
+async def test_a_get_is_retried_until_it_succeeds(fault: Fault):
     async with sandbox_and_client() as (sandbox, client):
-        audience_id = await seeded(sandbox)
+        audience_id = await seed_audience(sandbox)
         await warm_up(sandbox, client)
         sandbox.faults.add(*[fault] * 3)
         events: list[Event] = []
@@ -77,9 +77,9 @@ async def test_a_get_is_sent_again_until_it_is_answered(fault: Fault):
 
 
 @pytest.mark.parametrize("kind", [FaultKind.DISCONNECT_BEFORE, FaultKind.DISCONNECT_AFTER])
-async def test_a_get_that_was_cut_is_sent_again_by_the_http_library_or_by_us(kind: FaultKind):
+async def test_a_disconnected_get_is_retried_by_aiohttp_or_by_the_client(kind: FaultKind):
     async with sandbox_and_client() as (sandbox, client):
-        audience_id = await seeded(sandbox)
+        audience_id = await seed_audience(sandbox)
         sandbox.faults.add(Fault(kind=kind, times=3))
         assert (await client.get_audience(audience_id, customer_id="42")).id == audience_id
         assert sandbox.log.count(GET) == 4
@@ -87,9 +87,9 @@ async def test_a_get_that_was_cut_is_sent_again_by_the_http_library_or_by_us(kin
 
 
 @pytest.mark.parametrize("kind", [FaultKind.DELAY_BEFORE, FaultKind.DELAY_AFTER])
-async def test_a_get_that_takes_too_long_is_sent_again(kind: FaultKind):
+async def test_a_get_that_times_out_is_retried(kind: FaultKind):
     async with sandbox_and_client(client=IMPATIENT) as (sandbox, client):
-        audience_id = await seeded(sandbox)
+        audience_id = await seed_audience(sandbox)
         sandbox.faults.add(Fault(kind=kind, delay=SLOW))
         assert (await client.get_audience(audience_id, customer_id="42")).id == audience_id
         assert client.transport.requests[GET] > 1
@@ -106,7 +106,7 @@ async def test_a_get_that_takes_too_long_is_sent_again(kind: FaultKind):
     ],
     ids=lambda value: _name(value) if isinstance(value, Fault) else value.__name__,
 )
-async def test_a_get_that_is_never_answered_ends_with_how_it_ended_last(fault: Fault, error: type[IndigoError]):
+async def test_a_get_that_never_succeeds_raises_its_last_failure(fault: Fault, error: type[IndigoError]):
     async with sandbox_and_client() as (sandbox, client):
         await warm_up(sandbox, client)
         sandbox.faults.add(fault)
@@ -115,7 +115,7 @@ async def test_a_get_that_is_never_answered_ends_with_how_it_ended_last(fault: F
         assert client.transport.requests[GET] == QUICK_RETRY.attempts
 
 
-async def test_a_get_that_always_takes_too_long_is_told_as_such():
+async def test_a_get_that_always_times_out_raises_a_timeout_error():
     async with sandbox_and_client(client=IMPATIENT | {"retry": RetryPolicy(attempts=1)}) as (sandbox, client):
         sandbox.faults.add(Fault(kind=FaultKind.DELAY_BEFORE, delay=SLOW))
         with pytest.raises(RequestTimeoutError):
@@ -132,7 +132,7 @@ UNKNOWN_OUTCOMES = [
 
 
 @pytest.mark.parametrize(("fault", "carried_out"), UNKNOWN_OUTCOMES, ids=lambda value: getattr(value, "kind", value))
-async def test_a_post_without_an_answer_is_sent_once_and_told_as_ambiguous(fault: Fault, carried_out: int):
+async def test_a_post_without_a_response_is_sent_once_and_is_ambiguous(fault: Fault, carried_out: int):
     async with sandbox_and_client() as (sandbox, client):
         sandbox.faults.add(fault)
         hint = "the server may or may not have processed the request, so check before sending it again"
@@ -143,7 +143,7 @@ async def test_a_post_without_an_answer_is_sent_once_and_told_as_ambiguous(fault
 
 
 @pytest.mark.parametrize(("kind", "made"), [(FaultKind.DELAY_BEFORE, 0), (FaultKind.DELAY_AFTER, 1)])
-async def test_a_post_answered_too_late_is_sent_once_and_told_as_ambiguous(kind: FaultKind, made: int):
+async def test_a_post_that_times_out_is_sent_once_and_is_ambiguous(kind: FaultKind, made: int):
     async with sandbox_and_client(client=IMPATIENT) as (sandbox, client):
         sandbox.faults.add(Fault(kind=kind, delay=SLOW))
         with pytest.raises(AmbiguousOutcomeError, match="no response within the timeout"):
@@ -154,7 +154,7 @@ async def test_a_post_answered_too_late_is_sent_once_and_told_as_ambiguous(kind:
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 @pytest.mark.parametrize(("kind", "carried_out"), [(FaultKind.ERROR_BEFORE, 0), (FaultKind.ERROR_AFTER, 1)])
-async def test_a_post_that_the_server_failed_is_sent_once(kind: FaultKind, carried_out: int, status: int):
+async def test_a_post_with_a_5xx_response_is_sent_once(kind: FaultKind, carried_out: int, status: int):
     async with sandbox_and_client() as (sandbox, client):
         sandbox.faults.add(Fault(kind=kind, status=status))
         with pytest.raises(ServerError) as caught:
@@ -165,7 +165,7 @@ async def test_a_post_that_the_server_failed_is_sent_once(kind: FaultKind, carri
 
 
 @pytest.mark.parametrize("as_date", [False, True])
-async def test_a_post_refused_for_haste_is_sent_again(*, as_date: bool):
+async def test_a_post_with_a_429_response_is_retried(*, as_date: bool):
     async with sandbox_and_client() as (sandbox, client):
         await warm_up(sandbox, client)
         sandbox.faults.add(Fault(kind=FaultKind.RATE_LIMITED, retry_after=0, retry_after_as_date=as_date, times=3))
@@ -174,7 +174,7 @@ async def test_a_post_refused_for_haste_is_sent_again(*, as_date: bool):
         assert sandbox.log.count(POST, carried_out=True) == 1
 
 
-async def test_a_post_that_found_nobody_is_sent_again_when_somebody_is_there():
+async def test_a_post_that_could_not_connect_is_retried():
     retried = asyncio.Event()
 
     def on_event(event: Event) -> None:
@@ -193,7 +193,7 @@ async def test_a_post_that_found_nobody_is_sent_again_when_somebody_is_there():
         assert sandbox.log.count(POST) == sandbox.log.count(POST, carried_out=True) == 1
 
 
-async def test_a_post_that_finds_nobody_certainly_was_not_carried_out():
+async def test_a_post_that_never_connects_raises_connection_failed():
     async with sandbox_and_client() as (sandbox, client):
         async with sandbox.refuse_connections():
             with pytest.raises(ConnectionFailedError, match="no connection could be made"):
@@ -202,16 +202,16 @@ async def test_a_post_that_finds_nobody_certainly_was_not_carried_out():
         assert sandbox.log.count(POST) == 0
 
 
-async def test_a_connection_that_went_stale_is_no_obstacle_to_a_get():
+async def test_a_get_on_a_stale_connection_succeeds():
     async with sandbox_and_client() as (sandbox, client):
-        audience_id = await seeded(sandbox)
+        audience_id = await seed_audience(sandbox)
         sandbox.faults.add(Fault(kind=FaultKind.STALE_CONNECTION, endpoint=GET))
         for _ in range(3):
             assert (await client.get_audience(audience_id, customer_id="42")).id == audience_id
         assert sandbox.log.count(GET, carried_out=True) == 3
 
 
-async def test_a_post_on_a_connection_that_went_stale_is_ambiguous():
+async def test_a_post_on_a_stale_connection_is_ambiguous():
     async with sandbox_and_client() as (sandbox, client):
         sandbox.faults.add(Fault(kind=FaultKind.STALE_CONNECTION, endpoint="GET /audiences"))
         await client.list_audiences()
@@ -221,7 +221,7 @@ async def test_a_post_on_a_connection_that_went_stale_is_ambiguous():
         assert sandbox.counts().audiences == {}
 
 
-async def test_a_connection_closed_after_the_answer_is_no_obstacle():
+async def test_a_connection_closed_after_the_response_is_no_problem():
     async with sandbox_and_client() as (sandbox, client):
         sandbox.faults.add(Fault(kind=FaultKind.CLOSED_AFTER_RESPONSE, times=None))
         for _ in range(3):
@@ -231,7 +231,7 @@ async def test_a_connection_closed_after_the_answer_is_no_obstacle():
 
 @pytest.mark.parametrize("as_date", [False, True])
 @pytest.mark.parametrize("call", [lambda client: client.list_audiences(), upload], ids=["a GET", "a POST"])
-async def test_a_wait_longer_than_the_budget_fails_at_once_and_holds_everybody_back(call, *, as_date: bool):
+async def test_a_retry_after_beyond_the_budget_fails_at_once_and_pauses_all_requests(call, *, as_date: bool):
     async with sandbox_and_client() as (sandbox, client):
         sandbox.faults.add(Fault(kind=FaultKind.RATE_LIMITED, retry_after=3_600, retry_after_as_date=as_date))
         with pytest.raises(RateLimitedError) as caught:
@@ -251,7 +251,7 @@ async def test_without_attempts_or_budget_left_a_request_is_sent_once(retry: Ret
         assert len(sandbox.log.entries) == 1
 
 
-async def test_a_wrong_token_is_told_and_not_tried_again():
+async def test_a_wrong_token_is_not_retried():
     async with (
         sandbox_and_client() as (sandbox, _),
         IndigoClient("wrong", base_url=sandbox.base_url, retry=QUICK_RETRY) as client,
@@ -262,7 +262,7 @@ async def test_a_wrong_token_is_told_and_not_tried_again():
         assert sandbox.log.count(status=401) == len(sandbox.log.entries) == 2
 
 
-async def test_an_address_that_is_no_api_is_told_and_not_tried_again():
+async def test_a_wrong_base_url_is_not_retried():
     async with sandbox_and_client() as (sandbox, _):
         elsewhere = sandbox.base_url.replace("/api/v1", "/api/v2")
         async with IndigoClient(sandbox.token, base_url=elsewhere, retry=QUICK_RETRY) as client:
@@ -271,9 +271,9 @@ async def test_an_address_that_is_no_api_is_told_and_not_tried_again():
         assert len(sandbox.log.entries) == 1
 
 
-async def test_a_status_that_nobody_documented_is_handed_on():
+async def test_an_undocumented_status_is_returned():
     async with sandbox_and_client() as (sandbox, client):
-        audience_id = await seeded(sandbox)
+        audience_id = await seed_audience(sandbox)
         sandbox.faults.add(Fault(kind=FaultKind.UNKNOWN_STATUS))
         audience = await client.get_audience(audience_id, customer_id="42")
         assert audience.status == audience.uploaded_audience_csv.status == "UNDER_REVIEW"

@@ -1,4 +1,4 @@
-"""Answers that no honest server gives: each ends in a clear error, bounded in time, memory and reach."""
+"""Malformed responses: each ends in a clear error, within bounds on time and memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from indigo_async._transport import responses as answers
+from indigo_async._transport import responses
 from indigo_async.client import IndigoClient
 from indigo_async.errors import AmbiguousOutcomeError, ApiError, IndigoError, ResponseDecodeError
 from tests.support.servers.scripted import (
@@ -25,17 +25,17 @@ MEGABYTE = 1_000_000
 
 
 @pytest.fixture
-def _small_bound(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(answers, "_MAX_BODY_BYTES", MEGABYTE)
+def _small_size_limit(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(responses, "_MAX_BODY_BYTES", MEGABYTE)
 
 
 @asynccontextmanager
-async def raw(answer: bytes) -> AsyncGenerator[str]:
-    """A server that answers every request with these bytes, whatever they mean, and closes."""
+async def raw_server(response: bytes) -> AsyncGenerator[str]:
+    """A server that responds to every request with these bytes and closes the connection."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(answer)
+        writer.write(response)
         await writer.drain()
         writer.close()
 
@@ -57,7 +57,7 @@ async def test_no_redirect_is_followed_with_the_token(status: int, *, same_origi
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         respond_with(200, b'[{"id": "aud-1"}]', content_type="text/html"),
         respond_with(200, b'[{"id": "aud-1"}]'),
@@ -66,27 +66,27 @@ async def test_no_redirect_is_followed_with_the_token(status: int, *, same_origi
         ),
         respond_with(201, b'[{"id": "aud-1"}]', content_type="application/json; charset=latin-1"),
     ],
-    ids=["called HTML", "called nothing", "compressed", "created"],
+    ids=["HTML content type", "no content type", "compressed", "created"],
 )
-async def test_json_is_read_whatever_it_is_called(answer: Responder):
-    async with server_and_client(answer) as (_, client):
+async def test_json_is_read_whatever_its_content_type(response: Responder):
+    async with server_and_client(response) as (_, client):
         assert [audience.id for audience in await client.list_audiences()] == ["aud-1"]
 
 
 UNREADABLE = {
     "empty": respond_with(200),
     "no content": respond_with(204),
-    "a page": respond_with(200, b"<html>", content_type="text/html"),
+    "HTML page": respond_with(200, b"<html>", content_type="text/html"),
     "not UTF-8": respond_with(200, b'{"id": "\xff"}'),
     "not a number": respond_with(200, b'{"id": NaN}'),
     "nested deeply": respond_with(200, b"[" * 200_000),
-    "compressed badly": respond_with(200, b"not gzip", content_encoding="gzip"),
+    "invalid gzip": respond_with(200, b"not gzip", content_encoding="gzip"),
 }
 
 
-@pytest.mark.parametrize("answer", UNREADABLE.values(), ids=UNREADABLE.keys())
-async def test_an_answer_that_cannot_be_read_is_an_error_of_the_sdk(answer: Responder):
-    async with server_and_client(answer) as (server, client):
+@pytest.mark.parametrize("response", UNREADABLE.values(), ids=UNREADABLE.keys())
+async def test_an_unreadable_response_is_an_error_of_the_sdk(response: Responder):
+    async with server_and_client(response) as (server, client):
         with pytest.raises(IndigoError):
             await client.get_audience("aud-1")
         assert len(server.requests) == QUICK_RETRY.attempts
@@ -95,7 +95,7 @@ async def test_an_answer_that_cannot_be_read_is_an_error_of_the_sdk(answer: Resp
         assert len(server.requests) == QUICK_RETRY.attempts + 1
 
 
-async def test_json_of_another_shape_is_told_with_its_place_and_not_asked_for_again():
+async def test_json_of_another_shape_is_reported_with_its_path_and_not_retried():
     async with server_and_client(respond_with_json({"id": {}, "csvExports": []})) as (server, client):
         with pytest.raises(ResponseDecodeError, match=r"GET /audience: expected an ID .*, got an object at") as caught:
             await client.get_audience("aud-1")
@@ -110,10 +110,10 @@ LARGE = {
 }
 
 
-@pytest.mark.usefixtures("_small_bound")
-@pytest.mark.parametrize("answer", LARGE.values(), ids=LARGE.keys())
-async def test_a_body_larger_than_allowed_is_not_read_to_its_end(answer: Responder):
-    async with server_and_client(answer) as (server, client):
+@pytest.mark.usefixtures("_small_size_limit")
+@pytest.mark.parametrize("response", LARGE.values(), ids=LARGE.keys())
+async def test_a_body_that_is_too_large_is_not_read_to_its_end(response: Responder):
+    async with server_and_client(response) as (server, client):
         with pytest.raises(IndigoError, match="the response is too large"):
             await client.list_audiences()
     assert len(server.requests) == 1
@@ -121,21 +121,21 @@ async def test_a_body_larger_than_allowed_is_not_read_to_its_end(answer: Respond
 
 RAW = {
     "nothing": b"",
-    "no HTTP": b"SSH-2.0-OpenSSH_9.6\r\n",
-    "half a head": b"HTTP/1.1 200 OK\r\nContent-",
+    "not HTTP": b"SSH-2.0-OpenSSH_9.6\r\n",
+    "half a header": b"HTTP/1.1 200 OK\r\nContent-",
     "a huge header": b"HTTP/1.1 200 OK\r\nX-Huge: " + b"x" * 100_000 + b"\r\nContent-Length: 2\r\n\r\n[]",
     "a thousand headers": b"HTTP/1.1 200 OK\r\n" + b"X-Many: 1\r\n" * 100_000 + b"\r\n",
     "a wrong length": b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n[]",
-    "a length that is no number": b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n[]",
+    "a length that is not a number": b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n[]",
     "half a chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n[]",
     "a terabyte announced": b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n[]",
 }
 
 
-@pytest.mark.parametrize("answer", RAW.values(), ids=RAW.keys())
-async def test_bytes_that_are_no_answer_are_an_error_of_the_sdk(answer: bytes):
+@pytest.mark.parametrize("response", RAW.values(), ids=RAW.keys())
+async def test_bytes_that_are_not_http_are_an_error_of_the_sdk(response: bytes):
     async with (
-        raw(answer) as origin,
+        raw_server(response) as origin,
         IndigoClient("token", base_url=origin, retry=QUICK_RETRY, timeout=5.0) as client,
     ):
         with pytest.raises(IndigoError, match=r"^GET /audiences: "):

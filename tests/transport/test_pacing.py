@@ -1,4 +1,4 @@
-"""Handing out slots, in virtual time."""
+"""Slots for requests, in virtual time."""
 
 from __future__ import annotations
 
@@ -16,55 +16,55 @@ anyio_backend = virtual_backend
 
 
 async def let_tasks_run():
-    """Let all that can run now do so."""
+    """Run all tasks that are ready."""
     for _ in range(5):
         await asyncio.sleep(0)
 
 
-def fill(pacer, *, action):
-    taken = 0
-    while pacer.try_acquire(is_write=action):
-        taken += 1
-    return taken
+def fill(pacer, *, is_write):
+    acquired = 0
+    while pacer.try_acquire(is_write=is_write):
+        acquired += 1
+    return acquired
 
 
-async def test_looks_leave_slots_for_actions():
+async def test_reads_leave_slots_for_writes():
     pacer = Pacer(Pacing(max_concurrency=8))
-    looks = fill(pacer, action=False)
-    actions = fill(pacer, action=True)
-    assert looks == 7
-    assert actions == 1
+    reads = fill(pacer, is_write=False)
+    writes = fill(pacer, is_write=True)
+    assert reads == 7
+    assert writes == 1
 
 
-async def test_a_single_slot_serves_looks_as_well():
+async def test_a_single_slot_serves_reads_too():
     pacer = Pacer(Pacing(max_concurrency=1))
-    assert fill(pacer, action=False) == 1
-    assert fill(pacer, action=True) == 0
+    assert fill(pacer, is_write=False) == 1
+    assert fill(pacer, is_write=True) == 0
 
 
-async def test_actions_go_before_looks_that_queued_earlier():
+async def test_writes_go_before_reads_that_queued_earlier():
     pacer = Pacer(Pacing(max_concurrency=1))
     assert pacer.try_acquire(is_write=True)
     order = []
 
-    async def queue(name, *, action):
-        await pacer.acquire(is_write=action)
+    async def queue(name, *, is_write):
+        await pacer.acquire(is_write=is_write)
         order.append(name)
 
     async with asyncio.TaskGroup() as group:
-        for name, action in (("look 1", False), ("look 2", False), ("action 1", True), ("action 2", True)):
-            group.create_task(queue(name, action=action))
+        for name, is_write in (("read 1", False), ("read 2", False), ("write 1", True), ("write 2", True)):
+            group.create_task(queue(name, is_write=is_write))
         await let_tasks_run()
         assert not order
         for _ in range(4):
             pacer.release()
             await let_tasks_run()
-    assert order == ["action 1", "action 2", "look 1", "look 2"]
+    assert order == ["write 1", "write 2", "read 1", "read 2"]
 
 
-async def test_nobody_slips_past_those_who_queue():
+async def test_try_acquire_does_not_pass_the_queue():
     pacer = Pacer(Pacing(max_concurrency=8))
-    fill(pacer, action=False)
+    fill(pacer, is_write=False)
     queued = asyncio.create_task(pacer.acquire(is_write=False))
     await let_tasks_run()
     assert pacer.try_acquire(is_write=True)
@@ -74,7 +74,7 @@ async def test_nobody_slips_past_those_who_queue():
     await queued
 
 
-async def test_nobody_slips_past_those_whose_time_has_just_come():
+async def test_try_acquire_does_not_pass_a_queue_that_is_due():
     pacer = Pacer(Pacing(requests_per_second=10))
     assert pacer.try_acquire(is_write=False)
     queued = asyncio.create_task(pacer.acquire(is_write=False))
@@ -84,8 +84,8 @@ async def test_nobody_slips_past_those_whose_time_has_just_come():
     await queued
 
 
-async def test_a_pause_does_not_count_as_little_borne():
-    """A hundred a second were borne before the pause; one refusal after it does not make that one a second."""
+async def test_a_pause_does_not_lower_the_accepted_rate():
+    """100 requests a second were accepted before the pause. One 429 after it must not lower that to one a second."""
     pacer = Pacer(Pacing())
     for _ in range(100):
         assert pacer.try_acquire(is_write=True)
@@ -97,7 +97,7 @@ async def test_a_pause_does_not_count_as_little_borne():
     assert pacer.slot_seconds < 1
 
 
-async def test_a_hold_holds_everybody_and_ends():
+async def test_a_pause_holds_all_requests_and_ends():
     pacer = Pacer(Pacing())
     pacer.pause(30)
     pacer.pause(10)
@@ -110,7 +110,7 @@ async def test_a_hold_holds_everybody_and_ends():
     assert pacer.try_acquire(is_write=False)
 
 
-async def test_a_hold_that_is_extended_is_kept_to_its_end():
+async def test_an_extended_pause_lasts_to_its_end():
     pacer = Pacer(Pacing())
     pacer.pause(10)
     started = now()
@@ -137,7 +137,7 @@ async def test_requests_cost_their_share_of_a_rate():
     assert pacer.slot_seconds == pytest.approx(0.5)
 
 
-async def test_one_who_is_cancelled_while_queueing_loses_no_slot():
+async def test_canceling_a_queued_request_loses_no_slot():
     pacer = Pacer(Pacing(max_concurrency=1))
     assert pacer.try_acquire(is_write=True)
     queued = asyncio.create_task(pacer.acquire(is_write=True))
@@ -148,7 +148,7 @@ async def test_one_who_is_cancelled_while_queueing_loses_no_slot():
     assert pacer.try_acquire(is_write=True)
 
 
-async def test_one_who_is_cancelled_at_the_moment_of_its_turn_loses_no_slot():
+async def test_canceling_a_request_as_it_gets_its_slot_loses_no_slot():
     pacer = Pacer(Pacing(max_concurrency=1))
     assert pacer.try_acquire(is_write=True)
     queued = asyncio.create_task(pacer.acquire(is_write=True))
@@ -162,7 +162,9 @@ async def test_one_who_is_cancelled_at_the_moment_of_its_turn_loses_no_slot():
 
 @given(
     st.lists(
-        st.tuples(st.booleans(), st.floats(0, 1), st.sampled_from(["good", "refused", "timeout", "cancelled"])),
+        st.tuples(
+            st.booleans(), st.floats(0, 1), st.sampled_from(["accepted", "rate limited", "timeout", "cancelled"])
+        ),
         min_size=1,
         max_size=60,
     ),
@@ -170,44 +172,44 @@ async def test_one_who_is_cancelled_at_the_moment_of_its_turn_loses_no_slot():
     st.sampled_from([None, 5.0, 200.0]),
     st.integers(0, 2**32 - 1),
 )
-def test_whatever_happens_the_limit_holds_everybody_is_served_and_no_slot_is_lost(requests, most, rate, seed):
-    chance = random.Random(seed)
+def test_the_limit_holds_all_are_served_and_no_slot_is_lost(requests, limit, rate, seed):
+    randomness = random.Random(seed)
 
     async def scenario():
-        pacer = Pacer(Pacing(max_concurrency=most, requests_per_second=rate))
-        under_way = served = 0
+        pacer = Pacer(Pacing(max_concurrency=limit, requests_per_second=rate))
+        in_flight = served = 0
 
-        async def request(*, action, seconds, outcome):
-            nonlocal under_way, served
-            if not pacer.try_acquire(is_write=action):
-                await pacer.acquire(is_write=action)
+        async def request(*, is_write, seconds, outcome):
+            nonlocal in_flight, served
+            if not pacer.try_acquire(is_write=is_write):
+                await pacer.acquire(is_write=is_write)
             served += 1
-            under_way += 1
-            assert under_way <= most
+            in_flight += 1
+            assert in_flight <= limit
             started = now()
             try:
                 await asyncio.sleep(seconds)
-                if outcome == "good":
-                    pacer.record_accepted(started=started, latency_group="look")
-                elif outcome == "refused":
+                if outcome == "accepted":
+                    pacer.record_accepted(started=started, latency_group="GET")
+                elif outcome == "rate limited":
                     pacer.record_rate_limited(started=started, retry_after=seconds)
                     pacer.pause(seconds)
                 else:
                     pacer.record_timeout(started=started)
             finally:
-                under_way -= 1
+                in_flight -= 1
                 pacer.release()
 
         tasks = []
-        for action, seconds, outcome in requests:
-            tasks.append(asyncio.create_task(request(action=action, seconds=seconds, outcome=outcome)))
+        for is_write, seconds, outcome in requests:
+            tasks.append(asyncio.create_task(request(is_write=is_write, seconds=seconds, outcome=outcome)))
             await asyncio.sleep(seconds / 10)
             if outcome == "cancelled":
-                chance.choice(tasks).cancel()
+                randomness.choice(tasks).cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert all(result is None or isinstance(result, asyncio.CancelledError) for result in results)
         assert served >= sum(result is None for result in results)
-        assert under_way == 0
+        assert in_flight == 0
         await asyncio.sleep(pacer.pause_remaining())
         pacer.record_accepted(started=now(), latency_group=None)
         await asyncio.wait_for(pacer.acquire(is_write=True), timeout=3_600)

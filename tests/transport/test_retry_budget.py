@@ -15,6 +15,6 @@ async def test_time_in_the_clients_own_queue_spends_no_retry_budget():
     ):
         sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint="GET /audiences", skip_first=100, times=5))
         async with asyncio.TaskGroup() as group:
-            for _ in range(120):  # the last of them queue for thrice the budget
+            for _ in range(120):  # the last ones queue for three times the budget
                 group.create_task(client.list_audiences("42"))
         assert sandbox.log.count("GET /audiences") == 125

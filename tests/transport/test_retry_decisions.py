@@ -1,4 +1,4 @@
-"""Which outcome is sent again, and when: every pair of method and outcome, without a socket."""
+"""Which outcomes are retried, and when: every pair of method and outcome, without a socket."""
 
 from __future__ import annotations
 
@@ -44,33 +44,33 @@ FINAL_POSTS = (
 
 
 @pytest.mark.parametrize("outcome", RETRIED_GETS, ids=str)
-def test_a_get_is_sent_again_after_whatever_may_pass(outcome: Response | NoResponse):
+def test_a_get_is_retried_after_transient_failures(outcome: Response | NoResponse):
     assert is_retried(GET, outcome)
 
 
 @pytest.mark.parametrize("outcome", FINAL_GETS, ids=str)
-def test_a_get_is_not_sent_again_after_a_plain_no(outcome: Response | NoResponse):
+def test_a_get_is_not_retried_after_other_failures(outcome: Response | NoResponse):
     assert not is_retried(GET, outcome)
 
 
 @pytest.mark.parametrize("outcome", RETRIED_POSTS, ids=str)
-def test_a_post_is_sent_again_when_it_certainly_was_not_carried_out(outcome: Response | NoResponse):
+def test_a_post_is_retried_if_it_certainly_was_not_processed(outcome: Response | NoResponse):
     assert is_retried(POST, outcome)
 
 
 @pytest.mark.parametrize("outcome", FINAL_POSTS, ids=str)
-def test_a_post_is_never_sent_again_otherwise(outcome: Response | NoResponse):
+def test_a_post_is_never_retried_otherwise(outcome: Response | NoResponse):
     assert not is_retried(POST, outcome)
 
 
-def test_every_reason_for_silence_has_a_decision_for_both_methods():
-    for again, not_again in ((RETRIED_GETS, FINAL_GETS), (RETRIED_POSTS, FINAL_POSTS)):
-        decided = {outcome.reason for outcome in again + not_again if isinstance(outcome, NoResponse)}
+def test_every_failure_reason_has_a_decision_for_both_methods():
+    for retried, final in ((RETRIED_GETS, FINAL_GETS), (RETRIED_POSTS, FINAL_POSTS)):
+        decided = {outcome.reason for outcome in retried + final if isinstance(outcome, NoResponse)}
         assert decided == set(FailureReason)
 
 
 @pytest.mark.parametrize(
-    ("outcome", "uncertain"),
+    ("outcome", "unknown"),
     [
         (make_response(200), False),
         (make_response(400), False),
@@ -89,15 +89,17 @@ def test_every_reason_for_silence_has_a_decision_for_both_methods():
     ],
     ids=str,
 )
-def test_a_post_is_uncertain_unless_it_was_answered_or_never_left(outcome: Response | NoResponse, *, uncertain: bool):
-    assert is_outcome_unknown(outcome) is uncertain
+def test_the_outcome_of_a_post_is_unknown_unless_it_got_a_response_or_was_not_sent(
+    outcome: Response | NoResponse, *, unknown: bool
+):
+    assert is_outcome_unknown(outcome) is unknown
 
 
 @given(
     outcome=st.builds(make_response, st.integers(100, 599))
     | st.builds(make_no_response, st.sampled_from(FailureReason)),
 )
-def test_nothing_uncertain_is_ever_sent_again_as_a_post(outcome: Response | NoResponse):
+def test_a_post_with_an_unknown_outcome_is_never_retried(outcome: Response | NoResponse):
     assert not (is_outcome_unknown(outcome) and is_retried(POST, outcome))
 
 
@@ -136,7 +138,7 @@ def test_retry_after_is_in_seconds_or_a_date(headers: dict[str, str], seconds: f
 
 
 @given(st.text() | st.from_regex(r"[A-Z][a-z]{2}, \d+ [A-Z][a-z]{2} \d+ \d+:\d+:\d+ [A-Z]+", fullmatch=True), st.text())
-def test_whatever_the_header_holds_it_is_seconds_or_nothing(value: str, date: str):
+def test_any_retry_after_is_parsed_as_seconds_or_none(value: str, date: str):
     seconds = parse_retry_after(make_response(429, retry_after=value, date=date))
     assert seconds is None or seconds >= 0
 
@@ -144,29 +146,29 @@ def test_whatever_the_header_holds_it_is_seconds_or_nothing(value: str, date: st
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_retry_after_longer_than_the_backoff_is_obeyed_in_full(status: int):
     policy = RetryPolicy(wait_initial=0.5, timeout=120)
-    asked = make_response(status, retry_after="60")
-    assert retry_delay(GET, asked, policy=policy, attempt=1, elapsed=0.0, jitter=0.0) == 60.0
+    outcome = make_response(status, retry_after="60")
+    assert retry_delay(GET, outcome, policy=policy, attempt=1, elapsed=0.0, jitter=0.0) == 60.0
 
 
-def test_a_retry_after_shorter_than_the_backoff_shortens_nothing():
-    asked = make_response(429, retry_after="0")
+def test_a_retry_after_shorter_than_the_backoff_changes_nothing():
+    outcome = make_response(429, retry_after="0")
     policy = RetryPolicy(wait_initial=4.0, timeout=120)
-    assert retry_delay(GET, asked, policy=policy, attempt=1, elapsed=0.0, jitter=0.0) == 4.0
+    assert retry_delay(GET, outcome, policy=policy, attempt=1, elapsed=0.0, jitter=0.0) == 4.0
 
 
 @pytest.mark.parametrize("endpoint", [GET, POST])
-def test_a_wait_that_would_end_after_the_budget_is_not_begun(endpoint: Endpoint):
+def test_a_wait_that_would_exceed_the_budget_is_not_started(endpoint: Endpoint):
     policy = RetryPolicy(timeout=120)
 
     def delay(elapsed: float) -> float | None:
-        asked = make_response(429, retry_after="60")
-        return retry_delay(endpoint, asked, policy=policy, attempt=1, elapsed=elapsed, jitter=0.0)
+        outcome = make_response(429, retry_after="60")
+        return retry_delay(endpoint, outcome, policy=policy, attempt=1, elapsed=elapsed, jitter=0.0)
 
     assert delay(elapsed=60.0) == 60.0
     assert delay(elapsed=60.001) is None
 
 
-def test_the_last_attempt_is_the_last():
+def test_there_is_no_delay_after_the_last_attempt():
     policy = RetryPolicy(attempts=3)
     delays = [
         retry_delay(GET, make_response(503), policy=policy, attempt=attempt, elapsed=0.0, jitter=0.0)
@@ -186,26 +188,24 @@ _jitters = st.floats(0, 1, exclude_max=True)
 
 
 @given(_policies, st.integers(1, 10_000), _jitters)
-def test_a_backoff_is_between_half_and_all_of_a_doubling_up_to_the_greatest_delay(
-    policy: RetryPolicy, attempt: int, chance: float
-):
+def test_a_backoff_is_between_half_and_all_of_the_doubled_delay(policy: RetryPolicy, attempt: int, jitter: float):
     full = min(policy.wait_max, policy.wait_initial * 2.0 ** min(attempt - 1, 32))
-    assert full / 2 <= policy.backoff(attempt, chance) <= full
+    assert full / 2 <= policy.backoff(attempt, jitter) <= full
 
 
 @given(_policies, st.integers(1, 100), st.floats(0, 2_000), _jitters, st.none() | st.integers(0, 500))
-def test_no_delay_leaves_the_budget_the_attempts_or_the_servers_wish(
-    policy: RetryPolicy, attempt: int, elapsed: float, chance: float, wish: int | None
+def test_delays_respect_the_budget_the_attempts_and_the_retry_after(
+    policy: RetryPolicy, attempt: int, elapsed: float, jitter: float, retry_after: int | None
 ):
-    outcome = make_response(429) if wish is None else make_response(429, retry_after=str(wish))
-    delay = retry_delay(GET, outcome, policy=policy, attempt=attempt, elapsed=elapsed, jitter=chance)
+    outcome = make_response(429) if retry_after is None else make_response(429, retry_after=str(retry_after))
+    delay = retry_delay(GET, outcome, policy=policy, attempt=attempt, elapsed=elapsed, jitter=jitter)
     if delay is not None:
         assert attempt < policy.attempts
         assert elapsed + delay <= policy.timeout
-        assert delay >= (wish or 0)
+        assert delay >= (retry_after or 0)
 
 
 @pytest.mark.parametrize("wrong", [{"attempts": 0}, {"timeout": -1}, {"wait_initial": -0.1}, {"wait_max": -0.1}])
-def test_a_policy_that_makes_no_sense_is_refused(wrong: dict[str, float]):
+def test_an_invalid_policy_is_rejected(wrong: dict[str, float]):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         RetryPolicy(**wrong)

@@ -1,4 +1,4 @@
-"""One timer for all attempts does what a timer for each would, in virtual time."""
+"""A shared timer behaves like one timer per block, in virtual time."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ anyio_backend = virtual_backend
 SECONDS = 10.0
 
 
-async def attempt(limit, seconds):
-    with limit.scope():
+async def attempt(shared, seconds):
+    with shared.scope():
         await asyncio.sleep(seconds)
 
 
-async def test_what_takes_too_long_is_broken_off_in_time():
-    began = now()
+async def test_a_block_that_takes_too_long_times_out():
+    started = now()
     with pytest.raises(TimeoutError):
         await attempt(SharedTimeout(SECONDS), 1_000)
-    assert now() - began == SECONDS
+    assert now() - started == SECONDS
 
 
-async def test_what_ends_in_time_is_left_alone():
-    limit = SharedTimeout(SECONDS)
+async def test_a_block_that_ends_in_time_is_not_canceled():
+    shared = SharedTimeout(SECONDS)
     for _ in range(5):
-        await attempt(limit, SECONDS - 1)
+        await attempt(shared, SECONDS - 1)
     await asyncio.sleep(10 * SECONDS)
 
 
-async def test_many_attempts_have_one_timer_at_a_time(monkeypatch):
+async def test_many_attempts_share_one_timer(monkeypatch):
     loop = asyncio.get_running_loop()
-    limit, timers = SharedTimeout(SECONDS), []
+    shared, timers = SharedTimeout(SECONDS), []
     call_at = loop.call_at
     monkeypatch.setattr(
         loop,
@@ -47,29 +47,29 @@ async def test_many_attempts_have_one_timer_at_a_time(monkeypatch):
     )
     async with asyncio.TaskGroup() as group:
         for _ in range(1_000):
-            group.create_task(attempt(limit, 1))
-    assert timers.count(limit._on_timer) == 1
-    assert not limit._active
+            group.create_task(attempt(shared, 1))
+    assert timers.count(shared._on_timer) == 1
+    assert not shared._active
 
 
-async def test_a_caller_who_is_cancelled_is_cancelled():
-    limit = SharedTimeout(SECONDS)
-    task = asyncio.create_task(attempt(limit, 1_000))
+async def test_a_canceled_caller_is_canceled():
+    shared = SharedTimeout(SECONDS)
+    task = asyncio.create_task(attempt(shared, 1_000))
     await asyncio.sleep(1)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert not limit._active
+    assert not shared._active
 
 
-async def test_a_caller_who_is_cancelled_when_the_time_is_over_is_cancelled():
+async def test_a_caller_that_is_canceled_at_the_deadline_is_canceled():
     task = asyncio.create_task(attempt(SharedTimeout(SECONDS), 1_000))
     asyncio.get_running_loop().call_later(SECONDS, task.cancel)
     with pytest.raises(asyncio.CancelledError):
         await task
 
 
-async def test_an_error_at_the_last_instant_is_told():
+async def test_an_error_at_the_deadline_is_raised():
     async def fail():
         with SharedTimeout(SECONDS).scope():
             try:
@@ -77,24 +77,24 @@ async def test_an_error_at_the_last_instant_is_told():
             except asyncio.CancelledError:
                 raise ValueError from None
 
-    with pytest.raises(ValueError):  # noqa: PT011 - the very one above
+    with pytest.raises(ValueError):  # noqa: PT011 - the one raised above
         await fail()
 
 
-async def test_where_nothing_is_under_way_there_is_no_timer():
-    limit = SharedTimeout(SECONDS)
+async def test_there_is_no_timer_while_no_block_is_active():
+    shared = SharedTimeout(SECONDS)
     async with asyncio.TaskGroup() as group:
-        group.create_task(attempt(limit, 1))
-        group.create_task(attempt(limit, 2))
+        group.create_task(attempt(shared, 1))
+        group.create_task(attempt(shared, 2))
         await asyncio.sleep(1.5)
-        alarm = limit._timer
-        assert alarm is not None
-        assert not alarm.cancelled()
-    assert alarm.cancelled()
-    assert limit._timer is None
+        timer = shared._timer
+        assert timer is not None
+        assert not timer.cancelled()
+    assert timer.cancelled()
+    assert shared._timer is None
 
 
-def test_outside_a_task_nothing_is_limited():
+def test_a_scope_outside_a_task_is_an_error():
     async def outside():
         outcome = asyncio.get_running_loop().create_future()
 
@@ -110,43 +110,43 @@ def test_outside_a_task_nothing_is_limited():
 
 
 @asynccontextmanager
-async def one_timer(limit):
-    with limit.scope():
+async def shared_timeout(shared):
+    with shared.scope():
         yield
 
 
-async def histories(within, works):
-    """How each piece of work ends, and when; each begins, lasts and is cancelled after so many seconds."""
+async def run_blocks(timeout_scope, blocks):
+    """Run blocks that start, last and are canceled after so many seconds. Returns how and when each one ends."""
 
-    async def one(begins, lasts):
-        await asyncio.sleep(begins)
+    async def one(delay, duration):
+        await asyncio.sleep(delay)
         try:
-            async with within():
-                await asyncio.sleep(lasts)
+            async with timeout_scope():
+                await asyncio.sleep(duration)
         except TimeoutError:
-            return "too late", now() - began
-        return "done", now() - began
+            return "timed out", now() - started
+        return "done", now() - started
 
-    loop, began = asyncio.get_running_loop(), now()
-    tasks = [asyncio.create_task(one(begins, lasts)) for begins, lasts, _ in works]
-    for task, (_, _, cancelled) in zip(tasks, works, strict=True):
+    loop, started = asyncio.get_running_loop(), now()
+    tasks = [asyncio.create_task(one(delay, duration)) for delay, duration, _ in blocks]
+    for task, (_, _, cancelled) in zip(tasks, blocks, strict=True):
         if cancelled is not None:
             loop.call_later(cancelled, task.cancel)
     ended = await asyncio.gather(*tasks, return_exceptions=True)
-    return ["cancelled" if isinstance(end, asyncio.CancelledError) else end for end in ended]
+    return ["canceled" if isinstance(end, asyncio.CancelledError) else end for end in ended]
 
 
 TIMES = st.integers(0, 40).map(lambda quarters: quarters + 0.25)
-# Cancelled between all other instants: at one instant, either may come first.
-WORKS = st.lists(st.tuples(TIMES, TIMES, st.none() | st.integers(0, 60).map(lambda second: second + 0.6)), max_size=12)
+# Cancellations never coincide with other events, whose order would be undefined.
+BLOCKS = st.lists(st.tuples(TIMES, TIMES, st.none() | st.integers(0, 60).map(lambda second: second + 0.6)), max_size=12)
 
 
-@given(works=WORKS)
-def test_it_does_what_a_timer_for_each_does(works):
-    def for_each() -> AbstractAsyncContextManager[object]:
+@given(blocks=BLOCKS)
+def test_it_behaves_like_one_timer_per_block(blocks):
+    def separate_timeout() -> AbstractAsyncContextManager[object]:
         return asyncio.timeout(SECONDS)
 
-    limit = SharedTimeout(SECONDS)
-    assert run_in_virtual_time(histories(lambda: one_timer(limit), works)) == run_in_virtual_time(
-        histories(for_each, works)
+    shared = SharedTimeout(SECONDS)
+    assert run_in_virtual_time(run_blocks(lambda: shared_timeout(shared), blocks)) == run_in_virtual_time(
+        run_blocks(separate_timeout, blocks)
     )
