@@ -6,8 +6,7 @@ import asyncio
 
 import pytest
 
-from indigo_async._transport.retry import RetryPolicy
-from indigo_async.client import IndigoClient
+from indigo_async import IndigoClient, Pacing, RetryPolicy
 from indigo_async.errors import (
     AmbiguousOutcomeError,
     ApiError,
@@ -22,7 +21,13 @@ from indigo_async.errors import (
 from indigo_async.events import Event, RequestRetried, listen
 from indigo_async.models import Audience
 from indigo_async.sandbox import Fault, FaultKind, Sandbox
-from tests.support.servers.scripted import QUICK_RETRY, sandbox_and_client
+from tests.support.servers.scripted import (
+    QUICK_RETRY,
+    respond_with,
+    respond_with_json,
+    sandbox_and_client,
+    server_and_client,
+)
 
 GET, POST = "GET /audience", "POST /upload_csv"
 IMPATIENT = {"timeout": 0.5}
@@ -277,3 +282,32 @@ async def test_an_undocumented_status_is_returned():
         sandbox.faults.add(Fault(kind=FaultKind.UNKNOWN_STATUS))
         audience = await client.get_audience(audience_id, customer_id="42")
         assert audience.status == audience.uploaded_audience_csv.status == "UNDER_REVIEW"
+
+
+async def test_time_in_the_clients_own_queue_spends_no_retry_budget():
+    retry = RetryPolicy(wait_initial=0.001, wait_max=0.002, timeout=0.1)
+    pacing = Pacing(requests_per_second=400)
+    async with (
+        Sandbox(lite=True) as sandbox,
+        IndigoClient(sandbox.token, base_url=sandbox.base_url, retry=retry, pacing=pacing) as client,
+    ):
+        sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint="GET /audiences", skip_first=100, times=5))
+        async with asyncio.TaskGroup() as group:
+            for _ in range(120):  # the last ones queue for three times the budget
+                group.create_task(client.list_audiences("42"))
+        assert sandbox.log.count("GET /audiences") == 125
+
+
+ABSURD = ["9" * 310, "99999999", "1795780000", "Wed, 23 Nov 2133 12:00:30 GMT", "soon", "-1", "NaN"]
+
+
+@pytest.mark.parametrize("value", ABSURD, ids=lambda value: value[:12])
+async def test_an_absurd_retry_after_is_ignored_and_logged_once(value: str, caplog: pytest.LogCaptureFixture):
+    rate_limited = respond_with(429, retry_after=value, date="Mon, 23 Nov 2026 12:00:00 GMT")
+    async with server_and_client(rate_limited, rate_limited, respond_with_json({"id": 7})) as (server, client):
+        assert (await client.get_audience(7)).id == 7
+        assert len(server.requests) == 3
+    logged = [record.getMessage() for record in caplog.records if "ignored" in record.getMessage()]
+    assert len(logged) == 1
+    assert value[:40] in logged[0]
+    assert len(logged[0]) < 200
