@@ -1,7 +1,7 @@
-"""What keeps tokens, signed URLs and passwords out of sight.
+"""Keep tokens, signed URLs and passwords out of logs, messages and tracebacks.
 
-Values that must be used but not shown hide their repr, which is what tracebacks with variables, debuggers and loggers
-print. Texts and records that others wrote lose the parts where secrets stand.
+Secrets that the SDK uses have a hidden repr, which is what tracebacks with variables, debuggers and loggers print. Text
+and records that others wrote are redacted.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ T = TypeVar("T")
 
 
 class SecretText(str):
-    """A token, or a URL that may be signed. It is `str` in all but its repr, and so are its slices.
+    """A token, or a URL that may be signed: a `str` with a hidden repr.
 
-    Libraries that print tracebacks with variables slice long texts before they print them. What else is made of it is
-    plain text again.
+    Slices are secret, too, since libraries that print tracebacks with variables cut long text before they print it. All
+    other operations return plain text.
     """
 
     __slots__ = ()
@@ -35,7 +35,7 @@ class SecretText(str):
 
 
 class SecretBytes(bytes):
-    """Bytes that hold such a text, and their slices."""
+    """Bytes that hold a secret. They and their slices have a hidden repr."""
 
     __slots__ = ()
 
@@ -55,11 +55,11 @@ class SecretBytes(bytes):
 
 
 def secret(value: T) -> T | SecretText:
-    """A text, hidden; anything else as it is, to be refused where it is checked."""
+    """Make text secret. Any other value is returned unchanged, for input checks to report."""
     return SecretText(value) if isinstance(value, str) and not isinstance(value, SecretText) else value
 
 
-# Each takes time in proportion to the text, however hostile: no part of a match is looked for twice.
+# Each takes linear time, also on hostile text: no part of a match is scanned twice.
 _BEARER = re.compile(r"(?i)\b(bearer)\s+\S+")
 _URL = re.compile(
     r"(?i)\b([a-z][a-z0-9+.-]{0,20}://)(?:[^\s/?#\"'<>]*@)?([^\s?#\"'<>]*)(?:([?#])(?:<hidden>)?[^\s\"'<>]*)?"
@@ -68,7 +68,7 @@ _QUERY = re.compile(r"([?#])[^\s?#=\"'<>]*=[^\s\"'<>]*")
 
 
 def redact(text: str, token: str = "") -> str:
-    """A text without the token, bearer tokens, the user names of URLs, and their queries, where signatures stand."""
+    """Remove the token, bearer tokens, and the user names, queries and fragments of URLs from a text."""
     if token:
         text = text.replace(token, "<hidden>")
     text = _BEARER.sub(r"\1 <hidden>", text)
@@ -78,20 +78,20 @@ def redact(text: str, token: str = "") -> str:
 
 _MAX_TEXT_LENGTH = 500
 _UNPRINTABLE_CATEGORIES = ("C", "Zl", "Zp")
-"""Unicode's categories of controls, formats (bidi marks, zero widths), surrogates, and separators of lines."""
+"""Unicode categories of control and format characters (bidi marks, zero widths), surrogates and line separators."""
 
 
 def sanitize_text(text: str, token: str = "", *, max_length: int = _MAX_TEXT_LENGTH) -> str:
-    """Text that a server wrote, for a message: redacted, on one line, without control characters, bounded.
+    """Prepare a server's text for a message: redacted, cut, on one line and without control characters.
 
-    So it can neither forge a line of a log nor change the colors of a terminal.
+    So it can't forge log lines or change a terminal's colors.
     """
     shown = "".join(" " if category(character).startswith(_UNPRINTABLE_CATEGORIES) else character for character in text)
     return " ".join(redact(shown, token).split())[:max_length]
 
 
 def redact_urls(value: T) -> T:
-    """A record, or plain JSON, whose URLs have lost their user names and queries."""
+    """Redact all URLs in a record or in plain JSON."""
     return cast("T", _redact_urls(value))
 
 

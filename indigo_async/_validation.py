@@ -32,20 +32,20 @@ _FILTER_FIELDS = tuple(field.name for field in attrs.fields(LookalikeFilters) if
 
 
 def is_loopback_host(host: str | None) -> bool:
-    """Whether a host is this machine, the only one that may be reached without TLS."""
+    """Whether a host is this machine, the only one that may be reached over plain http."""
     if host == "localhost":
         return True
     try:
         return ipaddress.ip_address(host or "").is_loopback
-    except ValueError:  # a name, such as 127.0.0.1.example.org, is wherever its owner says
+    except ValueError:  # a name such as 127.0.0.1.example.org, which may resolve to any address
         return False
 
 
 def is_private_host(host: str | None) -> bool:
-    """Whether a host says by itself that it is not public: an address of a private network, or a name of this machine.
+    """Whether a host is a private address or a name of this machine. Other names are not resolved.
 
-    An IPv6 address that carries an IPv4 address is as public as both are. Source: RFC 6890 (addresses), RFC 6761
-    (`localhost`), RFC 6052 (NAT64).
+    An IPv6 address that embeds an IPv4 address is public only if both are. See RFC 6890 (addresses), RFC 6761
+    (`localhost`) and RFC 6052 (NAT64).
     """
     name = _normalize_host(host or "").rstrip(".").lower()
     try:
@@ -57,9 +57,9 @@ def is_private_host(host: str | None) -> bool:
             return name == "localhost" or name.endswith(".localhost")
     if isinstance(address, ipaddress.IPv4Address):
         return not _is_public(address)
-    carried = address.ipv4_mapped or (_embedded_ipv4(address) if address in _NAT64 else None)
-    if carried is not None:
-        return not _is_public(carried)
+    embedded = address.ipv4_mapped or (_embedded_ipv4(address) if address in _NAT64 else None)
+    if embedded is not None:
+        return not _is_public(embedded)
     return address not in _GLOBAL_UNICAST or not all(map(_is_public, [address, *_tunneled_ipv4_addresses(address)]))
 
 
@@ -69,7 +69,7 @@ _ISATAP = frozenset({0x00005EFE, 0x02005EFE})
 
 
 def _normalize_host(host: str) -> str:
-    """A host as resolvers look it up: full-width digits and ideographic full stops become ASCII."""
+    """Normalize a host as resolvers do: full-width digits and ideographic full stops become ASCII."""
     if host.isascii():
         return host
     try:
@@ -83,18 +83,18 @@ def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
 
 
 def _embedded_ipv4(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address:
-    """The last 32 bits."""
+    """Return the last 32 bits."""
     return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
 
 
 def _tunneled_ipv4_addresses(address: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
-    """The IPv4 addresses to which a 6to4, Teredo or ISATAP address leads."""
-    ends = [address.sixtofour] if address.sixtofour else list(address.teredo or ())
-    return [*ends, _embedded_ipv4(address)] if (int(address) >> 32) & 0xFFFFFFFF in _ISATAP else ends
+    """Return the IPv4 addresses that a 6to4, Teredo or ISATAP address leads to."""
+    endpoints = [address.sixtofour] if address.sixtofour else list(address.teredo or ())
+    return [*endpoints, _embedded_ipv4(address)] if (int(address) >> 32) & 0xFFFFFFFF in _ISATAP else endpoints
 
 
 def _parse_selection(value: object) -> ColumnSelection | str:
-    """The selection that a caller meant, or what is wrong with it."""
+    """Return the selection, or a message if the value is not one."""
     if isinstance(value, ColumnSelection):
         return value
     if not isinstance(value, Mapping):
@@ -110,9 +110,9 @@ def _parse_selection(value: object) -> ColumnSelection | str:
 
 @attrs.define
 class InputCheck:
-    """Checks a call's arguments one by one and raises all problems together.
+    """Collects the problems of a call's arguments; `raise_if_invalid` raises them together.
 
-    Each method returns its argument (normalised where it has several accepted forms); call `done()` before use.
+    Each check is named after the type that it checks for. Those that accept several forms return the normalized value.
     """
 
     problems: list[Problem] = attrs.Factory(list[Problem])
@@ -121,27 +121,27 @@ class InputCheck:
         self.problems.append(Problem(where, message))
 
     def add_nested(self, where: str, problems: Iterable[Problem]) -> None:
-        """Add the problems of a part, which know where in it they are."""
+        """Add the problems of a part, prefixed with the part's place."""
         self.problems += [Problem(f"{where}.{problem.where}", problem.message) for problem in problems]
 
     def raise_if_invalid(self) -> None:
-        """Raise `InvalidInputError` if anything was wrong."""
+        """Raise `InvalidInputError` if there are problems."""
         if self.problems:
             raise InvalidInputError(self.problems)
 
     def text(self, where: str, value: object) -> bool:
-        """Check for a non-empty string without blanks at its ends; say whether it is one.
+        """Check for a non-empty string without whitespace at its ends. Returns whether it is one.
 
-        The text itself is never repeated: it may be a signed URL.
+        Messages never repeat the text, which may be a signed URL.
         """
         if not isinstance(value, str):
             self.add(where, f"must be text, not {type(value).__name__}")
         elif not value.strip():
             self.add(where, "must not be empty")
         elif value != value.strip():
-            self.add(where, "must not begin or end with a blank")
+            self.add(where, "must not begin or end with whitespace")
         elif not is_encodable(value):
-            self.add(where, "holds half a surrogate pair, which no server can read")
+            self.add(where, "holds half of a surrogate pair, which cannot be sent")
         else:
             return True
         return False
@@ -157,7 +157,7 @@ class InputCheck:
             self.text(where, value)
 
     def url(self, where: str, value: object) -> None:
-        """Check for an absolute https URL, or http on loopback: the CSV behind it holds people's data."""
+        """Check for an absolute https URL; http is accepted on loopback only, since the CSV holds people's data."""
         if not self.text(where, value):
             return
         try:
@@ -183,7 +183,7 @@ class InputCheck:
             self.add(where, f"must be at least 1, not {value}")
 
     def seconds(self, where: str, value: object) -> None:
-        """Check for a finite time above zero."""
+        """Check for a finite number of seconds above 0."""
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             self.add(where, f"must be seconds (a number), not {type(value).__name__}")
         elif not 0 < value < math.inf:
@@ -197,7 +197,7 @@ class InputCheck:
             self.add(where, f"must be at least 0 cents, not {value}")
 
     def column_selections(self, value: ColumnSelectionsInput) -> dict[str, ColumnSelection]:
-        """Check every column rule. Source: reference, "More details about column selections"."""
+        """Check all rules about columns (API reference: More details about column selections)."""
         where = "column_selections"
         given: Mapping[Any, Any]
         if isinstance(value, ColumnSelections):
@@ -214,17 +214,17 @@ class InputCheck:
     def _selections_by_field(self, where: str, given: Mapping[Any, Any]) -> dict[str, ColumnSelection]:
         chosen: dict[str, ColumnSelection] = {}
         for field, raw in given.items():
-            place = f"{where}.{field}"
+            path = f"{where}.{field}"
             if field not in CANONICAL_FIELDS:
                 hint = did_you_mean(field, CANONICAL_FIELDS)
-                self.add(place, f"is not a field of the API; the fields are {', '.join(CANONICAL_FIELDS)}{hint}")
+                self.add(path, f"is not a field of the API; the fields are {', '.join(CANONICAL_FIELDS)}{hint}")
                 continue
             selection = _parse_selection(raw)
             if isinstance(selection, str):
-                self.add(place, selection)
+                self.add(path, selection)
                 continue
-            self.text(f"{place}.column_name", selection.column_name)
-            self.boolean(f"{place}.is_required", selection.required)
+            self.text(f"{path}.column_name", selection.column_name)
+            self.boolean(f"{path}.is_required", selection.required)
             chosen[field] = selection
         return chosen
 
@@ -242,13 +242,13 @@ class InputCheck:
         for field, selection in chosen.items():
             column = selection.column_name
             if not isinstance(column, str):  # pyright: ignore[reportUnnecessaryIsInstance]: callers without a type checker
-                continue  # reported as no text
-            other = first_field.setdefault(column, field)
-            if other != field:
-                self.add(f"{where}.{field}", f"column {short_repr(column)} already serves {other}")
+                continue  # already reported
+            first = first_field.setdefault(column, field)
+            if first != field:
+                self.add(f"{where}.{field}", f"column {short_repr(column)} is already used for {first}")
 
     def filters(self, value: LookalikeFiltersInput | None) -> LookalikeFilters | None:
-        """Check lookalike filters: each a non-empty list of non-empty strings."""
+        """Check lookalike filters: each must be a non-empty list of non-empty strings."""
         if value is None:
             return None
         where = "filters"
@@ -256,8 +256,8 @@ class InputCheck:
             filters = value
         elif isinstance(value, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]: callers without a type checker
             known = {key: value[key] for key in _FILTER_FIELDS if key in value}
-            further = {key: item for key, item in value.items() if key not in _FILTER_FIELDS}
-            filters = LookalikeFilters(**known, extra=further)
+            extra = {key: item for key, item in value.items() if key not in _FILTER_FIELDS}
+            filters = LookalikeFilters(**known, extra=extra)
         else:
             self.add(where, f"must be LookalikeFilters or a mapping, not {type(value).__name__}")
             return None
@@ -268,15 +268,14 @@ class InputCheck:
         return attrs.evolve(filters, **checked)
 
     def optional_field_types(self, value: Sequence[str]) -> tuple[str, ...]:
-        """Check paid field types: each known and named once; there may be none."""
+        """Check for known paid field types, each at most once. The list may be empty."""
         known = [option.value for option in OptionalFieldType]
 
         def check(where: str, item: object) -> bool:
             if item in known:
                 return True
-            self.add(
-                where, f"{short_repr(item)} is no field type; they are {', '.join(known)}{did_you_mean(item, known)}"
-            )
+            hint = did_you_mean(item, known)
+            self.add(where, f"{short_repr(item)} is not a field type; the types are {', '.join(known)}{hint}")
             return False
 
         return self._strings("optional_field_types", value, check, may_be_empty=True)

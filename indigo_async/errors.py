@@ -1,7 +1,7 @@
 """Every exception of the SDK, in one tree under `IndigoError`.
 
-Messages are for people: what happened, to which audience and stage, what to do next. No message, attribute or
-repr holds the API token or a signed URL.
+Messages say what happened, to which audience, in which stage, and what to do next. No message, attribute or repr holds
+the API token or a signed URL.
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ __all__ = [
 
 
 class IndigoError(Exception):
-    """Anything that the SDK raises on purpose. It can be copied and pickled with what it knows, for other processes."""
+    """Base class of all errors of the SDK. They can be copied and pickled with their attributes."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Exceptions are rebuilt by calling their class with `args`, which are the message here, not the arguments.
+        # By default, an exception is rebuilt by calling its class with `args`: here the message, not the arguments.
         return (_rebuild, (type(self), self.args), self.__dict__)
 
 
@@ -72,7 +72,7 @@ class ClientNotOpenError(IndigoError):
 
 @attrs.frozen
 class Problem:
-    """One thing that is wrong with an input: where (argument, field, row) and what."""
+    """One problem of an input: where it is (an argument, field or row) and what it is."""
 
     where: str
     message: str
@@ -82,7 +82,7 @@ class Problem:
 
 
 class InvalidInputError(IndigoError, ValueError):
-    """An input breaks the API's rules. Raised before anything is sent, with all problems at once."""
+    """Arguments break the API's rules. Raised before anything is sent, with all problems at once."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems: tuple[Problem, ...] = tuple(problems)
@@ -91,7 +91,7 @@ class InvalidInputError(IndigoError, ValueError):
 
 
 class TransportError(IndigoError):
-    """The server gave no usable answer. `endpoint` names the call, such as `GET /audience`."""
+    """There is no usable response. `endpoint` names the call, such as `GET /audience`."""
 
     def __init__(self, message: str, *, endpoint: str) -> None:
         self.endpoint = endpoint
@@ -99,24 +99,24 @@ class TransportError(IndigoError):
 
 
 class ConnectionFailedError(TransportError):
-    """No connection could be made, so nothing was carried out; or, for a GET, it broke."""
+    """No connection could be made, so nothing was sent; or the connection of a GET was lost."""
 
 
 class RequestTimeoutError(TransportError):
-    """The answer did not come within the request's timeout."""
+    """There was no response within the request's timeout."""
 
 
 class AmbiguousOutcomeError(TransportError):
-    """A POST was sent and its answer is unknown: the server may or may not have carried it out.
+    """A POST was sent and its outcome is unknown: the server may or may not have carried it out.
 
-    Look at the server before sending it again. The recipes in `indigo_async.workflows` do.
+    Check the server before sending it again. The recipes in `indigo_async.workflows` do.
     """
 
 
 class ResponseDecodeError(IndigoError):
-    """The server answered with something that is not the documented shape.
+    """A 2xx response is not JSON, or does not have the documented shape.
 
-    `path` says where in the document, such as `$.csvExports[0].cost`. The body itself is never shown.
+    `path` is the place in the document, such as `$.audiences` or `$.id`. The body itself is never shown.
     """
 
     def __init__(self, message: str, *, endpoint: str, path: str = "$") -> None:
@@ -126,14 +126,14 @@ class ResponseDecodeError(IndigoError):
 
 
 class ApiError(IndigoError):
-    """The server refused the request.
+    """The server responded with an error.
 
-    `status` is the HTTP status, `message` the server's own words, `error_type` its machine-readable type where
-    it gave one, `endpoint` the call, such as `POST /upload_csv`.
+    `status` is the HTTP status, `message` the server's message, `error_type` its machine-readable type or None, and
+    `endpoint` the call, such as `POST /upload_csv`.
     """
 
     advice: ClassVar[str] = ""
-    """What to do next, where the kind of error tells it."""
+    """What to do next, at the end of the message."""
 
     def __init__(self, status: int, message: str, error_type: str | None, endpoint: str) -> None:
         self.status = status
@@ -145,19 +145,19 @@ class ApiError(IndigoError):
 
 
 class AuthenticationError(ApiError):
-    """The token is missing, wrong or not allowed to do this (401, 403)."""
+    """The token is missing, wrong, or not allowed to do this (401, 403)."""
 
     advice = "; check the token: token=..., INDIGO_API_TOKEN, or the file that INDIGO_API_TOKEN_FILE names"
 
 
 class NotFoundError(ApiError):
-    """No such record for this customer (404). A record of another customer is not found either."""
+    """This customer has no such record (404). Another customer may have it."""
 
 
 class RateLimitedError(ApiError):
-    """Too many requests (429), longer than the retry budget allows to wait.
+    """Too many requests (429), and the retry policy allows no further attempt.
 
-    `retry_after` is the server's wish in seconds, where it gave one.
+    `retry_after` is the wait that the server asks for, in seconds, or None.
     """
 
     def __init__(
@@ -168,27 +168,29 @@ class RateLimitedError(ApiError):
 
 
 class AlreadyPurchasedError(ApiError):
-    """The export was purchased before (`PurchasableEntityAlreadyPurchased`)."""
+    """The export has already been purchased (`PurchasableEntityAlreadyPurchased`)."""
 
 
 class ServerError(ApiError):
-    """The server failed (5xx). After a POST the work may still have been done."""
+    """The server failed (5xx). A POST may still have been carried out."""
 
 
 class CustomerMismatchError(IndigoError):
-    """An answer is about another customer than the one asked for. It is not handed out."""
+    """A response is about another customer than the one requested. It is not returned."""
 
     def __init__(self, *, endpoint: str, requested: str, received: str) -> None:
         self.endpoint = endpoint
         self.requested = requested
         self.received = received
-        super().__init__(f"{endpoint}: asked about customer {requested!r}, the answer is about customer {received!r}")
+        super().__init__(
+            f"{endpoint}: requested customer {requested!r}, but the response is about customer {received!r}"
+        )
 
 
 class RecordMismatchError(IndigoError):
     """A response is about another audience or export than the one requested. It is not returned.
 
-    `record_kind` is the ID that was compared, such as `audience` or `export`. IDs are compared as text.
+    `record_kind` says which IDs were compared, such as `audience` or `export`. IDs are compared as text.
     """
 
     def __init__(self, *, endpoint: str, record_kind: str, requested: str | int, received: str | int) -> None:
@@ -203,9 +205,9 @@ class RecordMismatchError(IndigoError):
 
 
 class DownloadError(IndigoError):
-    """An export's CSV could not be downloaded whole. The destination is as it was.
+    """An export's CSV could not be downloaded completely. The destination is unchanged.
 
-    `expired` is true where the server no longer honours the URL, so that a fresh one may help.
+    `expired` is true if the server no longer accepts the URL, so that a new one may help.
     """
 
     def __init__(self, message: str, *, expired: bool = False) -> None:
@@ -214,13 +216,13 @@ class DownloadError(IndigoError):
 
 
 class PublishError(IndigoError):
-    """A local CSV could not be put at a URL for the server, so nothing was made from it."""
+    """A local CSV could not be published at a URL for the server, so no audience was made from it."""
 
 
 class WorkflowError(IndigoError):
-    """A recipe could not be finished. `stage` says where, `audience` is its last known state, its URLs unsigned.
+    """A recipe failed. `stage` says where; `audience` is its last known record, with redacted URLs.
 
-    `audience` is None where no audience had been made yet.
+    `audience` is None if none had been made yet.
     """
 
     def __init__(self, message: str, *, stage: str, audience: Audience | None = None) -> None:
@@ -230,15 +232,15 @@ class WorkflowError(IndigoError):
 
 
 class AudienceFailedError(WorkflowError):
-    """The server says that the audience, its CSV or its export failed."""
+    """The server reports that the audience, its CSV or its export failed."""
 
 
 class WaitTimeoutError(WorkflowError):
-    """The deadline passed first. The work at the server goes on; the same call made again picks it up."""
+    """The timeout passed first. The server goes on working; repeat the call to resume waiting."""
 
 
 class BudgetExceededError(WorkflowError):
-    """The price is above what the caller allowed, or cannot be read. Nothing was bought."""
+    """The price is above the limit or cannot be read. Nothing was bought."""
 
     def __init__(
         self,
@@ -255,22 +257,22 @@ class BudgetExceededError(WorkflowError):
 
 
 class AudienceExistsError(WorkflowError):
-    """An audience of this name exists for the customer and was made from other people or another base."""
+    """The customer has an audience of this name that was made from another CSV or another base audience."""
 
 
 class ExportExistsError(WorkflowError):
-    """A purchased export exists whose fields are unknown, so buying again might be buying twice."""
+    """There is a purchased export with unknown fields, so another purchase might buy the same twice."""
 
 
 class EmptyAudienceError(WorkflowError):
-    """The audience to export holds nobody. Nothing was bought; `allow_empty=True` exports it anyway."""
+    """The audience to export is empty. Nothing was bought. Pass `allow_empty=True` to export it anyway."""
 
 
 class PurchaseInDoubtError(WorkflowError):
-    """An export may or may not have been purchased, and the server's records do not settle it. Nothing more is bought.
+    """An export may or may not have been purchased, and the server's records don't show which. Nothing more is bought.
 
-    Its price stays reserved in the budget. The same call reads the server again before it does anything. `export` is
-    the export's last known record.
+    Its price stays reserved in the budget. If the call is repeated, it reads the server again before it does anything.
+    `export` is the export's last known record.
     """
 
     def __init__(
@@ -281,27 +283,27 @@ class PurchaseInDoubtError(WorkflowError):
 
 
 class JournalError(IndigoError):
-    """A batch's journal cannot be relied on, so nothing more may be sent under it. The message names its path."""
+    """A batch's journal cannot be used, so nothing more is sent. The message names its path."""
 
 
 class JournalInUseError(JournalError):
-    """Another process, or this one, has the journal open. It can be opened when that one has closed it or ended."""
+    """The journal is already open, in this process or another. Retry after it has been closed."""
 
 
 class JournalVersionError(JournalError):
-    """The journal was written by a version of this SDK that keeps it in another form."""
+    """The journal was written by a version of this SDK with another format."""
 
 
 class JournalMismatchError(JournalError):
-    """The journal knows a job of this customer and name that had other inputs."""
+    """The journal has a job of this customer and name with other inputs."""
 
 
 class JournalDamagedError(JournalError):
-    """The file is no journal, or what was written to it is altered or lost. It is never taken for an empty one."""
+    """The file is not a journal, or some of its contents are changed or lost."""
 
 
 class JournalWriteError(JournalError):
     """The journal could not be written: the disk is full or failing, the file is read-only, or it was closed.
 
-    What was to be written is not known to be on disk. Every later write fails too.
+    The entry may not be on disk. All later writes fail, too.
     """

@@ -1,8 +1,4 @@
-"""What callers send, and every rule of the API about it, checked before anything is sent.
-
-The checks collect all problems of a call and raise them together as one `InvalidInputError`.
-Source: reference, "More details about column selections" and "POST /create_lookalike_audience"; contract, "Documented".
-"""
+"""What callers pass to the API: column selections, lookalike filters and paid field types."""
 
 from __future__ import annotations
 
@@ -24,7 +20,7 @@ __all__ = [
 
 
 class OptionalFieldType(StrEnum):
-    """The paid field types of an export. Source: reference, "POST /create_preview_csv_export"."""
+    """The paid field types of an export (API reference: POST /create_preview_csv_export)."""
 
     PHONE = "phone"
     ADDRESS = "address"
@@ -38,7 +34,7 @@ class OptionalFieldType(StrEnum):
 
 @attrs.frozen
 class ColumnSelection:
-    """Which CSV column holds a field, and whether a match must agree on it."""
+    """The CSV column that holds a field. If it is `required`, matched voters must agree on it."""
 
     column_name: str
     required: bool = False
@@ -46,10 +42,11 @@ class ColumnSelection:
 
 @attrs.frozen(kw_only=True)
 class ColumnSelections:
-    """The CSV's columns by the field that they hold; None where the CSV has no such column.
+    """The CSV column of each field; None if the CSV has none.
 
-    Rules: at least one matching field is required (`id` does not count); `full_name` excludes `first_name` and
-    `last_name`; `address` must be optional; `id` must be required; no column serves two fields.
+    Rules (API reference: POST /match_uploaded_csv): at least one field other than `id` must be required, `full_name`
+    excludes `first_name` and `last_name`, `address` must be optional, `id` must be required, and no column may be used
+    for two fields.
     """
 
     first_name: ColumnSelection | None = None
@@ -64,7 +61,7 @@ class ColumnSelections:
     id: ColumnSelection | None = None
 
     def by_field(self) -> dict[str, ColumnSelection]:
-        """The fields that are set, in canonical order."""
+        """Return the selections that are set, in the order of `CANONICAL_FIELDS`."""
         pairs = ((field, getattr(self, field)) for field in CANONICAL_FIELDS)
         return {field: selection for field, selection in pairs if selection is not None}
 
@@ -72,7 +69,7 @@ class ColumnSelections:
 CANONICAL_FIELDS: tuple[str, ...] = tuple(field.name for field in attrs.fields(ColumnSelections))
 
 ColumnSelectionsInput: TypeAlias = ColumnSelections | Mapping[str, ColumnSelection | Mapping[str, Any]]
-"""`ColumnSelections`, or a mapping of field to `ColumnSelection` or to `{"column_name": ..., "is_required": ...}`."""
+"""`ColumnSelections`, or a mapping from fields to `ColumnSelection` or `{"column_name": ..., "is_required": ...}`."""
 
 
 def _empty_mapping() -> Mapping[str, Any]:
@@ -81,9 +78,9 @@ def _empty_mapping() -> Mapping[str, Any]:
 
 @attrs.frozen(kw_only=True)
 class LookalikeFilters:
-    """Where the people of a lookalike live. All filters must hold at once (a conjunction).
+    """Where the people of a lookalike live. People must match all filters.
 
-    `extra` holds further filters by the server's own names; they are passed through as they are.
+    `extra` holds other filters by the API's own names. They are sent unchanged.
     """
 
     states: Sequence[str] | None = None
@@ -95,4 +92,4 @@ class LookalikeFilters:
 
 
 LookalikeFiltersInput: TypeAlias = LookalikeFilters | Mapping[str, Any]
-"""`LookalikeFilters`, or a mapping with its fields as keys; keys that it does not know are passed through."""
+"""`LookalikeFilters`, or a mapping with its fields as keys. Unknown keys are sent unchanged."""

@@ -1,8 +1,8 @@
-"""What the API returns: frozen records that keep everything the server sent.
+"""What the API returns, as frozen records.
 
-Only the documented fields are certain (`id`, `status`, `uploaded_audience_csv`, `csv_exports`, `download_url`, the
-cost); any other may be missing. Keys that are not modelled stay, verbatim, in `extra`. Statuses stay the server's
-own text: compare them with the enums here, and expect ones that are not among them.
+Only the documented fields can be relied on: `id`, `status`, `uploaded_audience_csv`, `csv_exports`, `download_url` and
+`cost_cents`. Any other may be missing. JSON keys that are not modeled are kept verbatim in `extra`. Statuses are the
+server's own text: compare them with the enums here, and expect others.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 RecordId: TypeAlias = str | int
-"""An ID exactly as the server sent it, which is how it is sent back."""
+"""An ID exactly as the server sent it. It is sent back unchanged."""
 
 
 class AudienceStatus(StrEnum):
@@ -58,7 +58,7 @@ _FAILURE_WORDS = ("FAIL", "ERROR", "REJECT", "CANCEL", "EXPIRE", "DELETE")
 
 
 def is_failure_status(status: str) -> bool:
-    """Whether a status plainly says failure. Any other unknown status means that work goes on."""
+    """Whether a status says failure, such as `MATCH_FAILED`. Other unknown statuses count as work in progress."""
     upper = status.upper()
     return any(word in upper for word in _FAILURE_WORDS)
 
@@ -81,7 +81,7 @@ _EMPTY_EXTRA: Mapping[str, Any] = {}
 
 @attrs.frozen(kw_only=True)
 class UploadedAudienceCsv:
-    """The CSV behind an audience. `url` is where the server fetched it; it may be signed, so it is not shown."""
+    """The CSV that an audience was matched from. `url` may be signed, so its repr is hidden."""
 
     status: str = ""
     url: str | None = attrs.field(default=None, repr=_url_repr)
@@ -92,8 +92,9 @@ class UploadedAudienceCsv:
 class CsvExport:
     """An export of an audience: a priced preview until it is purchased, then a CSV at `download_url`.
 
-    `cost_cents` is in whole US cents, `cost_breakdown` the server's own JSON. `optional_field_types` is None
-    where the server does not say which paid fields the export holds.
+    `cost_cents` is in whole US cents. It is None if the server shows no price, or amounts that contradict each other or
+    may be dollars. `cost_breakdown` is the server's own JSON. `optional_field_types` is None if the server doesn't say
+    which paid fields the export has.
     """
 
     id: RecordId
@@ -113,10 +114,10 @@ class CsvExport:
 
 @attrs.frozen(kw_only=True)
 class Audience:
-    """A list of voters: matched from a CSV, or a lookalike of such a one.
+    """A list of voters: matched from a CSV, or a lookalike of another audience.
 
-    `status` is `ACTIVE` when the audience is done. `base_audience_id` is set on lookalikes where the server
-    shows it.
+    `status` is `ACTIVE` when the audience is ready. `base_audience_id` is the audience that a lookalike was made from,
+    if the server shows it.
     """
 
     id: RecordId

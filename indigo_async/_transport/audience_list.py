@@ -153,7 +153,7 @@ class RowSlice:
         if self._decoded_raw_rows is None:
             self._decoded_raw_rows = _decode_raw_rows(self._array)
         if self._decoded_raw_rows is None:  # deeply nested: it was read before with less of the stack in use
-            raise ResponseDecodeError("the answer is no JSON array", endpoint=self._endpoint)
+            raise ResponseDecodeError("the response is not a JSON array", endpoint=self._endpoint)
         return self._decoded_raw_rows
 
 
@@ -236,7 +236,7 @@ class ListReader:
         document = self._opening + b"".join(self._parts)
         rows = self._decode_rows(document if document.lstrip()[:1] == b"[" else self._extract_array(document))
         if rows is None:
-            raise ResponseDecodeError("the answer is no JSON array", endpoint=self._endpoint.name)
+            raise ResponseDecodeError("the response is not a JSON array", endpoint=self._endpoint.name)
         self._on_rows(rows)
 
     def _deliver_whole_rows(self, pending: bytes) -> None:

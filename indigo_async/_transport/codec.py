@@ -95,7 +95,7 @@ def decode_document(body: bytes, endpoint: str) -> Any:
         pass
     finally:
         del body
-    raise ResponseDecodeError("the answer is no JSON", endpoint=endpoint)
+    raise ResponseDecodeError("the response is not JSON", endpoint=endpoint)
 
 
 def decode_audience(document: Any, endpoint: str) -> Audience:
@@ -145,7 +145,7 @@ def decode_audiences(document: Any, endpoint: str) -> list[Audience]:
             skipped.append(f"{path}[{index}]")
     if skipped:
         _logger.warning(
-            "%s: %d rows have no readable ID and are left out, first %s", endpoint, len(skipped), skipped[0]
+            "%s: skipped %d rows without a readable ID; the first is %s", endpoint, len(skipped), skipped[0]
         )
     return audiences
 

@@ -1,4 +1,4 @@
-"""Reading prices: which keys may carry one, what counts as whole cents, and when amounts contradict each other."""
+"""Prices of exports: their keys, what counts as whole cents, and when amounts contradict each other."""
 
 from __future__ import annotations
 
@@ -25,15 +25,13 @@ COST_KEYS: tuple[str, ...] = (
 _BREAKDOWN_KEY = "costBreakdown"
 _TOTAL_KEYS = ("total", "totalCents", "totalInCents", "totalCost", "totalCostInCents", "totalPrice")
 _ITEM_KEYS = ("cents", *_TOTAL_KEYS, *COST_KEYS)
-
-
 _MAX_DIGITS = 15
 
 
 def parse_cents(value: object) -> int | None:
-    """Read an amount as whole cents; None where it isn't one, or could be dollars.
+    """Read an amount as whole cents. Returns None if it isn't one, or could be dollars.
 
-    1200, 1200.0 and "1200" are. "12.00", "1200.0", 12.5, -5 and true are not.
+    1200, 1200.0 and "1200" are whole cents. "12.00", "1200.0", 12.5, -5 and true are not.
     """
     if isinstance(value, bool):
         return None
@@ -45,7 +43,7 @@ def parse_cents(value: object) -> int | None:
 
 
 def read_price(document: Mapping[str, Any]) -> int | None:
-    """Read the price of an export's JSON object, in cents; None where there is none, or amounts contradict."""
+    """Read the price of an export's JSON object, in cents. Returns None if there is none, or if amounts differ."""
     amounts = {cents for key in COST_KEYS if (cents := parse_cents(document.get(key))) is not None}
     if len(amounts) != 1:
         return None
@@ -65,10 +63,10 @@ _ITEM_SUM_LABEL = f"the sum of {_BREAKDOWN_KEY}"
 
 
 def _breakdown_amounts(breakdown: object) -> dict[str, int]:
-    """The totals that a breakdown states, by key, or the sum of its items."""
+    """Return a breakdown's totals by key, or the sum of its items."""
     if isinstance(breakdown, dict):
-        stated = cast("dict[str, Any]", breakdown)
-        totals = {key: parse_cents(stated.get(key)) for key in _TOTAL_KEYS}
+        fields = cast("dict[str, Any]", breakdown)
+        totals = {key: parse_cents(fields.get(key)) for key in _TOTAL_KEYS}
         return {f"{_BREAKDOWN_KEY}.{key}": cents for key, cents in totals.items() if cents is not None}
     if isinstance(breakdown, list):
         items = [_item_amount(item) for item in cast("list[object]", breakdown)]
@@ -80,12 +78,12 @@ def _breakdown_amounts(breakdown: object) -> dict[str, int]:
 def _item_amount(item: object) -> int | None:
     if not isinstance(item, dict):
         return None
-    stated = cast("dict[str, Any]", item)
-    amounts = (parse_cents(stated.get(key)) for key in _ITEM_KEYS)
+    fields = cast("dict[str, Any]", item)
+    amounts = (parse_cents(fields.get(key)) for key in _ITEM_KEYS)
     return next((cents for cents in amounts if cents is not None), None)
 
 
 def find_price_amounts(export: CsvExport) -> dict[str, int]:
-    """The readable amounts of an export whose `cost_cents` is None, in cents, by the keys that carry them."""
+    """Return the readable amounts, in cents by key, of an export whose `cost_cents` is None."""
     amounts = {key: cents for key in COST_KEYS if (cents := parse_cents(export.extra.get(key))) is not None}
     return amounts | _breakdown_amounts(export.cost_breakdown)

@@ -98,7 +98,7 @@ def test_a_required_id_beside_a_matching_field_is_fine():
 
 def test_no_column_serves_two_fields():
     selections = REQUIRED_FIRST_NAME | {"last_name": ColumnSelection("First")}
-    assert problems_of(selections) == ["column_selections.last_name: column 'First' already serves first_name"]
+    assert problems_of(selections) == ["column_selections.last_name: column 'First' is already used for first_name"]
 
 
 def test_columns_that_differ_in_case_are_two_columns():
@@ -120,12 +120,12 @@ def test_a_field_that_is_no_text_is_refused():
     [
         ("", "must not be empty"),
         ("   ", "must not be empty"),
-        (" First", "must not begin or end with a blank"),
-        ("First\n", "must not begin or end with a blank"),
+        (" First", "must not begin or end with whitespace"),
+        ("First\n", "must not begin or end with whitespace"),
         (None, "must be text, not NoneType"),
         (["First"], "must be text, not list"),
         ({"name": "First"}, "must be text, not dict"),
-        ("\ud800", "holds half a surrogate pair"),
+        ("\ud800", "holds half of a surrogate pair"),
     ],
 )
 def test_a_column_name_is_text_without_blanks_at_its_ends(column: object, message: str):

@@ -93,7 +93,7 @@ def test_the_tree_is_the_documented_one(child: type[Exception], parent: type[Exc
         (EXAMPLES[5], "GET /audience: expected text at $.status"),
         (EXAMPLES[6], "POST /upload_csv: Bad size. (400, InvalidParameter)"),
         (EXAMPLES[7], "GET /audience: Too many. (429)"),
-        (EXAMPLES[9], "GET /audience: asked about customer '1', the answer is about customer '2'"),
+        (EXAMPLES[9], "GET /audience: requested customer '1', but the response is about customer '2'"),
         (EXAMPLES[11], "match: failed"),
     ],
 )

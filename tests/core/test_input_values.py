@@ -30,14 +30,14 @@ def test_a_customer_id_is_any_text(value: str):
     [
         ("", "must not be empty"),
         (" \t", "must not be empty"),
-        (" 1", "must not begin or end with a blank"),
-        ("1\n", "must not begin or end with a blank"),
-        ("1\u00a0", "must not begin or end with a blank"),
+        (" 1", "must not begin or end with whitespace"),
+        ("1\n", "must not begin or end with whitespace"),
+        ("1\u00a0", "must not begin or end with whitespace"),
         (1, "must be text, not int"),
         (True, "must be text, not bool"),
         (b"1", "must be text, not bytes"),
         (None, "must be text, not NoneType"),
-        ("\udc80", "holds half a surrogate pair, which no server can read"),
+        ("\udc80", "holds half of a surrogate pair, which cannot be sent"),
     ],
 )
 def test_any_other_customer_id_is_refused(value: object, message: str):

@@ -127,14 +127,14 @@ def test_known_field_types_pass_as_plain_text_in_their_order(field_types: list[s
 
 def test_an_unknown_field_type_is_refused_with_the_nearest_one():
     (problem,) = problems_of_field_types(["phone", "phones"])
-    assert problem.startswith("optional_field_types[1]: 'phones' is no field type; they are phone, address, ")
+    assert problem.startswith("optional_field_types[1]: 'phones' is not a field type; the types are phone, address, ")
     assert problem.endswith("did you mean 'phone'?")
 
 
 @pytest.mark.parametrize("item", [1, None, True, ["phone"], "", "PHONE", " phone"])
 def test_anything_else_is_no_field_type(item: object):
     (problem,) = problems_of_field_types([item])
-    assert problem.startswith(f"optional_field_types[0]: {item!r} is no field type")
+    assert problem.startswith(f"optional_field_types[0]: {item!r} is not a field type")
 
 
 def test_a_field_type_is_named_once_since_it_is_paid_once():

@@ -74,7 +74,7 @@ def test_another_host_is_not_on_loopback():
     ("url", "message"),
     [
         ("", "must not be empty"),
-        ("https://example.org/api\n", "must not begin or end with a blank"),
+        ("https://example.org/api\n", "must not begin or end with whitespace"),
         ("https://exam ple.org/api", "must not contain spaces"),
         ("https://example.org/a\npi", "must not contain spaces"),
         ("example.org/api", "must be an absolute https URL"),

@@ -37,7 +37,7 @@ TRANSIENT = [
     RequestTimeoutError("no answer", endpoint=GET),
     ServerError(503, "busy", None, GET),
     RateLimitedError(429, "too many", None, GET, retry_after=1.0),
-    ResponseDecodeError("the answer is no JSON", endpoint=GET),
+    ResponseDecodeError("the response is not JSON", endpoint=GET),
 ]
 
 

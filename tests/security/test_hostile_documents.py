@@ -118,7 +118,7 @@ def test_an_unusual_document_is_decoded_or_rejected(read, document: bytes, frame
 
 @pytest.mark.parametrize("name", ["nested", "nested in an unknown key", "a chain of records"])
 def test_a_list_that_is_too_deep_is_rejected(name: str):
-    with pytest.raises(ResponseDecodeError, match="GET /audiences: the answer is no JSON"):
+    with pytest.raises(ResponseDecodeError, match="GET /audiences: the response is not a JSON array at"):
         read_list(b"[%s]" % ODD[name])
 
 

@@ -257,7 +257,7 @@ def test_a_row_without_a_readable_id_is_left_out_and_logged_once(caplog: pytest.
     audiences = codec.decode_audiences({"audiences": rows}, ENDPOINT)
     assert [audience.id for audience in audiences] == [1, 2]
     (record,) = caplog.records
-    assert record.getMessage() == f"{ENDPOINT}: 2 rows have no readable ID and are left out, first $.audiences[1]"
+    assert record.getMessage() == f"{ENDPOINT}: skipped 2 rows without a readable ID; the first is $.audiences[1]"
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ def test_a_row_without_a_readable_id_is_left_out_and_logged_once(caplog: pytest.
     ids=["empty", "html", "half", "nan", "huge", "not-utf8", "deep", "long-number", "half-surrogate"],
 )
 def test_a_body_that_is_no_json_is_told(body: bytes):
-    with pytest.raises(ResponseDecodeError, match="the answer is no JSON") as caught:
+    with pytest.raises(ResponseDecodeError, match="the response is not JSON") as caught:
         codec.decode_document(body, ENDPOINT)
     assert caught.value.__cause__ is None
 

@@ -46,7 +46,7 @@ jobs:
     )
     assert errors_in(tmp_path / "jobs.yaml") == [
         (
-            "jobs.yaml:5: export.optional_field_types: 'phne' is no field type; they are phone, address, "
+            "jobs.yaml:5: export.optional_field_types: 'phne' is not a field type; the types are phone, address, "
             "vote_history, issue_scores, media_scores, support_scores, turnout_scores, lookalike_scores; did you mean "
             "'phone'?"
         ),

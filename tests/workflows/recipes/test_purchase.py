@@ -157,7 +157,7 @@ async def test_a_purchase_answered_about_another_customer_stays_in_doubt():
     answer = {"id": "exp-1", "audience": {"id": "aud-1", "customerId": "somebody else"}}
     async with sandbox_and_client() as (sandbox, _), server_and_client(respond_with_json(answer)) as (_, client):
         bought = PurchaseScenario(sandbox, client, "aud-1", CsvExport(id="exp-1", cost_cents=PRICE))
-        with pytest.raises(PurchaseInDoubtError, match="asked about customer '42'"):
+        with pytest.raises(PurchaseInDoubtError, match="requested customer '42'"):
             await bought.purchase()
         assert bought.charged_and_reserved == (0, 0, PRICE)
         assert bought.job_log.written == [f"intend {PRICE}"]
