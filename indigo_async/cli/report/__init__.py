@@ -1,1 +1,1 @@
-"""`indigo-async report`: what a batch did, from its journal alone, as a page, as words, or as JSON."""
+"""`indigo-async report`: summarizes a batch from its journal as an HTML page, text or JSON."""

@@ -1,4 +1,4 @@
-"""The rows of a journal, put together: each job, and each run."""
+"""The history of a batch, built from its journal: each job and each run."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ __all__ = ["BatchHistory", "RunHistory", "build_history"]
 
 @attrs.frozen(kw_only=True)
 class RunHistory:
-    """One run with the journal. `finished` is whether it came to its end; `last_written` is when it last wrote anything.
+    """One run with the journal. Times are in seconds since 1970; `last_written_at` is when the run last wrote to it.
 
-    `requests` counts by endpoint, `failed_requests` those without a good answer, `reads_saved` the looks without a
-    request.
+    `finished` is false if the run was killed or is still in progress. `requests` counts requests by endpoint,
+    `failed_requests` counts failures by reason, and `reads_saved` counts status checks that needed no request of their
+    own.
     """
 
-    began: float
-    last_written: float
+    started_at: float
+    last_written_at: float
     finished: bool
     done: int
     failed: int
@@ -38,77 +39,79 @@ class RunHistory:
 
 @attrs.frozen
 class BatchHistory:
-    """All that a journal tells. `refused` jobs failed before the journal knew them, so they have no rows of their own.
+    """All jobs and runs in a journal. `started_at` and `ended_at` are in seconds since 1970.
 
-    Each of them stands there once, however many runs refused it, and not if a later run took it on.
-    `began` and `finished` are the times of the first and the last row, in seconds since 1970.
+    `rejected` jobs failed before they got entries of their own. Each appears once, however many runs rejected it, and
+    not at all if a later run accepted it.
     """
 
     jobs: tuple[JobHistory, ...]
-    refused: tuple[JobHistory, ...]
+    rejected: tuple[JobHistory, ...]
     runs: tuple[RunHistory, ...]
-    began: float
-    ended: float
+    started_at: float
+    ended_at: float
 
 
 def build_history(records: Iterable[JournalRecord]) -> BatchHistory:
-    """Put the rows of a journal together, given in the order of writing."""
-    growing: dict[tuple[str, str], JobHistoryBuilder] = {}
+    """Build the history from a journal's records, in the order in which they were written."""
+    builders: dict[tuple[str, str], JobHistoryBuilder] = {}
     runs: dict[int, RunHistory] = {}
     times: list[float] = []
-    refused: dict[tuple[str, str], tuple[float, JobHistory]] = {}
+    rejected: dict[tuple[str, str], tuple[float, JobHistory]] = {}
     last_written: dict[tuple[str, str], float] = {}
-    began = ended = 0.0
     for record in records:
         at = record.at.timestamp()
-        began, ended = began or at, max(ended, at)
+        times.append(at)
         if record.kind is EntryKind.PROGRESS:
             runs[record.facts["run"]] = _read_run(record.facts, at)
         elif not record.customer_id:
             name = (record.facts["customer_id"], record.facts["audience_name"])
             job = JobHistoryBuilder(*name)
             job.add_record(record, at)
-            refused[name] = at, job.build(lambda at: at)
+            rejected[name] = at, job.build(lambda at: at)
         else:
             name = (record.customer_id, record.audience_name)
-            job = growing.get(name)
-            if job is None:
-                job = growing[name] = JobHistoryBuilder(*name)
-            job.add_record(record, at)
+            if name not in builders:
+                builders[name] = JobHistoryBuilder(*name)
+            builders[name].add_record(record, at)
             last_written[name] = at
-        times.append(at)
-    in_order = _infer_last_written(runs.values(), times)
-    begins = [run.began for run in in_order]
+    started_at, ended_at = (times[0], max(times)) if times else (0.0, 0.0)
+    sorted_runs = _infer_last_written(runs.values(), times)
+    run_starts = [run.started_at for run in sorted_runs]
 
-    def silent_from(at: float) -> float:
-        number = bisect_right(begins, at)
-        return max(at, in_order[number - 1].last_written) if number else ended
+    def active_until(at: float) -> float:
+        number = bisect_right(run_starts, at)
+        return max(at, sorted_runs[number - 1].last_written_at) if number else ended_at
 
-    def is_refused_still(name: tuple[str, str], at: float) -> bool:
-        next_run = next((begin for begin in begins if begin > at), inf if begins else at)
+    def is_still_rejected(name: tuple[str, str], at: float) -> bool:
+        next_run = next((start for start in run_starts if start > at), inf if run_starts else at)
         return last_written.get(name, 0.0) < next_run
 
-    jobs = tuple(job.build(silent_from) for job in growing.values())
-    began = min([began, *(job.spans[0].began for job in jobs if job.spans), *(run.began for run in runs.values())])
-    still_refused = tuple(job for name, (at, job) in refused.items() if is_refused_still(name, at))
-    return BatchHistory(jobs, still_refused, tuple(in_order), began, ended)
+    jobs = tuple(builder.build(active_until) for builder in builders.values())
+    return BatchHistory(
+        jobs=jobs,
+        rejected=tuple(job for name, (at, job) in rejected.items() if is_still_rejected(name, at)),
+        runs=tuple(sorted_runs),
+        started_at=min([started_at, *(job.spans[0].started_at for job in jobs if job.spans), *run_starts]),
+        ended_at=ended_at,
+    )
 
 
 def _infer_last_written(runs: Iterable[RunHistory], times: list[float]) -> list[RunHistory]:
-    """The runs in order of time: one that never told of its end is heard of in every row before the next run."""
-    in_order = sorted(runs, key=lambda run: run.began)
+    """Sort the runs by time. An unfinished run lasted until the last record before the next run."""
+    sorted_runs = sorted(runs, key=lambda run: run.started_at)
     times = sorted(times)
-    next_begins = [*(run.began for run in in_order), inf][1:]
+    next_starts = [*(run.started_at for run in sorted_runs), inf][1:]
     return [
-        run if run.finished else attrs.evolve(run, last_written=times[bisect_left(times, next_began) - 1])
-        for run, next_began in zip(in_order, next_begins, strict=True)
+        run if run.finished else attrs.evolve(run, last_written_at=times[bisect_left(times, next_start) - 1])
+        for run, next_start in zip(sorted_runs, next_starts, strict=True)
     ]
 
 
 def _read_run(facts: Mapping[str, Any], at: float) -> RunHistory:
     return RunHistory(
-        began=facts["run"] / 1000,
-        last_written=at,
+        started_at=facts["run"] / 1000,
+        last_written_at=at,
         finished=facts["ended"],
         done=facts["done"],
         failed=facts["failed"],

@@ -1,7 +1,7 @@
-"""One job, put together from its rows in a journal: its times, its money and its end, over all runs.
+"""The history of one job over all runs, built from its journal records: stages, purchases and outcome.
 
-A batch that is run again looks again at what is finished. That takes a job no time: a stage's time counts up to the end
-of the run that finished it, and a job's up to the run that finished the last of its stages.
+A later run checks stages that are finished already. Those checks take no time in the history: a stage's time ends in
+the run that finished it, and a job's time ends in the run that finished its last stage.
 """
 
 from __future__ import annotations
@@ -17,27 +17,28 @@ from indigo_async.workflows.journal import EntryKind, JournalRecord, PurchaseTot
 
 __all__ = ["JobFailure", "JobHistory", "JobHistoryBuilder", "JobState", "StageSpan"]
 
-JobState: TypeAlias = Literal["done", "failed", "open"]
+JobState: TypeAlias = Literal["done", "failed", "unfinished"]
 
 _CLOCK_TOLERANCE = 0.1
-"""What the clocks that rows and outcomes go by may differ by."""
+"""How much the clocks of journal rows and of outcomes may differ, in seconds."""
 
 _STICKY_FACTS = ("audience_id", "match", "lookalike_size", "quoted_cents")
+"""Facts of an outcome that stay known when a later run doesn't report them."""
 _STAGES = [stage.value for stage in Stage]
 
 
 @attrs.frozen
 class StageSpan:
-    """A job was in a stage from `began` to `ended_at`, in seconds since 1970."""
+    """The time that a job spent in a stage, in seconds since 1970."""
 
     stage: str
-    began: float
-    ended: float
+    started_at: float
+    ended_at: float
 
 
 @attrs.frozen
 class JobFailure:
-    """Why a job failed, and at which stage."""
+    """Why a job failed, and in which stage."""
 
     stage: str
     error_type: str
@@ -46,43 +47,42 @@ class JobFailure:
 
 @attrs.frozen(kw_only=True)
 class JobHistory:
-    """One job in all runs. Its `state` is how its last run ended; "open" where none is known to have.
+    """One job over all runs. `state` is the result of its last run, or "unfinished" if none is known.
 
-    `matched` of `rows` people were found; both are None where the server does not show it. `ended_at` is None for an
-    open job. `spans` are in order of time, those of one run side by side. A later run looks again at what is finished:
-    that is in no span, and a job that was done stays so from the run that finished the last of its stages.
+    `matched` of `rows` people were matched; both are None if the server doesn't show it. `ended_at` is None for an
+    unfinished job. `spans` are in order of time, without those in which a run only checked a finished stage.
     """
 
     customer_id: str
     audience_name: str
     state: JobState
     spans: tuple[StageSpan, ...]
-    ended: float | None
+    ended_at: float | None
     failure: JobFailure | None
     audience_id: str | int | None
     matched: int | None
     rows: int | None
     lookalike_size: int | None
     quoted_cents: int | None
-    bill: PurchaseTotals
+    purchases: PurchaseTotals
     warnings: tuple[str, ...] = ()
 
 
 @attrs.frozen
 class _InterruptedRun:
-    """The rows of runs that told of no outcome, as stages and times, and when the run began that told of the next one.
+    """Stages and times of the rows of runs that recorded no outcome, and the start of the next run that did.
 
     `finished` are the stages that earlier runs had finished.
     """
 
     rows: list[tuple[str, float]]
-    next_began: float
+    next_start: float
     finished: frozenset[str]
 
 
 @attrs.define
 class JobHistoryBuilder:
-    """A job while its rows are read."""
+    """Collects a job's records."""
 
     customer_id: str
     audience_name: str
@@ -93,10 +93,10 @@ class JobHistoryBuilder:
     purchases: list[tuple[EntryKind, Mapping[str, Any]]] = attrs.Factory(list[tuple[EntryKind, Mapping[str, Any]]])
     outcome: Mapping[str, Any] | None = None
     failed_span: StageSpan | None = None
-    """Where the last outcome failed, also if that was a look at what had been finished."""
+    """Where the last outcome failed, even if an earlier run had finished that stage."""
     ended_at: float | None = None
     done_at: float | None = None
-    """When a run was done that finished a stage for the first time."""
+    """When the last run that finished a new stage was done."""
     finished: frozenset[str] = frozenset()
     latest_facts: dict[str, Any] = attrs.Factory(dict[str, Any])
 
@@ -112,75 +112,70 @@ class JobHistoryBuilder:
             self.latest_facts["quoted_cents"] = record.facts.get("cost_cents")
 
     def _add_outcome(self, facts: Mapping[str, Any], at: float) -> None:
-        began = at - facts["seconds"]
-        cut_off = [(stage, written) for stage, written in self.rows_since_outcome if written < began - _CLOCK_TOLERANCE]
-        if cut_off:
-            self.interrupted_runs.append(_InterruptedRun(cut_off, began, self.finished))
-            self.done_at = self._find_done_time(cut_off) or self.done_at
-            self.finished |= _infer_finished(cut_off)
+        start = at - facts["seconds"]
+        earlier = [(stage, written) for stage, written in self.rows_since_outcome if written < start - _CLOCK_TOLERANCE]
+        if earlier:
+            self.interrupted_runs.append(_InterruptedRun(earlier, start, self.finished))
+            self.done_at = self._find_first_download(earlier) or self.done_at
+            self.finished |= _infer_finished(earlier)
         self.rows_since_outcome.clear()
         self.outcome, self.ended_at = facts, at
-        told = _spans_from_outcome(facts, at)
-        self.failed_span = None if facts["error"] is None else told[-1]
-        self.spans += _drop_finished(told, self.finished)
+        spans = _spans_from_outcome(facts, at)
+        self.failed_span = None if facts["error"] is None else spans[-1]
+        self.spans += _drop_finished(spans, self.finished)
         timings = frozenset(facts["timings"])
         if facts["error"] is None and (self.done_at is None or timings - self.finished):
             self.done_at = at
         self.finished |= timings
-        # What one run saw, a later one that finds all done need not see again.
         self.latest_facts |= {key: facts[key] for key in _STICKY_FACTS if facts[key] is not None}
 
-    def _find_done_time(self, rows: list[tuple[str, float]]) -> float | None:
-        """When rows without an outcome say that the job was done, for the first time."""
+    def _find_first_download(self, rows: list[tuple[str, float]]) -> float | None:
+        """When the job was done for the first time, going by rows without an outcome."""
         downloads = (at for stage, at in rows if stage == Stage.DOWNLOAD)
         return None if Stage.DOWNLOAD in self.finished else next(downloads, None)
 
     def _mark_purchased(self, export_id: str) -> None:
-        """What can be downloaded was bought, also where the run was killed that bought it."""
-        ours = [(kind, facts) for kind, facts in self.purchases if str(facts["export_id"]) == export_id]
-        if ours and ours[-1][0] is EntryKind.INTENT:
-            self.purchases.append((EntryKind.RESULT, ours[-1][1]))
+        """A downloaded export was purchased, even if the run that purchased it was killed."""
+        purchases = [(kind, facts) for kind, facts in self.purchases if str(facts["export_id"]) == export_id]
+        if purchases and purchases[-1][0] is EntryKind.INTENT:
+            self.purchases.append((EntryKind.RESULT, purchases[-1][1]))
 
-    def build(self, silent_from: Callable[[float], float]) -> JobHistory:
-        """The job. `silent_from` tells until when a run is known to have gone on that wrote at a time."""
-        state, failure, ended = self._final_state()
+    def build(self, active_until: Callable[[float], float]) -> JobHistory:
+        """Build the history. `active_until` returns how long the run that wrote at a given time was active."""
+        state, failure, ended_at = self._final_state()
         spans = list(self.spans)
-        for cut in self.interrupted_runs:
-            silent = _infer_end(cut.rows, silent_from, cut.next_began)
-            spans += _drop_finished(_spans_from_rows(cut.rows, silent), cut.finished)
+        for run in self.interrupted_runs:
+            end = _infer_end(run.rows, active_until, run.next_start)
+            spans += _drop_finished(_spans_from_rows(run.rows, end), run.finished)
         if state == "failed" and self.failed_span is not None and self.failed_span not in spans:
             spans.append(self.failed_span)
-        spans.sort(key=lambda span: span.began)
+        spans.sort(key=lambda span: span.started_at)
         if self.rows_since_outcome:
-            since = _spans_from_rows(self.rows_since_outcome, _infer_end(self.rows_since_outcome, silent_from))
-            spans += _drop_finished(since, self.finished) if state == "done" else since
+            latest = _spans_from_rows(self.rows_since_outcome, _infer_end(self.rows_since_outcome, active_until))
+            spans += _drop_finished(latest, self.finished) if state == "done" else latest
         matched, rows = self.latest_facts.get("match") or (None, None)
         return JobHistory(
             customer_id=self.customer_id,
             audience_name=self.audience_name,
             state=state,
             spans=tuple(spans),
-            ended=ended,
+            ended_at=ended_at,
             failure=failure,
             audience_id=self.latest_facts.get("audience_id"),
             matched=matched,
             rows=rows,
             lookalike_size=self.latest_facts.get("lookalike_size"),
             quoted_cents=self.latest_facts.get("quoted_cents"),
-            bill=sum_purchases(self.purchases),
+            purchases=sum_purchases(self.purchases),
             warnings=tuple((self.outcome or {}).get("warnings", ())),
         )
 
     def _final_state(self) -> tuple[JobState, JobFailure | None, float | None]:
-        if self.outcome is None or self.rows_since_outcome:
-            # No outcome is known of the last run: it is under way, was cut off, or its SDK wrote none.
-            if self.rows_since_outcome and self.rows_since_outcome[-1][0] == Stage.DOWNLOAD:
-                return (
-                    "done",
-                    None,
-                    self._find_done_time(self.rows_since_outcome) or self.done_at or self.rows_since_outcome[-1][1],
-                )
-            return "open", None, None
+        rows = self.rows_since_outcome
+        if rows and rows[-1][0] == Stage.DOWNLOAD:
+            return "done", None, self._find_first_download(rows) or self.done_at or rows[-1][1]
+        if self.outcome is None or rows:  # the last run is in progress, was killed, or recorded no outcomes
+            return "unfinished", None, None
         error = self.outcome["error"]
         if error is None:
             return "done", None, self.done_at
@@ -188,12 +183,12 @@ class JobHistoryBuilder:
 
 
 def _drop_finished(spans: Iterable[StageSpan], finished: frozenset[str]) -> Iterable[StageSpan]:
-    """Without those in which a run only looked again at what an earlier one had finished."""
+    """Drop spans in which a run only checked a stage that an earlier run had finished."""
     return (span for span in spans if span.stage not in finished)
 
 
 def _infer_finished(rows: list[tuple[str, float]]) -> frozenset[str]:
-    """The stages that rows without an outcome show to be finished: those before the last one's; a download, too."""
+    """Return the stages before the last row's, which are finished. A download is written when it is finished."""
     last = rows[-1][0]
     if last not in _STAGES:
         return frozenset()
@@ -201,33 +196,33 @@ def _infer_finished(rows: list[tuple[str, float]]) -> frozenset[str]:
 
 
 def _spans_from_outcome(facts: Mapping[str, Any], at: float) -> list[StageSpan]:
-    """The stages that an outcome tells the seconds of, one after the other; a failed one has what is left."""
+    """Lay an outcome's timings end to end. A failed stage gets the remaining time."""
     spans: list[StageSpan] = []
-    ends = began = at - facts["seconds"]
+    end = at - facts["seconds"]
     for stage in Stage:
         seconds = facts["timings"].get(stage.value)
         if seconds is not None:
-            began, ends = ends, ends + seconds
-            spans.append(StageSpan(stage.value, began, min(ends, at)))
+            start, end = end, end + seconds
+            spans.append(StageSpan(stage.value, start, min(end, at)))
     if facts["error"] is not None:
-        spans.append(StageSpan(facts["stage"], min(ends, at), at))
+        spans.append(StageSpan(facts["stage"], min(end, at), at))
     return spans
 
 
-def _infer_end(rows: list[tuple[str, float]], silent_from: Callable[[float], float], before: float = inf) -> float:
-    """Until when a job without an outcome was in the stage of its last row: a download ends when it is written down."""
+def _infer_end(rows: list[tuple[str, float]], active_until: Callable[[float], float], before: float = inf) -> float:
+    """Return when a job without an outcome left the stage of its last row. A download is written when it ends."""
     stage, last = rows[-1]
-    silent = silent_from(last)
-    return silent if stage != Stage.DOWNLOAD and silent < before else last
+    end = active_until(last)
+    return end if stage != Stage.DOWNLOAD and end < before else last
 
 
-def _spans_from_rows(rows: list[tuple[str, float]], ended: float) -> list[StageSpan]:
-    """The stages of a job without an outcome: each row's lasts until the next row, the last one's to the end."""
+def _spans_from_rows(rows: list[tuple[str, float]], ended_at: float) -> list[StageSpan]:
+    """Make a stage last from its first row to the first row of the next stage, and the last stage to the end."""
     spans: list[StageSpan] = []
-    ends = [*(at for _, at in rows[1:]), ended]
+    ends = [*(at for _, at in rows[1:]), ended_at]
     for (stage, at), end in zip(rows, ends, strict=True):
         if spans and spans[-1].stage == stage:
-            spans[-1] = attrs.evolve(spans[-1], ended=end)
+            spans[-1] = attrs.evolve(spans[-1], ended_at=end)
         else:
             spans.append(StageSpan(stage, at, end))
     return spans

@@ -1,9 +1,9 @@
-"""What a report says in numbers, from the history of a batch."""
+"""The numbers in a report, computed from the history of a batch."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Literal, TypeAlias
 
 import attrs
@@ -12,10 +12,11 @@ from indigo_async.cli.render.advice import WarningGroup, advice_for, group_warni
 from indigo_async.cli.render.output import use_option_names
 from indigo_async.cli.report.history import BatchHistory
 from indigo_async.cli.report.job_history import JobHistory
-from indigo_async.cli.report.timescale import ActiveTime, measure_active_time
+from indigo_async.cli.report.timeline import ActiveTime, measure_active_time, quantile
 from indigo_async.events import Stage
 
 __all__ = [
+    "KILLED_RUN_MESSAGE",
     "BatchStatistics",
     "CustomerStatistics",
     "FailureGroup",
@@ -24,17 +25,22 @@ __all__ = [
     "RunState",
     "StageStatistics",
     "compute_statistics",
-    "quantile",
 ]
 
-RunState: TypeAlias = Literal["ended", "stopped", "under way", "cut off", "unknown"]
+RunState: TypeAlias = Literal["finished", "stopped", "running", "killed", "unknown"]
+"""The state of the last run. "stopped": a problem or Ctrl-C ended it early. "unknown": the journal records no runs."""
 
-_RATE_BUCKETS = 20
+KILLED_RUN_MESSAGE = (
+    "The last run was killed: its process is gone, and the journal has no record of its end. Run the same batch again "
+    "with this journal to continue."
+)
+
+_MATCH_RATE_BINS = 20
 
 
 @attrs.frozen(kw_only=True)
 class StageStatistics:
-    """The seconds that each of so many jobs spent in a stage, waiting included, in all runs until it was finished."""
+    """How long `jobs` jobs took to finish a stage, in seconds over all runs, including waits."""
 
     stage: str
     jobs: int
@@ -45,7 +51,7 @@ class StageStatistics:
 
 @attrs.frozen(kw_only=True)
 class CustomerStatistics:
-    """One customer. `unsettled_cents` may or may not have been spent; `matched` of `rows` are sums."""
+    """One customer's totals. `unsettled_cents` are purchases with an unknown outcome."""
 
     customer_id: str
     jobs: int
@@ -60,7 +66,7 @@ class CustomerStatistics:
 
 @attrs.frozen(kw_only=True)
 class FailureGroup:
-    """Jobs that failed at one stage for one kind of reason."""
+    """Jobs that failed in the same stage with the same type of error."""
 
     error_type: str
     stage: str
@@ -75,7 +81,7 @@ class FailureGroup:
 
 @attrs.frozen(kw_only=True)
 class MatchStatistics:
-    """How many people were found, for the `lists` that show it. `rate_histogram` count lists by rate, in steps of 5 %."""
+    """Matched people in the `lists` that show them. `rate_histogram` counts lists by match rate, in steps of 5%."""
 
     lists: int
     matched: int
@@ -86,34 +92,38 @@ class MatchStatistics:
 
 @attrs.frozen(kw_only=True)
 class RequestStatistics:
-    """What waiting took: `reads` were made, and `reads_saved` more would have been, with one for each look."""
+    """Requests by kind and endpoint. `reads_saved` status checks needed no request of their own.
+
+    `failed_requests` counts failed attempts by reason.
+    """
 
     reads: int
     posts: int
     reads_saved: int
-    requests: dict[str, int]
+    by_endpoint: dict[str, int]
     failed_requests: dict[str, int]
 
 
 @attrs.frozen(kw_only=True)
 class BatchStatistics:
-    """A batch in numbers, over all its runs. Money is in cents, times are in seconds; `open` jobs have no known end.
+    """A batch over all its runs. `started_at` and `ended_at` are in seconds since 1970.
 
-    `budget_cents` is the last run's, which `budget_changed` says others had not; of `cut_off_runs` the last requests
-    are unknown.
+    `active_seconds` excludes the time between runs; `half_done_seconds` is when half of the done jobs were done.
+    `budget_cents` is the last run's budget; `budget_changed` says whether other runs had another. `unsettled_cents` are
+    purchases with an unknown outcome. The last requests of `killed_runs` were not counted.
     """
 
     state: RunState
     runs: int
-    cut_off_runs: int
+    killed_runs: int
     stopped: str | None
-    began: float
-    ended: float
+    started_at: float
+    ended_at: float
     active_seconds: float
     jobs: int
     done: int
     failed: int
-    open: int
+    unfinished: int
     spent_cents: int
     unsettled_cents: int
     quoted_cents: int
@@ -127,10 +137,10 @@ class BatchStatistics:
     warned: int
     warnings: tuple[WarningGroup, ...]
     matches: MatchStatistics | None
-    polling: RequestStatistics | None
+    requests: RequestStatistics | None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for `json.dumps`; of the jobs, those that failed."""
+        """Return plain values for `json.dumps`. The only jobs in it are the failed ones."""
         document = attrs.asdict(self, filter=lambda attribute, _: attribute.name != "failures")
         document["failures"] = [
             {
@@ -149,33 +159,35 @@ class BatchStatistics:
 
 
 def compute_statistics(history: BatchHistory, *, in_use: bool) -> BatchStatistics:
-    """Count it all. `in_use` is whether a living process has the journal open: if not, no run is under way."""
-    jobs = history.jobs + history.refused
+    """Compute all statistics. `in_use`: a running process has the journal open."""
+    jobs = history.jobs + history.rejected
     states = Counter(job.state for job in jobs)
-    timescale = measure_active_time(history)
+    active_time = measure_active_time(history)
     state = _run_state(history, in_use=in_use)
-    ends = sorted(timescale.seconds_until(job.ended) for job in jobs if job.state == "done" and job.ended is not None)
+    done_seconds = sorted(
+        active_time.seconds_until(job.ended_at) for job in jobs if job.state == "done" and job.ended_at is not None
+    )
     last = history.runs[-1] if history.runs else None
     return BatchStatistics(
         state=state,
         runs=len(history.runs),
-        cut_off_runs=sum(not run.finished for run in history.runs[:-1]) + (state == "cut off"),
+        killed_runs=sum(not run.finished for run in history.runs[:-1]) + (state == "killed"),
         stopped=use_option_names(last.stopped) if last is not None and last.stopped is not None else None,
-        began=history.began,
-        ended=history.ended,
-        active_seconds=timescale.total_seconds,
+        started_at=history.started_at,
+        ended_at=history.ended_at,
+        active_seconds=active_time.total_seconds,
         jobs=len(jobs),
         done=states["done"],
         failed=states["failed"],
-        open=states["open"],
-        spent_cents=sum(job.bill.charged_cents for job in jobs),
-        unsettled_cents=sum(job.bill.unresolved_cents for job in jobs),
+        unfinished=states["unfinished"],
+        spent_cents=sum(job.purchases.charged_cents for job in jobs),
+        unsettled_cents=sum(job.purchases.unresolved_cents for job in jobs),
         quoted_cents=sum(job.quoted_cents or 0 for job in jobs),
         budget_cents=last.budget_cents if last is not None else None,
         budget_changed=len({run.budget_cents for run in history.runs}) > 1,
         lost_uploads=sum(run.lost_uploads for run in history.runs),
-        half_done_seconds=quantile(ends, 0.5) if ends else None,
-        stages=tuple(_stage_statistics(jobs, timescale)),
+        half_done_seconds=quantile(done_seconds, 0.5) if done_seconds else None,
+        stages=tuple(_stage_statistics(jobs, active_time)),
         customers=tuple(_customer_statistics(jobs)),
         failures=tuple(_group_failures(jobs)),
         warned=sum(bool(job.warnings) for job in jobs),
@@ -183,13 +195,8 @@ def compute_statistics(history: BatchHistory, *, in_use: bool) -> BatchStatistic
             group_warnings((f"{job.customer_id}/{job.audience_name}", text) for job in jobs for text in job.warnings)
         ),
         matches=_match_statistics(jobs),
-        polling=_request_statistics(history),
+        requests=_request_statistics(history),
     )
-
-
-def quantile(sorted_values: Sequence[float], fraction: float) -> float:
-    """The value that a part (0 to 1) of the values do not exceed."""
-    return sorted_values[min(len(sorted_values) - 1, int(fraction * len(sorted_values)))]
 
 
 def _run_state(history: BatchHistory, *, in_use: bool) -> RunState:
@@ -197,20 +204,20 @@ def _run_state(history: BatchHistory, *, in_use: bool) -> RunState:
         return "unknown"
     last = history.runs[-1]
     if last.finished:
-        return "stopped" if last.stopped is not None else "ended"
-    return "under way" if in_use else "cut off"
+        return "stopped" if last.stopped is not None else "finished"
+    return "running" if in_use else "killed"
 
 
-def _stage_statistics(jobs: Iterable[JobHistory], timescale: ActiveTime) -> Iterable[StageStatistics]:
-    seconds: defaultdict[str, list[float]] = defaultdict(list)
+def _stage_statistics(jobs: Iterable[JobHistory], active_time: ActiveTime) -> Iterable[StageStatistics]:
+    by_stage: defaultdict[str, list[float]] = defaultdict(list)
     for job in jobs:
-        spent: defaultdict[str, float] = defaultdict(float)
+        seconds: defaultdict[str, float] = defaultdict(float)
         for span in job.spans:
-            spent[span.stage] += timescale.seconds_between(span.began, span.ended)
-        for stage, total in spent.items():
-            seconds[stage].append(total)
+            seconds[span.stage] += active_time.seconds_between(span.started_at, span.ended_at)
+        for stage, total in seconds.items():
+            by_stage[stage].append(total)
     for stage in Stage:
-        ordered = sorted(seconds[stage.value])
+        ordered = sorted(by_stage[stage.value])
         if ordered:
             yield StageStatistics(
                 stage=stage.value,
@@ -225,33 +232,33 @@ def _customer_statistics(jobs: Iterable[JobHistory]) -> list[CustomerStatistics]
     by_customer: defaultdict[str, list[JobHistory]] = defaultdict(list)
     for job in jobs:
         by_customer[job.customer_id].append(job)
-    figures = [
+    customers = [
         CustomerStatistics(
             customer_id=customer_id,
-            jobs=len(theirs),
-            done=sum(job.state == "done" for job in theirs),
-            failed=sum(job.state == "failed" for job in theirs),
-            spent_cents=sum(job.bill.charged_cents for job in theirs),
-            unsettled_cents=sum(job.bill.unresolved_cents for job in theirs),
-            quoted_cents=sum(job.quoted_cents or 0 for job in theirs),
-            matched=sum(job.matched or 0 for job in theirs),
-            rows=sum(job.rows or 0 for job in theirs),
+            jobs=len(their_jobs),
+            done=sum(job.state == "done" for job in their_jobs),
+            failed=sum(job.state == "failed" for job in their_jobs),
+            spent_cents=sum(job.purchases.charged_cents for job in their_jobs),
+            unsettled_cents=sum(job.purchases.unresolved_cents for job in their_jobs),
+            quoted_cents=sum(job.quoted_cents or 0 for job in their_jobs),
+            matched=sum(job.matched or 0 for job in their_jobs),
+            rows=sum(job.rows or 0 for job in their_jobs),
         )
-        for customer_id, theirs in by_customer.items()
+        for customer_id, their_jobs in by_customer.items()
     ]
-    return sorted(figures, key=lambda customer: (-customer.spent_cents, -customer.jobs, customer.customer_id))
+    return sorted(customers, key=lambda customer: (-customer.spent_cents, -customer.jobs, customer.customer_id))
 
 
 def _group_failures(jobs: Iterable[JobHistory]) -> list[FailureGroup]:
-    by_kind: defaultdict[tuple[str, str], list[JobHistory]] = defaultdict(list)
+    groups: defaultdict[tuple[str, str], list[JobHistory]] = defaultdict(list)
     for job in jobs:
         if job.failure is not None:
-            by_kind[job.failure.error_type, job.failure.stage].append(job)
-    groups = [
+            groups[job.failure.error_type, job.failure.stage].append(job)
+    failures = [
         FailureGroup(error_type=error_type, stage=stage, advice=advice_for(error_type), jobs=tuple(failed))
-        for (error_type, stage), failed in by_kind.items()
+        for (error_type, stage), failed in groups.items()
     ]
-    return sorted(groups, key=lambda group: (-len(group.jobs), group.error_type, group.stage))
+    return sorted(failures, key=lambda group: (-len(group.jobs), group.error_type, group.stage))
 
 
 def _match_statistics(jobs: Iterable[JobHistory]) -> MatchStatistics | None:
@@ -259,28 +266,28 @@ def _match_statistics(jobs: Iterable[JobHistory]) -> MatchStatistics | None:
     if not counts:
         return None
     rates = sorted(matched / rows for matched, rows in counts)
-    classes = Counter(min(_RATE_BUCKETS - 1, int(rate * _RATE_BUCKETS)) for rate in rates)
+    bins = Counter(min(_MATCH_RATE_BINS - 1, int(rate * _MATCH_RATE_BINS)) for rate in rates)
     return MatchStatistics(
         lists=len(counts),
         matched=sum(matched for matched, _ in counts),
         rows=sum(rows for _, rows in counts),
         median_rate=quantile(rates, 0.5),
-        rate_histogram=tuple(classes[number] for number in range(_RATE_BUCKETS)),
+        rate_histogram=tuple(bins[number] for number in range(_MATCH_RATE_BINS)),
     )
 
 
 def _request_statistics(history: BatchHistory) -> RequestStatistics | None:
     if not history.runs:
         return None
-    requests, setbacks = Counter[str](), Counter[str]()
+    requests, failed = Counter[str](), Counter[str]()
     for run in history.runs:
         requests.update(run.requests)
-        setbacks.update(run.failed_requests)
+        failed.update(run.failed_requests)
     posts = sum(count for endpoint, count in requests.items() if endpoint.startswith("POST "))
     return RequestStatistics(
         reads=requests.total() - posts,
         posts=posts,
         reads_saved=sum(run.reads_saved for run in history.runs),
-        requests=dict(requests.most_common()),
-        failed_requests=dict(setbacks.most_common()),
+        by_endpoint=dict(requests.most_common()),
+        failed_requests=dict(failed.most_common()),
     )

@@ -1,4 +1,4 @@
-"""The report in words, for a terminal."""
+"""The report as text for a terminal."""
 
 from __future__ import annotations
 
@@ -9,108 +9,101 @@ from rich.text import Text
 
 from indigo_async._text import format_dollars
 from indigo_async.cli.render.output import make_table, replace_control_characters
-from indigo_async.cli.report.formatting import (
-    KILLED_RUN_MESSAGE,
-    format_count,
-    format_duration,
-    format_percent,
-    format_time,
-)
-from indigo_async.cli.report.statistics import BatchStatistics, CustomerStatistics, FailureGroup
+from indigo_async.cli.report.formatting import format_count, format_duration, format_percent, format_time
+from indigo_async.cli.report.statistics import KILLED_RUN_MESSAGE, BatchStatistics, CustomerStatistics, FailureGroup
 
 __all__ = ["render_summary"]
 
 _CUSTOMERS_SHOWN = 12
 _WARNINGS_SHOWN = 20
 _BAR_WIDTH = 24
-_STATES = {
-    "ended": "bold green",
+_STATE_STYLES = {
+    "finished": "bold green",
     "stopped": "bold red",
-    "under way": "bold cyan",
-    "cut off": "bold yellow",
+    "running": "bold cyan",
+    "killed": "bold yellow",
     "unknown": "dim",
 }
 
 
-def render_summary(name: str, figures: BatchStatistics) -> RenderableType:
-    """What matters first, then stages, money, failures with what to do, and what waiting took."""
-    parts: list[RenderableType] = [_render_headline(name, figures), _render_numbers(figures)]
-    if figures.stages:
-        parts += [_render_title("Time in each stage"), _render_stages(figures)]
-    if figures.customers:
-        parts += [_render_title("Customers"), _render_customers(figures)]
-    if figures.warnings:
-        parts.append(_render_title(f"Warnings of {format_count(figures.warned, 'job')}"))
+def render_summary(name: str, statistics: BatchStatistics) -> RenderableType:
+    """Render the totals first, then stages, customers, warnings, and failures with advice."""
+    parts: list[RenderableType] = [_render_heading(name, statistics), _render_totals(statistics)]
+    if statistics.stages:
+        parts += [_render_title("Time in each stage"), _render_stages(statistics)]
+    if statistics.customers:
+        parts += [_render_title("Customers"), _render_customers(statistics)]
+    if statistics.warnings:
+        parts.append(_render_title(f"Warnings about {format_count(statistics.warned, 'job')}"))
         parts += [
             Text(f"  {replace_control_characters(group.text)}", style="yellow")
-            for group in figures.warnings[:_WARNINGS_SHOWN]
+            for group in statistics.warnings[:_WARNINGS_SHOWN]
         ]
-    if figures.failures:
+    if statistics.failures:
         parts.append(_render_title("Failures, and what to do"))
-        parts += [_render_failure(group) for group in figures.failures]
+        parts += [_render_failure(group) for group in statistics.failures]
     return Group(*parts)
 
 
-def _render_title(words: str) -> Text:
-    return Text(f"\n{words}", style="bold")
+def _render_title(title: str) -> Text:
+    return Text(f"\n{title}", style="bold")
 
 
-def _render_headline(name: str, figures: BatchStatistics) -> Text:
-    words = Text(replace_control_characters(name), style="bold")
-    state = "end not recorded" if figures.state == "unknown" else figures.state
-    words.append("  ").append(state, style=_STATES[figures.state])
-    words.append(f"  {format_time(figures.began)}", style="dim")
-    if figures.stopped is not None:
-        words.append(f"\nstopped: {replace_control_characters(figures.stopped)}", style="red")
-    if figures.state == "cut off":
-        words.append(f"\n{KILLED_RUN_MESSAGE}", style="yellow")
-    return words
+def _render_heading(name: str, statistics: BatchStatistics) -> Text:
+    heading = Text(replace_control_characters(name), style="bold")
+    state = "end not recorded" if statistics.state == "unknown" else statistics.state
+    heading.append("  ").append(state, style=_STATE_STYLES[statistics.state])
+    heading.append(f"  {format_time(statistics.started_at)}", style="dim")
+    if statistics.stopped is not None:
+        heading.append(f"\nstopped: {replace_control_characters(statistics.stopped)}", style="red")
+    if statistics.state == "killed":
+        heading.append(f"\n{KILLED_RUN_MESSAGE}", style="yellow")
+    return heading
 
 
-def _render_numbers(figures: BatchStatistics) -> Table:
+def _render_totals(statistics: BatchStatistics) -> Table:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    table.add_row("jobs", _render_job_counts(figures))
-    money = f"{format_dollars(figures.spent_cents)} spent of {format_dollars(figures.quoted_cents)} priced"
-    if figures.budget_cents is not None:
-        whose = "the last run's budget" if figures.budget_changed else "budget"
-        money += f", {whose} {format_dollars(figures.budget_cents)}"
-    if figures.unsettled_cents:
-        money += f"; {format_dollars(figures.unsettled_cents)} in purchases whose outcome the next run finds out"
-    table.add_row("money", money)
-    time = format_duration(figures.active_seconds)
-    if figures.half_done_seconds is not None:
-        time += f", half were done after {format_duration(figures.half_done_seconds)}"
-    table.add_row("time", time + (f", in {format_count(figures.runs, 'run')}" if figures.runs > 1 else ""))
-    matches, polling = figures.matches, figures.polling
+    table.add_row("jobs", _render_job_counts(statistics))
+    cost = f"{format_dollars(statistics.spent_cents)} spent of {format_dollars(statistics.quoted_cents)} quoted"
+    if statistics.budget_cents is not None:
+        budget = "the last run's budget" if statistics.budget_changed else "budget"
+        cost += f", {budget} {format_dollars(statistics.budget_cents)}"
+    if statistics.unsettled_cents:
+        cost += f"; {format_dollars(statistics.unsettled_cents)} in purchases that the next run will check"
+    table.add_row("cost", cost)
+    time = format_duration(statistics.active_seconds)
+    if statistics.half_done_seconds is not None:
+        time += f", half done within {format_duration(statistics.half_done_seconds)}"
+    table.add_row("time", time + (f", in {format_count(statistics.runs, 'run')}" if statistics.runs > 1 else ""))
+    matches, requests = statistics.matches, statistics.requests
     if matches is not None:
         rate = format_percent(matches.matched / matches.rows)
         table.add_row("matches", f"{matches.matched:,} of {matches.rows:,} people, {rate}")
-    if polling is not None:
-        saved = max(0, polling.reads_saved)
-        requests = f"{polling.posts:,} POSTs, {polling.reads:,} reads; {saved:,} reads saved"
-        if figures.cut_off_runs:
-            killed = format_count(figures.cut_off_runs, "run that was killed is", "runs that were killed are")
-            requests = f"at least {requests} ({killed} counted to the last note)"
-        table.add_row("requests", requests)
-        if polling.failed_requests:
-            setbacks = ", ".join(f"{number:,} x {reason}" for reason, number in polling.failed_requests.items())
-            table.add_row("setbacks", replace_control_characters(setbacks))
+    if requests is not None:
+        counts = f"{requests.posts:,} POSTs, {requests.reads:,} reads; {max(0, requests.reads_saved):,} reads saved"
+        if statistics.killed_runs:
+            killed = format_count(statistics.killed_runs, "killed run", "killed runs")
+            counts = f"at least {counts} (the last requests of {killed} were not counted)"
+        table.add_row("requests", counts)
+        if requests.failed_requests:
+            reasons = ", ".join(f"{number:,} x {reason}" for reason, number in requests.failed_requests.items())
+            table.add_row("failed requests", replace_control_characters(reasons))
     return table
 
 
-def _render_job_counts(figures: BatchStatistics) -> Text:
-    words = Text(f"{figures.done:,} done", style="green")
-    if figures.failed:
-        words.append(f", {figures.failed:,} failed", style="red")
-    if figures.open:
-        words.append(f", {figures.open:,} without an end", style="yellow")
-    return words.append(f"  of {figures.jobs:,}", style="dim")
+def _render_job_counts(statistics: BatchStatistics) -> Text:
+    counts = Text(f"{statistics.done:,} done", style="green")
+    if statistics.failed:
+        counts.append(f", {statistics.failed:,} failed", style="red")
+    if statistics.unfinished:
+        counts.append(f", {statistics.unfinished:,} unfinished", style="yellow")
+    return counts.append(f"  of {statistics.jobs:,}", style="dim")
 
 
-def _render_stages(figures: BatchStatistics) -> Table:
-    longest = max(stage.median_seconds for stage in figures.stages) or 1.0
+def _render_stages(statistics: BatchStatistics) -> Table:
+    longest = max(stage.median_seconds for stage in statistics.stages) or 1.0
     rows = (
         (
             stage.stage,
@@ -120,19 +113,22 @@ def _render_stages(figures: BatchStatistics) -> Table:
             format_duration(stage.longest_seconds),
             Text("█" * max(1, round(_BAR_WIDTH * stage.median_seconds / longest)), style="cyan"),
         )
-        for stage in figures.stages
+        for stage in statistics.stages
     )
-    columns = {"stage": "left", "jobs": "right", "half": "right", "9 in 10": "right", "longest": "right", "": "left"}
+    columns = dict.fromkeys(("stage", "jobs", "median", "90% within", "longest", ""), "right") | {
+        "stage": "left",
+        "": "left",
+    }
     return make_table(columns, rows)  # pyright: ignore[reportArgumentType] - a dict of literals is one of strings
 
 
-def _render_customers(figures: BatchStatistics) -> Table:
-    with_rates = figures.matches is not None
-    columns = {"customer": "left", "jobs": "right", "done": "right", "failed": "right", "priced": "right"}
+def _render_customers(statistics: BatchStatistics) -> Table:
+    with_rates = statistics.matches is not None
+    columns = {"customer": "left", "jobs": "right", "done": "right", "failed": "right", "quoted": "right"}
     columns |= {"spent": "right"} | ({"match rate": "right"} if with_rates else {})
-    shown = figures.customers[:_CUSTOMERS_SHOWN]
+    shown = statistics.customers[:_CUSTOMERS_SHOWN]
     rows = [_customer_row(customer, with_rates=with_rates) for customer in shown]
-    others = len(figures.customers) - len(shown)
+    others = len(statistics.customers) - len(shown)
     if others:
         rows.append([Text(f"and {format_count(others, 'other')}", style="dim"), *[""] * (len(columns) - 1)])
     return make_table(columns, rows)  # pyright: ignore[reportArgumentType] - as above
@@ -148,12 +144,10 @@ def _customer_row(customer: CustomerStatistics, *, with_rates: bool) -> list[obj
 
 
 def _render_failure(group: FailureGroup) -> RenderableType:
-    words = Text(f"{len(group.jobs):,} x {replace_control_characters(group.error_type)}", style="red")
-    words.append(f" at {replace_control_characters(group.stage)}", style="dim")
-    example = Text(
-        f"such as {replace_control_characters(group.jobs[0].customer_id)}/"
-        f"{replace_control_characters(group.jobs[0].audience_name)}: "
-    )
-    example.append(" ".join(replace_control_characters(line) for line in group.example.splitlines()))
-    example.stylize("dim")
-    return Group(words, Padding(Group(Text(group.advice), example), (0, 0, 0, 4)))
+    heading = Text(f"{len(group.jobs):,} x {replace_control_characters(group.error_type)}", style="red")
+    heading.append(f" at {replace_control_characters(group.stage)}", style="dim")
+    job = group.jobs[0]
+    name = replace_control_characters(f"{job.customer_id}/{job.audience_name}")
+    message = " ".join(replace_control_characters(line) for line in group.example.splitlines())
+    example = Text(f"for example {name}: {message}", style="dim")
+    return Group(heading, Padding(Group(Text(group.advice), example), (0, 0, 0, 4)))

@@ -1,4 +1,4 @@
-"""The page in a real browser: it shows what it should, asks for nothing, and no name in it does anything."""
+"""The page in a real browser: its content, no requests, and no effect of hostile names."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ import pytest
 from playwright.async_api import Browser, Page, ViewportSize, async_playwright
 
 from indigo_async.cli.report.history import build_history
-from indigo_async.cli.report.html import render_page as rendered
-from indigo_async.cli.report.html import write_page
+from indigo_async.cli.report.html import render_page, write_page
 from indigo_async.cli.report.statistics import compute_statistics
 from indigo_async.workflows import Stage
 from indigo_async.workflows.journal import Journal, read_records
@@ -63,7 +62,7 @@ async def browser() -> AsyncIterator[Browser]:
 
 @attrs.define
 class RenderedPage:
-    """A page in the browser, with what it complained of and what it asked the server for."""
+    """A page in the browser, with its console messages and requests."""
 
     page: Page
     console_errors: list[str]
@@ -73,14 +72,14 @@ class RenderedPage:
         return await self.page.locator(selector).inner_text()
 
 
-class _Silent(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None: ...  # noqa: A002 - the name that it has
+class _QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None: ...  # noqa: A002 - the base class's name
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[str]:
-    """An address on loopback that serves the test's folder."""
-    handler = functools.partial(_Silent, directory=tmp_path)
+def server_url(tmp_path: Path) -> Iterator[str]:
+    """The address of a loopback server for the test's folder."""
+    handler = functools.partial(_QuietHandler, directory=tmp_path)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -91,23 +90,25 @@ def served(tmp_path: Path) -> Iterator[str]:
 
 async def open_page(browser: Browser, address: str, **options: Any) -> RenderedPage:
     page = await browser.new_page(viewport=DESKTOP, **options)
-    shown = RenderedPage(page, [], [])
-    page.on("console", lambda message: shown.console_errors.append(message.text))
-    page.on("pageerror", lambda error: shown.console_errors.append(str(error)))
-    page.on("request", lambda request: shown.requests.append(request.url))
+    rendered_page = RenderedPage(page, [], [])
+    page.on("console", lambda message: rendered_page.console_errors.append(message.text))
+    page.on("pageerror", lambda error: rendered_page.console_errors.append(str(error)))
+    page.on("request", lambda request: rendered_page.requests.append(request.url))
     await page.goto(address)
     await page.wait_for_function("document.getElementById('found').textContent !== ''")
-    return shown
+    return rendered_page
 
 
 async def write_report(journal: Path) -> str:
-    """Write the page beside the journal. Returns its name."""
+    """Write the page next to the journal and return its name."""
     return await asyncio.to_thread(_write_report, journal)
 
 
 def _write_report(journal: Path) -> str:
     history = build_history(read_records(journal))
-    write_page(journal.with_suffix(".html"), rendered(journal.name, history, compute_statistics(history, in_use=False)))
+    write_page(
+        journal.with_suffix(".html"), render_page(journal.name, history, compute_statistics(history, in_use=False))
+    )
     return journal.with_suffix(".html").name
 
 
@@ -137,35 +138,35 @@ async def write_journal(path: Path) -> None:
 
 
 @pytest.fixture
-async def shown(tmp_path: Path, browser: Browser, served: str) -> AsyncIterator[RenderedPage]:
+async def rendered_page(tmp_path: Path, browser: Browser, server_url: str) -> AsyncIterator[RenderedPage]:
     path = tmp_path / "run.sqlite"
     await write_journal(path)
-    shown = await open_page(browser, f"{served}/{await write_report(path)}")
-    yield shown
-    await shown.page.close()
+    rendered_page = await open_page(browser, f"{server_url}/{await write_report(path)}")
+    yield rendered_page
+    await rendered_page.page.close()
 
 
-async def test_the_page_tells_the_numbers_and_asks_for_nothing(shown: RenderedPage, served: str):
-    assert shown.console_errors == []
-    assert shown.requests == [f"{served}/run.html"]
-    assert await shown.page.title() == "run.sqlite: batch report"
-    tiles = await shown.text(".tiles")
+async def test_the_page_shows_the_numbers_and_makes_no_requests(rendered_page: RenderedPage, server_url: str):
+    assert rendered_page.console_errors == []
+    assert rendered_page.requests == [f"{server_url}/run.html"]
+    assert await rendered_page.page.title() == "run.sqlite: batch report"
+    tiles = await rendered_page.text(".tiles")
     for words in ("36", "4", "$350.00", "of a budget of $1,000.00", "14 made, 988 saved"):
         assert words in tiles.replace("\N{NO-BREAK SPACE}", " ")
-    assert "40 jobs of 4 customers" in await shown.text("header")
-    assert "2 runs" in await shown.text("header")
-    failures = await shown.text("#failures")
+    assert "40 jobs for 4 customers" in await rendered_page.text("header")
+    assert "2 runs" in await rendered_page.text("header")
+    failures = await rendered_page.text("#failures")
     assert "AudienceFailedError at match" in " ".join(failures.split())
     assert "then run the batch again" in failures
-    money = await shown.page.locator(".money tbody tr").all_inner_texts()
+    money = await rendered_page.page.locator(".money tbody tr").all_inner_texts()
     assert len(money) == 4
     assert "$100.00" in money[0]
-    assert "3 x 503" in (await shown.text("main")).replace("×", "x")  # noqa: RUF001 - the page's own sign
-    assert "later" in (await shown.page.locator("svg").first.text_content() or "")
+    assert "3 x 503" in (await rendered_page.text("main")).replace("×", "x")  # noqa: RUF001 - the page's own sign
+    assert "23 h 58 min pause" in (await rendered_page.page.locator("svg").first.text_content() or "")
 
 
-async def test_every_job_is_drawn_found_and_told_of(shown: RenderedPage):
-    page = shown.page
+async def test_every_job_is_drawn_and_can_be_found(rendered_page: RenderedPage):
+    page = rendered_page.page
     assert await page.locator("#found").text_content() == "40 jobs"
     await page.fill("#find", "list 39")
     assert await page.locator("#found").text_content() == "1 job"
@@ -179,47 +180,49 @@ async def test_every_job_is_drawn_found_and_told_of(shown: RenderedPage):
     await page.locator("#lines").hover(position={"x": 100, "y": 5})
     assert "customer customer-" in await page.locator("#tip").inner_text()
     before = await page.evaluate("document.getElementById('lines').toDataURL()")
-    await page.locator("#closer").click()
+    await page.locator("#zoom-in").click()
     await page.wait_for_function("before => document.getElementById('lines').toDataURL() !== before", arg=before)
-    await page.locator("#whole").click()
+    await page.locator("#show-all").click()
     await page.wait_for_function("before => document.getElementById('lines').toDataURL() === before", arg=before)
     await page.locator("#lines").focus()
     await page.keyboard.press("+")
     await page.wait_for_function("before => document.getElementById('lines').toDataURL() !== before", arg=before)
-    assert shown.console_errors == []
+    assert rendered_page.console_errors == []
 
 
-async def test_names_that_are_code_stay_names(tmp_path: Path, browser: Browser, served: str):
+async def test_hostile_names_are_shown_as_text(tmp_path: Path, browser: Browser, server_url: str):
     path = tmp_path / "run.sqlite"
     await hostile_journal(path, HOSTILE)
-    shown = await open_page(browser, f"{served}/{await write_report(path)}")
-    await shown.page.locator("#job-list summary").click()
+    rendered_page = await open_page(browser, f"{server_url}/{await write_report(path)}")
+    await rendered_page.page.locator("#job-list summary").click()
     for number in range(len(HOSTILE)):
-        await shown.page.locator("#lines").hover(position={"x": 300, "y": 8 + number * 16})
-    listed = [await row.locator("td").nth(1).text_content() for row in await shown.page.locator("#rows tr").all()]
+        await rendered_page.page.locator("#lines").hover(position={"x": 300, "y": 8 + number * 16})
+    listed = [
+        await row.locator("td").nth(1).text_content() for row in await rendered_page.page.locator("#rows tr").all()
+    ]
     assert sorted(listed) == sorted(HOSTILE)
-    assert await shown.page.title() == "run.sqlite: batch report"
-    assert await shown.page.locator("img, svg[onload]").count() == 0
-    assert shown.requests == [f"{served}/run.html"]
-    assert shown.console_errors == []
-    await shown.page.close()
+    assert await rendered_page.page.title() == "run.sqlite: batch report"
+    assert await rendered_page.page.locator("img, svg[onload]").count() == 0
+    assert rendered_page.requests == [f"{server_url}/run.html"]
+    assert rendered_page.console_errors == []
+    await rendered_page.page.close()
 
 
-async def test_code_that_got_into_the_page_would_not_run(shown: RenderedPage):
-    await shown.page.evaluate(
+async def test_injected_code_does_not_run(rendered_page: RenderedPage):
+    await rendered_page.page.evaluate(
         "() => { const code = document.createElement('script'); code.textContent = \"document.title = 'owned'\";"
         " document.body.append(code) }"
     )
-    assert await shown.page.title() == "run.sqlite: batch report"
-    assert any("Content Security Policy" in complaint for complaint in shown.console_errors)
+    assert await rendered_page.page.title() == "run.sqlite: batch report"
+    assert any("Content Security Policy" in complaint for complaint in rendered_page.console_errors)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_text_stands_out_from_its_ground(tmp_path: Path, browser: Browser, served: str, scheme: str):
+async def test_text_has_enough_contrast(tmp_path: Path, browser: Browser, server_url: str, scheme: str):
     path = tmp_path / "run.sqlite"
     await write_journal(path)
-    shown = await open_page(browser, f"{served}/{await write_report(path)}", color_scheme=scheme)
-    contrasts = await shown.page.evaluate(
+    rendered_page = await open_page(browser, f"{server_url}/{await write_report(path)}", color_scheme=scheme)
+    contrasts = await rendered_page.page.evaluate(
         """() => {
           const style = getComputedStyle(document.documentElement);
           const light = (name) => {
@@ -239,14 +242,14 @@ async def test_text_stands_out_from_its_ground(tmp_path: Path, browser: Browser,
         }"""
     )
     assert {pair: contrast for pair, contrast in contrasts.items() if contrast < 4.5} == {}
-    await shown.page.close()
+    await rendered_page.page.close()
 
 
-async def test_it_fits_a_phone_and_can_be_printed(tmp_path: Path, browser: Browser, served: str):
+async def test_the_page_fits_a_phone_and_can_be_printed(tmp_path: Path, browser: Browser, server_url: str):
     path = tmp_path / "run.sqlite"
     await write_journal(path)
-    shown = await open_page(browser, f"{served}/{await write_report(path)}")
-    await shown.page.set_viewport_size({"width": 390, "height": 800})
-    assert await shown.page.evaluate("document.documentElement.scrollWidth") <= 390
-    assert (await shown.page.pdf(prefer_css_page_size=True)).startswith(b"%PDF-")
-    await shown.page.close()
+    rendered_page = await open_page(browser, f"{server_url}/{await write_report(path)}")
+    await rendered_page.page.set_viewport_size({"width": 390, "height": 800})
+    assert await rendered_page.page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert (await rendered_page.page.pdf(prefer_css_page_size=True)).startswith(b"%PDF-")
+    await rendered_page.page.close()

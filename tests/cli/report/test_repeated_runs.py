@@ -1,4 +1,4 @@
-"""What the report says of a batch that was run several times."""
+"""The report of a batch that ran several times."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import pytest
 
 from indigo_async import ColumnSelection, ColumnSelections, IndigoClient
 from indigo_async.cli.report.history import BatchHistory, build_history
-from indigo_async.cli.report.series import build_time_series
 from indigo_async.cli.report.statistics import BatchStatistics, compute_statistics
-from indigo_async.cli.report.timescale import measure_active_time
+from indigo_async.cli.report.timeline import build_time_series, measure_active_time
 from indigo_async.sandbox import Fault, FaultKind, Sandbox
 from indigo_async.workflows import AudienceJob, ExportStep, LookalikeStep, Stage, run_batch
 from indigo_async.workflows.journal import Journal, read_records
@@ -28,8 +27,8 @@ from tests.support.journals import (
 from tests.support.processes.commands import command, environment_for, run_command, write_manifest
 
 FAILED = {"type": "WaitTimeoutError", "message": "not done"}
-LOOKED = {"match": 1.5, "lookalike": 1.5}
-"""What a run takes that finds all done."""
+CHECKS = {"match": 1.5, "lookalike": 1.5}
+"""The timings of a run that only checks finished stages."""
 
 
 @pytest.fixture
@@ -42,25 +41,25 @@ async def read(path: Path) -> tuple[BatchHistory, BatchStatistics]:
     return history, compute_statistics(history, in_use=False)
 
 
-def longest(figures: BatchStatistics) -> dict[str, float]:
-    return {stage.stage: pytest.approx(stage.longest_seconds) for stage in figures.stages}
+def longest(statistics: BatchStatistics) -> dict[str, float]:
+    return {stage.stage: pytest.approx(stage.longest_seconds) for stage in statistics.stages}
 
 
 async def spans_of(path: Path) -> list[tuple[str, float, float]]:
     """The spans of the one job in a journal, in seconds since the beginning."""
     history, _ = await read(path)
-    return [(span.stage, span.began - STARTED_AT, span.ended - STARTED_AT) for span in history.jobs[0].spans]
+    return [(span.stage, span.started_at - STARTED_AT, span.ended_at - STARTED_AT) for span in history.jobs[0].spans]
 
 
-class TestABatchThatIsDone:
-    async def test_running_it_again_changes_no_times(self, tmp_path: Path, path: Path):
+class TestFinishedBatch:
+    async def test_another_run_changes_no_times(self, tmp_path: Path, path: Path):
         jobs = [
             AudienceJob(
                 customer_id="42",
                 audience_name=f"List {number}",
                 csv=f"https://files.example.org/{number}.csv",
                 column_selections=ColumnSelections(first_name=ColumnSelection("First", required=True)),
-                lookalike=LookalikeStep(audience_name=f"List {number}, grown", size=2_000),
+                lookalike=LookalikeStep(audience_name=f"List {number}, lookalike", size=2_000),
                 export=ExportStep(destination=tmp_path / f"{number}.csv", max_cost_cents=10**6),
             )
             for number in range(5)
@@ -71,23 +70,23 @@ class TestABatchThatIsDone:
             Sandbox(lite=True, speed=2_000.0) as sandbox,
             IndigoClient(sandbox.token, base_url=sandbox.base_url, poll_interval=0.02) as client,
         ):
-            for purchase in (False, True, True, False):  # priced, bought, and looked at twice
+            for purchase in (False, True, True, False):  # quote, purchase, and check twice
                 await run_batch(client, jobs, journal=path, budget_cents=10**9, purchase=purchase)
-                history, figures = await read(path)
-                seen.append(figures)
-                ends.append([one.ended for one in history.jobs])
-        priced, bought, again, last = seen
-        assert [figures.done for figures in seen] == [5] * 4
-        assert [stage.stage for stage in priced.stages] == ["upload", "match", "lookalike", "preview"]
-        assert [stage.stage for stage in bought.stages] == list(Stage)
-        assert bought.stages[:4] == priced.stages
-        assert last.stages == again.stages == bought.stages
-        assert last.half_done_seconds == again.half_done_seconds == bought.half_done_seconds
+                history, statistics = await read(path)
+                seen.append(statistics)
+                ends.append([one.ended_at for one in history.jobs])
+        quoted, purchased, again, last = seen
+        assert [statistics.done for statistics in seen] == [5] * 4
+        assert [stage.stage for stage in quoted.stages] == ["upload", "match", "lookalike", "preview"]
+        assert [stage.stage for stage in purchased.stages] == list(Stage)
+        assert purchased.stages[:4] == quoted.stages
+        assert last.stages == again.stages == purchased.stages
+        assert last.half_done_seconds == again.half_done_seconds == purchased.half_done_seconds
         assert ends[3] == ends[2] == ends[1]
         assert all(end > before for end, before in zip(ends[1], ends[0], strict=True) if end and before)
         assert last.runs == 4
 
-    async def test_each_job_ends_with_the_run_that_did_it(self, path: Path):
+    async def test_each_job_ends_in_the_run_that_finished_it(self, path: Path):
         async with Journal.open(path) as journal:
             own = await journal.batch_log()
             memories = [await open_job_log(journal, "42", f"List {number}") for number in range(3)]
@@ -100,14 +99,14 @@ class TestABatchThatIsDone:
             memories = [await open_job_log(journal, "42", f"List {number}") for number in range(3)]
             for run in (100.0, 200.0, 300.0):
                 for memory in memories:
-                    record_outcome(memory, run + 4.0, 3.0, timings=LOOKED, stage="lookalike")
+                    record_outcome(memory, run + 4.0, 3.0, timings=CHECKS, stage="lookalike")
                 record_progress(own, run, run + 5.0, ended=True)
-        history, figures = await read(path)
-        assert figures.stages == once[1].stages
-        assert longest(figures) == {"match": 6.0, "lookalike": 5.8}
-        assert figures.half_done_seconds == once[1].half_done_seconds == pytest.approx(17.0)
+        history, statistics = await read(path)
+        assert statistics.stages == once[1].stages
+        assert longest(statistics) == {"match": 6.0, "lookalike": 5.8}
+        assert statistics.half_done_seconds == once[1].half_done_seconds == pytest.approx(17.0)
         assert history.jobs == once[0].jobs
-        assert (figures.runs, figures.active_seconds) == (4, pytest.approx(35.0))
+        assert (statistics.runs, statistics.active_seconds) == (4, pytest.approx(35.0))
         series = build_time_series(history, measure_active_time(history))
         assert sum(series.done[: len(series.done) * 20 // 35]) == 3
         assert {waits.stage: pytest.approx(waits.longest_seconds) for waits in series.durations} == {
@@ -115,22 +114,22 @@ class TestABatchThatIsDone:
             "lookalike": 5.8,
         }
 
-    async def test_a_run_that_finds_it_wanting_fails_it_and_counts_no_more_once_all_is_well(self, path: Path):
+    async def test_a_failed_check_counts_until_a_later_run_succeeds(self, path: Path):
         async with Journal.open(path) as journal:
             memory = await open_job_log(journal, "42", "Donors")
             record_outcome(memory, 10.0, 10.0, timings={"match": 6.0, "lookalike": 4.0})
             record_outcome(memory, 115.0, 15.0, timings={"match": 1.0}, stage="lookalike", error=FAILED)
-        failed, figures = await read(path)
+        failed, statistics = await read(path)
         async with Journal.open(path) as journal:
             memory = await open_job_log(journal, "42", "Donors")
-            record_outcome(memory, 203.0, 3.0, timings=LOOKED, stage="lookalike")
-        assert (figures.failed, failed.jobs[0].ended) == (1, STARTED_AT + 115.0)
-        assert failed.jobs[0].spans[-1].ended == STARTED_AT + 115.0
-        history, figures = await read(path)
-        assert (figures.done, history.jobs[0].ended) == (1, STARTED_AT + 10.0)
+            record_outcome(memory, 203.0, 3.0, timings=CHECKS, stage="lookalike")
+        assert (statistics.failed, failed.jobs[0].ended_at) == (1, STARTED_AT + 115.0)
+        assert failed.jobs[0].spans[-1].ended_at == STARTED_AT + 115.0
+        history, statistics = await read(path)
+        assert (statistics.done, history.jobs[0].ended_at) == (1, STARTED_AT + 10.0)
         assert await spans_of(path) == [("match", 0.0, 6.0), ("lookalike", 6.0, 10.0)]
 
-    async def test_a_file_that_is_downloaded_anew_changes_no_times(self, path: Path):
+    async def test_another_download_changes_no_times(self, path: Path):
         async with Journal.open(path) as journal:
             memory = await open_job_log(journal, "42", "Donors")
             await record_result(memory, Stage.DOWNLOAD, 9.9, export_id="a", cost_cents=30)
@@ -141,22 +140,22 @@ class TestABatchThatIsDone:
             memory = await open_job_log(journal, "42", "Donors")
             await record_result(memory, Stage.DOWNLOAD, 209.0, export_id="a", cost_cents=30)
             record_outcome(memory, 209.1, 5.0, timings={"match": 1.0, "download": 4.0})
-        for history, figures in (killed, await read(path)):
-            assert (figures.done, history.jobs[0].ended) == (1, STARTED_AT + 10.0)
-            assert longest(figures) == {"match": 6.0, "download": 4.0}
+        for history, statistics in (killed, await read(path)):
+            assert (statistics.done, history.jobs[0].ended_at) == (1, STARTED_AT + 10.0)
+            assert longest(statistics) == {"match": 6.0, "download": 4.0}
 
 
-class TestAJobThatALaterRunDid:
+class TestJobsFinishedLater:
     async def test_a_stage_counts_in_all_runs_until_it_is_finished(self, path: Path):
         async with Journal.open(path) as journal:
             memory = await open_job_log(journal, "42", "Donors")
             record_outcome(memory, 10.0, 10.0, timings={"match": 6.0}, stage="lookalike", error=FAILED)
             record_outcome(memory, 105.0, 5.0, timings={"match": 1.0}, stage="lookalike", error=FAILED)
             record_outcome(memory, 209.0, 9.0, timings={"match": 1.0, "lookalike": 7.5, "preview": 0.5})
-            record_outcome(memory, 303.0, 3.0, timings=LOOKED, stage="lookalike")
-        history, figures = await read(path)
-        assert history.jobs[0].ended == STARTED_AT + 209.0
-        assert longest(figures) == {"match": 6.0, "lookalike": 4.0 + 4.0 + 7.5, "preview": 0.5}
+            record_outcome(memory, 303.0, 3.0, timings=CHECKS, stage="lookalike")
+        history, statistics = await read(path)
+        assert history.jobs[0].ended_at == STARTED_AT + 209.0
+        assert longest(statistics) == {"match": 6.0, "lookalike": 4.0 + 4.0 + 7.5, "preview": 0.5}
         assert await spans_of(path) == [
             ("match", 0.0, 6.0),
             ("lookalike", 6.0, 10.0),
@@ -165,7 +164,7 @@ class TestAJobThatALaterRunDid:
             ("preview", 208.5, 209.0),
         ]
 
-    async def test_what_a_killed_run_finished_is_only_looked_at_again(self, path: Path):
+    async def test_stages_finished_by_a_killed_run_are_only_checked_again(self, path: Path):
         async with Journal.open(path) as journal:
             memory = await open_job_log(journal, "42", "Donors")
             await record_intent(memory, Stage.MATCH, 1.0)
@@ -178,7 +177,7 @@ class TestAJobThatALaterRunDid:
             ("lookalike", 102.0, 110.0),
         ]
 
-    async def test_a_job_was_done_when_its_killed_run_had_the_file(self, path: Path):
+    async def test_a_job_was_done_when_its_killed_run_had_downloaded_the_file(self, path: Path):
         async with Journal.open(path) as journal:
             own = await journal.batch_log()
             record_progress(own, 0.0, 0.0, ended=False)
@@ -188,12 +187,12 @@ class TestAJobThatALaterRunDid:
             record_progress(own, 0.0, 50.0, ended=False)
             record_outcome(memory, 103.0, 2.0, timings={"match": 2.0}, stage="match")
             record_progress(own, 100.0, 104.0, ended=True)
-        history, figures = await read(path)
-        assert (figures.done, history.jobs[0].ended, figures.half_done_seconds) == (1, STARTED_AT + 9.0, 9.0)
+        history, statistics = await read(path)
+        assert (statistics.done, history.jobs[0].ended_at, statistics.half_done_seconds) == (1, STARTED_AT + 9.0, 9.0)
         assert await spans_of(path) == [("match", 1.0, 9.0), ("download", 9.0, 9.0)]
 
 
-async def test_a_run_is_under_way_for_as_long_as_its_process_lives(tmp_path: Path):
+async def test_a_run_is_running_as_long_as_its_process_lives(tmp_path: Path):
     manifest = write_manifest(tmp_path, 5)
     journal, html = tmp_path / "jobs.yaml.journal", tmp_path / "report.html"
     async with Sandbox(lite=True, speed=2_000.0) as sandbox:
@@ -202,8 +201,8 @@ async def test_a_run_is_under_way_for_as_long_as_its_process_lives(tmp_path: Pat
         )
         sandbox.faults.add(slow)
 
-        async def told() -> tuple[str, dict[str, object], str]:
-            """The report in words, as JSON, and as a page."""
+        async def read_reports() -> tuple[str, dict[str, object], str]:
+            """The report as text, JSON and HTML."""
             words = await run_command(sandbox, "report", journal)
             as_json = await run_command(sandbox, "report", journal, "--json")
             await run_command(sandbox, "report", journal, "--html", html)
@@ -216,23 +215,25 @@ async def test_a_run_is_under_way_for_as_long_as_its_process_lives(tmp_path: Pat
                     while sandbox.counts().purchases < 5:
                         assert process.returncode is None
                         await anyio.sleep(0.01)
-                    words, document, page = await told()
+                    words, document, page = await read_reports()
                     assert process.returncode is None
                 finally:
                     process.kill()
-        assert (document["state"], document["cut_off_runs"], document["open"]) == ("under way", 0, 4)
-        assert "jobs.yaml.journal under way" in words
-        assert 'class="state under-way"' in page
-        assert "cut off:" not in words + page
-        words, document, page = await told()
-        assert (document["state"], document["cut_off_runs"], document["open"]) == ("cut off", 1, 4)
-        assert "jobs.yaml.journal cut off" in words
-        assert 'class="state cut-off"' in page
+        assert (document["state"], document["killed_runs"], document["unfinished"]) == ("running", 0, 4)
+        assert "jobs.yaml.journal running" in words
+        assert 'class="state running"' in page
+        assert "The last run was killed" not in words + page
+        words, document, page = await read_reports()
+        assert (document["state"], document["killed_runs"], document["unfinished"]) == ("killed", 1, 4)
+        assert "jobs.yaml.journal killed" in words
+        assert 'class="state killed"' in page
         for text in (words, page):
-            assert "The last run was cut off" in text
-            assert "under way" not in text
+            assert "The last run was killed" in text
+            assert "in progress" not in text
+        assert "running" not in words
+        assert 'class="state running"' not in page
         sandbox.faults.clear()
         await run_command(sandbox, "run", manifest, "--poll-interval", "0.02")
-        words, document, page = await told()
-    assert (document["state"], document["cut_off_runs"], document["done"]) == ("ended", 1, 5)
-    assert "The last run was cut off" not in words + page
+        words, document, page = await read_reports()
+    assert (document["state"], document["killed_runs"], document["done"]) == ("finished", 1, 5)
+    assert "The last run was killed" not in words + page

@@ -1,4 +1,4 @@
-"""What the report says, from journals of real batches and from ones with chosen times."""
+"""The report of real batches, and of journals with chosen times."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ from indigo_async.cli.report.charts import build_occupancy_chart
 from indigo_async.cli.report.formatting import format_duration, format_percent
 from indigo_async.cli.report.history import BatchHistory, build_history
 from indigo_async.cli.report.html import render_page
-from indigo_async.cli.report.series import build_time_series
 from indigo_async.cli.report.statistics import BatchStatistics, compute_statistics
-from indigo_async.cli.report.timescale import measure_active_time
+from indigo_async.cli.report.timeline import build_time_series, measure_active_time
 from indigo_async.sandbox import Fault, FaultKind, Sandbox
 from indigo_async.workflows import AudienceJob, ExportStep, LookalikeStep, Stage, run_batch
 from indigo_async.workflows.journal import Journal, read_records
@@ -76,31 +75,31 @@ async def run_some(folder: Path, path: Path, *, count: int = 12, budget_cents: i
             return done.to_json()
 
 
-class TestOfARealBatch:
-    async def test_it_agrees_with_what_the_batch_reported(self, tmp_path: Path, path: Path):
+class TestRealBatch:
+    async def test_it_agrees_with_the_batchs_own_report(self, tmp_path: Path, path: Path):
         batch = await run_some(tmp_path, path)
-        history, figures = await read(path)
-        assert (figures.state, figures.runs) == ("ended", 1)
-        assert (figures.jobs, figures.done, figures.failed, figures.open) == (12, 11, 1, 0)
-        assert figures.spent_cents == batch["spent_cents"] > 0
-        assert figures.quoted_cents == batch["quoted_cents"]
-        assert figures.budget_cents == 10**9
-        assert figures.polling is not None
-        assert figures.polling.requests == batch["requests"]
-        assert figures.polling.reads_saved == batch["reads_saved"]
-        assert figures.polling.posts + figures.polling.reads == sum(batch["requests"].values())
-        assert {stage.stage for stage in figures.stages} == set(Stage)
-        assert figures.matches is not None
-        assert figures.matches.matched / figures.matches.rows == 0.75
-        assert sum(figures.matches.rate_histogram) == figures.matches.lists
-        assert sum(customer.jobs for customer in figures.customers) == 12
-        assert sum(customer.spent_cents for customer in figures.customers) == batch["spent_cents"]
-        assert [(group.error_type, group.stage, len(group.jobs)) for group in figures.failures] == [
+        history, statistics = await read(path)
+        assert (statistics.state, statistics.runs) == ("finished", 1)
+        assert (statistics.jobs, statistics.done, statistics.failed, statistics.unfinished) == (12, 11, 1, 0)
+        assert statistics.spent_cents == batch["spent_cents"] > 0
+        assert statistics.quoted_cents == batch["quoted_cents"]
+        assert statistics.budget_cents == 10**9
+        assert statistics.requests is not None
+        assert statistics.requests.by_endpoint == batch["requests"]
+        assert statistics.requests.reads_saved == batch["reads_saved"]
+        assert statistics.requests.posts + statistics.requests.reads == sum(batch["requests"].values())
+        assert {stage.stage for stage in statistics.stages} == set(Stage)
+        assert statistics.matches is not None
+        assert statistics.matches.matched / statistics.matches.rows == 0.75
+        assert sum(statistics.matches.rate_histogram) == statistics.matches.lists
+        assert sum(customer.jobs for customer in statistics.customers) == 12
+        assert sum(customer.spent_cents for customer in statistics.customers) == batch["spent_cents"]
+        assert [(group.error_type, group.stage, len(group.jobs)) for group in statistics.failures] == [
             ("AudienceFailedError", "match", 1)
         ]
-        assert all(one.ended is not None for one in history.jobs)
+        assert all(one.ended_at is not None for one in history.jobs)
 
-    async def test_the_command_says_it_in_words_in_json_and_as_a_page(self, tmp_path: Path, path: Path):
+    async def test_the_command_prints_text_or_json_or_writes_a_page(self, tmp_path: Path, path: Path):
         batch = await run_some(tmp_path, path)
         words = report(str(path))
         assert words.returncode == 0, words.stderr
@@ -119,14 +118,14 @@ class TestOfARealBatch:
         assert "List 11" in html.read_text()
         assert str(html) in paged.stderr
 
-    def test_a_journal_that_is_not_there_is_told_in_words(self, tmp_path: Path):
+    def test_a_missing_journal_is_an_error(self, tmp_path: Path):
         ended = report(str(tmp_path / "none.sqlite"))
         assert ended.returncode == 2
         assert "does not exist" in ended.stderr
         assert "Traceback" not in ended.stderr
         assert list(tmp_path.iterdir()) == []
 
-    async def test_a_manifest_given_by_mistake_leads_to_its_journal(self, tmp_path: Path):
+    async def test_a_manifest_given_by_mistake_suggests_its_journal(self, tmp_path: Path):
         manifest = tmp_path / "jobs.yaml"
         for exists in (False, True):
             if exists:
@@ -176,28 +175,30 @@ class TestOfARealBatch:
 
 
 class TestHistory:
-    async def test_the_stages_of_a_job_follow_each_other_and_the_failed_one_has_the_rest(self, path: Path):
+    async def test_stages_follow_each_other_and_the_failed_one_gets_the_remaining_time(self, path: Path):
         async with Journal.open(path) as journal:
             memory = await open_job_log(journal, "42", "Donors")
             error = {"type": "WaitTimeoutError", "message": "not done"}
             record_outcome(memory, 20.0, 15.0, timings={"upload": 3.0, "match": 4.0}, stage="lookalike", error=error)
-        history, figures = await read(path)
-        spans = [(span.stage, span.began - STARTED_AT, span.ended - STARTED_AT) for span in history.jobs[0].spans]
+        history, statistics = await read(path)
+        spans = [
+            (span.stage, span.started_at - STARTED_AT, span.ended_at - STARTED_AT) for span in history.jobs[0].spans
+        ]
         assert spans == [("upload", 5.0, 8.0), ("match", 8.0, 12.0), ("lookalike", 12.0, 20.0)]
         assert history.jobs[0].state == "failed"
-        assert figures.failures[0].advice == advice_for("WaitTimeoutError")
+        assert statistics.failures[0].advice == advice_for("WaitTimeoutError")
 
-    async def test_a_later_run_s_end_counts_and_what_an_earlier_one_saw_stays(self, path: Path):
+    async def test_the_last_outcome_counts_and_earlier_facts_stay_known(self, path: Path):
         async with Journal.open(path) as journal:
             memory = await open_job_log(journal, "42", "Donors")
             error = {"type": "ServerError", "message": "500"}
             record_outcome(memory, 10.0, 10.0, error=error, stage="preview", match=[5, 10], lookalike_size=300)
             record_outcome(memory, 500.0, 1.0)
-        history, figures = await read(path)
-        assert (figures.done, figures.failed) == (1, 0)
+        history, statistics = await read(path)
+        assert (statistics.done, statistics.failed) == (1, 0)
         assert (history.jobs[0].matched, history.jobs[0].rows, history.jobs[0].lookalike_size) == (5, 10, 300)
 
-    async def test_a_job_that_was_cut_off_is_open_and_was_where_its_rows_say(self, path: Path):
+    async def test_a_job_of_a_killed_run_is_unfinished_with_the_stages_in_its_rows(self, path: Path):
         async with Journal.open(path) as journal:
             own = await journal.batch_log()
             record_progress(own, 0.0, 0.0, ended=False)
@@ -206,21 +207,25 @@ class TestHistory:
             await record_result(memory, Stage.UPLOAD, 2.0, audience_id="a")
             await record_intent(memory, Stage.MATCH, 5.0)
             record_progress(own, 0.0, 20.0, ended=False)
-        history, figures = await read(path)
-        assert (figures.state, figures.open) == ("cut off", 1)
-        spans = [(span.stage, span.began - STARTED_AT, span.ended - STARTED_AT) for span in history.jobs[0].spans]
+        history, statistics = await read(path)
+        assert (statistics.state, statistics.unfinished) == ("killed", 1)
+        spans = [
+            (span.stage, span.started_at - STARTED_AT, span.ended_at - STARTED_AT) for span in history.jobs[0].spans
+        ]
         assert spans == [("upload", 1.0, 5.0), ("match", 5.0, 20.0)]
-        _, figures = await read(path, in_use=True)
-        assert figures.state == "under way"
+        _, statistics = await read(path, in_use=True)
+        assert statistics.state == "running"
 
-    async def test_what_a_killed_run_did_is_kept_beside_the_next_one(self, path: Path):
+    async def test_stages_of_a_killed_run_stay_beside_the_next_run(self, path: Path):
         async with Journal.open(path) as journal:
             memory = await open_job_log(journal, "42", "Donors")
             await record_intent(memory, Stage.UPLOAD, 1.0)
             await record_result(memory, Stage.UPLOAD, 2.0, audience_id="a")
             record_outcome(memory, 1_000.0, 10.0, timings={"match": 10.0})
         history, _ = await read(path)
-        spans = [(span.stage, span.began - STARTED_AT, span.ended - STARTED_AT) for span in history.jobs[0].spans]
+        spans = [
+            (span.stage, span.started_at - STARTED_AT, span.ended_at - STARTED_AT) for span in history.jobs[0].spans
+        ]
         assert spans == [("upload", 1.0, 2.0), ("match", 990.0, 1_000.0)]
 
     async def test_purchases_are_counted_as_the_budget_counts_them(self, path: Path):
@@ -231,11 +236,11 @@ class TestHistory:
             unknown = await open_job_log(journal, "42", "Unknown")
             await record_intent(unknown, Stage.PURCHASE, 1.0, export_id="b", cost_cents=70)
             spent = await journal.spent_cents()
-        _, figures = await read(path)
-        assert (figures.spent_cents, figures.unsettled_cents) == (500, 70)
+        _, statistics = await read(path)
+        assert (statistics.spent_cents, statistics.unsettled_cents) == (500, 70)
         assert spent == 570
 
-    async def test_what_a_later_run_downloaded_was_bought_by_the_killed_one(self, path: Path):
+    async def test_a_downloaded_export_was_purchased_by_the_killed_run(self, path: Path):
         async with Journal.open(path) as journal:
             for name in ("Downloaded", "Unknown"):
                 memory = await open_job_log(journal, "42", name)
@@ -243,78 +248,78 @@ class TestHistory:
             memory = await open_job_log(journal, "42", "Downloaded")
             await record_result(memory, Stage.DOWNLOAD, 9.0, export_id="Downloaded", cost_cents=None)
             record_outcome(memory, 9.0, 2.0)
-        history, figures = await read(path)
-        assert (figures.spent_cents, figures.unsettled_cents) == (500, 500)
-        assert [customer.spent_cents for customer in figures.customers] == [500]
-        text = await asyncio.to_thread(render_page, "run.sqlite", history, figures)
-        assert "$5.00 more in purchases whose outcome the next run finds out" in text
+        history, statistics = await read(path)
+        assert (statistics.spent_cents, statistics.unsettled_cents) == (500, 500)
+        assert [customer.spent_cents for customer in statistics.customers] == [500]
+        text = await asyncio.to_thread(render_page, "run.sqlite", history, statistics)
+        assert "$5.00 more in purchases that the next run will check" in text
 
-    async def test_killed_runs_and_changed_budgets_are_told(self, path: Path):
+    async def test_killed_runs_and_changed_budgets_are_shown(self, path: Path):
         async with Journal.open(path) as journal:
             own = await journal.batch_log()
             record_progress(own, 0.0, 10.0, ended=False, requests={"GET /audience": 3})
             record_progress(own, 100.0, 110.0, ended=True, requests={"GET /audience": 4}, budget_cents=700)
-        history, figures = await read(path)
-        assert (figures.cut_off_runs, figures.budget_cents, figures.budget_changed) == (1, 700, True)
+        history, statistics = await read(path)
+        assert (statistics.killed_runs, statistics.budget_cents, statistics.budget_changed) == (1, 700, True)
         words = " ".join(report(str(path)).stdout.split())
         assert "the last run's budget $7.00" in words
         assert "at least 0 POSTs, 7 reads" in words
-        text = await asyncio.to_thread(render_page, "run.sqlite", history, figures)
+        text = await asyncio.to_thread(render_page, "run.sqlite", history, statistics)
         assert "of the last run&#39;s budget of $7.00" in text
-        assert "1 run that was killed is counted to the last note" in text
+        assert "The last requests of 1 killed run were not counted" in text
 
-    async def test_a_refused_job_counts_once_and_not_when_a_later_run_took_it_on(self, path: Path):
+    async def test_a_rejected_job_counts_once_and_not_once_a_later_run_accepts_it(self, path: Path):
         error = {"type": "JournalMismatchError", "message": "other inputs"}
         async with Journal.open(path) as journal:
             own = await journal.batch_log()
             for run in (0.0, 100.0):
-                for name in ("Still", "Mended", "Twice"):
+                for name in ("Still", "Fixed", "Twice"):
                     names = {"customer_id": "42", "audience_name": name}
                     record_outcome(own, run + 1.0, 1.0, error=error, stage="upload", **names)
                 record_progress(own, run, run + 50.0, ended=True)
             record_outcome(
                 await open_job_log(journal, "42", "Twice"), 140.0, 1.0
-            )  # of the run that refused it the second time
-            record_outcome(await open_job_log(journal, "42", "Mended"), 205.0, 1.0)
+            )  # in the run that rejected it the second time
+            record_outcome(await open_job_log(journal, "42", "Fixed"), 205.0, 1.0)
             record_progress(own, 200.0, 250.0, ended=True)
-        history, figures = await read(path)
-        assert [one.audience_name for one in history.refused] == ["Still", "Twice"]
-        assert [one.ended for one in history.refused] == [STARTED_AT + 101.0] * 2
-        assert (figures.jobs, figures.done, figures.failed) == (4, 2, 2)
+        history, statistics = await read(path)
+        assert [one.audience_name for one in history.rejected] == ["Still", "Twice"]
+        assert [one.ended_at for one in history.rejected] == [STARTED_AT + 101.0] * 2
+        assert (statistics.jobs, statistics.done, statistics.failed) == (4, 2, 2)
 
-    async def test_a_journal_without_outcomes_tells_what_its_rows_do(self, path: Path):
+    async def test_a_journal_without_outcomes_is_summarized_from_its_rows(self, path: Path):
         async with Journal.open(path) as journal:
             memory = await open_job_log(journal, "42", "Donors")
             await record_result(memory, Stage.MATCH, 1.0, audience_id="a")
             await record_result(memory, Stage.DOWNLOAD, 9.0, export_id="a", cost_cents=30)
             await record_result(await open_job_log(journal, "42", "Voters"), Stage.MATCH, 2.0, audience_id="b")
-        _, figures = await read(path)
-        assert (figures.state, figures.done, figures.open) == ("unknown", 1, 1)
-        assert figures.polling is None
+        _, statistics = await read(path)
+        assert (statistics.state, statistics.done, statistics.unfinished) == ("unknown", 1, 1)
+        assert statistics.requests is None
 
     async def test_an_empty_journal_makes_an_empty_report(self, path: Path):
         async with Journal.open(path):
             pass
-        history, figures = await read(path)
-        assert (figures.jobs, figures.runs) == (0, 0)
-        assert "no jobs yet" in await asyncio.to_thread(render_page, "run.sqlite", history, figures)
+        history, statistics = await read(path)
+        assert (statistics.jobs, statistics.runs) == (0, 0)
+        assert "no jobs yet" in await asyncio.to_thread(render_page, "run.sqlite", history, statistics)
         assert report(str(path)).returncode == 0
 
 
 class TestTime:
-    async def test_hours_in_which_nothing_ran_take_no_room(self, path: Path):
+    async def test_pauses_are_left_out(self, path: Path):
         async with Journal.open(path) as journal:
             record_outcome(await open_job_log(journal, "42", "Donors"), 100.0, 100.0, timings={"upload": 100.0})
             record_outcome(await open_job_log(journal, "42", "Voters"), 100_000.0, 50.0, timings={"upload": 50.0})
-        history, figures = await read(path)
-        timescale = measure_active_time(history)
-        assert figures.active_seconds == pytest.approx(150.0)
-        assert [(pause.at, pause.seconds) for pause in timescale.pauses] == [
+        history, statistics = await read(path)
+        active_time = measure_active_time(history)
+        assert statistics.active_seconds == pytest.approx(150.0)
+        assert [(pause.active_seconds, pause.seconds) for pause in active_time.pauses] == [
             (pytest.approx(100.0), pytest.approx(99_850.0))
         ]
-        assert timescale.seconds_until(STARTED_AT + 99_975.0) == pytest.approx(125.0)
+        assert active_time.seconds_until(STARTED_AT + 99_975.0) == pytest.approx(125.0)
 
-    async def test_the_time_between_runs_is_nobody_s_and_a_job_counts_once_in_a_stage(self, path: Path):
+    async def test_time_between_runs_is_not_counted_and_a_job_counts_once_per_stage(self, path: Path):
         async with Journal.open(path) as journal:
             own = await journal.batch_log()
             memory = await open_job_log(journal, "42", "Donors")
@@ -322,36 +327,34 @@ class TestTime:
             await record_intent(memory, Stage.UPLOAD, 1.0)
             await record_intent(memory, Stage.MATCH, 4.0)
             record_progress(own, 0.0, 10.0, ended=True)  # interrupted
-            await record_result(
-                memory, Stage.MATCH, 163.0, audience_id="a"
-            )  # a progress may be written after such rows
+            await record_result(memory, Stage.MATCH, 163.0, audience_id="a")  # progress may be recorded after such rows
             record_progress(own, 160.0, 160.0, ended=False)
             await record_intent(memory, Stage.LOOKALIKE, 165.0)  # and then killed
             record_outcome(memory, 505.0, 5.0, timings={"match": 1.0, "lookalike": 4.0})
             record_progress(own, 500.0, 505.0, ended=True)
-        history, figures = await read(path)
-        assert [(run.began - STARTED_AT, run.last_written - STARTED_AT) for run in history.runs] == [
+        history, statistics = await read(path)
+        assert [(run.started_at - STARTED_AT, run.last_written_at - STARTED_AT) for run in history.runs] == [
             (0.0, 10.0),
             (160.0, 165.0),
             (500.0, 505.0),
         ]
-        assert figures.active_seconds == pytest.approx(20.0)
-        stages = {stage.stage: (stage.jobs, stage.longest_seconds) for stage in figures.stages}
+        assert statistics.active_seconds == pytest.approx(20.0)
+        stages = {stage.stage: (stage.jobs, stage.longest_seconds) for stage in statistics.stages}
         assert stages == {
             "upload": (1, pytest.approx(3.0)),
-            "match": (1, pytest.approx(6.0 + 5.0)),  # until the lookalike began: after that, it was looked at again
+            "match": (1, pytest.approx(6.0 + 5.0)),  # until the lookalike started; after that it was only checked
             "lookalike": (1, pytest.approx(4.0)),
         }
-        timescale = measure_active_time(history)
-        assert [(pause.at, pause.seconds) for pause in timescale.pauses] == [
+        active_time = measure_active_time(history)
+        assert [(pause.active_seconds, pause.seconds) for pause in active_time.pauses] == [
             (pytest.approx(10.0), pytest.approx(150.0)),
             (pytest.approx(15.0), pytest.approx(335.0)),
         ]
-        series = build_time_series(history, timescale)
+        series = build_time_series(history, active_time)
         width = series.seconds / len(series.occupancy["match"])
         assert sum(series.occupancy["match"]) * width == pytest.approx(11.0)
 
-    async def test_the_areas_hold_the_time_that_jobs_spent(self, path: Path):
+    async def test_the_areas_equal_the_time_that_jobs_spent(self, path: Path):
         async with Journal.open(path) as journal:
             for number in range(7):
                 memory = await open_job_log(journal, "42", f"List {number}")
@@ -383,21 +386,21 @@ class TestTime:
             (273_600, "3 d 4 h"),
         ],
     )
-    def test_durations_in_words(self, seconds: float, words: str):
+    def test_format_duration(self, seconds: float, words: str):
         assert format_duration(seconds) == words
 
     @pytest.mark.parametrize(
         ("part", "words"),
         [
-            (0.0, "0 %"),
-            (1.0, "100 %"),
-            (0.9999, "over 99.9 %"),
-            (0.0001, "under 0.1 %"),
-            (0.45, "45 %"),
-            (0.958, "95.8 %"),
+            (0.0, "0%"),
+            (1.0, "100%"),
+            (0.9999, "over 99.9%"),
+            (0.0001, "under 0.1%"),
+            (0.45, "45%"),
+            (0.958, "95.8%"),
         ],
     )
-    def test_parts_in_words(self, part: float, words: str):
+    def test_format_percent(self, part: float, words: str):
         assert format_percent(part) == words
 
 
@@ -412,10 +415,10 @@ HOSTILE = [
 ]
 
 
-async def test_hostile_names_are_text_in_the_page_and_harmless_in_a_terminal(path: Path):
+async def test_hostile_names_are_escaped_in_the_page_and_harmless_in_a_terminal(path: Path):
     await hostile_journal(path, HOSTILE)
-    history, figures = await read(path)
-    text = await asyncio.to_thread(render_page, HOSTILE[0], history, figures)
+    history, statistics = await read(path)
+    text = await asyncio.to_thread(render_page, HOSTILE[0], history, statistics)
     assert len(re.findall("<script", text)) == len(re.findall("</script>", text)) == 2
     assert "<img" not in text
     assert "<svg onload" not in text
@@ -427,7 +430,7 @@ async def test_hostile_names_are_text_in_the_page_and_harmless_in_a_terminal(pat
     assert "{{ 7 * 7 }}" in words
 
 
-async def test_many_jobs_make_a_page_of_a_few_megabytes_with_all_that_failed(path: Path):
+async def test_a_page_of_many_jobs_is_a_few_megabytes_and_has_all_failures(path: Path):
     async with Journal.open(path) as journal:
         memories = await asyncio.gather(
             *(
@@ -439,11 +442,11 @@ async def test_many_jobs_make_a_page_of_a_few_megabytes_with_all_that_failed(pat
             error = {"type": "ServerError", "message": "500"} if number % 1_000 == 0 else None
             timings = {"upload": 20.0, "match": 40.0, "lookalike": 60.0, "preview": 1.0, "purchase": 1.0}
             record_outcome(memory, 130.0 + number / 100, 122.0, timings=timings, error=error, stage="download")
-    history, figures = await read(path)
-    text = await asyncio.to_thread(render_page, "run.sqlite", history, figures)
+    history, statistics = await read(path)
+    text = await asyncio.to_thread(render_page, "run.sqlite", history, statistics)
     assert len(text) < 5_000_000
-    drawn = json.loads(re.findall(r'id="jobs">(.*?)</script>', text, re.DOTALL)[0])
-    assert (len(drawn["jobs"]), drawn["of"]) == (20_000, 21_000)
-    assert sum(row[2] == 1 for row in drawn["jobs"]) == figures.failed == 21
-    begins = [row[6] for row in drawn["jobs"]]
-    assert begins == sorted(begins)
+    drawn = json.loads(re.findall(r'id="data">(.*?)</script>', text, re.DOTALL)[0])
+    assert (len(drawn["jobs"]), drawn["total"]) == (20_000, 21_000)
+    assert sum(row[2] == 1 for row in drawn["jobs"]) == statistics.failed == 21
+    starts = [row[6] for row in drawn["jobs"]]
+    assert starts == sorted(starts)
