@@ -36,8 +36,8 @@ If an audience with this name was already made from the same CSV, it is reused.
       --required first_name='First Name' --required last_name='Last Name' \\
       --optional zip=Zip
 
-Fields: first_name, last_name, full_name, city, state, zip, phone, dob, address and id. At least one field must be
-required. address must be optional. id is not matched, only passed through, and must be required.""",
+Fields: first_name, last_name, full_name, city, state, zip, phone, dob, address and id. At least one must be required.
+An address must be optional. An id must be required; it isn't matched, only passed through to exports.""",
     "lookalike": """\
 Create a lookalike of an audience that was matched from a CSV, and wait for the result.
 

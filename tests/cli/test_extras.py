@@ -1,4 +1,4 @@
-"""The command with the extra `cli` alone: what needs another library says so, and nothing else does."""
+"""The command with only the extra `cli`: commands that need another extra say so, the others work."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ main()
 
 def run(*arguments: str) -> tuple[int, str]:
     command = [sys.executable, "-c", WITHOUT, *arguments]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert "Traceback" not in ended.stdout + ended.stderr
-    return ended.returncode, ended.stdout + ended.stderr
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert "Traceback" not in result.stdout + result.stderr
+    return result.returncode, result.stdout + result.stderr
 
 
-def test_a_mistyped_command_is_told_as_one():
-    code, told = run("matc", "donors.csv")
+def test_mistyped_command_suggests_the_right_one():
+    code, output = run("matc", "donors.csv")
     assert code == 2
-    assert '"match"' in told
+    assert '"match"' in output
 
 
 @pytest.mark.parametrize("command", ["worker", "run", "match", "sandbox", "report"])
-def test_every_command_has_its_help(command: str):
-    code, told = run(command, "--help")
+def test_help_works_without_the_extras(command: str):
+    code, output = run(command, "--help")
     assert code == 0
-    assert f"indigo-async {command}" in told
+    assert f"indigo-async {command}" in output
 
 
-def test_a_command_that_needs_a_library_names_it():
-    code, told = run("worker", "--exports", "exports", "--temporal", "127.0.0.1:1")
+def test_command_names_the_missing_package():
+    code, output = run("worker", "--exports", "exports", "--temporal", "127.0.0.1:1")
     assert code == 1
-    assert "temporalio is not installed" in told
+    assert "temporalio is not installed" in output

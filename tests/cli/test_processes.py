@@ -17,58 +17,58 @@ from tests.support.processes.commands import command, environment_for
 from tests.support.servers.scripted import wait_until
 
 
-def test_the_help_waits_for_no_library():
-    ended = subprocess.run(
+def test_help_imports_no_heavy_library():
+    result = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "indigo_async", "--help"],
         capture_output=True,
         text=True,
         timeout=60,
         check=True,
     )
-    imported = {line.rpartition("|")[2].strip() for line in ended.stderr.splitlines()}
+    imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
     assert "cyclopts" in imported
     assert not imported & {"aiohttp", "cattrs", "duckdb", "numpy", "sqlite3", "yaml", "asyncio"}
 
 
-def test_the_command_has_fewer_garbage_collections_and_the_library_leaves_them_alone():
+def test_only_the_command_changes_the_gc_threshold():
     assert threshold_after("import indigo_async.workflows") == threshold_after("pass")
     assert threshold_after("from indigo_async.cli import main; main()") == GC_THRESHOLD
 
 
 def threshold_after(program: str) -> int:
-    """How many young objects begin a collection at the end of a process that runs this."""
-    told = f"import atexit, gc; atexit.register(lambda: print(gc.get_threshold()[0])); {program}"
-    ended = subprocess.run(
-        [sys.executable, "-c", told, "--version"], capture_output=True, text=True, timeout=60, check=True
+    """The GC threshold at the end of a process that runs this program."""
+    output = f"import atexit, gc; atexit.register(lambda: print(gc.get_threshold()[0])); {program}"
+    result = subprocess.run(
+        [sys.executable, "-c", output, "--version"], capture_output=True, text=True, timeout=60, check=True
     )
-    return int(ended.stdout.split()[-1])
+    return int(result.stdout.split()[-1])
 
 
-async def test_a_reader_that_went_away_is_no_error():
+async def test_closed_output_pipe_is_not_an_error():
     async with Sandbox(lite=True) as sandbox:
         await sandbox.seed_audiences(3, "42")
         for form in ((), ("--json",)):
             reader, writer = os.pipe()
             os.close(reader)
-            ended = await anyio.run_process(
+            result = await anyio.run_process(
                 command("audiences", "--quiet", *form), env=environment_for(sandbox), stdout=writer, check=False
             )
             os.close(writer)
-            assert (ended.returncode, ended.stderr) == (141, b"")
+            assert (result.returncode, result.stderr) == (141, b"")
 
 
-async def test_a_reader_of_a_watch_that_went_away_is_no_error():
+async def test_closed_output_pipe_of_watch_is_not_an_error():
     async with Sandbox(lite=True) as sandbox:
         ids = await sandbox.seed_audiences(3, "42")
         reader, writer = os.pipe()
         os.close(reader)
         watch = command("watch", *ids, "--customer", "42", "--json", "--quiet")
-        ended = await anyio.run_process(watch, env=environment_for(sandbox), stdout=writer, check=False)
+        result = await anyio.run_process(watch, env=environment_for(sandbox), stdout=writer, check=False)
         os.close(writer)
-    assert (ended.returncode, ended.stderr) == (141, b"")
+    assert (result.returncode, result.stderr) == (141, b"")
 
 
-async def test_an_interrupted_command_ends_at_once_and_says_that_it_can_go_on():
+async def test_interrupted_command_exits_immediately_and_says_how_to_resume():
     async with Sandbox(lite=True, clock=ManualClock()) as sandbox:
         await sandbox.seed_audiences(1, "42")
         upload = command("upload", "https://files.example.org/x.csv", "--customer", "42", "--poll-interval", "0.02")
@@ -76,9 +76,9 @@ async def test_an_interrupted_command_ends_at_once_and_says_that_it_can_go_on():
             process = await anyio.open_process(upload, env=environment_for(sandbox) | {"PYTHONUNBUFFERED": "1"})
             assert process.stderr is not None
             with anyio.fail_after(60):
-                looks = sandbox.log.count("GET /audience")
+                polls = sandbox.log.count("GET /audience")
                 await wait_until(lambda number=number: sandbox.log.count("POST /upload_csv") == number)
-                await wait_until(lambda looks=looks: sandbox.log.count("GET /audience") > looks)
+                await wait_until(lambda polls=polls: sandbox.log.count("GET /audience") > polls)
                 os.kill(process.pid, sign)
                 errors = b"".join([chunk async for chunk in process.stderr]).decode()
                 assert await process.wait() == 130
@@ -87,22 +87,22 @@ async def test_an_interrupted_command_ends_at_once_and_says_that_it_can_go_on():
             await process.aclose()
 
 
-def read_all(terminal: int) -> bytes:
-    """What was written to a terminal whose other end everybody has closed."""
+def read_all(descriptor: int) -> bytes:
+    """Everything written to a pseudo-terminal, until its other end is closed."""
     written = b""
     try:
-        while chunk := os.read(terminal, 65_536):
+        while chunk := os.read(descriptor, 65_536):
             written += chunk
-    except OSError:  # how Linux tells a terminal's end
+    except OSError:  # Linux reports the end this way
         pass
     return written
 
 
 @pytest.mark.parametrize("results_in_terminal", [True, False])
-async def test_records_of_a_watch_in_a_terminal_are_written_to_stdout(tmp_path: Path, results_in_terminal: bool):
+async def test_watch_writes_json_to_stdout_even_in_a_terminal(tmp_path: Path, results_in_terminal: bool):
     async with Sandbox(lite=True) as sandbox:
         ids = await sandbox.seed_audiences(3, "42")
-        ours, theirs = pty.openpty()
+        controller, terminal = pty.openpty()
         path = tmp_path / "records"
         try:
             with path.open("wb") as file:
@@ -110,16 +110,16 @@ async def test_records_of_a_watch_in_a_terminal_are_written_to_stdout(tmp_path: 
                     command("watch", *ids, "--customer", "42", "--json"),
                     env=environment_for(sandbox) | {"TERM": "xterm"},
                     stdin=subprocess.DEVNULL,
-                    stdout=theirs if results_in_terminal else file,
-                    stderr=theirs,
+                    stdout=terminal if results_in_terminal else file,
+                    stderr=terminal,
                 )
         finally:
-            os.close(theirs)
+            os.close(terminal)
         async with process:
             with anyio.fail_after(60):
-                written = await anyio.to_thread.run_sync(read_all, ours)
+                written = await anyio.to_thread.run_sync(read_all, controller)
                 assert await process.wait() == 0
-        os.close(ours)
+        os.close(controller)
     screen = written.decode()
     records = path.read_text()
     if results_in_terminal:

@@ -21,7 +21,7 @@ URL = "https://files.example.org/donors.csv"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "expected"),
     [
         (("nope",), ('Unknown command "nope"',)),
         (("audiences", "--bas-url", "x"), ("--base-url", "indigo-async audiences --help")),
@@ -78,35 +78,35 @@ URL = "https://files.example.org/donors.csv"
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
-async def test_misuse_is_told_in_words_and_changes_nothing(
-    command_line: RunCommand, arguments: tuple[str, ...], words: tuple[str, ...]
+async def test_usage_error_is_explained_and_changes_nothing(
+    command_line: RunCommand, arguments: tuple[str, ...], expected: tuple[str, ...]
 ):
     async with Sandbox(lite=True) as sandbox:
         await sandbox.seed_audiences(1, "42")
-        ended = await command_line(sandbox, *arguments)
+        result = await command_line(sandbox, *arguments)
         assert not [entry for entry in sandbox.log.entries if entry.method == "POST"]
-    assert (ended.exit_code, ended.stdout) == (2, ""), ended.stderr
-    for word in words:
-        assert word in ended.stderr
+    assert (result.exit_code, result.stdout) == (2, ""), result.stderr
+    for message in expected:
+        assert message in result.stderr
 
 
 @pytest.mark.parametrize(
     "given", ["6192.9", "50.00", "0x10", "5_000_000", "5,000", "1.0e-1", "1e4", "+5", " 5", "", "none"]
 )
-async def test_a_whole_number_is_digits_alone_so_that_none_is_rounded(command_line: RunCommand, given: str):
+async def test_whole_numbers_take_digits_only(command_line: RunCommand, given: str):
     async with Sandbox(lite=True) as sandbox:
         for command in (
             ("export", "aud-1", *CUSTOMER, "--out", "x.csv", "--max-cost-cents"),
             ("run", "jobs.yaml", "--budget-cents"),
             ("lookalike", "aud-1", *NAMED, "--size"),
         ):
-            ended = await command_line(sandbox, *command, given)
-            assert (ended.exit_code, ended.stdout) == (2, ""), ended.stderr
-            assert f"{command[-1]}: must be a whole number, digits only, such as 20000, not {given!r}" in ended.stderr
+            result = await command_line(sandbox, *command, given)
+            assert (result.exit_code, result.stdout) == (2, ""), result.stderr
+            assert f"{command[-1]}: must be a whole number, digits only, such as 20000, not {given!r}" in result.stderr
         assert sandbox.log.count() == 0
 
 
-def test_every_option_that_takes_a_whole_number_takes_digits_alone():
+def test_every_int_option_takes_digits_only():
     options = {
         argument.name: argument
         for command in _COMMANDS
@@ -120,7 +120,7 @@ def test_every_option_that_takes_a_whole_number_takes_digits_alone():
             option.parameter.converter(int, [Token(keyword=name, value="50.00")])
 
 
-async def test_a_token_that_is_missing_refused_or_in_no_file_is_told(command_line: RunCommand):
+async def test_token_problems_are_explained(command_line: RunCommand):
     async with Sandbox(lite=True) as sandbox:
         missing = await command_line(sandbox, "audiences", INDIGO_API_TOKEN="")
         refused = await command_line(sandbox, "audiences", INDIGO_API_TOKEN="canary-0f9e8d")
@@ -141,7 +141,7 @@ async def test_a_token_that_is_missing_refused_or_in_no_file_is_told(command_lin
     assert "check --base-url or INDIGO_BASE_URL: the API's own ends with /api/v1" in wrong_place.stderr
 
 
-async def test_a_bug_is_called_a_bug_and_shows_its_traceback_to_who_asks_alone(
+async def test_bug_is_called_a_bug_and_shows_its_traceback_only_with_debug(
     command_line: RunCommand, monkeypatch: pytest.MonkeyPatch
 ):
     async def broken(self: IndigoClient, customer_id: str | None = None) -> None:
@@ -149,16 +149,16 @@ async def test_a_bug_is_called_a_bug_and_shows_its_traceback_to_who_asks_alone(
 
     monkeypatch.setattr(IndigoClient, "list_audiences", broken)
     async with Sandbox(lite=True) as sandbox:
-        ended = await command_line(sandbox, "audiences", *CUSTOMER)
+        result = await command_line(sandbox, "audiences", *CUSTOMER)
         debugged = await command_line(sandbox, "audiences", *CUSTOMER, "--debug")
-    assert ended.exit_code == debugged.exit_code == 1
-    assert "this is a bug in indigo-async" in ended.stderr
-    assert "(TypeError)" in ended.stderr
-    assert "of 42" not in ended.stderr
+    assert result.exit_code == debugged.exit_code == 1
+    assert "this is a bug in indigo-async" in result.stderr
+    assert "(TypeError)" in result.stderr
+    assert "of 42" not in result.stderr
     assert "TypeError: with <hidden>, of 42" in debugged.stderr
 
 
-async def test_a_traceback_shows_no_token_of_a_file_and_steers_no_terminal(
+async def test_traceback_shows_neither_the_token_nor_control_characters(
     command_line: RunCommand, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     async def broken(_: IndigoClient, customer_id: str | None = None) -> None:
@@ -167,20 +167,22 @@ async def test_a_traceback_shows_no_token_of_a_file_and_steers_no_terminal(
     monkeypatch.setattr(IndigoClient, "list_audiences", broken)
     (tmp_path / "token").write_text("canary-f11e\n")
     async with Sandbox(lite=True) as sandbox:
-        ended = await command_line(
+        result = await command_line(
             sandbox,
             *("audiences", *CUSTOMER, "--debug"),
             INDIGO_API_TOKEN="",
             INDIGO_API_TOKEN_FILE=str(tmp_path / "token"),
         )
-    assert "TypeError: \N{REPLACEMENT CHARACTER}]0;owned\N{REPLACEMENT CHARACTER}with <hidden>, of 42\n" in ended.stderr
-    assert "Traceback (most recent call last):\n" in ended.stderr
-    assert not {"\x1b", "\x07"} & set(ended.stderr)
-    assert "canary-f11e" not in ended.stderr
+    assert (
+        "TypeError: \N{REPLACEMENT CHARACTER}]0;owned\N{REPLACEMENT CHARACTER}with <hidden>, of 42\n" in result.stderr
+    )
+    assert "Traceback (most recent call last):\n" in result.stderr
+    assert not {"\x1b", "\x07"} & set(result.stderr)
+    assert "canary-f11e" not in result.stderr
 
 
 @pytest.mark.parametrize(
-    ("errors", "code", "words"),
+    ("errors", "code", "expected"),
     [
         ((TimeoutError(2, "no such luck"),), 1, "indigo-async: no such luck\n"),
         ((KeyboardInterrupt(),), 130, "interrupted"),
@@ -188,45 +190,45 @@ async def test_a_traceback_shows_no_token_of_a_file_and_steers_no_terminal(
         ((ValueError("a"), TypeError("b")), 1, "(ExceptionGroup)"),
     ],
 )
-async def test_what_tasks_side_by_side_failed_of_is_told_as_if_it_were_alone(
+async def test_exception_group_of_one_type_is_reported_as_a_single_error(
     command_line: RunCommand,
     monkeypatch: pytest.MonkeyPatch,
     errors: tuple[BaseException, ...],
     code: int,
-    words: str,
+    expected: str,
 ):
     async def broken(_: IndigoClient, customer_id: str | None = None) -> None:
         raise BaseExceptionGroup("", [BaseExceptionGroup(f"of {customer_id}", errors)])
 
     monkeypatch.setattr(IndigoClient, "list_audiences", broken)
     async with Sandbox(lite=True) as sandbox:
-        ended = await command_line(sandbox, "audiences", *CUSTOMER)
-    assert (ended.exit_code, ended.stdout) == (code, "")
-    assert words in ended.stderr
+        result = await command_line(sandbox, "audiences", *CUSTOMER)
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert expected in result.stderr
 
 
-async def test_completion_is_installed_where_the_shell_looks(command_line: RunCommand, tmp_path, monkeypatch):
+async def test_completion_is_installed_for_the_shell(command_line: RunCommand, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    ended = await command_line(None, "--install-completion", "--shell", "bash")
-    assert ended.exit_code == 0, ended.stderr
+    result = await command_line(None, "--install-completion", "--shell", "bash")
+    assert result.exit_code == 0, result.stderr
     (script,) = [path for path in tmp_path.rglob("*") if path.name.startswith("indigo-async")]
     for word in ("export", "doctor", "--max-cost-cents"):
         assert word in script.read_text()
 
 
-async def test_an_address_where_nothing_listens_is_told_in_the_system_s_words_alone():
+async def test_refused_connection_has_a_short_message():
     with closing(socket.socket()) as unused:
-        unused.bind(("127.0.0.1", 0))  # bound and not listening: refused, and nobody else's
+        unused.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
         host, port = unused.getsockname()
         base_url = f"http://{host}:{port}/api/v1"
         async with IndigoClient("canary-77", base_url=base_url, retry=RetryPolicy(attempts=1)) as client:
             with pytest.raises(ConnectionFailedError) as caught:
                 await client.list_audiences()
-    words = f"no connection could be made ({host}:{port}, connection refused); check base_url and the network"
-    assert str(caught.value) == f"GET /audiences: {words}"
+    message = f"no connection could be made ({host}:{port}, connection refused); check base_url and the network"
+    assert str(caught.value) == f"GET /audiences: {message}"
 
 
-async def test_a_page_instead_of_json_says_to_check_the_address():
+async def test_html_instead_of_json_says_to_check_the_address():
     page = respond_with(200, b"<html></html>", content_type="text/html")
     nothing = respond_with(404, b"<html></html>", content_type="text/html")
     async with server_and_client(page, nothing, retry=RetryPolicy(attempts=1)) as (_, client):

@@ -114,6 +114,8 @@ class _WatchTable:
         if errors:
             return exit_code_for(next(iter(errors.values())))
         if self.timed_out:
+            if missing := [audience_id for audience_id, row in self.rows.items() if row.audience is None]:
+                self.output.error(f"not found so far: {', '.join(missing)}; check the IDs and --customer")
             self.output.error(f"not done after {timeout:g} s; the server continues its work")
             return ExitCode.TIMED_OUT
         failed = any(row.audience is not None and _has_failed(row.audience) for row in self.rows.values())

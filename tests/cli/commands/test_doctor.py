@@ -9,22 +9,22 @@ from tests.support.command_line import CommandResult, RunCommand
 from tests.support.servers.scripted import respond_with, scripted_server
 
 
-def states(ended: CommandResult) -> dict[str, str]:
-    return {record["check"]: record["state"] for record in ended.records}
+def states(result: CommandResult) -> dict[str, str]:
+    return {record["check"]: record["state"] for record in result.records}
 
 
-def advice(ended: CommandResult, check: str) -> str:
-    return next(f"{record['detail']} {record['advice']}" for record in ended.records if record["check"] == check)
+def advice(result: CommandResult, check: str) -> str:
+    return next(f"{record['detail']} {record['advice']}" for record in result.records if record["check"] == check)
 
 
-async def test_all_is_well_with_a_sandbox(command_line: RunCommand, tmp_path: Path):
+async def test_all_checks_pass_with_a_sandbox(command_line: RunCommand, tmp_path: Path):
     async with Sandbox(lite=True) as sandbox:
-        ended = await command_line(sandbox, "doctor", "--json", "--journal-folder", tmp_path)
+        result = await command_line(sandbox, "doctor", "--json", "--journal-folder", tmp_path)
         shown = await command_line(sandbox, "doctor", "--journal-folder", tmp_path)
         assert {entry.method for entry in sandbox.log.entries} == {"GET"}
-    assert ended.exit_code == shown.exit_code == 0
-    assert set(states(ended).values()) == {"ok"}
-    assert list(states(ended)) == [line.split()[1] for line in shown.stdout.splitlines()]
+    assert result.exit_code == shown.exit_code == 0
+    assert set(states(result).values()) == {"ok"}
+    assert list(states(result)) == [line.split()[1] for line in shown.stdout.splitlines()]
     assert not list(tmp_path.iterdir())
 
 
@@ -32,56 +32,54 @@ async def test_all_is_well_with_a_sandbox(command_line: RunCommand, tmp_path: Pa
     ("variables", "expected"),
     [
         ({"INDIGO_API_TOKEN": "wrong"}, (5, "accepted", "the token was rejected (401)")),
-        ({"INDIGO_API_TOKEN": ""}, (1, "token", "is missing: set INDIGO_API_TOKEN")),
+        ({"INDIGO_API_TOKEN": ""}, (1, "token", "no API token; set INDIGO_API_TOKEN or INDIGO_API_TOKEN_FILE")),
         ({"INDIGO_API_TOKEN": "", "INDIGO_API_TOKEN_FILE": "/no/such"}, (1, "token", "No such file")),
         ({"INDIGO_BASE_URL": "http://example.org/api/v1"}, (1, "address", "must be https")),
         ({"INDIGO_BASE_URL": "http://127.0.0.1:1/api/v1"}, (1, "reached", "nothing listens there")),
     ],
 )
-async def test_what_is_wrong_is_told_with_what_to_do(
+async def test_problem_is_reported_with_advice(
     command_line: RunCommand, tmp_path: Path, variables: dict[str, str], expected: tuple[int, str, str]
 ):
     async with Sandbox(lite=True) as sandbox:
-        ended = await command_line(sandbox, "doctor", "--json", "--journal-folder", tmp_path, **variables)
-    code, check, words = expected
-    assert ended.exit_code == code
-    assert states(ended)[check] in {"failed", "refused"}
-    assert words in advice(ended, check)
+        result = await command_line(sandbox, "doctor", "--json", "--journal-folder", tmp_path, **variables)
+    code, check, message = expected
+    assert result.exit_code == code
+    assert states(result)[check] in {"failed", "refused"}
+    assert message in advice(result, check)
 
 
-async def test_an_address_without_its_path_is_not_the_api(command_line: RunCommand, tmp_path: Path):
+async def test_base_url_without_its_path_is_not_the_api(command_line: RunCommand, tmp_path: Path):
     async with Sandbox(lite=True) as sandbox:
         origin = sandbox.base_url.removesuffix("/api/v1")
-        ended = await command_line(sandbox, "doctor", "--json", "--base-url", origin, "--journal-folder", tmp_path)
-    assert ended.exit_code == 1
-    assert (states(ended)["address"], states(ended)["API"]) == ("warning", "failed")
-    assert "/api/v1" in advice(ended, "API")
+        result = await command_line(sandbox, "doctor", "--json", "--base-url", origin, "--journal-folder", tmp_path)
+    assert result.exit_code == 1
+    assert (states(result)["address"], states(result)["API"]) == ("warning", "failed")
+    assert "/api/v1" in advice(result, "API")
 
 
-async def test_a_server_that_speaks_no_tls_or_another_time_is_told(command_line: RunCommand, tmp_path: Path):
+async def test_missing_tls_and_wrong_clock_are_reported(command_line: RunCommand, tmp_path: Path):
     old = respond_with(401, b"", Date="Mon, 05 Jan 2015 12:00:00 GMT")
     async with scripted_server(old) as server:
         own = {"INDIGO_API_TOKEN": "canary-5d1c", "INDIGO_BASE_URL": f"{server.origin}/api/v1"}
-        ended = await command_line(None, "doctor", "--json", "--journal-folder", tmp_path, **own)
+        result = await command_line(None, "doctor", "--json", "--journal-folder", tmp_path, **own)
         own["INDIGO_BASE_URL"] = own["INDIGO_BASE_URL"].replace("http:", "https:")
         secure = await command_line(None, "doctor", "--json", "--journal-folder", tmp_path, **own)
-    assert "canary-5d1c" not in ended.stdout + ended.stderr
-    assert states(ended)["clock"] == "warning"
-    assert "ahead of the server's" in advice(ended, "clock")
+    assert "canary-5d1c" not in result.stdout + result.stderr
+    assert states(result)["clock"] == "warning"
+    assert "ahead of the server's" in advice(result, "clock")
     assert secure.exit_code == 1
     assert "no TLS" in advice(secure, "reached")
 
 
-async def test_a_token_file_that_others_can_read_and_a_folder_that_is_none_are_told(
-    command_line: RunCommand, tmp_path: Path
-):
+async def test_readable_token_file_and_missing_folder_are_reported(command_line: RunCommand, tmp_path: Path):
     async with Sandbox(lite=True) as sandbox:
         file = tmp_path / "token"
         file.write_text(sandbox.token)
         file.chmod(0o644)
         own = {"INDIGO_API_TOKEN": "", "INDIGO_API_TOKEN_FILE": str(file)}
-        ended = await command_line(sandbox, "doctor", "--json", "--journal-folder", tmp_path / "none", **own)
-    assert ended.exit_code == 1
-    assert (states(ended)["token"], states(ended)["accepted"]) == ("warning", "ok")
-    assert f"chmod 600 {file}" in advice(ended, "token")
-    assert states(ended)["journals"] == "failed"
+        result = await command_line(sandbox, "doctor", "--json", "--journal-folder", tmp_path / "none", **own)
+    assert result.exit_code == 1
+    assert (states(result)["token"], states(result)["accepted"]) == ("warning", "ok")
+    assert f"chmod 600 {file}" in advice(result, "token")
+    assert states(result)["journals"] == "failed"

@@ -15,19 +15,19 @@ from indigo_async.workflows.journal import Journal
 from tests.support.manifests import write_examples
 from tests.support.processes.commands import command, environment_for, json_lines, run_command, write_manifest
 
-QUICK = ("--poll-interval", "0.02")
+FAST = ("--poll-interval", "0.02")
 
 
 def lite() -> Sandbox:
     return Sandbox(lite=True, speed=2_000.0)
 
 
-async def test_a_manifest_is_run_to_its_files_and_run_again_buys_nothing(tmp_path: Path):
+async def test_run_downloads_all_exports_and_a_second_run_purchases_nothing(tmp_path: Path):
     manifest = write_manifest(tmp_path, 6)
     async with lite() as sandbox:
-        first = await run_command(sandbox, "run", manifest, *QUICK)
+        first = await run_command(sandbox, "run", manifest, *FAST)
         bought = sandbox.counts()
-        again = await run_command(sandbox, "run", manifest, *QUICK)
+        second = await run_command(sandbox, "run", manifest, *FAST)
         counts = sandbox.counts()
     assert first.returncode == 0, first.stderr
     assert "6 of 6 jobs done, in 0:00:" in first.stdout
@@ -37,30 +37,30 @@ async def test_a_manifest_is_run_to_its_files_and_run_again_buys_nothing(tmp_pat
     assert files == [f"exports/c{number % 2}/List {number}.csv" for number in (0, 2, 4, 1, 3, 5)]
     assert all((tmp_path / file).stat().st_mode & 0o777 == 0o600 for file in files)
     assert bought.purchases == 6
-    assert again.returncode == 0, again.stderr
+    assert second.returncode == 0, second.stderr
     assert counts.purchases == 6
-    assert f"${bought.charged_cents / 100:,.2f} spent by all runs with this journal" in again.stdout
+    assert f"${bought.charged_cents / 100:,.2f} spent by all runs with this journal" in second.stdout
 
 
-async def test_the_documents_manifest_runs_with_local_files(tmp_path: Path):
+async def test_documented_manifest_runs_with_local_files(tmp_path: Path):
     write_examples(tmp_path)
     out = tmp_path / "elsewhere"
     async with lite() as sandbox:
-        ended = await run_command(
-            sandbox, "run", tmp_path / "jobs.csv", "--defaults", tmp_path / "defaults.yaml", "--out", out, *QUICK
+        result = await run_command(
+            sandbox, "run", tmp_path / "jobs.csv", "--defaults", tmp_path / "defaults.yaml", "--out", out, *FAST
         )
-    assert ended.returncode == 0, ended.stderr + ended.stdout
+    assert result.returncode == 0, result.stderr + result.stdout
     assert (out / "exports" / "42" / "Donors.csv").stat().st_size > 0
     assert (out / "exports" / "43" / "Volunteers.csv").stat().st_size > 0
 
 
-async def test_json_has_a_line_for_each_outcome_and_a_summary_at_the_end(tmp_path: Path):
+async def test_json_has_a_line_per_outcome_and_a_final_summary(tmp_path: Path):
     manifest = write_manifest(tmp_path, 4)
     async with lite() as sandbox:
-        ended = await run_command(sandbox, "run", manifest, "--json", *QUICK)
+        result = await run_command(sandbox, "run", manifest, "--json", *FAST)
         counts = sandbox.counts()
-    *outcomes, summary = json_lines(ended.stdout)
-    assert ended.returncode == 0, ended.stderr
+    *outcomes, summary = json_lines(result.stdout)
+    assert result.returncode == 0, result.stderr
     assert {outcome["type"] for outcome in outcomes} == {"outcome"}
     assert {outcome["key"] for outcome in outcomes} == {f"c{number % 2}/List {number}" for number in range(4)}
     for outcome in outcomes:
@@ -75,29 +75,29 @@ async def test_json_has_a_line_for_each_outcome_and_a_summary_at_the_end(tmp_pat
     assert summary["interrupted"] is False
 
 
-async def test_jobs_over_their_limit_fail_alone_with_advice_and_a_code(tmp_path: Path):
+async def test_jobs_over_their_limit_fail_with_advice_and_an_exit_code(tmp_path: Path):
     cheap = "- {customer_id: c9, audience_name: Free, csv: 'https://files.example.org/9.csv', export: null}\n"
     manifest = write_manifest(tmp_path, 3, max_cost_cents=1, more=cheap)
     async with lite() as sandbox:
-        ended = await run_command(sandbox, "run", manifest, *QUICK)
+        result = await run_command(sandbox, "run", manifest, *FAST)
         counts = sandbox.counts()
-    assert ended.returncode == 3
+    assert result.returncode == 3
     assert counts.purchases == 0
-    assert "1 of 4 jobs done, 3 failed" in ended.stdout
-    assert "Raise export.max_cost_cents or --budget-cents" in ended.stdout
-    assert ended.stdout.count("BudgetExceededError") == 1
-    assert re.search(r"^ +3 +purchase +BudgetExceededError", ended.stdout, re.MULTILINE)
-    assert "3 of 4 jobs failed. After fixing this, resume with:" in ended.stderr
+    assert "1 of 4 jobs done, 3 failed" in result.stdout
+    assert "Raise export.max_cost_cents or --budget-cents" in result.stdout
+    assert result.stdout.count("BudgetExceededError") == 1
+    assert re.search(r"^ +3 +purchase +BudgetExceededError", result.stdout, re.MULTILINE)
+    assert "3 of 4 jobs failed. After fixing this, resume with:" in result.stderr
 
 
-async def test_a_budget_bounds_all_runs_with_one_journal(tmp_path: Path):
+async def test_budget_applies_to_all_runs_with_the_same_journal(tmp_path: Path):
     manifest = write_manifest(tmp_path, 4)
     async with lite() as sandbox:
-        priced = await run_command(sandbox, "quote", manifest, "--json", *QUICK)
+        priced = await run_command(sandbox, "quote", manifest, "--json", *FAST)
         price = json_lines(priced.stdout)[-1]["price_cents"]
         budget = price // 2
-        first = await run_command(sandbox, "run", manifest, "--budget-cents", str(budget), *QUICK)
-        second = await run_command(sandbox, "run", manifest, "--budget-cents", str(budget), *QUICK)
+        first = await run_command(sandbox, "run", manifest, "--budget-cents", str(budget), *FAST)
+        second = await run_command(sandbox, "run", manifest, "--budget-cents", str(budget), *FAST)
         counts = sandbox.counts()
     assert first.returncode == second.returncode == 3
     assert counts.purchases == 2
@@ -107,16 +107,16 @@ async def test_a_budget_bounds_all_runs_with_one_journal(tmp_path: Path):
     assert f"of ${budget / 100:,.2f} spent" in second.stdout
 
 
-async def test_what_earlier_runs_spent_is_no_leave_for_this_one(tmp_path: Path):
+async def test_spending_of_earlier_runs_counts_against_the_budget(tmp_path: Path):
     manifest = write_manifest(tmp_path, 2)
     async with lite() as sandbox:
-        first = await run_command(sandbox, "run", manifest, *QUICK)
+        first = await run_command(sandbox, "run", manifest, *FAST)
         cents = sandbox.counts().charged_cents
         more = "- {customer_id: c9, audience_name: More, csv: 'https://files.example.org/9.csv'}\n"
         write_manifest(tmp_path, 2, more=more)
-        over = await run_command(sandbox, "run", manifest, "--budget-cents", "100", *QUICK)
-        some = await run_command(sandbox, "run", manifest, "--budget-cents", str(cents + 100), *QUICK)
-        free = await run_command(sandbox, "run", manifest, *QUICK)
+        over = await run_command(sandbox, "run", manifest, "--budget-cents", "100", *FAST)
+        some = await run_command(sandbox, "run", manifest, "--budget-cents", str(cents + 100), *FAST)
+        free = await run_command(sandbox, "run", manifest, *FAST)
     assert "They may spend up to $200,000.00.\n" in first.stderr
     spent = f"${cents / 100:,.2f}"
     assert (
@@ -128,129 +128,129 @@ async def test_what_earlier_runs_spent_is_no_leave_for_this_one(tmp_path: Path):
     assert (over.returncode, some.returncode, free.returncode) == (3, 3, 0)
 
 
-async def test_no_purchase_stops_at_the_prices(tmp_path: Path):
+async def test_no_purchase_stops_after_pricing(tmp_path: Path):
     manifest = write_manifest(tmp_path, 2)
     async with lite() as sandbox:
-        ended = await run_command(sandbox, "run", manifest, "--no-purchase", *QUICK)
+        result = await run_command(sandbox, "run", manifest, "--no-purchase", *FAST)
         assert sandbox.counts().purchases == 0
-    assert ended.returncode == 0
-    assert "They will spend nothing" in ended.stderr
+    assert result.returncode == 0
+    assert "They will spend nothing" in result.stderr
     assert not list(tmp_path.glob("exports/*/*.csv"))
 
 
-async def test_mistakes_are_misuse_and_nothing_is_sent(tmp_path: Path):
+async def test_manifest_errors_are_usage_errors_and_nothing_is_sent(tmp_path: Path):
     manifest = write_manifest(tmp_path, 2, more="- {customer_id: c0, audience_nam: X}\n")
     async with lite() as sandbox:
-        ended = await run_command(sandbox, "run", manifest, *QUICK)
+        result = await run_command(sandbox, "run", manifest, *FAST)
         assert sandbox.log.count() == 0
-    assert ended.returncode == 2
-    assert ended.stdout == ""
-    assert f"{manifest}:8: audience_nam: unknown field; did you mean 'audience_name'?" in ended.stderr
-    assert f"{manifest}:8: csv: is missing" in ended.stderr
-    assert "Traceback" not in ended.stderr
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert f"{manifest}:8: audience_nam: unknown field; did you mean 'audience_name'?" in result.stderr
+    assert f"{manifest}:8: csv: is missing" in result.stderr
+    assert "Traceback" not in result.stderr
     assert not manifest.with_name("jobs.yaml.journal").exists()
 
 
-async def test_a_wrong_token_ends_the_batch_with_its_own_code(tmp_path: Path):
+async def test_wrong_token_stops_the_batch_with_its_own_exit_code(tmp_path: Path):
     manifest = write_manifest(tmp_path, 5)
     async with lite() as sandbox:
-        ended = await run_command(sandbox, "run", manifest, *QUICK, token="wrong-token")
-        told = await run_command(sandbox, "report", f"{manifest}.journal", "--json")
-    assert ended.returncode == 5
-    assert "Check the token (INDIGO_API_TOKEN)" in ended.stdout
-    assert ended.stdout.count("A valid API token is required") == 1
-    assert "Stopped: GET /audience" in ended.stdout
-    assert "check the token: INDIGO_API_TOKEN, or the file that INDIGO_API_TOKEN_FILE names" in ended.stdout
-    assert "token=" not in ended.stdout + told.stdout
-    assert "check the token: INDIGO_API_TOKEN, or" in told.stdout
-    assert "wrong-token" not in ended.stdout + ended.stderr
+        result = await run_command(sandbox, "run", manifest, *FAST, token="wrong-token")
+        report = await run_command(sandbox, "report", f"{manifest}.journal", "--json")
+    assert result.returncode == 5
+    assert "Check the token (INDIGO_API_TOKEN)" in result.stdout
+    assert result.stdout.count("A valid API token is required") == 1
+    assert "Stopped: GET /audience" in result.stdout
+    assert "check the token: INDIGO_API_TOKEN, or the file that INDIGO_API_TOKEN_FILE names" in result.stdout
+    assert "token=" not in result.stdout + report.stdout
+    assert "check the token: INDIGO_API_TOKEN, or" in report.stdout
+    assert "wrong-token" not in result.stdout + result.stderr
 
 
-async def test_what_many_jobs_failed_of_is_told_once(tmp_path: Path):
+async def test_common_failure_is_shown_once(tmp_path: Path):
     manifest = write_manifest(tmp_path, 12)
     async with lite() as sandbox:
         sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint="POST /upload_csv", times=12, status=400))
-        ended = await run_command(sandbox, "run", manifest, *QUICK)
-    assert ended.returncode == 1
-    assert len(re.findall(r"^c\d/List \d+ and 11 more: POST /upload_csv: ", ended.stdout, re.MULTILINE)) == 1
-    assert ended.stdout.count("POST /upload_csv: ") == 1
-    assert "--json shows all" not in ended.stdout
+        result = await run_command(sandbox, "run", manifest, *FAST)
+    assert result.returncode == 1
+    assert len(re.findall(r"^c\d/List \d+ and 11 more: POST /upload_csv: ", result.stdout, re.MULTILINE)) == 1
+    assert result.stdout.count("POST /upload_csv: ") == 1
+    assert "--json shows all" not in result.stdout
 
 
-async def test_quiet_says_results_alone(tmp_path: Path):
+async def test_quiet_shows_results_only(tmp_path: Path):
     manifest = write_manifest(tmp_path, 1)
     async with lite() as sandbox:
-        ended = await run_command(sandbox, "run", manifest, "--quiet", *QUICK)
-    assert ended.returncode == 0
-    assert ended.stderr == ""
-    assert "1 of 1 jobs done" in ended.stdout
+        result = await run_command(sandbox, "run", manifest, "--quiet", *FAST)
+    assert result.returncode == 0
+    assert result.stderr == ""
+    assert "1 of 1 jobs done" in result.stdout
 
 
-async def test_after_failures_the_printed_command_goes_on(tmp_path: Path):
+async def test_printed_command_resumes_after_failures(tmp_path: Path):
     manifest = write_manifest(tmp_path, 5)
     async with lite() as sandbox:
         sandbox.faults.add(
             Fault(kind=FaultKind.ERROR_BEFORE, endpoint="POST /create_preview_csv_export", times=2, status=400)
         )
-        failed = await run_command(sandbox, "run", manifest, *QUICK)
-        told = await run_command(sandbox, "report", f"{manifest}.journal", "--json")
-        again = shlex.split(failed.stderr.splitlines()[-1])
-        ended = await run_command(sandbox, *again[3:])
+        failed = await run_command(sandbox, "run", manifest, *FAST)
+        report = await run_command(sandbox, "report", f"{manifest}.journal", "--json")
+        resume = shlex.split(failed.stderr.splitlines()[-1])
+        result = await run_command(sandbox, *resume[3:])
         counts = sandbox.counts()
     assert failed.returncode == 1
-    (advice,) = {failure["advice"] for failure in json.loads(told.stdout)["failures"]}
+    (advice,) = {failure["advice"] for failure in json.loads(report.stdout)["failures"]}
     assert advice == advice_for("ApiError")
     assert "helps only after fixing that" in advice
     assert advice in failed.stdout
-    assert again[1:4] == ["-m", "indigo_async", "run"]
-    assert ended.returncode == 0, ended.stderr
+    assert resume[1:4] == ["-m", "indigo_async", "run"]
+    assert result.returncode == 0, result.stderr
     assert counts.purchases == 5
     assert set(counts.purchases_by_export.values()) == {1}
 
 
-async def test_after_so_many_failures_no_more_jobs_begin(tmp_path: Path):
+async def test_stop_after_failures_starts_no_more_jobs(tmp_path: Path):
     manifest = write_manifest(tmp_path, 6, max_cost_cents=1)
     async with lite() as sandbox:
-        ended = await run_command(
-            sandbox, "run", manifest, "--max-in-flight", "1", "--stop-after-failures", "2", *QUICK
+        result = await run_command(
+            sandbox, "run", manifest, "--max-in-flight", "1", "--stop-after-failures", "2", *FAST
         )
         assert sandbox.log.count("POST /upload_csv") == 2
-    assert ended.returncode == 3
-    assert "0 of 6 jobs done, 2 failed, 4 unfinished" in ended.stdout
-    assert "Stopped: 2 jobs failed" in ended.stdout
-    assert "the batch stopped early. After fixing the cause, resume with:" in ended.stderr
+    assert result.returncode == 3
+    assert "0 of 6 jobs done, 2 failed, 4 unfinished" in result.stdout
+    assert "Stopped: 2 jobs failed" in result.stdout
+    assert "the batch stopped early. After fixing the cause, resume with:" in result.stderr
 
 
-async def test_a_reader_of_the_output_who_goes_away_ends_it_in_order(tmp_path: Path):
+async def test_closed_output_pipe_ends_the_run_cleanly(tmp_path: Path):
     manifest = write_manifest(tmp_path, 3)
     async with lite() as sandbox:
-        nobody, output = os.pipe()
-        os.close(nobody)
+        reader, writer = os.pipe()
+        os.close(reader)
         try:
             with anyio.fail_after(60):
-                ended = await anyio.run_process(
-                    command("run", manifest, "--json", *QUICK),
+                result = await anyio.run_process(
+                    command("run", manifest, "--json", *FAST),
                     env=environment_for(sandbox),
-                    stdout=output,
+                    stdout=writer,
                     check=False,
                 )
         finally:
-            os.close(output)
-        again = await run_command(sandbox, "run", manifest, *QUICK)
+            os.close(writer)
+        second = await run_command(sandbox, "run", manifest, *FAST)
         counts = sandbox.counts()
-    assert ended.returncode == 141
-    assert b"Traceback" not in ended.stderr
-    assert again.returncode == 0
+    assert result.returncode == 141
+    assert b"Traceback" not in result.stderr
+    assert second.returncode == 0
     assert counts.purchases == 3
     assert set(counts.purchases_by_export.values()) == {1}
 
 
-async def test_a_journal_in_use_and_a_manifest_that_is_not_there_are_told_in_words(tmp_path: Path):
+async def test_journal_in_use_and_missing_manifest_are_explained(tmp_path: Path):
     manifest = write_manifest(tmp_path, 1)
     async with lite() as sandbox:
         async with Journal.open(tmp_path / "jobs.yaml.journal"):
-            in_use = await run_command(sandbox, "run", manifest, *QUICK)
-        missing = await run_command(sandbox, "run", tmp_path / "none.yaml", *QUICK)
+            in_use = await run_command(sandbox, "run", manifest, *FAST)
+        missing = await run_command(sandbox, "run", tmp_path / "none.yaml", *FAST)
         assert sandbox.log.count() == 0
     assert in_use.returncode == 1
     assert "jobs.yaml.journal" in in_use.stderr.splitlines()[-1]

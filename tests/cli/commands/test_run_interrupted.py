@@ -15,13 +15,13 @@ from indigo_async.sandbox import Fault, FaultKind, Sandbox
 from tests.support.processes.commands import command, environment_for, run_command, write_manifest
 
 JOBS = 40
-QUICK = ("--poll-interval", "0.02")
+FAST = ("--poll-interval", "0.02")
 
 
 @asynccontextmanager
 async def running(sandbox: Sandbox, manifest: Path) -> AsyncGenerator[Process]:
-    """The command, killed at the block's end if it still runs."""
-    async with await anyio.open_process(command("run", manifest, *QUICK), env=environment_for(sandbox)) as process:
+    """Run the command; kill it at the end of the block if it is still running."""
+    async with await anyio.open_process(command("run", manifest, *FAST), env=environment_for(sandbox)) as process:
         try:
             yield process
         finally:
@@ -35,19 +35,19 @@ async def wait_until_purchased(sandbox: Sandbox, count: int, process: Process) -
         await anyio.sleep(0.001)
 
 
-async def read_until(process: Process, words: str) -> str:
-    """What the command says on stderr, up to these words or its end."""
+async def read_until(process: Process, text: str) -> str:
+    """Read stderr up to this text, or to the end."""
     assert process.stderr is not None
-    said = ""
+    stderr = ""
     async for chunk in process.stderr:
-        said += chunk.decode()
-        if words in said:
+        stderr += chunk.decode()
+        if text in stderr:
             break
-    return said
+    return stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_the_first_signal_settles_and_prints_the_command_that_goes_on(tmp_path: Path, number: signal.Signals):
+async def test_first_signal_finishes_purchases_and_prints_the_command_to_resume(tmp_path: Path, number: signal.Signals):
     manifest = write_manifest(tmp_path, JOBS)
     async with Sandbox(lite=True, speed=2_000.0) as sandbox:
         slow = Fault(kind=FaultKind.DELAY_AFTER, endpoint="POST /purchase_csv_export", times=None, delay=0.05)
@@ -56,47 +56,47 @@ async def test_the_first_signal_settles_and_prints_the_command_that_goes_on(tmp_
             async with running(sandbox, manifest) as process:
                 await wait_until_purchased(sandbox, 3, process)
                 process.send_signal(number)
-                said = await read_until(process, "no such words")
+                stderr = await read_until(process, "no such text")
                 await process.wait()
         interrupted = sandbox.counts()
         sandbox.faults.clear()
-        again = shlex.split(said.splitlines()[-1])
-        ended = await run_command(sandbox, *again[3:])
+        resume = shlex.split(stderr.splitlines()[-1])
+        result = await run_command(sandbox, *resume[3:])
         counts = sandbox.counts()
     assert process.returncode == 130
-    assert "Stopping once purchases in flight are checked (60 s at most)" in said
-    assert "interrupted. Work already requested continues on the server. Resume with:" in said
-    assert "Traceback" not in said
+    assert "Stopping once purchases in flight are checked (60 s at most)" in stderr
+    assert "interrupted. Work already requested continues on the server. Resume with:" in stderr
+    assert "Traceback" not in stderr
     assert 3 <= interrupted.purchases < JOBS
-    assert again[1:] == ["-m", "indigo_async", "run", str(manifest), *QUICK]
-    assert ended.returncode == 0, ended.stderr + ended.stdout
-    assert f"{JOBS} of {JOBS} jobs done" in ended.stdout
+    assert resume[1:] == ["-m", "indigo_async", "run", str(manifest), *FAST]
+    assert result.returncode == 0, result.stderr + result.stdout
+    assert f"{JOBS} of {JOBS} jobs done" in result.stdout
     assert counts.purchases == JOBS
     assert set(counts.purchases_by_export.values()) == {1}
     assert len(list(tmp_path.glob("exports/*/*.csv"))) == JOBS
 
 
-async def test_the_second_signal_ends_at_once_and_nothing_is_bought_twice(tmp_path: Path):
+async def test_second_signal_quits_immediately_and_nothing_is_purchased_twice(tmp_path: Path):
     manifest = write_manifest(tmp_path, 4)
     async with Sandbox(lite=True, speed=2_000.0) as sandbox:
         slow = Fault(
             kind=FaultKind.DELAY_AFTER, endpoint="POST /purchase_csv_export", times=None, skip_first=1, delay=30.0
         )
         sandbox.faults.add(slow)
-        with anyio.fail_after(20):  # sooner than any purchase but the first is answered
+        with anyio.fail_after(20):  # before the server responds to the delayed purchases
             async with running(sandbox, manifest) as process:
                 await wait_until_purchased(sandbox, 4, process)
                 process.send_signal(signal.SIGINT)
-                said = await read_until(process, "quit immediately")
+                stderr = await read_until(process, "quit immediately")
                 assert process.returncode is None
                 process.send_signal(signal.SIGINT)
                 await process.wait()
         sandbox.faults.clear()
-        ended = await run_command(sandbox, "run", manifest, *QUICK)
+        result = await run_command(sandbox, "run", manifest, *FAST)
         counts = sandbox.counts()
-    assert "Stopping" in said
+    assert "Stopping" in stderr
     assert process.returncode == -signal.SIGINT
-    assert ended.returncode == 0, ended.stderr + ended.stdout
+    assert result.returncode == 0, result.stderr + result.stdout
     assert counts.purchases == 4
     assert set(counts.purchases_by_export.values()) == {1}
 
@@ -122,15 +122,15 @@ sys.exit(run(sys.argv[1:]))
 """
 
 
-async def test_a_signal_while_all_is_closed_leaves_nothing_open(tmp_path: Path):
+async def test_signal_while_closing_still_closes_everything(tmp_path: Path):
     manifest = write_manifest(tmp_path, 1)
     async with Sandbox(lite=True, speed=2_000.0) as sandbox:
         with anyio.fail_after(60):
-            ended = await anyio.run_process(
-                [sys.executable, "-c", SIGNALLED_WHILE_CLOSING, "run", str(manifest), *QUICK],
+            result = await anyio.run_process(
+                [sys.executable, "-c", SIGNALLED_WHILE_CLOSING, "run", str(manifest), *FAST],
                 env=environment_for(sandbox),
                 check=False,
             )
-    assert ended.returncode == 0
-    assert b"closed" in ended.stderr
-    assert b"1 of 1 jobs done" in ended.stdout
+    assert result.returncode == 0
+    assert b"closed" in result.stderr
+    assert b"1 of 1 jobs done" in result.stdout

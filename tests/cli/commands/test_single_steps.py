@@ -9,8 +9,8 @@ from indigo_async.sandbox import Dialect, Fault, FaultKind, ManualClock, Sandbox
 from indigo_async.sandbox.people import VoterFile, generate_messy_csv
 from tests.support.command_line import RunCommand, is_private
 
-QUICK = ("--poll-interval", "0.02")
-MATCH = ("--customer", "42", "--name", "Donors", "--required", "first_name=First Name", *QUICK)
+FAST = ("--poll-interval", "0.02")
+MATCH = ("--customer", "42", "--name", "Donors", "--required", "first_name=First Name", *FAST)
 URL = "https://files.example.org/donors.csv?X-Signature=s3cr3t"
 
 
@@ -18,7 +18,7 @@ def lite(**options: object) -> Sandbox:
     return Sandbox(lite=True, speed=2_000.0, **options)  # type: ignore[arg-type]
 
 
-async def test_a_list_is_matched_grown_priced_bought_and_downloaded_and_each_step_again_costs_nothing(
+async def test_single_commands_do_the_whole_recipe_and_repeating_them_costs_nothing(
     command_line: RunCommand, tmp_path: Path
 ):
     out = tmp_path / "donors.csv"
@@ -28,10 +28,10 @@ async def test_a_list_is_matched_grown_priced_bought_and_downloaded_and_each_ste
         (audience,) = matched.records
         assert (audience["name"], audience["status"], audience["customer_id"]) == ("Donors", "ACTIVE", "42")
         assert "s3cr3t" not in matched.stdout + matched.stderr
-        lookalike = ("lookalike", audience["id"], "--customer", "42", "--name", "Wider", "--size", "2000", *QUICK)
+        lookalike = ("lookalike", audience["id"], "--customer", "42", "--name", "Wider", "--size", "2000", *FAST)
         (wider,) = (await command_line(sandbox, *lookalike, "--state", "PA", "--state", "OH", "--json")).records
         assert wider["base_audience_id"] == audience["id"]
-        export = ("export", wider["id"], "--customer", "42", "--field", "phone", "--out", out, *QUICK)
+        export = ("export", wider["id"], "--customer", "42", "--field", "phone", "--out", out, *FAST)
         priced = await command_line(sandbox, *export, "--json")
         (quote,) = priced.records
         assert priced.exit_code == 3
@@ -51,30 +51,28 @@ async def test_a_list_is_matched_grown_priced_bought_and_downloaded_and_each_ste
         assert sandbox.counts() == counts
 
 
-async def test_a_limit_one_cent_too_low_buys_nothing_and_says_the_price_in_dollars(
-    command_line: RunCommand, tmp_path: Path
-):
+async def test_limit_one_cent_too_low_purchases_nothing_and_shows_the_price(command_line: RunCommand, tmp_path: Path):
     async with lite() as sandbox:
         (audience_id,) = await sandbox.seed_audiences(1, "42")
-        export = ("export", audience_id, "--customer", "42", "--field", "phone", "--out", tmp_path / "x.csv", *QUICK)
-        ended = await command_line(sandbox, *export, "--max-cost-cents", "5999")
+        export = ("export", audience_id, "--customer", "42", "--field", "phone", "--out", tmp_path / "x.csv", *FAST)
+        result = await command_line(sandbox, *export, "--max-cost-cents", "5999")
         assert sandbox.counts().purchases == 0
-    assert ended.exit_code == 3
-    assert "price $60.00" in ended.stdout
-    assert "the limit is $59.99: nothing was purchased" in ended.stderr
-    assert "purchase begins" not in ended.stderr
+    assert result.exit_code == 3
+    assert "price $60.00" in result.stdout
+    assert "the limit is $59.99: nothing was purchased" in result.stderr
+    assert "purchase started" not in result.stderr
 
 
-async def test_a_bought_export_whose_download_failed_is_downloaded_by_its_id_and_not_bought_again(
+async def test_failed_download_is_repeated_by_export_id_without_another_purchase(
     command_line: RunCommand, tmp_path: Path
 ):
     out = tmp_path / "donors.csv"
     async with lite(dialect=Dialect(shows_field_types=False)) as sandbox:
         (audience_id,) = await sandbox.seed_audiences(1, "42")
-        export = ("export", audience_id, "--customer", "42", "--out", out, *QUICK)
-        terms = ("--field", "phone", "--max-cost-cents", "6000", "--buy-another")
+        export = ("export", audience_id, "--customer", "42", "--out", out, *FAST)
+        limits = ("--field", "phone", "--max-cost-cents", "6000", "--buy-another")
         sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint="GET download", status=403, times=2))
-        failed = await command_line(sandbox, *export, *terms)
+        failed = await command_line(sandbox, *export, *limits)
         assert (failed.exit_code, sandbox.counts().purchases) == (1, 1)
         assert "On the command line: --export-id" in failed.stderr
         (export_id,) = re.findall(r"export_id=(\S+)\)", failed.stderr)
@@ -84,28 +82,28 @@ async def test_a_bought_export_whose_download_failed_is_downloaded_by_its_id_and
     assert (record["spent_cents"], record["size_bytes"]) == (0, out.stat().st_size)
 
 
-async def test_what_was_uploaded_is_matched_later(command_line: RunCommand):
+async def test_uploaded_csv_is_matched_later(command_line: RunCommand):
     async with lite() as sandbox:
-        (stub,) = (await command_line(sandbox, "upload", URL, "--customer", "42", *QUICK, "--json")).records
+        (stub,) = (await command_line(sandbox, "upload", URL, "--customer", "42", *FAST, "--json")).records
         assert stub["csv_status"] == "READY_FOR_COLUMN_SELECTION"
         matched = await command_line(sandbox, "match", "--uploaded", stub["id"], *MATCH, "--json")
         assert (matched.records[0]["id"], matched.records[0]["status"]) == (stub["id"], "ACTIVE")
         assert sandbox.log.count("POST /upload_csv") == 1
 
 
-async def test_a_local_file_reaches_a_server_on_this_machine(
+async def test_local_file_is_published_to_a_server_on_this_machine(
     command_line: RunCommand, tmp_path: Path, voters: VoterFile
 ):
     people = tmp_path / "people.csv"
     people.write_bytes(generate_messy_csv(voters, 1_500, seed=1))
     async with Sandbox(voters, speed=2_000.0) as sandbox:
         more = ("--required", "last_name=Last Name", "--optional", "zip=Zip Code")
-        ended = await command_line(sandbox, "match", people, *MATCH, *more, "--json")
+        result = await command_line(sandbox, "match", people, *MATCH, *more, "--json")
         again = await command_line(sandbox, "match", people, *MATCH, *more, "--json")
         assert sandbox.log.count("POST /upload_csv") == 1
-    assert ended.exit_code == 0, ended.stderr
-    assert ended.records[0]["size"] > 1_000
-    assert again.records[0]["id"] == ended.records[0]["id"]
+    assert result.exit_code == 0, result.stderr
+    assert result.records[0]["size"] > 1_000
+    assert again.records[0]["id"] == result.records[0]["id"]
 
 
 @pytest.mark.parametrize(
@@ -115,15 +113,15 @@ async def test_a_local_file_reaches_a_server_on_this_machine(
         ("columns.json", '{"column_selections": {"first_name": {"column_name": "First", "is_required": true}}}'),
     ],
 )
-async def test_columns_may_come_from_a_file(command_line: RunCommand, tmp_path: Path, name: str, content: str):
+async def test_columns_are_read_from_a_file(command_line: RunCommand, tmp_path: Path, name: str, content: str):
     (tmp_path / name).write_text(content)
     async with lite() as sandbox:
-        match = ("match", URL, "--customer", "42", "--name", "Donors", *QUICK)
+        match = ("match", URL, "--customer", "42", "--name", "Donors", *FAST)
         assert (await command_line(sandbox, *match, "--columns", tmp_path / name)).exit_code == 0
         assert sandbox.log.count("POST /match_uploaded_csv") == 1
 
 
-async def test_audiences_are_listed_for_people_and_for_machines(command_line: RunCommand):
+async def test_audiences_are_listed_as_a_table_and_as_json(command_line: RunCommand):
     async with lite() as sandbox:
         await sandbox.seed_audiences(2, "42")
         await sandbox.seed_audiences(1, "43")
@@ -140,7 +138,7 @@ async def test_audiences_are_listed_for_people_and_for_machines(command_line: Ru
     assert "1,500" in one.stdout
 
 
-async def test_a_name_cannot_steer_the_terminal(command_line: RunCommand):
+async def test_control_characters_in_names_are_replaced(command_line: RunCommand):
     async with lite() as sandbox:
         name = "\x1b[31mRed\x1b]0;title\x07"
         await command_line(sandbox, "match", URL, *MATCH[:2], "--name", name, *MATCH[4:])
@@ -151,12 +149,12 @@ async def test_a_name_cannot_steer_the_terminal(command_line: RunCommand):
     assert as_json.records[0]["name"] == name
 
 
-async def test_audiences_are_watched_until_each_is_done(command_line: RunCommand):
+async def test_watch_ends_when_each_audience_is_done(command_line: RunCommand):
     async with lite() as sandbox:
         (known,) = await sandbox.seed_audiences(1, "42")
-        (stub,) = (await command_line(sandbox, "upload", URL, "--customer", "42", *QUICK, "--json")).records
-        watched = await command_line(sandbox, "watch", known, stub["id"], "--customer", "42", *QUICK, "--json")
-        missing = await command_line(sandbox, "watch", known, "aud-99", "--customer", "42", *QUICK)
+        (stub,) = (await command_line(sandbox, "upload", URL, "--customer", "42", *FAST, "--json")).records
+        watched = await command_line(sandbox, "watch", known, stub["id"], "--customer", "42", *FAST, "--json")
+        missing = await command_line(sandbox, "watch", known, "aud-99", "--customer", "42", *FAST)
     assert watched.exit_code == 0
     assert {(record["id"], record["done"]) for record in watched.records} == {(known, True), (stub["id"], True)}
     assert missing.exit_code == 1
@@ -164,20 +162,20 @@ async def test_audiences_are_watched_until_each_is_done(command_line: RunCommand
     assert "aud-99: GET /audience" in missing.stderr
 
 
-async def test_a_watch_ends_with_its_time(command_line: RunCommand):
+async def test_watch_ends_after_its_timeout(command_line: RunCommand):
     async with Sandbox(lite=True, clock=ManualClock()) as sandbox:
-        stub = await command_line(sandbox, "upload", URL, "--customer", "42", *QUICK, "--timeout", "0.1")
-        assert stub.exit_code == 4
-        ended = await command_line(sandbox, "watch", "aud-1", "--customer", "42", *QUICK, "--timeout", "0.1")
-    assert ended.exit_code == 4
-    assert "the server continues its work" in ended.stderr
-    assert "PROCESSING" in ended.stdout
+        upload = await command_line(sandbox, "upload", URL, "--customer", "42", *FAST, "--timeout", "0.1")
+        assert upload.exit_code == 4
+        result = await command_line(sandbox, "watch", "aud-1", "--customer", "42", *FAST, "--timeout", "0.1")
+    assert result.exit_code == 4
+    assert "the server continues its work" in result.stderr
+    assert "PROCESSING" in result.stdout
 
 
-async def test_an_export_of_nobody_is_bought_only_with_leave(command_line: RunCommand, tmp_path: Path):
+async def test_empty_export_is_purchased_only_with_allow_empty(command_line: RunCommand, tmp_path: Path):
     async with lite() as sandbox:
         (audience_id,) = await sandbox.seed_audiences(1, "42", size=0)
-        export = ("export", audience_id, "--customer", "42", "--out", tmp_path / "x.csv", *QUICK)
+        export = ("export", audience_id, "--customer", "42", "--out", tmp_path / "x.csv", *FAST)
         refused = await command_line(sandbox, *export)
         assert (refused.exit_code, sandbox.counts().purchases) == (1, 0)
         assert "has 0 people" in refused.stderr

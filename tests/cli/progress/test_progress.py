@@ -27,7 +27,7 @@ from indigo_async.workflows import (
     StageStarted,
 )
 
-WHOLE = tuple(Stage)
+ALL_STAGES = tuple(Stage)
 
 
 def job(number: int = 0, *, lookalike: bool = True, export: bool = True) -> AudienceJob:
@@ -68,7 +68,7 @@ def progress_of(jobs: int) -> ProgressTracker:
 
 
 def emit_to(progress: ProgressTracker, number: int, *stages: Stage, then: Stage | None = None) -> None:
-    """Tell that a job finished some stages, and is in another."""
+    """Emit events: a job finished some stages and started another."""
     names = {"customer_id": "42", "audience_name": f"List {number}"}
     for stage in stages:
         progress.on_event(StageStarted(**names, stage=stage))
@@ -77,74 +77,72 @@ def emit_to(progress: ProgressTracker, number: int, *stages: Stage, then: Stage 
         progress.on_event(StageStarted(**names, stage=then))
 
 
-def counts(moment: ProgressSnapshot) -> dict[Stage, tuple[int, int]]:
-    return {count.stage: (count.completed, count.in_progress) for count in moment.stages}
+def counts(snapshot: ProgressSnapshot) -> dict[Stage, tuple[int, int]]:
+    return {count.stage: (count.completed, count.in_progress) for count in snapshot.stages}
 
 
 @pytest.mark.parametrize(
     ("lookalike", "export", "purchase", "plan"),
     [
-        (True, True, True, WHOLE),
-        (True, True, False, WHOLE[:4]),
-        (False, True, True, tuple(stage for stage in WHOLE if stage is not Stage.LOOKALIKE)),
-        (True, False, True, WHOLE[:3]),
-        (False, False, True, WHOLE[:2]),
+        (True, True, True, ALL_STAGES),
+        (True, True, False, ALL_STAGES[:4]),
+        (False, True, True, tuple(stage for stage in ALL_STAGES if stage is not Stage.LOOKALIKE)),
+        (True, False, True, ALL_STAGES[:3]),
+        (False, False, True, ALL_STAGES[:2]),
     ],
 )
-def test_a_job_goes_through_the_stages_that_it_has(
-    lookalike: bool, export: bool, purchase: bool, plan: tuple[Stage, ...]
-):
+def test_planned_stages_depend_on_the_job(lookalike: bool, export: bool, purchase: bool, plan: tuple[Stage, ...]):
     assert planned_stages(job(lookalike=lookalike, export=export), purchase=purchase) == plan
 
 
-def test_jobs_are_counted_in_each_stage_and_beyond():
+def test_jobs_are_counted_per_stage():
     progress = progress_of(4)
     emit_to(progress, 0, Stage.UPLOAD, then=Stage.MATCH)
     emit_to(progress, 1, Stage.UPLOAD, Stage.MATCH, then=Stage.LOOKALIKE)
     emit_to(progress, 2, then=Stage.UPLOAD)
-    moment = progress.snapshot(report())
-    assert counts(moment)[Stage.UPLOAD] == (2, 1)
-    assert counts(moment)[Stage.MATCH] == (1, 1)
-    assert counts(moment)[Stage.LOOKALIKE] == (0, 1)
-    assert counts(moment)[Stage.DOWNLOAD] == (0, 0)
+    snapshot = progress.snapshot(report())
+    assert counts(snapshot)[Stage.UPLOAD] == (2, 1)
+    assert counts(snapshot)[Stage.MATCH] == (1, 1)
+    assert counts(snapshot)[Stage.LOOKALIKE] == (0, 1)
+    assert counts(snapshot)[Stage.DOWNLOAD] == (0, 0)
 
 
-def test_what_an_earlier_run_did_counts_as_passed():
+def test_stages_completed_by_an_earlier_run_count_as_completed():
     progress = progress_of(2)
     emit_to(progress, 0, Stage.MATCH, Stage.LOOKALIKE, then=Stage.PREVIEW)
-    moment = progress.snapshot(report())
-    assert counts(moment)[Stage.UPLOAD] == (1, 0)
+    snapshot = progress.snapshot(report())
+    assert counts(snapshot)[Stage.UPLOAD] == (1, 0)
     progress.on_outcome(JobOutcome(job=job(), stage=Stage.DOWNLOAD, timings={Stage.DOWNLOAD: 1.0}))
     assert counts(progress.snapshot(report(done=1)))[Stage.PURCHASE] == (1, 0)
 
 
-def test_a_job_that_fails_is_in_no_stage_any_more_and_is_shown():
+def test_failed_job_leaves_its_stage_and_is_shown():
     progress = progress_of(1)
     emit_to(progress, 0, then=Stage.UPLOAD)
     names = {"customer_id": "42", "audience_name": "List 0"}
     progress.on_event(StageFailed(**names, stage=Stage.UPLOAD, seconds=1.0, error_type="BudgetExceededError"))
     error = BudgetExceededError("it costs too much", stage=Stage.PURCHASE, limit_cents=5)
     progress.on_outcome(JobOutcome(job=job(), stage=Stage.UPLOAD, error=error))
-    moment = progress.snapshot(report(failed=1, failed_by_stage={"upload": 1}))
-    assert counts(moment)[Stage.UPLOAD] == (0, 0)
-    assert moment.stages[0].failed == 1
-    assert moment.failures == ("42/List 0: purchase: it costs too much",)
+    snapshot = progress.snapshot(report(failed=1, failed_by_stage={"upload": 1}))
+    assert counts(snapshot)[Stage.UPLOAD] == (0, 0)
+    assert snapshot.stages[0].failed == 1
+    assert snapshot.failures == ("42/List 0: purchase: it costs too much",)
 
 
-def test_rate_and_forecast_come_from_the_last_half_minute():
+def test_rate_and_forecast_come_from_the_last_30_seconds():
     progress = progress_of(10)
     assert progress.snapshot(report(seconds=0.0)).seconds_left is None
     for number in range(2):
-        emit_to(progress, number, *WHOLE)
+        emit_to(progress, number, *ALL_STAGES)
         progress.on_outcome(JobOutcome(job=job(number), stage=Stage.DOWNLOAD, timings=dict.fromkeys(Stage, 1.0)))
-    moment = progress.snapshot(report(done=2, seconds=10.0))
-    assert moment.jobs_per_minute == pytest.approx(12.0)
-    assert moment.seconds_left == pytest.approx(40.0)
+    snapshot = progress.snapshot(report(done=2, seconds=10.0))
+    assert snapshot.jobs_per_minute == pytest.approx(12.0)
+    assert snapshot.seconds_left == pytest.approx(40.0)
     still = progress.snapshot(report(done=2, seconds=60.0))
     assert still.seconds_left is None
 
 
-MOMENT = ProgressSnapshot(
+SNAPSHOT = ProgressSnapshot(
     name="jobs.yaml",
     total=10_000,
     done=3_214,
@@ -170,14 +168,14 @@ MOMENT = ProgressSnapshot(
 
 
 @pytest.mark.parametrize("width", [80, 100, 200])
-def test_the_view_fits_its_terminal_and_says_what_matters(width: int):
+def test_view_fits_the_terminal_and_shows_the_key_numbers(width: int):
     console = Console(width=width, file=io.StringIO(), force_terminal=False)
     with console.capture() as capture:
-        console.print(render_progress(MOMENT))
+        console.print(render_progress(SNAPSHOT))
     lines = capture.get().splitlines()
     assert max(map(len, lines)) <= width
     text = "\n".join(lines)
-    for words in (
+    for expected in (
         "3,214 of 10,000 jobs done, 3 failed",
         "about 0:04:00 left",
         "8,120 of 10,000",
@@ -188,11 +186,11 @@ def test_the_view_fits_its_terminal_and_says_what_matters(width: int):
         "time      0:02:10",
         "failed    42/List 7: match: the CSV is empty",
     ):
-        assert words in text
+        assert expected in text
     assert "\x1b[31m" not in text
 
 
-def test_where_nothing_is_bought_the_prices_are_shown():
+def test_prices_are_shown_when_nothing_is_purchased():
     progress = attrs.evolve(progress_of(1), purchase=False)
     names = {"customer_id": "42", "audience_name": "List 0"}
     progress.on_event(ExportPriced(**names, export_id="x", cost_cents=1_250))
@@ -200,20 +198,20 @@ def test_where_nothing_is_bought_the_prices_are_shown():
     assert progress.snapshot(report()).cost == "$12.50 quoted, nothing is purchased"
 
 
-def test_a_budget_that_earlier_runs_went_beyond_is_not_said_to_hold_what_they_spent():
+def test_spending_above_the_budget_is_reported_as_such():
     money = progress_of(1).snapshot(report(spent_cents=8_000, budget_cents=100)).cost
     assert money == "$80.00 spent, above the budget of $1.00"
 
 
-def test_a_line_says_it_all_in_one():
-    assert format_progress(MOMENT) == (
+def test_progress_in_one_line():
+    assert format_progress(SNAPSHOT) == (
         "0:02:10  3,214 of 10,000 jobs done, 3 failed; in progress: match 1,880, purchase 12; $1,204.00 of $5,000.00 spent, "
         "$30.00 pending; 21,234 requests; 1,800 jobs per minute, about 0:04:00 left"
     )
 
 
-def test_the_picture_is_an_svg_of_the_view():
-    picture = render_svg(MOMENT)
+def test_svg_shows_the_view():
+    picture = render_svg(SNAPSHOT)
     root = ET.fromstring(picture)
     assert root.tag.endswith("svg")
     assert "font-face" not in picture
@@ -222,51 +220,51 @@ def test_the_picture_is_an_svg_of_the_view():
 
 
 @attrs.define
-class Watched:
-    """A source of moments that says how often it was asked."""
+class SnapshotSource:
+    """A source of snapshots that counts its calls."""
 
-    asked: int = 0
-    was_asked: asyncio.Event = attrs.Factory(asyncio.Event)
+    calls: int = 0
+    called: asyncio.Event = attrs.Factory(asyncio.Event)
 
     def __call__(self) -> ProgressSnapshot:
-        self.asked += 1
-        self.was_asked.set()
-        return MOMENT
+        self.calls += 1
+        self.called.set()
+        return SNAPSHOT
 
 
 def output_on(*, terminal: bool, quiet: bool = False) -> Output:
-    words = Output(quiet=quiet)
-    words.stderr = Console(file=io.StringIO(), force_terminal=terminal, width=100)
-    return words
+    output = Output(quiet=quiet)
+    output.stderr = Console(file=io.StringIO(), force_terminal=terminal, width=100)
+    return output
 
 
-def stderr_text(words: Output) -> str:
-    assert isinstance(words.stderr.file, io.StringIO)
-    return words.stderr.file.getvalue()
+def stderr_text(output: Output) -> str:
+    assert isinstance(output.stderr.file, io.StringIO)
+    return output.stderr.file.getvalue()
 
 
-async def test_a_terminal_is_redrawn_by_the_clock_and_not_by_events():
-    words, moment = output_on(terminal=True), Watched()
-    async with show_progress(words, moment):
-        await moment.was_asked.wait()
+async def test_terminal_is_redrawn_by_the_clock_and_not_by_events():
+    output, snapshot = output_on(terminal=True), SnapshotSource()
+    async with show_progress(output, snapshot):
+        await snapshot.called.wait()
         for _ in range(1_000):
             await asyncio.sleep(0)
-    assert moment.asked == 1
-    assert "3,214 of 10,000 jobs done" in stderr_text(words)
-    assert stderr_text(words).rstrip().endswith("\x1b[2K")  # nothing of it is left on the screen
+    assert snapshot.calls == 1
+    assert "3,214 of 10,000 jobs done" in stderr_text(output)
+    assert stderr_text(output).rstrip().endswith("\x1b[2K")  # the view is erased
 
 
-async def test_elsewhere_a_line_comes_every_few_seconds(monkeypatch: pytest.MonkeyPatch):
+async def test_without_a_terminal_a_line_is_printed_every_few_seconds(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("indigo_async.cli.progress.display._LINE_INTERVAL", 0.01)
-    words, moment = output_on(terminal=False), Watched()
-    async with show_progress(words, moment):
-        await moment.was_asked.wait()
-    assert format_progress(MOMENT) in stderr_text(words).replace("\n", " ")
+    output, snapshot = output_on(terminal=False), SnapshotSource()
+    async with show_progress(output, snapshot):
+        await snapshot.called.wait()
+    assert format_progress(SNAPSHOT) in stderr_text(output).replace("\n", " ")
 
 
 async def test_quiet_shows_nothing():
-    words, moment = output_on(terminal=True, quiet=True), Watched()
-    async with show_progress(words, moment):
+    output, snapshot = output_on(terminal=True, quiet=True), SnapshotSource()
+    async with show_progress(output, snapshot):
         await asyncio.sleep(0)
-    assert moment.asked == 0
-    assert stderr_text(words) == ""
+    assert snapshot.calls == 0
+    assert stderr_text(output) == ""

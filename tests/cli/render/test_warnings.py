@@ -1,4 +1,4 @@
-"""Warnings about jobs reach people: in the terminal, in JSON, and in the report, each kind once."""
+"""Job warnings are shown in the terminal, in JSON and in the report, each kind once."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from indigo_async.cli.render.advice import group_warnings
 from indigo_async.sandbox import Sandbox
 from tests.support.processes.commands import run_command, write_manifest
 
-QUICK = ("--poll-interval", "0.02")
+FAST = ("--poll-interval", "0.02")
 
 
-def test_warnings_that_differ_in_ids_and_numbers_are_one_kind():
+def test_warnings_are_grouped_regardless_of_ids_and_numbers():
     groups = group_warnings(
         [
             ("a", "reusing audience aud-1 (same name); columns are not compared"),
@@ -24,20 +24,20 @@ def test_warnings_that_differ_in_ids_and_numbers_are_one_kind():
     assert groups[0].text == "a and 1 more: reusing audience aud-1 (same name); columns are not compared"
 
 
-async def test_a_reuse_is_shown_by_the_command_once_in_json_and_in_the_report(tmp_path: Path):
+async def test_reuse_warning_is_shown_once_in_results_json_and_report(tmp_path: Path):
     manifest = write_manifest(tmp_path, 3)
     page = tmp_path / "report.html"
     async with Sandbox(lite=True, speed=2_000.0) as sandbox:
-        first = await run_command(sandbox, "run", manifest, *QUICK)
+        first = await run_command(sandbox, "run", manifest, *FAST)
         assert "warnings" not in first.stdout
         for journal in tmp_path.glob("*.journal*"):
             journal.unlink()
-        again = await run_command(sandbox, "run", manifest, *QUICK)
+        again = await run_command(sandbox, "run", manifest, *FAST)
         report = await run_command(sandbox, "report", tmp_path / "jobs.yaml.journal", "--html", page)
         summary = await run_command(sandbox, "report", tmp_path / "jobs.yaml.journal")
         for journal in tmp_path.glob("*.journal*"):
             journal.unlink()
-        as_json = await run_command(sandbox, "run", manifest, *QUICK, "--json")
+        as_json = await run_command(sandbox, "run", manifest, *FAST, "--json")
     assert "3 jobs have warnings" in again.stdout
     assert "and 2 more: reusing audience" in again.stdout
     assert "columns are not compared" in again.stdout
