@@ -85,7 +85,8 @@ async def run_demo(options: DemoOptions) -> None:
         IndigoError: a job failed.
     """
     output = Output()
-    output.show(f"Starting a sandbox with {options.voters:,} synthetic voters at {options.speed:g}x speed. Purchases are simulated.")
+    output.show(f"Starting a sandbox with {options.voters:,} synthetic voters at {options.speed:g}x speed.")
+    output.show("Purchases are simulated; no money is spent.")
     voter_file = await run_in_thread(partial(VoterFile.synthetic, options.voters, seed=options.seed))
     try:
         async with Sandbox(voter_file, seed=options.seed, speed=options.speed) as sandbox:
