@@ -1,4 +1,4 @@
-"""What is said of status checks that fail, in virtual time: once in the log, and to each wait that is given up."""
+"""What failed status checks report, in virtual time: once in the log, and to each canceled wait."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BROKEN = ServerError(503, "Something went wrong", "InternalError", GET)
 
 
 def failing_between(start, end, error):
-    """A fault that meets all requests of a time."""
+    """A fault for all requests within a period."""
 
     def fault(request):
         if start <= request.sent < end:
@@ -55,7 +55,7 @@ async def failures_seen_after(seconds, server, count=1):
 
 
 @pytest.mark.parametrize("customers", [1, 60])
-async def test_an_outage_is_one_warning_however_many_wait(customers, caplog):
+async def test_an_outage_is_logged_once_however_many_audiences_wait(customers, caplog):
     started = now()
     server = FakeAudienceApi(fault=failing_between(started + 20, started + 900, BROKEN))
     for number in range(300):
@@ -70,7 +70,7 @@ async def test_an_outage_is_one_warning_however_many_wait(customers, caplog):
     assert message.endswith("Last error: GET /audience: Something went wrong (503, InternalError)")
 
 
-async def test_a_second_outage_is_another_warning(caplog):
+async def test_a_second_outage_is_logged_again(caplog):
     started = now()
     first = failing_between(started + 20, started + 200, BROKEN)
     second = failing_between(started + 1_000, started + 1_200, ConnectionFailedError("refused", endpoint=GET))
@@ -86,7 +86,7 @@ async def test_a_second_outage_is_another_warning(caplog):
     assert ["503" in message for message in caplog.messages] == [True, False]
 
 
-async def test_a_few_failures_are_no_outage(caplog):
+async def test_a_few_failures_are_not_an_outage(caplog):
     started = now()
     server = FakeAudienceApi(fault=failing_between(started + 20, started + 20 + 3 * INTERVAL, BROKEN))
     server.add("42", 1, active_from(started + 200, 1))
@@ -95,8 +95,8 @@ async def test_a_few_failures_are_no_outage(caplog):
     assert not caplog.messages
 
 
-async def test_outages_that_come_and_go_do_not_fill_the_log(caplog):
-    """One audience is never readable, while the others are."""
+async def test_recurring_outages_do_not_fill_the_log(caplog):
+    """One audience is never readable; the others are."""
     server = FakeAudienceApi()
 
     def fault(request):
@@ -104,30 +104,30 @@ async def test_outages_that_come_and_go_do_not_fill_the_log(caplog):
             raise ResponseDecodeError("expected a string", endpoint=GET, path="$.id")
 
     server.fault = fault
-    trouble = await failures_seen_after(4 * 3_600, server, count=3)
-    assert trouble.count > 400
-    assert trouble.last_error == "GET /audience: expected a string at $.id"
+    failures = await failures_seen_after(4 * 3_600, server, count=3)
+    assert failures.count > 400
+    assert failures.last_error == "GET /audience: expected a string at $.id"
     (message,) = caplog.messages
     assert "checks of audience 0 failed; audiences waiting: 3" in message
 
 
-async def test_a_quota_that_is_used_up_is_worth_a_warning_at_once(caplog):
+async def test_a_used_up_quota_is_logged_at_once(caplog):
     server = FakeAudienceApi(fault=failing_between(0, float("inf"), limited("MonthlyQuotaExceeded", 30.0)))
-    trouble = await failures_seen_after(4_000, server, count=40)
-    assert trouble.count > 10
+    failures = await failures_seen_after(4_000, server, count=40)
+    assert failures.count > 10
     (message,) = caplog.messages
     assert "audiences waiting: 40" in message
     assert "Your plan's requests are used up (429, MonthlyQuotaExceeded)" in message
 
 
 @pytest.mark.parametrize("error_type", ["PlanExhausted", "EXCEEDED_PLAN", "billing-hold", "SUBSCRIPTION_ENDED"])
-async def test_a_used_up_plan_has_many_names(error_type, caplog):
+async def test_error_types_of_used_up_plans_are_recognized(error_type, caplog):
     await failures_seen_after(2, FakeAudienceApi(fault=failing_between(0, float("inf"), limited(error_type))))
     assert len(caplog.messages) == 1
 
 
 @pytest.mark.parametrize("error_type", [None, "RateLimited", "TooManyRequests"])
-async def test_a_plain_rate_limit_is_worth_a_warning_when_it_lasts(error_type, caplog):
+async def test_a_plain_rate_limit_is_logged_only_if_it_lasts(error_type, caplog):
     server = FakeAudienceApi(fault=failing_between(0, float("inf"), limited(error_type, 1.0)))
     await failures_seen_after(10, server)
     assert not caplog.messages
@@ -135,25 +135,25 @@ async def test_a_plain_rate_limit_is_worth_a_warning_when_it_lasts(error_type, c
     assert len(caplog.messages) == 1
 
 
-async def test_a_wait_that_is_given_up_hears_what_failed_last():
+async def test_a_canceled_wait_receives_the_recent_failures():
     started = now()
-    trouble = await failures_seen_after(
+    failures = await failures_seen_after(
         60, FakeAudienceApi(fault=failing_between(started + 10, started + 1_000, BROKEN))
     )
-    assert trouble.count == 4
-    assert trouble.last_error == str(BROKEN)
+    assert failures.count == 4
+    assert failures.last_error == str(BROKEN)
 
 
-async def test_lists_that_fail_count_for_all_that_they_are_read_for():
+async def test_a_failed_list_counts_for_all_of_its_audiences():
     started = now()
     server = FakeAudienceApi(fault=failing_between(started + 20, started + 1_000, limited(None)))
-    trouble = await failures_seen_after(60, server, count=100)
+    failures = await failures_seen_after(60, server, count=100)
     assert set(server.request_kinds) == {"list"}
-    assert 3 <= trouble.count <= 4
+    assert 3 <= failures.count <= 4
 
 
 @pytest.mark.parametrize("count", [1, 100])
-async def test_what_failed_before_a_good_response_is_forgotten(count):
+async def test_failures_before_a_good_response_are_forgotten(count):
     started = now()
     server = FakeAudienceApi(fault=failing_between(started + 10, started + 40, BROKEN))
     assert await failures_seen_after(100, server, count) is None
@@ -161,7 +161,7 @@ async def test_what_failed_before_a_good_response_is_forgotten(count):
 
 @pytest.mark.parametrize("retry_after", [float("inf"), float("nan"), -1.0, 1e300, 1_800_000_000.0])
 @pytest.mark.parametrize("count", [1, 50])
-async def test_an_absurd_wish_to_wait_is_none(retry_after, count):
+async def test_an_absurd_retry_after_is_ignored(retry_after, count):
     started = now()
     server = FakeAudienceApi(fault=failing_between(started + 10, started + 40, limited(None, retry_after)))
     for number in range(count):
@@ -180,5 +180,5 @@ async def test_an_absurd_wish_to_wait_is_none(retry_after, count):
         ("x" * 100_000, "x" * 500),
     ],
 )
-def test_a_text_of_the_servers_is_shown_on_one_line_without_secrets(text, shown):
+def test_server_text_is_shown_on_one_line_without_secrets(text, shown):
     assert sanitize_text(text, "token-1") == shown

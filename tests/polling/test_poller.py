@@ -1,4 +1,4 @@
-"""Waits of one client, in virtual time: who is looked at when, and how waits end."""
+"""Waits of one client, in virtual time: when audiences are polled, and how waits end."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ from tests.support.virtual_time import now, virtual_backend
 anyio_backend = virtual_backend
 
 
-async def test_the_first_look_comes_soon_and_then_one_every_interval():
+async def test_the_first_poll_comes_soon_and_then_one_every_interval():
     server = FakeAudienceApi()
     started = now()
     server.add("42", 1, active_from(started + 60, 1))
     async with open_poller(server) as poller:
         assert (await poller.wait_until(1, "42", active_or_none)).id == 1
-    looks = server.request_times("single")
-    assert looks[0] - started <= 0.75
-    gaps = [later - earlier for earlier, later in itertools.pairwise(looks)]
+    polls = server.request_times("single")
+    assert polls[0] - started <= 0.75
+    gaps = [later - earlier for earlier, later in itertools.pairwise(polls)]
     assert min(gaps) >= INTERVAL
     assert max(gaps) <= 1.1 * INTERVAL + 0.1
-    assert looks[-1] >= started + 60 - server.latency
+    assert polls[-1] >= started + 60 - server.latency
 
 
-async def test_waits_that_lasted_long_are_looked_at_less_often_but_at_least_twice_a_minute():
+async def test_old_waits_are_polled_less_often_but_at_least_twice_a_minute():
     server = FakeAudienceApi()
     started = now()
     server.add("42", 1, active_from(started + 7_200, 1))
     async with open_poller(server) as poller:
         await poller.wait_until(1, "42", active_or_none)
-    looks = server.request_times("single")
-    gaps = [later - earlier for earlier, later in itertools.pairwise(looks)]
+    polls = server.request_times("single")
+    gaps = [later - earlier for earlier, later in itertools.pairwise(polls)]
     assert max(gaps[:20]) <= 1.1 * INTERVAL + 0.1
     assert max(gaps) > 20
     assert max(gaps) <= 30.1
 
 
-async def test_one_look_serves_all_waits_for_an_audience():
+async def test_one_poll_serves_all_waits_for_an_audience():
     server = FakeAudienceApi()
     started = now()
     ready = {"status": "READY_FOR_COLUMN_SELECTION"}
@@ -63,8 +63,8 @@ async def test_one_look_serves_all_waits_for_an_audience():
     assert len(server.log) <= 22
 
 
-async def test_a_wait_is_given_no_record_that_was_read_before_it_began():
-    """A look is under way, and has read the record, when the second wait begins."""
+async def test_a_wait_never_receives_a_record_read_before_it_started():
+    """A poll in flight has already read the record when the second wait starts."""
     server = FakeAudienceApi(latency=2.0)
     started = now()
     server.add("42", 1, lambda time: audience(1, "ACTIVE" if time < started + 2 else "PROCESSING"))
@@ -80,7 +80,7 @@ async def test_a_wait_is_given_no_record_that_was_read_before_it_began():
     assert second - (first + server.latency) < 1
 
 
-async def test_a_new_wait_for_an_old_audience_is_looked_after_as_a_new_one():
+async def test_a_new_wait_for_an_old_audience_is_polled_as_often_as_a_new_one():
     server = FakeAudienceApi()
     server.add("42", 1, audience(1))
     async with open_poller(server) as poller:
@@ -91,13 +91,13 @@ async def test_a_new_wait_for_an_old_audience_is_looked_after_as_a_new_one():
         await asyncio.sleep(60)
         old.cancel()
         new.cancel()
-    looks = [sent - renewed for sent in server.request_times("single") if sent >= renewed]
-    assert looks[0] < 1
-    assert len(looks) >= 11
+    polls = [sent - renewed for sent in server.request_times("single") if sent >= renewed]
+    assert polls[0] < 1
+    assert len(polls) >= 11
 
 
 @pytest.mark.parametrize("begun", [0.0, 3.0])
-async def test_what_check_raises_ends_its_wait_and_no_other(begun):
+async def test_an_exception_of_check_ends_only_its_wait(begun):
     server = FakeAudienceApi()
     server.add("42", 1, active_from(now() + 30, 1))
 
@@ -112,7 +112,7 @@ async def test_what_check_raises_ends_its_wait_and_no_other(begun):
         assert (await other).status == "ACTIVE"
 
 
-async def test_a_timeout_ends_a_wait_and_the_look_that_is_under_way():
+async def test_a_timeout_ends_a_wait_and_its_poll_in_flight():
     server = FakeAudienceApi(latency=1_000)
     async with open_poller(server) as poller:
         started = now()
@@ -124,7 +124,7 @@ async def test_a_timeout_ends_a_wait_and_the_look_that_is_under_way():
         assert server.in_flight == 0
 
 
-async def test_a_timeout_of_one_wait_leaves_the_others():
+async def test_a_timeout_of_one_wait_does_not_affect_the_others():
     server = FakeAudienceApi()
     server.add("42", 1, active_from(now() + 60, 1))
     async with open_poller(server) as poller:
@@ -135,7 +135,7 @@ async def test_a_timeout_of_one_wait_leaves_the_others():
     assert not isinstance(results[1], BaseException)
 
 
-async def test_waits_need_neither_tasks_nor_timers_of_their_own():
+async def test_waits_have_no_tasks_or_timers():
     server = FakeAudienceApi()
     for number in range(2_000):
         server.add("42", number, audience(number))
@@ -151,7 +151,7 @@ async def test_waits_need_neither_tasks_nor_timers_of_their_own():
 
 
 @pytest.mark.parametrize("after", [0.0, 0.3, 2.0, 5.4])
-async def test_a_cancelled_wait_is_gone_and_disturbs_no_other(after):
+async def test_a_canceled_wait_is_gone_and_does_not_affect_the_others(after):
     server = FakeAudienceApi(latency=0.4)
     for number in range(30):
         server.add("42", number, active_from(now() + 60, number))
@@ -169,15 +169,15 @@ async def test_a_cancelled_wait_is_gone_and_disturbs_no_other(after):
 
 
 @pytest.mark.parametrize("count", [1, 30], ids=["singly", "in a list"])
-@pytest.mark.parametrize(("latency", "under_way"), [(10.0, 1), (0.1, 0)], ids=["looking", "between looks"])
-async def test_without_waits_nothing_is_under_way_nor_due(latency, under_way, count):
+@pytest.mark.parametrize(("latency", "in_flight"), [(10.0, 1), (0.1, 0)], ids=["looking", "between polls"])
+async def test_without_waits_nothing_is_in_flight_or_due(latency, in_flight, count):
     server = FakeAudienceApi(latency=latency)
     for number in range(count):
         server.add("42", number, audience(number))
     async with open_poller(server) as poller:
         waits = [asyncio.create_task(poller.wait_until(number, "42", active_or_none)) for number in range(count)]
         await asyncio.sleep(3)
-        assert server.in_flight == under_way
+        assert server.in_flight == in_flight
         for wait in waits:
             wait.cancel()
         await asyncio.sleep(0.01)
@@ -188,7 +188,7 @@ async def test_without_waits_nothing_is_under_way_nor_due(latency, under_way, co
         assert len(server.log) == requests
 
 
-async def test_a_wait_whose_loop_ended_while_it_took_its_news_is_not_left_behind():
+async def test_a_wait_ends_if_the_loop_stops_during_its_check():
     server = FakeAudienceApi()
     server.add("42", 1, audience(1))
     async with open_poller(server) as poller, asyncio.timeout(60):
@@ -200,7 +200,7 @@ async def test_a_wait_whose_loop_ended_while_it_took_its_news_is_not_left_behind
             await poller.wait_until(1, "42", end_meanwhile)
 
 
-async def test_it_goes_on_with_waits_that_begin_later():
+async def test_the_loop_serves_waits_that_start_later():
     server = FakeAudienceApi()
     async with open_poller(server) as poller:
         for number in range(5):
@@ -222,7 +222,7 @@ async def test_closing_the_client_ends_the_waits():
     assert len(asyncio.all_tasks()) <= 2
 
 
-async def test_a_defect_that_one_audience_meets_ends_its_waits_and_no_others(caplog):
+async def test_a_bug_that_one_audience_triggers_ends_only_its_waits(caplog):
     server = FakeAudienceApi()
     secret = "https://a.example/?sig=1"
 
@@ -246,7 +246,7 @@ async def test_a_defect_that_one_audience_meets_ends_its_waits_and_no_others(cap
         assert (await poller.wait_until(1, "42", active_or_none)).status == "ACTIVE"
 
 
-async def test_a_defect_that_a_list_meets_costs_the_list_and_no_wait(caplog):
+async def test_a_bug_that_a_list_triggers_ends_no_wait(caplog):
     server = FakeAudienceApi()
 
     def break_down(request):
@@ -262,7 +262,7 @@ async def test_a_defect_that_a_list_meets_costs_the_list_and_no_wait(caplog):
     assert "a status check of a list raised an unexpected ZeroDivisionError" in caplog.text
 
 
-async def test_a_defect_that_one_row_meets_concerns_its_audience_alone(caplog, monkeypatch):
+async def test_a_bug_that_one_row_triggers_affects_only_its_audience(caplog, monkeypatch):
     server = FakeAudienceApi()
     note = UnknownStatusLog.log_unknown
 
@@ -282,7 +282,7 @@ async def test_a_defect_that_one_row_meets_concerns_its_audience_alone(caplog, m
     assert len(caplog.records) == 1
 
 
-async def test_a_defect_in_the_loop_leaves_nobody_waiting(caplog, monkeypatch):
+async def test_a_bug_in_the_loop_ends_all_waits(caplog, monkeypatch):
     server = FakeAudienceApi()
     server.add("42", 1, audience(1, "ACTIVE"))
 
@@ -297,7 +297,7 @@ async def test_a_defect_in_the_loop_leaves_nobody_waiting(caplog, monkeypatch):
         await poller.wait_until(1, "42", active_or_none)
 
 
-async def test_after_the_machine_slept_looks_are_spread():
+async def test_polls_are_spread_after_the_machine_was_suspended():
     server = FakeAudienceApi(padding=10**12)  # no lists
     for number in range(300):
         server.add(f"customer {number}", number, audience(number))
@@ -312,12 +312,12 @@ async def test_after_the_machine_slept_looks_are_spread():
         await asyncio.sleep(6)
         for wait in waits:
             wait.cancel()
-    looks = [sent - woken for sent in server.request_times("single") if sent >= woken]
-    assert len(looks) >= 300
-    assert max(sum(1 for look in looks if second <= look < second + 1) for second in range(6)) < 120
+    polls = [sent - woken for sent in server.request_times("single") if sent >= woken]
+    assert len(polls) >= 300
+    assert max(sum(1 for look in polls if second <= look < second + 1) for second in range(6)) < 120
 
 
-async def test_many_waits_of_their_own_customers_do_not_fall_due_together():
+async def test_waits_of_many_customers_do_not_fall_due_together():
     server = FakeAudienceApi(padding=10**12)  # no lists
     started = now()
     for number in range(400):
@@ -331,7 +331,7 @@ async def test_many_waits_of_their_own_customers_do_not_fall_due_together():
     assert busiest < len(later) / 4
 
 
-async def test_unknown_statuses_keep_waiting_and_are_said_once(caplog):
+async def test_unknown_statuses_keep_waits_going_and_are_logged_once(caplog):
     server = FakeAudienceApi()
     started = now()
 
@@ -347,7 +347,7 @@ async def test_unknown_statuses_keep_waiting_and_are_said_once(caplog):
     assert len(caplog.messages) == 1
 
 
-async def test_an_endless_variety_of_statuses_does_not_fill_the_log(caplog):
+async def test_endless_unknown_statuses_do_not_fill_the_log(caplog):
     server = FakeAudienceApi()
     started = now()
     server.add("42", 1, lambda time: audience(1, "ACTIVE" if time > started + 3_600 else f"STEP {time}" * 50))
@@ -358,7 +358,7 @@ async def test_an_endless_variety_of_statuses_does_not_fill_the_log(caplog):
     assert max(map(len, caplog.messages)) < 250
 
 
-async def test_the_audience_of_another_caller_may_be_the_same_number_or_text():
+async def test_an_id_as_a_number_and_as_text_is_the_same_audience():
     server = FakeAudienceApi()
     server.add("42", "1", active_from(now() + 20, 1))
     async with open_poller(server) as poller:

@@ -1,4 +1,4 @@
-"""Waits go by the event loop's monotonic clock: a wall clock that jumps, or a machine that sleeps, changes little."""
+"""Waits use the event loop's monotonic clock, so a jump of the wall clock or a suspended machine changes little."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WAITS = 10_000
 
 
 async def waits_of_all_kinds() -> list[tuple[float, str]]:
-    """What is asked, and when, while one wait is answered and another one's time is out."""
+    """The requests and their times while one wait succeeds and another one times out."""
     server = FakeAudienceApi()
     server.add("42", 1, active_from(now() + 60, 1))
     server.add("42", 2, audience(2))
@@ -29,7 +29,7 @@ async def waits_of_all_kinds() -> list[tuple[float, str]]:
     return [(request.sent, request.kind) for request in server.log]
 
 
-def test_a_wall_clock_that_jumps_ends_and_stretches_no_wait(monkeypatch: pytest.MonkeyPatch):
+def test_a_jump_of_the_wall_clock_does_not_affect_waits(monkeypatch: pytest.MonkeyPatch):
     expected = run_in_virtual_time(waits_of_all_kinds())
     for name in ("time", "time_ns"):
         jumping = itertools.cycle([0, 2**31, 5])
@@ -38,7 +38,7 @@ def test_a_wall_clock_that_jumps_ends_and_stretches_no_wait(monkeypatch: pytest.
     assert len(expected) > 20
 
 
-async def test_ten_thousand_waits_are_not_all_looked_at_when_a_machine_wakes_up():
+async def test_ten_thousand_waits_are_not_all_polled_when_a_machine_wakes_up():
     server = FakeAudienceApi(padding=10**12)  # no lists
     for number in range(WAITS):
         server.add(f"customer {number}", number, audience(number))
@@ -54,6 +54,6 @@ async def test_ten_thousand_waits_are_not_all_looked_at_when_a_machine_wakes_up(
         for wait in waits:
             wait.cancel()
         await asyncio.wait(waits)
-    looks = [sent - woken for sent in server.request_times("single") if sent >= woken]
-    seconds = [sum(1 for look in looks if second <= look < second + 1) for second in range(3)]
+    polls = [sent - woken for sent in server.request_times("single") if sent >= woken]
+    seconds = [sum(1 for look in polls if second <= look < second + 1) for second in range(3)]
     assert 0 < max(seconds) <= WAITS / 5

@@ -1,4 +1,4 @@
-"""Looks that fail, in virtual time: which errors end a wait, and how patiently it is looked again."""
+"""Failed polls, in virtual time: which errors end a wait, and when the next poll comes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ TRANSIENT = [
 
 
 def failing(times, error, kind=None):
-    """A fault that meets the first so many requests."""
+    """A fault for the first `times` requests."""
     left = times
 
     def fault(request):
@@ -55,19 +55,19 @@ def failing(times, error, kind=None):
 
 
 @pytest.mark.parametrize("error", TRANSIENT, ids=lambda error: type(error).__name__)
-async def test_a_failure_that_may_pass_costs_a_look_and_not_the_wait(error):
+async def test_a_transient_failure_does_not_end_the_wait(error):
     server = FakeAudienceApi(fault=failing(6, error))
     server.add("42", 1, active_from(now() + 10, 1))
     async with open_poller(server) as poller:
         assert (await poller.wait_until(1, "42", active_or_none)).status == "ACTIVE"
-    looks = server.request_times("single")
-    gaps = [later - earlier for earlier, later in itertools.pairwise(looks)]
-    assert len(looks) == 7
+    polls = server.request_times("single")
+    gaps = [later - earlier for earlier, later in itertools.pairwise(polls)]
+    assert len(polls) == 7
     assert min(gaps) >= INTERVAL
     assert max(gaps) <= 30.2
 
 
-async def test_a_wish_to_wait_is_obeyed():
+async def test_retry_after_is_obeyed():
     server = FakeAudienceApi(fault=failing(1, RateLimitedError(429, "too many", None, GET, retry_after=120.0)))
     server.add("42", 1, audience(1, "ACTIVE"))
     async with open_poller(server) as poller:
@@ -78,7 +78,7 @@ async def test_a_wish_to_wait_is_obeyed():
 
 @pytest.mark.parametrize("error", [NotFoundError(404, "none", None, GET), ApiError(400, "odd", None, GET)])
 @pytest.mark.parametrize("refusals", [2, 3])
-async def test_a_refusal_ends_the_wait_at_the_third_look_in_a_row(error, refusals):
+async def test_a_third_refusal_in_a_row_ends_the_wait(error, refusals):
     server = FakeAudienceApi(fault=failing(refusals, error))
     server.add("42", 1, audience(1, "ACTIVE"))
     async with open_poller(server) as poller:
@@ -91,21 +91,21 @@ async def test_a_refusal_ends_the_wait_at_the_third_look_in_a_row(error, refusal
     assert len(server.log) == 3
 
 
-async def test_refusals_that_are_not_in_a_row_end_nothing():
-    """Every third look succeeds."""
-    looks = 0
+async def test_refusals_that_are_not_in_a_row_do_not_end_the_wait():
+    """Every third poll succeeds."""
+    polls = 0
 
     def fault(_):
-        nonlocal looks
-        looks += 1
-        if looks % 3:
+        nonlocal polls
+        polls += 1
+        if polls % 3:
             raise NotFoundError(404, "none", None, GET)
 
     server = FakeAudienceApi(fault=fault)
     server.add("42", 1, active_from(now() + 120, 1))
     async with open_poller(server) as poller:
         await poller.wait_until(1, "42", active_or_none)
-    assert looks > 9
+    assert polls > 9
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ async def test_refusals_that_are_not_in_a_row_end_nothing():
         CustomerMismatchError(endpoint=GET, requested="42", received="43"),
     ],
 )
-async def test_a_definite_error_ends_the_wait_at_once(error):
+async def test_a_final_error_ends_the_wait_at_once(error):
     server = FakeAudienceApi(fault=failing(1, error))
     server.add("42", 1, audience(1, "ACTIVE"))
     async with open_poller(server) as poller:
@@ -143,7 +143,7 @@ async def test_a_wrong_token_ends_all_waits_of_a_list():
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 405])
-async def test_a_server_that_gives_no_lists_is_asked_singly(status):
+async def test_a_server_that_refuses_lists_is_polled_singly(status):
     kind = {403: AuthenticationError, 404: NotFoundError}.get(status, ApiError)
     server = FakeAudienceApi(fault=failing(1_000, kind(status, "no", None, "GET /audiences"), "list"))
     results = await wait_for_hundred(server, 100)
@@ -153,8 +153,8 @@ async def test_a_server_that_gives_no_lists_is_asked_singly(status):
 
 
 @pytest.mark.parametrize("error", TRANSIENT, ids=lambda error: type(error).__name__)
-async def test_a_list_that_fails_for_a_while_starts_no_flood(error):
-    """A server in trouble is not asked a hundred times where once failed."""
+async def test_a_list_that_fails_for_a_while_does_not_cause_a_flood(error):
+    """A failed list is not replaced by a hundred single reads."""
     server = FakeAudienceApi()
     started = now()
 
@@ -170,7 +170,7 @@ async def test_a_list_that_fails_for_a_while_starts_no_flood(error):
     assert server.request_kinds["single"] <= MAX_VERIFICATION_READS
 
 
-async def test_a_limit_that_is_met_for_long_is_no_fault_of_the_list():
+async def test_a_lasting_rate_limit_does_not_count_against_the_list():
     server = FakeAudienceApi()
     started = now()
 
@@ -185,7 +185,7 @@ async def test_a_limit_that_is_met_for_long_is_no_fault_of_the_list():
     assert server.request_kinds["single"] <= MAX_VERIFICATION_READS
 
 
-async def test_lists_that_always_fail_are_replaced_by_single_looks():
+async def test_lists_that_always_fail_are_replaced_by_single_reads():
     server = FakeAudienceApi(fault=failing(1_000, ServerError(500, "broken", None, "GET /audiences"), "list"))
     results = await wait_for_hundred(server, 100)
     assert not [result for result in results if isinstance(result, BaseException)]
@@ -193,7 +193,7 @@ async def test_lists_that_always_fail_are_replaced_by_single_looks():
     assert server.request_kinds["single"] >= 100 * 8
 
 
-async def test_a_server_that_is_down_is_asked_ever_less_often():
+async def test_a_server_that_is_down_is_polled_less_and_less_often():
     server = FakeAudienceApi(fault=failing(10**6, ConnectionFailedError("refused", endpoint=GET)))
     server.add("42", 1, audience(1))
     async with open_poller(server) as poller:

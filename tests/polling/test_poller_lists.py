@@ -1,4 +1,4 @@
-"""When lists are read instead of single audiences, in virtual time. What counts is the number of requests."""
+"""When lists are read instead of single audiences, in virtual time, measured by the number of requests."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ anyio_backend = virtual_backend
 async def wait_for_all(
     server, poller, count, *, lasting, spread=0.0, customers=1, seed=0, needs=RecordPart.STATUS, **keys
 ):
-    """So many audiences, each lasting so many seconds from a moment within `spread` seconds on."""
-    chance = Random(seed)
+    """Wait for `count` audiences that start within `spread` seconds and take `lasting` seconds each."""
+    rng = Random(seed)
 
     async def one(number):
-        await asyncio.sleep(spread * chance.random())
+        await asyncio.sleep(spread * rng.random())
         customer_id = f"customer {number % customers}"
         server.add(customer_id, number, active_from(now() + lasting, number, **keys))
         assert (await poller.wait_until(number, customer_id, active_or_none, part=needs)).id == number
@@ -53,15 +53,15 @@ async def test_a_thousand_waits_of_one_customer_cost_fifty_reads_at_most(spread)
         assert poller.stats.requests_saved == poller.stats.polls - len(server.log)
 
 
-async def test_waits_that_begin_one_by_one_come_together_behind_lists():
-    """Of 200 in a minute, fewer are due at any moment than its list costs."""
+async def test_waits_that_start_one_by_one_end_up_sharing_lists():
+    """With 200 waits a minute, a list costs more than the few single reads that are due at any moment."""
     server = FakeAudienceApi(padding=500_000)
     async with open_poller(server) as poller:
         await wait_for_all(server, poller, 200, lasting=20 * INTERVAL, spread=60.0)
     assert len(server.log) <= 150
 
 
-async def test_news_are_known_soon_after_they_happen():
+async def test_changes_are_noticed_soon():
     server = FakeAudienceApi()
     late = []
 
@@ -78,7 +78,7 @@ async def test_news_are_known_soon_after_they_happen():
     assert sum(late) / len(late) <= 0.6 * INTERVAL
 
 
-async def test_a_few_waits_in_a_huge_organisation_never_ask_for_a_list():
+async def test_a_few_waits_in_a_huge_organization_never_request_a_list():
     server = FakeAudienceApi(padding=180_000_000)
     async with open_poller(server) as poller:
         await wait_for_all(server, poller, 5, lasting=200)
@@ -86,7 +86,7 @@ async def test_a_few_waits_in_a_huge_organisation_never_ask_for_a_list():
 
 
 @pytest.mark.parametrize("slot_seconds", [0.0, 1.0])
-async def test_a_huge_list_is_asked_for_once_at_most(slot_seconds):
+async def test_a_huge_list_is_requested_at_most_once(slot_seconds):
     server = FakeAudienceApi(padding=180_000_000, slot_seconds=slot_seconds)
     async with open_poller(server) as poller:
         await wait_for_all(server, poller, 100, lasting=200)
@@ -95,7 +95,7 @@ async def test_a_huge_list_is_asked_for_once_at_most(slot_seconds):
     assert server.request_kinds["everything"] == 0
 
 
-async def test_after_a_list_was_given_up_newcomers_are_looked_at_soon():
+async def test_new_waits_are_polled_soon_after_a_list_was_abandoned():
     server = FakeAudienceApi(padding=180_000_000)
     async with open_poller(server) as poller:
         waits = asyncio.create_task(wait_for_all(server, poller, 20, lasting=60))
@@ -108,7 +108,7 @@ async def test_after_a_list_was_given_up_newcomers_are_looked_at_soon():
         await waits
 
 
-async def test_a_list_that_grows_beyond_its_worth_is_given_up():
+async def test_a_list_that_grows_beyond_its_worth_is_abandoned():
     server = FakeAudienceApi()
     async with open_poller(server) as poller:
         waits = asyncio.create_task(wait_for_all(server, poller, 50, lasting=200))
@@ -120,8 +120,8 @@ async def test_a_list_that_grows_beyond_its_worth_is_given_up():
     assert server.request_kinds["single"] >= 50 * 15
 
 
-async def test_a_list_that_is_given_up_in_its_middle_leaves_nobody_behind():
-    """It does not say how long it is; what is watched comes first, and is seen before the list is given up."""
+async def test_a_list_abandoned_halfway_loses_no_wait():
+    """The list's length is unknown. The watched rows come first, so they are seen before it is abandoned."""
     server = FakeAudienceApi(sends_content_length=False)
     async with open_poller(server) as poller:
         waits = asyncio.create_task(wait_for_all(server, poller, 20, lasting=100))
@@ -131,13 +131,13 @@ async def test_a_list_that_is_given_up_in_its_middle_leaves_nobody_behind():
             server.add("customer 0", number, audience(number))
         given_up = now()
         await waits
-    looks = [request.sent - given_up for request in server.log if request.kind == "single"]
-    assert len(looks) >= 20 * 11
-    assert min(looks) <= 2 * INTERVAL
+    polls = [request.sent - given_up for request in server.log if request.kind == "single"]
+    assert len(polls) >= 20 * 11
+    assert min(polls) <= 2 * INTERVAL
     assert sum(1 for sent in server.request_times("list") if sent > given_up) <= 2
 
 
-async def test_customers_with_few_waits_each_share_the_list_of_everything():
+async def test_many_customers_with_few_waits_share_the_list_of_everything():
     server = FakeAudienceApi()
     async with open_poller(server) as poller:
         await wait_for_all(server, poller, 600, lasting=20 * INTERVAL, spread=3.0, customers=200)
@@ -145,7 +145,7 @@ async def test_customers_with_few_waits_each_share_the_list_of_everything():
     assert len(server.log) <= 80
 
 
-async def test_customers_with_many_waits_each_have_their_own_lists_where_everything_is_huge():
+async def test_customers_with_many_waits_use_their_own_lists_if_the_list_of_everything_is_huge():
     server = FakeAudienceApi()
     for number in range(100_000, 150_000):
         server.add("another", number, audience(number))
@@ -155,7 +155,7 @@ async def test_customers_with_many_waits_each_have_their_own_lists_where_everyth
     assert 20 <= server.request_kinds["list"] <= 40
 
 
-async def test_audiences_without_a_customer_are_in_the_list_of_everything_only():
+async def test_audiences_without_a_customer_are_only_in_the_list_of_everything():
     server = FakeAudienceApi()
     for number in range(100):
         server.add(None, number, active_from(now() + 50, number))
@@ -166,18 +166,18 @@ async def test_audiences_without_a_customer_are_in_the_list_of_everything_only()
     assert server.request_kinds["single"] <= MAX_VERIFICATION_READS
 
 
-async def test_a_row_that_is_missing_is_asked_for_singly():
+async def test_an_audience_without_a_row_is_read_singly():
     server = FakeAudienceApi(alter_row=lambda row: row if row["id"] != 7 else None)
     async with open_poller(server) as poller:
         await wait_for_all(server, poller, 100, lasting=10 * INTERVAL)
-    looks = Counter(request.audience_id for request in server.log if request.kind == "single")
-    assert 5 <= looks.pop(7) <= 14
-    assert looks.total() <= MAX_VERIFICATION_READS
+    polls = Counter(request.audience_id for request in server.log if request.kind == "single")
+    assert 5 <= polls.pop(7) <= 14
+    assert polls.total() <= MAX_VERIFICATION_READS
     assert server.request_kinds["list"] <= 14
 
 
-async def test_rows_that_lack_what_is_waited_for_are_asked_for_singly():
-    """The first rows of the list, which prove nothing while others have it."""
+async def test_audiences_whose_rows_lack_the_awaited_part_are_read_singly():
+    """These are the list's first rows, which prove nothing since other rows include the part."""
 
     def alter(row):
         return row | {"uploadedAudienceCsv": None} if row["id"] < 5 else row
@@ -187,26 +187,26 @@ async def test_rows_that_lack_what_is_waited_for_are_asked_for_singly():
     async with open_poller(server) as poller:
         await wait_for_all(server, poller, 100, lasting=10 * INTERVAL, needs=RecordPart.UPLOAD, **shown)
         await wait_for_all(server, poller, 100, lasting=10 * INTERVAL, needs=RecordPart.UPLOAD, **shown)
-    looks = Counter(request.audience_id for request in server.log if request.kind == "single")
-    assert min(looks.pop(number) for number in range(5)) >= 10
-    assert looks.total() <= MAX_VERIFICATION_READS
+    polls = Counter(request.audience_id for request in server.log if request.kind == "single")
+    assert min(polls.pop(number) for number in range(5)) >= 10
+    assert polls.total() <= MAX_VERIFICATION_READS
     assert server.request_kinds["list"] <= 40
 
 
-async def test_a_list_that_shows_none_of_what_is_watched_is_not_asked_for_again():
+async def test_a_list_without_any_watched_audience_is_not_requested_again():
     server = FakeAudienceApi(alter_row=lambda _: None)
     async with open_poller(server) as poller:
         await wait_for_all(server, poller, 100, lasting=30 * INTERVAL)
     assert server.request_kinds["list"] <= 8
 
 
-async def test_a_wait_is_told_when_something_changes_and_not_at_every_look():
+async def test_check_is_called_on_changes_and_not_on_every_poll():
     server = FakeAudienceApi()
-    told = []
+    received = []
     started = now()
 
     def check(record):
-        told.append(record.id)
+        received.append(record.id)
         return active_or_none(record)
 
     for number in range(20):
@@ -214,10 +214,10 @@ async def test_a_wait_is_told_when_something_changes_and_not_at_every_look():
     async with open_poller(server) as poller:
         await asyncio.gather(*(poller.wait_until(number, "42", check) for number in range(20)))
     assert poller.stats.polls > 20 * 10
-    assert len(told) == 20 * 2
+    assert len(received) == 20 * 2
 
 
-async def test_who_begins_while_the_last_list_is_under_way_is_looked_at_nonetheless():
+async def test_a_wait_that_starts_during_the_last_list_is_polled():
     server = FakeAudienceApi(latency=20.0)
     for number in range(20):
         server.add("42", number, audience(number, "ACTIVE"))
@@ -231,8 +231,8 @@ async def test_who_begins_while_the_last_list_is_under_way_is_looked_at_nonethel
         await late
 
 
-async def test_a_list_spares_the_single_looks_that_were_still_to_come():
-    """The list fails first, so all go to slow single looks, until it is tried again."""
+async def test_a_list_replaces_the_single_reads_in_the_backlog():
+    """The list fails at first, so everything is read singly and slowly until the list is tried again."""
     server = FakeAudienceApi(latency=20.0)
     started = now()
 
@@ -248,7 +248,7 @@ async def test_a_list_spares_the_single_looks_that_were_still_to_come():
 
 
 @pytest.mark.parametrize("left_out", ["uploadedAudienceCsv", "csvExports"])
-async def test_lists_that_never_carry_what_is_waited_for_are_not_asked_for_again(left_out):
+async def test_lists_that_never_include_the_awaited_part_are_not_requested_again(left_out):
     server = FakeAudienceApi(alter_row=lambda row: row | {left_out: None})
     needs = RecordPart.UPLOAD if left_out == "uploadedAudienceCsv" else RecordPart.EXPORTS
     shown = {"uploadedAudienceCsv": {"status": "PROCESSING"}, "csvExports": [{"id": 1, "status": "IN_PROGRESS"}]}
@@ -262,7 +262,7 @@ async def test_lists_that_never_carry_what_is_waited_for_are_not_asked_for_again
     assert server.request_kinds["single"] <= singles + 8
 
 
-async def test_lists_that_carry_it_serve_waits_for_uploads_and_exports():
+async def test_lists_that_include_them_serve_waits_for_uploads_and_exports():
     server = FakeAudienceApi()
     shown = {"uploadedAudienceCsv": {"status": "PROCESSING"}, "csvExports": [{"id": 1, "status": "IN_PROGRESS"}]}
     async with open_poller(server) as poller, asyncio.TaskGroup() as group:
@@ -277,14 +277,14 @@ async def test_lists_that_carry_it_serve_waits_for_uploads_and_exports():
 @pytest.mark.parametrize(
     "odd", ["text", {"id": {"an": "object"}}, {"id": 3, "status": ["odd"]}, {"id": 3, "status": 1}]
 )
-async def test_one_odd_row_fails_alone(odd):
+async def test_a_malformed_row_affects_only_its_audience(odd):
     server = FakeAudienceApi(alter_row=lambda row: odd if row["id"] == 3 else row)
     async with open_poller(server) as poller:
         await wait_for_all(server, poller, 50, lasting=5 * INTERVAL)
     assert {request.audience_id for request in server.log if request.kind == "single"} == {3}
 
 
-async def test_an_export_that_cannot_be_read_stops_no_wait_that_does_not_need_it():
+async def test_an_unreadable_export_does_not_affect_waits_that_do_not_need_it():
     server = FakeAudienceApi(
         alter_row=lambda row: row | ({"csvExports": [{"status": "ACTIVE"}]} if row["id"] == 3 else {})
     )
@@ -293,7 +293,7 @@ async def test_an_export_that_cannot_be_read_stops_no_wait_that_does_not_need_it
     assert server.request_kinds["single"] == 0
 
 
-async def test_an_answer_about_another_customer_ends_the_wait_at_once():
+async def test_a_row_of_another_customer_ends_the_wait_at_once():
     server = FakeAudienceApi(alter_row=lambda row: row | {"customerId": "another" if row["id"] == 3 else "customer 0"})
     async with open_poller(server) as poller:
         for number in range(20):
@@ -304,7 +304,7 @@ async def test_an_answer_about_another_customer_ends_the_wait_at_once():
     assert [number for number, result in enumerate(results) if isinstance(result, BaseException)] == [3]
 
 
-async def test_numbers_as_customer_ids_are_no_mismatch():
+async def test_a_customer_id_sent_as_a_number_is_not_a_mismatch():
     server = FakeAudienceApi(alter_row=lambda row: row | {"customerId": 42})
     async with open_poller(server) as poller:
         for number in range(20):
@@ -313,8 +313,8 @@ async def test_numbers_as_customer_ids_are_no_mismatch():
     assert set(server.request_kinds) == {"list"}
 
 
-async def test_an_audience_that_is_waited_for_under_two_customers_is_told_apart():
-    """Only one of them can be right; the list of everything must not answer for the other."""
+async def test_an_audience_watched_for_two_customers_is_read_separately():
+    """Only one of them can be right; the list of everything must not serve the other."""
     server = FakeAudienceApi()
     for number in range(40):
         server.add(
@@ -329,7 +329,7 @@ async def test_an_audience_that_is_waited_for_under_two_customers_is_told_apart(
     assert server.request_kinds["everything"] >= 3
 
 
-async def test_the_list_of_everything_does_not_answer_for_a_customer_who_has_no_such_audience():
+async def test_the_list_of_everything_does_not_serve_a_customer_without_that_audience():
     server = FakeAudienceApi()
     for number in range(40):
         owner = f"customer {number % 20}"
@@ -342,14 +342,14 @@ async def test_the_list_of_everything_does_not_answer_for_a_customer_who_has_no_
     assert isinstance(wrong, NotFoundError)
 
 
-async def test_a_thousand_that_begin_while_a_list_is_under_way_wait_for_the_next():
+async def test_a_thousand_waits_that_start_during_a_list_wait_for_the_next_one():
     server = FakeAudienceApi(latency=2.0)
     async with open_poller(server) as poller:
         await wait_for_all(server, poller, 1_000, lasting=10 * INTERVAL, spread=8.0)
     assert len(server.log) <= 30
 
 
-async def test_a_newcomer_among_old_waits_is_looked_after_as_a_newcomer():
+async def test_a_new_wait_among_old_ones_is_polled_as_often_as_a_new_one():
     server = FakeAudienceApi()
     for number in range(21):
         server.add("42", number, audience(number))
@@ -365,7 +365,7 @@ async def test_a_newcomer_among_old_waits_is_looked_after_as_a_newcomer():
     assert sum(1 for request in server.log if request.sent > began) >= 10
 
 
-async def test_slow_lists_are_not_asked_for_without_pause():
+async def test_slow_lists_are_not_requested_back_to_back():
     server = FakeAudienceApi(latency=12.0)
     async with open_poller(server) as poller:
         await wait_for_all(server, poller, 1_000, lasting=100)

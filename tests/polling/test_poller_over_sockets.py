@@ -1,4 +1,4 @@
-"""The poller of a real client, against the sandbox: every dialect, and no request that is not needed."""
+"""The poller of a real client against the sandbox: every dialect, without unnecessary requests."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ async def upload_many(sandbox, client, count, customer_id="42"):
     return await asyncio.gather(*(client.upload_csv(customer_id=customer_id, url=url) for _ in range(count)))
 
 
-async def wait_until_polled(poller, looks):
-    """Until so many looks were answered."""
-    while poller.stats.polls < looks:
+async def wait_until_polled(poller, polls):
+    """Wait until this many polls have succeeded."""
+    while poller.stats.polls < polls:
         await asyncio.sleep(0.001)
 
 
@@ -45,7 +45,7 @@ DIALECTS = {
 
 
 @pytest.mark.parametrize("dialect", DIALECTS.values(), ids=list(DIALECTS))
-async def test_many_waits_are_answered_by_lists(dialect):
+async def test_many_waits_are_served_by_lists(dialect):
     clock = ManualClock()
     async with sandbox_and_client(clock=clock, dialect=dialect, stage_times=TIMES) as (sandbox, client):
         stubs = await upload_many(sandbox, client, 300)
@@ -60,7 +60,7 @@ async def test_many_waits_are_answered_by_lists(dialect):
     assert sandbox.log.count(LIST) == sum(poller.stats.requests.values()) <= poller.stats.polls / 200
 
 
-async def test_lists_that_do_not_carry_it_are_given_up():
+async def test_lists_without_the_awaited_part_are_abandoned():
     clock = ManualClock()
     dialect = Dialect(list_omitted_keys={"uploadedAudienceCsv"})
     async with sandbox_and_client(clock=clock, dialect=dialect, stage_times=TIMES) as (sandbox, client):
@@ -73,7 +73,7 @@ async def test_lists_that_do_not_carry_it_are_given_up():
     assert sandbox.log.count(LIST) == 1
 
 
-async def test_a_big_organisation_is_not_listed_for_a_few_waits():
+async def test_a_big_organization_is_not_listed_for_a_few_waits():
     clock = ManualClock()
     async with sandbox_and_client(clock=clock, stage_times=TIMES) as (sandbox, client):
         await sandbox.seed_audiences(20_000, "42")
@@ -115,7 +115,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.kind.name)
-async def test_no_fault_of_a_list_costs_a_wait(fault):
+async def test_no_fault_of_a_list_ends_a_wait(fault):
     clock = ManualClock()
     async with sandbox_and_client(clock=clock, stage_times=TIMES) as (sandbox, client):
         stubs = await upload_many(sandbox, client, 40)
@@ -128,7 +128,7 @@ async def test_no_fault_of_a_list_costs_a_wait(fault):
         assert sandbox.log.count(LIST, fault=fault.kind) >= 1
 
 
-async def test_an_unreachable_server_costs_no_wait():
+async def test_an_unreachable_server_ends_no_wait():
     clock = ManualClock()
     async with sandbox_and_client(clock=clock, stage_times=TIMES) as (sandbox, client):
         (stub,) = await upload_many(sandbox, client, 1)
@@ -161,7 +161,7 @@ async def test_a_wrong_token_ends_a_wait():
 
 
 @pytest.mark.parametrize(
-    ("document", "error", "looks"),
+    ("document", "error", "polls"),
     [
         ({"id": 1, "status": "ACTIVE", "customerId": "43"}, CustomerMismatchError, 1),
         (None, NotFoundError, 3),
@@ -169,14 +169,14 @@ async def test_a_wrong_token_ends_a_wait():
     ],
     ids=["another customer's", "null", "a refusal"],
 )
-async def test_a_good_status_may_hide_a_refusal(document, error, looks):
+async def test_an_api_error_inside_a_2xx_response_ends_the_wait(document, error, polls):
     async with server_and_client(respond_with_json(document)) as (server, client):
         with pytest.raises(error):
             await get_poller(client).wait_until(1, "42", lambda audience: audience)
-    assert len(server.requests) == looks
+    assert len(server.requests) == polls
 
 
-async def test_a_client_has_one_poller_which_ends_with_it():
+async def test_a_client_has_one_poller_that_stops_with_it():
     before = len(asyncio.all_tasks())
     async with sandbox_and_client() as (sandbox, client):
         assert get_poller(client) is get_poller(client)
@@ -209,6 +209,6 @@ async def test_a_client_and_its_poller_are_freed_together():
         ("http://127.0.0.1:9/v1", 0.01, 0.01),
     ],
 )
-async def test_a_real_server_is_asked_once_a_second_at_most(base_url, asked, used):
+async def test_a_real_server_is_polled_at_most_once_a_second(base_url, asked, used):
     async with IndigoClient("token", base_url=base_url, poll_interval=asked) as client:
         assert client.poll_interval == get_poller(client)._interval == used

@@ -1,4 +1,4 @@
-"""Whatever a server does for a while, every wait ends soon after it has recovered: nobody is left behind."""
+"""Whatever a server does for a while, every wait ends soon after it has recovered."""
 
 from __future__ import annotations
 
@@ -33,31 +33,29 @@ LIST_FAULTS = [
 ]
 READ_FAULTS = LIST_FAULTS[:3]
 FAULT_SECONDS = 60.0
-# The longest pause of a list that never came, the longest delay between looks, and a look or two.
+# The longest pause of a list that never worked, the longest delay between polls, and a poll or two.
 RECOVERY = 120.0
 
 
 class FaultPeriod:
-    """Faults and odd rows by chance, until the server has recovered."""
+    """Random faults and malformed rows until the server has recovered."""
 
     def __init__(self, seed, share):
-        self.chance = Random(seed)
+        self.rng = Random(seed)
         self.share = share
         self.ends = now() + FAULT_SECONDS
 
     def strikes(self):
-        return now() < self.ends and self.chance.random() < self.share
+        return now() < self.ends and self.rng.random() < self.share
 
     def fault(self, request):
         if self.strikes():
-            raise self.chance.choice(READ_FAULTS if request.kind == "single" else LIST_FAULTS)
+            raise self.rng.choice(READ_FAULTS if request.kind == "single" else LIST_FAULTS)
 
     def alter_row(self, row):
         if not self.strikes():
             return row
-        return self.chance.choice(
-            [None, "odd", row | {"status": None}, row | {"status": 7}, row | {"csvExports": [{}]}]
-        )
+        return self.rng.choice([None, "odd", row | {"status": None}, row | {"status": 7}, row | {"csvExports": [{}]}])
 
 
 @settings(max_examples=60, deadline=None)
@@ -72,25 +70,23 @@ class FaultPeriod:
 )
 def test_every_wait_ends(*, seed, count, customers, share, latency, spread, list_is_huge):
     async def scenario():
-        chance = Random(seed)
-        trouble = FaultPeriod(seed, share)
-        server = FakeAudienceApi(latency=latency, fault=trouble.fault, alter_row=trouble.alter_row)
+        rng = Random(seed)
+        faults = FaultPeriod(seed, share)
+        server = FakeAudienceApi(latency=latency, fault=faults.fault, alter_row=faults.alter_row)
         server.padding = 10**9 if list_is_huge else 0
         started = now()
 
         async def one(poller, number):
-            await asyncio.sleep(spread * chance.random())
+            await asyncio.sleep(spread * rng.random())
             customer_id = None if customers == 60 and number % 7 == 0 else f"customer {number % customers}"
             upload = {"status": "PROCESSING"}
-            server.add(
-                customer_id, number, active_from(now() + 60 * chance.random(), number, uploadedAudienceCsv=upload)
-            )
-            needs = chance.choice([RecordPart.STATUS, RecordPart.STATUS, RecordPart.UPLOAD])
-            timeout = chance.uniform(1, 50) if chance.random() < 0.1 else None
+            server.add(customer_id, number, active_from(now() + 60 * rng.random(), number, uploadedAudienceCsv=upload))
+            needs = rng.choice([RecordPart.STATUS, RecordPart.STATUS, RecordPart.UPLOAD])
+            timeout = rng.uniform(1, 50) if rng.random() < 0.1 else None
             waiting = poller.wait_until(number, customer_id, active_or_none, part=needs)
             wait = asyncio.create_task(asyncio.wait_for(waiting, timeout))
-            if chance.random() < 0.1:
-                await asyncio.sleep(60 * chance.random())
+            if rng.random() < 0.1:
+                await asyncio.sleep(60 * rng.random())
                 wait.cancel()
             return await wait
 
@@ -110,11 +106,11 @@ def test_every_wait_ends(*, seed, count, customers, share, latency, spread, list
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 200), st.sampled_from([1, 3, 50]))
-def test_no_audience_is_left_without_a_look(seed, count, customers):
-    """While nothing ever changes, each audience is seen about once an interval, by whichever kind of look."""
+def test_every_audience_is_polled_about_once_an_interval(seed, count, customers):
+    """Nothing ever changes; single reads and lists count alike."""
 
     async def scenario():
-        chance = Random(seed)
+        rng = Random(seed)
         server = FakeAudienceApi()
         async with open_poller(server, seed=seed) as poller:
             waits = []
@@ -122,11 +118,11 @@ def test_no_audience_is_left_without_a_look(seed, count, customers):
                 customer_id = f"customer {number % customers}"
                 server.add(customer_id, number, audience(number))
                 waits.append(asyncio.create_task(poller.wait_until(number, customer_id, active_or_none)))
-                await asyncio.sleep(chance.expovariate(2.0))
+                await asyncio.sleep(rng.expovariate(2.0))
             before = poller.stats.polls
             await asyncio.sleep(100)
-            looks = (poller.stats.polls - before) / count
-            assert 17 <= looks <= 41
+            polls = (poller.stats.polls - before) / count
+            assert 17 <= polls <= 41
             for wait in waits:
                 wait.cancel()
 

@@ -1,4 +1,4 @@
-"""What of a record matters to a wait: the same from a list's row as from the full record."""
+"""The part of a record that matters to a wait: the same from a list's row as from the full record."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ WITH_URL = {"id": 5, "status": "ACTIVE", "downloadUrl": "https://a.example/?sign
 def test_a_row_shows_what_the_record_shows(needs, record):
     row, full = views(record, needs)
     assert row is not None
-    # A record has no status where a row has none: the one says "", the other None.
+    # A missing status is "" in a record and None in a row.
     assert str(row).replace("None", "''") == str(full).replace("None", "''")
 
 
@@ -57,16 +57,16 @@ def test_a_row_shows_what_the_record_shows(needs, record):
         (RecordPart.EXPORTS, {"status": "ACTIVE", "csvExports": [{"id": "e", "status": "active"}, WITH_URL]}),
     ],
 )
-def test_what_is_not_shown_is_no_view(needs, record):
+def test_parts_that_are_not_shown_have_no_view(needs, record):
     assert views(record, needs) == [None, None]
 
 
-def test_a_url_that_is_signed_anew_is_no_change():
+def test_a_new_signature_of_a_url_is_not_a_change():
     again = WITH_URL | {"downloadUrl": "https://a.example/?signed=2"}
     assert views({"csvExports": [WITH_URL]}, RecordPart.EXPORTS) == views({"csvExports": [again]}, RecordPart.EXPORTS)
 
 
 @pytest.mark.parametrize("needs", list(RecordPart))
-def test_the_audience_status_counts_for_every_need(needs):
+def test_the_audience_status_is_in_every_view(needs):
     record = {"uploadedAudienceCsv": READY, "csvExports": [WITH_URL]}
     assert views(record | {"status": "PROCESSING"}, needs)[0] != views(record | {"status": "FAILED"}, needs)[0]

@@ -1,4 +1,4 @@
-"""The schedule against a plain dictionary, under any sequence of calls."""
+"""The schedule, compared with a plain dictionary under any sequence of calls, and the delays between polls."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from hypothesis import strategies as st
 
 from indigo_async._polling.schedule import Schedule, first_delay, next_delay, retry_delay
 
-GRAIN = 0.1
+TICK_SECONDS = 0.1
 _INTERVALS = st.floats(0.001, 600)
 _JITTERS = st.floats(0, 1, exclude_max=True)
 
 
 @attrs.define(eq=False)
-class Thing:
+class Item:
     number: int
     tick: int | None = None
 
 
 _CALLS = st.lists(
     st.tuples(st.just("put"), st.integers(0, 9), st.floats(0, 20))
-    | st.tuples(st.just("drop"), st.integers(0, 9), st.just(0.0))
-    | st.tuples(st.just("take"), st.just(0), st.floats(0, 5)),
+    | st.tuples(st.just("remove"), st.integers(0, 9), st.just(0.0))
+    | st.tuples(st.just("pop"), st.just(0), st.floats(0, 5)),
     max_size=60,
 )
 
 
 @given(_CALLS)
-def test_it_gives_what_is_due_and_keeps_the_rest(calls):
-    things = [Thing(number) for number in range(10)]
-    schedule = Schedule(GRAIN, lambda _: None)
+def test_it_returns_what_is_due_and_keeps_the_rest(calls):
+    things = [Item(number) for number in range(10)]
+    schedule = Schedule(TICK_SECONDS, lambda _: None)
     due_of = {}
     now = 0.0
     for call, number, value in calls:
         thing = things[number]
         if call == "put":
             schedule.put(thing, now + value)
-            due_of[thing] = math.ceil((now + value) / GRAIN) * GRAIN
-        elif call == "drop":
+            due_of[thing] = math.ceil((now + value) / TICK_SECONDS) * TICK_SECONDS
+        elif call == "remove":
             schedule.remove(thing)
             due_of.pop(thing, None)
         else:
@@ -56,27 +56,27 @@ def test_it_gives_what_is_due_and_keeps_the_rest(calls):
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=50))
-def test_nothing_falls_due_early_nor_later_than_its_grain(dues):
-    schedule = Schedule(GRAIN, lambda _: None)
+def test_nothing_falls_due_early_or_more_than_a_tick_late(dues):
+    schedule = Schedule(TICK_SECONDS, lambda _: None)
     for number, due in enumerate(dues):
-        schedule.put(Thing(number), due)
+        schedule.put(Item(number), due)
     while (due := schedule.next_due()) is not None:
         for thing in schedule.pop_due(due):
-            assert dues[thing.number] - 1e-6 <= due <= dues[thing.number] + GRAIN + 1e-6
+            assert dues[thing.number] - 1e-6 <= due <= dues[thing.number] + TICK_SECONDS + 1e-6
 
 
-def test_it_says_when_something_new_falls_due():
+def test_it_reports_new_due_times():
     news = []
-    schedule = Schedule(GRAIN, news.append)
+    schedule = Schedule(TICK_SECONDS, news.append)
     for number in range(1_000):
-        schedule.put(Thing(number), 3.01)
-    schedule.put(Thing(0), 1.0)
+        schedule.put(Item(number), 3.01)
+    schedule.put(Item(0), 1.0)
     assert [round(due, 6) for due in news] == [3.1, 1.0]
 
 
-def test_what_is_dropped_is_let_go():
-    schedule = Schedule(GRAIN, lambda _: None)
-    things = [Thing(number) for number in range(1_000)]
+def test_removed_items_are_freed():
+    schedule = Schedule(TICK_SECONDS, lambda _: None)
+    things = [Item(number) for number in range(1_000)]
     for thing in things:
         schedule.put(thing, 3_600.0)
     for thing in things:
@@ -86,9 +86,9 @@ def test_what_is_dropped_is_let_go():
 
 
 @given(st.lists(st.floats(), min_size=1, max_size=20))
-def test_any_number_is_a_time_to_fall_due(dues):
-    schedule = Schedule(GRAIN, lambda _: None)
-    things = [Thing(number) for number in range(len(dues))]
+def test_any_number_is_accepted_as_a_due_time(dues):
+    schedule = Schedule(TICK_SECONDS, lambda _: None)
+    things = [Item(number) for number in range(len(dues))]
     for thing, due in zip(things, dues, strict=True):
         schedule.put(thing, due)
     taken = []
@@ -98,28 +98,28 @@ def test_any_number_is_a_time_to_fall_due(dues):
 
 
 @given(_INTERVALS, _JITTERS)
-def test_the_first_look_comes_soon(interval, chance):
-    assert 0 < first_delay(interval, chance) <= min(0.625, 0.3125 * interval)
+def test_the_first_poll_comes_soon(interval, jitter):
+    assert 0 < first_delay(interval, jitter) <= min(0.625, 0.3125 * interval)
 
 
 @given(_INTERVALS, st.floats(0, 1e6), _JITTERS)
-def test_later_looks_keep_the_interval_and_stay_below_half_a_minute(interval, age, chance):
-    delay = next_delay(interval, age, chance)
+def test_later_polls_keep_the_interval_and_stay_below_half_a_minute(interval, age, jitter):
+    delay = next_delay(interval, age, jitter)
     assert interval <= delay <= max(30.0, 1.1 * interval)
 
 
 @given(_INTERVALS, _JITTERS)
-def test_the_interval_does_not_stretch_for_the_first_twenty_intervals(interval, chance):
-    assert next_delay(interval, 20 * interval, chance) == next_delay(interval, 0.0, chance)
+def test_the_interval_does_not_grow_in_the_first_twenty_intervals(interval, jitter):
+    assert next_delay(interval, 20 * interval, jitter) == next_delay(interval, 0.0, jitter)
 
 
-def test_the_interval_stretches_for_old_waits():
+def test_the_interval_grows_for_old_waits():
     assert next_delay(5.0, 600.0, 0.0) == pytest.approx(10.0)
     assert next_delay(5.0, 86_400.0, 0.5) == 30.0
 
 
 @given(_INTERVALS, st.integers(1, 100), _JITTERS)
-def test_failed_looks_are_repeated_ever_more_patiently(interval, failures, chance):
-    delay = retry_delay(interval, failures, chance)
+def test_failed_polls_are_retried_after_growing_delays(interval, failures, jitter):
+    delay = retry_delay(interval, failures, jitter)
     assert interval <= delay <= max(30.0, 1.1 * interval)
-    assert retry_delay(interval, failures + 1, chance) >= delay
+    assert retry_delay(interval, failures + 1, jitter) >= delay

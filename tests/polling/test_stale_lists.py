@@ -1,4 +1,4 @@
-"""Lists that do not show what single reads show, in virtual time: they stop no wait, and honest ones cost little."""
+"""Lists that are out of date, in virtual time: they stop no wait, and verifying correct lists costs little."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ LASTING = 20 * INTERVAL
 
 
 def frozen():
-    """Changes rows back to what they were first."""
+    """Replace rows with their first versions."""
     first = {}
     return lambda row: first.setdefault(row["id"], row)
 
 
 def delayed(seconds):
-    """Changes rows back to what they were some seconds ago."""
+    """Replace rows with their versions of some seconds ago."""
     history = {}
 
     def alter(row):
@@ -45,11 +45,11 @@ def delayed(seconds):
 
 
 async def delays_of_waits(server, count, *, lasting=LASTING, customers=1, spread=0.0, seed=0):
-    """Wait for so many audiences; by how many seconds the news of each came late."""
-    chance = Random(seed)
+    """Wait for `count` audiences. Returns how many seconds late each change was noticed."""
+    rng = Random(seed)
 
     async def one(poller, number):
-        await asyncio.sleep(spread * chance.random())
+        await asyncio.sleep(spread * rng.random())
         customer_id = f"customer {number % customers}"
         finished = now() + lasting
         server.add(customer_id, number, active_from(finished, number))
@@ -62,14 +62,14 @@ async def delays_of_waits(server, count, *, lasting=LASTING, customers=1, spread
 
 @pytest.mark.parametrize("count", [3, 20, 500])
 @pytest.mark.parametrize("customers", [1, 2])
-async def test_lists_that_never_update_cost_some_time_and_no_wait(count, customers):
+async def test_lists_that_never_update_delay_waits_but_end_none(count, customers):
     server = FakeAudienceApi(alter_row=frozen())
     delays = await delays_of_waits(server, count, customers=customers)
-    # An audience is verified at every 8th list at the latest; then the list has six intervals to show what was found.
+    # An audience is verified at the latest after 8 lists; then the list has six intervals to catch up.
     assert max(delays) <= 40 * INTERVAL
 
 
-async def test_a_list_that_never_updates_is_distrusted_and_said_to_be_once(caplog):
+async def test_a_list_that_never_updates_is_paused_and_logged_once(caplog):
     server = FakeAudienceApi(alter_row=frozen())
     async with open_poller(server) as poller:
         for number in range(50):
@@ -104,7 +104,7 @@ async def test_a_list_that_is_a_little_late_is_trusted():
     assert server.request_kinds["single"] <= 20
 
 
-async def test_one_row_that_never_updates_is_found_out_and_its_list_trusted():
+async def test_a_single_stale_row_is_detected_and_its_list_stays_trusted():
     first = frozen()
     server = FakeAudienceApi(alter_row=lambda row: first(row) if row["id"] == 7 else row)
     delays = await delays_of_waits(server, 200, spread=60.0)
@@ -113,8 +113,8 @@ async def test_one_row_that_never_updates_is_found_out_and_its_list_trusted():
     assert server.request_kinds["single"] <= 30
 
 
-async def test_what_a_list_does_not_show_is_polled_singly_from_then_on():
-    """A single read shows a change that is not the end."""
+async def test_an_audience_with_a_stale_row_is_polled_individually_from_then_on():
+    """A single read shows a change that does not end the wait."""
     first = frozen()
     server = FakeAudienceApi(alter_row=lambda row: first(row) if row["id"] == 7 else row)
     started = now()
@@ -141,7 +141,7 @@ async def test_what_a_list_does_not_show_is_polled_singly_from_then_on():
     assert seen[-1][0] <= 1_000 + 5 * INTERVAL
 
 
-async def test_ten_thousand_waits_behind_an_honest_list_cost_hardly_more():
+async def test_verifying_a_correct_list_costs_little_for_ten_thousand_waits():
     server = FakeAudienceApi()
     for number in range(10_000):
         server.add("42", number, audience(number))
@@ -156,7 +156,7 @@ async def test_ten_thousand_waits_behind_an_honest_list_cost_hardly_more():
     assert sum(poller.stats.requests.values()) <= 0.01 * poller.stats.polls
 
 
-async def test_single_reads_that_fail_take_nothing_from_a_good_list():
+async def test_failed_verification_reads_do_not_count_against_a_list():
     def fault(request):
         if request.kind == "single":
             raise ServerError(500, "broken", None, "GET /audience")
@@ -166,7 +166,7 @@ async def test_single_reads_that_fail_take_nothing_from_a_good_list():
     assert 1 <= server.request_kinds["single"] <= 5
 
 
-async def test_a_wait_for_exports_is_verified_too():
+async def test_lists_are_verified_for_waits_for_exports_too():
     server = FakeAudienceApi(alter_row=frozen())
     finished = now() + LASTING
     before, after = {"id": 1, "status": "IN_PROGRESS"}, {"id": 1, "status": "REQUIRES_PAYMENT"}
@@ -196,10 +196,10 @@ async def test_a_wait_for_exports_is_verified_too():
     lasting=st.sampled_from([3.0, 40.0, 700.0]),
     stale=st.sampled_from([0.0, 0.2, 1.0]),
 )
-def test_however_many_rows_are_stale_every_wait_ends(*, seed, count, customers, latency, spread, lasting, stale):
+def test_every_wait_ends_however_many_rows_are_stale(*, seed, count, customers, latency, spread, lasting, stale):
     async def scenario():
-        first, chance = frozen(), Random(seed)
-        is_stale = {number: chance.random() < stale for number in range(count)}
+        first, rng = frozen(), Random(seed)
+        is_stale = {number: rng.random() < stale for number in range(count)}
         server = FakeAudienceApi(latency=latency, alter_row=lambda row: first(row) if is_stale[row["id"]] else row)
         await delays_of_waits(server, count, customers=customers, spread=spread, lasting=lasting, seed=seed)
 

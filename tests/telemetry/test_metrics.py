@@ -1,4 +1,4 @@
-"""What is measured, in the units that dashboards need, under attributes of which there are few."""
+"""The metrics, their units and their attributes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.servers.scripted import sandbox_and_client
 
 
 class Meters:
-    """A meter provider of its own, and what it has measured."""
+    """A meter provider and what it has measured."""
 
     def __init__(self) -> None:
         self._reader = InMemoryMetricReader()
@@ -74,7 +74,7 @@ def _is_get(attributes: dict[str, Any]) -> bool:
     return attributes["http.request.method"] == "GET"
 
 
-async def test_retries_and_failures_are_measured_by_their_kind():
+async def test_retries_and_failures_are_measured_by_kind():
     meters = Meters()
     async with sandbox_and_client() as (sandbox, client):
         instrument(client, meter_provider=meters.provider)

@@ -1,4 +1,4 @@
-"""A recipe, its stages and their requests are one tree of spans, however many run at once, and hold no secret."""
+"""A recipe, its stages and their requests form a tree of spans, however many run at once, without secrets."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STAGES = ["upload", "match", "lookalike", "preview", "purchase", "download"]
 
 
 class Recorder:
-    """A tracer provider of its own, and the spans that ended under it."""
+    """A tracer provider and its finished spans."""
 
     def __init__(self) -> None:
         self._exporter = InMemorySpanExporter()
@@ -46,7 +46,7 @@ class Recorder:
         return [span for span in self.spans if span.name == name]
 
     def path_of(self, span: ReadableSpan) -> list[str]:
-        """The names from the root to the span."""
+        """The names of the spans from the root to this one."""
         by_id = {span.context.span_id: span for span in self.spans}
         names = [span.name]
         while span.parent is not None:
@@ -97,7 +97,7 @@ async def test_a_job_is_a_tree_of_its_stages_and_their_requests(tmp_path: Path):
     assert all(span.status.status_code is StatusCode.UNSET for span in recorder.spans)
 
 
-async def test_a_request_is_told_by_the_conventions_for_http_clients():
+async def test_a_request_span_follows_the_http_client_conventions():
     async with recorded() as (sandbox, client, recorder):
         await client.list_audiences("42")
         port = urlsplit(sandbox.base_url).port
@@ -113,16 +113,16 @@ async def test_a_request_is_told_by_the_conventions_for_http_clients():
     }
 
 
-async def test_looks_belong_to_no_recipe_since_they_serve_many():
+async def test_polls_belong_to_no_recipe():
     async with recorded() as (_, client, recorder):
         await match_csv(client)
-    looks = [span for span in recorder.spans if span.name in {"GET /api/v1/audience", "GET /api/v1/audiences"}]
-    assert sum(span.parent is None for span in looks) >= 2
+    polls = [span for span in recorder.spans if span.name in {"GET /api/v1/audience", "GET /api/v1/audiences"}]
+    assert sum(span.parent is None for span in polls) >= 2
     statuses = [event.attributes["indigo.status"] for event in recorder.named("indigo.match")[0].events]
     assert statuses[-1] == "ACTIVE"
 
 
-async def test_jobs_at_once_never_mix(tmp_path: Path):
+async def test_the_spans_of_concurrent_jobs_never_mix(tmp_path: Path):
     async with recorded() as (_, client, recorder):
         report = await workflows.run_batch(client, [job(number, tmp_path) for number in range(100)])
     assert report.done == 100
@@ -136,7 +136,7 @@ async def test_jobs_at_once_never_mix(tmp_path: Path):
             assert span.attributes["indigo.audience_name"] == about
 
 
-async def test_the_span_that_is_current_where_a_recipe_is_called_is_its_parent_and_current_again_after_it():
+async def test_the_callers_span_is_the_recipes_parent_and_is_current_again_afterwards():
     async with recorded() as (_, client, recorder):
         with recorder.provider.get_tracer("service").start_as_current_span("POST /matches") as outer:
             await match_csv(client)
@@ -145,7 +145,7 @@ async def test_the_span_that_is_current_where_a_recipe_is_called_is_its_parent_a
     assert recorder.path_of(recipe) == ["POST /matches", "indigo.upload_and_match"]
 
 
-async def test_a_failed_stage_marks_itself_and_its_recipe_alone():
+async def test_a_failed_stage_marks_only_itself_and_its_recipe():
     async with recorded() as (sandbox, client, recorder):
         sandbox.faults.add(Fault(kind=FaultKind.STAGE_FAILS, endpoint="POST /match_uploaded_csv"))
         with pytest.raises(AudienceFailedError):
@@ -162,15 +162,15 @@ async def test_each_attempt_of_a_request_is_a_span_and_each_retry_an_event():
     async with recorded() as (sandbox, client, recorder):
         sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint="GET /audiences", status=503, times=2))
         await client.list_audiences("42")
-    told = [
+    attempts = [
         (span.attributes["http.response.status_code"], span.attributes.get("http.request.resend_count"))
         for span in recorder.spans
     ]
-    assert told == [(503, None), (503, 1), (200, 2)]
+    assert attempts == [(503, None), (503, 1), (200, 2)]
     assert [span.attributes.get("error.type") for span in recorder.spans] == ["503", "503", None]
 
 
-async def test_a_request_that_nobody_answers_says_why():
+async def test_a_request_without_a_response_has_its_reason():
     once = RetryPolicy(attempts=1)
     async with recorded(client={"retry": once}) as (sandbox, client, recorder), sandbox.refuse_connections():
         with pytest.raises(ConnectionFailedError):
@@ -180,7 +180,7 @@ async def test_a_request_that_nobody_answers_says_why():
     assert "http.response.status_code" not in span.attributes
 
 
-async def test_a_request_that_is_cancelled_ends_its_span():
+async def test_canceling_a_request_ends_its_span():
     async def never(_: web.BaseRequest) -> web.StreamResponse:
         await asyncio.Event().wait()
         return web.Response()
@@ -195,7 +195,7 @@ async def test_a_request_that_is_cancelled_ends_its_span():
     assert [span.attributes["error.type"] for span in recorder.spans] == ["CancelledError"]
 
 
-async def test_a_recipe_that_runs_out_of_time_says_so():
+async def test_a_recipe_that_times_out_has_that_error_type():
     async with recorded(speed=1.0) as (_, client, recorder):
         with pytest.raises(WaitTimeoutError):
             await workflows.upload_and_match(
@@ -220,7 +220,7 @@ async def test_no_span_shows_a_token_a_signature_or_a_query(tmp_path: Path, monk
     assert "customerId" not in seen
 
 
-async def test_a_client_that_is_not_instrumented_makes_no_span():
+async def test_a_client_that_is_not_instrumented_creates_no_spans():
     async with recorded() as (sandbox, _, recorder), open_client(sandbox) as other:
         await other.list_audiences("42")
     assert recorder.spans == ()

@@ -1,4 +1,4 @@
-"""What recipes tell their listeners: everything that happens, once, in its order, and never a failure of theirs."""
+"""The events of recipes: each happens once and in order, and a broken listener changes nothing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def stages(events: list[Event]) -> list[tuple[type[Event], Stage]]:
     return [(type(event), event.stage) for event in events if isinstance(event, (StageStarted, StageFinished))]
 
 
-async def test_a_whole_job_is_told_stage_by_stage(tmp_path: Path):
+async def test_a_job_emits_events_for_every_stage(tmp_path: Path):
     events: list[Event] = []
     async with sandbox_and_client() as (sandbox, client):
         matched = await match_csv(client, on_event=events.append)
@@ -43,13 +43,16 @@ async def test_a_whole_job_is_told_stage_by_stage(tmp_path: Path):
     ]
     assert all(event.customer_id == CUSTOMER for event in events if isinstance(event, WorkflowEvent))
     assert {event.audience_name for event in events if isinstance(event, WorkflowEvent)} == {"Donors", "Donors+"}
-    facts = {type(event): event for event in events}
-    assert facts[ExportPriced].cost_cents == facts[ExportPurchased].cost_cents == charged == 8_000
-    assert facts[ExportPurchased].export_id == facts[ExportPriced].export_id == receipt.export.id
-    assert (facts[ExportDownloaded].path, facts[ExportDownloaded].size_bytes) == (receipt.path, receipt.size_bytes)
+    last_events = {type(event): event for event in events}
+    assert last_events[ExportPriced].cost_cents == last_events[ExportPurchased].cost_cents == charged == 8_000
+    assert last_events[ExportPurchased].export_id == last_events[ExportPriced].export_id == receipt.export.id
+    assert (last_events[ExportDownloaded].path, last_events[ExportDownloaded].size_bytes) == (
+        receipt.path,
+        receipt.size_bytes,
+    )
 
 
-async def test_each_new_status_is_told_once():
+async def test_each_new_status_is_reported_once():
     events: list[Event] = []
     async with sandbox_and_client(speed=400.0) as (_, client):
         audience = await match_csv(client, on_event=events.append)
@@ -58,7 +61,7 @@ async def test_each_new_status_is_told_once():
     assert [event.status for event in changes] == ["PROCESSING", "READY_FOR_COLUMN_SELECTION", "PROCESSING", "ACTIVE"]
 
 
-async def test_a_stage_that_fails_is_started_and_never_finished():
+async def test_a_failed_stage_never_finishes():
     events: list[Event] = []
     async with sandbox_and_client() as (sandbox, client):
         sandbox.faults.add(Fault(kind=FaultKind.STAGE_FAILS, endpoint=MATCH))
@@ -67,18 +70,18 @@ async def test_a_stage_that_fails_is_started_and_never_finished():
     assert stages(events)[-1] == (StageStarted, Stage.MATCH)
 
 
-async def test_a_listener_that_fails_changes_nothing_and_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+async def test_a_listener_that_raises_is_logged_and_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     def broken(event: Event) -> None:
         raise RuntimeError(f"a broken progress bar at {type(event).__name__}")
 
     async with sandbox_and_client() as (sandbox, client):
         await export_csv(client, await seed_audience(sandbox), tmp_path / "x.csv", on_event=broken)
         assert sandbox.counts().purchases == 1
-    told = [record for record in caplog.records if record.name == "indigo_async" and record.levelno == logging.ERROR]
-    assert "the event listener failed on ExportPurchased" in [record.getMessage() for record in told]
+    logged = [record for record in caplog.records if record.name == "indigo_async" and record.levelno == logging.ERROR]
+    assert "the event listener failed on ExportPurchased" in [record.getMessage() for record in logged]
 
 
-async def test_two_recipes_at_once_are_told_apart():
+async def test_concurrent_recipes_have_separate_events():
     one: list[Event] = []
     other: list[Event] = []
     async with sandbox_and_client() as (_, client):
@@ -89,7 +92,7 @@ async def test_two_recipes_at_once_are_told_apart():
     assert {event.audience_name for event in other if isinstance(event, WorkflowEvent)} == {"Other"}
 
 
-def test_an_inner_listener_replaces_the_outer_one_for_its_block():
+def test_an_inner_listener_replaces_the_outer_one_in_its_block():
     outer: list[Event] = []
     inner: list[Event] = []
     with listen(outer.append):
