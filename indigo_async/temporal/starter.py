@@ -47,7 +47,7 @@ from indigo_async.temporal.workflows.batch import BatchWorkflow
 from indigo_async.temporal.workflows.budget import BudgetWorkflow, Ledger
 from indigo_async.temporal.workflows.job import AudienceWorkflow, build_search_attributes
 from indigo_async.workflows.batches.conflicts import check_jobs
-from indigo_async.workflows.batches.jobs import AudienceJob, CheckedJob, check_job, compute_fingerprint
+from indigo_async.workflows.batches.jobs import AudienceJob, check_job, compute_identity, normalized_inputs
 
 __all__ = ["WORKER_PUBLISHER", "run_batch", "run_job"]
 
@@ -222,37 +222,38 @@ def _check_destination(check: InputCheck, where: str, job: AudienceJob) -> None:
         check.add(where, problem)
 
 
-async def _build_job_input(checked: CheckedJob, **terms: object) -> JobInput:
-    job, selected = checked.job, checked.export_options
-    step = job.lookalike
+async def _build_job_input(job: AudienceJob, **terms: object) -> JobInput:
+    """The input of a checked job's workflow."""
+    selections, filters = normalized_inputs(job)
+    step, export = job.lookalike, job.export
     order = JobInput(
         key=job.key,
         customer_id=job.customer_id,
         audience_name=job.audience_name,
         csv=str(job.csv),
-        selections=checked.selections.by_field(),
+        selections=selections.by_field(),
         lookalike=None
         if step is None
         else LookalikeInput(
             audience_name=step.audience_name,
             size=step.size,
             include_original_audience=step.include_original_audience,
-            filters=checked.filters,
+            filters=filters,
         ),
         export=None
-        if selected is None
+        if export is None
         else ExportInput(
-            destination=str(selected.destination),
-            optional_field_types=selected.optional_field_types,
-            max_cost_cents=selected.max_cost_cents,
-            reuse_purchased=selected.reuse_purchased,
-            allow_empty=selected.allow_empty,
+            destination=str(export.destination),
+            optional_field_types=tuple(export.optional_field_types),
+            max_cost_cents=export.max_cost_cents,
+            reuse_purchased=export.reuse_purchased,
+            allow_empty=export.allow_empty,
         ),
         identity="",
         **terms,  # type: ignore[arg-type]
     )
-    made = await compute_fingerprint(checked, base_url="")
-    identity = hashlib.sha256(to_json([made, order.export, order.purchase])).hexdigest()
+    made = await compute_identity(job, base_url="")
+    identity = hashlib.sha256(to_json([made.fingerprint, order.export, order.purchase])).hexdigest()
     return attrs.evolve(order, identity=identity)
 
 

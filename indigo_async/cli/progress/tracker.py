@@ -20,7 +20,6 @@ from indigo_async.workflows import (
     StageFinished,
     StageStarted,
 )
-from indigo_async.workflows.batches.report import summarize_failure
 
 __all__ = ["ProgressSnapshot", "ProgressTracker", "StageCount", "planned_stages"]
 
@@ -123,8 +122,8 @@ class ProgressTracker:
         planned = planned_stages(outcome.job, purchase=self.purchase)
         unused = [stage for stage in planned if stage not in outcome.timings]
         (self._skipped if outcome.error is None else self._abandoned).update(unused)
-        if outcome.error is not None:
-            failure = summarize_failure(outcome, outcome.error)
+        failure = outcome.failure
+        if failure is not None:
             self._failures.append(f"{failure.key}: {use_option_names(failure.message)}")
 
     def snapshot(self, report: BatchReport) -> ProgressSnapshot:

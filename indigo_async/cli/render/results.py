@@ -24,7 +24,6 @@ from indigo_async.cli.render.output import (
     use_option_names,
 )
 from indigo_async.workflows import AudienceJob, BatchReport, JobOutcome
-from indigo_async.workflows.batches.report import summarize_failure
 
 __all__ = [
     "BatchResult",
@@ -56,7 +55,7 @@ def outcome_to_json(outcome: JobOutcome) -> dict[str, Any]:
     job, result = outcome.job, outcome.result
     quote = result.quote if result is not None else None
     receipt = result.receipt if result is not None else None
-    failure = summarize_failure(outcome, outcome.error) if outcome.error is not None else None
+    failure = outcome.failure
     return {
         "type": "outcome",
         "key": job.key,

@@ -1,21 +1,23 @@
-"""A batch under way: jobs admitted as room allows, each on its own, outcomes as they come."""
+"""A batch: jobs are started as slots become free, and their outcomes are handed out as they come."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from functools import partial
+from http import HTTPStatus
 from itertools import count
+from pathlib import Path
 from typing import TypeAlias
 
 import anyio
 import attrs
 
 from indigo_async._polling import get_poller
-from indigo_async._transport.cancellation import run_in_thread
+from indigo_async._transport.cancellation import run_in_thread, wait_shielded
 from indigo_async._transport.shared_timeout import SharedTimeout
 from indigo_async._validation import InputCheck
 from indigo_async.client import IndigoClient
@@ -29,24 +31,17 @@ from indigo_async.errors import (
 )
 from indigo_async.events import Listener
 from indigo_async.files.publishing.publisher import Publisher
-from indigo_async.workflows.batches.conflicts import Conflicts
-from indigo_async.workflows.batches.jobs import (
-    AudienceJob,
-    CheckedJob,
-    JobResult,
-    check_job,
-    compute_identity,
-    run_stages,
-)
+from indigo_async.workflows.batches.conflicts import Conflicts, check_jobs, journal_files
+from indigo_async.workflows.batches.jobs import AudienceJob, JobResult, check_job, compute_identity, run_stages
 from indigo_async.workflows.batches.journal_reporter import JournalReporter
 from indigo_async.workflows.batches.report import BatchCounters, BatchReport, JobOutcome
 from indigo_async.workflows.journal import Journal, JournalJobLog
 from indigo_async.workflows.recipes.budget import Budget
-from indigo_async.workflows.recipes.context import RecipeContext, StopFlag, recipe_scope
+from indigo_async.workflows.recipes.context import DEFAULT_TIMEOUT, RecipeContext, StopFlag, recipe_scope
 from indigo_async.workflows.recipes.match import is_url
 from indigo_async.workflows.recipes.name_index import NameIndex
 
-__all__ = ["Batch", "BatchOptions", "Jobs"]
+__all__ = ["Batch", "Jobs", "run_batch", "start_batch"]
 
 Jobs: TypeAlias = Iterable[AudienceJob] | AsyncIterable[AudienceJob]
 
@@ -56,9 +51,117 @@ _JOBS_BEFORE_FIRST_SUCCESS = 4
 _logger = logging.getLogger("indigo_async")
 
 
+@asynccontextmanager
+async def start_batch(
+    client: IndigoClient,
+    jobs: Jobs,
+    *,
+    max_in_flight: int = 10_000,
+    journal: Path | str | None = None,
+    budget_cents: int | None = None,
+    purchase: bool = True,
+    publisher: Publisher | None = None,
+    job_timeout: float = DEFAULT_TIMEOUT,
+    stop_after_failures: int | None = None,
+    on_event: Listener | None = None,
+) -> AsyncGenerator[Batch]:
+    """Start a batch of jobs. Iterate over the batch for their outcomes as they come.
+
+    Jobs in a list are all checked before anything is sent. Jobs from an iterator are read lazily and checked one by
+    one, and an invalid one fails alone. One failed job never stops the others. When the same batch is run again, it
+    continues where it stopped: what exists is reused, and nothing is purchased twice.
+
+    Args:
+        client: an open client.
+        jobs: any iterable or async iterable.
+        max_in_flight: the most jobs in flight at once.
+        journal: a file that records what was done, for this run and later ones. Without it, only the server's records
+            are used, and two processes that run the same jobs could purchase twice.
+        budget_cents: the most that all runs with this journal may spend (without a journal: that this run may spend);
+            None leaves only each job's `max_cost_cents`.
+        purchase: False stops each job at its priced preview; a later run that may buy purchases those previews.
+        publisher: makes local CSVs available at URLs until they are matched.
+        job_timeout: seconds for each job.
+        stop_after_failures: start no more jobs after this many have failed; None never stops because of failures.
+        on_event: called with each event; see `indigo_async.events`.
+
+    Raises:
+        InvalidInputError: before anything is sent, with all problems.
+        JournalError: the journal cannot be used.
+    """
+    check = InputCheck()
+    check.positive_integer("max_in_flight", max_in_flight)
+    if budget_cents is not None:
+        check.cents("budget_cents", budget_cents)
+    if stop_after_failures is not None:
+        check.positive_integer("stop_after_failures", stop_after_failures)
+    check.seconds("job_timeout", job_timeout)
+    if not isinstance(jobs, (Iterable, AsyncIterable)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
+        check.add("jobs", f"must be an iterable of AudienceJobs, not {type(jobs).__name__}")
+    check.raise_if_invalid()
+    reserved_files = journal_files(journal)
+    if isinstance(jobs, Sequence):
+        await run_in_thread(partial(check_jobs, jobs, publisher, reserved_files))
+    options = _BatchOptions(
+        publisher=publisher,
+        purchase=purchase,
+        timeout=job_timeout,
+        max_in_flight=max_in_flight,
+        stop_after_failures=stop_after_failures,
+        on_event=on_event,
+    )
+    async with AsyncExitStack() as stack:
+        opened, batch_log, spent_cents = None, None, 0
+        if journal is not None:
+            opened = await stack.enter_async_context(Journal.open(Path(journal)))
+            spent_cents = await opened.spent_cents()
+            batch_log = await opened.batch_log()
+        batch = Batch(
+            client,
+            options,
+            conflicts=Conflicts(reserved_files=reserved_files),
+            budget=Budget(budget_cents, spent_cents),
+            journal=opened,
+            batch_log=batch_log,
+        )
+        async with batch._running(jobs):  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - users only iterate
+            yield batch
+
+
+async def run_batch(
+    client: IndigoClient,
+    jobs: Jobs,
+    *,
+    max_in_flight: int = 10_000,
+    journal: Path | str | None = None,
+    budget_cents: int | None = None,
+    purchase: bool = True,
+    publisher: Publisher | None = None,
+    job_timeout: float = DEFAULT_TIMEOUT,
+    stop_after_failures: int | None = None,
+    on_event: Listener | None = None,
+) -> BatchReport:
+    """Run a batch of jobs to the end and return its report. See `start_batch`, which also hands out each outcome."""
+    async with start_batch(
+        client,
+        jobs,
+        max_in_flight=max_in_flight,
+        journal=journal,
+        budget_cents=budget_cents,
+        purchase=purchase,
+        publisher=publisher,
+        job_timeout=job_timeout,
+        stop_after_failures=stop_after_failures,
+        on_event=on_event,
+    ) as batch:
+        async for _ in batch:
+            pass
+        return batch.report()
+
+
 @attrs.frozen(kw_only=True)
-class BatchOptions:
-    """What holds for all jobs of a batch."""
+class _BatchOptions:
+    """The options that apply to all jobs of a batch; see `start_batch`."""
 
     publisher: Publisher | None
     purchase: bool
@@ -69,15 +172,15 @@ class BatchOptions:
 
 
 class Batch:
-    """A batch under way: iterate over it for the outcomes, as they come; `report()` tells the numbers so far.
+    """A batch in progress. Iterate over it for the outcomes as they come; `report()` returns the numbers so far.
 
-    Leaving the `async with` block early cancels what is not done; a purchase under way is settled first.
+    Leaving the `async with` block early cancels unfinished jobs. The outcome of a purchase in flight is checked first.
     """
 
     def __init__(
         self,
         client: IndigoClient,
-        options: BatchOptions,
+        options: _BatchOptions,
         *,
         conflicts: Conflicts,
         budget: Budget,
@@ -114,30 +217,47 @@ class Batch:
 
     def report(self) -> BatchReport:
         """The numbers so far; final once the iteration has ended."""
-        tally, budget = self._counters, self._budget
+        counters, budget, transport = self._counters, self._budget, self._client.transport
         return BatchReport(
-            done=tally.done,
-            failed=tally.failed,
-            failed_by_stage=dict(tally.failed_by_stage),
-            failed_by_error=dict(tally.failed_by_error),
-            failures=tuple(tally.failures),
-            warned=tally.warned,
-            warnings=tuple(tally.warnings),
-            stopped=tally.stopped,
-            quoted_cents=tally.quoted_cents,
+            done=counters.done,
+            failed=counters.failed,
+            failed_by_stage=dict(counters.failed_by_stage),
+            failed_by_error=dict(counters.failed_by_error),
+            failures=tuple(counters.failures),
+            warned=counters.warned,
+            warnings=tuple(counters.warnings),
+            stopped=counters.stopped,
+            quoted_cents=counters.quoted_cents,
             spent_cents=budget.spent_cents,
             unresolved_cents=budget.reserved_cents,
             budget_cents=budget.limit_cents,
-            requests=dict(self._client.transport.requests - self._requests_before),
-            failed_requests=dict(self._client.transport.failed_requests - self._failed_requests_before),
+            requests=dict(transport.requests - self._requests_before),
+            failed_requests=dict(transport.failed_requests - self._failed_requests_before),
             reads_saved=self._poller.stats.requests_saved - self._reads_saved_before,
-            stages=tally.stages(),
-            lost_uploads=tally.lost_uploads,
+            stages=counters.stage_times(),
+            lost_uploads=counters.lost_uploads,
             seconds=(self._ended_at or self._clock()) - self._started_at,
         )
 
-    async def run(self, jobs: Jobs) -> None:
-        """Admit jobs while there is room and no reason to stop, to the last one's end; `start_batch` does this."""
+    @asynccontextmanager
+    async def _running(self, jobs: Jobs) -> AsyncGenerator[None]:
+        """Run jobs while the block runs, and cancel unfinished ones at its end."""
+        running = asyncio.create_task(self._run(jobs))
+        try:
+            yield
+        finally:
+            running.cancel()
+            await wait_shielded(running)
+            self._outbox.close()
+            self._outcomes.close()
+            self._ended_at = self._clock()
+            if self._reporter is not None:
+                self._reporter.stop()
+        if not running.cancelled():
+            running.result()
+
+    async def _run(self, jobs: Jobs) -> None:
+        """Start jobs while there are slots and no reason to stop, and wait until the last one ends."""
         if self._reporter is not None:
             self._reporter.start()
         with self._outbox:
@@ -150,13 +270,13 @@ class Batch:
             raise self._jobs_error
 
     async def _open_slots_after_success(self) -> None:
-        """Make room for the rest of `max_in_flight` once the server has answered a request well."""
+        """Open the other slots of `max_in_flight` after the first successful request."""
         await self._client.transport.first_success.wait()
         for _ in range(self._options.max_in_flight - _JOBS_BEFORE_FIRST_SUCCESS):
             self._slots.release()
 
     async def _admit(self, jobs: Jobs, group: asyncio.TaskGroup) -> None:
-        """Start a job whenever there is room. Cancelled when the batch is to stop."""
+        """Start a job whenever a slot is free. Canceled to stop the batch."""
         try:
             async with aclosing(_enumerate_jobs(jobs)) as waiting:
                 while await self._slots.acquire():
@@ -164,67 +284,45 @@ class Batch:
                     if numbered is None:
                         return
                     group.create_task(self._run_and_report(*numbered), name="indigo-job")
-                    await asyncio.sleep(0)  # lets the jobs begin, and a reason to stop come up
-        except Exception as error:  # noqa: BLE001 - the jobs under way are ended first
+                    await asyncio.sleep(0)  # lets jobs start, and a reason to stop emerge
+        except Exception as error:  # noqa: BLE001 - the jobs in flight are finished first
             self._jobs_error = error
             self._counters.stopped = f"the jobs could not be read: {type(error).__name__}"
 
     async def _run_and_report(self, job: AudienceJob, number: int) -> None:
-        """Run a job to its end, whichever that is. Its stages are awaited from here: each frame between is held."""
-        terms = self._options
-        run = RecipeContext(
+        """Run a job to its end and send its outcome. It awaits the stages itself, because each frame costs memory."""
+        options = self._options
+        context = RecipeContext(
             self._client,
             job.customer_id,
             job.audience_name,
             self._name_index,
             budget=self._budget,
             stop_flag=self._stop_flag,
-            publisher=terms.publisher,
+            publisher=options.publisher,
         )
-        began = self._clock()
+        started_at = self._clock()
         end: JobResult | Exception | None = None
         try:
             try:
-                with recipe_scope(run, "job", self._job_timeout, on_event=terms.on_event):
-                    end = await run_stages(run, await self._prepare(job, number, run), purchase=terms.purchase)
+                with recipe_scope(context, "job", self._job_timeout, on_event=options.on_event):
+                    checked = await self._prepare(job, number, context)
+                    end = await run_stages(context, checked, purchase=options.purchase)
             except asyncio.CancelledError:
-                if _is_cancelled():
+                if _is_being_canceled():
                     raise
-                end = WorkflowError("something that the job waited for was cancelled", stage=run.current_stage)
-            except Exception as error:  # noqa: BLE001 - one job that fails never stops the others
+                end = WorkflowError("something that the job waited for was canceled", stage=context.current_stage)
+            except Exception as error:  # noqa: BLE001 - one failed job never stops the others
                 end = error
-            await self._send_outcome(self._record_outcome(job, run, end, seconds=self._clock() - began))
+            outcome = self._record_outcome(job, context, end, seconds=self._clock() - started_at)
+            self._stop_if_needed(outcome)
+            await self._outbox.send(outcome)
         finally:
             self._slots.release()
-            del end  # an error refers to the frames that it passed, this one too: only a collection would free them
+            outcome = end = None  # break the exception-frame reference cycle
 
-    async def _send_outcome(self, outcome: JobOutcome) -> None:
-        self._stop_if_needed(outcome)
-        await self._outbox.send(outcome)
-
-    def close(self) -> None:
-        """Hand out no more outcomes; `start_batch` does this at the block's end."""
-        self._outbox.close()
-        self._outcomes.close()
-        self._ended_at = self._clock()
-        if self._reporter is not None:
-            self._reporter.stop()
-
-    def _stop_if_needed(self, outcome: JobOutcome) -> None:
-        limit = self._options.stop_after_failures
-        if self._counters.stopped is not None:
-            return
-        if _is_fatal(outcome.error):
-            self._stop_flag.reason = str(outcome.error)
-        if self._stop_flag.reason is not None:
-            self._counters.stopped = self._stop_flag.reason
-        elif limit is not None and self._counters.failed >= limit:
-            self._counters.stopped = f"{self._counters.failed} jobs failed"
-        if self._counters.stopped is not None and self._admission is not None:
-            self._admission.cancel()
-
-    async def _prepare(self, job: AudienceJob, number: int, context: RecipeContext) -> CheckedJob:
-        """Check a job and what it claims, and recall what is known of it."""
+    async def _prepare(self, job: AudienceJob, number: int, context: RecipeContext) -> AudienceJob:
+        """Check a job, also against the other jobs, and load what the journal knows about it."""
         checked = await _check_in_thread(job, self._options.publisher)
         problems = self._conflicts.register(job, number)
         if problems:
@@ -240,7 +338,7 @@ class Batch:
     def _record_outcome(
         self, job: AudienceJob, context: RecipeContext, end: JobResult | Exception, *, seconds: float
     ) -> JobOutcome:
-        """A job's outcome, counted and told to the journal."""
+        """Make a job's outcome, count it and record it in the journal."""
         audience = context.audience or (end.audience if isinstance(end, WorkflowError) else None)
         outcome = JobOutcome(
             job=job,
@@ -256,30 +354,44 @@ class Batch:
             self._reporter.report_outcome(outcome, context, seconds)
         return outcome
 
+    def _stop_if_needed(self, outcome: JobOutcome) -> None:
+        """Stop the batch if every other job would fail the same way, or if too many have failed."""
+        limit = self._options.stop_after_failures
+        if self._counters.stopped is not None:
+            return
+        if _is_fatal(outcome.error):
+            self._stop_flag.reason = str(outcome.error)
+        if self._stop_flag.reason is not None:
+            self._counters.stopped = self._stop_flag.reason
+        elif limit is not None and self._counters.failed >= limit:
+            self._counters.stopped = f"{self._counters.failed} jobs failed"
+        if self._counters.stopped is not None and self._admission is not None:
+            self._admission.cancel()
+
     def _warn_without_journal(self, job: AudienceJob) -> None:
         may_buy = self._options.purchase and job.export is not None and job.export.max_cost_cents > 0
         if may_buy and self._journal is None and not self._has_warned:
             self._has_warned = True
             _logger.warning(
-                "this batch may buy exports and keeps no journal: two processes that run the same jobs at once could "
-                "buy twice; pass journal=Path(...)"
+                "this batch may purchase exports and has no journal, so two processes that run the same jobs at once "
+                "could purchase twice; pass journal=Path(...)"
             )
 
 
 def _is_fatal(error: Exception | None) -> bool:
-    """Whether every other job would fail in the same way."""
+    """Whether every other job would fail the same way."""
     if isinstance(error, AuthenticationError):
-        return error.status == 401  # noqa: PLR2004 - HTTP's own number; 403 may be about one customer
+        return error.status == HTTPStatus.UNAUTHORIZED  # 403 may be about one customer
     return isinstance(error, (JournalDamagedError, JournalWriteError))
 
 
-def _is_cancelled() -> bool:
-    """Whether somebody cancels this task, rather than something that it awaits having been cancelled."""
+def _is_being_canceled() -> bool:
+    """Whether this task itself is being canceled, rather than something that it awaits."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
 
-async def _check_in_thread(job: AudienceJob, publisher: Publisher | None) -> CheckedJob:
+async def _check_in_thread(job: AudienceJob, publisher: Publisher | None) -> AudienceJob:
     check = InputCheck()
     work = partial(check_job, check, job, publisher)
     names_files = job.export is not None or not is_url(job.csv)

@@ -1,6 +1,6 @@
-"""What each job of a batch claims for itself: the names of its audiences, and the file that it writes.
+"""Conflicts between the jobs of a batch: two audiences with one name, or two exports to one file.
 
-No export is written over a list of people, nor over a file of the batch's own.
+No export may overwrite a CSV that a job reads, nor a file of the journal.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["Conflicts", "check_jobs", "journal_files"]
 
 @attrs.define
 class Conflicts:
-    """The claims so far, each with the number of the job that made it; `job_label` says how people call that job.
+    """The names and files that jobs use so far, each with the job's number, which `job_label` turns into text.
 
     `reserved_files` are files that no job may write.
     """
@@ -35,7 +35,7 @@ class Conflicts:
     _read_files: dict[str, int] = attrs.Factory(dict[str, int])
 
     def register(self, job: AudienceJob, number: int) -> list[Problem]:
-        """Claim what a job needs, all or nothing; returns what others claimed before."""
+        """Register the names and files of a job, unless they conflict with other jobs. Returns the conflicts."""
         names = self._names.setdefault(str(job.customer_id), {})
         wanted = _audience_names(job)
         source = _absolute(job.csv) if isinstance(job.csv, (str, Path)) and not is_url(job.csv) else None  # pyright: ignore[reportUnnecessaryIsInstance] - not checked yet
@@ -64,10 +64,10 @@ class Conflicts:
                 "export.destination", f"another job writes {target!r} ({self.job_label(self._written_files[target])})"
             )
         if target in self.reserved_files:
-            yield Problem("export.destination", f"{target!r} is a file of the batch's own")
+            yield Problem("export.destination", f"{target!r} is a file of the batch's journal")
         if target is not None and (target == source or target in self._read_files):
             reader = self.job_label(self._read_files.get(target, number))
-            yield Problem("export.destination", f"{target!r} is a list of people ({reader}); name another file")
+            yield Problem("export.destination", f"{target!r} is the CSV of a job ({reader}); choose another file")
         if source in self._written_files:
             yield Problem(
                 "csv", f"{source!r} is written by another job ({self.job_label(self._written_files[source])})"
@@ -75,7 +75,7 @@ class Conflicts:
 
 
 def _audience_names(job: AudienceJob) -> dict[str, str]:
-    """The names of the audiences that a job makes, by where they stand in it."""
+    """The names of the audiences that a job creates, by field."""
     names = {"audience_name": str(job.audience_name)}
     if job.lookalike is not None:
         names["lookalike.audience_name"] = str(job.lookalike.audience_name)
@@ -87,20 +87,20 @@ def _absolute(path: str | Path) -> str:
 
 
 def journal_files(journal: Path | str | None) -> frozenset[str]:
-    """The files that a journal consists of."""
+    """The files of a journal."""
     return frozenset() if journal is None else frozenset(_absolute(f"{journal}{suffix}") for suffix in SUFFIXES)
 
 
 def check_jobs(
     jobs: Sequence[object], publisher: Publisher | None, reserved_files: frozenset[str] = frozenset()
 ) -> None:
-    """Check jobs that stand in memory all at once, before anything is sent; `reserved_files` are files that none may write.
+    """Check all jobs before anything is sent. `reserved_files` are files that no job may write.
 
     Raises:
-        InvalidInputError: with every problem of every job, and what two jobs claim.
+        InvalidInputError: with every problem of every job, including conflicts between jobs.
     """
     check = InputCheck()
-    claims = Conflicts(reserved_files=reserved_files)
+    conflicts = Conflicts(reserved_files=reserved_files)
     for number, job in enumerate(jobs):
         where = f"jobs[{number}]"
         if not isinstance(job, AudienceJob):
@@ -108,5 +108,5 @@ def check_jobs(
             continue
         part = InputCheck()
         check_job(part, job, publisher)
-        check.add_nested(where, part.problems or claims.register(job, number))
+        check.add_nested(where, part.problems or conflicts.register(job, number))
     check.raise_if_invalid()

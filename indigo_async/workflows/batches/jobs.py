@@ -1,4 +1,4 @@
-"""A job: all recipes for one list of people, as one value and one await."""
+"""A job: all recipes for one CSV, as one value and one await."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from indigo_async.client import IndigoClient
 from indigo_async.events import Listener, Stage
 from indigo_async.files.publishing.publisher import Publisher, content_name
 from indigo_async.inputs import (
-    ColumnSelection,
     ColumnSelections,
     ColumnSelectionsInput,
     LookalikeFilters,
@@ -40,18 +39,16 @@ from indigo_async.workflows.recipes.purchase import export_lock
 
 __all__ = [
     "AudienceJob",
-    "CheckedJob",
     "ExportStep",
     "JobIdentity",
     "JobResult",
     "LookalikeStep",
     "check_job",
-    "compute_fingerprint",
     "compute_identity",
+    "normalized_inputs",
     "run_job",
     "run_stages",
 ]
-
 
 T = TypeVar("T")
 
@@ -59,13 +56,13 @@ _SHORT_DIGEST_LENGTH = 16
 
 
 def _copy_mutable(value: T) -> T:
-    """A copy of what its maker may change, and use again for the next job, before this one is sent."""
+    """A copy of a dict or list, which the caller may change and pass to the next job before this one is sent."""
     return copy.deepcopy(value) if type(value) in {dict, list} else value
 
 
 @attrs.frozen(kw_only=True)
 class LookalikeStep:
-    """The lookalike that a job grows; see `workflows.create_lookalike`."""
+    """The lookalike that a job creates; see `workflows.create_lookalike`."""
 
     audience_name: str
     size: int
@@ -75,9 +72,9 @@ class LookalikeStep:
 
 @attrs.frozen(kw_only=True)
 class ExportStep:
-    """The export that a job buys and downloads; see `workflows.export_audience`. `max_cost_cents` is in cents.
+    """The export that a job purchases and downloads; see `workflows.export_audience`. `max_cost_cents` is in cents.
 
-    With `allow_empty`, the export of an audience that is known to hold nobody is purchased, too.
+    With `allow_empty`, the export is purchased even if the audience is known to be empty.
     """
 
     destination: Path | str
@@ -88,16 +85,16 @@ class ExportStep:
 
 
 def _repr_csv(csv: str | Path) -> str:
-    """A CSV without the query of its URL, where a signature stands."""
+    """A CSV without the query of its URL, which may hold a signature."""
     return repr(without_query(csv) if isinstance(csv, str) and is_url(csv) else csv)
 
 
 @attrs.frozen(kw_only=True)
 class AudienceJob:
-    """One list of people on its way: matched, perhaps grown, perhaps exported (the lookalike, where there is one).
+    """One CSV to match, and optionally a lookalike to create and an export to purchase.
 
-    A job is known by its customer and its audience's name. `key` is the caller's own name for it in outcomes and
-    reports; by default both, joined by a slash.
+    The lookalike is exported if there is one. A job is identified by its customer ID and audience name. `key` is
+    your own name for it in outcomes and reports; by default it is both, joined by a slash.
     """
 
     customer_id: str
@@ -113,22 +110,12 @@ class AudienceJob:
 
 @attrs.frozen(kw_only=True)
 class JobResult:
-    """What a job brought about. `quote` is the priced export, bought or not; `receipt` the bought, downloaded one."""
+    """What a job produced. `quote` is the priced export, purchased or not; `receipt` describes the downloaded one."""
 
     matched: Audience
     lookalike: Audience | None = None
     quote: CsvExport | None = None
     receipt: ExportReceipt | None = None
-
-
-@attrs.frozen(kw_only=True)
-class CheckedJob:
-    """A job whose inputs obey the rules, in their normal form."""
-
-    job: AudienceJob
-    selections: ColumnSelections
-    filters: LookalikeFilters | None
-    export_options: ExportOptions | None
 
 
 async def run_job(
@@ -140,15 +127,15 @@ async def run_job(
     timeout: float = DEFAULT_TIMEOUT,  # noqa: ASYNC109 - the job's own deadline
     on_event: Listener | None = None,
 ) -> JobResult:
-    """Run one job through all its stages. Run again, it goes on where the server says it was.
+    """Run one job through all its stages. Run again, it continues from the server's state.
 
     Args:
         client: an open client.
         job: what to do.
-        publisher: puts a local CSV at a URL for as long as the match needs it.
-        purchase: False stops at the priced preview, which a later run buys.
+        publisher: makes a local CSV available at a URL until it is matched.
+        purchase: False stops at the priced preview, which a later run purchases.
         timeout: seconds for the whole job.
-        on_event: told what happens, as values of `indigo_async.events`.
+        on_event: called with each event; see `indigo_async.events`.
 
     Raises:
         InvalidInputError: before anything is sent, with all problems.
@@ -158,37 +145,40 @@ async def run_job(
     checked = await run_in_thread(partial(check_job, check, job, publisher))
     check.seconds("timeout", timeout)
     check.raise_if_invalid()
-    run = RecipeContext(client, job.customer_id, job.audience_name, NameIndex(client), publisher=publisher)
-    with recipe_scope(run, "run_job", SharedTimeout(timeout), on_event=on_event):
-        return await run_stages(run, checked, purchase=purchase)
+    context = RecipeContext(client, job.customer_id, job.audience_name, NameIndex(client), publisher=publisher)
+    with recipe_scope(context, "run_job", SharedTimeout(timeout), on_event=on_event):
+        return await run_stages(context, checked, purchase=purchase)
 
 
-def check_job(check: InputCheck, job: AudienceJob, publisher: Publisher | None) -> CheckedJob:
-    """Check a whole job before anything of it is sent."""
+def check_job(check: InputCheck, job: AudienceJob, publisher: Publisher | None) -> AudienceJob:
+    """Check a whole job before anything is sent for it.
+
+    Returns the job in its normal form: `ColumnSelections`, `LookalikeFilters`, a `Path` and a tuple of field types.
+    """
     check.customer_id(job.customer_id)
     check.text("audience_name", job.audience_name)
     columns = check.column_selections(job.column_selections)
     check_csv(check, job.csv, publisher, columns)
-    filters, terms = None, None
-    if _check_step(job.lookalike, LookalikeStep, check, "lookalike"):
-        if job.lookalike.audience_name == job.audience_name:
+    lookalike, export = job.lookalike, job.export
+    if _check_step(lookalike, LookalikeStep, check, "lookalike"):
+        if lookalike.audience_name == job.audience_name:
             check.add("lookalike.audience_name", "must differ from the matched audience's: names are unique")
         part = InputCheck()
-        filters = check_lookalike(part, **attrs.asdict(job.lookalike, recurse=False))
+        filters = check_lookalike(part, **attrs.asdict(lookalike, recurse=False))
         check.add_nested("lookalike", part.problems)
-    if _check_step(job.export, ExportStep, check, "export"):
+        lookalike = attrs.evolve(lookalike, filters=filters)
+    if _check_step(export, ExportStep, check, "export"):
         part = InputCheck()
-        terms = check_export_options(part, **attrs.asdict(job.export, recurse=False))
+        options = check_export_options(part, **attrs.asdict(export, recurse=False))
         check.add_nested("export", part.problems)
-    return CheckedJob(
-        job=job, selections=_share_selections(job.column_selections, columns), filters=filters, export_options=terms
-    )
-
-
-def _share_selections(given: ColumnSelectionsInput, checked: Mapping[str, ColumnSelection]) -> ColumnSelections:
-    """The selections in their normal form; the caller's own where that is theirs, since all jobs may share them."""
-    selections = ColumnSelections(**checked)
-    return given if isinstance(given, ColumnSelections) and given == selections else selections
+        export = attrs.evolve(
+            export, destination=options.destination, optional_field_types=options.optional_field_types
+        )
+    selections = ColumnSelections(**columns)
+    given = job.column_selections
+    if isinstance(given, ColumnSelections) and given == selections:
+        selections = given  # which many jobs may share
+    return attrs.evolve(job, column_selections=selections, lookalike=lookalike, export=export)
 
 
 def _check_step(value: object, kind: type[T], check: InputCheck, where: str) -> TypeGuard[T]:
@@ -197,10 +187,18 @@ def _check_step(value: object, kind: type[T], check: InputCheck, where: str) -> 
     return isinstance(value, kind)
 
 
-async def run_stages(context: RecipeContext, checked: CheckedJob, *, purchase: bool) -> JobResult:
-    """The stages of a job, each done already or done now."""
-    job, terms = checked.job, checked.export_options
-    matched = await ensure_matched(context, job.csv, checked.selections)
+def normalized_inputs(job: AudienceJob) -> tuple[ColumnSelections, LookalikeFilters | None]:
+    """The column selections and the lookalike filters of a job that `check_job` returned."""
+    selections, filters = job.column_selections, None if job.lookalike is None else job.lookalike.filters
+    if not isinstance(selections, ColumnSelections) or not isinstance(filters, LookalikeFilters | None):
+        raise TypeError("the job was not checked")
+    return selections, filters
+
+
+async def run_stages(context: RecipeContext, job: AudienceJob, *, purchase: bool) -> JobResult:
+    """Run the stages of a checked job, skipping what is already done."""
+    selections, filters = normalized_inputs(job)
+    matched = await ensure_matched(context, job.csv, selections)
     lookalike = None
     if job.lookalike is not None:
         with context.stage(Stage.LOOKALIKE):
@@ -210,67 +208,59 @@ async def run_stages(context: RecipeContext, checked: CheckedJob, *, purchase: b
                 name=job.lookalike.audience_name,
                 size=job.lookalike.size,
                 include_original_audience=job.lookalike.include_original_audience,
-                filters=checked.filters,
+                filters=filters,
             )
     target = lookalike or matched
-    if terms is None:
+    if job.export is None:
         return JobResult(matched=matched, lookalike=lookalike)
+    options = ExportOptions(**attrs.asdict(job.export, recurse=False))
     if not purchase:
         async with export_lock(context.client, target.id):
-            quote = (await ensure_preview(context, target.id, terms)).export
+            quote = (await ensure_preview(context, target.id, options)).export
         return JobResult(matched=matched, lookalike=lookalike, quote=quote)
-    receipt = await ensure_downloaded(context, target.id, terms)
+    receipt = await ensure_downloaded(context, target.id, options)
     return JobResult(matched=matched, lookalike=lookalike, quote=receipt.export, receipt=receipt)
 
 
 @attrs.frozen
 class JobIdentity:
-    """What a job makes, as hashes: the people, how they are matched and grown, and at which address.
+    """What a job makes, as hashes: `fingerprint` of everything, `input_hashes` of each part.
 
-    `input_hashes` has one for each part of it: the server, the CSV, the columns and the lookalike.
-    `compute_fingerprint` stands for the whole. Money, destinations and exported fields are in neither: they may change
-    between two runs of a job.
+    The parts are the server, the CSV, the columns and the lookalike. Prices, destinations and exported fields are not
+    included, so they may change between two runs of a job.
     """
 
     fingerprint: str
     input_hashes: Mapping[str, str]
 
 
-async def compute_identity(checked: CheckedJob, *, base_url: str) -> JobIdentity:
-    """What a job makes at the server with this base URL."""
-    job = checked.job
+async def compute_identity(job: AudienceJob, *, base_url: str) -> JobIdentity:
+    """The identity of a checked job at the server with this base URL."""
+    selections, filters = normalized_inputs(job)
     csv = str(job.csv) if is_url(job.csv) else await content_name(Path(job.csv))
     step = job.lookalike
-    grown: Any = None
+    lookalike: Any = None
     if step is not None:
-        filters = attrs.asdict(checked.filters) if checked.filters is not None else None
-        grown = [step.audience_name, step.size, step.include_original_audience, filters]
-    columns = {field: attrs.astuple(selection) for field, selection in checked.selections.by_field().items()}
+        lookalike = [
+            step.audience_name,
+            step.size,
+            step.include_original_audience,
+            None if filters is None else attrs.asdict(filters),
+        ]
+    columns = {field: attrs.astuple(selection) for field, selection in selections.by_field().items()}
+    parts = {
+        "server": normalize_url(base_url),
+        "csv": normalize_url(csv),
+        "columns": columns,
+        "lookalike": lookalike,
+    }
     return JobIdentity(
-        fingerprint=_digest([base_url, without_query(csv), columns, grown]),
-        input_hashes={
-            "server": _short_digest(normalize_url(base_url)),
-            "csv": _short_digest(normalize_url(csv)),
-            "columns": _short_digest(columns),
-            "lookalike": _short_digest(grown),
-        },
+        fingerprint=_digest([base_url, without_query(csv), columns, lookalike]),
+        # Short, because thousands of waiting jobs hold theirs in memory; they only tell a job's own runs apart.
+        input_hashes={part: _digest(value)[:_SHORT_DIGEST_LENGTH] for part, value in parts.items()},
     )
 
 
-async def compute_fingerprint(checked: CheckedJob, *, base_url: str) -> str:
-    """All of a job's inputs as one hash; see `JobIdentity`."""
-    return (await compute_identity(checked, base_url=base_url)).fingerprint
-
-
 def _digest(value: Any) -> str:
-    return hashlib.sha256(msgspec.json.encode(value, order="sorted", enc_hook=_as_list)).hexdigest()
-
-
-def _short_digest(value: Any) -> str:
-    """Enough to tell one job's inputs from its own of another run: thousands of jobs wait with theirs in memory."""
-    return _digest(value)[:_SHORT_DIGEST_LENGTH]
-
-
-def _as_list(value: Any) -> Any:
-    """Sequences of any type, for hashing."""
-    return list(value)
+    # enc_hook: sequences of any type count as lists
+    return hashlib.sha256(msgspec.json.encode(value, order="sorted", enc_hook=list)).hexdigest()

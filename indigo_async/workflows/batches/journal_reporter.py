@@ -1,4 +1,4 @@
-"""What a batch tells its journal for reports: how each job ended, and what the run did so far."""
+"""What a batch records in its journal for reports: how each job ended, and what the run has done so far."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from indigo_async._redaction import redact
 from indigo_async.models import Audience, CsvExport
-from indigo_async.workflows.batches.report import BatchReport, JobOutcome, summarize_failure
+from indigo_async.workflows.batches.report import BatchReport, JobOutcome
 from indigo_async.workflows.journal import EntryKind, JournalJobLog
 from indigo_async.workflows.recipes.context import RecipeContext
 from indigo_async.workflows.recipes.existing_audiences import people_count
@@ -21,9 +21,9 @@ _PROGRESS_SECONDS = 10.0
 
 
 class JournalReporter:
-    """Tells a batch's journal how each job ended, and every few seconds what the run did so far.
+    """Records in a batch's journal how each job ended and, every few seconds, what the run has done so far.
 
-    `batch_log` is the batch's own; a job's outcome stands in the job's memory where it has one.
+    A job's outcome goes into the job's own log if it has one, and into `batch_log` otherwise.
     """
 
     def __init__(self, batch_log: JournalJobLog, report: Callable[[], BatchReport]) -> None:
@@ -33,27 +33,27 @@ class JournalReporter:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Tell of progress now and every few seconds."""
+        """Record the progress now and every few seconds."""
         self._report_progress(ended=False)
         self._timer = asyncio.get_running_loop().call_later(_PROGRESS_SECONDS, self.start)
 
     def stop(self) -> None:
-        """Tell of progress for the last time."""
+        """Record the progress for the last time."""
         if self._timer is not None:
             self._timer.cancel()
         self._report_progress(ended=True)
 
     def report_outcome(self, outcome: JobOutcome, context: RecipeContext, seconds: float) -> None:
-        """Tell how a job ended. What was refused before the journal knew it is told with its names."""
+        """Record how a job ended. If it failed before it had a log, the row names its customer and audience."""
         facts = outcome_facts(outcome, audience=context.audience, quote=context.quote, seconds=seconds)
-        memory = context.job_log
-        if not isinstance(memory, JournalJobLog):
-            memory = self._batch_log
+        job_log = context.job_log
+        if not isinstance(job_log, JournalJobLog):
+            job_log = self._batch_log
             facts |= {
                 "customer_id": _storable_text(outcome.job.customer_id),
                 "audience_name": _storable_text(outcome.job.audience_name),
             }
-        memory.record_for_report(EntryKind.OUTCOME, facts)
+        job_log.record_for_report(EntryKind.OUTCOME, facts)
 
     def _report_progress(self, *, ended: bool) -> None:
         facts = progress_facts(self._report(), run_number=self._run_number, ended=ended)
@@ -63,7 +63,7 @@ class JournalReporter:
 def outcome_facts(
     outcome: JobOutcome, *, audience: Audience | None, quote: CsvExport | None, seconds: float
 ) -> dict[str, Any]:
-    """How a job ended. `audience` is its last known record, `quote` the export that it priced, if it came so far."""
+    """How a job ended. `audience` is its last known record, `quote` the export that it priced, if it got that far."""
     result = outcome.result
     lookalike = result.lookalike if result is not None else None
     facts: dict[str, Any] = {
@@ -77,14 +77,14 @@ def outcome_facts(
         "match": match_counts(result.matched if result is not None else audience),
         "lookalike_size": people_count(lookalike) if lookalike is not None else None,
     }
-    if outcome.error is not None:
-        failure = summarize_failure(outcome, outcome.error)
+    failure = outcome.failure
+    if failure is not None:
         facts["error"] = {"type": failure.error_type, "message": _storable_text(failure.message)}
     return facts
 
 
 def progress_facts(report: BatchReport, *, run_number: int, ended: bool) -> dict[str, Any]:
-    """A run so far; `run` tells it from the others with its journal."""
+    """What a run has done so far. `run` identifies it among the runs with the same journal."""
     return {
         "run": run_number,
         "ended": ended,
@@ -101,12 +101,12 @@ def progress_facts(report: BatchReport, *, run_number: int, ended: bool) -> dict
 
 
 def _storable_text(text: object) -> str:
-    """Text from anywhere as a journal can keep it: without secrets, bounded, and such as UTF-8 can spell."""
+    """Text from any source as a journal can store it: without secrets, of limited length, and valid UTF-8."""
     return redact(str(text))[:_MAX_MESSAGE_LENGTH].encode(errors="replace").decode()
 
 
 def match_counts(audience: Audience | None) -> tuple[int, int] | None:
-    """How many people were matched, of how many rows; None where the server does not show it."""
+    """How many rows were matched, and of how many; None if the server doesn't say."""
     if audience is None or audience.uploaded_audience_csv is None:
         return None
     extra = audience.uploaded_audience_csv.extra

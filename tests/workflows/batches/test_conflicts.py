@@ -1,4 +1,4 @@
-"""No export is written over a list of people, nor over a file of the batch's own."""
+"""No export overwrites a job's CSV or a file of the journal."""
 
 from __future__ import annotations
 
@@ -33,19 +33,21 @@ async def refused(jobs: list[AudienceJob], **options: object) -> str:
 
 
 async def test_over_its_own_list(lists: list[Path]):
-    assert "is a list of people (jobs[0])" in await refused([at(0, lists[0], lists[0])])
+    assert "is the CSV of a job (jobs[0]); choose another file" in await refused([at(0, lists[0], lists[0])])
 
 
 async def test_over_another_job_s_list_before_or_after(lists: list[Path], tmp_path: Path):
     one, two = lists
-    assert "is a list of people (jobs[0])" in await refused([at(0, one, tmp_path / "x"), at(1, two, one)])
+    assert "is the CSV of a job (jobs[0]); choose another file" in await refused(
+        [at(0, one, tmp_path / "x"), at(1, two, one)]
+    )
     assert "is written by another job (jobs[0])" in await refused([at(0, one, two), at(1, two, tmp_path / "x")])
 
 
 @pytest.mark.parametrize("end", ["", ".lock", ".rows", "-wal"])
 async def test_over_the_journal(lists: list[Path], tmp_path: Path, end: str):
     told = await refused([at(0, lists[0], tmp_path / f"j{end}")], journal=tmp_path / "j")
-    assert "is a file of the batch's own" in told
+    assert "is a file of the batch's journal" in told
 
 
 async def test_two_jobs_may_read_one_list(lists: list[Path], tmp_path: Path):
@@ -62,4 +64,4 @@ async def test_over_another_job_s_file_in_a_home_folder(
     monkeypatch.setenv("HOME", str(tmp_path))
     jobs = [at(0, lists[0], tmp_path / "x.csv"), at(1, lists[1], Path("~/x.csv"))]
     assert "another job writes" in await refused(jobs)
-    assert "is a list of people (jobs[0])" in await refused([at(0, lists[0], Path("~/one.csv"))])
+    assert "is the CSV of a job (jobs[0]); choose another file" in await refused([at(0, lists[0], Path("~/one.csv"))])
