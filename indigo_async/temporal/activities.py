@@ -85,6 +85,86 @@ class AudienceActivities:
     def activities(self) -> list[Callable[..., Any]]:
         return [self.match, self.lookalike, self.preview, self.purchase, self.download, self.recall]
 
+    @activity.defn(name=Stage.MATCH)
+    async def match(self, job: JobInput) -> RecordId:
+        """Return the ID of the matched audience once it is active."""
+
+        async def work(context: RecipeContext, _: AttemptLog) -> RecordId:
+            check = InputCheck()
+            await run_in_thread(partial(check_csv, check, job.csv, self._publisher, job.selections))
+            check.raise_if_invalid()
+            return (await ensure_matched(context, job.csv, job.selections)).id
+
+        return await self._run(job, work, hand_over_on_shutdown=True)
+
+    @activity.defn(name=Stage.LOOKALIKE)
+    async def lookalike(self, task: LookalikeTask) -> RecordId:
+        """Return the ID of the lookalike once it is active."""
+
+        async def work(context: RecipeContext, _: AttemptLog) -> RecordId:
+            with context.stage(Stage.LOOKALIKE):
+                lookalike = await ensure_lookalike(
+                    context,
+                    task.base_id,
+                    name=task.lookalike.audience_name,
+                    size=task.lookalike.size,
+                    include_original_audience=task.lookalike.include_original_audience,
+                    filters=task.lookalike.filters,
+                )
+                return lookalike.id
+
+        return await self._run(task, work, hand_over_on_shutdown=True)
+
+    @activity.defn(name=Stage.PREVIEW)
+    async def preview(self, task: ExportTask) -> Quote:
+        """Return the export for the job, either purchased already or with its price."""
+
+        async def work(context: RecipeContext, _: AttemptLog) -> Quote:
+            await self._exports.check(task.export.destination)
+            async with export_lock(self._client, task.audience_id):
+                read = await ensure_preview(context, task.audience_id, _build_export_options(task.export))
+            return _build_quote(task.audience_id, read)
+
+        return await self._run(task, work, hand_over_on_shutdown=True)
+
+    @activity.defn(name=Stage.PURCHASE)
+    async def purchase(self, task: ExportTask) -> Quote:
+        """Purchase the priced export unless it has been purchased already, and return it as purchased."""
+        quote = task.quote
+        if quote is None:
+            raise ApplicationError("a purchase needs a priced export", type="ValueError", non_retryable=True)
+
+        async def work(context: RecipeContext, attempt_log: AttemptLog) -> Quote:
+            options = _build_export_options(task.export)
+            attempt_log.load_result(Stage.PREVIEW, options.journal_facts | {"export_id": quote.export_id})
+            if quote.cost_cents is not None:
+                intent = {"export_id": quote.export_id, "cost_cents": quote.cost_cents}
+                attempt_log.load_intent(Stage.PURCHASE, options.journal_facts | intent)
+            try:
+                async with export_lock(self._client, task.audience_id):
+                    export = await self._purchase(task, context, attempt_log, options)
+            except (ExportExistsError, PurchaseInDoubtError) as error:
+                # The server may show the outcome a moment later, and the next attempt reads it before it purchases.
+                raise to_application_error(error, retryable=activity.info().attempt < _MAX_READ_BACKS) from None
+            return _build_quote(task.audience_id, ExportRead(export=export))
+
+        return await self._run(task, work, hand_over_on_shutdown=False)
+
+    async def _purchase(
+        self, task: ExportTask, context: RecipeContext, attempt_log: AttemptLog, options: ExportOptions
+    ) -> CsvExport:
+        read = await ensure_preview(context, task.audience_id, options)
+        if not is_purchased(read):
+            cost = check_price(context, read.export, options.max_cost_cents)
+            await self._reserve(task, context, read.export, cost)
+            context.budget = Budget(limit_cents=cost)
+        try:
+            return await ensure_purchased(context, task.audience_id, read, options)
+        except BaseException:
+            if attempt_log.intent_cancelled and activity.info().attempt == 1:
+                await self._book(task, BookingKind.RELEASE, read.export.id)
+            raise
+
     async def _book(self, task: ExportTask, kind: BookingKind, export_id: RecordId, cents: int = 0) -> Grant:
         """Book in the batch's ledger, if there is one."""
         if task.budget is None:
@@ -92,7 +172,7 @@ class AudienceActivities:
         booking = Booking(kind=kind, export_id=str(export_id), cents=cents)
         return await self._budget_client.book(activity.client(), task.budget, booking)
 
-    async def _reserve(self, task: ExportTask, run: RecipeContext, export: CsvExport, cost: int) -> None:
+    async def _reserve(self, task: ExportTask, context: RecipeContext, export: CsvExport, cost: int) -> None:
         """Reserve the price in the batch's budget.
 
         Raises:
@@ -106,121 +186,29 @@ class AudienceActivities:
                 f"export {export.id} costs {cost} cents and the batch has {grant.left_cents} left of its budget; "
                 "nothing was purchased. Raise the budget to purchase this preview",
                 stage=Stage.PURCHASE,
-                audience=run.audience,
+                audience=context.audience,
                 export=export,
                 limit_cents=grant.left_cents or 0,
             )
 
-    @activity.defn(name=Stage.MATCH)
-    async def match(self, order: JobInput) -> RecordId:
-        """Return the ID of the matched audience once it is active."""
-        memory = _create_attempt_log()
-        run = self._create_context(order.customer_id, order.audience_name, memory)
-
-        async def work() -> RecordId:
-            check = InputCheck()
-            await run_in_thread(partial(check_csv, check, order.csv, self._publisher, order.selections))
-            check.raise_if_invalid()
-            return (await ensure_matched(run, order.csv, order.selections)).id
-
-        return await _run_activity(work(), memory, hand_over_on_shutdown=True)
-
-    @activity.defn(name=Stage.LOOKALIKE)
-    async def lookalike(self, task: LookalikeTask) -> RecordId:
-        """Return the ID of the lookalike once it is active."""
-        memory = _create_attempt_log()
-        run = self._create_context(task.customer_id, task.audience_name, memory)
-        wanted = task.lookalike
-
-        async def work() -> RecordId:
-            with run.stage(Stage.LOOKALIKE):
-                lookalike = await ensure_lookalike(
-                    run,
-                    task.base_id,
-                    name=wanted.audience_name,
-                    size=wanted.size,
-                    include_original_audience=wanted.include_original_audience,
-                    filters=wanted.filters,
-                )
-                return lookalike.id
-
-        return await _run_activity(work(), memory, hand_over_on_shutdown=True)
-
-    @activity.defn(name=Stage.PREVIEW)
-    async def preview(self, task: ExportTask) -> Quote:
-        """Return the export for the job, either purchased already or with its price."""
-        memory = _create_attempt_log()
-        run = self._create_context(task.customer_id, task.audience_name, memory)
-
-        async def work() -> Quote:
-            await self._exports.check(task.export.destination)
-            terms = _build_export_options(task.export)
-            async with export_lock(self._client, task.audience_id):
-                read = await ensure_preview(run, task.audience_id, terms)
-            return _build_quote(task.audience_id, read)
-
-        return await _run_activity(work(), memory, hand_over_on_shutdown=True)
-
-    @activity.defn(name=Stage.PURCHASE)
-    async def purchase(self, task: ExportTask) -> Quote:
-        """Purchase the priced export unless it has been purchased already, and return it as purchased."""
-        memory = _create_attempt_log()
-        run = self._create_context(task.customer_id, task.audience_name, memory)
-        terms = _build_export_options(task.export)
-        quote = task.quote
-        if quote is None:
-            raise ApplicationError("a purchase needs a priced export", type="ValueError", non_retryable=True)
-        memory.load_result(Stage.PREVIEW, terms.journal_facts | {"export_id": quote.export_id})
-        if quote.cost_cents is not None:
-            intent = {"export_id": quote.export_id, "cost_cents": quote.cost_cents}
-            memory.load_intent(Stage.PURCHASE, terms.journal_facts | intent)
-
-        async def work() -> Quote:
-            try:
-                async with export_lock(self._client, task.audience_id):
-                    export = await self._purchase(task, run, memory, terms)
-            except (ExportExistsError, PurchaseInDoubtError) as error:
-                # The server may show the outcome a moment later, and the next attempt reads it before it purchases.
-                raise to_application_error(error, retryable=activity.info().attempt < _MAX_READ_BACKS) from None
-            return _build_quote(task.audience_id, ExportRead(export=export))
-
-        return await _run_activity(work(), memory, hand_over_on_shutdown=False)
-
-    async def _purchase(
-        self, task: ExportTask, run: RecipeContext, memory: AttemptLog, terms: ExportOptions
-    ) -> CsvExport:
-        read = await ensure_preview(run, task.audience_id, terms)
-        if not is_purchased(read):
-            cost = check_price(run, read.export, terms.max_cost_cents)
-            await self._reserve(task, run, read.export, cost)
-            run.budget = Budget(limit_cents=cost)
-        try:
-            return await ensure_purchased(run, task.audience_id, read, terms)
-        except BaseException:
-            if memory.intent_cancelled and activity.info().attempt == 1:
-                await self._book(task, BookingKind.RELEASE, read.export.id)
-            raise
-
     @activity.defn(name=Stage.DOWNLOAD)
     async def download(self, task: ExportTask) -> DeliveredExport:
         """Deliver the purchased export. First its cost is settled, because the history shows that it was purchased."""
-        memory = _create_attempt_log()
-        run = self._create_context(task.customer_id, task.audience_name, memory)
         quote = task.quote
         if quote is None:
             raise ApplicationError("a download needs a purchased export", type="ValueError", non_retryable=True)
 
-        async def fetch(destination: Path) -> ExportReceipt:
-            # Whoever has the download URL has the file, so histories don't hold it: read it from the server.
-            export = await wait_export(run, task.audience_id, quote.export_id, purchased=True)
-            return await download_csv(run, task.audience_id, export, destination)
+        async def work(context: RecipeContext, _: AttemptLog) -> DeliveredExport:
+            async def fetch(destination: Path) -> ExportReceipt:
+                # Whoever has the download URL has the file, so histories don't hold it: read it from the server.
+                export = await wait_export(context, task.audience_id, quote.export_id, purchased=True)
+                return await download_csv(context, task.audience_id, export, destination)
 
-        async def work() -> DeliveredExport:
             if quote.cost_cents:
                 await self._book(task, BookingKind.SETTLE, quote.export_id, quote.cost_cents)
             return await self._exports.deliver(task.export.destination, fetch)
 
-        return await _run_activity(work(), memory, hand_over_on_shutdown=False)
+        return await self._run(task, work, hand_over_on_shutdown=False)
 
     @activity.defn(name="recall")
     async def recall(self, workflow_id: str, identity: str) -> JobSummary | None:
@@ -237,15 +225,35 @@ class AudienceActivities:
 
         return await run_with_heartbeat(work(), dict, hand_over_on_shutdown=True)
 
-    def _create_context(self, customer_id: str, audience_name: str, memory: AttemptLog) -> RecipeContext:
-        return RecipeContext(
+    async def _run(
+        self,
+        task: JobInput | LookalikeTask | ExportTask,
+        work: Callable[[RecipeContext, AttemptLog], Coroutine[Any, Any, T]],
+        *,
+        hand_over_on_shutdown: bool,
+    ) -> T:
+        """Run a stage. An error becomes an application error without its cause, which may hold secrets."""
+        details = activity.info().heartbeat_details
+        attempt_log = AttemptLog(details[0] if details else None, activity.heartbeat)
+        context = RecipeContext(
             self._client,
-            customer_id,
-            audience_name,
+            task.customer_id,
+            task.audience_name,
             self._current_name_index(),
-            job_log=memory,
+            job_log=attempt_log,
             publisher=self._publisher,
         )
+        try:
+            return await run_with_heartbeat(
+                work(context, attempt_log),
+                lambda: attempt_log.heartbeat_details,
+                hand_over_on_shutdown=hand_over_on_shutdown,
+            )
+        except (ApplicationError, asyncio.CancelledError):
+            raise
+        except Exception as error:  # noqa: BLE001 - the workflow receives every kind of error
+            failure = to_application_error(error)
+        raise failure
 
     def _current_name_index(self) -> NameIndex:
         """The index of existing audiences, renewed when it is old and for every repeated attempt."""
@@ -257,33 +265,13 @@ class AudienceActivities:
         return self._name_index
 
 
-def _create_attempt_log() -> AttemptLog:
-    details = activity.info().heartbeat_details
-    return AttemptLog(details[0] if details else None, activity.heartbeat)
-
-
-async def _run_activity(work: Coroutine[Any, Any, T], memory: AttemptLog, *, hand_over_on_shutdown: bool) -> T:
-    """Return a stage's result. An error becomes an application error without its cause, which may hold secrets."""
-    try:
-        return await run_with_heartbeat(
-            work, lambda: memory.heartbeat_details, hand_over_on_shutdown=hand_over_on_shutdown
-        )
-    except ApplicationError:
-        raise
-    except asyncio.CancelledError:
-        raise
-    except Exception as error:  # noqa: BLE001 - the workflow receives every kind of error
-        failure = to_application_error(error)
-    raise failure
-
-
-def _build_export_options(order: ExportInput) -> ExportOptions:
+def _build_export_options(export: ExportInput) -> ExportOptions:
     return ExportOptions(
-        optional_field_types=order.optional_field_types,
-        max_cost_cents=order.max_cost_cents,
-        destination=Path(order.destination),
-        reuse_purchased=order.reuse_purchased,
-        allow_empty=order.allow_empty,
+        optional_field_types=export.optional_field_types,
+        max_cost_cents=export.max_cost_cents,
+        destination=Path(export.destination),
+        reuse_purchased=export.reuse_purchased,
+        allow_empty=export.allow_empty,
     )
 
 
