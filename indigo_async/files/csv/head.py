@@ -18,7 +18,7 @@ import attrs
 
 from indigo_async.errors import InvalidInputError, Problem
 
-__all__ = ["CsvHead", "NumberedRow", "assume_cp1252", "csv_problem", "read_head"]
+__all__ = ["CsvHead", "NumberedRow", "csv_problem", "read_head"]
 
 _HEAD_BYTES = 64 * 1024
 _MAX_ROWS = 500
@@ -67,13 +67,10 @@ def csv_problem(path: Path, message: str) -> Problem:
     return Problem("csv", f"{str(path)!r} {message}")
 
 
-def assume_cp1252(data: bytes) -> str:  # noqa: ARG001 - other detectors read the bytes
-    """Assume the code page that US spreadsheets write."""
-    return "cp1252"
+def read_head(path: Path, detect_encoding: Callable[[bytes], str] = lambda _: "cp1252") -> CsvHead:
+    """Read the head of a CSV; blocking.
 
-
-def read_head(path: Path, detect_encoding: Callable[[bytes], str] = assume_cp1252) -> CsvHead:
-    """Read the head of a CSV; blocking. `detect_encoding` names the encoding of bytes that are not Unicode.
+    `detect_encoding` names the encoding of bytes that are not Unicode. The default is the one of US spreadsheets.
 
     Raises:
         InvalidInputError: the file cannot be read, is empty, is not CSV, or has no rows.

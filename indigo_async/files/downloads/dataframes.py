@@ -6,6 +6,8 @@ is an empty string.
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,10 +25,8 @@ def read_polars(path: Path) -> pl.DataFrame:
     Raises:
         ImportError: Polars is not installed.
     """
-    try:
+    with _required("polars"):
         import polars as pl  # noqa: PLC0415 - optional
-    except ImportError:
-        raise _missing("polars") from None
     return pl.read_csv(path, infer_schema=False, glob=False).fill_null("")
 
 
@@ -36,11 +36,9 @@ def read_arrow(path: Path) -> pa.Table:
     Raises:
         ImportError: PyArrow is not installed.
     """
-    try:
+    with _required("pyarrow"):
         import pyarrow as pa  # noqa: PLC0415 - optional
         from pyarrow import csv  # noqa: PLC0415 - optional
-    except ImportError:
-        raise _missing("pyarrow") from None
     parse_options = csv.ParseOptions(newlines_in_values=True)
     with csv.open_csv(path, parse_options=parse_options) as reader:
         columns = reader.schema.names
@@ -54,12 +52,14 @@ def read_pandas(path: Path) -> pd.DataFrame:
     Raises:
         ImportError: pandas is not installed.
     """
-    try:
+    with _required("pandas"):
         import pandas as pd  # noqa: PLC0415 - optional
-    except ImportError:
-        raise _missing("pandas") from None
     return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 
-def _missing(library: str) -> ImportError:
-    return ImportError(f"reading an export as a table needs {library}: pip install {library}")
+@contextmanager
+def _required(library: str) -> Generator[None]:
+    try:
+        yield
+    except ImportError:
+        raise ImportError(f"reading an export as a table needs {library}: pip install {library}") from None
