@@ -11,7 +11,8 @@ normalized first. If it still does not fit, cattrs's detailed validation names t
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Any, TypeAlias, TypeVar, cast
 
@@ -211,17 +212,22 @@ def _structure_row(document: Any) -> Audience:
 
 def _structure_usual(document: Any, cls: type[T]) -> T:
     """Structure a document with the usual keys and types, which nearly all are."""
-    fields: dict[str, Any] = document
-    if type(document) is not dict:
-        if isinstance(document, cls):
-            return document  # a record within a normalized document
+    if isinstance(document, cls):
+        return document  # a record within a normalized document
+    if not isinstance(document, dict):
         raise _MisfitError("an object", document)
     usual = _USUAL_KEYS[cls]
-    extra = {key: value for key, value in fields.items() if key not in usual}
+    fields: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
+    for key, value in cast("dict[str, Any]", document).items():
+        if key not in usual:
+            extra[key] = value
+        elif value is not None:  # null counts as missing
+            fields[key] = value
     if extra:
         if not _OTHER_KEYS[cls].isdisjoint(extra):
             raise _MisfitError("the usual keys", fields)
-        fields = {**fields, "extra": extra}
+        fields["extra"] = extra
     if cls is CsvExport and contradicts_breakdown(parse_cents(fields.get("cost")), fields.get("costBreakdown")):
         raise _MisfitError("one price", fields)
     return _FUNCTIONS[cls](fields, cls)
@@ -275,21 +281,17 @@ def _take_value(extra: dict[str, Any], field: str, keys: tuple[str, ...]) -> dic
     return {keys[0]: extra[present[0]]} if field == "id" and present else {}
 
 
-# Hooks: each returns the field's value for a JSON value, or raises `_MISFITS`. Null counts as missing.
+# Hooks: each returns the field's value for a JSON value other than null, or raises one of `_MISFITS`.
 
 
-def _read_text(value: object, _: object) -> str | None:
-    if value is None or isinstance(value, str):
+def _read_text(value: object, _: object) -> str:
+    if isinstance(value, str):
         return value
     raise _MisfitError("text", value)
 
 
-def _read_status(value: object, _: object) -> str:
-    return _read_text(value, None) or ""
-
-
-def _read_url(value: object, _: object) -> str | None:
-    if value is None or (isinstance(value, str) and value.strip()):
+def _read_url(value: object, _: object) -> str:
+    if isinstance(value, str) and value.strip():
         return value
     raise _MisfitError("a URL", value)
 
@@ -300,49 +302,28 @@ def _read_id(value: object, _: object) -> RecordId:
     return value
 
 
-def _read_optional_id(value: object, _: object) -> RecordId | None:
-    return None if value is None else _read_id(value, None)
-
-
-def _read_customer_id(value: object, _: object) -> str | None:
+def _read_customer_id(value: object, _: object) -> str:
     """Read a customer ID, which is text in the SDK: a server may send 1 for "1"."""
-    return None if value is None else str(_read_id(value, None))
+    return str(_read_id(value, None))
 
 
-def _read_cents(value: object, _: object) -> int | None:
+def _read_cents(value: object, _: object) -> int:
     cents = parse_cents(value)
-    if cents is None and value is not None:
+    if cents is None:
         raise _MisfitError("whole cents", value)
     return cents
 
 
-def _read_field_types(value: object, _: object) -> tuple[str, ...] | None:
-    if value is None:
-        return None
+def _read_field_types(value: object, _: object) -> tuple[str, ...]:
     if not isinstance(value, (list, tuple)):
         raise _MisfitError("an array", value)
-    names = cast("list[object] | tuple[object, ...]", value)
-    for name in names:
-        if not isinstance(name, str):
-            raise _MisfitError("text", name)
-    return cast("tuple[str, ...]", tuple(names))
+    return tuple([_read_text(name, None) for name in cast("Sequence[object]", value)])
 
 
-def _read_upload(value: object, _: object) -> UploadedAudienceCsv | None:
-    return None if value is None else _structure_usual(value, UploadedAudienceCsv)
-
-
-def _read_audience(value: object, _: object) -> Audience | None:
-    return None if value is None else _structure_usual(value, Audience)
-
-
-def _read_exports(value: Any, _: object) -> tuple[CsvExport, ...]:
-    items: list[Any] = value
-    if value is None:
-        return ()
+def _read_exports(value: object, _: object) -> tuple[CsvExport, ...]:
     if not isinstance(value, list):
         raise _MisfitError("an array", value)
-    return tuple([_structure_usual(item, CsvExport) for item in items])
+    return tuple([_structure_usual(item, CsvExport) for item in cast("list[object]", value)])
 
 
 def _read_readable_exports(value: object, _: object) -> list[CsvExport]:
@@ -350,10 +331,8 @@ def _read_readable_exports(value: object, _: object) -> list[CsvExport]:
         raise _MisfitError("an array", value)
     exports: list[CsvExport] = []
     for item in cast("list[object]", value):
-        try:
+        with suppress(*_MISFITS):
             exports.append(_structure_unusual(item, CsvExport))
-        except _MISFITS:
-            continue
     return exports
 
 
@@ -362,17 +341,17 @@ _Hook: TypeAlias = Callable[[Any, Any], Any]
 _HOOKS: dict[str, _Hook] = {
     "id": _read_id,
     "name": _read_text,
-    "status": _read_status,
+    "status": _read_text,
     "customer_id": _read_customer_id,
-    "base_audience_id": _read_optional_id,
-    "uploaded_audience_csv": _read_upload,
+    "base_audience_id": _read_id,
+    "uploaded_audience_csv": lambda value, _: _structure_usual(value, UploadedAudienceCsv),
     "csv_exports": _read_exports,
     "url": _read_text,
     "cost_cents": _read_cents,
     "cost_breakdown": lambda value, _: value,
     "optional_field_types": _read_field_types,
     "download_url": _read_url,
-    "audience": _read_audience,
+    "audience": lambda value, _: _structure_usual(value, Audience),
     "extra": lambda value, _: value,
 }
 
