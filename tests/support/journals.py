@@ -1,4 +1,4 @@
-"""Journals for tests of the report: written through the real `Journal`, with times of the test's choosing."""
+"""Journals for report tests, written by the real `Journal` at chosen times."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from indigo_async.events import Stage
 from indigo_async.workflows.journal import EntryKind, Journal, JournalJobLog
 
 STARTED_AT = 1_790_000_000.0
-"""Seconds since 1970 at which the journals of the tests begin."""
+"""When the journals of the tests start, in seconds since 1970."""
 
 
 @contextmanager
 def clock_at(seconds: float) -> Generator[None]:
-    """What is written in the block is written so many seconds after the beginning."""
+    """Make everything in the block happen at `seconds` after `STARTED_AT`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("indigo_async.workflows.journal.job_log.time.time_ns", lambda: int((STARTED_AT + seconds) * 1e9))
         yield
 
 
-def record_note(memory: JournalJobLog, kind: EntryKind, at: float, **facts: Any) -> None:
+def _record(job_log: JournalJobLog, kind: EntryKind, at: float, **facts: Any) -> None:
     with clock_at(at):
-        memory.record_for_report(kind, facts)
+        job_log.record_for_report(kind, facts)
 
 
-async def record_intent(memory: JournalJobLog, stage: Stage, at: float, **facts: Any) -> None:
+async def record_intent(job_log: JournalJobLog, stage: Stage, at: float, **facts: Any) -> None:
     with clock_at(at):
-        await memory.record_intent(stage, facts)
+        await job_log.record_intent(stage, facts)
 
 
-async def record_result(memory: JournalJobLog, stage: Stage, at: float, **facts: Any) -> None:
+async def record_result(job_log: JournalJobLog, stage: Stage, at: float, **facts: Any) -> None:
     with clock_at(at):
-        await memory.record_result(stage, facts)
+        await job_log.record_result(stage, facts)
 
 
-def record_outcome(memory: JournalJobLog, at: float, seconds: float, **facts: Any) -> None:
-    """How a job ended, after so many seconds."""
-    told = {
+def record_outcome(job_log: JournalJobLog, at: float, seconds: float, **facts: Any) -> None:
+    """Record a job's outcome at `at`, after `seconds` in this run."""
+    defaults = {
         "stage": "download",
         "timings": {},
         "audience_id": "aud-1",
@@ -50,12 +50,12 @@ def record_outcome(memory: JournalJobLog, at: float, seconds: float, **facts: An
         "match": None,
         "lookalike_size": None,
     }
-    record_note(memory, EntryKind.OUTCOME, at, **told | {"seconds": seconds} | facts)
+    _record(job_log, EntryKind.OUTCOME, at, **defaults | {"seconds": seconds} | facts)
 
 
-def record_progress(memory: JournalJobLog, run: float, at: float, *, ended: bool, **facts: Any) -> None:
-    """What the run told that began at `run`."""
-    told = {
+def record_progress(job_log: JournalJobLog, run: float, at: float, *, ended: bool, **facts: Any) -> None:
+    """Record the progress at `at` of the run that started at `run`."""
+    defaults = {
         "seconds": at - run,
         "done": 0,
         "failed": 0,
@@ -66,8 +66,8 @@ def record_progress(memory: JournalJobLog, run: float, at: float, *, ended: bool
         "setbacks": {},
         "reads_saved": 0,
     }
-    record_note(
-        memory, EntryKind.PROGRESS, at, **told | {"run": int((STARTED_AT + run) * 1000), "ended": ended} | facts
+    _record(
+        job_log, EntryKind.PROGRESS, at, **defaults | {"run": int((STARTED_AT + run) * 1000), "ended": ended} | facts
     )
 
 
@@ -76,14 +76,14 @@ async def open_job_log(journal: Journal, customer: str, name: str) -> JournalJob
 
 
 async def hostile_journal(path: Path, names: list[str]) -> None:
-    """A run in which customers, lists and errors are called what they should not be."""
+    """Write a run whose customers, lists and errors have hostile names."""
     async with Journal.open(path) as journal:
-        own = await journal.batch_log()
+        batch_log = await journal.batch_log()
         for number, name in enumerate(names):
-            memory = await open_job_log(journal, name, name)
+            job_log = await open_job_log(journal, name, name)
             timings = {"upload": 1.0, "match": 2.0}
             error = {"type": name, "message": name} if number % 2 == 0 else None
-            record_outcome(memory, 5.0 + number, 4.0, timings=timings, error=error, stage="lookalike", match=[7, 10])
+            record_outcome(job_log, 5.0 + number, 4.0, timings=timings, error=error, stage="lookalike", match=[7, 10])
         record_progress(
-            own, 0.0, 30.0, ended=True, requests={"GET /audience": 3}, setbacks={names[0]: 1}, stopped=names[0]
+            batch_log, 0.0, 30.0, ended=True, requests={"GET /audience": 3}, setbacks={names[0]: 1}, stopped=names[0]
         )

@@ -27,8 +27,6 @@ class RunHistory:
     started_at: float
     last_written_at: float
     finished: bool
-    done: int
-    failed: int
     stopped: str | None
     budget_cents: int | None
     lost_uploads: int
@@ -113,8 +111,6 @@ def _read_run(facts: Mapping[str, Any], at: float) -> RunHistory:
         started_at=facts["run"] / 1000,
         last_written_at=at,
         finished=facts["ended"],
-        done=facts["done"],
-        failed=facts["failed"],
         stopped=facts["stopped"],
         budget_cents=facts["budget_cents"],
         lost_uploads=facts["lost_uploads"],

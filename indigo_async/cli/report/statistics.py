@@ -51,14 +51,14 @@ class StageStatistics:
 
 @attrs.frozen(kw_only=True)
 class CustomerStatistics:
-    """One customer's totals. `unsettled_cents` are purchases with an unknown outcome."""
+    """One customer's totals. `unresolved_cents` are purchases with an unknown outcome."""
 
     customer_id: str
     jobs: int
     done: int
     failed: int
     spent_cents: int
-    unsettled_cents: int
+    unresolved_cents: int
     quoted_cents: int
     matched: int
     rows: int
@@ -109,7 +109,7 @@ class BatchStatistics:
     """A batch over all its runs. `started_at` and `ended_at` are in seconds since 1970.
 
     `active_seconds` excludes the time between runs; `half_done_seconds` is when half of the done jobs were done.
-    `budget_cents` is the last run's budget; `budget_changed` says whether other runs had another. `unsettled_cents` are
+    `budget_cents` is the last run's budget; `budget_changed` says whether other runs had another. `unresolved_cents` are
     purchases with an unknown outcome. The last requests of `killed_runs` were not counted.
     """
 
@@ -125,7 +125,7 @@ class BatchStatistics:
     failed: int
     unfinished: int
     spent_cents: int
-    unsettled_cents: int
+    unresolved_cents: int
     quoted_cents: int
     budget_cents: int | None
     budget_changed: bool
@@ -181,7 +181,7 @@ def compute_statistics(history: BatchHistory, *, in_use: bool) -> BatchStatistic
         failed=states["failed"],
         unfinished=states["unfinished"],
         spent_cents=sum(job.purchases.charged_cents for job in jobs),
-        unsettled_cents=sum(job.purchases.unresolved_cents for job in jobs),
+        unresolved_cents=sum(job.purchases.unresolved_cents for job in jobs),
         quoted_cents=sum(job.quoted_cents or 0 for job in jobs),
         budget_cents=last.budget_cents if last is not None else None,
         budget_changed=len({run.budget_cents for run in history.runs}) > 1,
@@ -239,7 +239,7 @@ def _customer_statistics(jobs: Iterable[JobHistory]) -> list[CustomerStatistics]
             done=sum(job.state == "done" for job in their_jobs),
             failed=sum(job.state == "failed" for job in their_jobs),
             spent_cents=sum(job.purchases.charged_cents for job in their_jobs),
-            unsettled_cents=sum(job.purchases.unresolved_cents for job in their_jobs),
+            unresolved_cents=sum(job.purchases.unresolved_cents for job in their_jobs),
             quoted_cents=sum(job.quoted_cents or 0 for job in their_jobs),
             matched=sum(job.matched or 0 for job in their_jobs),
             rows=sum(job.rows or 0 for job in their_jobs),

@@ -70,8 +70,8 @@ def _render_totals(statistics: BatchStatistics) -> Table:
     if statistics.budget_cents is not None:
         budget = "the last run's budget" if statistics.budget_changed else "budget"
         cost += f", {budget} {format_dollars(statistics.budget_cents)}"
-    if statistics.unsettled_cents:
-        cost += f"; {format_dollars(statistics.unsettled_cents)} in purchases that the next run will check"
+    if statistics.unresolved_cents:
+        cost += f"; {format_dollars(statistics.unresolved_cents)} in purchases that the next run will check"
     table.add_row("cost", cost)
     time = format_duration(statistics.active_seconds)
     if statistics.half_done_seconds is not None:

@@ -116,25 +116,32 @@ async def write_journal(path: Path) -> None:
     """Two runs of forty jobs: the first stopped with some failures, the second a day later."""
     timings = {"upload": 10.0, "match": 30.0, "lookalike": 40.0, "preview": 0.5, "purchase": 0.7, "download": 0.3}
     async with Journal.open(path) as journal:
-        own = await journal.batch_log()
+        batch_log = await journal.batch_log()
         for number in range(40):
-            memory = await open_job_log(journal, f"customer-{number % 4}", f"List {number}")
+            job_log = await open_job_log(journal, f"customer-{number % 4}", f"List {number}")
             at = 90.0 + number
             if number % 8 == 3:
                 error = {"type": "AudienceFailedError", "message": f"match: audience aud-{number} failed"}
-                record_outcome(memory, at, 45.0, timings={"upload": 10.0}, stage="match", error=error)
+                record_outcome(job_log, at, 45.0, timings={"upload": 10.0}, stage="match", error=error)
             else:
-                await record_intent(memory, Stage.PURCHASE, at - 2, export_id=f"e-{number}", cost_cents=1_000)
-                await record_result(memory, Stage.PURCHASE, at - 1, export_id=f"e-{number}", cost_cents=1_000)
-                record_outcome(memory, at, 81.5, timings=timings, match=[60 + number, 100], quoted_cents=1_000)
+                await record_intent(job_log, Stage.PURCHASE, at - 2, export_id=f"e-{number}", cost_cents=1_000)
+                await record_result(job_log, Stage.PURCHASE, at - 1, export_id=f"e-{number}", cost_cents=1_000)
+                record_outcome(job_log, at, 81.5, timings=timings, match=[60 + number, 100], quoted_cents=1_000)
         requests = {"POST /upload_csv": 40, "GET /audiences": 12}
         setbacks = {"503": 3}
         record_progress(
-            own, 0.0, 140.0, ended=True, requests=requests, reads_saved=988, setbacks=setbacks, budget_cents=100_000
+            batch_log,
+            0.0,
+            140.0,
+            ended=True,
+            requests=requests,
+            reads_saved=988,
+            setbacks=setbacks,
+            budget_cents=100_000,
         )
-        again = await open_job_log(journal, "customer-3", "List 3")
-        record_outcome(again, 86_500.0, 60.0, timings={"match": 60.0})
-        record_progress(own, 86_440.0, 86_510.0, ended=True, requests={"GET /audience": 2}, budget_cents=100_000)
+        retried = await open_job_log(journal, "customer-3", "List 3")
+        record_outcome(retried, 86_500.0, 60.0, timings={"match": 60.0})
+        record_progress(batch_log, 86_440.0, 86_510.0, ended=True, requests={"GET /audience": 2}, budget_cents=100_000)
 
 
 @pytest.fixture
@@ -151,8 +158,8 @@ async def test_the_page_shows_the_numbers_and_makes_no_requests(rendered_page: R
     assert rendered_page.requests == [f"{server_url}/run.html"]
     assert await rendered_page.page.title() == "run.sqlite: batch report"
     tiles = await rendered_page.text(".tiles")
-    for words in ("36", "4", "$350.00", "of a budget of $1,000.00", "14 made, 988 saved"):
-        assert words in tiles.replace("\N{NO-BREAK SPACE}", " ")
+    for text in ("36", "4", "$350.00", "of a budget of $1,000.00", "14 made, 988 saved"):
+        assert text in tiles.replace("\N{NO-BREAK SPACE}", " ")
     assert "40 jobs for 4 customers" in await rendered_page.text("header")
     assert "2 runs" in await rendered_page.text("header")
     failures = await rendered_page.text("#failures")
@@ -161,7 +168,7 @@ async def test_the_page_shows_the_numbers_and_makes_no_requests(rendered_page: R
     money = await rendered_page.page.locator(".money tbody tr").all_inner_texts()
     assert len(money) == 4
     assert "$100.00" in money[0]
-    assert "3 x 503" in (await rendered_page.text("main")).replace("×", "x")  # noqa: RUF001 - the page's own sign
+    assert "3 x 503" in (await rendered_page.text("main")).replace("×", "x")  # noqa: RUF001 - the page's batch_log sign
     assert "23 h 58 min pause" in (await rendered_page.page.locator("svg").first.text_content() or "")
 
 

@@ -46,7 +46,7 @@ def longest(statistics: BatchStatistics) -> dict[str, float]:
 
 
 async def spans_of(path: Path) -> list[tuple[str, float, float]]:
-    """The spans of the one job in a journal, in seconds since the beginning."""
+    """The spans of a journal's only job, in seconds since `STARTED_AT`."""
     history, _ = await read(path)
     return [(span.stage, span.started_at - STARTED_AT, span.ended_at - STARTED_AT) for span in history.jobs[0].spans]
 
@@ -74,7 +74,7 @@ class TestFinishedBatch:
                 await run_batch(client, jobs, journal=path, budget_cents=10**9, purchase=purchase)
                 history, statistics = await read(path)
                 seen.append(statistics)
-                ends.append([one.ended_at for one in history.jobs])
+                ends.append([job.ended_at for job in history.jobs])
         quoted, purchased, again, last = seen
         assert [statistics.done for statistics in seen] == [5] * 4
         assert [stage.stage for stage in quoted.stages] == ["upload", "match", "lookalike", "preview"]
@@ -88,19 +88,19 @@ class TestFinishedBatch:
 
     async def test_each_job_ends_in_the_run_that_finished_it(self, path: Path):
         async with Journal.open(path) as journal:
-            own = await journal.batch_log()
-            memories = [await open_job_log(journal, "42", f"List {number}") for number in range(3)]
-            for number, memory in enumerate(memories):
-                record_outcome(memory, 16.0 + number, 12.0, timings={"match": 6.0, "lookalike": 5.8})
-            record_progress(own, 0.0, 20.0, ended=True)
+            batch_log = await journal.batch_log()
+            job_logs = [await open_job_log(journal, "42", f"List {number}") for number in range(3)]
+            for number, job_log in enumerate(job_logs):
+                record_outcome(job_log, 16.0 + number, 12.0, timings={"match": 6.0, "lookalike": 5.8})
+            record_progress(batch_log, 0.0, 20.0, ended=True)
         once = await read(path)
         async with Journal.open(path) as journal:
-            own = await journal.batch_log()
-            memories = [await open_job_log(journal, "42", f"List {number}") for number in range(3)]
+            batch_log = await journal.batch_log()
+            job_logs = [await open_job_log(journal, "42", f"List {number}") for number in range(3)]
             for run in (100.0, 200.0, 300.0):
-                for memory in memories:
-                    record_outcome(memory, run + 4.0, 3.0, timings=CHECKS, stage="lookalike")
-                record_progress(own, run, run + 5.0, ended=True)
+                for job_log in job_logs:
+                    record_outcome(job_log, run + 4.0, 3.0, timings=CHECKS, stage="lookalike")
+                record_progress(batch_log, run, run + 5.0, ended=True)
         history, statistics = await read(path)
         assert statistics.stages == once[1].stages
         assert longest(statistics) == {"match": 6.0, "lookalike": 5.8}
@@ -116,13 +116,13 @@ class TestFinishedBatch:
 
     async def test_a_failed_check_counts_until_a_later_run_succeeds(self, path: Path):
         async with Journal.open(path) as journal:
-            memory = await open_job_log(journal, "42", "Donors")
-            record_outcome(memory, 10.0, 10.0, timings={"match": 6.0, "lookalike": 4.0})
-            record_outcome(memory, 115.0, 15.0, timings={"match": 1.0}, stage="lookalike", error=FAILED)
+            job_log = await open_job_log(journal, "42", "Donors")
+            record_outcome(job_log, 10.0, 10.0, timings={"match": 6.0, "lookalike": 4.0})
+            record_outcome(job_log, 115.0, 15.0, timings={"match": 1.0}, stage="lookalike", error=FAILED)
         failed, statistics = await read(path)
         async with Journal.open(path) as journal:
-            memory = await open_job_log(journal, "42", "Donors")
-            record_outcome(memory, 203.0, 3.0, timings=CHECKS, stage="lookalike")
+            job_log = await open_job_log(journal, "42", "Donors")
+            record_outcome(job_log, 203.0, 3.0, timings=CHECKS, stage="lookalike")
         assert (statistics.failed, failed.jobs[0].ended_at) == (1, STARTED_AT + 115.0)
         assert failed.jobs[0].spans[-1].ended_at == STARTED_AT + 115.0
         history, statistics = await read(path)
@@ -131,15 +131,15 @@ class TestFinishedBatch:
 
     async def test_another_download_changes_no_times(self, path: Path):
         async with Journal.open(path) as journal:
-            memory = await open_job_log(journal, "42", "Donors")
-            await record_result(memory, Stage.DOWNLOAD, 9.9, export_id="a", cost_cents=30)
-            record_outcome(memory, 10.0, 10.0, timings={"match": 6.0, "download": 4.0})
-            await record_result(memory, Stage.DOWNLOAD, 109.0, export_id="a", cost_cents=30)
+            job_log = await open_job_log(journal, "42", "Donors")
+            await record_result(job_log, Stage.DOWNLOAD, 9.9, export_id="a", cost_cents=30)
+            record_outcome(job_log, 10.0, 10.0, timings={"match": 6.0, "download": 4.0})
+            await record_result(job_log, Stage.DOWNLOAD, 109.0, export_id="a", cost_cents=30)
         killed = await read(path)
         async with Journal.open(path) as journal:
-            memory = await open_job_log(journal, "42", "Donors")
-            await record_result(memory, Stage.DOWNLOAD, 209.0, export_id="a", cost_cents=30)
-            record_outcome(memory, 209.1, 5.0, timings={"match": 1.0, "download": 4.0})
+            job_log = await open_job_log(journal, "42", "Donors")
+            await record_result(job_log, Stage.DOWNLOAD, 209.0, export_id="a", cost_cents=30)
+            record_outcome(job_log, 209.1, 5.0, timings={"match": 1.0, "download": 4.0})
         for history, statistics in (killed, await read(path)):
             assert (statistics.done, history.jobs[0].ended_at) == (1, STARTED_AT + 10.0)
             assert longest(statistics) == {"match": 6.0, "download": 4.0}
@@ -148,11 +148,11 @@ class TestFinishedBatch:
 class TestJobsFinishedLater:
     async def test_a_stage_counts_in_all_runs_until_it_is_finished(self, path: Path):
         async with Journal.open(path) as journal:
-            memory = await open_job_log(journal, "42", "Donors")
-            record_outcome(memory, 10.0, 10.0, timings={"match": 6.0}, stage="lookalike", error=FAILED)
-            record_outcome(memory, 105.0, 5.0, timings={"match": 1.0}, stage="lookalike", error=FAILED)
-            record_outcome(memory, 209.0, 9.0, timings={"match": 1.0, "lookalike": 7.5, "preview": 0.5})
-            record_outcome(memory, 303.0, 3.0, timings=CHECKS, stage="lookalike")
+            job_log = await open_job_log(journal, "42", "Donors")
+            record_outcome(job_log, 10.0, 10.0, timings={"match": 6.0}, stage="lookalike", error=FAILED)
+            record_outcome(job_log, 105.0, 5.0, timings={"match": 1.0}, stage="lookalike", error=FAILED)
+            record_outcome(job_log, 209.0, 9.0, timings={"match": 1.0, "lookalike": 7.5, "preview": 0.5})
+            record_outcome(job_log, 303.0, 3.0, timings=CHECKS, stage="lookalike")
         history, statistics = await read(path)
         assert history.jobs[0].ended_at == STARTED_AT + 209.0
         assert longest(statistics) == {"match": 6.0, "lookalike": 4.0 + 4.0 + 7.5, "preview": 0.5}
@@ -166,11 +166,11 @@ class TestJobsFinishedLater:
 
     async def test_stages_finished_by_a_killed_run_are_only_checked_again(self, path: Path):
         async with Journal.open(path) as journal:
-            memory = await open_job_log(journal, "42", "Donors")
-            await record_intent(memory, Stage.MATCH, 1.0)
-            await record_intent(memory, Stage.LOOKALIKE, 5.0)
-            await record_result(memory, Stage.LOOKALIKE, 6.0, audience_id="b")
-            record_outcome(memory, 110.0, 9.0, timings={"match": 1.0, "lookalike": 8.0})
+            job_log = await open_job_log(journal, "42", "Donors")
+            await record_intent(job_log, Stage.MATCH, 1.0)
+            await record_intent(job_log, Stage.LOOKALIKE, 5.0)
+            await record_result(job_log, Stage.LOOKALIKE, 6.0, audience_id="b")
+            record_outcome(job_log, 110.0, 9.0, timings={"match": 1.0, "lookalike": 8.0})
         assert await spans_of(path) == [
             ("match", 1.0, 5.0),
             ("lookalike", 5.0, 6.0),
@@ -179,14 +179,14 @@ class TestJobsFinishedLater:
 
     async def test_a_job_was_done_when_its_killed_run_had_downloaded_the_file(self, path: Path):
         async with Journal.open(path) as journal:
-            own = await journal.batch_log()
-            record_progress(own, 0.0, 0.0, ended=False)
-            memory = await open_job_log(journal, "42", "Donors")
-            await record_intent(memory, Stage.MATCH, 1.0)
-            await record_result(memory, Stage.DOWNLOAD, 9.0, export_id="a", cost_cents=30)
-            record_progress(own, 0.0, 50.0, ended=False)
-            record_outcome(memory, 103.0, 2.0, timings={"match": 2.0}, stage="match")
-            record_progress(own, 100.0, 104.0, ended=True)
+            batch_log = await journal.batch_log()
+            record_progress(batch_log, 0.0, 0.0, ended=False)
+            job_log = await open_job_log(journal, "42", "Donors")
+            await record_intent(job_log, Stage.MATCH, 1.0)
+            await record_result(job_log, Stage.DOWNLOAD, 9.0, export_id="a", cost_cents=30)
+            record_progress(batch_log, 0.0, 50.0, ended=False)
+            record_outcome(job_log, 103.0, 2.0, timings={"match": 2.0}, stage="match")
+            record_progress(batch_log, 100.0, 104.0, ended=True)
         history, statistics = await read(path)
         assert (statistics.done, history.jobs[0].ended_at, statistics.half_done_seconds) == (1, STARTED_AT + 9.0, 9.0)
         assert await spans_of(path) == [("match", 1.0, 9.0), ("download", 9.0, 9.0)]
@@ -203,10 +203,10 @@ async def test_a_run_is_running_as_long_as_its_process_lives(tmp_path: Path):
 
         async def read_reports() -> tuple[str, dict[str, object], str]:
             """The report as text, JSON and HTML."""
-            words = await run_command(sandbox, "report", journal)
+            as_text = await run_command(sandbox, "report", journal)
             as_json = await run_command(sandbox, "report", journal, "--json")
             await run_command(sandbox, "report", journal, "--html", html)
-            return " ".join(words.stdout.split()), json.loads(as_json.stdout), await anyio.Path(html).read_text()
+            return " ".join(as_text.stdout.split()), json.loads(as_json.stdout), await anyio.Path(html).read_text()
 
         run = command("run", manifest, "--poll-interval", "0.02")
         with anyio.fail_after(120):
@@ -215,25 +215,25 @@ async def test_a_run_is_running_as_long_as_its_process_lives(tmp_path: Path):
                     while sandbox.counts().purchases < 5:
                         assert process.returncode is None
                         await anyio.sleep(0.01)
-                    words, document, page = await read_reports()
+                    summary, document, page = await read_reports()
                     assert process.returncode is None
                 finally:
                     process.kill()
         assert (document["state"], document["killed_runs"], document["unfinished"]) == ("running", 0, 4)
-        assert "jobs.yaml.journal running" in words
+        assert "jobs.yaml.journal running" in summary
         assert 'class="state running"' in page
-        assert "The last run was killed" not in words + page
-        words, document, page = await read_reports()
+        assert "The last run was killed" not in summary + page
+        summary, document, page = await read_reports()
         assert (document["state"], document["killed_runs"], document["unfinished"]) == ("killed", 1, 4)
-        assert "jobs.yaml.journal killed" in words
+        assert "jobs.yaml.journal killed" in summary
         assert 'class="state killed"' in page
-        for text in (words, page):
+        for text in (summary, page):
             assert "The last run was killed" in text
             assert "in progress" not in text
-        assert "running" not in words
+        assert "running" not in summary
         assert 'class="state running"' not in page
         sandbox.faults.clear()
         await run_command(sandbox, "run", manifest, "--poll-interval", "0.02")
-        words, document, page = await read_reports()
+        summary, document, page = await read_reports()
     assert (document["state"], document["killed_runs"], document["done"]) == ("finished", 1, 5)
-    assert "The last run was killed" not in words + page
+    assert "The last run was killed" not in summary + page

@@ -52,7 +52,7 @@ def report(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 async def run_some(folder: Path, path: Path, *, count: int = 12, budget_cents: int = 10**9) -> dict[str, Any]:
-    """A real batch, of which one match fails. Returns what the batch itself reported."""
+    """Run a real batch in which one match fails, and return the batch's own report."""
     async with Sandbox(lite=True, speed=2_000.0) as sandbox:
         sandbox.faults.add(Fault(kind=FaultKind.STAGE_FAILS, endpoint="POST /match_uploaded_csv", times=1))
         retry = RetryPolicy(attempts=6, wait_initial=0.001, wait_max=0.01)
@@ -97,16 +97,16 @@ class TestRealBatch:
         assert [(group.error_type, group.stage, len(group.jobs)) for group in statistics.failures] == [
             ("AudienceFailedError", "match", 1)
         ]
-        assert all(one.ended_at is not None for one in history.jobs)
+        assert all(job.ended_at is not None for job in history.jobs)
 
     async def test_the_command_prints_text_or_json_or_writes_a_page(self, tmp_path: Path, path: Path):
         batch = await run_some(tmp_path, path)
-        words = report(str(path))
-        assert words.returncode == 0, words.stderr
-        assert "11 done, 1 failed" in words.stdout
-        assert f"${batch['spent_cents'] / 100:,.2f} spent" in words.stdout
-        assert "1 x AudienceFailedError at match" in words.stdout
-        assert advice_for("AudienceFailedError")[:40] in words.stdout
+        result = report(str(path))
+        assert result.returncode == 0, result.stderr
+        assert "11 done, 1 failed" in result.stdout
+        assert f"${batch['spent_cents'] / 100:,.2f} spent" in result.stdout
+        assert "1 x AudienceFailedError at match" in result.stdout
+        assert advice_for("AudienceFailedError")[:40] in result.stdout
         as_json = report(str(path), "--json")
         document = json.loads(as_json.stdout)
         assert (document["done"], document["failed"]) == (11, 1)
@@ -119,10 +119,10 @@ class TestRealBatch:
         assert str(html) in paged.stderr
 
     def test_a_missing_journal_is_an_error(self, tmp_path: Path):
-        ended = report(str(tmp_path / "none.sqlite"))
-        assert ended.returncode == 2
-        assert "does not exist" in ended.stderr
-        assert "Traceback" not in ended.stderr
+        result = report(str(tmp_path / "none.sqlite"))
+        assert result.returncode == 2
+        assert "does not exist" in result.stderr
+        assert "Traceback" not in result.stderr
         assert list(tmp_path.iterdir()) == []
 
     async def test_a_manifest_given_by_mistake_suggests_its_journal(self, tmp_path: Path):
@@ -132,17 +132,17 @@ class TestRealBatch:
                 manifest.write_text("jobs: []\n")
                 async with Journal.open(tmp_path / "jobs.yaml.journal"):
                     pass
-            ended = report(str(manifest))
-            assert ended.returncode == 2
-            assert (f"did you mean {manifest}.journal?" in ended.stderr) == exists
-            assert "damaged" not in ended.stderr
+            result = report(str(manifest))
+            assert result.returncode == 2
+            assert (f"did you mean {manifest}.journal?" in result.stderr) == exists
+            assert "damaged" not in result.stderr
 
     async def test_a_page_that_cannot_be_written_leaves_nothing(self, tmp_path: Path, path: Path):
         async with Journal.open(path):
             pass
-        ended = report(str(path), "--html", str(tmp_path / "nowhere" / "report.html"))
-        assert ended.returncode == 1
-        assert "nowhere" in ended.stderr
+        result = report(str(path), "--html", str(tmp_path / "nowhere" / "report.html"))
+        assert result.returncode == 1
+        assert "nowhere" in result.stderr
         assert {file.name for file in tmp_path.iterdir()} == {"run.sqlite", "run.sqlite.lock", "run.sqlite.rows"}
 
     @pytest.mark.parametrize("suffix", ["", ".lock", ".rows", "-wal", "-shm"])
@@ -153,9 +153,9 @@ class TestRealBatch:
         link.symlink_to(path.name + suffix)
         before = {file.name: file.read_bytes() for file in path.parent.iterdir() if file.is_file()}
         for place in (path.with_name(path.name + suffix), link):
-            ended = report(str(path), "--html", str(place))
-            assert ended.returncode == 2
-            assert f"--html: {place} belongs to the journal" in ended.stderr
+            result = report(str(path), "--html", str(place))
+            assert result.returncode == 2
+            assert f"--html: {place} belongs to the journal" in result.stderr
         assert {file.name: file.read_bytes() for file in path.parent.iterdir() if file.is_file()} == before
 
     async def test_a_file_that_is_no_page_is_not_replaced_and_an_older_page_is(self, tmp_path: Path, path: Path):
@@ -165,9 +165,9 @@ class TestRealBatch:
         page_before.write_text("<!DOCTYPE HTML>\n<p>an older page</p>")
         other.write_text("jobs: []\n")
         for place in (other, tmp_path):
-            ended = report(str(path), "--html", str(place))
-            assert ended.returncode == 2
-            assert f"{place} exists and is not an HTML page, so it is not overwritten" in ended.stderr
+            result = report(str(path), "--html", str(place))
+            assert result.returncode == 2
+            assert f"{place} exists and is not an HTML page, so it is not overwritten" in result.stderr
         assert other.read_text() == "jobs: []\n"
         for _ in range(2):
             assert report(str(path), "--html", str(page_before)).returncode == 0
@@ -177,9 +177,9 @@ class TestRealBatch:
 class TestHistory:
     async def test_stages_follow_each_other_and_the_failed_one_gets_the_remaining_time(self, path: Path):
         async with Journal.open(path) as journal:
-            memory = await open_job_log(journal, "42", "Donors")
+            job_log = await open_job_log(journal, "42", "Donors")
             error = {"type": "WaitTimeoutError", "message": "not done"}
-            record_outcome(memory, 20.0, 15.0, timings={"upload": 3.0, "match": 4.0}, stage="lookalike", error=error)
+            record_outcome(job_log, 20.0, 15.0, timings={"upload": 3.0, "match": 4.0}, stage="lookalike", error=error)
         history, statistics = await read(path)
         spans = [
             (span.stage, span.started_at - STARTED_AT, span.ended_at - STARTED_AT) for span in history.jobs[0].spans
@@ -190,23 +190,23 @@ class TestHistory:
 
     async def test_the_last_outcome_counts_and_earlier_facts_stay_known(self, path: Path):
         async with Journal.open(path) as journal:
-            memory = await open_job_log(journal, "42", "Donors")
+            job_log = await open_job_log(journal, "42", "Donors")
             error = {"type": "ServerError", "message": "500"}
-            record_outcome(memory, 10.0, 10.0, error=error, stage="preview", match=[5, 10], lookalike_size=300)
-            record_outcome(memory, 500.0, 1.0)
+            record_outcome(job_log, 10.0, 10.0, error=error, stage="preview", match=[5, 10], lookalike_size=300)
+            record_outcome(job_log, 500.0, 1.0)
         history, statistics = await read(path)
         assert (statistics.done, statistics.failed) == (1, 0)
         assert (history.jobs[0].matched, history.jobs[0].rows, history.jobs[0].lookalike_size) == (5, 10, 300)
 
     async def test_a_job_of_a_killed_run_is_unfinished_with_the_stages_in_its_rows(self, path: Path):
         async with Journal.open(path) as journal:
-            own = await journal.batch_log()
-            record_progress(own, 0.0, 0.0, ended=False)
-            memory = await open_job_log(journal, "42", "Donors")
-            await record_intent(memory, Stage.UPLOAD, 1.0)
-            await record_result(memory, Stage.UPLOAD, 2.0, audience_id="a")
-            await record_intent(memory, Stage.MATCH, 5.0)
-            record_progress(own, 0.0, 20.0, ended=False)
+            batch_log = await journal.batch_log()
+            record_progress(batch_log, 0.0, 0.0, ended=False)
+            job_log = await open_job_log(journal, "42", "Donors")
+            await record_intent(job_log, Stage.UPLOAD, 1.0)
+            await record_result(job_log, Stage.UPLOAD, 2.0, audience_id="a")
+            await record_intent(job_log, Stage.MATCH, 5.0)
+            record_progress(batch_log, 0.0, 20.0, ended=False)
         history, statistics = await read(path)
         assert (statistics.state, statistics.unfinished) == ("killed", 1)
         spans = [
@@ -218,10 +218,10 @@ class TestHistory:
 
     async def test_stages_of_a_killed_run_stay_beside_the_next_run(self, path: Path):
         async with Journal.open(path) as journal:
-            memory = await open_job_log(journal, "42", "Donors")
-            await record_intent(memory, Stage.UPLOAD, 1.0)
-            await record_result(memory, Stage.UPLOAD, 2.0, audience_id="a")
-            record_outcome(memory, 1_000.0, 10.0, timings={"match": 10.0})
+            job_log = await open_job_log(journal, "42", "Donors")
+            await record_intent(job_log, Stage.UPLOAD, 1.0)
+            await record_result(job_log, Stage.UPLOAD, 2.0, audience_id="a")
+            record_outcome(job_log, 1_000.0, 10.0, timings={"match": 10.0})
         history, _ = await read(path)
         spans = [
             (span.stage, span.started_at - STARTED_AT, span.ended_at - STARTED_AT) for span in history.jobs[0].spans
@@ -230,40 +230,40 @@ class TestHistory:
 
     async def test_purchases_are_counted_as_the_budget_counts_them(self, path: Path):
         async with Journal.open(path) as journal:
-            bought = await open_job_log(journal, "42", "Bought")
-            await record_intent(bought, Stage.PURCHASE, 1.0, export_id="a", cost_cents=500)
-            await record_result(bought, Stage.PURCHASE, 2.0, export_id="a", cost_cents=500)
+            purchased = await open_job_log(journal, "42", "Purchased")
+            await record_intent(purchased, Stage.PURCHASE, 1.0, export_id="a", cost_cents=500)
+            await record_result(purchased, Stage.PURCHASE, 2.0, export_id="a", cost_cents=500)
             unknown = await open_job_log(journal, "42", "Unknown")
             await record_intent(unknown, Stage.PURCHASE, 1.0, export_id="b", cost_cents=70)
             spent = await journal.spent_cents()
         _, statistics = await read(path)
-        assert (statistics.spent_cents, statistics.unsettled_cents) == (500, 70)
+        assert (statistics.spent_cents, statistics.unresolved_cents) == (500, 70)
         assert spent == 570
 
     async def test_a_downloaded_export_was_purchased_by_the_killed_run(self, path: Path):
         async with Journal.open(path) as journal:
             for name in ("Downloaded", "Unknown"):
-                memory = await open_job_log(journal, "42", name)
-                await record_intent(memory, Stage.PURCHASE, 1.0, export_id=name, cost_cents=500)
-            memory = await open_job_log(journal, "42", "Downloaded")
-            await record_result(memory, Stage.DOWNLOAD, 9.0, export_id="Downloaded", cost_cents=None)
-            record_outcome(memory, 9.0, 2.0)
+                job_log = await open_job_log(journal, "42", name)
+                await record_intent(job_log, Stage.PURCHASE, 1.0, export_id=name, cost_cents=500)
+            job_log = await open_job_log(journal, "42", "Downloaded")
+            await record_result(job_log, Stage.DOWNLOAD, 9.0, export_id="Downloaded", cost_cents=None)
+            record_outcome(job_log, 9.0, 2.0)
         history, statistics = await read(path)
-        assert (statistics.spent_cents, statistics.unsettled_cents) == (500, 500)
+        assert (statistics.spent_cents, statistics.unresolved_cents) == (500, 500)
         assert [customer.spent_cents for customer in statistics.customers] == [500]
         text = await asyncio.to_thread(render_page, "run.sqlite", history, statistics)
         assert "$5.00 more in purchases that the next run will check" in text
 
     async def test_killed_runs_and_changed_budgets_are_shown(self, path: Path):
         async with Journal.open(path) as journal:
-            own = await journal.batch_log()
-            record_progress(own, 0.0, 10.0, ended=False, requests={"GET /audience": 3})
-            record_progress(own, 100.0, 110.0, ended=True, requests={"GET /audience": 4}, budget_cents=700)
+            batch_log = await journal.batch_log()
+            record_progress(batch_log, 0.0, 10.0, ended=False, requests={"GET /audience": 3})
+            record_progress(batch_log, 100.0, 110.0, ended=True, requests={"GET /audience": 4}, budget_cents=700)
         history, statistics = await read(path)
         assert (statistics.killed_runs, statistics.budget_cents, statistics.budget_changed) == (1, 700, True)
-        words = " ".join(report(str(path)).stdout.split())
-        assert "the last run's budget $7.00" in words
-        assert "at least 0 POSTs, 7 reads" in words
+        summary = " ".join(report(str(path)).stdout.split())
+        assert "the last run's budget $7.00" in summary
+        assert "at least 0 POSTs, 7 reads" in summary
         text = await asyncio.to_thread(render_page, "run.sqlite", history, statistics)
         assert "of the last run&#39;s budget of $7.00" in text
         assert "The last requests of 1 killed run were not counted" in text
@@ -271,27 +271,27 @@ class TestHistory:
     async def test_a_rejected_job_counts_once_and_not_once_a_later_run_accepts_it(self, path: Path):
         error = {"type": "JournalMismatchError", "message": "other inputs"}
         async with Journal.open(path) as journal:
-            own = await journal.batch_log()
+            batch_log = await journal.batch_log()
             for run in (0.0, 100.0):
                 for name in ("Still", "Fixed", "Twice"):
                     names = {"customer_id": "42", "audience_name": name}
-                    record_outcome(own, run + 1.0, 1.0, error=error, stage="upload", **names)
-                record_progress(own, run, run + 50.0, ended=True)
+                    record_outcome(batch_log, run + 1.0, 1.0, error=error, stage="upload", **names)
+                record_progress(batch_log, run, run + 50.0, ended=True)
             record_outcome(
                 await open_job_log(journal, "42", "Twice"), 140.0, 1.0
             )  # in the run that rejected it the second time
             record_outcome(await open_job_log(journal, "42", "Fixed"), 205.0, 1.0)
-            record_progress(own, 200.0, 250.0, ended=True)
+            record_progress(batch_log, 200.0, 250.0, ended=True)
         history, statistics = await read(path)
-        assert [one.audience_name for one in history.rejected] == ["Still", "Twice"]
-        assert [one.ended_at for one in history.rejected] == [STARTED_AT + 101.0] * 2
+        assert [job.audience_name for job in history.rejected] == ["Still", "Twice"]
+        assert [job.ended_at for job in history.rejected] == [STARTED_AT + 101.0] * 2
         assert (statistics.jobs, statistics.done, statistics.failed) == (4, 2, 2)
 
     async def test_a_journal_without_outcomes_is_summarized_from_its_rows(self, path: Path):
         async with Journal.open(path) as journal:
-            memory = await open_job_log(journal, "42", "Donors")
-            await record_result(memory, Stage.MATCH, 1.0, audience_id="a")
-            await record_result(memory, Stage.DOWNLOAD, 9.0, export_id="a", cost_cents=30)
+            job_log = await open_job_log(journal, "42", "Donors")
+            await record_result(job_log, Stage.MATCH, 1.0, audience_id="a")
+            await record_result(job_log, Stage.DOWNLOAD, 9.0, export_id="a", cost_cents=30)
             await record_result(await open_job_log(journal, "42", "Voters"), Stage.MATCH, 2.0, audience_id="b")
         _, statistics = await read(path)
         assert (statistics.state, statistics.done, statistics.unfinished) == ("unknown", 1, 1)
@@ -321,17 +321,19 @@ class TestTime:
 
     async def test_time_between_runs_is_not_counted_and_a_job_counts_once_per_stage(self, path: Path):
         async with Journal.open(path) as journal:
-            own = await journal.batch_log()
-            memory = await open_job_log(journal, "42", "Donors")
-            record_progress(own, 0.0, 0.0, ended=False)
-            await record_intent(memory, Stage.UPLOAD, 1.0)
-            await record_intent(memory, Stage.MATCH, 4.0)
-            record_progress(own, 0.0, 10.0, ended=True)  # interrupted
-            await record_result(memory, Stage.MATCH, 163.0, audience_id="a")  # progress may be recorded after such rows
-            record_progress(own, 160.0, 160.0, ended=False)
-            await record_intent(memory, Stage.LOOKALIKE, 165.0)  # and then killed
-            record_outcome(memory, 505.0, 5.0, timings={"match": 1.0, "lookalike": 4.0})
-            record_progress(own, 500.0, 505.0, ended=True)
+            batch_log = await journal.batch_log()
+            job_log = await open_job_log(journal, "42", "Donors")
+            record_progress(batch_log, 0.0, 0.0, ended=False)
+            await record_intent(job_log, Stage.UPLOAD, 1.0)
+            await record_intent(job_log, Stage.MATCH, 4.0)
+            record_progress(batch_log, 0.0, 10.0, ended=True)  # interrupted
+            await record_result(
+                job_log, Stage.MATCH, 163.0, audience_id="a"
+            )  # progress may be recorded after such rows
+            record_progress(batch_log, 160.0, 160.0, ended=False)
+            await record_intent(job_log, Stage.LOOKALIKE, 165.0)  # and then killed
+            record_outcome(job_log, 505.0, 5.0, timings={"match": 1.0, "lookalike": 4.0})
+            record_progress(batch_log, 500.0, 505.0, ended=True)
         history, statistics = await read(path)
         assert [(run.started_at - STARTED_AT, run.last_written_at - STARTED_AT) for run in history.runs] == [
             (0.0, 10.0),
@@ -357,9 +359,9 @@ class TestTime:
     async def test_the_areas_equal_the_time_that_jobs_spent(self, path: Path):
         async with Journal.open(path) as journal:
             for number in range(7):
-                memory = await open_job_log(journal, "42", f"List {number}")
+                job_log = await open_job_log(journal, "42", f"List {number}")
                 timings = {"upload": 3.0 + number, "match": 0.01, "preview": 11.0}
-                record_outcome(memory, 30.0 + number, 14.01 + number, timings=timings)
+                record_outcome(job_log, 30.0 + number, 14.01 + number, timings=timings)
         history, _ = await read(path)
         series = build_time_series(history, measure_active_time(history))
         width = series.seconds / len(series.occupancy["upload"])
@@ -374,7 +376,7 @@ class TestTime:
         assert chart.top <= min(heights) <= max(heights) <= chart.bottom
 
     @pytest.mark.parametrize(
-        ("seconds", "words"),
+        ("seconds", "expected"),
         [
             (0.0, "0 s"),
             (0.123, "0.12 s"),
@@ -386,11 +388,11 @@ class TestTime:
             (273_600, "3 d 4 h"),
         ],
     )
-    def test_format_duration(self, seconds: float, words: str):
-        assert format_duration(seconds) == words
+    def test_format_duration(self, seconds: float, expected: str):
+        assert format_duration(seconds) == expected
 
     @pytest.mark.parametrize(
-        ("part", "words"),
+        ("part", "expected"),
         [
             (0.0, "0%"),
             (1.0, "100%"),
@@ -400,8 +402,8 @@ class TestTime:
             (0.958, "95.8%"),
         ],
     )
-    def test_format_percent(self, part: float, words: str):
-        assert format_percent(part) == words
+    def test_format_percent(self, part: float, expected: str):
+        assert format_percent(part) == expected
 
 
 HOSTILE = [
@@ -424,24 +426,24 @@ async def test_hostile_names_are_escaped_in_the_page_and_harmless_in_a_terminal(
     assert "<svg onload" not in text
     assert "<!--" not in text
     assert "49" not in re.findall(r"<bdi>(.*?)</bdi>", text)
-    words = report(str(path)).stdout
-    assert "\x1b" not in words
-    assert "\N{RIGHT-TO-LEFT OVERRIDE}" not in words
-    assert "{{ 7 * 7 }}" in words
+    summary = report(str(path)).stdout
+    assert "\x1b" not in summary
+    assert "\N{RIGHT-TO-LEFT OVERRIDE}" not in summary
+    assert "{{ 7 * 7 }}" in summary
 
 
 async def test_a_page_of_many_jobs_is_a_few_megabytes_and_has_all_failures(path: Path):
     async with Journal.open(path) as journal:
-        memories = await asyncio.gather(
+        job_logs = await asyncio.gather(
             *(
                 open_job_log(journal, f"customer-{number % 500}", f"A list of members, number {number}")
                 for number in range(21_000)
             )
         )
-        for number, memory in enumerate(memories):
+        for number, job_log in enumerate(job_logs):
             error = {"type": "ServerError", "message": "500"} if number % 1_000 == 0 else None
             timings = {"upload": 20.0, "match": 40.0, "lookalike": 60.0, "preview": 1.0, "purchase": 1.0}
-            record_outcome(memory, 130.0 + number / 100, 122.0, timings=timings, error=error, stage="download")
+            record_outcome(job_log, 130.0 + number / 100, 122.0, timings=timings, error=error, stage="download")
     history, statistics = await read(path)
     text = await asyncio.to_thread(render_page, "run.sqlite", history, statistics)
     assert len(text) < 5_000_000
