@@ -126,7 +126,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         command = " ".join(["indigo-async", *(error.command_chain or ())])
         Output().error(f"{error}\nSee {command} --help")
         return ExitCode.USAGE_ERROR
-    except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:  # noqa: BLE001 - users see messages, not tracebacks
+    except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:  # noqa: BLE001 - shown as messages
         cause = find_cause(error)
         if isinstance(cause, BrokenPipeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's last flush would fail, too

@@ -34,8 +34,8 @@ _SPECIFIC_EXIT_CODES = {ExitCode.OVER_LIMIT, ExitCode.TIMED_OUT, ExitCode.UNAUTH
 
 async def run_manifest(
     manifest: Path,
-    options: BatchOptions,
-    connection: ConnectionOptions,
+    batch_options: BatchOptions,
+    options: ConnectionOptions,
     output: Output,
     *,
     purchase: bool,
@@ -52,12 +52,14 @@ async def run_manifest(
     scope = anyio.CancelScope()
     with stop_on_signals(partial(_stop_batch, scope, output)):  # also while the client and publisher are closed
         async with (
-            IndigoClient(base_url=connection.base_url, poll_interval=options.poll_interval) as client,
-            open_publisher(client, options.publish) as publisher,
+            IndigoClient(base_url=options.base_url, poll_interval=batch_options.poll_interval) as client,
+            open_publisher(client, batch_options.publish) as publisher,
         ):
-            read = partial(read_manifest, manifest, defaults=options.defaults, out=options.out, publisher=publisher)
+            read = partial(
+                read_manifest, manifest, defaults=batch_options.defaults, out=batch_options.out, publisher=publisher
+            )
             jobs = await run_in_thread(read)
-            journal = options.journal_path(manifest)
+            journal = batch_options.journal_path(manifest)
             planned = Counter(stage for job in jobs for stage in planned_stages(job, purchase=purchase))
             progress = ProgressTracker(name=manifest.name, total=len(jobs), purchase=purchase, planned=planned)
             exit_codes: set[ExitCode] = set()
@@ -79,13 +81,13 @@ async def run_manifest(
                 async with start_batch(
                     client,
                     iter(jobs),  # not the list, which would be checked again
-                    max_in_flight=options.max_in_flight,
+                    max_in_flight=batch_options.max_in_flight,
                     journal=journal,
                     budget_cents=budget_cents,
                     purchase=purchase,
                     publisher=publisher,
-                    job_timeout=options.timeout,
-                    stop_after_failures=options.stop_after_failures,
+                    job_timeout=batch_options.timeout,
+                    stop_after_failures=batch_options.stop_after_failures,
                     on_event=progress.on_event,
                 ) as batch:
                     running = batch

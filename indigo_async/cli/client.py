@@ -29,7 +29,7 @@ __all__ = ["create_and_show", "open_client", "open_publisher", "publish_csv"]
 
 @asynccontextmanager
 async def open_client(
-    connection: ConnectionOptions, output: Output, *, poll_interval: float = 5.0, on_event: Listener | None = None
+    options: ConnectionOptions, output: Output, *, poll_interval: float = 5.0, on_event: Listener | None = None
 ) -> AsyncGenerator[IndigoClient]:
     """An open client. Events inside the block are printed as progress and passed to `on_event`.
 
@@ -43,21 +43,18 @@ async def open_client(
         if on_event is not None:
             on_event(event)
 
-    async with IndigoClient(base_url=connection.base_url, poll_interval=poll_interval) as client:
+    async with IndigoClient(base_url=options.base_url, poll_interval=poll_interval) as client:
         with listen(report_event):
             yield client
 
 
 def create_and_show(
-    create: Callable[[IndigoClient], Awaitable[Audience]],
-    output: Output,
-    connection: ConnectionOptions,
-    waiting: WaitOptions,
+    create: Callable[[IndigoClient], Awaitable[Audience]], output: Output, options: WaitOptions
 ) -> Audience:
     """Run a coroutine that creates an audience, and show the audience."""
 
     async def work() -> Audience:
-        async with open_client(connection, output, poll_interval=waiting.poll_interval) as client:
+        async with open_client(options, output, poll_interval=options.poll_interval) as client:
             return await create(client)
 
     audience = run_async(work)

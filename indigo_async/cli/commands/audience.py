@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from indigo_async.cli.options.common import (
-    CONNECTION,
-    OUTPUT,
-    AudienceId,
-    ConnectionOptions,
-    OptionalCustomer,
-    OutputOptions,
-)
+from indigo_async.cli.options.common import CONNECTION, AudienceId, ConnectionOptions, OptionalCustomer
 from indigo_async.cli.render.audiences import audience_to_json, render_audience
 from indigo_async.cli.signals import run_async
 from indigo_async.models import Audience
@@ -22,16 +15,15 @@ def audience(
     /,
     *,
     customer: OptionalCustomer = None,
-    connection: ConnectionOptions = CONNECTION,
-    output_options: OutputOptions = OUTPUT,
+    options: ConnectionOptions = CONNECTION,
 ) -> None:
     """Show one audience with its exports."""
     from indigo_async.cli.client import open_client  # noqa: PLC0415 - keeps --help fast
 
-    output = output_options.create_output()
+    output = options.create_output()
 
     async def work() -> Audience:
-        async with open_client(connection, output) as client:
+        async with open_client(options, output) as client:
             return await client.get_audience(audience_id, customer)
 
     found = run_async(work)

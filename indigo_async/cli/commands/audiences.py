@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from indigo_async.cli.options.common import CONNECTION, OUTPUT, ConnectionOptions, OptionalCustomer, OutputOptions
+from indigo_async.cli.options.common import CONNECTION, ConnectionOptions, OptionalCustomer
 from indigo_async.cli.render.audiences import audience_to_json, render_audiences
 from indigo_async.cli.signals import run_async
 from indigo_async.models import Audience
@@ -13,16 +13,15 @@ __all__ = ["audiences"]
 def audiences(
     *,
     customer: OptionalCustomer = None,
-    connection: ConnectionOptions = CONNECTION,
-    output_options: OutputOptions = OUTPUT,
+    options: ConnectionOptions = CONNECTION,
 ) -> None:
     """List a customer's audiences, or all audiences of the organization."""
     from indigo_async.cli.client import open_client  # noqa: PLC0415 - keeps --help fast
 
-    output = output_options.create_output()
+    output = options.create_output()
 
     async def work() -> list[Audience]:
-        async with open_client(connection, output) as client:
+        async with open_client(options, output) as client:
             return await client.list_audiences(customer)
 
     found = run_async(work)

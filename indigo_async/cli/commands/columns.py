@@ -18,11 +18,9 @@ from indigo_async.files.csv.suggest import to_python, to_yaml
 __all__ = ["columns"]
 
 
-def columns(
-    csv: Annotated[Path, Parameter(help="A local CSV file.")], *, output_options: OutputOptions = OUTPUT
-) -> None:
+def columns(csv: Annotated[Path, Parameter(help="A local CSV file.")], *, options: OutputOptions = OUTPUT) -> None:
     """Suggest which columns of a CSV to match by, with the reasons."""
-    output = output_options.create_output()
+    output = options.create_output()
     suggestion = run_async(partial(suggest_columns, csv))
     output.write_json(_to_json(suggestion))
     _print_suggestion(output, suggestion)

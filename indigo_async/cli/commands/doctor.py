@@ -20,7 +20,7 @@ from rich.text import Text
 
 from indigo_async._settings import Settings
 from indigo_async.cli.errors import ExitCode
-from indigo_async.cli.options.common import CONNECTION, OUTPUT, ConnectionOptions, OutputOptions
+from indigo_async.cli.options.common import CONNECTION, ConnectionOptions
 from indigo_async.cli.render.output import Output, format_file_size, replace_control_characters, use_option_names
 from indigo_async.cli.server_checks import Check, CheckStatus, check_server
 from indigo_async.cli.signals import run_async
@@ -42,11 +42,10 @@ _STYLES = {
 def doctor(
     *,
     journal_folder: Annotated[Path, Parameter(help="The folder where `run` will keep its journal.")] = Path(),
-    connection: ConnectionOptions = CONNECTION,
-    output_options: OutputOptions = OUTPUT,
+    options: ConnectionOptions = CONNECTION,
 ) -> ExitCode:
     """Check everything that the other commands need."""
-    output = output_options.create_output()
+    output = options.create_output()
     statuses: set[CheckStatus] = set()
 
     def report(check: Check) -> None:
@@ -55,13 +54,13 @@ def doctor(
 
     for check in (*_check_installation(), _check_journal_folder(journal_folder)):
         report(check)
-    problems = _find_settings_problems(connection.base_url)
+    problems = _find_settings_problems(options.base_url)
     has_token = "token" not in problems
     report(_check_token_source() if has_token else Check("token", CheckStatus.FAILED, problems["token"]))
     if "base_url" in problems:
         report(Check("address", CheckStatus.FAILED, problems["base_url"]))
     else:
-        settings = Settings.resolve(None if has_token else "none", connection.base_url)
+        settings = Settings.resolve(None if has_token else "none", options.base_url)
 
         async def report_server_checks() -> None:
             async for check in check_server(settings, has_token=has_token):

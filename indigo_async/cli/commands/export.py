@@ -13,17 +13,7 @@ from indigo_async._text import format_dollars
 from indigo_async._validation import InputCheck
 from indigo_async.cli.client import open_client
 from indigo_async.cli.errors import ExitCode
-from indigo_async.cli.options.common import (
-    CONNECTION,
-    OUTPUT,
-    WAITING,
-    AudienceId,
-    ConnectionOptions,
-    OptionalCustomer,
-    OutputOptions,
-    WaitOptions,
-    WholeNumber,
-)
+from indigo_async.cli.options.common import WAITING, AudienceId, OptionalCustomer, WaitOptions, WholeNumber
 from indigo_async.cli.render.output import Justify, format_file_size, make_table
 from indigo_async.cli.signals import run_async
 from indigo_async.errors import BudgetExceededError, DownloadError, EmptyAudienceError, ExportExistsError, IndigoError
@@ -70,14 +60,12 @@ def export(
     export_id: Annotated[
         str | None, Parameter(help="Download this export, which was purchased earlier. Purchases nothing.")
     ] = None,
-    connection: ConnectionOptions = CONNECTION,
-    waiting: WaitOptions = WAITING,
-    output_options: OutputOptions = OUTPUT,
+    options: WaitOptions = WAITING,
 ) -> ExitCode:
     """Price an export of an audience, purchase it within a limit, and download it."""
     if export_id is not None:
         _reject_export_options(field, reuse_purchased, allow_empty=allow_empty)
-    output = output_options.create_output()
+    output = options.create_output()
     spent_cents = 0
 
     def count_spending(event: Event) -> None:
@@ -86,9 +74,7 @@ def export(
             spent_cents += event.cost_cents
 
     async def work() -> ExportReceipt:
-        async with open_client(
-            connection, output, poll_interval=waiting.poll_interval, on_event=count_spending
-        ) as client:
+        async with open_client(options, output, poll_interval=options.poll_interval, on_event=count_spending) as client:
             audience = await client.get_audience(audience_id, customer)
             if export_id is not None:
                 return await download_export(
@@ -97,7 +83,7 @@ def export(
                     customer_id=customer,
                     destination=out,
                     export_id=export_id,
-                    timeout=waiting.timeout,
+                    timeout=options.timeout,
                 )
             return await export_audience(
                 client,
@@ -108,7 +94,7 @@ def export(
                 max_cost_cents=max_cost_cents,
                 reuse_purchased=reuse_purchased,
                 allow_empty=allow_empty,
-                timeout=waiting.timeout,
+                timeout=options.timeout,
             )
 
     try:

@@ -8,17 +8,7 @@ import attrs
 from cyclopts import Group, Parameter
 
 from indigo_async.cli.client import create_and_show
-from indigo_async.cli.options.common import (
-    CONNECTION,
-    OUTPUT,
-    WAITING,
-    ConnectionOptions,
-    Customer,
-    NewAudienceName,
-    OutputOptions,
-    WaitOptions,
-    WholeNumber,
-)
+from indigo_async.cli.options.common import WAITING, Customer, NewAudienceName, WaitOptions, WholeNumber
 from indigo_async.client import IndigoClient
 from indigo_async.errors import NotFoundError
 from indigo_async.inputs import LookalikeFilters
@@ -72,9 +62,7 @@ def lookalike(
         Parameter(help="Whether to include the base audience's people. Default: the server decides."),
     ] = None,
     filters: FilterOptions = _NO_FILTERS,
-    connection: ConnectionOptions = CONNECTION,
-    waiting: WaitOptions = WAITING,
-    output_options: OutputOptions = OUTPUT,
+    options: WaitOptions = WAITING,
 ) -> None:
     """Create a lookalike of a matched audience, and wait for the result."""
 
@@ -91,7 +79,7 @@ def lookalike(
             size=size,
             include_original_audience=include_original_audience,
             filters=filters.to_filters(),
-            timeout=waiting.timeout,
+            timeout=options.timeout,
         )
 
-    create_and_show(create, output_options.create_output(), connection, waiting)
+    create_and_show(create, options.create_output(), options)

@@ -8,18 +8,7 @@ from cyclopts import Parameter
 
 from indigo_async.cli.client import create_and_show, open_publisher
 from indigo_async.cli.options.columns import ColumnOptions
-from indigo_async.cli.options.common import (
-    CONNECTION,
-    OUTPUT,
-    WAITING,
-    ConnectionOptions,
-    Csv,
-    Customer,
-    NewAudienceName,
-    OutputOptions,
-    Publish,
-    WaitOptions,
-)
+from indigo_async.cli.options.common import WAITING, Csv, Customer, NewAudienceName, Publish, WaitOptions
 from indigo_async.client import IndigoClient
 from indigo_async.errors import InvalidInputError, Problem
 from indigo_async.models import Audience
@@ -39,9 +28,7 @@ def match(
     columns: ColumnOptions = _NO_COLUMNS,
     uploaded: Annotated[str | None, Parameter(help="The ID of an audience made by `upload`, instead of a CSV.")] = None,
     publish: Publish = None,
-    connection: ConnectionOptions = CONNECTION,
-    waiting: WaitOptions = WAITING,
-    output_options: OutputOptions = OUTPUT,
+    options: WaitOptions = WAITING,
 ) -> None:
     """Match a CSV to the voter file, and wait for the result."""
     if (csv is None) == (uploaded is None):
@@ -53,7 +40,7 @@ def match(
         audience = await client.match_uploaded_csv(
             audience_id=stub.id, customer_id=customer, audience_name=name, column_selections=selections
         )
-        return await wait_until_active(client, audience, customer_id=customer, timeout=waiting.timeout)
+        return await wait_until_active(client, audience, customer_id=customer, timeout=options.timeout)
 
     async def create(client: IndigoClient) -> Audience:
         if uploaded is not None:
@@ -66,7 +53,7 @@ def match(
                 audience_name=name,
                 column_selections=selections,
                 publisher=publisher,
-                timeout=waiting.timeout,
+                timeout=options.timeout,
             )
 
-    create_and_show(create, output_options.create_output(), connection, waiting)
+    create_and_show(create, options.create_output(), options)

@@ -12,7 +12,7 @@ from indigo_async._text import format_dollars
 from indigo_async.cli.batch_runner import resume_command, run_manifest
 from indigo_async.cli.errors import ExitCode
 from indigo_async.cli.options.batch import BATCH, BatchOptions, Manifest
-from indigo_async.cli.options.common import CONNECTION, OUTPUT, ConnectionOptions, OutputOptions
+from indigo_async.cli.options.common import CONNECTION, ConnectionOptions
 from indigo_async.cli.render.output import Justify, make_table
 from indigo_async.cli.render.results import BatchResult, render_failures, render_stop_reason, summary_to_json
 from indigo_async.cli.signals import run_async
@@ -62,11 +62,10 @@ def quote(
     manifest: Manifest,
     *,
     batch: BatchOptions = BATCH,
-    connection: ConnectionOptions = CONNECTION,
-    output_options: OutputOptions = OUTPUT,
+    options: ConnectionOptions = CONNECTION,
 ) -> ExitCode:
     """Price the exports of a manifest, without purchasing anything."""
-    output = output_options.create_output()
+    output = options.create_output()
     total = CustomerQuote()
     quotes: dict[str, CustomerQuote] = {}
 
@@ -76,7 +75,7 @@ def quote(
 
     output.note(_INTRODUCTION)
     result = run_async(
-        lambda: run_manifest(manifest, batch, connection, output, purchase=False, budget_cents=None, on_outcome=count)
+        lambda: run_manifest(manifest, batch, options, output, purchase=False, budget_cents=None, on_outcome=count)
     )
     for customer_id, customer_quote in sorted(quotes.items()):
         output.write_json({"type": "customer", "customer_id": customer_id, **attrs.asdict(customer_quote)})

@@ -25,10 +25,10 @@ def report(
     html: Annotated[
         Path | None, Parameter(help="Write an HTML page with charts to this file. It works offline.")
     ] = None,
-    output_options: OutputOptions = OUTPUT,
+    options: OutputOptions = OUTPUT,
 ) -> None:
     """Summarize a batch: jobs, durations, costs, failures with advice, and requests."""
-    output = output_options.create_output()
+    output = options.create_output()
     _check_is_journal(journal)
     if html is not None:
         _check_page_path(html, journal)

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from indigo_async.cli.batch_runner import resume_command, run_manifest
 from indigo_async.cli.errors import ExitCode
 from indigo_async.cli.options.batch import BATCH, TEMPORAL, BatchOptions, Manifest, TemporalOptions
-from indigo_async.cli.options.common import CONNECTION, OUTPUT, ConnectionOptions, OptionalWholeNumber, OutputOptions
+from indigo_async.cli.options.common import CONNECTION, ConnectionOptions, OptionalWholeNumber
 from indigo_async.cli.render.results import BatchResult, render_results, summary_to_json
 from indigo_async.cli.signals import run_async
 
@@ -31,11 +31,10 @@ def run(
     ] = False,
     batch: BatchOptions = BATCH,
     temporal: TemporalOptions = TEMPORAL,
-    connection: ConnectionOptions = CONNECTION,
-    output_options: OutputOptions = OUTPUT,
+    options: ConnectionOptions = CONNECTION,
 ) -> ExitCode:
     """Run the jobs of a manifest concurrently."""
-    output = output_options.create_output()
+    output = options.create_output()
     if temporal.address is not None:
         from indigo_async.cli.temporal_runner import run_on_temporal  # noqa: PLC0415 - optional extra
 
@@ -45,7 +44,7 @@ def run(
             )
         )
     result = run_async(
-        lambda: run_manifest(manifest, batch, connection, output, purchase=not no_purchase, budget_cents=budget_cents)
+        lambda: run_manifest(manifest, batch, options, output, purchase=not no_purchase, budget_cents=budget_cents)
     )
     output.write_json(summary_to_json(result))
     output.show(render_results(result))

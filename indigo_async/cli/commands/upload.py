@@ -5,17 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 
 from indigo_async.cli.client import create_and_show, open_publisher, publish_csv
-from indigo_async.cli.options.common import (
-    CONNECTION,
-    OUTPUT,
-    WAITING,
-    ConnectionOptions,
-    Csv,
-    Customer,
-    OutputOptions,
-    Publish,
-    WaitOptions,
-)
+from indigo_async.cli.options.common import WAITING, Csv, Customer, Publish, WaitOptions
 from indigo_async.client import IndigoClient
 from indigo_async.models import Audience
 from indigo_async.workflows import wait_for_column_selection
@@ -29,18 +19,16 @@ def upload(
     *,
     customer: Customer,
     publish: Publish = None,
-    connection: ConnectionOptions = CONNECTION,
-    waiting: WaitOptions = WAITING,
-    output_options: OutputOptions = OUTPUT,
+    options: WaitOptions = WAITING,
 ) -> None:
     """Have the server read a CSV, and wait until it has."""
-    output = output_options.create_output()
+    output = options.create_output()
 
     async def create(client: IndigoClient) -> Audience:
         async with open_publisher(client, publish) as publisher, AsyncExitStack() as published:
             stub = await client.upload_csv(customer_id=customer, url=await publish_csv(published, csv, publisher))
             output.note(f"audience {stub.id}: the server is reading the CSV")
-            return await wait_for_column_selection(client, stub, customer_id=customer, timeout=waiting.timeout)
+            return await wait_for_column_selection(client, stub, customer_id=customer, timeout=options.timeout)
 
-    stub = create_and_show(create, output, connection, waiting)
+    stub = create_and_show(create, output, options)
     output.note(f"Next: indigo-async match --uploaded {stub.id} --customer ... --name ... --required ...")

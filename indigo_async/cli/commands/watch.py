@@ -15,15 +15,7 @@ from rich.text import Text
 from indigo_async._polling import RecordPart, get_poller
 from indigo_async.cli.client import open_client
 from indigo_async.cli.errors import ExitCode, exit_code_for
-from indigo_async.cli.options.common import (
-    CONNECTION,
-    OUTPUT,
-    WAITING,
-    ConnectionOptions,
-    OptionalCustomer,
-    OutputOptions,
-    WaitOptions,
-)
+from indigo_async.cli.options.common import WAITING, OptionalCustomer, WaitOptions
 from indigo_async.cli.render.audiences import audience_to_json, csv_status, effective_status
 from indigo_async.cli.render.output import Output, format_status, make_table, use_option_names
 from indigo_async.cli.signals import run_async
@@ -39,17 +31,15 @@ def watch(
     /,
     *,
     customer: OptionalCustomer = None,
-    connection: ConnectionOptions = CONNECTION,
-    waiting: WaitOptions = WAITING,
-    output_options: OutputOptions = OUTPUT,
+    options: WaitOptions = WAITING,
 ) -> ExitCode:
     """Show audiences until each is done."""
-    table = _WatchTable(output_options.create_output(), {audience_id: _Row() for audience_id in audience_ids})
+    table = _WatchTable(options.create_output(), {audience_id: _Row() for audience_id in audience_ids})
 
     async def work() -> None:
-        async with open_client(connection, table.output, poll_interval=waiting.poll_interval) as client:
+        async with open_client(options, table.output, poll_interval=options.poll_interval) as client:
             try:
-                async with asyncio.timeout(waiting.timeout), asyncio.TaskGroup() as watches:
+                async with asyncio.timeout(options.timeout), asyncio.TaskGroup() as watches:
                     for audience_id in table.rows:
                         watches.create_task(_watch_audience(client, audience_id, customer, table))
             except TimeoutError:
@@ -58,7 +48,7 @@ def watch(
     with table.live():
         run_async(work)
     table.output.show(table.render())
-    return table.finish(waiting.timeout)
+    return table.finish(options.timeout)
 
 
 @attrs.define

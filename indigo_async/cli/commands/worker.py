@@ -11,16 +11,7 @@ from cyclopts import Parameter
 from indigo_async.cli.client import open_publisher
 from indigo_async.cli.errors import ExitCode
 from indigo_async.cli.options.batch import TEMPORAL, TemporalOptions
-from indigo_async.cli.options.common import (
-    CONNECTION,
-    OUTPUT,
-    POSITIVE,
-    ConnectionOptions,
-    OutputOptions,
-    PollInterval,
-    Publish,
-    WholeNumber,
-)
+from indigo_async.cli.options.common import CONNECTION, POSITIVE, ConnectionOptions, PollInterval, Publish, WholeNumber
 from indigo_async.cli.signals import run_async, stop_on_signals
 from indigo_async.client import IndigoClient
 
@@ -53,21 +44,20 @@ def worker(
         str | None, Parameter(help="Host and port to serve GET /metrics for Prometheus on, such as 127.0.0.1:9464.")
     ] = None,
     temporal: TemporalOptions = TEMPORAL,
-    connection: ConnectionOptions = CONNECTION,
-    output_options: OutputOptions = OUTPUT,
+    options: ConnectionOptions = CONNECTION,
 ) -> ExitCode:
     """Work on jobs until Ctrl-C or SIGTERM, then hand waiting jobs over to other workers."""
     from indigo_async.temporal import connect, create_worker, export_store  # noqa: PLC0415 - optional extra
     from indigo_async.temporal.monitoring import create_metrics_listener, create_runtime, serve_health  # noqa: PLC0415
 
-    output = output_options.create_output()
+    output = options.create_output()
 
     async def work() -> ExitCode:
         runtime = create_runtime(metrics)
         temporal_client = await connect(temporal.address, namespace=temporal.namespace, runtime=runtime)
         async with (
             IndigoClient(
-                base_url=connection.base_url, poll_interval=poll_interval, on_event=create_metrics_listener(runtime)
+                base_url=options.base_url, poll_interval=poll_interval, on_event=create_metrics_listener(runtime)
             ) as client,
             open_publisher(client, publish) as publisher,
         ):

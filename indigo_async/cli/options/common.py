@@ -80,49 +80,55 @@ Publish: TypeAlias = Annotated[
 PollInterval: TypeAlias = Annotated[float, Parameter(help="Seconds between status checks.", validator=POSITIVE)]
 
 
-@Parameter(name="*", group=_CONNECTION_GROUP)
-@attrs.frozen(kw_only=True)
-class ConnectionOptions:
-    """Where the API is. The token is never an option because other users of a machine can see command lines."""
-
-    base_url: Annotated[
-        str | None,
-        Parameter(
-            help="The API's base URL. Default: INDIGO_BASE_URL, or the public API. The token comes from "
-            "INDIGO_API_TOKEN, or from the file named by INDIGO_API_TOKEN_FILE."
-        ),
-    ] = None
-
-
-@Parameter(name="*", group=_CONNECTION_GROUP)
-@attrs.frozen(kw_only=True)
-class WaitOptions:
-    """How long to wait and how often to check, in seconds."""
-
-    timeout: Annotated[
-        float,
-        Parameter(
-            help="Seconds to wait at most. The server continues its work after a timeout.",
-            validator=POSITIVE,
-        ),
-    ] = 14_400.0
-    poll_interval: PollInterval = 5.0
-
-
-@Parameter(name="*", group=_OUTPUT_GROUP)
+@Parameter(name="*")
 @attrs.frozen(kw_only=True)
 class OutputOptions:
     """What to write and how."""
 
-    json: Annotated[bool, Parameter(negative=(), help="Write JSON to stdout, one object per line.")] = False
-    quiet: Annotated[bool, Parameter(negative=(), help="Show only results and errors.")] = False
-    debug: Annotated[bool, Parameter(negative=(), help="Show tracebacks, without secrets.")] = False
+    json: Annotated[
+        bool, Parameter(negative=(), group=_OUTPUT_GROUP, help="Write JSON to stdout, one object per line.")
+    ] = False
+    quiet: Annotated[bool, Parameter(negative=(), group=_OUTPUT_GROUP, help="Show only results and errors.")] = False
+    debug: Annotated[bool, Parameter(negative=(), group=_OUTPUT_GROUP, help="Show tracebacks, without secrets.")] = (
+        False
+    )
 
     def create_output(self) -> Output:
         """The `Output` for these options."""
         return Output(as_json=self.json, quiet=self.quiet)
 
 
+@Parameter(name="*")
+@attrs.frozen(kw_only=True)
+class ConnectionOptions(OutputOptions):
+    """Also where the API is. The token is never an option because other users of a machine can see command lines."""
+
+    base_url: Annotated[
+        str | None,
+        Parameter(
+            group=_CONNECTION_GROUP,
+            help="The API's base URL. Default: INDIGO_BASE_URL, or the public API. The token comes from "
+            "INDIGO_API_TOKEN, or from the file named by INDIGO_API_TOKEN_FILE.",
+        ),
+    ] = None
+
+
+@Parameter(name="*")
+@attrs.frozen(kw_only=True)
+class WaitOptions(ConnectionOptions):
+    """Also how long to wait and how often to check, in seconds."""
+
+    timeout: Annotated[
+        float,
+        Parameter(
+            group=_CONNECTION_GROUP,
+            help="Seconds to wait at most. The server continues its work after a timeout.",
+            validator=POSITIVE,
+        ),
+    ] = 14_400.0
+    poll_interval: Annotated[PollInterval, Parameter(group=_CONNECTION_GROUP)] = 5.0
+
+
+OUTPUT = OutputOptions()
 CONNECTION = ConnectionOptions()
 WAITING = WaitOptions()
-OUTPUT = OutputOptions()
