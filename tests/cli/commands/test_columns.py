@@ -29,7 +29,7 @@ def test_the_command_shows_columns_reasons_and_code(tmp_path: Path, capsys, monk
         assert text in shown.out
     assert "email addresses" in shown.out
     assert suggestion.warnings[0] in shown.err
-    columns_command(tmp_path / "donors.csv", output_options=OutputOptions(json=True, quiet=True))
+    columns_command(tmp_path / "donors.csv", options=OutputOptions(json=True, quiet=True))
     printed = capsys.readouterr()
     assert printed.err == ""
     record = json.loads(printed.out)
@@ -41,7 +41,7 @@ def test_the_command_shows_columns_reasons_and_code(tmp_path: Path, capsys, monk
 
 def test_other_commands_accept_the_output_of_the_columns_command(tmp_path: Path, capsys):
     selections = write_and_suggest(tmp_path / "donors.csv", "First Name,Last Name,Zip\nAnn,Lee,15213\n").selections
-    columns_command(tmp_path / "donors.csv", output_options=OutputOptions(json=True))
+    columns_command(tmp_path / "donors.csv", options=OutputOptions(json=True))
     (tmp_path / "columns.json").write_text(capsys.readouterr().out)
     (tmp_path / "columns.yaml").write_text(to_yaml(selections))
     for name in ("columns.json", "columns.yaml"):
