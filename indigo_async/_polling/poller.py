@@ -19,7 +19,7 @@ from indigo_async._polling.api import AudienceApi
 from indigo_async._polling.polls import PollExecutor, PollingStats
 from indigo_async._polling.rounds import RoundPlanner
 from indigo_async._polling.schedule import Schedule, first_delay
-from indigo_async._polling.watchlist import PollFailures, RecordPart, Update, Wait, Watch, WatchedCustomer, Watchlist
+from indigo_async._polling.watchlist import PollFailures, RecordPart, Update, Wait, Watch, Watchlist
 from indigo_async.client import IndigoClient
 from indigo_async.errors import ClientNotOpenError, IndigoError
 from indigo_async.models import Audience, RecordId
@@ -53,7 +53,7 @@ class Poller:
         self._jitter = jitter
         self._watchlist = Watchlist()
         tick_seconds = min(_MAX_TICK_SECONDS, interval / _TICKS_PER_INTERVAL)
-        self._schedule: Schedule[Watch | WatchedCustomer] = Schedule(tick_seconds, self._wake_if_earlier)
+        self._schedule = Schedule(tick_seconds, self._wake_if_earlier)
         self._wakeup = asyncio.Event()
         self._next_wakeup = float("-inf")
         self._executor = PollExecutor(
@@ -212,7 +212,8 @@ class Poller:
         now = asyncio.get_running_loop().time()
         due = self._schedule.pop_due(now)
         if late > max(_SUSPEND_THRESHOLD, self._interval):
-            self._planner.reschedule_spread_out(due, now)
+            for item in due:  # spread what fell due while the machine was suspended
+                self._schedule.put(item, now + self._interval * self._jitter())
         elif due:
             await self._planner.start_requests(due, now, partial(self._start_task, group))
         self._start_workers(group)

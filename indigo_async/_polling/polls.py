@@ -21,7 +21,6 @@ from indigo_async._polling.watchlist import (
     ListPoll,
     RecordPart,
     Watch,
-    WatchedCustomer,
     Watchlist,
     extract_view,
 )
@@ -75,7 +74,7 @@ class PollExecutor:
     """
 
     api: AudienceApi
-    schedule: Schedule[Watch | WatchedCustomer]
+    schedule: Schedule
     watchlist: Watchlist
     interval: float
     jitter: Callable[[], float]

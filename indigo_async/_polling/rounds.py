@@ -95,11 +95,6 @@ class RoundPlanner:
                 return schedule
         return None
 
-    def reschedule_spread_out(self, due: Iterable[Watch | WatchedCustomer], now: float) -> None:
-        """Spread what fell due while the machine was suspended over one interval."""
-        for item in due:
-            self.executor.schedule.put(item, now + self.executor.interval * self.executor.jitter())
-
     async def _group_by_customer(self, due: list[Watch | WatchedCustomer]) -> dict[WatchedCustomer, list[Watch]]:
         """Group the watches that lists could cover. The others join the backlog, or a list in flight covers them."""
         groups: dict[WatchedCustomer, list[Watch]] = {}

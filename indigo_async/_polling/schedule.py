@@ -8,11 +8,12 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
 
 import attrs
 
-__all__ = ["Schedule", "Scheduled", "first_delay", "next_delay", "retry_after_delay", "retry_delay"]
+from indigo_async._polling.watchlist import Watch, WatchedCustomer
+
+__all__ = ["Schedule", "first_delay", "next_delay", "retry_after_delay", "retry_delay"]
 
 _MAX_FIRST_DELAY = 0.5
 _MAX_DELAY = 30.0
@@ -49,18 +50,9 @@ def _add_jitter(delay: float, interval: float, jitter: float) -> float:
     return min(delay * (1 + _MAX_JITTER * jitter), longest)
 
 
-class Scheduled(Protocol):
-    """An item of a schedule, which stores its `tick` there; None while it is in no schedule."""
-
-    tick: int | None
-
-
-T = TypeVar("T", bound=Scheduled)
-
-
 @attrs.define
-class Schedule(Generic[T]):
-    """Items by due time, rounded up to the next multiple of `tick_seconds`.
+class Schedule:
+    """Watches and customers by due time, rounded up to the next multiple of `tick_seconds`.
 
     Rounding groups items that fall due at almost the same time, and keeps the heap at a few ticks instead of 10,000
     items. Removed items are freed at once. `on_new_tick` is called with every due time that was not in use before.
@@ -68,10 +60,12 @@ class Schedule(Generic[T]):
 
     tick_seconds: float
     on_new_tick: Callable[[float], None]
-    _by_tick: dict[int, dict[T, None]] = attrs.field(factory=dict[int, dict[T, None]], init=False)
+    _by_tick: dict[int, dict[Watch | WatchedCustomer, None]] = attrs.field(
+        factory=dict[int, dict[Watch | WatchedCustomer, None]], init=False
+    )
     _ticks: list[int] = attrs.field(factory=list[int], init=False)
 
-    def put(self, item: T, due: float) -> None:
+    def put(self, item: Watch | WatchedCustomer, due: float) -> None:
         """Add an item, or move it to another time. A time that is not finite becomes finite."""
         self.remove(item)
         due = min(due, _FAR_FUTURE) if due > 0 else 0.0  # NaN compares as false, so it is due at once
@@ -84,7 +78,7 @@ class Schedule(Generic[T]):
         items[item] = None
         item.tick = tick
 
-    def remove(self, item: T) -> None:
+    def remove(self, item: Watch | WatchedCustomer) -> None:
         """Remove an item, if it is in the schedule."""
         if item.tick is not None:
             del self._by_tick[item.tick][item]
@@ -99,14 +93,14 @@ class Schedule(Generic[T]):
             self._pop_first()
         return None
 
-    def pop_due(self, now: float) -> list[T]:
+    def pop_due(self, now: float) -> list[Watch | WatchedCustomer]:
         """Remove and return all items that are due, in the order of their due times."""
-        due: list[T] = []
+        due: list[Watch | WatchedCustomer] = []
         while self._ticks and self._ticks[0] * self.tick_seconds <= now:
             due.extend(self._pop_first())
         for item in due:
             item.tick = None
         return due
 
-    def _pop_first(self) -> dict[T, None]:
+    def _pop_first(self) -> dict[Watch | WatchedCustomer, None]:
         return self._by_tick.pop(heapq.heappop(self._ticks))

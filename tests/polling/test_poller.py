@@ -314,7 +314,7 @@ async def test_polls_are_spread_after_the_machine_was_suspended():
             wait.cancel()
     polls = [sent - woken for sent in server.request_times("single") if sent >= woken]
     assert len(polls) >= 300
-    assert max(sum(1 for look in polls if second <= look < second + 1) for second in range(6)) < 120
+    assert max(sum(1 for poll in polls if second <= poll < second + 1) for second in range(6)) < 120
 
 
 async def test_waits_of_many_customers_do_not_fall_due_together():

@@ -55,5 +55,5 @@ async def test_ten_thousand_waits_are_not_all_polled_when_a_machine_wakes_up():
             wait.cancel()
         await asyncio.wait(waits)
     polls = [sent - woken for sent in server.request_times("single") if sent >= woken]
-    seconds = [sum(1 for look in polls if second <= look < second + 1) for second in range(3)]
+    seconds = [sum(1 for poll in polls if second <= poll < second + 1) for second in range(3)]
     assert 0 < max(seconds) <= WAITS / 5

@@ -66,12 +66,12 @@ def test_nothing_falls_due_early_or_more_than_a_tick_late(dues):
 
 
 def test_it_reports_new_due_times():
-    news = []
-    schedule = Schedule(TICK_SECONDS, news.append)
+    due_times = []
+    schedule = Schedule(TICK_SECONDS, due_times.append)
     for number in range(1_000):
         schedule.put(Item(number), 3.01)
     schedule.put(Item(0), 1.0)
-    assert [round(due, 6) for due in news] == [3.1, 1.0]
+    assert [round(due, 6) for due in due_times] == [3.1, 1.0]
 
 
 def test_removed_items_are_freed():

@@ -37,10 +37,10 @@ class Request:
 
 @attrs.define
 class FakeAudienceApi:
-    """`add` records to it. `fault` is called with each request before it is answered, and may raise.
+    """An API in memory: `add` records to it. `fault` is called before each response, and may raise.
 
-    Half of the `latency` passes before the records are read, half after. `padding` are bytes that a list is longer
-    than its rows, `announces` whether it says how long it is; `alter_row` changes rows of lists, or leaves them out.
+    Half of the `latency` passes before the records are read, half after. `padding` is added to the announced size of
+    lists. `alter_row` changes the rows of lists, or leaves them out by returning None.
     """
 
     latency: float = 0.05
@@ -54,7 +54,7 @@ class FakeAudienceApi:
     _records: dict[str | None, dict[str, Any]] = attrs.Factory(dict)
 
     def add(self, customer_id, audience_id, record):
-        """A record is a JSON object, or a function of the time that returns one, or None."""
+        """Add a record: a JSON object, or a function that returns one, or None, for a time."""
         self._records.setdefault(customer_id, {})[str(audience_id)] = record
 
     @property
@@ -110,7 +110,7 @@ def audience(audience_id, status="PROCESSING", **keys):
 
 
 def active_from(start, audience_id, **keys):
-    """An audience that becomes ACTIVE at a time."""
+    """An audience that becomes ACTIVE at the time `start`."""
     return lambda time: audience(audience_id, "ACTIVE" if time >= start else "PROCESSING", **keys)
 
 
