@@ -6,7 +6,6 @@ import asyncio
 import os
 from collections.abc import Mapping
 from enum import Enum
-from http import HTTPStatus
 from typing import Protocol
 
 import aiohttp
@@ -55,7 +54,7 @@ class Response:
 
     @property
     def ok(self) -> bool:
-        return HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
+        return 200 <= self.status < 300  # noqa: PLR2004 - comparing with HTTPStatus takes ten times as long
 
 
 class FailureReason(Enum):

@@ -333,8 +333,9 @@ class Transport:
                     self._notify_ended(endpoint, attempt, clock() - started, error)
                     raise
                 self._notify_ended(endpoint, attempt, clock() - started, outcome)
-                is_unauthorized = isinstance(outcome, Response) and outcome.status == HTTPStatus.UNAUTHORIZED
-                if not (may_refresh and is_unauthorized and await self._credentials.refresh(token)):
+                if isinstance(outcome, NoResponse) or outcome.ok or outcome.status != HTTPStatus.UNAUTHORIZED:
+                    break
+                if not (may_refresh and await self._credentials.refresh(token)):
                     break
                 state.token_refreshed = True
                 if state.stop_requested or not state.may_resend:
@@ -343,13 +344,14 @@ class Transport:
                 self.first_success.set()
                 is_small = len(outcome.body) <= _MAX_BYTES_FOR_LATENCY
                 pacer.record_accepted(started=started, latency_group=latency_group if is_small else None)
+                state.outcome_unknown = False
             else:
                 self.failed_requests[_failure_label(outcome)] += 1
                 pacer.record_failure(outcome, started=started)
                 self._warn_about_absurd_retry_after(endpoint, outcome)
+                state.outcome_unknown = is_outcome_unknown(outcome)
         finally:
             pacer.release()
-        state.outcome_unknown = is_outcome_unknown(outcome)
         return outcome
 
     def _notify_ended(
