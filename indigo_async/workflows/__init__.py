@@ -1,4 +1,4 @@
-"""The cookbook's recipes as awaitable pipelines: one list at a time, or thousands."""
+"""The cookbook's recipes, each as one `await`, and batches that run them for thousands of lists."""
 
 from indigo_async.events import (
     AudienceReused,

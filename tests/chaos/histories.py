@@ -174,7 +174,7 @@ _ENDPOINTS: dict[FaultKind, tuple[str, ...]] = {
 
 
 def _fault_target(draw: st.DrawFn, kind: FaultKind) -> tuple[str | None, str]:
-    """The endpoint that a fault strikes, and the field that is missing from its answer."""
+    """The endpoint that a fault strikes, and the field that is missing from its response."""
     if kind not in _ENDPOINTS:
         return draw(st.none() | st.sampled_from([*POSTS, *POSTS, *READS])), ""
     endpoint = draw(st.sampled_from(_ENDPOINTS[kind]))

@@ -129,7 +129,7 @@ def _check_money(world: World, ran: RunResult) -> None:
 
 
 async def _check_journal(world: World) -> None:
-    """The journal and the server agree on what was bought, but for what nobody could find out yet."""
+    """The journal and the server agree on what was purchased, except for unknown outcomes."""
     if world.journal is None or not world.journal.exists():
         return
     async with Journal.open(world.journal) as journal:
@@ -146,7 +146,7 @@ async def _check_journal(world: World) -> None:
 
 
 def _reserved_cents(records: list[JournalRecord]) -> int:
-    """What the purchases cost that were begun and have no end."""
+    """The cost of purchases with an open intent."""
     open_intents: dict[str, list[int]] = {}
     for record in records:
         intents = open_intents.setdefault(str(record.facts["export_id"]), [])
@@ -176,7 +176,7 @@ def _export_files(world: World) -> list[Path]:
 
 
 def check_last_run(world: World, ran: RunResult) -> None:
-    """Check a run of a batch with leave to buy, in which nothing went wrong: all is done that can be."""
+    """Check an uninterrupted batch that may purchase: everything possible is done."""
     assert ran.report is not None
     doomed = {
         str(entry.audience_id)

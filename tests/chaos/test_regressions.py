@@ -29,7 +29,7 @@ def history() -> Iterator[Histories]:
 @pytest.mark.parametrize(
     "trouble", [None, Interruption(InterruptionKind.CANCELLED, 12), Interruption(InterruptionKind.KILLED, 12)], ids=str
 )
-def test_a_purchase_is_carried_out_and_its_answer_comes_too_late(history: Histories, trouble: Disruption):
+def test_a_purchase_is_carried_out_and_its_response_comes_too_late(history: Histories, trouble: Disruption):
     history.begin(WorldSpec(jobs=(JobSpec(), FREE), journal=False))
     late = Fault(kind=FaultKind.DELAY_AFTER, endpoint=PURCHASE, times=2, delay=1.5 * TIMEOUT)
     history.run_batch([late], purchase=True, trouble=trouble)
@@ -43,7 +43,7 @@ def test_an_export_fails(history: Histories, endpoint: str, dialect: Dialect, jo
     history.run_batch([Fault(kind=FaultKind.STAGE_FAILS, endpoint=endpoint)], purchase=True, trouble=None)
 
 
-def test_an_export_failed_and_its_status_is_one_that_nobody_documented(history: Histories):
+def test_an_export_failed_with_an_undocumented_status(history: Histories):
     history.begin(
         WorldSpec(jobs=(JobSpec(has_lookalike=False),), journal=False, dialect=Dialect(shows_field_types=False))
     )
@@ -52,7 +52,7 @@ def test_an_export_failed_and_its_status_is_one_that_nobody_documented(history: 
     history.run_batch([after_the_match], purchase=True, trouble=None)
 
 
-def test_a_budget_that_each_run_has_anew_buys_what_the_last_one_left(history: Histories):
+def test_a_budget_per_run_purchases_what_the_last_run_could_not(history: Histories):
     history.begin(
         WorldSpec(jobs=(JobSpec(has_lookalike=False), JobSpec(has_lookalike=False)), journal=False, budget_cents=10_000)
     )

@@ -31,7 +31,7 @@ from indigo_async.workflows import (
 from tests.support.fast_forward import FastForwardLoop, LoopClock
 
 TIMEOUT = 10.0
-"""Seconds that the client waits for an answer."""
+"""The client's timeout, in seconds."""
 
 RUN_TIMEOUT = 10 * 24 * 3600.0
 """Seconds after which a run counts as hung: more than all deadlines together."""
@@ -45,7 +45,7 @@ OVER_LIMIT_CENTS = 2_000_000
 
 @attrs.frozen(kw_only=True)
 class JobSpec:
-    """What of a job varies. One that `may_buy` is allowed any price, any other nothing."""
+    """What varies between jobs. A job that `may_purchase` accepts any price, any other only free exports."""
 
     customer_id: str = "1"
     has_lookalike: bool = True
@@ -103,7 +103,7 @@ Disruption = Interruption | Outage | None
 
 @attrs.define
 class RunResult:
-    """What came of a run, as far as that was told: by job what ended it (None: it is done), and its last audience."""
+    """What a run reported: the error of each job (None if it is done), and its last audience."""
 
     interrupted: bool = False
     job_errors: dict[str, Exception | None] = attrs.Factory(dict[str, Exception | None])
@@ -174,7 +174,7 @@ class World:
 
     @property
     def journal(self) -> Path | None:
-        """Where the journal is that the next run opens: each death leaves its copy."""
+        """The journal that the next run opens. Each kill leaves its copy."""
         return self.folder / f"journal-{self.kill_count}.sqlite" if self.spec.journal else None
 
     @property

@@ -1,4 +1,4 @@
-"""The recipes with the arguments that most tests give them, and what tests count afterwards."""
+"""The recipes with the arguments that most tests use, and counts of what the sandbox received."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CUSTOMER = "42"
 CSV = "https://files.example.org/lists/donors.csv?sig=1"
 COLUMNS = {"first_name": ColumnSelection("First", required=True)}
 AMPLE_CENTS = 10_000_000
-"""Cents enough for any export of a test."""
+"""Enough for any export of a test."""
 
 UPLOAD = "POST /upload_csv"
 MATCH = "POST /match_uploaded_csv"
@@ -26,14 +26,14 @@ PURCHASE = "POST /purchase_csv_export"
 POSTS = (UPLOAD, MATCH, LOOKALIKE, PREVIEW, PURCHASE)
 
 UNKNOWN_OUTCOMES = {
-    "carried out and the answer lost": FaultKind.DISCONNECT_AFTER,
-    "not carried out and the connection lost": FaultKind.DISCONNECT_BEFORE,
-    "carried out and answered 502": FaultKind.ERROR_AFTER,
-    "not carried out and answered 502": FaultKind.ERROR_BEFORE,
-    "carried out and answered with a page": FaultKind.HTML_AFTER,
-    "carried out and half of the answer lost": FaultKind.TRUNCATED_BODY,
+    "carried out, response lost": FaultKind.DISCONNECT_AFTER,
+    "not carried out, connection lost": FaultKind.DISCONNECT_BEFORE,
+    "carried out, 502": FaultKind.ERROR_AFTER,
+    "not carried out, 502": FaultKind.ERROR_BEFORE,
+    "carried out, HTML response": FaultKind.HTML_AFTER,
+    "carried out, half of the response lost": FaultKind.TRUNCATED_BODY,
 }
-"""The ways in which the outcome of a POST stays unknown."""
+"""Ways for the outcome of a POST to stay unknown."""
 
 
 def lost_response(endpoint: str, kind: FaultKind, times: int) -> Fault:
@@ -62,13 +62,13 @@ async def export_csv(
 
 
 async def seed_audience(sandbox: Sandbox, *, size: int = 1_500) -> RecordId:
-    """An active audience that was matched long ago."""
+    """Add an active audience that was matched long ago."""
     (audience_id,) = await sandbox.seed_audiences(1, CUSTOMER, size=size)
     return audience_id
 
 
 def count_posts(sandbox: Sandbox) -> dict[str, int]:
-    """How many POSTs of each kind came, those left out that did not."""
+    """How many POSTs of each kind the sandbox received, without zeros."""
     counts = {endpoint: sandbox.log.count(endpoint) for endpoint in POSTS}
     return {endpoint: count for endpoint, count in counts.items() if count}
 

@@ -1,1 +1,1 @@
-"""The recipes and their stages: match, lookalike, export and download one audience."""
+"""Private: the recipes and their stages. Import from `indigo_async.workflows`."""

@@ -50,7 +50,7 @@ _NEEDS_PUBLISHER = (
 )
 
 _UNKNOWN_OUTCOME_SECONDS = 15 * 60.0
-"""How long a refused match is waited for that may have been carried out. The next run finds a later one."""
+"""How long to wait for a refused match that may have been made anyway. The next run finds one that takes longer."""
 
 
 async def upload_and_match(

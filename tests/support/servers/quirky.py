@@ -1,4 +1,4 @@
-"""A server that somebody else wrote from the API's reference: small, and odd where a test says so."""
+"""A small server written from the API reference, with the quirks that a test asks for."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ ErrorResponse = tuple[int, dict[str, Any]]
 
 @attrs.define(slots=False)
 class QuirkyServer:
-    """Its audiences, and how it differs.
+    """The server's audiences and its quirks.
 
-    `stored_name` is what it makes of a name, `stub_status` and `stub_name` what a stub shows before it is matched,
-    `most_rows` the most that a list shows. `refuse` may refuse a POST before anything is done; each path in `lose`
-    fails with 502 after the work, once. With `upserts` a lookalike of a name that exists is that one.
+    `stored_name` changes names before they are stored; a stub shows `stub_status` and `stub_name` before its match; a
+    list shows at most `most_rows`. `refuse` may refuse a POST before anything is done; each path in `lose` fails with
+    502 once, after the work. With `upserts`, a lookalike with an existing name returns the existing audience.
     """
 
     stored_name: Callable[[str], str] = str
@@ -42,7 +42,7 @@ class QuirkyServer:
     post_bodies: list[dict[str, Any]] = attrs.Factory(list)
 
     def add(self, **fields: Any) -> dict[str, Any]:
-        """Put an audience where none was made by a request."""
+        """Add an audience that no request made."""
         audience = {"id": f"aud-{len(self.audiences) + 1}", "customerId": "42", "status": "ACTIVE", "csvExports": []}
         self.audiences.append(audience | fields)
         return self.audiences[-1]
@@ -77,11 +77,11 @@ class QuirkyServer:
         return (404, {"error": "no such audience"}) if found is None else (200, self._visible_fields(found))
 
     def _find(self, audience_id: str) -> dict[str, Any] | None:
-        return next((one for one in self.audiences if one["id"] == audience_id and not one.get("hidden")), None)
+        return next((each for each in self.audiences if each["id"] == audience_id and not each.get("hidden")), None)
 
     def _visible_fields(self, audience: dict[str, Any]) -> dict[str, Any]:
-        kept_back = {"working", "matched", "hidden"} | (set() if self.shows_names else {"name"})
-        return {key: value for key, value in audience.items() if key not in kept_back}
+        hidden_keys = {"working", "matched", "hidden"} | (set() if self.shows_names else {"name"})
+        return {key: value for key, value in audience.items() if key not in hidden_keys}
 
     def _upload(self, body: dict[str, Any]) -> tuple[int, Any]:
         csv = {"status": "READY_FOR_COLUMN_SELECTION", "url": body["url"]}
@@ -122,8 +122,8 @@ def _reply(status: int, document: object) -> web.StreamResponse:
 
 
 @asynccontextmanager
-async def quirky_server(**how: Any) -> AsyncGenerator[tuple[QuirkyServer, IndigoClient]]:
-    """Such a server, and a quick client on it."""
-    server = QuirkyServer(**how)
+async def quirky_server(**quirks: Any) -> AsyncGenerator[tuple[QuirkyServer, IndigoClient]]:
+    """Run such a server, with a fast client."""
+    server = QuirkyServer(**quirks)
     async with server_and_client(server.handle) as (_, client):
         yield server, client

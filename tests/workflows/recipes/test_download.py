@@ -1,4 +1,4 @@
-"""An export that was bought is downloaded again, under a fresh URL; nothing is bought."""
+"""A purchased export is downloaded again from a fresh URL; nothing is purchased."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ UNSHOWN = Dialect(shows_field_types=False)
 async def purchase_export(
     sandbox: Sandbox, client: IndigoClient, folder: Path, *field_types: str, audience_id: RecordId | None = None
 ) -> tuple[RecordId, ExportReceipt]:
-    """An audience with an export that was bought; from here on the log counts."""
+    """Create an audience with a purchased export, and clear the log."""
     if audience_id is None:
         (audience_id,) = await sandbox.seed_audiences(1, CUSTOMER, size=1_500)
     receipt = await workflows.export_audience(
@@ -66,7 +66,7 @@ def assert_nothing_purchased(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("flow", ["synchronous", "asynchronous"])
-async def test_what_was_bought_is_downloaded_again_and_nothing_is_bought(flow, tmp_path: Path):
+async def test_a_purchased_export_is_downloaded_again_and_nothing_is_purchased(flow, tmp_path: Path):
     events: list[Event] = []
     async with sandbox_and_client(export_flow=flow) as (sandbox, client):
         audience_id, first = await purchase_export(sandbox, client, tmp_path, "phone")
@@ -107,7 +107,7 @@ async def test_a_url_that_is_refused_is_asked_for_again(tmp_path: Path):
         assert (sandbox.log.count("GET /audience"), sandbox.log.count(DOWNLOAD)) == (2, 2)
 
 
-async def test_of_several_exports_the_one_with_the_fields_is_downloaded(tmp_path: Path):
+async def test_the_one_of_several_exports_with_the_fields_is_downloaded(tmp_path: Path):
     async with sandbox_and_client() as (sandbox, client):
         audience_id, phones = await purchase_export(sandbox, client, tmp_path, "phone")
         _, addresses = await purchase_export(sandbox, client, tmp_path, "address", audience_id=audience_id)
@@ -118,7 +118,7 @@ async def test_of_several_exports_the_one_with_the_fields_is_downloaded(tmp_path
         assert_nothing_purchased(sandbox)
 
 
-async def test_of_several_exports_one_must_be_named(tmp_path: Path):
+async def test_with_several_exports_the_caller_has_to_name_one(tmp_path: Path):
     async with sandbox_and_client() as (sandbox, client):
         audience_id, phones = await purchase_export(sandbox, client, tmp_path, "phone")
         _, addresses = await purchase_export(sandbox, client, tmp_path, "address", audience_id=audience_id)
@@ -133,7 +133,7 @@ async def test_of_several_exports_one_must_be_named(tmp_path: Path):
         assert sandbox.log.count(DOWNLOAD) == 1
 
 
-async def test_fields_that_the_server_does_not_show_leave_a_doubt(tmp_path: Path):
+async def test_unshown_fields_need_an_export_id(tmp_path: Path):
     async with sandbox_and_client(dialect=UNSHOWN) as (sandbox, client):
         audience_id, first = await purchase_export(sandbox, client, tmp_path, "phone")
         with pytest.raises(ExportExistsError, match=r"with fields that the server does not show\. Pass export_id="):
@@ -143,7 +143,7 @@ async def test_fields_that_the_server_does_not_show_leave_a_doubt(tmp_path: Path
         assert_nothing_purchased(sandbox)
 
 
-async def test_what_was_not_bought_is_not_bought_now(tmp_path: Path):
+async def test_an_unpurchased_export_is_not_purchased(tmp_path: Path):
     async with sandbox_and_client() as (sandbox, client):
         (audience_id,) = await sandbox.seed_audiences(1, CUSTOMER, size=1_500)
         with pytest.raises(
@@ -165,7 +165,7 @@ async def test_what_was_not_bought_is_not_bought_now(tmp_path: Path):
 
 
 @pytest.mark.parametrize("meant", ["the only one", "by its ID", "by its fields"])
-async def test_a_bought_export_that_is_being_made_is_waited_for(meant: str, tmp_path: Path):
+async def test_a_purchased_export_in_progress_is_waited_for(meant: str, tmp_path: Path):
     clock = ManualClock()
     async with sandbox_and_client(export_flow="asynchronous", clock=clock) as (sandbox, client):
         audience_id, export_id = await pay_and_leave_in_progress(sandbox, client, clock)
@@ -191,7 +191,7 @@ async def test_other_fields_than_those_in_progress_are_not_waited_for(tmp_path: 
             await download_again(client, audience_id, tmp_path, optional_field_types=["address"])
 
 
-async def test_a_preview_in_progress_turns_out_not_to_have_been_bought(tmp_path: Path):
+async def test_a_preview_in_progress_is_reported_as_not_purchased(tmp_path: Path):
     clock = ManualClock()
     async with sandbox_and_client(export_flow="asynchronous", clock=clock) as (sandbox, client):
         (audience_id,) = await sandbox.seed_audiences(1, CUSTOMER, size=1_500)
@@ -231,7 +231,7 @@ async def pay_and_leave_in_progress(
     return audience_id, preview.id
 
 
-async def test_other_fields_than_those_bought_are_told(tmp_path: Path):
+async def test_the_error_lists_the_fields_that_were_purchased(tmp_path: Path):
     async with sandbox_and_client() as (sandbox, client):
         audience_id, first = await purchase_export(sandbox, client, tmp_path, "phone")
         with pytest.raises(WorkflowError) as caught:
@@ -246,7 +246,7 @@ async def test_another_customers_audience_is_not_found(tmp_path: Path):
             await download_again(client, audience_id, tmp_path, customer_id="43")
 
 
-async def test_bad_arguments_are_told_all_at_once_before_anything_is_sent(tmp_path: Path):
+async def test_all_invalid_arguments_are_reported_before_anything_is_sent(tmp_path: Path):
     async with sandbox_and_client() as (sandbox, client):
         with pytest.raises(InvalidInputError) as caught:
             await download_again(
@@ -268,12 +268,17 @@ def record(*exports: CsvExport) -> Audience:
     return Audience(id=7, csv_exports=exports)
 
 
-def export_of(export_id: RecordId, *fields: str, shown: bool = True) -> CsvExport:
-    types = fields if shown else None
-    return CsvExport(id=export_id, status="ACTIVE", optional_field_types=types, download_url="https://example.org/x")
+def export_of(export_id: RecordId, *fields: str, shown: bool = True, cost_cents: int | None = None) -> CsvExport:
+    return CsvExport(
+        id=export_id,
+        status="ACTIVE",
+        cost_cents=cost_cents,
+        optional_field_types=fields if shown else None,
+        download_url="https://example.org/x",
+    )
 
 
-def test_of_several_with_the_same_fields_the_newest_is_meant():
+def test_the_newest_of_several_with_the_same_fields_is_chosen():
     audience = record(export_of(1, "phone"), export_of(2, "phone"))
     assert choose_purchased(audience, export_id=None, wanted=None).id == 2
     assert choose_purchased(audience, export_id=None, wanted=frozenset({"phone"})).id == 2
@@ -288,3 +293,35 @@ def test_shown_fields_go_before_unknown_ones():
 
 def test_an_id_is_the_same_as_text_and_as_a_number():
     assert choose_purchased(record(export_of(1)), export_id="1", wanted=None).id == 1
+
+
+@pytest.mark.parametrize("fields", [("Phone",), ("first_name", "phone", "gender"), ("phone", "phone")])
+def test_fields_are_compared_by_their_meaning(fields: tuple[str, ...]):
+    shown = record(
+        export_of("e1", *fields, cost_cents=6000), export_of("e2", "ethnicity", "vote_history", cost_cents=6000)
+    )
+    assert choose_purchased(shown, export_id=None, wanted=frozenset({"phone"})).id == "e1"
+
+
+def test_the_newest_of_exports_with_the_same_fields_in_other_spellings_is_chosen():
+    shown = record(export_of("e1", "phone", cost_cents=6000), export_of("e2", "Phone", "first_name", cost_cents=6000))
+    assert choose_purchased(shown, export_id=None, wanted=None).id == "e2"
+
+
+def test_a_field_that_nobody_knows_stops_and_names_the_export():
+    with pytest.raises(ExportExistsError, match="export e1"):
+        choose_purchased(
+            record(export_of("e1", "phone_premium", cost_cents=6000)), export_id=None, wanted=frozenset({"phone"})
+        )
+
+
+def test_an_export_that_may_have_been_purchased_is_named_instead_of_advice_to_purchase():
+    unclear = CsvExport(
+        id="e7",
+        status="REQUIRES_PAYMENT",
+        optional_field_types=("phone",),
+        download_url="https://files.example.org/people.csv",
+    )
+    with pytest.raises(WorkflowError, match="export e7 may have been purchased") as caught:
+        choose_purchased(record(unclear), export_id=None, wanted=frozenset({"phone"}))
+    assert "call export_audience" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""When something that exists is ours: evidence adopts, contradiction stops, and doubt never buys."""
+"""Reusing existing audiences: evidence reuses, contradiction stops, doubt never buys."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def lookalike(base_id: Any, **fields: Any) -> Audience:
 @pytest.mark.parametrize(
     "csv", [URL, f"{URL}?X-Amz-Signature=1", f"{URL}?X-Amz-Signature=2#top"], ids=["same", "signed", "with a fragment"]
 )
-def test_the_same_url_is_ours_whatever_its_query(csv: str):
+def test_the_same_csv_url_with_any_query_is_evidence(csv: str):
     evidence = compare_matched(matched(f"{URL}?X-Amz-Signature=9"), csv=csv)
     assert (evidence.reason, evidence.is_certain) == ("same name, same CSV URL", True)
 
 
-def test_the_same_content_is_ours_wherever_a_publisher_put_it():
+def test_the_same_content_under_any_publisher_url_is_evidence():
     evidence = compare_matched(matched("https://a.example.org/tmp/77/0f3a.csv?sig=1"), csv="0f3a.csv")
     assert (evidence.reason, evidence.is_certain) == ("same name, same CSV content", True)
 
@@ -70,20 +70,20 @@ def test_a_csv_that_the_server_does_not_show_contradicts_nothing(audience: Audie
     assert (evidence.reason, evidence.is_certain) == ("same name; the server shows no CSV URL", False)
 
 
-def test_a_lookalike_is_no_match_of_ours():
+def test_a_lookalike_with_the_name_is_not_a_match():
     with pytest.raises(AudienceExistsError, match="is a lookalike"):
         compare_matched(lookalike(1), csv=URL)
 
 
 @pytest.mark.parametrize("status", ["FAILED", "MATCH_ERROR"])
-def test_one_of_ours_that_failed_stops(status: str):
+def test_a_failed_audience_with_the_same_name_and_csv_stops(status: str):
     with pytest.raises(AudienceFailedError, match="or ask the vendor to delete audience"):
         compare_matched(matched(status=status), csv=URL)
     with pytest.raises(AudienceFailedError, match="or ask the vendor to delete audience"):
         compare_lookalike(lookalike(1, status=status), base_id=1)
 
 
-def test_a_lookalike_of_our_base_is_ours():
+def test_the_same_base_is_evidence():
     evidence = compare_lookalike(lookalike(1), base_id="1")
     assert (evidence.reason, evidence.is_certain) == ("same name, same base audience", True)
 
@@ -93,12 +93,12 @@ def test_a_base_that_the_server_does_not_show_contradicts_nothing():
     assert (evidence.reason, evidence.is_certain) == ("same name; the server shows no base audience", False)
 
 
-def test_a_lookalike_of_another_base_contradicts():
+def test_another_base_contradicts():
     with pytest.raises(AudienceExistsError, match="is a lookalike of audience 1, not of 7"):
         compare_lookalike(lookalike(1), base_id=7)
 
 
-def test_an_audience_matched_from_a_csv_is_no_lookalike():
+def test_an_audience_matched_from_a_csv_is_not_a_lookalike():
     with pytest.raises(AudienceExistsError, match="was matched from a CSV"):
         compare_lookalike(matched(), base_id=1)
 
@@ -178,7 +178,7 @@ def test_names_are_compared_as_a_server_may_have_stored_them(shown: str, name: s
 
 
 @given(st.text(max_size=40), st.integers(15, 40))
-def test_a_key_is_its_own_key_and_every_long_prefix_of_it_is_looked_up(name: str, longest: int):
+def test_normalizing_is_idempotent_and_every_long_prefix_is_a_key(name: str, longest: int):
     key = normalize_name(name)
     assert normalize_name(key) == key
     assert set(truncated_keys(key, longest=longest)) == {key[:end] for end in range(15, len(key)) if end <= longest}
@@ -245,7 +245,7 @@ def test_people_are_counted_where_whole_numbers_are_shown(audience: Audience, pe
     ("status", "certain"),
     [(400, True), (403, True), (404, True), (422, True), (408, False), (409, False), (425, False)],
 )
-def test_a_refusal_for_good_is_one_that_time_does_not_mend(status: int, *, certain: bool):
+def test_a_final_refusal_is_one_that_waiting_does_not_fix(status: int, *, certain: bool):
     assert is_final_refusal(ApiError(status, "no", None, "POST /match_uploaded_csv")) is certain
 
 

@@ -1,4 +1,4 @@
-"""What an existing export is worth: evidence reuses, contradiction stops, doubt never buys."""
+"""Judging existing exports: evidence reuses, contradiction stops, doubt never buys."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ PHONE = frozenset({"phone"})
         (CsvExport(id=1, status="EXPIRED"), ExportState.FAILED),
     ],
 )
-def test_what_can_be_done_with_an_export_is_read_from_its_url_and_status(export: CsvExport, state: ExportState):
+def test_the_state_of_an_export_comes_from_its_url_and_status(export: CsvExport, state: ExportState):
     assert export_state(export) is state
 
 
@@ -219,7 +219,7 @@ def test_the_export_that_serves_is_chosen(
     "exports",
     [[purchased_export(1, None)], [purchased_export(1, None), unpaid_export(2)], [purchased_export(1, ("fax",))]],
 )
-def test_a_purchase_of_unknown_fields_stops_and_no_advice_would_buy_another(exports: list[CsvExport]):
+def test_a_purchase_with_unknown_fields_stops_without_advice_to_purchase_another(exports: list[CsvExport]):
     with pytest.raises(ExportExistsError, match="export 1 of audience aud-1 was purchased before") as caught:
         choose(exports)
     assert "pass reuse_purchased=True, or call workflows.download_export(..., export_id=1)" in str(caught.value)
@@ -283,7 +283,7 @@ def test_what_was_purchased_with_other_fields_is_another_export():
     assert choose([purchased_export(1, None)], purchased=frozenset({"1"}), fields={"1": frozenset({"address"})}) is None
 
 
-def test_what_this_client_purchased_with_unknown_fields_is_not_bought_beside():
+def test_an_export_that_this_client_purchased_is_not_purchased_again():
     with pytest.raises(ExportExistsError, match="was purchased before"):
         choose([unpaid_export(1, None)], purchased=frozenset({"1"}))
 
@@ -294,7 +294,7 @@ def test_a_purchase_in_the_journal_that_failed_blocks_another_whatever_the_calle
         choose([failed(1)], reuse_purchased, blocking=frozenset({"1"}), fields={"1": PHONE})
 
 
-def test_exports_that_cannot_be_read_stop_unless_one_is_known_to_serve():
+def test_unreadable_exports_stop_unless_one_is_known_to_fit():
     odd = Audience(id=1, extra={"csvExports": [None]})
     with pytest.raises(ExportExistsError, match="cannot be read"):
         choose_export(odd, PHONE, reuse_purchased=None)
@@ -331,7 +331,7 @@ def test_what_is_chosen_holds_the_wanted_fields_unless_the_caller_took_the_doubt
 
 
 @given(st.lists(_exports, max_size=6, unique_by=lambda export: export.id), st.sampled_from([None, True, False]))
-def test_nothing_is_bought_beside_a_purchase_with_the_wanted_fields(
+def test_nothing_is_purchased_if_an_export_has_the_wanted_fields(
     exports: list[CsvExport], reuse_purchased: bool | None
 ):
     paid = [

@@ -1,4 +1,4 @@
-"""The third recipe: price an export, buy it once and within the limit, download it."""
+"""The third recipe: price an export, purchase it once and within the limit, download it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def facts(path: Path) -> tuple[int, str, int]:
 
 
 @both_flows
-async def test_an_export_is_priced_bought_and_downloaded(flow, target: Path):
+async def test_an_export_is_priced_purchased_and_downloaded(flow, target: Path):
     async with sandbox_and_client(export_flow=flow) as (sandbox, client):
         receipt = await export_csv(client, await seed_audience(sandbox), target)
         assert count_posts(sandbox) == {PREVIEW: 1, PURCHASE: 1}
@@ -79,7 +79,7 @@ async def test_an_audience_made_in_the_app_is_exported_without_a_customer(target
 
 
 @both_flows
-async def test_run_again_it_downloads_what_was_bought_and_posts_nothing(flow, tmp_path: Path):
+async def test_run_again_it_downloads_the_purchased_export_and_posts_nothing(flow, tmp_path: Path):
     events: list[Event] = []
     async with sandbox_and_client(export_flow=flow) as (sandbox, client):
         audience_id = await seed_audience(sandbox)
@@ -104,7 +104,7 @@ async def test_other_fields_are_another_export(tmp_path: Path):
 
 
 @both_flows
-async def test_a_preview_with_the_same_fields_is_bought_instead_of_a_new_one(flow, target: Path):
+async def test_an_existing_preview_with_the_same_fields_is_purchased(flow, target: Path):
     async with sandbox_and_client(export_flow=flow) as (sandbox, client):
         audience_id = await seed_audience(sandbox)
         preview = await client.create_preview_csv_export(
@@ -115,7 +115,7 @@ async def test_a_preview_with_the_same_fields_is_bought_instead_of_a_new_one(flo
         assert count_posts(sandbox) == {PREVIEW: 1, PURCHASE: 1}
 
 
-async def test_a_preview_of_unknown_fields_is_not_bought(target: Path):
+async def test_a_preview_with_unknown_fields_is_not_purchased(target: Path):
     async with sandbox_and_client(dialect=UNSHOWN) as (sandbox, client):
         audience_id = await seed_audience(sandbox)
         preview = await client.create_preview_csv_export(
@@ -126,7 +126,7 @@ async def test_a_preview_of_unknown_fields_is_not_bought(target: Path):
         assert sandbox.counts().purchases == 1
 
 
-async def test_a_purchase_of_unknown_fields_stops_before_anything_is_bought(target: Path):
+async def test_a_purchase_with_unknown_fields_stops_before_another(target: Path):
     async with sandbox_and_client(dialect=UNSHOWN) as (sandbox, client):
         audience_id = await seed_audience(sandbox)
         await export_csv(client, audience_id, target)
@@ -148,7 +148,7 @@ async def test_a_purchase_of_unknown_fields_is_downloaded_if_the_caller_says_so(
         assert sandbox.counts().purchases == 1
 
 
-async def test_another_is_bought_beside_one_of_unknown_fields_if_the_caller_says_so(target: Path):
+async def test_another_is_purchased_with_reuse_purchased_false(target: Path):
     async with sandbox_and_client(dialect=UNSHOWN) as (sandbox, client):
         audience_id = await seed_audience(sandbox)
         first = await export_csv(client, audience_id, target)
@@ -160,7 +160,7 @@ async def test_another_is_bought_beside_one_of_unknown_fields_if_the_caller_says
 
 @both_flows
 @pytest.mark.parametrize("limit", [0, PHONES - 1])
-async def test_nothing_is_bought_above_the_limit(flow, target: Path, limit: int):
+async def test_nothing_is_purchased_above_the_limit(flow, target: Path, limit: int):
     async with sandbox_and_client(export_flow=flow) as (sandbox, client):
         too_expensive = re.escape(
             f"costs $60.00, above the limit of ${limit / 100:.2f}; nothing was purchased. To purchase"
@@ -173,7 +173,7 @@ async def test_nothing_is_bought_above_the_limit(flow, target: Path, limit: int)
     assert not target.exists()
 
 
-async def test_above_the_limit_no_purchase_is_said_to_begin(target: Path):
+async def test_above_the_limit_the_purchase_stage_does_not_start(target: Path):
     events: list[Event] = []
     async with sandbox_and_client() as (sandbox, client):
         with pytest.raises(BudgetExceededError):
@@ -190,7 +190,7 @@ async def test_the_limit_itself_may_be_spent(target: Path):
         assert sandbox.counts().charged_cents == PHONES
 
 
-async def test_without_a_limit_only_what_is_free_is_bought(target: Path):
+async def test_without_a_limit_only_free_exports_are_purchased(target: Path):
     async with sandbox_and_client() as (sandbox, client):
         audience_id = await seed_audience(sandbox)
         with pytest.raises(BudgetExceededError):
@@ -199,7 +199,7 @@ async def test_without_a_limit_only_what_is_free_is_bought(target: Path):
         assert sandbox.counts().charged_cents == 0
 
 
-async def test_a_preview_whose_cost_cannot_be_read_is_not_bought(target: Path):
+async def test_a_preview_with_an_unreadable_price_is_not_purchased(target: Path):
     async with sandbox_and_client() as (sandbox, client):
         sandbox.faults.add(Fault(kind=FaultKind.FIELD_MISSING, endpoint=PREVIEW, field="cost"))
         with pytest.raises(BudgetExceededError, match=r"the price of export .* cannot be read .* fields: createdAt\)"):
@@ -207,7 +207,7 @@ async def test_a_preview_whose_cost_cannot_be_read_is_not_bought(target: Path):
         assert sandbox.counts().purchases == 0
 
 
-async def test_a_price_refused_once_can_be_bought_later_with_a_higher_limit(target: Path):
+async def test_a_preview_above_the_limit_can_be_purchased_later_with_a_higher_limit(target: Path):
     async with sandbox_and_client() as (sandbox, client):
         audience_id = await seed_audience(sandbox)
         with pytest.raises(BudgetExceededError) as caught:
@@ -218,7 +218,7 @@ async def test_a_price_refused_once_can_be_bought_later_with_a_higher_limit(targ
 
 
 @both_flows
-async def test_a_free_export_that_fails_is_told_and_another_is_made_by_the_next_call(flow, target: Path):
+async def test_a_failed_free_export_is_reported_and_replaced_by_the_next_call(flow, target: Path):
     failing = PURCHASE if flow == "synchronous" else PREVIEW
     async with sandbox_and_client(export_flow=flow) as (sandbox, client):
         audience_id = await seed_audience(sandbox)
@@ -230,7 +230,7 @@ async def test_a_free_export_that_fails_is_told_and_another_is_made_by_the_next_
 
 
 @both_flows
-async def test_an_export_that_fails_after_it_was_bought_is_bought_again_only_with_leave(flow, target: Path):
+async def test_an_export_that_failed_after_its_purchase_is_purchased_again_only_with_permission(flow, target: Path):
     async with sandbox_and_client(export_flow=flow) as (sandbox, client):
         audience_id = await seed_audience(sandbox)
         sandbox.faults.add(Fault(kind=FaultKind.STAGE_FAILS, endpoint=PURCHASE))
@@ -255,7 +255,7 @@ async def test_an_audience_of_another_customer_is_not_found(target: Path):
 @every_loss
 @once_and_twice
 @both_flows
-async def test_a_preview_of_unknown_outcome_is_looked_for_and_one_is_bought(
+async def test_a_preview_with_an_unknown_outcome_is_found_and_one_is_purchased(
     flow, kind: FaultKind, times: int, target: Path
 ):
     async with sandbox_and_client(export_flow=flow) as (sandbox, client):
@@ -295,7 +295,7 @@ async def test_a_preview_of_unknown_outcome_and_fields_is_made_again_which_costs
 @every_loss
 @once_and_twice
 @both_flows
-async def test_a_purchase_of_unknown_outcome_is_looked_for_and_charged_once(
+async def test_a_purchase_with_an_unknown_outcome_is_found_and_charged_once(
     flow, kind: FaultKind, times: int, target: Path
 ):
     events: list[Event] = []
@@ -309,7 +309,7 @@ async def test_a_purchase_of_unknown_outcome_is_looked_for_and_charged_once(
 
 
 @every_loss
-async def test_a_purchase_of_unknown_outcome_is_settled_by_buying_again_where_a_look_tells_nothing(
+async def test_a_purchase_with_an_unknown_outcome_is_sent_again_if_the_record_shows_nothing(
     kind: FaultKind, target: Path
 ):
     async with sandbox_and_client() as (sandbox, client):
@@ -369,7 +369,7 @@ async def test_a_download_that_is_refused_for_good_keeps_the_purchase_and_what_w
 
 
 @pytest.mark.parametrize("why", ["the server refuses", "the disk does"])
-async def test_a_failed_download_says_how_to_get_what_was_bought_without_buying_another(
+async def test_a_failed_download_says_how_to_download_without_another_purchase(
     why: str, target: Path, monkeypatch: pytest.MonkeyPatch
 ):
     def broken(*_: object) -> None:
@@ -398,7 +398,7 @@ async def test_a_failed_download_says_how_to_get_what_was_bought_without_buying_
     assert facts(target) == (receipt.size_bytes, receipt.sha256, 0o600)
 
 
-async def test_a_deadline_before_the_price_is_known_says_so_and_nothing_was_bought(target: Path):
+async def test_a_deadline_before_the_price_is_known_purchases_nothing(target: Path):
     async with sandbox_and_client(export_flow="asynchronous", clock=ManualClock()) as (sandbox, client):
         audience_id = await seed_audience(sandbox)
         with pytest.raises(WaitTimeoutError, match=r"^preview: not done after 0\.2 s") as caught:
@@ -441,7 +441,7 @@ async def test_a_deadline_after_the_purchase_says_so_and_the_next_call_only_down
         ({"timeout": 0}, "timeout"),
     ],
 )
-async def test_a_wrong_argument_is_told_before_anything_is_sent(arguments: dict[str, object], place: str, target: Path):
+async def test_an_invalid_argument_sends_nothing(arguments: dict[str, object], place: str, target: Path):
     async with sandbox_and_client() as (sandbox, client):
         with pytest.raises(InvalidInputError) as caught:
             await export_csv(client, **{"audience": "aud-1", "destination": target} | arguments)

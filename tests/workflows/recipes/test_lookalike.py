@@ -1,4 +1,4 @@
-"""The second recipe: grow a lookalike, once, whatever happens on the way."""
+"""The second recipe: create a lookalike once, whatever goes wrong."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def test_the_base_may_be_an_id():
         assert (await create_lookalike(client, base_id)).base_audience_id == base_id
 
 
-async def test_run_again_it_adopts_what_it_made_and_posts_nothing():
+async def test_run_again_it_reuses_the_audience_and_posts_nothing():
     adopted: list[Event] = []
     async with sandbox_and_client() as (sandbox, client):
         base_id = await seed_audience(sandbox)
@@ -64,7 +64,7 @@ async def test_run_again_it_adopts_what_it_made_and_posts_nothing():
 @pytest.mark.parametrize(
     "dialect", [Dialect(), Dialect(list_omitted_keys={"baseAudienceId"})], ids=["lists show", "omit"]
 )
-async def test_a_lookalike_of_another_base_is_left_alone(dialect: Dialect):
+async def test_a_lookalike_of_another_base_is_left_unchanged(dialect: Dialect):
     async with sandbox_and_client(dialect=dialect) as (sandbox, client):
         one, other = await sandbox.seed_audiences(2, CUSTOMER)
         await create_lookalike(client, one)
@@ -86,14 +86,14 @@ async def test_an_audience_of_the_name_that_was_matched_from_a_csv_is_left_alone
         assert sandbox.log.count(LOOKALIKE) == 0
 
 
-async def test_where_no_answer_shows_a_base_the_name_is_evidence_enough():
+async def test_if_no_response_shows_a_base_the_name_is_enough():
     async with sandbox_and_client(dialect=Dialect(shows_base_audience=False)) as (sandbox, client):
         base_id = await seed_audience(sandbox)
         first = await create_lookalike(client, base_id)
         assert (await create_lookalike(client, base_id)).id == first.id
 
 
-async def test_one_that_failed_is_told_and_not_adopted():
+async def test_a_failed_lookalike_is_reported_and_not_reused():
     async with sandbox_and_client() as (sandbox, client):
         base_id = await seed_audience(sandbox)
         sandbox.faults.add(Fault(kind=FaultKind.STAGE_FAILS, endpoint=LOOKALIKE))
@@ -103,7 +103,7 @@ async def test_one_that_failed_is_told_and_not_adopted():
             await create_lookalike(client, base_id)
 
 
-async def test_one_made_meanwhile_is_adopted():
+async def test_a_lookalike_made_meanwhile_is_reused():
     async with sandbox_and_client() as (sandbox, client):
         base_id = await seed_audience(sandbox)
         first = await create_lookalike(client, base_id)
@@ -128,14 +128,14 @@ async def test_a_base_of_fewer_than_a_thousand_people_is_refused_by_the_server()
         ("", "must not be empty"),
     ],
 )
-async def test_a_base_that_cannot_be_one_is_refused_before_anything_is_sent(base: object, message: str):
+async def test_an_invalid_base_is_refused_before_anything_is_sent(base: object, message: str):
     async with sandbox_and_client() as (sandbox, client):
         with pytest.raises(InvalidInputError, match=f"^base: .*{message}"):
             await create_lookalike(client, base)
         assert len(sandbox.log.entries) == 0
 
 
-async def test_all_wrong_arguments_are_told_at_once():
+async def test_all_invalid_arguments_are_reported_at_once():
     async with sandbox_and_client() as (_, client):
         with pytest.raises(InvalidInputError) as caught:
             await create_lookalike(client, None, name="", size=True, filters={"states": []}, timeout=0)
@@ -150,7 +150,7 @@ async def test_all_wrong_arguments_are_told_at_once():
 
 @every_loss
 @once_and_twice
-async def test_a_lookalike_of_unknown_outcome_is_looked_for_and_made_once(kind: FaultKind, times: int):
+async def test_a_lookalike_with_an_unknown_outcome_is_found_and_made_once(kind: FaultKind, times: int):
     async with sandbox_and_client() as (sandbox, client):
         base_id = await seed_audience(sandbox)
         sandbox.faults.add(lost_response(LOOKALIKE, kind, times))
@@ -160,7 +160,7 @@ async def test_a_lookalike_of_unknown_outcome_is_looked_for_and_made_once(kind: 
 
 
 @pytest.mark.parametrize("kind", [FaultKind.DISCONNECT_AFTER, FaultKind.ERROR_AFTER])
-async def test_where_no_list_shows_a_name_one_that_was_made_unseen_is_told_and_not_made_again(kind: FaultKind):
+async def test_without_names_in_lists_a_lookalike_made_unseen_is_reported_and_not_made_again(kind: FaultKind):
     async with sandbox_and_client(dialect=Dialect(list_omitted_keys={"name"})) as (sandbox, client):
         base_id = await seed_audience(sandbox)
         sandbox.faults.add(lost_response(LOOKALIKE, kind, 1))
@@ -170,7 +170,7 @@ async def test_where_no_list_shows_a_name_one_that_was_made_unseen_is_told_and_n
 
 
 @pytest.mark.parametrize("kind", [FaultKind.DISCONNECT_BEFORE, FaultKind.ERROR_BEFORE])
-async def test_where_no_list_shows_a_name_one_that_was_not_made_is_made(kind: FaultKind):
+async def test_without_names_in_lists_a_lookalike_that_was_not_made_is_made(kind: FaultKind):
     async with sandbox_and_client(dialect=Dialect(list_omitted_keys={"name"})) as (sandbox, client):
         base_id = await seed_audience(sandbox)
         sandbox.faults.add(lost_response(LOOKALIKE, kind, 1))

@@ -1,4 +1,4 @@
-"""The first recipe: upload a CSV and match it, once, whatever happens on the way."""
+"""The first recipe: upload a CSV and match it once, whatever goes wrong."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def test_the_same_file_is_recognised_in_another_place_by_its_content(tmp_p
         assert count_posts(sandbox) == {UPLOAD: 1, MATCH: 1}
 
 
-async def test_run_again_it_adopts_what_it_made_and_posts_nothing():
+async def test_run_again_it_reuses_the_audience_and_posts_nothing():
     adopted: list[Event] = []
     async with sandbox_and_client() as (sandbox, client):
         first = await match_csv(client)
@@ -106,7 +106,7 @@ async def test_another_csv_is_noticed_where_lists_do_not_show_csvs():
             await match_csv(client, CSV.replace("lists", "2025"))
 
 
-async def test_where_no_answer_shows_a_csv_the_name_is_evidence_enough():
+async def test_if_no_response_shows_a_csv_the_name_is_enough():
     adopted: list[Event] = []
     async with sandbox_and_client(dialect=Dialect(shows_csv_url=False)) as (_, client):
         first = await match_csv(client)
@@ -114,14 +114,14 @@ async def test_where_no_answer_shows_a_csv_the_name_is_evidence_enough():
     assert "same name; the server shows no CSV URL" in [getattr(event, "evidence", "") for event in adopted]
 
 
-async def test_a_lookalike_of_the_name_is_left_alone():
+async def test_a_lookalike_with_the_name_is_left_unchanged():
     async with sandbox_and_client() as (sandbox, client):
         await create_lookalike(client, await seed_audience(sandbox), name="Donors")
         with pytest.raises(AudienceExistsError, match="is a lookalike"):
             await match_csv(client)
 
 
-async def test_an_audience_of_the_name_that_failed_is_told():
+async def test_a_failed_audience_with_the_name_is_reported():
     async with sandbox_and_client() as (sandbox, client):
         sandbox.faults.add(Fault(kind=FaultKind.STAGE_FAILS, endpoint=MATCH))
         with pytest.raises(AudienceFailedError, match=r"^match: "):
@@ -132,7 +132,7 @@ async def test_an_audience_of_the_name_that_failed_is_told():
         assert count_posts(sandbox) == {UPLOAD: 1, MATCH: 1}
 
 
-async def test_a_csv_that_the_server_cannot_read_is_told_before_anything_is_matched():
+async def test_an_unreadable_csv_is_reported_before_anything_is_matched():
     async with sandbox_and_client() as (sandbox, client):
         sandbox.faults.add(Fault(kind=FaultKind.STAGE_FAILS, endpoint=UPLOAD))
         with pytest.raises(AudienceFailedError, match=r"^upload: the server could not read the CSV") as caught:
@@ -141,7 +141,7 @@ async def test_a_csv_that_the_server_cannot_read_is_told_before_anything_is_matc
         assert count_posts(sandbox) == {UPLOAD: 1}
 
 
-async def test_an_audience_made_meanwhile_from_our_csv_is_adopted():
+async def test_an_audience_made_meanwhile_from_the_same_csv_is_reused():
     async with sandbox_and_client() as (sandbox, client):
         first = await match_csv(client)
         sandbox.faults.add(Fault(kind=FaultKind.ROW_MISSING, endpoint="GET /audiences"))
@@ -149,7 +149,7 @@ async def test_an_audience_made_meanwhile_from_our_csv_is_adopted():
         assert count_audiences_named(sandbox, "Donors") == 1
 
 
-async def test_an_audience_made_meanwhile_from_another_csv_is_left_alone():
+async def test_an_audience_made_meanwhile_from_another_csv_is_left_unchanged():
     async with sandbox_and_client() as (sandbox, client):
         await match_csv(client, CSV.replace("lists", "2025"))
         sandbox.faults.add(Fault(kind=FaultKind.ROW_MISSING, endpoint="GET /audiences"))
@@ -167,7 +167,7 @@ async def test_the_servers_refusal_is_handed_on():
 
 @every_loss
 @once_and_twice
-async def test_an_upload_of_unknown_outcome_is_made_again_and_leaves_a_stub_at_most(kind: FaultKind, times: int):
+async def test_an_upload_with_an_unknown_outcome_is_sent_again_and_leaves_a_stub_at_most(kind: FaultKind, times: int):
     async with sandbox_and_client() as (sandbox, client):
         sandbox.faults.add(lost_response(UPLOAD, kind, times))
         assert (await match_csv(client)).status == "ACTIVE"
@@ -177,7 +177,7 @@ async def test_an_upload_of_unknown_outcome_is_made_again_and_leaves_a_stub_at_m
 
 @every_loss
 @once_and_twice
-async def test_a_match_of_unknown_outcome_is_looked_for_and_carried_out_once(kind: FaultKind, times: int):
+async def test_a_match_with_an_unknown_outcome_is_found_and_made_once(kind: FaultKind, times: int):
     async with sandbox_and_client() as (sandbox, client):
         sandbox.faults.add(lost_response(MATCH, kind, times))
         assert (await match_csv(client)).status == "ACTIVE"
@@ -206,7 +206,7 @@ async def test_a_match_of_unknown_outcome_is_found_where_lists_show_no_names(kin
 
 
 @pytest.mark.parametrize("name", ["there.csv", "not-there.csv"])
-async def test_without_a_publisher_nothing_is_told_of_the_disk(tmp_path: Path, name: str):
+async def test_without_a_publisher_errors_reveal_nothing_about_the_disk(tmp_path: Path, name: str):
     (tmp_path / "there.csv").write_text("Secret score\n1\n")
     async with sandbox_and_client() as (_, client):
         with pytest.raises(InvalidInputError) as caught:
@@ -216,7 +216,7 @@ async def test_without_a_publisher_nothing_is_told_of_the_disk(tmp_path: Path, n
     assert "Secret" not in str(caught.value)
 
 
-async def test_a_refusal_after_a_lost_answer_is_believed_at_once():
+async def test_a_refusal_after_a_lost_response_is_reported_at_once():
     async with sandbox_and_client(dialect=Dialect(name_key=None)) as (sandbox, client):
         sandbox.faults.add(lost_response(MATCH, FaultKind.DISCONNECT_BEFORE, 1))
         sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint=MATCH, status=422))
@@ -226,14 +226,14 @@ async def test_a_refusal_after_a_lost_answer_is_believed_at_once():
         assert sandbox.log.count(MATCH) == 2
 
 
-async def test_a_refusal_after_a_lost_answer_is_passed_over_when_the_match_was_carried_out():
+async def test_a_refusal_after_a_lost_response_is_ignored_if_the_match_was_made():
     async with sandbox_and_client(dialect=Dialect(name_key=None)) as (sandbox, client):
         sandbox.faults.add(lost_response(MATCH, FaultKind.DISCONNECT_AFTER, 1))
         assert (await match_csv(client)).status == "ACTIVE"
         assert sandbox.log.count(MATCH, carried_out=True) == 1
 
 
-async def test_where_no_answer_shows_a_name_nothing_is_adopted_and_nothing_made_twice():
+async def test_if_no_response_shows_a_name_nothing_is_reused_and_nothing_made_twice():
     async with sandbox_and_client(dialect=Dialect(name_key=None)) as (sandbox, client):
         await match_csv(client)
         with pytest.raises(ApiError, match="AudienceNameTaken"):
@@ -261,7 +261,7 @@ async def test_a_deadline_says_how_far_it_came():
         ({"timeout": "soon"}, "timeout"),
     ],
 )
-async def test_a_wrong_argument_is_told_before_anything_is_sent(arguments: dict[str, object], place: str):
+async def test_an_invalid_argument_is_reported_before_anything_is_sent(arguments: dict[str, object], place: str):
     async with sandbox_and_client() as (sandbox, client):
         with pytest.raises(InvalidInputError) as caught:
             await match_csv(client, **arguments)
@@ -280,7 +280,7 @@ async def test_a_local_file_needs_somebody_who_publishes_it(tmp_path: Path):
         assert len(sandbox.log.entries) == 0
 
 
-async def test_a_local_file_is_looked_into_before_anything_is_sent(tmp_path: Path):
+async def test_a_local_file_is_checked_before_anything_is_sent(tmp_path: Path):
     people = tmp_path / "people.csv"
     people.write_text("\ufeffFirst Name\nAnn\n", encoding="utf-8")
     (tmp_path / "none.csv").touch()
@@ -298,7 +298,7 @@ async def test_a_local_file_is_looked_into_before_anything_is_sent(tmp_path: Pat
     )
 
 
-async def test_all_wrong_arguments_are_told_at_once():
+async def test_all_invalid_arguments_are_reported_at_once():
     async with sandbox_and_client() as (_, client):
         with pytest.raises(InvalidInputError) as caught:
             await workflows.upload_and_match(

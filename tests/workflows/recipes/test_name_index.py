@@ -50,7 +50,7 @@ async def test_where_no_names_are_shown_nothing_is_found():
         assert not directory.shows_names("42")
 
 
-async def test_all_who_ask_at_once_share_one_list():
+async def test_concurrent_callers_share_one_list():
     async with Sandbox(lite=True) as sandbox, make_client(sandbox) as client:
         directory = NameIndex(client)
         async with asyncio.TaskGroup() as group:
@@ -59,7 +59,7 @@ async def test_all_who_ask_at_once_share_one_list():
         assert sandbox.log.count("GET /audiences") == 1
 
 
-async def test_a_fresh_look_is_shared_by_those_who_asked_before_it_began():
+async def test_a_fresh_list_is_shared_by_callers_that_asked_before_it_was_requested():
     async with Sandbox(lite=True) as sandbox, make_client(sandbox) as client:
         directory = NameIndex(client)
         assert await directory.find("42", "Late") == ()
@@ -79,7 +79,7 @@ async def test_a_list_that_fails_is_read_again(kind: FaultKind):
         assert await NameIndex(client).find("42", f"Seeded {audience_id}") == exact(audience_id)
 
 
-async def test_a_list_that_never_comes_is_an_error_and_nothing_is_adopted():
+async def test_a_list_that_never_arrives_is_an_error_and_nothing_is_reused():
     async with Sandbox(lite=True) as sandbox, make_client(sandbox, attempts=3) as client:
         sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint="GET /audiences", times=None))
         with pytest.raises(ServerError):

@@ -1,4 +1,4 @@
-"""Buying: intended before it is sent, settled whatever happens, counted exactly once, also when it is cancelled."""
+"""Purchasing: recorded before it is sent, verified whatever happens, booked exactly once, also when canceled."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ from tests.support.servers.scripted import (
 
 PRICE = 1_500 * 4
 SLOW = 30.0
-TERMS = ExportOptions(
+OPTIONS = ExportOptions(
     optional_field_types=("phone",), max_cost_cents=AMPLE_CENTS, destination=Path("unused.csv"), reuse_purchased=None
 )
 
 
 @attrs.define
 class RecordingJobLog(NullJobLog):
-    """Keeps what is written down, in its order; `before` runs while the intent is being written."""
+    """Stores what is recorded, in order. `before` runs while the intent is being recorded."""
 
     written: list[str] = attrs.Factory(list)
     before: Callable[[], Awaitable[object]] | None = None
@@ -52,20 +52,20 @@ class RecordingJobLog(NullJobLog):
         assert stage is Stage.PURCHASE
         if self.before is not None:
             await self.before()
-        self.written.append(f"intend {facts['cost_cents']}")
+        self.written.append(f"intent {facts['cost_cents']}")
 
     async def cancel_intent(self, stage: Stage) -> None:
         assert stage is Stage.PURCHASE
-        self.written.append("withdraw")
+        self.written.append("cancel")
 
     async def record_result(self, stage: Stage, facts: Mapping[str, Any]) -> None:
         assert stage is Stage.PURCHASE
-        self.written.append(f"remember {facts['cost_cents']}")
+        self.written.append(f"result {facts['cost_cents']}")
 
 
 @attrs.define
 class PurchaseScenario:
-    """A priced export, about to be bought in a run with a budget and notes."""
+    """A priced export, about to be purchased with a budget and a job log."""
 
     sandbox: Sandbox
     client: IndigoClient
@@ -79,16 +79,16 @@ class PurchaseScenario:
             self.client, CUSTOMER, "Donors", NameIndex(self.client), job_log=self.job_log, budget=self.budget
         )
         read = ExportRead(export=self.export, read_at=asyncio.get_running_loop().time())
-        return await purchase_export(run, self.audience_id, read, TERMS)
+        return await purchase_export(run, self.audience_id, read, OPTIONS)
 
     @property
     def requests(self) -> int:
-        """How many purchases have left."""
+        """How many purchases were sent."""
         return self.client.transport.requests[PURCHASE]
 
     @property
     def charged_and_reserved(self) -> tuple[int, int, int]:
-        """What was charged, what the budget counts as spent, and what it holds back."""
+        """The cents that were charged, booked as spent, and reserved."""
         return self.sandbox.counts().charged_cents, self.budget.spent_cents, self.budget.reserved_cents
 
 
@@ -102,110 +102,110 @@ async def purchase_scenario(**options: Any) -> AsyncGenerator[PurchaseScenario]:
         yield PurchaseScenario(sandbox, client, audience_id, preview)
 
 
-async def test_a_purchase_is_intended_sent_counted_and_remembered():
-    async with purchase_scenario() as bought:
-        assert (await bought.purchase()).download_url is not None
-        assert bought.charged_and_reserved == (PRICE, PRICE, 0)
-        assert bought.job_log.written == [f"intend {PRICE}", f"remember {PRICE}"]
+async def test_a_purchase_is_intended_sent_booked_and_recorded():
+    async with purchase_scenario() as scenario:
+        assert (await scenario.purchase()).download_url is not None
+        assert scenario.charged_and_reserved == (PRICE, PRICE, 0)
+        assert scenario.job_log.written == [f"intent {PRICE}", f"result {PRICE}"]
 
 
-async def test_nothing_leaves_before_the_intent_is_written():
-    async with purchase_scenario() as bought:
+async def test_nothing_is_sent_before_the_intent_is_recorded():
+    async with purchase_scenario() as scenario:
 
         async def before() -> None:
             await anyio.lowlevel.checkpoint()
-            assert bought.requests == 0
+            assert scenario.requests == 0
 
-        bought.job_log.before = before
-        await bought.purchase()
-        assert bought.requests == 1
+        scenario.job_log.before = before
+        await scenario.purchase()
+        assert scenario.requests == 1
 
 
-async def test_a_purchase_refused_for_certain_gives_its_money_back_and_withdraws_its_intent():
-    async with purchase_scenario() as bought:
-        bought.sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint=PURCHASE, status=422))
+async def test_a_refused_purchase_releases_its_reservation_and_cancels_its_intent():
+    async with purchase_scenario() as scenario:
+        scenario.sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint=PURCHASE, status=422))
         with pytest.raises(ApiError, match="422"):
-            await bought.purchase()
-        assert bought.charged_and_reserved == (0, 0, 0)
-        assert bought.job_log.written == [f"intend {PRICE}", "withdraw"]
+            await scenario.purchase()
+        assert scenario.charged_and_reserved == (0, 0, 0)
+        assert scenario.job_log.written == [f"intent {PRICE}", "cancel"]
 
 
-async def test_a_purchase_of_unknown_outcome_keeps_its_money_reserved_and_its_intent():
-    async with purchase_scenario() as bought:
-        bought.sandbox.faults.add(Fault(kind=FaultKind.DISCONNECT_BEFORE, endpoint=PURCHASE, times=None))
+async def test_a_purchase_with_an_unknown_outcome_keeps_its_reservation_and_its_intent():
+    async with purchase_scenario() as scenario:
+        scenario.sandbox.faults.add(Fault(kind=FaultKind.DISCONNECT_BEFORE, endpoint=PURCHASE, times=None))
         with pytest.raises(PurchaseInDoubtError, match=r"still shows it as unpaid\. The amount stays reserved"):
-            await bought.purchase()
-        assert bought.charged_and_reserved == (0, 0, PRICE)
-        assert bought.job_log.written == [f"intend {PRICE}"]
+            await scenario.purchase()
+        assert scenario.charged_and_reserved == (0, 0, PRICE)
+        assert scenario.job_log.written == [f"intent {PRICE}"]
 
 
 @pytest.mark.parametrize("blind", [FaultKind.DISCONNECT_BEFORE, FaultKind.ERROR_BEFORE])
-async def test_a_look_that_fails_too_leaves_the_purchase_in_doubt(blind: FaultKind):
-    async with purchase_scenario() as bought:
-        bought.sandbox.faults.add(
+async def test_a_failed_read_back_leaves_the_purchase_in_doubt(blind: FaultKind):
+    async with purchase_scenario() as scenario:
+        scenario.sandbox.faults.add(
             lost_response(PURCHASE, FaultKind.DISCONNECT_AFTER, 1),
             Fault(kind=blind, endpoint="GET /audience", status=401, times=None),
         )
         with pytest.raises(PurchaseInDoubtError, match="its record could not be read"):
-            await bought.purchase()
-        assert bought.charged_and_reserved == (PRICE, 0, PRICE)
-        assert bought.job_log.written == [f"intend {PRICE}"]
-        assert bought.requests == 1
+            await scenario.purchase()
+        assert scenario.charged_and_reserved == (PRICE, 0, PRICE)
+        assert scenario.job_log.written == [f"intent {PRICE}"]
+        assert scenario.requests == 1
 
 
-async def test_a_purchase_answered_about_another_customer_stays_in_doubt():
+async def test_a_response_about_another_customer_leaves_the_purchase_in_doubt():
     answer = {"id": "exp-1", "audience": {"id": "aud-1", "customerId": "somebody else"}}
     async with sandbox_and_client() as (sandbox, _), server_and_client(respond_with_json(answer)) as (_, client):
-        bought = PurchaseScenario(sandbox, client, "aud-1", CsvExport(id="exp-1", cost_cents=PRICE))
+        scenario = PurchaseScenario(sandbox, client, "aud-1", CsvExport(id="exp-1", cost_cents=PRICE))
         with pytest.raises(PurchaseInDoubtError, match="requested customer '42'"):
-            await bought.purchase()
-        assert bought.charged_and_reserved == (0, 0, PRICE)
-        assert bought.job_log.written == [f"intend {PRICE}"]
+            await scenario.purchase()
+        assert scenario.charged_and_reserved == (0, 0, PRICE)
+        assert scenario.job_log.written == [f"intent {PRICE}"]
 
 
 @pytest.mark.parametrize("answer", [None, [], {"id": {}}, {"id": "exp-1", "cost": "6000"}])
-async def test_a_purchase_answered_in_another_shape_is_looked_for(answer: object):
+async def test_after_an_unreadable_response_the_purchase_is_read_back(answer: object):
     shown = {"id": "aud-1", "csvExports": [{"id": "exp-1", "cost": PRICE, "downloadUrl": "https://example.org/x.csv"}]}
     async with (
         sandbox_and_client() as (sandbox, _),
         server_and_client(respond_with_json(answer), respond_with_json(shown)) as (server, client),
     ):
-        bought = PurchaseScenario(sandbox, client, "aud-1", CsvExport(id="exp-1", cost_cents=PRICE))
-        assert (await bought.purchase()).download_url == "https://example.org/x.csv"
+        scenario = PurchaseScenario(sandbox, client, "aud-1", CsvExport(id="exp-1", cost_cents=PRICE))
+        assert (await scenario.purchase()).download_url == "https://example.org/x.csv"
         assert [request.method for request in server.requests] == ["POST", "GET"]
-        assert bought.job_log.written == [f"intend {PRICE}", f"remember {PRICE}"]
+        assert scenario.job_log.written == [f"intent {PRICE}", f"result {PRICE}"]
 
 
-async def test_an_export_bought_elsewhere_at_the_last_moment_is_not_paid_again():
-    async with purchase_scenario() as bought:
-        bought.job_log.before = lambda: bought.client.purchase_csv_export(
-            export_id=bought.export.id, customer_id=CUSTOMER
+async def test_an_export_purchased_elsewhere_at_the_last_moment_is_not_paid_again():
+    async with purchase_scenario() as scenario:
+        scenario.job_log.before = lambda: scenario.client.purchase_csv_export(
+            export_id=scenario.export.id, customer_id=CUSTOMER
         )
-        assert (await bought.purchase()).id == bought.export.id
-        assert bought.sandbox.counts().purchases == 1
-        assert bought.sandbox.log.count(PURCHASE, status=400) == 1
+        assert (await scenario.purchase()).id == scenario.export.id
+        assert scenario.sandbox.counts().purchases == 1
+        assert scenario.sandbox.log.count(PURCHASE, status=400) == 1
 
 
-async def test_nothing_is_bought_above_the_budget_that_the_batch_has_left():
-    async with purchase_scenario() as bought:
-        bought.budget = Budget(limit_cents=PRICE, reserved_cents=1)
+async def test_nothing_is_purchased_above_what_is_left_of_the_budget():
+    async with purchase_scenario() as scenario:
+        scenario.budget = Budget(limit_cents=PRICE, reserved_cents=1)
         with pytest.raises(BudgetExceededError, match=r"costs \$60\.00, and \$59\.99 of the batch's budget is left"):
-            await bought.purchase()
-        assert bought.requests == 0
-        assert bought.job_log.written == []
-        assert bought.charged_and_reserved == (0, 0, 1)
+            await scenario.purchase()
+        assert scenario.requests == 0
+        assert scenario.job_log.written == []
+        assert scenario.charged_and_reserved == (0, 0, 1)
 
 
 @pytest.mark.parametrize(
     ("cost", "message"), [(AMPLE_CENTS + 1, "above the limit"), (None, "cannot be read for certain")]
 )
-async def test_nothing_is_intended_above_the_limit_or_at_a_price_that_cannot_be_read(cost: int | None, message: str):
-    async with purchase_scenario() as bought:
-        bought.export = attrs.evolve(bought.export, cost_cents=cost)
+async def test_no_intent_is_recorded_above_the_limit_or_at_an_unreadable_price(cost: int | None, message: str):
+    async with purchase_scenario() as scenario:
+        scenario.export = attrs.evolve(scenario.export, cost_cents=cost)
         with pytest.raises(BudgetExceededError, match=message):
-            await bought.purchase()
-        assert bought.requests == 0
-        assert bought.job_log.written == []
+            await scenario.purchase()
+        assert scenario.requests == 0
+        assert scenario.job_log.written == []
 
 
 async def _cancel_task(work: Callable[[], Awaitable[object]], *, when: Callable[[], bool]) -> None:
@@ -234,83 +234,83 @@ either_way = pytest.mark.parametrize("cancel", [_cancel_task, _cancel_scope], id
 
 
 @either_way
-async def test_cancelled_while_the_intent_is_written_nothing_is_bought_and_the_intent_withdrawn(cancel):
-    async with purchase_scenario() as bought:
+async def test_canceled_while_the_intent_is_recorded_nothing_is_purchased_and_the_intent_is_canceled(cancel):
+    async with purchase_scenario() as scenario:
         writing = anyio.Event()
 
         async def before() -> None:
             writing.set()
             await anyio.sleep(0.05)
 
-        bought.job_log.before = before
-        await cancel(bought.purchase, when=writing.is_set)
-        assert bought.requests == 0
-        assert bought.charged_and_reserved == (0, 0, 0)
-        assert bought.job_log.written == [f"intend {PRICE}", "withdraw"]
+        scenario.job_log.before = before
+        await cancel(scenario.purchase, when=writing.is_set)
+        assert scenario.requests == 0
+        assert scenario.charged_and_reserved == (0, 0, 0)
+        assert scenario.job_log.written == [f"intent {PRICE}", "cancel"]
 
 
 @either_way
-async def test_cancelled_while_it_waits_for_its_turn_nothing_is_bought(cancel):
-    async with purchase_scenario() as bought:
-        bought.client.transport._pacer.pause(60)
-        await cancel(bought.purchase, when=lambda: bought.job_log.written != [])
-        assert bought.requests == 0
-        assert bought.charged_and_reserved == (0, 0, 0)
-        assert bought.job_log.written == [f"intend {PRICE}", "withdraw"]
+async def test_canceled_while_waiting_for_a_slot_nothing_is_purchased(cancel):
+    async with purchase_scenario() as scenario:
+        scenario.client.transport._pacer.pause(60)
+        await cancel(scenario.purchase, when=lambda: scenario.job_log.written != [])
+        assert scenario.requests == 0
+        assert scenario.charged_and_reserved == (0, 0, 0)
+        assert scenario.job_log.written == [f"intent {PRICE}", "cancel"]
 
 
 @either_way
-async def test_cancelled_while_it_waits_to_be_sent_again_nothing_is_bought(cancel):
+async def test_canceled_while_waiting_to_resend_nothing_is_purchased(cancel):
     retried = anyio.Event()
 
     def on_event(event: Event) -> None:
         assert isinstance(event, RequestRetried)
         retried.set()
 
-    async with purchase_scenario() as bought:
-        bought.sandbox.faults.add(Fault(kind=FaultKind.RATE_LIMITED, endpoint=PURCHASE, retry_after=60))
+    async with purchase_scenario() as scenario:
+        scenario.sandbox.faults.add(Fault(kind=FaultKind.RATE_LIMITED, endpoint=PURCHASE, retry_after=60))
         with listen(on_event):
-            await cancel(bought.purchase, when=retried.is_set)
-        assert bought.requests == 1
-        assert bought.charged_and_reserved == (0, 0, 0)
-        assert bought.job_log.written == [f"intend {PRICE}", "withdraw"]
+            await cancel(scenario.purchase, when=retried.is_set)
+        assert scenario.requests == 1
+        assert scenario.charged_and_reserved == (0, 0, 0)
+        assert scenario.job_log.written == [f"intent {PRICE}", "cancel"]
 
 
 @either_way
-async def test_cancelled_under_way_it_is_first_seen_through_and_counted_once(cancel):
+async def test_canceled_in_flight_it_is_finished_first_and_booked_once(cancel):
     events: list[Event] = []
-    async with purchase_scenario() as bought:
-        bought.sandbox.faults.add(Fault(kind=FaultKind.DELAY_BEFORE, endpoint=PURCHASE, delay=0.1))
+    async with purchase_scenario() as scenario:
+        scenario.sandbox.faults.add(Fault(kind=FaultKind.DELAY_BEFORE, endpoint=PURCHASE, delay=0.1))
         with listen(events.append):
-            await cancel(bought.purchase, when=lambda: bought.requests == 1)
-        assert bought.requests == 1
-        assert bought.charged_and_reserved == (PRICE, PRICE, 0)
-        assert bought.job_log.written == [f"intend {PRICE}", f"remember {PRICE}"]
+            await cancel(scenario.purchase, when=lambda: scenario.requests == 1)
+        assert scenario.requests == 1
+        assert scenario.charged_and_reserved == (PRICE, PRICE, 0)
+        assert scenario.job_log.written == [f"intent {PRICE}", f"result {PRICE}"]
     assert [type(event) for event in events] == [ExportPurchased]
 
 
 @either_way
-async def test_cancelled_under_way_and_never_answered_it_is_looked_for_and_counted_once(cancel):
-    async with purchase_scenario(client={"timeout": 0.3}) as bought:
-        bought.sandbox.faults.add(Fault(kind=FaultKind.DELAY_AFTER, endpoint=PURCHASE, delay=SLOW))
-        await cancel(bought.purchase, when=lambda: bought.requests == 1)
-        assert bought.requests == 1
-        assert bought.charged_and_reserved == (PRICE, PRICE, 0)
-        assert bought.job_log.written == [f"intend {PRICE}", f"remember {PRICE}"]
+async def test_canceled_in_flight_without_a_response_it_is_read_back_and_booked_once(cancel):
+    async with purchase_scenario(client={"timeout": 0.3}) as scenario:
+        scenario.sandbox.faults.add(Fault(kind=FaultKind.DELAY_AFTER, endpoint=PURCHASE, delay=SLOW))
+        await cancel(scenario.purchase, when=lambda: scenario.requests == 1)
+        assert scenario.requests == 1
+        assert scenario.charged_and_reserved == (PRICE, PRICE, 0)
+        assert scenario.job_log.written == [f"intent {PRICE}", f"result {PRICE}"]
 
 
 @either_way
-async def test_cancelled_under_way_and_not_carried_out_it_is_not_sent_again(cancel):
-    async with purchase_scenario(client={"timeout": 0.3}) as bought:
-        bought.sandbox.faults.add(Fault(kind=FaultKind.DELAY_BEFORE, endpoint=PURCHASE, delay=SLOW))
-        await cancel(bought.purchase, when=lambda: bought.requests == 1)
-        assert bought.requests == 1
-        assert bought.charged_and_reserved == (0, 0, PRICE)
-        assert bought.job_log.written == [f"intend {PRICE}"]
+async def test_canceled_in_flight_and_not_carried_out_it_is_not_sent_again(cancel):
+    async with purchase_scenario(client={"timeout": 0.3}) as scenario:
+        scenario.sandbox.faults.add(Fault(kind=FaultKind.DELAY_BEFORE, endpoint=PURCHASE, delay=SLOW))
+        await cancel(scenario.purchase, when=lambda: scenario.requests == 1)
+        assert scenario.requests == 1
+        assert scenario.charged_and_reserved == (0, 0, PRICE)
+        assert scenario.job_log.written == [f"intent {PRICE}"]
 
 
 @either_way
-async def test_cancelled_under_way_and_refused_for_haste_it_is_not_sent_again(cancel):
+async def test_canceled_in_flight_and_rate_limited_it_is_not_sent_again(cancel):
     asked = anyio.Event()
 
     async def hasty(request: web.BaseRequest) -> web.StreamResponse:
@@ -319,15 +319,15 @@ async def test_cancelled_under_way_and_refused_for_haste_it_is_not_sent_again(ca
         return await respond_with(429, retry_after="0")(request)
 
     async with sandbox_and_client() as (sandbox, _), server_and_client(hasty) as (server, client):
-        bought = PurchaseScenario(sandbox, client, "aud-1", CsvExport(id="exp-1", cost_cents=PRICE))
-        await cancel(bought.purchase, when=asked.is_set)
+        scenario = PurchaseScenario(sandbox, client, "aud-1", CsvExport(id="exp-1", cost_cents=PRICE))
+        await cancel(scenario.purchase, when=asked.is_set)
         assert len(server.requests) == 1
-        assert bought.charged_and_reserved == (0, 0, 0)
-        assert bought.job_log.written == [f"intend {PRICE}", "withdraw"]
+        assert scenario.charged_and_reserved == (0, 0, 0)
+        assert scenario.job_log.written == [f"intent {PRICE}", "cancel"]
 
 
 @either_way
-async def test_a_recipe_cancelled_once_the_price_is_known_buys_nothing(cancel, tmp_path: Path):
+async def test_a_recipe_canceled_after_pricing_purchases_nothing(cancel, tmp_path: Path):
     priced = anyio.Event()
 
     def on_event(event: Event) -> None:
@@ -343,7 +343,7 @@ async def test_a_recipe_cancelled_once_the_price_is_known_buys_nothing(cancel, t
 
 
 @either_way
-async def test_a_recipe_cancelled_while_it_buys_pays_once_and_the_next_one_only_downloads(cancel, tmp_path: Path):
+async def test_a_recipe_canceled_while_purchasing_pays_once_and_the_next_one_only_downloads(cancel, tmp_path: Path):
     async with sandbox_and_client() as (sandbox, client):
         audience_id = await seed_audience(sandbox)
         sandbox.faults.add(Fault(kind=FaultKind.DELAY_BEFORE, endpoint=PURCHASE, delay=0.1))

@@ -1,4 +1,4 @@
-"""One guard around every purchase: what it reads before it sends, and whom it believes afterward."""
+"""The guard around every purchase: what it reads before it sends, and what it believes afterward."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ async def test_from_the_recipe_to_the_transport_a_purchase_passes_through_few_fu
 
 
 @pytest.mark.parametrize("clients", [1, 2])
-async def test_a_double_click_buys_once(clients: int, tmp_path: Path):
+async def test_a_double_click_purchases_once(clients: int, tmp_path: Path):
     async with sandbox_and_client() as (sandbox, client), open_client(sandbox) as other:
         audience_id = await seed_audience(sandbox)
         buyers = [client, client if clients == 1 else other]
@@ -157,7 +157,7 @@ async def test_exports_of_different_audiences_do_not_wait_for_each_other(tmp_pat
 
 
 @pytest.mark.parametrize("field_types", [["phone"], []])
-async def test_nobody_is_exported_unless_the_caller_allows_it(field_types: list[str], tmp_path: Path):
+async def test_an_empty_audience_is_exported_only_with_permission(field_types: list[str], tmp_path: Path):
     async with sandbox_and_client() as (sandbox, client):
         (empty,) = await sandbox.seed_audiences(1, CUSTOMER, size=0)
         with pytest.raises(EmptyAudienceError, match=f"audience {empty} has 0 people; nothing was purchased"):

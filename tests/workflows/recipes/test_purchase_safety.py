@@ -1,4 +1,4 @@
-"""Purchases at servers that other people wrote: nothing is bought twice, above a limit, or about something else."""
+"""Purchases from unexpected servers: nothing is purchased twice, above a limit, or for another audience."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class TestPricesThatChange:
             assert report.unresolved_cents == 0
             assert await spent_in(journal) == PHONES + 1
 
-    async def test_an_old_preview_is_bought_at_the_price_that_it_has_now(self, target: Path):
+    async def test_an_old_preview_is_judged_by_its_current_price(self, target: Path):
         async with always_charging_sandbox() as (sandbox, client):
             audience_id = await seed_audience(sandbox)
             with pytest.raises(BudgetExceededError):
@@ -162,7 +162,7 @@ class TestResponsesThatLie:
             assert (again.done, again.spent_cents) == (1, PHONES)
             assert sandbox.counts().purchases == 1
 
-    async def test_a_purchase_answered_about_another_export_delivers_the_right_one(self, target: Path):
+    async def test_after_a_response_about_another_export_the_right_one_is_delivered(self, target: Path):
         async with always_charging_sandbox() as (sandbox, client):
             await export_csv(client, await seed_audience(sandbox), target.with_name("other.csv"))
             audience_id = await seed_audience(sandbox)
@@ -173,7 +173,7 @@ class TestResponsesThatLie:
             assert sandbox.counts().purchases == 2
 
     @pytest.mark.parametrize("endpoint", [PREVIEW, READ])
-    async def test_a_record_about_another_audience_buys_nothing(self, endpoint: str, target: Path):
+    async def test_after_a_record_about_another_audience_nothing_is_purchased(self, endpoint: str, target: Path):
         async with always_charging_sandbox() as (sandbox, client):
             await seed_audience(sandbox)
             await export_csv(client, await seed_audience(sandbox), target.with_name("other.csv"))
@@ -336,7 +336,7 @@ class TestStubsThatAreActive:
 
 
 class TestServersThatUpsert:
-    async def test_a_create_that_answers_with_what_exists_buys_nothing_again(self, tmp_path: Path):
+    async def test_a_create_that_returns_an_existing_audience_purchases_nothing_again(self, tmp_path: Path):
         dialect = {"duplicate_names": "upsert", "name_key": None, "shows_base_audience": True}
         async with always_charging_sandbox(**dialect) as (sandbox, _):
             for _ in three_times:
@@ -346,7 +346,7 @@ class TestServersThatUpsert:
 
 
 class TestJournals:
-    async def test_an_old_copy_of_a_journal_buys_nothing_again(self, tmp_path: Path):
+    async def test_an_old_copy_of_a_journal_purchases_nothing_again(self, tmp_path: Path):
         journal = tmp_path / "run.sqlite"
         given = jobs(6, tmp_path, reuse_purchased=False)
         async with always_charging_sandbox() as (sandbox, client):
@@ -417,7 +417,7 @@ async def spent_in(journal: Path) -> int:
         return await opened.spent_cents()
 
 
-async def test_two_batches_at_once_on_the_same_audiences_buy_once(tmp_path: Path):
+async def test_two_concurrent_batches_on_the_same_audiences_purchase_once(tmp_path: Path):
     async with always_charging_sandbox() as (sandbox, client):
         await run_batch(client, [attrs.evolve(job, export=None) for job in jobs(5, tmp_path)])
         async with open_client(sandbox) as one, open_client(sandbox) as other:

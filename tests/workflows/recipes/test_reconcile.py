@@ -1,4 +1,4 @@
-"""Settling a POST: after each answer that leaves its outcome open, look before sending again."""
+"""Verifying a POST: after each response with an unknown outcome, the server is read before the POST is sent again."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ SLOW_DOWN = RateLimitedError(429, "Slow down.", None, POST, retry_after=0.001)
 
 @attrs.define
 class ScriptedEndpoint:
-    """Each sending ends as scripted: with an error, and carried out or not. Looks tell the truth, or fail."""
+    """Each send ends as scripted: with an error or not, and carried out or not. Reads are truthful, or fail."""
 
     script: list[tuple[IndigoError | None, bool]]
-    blind: IndigoError | None = None
+    read_error: IndigoError | None = None
     sent: int = 0
     checks: int = 0
     done: int = 0
@@ -56,75 +56,75 @@ class ScriptedEndpoint:
         self.done += carried_out
         if error is not None:
             raise error
-        return "answered"
+        return "response"
 
     async def find_outcome(self) -> str | None:
         self.checks += 1
         self.on_check()
-        if self.blind is not None:
-            raise self.blind
-        return "seen" if self.done else None
+        if self.read_error is not None:
+            raise self.read_error
+        return "found" if self.done else None
 
     async def run(self, **options: Any) -> str:
         return await send_and_verify(self.send, self.find_outcome, **{"retry": QUICK_RETRY} | options)
 
 
-async def test_an_answer_needs_no_look():
-    world = ScriptedEndpoint([(None, True)])
-    assert await world.run() == "answered"
-    assert (world.sent, world.checks) == (1, 0)
+async def test_a_response_needs_no_read():
+    endpoint = ScriptedEndpoint([(None, True)])
+    assert await endpoint.run() == "response"
+    assert (endpoint.sent, endpoint.checks) == (1, 0)
 
 
 @pytest.mark.parametrize("error", UNCERTAIN, ids=lambda error: type(error).__name__)
-async def test_what_was_carried_out_is_found_and_not_sent_again(error: IndigoError):
-    world = ScriptedEndpoint([(error, True)])
-    assert await world.run() == "seen"
-    assert (world.sent, world.checks) == (1, 1)
+async def test_a_request_that_was_carried_out_is_found_and_not_sent_again(error: IndigoError):
+    endpoint = ScriptedEndpoint([(error, True)])
+    assert await endpoint.run() == "found"
+    assert (endpoint.sent, endpoint.checks) == (1, 1)
 
 
 @pytest.mark.parametrize("error", UNCERTAIN, ids=lambda error: type(error).__name__)
-async def test_what_was_not_carried_out_is_sent_again(error: IndigoError):
-    world = ScriptedEndpoint([(error, False), (error, False), (None, True)])
-    assert await world.run() == "answered"
-    assert (world.sent, world.checks) == (3, 2)
+async def test_a_request_that_was_not_carried_out_is_sent_again(error: IndigoError):
+    endpoint = ScriptedEndpoint([(error, False), (error, False), (None, True)])
+    assert await endpoint.run() == "response"
+    assert (endpoint.sent, endpoint.checks) == (3, 2)
 
 
 @pytest.mark.parametrize("error", CERTAIN, ids=lambda error: type(error).__name__)
-async def test_a_certain_end_is_the_end(error: IndigoError):
-    world = ScriptedEndpoint([(error, False)])
+async def test_a_certain_failure_is_raised_at_once(error: IndigoError):
+    endpoint = ScriptedEndpoint([(error, False)])
     with pytest.raises(IndigoError) as caught:
-        await world.run()
+        await endpoint.run()
     assert caught.value is error
-    assert (world.sent, world.checks) == (1, 0)
+    assert (endpoint.sent, endpoint.checks) == (1, 0)
 
 
-async def test_after_as_many_attempts_as_allowed_the_last_uncertain_error_is_told():
-    world = ScriptedEndpoint([(error, False) for error in (UNCERTAIN * 2)[: QUICK_RETRY.attempts]])
+async def test_after_the_last_attempt_the_last_uncertain_error_is_raised():
+    endpoint = ScriptedEndpoint([(error, False) for error in (UNCERTAIN * 2)[: QUICK_RETRY.attempts]])
     with pytest.raises(IndigoError) as caught:
-        await world.run()
-    assert caught.value is world.script[-1][0]
-    assert world.sent == world.checks == QUICK_RETRY.attempts
+        await endpoint.run()
+    assert caught.value is endpoint.script[-1][0]
+    assert endpoint.sent == endpoint.checks == QUICK_RETRY.attempts
 
 
-async def test_a_look_that_fails_leaves_the_outcome_unknown_and_sends_nothing_more():
-    unseen = ConnectionFailedError("no connection could be made", endpoint="GET /audience")
-    world = ScriptedEndpoint([(AMBIGUOUS, True)], blind=unseen)
+async def test_a_failed_read_leaves_the_outcome_unknown_and_sends_nothing_more():
+    read_error = ConnectionFailedError("no connection could be made", endpoint="GET /audience")
+    endpoint = ScriptedEndpoint([(AMBIGUOUS, True)], read_error=read_error)
     with pytest.raises(AmbiguousOutcomeError) as caught:
-        await world.run()
-    assert caught.value.__cause__ is unseen
-    assert world.sent == 1
+        await endpoint.run()
+    assert caught.value.__cause__ is read_error
+    assert endpoint.sent == 1
 
 
-async def test_a_server_that_asks_to_wait_is_obeyed_however_often():
-    world = ScriptedEndpoint([(SLOW_DOWN, False)] * 20 + [(None, True)])
-    assert await world.run() == "answered"
-    assert (world.sent, world.checks) == (21, 0)
+async def test_every_rate_limit_is_obeyed():
+    endpoint = ScriptedEndpoint([(SLOW_DOWN, False)] * 20 + [(None, True)])
+    assert await endpoint.run() == "response"
+    assert (endpoint.sent, endpoint.checks) == (21, 0)
 
 
 async def test_each_unknown_outcome_is_reported():
     unknown: list[None] = []
-    world = ScriptedEndpoint([(AMBIGUOUS, False), (SLOW_DOWN, False), (UNCERTAIN[1], False), (None, True)])
-    await world.run(on_unknown_outcome=lambda: unknown.append(None))
+    endpoint = ScriptedEndpoint([(AMBIGUOUS, False), (SLOW_DOWN, False), (UNCERTAIN[1], False), (None, True)])
+    await endpoint.run(on_unknown_outcome=lambda: unknown.append(None))
     assert len(unknown) == 2
 
 
@@ -136,11 +136,11 @@ _outcomes = st.tuples(st.none() | st.sampled_from([*UNCERTAIN, *CERTAIN, SLOW_DO
 )
 async def test_nothing_is_ever_carried_out_twice(script: list[tuple[IndigoError | None, bool]], attempts: int):
     honest = [(error, carried_out if error in UNCERTAIN else error is None) for error, carried_out in script]
-    world = ScriptedEndpoint(honest)
+    endpoint = ScriptedEndpoint(honest)
     try:
-        result = await world.run(retry=RetryPolicy(attempts=attempts, wait_initial=0, wait_max=0))
+        result = await endpoint.run(retry=RetryPolicy(attempts=attempts, wait_initial=0, wait_max=0))
     except IndigoError:
         result = None
-    assert world.done <= 1
-    assert world.sent <= attempts + sum(error is SLOW_DOWN for error, _ in honest)
-    assert (result is not None) == (world.done == 1)
+    assert endpoint.done <= 1
+    assert endpoint.sent <= attempts + sum(error is SLOW_DOWN for error, _ in honest)
+    assert (result is not None) == (endpoint.done == 1)

@@ -1,4 +1,4 @@
-"""Matches and lookalikes at servers that other people wrote: renamed, duplicate, odd and refused audiences."""
+"""Matches and lookalikes on unexpected servers: renamed, duplicate, odd and refused audiences."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ class TestNamesakes:
             assert server.post_paths == []
 
     @pytest.mark.parametrize("dead", [{"status": "DELETED"}, {"hidden": True}, {"customerId": "43"}])
-    async def test_a_name_whose_audiences_are_all_gone_is_free(self, dead: dict[str, Any]):
+    async def test_a_name_is_free_if_all_its_audiences_are_gone(self, dead: dict[str, Any]):
         async with quirky_server() as (server, client):
             server._is_taken = lambda _: False
             server.add(name="Donors", uploadedAudienceCsv=csv_of(), **dead)
@@ -177,7 +177,7 @@ class TestNamesakes:
             ({"status": "FAILED", "uploadedAudienceCsv": csv_of()}, AudienceFailedError),
         ],
     )
-    async def test_where_none_fits_the_best_one_stops_the_job(self, rest: dict[str, Any], error: type[Exception]):
+    async def test_if_none_fits_the_best_match_stops_the_job(self, rest: dict[str, Any], error: type[Exception]):
         async with quirky_server() as (server, client):
             server.add(name="Donors", status="DELETED")
             server.add(name="Donors", **rest)
@@ -186,7 +186,7 @@ class TestNamesakes:
             assert outcome.stage == "match"
             assert server.post_paths == []
 
-    async def test_a_lookalike_of_another_base_gives_way_to_ours(self):
+    async def test_a_lookalike_of_the_same_base_is_preferred(self):
         async with quirky_server() as (server, client):
             for base in ("aud-8", "aud-9", "aud-8"):
                 server.add(name="Donors+", baseAudienceId=base)
@@ -216,7 +216,7 @@ class TestWhatIsSaidOfAReuse:
     @pytest.mark.parametrize(
         ("size", "include", "fits"), [(9_001, None, False), (9_000, None, True), (4_001, False, False)]
     )
-    async def test_a_lookalike_larger_than_ours_can_be_is_left_alone(self, size: int, include: bool | None, fits: bool):
+    async def test_a_larger_lookalike_is_left_unchanged(self, size: int, include: bool | None, fits: bool):
         async with quirky_server() as (server, client):
             base = server.add(name="Donors", uploadedAudienceCsv=csv_of(), size=5_000)
             server.add(name="Donors+", baseAudienceId="aud-1", size=size)
@@ -302,7 +302,7 @@ class TestStubs:
             server._read = slow
             assert (await match_csv(client)).extra["size"] == 5_000
 
-    async def test_a_match_answered_with_another_audience_is_no_match(self):
+    async def test_a_match_response_about_another_audience_is_not_a_match(self):
         async with quirky_server() as (server, client):
             server.add(name="Others", uploadedAudienceCsv=csv_of("https://files.example.org/others.csv"))
             server._match = lambda _: (200, server._visible_fields(server.audiences[0]))
@@ -319,7 +319,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize("lost_first", [False, True], ids=["at once", "after a 502"])
     @pytest.mark.parametrize("shows_names", [True, False])
-    async def test_a_refused_match_is_told_at_once_and_binds_nothing(
+    async def test_a_refused_match_is_reported_at_once_and_binds_nothing(
         self, journal: Path, *, lost_first: bool, shows_names: bool
     ):
         wrong = job(column_selections={"first_name": {"column_name": "Frist", "is_required": True}})
@@ -355,7 +355,7 @@ class TestRefusals:
             changed = await run(client, journal, job(lookalike=grown(4_000)))
             assert isinstance(changed.error, JournalMismatchError)
 
-    async def test_one_that_says_already_is_believed_when_nothing_comes_of_it(
+    async def test_an_already_matched_refusal_is_reported_if_no_match_appears(
         self, journal: Path, monkeypatch: pytest.MonkeyPatch
     ):
         monkeypatch.setattr("indigo_async.workflows.recipes.match._UNKNOWN_OUTCOME_SECONDS", 0.1)
@@ -370,7 +370,7 @@ class TestRefusals:
             changed = job(column_selections={"last_name": {"column_name": "Last", "is_required": True}})
             assert (await run(client, journal, changed)).error is None
 
-    async def test_a_match_that_was_done_already_is_found_where_no_names_are_shown(self):
+    async def test_an_earlier_match_is_found_even_if_no_names_are_shown(self):
         async with quirky_server(shows_names=False, lose=[MATCH]) as (server, client):
             read = server._read
 
@@ -387,7 +387,7 @@ class TestRefusals:
             assert (await match_csv(client)).status == "ACTIVE"
             assert server.post_paths == [UPLOAD, MATCH, MATCH]
 
-    async def test_a_lookalike_that_was_perhaps_made_keeps_the_journal_bound(self, journal: Path):
+    async def test_a_lookalike_that_may_have_been_made_keeps_the_journal_bound(self, journal: Path):
         async with quirky_server(shows_names=False, lose=[LOOKALIKE]) as (server, client):
             server.refuse = lambda path, _: (
                 (400, {"error": "exists already"}) if path == LOOKALIKE and server.post_paths.count(path) > 1 else None
@@ -450,7 +450,7 @@ class TestWhatBindsAJournal:
             assert "for another server" in str(outcome.error)
             assert server.post_paths == []
 
-    async def test_a_lookalike_added_before_any_was_made_goes_on(self, journal: Path):
+    async def test_a_lookalike_added_before_any_was_made_is_made(self, journal: Path):
         async with quirky_server() as (server, client):
             first = await run(client, journal, job())
             outcome = await run(client, journal, job(lookalike=grown()))
@@ -513,7 +513,7 @@ class TestWhatNobodyCanHaveExported:
 
 
 class TestAnUpsertingServer:
-    async def test_a_lookalike_that_existed_is_judged_and_told_of(self):
+    async def test_a_lookalike_that_existed_is_judged_and_reported(self):
         async with quirky_server(upserts=True, shows_names=False) as (server, client):
             server.add(name="Donors+", baseAudienceId="aud-9", size=2_000)
             events: list[Event] = []
@@ -522,7 +522,7 @@ class TestAnUpsertingServer:
             with pytest.raises(AudienceExistsError, match="is a lookalike of audience aud-9, not of aud-8"):
                 await create_lookalike(client, "aud-8")
 
-    async def test_an_upload_that_is_somebody_elses_audience_is_left_alone(self):
+    async def test_an_upload_that_returns_another_audience_is_left_unchanged(self):
         async with quirky_server() as (server, client):
             server.add(name="Others", uploadedAudienceCsv=csv_of())
             server._upload = lambda _: (200, server._visible_fields(server.audiences[0]))

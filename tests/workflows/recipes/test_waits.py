@@ -66,7 +66,7 @@ async def test_a_match_is_waited_for_until_the_audience_is_active():
         assert (await for_active(client, await matching(client))).status == "ACTIVE"
 
 
-async def test_what_is_done_already_is_seen_at_the_first_look():
+async def test_a_finished_audience_is_seen_at_the_first_status_check():
     async with sandbox_and_client() as (sandbox, client):
         audience_id = await seed_audience(sandbox)
         for wait in (workflows.wait_until_active, workflows.wait_for_column_selection):
@@ -90,7 +90,7 @@ async def test_nothing_ends_a_wait_but_the_status_that_it_waits_for():
 
 
 @BOTH
-async def test_a_status_that_nobody_documented_means_that_work_goes_on(begin, wait):
+async def test_an_undocumented_status_means_in_progress(begin, wait):
     async with sandbox_and_client() as (sandbox, client):
         audience = await begin(client)
         sandbox.faults.add(Fault(kind=FaultKind.UNKNOWN_STATUS, times=3))
@@ -112,7 +112,7 @@ async def test_a_status_that_plainly_says_failure_ends_the_wait(status: str):
     assert caught.value.audience.status == status
 
 
-async def test_a_csv_that_failed_ends_the_wait_with_what_to_look_for():
+async def test_a_failed_csv_ends_the_wait_with_advice():
     async with sandbox_and_client() as (sandbox, client):
         sandbox.faults.add(Fault(kind=FaultKind.STAGE_FAILS, endpoint=UPLOAD))
         stub = await uploaded(client)
@@ -138,7 +138,7 @@ TRANSIENT = [
 
 @BOTH
 @pytest.mark.parametrize("fault", TRANSIENT, ids=lambda fault: fault.kind)
-async def test_a_look_that_fails_is_not_the_end_of_the_wait(begin, wait, fault: Fault):
+async def test_a_failed_status_check_does_not_end_the_wait(begin, wait, fault: Fault):
     async with sandbox_and_client() as (sandbox, client):
         audience = await begin(client)
         sandbox.faults.add(fault)
@@ -177,7 +177,7 @@ async def test_a_token_that_is_no_longer_good_ends_the_wait():
 
 
 @BOTH
-async def test_a_cancelled_wait_leaves_the_work_alone(begin, wait):
+async def test_a_canceled_wait_leaves_the_server_working(begin, wait):
     clock = ManualClock()
     async with sandbox_and_client(clock=clock) as (sandbox, client):
         beginning = asyncio.create_task(begin(client))
@@ -202,7 +202,7 @@ async def previewed(client: IndigoClient, audience_id: object, *types: str) -> C
     )
 
 
-async def test_a_preview_is_waited_for_until_it_can_be_bought():
+async def test_a_preview_is_waited_for_until_it_is_for_sale():
     async with sandbox_and_client(export_flow="asynchronous") as (sandbox, client):
         audience_id = await seed_audience(sandbox)
         preview = await previewed(client, audience_id, "phone")
@@ -225,7 +225,7 @@ async def test_a_purchase_is_waited_for_until_it_can_be_downloaded():
 
 
 async def test_a_purchase_still_shown_for_sale_is_waited_for():
-    """The answer to a purchase may be ahead of the audience's record."""
+    """The response to a purchase may be ahead of the audience's record."""
     behind = {"id": "aud-1", "csvExports": [{"id": 7, "status": "REQUIRES_PAYMENT", "cost": 5}]}
     ahead = {"id": "aud-1", "csvExports": [{"id": 7, "status": "ACTIVE", "downloadUrl": "https://example.org/x.csv"}]}
     async with server_and_client(respond_with_json(behind), respond_with_json(behind), respond_with_json(ahead)) as (
@@ -296,7 +296,7 @@ FAILED = r"the last (status check failed|\d+ status checks failed, the last) wit
         ([ODD_STATUS], r"the last status was 'see https://a\.example/x\?<hidden> x{1,100}'"),
     ],
 )
-async def test_a_deadline_says_what_was_seen_last(answers, said):
+async def test_a_deadline_describes_the_last_status_checks(answers, said):
     async with server_and_client(*answers) as (_, client):
         with pytest.raises(WaitTimeoutError) as caught:
             await workflows.wait_until_active(client, "aud-1", customer_id=None, timeout=0.25)
@@ -305,7 +305,7 @@ async def test_a_deadline_says_what_was_seen_last(answers, said):
     assert re.fullmatch(expected, str(caught.value))
 
 
-async def test_a_deadline_says_that_nothing_was_answered():
+async def test_a_deadline_says_that_no_status_check_got_a_response():
     async def never(_: object) -> Any:
         await anyio.sleep_forever()
 
@@ -314,7 +314,7 @@ async def test_a_deadline_says_that_nothing_was_answered():
             await workflows.wait_until_active(client, "aud-1", customer_id=None, timeout=0.1)
 
 
-async def test_what_a_wait_saw_is_not_said_of_a_later_one():
+async def test_a_wait_does_not_describe_an_earlier_one():
     async with server_and_client(STILL, respond_with_json({"id": "aud-1", "status": "ACTIVE"})) as (_, client):
         run = RecipeContext(client, None, "Donors", NameIndex(client))
         with recipe_scope(run, "test", SharedTimeout(5)):
@@ -357,7 +357,7 @@ CHECKS = "the same call checks the server before it purchases anything"
         (Stage.DOWNLOAD, NullJobLog(), BOUGHT),
     ],
 )
-async def test_a_deadline_says_only_of_what_was_bought_that_it_was(stage, memory, said):
+async def test_a_deadline_claims_a_purchase_only_if_it_is_certain(stage, memory, said):
     async with server_and_client(STILL) as (_, client):
         run = RecipeContext(client, None, "Donors", NameIndex(client), job_log=memory, current_stage=stage)
         with pytest.raises(WaitTimeoutError) as caught, recipe_scope(run, "test", SharedTimeout(0.001)):

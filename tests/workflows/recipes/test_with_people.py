@@ -1,4 +1,4 @@
-"""The whole cookbook with people in it: a messy CSV on disk becomes a bought CSV of the voters most like them."""
+"""The whole cookbook with real matching: a messy CSV on disk becomes a purchased CSV of similar voters."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COLUMNS = ColumnSelections(
 
 
 @pytest.mark.parametrize("flow", ["synchronous", "asynchronous"])
-async def test_a_messy_file_becomes_a_bought_csv_of_as_many_people_as_were_asked_for(
+async def test_a_messy_file_becomes_a_purchased_csv_with_the_requested_number_of_people(
     flow, voters: VoterFile, tmp_path: Path
 ):
     people, bought = tmp_path / "people.csv", tmp_path / "bought.csv"
@@ -61,7 +61,7 @@ async def test_a_messy_file_becomes_a_bought_csv_of_as_many_people_as_were_asked
     assert any(row["Cell phone number"] for row in rows)
 
 
-async def test_what_is_no_csv_further_down_is_told_by_the_upload(voters: VoterFile, tmp_path: Path):
+async def test_a_file_that_stops_being_csv_is_reported_by_the_upload(voters: VoterFile, tmp_path: Path):
     noise = tmp_path / "people.csv"
     noise.write_bytes(generate_messy_csv(voters, 2_000, seed=1) + b"\x00\x01\x02 this is no CSV")
     async with Sandbox(voters, speed=SPEED) as sandbox, open_client(sandbox) as client:
