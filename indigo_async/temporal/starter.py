@@ -95,31 +95,31 @@ async def run_job(
     checked = await run_in_thread(partial(check_job, check, job, WORKER_PUBLISHER))
     _check_destination(check, "export.destination", job)
     check.raise_if_invalid()
-    order = await _build_job_input(
+    job_input = await _build_job_input(
         checked,
         purchase=purchase,
         heartbeat_seconds=heartbeat_seconds,
         timeout_seconds=timeout,
         shows_stage=await ensure_search_attributes(temporal),
     )
-    workflow_id = job_workflow_id(order.customer_id, order.audience_name)
+    workflow_id = job_workflow_id(job_input.customer_id, job_input.audience_name)
     start = partial(
         temporal.start_workflow,
         AudienceWorkflow.run,
-        order,
+        job_input,
         id=workflow_id,
         task_queue=task_queue,
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-        memo={IDENTITY_MEMO_KEY: order.identity},
-        search_attributes=build_search_attributes(order),
+        memo={IDENTITY_MEMO_KEY: job_input.identity},
+        search_attributes=build_search_attributes(job_input),
     )
     try:
         handle = await start(id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY)
     except WorkflowAlreadyStartedError:
         handle = temporal.get_workflow_handle_for(AudienceWorkflow.run, workflow_id)
-        if await _read_identity(handle) != order.identity:
+        if await _read_identity(handle) != job_input.identity:
             handle = await start()
-    if await _read_identity(handle) != order.identity:
+    if await _read_identity(handle) != job_input.identity:
         raise WorkflowError(
             f"{workflow_id} is in progress with other inputs or options; wait until it has ended or cancel it",
             stage=Stage.MATCH,
@@ -127,7 +127,7 @@ async def run_job(
     try:
         return await handle.result()
     except WorkflowFailureError as error:
-        failure = build_failure(order, workflow_id, error)
+        failure = build_failure(job_input, workflow_id, error)
     raise WorkflowError(f"{failure.error_type}: {failure.message}", stage=failure.stage)
 
 
@@ -180,9 +180,9 @@ async def run_batch(
     if budget_cents is not None:
         budget = await _start_budget(temporal, name, budget_cents, task_queue)
     shows_stage = await ensure_search_attributes(temporal)
-    orders = [
+    inputs = [
         await _build_job_input(
-            one,
+            checked,
             purchase=purchase,
             batch=name,
             budget=budget,
@@ -190,9 +190,9 @@ async def run_batch(
             timeout_seconds=job_timeout,
             shows_stage=shows_stage,
         )
-        for one in await run_in_thread(lambda: [check_job(InputCheck(), job, WORKER_PUBLISHER) for job in jobs])
+        for checked in await run_in_thread(lambda: [check_job(InputCheck(), job, WORKER_PUBLISHER) for job in jobs])
     ]
-    fed = hashlib.sha256(to_json([page_size, [order.identity for order in orders]])).hexdigest()
+    batch_identity = hashlib.sha256(to_json([page_size, [job_input.identity for job_input in inputs]])).hexdigest()
     state = BatchState(name=name, max_pages_under_way=max(1, max_in_flight // page_size))
     started = await temporal.start_workflow(
         BatchWorkflow.run,
@@ -200,17 +200,17 @@ async def run_batch(
         id=batch_workflow_id(name),
         task_queue=task_queue,
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-        memo={IDENTITY_MEMO_KEY: fed},
+        memo={IDENTITY_MEMO_KEY: batch_identity},
     )
     # By its ID alone, because a batch that continues as new has another run ID.
     batch = temporal.get_workflow_handle_for(BatchWorkflow.run, started.id)
-    if await _read_identity(batch) != fed:
+    if await _read_identity(batch) != batch_identity:
         problem = (
             f"a batch named {name!r} is in progress with other jobs; wait until it has ended or choose another name"
         )
         raise InvalidInputError([Problem("name", problem)])
     async with _report_progress(batch, on_progress):
-        await _feed(batch, _split_into_pages(orders, page_size))
+        await _feed(batch, _split_into_pages(inputs, page_size))
         return await batch.result()
 
 
@@ -222,11 +222,11 @@ def _check_destination(check: InputCheck, where: str, job: AudienceJob) -> None:
         check.add(where, problem)
 
 
-async def _build_job_input(job: AudienceJob, **terms: object) -> JobInput:
-    """The input of a checked job's workflow."""
+async def _build_job_input(job: AudienceJob, **options: object) -> JobInput:
+    """Build the input of a checked job's workflow."""
     selections, filters = normalized_inputs(job)
     step, export = job.lookalike, job.export
-    order = JobInput(
+    job_input = JobInput(
         key=job.key,
         customer_id=job.customer_id,
         audience_name=job.audience_name,
@@ -250,11 +250,11 @@ async def _build_job_input(job: AudienceJob, **terms: object) -> JobInput:
             allow_empty=export.allow_empty,
         ),
         identity="",
-        **terms,  # type: ignore[arg-type]
+        **options,  # type: ignore[arg-type]
     )
     made = await compute_identity(job, base_url="")
-    identity = hashlib.sha256(to_json([made.fingerprint, order.export, order.purchase])).hexdigest()
-    return attrs.evolve(order, identity=identity)
+    identity = hashlib.sha256(to_json([made.fingerprint, job_input.export, job_input.purchase])).hexdigest()
+    return attrs.evolve(job_input, identity=identity)
 
 
 async def _read_identity(handle: WorkflowHandle[Any, Any]) -> str:
@@ -276,8 +276,8 @@ async def _start_budget(temporal: Client, name: str, limit_cents: int, task_queu
     return budget_workflow_id(name)
 
 
-def _split_into_pages(orders: Iterable[JobInput], size: int) -> list[Page]:
-    remaining = iter(orders)
+def _split_into_pages(inputs: Iterable[JobInput], size: int) -> list[Page]:
+    remaining = iter(inputs)
     parts: list[tuple[JobInput, ...]] = []
     while part := tuple(islice(remaining, size)):
         parts.append(part)
