@@ -1,4 +1,4 @@
-"""Every rule about column selections. Source: reference, "More details about column selections"."""
+"""All rules about column selections (API reference: More details about column selections)."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def test_at_least_one_field_must_be_required():
     ]
 
 
-def test_no_selection_at_all_is_refused():
+def test_empty_selections_are_rejected():
     assert "at least one matching field" in problems_of({})[0]
     assert "at least one matching field" in problems_of(ColumnSelections())[0]
 
 
-def test_a_required_id_alone_is_refused_since_it_matches_nothing():
+def test_a_required_id_alone_is_rejected_because_it_matches_nothing():
     assert "at least one matching field" in problems_of({"id": ColumnSelection("ID", required=True)})[0]
 
 
@@ -82,7 +82,7 @@ def test_address_must_be_optional():
     ]
 
 
-def test_an_optional_address_helps():
+def test_an_optional_address_is_accepted():
     assert problems_of(REQUIRED_FIRST_NAME | {"address": ColumnSelection("Street")}) == []
 
 
@@ -92,11 +92,11 @@ def test_id_must_be_required():
     ]
 
 
-def test_a_required_id_beside_a_matching_field_is_fine():
+def test_a_required_id_with_a_matching_field_is_accepted():
     assert problems_of(REQUIRED_FIRST_NAME | {"id": ColumnSelection("ID", required=True)}) == []
 
 
-def test_no_column_serves_two_fields():
+def test_no_column_is_used_for_two_fields():
     selections = REQUIRED_FIRST_NAME | {"last_name": ColumnSelection("First")}
     assert problems_of(selections) == ["column_selections.last_name: column 'First' is already used for first_name"]
 
@@ -105,13 +105,13 @@ def test_columns_that_differ_in_case_are_two_columns():
     assert problems_of(REQUIRED_FIRST_NAME | {"last_name": ColumnSelection("FIRST")}) == []
 
 
-def test_an_unknown_field_is_refused_with_the_nearest_one():
+def test_the_error_for_an_unknown_field_suggests_the_closest_one():
     (problem,) = problems_of(REQUIRED_FIRST_NAME | {"frist_name": ColumnSelection("F")})
     assert problem.startswith("column_selections.frist_name: is not a field of the API")
     assert problem.endswith("did you mean 'first_name'?")
 
 
-def test_a_field_that_is_no_text_is_refused():
+def test_a_field_must_be_text():
     assert "is not a field of the API" in problems_of(REQUIRED_FIRST_NAME | {5: ColumnSelection("F")})[0]
 
 
@@ -128,7 +128,7 @@ def test_a_field_that_is_no_text_is_refused():
         ("\ud800", "holds half of a surrogate pair"),
     ],
 )
-def test_a_column_name_is_text_without_blanks_at_its_ends(column: object, message: str):
+def test_a_column_name_is_text_without_whitespace_at_its_ends(column: object, message: str):
     (problem,) = problems_of({"first_name": {"column_name": column, "is_required": True}})
     assert problem.startswith(f"column_selections.first_name.column_name: {message}")
 
@@ -139,7 +139,7 @@ def test_is_required_is_a_boolean(flag: object):
     assert problems == [f"column_selections.city.is_required: must be True or False, not {type(flag).__name__}"]
 
 
-def test_a_selection_needs_its_column():
+def test_a_selection_needs_a_column_name():
     problems = problems_of(REQUIRED_FIRST_NAME | {"city": {"is_required": False}})
     assert problems == ["column_selections.city: column_name is missing"]
 
@@ -152,20 +152,20 @@ def test_a_selection_has_no_other_keys():
 
 
 @pytest.mark.parametrize("value", ["City", 5, None, ["City", True]])
-def test_a_selection_of_another_type_is_refused(value: object):
+def test_a_selection_of_another_type_is_rejected(value: object):
     assert problems_of(REQUIRED_FIRST_NAME | {"city": value}) == [
         "column_selections.city: must be a ColumnSelection or a mapping with column_name and is_required"
     ]
 
 
 @pytest.mark.parametrize("value", [None, "first_name", ["first_name"], 5])
-def test_selections_of_another_type_are_refused(value: object):
+def test_selections_of_another_type_are_rejected(value: object):
     assert problems_of(value) == [
         f"column_selections: must be ColumnSelections or a mapping, not {type(value).__name__}"
     ]
 
 
-def test_all_problems_come_at_once_each_with_its_place():
+def test_all_problems_are_reported_at_once_with_their_places():
     selections = {
         "full_name": ColumnSelection(""),
         "first_name": ColumnSelection("A"),
@@ -261,7 +261,7 @@ def _an_unknown_field(selections: dict[str, ColumnSelection]) -> dict[str, Colum
     ],
 )
 @given(data=st.data())
-def test_any_broken_rule_is_refused_whatever_else_is_selected(breach, data: st.DataObject):
+def test_a_broken_rule_is_reported_whatever_else_is_selected(breach, data: st.DataObject):
     selections = data.draw(
         valid_selections().filter(lambda chosen: breach is not _a_column_used_twice or len(chosen) < 5)
     )
@@ -277,7 +277,7 @@ _anything = st.none() | st.integers() | st.booleans() | st.text() | st.lists(st.
         _anything | st.dictionaries(st.sampled_from(["column_name", "is_required", "other"]), _anything),
     )
 )
-def test_whatever_is_given_is_reported_or_fit_to_send(selections: dict[object, object]):
+def test_any_input_is_reported_or_can_be_sent(selections: dict[object, object]):
     check = InputCheck()
     chosen = check.column_selections(selections)
     if not check.problems:

@@ -1,4 +1,4 @@
-"""The tree of exceptions: what each one knows, says, and carries to another process."""
+"""The exception tree: attributes, messages and pickling."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_the_tree_is_the_documented_one(child: type[Exception], parent: type[Exc
         (EXAMPLES[11], "match: failed"),
     ],
 )
-def test_a_message_says_where_and_what(error: IndigoError, text: str):
+def test_messages_name_the_place_and_the_problem(error: IndigoError, text: str):
     assert str(error) == text
 
 
@@ -105,7 +105,7 @@ def test_a_message_says_where_and_what(error: IndigoError, text: str):
 @pytest.mark.parametrize(
     "travel", [copy.copy, lambda error: pickle.loads(pickle.dumps(error))], ids=["copied", "pickled"]
 )
-def test_an_exception_reaches_another_process_with_all_that_it_knows(travel, error: IndigoError):
+def test_exceptions_reach_another_process_with_all_attributes(travel, error: IndigoError):
     arrived = travel(error)
     assert type(arrived) is type(error)
     assert str(arrived) == str(error)

@@ -46,23 +46,23 @@ def test_the_typed_form_means_the_same_as_a_mapping():
     assert InputCheck().filters(LookalikeFilters(states=["PA"])) == InputCheck().filters({"states": ["PA"]})
 
 
-def test_a_filter_that_is_not_known_is_passed_through_as_it_is():
+def test_an_unknown_filter_is_sent_unchanged():
     filters = InputCheck().filters({"zipCodes": ["19104"], "states": ["PA"]})
     assert filters == LookalikeFilters(states=("PA",), extra={"zipCodes": ["19104"]})
 
 
 @pytest.mark.parametrize("field", FILTERS)
-def test_an_empty_filter_is_refused_since_it_may_mean_nobody_or_everybody(field: str):
+def test_an_empty_filter_is_rejected_because_it_may_mean_nobody_or_everybody(field: str):
     assert problems_of_filters({field: []}) == [f"filters.{field}: must not be empty: leave it out instead"]
 
 
 @pytest.mark.parametrize("value", ["PA", b"PA", {"PA": True}, 5, True])
-def test_a_filter_that_is_no_list_is_refused(value: object):
+def test_a_filter_must_be_a_list(value: object):
     assert problems_of_filters({"states": value}) == ["filters.states: must be a list of text"]
 
 
 @pytest.mark.parametrize("item", ["", " PA", "PA ", 42, None, True, ["PA"]])
-def test_each_item_of_a_filter_is_text_without_blanks_at_its_ends(item: object):
+def test_each_item_of_a_filter_is_text_without_whitespace_at_its_ends(item: object):
     (problem,) = problems_of_filters({"states": ["NJ", item]})
     assert problem.startswith("filters.states[1]: must ")
 
@@ -72,25 +72,25 @@ def test_a_filter_names_each_place_once():
 
 
 @pytest.mark.parametrize("key", ["", " zip", 5])
-def test_the_name_of_a_further_filter_is_text(key: object):
+def test_the_name_of_an_extra_filter_is_text(key: object):
     assert len(problems_of_filters({key: ["19104"]})) == 1
 
 
 @pytest.mark.parametrize("filters", ["PA", ["PA"], 5])
-def test_filters_of_another_type_are_refused(filters: object):
+def test_filters_of_another_type_are_rejected(filters: object):
     assert problems_of_filters(filters) == [
         f"filters: must be LookalikeFilters or a mapping, not {type(filters).__name__}"
     ]
 
 
-def test_problems_of_several_filters_come_at_once():
+def test_problems_of_several_filters_are_reported_at_once():
     assert [problem.partition(":")[0] for problem in problems_of_filters({"states": [], "counties": "Erie"})] == [
         "filters.states",
         "filters.counties",
     ]
 
 
-def test_an_iterable_that_can_be_read_once_is_not_used_up_by_the_check():
+def test_a_one_shot_iterable_is_not_used_up_by_the_check():
     filters = InputCheck().filters({"states": (state for state in ["PA", "NJ"])})
     assert filters == LookalikeFilters(states=("PA", "NJ"))
 
@@ -119,30 +119,30 @@ def test_the_field_types_are_the_eight_of_the_reference():
 
 
 @given(st.lists(st.sampled_from(FIELD_TYPES) | st.sampled_from(OptionalFieldType), unique=True))
-def test_known_field_types_pass_as_plain_text_in_their_order(field_types: list[str]):
+def test_known_field_types_become_plain_text_in_their_order(field_types: list[str]):
     check = InputCheck()
     assert check.optional_field_types(field_types) == tuple(str(item) for item in field_types)
     assert check.problems == []
 
 
-def test_an_unknown_field_type_is_refused_with_the_nearest_one():
+def test_the_error_for_an_unknown_field_type_suggests_the_closest_one():
     (problem,) = problems_of_field_types(["phone", "phones"])
     assert problem.startswith("optional_field_types[1]: 'phones' is not a field type; the types are phone, address, ")
     assert problem.endswith("did you mean 'phone'?")
 
 
 @pytest.mark.parametrize("item", [1, None, True, ["phone"], "", "PHONE", " phone"])
-def test_anything_else_is_no_field_type(item: object):
+def test_anything_else_is_not_a_field_type(item: object):
     (problem,) = problems_of_field_types([item])
     assert problem.startswith(f"optional_field_types[0]: {item!r} is not a field type")
 
 
-def test_a_field_type_is_named_once_since_it_is_paid_once():
+def test_a_field_type_is_named_once_because_it_is_paid_once():
     assert problems_of_field_types(["phone", "address", "phone"]) == [
         "optional_field_types: names 'phone' more than once"
     ]
 
 
 @pytest.mark.parametrize("value", ["phone", b"phone", None, 5, {"phone": True}])
-def test_field_types_come_as_a_list(value: object):
+def test_field_types_must_be_a_list(value: object):
     assert problems_of_field_types(value) == ["optional_field_types: must be a list of text"]

@@ -1,4 +1,4 @@
-"""Records: frozen, with statuses as the server wrote them and URLs out of sight."""
+"""Records are frozen, keep the server's statuses and hide URLs."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ SIGNED = "https://files.example.org/x.csv?X-Amz-Signature=canary"
 @pytest.mark.parametrize(
     "status", ["FAILED", "failed", "UPLOAD_FAILED", "ERROR", "Rejected", "CANCELLED", "canceled", "EXPIRED", "Deleted"]
 )
-def test_a_status_that_plainly_says_failure_is_one(status: str):
+def test_a_status_that_says_failure_is_a_failure(status: str):
     assert is_failure_status(status)
 
 
 @pytest.mark.parametrize(
     "status", sorted({*AudienceStatus, *UploadStatus, *ExportStatus, "", "UNDER_REVIEW", "QUEUED"} - {"FAILED"})
 )
-def test_any_other_status_known_or_not_means_that_work_goes_on(status: str):
+def test_any_other_status_means_work_in_progress(status: str):
     assert not is_failure_status(status)
 
 
@@ -37,7 +37,7 @@ def test_known_statuses_compare_with_the_servers_text():
     assert UploadedAudienceCsv(status="READY_FOR_COLUMN_SELECTION").status == UploadStatus.READY_FOR_COLUMN_SELECTION
 
 
-def test_records_show_no_url_and_no_value_that_is_not_modelled():
+def test_reprs_show_no_url_and_no_value_of_extra():
     audience = Audience(
         id=1,
         uploaded_audience_csv=UploadedAudienceCsv(url=SIGNED, extra={"signedUrl": SIGNED}),
@@ -51,7 +51,7 @@ def test_records_show_no_url_and_no_value_that_is_not_modelled():
     assert all(key in shown for key in ("signedUrl", "previewUrl", "iconUrl"))
 
 
-def test_a_record_without_a_url_says_so():
+def test_the_repr_of_a_record_without_a_url_says_none():
     assert "download_url=None" in repr(CsvExport(id=2))
 
 

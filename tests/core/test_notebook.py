@@ -53,7 +53,7 @@ REPORT = BatchReport(
 
 @attrs.define
 class _Reader(HTMLParser):
-    """The tags and the words of a piece of HTML."""
+    """The tags and the words of some HTML."""
 
     tags: set[str] = attrs.Factory(set)
     words: list[str] = attrs.Factory(list)
@@ -77,14 +77,14 @@ def read(html: str) -> _Reader:
 
 
 @pytest.mark.parametrize("shown", [AUDIENCE, EXPORT, REPORT, notebook.table([AUDIENCE, EXPORT])], ids=type)
-def test_names_are_text_and_no_secret_is_shown(shown: Audience | CsvExport | BatchReport | notebook.Table):
+def test_names_are_escaped_and_no_secret_is_shown(shown: Audience | CsvExport | BatchReport | notebook.Table):
     html = shown._repr_html_()
     assert read(html).tags <= {"table", "caption", "b", "thead", "tbody", "tr", "th", "td", "bdi", "p"}
     assert "secret" not in html
     assert "abc-token" not in html
 
 
-def test_an_audience_shows_what_it_is_and_its_exports():
+def test_an_audience_shows_its_fields_and_exports():
     words = read(AUDIENCE._repr_html_()).words
     for word in ("7", HOSTILE, "ACTIVE", "42", "DONE", "e-1", "$1,234.56", "phone", "yes"):
         assert word in words
@@ -99,7 +99,7 @@ def test_a_report_shows_its_numbers_and_its_first_failures():
     assert "and 981 more" in words
 
 
-def test_a_table_has_a_line_for_each_record_and_says_how_many_more_there_are():
+def test_a_table_has_a_row_per_record_and_counts_the_rest():
     html = notebook.table(Audience(id=number) for number in range(250))._repr_html_()
     assert html.count("<tr>") == 201
     assert "and 50 more" in html

@@ -1,4 +1,4 @@
-"""Prices: whole cents in any spelling, nothing that could be dollars, and no choice between amounts that disagree."""
+"""Prices are whole cents in any spelling, never possible dollars, and never one of several amounts that differ."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from indigo_async._transport.prices import COST_KEYS, find_price_amounts, parse_
 
 
 @pytest.mark.parametrize("value", [1200, 1200.0, "1200"])
-def test_whole_cents_may_be_spelled_as_any_number(value: object):
+def test_whole_cents_may_be_any_kind_of_number(value: object):
     assert parse_cents(value) == 1200
 
 
@@ -21,7 +21,7 @@ def test_whole_cents_may_be_spelled_as_any_number(value: object):
     "value",
     ["12.00", "1200.0", "$12", "1,200", "", " 1200", "١٢", "9" * 5_000, 12.5, -5, -5.0, True, None, {}, [], 1e400],
 )
-def test_what_could_be_dollars_or_is_no_amount_is_not_read(value: object):
+def test_possible_dollars_and_other_values_are_not_read(value: object):
     assert parse_cents(value) is None
 
 
@@ -44,7 +44,7 @@ def test_a_price_is_read_from_any_of_its_keys(key: str, value: object):
         {"cost": 0, "costBreakdown": [{"cost": 50_000, "people": 5}]},
     ],
 )
-def test_amounts_that_disagree_are_no_price(document: dict[str, Any]):
+def test_amounts_that_differ_are_no_price(document: dict[str, Any]):
     assert read_price(document) is None
     export = codec.decode_export({"id": 7, **document}, "GET /audience")
     assert export.cost_cents is None
@@ -69,12 +69,12 @@ def test_amounts_that_disagree_are_no_price(document: dict[str, Any]):
         {"cost": 500, "costBreakdown": []},
     ],
 )
-def test_amounts_that_agree_or_cannot_be_read_leave_the_price(document: dict[str, Any]):
+def test_equal_and_unreadable_amounts_keep_the_price(document: dict[str, Any]):
     assert read_price(document) == 500
     assert codec.decode_export({"id": 7, **document}, "GET /audience").cost_cents == 500
 
 
 @given(st.dictionaries(st.sampled_from(COST_KEYS), st.integers(0, 3) | st.sampled_from(["1", 2.0, "x", None, 0.5])))
-def test_a_price_is_what_every_readable_amount_says(document: dict[str, Any]):
+def test_a_price_is_the_value_of_all_readable_amounts(document: dict[str, Any]):
     amounts = {parse_cents(value) for value in document.values()} - {None}
     assert read_price(document) == (amounts.pop() if len(amounts) == 1 else None)

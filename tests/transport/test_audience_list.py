@@ -1,4 +1,4 @@
-"""Reading lists in slices: whatever the document and wherever it is cut, the same rows come out."""
+"""Lists are read in slices. Any list, cut anywhere, yields the same rows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indigo_async._transport import audience_list as list_view
+from indigo_async._transport import audience_list
 from indigo_async._transport.audience_list import ListReader, ListTooLongError
 from indigo_async._transport.responses import Endpoint
 from indigo_async.errors import ApiError, NotFoundError, ResponseDecodeError
@@ -16,7 +16,7 @@ LIST = Endpoint("GET", "/audiences")
 
 
 def read(body, *, chunk=1_000, limit=10**9):
-    """The rows' (key, status) and full records, and how many slices they came in."""
+    """Return the slices of a list that arrives in chunks."""
     slices = []
     reader = ListReader(LIST, slices.append, max_bytes=limit, token="secret-token")
     reader.begin(None)
@@ -52,15 +52,15 @@ MANY = [row_of(number, csvExports=exports(number % 5)) for number in range(2_000
     ],
     ids=["array", "object", "indented"],
 )
-def test_a_long_list_comes_whole_and_in_slices(body, chunk):
+def test_a_long_list_is_complete_and_delivered_in_slices(body, chunk):
     slices = read(body, chunk=chunk)
     assert keys_of(slices) == [(row["id"], row["status"]) for row in MANY]
     if chunk < len(body):
-        assert len(slices) > len(body) / (4 * list_view._SLICE_BYTES)
+        assert len(slices) > len(body) / (4 * audience_list._SLICE_BYTES)
         assert max(len(rows.rows) for rows in slices) < len(MANY) / 2
 
 
-def test_rows_give_their_full_records():
+def test_rows_decode_to_full_records():
     slices = read(msgspec.json.encode(MANY))
     records = [rows.decode_record(index) for rows in slices for index in range(len(rows.rows))]
     assert [record.id for record in records] == [row["id"] for row in MANY]
@@ -68,18 +68,18 @@ def test_rows_give_their_full_records():
 
 
 @pytest.mark.parametrize("odd", [5, "row", None, [], {"id": {"no": "id"}}, {"id": "a", "status": 7}, {"id": 1.5}])
-def test_an_odd_row_fails_alone(odd):
+def test_an_unreadable_row_spoils_no_other(odd):
     rows = [*MANY[:700], odd, *MANY[700:]]
     found = keys_of(read(msgspec.json.encode(rows)))
     assert found[700] is None
     assert [row for row in found if row is not None] == [(row["id"], row["status"]) for row in MANY]
 
 
-def test_names_with_braces_mislead_nobody(monkeypatch):
+def test_names_with_braces_do_not_break_the_slicing(monkeypatch):
     rows = [row_of(number, name='}{ {{{ "},{" ]' * 40) for number in range(3_000)]
     tries = []
-    boundary = list_view._last_boundary
-    monkeypatch.setattr(list_view, "_last_boundary", lambda pending: tries.append(1) or boundary(pending))
+    boundary = audience_list._last_boundary
+    monkeypatch.setattr(audience_list, "_last_boundary", lambda pending: tries.append(1) or boundary(pending))
     assert keys_of(read(msgspec.json.encode(rows))) == [(row["id"], row["status"]) for row in rows]
     assert len(tries) <= 10
 
@@ -101,7 +101,7 @@ def test_ids_are_compared_as_text(row, key):
     assert found.key == key
 
 
-def test_inner_records_of_an_odd_shape_count_as_not_shown():
+def test_unreadable_nested_records_count_as_missing():
     body = msgspec.json.encode([{"id": 1, "uploadedAudienceCsv": "odd", "csvExports": {"odd": 1}}])
     ((row,),) = [rows.rows for rows in read(body)]
     assert row.uploaded_audience_csv is None
@@ -127,13 +127,13 @@ def test_an_empty_list_has_no_rows(body):
         (msgspec.json.encode(MANY).replace(b"aud_1500", b"aud_\xff"), ResponseDecodeError),
     ],
 )
-def test_what_is_no_list_is_refused(body, error):
+def test_a_response_that_is_not_a_list_is_rejected(body, error):
     with pytest.raises(error) as caught:
         read(body)
     assert "secret-token" not in str(caught.value)
 
 
-def test_a_list_that_is_announced_as_too_long_is_not_begun():
+def test_a_list_announced_as_too_long_is_not_read():
     reader = ListReader(LIST, lambda _: None, max_bytes=1_000, token="")
     reader.begin(1_000)
     with pytest.raises(ListTooLongError) as caught:
@@ -141,7 +141,7 @@ def test_a_list_that_is_announced_as_too_long_is_not_begun():
     assert (caught.value.size, caught.value.is_exact) == (1_001, True)
 
 
-def test_a_list_that_gets_too_long_is_given_up():
+def test_reading_stops_once_a_list_is_too_long():
     with pytest.raises(ListTooLongError) as caught:
         read(msgspec.json.encode(MANY), limit=200_000, chunk=1_000)
     assert 200_000 < caught.value.size <= 201_000
@@ -172,14 +172,14 @@ _ROWS = st.fixed_dictionaries(
     indent=st.sampled_from([-1, 0, 2]),
     in_object=st.booleans(),
 )
-def test_any_list_cut_anywhere_gives_the_rows_of_its_json(rows, chunk, slice_bytes, indent, in_object):
+def test_slicing_anywhere_yields_the_same_rows(rows, chunk, slice_bytes, indent, in_object):
     body = msgspec.json.encode({"count": 1, "audiences": rows} if in_object else rows)
     if indent >= 0:
         body = msgspec.json.format(body, indent=indent)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(list_view, "_SLICE_BYTES", slice_bytes)
+        patch.setattr(audience_list, "_SLICE_BYTES", slice_bytes)
         slices = read(body, chunk=chunk)
-    raw = [bytes(value) for part in slices for value in list_view._RAW_ROWS.decode(part._array)]
+    raw = [bytes(value) for part in slices for value in audience_list._RAW_ROWS.decode(part._array)]
     assert [msgspec.json.decode(value) for value in raw] == rows
     for found, row in zip(keys_of(slices), rows, strict=True):
         if found is not None:

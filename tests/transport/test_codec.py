@@ -1,4 +1,4 @@
-"""Decoding: strict about IDs, lenient about everything else, silent about what the response holds."""
+"""Decoding is strict about IDs and tolerant of everything else, and errors never show values."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def export_of(document: object) -> CsvExport:
     return codec.decode_export(document, ENDPOINT)
 
 
-def test_every_modelled_key_has_its_place_and_the_rest_is_kept():
+def test_modeled_keys_become_fields_and_others_go_to_extra():
     assert audience_of(WHOLE) == Audience(
         id="aud-1",
         name="Donors",
@@ -82,7 +82,7 @@ def test_every_modelled_key_has_its_place_and_the_rest_is_kept():
     )
 
 
-def test_an_audience_needs_nothing_but_its_id():
+def test_an_audience_needs_only_its_id():
     assert audience_of({"id": 7}) == Audience(id=7)
 
 
@@ -90,7 +90,7 @@ def test_an_audience_needs_nothing_but_its_id():
 def test_a_null_counts_as_a_missing_key(key: str):
     with_null, without = WHOLE | {key: None}, {name: value for name, value in WHOLE.items() if name != key}
     if key == "createdAt":
-        without |= {key: None}  # not modelled, so it is kept as it came
+        without |= {key: None}  # not modeled, so it goes to extra
     assert audience_of(with_null) == audience_of(without)
 
 
@@ -103,35 +103,35 @@ def test_an_id_keeps_its_type(record_id: str | int):
 
 
 @pytest.mark.parametrize("key", ["id", "audienceId", "audienceID"])
-def test_an_audiences_id_may_be_spelt(key: str):
+def test_the_keys_of_an_audiences_id(key: str):
     assert audience_of({key: 7}) == Audience(id=7)
 
 
 @pytest.mark.parametrize("key", ["name", "audienceName"])
-def test_an_audiences_name_may_be_spelt(key: str):
+def test_the_keys_of_an_audiences_name(key: str):
     assert audience_of({"id": 7, key: "Donors"}) == Audience(id=7, name="Donors")
 
 
 @pytest.mark.parametrize("key", ["id", "exportId"])
-def test_an_exports_id_may_be_spelt(key: str):
+def test_the_keys_of_an_exports_id(key: str):
     assert export_of({key: 7}) == CsvExport(id=7)
 
 
 @pytest.mark.parametrize("key", COST_KEYS)
-def test_a_cost_may_be_spelt(key: str):
+def test_the_keys_of_a_cost(key: str):
     assert export_of({"id": 7, key: 1250}) == CsvExport(id=7, cost_cents=1250)
 
 
-def test_a_spelling_that_was_not_used_is_kept_with_the_rest():
+def test_an_unused_spelling_goes_to_extra():
     assert audience_of({"id": 7, "audienceName": "B", "name": "A"}).extra == {"audienceName": "B"}
     assert audience_of({"id": 7, "name": "A", "audienceName": "B"}).extra == {"audienceName": "B"}
 
 
-def test_a_customer_id_is_text_even_where_the_server_sends_a_number():
+def test_a_customer_id_is_text_even_if_the_server_sends_a_number():
     assert audience_of({"id": 7, "customerId": 1}).customer_id == "1"
 
 
-def test_a_list_may_be_a_bare_array_or_an_object_with_one():
+def test_a_list_is_an_array_or_an_object_with_an_array():
     rows = [{"id": 1}, {"id": 2}]
     expected = [Audience(id=1), Audience(id=2)]
     assert codec.decode_audiences(rows, ENDPOINT) == expected
@@ -140,14 +140,14 @@ def test_a_list_may_be_a_bare_array_or_an_object_with_one():
 
 
 @pytest.mark.parametrize("field_types", ["phone", 5, [1], {"phone": True}, [["phone"]]])
-def test_field_types_of_another_shape_are_unknown_and_kept(field_types: object):
+def test_unreadable_field_types_are_none_and_go_to_extra(field_types: object):
     export = export_of({"id": 7, "optionalFieldTypes": field_types})
     assert export.optional_field_types is None
     assert export.extra == {"optionalFieldTypes": field_types}
 
 
 @pytest.mark.parametrize("summary", [{}, {"name": "Donors"}, {"id": None, "name": "Donors"}])
-def test_the_few_fields_nested_in_an_export_need_not_hold_the_audiences_id(summary: dict[str, Any]):
+def test_an_audience_nested_in_an_export_needs_no_id(summary: dict[str, Any]):
     export = export_of({"id": 7, "audience": summary})
     assert export.audience is None
     assert export.extra == {"audience": summary}
@@ -165,7 +165,7 @@ def test_the_few_fields_nested_in_an_export_need_not_hold_the_audiences_id(summa
         ({"id": None, "name": 5, "csvExports": [None]}, "$.id", "a documented key is missing"),
     ],
 )
-def test_an_id_that_cannot_be_read_is_an_error_with_its_place(change: dict[str, Any], path: str, message: str):
+def test_an_unreadable_id_is_an_error_with_its_path(change: dict[str, Any], path: str, message: str):
     with pytest.raises(ResponseDecodeError) as caught:
         audience_of(WHOLE | change)
     assert caught.value.path == path
@@ -188,7 +188,7 @@ def test_an_id_that_cannot_be_read_is_an_error_with_its_place(change: dict[str, 
         ("csvExports", [{}], "csv_exports", ()),
     ],
 )
-def test_any_other_field_that_cannot_be_read_is_its_default_and_kept(key: str, odd: Any, field: str, default: Any):
+def test_other_unreadable_fields_get_their_default_and_go_to_extra(key: str, odd: Any, field: str, default: Any):
     audience = audience_of(WHOLE | {key: odd})
     assert getattr(audience, field) == default
     assert audience.extra == {"createdAt": "2026-01-01", key: odd}
@@ -211,7 +211,7 @@ def test_any_other_field_that_cannot_be_read_is_its_default_and_kept(key: str, o
         ("audience", 5, "audience", None),
     ],
 )
-def test_an_odd_field_of_an_export_leaves_the_rest_as_it_is(key: str, odd: Any, field: str, default: Any):
+def test_an_unreadable_field_of_an_export_changes_no_other_field(key: str, odd: Any, field: str, default: Any):
     whole = WHOLE["csvExports"][0]
     for export in (
         export_of(whole | {key: odd}),
@@ -228,31 +228,31 @@ def whole_extra(key: str, odd: Any) -> dict[str, Any]:
     return {"createdAt": "2026-01-01"} | ({} if odd is None else {key: odd})
 
 
-def test_exports_that_can_be_read_are_there_and_all_are_kept_if_one_cannot():
+def test_readable_exports_are_decoded_and_all_go_to_extra_if_one_is_unreadable():
     exports = [{"id": 1, "cost": 5}, None, {"status": "ACTIVE"}, {"id": 2}]
     audience = audience_of({"id": 7, "csvExports": exports})
     assert [export.id for export in audience.csv_exports] == [1, 2]
     assert audience.extra == {"csvExports": exports}
 
 
-def test_an_odd_part_of_the_uploaded_csv_stays_with_it():
+def test_an_unreadable_part_of_the_csv_goes_to_its_own_extra():
     audience = audience_of({"id": 7, "uploadedAudienceCsv": {"status": 5, "url": "https://example.org/a.csv"}})
     assert audience.uploaded_audience_csv == UploadedAudienceCsv(url="https://example.org/a.csv", extra={"status": 5})
 
 
 @pytest.mark.parametrize("document", [None, "text", 5, [], [{"id": 1}], True])
-def test_a_record_that_is_no_object_is_told(document: object):
+def test_a_record_must_be_an_object(document: object):
     with pytest.raises(ResponseDecodeError, match=r"expected an object, got .* at \$$"):
         audience_of(document)
 
 
 @pytest.mark.parametrize("document", [None, "text", 5, {}, {"audiences": None}, {"audiences": {"id": 1}}])
-def test_a_list_that_is_none_is_told(document: object):
+def test_a_list_must_be_an_array(document: object):
     with pytest.raises(ResponseDecodeError, match=r"expected an array of audiences at \$"):
         codec.decode_audiences(document, ENDPOINT)
 
 
-def test_a_row_without_a_readable_id_is_left_out_and_logged_once(caplog: pytest.LogCaptureFixture):
+def test_rows_without_a_readable_id_are_skipped_and_logged_once(caplog: pytest.LogCaptureFixture):
     rows = [{"id": 1}, None, {"id": 2, "status": 5}, {"name": "secret"}]
     audiences = codec.decode_audiences({"audiences": rows}, ENDPOINT)
     assert [audience.id for audience in audiences] == [1, 2]
@@ -265,13 +265,13 @@ def test_a_row_without_a_readable_id_is_left_out_and_logged_once(caplog: pytest.
     [b"", b"<html>", b"{", b'{"id": NaN}', b'{"id": 1e999}', b'"\xff"', b"[" * 100_000, b"9" * 10_000, b'"\\ud800"'],
     ids=["empty", "html", "half", "nan", "huge", "not-utf8", "deep", "long-number", "half-surrogate"],
 )
-def test_a_body_that_is_no_json_is_told(body: bytes):
+def test_a_body_must_be_json(body: bytes):
     with pytest.raises(ResponseDecodeError, match="the response is not JSON") as caught:
         codec.decode_document(body, ENDPOINT)
     assert caught.value.__cause__ is None
 
 
-def test_records_nested_without_end_are_an_error_and_no_crash():
+def test_records_nested_too_deeply_are_rejected():
     document: dict[str, Any] = {"id": 1}
     for _ in range(900):
         document = {"id": 1, "csvExports": [{"id": 1, "audience": document}]}
@@ -279,18 +279,18 @@ def test_records_nested_without_end_are_an_error_and_no_crash():
         audience_of(document)
 
 
-def test_a_body_leaves_out_parameters_that_are_none():
+def test_an_encoded_body_has_no_parameters_that_are_none():
     body = codec.encode_body({"customerId": None, "audienceId": 7, "optionalFieldTypes": (), "flag": False})
     assert msgspec.json.decode(body) == {"audienceId": 7, "optionalFieldTypes": [], "flag": False}
 
 
-def test_column_selections_are_sent_as_the_reference_spells_them():
+def test_column_selections_have_the_keys_of_the_reference():
     assert codec.encode_column_selections({"zip": ColumnSelection("ZIP", required=True)}) == {
         "zip": {"column_name": "ZIP", "is_required": True}
     }
 
 
-def test_filters_are_sent_under_the_servers_names_and_further_ones_as_they_are():
+def test_filters_are_sent_under_their_keys_and_extra_ones_unchanged():
     filters = LookalikeFilters(
         states=["PA"],
         counties=["42003"],
