@@ -22,6 +22,7 @@ __all__ = [
 ]
 
 _COUNT_STEPS = (1, 2, 5)
+_MAX_COUNT_STEPS = 4
 _TIME_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400)
 _LABEL_WIDTH = 110.0
 
@@ -185,7 +186,7 @@ def _round_up(number: float) -> float:
 
 def _count_ticks(chart: Chart, maximum: float) -> Iterable[Tick]:
     power = 10.0 ** math.floor(math.log10(max(maximum / 2, 1)))
-    step = next((each * power for each in _COUNT_STEPS if maximum / (each * power) <= 4), power * 10)  # noqa: PLR2004 - five labels fit
+    step = next((each * power for each in _COUNT_STEPS if maximum / (each * power) <= _MAX_COUNT_STEPS), power * 10)
     for number in range(int(maximum / step) + 1):
         yield Tick(chart.y(number * step / maximum), f"{number * step:,.0f}")
 

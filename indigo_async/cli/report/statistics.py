@@ -109,8 +109,8 @@ class BatchStatistics:
     """A batch over all its runs. `started_at` and `ended_at` are in seconds since 1970.
 
     `active_seconds` excludes the time between runs; `half_done_seconds` is when half of the done jobs were done.
-    `budget_cents` is the last run's budget; `budget_changed` says whether other runs had another. `unresolved_cents` are
-    purchases with an unknown outcome. The last requests of `killed_runs` were not counted.
+    `budget_cents` is the last run's budget; `budget_changed` says whether other runs had another. `unresolved_cents`
+    are purchases with an unknown outcome. The last requests of `killed_runs` were not counted.
     """
 
     state: RunState

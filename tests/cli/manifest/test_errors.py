@@ -152,7 +152,10 @@ def test_invalid_csv(tmp_path: Path, content: str | bytes, error: str):
         ('{"customer_id": 1, "audience_name": "B"}', "jobs.jsonl:3: customer_id: must be text, not int"),
         (
             '{"customer_id": "1", "audience_name": "B", "lookalike": 5}',
-            "jobs.jsonl:3: lookalike: must be a mapping with the fields audience_name, size, include_original_audience, filters",
+            (
+                "jobs.jsonl:3: lookalike: must be a mapping with the fields audience_name, size, "
+                "include_original_audience, filters"
+            ),
         ),
         ('{"customer_id": "1", "audience_name": "B", "key": ""}', "jobs.jsonl:3: key: must not be empty"),
         (
@@ -272,7 +275,10 @@ def test_the_deepest_allowed_nesting_is_read(tmp_path: Path):
     [
         (
             "{name}.csv",
-            "defaults.yaml:3: export.destination: unknown placeholder {name}; use {customer_id}, {audience_name}, {key}",
+            (
+                "defaults.yaml:3: export.destination: unknown placeholder {name}; use {customer_id}, {audience_name}, "
+                "{key}"
+            ),
         ),
         (
             "{key}.csv",

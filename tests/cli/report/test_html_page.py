@@ -168,7 +168,7 @@ async def test_the_page_shows_the_numbers_and_makes_no_requests(rendered_page: R
     money = await rendered_page.page.locator(".money tbody tr").all_inner_texts()
     assert len(money) == 4
     assert "$100.00" in money[0]
-    assert "3 x 503" in (await rendered_page.text("main")).replace("×", "x")  # noqa: RUF001 - the page's batch_log sign
+    assert "3 x 503" in (await rendered_page.text("main")).replace("×", "x")  # noqa: RUF001 - the page's own sign
     assert "23 h 58 min pause" in (await rendered_page.page.locator("svg").first.text_content() or "")
 
 

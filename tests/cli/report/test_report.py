@@ -146,7 +146,7 @@ class TestRealBatch:
         assert {file.name for file in tmp_path.iterdir()} == {"run.sqlite", "run.sqlite.lock", "run.sqlite.rows"}
 
     @pytest.mark.parametrize("suffix", ["", ".lock", ".rows", "-wal", "-shm"])
-    async def test_the_journal_and_what_stands_beside_it_are_never_replaced(self, path: Path, suffix: str):
+    async def test_the_journals_files_are_never_replaced(self, path: Path, suffix: str):
         async with Journal.open(path) as journal:
             await record_result(await open_job_log(journal, "42", "Donors"), Stage.MATCH, 1.0, audience_id="a")
         link = path.with_name("link.html")
@@ -158,7 +158,7 @@ class TestRealBatch:
             assert f"--html: {place} belongs to the journal" in result.stderr
         assert {file.name: file.read_bytes() for file in path.parent.iterdir() if file.is_file()} == before
 
-    async def test_a_file_that_is_no_page_is_not_replaced_and_an_older_page_is(self, tmp_path: Path, path: Path):
+    async def test_only_an_older_page_is_replaced(self, tmp_path: Path, path: Path):
         async with Journal.open(path):
             pass
         page_before, other = tmp_path / "report.html", tmp_path / "jobs.yaml"
