@@ -60,7 +60,7 @@ def is_in_use(path: Path) -> bool:
         acquire_lock(path).release()
     except JournalInUseError:
         return True
-    except (JournalWriteError, OSError):  # without access or without locks, no batch of ours can have it open
+    except (JournalWriteError, OSError):  # without access or without locks, no batch can have it open
         return False
     return False
 

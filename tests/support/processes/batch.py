@@ -1,4 +1,4 @@
-"""A batch in a process of its own, to be killed: prints its report as JSON if it comes to its end."""
+"""A batch in a separate process, to be killed. Prints its report as JSON if it reaches its end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands `run` and `quote` in processes of their own, against a sandbox in this one."""
+"""The commands `run` and `quote` in separate processes, using a sandbox in this one."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def json_lines(output: str) -> list[dict[str, Any]]:
 
 
 def write_manifest(folder: Path, count: int, *, customers: int = 2, more: str = "", **export: object) -> Path:
-    """A manifest of jobs that match, grow and buy a phone export; `export` goes over its fields."""
+    """A manifest of jobs that match, create a lookalike and purchase a phone export; `export` overrides fields."""
     fields = {"optional_field_types": ["phone"], "max_cost_cents": 10_000_000} | export
     path = folder / "jobs.yaml"
     jobs = [

@@ -1,4 +1,4 @@
-"""Where examples perform."""
+"""The environment in which the examples run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EXAMPLES = HERE.parents[2] / "examples"
 
 @attrs.frozen
 class ExampleEnvironment:
-    """A sandbox, a list that it can fetch, and the environment that leads there."""
+    """A sandbox, a CSV that it can fetch, and environment variables for both."""
 
     sandbox: Sandbox
     csv: str
@@ -32,5 +32,5 @@ class ExampleEnvironment:
 
     @property
     def subprocess_environment(self) -> dict[str, str]:
-        """The same for a process of its own, whose clients are quick, too."""
+        """The same for a separate process, whose clients also poll fast."""
         return os.environ | self.environment | {"PYTHONPATH": str(HERE / "fast_polling")}

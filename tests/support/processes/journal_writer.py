@@ -1,4 +1,4 @@
-"""A process that writes to a journal as fast as it can and says what was acknowledged, until it is killed.
+"""A process that writes to a journal as fast as it can and prints what was acknowledged, until it is killed.
 
 Usage: python -m tests.support.processes.journal_writer hold|write|fill PATH
 """
@@ -19,17 +19,17 @@ WRITERS = 30
 
 
 def print_line(*words: object) -> None:
-    """One line, in one write, so that a kill leaves no half of it."""
+    """Print a line in one write, so that a kill never leaves half of it."""
     os.write(1, (" ".join(map(str, words)) + "\n").encode())
 
 
-async def purchase_repeatedly(memory: JournalJobLog, writer: int, number: int) -> None:
-    """Buy one export after the other, each with an intent and a result."""
+async def purchase_repeatedly(job_log: JournalJobLog, writer: int, number: int) -> None:
+    """Record one purchase after another, each with an intent and a result."""
     while True:
         facts = {"export_id": f"{writer}-{number}", "cost_cents": 1}
-        await memory.record_intent(Stage.PURCHASE, facts)
+        await job_log.record_intent(Stage.PURCHASE, facts)
         print_line("intent", writer, number)
-        await memory.record_result(Stage.PURCHASE, facts)
+        await job_log.record_result(Stage.PURCHASE, facts)
         print_line("result", writer, number)
         number += 1
 
@@ -37,27 +37,27 @@ async def purchase_repeatedly(memory: JournalJobLog, writer: int, number: int) -
 async def write(path: Path) -> None:
     async with Journal.open(path) as journal, asyncio.TaskGroup() as group:
         for writer in range(WRITERS):
-            memory = await journal.job_log("42", f"writer {writer}", "f")
-            known = memory.open_intent(Stage.PURCHASE) or memory.result(Stage.PURCHASE)
+            job_log = await journal.job_log("42", f"writer {writer}", "f")
+            known = job_log.open_intent(Stage.PURCHASE) or job_log.result(Stage.PURCHASE)
             number = int(known["export_id"].partition("-")[2]) + 1 if known else 0
-            group.create_task(purchase_repeatedly(memory, writer, number))
+            group.create_task(purchase_repeatedly(job_log, writer, number))
 
 
 async def fill(path: Path) -> None:
-    """Write until the file may not grow any more."""
+    """Write until the file may not grow anymore."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
     async with Journal.open(path) as journal:
-        memories = [await journal.job_log("42", f"writer {writer}", "f") for writer in range(WRITERS)]
+        job_logs = [await journal.job_log("42", f"writer {writer}", "f") for writer in range(WRITERS)]
 
-        async def until_refused(memory: JournalJobLog, writer: int) -> None:
+        async def until_refused(job_log: JournalJobLog, writer: int) -> None:
             try:
-                await purchase_repeatedly(memory, writer, 0)
+                await purchase_repeatedly(job_log, writer, 0)
             except JournalError as error:
                 print_line("refused", writer, type(error).__name__)
 
-        await asyncio.gather(*(until_refused(memory, writer) for writer, memory in enumerate(memories)))
+        await asyncio.gather(*(until_refused(job_log, writer) for writer, job_log in enumerate(job_logs)))
         try:
-            await memories[0].record_intent(Stage.UPLOAD, {})
+            await job_logs[0].record_intent(Stage.UPLOAD, {})
         except JournalError as error:
             print_line("still", type(error).__name__)
 

@@ -48,7 +48,7 @@ async def client(sandbox: Sandbox) -> AsyncIterator[IndigoClient]:
         yield client
 
 
-async def test_every_job_of_a_batch_is_matched_grown_bought_and_downloaded(sandbox, client, tmp_path: Path):
+async def test_every_job_is_matched_expanded_purchased_and_downloaded(sandbox, client, tmp_path: Path):
     report = await run_batch(client, make_jobs(20, tmp_path), journal=tmp_path / "run.sqlite")
     assert (report.done, report.failed, report.stopped) == (20, 0, None)
     counts = sandbox.counts()
@@ -84,14 +84,14 @@ async def test_a_report_is_plain_json(client, tmp_path: Path):
     assert document["stages"]["upload"]["jobs"] == 2
 
 
-async def test_jobs_are_read_only_as_room_allows(client, tmp_path: Path):
-    read = downloaded = most_under_way = 0
+async def test_jobs_are_read_lazily(client, tmp_path: Path):
+    read = downloaded = most_in_flight = 0
 
     def counted() -> Iterator[AudienceJob]:
-        nonlocal read, most_under_way
+        nonlocal read, most_in_flight
         for one in make_jobs(30, tmp_path):
             read += 1
-            most_under_way = max(most_under_way, read - downloaded)
+            most_in_flight = max(most_in_flight, read - downloaded)
             yield one
 
     def note(event: object) -> None:
@@ -100,7 +100,7 @@ async def test_jobs_are_read_only_as_room_allows(client, tmp_path: Path):
 
     report = await run_batch(client, counted(), max_in_flight=4, journal=tmp_path / "run.sqlite", on_event=note)
     assert report.done == read == 30
-    assert most_under_way == 4
+    assert most_in_flight == 4
 
 
 async def test_jobs_may_come_from_an_async_iterable(client, tmp_path: Path):
@@ -113,7 +113,7 @@ async def test_jobs_may_come_from_an_async_iterable(client, tmp_path: Path):
     assert report.done == 3
 
 
-async def test_a_job_that_fails_tells_where_and_never_stops_the_others(sandbox, client, tmp_path: Path):
+async def test_a_failed_job_reports_its_stage_and_stops_no_other(sandbox, client, tmp_path: Path):
     sandbox.faults.add(Fault(kind=FaultKind.STAGE_FAILS, endpoint="POST /match_uploaded_csv", times=1))
     async with start_batch(client, make_jobs(5, tmp_path), journal=tmp_path / "run.sqlite") as batch:
         failed = [outcome async for outcome in batch if not outcome.ok]
@@ -128,7 +128,7 @@ async def test_a_job_that_fails_tells_where_and_never_stops_the_others(sandbox, 
     assert str(failed[0].audience_id) in report.failures[0].message
 
 
-async def test_no_more_jobs_are_admitted_after_so_many_failures(sandbox, client, tmp_path: Path):
+async def test_stop_after_failures(sandbox, client, tmp_path: Path):
     sandbox.faults.add(Fault(kind=FaultKind.STAGE_FAILS, endpoint="POST /match_uploaded_csv", times=None))
     report = await run_batch(
         client, endless_jobs(tmp_path), max_in_flight=3, stop_after_failures=5, journal=tmp_path / "run.sqlite"
@@ -146,7 +146,7 @@ async def test_a_wrong_token_stops_the_batch_after_a_handful_of_requests(sandbox
     assert sandbox.log.count() <= 4  # as many jobs as are admitted before anything has worked
 
 
-async def test_a_wrong_token_stops_a_batch_whose_jobs_are_slow_to_begin(sandbox, tmp_path: Path, monkeypatch):
+async def test_a_wrong_token_stops_a_batch_whose_jobs_start_slowly(sandbox, tmp_path: Path, monkeypatch):
     check_job = batch_run.check_job
 
     def slow_check(*arguments: object):
@@ -160,7 +160,7 @@ async def test_a_wrong_token_stops_a_batch_whose_jobs_are_slow_to_begin(sandbox,
     assert sandbox.log.count() <= 4
 
 
-async def test_a_batch_that_stops_waits_for_no_job_that_may_never_come(sandbox, tmp_path: Path):
+async def test_a_stopped_batch_does_not_wait_for_the_next_job(sandbox, tmp_path: Path):
     never = asyncio.Event()
 
     async def queue() -> AsyncIterator[AudienceJob]:
@@ -172,7 +172,7 @@ async def test_a_batch_that_stops_waits_for_no_job_that_may_never_come(sandbox, 
     assert (report.done, report.failed) == (0, 1)
 
 
-async def test_failures_at_the_head_of_a_list_keep_its_tail_from_starting(sandbox, client, tmp_path: Path):
+async def test_jobs_after_too_many_failures_are_not_started(sandbox, client, tmp_path: Path):
     for number in range(3):
         sandbox.faults.add(
             Fault(kind=FaultKind.ERROR_BEFORE, status=400, endpoint="POST /upload_csv", customer_id=f"bad-{number}")
@@ -185,7 +185,7 @@ async def test_failures_at_the_head_of_a_list_keep_its_tail_from_starting(sandbo
     assert report.done + report.failed <= 10
 
 
-async def test_a_cancellation_within_a_job_is_that_jobs_failure(client, tmp_path: Path):
+async def test_a_cancellation_within_a_job_fails_only_that_job(client, tmp_path: Path):
     class Cancelled:
         @asynccontextmanager
         async def publish(self, path: Path) -> AsyncIterator[str]:  # noqa: ARG002 - the protocol's parameter
@@ -221,17 +221,17 @@ async def test_two_jobs_never_write_one_file(sandbox, client, tmp_path: Path):
     ],
     ids=["in a list", "from an iterator", "no iterable"],
 )
-async def test_what_is_no_job_is_refused_in_words(client, wrong, message: str):
+async def test_a_value_that_is_not_a_job_is_refused(client, wrong, message: str):
     with pytest.raises(InvalidInputError, match=message):
         await run_batch(client, wrong)
 
 
-async def test_one_job_is_no_batch(client, tmp_path: Path):
+async def test_a_single_job_is_not_a_batch(client, tmp_path: Path):
     with pytest.raises(InvalidInputError, match="must be an iterable of AudienceJobs, not AudienceJob"):
         await run_batch(client, make_job(0, tmp_path))
 
 
-async def test_what_was_bought_by_jobs_that_failed_later_is_quoted_and_spent(sandbox, client, tmp_path: Path):
+async def test_purchases_of_jobs_that_failed_later_are_counted(sandbox, client, tmp_path: Path):
     broken = Fault(kind=FaultKind.ERROR_BEFORE, status=400, endpoint="GET download", times=None)
     sandbox.faults.add(broken)
     report = await run_batch(client, make_jobs(3, tmp_path), journal=tmp_path / "run.sqlite")
@@ -239,14 +239,14 @@ async def test_what_was_bought_by_jobs_that_failed_later_is_quoted_and_spent(san
     assert report.quoted_cents == report.spent_cents == sandbox.counts().charged_cents > 0
 
 
-async def test_uploads_whose_answer_was_lost_are_counted(sandbox, client, tmp_path: Path):
+async def test_uploads_with_a_lost_response_are_counted(sandbox, client, tmp_path: Path):
     sandbox.faults.add(Fault(kind=FaultKind.DISCONNECT_AFTER, endpoint="POST /upload_csv", times=2))
     report = await run_batch(client, make_jobs(3, tmp_path), journal=str(tmp_path / "run.sqlite"))
     assert (report.done, report.lost_uploads) == (3, 2)
     assert sandbox.counts().audiences["42", None] == 2
 
 
-def test_a_job_shows_no_signature(tmp_path: Path):
+def test_the_repr_of_a_job_shows_no_signature(tmp_path: Path):
     signed = attrs.evolve(make_job(0, tmp_path), csv="https://files.example.org/0.csv?signature=canary")
     assert "canary" not in repr(signed)
     assert "files.example.org/0.csv" in repr(signed)
@@ -271,7 +271,7 @@ async def test_jobs_in_a_list_are_all_checked_before_anything_is_sent(sandbox, c
     assert sandbox.log.count() == 0
 
 
-async def test_a_mapping_that_the_caller_uses_again_for_the_next_job_changes_no_job(client, tmp_path, monkeypatch):
+async def test_changing_a_mapping_after_it_was_passed_changes_no_job(client, tmp_path, monkeypatch):
     columns: dict[str, dict[str, object]] = {}
     sent = {}
     match = client.match_uploaded_csv
@@ -292,16 +292,16 @@ async def test_a_mapping_that_the_caller_uses_again_for_the_next_job_changes_no_
     assert sent == {f"List {number}": f"First {number}" for number in range(3)}
 
 
-def test_a_job_keeps_what_it_was_made_of(tmp_path: Path):
+def test_a_job_stores_its_arguments(tmp_path: Path):
     filters, field_types = {"states": ["PA"]}, ["phone"]
-    grown = LookalikeStep(audience_name="List 0, grown", size=2_000, filters=filters)
-    bought = ExportStep(destination=tmp_path / "0.csv", optional_field_types=field_types)
+    lookalike = LookalikeStep(audience_name="List 0, grown", size=2_000, filters=filters)
+    export = ExportStep(destination=tmp_path / "0.csv", optional_field_types=field_types)
     filters["states"].append("NJ")
     field_types.append("address")
-    assert (grown.filters, bought.optional_field_types) == ({"states": ["PA"]}, ["phone"])
+    assert (lookalike.filters, export.optional_field_types) == ({"states": ["PA"]}, ["phone"])
 
 
-async def test_a_step_that_is_no_step_is_told_where_it_stands(client, tmp_path: Path):
+async def test_a_step_of_the_wrong_type_is_reported_with_its_field(client, tmp_path: Path):
     step = {"audience_name": "List 0, grown", "size": 2_000}
     bad = [
         attrs.evolve(make_job(0, tmp_path), lookalike=step, export=step),
@@ -320,7 +320,7 @@ async def test_a_step_that_is_no_step_is_told_where_it_stands(client, tmp_path: 
     assert [failure.error_type for failure in report.failures] == ["InvalidInputError"] * 3
 
 
-async def test_of_jobs_from_an_iterator_the_second_of_one_name_fails_alone(sandbox, client, tmp_path: Path):
+async def test_a_duplicate_name_from_an_iterator_fails_alone(sandbox, client, tmp_path: Path):
     three = [make_job(0, tmp_path), make_job(1, tmp_path), attrs.evolve(make_job(2, tmp_path), audience_name="List 0")]
     report = await run_batch(client, iter(three), max_in_flight=1, journal=tmp_path / "run.sqlite")
     assert (report.done, report.failed) == (2, 1)
@@ -329,14 +329,14 @@ async def test_of_jobs_from_an_iterator_the_second_of_one_name_fails_alone(sandb
 
 
 @pytest.mark.parametrize("name", ["half a pair \ud800", "x" * 10_000_000, 7])
-async def test_a_bad_job_of_an_iterator_fails_alone_whatever_its_name_is(client, tmp_path: Path, name: object):
+async def test_an_invalid_job_from_an_iterator_fails_alone(client, tmp_path: Path, name: object):
     bad = attrs.evolve(make_job(0, tmp_path), audience_name=name)
     report = await run_batch(client, iter([bad, make_job(1, tmp_path)]), journal=tmp_path / "run.sqlite")
     assert (report.done, report.failed) == (1, 1)
     assert report.failed_by_error == {"InvalidInputError": 1} or len(str(name)) > 1_000
 
 
-async def test_a_purchase_whose_outcome_a_later_run_finds_out_is_written_down(sandbox, client, tmp_path: Path):
+async def test_a_later_run_records_the_outcome_of_an_unresolved_purchase(sandbox, client, tmp_path: Path):
     journal = tmp_path / "run.sqlite"
 
     def blind(event: Event) -> None:
@@ -355,14 +355,14 @@ async def test_a_purchase_whose_outcome_a_later_run_finds_out_is_written_down(sa
     assert purchases == [EntryKind.INTENT, EntryKind.RESULT]
 
 
-async def test_the_same_name_may_serve_two_customers(client, tmp_path: Path):
+async def test_two_customers_may_use_the_same_name(client, tmp_path: Path):
     two = [make_job(0, tmp_path / "a", customer="1"), make_job(0, tmp_path / "b", customer="2")]
     report = await run_batch(client, two, journal=tmp_path / "run.sqlite")
     assert report.done == 2
 
 
 @pytest.mark.parametrize("with_journal", [True, False])
-async def test_a_finished_batch_run_again_makes_no_post_at_all(sandbox, client, tmp_path: Path, with_journal: bool):
+async def test_running_a_finished_batch_again_sends_no_post(sandbox, client, tmp_path: Path, with_journal: bool):
     journal = tmp_path / "run.sqlite" if with_journal else None
     await run_batch(client, make_jobs(10, tmp_path), journal=journal)
     before = sandbox.counts()
@@ -375,7 +375,7 @@ async def test_a_finished_batch_run_again_makes_no_post_at_all(sandbox, client, 
         assert sandbox.log.count("GET download") == 0
 
 
-async def test_a_priced_batch_is_bought_later_from_the_same_previews(sandbox, client, tmp_path: Path):
+async def test_a_later_run_purchases_the_same_previews(sandbox, client, tmp_path: Path):
     journal = tmp_path / "run.sqlite"
     async with start_batch(client, make_jobs(4, tmp_path), purchase=False, journal=journal) as batch:
         quotes = {outcome.result.quote.id async for outcome in batch}
@@ -417,13 +417,13 @@ async def test_a_budget_holds_for_all_runs_of_a_journal(sandbox, client, tmp_pat
     assert sandbox.counts().charged_cents == 8 * price
 
 
-async def test_a_job_dearer_than_its_own_limit_is_not_bought(sandbox, client, tmp_path: Path):
+async def test_an_export_above_the_jobs_limit_is_not_purchased(sandbox, client, tmp_path: Path):
     report = await run_batch(client, make_jobs(2, tmp_path, max_cost_cents=1), journal=tmp_path / "run.sqlite")
     assert report.failed_by_error == {BudgetExceededError.__name__: 2}
     assert sandbox.counts().purchases == 0
 
 
-async def test_leaving_a_batch_early_ends_all_of_it(sandbox, client, tmp_path: Path):
+async def test_leaving_the_block_early_ends_the_batch(sandbox, client, tmp_path: Path):
     async with start_batch(client, endless_jobs(tmp_path), max_in_flight=20, journal=tmp_path / "run.sqlite") as batch:
         async for outcome in batch:
             assert outcome.ok
@@ -432,13 +432,13 @@ async def test_leaving_a_batch_early_ends_all_of_it(sandbox, client, tmp_path: P
     assert max(sandbox.counts().purchases_by_audience.values()) == 1
 
 
-async def test_a_cancelled_batch_settles_purchases_under_way_and_sends_no_more(sandbox, client, tmp_path: Path):
+async def test_a_canceled_batch_checks_purchases_in_flight_and_sends_no_more(sandbox, client, tmp_path: Path):
     sandbox.faults.add(Fault(kind=FaultKind.DELAY_AFTER, endpoint="POST /purchase_csv_export", times=None, delay=0.05))
-    bought: list[object] = []
+    purchased: list[object] = []
 
     def note(event: object) -> None:
         if isinstance(event, ExportPurchased):
-            bought.append(event.export_id)
+            purchased.append(event.export_id)
 
     journal = tmp_path / "run.sqlite"
     batch = asyncio.create_task(run_batch(client, make_jobs(10, tmp_path), journal=journal, on_event=note))
@@ -447,7 +447,7 @@ async def test_a_cancelled_batch_settles_purchases_under_way_and_sends_no_more(s
     batch.cancel()
     with pytest.raises(asyncio.CancelledError):
         await batch
-    assert set(bought) == set(sandbox.counts().purchases_by_export)
+    assert set(purchased) == set(sandbox.counts().purchases_by_export)
     sandbox.faults.clear()
     report = await run_batch(client, make_jobs(10, tmp_path), journal=journal)
     assert report.done == 10
@@ -463,7 +463,7 @@ async def test_a_journal_of_other_jobs_is_refused(client, tmp_path: Path):
     assert report.failed_by_error == {JournalMismatchError.__name__: 1}
 
 
-async def test_a_job_that_the_journal_knows_otherwise_does_not_stop_the_others(client, tmp_path: Path):
+async def test_a_changed_job_does_not_stop_the_others(client, tmp_path: Path):
     journal = tmp_path / "run.sqlite"
     await run_batch(client, make_jobs(1, tmp_path), journal=journal)
     changed = [
@@ -486,7 +486,7 @@ async def test_a_signed_url_may_differ_between_runs(sandbox, client, tmp_path: P
     assert b"signature" not in journal.read_bytes()
 
 
-async def test_jobs_that_cannot_be_read_further_end_the_batch_after_those_under_way(client, tmp_path: Path):
+async def test_an_error_while_reading_jobs_ends_the_batch_after_jobs_in_flight(client, tmp_path: Path):
     def broken() -> Iterator[AudienceJob]:
         yield from make_jobs(2, tmp_path)
         raise OSError("the manifest is gone")
@@ -499,7 +499,7 @@ async def test_jobs_that_cannot_be_read_further_end_the_batch_after_those_under_
     assert all(outcome.ok for outcome in outcomes)
 
 
-async def test_a_batch_that_may_buy_without_a_journal_says_so_once(client, tmp_path: Path, caplog):
+async def test_a_batch_that_may_buy_without_a_journal_warns_once(client, tmp_path: Path, caplog):
     with caplog.at_level(logging.WARNING, "indigo_async"):
         await run_batch(client, make_jobs(3, tmp_path))
     assert [record.message for record in caplog.records if "no journal" in record.message] == [

@@ -32,11 +32,11 @@ async def refused(jobs: list[AudienceJob], **options: object) -> str:
     return str(caught.value)
 
 
-async def test_over_its_own_list(lists: list[Path]):
+async def test_over_its_own_csv(lists: list[Path]):
     assert "is the CSV of a job (jobs[0]); choose another file" in await refused([at(0, lists[0], lists[0])])
 
 
-async def test_over_another_job_s_list_before_or_after(lists: list[Path], tmp_path: Path):
+async def test_over_another_jobs_csv_before_or_after(lists: list[Path], tmp_path: Path):
     one, two = lists
     assert "is the CSV of a job (jobs[0]); choose another file" in await refused(
         [at(0, one, tmp_path / "x"), at(1, two, one)]
@@ -46,11 +46,11 @@ async def test_over_another_job_s_list_before_or_after(lists: list[Path], tmp_pa
 
 @pytest.mark.parametrize("end", ["", ".lock", ".rows", "-wal"])
 async def test_over_the_journal(lists: list[Path], tmp_path: Path, end: str):
-    told = await refused([at(0, lists[0], tmp_path / f"j{end}")], journal=tmp_path / "j")
-    assert "is a file of the batch's journal" in told
+    message = await refused([at(0, lists[0], tmp_path / f"j{end}")], journal=tmp_path / "j")
+    assert "is a file of the batch's journal" in message
 
 
-async def test_two_jobs_may_read_one_list(lists: list[Path], tmp_path: Path):
+async def test_two_jobs_may_read_one_csv(lists: list[Path], tmp_path: Path):
     jobs = [at(number, lists[0], tmp_path / f"{number}-out.csv") for number in range(2)]
     async with lite_sandbox() as sandbox, make_client(sandbox) as client:
         report = await run_batch(client, jobs, publisher=sandbox.file_host, journal=tmp_path / "j")
@@ -58,7 +58,7 @@ async def test_two_jobs_may_read_one_list(lists: list[Path], tmp_path: Path):
     assert lists[0].read_text() == "First,Last\nAda,Lovelace\n"
 
 
-async def test_over_another_job_s_file_in_a_home_folder(
+async def test_over_another_jobs_csv_in_the_home_folder(
     lists: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("HOME", str(tmp_path))

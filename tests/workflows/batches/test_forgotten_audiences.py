@@ -7,7 +7,7 @@ from indigo_async.workflows import run_batch
 from tests.support.jobs import count_posts, lite_sandbox, make_client, make_jobs
 
 
-async def test_audiences_that_the_server_has_forgotten_are_told_of_and_not_made_again(tmp_path: Path):
+async def test_audiences_missing_on_the_server_are_reported_and_not_made_again(tmp_path: Path):
     journal = tmp_path / "run.sqlite"
     async with lite_sandbox() as first, make_client(first) as client:
         assert (await run_batch(client, make_jobs(1, tmp_path), journal=journal)).done == 1

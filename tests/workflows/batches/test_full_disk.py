@@ -13,7 +13,7 @@ JOBS = 300
 PROGRAM = "tests.support.processes.batch"
 
 
-async def test_a_batch_whose_journal_finds_no_room_stops_before_the_next_post_and_goes_on_later(tmp_path: Path):
+async def test_a_full_disk_stops_the_batch_before_the_next_post(tmp_path: Path):
     journal = tmp_path / "run.sqlite"
     async with lite_sandbox() as sandbox:
         child = [sys.executable, "-m", PROGRAM, sandbox.base_url, sandbox.token, str(JOBS), str(tmp_path), str(journal)]

@@ -1,4 +1,4 @@
-"""A job that failed leaves nothing that only a garbage collection could free: there may be thousands of them."""
+"""Failed jobs are freed without the garbage collector, since there may be thousands of them."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ FAULTS = {
     "a purchase of unknown outcome": Fault(
         kind=FaultKind.ERROR_BEFORE, endpoint="POST /purchase_csv_export", status=500
     ),
-    "looks that are refused": Fault(kind=FaultKind.ERROR_BEFORE, endpoint="GET /audience", status=400),
+    "refused status checks": Fault(kind=FaultKind.ERROR_BEFORE, endpoint="GET /audience", status=400),
     "a download that is refused": Fault(kind=FaultKind.ERROR_BEFORE, endpoint="GET download", status=418),
 }
 
 
 @pytest.mark.usefixtures("no_collections")
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
-async def test_a_job_that_the_server_fails_is_freed_at_once(fault: Fault, tmp_path: Path):
+async def test_a_job_that_failed_on_the_server_is_freed_at_once(fault: Fault, tmp_path: Path):
     async with lite_sandbox() as sandbox, make_client(sandbox, attempts=2) as client:
         sandbox.faults.add(attrs.evolve(fault, times=None))
         await assert_errors_are_freed(client, make_jobs(JOBS, tmp_path))
 
 
 @pytest.mark.usefixtures("no_collections")
-async def test_a_job_that_fails_here_is_freed_at_once(tmp_path: Path):
+async def test_a_job_that_failed_locally_is_freed_at_once(tmp_path: Path):
     async with lite_sandbox() as sandbox, make_client(sandbox) as client:
         await assert_errors_are_freed(client, [attrs.evolve(job, customer_id="") for job in make_jobs(JOBS, tmp_path)])
         await assert_errors_are_freed(client, [unwritable(job) for job in make_jobs(JOBS, tmp_path)])
@@ -66,7 +66,7 @@ async def test_a_job_that_fails_here_is_freed_at_once(tmp_path: Path):
 
 
 async def assert_errors_are_freed(client: IndigoClient, given: list[AudienceJob], **options: float) -> None:
-    """Run jobs, and see each fail, and its error gone when whoever iterates has let go of it."""
+    """Run jobs that fail, and check that each error is freed once the loop over outcomes drops it."""
     errors: list[weakref.ref[BaseException]] = []
     async with start_batch(client, iter(given), **options) as batch:
         async for outcome in batch:

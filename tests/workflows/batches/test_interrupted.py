@@ -15,7 +15,7 @@ JOBS = 40
 PROGRAM = "tests.support.processes.batch"
 
 
-async def test_ctrl_c_settles_purchases_under_way_so_that_journal_and_server_agree(tmp_path: Path):
+async def test_ctrl_c_checks_purchases_in_flight_so_that_journal_and_server_agree(tmp_path: Path):
     journal = tmp_path / "run.sqlite"
     async with lite_sandbox() as sandbox:
         slow = Fault(kind=FaultKind.DELAY_AFTER, endpoint="POST /purchase_csv_export", times=None, delay=0.05)
@@ -35,5 +35,5 @@ async def test_ctrl_c_settles_purchases_under_way_so_that_journal_and_server_agr
     assert process.returncode not in {0, -signal.SIGKILL}
     assert 3 <= counts.purchases < JOBS
     assert spent == counts.charged_cents
-    bought = [record for record in written if record.stage == "purchase" and record.kind == "result"]
-    assert {record.facts["export_id"] for record in bought} == set(counts.purchases_by_export)
+    purchases = [record for record in written if record.stage == "purchase" and record.kind == "result"]
+    assert {record.facts["export_id"] for record in purchases} == set(counts.purchases_by_export)

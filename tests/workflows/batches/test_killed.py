@@ -24,7 +24,7 @@ async def start(sandbox: Sandbox, folder: Path, journal: Path | None) -> anyio.a
 
 
 async def kill_after(process: anyio.abc.Process, sandbox: Sandbox, requests: int) -> bool:
-    """Kill the process when the sandbox has seen that many more requests; False if it ended first."""
+    """Kill the process after this many more requests; False if it ended first."""
     goal = sandbox.log.count() + requests
     while sandbox.log.count() < goal:
         if process.returncode is not None:
@@ -36,9 +36,7 @@ async def kill_after(process: anyio.abc.Process, sandbox: Sandbox, requests: int
 
 
 @pytest.mark.parametrize("with_journal", [True, False], ids=["with a journal", "without one"])
-async def test_a_batch_killed_at_random_instants_ends_with_every_job_done_and_nothing_twice(
-    tmp_path: Path, with_journal: bool
-):
+async def test_a_batch_killed_at_random_finishes_every_job_exactly_once(tmp_path: Path, with_journal: bool):
     seed = random.randrange(1_000_000)
     print("seed", seed)
     chance = random.Random(seed)

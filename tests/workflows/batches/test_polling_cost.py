@@ -12,7 +12,7 @@ JOBS = 40
 VERIFIED = 20
 
 
-async def test_audiences_without_exports_do_not_teach_that_lists_show_none(tmp_path: Path):
+async def test_audiences_without_exports_do_not_imply_that_lists_omit_them(tmp_path: Path):
     slow_exports = StageTimes(export=1_000.0)  # half a second, which is 25 poll intervals
     async with Sandbox(lite=True, speed=2_000.0, export_flow="asynchronous", stage_times=slow_exports) as sandbox:
         unexported = [attrs.evolve(job, export=None) for job in make_jobs(JOBS, tmp_path, lookalike=False)]

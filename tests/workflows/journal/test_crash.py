@@ -1,4 +1,4 @@
-"""The journal across processes: killed while they write, refused while they hold it, out of disk."""
+"""The journal across processes: killed while writing, refused while it is open elsewhere, on a full disk."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def child(what: str, path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def lines_until_killed(path: Path, lines: int) -> list[str]:
-    """What the child says: so many lines, then whatever it said before the kill reached it."""
+    """What the child prints: this many lines, then whatever it printed before the kill took effect."""
     with child("write", path) as process:
         assert process.stdout is not None
         said = [process.stdout.readline() for _ in range(lines)]
@@ -58,7 +58,7 @@ async def spent(path: Path) -> int:
         return await journal.spent_cents()
 
 
-def test_what_was_acknowledged_outlives_any_kill(tmp_path: Path):
+def test_acknowledged_writes_survive_every_kill(tmp_path: Path):
     seed = 20261123
     print("seed", seed)
     rng = random.Random(seed)
@@ -72,10 +72,10 @@ def test_what_was_acknowledged_outlives_any_kill(tmp_path: Path):
         assert not missing
         assert asyncio.run(spent(path)) == len({row.partition(" ")[2] for row in rows})
     unacknowledged = set(rows) - set(acknowledged)
-    assert len(unacknowledged) <= WRITERS * KILLS  # what each writer had under way at each kill
+    assert len(unacknowledged) <= WRITERS * KILLS  # the writes in flight at each kill
 
 
-def test_a_disk_without_room_stops_all_writing_and_loses_nothing(tmp_path: Path):
+def test_a_full_disk_stops_all_writes_and_loses_nothing(tmp_path: Path):
     path = tmp_path / "run.sqlite"
     with child("fill", path) as process:
         said = process.communicate(timeout=60)[0].splitlines()
@@ -88,7 +88,7 @@ def test_a_disk_without_room_stops_all_writing_and_loses_nothing(tmp_path: Path)
     assert acknowledged <= set(asyncio.run(written(path)))
 
 
-async def test_two_processes_cannot_hold_one_journal(tmp_path: Path):
+async def test_two_processes_cannot_open_one_journal(tmp_path: Path):
     path = tmp_path / "run.sqlite"
     with child("hold", path) as process:
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""A damaged journal is refused, or it answers as if it were whole. It never answers less."""
+"""A damaged journal is refused or read completely, never in part."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ JOBS = [("42", f"audience {number}") for number in range(40)]
 
 @attrs.frozen
 class JournalContents:
-    """All that a batch could ask of a journal."""
+    """Everything that a batch can read from a journal."""
 
     records: list[JournalRecord]
     spent_cents: int
@@ -34,23 +34,23 @@ class JournalContents:
 
 
 def read_journal(path: Path) -> JournalContents:
-    async def ask_all() -> JournalContents:
+    async def read_all() -> JournalContents:
         async with Journal.open(path) as journal:
-            memories = [await journal.job_log(*job, "fingerprint") for job in JOBS]
+            job_logs = [await journal.job_log(*job, "fingerprint") for job in JOBS]
             return JournalContents(
                 [record async for record in journal.records()],
                 await journal.spent_cents(),
                 [
-                    [look(stage) for stage in Stage for look in (memory.result, memory.open_intent)]
-                    for memory in memories
+                    [read(stage) for stage in Stage for read in (job_log.result, job_log.open_intent)]
+                    for job_log in job_logs
                 ],
             )
 
-    return asyncio.run(ask_all())
+    return asyncio.run(read_all())
 
 
 def refused(path: Path, kind: type[JournalError] = JournalDamagedError) -> str:
-    """With what words opening is refused."""
+    """The message with which opening is refused."""
     with pytest.raises(kind) as caught:
         read_journal(path)
     assert str(path) in str(caught.value)
@@ -66,7 +66,7 @@ def copy(source: Path, target: Path) -> Path:
 
 
 def change(path: Path, statements: Callable[[sqlite3.Connection], object]) -> None:
-    """Change a database behind the journal's back."""
+    """Change a database without the journal."""
     db = sqlite3.connect(path)
     try:
         with db:
@@ -77,37 +77,37 @@ def change(path: Path, statements: Callable[[sqlite3.Connection], object]) -> No
 
 @attrs.frozen
 class LeftoverJournals:
-    """Journals as a batch leaves them, with what they must answer."""
+    """Journals as batches leave them, and the contents that they must have."""
 
     closed: Path
     killed: Path
     older: Path
-    answers: JournalContents
+    contents: JournalContents
 
 
 @pytest.fixture(scope="module")
-def left(tmp_path_factory: pytest.TempPathFactory) -> LeftoverJournals:
+def journals(tmp_path_factory: pytest.TempPathFactory) -> LeftoverJournals:
     folder = tmp_path_factory.mktemp("journals")
     closed, killed, older = folder / "closed.sqlite", folder / "killed.sqlite", folder / "older.sqlite"
 
     async def write(rounds: int) -> None:
         async with Journal.open(closed) as journal:
-            memories = [await journal.job_log(*job, "fingerprint") for job in JOBS]
+            job_logs = [await journal.job_log(*job, "fingerprint") for job in JOBS]
             for index in range(rounds):
-                for number, memory in enumerate(memories):
-                    await memory.record_result(Stage.MATCH, {"audience_id": f"{index}-{number}"})
-                    await memory.record_intent(Stage.PURCHASE, {"export_id": number, "cost_cents": 500})
-                await memories[index].record_result(Stage.PURCHASE, {"export_id": index, "cost_cents": 500})
+                for number, job_log in enumerate(job_logs):
+                    await job_log.record_result(Stage.MATCH, {"audience_id": f"{index}-{number}"})
+                    await job_log.record_intent(Stage.PURCHASE, {"export_id": number, "cost_cents": 500})
+                await job_logs[index].record_result(Stage.PURCHASE, {"export_id": index, "cost_cents": 500})
             copy(closed, killed)
 
     asyncio.run(write(2))
     copy(closed, older)
     asyncio.run(write(3))
-    answers = read_journal(closed)
-    assert read_journal(copy(killed, folder / "again.sqlite")) == answers
-    assert len(answers.records) == 5 * 81
-    assert answers.spent_cents == 40 * 500
-    return LeftoverJournals(closed, killed, older, answers)
+    contents = read_journal(closed)
+    assert read_journal(copy(killed, folder / "again.sqlite")) == contents
+    assert len(contents.records) == 5 * 81
+    assert contents.spent_cents == 40 * 500
+    return LeftoverJournals(closed, killed, older, contents)
 
 
 @pytest.fixture
@@ -115,10 +115,10 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "run.sqlite"
 
 
-class TestAnyByte:
-    """Flips anywhere, in a journal that was closed and in one whose process was killed."""
+class TestFlippedBytes:
+    """Bytes flipped anywhere, in a closed journal and in that of a killed process."""
 
-    def flip(self, source: Path, answers: JournalContents, changes: list[tuple[str, float, int]]) -> None:
+    def flip(self, source: Path, contents: JournalContents, changes: list[tuple[str, float, int]]) -> None:
         folder = Path(tempfile.mkdtemp())
         try:
             target = copy(source, folder / "run.sqlite")
@@ -133,7 +133,7 @@ class TestAnyByte:
                 found = read_journal(target)
             except JournalError:
                 return
-            assert found == answers
+            assert found == contents
         finally:
             shutil.rmtree(folder)
 
@@ -146,74 +146,74 @@ class TestAnyByte:
     @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(changes=changes)
     @example(changes=[("", 0.0, 1)])
-    def test_closed(self, left: LeftoverJournals, changes: list[tuple[str, float, int]]):
-        self.flip(left.closed, left.answers, changes)
+    def test_closed_journal(self, journals: LeftoverJournals, changes: list[tuple[str, float, int]]):
+        self.flip(journals.closed, journals.contents, changes)
 
     @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(changes=changes)
     @example(changes=[("-wal", 0.5, 1)])
     @example(changes=[("-wal", 0.999, 128)])
-    def test_killed(self, left: LeftoverJournals, changes: list[tuple[str, float, int]]):
-        self.flip(left.killed, left.answers, changes)
+    def test_journal_of_a_killed_process(self, journals: LeftoverJournals, changes: list[tuple[str, float, int]]):
+        self.flip(journals.killed, journals.contents, changes)
 
 
 class TestLosses:
-    """What a disk, a person or a backup may lose."""
+    """What a disk, a person or a backup can lose."""
 
     @pytest.mark.parametrize("bytes_left", [1, 50, 4096, 8192])
-    def test_a_database_cut_short(self, left: LeftoverJournals, path: Path, bytes_left: int):
-        with copy(left.closed, path).open("r+b") as file:
+    def test_truncated_database(self, journals: LeftoverJournals, path: Path, bytes_left: int):
+        with copy(journals.closed, path).open("r+b") as file:
             file.truncate(bytes_left)
         refused(path)
 
-    def test_a_database_emptied(self, left: LeftoverJournals, path: Path):
-        copy(left.closed, path).write_bytes(b"")
+    def test_empty_database(self, journals: LeftoverJournals, path: Path):
+        copy(journals.closed, path).write_bytes(b"")
         refused(path)
 
-    def test_a_database_emptied_without_its_row_count(self, path: Path):
+    def test_empty_database_without_its_row_count(self, path: Path):
         path.touch()
         assert "the file is not a journal, or no longer one" in refused(path)
-        refused(path)  # the refusal has not made it look like one that was just begun
+        refused(path)  # the refusal has not made it look like a new journal
 
-    def test_a_database_gone(self, left: LeftoverJournals, path: Path):
-        copy(left.closed, path).unlink()
+    def test_missing_database(self, journals: LeftoverJournals, path: Path):
+        copy(journals.closed, path).unlink()
         assert "missing" in refused(path)
         Path(f"{path}.rows").unlink()
         assert read_journal(path).records == []
 
-    def test_a_log_gone(self, left: LeftoverJournals, path: Path):
-        copy(left.killed, path)
+    def test_missing_log(self, journals: LeftoverJournals, path: Path):
+        copy(journals.killed, path)
         Path(f"{path}-wal").unlink()
         refused(path)
 
     @pytest.mark.parametrize("share", [0.2, 0.5, 0.9, 0.99])
-    def test_a_log_cut_short(self, left: LeftoverJournals, path: Path, share: float):
-        copy(left.killed, path)
+    def test_truncated_log(self, journals: LeftoverJournals, path: Path, share: float):
+        copy(journals.killed, path)
         size = Path(f"{path}-wal").stat().st_size
         with Path(f"{path}-wal").open("r+b") as file:
             file.truncate(int(size * share))
         assert "were written" in refused(path)
 
-    def test_an_older_copy_in_its_place(self, left: LeftoverJournals, path: Path):
-        copy(left.closed, path)
-        shutil.copy(left.older, path)
+    def test_older_copy_of_the_database(self, journals: LeftoverJournals, path: Path):
+        copy(journals.closed, path)
+        shutil.copy(journals.older, path)
         assert "holds 202 rows, and 445 were written" in refused(path)
 
-    def test_a_lost_row_count_costs_nothing_else(self, left: LeftoverJournals, path: Path):
-        copy(left.closed, path)
+    def test_a_missing_row_count_is_tolerated(self, journals: LeftoverJournals, path: Path):
+        copy(journals.closed, path)
         Path(f"{path}.rows").unlink()
-        assert read_journal(path) == left.answers
+        assert read_journal(path) == journals.contents
 
     @pytest.mark.parametrize(("before", "after"), [(b"445 ", b"245 "), (b"445 ", b"44"), (b"0", b"x")])
-    def test_a_damaged_row_count_is_refused(self, left: LeftoverJournals, path: Path, before: bytes, after: bytes):
-        row_count = Path(f"{copy(left.closed, path)}.rows")
+    def test_a_damaged_row_count_is_refused(self, journals: LeftoverJournals, path: Path, before: bytes, after: bytes):
+        row_count = Path(f"{copy(journals.closed, path)}.rows")
         content = row_count.read_bytes()
         assert before in content
         row_count.write_bytes(content.replace(before, after, 1))
         assert "number of rows" in refused(path)
 
     @pytest.mark.parametrize("steps", [1, 2, 3, 4])
-    def test_a_beginning_that_was_interrupted_is_taken_up(self, path: Path, steps: int):
+    def test_an_interrupted_creation_is_completed(self, path: Path, steps: int):
         Path(f"{path}.lock").touch()
         if steps > 1:
             count = RowCountFile()
@@ -230,18 +230,18 @@ class TestLosses:
 
 
 class TestRowCountInTheLockFile:
-    """Earlier versions kept the row count in the lock file, which the lock's next owner may empty."""
+    """Earlier versions kept the row count in the lock file, which taking the lock may empty."""
 
     @pytest.fixture
-    def killed(self, left: LeftoverJournals, path: Path) -> Path:
-        Path(f"{copy(left.killed, path)}.rows").rename(f"{path}.lock")
+    def killed(self, journals: LeftoverJournals, path: Path) -> Path:
+        Path(f"{copy(journals.killed, path)}.rows").rename(f"{path}.lock")
         return path
 
-    def test_the_journal_opens(self, left: LeftoverJournals, killed: Path):
+    def test_the_journal_opens(self, journals: LeftoverJournals, killed: Path):
         for _ in range(2):
-            assert read_journal(killed) == left.answers
+            assert read_journal(killed) == journals.contents
 
-    def test_a_lost_log_is_noticed_every_time(self, killed: Path):
+    def test_a_missing_log_is_detected_every_time(self, killed: Path):
         Path(f"{killed}-wal").unlink()
         for _ in range(2):
             refused(killed)
@@ -255,7 +255,7 @@ class TestRowCountInTheLockFile:
 
 
 class TestTampering:
-    """Changes that SQLite itself finds nothing wrong with."""
+    """Changes that SQLite itself does not notice."""
 
     @pytest.mark.parametrize(
         "statement",
@@ -277,18 +277,18 @@ class TestTampering:
             "ALTER TABLE entries ADD COLUMN more TEXT",
         ],
     )
-    def test_it_is_noticed(self, left: LeftoverJournals, path: Path, statement: str):
-        change(copy(left.closed, path), lambda db: db.execute(statement))
+    def test_it_is_detected(self, journals: LeftoverJournals, path: Path, statement: str):
+        change(copy(journals.closed, path), lambda db: db.execute(statement))
         refused(path)
 
     @pytest.mark.parametrize("table", ["jobs", "entries"])
-    def test_a_missing_row_is_noticed_without_the_row_count(self, left: LeftoverJournals, path: Path, table: str):
-        change(copy(left.closed, path), lambda db: db.execute(f"DELETE FROM {table} WHERE id = 7"))
+    def test_a_missing_row_is_detected_without_the_row_count(self, journals: LeftoverJournals, path: Path, table: str):
+        change(copy(journals.closed, path), lambda db: db.execute(f"DELETE FROM {table} WHERE id = 7"))
         Path(f"{path}.rows").unlink()
         assert "row 7 is missing" in refused(path)
 
-    def test_garbage_in_place_of_a_page(self, left: LeftoverJournals, path: Path):
-        content = bytearray(copy(left.closed, path).read_bytes())
+    def test_garbage_instead_of_a_page(self, journals: LeftoverJournals, path: Path):
+        content = bytearray(copy(journals.closed, path).read_bytes())
         for page in range(1, len(content) // 4096):
             damaged = content.copy()
             damaged[page * 4096 : (page + 1) * 4096] = bytes([page % 256]) * 4096
@@ -296,17 +296,17 @@ class TestTampering:
             refused(path)
 
     @pytest.mark.parametrize("byte", [b"\x00", b"x", b"\xfa"])
-    def test_a_table_definition_with_another_byte(self, left: LeftoverJournals, path: Path, byte: bytes):
-        content = copy(left.closed, path).read_bytes()
+    def test_a_changed_byte_in_a_table_definition(self, journals: LeftoverJournals, path: Path, byte: bytes):
+        content = copy(journals.closed, path).read_bytes()
         assert content.count(b"TABLE entries (") == 1
         path.write_bytes(content.replace(b"TABLE entries (", b"TABLE" + byte + b"entries ("))
         refused(path)
 
-    def test_another_version(self, left: LeftoverJournals, path: Path):
-        change(copy(left.closed, path), lambda db: db.execute("PRAGMA user_version = 3"))
+    def test_unknown_version(self, journals: LeftoverJournals, path: Path):
+        change(copy(journals.closed, path), lambda db: db.execute("PRAGMA user_version = 3"))
         assert "version 3" in refused(path, JournalVersionError)
 
-    def test_the_database_of_another_program_is_left_as_it_was(self, path: Path):
+    def test_another_programs_database_is_not_changed(self, path: Path):
         change(path, lambda db: db.execute("CREATE TABLE voters (id INTEGER)"))
         path.chmod(0o644)
         before = path.read_bytes()

@@ -61,7 +61,7 @@ def open_files_in(folder: Path) -> list[str]:
 
 @attrs.define
 class Gate:
-    """Stops one of the store's methods in its thread, so that a test decides when a commit goes on."""
+    """Blocks one of the store's methods in its thread until the test continues it."""
 
     opened: threading.Event = attrs.Factory(threading.Event)
     calls: list[int] = attrs.Factory(list)
@@ -93,54 +93,54 @@ async def gate(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[[str],
         each.opened.set()
 
 
-class TestRemembering:
-    async def test_a_result_is_recalled_in_this_run_and_the_next(self, path: Path):
+class TestRecording:
+    async def test_a_result_is_known_in_this_run_and_the_next(self, path: Path):
         async with Journal.open(path) as journal:
-            memory: JobLog = await donors(journal)
-            assert memory.result(Stage.MATCH) is None
-            await memory.record_result(Stage.MATCH, {"audience_id": 7})
-            assert memory.result(Stage.MATCH) == {"audience_id": 7}
+            job_log: JobLog = await donors(journal)
+            assert job_log.result(Stage.MATCH) is None
+            await job_log.record_result(Stage.MATCH, {"audience_id": 7})
+            assert job_log.result(Stage.MATCH) == {"audience_id": 7}
         async with Journal.open(path) as journal:
             assert (await donors(journal)).result(Stage.MATCH) == {"audience_id": 7}
 
-    async def test_a_later_result_takes_the_place_of_an_earlier_one(self, path: Path):
+    async def test_a_later_result_replaces_an_earlier_one(self, path: Path):
         async with Journal.open(path) as journal:
-            memory = await donors(journal)
-            await memory.record_result(Stage.PREVIEW, {"export_id": "a"})
-            await memory.record_result(Stage.PREVIEW, {"export_id": "b"})
+            job_log = await donors(journal)
+            await job_log.record_result(Stage.PREVIEW, {"export_id": "a"})
+            await job_log.record_result(Stage.PREVIEW, {"export_id": "b"})
         async with Journal.open(path) as journal:
             assert (await donors(journal)).result(Stage.PREVIEW) == {"export_id": "b"}
 
-    async def test_an_intent_is_no_result_and_is_told_until_there_is_one(self, path: Path):
+    async def test_an_intent_is_open_until_there_is_a_result(self, path: Path):
         async with Journal.open(path) as journal:
             await (await donors(journal)).record_intent(Stage.MATCH, {"audience_id": 7})
         async with Journal.open(path) as journal:
-            memory = await donors(journal)
-            assert memory.result(Stage.MATCH) is None
-            assert memory.open_intent(Stage.MATCH) == {"audience_id": 7}
-            assert memory.open_intent(Stage.UPLOAD) is None
-            await memory.record_result(Stage.MATCH, {"audience_id": 7})
-            assert memory.open_intent(Stage.MATCH) is None
+            job_log = await donors(journal)
+            assert job_log.result(Stage.MATCH) is None
+            assert job_log.open_intent(Stage.MATCH) == {"audience_id": 7}
+            assert job_log.open_intent(Stage.UPLOAD) is None
+            await job_log.record_result(Stage.MATCH, {"audience_id": 7})
+            assert job_log.open_intent(Stage.MATCH) is None
         async with Journal.open(path) as journal:
             assert (await donors(journal)).open_intent(Stage.MATCH) is None
 
-    async def test_withdrawing_takes_back_the_last_intent_only(self, path: Path):
+    async def test_canceling_withdraws_only_the_last_intent(self, path: Path):
         async with Journal.open(path) as journal:
-            memory = await donors(journal)
-            await memory.record_intent(Stage.PURCHASE, purchase("a", 500))
-            await memory.record_intent(Stage.PURCHASE, purchase("b", 600))
-            await memory.cancel_intent(Stage.PURCHASE)
-            assert memory.open_intent(Stage.PURCHASE) == purchase("a", 500)
+            job_log = await donors(journal)
+            await job_log.record_intent(Stage.PURCHASE, purchase("a", 500))
+            await job_log.record_intent(Stage.PURCHASE, purchase("b", 600))
+            await job_log.cancel_intent(Stage.PURCHASE)
+            assert job_log.open_intent(Stage.PURCHASE) == purchase("a", 500)
         async with Journal.open(path) as journal:
-            memory = await donors(journal)
-            assert memory.open_intent(Stage.PURCHASE) == purchase("a", 500)
-            await memory.cancel_intent(Stage.PURCHASE)
-            assert memory.open_intent(Stage.PURCHASE) is None
-            await memory.cancel_intent(Stage.PURCHASE)  # nothing is left to take back, so nothing is written
+            job_log = await donors(journal)
+            assert job_log.open_intent(Stage.PURCHASE) == purchase("a", 500)
+            await job_log.cancel_intent(Stage.PURCHASE)
+            assert job_log.open_intent(Stage.PURCHASE) is None
+            await job_log.cancel_intent(Stage.PURCHASE)  # there is no intent to cancel, so nothing is written
             kinds = [record.kind async for record in journal.records()]
         assert kinds == [EntryKind.INTENT, EntryKind.INTENT, EntryKind.WITHDRAWAL, EntryKind.WITHDRAWAL]
 
-    async def test_jobs_are_told_apart_by_customer_and_name(self, path: Path):
+    async def test_jobs_are_identified_by_customer_and_name(self, path: Path):
         keys = [("1", "23"), ("12", "3"), ("1", '2","3'), ("1", "a\0b"), ("1", "a\0c"), ("1", "Ä"), ("1", "A\u0308")]
         async with Journal.open(path) as journal:
             for number, (customer, name) in enumerate(keys):
@@ -149,7 +149,7 @@ class TestRemembering:
             for number, (customer, name) in enumerate(keys):
                 assert (await journal.job_log(customer, name, "f")).result(Stage.MATCH) == {"audience_id": number}
 
-    async def test_other_inputs_under_the_same_name_are_refused(self, path: Path):
+    async def test_changed_inputs_under_the_same_name_are_refused(self, path: Path):
         async with Journal.open(path) as journal:
             await (await donors(journal)).record_result(Stage.MATCH, {"audience_id": 7})
             with pytest.raises(
@@ -157,7 +157,7 @@ class TestRemembering:
                 match=r"run\.sqlite: job 'Donors' of customer '42' has changed: .*Nothing was sent",
             ):
                 await journal.job_log("42", "Donors", "another fingerprint")
-            await (await donors(journal)).record_result(Stage.PREVIEW, {"export_id": 1})  # the others go on
+            await (await donors(journal)).record_result(Stage.PREVIEW, {"export_id": 1})  # the others continue
         async with Journal.open(path) as journal:
             with pytest.raises(JournalMismatchError):
                 await journal.job_log("42", "Donors", "another fingerprint")
@@ -175,21 +175,21 @@ class TestRemembering:
         ],
     )
     @pytest.mark.parametrize("is_open", [True, False], ids=["intent", "result"])
-    async def test_a_stage_binds_to_the_inputs_that_it_was_made_from(
+    async def test_a_stage_is_bound_to_the_inputs_it_was_made_from(
         self, path: Path, stage: Stage, part: str, *, is_refused: bool, is_open: bool
     ):
         facts = purchase("a", 0) | {"audience_id": 7}
         async with Journal.open(path) as journal:
-            memory = await journal.job_log("42", "Donors", "f", INPUTS)
-            await (memory.record_intent if is_open else memory.record_result)(stage, facts)
-            assert (memory.open_intent(stage) if is_open else memory.result(stage)) == facts
+            job_log = await journal.job_log("42", "Donors", "f", INPUTS)
+            await (job_log.record_intent if is_open else job_log.record_result)(stage, facts)
+            assert (job_log.open_intent(stage) if is_open else job_log.result(stage)) == facts
             changed = journal.job_log("42", "Donors", "another", INPUTS | {part: "another"})
             if is_refused:
                 with pytest.raises(JournalMismatchError, match=r"has changed: an earlier run .*Nothing was sent"):
                     await changed
             else:
-                memory = await changed
-                assert (memory.result(stage), memory.open_intent(stage)) == (None, None)
+                job_log = await changed
+                assert (job_log.result(stage), job_log.open_intent(stage)) == (None, None)
             same = await journal.job_log("42", "Donors", "another", dict(INPUTS))
             assert (same.open_intent(stage) if is_open else same.result(stage)) == facts
 
@@ -197,17 +197,17 @@ class TestRemembering:
     async def test_inputs_that_a_stage_does_not_use_may_change(self, path: Path, stage: Stage, part: str):
         async with Journal.open(path) as journal:
             await (await journal.job_log("42", "Donors", "f", INPUTS)).record_result(stage, {"audience_id": 7})
-            memory = await journal.job_log("42", "Donors", "another", INPUTS | {part: "another"})
-            assert memory.result(stage) == {"audience_id": 7}
+            job_log = await journal.job_log("42", "Donors", "another", INPUTS | {part: "another"})
+            assert job_log.result(stage) == {"audience_id": 7}
 
-    async def test_a_withdrawn_intent_binds_nothing(self, path: Path):
+    async def test_a_canceled_intent_binds_nothing(self, path: Path):
         async with Journal.open(path) as journal:
-            memory = await journal.job_log("42", "Donors", "f", INPUTS)
-            await memory.record_intent(Stage.MATCH, {"audience_id": 7})
-            await memory.cancel_intent(Stage.MATCH)
+            job_log = await journal.job_log("42", "Donors", "f", INPUTS)
+            await job_log.record_intent(Stage.MATCH, {"audience_id": 7})
+            await job_log.cancel_intent(Stage.MATCH)
             await journal.job_log("42", "Donors", "another", INPUTS | {"columns": "another"})
 
-    async def test_rows_of_an_earlier_version_bind_to_the_whole_job(self, path: Path):
+    async def test_rows_of_an_earlier_version_are_bound_to_the_whole_job(self, path: Path):
         async with Journal.open(path) as journal:
             old = await donors(journal)
             await old.record_result(Stage.UPLOAD, {"audience_id": 7})
@@ -221,24 +221,24 @@ class TestRemembering:
             ):
                 await journal.job_log("42", "Donors", "another fingerprint", INPUTS)
 
-    async def test_recalled_facts_are_the_callers_own(self, path: Path):
+    async def test_changing_returned_facts_changes_no_record(self, path: Path):
         facts = {"field_types": ["phone"]}
         async with Journal.open(path) as journal:
-            memory = await donors(journal)
-            await memory.record_result(Stage.PREVIEW, facts)
+            job_log = await donors(journal)
+            await job_log.record_result(Stage.PREVIEW, facts)
             facts["field_types"].append("address")
-            recalled = memory.result(Stage.PREVIEW)
+            recalled = job_log.result(Stage.PREVIEW)
             assert recalled == {"field_types": ["phone"]}
             recalled["field_types"].append("address")
-            assert memory.result(Stage.PREVIEW) == {"field_types": ["phone"]}
+            assert job_log.result(Stage.PREVIEW) == {"field_types": ["phone"]}
 
-    async def test_records_tell_everything_in_order_across_pages(self, path: Path, monkeypatch: pytest.MonkeyPatch):
+    async def test_records_are_complete_and_in_order_across_pages(self, path: Path, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr("indigo_async.workflows.journal.store._PAGE_ROWS", 4)
         before = datetime.now(UTC).replace(microsecond=0)
         async with Journal.open(path) as journal:
             for number in range(10):
-                memory = await journal.job_log(str(number % 3), "Donors", "f")
-                await memory.record_result(Stage.UPLOAD, {"audience_id": number})
+                job_log = await journal.job_log(str(number % 3), "Donors", "f")
+                await job_log.record_result(Stage.UPLOAD, {"audience_id": number})
             records = [record async for record in journal.records()]
         assert [(record.customer_id, record.facts["audience_id"]) for record in records] == [
             (str(number % 3), number) for number in range(10)
@@ -261,34 +261,34 @@ class TestRemembering:
             {"name": "\ud800"},
         ],
     )
-    async def test_facts_that_are_none_are_refused_and_nothing_is_written(self, path: Path, facts: dict[str, Any]):
+    async def test_invalid_facts_are_refused_and_not_written(self, path: Path, facts: dict[str, Any]):
         async with Journal.open(path) as journal:
-            memory = await donors(journal)
+            job_log = await donors(journal)
             with pytest.raises(ValueError, match=r"facts|surrogates"):
-                await memory.record_result(Stage.UPLOAD, facts)
-            await memory.record_result(Stage.DOWNLOAD, {"path": "/data/why?.csv", "url": "https://bucket/donors.csv"})
+                await job_log.record_result(Stage.UPLOAD, facts)
+            await job_log.record_result(Stage.DOWNLOAD, {"path": "/data/why?.csv", "url": "https://bucket/donors.csv"})
             assert [record.stage async for record in journal.records()] == [Stage.DOWNLOAD]
 
     @pytest.mark.parametrize("facts", [{"export_id": 1}, {"cost_cents": 1}, purchase("a", -1), purchase("a", 1.5)])  # type: ignore[arg-type]
-    async def test_a_purchase_must_say_what_is_bought_and_for_how_much(self, path: Path, facts: dict[str, Any]):
+    async def test_a_purchase_needs_an_export_and_a_price(self, path: Path, facts: dict[str, Any]):
         async with Journal.open(path) as journal:
-            memory = await donors(journal)
+            job_log = await donors(journal)
             with pytest.raises(ValueError, match="export_id and cost_cents"):
-                await memory.record_intent(Stage.PURCHASE, facts)
+                await job_log.record_intent(Stage.PURCHASE, facts)
 
 
 class TestMoney:
     async def spent(self, path: Path, *steps: tuple[str, str, int]) -> int:
         async with Journal.open(path) as journal:
-            memory = await donors(journal)
+            job_log = await donors(journal)
             for step, export_id, cents in steps:
                 match step:
                     case "intend":
-                        await memory.record_intent(Stage.PURCHASE, purchase(export_id, cents))
+                        await job_log.record_intent(Stage.PURCHASE, purchase(export_id, cents))
                     case "remember":
-                        await memory.record_result(Stage.PURCHASE, purchase(export_id, cents))
+                        await job_log.record_result(Stage.PURCHASE, purchase(export_id, cents))
                     case _:
-                        await memory.cancel_intent(Stage.PURCHASE)
+                        await job_log.cancel_intent(Stage.PURCHASE)
             now = await journal.spent_cents()
         async with Journal.open(path) as journal:
             assert await journal.spent_cents() == now
@@ -312,63 +312,65 @@ class TestMoney:
             ([("remember", "a", 500), ("remember", "b", 200)], 700),
         ],
     )
-    async def test_each_export_counts_once_and_what_may_have_been_bought_counts(
+    async def test_each_export_counts_once_even_if_its_outcome_is_unknown(
         self, path: Path, steps: list[tuple[str, str, int]], cents: int
     ):
         assert await self.spent(path, *steps) == cents
 
-    async def test_it_is_the_sum_over_jobs_and_of_purchases_only(self, path: Path):
+    async def test_spending_is_the_sum_of_all_jobs_purchases(self, path: Path):
         async with Journal.open(path) as journal:
             for number in range(20):
-                memory = await journal.job_log("42", f"audience {number}", "f")
-                await memory.record_result(Stage.PREVIEW, purchase(f"export {number}", 10_000))
-                await memory.record_intent(Stage.PURCHASE, purchase(f"export {number}", number))
+                job_log = await journal.job_log("42", f"audience {number}", "f")
+                await job_log.record_result(Stage.PREVIEW, purchase(f"export {number}", 10_000))
+                await job_log.record_intent(Stage.PURCHASE, purchase(f"export {number}", number))
                 if number % 2:
-                    await memory.record_result(Stage.PURCHASE, purchase(f"export {number}", number))
-                await memory.record_result(Stage.DOWNLOAD, purchase(f"export {number}", number))
+                    await job_log.record_result(Stage.PURCHASE, purchase(f"export {number}", number))
+                await job_log.record_result(Stage.DOWNLOAD, purchase(f"export {number}", number))
             assert await journal.spent_cents() == sum(range(20))
 
 
 class TestSharedCommits:
-    async def test_writers_of_one_moment_share_a_commit(self, path: Path, gate: Callable[[str], Gate]):
+    async def test_simultaneous_writes_share_a_commit(self, path: Path, gate: Callable[[str], Gate]):
         appends, loads = gate("append"), gate("load_jobs")
         appends.opened.set()
         loads.opened.set()
         async with Journal.open(path) as journal:
-            memories = await asyncio.gather(*(journal.job_log("42", f"job {n}", "f") for n in range(2_000)))
-            await asyncio.gather(*(memory.record_result(Stage.UPLOAD, {"id": n}) for n, memory in enumerate(memories)))
+            job_logs = await asyncio.gather(*(journal.job_log("42", f"job {n}", "f") for n in range(2_000)))
+            await asyncio.gather(
+                *(job_log.record_result(Stage.UPLOAD, {"id": n}) for n, job_log in enumerate(job_logs))
+            )
         assert loads.calls == [2_000]
         assert appends.calls == [2_000]
 
-    async def test_those_who_come_during_a_commit_share_the_next(self, path: Path, gate: Callable[[str], Gate]):
+    async def test_writes_during_a_commit_share_the_next(self, path: Path, gate: Callable[[str], Gate]):
         appends = gate("append")
         async with Journal.open(path) as journal:
-            memory = await donors(journal)
+            job_log = await donors(journal)
             async with asyncio.TaskGroup() as group:
-                first = group.create_task(memory.record_result(Stage.UPLOAD, {"id": 0}))
-                await appends.entered.wait()  # and the event loop is free while the commit stands still
-                later = [group.create_task(memory.record_result(Stage.MATCH, {"id": n})) for n in range(1, 50)]
+                first = group.create_task(job_log.record_result(Stage.UPLOAD, {"id": 0}))
+                await appends.entered.wait()  # the event loop is free while the commit is blocked
+                later = [group.create_task(job_log.record_result(Stage.MATCH, {"id": n})) for n in range(1, 50)]
                 await asyncio.sleep(0)
                 assert not first.done()
                 assert not any(task.done() for task in later)
                 appends.opened.set()
         assert appends.calls == [1, 49]
 
-    async def test_nothing_runs_while_nothing_is_written(self, path: Path):
+    async def test_no_task_runs_while_nothing_is_written(self, path: Path):
         before = asyncio.all_tasks()
         async with Journal.open(path) as journal:
             await (await donors(journal)).record_result(Stage.UPLOAD, {})
             assert asyncio.all_tasks() == before
 
-    async def test_a_cancelled_writer_leaves_the_others_alone(self, path: Path, gate: Callable[[str], Gate]):
+    async def test_a_canceled_write_does_not_affect_others(self, path: Path, gate: Callable[[str], Gate]):
         appends = gate("append")
         async with Journal.open(path) as journal:
-            memories = [await journal.job_log("42", f"job {n}", "f") for n in range(4)]
-            tasks = [asyncio.create_task(memories[0].record_result(Stage.MATCH, {"id": 0}))]
+            job_logs = [await journal.job_log("42", f"job {n}", "f") for n in range(4)]
+            tasks = [asyncio.create_task(job_logs[0].record_result(Stage.MATCH, {"id": 0}))]
             await appends.entered.wait()
-            tasks += [asyncio.create_task(memories[n].record_result(Stage.MATCH, {"id": n})) for n in range(1, 4)]
+            tasks += [asyncio.create_task(job_logs[n].record_result(Stage.MATCH, {"id": n})) for n in range(1, 4)]
             await asyncio.sleep(0)
-            tasks[0].cancel()  # its commit is under way
+            tasks[0].cancel()  # its commit is in progress
             tasks[2].cancel()  # it waits for the next
             await asyncio.sleep(0)
             assert [task.cancelled() for task in tasks] == [True, False, True, False]
@@ -380,11 +382,11 @@ class TestSharedCommits:
         assert all(facts == {"id": int(name[-1])} for name, facts in records.items())
 
 
-class TestFailing:
-    """The first failure is the end of writing."""
+class TestFailures:
+    """After the first failure nothing more is written."""
 
     async def fill_the_disk(self, journal: Journal) -> None:
-        """Let SQLite refuse to grow the file, as it does on a full disk."""
+        """Make SQLite refuse to grow the file, as on a full disk."""
 
         def limit() -> None:
             (pages,) = journal._store._db.execute("PRAGMA page_count").fetchone()
@@ -392,42 +394,42 @@ class TestFailing:
 
         await journal._run_in_thread(limit)
 
-    async def test_a_full_disk_fails_the_write_and_every_later_one(self, path: Path):
+    async def test_a_full_disk_fails_this_write_and_all_later_ones(self, path: Path):
         async with Journal.open(path) as journal:
-            memory = await donors(journal)
-            await memory.record_result(Stage.UPLOAD, {"audience_id": 1})
+            job_log = await donors(journal)
+            await job_log.record_result(Stage.UPLOAD, {"audience_id": 1})
             await self.fill_the_disk(journal)
             with pytest.raises(JournalWriteError, match=r"run\.sqlite: .*full"):
-                await memory.record_intent(Stage.MATCH, {"text": "x" * 100_000})
-            assert memory.open_intent(Stage.MATCH) is None
+                await job_log.record_intent(Stage.MATCH, {"text": "x" * 100_000})
+            assert job_log.open_intent(Stage.MATCH) is None
             for attempt in range(2):
                 with pytest.raises(JournalWriteError, match="full"):
-                    await memory.record_intent(Stage.PURCHASE, purchase("a", attempt))
+                    await job_log.record_intent(Stage.PURCHASE, purchase("a", attempt))
                 with pytest.raises(JournalWriteError, match="full"):
                     await journal.job_log("42", "Another", "f")
             assert await journal.spent_cents() == 0  # what is on disk can still be read
         async with Journal.open(path) as journal:
-            memory = await donors(journal)
-            assert memory.result(Stage.UPLOAD) == {"audience_id": 1}
-            assert memory.open_intent(Stage.MATCH) is None
-            await memory.record_intent(Stage.MATCH, {"text": "x" * 100_000})
+            job_log = await donors(journal)
+            assert job_log.result(Stage.UPLOAD) == {"audience_id": 1}
+            assert job_log.open_intent(Stage.MATCH) is None
+            await job_log.record_intent(Stage.MATCH, {"text": "x" * 100_000})
 
-    async def test_all_who_share_a_failed_commit_get_an_error_of_their_own(self, path: Path):
+    async def test_each_write_of_a_failed_commit_gets_its_own_error(self, path: Path):
         async with Journal.open(path) as journal:
-            memories = [await journal.job_log("42", f"job {n}", "f") for n in range(5)]
+            job_logs = [await journal.job_log("42", f"job {n}", "f") for n in range(5)]
             await self.fill_the_disk(journal)
             large = {"text": "x" * 100_000}
             errors = await asyncio.gather(
-                *(memory.record_intent(Stage.UPLOAD, large) for memory in memories), return_exceptions=True
+                *(job_log.record_intent(Stage.UPLOAD, large) for job_log in job_logs), return_exceptions=True
             )
             assert [type(error) for error in errors] == [JournalWriteError] * 5
             assert len({id(error) for error in errors}) == 5
             assert [record async for record in journal.records()] == []
 
-    async def test_damage_found_while_running_stops_all_writing(self, path: Path):
+    async def test_damage_found_while_open_stops_all_writes(self, path: Path):
         async with Journal.open(path) as journal:
-            memory = await donors(journal)
-            await memory.record_result(Stage.UPLOAD, {"audience_id": 1})
+            job_log = await donors(journal)
+            await job_log.record_result(Stage.UPLOAD, {"audience_id": 1})
 
             def spoil() -> None:
                 with journal._store._db as db:
@@ -437,15 +439,15 @@ class TestFailing:
             with pytest.raises(JournalDamagedError, match="row 1 is not as it was written"):
                 await donors(journal)
             with pytest.raises(JournalDamagedError, match="row 1"):
-                await memory.record_intent(Stage.PURCHASE, purchase("a", 1))
+                await job_log.record_intent(Stage.PURCHASE, purchase("a", 1))
             with pytest.raises(JournalDamagedError, match="row 1"):
                 _ = [record async for record in journal.records()]
 
-    async def test_a_row_that_vanishes_while_running_is_missed(self, path: Path):
+    async def test_a_row_deleted_while_open_is_detected(self, path: Path):
         async with Journal.open(path) as journal:
-            memory = await donors(journal)
+            job_log = await donors(journal)
             for number in range(5):
-                await memory.record_result(Stage.UPLOAD, {"audience_id": number})
+                await job_log.record_result(Stage.UPLOAD, {"audience_id": number})
 
             def spoil(row: int) -> None:
                 with journal._store._db as db:
@@ -458,14 +460,14 @@ class TestFailing:
             async with Journal.open(path):
                 pass
 
-    async def test_the_errors_are_of_one_family(self):
+    async def test_all_errors_are_journal_errors(self):
         for kind in (JournalDamagedError, JournalInUseError, JournalMismatchError, JournalWriteError):
             assert issubclass(kind, JournalError)
             assert issubclass(kind, IndigoError)
 
 
 class TestOpeningAndClosing:
-    async def test_a_second_opening_is_refused_at_once_and_the_first_goes_on(self, path: Path, tmp_path: Path):
+    async def test_opening_it_twice_is_refused_at_once(self, path: Path, tmp_path: Path):
         link = tmp_path / "link.sqlite"
         async with Journal.open(path) as journal:
             link.symlink_to(path)
@@ -477,7 +479,7 @@ class TestOpeningAndClosing:
         async with Journal.open(link) as journal:
             assert (await donors(journal)).result(Stage.UPLOAD) == {}
 
-    async def test_checking_whether_it_is_in_use_keeps_nobody_out(self, path: Path):
+    async def test_is_in_use_keeps_nobody_out(self, path: Path):
         async with Journal.open(path):
             assert await asyncio.to_thread(is_in_use, path)
         assert not await asyncio.to_thread(is_in_use, path)
@@ -489,12 +491,12 @@ class TestOpeningAndClosing:
         async with Journal.open(path):
             assert await asyncio.to_thread(is_in_use, path)
 
-    async def test_checking_whether_it_is_in_use_creates_nothing(self, path: Path):
+    async def test_is_in_use_creates_no_file(self, path: Path):
         path.touch()
         assert not await asyncio.to_thread(is_in_use, path)
         assert files_in(path.parent) == {"run.sqlite"}
 
-    async def test_a_second_name_of_the_same_file_is_refused_too(self, path: Path, tmp_path: Path):
+    async def test_a_hard_link_to_an_open_journal_is_refused(self, path: Path, tmp_path: Path):
         other = tmp_path / "other.sqlite"
         async with Journal.open(path):
             other.hardlink_to(path)
@@ -502,7 +504,7 @@ class TestOpeningAndClosing:
                 async with Journal.open(other):
                     pass
 
-    async def test_a_program_that_does_not_know_the_lock_can_read_but_not_write(self, path: Path):
+    async def test_other_programs_can_read_but_not_write(self, path: Path):
         async with Journal.open(path) as journal:
             job_log = await donors(journal)
             for number in range(3):
@@ -513,7 +515,7 @@ class TestOpeningAndClosing:
                         with pytest.raises(sqlite3.OperationalError, match="locked"):
                             other.execute(statement)
 
-    async def test_a_program_that_has_it_open_keeps_us_out(self, path: Path):
+    async def test_a_journal_locked_by_another_program_is_refused(self, path: Path):
         async with Journal.open(path):
             pass
         other = sqlite3.connect(path)
@@ -527,7 +529,7 @@ class TestOpeningAndClosing:
         async with Journal.open(path):
             pass
 
-    async def test_nothing_is_left_open(self, path: Path, tmp_path: Path):
+    async def test_no_file_or_thread_is_left_open(self, path: Path, tmp_path: Path):
         async with Journal.open(path) as journal:
             await (await donors(journal)).record_result(Stage.UPLOAD, {})
             assert len(open_files_in(tmp_path)) == 5
@@ -544,18 +546,18 @@ class TestOpeningAndClosing:
         assert files_in(tmp_path) == {"run.sqlite", "run.sqlite.lock", "run.sqlite.rows"}
 
     @pytest.mark.parametrize("content", ["first_name,last_name\n" * 100, ""])
-    async def test_a_refused_file_has_nothing_left_beside_it(self, path: Path, tmp_path: Path, content: str):
+    async def test_no_file_is_left_beside_a_refused_one(self, path: Path, tmp_path: Path, content: str):
         path.write_text(content)
         with pytest.raises(JournalDamagedError):
             async with Journal.open(path):
                 pass
         assert files_in(tmp_path) == {"run.sqlite"}
 
-    async def test_closed_it_takes_nothing_more(self, path: Path):
+    async def test_a_closed_journal_refuses_everything(self, path: Path):
         async with Journal.open(path) as journal:
-            memory = await donors(journal)
+            job_log = await donors(journal)
         with pytest.raises(JournalWriteError, match="closed"):
-            await memory.record_intent(Stage.UPLOAD, {})
+            await job_log.record_intent(Stage.UPLOAD, {})
         with pytest.raises(JournalWriteError, match="closed"):
             await donors(journal)
         with pytest.raises(JournalWriteError, match="closed"):
@@ -563,21 +565,21 @@ class TestOpeningAndClosing:
         with pytest.raises(JournalWriteError, match="closed"):
             _ = [record async for record in journal.records()]
 
-    async def test_closing_writes_what_was_accepted(self, path: Path, gate: Callable[[str], Gate]):
+    async def test_closing_writes_everything_accepted(self, path: Path, gate: Callable[[str], Gate]):
         appends = gate("append")
         async with Journal.open(path) as journal:
-            memory = await donors(journal)
-            tasks = [asyncio.create_task(memory.record_result(Stage.UPLOAD, {"id": 0}))]
+            job_log = await donors(journal)
+            tasks = [asyncio.create_task(job_log.record_result(Stage.UPLOAD, {"id": 0}))]
             await appends.entered.wait()
-            tasks += [asyncio.create_task(memory.record_result(Stage.MATCH, {"id": n})) for n in range(1, 20)]
+            tasks += [asyncio.create_task(job_log.record_result(Stage.MATCH, {"id": n})) for n in range(1, 20)]
             asked = asyncio.create_task(journal.job_log("42", "Voters", "f"))
             await asyncio.sleep(0)
-            asyncio.get_running_loop().call_soon(appends.opened.set)  # when closing has begun
+            asyncio.get_running_loop().call_soon(appends.opened.set)  # when closing has started
         await asyncio.gather(*tasks, asked)
         async with Journal.open(path) as journal:
             assert [record.facts["id"] async for record in journal.records()] == list(range(20))
 
-    async def test_closing_is_finished_before_a_cancellation_goes_on(self, path: Path, gate: Callable[[str], Gate]):
+    async def test_closing_completes_before_a_cancellation_propagates(self, path: Path, gate: Callable[[str], Gate]):
         closing = gate("close")
 
         async def run() -> None:
@@ -596,7 +598,7 @@ class TestOpeningAndClosing:
         async with Journal.open(path) as journal:
             assert (await donors(journal)).result(Stage.UPLOAD) == {}
 
-    async def test_opening_that_is_cancelled_leaves_no_lock(self, path: Path, gate: Callable[[str], Gate]):
+    async def test_canceled_opening_leaves_no_lock(self, path: Path, gate: Callable[[str], Gate]):
         opening = gate("open")
 
         @asynccontextmanager
@@ -628,14 +630,14 @@ class TestPrivacy:
     def modes(self, folder: Path) -> dict[str, int]:
         return {file.name: stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()}
 
-    async def test_all_files_are_their_owners_alone(self, path: Path, tmp_path: Path):
+    async def test_only_the_owner_can_access_the_files(self, path: Path, tmp_path: Path):
         async with Journal.open(path) as journal:
             assert set(self.modes(tmp_path).values()) == {0o600}
             await (await donors(journal)).record_result(Stage.UPLOAD, {})
             assert self.modes(tmp_path) == dict.fromkeys((f"run.sqlite{suffix}" for suffix in SUFFIXES), 0o600)
         assert self.modes(tmp_path) == {"run.sqlite": 0o600, "run.sqlite.lock": 0o600, "run.sqlite.rows": 0o600}
 
-    async def test_an_existing_file_is_closed_to_others(self, path: Path, tmp_path: Path):
+    async def test_existing_files_are_made_private(self, path: Path, tmp_path: Path):
         async with Journal.open(path):
             pass
         for name in files_in(tmp_path):
@@ -653,7 +655,7 @@ class TestPrivacy:
                 pass
         assert files_in(tmp_path) == {f"run.sqlite{suffix}"}
 
-    async def test_a_folder_that_is_not_there_is_told(self, tmp_path: Path):
+    async def test_a_missing_folder_is_reported(self, tmp_path: Path):
         with pytest.raises(JournalWriteError, match=r"nowhere/run\.sqlite: .*No such file"):
             async with Journal.open(tmp_path / "nowhere" / "run.sqlite"):
                 pass

@@ -1,4 +1,4 @@
-"""Random histories of a journal, against a plain model of what it must know."""
+"""Random histories of a journal, compared with a simple model."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def last_result(rows: list[Row]) -> dict[str, Any] | None:
 
 
 def open_intents(rows: list[Row]) -> list[dict[str, Any]]:
-    """What was intended since the last result and not withdrawn."""
+    """The intents since the last result that were not canceled."""
     ends = [index for index, row in enumerate(rows) if row.kind is EntryKind.RESULT]
     intents: list[dict[str, Any]] = []
     for row in rows[ends[-1] + 1 if ends else 0 :]:
@@ -58,7 +58,7 @@ def open_intents(rows: list[Row]) -> list[dict[str, Any]]:
 
 
 class JournalHistory(RuleBasedStateMachine):
-    """Writes, alone and at once, with the journal closed in order or its process gone in between."""
+    """Single and simultaneous writes, with the journal closed properly or its process killed in between."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class JournalHistory(RuleBasedStateMachine):
         self.path = self.folder / "0.sqlite"
         self.crashes = 0
         self.rows: list[Row] = []
-        self.memories: dict[tuple[str, str], JournalJobLog] = {}
+        self.job_logs: dict[tuple[str, str], JournalJobLog] = {}
         self.runner = asyncio.Runner()
         self.stack = AsyncExitStack()
 
@@ -75,7 +75,7 @@ class JournalHistory(RuleBasedStateMachine):
 
     async def open(self) -> None:
         self.journal = await self.stack.enter_async_context(Journal.open(self.path))
-        self.memories = {job: await self.journal.job_log(*job, "fingerprint") for job in JOBS}
+        self.job_logs = {job: await self.journal.job_log(*job, "fingerprint") for job in JOBS}
 
     def rows_of(self, job: tuple[str, str], stage: Stage) -> list[Row]:
         return [row for row in self.rows if (row.job, row.stage) == (job, stage)]
@@ -87,19 +87,19 @@ class JournalHistory(RuleBasedStateMachine):
     @rule(job=jobs, stage=stages, data=st.data())
     def record_intent(self, job: tuple[str, str], stage: Stage, data: st.DataObject) -> None:
         drawn = data.draw(purchases if stage is Stage.PURCHASE else facts)
-        self.run(self.memories[job].record_intent(stage, drawn))
+        self.run(self.job_logs[job].record_intent(stage, drawn))
         self.rows.append(Row(job, EntryKind.INTENT, stage, drawn))
 
     @rule(job=jobs, stage=stages, data=st.data())
     def record_result(self, job: tuple[str, str], stage: Stage, data: st.DataObject) -> None:
         drawn = data.draw(purchases if stage is Stage.PURCHASE else facts)
-        self.run(self.memories[job].record_result(stage, drawn))
+        self.run(self.job_logs[job].record_result(stage, drawn))
         self.rows.append(Row(job, EntryKind.RESULT, stage, drawn))
 
     @rule(job=jobs, stage=stages)
     def cancel_intent(self, job: tuple[str, str], stage: Stage) -> None:
         intents = open_intents(self.rows_of(job, stage))
-        self.run(self.memories[job].cancel_intent(stage))
+        self.run(self.job_logs[job].cancel_intent(stage))
         if intents:
             self.rows.append(Row(job, EntryKind.WITHDRAWAL, stage, intents[-1]))
 
@@ -108,7 +108,7 @@ class JournalHistory(RuleBasedStateMachine):
         async def write() -> None:
             async with asyncio.TaskGroup() as group:
                 for number, each in enumerate(batch):
-                    group.create_task(self.memories[JOBS[number % len(JOBS)]].record_result(Stage.UPLOAD, each))
+                    group.create_task(self.job_logs[JOBS[number % len(JOBS)]].record_result(Stage.UPLOAD, each))
 
         self.run(write())
         self.rows += [
@@ -122,7 +122,7 @@ class JournalHistory(RuleBasedStateMachine):
 
     @rule()
     def crash_and_open(self) -> None:
-        """What a process leaves that is killed: the files as they stand, the write-ahead log among them."""
+        """Continue with copies of the files, including the write-ahead log, as a killed process leaves them."""
         self.crashes += 1
         left = self.folder / f"{self.crashes}.sqlite"
         for suffix in ("", "-wal", ".rows"):
@@ -133,7 +133,7 @@ class JournalHistory(RuleBasedStateMachine):
 
     @invariant()
     def each_job_knows_its_state(self) -> None:
-        for job, memory in self.memories.items():
+        for job, memory in self.job_logs.items():
             for stage in Stage:
                 rows = self.rows_of(job, stage)
                 intents = open_intents(rows)
@@ -142,7 +142,7 @@ class JournalHistory(RuleBasedStateMachine):
 
     @invariant()
     def every_row_is_read_in_order(self) -> None:
-        if not self.memories:
+        if not self.job_logs:
             return
 
         async def read() -> list[Row]:
@@ -155,15 +155,15 @@ class JournalHistory(RuleBasedStateMachine):
 
     @invariant()
     def spending_is_known(self) -> None:
-        if not self.memories:
+        if not self.job_logs:
             return
         expected = 0
         for job in JOBS:
             for export in EXPORTS:
                 rows = [row for row in self.rows_of(job, Stage.PURCHASE) if row.facts["export_id"] == export]
                 maybe = [facts["cost_cents"] for facts in open_intents(rows)]
-                bought = last_result(rows)
-                expected += max([*maybe, bought["cost_cents"] if bought else 0])
+                purchased = last_result(rows)
+                expected += max([*maybe, purchased["cost_cents"] if purchased else 0])
         assert self.run(self.journal.spent_cents()) == expected
 
     def teardown(self) -> None:

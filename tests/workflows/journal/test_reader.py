@@ -1,4 +1,4 @@
-"""What a batch tells its journal for reports, and reading it beside the batch."""
+"""What a batch records for reports, and reading a journal while the batch is running."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ from indigo_async.events import Stage
 from indigo_async.workflows.journal import Journal
 
 async def one(journal, number):
-    memory = await journal.job_log("42", f"List {number}", "fingerprint")
+    job_log = await journal.job_log("42", f"List {number}", "fingerprint")
     for turn in range(20):
-        await memory.record_result(Stage.UPLOAD, {"turn": turn, "padding": "x" * 500})
+        await job_log.record_result(Stage.UPLOAD, {"turn": turn, "padding": "x" * 500})
 
 async def main():
     async with Journal.open(Path(sys.argv[1])) as journal:
@@ -72,15 +72,15 @@ async def rows_of(path: Path) -> list[JournalRecord]:
 
 async def write_one(path: Path) -> None:
     async with Journal.open(path) as journal:
-        memory = await journal.job_log("42", "Donors", "fingerprint")
-        await memory.record_result(Stage.UPLOAD, {"audience_id": "a-1"})
+        job_log = await journal.job_log("42", "Donors", "fingerprint")
+        await job_log.record_result(Stage.UPLOAD, {"audience_id": "a-1"})
 
 
 async def rows_of_kind(path: Path, kind: EntryKind) -> list[JournalRecord]:
     return [record for record in await rows_of(path) if record.kind is kind]
 
 
-async def test_each_job_s_end_and_the_run_s_numbers_are_told(tmp_path: Path, path: Path):
+async def test_outcomes_and_progress_are_recorded(tmp_path: Path, path: Path):
     async with lite_sandbox() as sandbox, make_client(sandbox) as client:
         sandbox.faults.add(Fault(kind=FaultKind.STAGE_FAILS, endpoint="POST /match_uploaded_csv", times=1))
         sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint="GET /audience", times=1, status=503))
@@ -103,7 +103,7 @@ async def test_each_job_s_end_and_the_run_s_numbers_are_told(tmp_path: Path, pat
     assert last["setbacks"] == report.failed_requests
 
 
-async def test_a_job_that_the_journal_never_knew_is_told_with_its_names(tmp_path: Path, path: Path):
+async def test_the_outcome_of_an_unregistered_job_names_it(tmp_path: Path, path: Path):
     async with lite_sandbox() as sandbox, make_client(sandbox) as client:
         report = await run_batch(client, iter([make_job(1, tmp_path), make_job(1, tmp_path)]), journal=path)
     assert (report.done, report.failed) == (1, 1)
@@ -112,7 +112,7 @@ async def test_a_job_that_the_journal_never_knew_is_told_with_its_names(tmp_path
     assert refused[0]["error"]["type"] == "InvalidInputError"
 
 
-async def test_what_is_told_changes_nothing_for_a_later_run(tmp_path: Path, path: Path):
+async def test_rows_for_reports_change_nothing_in_a_later_run(tmp_path: Path, path: Path):
     async with lite_sandbox() as sandbox, make_client(sandbox) as client:
         first = await run_batch(client, make_jobs(3, tmp_path), journal=path)
         again = await run_batch(client, make_jobs(3, tmp_path), journal=path)
@@ -121,7 +121,7 @@ async def test_what_is_told_changes_nothing_for_a_later_run(tmp_path: Path, path
     assert len({record.facts["run"] for record in await rows_of_kind(path, EntryKind.PROGRESS)}) == 2
 
 
-def test_no_token_and_no_signature_is_told(tmp_path: Path):
+def test_outcomes_contain_no_token_and_no_signature(tmp_path: Path):
     error = OSError("Bearer abc-token could not fetch https://user:word@files.example.org/a.csv?X-Signature=secret")
     outcome = JobOutcome(job=make_job(1, tmp_path), error=error, stage=Stage.DOWNLOAD)
     facts = outcome_facts(outcome, audience=None, quote=None, seconds=1.0)
@@ -141,12 +141,12 @@ def test_no_token_and_no_signature_is_told(tmp_path: Path):
         ({"rowCount": 10}, None),
     ],
 )
-def test_match_counts_are_told_only_where_the_server_shows_some_that_can_be(extra: dict[str, Any], counts: object):
+def test_match_counts_are_recorded_only_if_they_are_plausible(extra: dict[str, Any], counts: object):
     record = Audience(id="a", uploaded_audience_csv=UploadedAudienceCsv(extra=extra))
     assert match_counts(record) == counts
 
 
-async def test_the_report_can_be_asked_for_after_the_client_was_closed(tmp_path: Path, path: Path):
+async def test_the_report_is_available_after_the_client_was_closed(tmp_path: Path, path: Path):
     async with lite_sandbox() as sandbox:
         async with make_client(sandbox) as client, start_batch(client, make_jobs(2, tmp_path), journal=path) as batch:
             during = [batch.report() async for _ in batch]
@@ -156,7 +156,7 @@ async def test_the_report_can_be_asked_for_after_the_client_was_closed(tmp_path:
     assert sum(report.requests.values()) > 0
 
 
-class TestWritingInPassing:
+class TestDeferredWrites:
     @pytest.fixture
     def commits(self, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         """The kinds of the rows of each commit."""
@@ -170,28 +170,24 @@ class TestWritingInPassing:
         monkeypatch.setattr(JournalStore, "append", counting)
         return commits
 
-    async def test_an_outcome_shares_the_commit_of_the_next_write_and_has_none_of_its_own(
-        self, path: Path, commits: list[list[str]]
-    ):
+    async def test_an_outcome_shares_the_commit_of_the_next_write(self, path: Path, commits: list[list[str]]):
         async with Journal.open(path) as journal:
-            memory = await journal.job_log("42", "Donors", "fingerprint")
-            memory.record_for_report(EntryKind.OUTCOME, {"number": 1})
-            memory.record_for_report(EntryKind.OUTCOME, {"number": 2})
+            job_log = await journal.job_log("42", "Donors", "fingerprint")
+            job_log.record_for_report(EntryKind.OUTCOME, {"number": 1})
+            job_log.record_for_report(EntryKind.OUTCOME, {"number": 2})
             await journal.spent_cents()
             assert commits == []
-            await memory.record_result(Stage.UPLOAD, {})
+            await job_log.record_result(Stage.UPLOAD, {})
             assert commits == [["result", "outcome", "outcome"]]
 
-    async def test_what_nobody_wrote_with_is_written_when_the_journal_closes(
-        self, path: Path, commits: list[list[str]]
-    ):
+    async def test_deferred_rows_are_written_when_the_journal_closes(self, path: Path, commits: list[list[str]]):
         async with Journal.open(path) as journal:
-            memory = await journal.job_log("42", "Donors", "fingerprint")
-            memory.record_for_report(EntryKind.OUTCOME, {"number": 1})
+            job_log = await journal.job_log("42", "Donors", "fingerprint")
+            job_log.record_for_report(EntryKind.OUTCOME, {"number": 1})
         assert commits == [["outcome"]]
         assert [record.facts for record in await rows_of_kind(path, EntryKind.OUTCOME)] == [{"number": 1}]
 
-    async def test_it_is_said_once_that_outcomes_could_not_be_written(
+    async def test_lost_outcomes_are_logged_once(
         self, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ):
         def failing(store: JournalStore, entries: Sequence[Entry]) -> Sequence[int]:
@@ -199,9 +195,9 @@ class TestWritingInPassing:
 
         monkeypatch.setattr(JournalStore, "append", failing)
         async with Journal.open(path) as journal:
-            memory = await journal.job_log("42", "Donors", "fingerprint")
-            memory.record_for_report(EntryKind.OUTCOME, {"number": 1})
-            memory.record_for_report(EntryKind.OUTCOME, {"number": 2})
+            job_log = await journal.job_log("42", "Donors", "fingerprint")
+            job_log.record_for_report(EntryKind.OUTCOME, {"number": 1})
+            job_log.record_for_report(EntryKind.OUTCOME, {"number": 2})
         await asyncio.sleep(0)
         warnings = [
             record.getMessage() for record in caplog.records if "will lack how jobs ended" in record.getMessage()
@@ -300,7 +296,7 @@ class TestConcurrentReading:
         asyncio.run(write_one(path))
         assert {file.name for file in path.parent.iterdir()} == {"run.sqlite", "run.sqlite.lock", "run.sqlite.rows"}
 
-    def test_a_journal_that_is_not_there_is_not_made(self, path: Path):
+    def test_a_missing_journal_is_not_created(self, path: Path):
         with pytest.raises(JournalWriteError, match="no such journal"):
             list(read_records(path))
         assert list(path.parent.iterdir()) == []
@@ -316,41 +312,41 @@ class TestConcurrentReading:
             change(path, "PRAGMA journal_mode = WAL")
         assert list(read_records(path)) == []
 
-    def test_what_is_no_journal_is_told_by_its_own_path(self, path: Path):
+    def test_another_file_is_reported_with_its_path(self, path: Path):
         path.write_text("first_name,last_name\n" * 100)
         with pytest.raises(JournalDamagedError) as caught:
             list(read_records(path))
         assert str(caught.value).startswith(f"{path}: ")
 
-    async def test_lost_rows_are_told_as_when_a_batch_opens_it(self, path: Path):
+    async def test_lost_rows_are_detected_by_readers_too(self, path: Path):
         async with Journal.open(path) as journal:
-            memory = await journal.job_log("42", "Donors", "fingerprint")
-            await memory.record_result(Stage.UPLOAD, {})
+            job_log = await journal.job_log("42", "Donors", "fingerprint")
+            await job_log.record_result(Stage.UPLOAD, {})
         change(path, "DELETE FROM entries")
         with pytest.raises(JournalDamagedError, match="2 were written"):
             await rows_of(path)
 
 
-class TestAnOlderVersion:
+class TestOlderVersion:
     @staticmethod
     async def written_by_version_1(path: Path) -> None:
         await write_one(path)
         change(path, "PRAGMA user_version = 1")
 
-    async def test_it_is_gone_on_with_and_becomes_the_current_one(self, path: Path):
+    async def test_it_is_upgraded_when_opened(self, path: Path):
         await self.written_by_version_1(path)
         async with Journal.open(path) as journal:
-            memory = await journal.job_log("42", "Donors", "fingerprint")
-            assert memory.result(Stage.UPLOAD) == {"audience_id": "a-1"}
+            job_log = await journal.job_log("42", "Donors", "fingerprint")
+            assert job_log.result(Stage.UPLOAD) == {"audience_id": "a-1"}
         assert change(path, "PRAGMA user_version") == [(2,)]
 
-    async def test_it_is_read_without_being_changed(self, path: Path):
+    async def test_reading_does_not_change_it(self, path: Path):
         await self.written_by_version_1(path)
         before = path.read_bytes()
         assert [record.facts for record in await rows_of(path)] == [{"audience_id": "a-1"}]
         assert path.read_bytes() == before
 
-    async def test_a_newer_one_is_refused(self, path: Path):
+    async def test_a_newer_version_is_refused(self, path: Path):
         await self.written_by_version_1(path)
         change(path, "PRAGMA user_version = 3")
         with pytest.raises(JournalVersionError, match="version 3"):

@@ -1,4 +1,4 @@
-"""Lets the clients of an example's process look as often as the sandbox's time is fast."""
+"""Makes the clients of an example's process poll as fast as the sandbox's clock runs."""
 
 from indigo_async import IndigoClient
 
