@@ -91,8 +91,8 @@ def _check_created_and_purchased_once(world: World) -> None:
     assert len(counts.purchases_by_audience) <= len(world.spec.jobs)
     # One that failed at the server and cost nothing may be made again; the check of the money sees that it was free.
     failed, late = _failed_purchases(world), _abandoned_purchases(world)
-    bought = {audience: count for audience, count in counts.purchases_by_audience.items() if count != 1}
-    assert all(count <= 1 + failed[audience] + late[audience] for audience, count in bought.items()), bought
+    purchased = {audience: count for audience, count in counts.purchases_by_audience.items() if count != 1}
+    assert all(count <= 1 + failed[audience] + late[audience] for audience, count in purchased.items()), purchased
 
 
 def _failed_purchases(world: World) -> Counter[str | None]:
@@ -121,7 +121,7 @@ def _check_money(world: World, ran: RunResult) -> None:
         assert counts.charged_cents <= budget, "a budget holds for all runs with a journal"
     elif budget is not None and ran.report is not None:
         assert ran.charged_cents <= budget
-    # With no journal, and no status of exports at the server either, nobody can know that one was bought and failed.
+    # With no journal, and no status of exports at the server either, nobody can know that one was purchased and failed.
     is_blind = not world.spec.journal and not world.spec.dialect.shows_export_status
     times = 1 + (_failed_purchases(world).total() if is_blind else 0) + _abandoned_purchases(world).total()
     prices = sum(export_price_cents(job) for job in world.spec.jobs if job.may_purchase)
@@ -138,9 +138,9 @@ async def _check_journal(world: World) -> None:
     counts = world.sandbox.counts()
     intended = {str(record.facts["export_id"]) for record in records if record.kind is EntryKind.INTENT}
     results = {str(record.facts["export_id"]) for record in records if record.kind is EntryKind.RESULT}
-    bought = {str(export) for export in counts.purchases_by_export}
-    assert bought <= intended, "an intent is on disk before each purchase"
-    assert results <= bought, "what is said to be bought is"
+    purchased = {str(export) for export in counts.purchases_by_export}
+    assert purchased <= intended, "an intent is on disk before each purchase"
+    assert results <= purchased, "recorded purchases were made"
     assert spent <= counts.charged_cents + _reserved_cents(records)
     assert counts.charged_cents <= spent or _abandoned_purchases(world)
 

@@ -28,7 +28,7 @@ def history() -> Iterator[Histories]:
 async def do_nothing(*_: object) -> None: ...
 
 
-def test_an_export_that_is_bought_twice(history: Histories, monkeypatch: pytest.MonkeyPatch):
+def test_an_export_that_is_purchased_twice(history: Histories, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(preview, "_find_existing", do_nothing)
     history.begin(ONE_JOB)
     history.run_single_jobs([], EntryPoint.JOBS, purchase=True, trouble=None)
@@ -54,7 +54,7 @@ def test_a_result_that_is_not_true(history: Histories, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(JournalJobLog, "record_intent", intend_and_boast)
     refused = Fault(kind=FaultKind.ERROR_BEFORE, endpoint="POST /purchase_csv_export", times=None)
-    with pytest.raises(AssertionError, match="what is said to be bought is"):
+    with pytest.raises(AssertionError, match="recorded purchases were made"):
         history.run_batch([refused], purchase=True, trouble=None)
 
 

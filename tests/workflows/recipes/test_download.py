@@ -74,10 +74,14 @@ async def test_a_purchased_export_is_downloaded_again_and_nothing_is_purchased(f
         assert_nothing_purchased(sandbox)
     assert (second.export.id, second.sha256, second.path) == (first.export.id, first.sha256, tmp_path / "again.csv")
     assert second.path.read_bytes() == first.path.read_bytes()
-    told = [event for event in events if isinstance(event, (ExportReused, DownloadProgressed, ExportDownloaded))]
-    assert [type(event).__name__ for event in told][:2] == ["ExportReused", "DownloadProgressed"]
-    assert isinstance(told[-1], ExportDownloaded)
-    assert (told[1].size_bytes, told[1].total_bytes, told[1].export_id) == (0, first.size_bytes, first.export.id)
+    reported = [event for event in events if isinstance(event, (ExportReused, DownloadProgressed, ExportDownloaded))]
+    assert [type(event).__name__ for event in reported][:2] == ["ExportReused", "DownloadProgressed"]
+    assert isinstance(reported[-1], ExportDownloaded)
+    assert (reported[1].size_bytes, reported[1].total_bytes, reported[1].export_id) == (
+        0,
+        first.size_bytes,
+        first.export.id,
+    )
 
 
 async def test_an_audience_serves_as_well_as_its_id(tmp_path: Path):
@@ -225,8 +229,8 @@ async def pay_and_leave_in_progress(
         audience_id=audience_id, customer_id=CUSTOMER, optional_field_types=["phone"]
     )
     clock.advance(1_000)
-    bought = await client.purchase_csv_export(export_id=preview.id, customer_id=CUSTOMER)
-    assert bought.status == "IN_PROGRESS"
+    purchased = await client.purchase_csv_export(export_id=preview.id, customer_id=CUSTOMER)
+    assert purchased.status == "IN_PROGRESS"
     sandbox.log.clear()
     return audience_id, preview.id
 

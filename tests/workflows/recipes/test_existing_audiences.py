@@ -116,7 +116,7 @@ def test_a_lookalike_larger_than_requested_contradicts():
         (f"{URL}?sig=canary", "https://files.example.org/others.csv"),
         ("https://files.example.org/others.csv", f"{URL}?sig=canary"),
     ],
-    ids=["ours", "the record's"],
+    ids=["the requested URL", "the record's URL"],
 )
 def test_an_error_holds_no_signed_url_in_its_frames(csv: str, shown: str):
     arguments = [matched(shown), csv]

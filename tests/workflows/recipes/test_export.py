@@ -384,15 +384,15 @@ async def test_a_failed_download_says_how_to_download_without_another_purchase(
         with pytest.raises(DownloadError) as caught:
             await export_csv(client, audience_id, target, reuse_purchased=False)
         assert caught.value.expired == (why == "the server refuses")
-        (bought,) = (await client.get_audience(audience_id, CUSTOMER)).csv_exports
+        (purchased,) = (await client.get_audience(audience_id, CUSTOMER)).csv_exports
         assert str(caught.value).endswith(
-            f"; export {bought.id} of audience {audience_id} is purchased: workflows.download_export(..., "
-            f"export_id={bought.id!r}) downloads it without purchasing another"
+            f"; export {purchased.id} of audience {audience_id} is purchased: workflows.download_export(..., "
+            f"export_id={purchased.id!r}) downloads it without purchasing another"
         )
         if why == "the disk does":
             monkeypatch.undo()
         receipt = await download_export(
-            client, audience_id, customer_id=CUSTOMER, destination=target, export_id=bought.id
+            client, audience_id, customer_id=CUSTOMER, destination=target, export_id=purchased.id
         )
         assert sandbox.counts().purchases == 1
     assert facts(target) == (receipt.size_bytes, receipt.sha256, 0o600)

@@ -50,14 +50,14 @@ async def test_the_base_may_be_an_id():
 
 
 async def test_run_again_it_reuses_the_audience_and_posts_nothing():
-    adopted: list[Event] = []
+    events: list[Event] = []
     async with sandbox_and_client() as (sandbox, client):
         base_id = await seed_audience(sandbox)
         first = await create_lookalike(client, base_id)
         sandbox.log.clear()
-        assert (await create_lookalike(client, base_id, on_event=adopted.append)).id == first.id
+        assert (await create_lookalike(client, base_id, on_event=events.append)).id == first.id
         assert count_posts(sandbox) == {}
-    (event,) = [event for event in adopted if isinstance(event, AudienceReused)]
+    (event,) = [event for event in events if isinstance(event, AudienceReused)]
     assert (event.audience_id, event.evidence) == (first.id, "same name, same base audience")
 
 

@@ -67,14 +67,14 @@ async def test_the_same_file_is_recognised_in_another_place_by_its_content(tmp_p
 
 
 async def test_run_again_it_reuses_the_audience_and_posts_nothing():
-    adopted: list[Event] = []
+    events: list[Event] = []
     async with sandbox_and_client() as (sandbox, client):
         first = await match_csv(client)
         sandbox.log.clear()
-        second = await match_csv(client, CSV.replace("sig=1", "sig=2"), on_event=adopted.append)
+        second = await match_csv(client, CSV.replace("sig=1", "sig=2"), on_event=events.append)
         assert second.id == first.id
         assert count_posts(sandbox) == {}
-    (event,) = [event for event in adopted if isinstance(event, AudienceReused)]
+    (event,) = [event for event in events if isinstance(event, AudienceReused)]
     assert (event.audience_id, event.evidence) == (first.id, "same name, same CSV URL")
 
 
@@ -107,11 +107,11 @@ async def test_another_csv_is_noticed_where_lists_do_not_show_csvs():
 
 
 async def test_if_no_response_shows_a_csv_the_name_is_enough():
-    adopted: list[Event] = []
+    events: list[Event] = []
     async with sandbox_and_client(dialect=Dialect(shows_csv_url=False)) as (_, client):
         first = await match_csv(client)
-        assert (await match_csv(client, on_event=adopted.append)).id == first.id
-    assert "same name; the server shows no CSV URL" in [getattr(event, "evidence", "") for event in adopted]
+        assert (await match_csv(client, on_event=events.append)).id == first.id
+    assert "same name; the server shows no CSV URL" in [getattr(event, "evidence", "") for event in events]
 
 
 async def test_a_lookalike_with_the_name_is_left_unchanged():

@@ -103,7 +103,7 @@ def rows(*audiences: dict[str, object]) -> object:
 
 
 async def test_of_several_namesakes_the_newest_comes_first_and_those_that_failed_last():
-    answer = rows(
+    response = rows(
         {"id": 1, "name": "Donors"},
         {"id": 2, "name": "donors"},
         {"id": 3, "name": "Donors", "status": "ACTIVE"},
@@ -111,7 +111,7 @@ async def test_of_several_namesakes_the_newest_comes_first_and_those_that_failed
         {"id": 5, "name": "Donors", "customerId": "43"},
         {"id": 6, "name": "DONORS", "status": "FAILED"},
     )
-    async with server_and_client(answer) as (_, client):
+    async with server_and_client(response) as (_, client):
         found = await NameIndex(client).find("42", "Donors")
     exact, normalized = NameSimilarity.EXACT, NameSimilarity.NORMALIZED
     assert [(one.id, one.similarity) for one in found] == [

@@ -154,8 +154,8 @@ async def test_a_failed_read_back_leaves_the_purchase_in_doubt(blind: FaultKind)
 
 
 async def test_a_response_about_another_customer_leaves_the_purchase_in_doubt():
-    answer = {"id": "exp-1", "audience": {"id": "aud-1", "customerId": "somebody else"}}
-    async with sandbox_and_client() as (sandbox, _), server_and_client(respond_with_json(answer)) as (_, client):
+    response = {"id": "exp-1", "audience": {"id": "aud-1", "customerId": "somebody else"}}
+    async with sandbox_and_client() as (sandbox, _), server_and_client(respond_with_json(response)) as (_, client):
         scenario = PurchaseScenario(sandbox, client, "aud-1", CsvExport(id="exp-1", cost_cents=PRICE))
         with pytest.raises(PurchaseInDoubtError, match="requested customer '42'"):
             await scenario.purchase()
@@ -163,12 +163,12 @@ async def test_a_response_about_another_customer_leaves_the_purchase_in_doubt():
         assert scenario.job_log.written == [f"intent {PRICE}"]
 
 
-@pytest.mark.parametrize("answer", [None, [], {"id": {}}, {"id": "exp-1", "cost": "6000"}])
-async def test_after_an_unreadable_response_the_purchase_is_read_back(answer: object):
+@pytest.mark.parametrize("response", [None, [], {"id": {}}, {"id": "exp-1", "cost": "6000"}])
+async def test_after_an_unreadable_response_the_purchase_is_read_back(response: object):
     shown = {"id": "aud-1", "csvExports": [{"id": "exp-1", "cost": PRICE, "downloadUrl": "https://example.org/x.csv"}]}
     async with (
         sandbox_and_client() as (sandbox, _),
-        server_and_client(respond_with_json(answer), respond_with_json(shown)) as (server, client),
+        server_and_client(respond_with_json(response), respond_with_json(shown)) as (server, client),
     ):
         scenario = PurchaseScenario(sandbox, client, "aud-1", CsvExport(id="exp-1", cost_cents=PRICE))
         assert (await scenario.purchase()).download_url == "https://example.org/x.csv"
@@ -222,7 +222,7 @@ async def _cancel_task(work: Callable[[], Awaitable[object]], *, when: Callable[
 async def _cancel_scope(work: Callable[[], Awaitable[object]], *, when: Callable[[], bool]) -> None:
     async def run() -> None:
         await work()
-        raise AssertionError("it was not cancelled")
+        raise AssertionError("it was not canceled")
 
     async with anyio.create_task_group() as group:
         group.start_soon(run)

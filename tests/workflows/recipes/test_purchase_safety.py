@@ -168,8 +168,8 @@ class TestResponsesThatLie:
             audience_id = await seed_audience(sandbox)
             sandbox.faults.add(Fault(kind=FaultKind.WRONG_RECORD, endpoint=PURCHASE))
             receipt = await export_csv(client, audience_id, target)
-            (bought,) = (await client.get_audience(audience_id, CUSTOMER)).csv_exports
-            assert receipt.export.id == bought.id
+            (purchased,) = (await client.get_audience(audience_id, CUSTOMER)).csv_exports
+            assert receipt.export.id == purchased.id
             assert sandbox.counts().purchases == 2
 
     @pytest.mark.parametrize("endpoint", [PREVIEW, READ])

@@ -156,10 +156,10 @@ class TestNamesakes:
     )
     async def test_the_one_that_fits_is_reused_wherever_it_stands(self, dead: dict[str, Any]):
         async with quirky_server() as (server, client):
-            ours = {"name": "Donors", "uploadedAudienceCsv": csv_of()}
-            server.add(**(ours | dead))
-            server.add(**ours)
-            server.add(**(ours | dead))
+            wanted = {"name": "Donors", "uploadedAudienceCsv": csv_of()}
+            server.add(**(wanted | dead))
+            server.add(**wanted)
+            server.add(**(wanted | dead))
             assert (await match_csv(client)).id == "aud-2"
             assert server.post_paths == []
 
@@ -361,8 +361,8 @@ class TestRefusals:
         monkeypatch.setattr("indigo_async.workflows.recipes.match._UNKNOWN_OUTCOME_SECONDS", 0.1)
 
         def refuse(path: str, _: dict[str, Any]) -> tuple[int, dict[str, Any]] | None:
-            answers = [(502, {"error": "bad gateway"}), (400, {"error": "already full"}), None]
-            return answers[min(server.post_paths.count(MATCH), 3) - 1] if path == MATCH else None
+            responses = [(502, {"error": "bad gateway"}), (400, {"error": "already full"}), None]
+            return responses[min(server.post_paths.count(MATCH), 3) - 1] if path == MATCH else None
 
         async with quirky_server(shows_names=False) as (server, client):
             server.refuse = refuse
@@ -496,10 +496,10 @@ class TestWhatNobodyCanHaveExported:
     @pytest.mark.parametrize("shown", [{"status": "ACTIVE"}, {"csvExports": [{"id": "exp-1"}]}, {"status": ""}])
     async def test_not_what_is_active_or_exported_already_in_its_first_response(self, shown: dict[str, Any]):
         async with quirky_server(shows_names=False) as (server, client):
-            for answer in ("_match", "_create_lookalike"):
-                original = getattr(server, answer)
+            for method in ("_match", "_create_lookalike"):
+                original = getattr(server, method)
                 odd = lambda body, original=original: (200, original(body)[1] | shown)  # noqa: E731 - two of them
-                setattr(server, answer, odd)
+                setattr(server, method, odd)
             assert await self.made(client) == ()
             assert await self.made(client, base_id="aud-1") == ()
 
@@ -548,7 +548,7 @@ async def test_an_error_about_a_namesake_holds_no_signed_url(*, in_batch: bool):
             error = caught.value
     assert isinstance(error, AudienceExistsError)
     text = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
-    ours = [part for part in text.split("  File ") if "indigo_async/" in part]
-    assert len(ours) >= 3
-    assert not any(CANARY in part for part in ours)
+    own_frames = [part for part in text.split("  File ") if "indigo_async/" in part]
+    assert len(own_frames) >= 3
+    assert not any(CANARY in part for part in own_frames)
     assert CANARY not in repr(error.audience)

@@ -216,10 +216,10 @@ async def test_a_purchase_is_waited_for_until_it_can_be_downloaded():
         audience_id = await seed_audience(sandbox)
         preview = await previewed(client, audience_id, "phone")
         await workflows.wait_for_export(client, preview, audience=audience_id, customer_id=CUSTOMER)
-        bought = await client.purchase_csv_export(export_id=preview.id, customer_id=CUSTOMER)
-        assert bought.download_url is None
+        purchased = await client.purchase_csv_export(export_id=preview.id, customer_id=CUSTOMER)
+        assert purchased.download_url is None
         ready = await workflows.wait_for_export(
-            client, bought.id, audience=audience_id, customer_id=CUSTOMER, purchased=True
+            client, purchased.id, audience=audience_id, customer_id=CUSTOMER, purchased=True
         )
     assert ready.download_url is not None
 
@@ -284,7 +284,7 @@ FAILED = r"the last (status check failed|\d+ status checks failed, the last) wit
 
 
 @pytest.mark.parametrize(
-    ("answers", "said"),
+    ("responses", "description"),
     [
         ([STILL], "the last status was 'PROCESSING'"),
         ([respond_with_json({"id": "aud-1"})], "the server showed no status"),
@@ -296,12 +296,12 @@ FAILED = r"the last (status check failed|\d+ status checks failed, the last) wit
         ([ODD_STATUS], r"the last status was 'see https://a\.example/x\?<hidden> x{1,100}'"),
     ],
 )
-async def test_a_deadline_describes_the_last_status_checks(answers, said):
-    async with server_and_client(*answers) as (_, client):
+async def test_a_deadline_describes_the_last_status_checks(responses, description):
+    async with server_and_client(*responses) as (_, client):
         with pytest.raises(WaitTimeoutError) as caught:
             await workflows.wait_until_active(client, "aud-1", customer_id=None, timeout=0.25)
     next_step = "the server keeps working, and the same call picks up where this one stopped"
-    expected = rf"\w+: not done after 0\.25 s; {said}; {next_step}"
+    expected = rf"\w+: not done after 0\.25 s; {description}; {next_step}"
     assert re.fullmatch(expected, str(caught.value))
 
 
@@ -345,7 +345,7 @@ CHECKS = "the same call checks the server before it purchases anything"
 
 
 @pytest.mark.parametrize(
-    ("stage", "memory", "said"),
+    ("stage", "memory", "description"),
     [
         (Stage.MATCH, NullJobLog(), "the same call picks up where this one stopped"),
         (Stage.MATCH, RecordingJobLog(result=True, intent=False), "the same call picks up where this one stopped"),
@@ -357,12 +357,12 @@ CHECKS = "the same call checks the server before it purchases anything"
         (Stage.DOWNLOAD, NullJobLog(), BOUGHT),
     ],
 )
-async def test_a_deadline_claims_a_purchase_only_if_it_is_certain(stage, memory, said):
+async def test_a_deadline_claims_a_purchase_only_if_it_is_certain(stage, memory, description):
     async with server_and_client(STILL) as (_, client):
         run = RecipeContext(client, None, "Donors", NameIndex(client), job_log=memory, current_stage=stage)
         with pytest.raises(WaitTimeoutError) as caught, recipe_scope(run, "test", SharedTimeout(0.001)):
             await anyio.sleep_forever()
-    assert str(caught.value) == f"{stage}: not done after 0.001 s; the server keeps working, and {said}"
+    assert str(caught.value) == f"{stage}: not done after 0.001 s; the server keeps working, and {description}"
 
 
 # Lists that do not show what single reads show.

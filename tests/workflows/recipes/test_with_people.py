@@ -30,7 +30,7 @@ COLUMNS = ColumnSelections(
 async def test_a_messy_file_becomes_a_purchased_csv_with_the_requested_number_of_people(
     flow, voters: VoterFile, tmp_path: Path
 ):
-    people, bought = tmp_path / "people.csv", tmp_path / "bought.csv"
+    people, purchased = tmp_path / "people.csv", tmp_path / "purchased.csv"
     people.write_bytes(generate_messy_csv(voters, 2_000, seed=1))
     async with (
         Sandbox(voters, speed=SPEED, download_lifetime=1e12, export_flow=flow) as sandbox,
@@ -50,12 +50,12 @@ async def test_a_messy_file_becomes_a_purchased_csv_with_the_requested_number_of
             client,
             wider,
             customer_id="42",
-            destination=bought,
+            destination=purchased,
             optional_field_types=["phone"],
             max_cost_cents=AMPLE_CENTS,
         )
         assert receipt.export.cost_cents == 700 * 4 == sandbox.counts().charged_cents
-    with bought.open(newline="") as file:
+    with purchased.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len({row["TargetSmart voterbase ID"] for row in rows}) == 700
     assert any(row["Cell phone number"] for row in rows)
