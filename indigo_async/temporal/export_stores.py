@@ -123,7 +123,7 @@ def export_store(location: str) -> FolderExportStore | ObjectExportStore:
         try:
             return FolderExportStore(Path(location).expanduser().absolute())
         except RuntimeError:  # no such user, or no home
-            raise InvalidInputError([Problem("exports", "begins with a home folder that does not exist")]) from None
+            raise InvalidInputError([Problem("exports", "starts with a home folder that does not exist")]) from None
     check = InputCheck()
     if location.partition("://")[0] not in {"s3", "gs", "az"} or "?" in location or "@" in location:
         check.add(

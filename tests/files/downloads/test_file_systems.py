@@ -278,7 +278,7 @@ def test_a_home_folder_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert check_destination(check, "destination", Path("~/x.csv")) == tmp_path / "x.csv"
     assert check.problems == []
     assert problems("~nobody-of-this-name/x.csv") == [
-        "'~nobody-of-this-name/x.csv' begins with a home folder that does not exist"
+        "'~nobody-of-this-name/x.csv' starts with a home folder that does not exist"
     ]
 
 
