@@ -34,14 +34,15 @@ def render_progress(snapshot: ProgressSnapshot) -> RenderableType:
 
 def format_progress(snapshot: ProgressSnapshot) -> str:
     """The progress in one line, for logs."""
+    report = snapshot.report
     stages = ", ".join(f"{count.stage} {count.in_progress:,}" for count in snapshot.stages if count.in_progress)
-    failed = f", {snapshot.failed:,} failed" if snapshot.failed else ""
-    failed += f", {snapshot.warned:,} with warnings" if snapshot.warned else ""
+    failed = f", {report.failed:,} failed" if report.failed else ""
+    warned = f", {report.warned:,} with warnings" if report.warned else ""
     parts = [
-        f"{format_elapsed(snapshot.elapsed_seconds)}  {snapshot.done:,} of {snapshot.total:,} jobs done{failed}",
+        f"{format_elapsed(report.seconds)}  {report.done:,} of {snapshot.total:,} jobs done{failed}{warned}",
         f"in progress: {stages}" if stages else "",
         snapshot.cost,
-        f"{snapshot.requests:,} requests",
+        f"{sum(report.requests.values()):,} requests",
         _format_forecast(snapshot),
     ]
     return "; ".join(part for part in parts if part)
@@ -55,13 +56,14 @@ def render_svg(snapshot: ProgressSnapshot, *, width: int = 100) -> str:
 
 
 def _render_heading(snapshot: ProgressSnapshot) -> Text:
+    report = snapshot.report
     heading = Text(no_wrap=True, overflow="ellipsis")
     heading.append(f"{replace_control_characters(snapshot.name)}  ", style="bold")
-    heading.append(f"{snapshot.done:,} of {snapshot.total:,} jobs done", style="green" if snapshot.done else "")
-    if snapshot.failed:
-        heading.append(f", {snapshot.failed:,} failed", style="red")
-    if snapshot.warned:
-        heading.append(f", {snapshot.warned:,} with warnings", style="yellow")
+    heading.append(f"{report.done:,} of {snapshot.total:,} jobs done", style="green" if report.done else "")
+    if report.failed:
+        heading.append(f", {report.failed:,} failed", style="red")
+    if report.warned:
+        heading.append(f", {report.warned:,} with warnings", style="yellow")
     return heading
 
 
@@ -98,14 +100,19 @@ def _render_bars(snapshot: ProgressSnapshot) -> Table:
 
 
 def _render_details(snapshot: ProgressSnapshot) -> Table:
+    report = snapshot.report
+    requests = sum(report.requests.values())
     retries = f", {snapshot.retries:,} retries" if snapshot.retries else ""
     details = Table.grid(padding=(0, 1), expand=True)
     details.add_column(width=_STAGE_WIDTH)
     details.add_column(ratio=1, overflow="ellipsis", no_wrap=True)
-    times = (format_elapsed(snapshot.elapsed_seconds), _format_forecast(snapshot))
+    times = (format_elapsed(report.seconds), _format_forecast(snapshot))
     details.add_row("time", Text(", ".join(part for part in times if part)))
     details.add_row("cost", Text(snapshot.cost))
-    details.add_row("server", Text(f"{snapshot.requests:,} requests{retries}, {snapshot.reads_saved:,} reads saved"))
+    details.add_row(
+        "server",
+        Text(f"{requests:,} requests{retries}, {report.reads_saved:,} reads saved"),
+    )
     for number, failure in enumerate(snapshot.failures):
         details.add_row(
             "" if number else Text("failed", style="red"), Text(replace_control_characters(failure.replace("\n", " ")))

@@ -46,30 +46,23 @@ class ProgressSnapshot:
 
     name: str
     total: int
-    done: int
-    failed: int
+    purchase: bool
+    report: BatchReport
     stages: Sequence[StageCount]
-    elapsed_seconds: float
     jobs_per_minute: float | None
     seconds_left: float | None
-    purchase: bool
-    spent_cents: int
-    unresolved_cents: int
     quoted_cents: int
-    budget_cents: int | None
-    requests: int
-    reads_saved: int
     retries: int
     failures: Sequence[str]
-    warned: int = 0
 
     @property
     def cost(self) -> str:
         """The money spent and the budget, or the prices if nothing is purchased."""
         if not self.purchase:
             return f"{format_dollars(self.quoted_cents)} quoted, nothing is purchased"
-        pending = f", {format_dollars(self.unresolved_cents)} pending" if self.unresolved_cents else ""
-        return f"{format_spending(self.spent_cents, self.budget_cents)}{pending}"
+        report = self.report
+        pending = f", {format_dollars(report.unresolved_cents)} pending" if report.unresolved_cents else ""
+        return f"{format_spending(report.spent_cents, report.budget_cents)}{pending}"
 
 
 def planned_stages(job: AudienceJob, *, purchase: bool) -> tuple[Stage, ...]:
@@ -135,22 +128,14 @@ class ProgressTracker:
         return ProgressSnapshot(
             name=self.name,
             total=self.total,
-            done=report.done,
-            failed=report.failed,
+            purchase=self.purchase,
+            report=report,
             stages=stages,
-            elapsed_seconds=report.seconds,
             jobs_per_minute=jobs_per_minute,
             seconds_left=remaining / steps_per_second if steps_per_second else None,
-            purchase=self.purchase,
-            spent_cents=report.spent_cents,
-            unresolved_cents=report.unresolved_cents,
             quoted_cents=self.quoted_cents,
-            budget_cents=report.budget_cents,
-            requests=sum(report.requests.values()),
-            reads_saved=report.reads_saved,
             retries=self.retries,
             failures=tuple(self._failures),
-            warned=report.warned,
         )
 
     def _stage_counts(self, report: BatchReport) -> list[StageCount]:
