@@ -372,10 +372,17 @@ _OTHER_KEYS: dict[type, frozenset[str]] = {
 _Functions: TypeAlias = dict[type, Callable[[Any, Any], Any]]
 
 
+_converter = Converter()
+
+
 @cache
 def _generate_functions(*, detailed_validation: bool) -> _Functions:
-    converter = Converter(detailed_validation=detailed_validation)
-    return {cls: make_dict_structure_fn(cls, converter, **_structure_overrides(cls)) for cls in _RECORDS}
+    return {
+        cls: make_dict_structure_fn(
+            cls, _converter, _cattrs_detailed_validation=detailed_validation, **_structure_overrides(cls)
+        )
+        for cls in _RECORDS
+    }
 
 
 def _structure_overrides(cls: type) -> dict[str, Any]:
@@ -391,11 +398,11 @@ def _unstructure_overrides(cls: type, unstruct_hook: Callable[[Any], Any] | None
 _FUNCTIONS = _generate_functions(detailed_validation=False)
 
 _unstructure_selection = make_dict_unstructure_fn(
-    ColumnSelection, Converter(), **_unstructure_overrides(ColumnSelection)
+    ColumnSelection, _converter, **_unstructure_overrides(ColumnSelection)
 )
 _unstructure_filters = make_dict_unstructure_fn(
     LookalikeFilters,
-    Converter(),
+    _converter,
     _cattrs_omit_if_default=True,
     **_unstructure_overrides(LookalikeFilters, unstruct_hook=list),
 )
