@@ -156,7 +156,7 @@ async def test_a_deadline_during_a_download(answer: Responder, tmp_path: Path, m
     async with exporting(monkeypatch, tmp_path, answer) as one:
         task = asyncio.create_task(one.export())
         await one.begun.wait()
-        one.deadlines[0].cancel()
+        one.deadlines[0].expire()
         with pytest.raises(WaitTimeoutError, match="download") as caught:
             await task
     assert_nothing_is_shown(caught.value)
