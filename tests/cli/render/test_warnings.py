@@ -47,7 +47,7 @@ async def test_reuse_warning_is_shown_once_in_results_json_and_report(tmp_path: 
         any("reusing export" in text for text in line["warnings"]) for line in lines if line["type"] == "outcome"
     )
     assert lines[-1]["warned"] == 3
-    assert "Warnings of 3 jobs" in summary.stdout
+    assert "Warnings about 3 jobs" in summary.stdout
     assert "columns are not compared" in summary.stdout
     assert report.returncode == 0, report.stderr
     assert 'id="warnings"' in page.read_text()
