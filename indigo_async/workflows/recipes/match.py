@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -132,6 +132,14 @@ async def ensure_matched(context: RecipeContext, csv: str | Path, selections: Co
     return audience
 
 
+@asynccontextmanager
+async def _with_secret_url(published: AbstractAsyncContextManager[str]) -> AsyncGenerator[str]:
+    """Wrap the URL of a published file, so that no traceback shows its signature."""
+    async with published as url:
+        url = secret(url)  # noqa: PLW2901 - no variable may hold the plain URL
+        yield url
+
+
 @attrs.frozen
 class _Stub:
     """The audience that a CSV was uploaded to, and what it showed before it was matched (`state_before`).
@@ -183,7 +191,7 @@ class _Match:
         async with self._published_url() as url:
             with context.stage(Stage.UPLOAD):
                 if stub is None or not await self._resume_upload(stub):
-                    stub = await self._upload(secret(url))
+                    stub = await self._upload(url)
                     await wait_ready_for_columns(context, stub.id)
             with context.stage(Stage.MATCH):
                 return await self._match(stub)
@@ -221,7 +229,7 @@ class _Match:
             return nullcontext(csv)
         if publisher is None:
             raise ValueError("a local file needs a publisher")
-        return publisher.publish(Path(csv))
+        return _with_secret_url(publisher.publish(Path(csv)))
 
     async def _resume_upload(self, stub: _Stub) -> bool:
         """Wait until what an earlier run uploaded can be matched, or was. False if it has to be uploaded again.
