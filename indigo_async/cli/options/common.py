@@ -73,8 +73,8 @@ Publish: TypeAlias = Annotated[
     str | None,
     Parameter(
         "--publish",
-        help="Where to upload local CSVs while the server reads them, such as s3://bucket/prefix; gs:// and az:// work, "
-        "too. Not needed for a server on this machine.",
+        help="Where to upload local CSVs while the server reads them: s3://bucket/prefix, gs://... or az://.... "
+        "Not needed for a server on this machine.",
     ),
 ]
 PollInterval: TypeAlias = Annotated[float, Parameter(help="Seconds between status checks.", validator=POSITIVE)]

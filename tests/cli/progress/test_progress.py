@@ -207,7 +207,8 @@ def test_spending_above_the_budget_is_reported_as_such():
 
 def test_progress_in_one_line():
     assert format_progress(SNAPSHOT) == (
-        "0:02:10  3,214 of 10,000 jobs done, 3 failed; in progress: match 1,880, purchase 12; $1,204.00 of $5,000.00 spent, "
+        "0:02:10  3,214 of 10,000 jobs done, 3 failed; in progress: match 1,880, purchase 12; "
+        "$1,204.00 of $5,000.00 spent, "
         "$30.00 pending; 21,234 requests; 1,800 jobs per minute, about 0:04:00 left"
     )
 

@@ -27,7 +27,8 @@ def test_unknown_error_advises_running_again():
 
 
 DANGEROUS = re.compile(
-    r"(?i)another.*journal|new journal|begin a new|start a new|false to (buy|purchase)|(buy|purchase) another|without .*journal"
+    r"(?i)another.*journal|new journal|begin a new|start a new|false to (buy|purchase)|(buy|purchase) another"
+    r"|without .*journal"
 )
 
 
