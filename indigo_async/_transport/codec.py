@@ -4,8 +4,8 @@ Servers may spell a key in several ways, and only a record's ID must be readable
 or of another type gives the field its default; what the server sent stays in the record's `extra`, along with all keys
 that are not modeled.
 
-A document with the usual keys and types goes straight through a function that cattrs generates. Any other document is
-normalized first. If it still does not fit, cattrs's detailed validation names the problem and its path.
+A document with one known key per field and the usual types goes straight through a function that cattrs generates. Any
+other document is normalized first. If it still does not fit, cattrs's detailed validation names the problem and path.
 """
 
 from __future__ import annotations
@@ -211,22 +211,23 @@ def _structure_row(document: Any) -> Audience:
 
 
 def _structure_usual(document: Any, cls: type[T]) -> T:
-    """Structure a document with the usual keys and types, which nearly all are."""
+    """Structure a document with one key per field and the usual types, which nearly all are."""
     if isinstance(document, cls):
         return document  # a record within a normalized document
     if not isinstance(document, dict):
         raise _MisfitError("an object", document)
-    usual = _USUAL_KEYS[cls]
+    usual_keys = _USUAL_KEYS[cls]
     fields: dict[str, Any] = {}
     extra: dict[str, Any] = {}
     for key, value in cast("dict[str, Any]", document).items():
-        if key not in usual:
+        usual = usual_keys.get(key)
+        if usual is None:
             extra[key] = value
         elif value is not None:  # null counts as missing
-            fields[key] = value
+            if usual in fields:
+                raise _MisfitError("one key per field", fields)
+            fields[usual] = value
     if extra:
-        if not _OTHER_KEYS[cls].isdisjoint(extra):
-            raise _MisfitError("the usual keys", fields)
         fields["extra"] = extra
     if cls is CsvExport and contradicts_breakdown(parse_cents(fields.get("cost")), fields.get("costBreakdown")):
         raise _MisfitError("one price", fields)
@@ -234,7 +235,7 @@ def _structure_usual(document: Any, cls: type[T]) -> T:
 
 
 def _structure_unusual(document: Any, cls: type[T], functions: _Functions | None = None) -> T:
-    """Structure a document with other keys, or with values that do not fit."""
+    """Structure a document with several keys for a field, or with values that do not fit."""
     if not isinstance(document, dict):
         raise _MisfitError("an object", document)
     normalized = _normalize(cast("dict[str, Any]", document), cls)
@@ -247,8 +248,7 @@ def _normalize(document: dict[str, Any], cls: type) -> dict[str, Any]:
     Nested records are structured on the way, so that each is read once however deeply it is nested. An unreadable ID
     stays, so that structuring fails.
     """
-    modeled = _USUAL_KEYS[cls] | _OTHER_KEYS[cls]
-    extra = {key: value for key, value in document.items() if value is not None or key not in modeled}
+    extra = {key: value for key, value in document.items() if value is not None or key not in _USUAL_KEYS[cls]}
     normalized: dict[str, Any] = {}
     for field, keys in KEYS[cls].items():
         normalized |= _take_price(extra) if field == "cost_cents" else _take_value(extra, field, keys)
@@ -364,9 +364,9 @@ _TOLERANT_HOOKS: dict[str, _Hook] = {
 
 
 _RECORDS = (Audience, UploadedAudienceCsv, CsvExport)
-_USUAL_KEYS: dict[type, frozenset[str]] = {cls: frozenset(keys[0] for keys in KEYS[cls].values()) for cls in _RECORDS}
-_OTHER_KEYS: dict[type, frozenset[str]] = {
-    cls: frozenset(key for keys in KEYS[cls].values() for key in keys[1:]) for cls in _RECORDS
+# The usual key for each known key.
+_USUAL_KEYS: dict[type, dict[str, str]] = {
+    cls: {key: keys[0] for keys in KEYS[cls].values() for key in keys} for cls in _RECORDS
 }
 
 _Functions: TypeAlias = dict[type, Callable[[Any, Any], Any]]
