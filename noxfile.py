@@ -58,6 +58,7 @@ def debug(session: nox.Session) -> None:
         "2",
         "tests/client",
         "tests/files",
-        "tests/security",
+        "tests/security/test_hostile_responses.py",
+        "tests/workflows/recipes/test_download_export.py",
         env={"PYTHONASYNCIODEBUG": "1"},
     )
