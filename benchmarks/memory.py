@@ -20,7 +20,7 @@ from benchmarks.support.figures import Figure
 from benchmarks.support.jobs import make_jobs
 from benchmarks.support.sandbox_process import sandbox_process
 from indigo_async import IndigoClient
-from indigo_async._polling import get_poller
+from indigo_async.client import get_poller
 from indigo_async.workflows import run_batch, start_batch
 
 __all__ = ["measure"]

@@ -21,10 +21,11 @@ from benchmarks.sandbox_throughput import target_process as seeded_sandbox_proce
 from benchmarks.support.figures import Figure, spread
 from benchmarks.support.sandbox_process import SandboxProcess, sandbox_process
 from indigo_async import IndigoClient
-from indigo_async._polling import Poller, RecordPart, get_poller
+from indigo_async._polling import Poller, RecordPart
 from indigo_async._transport import codec
 from indigo_async._transport.audience_list import ListReader
-from indigo_async.client import LIST_AUDIENCES
+from indigo_async._transport.endpoints import LIST_AUDIENCES
+from indigo_async.client import get_poller
 from indigo_async.models import Audience, RecordId
 
 CUSTOMER = "42"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -14,12 +14,23 @@ import attrs
 from indigo_async._redaction import SecretBytes, secret
 from indigo_async._settings import Settings, TokenSource
 from indigo_async._transport import codec
+from indigo_async._transport.endpoints import (
+    CREATE_LOOKALIKE,
+    CREATE_PREVIEW,
+    GET_AUDIENCE,
+    LIST_AUDIENCES,
+    MATCH_UPLOADED_CSV,
+    PURCHASE_EXPORT,
+    UPLOAD_CSV,
+    check_customer,
+    check_record_id,
+    decode_response,
+)
 from indigo_async._transport.pacing import Pacing
 from indigo_async._transport.responses import Endpoint
 from indigo_async._transport.retry import RetryPolicy
 from indigo_async._transport.transport import SendState, Transport
 from indigo_async._validation import InputCheck
-from indigo_async.errors import ApiError, CustomerMismatchError, RecordMismatchError, ResponseDecodeError
 from indigo_async.events import Listener
 from indigo_async.inputs import ColumnSelectionsInput, LookalikeFiltersInput
 from indigo_async.models import Audience, CsvExport, RecordId
@@ -30,14 +41,6 @@ if TYPE_CHECKING:
 __all__ = ["CustomerClient", "IndigoClient"]
 
 T = TypeVar("T")
-
-UPLOAD_CSV = Endpoint("POST", "/upload_csv")
-MATCH_UPLOADED_CSV = Endpoint("POST", "/match_uploaded_csv")
-GET_AUDIENCE = Endpoint("GET", "/audience")
-LIST_AUDIENCES = Endpoint("GET", "/audiences")
-CREATE_LOOKALIKE = Endpoint("POST", "/create_lookalike_audience")
-CREATE_PREVIEW = Endpoint("POST", "/create_preview_csv_export")
-PURCHASE_EXPORT = Endpoint("POST", "/purchase_csv_export")
 
 _MIN_POLL_INTERVAL = 1.0
 _MAX_CONCURRENT_DOWNLOADS = 16
@@ -224,7 +227,7 @@ class IndigoClient:
             codec.decode_audiences, await self.transport.call(LIST_AUDIENCES, query=query), LIST_AUDIENCES
         )
         for audience in audiences:
-            _check_customer(LIST_AUDIENCES, customer_id, audience.customer_id)
+            check_customer(LIST_AUDIENCES, customer_id, audience.customer_id)
         return audiences
 
     async def create_lookalike_audience(
@@ -374,6 +377,22 @@ class CustomerClient:
         return await self.client.purchase_csv_export(export_id=export_id, customer_id=self.customer_id)
 
 
+def get_poller(client: IndigoClient) -> Poller:
+    """Return the client's polling loop, created on first use.
+
+    Raises:
+        ClientNotOpenError: the client is used outside `async with`.
+    """
+    from indigo_async._polling.api import AudienceApi  # noqa: PLC0415 - a client that never waits needs none
+    from indigo_async._polling.poller import Poller  # noqa: PLC0415 - as above
+
+    client.transport.require_open()
+    if client.poller is None:
+        # The poller must not refer to the client: a reference cycle would keep both alive.
+        client.poller = Poller(AudienceApi(client.transport), client.exit_stack, interval=client.poll_interval)
+    return client.poller
+
+
 async def send_purchase(
     client: IndigoClient, export_id: RecordId, customer_id: str | None, send_state: SendState
 ) -> CsvExport:
@@ -401,27 +420,12 @@ def _encode_body(values: Mapping[str, Any]) -> SecretBytes:
     return SecretBytes(codec.encode_body(values))
 
 
-def decode_response(decode_document: Callable[[Any, str], T], document: Any, endpoint: Endpoint) -> T:
-    """Decode a response without leaving the document in an error's frames: loggers may print their variables.
-
-    Raises:
-        ApiError, ResponseDecodeError: see `decode_document`.
-    """
-    try:
-        return decode_document(document, endpoint.name)
-    except (ApiError, ResponseDecodeError) as error:
-        unreadable = error.with_traceback(None)
-    finally:
-        del document
-    raise unreadable from None
-
-
 def _decode_audience(document: Any, endpoint: Endpoint, customer_id: str | None) -> Audience:
     try:
         audience = decode_response(codec.decode_audience, document, endpoint)
     finally:
         del document  # as in `decode_response`
-    _check_customer(endpoint, customer_id, audience.customer_id)
+    check_customer(endpoint, customer_id, audience.customer_id)
     return audience
 
 
@@ -431,22 +435,5 @@ def _decode_export(document: Any, endpoint: Endpoint, customer_id: str | None) -
     finally:
         del document  # as in `decode_response`
     if export.audience is not None:
-        _check_customer(endpoint, customer_id, export.audience.customer_id)
+        check_customer(endpoint, customer_id, export.audience.customer_id)
     return export
-
-
-def check_record_id(endpoint: Endpoint, record_kind: str, *, requested: RecordId, received: RecordId | None) -> None:
-    """Check that a response is about the requested record. IDs are compared as text.
-
-    Raises:
-        RecordMismatchError: the IDs differ.
-    """
-    if received is not None and str(requested) != str(received):
-        raise RecordMismatchError(
-            endpoint=endpoint.name, record_kind=record_kind, requested=requested, received=received
-        )
-
-
-def _check_customer(endpoint: Endpoint, requested: str | None, received: str | None) -> None:
-    if requested is not None and received is not None and requested != received:
-        raise CustomerMismatchError(endpoint=endpoint.name, requested=requested, received=received)

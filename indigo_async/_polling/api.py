@@ -12,9 +12,9 @@ import attrs
 from indigo_async._polling.cost_model import Cost
 from indigo_async._transport import codec
 from indigo_async._transport.audience_list import ListReader, RowSlice
+from indigo_async._transport.endpoints import GET_AUDIENCE, LIST_AUDIENCES, check_record_id, decode_response
 from indigo_async._transport.errors import parse_json_response
 from indigo_async._transport.transport import Transport
-from indigo_async.client import GET_AUDIENCE, LIST_AUDIENCES, check_record_id, decode_response
 from indigo_async.errors import CustomerMismatchError, IndigoError, ResponseDecodeError
 from indigo_async.models import Audience, RecordId
 

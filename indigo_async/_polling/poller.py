@@ -20,11 +20,10 @@ from indigo_async._polling.polls import PollExecutor, PollingStats
 from indigo_async._polling.rounds import RoundPlanner
 from indigo_async._polling.schedule import Schedule, first_delay
 from indigo_async._polling.watchlist import PollFailures, RecordPart, Update, Wait, Watch, Watchlist
-from indigo_async.client import IndigoClient
 from indigo_async.errors import ClientNotOpenError, IndigoError
 from indigo_async.models import Audience, RecordId
 
-__all__ = ["Poller", "get_poller"]
+__all__ = ["Poller"]
 
 T = TypeVar("T")
 
@@ -240,16 +239,3 @@ class Poller:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def get_poller(client: IndigoClient) -> Poller:
-    """Return the client's poller, created on first use.
-
-    Raises:
-        ClientNotOpenError: the client is used outside `async with`.
-    """
-    client.transport.require_open()
-    if client.poller is None:
-        # The poller must not refer to the client: a reference cycle would keep both alive.
-        client.poller = Poller(AudienceApi(client.transport), client.exit_stack, interval=client.poll_interval)
-    return client.poller

@@ -8,8 +8,8 @@ import weakref
 
 import pytest
 
-from indigo_async._polling import RecordPart, get_poller
-from indigo_async.client import IndigoClient
+from indigo_async._polling import RecordPart
+from indigo_async.client import IndigoClient, get_poller
 from indigo_async.errors import ApiError, AuthenticationError, ClientNotOpenError, CustomerMismatchError, NotFoundError
 from indigo_async.models import Audience
 from indigo_async.sandbox import Dialect, Fault, FaultKind, ManualClock, Sandbox, StageTimes

@@ -9,7 +9,7 @@ import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, Metric
 
-from indigo_async._polling import get_poller
+from indigo_async.client import get_poller
 from indigo_async.errors import AudienceFailedError
 from indigo_async.sandbox import Fault, FaultKind
 from indigo_async.telemetry import instrument

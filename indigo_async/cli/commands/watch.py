@@ -12,14 +12,14 @@ from rich.console import RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from indigo_async._polling import RecordPart, get_poller
+from indigo_async._polling import RecordPart
 from indigo_async.cli.client import open_client
 from indigo_async.cli.errors import ExitCode, exit_code_for
 from indigo_async.cli.options.common import WAITING, OptionalCustomer, WaitOptions
 from indigo_async.cli.render.audiences import audience_to_json, csv_status, effective_status
 from indigo_async.cli.render.output import Output, format_status, make_table, use_option_names
 from indigo_async.cli.signals import run_async
-from indigo_async.client import IndigoClient
+from indigo_async.client import IndigoClient, get_poller
 from indigo_async.errors import IndigoError, NotFoundError
 from indigo_async.models import Audience, AudienceStatus, ExportStatus, UploadStatus, is_failure_status
 

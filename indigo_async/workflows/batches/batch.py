@@ -16,11 +16,10 @@ from typing import TypeAlias
 import anyio
 import attrs
 
-from indigo_async._polling import get_poller
 from indigo_async._transport.cancellation import run_in_thread, wait_shielded
 from indigo_async._transport.shared_timeout import SharedTimeout
 from indigo_async._validation import InputCheck
-from indigo_async.client import IndigoClient
+from indigo_async.client import IndigoClient, get_poller
 from indigo_async.errors import (
     AuthenticationError,
     InvalidInputError,

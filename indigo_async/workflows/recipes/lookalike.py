@@ -10,9 +10,10 @@ from typing import TypeGuard
 import attrs
 
 from indigo_async._redaction import sanitize_text
+from indigo_async._transport.endpoints import CREATE_LOOKALIKE, check_record_id
 from indigo_async._transport.shared_timeout import SharedTimeout
 from indigo_async._validation import InputCheck
-from indigo_async.client import CREATE_LOOKALIKE, IndigoClient, check_record_id
+from indigo_async.client import IndigoClient
 from indigo_async.errors import ApiError, AudienceExistsError
 from indigo_async.events import Listener, Stage
 from indigo_async.inputs import LookalikeFilters, LookalikeFiltersInput

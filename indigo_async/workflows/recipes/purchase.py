@@ -18,9 +18,10 @@ import attrs
 from indigo_async._redaction import sanitize_text
 from indigo_async._text import format_dollars
 from indigo_async._transport.cancellation import run_to_completion, wait_shielded
+from indigo_async._transport.endpoints import PURCHASE_EXPORT
 from indigo_async._transport.prices import find_price_amounts
 from indigo_async._transport.transport import SendState, SendTooLateError
-from indigo_async.client import PURCHASE_EXPORT, IndigoClient, send_purchase
+from indigo_async.client import IndigoClient, send_purchase
 from indigo_async.errors import (
     AlreadyPurchasedError,
     AmbiguousOutcomeError,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from indigo_async._polling import PollFailures, RecordPart, get_poller
+from indigo_async._polling import PollFailures, RecordPart
 from indigo_async._redaction import sanitize_text
 from indigo_async._transport.shared_timeout import SharedTimeout
 from indigo_async._validation import InputCheck
-from indigo_async.client import IndigoClient
+from indigo_async.client import IndigoClient, get_poller
 from indigo_async.errors import AudienceFailedError, NotFoundError
 from indigo_async.events import Stage, StatusChanged
 from indigo_async.models import (

@@ -16,7 +16,7 @@ from indigo_async._polling import Poller
 from indigo_async._polling.cost_model import Cost
 from indigo_async._transport import codec
 from indigo_async._transport.audience_list import ListReader
-from indigo_async.client import GET_AUDIENCE, LIST_AUDIENCES
+from indigo_async._transport.endpoints import GET_AUDIENCE, LIST_AUDIENCES
 from indigo_async.errors import NotFoundError
 from indigo_async.models import Audience
 from tests.support.virtual_time import now
