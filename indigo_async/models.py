@@ -13,6 +13,8 @@ from typing import Any, TypeAlias
 
 import attrs
 
+from indigo_async._text import format_dollars
+
 __all__ = [
     "Audience",
     "AudienceStatus",
@@ -106,10 +108,21 @@ class CsvExport:
     audience: Audience | None = None
     extra: Mapping[str, Any] = attrs.field(default=_EMPTY_EXTRA, repr=_extra_repr)
 
-    def _repr_html_(self) -> str:
-        from indigo_async.notebook import record_html  # noqa: PLC0415 - only notebooks need HTML
+    def display_fields(self) -> dict[str, object]:
+        """Return what to show of the export, by heading, without its URL: anyone who has it can download the people."""
+        fields = self.optional_field_types
+        return {
+            "id": self.id,
+            "status": self.status,
+            "cost": format_dollars(self.cost_cents) if self.cost_cents is not None else None,
+            "fields": ", ".join(fields) if fields is not None else None,
+            "can be downloaded": "yes" if self.download_url is not None else "no",
+        }
 
-        return record_html(self)
+    def _repr_html_(self) -> str:
+        from indigo_async.notebook import fields_html  # noqa: PLC0415 - only notebooks need HTML
+
+        return fields_html("Export", self.display_fields())
 
 
 @attrs.frozen(kw_only=True)
@@ -129,7 +142,22 @@ class Audience:
     csv_exports: tuple[CsvExport, ...] = ()
     extra: Mapping[str, Any] = attrs.field(default=_EMPTY_EXTRA, repr=_extra_repr)
 
-    def _repr_html_(self) -> str:
-        from indigo_async.notebook import record_html  # noqa: PLC0415 - only notebooks need HTML
+    def display_fields(self) -> dict[str, object]:
+        """Return what to show of the audience, by heading."""
+        csv = self.uploaded_audience_csv
+        return {
+            "id": self.id,
+            "name": self.name,
+            "status": self.status,
+            "customer": self.customer_id,
+            "base audience": self.base_audience_id,
+            "CSV": csv.status if csv is not None else None,
+            "exports": len(self.csv_exports) or None,
+        }
 
-        return record_html(self)
+    def _repr_html_(self) -> str:
+        from indigo_async.notebook import fields_html, rows_html  # noqa: PLC0415 - only notebooks need HTML
+
+        html = fields_html("Audience", self.display_fields())
+        exports = [export.display_fields() for export in self.csv_exports]
+        return html + rows_html(exports) if exports else html

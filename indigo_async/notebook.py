@@ -7,40 +7,39 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from typing import Protocol
 
 import attrs
 
 from indigo_async._redaction import redact
-from indigo_async._text import format_dollars
-from indigo_async.models import Audience, CsvExport
 
-__all__ = ["Table", "table"]
+__all__ = ["Record", "Table", "table"]
 
 _MAX_ROWS = 200
 _LEFT = 'style="text-align:left"'
+
+
+class Record(Protocol):
+    """An `Audience` or a `CsvExport`."""
+
+    def display_fields(self) -> dict[str, object]:
+        """Return what to show of the record, by heading."""
+        ...
 
 
 @attrs.frozen
 class Table:
     """Audiences or exports, one per row. Notebooks display it as HTML."""
 
-    records: tuple[Audience | CsvExport, ...]
+    records: tuple[Record, ...]
 
     def _repr_html_(self) -> str:
-        return rows_html([_display_fields(record) for record in self.records])
+        return rows_html([record.display_fields() for record in self.records])
 
 
-def table(records: Iterable[Audience | CsvExport]) -> Table:
+def table(records: Iterable[Record]) -> Table:
     """Show audiences or exports as one table. A notebook displays the first 200."""
     return Table(tuple(records))
-
-
-def record_html(record: Audience | CsvExport) -> str:
-    """Render one record, with a table of its exports if it is an audience that has some."""
-    if isinstance(record, CsvExport):
-        return fields_html("Export", _display_fields(record))
-    html = fields_html("Audience", _display_fields(record))
-    return html + rows_html([_display_fields(export) for export in record.csv_exports]) if record.csv_exports else html
 
 
 def fields_html(title: str, fields: Mapping[str, object]) -> str:
@@ -68,26 +67,3 @@ def rows_html(rows: Sequence[Mapping[str, object]], total: int | None = None) ->
 
 def _cell_html(value: object) -> str:
     return "" if value is None else f"<bdi>{escape(redact(str(value)))}</bdi>"
-
-
-def _display_fields(record: Audience | CsvExport) -> dict[str, object]:
-    """Select what to show of a record. URLs are left out: anyone who has one can download the people."""
-    if isinstance(record, Audience):
-        csv = record.uploaded_audience_csv
-        return {
-            "id": record.id,
-            "name": record.name,
-            "status": record.status,
-            "customer": record.customer_id,
-            "grown from": record.base_audience_id,
-            "CSV": csv.status if csv is not None else None,
-            "exports": len(record.csv_exports) or None,
-        }
-    fields = record.optional_field_types
-    return {
-        "id": record.id,
-        "status": record.status,
-        "cost": format_dollars(record.cost_cents) if record.cost_cents is not None else None,
-        "fields": ", ".join(fields) if fields is not None else None,
-        "can be downloaded": "yes" if record.download_url is not None else "no",
-    }

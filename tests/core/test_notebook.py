@@ -88,7 +88,7 @@ def test_an_audience_shows_its_fields_and_exports():
     words = read(AUDIENCE._repr_html_()).words
     for word in ("7", HOSTILE, "ACTIVE", "42", "DONE", "e-1", "$1,234.56", "phone", "yes"):
         assert word in words
-    assert "grown from" not in words
+    assert "base audience" not in words
 
 
 def test_a_report_shows_its_numbers_and_its_first_failures():
