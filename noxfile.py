@@ -59,6 +59,6 @@ def debug(session: nox.Session) -> None:
         "tests/client",
         "tests/files",
         "tests/security/test_hostile_responses.py",
-        "tests/workflows/recipes/test_download_export.py",
+        "tests/workflows/recipes/test_download.py",
         env={"PYTHONASYNCIODEBUG": "1"},
     )
