@@ -104,13 +104,14 @@ def read_row_count(journal: Path) -> int | None:
         JournalDamagedError: the file does not hold a number.
         OSError: it cannot be read.
     """
-    content = _read(sibling(journal, ".rows")) or _read_old_row_count(journal)
-    if not content:
-        return None
-    rows = int(content[:_DIGITS]) if content[:_DIGITS].isdigit() else None
-    if rows is None or content != _encode(rows):
+    content = _read(sibling(journal, ".rows"))
+    counts = [_decode(old)] if (old := _read_old_row_count(journal)) else []
+    if content:
+        counts.append(_decode(content))
+    if None in counts[-1:]:
         raise JournalDamagedError(f"{journal.name}.rows does not hold the number of rows")
-    return rows
+    # An earlier version may have written to the journal since, and updates only its own count.
+    return max((count for count in counts if count is not None), default=None)
 
 
 def move_row_count(journal: Path) -> None:
@@ -137,6 +138,11 @@ def _read(path: Path) -> bytes:
 
 def _open_no_link(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0))
+
+
+def _decode(content: bytes) -> int | None:
+    rows = int(content[:_DIGITS]) if content[:_DIGITS].isdigit() else None
+    return rows if rows is not None and content == _encode(rows) else None
 
 
 def _encode(rows: int) -> bytes:

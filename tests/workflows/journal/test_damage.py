@@ -204,6 +204,17 @@ class TestLosses:
         Path(f"{path}.rows").unlink()
         assert read_journal(path) == journals.contents
 
+    def test_the_higher_of_two_row_counts_holds(self, journals: LeftoverJournals, path: Path):
+        """An earlier version keeps its count in the lock file, and leaves a newer version's count as it was."""
+        row_count = Path(f"{copy(journals.closed, path)}.rows")
+        Path(f"{path}.lock").write_bytes(row_count.read_bytes())
+        counter = RowCountFile()
+        counter.open(path)
+        counter.write(12)
+        counter.close()
+        shutil.copy(journals.older, path)
+        assert "holds 202 rows, and 445 were written" in refused(path)
+
     @pytest.mark.parametrize(("before", "after"), [(b"445 ", b"245 "), (b"445 ", b"44"), (b"0", b"x")])
     def test_a_damaged_row_count_is_refused(self, journals: LeftoverJournals, path: Path, before: bytes, after: bytes):
         row_count = Path(f"{copy(journals.closed, path)}.rows")
