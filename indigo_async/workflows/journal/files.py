@@ -104,14 +104,13 @@ def read_row_count(journal: Path) -> int | None:
         JournalDamagedError: the file does not hold a number.
         OSError: it cannot be read.
     """
-    content = _read(sibling(journal, ".rows"))
-    counts = [_decode(old)] if (old := _read_old_row_count(journal)) else []
-    if content:
-        counts.append(_decode(content))
-    if None in counts[-1:]:
+    current, old = _read(sibling(journal, ".rows")), _read_old_row_count(journal)
+    if not (current or old):
+        return None
+    if _decode(current or old) is None:
         raise JournalDamagedError(f"{journal.name}.rows does not hold the number of rows")
     # An earlier version may have written to the journal since, and updates only its own count.
-    return max((count for count in counts if count is not None), default=None)
+    return max(rows for content in (current, old) if (rows := _decode(content)) is not None)
 
 
 def move_row_count(journal: Path) -> None:
