@@ -99,7 +99,15 @@ class TransportError(IndigoError):
 
 
 class ConnectionFailedError(TransportError):
-    """No connection could be made, so nothing was sent; or the connection of a GET was lost."""
+    """No connection could be made, so nothing was sent; or the connection of a GET was lost.
+
+    `is_misconfiguration` is true if the cause is probably a setting and not an outage: an unknown host name, a
+    certificate that isn't trusted, a port without TLS, or a proxy that refuses. Nothing was sent then.
+    """
+
+    def __init__(self, message: str, *, endpoint: str, is_misconfiguration: bool = False) -> None:
+        self.is_misconfiguration = is_misconfiguration
+        super().__init__(message, endpoint=endpoint)
 
 
 class RequestTimeoutError(TransportError):

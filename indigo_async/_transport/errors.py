@@ -44,8 +44,11 @@ def make_error(
     if isinstance(outcome, Response):
         return _make_error_from_response(endpoint, outcome, token, base_url)
     message = f"{outcome.reason.value} ({sanitize_text(outcome.detail, token)})"
-    if outcome.reason in {FailureReason.NOT_SENT, FailureReason.UNTRUSTED}:
-        return ConnectionFailedError(f"{message}; check base_url and the network", endpoint=endpoint.name)
+    if outcome.advice:
+        message += f"; {outcome.advice}"
+    if outcome.reason.nothing_sent:
+        is_misconfiguration = outcome.reason.is_misconfiguration
+        return ConnectionFailedError(message, endpoint=endpoint.name, is_misconfiguration=is_misconfiguration)
     if outcome.reason is FailureReason.UNREADABLE and "html" in outcome.detail:
         message += f"; {_BASE_URL_HINT}"
     if not endpoint.idempotent:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Mapping
 from enum import Enum
 from typing import Protocol
@@ -17,7 +16,6 @@ __all__ = [
     "FailureReason",
     "NoResponse",
     "Response",
-    "classify_failure",
     "read_response",
     "stream_into",
 ]
@@ -63,17 +61,36 @@ class FailureReason(Enum):
     NOT_SENT = "no connection could be made"
     TIMEOUT = "no response within the timeout"
     BROKEN = "the connection was lost"
+    UNKNOWN_HOST = "no host of this name was found"
     UNTRUSTED = "the server's certificate is not trusted"
+    NO_TLS = "no secure connection could be made"
+    PROXY_REFUSED = "the proxy refused the connection"
     UNREADABLE = "the response is not JSON"
     TOO_LARGE = "the response is too large"
+
+    @property
+    def nothing_sent(self) -> bool:
+        """Whether the server certainly didn't get the request."""
+        return self is FailureReason.NOT_SENT or self.is_misconfiguration
+
+    @property
+    def is_misconfiguration(self) -> bool:
+        """Whether the address, a certificate or the proxy is probably wrong, so that repeating it rarely helps."""
+        return self in _MISCONFIGURATIONS
+
+
+_MISCONFIGURATIONS = frozenset(
+    {FailureReason.UNKNOWN_HOST, FailureReason.UNTRUSTED, FailureReason.NO_TLS, FailureReason.PROXY_REFUSED}
+)
 
 
 @attrs.frozen
 class NoResponse:
-    """An attempt without a usable response. `detail` holds no secrets."""
+    """An attempt without a usable response. `detail` and `advice` hold no secrets."""
 
     reason: FailureReason
     detail: str
+    advice: str = ""
 
 
 class BodySink(Protocol):
@@ -116,24 +133,3 @@ async def stream_into(sink: BodySink, response: aiohttp.ClientResponse) -> Respo
         sink.feed(data)
         await asyncio.sleep(0)
     return streamed
-
-
-def classify_failure(error: Exception) -> NoResponse:
-    """Explain a failed request. The detail never shows the URL, which may be signed."""
-    detail = type(error).__name__
-    if isinstance(error, (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)):
-        return NoResponse(FailureReason.UNTRUSTED, detail)
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return NoResponse(FailureReason.NOT_SENT, f"{error.host}:{error.port}, {_describe_os_error(error.os_error)}")
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return NoResponse(FailureReason.NOT_SENT, str(error) or detail)
-    if isinstance(error, TimeoutError):
-        return NoResponse(FailureReason.TIMEOUT, detail)
-    return NoResponse(FailureReason.BROKEN, detail)
-
-
-def _describe_os_error(error: OSError) -> str:
-    """Return the system's message alone, such as "connection refused", without aiohttp's text around it."""
-    if error.errno is not None and error.errno > 0:
-        return os.strerror(error.errno).lower()
-    return error.strerror or type(error).__name__

@@ -66,7 +66,9 @@ def _is_retryable(endpoint: Endpoint, outcome: Response | NoResponse) -> bool:
     if isinstance(outcome, Response):
         is_rate_limited = outcome.status == HTTPStatus.TOO_MANY_REQUESTS
         return is_rate_limited or (endpoint.idempotent and outcome.status >= HTTPStatus.INTERNAL_SERVER_ERROR)
-    if outcome.reason in {FailureReason.TOO_LARGE, FailureReason.UNTRUSTED}:
+    if outcome.reason is FailureReason.UNKNOWN_HOST:
+        return True  # some resolvers say so while the network is down
+    if outcome.reason is FailureReason.TOO_LARGE or outcome.reason.is_misconfiguration:
         return False
     return endpoint.idempotent or outcome.reason is FailureReason.NOT_SENT
 
@@ -75,7 +77,7 @@ def is_outcome_unknown(outcome: Response | NoResponse) -> bool:
     """Return whether the server may or may not have processed a POST with this outcome."""
     if isinstance(outcome, Response):
         return outcome.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    return outcome.reason not in {FailureReason.NOT_SENT, FailureReason.UNTRUSTED}
+    return not outcome.reason.nothing_sent
 
 
 def parse_retry_after(response: Response) -> float | None:

@@ -25,7 +25,10 @@ from yarl import URL
 from indigo_async._redaction import sanitize_text
 from indigo_async._settings import Settings
 from indigo_async._transport.auth import Credentials
+from indigo_async._transport.cancellation import run_in_thread
+from indigo_async._transport.certificates import create_tls_context
 from indigo_async._transport.errors import make_error, parse_json_response
+from indigo_async._transport.failures import classify_failure
 from indigo_async._transport.pacing import Pacer, Pacing
 from indigo_async._transport.responses import (
     BodySink,
@@ -33,7 +36,6 @@ from indigo_async._transport.responses import (
     FailureReason,
     NoResponse,
     Response,
-    classify_failure,
     read_response,
     stream_into,
 )
@@ -122,9 +124,13 @@ class Transport:
     async def open(self) -> None:
         await self._credentials.open()
         if self._session is None:
+            tls_context = await run_in_thread(create_tls_context)
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
-                    limit=self._max_connections, keepalive_timeout=_KEEPALIVE_SECONDS, ttl_dns_cache=300
+                    limit=self._max_connections,
+                    keepalive_timeout=_KEEPALIVE_SECONDS,
+                    ttl_dns_cache=300,
+                    ssl=tls_context or True,
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
@@ -243,9 +249,10 @@ class Transport:
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=self._socket_timeout.sock_connect, sock_read=self._timeout
         )
+        target = URL(url, encoded=True)
         try:
             response = await session.get(
-                URL(url, encoded=True),
+                target,
                 headers=headers,
                 allow_redirects=False,
                 auto_decompress=False,
@@ -253,7 +260,7 @@ class Transport:
                 timeout=timeout,
             )
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            response = classify_failure(error)
+            response = classify_failure(error, target)
         if isinstance(response, NoResponse):
             yield response
             return
@@ -389,7 +396,7 @@ class Transport:
                 ) as response:
                     return await read(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            return classify_failure(error)
+            return classify_failure(error, url)
 
     def _warn_about_absurd_retry_after(self, endpoint: Endpoint, outcome: Response | NoResponse) -> None:
         if self._has_warned_about_retry_after or isinstance(outcome, NoResponse) or not has_absurd_retry_after(outcome):

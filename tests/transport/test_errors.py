@@ -140,9 +140,12 @@ def test_a_post_without_a_response_is_ambiguous(reason: FailureReason):
     assert "the server may or may not have processed the request, so check before sending it again" in str(error)
 
 
-@pytest.mark.parametrize("reason", [FailureReason.NOT_SENT, FailureReason.UNTRUSTED])
+@pytest.mark.parametrize("reason", [reason for reason in FailureReason if reason.nothing_sent])
 def test_a_post_that_was_not_sent_is_not_ambiguous(reason: FailureReason):
-    assert type(make_error(POST, NoResponse(reason, "the detail"))) is ConnectionFailedError
+    error = make_error(POST, NoResponse(reason, "the detail", "the advice"))
+    assert type(error) is ConnectionFailedError
+    assert error.is_misconfiguration == (reason is not FailureReason.NOT_SENT)
+    assert str(error).endswith("(the detail); the advice")
 
 
 def test_an_error_inside_a_2xx_response_is_an_api_error():

@@ -29,17 +29,39 @@ RETRIED_GETS = (
     *(make_response(status) for status in (429, 500, 501, 502, 503, 504, 599)),
     *(
         make_no_response(reason)
-        for reason in (FailureReason.NOT_SENT, FailureReason.TIMEOUT, FailureReason.BROKEN, FailureReason.UNREADABLE)
+        for reason in (
+            FailureReason.NOT_SENT,
+            FailureReason.UNKNOWN_HOST,
+            FailureReason.TIMEOUT,
+            FailureReason.BROKEN,
+            FailureReason.UNREADABLE,
+        )
     ),
 )
 FINAL_GETS = (
     *(make_response(status) for status in (301, 302, 400, 401, 403, 404, 405, 409, 413, 422)),
-    *(make_no_response(reason) for reason in (FailureReason.UNTRUSTED, FailureReason.TOO_LARGE)),
+    *(
+        make_no_response(reason)
+        for reason in (
+            FailureReason.UNTRUSTED,
+            FailureReason.NO_TLS,
+            FailureReason.PROXY_REFUSED,
+            FailureReason.TOO_LARGE,
+        )
+    ),
 )
-RETRIED_POSTS = (make_response(429), make_no_response(FailureReason.NOT_SENT))
+RETRIED_POSTS = (
+    make_response(429),
+    make_no_response(FailureReason.NOT_SENT),
+    make_no_response(FailureReason.UNKNOWN_HOST),
+)
 FINAL_POSTS = (
     *(make_response(status) for status in (301, 400, 401, 403, 404, 405, 500, 501, 502, 503, 504)),
-    *(make_no_response(reason) for reason in FailureReason if reason is not FailureReason.NOT_SENT),
+    *(
+        make_no_response(reason)
+        for reason in FailureReason
+        if reason not in {FailureReason.NOT_SENT, FailureReason.UNKNOWN_HOST}
+    ),
 )
 
 
@@ -81,7 +103,10 @@ def test_every_failure_reason_has_a_decision_for_both_methods():
         (make_response(503), True),
         (make_response(504), True),
         (make_no_response(FailureReason.NOT_SENT), False),
+        (make_no_response(FailureReason.UNKNOWN_HOST), False),
         (make_no_response(FailureReason.UNTRUSTED), False),
+        (make_no_response(FailureReason.NO_TLS), False),
+        (make_no_response(FailureReason.PROXY_REFUSED), False),
         (make_no_response(FailureReason.TIMEOUT), True),
         (make_no_response(FailureReason.BROKEN), True),
         (make_no_response(FailureReason.UNREADABLE), True),
