@@ -9,8 +9,8 @@ import logging
 from aiohttp import hdrs
 from multidict import CIMultiDict
 
-from indigo_async._redaction import SecretText, secret
-from indigo_async._settings import TokenSource, check_token
+from indigo_async._redaction import SecretText
+from indigo_async._settings import TokenSource, check_token, normalize_token
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async._validation import InputCheck
 
@@ -38,7 +38,7 @@ class Credentials:
         """Get the first token from the source, if there is one.
 
         Raises:
-            InvalidInputError: it returned no token, or one that can't be sent in a header.
+            InvalidInputError: it returned no token, or something that can't be one.
         """
         if self._source is not None:
             self._set_token(await _fetch_token(self._source))
@@ -68,8 +68,8 @@ class Credentials:
 async def _fetch_token(source: TokenSource) -> SecretText:
     """Call the source: a coroutine function here, a plain function, which may block, in a thread."""
     result = source() if inspect.iscoroutinefunction(source) else await run_in_thread(source)
-    token = secret(await result if inspect.isawaitable(result) else result)
+    token = normalize_token(await result if inspect.isawaitable(result) else result)
     check = InputCheck()
     check_token(check, token)
     check.raise_if_invalid()
-    return SecretText(token)
+    return token

@@ -8,9 +8,8 @@ import re
 import sys
 import traceback
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib import metadata
-from pathlib import Path
 
 from cyclopts import App, Parameter
 from cyclopts.exceptions import CycloptsError
@@ -132,7 +131,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's last flush would fail, too
         else:
             if "--debug" in arguments:
-                sys.stderr.write(sanitize("".join(traceback.format_exception(error)), _read_token()) + "\n")
+                from indigo_async._settings import read_environment_token  # noqa: PLC0415 - only errors need it
+
+                sys.stderr.write(sanitize("".join(traceback.format_exception(error)), read_environment_token()) + "\n")
             Output().error(describe_error(cause))
         return exit_code_for(cause)
     return result if isinstance(result, int) else ExitCode.SUCCESS
@@ -149,12 +150,3 @@ def _job_warnings_not_logged() -> Generator[None]:
     finally:
         logger.removeHandler(handler)
         logger.propagate = propagate
-
-
-def _read_token() -> str:
-    """The token, to redact it; empty if there is none."""
-    token, path = os.environ.get("INDIGO_API_TOKEN", ""), os.environ.get("INDIGO_API_TOKEN_FILE")
-    if path and not token:
-        with suppress(OSError):
-            return Path(path).read_text(errors="replace").strip()
-    return token

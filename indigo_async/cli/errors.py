@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from enum import IntEnum
 from importlib import metadata
-from pathlib import Path
 from typing import cast
 
 from indigo_async.cli.render.output import use_option_names
@@ -51,8 +49,6 @@ _EXIT_CODES: dict[type[BaseException], ExitCode] = {
 
 def exit_code_for(error: BaseException) -> ExitCode:
     """The exit code of a command that ended with this error."""
-    if _is_token_file_error(error):
-        return ExitCode.USAGE_ERROR
     return next((code for kind, code in _EXIT_CODES.items() if isinstance(error, kind)), ExitCode.FAILED)
 
 
@@ -78,11 +74,6 @@ def describe_error(error: BaseException) -> str:
             return use_option_names(str(error))
         case ImportError():
             return f"{_missing_package(error)} is not installed; pip install 'indigo-async[all]'"
-        case OSError(strerror=str() as reason) if _is_token_file_error(error):
-            return (
-                f"{error.filename} (set by INDIGO_API_TOKEN_FILE): {reason}. Point it at the file that contains the "
-                "token, or set INDIGO_API_TOKEN"
-            )
         case OSError(strerror=str() as reason):
             return reason if error.filename is None else f"{error.filename}: {reason}"
         case _:
@@ -91,12 +82,6 @@ def describe_error(error: BaseException) -> str:
                 f"this is a bug in indigo-async {version} ({type(error).__name__}). Please report it with the output "
                 "of the same command with --debug, which hides the token."
             )
-
-
-def _is_token_file_error(error: BaseException) -> bool:
-    """Whether the token file could not be read. Only the first read raises; a failed reload keeps the old token."""
-    path = os.environ.get("INDIGO_API_TOKEN_FILE")
-    return isinstance(error, OSError) and path is not None and error.filename == str(Path(path))
 
 
 def _missing_package(error: ImportError) -> str:

@@ -136,7 +136,7 @@ async def test_token_problems_are_explained(command_line: RunCommand):
     assert "check the token: INDIGO_API_TOKEN, or" in watched.stderr
     assert "canary-0f9e8d" not in watched.stderr + refused.stdout + refused.stderr
     assert no_file.exit_code == 2
-    assert "/no/such (set by INDIGO_API_TOKEN_FILE): No such file or directory. Point it at" in no_file.stderr
+    assert "/no/such (set by INDIGO_API_TOKEN_FILE): No such file or directory; point it at" in no_file.stderr
     assert wrong_place.exit_code == 1
     assert "check --base-url or INDIGO_BASE_URL: the API's own ends with /api/v1" in wrong_place.stderr
 

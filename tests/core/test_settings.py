@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import pytest
+import re
+from pathlib import Path
 
-from indigo_async._settings import DEFAULT_BASE_URL, Settings
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from indigo_async._settings import DEFAULT_BASE_URL, Settings, read_token_file
 from indigo_async.errors import InvalidInputError
 
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("INDIGO_API_TOKEN", raising=False)
+    monkeypatch.delenv("INDIGO_API_TOKEN_FILE", raising=False)
     monkeypatch.delenv("INDIGO_BASE_URL", raising=False)
 
 
@@ -39,13 +45,131 @@ def test_the_error_for_a_missing_token_lists_the_ways_to_pass_it():
         Settings.resolve(None, None)
 
 
-@pytest.mark.parametrize("token", ["two words", "line\n", "tab\t", "nul\0", "naïve", "\udc80"])
-def test_a_token_that_cannot_be_sent_is_rejected_without_showing_it(token: str):
-    with pytest.raises(
-        InvalidInputError, match="token: must be printable ASCII without spaces; was it copied completely\\?"
-    ) as caught:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "tok-1\n",
+        "\r\n tok-1 \t",
+        "\ufefftok-1",
+        '"tok-1"',
+        "'tok-1'",
+        "`tok-1`",
+        "\u201ctok-1\u201d",
+        "\u00a0tok-1\u00a0",
+        "Bearer tok-1",
+        "bearer  tok-1\n",
+        "BEARER\ttok-1",
+        "Authorization: Bearer tok-1",
+        '"Bearer tok-1"',
+        'Bearer "tok-1"',
+        '\ufeff "Authorization: Bearer tok-1"\r\n',
+    ],
+)
+def test_what_surrounds_a_token_is_removed(text: str, monkeypatch: pytest.MonkeyPatch):
+    assert Settings.resolve(text, None).token == "tok-1"
+    monkeypatch.setenv("INDIGO_API_TOKEN", text)
+    assert Settings.resolve(None, None).token == "tok-1"
+
+
+@pytest.mark.parametrize(
+    "token", ["token", "a", "a=b", "x/y+z==", "Bearertok", "bearer-1", "$2b$10$abc", "<a", "ey.J.x"]
+)
+def test_an_unusual_token_is_unchanged(token: str):
+    assert Settings.resolve(token, None).token == token
+
+
+@given(
+    st.text(
+        alphabet=st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="\"'`<>$%{}[]*.~xX"), min_size=1
+    )
+)
+def test_any_printable_token_is_used_as_it_is(token: str):
+    assume(not re.match("(?i)bearer$|authorization|your|my|change", token))
+    assert Settings.resolve(token, None).token == token
+
+
+@pytest.mark.parametrize(
+    ("token", "message"),
+    [
+        ("two words-canary", "has blanks or line breaks inside; was something else copied with it?"),
+        ("first-canary\nsecond", "has blanks or line breaks inside"),
+        ("first-canary\u00a0second", "has blanks or line breaks inside"),
+        ("Bearer two canary", "has blanks or line breaks inside"),
+        ("nul\0canary", "has control characters inside"),
+        ("esc\x1bcanary", "has control characters inside"),
+        ("naïve-canary", "has characters that are not ASCII"),
+        ("zero\u200bwidth-canary", "has characters that are not ASCII"),
+        ("\udc80canary", "has characters that are not ASCII"),
+        ("canary-1234…", "has characters that are not ASCII"),
+        ("<canary-token>", "is a placeholder"),
+        ("$CANARY_TOKEN", "is a placeholder"),
+        ("${CANARY_TOKEN}", "is a placeholder"),
+        ("$(cat canary-token)", "is a placeholder"),
+        ("%CANARY_TOKEN%", "is a placeholder"),
+        ("{{ canary }}", "is a placeholder"),
+        ("[canary]", "is a placeholder"),
+        ("your-token-here", "is a placeholder"),
+        ("YOUR_API_TOKEN", "is a placeholder"),
+        ("your_indigo_api_key", "is a placeholder"),
+        ("my-token", "is a placeholder"),
+        ("changeme", "is a placeholder"),
+        ("xxxxxxxx", "is a placeholder"),
+        ("********", "is a placeholder"),
+        ("...", "is a placeholder"),
+        ("INDIGO_API_TOKEN=canary", "must be the token alone, without INDIGO_API_TOKEN= before it"),
+        ("export INDIGO_API_TOKEN=canary", "must be the token alone"),
+        ('{"token": "canary"}', "is a JSON document"),
+        ("~/canary", "is the path of a file; set INDIGO_API_TOKEN_FILE to it"),
+        ("Bearer", "no API token"),
+        ('""', "no API token"),
+        ("\n", "no API token"),
+    ],
+)
+def test_what_cannot_be_a_token_is_rejected_without_showing_it(token: str, message: str):
+    with pytest.raises(InvalidInputError, match=f"token: {re.escape(message)}") as caught:
         Settings.resolve(token, None)
-    assert token not in str(caught.value)
+    assert "canary" not in str(caught.value).lower()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"tok-1", b"tok-1\r\n", b"\xef\xbb\xbftok-1\n", "tok-1\r\n".encode("utf-16"), b'"tok-1"', b"Bearer tok-1\n"],
+)
+def test_a_token_file_is_read_as_editors_write_it(content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "t").write_bytes(content)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert read_token_file("~/t") == "tok-1"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "the file is empty"),
+        (b"\xef\xbb\xbf\n", "the file is empty"),
+        (b"two canary", "has blanks or line breaks inside"),
+        (b"INDIGO_API_TOKEN=canary\n", "must be the token alone"),
+        (None, "No such file or directory; point it at the file that contains the token, or set INDIGO_API_TOKEN"),
+    ],
+)
+def test_a_token_file_without_a_token_says_why(
+    content: bytes | None, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    if content is not None:
+        (tmp_path / "t").write_bytes(content)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    shown = f"token: ~/t (set by INDIGO_API_TOKEN_FILE): {message}"
+    with pytest.raises(InvalidInputError, match=re.escape(shown)) as caught:
+        read_token_file("~/t")
+    assert "canary" not in str(caught.value)
+
+
+def test_a_blank_token_variable_is_the_same_as_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "t").write_text("tok-1")
+    monkeypatch.setenv("INDIGO_API_TOKEN", " ")
+    monkeypatch.setenv("INDIGO_API_TOKEN_FILE", str(tmp_path / "t"))
+    source = Settings.resolve(None, None).token
+    assert callable(source)
+    assert source() == "tok-1"
 
 
 def test_a_token_that_is_not_text_is_rejected():

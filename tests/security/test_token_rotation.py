@@ -204,7 +204,7 @@ async def test_a_file_without_a_token_is_reported_without_its_content(
 async def test_a_token_file_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("INDIGO_API_TOKEN", raising=False)
     monkeypatch.setenv("INDIGO_API_TOKEN_FILE", str(tmp_path / "token"))
-    with pytest.raises(FileNotFoundError, match="token"):
+    with pytest.raises(InvalidInputError, match=r"token \(set by INDIGO_API_TOKEN_FILE\): No such file"):
         await IndigoClient(base_url="http://127.0.0.1:9").__aenter__()
 
 

@@ -18,7 +18,7 @@ from cyclopts import Parameter
 from rich.table import Table
 from rich.text import Text
 
-from indigo_async._settings import Settings
+from indigo_async._settings import TOKEN_FILE_VARIABLE, Settings, read_token_file
 from indigo_async.cli.errors import ExitCode
 from indigo_async.cli.options.common import CONNECTION, ConnectionOptions
 from indigo_async.cli.render.output import Output, format_file_size, replace_control_characters, use_option_names
@@ -143,15 +143,12 @@ def _check_token_source() -> Check:
     """Check where the token comes from, without showing it."""
     if os.environ.get("INDIGO_API_TOKEN"):
         return Check("token", CheckStatus.OK, "from INDIGO_API_TOKEN")
-    path = Path(os.environ["INDIGO_API_TOKEN_FILE"])
+    path = Path(os.environ[TOKEN_FILE_VARIABLE]).expanduser()
     try:
-        is_shared = bool(path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))
-        is_empty = not path.read_text(errors="replace").strip()
-    except OSError as error:
-        return Check("token", CheckStatus.FAILED, f"{path} (from INDIGO_API_TOKEN_FILE): {error.strerror}")
-    if is_empty:
-        return Check("token", CheckStatus.FAILED, f"{path} (from INDIGO_API_TOKEN_FILE) is empty")
-    if is_shared:
+        read_token_file(str(path))
+    except InvalidInputError as error:
+        return Check("token", CheckStatus.FAILED, error.problems[0].message)
+    if path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
         return Check("token", CheckStatus.WARNING, f"from {path}, which other users can read", f"chmod 600 {path}")
     return Check("token", CheckStatus.OK, f"from {path}")
 
