@@ -117,8 +117,13 @@ class RequestTimeoutError(TransportError):
 class AmbiguousOutcomeError(TransportError):
     """A POST was sent and its outcome is unknown: the server may or may not have carried it out.
 
-    Check the server before sending it again. The recipes in `indigo_async.workflows` do.
+    Check the server before sending it again. The recipes in `indigo_async.workflows` do. `reported_success` is true if
+    there was a 2xx response whose body could not be read, so that the server probably carried it out.
     """
+
+    def __init__(self, message: str, *, endpoint: str, reported_success: bool = False) -> None:
+        self.reported_success = reported_success
+        super().__init__(message, endpoint=endpoint)
 
 
 class ResponseDecodeError(IndigoError):

@@ -20,6 +20,7 @@ import msgspec
 from cattrs import ClassValidationError, Converter
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
+from indigo_async._transport.bodies import to_utf8
 from indigo_async._transport.prices import COST_KEYS, contradicts_breakdown, parse_cents, read_price
 from indigo_async.errors import ResponseDecodeError
 from indigo_async.inputs import ColumnSelection, LookalikeFilters
@@ -34,9 +35,12 @@ __all__ = [
     "encode_body",
     "encode_column_selections",
     "encode_filters",
+    "unwrap_record",
 ]
 
 T = TypeVar("T")
+
+_DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _logger = logging.getLogger("indigo_async")
 
@@ -84,6 +88,24 @@ selections; the other keys are inferred.
 """
 
 
+_ENVELOPE_KEYS: dict[type, tuple[str, ...]] = {
+    Audience: ("data", "audience", "result", "results", "record", "response"),
+    CsvExport: ("data", "export", "csvExport", "result", "results", "record", "response"),
+}
+# What only a record has: an object with one of these is none of the envelopes. Envelopes may have a `status`, too.
+_RECORD_KEYS: dict[type, frozenset[str]] = {
+    cls: frozenset(key for keys in KEYS[cls].values() for key in keys) - {"status", "audience"}
+    for cls in _ENVELOPE_KEYS
+}
+_MAX_ENVELOPES = 2
+# The keys that an error may name; any other might be data.
+_NAMEABLE_KEYS = frozenset(
+    {key for keys in KEYS.values() for names in keys.values() for key in names}
+    | {key for keys in _ENVELOPE_KEYS.values() for key in keys}
+    | {"attributes", "code", "error", "errors", "links", "message", "meta", "ok", "success", "type"}
+)
+
+
 def decode_document(body: bytes, endpoint: str) -> Any:
     """Decode a response body into plain JSON values.
 
@@ -92,11 +114,48 @@ def decode_document(body: bytes, endpoint: str) -> Any:
     """
     try:
         return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except _DECODE_ERRORS:
         pass
+    try:
+        return msgspec.json.decode(to_utf8(body))
+    except _DECODE_ERRORS:
+        reason = "the response is not JSON" if body.strip() else "the response is not JSON: it is empty"
     finally:
         del body
-    raise ResponseDecodeError("the response is not JSON", endpoint=endpoint)
+    raise ResponseDecodeError(reason, endpoint=endpoint)
+
+
+def unwrap_record(document: Any, cls: type) -> Any:
+    """Return the record in an envelope such as `{"data": {...}}`, or None for an envelope around null.
+
+    The document itself is returned if it is a record, or if it isn't clear what it is.
+    """
+    inner = document
+    for _ in range(_MAX_ENVELOPES + 1):
+        if isinstance(inner, dict) and any(key in inner for key in KEYS[cls]["id"]):
+            return cast("Any", inner)
+        contents = _envelope_contents(inner, cls)
+        if len(contents) != 1:
+            break
+        inner = contents[0]
+        if inner is None:
+            return None
+    return document
+
+
+def _envelope_contents(document: Any, cls: type) -> list[Any]:
+    """Return what an envelope may hold: an object, null, or the only entry of an array."""
+    contents: list[Any] = []
+    if isinstance(document, list):
+        contents = [document]
+    elif isinstance(document, dict) and not _RECORD_KEYS[cls].intersection(cast("dict[str, Any]", document)):
+        contents = [document[key] for key in _ENVELOPE_KEYS[cls] if key in document]
+    entries = [cast("list[Any]", value)[0] if _has_one_entry(value) else value for value in contents]
+    return [entry for entry in entries if entry is None or isinstance(entry, dict)]
+
+
+def _has_one_entry(value: object) -> bool:
+    return isinstance(value, list) and len(cast("list[object]", value)) == 1
 
 
 def decode_audience(document: Any, endpoint: str) -> Audience:
@@ -200,7 +259,18 @@ def _describe_first_problem(error: ClassValidationError, document: dict[str, Any
     problem, note = error.group_exceptions()[0][0]
     keys = KEYS[cls][note.name]
     key = next((key for key in keys if document.get(key) is not None), keys[0])
-    return f"$.{key}", "a documented key is missing" if isinstance(problem, KeyError) else str(problem)
+    if not isinstance(problem, KeyError):
+        return f"$.{key}", str(problem)
+    others = "" if key in document else _describe_keys(document)
+    return f"$.{key}", f"a documented key is missing{others}"
+
+
+def _describe_keys(document: dict[str, Any]) -> str:
+    """Name the keys of a document that is not understood, unless they might be data."""
+    names = sorted(_NAMEABLE_KEYS.intersection(document))
+    others = len(document) - len(names)
+    shown = ", ".join([*names, f"{others} unknown"] if others else names)
+    return f" (there are the keys: {shown})" if shown else ""
 
 
 def _structure_row(document: Any) -> Audience:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from indigo_async._transport.responses import Endpoint
 from indigo_async.errors import ApiError, CustomerMismatchError, RecordMismatchError, ResponseDecodeError
-from indigo_async.models import RecordId
+from indigo_async.models import Audience, CsvExport, RecordId
 
 __all__ = [
     "CREATE_LOOKALIKE",
@@ -24,13 +24,13 @@ __all__ = [
 
 T = TypeVar("T")
 
-UPLOAD_CSV = Endpoint("POST", "/upload_csv")
-MATCH_UPLOADED_CSV = Endpoint("POST", "/match_uploaded_csv")
-GET_AUDIENCE = Endpoint("GET", "/audience")
+UPLOAD_CSV = Endpoint("POST", "/upload_csv", Audience)
+MATCH_UPLOADED_CSV = Endpoint("POST", "/match_uploaded_csv", Audience)
+GET_AUDIENCE = Endpoint("GET", "/audience", Audience)
 LIST_AUDIENCES = Endpoint("GET", "/audiences")
-CREATE_LOOKALIKE = Endpoint("POST", "/create_lookalike_audience")
-CREATE_PREVIEW = Endpoint("POST", "/create_preview_csv_export")
-PURCHASE_EXPORT = Endpoint("POST", "/purchase_csv_export")
+CREATE_LOOKALIKE = Endpoint("POST", "/create_lookalike_audience", Audience)
+CREATE_PREVIEW = Endpoint("POST", "/create_preview_csv_export", CsvExport)
+PURCHASE_EXPORT = Endpoint("POST", "/purchase_csv_export", CsvExport)
 
 
 def decode_response(decode_document: Callable[[Any, str], T], document: Any, endpoint: Endpoint) -> T:

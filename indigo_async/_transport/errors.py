@@ -5,10 +5,9 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any, cast
 
-import msgspec
-
 from indigo_async._redaction import sanitize_text
-from indigo_async._transport.codec import decode_document
+from indigo_async._transport.codec import decode_document, unwrap_record
+from indigo_async._transport.error_bodies import find_page_title, is_web_page, read_error_body, read_error_document
 from indigo_async._transport.responses import Endpoint, FailureReason, NoResponse, Response
 from indigo_async._transport.retry import parse_retry_after
 from indigo_async.errors import (
@@ -25,7 +24,7 @@ from indigo_async.errors import (
     ServerError,
 )
 
-__all__ = ["find_embedded_error", "make_error", "parse_json_response"]
+__all__ = ["describe_unreadable", "find_embedded_error", "make_error", "parse_json_response"]
 
 _API_PATH = "/api/v1"
 _BASE_URL_HINT = f"check base_url: the API's own ends with {_API_PATH}"
@@ -49,12 +48,13 @@ def make_error(
     if outcome.reason.nothing_sent:
         is_misconfiguration = outcome.reason.is_misconfiguration
         return ConnectionFailedError(message, endpoint=endpoint.name, is_misconfiguration=is_misconfiguration)
-    if outcome.reason is FailureReason.UNREADABLE and "html" in outcome.detail:
+    if outcome.reason is FailureReason.WEB_PAGE:
         message += f"; {_BASE_URL_HINT}"
     if not endpoint.idempotent:
         hint = "the server may or may not have processed the request, so check before sending it again"
-        return AmbiguousOutcomeError(f"{message}; {hint}", endpoint=endpoint.name)
-    if outcome.reason is FailureReason.UNREADABLE:
+        reported_success = outcome.reason is FailureReason.UNREADABLE
+        return AmbiguousOutcomeError(f"{message}; {hint}", endpoint=endpoint.name, reported_success=reported_success)
+    if outcome.reason in {FailureReason.UNREADABLE, FailureReason.WEB_PAGE}:
         return ResponseDecodeError(message, endpoint=endpoint.name)
     if outcome.reason is FailureReason.TIMEOUT:
         return RequestTimeoutError(message, endpoint=endpoint.name)
@@ -62,55 +62,64 @@ def make_error(
 
 
 def _make_error_from_response(endpoint: Endpoint, response: Response, token: str, base_url: str) -> ApiError:
-    try:
-        document: Any = msgspec.json.decode(response.body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        document = None
-    fields = cast("dict[str, Any]", document) if isinstance(document, dict) else {}
-    message = fields.get("error")
-    if not isinstance(message, str) or not message:
-        message = _fallback_message(response)
-    elif response.status == HTTPStatus.NOT_FOUND and base_url and not base_url.endswith(_API_PATH):
-        message = f"{message.rstrip('.')}; {_BASE_URL_HINT}"
+    content_type = response.headers.get("content-type", "")
+    error = read_error_body(response.body, content_type)
+    is_redirect = HTTPStatus.MULTIPLE_CHOICES <= response.status < HTTPStatus.BAD_REQUEST
+    if is_redirect and not (error.is_json and error.message):
+        message = "the server redirects elsewhere, where the token is not sent; check base_url"
+    elif error.message is None:
+        shown_type = content_type.partition(";")[0].strip() or "no content type"
+        message = f"the server gave no message ({shown_type}, {len(response.body)} bytes)"
+    else:
+        message = error.message
+    # The API explains its own 404s, so one without JSON is from another server or another path.
+    is_misdirected = not (error.is_json and error.message) or (base_url and not base_url.endswith(_API_PATH))
     return _make_api_error(
         response.status,
         message,
-        fields.get("errorType"),
+        error.error_type,
         endpoint,
         token=token,
         retry_after=parse_retry_after(response),
+        hint=_BASE_URL_HINT if response.status == HTTPStatus.NOT_FOUND and is_misdirected else None,
     )
 
 
-def _fallback_message(response: Response) -> str:
-    """Describe a response without an API error: a proxy's page, an empty body, a redirect."""
-    if HTTPStatus.MULTIPLE_CHOICES <= response.status < HTTPStatus.BAD_REQUEST:
-        return "the server redirects elsewhere, where the token is not sent; check base_url"
-    content_type = response.headers.get("content-type", "").partition(";")[0].strip() or "no content type"
-    message = f"the server gave no message ({content_type}, {len(response.body)} bytes)"
-    # The API explains its own 404s, so this one is from another server or another path.
-    return f"{message}; {_BASE_URL_HINT}" if response.status == HTTPStatus.NOT_FOUND else message
+def describe_unreadable(response: Response) -> NoResponse:
+    """Explain a 2xx response whose body is not JSON."""
+    content_type = response.headers.get("content-type", "no content type")
+    detail = f"{content_type}, {len(response.body)} bytes"
+    if not is_web_page(response.body, content_type):
+        return NoResponse(FailureReason.UNREADABLE, detail)
+    title = find_page_title(response.body)
+    return NoResponse(FailureReason.WEB_PAGE, f"{detail}, titled {title!r}" if title else detail)
 
 
 def parse_json_response(body: bytes, endpoint: Endpoint, *, token: str) -> Any:
-    """Decode the JSON body of a 2xx response.
+    """Decode the JSON body of a 2xx response. A record is taken out of its envelope, such as `{"data": {...}}`.
 
     Raises:
         ResponseDecodeError: it is not JSON.
         ApiError: it holds an error, see `find_embedded_error`.
     """
     document = decode_document(body, endpoint.name)
-    error = find_embedded_error(document, endpoint, token=token)
+    record = document if endpoint.record is None else unwrap_record(document, endpoint.record)
+    is_enveloped = record is not document
+    error = find_embedded_error(document, endpoint, token=token, holds_record=is_enveloped and record is not None)
+    if error is None and is_enveloped:
+        error = find_embedded_error(record, endpoint, token=token)
     if error is not None:
         raise error
-    return document
+    return record
 
 
-def find_embedded_error(document: Any, endpoint: Endpoint, *, token: str = "") -> ApiError | None:
+def find_embedded_error(
+    document: Any, endpoint: Endpoint, *, token: str = "", holds_record: bool = False
+) -> ApiError | None:
     """Return the API error inside a 2xx response: an object with `error`, or null instead of the requested record.
 
-    An `error` beside a record's ID is an API error only after a POST, which was then not carried out. In a record that
-    was read, it may describe the audience.
+    An `error` beside a record is an API error only after a POST, which was then not carried out. In a record that was
+    read, it may describe the audience. `errors` count only if the response holds nothing else.
     """
     if document is None and endpoint.idempotent:
         message = "the server answered null: no such record for this customer"
@@ -118,17 +127,36 @@ def find_embedded_error(document: Any, endpoint: Endpoint, *, token: str = "") -
     if type(document) is not dict:
         return None
     fields = cast("dict[str, Any]", document)
-    message = fields.get("error")
-    if not isinstance(message, str) or ("id" in fields and (endpoint.idempotent or not message.strip())):
+    holds_record = holds_record or "id" in fields
+    if holds_record and (endpoint.idempotent or not fields.get("error")):
         return None
-    return _make_api_error(HTTPStatus.BAD_REQUEST.value, message, fields.get("errorType"), endpoint, token=token)
+    names = ["error", "errorType"] if holds_record else list(fields)
+    if not (fields.get("error") or (fields.get("errors") and not _holds_data(fields))):
+        return None
+    error = read_error_document({name: fields[name] for name in names if name in fields})
+    if error.message is None:
+        return None
+    return _make_api_error(HTTPStatus.BAD_REQUEST.value, error.message, error.error_type, endpoint, token=token)
+
+
+def _holds_data(fields: dict[str, Any]) -> bool:
+    return any(value and isinstance(value, (dict, list)) for name, value in fields.items() if name != "errors")
 
 
 def _make_api_error(
-    status: int, message: str, error_type: object, endpoint: Endpoint, *, token: str, retry_after: float | None = None
+    status: int,
+    message: str,
+    error_type: object,
+    endpoint: Endpoint,
+    *,
+    token: str,
+    retry_after: float | None = None,
+    hint: str | None = None,
 ) -> ApiError:
     """Choose the class by `errorType`, then by status. Texts are shortened and hold no secrets."""
     message = sanitize_text(message, token, max_length=_MAX_MESSAGE_LENGTH)
+    if hint is not None:
+        message = f"{message.rstrip('.')}; {hint}"
     error_type = (
         sanitize_text(error_type, token, max_length=_MAX_ERROR_TYPE_LENGTH)
         if isinstance(error_type, str) and error_type

@@ -9,6 +9,7 @@ import ssl
 from http import HTTPStatus
 
 import aiohttp
+from aiohttp.http_exceptions import ContentEncodingError
 from yarl import URL
 
 from indigo_async._transport.responses import FailureReason, NoResponse
@@ -86,6 +87,8 @@ def classify_failure(error: Exception, url: URL, *, proxy: URL | None = None) ->
             return NoResponse(FailureReason.NOT_SENT, f"{address}, connection timed out", _NETWORK_ADVICE)
         case TimeoutError():
             return NoResponse(FailureReason.TIMEOUT, type(error).__name__)
+        case aiohttp.ClientPayloadError(__cause__=ContentEncodingError()):
+            return NoResponse(FailureReason.UNREADABLE, "the body is not compressed as its Content-Encoding says")
         case _:
             return NoResponse(FailureReason.BROKEN, _describe_broken_connection(error))
 

@@ -10,6 +10,8 @@ from typing import Protocol
 import aiohttp
 import attrs
 
+from indigo_async._transport.bodies import charset_of, to_utf8
+
 __all__ = [
     "BodySink",
     "Endpoint",
@@ -27,10 +29,14 @@ _STREAM_CHUNK_BYTES = 64 * 1024
 
 @attrs.frozen
 class Endpoint:
-    """An endpoint of the API. Its name, such as `GET /audience`, identifies it in errors, events and counters."""
+    """An endpoint of the API. Its name, such as `GET /audience`, identifies it in errors, events and counters.
+
+    `record` is the class of the record that it returns; None if that is not one record.
+    """
 
     method: str
     path: str
+    record: type | None = None
     name: str = attrs.field(
         default=attrs.Factory(lambda self: f"{self.method} {self.path}", takes_self=True), init=False
     )
@@ -66,6 +72,7 @@ class FailureReason(Enum):
     NO_TLS = "no secure connection could be made"
     PROXY_REFUSED = "the proxy refused the connection"
     UNREADABLE = "the response is not JSON"
+    WEB_PAGE = "the response is a web page"
     TOO_LARGE = "the response is too large"
 
     @property
@@ -106,13 +113,15 @@ class BodySink(Protocol):
 
 
 async def read_response(response: aiohttp.ClientResponse) -> Response | NoResponse:
-    """Read the whole body. The size limit also holds for compressed and chunked bodies."""
+    """Read the whole body, as UTF-8. The size limit also holds for compressed and chunked bodies."""
     headers = response.headers
     announced = response.content_length
     if announced is not None and announced > _MAX_BODY_BYTES:
         return NoResponse(FailureReason.TOO_LARGE, f"{announced} bytes announced, {_MAX_BODY_BYTES} allowed")
+    charset = charset_of(headers.get("content-type", ""))
     if announced is not None and "content-encoding" not in headers:
-        return Response(response.status, headers, await response.read())
+        body = await response.read()
+        return Response(response.status, headers, body if charset is None else to_utf8(body, charset))
     chunks: list[bytes] = []
     size = 0
     async for chunk in response.content.iter_chunked(_READ_CHUNK_BYTES):
@@ -120,7 +129,8 @@ async def read_response(response: aiohttp.ClientResponse) -> Response | NoRespon
         if size > _MAX_BODY_BYTES:
             return NoResponse(FailureReason.TOO_LARGE, f"more than {_MAX_BODY_BYTES} bytes")
         chunks.append(chunk)
-    return Response(response.status, headers, b"".join(chunks))
+    body = b"".join(chunks)
+    return Response(response.status, headers, body if charset is None else to_utf8(body, charset))
 
 
 async def stream_into(sink: BodySink, response: aiohttp.ClientResponse) -> Response | NoResponse:
@@ -128,6 +138,12 @@ async def stream_into(sink: BodySink, response: aiohttp.ClientResponse) -> Respo
     streamed = Response(response.status, {}, b"")
     if not streamed.ok:
         return await read_response(response)
+    if charset_of(response.headers.get("content-type", "")) is not None:  # rare, and converted as a whole
+        outcome = await read_response(response)
+        if isinstance(outcome, Response):
+            sink.begin(len(outcome.body))
+            sink.feed(outcome.body)
+        return streamed if isinstance(outcome, Response) else outcome
     sink.begin(None if "content-encoding" in response.headers else response.content_length)
     async for data in response.content.iter_chunked(_STREAM_CHUNK_BYTES):
         sink.feed(data)

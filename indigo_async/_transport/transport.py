@@ -27,13 +27,12 @@ from indigo_async._settings import Settings
 from indigo_async._transport.auth import Credentials
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async._transport.certificates import create_tls_context
-from indigo_async._transport.errors import make_error, parse_json_response
+from indigo_async._transport.errors import describe_unreadable, make_error, parse_json_response
 from indigo_async._transport.failures import classify_failure
 from indigo_async._transport.pacing import Pacer, Pacing
 from indigo_async._transport.responses import (
     BodySink,
     Endpoint,
-    FailureReason,
     NoResponse,
     Response,
     read_response,
@@ -154,7 +153,7 @@ class Transport:
     ) -> Any:
         """Send a request until it succeeds or the retry policy gives up. Returns the response's JSON.
 
-        After a 2xx response that isn't JSON, a GET is retried and the outcome of a POST is unknown.
+        After a 2xx response that isn't JSON, a GET is retried, and a POST fails with its outcome unknown.
 
         Raises:
             ApiError, TransportError, ResponseDecodeError: the last attempt failed, or a 2xx response holds an error.
@@ -187,8 +186,7 @@ class Transport:
                     raise error.with_traceback(None) from None  # no frame of an error may hold the body
                 except ResponseDecodeError:
                     state.outcome_unknown = True
-                    content_type = outcome.headers.get("content-type", "no content type")
-                    outcome = NoResponse(FailureReason.UNREADABLE, f"{content_type}, {len(outcome.body)} bytes")
+                    outcome = describe_unreadable(outcome)
             delay = retry_delay(
                 endpoint,
                 outcome,

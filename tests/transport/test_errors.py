@@ -85,14 +85,15 @@ def test_a_rate_limit_error_has_the_retry_after():
         (b"<html><body>Bad gateway</body></html>", "text/html; charset=utf-8", "no message (text/html, 37 bytes)"),
         (b"", "", "no message (no content type, 0 bytes)"),
         (b"null", "application/json", "no message (application/json, 4 bytes)"),
-        (b'["error"]', "application/json", "no message (application/json, 9 bytes)"),
+        (b"[5, null]", "application/json", "no message (application/json, 9 bytes)"),
         (b'{"error": {"code": 5}}', "application/json", "no message (application/json, 22 bytes)"),
         (b'{"error": ""}', "application/json", "no message (application/json, 13 bytes)"),
         (b'{"error": "half', "application/json", "no message (application/json, 15 bytes)"),
         (b"[" * 50_000, "application/json", "no message (application/json, 50000 bytes)"),
         (b"\xff\xfe", "text/plain", "no message (text/plain, 2 bytes)"),
+        (b"\x00\x01", "text/plain", "no message (text/plain, 2 bytes)"),
     ],
-    ids=["html", "empty", "null", "array", "object-error", "empty-error", "half", "deep", "not-utf8"],
+    ids=["html", "empty", "null", "array", "object-error", "empty-error", "half", "deep", "not-utf8", "binary"],
 )
 def test_a_body_without_a_message_makes_a_clear_error(raw: bytes, content_type: str, message: str):
     error = error_from(502, raw=raw, content_type=content_type)
@@ -132,11 +133,19 @@ def test_the_failure_reason_selects_the_exception_of_a_get(reason: FailureReason
 
 
 @pytest.mark.parametrize(
-    "reason", [FailureReason.TIMEOUT, FailureReason.BROKEN, FailureReason.UNREADABLE, FailureReason.TOO_LARGE]
+    "reason",
+    [
+        FailureReason.TIMEOUT,
+        FailureReason.BROKEN,
+        FailureReason.UNREADABLE,
+        FailureReason.WEB_PAGE,
+        FailureReason.TOO_LARGE,
+    ],
 )
 def test_a_post_without_a_response_is_ambiguous(reason: FailureReason):
     error = make_error(POST, NoResponse(reason, "the detail"))
     assert type(error) is AmbiguousOutcomeError
+    assert error.reported_success == (reason is FailureReason.UNREADABLE)
     assert "the server may or may not have processed the request, so check before sending it again" in str(error)
 
 
@@ -162,6 +171,44 @@ def test_null_means_that_the_record_does_not_exist():
 
 def test_null_after_a_post_is_not_an_api_error():
     assert find_embedded_error(None, POST) is None
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"error": {"message": "No.", "type": "Odd"}},
+        {"error": {"message": "No."}, "errorType": "Odd"},
+        {"errors": [{"message": "No.", "code": "Odd"}]},
+        {"errors": [{"message": "No.", "code": "Odd"}], "data": None, "status": "failed"},
+    ],
+)
+@pytest.mark.parametrize("endpoint", [GET, POST], ids=str)
+def test_an_error_of_another_shape_inside_a_2xx_response_is_an_api_error(document: object, endpoint: Endpoint):
+    error = find_embedded_error(document, endpoint)
+    assert type(error) is ApiError
+    assert (error.message, error.error_type) == ("No.", "Odd")
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"id": 1, "errors": ["row 7 has no name"]},
+        {"audiences": [{"id": 1}], "errors": ["one part is late"]},
+        {"error": {"code": 5}},
+        {"errors": []},
+    ],
+)
+@pytest.mark.parametrize("endpoint", [GET, POST], ids=str)
+def test_what_may_be_a_note_is_not_an_api_error(document: object, endpoint: Endpoint):
+    assert find_embedded_error(document, endpoint) is None
+
+
+def test_an_error_object_beside_a_records_id_is_an_api_error_after_a_post_only():
+    document = {"id": "exp-1", "error": {"message": "card declined", "type": "Declined"}}
+    assert find_embedded_error(document, GET) is None
+    declined = find_embedded_error(document, POST)
+    assert declined is not None
+    assert (declined.message, declined.error_type) == ("card declined", "Declined")
 
 
 @pytest.mark.parametrize("document", [{"id": 1, "error": "a warning"}, {"error": None}, {"audiences": []}, [], "error"])

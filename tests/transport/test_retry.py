@@ -35,6 +35,7 @@ RETRIED_GETS = (
             FailureReason.TIMEOUT,
             FailureReason.BROKEN,
             FailureReason.UNREADABLE,
+            FailureReason.WEB_PAGE,
         )
     ),
 )
@@ -110,6 +111,7 @@ def test_every_failure_reason_has_a_decision_for_both_methods():
         (make_no_response(FailureReason.TIMEOUT), True),
         (make_no_response(FailureReason.BROKEN), True),
         (make_no_response(FailureReason.UNREADABLE), True),
+        (make_no_response(FailureReason.WEB_PAGE), True),
         (make_no_response(FailureReason.TOO_LARGE), True),
     ],
     ids=str,

@@ -181,7 +181,7 @@ class RecipeContext:
     async def post(
         self,
         send: Callable[[], Awaitable[T]],
-        find_outcome: Callable[[], Awaitable[T | None]],
+        find_outcome: Callable[[], Awaitable[T | None]] | None,
         *,
         on_unknown_outcome: Callable[[], object] | None = None,
     ) -> T:

@@ -266,13 +266,11 @@ class _Match:
         async def send() -> Audience:
             return await context.client.upload_csv(customer_id=customer_id, url=url)
 
-        async def find_uploaded() -> None:
-            """Stubs have no names, so a lost one can't be found. They are harmless and free: upload again."""
-
         def count_lost_upload() -> None:
             context.lost_uploads += 1
 
-        uploaded = await context.post(send, find_uploaded, on_unknown_outcome=count_lost_upload)
+        # Stubs have no names, so a lost one can't be found. They are harmless and free: upload again.
+        uploaded = await context.post(send, None, on_unknown_outcome=count_lost_upload)
         if context.name_index.existed_before(customer_id, uploaded.id):
             found = await get_audience_if_exists(context, uploaded.id)
             if found is not None and found.name is not None and is_active(found):

@@ -45,7 +45,7 @@ from indigo_async.workflows.recipes.context import RecipeContext
 from indigo_async.workflows.recipes.existing_exports import ExportState, export_state
 from indigo_async.workflows.recipes.export_options import ExportOptions
 from indigo_async.workflows.recipes.preview import NEVER, ExportRead, read_until_shown
-from indigo_async.workflows.recipes.reconcile import retry_delays
+from indigo_async.workflows.recipes.reconcile import reports_success, retry_delays
 
 __all__ = ["check_price", "export_lock", "purchase_export"]
 
@@ -319,6 +319,9 @@ class _Purchase:
             delay = self._next_delay()
             if delay is None or self.send_state.stop_requested or _is_about_another(error):
                 raise self._in_doubt_error(error, read.export)
+            if reports_success(error):  # sent again, it would get the same response
+                await asyncio.sleep(delay)
+                return await self._resolve_failure(error)
             await self._wait_to_resend(error, delay)
         finally:
             del error  # break the exception-frame reference cycle

@@ -20,6 +20,7 @@ from indigo_async.errors import (
 
 __all__ = [
     "is_final_refusal",
+    "reports_success",
     "retry_delays",
     "retry_rate_limited",
     "says_already_done",
@@ -59,7 +60,7 @@ async def retry_rate_limited(send: Callable[[], Awaitable[T]], *, retry: RetryPo
 
 async def send_and_verify(
     send: Callable[[], Awaitable[T]],
-    find_outcome: Callable[[], Awaitable[T | None]],
+    find_outcome: Callable[[], Awaitable[T | None]] | None,
     *,
     retry: RetryPolicy,
     on_unknown_outcome: Callable[[], object] | None = None,
@@ -67,8 +68,9 @@ async def send_and_verify(
     """Send a POST until its outcome is certain.
 
     If a response doesn't tell the outcome, `find_outcome` reads the server: it returns what the POST was meant to
-    create, or None if that isn't there. In that case the POST is sent again. `on_unknown_outcome` is called after each
-    such response.
+    create, or None if that isn't there. In that case the POST is sent again, unless the server reported success: then
+    only the read is repeated. `find_outcome` is None if no read can show the outcome. `on_unknown_outcome` is called
+    after each response that doesn't tell it.
 
     Raises:
         AmbiguousOutcomeError, ServerError, ResponseDecodeError: the outcome is still unknown after the last attempt, or
@@ -82,16 +84,34 @@ async def send_and_verify(
         except _UNKNOWN_OUTCOME as error:
             if on_unknown_outcome is not None:
                 on_unknown_outcome()
-            try:
-                found = await retry_rate_limited(find_outcome, retry=retry)
-            except IndigoError as read_error:
-                raise error from read_error
-            if found is not None:
-                return found
-            delay = next(delays, None)
-            if delay is None:
-                raise error from None
-        await asyncio.sleep(delay)
+            while True:
+                found = None if find_outcome is None else await _read_outcome(find_outcome, error, retry)
+                if found is not None:
+                    return found
+                delay = next(delays, None)
+                if delay is None or (find_outcome is None and reports_success(error)):
+                    raise error from None
+                await asyncio.sleep(delay)
+                if not reports_success(error):
+                    break
+
+
+async def _read_outcome(
+    find_outcome: Callable[[], Awaitable[T | None]], error: IndigoError, retry: RetryPolicy
+) -> T | None:
+    try:
+        return await retry_rate_limited(find_outcome, retry=retry)
+    except IndigoError as read_error:
+        raise error from read_error
+    finally:
+        del error  # break the exception-frame reference cycle
+
+
+def reports_success(error: IndigoError) -> bool:
+    """Whether a POST got a 2xx response that could not be understood. Sent again, it would get the same one."""
+    return isinstance(error, ResponseDecodeError) or (
+        isinstance(error, AmbiguousOutcomeError) and error.reported_success
+    )
 
 
 def is_final_refusal(error: ApiError) -> bool:

@@ -26,11 +26,12 @@ from tests.support.servers.scripted import QUICK_RETRY
 
 POST = "POST /purchase_csv_export"
 AMBIGUOUS = AmbiguousOutcomeError("the connection broke", endpoint=POST)
-UNCERTAIN = [
-    AMBIGUOUS,
-    ServerError(502, "Bad gateway.", None, POST),
+UNREAD_SUCCESS = [
     ResponseDecodeError("expected an object, got null", endpoint=POST),
+    AmbiguousOutcomeError("the response is not JSON", endpoint=POST, reported_success=True),
 ]
+NO_OUTCOME = [AMBIGUOUS, ServerError(502, "Bad gateway.", None, POST)]
+UNCERTAIN = [*NO_OUTCOME, *UNREAD_SUCCESS]
 CERTAIN = [
     ApiError(400, "No.", None, POST),
     AuthenticationError(401, "Who?", None, POST),
@@ -82,11 +83,42 @@ async def test_a_request_that_was_carried_out_is_found_and_not_sent_again(error:
     assert (endpoint.sent, endpoint.checks) == (1, 1)
 
 
-@pytest.mark.parametrize("error", UNCERTAIN, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("error", NO_OUTCOME, ids=lambda error: type(error).__name__)
 async def test_a_request_that_was_not_carried_out_is_sent_again(error: IndigoError):
     endpoint = ScriptedEndpoint([(error, False), (error, False), (None, True)])
     assert await endpoint.run() == "response"
     assert (endpoint.sent, endpoint.checks) == (3, 2)
+
+
+@pytest.mark.parametrize("error", UNREAD_SUCCESS, ids=lambda error: type(error).__name__)
+async def test_a_request_whose_2xx_response_cannot_be_understood_is_never_sent_again(error: IndigoError):
+    endpoint = ScriptedEndpoint([(error, False)])
+    with pytest.raises(IndigoError) as caught:
+        await endpoint.run()
+    assert caught.value is error
+    assert (endpoint.sent, endpoint.checks) == (1, QUICK_RETRY.attempts)
+
+
+@pytest.mark.parametrize("error", UNREAD_SUCCESS, ids=lambda error: type(error).__name__)
+async def test_the_outcome_of_a_response_that_cannot_be_understood_may_show_late(error: IndigoError):
+    endpoint = ScriptedEndpoint([(error, False)])
+
+    def show_at_second_check() -> None:
+        endpoint.done = endpoint.checks == 2
+
+    endpoint.on_check = show_at_second_check
+    assert await endpoint.run() == "found"
+    assert (endpoint.sent, endpoint.checks) == (1, 2)
+
+
+@pytest.mark.parametrize(("error", "sent"), [(AMBIGUOUS, 6), *((error, 1) for error in UNREAD_SUCCESS)])
+async def test_without_a_read_only_a_lost_response_is_a_reason_to_send_again(error: IndigoError, sent: int):
+    endpoint = ScriptedEndpoint([(error, True)] * 6)
+    retry = RetryPolicy(attempts=6, wait_initial=0, wait_max=0)
+    with pytest.raises(IndigoError) as caught:
+        await send_and_verify(endpoint.send, None, retry=retry)
+    assert caught.value is error
+    assert endpoint.sent == sent
 
 
 @pytest.mark.parametrize("error", CERTAIN, ids=lambda error: type(error).__name__)
@@ -99,7 +131,7 @@ async def test_a_certain_failure_is_raised_at_once(error: IndigoError):
 
 
 async def test_after_the_last_attempt_the_last_uncertain_error_is_raised():
-    endpoint = ScriptedEndpoint([(error, False) for error in (UNCERTAIN * 2)[: QUICK_RETRY.attempts]])
+    endpoint = ScriptedEndpoint([(error, False) for error in (NO_OUTCOME * 5)[: QUICK_RETRY.attempts]])
     with pytest.raises(IndigoError) as caught:
         await endpoint.run()
     assert caught.value is endpoint.script[-1][0]
@@ -123,7 +155,7 @@ async def test_every_rate_limit_is_obeyed():
 
 async def test_each_unknown_outcome_is_reported():
     unknown: list[None] = []
-    endpoint = ScriptedEndpoint([(AMBIGUOUS, False), (SLOW_DOWN, False), (UNCERTAIN[1], False), (None, True)])
+    endpoint = ScriptedEndpoint([(AMBIGUOUS, False), (SLOW_DOWN, False), (NO_OUTCOME[1], False), (None, True)])
     await endpoint.run(on_unknown_outcome=lambda: unknown.append(None))
     assert len(unknown) == 2
 
