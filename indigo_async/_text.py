@@ -35,7 +35,10 @@ def is_encodable(text: str) -> bool:
 
 def short_repr(value: object) -> str:
     """Return a value's repr, cut off after 60 characters."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of thousands of digits
+        text = f"<{type(value).__name__}>"
     return text if len(text) <= _MAX_REPR_LENGTH else f"{text[:_MAX_REPR_LENGTH]}..."
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import ipaddress
 import math
 import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 import attrs
 
+from indigo_async._exact import INTEGER_LIMIT, describe_kind, to_integer, to_list, to_plain, to_seconds
 from indigo_async._text import did_you_mean, is_encodable, short_repr
 from indigo_async.errors import InvalidInputError, Problem
 from indigo_async.inputs import (
@@ -21,14 +23,11 @@ from indigo_async.inputs import (
     ColumnSelection,
     ColumnSelections,
     ColumnSelectionsInput,
-    LookalikeFilters,
-    LookalikeFiltersInput,
     OptionalFieldType,
 )
+from indigo_async.models import RecordId
 
 __all__ = ["InputCheck", "is_loopback_host", "is_private_host"]
-
-_FILTER_FIELDS = tuple(field.name for field in attrs.fields(LookalikeFilters) if field.name != "extra")
 
 
 def is_loopback_host(host: str | None) -> bool:
@@ -62,6 +61,8 @@ def is_private_host(host: str | None) -> bool:
         return not _is_public(embedded)
     return address not in _GLOBAL_UNICAST or not all(map(_is_public, [address, *_tunneled_ipv4_addresses(address)]))
 
+
+_MAX_ID_BITS = 1024
 
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
@@ -112,7 +113,8 @@ def _parse_selection(value: object) -> ColumnSelection | str:
 class InputCheck:
     """Collects the problems of a call's arguments; `raise_if_invalid` raises them together.
 
-    Each check is named after the type that it checks for. Those that accept several forms return the normalized value.
+    Each check is named after the type that it checks for, and returns the value in its plain form. An invalid value
+    has none: use what is returned only after `raise_if_invalid`.
     """
 
     problems: list[Problem] = attrs.Factory(list[Problem])
@@ -129,32 +131,42 @@ class InputCheck:
         if self.problems:
             raise InvalidInputError(self.problems)
 
-    def text(self, where: str, value: object) -> bool:
-        """Check for a non-empty string without whitespace at its ends. Returns whether it is one.
+    def text(self, where: str, value: object) -> str:
+        """Check for a non-empty string without whitespace at its ends.
 
         Messages never repeat the text, which may be a signed URL.
         """
-        if not isinstance(value, str):
-            self.add(where, f"must be text, not {type(value).__name__}")
-        elif not value.strip():
+        text = to_plain(value)
+        if not isinstance(text, str):
+            self.add(where, f"must be text, not {describe_kind(text)}")
+        elif not text.strip():
             self.add(where, "must not be empty")
-        elif value != value.strip():
+        elif text != text.strip():
             self.add(where, "must not begin or end with whitespace")
-        elif not is_encodable(value):
+        elif not is_encodable(text):
             self.add(where, "holds half of a surrogate pair, which cannot be sent")
         else:
-            return True
-        return False
+            return text
+        return ""
 
-    def customer_id(self, value: str | None, *, optional: bool = False) -> None:
-        if not (optional and value is None):
-            self.text("customer_id", value)
+    def customer_id(self, value: object) -> str:
+        """Check for a customer ID: any text, or an integer, which becomes text."""
+        plain = to_plain(value)
+        return self.text(
+            "customer_id", str(plain) if type(plain) is int and plain.bit_length() <= _MAX_ID_BITS else plain
+        )
 
-    def record_id(self, where: str, value: object) -> None:
-        if isinstance(value, bool) or not isinstance(value, (str, int)):
-            self.add(where, f"must be an ID as the server sent it (text or integer), not {type(value).__name__}")
-        elif isinstance(value, str):
-            self.text(where, value)
+    def optional_customer_id(self, value: object) -> str | None:
+        return None if value is None else self.customer_id(value)
+
+    def record_id(self, where: str, value: object) -> RecordId:
+        plain = to_plain(value)
+        if isinstance(plain, str):
+            return self.text(where, plain)
+        if type(plain) is int and plain.bit_length() <= _MAX_ID_BITS:
+            return plain
+        self.add(where, f"must be an ID as the server sent it (text or integer), not {describe_kind(plain)}")
+        return ""
 
     def url(self, where: str, value: object) -> None:
         """Check for an absolute https URL; http is accepted on loopback only, since the CSV holds people's data."""
@@ -172,29 +184,41 @@ class InputCheck:
         elif parts.scheme == "http" and not is_loopback_host(host):
             self.add(where, "must be https: the CSV holds people's data")
 
-    def boolean(self, where: str, value: object) -> None:
-        if not isinstance(value, bool):
-            self.add(where, f"must be True or False, not {type(value).__name__}")
+    def boolean(self, where: str, value: object) -> bool:
+        plain = to_plain(value)
+        if not isinstance(plain, bool):
+            self.add(where, f"must be True or False, not {describe_kind(plain)}")
+        return plain is True
 
-    def positive_integer(self, where: str, value: object) -> None:
-        if isinstance(value, bool) or not isinstance(value, int):
-            self.add(where, f"must be an integer, not {type(value).__name__}")
-        elif value < 1:
-            self.add(where, f"must be at least 1, not {value}")
+    def positive_integer(self, where: str, value: object) -> int:
+        number = to_integer(value)
+        if number is None:
+            self.add(where, f"must be an integer, not {describe_kind(to_plain(value))}")
+        elif number < 1:
+            self.add(where, f"must be at least 1, not {short_repr(number)}")
+        elif number >= INTEGER_LIMIT:
+            self.add(where, "must be an integer of at most 63 bits")
+        return number or 0
 
-    def seconds(self, where: str, value: object) -> None:
+    def seconds(self, where: str, value: object) -> float:
         """Check for a finite number of seconds above 0."""
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            self.add(where, f"must be seconds (a number), not {type(value).__name__}")
-        elif not 0 < value < math.inf:
-            self.add(where, f"must be more than 0 seconds and finite, not {value}")
+        seconds = to_seconds(value)
+        if seconds is None:
+            self.add(where, f"must be seconds (a number), not {describe_kind(to_plain(value))}")
+        elif not 0 < seconds < math.inf:
+            self.add(where, f"must be more than 0 seconds and finite, not {short_repr(seconds)}")
+        return seconds or 0
 
-    def cents(self, where: str, value: object) -> None:
+    def cents(self, where: str, value: object) -> int:
         """Check for whole cents of at least 0."""
-        if isinstance(value, bool) or not isinstance(value, int):
-            self.add(where, f"must be whole cents (an integer), not {type(value).__name__}")
-        elif value < 0:
-            self.add(where, f"must be at least 0 cents, not {value}")
+        number = to_integer(value)
+        if number is None:
+            self.add(where, f"must be whole cents (an integer), not {describe_kind(to_plain(value))}")
+        elif number < 0:
+            self.add(where, f"must be at least 0 cents, not {short_repr(number)}")
+        elif number >= INTEGER_LIMIT:
+            self.add(where, "must be an integer of at most 63 bits")
+        return number or 0
 
     def column_selections(self, value: ColumnSelectionsInput) -> dict[str, ColumnSelection]:
         """Check all rules about columns (API reference: More details about column selections)."""
@@ -213,7 +237,8 @@ class InputCheck:
 
     def _selections_by_field(self, where: str, given: Mapping[Any, Any]) -> dict[str, ColumnSelection]:
         chosen: dict[str, ColumnSelection] = {}
-        for field, raw in given.items():
+        for key, raw in given.items():
+            field: Any = to_plain(key)
             path = f"{where}.{field}"
             if field not in CANONICAL_FIELDS:
                 hint = did_you_mean(field, CANONICAL_FIELDS)
@@ -223,8 +248,10 @@ class InputCheck:
             if isinstance(selection, str):
                 self.add(path, selection)
                 continue
-            self.text(f"{path}.column_name", selection.column_name)
-            self.boolean(f"{path}.is_required", selection.required)
+            column = self.text(f"{path}.column_name", selection.column_name)
+            required = self.boolean(f"{path}.is_required", selection.required)
+            if (type(selection.column_name), type(selection.required)) != (str, bool):
+                selection = ColumnSelection(column, required)
             chosen[field] = selection
         return chosen
 
@@ -241,55 +268,37 @@ class InputCheck:
         first_field: dict[str, str] = {}
         for field, selection in chosen.items():
             column = selection.column_name
-            if not isinstance(column, str):  # pyright: ignore[reportUnnecessaryIsInstance]: callers without a type checker
+            if not column:
                 continue  # already reported
             first = first_field.setdefault(column, field)
             if first != field:
                 self.add(f"{where}.{field}", f"column {short_repr(column)} is already used for {first}")
 
-    def filters(self, value: LookalikeFiltersInput | None) -> LookalikeFilters | None:
-        """Check lookalike filters: each must be a non-empty list of non-empty strings."""
-        if value is None:
-            return None
-        where = "filters"
-        if isinstance(value, LookalikeFilters):
-            filters = value
-        elif isinstance(value, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]: callers without a type checker
-            known = {key: value[key] for key in _FILTER_FIELDS if key in value}
-            extra = {key: item for key, item in value.items() if key not in _FILTER_FIELDS}
-            filters = LookalikeFilters(**known, extra=extra)
-        else:
-            self.add(where, f"must be LookalikeFilters or a mapping, not {type(value).__name__}")
-            return None
-        for key in filters.extra:
-            self.text(f"{where}.extra key", key)
-        given = {field: values for field in _FILTER_FIELDS if (values := getattr(filters, field)) is not None}
-        checked = {field: self._strings(f"{where}.{field}", values, self.text) for field, values in given.items()}
-        return attrs.evolve(filters, **checked)
-
-    def optional_field_types(self, value: Sequence[str]) -> tuple[str, ...]:
+    def optional_field_types(self, value: object) -> tuple[str, ...]:
         """Check for known paid field types, each at most once. The list may be empty."""
         known = [option.value for option in OptionalFieldType]
 
-        def check(where: str, item: object) -> bool:
-            if item in known:
-                return True
+        def check(where: str, item: object) -> str:
+            if isinstance(item, str) and item in known:
+                return item
             hint = did_you_mean(item, known)
             self.add(where, f"{short_repr(item)} is not a field type; the types are {', '.join(known)}{hint}")
-            return False
+            return ""
 
-        return self._strings("optional_field_types", value, check, may_be_empty=True)
+        return self.strings("optional_field_types", value, check, may_be_empty=True)
 
-    def _strings(
-        self, where: str, value: object, check: Callable[[str, object], bool], *, may_be_empty: bool = False
+    def strings(
+        self, where: str, value: object, check: Callable[[str, object], str], *, may_be_empty: bool = False
     ) -> tuple[str, ...]:
-        if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+        """Check a list of text, each item with `check`, which returns the item or, if it is invalid, empty text."""
+        items = to_list(value)
+        if items is None:
             self.add(where, "must be a list of text")
             return ()
-        items = list(cast("Iterable[object]", value))
         if not items and not may_be_empty:
             self.add(where, "must not be empty: leave it out instead")
-        good = [str(item) for index, item in enumerate(items) if check(f"{where}[{index}]", item)]
-        for item in sorted({item for item in good if good.count(item) > 1}):
+        found = (check(f"{where}[{index}]", to_plain(item)) for index, item in enumerate(items))
+        counts = Counter(item for item in found if item)
+        for item in sorted(item for item, count in counts.items() if count > 1):
             self.add(where, f"names {short_repr(item)} more than once")
-        return tuple(good)
+        return tuple(counts)

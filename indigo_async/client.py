@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import aiohttp
 import attrs
 
+from indigo_async._filters import check_filters
 from indigo_async._redaction import SecretBytes, secret
 from indigo_async._settings import Settings, TokenSource
 from indigo_async._transport import codec
@@ -97,8 +98,8 @@ class IndigoClient:
         token = secret(token)
         self.settings: Settings = Settings.resolve(token, base_url)
         check = InputCheck()
-        check.seconds("timeout", timeout)
-        check.seconds("poll_interval", poll_interval)
+        timeout = check.seconds("timeout", timeout)
+        poll_interval = check.seconds("poll_interval", poll_interval)
         check.raise_if_invalid()
         self.poll_interval: float = (
             poll_interval if self.settings.is_loopback else max(poll_interval, _MIN_POLL_INTERVAL)
@@ -141,7 +142,7 @@ class IndigoClient:
             InvalidInputError: the customer ID is empty or not text.
         """
         check = InputCheck()
-        check.customer_id(customer_id)
+        customer_id = check.customer_id(customer_id)
         check.raise_if_invalid()
         return CustomerClient(self, customer_id)
 
@@ -156,7 +157,7 @@ class IndigoClient:
         """
         url = secret(url)
         check = InputCheck()
-        check.customer_id(customer_id)
+        customer_id = check.customer_id(customer_id)
         check.url("url", url)
         check.raise_if_invalid()
         body = _encode_body({"customerId": customer_id, "url": url})
@@ -176,9 +177,9 @@ class IndigoClient:
         API reference: POST /match_uploaded_csv.
         """
         check = InputCheck()
-        check.record_id("audience_id", audience_id)
-        check.customer_id(customer_id)
-        check.text("audience_name", audience_name)
+        audience_id = check.record_id("audience_id", audience_id)
+        customer_id = check.customer_id(customer_id)
+        audience_name = check.text("audience_name", audience_name)
         selections = check.column_selections(column_selections)
         check.raise_if_invalid()
         body = {
@@ -204,8 +205,8 @@ class IndigoClient:
         API reference: GET /audience.
         """
         check = InputCheck()
-        check.record_id("audience_id", audience_id)
-        check.customer_id(customer_id, optional=True)
+        audience_id = check.record_id("audience_id", audience_id)
+        customer_id = check.optional_customer_id(customer_id)
         check.raise_if_invalid()
         query = {"audienceId": str(audience_id)}
         if customer_id is not None:
@@ -220,7 +221,7 @@ class IndigoClient:
         API reference: GET /audiences.
         """
         check = InputCheck()
-        check.customer_id(customer_id, optional=True)
+        customer_id = check.optional_customer_id(customer_id)
         check.raise_if_invalid()
         query = {} if customer_id is None else {"customerId": customer_id}
         audiences = decode_response(
@@ -253,13 +254,13 @@ class IndigoClient:
         API reference: POST /create_lookalike_audience.
         """
         check = InputCheck()
-        check.record_id("base_audience_id", base_audience_id)
-        check.customer_id(customer_id)
-        check.positive_integer("size", size)
-        check.text("audience_name", audience_name)
+        base_audience_id = check.record_id("base_audience_id", base_audience_id)
+        customer_id = check.customer_id(customer_id)
+        size = check.positive_integer("size", size)
+        audience_name = check.text("audience_name", audience_name)
         if include_original_audience is not None:
-            check.boolean("include_original_audience", include_original_audience)
-        checked_filters = check.filters(filters)
+            include_original_audience = check.boolean("include_original_audience", include_original_audience)
+        checked_filters = check_filters(check, filters)
         check.raise_if_invalid()
         body = {
             "baseAudienceId": base_audience_id,
@@ -286,8 +287,8 @@ class IndigoClient:
         API reference: POST /create_preview_csv_export.
         """
         check = InputCheck()
-        check.record_id("audience_id", audience_id)
-        check.customer_id(customer_id, optional=True)
+        audience_id = check.record_id("audience_id", audience_id)
+        customer_id = check.optional_customer_id(customer_id)
         field_types = check.optional_field_types(optional_field_types)
         check.raise_if_invalid()
         body = {"audienceId": audience_id, "customerId": customer_id, "optionalFieldTypes": field_types}
@@ -402,8 +403,8 @@ async def send_purchase(
         SendTooLateError: nothing was sent before `send_state.send_by`.
     """
     check = InputCheck()
-    check.record_id("export_id", export_id)
-    check.customer_id(customer_id, optional=True)
+    export_id = check.record_id("export_id", export_id)
+    customer_id = check.optional_customer_id(customer_id)
     check.raise_if_invalid()
     body = {"exportId": export_id, "customerId": customer_id}
     export = _decode_export(

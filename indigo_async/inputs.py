@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, TypeAlias
 
@@ -76,20 +76,30 @@ def _empty_mapping() -> Mapping[str, Any]:
     return {}
 
 
+def _keep_items(values: Iterable[str] | None) -> Sequence[str] | None:
+    """Keep the items of an iterator, which can be read only once."""
+    kept: Any = list(values) if isinstance(values, Iterator) else values
+    return kept
+
+
 @attrs.frozen(kw_only=True)
 class LookalikeFilters:
     """Where the people of a lookalike live. People must match all filters.
 
-    `extra` holds other filters by the API's own names. They are sent unchanged.
+    Each filter is a list of names (`PA`) or FIPS codes (`42`), always as text, and is sent as it is. The API reference
+    doesn't say which form the server expects, so ask the vendor. `extra` holds other filters by the API's own names.
+    They are sent unchanged; any JSON is allowed.
     """
 
-    states: Sequence[str] | None = None
-    counties: Sequence[str] | None = None
-    congressional_districts: Sequence[str] | None = None
-    upper_state_legislative_districts: Sequence[str] | None = None
-    lower_state_legislative_districts: Sequence[str] | None = None
+    states: Sequence[str] | None = attrs.field(default=None, converter=_keep_items)
+    counties: Sequence[str] | None = attrs.field(default=None, converter=_keep_items)
+    congressional_districts: Sequence[str] | None = attrs.field(default=None, converter=_keep_items)
+    upper_state_legislative_districts: Sequence[str] | None = attrs.field(default=None, converter=_keep_items)
+    lower_state_legislative_districts: Sequence[str] | None = attrs.field(default=None, converter=_keep_items)
     extra: Mapping[str, Any] = attrs.field(factory=_empty_mapping)
 
 
 LookalikeFiltersInput: TypeAlias = LookalikeFilters | Mapping[str, Any]
-"""`LookalikeFilters`, or a mapping with its fields as keys. Unknown keys are sent unchanged."""
+"""`LookalikeFilters`, or a mapping with its fields as keys. Unknown keys are sent unchanged, unless they look
+misspelled.
+"""

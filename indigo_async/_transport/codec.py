@@ -20,6 +20,7 @@ import msgspec
 from cattrs import ClassValidationError, Converter
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
+from indigo_async._redaction import SecretText
 from indigo_async._transport.bodies import to_utf8
 from indigo_async._transport.prices import COST_KEYS, contradicts_breakdown, parse_cents, read_price
 from indigo_async.errors import ResponseDecodeError
@@ -213,7 +214,13 @@ def decode_audiences(document: Any, endpoint: str) -> list[Audience]:
 def encode_body(values: Mapping[str, Any]) -> bytes:
     """Encode a POST's parameters as JSON. Parameters that are None are left out."""
     present = {key: value for key, value in values.items() if value is not None}
-    return msgspec.json.encode(present, enc_hook=str)  # the hook is for `SecretText`
+    return msgspec.json.encode(present, enc_hook=_encode_secret)
+
+
+def _encode_secret(value: object) -> str:
+    if isinstance(value, SecretText):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no exact JSON form")
 
 
 def encode_column_selections(selections: Mapping[str, ColumnSelection]) -> dict[str, Any]:

@@ -94,6 +94,8 @@ async def run_job(
     check = InputCheck()
     checked = await run_in_thread(partial(check_job, check, job, WORKER_PUBLISHER))
     _check_destination(check, "export.destination", job)
+    heartbeat_seconds = check.seconds("heartbeat_seconds", heartbeat_seconds)
+    timeout = check.seconds("timeout", timeout)
     check.raise_if_invalid()
     job_input = await _build_job_input(
         checked,
@@ -168,9 +170,13 @@ async def run_batch(
             started.
     """
     check = InputCheck()
-    check.text("name", name)
-    check.positive_integer("max_in_flight", max_in_flight)
-    check.positive_integer("page_size", page_size)
+    name = check.text("name", name)
+    if budget_cents is not None:
+        budget_cents = check.cents("budget_cents", budget_cents)
+    max_in_flight = check.positive_integer("max_in_flight", max_in_flight)
+    page_size = check.positive_integer("page_size", page_size)
+    heartbeat_seconds = check.seconds("heartbeat_seconds", heartbeat_seconds)
+    job_timeout = check.seconds("job_timeout", job_timeout)
     check.raise_if_invalid()
     await run_in_thread(partial(check_jobs, jobs, WORKER_PUBLISHER))
     for number, job in enumerate(jobs):

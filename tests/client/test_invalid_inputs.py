@@ -15,7 +15,7 @@ SELECTIONS = {"first_name": {"column_name": "First", "is_required": True}}
 
 CASES: list[tuple[Callable[[IndigoClient], Awaitable[Any]], set[str]]] = [
     (lambda client: client.upload_csv(customer_id="", url="people.csv"), {"customer_id", "url"}),
-    (lambda client: client.upload_csv(customer_id=1, url="http://example.org/p.csv"), {"customer_id", "url"}),
+    (lambda client: client.upload_csv(customer_id=1.5, url="http://example.org/p.csv"), {"customer_id", "url"}),
     (
         lambda client: client.match_uploaded_csv(
             audience_id=True, customer_id=" 1", audience_name="", column_selections={}
@@ -49,7 +49,9 @@ CASES: list[tuple[Callable[[IndigoClient], Awaitable[Any]], set[str]]] = [
         {"size", "filters"},
     ),
     (
-        lambda client: client.create_preview_csv_export(audience_id=None, customer_id=5, optional_field_types=["fax"]),
+        lambda client: client.create_preview_csv_export(
+            audience_id=None, customer_id=0.5, optional_field_types=["fax"]
+        ),
         {"audience_id", "customer_id", "optional_field_types[0]"},
     ),
     (
@@ -84,7 +86,7 @@ def test_invalid_client_options_are_rejected(options: dict[str, Any], field: str
         IndigoClient("token", **{"base_url": "https://example.org", **options})
 
 
-@pytest.mark.parametrize("customer_id", ["", " 1", 1, None])
+@pytest.mark.parametrize("customer_id", ["", " 1", 1.0, True, None])
 def test_an_invalid_customer_is_rejected(customer_id: object):
     with pytest.raises(InvalidInputError, match=r"^customer_id: "):
         IndigoClient("token", base_url="https://example.org").for_customer(customer_id)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from indigo_async._filters import check_filters, find_unusual_states
 from indigo_async._validation import InputCheck
 from indigo_async.inputs import LookalikeFilters, OptionalFieldType
 
@@ -23,7 +24,7 @@ texts = st.text(min_size=1, alphabet=st.characters(codec="utf-8")).filter(lambda
 
 def problems_of_filters(filters: object) -> list[str]:
     check = InputCheck()
-    check.filters(filters)
+    check_filters(check, filters)
     return [str(problem) for problem in check.problems]
 
 
@@ -34,20 +35,22 @@ def problems_of_field_types(field_types: object) -> list[str]:
 
 
 def test_filters_may_be_left_out():
-    assert InputCheck().filters(None) is None
+    assert check_filters(InputCheck(), None) is None
 
 
 @pytest.mark.parametrize("field", FILTERS)
 def test_each_filter_of_the_reference_is_known(field: str):
-    assert InputCheck().filters({field: ["PA"]}) == LookalikeFilters(**{field: ("PA",)})
+    assert check_filters(InputCheck(), {field: ["PA"]}) == LookalikeFilters(**{field: ("PA",)})
 
 
 def test_the_typed_form_means_the_same_as_a_mapping():
-    assert InputCheck().filters(LookalikeFilters(states=["PA"])) == InputCheck().filters({"states": ["PA"]})
+    assert check_filters(InputCheck(), LookalikeFilters(states=["PA"])) == check_filters(
+        InputCheck(), {"states": ["PA"]}
+    )
 
 
 def test_an_unknown_filter_is_sent_unchanged():
-    filters = InputCheck().filters({"zipCodes": ["19104"], "states": ["PA"]})
+    filters = check_filters(InputCheck(), {"zipCodes": ["19104"], "states": ["PA"]})
     assert filters == LookalikeFilters(states=("PA",), extra={"zipCodes": ["19104"]})
 
 
@@ -91,14 +94,14 @@ def test_problems_of_several_filters_are_reported_at_once():
 
 
 def test_a_one_shot_iterable_is_not_used_up_by_the_check():
-    filters = InputCheck().filters({"states": (state for state in ["PA", "NJ"])})
+    filters = check_filters(InputCheck(), {"states": (state for state in ["PA", "NJ"])})
     assert filters == LookalikeFilters(states=("PA", "NJ"))
 
 
 @given(st.dictionaries(st.sampled_from(FILTERS), st.lists(texts, min_size=1, unique=True)))
 def test_filters_within_the_rules_pass_unchanged(given_filters: dict[str, list[str]]):
     check = InputCheck()
-    filters = check.filters(given_filters)
+    filters = check_filters(check, given_filters)
     assert check.problems == []
     assert {field: getattr(filters, field) for field in FILTERS} == {
         field: tuple(given_filters[field]) if field in given_filters else None for field in FILTERS
@@ -146,3 +149,69 @@ def test_a_field_type_is_named_once_because_it_is_paid_once():
 @pytest.mark.parametrize("value", ["phone", b"phone", None, 5, {"phone": True}])
 def test_field_types_must_be_a_list(value: object):
     assert problems_of_field_types(value) == ["optional_field_types: must be a list of text"]
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("state", "states"),
+        ("States", "states"),
+        ("STATES", "states"),
+        ("sates", "states"),
+        ("county", "counties"),
+        ("congressional_district", "congressional_districts"),
+        ("Congressional Districts", "congressional_districts"),
+        ("upper_state_legislative_district", "upper_state_legislative_districts"),
+    ],
+)
+def test_a_misspelled_filter_is_refused_because_nobody_would_be_filtered(key: str, meant: str):
+    assert problems_of_filters({key: ["PA"]}) == [
+        f"filters.{key}: is not a filter; did you mean {meant!r}? To send it unchanged, put it into `extra`"
+    ]
+
+
+@pytest.mark.parametrize("key", ["zipCodes", "cities", "ages", "party", "gender", "districts", "states_excluded"])
+def test_another_name_is_a_filter_that_the_sdk_does_not_know(key: str):
+    assert check_filters(InputCheck(), {key: ["PA"]}) == LookalikeFilters(extra={key: ["PA"]})
+
+
+def test_extra_sends_any_name_as_it_is():
+    expected = LookalikeFilters(extra={"state": ["PA"]})
+    assert check_filters(InputCheck(), LookalikeFilters(extra={"state": ["PA"]})) == expected
+    assert check_filters(InputCheck(), {"extra": {"state": ["PA"]}}) == expected
+    assert problems_of_filters(LookalikeFilters(extra={"state": ["PA"]})) == []
+
+
+def test_a_filter_may_have_the_key_of_the_api_and_then_has_the_same_rules():
+    expected = LookalikeFilters(congressional_districts=("PA-12",))
+    assert check_filters(InputCheck(), {"congressionalDistricts": ["PA-12"]}) == expected
+    assert check_filters(InputCheck(), LookalikeFilters(extra={"congressionalDistricts": ["PA-12"]})) == expected
+    assert problems_of_filters({"congressionalDistricts": "PA-12"}) == [
+        "filters.congressionalDistricts: must be a list of text"
+    ]
+
+
+def test_one_filter_under_two_names_is_refused_because_one_would_be_lost():
+    both = {"congressional_districts": ["PA-12"], "congressionalDistricts": ["PA-13"]}
+    assert problems_of_filters(both) == [
+        "filters.congressionalDistricts: is given twice: it is the same filter as congressional_districts"
+    ]
+
+
+def test_extra_is_a_mapping():
+    assert problems_of_filters({"extra": ["PA"]}) == ["filters.extra: must be a mapping, not list"]
+
+
+def test_filters_of_an_iterator_can_be_checked_twice():
+    filters = LookalikeFilters(states=(state for state in ["PA"]))
+    assert [check_filters(InputCheck(), filters) for _ in range(2)] == [LookalikeFilters(states=("PA",))] * 2
+
+
+@pytest.mark.parametrize("state", ["PA", "DC", "42", "06"])
+def test_a_state_is_two_capital_letters_or_a_fips_code(state: str):
+    assert list(find_unusual_states(LookalikeFilters(states=[state]))) == []
+
+
+@pytest.mark.parametrize("state", ["pa", "Pennsylvania", "P.A.", "US-PA", "042", "4"])
+def test_any_other_state_is_unusual(state: str):
+    assert list(find_unusual_states(LookalikeFilters(states=["NJ", state]))) == [state]

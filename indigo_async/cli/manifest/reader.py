@@ -126,13 +126,14 @@ class _JobBuilder:
         self._fill_templates(row, values, invalid)
         reported = frozenset(invalid)
         job = self._make_job(values)
-        for problem in self._validate(job):
+        checked, problems = self._validate(job)
+        for problem in problems:
             field = re.sub(r"\[\d+\].*", "", problem.where)  # a list's items have no locations
             if field not in reported:
                 invalid.add(field)
                 self._add_error(row, field, problem.message)
         if not invalid & _CONFLICT_FIELDS:
-            for problem in self._conflicts.register(job, row.location.line):
+            for problem in self._conflicts.register(checked, row.location.line):
                 invalid.add(problem.where)
                 self._add_error(row, problem.where, problem.message)
         return None if invalid else job
@@ -201,14 +202,16 @@ class _JobBuilder:
             export=export,
         )
 
-    def _validate(self, job: AudienceJob) -> list[Problem]:
+    def _validate(self, job: AudienceJob) -> tuple[AudienceJob, list[Problem]]:
+        """Return the checked job and its problems."""
         check = InputCheck()
         check.text("key", job.key)
+        checked = job
         try:
-            check_job(check, job, self._publisher)
+            checked = check_job(check, job, self._publisher)
         except OSError as error:  # for example, a file name that is too long
             check.add("export.destination" if job.export is not None else "csv", error.strerror or str(error))
-        return check.problems
+        return checked, check.problems
 
 
 def _nest(values: Mapping[str, object]) -> dict[str, Any]:

@@ -91,7 +91,7 @@ class ObjectStorePublisher:
             ImportError: obstore is not installed.
         """
         check = InputCheck()
-        check.seconds("expires_in", expires_in)
+        expires_in = check.seconds("expires_in", expires_in)
         if not check.problems and expires_in > _MAX_EXPIRY_SECONDS:
             check.add("expires_in", f"must be at most {_MAX_EXPIRY_SECONDS} seconds (7 days), not {expires_in:g}")
         if config is not None and not isinstance(store, str):

@@ -215,7 +215,7 @@ def _schemas(dialect: Dialect, export_flow: ExportFlow) -> _Json:
             "type": "object",
             "properties": {key: _nullable(_TEXTS) for key in FILTER_KEYS},
             "additionalProperties": False,
-            "description": "People must match all filters.",
+            "description": "People must match all filters. Places are names or FIPS codes.",
         },
     }
 

@@ -23,9 +23,17 @@ from numpy.typing import NDArray
 
 from indigo_async.sandbox.people.states import STATES
 
-__all__ = ["Geography", "load_geography", "load_state_names"]
+__all__ = ["Geography", "find_place_name", "load_geography", "load_state_names"]
 
 _CELL_DEGREES = 0.25
+_DISTRICT_DIGITS = {
+    "states": 0,
+    "congressional_districts": 2,
+    "upper_state_legislative_districts": 3,
+    "lower_state_legislative_districts": 3,
+}
+_AT_LARGE = frozenset({"00", "98"})
+"""Numbers of the only district of a state, and of a delegate's district."""
 
 
 @attrs.frozen(kw_only=True)
@@ -62,6 +70,33 @@ def load_state_names() -> dict[str, str]:
     return {row["name"]: row["postal"] for row in _read_addfips("states.csv")}
 
 
+@functools.cache
+def _load_postal_codes() -> dict[str, str]:
+    """Postal codes by FIPS code: "42" is "PA"."""
+    return {row["fips"]: row["postal"] for row in _read_addfips("states.csv")}
+
+
+@functools.cache
+def _load_county_names() -> dict[str, str]:
+    """Counties by FIPS code: "42003" is "Allegheny County, PA"."""
+    return {code: f"{name}, {state}" for (state, _), (name, code) in _load_counties().items()}
+
+
+def find_place_name(filter_name: str, code: str) -> str | None:
+    """Return the name of the place that a FIPS code stands for in a lookalike filter. None if it is not a code.
+
+    Districts have the state's code and their number: "4212" is "PA-12", "5600" is "WY-AL", "42043" is "PA-043".
+    """
+    if filter_name == "counties":
+        return _load_county_names().get(code)
+    state, number = _load_postal_codes().get(code[:2]), code[2:]
+    if state is None or len(number) != _DISTRICT_DIGITS[filter_name]:
+        return None
+    if filter_name == "congressional_districts" and number in _AT_LARGE:
+        number = "AL"
+    return f"{state}-{number}" if number else state
+
+
 def _fold_letters(name: str) -> str:
     letters = unicodedata.normalize("NFKD", name).upper()
     return "".join(letter for letter in letters if "A" <= letter <= "Z")
@@ -69,7 +104,7 @@ def _fold_letters(name: str) -> str:
 
 def _load_counties() -> dict[tuple[str, str], tuple[str, str]]:
     """The official name and FIPS code of each county, by state and folded name."""
-    postal = {row["fips"]: row["postal"] for row in _read_addfips("states.csv")}
+    postal = _load_postal_codes()
     return {
         (postal[row["statefp"]], _fold_letters(row["name"])): (row["name"], row["statefp"] + row["countyfp"])
         for row in _read_addfips("counties_2020.csv")

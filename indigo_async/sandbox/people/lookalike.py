@@ -11,6 +11,7 @@ audience. Compared with logistic regression, the lift is 1.3 times higher if the
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 import attrs
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indigo_async.inputs import LookalikeFilters
+from indigo_async.sandbox.people.geography import find_place_name
 from indigo_async.sandbox.people.schema import COLUMNS, VOTER_FILE_DATE
 from indigo_async.sandbox.people.voters import FILTER_COLUMNS, VoterFile
 
@@ -74,14 +76,19 @@ def build_lookalike(
 
 
 def _load_filter_mask(cursor: duckdb.DuckDBPyConnection, filters: LookalikeFilters | None) -> NDArray[np.bool_]:
-    """Return a mask of the voters who match all filters."""
+    """Return a mask of the voters who match all filters. Places are named as in the voter file or by FIPS codes."""
     chosen = {} if filters is None else attrs.asdict(filters, recurse=False)
     for key in chosen.pop("extra", {}):
         raise ValueError(f"{key!r} is not a filter; the filters are {', '.join(FILTER_COLUMNS)}")
-    wanted = {name: list(values) for name, values in chosen.items() if values is not None}
+    wanted = {name: [*values, *_name_places(name, values)] for name, values in chosen.items() if values is not None}
     conditions = [f"coalesce(list_contains(${name}, {FILTER_COLUMNS[name]}), false)" for name in wanted]
     query = f"SELECT {' AND '.join(conditions) or 'true'} AS allowed FROM voters ORDER BY voter"
     return np.asarray(cursor.execute(query, wanted).fetchnumpy()["allowed"], dtype=bool)
+
+
+def _name_places(filter_name: str, values: Iterable[str]) -> Iterator[str]:
+    """The names of the places that are given by their FIPS codes."""
+    return filter(None, (find_place_name(filter_name, value) for value in values))
 
 
 def _load_features(cursor: duckdb.DuckDBPyConnection) -> NDArray[np.float32]:

@@ -89,12 +89,12 @@ async def start_batch(
         JournalError: the journal cannot be used.
     """
     check = InputCheck()
-    check.positive_integer("max_in_flight", max_in_flight)
+    max_in_flight = check.positive_integer("max_in_flight", max_in_flight)
     if budget_cents is not None:
-        check.cents("budget_cents", budget_cents)
+        budget_cents = check.cents("budget_cents", budget_cents)
     if stop_after_failures is not None:
-        check.positive_integer("stop_after_failures", stop_after_failures)
-    check.seconds("job_timeout", job_timeout)
+        stop_after_failures = check.positive_integer("stop_after_failures", stop_after_failures)
+    job_timeout = check.seconds("job_timeout", job_timeout)
     if not isinstance(jobs, (Iterable, AsyncIterable)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
         check.add("jobs", f"must be an iterable of AudienceJobs, not {type(jobs).__name__}")
     check.raise_if_invalid()
@@ -293,8 +293,8 @@ class Batch:
         options = self._options
         context = RecipeContext(
             self._client,
-            job.customer_id,
-            job.audience_name,
+            str(job.customer_id),  # not checked yet
+            str(job.audience_name),
             self._name_index,
             budget=self._budget,
             stop_flag=self._stop_flag,
@@ -323,14 +323,15 @@ class Batch:
     async def _prepare(self, job: AudienceJob, number: int, context: RecipeContext) -> AudienceJob:
         """Check a job, also against the other jobs, and load what the journal knows about it."""
         checked = await _check_in_thread(job, self._options.publisher)
-        problems = self._conflicts.register(job, number)
+        context.customer_id, context.audience_name = checked.customer_id, checked.audience_name
+        problems = self._conflicts.register(checked, number)
         if problems:
             raise InvalidInputError(problems)
         self._warn_without_journal(job)
         if self._journal is not None:
             identity = await compute_identity(checked, base_url=self._client.settings.base_url)
             context.job_log = await self._journal.job_log(
-                job.customer_id, job.audience_name, identity.fingerprint, identity.input_hashes
+                checked.customer_id, checked.audience_name, identity.fingerprint, identity.input_hashes
             )
         return checked
 

@@ -35,10 +35,10 @@ class Conflicts:
     _read_files: dict[str, int] = attrs.Factory(dict[str, int])
 
     def register(self, job: AudienceJob, number: int) -> list[Problem]:
-        """Register the names and files of a job, unless they conflict with other jobs. Returns the conflicts."""
-        names = self._names.setdefault(str(job.customer_id), {})
+        """Register the names and files of a checked job, unless they conflict with others. Returns the conflicts."""
+        names = self._names.setdefault(job.customer_id, {})
         wanted = _audience_names(job)
-        source = _absolute(job.csv) if isinstance(job.csv, (str, Path)) and not is_url(job.csv) else None  # pyright: ignore[reportUnnecessaryIsInstance] - not checked yet
+        source = _absolute(job.csv) if isinstance(job.csv, (str, Path)) and not is_url(job.csv) else None  # pyright: ignore[reportUnnecessaryIsInstance] - a manifest reports conflicts besides other problems
         target = None if job.export is None else _absolute(job.export.destination)
         problems = [
             Problem(
@@ -76,9 +76,9 @@ class Conflicts:
 
 def _audience_names(job: AudienceJob) -> dict[str, str]:
     """The names of the audiences that a job creates, by field."""
-    names = {"audience_name": str(job.audience_name)}
+    names = {"audience_name": job.audience_name}
     if job.lookalike is not None:
-        names["lookalike.audience_name"] = str(job.lookalike.audience_name)
+        names["lookalike.audience_name"] = job.lookalike.audience_name
     return names
 
 
@@ -107,6 +107,6 @@ def check_jobs(
             check.add(where, f"must be an AudienceJob, not {type(job).__name__}")
             continue
         part = InputCheck()
-        check_job(part, job, publisher)
-        check.add_nested(where, part.problems or conflicts.register(job, number))
+        checked = check_job(part, job, publisher)
+        check.add_nested(where, part.problems or conflicts.register(checked, number))
     check.raise_if_invalid()

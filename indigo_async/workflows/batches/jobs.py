@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeGuard, TypeVar
+from typing import Any, TypeGuard, TypeVar, cast
 
 import attrs
 import msgspec
 
+from indigo_async._exact import to_list
 from indigo_async._text import without_query
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async._transport.shared_timeout import SharedTimeout
@@ -56,8 +56,13 @@ _SHORT_DIGEST_LENGTH = 16
 
 
 def _copy_mutable(value: T) -> T:
-    """A copy of a dict or list, which the caller may change and pass to the next job before this one is sent."""
-    return copy.deepcopy(value) if type(value) in {dict, list} else value
+    """A copy of what the caller may change, or use up, before the job is sent."""
+    kept: Any = value
+    if isinstance(value, dict):
+        kept = {key: _copy_mutable(item) for key, item in cast("dict[Any, Any]", value).items()}
+    elif isinstance(value, (list, set, Iterator)):
+        kept = [_copy_mutable(item) for item in to_list(cast("object", value)) or ()]
+    return kept
 
 
 @attrs.frozen(kw_only=True)
@@ -153,32 +158,38 @@ async def run_job(
 def check_job(check: InputCheck, job: AudienceJob, publisher: Publisher | None) -> AudienceJob:
     """Check a whole job before anything is sent for it.
 
-    Returns the job in its normal form: `ColumnSelections`, `LookalikeFilters`, a `Path` and a tuple of field types.
+    Returns the job in its normal form: plain text and numbers, `ColumnSelections`, `LookalikeFilters`, a `Path` and a
+    tuple of field types. It is meaningful only if there are no problems.
     """
-    check.customer_id(job.customer_id)
-    check.text("audience_name", job.audience_name)
+    customer_id = check.customer_id(job.customer_id)
+    audience_name = check.text("audience_name", job.audience_name)
     columns = check.column_selections(job.column_selections)
     check_csv(check, job.csv, publisher, columns)
     lookalike, export = job.lookalike, job.export
     if _check_step(lookalike, LookalikeStep, check, "lookalike"):
-        if lookalike.audience_name == job.audience_name:
-            check.add("lookalike.audience_name", "must differ from the matched audience's: names are unique")
         part = InputCheck()
-        filters = check_lookalike(part, **attrs.asdict(lookalike, recurse=False))
+        settings = check_lookalike(part, **attrs.asdict(lookalike, recurse=False))
         check.add_nested("lookalike", part.problems)
-        lookalike = attrs.evolve(lookalike, filters=filters)
+        lookalike = attrs.evolve(lookalike, **attrs.asdict(settings, recurse=False))
+        if audience_name and lookalike.audience_name == audience_name:
+            check.add("lookalike.audience_name", "must differ from the matched audience's: names are unique")
     if _check_step(export, ExportStep, check, "export"):
         part = InputCheck()
         options = check_export_options(part, **attrs.asdict(export, recurse=False))
         check.add_nested("export", part.problems)
-        export = attrs.evolve(
-            export, destination=options.destination, optional_field_types=options.optional_field_types
-        )
+        export = attrs.evolve(export, **attrs.asdict(options, recurse=False))
     selections = ColumnSelections(**columns)
     given = job.column_selections
     if isinstance(given, ColumnSelections) and given == selections:
         selections = given  # which many jobs may share
-    return attrs.evolve(job, column_selections=selections, lookalike=lookalike, export=export)
+    return attrs.evolve(
+        job,
+        customer_id=customer_id,
+        audience_name=audience_name,
+        column_selections=selections,
+        lookalike=lookalike,
+        export=export,
+    )
 
 
 def _check_step(value: object, kind: type[T], check: InputCheck, where: str) -> TypeGuard[T]:

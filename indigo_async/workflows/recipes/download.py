@@ -120,16 +120,15 @@ async def download_export(
     API reference: GET /audience.
     """
     check = InputCheck()
-    check.customer_id(customer_id, optional=True)
-    audience_id = audience.id if isinstance(audience, Audience) else audience
-    check.record_id("audience", audience_id)
+    customer_id = check.optional_customer_id(customer_id)
+    audience_id = check.record_id("audience", audience.id if isinstance(audience, Audience) else audience)
     wanted = None if optional_field_types is None else frozenset(check.optional_field_types(optional_field_types))
     if export_id is not None:
-        check.record_id("export_id", export_id)
+        export_id = check.record_id("export_id", export_id)
         if optional_field_types is not None:
             check.add("optional_field_types", "cannot be combined with export_id: pass one of them")
     path = await run_in_thread(partial(check_destination, check, "destination", destination))
-    check.seconds("timeout", timeout)
+    timeout = check.seconds("timeout", timeout)
     check.raise_if_invalid()
     name = audience.name if isinstance(audience, Audience) and audience.name else str(audience_id)
     context = RecipeContext(client, customer_id, name, current_stage=Stage.DOWNLOAD)

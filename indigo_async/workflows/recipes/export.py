@@ -77,9 +77,8 @@ async def export_audience(
     API reference: "Cookbook: Export an audience".
     """
     check = InputCheck()
-    check.customer_id(customer_id, optional=True)
-    audience_id = audience.id if isinstance(audience, Audience) else audience
-    check.record_id("audience", audience_id)
+    customer_id = check.optional_customer_id(customer_id)
+    audience_id = check.record_id("audience", audience.id if isinstance(audience, Audience) else audience)
     options = await run_in_thread(
         partial(
             check_export_options,
@@ -91,7 +90,7 @@ async def export_audience(
             allow_empty=allow_empty,
         )
     )
-    check.seconds("timeout", timeout)
+    timeout = check.seconds("timeout", timeout)
     check.raise_if_invalid()
     name = audience.name if isinstance(audience, Audience) and audience.name else str(audience_id)
     context = RecipeContext(client, customer_id, name, current_stage=Stage.PREVIEW)

@@ -41,11 +41,11 @@ def check_export_options(
 ) -> ExportOptions:
     """Check all arguments of an export."""
     field_types = check.optional_field_types(optional_field_types)
-    check.cents("max_cost_cents", max_cost_cents)
+    max_cost_cents = check.cents("max_cost_cents", max_cost_cents)
     path = check_destination(check, "destination", destination)
     if reuse_purchased is not None:
-        check.boolean("reuse_purchased", reuse_purchased)
-    check.boolean("allow_empty", allow_empty)
+        reuse_purchased = check.boolean("reuse_purchased", reuse_purchased)
+    allow_empty = check.boolean("allow_empty", allow_empty)
     return ExportOptions(
         optional_field_types=field_types,
         max_cost_cents=max_cost_cents,

@@ -9,7 +9,9 @@ from typing import TypeGuard
 
 import attrs
 
+from indigo_async._filters import check_filters, find_unusual_states
 from indigo_async._redaction import sanitize_text
+from indigo_async._text import short_repr
 from indigo_async._transport.endpoints import CREATE_LOOKALIKE, check_record_id
 from indigo_async._transport.shared_timeout import SharedTimeout
 from indigo_async._validation import InputCheck
@@ -37,6 +39,7 @@ __all__ = ["check_lookalike", "create_lookalike", "ensure_lookalike"]
 
 _MIN_BASE_PEOPLE = 1_000
 """API reference: POST /create_lookalike_audience."""
+_STATES_SHOWN = 3
 
 
 async def create_lookalike(
@@ -76,8 +79,8 @@ async def create_lookalike(
     API reference: "Cookbook: Create a lookalike of a matched CSV audience".
     """
     check = InputCheck()
-    check.customer_id(customer_id)
-    checked_filters = check_lookalike(
+    customer_id = check.customer_id(customer_id)
+    options = check_lookalike(
         check,
         audience_name=audience_name,
         size=size,
@@ -85,9 +88,9 @@ async def create_lookalike(
         filters=filters,
     )
     base_id = _check_base(check, base)
-    check.seconds("timeout", timeout)
+    timeout = check.seconds("timeout", timeout)
     check.raise_if_invalid()
-    context = RecipeContext(client, customer_id, audience_name)
+    context = RecipeContext(client, customer_id, options.audience_name)
     context.audience = base if isinstance(base, Audience) else None
     with (
         recipe_scope(context, "create_lookalike", SharedTimeout(timeout), on_event=on_event),
@@ -96,11 +99,21 @@ async def create_lookalike(
         return await ensure_lookalike(
             context,
             base_id,
-            name=audience_name,
-            size=size,
-            include_original_audience=include_original_audience,
-            filters=checked_filters,
+            name=options.audience_name,
+            size=options.size,
+            include_original_audience=options.include_original_audience,
+            filters=options.filters,
         )
+
+
+@attrs.frozen(kw_only=True)
+class LookalikeOptions:
+    """The checked arguments of a lookalike; see `create_lookalike`."""
+
+    audience_name: str
+    size: int
+    include_original_audience: bool | None
+    filters: LookalikeFilters | None
 
 
 def check_lookalike(
@@ -110,20 +123,22 @@ def check_lookalike(
     size: int,
     include_original_audience: bool | None,
     filters: LookalikeFiltersInput | None,
-) -> LookalikeFilters | None:
-    """Check the arguments of a lookalike. Returns the normalized filters."""
-    check.text("audience_name", audience_name)
-    check.positive_integer("size", size)
+) -> LookalikeOptions:
+    """Check all arguments of a lookalike."""
     if include_original_audience is not None:
-        check.boolean("include_original_audience", include_original_audience)
-    return check.filters(filters)
+        include_original_audience = check.boolean("include_original_audience", include_original_audience)
+    return LookalikeOptions(
+        audience_name=check.text("audience_name", audience_name),
+        size=check.positive_integer("size", size),
+        include_original_audience=include_original_audience,
+        filters=check_filters(check, filters),
+    )
 
 
 def _check_base(check: InputCheck, base: Audience | RecordId) -> RecordId:
     """Check the rules for a base, as far as its record shows them. API reference: POST /create_lookalike_audience."""
     if not isinstance(base, Audience):
-        check.record_id("base", base)
-        return base
+        return check.record_id("base", base)
     if base.base_audience_id is not None:
         check.add("base", f"audience {base.id} is a lookalike itself; a base must be matched from a CSV")
     elif not is_active(base):
@@ -176,6 +191,7 @@ class _Lookalike:
             is_own = self.was_attempted and _is_certain(existing)
             return await reuse_audience(context, Stage.LOOKALIKE, existing, made_by_this_job=is_own)
         self._warn_if_base_small()
+        self._warn_about_states()
         await context.job_log.record_intent(Stage.LOOKALIKE, {"base_audience_id": self.base_id})
         try:
             created = await context.post(self._send, self._find_created, on_unknown_outcome=self._note_unknown_outcome)
@@ -276,6 +292,16 @@ class _Lookalike:
             self.context.warn(
                 f"audience {self.base_id} has {people:,} people; a lookalike needs a base of at least "
                 f"{_MIN_BASE_PEOPLE:,}, so the server may refuse it"
+            )
+
+    def _warn_about_states(self) -> None:
+        states = list(find_unusual_states(self.filters or LookalikeFilters()))
+        if states:
+            shown = ", ".join(map(short_repr, states[:_STATES_SHOWN]))
+            more = f" and {len(states) - _STATES_SHOWN:,} more" if len(states) > _STATES_SHOWN else ""
+            self.context.warn(
+                f"the filter states has {shown}{more}: a state is usually two capital letters, such as 'PA', or a FIPS "
+                "code, such as '42'; the server may find nobody there"
             )
 
     def _wrong_audience_error(self, audience_id: RecordId) -> AudienceExistsError:

@@ -89,11 +89,11 @@ async def upload_and_match(
     """
     csv = secret(csv)
     check = InputCheck()
-    check.customer_id(customer_id)
-    check.text("audience_name", audience_name)
+    customer_id = check.customer_id(customer_id)
+    audience_name = check.text("audience_name", audience_name)
     selections = check.column_selections(column_selections)
     await run_in_thread(partial(check_csv, check, csv, publisher, selections))
-    check.seconds("timeout", timeout)
+    timeout = check.seconds("timeout", timeout)
     check.raise_if_invalid()
     context = RecipeContext(client, customer_id, audience_name, publisher=publisher)
     with recipe_scope(context, "upload_and_match", SharedTimeout(timeout), on_event=on_event):

@@ -112,11 +112,11 @@ def _check_wait(
     client: IndigoClient, audience: Audience | RecordId, customer_id: str | None, timeout: float
 ) -> RecipeContext:
     check = InputCheck()
-    check.record_id("audience", _id_of(audience))
-    check.customer_id(customer_id, optional=True)
+    audience_id = check.record_id("audience", _id_of(audience))
+    customer_id = check.optional_customer_id(customer_id)
     check.seconds("timeout", timeout)
     check.raise_if_invalid()
-    return RecipeContext(client, customer_id, str(_id_of(audience)))
+    return RecipeContext(client, customer_id, str(audience_id))
 
 
 def is_active(audience: Audience) -> bool:

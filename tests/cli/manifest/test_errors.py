@@ -149,7 +149,7 @@ def test_invalid_csv(tmp_path: Path, content: str | bytes, error: str):
     [
         ("{", "jobs.jsonl:3: is not valid JSON: Input data was truncated"),
         ("[1]", "jobs.jsonl:3: must be a JSON object, not list"),
-        ('{"customer_id": 1, "audience_name": "B"}', "jobs.jsonl:3: customer_id: must be text, not int"),
+        ('{"customer_id": 1.5, "audience_name": "B"}', "jobs.jsonl:3: customer_id: must be text, not float 1.5"),
         (
             '{"customer_id": "1", "audience_name": "B", "lookalike": 5}',
             (

@@ -114,6 +114,45 @@ def test_a_filter_that_nobody_matches_returns_nobody(voters, base):
     assert len(build_lookalike(voters, base, size=5, include_base=True, filters=LookalikeFilters(states=["XX"]))) == 0
 
 
+def people_in(voters, base, **filters):
+    found = build_lookalike(voters, base, size=10**6, include_base=True, filters=LookalikeFilters(**filters))
+    return set(found.voters.tolist())
+
+
+@pytest.mark.parametrize(
+    ("filter_name", "code", "name"),
+    [
+        ("states", "42", "PA"),
+        ("counties", "42003", "Allegheny County, PA"),
+        ("congressional_districts", "4212", "PA-12"),
+        ("congressional_districts", "0602", "CA-02"),
+        ("congressional_districts", "5600", "WY-AL"),
+        ("upper_state_legislative_districts", "42043", "PA-043"),
+        ("lower_state_legislative_districts", "12010", "FL-010"),
+    ],
+)
+def test_a_place_is_given_by_its_name_or_its_fips_code(voters, base, filter_name, code, name):
+    by_code, by_name = (people_in(voters, base, **{filter_name: [place]}) for place in (code, name))
+    assert by_code == by_name != set()
+
+
+def test_names_and_fips_codes_can_be_mixed(voters, base):
+    assert people_in(voters, base, states=["PA", "34"]) == people_in(voters, base, states=["PA", "NJ"])
+    assert people_in(voters, base, states=["42"], counties=["34003"]) == set()
+
+
+@pytest.mark.parametrize("code", ["", "4", "421", "99", "xx"])
+def test_a_code_that_stands_for_no_state_matches_nobody(voters, base, code):
+    assert people_in(voters, base, states=[code]) == set()
+
+
+def test_a_voter_file_may_have_fips_codes_itself(voter_file):
+    voters = voter_file(
+        [{"first_name": f"A{n}", "last_name": "B", "county": "42003" if n % 2 else ""} for n in range(60)]
+    )
+    assert len(people_in(voters, np.arange(5, dtype=np.int32), counties=["42003"])) == 30
+
+
 def test_an_unknown_filter_is_named(voters, base):
     with pytest.raises(ValueError, match="shoeSize"):
         build_lookalike(voters, base, size=5, include_base=True, filters=LookalikeFilters(extra={"shoeSize": ["9"]}))

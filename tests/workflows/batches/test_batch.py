@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import attrs
+import numpy as np
+import pandas as pd
 import pytest
 
 from indigo_async import IndigoClient
@@ -299,6 +301,67 @@ def test_a_job_stores_its_arguments(tmp_path: Path):
     filters["states"].append("NJ")
     field_types.append("address")
     assert (lookalike.filters, export.optional_field_types) == ({"states": ["PA"]}, ["phone"])
+
+
+def test_a_job_keeps_what_an_iterator_yields_and_nested_lists():
+    extra = {"ages": [{"min": 18}]}
+    filters = {"states": iter(["PA"]), "counties": {"42003"}, "extra": extra}
+    lookalike = LookalikeStep(audience_name="List 0, grown", size=2_000, filters=filters)
+    extra["ages"][0]["min"] = 30
+    assert lookalike.filters == {"states": ["PA"], "counties": ["42003"], "extra": {"ages": [{"min": 18}]}}
+
+
+async def test_jobs_can_be_made_from_the_rows_of_a_data_frame(sandbox, client, tmp_path: Path):
+    frame = pd.DataFrame(
+        {"customer": [7, 8], "name": ["A", "B"], "size": [2_000.0, 2_000.0], "cents": [500_000, 500_000]}
+    )
+    jobs = [
+        AudienceJob(
+            customer_id=row.customer,
+            audience_name=row.name,
+            csv=f"https://files.example.org/{row.name}.csv",
+            column_selections={"first_name": {"column_name": "First", "is_required": np.bool_(True)}},
+            lookalike=LookalikeStep(
+                audience_name=f"{row.name}+", size=row.size, filters={"states": (state for state in ["PA"])}
+            ),
+            export=ExportStep(
+                destination=tmp_path / f"{row.name}.csv", max_cost_cents=row.cents, allow_empty=np.False_
+            ),
+        )
+        for row in frame.itertuples()
+    ]
+    for _ in range(2):
+        report = await run_batch(client, jobs, journal=tmp_path / "run.sqlite", budget_cents=np.float64(1_000_000))
+        assert (report.done, report.failed) == (2, 0)
+    assert set(sandbox.counts().audiences) == {("7", "A"), ("7", "A+"), ("8", "B"), ("8", "B+")}
+
+
+async def test_a_missing_value_in_a_row_is_refused_with_its_place(client, tmp_path: Path):
+    job = AudienceJob(
+        customer_id=pd.NA,
+        audience_name="A",
+        csv="https://files.example.org/a.csv",
+        column_selections={"first_name": {"column_name": float("nan"), "is_required": True}},
+        lookalike=LookalikeStep(audience_name="A+", size=pd.NA, filters={"states": ["PA", float("nan")]}),
+        export=ExportStep(destination=tmp_path / "a.csv", max_cost_cents=float("nan"), reuse_purchased=pd.NA),
+    )
+    assert (await run_batch(client, iter([job]))).failed == 1
+    with pytest.raises(InvalidInputError) as caught:
+        await run_batch(client, [job])
+    assert {problem.where.removeprefix("jobs[0].") for problem in caught.value.problems} == {
+        "customer_id",
+        "column_selections.first_name.column_name",
+        "lookalike.size",
+        "lookalike.filters.states[1]",
+        "export.max_cost_cents",
+        "export.reuse_purchased",
+    }
+
+
+async def test_a_customer_as_a_number_and_as_text_is_one_customer(client, tmp_path: Path):
+    jobs = [make_job(0, tmp_path, customer=customer) for customer in ("42", np.int64(42))]
+    with pytest.raises(InvalidInputError, match="another job makes an audience named 'List 0'"):
+        await run_batch(client, jobs)
 
 
 async def test_a_step_of_the_wrong_type_is_reported_with_its_field(client, tmp_path: Path):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
 import pytest
 
 from indigo_async.errors import (
@@ -12,7 +16,7 @@ from indigo_async.errors import (
     RecordMismatchError,
     WaitTimeoutError,
 )
-from indigo_async.events import Event
+from indigo_async.events import Event, RecipeWarning
 from indigo_async.models import Audience
 from indigo_async.sandbox import Dialect, Fault, FaultKind, ManualClock
 from indigo_async.workflows import AudienceReused
@@ -133,6 +137,58 @@ async def test_an_invalid_base_is_refused_before_anything_is_sent(base: object, 
         with pytest.raises(InvalidInputError, match=f"^base: .*{message}"):
             await create_lookalike(client, base)
         assert len(sandbox.log.entries) == 0
+
+
+async def test_values_of_numpy_and_pandas_are_sent_as_exact_json():
+    async with server_and_client(respond_with_json([]), respond_with_json(ACTIVE)) as (server, client):
+        await create_lookalike(
+            client,
+            np.int64(7),
+            size=np.float64(2_000),
+            include_original_audience=np.bool_(True),
+            filters={
+                "states": np.array(["PA", "NJ"]),
+                "counties": pd.Series(["42003"]),
+                "ages": {"min": Decimal(18), "max": np.int8(60)},
+            },
+            timeout=Decimal(60),
+        )
+    (body,) = (request.json for request in server.requests if request.method == "POST")
+    assert body == {
+        "baseAudienceId": 7,
+        "customerId": CUSTOMER,
+        "size": 2_000,
+        "audienceName": "Donors+",
+        "includeOriginalAudience": True,
+        "filters": {"states": ["PA", "NJ"], "counties": ["42003"], "ages": {"min": 18, "max": 60}},
+    }
+
+
+ACTIVE = {"id": 8, "customerId": CUSTOMER, "name": "Donors+", "status": "ACTIVE", "baseAudienceId": 7, "size": 2_000}
+
+
+async def test_names_and_fips_codes_are_sent_as_they_are():
+    filters = {"states": ["PA", "34"], "counties": ["42003", "Erie County, PA"], "congressional_districts": ["4212"]}
+    async with server_and_client(respond_with_json([]), respond_with_json(ACTIVE)) as (server, client):
+        events: list[Event] = []
+        await create_lookalike(client, 7, filters=filters, on_event=events.append)
+    (body,) = (request.json for request in server.requests if request.method == "POST")
+    assert body["filters"] == {
+        "states": ["PA", "34"],
+        "counties": ["42003", "Erie County, PA"],
+        "congressionalDistricts": ["4212"],
+    }
+    assert not [event for event in events if isinstance(event, RecipeWarning)]
+
+
+async def test_a_state_that_is_no_code_is_sent_with_a_warning():
+    async with server_and_client(respond_with_json([]), respond_with_json(ACTIVE)) as (server, client):
+        events: list[Event] = []
+        await create_lookalike(client, 7, filters={"states": ["Pennsylvania", "NJ"]}, on_event=events.append)
+    (body,) = (request.json for request in server.requests if request.method == "POST")
+    assert body["filters"] == {"states": ["Pennsylvania", "NJ"]}
+    (warning,) = (event.message for event in events if isinstance(event, RecipeWarning))
+    assert warning.startswith("the filter states has 'Pennsylvania': a state is usually two capital letters")
 
 
 async def test_all_invalid_arguments_are_reported_at_once():
