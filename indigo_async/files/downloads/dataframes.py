@@ -6,8 +6,11 @@ is an empty string.
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Generator
 from contextlib import contextmanager
+from io import BytesIO, StringIO
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +30,7 @@ def read_polars(path: Path) -> pl.DataFrame:
     """
     with _required("polars"):
         import polars as pl  # noqa: PLC0415 - optional
-    return pl.read_csv(path, infer_schema=False, glob=False).fill_null("")
+    return pl.read_csv(_without_extra_fields(path), infer_schema=False, glob=False).fill_null("")
 
 
 def read_arrow(path: Path) -> pa.Table:
@@ -38,12 +41,15 @@ def read_arrow(path: Path) -> pa.Table:
     """
     with _required("pyarrow"):
         import pyarrow as pa  # noqa: PLC0415 - optional
-        from pyarrow import csv  # noqa: PLC0415 - optional
-    parse_options = csv.ParseOptions(newlines_in_values=True)
-    with csv.open_csv(path, parse_options=parse_options) as reader:
+        from pyarrow import csv as arrow_csv  # noqa: PLC0415 - optional
+    parse_options = arrow_csv.ParseOptions(newlines_in_values=True)
+    source = _without_extra_fields(path)
+    with arrow_csv.open_csv(source, parse_options=parse_options) as reader:
         columns = reader.schema.names
-    as_text = csv.ConvertOptions(column_types=dict.fromkeys(columns, pa.string()))
-    return csv.read_csv(path, parse_options=parse_options, convert_options=as_text)
+    if isinstance(source, BytesIO):
+        source.seek(0)
+    as_text = arrow_csv.ConvertOptions(column_types=dict.fromkeys(columns, pa.string()))
+    return arrow_csv.read_csv(source, parse_options=parse_options, convert_options=as_text)
 
 
 def read_pandas(path: Path) -> pd.DataFrame:
@@ -54,7 +60,33 @@ def read_pandas(path: Path) -> pd.DataFrame:
     """
     with _required("pandas"):
         import pandas as pd  # noqa: PLC0415 - optional
-    return pd.read_csv(path, dtype=str, keep_default_na=False)
+    # By default, pandas takes the first column for the index if the rows have one field more than the header.
+    return pd.read_csv(_without_extra_fields(path), dtype=str, keep_default_na=False, index_col=False)
+
+
+def _without_extra_fields(path: Path) -> Path | BytesIO:
+    """Return the file or, if its rows have more fields than its header, a copy without these, which must be empty.
+
+    Some programs end every row with a delimiter, but not the header.
+
+    Raises:
+        ValueError: a row has more values than there are columns.
+    """
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        try:
+            header, first = islice(chain(csv.reader(file), repeat([], 2)), 2)
+        except (UnicodeDecodeError, csv.Error):  # for the library to report
+            return path
+        if len(first) <= len(header):
+            return path
+        file.seek(0)
+        copy = StringIO(newline="")
+        writer, rows = csv.writer(copy), csv.reader(file)
+        for row in rows:
+            if any(row[len(header) :]):
+                raise ValueError(f"line {rows.line_num} of {path} has {len(row)} values for {len(header)} columns")
+            writer.writerow(row[: len(header)])
+    return BytesIO(copy.getvalue().encode())
 
 
 @contextmanager

@@ -67,6 +67,65 @@ def test_an_empty_export_has_its_columns(tmp_path: Path):
     assert list(receipt.to_pandas().columns) == columns
 
 
+READERS = ["to_polars", "to_arrow", "to_pandas"]
+
+
+def read_rows(path: Path, reader: str) -> tuple[list[str], list[list[str]]]:
+    """The columns and rows of a CSV as a reader sees them."""
+    table = getattr(receipt_of(path), reader)()
+    if isinstance(table, pl.DataFrame):
+        return table.columns, [list(row) for row in table.rows()]
+    if isinstance(table, pa.Table):
+        return table.column_names, [list(row) for row in zip(*table.to_pydict().values(), strict=True)]
+    assert list(table.index) == list(range(len(table)))
+    return list(table.columns), table.to_numpy().tolist()
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"ID,ZIP\n07,01234\n08,\n",
+        b"ID,ZIP\n07,01234,\n08,,\n",
+        b"ID,ZIP\r\n07,01234,,\r\n08,,,\r\n",
+        b"\xef\xbb\xbfID,ZIP\n07,01234,\n08,,\n",
+        b'\xef\xbb\xbf"ID",ZIP\n"07",01234\n08,""\n',
+    ],
+    ids=["plain", "delimiter at the end", "two delimiters at the end", "BOM and delimiter", "BOM"],
+)
+def test_a_delimiter_at_the_end_of_the_rows_does_not_shift_the_columns(tmp_path: Path, reader: str, content: bytes):
+    path = tmp_path / "x.csv"
+    path.write_bytes(content)
+    assert read_rows(path, reader) == (["ID", "ZIP"], [["07", "01234"], ["08", ""]])
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("content", [b"ID,ZIP\n07,01234,x\n", b"ID,ZIP\n07,01234,\n08,,x\n", b"ID,ZIP\n7,1\n8,2,x\n"])
+def test_a_row_with_more_values_than_columns_is_an_error(tmp_path: Path, reader: str, content: bytes):
+    path = tmp_path / "x.csv"
+    path.write_bytes(content)
+    with pytest.raises((ValueError, pl.exceptions.ComputeError), match=r"line|more fields|Expected 2 columns"):
+        read_rows(path, reader)
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("value", ["NA", "None", "null", "NaN", "N/A", "nan", "1.0", "0042", "1e5", "TRUE", " x "])
+def test_no_value_is_taken_for_a_missing_one_or_a_number(tmp_path: Path, reader: str, value: str):
+    path = tmp_path / "x.csv"
+    path.write_text(f"County,First name\n{value},Ada\n,{value}\n")
+    assert read_rows(path, reader)[1] == [[value, "Ada"], ["", value]]
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_columns_with_one_name_are_all_kept(tmp_path: Path, reader: str):
+    path = tmp_path / "x.csv"
+    path.write_bytes(b"ID,Name,Name\n1,Ada,Lovelace\n")
+    table = getattr(receipt_of(path), reader)()
+    columns = table.column_names if isinstance(table, pa.Table) else list(table.columns)
+    assert columns[:2] == ["ID", "Name"]
+    assert (len(columns), table.shape) == (3, (1, 3))
+
+
 @pytest.mark.parametrize("library", ["polars", "pyarrow", "pandas"])
 def test_a_missing_library_is_named(receipt: ExportReceipt, monkeypatch: pytest.MonkeyPatch, library: str):
     monkeypatch.setitem(sys.modules, library, None)

@@ -433,7 +433,7 @@ async def test_a_deadline_after_the_purchase_says_so_and_the_next_call_only_down
         ({"destination": "/"}, "destination"),
         ({"max_cost_cents": -1}, "max_cost_cents"),
         ({"max_cost_cents": True}, "max_cost_cents"),
-        ({"max_cost_cents": 10.0}, "max_cost_cents"),
+        ({"max_cost_cents": 10.5}, "max_cost_cents"),
         ({"optional_field_types": ["fax"]}, "optional_field_types[0]"),
         ({"reuse_purchased": "no"}, "reuse_purchased"),
         ({"customer_id": ""}, "customer_id"),
