@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # as in `typing`, whose import would take most of the time of this one
 if TYPE_CHECKING:
     from indigo_async import errors, workflows
     from indigo_async._transport.pacing import Pacing

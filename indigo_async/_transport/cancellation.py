@@ -3,14 +3,53 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 import anyio
+import attrs
 
-__all__ = ["run_in_thread", "run_to_completion", "wait_shielded"]
+__all__ = ["Cleanup", "cleanup", "current_cleanups", "run_in_thread", "run_to_completion", "wait_shielded"]
 
 T = TypeVar("T")
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Cleanup:
+    """Work of limited duration that a cancellation waits for, so that the command can show and skip it.
+
+    `kind` says what is done, such as `checking purchases`. `if_aborted` says what is unknown or left behind if the
+    process ends before.
+    """
+
+    kind: str
+    if_aborted: str
+    ends_at: float
+
+    @property
+    def seconds_left(self) -> float:
+        return max(0.0, self.ends_at - time.monotonic())
+
+
+_cleanups: dict[Cleanup, None] = {}
+
+
+@contextmanager
+def cleanup(kind: str, if_aborted: str, *, seconds: float) -> Generator[None]:
+    """List the block as a cleanup. `seconds` is its time limit, which the block itself enforces."""
+    current = Cleanup(kind=kind, if_aborted=if_aborted, ends_at=time.monotonic() + seconds)
+    _cleanups[current] = None
+    try:
+        yield
+    finally:
+        del _cleanups[current]
+
+
+def current_cleanups() -> Sequence[Cleanup]:
+    """The cleanups in progress in this process, the oldest first."""
+    return list(_cleanups)
 
 
 async def wait_shielded(work: asyncio.Future[T], *, seconds: float | None = None) -> None:

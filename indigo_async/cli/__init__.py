@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 
 __all__ = ["GC_THRESHOLD", "main"]
@@ -18,7 +19,13 @@ command owns its process, so it may change this; the library never does (see doc
 
 def main() -> None:
     """Run the command line."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # Until a command handles signals, there is nothing to stop cleanly, so Ctrl-C ends the process silently.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     gc.set_threshold(GC_THRESHOLD)
+    from indigo_async.cli.streams import prepare_streams  # noqa: PLC0415 - Ctrl-C comes first
+
+    prepare_streams()
     try:
         from indigo_async.cli.app import run  # noqa: PLC0415 - the extra may be missing
     except ImportError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import sys
 import traceback
@@ -15,7 +14,7 @@ from cyclopts import App, Parameter
 from cyclopts.exceptions import CycloptsError
 
 from indigo_async.cli.errors import EXIT_CODES_HELP, ExitCode, describe_error, exit_code_for, find_cause
-from indigo_async.cli.render.output import Output, sanitize
+from indigo_async.cli.render.output import Output, create_help_console, sanitize, writing_results
 
 __all__ = ["app", "run"]
 
@@ -119,17 +118,22 @@ def run(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         with _job_warnings_not_logged():
-            result: object = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
-            sys.stdout.flush()
+            result: object = app(
+                arguments,
+                console=create_help_console(),
+                exit_on_error=False,
+                print_error=False,
+                result_action="return_value",
+            )
+            with writing_results():
+                sys.stdout.flush()
     except CycloptsError as error:
         command = " ".join(["indigo-async", *(error.command_chain or ())])
         Output().error(f"{error}\nSee {command} --help")
         return ExitCode.USAGE_ERROR
     except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:  # noqa: BLE001 - shown as messages
         cause = find_cause(error)
-        if isinstance(cause, BrokenPipeError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's last flush would fail, too
-        else:
+        if not isinstance(cause, BrokenPipeError):
             if "--debug" in arguments:
                 from indigo_async._settings import read_environment_token  # noqa: PLC0415 - only errors need it
 

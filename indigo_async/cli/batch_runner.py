@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 import anyio
-from rich.text import Text
 
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async.cli.client import open_publisher
@@ -50,7 +49,7 @@ async def run_manifest(
         OSError: the token file can't be read.
     """
     scope = anyio.CancelScope()
-    with stop_on_signals(partial(_stop_batch, scope, output)):  # also while the client and publisher are closed
+    with stop_on_signals(scope.cancel):  # also while the client and publisher are closed
         async with (
             IndigoClient(base_url=options.base_url, poll_interval=batch_options.poll_interval) as client,
             open_publisher(client, batch_options.publish) as publisher,
@@ -74,8 +73,7 @@ async def run_manifest(
                 if on_outcome is not None:
                     on_outcome(outcome)
                 if output.as_json:
-                    # In a thread, because the reader of a pipe may be slow.
-                    await run_in_thread(partial(output.write_json, outcome_to_json(outcome)))
+                    await _write_outcome(outcome, output)
 
             with scope:
                 async with start_batch(
@@ -114,14 +112,17 @@ async def run_manifest(
             )
 
 
-def _stop_batch(scope: anyio.CancelScope, output: Output) -> None:
-    scope.cancel()
-    if not output.quiet:
-        # A styled Text, because `print(style=...)` would also apply to the progress bars.
-        message = (
-            "Stopping once purchases in flight are checked (60 s at most). Press Ctrl-C again to quit immediately."
+async def _write_outcome(outcome: JobOutcome, output: Output) -> None:
+    """Write an outcome as JSON. If that fails, say how to resume, because the error stops the batch."""
+    write = partial(output.write_json, outcome_to_json(outcome))
+    try:
+        await run_in_thread(write)  # the reader of a pipe may be slow
+    except OSError:
+        output.error(
+            "results can't be written to stdout anymore, so the batch stops, after checking purchases in flight. "
+            f"Resume with:\n  {resume_command()}"
         )
-        output.stderr.print(Text(message, "dim"))
+        raise
 
 
 def _choose_exit_code(report: BatchReport, exit_codes: set[ExitCode], *, interrupted: bool) -> ExitCode:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Annotated
 
 import attrs
 from cyclopts import Parameter
 from rich.console import RenderableType
-from rich.live import Live
 from rich.text import Text
 
 from indigo_async._polling import RecordPart
@@ -17,6 +16,7 @@ from indigo_async.cli.client import open_client
 from indigo_async.cli.errors import ExitCode, exit_code_for
 from indigo_async.cli.options.common import WAITING, OptionalCustomer, WaitOptions
 from indigo_async.cli.render.audiences import audience_to_json, csv_status, effective_status
+from indigo_async.cli.render.live import redrawn
 from indigo_async.cli.render.output import Output, format_status, make_table, use_option_names
 from indigo_async.cli.signals import run_async
 from indigo_async.client import IndigoClient, get_poller
@@ -24,6 +24,8 @@ from indigo_async.errors import IndigoError, NotFoundError
 from indigo_async.models import Audience, AudienceStatus, ExportStatus, UploadStatus, is_failure_status
 
 __all__ = ["watch"]
+
+_REDRAW_INTERVAL = 0.25
 
 
 def watch(
@@ -37,7 +39,7 @@ def watch(
     table = _WatchTable(options.create_output(), {audience_id: _Row() for audience_id in audience_ids})
 
     async def work() -> None:
-        async with open_client(options, table.output, poll_interval=options.poll_interval) as client:
+        async with table.live(), open_client(options, table.output, poll_interval=options.poll_interval) as client:
             try:
                 async with asyncio.timeout(options.timeout), asyncio.TaskGroup() as watches:
                     for audience_id in table.rows:
@@ -45,8 +47,7 @@ def watch(
             except TimeoutError:
                 table.timed_out = True
 
-    with table.live():
-        run_async(work)
+    run_async(work)
     table.output.show(table.render())
     return table.finish(options.timeout)
 
@@ -72,17 +73,11 @@ class _WatchTable:
     def is_live(self) -> bool:
         return self.output.can_redraw and not self.output.quiet
 
-    def live(self) -> AbstractContextManager[object]:
+    def live(self) -> AbstractAsyncContextManager[object]:
         """Redraw the table on stderr inside the block, if it is a terminal."""
         if not self.is_live:
             return nullcontext()
-        return Live(
-            get_renderable=self.render,
-            console=self.output.stderr,
-            transient=True,
-            refresh_per_second=4,
-            redirect_stdout=False,  # otherwise text for stdout would be written to stderr
-        )
+        return redrawn(self.output.stderr, self.render, interval=_REDRAW_INTERVAL)
 
     def update(self, audience_id: str, row: _Row) -> None:
         """Store and report a change."""

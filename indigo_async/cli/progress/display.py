@@ -9,12 +9,12 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from indigo_async.cli.progress.tracker import ProgressSnapshot
+from indigo_async.cli.render.live import redrawn
 from indigo_async.cli.render.output import Output, format_elapsed, replace_control_characters
 from indigo_async.workflows import Stage
 
@@ -126,21 +126,17 @@ async def show_progress(output: Output, take_snapshot: Callable[[], ProgressSnap
     if output.quiet:
         yield
         return
-    show = _redraw_bars if output.can_redraw else _print_lines
-    showing = asyncio.create_task(show(output, take_snapshot))
+    if output.can_redraw:
+        async with redrawn(output.stderr, lambda: render_progress(take_snapshot()), interval=_REDRAW_INTERVAL):
+            yield
+        return
+    showing = asyncio.create_task(_print_lines(output, take_snapshot))
     try:
         yield
     finally:
         showing.cancel()
         with suppress(asyncio.CancelledError):
             await showing
-
-
-async def _redraw_bars(output: Output, take_snapshot: Callable[[], ProgressSnapshot]) -> None:
-    with Live(console=output.stderr, auto_refresh=False, transient=True, redirect_stdout=False) as live:
-        while True:
-            live.update(render_progress(take_snapshot()), refresh=True)
-            await asyncio.sleep(_REDRAW_INTERVAL)
 
 
 async def _print_lines(output: Output, take_snapshot: Callable[[], ProgressSnapshot]) -> None:

@@ -6,23 +6,26 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
-from typing import IO, Literal, NoReturn, TypeAlias
+from typing import IO, Any, Literal, NoReturn, TypeAlias
 
 import attrs
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleDimensions, RenderableType
 from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
 from indigo_async._redaction import redact
 from indigo_async._text import format_dollars
+from indigo_async.cli.streams import MIN_WIDTH
 from indigo_async.models import is_failure_status
 
 __all__ = [
     "Justify",
     "Output",
+    "create_help_console",
     "format_elapsed",
     "format_file_size",
     "format_spending",
@@ -31,23 +34,63 @@ __all__ = [
     "replace_control_characters",
     "sanitize",
     "use_option_names",
+    "writing_results",
 ]
 
 Justify: TypeAlias = Literal["left", "right"]
 
 _PIPE_WIDTH = 240
+_HELP_WIDTH = 80
 _SUCCESS_STATUSES = {"ACTIVE", "READY_FOR_COLUMN_SELECTION"}
 
 
-class _Console(Console):
-    """A console that prints text unchanged, and raises BrokenPipeError for a closed pipe."""
+@contextmanager
+def writing_results() -> Generator[None]:
+    """Name stdout in the error if the block can't write to it, and drop what is still buffered for it.
 
-    def __init__(self, file: IO[str]) -> None:
-        width = None if file.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
-        super().__init__(file=file, width=width, markup=False, highlight=False, emoji=False, soft_wrap=False)
+    Raises:
+        BrokenPipeError: the reader of the pipe is gone.
+        OSError: anything else, such as a full disk.
+    """
+    try:
+        yield
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's last flush would fail, too
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise OSError(error.errno, error.strerror, "stdout") from None
+
+
+class _Console(Console):
+    """A console that prints text unchanged, never below a width of `MIN_WIDTH`, and raises errors of its file."""
+
+    def __init__(self, file: IO[str], *, pipe_width: int = _PIPE_WIDTH) -> None:
+        super().__init__(
+            file=file,
+            width=None if file.isatty() or "COLUMNS" in os.environ else pipe_width,
+            force_interactive=None if file.isatty() else False,  # FORCE_COLOR is about colors only
+            markup=False,
+            highlight=False,
+            emoji=False,
+            soft_wrap=False,
+        )
+
+    @property
+    def size(self) -> ConsoleDimensions:  # pyright: ignore[reportIncompatibleMethodOverride] - only read
+        size = super().size
+        return ConsoleDimensions(max(MIN_WIDTH, size.width), size.height)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        with writing_results():
+            super().print(*objects, **options)
 
     def on_broken_pipe(self) -> NoReturn:
         raise BrokenPipeError
+
+
+def create_help_console() -> Console:
+    """The console for help texts, which are read in a pager when they are piped."""
+    return _Console(sys.stdout, pipe_width=_HELP_WIDTH)
 
 
 @attrs.define
@@ -62,13 +105,14 @@ class Output:
     @property
     def can_redraw(self) -> bool:
         """Whether stderr is a terminal to redraw progress on, without JSON lines in between."""
-        return self.stderr.is_terminal and not (self.as_json and self.stdout.is_terminal)
+        return self.stderr.is_interactive and not (self.as_json and self.stdout.is_interactive)
 
     def write_json(self, record: Mapping[str, object]) -> None:
         """Write a line of JSON if `as_json`, and flush it for the reader of a pipe."""
         if self.as_json:
-            sys.stdout.write(json.dumps(record) + "\n")
-            sys.stdout.flush()
+            with writing_results():
+                sys.stdout.write(json.dumps(record) + "\n")
+                sys.stdout.flush()
 
     def show(self, view: RenderableType) -> None:
         """Print a result, unless `as_json`."""

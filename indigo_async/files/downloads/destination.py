@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import stat
+import sys
 from pathlib import Path
 
 from indigo_async._text import is_encodable
@@ -42,6 +43,11 @@ def find_destination_problem(path: Path) -> str | None:
     """Find out why a file cannot be written to a path; None if it can. Leaves no trace on disk."""
     if "\0" in str(path) or not is_encodable(str(path)):
         return "contains a null byte or invalid Unicode"
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        encoding = sys.getfilesystemencoding()
+        return f"has characters that file names can't have here ({encoding}): set PYTHONUTF8=1, or choose another name"
     try:
         return find_overwrite_problem(path) or _find_folder_problem(path.absolute())
     except OSError as error:

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from indigo_async._redaction import SecretText
-from indigo_async._transport.cancellation import run_in_thread, run_to_completion, wait_shielded
+from indigo_async._transport.cancellation import cleanup, run_in_thread, run_to_completion, wait_shielded
 from indigo_async._validation import InputCheck
 from indigo_async.errors import PublishError
 from indigo_async.files.publishing.publisher import content_name
@@ -161,9 +161,11 @@ class ObjectStorePublisher:
         """Remove an object that no job uses, even after a failed upload, which may have created it."""
         import obstore  # noqa: PLC0415 - the extra
 
+        left_behind = f"{shared.key} may be left in {self._label}, and hold voters' data"
         try:
-            async with asyncio.timeout(_CLEANUP_TIMEOUT):
-                await obstore.delete_async(self._store, shared.key)
+            with cleanup("removing uploaded CSVs", left_behind, seconds=_CLEANUP_TIMEOUT):
+                async with asyncio.timeout(_CLEANUP_TIMEOUT):
+                    await obstore.delete_async(self._store, shared.key)
         except FileNotFoundError:
             pass
         except Exception as error:  # noqa: BLE001 - the match is done, so only log what is left

@@ -17,7 +17,7 @@ import attrs
 
 from indigo_async._redaction import sanitize_text
 from indigo_async._text import format_dollars
-from indigo_async._transport.cancellation import run_to_completion, wait_shielded
+from indigo_async._transport.cancellation import cleanup, run_to_completion, wait_shielded
 from indigo_async._transport.endpoints import PURCHASE_EXPORT
 from indigo_async._transport.prices import find_price_amounts
 from indigo_async._transport.transport import SendState, SendTooLateError
@@ -49,12 +49,12 @@ from indigo_async.workflows.recipes.reconcile import reports_success, retry_dela
 
 __all__ = ["check_price", "export_lock", "purchase_export"]
 
-_logger = logging.getLogger("indigo_async")
+_logger = logging.getLogger("indigo_async.recipes")
 
 _MAX_AGE_SECONDS = 30.0
 """How old the record may be that a purchase relies on."""
 
-_CANCEL_GRACE_SECONDS = 60.0
+_CANCEL_GRACE_SECONDS = 20.0
 """How long a canceled purchase may take to find out whether it was made."""
 
 _TIMED_OUT_OR_CONFLICTING = frozenset({408, 409, 425})
@@ -124,7 +124,7 @@ async def purchase_export(
     """Purchase an export, and return it as the server shows it afterwards.
 
     If canceled before the request is sent, nothing is purchased. If canceled later, the outcome is checked first, for
-    60 s at most, and nothing more is sent.
+    20 s at most, and nothing more is sent.
 
     Raises:
         BudgetExceededError: it costs more than the options or the batch's budget allow; nothing was purchased.
@@ -137,12 +137,7 @@ async def purchase_export(
     except asyncio.CancelledError:
         purchase.send_state.stop_requested = True
         if purchase.send_state.outcome_unknown:
-            _logger.warning(
-                "canceled while the purchase of export %s is in flight: checking whether it was made (%d s at most)",
-                read.export.id,
-                _CANCEL_GRACE_SECONDS,
-            )
-            await wait_shielded(task, seconds=_CANCEL_GRACE_SECONDS)
+            await purchase.check_outcome(task)
         task.cancel()
         await wait_shielded(task)
         raise
@@ -172,6 +167,21 @@ class _Purchase:
         self._is_in_doubt = False
         """Whether the outcome of some request stays unknown."""
         self._is_booked = False
+
+    async def check_outcome(self, task: asyncio.Task[CsvExport]) -> None:
+        """Wait until a canceled purchase knows its outcome, or for `_CANCEL_GRACE_SECONDS`."""
+        customer = "" if self._context.customer_id is None else f" (customer {self._context.customer_id})"
+        export = f"export {self._export_id} of audience {self._audience_id}{customer}"
+        _logger.warning(
+            "canceled while the purchase of %s is in flight: checking whether it was made (%d s at most)",
+            export,
+            _CANCEL_GRACE_SECONDS,
+        )
+        in_doubt = f"{export} may have been purchased: check that before you purchase it again"
+        with cleanup("checking purchases in flight", in_doubt, seconds=_CANCEL_GRACE_SECONDS):
+            await wait_shielded(task, seconds=_CANCEL_GRACE_SECONDS)
+        if not task.done():
+            self._context.warn(f"no outcome after {_CANCEL_GRACE_SECONDS:.0f} s: {in_doubt}")
 
     def _already_counted_cents(self) -> int:
         """What the budget already counts for a purchase that an earlier run made or may have made."""

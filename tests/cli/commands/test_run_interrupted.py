@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import shlex
 import signal
 import sys
@@ -46,15 +47,17 @@ async def read_until(process: Process, text: str) -> str:
     return stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 async def test_first_signal_finishes_purchases_and_prints_the_command_to_resume(tmp_path: Path, number: signal.Signals):
     manifest = write_manifest(tmp_path, JOBS)
     async with Sandbox(lite=True, speed=2_000.0) as sandbox:
-        slow = Fault(kind=FaultKind.DELAY_AFTER, endpoint="POST /purchase_csv_export", times=None, delay=0.05)
+        slow = Fault(
+            kind=FaultKind.DELAY_AFTER, endpoint="POST /purchase_csv_export", times=None, skip_first=3, delay=1.0
+        )
         sandbox.faults.add(slow)
         with anyio.fail_after(120):
             async with running(sandbox, manifest) as process:
-                await wait_until_purchased(sandbox, 3, process)
+                await wait_until_purchased(sandbox, 4, process)
                 process.send_signal(number)
                 stderr = await read_until(process, "no such text")
                 await process.wait()
@@ -64,10 +67,10 @@ async def test_first_signal_finishes_purchases_and_prints_the_command_to_resume(
         result = await run_command(sandbox, *resume[3:])
         counts = sandbox.counts()
     assert process.returncode == 130
-    assert "Stopping once purchases in flight are checked (60 s at most)" in stderr
+    assert re.search(r"Stopping: checking purchases in flight \(\d+\); 20 s left at most. Press Ctrl-C again", stderr)
     assert "interrupted. Work already requested continues on the server. Resume with:" in stderr
     assert "Traceback" not in stderr
-    assert 3 <= interrupted.purchases < JOBS
+    assert 4 <= interrupted.purchases < JOBS
     assert resume[1:] == ["-m", "indigo_async", "run", str(manifest), *FAST]
     assert result.returncode == 0, result.stderr + result.stdout
     assert f"{JOBS} of {JOBS} jobs done" in result.stdout
@@ -90,11 +93,16 @@ async def test_second_signal_quits_immediately_and_nothing_is_purchased_twice(tm
                 stderr = await read_until(process, "quit immediately")
                 assert process.returncode is None
                 process.send_signal(signal.SIGINT)
+                said = await read_until(process, "no such text")
                 await process.wait()
         sandbox.faults.clear()
         result = await run_command(sandbox, "run", manifest, *FAST)
         counts = sandbox.counts()
     assert "Stopping" in stderr
+    assert "quit without waiting for this:\n  export exp-" in said
+    assert "(customer c" in said
+    assert "may have been purchased: check that before you purchase it again" in said
+    assert "`run` checks what its journal lists before it purchases anything" in said
     assert process.returncode == -signal.SIGINT
     assert result.returncode == 0, result.stderr + result.stdout
     assert counts.purchases == 4
