@@ -149,6 +149,13 @@ class InputCheck:
             return text
         return ""
 
+    def column_name(self, where: str, value: object) -> str:
+        """Check for non-empty text. Blanks at its ends are kept, because the server looks for the exact name."""
+        text = to_plain(value)
+        if isinstance(text, str) and text.strip() and is_encodable(text):
+            return text
+        return self.text(where, text)
+
     def customer_id(self, value: object) -> str:
         """Check for a customer ID: any text, or an integer, which becomes text."""
         plain = to_plain(value)
@@ -248,7 +255,7 @@ class InputCheck:
             if isinstance(selection, str):
                 self.add(path, selection)
                 continue
-            column = self.text(f"{path}.column_name", selection.column_name)
+            column = self.column_name(f"{path}.column_name", selection.column_name)
             required = self.boolean(f"{path}.is_required", selection.required)
             if (type(selection.column_name), type(selection.required)) != (str, bool):
                 selection = ColumnSelection(column, required)

@@ -34,7 +34,10 @@ class OptionalFieldType(StrEnum):
 
 @attrs.frozen
 class ColumnSelection:
-    """The CSV column that holds a field. If it is `required`, matched voters must agree on it."""
+    """The CSV column that holds a field. If it is `required`, matched voters must agree on it.
+
+    The API finds a column by its exact name, blanks included. Recipes find it in a local CSV without them, too.
+    """
 
     column_name: str
     required: bool = False

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import islice
 
 import attrs
 
 from indigo_async.files.csv.cell_patterns import detect_field, look_like_emails, measure_plausibility
 from indigo_async.files.csv.head import CsvHead
 from indigo_async.files.csv.header_names import is_excluded_header, recognize_field
+from indigo_async.files.csv.warnings import find_damage
 
 __all__ = ["Candidate", "ColumnCandidates", "find_candidates"]
 
@@ -81,7 +83,7 @@ def find_candidates(head: CsvHead) -> ColumnCandidates:
     candidates: list[Candidate] = []
     left_out: dict[str, str] = {}
     for index, name in enumerate(head.columns):
-        if not name:
+        if not name.strip():
             continue  # a column without a name cannot be selected
         result = _assess_column(name, head.column_cells(index), head.encoding)
         if isinstance(result, Candidate):
@@ -121,9 +123,18 @@ def _assess_by_header(name: str, values: Sequence[str], fill_rate: float) -> Can
     field, is_fallback = recognized.field, recognized.is_fallback
     if field == "id":
         if fill_rate < 1 or len(set(values)) < len(values):
-            return "is named like an ID, but some rows have none or the same one"
+            return f"is named like an ID, but some rows have none or the same one{_explain_damage(field, values)}"
         return Candidate(field=field, column=name, fill_rate=1.0, plausibility=1.0, is_fallback=is_fallback)
     plausibility = measure_plausibility(field, values)
     if plausibility < _MIN_PLAUSIBILITY:
-        return f"is named like {field}, but {plausibility:.0%} of its values look like {_FIELD_LABELS[field]}"
+        return (
+            f"is named like {field}, but {plausibility:.0%} of its values look like {_FIELD_LABELS[field]}"
+            f"{_explain_damage(field, values)}"
+        )
     return Candidate(field=field, column=name, fill_rate=fill_rate, plausibility=plausibility, is_fallback=is_fallback)
+
+
+def _explain_damage(field: str, values: Sequence[str]) -> str:
+    """Say what happened to most values, if that is known."""
+    words = (words for count, words in find_damage(field, values) if count * 2 > len(values))
+    return "".join(f"; its values are {one}" for one in islice(words, 1))

@@ -1,29 +1,34 @@
-"""Check before anything is sent that a local CSV can be matched."""
+"""Check before anything is sent that a local CSV can be matched, and by which exact column names."""
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
+import attrs
+
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async._validation import InputCheck
 from indigo_async.errors import InvalidInputError, Problem
+from indigo_async.files.csv.column_names import find_columns
 from indigo_async.files.csv.head import CsvHead, csv_problem, read_head
 from indigo_async.files.csv.header_names import recognize_field
+from indigo_async.files.csv.warnings import find_column_warnings, find_file_warnings
 from indigo_async.inputs import ColumnSelection, ColumnSelectionsInput
 
-__all__ = ["NO_HEADER_MESSAGE", "check_columns", "find_csv_problems", "find_table_problems", "seems_to_lack_header"]
-
-NO_HEADER_MESSAGE = "seems to have no header: its first row holds values. Add a row with the column names above it"
+__all__ = ["CsvInspection", "check_columns", "find_csv_problems", "find_table_problems", "inspect_csv"]
 
 _MAX_ROWS_SHOWN = 5
-_MAX_COLUMNS_SHOWN = 20
-_VALUE_PATTERN = re.compile(r"[\d\s()+./:-]*\d[\d\s()+./:-]*|\S+@\S+\.\S+")
-"""A number, date, phone number or email address: common in rows, rare in headers."""
+
+
+@attrs.frozen
+class CsvInspection:
+    """A CSV that can be matched: the selections with exact column names, and `warnings` about what to check."""
+
+    selections: Mapping[str, ColumnSelection]
+    warnings: tuple[str, ...]
 
 
 async def check_columns(path: Path | str, column_selections: ColumnSelectionsInput) -> None:
@@ -31,8 +36,9 @@ async def check_columns(path: Path | str, column_selections: ColumnSelectionsInp
 
     Only the head is read: at most 64 KiB and 500 rows. UTF-8 (with or without a byte order mark), UTF-16 with its mark
     and code pages are accepted, as are commas, semicolons, tabs and bars. A file is rejected if no server could read
-    it or nobody could match: if it is not text, has no header, no rows, an unclosed quote, rows longer than the
-    header, two columns with the same name, no such column as selected, or no values in a required column.
+    it or nobody could match: if it is not text, has no header in its first row, no rows, an unclosed quote, rows longer
+    than the header, two columns with the same name, no such column as selected, or no values in a required column.
+    Blanks around a selected name may be left out, as long as it is clear which column is meant.
 
     Raises:
         InvalidInputError: lists all problems.
@@ -49,11 +55,24 @@ def find_csv_problems(path: Path, selections: Mapping[str, ColumnSelection]) -> 
         head = read_head(path)
     except InvalidInputError as error:
         return list(error.problems)
-    return [
-        *find_table_problems(head),
-        *_find_missing_columns(head, selections),
-        *_find_empty_columns(head, selections),
-    ]
+    found = find_columns(head, selections)
+    return [*find_table_problems(head), *found.problems, *_find_empty_columns(head, found.selections)]
+
+
+def inspect_csv(path: Path, selections: Mapping[str, ColumnSelection]) -> CsvInspection:
+    """Find the exact column names to send for a local CSV, and what to warn about. Blocking.
+
+    Raises:
+        InvalidInputError: the CSV cannot be read, or a selected column is missing or ambiguous.
+    """
+    head = read_head(path)
+    found = find_columns(head, selections)
+    if found.problems:
+        raise InvalidInputError(found.problems)
+    names = {field: selection.column_name for field, selection in found.selections.items()}
+    return CsvInspection(
+        found.selections, (*found.notes, *find_file_warnings(head), *find_column_warnings(head, names))
+    )
 
 
 def find_table_problems(head: CsvHead) -> list[Problem]:
@@ -64,7 +83,7 @@ def find_table_problems(head: CsvHead) -> list[Problem]:
     duplicates = (
         f"has {len(numbers)} columns {_describe_name(name)} (columns {_join_numbers(numbers)}): rename all but one"
         for name, numbers in numbers_by_name.items()
-        if name and len(numbers) > 1
+        if name.strip() and len(numbers) > 1
     )
     return [csv_problem(head.path, message) for message in (*duplicates, *_find_long_rows(head))]
 
@@ -80,7 +99,7 @@ def _join_numbers(numbers: list[int]) -> str:
 
 def _find_long_rows(head: CsvHead) -> Iterator[str]:
     width = len(head.columns)
-    long = [row for row in head.rows if any(row.cells[width:])]
+    long = [row for row in head.rows if any(map(str.strip, row.cells[width:]))]
     for row in islice(long, _MAX_ROWS_SHOWN):
         yield (
             f"has {len(row.cells)} values in row {row.number} but {width} columns: does a value contain the delimiter "
@@ -88,46 +107,6 @@ def _find_long_rows(head: CsvHead) -> Iterator[str]:
         )
     if len(long) > _MAX_ROWS_SHOWN:
         yield f"has {len(long) - _MAX_ROWS_SHOWN} more such rows in its first {len(head.rows)}"
-
-
-def seems_to_lack_header(head: CsvHead) -> bool:
-    """Whether the first row holds values. A first row of names alone cannot be told from a header."""
-    return any(_VALUE_PATTERN.fullmatch(name) for name in head.columns)
-
-
-def _find_missing_columns(head: CsvHead, selections: Mapping[str, ColumnSelection]) -> list[Problem]:
-    names = {field: selection.column_name for field, selection in selections.items()}
-    missing = {
-        field: name
-        for field, name in names.items()
-        if isinstance(name, str) and name not in head.columns  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
-    }
-    if not missing:
-        return []
-    problems = [
-        Problem(
-            f"column_selections.{field}.column_name",
-            f"{str(head.path)!r} has no column {name!r}{_suggest_column(head, field, name)}",
-        )
-        for field, name in missing.items()
-    ]
-    if seems_to_lack_header(head):
-        problems.append(csv_problem(head.path, NO_HEADER_MESSAGE))
-    elif len(missing) < len(names) or any(recognize_field(name) for name in head.columns):
-        # The first row is certainly a header and not a person, so its names may be shown.
-        shown = ", ".join(map(repr, filter(None, head.columns[:_MAX_COLUMNS_SHOWN])))
-        more = ", ..." if len(head.columns) > _MAX_COLUMNS_SHOWN else ""
-        problems.append(csv_problem(head.path, f"has the columns {shown}{more}"))
-    return problems
-
-
-def _suggest_column(head: CsvHead, field: str, name: str) -> str:
-    """Suggest the column with the closest name, or else one that is named after the same field."""
-    by_folded_name = {column.casefold(): column for column in head.columns if column}
-    close = difflib.get_close_matches(name.casefold(), by_folded_name, n=1)
-    same_field = [column for column in head.columns if (known := recognize_field(column)) and known.field == field]
-    suggestion = by_folded_name[close[0]] if close else next(iter(same_field), None)
-    return f"; did you mean {suggestion!r}?" if suggestion is not None else ""
 
 
 def _find_empty_columns(head: CsvHead, selections: Mapping[str, ColumnSelection]) -> Iterator[Problem]:

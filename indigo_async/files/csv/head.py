@@ -10,32 +10,29 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 import attrs
 
 from indigo_async.errors import InvalidInputError, Problem
+from indigo_async.files.csv.formats import CTRL_Z, ENDS_WITH_CTRL_Z, explain_binary, explain_bytes, explain_text
+from indigo_async.files.csv.header_names import is_value, recognize_field
 
 __all__ = ["CsvHead", "NumberedRow", "csv_problem", "read_head"]
 
 _HEAD_BYTES = 64 * 1024
+_TAIL_BYTES = 2048
 _MAX_ROWS = 500
+_MAX_TITLE_ROWS = 10
 _MAX_CUT_OFF_CELL = _HEAD_BYTES // 2
 _DELIMITER_SAMPLE_ROWS = 50
 
 _DELIMITERS = ",;\t|"
+_CONTROL_BYTES = bytes([*range(0x09), *range(0x0E, 0x20)])
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0e-\x1f]")
 _BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-_MAGIC_BYTES = {
-    b"PK\x03\x04": "an Excel workbook or a ZIP archive",
-    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
-    b"%PDF": "a PDF document",
-    b"\x1f\x8b": "a gzip archive",
-    b"PAR1": "a Parquet file",
-}
-_OTHER_TEXT_FORMATS = {"<": "HTML or XML", "{": "JSON", "[": "JSON"}
 
 
 @attrs.frozen
@@ -43,23 +40,29 @@ class NumberedRow:
     """A row with its number as spreadsheets count: the header is row 1 unless blank lines precede it."""
 
     number: int
-    cells: tuple[str, ...] = attrs.field(repr=False)
+    cells: Sequence[str] = attrs.field(repr=False)
 
 
 @attrs.frozen(kw_only=True)
 class CsvHead:
-    """The header and first rows of a CSV, cells trimmed. `is_complete` is true if there are no more rows."""
+    """The header and first rows of a CSV, exactly as the file has them.
+
+    `header_row` is the header's row number. `is_complete` is true if there are no more rows. `last_cells` are the cells
+    of the file's last line.
+    """
 
     path: Path
     encoding: str
     delimiter: str
+    header_row: int
     columns: tuple[str, ...]
     rows: tuple[NumberedRow, ...] = attrs.field(repr=False)
     is_complete: bool
+    last_cells: tuple[str, ...] = attrs.field(repr=False)
 
     def column_cells(self, index: int) -> list[str]:
-        """The cells of a column, one for each row; empty if a row is too short."""
-        return [row.cells[index] if index < len(row.cells) else "" for row in self.rows]
+        """The trimmed cells of a column, one for each row; empty if a row is too short."""
+        return [row.cells[index].strip() if index < len(row.cells) else "" for row in self.rows]
 
 
 def csv_problem(path: Path, message: str) -> Problem:
@@ -75,10 +78,10 @@ def read_head(path: Path, detect_encoding: Callable[[bytes], str] = lambda _: "c
     Raises:
         InvalidInputError: the file cannot be read, is empty, is not CSV, or has no rows.
     """
-    data, is_all = _read_first_bytes(path)
+    data, tail = _read_ends(path)
     try:
-        text, encoding = _decode(data, detect_encoding, is_all=is_all)
-        return _parse(path, text, encoding, is_all=is_all)
+        text, encoding = _decode(data, detect_encoding, is_all=tail is None)
+        return _parse(path, text, encoding, tail)
     except (_NotCsvError, csv.Error) as error:
         reason = f"cannot be read as CSV: {error}" if isinstance(error, csv.Error) else str(error)
         raise InvalidInputError([csv_problem(path, reason)]) from None
@@ -88,56 +91,55 @@ class _NotCsvError(Exception):
     """A file is not CSV; the message says why."""
 
 
-def _read_first_bytes(path: Path) -> tuple[bytes, bool]:
-    """The first bytes of a file, and whether that is all of it."""
+def _read_ends(path: Path) -> tuple[bytes, bytes | None]:
+    """The first bytes of a file, and its last bytes; None instead if the first bytes are all of it."""
     try:
         if path.exists() and not path.is_file():  # reading a pipe would wait for its writer
             raise InvalidInputError([csv_problem(path, "is not a file")])
         with path.open("rb") as file:
             data = file.read(_HEAD_BYTES + 1)
+            if len(data) <= _HEAD_BYTES:
+                return data, None
+            file.seek((file.seek(0, io.SEEK_END) - _TAIL_BYTES) & ~1)  # UTF-16 has two bytes per unit
+            mark = data[:2] if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else b""
+            return data[:_HEAD_BYTES], mark + file.read(_TAIL_BYTES + 1)
     except (OSError, ValueError) as error:
         if isinstance(error, InvalidInputError):
             raise
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise InvalidInputError([csv_problem(path, f"cannot be read: {reason}")]) from None
-    return data[:_HEAD_BYTES], len(data) <= _HEAD_BYTES
 
 
 def _decode(data: bytes, detect_encoding: Callable[[bytes], str], *, is_all: bool) -> tuple[str, str]:
     """Return the text and its encoding."""
-    for magic, kind in _MAGIC_BYTES.items():
-        if data.startswith(magic):
-            raise _NotCsvError(f"is {kind}, not CSV: save it as CSV (UTF-8) first")
+    _reject(explain_bytes(data))
     encoding = next((name for mark, name in _BYTE_ORDER_MARKS.items() if data.startswith(mark)), "utf-8")
     try:
         text = codecs.getincrementaldecoder(encoding)().decode(data, final=is_all)  # the cut may split a character
     except UnicodeDecodeError:
         encoding = detect_encoding(data)
         text = data.decode(encoding, errors="replace")
-    control = _CONTROL_CHARACTER.search(text)
-    if control is not None:
-        raise _NotCsvError(_explain_binary(data, text, control))
-    start = text.lstrip()[:1]
-    if not start:
+    if len(data.translate(None, _CONTROL_BYTES)) < len(data):  # much faster than a search of the text
+        control = _CONTROL_CHARACTER.search(text)
+        if control is not None:
+            raise _NotCsvError(explain_binary(data, text, control))
+    if not text.strip():
         raise _NotCsvError("is empty")
-    if start in _OTHER_TEXT_FORMATS:
-        raise _NotCsvError(f"is {_OTHER_TEXT_FORMATS[start]}, not CSV")
+    _reject(explain_text(text))
     return text, encoding
 
 
-def _explain_binary(data: bytes, text: str, control: re.Match[str]) -> str:
-    if data.count(0) * 3 > len(data):
-        return "seems to be UTF-16 or UTF-32 without a byte order mark: save it as UTF-8"
-    line = text.count("\n", 0, control.start()) + 1
-    return f"contains the byte 0x{ord(control[0]):02x} in line {line}: it is binary or damaged, not CSV"
+def _reject(reason: str | None) -> None:
+    if reason is not None:
+        raise _NotCsvError(reason)
 
 
 def _parse_rows(text: str, delimiter: str) -> Iterator[NumberedRow]:
-    """All rows except blank lines, cells trimmed."""
+    """All rows except blank lines."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     for number, cells in enumerate(reader, start=1):
         if len(cells) > 1 or (cells and cells[0].strip()):
-            yield NumberedRow(number, tuple(map(str.strip, cells)))
+            yield NumberedRow(number, cells)
 
 
 def _detect_delimiter(text: str) -> str:
@@ -158,36 +160,99 @@ def _detect_delimiter(text: str) -> str:
     return max(_DELIMITERS, key=fit)
 
 
-def _parse(path: Path, text: str, encoding: str, *, is_all: bool) -> CsvHead:
+def _parse(path: Path, text: str, encoding: str, tail: bytes | None) -> CsvHead:
     delimiter = _detect_delimiter(text)
     rows = list(islice(_parse_rows(text, delimiter), _MAX_ROWS + 2))  # the header, and one to see if there are more
     if not rows:
         raise _NotCsvError("is empty")
+    _reject(_explain_header(text, delimiter, rows))
+    header = rows[0]
     has_more_rows = len(rows) == _MAX_ROWS + 2
-    is_complete = is_all and not has_more_rows
-    if is_all:
+    if tail is None:
         _reject_unclosed_quote(text, delimiter)
     elif not has_more_rows:
-        _drop_cut_off_row(rows)
-    if is_complete and not any(any(row.cells) for row in rows[1:]):
+        _drop_cut_off_row(rows, text)
+    is_complete = tail is None and not has_more_rows
+    if is_complete and not any(_count_filled(row.cells) for row in rows[1:]):
         raise _NotCsvError("has a header but no rows")
     return CsvHead(
         path=path,
         encoding=encoding,
         delimiter=delimiter,
-        columns=rows[0].cells,
+        header_row=header.number,
+        columns=tuple(header.cells),
         rows=tuple(rows[1 : _MAX_ROWS + 1]),
         is_complete=is_complete,
+        last_cells=_parse_last_line(text if tail is None else tail.decode(encoding, errors="replace"), delimiter),
     )
 
 
-def _drop_cut_off_row(rows: list[NumberedRow]) -> None:
+def _parse_last_line(text: str, delimiter: str) -> tuple[str, ...]:
+    line = re.split("[\r\n]", text[-_TAIL_BYTES:].rstrip())[-1]
+    if line.endswith(CTRL_Z):
+        raise _NotCsvError(ENDS_WITH_CTRL_Z)
+    return tuple(map(str.strip, next(csv.reader([line], delimiter=delimiter), ())))
+
+
+def _explain_header(text: str, delimiter: str, rows: list[NumberedRow]) -> str | None:
+    """Explain why the first row cannot be used as the header; None if it can."""
+    header_below = _find_header_below(text, rows)
+    if header_below is not None:
+        return (
+            f"has its header in row {header_below}, but servers take the first row for the header: delete the rows "
+            "above it"
+        )
+    if not _count_filled(rows[0].cells):
+        return "has no column names in its first row: delete the empty rows above the header, or add the names"
+    if '"' in text and _has_text_outside_quotes(text, delimiter, rows[0]):
+        return (
+            'has a header with blanks outside its quotes, as in "A", "B", and CSV readers disagree about what that '
+            "means: remove those blanks"
+        )
+    return None
+
+
+def _find_header_below(text: str, rows: list[NumberedRow]) -> int | None:
+    """The number of the row that seems to be the header, if titles or empty cells are above it."""
+    tables = [rows]
+    if len(rows[0].cells) == 1:  # a title tells nothing about the delimiter
+        tables = [list(islice(_parse_rows(text, one), _MAX_TITLE_ROWS + 1)) for one in _DELIMITERS if one in text]
+    for first, *others in tables:
+        filled, fields = _count_filled(first.cells), _count_fields(first.cells)
+        for row in others[:_MAX_TITLE_ROWS]:
+            may_be_header = _count_filled(row.cells) > filled and not any(map(is_value, row.cells))
+            if may_be_header and _count_fields(row.cells) > max(1, fields):
+                return row.number
+    return None
+
+
+def _count_filled(cells: Sequence[str]) -> int:
+    return sum(map(bool, map(str.strip, cells)))
+
+
+def _count_fields(names: Sequence[str]) -> int:
+    """How many fields of the API the names stand for."""
+    return len({known.field for name in names if (known := recognize_field(name)) is not None})
+
+
+def _has_text_outside_quotes(text: str, delimiter: str, header: NumberedRow) -> bool:
+    """Whether blanks precede an opening quote or follow a closing one in the header."""
+    try:
+        strict = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        next(islice(strict, header.number - 1, None))
+    except csv.Error as error:
+        if "expected after" in str(error):
+            return True
+    quoted = [name for name in header.cells if name[:1].isspace() and name.lstrip().startswith('"')]
+    return any(f"{before}{name}" in f"\n{text}" for name in quoted for before in (delimiter, "\n", "\r"))
+
+
+def _drop_cut_off_row(rows: list[NumberedRow], text: str) -> None:
     """Drop the last row, which may continue after the head."""
     cut = rows.pop()
     if not rows or len(cut.cells[-1]) > _MAX_CUT_OFF_CELL:
-        raise _NotCsvError(
-            f"has no end of row {cut.number} in its first {_HEAD_BYTES // 1024} KiB: is a quote never closed?"
-        )
+        question = "is a quote never closed?" if '"' in text else "does the file have no line ends?"
+        raise _NotCsvError(f"has no end of row {cut.number} in its first {_HEAD_BYTES // 1024} KiB: {question}")
 
 
 def _reject_unclosed_quote(text: str, delimiter: str) -> None:

@@ -8,9 +8,11 @@ from functools import cache
 
 import attrs
 
-__all__ = ["RecognizedField", "is_excluded_header", "recognize_field"]
+__all__ = ["RecognizedField", "is_excluded_header", "is_value", "recognize_field"]
 
 _MAX_NAME_LENGTH = 80
+_VALUE = re.compile(r"[\d\s()+./:-]*\d[\d\s()+./:-]*|\S+@\S+\.\S+")
+"""A number, date, phone number or email address: common in rows, rare in headers."""
 
 _QUALIFIERS = (
     "cell|client|constituent|contact|crm|current|customer|donor|file|home|individual|legal|main|member|membership|"
@@ -94,3 +96,8 @@ def recognize_field(name: str) -> RecognizedField | None:
 def is_excluded_header(name: str) -> bool:
     """Whether a name says that a column's values are not the person's own, or something other than a field."""
     return _EXCLUDED.search(" ".join(_split_words(name[:_MAX_NAME_LENGTH]))) is not None
+
+
+def is_value(name: str) -> bool:
+    """Whether text is a number, date, phone number or email address, which columns are never named after."""
+    return _VALUE.fullmatch(name.strip()) is not None

@@ -11,9 +11,11 @@ import attrs
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async.errors import InvalidInputError
 from indigo_async.files.csv.candidates import Candidate, ColumnCandidates, find_candidates
-from indigo_async.files.csv.check import NO_HEADER_MESSAGE, find_table_problems, seems_to_lack_header
+from indigo_async.files.csv.check import find_table_problems
+from indigo_async.files.csv.column_names import NO_HEADER_MESSAGE, seems_to_lack_header, show_exactly, visible_name
 from indigo_async.files.csv.head import CsvHead, csv_problem, read_head
 from indigo_async.files.csv.header_names import is_excluded_header
+from indigo_async.files.csv.warnings import find_column_warnings, find_file_warnings
 from indigo_async.inputs import CANONICAL_FIELDS, ColumnSelection, ColumnSelections
 
 __all__ = ["ColumnSuggestion", "suggest_columns", "to_python", "to_yaml"]
@@ -77,7 +79,12 @@ def _suggest(path: Path) -> ColumnSuggestion:
         ),
         reasons={field: one.reason + _explain_required(field, required) for field, one in chosen.items()},
         left_out=left_out,
-        warnings=(*_file_warnings(head), *_choice_warnings(found, chosen, required)),
+        warnings=(
+            *find_file_warnings(head),
+            *_name_warnings(chosen),
+            *find_column_warnings(head, {field: one.column for field, one in chosen.items()}),
+            *_choice_warnings(found, chosen, required),
+        ),
         encoding=head.encoding,
         delimiter=head.delimiter,
         rows_sampled=len(head.rows),
@@ -159,14 +166,13 @@ def _explain_nothing_required(head: CsvHead, chosen: Mapping[str, Candidate], le
     return f"{message}. {'; '.join(shown)}"
 
 
-def _file_warnings(head: CsvHead) -> Iterator[str]:
-    if not head.encoding.startswith("utf-8"):
-        yield f"the file is {head.encoding}, not UTF-8: save it as UTF-8 so that accented names are read correctly"
-    if head.delimiter != ",":
-        yield f"the file is delimited by {head.delimiter!r}: save it with commas, which every CSV reader expects"
-    short = sum(len(row.cells) < len(head.columns) for row in head.rows)
-    if short:
-        yield f"{short} of the first {len(head.rows)} rows are shorter than the header; missing cells count as empty"
+def _name_warnings(chosen: Mapping[str, Candidate]) -> Iterator[str]:
+    for field, one in chosen.items():
+        if one.column != visible_name(one.column):
+            yield (
+                f"{field}: the column name {show_exactly(one.column)} has blanks or invisible characters: copy it "
+                "exactly, or rename the column"
+            )
 
 
 def _choice_warnings(found: ColumnCandidates, chosen: Mapping[str, Candidate], required: set[str]) -> Iterator[str]:

@@ -17,6 +17,7 @@ __all__ = ["CsvTable", "NotACsvError", "parse_csv"]
 _DELIMITERS = ",;\t|"
 _SAMPLE_ROWS = 50
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0e-\x1f]")
+_JSON_OR_RTF = re.compile(r'\s*(?:\{\s*["}]|\[\s*[\[{"\]\d-]|\{\\rtf)')
 _VALUE_PATTERN = re.compile(r"[\d\s()+./:-]*\d[\d\s()+./:-]*|\S+@\S+\.\S+")
 """Values that never appear in a header: numbers, dates, phone numbers, email addresses."""
 
@@ -35,7 +36,7 @@ class NotACsvError(Exception):
 
 @attrs.frozen
 class CsvTable:
-    """A CSV by column: `values[i]` holds the trimmed cells of `columns[i]`, one per row."""
+    """A CSV by column: `values[i]` holds the trimmed cells of `columns[i]`, one per row. Names are never trimmed."""
 
     columns: tuple[str, ...]
     values: tuple[tuple[str, ...], ...] = attrs.field(repr=False)
@@ -59,8 +60,8 @@ def parse_csv(data: bytes) -> CsvTable:
     semicolon, tab or bar. Blank lines are skipped, short rows are padded, and surplus empty cells are dropped.
 
     Raises:
-        NotACsvError: the file is empty, binary, HTML or JSON, has no header or no rows, names a column twice, or has a
-            row with more values than the header has columns.
+        NotACsvError: the file is empty, binary, HTML, JSON or RTF, has no header or no rows, names a column twice, or
+            has a row with more values than the header has columns.
     """
     text = _decode(data)
     start = text.lstrip()[:1]
@@ -68,8 +69,8 @@ def parse_csv(data: bytes) -> CsvTable:
         raise NotACsvError("The file is empty.")
     if start == "<":
         raise NotACsvError("The file is HTML or XML, not CSV. Does its URL need a login?")
-    if start in "{[":
-        raise NotACsvError("The file is JSON, not CSV.")
+    if _JSON_OR_RTF.match(text):
+        raise NotACsvError("The file is JSON or RTF, not CSV.")
     try:
         rows = _parse_rows(text, _detect_delimiter(text))
         header = _check_header(next(rows))
@@ -96,10 +97,10 @@ def _decode(data: bytes) -> str:
 
 
 def _parse_rows(text: str, delimiter: str) -> Iterator[list[str]]:
-    """Return all rows except blank ones, with trimmed cells."""
+    """Return all rows except blank ones, with their cells exactly as they are in the file."""
     for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter):
         if len(row) > 1 or (row and row[0].strip()):
-            yield [cell.strip() for cell in row]
+            yield row
 
 
 def _detect_delimiter(text: str) -> str:
@@ -118,16 +119,19 @@ def _detect_delimiter(text: str) -> str:
 
 def _check_header(cells: list[str]) -> tuple[str, ...]:
     for cell in cells:
-        if _VALUE_PATTERN.fullmatch(cell):
+        if _VALUE_PATTERN.fullmatch(cell.strip()):
             raise NotACsvError(f"The first row isn't a header: {cell!r} is a value, not a column name.")
-    named = [cell for cell in cells if cell]
+    named = [cell for cell in cells if cell.strip()]
+    if not named:
+        raise NotACsvError("The first row has no column names.")
     for name in named:
         if named.count(name) > 1:
             raise NotACsvError(f"Two columns are named {name!r}.")
     return tuple(cells)
 
 
-def _fit_row(cells: list[str], width: int, number: int) -> list[str]:
+def _fit_row(row: list[str], width: int, number: int) -> list[str]:
+    cells = [cell.strip() for cell in row]
     if any(cells[width:]):
         raise NotACsvError(
             f"Row {number} has {len(cells)} values, but the header has {width} columns. "

@@ -234,8 +234,8 @@ def test_an_unusual_encoding_delimiter_or_row_length_causes_a_warning(suggest):
     suggestion = suggest("Last Name;First Name;Zip\r\nN\u00fa\u00f1ez;Jos\u00e9;15213\r\nLee;Ann\r\n".encode("cp1252"))
     assert (suggestion.encoding, suggestion.delimiter) == ("cp1252", ";")
     assert suggestion.warnings == (
-        "the file is cp1252, not UTF-8: save it as UTF-8 so that accented names are read correctly",
-        "the file is delimited by ';': save it with commas, which every CSV reader expects",
+        "the file is not UTF-8: save it as UTF-8 so that accented names are read correctly",
+        "the file is delimited by semicolons: save it with commas, which every CSV reader expects",
         "1 of the first 2 rows are shorter than the header; missing cells count as empty",
     )
 
