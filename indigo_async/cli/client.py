@@ -22,7 +22,7 @@ from indigo_async.client import IndigoClient
 from indigo_async.events import Event, Listener, listen
 from indigo_async.files import Publisher, content_name
 from indigo_async.models import Audience
-from indigo_async.workflows.recipes.match import check_csv, is_url
+from indigo_async.workflows.recipes.match import check_csv, inspect_input, is_url
 
 __all__ = ["create_and_show", "open_client", "open_publisher", "publish_csv"]
 
@@ -82,8 +82,10 @@ async def open_publisher(client: IndigoClient, publish: str | None) -> AsyncGene
         yield None
 
 
-async def publish_csv(stack: AsyncExitStack, csv: str, publisher: Publisher | None) -> str:
-    """The CSV's URL. A local file is published until the stack is closed.
+async def publish_csv(
+    stack: AsyncExitStack, client: IndigoClient, csv: str, publisher: Publisher | None, output: Output
+) -> str:
+    """The CSV's URL, after warnings about the CSV. A local file is published until the stack is closed.
 
     Raises:
         InvalidInputError: the CSV is neither a URL nor a file that can be published.
@@ -91,6 +93,8 @@ async def publish_csv(stack: AsyncExitStack, csv: str, publisher: Publisher | No
     check = InputCheck()
     await run_in_thread(partial(check_csv, check, csv, publisher))
     check.raise_if_invalid()
+    for warning in (await inspect_input(client, csv, {})).warnings:
+        output.note(f"warning: {warning}")
     if is_url(csv) or publisher is None:
         return csv
     return await stack.enter_async_context(publisher.publish(Path(csv)))

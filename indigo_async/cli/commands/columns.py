@@ -13,6 +13,7 @@ from indigo_async.cli.options.common import OUTPUT, OutputOptions
 from indigo_async.cli.render.output import Output, make_table
 from indigo_async.cli.signals import run_async
 from indigo_async.files import ColumnSuggestion, suggest_columns
+from indigo_async.files.csv.column_names import show_exactly, visible_name
 from indigo_async.files.csv.suggest import to_python, to_yaml
 
 __all__ = ["columns"]
@@ -38,15 +39,21 @@ def _to_json(suggestion: ColumnSuggestion) -> dict[str, object]:
     }
 
 
+def _show_name(name: str) -> str:
+    """A column's name, quoted if it has blanks or invisible characters that are easy to miss."""
+    return name if name == visible_name(name) else show_exactly(name)
+
+
 def _print_suggestion(output: Output, suggestion: ColumnSuggestion) -> None:
     rows = [
-        (field, selection.column_name, "yes" if selection.required else "no", suggestion.reasons[field])
+        (field, _show_name(selection.column_name), "yes" if selection.required else "no", suggestion.reasons[field])
         for field, selection in suggestion.selections.by_field().items()
     ]
     output.show(make_table({"field": "left", "column": "left", "required": "left", "reason": "left"}, rows))
     if suggestion.left_out:
         output.show("")
-        output.show(make_table({"not used": "left", "reason": "left"}, suggestion.left_out.items()))
+        left_out = [(_show_name(name), reason) for name, reason in suggestion.left_out.items()]
+        output.show(make_table({"not used": "left", "reason": "left"}, left_out))
     output.show(
         f"\nIn Python:\n\n{to_python(suggestion.selections)}\nIn a manifest:\n\n{to_yaml(suggestion.selections)}"
     )

@@ -26,7 +26,8 @@ def upload(
 
     async def create(client: IndigoClient) -> Audience:
         async with open_publisher(client, publish) as publisher, AsyncExitStack() as published:
-            stub = await client.upload_csv(customer_id=customer, url=await publish_csv(published, csv, publisher))
+            url = await publish_csv(published, client, csv, publisher, output)
+            stub = await client.upload_csv(customer_id=customer, url=url)
             output.note(f"audience {stub.id}: the server is reading the CSV")
             return await wait_for_column_selection(client, stub, customer_id=customer, timeout=options.timeout)
 

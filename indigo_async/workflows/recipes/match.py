@@ -18,7 +18,8 @@ from indigo_async._validation import InputCheck
 from indigo_async.client import IndigoClient
 from indigo_async.errors import ApiError, AudienceExistsError, AudienceFailedError, NotFoundError
 from indigo_async.events import Listener, Stage
-from indigo_async.files.csv.check import find_csv_problems
+from indigo_async.files.csv.check import CsvInspection, find_csv_problems, inspect_csv
+from indigo_async.files.csv.urls import find_url_warnings
 from indigo_async.files.publishing.publisher import Publisher, content_name
 from indigo_async.inputs import ColumnSelection, ColumnSelectionsInput
 from indigo_async.models import Audience, RecordId, same_id
@@ -41,7 +42,7 @@ from indigo_async.workflows.recipes.name_index import NameMatch, NameSimilarity,
 from indigo_async.workflows.recipes.reconcile import is_final_refusal, says_already_done, says_name_taken
 from indigo_async.workflows.recipes.waits import is_active, wait_active, wait_ready_for_columns, wait_recorded
 
-__all__ = ["check_csv", "ensure_matched", "is_url", "upload_and_match"]
+__all__ = ["check_csv", "ensure_matched", "inspect_input", "is_url", "upload_and_match"]
 
 _NEEDS_PUBLISHER = (
     "is a local file, and the server fetches CSVs from URLs: pass publisher=..., which puts the file at a URL for as "
@@ -123,6 +124,20 @@ def check_csv(
         check.problems += find_csv_problems(Path(csv), selections or {})
 
 
+async def inspect_input(
+    client: IndigoClient, csv: str | Path, selections: Mapping[str, ColumnSelection]
+) -> CsvInspection:
+    """Find the exact column names of a local CSV, and what to warn about before a CSV is uploaded.
+
+    Raises:
+        InvalidInputError: the file has changed since it was checked, and can't be matched any more.
+    """
+    if is_url(csv):
+        warnings = find_url_warnings(str(csv), api_is_local=client.settings.is_loopback)
+        return CsvInspection(selections, tuple(warnings))
+    return await run_in_thread(partial(inspect_csv, Path(csv), selections))
+
+
 async def ensure_matched(context: RecipeContext, csv: str | Path, selections: ColumnSelectionsInput) -> Audience:
     """Return the audience matched from a CSV, active: recorded in the journal, reused, or matched now."""
     csv = secret(csv)
@@ -190,6 +205,7 @@ class _Match:
                 return await reuse_audience(context, Stage.MATCH, existing)
         async with self._published_url() as url:
             with context.stage(Stage.UPLOAD):
+                await self._inspect_csv()
                 if stub is None or not await self._resume_upload(stub):
                     stub = await self._upload(url)
                     await wait_ready_for_columns(context, stub.id)
@@ -221,6 +237,14 @@ class _Match:
         """Return the function that judges whether an audience was matched from this CSV."""
         csv = secret(str(self.csv)) if is_url(self.csv) else await content_name(Path(self.csv))
         return partial(compare_matched, csv=csv)
+
+    async def _inspect_csv(self) -> None:
+        """Warn about the CSV, and select its columns by their exact names."""
+        given = InputCheck().column_selections(self.selections)
+        inspection = await inspect_input(self.context.client, self.csv, given)
+        self.selections = inspection.selections
+        for warning in inspection.warnings:
+            self.context.warn(warning)
 
     def _published_url(self) -> AbstractAsyncContextManager[str]:
         """Serve the CSV at a URL during the block."""

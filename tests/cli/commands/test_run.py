@@ -259,3 +259,27 @@ async def test_journal_in_use_and_missing_manifest_are_explained(tmp_path: Path)
         missing.stderr
         == f"indigo-async: {tmp_path}/none.yaml: cannot be read: No such file or directory; did you mean 'jobs.yaml'?\n"
     )
+
+
+async def test_run_shows_warnings_about_csvs_with_their_jobs(tmp_path: Path):
+    manifest = tmp_path / "jobs.yaml"
+    manifest.write_text(
+        """defaults:
+  customer_id: "42"
+  column_selections: {last_name: {column_name: Last, is_required: true}}
+jobs:
+- {audience_name: Good, csv: "https://files.example.org/donors.csv"}
+- {audience_name: Shared, csv: "https://www.dropbox.com/s/abc/donors.csv?dl=0"}
+- {audience_name: Zipped, csv: "https://files.example.org/donors.csv.gz"}
+"""
+    )
+    async with lite() as sandbox:
+        result = await run_command(sandbox, "run", manifest, "--json", *FAST)
+        again = await run_command(sandbox, "run", manifest, *FAST)
+    assert result.returncode == 0, result.stderr
+    outcomes = {record["audience_name"]: record["warnings"] for record in json_lines(result.stdout)[:-1]}
+    assert outcomes["Good"] == []
+    assert "Dropbox page" in outcomes["Shared"][0]
+    assert "ends in .gz, so it probably is a gzip archive" in outcomes["Zipped"][0]
+    assert again.returncode == 0
+    assert "Dropbox" not in again.stdout  # nothing is uploaded again
