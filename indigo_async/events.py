@@ -21,6 +21,7 @@ from indigo_async.models import RecordId
 
 __all__ = [
     "AudienceReused",
+    "CombinedListener",
     "DownloadProgressed",
     "Event",
     "ExportDownloaded",
@@ -46,6 +47,7 @@ __all__ = [
     "event_fields",
     "listen",
     "notify",
+    "separate_listeners",
 ]
 
 _logger = logging.getLogger("indigo_async")
@@ -259,19 +261,32 @@ def notify(listener: Listener, event: Event) -> None:
         _logger.exception("the event listener failed on %s", type(event).__name__)
 
 
-def combine_listeners(*listeners: Listener | None) -> Listener | None:
-    """One listener that calls all of them in order. Nones are skipped; the result is None if nothing remains."""
-    present = [listener for listener in listeners if listener is not None]
-    if not present:
-        return None
-    if len(present) == 1:
-        return present[0]
+@attrs.frozen
+class CombinedListener:
+    """A listener that calls others in order."""
 
-    def notify_all(event: Event) -> None:
-        for listener in present:
+    listeners: tuple[Listener, ...]
+
+    def __call__(self, event: Event) -> None:
+        for listener in self.listeners:
             notify(listener, event)
 
-    return notify_all
+
+def separate_listeners(listener: Listener | None) -> tuple[Listener, ...]:
+    """The listeners that a combined one calls, or the only one."""
+    if isinstance(listener, CombinedListener):
+        return listener.listeners
+    return () if listener is None else (listener,)
+
+
+def combine_listeners(*listeners: Listener | None) -> Listener | None:
+    """One listener that calls all of them in order, each once. Nones are skipped; None if nothing remains."""
+    present: list[Listener] = []
+    for listener in listeners:
+        present += [single for single in separate_listeners(listener) if single not in present]
+    if len(present) > 1:
+        return CombinedListener(tuple(present))
+    return present[0] if present else None
 
 
 def event_fields(event: Event) -> dict[str, str | int | float]:

@@ -1,4 +1,4 @@
-"""Traces and metrics with OpenTelemetry (extra `otel`): call `instrument(client)` once per client."""
+"""Traces and metrics with OpenTelemetry (extra `otel`): call `instrument(client)` for each client."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ except ImportError as _missing:
     raise ImportError("indigo_async.telemetry needs OpenTelemetry: pip install 'indigo-async[otel]'") from _missing
 
 from indigo_async.client import IndigoClient
-from indigo_async.events import combine_listeners
+from indigo_async.events import Listener, combine_listeners, separate_listeners
 from indigo_async.telemetry._attributes import ServerAttributes
 from indigo_async.telemetry._metrics import MetricsListener, get_instruments
 from indigo_async.telemetry._spans import SpanListener
@@ -22,7 +22,9 @@ def instrument(
     tracer_provider: trace.TracerProvider | None = None,
     meter_provider: metrics.MeterProvider | None = None,
 ) -> None:
-    """Record spans and metrics of everything that is done with a client. Call it once, before using the client.
+    """Record spans and metrics of everything that is done with a client. Best called before the client is used.
+
+    Calling it again replaces the providers; nothing is recorded twice.
 
     Each recipe is a span, with a child span per stage; a stage's requests are client spans in it. Spans name the
     customer and the audience, metrics never do. Neither contains a token, a URL's query or a signed URL.
@@ -34,6 +36,12 @@ def instrument(
     """
     server = ServerAttributes.from_url(client.settings.base_url)
     spans = SpanListener(trace.get_tracer("indigo_async", tracer_provider=tracer_provider), server)
-    measurements = MetricsListener(get_instruments(meter_provider), server, client)
     transport = client.transport
-    transport.on_event = combine_listeners(transport.on_event, spans, measurements)
+    others: list[Listener] = []
+    for listener in separate_listeners(transport.on_event):
+        if isinstance(listener, MetricsListener):
+            listener.count_polls()
+        elif not isinstance(listener, SpanListener):
+            others.append(listener)
+    measurements = MetricsListener(get_instruments(meter_provider), server, client)
+    transport.on_event = combine_listeners(*others, spans, measurements)

@@ -97,8 +97,9 @@ class MetricsListener:
         self._instruments = instruments
         self._server = server
         self._client = ref(client)  # the client refers to this listener
-        self._polls = 0
-        self._poll_requests: dict[str, int] = {}
+        stats = client.poller.stats if client.poller is not None else None
+        self._polls = stats.polls if stats is not None else 0
+        self._poll_requests: dict[str, int] = dict(stats.requests) if stats is not None else {}
 
     def __call__(self, event: Event) -> None:
         instruments = self._instruments
@@ -132,7 +133,7 @@ class MetricsListener:
         if error_type is not None:
             attributes["error.type"] = error_type
         self._instruments.requests.record(event.seconds, attributes)
-        self._count_polls()
+        self.count_polls()
 
     def _record_recipe(self, recipe: str, seconds: float, error_type: str | None) -> None:
         attributes: Attributes = {"indigo.recipe": recipe}
@@ -140,9 +141,9 @@ class MetricsListener:
         if error_type is not None:
             attributes = attributes | {"error.type": error_type}
         self._instruments.recipes.record(seconds, attributes)
-        self._count_polls()
+        self.count_polls()
 
-    def _count_polls(self) -> None:
+    def count_polls(self) -> None:
         """Add what polling has cost since the last call."""
         client = self._client()
         if client is None or client.poller is None:

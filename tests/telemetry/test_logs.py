@@ -51,6 +51,13 @@ async def test_results_and_purchases_are_logged_as_info(tmp_path: Path, caplog: 
     assert event_names_at(caplog, logging.WARNING) == []
 
 
+async def test_a_listener_that_is_passed_twice_is_called_once(caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.INFO, "indigo_async")
+    async with sandbox_and_client(client=LOGGED) as (_, client):
+        await match_csv(client, on_event=log_events)
+    assert event_names_at(caplog, logging.INFO) == ["RecipeStarted", "StageFinished", "StageFinished", "RecipeFinished"]
+
+
 async def test_a_log_record_has_the_fields_of_its_event(caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.INFO, "indigo_async")
     async with sandbox_and_client(client=LOGGED) as (_, client):

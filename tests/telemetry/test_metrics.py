@@ -120,6 +120,35 @@ async def test_no_attribute_names_a_customer_or_an_audience(tmp_path: Path):
     assert not values & {CUSTOMER, CSV, "Donors of Acme"}
 
 
+async def test_a_client_that_is_instrumented_twice_is_measured_once(tmp_path: Path):
+    meters = Meters()
+    async with sandbox_and_client() as (sandbox, client):
+        instrument(client, meter_provider=meters.provider)
+        audience = await match_csv(client)
+        instrument(client, meter_provider=meters.provider)
+        await export_csv(client, audience, tmp_path)
+        charged = sandbox.counts().charged_cents
+        stats = get_poller(client).stats
+    ((_, spent),) = meters.points("indigo.export.spent")
+    assert spent.value == charged
+    assert sum(point.value for _, point in meters.points("indigo.polling.polls")) == stats.polls
+    assert sum(point.value for _, point in meters.points("indigo.polling.requests")) == sum(stats.requests.values())
+    assert all(point.value == 0 for _, point in meters.points("indigo.recipe.active"))
+    measured = sum(point.count for _, point in meters.points("http.client.request.duration"))
+    assert measured == sum(client.transport.requests.values())
+
+
+async def test_another_provider_replaces_the_first():
+    first, second = Meters(), Meters()
+    async with sandbox_and_client() as (_, client):
+        for meters in (first, second):
+            instrument(client, meter_provider=meters.provider)
+            await client.list_audiences()
+    for meters in (first, second):
+        ((_, point),) = meters.points("http.client.request.duration")
+        assert point.count == 1
+
+
 async def test_clients_of_one_provider_share_their_instruments():
     meters = Meters()
     for _ in range(2):

@@ -224,3 +224,15 @@ async def test_a_client_that_is_not_instrumented_creates_no_spans():
     async with recorded() as (sandbox, _, recorder), open_client(sandbox) as other:
         await other.list_audiences("42")
     assert recorder.spans == ()
+
+
+async def test_a_client_that_is_instrumented_twice_has_one_tree_of_spans():
+    seen: list[object] = []
+    async with recorded(client={"on_event": seen.append}) as (_, client, recorder):
+        instrument(client, tracer_provider=recorder.provider)
+        await match_csv(client)
+    names = Counter(span.name for span in recorder.spans)
+    assert (names["indigo.upload_and_match"], names["indigo.upload"], names["indigo.match"]) == (1, 1, 1)
+    assert recorder.path_of(recorder.named("indigo.match")[0]) == ["indigo.upload_and_match", "indigo.match"]
+    assert names["POST /api/v1/upload_csv"] == 1
+    assert seen
