@@ -39,6 +39,7 @@ __all__ = [
     "JournalMismatchError",
     "JournalVersionError",
     "JournalWriteError",
+    "MissingPackageError",
     "NotFoundError",
     "Problem",
     "PublishError",
@@ -88,6 +89,10 @@ class InvalidInputError(IndigoError, ValueError):
         self.problems: tuple[Problem, ...] = tuple(problems)
         lines = [str(problem) for problem in self.problems]
         super().__init__(lines[0] if len(lines) == 1 else "\n".join([f"{len(lines)} problems:", *lines]))
+
+
+class MissingPackageError(IndigoError, ImportError):
+    """A package that this feature needs is not installed. The message says how to install it; `name` is its module."""
 
 
 class TransportError(IndigoError):

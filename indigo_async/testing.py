@@ -13,10 +13,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Generator
 from typing import TYPE_CHECKING
 
+from indigo_async._extras import require_extra, require_packages
+
 try:
     import pytest
-except ImportError as _missing:
-    raise ImportError("indigo_async.testing needs pytest: pip install pytest 'indigo-async[sandbox]'") from _missing
+except ImportError:
+    require_packages("indigo_async.testing", "pytest", "pytest")
+    raise
 
 from indigo_async.client import IndigoClient
 from indigo_async.sandbox import Sandbox, StageTimes
@@ -35,6 +38,7 @@ _MIN_POLL_INTERVAL = 0.001
 @pytest.fixture(scope="session")
 def indigo_voters() -> Generator[VoterFile]:
     """A voter file of 10,000 synthetic people, created once per session. It never changes."""
+    require_extra("sandbox", "the fixture indigo_voters")
     from indigo_async.sandbox.people import VoterFile  # noqa: PLC0415 - slow to import
 
     voters = VoterFile.synthetic(_VOTER_COUNT)

@@ -28,8 +28,9 @@ def main() -> None:
     prepare_streams()
     try:
         from indigo_async.cli.app import run  # noqa: PLC0415 - the extra may be missing
-    except ImportError as error:
-        sys.exit(f"indigo-async: {error.name} is not installed; pip install 'indigo-async[cli,sandbox]'")
+    except ImportError:
+        _exit_if_extra_is_missing()
+        raise
     code = run()
     if "temporalio" in sys.modules:
         # Skip interpreter shutdown, which temporalio's threads can crash (temporalio/sdk-python#300).
@@ -37,3 +38,13 @@ def main() -> None:
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def _exit_if_extra_is_missing() -> None:
+    from indigo_async._extras import require_extra  # noqa: PLC0415 - seldom needed
+    from indigo_async.errors import MissingPackageError  # noqa: PLC0415 - as above
+
+    try:
+        require_extra("cli", "the command")
+    except MissingPackageError as missing:
+        sys.exit(f"indigo-async: {missing}")

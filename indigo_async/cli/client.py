@@ -69,7 +69,7 @@ async def open_publisher(client: IndigoClient, publish: str | None) -> AsyncGene
 
     Raises:
         InvalidInputError: `publish` isn't the URL of an object store.
-        ImportError: the extra `publish` is not installed.
+        MissingPackageError: the extra `publish` is not installed.
     """
     if publish is not None:
         from indigo_async.files.publishing.object_store import ObjectStorePublisher  # noqa: PLC0415 - optional extra

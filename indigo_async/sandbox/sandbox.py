@@ -17,6 +17,7 @@ import anyio
 import anyio.to_thread
 import attrs
 
+from indigo_async._extras import require_extra
 from indigo_async.models import RecordId
 from indigo_async.sandbox.clock import Clock, ScaledClock
 from indigo_async.sandbox.dialect import Dialect, ExportFlow
@@ -65,6 +66,9 @@ class Sandbox:
         log_entries: How many requests `log.entries` keeps. The counters count all of them.
 
     Requests are handled in the caller's event loop, computations and files in threads. Leaving the context ends both.
+
+    Raises:
+        MissingPackageError: the extra `sandbox` is not installed. A lite sandbox does without it.
     """
 
     def __init__(
@@ -86,6 +90,8 @@ class Sandbox:
         threads: int = 2,
         log_entries: int = 100_000,
     ) -> None:
+        if not lite:
+            require_extra("sandbox", "Sandbox (unless lite=True)")
         self.clock: Clock = clock or ScaledClock(speed)
         self.token: str = token or secrets.token_urlsafe(24)
         self.log: RequestLog = RequestLog(log_entries)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from indigo_async._extras import require_extra
+
 try:
     from opentelemetry import metrics, trace
-except ImportError as _missing:
-    raise ImportError("indigo_async.telemetry needs OpenTelemetry: pip install 'indigo-async[otel]'") from _missing
+except ImportError:
+    require_extra("otel", "indigo_async.telemetry")
+    raise
 
 from indigo_async.client import IndigoClient
 from indigo_async.events import Listener, combine_listeners, separate_listeners

@@ -1,11 +1,12 @@
 """Run jobs as durable workflows on Temporal, on any number of machines (extra `temporal`)."""
 
+from indigo_async._extras import require_extra
+
 try:
     import temporalio as _  # noqa: F401 - only to check that it is installed
-except ImportError as _missing:
-    raise ImportError(
-        "indigo_async.temporal needs the Temporal SDK: pip install 'indigo-async[temporal]'"
-    ) from _missing
+except ImportError:
+    require_extra("temporal", "indigo_async.temporal")
+    raise
 
 from indigo_async.temporal.connection import connect
 from indigo_async.temporal.converter import data_converter

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
+from indigo_async._extras import require_extra
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async._validation import InputCheck
 from indigo_async.errors import DownloadError, InvalidInputError, Problem
@@ -117,7 +118,7 @@ def export_store(location: str) -> FolderExportStore | ObjectExportStore:
 
     Raises:
         InvalidInputError: it is neither of these.
-        ImportError: the extra `publish` is not installed.
+        MissingPackageError: the extra `publish` is not installed.
     """
     if "://" not in location:
         try:
@@ -130,10 +131,9 @@ def export_store(location: str) -> FolderExportStore | ObjectExportStore:
             "exports", "must be a folder, or a URL such as s3://bucket/prefix, gs://... or az://..., without keys"
         )
     check.raise_if_invalid()
-    try:
-        from obstore.store import from_url  # noqa: PLC0415 - the extra
-    except ImportError:
-        raise ImportError("exports in an object store need obstore: pip install 'indigo-async[publish]'") from None
+    require_extra("publish", "an object store for exports")
+    from obstore.store import from_url  # noqa: PLC0415 - the extra
+
     return ObjectExportStore(location, from_url(location))
 
 

@@ -36,7 +36,25 @@ def test_help_works_without_the_extras(command: str):
     assert f"indigo-async {command}" in output
 
 
+@pytest.mark.parametrize(
+    ("arguments", "module", "extra"),
+    [
+        (["demo"], "duckdb", "sandbox"),
+        (["sandbox"], "duckdb", "sandbox"),
+        (["upload", __file__, "--customer", "42", "--publish", "s3://bucket/x"], "obstore", "publish"),
+    ],
+)
+def test_command_names_the_missing_extra(
+    arguments: list[str], module: str, extra: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("INDIGO_API_TOKEN", "token")
+    monkeypatch.setenv("INDIGO_BASE_URL", "http://127.0.0.1:1/api/v1")
+    code, output = run(*arguments)
+    assert code == 1
+    assert f"needs {module}, which is not installed: pip install 'indigo-async[{extra}]'" in output
+
+
 def test_command_names_the_missing_package():
     code, output = run("worker", "--exports", "exports", "--temporal", "127.0.0.1:1")
     assert code == 1
-    assert "temporalio is not installed" in output
+    assert "needs temporalio, which is not installed: pip install 'indigo-async[temporal]'" in output

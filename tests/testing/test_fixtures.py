@@ -63,17 +63,3 @@ def test_the_fixtures_work_in_a_project(tmp_path: Path, project: str):
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "4 passed" in run.stdout
-
-
-@pytest.mark.parametrize(
-    ("module", "lacks", "advice"),
-    [
-        ("indigo_async.testing", "pytest", "indigo_async.testing needs pytest: pip install pytest"),
-        ("indigo_async.telemetry", "opentelemetry", "pip install 'indigo-async[otel]'"),
-    ],
-)
-def test_a_missing_extra_is_reported_with_how_to_install_it(module: str, lacks: str, advice: str):
-    code = f"import sys; sys.modules[{lacks!r}] = None; import {module}"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-    assert run.returncode == 1
-    assert advice in run.stderr.strip().splitlines()[-1]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import attrs
 
+from indigo_async._extras import require_extra
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async.errors import InvalidInputError
 from indigo_async.files.csv.candidates import Candidate, ColumnCandidates, find_candidates
@@ -56,7 +57,7 @@ async def suggest_columns(path: Path | str) -> ColumnSuggestion:
 
     Raises:
         InvalidInputError: the CSV could not be matched (see `check_columns`), or no column can be required.
-        ImportError: the file is not Unicode, and detecting its encoding needs the extra `columns`.
+        MissingPackageError: the file is not Unicode, and detecting its encoding needs the extra `columns`.
     """
     return await run_in_thread(partial(_suggest, Path(path)))
 
@@ -93,14 +94,9 @@ def _suggest(path: Path) -> ColumnSuggestion:
 
 def _detect_encoding(path: Path, data: bytes) -> str:
     """Detect the most likely encoding of bytes that are not Unicode."""
-    try:
-        from charset_normalizer import from_bytes  # noqa: PLC0415 - an extra, and seldom needed
-    except ImportError:
-        raise ImportError(
-            f"{str(path)!r} is not UTF-8, and detecting its encoding needs charset-normalizer: save the file as UTF-8, "
-            "or pip install 'indigo-async[columns]'",
-            name="charset_normalizer",
-        ) from None
+    require_extra("columns", f"{str(path)!r} is not UTF-8: save it as UTF-8. Detecting another encoding")
+    from charset_normalizer import from_bytes  # noqa: PLC0415 - an extra, and seldom needed
+
     best = from_bytes(data, cp_isolation=list(_CODE_PAGES)).best()
     return best.encoding if best is not None else _CODE_PAGES[0]
 

@@ -7,12 +7,12 @@ is an empty string.
 from __future__ import annotations
 
 import csv
-from collections.abc import Generator
-from contextlib import contextmanager
 from io import BytesIO, StringIO
 from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from indigo_async._extras import require_packages
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,15 +21,18 @@ if TYPE_CHECKING:
 
 __all__ = ["read_arrow", "read_pandas", "read_polars"]
 
+_FEATURE = "reading an export as a table"
+
 
 def read_polars(path: Path) -> pl.DataFrame:
     """Read the file into a Polars data frame.
 
     Raises:
-        ImportError: Polars is not installed.
+        MissingPackageError: Polars is not installed.
     """
-    with _required("polars"):
-        import polars as pl  # noqa: PLC0415 - optional
+    require_packages(_FEATURE, "polars", "polars")
+    import polars as pl  # noqa: PLC0415 - optional
+
     return pl.read_csv(_without_extra_fields(path), infer_schema=False, glob=False).fill_null("")
 
 
@@ -37,11 +40,12 @@ def read_arrow(path: Path) -> pa.Table:
     """Read the file into an Arrow table.
 
     Raises:
-        ImportError: PyArrow is not installed.
+        MissingPackageError: PyArrow is not installed.
     """
-    with _required("pyarrow"):
-        import pyarrow as pa  # noqa: PLC0415 - optional
-        from pyarrow import csv as arrow_csv  # noqa: PLC0415 - optional
+    require_packages(_FEATURE, "pyarrow", "pyarrow")
+    import pyarrow as pa  # noqa: PLC0415 - optional
+    from pyarrow import csv as arrow_csv  # noqa: PLC0415 - optional
+
     parse_options = arrow_csv.ParseOptions(newlines_in_values=True)
     source = _without_extra_fields(path)
     with arrow_csv.open_csv(source, parse_options=parse_options) as reader:
@@ -56,10 +60,11 @@ def read_pandas(path: Path) -> pd.DataFrame:
     """Read the file into a pandas data frame.
 
     Raises:
-        ImportError: pandas is not installed.
+        MissingPackageError: pandas is not installed.
     """
-    with _required("pandas"):
-        import pandas as pd  # noqa: PLC0415 - optional
+    require_packages(_FEATURE, "pandas", "pandas")
+    import pandas as pd  # noqa: PLC0415 - optional
+
     # By default, pandas takes the first column for the index if the rows have one field more than the header.
     return pd.read_csv(_without_extra_fields(path), dtype=str, keep_default_na=False, index_col=False)
 
@@ -87,11 +92,3 @@ def _without_extra_fields(path: Path) -> Path | BytesIO:
                 raise ValueError(f"line {rows.line_num} of {path} has {len(row)} values for {len(header)} columns")
             writer.writerow(row[: len(header)])
     return BytesIO(copy.getvalue().encode())
-
-
-@contextmanager
-def _required(library: str) -> Generator[None]:
-    try:
-        yield
-    except ImportError:
-        raise ImportError(f"reading an export as a table needs {library}: pip install {library}") from None

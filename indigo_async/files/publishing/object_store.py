@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from indigo_async._extras import require_extra
 from indigo_async._redaction import SecretText
 from indigo_async._transport.cancellation import cleanup, run_in_thread, run_to_completion, wait_shielded
 from indigo_async._validation import InputCheck
@@ -88,7 +89,7 @@ class ObjectStorePublisher:
         Raises:
             InvalidInputError: an argument is invalid.
             PublishError: obstore rejects the URL or its configuration.
-            ImportError: obstore is not installed.
+            MissingPackageError: the extra `publish` is not installed.
         """
         check = InputCheck()
         expires_in = check.seconds("expires_in", expires_in)
@@ -180,10 +181,8 @@ class ObjectStorePublisher:
 
 def _open_store(check: InputCheck, store: str | SigningStore, config: Mapping[str, str] | None) -> SigningStore | Any:
     """Open the store; if the argument is invalid, add the problem to `check`."""
-    try:
-        from obstore.store import AzureStore, GCSStore, S3Store  # noqa: PLC0415 - the extra
-    except ImportError:
-        raise ImportError("ObjectStorePublisher needs obstore: pip install 'indigo-async[publish]'") from None
+    require_extra("publish", "ObjectStorePublisher")
+    from obstore.store import AzureStore, GCSStore, S3Store  # noqa: PLC0415 - the extra
 
     if isinstance(store, (S3Store, GCSStore, AzureStore)):
         return store

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import duckdb
 
+from indigo_async._extras import require_extra
 from indigo_async.errors import InvalidInputError, Problem
 from indigo_async.sandbox.people.normalize import install_macros
 from indigo_async.sandbox.people.schema import COLUMNS
@@ -80,6 +81,7 @@ class VoterFile:
     @classmethod
     def synthetic(cls, count: int = 100_000, *, seed: int = 0) -> VoterFile:
         """Create `count` synthetic people. Deterministic for a seed."""
+        require_extra("sandbox", "a synthetic voter file")
         return cls(functools.partial(_load_synthetic, count=count, seed=seed))
 
     @classmethod

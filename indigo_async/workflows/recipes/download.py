@@ -58,7 +58,7 @@ class ExportReceipt:
         """Read the people into a Polars data frame. All columns are text.
 
         Raises:
-            ImportError: Polars is not installed.
+            MissingPackageError: Polars is not installed.
             OSError: the file is gone or can't be read.
         """
         return read_polars(self.path)
@@ -67,7 +67,7 @@ class ExportReceipt:
         """Read the people into an Arrow table. All columns are text.
 
         Raises:
-            ImportError: PyArrow is not installed.
+            MissingPackageError: PyArrow is not installed.
             OSError: the file is gone or can't be read.
         """
         return read_arrow(self.path)
@@ -76,7 +76,7 @@ class ExportReceipt:
         """Read the people into a pandas data frame. All columns are text.
 
         Raises:
-            ImportError: pandas is not installed.
+            MissingPackageError: pandas is not installed.
             OSError: the file is gone or can't be read.
         """
         return read_pandas(self.path)

@@ -130,7 +130,7 @@ def test_columns_with_one_name_are_all_kept(tmp_path: Path, reader: str):
 def test_a_missing_library_is_named(receipt: ExportReceipt, monkeypatch: pytest.MonkeyPatch, library: str):
     monkeypatch.setitem(sys.modules, library, None)
     read = {"polars": receipt.to_polars, "pyarrow": receipt.to_arrow, "pandas": receipt.to_pandas}[library]
-    with pytest.raises(ImportError, match=f"needs {library}: pip install {library}$"):
+    with pytest.raises(ImportError, match=f"needs {library}, which is not installed: pip install {library}$"):
         read()
 
 
