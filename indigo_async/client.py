@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
 import aiohttp
 import attrs
@@ -28,10 +28,12 @@ from indigo_async._transport.endpoints import (
     decode_response,
 )
 from indigo_async._transport.pacing import Pacing
+from indigo_async._transport.proxies import Proxies
 from indigo_async._transport.responses import Endpoint
 from indigo_async._transport.retry import RetryPolicy
 from indigo_async._transport.transport import SendState, Transport
 from indigo_async._validation import InputCheck
+from indigo_async.errors import ClientNotOpenError
 from indigo_async.events import Listener
 from indigo_async.inputs import ColumnSelectionsInput, LookalikeFiltersInput
 from indigo_async.models import Audience, CsvExport, RecordId
@@ -60,7 +62,7 @@ class IndigoClient:
       `AmbiguousOutcomeError`.
     - `ResponseDecodeError` if the response doesn't have the documented shape.
     - `CustomerMismatchError` or `RecordMismatchError` if the response is about another customer or record.
-    - `ClientNotOpenError` outside `async with`.
+    - `ClientNotOpenError` outside `async with`, or in another event loop than the one that opened the client.
 
     Args:
         token: the API token, or a function or coroutine function that returns it. The function is called when the
@@ -72,7 +74,10 @@ class IndigoClient:
         pacing: limits for concurrent requests and requests per second.
         poll_interval: seconds between two status checks of an audience; at least 1, except on loopback. After 60
             intervals the checks become rarer, up to 30 seconds apart.
-        session: your own aiohttp session, which is not closed. Default: the client creates one.
+        session: your own aiohttp session, which is not closed. Its own settings decide about proxies and certificates.
+            Default: the client creates one.
+        proxy: the URL of an HTTP proxy for all requests, `http://user:password@host:port`. Default: what
+            `INDIGO_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY` or `ALL_PROXY` name, unless `NO_PROXY` excepts the host.
         on_event: called with every event on this client, including requests: see `indigo_async.events`. To log them,
             pass `indigo_async.logs.log_events`.
 
@@ -93,9 +98,10 @@ class IndigoClient:
         pacing: Pacing | None = None,
         poll_interval: float = 5.0,
         session: aiohttp.ClientSession | None = None,
+        proxy: str | None = None,
         on_event: Listener | None = None,
     ) -> None:
-        token = secret(token)
+        token, proxy = secret(token), secret(proxy)
         self.settings: Settings = Settings.resolve(token, base_url)
         check = InputCheck()
         timeout = check.seconds("timeout", timeout)
@@ -111,6 +117,7 @@ class IndigoClient:
             pacing=pacing or Pacing(),
             max_downloads=_MAX_CONCURRENT_DOWNLOADS,
             session=session,
+            proxies=Proxies.resolve(proxy),
             on_event=on_event,
         )
         self.purchased_exports: dict[str, frozenset[str] | None] = {}
@@ -125,6 +132,7 @@ class IndigoClient:
         return f"IndigoClient(base_url={settings.base_url!r})" if settings is not None else "IndigoClient()"
 
     async def __aenter__(self) -> Self:
+        self._forget_closed_loop()
         await self.transport.open()
         self.download_slots = asyncio.Semaphore(_MAX_CONCURRENT_DOWNLOADS)
         self.exit_stack.push_async_callback(self.transport.close)
@@ -133,7 +141,18 @@ class IndigoClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._forget_closed_loop()
+        self.transport.require_own_loop()
         await self.exit_stack.aclose()
+
+    def _forget_closed_loop(self) -> None:
+        """Let go of what belongs to an event loop that was closed while the client was open, as in a notebook."""
+        if self.transport.forget_closed_loop():
+            self.exit_stack.pop_all()
+            self.poller = None
+
+    def __reduce__(self) -> NoReturn:
+        raise ClientNotOpenError("a client cannot be pickled or copied: create one in each process")
 
     def for_customer(self, customer_id: str) -> CustomerClient:
         """Return the same endpoints with the customer ID bound.

@@ -68,7 +68,7 @@ def _rebuild(kind: type[IndigoError], args: tuple[Any, ...]) -> IndigoError:
 
 
 class ClientNotOpenError(IndigoError):
-    """The client was used outside `async with`."""
+    """The client was used where it is not open: outside `async with`, in another event loop, or without its session."""
 
 
 @attrs.frozen

@@ -1,4 +1,4 @@
-"""Work that must not be interrupted when its caller is canceled."""
+"""The running event loop, and work in it that must not be interrupted when its caller is canceled."""
 
 from __future__ import annotations
 
@@ -11,7 +11,17 @@ from typing import TypeVar
 import anyio
 import attrs
 
-__all__ = ["Cleanup", "cleanup", "current_cleanups", "run_in_thread", "run_to_completion", "wait_shielded"]
+from indigo_async.errors import ClientNotOpenError
+
+__all__ = [
+    "Cleanup",
+    "cleanup",
+    "current_cleanups",
+    "run_in_thread",
+    "run_to_completion",
+    "running_loop",
+    "wait_shielded",
+]
 
 T = TypeVar("T")
 
@@ -52,6 +62,22 @@ def current_cleanups() -> Sequence[Cleanup]:
     return list(_cleanups)
 
 
+def running_loop() -> asyncio.AbstractEventLoop:
+    """Return the running event loop.
+
+    Raises:
+        ClientNotOpenError: asyncio isn't running: the caller uses Trio, or no event loop at all.
+    """
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        pass
+    raise ClientNotOpenError(
+        "this SDK needs asyncio, which is not running here: use `asyncio.run(...)`, "
+        "or `anyio.run(..., backend='asyncio')`; Trio is not supported"
+    )
+
+
 async def wait_shielded(work: asyncio.Future[T], *, seconds: float | None = None) -> None:
     """Wait until `work` is done, or for `seconds` at most, even if the caller is canceled.
 
@@ -81,4 +107,4 @@ async def run_to_completion(work: asyncio.Future[T]) -> T:
 
 async def run_in_thread(function: Callable[[], T]) -> T:
     """Run a blocking function in a thread, to completion: no file is closed while it is being written."""
-    return await run_to_completion(asyncio.get_running_loop().run_in_executor(None, function))
+    return await run_to_completion(running_loop().run_in_executor(None, function))

@@ -42,10 +42,9 @@ def make_error(
     """
     if isinstance(outcome, Response):
         return _make_error_from_response(endpoint, outcome, token, base_url)
-    message = f"{outcome.reason.value} ({sanitize_text(outcome.detail, token)})"
-    if outcome.advice:
-        message += f"; {outcome.advice}"
+    message = sanitize_text(str(outcome), token)
     if outcome.reason.nothing_sent:
+        message += "" if outcome.advice else "; check base_url and the network"
         is_misconfiguration = outcome.reason.is_misconfiguration
         return ConnectionFailedError(message, endpoint=endpoint.name, is_misconfiguration=is_misconfiguration)
     if outcome.reason is FailureReason.WEB_PAGE:

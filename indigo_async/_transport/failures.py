@@ -28,7 +28,6 @@ _CA_ADVICE = (
     "if a proxy inspects TLS, or the server has its own certificate authority, "
     "set SSL_CERT_FILE to the file with the authority's certificate"
 )
-_NETWORK_ADVICE = "check base_url and the network"
 _HOST_ADVICE = "check the host name in the URL"
 
 # By OpenSSL's verification codes: https://docs.openssl.org/master/man1/openssl-verification-options/#diagnostics
@@ -84,7 +83,7 @@ def classify_failure(error: Exception, url: URL, *, proxy: URL | None = None) ->
             address = _address(url.host, url.port)
             if proxy is not None:
                 address += f" through the proxy {_address(proxy.host, proxy.port)}"
-            return NoResponse(FailureReason.NOT_SENT, f"{address}, connection timed out", _NETWORK_ADVICE)
+            return NoResponse(FailureReason.NOT_SENT, f"{address}, connection timed out")
         case TimeoutError():
             return NoResponse(FailureReason.TIMEOUT, type(error).__name__)
         case aiohttp.ClientPayloadError(__cause__=ContentEncodingError()):
@@ -109,16 +108,15 @@ def _describe_broken_connection(error: Exception) -> str:
 def _classify_connector_error(error: aiohttp.ClientConnectorError, proxy: URL | None) -> NoResponse:
     is_proxy = proxy is not None and (error.host, error.port) == (proxy.host, proxy.port)
     address = f"{'the proxy ' if is_proxy else ''}{_address(error.host, error.port)}"
+    advice = "check the proxy's URL, and that it is running" if is_proxy else ""
     cause = error.os_error
     if isinstance(cause, ssl.SSLError) and cause.reason not in _TRANSIENT_TLS_FAILURES:
-        problem, advice = explain_tls_failure(cause)
+        problem, tls_advice = explain_tls_failure(cause)
         is_certificate = isinstance(cause, ssl.SSLCertVerificationError)
         reason = FailureReason.UNTRUSTED if is_certificate else FailureReason.NO_TLS
-        return NoResponse(reason, f"{address}: {problem}", advice)
+        return NoResponse(reason, f"{address}: {problem}", tls_advice)
     if isinstance(cause, socket.gaierror) and cause.errno in _UNKNOWN_HOST_ERRORS:
-        advice = "check the spelling of the proxy's URL" if is_proxy else _NETWORK_ADVICE
         return NoResponse(FailureReason.UNKNOWN_HOST, address, advice)
-    advice = "check the proxy" if is_proxy else _NETWORK_ADVICE
     return NoResponse(FailureReason.NOT_SENT, f"{address}, {_describe_os_error(cause)}", advice)
 
 
@@ -128,10 +126,10 @@ def _classify_proxy_refusal(status: int, url: URL, proxy: URL | None) -> NoRespo
     detail = f"{through} responded {status} to a connection to {_address(url.host, url.port)}"
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
         advice = "the proxy's URL needs a valid user name and password: http://user:password@host:port"
-        return NoResponse(FailureReason.PROXY_REFUSED, detail, advice)
+        return NoResponse(FailureReason.PROXY_UNUSABLE, detail, advice)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _TRANSIENT_PROXY_STATUSES:
-        return NoResponse(FailureReason.NOT_SENT, detail, "check base_url and the proxy")
-    return NoResponse(FailureReason.PROXY_REFUSED, detail, "ask the proxy's administrator to allow this host")
+        return NoResponse(FailureReason.NOT_SENT, detail)
+    return NoResponse(FailureReason.PROXY_UNUSABLE, detail, "ask the proxy's administrator to allow this host")
 
 
 def _address(host: str | None, port: int | None) -> str:

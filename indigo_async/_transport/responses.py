@@ -70,7 +70,7 @@ class FailureReason(Enum):
     UNKNOWN_HOST = "no host of this name was found"
     UNTRUSTED = "the server's certificate is not trusted"
     NO_TLS = "no secure connection could be made"
-    PROXY_REFUSED = "the proxy refused the connection"
+    PROXY_UNUSABLE = "the proxy cannot be used"
     UNREADABLE = "the response is not JSON"
     WEB_PAGE = "the response is a web page"
     TOO_LARGE = "the response is too large"
@@ -87,7 +87,7 @@ class FailureReason(Enum):
 
 
 _MISCONFIGURATIONS = frozenset(
-    {FailureReason.UNKNOWN_HOST, FailureReason.UNTRUSTED, FailureReason.NO_TLS, FailureReason.PROXY_REFUSED}
+    {FailureReason.UNKNOWN_HOST, FailureReason.UNTRUSTED, FailureReason.NO_TLS, FailureReason.PROXY_UNUSABLE}
 )
 
 
@@ -98,6 +98,9 @@ class NoResponse:
     reason: FailureReason
     detail: str
     advice: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.reason.value} ({self.detail}){f'; {self.advice}' if self.advice else ''}"
 
 
 class BodySink(Protocol):

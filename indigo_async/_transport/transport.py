@@ -25,14 +25,16 @@ from yarl import URL
 from indigo_async._redaction import sanitize_text
 from indigo_async._settings import Settings
 from indigo_async._transport.auth import Credentials
-from indigo_async._transport.cancellation import run_in_thread
+from indigo_async._transport.cancellation import run_in_thread, running_loop
 from indigo_async._transport.certificates import create_tls_context
 from indigo_async._transport.errors import describe_unreadable, make_error, parse_json_response
 from indigo_async._transport.failures import classify_failure
 from indigo_async._transport.pacing import Pacer, Pacing
+from indigo_async._transport.proxies import Proxies, Proxy
 from indigo_async._transport.responses import (
     BodySink,
     Endpoint,
+    FailureReason,
     NoResponse,
     Response,
     read_response,
@@ -40,7 +42,14 @@ from indigo_async._transport.responses import (
 )
 from indigo_async._transport.retry import RetryPolicy, has_absurd_retry_after, is_outcome_unknown, retry_delay
 from indigo_async._transport.shared_timeout import SharedTimeout
-from indigo_async.errors import ApiError, ClientNotOpenError, IndigoError, RateLimitedError, ResponseDecodeError
+from indigo_async.errors import (
+    ApiError,
+    ClientNotOpenError,
+    IndigoError,
+    InvalidInputError,
+    RateLimitedError,
+    ResponseDecodeError,
+)
 from indigo_async.events import Listener, RequestEnded, RequestRetried, RequestStarted, emit, notify
 
 __all__ = ["SendState", "SendTooLateError", "Transport"]
@@ -51,6 +60,10 @@ _CONNECT_SECONDS = 15.0
 # The latency of a larger response depends on its size more than on the server's load.
 _MAX_BYTES_FOR_LATENCY = 64 * 1024
 _MAX_RETRY_AFTER_LENGTH = 40
+_MAX_HEADER_BYTES = 64 * 1024
+
+_SESSION_ERRORS = (aiohttp.ClientError, OSError, RuntimeError, ValueError, LookupError, AssertionError)
+"""What aiohttp raises, also when a caller's session or its connector is closed during a request."""
 
 _logger = logging.getLogger("indigo_async")
 
@@ -92,6 +105,7 @@ class Transport:
 
     first_success: asyncio.Event
     _shared_timeout: SharedTimeout
+    _api_options: dict[str, Any]
 
     def __init__(
         self,
@@ -102,6 +116,7 @@ class Transport:
         pacing: Pacing,
         max_downloads: int,
         session: aiohttp.ClientSession | None,
+        proxies: Proxies,
         on_event: Listener | None = None,
     ) -> None:
         self.on_event = on_event
@@ -118,11 +133,25 @@ class Transport:
         self._max_connections = pacing.max_concurrency + max_downloads
         self._owns_session = session is None
         self._session = session
+        self._proxies = proxies
+        self._proxy = self._find_proxy(URL(self.base_url, encoded=True))
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """The event loop in which the transport is open."""
         self._has_warned_about_retry_after = False
 
     async def open(self) -> None:
+        """Open the transport in the running event loop.
+
+        Raises:
+            ClientNotOpenError: it is open already, or no session can be used in this event loop.
+            InvalidInputError: the token or the environment's certificates can't be used.
+        """
+        loop = running_loop()
+        self.require_own_loop()
+        if self._loop is not None:
+            raise ClientNotOpenError("the client is already open: one `async with` is enough for all that use it")
         await self._credentials.open()
-        if self._session is None:
+        if self._owns_session:
             tls_context = await run_in_thread(create_tls_context)
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
@@ -133,12 +162,18 @@ class Transport:
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
+        elif getattr(self._session, "_loop", loop) is not loop:
+            raise ClientNotOpenError("the session belongs to another event loop: create it in the one that uses it")
+        self._loop = loop
+        self._api_options = self._request_options(self._proxy)
+        if self._session_has_credentials:
+            self._api_options |= self._with_middleware(self._authorize)
         self._pacer = Pacer(self._pacing)
         self.first_success = asyncio.Event()
         self._shared_timeout = SharedTimeout(self._timeout)
 
     async def close(self) -> None:
-        session, self._pacer = self._session, None
+        session, self._pacer, self._loop = self._session, None, None
         if session is not None and self._owns_session:
             self._session = None
             await session.close()
@@ -161,7 +196,7 @@ class Transport:
         """
         state = SendState() if send_state is None else send_state
         url = self._url(endpoint, query)
-        clock = asyncio.get_running_loop().time
+        clock = running_loop().time
         latency_group = endpoint.name if endpoint.idempotent else None  # a POST's latency depends on its work
         elapsed = 0.0  # without the time in our own queue, where thousands of jobs may wait
         attempt = 0
@@ -249,16 +284,17 @@ class Transport:
         )
         target = URL(url, encoded=True)
         try:
-            response = await session.get(
-                target,
-                headers=headers,
-                allow_redirects=False,
-                auto_decompress=False,
-                raise_for_status=False,
-                timeout=timeout,
-            )
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            response = classify_failure(error, target)
+            proxy = self._find_proxy(target)
+        except InvalidInputError as error:
+            yield NoResponse(FailureReason.PROXY_UNUSABLE, str(error))
+            return
+        options = self._request_options(proxy)
+        if not self._owns_session:
+            options |= self._with_middleware(_remove_authorization)
+        try:
+            response = await session.get(target, headers=headers, auto_decompress=False, timeout=timeout, **options)
+        except _SESSION_ERRORS as error:
+            response = classify_failure(error, target, proxy=_proxy_url(proxy))
         if isinstance(response, NoResponse):
             yield response
             return
@@ -275,6 +311,28 @@ class Transport:
         """
         self._require_open()
 
+    def require_own_loop(self) -> None:
+        """Check that no other event loop has opened the transport.
+
+        Raises:
+            ClientNotOpenError: one has.
+        """
+        if self._loop is not running_loop() and self._loop is not None:
+            raise ClientNotOpenError(
+                "the client was opened in another event loop: open one in each event loop, thread and process that "
+                "needs one (every `asyncio.run` has its own event loop)"
+            )
+
+    def forget_closed_loop(self) -> bool:
+        """If the event loop that opened the transport was closed before it, let go of its session. Returns whether."""
+        if self._loop is None or not self._loop.is_closed():
+            return False
+        if self._session is not None and self._owns_session:
+            self._session.detach()
+            self._session = None
+        self._loop = self._pacer = None
+        return True
+
     @property
     def token(self) -> str:
         """The current token, which errors must not show."""
@@ -286,9 +344,48 @@ class Transport:
         return self._require_open()[0].slot_seconds
 
     def _require_open(self) -> tuple[Pacer, aiohttp.ClientSession]:
-        if self._pacer is None or self._session is None or self._session.closed:
+        self.require_own_loop()
+        if self._pacer is None or self._session is None:
             raise ClientNotOpenError("the client is not open: use it inside `async with IndigoClient(...) as client:`")
+        if self._session.closed:
+            raise ClientNotOpenError("the session of the client was closed: keep it open as long as the client")
         return self._pacer, self._session
+
+    def _find_proxy(self, url: URL) -> Proxy | None:
+        """Return the proxy for a URL. A caller's own session has its own settings, and only the caller overrides them.
+
+        Raises:
+            InvalidInputError: see `Proxies.find`.
+        """
+        return self._proxies.find(url) if self._owns_session else self._proxies.explicit
+
+    def _request_options(self, proxy: Proxy | None) -> dict[str, Any]:
+        options: dict[str, Any] = {
+            "allow_redirects": False,
+            "raise_for_status": False,
+            "max_line_size": _MAX_HEADER_BYTES,
+            "max_field_size": _MAX_HEADER_BYTES,
+        }
+        return options if proxy is None else options | {"proxy": proxy.url}
+
+    @property
+    def _session_has_credentials(self) -> bool:
+        """Whether the caller's session may add a user name and password to requests."""
+        session = self._session
+        return not self._owns_session and bool(
+            getattr(session, "trust_env", False) or getattr(session, "auth", None) is not None
+        )
+
+    def _with_middleware(self, own: aiohttp.ClientMiddlewareType) -> dict[str, Any]:
+        """Return the option that adds a middleware to those of the caller's session."""
+        return {"middlewares": (*getattr(self._session, "_middlewares", ()), own)}
+
+    async def _authorize(
+        self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Send our token in place of what the caller's session found, such as a password of `~/.netrc`."""
+        request.headers[hdrs.AUTHORIZATION] = self._credentials.headers[hdrs.AUTHORIZATION]
+        return await send(request)
 
     def _url(self, endpoint: Endpoint, query: Mapping[str, str] | None) -> URL:
         url = URL(f"{self.base_url}{endpoint.path}", encoded=True)
@@ -377,24 +474,35 @@ class Transport:
     async def _send(
         self, endpoint: Endpoint, url: URL, body: bytes | None, read: _ResponseReader
     ) -> Response | NoResponse:
+        try:
+            with self._shared_timeout.scope():
+                response = await self._request(endpoint, url, body)
+                if isinstance(response, NoResponse):
+                    return response
+                async with response:
+                    return await read(response)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            return classify_failure(error, url, proxy=_proxy_url(self._proxy))
+
+    async def _request(self, endpoint: Endpoint, url: URL, body: bytes | None) -> aiohttp.ClientResponse | NoResponse:
+        """Send a request and receive the head of its response."""
         _, session = self._require_open()
         headers = self._credentials.headers.copy()  # a caller's session may add to the headers it gets
         if body is not None:
             headers[hdrs.CONTENT_TYPE] = "application/json"
+        if self._session_has_credentials:
+            del headers[hdrs.AUTHORIZATION]  # aiohttp refuses two; see `_authorize`
         try:
-            with self._shared_timeout.scope():
-                async with session.request(
-                    endpoint.method,
-                    url,
-                    data=body,
-                    headers=headers,
-                    allow_redirects=False,
-                    raise_for_status=False,
-                    timeout=self._socket_timeout,
-                ) as response:
-                    return await read(response)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            return classify_failure(error, url)
+            return await session.request(
+                endpoint.method,
+                url,
+                data=body,
+                headers=headers,
+                timeout=self._socket_timeout,
+                **self._api_options,
+            )
+        except _SESSION_ERRORS as error:
+            return classify_failure(error, url, proxy=_proxy_url(self._proxy))
 
     def _warn_about_absurd_retry_after(self, endpoint: Endpoint, outcome: Response | NoResponse) -> None:
         if self._has_warned_about_retry_after or isinstance(outcome, NoResponse) or not has_absurd_retry_after(outcome):
@@ -402,6 +510,18 @@ class Transport:
         self._has_warned_about_retry_after = True
         value = sanitize_text(outcome.headers["retry-after"])[:_MAX_RETRY_AFTER_LENGTH]
         _logger.warning("%s: Retry-After %r is ignored: it is not a time of up to an hour", endpoint, value)
+
+
+async def _remove_authorization(
+    request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Keep what a caller's session sends to the API, or found in `~/.netrc`, from other servers: URLs are signed."""
+    request.headers.popall(hdrs.AUTHORIZATION, None)
+    return await send(request)
+
+
+def _proxy_url(proxy: Proxy | None) -> URL | None:
+    return None if proxy is None else URL(proxy.url)
 
 
 def _failure_label(outcome: Response | NoResponse) -> str:

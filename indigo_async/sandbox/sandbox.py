@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import secrets
 import shutil
@@ -18,6 +19,7 @@ import anyio.to_thread
 import attrs
 
 from indigo_async._extras import require_extra
+from indigo_async.errors import IndigoError
 from indigo_async.models import RecordId
 from indigo_async.sandbox.clock import Clock, ScaledClock
 from indigo_async.sandbox.dialect import Dialect, ExportFlow
@@ -111,6 +113,10 @@ class Sandbox:
         self._exit_stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise IndigoError("the sandbox needs asyncio, which is not running here; Trio is not supported") from None
         async with AsyncExitStack() as stack:
             self._running = await self._start(stack)
             self._exit_stack = stack.pop_all()

@@ -185,7 +185,7 @@ async def test_an_invalid_input_shows_no_secret():
     output.assert_clean()
 
 
-@pytest.mark.parametrize("token", [f"{TOKEN}\n", f"{TOKEN} {TOKEN}", f"{TOKEN}\u00e9"])
+@pytest.mark.parametrize("token", [f"{TOKEN}\0", f"{TOKEN} {TOKEN}", f"{TOKEN}\u00e9"])
 def test_an_invalid_token_is_not_shown(token: str):
     with pytest.raises(IndigoError) as caught:
         IndigoClient(token)

@@ -46,7 +46,7 @@ FINAL_GETS = (
         for reason in (
             FailureReason.UNTRUSTED,
             FailureReason.NO_TLS,
-            FailureReason.PROXY_REFUSED,
+            FailureReason.PROXY_UNUSABLE,
             FailureReason.TOO_LARGE,
         )
     ),
@@ -107,7 +107,7 @@ def test_every_failure_reason_has_a_decision_for_both_methods():
         (make_no_response(FailureReason.UNKNOWN_HOST), False),
         (make_no_response(FailureReason.UNTRUSTED), False),
         (make_no_response(FailureReason.NO_TLS), False),
-        (make_no_response(FailureReason.PROXY_REFUSED), False),
+        (make_no_response(FailureReason.PROXY_UNUSABLE), False),
         (make_no_response(FailureReason.TIMEOUT), True),
         (make_no_response(FailureReason.BROKEN), True),
         (make_no_response(FailureReason.UNREADABLE), True),

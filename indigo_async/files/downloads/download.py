@@ -189,7 +189,7 @@ async def _attempt(
     for _ in range(_MAX_REDIRECTS):
         async with transport.open_url(url, headers) as response:
             if isinstance(response, NoResponse):
-                return RetryableFailure(response.reason.value)
+                return RetryableFailure(str(response))
             if response.status in _REDIRECT_STATUSES:
                 url = validate_url(response.headers.get("Location", ""), referrer_url=url)
                 continue

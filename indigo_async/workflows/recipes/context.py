@@ -210,8 +210,10 @@ def recipe_scope(
     """Run the block as a recipe: within its deadline, its events sent to the client's listener and to `on_event`.
 
     Raises:
+        ClientNotOpenError: the client can't be used here.
         WaitTimeoutError: the deadline passed.
     """
+    context.client.transport.require_open()
     clock = asyncio.get_running_loop().time
     deadline = limit.scope()
     with listen(combine_listeners(context.client.transport.on_event, on_event)):

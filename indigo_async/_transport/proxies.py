@@ -1,0 +1,112 @@
+"""Which proxy a request goes through: the caller's, else the environment's, with its exceptions.
+
+aiohttp could read the environment itself, but then it also reads `~/.netrc` and sends passwords from there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from urllib.request import getproxies_environment
+from urllib.request import proxy_bypass_environment as _is_excepted  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType] - missing in typeshed
+
+import attrs
+from yarl import URL
+
+from indigo_async._redaction import SecretText, secret
+from indigo_async._validation import InputCheck, is_loopback_host
+
+__all__ = ["Proxies", "Proxy"]
+
+_OWN_VARIABLE = "INDIGO_PROXY"
+_LONGEST_SCHEME = 10
+
+
+@attrs.frozen
+class Proxy:
+    """A proxy, and the argument or variable that names it. `url` may hold a password."""
+
+    url: SecretText = attrs.field(repr=False)
+    source: str
+
+    @property
+    def address(self) -> str:
+        """Its URL without the user name and password."""
+        return str(URL(self.url).origin())
+
+
+@attrs.frozen
+class Proxies:
+    """The caller's proxy if there is one, else those of the environment, by scheme of the requested URL."""
+
+    explicit: Proxy | None
+    _environment: Mapping[str, str] = attrs.field(repr=False)
+
+    @classmethod
+    def resolve(cls, proxy: str | None) -> Proxies:
+        """Use `proxy` for all requests; without it, read the environment.
+
+        Raises:
+            InvalidInputError: `proxy` is not the URL of an HTTP proxy.
+        """
+        return cls(None if proxy is None else _check_proxy("proxy", secret(proxy)), getproxies_environment())
+
+    def find(self, url: URL) -> Proxy | None:
+        """Return the proxy for a URL. Only the caller's own one is used for loopback.
+
+        Raises:
+            InvalidInputError: the environment names one that is not an HTTP proxy.
+        """
+        if self.explicit is not None:
+            return self.explicit
+        if is_loopback_host(url.host) or _is_excepted(f"{url.host}:{url.port}", self._environment):
+            return None
+        for kind in ("indigo", url.scheme, "all"):
+            if kind in self._environment:
+                return _check_proxy(_variable(kind), SecretText(self._environment[kind].strip()))
+        return None
+
+    def is_exempt(self, url: URL) -> bool:
+        """Whether only `NO_PROXY` keeps a URL from a proxy of the environment."""
+        return (
+            self.explicit is None
+            and not is_loopback_host(url.host)
+            and any(kind in self._environment for kind in ("indigo", url.scheme, "all"))
+            and self.find(url) is None
+        )
+
+
+def _variable(kind: str) -> str:
+    """The variable that sets the proxy for a scheme; lower case takes precedence."""
+    name = f"{kind}_proxy"
+    return name if os.environ.get(name) else name.upper()
+
+
+def _check_proxy(source: str, text: str) -> Proxy:
+    """Check that aiohttp can use a proxy. Messages never show its URL, which may hold a password.
+
+    Raises:
+        InvalidInputError: it can't.
+    """
+    check = InputCheck()
+    check.text(source, text)
+    check.raise_if_invalid()
+    url = SecretText(text if "://" in text else f"http://{text}")
+    scheme = url.partition("://")[0].lower()
+    if scheme not in {"http", "https"}:
+        shown = f"{scheme[:_LONGEST_SCHEME]}://" if scheme.isalnum() else "this kind of"
+        check.add(source, f"{shown} proxies are not supported; use an HTTP proxy: http://host:port")
+    elif not _is_usable(url):
+        check.add(source, "must be the URL of an HTTP proxy: http://host:port or http://user:password@host:port")
+    check.raise_if_invalid()
+    return Proxy(url, source)
+
+
+def _is_usable(url: str) -> bool:
+    try:
+        parsed = URL(url)
+        # HTTP's basic authentication knows no more than these characters.
+        f"{parsed.user}{parsed.password}".encode("latin-1")
+        return bool(parsed.host) and parsed.port is not None and ":" not in (parsed.user or "")
+    except ValueError:
+        return False
