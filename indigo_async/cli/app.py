@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import re
+import shlex
 import sys
 import traceback
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 
-from cyclopts import App, Parameter
-from cyclopts.exceptions import CycloptsError
+from cyclopts import App, Argument, Parameter
+from cyclopts.exceptions import CycloptsError, MissingArgumentError, UnusedCliTokensError
 
 from indigo_async.cli.errors import EXIT_CODES_HELP, ExitCode, describe_error, exit_code_for, find_cause
 from indigo_async.cli.render.output import Output, create_help_console, sanitize, writing_results
@@ -128,8 +129,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
             with writing_results():
                 sys.stdout.flush()
     except CycloptsError as error:
-        command = " ".join(["indigo-async", *(error.command_chain or ())])
-        Output().error(f"{error}\nSee {command} --help")
+        Output().error(_describe_usage_error(error))
         return ExitCode.USAGE_ERROR
     except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:  # noqa: BLE001 - shown as messages
         cause = find_cause(error)
@@ -141,6 +141,33 @@ def run(arguments: Sequence[str] | None = None) -> int:
             Output().error(describe_error(cause))
         return exit_code_for(cause)
     return result if isinstance(result, int) else ExitCode.SUCCESS
+
+
+def _describe_usage_error(error: CycloptsError) -> str:
+    """What is wrong with a command line, how to write it, and where to read more."""
+    chain = tuple(error.command_chain or ())
+    see = f"See {' '.join(('indigo-async', *chain))} --help"
+    match error:
+        case MissingArgumentError(keyword=str() as option, argument=Argument() as argument):
+            return f"{option} needs a value: {_format_usage(argument)}\n{see}"
+        case MissingArgumentError(argument=Argument() as argument):
+            arguments = app[chain[0]].assemble_argument_collection()
+            usage = " ".join(
+                _format_usage(each) if each.required else f"[{_format_usage(each)}]"
+                for each in arguments
+                if each.required or each.field_info.is_positional
+            )
+            return f"{_format_usage(argument).split()[0]} is missing\nUsage: indigo-async {chain[0]} {usage} [OPTIONS]\n{see}"
+        case UnusedCliTokensError(unused_tokens=[*unused]):
+            return f"unexpected: {shlex.join(unused)}\n{see}"
+        case _:
+            return f"{error}\n{see}"
+
+
+def _format_usage(argument: Argument) -> str:
+    """An argument as it is written: `--customer CUSTOMER`, or `MANIFEST`."""
+    value = argument.name.lstrip("-").replace("-", "_").upper()
+    return value if argument.field_info.is_positional else f"{argument.name} {value}"
 
 
 @contextmanager
