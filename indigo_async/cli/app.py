@@ -157,7 +157,8 @@ def _describe_usage_error(error: CycloptsError) -> str:
                 for each in arguments
                 if each.required or each.field_info.is_positional
             )
-            return f"{_format_usage(argument).split()[0]} is missing\nUsage: indigo-async {chain[0]} {usage} [OPTIONS]\n{see}"
+            name = _format_usage(argument).split()[0]
+            return f"{name} is missing\nUsage: indigo-async {chain[0]} {usage} [OPTIONS]\n{see}"
         case UnusedCliTokensError(unused_tokens=[*unused]):
             return f"unexpected: {shlex.join(unused)}\n{see}"
         case _:

@@ -58,7 +58,7 @@ async def run_manifest(
                 read_manifest, manifest, defaults=batch_options.defaults, out=batch_options.out, publisher=publisher
             )
             jobs = await run_in_thread(read)
-            journal = batch_options.journal_path(manifest)
+            journal = await run_in_thread(partial(batch_options.journal_path, manifest))
             planned = Counter(stage for job in jobs for stage in planned_stages(job, purchase=purchase))
             progress = ProgressTracker(name=manifest.name, total=len(jobs), purchase=purchase, planned=planned)
             exit_codes: set[ExitCode] = set()

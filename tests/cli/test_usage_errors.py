@@ -13,6 +13,7 @@ from indigo_async.cli.app import _COMMANDS, app
 from indigo_async.errors import ConnectionFailedError, NotFoundError, ResponseDecodeError
 from indigo_async.sandbox import Sandbox
 from tests.support.command_line import RunCommand
+from tests.support.processes.commands import write_manifest
 from tests.support.servers.scripted import respond_with, server_and_client
 
 CUSTOMER = ("--customer", "42")
@@ -98,6 +99,45 @@ async def test_usage_error_is_explained_and_changes_nothing(
     assert (result.exit_code, result.stdout) == (2, ""), result.stderr
     for message in expected:
         assert message in result.stderr
+
+
+@pytest.fixture
+def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The working folder, with a manifest and something else."""
+    write_manifest(tmp_path, 1)
+    (tmp_path / "some.txt").write_text("not a journal")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "expected"),
+    [
+        (
+            "run jobs.yaml --journal no/such/folder/run.journal",
+            2,
+            "--journal: the folder no/such/folder does not exist",
+        ),
+        ("quote jobs.yaml --journal no/run.journal", 2, "--journal: the folder no does not exist"),
+        ("run jobs.yaml --journal some.txt", 1, "some.txt: the journal is damaged (file is not a database)"),
+        ("run jobs.yaml --journal .", 1, "this is not a file"),
+        ("run no-such.yaml", 2, "no-such.yaml: cannot be read"),
+        ("run jobs.yaml --out some.txt", 2, "is not writable"),
+        ("run jobs.yaml --budget-cents -1", 2, "budget_cents: must be at least 0 cents"),
+        ("report some.txt --html page.html", 2, "some.txt is not a journal"),
+        ("report no/run.journal --html page.html", 2, "no/run.journal does not exist"),
+        ("export aud-9 --customer 42 --out exports/x.csv", 1, "no such audience"),
+        ("demo --out some.txt", 2, "--out: some.txt is not a folder"),
+    ],
+)
+async def test_refusals_create_nothing(
+    command_line: RunCommand, folder: Path, arguments: str, code: int, expected: str
+):
+    async with Sandbox(lite=True) as sandbox:
+        result = await command_line(sandbox, *arguments.split())
+    assert (result.exit_code, result.stdout) == (code, ""), result.stderr
+    assert expected in result.stderr
+    assert {path.name for path in folder.rglob("*")} == {"jobs.yaml", "some.txt"}
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from indigo_async.cli.options.common import POSITIVE, WholeNumber
 from indigo_async.cli.signals import run_async
+from indigo_async.errors import InvalidInputError, Problem
 
 __all__ = ["demo"]
 
@@ -29,6 +30,8 @@ def demo(
     seed: Annotated[WholeNumber, Parameter(help="The random seed for voters and typos.")] = 0,
 ) -> None:
     """Run every recipe for three customers at once, on a local sandbox."""
+    if out.exists() and not out.is_dir():
+        raise InvalidInputError([Problem("--out", f"{out} is not a folder")])
     from indigo_async.cli.demo_runner import DemoOptions, run_demo  # noqa: PLC0415 - optional extra
 
     run_async(partial(run_demo, DemoOptions(out=out, voters=voters, people=people, speed=speed, seed=seed)))

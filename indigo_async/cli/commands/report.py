@@ -74,6 +74,8 @@ def _check_page_path(html: Path, journal: Path) -> None:
         InvalidInputError: the page can't be written there.
     """
     page, journal = html.resolve(), journal.resolve()
+    if not page.parent.is_dir():
+        raise InvalidInputError([Problem("--html", f"the folder {html.parent} does not exist")])
     if page in {journal.with_name(journal.name + suffix) for suffix in SUFFIXES}:
         raise InvalidInputError([Problem("--html", f"{html} belongs to the journal; choose another file")])
     if page.is_file():

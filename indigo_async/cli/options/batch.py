@@ -9,6 +9,7 @@ import attrs
 from cyclopts import Group, Parameter
 
 from indigo_async.cli.options.common import POSITIVE, OptionalWholeNumber, PollInterval, Publish, WholeNumber
+from indigo_async.errors import InvalidInputError, Problem
 
 __all__ = ["BATCH", "TEMPORAL", "BatchOptions", "Manifest", "TemporalOptions"]
 
@@ -45,8 +46,15 @@ class BatchOptions:
     poll_interval: PollInterval = 5.0
 
     def journal_path(self, manifest: Path) -> Path:
-        """The journal's path."""
-        return self.journal if self.journal is not None else manifest.with_name(f"{manifest.name}.journal")
+        """The journal's path.
+
+        Raises:
+            InvalidInputError: its folder does not exist.
+        """
+        path = self.journal if self.journal is not None else manifest.with_name(f"{manifest.name}.journal")
+        if not path.parent.is_dir():
+            raise InvalidInputError([Problem("--journal", f"the folder {path.parent} does not exist")])
+        return path
 
 
 @Parameter(name="*", group=Group("Temporal", sort_key=9))

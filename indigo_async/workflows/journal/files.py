@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import zlib
 from pathlib import Path
@@ -40,7 +39,7 @@ def acquire_lock(journal: Path) -> BaseFileLock:
     from filelock import FileLock, Timeout  # noqa: PLC0415 - takes 40 ms, and most programs need no journal
 
     if not journal.parent.is_dir():  # filelock may create the folder
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(journal.parent))
+        raise JournalWriteError(f"the folder {journal.parent} does not exist")
     lock = FileLock(sibling(journal, ".lock"), mode=PRIVATE_MODE, thread_local=False)
     try:
         lock.acquire(timeout=_LOCK_SECONDS, poll_interval=_LOCK_SECONDS / 10)
