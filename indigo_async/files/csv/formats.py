@@ -96,7 +96,7 @@ _TEXT_FORMATS = {
     re.compile(r"<\?xml.{0,500}?<(?:ss:)?Workbook", re.DOTALL): ("an Excel workbook in XML", _SAVE_AS_CSV),
     re.compile(r"<(?:!doctype html|html|head|body|table)\b", re.IGNORECASE): _WEB_PAGE,
     re.compile("<"): ("HTML or XML", _EXPORT_AS_CSV),
-    re.compile(r'\{\s*["}]|\[\s*[\[{"\]\d-]'): _JSON,
+    re.compile(r'\{\s*["}]|\[\s*(?:["\d-]|\{\s*["}]|\[\s*["\d\[-]|\]\s*\Z)'): _JSON,
     re.compile("version https://git-lfs"): ("a Git LFS pointer", "fetch the list with `git lfs pull`"),
     re.compile("-----BEGIN PGP"): ("a file encrypted with PGP", "decrypt it first"),
     re.compile("BEGIN:VCARD", re.IGNORECASE): ("a file of contact cards (vCard)", "export the contacts as CSV"),

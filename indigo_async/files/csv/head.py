@@ -11,11 +11,13 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
 import attrs
 
+from indigo_async._redaction import redact
 from indigo_async.errors import InvalidInputError, Problem
 from indigo_async.files.csv.formats import CTRL_Z, ENDS_WITH_CTRL_Z, explain_binary, explain_bytes, explain_text
 from indigo_async.files.csv.header_names import is_value, recognize_field
@@ -30,6 +32,7 @@ _MAX_CUT_OFF_CELL = _HEAD_BYTES // 2
 _DELIMITER_SAMPLE_ROWS = 50
 
 _DELIMITERS = ",;\t|"
+_WEB_ADDRESS = re.compile(r"https?:/|www\.|[\w-]+(?:\.[\w-]+)*\.(?:com|gov|io|ms|net|org|us)/", re.IGNORECASE)
 _CONTROL_BYTES = bytes([*range(0x09), *range(0x0E, 0x20)])
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0e-\x1f]")
 _BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
@@ -103,11 +106,23 @@ def _read_ends(path: Path) -> tuple[bytes, bytes | None]:
             file.seek((file.seek(0, io.SEEK_END) - _TAIL_BYTES) & ~1)  # UTF-16 has two bytes per unit
             mark = data[:2] if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else b""
             return data[:_HEAD_BYTES], mark + file.read(_TAIL_BYTES + 1)
+    except FileNotFoundError:
+        raise InvalidInputError([Problem("csv", _explain_missing(path))]) from None
     except (OSError, ValueError) as error:
         if isinstance(error, InvalidInputError):
             raise
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise InvalidInputError([csv_problem(path, f"cannot be read: {reason}")]) from None
+
+
+def _explain_missing(path: Path) -> str:
+    message = f"there is no file {redact(str(path))!r}"
+    if _WEB_ADDRESS.match(path.as_posix()):
+        return f"{message}: begin a URL with https://, or download the CSV where only a local file can be read"
+    with suppress(OSError):  # the longer name may be too long
+        if path.with_name(f".{path.name}.icloud").exists():
+            return f"{message} on this machine yet; it is in iCloud: open it once to download it"
+    return message
 
 
 def _decode(data: bytes, detect_encoding: Callable[[bytes], str], *, is_all: bool) -> tuple[str, str]:
@@ -148,14 +163,12 @@ def _detect_delimiter(text: str) -> str:
     This beats `csv.Sniffer`, which fails on a single column; clevercsv is no better here and far slower.
     """
 
-    def fit(delimiter: str) -> tuple[float, int]:
-        if delimiter not in text:
-            return 0.0, 1
-        widths = [len(row.cells) for row in islice(_parse_rows(text, delimiter), _DELIMITER_SAMPLE_ROWS)]
-        if not widths:
-            return 0.0, 1
-        share = widths.count(widths[0]) / len(widths)
-        return (share if widths[0] > 1 else 0.0, widths[0])
+    def fit(delimiter: str) -> tuple[float, int, int]:
+        rows = islice(_parse_rows(text, delimiter), _DELIMITER_SAMPLE_ROWS) if delimiter in text else ()
+        widths = [len(row.cells) for row in rows]
+        if not widths or widths[0] == 1:
+            return 0.0, 1, 0
+        return widths.count(widths[0]) / len(widths), widths[0], len(widths)
 
     return max(_DELIMITERS, key=fit)
 

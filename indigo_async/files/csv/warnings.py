@@ -125,22 +125,10 @@ def find_file_warnings(head: CsvHead) -> Iterator[str]:
         yield f"the file is delimited by {name}: save it with commas, which every CSV reader expects"
     if head.header_row > 1:
         yield "the file has blank lines above its header, which some CSV readers take for the header: delete them"
-    yield from _find_similar_names(head)
     yield from _find_uneven_rows(head)
     filled = [cell for cell in head.last_cells if cell]
     if 0 < len(filled) <= _MAX_FOOTER_CELLS < len(head.columns) and _FOOTER.fullmatch(filled[0]):
         yield "the last row seems to be a total or a remark and not a person: delete it"
-
-
-def _find_similar_names(head: CsvHead) -> Iterator[str]:
-    """Warn about names that people cannot tell apart."""
-    names_by_look: dict[str, set[str]] = {}
-    for name in head.columns:
-        names_by_look.setdefault(visible_name(name), set()).add(name)
-    for look, names in names_by_look.items():
-        if look and len(names) > 1:
-            shown = " and ".join(map(show_exactly, sorted(names)))
-            yield f"the column names {shown} differ only in blanks or invisible characters: rename all but one"
 
 
 def _find_uneven_rows(head: CsvHead) -> Iterator[str]:
@@ -159,7 +147,15 @@ def _find_uneven_rows(head: CsvHead) -> Iterator[str]:
 def find_column_warnings(head: CsvHead, columns: Mapping[str, str]) -> Iterator[str]:
     """Warn about damaged values in the columns of fields, by field."""
     sample = attrs.evolve(head, rows=head.rows[:_ROWS_CHECKED])
+    names = list(filter(str.strip, head.columns))
     for field, column in columns.items():
+        similar = [name for name in names if name != column and visible_name(name) == visible_name(column)]
+        if similar:
+            shown = ", ".join(map(show_exactly, similar))
+            yield (
+                f"{field}: other columns differ from {show_exactly(column)} only in blanks or invisible characters "
+                f"({shown}): rename all but one"
+            )
         if not set(_CURLY_QUOTES).isdisjoint(column):
             yield f"{field}: the column name {column!r} has curly quotes, which are part of it: use straight ones"
         values = list(filter(None, sample.column_cells(sample.columns.index(column))))

@@ -17,7 +17,7 @@ __all__ = ["CsvTable", "NotACsvError", "parse_csv"]
 _DELIMITERS = ",;\t|"
 _SAMPLE_ROWS = 50
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0e-\x1f]")
-_JSON_OR_RTF = re.compile(r'\s*(?:\{\s*["}]|\[\s*[\[{"\]\d-]|\{\\rtf)')
+_JSON_OR_RTF = re.compile(r'\s*(?:\{\s*["}]|\{\\rtf|\[\s*(?:["\d-]|\{\s*["}]|\[\s*["\d\[-]|\]\s*\Z))')
 _VALUE_PATTERN = re.compile(r"[\d\s()+./:-]*\d[\d\s()+./:-]*|\S+@\S+\.\S+")
 """Values that never appear in a header: numbers, dates, phone numbers, email addresses."""
 
@@ -106,13 +106,14 @@ def _parse_rows(text: str, delimiter: str) -> Iterator[list[str]]:
 def _detect_delimiter(text: str) -> str:
     """Return the delimiter that splits the header into several columns and most rows into as many."""
 
-    def fit(delimiter: str) -> tuple[float, int]:
+    def fit(delimiter: str) -> tuple[float, int, int]:
         rows = [row for row, _ in zip(_parse_rows(text, delimiter), range(_SAMPLE_ROWS), strict=False)]
         if not rows:
             raise NotACsvError("The file is empty.")
         width = len(rows[0])
-        alike = sum(len(row) == width for row in rows) / len(rows)
-        return (alike if width > 1 else 0.0, width)
+        if width == 1:
+            return 0.0, 1, 0
+        return sum(len(row) == width for row in rows) / len(rows), width, len(rows)
 
     return max(_DELIMITERS, key=fit)
 

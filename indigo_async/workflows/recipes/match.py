@@ -11,7 +11,7 @@ from pathlib import Path
 
 import attrs
 
-from indigo_async._redaction import redact, sanitize_text, secret
+from indigo_async._redaction import sanitize_text, secret
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async._transport.shared_timeout import SharedTimeout
 from indigo_async._validation import InputCheck
@@ -118,8 +118,6 @@ def check_csv(
         check.add("csv", f"must be a URL or a path, not {type(csv).__name__}")
     elif publisher is None:
         check.add("csv", _NEEDS_PUBLISHER)  # says nothing about the disk: the path may come from a stranger
-    elif not Path(csv).is_file():
-        check.add("csv", f"there is no file {redact(str(csv))!r}")
     else:
         check.problems += find_csv_problems(Path(csv), selections or {})
 

@@ -154,9 +154,21 @@ def test_a_file_that_is_not_a_usable_csv_is_rejected_with_the_reason(write_csv, 
 
 
 def test_a_file_that_cannot_be_opened_is_reported_with_the_reason(tmp_path: Path):
-    assert messages(tmp_path / "nowhere.csv") == ["csv: FILE cannot be read: No such file or directory"]
+    assert messages(tmp_path / "nowhere.csv") == ["csv: there is no file FILE"]
+    (tmp_path / ".donors.csv.icloud").touch()
+    assert messages(tmp_path / "donors.csv") == [
+        "csv: there is no file FILE on this machine yet; it is in iCloud: open it once to download it"
+    ]
     assert messages(tmp_path) == ["csv: FILE is not a file"]
     assert messages(tmp_path / "a\0b.csv")[0].startswith("csv: ")
+    assert "there is no file" in messages(tmp_path / ("a" * 250))[0]
+
+
+@pytest.mark.parametrize("text", ["https://files.example.org/donors.csv?sig=s3cr3t", "www.dropbox.com/donors.csv"])
+def test_a_url_in_place_of_a_path_is_recognized(text: str):
+    (message,) = messages(Path(text))
+    assert message.endswith("begin a URL with https://, or download the CSV where only a local file can be read")
+    assert "s3cr3t" not in message
 
 
 def test_checking_a_pipe_does_not_block(tmp_path: Path):
@@ -263,7 +275,7 @@ def _assert_agrees_with_the_sandbox(path: Path, data: bytes) -> None:
     except NotACsvError as error:
         columns, rejection = (), str(error)
     if rejection:
-        assert problems or "no header" in rejection
+        assert problems or "isn't a header" in rejection
     else:
         assert problems == [] or any(reason in problems[0].message for reason in STRICTER)
         for name in filter(str.strip, columns):
