@@ -30,6 +30,7 @@ import attrs
 from benchmarks.support.jobs import make_jobs
 from benchmarks.support.sandbox_process import SandboxProcess, sandbox_process
 from indigo_async import IndigoClient, RetryPolicy
+from indigo_async._text import format_dollars
 from indigo_async.temporal import BatchProgress, BatchSummary, connect, run_batch
 from indigo_async.workflows import AudienceJob
 from indigo_async.workflows import run_batch as run_embedded
@@ -246,7 +247,8 @@ def main() -> None:
             workers.stop()
         purchases, charged, requests = purchase_count(sandbox)
         print(f"{arguments.workers} workers, {workers.killed} killed, {seconds:.0f} s")
-        print(f"  {summary.done} done, {summary.failed} failed; quoted {summary.quoted_cents} cents, charged {charged}")
+        money = f"quoted {format_dollars(summary.quoted_cents)}, charged {format_dollars(charged)}"
+        print(f"  {summary.done} done, {summary.failed} failed; {money}")
         for failure in summary.failures[:10]:
             print("  failed:", failure.key, failure.stage, failure.error_type, failure.message)
         files = len(list((folder / "exports").glob("*.csv")))

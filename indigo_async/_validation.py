@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from indigo_async._exact import INTEGER_LIMIT, describe_kind, to_integer, to_list, to_plain, to_seconds
-from indigo_async._text import did_you_mean, is_encodable, short_repr
+from indigo_async._text import did_you_mean, format_dollars, is_encodable, short_repr
 from indigo_async.errors import InvalidInputError, Problem
 from indigo_async.inputs import (
     CANONICAL_FIELDS,
@@ -222,7 +222,7 @@ class InputCheck:
         if number is None:
             self.add(where, f"must be whole cents (an integer), not {describe_kind(to_plain(value))}")
         elif number < 0:
-            self.add(where, f"must be at least 0 cents, not {short_repr(number)}")
+            self.add(where, f"must be at least {format_dollars(0)}")
         elif number >= INTEGER_LIMIT:
             self.add(where, "must be an integer of at most 63 bits")
         return number or 0

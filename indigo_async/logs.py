@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 
+from indigo_async._text import format_dollars
 from indigo_async.events import (
     AudienceReused,
     DownloadProgressed,
@@ -51,9 +52,9 @@ _FORMATS: dict[type[Event], tuple[int, str]] = {
     StageFailed: (logging.DEBUG, "{stage} failed with {error_type} after {seconds:.1f} s"),
     StatusChanged: (logging.DEBUG, "audience {audience_id!r} is {status!r}"),
     AudienceReused: (logging.INFO, "reusing audience {audience_id!r}: {evidence}"),
-    ExportPriced: (logging.INFO, "export {export_id!r} costs {cost_cents} cents"),
+    ExportPriced: (logging.INFO, "export {export_id!r} costs {cost_cents}"),
     ExportReused: (logging.INFO, "reusing export {export_id!r}: {evidence}"),
-    ExportPurchased: (logging.INFO, "purchased export {export_id!r} for {cost_cents} cents"),
+    ExportPurchased: (logging.INFO, "purchased export {export_id!r} for {cost_cents}"),
     DownloadProgressed: (logging.DEBUG, "downloaded {size_bytes} of {total_bytes} bytes"),
     ExportDownloaded: (logging.INFO, "downloaded the export, {size_bytes} bytes"),
 }
@@ -67,7 +68,8 @@ def log_events(event: Event) -> None:
     if not _logger.isEnabledFor(level):
         return
     values = event_fields(event)
-    message = template.format_map(defaultdict(lambda: "-", values))
+    shown = values | {"cost_cents": format_dollars(getattr(event, "cost_cents", None))}
+    message = template.format_map(defaultdict(lambda: "-", shown))
     if isinstance(event, WorkflowEvent):
         message = f"customer {event.customer_id!r}, audience {event.audience_name!r}: {message}"
     fields = {f"indigo.{name}": value for name, value in values.items()}

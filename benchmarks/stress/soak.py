@@ -23,6 +23,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from indigo_async._text import format_dollars
+
 PRICE_OF_LOOKALIKE, PRICE_OF_MATCHED = 8_000, 6_000
 STEPS = 8
 
@@ -117,7 +119,8 @@ def main() -> None:
     print(f"  purchases {truth['purchases']}, exports purchased twice {truth['purchased_twice']}", end=", ")
     print(f"audiences created twice {truth['made_twice']}; files {files}, part files left {part_files}")
     spent = [line["report"]["spent_cents"] for line in lines if "report" in line]
-    print(f"  charged {truth['charged_cents']:,} cents, journal {spent[-1] if spent else 0:,}, budget {budget:,}")
+    charged, recorded = format_dollars(truth["charged_cents"]), format_dollars(spent[-1] if spent else 0)
+    print(f"  charged {charged}, journal {recorded}, budget {format_dollars(budget)}")
     print(
         f"  requests per job {truth['requests'] / arguments.jobs:.1f}, over the rate {truth['over_the_rate']}", end=", "
     )

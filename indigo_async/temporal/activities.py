@@ -22,6 +22,7 @@ from temporalio import activity
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.exceptions import ApplicationError
 
+from indigo_async._text import format_dollars
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async._validation import InputCheck
 from indigo_async.client import IndigoClient
@@ -183,7 +184,8 @@ class AudienceActivities:
         grant = await self._book(task, BookingKind.RESERVE, export.id, cost)
         if not grant.granted:
             raise BudgetExceededError(
-                f"export {export.id} costs {cost} cents and the batch has {grant.left_cents} left of its budget; "
+                f"export {export.id} costs {format_dollars(cost)} and the batch has {format_dollars(grant.left_cents)} "
+                "left of its budget; "
                 "nothing was purchased. Raise the budget to purchase this preview",
                 stage=Stage.PURCHASE,
                 audience=context.audience,

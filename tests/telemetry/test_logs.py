@@ -118,7 +118,7 @@ def _is_sdk_record(record: logging.LogRecord) -> bool:
 def test_a_name_cannot_fake_a_log_line(caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.DEBUG, "indigo_async")
     log_events(ExportPriced(customer_id="4\n2", audience_name="A\nB {seconds}", export_id="e\n1", cost_cents=None))
-    assert caplog.messages == ["customer '4\\n2', audience 'A\\nB {seconds}': export 'e\\n1' costs - cents"]
+    assert caplog.messages == ["customer '4\\n2', audience 'A\\nB {seconds}': export 'e\\n1' costs unknown"]
 
 
 def test_every_event_class_has_a_message():

@@ -39,8 +39,8 @@ class RunHistory:
 class BatchHistory:
     """All jobs and runs in a journal. `started_at` and `ended_at` are in seconds since 1970.
 
-    `rejected` jobs failed before they got entries of their own. Each appears once, however many runs rejected it, and
-    not at all if a later run accepted it.
+    A job that the last run rejected, before it could write entries for it, is failed. `rejected` jobs have no entries
+    of their own. Each job appears once, however many runs rejected it.
     """
 
     jobs: tuple[JobHistory, ...]
@@ -81,14 +81,22 @@ def build_history(records: Iterable[JournalRecord]) -> BatchHistory:
         number = bisect_right(run_starts, at)
         return max(at, sorted_runs[number - 1].last_written_at) if number else ended_at
 
-    def is_still_rejected(name: tuple[str, str], at: float) -> bool:
-        next_run = next((start for start in run_starts if start > at), inf if run_starts else at)
-        return last_written.get(name, 0.0) < next_run
+    def run_number(at: float) -> int:
+        return bisect_right(run_starts, at)
 
-    jobs = tuple(builder.build(active_until) for builder in builders.values())
+    jobs: list[JobHistory] = []
+    for name, builder in builders.items():
+        job = builder.build(active_until)
+        rejected_at, rejection = rejected.get(name, (-inf, job))
+        if run_number(rejected_at) > run_number(last_written[name]):  # this job, and not another of the same name
+            del rejected[name]
+            job = attrs.evolve(job, state="failed", failure=rejection.failure, ended_at=rejected_at)
+        elif run_number(rejected_at) < run_number(last_written[name]) or not run_starts:
+            rejected.pop(name, None)  # a later run accepted it
+        jobs.append(job)
     return BatchHistory(
-        jobs=jobs,
-        rejected=tuple(job for name, (at, job) in rejected.items() if is_still_rejected(name, at)),
+        jobs=tuple(jobs),
+        rejected=tuple(job for _, job in rejected.values()),
         runs=tuple(sorted_runs),
         started_at=min([started_at, *(job.spans[0].started_at for job in jobs if job.spans), *run_starts]),
         ended_at=ended_at,

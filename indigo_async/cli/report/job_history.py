@@ -22,7 +22,7 @@ JobState: TypeAlias = Literal["done", "failed", "unfinished"]
 _CLOCK_TOLERANCE = 0.1
 """How much the clocks of journal rows and of outcomes may differ, in seconds."""
 
-_STICKY_FACTS = ("audience_id", "match", "lookalike_size", "quoted_cents")
+_STICKY_FACTS = ("audience_id", "match", "lookalike_size")
 """Facts of an outcome that stay known when a later run doesn't report them."""
 _STAGES = [stage.value for stage in Stage]
 
@@ -51,6 +51,8 @@ class JobHistory:
 
     `matched` of `rows` people were matched; both are None if the server doesn't show it. `ended_at` is None for an
     unfinished job. `spans` are in order of time, without those in which a run only checked a finished stage.
+    `quoted_cents` is the price of the exports that were purchased, and of the one that was priced last; None if none is
+    known.
     """
 
     customer_id: str
@@ -66,6 +68,18 @@ class JobHistory:
     quoted_cents: int | None
     purchases: PurchaseTotals
     warnings: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """The job's name in messages, as `AudienceJob.key`."""
+        return f"{self.customer_id}/{self.audience_name}"
+
+    @property
+    def open_stage(self) -> str | None:
+        """The stage that the job is in, was canceled in or failed in; None for a done job."""
+        if self.failure is not None:
+            return self.failure.stage
+        return self.spans[-1].stage if self.state == "unfinished" and self.spans else None
 
 
 @attrs.frozen
@@ -98,6 +112,8 @@ class JobHistoryBuilder:
     done_at: float | None = None
     """When the last run that finished a new stage was done."""
     finished: frozenset[str] = frozenset()
+    quote: tuple[str | None, int] | None = None
+    """The export that was priced last, and its price in cents. Older journals don't name it."""
     latest_facts: dict[str, Any] = attrs.Factory(dict[str, Any])
 
     def add_record(self, record: JournalRecord, at: float) -> None:
@@ -109,7 +125,11 @@ class JobHistoryBuilder:
             self.purchases.append((record.kind, record.facts))
         if record.stage == Stage.DOWNLOAD:
             self._mark_purchased(str(record.facts.get("export_id")))
-            self.latest_facts["quoted_cents"] = record.facts.get("cost_cents")
+            self._set_quote(record.facts.get("export_id"), record.facts.get("cost_cents"))
+
+    def _set_quote(self, export_id: object, cents: int | None) -> None:
+        if cents is not None:
+            self.quote = None if export_id is None else str(export_id), cents
 
     def _add_outcome(self, facts: Mapping[str, Any], at: float) -> None:
         start = at - facts["seconds"]
@@ -128,6 +148,17 @@ class JobHistoryBuilder:
             self.done_at = at
         self.finished |= timings
         self.latest_facts |= {key: facts[key] for key in _STICKY_FACTS if facts[key] is not None}
+        self._set_quote(facts.get("export_id"), facts["quoted_cents"])
+
+    def _sum_prices(self) -> int | None:
+        """The price of the exports that were purchased, and of the one that was priced last."""
+        prices: dict[str | None, int] = {}
+        for kind, facts in self.purchases:
+            if kind is EntryKind.INTENT:
+                prices.setdefault(str(facts["export_id"]), facts["cost_cents"])
+        if self.quote is not None and (self.quote[0] is not None or not prices):
+            prices.setdefault(*self.quote)
+        return sum(prices.values()) if prices else None
 
     def _find_first_download(self, rows: list[tuple[str, float]]) -> float | None:
         """When the job was done for the first time, going by rows without an outcome."""
@@ -165,7 +196,7 @@ class JobHistoryBuilder:
             matched=matched,
             rows=rows,
             lookalike_size=self.latest_facts.get("lookalike_size"),
-            quoted_cents=self.latest_facts.get("quoted_cents"),
+            quoted_cents=self._sum_prices(),
             purchases=sum_purchases(self.purchases),
             warnings=tuple((self.outcome or {}).get("warnings", ())),
         )

@@ -192,7 +192,7 @@ class Batch:
         self._journal = journal
         self._reporter = None if batch_log is None else JournalReporter(batch_log, self.report)
         self._name_index = NameIndex(client)
-        self._counters = BatchCounters()
+        self._counters = BatchCounters(quoted_cents=budget.spent_cents)  # by earlier runs
         self._conflicts = conflicts
         self._stop_flag = StopFlag()
         self._job_timeout = SharedTimeout(options.timeout)
@@ -223,6 +223,7 @@ class Batch:
             failed_by_stage=dict(counters.failed_by_stage),
             failed_by_error=dict(counters.failed_by_error),
             failures=tuple(counters.failures),
+            canceled=counters.canceled,
             warned=counters.warned,
             warnings=tuple(counters.warnings),
             stopped=counters.stopped,
@@ -247,6 +248,8 @@ class Batch:
         finally:
             running.cancel()
             await wait_shielded(running)
+            if running.cancelled() and self._counters.stopped is None:
+                self._counters.stopped = "interrupted before all jobs had ended"
             self._outbox.close()
             self._outcomes.close()
             self._ended_at = self._clock()
@@ -309,6 +312,9 @@ class Batch:
                     end = await run_stages(context, checked, purchase=options.purchase)
             except asyncio.CancelledError:
                 if _is_being_canceled():
+                    self._counters.add_canceled(
+                        new_price_cents=context.new_price_cents, lost_uploads=context.lost_uploads
+                    )
                     raise
                 end = WorkflowError("something that the job waited for was canceled", stage=context.current_stage)
             except Exception as error:  # noqa: BLE001 - one failed job never stops the others
@@ -349,7 +355,7 @@ class Batch:
             timings=context.timings,
             warnings=context.warnings,
         )
-        self._counters.add(outcome, quote=context.quote, lost_uploads=context.lost_uploads)
+        self._counters.add(outcome, new_price_cents=context.new_price_cents, lost_uploads=context.lost_uploads)
         if self._reporter is not None:
             self._reporter.report_outcome(outcome, context, seconds)
         return outcome

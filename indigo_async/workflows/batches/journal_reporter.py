@@ -73,6 +73,7 @@ def outcome_facts(
         "audience_id": outcome.audience_id,
         "error": None,
         "warnings": [_storable_text(message) for message in outcome.warnings],
+        "export_id": str(quote.id) if quote is not None else None,
         "quoted_cents": quote.cost_cents if quote is not None else None,
         "match": match_counts(result.matched if result is not None else audience),
         "lookalike_size": people_count(lookalike) if lookalike is not None else None,

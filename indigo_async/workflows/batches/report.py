@@ -11,7 +11,6 @@ import attrs
 from indigo_async._text import format_dollars
 from indigo_async.errors import IndigoError
 from indigo_async.events import Stage
-from indigo_async.models import CsvExport
 from indigo_async.notebook import fields_html, rows_html
 from indigo_async.workflows.batches.jobs import AudienceJob, JobResult
 
@@ -90,11 +89,12 @@ class BatchReport:
     """A batch in numbers. Money is in cents, times are in seconds.
 
     Attributes:
+        canceled: jobs that had started when the batch was interrupted. They have no outcome.
         failures: the first 1,000 failed jobs.
         warned: how many jobs have warnings.
         warnings: the first 1,000 warnings.
-        stopped: why no more jobs were started; None if all were.
-        quoted_cents: the price of all exports that were priced or purchased.
+        stopped: why no more jobs were started, or why those in flight were canceled; None if all were run.
+        quoted_cents: the price of all exports that were priced, or that earlier runs with the journal purchased.
         spent_cents: what this batch has spent in all runs with its journal (without a journal: in this run).
         unresolved_cents: the price of purchases whose outcome is unknown.
         lost_uploads: uploads whose response was lost. Each may have left an unused audience, which is free.
@@ -108,6 +108,7 @@ class BatchReport:
     failed_by_stage: Mapping[str, int]
     failed_by_error: Mapping[str, int]
     failures: tuple[JobFailure, ...]
+    canceled: int = 0
     warned: int = 0
     warnings: tuple[JobWarning, ...] = ()
     stopped: str | None
@@ -131,6 +132,7 @@ class BatchReport:
         facts = {
             "done": f"{self.done:,}",
             "failed": f"{self.failed:,}",
+            "interrupted": f"{self.canceled:,}" if self.canceled else None,
             "stopped": self.stopped,
             "jobs with warnings": f"{self.warned:,}" if self.warned else None,
             "spent": f"{format_dollars(self.spent_cents)}{budget}",
@@ -151,8 +153,9 @@ class BatchReport:
 class BatchCounters:
     """The numbers of a batch in progress."""
 
-    done: int = 0
     quoted_cents: int = 0
+    done: int = 0
+    canceled: int = 0
     lost_uploads: int = 0
     stopped: str | None = None
     failures: list[JobFailure] = attrs.Factory(list[JobFailure])
@@ -166,11 +169,16 @@ class BatchCounters:
     def failed(self) -> int:
         return self.failed_by_stage.total()
 
-    def add(self, outcome: JobOutcome, *, quote: CsvExport | None, lost_uploads: int) -> None:
-        """Count a job that ended. `quote` is the export that it priced, if it got that far."""
+    def add_canceled(self, *, new_price_cents: int, lost_uploads: int) -> None:
+        """Count a job that was canceled, with what it had done until then."""
+        self.canceled += 1
+        self.quoted_cents += new_price_cents
         self.lost_uploads += lost_uploads
-        if quote is not None:
-            self.quoted_cents += quote.cost_cents or 0
+
+    def add(self, outcome: JobOutcome, *, new_price_cents: int, lost_uploads: int) -> None:
+        """Count a job that ended. `new_price_cents` is what its export adds to the price of all exports."""
+        self.quoted_cents += new_price_cents
+        self.lost_uploads += lost_uploads
         for stage, seconds in outcome.timings.items():
             before = self._stage_times.get(stage, StageTime(jobs=0, total_seconds=0.0, longest_seconds=0.0))
             self._stage_times[stage] = StageTime(

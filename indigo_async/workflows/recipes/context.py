@@ -99,6 +99,7 @@ class RecipeContext:
     """One recipe in progress: what its stages share.
 
     `current_stage`, `audience`, `quote` (the priced export) and `timings` (seconds by stage) show how far it got.
+    `new_price_cents` is the quote's price without what earlier runs paid for it.
     `created_ids` are the IDs of audiences created in this run, so nobody can have exported them before. `lost_uploads`
     counts uploads without a response; each may have left a stub, which is harmless and free. `last_poll` describes the
     last status checks of a wait that was given up. `warnings` are for the user; add to them with `warn`.
@@ -116,6 +117,7 @@ class RecipeContext:
     current_stage: Stage = Stage.UPLOAD
     audience: Audience | None = None
     quote: CsvExport | None = None
+    new_price_cents: int = 0
     lost_uploads: int = 0
     last_poll: str | None = None
     warnings: tuple[str, ...] = ()
@@ -146,6 +148,17 @@ class RecipeContext:
             raise
         self.timings[stage] = seconds = clock() - started_at
         self.emit(StageFinished, stage=stage, seconds=seconds)
+
+    def set_quote(self, export: CsvExport) -> None:
+        """Keep an export that the server has priced."""
+        self.quote = export
+        self.new_price_cents = max(0, (export.cost_cents or 0) - self.recorded_price(export.id))
+
+    def recorded_price(self, export_id: RecordId) -> int:
+        """What the journal's budget counts for an export because it was or may have been purchased, in cents."""
+        recorded = (self.job_log.open_intent(Stage.PURCHASE), self.job_log.result(Stage.PURCHASE))
+        same = (facts for facts in recorded if facts is not None and str(facts["export_id"]) == str(export_id))
+        return max((int(facts["cost_cents"]) for facts in same), default=0)
 
     def warn(self, message: str) -> None:
         """Log a warning, emit it, and keep it for the job's outcome. A repeated message counts once."""

@@ -204,12 +204,13 @@ async def _recorded_receipt(context: RecipeContext, options: ExportOptions) -> E
     path, size = Path(recorded["path"]), recorded["size_bytes"]
     if path != options.destination or await run_in_thread(partial(_file_size, path)) != size:
         return None
-    context.quote = export = CsvExport(
+    export = CsvExport(
         id=recorded["export_id"],
         status=ExportStatus.ACTIVE,
         cost_cents=recorded["cost_cents"],
         optional_field_types=options.optional_field_types,
     )
+    context.set_quote(export)
     return ExportReceipt(export=export, path=path, size_bytes=size, sha256=recorded["sha256"])
 
 

@@ -70,7 +70,7 @@ async def ensure_preview(context: RecipeContext, audience_id: RecordId, options:
             read = await _create_preview(context, audience_id, options, existing)
         if not read.is_purchased and export_state(read.export) not in {ExportState.DOWNLOADABLE, ExportState.FOR_SALE}:
             read = ExportRead(export=await _wait_until_priced(context, audience_id, read.export))
-        context.quote = read.export
+        context.set_quote(read.export)
         if not read.is_purchased and export_state(read.export) is ExportState.FOR_SALE:
             context.emit(ExportPriced, export_id=read.export.id, cost_cents=read.export.cost_cents)
         return read

@@ -114,7 +114,9 @@ def check_price(context: RecipeContext, export: CsvExport, limit_cents: int) -> 
 def _price_problem(export: CsvExport) -> str:
     amounts = find_price_amounts(export)
     if len(set(amounts.values())) > 1:
-        return "amounts disagree: " + ", ".join(f"{key} {cents}" for key, cents in sorted(amounts.items()))
+        return "amounts disagree: " + ", ".join(
+            f"{key} {format_dollars(cents)}" for key, cents in sorted(amounts.items())
+        )
     return f"other fields: {sanitize_text(', '.join(sorted(export.extra))) or 'none'}"
 
 
@@ -157,7 +159,7 @@ class _Purchase:
         self._audience_id = audience_id
         self._export_id = export_id
         self._options = options
-        self._reservation = Reservation(context.budget, self._already_counted_cents())
+        self._reservation = Reservation(context.budget, context.recorded_price(export_id))
         self._delays: Iterator[float] = retry_delays(context.client.transport.retry)
         self._failures = 0
         self._intent_cents: int | None = None
@@ -182,13 +184,6 @@ class _Purchase:
             await wait_shielded(task, seconds=_CANCEL_GRACE_SECONDS)
         if not task.done():
             self._context.warn(f"no outcome after {_CANCEL_GRACE_SECONDS:.0f} s: {in_doubt}")
-
-    def _already_counted_cents(self) -> int:
-        """What the budget already counts for a purchase that an earlier run made or may have made."""
-        job_log = self._context.job_log
-        recorded = (job_log.open_intent(Stage.PURCHASE), job_log.result(Stage.PURCHASE))
-        same = (facts for facts in recorded if facts is not None and same_id(facts["export_id"], self._export_id))
-        return max((int(facts["cost_cents"]) for facts in same), default=0)
 
     async def run(self, read: ExportRead) -> CsvExport:
         """Send, find out what happened, and send again only if the server's record shows that this is needed."""

@@ -377,7 +377,7 @@ async def test_a_step_of_the_wrong_type_is_reported_with_its_field(client, tmp_p
         "jobs[0].lookalike: must be LookalikeStep(...), not dict",
         "jobs[0].export: must be ExportStep(...), not dict",
         "jobs[1].lookalike.size: must be at least 1, not 0",
-        "jobs[2].export.max_cost_cents: must be at least 0 cents, not -1",
+        "jobs[2].export.max_cost_cents: must be at least $0.00",
     ]
     report = await run_batch(client, iter(bad))
     assert [failure.error_type for failure in report.failures] == ["InvalidInputError"] * 3
