@@ -11,10 +11,18 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 
+import attrs
 from cyclopts import App, Argument, Parameter
 from cyclopts.exceptions import CycloptsError, MissingArgumentError, UnusedCliTokensError
 
-from indigo_async.cli.errors import EXIT_CODES_HELP, ExitCode, describe_error, exit_code_for, find_cause
+from indigo_async.cli.errors import (
+    EXIT_CODES_HELP,
+    ErrorReport,
+    ExitCode,
+    describe_error,
+    exit_code_for,
+    find_cause,
+)
 from indigo_async.cli.render.output import Output, create_help_console, sanitize, writing_results
 
 __all__ = ["app", "run"]
@@ -88,6 +96,15 @@ Changes nothing on the server.""",
 }
 
 
+_BATCH_COMMANDS = (["run"], ["quote"], ["report"], ["worker"])
+"""Commands whose errors are about a manifest's fields."""
+
+_BUY_ANOTHER_ADVICE = (
+    "With --buy-another, running the same command again may purchase another export. Check the audience's exports "
+    "first: indigo-async audience AUDIENCE_ID"
+)
+
+
 def _reflow(text: str) -> str:
     """Join the lines of each paragraph, so that help fits the terminal. Indented lines (examples) are kept."""
     return re.sub(r"(?<=\S)\n(?=\S)", " ", text)
@@ -129,7 +146,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
             with writing_results():
                 sys.stdout.flush()
     except CycloptsError as error:
-        Output().error(_describe_usage_error(error))
+        _show_error(arguments, _describe_usage_error(error))
         return ExitCode.USAGE_ERROR
     except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:  # noqa: BLE001 - shown as messages
         cause = find_cause(error)
@@ -138,18 +155,23 @@ def run(arguments: Sequence[str] | None = None) -> int:
                 from indigo_async._settings import read_environment_token  # noqa: PLC0415 - only errors need it
 
                 sys.stderr.write(sanitize("".join(traceback.format_exception(error)), read_environment_token()) + "\n")
-            Output().error(describe_error(cause))
+            _show_error(arguments, describe_error(cause, in_batch=arguments[:1] in _BATCH_COMMANDS))
         return exit_code_for(cause)
     return result if isinstance(result, int) else ExitCode.SUCCESS
 
 
-def _describe_usage_error(error: CycloptsError) -> str:
+def _describe_usage_error(error: CycloptsError) -> ErrorReport:
     """What is wrong with a command line, how to write it, and where to read more."""
+    message = _explain_usage(error)
+    advice = f"See {' '.join(('indigo-async', *(error.command_chain or ())))} --help"
+    return ErrorReport(type="UsageError", message=message, advice=advice, text=f"{message}\n{advice}")
+
+
+def _explain_usage(error: CycloptsError) -> str:
     chain = tuple(error.command_chain or ())
-    see = f"See {' '.join(('indigo-async', *chain))} --help"
     match error:
         case MissingArgumentError(keyword=str() as option, argument=Argument() as argument):
-            return f"{option} needs a value: {_format_usage(argument)}\n{see}"
+            return f"{option} needs a value: {_format_usage(argument)}"
         case MissingArgumentError(argument=Argument() as argument):
             arguments = app[chain[0]].assemble_argument_collection()
             usage = " ".join(
@@ -158,17 +180,24 @@ def _describe_usage_error(error: CycloptsError) -> str:
                 if each.required or each.field_info.is_positional
             )
             name = _format_usage(argument).split()[0]
-            return f"{name} is missing\nUsage: indigo-async {chain[0]} {usage} [OPTIONS]\n{see}"
+            return f"{name} is missing\nUsage: indigo-async {chain[0]} {usage} [OPTIONS]"
         case UnusedCliTokensError(unused_tokens=[*unused]):
-            return f"unexpected: {shlex.join(unused)}\n{see}"
+            return f"unexpected: {shlex.join(unused)}"
         case _:
-            return f"{error}\n{see}"
+            return str(error)
 
 
 def _format_usage(argument: Argument) -> str:
     """An argument as it is written: `--customer CUSTOMER`, or `MANIFEST`."""
     value = argument.name.lstrip("-").replace("-", "_").upper()
     return value if argument.field_info.is_positional else f"{argument.name} {value}"
+
+
+def _show_error(arguments: Sequence[str], error: ErrorReport) -> None:
+    if "--buy-another" in arguments and error.type != "UsageError":
+        message = error.message if error.type == "Interrupted" else error.text
+        error = attrs.evolve(error, advice=_BUY_ANOTHER_ADVICE, text=f"{message}. {_BUY_ANOTHER_ADVICE}")
+    Output(as_json="--json" in arguments).error(error)
 
 
 @contextmanager

@@ -13,19 +13,20 @@ import anyio
 
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async.cli.client import open_publisher
-from indigo_async.cli.errors import ExitCode, exit_code_for
+from indigo_async.cli.errors import ErrorReport, ExitCode, exit_code_for
 from indigo_async.cli.manifest import read_manifest
 from indigo_async.cli.options.batch import BatchOptions
 from indigo_async.cli.options.common import ConnectionOptions
 from indigo_async.cli.progress.display import show_progress
 from indigo_async.cli.progress.tracker import ProgressTracker, planned_stages
+from indigo_async.cli.render.failures import FailureGroups
 from indigo_async.cli.render.output import Output
 from indigo_async.cli.render.results import BatchResult, outcome_to_json, render_start
 from indigo_async.cli.signals import stop_on_signals
 from indigo_async.client import IndigoClient
 from indigo_async.workflows import Batch, BatchReport, JobOutcome, start_batch
 
-__all__ = ["resume_command", "run_manifest"]
+__all__ = ["explain_exit", "run_manifest"]
 
 _SPECIFIC_EXIT_CODES = {ExitCode.OVER_LIMIT, ExitCode.TIMED_OUT, ExitCode.UNAUTHENTICATED}
 """Exit codes that a batch uses if all of its failures have the same one."""
@@ -62,14 +63,17 @@ async def run_manifest(
             planned = Counter(stage for job in jobs for stage in planned_stages(job, purchase=purchase))
             progress = ProgressTracker(name=manifest.name, total=len(jobs), purchase=purchase, planned=planned)
             exit_codes: set[ExitCode] = set()
-            failures: Counter[tuple[str, str]] = Counter()
+            failures = FailureGroups()
             batch: Batch | None = None
 
             async def record(outcome: JobOutcome) -> None:
                 progress.on_outcome(outcome)
                 if outcome.error is not None:
                     exit_codes.add(exit_code_for(outcome.error))
-                    failures[outcome.stage.value, type(outcome.error).__name__] += 1
+                if (failure := outcome.failure) is not None:
+                    failures.add(
+                        failure.key, stage=failure.stage, error_type=failure.error_type, message=failure.message
+                    )
                 if on_outcome is not None:
                     on_outcome(outcome)
                 if output.as_json:
@@ -108,7 +112,11 @@ async def run_manifest(
             report, interrupted = batch.report(), scope.cancelled_caught
             exit_code = _choose_exit_code(report, exit_codes, interrupted=interrupted)
             return BatchResult(
-                report=report, total=len(jobs), failures=failures, interrupted=interrupted, exit_code=exit_code
+                report=report,
+                total=len(jobs),
+                failures=failures.groups(),
+                interrupted=interrupted,
+                exit_code=exit_code,
             )
 
 
@@ -117,11 +125,9 @@ async def _write_outcome(outcome: JobOutcome, output: Output) -> None:
     write = partial(output.write_json, outcome_to_json(outcome))
     try:
         await run_in_thread(write)  # the reader of a pipe may be slow
-    except OSError:
-        output.error(
-            "results can't be written to stdout anymore, so the batch stops, after checking purchases in flight. "
-            f"Resume with:\n  {resume_command()}"
-        )
+    except OSError as error:
+        message = "results can't be written to stdout anymore, so the batch stops, after checking purchases in flight"
+        output.error(_report_resumable(type(error).__name__, message, "Resume with"))
         raise
 
 
@@ -135,7 +141,28 @@ def _choose_exit_code(report: BatchReport, exit_codes: set[ExitCode], *, interru
     return ExitCode.FAILED if exit_codes or report.stopped is not None else ExitCode.SUCCESS
 
 
-def resume_command() -> str:
+def explain_exit(result: BatchResult) -> ErrorReport:
+    """Why a batch did not succeed, and how to resume it."""
+    if result.interrupted:
+        kind, message = "Interrupted", "interrupted. Work already requested continues on the server"
+        resume = "Resume with"
+    elif result.report.stopped is not None:
+        kind, message = "BatchStopped", "the batch stopped early"
+        resume = "After fixing the cause, resume with"
+    else:
+        kind, message = "JobsFailed", f"{result.report.failed:,} of {result.total:,} jobs failed"
+        resume = "After fixing this, resume with"
+    return _report_resumable(kind, message, resume)
+
+
+def _report_resumable(kind: str, message: str, resume: str) -> ErrorReport:
+    command = _resume_command()
+    return ErrorReport(
+        type=kind, message=message, advice=f"{resume}: {command}", text=f"{message}. {resume}:\n  {command}"
+    )
+
+
+def _resume_command() -> str:
     """The command line of this process, quoted for a shell. Running it again resumes the batch."""
     as_module = Path(sys.argv[0]).name == "__main__.py"
     program = [sys.executable, "-m", "indigo_async"] if as_module else [Path(sys.argv[0]).name]

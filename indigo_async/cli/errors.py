@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
 from importlib import metadata
-from typing import cast
+from typing import Any, cast
 
-from indigo_async.cli.render.output import use_option_names
+import attrs
+
+from indigo_async.cli.render.advice import advice_for, use_option_names
 from indigo_async.errors import (
     AuthenticationError,
     BudgetExceededError,
     IndigoError,
     InvalidInputError,
+    Problem,
     WaitTimeoutError,
+    WorkflowError,
 )
 
-__all__ = ["EXIT_CODES_HELP", "ExitCode", "describe_error", "exit_code_for", "find_cause"]
+__all__ = [
+    "EXIT_CODES_HELP",
+    "ErrorReport",
+    "ExitCode",
+    "describe_error",
+    "exit_code_for",
+    "find_cause",
+]
+
+_PROBLEMS_SHOWN = 200
 
 
 class ExitCode(IntEnum):
@@ -65,23 +79,90 @@ def _flatten_group(error: BaseException) -> list[BaseException]:
     return [cause for inner in group.exceptions for cause in _flatten_group(inner)]
 
 
-def describe_error(error: BaseException) -> str:
-    """The message to show: what happened and what to do."""
+@attrs.frozen(kw_only=True)
+class ErrorReport:
+    """An error as commands show it.
+
+    `type` is the exception's class name, or `UsageError`, `Interrupted`, `BatchStopped` or `JobsFailed`. `message`
+    says what happened, `advice` what to do. `problems` are the single problems of invalid input, each with its place.
+    What isn't known is None. `text` is for people.
+    """
+
+    type: str
+    message: str
+    advice: str | None = None
+    stage: str | None = None
+    customer_id: str | None = None
+    audience_name: str | None = None
+    audience_id: str | int | None = None
+    problems: tuple[Mapping[str, object], ...] = ()
+    text: str = attrs.field(
+        default=attrs.Factory(
+            lambda self: self.message if self.advice is None else f"{self.message}. {self.advice}", takes_self=True
+        )
+    )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for `json.dumps`, always with the same keys."""
+        return attrs.asdict(self, filter=attrs.filters.exclude("text"))
+
+
+def describe_error(error: BaseException, *, in_batch: bool = False) -> ErrorReport:
+    """What happened and what to do. `in_batch`: the command's input is a manifest."""
+    if isinstance(error, IndigoError):
+        return _describe_indigo_error(error, in_batch=in_batch)
+    kind, advice = type(error).__name__, None
     match error:
         case KeyboardInterrupt():
-            return "interrupted. Work already requested continues on the server; run the same command to resume"
-        case IndigoError():
-            return use_option_names(str(error))
+            kind, message = "Interrupted", "interrupted. Work already requested continues on the server"
+            advice = "Run the same command to resume"
         case ImportError():
-            return f"{_missing_package(error)} is not installed; pip install 'indigo-async[all]'"
+            message = f"{_missing_package(error)} is not installed"
+            advice = "Run: pip install 'indigo-async[all]'"
         case OSError(strerror=str() as reason):
-            return reason if error.filename is None else f"{error.filename}: {reason}"
+            message = reason if error.filename is None else f"{error.filename}: {reason}"
         case _:
-            version = metadata.version("indigo-async")
-            return (
-                f"this is a bug in indigo-async {version} ({type(error).__name__}). Please report it with the output "
-                "of the same command with --debug, which hides the token."
-            )
+            message = f"this is a bug in indigo-async {metadata.version('indigo-async')} ({kind})"
+            advice = "Please report it with the output of the same command with --debug, which hides the token."
+    return ErrorReport(type=kind, message=message, advice=advice)
+
+
+def _describe_indigo_error(error: IndigoError, *, in_batch: bool) -> ErrorReport:
+    """Describe an error of the SDK. Its text doesn't repeat the advice, because its message has some of its own."""
+    kind, message = type(error).__name__, use_option_names(str(error), in_batch=in_batch)
+    problems: tuple[Mapping[str, object], ...] = ()
+    text = message
+    if isinstance(error, InvalidInputError):
+        problems = tuple(_describe_problem(problem, in_batch=in_batch) for problem in error.problems)
+        if len(problems) > _PROBLEMS_SHOWN:
+            more = f"and {len(problems) - _PROBLEMS_SHOWN:,} more; --json shows all"
+            text = "\n".join([*message.splitlines()[: _PROBLEMS_SHOWN + 1], more])
+    return ErrorReport(
+        type=kind,
+        message=message,
+        advice=advice_for(kind, in_batch=in_batch),
+        problems=problems,
+        text=text,
+        **_locate(error),
+    )
+
+
+def _describe_problem(problem: Problem, *, in_batch: bool) -> Mapping[str, object]:
+    return {
+        name: use_option_names(value, in_batch=in_batch) if isinstance(value, str) else value
+        for name, value in attrs.asdict(problem).items()
+    }
+
+
+def _locate(error: IndigoError) -> dict[str, Any]:
+    """The stage and the audience of an error, as far as it knows them."""
+    if not isinstance(error, WorkflowError):
+        return {}
+    audience = error.audience
+    stage = {"stage": str(error.stage)}
+    if audience is None:
+        return stage
+    return stage | {"customer_id": audience.customer_id, "audience_name": audience.name, "audience_id": audience.id}
 
 
 def _missing_package(error: ImportError) -> str:

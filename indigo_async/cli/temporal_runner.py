@@ -8,16 +8,16 @@ from pathlib import Path
 
 from indigo_async._text import format_dollars
 from indigo_async._transport.cancellation import run_in_thread
-from indigo_async.cli.errors import ExitCode
+from indigo_async.cli.errors import ErrorReport, ExitCode
 from indigo_async.cli.manifest import read_manifest
 from indigo_async.cli.options.batch import BatchOptions, TemporalOptions
-from indigo_async.cli.render.output import Output, use_option_names
+from indigo_async.cli.render.advice import advice_for, use_option_names
+from indigo_async.cli.render.failures import FailureGroups, render_failures
+from indigo_async.cli.render.output import Output
 from indigo_async.temporal import BatchProgress, BatchSummary, connect, run_batch
 from indigo_async.temporal.starter import WORKER_PUBLISHER
 
 __all__ = ["run_on_temporal"]
-
-_FAILURES_SHOWN = 20
 
 
 async def run_on_temporal(
@@ -98,6 +98,7 @@ def _show_summary(summary: BatchSummary, output: Output) -> None:
                     "stage": failure.stage,
                     "error": failure.error_type,
                     "message": use_option_names(failure.message),
+                    "advice": advice_for(failure.error_type),
                 }
                 for failure in summary.failures
             ],
@@ -107,7 +108,11 @@ def _show_summary(summary: BatchSummary, output: Output) -> None:
         f"{summary.done:,} done ({summary.recalled:,} of them earlier), {summary.failed:,} failed; "
         f"quoted {format_dollars(summary.quoted_cents)}, spent {format_dollars(summary.spent_cents)}"
     )
-    for failure in summary.failures[:_FAILURES_SHOWN]:
-        output.error(
-            f"{failure.key}: {failure.stage or 'start'}: {failure.error_type}: {use_option_names(failure.message)}"
-        )
+    groups = FailureGroups()
+    for failure in summary.failures:
+        groups.add(failure.key, stage=failure.stage or "start", error_type=failure.error_type, message=failure.message)
+    for view in render_failures(groups.groups()):
+        output.show(view)
+    if summary.failed:
+        message = f"{summary.failed:,} of {summary.done + summary.failed:,} jobs failed"
+        output.error(ErrorReport(type="JobsFailed", message=message, advice="After fixing this, run the same command"))

@@ -27,7 +27,7 @@ URL = "https://files.example.org/donors.csv"
         (("nope",), ('Unknown command "nope"',)),
         (("audiences", "--bas-url", "x"), ("--base-url", "indigo-async audiences --help")),
         (("audiences", "extra"), ("unexpected: extra\nSee indigo-async audiences --help",)),
-        (("audiences", "--customer", ""), ("customer_id: must not be empty",)),
+        (("audiences", "--customer", ""), ("--customer: must not be empty",)),
         (("audiences", "--base-url", "http://example.org/api/v1"), ("--base-url or INDIGO_BASE_URL: must be https",)),
         (("audience",), ("AUDIENCE_ID",)),
         (("upload",), ("CSV",)),
@@ -49,7 +49,7 @@ URL = "https://files.example.org/donors.csv"
         (("match", "no-such.csv", *NAMED, "--required", "zip=Zip"), ("there is no file 'no-such.csv'",)),
         (
             ("match", URL, *NAMED, "--required", "first_nme=First", "--optional", "zip", "--optional", "id=ID"),
-            ("did you mean 'first_name'?", "--optional zip: must be FIELD=COLUMN", "column_selections.id: must be"),
+            ("did you mean 'first_name'?", "--optional zip: must be FIELD=COLUMN", "id: must be"),
         ),
         (("match", URL, *NAMED, "--required", "zip=A", "--optional", "zip=B"), ("zip is given twice",)),
         (("match", URL, *NAMED, "--columns", "no-such.yaml"), ("no-such.yaml: can't be read",)),
@@ -61,7 +61,7 @@ URL = "https://files.example.org/donors.csv"
         (("export", "aud-1", *CUSTOMER, "--out", "x.csv", "--max-cost-cents", "$5"), ("--max-cost-cents",)),
         (
             ("export", "aud-1", *CUSTOMER, "--out", "/", "--field", "phon", "--max-cost-cents", "-1"),
-            ("did you mean 'phone'?", "is a folder", "at least 0 cents"),
+            ("did you mean 'phone'?", "is a folder", "--max-cost-cents: must be at least $0.00, not -$0.01"),
         ),
         (
             (

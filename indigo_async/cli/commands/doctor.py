@@ -21,7 +21,8 @@ from rich.text import Text
 from indigo_async._settings import TOKEN_FILE_VARIABLE, Settings, read_token_file
 from indigo_async.cli.errors import ExitCode
 from indigo_async.cli.options.common import CONNECTION, ConnectionOptions
-from indigo_async.cli.render.output import Output, format_file_size, replace_control_characters, use_option_names
+from indigo_async.cli.render.advice import use_option_names
+from indigo_async.cli.render.output import Output, format_file_size, replace_control_characters
 from indigo_async.cli.server_checks import Check, CheckStatus, check_server
 from indigo_async.cli.signals import run_async
 from indigo_async.errors import InvalidInputError

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
 from pathlib import Path
 from typing import Annotated, Any, cast
 
+import attrs
 from cyclopts import Parameter
 from rich.console import Group, RenderableType
 
 from indigo_async._text import format_dollars
 from indigo_async._validation import InputCheck
 from indigo_async.cli.client import open_client
-from indigo_async.cli.errors import ExitCode
+from indigo_async.cli.errors import ExitCode, describe_error
 from indigo_async.cli.options.common import WAITING, AudienceId, OptionalCustomer, WaitOptions, WholeNumber
 from indigo_async.cli.render.output import Justify, format_file_size, make_table
 from indigo_async.cli.signals import run_async
-from indigo_async.errors import BudgetExceededError, DownloadError, EmptyAudienceError, ExportExistsError, IndigoError
+from indigo_async.errors import BudgetExceededError
 from indigo_async.events import Event
 from indigo_async.inputs import OptionalFieldType
 from indigo_async.models import CsvExport
@@ -24,12 +25,7 @@ from indigo_async.workflows import ExportPurchased, ExportReceipt, download_expo
 
 __all__ = ["export"]
 
-_HINTS: Mapping[type[IndigoError], str] = {
-    DownloadError: "On the command line: --export-id with the export's ID, without --field.",
-    EmptyAudienceError: "On the command line: --allow-empty.",
-    ExportExistsError: "On the command line: --reuse-purchased, or --export-id with the export's ID.",
-}
-"""The command-line options that correspond to the advice in error messages."""
+_CENTS = re.compile("cents", re.IGNORECASE)
 
 
 def export(
@@ -104,15 +100,13 @@ def export(
             raise
         output.write_json(_to_json(audience_id, error.export, max_cost_cents))
         output.show(_render_price(error.export))
-        output.error(
+        message = (
             f"export {error.export.id} costs {format_dollars(error.export.cost_cents)} and the limit is "
-            f"{format_dollars(max_cost_cents)}: nothing was purchased. To purchase it, run the same command with "
-            f"--max-cost-cents {error.export.cost_cents}"
+            f"{format_dollars(max_cost_cents)}: nothing was purchased"
         )
+        advice = f"To purchase it, run the same command with --max-cost-cents {error.export.cost_cents}"
+        output.error(attrs.evolve(describe_error(error), message=message, advice=advice, text=f"{message}. {advice}"))
         return ExitCode.OVER_LIMIT
-    except (DownloadError, EmptyAudienceError, ExportExistsError) as error:
-        output.note(next(hint for kind, hint in _HINTS.items() if isinstance(error, kind)))
-        raise
     output.write_json(_to_json(audience_id, receipt.export, max_cost_cents, spent_cents=spent_cents, receipt=receipt))
     output.show(_render_receipt(receipt, spent_cents))
     return ExitCode.SUCCESS
@@ -157,12 +151,14 @@ def _render_price(export: CsvExport) -> RenderableType:
     items = cast("list[Any]", breakdown) if isinstance(breakdown, list) else []
     if not items or not all(isinstance(item, dict) and item.keys() == items[0].keys() for item in items):
         return price
-    rows = [[_format_cell(value) for value in item.values()] for item in items]
-    columns: dict[str, Justify] = {str(key): _justify(value) for key, value in items[0].items()}
+    rows = [[_format_cell(key, value) for key, value in item.items()] for item in items]
+    columns: dict[str, Justify] = {_CENTS.sub("price", str(key)): _justify(value) for key, value in items[0].items()}
     return Group(make_table(columns, rows), price)
 
 
-def _format_cell(value: object) -> str:
+def _format_cell(key: object, value: object) -> str:
+    if isinstance(value, int) and _CENTS.search(str(key)):
+        return format_dollars(value)
     return f"{value:,}" if isinstance(value, (int, float)) else str(value)
 
 

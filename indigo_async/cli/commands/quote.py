@@ -9,12 +9,12 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from indigo_async._text import format_dollars
-from indigo_async.cli.batch_runner import resume_command, run_manifest
+from indigo_async.cli.batch_runner import explain_exit, run_manifest
 from indigo_async.cli.errors import ExitCode
 from indigo_async.cli.options.batch import BATCH, BatchOptions, Manifest
 from indigo_async.cli.options.common import CONNECTION, ConnectionOptions
 from indigo_async.cli.render.output import Justify, make_table
-from indigo_async.cli.render.results import BatchResult, render_failures, render_stop_reason, summary_to_json
+from indigo_async.cli.render.results import BatchResult, render_failed_jobs, render_stop_reason, summary_to_json
 from indigo_async.cli.signals import run_async
 from indigo_async.workflows import JobOutcome
 
@@ -82,7 +82,7 @@ def quote(
     output.write_json({**summary_to_json(result), "price_cents": total.total_cents})
     output.show(_render_quotes(result, quotes, total))
     if result.exit_code is not ExitCode.SUCCESS:
-        output.error(f"not all jobs have a price. Resume with:\n  {resume_command()}")
+        output.error(explain_exit(result))
     return result.exit_code
 
 
@@ -106,7 +106,10 @@ def _render_quotes(result: BatchResult, quotes: Mapping[str, CustomerQuote], tot
     if total.above_limit:
         message = f"{total.above_limit:,} cost more than their export.max_cost_cents: `run` would not purchase them."
         parts.append(Text(message, style="yellow"))
-    return Group(*parts, *render_stop_reason(result.report), *render_failures(result))
+    if result.unfinished:
+        message = f"{result.unfinished:,} of {result.total:,} jobs are unfinished and not included."
+        parts.append(Text(message, style="yellow"))
+    return Group(*parts, *render_stop_reason(result), *render_failed_jobs(result))
 
 
 def _quote_row(customer_id: str, price: CustomerQuote) -> tuple[str, ...]:

@@ -6,11 +6,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from indigo_async.cli.batch_runner import resume_command, run_manifest
+from indigo_async.cli.batch_runner import explain_exit, run_manifest
 from indigo_async.cli.errors import ExitCode
 from indigo_async.cli.options.batch import BATCH, TEMPORAL, BatchOptions, Manifest, TemporalOptions
 from indigo_async.cli.options.common import CONNECTION, ConnectionOptions, OptionalWholeNumber
-from indigo_async.cli.render.results import BatchResult, render_results, summary_to_json
+from indigo_async.cli.render.results import render_results, summary_to_json
 from indigo_async.cli.signals import run_async
 
 __all__ = ["run"]
@@ -49,13 +49,5 @@ def run(
     output.write_json(summary_to_json(result))
     output.show(render_results(result))
     if result.exit_code is not ExitCode.SUCCESS:
-        output.error(f"{_explain_exit(result)}\n  {resume_command()}")
+        output.error(explain_exit(result))
     return result.exit_code
-
-
-def _explain_exit(result: BatchResult) -> str:
-    if result.interrupted:
-        return "interrupted. Work already requested continues on the server. Resume with:"
-    if result.report.stopped is not None:
-        return "the batch stopped early. After fixing the cause, resume with:"
-    return f"{result.report.failed:,} of {result.total:,} jobs failed. After fixing this, resume with:"

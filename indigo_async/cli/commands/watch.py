@@ -13,11 +13,11 @@ from rich.text import Text
 
 from indigo_async._polling import RecordPart
 from indigo_async.cli.client import open_client
-from indigo_async.cli.errors import ExitCode, exit_code_for
+from indigo_async.cli.errors import ErrorReport, ExitCode, describe_error, exit_code_for
 from indigo_async.cli.options.common import WAITING, OptionalCustomer, WaitOptions
 from indigo_async.cli.render.audiences import audience_to_json, csv_status, effective_status
 from indigo_async.cli.render.live import redrawn
-from indigo_async.cli.render.output import Output, format_status, make_table, use_option_names
+from indigo_async.cli.render.output import Output, format_status, make_table
 from indigo_async.cli.signals import run_async
 from indigo_async.client import IndigoClient, get_poller
 from indigo_async.errors import IndigoError, NotFoundError
@@ -95,13 +95,18 @@ class _WatchTable:
         """Print errors, and return the exit code."""
         errors = {audience_id: row.error for audience_id, row in self.rows.items() if row.error is not None}
         for audience_id, error in errors.items():
-            self.output.error(f"{audience_id}: {use_option_names(str(error))}")
+            report = describe_error(error)
+            self.output.error(attrs.evolve(report, audience_id=audience_id, text=f"{audience_id}: {report.text}"))
         if errors:
             return exit_code_for(next(iter(errors.values())))
         if self.timed_out:
             if missing := [audience_id for audience_id, row in self.rows.items() if row.audience is None]:
-                self.output.error(f"not found so far: {', '.join(missing)}; check the IDs and --customer")
-            self.output.error(f"not done after {timeout:g} s; the server continues its work")
+                message = f"not found so far: {', '.join(missing)}"
+                self.output.error(
+                    ErrorReport(type="NotFoundError", message=message, advice="Check the IDs and --customer")
+                )
+            message = f"not done after {timeout:g} s; the server continues its work"
+            self.output.error(ErrorReport(type="WaitTimeoutError", message=message))
             return ExitCode.TIMED_OUT
         failed = any(row.audience is not None and _has_failed(row.audience) for row in self.rows.values())
         return ExitCode.FAILED if failed else ExitCode.SUCCESS

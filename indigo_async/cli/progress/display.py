@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import math
 import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -69,11 +70,17 @@ def _render_heading(snapshot: ProgressSnapshot) -> Text:
 
 def _format_forecast(snapshot: ProgressSnapshot) -> str:
     parts: list[str] = []
-    if snapshot.jobs_per_minute:
+    if snapshot.jobs_per_minute is not None and snapshot.jobs_per_minute >= 1:
         parts.append(f"{snapshot.jobs_per_minute:,.0f} jobs per minute")
     if snapshot.seconds_left is not None and snapshot.seconds_left >= 1:
-        parts.append(f"about {format_elapsed(snapshot.seconds_left)} left")
+        parts.append(f"about {format_elapsed(_round_up(snapshot.seconds_left))} left")
     return ", ".join(parts)
+
+
+def _round_up(seconds: float) -> float:
+    """Round an estimate to what it is good for: 5 seconds, from 5 minutes on a minute."""
+    step = 5 if seconds < 300 else 60  # noqa: PLR2004 - 5 minutes
+    return math.ceil(seconds / step) * step
 
 
 def _render_bars(snapshot: ProgressSnapshot) -> Table:

@@ -1,15 +1,65 @@
-"""Advice about failures, and warnings grouped by kind, for `run`, `quote` and `report`."""
+"""What to do about errors, in words for the command line: options and manifest fields instead of Python names."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 
-import attrs
+__all__ = ["advice_for", "use_option_names"]
 
-__all__ = ["WarningGroup", "advice_for", "group_warnings"]
+_WORDS = (
+    (r"\bpass publisher=.*?\(extra `publish`; on the command line, (--publish [^)]*)\)", r"use \1"),
+    (r"\bpass token=\.\.\. or set ", "set "),
+    (r"\btoken=\.\.\., ", ""),
+    (r"\bbase_url\b", "--base-url or INDIGO_BASE_URL"),
+    (r"\bbudget_cents(?=:)", "--budget-cents"),
+    (
+        r"\bcall workflows\.download_export\(\.\.\., export_id='?([^')\s]+)'?\)",
+        r"run `indigo-async export` with --export-id \1",
+    ),
+    (r"\bworkflows\.download_export\(\.\.\., export_id='?([^')\s]+)'?\)", r"`indigo-async export` with --export-id \1"),
+    (r"\bworkflows\.download_export\b", "`indigo-async export` with --export-id"),
+    (r"\bcall wait_until_active first\b", "wait for it with `indigo-async watch`"),
+    (r"\bcall export_audience\b", "run `indigo-async export` without --export-id"),
+    (r"\bPass export_id=\.\.\. to choose one\b", "Choose one with --export-id"),
+    (r"\bhe same call\b", "he same command"),
+    (r"\bTrue or False\b", "true or false"),
+)
+"""Python names in messages, and what to say instead."""
 
-_IDS = re.compile(r"\b(audience|export) [^\s,;:(]+|\d[\d,]*")
+_FIELDS_AND_OPTIONS = (
+    (r"\bpass max_cost_cents=(\d+)", r"set export.max_cost_cents to \1", r"use --max-cost-cents \1"),
+    (r"\bpass allow_empty=True\b", "set export.allow_empty to true", "use --allow-empty"),
+    (r"\bpass reuse_purchased=True\b", "set export.reuse_purchased to true", "use --reuse-purchased"),
+    (r"\breuse_purchased=True\b", "export.reuse_purchased", "--reuse-purchased"),
+)
+"""Python names in messages, and what to say instead in a batch and in a command without a manifest."""
+
+_OPTIONS = (
+    (r"\b([Rr])un the batch again to download it\b", r"\1un `indigo-async export` with --export-id to download it"),
+    (r"\b([Rr])un the batch again\b", r"\1un the same command again"),
+    (r"\b([Rr])unning the batch again\b", r"\1unning the same command again"),
+    (r"\bexport\.max_cost_cents or --budget-cents\b", "--max-cost-cents"),
+    (r"\bset export\.allow_empty to true\b", "use --allow-empty"),
+    (r"\bset export\.reuse_purchased to true\b", "use --reuse-purchased"),
+    (r"\bgive the job (another|a new) audience_name\b", r"use \1 --name"),
+    (r"\baudience_name\b", "--name"),
+    (r"\bcustomer_id\b", "--customer"),
+    (r"\bcolumn_selections\.", ""),
+    (r"\bcolumn_selections\b", "columns"),
+    (r"\boptional_field_types(\[\d+\])?", "--field"),
+    (r"\bdestination(?=:)", "--out"),
+    (r"\bexport_id\b", "--export-id"),
+    (r"\bmax_cost_cents\b", "--max-cost-cents"),
+    (r"\bpoll_interval\b", "--poll-interval"),
+    (r"\binclude_original_audience\b", "--include-original-audience"),
+    (r"\bfilters\.states(\[\d+\])?", "--state"),
+    (r"\bfilters\.counties(\[\d+\])?", "--county"),
+    (r"\bfilters\.congressional_districts(\[\d+\])?", "--congressional-district"),
+    (r"\bfilters\.upper_state_legislative_districts(\[\d+\])?", "--upper-district"),
+    (r"\bfilters\.lower_state_legislative_districts(\[\d+\])?", "--lower-district"),
+)
+"""Manifest fields, and the options of the commands without a manifest."""
 
 _ADVICE = {
     "AlreadyPurchasedError": "The export is purchased. Run the batch again to download it.",
@@ -45,43 +95,34 @@ _ADVICE = {
     "ask the vendor before you recreate it under another name.",
     "PurchaseInDoubtError": "The export may or may not have been purchased. Run the batch again later: it checks the "
     "server before it purchases anything. If this persists, ask the vendor about this export.",
-    "RateLimitedError": "The server was overloaded. Run the batch again later, or with a lower requests_per_second.",
+    "RateLimitedError": "The server was overloaded. Run the batch again later.",
     "RecordMismatchError": "The server's response was about another record, and was not used. Run the batch again; "
     "if this persists, report it to the API's support.",
     "RequestTimeoutError": "The server was slow. Run the batch again to resume.",
     "ResponseDecodeError": "The server's response could not be understood. Run the batch again; if this persists, "
     "report it.",
     "ServerError": "The server failed. Run the batch again; it checks first whether the work was done.",
-    "WaitTimeoutError": "The server continues its work. Run the batch again to resume, or use a longer job timeout.",
+    "WaitTimeoutError": "The server continues its work. Run the batch again to resume, or use a longer --timeout.",
 }
 
 _DEFAULT_ADVICE = "Run the batch again: finished work is kept, and nothing is purchased twice."
 
 
-def advice_for(error_type: str) -> str:
+def advice_for(error_type: str, *, in_batch: bool = True) -> str:
     """What to do about an error, by the name of its class."""
-    return _ADVICE.get(error_type, _DEFAULT_ADVICE)
+    advice = _ADVICE.get(error_type, _DEFAULT_ADVICE)
+    return advice if in_batch else _replace(advice, _OPTIONS)
 
 
-@attrs.frozen(kw_only=True)
-class WarningGroup:
-    """Jobs with the same warning apart from IDs and numbers. `key` and `message` are the first job's."""
-
-    jobs: int
-    key: str
-    message: str
-
-    @property
-    def text(self) -> str:
-        others = f" and {self.jobs - 1:,} more" if self.jobs > 1 else ""
-        return f"{self.key}{others}: {self.message}"
+def use_option_names(message: str, *, in_batch: bool = True) -> str:
+    """Replace the Python names in an error message: by manifest fields in a batch, otherwise by options."""
+    message = _replace(message, _WORDS)
+    for pattern, field, option in _FIELDS_AND_OPTIONS:
+        message = re.sub(pattern, field if in_batch else option, message)
+    return message if in_batch else _replace(message, _OPTIONS)
 
 
-def group_warnings(warnings: Iterable[tuple[str, str]]) -> list[WarningGroup]:
-    """Group pairs of job key and message by kind of warning, the most frequent first."""
-    groups: dict[str, WarningGroup] = {}
-    for key, message in warnings:
-        kind = _IDS.sub("*", message)
-        group = groups.get(kind, WarningGroup(jobs=0, key=key, message=message))
-        groups[kind] = attrs.evolve(group, jobs=group.jobs + 1)
-    return sorted(groups.values(), key=lambda group: -group.jobs)
+def _replace(text: str, words: Iterable[tuple[str, str]]) -> str:
+    for pattern, replacement in words:
+        text = re.sub(pattern, replacement, text)
+    return text

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import IO, Any, Literal, NoReturn, TypeAlias
+from typing import IO, Any, Literal, NoReturn, TypeAlias, cast
 
 import attrs
 from rich.console import Console, ConsoleDimensions, RenderableType
@@ -19,6 +18,7 @@ from rich.text import Text
 
 from indigo_async._redaction import redact
 from indigo_async._text import format_dollars
+from indigo_async.cli.errors import ErrorReport
 from indigo_async.cli.streams import MIN_WIDTH
 from indigo_async.models import is_failure_status
 
@@ -33,7 +33,6 @@ __all__ = [
     "make_table",
     "replace_control_characters",
     "sanitize",
-    "use_option_names",
     "writing_results",
 ]
 
@@ -124,9 +123,26 @@ class Output:
         if not self.quiet:
             self.stderr.print(sanitize(text), style="dim", soft_wrap=True)
 
-    def error(self, text: str) -> None:
-        """Print an error."""
-        self.stderr.print(f"indigo-async: {sanitize(text)}", style="red", soft_wrap=True)
+    def error(self, report: ErrorReport) -> None:
+        """Print an error to stderr: as text, or as a line of JSON if `as_json`."""
+        if self.as_json:
+            self.stderr.file.write(json.dumps({"type": "error", "error": _redact_values(report.to_json())}) + "\n")
+            self.stderr.file.flush()
+        else:
+            self.stderr.print(f"indigo-async: {sanitize(report.text)}", style="red", soft_wrap=True)
+
+
+def _redact_values(value: Any) -> Any:
+    """Redact secrets in all text of a JSON document."""
+    match value:
+        case str():
+            return redact(value)
+        case dict():
+            return {key: _redact_values(item) for key, item in cast("dict[str, Any]", value).items()}
+        case list() | tuple():
+            return [_redact_values(item) for item in cast("Sequence[Any]", value)]
+        case _:
+            return value
 
 
 def sanitize(text: str, token: str = "") -> str:
@@ -179,11 +195,3 @@ def make_table(columns: Mapping[str, Justify], rows: Iterable[Iterable[object]])
             )
         )
     return table
-
-
-def use_option_names(message: str) -> str:
-    """Replace names of Python arguments in an error message with command-line options."""
-    message = re.sub(r"\bbase_url\b", "--base-url or INDIGO_BASE_URL", message)
-    return message.replace("pass token=... or set ", "set ").replace(
-        "token=..., INDIGO_API_TOKEN,", "INDIGO_API_TOKEN,"
-    )

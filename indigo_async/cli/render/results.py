@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,41 +13,45 @@ from rich.text import Text
 
 from indigo_async._redaction import redact
 from indigo_async._text import format_dollars
-from indigo_async.cli.errors import ExitCode
-from indigo_async.cli.render.advice import advice_for, group_warnings
+from indigo_async.cli.errors import ErrorReport, ExitCode, describe_error
+from indigo_async.cli.render.advice import use_option_names
+from indigo_async.cli.render.failures import FailureGroup, group_messages, render_failures
 from indigo_async.cli.render.output import (
     Justify,
     format_elapsed,
     format_spending,
     make_table,
     replace_control_characters,
-    use_option_names,
 )
 from indigo_async.workflows import AudienceJob, BatchReport, JobOutcome
 
 __all__ = [
     "BatchResult",
     "outcome_to_json",
-    "render_failures",
+    "render_failed_jobs",
     "render_results",
     "render_start",
     "render_stop_reason",
     "summary_to_json",
 ]
 
-_FAILURES_SHOWN = 10
 _WARNINGS_SHOWN = 10
 
 
 @attrs.frozen(kw_only=True)
 class BatchResult:
-    """How a batch ended. `total` counts all jobs of the manifest; `failures` counts by stage and error type."""
+    """How a batch ended. `total` counts all jobs of the manifest."""
 
     report: BatchReport
     total: int
-    failures: Mapping[tuple[str, str], int]
+    failures: Sequence[FailureGroup]
     interrupted: bool
     exit_code: ExitCode
+
+    @property
+    def unfinished(self) -> int:
+        """The jobs that were canceled or not started."""
+        return self.total - self.report.done - self.report.failed
 
 
 def outcome_to_json(outcome: JobOutcome) -> dict[str, Any]:
@@ -55,7 +59,6 @@ def outcome_to_json(outcome: JobOutcome) -> dict[str, Any]:
     job, result = outcome.job, outcome.result
     quote = result.quote if result is not None else None
     receipt = result.receipt if result is not None else None
-    failure = outcome.failure
     return {
         "type": "outcome",
         "key": job.key,
@@ -71,16 +74,22 @@ def outcome_to_json(outcome: JobOutcome) -> dict[str, Any]:
         "path": str(receipt.path) if receipt is not None else None,
         "size_bytes": receipt.size_bytes if receipt is not None else None,
         "sha256": receipt.sha256 if receipt is not None else None,
-        "error": None
-        if failure is None
-        else {
-            "type": failure.error_type,
-            "message": redact(use_option_names(failure.message)),
-            "advice": advice_for(failure.error_type),
-        },
-        "warnings": [redact(message) for message in outcome.warnings],
+        "error": None if outcome.error is None else _describe_failure(outcome, outcome.error).to_json(),
+        "warnings": [redact(use_option_names(message)) for message in outcome.warnings],
         "timings": {stage.value: round(seconds, 3) for stage, seconds in outcome.timings.items()},
     }
+
+
+def _describe_failure(outcome: JobOutcome, error: Exception) -> ErrorReport:
+    report = describe_error(error, in_batch=True)
+    return attrs.evolve(
+        report,
+        message=redact(report.message),
+        stage=outcome.stage.value,
+        customer_id=outcome.job.customer_id,
+        audience_name=outcome.job.audience_name,
+        audience_id=outcome.audience_id,
+    )
 
 
 def summary_to_json(result: BatchResult) -> dict[str, Any]:
@@ -91,6 +100,7 @@ def summary_to_json(result: BatchResult) -> dict[str, Any]:
     return {
         "type": "summary",
         "jobs": result.total,
+        "unfinished": result.unfinished,
         "interrupted": result.interrupted,
         "exit_code": int(result.exit_code),
         **report,
@@ -109,9 +119,12 @@ def render_start(
     """What a batch is about to do. `spent_cents` is what earlier runs with this journal spent."""
     customers = len({job.customer_id for job in jobs})
     limit_cents = sum(job.export.max_cost_cents for job in jobs if job.export is not None) if purchase else 0
+    limits = _describe_limits(limit_cents, budget_cents, spent_cents)
+    is_free = limits.endswith("will spend nothing") and purchase and any(job.export is not None for job in jobs)
+    free = ": only free exports are purchased" if is_free else ""
     return (
         f"{manifest}: {len(jobs):,} job{'s' * (len(jobs) != 1)} for {customers:,} customer{'s' * (customers != 1)}. "
-        f"{_describe_limits(limit_cents, budget_cents, spent_cents)}.\n"
+        f"{limits}{free}.\n"
         f"Progress is saved in {journal}; run the same command again to resume."
     )
 
@@ -140,19 +153,26 @@ def render_results(result: BatchResult) -> RenderableType:
     if report.failed:
         headline.append(f", {report.failed:,} failed", style="bold red")
     finished = report.done + report.failed
-    if finished < result.total:
-        headline.append(f", {result.total - finished:,} unfinished", style="bold yellow")
+    if result.unfinished:
+        headline.append(f", {result.unfinished:,} unfinished", style="bold yellow")
     headline.append(f", in {format_elapsed(report.seconds)}.", style="bold")
-    parts: list[RenderableType] = [headline, *render_stop_reason(report)]
+    parts: list[RenderableType] = [headline, *render_stop_reason(result)]
     if finished:
         parts += ["", _render_stages(report)]
-    return Group(*parts, "", _render_details(report, finished), *_render_warnings(report), *render_failures(result))
+    return Group(*parts, "", _render_details(report), *_render_warnings(report), *render_failed_jobs(result))
 
 
-def render_stop_reason(report: BatchReport) -> Iterator[RenderableType]:
-    """Why the batch stopped early, if it did."""
-    if report.stopped is not None:
-        yield Text(f"Stopped: {_clean_message(report.stopped)}", style="yellow")
+def render_stop_reason(result: BatchResult) -> Iterator[RenderableType]:
+    """Why the batch stopped early, if it did. An interruption is reported by itself."""
+    if result.report.stopped is not None and not result.interrupted:
+        yield Text(f"Stopped: {_clean_message(result.report.stopped)}", style="yellow")
+
+
+def render_failed_jobs(result: BatchResult) -> Iterator[RenderableType]:
+    """The failures by kind, below a blank line."""
+    if result.failures:
+        yield ""
+        yield from render_failures(result.failures, known=result.report.stopped)
 
 
 def _render_stages(report: BatchReport) -> Table:
@@ -176,19 +196,20 @@ def _stage_row(report: BatchReport, stage: str) -> tuple[object, ...]:
     return stage, f"{time.jobs:,}", f"{time.total_seconds / time.jobs:,.1f} s", f"{time.longest_seconds:,.1f} s", failed
 
 
-def _render_details(report: BatchReport, finished: int) -> Table:
+def _render_details(report: BatchReport) -> Table:
     details = Table.grid(padding=(0, 2, 0, 0))
     details.add_column()
     details.add_column(overflow="fold")
     details.add_row(
         "cost", Text(format_spending(report.spent_cents, report.budget_cents, by=" by all runs with this journal"))
     )
-    details.add_row("", Text(f"{format_dollars(report.quoted_cents)} is the total price of all priced exports"))
+    details.add_row("", Text(f"{format_dollars(report.quoted_cents)} is the price of all exports so far"))
     if report.unresolved_cents:
         unresolved = f"{format_dollars(report.unresolved_cents)} in purchases of unknown outcome; run again to check"
         details.add_row("", Text(unresolved, style="yellow"))
     requests = sum(report.requests.values())
-    per_job = f", {requests / finished:,.1f} per job" if finished else ""
+    jobs = report.done + report.failed + report.canceled
+    per_job = f", {requests / jobs:,.1f} per job" if jobs else ""
     details.add_row("server", Text(f"{requests:,} requests{per_job}; {report.reads_saved:,} reads saved"))
     if report.lost_uploads:
         lost = f"{report.lost_uploads:,} uploads were repeated; each may have left an unused audience, which is free"
@@ -199,44 +220,12 @@ def _render_details(report: BatchReport, finished: int) -> Table:
 def _render_warnings(report: BatchReport) -> Iterator[RenderableType]:
     if not report.warned:
         return
-    groups = group_warnings((warning.key, warning.message) for warning in report.warnings)
+    groups = group_messages((warning.key, use_option_names(warning.message)) for warning in report.warnings)
     yield Text(f"\n{report.warned:,} {'job has' if report.warned == 1 else 'jobs have'} warnings", style="bold yellow")
     for group in groups[:_WARNINGS_SHOWN]:
         yield Text(f"  {replace_control_characters(group.text)}", style="yellow")
     if len(groups) > _WARNINGS_SHOWN:
         yield Text(f"  and {len(groups) - _WARNINGS_SHOWN:,} other kinds; --json shows all", style="yellow")
-
-
-def render_failures(result: BatchResult) -> Iterator[RenderableType]:
-    """Failures by stage and error type with advice, then the first messages, each once."""
-    if not result.failures:
-        return
-    report = result.report
-    columns: dict[str, Justify] = {"failed": "right", "stage": "left", "error": "left", "what to do": "left"}
-    kinds = sorted(result.failures.items(), key=lambda kind: -kind[1])
-    rows = ((f"{count:,}", stage, error, advice_for(error)) for (stage, error), count in kinds)
-    yield from ("", make_table(columns, rows))
-    jobs_by_message: dict[str, list[str]] = {}
-    shown = 0
-    for failure in report.failures:
-        if _repeats_stop_reason(report, failure.message):
-            shown += 1
-        else:
-            jobs_by_message.setdefault(failure.message, []).append(failure.key)
-    if report.failed > shown:
-        yield ""
-    for message, jobs in list(jobs_by_message.items())[:_FAILURES_SHOWN]:
-        others = f" and {len(jobs) - 1:,} more" if len(jobs) > 1 else ""
-        yield Text(f"{replace_control_characters(jobs[0])}{others}: {_clean_message(message)}", style="red")
-        shown += len(jobs)
-    if report.failed > shown:
-        start = "and " if jobs_by_message else ""
-        yield Text(f"{start}{report.failed - shown:,} more; --json shows all", style="red")
-
-
-def _repeats_stop_reason(report: BatchReport, message: str) -> bool:
-    """Whether a failure says the same as `render_stop_reason`."""
-    return report.stopped is not None and (message == report.stopped or message.endswith(f": {report.stopped}"))
 
 
 def _clean_message(message: str) -> str:

@@ -11,6 +11,7 @@ from indigo_async.cli.report.formatting import format_duration
 from indigo_async.cli.report.timeline import Pause, StageDurations, TimeSeries
 
 __all__ = [
+    "NARROW",
     "Area",
     "Bar",
     "Chart",
@@ -74,12 +75,17 @@ class Chart:
         return self.bottom - fraction * (self.bottom - self.top)
 
 
-def build_occupancy_chart(series: TimeSeries, pauses: Sequence[Pause]) -> Chart:
+NARROW = Chart(width=340, height=230, left=52, right=332, top=10, bottom=202)
+"""An empty chart for a phone. The width is about that of its screen, so that text has its usual size."""
+_WIDE = Chart(width=1000, height=300, left=58, right=992, top=10, bottom=272)
+_HALF = Chart(width=520, height=210, left=46, right=512, top=10, bottom=184)
+
+
+def build_occupancy_chart(series: TimeSeries, pauses: Sequence[Pause], chart: Chart = _WIDE) -> Chart:
     """Stack the number of jobs in each stage over time."""
     bins = len(next(iter(series.occupancy.values())))
     totals = [sum(stage[number] for stage in series.occupancy.values()) for number in range(bins)]
     maximum = _round_up(max(totals) * 0.999)  # ignore rounding errors
-    chart = Chart(width=1000, height=300, left=58, right=992, top=10, bottom=272)
     below = [0.0] * bins
     areas: list[Area] = []
     for stage, counts in series.occupancy.items():
@@ -96,11 +102,10 @@ def build_occupancy_chart(series: TimeSeries, pauses: Sequence[Pause]) -> Chart:
     )
 
 
-def build_completion_chart(series: TimeSeries, pauses: Sequence[Pause]) -> Chart:
+def build_completion_chart(series: TimeSeries, pauses: Sequence[Pause], chart: Chart = _HALF) -> Chart:
     """Count the jobs that ended in each interval, with failed jobs on top of done ones."""
     bins = len(series.done)
     maximum = _round_up(max(done + failed for done, failed in zip(series.done, series.failed, strict=True)))
-    chart = Chart(width=520, height=210, left=46, right=512, top=10, bottom=184)
     width = (chart.right - chart.left) / bins
     bars: list[Bar] = []
     for number, (done, failed) in enumerate(zip(series.done, series.failed, strict=True)):
@@ -143,10 +148,9 @@ def build_duration_chart(durations: StageDurations, seconds: float) -> Chart:
     )
 
 
-def build_match_rate_chart(histogram: Sequence[int]) -> Chart:
+def build_match_rate_chart(histogram: Sequence[int], chart: Chart = _HALF) -> Chart:
     """Count the lists by match rate, in equal bins from 0% to 100%."""
     maximum = _round_up(max(histogram))
-    chart = Chart(width=480, height=200, left=48, right=472, top=10, bottom=172)
     width = (chart.right - chart.left) / len(histogram)
     bars = tuple(
         Bar(

@@ -13,7 +13,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from indigo_async._text import format_dollars
+from indigo_async.cli.render.advice import use_option_names
+from indigo_async.cli.render.failures import EXAMPLES_SHOWN
 from indigo_async.cli.report.charts import (
+    NARROW,
     build_completion_chart,
     build_duration_chart,
     build_match_rate_chart,
@@ -54,6 +57,7 @@ def render_page(name: str, history: BatchHistory, statistics: BatchStatistics) -
         "duration": _without_line_breaks(format_duration),
         "dollars": format_dollars,
         "percent": _without_line_breaks(format_percent),
+        "with_option_names": use_option_names,
     }
     return environment.get_template("report.html.j2").render(
         format_time=format_time,
@@ -64,11 +68,17 @@ def render_page(name: str, history: BatchHistory, statistics: BatchStatistics) -
         series=series,
         stages=_STAGES,
         occupancy=build_occupancy_chart(series, active_time.pauses),
+        narrow_occupancy=build_occupancy_chart(series, active_time.pauses, NARROW),
         completion=build_completion_chart(series, active_time.pauses),
+        narrow_completion=build_completion_chart(series, active_time.pauses, NARROW),
         durations=[(stage, build_duration_chart(stage, series.seconds)) for stage in series.durations],
         match_rates=build_match_rate_chart(statistics.matches.rate_histogram) if statistics.matches else None,
+        narrow_match_rates=build_match_rate_chart(statistics.matches.rate_histogram, NARROW)
+        if statistics.matches
+        else None,
         customers_shown=_CUSTOMERS_SHOWN,
         failures_shown=_FAILURES_SHOWN,
+        examples_shown=EXAMPLES_SHOWN,
         data=_script_data(history, active_time),
         style=(_PAGE_FOLDER / "report.css").read_text(encoding="utf-8"),
         script=script,

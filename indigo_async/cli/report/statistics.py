@@ -8,8 +8,8 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from indigo_async.cli.render.advice import WarningGroup, advice_for, group_warnings
-from indigo_async.cli.render.output import use_option_names
+from indigo_async.cli.render.advice import use_option_names
+from indigo_async.cli.render.failures import FailureGroup, FailureGroups, MessageGroup, group_messages
 from indigo_async.cli.report.history import BatchHistory
 from indigo_async.cli.report.job_history import JobHistory
 from indigo_async.cli.report.timeline import ActiveTime, measure_active_time, quantile
@@ -19,7 +19,7 @@ __all__ = [
     "KILLED_RUN_MESSAGE",
     "BatchStatistics",
     "CustomerStatistics",
-    "FailureGroup",
+    "FailedJobs",
     "MatchStatistics",
     "RequestStatistics",
     "RunState",
@@ -40,7 +40,7 @@ _MATCH_RATE_BINS = 20
 
 @attrs.frozen(kw_only=True)
 class StageStatistics:
-    """How long `jobs` jobs took to finish a stage, in seconds over all runs, including waits."""
+    """How long the `jobs` jobs that finished a stage took for it, in seconds over all runs, including waits."""
 
     stage: str
     jobs: int
@@ -51,12 +51,16 @@ class StageStatistics:
 
 @attrs.frozen(kw_only=True)
 class CustomerStatistics:
-    """One customer's totals. `unresolved_cents` are purchases with an unknown outcome."""
+    """One customer's totals. The jobs that are neither done nor failed are unfinished.
+
+    `unresolved_cents` are purchases with an unknown outcome.
+    """
 
     customer_id: str
     jobs: int
     done: int
     failed: int
+    unfinished: int
     spent_cents: int
     unresolved_cents: int
     quoted_cents: int
@@ -65,18 +69,11 @@ class CustomerStatistics:
 
 
 @attrs.frozen(kw_only=True)
-class FailureGroup:
-    """Jobs that failed in the same stage with the same type of error."""
+class FailedJobs:
+    """A kind of failure, and the jobs that failed that way."""
 
-    error_type: str
-    stage: str
-    advice: str
+    kind: FailureGroup
     jobs: tuple[JobHistory, ...]
-
-    @property
-    def example(self) -> str:
-        failure = self.jobs[0].failure
-        return use_option_names(failure.message) if failure is not None else ""
 
 
 @attrs.frozen(kw_only=True)
@@ -133,9 +130,9 @@ class BatchStatistics:
     half_done_seconds: float | None
     stages: tuple[StageStatistics, ...]
     customers: tuple[CustomerStatistics, ...]
-    failures: tuple[FailureGroup, ...]
+    failures: tuple[FailedJobs, ...]
     warned: int
-    warnings: tuple[WarningGroup, ...]
+    warnings: tuple[MessageGroup, ...]
     matches: MatchStatistics | None
     requests: RequestStatistics | None
 
@@ -147,13 +144,13 @@ class BatchStatistics:
                 "customer_id": job.customer_id,
                 "audience_name": job.audience_name,
                 "audience_id": job.audience_id,
-                "stage": group.stage,
-                "error_type": group.error_type,
+                "stage": failed.kind.stage,
+                "error_type": failed.kind.error_type,
                 "message": use_option_names(job.failure.message) if job.failure is not None else "",
-                "advice": group.advice,
+                "advice": failed.kind.advice,
             }
-            for group in self.failures
-            for job in group.jobs
+            for failed in self.failures
+            for job in failed.jobs
         ]
         return document
 
@@ -191,9 +188,7 @@ def compute_statistics(history: BatchHistory, *, in_use: bool) -> BatchStatistic
         customers=tuple(_customer_statistics(jobs)),
         failures=tuple(_group_failures(jobs)),
         warned=sum(bool(job.warnings) for job in jobs),
-        warnings=tuple(
-            group_warnings((f"{job.customer_id}/{job.audience_name}", text) for job in jobs for text in job.warnings)
-        ),
+        warnings=tuple(group_messages((job.key, use_option_names(text)) for job in jobs for text in job.warnings)),
         matches=_match_statistics(jobs),
         requests=_request_statistics(history),
     )
@@ -215,7 +210,8 @@ def _stage_statistics(jobs: Iterable[JobHistory], active_time: ActiveTime) -> It
         for span in job.spans:
             seconds[span.stage] += active_time.seconds_between(span.started_at, span.ended_at)
         for stage, total in seconds.items():
-            by_stage[stage].append(total)
+            if stage != job.open_stage:
+                by_stage[stage].append(total)
     for stage in Stage:
         ordered = sorted(by_stage[stage.value])
         if ordered:
@@ -238,6 +234,7 @@ def _customer_statistics(jobs: Iterable[JobHistory]) -> list[CustomerStatistics]
             jobs=len(their_jobs),
             done=sum(job.state == "done" for job in their_jobs),
             failed=sum(job.state == "failed" for job in their_jobs),
+            unfinished=sum(job.state == "unfinished" for job in their_jobs),
             spent_cents=sum(job.purchases.charged_cents for job in their_jobs),
             unresolved_cents=sum(job.purchases.unresolved_cents for job in their_jobs),
             quoted_cents=sum(job.quoted_cents or 0 for job in their_jobs),
@@ -249,16 +246,15 @@ def _customer_statistics(jobs: Iterable[JobHistory]) -> list[CustomerStatistics]
     return sorted(customers, key=lambda customer: (-customer.spent_cents, -customer.jobs, customer.customer_id))
 
 
-def _group_failures(jobs: Iterable[JobHistory]) -> list[FailureGroup]:
-    groups: defaultdict[tuple[str, str], list[JobHistory]] = defaultdict(list)
+def _group_failures(jobs: Iterable[JobHistory]) -> list[FailedJobs]:
+    groups = FailureGroups()
+    by_kind: defaultdict[tuple[str, str], list[JobHistory]] = defaultdict(list)
     for job in jobs:
         if job.failure is not None:
-            groups[job.failure.error_type, job.failure.stage].append(job)
-    failures = [
-        FailureGroup(error_type=error_type, stage=stage, advice=advice_for(error_type), jobs=tuple(failed))
-        for (error_type, stage), failed in groups.items()
-    ]
-    return sorted(failures, key=lambda group: (-len(group.jobs), group.error_type, group.stage))
+            error_type, stage = job.failure.error_type, job.failure.stage
+            groups.add(job.key, stage=stage, error_type=error_type, message=job.failure.message)
+            by_kind[error_type, stage].append(job)
+    return [FailedJobs(kind=group, jobs=tuple(by_kind[group.error_type, group.stage])) for group in groups.groups()]
 
 
 def _match_statistics(jobs: Iterable[JobHistory]) -> MatchStatistics | None:

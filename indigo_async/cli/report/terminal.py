@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from rich.console import Group, RenderableType
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from indigo_async._text import format_dollars
-from indigo_async.cli.render.output import make_table, replace_control_characters
+from indigo_async.cli.render.failures import render_failures
+from indigo_async.cli.render.output import Justify, make_table, replace_control_characters
 from indigo_async.cli.report.formatting import format_count, format_duration, format_percent, format_time
-from indigo_async.cli.report.statistics import KILLED_RUN_MESSAGE, BatchStatistics, CustomerStatistics, FailureGroup
+from indigo_async.cli.report.statistics import KILLED_RUN_MESSAGE, BatchStatistics, CustomerStatistics
 
 __all__ = ["render_summary"]
 
@@ -41,7 +41,7 @@ def render_summary(name: str, statistics: BatchStatistics) -> RenderableType:
         ]
     if statistics.failures:
         parts.append(_render_title("Failures, and what to do"))
-        parts += [_render_failure(group) for group in statistics.failures]
+        parts += render_failures([failed.kind for failed in statistics.failures], known=statistics.stopped)
     return Group(*parts)
 
 
@@ -104,6 +104,14 @@ def _render_job_counts(statistics: BatchStatistics) -> Text:
 
 def _render_stages(statistics: BatchStatistics) -> Table:
     longest = max(stage.median_seconds for stage in statistics.stages) or 1.0
+    columns: dict[str, Justify] = {
+        "stage": "left",
+        "jobs": "right",
+        "median": "right",
+        "90% within": "right",
+        "longest": "right",
+        "": "left",
+    }
     rows = (
         (
             stage.stage,
@@ -115,39 +123,35 @@ def _render_stages(statistics: BatchStatistics) -> Table:
         )
         for stage in statistics.stages
     )
-    columns = dict.fromkeys(("stage", "jobs", "median", "90% within", "longest", ""), "right") | {
-        "stage": "left",
-        "": "left",
-    }
-    return make_table(columns, rows)  # pyright: ignore[reportArgumentType] - a dict of literals is one of strings
+    return make_table(columns, rows)
 
 
 def _render_customers(statistics: BatchStatistics) -> Table:
     with_rates = statistics.matches is not None
-    columns = {"customer": "left", "jobs": "right", "done": "right", "failed": "right", "quoted": "right"}
-    columns |= {"spent": "right"} | ({"match rate": "right"} if with_rates else {})
+    headings = ["jobs", "done", "failed", *(["unfinished"] if statistics.unfinished else []), "quoted", "spent"]
+    headings += ["match rate"] if with_rates else []
+    columns: dict[str, Justify] = {"customer": "left"}
+    columns |= dict.fromkeys(headings, "right")
     shown = statistics.customers[:_CUSTOMERS_SHOWN]
-    rows = [_customer_row(customer, with_rates=with_rates) for customer in shown]
+    rows: list[list[object]] = []
+    for customer in shown:
+        cells = _customer_cells(customer)
+        rows.append([cells[heading] for heading in columns])
     others = len(statistics.customers) - len(shown)
     if others:
         rows.append([Text(f"and {format_count(others, 'other')}", style="dim"), *[""] * (len(columns) - 1)])
-    return make_table(columns, rows)  # pyright: ignore[reportArgumentType] - as above
+    return make_table(columns, rows)
 
 
-def _customer_row(customer: CustomerStatistics, *, with_rates: bool) -> list[object]:
-    row: list[object] = [customer.customer_id, f"{customer.jobs:,}", f"{customer.done:,}"]
-    row.append(Text(f"{customer.failed:,}", style="red" if customer.failed else "dim"))
-    row += [format_dollars(customer.quoted_cents), format_dollars(customer.spent_cents)]
-    if with_rates:
-        row.append(format_percent(customer.matched / customer.rows) if customer.rows else None)
-    return row
-
-
-def _render_failure(group: FailureGroup) -> RenderableType:
-    heading = Text(f"{len(group.jobs):,} x {replace_control_characters(group.error_type)}", style="red")
-    heading.append(f" at {replace_control_characters(group.stage)}", style="dim")
-    job = group.jobs[0]
-    name = replace_control_characters(f"{job.customer_id}/{job.audience_name}")
-    message = " ".join(replace_control_characters(line) for line in group.example.splitlines())
-    example = Text(f"for example {name}: {message}", style="dim")
-    return Group(heading, Padding(Group(Text(group.advice), example), (0, 0, 0, 4)))
+def _customer_cells(customer: CustomerStatistics) -> dict[str, object]:
+    """The cells of a customer's row, by heading."""
+    return {
+        "customer": customer.customer_id,
+        "jobs": f"{customer.jobs:,}",
+        "done": f"{customer.done:,}",
+        "failed": Text(f"{customer.failed:,}", style="red" if customer.failed else "dim"),
+        "unfinished": f"{customer.unfinished:,}",
+        "quoted": format_dollars(customer.quoted_cents),
+        "spent": format_dollars(customer.spent_cents),
+        "match rate": format_percent(customer.matched / customer.rows) if customer.rows else None,
+    }

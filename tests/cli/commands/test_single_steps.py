@@ -74,9 +74,9 @@ async def test_failed_download_is_repeated_by_export_id_without_another_purchase
         sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint="GET download", status=403, times=2))
         failed = await command_line(sandbox, *export, *limits)
         assert (failed.exit_code, sandbox.counts().purchases) == (1, 1)
-        assert "On the command line: --export-id" in failed.stderr
-        (export_id,) = re.findall(r"export_id=(\S+)\)", failed.stderr)
-        got = await command_line(sandbox, *export, "--export-id", export_id.strip("'"), "--json")
+        (export_id,) = re.findall(r"`indigo-async export` with --export-id (\S+) downloads it", failed.stderr)
+        assert "With --buy-another, running the same command again may purchase another export" in failed.stderr
+        got = await command_line(sandbox, *export, "--export-id", export_id, "--json")
         assert (got.exit_code, sandbox.counts().purchases) == (0, 1), got.stderr
     (record,) = got.records
     assert (record["spent_cents"], record["size_bytes"]) == (0, out.stat().st_size)
@@ -179,6 +179,6 @@ async def test_empty_export_is_purchased_only_with_allow_empty(command_line: Run
         refused = await command_line(sandbox, *export)
         assert (refused.exit_code, sandbox.counts().purchases) == (1, 0)
         assert "has 0 people" in refused.stderr
-        assert "On the command line: --allow-empty" in refused.stderr
+        assert "use --allow-empty to export it anyway" in refused.stderr
         allowed = await command_line(sandbox, *export, "--allow-empty")
         assert (allowed.exit_code, sandbox.counts().purchases) == (0, 1), allowed.stderr

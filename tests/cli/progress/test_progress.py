@@ -1,19 +1,24 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import io
 import xml.etree.ElementTree as ET
 from collections import Counter
+from itertools import accumulate
 from pathlib import Path
 
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
 from indigo_async.cli.progress.display import format_progress, render_progress, render_svg, show_progress
 from indigo_async.cli.progress.tracker import ProgressSnapshot, ProgressTracker, StageCount, planned_stages
 from indigo_async.cli.render.output import Output
 from indigo_async.errors import BudgetExceededError
+from indigo_async.events import Event
 from indigo_async.workflows import (
     AudienceJob,
     BatchReport,
@@ -129,17 +134,97 @@ def test_failed_job_leaves_its_stage_and_is_shown():
     assert snapshot.failures == ("42/List 0: purchase: it costs too much",)
 
 
-def test_rate_and_forecast_come_from_the_last_30_seconds():
+def test_rate_comes_from_the_last_30_seconds():
     progress = progress_of(10)
-    assert progress.snapshot(report(seconds=0.0)).seconds_left is None
+    assert progress.snapshot(report(seconds=0.0)).jobs_per_minute is None
     for number in range(2):
         emit_to(progress, number, *ALL_STAGES)
         progress.on_outcome(JobOutcome(job=job(number), stage=Stage.DOWNLOAD, timings=dict.fromkeys(Stage, 1.0)))
-    snapshot = progress.snapshot(report(done=2, seconds=10.0))
-    assert snapshot.jobs_per_minute == pytest.approx(12.0)
-    assert snapshot.seconds_left == pytest.approx(40.0)
-    still = progress.snapshot(report(done=2, seconds=60.0))
-    assert still.seconds_left is None
+    assert progress.snapshot(report(done=2, seconds=10.0)).jobs_per_minute == pytest.approx(12.0)
+    assert progress.snapshot(report(done=2, seconds=60.0)).jobs_per_minute is None
+
+
+@attrs.frozen
+class SimulatedBatch:
+    """Jobs that start when one of the slots is free. `seconds` has the duration of each stage, for each job."""
+
+    slots: int
+    seconds: list[list[float]]
+
+    def starts(self) -> list[float]:
+        free = [0.0] * self.slots
+        starts: list[float] = []
+        for job_seconds in self.seconds:
+            starts.append(heapq.heappop(free))
+            heapq.heappush(free, list(accumulate(job_seconds, initial=starts[-1]))[-1])
+        return starts
+
+    def ends(self) -> list[float]:
+        pairs = zip(self.starts(), self.seconds, strict=True)
+        return [list(accumulate(seconds, initial=start))[-1] for start, seconds in pairs]
+
+    def progress_at(self, now: float) -> ProgressSnapshot:
+        """What a tracker shows after the events until `now`."""
+        clock = [0.0]
+        progress = attrs.evolve(progress_of(len(self.seconds)), clock=lambda: clock[0])
+        events: list[tuple[float, int, int, Stage, Event | JobOutcome]] = []
+        for number, (start, seconds) in enumerate(zip(self.starts(), self.seconds, strict=True)):
+            names = {"customer_id": "42", "audience_name": f"List {number}"}
+            at = start
+            for order, (stage, spent) in enumerate(zip(Stage, seconds, strict=True)):
+                events.append((at, number, 2 * order, stage, StageStarted(**names, stage=stage)))
+                at += spent
+                events.append((at, number, 2 * order + 1, stage, StageFinished(**names, stage=stage, seconds=spent)))
+            timings = dict(zip(Stage, seconds, strict=True))
+            events.append((at, number, 99, stage, JobOutcome(job=job(number), stage=stage, timings=timings)))
+        for at, _, _, _, event in sorted(events, key=lambda event: event[:3]):
+            if at > now:
+                break
+            clock[0] = at
+            progress.on_outcome(event) if isinstance(event, JobOutcome) else progress.on_event(event)
+        clock[0] = now
+        return progress.snapshot(report(seconds=now))
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> SimulatedBatch:
+    means = draw(st.lists(st.floats(0.1, 100.0), min_size=len(Stage), max_size=len(Stage)))
+    variation = draw(st.sampled_from([0.0, 0.1]))
+    rng = draw(st.randoms(use_true_random=False))
+    return SimulatedBatch(
+        slots=draw(st.integers(1, 20)),
+        seconds=[
+            [mean * rng.uniform(1 - variation, 1 + variation) for mean in means]
+            for _ in range(draw(st.integers(1, 60)))
+        ],
+    )
+
+
+@given(batch=batches(), part=st.floats(0.0, 0.999))
+def test_estimate_is_at_most_one_job_off(batch: SimulatedBatch, part: float):
+    total = max(batch.ends())
+    estimate = batch.progress_at(part * total).seconds_left
+    if estimate is not None:
+        longest_job = max(map(sum, batch.seconds))
+        assert estimate == pytest.approx((1 - part) * total, abs=1.25 * longest_job)
+
+
+@given(batch=batches(), part=st.floats(0.0, 0.999))
+def test_estimate_is_shown_once_there_is_something_to_measure(batch: SimulatedBatch, part: float):
+    ends = batch.ends()
+    now = part * max(ends)
+    snapshot = batch.progress_at(now)
+    if not any(end <= now for end in ends):
+        assert snapshot.seconds_left is None
+    elif sum(end <= now for end in ends) > batch.slots:
+        assert snapshot.seconds_left is not None
+
+
+def test_half_of_the_stages_done_is_not_half_of_the_time():
+    slow_end = SimulatedBatch(slots=4, seconds=[[1.0, 1.0, 1.0, 1.0, 1.0, 100.0]] * 4)
+    assert slow_end.progress_at(5.0).seconds_left is None
+    two_waves = attrs.evolve(slow_end, seconds=slow_end.seconds * 2)
+    assert two_waves.progress_at(110.0).seconds_left == pytest.approx(100.0)
 
 
 SNAPSHOT = ProgressSnapshot(

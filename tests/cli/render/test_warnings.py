@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from indigo_async.cli.render.advice import group_warnings
+from indigo_async.cli.render.failures import group_messages
 from indigo_async.sandbox import Sandbox
 from tests.support.processes.commands import run_command, write_manifest
 
@@ -13,7 +13,7 @@ FAST = ("--poll-interval", "0.02")
 
 
 def test_warnings_are_grouped_regardless_of_ids_and_numbers():
-    groups = group_warnings(
+    groups = group_messages(
         [
             ("a", "reusing audience aud-1 (same name); columns are not compared"),
             ("b", "reusing audience aud-2 (same name); columns are not compared"),

@@ -252,11 +252,49 @@ async def test_text_has_enough_contrast(tmp_path: Path, browser: Browser, server
     await rendered_page.page.close()
 
 
-async def test_the_page_fits_a_phone_and_can_be_printed(tmp_path: Path, browser: Browser, server_url: str):
+CLIPPED = """() => [...document.querySelectorAll("body *")].filter((element) => {
+  const box = element.getBoundingClientRect(), visible = box.width > 0 && getComputedStyle(element).clipPath === "none";
+  return visible && (box.right > innerWidth + 0.5 || box.left < -0.5) && !element.closest("details .scroll");
+}).map((element) => `${element.tagName} ${element.className.baseVal ?? element.className}`)"""
+"""Elements that reach over the edge of the window. Tables that open on request scroll in containers of their own."""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_the_page_fits_a_phone(tmp_path: Path, browser: Browser, server_url: str, scheme: str):
     path = tmp_path / "run.sqlite"
     await write_journal(path)
-    rendered_page = await open_page(browser, f"{server_url}/{await write_report(path)}")
-    await rendered_page.page.set_viewport_size({"width": 390, "height": 800})
-    assert await rendered_page.page.evaluate("document.documentElement.scrollWidth") <= 390
-    assert (await rendered_page.page.pdf(prefer_css_page_size=True)).startswith(b"%PDF-")
-    await rendered_page.page.close()
+    page = (await open_page(browser, f"{server_url}/{await write_report(path)}", color_scheme=scheme)).page
+    await page.set_viewport_size({"width": 390, "height": 800})
+    for summary in await page.locator("summary").all():
+        await summary.click()
+    assert await page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert await page.evaluate(CLIPPED) == []
+    charts = await page.locator("svg[role=img]:visible").all()
+    assert len(charts) == 3 + len(Stage)
+    text_sizes = await page.evaluate(
+        "() => [...document.querySelectorAll('svg .tick')].map((tick) => tick.getBoundingClientRect().height)"
+        ".filter((height) => height > 0)"
+    )
+    assert min(text_sizes) > 9
+    money = await page.locator(".money tbody tr").all_inner_texts()
+    assert len(money) == 4
+    assert "$100.00" in money[0]
+    for cell in await page.locator(".money .price").all():
+        box = await cell.bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
+    await page.close()
+
+
+async def test_the_page_can_be_printed(tmp_path: Path, browser: Browser, server_url: str):
+    path = tmp_path / "run.sqlite"
+    await write_journal(path)
+    page = (await open_page(browser, f"{server_url}/{await write_report(path)}", color_scheme="dark")).page
+    await page.set_viewport_size({"width": 700, "height": 900})
+    await page.emulate_media(media="print")
+    assert await page.evaluate(CLIPPED) == []
+    assert await page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert await page.locator(".money .price").first.is_visible()
+    assert (await page.pdf(prefer_css_page_size=True)).startswith(b"%PDF-")
+    await page.close()

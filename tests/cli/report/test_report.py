@@ -94,7 +94,7 @@ class TestRealBatch:
         assert sum(statistics.matches.rate_histogram) == statistics.matches.lists
         assert sum(customer.jobs for customer in statistics.customers) == 12
         assert sum(customer.spent_cents for customer in statistics.customers) == batch["spent_cents"]
-        assert [(group.error_type, group.stage, len(group.jobs)) for group in statistics.failures] == [
+        assert [(failed.kind.error_type, failed.kind.stage, len(failed.jobs)) for failed in statistics.failures] == [
             ("AudienceFailedError", "match", 1)
         ]
         assert all(job.ended_at is not None for job in history.jobs)
@@ -186,7 +186,7 @@ class TestHistory:
         ]
         assert spans == [("upload", 5.0, 8.0), ("match", 8.0, 12.0), ("lookalike", 12.0, 20.0)]
         assert history.jobs[0].state == "failed"
-        assert statistics.failures[0].advice == advice_for("WaitTimeoutError")
+        assert statistics.failures[0].kind.advice == advice_for("WaitTimeoutError")
 
     async def test_the_last_outcome_counts_and_earlier_facts_stay_known(self, path: Path):
         async with Journal.open(path) as journal:

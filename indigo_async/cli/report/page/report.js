@@ -159,7 +159,7 @@
     for (const job of listed.slice(0, ROWS_LISTED)) {
       const row = body.insertRow();
       cell(row, data.customers[job[CUSTOMER]]); cell(row, job[NAME]); cell(row, stateOf(job));
-      cell(row, duration(seconds(job[START])), true); cell(row, duration(seconds(job.end - job[START])), true); cell(row, job[CENTS] ? dollars(job[CENTS]) : "–", true);
+      cell(row, job[CENTS] ? dollars(job[CENTS]) : "–", true); cell(row, duration(seconds(job[START])), true); cell(row, duration(seconds(job.end - job[START])), true);
     }
     if (listed.length > ROWS_LISTED) { const td = body.insertRow().insertCell(); td.colSpan = 6; td.className = "muted"; td.textContent = `and ${(listed.length - ROWS_LISTED).toLocaleString("en-US")} more: use Find`; }
   }
