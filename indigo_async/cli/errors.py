@@ -98,7 +98,7 @@ class ErrorReport:
     problems: tuple[Mapping[str, object], ...] = ()
     text: str = attrs.field(
         default=attrs.Factory(
-            lambda self: self.message if self.advice is None else f"{self.message}. {self.advice}", takes_self=True
+            lambda self: self.message if self.advice is None else f"{self.message}; {self.advice}", takes_self=True
         )
     )
 
@@ -115,15 +115,15 @@ def describe_error(error: BaseException, *, in_batch: bool = False) -> ErrorRepo
     match error:
         case KeyboardInterrupt():
             kind, message = "Interrupted", "interrupted. Work already requested continues on the server"
-            advice = "Run the same command to resume"
+            advice = "run the same command to resume"
         case ImportError():
             message = f"{_missing_package(error)} is not installed"
-            advice = "Run: pip install 'indigo-async[all]'"
+            advice = "pip install 'indigo-async[all]'"
         case OSError(strerror=str() as reason):
             message = reason if error.filename is None else f"{error.filename}: {reason}"
         case _:
             message = f"this is a bug in indigo-async {metadata.version('indigo-async')} ({kind})"
-            advice = "Please report it with the output of the same command with --debug, which hides the token."
+            advice = "please report it with the output of the same command with --debug, which hides the token"
     return ErrorReport(type=kind, message=message, advice=advice)
 
 

@@ -95,7 +95,12 @@ async def test_full_disk_is_named():
         await sandbox.seed_audiences(1, "42")
         for form in ((), ("--json",)):
             result = await run_in_shell(sandbox, ">/dev/full", "audiences", "--quiet", *form)
-            assert (result.returncode, result.stderr) == (1, b"indigo-async: stdout: No space left on device\n")
+            assert result.returncode == 1
+            if form:
+                error = json.loads(result.stderr)["error"]
+                assert (error["type"], error["message"]) == ("OSError", "stdout: No space left on device")
+            else:
+                assert result.stderr == b"indigo-async: stdout: No space left on device\n"
 
 
 @pytest.mark.parametrize("arguments", ["--help", "run --help", "--version"])
@@ -138,7 +143,9 @@ async def test_reader_that_goes_away_stops_a_batch_safely(tmp_path: Path):
         resumed = await run_in_shell(sandbox, "", "run", manifest, *FAST)
         counts = sandbox.counts()
     assert stopped.returncode == 141
-    assert b"so the batch stops, after checking purchases in flight. Resume with:\n" in stopped.stderr
+    (error,) = [json.loads(line)["error"] for line in stopped.stderr.splitlines() if line.startswith(b"{")]
+    assert error["message"].endswith("so the batch stops, after checking purchases in flight")
+    assert error["advice"].startswith("Resume with: ")
     assert 1 <= purchased < jobs
     assert resumed.returncode == 0
     assert set(counts.purchases_by_export.values()) == {1}

@@ -103,7 +103,7 @@ class _WatchTable:
             if missing := [audience_id for audience_id, row in self.rows.items() if row.audience is None]:
                 message = f"not found so far: {', '.join(missing)}"
                 self.output.error(
-                    ErrorReport(type="NotFoundError", message=message, advice="Check the IDs and --customer")
+                    ErrorReport(type="NotFoundError", message=message, advice="check the IDs and --customer")
                 )
             message = f"not done after {timeout:g} s; the server continues its work"
             self.output.error(ErrorReport(type="WaitTimeoutError", message=message))
