@@ -123,7 +123,7 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         ("run jobs.yaml --journal .", 1, "this is not a file"),
         ("run no-such.yaml", 2, "no-such.yaml: cannot be read"),
         ("run jobs.yaml --out some.txt", 2, "is not writable"),
-        ("run jobs.yaml --budget-cents -1", 2, "budget_cents: must be at least 0 cents"),
+        ("run jobs.yaml --budget-cents -1", 2, "--budget-cents: must be at least $0.00"),
         ("report some.txt --html page.html", 2, "some.txt is not a journal"),
         ("report no/run.journal --html page.html", 2, "no/run.journal does not exist"),
         ("export aud-9 --customer 42 --out exports/x.csv", 1, "no such audience"),
