@@ -254,7 +254,7 @@ class AudienceFailedError(WorkflowError):
 
 
 class WaitTimeoutError(WorkflowError):
-    """The timeout passed first. The server goes on working; repeat the call to resume waiting."""
+    """The timeout passed first. The message says what was requested, and what the same call would do."""
 
 
 class BudgetExceededError(WorkflowError):

@@ -32,6 +32,7 @@ from indigo_async.files.publishing.publisher import Publisher
 from indigo_async.models import Audience, CsvExport, RecordId
 from indigo_async.workflows.recipes.budget import Budget
 from indigo_async.workflows.recipes.name_index import NameIndex
+from indigo_async.workflows.recipes.next_step import Requested, describe_timeout
 from indigo_async.workflows.recipes.reconcile import retry_rate_limited, send_and_verify
 
 __all__ = ["DEFAULT_TIMEOUT", "JobLog", "NullJobLog", "RecipeContext", "StopFlag", "recipe_scope"]
@@ -103,6 +104,9 @@ class RecipeContext:
     `created_ids` are the IDs of audiences created in this run, so nobody can have exported them before. `lost_uploads`
     counts uploads without a response; each may have left a stub, which is harmless and free. `last_poll` describes the
     last status checks of a wait that was given up. `warnings` are for the user; add to them with `warn`.
+
+    For the advice after a timeout: `requested` is how far the current stage's audience got. `only_waits`: the recipe
+    sends no POST. `buys_another`: it may purchase an export although there is a purchased one.
     """
 
     client: IndigoClient
@@ -120,6 +124,9 @@ class RecipeContext:
     new_price_cents: int = 0
     lost_uploads: int = 0
     last_poll: str | None = None
+    requested: Requested = Requested.NOTHING
+    only_waits: bool = False
+    buys_another: bool = False
     warnings: tuple[str, ...] = ()
     timings: dict[Stage, float] = attrs.Factory(dict[Stage, float])
 
@@ -239,7 +246,9 @@ def recipe_scope(
             except TimeoutError:
                 if not deadline.expired:  # a file system's, say
                     raise
-                raise _timeout_error(context, limit.seconds) from None
+                raise WaitTimeoutError(
+                    describe_timeout(context, limit.seconds), stage=context.current_stage, audience=context.audience
+                ) from None
         except BaseException as error:
             context.emit(
                 RecipeFailed,
@@ -250,23 +259,3 @@ def recipe_scope(
             )
             raise
         context.emit(RecipeFinished, recipe=recipe, seconds=clock() - started_at)
-
-
-def _timeout_error(context: RecipeContext, seconds: float) -> WaitTimeoutError:
-    last_poll = "" if context.last_poll is None else f"{context.last_poll}; "
-    return WaitTimeoutError(
-        f"not done after {seconds:g} s; {last_poll}the server keeps working, and {_next_step(context)}",
-        stage=context.current_stage,
-        audience=context.audience,
-    )
-
-
-def _next_step(context: RecipeContext) -> str:
-    """What to do after a deadline. Claims a purchase only if it is certain."""
-    job_log = context.job_log
-    is_purchased = job_log.result(Stage.PURCHASE) is not None and job_log.open_intent(Stage.PURCHASE) is None
-    if context.current_stage is Stage.DOWNLOAD or (context.current_stage is Stage.PURCHASE and is_purchased):
-        return "workflows.download_export downloads the purchased export"
-    if context.current_stage is Stage.PURCHASE:
-        return "the same call checks the server before it purchases anything"
-    return "the same call picks up where this one stopped"

@@ -20,6 +20,7 @@ from indigo_async.events import AudienceReused, Stage
 from indigo_async.models import Audience, AudienceStatus, RecordId, is_failure_status, same_id
 from indigo_async.workflows.recipes.context import RecipeContext
 from indigo_async.workflows.recipes.name_index import NameMatch, NameSimilarity, compare_names
+from indigo_async.workflows.recipes.next_step import Requested
 from indigo_async.workflows.recipes.waits import is_active, wait_active
 
 __all__ = [
@@ -300,7 +301,7 @@ async def reuse_audience(
     if not made_by_this_job:
         context.warn(f"reusing audience {found.id} ({evidence.reason}); {evidence.not_compared}")
     await context.job_log.record_result(stage, {"audience_id": found.id})
-    context.audience = found
+    context.audience, context.requested = found, Requested.ACCEPTED
     return found if is_active(found) else await wait_active(context, found.id)
 
 

@@ -100,6 +100,7 @@ async def export_audience(
 
 async def ensure_downloaded(context: RecipeContext, audience_id: RecordId, options: ExportOptions) -> ExportReceipt:
     """Return the export priced, purchased and downloaded: each done before or now."""
+    context.buys_another = options.reuse_purchased is False
     receipt = await _recorded_receipt(context, options)
     if receipt is not None:
         return receipt

@@ -32,6 +32,7 @@ from indigo_async.workflows.recipes.existing_audiences import (
     was_never_exported,
 )
 from indigo_async.workflows.recipes.name_index import NameMatch, NameSimilarity
+from indigo_async.workflows.recipes.next_step import Requested
 from indigo_async.workflows.recipes.reconcile import is_final_refusal, says_already_done, says_name_taken
 from indigo_async.workflows.recipes.waits import is_active, wait_active, wait_recorded
 
@@ -159,6 +160,7 @@ async def ensure_lookalike(
     filters: LookalikeFilters | None,
 ) -> Audience:
     """Return the lookalike, active: recorded in the journal, reused, or created now."""
+    context.requested = Requested.NOTHING
     recorded = context.job_log.result(Stage.LOOKALIKE)
     if recorded is not None:
         lookalike = await wait_recorded(context, recorded["audience_id"])
@@ -193,6 +195,7 @@ class _Lookalike:
         self._warn_if_base_small()
         self._warn_about_states()
         await context.job_log.record_intent(Stage.LOOKALIKE, {"base_audience_id": self.base_id})
+        context.requested = Requested.AUDIENCE
         try:
             created = await context.post(self._send, self._find_created, on_unknown_outcome=self._note_unknown_outcome)
         except ApiError as refusal:
@@ -259,6 +262,7 @@ class _Lookalike:
         check_record_id(CREATE_LOOKALIKE, "base audience", requested=self.base_id, received=created.base_audience_id)
         if was_never_exported(created):
             context.created_ids += (str(created.id),)
+        context.audience, context.requested = created, Requested.ACCEPTED
         await context.job_log.record_result(Stage.LOOKALIKE, {"audience_id": created.id})
         return await wait_active(context, created.id)
 

@@ -39,6 +39,7 @@ from indigo_async.workflows.recipes.existing_audiences import (
     was_never_exported,
 )
 from indigo_async.workflows.recipes.name_index import NameMatch, NameSimilarity, compare_names
+from indigo_async.workflows.recipes.next_step import Requested
 from indigo_async.workflows.recipes.reconcile import is_final_refusal, says_already_done, says_name_taken
 from indigo_async.workflows.recipes.waits import is_active, wait_active, wait_ready_for_columns, wait_recorded
 
@@ -191,6 +192,8 @@ class _Match:
             with context.stage(Stage.MATCH):
                 return await wait_recorded(context, recorded["audience_id"])
         stub = _recorded_stub(context.job_log)
+        if stub is not None:
+            context.requested = Requested.AUDIENCE if stub.match_requested else Requested.STUB
         namesakes = await context.name_index.find(context.required_customer_id, context.audience_name)
         if stub is not None and any(same_id(namesake.id, stub.id) for namesake in namesakes):
             audience = await get_audience_if_exists(context, stub.id)
@@ -284,6 +287,7 @@ class _Match:
         context = self.context
         customer_id = context.required_customer_id
         await context.job_log.record_intent(Stage.UPLOAD, {})
+        context.requested = Requested.UPLOAD
 
         async def send() -> Audience:
             return await context.client.upload_csv(customer_id=customer_id, url=url)
@@ -297,7 +301,7 @@ class _Match:
             found = await get_audience_if_exists(context, uploaded.id)
             if found is not None and found.name is not None and is_active(found):
                 return await self._reuse_uploaded(found, found.name)
-        context.audience = uploaded
+        context.audience, context.requested = uploaded, Requested.STUB
         before = StubState.of(uploaded, context.audience_name)
         await context.job_log.record_result(Stage.UPLOAD, {"audience_id": uploaded.id, "before": attrs.asdict(before)})
         return _Stub(uploaded.id, before, is_new=True)
@@ -334,6 +338,7 @@ class _Match:
             return recovered
         if not same_id(matched_id, stub.id):
             return await reuse_audience(context, Stage.MATCH, await self._judge_other(stub, matched_id))
+        context.requested = Requested.ACCEPTED
         await context.job_log.record_result(Stage.MATCH, {"audience_id": stub.id})
         if stub.state_before.ended and not is_done:
             return await self._wait_active_again(stub.id)
@@ -371,6 +376,7 @@ class _Match:
             self._match_requested = True
 
         await context.job_log.record_intent(Stage.MATCH, {"audience_id": stub.id, "before": attrs.asdict(before)})
+        context.requested = Requested.AUDIENCE
         matched = await context.post(send, find_matched, on_unknown_outcome=note_unknown_outcome)
         if same_id(matched.id, stub.id):
             context.audience = matched
@@ -392,6 +398,7 @@ class _Match:
 
     async def _finish(self, audience_id: RecordId) -> Audience:
         """Record a match that an earlier request made, and wait until the audience is active."""
+        self.context.requested = Requested.ACCEPTED
         await self.context.job_log.record_result(Stage.MATCH, {"audience_id": audience_id})
         return await wait_active(self.context, audience_id)
 

@@ -117,6 +117,10 @@ class NameIndex:
         """Whether the last list read for the customer showed any name."""
         return customer_id in self._lists and self._lists[customer_id].shows_names
 
+    def hides_names(self, customer_id: str) -> bool:
+        """Whether the last list read for the customer showed audiences, but no names."""
+        return customer_id in self._lists and self._lists[customer_id].hides_names
+
     async def _list(self, customer_id: str, *, not_before: float) -> _AudienceNames:
         clock = asyncio.get_running_loop().time
         called_at = clock()

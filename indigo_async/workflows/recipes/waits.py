@@ -22,6 +22,7 @@ from indigo_async.models import (
 )
 from indigo_async.workflows.recipes.context import DEFAULT_TIMEOUT, RecipeContext, recipe_scope
 from indigo_async.workflows.recipes.existing_exports import ExportState, export_state, find_export
+from indigo_async.workflows.recipes.next_step import Requested
 
 __all__ = [
     "is_active",
@@ -116,7 +117,7 @@ def _check_wait(
     customer_id = check.optional_customer_id(customer_id)
     check.seconds("timeout", timeout)
     check.raise_if_invalid()
-    return RecipeContext(client, customer_id, str(audience_id))
+    return RecipeContext(client, customer_id, str(audience_id), only_waits=True)
 
 
 def is_active(audience: Audience) -> bool:
@@ -167,6 +168,7 @@ async def wait_recorded(context: RecipeContext, audience_id: RecordId) -> Audien
     Raises:
         NotFoundError: this server doesn't know it.
     """
+    context.requested = Requested.ACCEPTED
     try:
         return await wait_active(context, audience_id)
     except NotFoundError as error:

@@ -300,7 +300,7 @@ async def test_a_deadline_describes_the_last_status_checks(responses, descriptio
     async with server_and_client(*responses) as (_, client):
         with pytest.raises(WaitTimeoutError) as caught:
             await workflows.wait_until_active(client, "aud-1", customer_id=None, timeout=0.25)
-    next_step = "the server keeps working, and the same call picks up where this one stopped"
+    next_step = "the server keeps working, and the same call goes on waiting"
     expected = rf"\w+: not done after 0\.25 s; {description}; {next_step}"
     assert re.fullmatch(expected, str(caught.value))
 
@@ -341,15 +341,17 @@ class RecordingJobLog(NullJobLog):
 
 
 BOUGHT = "workflows.download_export downloads the purchased export"
+NOTHING = "nothing was uploaded, and the same call starts again"
+FREE = "this call purchased nothing; the same call reuses the preview or creates another one, which is free"
 CHECKS = "the same call checks the server before it purchases anything"
 
 
 @pytest.mark.parametrize(
     ("stage", "memory", "description"),
     [
-        (Stage.MATCH, NullJobLog(), "the same call picks up where this one stopped"),
-        (Stage.MATCH, RecordingJobLog(result=True, intent=False), "the same call picks up where this one stopped"),
-        (Stage.PREVIEW, NullJobLog(), "the same call picks up where this one stopped"),
+        (Stage.MATCH, NullJobLog(), NOTHING),
+        (Stage.MATCH, RecordingJobLog(result=True, intent=False), NOTHING),
+        (Stage.PREVIEW, NullJobLog(), FREE),
         (Stage.PURCHASE, NullJobLog(), CHECKS),
         (Stage.PURCHASE, RecordingJobLog(result=False, intent=True), CHECKS),
         (Stage.PURCHASE, RecordingJobLog(result=True, intent=True), CHECKS),
@@ -362,7 +364,7 @@ async def test_a_deadline_claims_a_purchase_only_if_it_is_certain(stage, memory,
         run = RecipeContext(client, None, "Donors", NameIndex(client), job_log=memory, current_stage=stage)
         with pytest.raises(WaitTimeoutError) as caught, recipe_scope(run, "test", SharedTimeout(0.001)):
             await anyio.sleep_forever()
-    assert str(caught.value) == f"{stage}: not done after 0.001 s; the server keeps working, and {description}"
+    assert str(caught.value) == f"{stage}: not done after 0.001 s; {description}"
 
 
 # Lists that do not show what single reads show.

@@ -1,0 +1,118 @@
+"""What to do after a timeout: a function of the stage, of what was requested, and of what is recorded.
+
+Without a journal, a later call knows only what the server shows: audiences by their names, and exports.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from indigo_async.events import Stage
+
+if TYPE_CHECKING:
+    from indigo_async.workflows.recipes.context import RecipeContext
+
+__all__ = ["Requested", "describe_timeout"]
+
+
+class Requested(Enum):
+    """How far the audience of the current stage got."""
+
+    NOTHING = auto()
+    UPLOAD = auto()
+    """The upload of its CSV was sent; whether it arrived is unknown."""
+    STUB = auto()
+    """Its CSV is uploaded, to an audience without a name."""
+    AUDIENCE = auto()
+    """The match or lookalike was sent; whether it arrived is unknown."""
+    ACCEPTED = auto()
+    """The server makes the audience, or has made it."""
+
+
+def describe_timeout(context: RecipeContext, seconds: float) -> str:
+    """Say that a recipe's time is up, what its last wait saw, and what to do next."""
+    last_poll = "" if context.last_poll is None else f"{context.last_poll}; "
+    return f"not done after {seconds:g} s; {last_poll}{_describe_next_step(context)}"
+
+
+def _describe_next_step(context: RecipeContext) -> str:
+    if context.only_waits:
+        return "the server keeps working, and the same call goes on waiting"
+    match context.current_stage:
+        case Stage.UPLOAD | Stage.MATCH:
+            return _after_match(context)
+        case Stage.LOOKALIKE:
+            return _after_lookalike(context)
+        case Stage.PREVIEW:
+            return "this call purchased nothing; the same call reuses the preview or creates another one, which is free"
+        case Stage.PURCHASE:
+            return _after_purchase(context)
+        case Stage.DOWNLOAD:
+            return _download_advice(context)
+
+
+def _after_match(context: RecipeContext) -> str:
+    log, audience, requested = context.job_log, _audience_label(context), context.requested
+    if requested is Requested.ACCEPTED:
+        return _after_acceptance(context, Stage.MATCH)
+    if requested is Requested.NOTHING:
+        advice = "nothing was uploaded, and the same call starts again"
+    elif requested is Requested.UPLOAD:
+        advice = "the upload may have arrived; the same call uploads the CSV again, which is free"
+    elif requested is Requested.STUB and log.result(Stage.UPLOAD) is not None:
+        advice = f"the server keeps working, and the same call goes on with {audience}"
+    elif requested is Requested.STUB:
+        advice = f"without a journal, the same call uploads the CSV again; {audience} was not matched and costs nothing"
+    elif log.open_intent(Stage.MATCH) is not None:
+        advice = f"the match of {audience} may have arrived; the same call checks that before it requests it again"
+    else:
+        advice = (
+            f"the match of {audience} may have arrived; the same call looks for it by its name, and uploads the CSV "
+            "again if there is none"
+        )
+    return advice
+
+
+def _after_lookalike(context: RecipeContext) -> str:
+    if context.requested is Requested.ACCEPTED:
+        return _after_acceptance(context, Stage.LOOKALIKE)
+    if context.requested is Requested.NOTHING:
+        return "no lookalike was requested, and the same call goes on from here"
+    return "the lookalike may have been requested; the same call looks for it by its name before it requests it again"
+
+
+def _after_acceptance(context: RecipeContext, stage: Stage) -> str:
+    """What to do if the server makes the audience of a stage."""
+    audience = _audience_label(context)
+    if context.job_log.result(stage) is not None:
+        return f"the server keeps working, and the same call goes on waiting for {audience}"
+    if context.customer_id is not None and context.name_index.hides_names(context.customer_id):
+        return (
+            f"the server keeps working; workflows.wait_until_active waits for {audience}, which the same call cannot "
+            "find, because the server shows no names"
+        )
+    return f"the server keeps working, and the same call finds {audience} by its name"
+
+
+def _after_purchase(context: RecipeContext) -> str:
+    """Claims a purchase only if it is certain, and never advises what may purchase twice."""
+    log, quote = context.job_log, context.quote
+    is_recorded = log.result(Stage.PURCHASE) is not None and log.open_intent(Stage.PURCHASE) is None
+    if is_recorded or (quote is not None and str(quote.id) in context.client.purchased_exports):
+        return _download_advice(context)
+    if context.buys_another and log.open_intent(Stage.PURCHASE) is None:
+        return (
+            "the export may have been purchased; the same call might purchase another, because of "
+            "reuse_purchased=False: leave that out, or call workflows.download_export"
+        )
+    return "the same call checks the server before it purchases anything"
+
+
+def _download_advice(context: RecipeContext) -> str:
+    export_id = "" if context.quote is None else f"(..., export_id={context.quote.id!r})"
+    return f"workflows.download_export{export_id} downloads the purchased export"
+
+
+def _audience_label(context: RecipeContext) -> str:
+    return "the audience" if context.audience is None else f"audience {context.audience.id}"
