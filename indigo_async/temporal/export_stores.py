@@ -14,8 +14,9 @@ import attrs
 from indigo_async._extras import require_extra
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async._validation import InputCheck
-from indigo_async.errors import DownloadError, InvalidInputError, Problem
+from indigo_async.errors import DownloadError, InvalidInputError, Problem, PublishError
 from indigo_async.files.downloads.destination import is_folder_path
+from indigo_async.files.publishing.stores import explain, is_panic, open_store
 from indigo_async.temporal.payloads import DeliveredExport
 from indigo_async.workflows.recipes.download import ExportReceipt
 from indigo_async.workflows.recipes.export_options import check_destination
@@ -100,13 +101,15 @@ class ObjectExportStore:
                 await obstore.put_async(
                     self._store, key, receipt.path, attributes={"Content-Type": "text/csv"}, chunk_size=_PART_BYTES
                 )
-            except Exception as error:  # noqa: BLE001 - obstore raises many kinds, whose messages contain URLs
-                kind = type(error).__name__
+            except BaseException as error:
+                if not isinstance(error, Exception) and not is_panic(error):
+                    raise
+                reason = explain(error, self._store)
             else:
                 return DeliveredExport(
                     path=f"{self.url.rstrip('/')}/{key}", size_bytes=receipt.size_bytes, sha256=receipt.sha256
                 )
-        raise DownloadError(f"{key} could not be uploaded to {self.url} ({kind}); the export stays purchased")
+        raise DownloadError(f"{key} could not be uploaded to {self.url}: {reason}; the export stays purchased")
 
 
 def export_store(location: str) -> FolderExportStore | ObjectExportStore:
@@ -132,9 +135,11 @@ def export_store(location: str) -> FolderExportStore | ObjectExportStore:
         )
     check.raise_if_invalid()
     require_extra("publish", "an object store for exports")
-    from obstore.store import from_url  # noqa: PLC0415 - the extra
-
-    return ObjectExportStore(location, from_url(location))
+    try:
+        store = open_store(check, location, None)
+    except PublishError as error:
+        raise InvalidInputError([Problem("exports", str(error))]) from None
+    return ObjectExportStore(location, store)
 
 
 def find_destination_problem(destination: str) -> str | None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import re
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import attrs
@@ -23,11 +22,10 @@ from indigo_async._transport.cancellation import cleanup, run_in_thread, run_to_
 from indigo_async._validation import InputCheck
 from indigo_async.errors import PublishError
 from indigo_async.files.publishing.publisher import content_name
+from indigo_async.files.publishing.stores import SCHEMES, explain, is_panic, open_store, strip_credentials
 
 if TYPE_CHECKING:
-    from obstore.store import AzureStore, GCSStore, S3Store
-
-    SigningStore: TypeAlias = S3Store | GCSStore | AzureStore
+    from indigo_async.files.publishing.stores import SigningStore
 
 __all__ = ["ObjectStorePublisher"]
 
@@ -35,15 +33,12 @@ T = TypeVar("T")
 
 _logger = logging.getLogger("indigo_async")
 
-_SCHEMES = ("s3", "gs", "az")
 _DEFAULT_EXPIRY_SECONDS = 6 * 3600.0
 _MAX_EXPIRY_SECONDS = 7 * 24 * 3600  # the maximum of S3 and Google Cloud Storage
 _PART_BYTES = 8 * 1024 * 1024
 _CONCURRENT_PARTS = 2
 _CONCURRENT_UPLOADS = 8
 _CLEANUP_TIMEOUT = 30.0
-_RETRY = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
-_ERROR_CODE = re.compile(r"<Code>([A-Za-z0-9]{1,64})</Code>")
 
 
 @attrs.define(eq=False)
@@ -81,8 +76,9 @@ class ObjectStorePublisher:
         Args:
             store: `s3://bucket/prefix`, `gs://bucket/prefix` or `az://container/prefix`, or an obstore `S3Store`,
                 `GCSStore` or `AzureStore` with its own configuration. The prefix is optional.
-            config: obstore's configuration for a URL, such as `{"region": "us-east-1"}`. Anything missing comes from
-                the environment (`AWS_ACCESS_KEY_ID` and the like).
+            config: obstore's configuration for a URL, such as `{"region": "us-east-1"}`, including options of its
+                HTTP client, such as `allow_http`. Anything missing comes from the environment (`AWS_ACCESS_KEY_ID` and
+                the like). AWS profiles are not read.
             expires_in: how many seconds a URL is valid after the upload, at most 7 days. It must be long enough for
                 the server to fetch the file. A URL signed with temporary credentials expires with them.
 
@@ -99,7 +95,7 @@ class ObjectStorePublisher:
             check.add("config", "is only for a URL; an obstore store has its own configuration")
         self._store = _open_store(check, store, config)
         check.raise_if_invalid()
-        self._label = _strip_credentials(store) if isinstance(store, str) else repr(store)
+        self._label = strip_credentials(store) if isinstance(store, str) else repr(store)
         self._expires_in = timedelta(seconds=expires_in)
         self._objects: dict[str, _SharedObject] = {}
         self._slots = asyncio.Semaphore(_CONCURRENT_UPLOADS)
@@ -154,8 +150,10 @@ class ObjectStorePublisher:
             return await work
         except PublishError:
             raise
-        except Exception as error:  # noqa: BLE001 - obstore raises many kinds
-            reason = _explain(error)
+        except BaseException as error:
+            if not isinstance(error, Exception) and not is_panic(error):
+                raise
+            reason = explain(error, self._store)
         raise PublishError(f"{path.name} could not be published in {self._label}: {reason}")
 
     async def _remove(self, shared: _SharedObject) -> None:
@@ -169,13 +167,15 @@ class ObjectStorePublisher:
                     await obstore.delete_async(self._store, shared.key)
         except FileNotFoundError:
             pass
-        except Exception as error:  # noqa: BLE001 - the match is done, so only log what is left
+        except BaseException as error:
+            if not isinstance(error, Exception) and not is_panic(error):
+                raise
             _logger.warning(
                 "%s could not be removed from %s, %s voters' data: %s",
                 shared.key,
                 self._label,
                 "and holds" if shared.is_uploaded else "where a failed upload may have left it, and then holds",
-                _explain(error),
+                explain(error, self._store),
             )
 
 
@@ -186,24 +186,13 @@ def _open_store(check: InputCheck, store: str | SigningStore, config: Mapping[st
 
     if isinstance(store, (S3Store, GCSStore, AzureStore)):
         return store
-    kinds: dict[str, Any] = dict(zip(_SCHEMES, (S3Store, GCSStore, AzureStore), strict=True))
-    scheme = urlsplit(store).scheme if isinstance(store, str) else ""  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
-    if scheme not in kinds:
+    if not isinstance(store, str) or urlsplit(store).scheme not in SCHEMES:  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
         check.add(
             "store",
             "must be a URL such as s3://bucket/prefix (or gs://, az://), or an obstore S3Store, GCSStore or AzureStore",
         )
         return None
-    try:
-        return kinds[scheme].from_url(store, config=dict(config or {}), retry_config=_RETRY)
-    except Exception as error:  # noqa: BLE001 - obstore raises many kinds
-        kind = type(error).__name__
-    raise PublishError(f"obstore rejects {_strip_credentials(store)} with this configuration ({kind})")
-
-
-def _strip_credentials(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname}{parts.path}"
+    return open_store(check, store, config)
 
 
 async def _sign_url(store: SigningStore, key: str, expires_in: timedelta) -> SecretText:
@@ -242,16 +231,3 @@ async def _upload_file(store: SigningStore, key: str, path: Path, stopped: async
             chunk_size=_PART_BYTES,
             max_concurrency=_CONCURRENT_PARTS,
         )
-
-
-def _explain(error: Exception) -> str:
-    """Say what went wrong and what to do, without showing URLs, which may be signed."""
-    from obstore.exceptions import PermissionDeniedError, UnauthenticatedError  # noqa: PLC0415 - the extra
-
-    code = _ERROR_CODE.search(str(error))
-    shown = code[1] if code is not None else type(error).__name__
-    if isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or shown == "ExpiredToken":
-        return f"the store refused the credentials ({shown}); check that they are valid and may write and delete there"
-    if isinstance(error, FileNotFoundError):
-        return f"the location does not exist ({shown}); check the bucket and its region"
-    return f"the store could not be reached or failed ({shown}); check its URL, region and credentials"

@@ -6,8 +6,8 @@ import asyncio
 import hashlib
 import json
 import logging
+import os
 import re
-import sys
 import traceback
 import urllib.request
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
@@ -27,14 +27,14 @@ from indigo_async import workflows
 from indigo_async.client import IndigoClient
 from indigo_async.errors import AudienceFailedError, InvalidInputError, PublishError
 from indigo_async.files import ObjectStorePublisher, content_name
-from indigo_async.files.publishing import object_store
+from indigo_async.files.publishing import object_store, stores
 from indigo_async.inputs import ColumnSelection
 from indigo_async.models import Audience
 from indigo_async.sandbox import Fault, FaultKind, Sandbox
 from indigo_async.sandbox.people import VoterFile, generate_messy_csv
 from indigo_async.workflows import AudienceJob, StageStarted, run_batch
 from tests.support.servers.s3 import KEY_ID, SECRET_KEY, Bucket, S3Server
-from tests.support.servers.scripted import SPEED, open_client
+from tests.support.servers.scripted import SPEED, Responder, open_client, respond_with, scripted_server
 
 CUSTOMER = "42"
 COLUMNS = {
@@ -541,7 +541,156 @@ def test_a_url_that_obstore_rejects_is_reported_without_secrets(url: str):
     assert caught.value.__context__ is None
 
 
-def test_without_obstore_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(sys.modules, "obstore.store", None)
-    with pytest.raises(ImportError, match=r"pip install 'indigo-async\[publish\]'"):
-        ObjectStorePublisher("s3://bucket")
+@pytest.fixture
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No settings of object stores in the environment."""
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "GOOGLE_", "AZURE_")):
+            monkeypatch.delenv(name)
+
+
+KEYS = {"access_key_id": KEY_ID, "secret_access_key": SECRET_KEY}
+NO_METADATA = {"metadata_endpoint": "http://127.0.0.1:1"}
+
+
+@pytest.mark.usefixtures("no_settings")
+@pytest.mark.parametrize(
+    ("url", "config", "advice"),
+    [
+        ("s3://lists", {"bogus": "canary"}, "'bogus' is not a setting of obstore for s3://"),
+        ("s3://lists", {"profile": "canary"}, "obstore does not read AWS profiles"),
+        ("s3://lists", {"access_key_id": KEY_ID}, "its credentials are incomplete; set AWS_ACCESS_KEY_ID and AWS_SEC"),
+        ("s3://lists", {"secret_access_key": SECRET_KEY}, "its credentials are incomplete; set AWS_ACCESS_KEY_ID"),
+        ("s3://lists", {"skip_signature": "maybe"}, "a setting must be true or false"),
+        ("s3://", {}, "the URL must be like s3://bucket/prefix"),
+        ("s3://a b", {}, "the URL must be like s3://bucket/prefix"),
+        ("s3://lists", {"endpoint": "http://10.0.0.1:9"}, "its endpoint must be https: the CSV holds people's data"),
+        ("s3://lists", {"endpoint": "http://127.0.0.1:9"}, 'add config={"allow_http": "true"}'),
+        ("az://lists", {}, "there is no account; set AZURE_STORAGE_ACCOUNT_NAME"),
+        ("az://lists", {"account_name": "a", "account_key": "!canary"}, "the account key is not a valid key"),
+        ("gs://lists", {"service_account": "/canary.json"}, "the service account's key file cannot be read"),
+        ("gs://lists", {"service_account_key": "{}"}, "the service account's key is not a complete JSON key file"),
+    ],
+)
+def test_a_configuration_that_cannot_work_is_refused_at_once(url: str, config: dict[str, str], advice: str):
+    with pytest.raises(PublishError) as caught:
+        ObjectStorePublisher(url, config=config)
+    assert advice in str(caught.value)
+    assert "canary" not in str(caught.value)
+    assert caught.value.__context__ is None
+    assert_no_secret(str(caught.value))
+
+
+@pytest.mark.usefixtures("no_settings")
+@pytest.mark.parametrize("allow_http", ["true", True])
+@pytest.mark.parametrize("key", ["allow_http", "aws_allow_http", "AWS_ALLOW_HTTP"])
+async def test_options_of_the_http_client_are_part_of_the_configuration(
+    bucket: Bucket, donors: Path, key: str, allow_http: object
+):
+    """obstore panics when it finds them among the settings of the store."""
+    config = KEYS | {"endpoint": bucket.server.endpoint, "region": "us-east-1", key: allow_http, "timeout": "30s"}
+    async with ObjectStorePublisher(f"s3://{bucket.name}", config=config).publish(donors) as url:
+        assert await read(url) == donors.read_bytes()
+
+
+@pytest.mark.usefixtures("no_settings")
+def test_an_endpoint_in_the_environment_is_checked_as_well(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://10.0.0.1:9")
+    with pytest.raises(PublishError, match="its endpoint must be https"):
+        ObjectStorePublisher("s3://lists")
+
+
+@pytest.mark.parametrize("value", [None, 1.5, ["us-east-1"]])
+def test_a_setting_that_is_no_text_is_refused(value: object):
+    with pytest.raises(InvalidInputError, match=r"^config\.region: must be text, not"):
+        ObjectStorePublisher("s3://lists", config={"region": value})
+
+
+@pytest.mark.usefixtures("no_settings")
+@pytest.mark.parametrize("profile", [None, "canary"])
+async def test_missing_credentials_are_reported(donors: Path, monkeypatch: pytest.MonkeyPatch, profile: str | None):
+    if profile is not None:
+        monkeypatch.setenv("AWS_PROFILE", profile)
+    monkeypatch.setattr(stores, "_RETRY", {"max_retries": 0})
+    publisher = ObjectStorePublisher("s3://lists", config=NO_METADATA)
+    with pytest.raises(PublishError) as caught:
+        await publisher.publish(donors).__aenter__()
+    assert str(caught.value) == (
+        "donors.csv could not be published in s3://lists: no credentials were found; set AWS_ACCESS_KEY_ID and "
+        "AWS_SECRET_ACCESS_KEY (with temporary ones, AWS_SESSION_TOKEN); obstore does not read AWS profiles or ~/.aws: "
+        "`aws configure export-credentials --format env` prints variables that it reads"
+    )
+
+
+def s3_error(status: int, code: str, more: str = "") -> Responder:
+    body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>canary</Message>{more}</Error>"
+    return respond_with(status, body.encode(), content_type="application/xml")
+
+
+@pytest.mark.usefixtures("no_settings")
+@pytest.mark.parametrize(
+    ("answer", "advice"),
+    [
+        (
+            s3_error(403, "AccessDenied"),
+            "the credentials may not do this (AccessDenied); they must be able to write, read and delete there",
+        ),
+        (s3_error(403, "SignatureDoesNotMatch"), "the secret key is wrong (SignatureDoesNotMatch)"),
+        (s3_error(403, "RequestTimeTooSkewed"), "the clock of this machine is wrong (RequestTimeTooSkewed); set it"),
+        (s3_error(400, "ExpiredToken"), "the store refused the credentials (ExpiredToken)"),
+        (s3_error(404, "NoSuchBucket"), "the location does not exist (NoSuchBucket); check the bucket and its region"),
+        (
+            s3_error(400, "AuthorizationHeaderMalformed", "<Region>eu-west-1</Region>"),
+            "the bucket is in the region eu-west-1 (AuthorizationHeaderMalformed); set AWS_REGION",
+        ),
+        (respond_with(301), "set AWS_REGION, or the region in the configuration"),
+        (s3_error(400, "EntityTooLarge"), "the store could not be reached or failed (EntityTooLarge)"),
+    ],
+)
+async def test_a_store_that_refuses_is_reported_with_what_to_do(donors: Path, answer: Responder, advice: str):
+    async with scripted_server(answer) as server:
+        config = KEYS | {"endpoint": server.origin, "region": "us-east-1", "allow_http": "true"}
+        with pytest.raises(PublishError) as caught:
+            await ObjectStorePublisher("s3://lists", config=config).publish(donors).__aenter__()
+    assert advice in str(caught.value)
+    assert "canary" not in str(caught.value)
+    assert_no_secret("".join(traceback.format_exception(caught.value)))
+
+
+@pytest.mark.usefixtures("no_settings")
+async def test_a_store_that_cannot_be_reached_is_reported(donors: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(stores, "_RETRY", {"max_retries": 0})
+    config = KEYS | {"endpoint": "http://127.0.0.1:1", "allow_http": "true"}
+    with pytest.raises(PublishError, match="the store could not be reached; check its address"):
+        await ObjectStorePublisher("s3://lists", config=config).publish(donors).__aenter__()
+
+
+@pytest.mark.usefixtures("no_settings")
+async def test_a_store_without_http_is_reported(bucket: Bucket, donors: Path):
+    store = S3Store(bucket.name, config=KEYS | {"endpoint": bucket.server.endpoint})
+    with pytest.raises(PublishError, match="its endpoint is plain http, which is not allowed"):
+        await ObjectStorePublisher(store).publish(donors).__aenter__()
+
+
+async def test_a_panic_of_obstore_is_a_publish_error_and_a_cancellation_is_not(
+    bucket: Bucket, donors: Path, monkeypatch: pytest.MonkeyPatch
+):
+    panic = real_panic()
+    for raised, expected in ((panic, PublishError), (asyncio.CancelledError(), asyncio.CancelledError)):
+
+        async def fail(*_: object, error: BaseException = raised) -> None:
+            raise error
+
+        monkeypatch.setattr(object_store, "_sign_url", fail)
+        with pytest.raises(expected):
+            await ObjectStorePublisher(bucket.make_store()).publish(donors).__aenter__()
+    assert bucket.objects == {}
+
+
+def real_panic() -> BaseException:
+    """A panic of obstore, which it also prints."""
+    try:
+        S3Store.from_url("s3://lists", config={"allow_http": "true"})
+    except BaseException as error:  # noqa: BLE001 - as a panic is
+        return error
+    pytest.fail("obstore no longer panics: delete what handles it")
