@@ -22,7 +22,7 @@ _WORDS = (
     (r"\bcall wait_until_active first\b", "wait for it with `indigo-async watch`"),
     (r"\bcall export_audience\b", "run `indigo-async export` without --export-id"),
     (r"\bPass export_id=\.\.\. to choose one\b", "Choose one with --export-id"),
-    (r"\bhe same call\b", "he same command"),
+    (r"\b([Tt])he same call\b", r"\1he same command"),
     (r"\bTrue or False\b", "true or false"),
 )
 """Python names in messages, and what to say instead."""
@@ -87,12 +87,16 @@ _ADVICE = {
     "InvalidInputError": "Nothing was sent. Fix what the message names, then run the batch again.",
     "JournalDamagedError": "Restore the journal together with its .rows file. Without it, check on the server which "
     "exports were purchased before you run anything.",
+    "JournalInUseError": "The journal is in use. Wait until that process has ended, then run the batch again.",
     "JournalMismatchError": "The job's CSV, columns or lookalike changed since an earlier run used them. "
     "Undo the change, or give the job a new audience_name.",
+    "JournalVersionError": "Use the version of indigo-async that wrote the journal.",
     "JournalWriteError": "Free up disk space, then run the batch again.",
+    "MissingPackageError": "Install what the message names, then run the batch again.",
     "NotFoundError": "The audience or export no longer exists on the server, or belongs to another customer. Check "
     "the customer_id and the API's address. Running the batch again cannot help by itself. If it is gone for good, "
     "ask the vendor before you recreate it under another name.",
+    "PublishError": "Nothing was sent. Check the file and the place that --publish names, then run the batch again.",
     "PurchaseInDoubtError": "The export may or may not have been purchased. Run the batch again later: it checks the "
     "server before it purchases anything. If this persists, ask the vendor about this export.",
     "RateLimitedError": "The server was overloaded. Run the batch again later.",
