@@ -11,13 +11,22 @@ from indigo_async._text import did_you_mean
 from indigo_async.cli.manifest.fields import FIELDS, SECTIONS, LocatedValue, UntypedText, convert_value
 from indigo_async.errors import InvalidInputError, Problem
 
-__all__ = ["MAX_DEPTH", "TOO_DEEP", "Location", "ManifestErrors", "Row", "exceeds_depth", "flatten_row", "merge_row"]
+__all__ = [
+    "MAX_DEPTH",
+    "TOO_DEEP",
+    "Location",
+    "ManifestErrors",
+    "ManifestProblem",
+    "Row",
+    "exceeds_depth",
+    "flatten_row",
+    "merge_row",
+]
 
 MAX_DEPTH = 50
 """The most levels of lists and mappings in a job; every parser can handle more."""
 TOO_DEEP = f"is nested too deeply (limit: {MAX_DEPTH} levels)"
 
-_ERRORS_SHOWN = 200
 _LINES_SHOWN = 10
 
 
@@ -27,6 +36,15 @@ class Location:
 
     file: str
     line: int
+
+
+@attrs.frozen
+class ManifestProblem(Problem):
+    """A problem of some lines of a file. `field` is empty if it concerns a whole row or file."""
+
+    file: str
+    lines: tuple[int, ...]
+    field: str
 
 
 @attrs.define
@@ -51,11 +69,15 @@ class ManifestErrors:
 
     def _problems(self) -> Iterator[Problem]:
         errors = sorted(self._locations.items(), key=lambda item: (item[1][0].file, item[1][0].line))
-        for (field, message), (first, *others) in errors[:_ERRORS_SHOWN]:
+        for (field, message), (first, *others) in errors:
             where = f"{first.file}:{first.line}"
-            yield Problem(f"{where}: {field}" if field else where, message + _format_other_lines(others))
-        if len(errors) > _ERRORS_SHOWN:
-            yield Problem(errors[0][1][0].file, f"{len(errors) - _ERRORS_SHOWN:,} more errors are not shown")
+            yield ManifestProblem(
+                f"{where}: {field}" if field else where,
+                message + _format_other_lines(others),
+                file=first.file,
+                lines=(first.line, *(location.line for location in others)),
+                field=field,
+            )
 
 
 def _format_other_lines(locations: list[Location]) -> str:

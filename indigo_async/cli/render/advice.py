@@ -12,7 +12,7 @@ _WORDS = (
     (r"\bpass token=\.\.\. or set ", "set "),
     (r"\btoken=\.\.\., ", ""),
     (r"\bbase_url\b", "--base-url or INDIGO_BASE_URL"),
-    (r"\bbudget_cents(?=:)", "--budget-cents"),
+    (r"\bbudget_cents(?=:)|^budget_cents$", "--budget-cents"),
     (
         r"\bcall workflows\.download_export\(\.\.\., export_id='?([^')\s]+)'?\)",
         r"run `indigo-async export` with --export-id \1",
@@ -48,7 +48,7 @@ _OPTIONS = (
     (r"\bcolumn_selections\.", ""),
     (r"\bcolumn_selections\b", "columns"),
     (r"\boptional_field_types(\[\d+\])?", "--field"),
-    (r"\bdestination(?=:)", "--out"),
+    (r"\bdestination(?=:)|^destination$", "--out"),
     (r"\bexport_id\b", "--export-id"),
     (r"\bmax_cost_cents\b", "--max-cost-cents"),
     (r"\bpoll_interval\b", "--poll-interval"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from indigo_async._text import format_dollars
+from indigo_async.cli.render.advice import use_option_names
 from indigo_async.cli.render.output import format_file_size
 from indigo_async.events import (
     AudienceReused,
@@ -27,14 +28,18 @@ def describe_event(event: Event) -> str | None:
             text = f"{stage} started"
         case StatusChanged(status=status, audience_id=audience_id):
             text = f"{audience_id} is {status or 'created'}"
-        case AudienceReused(audience_id=audience_id, evidence=evidence):
-            text = f"reusing audience {audience_id}: {evidence}"
+        case AudienceReused():
+            text = None  # a warning says the same, and what was not compared
         case RecipeWarning(message=message):
-            text = f"warning: {message}"
+            text = (
+                None
+                if message.startswith("reusing export")
+                else f"warning: {use_option_names(message, in_batch=False)}"
+            )
         case ExportPriced(cost_cents=cents):
             text = f"the export costs {format_dollars(cents)}"
         case ExportReused(export_id=export_id, evidence=evidence):
-            text = f"reusing export {export_id}: {evidence}"
+            text = f"reusing export {export_id}: {use_option_names(evidence, in_batch=False)}"
         case ExportPurchased(export_id=export_id, cost_cents=cents):
             text = f"export {export_id} purchased for {format_dollars(cents)}"
         case ExportDownloaded(path=path, size_bytes=size):

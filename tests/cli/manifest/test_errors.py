@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
+from tests.support.command_line import RunCommand
 from tests.support.manifests import errors_in, write, write_examples
 
 URL = "https://files.example.org/people.csv"
@@ -97,11 +99,22 @@ def test_an_error_in_every_row_is_reported_once(tmp_path: Path):
     ]
 
 
-def test_at_most_200_errors_are_shown(tmp_path: Path):
+async def test_text_shows_200_errors_and_json_shows_all_with_their_lines(tmp_path: Path, command_line: RunCommand):
     write(tmp_path, {"jobs.jsonl": "".join(f'{{"field_{number}": 1}}\n' for number in range(1_000))})
-    found = errors_in(tmp_path / "jobs.jsonl")
-    assert len(found) == 201
-    assert found[-1] == "jobs.jsonl: 804 more errors are not shown"
+    as_text = await command_line(None, "run", tmp_path / "jobs.jsonl", INDIGO_API_TOKEN="t")
+    assert as_text.exit_code == 2
+    assert as_text.stderr.splitlines()[0] == "indigo-async: 1004 problems:"
+    assert len(as_text.stderr.splitlines()) == 202
+    assert as_text.stderr.splitlines()[-1] == "and 804 more; --json shows all"
+    as_json = await command_line(None, "run", tmp_path / "jobs.jsonl", "--json", INDIGO_API_TOKEN="t")
+    assert (as_json.exit_code, as_json.stdout) == (2, "")
+    error = json.loads(as_json.stderr)["error"]
+    assert error["type"] == "InvalidInputError"
+    assert len(error["problems"]) == 1_004
+    assert {problem["field"]: problem["lines"] for problem in error["problems"]}["field_7"] == [8]
+    assert {problem["file"] for problem in error["problems"]} == {str(tmp_path / "jobs.jsonl")}
+    everywhere = next(problem for problem in error["problems"] if problem["field"] == "customer_id")
+    assert everywhere["lines"] == list(range(1, 1_001))
 
 
 @pytest.mark.parametrize(

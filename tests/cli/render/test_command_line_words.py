@@ -31,7 +31,8 @@ PYTHON_ONLY = {
     "must be LookalikeFilters or a mapping",
 }
 PYTHON = re.compile(
-    r"\bworkflows\.|\bclient\.|\bindigo_async\.|\basync with\b|\b[a-z_]{3,}\((?!s\))|\b(?!(first|last|full)_name=)[a-z]+_[a-z_]+=|"
+    r"\bworkflows\.|\bclient\.|\bindigo_async\.|\basync with\b|\b[a-z_]{3,}\((?!s\))|"
+    r"\b(?!(first|last|full)_name=)[a-z]+_[a-z_]+=|"
     r"\b[a-z]+=(\.\.\.|True|False|None|Path)|\b(True|False|None)\b|[Tt]he same call\b|\bcall [a-z]+_[a-z_]+"
 )
 COLUMN_FIELDS = {"column_name", "is_required", "first_name", "last_name", "full_name"}
