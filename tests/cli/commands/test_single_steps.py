@@ -182,3 +182,17 @@ async def test_empty_export_is_purchased_only_with_allow_empty(command_line: Run
         assert "use --allow-empty to export it anyway" in refused.stderr
         allowed = await command_line(sandbox, *export, "--allow-empty")
         assert (allowed.exit_code, sandbox.counts().purchases) == (0, 1), allowed.stderr
+
+
+async def test_reuse_is_printed_once(command_line: RunCommand, tmp_path: Path):
+    async with lite() as sandbox:
+        match = ("match", URL, *MATCH)
+        await command_line(sandbox, *match)
+        matched = await command_line(sandbox, *match)
+        (audience_id,) = await sandbox.seed_audiences(1, "42")
+        export = ("export", audience_id, "--customer", "42", "--out", tmp_path / "x.csv", *FAST)
+        await command_line(sandbox, *export)
+        exported = await command_line(sandbox, *export)
+    assert matched.stderr.count("reusing audience") == 1
+    assert "columns are not compared" in matched.stderr
+    assert exported.stderr.count("reusing export") == 1
