@@ -44,7 +44,7 @@ _OPTIONS = (
     (r"\bset export\.reuse_purchased to true\b", "use --reuse-purchased"),
     (r"\bgive the job (another|a new) audience_name\b", r"use \1 --name"),
     (r"\baudience_name\b", "--name"),
-    (r"\bcustomer_id\b", "--customer"),
+    (r"\b(the )?customer_id\b", "--customer"),
     (r"\bcolumn_selections\.", ""),
     (r"\bcolumn_selections\b", "columns"),
     (r"\boptional_field_types(\[\d+\])?", "--field"),
