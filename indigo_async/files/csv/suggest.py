@@ -213,7 +213,7 @@ def _quote_python(text: str) -> str:
 def _quote_yaml(text: str) -> str:
     """Write a double-quoted scalar, which is never read as a number, date or boolean."""
     escaped = (
-        f"\\{character}" if character in '"\\' else character if character.isprintable() else f"\\U{ord(character):08x}"
+        f"\\{character}" if character in '"\\' else character if character.isprintable() else ascii(character)[1:-1]
         for character in text
     )
     return f'"{"".join(escaped)}"'
