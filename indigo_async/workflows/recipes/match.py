@@ -21,7 +21,7 @@ from indigo_async.events import Listener, Stage
 from indigo_async.files.csv.check import CsvInspection, find_csv_problems, inspect_csv
 from indigo_async.files.csv.urls import find_url_warnings
 from indigo_async.files.publishing.publisher import Publisher, content_name
-from indigo_async.inputs import ColumnSelection, ColumnSelectionsInput
+from indigo_async.inputs import ColumnSelection, ColumnSelections, ColumnSelectionsInput
 from indigo_async.models import Audience, RecordId, same_id
 from indigo_async.workflows.recipes.context import DEFAULT_TIMEOUT, JobLog, RecipeContext, recipe_scope
 from indigo_async.workflows.recipes.existing_audiences import (
@@ -243,7 +243,8 @@ class _Match:
         """Warn about the CSV, and select its columns by their exact names."""
         given = InputCheck().column_selections(self.selections)
         inspection = await inspect_input(self.context.client, self.csv, given)
-        self.selections = inspection.selections
+        if inspection.selections != given:  # otherwise keep what many jobs may share
+            self.selections = ColumnSelections(**inspection.selections)
         for warning in inspection.warnings:
             self.context.warn(warning)
 
