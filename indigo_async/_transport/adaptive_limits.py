@@ -14,10 +14,11 @@ __all__ = ["ConcurrencyLimit", "RateLimit"]
 _INITIAL_CONCURRENCY = 8
 # Growing faster would fill a limit's whole burst and then run into the limit with as many requests at once.
 _INITIAL_GROWTH = 0.25
-_RATE_LIMITED_FACTOR = 0.7
-_SLOWDOWN_FACTOR = 0.7
+_SHRINK_FACTOR = 0.7
 # Fewer requests than this don't help a slow server.
 _MIN_WHEN_SLOW = 4
+# After timeouts: one slot for writes and one for reads.
+_MIN_AFTER_TIMEOUTS = 2
 _RECENT_SAMPLES = 10
 _SAMPLES_TO_FORGET = 5_000
 _MIN_SAMPLES = 20
@@ -51,7 +52,7 @@ class _LatencyTracker:
 
 @attrs.define
 class ConcurrencyLimit:
-    """How many requests may be in flight: grows with each success, shrinks on 429, timeouts and rising latency.
+    """How many requests may be in flight: grows with each success, shrinks on timeouts and rising latency.
 
     Until it first shrinks it grows by a quarter per round trip, then by one. Of the requests in flight at the same time
     only the first failure shrinks it: the others were sent under the old limit and say nothing about the new one.
@@ -71,14 +72,14 @@ class ConcurrencyLimit:
         `latency_group` names requests with comparable latencies; None if this one compares with no other.
         """
         if latency_group is not None and self._is_slowing(latency_group, now - started):
-            self._shrink(_SLOWDOWN_FACTOR, _MIN_WHEN_SLOW, started, now)
+            self._shrink(_MIN_WHEN_SLOW, started, now)
         elif self.current < self.ceiling and 2 * in_flight >= self.current:
             grown = self.current + (1 / self.current if self._has_shrunk else _INITIAL_GROWTH)
             self.current = min(float(self.ceiling), grown)
 
-    def record_overload(self, *, started: float, now: float) -> None:
-        """Learn from a 429 or a timeout."""
-        self._shrink(_RATE_LIMITED_FACTOR, 1, started, now)
+    def record_timeout(self, *, started: float, now: float) -> None:
+        """Learn from a request that was sent at `started` and timed out."""
+        self._shrink(_MIN_AFTER_TIMEOUTS, started, now)
 
     def _is_slowing(self, latency_group: str, seconds: float) -> bool:
         latency = self._latencies.get(latency_group)
@@ -87,32 +88,46 @@ class ConcurrencyLimit:
             return False
         return latency.record(seconds)
 
-    def _shrink(self, factor: float, minimum: int, started: float, now: float) -> None:
+    def _shrink(self, minimum: int, started: float, now: float) -> None:
         if started > self._last_cut_at and self.current > minimum:
-            self.current = max(float(minimum), self.current * factor)
+            self.current = max(float(minimum), self.current * _SHRINK_FACTOR)
             self._has_shrunk = True
             self._last_cut_at = now
 
 
-# The target rate after a 429, as a part of the accepted rate, and how far below the target sending resumes.
-_TARGET_FRACTION = 0.98
-_CUT_FRACTION = 0.1
-# Seconds of sending at the limit until the rate doubles (after the first 429) or reaches the target (after later ones).
-# Chosen by simulating token buckets (bursts of 2 requests to 5 seconds' worth) and fixed windows, 50 to 2,000 requests
-# a second: over 200 s, 0.84 to 1.02 of the limit is used and under 0.25% of the requests get a 429.
+# The target after a cut, as a part of the accepted rate, and how far below the target sending resumes.
+_TARGET_FRACTION = 0.99
+_CUT_FRACTION = 0.06
+# Seconds of sending at the limit until the rate is back at its target, and until it doubles later.
+_RECOVERY_SECONDS = 25.0
 _DOUBLING_SECONDS = 3.0
-_RECOVERY_SECONDS = 15.0
 # Requests per second. If the client was quiet before its first 429, its accepted rate says nothing.
 _MIN_FIRST_TARGET = 10.0
 # An unused rate allows a burst of this many seconds' worth.
 _SLACK_SECONDS = 0.02
 _WINDOW_SECONDS = 1.0
 
+# So many 429s beyond the tolerated share are no accident.
+_EVIDENCE = 5
+# An accident may have so many times the sporadic share. Larger shares than the next constant are never sporadic.
+_CHANCE_FACTOR = 4.0
+_MAX_SPORADIC_SHARE = 0.07
+# So few 429s are always tolerated. From this share on, the accepted rate can't be derived from the share.
+_NEGLIGIBLE_SHARE = 0.005
+_OVERWHELMING_SHARE = 0.3
+# A trial's part of the rate, and how long it lasts unless there are 429s, in seconds of sending at the limit.
+_TRIAL_FRACTION = 0.8
+_TRIAL_SECONDS = 2.0
+# The pauses while a quota is used up, in seconds.
+_MIN_PAUSE = 0.1
+_MAX_PAUSE = 5.0
+
 
 @attrs.define
-class _SlidingCount:
-    """Counts events in the last second, approximated from the current and the previous window."""
+class _AcceptedRequests:
+    """Counts accepted requests in the last second, approximated from the current and the previous window."""
 
+    _active_since: float = attrs.field(default=float("-inf"), init=False)
     _window_start: float = attrs.field(default=float("-inf"), init=False)
     _current: int = attrs.field(default=0, init=False)
     _previous: int = attrs.field(default=0, init=False)
@@ -127,122 +142,114 @@ class _SlidingCount:
         past = (now - self._window_start) / _WINDOW_SECONDS
         return self._current + self._previous * min(1.0, max(0.0, 1 - past))
 
+    def rate_at(self, now: float) -> float:
+        """Return the accepted requests per second, also in the first second after a quiet time."""
+        return self.count_at(now) / min(1.0, max(0.05, now - self._active_since))
+
     def skip_pause(self, seconds: float) -> None:
+        self._active_since += seconds
         self._window_start += seconds
 
     def _roll(self, now: float) -> None:
         past = now - self._window_start
         if past >= 2 * _WINDOW_SECONDS:
-            self._window_start, self._previous, self._current = now, 0, 0
+            self._active_since, self._window_start, self._previous, self._current = now, now, 0, 0
         elif past >= _WINDOW_SECONDS:
             self._window_start, self._previous, self._current = self._window_start + _WINDOW_SECONDS, self._current, 0
 
 
-# Shares of recent responses: so few 429s are ignored at any rate, and more than the second are never sporadic.
-_RARE_SHARE = 0.015
-_FREQUENT_SHARE = 0.05
-_RECENT_RESPONSES = 100
-# At this part of the rate it accepted for so many seconds, a limit sends no 429s, whatever burst it allows.
-_FAR_BELOW_FACTOR = 0.6
-_SUSTAINED_WINDOW_SECONDS = 10.0
-# So many times the expected number of 429s indicate a limit.
-_UNEXPECTED_FACTOR = 3.0
-_MIN_RESPONSES = 50
-_MAX_SAMPLES = 5_000
+@attrs.define
+class _Tally:
+    """Responses, and how many of them were 429s."""
+
+    responses: int = 0
+    refusals: int = 0
+
+    @property
+    def share(self) -> float:
+        return self.refusals / max(1, self.responses)
+
+    @property
+    def is_all_refused(self) -> bool:
+        return self.refusals == self.responses
+
+    def add(self, *, refused: bool) -> None:
+        self.responses += 1
+        self.refusals += refused
 
 
 @attrs.define
-class _SporadicRefusals:
-    """The share of 429s unrelated to our rate, measured at rates far below the sustained one.
+class _Suspicion:
+    """The 429s beyond a tolerated share, counted from the 429 that first exceeded it (a CUSUM test)."""
 
-    One overloaded server of many responds to some requests with 429 at any rate. If each counted as a rate limit, a few
-    per thousand would slow the client down without end, since a rate takes many requests to recover.
+    excess: float = 0.0
+    tally: _Tally = attrs.field(factory=_Tally)
 
-    Simulated with `RateLimit` under token buckets and windows of 50 to 1,000 requests a second: without sporadic 429s
-    nothing changes; with 0.2% and 0.8% of them, a client that had fallen to a fiftieth of the limit uses most of it.
-    """
+    def add(self, *, refused: bool, tolerated_share: float) -> None:
+        if self.excess <= 0 and not refused:
+            return
+        self.tally.add(refused=refused)
+        self.excess += refused - tolerated_share
+        if self.excess <= 0:
+            self.excess, self.tally = 0.0, _Tally()
 
-    _sustained_rate: float = attrs.field(default=0.0, init=False)
-    _window_start: float | None = attrs.field(default=None, init=False)
-    _accepted: int = attrs.field(default=0, init=False)
-    _sporadic_share: float = attrs.field(default=0.0, init=False)
-    _sporadic_samples: int = attrs.field(default=0, init=False)
-    _overall_share: float = attrs.field(default=0.0, init=False)
-    _recent_share: float = attrs.field(default=0.0, init=False)
-    _responses: int = attrs.field(default=0, init=False)
-    _refusals: int = attrs.field(default=0, init=False)
 
-    def record_response(self, now: float, rate: float | None, *, refused: bool) -> None:
-        """Count a response received at `now`, while `rate` requests per second were allowed; `refused` means 429."""
-        self._responses += 1
-        self._refusals += refused
-        self._recent_share += (refused - self._recent_share) / _RECENT_RESPONSES
-        self._overall_share += (refused - self._overall_share) / _MAX_SAMPLES
-        if rate is not None and self._is_far_below_sustained(rate):
-            self._sporadic_samples = min(self._sporadic_samples + 1, _MAX_SAMPLES)
-            self._sporadic_share += (refused - self._sporadic_share) / self._sporadic_samples
-        if self._window_start is None or now - self._window_start >= _SUSTAINED_WINDOW_SECONDS:
-            self._update_sustained_rate(now)
-        self._accepted += not refused
+@attrs.define
+class _Trial:
+    """The time after a cut, which shows whether the cut prevents 429s, and what to restore if it doesn't."""
 
-    def is_unrelated_to_rate(self, rate: float | None) -> bool:
-        """Return whether any rate would have as many 429s as there were recently at this rate."""
-        if self._recent_share <= _RARE_SHARE:
-            return True
-        if self._recent_share > _FREQUENT_SHARE:
-            return False
-        expected = min(self._sporadic_share, self._overall_share) * (self._responses + _MIN_RESPONSES)
-        is_below_limit = rate is not None and self._is_far_below_sustained(rate)
-        return is_below_limit or self._refusals <= _UNEXPECTED_FACTOR * expected
-
-    def reset_counts(self) -> None:
-        """Start counting again. After many 429s the sustained rate is forgotten too: the limit may be lower now."""
-        self._responses = self._refusals = 0
-        if self._recent_share > _FREQUENT_SHARE:
-            self._sustained_rate, self._window_start = 0.0, None
-
-    def skip_pause(self, seconds: float) -> None:
-        if self._window_start is not None:
-            self._window_start += seconds
-
-    def _update_sustained_rate(self, now: float) -> None:
-        if self._window_start is not None:
-            self._sustained_rate = max(self._sustained_rate, self._accepted / (now - self._window_start))
-        self._window_start, self._accepted = now, 0
-
-    def _is_far_below_sustained(self, rate: float) -> bool:
-        return rate <= _FAR_BELOW_FACTOR * self._sustained_rate
+    share_before: float
+    target_before: float | None
+    seconds_at_limit_before: float
+    ends_at: float = 0.0
+    tally: _Tally = attrs.field(factory=_Tally)
 
 
 @attrs.define
 class RateLimit:
-    """How many requests may be sent per second: unlimited until the first 429, then a rate learned from 429s.
+    """How many requests may be sent per second: unlimited until there are 429s, then a rate learned from them.
 
-    The first 429 may follow a burst and says little, so the rate doubles from there until the next one. After each
-    later 429 it restarts 12% below the accepted rate, then recovers on a CUBIC curve, as in TCP: fast at first, flat
-    near the suspected limit, then faster again in case that limit is gone. The rate only rises while it is fully used.
-    It never exceeds `ceiling` (requests per second). Sporadic 429s are ignored, see `_SporadicRefusals`.
+    A limit refuses everything above its rate and nothing below it. One overloaded server of many refuses a share of the
+    requests at any rate. Slowing down shows which one it is, so every cut of the rate is a trial:
+
+    1. More than five 429s beyond the tolerated share cut the rate to 7% below what was accepted, but at most by half.
+       For two seconds it is another 20% lower: the trial.
+    2. If some requests of the trial are refused, but not many, that share is sporadic. Four times as much is tolerated
+       from now on. If that explains the 429s before the cut, the cut is undone.
+    3. Otherwise, there is a limit. The rate recovers on a CUBIC curve, as in TCP: fast at first, flat near the
+       suspected limit, then doubling in case that limit is gone. It only rises while it is fully used.
+    4. If everything is refused in the trial, a quota is used up until its next window: sending pauses, for longer each
+       time.
+
+    The first cut may follow a burst and says little, so the rate doubles from there. A 429 with `Retry-After` cuts the
+    rate at once and needs no trial. The rate never exceeds `ceiling` (requests per second).
     """
 
     ceiling: float | None = None
     _target: float | None = attrs.field(default=None, init=False)
-    _is_first_target: bool = attrs.field(default=True, init=False)
     _seconds_at_limit: float = attrs.field(default=0.0, init=False)
     _last_cut_at: float = attrs.field(default=float("-inf"), init=False)
     ready_at: float = attrs.field(default=float("-inf"), init=False)
     """When the next request may be sent; usually in the past."""
-    _accepted: _SlidingCount = attrs.field(factory=_SlidingCount, init=False)
-    _sporadic_refusals: _SporadicRefusals = attrs.field(factory=_SporadicRefusals, init=False)
+    _accepted: _AcceptedRequests = attrs.field(factory=_AcceptedRequests, init=False)
+    _suspicion: _Suspicion = attrs.field(factory=_Suspicion, init=False)
+    _trial: _Trial | None = attrs.field(default=None, init=False)
+    _sporadic_share: float = attrs.field(default=0.0, init=False)
+    _next_pause: float = attrs.field(default=_MIN_PAUSE, init=False)
 
     @property
     def rate(self) -> float | None:
         """Requests per second; None if unlimited."""
         if self._target is None:
             return self.ceiling
-        if self._is_first_target:
-            learned = self._target * 2 ** (self._seconds_at_limit / _DOUBLING_SECONDS)
+        progress = self._seconds_at_limit / _RECOVERY_SECONDS - 1
+        if progress <= 1:
+            learned = self._target * (1 + _CUT_FRACTION * progress**3)
         else:
-            learned = self._target * (1 + _CUT_FRACTION * (self._seconds_at_limit / _RECOVERY_SECONDS - 1) ** 3)
+            doublings = (self._seconds_at_limit - 2 * _RECOVERY_SECONDS) / _DOUBLING_SECONDS
+            learned = self._target * (1 + _CUT_FRACTION) * 2**doublings
+        if self._trial is not None:
+            learned *= _TRIAL_FRACTION
         return learned if self.ceiling is None else min(learned, self.ceiling)
 
     def consume(self, now: float) -> None:
@@ -254,36 +261,86 @@ class RateLimit:
             self._seconds_at_limit += 1 / rate
         self.ready_at = max(self.ready_at, now - _SLACK_SECONDS) + 1 / rate
 
-    def record_accepted(self, now: float) -> None:
-        """Count a response other than 429."""
+    def record_accepted(self, *, started: float, now: float) -> None:
+        """Learn from a response other than 429 to a request sent at `started`."""
         self._accepted.add(now)
-        self._sporadic_refusals.record_response(now, self.rate, refused=False)
+        if started > self._last_cut_at:
+            self._next_pause = _MIN_PAUSE
+            self._count(refused=False)
 
-    def record_rate_limited(self, *, started: float, now: float, is_certain: bool) -> bool:
-        """Learn from a 429 to a request sent at `started`. Returns whether it seems to be caused by our rate.
+    def record_rate_limited(self, *, started: float, now: float, is_certain: bool) -> float:
+        """Learn from a 429 to a request sent at `started`. Returns the seconds for which nothing should be sent.
 
-        `is_certain` means that it is, because the server said how long to wait.
+        `is_certain` means that there is a limit, because the server said how long to wait.
         """
-        if started <= self._last_cut_at:
-            return True
-        rate = self.rate
-        self._sporadic_refusals.record_response(now, rate, refused=True)
-        if not is_certain and self._sporadic_refusals.is_unrelated_to_rate(rate):
-            return False
-        self._sporadic_refusals.reset_counts()
-        minimum = _MIN_FIRST_TARGET if self._target is None else 1.0
-        accepted_rate = max(minimum, self._accepted.count_at(now))
-        if self._target is not None and rate is not None:
-            accepted_rate = min(max(accepted_rate, rate / 2), rate)
-        self._is_first_target = self._target is None
-        self._target = accepted_rate * _TARGET_FRACTION
-        self._seconds_at_limit = 0.0
-        self._last_cut_at = now
-        self.ready_at = now + 1 / self._target
-        return True
+        if started <= self._last_cut_at:  # sent at the old rate
+            return 0.0
+        self._count(refused=True)
+        if is_certain:
+            self._cut(now)
+            self._trial = None
+        elif self._suspicion.excess >= _EVIDENCE:
+            if self._trial is not None and self._trial.tally.is_all_refused:
+                return self._pause(now, self._trial)
+            self._cut(now)
+        return 0.0
 
     def skip_pause(self, seconds: float) -> None:
         """Exclude a pause from all measurements: nothing was accepted because nothing was sent."""
         self.ready_at += seconds
         self._accepted.skip_pause(seconds)
-        self._sporadic_refusals.skip_pause(seconds)
+
+    def _count(self, *, refused: bool) -> None:
+        tolerated_share = _CHANCE_FACTOR * self._sporadic_share + _NEGLIGIBLE_SHARE
+        if self._trial is not None:
+            tolerated_share = _MAX_SPORADIC_SHARE
+            self._trial.tally.add(refused=refused)
+            self._conclude(self._trial)
+        self._suspicion.add(refused=refused, tolerated_share=min(tolerated_share, _MAX_SPORADIC_SHARE))
+
+    def _conclude(self, trial: _Trial) -> None:
+        """End the trial if its result is clear, and undo the cut if it was pointless."""
+        is_sporadic = trial.tally.refusals >= _EVIDENCE and trial.tally.share <= _MAX_SPORADIC_SHARE
+        is_over = self._seconds_at_limit >= trial.ends_at and not trial.tally.is_all_refused
+        if not is_sporadic and not is_over:
+            return
+        self._sporadic_share = trial.tally.share
+        if is_sporadic and trial.share_before <= max(_MAX_SPORADIC_SHARE, _CHANCE_FACTOR * self._sporadic_share):
+            self._target, self._seconds_at_limit = trial.target_before, trial.seconds_at_limit_before
+        self._trial, self._suspicion = None, _Suspicion()
+
+    def _cut(self, now: float) -> None:
+        """Cut the rate to a little below what was accepted, and start a trial."""
+        rate, trial, share = self.rate, self._trial, self._suspicion.tally.share
+        recently = self._accepted.count_at(now)
+        if rate is None:
+            accepted = max(_MIN_FIRST_TARGET, recently, self._accepted.rate_at(now) * (1 - share))
+        elif trial is None:
+            accepted = min(rate, max(recently, rate / 2, rate * (1 - share)))
+        else:  # a bucket's burst may have been accepted recently
+            accepted = max(rate / 2, rate * (1 - share))
+        is_guess = rate is None or (trial is not None and share >= _OVERWHELMING_SHARE)
+        self._start_trial(
+            trial or _Trial(share, self._target, self._seconds_at_limit), now, accepted, is_guess=is_guess
+        )
+
+    def _pause(self, now: float, trial: _Trial) -> float:
+        """Restart the trial after a pause, at no more than what was accepted in the last second."""
+        accepted = self._accepted.count_at(now)
+        if self._target is not None:
+            accepted = min(accepted, self._target / _TARGET_FRACTION)
+        self._start_trial(trial, now, accepted, is_guess=False)
+        seconds, self._next_pause = self._next_pause, min(_MAX_PAUSE, 2 * self._next_pause)
+        return seconds
+
+    def _start_trial(self, trial: _Trial, now: float, accepted: float, *, is_guess: bool) -> None:
+        """Send at a rate below `accepted`. If that is a guess, the rate doubles from there, else it recovers to it."""
+        self._target = max(1.0, accepted) * _TARGET_FRACTION
+        self._seconds_at_limit = 0.0
+        if is_guess:
+            self._target /= 1 + _CUT_FRACTION
+            self._seconds_at_limit = 2 * _RECOVERY_SECONDS
+        trial.tally, trial.ends_at = _Tally(), self._seconds_at_limit + _TRIAL_SECONDS
+        self._trial, self._suspicion = trial, _Suspicion()
+        self._last_cut_at = now
+        self.ready_at = now

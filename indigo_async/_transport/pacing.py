@@ -1,13 +1,13 @@
 """When a request may be sent: one limit per client, shared by everything it does.
 
-Writes (POSTs) go before reads (GETs) and have some slots to themselves. A `Retry-After` pauses all requests, not only
-the one that got it.
+Writes (POSTs) go before reads (GETs). Each of them leaves some slots to the other, so slow writes never stop the polls.
+A `Retry-After` pauses all requests, not only the one that got it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from http import HTTPStatus
 
 import attrs
@@ -18,7 +18,8 @@ from indigo_async._transport.retry import parse_retry_after
 
 __all__ = ["Pacer", "Pacing"]
 
-_READ_SHARE = 7 / 8
+# Of the slots, writes and reads may each occupy this share at most.
+_MAX_SHARE = 7 / 8
 
 
 @attrs.frozen(kw_only=True)
@@ -45,7 +46,7 @@ class Pacer:
         self._loop = asyncio.get_running_loop()
         self._concurrency = ConcurrencyLimit(pacing.max_concurrency)
         self._rate = RateLimit(pacing.requests_per_second)
-        self._in_flight = 0
+        self._in_flight = Counter[bool]()  # by `is_write`
         self._paused_until = float("-inf")
         self._timer: asyncio.TimerHandle | None = None
         self._write_queue: deque[asyncio.Future[None]] = deque()
@@ -67,12 +68,12 @@ class Pacer:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self.release()
+                self.release(is_write=is_write)
             raise
 
-    def release(self) -> None:
+    def release(self, *, is_write: bool) -> None:
         """Release the slot of a request that has ended."""
-        self._in_flight -= 1
+        self._in_flight[is_write] -= 1
         if self._write_queue or self._read_queue:
             self._wake_waiters()
 
@@ -83,10 +84,9 @@ class Pacer:
         None if this one compares with no other.
         """
         now = self._loop.time()
-        self._concurrency.record_accepted(
-            started=started, now=now, in_flight=self._in_flight, latency_group=latency_group
-        )
-        self._rate.record_accepted(now)
+        in_flight = self._in_flight.total()
+        self._concurrency.record_accepted(started=started, now=now, in_flight=in_flight, latency_group=latency_group)
+        self._rate.record_accepted(started=started, now=now)
 
     def record_failure(self, outcome: Response | NoResponse, *, started: float) -> None:
         """Learn from an attempt without a 2xx response before its slot is released."""
@@ -104,12 +104,11 @@ class Pacer:
     def record_rate_limited(self, *, started: float, retry_after: float | None) -> None:
         """Learn from a 429 with a `Retry-After` of so many seconds, or without one."""
         now = self._loop.time()
-        if self._rate.record_rate_limited(started=started, now=now, is_certain=bool(retry_after)):
-            self._concurrency.record_overload(started=started, now=now)
+        self.pause(self._rate.record_rate_limited(started=started, now=now, is_certain=bool(retry_after)))
 
     def record_timeout(self, *, started: float) -> None:
         """Learn from a request that timed out."""
-        self._concurrency.record_overload(started=started, now=self._loop.time())
+        self._concurrency.record_timeout(started=started, now=self._loop.time())
 
     def pause(self, seconds: float) -> None:
         """Hand out no slots for at least `seconds`."""
@@ -131,21 +130,26 @@ class Pacer:
 
     def _acquire_if_free(self, *, is_write: bool) -> bool:
         limit = self._concurrency.current
-        if self._in_flight + 1 > (limit if is_write else max(1.0, limit * _READ_SHARE)):
+        if self._in_flight.total() + 1 > limit or self._in_flight[is_write] + 1 > max(1.0, limit * _MAX_SHARE):
             return False
         now = self._loop.time()
         if now < self._paused_until or now < self._rate.ready_at:
             return False
         self._rate.consume(now)
-        self._in_flight += 1
+        self._in_flight[is_write] += 1
         return True
 
     def _wake_waiters(self) -> None:
         """Hand free slots to the queues; if the next slot depends on time alone, set a timer for it."""
-        while queue := self._write_queue or self._read_queue:
+        self._wake(self._write_queue, is_write=True)
+        self._wake(self._read_queue, is_write=False)
+        if self._write_queue or self._read_queue:
+            self._set_timer()
+
+    def _wake(self, queue: deque[asyncio.Future[None]], *, is_write: bool) -> None:
+        while queue:
             if not queue[0].done():
-                if not self._acquire_if_free(is_write=queue is self._write_queue):
-                    self._set_timer()
+                if not self._acquire_if_free(is_write=is_write):
                     return
                 queue[0].set_result(None)
             queue.popleft()

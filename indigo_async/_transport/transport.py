@@ -207,7 +207,7 @@ class Transport:
             )
             started = clock()
             if state.send_by is not None and started > state.send_by:
-                pacer.release()
+                pacer.release(is_write=not endpoint.idempotent)
                 raise SendTooLateError(f"{endpoint.name}: waited too long for a slot, so nothing was sent")
             outcome = await self._attempt(
                 pacer, endpoint, url, body, state, read=read_response, latency_group=latency_group, attempt=attempt
@@ -453,7 +453,7 @@ class Transport:
                 self._warn_about_absurd_retry_after(endpoint, outcome)
                 state.outcome_unknown = is_outcome_unknown(outcome)
         finally:
-            pacer.release()
+            pacer.release(is_write=not endpoint.idempotent)
         return outcome
 
     def _notify_ended(

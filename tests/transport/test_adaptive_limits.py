@@ -1,193 +1,142 @@
-"""The limits alone, against model servers in virtual time and with random sequences of events."""
+"""The limits alone, against simulated servers in virtual time and with random sequences of events."""
 
 from __future__ import annotations
 
-import heapq
 import itertools
-import math
 import random
 
-import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from indigo_async._transport.adaptive_limits import ConcurrencyLimit, RateLimit
-
-LATENCY = 0.005
-
-
-@attrs.define
-class TokenBucket:
-    rate: float
-    burst: float
-    sends_retry_after: bool = True
-    tokens: float = attrs.field(init=False)
-    filled_at: float = 0.0
-
-    def __attrs_post_init__(self):
-        self.tokens = self.burst
-
-    def retry_after_at(self, now):
-        """Return the seconds to wait if the request gets a 429, else None."""
-        self.tokens = min(self.burst, self.tokens + (now - self.filled_at) * self.rate)
-        self.filled_at = now
-        if self.tokens < 1:
-            return math.ceil((1 - self.tokens) / self.rate) if self.sends_retry_after else 0
-        self.tokens -= 1
-        return None
+from tests.support.simulated_servers import (
+    ChangingServer,
+    FixedWindow,
+    MaxInFlight,
+    SlidingWindow,
+    SporadicRefusals,
+    TokenBucket,
+    Unlimited,
+    saturate,
+)
 
 
-@attrs.define
-class FixedWindow:
-    rate: float
-    window: int = -1
-    passed: int = 0
-
-    def retry_after_at(self, now):
-        if int(now) != self.window:
-            self.window, self.passed = int(now), 0
-        if self.passed >= self.rate:
-            return self.window + 1 - now
-        self.passed += 1
-        return None
-
-
-def saturate(server, seconds):
-    """Send requests as fast as the limits allow. Returns how many were accepted and how many got a 429."""
-    concurrency, rate = ConcurrencyLimit(64), RateLimit()
-    now = paused_until = 0.0
-    accepted = rate_limited = 0
-    in_flight = []
-    numbers = itertools.count()
-    while now < seconds:
-        while len(in_flight) + 1 <= concurrency.current and now >= max(paused_until, rate.ready_at):
-            rate.consume(now)
-            heapq.heappush(in_flight, (now + LATENCY, next(numbers), now, server.retry_after_at(now + LATENCY / 2)))
-        events = [in_flight[0][0]] if in_flight else []
-        if len(in_flight) + 1 <= concurrency.current:
-            events.append(max(paused_until, rate.ready_at))
-        now = max(now, min(events))
-        while in_flight and in_flight[0][0] <= now:
-            _, _, started, wait = heapq.heappop(in_flight)
-            if wait is None:
-                accepted += 1
-                concurrency.record_accepted(started=started, now=now, in_flight=len(in_flight) + 1, latency_group="GET")
-                rate.record_accepted(now)
-            else:
-                rate_limited += 1
-                if rate.record_rate_limited(started=started, now=now, is_certain=wait > 0):
-                    concurrency.record_overload(started=started, now=now)
-                if now + wait > paused_until:
-                    rate.skip_pause(now + wait - max(paused_until, now))
-                    paused_until = now + wait
-    return accepted, rate_limited
+def limits(rate, *, sends_retry_after=False):
+    return [
+        TokenBucket(rate, burst=rate / 10, sends_retry_after=sends_retry_after),
+        TokenBucket(rate, burst=rate, sends_retry_after=sends_retry_after),
+        TokenBucket(rate, burst=5 * rate, sends_retry_after=sends_retry_after),
+        FixedWindow(rate, sends_retry_after=sends_retry_after),
+        SlidingWindow(rate, sends_retry_after=sends_retry_after),
+    ]
 
 
 @pytest.mark.parametrize(
-    ("server", "min_used", "max_429_share"),
+    "server",
     [
-        (TokenBucket(200, burst=200), 0.95, 0.01),
-        (TokenBucket(50, burst=50), 0.95, 0.01),
-        (TokenBucket(200, burst=200, sends_retry_after=False), 0.95, 0.01),
-        (TokenBucket(50, burst=5, sends_retry_after=False), 0.85, 0.01),
-        (TokenBucket(200, burst=10), 0.75, 0.01),
-        (FixedWindow(200), 0.85, 0.01),
-        (FixedWindow(50), 0.85, 0.01),
+        *limits(50),
+        *limits(200),
+        TokenBucket(1_000, burst=1_000),
+        FixedWindow(1_000),
+        *limits(50, sends_retry_after=True),
+        *limits(200, sends_retry_after=True),
     ],
     ids=str,
 )
-def test_a_saturated_limit_is_nearly_used_with_few_429s(server, min_used, max_429_share):
-    seconds = 60
-    accepted, rate_limited = saturate(server, seconds)
-    assert accepted / (server.rate * seconds) >= min_used
-    assert rate_limited / (accepted + rate_limited) <= max_429_share
+def test_a_limit_is_nearly_used_with_few_429s(server):
+    """In 160 runs with such limits of 50 to 1,000, without `Retry-After`, 0.98 is used and 0.24% refused on average."""
+    outcome = saturate(server, 150, since=30)
+    print(f"used {outcome.throughput / server.rate:.3f}, refused {outcome.refused_share:.2%}")
+    assert outcome.throughput >= 0.94 * server.rate  # a pause of whole seconds costs a window more than the 429 does
+    assert outcome.refused_share <= 0.01
 
 
-@attrs.define
-class SporadicRefusals:
-    """Some requests get a 429 at any rate, from a proxy that sends no `Retry-After`."""
-
-    server: TokenBucket
-    share: float
-    randomness: random.Random = attrs.field(factory=lambda: random.Random(7), repr=False)
-
-    @property
-    def rate(self):
-        return self.server.rate
-
-    def retry_after_at(self, now):
-        wait = self.server.retry_after_at(now)
-        return 0 if wait is None and self.randomness.random() < self.share else wait
+@pytest.mark.parametrize("server", [*limits(200), *limits(200, sends_retry_after=True)], ids=str)
+def test_an_unknown_limit_is_learned_in_seconds(server):
+    outcome = saturate(server, 30)
+    print(f"used {outcome.throughput / server.rate:.3f}, refused {outcome.refused_share:.2%}")
+    assert outcome.throughput >= 0.7 * server.rate
+    assert outcome.refused_share <= 0.06
 
 
-@pytest.mark.parametrize(
-    ("server", "seconds", "min_used"),
-    [
-        (SporadicRefusals(TokenBucket(50, burst=50), 0.002), 120, 0.9),
-        (SporadicRefusals(TokenBucket(50, burst=50), 0.008), 240, 0.6),
-        (SporadicRefusals(TokenBucket(200, burst=200), 0.002), 120, 0.7),
-        (SporadicRefusals(TokenBucket(200, burst=200, sends_retry_after=False), 0.002), 120, 0.7),
-        (SporadicRefusals(TokenBucket(200, burst=200), 0.008), 240, 0.5),
-        (SporadicRefusals(TokenBucket(100_000, burst=100_000), 0.002), 60, 0.005),
-        (SporadicRefusals(TokenBucket(100_000, burst=100_000), 0.008), 120, 0.002),
-    ],
-    ids=str,
-)
-def test_429s_unrelated_to_the_rate_do_not_slow_the_client_down(server, seconds, min_used):
-    accepted, rate_limited = saturate(server, seconds)
-    print(f"used {accepted / (server.rate * seconds):.3f}, 429s {rate_limited / (accepted + rate_limited):.4f}")
-    assert accepted / (server.rate * seconds) >= min_used
-    assert rate_limited / (accepted + rate_limited) <= server.share + 0.015
+@pytest.mark.parametrize(("share", "min_ratio"), [(0.002, 0.9), (0.005, 0.8), (0.01, 0.8), (0.02, 0.8), (0.05, 0.6)])
+@pytest.mark.parametrize(("latency", "seconds"), [(0.005, 5), (0.02, 5), (0.2, 30)])
+def test_sporadic_429s_do_not_slow_the_client_down(share, min_ratio, latency, seconds):
+    """At 20 ms, 2% of them cost 6% of the throughput of a run of 4 s, and in 99 of 100 runs at most 15%."""
+    undisturbed = saturate(Unlimited(), seconds, latency=latency).throughput
+    ratios = [
+        saturate(SporadicRefusals(Unlimited(), share, seed), seconds, latency=latency, seed=seed).throughput
+        / undisturbed
+        for seed in range(3)
+    ]
+    print([f"{ratio:.2f}" for ratio in ratios])
+    assert min(ratios) >= min_ratio
 
 
-@attrs.define
-class LoweredLimit:
-    """A limit that falls to a fifth of its rate."""
+@pytest.mark.parametrize("share", [0.005, 0.02])
+@pytest.mark.parametrize("server", limits(200), ids=str)
+def test_sporadic_429s_do_not_hide_a_limit(server, share):
+    outcome = saturate(SporadicRefusals(server, share), 120, since=30)
+    print(f"used {outcome.throughput / server.rate:.3f}, refused {outcome.refused_share:.2%}")
+    assert outcome.throughput >= 0.85 * server.rate
+    assert outcome.refused_share <= share + 0.025
 
-    bucket: TokenBucket
-    lowered_at: float
 
-    def retry_after_at(self, now):
-        if now > self.lowered_at:
-            self.bucket.rate = self.bucket.burst = 40
-        return self.bucket.retry_after_at(now)
+@pytest.mark.parametrize("server", [TokenBucket(200, burst=200), FixedWindow(200), SlidingWindow(200)], ids=str)
+def test_clients_that_share_a_limit_use_it_together(server):
+    outcome = saturate(server, 120, since=30, clients=3)
+    print(f"used {outcome.throughput / server.rate:.3f}, refused {outcome.refused_share:.2%}, {outcome.by_client}")
+    assert outcome.throughput >= 0.93 * server.rate
+    assert outcome.refused_share <= 0.03
+    assert min(outcome.by_client) >= outcome.accepted / 12
 
 
 @pytest.mark.parametrize("sends_retry_after", [True, False])
-def test_a_lowered_limit_is_not_mistaken_for_sporadic_429s(sends_retry_after):
-    before, after = 60, 120
-    accepted, rate_limited = saturate(
-        LoweredLimit(TokenBucket(200, burst=200, sends_retry_after=sends_retry_after), before), before + after
-    )
-    assert rate_limited <= 0.02 * accepted
-    assert accepted >= 0.9 * (200 * before + 40 * after)
+def test_a_lowered_limit_is_learned(sends_retry_after):
+    before = TokenBucket(200, burst=200, sends_retry_after=sends_retry_after)
+    after = TokenBucket(40, burst=40, sends_retry_after=sends_retry_after)
+    outcome = saturate(ChangingServer(before, after, 60), 120, since=60)
+    assert outcome.throughput >= 0.9 * after.rate
+    assert outcome.refused_share <= 0.03
 
 
-@attrs.define
-class RaisedLimit:
-    """A limit that rises to ten times its rate."""
-
-    bucket: TokenBucket
-    raised_at: float
-
-    def retry_after_at(self, now):
-        if now > self.raised_at:
-            self.bucket.rate = self.bucket.burst = 200
-        return self.bucket.retry_after_at(now)
+@pytest.mark.parametrize("after", [TokenBucket(200, burst=200), SporadicRefusals(Unlimited(), 0.02)], ids=str)
+def test_the_rate_recovers_when_the_limit_is_raised(after):
+    outcome = saturate(ChangingServer(TokenBucket(20, burst=20), after, 60), 180, since=150)
+    assert outcome.throughput >= 0.9 * 200
 
 
-def test_the_rate_recovers_when_the_limit_is_raised():
-    before, after = 60, 120
-    accepted, _ = saturate(RaisedLimit(TokenBucket(20, burst=20), raised_at=before), before + after)
-    assert accepted > 20 * before + 0.5 * 200 * after
+def test_a_limit_after_sporadic_429s_is_learned():
+    server = ChangingServer(SporadicRefusals(Unlimited(), 0.02), TokenBucket(200, burst=200), 20)
+    outcome = saturate(server, 120, since=40)
+    assert outcome.throughput >= 0.9 * 200
+    assert outcome.refused_share <= 0.02
+
+
+def test_a_used_up_quota_is_not_hammered():
+    """12,000 requests are used up in five seconds, then there are 55 seconds of nothing but 429s."""
+    outcome = saturate(FixedWindow(200, seconds=60), 59, since=10)
+    assert outcome.accepted == 0
+    assert outcome.refused <= 500
+
+
+def test_use_resumes_with_the_next_quota():
+    outcome = saturate(FixedWindow(200, seconds=60), 70, since=60)
+    assert outcome.accepted >= 1_000
+
+
+def test_a_limit_of_concurrent_requests_is_nearly_used():
+    outcome = saturate(MaxInFlight(16, seconds=0.02), 120, since=20, latency=0.01)
+    assert outcome.throughput >= 0.75 * 16 / 0.02
+    assert outcome.refused_share <= 0.01
 
 
 def test_there_is_no_rate_before_the_first_429():
     limit = RateLimit()
     for step in range(1_000):
         limit.consume(step / 1e6)
-        limit.record_accepted(step / 1e6)
+        limit.record_accepted(started=step / 1e6, now=step / 1e6)
     assert limit.rate is None
     assert limit.ready_at == float("-inf")
 
@@ -195,7 +144,7 @@ def test_there_is_no_rate_before_the_first_429():
 def test_429s_of_one_round_trip_count_once():
     limit = RateLimit()
     for _ in range(100):
-        limit.record_accepted(10.0)
+        limit.record_accepted(started=9.9, now=10.0)
     limit.record_rate_limited(started=9.99, now=10.0, is_certain=True)
     first = limit.rate
     limit.record_rate_limited(started=9.995, now=10.001, is_certain=True)
@@ -205,9 +154,9 @@ def test_429s_of_one_round_trip_count_once():
 
     concurrency = ConcurrencyLimit(64)
     before = concurrency.current
-    concurrency.record_overload(started=9.99, now=10.0)
+    concurrency.record_timeout(started=9.99, now=10.0)
     after = concurrency.current
-    concurrency.record_overload(started=9.995, now=10.001)
+    concurrency.record_timeout(started=9.995, now=10.001)
     assert after < before
     assert concurrency.current == after
 
@@ -215,12 +164,12 @@ def test_429s_of_one_round_trip_count_once():
 def test_an_unused_rate_does_not_grow():
     limit = RateLimit()
     for _ in range(50):
-        limit.record_accepted(1.0)
+        limit.record_accepted(started=0.9, now=1.0)
     limit.record_rate_limited(started=0.9, now=1.0, is_certain=True)
     rate = limit.rate
     for second in range(2, 600):
         limit.consume(float(second))
-        limit.record_accepted(float(second))
+        limit.record_accepted(started=float(second), now=float(second))
     assert limit.rate == pytest.approx(rate)
 
 
@@ -300,7 +249,7 @@ def test_concurrency_stays_between_one_and_its_ceiling(events, ceiling):
         if kind == "accepted":
             limit.record_accepted(started=now - seconds, now=now, in_flight=int(limit.current), latency_group="GET")
         else:
-            limit.record_overload(started=now - seconds, now=now)
+            limit.record_timeout(started=now - seconds, now=now)
         assert 1 <= limit.current <= ceiling
 
 
@@ -315,7 +264,7 @@ def test_the_rate_never_exceeds_its_ceiling(events, ceiling, requests):
         limit.consume(now)
         sent.append(now)
         if kind == "accepted":
-            limit.record_accepted(now)
+            limit.record_accepted(started=now - seconds, now=now)
         else:
             limit.record_rate_limited(started=now - seconds, now=now, is_certain=True)
         rate = limit.rate

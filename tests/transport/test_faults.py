@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from aiohttp import web
 
 from indigo_async import IndigoClient, Pacing, RetryPolicy
 from indigo_async.errors import (
@@ -27,6 +28,7 @@ from tests.support.servers.scripted import (
     respond_with_json,
     sandbox_and_client,
     server_and_client,
+    wait_until,
 )
 
 GET, POST = "GET /audience", "POST /upload_csv"
@@ -296,6 +298,44 @@ async def test_time_in_the_clients_own_queue_spends_no_retry_budget():
             for _ in range(120):  # the last ones queue for three times the budget
                 group.create_task(client.list_audiences("42"))
         assert sandbox.log.count("GET /audiences") == 125
+
+
+async def test_slow_posts_leave_slots_to_polls():
+    released = asyncio.Event()
+
+    async def hold_posts(request: web.BaseRequest) -> web.StreamResponse:
+        if request.method == "POST":
+            await released.wait()
+        return web.json_response({"id": 7})
+
+    pacing = Pacing(max_concurrency=8)
+    async with (
+        server_and_client(hold_posts, timeout=SLOW, pacing=pacing) as (server, client),
+        asyncio.TaskGroup() as group,
+    ):
+        uploads = [group.create_task(upload(client)) for _ in range(30)]
+        await wait_until(lambda: len(server.requests) == 7)
+        for _ in range(50):
+            await client.get_audience(7)
+        assert [request.method for request in server.requests] == ["POST"] * 7 + ["GET"] * 50
+        assert not any(task.done() for task in uploads)
+        released.set()
+    assert len(server.requests) == 30 + 50
+
+
+async def test_sporadic_429s_fail_no_request():
+    async with Sandbox(lite=True) as sandbox, IndigoClient(sandbox.token, base_url=sandbox.base_url) as client:
+        audience_id = await seed_audience(sandbox)
+        sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, status=429, probability=0.02, times=None))
+        remaining = iter(range(2_000))
+
+        async def get_audiences() -> None:
+            for _ in remaining:
+                await client.get_audience(audience_id, customer_id="42")
+
+        await asyncio.gather(*(get_audiences() for _ in range(100)))
+        assert 10 <= sandbox.log.count("GET /audience", status=429) <= 80
+        assert sandbox.log.count("GET /audience", status=200) == 2_000
 
 
 ABSURD = ["9" * 310, "99999999", "1795780000", "Wed, 23 Nov 2133 12:00:30 GMT", "soon", "-1", "NaN"]

@@ -56,10 +56,32 @@ async def test_writes_go_before_reads_that_queued_earlier():
             group.create_task(queue(name, is_write=is_write))
         await let_tasks_run()
         assert not order
-        for _ in range(4):
-            pacer.release()
+        for is_write in (True, True, True, False):
+            pacer.release(is_write=is_write)
             await let_tasks_run()
     assert order == ["write 1", "write 2", "read 1", "read 2"]
+
+
+async def test_slow_writes_leave_slots_to_reads():
+    pacer = Pacer(Pacing(max_concurrency=8))
+    assert fill(pacer, is_write=True) == 7
+    queued_writes = [asyncio.create_task(pacer.acquire(is_write=True)) for _ in range(20)]
+    await let_tasks_run()
+    for _ in range(100):
+        await pacer.acquire(is_write=False)
+        pacer.release(is_write=False)
+    assert not any(write.done() for write in queued_writes)
+    for write in queued_writes:
+        write.cancel()
+
+
+async def test_timeouts_leave_a_slot_each_to_writes_and_reads():
+    pacer = Pacer(Pacing())
+    for _ in range(100):
+        asyncio.get_running_loop().now += 1
+        pacer.record_timeout(started=now() - 0.5)
+    assert fill(pacer, is_write=True) == 1
+    assert fill(pacer, is_write=False) == 1
 
 
 async def test_try_acquire_does_not_pass_the_queue():
@@ -69,8 +91,8 @@ async def test_try_acquire_does_not_pass_the_queue():
     await let_tasks_run()
     assert pacer.try_acquire(is_write=True)
     assert not pacer.try_acquire(is_write=False)
-    pacer.release()
-    pacer.release()
+    pacer.release(is_write=True)
+    pacer.release(is_write=False)
     await queued
 
 
@@ -90,11 +112,25 @@ async def test_a_pause_does_not_lower_the_accepted_rate():
     for _ in range(100):
         assert pacer.try_acquire(is_write=True)
         pacer.record_accepted(started=now(), latency_group=None)
-        pacer.release()
+        pacer.release(is_write=True)
     pacer.pause(10)
     await pacer.acquire(is_write=True)
     pacer.record_rate_limited(started=now(), retry_after=1)
     assert pacer.slot_seconds < 1
+
+
+async def test_nothing_but_429s_pauses_all_requests_longer_each_time():
+    pacer = Pacer(Pacing())
+    pauses = []
+    for _ in range(1_000):
+        await pacer.acquire(is_write=False)
+        await asyncio.sleep(0.01)
+        pacer.record_rate_limited(started=now() - 0.01, retry_after=None)
+        pacer.release(is_write=False)
+        if pacer.pause_remaining():
+            pauses.append(pacer.pause_remaining())
+    assert pauses[:4] == pytest.approx([0.1, 0.2, 0.4, 0.8])
+    assert max(pauses) == pytest.approx(5)
 
 
 async def test_a_pause_holds_all_requests_and_ends():
@@ -127,7 +163,7 @@ async def test_a_fixed_rate_spaces_requests_without_spending_slots():
     for _ in range(50):
         if not pacer.try_acquire(is_write=False):
             await pacer.acquire(is_write=False)
-        pacer.release()
+        pacer.release(is_write=False)
     assert now() - started == pytest.approx(4.9, abs=0.1)
 
 
@@ -144,7 +180,7 @@ async def test_canceling_a_queued_request_loses_no_slot():
     await let_tasks_run()
     queued.cancel()
     await let_tasks_run()
-    pacer.release()
+    pacer.release(is_write=True)
     assert pacer.try_acquire(is_write=True)
 
 
@@ -153,7 +189,7 @@ async def test_canceling_a_request_as_it_gets_its_slot_loses_no_slot():
     assert pacer.try_acquire(is_write=True)
     queued = asyncio.create_task(pacer.acquire(is_write=True))
     await let_tasks_run()
-    pacer.release()
+    pacer.release(is_write=True)
     queued.cancel()
     await let_tasks_run()
     assert queued.cancelled()
@@ -198,7 +234,7 @@ def test_the_limit_holds_all_are_served_and_no_slot_is_lost(requests, limit, rat
                     pacer.record_timeout(started=started)
             finally:
                 in_flight -= 1
-                pacer.release()
+                pacer.release(is_write=is_write)
 
         tasks = []
         for is_write, seconds, outcome in requests:

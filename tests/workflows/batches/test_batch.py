@@ -65,6 +65,14 @@ async def test_every_job_is_matched_expanded_purchased_and_downloaded(sandbox, c
     assert report.stages["match"].jobs == 20
 
 
+async def test_sporadic_429s_fail_no_job_and_repeat_nothing(sandbox, client, tmp_path: Path):
+    sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, status=429, probability=0.02, times=None))
+    report = await run_batch(client, make_jobs(50, tmp_path), journal=tmp_path / "run.sqlite")
+    assert (report.done, report.failed, report.stopped) == (50, 0, None)
+    assert set(sandbox.counts().purchases_by_audience.values()) == {1}
+    assert sandbox.log.count(status=429) > 0
+
+
 async def test_outcomes_hold_the_records_and_the_time_of_each_stage(client, tmp_path: Path):
     async with start_batch(client, make_jobs(3, tmp_path), journal=tmp_path / "run.sqlite") as batch:
         outcomes = [outcome async for outcome in batch]
