@@ -1,10 +1,14 @@
-"""Measure how a client adapts to a server's rate limit: the share of the limit it uses, and the share of 429s.
+"""Measure how a client adapts to a server's 429s, whether they come from a rate limit or by chance.
 
     python -m benchmarks.pacing [--limit 50 200] [--seconds 25] [--clients 1]
+    python -m benchmarks.pacing --random 0.005 0.02 [--seconds 5] [--rounds 5]
 
 300 coroutines per client send GETs without pause to a lite sandbox, which responds to requests above its limit with 429
 and a `Retry-After` in whole seconds. One more coroutine sends a POST now and then. Several clients share the
 limit without knowing about each other, as separate processes would.
+
+With --random, 100 coroutines send GETs to a server without a limit that takes 20 ms for each request and responds to
+this share of them with 429. Each round compares the throughput with that of a server without 429s.
 """
 
 from __future__ import annotations
@@ -14,13 +18,16 @@ import asyncio
 import statistics
 import time
 
-from benchmarks.support.figures import Figure
+from benchmarks.support.figures import Figure, ratios
 from benchmarks.support.sandbox_process import sandbox_process
+from benchmarks.support.unlucky_server import unlucky_server
 from indigo_async import IndigoClient, RetryPolicy
 
 CUSTOMER = "42"
 READERS = 300
 POSTS = 10
+UNLUCKY_READERS = 100
+UNLUCKY_LATENCY_MS = 20.0
 
 
 async def saturate(client: IndigoClient, seconds: float) -> tuple[int, list[float]]:
@@ -83,18 +90,75 @@ async def measure_under_limit(limit: float, seconds: float, *, clients: int = 1)
     ]
 
 
+async def measure_throughput(share: float, seconds: float) -> float:
+    """Return the requests per second that succeed while this share of them gets a 429."""
+    succeeded = 0
+    with unlucky_server(latency_ms=UNLUCKY_LATENCY_MS, share=share) as origin:
+        async with IndigoClient("token", base_url=f"{origin}/api/v1") as client:
+
+            async def read() -> None:
+                nonlocal succeeded
+                while True:
+                    await client.get_audience("aud_1", customer_id=CUSTOMER)
+                    succeeded += 1
+
+            readers = [asyncio.create_task(read()) for _ in range(UNLUCKY_READERS)]
+            done, _ = await asyncio.wait(readers, timeout=seconds)
+            for reader in readers:
+                reader.cancel()
+            await asyncio.wait(readers)
+            for reader in done:
+                reader.result()
+    return succeeded / seconds
+
+
+async def measure_random_refusals(shares: list[float], seconds: float, *, rounds: int) -> list[Figure]:
+    """Compare the throughput with and without random 429s, round by round. A figure is the worst round's ratio."""
+    undisturbed: list[float] = []
+    disturbed: dict[float, list[float]] = {share: [] for share in shares}
+    for _ in range(rounds):
+        undisturbed.append(await measure_throughput(0.0, seconds))
+        for share in shares:
+            disturbed[share].append(await measure_throughput(share, seconds))
+    return [
+        Figure(
+            measure=f"throughput with {share:.1%} of random 429s ÷ without, worst of {rounds} rounds",
+            value=min(ratios(throughputs, undisturbed)),
+            low=min(ratios(throughputs, undisturbed)),
+            high=max(ratios(throughputs, undisturbed)),
+            at_least=0.8,
+            notes={
+                "median requests a second": statistics.median(throughputs),
+                "without": statistics.median(undisturbed),
+            },
+        )
+        for share, throughputs in disturbed.items()
+    ]
+
+
 def measure(*, quick: bool) -> list[Figure]:
-    return asyncio.run(measure_under_limit(200.0, 10.0 if quick else 50.0))
+    return [
+        *asyncio.run(measure_under_limit(200.0, 10.0 if quick else 50.0)),
+        *asyncio.run(measure_random_refusals([0.005, 0.02], 2.0 if quick else 5.0, rounds=2 if quick else 5)),
+    ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--limit", type=float, nargs="+", default=[50.0, 200.0])
-    parser.add_argument("--seconds", type=float, default=25.0)
+    parser.add_argument("--seconds", type=float)
     parser.add_argument("--clients", type=int, default=1)
+    parser.add_argument("--random", type=float, nargs="+", metavar="SHARE")
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
+    if options.random:
+        for figure in asyncio.run(
+            measure_random_refusals(options.random, options.seconds or 5.0, rounds=options.rounds)
+        ):
+            print(f"{figure.measure}: {figure.value:.3f} {figure.notes}")
+        return
     for limit in options.limit:
-        for figure in asyncio.run(measure_under_limit(limit, options.seconds, clients=options.clients)):
+        for figure in asyncio.run(measure_under_limit(limit, options.seconds or 25.0, clients=options.clients)):
             print(f"{figure.measure}: {figure.value:.4f} {figure.notes}")
 
 
