@@ -1,12 +1,14 @@
 """What the API returns, as frozen records.
 
 Only the documented fields can be relied on: `id`, `status`, `uploaded_audience_csv`, `csv_exports`, `download_url` and
-`cost_cents`. Any other may be missing. JSON keys that are not modeled are kept verbatim in `extra`. Statuses are the
-server's own text: compare them with the enums here, and expect others.
+`cost_cents`. Any other may be missing. JSON keys that are not modeled are kept verbatim in `extra`. A status that the
+enums here know is spelled as they spell it, so `"in progress"` becomes `IN_PROGRESS`. Expect others, which stay as the
+server sent them.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, TypeAlias
@@ -16,6 +18,7 @@ import attrs
 from indigo_async._text import format_dollars
 
 __all__ = [
+    "KNOWN_STATUSES",
     "Audience",
     "AudienceStatus",
     "CsvExport",
@@ -24,6 +27,7 @@ __all__ = [
     "UploadStatus",
     "UploadedAudienceCsv",
     "is_failure_status",
+    "normalize_status",
     "same_id",
 ]
 
@@ -56,6 +60,23 @@ class ExportStatus(StrEnum):
     FAILED = "FAILED"
 
 
+_SEPARATORS = re.compile(r"[\s_-]+")
+KNOWN_STATUSES = {str(status): str(status) for kind in (AudienceStatus, UploadStatus, ExportStatus) for status in kind}
+_FOLDED_STATUSES = {_SEPARATORS.sub("", status): status for status in KNOWN_STATUSES}
+_MAX_STATUS_LENGTH = 100
+
+
+def normalize_status(status: str) -> str:
+    """Return a known status as the enums spell it, whatever its case, blanks, dashes or underscores."""
+    return KNOWN_STATUSES.get(status) or _fold_status(status)
+
+
+def _fold_status(status: str) -> str:
+    if len(status) > _MAX_STATUS_LENGTH:
+        return status
+    return _FOLDED_STATUSES.get(_SEPARATORS.sub("", status).upper(), status)
+
+
 _FAILURE_WORDS = ("FAIL", "ERROR", "REJECT", "CANCEL", "EXPIRE", "DELETE")
 
 
@@ -83,10 +104,15 @@ _EMPTY_EXTRA: Mapping[str, Any] = {}
 
 @attrs.frozen(kw_only=True)
 class UploadedAudienceCsv:
-    """The CSV that an audience was matched from. `url` may be signed, so its repr is hidden."""
+    """The CSV that an audience was matched from. `url` may be signed, so its repr is hidden.
+
+    `row_count` is how many rows it has, and `matched_count` how many of them were matched, if the server shows them.
+    """
 
     status: str = ""
     url: str | None = attrs.field(default=None, repr=_url_repr)
+    row_count: int | None = None
+    matched_count: int | None = None
     extra: Mapping[str, Any] = attrs.field(default=_EMPTY_EXTRA, repr=_extra_repr)
 
 
@@ -130,7 +156,8 @@ class Audience:
     """A list of voters: matched from a CSV, or a lookalike of another audience.
 
     `status` is `ACTIVE` when the audience is ready. `base_audience_id` is the audience that a lookalike was made from,
-    if the server shows it.
+    `size` the number of people, and `matched_count` how many rows of the CSV were matched, if the server shows them.
+    Counts that contradict each other are None.
     """
 
     id: RecordId
@@ -138,9 +165,33 @@ class Audience:
     status: str = ""
     customer_id: str | None = None
     base_audience_id: RecordId | None = None
+    size: int | None = None
+    matched_count: int | None = None
     uploaded_audience_csv: UploadedAudienceCsv | None = None
     csv_exports: tuple[CsvExport, ...] = ()
     extra: Mapping[str, Any] = attrs.field(default=_EMPTY_EXTRA, repr=_extra_repr)
+
+    @property
+    def people_count(self) -> int | None:
+        """How many people the audience has: `size`, or `matched_count` if the server shows only that."""
+        return self.matched_count if self.size is None else self.size
+
+    @property
+    def match_rate(self) -> float | None:
+        """The share of the CSV's rows that were matched, from 0 to 1. None if the server doesn't show both counts."""
+        rows = self.uploaded_audience_csv.row_count if self.uploaded_audience_csv is not None else None
+        if not rows or self.matched_count is None or self.matched_count > rows:
+            return None
+        return self.matched_count / rows
+
+    def describe_match(self) -> str | None:
+        """Describe the match, such as `950 of 1,200 rows (79.2%)`. None if the server shows no count."""
+        if self.matched_count is None:
+            return None
+        rate, csv = self.match_rate, self.uploaded_audience_csv
+        if rate is None or csv is None:
+            return f"{self.matched_count:,} rows"
+        return f"{self.matched_count:,} of {csv.row_count:,} rows ({rate:.1%})"
 
     def display_fields(self) -> dict[str, object]:
         """Return what to show of the audience, by heading."""
@@ -152,6 +203,8 @@ class Audience:
             "customer": self.customer_id,
             "base audience": self.base_audience_id,
             "CSV": csv.status if csv is not None else None,
+            "people": f"{self.size:,}" if self.size is not None else None,
+            "matched": self.describe_match(),
             "exports": len(self.csv_exports) or None,
         }
 

@@ -10,7 +10,7 @@ import attrs
 
 from indigo_async._polling.cost_model import ListScope
 from indigo_async._transport.audience_list import Row
-from indigo_async.models import Audience, ExportStatus, RecordId
+from indigo_async.models import Audience, ExportStatus, RecordId, normalize_status
 
 __all__ = [
     "UNCHANGED_LISTS_BEFORE_VERIFYING",
@@ -224,17 +224,19 @@ def extract_view(record: Audience | Row, part: RecordPart) -> object:
     For URLs only their presence counts, since signed URLs differ every time. An export counts as not shown if it has
     neither a status nor a URL, or is ACTIVE without a URL.
     """
+    status = normalize_status(record.status or "")  # rows have the server's spelling
     if part is _STATUS:
-        return record.status or None
+        return status or None
     if part is _UPLOAD:
         upload = record.uploaded_audience_csv
-        return (record.status or "", upload.status) if upload is not None and upload.status else None
+        return (status, normalize_status(upload.status)) if upload is not None and upload.status else None
     exports = record.csv_exports
     if not exports:
         return None
     shown: list[tuple[str, str, bool]] = []
     for export in exports:
-        if not export.download_url and (export.status or ExportStatus.ACTIVE).upper() == ExportStatus.ACTIVE:
+        export_status = normalize_status(export.status or "")
+        if not export.download_url and export_status in {"", ExportStatus.ACTIVE}:
             return None
-        shown.append((str(export.id), export.status or "", bool(export.download_url)))
-    return (record.status or "", *shown)
+        shown.append((str(export.id), export_status, bool(export.download_url)))
+    return (status, *shown)

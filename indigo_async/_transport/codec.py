@@ -11,7 +11,7 @@ other document is normalized first. If it still does not fit, cattrs's detailed 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache
 from typing import Any, TypeAlias, TypeVar, cast
@@ -25,7 +25,7 @@ from indigo_async._transport.bodies import to_utf8
 from indigo_async._transport.prices import COST_KEYS, contradicts_breakdown, parse_cents, read_price
 from indigo_async.errors import ResponseDecodeError
 from indigo_async.inputs import ColumnSelection, LookalikeFilters
-from indigo_async.models import Audience, CsvExport, RecordId, UploadedAudienceCsv
+from indigo_async.models import KNOWN_STATUSES, Audience, CsvExport, RecordId, UploadedAudienceCsv, normalize_status
 
 __all__ = [
     "KEYS",
@@ -54,12 +54,16 @@ KEYS: dict[type, dict[str, tuple[str, ...]]] = {
         "status": ("status",),
         "customer_id": ("customerId",),
         "base_audience_id": ("baseAudienceId",),
+        "size": ("size", "audienceSize", "peopleCount"),
+        "matched_count": ("matchedCount", "matchedSize", "matchCount"),
         "uploaded_audience_csv": ("uploadedAudienceCsv",),
         "csv_exports": ("csvExports",),
     },
     UploadedAudienceCsv: {
         "status": ("status",),
         "url": ("url",),
+        "row_count": ("rowCount", "numRows", "totalRows", "recordCount"),
+        "matched_count": ("matchedCount", "matchedSize", "matchCount", "peopleCount"),
     },
     CsvExport: {
         "id": ("id", "exportId"),
@@ -99,6 +103,8 @@ _RECORD_KEYS: dict[type, frozenset[str]] = {
     for cls in _ENVELOPE_KEYS
 }
 _MAX_ENVELOPES = 2
+_COUNT_FIELDS = frozenset({"size", "matched_count", "row_count"})
+_CSV_MATCH_KEYS = frozenset(KEYS[UploadedAudienceCsv]["matched_count"])
 # The keys that an error may name; any other might be data.
 _NAMEABLE_KEYS = frozenset(
     {key for keys in KEYS.values() for names in keys.values() for key in names}
@@ -289,14 +295,14 @@ def _structure_row(document: Any) -> Audience:
 
 def _structure_usual(document: Any, cls: type[T]) -> T:
     """Structure a document with one key per field and the usual types, which nearly all are."""
-    if isinstance(document, cls):
-        return document  # a record within a normalized document
-    if not isinstance(document, dict):
+    if document.__class__ is not dict:
+        if isinstance(document, cls):
+            return document  # a record within a normalized document
         raise _MisfitError("an object", document)
     usual_keys = _USUAL_KEYS[cls]
     fields: dict[str, Any] = {}
     extra: dict[str, Any] = {}
-    for key, value in cast("dict[str, Any]", document).items():
+    for key, value in document.items():
         usual = usual_keys.get(key)
         if usual is None:
             extra[key] = value
@@ -306,9 +312,22 @@ def _structure_usual(document: Any, cls: type[T]) -> T:
             fields[usual] = value
     if extra:
         fields["extra"] = extra
-    if cls is CsvExport and contradicts_breakdown(parse_cents(fields.get("cost")), fields.get("costBreakdown")):
+    if cls is Audience and "uploadedAudienceCsv" in fields:
+        _copy_matched_count(fields)
+    elif cls is CsvExport and contradicts_breakdown(parse_cents(fields.get("cost")), fields.get("costBreakdown")):
         raise _MisfitError("one price", fields)
     return _FUNCTIONS[cls](fields, cls)
+
+
+def _copy_matched_count(fields: dict[str, Any]) -> None:
+    """Give an audience the matched count of its CSV, unless it shows another one."""
+    shown = fields["uploadedAudienceCsv"]
+    if shown.__class__ is not dict or _CSV_MATCH_KEYS.isdisjoint(shown):
+        return
+    csv = fields["uploadedAudienceCsv"] = _structure_usual(shown, UploadedAudienceCsv)
+    matched = csv.matched_count
+    if matched is not None and fields.setdefault("matchedCount", matched) != matched:
+        raise _MisfitError("one matched count", fields)
 
 
 def _structure_unusual(document: Any, cls: type[T], functions: _Functions | None = None) -> T:
@@ -328,8 +347,32 @@ def _normalize(document: dict[str, Any], cls: type) -> dict[str, Any]:
     extra = {key: value for key, value in document.items() if value is not None or key not in _USUAL_KEYS[cls]}
     normalized: dict[str, Any] = {}
     for field, keys in KEYS[cls].items():
-        normalized |= _take_price(extra) if field == "cost_cents" else _take_value(extra, field, keys)
+        if field == "cost_cents":
+            normalized |= _take_price(extra)
+        elif field in _COUNT_FIELDS:
+            normalized |= _take_count(extra, keys)
+        else:
+            normalized |= _take_value(extra, field, keys)
+    csv = normalized.get("uploadedAudienceCsv")
+    if isinstance(csv, UploadedAudienceCsv) and csv.matched_count is not None:
+        own = normalized.setdefault("matchedCount", csv.matched_count)
+        if own != csv.matched_count:
+            extra["matchedCount"] = normalized.pop("matchedCount")
     return normalized | {"extra": extra} if extra else normalized
+
+
+def _take_count(extra: dict[str, Any], keys: tuple[str, ...]) -> dict[str, int]:
+    """Take all counts that agree out of `extra`. Counts that differ stay there."""
+    counts = {key: count for key in keys if (count := _parse_count(extra.get(key))) is not None}
+    if len(set(counts.values())) != 1:
+        return {}
+    for key in counts:
+        del extra[key]
+    return {keys[0]: next(iter(counts.values()))}
+
+
+def _parse_count(value: object) -> int | None:
+    return value if type(value) is int and value >= 0 else None
 
 
 def _take_price(extra: dict[str, Any]) -> dict[str, Any]:
@@ -367,21 +410,33 @@ def _read_text(value: object, _: object) -> str:
     raise _MisfitError("text", value)
 
 
+def _read_status(value: Any, _: object) -> str:
+    if value.__class__ is str:
+        return KNOWN_STATUSES.get(value) or normalize_status(value)
+    raise _MisfitError("text", value)
+
+
+def _read_count(value: Any, _: object) -> int:
+    if value.__class__ is int and value >= 0:
+        return value
+    raise _MisfitError("a whole number", value)
+
+
 def _read_url(value: object, _: object) -> str:
     if isinstance(value, str) and value.strip():
         return value
     raise _MisfitError("a URL", value)
 
 
-def _read_id(value: object, _: object) -> RecordId:
-    if value == "" or isinstance(value, bool) or not isinstance(value, (str, int)):
+def _read_id(value: Any, _: object) -> RecordId:
+    if value.__class__ not in {str, int} or value == "":
         raise _MisfitError("an ID (text or integer)", value)
     return value
 
 
-def _read_customer_id(value: object, _: object) -> str:
+def _read_customer_id(value: Any, _: object) -> str:
     """Read a customer ID, which is text in the SDK: a server may send 1 for "1"."""
-    return str(_read_id(value, None))
+    return value if value.__class__ is str and value else str(_read_id(value, None))
 
 
 def _read_cents(value: object, _: object) -> int:
@@ -391,16 +446,16 @@ def _read_cents(value: object, _: object) -> int:
     return cents
 
 
-def _read_field_types(value: object, _: object) -> tuple[str, ...]:
-    if not isinstance(value, (list, tuple)):
+def _read_field_types(value: Any, _: object) -> tuple[str, ...]:
+    if value.__class__ not in {list, tuple}:
         raise _MisfitError("an array", value)
-    return tuple([_read_text(name, None) for name in cast("Sequence[object]", value)])
+    return tuple([_read_text(name, None) for name in value])
 
 
-def _read_exports(value: object, _: object) -> tuple[CsvExport, ...]:
-    if not isinstance(value, list):
+def _read_exports(value: Any, _: object) -> tuple[CsvExport, ...]:
+    if value.__class__ is not list:
         raise _MisfitError("an array", value)
-    return tuple([_structure_usual(item, CsvExport) for item in cast("list[object]", value)])
+    return tuple([_structure_usual(item, CsvExport) for item in value])
 
 
 def _read_readable_exports(value: object, _: object) -> list[CsvExport]:
@@ -418,7 +473,10 @@ _Hook: TypeAlias = Callable[[Any, Any], Any]
 _HOOKS: dict[str, _Hook] = {
     "id": _read_id,
     "name": _read_text,
-    "status": _read_text,
+    "status": _read_status,
+    "size": _read_count,
+    "matched_count": _read_count,
+    "row_count": _read_count,
     "customer_id": _read_customer_id,
     "base_audience_id": _read_id,
     "uploaded_audience_csv": lambda value, _: _structure_usual(value, UploadedAudienceCsv),

@@ -28,18 +28,18 @@ _ITEM_KEYS = ("cents", *_TOTAL_KEYS, *COST_KEYS)
 _MAX_DIGITS = 15
 
 
-def parse_cents(value: object) -> int | None:
+def parse_cents(value: Any) -> int | None:
     """Read an amount as whole cents. Returns None if it isn't one, or could be dollars.
 
     1200, 1200.0 and "1200" are whole cents. "12.00", "1200.0", 12.5, -5 and true are not.
     """
-    if isinstance(value, bool):
-        return None
-    if (isinstance(value, float) and value.is_integer()) or (
+    if value.__class__ is int:
+        return value if value >= 0 else None
+    if (isinstance(value, float) and value.is_integer() and value >= 0) or (
         isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS
     ):
-        value = int(value)
-    return value if isinstance(value, int) and value >= 0 else None
+        return int(value)
+    return None
 
 
 def read_price(document: Mapping[str, Any]) -> int | None:
@@ -75,12 +75,13 @@ def _breakdown_amounts(breakdown: object) -> dict[str, int]:
     return {}
 
 
-def _item_amount(item: object) -> int | None:
-    if not isinstance(item, dict):
+def _item_amount(item: Any) -> int | None:
+    if item.__class__ is not dict:
         return None
-    fields = cast("dict[str, Any]", item)
-    amounts = (parse_cents(fields.get(key)) for key in _ITEM_KEYS)
-    return next((cents for cents in amounts if cents is not None), None)
+    for key in _ITEM_KEYS:
+        if key in item and (cents := parse_cents(item[key])) is not None:
+            return cents
+    return None
 
 
 def find_price_amounts(export: CsvExport) -> dict[str, int]:

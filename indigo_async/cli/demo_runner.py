@@ -7,7 +7,6 @@ import tempfile
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import attrs
 from rich.table import Table
@@ -20,7 +19,6 @@ from indigo_async.client import IndigoClient
 from indigo_async.errors import IndigoError
 from indigo_async.events import Event
 from indigo_async.inputs import ColumnSelection, ColumnSelections, LookalikeFilters
-from indigo_async.models import Audience
 from indigo_async.sandbox import Sandbox, StageTimes
 from indigo_async.sandbox.people import VoterFile, generate_messy_csv
 from indigo_async.workflows import (
@@ -192,18 +190,13 @@ def _outcome_row(outcome: JobOutcome) -> tuple[str, ...]:
     result = outcome.result
     if result is None or result.receipt is None or result.lookalike is None:
         return outcome.job.customer_id, "failed", "", "", "", ""
-    matched, rows = _match_counts(result.matched)
+    csv, rate = result.matched.uploaded_audience_csv, result.matched.match_rate
+    rows = csv.row_count if csv is not None else None
     return (
         outcome.job.customer_id,
-        f"{matched:,} of {rows:,}",
-        f"{matched / rows:.0%}" if rows else "",
-        f"{result.lookalike.extra.get('size', 0):,}",
+        f"{result.matched.matched_count or 0:,} of {rows or 0:,}",
+        f"{rate:.0%}" if rate is not None else "",
+        f"{result.lookalike.size or 0:,}",
         format_dollars(result.receipt.export.cost_cents) if result.receipt.export.cost_cents else "free",
         result.receipt.path.name,
     )
-
-
-def _match_counts(matched: Audience) -> tuple[int, int]:
-    """How many of the CSV's rows were matched, and how many rows there are. The sandbox reports both."""
-    upload: Any = matched.uploaded_audience_csv.extra if matched.uploaded_audience_csv is not None else {}
-    return upload.get("matchedCount", 0), upload.get("rowCount", 0)

@@ -7,11 +7,13 @@ from typing import Any
 import attrs
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from indigo_async._transport import codec
 from indigo_async.errors import ResponseDecodeError
 from indigo_async.inputs import ColumnSelection, LookalikeFilters
-from indigo_async.models import Audience, CsvExport, UploadedAudienceCsv
+from indigo_async.models import KNOWN_STATUSES, Audience, CsvExport, UploadedAudienceCsv, normalize_status
 
 ENDPOINT = "GET /audience"
 COST_KEYS = (
@@ -64,7 +66,7 @@ def test_modeled_keys_become_fields_and_others_go_to_extra():
         customer_id="42",
         base_audience_id="aud-0",
         uploaded_audience_csv=UploadedAudienceCsv(
-            status="READY_FOR_COLUMN_SELECTION", url="https://example.org/a.csv", extra={"rowCount": 9}
+            status="READY_FOR_COLUMN_SELECTION", url="https://example.org/a.csv", row_count=9
         ),
         csv_exports=(
             CsvExport(
@@ -308,3 +310,87 @@ def test_filters_are_sent_under_their_keys_and_extra_ones_unchanged():
         "zipCodes": ["19104"],
     }
     assert codec.encode_filters(LookalikeFilters()) == {}
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "READY_FOR_COLUMN_SELECTION",
+        "ready for column selection",
+        "Ready-For-Column-Selection",
+        "readyForColumnSelection",
+        " READY_FOR_COLUMN_SELECTION ",
+        "READY FOR\u00a0COLUMN SELECTION",
+        "READYFORCOLUMNSELECTION",
+    ],
+)
+def test_a_known_status_is_read_in_any_spelling(spelling: str):
+    document = WHOLE | {"status": spelling, "uploadedAudienceCsv": {"status": spelling}}
+    audience = audience_of(document | {"csvExports": [{"id": 1, "status": spelling}]})
+    csv = audience.uploaded_audience_csv
+    assert csv is not None
+    assert {audience.status, csv.status, audience.csv_exports[0].status} == {"READY_FOR_COLUMN_SELECTION"}
+
+
+@pytest.mark.parametrize(
+    "status", ["MatchComplete", "UNDER_REVIEW ", "INACTIVE", "ACTIVE!", "", " ", "active_2", "A" * 200]
+)
+def test_an_unknown_status_stays_as_it_is(status: str):
+    assert audience_of(WHOLE | {"status": status}).status == status
+
+
+@given(st.sampled_from(sorted(KNOWN_STATUSES)), st.data())
+def test_separators_and_case_never_make_another_status(status: str, data: st.DataObject):
+    words = status.split("_")
+    cased = [data.draw(st.sampled_from([word, word.lower(), word.title()])) for word in words]
+    separator = data.draw(st.sampled_from(["", " ", "-", "_", "  ", " - ", "\t"]))
+    assert normalize_status(separator.join(cased) + data.draw(st.sampled_from(["", " ", "\n"]))) == status
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_a_known_status_or_itself(text: str):
+    assert normalize_status(text) in {*KNOWN_STATUSES, text}
+
+
+@pytest.mark.parametrize(
+    ("change", "size", "matched", "rate"),
+    [
+        ({}, None, None, None),
+        ({"size": 7}, 7, None, None),
+        ({"peopleCount": 0}, 0, None, None),
+        ({"size": 7, "audienceSize": 7, "matchedCount": 6}, 7, 6, 6 / 9),
+        ({"size": 7, "audienceSize": 8}, None, None, None),
+        ({"size": "7"}, None, None, None),
+        ({"size": -1, "audienceSize": 7}, 7, None, None),
+        ({"size": True, "matchedCount": 9.5}, None, None, None),
+        ({"matchedCount": 10}, None, 10, None),
+        ({"matchedCount": 9}, None, 9, 1.0),
+        ({"uploadedAudienceCsv": {"matchedCount": 5, "rowCount": 9}}, None, 5, 5 / 9),
+        ({"uploadedAudienceCsv": {"matchedCount": 5, "rowCount": 0}}, None, 5, None),
+        ({"uploadedAudienceCsv": {"matchedCount": 5, "matchedSize": 5}}, None, 5, None),
+        ({"uploadedAudienceCsv": {"matchedCount": 5, "matchedSize": 6}}, None, None, None),
+        ({"matchedCount": 5, "uploadedAudienceCsv": {"matchedCount": 5, "rowCount": 9}}, None, 5, 5 / 9),
+        ({"matchedCount": 6, "uploadedAudienceCsv": {"matchedCount": 5, "rowCount": 9}}, None, None, None),
+        ({"uploadedAudienceCsv": {"size": 123_456, "count": 9}}, None, None, None),
+    ],
+)
+def test_counts_are_read_unless_they_contradict_each_other(
+    change: dict[str, Any], size: int | None, matched: int | None, rate: float | None
+):
+    audience = audience_of(WHOLE | change)
+    assert (audience.size, audience.matched_count, audience.match_rate) == (size, matched, rate)
+    assert audience.people_count == (matched if size is None else size)
+
+
+def test_counts_that_are_not_understood_can_be_seen():
+    audience = audience_of(WHOLE | {"size": 7, "audienceSize": 8, "matchedCount": "many"})
+    assert audience.extra == {"createdAt": "2026-01-01", "size": 7, "audienceSize": 8, "matchedCount": "many"}
+
+
+def test_a_match_is_described():
+    def describe(**changes: object) -> str | None:
+        return audience_of(WHOLE | changes).describe_match()
+
+    assert describe() is None
+    assert describe(matchedCount=7) == "7 of 9 rows (77.8%)"
+    assert describe(matchedCount=1_234) == "1,234 rows"

@@ -24,7 +24,10 @@ def audience_to_json(audience: Audience) -> dict[str, object]:
         "customer_id": audience.customer_id,
         "base_audience_id": audience.base_audience_id,
         "csv_status": csv_status(audience),
-        "size": _audience_size(audience),
+        "size": audience.size,
+        "row_count": csv.row_count if (csv := audience.uploaded_audience_csv) is not None else None,
+        "matched_count": audience.matched_count,
+        "match_rate": None if audience.match_rate is None else round(audience.match_rate, 4),
         "exports": [_export_to_json(export) for export in audience.csv_exports],
     }
 
@@ -58,7 +61,7 @@ def render_audiences(audiences: Iterable[Audience]) -> Table:
                 audience.customer_id,
                 _describe_source(audience),
                 format_status(effective_status(audience)),
-                _format_count(_audience_size(audience)),
+                _format_count(audience.size),
                 len(audience.csv_exports) or "-",
             )
             for audience in audiences
@@ -76,7 +79,8 @@ def render_audience(audience: Audience) -> RenderableType:
         "made from": _describe_source(audience),
         "status": format_status(audience.status),
         "CSV": None if (status := csv_status(audience)) is None else format_status(status),
-        "people": _format_count(_audience_size(audience)),
+        "people": _format_count(audience.size),
+        "matched": audience.describe_match(),
     }
     for name, value in fields.items():
         if value is not None and value != "-":
@@ -122,12 +126,6 @@ def effective_status(audience: Audience) -> str:
 def csv_status(audience: Audience) -> str | None:
     """The status of the audience's CSV; None without a CSV."""
     return audience.uploaded_audience_csv.status if audience.uploaded_audience_csv is not None else None
-
-
-def _audience_size(audience: Audience) -> int | None:
-    """The number of people, if the server sends it: `size` is not in the API reference."""
-    size: object = audience.extra.get("size")
-    return size if isinstance(size, int) and not isinstance(size, bool) else None
 
 
 def _format_count(number: int | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from indigo_async._redaction import redact
@@ -12,7 +12,6 @@ from indigo_async.models import Audience, CsvExport
 from indigo_async.workflows.batches.report import BatchReport, JobOutcome
 from indigo_async.workflows.journal import EntryKind, JournalJobLog
 from indigo_async.workflows.recipes.context import RecipeContext
-from indigo_async.workflows.recipes.existing_audiences import people_count
 
 __all__ = ["JournalReporter", "match_counts", "outcome_facts", "progress_facts"]
 
@@ -76,7 +75,7 @@ def outcome_facts(
         "export_id": str(quote.id) if quote is not None else None,
         "quoted_cents": quote.cost_cents if quote is not None else None,
         "match": match_counts(result.matched if result is not None else audience),
-        "lookalike_size": people_count(lookalike) if lookalike is not None else None,
+        "lookalike_size": lookalike.people_count if lookalike is not None else None,
     }
     failure = outcome.failure
     if failure is not None:
@@ -110,11 +109,5 @@ def match_counts(audience: Audience | None) -> tuple[int, int] | None:
     """How many rows were matched, and of how many; None if the server doesn't say."""
     if audience is None or audience.uploaded_audience_csv is None:
         return None
-    extra = audience.uploaded_audience_csv.extra
-    matched, rows = _count(extra, "matchedCount"), _count(extra, "rowCount")
+    matched, rows = audience.matched_count, audience.uploaded_audience_csv.row_count
     return (matched, rows) if matched is not None and rows is not None and matched <= rows else None
-
-
-def _count(extra: Mapping[str, Any], key: str) -> int | None:
-    value = extra.get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

@@ -35,17 +35,12 @@ __all__ = [
     "get_audience_if_exists",
     "is_deleted",
     "normalize_url",
-    "people_count",
     "reuse_audience",
     "was_matched",
     "was_never_exported",
 ]
 
 _MAX_CANDIDATES = 20
-
-_COUNT_KEYS = ("size", "audienceSize", "matchedCount", "matchedSize", "peopleCount", "count", "total")
-_CSV_COUNT_KEYS = ("matchedCount", "matchedSize", "peopleCount")
-"""Other counts of an uploaded CSV may be its rows or bytes."""
 
 
 @attrs.frozen(kw_only=True)
@@ -129,7 +124,7 @@ def compare_lookalike(existing: Audience, *, base_id: RecordId, max_people: int 
     base_shown = existing.base_audience_id
     if base_shown is not None and not same_id(base_shown, base_id):
         raise _exists_error(existing, Stage.LOOKALIKE, f"is a lookalike of audience {base_shown}, not of {base_id}")
-    people = people_count(existing)
+    people = existing.people_count
     if people is not None and max_people is not None and people > max_people:
         problem = f"has {people:,} people, more than the {max_people:,} that were requested"
         raise _exists_error(existing, Stage.LOOKALIKE, problem)
@@ -169,15 +164,6 @@ def _raise_if_failed(existing: Audience, stage: Stage) -> None:
 
 def _quote(text: str | None) -> str:
     return repr(sanitize_text(text or ""))
-
-
-def people_count(audience: Audience) -> int | None:
-    """How many people an audience has; None if the server doesn't show it. The names of the fields are inferred."""
-    csv = audience.uploaded_audience_csv
-    shown = [audience.extra.get(key) for key in _COUNT_KEYS]
-    shown += [csv.extra.get(key) for key in _CSV_COUNT_KEYS] if csv is not None else []
-    counts = (count for count in shown if isinstance(count, int) and not isinstance(count, bool) and count >= 0)
-    return next(counts, None)
 
 
 def is_deleted(status: str) -> bool:

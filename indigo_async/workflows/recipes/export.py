@@ -17,7 +17,6 @@ from indigo_async.events import Listener, Stage
 from indigo_async.models import Audience, CsvExport, ExportStatus, RecordId, same_id
 from indigo_async.workflows.recipes.context import DEFAULT_TIMEOUT, RecipeContext, recipe_scope
 from indigo_async.workflows.recipes.download import ExportReceipt, download_csv, emit_downloaded
-from indigo_async.workflows.recipes.existing_audiences import people_count
 from indigo_async.workflows.recipes.existing_exports import ExportState, export_state
 from indigo_async.workflows.recipes.export_options import ExportOptions, check_export_options
 from indigo_async.workflows.recipes.preview import ExportRead, ensure_preview
@@ -157,7 +156,7 @@ def _check_not_empty(context: RecipeContext, audience_id: RecordId, options: Exp
         EmptyAudienceError: the audience is known to be empty, and the options don't allow that.
     """
     audience = context.audience
-    is_empty = audience is not None and same_id(audience.id, audience_id) and people_count(audience) == 0
+    is_empty = audience is not None and same_id(audience.id, audience_id) and audience.people_count == 0
     if is_empty and not options.allow_empty:
         raise EmptyAudienceError(
             f"audience {audience_id} has 0 people; nothing was purchased. Check its columns and filters, or pass "

@@ -27,7 +27,6 @@ from indigo_async.workflows.recipes.existing_audiences import (
     cancel_intents,
     compare_lookalike,
     find_reusable,
-    people_count,
     reuse_audience,
     was_never_exported,
 )
@@ -167,7 +166,7 @@ async def ensure_lookalike(
     else:
         request = _Lookalike(context, base_id, name, size, include_original_audience, filters)
         lookalike = await request.reuse_or_create()
-    people = people_count(lookalike)
+    people = lookalike.people_count
     if people is not None and people < size:
         context.warn(f"audience {lookalike.id} has {people:,} people; {size:,} were requested")
     return lookalike
@@ -281,7 +280,7 @@ class _Lookalike:
     def _base_people(self) -> int | None:
         """How many people the base has, if the context holds its record and that shows it."""
         base = self.context.audience
-        return people_count(base) if base is not None and same_id(base.id, self.base_id) else None
+        return base.people_count if base is not None and same_id(base.id, self.base_id) else None
 
     def _max_people(self) -> int | None:
         """The most people that the lookalike can have: the requested ones, and the base's unless they are left out."""

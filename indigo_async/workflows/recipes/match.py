@@ -33,7 +33,6 @@ from indigo_async.workflows.recipes.existing_audiences import (
     compare_matched,
     find_reusable,
     get_audience_if_exists,
-    people_count,
     reuse_audience,
     was_matched,
     was_never_exported,
@@ -141,7 +140,7 @@ async def ensure_matched(context: RecipeContext, csv: str | Path, selections: Co
     """Return the audience matched from a CSV, active: recorded in the journal, reused, or matched now."""
     csv = secret(csv)
     audience = await _Match(context, csv, selections).run()
-    if people_count(audience) == 0:
+    if audience.people_count == 0:
         context.warn(f"audience {audience.id} has 0 people: no row of the CSV was matched; check its columns")
     return audience
 

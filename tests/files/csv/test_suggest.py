@@ -362,7 +362,7 @@ async def test_a_messy_list_is_matched_by_the_suggested_columns(voters: VoterFil
             publisher=sandbox.file_host,
         )
     on_file = int((upload.truth >= 0).sum())
-    assert 0.8 * on_file < matched.extra["size"] <= 1_500
+    assert 0.8 * on_file < matched.size <= 1_500
 
 
 async def test_a_messy_list_with_other_column_names_is_recognized(voters: VoterFile, tmp_path: Path):

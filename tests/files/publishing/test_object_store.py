@@ -105,7 +105,7 @@ async def test_a_match_fetches_from_the_store_and_leaves_it_empty(bucket: Bucket
     async with open_client(sandbox) as client:
         publisher = ObjectStorePublisher(bucket.make_store("lists/2026"))
         audience = await match(client, donors, publisher)
-    assert audience.extra["size"] > 0
+    assert audience.size > 0
     url = urlsplit(audience.uploaded_audience_csv.url)
     assert re.fullmatch(f"/{bucket.name}/lists/2026/[0-9a-f]{{32}}/{await content_name(donors)}", url.path)
     assert bucket.objects == {}

@@ -16,7 +16,6 @@ from indigo_async.workflows.recipes.existing_audiences import (
     compare_lookalike,
     compare_matched,
     normalize_url,
-    people_count,
     was_matched,
 )
 from indigo_async.workflows.recipes.name_index import NameSimilarity, compare_names, normalize_name, truncated_keys
@@ -104,10 +103,10 @@ def test_an_audience_matched_from_a_csv_is_not_a_lookalike():
 
 
 def test_a_lookalike_larger_than_requested_contradicts():
-    assert compare_lookalike(lookalike(1, extra={"size": 3_000}), base_id=1, max_people=3_000).is_certain
-    assert compare_lookalike(lookalike(1, extra={"size": 3_000}), base_id=1).is_certain
+    assert compare_lookalike(lookalike(1, size=3_000), base_id=1, max_people=3_000).is_certain
+    assert compare_lookalike(lookalike(1, size=3_000), base_id=1).is_certain
     with pytest.raises(AudienceExistsError, match="has 3,001 people, more than the 3,000 that were requested"):
-        compare_lookalike(lookalike(1, extra={"size": 3_001}), base_id=1, max_people=3_000)
+        compare_lookalike(lookalike(1, size=3_001), base_id=1, max_people=3_000)
 
 
 @pytest.mark.parametrize(
@@ -222,23 +221,6 @@ def test_only_what_a_match_can_have_changed_shows_that_it_was_carried_out(
 def test_what_either_record_showed_of_a_stub_counts():
     assert StubState(named=True) | StubState(ended=True) == StubState(named=True, ended=True)
     assert StubState(alike=True) | StubState() == StubState(alike=True)
-
-
-@pytest.mark.parametrize(
-    ("audience", "people"),
-    [
-        (Audience(id=1), None),
-        (Audience(id=1, extra={"size": 7}), 7),
-        (Audience(id=1, extra={"size": 0}), 0),
-        (Audience(id=1, extra={"size": "7"}), None),
-        (Audience(id=1, extra={"size": -1, "matchedCount": 8}), 8),
-        (Audience(id=1, extra={"size": True, "peopleCount": 9.5}), None),
-        (matched(uploaded_audience_csv=UploadedAudienceCsv(extra={"matchedCount": 5, "rowCount": 9})), 5),
-        (matched(uploaded_audience_csv=UploadedAudienceCsv(extra={"size": 123_456, "count": 9})), None),
-    ],
-)
-def test_people_are_counted_where_whole_numbers_are_shown(audience: Audience, people: int | None):
-    assert people_count(audience) == people
 
 
 @pytest.mark.parametrize(

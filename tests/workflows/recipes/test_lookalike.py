@@ -43,7 +43,7 @@ async def test_a_matched_audience_grows():
         base = await client.get_audience(await seed_audience(sandbox), customer_id=CUSTOMER)
         wider = await create_lookalike(client, base, include_original_audience=True, filters={"states": ["PA"]})
         assert (wider.name, wider.status, wider.base_audience_id) == ("Donors+", "ACTIVE", base.id)
-        assert wider.extra["size"] == 2_000
+        assert wider.size == 2_000
         assert count_posts(sandbox) == {LOOKALIKE: 1}
 
 

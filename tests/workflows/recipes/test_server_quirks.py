@@ -300,7 +300,7 @@ class TestStubs:
                 }
 
             server._read = slow
-            assert (await match_csv(client)).extra["size"] == 5_000
+            assert (await match_csv(client)).size == 5_000
 
     async def test_a_match_response_about_another_audience_is_not_a_match(self):
         async with quirky_server() as (server, client):

@@ -44,7 +44,7 @@ async def test_a_messy_file_becomes_a_purchased_csv_with_the_requested_number_of
             column_selections=COLUMNS,
             publisher=sandbox.file_host,
         )
-        assert 1_000 <= matched.extra["size"] < 2_000
+        assert 1_000 <= matched.size < 2_000
         wider = await workflows.create_lookalike(client, matched, customer_id="42", audience_name="Donors+", size=700)
         receipt = await workflows.export_audience(
             client,
