@@ -10,7 +10,16 @@ from typing import Literal, TypeAlias
 
 import attrs
 
-__all__ = ["CostKey", "Dialect", "ExportFlow", "NameNormalization"]
+__all__ = [
+    "CostKey",
+    "Dialect",
+    "Envelope",
+    "ErrorFormat",
+    "ExportFlow",
+    "NameNormalization",
+    "Pagination",
+    "StatusFormat",
+]
 
 ExportFlow: TypeAlias = Literal["synchronous", "asynchronous"]
 """`synchronous`, as in the API reference, or `asynchronous`, as on newer public pages (`IN_PROGRESS` first)."""
@@ -30,6 +39,17 @@ CostKey: TypeAlias = Literal[
 
 NameNormalization: TypeAlias = Literal["exact", "lower", "collapsed", "nfc", "truncated"]
 
+Envelope: TypeAlias = Literal["none", "data", "named"]
+"""`data`: `{"data": ...}` around every record and list. `named`: `audience`, `export` or `audiences` instead."""
+
+ErrorFormat: TypeAlias = Literal["error", "message", "detail", "nested", "list", "text", "html"]
+"""`error` is the documented one. `nested`: `{"error": {"message": ...}}`. `list`: `{"errors": [{"message": ...}]}`."""
+
+StatusFormat: TypeAlias = Literal["exact", "lower", "blanks", "dashes", "trailing blank", "camel"]
+
+Pagination: TypeAlias = Literal["none", "link header", "next url", "next token", "has more"]
+"""How a list says that there is more. A client can follow the first two; the others name no way to the next page."""
+
 
 @attrs.frozen(kw_only=True)
 class Dialect:
@@ -37,7 +57,11 @@ class Dialect:
 
     The defaults are a plausible, honest server.
 
-    Records: `list_omitted_keys` are missing from the rows of `GET /audiences`, for example `csvExports`. With
+    Responses: `envelope` is what records and lists are wrapped in, `error_format` the shape of error bodies. With
+    `byte_order_mark`, JSON begins with one. `/openapi.json` describes neither these nor pages.
+
+    Records: `status_format` is how statuses are spelled. `shows_counts=False` hides the numbers of people, rows and
+    matched rows. `list_omitted_keys` are missing from the rows of `GET /audiences`, for example `csvExports`. With
     `name_key` None, no response contains a name. With `numeric_customer_ids`, customer IDs made of digits are sent as
     numbers. `shows_export_status=False` applies to the synchronous flow only.
 
@@ -54,13 +78,19 @@ class Dialect:
     characters. Creating an audience with a taken name is rejected, returns the existing one ("upsert"), or creates
     another one ("allow").
 
-    Lists: `list_limit` shows only the oldest rows. `list_lag` shows audiences as they were that many sandbox seconds
-    ago. With `frozen_lists`, a row never changes after a list first showed it. A single GET is always current.
+    Lists: `pagination` cuts them into pages of `page_size` rows. `list_limit` shows only the oldest rows. `list_lag`
+    shows audiences as they were that many sandbox seconds ago. With `frozen_lists`, a row never changes after a list
+    first showed it. A single GET is always current.
     """
 
+    envelope: Envelope = "none"
+    error_format: ErrorFormat = "error"
+    byte_order_mark: bool = False
     id_type: Literal["string", "integer"] = "string"
     numeric_customer_ids: bool = False
     name_key: Literal["name", "audienceName"] | None = "name"
+    status_format: StatusFormat = "exact"
+    shows_counts: bool = True
     list_shape: Literal["array", "object"] = "array"
     list_omitted_keys: frozenset[str] = attrs.field(default=frozenset(), converter=frozenset[str])
     cost_key: CostKey = "cost"
@@ -79,6 +109,8 @@ class Dialect:
     stub_status: Literal["PROCESSING", "ACTIVE"] = "PROCESSING"
     name_normalization: NameNormalization = "exact"
     duplicate_names: Literal["reject", "upsert", "allow"] = "reject"
+    pagination: Pagination = "none"
+    page_size: int = attrs.field(default=100, validator=attrs.validators.ge(1))
     list_limit: int | None = None
     list_lag: float = 0.0
     frozen_lists: bool = False

@@ -9,7 +9,7 @@ from typing import Any
 from indigo_async.inputs import OptionalFieldType
 from indigo_async.sandbox.dialect import Dialect, NameNormalization
 
-__all__ = ["format_field_types", "format_price", "normalize_name"]
+__all__ = ["format_field_types", "format_price", "format_status", "normalize_name"]
 
 _TRUNCATED_LENGTH = 20
 _FREE_FIELD_NAMES = ["first_name", "last_name"]
@@ -56,6 +56,23 @@ def format_field_types(dialect: Dialect, field_types: Sequence[OptionalFieldType
             return [*_FREE_FIELD_NAMES, *names]
         case "empty":
             return []
+
+
+def format_status(dialect: Dialect, status: str) -> str:
+    words = status.lower().split("_")
+    match dialect.status_format:
+        case "exact":
+            return status
+        case "lower":
+            return status.lower()
+        case "blanks":
+            return " ".join(words).capitalize()
+        case "dashes":
+            return "-".join(words)
+        case "trailing blank":
+            return f"{status} "
+        case "camel":
+            return words[0] + "".join(word.title() for word in words[1:])
 
 
 def normalize_name(rule: NameNormalization, name: str) -> str:

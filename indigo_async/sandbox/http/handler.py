@@ -40,6 +40,7 @@ from indigo_async.sandbox.http.responses import (
     send,
 )
 from indigo_async.sandbox.http.signed_urls import DOWNLOADS_PATH
+from indigo_async.sandbox.http.wrapping import wrap_response
 from indigo_async.sandbox.state.records import AudienceRecord, ExportRecord
 
 __all__ = ["App", "handle"]
@@ -122,6 +123,8 @@ async def handle(app: App, request: web.BaseRequest) -> web.StreamResponse:
     )
     if reply is None:
         return drop_connection(request)
+    if context.endpoint in ENDPOINTS:
+        reply = wrap_response(app.render_context.dialect, context.endpoint, request.url, reply)
     response = await send(request, reply, context.fault)
     if kind is FaultKind.STALE_CONNECTION and request.transport is not None:
         app.stale_connections.add(request.transport)

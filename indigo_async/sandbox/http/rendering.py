@@ -14,7 +14,7 @@ from indigo_async.models import ExportStatus, RecordId
 from indigo_async.sandbox.clock import Clock, format_timestamp
 from indigo_async.sandbox.dialect import Dialect, ExportFlow
 from indigo_async.sandbox.http.endpoints import EndpointResult
-from indigo_async.sandbox.http.formatting import format_field_types, format_price
+from indigo_async.sandbox.http.formatting import format_field_types, format_price, format_status
 from indigo_async.sandbox.http.signed_urls import UrlSigner
 from indigo_async.sandbox.state.records import (
     AudienceRecord,
@@ -146,8 +146,9 @@ def _audience_summary(context: RenderContext, record: AudienceRecord) -> dict[st
     if dialect.shows_customer_id and record.customer_id is not None:
         fields["customerId"] = _customer_id(dialect, record.customer_id)
     fields["createdAt"] = format_timestamp(context.clock, record.created_at)
-    if record.members is not None and fields["status"] == "ACTIVE":
+    if dialect.shows_counts and record.members is not None and fields["status"] == "ACTIVE":
         fields["size"] = record.members.size
+    fields["status"] = format_status(dialect, fields["status"])
     if dialect.shows_base_audience and record.base_audience_id is not None:
         fields["baseAudienceId"] = record.base_audience_id
     return fields
@@ -169,13 +170,15 @@ def _upload(context: RenderContext, upload: Upload, matched: int | None) -> dict
     if context.dialect.shows_csv_url:
         fields["url"] = upload.url
     if fields["status"] == "READY_FOR_COLUMN_SELECTION":
-        fields["rowCount"] = upload.row_count
+        if context.dialect.shows_counts:
+            fields["rowCount"] = upload.row_count
         if upload.columns is not None:
             fields["columnNames"] = upload.columns
     if fields["status"] == "FAILED":
         fields["failureReason"] = upload.stage.failure_reason
     if matched is not None:
         fields["matchedCount"] = matched
+    fields["status"] = format_status(context.dialect, fields["status"])
     return fields
 
 
@@ -187,7 +190,7 @@ def _export(context: RenderContext, export: ExportRecord) -> dict[str, Any]:
     fields: dict[str, Any] = {"id": export.id}
     if dialect.shows_export_status or context.export_flow == "asynchronous":
         hides = is_purchased and status == ExportStatus.ACTIVE and dialect.purchased_status == "hidden"
-        fields["status"] = "" if hides else status
+        fields["status"] = "" if hides else format_status(dialect, status)
     fields["createdAt"] = format_timestamp(context.clock, export.created_at)
     if dialect.shows_field_types:
         fields["optionalFieldTypes"] = format_field_types(dialect, export.field_types)
