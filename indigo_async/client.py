@@ -28,6 +28,7 @@ from indigo_async._transport.endpoints import (
     decode_response,
 )
 from indigo_async._transport.pacing import Pacing
+from indigo_async._transport.pages import Page
 from indigo_async._transport.proxies import Proxies
 from indigo_async._transport.responses import Endpoint
 from indigo_async._transport.retry import RetryPolicy
@@ -237,18 +238,37 @@ class IndigoClient:
     async def list_audiences(self, customer_id: str | None = None) -> list[Audience]:
         """Return all audiences of a customer, or of the whole organization if there is no `customer_id`.
 
+        Links to further pages are followed. A warning is logged if the list says that there is more, but not how to
+        read it.
+
         API reference: GET /audiences.
         """
         check = InputCheck()
         customer_id = check.optional_customer_id(customer_id)
         check.raise_if_invalid()
-        query = {} if customer_id is None else {"customerId": customer_id}
-        audiences = decode_response(
-            codec.decode_audiences, await self.transport.call(LIST_AUDIENCES, query=query), LIST_AUDIENCES
-        )
-        for audience in audiences:
-            check_customer(LIST_AUDIENCES, customer_id, audience.customer_id)
-        return audiences
+        query: Mapping[str, str] | None = {} if customer_id is None else {"customerId": customer_id}
+        trail = self.transport.start_list(LIST_AUDIENCES, query)
+        audiences: dict[str, Audience] = {}  # a page may repeat rows that have moved
+        while query is not None:
+            rows, page = await self._read_page(query)
+            for audience in rows:
+                check_customer(LIST_AUDIENCES, customer_id, audience.customer_id)
+                audiences.setdefault(str(audience.id), audience)
+            query = trail.follow(page)
+        if trail.unread is not None:
+            self.transport.warn_about_unread(LIST_AUDIENCES, trail.unread)
+        return list(audiences.values())
+
+    async def _read_page(self, query: Mapping[str, str]) -> tuple[list[Audience], Page]:
+        headers: list[Mapping[str, str]] = []
+        document = await self.transport.call(LIST_AUDIENCES, query=query, on_headers=headers.append)
+        try:
+            rows = decode_response(codec.decode_audiences, document, LIST_AUDIENCES)
+            envelope = codec.outline(document)
+        finally:
+            del document  # as in `decode_response`
+        first_id = str(rows[0].id) if rows else None
+        return rows, Page(envelope=envelope, headers=headers[-1], row_count=len(rows), first_id=first_id)
 
     async def create_lookalike_audience(
         self,

@@ -5,13 +5,13 @@ Each is sent once. The next poll is its retry.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import attrs
 
 from indigo_async._polling.cost_model import Cost
 from indigo_async._transport import codec
-from indigo_async._transport.audience_list import ListReader, RowSlice
+from indigo_async._transport.audience_list import ListReader, ListTooLongError, RowSlice
 from indigo_async._transport.endpoints import GET_AUDIENCE, LIST_AUDIENCES, check_record_id, decode_response
 from indigo_async._transport.errors import parse_json_response
 from indigo_async._transport.transport import Transport
@@ -55,22 +55,43 @@ class AudienceApi:
         document = parse_json_response(b"".join(parts), GET_AUDIENCE, token=self.transport.token)
         return codec.decode_audience(document, endpoint)
 
-    async def read_list(self, customer_id: str | None, on_rows: Callable[[RowSlice], None], *, limit: int) -> Cost:
+    async def read_list(
+        self,
+        customer_id: str | None,
+        on_rows: Callable[[RowSlice], None],
+        *,
+        limit: int,
+        on_unread: Callable[[str], None] | None = None,
+    ) -> Cost:
         """Read a customer's audiences, or all of them; `on_rows` receives the rows as they arrive.
+
+        Links to further pages are followed. If the list says that there is more but not how to read it, `on_unread` is
+        called with what says so.
 
         Raises:
             ListTooLongError: the list has more than `limit` bytes; some of its rows may have been received.
             ApiError, TransportError, ResponseDecodeError: the list could not be read; likewise.
         """
-        reader = ListReader(LIST_AUDIENCES, on_rows, max_bytes=limit, token=self.transport.token)
-        seconds = await self.transport.stream(
-            LIST_AUDIENCES, reader, query=_customer_query(customer_id), measure_latency=False
-        )
-        try:
-            reader.finish()
-        except IndigoError as error:
-            raise error.with_traceback(None) from None  # deeper frames hold the list
-        return Cost(seconds, reader.size)
+        query: Mapping[str, str] | None = _customer_query(customer_id)
+        trail = self.transport.start_list(LIST_AUDIENCES, query)
+        seconds, size = 0.0, 0
+        while query is not None:
+            reader = ListReader(LIST_AUDIENCES, on_rows, max_bytes=limit - size, token=self.transport.token)
+            try:
+                seconds += await self.transport.stream(LIST_AUDIENCES, reader, query=query, measure_latency=False)
+                query = trail.follow(reader.finish())
+            except ListTooLongError as error:
+                if size == 0:
+                    raise
+                raise ListTooLongError(size + error.size, is_exact=False) from None
+            except IndigoError as error:
+                raise error.with_traceback(None) from None  # deeper frames hold the list
+            size += reader.size
+        if trail.unread is not None:
+            self.transport.warn_about_unread(LIST_AUDIENCES, trail.unread)
+            if on_unread is not None:
+                on_unread(trail.unread)
+        return Cost(seconds, size)
 
 
 @attrs.define
@@ -80,7 +101,7 @@ class _RecordBody:
     parts: list[bytes] = attrs.field(factory=list[bytes], repr=False)
     size: int = 0
 
-    def begin(self, size: int | None) -> None:
+    def begin(self, size: int | None, _: Mapping[str, str], /) -> None:
         self._check_size(size or 0)
 
     def feed(self, data: bytes) -> None:

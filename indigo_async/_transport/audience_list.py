@@ -9,15 +9,17 @@ other tasks run in between.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, cast
 
 import attrs
 import msgspec
 
 from indigo_async._transport import codec
-from indigo_async._transport.codec import KEYS
+from indigo_async._transport.bodies import to_utf8
+from indigo_async._transport.codec import KEYS, LIST_KEYS, find_list
 from indigo_async._transport.errors import find_embedded_error
+from indigo_async._transport.pages import Page
 from indigo_async._transport.responses import Endpoint
 from indigo_async.errors import ResponseDecodeError
 from indigo_async.models import Audience, CsvExport, RecordId
@@ -26,6 +28,9 @@ __all__ = ["ExportView", "ListReader", "ListTooLongError", "ListedAudience", "Ro
 
 _SLICE_BYTES = 64 * 1024
 """Decoding 200 watched rows in full, as on the first poll, takes about 3 ms."""
+
+_NO_HEADERS: Mapping[str, str] = {}
+_MAX_DEPTH = 4
 
 _AUDIENCE_KEYS = KEYS[Audience]
 _ROW_KEYS = {
@@ -166,19 +171,17 @@ class ListTooLongError(Exception):
         super().__init__(f"the list has {'' if is_exact else 'more than '}{size} bytes")
 
 
-class _Envelope(msgspec.Struct):
-    audiences: msgspec.Raw = msgspec.Raw()
-
-
 _RAW_ROWS = msgspec.json.Decoder(list[msgspec.Raw])
-_ENVELOPE = msgspec.json.Decoder(_Envelope)
+_RAW_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ROWS = msgspec.json.Decoder(list[Row])
 _ROW = msgspec.json.Decoder(Row)
 _NAMED_ROWS = msgspec.json.Decoder(list[_NamedRow])
 _NAMED_ROW = msgspec.json.Decoder(_NamedRow)
 
-# The start of an array, or of an object with the array after nothing but plain values.
-_OPENING = re.compile(rb'\s*(?:\{[^{}\[\]]*"audiences"\s*:\s*)?\[')
+# The start of an array, or of objects with the array after nothing but plain values.
+_KEY = "|".join(LIST_KEYS).encode()
+_OPENING = re.compile(rb'(?:\xef\xbb\xbf)?\s*(?:\{[^{}\[\]]*"(?:%b)"\s*:\s*){0,2}\[' % _KEY)
+_OPENING_KEY = re.compile(rb'"(%b)"\s*:\s*[{\[]' % _KEY)
 _BETWEEN_OBJECTS = re.compile(rb"\}\s*,\s*(?=\{)")
 
 
@@ -198,12 +201,15 @@ class ListReader:
         self._on_rows = on_rows
         self._max_bytes = max_bytes
         self._token = token
+        self._headers: Mapping[str, str] = {}
+        self._row_count = 0
+        self._first_id: str | None = None
         self._opening = b""
         self._parts: list[bytes] = []
         self._pending_bytes = 0
         self._decode_threshold: float = _SLICE_BYTES
 
-    def begin(self, size: int | None) -> None:
+    def begin(self, size: int | None, headers: Mapping[str, str] = _NO_HEADERS) -> None:
         """Check the announced number of bytes, None if it is unknown.
 
         Raises:
@@ -211,6 +217,7 @@ class ListReader:
         """
         if size is not None and size > self._max_bytes:
             raise ListTooLongError(size, is_exact=True)
+        self._headers = headers
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes.
@@ -226,17 +233,28 @@ class ListReader:
         if self._pending_bytes >= self._decode_threshold:
             self._deliver_whole_rows(b"".join(self._parts))
 
-    def finish(self) -> None:
-        """Deliver the remaining rows once the response is complete.
+    def finish(self) -> Page:
+        """Deliver the remaining rows once the response is complete. Returns what it says about further pages.
 
         Raises:
             ApiError: the response is an error in spite of its 2xx status.
             ResponseDecodeError: it is not a list of audiences. The error's frames hold the list.
         """
         document = self._opening + b"".join(self._parts)
-        rows = self._decode_rows(document if document.lstrip()[:1] == b"[" else self._extract_array(document))
+        rows = self._decode_rows(document)  # an array, as a rule
+        envelope: dict[str, Any] = {}
+        if rows is None:
+            array, envelope = self._extract_array(to_utf8(document))
+            rows = self._decode_rows(array)
         if rows is None:
             raise ResponseDecodeError("the response is not a JSON array", endpoint=self._endpoint.name)
+        self._deliver(rows)
+        return Page(envelope=envelope, headers=self._headers, row_count=self._row_count, first_id=self._first_id)
+
+    def _deliver(self, rows: RowSlice) -> None:
+        if self._first_id is None:
+            self._first_id = next((row.key for row in rows.rows if row is not None), None)
+        self._row_count += len(rows.rows)
         self._on_rows(rows)
 
     def _deliver_whole_rows(self, pending: bytes) -> None:
@@ -254,7 +272,7 @@ class ListReader:
             self._store_pending(pending, decode_threshold=2 * len(pending))
             return
         self._store_pending(pending[next_row:], decode_threshold=_SLICE_BYTES)
-        self._on_rows(rows)
+        self._deliver(rows)
 
     def _store_pending(self, pending: bytes, *, decode_threshold: float) -> None:
         self._parts, self._pending_bytes, self._decode_threshold = [pending], len(pending), decode_threshold
@@ -270,21 +288,37 @@ class ListReader:
         raw = _decode_raw_rows(array)
         return None if raw is None else RowSlice([_decode_row(row) for row in raw], array, self._endpoint.name, raw)
 
-    def _extract_array(self, document: bytes) -> bytes:
-        """Return the array in an object.
+    def _extract_array(self, document: bytes) -> tuple[bytes, dict[str, Any]]:
+        """Return the array in a document, and the document with all arrays emptied.
 
         Raises:
             ApiError, ResponseDecodeError: see `finish`.
         """
-        try:
-            array = bytes(_ENVELOPE.decode(document).audiences)
-        except _DECODE_ERRORS:
-            array = b""
-        if array:
-            return array
-        content = codec.decode_document(document, self._endpoint.name)
-        error = find_embedded_error(content, self._endpoint, token=self._token)
-        raise error or ResponseDecodeError("expected an array of audiences", endpoint=self._endpoint.name)
+        outline = _outline(document)
+        keys = find_list(outline)
+        opening_keys = tuple(key.decode() for key in _OPENING_KEY.findall(self._opening))
+        if keys is None or (self._opening and keys != opening_keys):
+            content = codec.decode_document(document, self._endpoint.name)
+            error = find_embedded_error(content, self._endpoint, token=self._token)
+            raise error or ResponseDecodeError("expected an array of audiences", endpoint=self._endpoint.name)
+        array = document
+        for key in keys:
+            array = bytes(_RAW_FIELDS.decode(array)[key])
+        return array, cast("dict[str, Any]", outline) if isinstance(outline, dict) else {}
+
+
+def _outline(document: bytes, depth: int = _MAX_DEPTH) -> Any:
+    """Decode a document without what is in its arrays. None if it is not JSON."""
+    start = document.lstrip()[:1]
+    try:
+        if start == b"[":
+            return []
+        if start == b"{":
+            fields = _RAW_FIELDS.decode(document)
+            return {key: _outline(bytes(value), depth - 1) for key, value in fields.items()} if depth else {}
+        return msgspec.json.decode(document)
+    except _DECODE_ERRORS:
+        return None
 
 
 def _is_id(value: Any) -> bool:

@@ -29,6 +29,7 @@ from indigo_async.models import KNOWN_STATUSES, Audience, CsvExport, RecordId, U
 
 __all__ = [
     "KEYS",
+    "LIST_KEYS",
     "decode_audience",
     "decode_audiences",
     "decode_document",
@@ -36,6 +37,8 @@ __all__ = [
     "encode_body",
     "encode_column_selections",
     "encode_filters",
+    "find_list",
+    "outline",
     "unwrap_record",
 ]
 
@@ -45,7 +48,8 @@ _DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _logger = logging.getLogger("indigo_async")
 
-_LIST_KEY = "audiences"
+LIST_KEYS = ("audiences", "data", "items", "results", "records", "result", "response")
+"""The keys under which an object may hold a list of audiences. The first one comes before the others (inferred)."""
 
 KEYS: dict[type, dict[str, tuple[str, ...]]] = {
     Audience: {
@@ -190,19 +194,20 @@ def decode_export(document: Any, endpoint: str) -> CsvExport:
 
 
 def decode_audiences(document: Any, endpoint: str) -> list[Audience]:
-    """Decode audiences from an array, or from an object that holds one.
+    """Decode audiences from an array, or from an object that holds one: see `find_list`.
 
     Rows without a readable ID are skipped and logged.
 
     Raises:
         ResponseDecodeError: there is no array.
     """
-    path = "$"
-    if isinstance(document, dict):
-        document, path = cast("dict[str, Any]", document).get(_LIST_KEY), f"$.{_LIST_KEY}"
-    if not isinstance(document, list):
+    keys = find_list(document)
+    if keys is None:
         del document  # as above
-        raise ResponseDecodeError("expected an array of audiences", endpoint=endpoint, path=path)
+        raise ResponseDecodeError("expected an array of audiences", endpoint=endpoint)
+    for key in keys:
+        document = document[key]
+    path = ".".join(["$", *keys])
     audiences: list[Audience] = []
     skipped: list[str] = []
     for index, row in enumerate(cast("list[Any]", document)):
@@ -215,6 +220,35 @@ def decode_audiences(document: Any, endpoint: str) -> list[Audience]:
             "%s: skipped %d rows without a readable ID; the first is %s", endpoint, len(skipped), skipped[0]
         )
     return audiences
+
+
+def find_list(document: object, depth: int = _MAX_ENVELOPES) -> tuple[str, ...] | None:
+    """Return the keys that lead to the list of audiences in a document. None if it isn't clear which array it is."""
+    if isinstance(document, list):
+        return ()
+    if not isinstance(document, dict):
+        return None
+    fields = cast("dict[str, object]", document)
+    arrays = [key for key in LIST_KEYS if isinstance(fields.get(key), list)]
+    if len(arrays) == 1 or LIST_KEYS[0] in arrays:
+        return (arrays[0],)
+    if arrays or not depth:
+        return None
+    objects = [key for key in LIST_KEYS if isinstance(fields.get(key), dict)]
+    paths = [(key, *path) for key in objects if (path := find_list(fields[key], depth - 1)) is not None]
+    return paths[0] if len(paths) == 1 else None
+
+
+def outline(document: Any) -> dict[str, Any]:
+    """Return the fields around a list, such as a link to the next page. An array has none."""
+    if not isinstance(document, dict):
+        return {}
+    fields = cast("dict[str, Any]", document)
+    return {key: _outline_value(value) for key, value in fields.items() if not isinstance(value, list)}
+
+
+def _outline_value(value: Any) -> Any:
+    return outline(value) if isinstance(value, dict) else value
 
 
 def encode_body(values: Mapping[str, Any]) -> bytes:

@@ -106,8 +106,8 @@ class NoResponse:
 class BodySink(Protocol):
     """Receives a response body in chunks."""
 
-    def begin(self, size: int | None) -> None:
-        """Note the announced size in bytes; None if it is unknown or the body is compressed."""
+    def begin(self, size: int | None, headers: Mapping[str, str], /) -> None:
+        """Note the announced size in bytes, None if it is unknown or the body is compressed, and the headers."""
         ...
 
     def feed(self, data: bytes) -> None:
@@ -144,10 +144,10 @@ async def stream_into(sink: BodySink, response: aiohttp.ClientResponse) -> Respo
     if charset_of(response.headers.get("content-type", "")) is not None:  # rare, and converted as a whole
         outcome = await read_response(response)
         if isinstance(outcome, Response):
-            sink.begin(len(outcome.body))
+            sink.begin(len(outcome.body), response.headers)
             sink.feed(outcome.body)
         return streamed if isinstance(outcome, Response) else outcome
-    sink.begin(None if "content-encoding" in response.headers else response.content_length)
+    sink.begin(None if "content-encoding" in response.headers else response.content_length, response.headers)
     async for data in response.content.iter_chunked(_STREAM_CHUNK_BYTES):
         sink.feed(data)
         await asyncio.sleep(0)

@@ -30,6 +30,7 @@ from indigo_async._transport.certificates import create_tls_context
 from indigo_async._transport.errors import describe_unreadable, make_error, parse_json_response
 from indigo_async._transport.failures import classify_failure
 from indigo_async._transport.pacing import Pacer, Pacing
+from indigo_async._transport.pages import PageTrail
 from indigo_async._transport.proxies import Proxies, Proxy
 from indigo_async._transport.responses import (
     BodySink,
@@ -64,6 +65,7 @@ _MAX_HEADER_BYTES = 64 * 1024
 
 _SESSION_ERRORS = (aiohttp.ClientError, OSError, RuntimeError, ValueError, LookupError, AssertionError)
 """What aiohttp raises, also when a caller's session or its connector is closed during a request."""
+_MAX_SIGN_LENGTH = 40
 
 _logger = logging.getLogger("indigo_async")
 
@@ -138,6 +140,7 @@ class Transport:
         self._loop: asyncio.AbstractEventLoop | None = None
         """The event loop in which the transport is open."""
         self._has_warned_about_retry_after = False
+        self._has_warned_about_unread = False
 
     async def open(self) -> None:
         """Open the transport in the running event loop.
@@ -185,9 +188,11 @@ class Transport:
         query: Mapping[str, str] | None = None,
         body: bytes | None = None,
         send_state: SendState | None = None,
+        on_headers: Callable[[Mapping[str, str]], object] | None = None,
     ) -> Any:
         """Send a request until it succeeds or the retry policy gives up. Returns the response's JSON.
 
+        `on_headers` is called with the headers of a 2xx response.
         After a 2xx response that isn't JSON, a GET is retried, and a POST fails with its outcome unknown.
 
         Raises:
@@ -214,6 +219,8 @@ class Transport:
             )
             elapsed += clock() - started
             if isinstance(outcome, Response) and outcome.ok:
+                if on_headers is not None:
+                    on_headers(outcome.headers)
                 try:
                     return parse_json_response(outcome.body, endpoint, token=self.token)
                 except ApiError as error:
@@ -302,6 +309,21 @@ class Transport:
             yield response
         finally:
             response.close()
+
+    def start_list(self, endpoint: Endpoint, query: Mapping[str, str]) -> PageTrail:
+        """Return the trail of a list's pages, beginning with the request for its first one."""
+        return PageTrail(self._url(endpoint, query))
+
+    def warn_about_unread(self, endpoint: Endpoint, sign: str) -> None:
+        """Log, once for this client, that a list has rows that can't be read."""
+        if self._has_warned_about_unread:
+            return
+        self._has_warned_about_unread = True
+        _logger.warning(
+            "%s: the list says that there are more audiences (%s), but not how to read them",
+            endpoint,
+            sanitize_text(sign)[:_MAX_SIGN_LENGTH],
+        )
 
     def require_open(self) -> None:
         """Check that requests can be sent.

@@ -49,8 +49,12 @@ MANY = [row_of(number, csvExports=exports(number % 5)) for number in range(2_000
         msgspec.json.encode(MANY),
         msgspec.json.encode({"total": 2_000, "audiences": MANY, "next": None}),
         msgspec.json.format(msgspec.json.encode(MANY), indent=2),
+        msgspec.json.encode({"status": "success", "data": MANY}),
+        msgspec.json.encode({"data": {"count": 1, "audiences": MANY}, "next": None}),
+        b"\xef\xbb\xbf" + msgspec.json.encode({"items": MANY}),
+        b"\xef\xbb\xbf" + msgspec.json.encode(MANY),
     ],
-    ids=["array", "object", "indented"],
+    ids=["array", "object", "indented", "data", "nested", "marked object", "marked array"],
 )
 def test_a_long_list_is_complete_and_delivered_in_slices(body, chunk):
     slices = read(body, chunk=chunk)
@@ -108,7 +112,7 @@ def test_unreadable_nested_records_count_as_missing():
     assert row.csv_exports == ()
 
 
-@pytest.mark.parametrize("body", [b"[]", b" [ ] ", b'{"audiences": []}'])
+@pytest.mark.parametrize("body", [b"[]", b" [ ] ", b'{"audiences": []}', b'{"data": {"items": []}}', b"\xef\xbb\xbf[]"])
 def test_an_empty_list_has_no_rows(body):
     assert keys_of(read(body, chunk=1)) == []
 
@@ -119,6 +123,10 @@ def test_an_empty_list_has_no_rows(body):
         (b"", ResponseDecodeError),
         (b"<html>Bad gateway</html>", ResponseDecodeError),
         (b'{"rows": []}', ResponseDecodeError),
+        (b'{"data": [], "items": []}', ResponseDecodeError),
+        (b'{"data": {"audiences": []}, "result": {"audiences": []}}', ResponseDecodeError),
+        (b'{"data": {"data": {"data": {"data": []}}}}', ResponseDecodeError),
+        (msgspec.json.encode({"data": MANY, "audiences": []}), ResponseDecodeError),
         (b'{"audiences": {"id": 1}}', ResponseDecodeError),
         (b"null", NotFoundError),
         (b'{"error": "No, secret-token.", "errorType": "Odd"}', ApiError),
@@ -165,15 +173,23 @@ _ROWS = st.fixed_dictionaries(
 )
 
 
+_SHAPES = {
+    "array": lambda rows: rows,
+    "object": lambda rows: {"count": 1, "audiences": rows},
+    "data": lambda rows: {"data": rows, "links": {"next": None}},
+    "nested": lambda rows: {"ok": True, "data": {"page": 1, "items": rows}, "meta": {"tags": [[], {}]}},
+}
+
+
 @given(
     rows=st.lists(_ROWS | _VALUES, max_size=12),
     chunk=st.integers(1, 200),
     slice_bytes=st.integers(1, 300),
     indent=st.sampled_from([-1, 0, 2]),
-    in_object=st.booleans(),
+    shape=st.sampled_from(sorted(_SHAPES)),
 )
-def test_slicing_anywhere_yields_the_same_rows(rows, chunk, slice_bytes, indent, in_object):
-    body = msgspec.json.encode({"count": 1, "audiences": rows} if in_object else rows)
+def test_slicing_anywhere_yields_the_same_rows(rows, chunk, slice_bytes, indent, shape):
+    body = msgspec.json.encode(_SHAPES[shape](rows))
     if indent >= 0:
         body = msgspec.json.format(body, indent=indent)
     with pytest.MonkeyPatch.context() as patch:

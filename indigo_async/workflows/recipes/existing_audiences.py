@@ -36,6 +36,7 @@ __all__ = [
     "is_deleted",
     "normalize_url",
     "reuse_audience",
+    "warn_if_unread",
     "was_matched",
     "was_never_exported",
 ]
@@ -289,6 +290,16 @@ async def reuse_audience(
     await context.job_log.record_result(stage, {"audience_id": found.id})
     context.audience, context.requested = found, Requested.ACCEPTED
     return found if is_active(found) else await wait_active(context, found.id)
+
+
+def warn_if_unread(context: RecipeContext, name: str) -> None:
+    """Warn that an audience may have the name although none was found, if the list can't be read to its end.
+
+    The server decides: names are unique per customer, so it refuses a name that is taken.
+    """
+    unread = context.name_index.describe_unread(context.required_customer_id, name)
+    if unread is not None:
+        context.warn(f"{unread}; a new one is made, unless the server refuses the name")
 
 
 async def cancel_intents(context: RecipeContext, stage: Stage) -> None:

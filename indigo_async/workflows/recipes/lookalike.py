@@ -16,7 +16,7 @@ from indigo_async._transport.endpoints import CREATE_LOOKALIKE, check_record_id
 from indigo_async._transport.shared_timeout import SharedTimeout
 from indigo_async._validation import InputCheck
 from indigo_async.client import IndigoClient
-from indigo_async.errors import ApiError, AudienceExistsError
+from indigo_async.errors import ApiError, AudienceExistsError, WorkflowError
 from indigo_async.events import Listener, Stage
 from indigo_async.inputs import LookalikeFilters, LookalikeFiltersInput
 from indigo_async.models import Audience, RecordId, same_id
@@ -28,6 +28,7 @@ from indigo_async.workflows.recipes.existing_audiences import (
     compare_lookalike,
     find_reusable,
     reuse_audience,
+    warn_if_unread,
     was_never_exported,
 )
 from indigo_async.workflows.recipes.name_index import NameMatch, NameSimilarity
@@ -191,6 +192,7 @@ class _Lookalike:
         if existing is not None:
             is_own = self.was_attempted and _is_certain(existing)
             return await reuse_audience(context, Stage.LOOKALIKE, existing, made_by_this_job=is_own)
+        warn_if_unread(context, self.name)
         self._warn_if_base_small()
         self._warn_about_states()
         await context.job_log.record_intent(Stage.LOOKALIKE, {"base_audience_id": self.base_id})
@@ -227,7 +229,14 @@ class _Lookalike:
             for candidate in listed
             if candidate.similarity is not NameSimilarity.TRUNCATED or not self._existed_before(candidate.id)
         ]
-        return await self._find_reusable(candidates, allow_truncated=True)
+        found = await self._find_reusable(candidates, allow_truncated=True)
+        unread = self.context.name_index.describe_unread(self.context.required_customer_id, self.name)
+        if found is None and unread is not None:  # its absence proves nothing, so the request must not be sent again
+            raise WorkflowError(
+                f"{unread}; whether the lookalike was created is unknown. Look for it in the app, and run this again",
+                stage=Stage.LOOKALIKE,
+            )
+        return found
 
     async def _find_after_refusal(self, refusal: ApiError) -> ReusableAudience | NotReusable | None:
         """Find the audience that has the name, if the name is taken: by a lost attempt or by another audience.

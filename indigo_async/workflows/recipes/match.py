@@ -34,6 +34,7 @@ from indigo_async.workflows.recipes.existing_audiences import (
     find_reusable,
     get_audience_if_exists,
     reuse_audience,
+    warn_if_unread,
     was_matched,
     was_never_exported,
 )
@@ -203,6 +204,7 @@ class _Match:
         if existing is not None:
             with context.stage(Stage.MATCH):
                 return await reuse_audience(context, Stage.MATCH, existing)
+        warn_if_unread(context, context.audience_name)
         async with self._published_url() as url:
             with context.stage(Stage.UPLOAD):
                 await self._inspect_csv()
@@ -297,7 +299,7 @@ class _Match:
 
         # Stubs have no names, so a lost one can't be found. They are harmless and free: upload again.
         uploaded = await context.post(send, None, on_unknown_outcome=count_lost_upload)
-        if context.name_index.existed_before(customer_id, uploaded.id):
+        if context.name_index.may_have_existed(customer_id, uploaded):
             found = await get_audience_if_exists(context, uploaded.id)
             if found is not None and found.name is not None and is_active(found):
                 return await self._reuse_uploaded(found, found.name)

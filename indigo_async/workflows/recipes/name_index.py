@@ -10,10 +10,11 @@ from sys import intern
 import attrs
 
 from indigo_async._polling.api import AudienceApi
+from indigo_async._redaction import sanitize_text
 from indigo_async._transport.audience_list import ListedAudience, RowSlice
 from indigo_async.client import IndigoClient
 from indigo_async.errors import IndigoError, RateLimitedError, ResponseDecodeError, ServerError, TransportError
-from indigo_async.models import RecordId, is_failure_status
+from indigo_async.models import Audience, RecordId, is_failure_status
 from indigo_async.workflows.recipes.reconcile import retry_delays
 
 __all__ = ["NameIndex", "NameMatch", "NameSimilarity", "compare_names", "normalize_name", "truncated_keys"]
@@ -21,6 +22,7 @@ __all__ = ["NameIndex", "NameMatch", "NameSimilarity", "compare_names", "normali
 _TRANSIENT = (TransportError, RateLimitedError, ServerError, ResponseDecodeError)
 _MAX_BYTES = 2_000_000_000
 _MAX_REREADS = 3
+_MAX_SIGN_LENGTH = 40
 _MIN_PREFIX_LENGTH = 15
 """Characters of a name that may be a longer name cut short. A shorter one is more likely another name."""
 
@@ -77,6 +79,7 @@ class NameIndex:
         self._lists: dict[str, _AudienceNames] = {}
         self._first_ids: dict[str, frozenset[str]] = {}
         self._read_at: dict[str, float] = {}
+        self._unread: dict[str, str] = {}
         self._failures: dict[str, tuple[float, IndigoError]] = {}
 
     async def find(self, customer_id: str, name: str) -> tuple[NameMatch, ...]:
@@ -113,6 +116,11 @@ class NameIndex:
         """Whether the first list read for the customer showed this ID."""
         return str(audience_id) in self._first_ids.get(customer_id, ())
 
+    def may_have_existed(self, customer_id: str, uploaded: Audience) -> bool:
+        """Whether an upload's response may be an audience that existed: it was listed, or is named and not all were."""
+        is_unlisted = uploaded.name is not None and customer_id in self._unread
+        return is_unlisted or self.existed_before(customer_id, uploaded.id)
+
     def shows_names(self, customer_id: str) -> bool:
         """Whether the last list read for the customer showed any name."""
         return customer_id in self._lists and self._lists[customer_id].shows_names
@@ -120,6 +128,19 @@ class NameIndex:
     def hides_names(self, customer_id: str) -> bool:
         """Whether the last list read for the customer showed audiences, but no names."""
         return customer_id in self._lists and self._lists[customer_id].hides_names
+
+    def describe_unread(self, customer_id: str, name: str) -> str | None:
+        """Say that a name that was not found may be in a part of the list that can't be read. None if there is none.
+
+        The absence of a name in such a list proves nothing.
+        """
+        sign = self._unread.get(customer_id)
+        if sign is None:
+            return None
+        return (
+            f"no audience named {name!r} is in the list, but the list says that there are more audiences "
+            f"({sanitize_text(sign)[:_MAX_SIGN_LENGTH]}) and not how to read them"
+        )
 
     async def _list(self, customer_id: str, *, not_before: float) -> _AudienceNames:
         clock = asyncio.get_running_loop().time
@@ -144,6 +165,7 @@ class NameIndex:
         while True:
             audiences = _AudienceNames()
             ids: set[str] = set()
+            unread: list[str] = []
 
             def add_rows(rows: RowSlice, audiences: _AudienceNames = audiences, ids: set[str] = ids) -> None:
                 for row in rows.iter_listed(customer_id):
@@ -151,7 +173,7 @@ class NameIndex:
                     ids.add(str(row.id))
 
             try:
-                await self._api.read_list(customer_id, add_rows, limit=_MAX_BYTES)
+                await self._api.read_list(customer_id, add_rows, limit=_MAX_BYTES, on_unread=unread.append)
             except _TRANSIENT as error:
                 delay = next(delays, None)
                 if isinstance(error, RateLimitedError):  # obeyed however long; the recipe's deadline bounds it
@@ -160,6 +182,8 @@ class NameIndex:
                     raise
                 await asyncio.sleep(delay)
             else:
+                self._unread.pop(customer_id, None)
+                self._unread.update((customer_id, sign) for sign in unread)
                 return audiences, ids
 
 
