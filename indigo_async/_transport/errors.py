@@ -29,6 +29,7 @@ __all__ = ["describe_unreadable", "find_embedded_error", "make_error", "parse_js
 _API_PATH = "/api/v1"
 _BASE_URL_HINT = f"check base_url: the API's own ends with {_API_PATH}"
 _ALREADY_PURCHASED = "PurchasableEntityAlreadyPurchased"
+_REFUSALS = frozenset(range(400, 500)) - {HTTPStatus.NOT_FOUND, HTTPStatus.TOO_MANY_REQUESTS}
 _MAX_MESSAGE_LENGTH = 500
 _MAX_ERROR_TYPE_LENGTH = 100
 
@@ -48,7 +49,7 @@ def make_error(
         is_misconfiguration = outcome.reason.is_misconfiguration
         return ConnectionFailedError(message, endpoint=endpoint.name, is_misconfiguration=is_misconfiguration)
     if outcome.reason is FailureReason.WEB_PAGE:
-        message += f"; {_BASE_URL_HINT}"
+        message += f"; {_BASE_URL_HINT}. Otherwise it is probably the login page of a proxy or of this network"
     if not endpoint.idempotent:
         hint = "the server may or may not have processed the request, so check before sending it again"
         reported_success = outcome.reason is FailureReason.UNREADABLE
@@ -73,6 +74,8 @@ def _make_error_from_response(endpoint: Endpoint, response: Response, token: str
         message = error.message
     # The API explains its own 404s, so one without JSON is from another server or another path.
     is_misdirected = not (error.is_json and error.message) or (base_url and not base_url.endswith(_API_PATH))
+    hint = _BASE_URL_HINT if response.status == HTTPStatus.NOT_FOUND and is_misdirected else None
+    is_page = bool(response.body) and not error.is_json and is_web_page(response.body, content_type)
     return _make_api_error(
         response.status,
         message,
@@ -80,8 +83,21 @@ def _make_error_from_response(endpoint: Endpoint, response: Response, token: str
         endpoint,
         token=token,
         retry_after=parse_retry_after(response),
-        hint=_BASE_URL_HINT if response.status == HTTPStatus.NOT_FOUND and is_misdirected else None,
+        hint=hint or _explain_intermediary(response.status, is_page=is_page),
+        is_page=is_page,
     )
+
+
+def _explain_intermediary(status: int, *, is_page: bool) -> str | None:
+    """Say that a proxy, a firewall or the network responded, and not the API."""
+    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        return "a proxy requires a user name and password; put them into its URL"
+    if status == HTTPStatus.NETWORK_AUTHENTICATION_REQUIRED:
+        return "this network requires a login; open any web page in a browser first"
+    if not is_page or status not in _REFUSALS:
+        return None
+    hint = "this web page is probably from a proxy or firewall in between, not from the API"
+    return f"{hint}; if there is none, check the token" if status == HTTPStatus.UNAUTHORIZED else hint
 
 
 def describe_unreadable(response: Response) -> NoResponse:
@@ -151,8 +167,12 @@ def _make_api_error(
     token: str,
     retry_after: float | None = None,
     hint: str | None = None,
+    is_page: bool = False,
 ) -> ApiError:
-    """Choose the class by `errorType`, then by status. Texts are shortened and hold no secrets."""
+    """Choose the class by `errorType`, then by status. Texts are shortened and hold no secrets.
+
+    A web page (`is_page`) says nothing about the token.
+    """
     message = sanitize_text(message, token, max_length=_MAX_MESSAGE_LENGTH)
     if hint is not None:
         message = f"{message.rstrip('.')}; {hint}"
@@ -167,5 +187,7 @@ def _make_api_error(
         return RateLimitedError(status, message, error_type, endpoint.name, retry_after)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return ServerError(status, message, error_type, endpoint.name)
-    by_status = {401: AuthenticationError, 403: AuthenticationError, 404: NotFoundError}
-    return by_status.get(status, ApiError)(status, message, error_type, endpoint.name)
+    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN} and not is_page:
+        return AuthenticationError(status, message, error_type, endpoint.name)
+    kind = NotFoundError if status == HTTPStatus.NOT_FOUND else ApiError
+    return kind(status, message, error_type, endpoint.name)

@@ -291,3 +291,47 @@ def test_no_surrounding_text_reveals_a_secret(parts: list[tuple[str, str, str]],
 @pytest.mark.parametrize("piece", ["http://", "a-", "?", "?a", "bearer ", "x://u@", "://", "a://b?c=", "a@"])
 def test_redacting_hostile_text_takes_linear_time(piece: str):
     assert len(redact(piece * 100_000)) > 0  # quadratic time would be minutes
+
+
+BLOCKED = b"<!DOCTYPE html><html><head><title>Access &amp; Denied</title></head><body>Blocked by ACME.</body></html>"
+
+
+@pytest.mark.parametrize("status", [401, 403, 405, 406, 451])
+@pytest.mark.parametrize("content_type", ["text/html; charset=utf-8", "application/octet-stream"])
+def test_a_web_page_is_from_a_proxy_or_firewall_and_not_about_the_token(status: int, content_type: str):
+    error = error_from(status, raw=BLOCKED, content_type=content_type)
+    assert type(error) is ApiError
+    assert "Access & Denied" in str(error)
+    assert "this web page is probably from a proxy or firewall in between, not from the API" in str(error)
+    assert ("check the token" in str(error)) == (status == 401)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("body", [b"", b'{"error": "No."}', b"{}"])
+def test_an_api_response_suggests_checking_the_token(status: int, body: bytes):
+    error = error_from(status, raw=body, content_type="application/json")
+    assert type(error) is AuthenticationError
+    assert "check the token" in str(error)
+    assert "proxy" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "hint"),
+    [
+        (407, ApiError, "a proxy requires a user name and password; put them into its URL"),
+        (511, ServerError, "this network requires a login; open any web page in a browser first"),
+    ],
+)
+@pytest.mark.parametrize("body", [b"", BLOCKED])
+def test_a_proxy_or_network_that_wants_a_login_is_named(status: int, kind: type[ApiError], hint: str, body: bytes):
+    error = error_from(status, raw=body, content_type="text/html")
+    assert type(error) is kind
+    assert hint in str(error)
+    assert "token" not in str(error)
+
+
+def test_a_web_page_never_shows_the_token():
+    page = f"<html><title>{TOKEN} Bearer {CANARY} https://u:{CANARY}@a/?s={CANARY}</title>".encode()
+    error = error_from(403, raw=page, content_type="text/html")
+    assert TOKEN not in str(error)
+    assert CANARY not in str(error)
