@@ -18,7 +18,6 @@ from indigo_async._validation import InputCheck, is_loopback_host
 
 __all__ = ["Proxies", "Proxy"]
 
-_OWN_VARIABLE = "INDIGO_PROXY"
 _LONGEST_SCHEME = 10
 
 
@@ -61,19 +60,29 @@ class Proxies:
             return self.explicit
         if is_loopback_host(url.host) or _is_excepted(f"{url.host}:{url.port}", self._environment):
             return None
-        for kind in ("indigo", url.scheme, "all"):
+        return self._find_in_environment(url.scheme)
+
+    def has_exception(self, url: URL) -> bool:
+        """Whether `NO_PROXY` keeps a URL from a proxy of the environment."""
+        return self.explicit is None and self.find(url) is None and self._find_in_environment(url.scheme) is not None
+
+    def object_store_options(self) -> dict[str, str]:
+        """Return the options that make obstore follow the same rules. It reads the environment, but not `INDIGO_PROXY`.
+
+        Raises:
+            InvalidInputError: see `find`.
+        """
+        proxy = self.explicit or self._find_in_environment("https")
+        if proxy is None:
+            return {}
+        exceptions = ("localhost", "127.0.0.1", "::1", *self._environment.get("no", "").split(","))
+        return {"proxy_url": proxy.url} | ({} if self.explicit else {"proxy_excludes": ",".join(exceptions)})
+
+    def _find_in_environment(self, scheme: str) -> Proxy | None:
+        for kind in ("indigo", scheme, "all"):
             if kind in self._environment:
                 return _check_proxy(_variable(kind), SecretText(self._environment[kind].strip()))
         return None
-
-    def is_exempt(self, url: URL) -> bool:
-        """Whether only `NO_PROXY` keeps a URL from a proxy of the environment."""
-        return (
-            self.explicit is None
-            and not is_loopback_host(url.host)
-            and any(kind in self._environment for kind in ("indigo", url.scheme, "all"))
-            and self.find(url) is None
-        )
 
 
 def _variable(kind: str) -> str:

@@ -135,7 +135,7 @@ class Transport:
         self._max_connections = pacing.max_concurrency + max_downloads
         self._owns_session = session is None
         self._session = session
-        self._proxies = proxies
+        self.proxies = proxies
         self._proxy = self._find_proxy(URL(self.base_url, encoded=True))
         self._loop: asyncio.AbstractEventLoop | None = None
         """The event loop in which the transport is open."""
@@ -379,7 +379,7 @@ class Transport:
         Raises:
             InvalidInputError: see `Proxies.find`.
         """
-        return self._proxies.find(url) if self._owns_session else self._proxies.explicit
+        return self.proxies.find(url) if self._owns_session else self.proxies.explicit
 
     def _request_options(self, proxy: Proxy | None) -> dict[str, Any]:
         options: dict[str, Any] = {

@@ -52,7 +52,9 @@ async def run_manifest(
     scope = anyio.CancelScope()
     with stop_on_signals(scope.cancel):  # also while the client and publisher are closed
         async with (
-            IndigoClient(base_url=options.base_url, poll_interval=batch_options.poll_interval) as client,
+            IndigoClient(
+                base_url=options.base_url, proxy=options.proxy, poll_interval=batch_options.poll_interval
+            ) as client,
             open_publisher(client, batch_options.publish) as publisher,
         ):
             read = partial(

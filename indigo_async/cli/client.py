@@ -43,7 +43,7 @@ async def open_client(
         if on_event is not None:
             on_event(event)
 
-    async with IndigoClient(base_url=options.base_url, poll_interval=poll_interval) as client:
+    async with IndigoClient(base_url=options.base_url, proxy=options.proxy, poll_interval=poll_interval) as client:
         with listen(report_event):
             yield client
 
@@ -74,7 +74,8 @@ async def open_publisher(client: IndigoClient, publish: str | None) -> AsyncGene
     if publish is not None:
         from indigo_async.files.publishing.object_store import ObjectStorePublisher  # noqa: PLC0415 - optional extra
 
-        yield ObjectStorePublisher(publish)
+        proxy = client.transport.proxies.explicit
+        yield ObjectStorePublisher(publish, proxy=None if proxy is None else proxy.url)
     elif client.settings.is_loopback:
         async with _serve_on_loopback() as publisher:
             yield publisher

@@ -12,7 +12,9 @@ from typing import Any, TypeAlias
 import attrs
 
 from indigo_async._extras import require_extra
+from indigo_async._redaction import secret
 from indigo_async._transport.cancellation import run_in_thread
+from indigo_async._transport.proxies import Proxies
 from indigo_async._validation import InputCheck
 from indigo_async.errors import DownloadError, InvalidInputError, Problem, PublishError
 from indigo_async.files.downloads.destination import is_folder_path
@@ -112,12 +114,13 @@ class ObjectExportStore:
         raise DownloadError(f"{key} could not be uploaded to {self.url}: {reason}; the export stays purchased")
 
 
-def export_store(location: str) -> FolderExportStore | ObjectExportStore:
+def export_store(location: str, *, proxy: str | None = None) -> FolderExportStore | ObjectExportStore:
     """Open the folder or object store where workers deliver exports.
 
     Args:
         location: `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`, or the path of a folder.
             Credentials and other settings of an object store come from the environment, as obstore reads it.
+        proxy: the URL of an HTTP proxy for an object store. Default: as for `IndigoClient`.
 
     Raises:
         InvalidInputError: it is neither of these.
@@ -134,9 +137,10 @@ def export_store(location: str) -> FolderExportStore | ObjectExportStore:
             "exports", "must be a folder, or a URL such as s3://bucket/prefix, gs://... or az://..., without keys"
         )
     check.raise_if_invalid()
+    proxies = Proxies.resolve(secret(proxy))
     require_extra("publish", "an object store for exports")
     try:
-        store = open_store(check, location, None)
+        store = open_store(check, location, None, proxies=proxies)
     except PublishError as error:
         raise InvalidInputError([Problem("exports", str(error))]) from None
     return ObjectExportStore(location, store)

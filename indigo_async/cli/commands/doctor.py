@@ -64,7 +64,7 @@ def doctor(
         settings = Settings.resolve(None if has_token else "none", options.base_url)
 
         async def report_server_checks() -> None:
-            async for check in check_server(settings, has_token=has_token):
+            async for check in check_server(settings, options.proxy, has_token=has_token):
                 report(check)
 
         run_async(report_server_checks)

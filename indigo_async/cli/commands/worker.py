@@ -57,14 +57,17 @@ def worker(
         temporal_client = await connect(temporal.address, namespace=temporal.namespace, runtime=runtime)
         async with (
             IndigoClient(
-                base_url=options.base_url, poll_interval=poll_interval, on_event=create_metrics_listener(runtime)
+                base_url=options.base_url,
+                proxy=options.proxy,
+                poll_interval=poll_interval,
+                on_event=create_metrics_listener(runtime),
             ) as client,
             open_publisher(client, publish) as publisher,
         ):
             running_worker = create_worker(
                 temporal_client,
                 client,
-                exports=export_store(exports),
+                exports=export_store(exports, proxy=options.proxy),
                 publisher=publisher,
                 task_queue=temporal.task_queue,
                 max_stages=max_stages,

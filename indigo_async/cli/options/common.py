@@ -111,6 +111,14 @@ class ConnectionOptions(OutputOptions):
             "INDIGO_API_TOKEN, or from the file named by INDIGO_API_TOKEN_FILE.",
         ),
     ] = None
+    proxy: Annotated[
+        str | None,
+        Parameter(
+            group=_CONNECTION_GROUP,
+            help="An HTTP proxy for all requests: http://host:port. Default: what INDIGO_PROXY, HTTPS_PROXY or "
+            "ALL_PROXY names, which may also hold a user name and password; NO_PROXY names exceptions.",
+        ),
+    ] = None
 
 
 @Parameter(name="*")

@@ -12,6 +12,7 @@ _WORDS = (
     (r"\bpass token=\.\.\. or set ", "set "),
     (r"\btoken=\.\.\., ", ""),
     (r"\bbase_url\b", "--base-url or INDIGO_BASE_URL"),
+    (r"(?m)^proxy(?=:)", "--proxy"),
     (r"\bbudget_cents(?=:)|^budget_cents$", "--budget-cents"),
     (
         r"\bcall workflows\.download_export\(\.\.\., export_id='?([^')\s]+)'?\)",

@@ -17,8 +17,9 @@ from urllib.parse import urlsplit
 import attrs
 
 from indigo_async._extras import require_extra
-from indigo_async._redaction import SecretText
+from indigo_async._redaction import SecretText, secret
 from indigo_async._transport.cancellation import cleanup, run_in_thread, run_to_completion, wait_shielded
+from indigo_async._transport.proxies import Proxies
 from indigo_async._validation import InputCheck
 from indigo_async.errors import PublishError
 from indigo_async.files.publishing.publisher import content_name
@@ -70,6 +71,7 @@ class ObjectStorePublisher:
         *,
         config: Mapping[str, str] | None = None,
         expires_in: float = _DEFAULT_EXPIRY_SECONDS,
+        proxy: str | None = None,
     ) -> None:
         """Configure the bucket and the URLs.
 
@@ -81,6 +83,7 @@ class ObjectStorePublisher:
                 the like). AWS profiles are not read.
             expires_in: how many seconds a URL is valid after the upload, at most 7 days. It must be long enough for
                 the server to fetch the file. A URL signed with temporary credentials expires with them.
+            proxy: the URL of an HTTP proxy, for a store given as a URL. Default: as for `IndigoClient`.
 
         Raises:
             InvalidInputError: an argument is invalid.
@@ -93,7 +96,9 @@ class ObjectStorePublisher:
             check.add("expires_in", f"must be at most {_MAX_EXPIRY_SECONDS} seconds (7 days), not {expires_in:g}")
         if config is not None and not isinstance(store, str):
             check.add("config", "is only for a URL; an obstore store has its own configuration")
-        self._store = _open_store(check, store, config)
+        if proxy is not None and not isinstance(store, str):
+            check.add("proxy", "is only for a URL; an obstore store has its own client options")
+        self._store = _open_store(check, store, config, Proxies.resolve(secret(proxy)))
         check.raise_if_invalid()
         self._label = strip_credentials(store) if isinstance(store, str) else repr(store)
         self._expires_in = timedelta(seconds=expires_in)
@@ -179,7 +184,9 @@ class ObjectStorePublisher:
             )
 
 
-def _open_store(check: InputCheck, store: str | SigningStore, config: Mapping[str, str] | None) -> SigningStore | Any:
+def _open_store(
+    check: InputCheck, store: str | SigningStore, config: Mapping[str, str] | None, proxies: Proxies
+) -> SigningStore | Any:
     """Open the store; if the argument is invalid, add the problem to `check`."""
     require_extra("publish", "ObjectStorePublisher")
     from obstore.store import AzureStore, GCSStore, S3Store  # noqa: PLC0415 - the extra
@@ -192,7 +199,7 @@ def _open_store(check: InputCheck, store: str | SigningStore, config: Mapping[st
             "must be a URL such as s3://bucket/prefix (or gs://, az://), or an obstore S3Store, GCSStore or AzureStore",
         )
         return None
-    return open_store(check, store, config)
+    return open_store(check, store, config, proxies=proxies)
 
 
 async def _sign_url(store: SigningStore, key: str, expires_in: timedelta) -> SecretText:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
 from indigo_async._exact import describe_kind, to_plain
+from indigo_async._transport.proxies import Proxies
 from indigo_async._validation import InputCheck, is_loopback_host
 from indigo_async.errors import PublishError
 
@@ -87,10 +88,13 @@ _CAUSES_BY_CODE = {
 _WRONG_REGION = frozenset({"AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect"})
 
 
-def open_store(check: InputCheck, url: str, config: Mapping[str, Any] | None) -> SigningStore | None:
+def open_store(
+    check: InputCheck, url: str, config: Mapping[str, Any] | None, *, proxies: Proxies
+) -> SigningStore | None:
     """Open the store at a URL with one of the `SCHEMES`. Invalid settings are added to `check`, and None is returned.
 
     Raises:
+        InvalidInputError: a variable names a proxy that can't be used.
         PublishError: obstore rejects the URL or its configuration.
     """
     from obstore.store import AzureStore, GCSStore, S3Store  # noqa: PLC0415 - the extra
@@ -101,6 +105,7 @@ def open_store(check: InputCheck, url: str, config: Mapping[str, Any] | None) ->
     if check.problems:
         return None
     _check_endpoint(url, settings, client_options)
+    client_options = proxies.object_store_options() | client_options
     try:
         return kinds[scheme].from_url(url, config=settings, client_options=client_options, retry_config=_RETRY)
     except BaseException as error:

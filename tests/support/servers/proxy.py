@@ -29,6 +29,7 @@ class ForwardProxy:
     targets: list[str] = attrs.Factory(list)
     """What clients connected to, as `host:port`."""
     heads: list[bytes] = attrs.field(factory=list, repr=False)
+    writers: list[asyncio.StreamWriter] = attrs.field(factory=list, repr=False)
 
     @property
     def url(self) -> str:
@@ -38,7 +39,8 @@ class ForwardProxy:
         return f"{self.scheme}://{credentials}@{self.address}"
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
+        self.writers.append(writer)
+        with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             await self._serve(reader, writer)
         writer.close()
 
@@ -95,3 +97,5 @@ async def forward_proxy(
     async with await asyncio.start_server(proxy.handle, "127.0.0.1", 0, ssl=tls) as server:
         proxy.address = "{}:{}".format(*server.sockets[0].getsockname()[:2])
         yield proxy
+        for writer in proxy.writers:
+            writer.close()
