@@ -96,7 +96,7 @@ def _explain_intermediary(status: int, *, is_page: bool) -> str | None:
         return "this network requires a login; open any web page in a browser first"
     if not is_page or status not in _REFUSALS:
         return None
-    hint = "this web page is probably from a proxy or firewall in between, not from the API"
+    hint = "probably from a proxy or firewall in between, not from the API"
     return f"{hint}; if there is none, check the token" if status == HTTPStatus.UNAUTHORIZED else hint
 
 

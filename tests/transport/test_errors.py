@@ -302,7 +302,7 @@ def test_a_web_page_is_from_a_proxy_or_firewall_and_not_about_the_token(status: 
     error = error_from(status, raw=BLOCKED, content_type=content_type)
     assert type(error) is ApiError
     assert "Access & Denied" in str(error)
-    assert "this web page is probably from a proxy or firewall in between, not from the API" in str(error)
+    assert "probably from a proxy or firewall in between, not from the API" in str(error)
     assert ("check the token" in str(error)) == (status == 401)
 
 
