@@ -20,6 +20,7 @@ _WORDS = (
     ),
     (r"\bworkflows\.download_export\(\.\.\., export_id='?([^')\s]+)'?\)", r"`indigo-async export` with --export-id \1"),
     (r"\bworkflows\.download_export\b", "`indigo-async export` with --export-id"),
+    (r"\bworkflows\.wait_(until_active|for_column_selection|for_export)\b", "`indigo-async watch`"),
     (r"\bcall wait_until_active first\b", "wait for it with `indigo-async watch`"),
     (r"\bcall export_audience\b", "run `indigo-async export` without --export-id"),
     (r"\bPass export_id=\.\.\. to choose one\b", "Choose one with --export-id"),
@@ -33,6 +34,7 @@ _FIELDS_AND_OPTIONS = (
     (r"\bpass allow_empty=True\b", "set export.allow_empty to true", "use --allow-empty"),
     (r"\bpass reuse_purchased=True\b", "set export.reuse_purchased to true", "use --reuse-purchased"),
     (r"\breuse_purchased=True\b", "export.reuse_purchased", "--reuse-purchased"),
+    (r"\breuse_purchased=False\b", "export.reuse_purchased: false", "--buy-another"),
 )
 """Python names in messages, and what to say instead in a batch and in a command without a manifest."""
 

@@ -104,10 +104,12 @@ def open_store(
     settings, client_options = _split_config(check, config or {})
     if check.problems:
         return None
+    if client_options and "AWS_ALLOW_HTTP" in os.environ:  # which obstore otherwise ignores
+        client_options.setdefault("allow_http", os.environ["AWS_ALLOW_HTTP"])
     _check_endpoint(url, settings, client_options)
     client_options = proxies.object_store_options() | client_options
     try:
-        return kinds[scheme].from_url(url, config=settings, client_options=client_options, retry_config=_RETRY)
+        return kinds[scheme].from_url(url, config=settings, client_options=client_options or None, retry_config=_RETRY)
     except BaseException as error:
         if not isinstance(error, Exception) and not is_panic(error):
             raise
@@ -159,7 +161,7 @@ def _check_endpoint(url: str, settings: Mapping[str, str], client_options: Mappi
     if not is_loopback_host(urlsplit(endpoint).hostname):
         problem = "its endpoint must be https: the CSV holds people's data"
     elif "allow_http" not in client_options and not os.environ.get("AWS_ALLOW_HTTP"):
-        problem = 'its endpoint is plain http; for a server on this machine, add config={"allow_http": "true"}'
+        problem = "its endpoint is plain http; for a server on this machine, set allow_http or AWS_ALLOW_HTTP to true"
     if problem is not None:
         raise PublishError(f"{strip_credentials(url)}: {problem}")
 
@@ -199,7 +201,7 @@ def explain(error: BaseException, store: object) -> str:
     elif isinstance(error, FileNotFoundError):
         reason = f"the location does not exist ({shown}); check the bucket and its region"
     elif "builder error" in text and "http://" in text:
-        reason = 'its endpoint is plain http, which is not allowed; use https, or on this machine allow_http="true"'
+        reason = "its endpoint is plain http, which is not allowed; use https, or set allow_http for this machine"
     elif "error sending request" in text:
         reason = "the store could not be reached; check its address, its region, and the network or proxy"
     else:

@@ -105,8 +105,8 @@ class RecipeContext:
     counts uploads without a response; each may have left a stub, which is harmless and free. `last_poll` describes the
     last status checks of a wait that was given up. `warnings` are for the user; add to them with `warn`.
 
-    For the advice after a timeout: `requested` is how far the current stage's audience got. `only_waits`: the recipe
-    sends no POST. `buys_another`: it may purchase an export although there is a purchased one.
+    For the advice after a timeout: `requested` is how far the current stage's audience got, and the recipe
+    `buys_another` export if it may purchase one although there is a purchased one.
     """
 
     client: IndigoClient
@@ -125,7 +125,6 @@ class RecipeContext:
     lost_uploads: int = 0
     last_poll: str | None = None
     requested: Requested = Requested.NOTHING
-    only_waits: bool = False
     buys_another: bool = False
     warnings: tuple[str, ...] = ()
     timings: dict[Stage, float] = attrs.Factory(dict[Stage, float])
@@ -247,7 +246,9 @@ def recipe_scope(
                 if not deadline.expired:  # a file system's, say
                     raise
                 raise WaitTimeoutError(
-                    describe_timeout(context, limit.seconds), stage=context.current_stage, audience=context.audience
+                    describe_timeout(context, recipe, limit.seconds),
+                    stage=context.current_stage,
+                    audience=context.audience,
                 ) from None
         except BaseException as error:
             context.emit(

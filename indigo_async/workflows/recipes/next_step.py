@@ -30,15 +30,23 @@ class Requested(Enum):
     """The server makes the audience, or has made it."""
 
 
-def describe_timeout(context: RecipeContext, seconds: float) -> str:
+# Not "the same call": what called the wait may have sent a request before it.
+_WAITS = {
+    "wait_for_column_selection": "workflows.wait_for_column_selection goes on waiting",
+    "wait_until_active": "workflows.wait_until_active goes on waiting",
+    "wait_for_export": "workflows.wait_for_export goes on waiting",
+}
+
+
+def describe_timeout(context: RecipeContext, recipe: str, seconds: float) -> str:
     """Say that a recipe's time is up, what its last wait saw, and what to do next."""
     last_poll = "" if context.last_poll is None else f"{context.last_poll}; "
-    return f"not done after {seconds:g} s; {last_poll}{_describe_next_step(context)}"
+    return f"not done after {seconds:g} s; {last_poll}{_describe_next_step(context, recipe)}"
 
 
-def _describe_next_step(context: RecipeContext) -> str:
-    if context.only_waits:
-        return "the server keeps working, and the same call goes on waiting"
+def _describe_next_step(context: RecipeContext, recipe: str) -> str:
+    if recipe in _WAITS:
+        return f"the server keeps working; {_WAITS[recipe]} for audience {context.audience_name}"
     match context.current_stage:
         case Stage.UPLOAD | Stage.MATCH:
             return _after_match(context)
@@ -110,8 +118,9 @@ def _after_purchase(context: RecipeContext) -> str:
 
 
 def _download_advice(context: RecipeContext) -> str:
-    export_id = "" if context.quote is None else f"(..., export_id={context.quote.id!r})"
-    return f"workflows.download_export{export_id} downloads the purchased export"
+    if context.quote is None:
+        return "workflows.download_export downloads the purchased export"
+    return f"workflows.download_export(..., export_id={context.quote.id!r}) downloads the purchased export"
 
 
 def _audience_label(context: RecipeContext) -> str:

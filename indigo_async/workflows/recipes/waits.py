@@ -117,7 +117,7 @@ def _check_wait(
     customer_id = check.optional_customer_id(customer_id)
     check.seconds("timeout", timeout)
     check.raise_if_invalid()
-    return RecipeContext(client, customer_id, str(audience_id), only_waits=True)
+    return RecipeContext(client, customer_id, str(audience_id))
 
 
 def is_active(audience: Audience) -> bool:

@@ -8,7 +8,7 @@ import pytest
 
 from indigo_async import errors
 from indigo_async.cli.render import advice
-from indigo_async.cli.render.advice import advice_for
+from indigo_async.cli.render.advice import advice_for, use_option_names
 
 
 def test_all_advice_is_about_existing_errors():
@@ -50,3 +50,24 @@ def test_no_message_recommends_what_could_purchase_twice():
         )
     ]
     assert found == []
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        (
+            "workflows.wait_until_active goes on waiting for audience aud-1",
+            "`indigo-async watch` goes on waiting for audience aud-1",
+        ),
+        (
+            "workflows.download_export(..., export_id='exp-1') downloads the purchased export",
+            "`indigo-async export` with --export-id exp-1 downloads the purchased export",
+        ),
+        (
+            "the same call might purchase another, because of reuse_purchased=False: leave that out",
+            "the same command might purchase another, because of --buy-another: leave that out",
+        ),
+    ],
+)
+def test_what_to_do_after_a_timeout_is_said_in_words_of_the_command(message: str, shown: str):
+    assert use_option_names(message, in_batch=False) == shown

@@ -565,7 +565,11 @@ NO_METADATA = {"metadata_endpoint": "http://127.0.0.1:1"}
         ("s3://", {}, "the URL must be like s3://bucket/prefix"),
         ("s3://a b", {}, "the URL must be like s3://bucket/prefix"),
         ("s3://lists", {"endpoint": "http://10.0.0.1:9"}, "its endpoint must be https: the CSV holds people's data"),
-        ("s3://lists", {"endpoint": "http://127.0.0.1:9"}, 'add config={"allow_http": "true"}'),
+        (
+            "s3://lists",
+            {"endpoint": "http://127.0.0.1:9"},
+            "for a server on this machine, set allow_http or AWS_ALLOW_HTTP to true",
+        ),
         ("az://lists", {}, "there is no account; set AZURE_STORAGE_ACCOUNT_NAME"),
         ("az://lists", {"account_name": "a", "account_key": "!canary"}, "the account key is not a valid key"),
         ("gs://lists", {"service_account": "/canary.json"}, "the service account's key file cannot be read"),
@@ -589,6 +593,18 @@ async def test_options_of_the_http_client_are_part_of_the_configuration(
 ):
     """obstore panics when it finds them among the settings of the store."""
     config = KEYS | {"endpoint": bucket.server.endpoint, "region": "us-east-1", key: allow_http, "timeout": "30s"}
+    async with ObjectStorePublisher(f"s3://{bucket.name}", config=config).publish(donors) as url:
+        assert await read(url) == donors.read_bytes()
+
+
+@pytest.mark.usefixtures("no_settings")
+@pytest.mark.parametrize("config", [{}, {"timeout": "30s"}])
+async def test_a_store_can_be_configured_by_the_environment(
+    bucket: Bucket, donors: Path, monkeypatch: pytest.MonkeyPatch, config: dict[str, str]
+):
+    settings = KEYS | {"endpoint_url": bucket.server.endpoint, "region": "us-east-1", "allow_http": "true"}
+    for name, value in settings.items():
+        monkeypatch.setenv(f"AWS_{name.upper()}", value)
     async with ObjectStorePublisher(f"s3://{bucket.name}", config=config).publish(donors) as url:
         assert await read(url) == donors.read_bytes()
 

@@ -351,7 +351,8 @@ async def test_a_wait_goes_on(world: World):
         return workflows.wait_for_column_selection(client, stub, customer_id=CUSTOMER)
 
     message = await world.time_out(call, sent(GET))
-    assert message.endswith("; the server keeps working, and the same call goes on waiting")
+    advice = f"workflows.wait_for_column_selection goes on waiting for audience {stub.id}"
+    assert message.endswith(f"; the server keeps working; {advice}")
     assert (await world.finish(call)).id == stub.id
 
 
