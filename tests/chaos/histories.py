@@ -59,6 +59,13 @@ job_specs = st.builds(
 )
 dialects = st.builds(
     Dialect,
+    envelope=st.sampled_from(["none", "none", "data", "named"]),
+    byte_order_mark=st.booleans(),
+    status_format=st.sampled_from(["exact", "exact", "lower", "blanks", "dashes", "trailing blank", "camel"]),
+    error_format=st.sampled_from(["error", "error", "message", "detail", "nested", "list", "text", "html"]),
+    pagination=st.sampled_from(["none", "none", "link header", "next url"]),
+    page_size=st.sampled_from([1, 2, 100]),
+    shows_counts=st.booleans(),
     id_type=st.sampled_from(["string", "integer"]),
     numeric_customer_ids=st.booleans(),
     name_key=st.sampled_from(["name", "audienceName"]),

@@ -102,7 +102,9 @@ async def test_local_file_is_published_to_a_server_on_this_machine(
         again = await command_line(sandbox, "match", people, *MATCH, *more, "--json")
         assert sandbox.log.count("POST /upload_csv") == 1
     assert result.exit_code == 0, result.stderr
-    assert result.records[0]["size"] > 1_000
+    record = result.records[0]
+    assert record["size"] > 1_000
+    assert record["match_rate"] == round(record["matched_count"] / record["row_count"], 4)
     assert again.records[0]["id"] == result.records[0]["id"]
 
 
