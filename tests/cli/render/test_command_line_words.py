@@ -107,3 +107,7 @@ def test_python_advice_becomes_options():
     assert use_option_names(message, in_batch=False) == (
         "To download it, use --reuse-purchased, or run `indigo-async export` with --export-id e-1"
     )
+
+
+def test_no_message_shows_an_amount_in_cents():
+    assert [text for _, text in ALL if re.search(r"\d cents\b", text)] == []

@@ -141,7 +141,7 @@ class TestRealBatch:
         async with Journal.open(path):
             pass
         result = report(str(path), "--html", str(tmp_path / "nowhere" / "report.html"))
-        assert result.returncode == 1
+        assert result.returncode == 2
         assert "nowhere" in result.stderr
         assert {file.name for file in tmp_path.iterdir()} == {"run.sqlite", "run.sqlite.lock", "run.sqlite.rows"}
 
