@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import signal
@@ -20,9 +21,10 @@ FAST = ("--poll-interval", "0.02")
 
 
 @asynccontextmanager
-async def running(sandbox: Sandbox, manifest: Path) -> AsyncGenerator[Process]:
+async def running(sandbox: Sandbox, manifest: Path, *options: str, name: str = "run") -> AsyncGenerator[Process]:
     """Run the command; kill it at the end of the block if it is still running."""
-    async with await anyio.open_process(command("run", manifest, *FAST), env=environment_for(sandbox)) as process:
+    arguments = command(name, manifest, *options, *FAST)
+    async with await anyio.open_process(arguments, env=environment_for(sandbox)) as process:
         try:
             yield process
         finally:
@@ -77,6 +79,35 @@ async def test_first_signal_finishes_purchases_and_prints_the_command_to_resume(
     assert counts.purchases == JOBS
     assert set(counts.purchases_by_export.values()) == {1}
     assert len(list(tmp_path.glob("exports/*/*.csv"))) == JOBS
+
+
+@pytest.mark.parametrize("name", ["run", "quote"])
+async def test_figures_and_the_error_of_an_interrupted_command_in_json(tmp_path: Path, name: str):
+    manifest = write_manifest(tmp_path, JOBS)
+    async with Sandbox(lite=True, speed=2_000.0) as sandbox:
+        endpoint = "POST /create_lookalike_audience"
+        slow = Fault(kind=FaultKind.DELAY_AFTER, endpoint=endpoint, times=None, skip_first=3, delay=30.0)
+        sandbox.faults.add(slow)
+        with anyio.fail_after(120):
+            async with running(sandbox, manifest, "--json", name=name) as process:
+                assert process.stdout is not None
+                stdout = (await process.stdout.receive()).decode()  # the first outcome
+                process.send_signal(signal.SIGINT)
+                async for chunk in process.stdout:
+                    stdout += chunk.decode()
+                stderr = await read_until(process, "no such text")
+                await process.wait()
+    *results, summary = [json.loads(line) for line in stdout.splitlines()]
+    outcomes = [result for result in results if result["type"] == "outcome"]
+    error = json.loads(stderr.splitlines()[-1])["error"]
+    assert (process.returncode, error["type"]) == (130, "Interrupted")
+    assert error["advice"].startswith("Resume with: ")
+    assert summary["interrupted"] is True
+    assert summary["stopped"] == "interrupted before all jobs had ended"
+    assert summary["done"] >= len(outcomes) >= 1  # outcomes that were not read yet are not printed
+    assert summary["done"] + summary["failed"] + summary["unfinished"] == summary["jobs"] == JOBS
+    assert summary["canceled"] <= summary["unfinished"]
+    assert summary["spent_cents"] <= summary["quoted_cents"]
 
 
 async def test_second_signal_quits_immediately_and_nothing_is_purchased_twice(tmp_path: Path):
