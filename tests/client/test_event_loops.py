@@ -101,6 +101,18 @@ async def test_a_client_that_is_not_open_is_refused_everywhere(name: str):
             await USES[name](client)
 
 
+async def test_a_batch_is_iterated_in_its_own_event_loop_and_block():
+    async def iterate() -> list[workflows.JobOutcome]:
+        return [outcome async for outcome in batch]
+
+    async with sandbox_and_client() as (_, client):
+        async with workflows.start_batch(client, []) as batch:
+            assert type(await outcome_in_another_loop(iterate)) is ClientNotOpenError
+            assert await iterate() == []
+        with pytest.raises(IndigoError, match="the batch has ended: iterate over it inside"):
+            await iterate()
+
+
 async def test_a_client_cannot_be_opened_twice():
     async with sandbox_and_client() as (_, client):
         with pytest.raises(ClientNotOpenError, match="the client is already open"):

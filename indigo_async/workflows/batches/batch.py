@@ -22,6 +22,7 @@ from indigo_async._validation import InputCheck
 from indigo_async.client import IndigoClient, get_poller
 from indigo_async.errors import (
     AuthenticationError,
+    IndigoError,
     InvalidInputError,
     JournalDamagedError,
     JournalWriteError,
@@ -212,6 +213,9 @@ class Batch:
         self._outbox, self._outcomes = anyio.create_memory_object_stream[JobOutcome](_OUTCOME_BUFFER_SIZE)
 
     def __aiter__(self) -> AsyncIterator[JobOutcome]:
+        self._client.transport.require_own_loop()
+        if self._ended_at is not None:
+            raise IndigoError("the batch has ended: iterate over it inside the `async with start_batch(...)` block")
         return self._outcomes
 
     def report(self) -> BatchReport:
