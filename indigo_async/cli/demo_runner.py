@@ -14,7 +14,7 @@ from rich.table import Table
 from indigo_async._text import format_dollars
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async.cli.render.events import describe_event
-from indigo_async.cli.render.output import Output, make_table
+from indigo_async.cli.render.output import Output, make_table, replace_control_characters
 from indigo_async.client import IndigoClient
 from indigo_async.errors import IndigoError
 from indigo_async.events import Event
@@ -63,6 +63,7 @@ _CUSTOMERS = (
     _Customer("great-lakes", ("IL", "MI", "MN", "OH", "WI"), ("phone", "vote_history")),
     _Customer("sun-belt", ("AZ", "FL", "GA", "NC", "TX"), ()),
 )
+_CUSTOMER_WIDTH = max(len(customer.id) for customer in _CUSTOMERS)
 
 
 @attrs.frozen(kw_only=True)
@@ -115,7 +116,7 @@ async def _run_jobs(output: Output, sandbox: Sandbox, jobs: list[AudienceJob], o
     def show_event(event: Event) -> None:
         if (message := describe_event(event)) is not None:
             customer = event.customer_id if isinstance(event, WorkflowEvent) else ""
-            output.show(f"{time.monotonic() - started:6.1f} s  {customer:<12} {message}")
+            output.show(_render_event(time.monotonic() - started, customer, message))
 
     async with IndigoClient(sandbox.token, base_url=sandbox.base_url, poll_interval=interval) as client:
         with tempfile.TemporaryDirectory() as folder:
@@ -135,6 +136,16 @@ async def _run_jobs(output: Output, sandbox: Sandbox, jobs: list[AudienceJob], o
     failed = {outcome.job.key: outcome.error for outcome in repeated + outcomes if outcome.error is not None}
     if failed:
         raise IndigoError("\n".join(f"{key}: {error}" for key, error in failed.items()))
+
+
+def _render_event(seconds: float, customer: str | None, message: str) -> Table:
+    """An event in columns, so that a long message is wrapped below its start."""
+    row = Table.grid(padding=(0, 2, 0, 0))
+    row.add_column(justify="right", width=8)
+    row.add_column(width=_CUSTOMER_WIDTH)
+    row.add_column(overflow="fold")
+    row.add_row(f"{seconds:.1f} s", customer, replace_control_characters(message))
+    return row
 
 
 def _format_costs(label: str, report: BatchReport) -> str:
@@ -180,7 +191,6 @@ def _render_outcomes(outcomes: list[JobOutcome]) -> Table:
             "match rate": "right",
             "lookalike": "right",
             "price": "right",
-            "file": "left",
         },
         (_outcome_row(outcome) for outcome in sorted(outcomes, key=lambda outcome: outcome.job.key)),
     )
@@ -189,7 +199,7 @@ def _render_outcomes(outcomes: list[JobOutcome]) -> Table:
 def _outcome_row(outcome: JobOutcome) -> tuple[str, ...]:
     result = outcome.result
     if result is None or result.receipt is None or result.lookalike is None:
-        return outcome.job.customer_id, "failed", "", "", "", ""
+        return outcome.job.customer_id, "failed", "", "", ""
     csv, rate = result.matched.uploaded_audience_csv, result.matched.match_rate
     rows = csv.row_count if csv is not None else None
     return (
@@ -198,5 +208,4 @@ def _outcome_row(outcome: JobOutcome) -> tuple[str, ...]:
         f"{rate:.0%}" if rate is not None else "",
         f"{result.lookalike.size or 0:,}",
         format_dollars(result.receipt.export.cost_cents) if result.receipt.export.cost_cents else "free",
-        result.receipt.path.name,
     )

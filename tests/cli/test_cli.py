@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -11,16 +13,22 @@ from pathlib import Path
 import pytest
 
 
-def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run_command(*arguments: str, columns: int | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "indigo_async", *arguments], capture_output=True, text=True, timeout=180, check=False
+        [sys.executable, "-m", "indigo_async", *arguments],
+        env=os.environ | ({} if columns is None else {"COLUMNS": str(columns)}),
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
     )
 
 
 def test_demo_runs_every_recipe_for_three_customers(tmp_path: Path):
     out = tmp_path / "demo"
     result = run_command(
-        "demo", "--out", str(out), "--voters", "40000", "--people", "1500", "--speed", "200", "--seed", "3"
+        *("demo", "--out", str(out), "--voters", "40000", "--people", "1500", "--speed", "200", "--seed", "3"),
+        columns=80,
     )
     assert result.returncode == 0, result.stderr
     assert all("people; 5,000 were requested" in line for line in result.stderr.splitlines())
@@ -37,10 +45,29 @@ def test_demo_runs_every_recipe_for_three_customers(tmp_path: Path):
             rows = list(csv.reader(file))
         assert "TargetSmart voterbase ID" in rows[0]
         assert len(rows) > 1_500
+    amounts = r" +1,\d{3} of 1,500 +\d\d% +[\d,]+ +(\$[\d,]+\.\d\d|free) *"
+    for customer in ("great-lakes", "keystone", "sun-belt"):
+        assert re.search(f"^{customer}{amounts}$", result.stdout, re.MULTILINE)
+        assert re.search(rf"^ +\d+\.\d s  {customer} +upload started *$", result.stdout, re.MULTILINE)
     assert "First run: 15 POSTs" in result.stdout
     again = re.search(r"Same jobs, second run: (\d+) POSTs, \d+ reads, (\d+) purchases", result.stdout)
     assert again is not None
     assert again.groups() == ("0", "0")
+
+
+def test_interrupted_demo_promises_nothing(tmp_path: Path):
+    demo = [sys.executable, "-m", "indigo_async", "demo", "--out", str(tmp_path), "--voters", "2000", "--speed", "1"]
+    with subprocess.Popen(
+        demo, env=os.environ | {"PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        while "upload started" not in process.stdout.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted. The sandbox is gone, with all its audiences; the same command starts over" in stderr
+    assert "resume" not in stderr
 
 
 def test_unknown_option_is_a_usage_error():

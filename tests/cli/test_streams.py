@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import os
 import pty
@@ -13,8 +14,11 @@ from pathlib import Path
 
 import anyio
 import pytest
+from rich.console import Console
 
 from indigo_async import ColumnSelection, ColumnSelections, IndigoClient
+from indigo_async.cli.errors import ErrorReport
+from indigo_async.cli.render.output import Output
 from indigo_async.sandbox import Sandbox
 from indigo_async.workflows import upload_and_match
 from tests.support.processes import ROOT
@@ -168,6 +172,20 @@ async def test_progress_is_only_redrawn_in_a_terminal_that_can(tmp_path: Path, v
     assert b"Progress is saved in" in stderr
     assert b"\x1b[?25l" not in stderr
     assert b"\x1b[2K" not in stderr
+
+
+@pytest.mark.parametrize("in_terminal", [True, False])
+def test_text_is_wrapped_at_words_in_a_terminal_only(in_terminal: bool):
+    console = Console(file=io.StringIO(), width=30, force_terminal=in_terminal, color_system=None)
+    output = Output()
+    output.stderr = console
+    message = "aud-1 has 3,538 people; 5,000 were requested\n  indigo-async run a-rather-long-name.yaml"
+    output.error(ErrorReport(type="Error", message=message))
+    assert isinstance(console.file, io.StringIO)
+    *message, command_line = map(str.rstrip, console.file.getvalue().splitlines())
+    assert command_line == "  indigo-async run a-rather-long-name.yaml"
+    whole = "indigo-async: aud-1 has 3,538 people; 5,000 were requested"
+    assert message == (["indigo-async: aud-1 has 3,538", "people; 5,000 were requested"] if in_terminal else [whole])
 
 
 def run_with_module(folder: Path, name: str, code: str, *prefix: str) -> subprocess.CompletedProcess[bytes]:

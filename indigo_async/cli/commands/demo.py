@@ -8,7 +8,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from indigo_async.cli.errors import ErrorReport, ExitCode
 from indigo_async.cli.options.common import POSITIVE, WholeNumber
+from indigo_async.cli.render.output import Output
 from indigo_async.cli.signals import run_async
 from indigo_async.errors import InvalidInputError, Problem
 
@@ -28,10 +30,16 @@ def demo(
         float, Parameter(help="How many times faster than real time the server works.", validator=POSITIVE)
     ] = 20.0,
     seed: Annotated[WholeNumber, Parameter(help="The random seed for voters and typos.")] = 0,
-) -> None:
+) -> ExitCode:
     """Run every recipe for three customers at once, on a local sandbox."""
     if out.exists() and not out.is_dir():
         raise InvalidInputError([Problem("--out", f"{out} is not a folder")])
     from indigo_async.cli.demo_runner import DemoOptions, run_demo  # noqa: PLC0415 - optional extra
 
-    run_async(partial(run_demo, DemoOptions(out=out, voters=voters, people=people, speed=speed, seed=seed)))
+    try:
+        run_async(partial(run_demo, DemoOptions(out=out, voters=voters, people=people, speed=speed, seed=seed)))
+    except KeyboardInterrupt:
+        message = "interrupted. The sandbox is gone, with all its audiences"
+        Output().error(ErrorReport(type="Interrupted", message=message, advice="the same command starts over"))
+        return ExitCode.INTERRUPTED
+    return ExitCode.SUCCESS

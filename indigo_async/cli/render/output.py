@@ -115,13 +115,17 @@ class Output:
 
     def show(self, view: RenderableType) -> None:
         """Print a result, unless `as_json`."""
-        if not self.as_json:
-            self.stdout.print(sanitize(view) if isinstance(view, str) else view, soft_wrap=isinstance(view, str))
+        if self.as_json:
+            return
+        if isinstance(view, str):
+            _print_text(self.stdout, view)
+        else:
+            self.stdout.print(view)
 
     def note(self, text: str) -> None:
         """Print progress or a hint, unless `quiet`."""
         if not self.quiet:
-            self.stderr.print(sanitize(text), style="dim", soft_wrap=True)
+            _print_text(self.stderr, text, style="dim")
 
     def error(self, report: ErrorReport) -> None:
         """Print an error to stderr: as text, or as a line of JSON if `as_json`."""
@@ -129,7 +133,7 @@ class Output:
             self.stderr.file.write(json.dumps({"type": "error", "error": _redact_values(report.to_json())}) + "\n")
             self.stderr.file.flush()
         else:
-            self.stderr.print(f"indigo-async: {sanitize(report.text)}", style="red", soft_wrap=True)
+            _print_text(self.stderr, f"indigo-async: {report.text}", style="red")
 
 
 def _redact_values(value: Any) -> Any:
@@ -143,6 +147,12 @@ def _redact_values(value: Any) -> Any:
             return [_redact_values(item) for item in cast("Sequence[Any]", value)]
         case _:
             return value
+
+
+def _print_text(console: Console, text: str, style: str | None = None) -> None:
+    """Print text, wrapped at words in a terminal. Indented lines, such as commands to copy, are never wrapped."""
+    for line in sanitize(text).split("\n"):
+        console.print(line, style=style, soft_wrap=not console.is_interactive or line.startswith("  "))
 
 
 def sanitize(text: str, token: str = "") -> str:
