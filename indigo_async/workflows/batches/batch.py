@@ -216,7 +216,15 @@ class Batch:
         self._client.transport.require_own_loop()
         if self._ended_at is not None:
             raise IndigoError("the batch has ended: iterate over it inside the `async with start_batch(...)` block")
-        return self._outcomes
+        return self
+
+    async def __anext__(self) -> JobOutcome:
+        try:
+            return await self._outcomes.receive()
+        except anyio.EndOfStream:
+            raise StopAsyncIteration from None
+        except asyncio.CancelledError as error:
+            raise error.with_traceback(None) from None  # its inner frames would only lengthen a traceback
 
     def report(self) -> BatchReport:
         """The numbers so far; final once the iteration has ended."""

@@ -258,5 +258,7 @@ def recipe_scope(
                 stage=context.current_stage,
                 error_type=type(error).__name__,
             )
+            if isinstance(error, asyncio.CancelledError):
+                raise asyncio.CancelledError(*error.args) from None  # Ctrl-C shows the caller's frames, not all of ours
             raise
         context.emit(RecipeFinished, recipe=recipe, seconds=clock() - started_at)

@@ -27,12 +27,19 @@ async def test_ctrl_c_checks_purchases_in_flight_so_that_journal_and_server_agre
                 await anyio.sleep(0.001)
             process.send_signal(signal.SIGINT)
             with anyio.fail_after(30):
+                assert process.stderr is not None
+                stderr = b"".join([chunk async for chunk in process.stderr]).decode()
                 await process.wait()
         counts = sandbox.counts()
         async with Journal.open(journal) as opened:
             spent = await opened.spent_cents()
             written = [record async for record in opened.records()]
     assert process.returncode not in {0, -signal.SIGKILL}
+    traceback = stderr[stderr.index("Traceback") :]
+    assert traceback.rstrip().endswith("KeyboardInterrupt")
+    assert "ExceptionGroup" not in traceback
+    assert "anyio" not in traceback
+    assert len(traceback.splitlines()) < 35  # most of them are Python's own
     assert 3 <= counts.purchases < JOBS
     assert spent == counts.charged_cents
     purchases = [record for record in written if record.stage == "purchase" and record.kind == "result"]

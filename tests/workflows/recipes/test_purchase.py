@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,12 +14,14 @@ import attrs
 import pytest
 from aiohttp import web
 
+from indigo_async._transport.cancellation import current_cleanups
 from indigo_async.client import IndigoClient
 from indigo_async.errors import ApiError, BudgetExceededError, PurchaseInDoubtError
-from indigo_async.events import Event, RequestRetried, listen
+from indigo_async.events import Event, RecipeWarning, RequestRetried, listen
 from indigo_async.models import CsvExport, RecordId
 from indigo_async.sandbox import Fault, FaultKind, Sandbox
 from indigo_async.workflows import ExportPriced, ExportPurchased, Stage
+from indigo_async.workflows.recipes import purchase
 from indigo_async.workflows.recipes.budget import Budget
 from indigo_async.workflows.recipes.context import NullJobLog, RecipeContext
 from indigo_async.workflows.recipes.export_options import ExportOptions
@@ -324,6 +327,48 @@ async def test_canceled_in_flight_and_rate_limited_it_is_not_sent_again(cancel):
         assert len(server.requests) == 1
         assert scenario.charged_and_reserved == (0, 0, 0)
         assert scenario.job_log.written == [f"intent {PRICE}", "cancel"]
+
+
+@either_way
+async def test_check_of_a_canceled_purchase_is_listed_and_bounded(cancel, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(purchase, "_CANCEL_GRACE_SECONDS", 0.2)
+    listed: list[str] = []
+    wait_shielded = purchase.wait_shielded
+
+    async def observed(work: asyncio.Future[CsvExport], *, seconds: float | None = None) -> None:
+        listed.extend(f"{cleanup.kind}: {cleanup.if_aborted}" for cleanup in current_cleanups())
+        await wait_shielded(work, seconds=seconds)
+
+    monkeypatch.setattr(purchase, "wait_shielded", observed)
+    events: list[Event] = []
+    async with purchase_scenario() as scenario:
+        scenario.sandbox.faults.add(Fault(kind=FaultKind.DELAY_AFTER, endpoint=PURCHASE, delay=SLOW))
+        with listen(events.append):
+            await cancel(scenario.purchase, when=lambda: scenario.requests == 1)
+        assert scenario.charged_and_reserved == (PRICE, 0, PRICE)
+        assert scenario.job_log.written == [f"intent {PRICE}"]
+        in_doubt = f"export {scenario.export.id} of audience {scenario.audience_id} (customer {CUSTOMER}) may have been"
+    assert len(listed) == 1
+    assert listed[0].startswith(f"checking purchases in flight: {in_doubt} purchased")
+    assert current_cleanups() == []
+    (warning,) = events
+    assert isinstance(warning, RecipeWarning)
+    assert in_doubt in warning.message
+
+
+async def test_canceled_recipe_shows_its_caller_no_inner_frames(tmp_path: Path):
+    async with sandbox_and_client() as (sandbox, client):
+        audience_id = await seed_audience(sandbox)
+        sandbox.faults.add(Fault(kind=FaultKind.DELAY_BEFORE, delay=SLOW))
+        task = asyncio.create_task(export_csv(client, audience_id, tmp_path / "x.csv"))
+        await wait_until(lambda: client.transport.requests.total() == 1)
+        task.cancel("as asked")
+        with pytest.raises(asyncio.CancelledError, match="as asked") as canceled:
+            await task
+    shown = "".join(traceback.format_exception(canceled.value))
+    assert "in export_csv" in shown
+    assert "aiohttp" not in shown
+    assert "transport.py" not in shown
 
 
 @either_way
