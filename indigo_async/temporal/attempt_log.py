@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from temporalio import activity
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from indigo_async._transport.cancellation import wait_shielded
 from indigo_async.events import Stage
@@ -95,6 +95,7 @@ async def run_with_heartbeat(
                     "the worker is shutting down; another one continues",
                     type="WorkerEnds",
                     next_retry_delay=_HANDOVER_DELAY,
+                    category=ApplicationErrorCategory.BENIGN,  # not logged with a traceback
                 )
             activity.heartbeat(details())
     finally:

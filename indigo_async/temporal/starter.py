@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from itertools import islice
@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from temporalio.client import Client, WithStartWorkflowOperation, WorkflowFailureError, WorkflowHandle
+from temporalio.client import (
+    Client,
+    WithStartWorkflowOperation,
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
@@ -276,9 +282,10 @@ async def _start_budget(temporal: Client, name: str, limit_cents: int, task_queu
         task_queue=task_queue,
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
     )
-    await temporal.execute_update_with_start_workflow(  # pyright: ignore[reportUnknownMemberType] - Temporal leaves a type open
-        BudgetWorkflow.set_limit, limit_cents, start_workflow_operation=start
-    )
+    with _plain_cancellation():
+        await temporal.execute_update_with_start_workflow(  # pyright: ignore[reportUnknownMemberType] - Temporal leaves a type open
+            BudgetWorkflow.set_limit, limit_cents, start_workflow_operation=start
+        )
     return budget_workflow_id(name)
 
 
@@ -295,9 +302,22 @@ async def _feed(batch: WorkflowHandle[BatchWorkflow, BatchSummary], pages: Seque
     """Feed the pages that the batch has not accepted yet, even if it continues as new in between."""
     accepted = 0  # the first response corrects this
     while accepted < len(pages):
-        accepted = await batch.execute_update(  # pyright: ignore[reportUnknownMemberType] - Temporal leaves a type open
-            BatchWorkflow.feed, pages[accepted]
-        )
+        with _plain_cancellation():
+            accepted = await batch.execute_update(  # pyright: ignore[reportUnknownMemberType] - Temporal leaves a type open
+                BatchWorkflow.feed, pages[accepted]
+            )
+
+
+@contextmanager
+def _plain_cancellation() -> Generator[None]:
+    """Raise `CancelledError` if the block is canceled. Temporal raises an error of its own from a canceled update."""
+    try:
+        yield
+    except WorkflowUpdateRPCTimeoutOrCancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError from None
+        raise
 
 
 @asynccontextmanager

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.support.temporal_jobs import PRICE_CENTS, TemporalEnvironment
+from indigo_async.sandbox import Fault, FaultKind
+from tests.support.temporal_jobs import PRICE_CENTS, TemporalEnvironment, make_client
 
 
 def free_port() -> int:
@@ -122,6 +123,58 @@ async def test_a_worker_and_a_single_process_run_a_manifest_with_the_same_result
             tmp_path / "here" / f"{number}.csv"
         ).read_bytes()
         assert (temporal_environment.exports / f"{number}.csv").stat().st_mode & 0o777 == 0o600
+
+
+async def test_interrupted_run_says_that_the_workflows_continue(
+    temporal_environment: TemporalEnvironment, customer: str, tmp_path: Path
+):
+    manifest = tmp_path / f"{customer}.jsonl"
+    row = {
+        "customer_id": customer,
+        "audience_name": "List",
+        "csv": "https://files.example.org/1.csv",
+        "column_selections": {"first_name": {"column_name": "First", "is_required": True}},
+    }
+    manifest.write_text(json.dumps(row) + "\n")
+    where = ("--temporal", temporal_environment.address, "--task-queue", f"no worker for {customer}")
+    for budget in ((), ("--budget-cents", "100")):
+        process = await command(temporal_environment, "run", manifest, *where, *budget)
+        assert process.stderr is not None
+        await process.stderr.readuntil(b"run it again to wait for them.\n")
+        await asyncio.sleep(0.5)  # until it waits for the workers, which sends nothing
+        process.send_signal(signal.SIGINT)
+        code, _, errors = await wait_for_exit(process)
+        assert code == 130, errors
+        assert "Interrupted. The workflows continue." in errors
+        assert "bug" not in errors
+
+
+async def test_worker_hands_over_without_a_traceback(
+    temporal_environment: TemporalEnvironment, customer: str, tmp_path: Path
+):
+    sandbox = temporal_environment.sandbox
+    manifest = tmp_path / f"{customer}.jsonl"
+    row = {
+        "customer_id": customer,
+        "audience_name": "List",
+        "csv": "https://files.example.org/1.csv",
+        "column_selections": {"first_name": {"column_name": "First", "is_required": True}},
+    }
+    manifest.write_text(json.dumps(row) + "\n")
+    sandbox.faults.add(Fault(kind=FaultKind.DELAY_AFTER, endpoint="POST /upload_csv", customer_id=customer, delay=20.0))
+    where = ("--temporal", temporal_environment.address, "--task-queue", temporal_environment.task_queue)
+    async with worker(temporal_environment) as process:
+        runs = await command(temporal_environment, "run", manifest, *where)
+        async with make_client(sandbox) as client:
+            while not await client.list_audiences(customer):
+                await asyncio.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        code, _, errors = await wait_for_exit(process)
+        runs.kill()
+        await runs.communicate()
+    assert code == 0, errors
+    assert "Handing over" in errors
+    assert "Traceback" not in errors
 
 
 async def test_a_worker_serves_health_and_metrics_and_shuts_down_cleanly(temporal_environment: TemporalEnvironment):
