@@ -117,6 +117,7 @@ class IndigoClient:
             retry=retry or RetryPolicy(),
             pacing=pacing or Pacing(),
             max_downloads=_MAX_CONCURRENT_DOWNLOADS,
+            max_probe_interval=self.poll_interval,
             session=session,
             proxies=Proxies.resolve(proxy),
             on_event=on_event,

@@ -29,6 +29,8 @@ __all__ = [
     "ExportPurchased",
     "ExportReused",
     "Listener",
+    "OutageEnded",
+    "OutageStarted",
     "RecipeFailed",
     "RecipeFinished",
     "RecipeStarted",
@@ -100,6 +102,27 @@ class RequestRetried(Event):
     attempt: int
     delay: float
     reason: str
+
+
+@attrs.frozen(kw_only=True)
+class OutageStarted(Event):
+    """Requests fail everywhere, so all of them wait, and one at a time finds out whether the server is back.
+
+    `reason` is the latest failure. `has_ever_worked` is false if no request of this client has ever been answered: the
+    address may be wrong. Only a client's own listener receives this event.
+    """
+
+    server: str
+    reason: str
+    has_ever_worked: bool
+
+
+@attrs.frozen(kw_only=True)
+class OutageEnded(Event):
+    """The server answers again, `seconds` after the first failure. Only a client's own listener receives this event."""
+
+    server: str
+    seconds: float
 
 
 @attrs.frozen(kw_only=True)

@@ -34,6 +34,16 @@ class AudienceApi:
         """The least time for which a request occupies a pacing slot."""
         return self.transport.slot_seconds
 
+    @property
+    def has_outage(self) -> bool:
+        """Whether requests fail everywhere, and are held until they don't."""
+        return self.transport.outage is not None
+
+    @property
+    def has_worked(self) -> bool:
+        """Whether the server has accepted the token before."""
+        return self.transport.first_success.is_set()
+
     async def read_one(self, audience_id: RecordId, customer_id: str | None) -> tuple[Audience, Cost]:
         """Read one audience.
 

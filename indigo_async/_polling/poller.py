@@ -20,6 +20,7 @@ from indigo_async._polling.polls import PollExecutor, PollingStats
 from indigo_async._polling.rounds import RoundPlanner
 from indigo_async._polling.schedule import Schedule, first_delay
 from indigo_async._polling.watchlist import PollFailures, RecordPart, Update, Wait, Watch, Watchlist
+from indigo_async._transport.outage import wait_out_outages
 from indigo_async.errors import ClientNotOpenError, IndigoError
 from indigo_async.models import Audience, RecordId
 
@@ -163,10 +164,11 @@ class Poller:
 
     async def _run(self) -> None:
         try:
-            async with asyncio.TaskGroup() as group:
-                while True:
-                    late = await self._sleep()
-                    await self._run_round(group, late)
+            with wait_out_outages():
+                async with asyncio.TaskGroup() as group:
+                    while True:
+                        late = await self._sleep()
+                        await self._run_round(group, late)
         except ExceptionGroup as group:
             _logger.exception("the polling loop failed")
             kinds = ", ".join(sorted({type(error).__name__ for error in group.exceptions}))

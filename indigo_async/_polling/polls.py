@@ -132,17 +132,20 @@ class PollExecutor:
         watch.last_error = sanitize_text(str(error))
         if isinstance(error, _TRANSIENT):
             watch.failures += 1
-            self.outage_log.record_failure(_name_of(watch), watch.failure_count, error, waiting=self.watchlist.size)
-        elif (
-            isinstance(error, ApiError)
-            and not isinstance(error, AuthenticationError)
-            and watch.refusals + 1 < _MAX_REFUSALS
-        ):
+            if not self.api.has_outage:  # the client logs outages itself
+                self.outage_log.record_failure(_name_of(watch), watch.failure_count, error, waiting=self.watchlist.size)
+        elif self._may_be_a_mistake(error) and watch.refusals + 1 < _MAX_REFUSALS:
             watch.refusals += 1
         else:
             self._fail_waits(watch, error)
             return
         self.schedule.put(watch, self._next_due_after_failures(watch.failures + watch.refusals, error))
+
+    def _may_be_a_mistake(self, error: IndigoError) -> bool:
+        """Whether the next poll may succeed although this was refused. After a 401, only if the token has worked."""
+        if isinstance(error, AuthenticationError):
+            return error.status == HTTPStatus.UNAUTHORIZED and self.api.has_worked
+        return isinstance(error, ApiError)
 
     async def verify_list(self, watch: Watch, scope: ListScope) -> None:
         """Read an audience that its list has shown unchanged for long.
@@ -287,17 +290,21 @@ class PollExecutor:
 
     async def _handle_list_failure(self, poll: ListPoll, error: IndigoError) -> None:
         """Retry the list later if that may help; otherwise read singly."""
-        if isinstance(error, _TRANSIENT):
-            if not isinstance(error, RateLimitedError):
+        is_unauthorized = isinstance(error, AuthenticationError) and error.status == HTTPStatus.UNAUTHORIZED
+        may_be_a_mistake = is_unauthorized and self._may_be_a_mistake(error)
+        refusals = max(customer.failures for customer in poll.customers) + 1
+        if isinstance(error, _TRANSIENT) or (may_be_a_mistake and refusals < _MAX_REFUSALS):
+            if not (isinstance(error, RateLimitedError) or is_unauthorized or self.api.has_outage):
                 self.cost_model.record_list_failure(poll.scope, self._now())
             message = sanitize_text(str(error))
             for customer in poll.customers:
                 customer.failures += 1
                 customer.last_error = message
             failures = max(customer.failures for customer in poll.customers)
-            self.outage_log.record_failure("a list of audiences", failures, error, waiting=self.watchlist.size)
+            if not self.api.has_outage:  # as above
+                self.outage_log.record_failure("a list of audiences", failures, error, waiting=self.watchlist.size)
             self._reschedule_list(poll, self._next_due_after_failures(poll.customers[0].failures, error))
-        elif isinstance(error, ApiError) and error.status != HTTPStatus.UNAUTHORIZED:
+        elif isinstance(error, ApiError) and not is_unauthorized:
             self.cost_model.record_list_refusal(poll.scope, self._now())
             await self._fall_back_to_single_reads(poll)
         else:
@@ -355,6 +362,8 @@ class PollExecutor:
         return max(sent_at, now - self.interval / 2) + next_delay(self.interval, sent_at - last_wait_at, jitter)
 
     def _next_due_after_failures(self, failures: int, error: IndigoError) -> float:
+        if self.api.has_outage:  # the next poll is held until the outage is over
+            return self._now() + self.interval
         delay = retry_delay(self.interval, failures, self.jitter())
         if isinstance(error, RateLimitedError):
             delay = max(delay, retry_after_delay(error.retry_after))

@@ -11,6 +11,7 @@ import aiohttp
 import attrs
 
 from indigo_async._transport.bodies import charset_of, to_utf8
+from indigo_async._transport.error_bodies import is_web_page
 
 __all__ = [
     "BodySink",
@@ -141,12 +142,14 @@ async def stream_into(sink: BodySink, response: aiohttp.ClientResponse) -> Respo
     streamed = Response(response.status, {}, b"")
     if not streamed.ok:
         return await read_response(response)
-    if charset_of(response.headers.get("content-type", "")) is not None:  # rare, and converted as a whole
+    content_type = response.headers.get("content-type", "")
+    if charset_of(content_type) is not None or response.content_type == "text/html":  # rare, and read as a whole
         outcome = await read_response(response)
-        if isinstance(outcome, Response):
-            sink.begin(len(outcome.body), response.headers)
-            sink.feed(outcome.body)
-        return streamed if isinstance(outcome, Response) else outcome
+        if isinstance(outcome, NoResponse) or is_web_page(outcome.body, ""):
+            return outcome
+        sink.begin(len(outcome.body), response.headers)
+        sink.feed(outcome.body)
+        return streamed
     sink.begin(None if "content-encoding" in response.headers else response.content_length, response.headers)
     async for data in response.content.iter_chunked(_STREAM_CHUNK_BYTES):
         sink.feed(data)

@@ -1,7 +1,7 @@
 """Whether and when a request is sent again. Pure: no I/O, no clock, no random numbers.
 
 A GET is retried after any transient failure. A POST is retried only if the server certainly didn't process it: it
-responded with 429, or no connection could be made.
+responded with 429, or no connection could be made. A 401 is retried twice if the token has worked before.
 """
 
 from __future__ import annotations
@@ -14,10 +14,20 @@ import attrs
 
 from indigo_async._transport.responses import Endpoint, FailureReason, NoResponse, Response
 
-__all__ = ["RetryPolicy", "has_absurd_retry_after", "is_outcome_unknown", "parse_retry_after", "retry_delay"]
+__all__ = [
+    "RetryPolicy",
+    "has_absurd_retry_after",
+    "is_outcome_unknown",
+    "is_retryable",
+    "is_unauthorized",
+    "parse_retry_after",
+    "retry_delay",
+]
 
 # In seconds. Longer values are usually a wrong unit or an epoch time, which would stop the client for years.
 _MAX_RETRY_AFTER = 3_600.0
+_TIMING_STATUSES = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY})
+_MAX_UNEXPECTED_401S = 2
 
 
 @attrs.frozen(kw_only=True)
@@ -49,12 +59,15 @@ def retry_delay(
     attempt: int,
     elapsed: float,
     jitter: float,
+    has_worked: bool = False,
 ) -> float | None:
     """Return the seconds until the request is sent again, or None to give up.
 
     `attempt` counts from 1, `elapsed` is the seconds of the policy's timeout used so far, `jitter` is in [0, 1).
+    `has_worked` means that the server has accepted the token before.
     """
-    if attempt >= policy.attempts or not _is_retryable(endpoint, outcome):
+    is_unexpected_401 = has_worked and attempt <= _MAX_UNEXPECTED_401S and is_unauthorized(outcome)
+    if attempt >= policy.attempts or not (is_unexpected_401 or is_retryable(endpoint, outcome)):
         return None
     delay = policy.backoff(attempt, jitter)
     if isinstance(outcome, Response):
@@ -62,10 +75,13 @@ def retry_delay(
     return delay if elapsed + delay <= policy.timeout else None
 
 
-def _is_retryable(endpoint: Endpoint, outcome: Response | NoResponse) -> bool:
+def is_retryable(endpoint: Endpoint, outcome: Response | NoResponse) -> bool:
+    """Whether the request may be sent again after this outcome, and that may help."""
     if isinstance(outcome, Response):
-        is_rate_limited = outcome.status == HTTPStatus.TOO_MANY_REQUESTS
-        return is_rate_limited or (endpoint.idempotent and outcome.status >= HTTPStatus.INTERNAL_SERVER_ERROR)
+        if outcome.status == HTTPStatus.TOO_MANY_REQUESTS:
+            return True
+        is_transient = outcome.status >= HTTPStatus.INTERNAL_SERVER_ERROR or outcome.status in _TIMING_STATUSES
+        return endpoint.idempotent and is_transient
     if outcome.reason is FailureReason.UNKNOWN_HOST:
         return True  # some resolvers say so while the network is down
     if outcome.reason is FailureReason.TOO_LARGE or outcome.reason.is_misconfiguration:
@@ -73,10 +89,15 @@ def _is_retryable(endpoint: Endpoint, outcome: Response | NoResponse) -> bool:
     return endpoint.idempotent or outcome.reason is FailureReason.NOT_SENT
 
 
+def is_unauthorized(outcome: Response | NoResponse) -> bool:
+    """Whether the server refused the token (401), so that it didn't process the request."""
+    return isinstance(outcome, Response) and outcome.status == HTTPStatus.UNAUTHORIZED
+
+
 def is_outcome_unknown(outcome: Response | NoResponse) -> bool:
     """Return whether the server may or may not have processed a POST with this outcome."""
     if isinstance(outcome, Response):
-        return outcome.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        return outcome.status >= HTTPStatus.INTERNAL_SERVER_ERROR or outcome.status in _TIMING_STATUSES
     return not outcome.reason.nothing_sent
 
 

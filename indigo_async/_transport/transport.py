@@ -18,6 +18,7 @@ from http import HTTPStatus
 from typing import Any, TypeAlias
 
 import aiohttp
+import anyio
 import attrs
 from aiohttp import hdrs
 from yarl import URL
@@ -27,8 +28,10 @@ from indigo_async._settings import Settings
 from indigo_async._transport.auth import Credentials
 from indigo_async._transport.cancellation import run_in_thread, running_loop
 from indigo_async._transport.certificates import create_tls_context
+from indigo_async._transport.error_bodies import is_web_page
 from indigo_async._transport.errors import describe_unreadable, make_error, parse_json_response
 from indigo_async._transport.failures import classify_failure
+from indigo_async._transport.outage import CircuitBreaker, Outage, may_wait_out_outages
 from indigo_async._transport.pacing import Pacer, Pacing
 from indigo_async._transport.pages import PageTrail
 from indigo_async._transport.proxies import Proxies, Proxy
@@ -41,11 +44,19 @@ from indigo_async._transport.responses import (
     read_response,
     stream_into,
 )
-from indigo_async._transport.retry import RetryPolicy, has_absurd_retry_after, is_outcome_unknown, retry_delay
+from indigo_async._transport.retry import (
+    RetryPolicy,
+    has_absurd_retry_after,
+    is_outcome_unknown,
+    is_retryable,
+    is_unauthorized,
+    retry_delay,
+)
 from indigo_async._transport.shared_timeout import SharedTimeout
 from indigo_async.errors import (
     ApiError,
     ClientNotOpenError,
+    ConnectionFailedError,
     IndigoError,
     InvalidInputError,
     RateLimitedError,
@@ -106,6 +117,7 @@ class Transport:
     """
 
     first_success: asyncio.Event
+    breaker: CircuitBreaker
     _shared_timeout: SharedTimeout
     _api_options: dict[str, Any]
 
@@ -117,6 +129,7 @@ class Transport:
         retry: RetryPolicy,
         pacing: Pacing,
         max_downloads: int,
+        max_probe_interval: float,
         session: aiohttp.ClientSession | None,
         proxies: Proxies,
         on_event: Listener | None = None,
@@ -131,6 +144,7 @@ class Transport:
         self._socket_timeout = aiohttp.ClientTimeout(total=None, sock_connect=min(_CONNECT_SECONDS, timeout / 2))
         self._pacing = pacing
         self._pacer: Pacer | None = None
+        self._max_probe_interval = max_probe_interval
         # A request's timeout runs while it waits for a connection, so downloads get their own.
         self._max_connections = pacing.max_concurrency + max_downloads
         self._owns_session = session is None
@@ -173,10 +187,14 @@ class Transport:
             self._api_options |= self._with_middleware(self._authorize)
         self._pacer = Pacer(self._pacing)
         self.first_success = asyncio.Event()
+        self.breaker = CircuitBreaker(
+            self.retry, self._max_probe_interval, server=self.base_url, on_event=self.on_event
+        )
         self._shared_timeout = SharedTimeout(self._timeout)
 
     async def close(self) -> None:
         session, self._pacer, self._loop = self._session, None, None
+        self.breaker.release()
         if session is not None and self._owns_session:
             self._session = None
             await session.close()
@@ -203,13 +221,14 @@ class Transport:
         url = self._url(endpoint, query)
         clock = running_loop().time
         latency_group = endpoint.name if endpoint.idempotent else None  # a POST's latency depends on its work
-        elapsed = 0.0  # without the time in our own queue, where thousands of jobs may wait
+        elapsed = 0.0  # without the time in our own queue, where thousands of jobs may wait, but with outages
         attempt = 0
         while True:
             attempt += 1
-            pacer = await self._acquire_slot(
+            pacer, held = await self._acquire_slot(
                 endpoint, max_pause=self.retry.timeout - elapsed if state.may_resend else math.inf
             )
+            elapsed += held
             started = clock()
             if state.send_by is not None and started > state.send_by:
                 pacer.release(is_write=not endpoint.idempotent)
@@ -236,7 +255,10 @@ class Transport:
                 attempt=attempt,
                 elapsed=elapsed,
                 jitter=random.random(),  # noqa: S311 - jitter needs no secrecy
+                has_worked=self.first_success.is_set(),
             )
+            if delay is None and self.is_waiting_out_outage() and is_retryable(endpoint, outcome):
+                attempt, elapsed, delay = 0, 0.0, 0.0
             if delay is None or state.stop_requested or not state.may_resend:
                 try:
                     raise make_error(endpoint, outcome, token=self.token, base_url=self.base_url)
@@ -261,7 +283,7 @@ class Transport:
         Raises:
             ApiError, TransportError, ResponseDecodeError: there was no 2xx response, or it was cut off.
         """
-        pacer = await self._acquire_slot(endpoint, max_pause=self.retry.timeout)
+        pacer, _ = await self._acquire_slot(endpoint, max_pause=self.retry.timeout)
         clock = asyncio.get_running_loop().time
         started = clock()
         outcome = await self._attempt(
@@ -356,6 +378,15 @@ class Transport:
         return True
 
     @property
+    def outage(self) -> Outage | None:
+        """The current outage, in which all requests are held."""
+        return self.breaker.outage
+
+    def is_waiting_out_outage(self) -> bool:
+        """Whether requests fail everywhere, and the current task may wait until they don't."""
+        return self.breaker.outage is not None and may_wait_out_outages()
+
+    @property
     def token(self) -> str:
         """The current token, which errors must not show."""
         return self._credentials.token
@@ -413,8 +444,42 @@ class Transport:
         url = URL(f"{self.base_url}{endpoint.path}", encoded=True)
         return url.with_query(query) if query else url
 
-    async def _acquire_slot(self, endpoint: Endpoint, *, max_pause: float) -> Pacer:
-        """Wait for a slot, unless the server's `Retry-After` pauses all requests for more than `max_pause` seconds."""
+    async def _acquire_slot(self, endpoint: Endpoint, *, max_pause: float) -> tuple[Pacer, float]:
+        """Wait for the end of an outage and for a slot. Also returns the seconds that the outage took.
+
+        Raises:
+            ConnectionFailedError: the outage lasts longer than `max_pause` seconds.
+            RateLimitedError: the server's `Retry-After` pauses all requests for longer than that.
+        """
+        clock = asyncio.get_running_loop().time
+        held = 0.0
+        while True:
+            self._require_open()
+            was_held = self.breaker.outage is not None
+            if was_held:
+                held_from = clock()
+                await self._hold(endpoint, max_pause - held)
+                held += clock() - held_from
+            pacer = await self._acquire_from_pacer(endpoint, max_pause=max_pause - held)
+            if was_held or self.breaker.outage is None:
+                return pacer, held
+            pacer.release()
+
+    async def _hold(self, endpoint: Endpoint, seconds: float) -> None:
+        """Wait until the outage is over, or until this request is to find out whether it is."""
+        if may_wait_out_outages():
+            await self.breaker.hold(is_write=not endpoint.idempotent)
+            return
+        with anyio.move_on_after(max(seconds, 0.0)):
+            await self.breaker.hold(is_write=not endpoint.idempotent)
+            return
+        outage = self.breaker.outage
+        message = (
+            "nothing was sent" if outage is None else f"the server does not answer ({outage.reason}); nothing was sent"
+        )
+        raise ConnectionFailedError(message, endpoint=endpoint.name)
+
+    async def _acquire_from_pacer(self, endpoint: Endpoint, *, max_pause: float) -> Pacer:
         pacer, _ = self._require_open()
         if not pacer.try_acquire(is_write=not endpoint.idempotent):
             pause = pacer.pause_remaining()
@@ -457,15 +522,17 @@ class Transport:
                     self._notify_ended(endpoint, attempt, clock() - started, error)
                     raise
                 self._notify_ended(endpoint, attempt, clock() - started, outcome)
-                if isinstance(outcome, NoResponse) or outcome.ok or outcome.status != HTTPStatus.UNAUTHORIZED:
+                if not is_unauthorized(outcome):
                     break
                 if not (may_refresh and await self._credentials.refresh(token)):
                     break
                 state.token_refreshed = True
                 if state.stop_requested or not state.may_resend:
                     break
+            if isinstance(outcome, Response) and outcome.ok and is_web_page(outcome.body, ""):
+                outcome = describe_unreadable(outcome)
+            outcome = self._check_for_outage(outcome)
             if isinstance(outcome, Response) and outcome.ok:
-                self.first_success.set()
                 is_small = len(outcome.body) <= _MAX_BYTES_FOR_LATENCY
                 pacer.record_accepted(started=started, latency_group=latency_group if is_small else None)
                 state.outcome_unknown = False
@@ -476,6 +543,28 @@ class Transport:
                 state.outcome_unknown = is_outcome_unknown(outcome)
         finally:
             pacer.release(is_write=not endpoint.idempotent)
+        return outcome
+
+    def _check_for_outage(self, outcome: Response | NoResponse) -> Response | NoResponse:
+        """Tell the breaker whether the server answered.
+
+        A host or certificate that worked before and now fails is part of an outage; otherwise it is a wrong address,
+        which waiting would not correct.
+        """
+        if isinstance(outcome, NoResponse) and outcome.reason.is_misconfiguration:
+            if not self.breaker.has_ever_worked:
+                return outcome
+            outcome = NoResponse(FailureReason.NOT_SENT, f"{outcome.reason.value}, {outcome.detail}")
+        if isinstance(outcome, NoResponse):
+            is_page = outcome.reason is FailureReason.WEB_PAGE
+            if outcome.reason is not FailureReason.TOO_LARGE and (self.breaker.has_ever_worked or not is_page):
+                self.breaker.record_failure(f"{outcome.reason.value}: {outcome.detail}")
+        elif outcome.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            self.breaker.record_failure(f"HTTP {outcome.status}")
+        else:
+            self.breaker.record_success()
+            if outcome.ok:
+                self.first_success.set()
         return outcome
 
     def _notify_ended(

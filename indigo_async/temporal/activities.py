@@ -24,6 +24,7 @@ from temporalio.exceptions import ApplicationError
 
 from indigo_async._text import format_dollars
 from indigo_async._transport.cancellation import run_in_thread
+from indigo_async._transport.outage import wait_out_outages
 from indigo_async._validation import InputCheck
 from indigo_async.client import IndigoClient
 from indigo_async.errors import BudgetExceededError, ExportExistsError, PurchaseInDoubtError
@@ -246,11 +247,12 @@ class AudienceActivities:
             publisher=self._publisher,
         )
         try:
-            return await run_with_heartbeat(
-                work(context, attempt_log),
-                lambda: attempt_log.heartbeat_details,
-                hand_over_on_shutdown=hand_over_on_shutdown,
-            )
+            with wait_out_outages():
+                return await run_with_heartbeat(
+                    work(context, attempt_log),
+                    lambda: attempt_log.heartbeat_details,
+                    hand_over_on_shutdown=hand_over_on_shutdown,
+                )
         except (ApplicationError, asyncio.CancelledError):
             raise
         except Exception as error:  # noqa: BLE001 - the workflow receives every kind of error

@@ -26,7 +26,7 @@ def is_retried(endpoint: Endpoint, outcome: Response | NoResponse) -> bool:
 
 
 RETRIED_GETS = (
-    *(make_response(status) for status in (429, 500, 501, 502, 503, 504, 599)),
+    *(make_response(status) for status in (408, 425, 429, 500, 501, 502, 503, 504, 599)),
     *(
         make_no_response(reason)
         for reason in (
@@ -57,7 +57,7 @@ RETRIED_POSTS = (
     make_no_response(FailureReason.UNKNOWN_HOST),
 )
 FINAL_POSTS = (
-    *(make_response(status) for status in (301, 400, 401, 403, 404, 405, 500, 501, 502, 503, 504)),
+    *(make_response(status) for status in (301, 400, 401, 403, 404, 405, 408, 425, 500, 501, 502, 503, 504)),
     *(
         make_no_response(reason)
         for reason in FailureReason
@@ -98,6 +98,8 @@ def test_every_failure_reason_has_a_decision_for_both_methods():
         (make_response(200), False),
         (make_response(400), False),
         (make_response(401), False),
+        (make_response(408), True),
+        (make_response(425), True),
         (make_response(429), False),
         (make_response(500), True),
         (make_response(502), True),
@@ -236,3 +238,20 @@ def test_delays_respect_the_budget_the_attempts_and_the_retry_after(
 def test_an_invalid_policy_is_rejected(wrong: dict[str, float]):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         RetryPolicy(**wrong)
+
+
+def test_an_unexpected_401_is_retried_twice_if_the_token_has_worked():
+    def delay(endpoint: Endpoint, attempt: int, *, has_worked: bool) -> float | None:
+        return retry_delay(
+            endpoint,
+            make_response(401),
+            policy=RetryPolicy(),
+            attempt=attempt,
+            elapsed=0.0,
+            jitter=0.5,
+            has_worked=has_worked,
+        )
+
+    for endpoint in (GET, POST):
+        assert [delay(endpoint, attempt, has_worked=True) is not None for attempt in (1, 2, 3)] == [True, True, False]
+        assert delay(endpoint, 1, has_worked=False) is None

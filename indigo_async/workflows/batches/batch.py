@@ -22,11 +22,13 @@ from indigo_async._validation import InputCheck
 from indigo_async.client import IndigoClient, get_poller
 from indigo_async.errors import (
     AuthenticationError,
+    ConnectionFailedError,
     IndigoError,
     InvalidInputError,
     JournalDamagedError,
     JournalWriteError,
     Problem,
+    ResponseDecodeError,
     WorkflowError,
 )
 from indigo_async.events import Listener
@@ -47,6 +49,7 @@ Jobs: TypeAlias = Iterable[AudienceJob] | AsyncIterable[AudienceJob]
 
 _OUTCOME_BUFFER_SIZE = 1_000
 _JOBS_BEFORE_FIRST_SUCCESS = 4
+_OUTAGE_CHECK_SECONDS = 30.0
 
 _logger = logging.getLogger("indigo_async")
 
@@ -198,6 +201,7 @@ class Batch:
         self._stop_flag = StopFlag()
         self._job_timeout = SharedTimeout(options.timeout)
         self._admission: asyncio.Task[None] | None = None
+        self._in_flight = 0
         self._jobs_error: Exception | None = None
         self._has_warned = False
         self._requests_before = Counter(client.transport.requests)
@@ -294,14 +298,22 @@ class Batch:
         try:
             async with aclosing(_enumerate_jobs(jobs)) as waiting:
                 while await self._slots.acquire():
+                    await self._wait_out_outage()
                     numbered = await anext(waiting, None)
                     if numbered is None:
                         return
+                    self._in_flight += 1
                     group.create_task(self._run_and_report(*numbered), name="indigo-job")
                     await asyncio.sleep(0)  # lets jobs start, and a reason to stop emerge
         except Exception as error:  # noqa: BLE001 - the jobs in flight are finished first
             self._jobs_error = error
             self._counters.stopped = f"the jobs could not be read: {type(error).__name__}"
+
+    async def _wait_out_outage(self) -> None:
+        """Start no job during an outage, unless no other one is left whose requests find out when it is over."""
+        breaker = self._client.transport.breaker
+        while breaker.outage is not None and self._in_flight:
+            await breaker.wait_until_over(seconds=_OUTAGE_CHECK_SECONDS)
 
     async def _run_and_report(self, job: AudienceJob, number: int) -> None:
         """Run a job to its end and send its outcome. It awaits the stages itself, because each frame costs memory."""
@@ -335,6 +347,7 @@ class Batch:
             self._stop_if_needed(outcome)
             await self._outbox.send(outcome)
         finally:
+            self._in_flight -= 1
             self._slots.release()
             outcome = end = None  # break the exception-frame reference cycle
 
@@ -377,7 +390,7 @@ class Batch:
         limit = self._options.stop_after_failures
         if self._counters.stopped is not None:
             return
-        if _is_fatal(outcome.error):
+        if _is_fatal(outcome.error) or self._cannot_reach_server(outcome.error):
             self._stop_flag.reason = str(outcome.error)
         if self._stop_flag.reason is not None:
             self._counters.stopped = self._stop_flag.reason
@@ -385,6 +398,11 @@ class Batch:
             self._counters.stopped = f"{self._counters.failed} jobs failed"
         if self._counters.stopped is not None and self._admission is not None:
             self._admission.cancel()
+
+    def _cannot_reach_server(self, error: Exception | None) -> bool:
+        """Whether the address or the certificate is wrong: no request has ever been answered, or not by the API."""
+        is_unreachable = isinstance(error, (ConnectionFailedError, ResponseDecodeError))
+        return is_unreachable and not self._client.transport.breaker.has_ever_worked
 
     def _warn_without_journal(self, job: AudienceJob) -> None:
         may_buy = self._options.purchase and job.export is not None and job.export.max_cost_cents > 0

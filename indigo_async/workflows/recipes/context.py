@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 import attrs
 
+from indigo_async._transport.outage import wait_out_outages
 from indigo_async._transport.shared_timeout import SharedTimeout
 from indigo_async.client import IndigoClient
 from indigo_async.errors import WaitTimeoutError, WorkflowError
@@ -235,7 +236,7 @@ def recipe_scope(
     context.client.transport.require_open()
     clock = asyncio.get_running_loop().time
     deadline = limit.scope()
-    with listen(combine_listeners(context.client.transport.on_event, on_event)):
+    with listen(combine_listeners(context.client.transport.on_event, on_event)), wait_out_outages():
         started_at = clock()
         context.emit(RecipeStarted, recipe=recipe)
         try:

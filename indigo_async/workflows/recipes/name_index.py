@@ -74,7 +74,7 @@ class NameIndex:
 
     def __init__(self, client: IndigoClient) -> None:
         self._api = AudienceApi(client.transport)
-        self._retry = client.transport.retry
+        self._transport = client.transport
         self._locks: dict[str, asyncio.Lock] = {}
         self._lists: dict[str, _AudienceNames] = {}
         self._first_ids: dict[str, frozenset[str]] = {}
@@ -161,7 +161,8 @@ class NameIndex:
         return self._lists[customer_id]
 
     async def _read(self, customer_id: str) -> tuple[_AudienceNames, set[str]]:
-        delays = retry_delays(self._retry)
+        retry = self._transport.retry
+        delays = retry_delays(retry)
         while True:
             audiences = _AudienceNames()
             ids: set[str] = set()
@@ -177,9 +178,11 @@ class NameIndex:
             except _TRANSIENT as error:
                 delay = next(delays, None)
                 if isinstance(error, RateLimitedError):  # obeyed however long; the recipe's deadline bounds it
-                    delay = max(self._retry.wait_max if delay is None else delay, error.retry_after or 0.0)
+                    delay = max(retry.wait_max if delay is None else delay, error.retry_after or 0.0)
                 elif delay is None:
-                    raise
+                    if not self._transport.is_waiting_out_outage():
+                        raise
+                    delay, delays = 0.0, retry_delays(retry)
                 await asyncio.sleep(delay)
             else:
                 self._unread.pop(customer_id, None)

@@ -5,6 +5,7 @@ Without a journal, a later call knows only what the server shows: audiences by t
 
 from __future__ import annotations
 
+import asyncio
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,8 @@ class Requested(Enum):
     """The server makes the audience, or has made it."""
 
 
+_KEEPS_WORKING = "the server keeps working"
+
 # Not "the same call": what called the wait may have sent a request before it.
 _WAITS = {
     "wait_for_column_selection": "workflows.wait_for_column_selection goes on waiting",
@@ -41,7 +44,16 @@ _WAITS = {
 def describe_timeout(context: RecipeContext, recipe: str, seconds: float) -> str:
     """Say that a recipe's time is up, what its last wait saw, and what to do next."""
     last_poll = "" if context.last_poll is None else f"{context.last_poll}; "
-    return f"not done after {seconds:g} s; {last_poll}{_describe_next_step(context, recipe)}"
+    return f"not done after {seconds:g} s; {last_poll}{_mention_outage(context, _describe_next_step(context, recipe))}"
+
+
+def _mention_outage(context: RecipeContext, next_step: str) -> str:
+    outage = context.client.transport.outage
+    if outage is None:
+        return next_step
+    seconds = asyncio.get_running_loop().time() - outage.started_at
+    fact = f"the server has not answered for {seconds:.0f} s ({outage.reason})"
+    return next_step.replace(_KEEPS_WORKING, fact, 1) if _KEEPS_WORKING in next_step else f"{fact}; {next_step}"
 
 
 def _describe_next_step(context: RecipeContext, recipe: str) -> str:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, nullcontext
+from http import HTTPStatus
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -318,15 +319,20 @@ class _Purchase:
             read = await self._read_back(error)
             if export_state(read.export) is not ExportState.FOR_SALE:
                 return await self._book(read.export)
-            if not _is_unknown(error):
+            is_unexpected_401 = isinstance(error, AuthenticationError) and error.status == HTTPStatus.UNAUTHORIZED
+            if not (is_unexpected_401 or _is_unknown(error)):
                 raise error
-            self._is_in_doubt = True
             delay = self._next_delay()
-            if delay is None or self.send_state.stop_requested or _is_about_another(error):
-                raise self._in_doubt_error(error, read.export)
-            if reports_success(error):  # sent again, it would get the same response
-                await asyncio.sleep(delay)
-                return await self._resolve_failure(error)
+            if is_unexpected_401:  # the read shows that the token is good, and a request with a 401 is not processed
+                if delay is None or self.send_state.stop_requested:
+                    raise error
+            else:
+                self._is_in_doubt = True
+                if delay is None or self.send_state.stop_requested or _is_about_another(error):
+                    raise self._in_doubt_error(error, read.export)
+                if reports_success(error):  # sent again, it would get the same response
+                    await asyncio.sleep(delay)
+                    return await self._resolve_failure(error)
             await self._wait_to_resend(error, delay)
         finally:
             del error  # break the exception-frame reference cycle

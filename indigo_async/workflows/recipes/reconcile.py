@@ -30,9 +30,8 @@ __all__ = [
 
 T = TypeVar("T")
 
-_UNKNOWN_OUTCOME = (AmbiguousOutcomeError, ServerError, ResponseDecodeError)
-
-_UNCERTAIN_STATUSES = frozenset({408, 409, 425, 429})
+_TIMING_STATUSES = frozenset({408, 425})
+_UNCERTAIN_STATUSES = _TIMING_STATUSES | {409, 429}
 _NAME_TAKEN = re.compile(r"(?i)already|taken|in use|unique|duplicate|conflict")
 
 
@@ -73,15 +72,17 @@ async def send_and_verify(
     after each response that doesn't tell it.
 
     Raises:
-        AmbiguousOutcomeError, ServerError, ResponseDecodeError: the outcome is still unknown after the last attempt, or
-            `find_outcome` failed.
+        AmbiguousOutcomeError, ServerError, ResponseDecodeError, ApiError (408, 425): the outcome is still unknown after
+            the last attempt, or `find_outcome` failed.
         Exception: whatever else `send` raises.
     """
     delays = retry_delays(retry)
     while True:
         try:
             return await retry_rate_limited(send, retry=retry)
-        except _UNKNOWN_OUTCOME as error:
+        except IndigoError as error:
+            if not _leaves_outcome_unknown(error):
+                raise
             if on_unknown_outcome is not None:
                 on_unknown_outcome()
             while True:
@@ -112,6 +113,13 @@ def reports_success(error: IndigoError) -> bool:
     return isinstance(error, ResponseDecodeError) or (
         isinstance(error, AmbiguousOutcomeError) and error.reported_success
     )
+
+
+def _leaves_outcome_unknown(error: IndigoError) -> bool:
+    """Whether a POST that ended with this error may or may not have been carried out."""
+    if isinstance(error, ApiError) and error.status in _TIMING_STATUSES:
+        return True
+    return isinstance(error, (AmbiguousOutcomeError, ServerError, ResponseDecodeError))
 
 
 def is_final_refusal(error: ApiError) -> bool:

@@ -47,6 +47,8 @@ class FakeAudienceApi:
     padding: int = 0
     sends_content_length: bool = True
     slot_seconds: float = 0.0
+    has_outage: bool = False
+    has_worked: bool = False
     fault: Callable[[Request], object] = attrs.field(default=lambda _: None)
     alter_row: Callable[[dict[str, Any]], Any] = attrs.field(default=lambda row: row)
     log: list[Request] = attrs.Factory(list)

@@ -413,7 +413,7 @@ async def test_a_later_run_records_the_outcome_of_an_unresolved_purchase(sandbox
     def blind(event: Event) -> None:
         if isinstance(event, StageStarted) and event.stage is Stage.PURCHASE:
             sandbox.faults.add(Fault(kind=FaultKind.DISCONNECT_AFTER, endpoint="POST /purchase_csv_export"))
-            sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint="GET /audience", times=None, status=500))
+            sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint="GET /audience", times=None, status=400))
 
     first = await run_batch(client, [make_job(0, tmp_path, lookalike=False)], journal=journal, on_event=blind)
     assert (first.done, sandbox.counts().purchases) == (0, 1)

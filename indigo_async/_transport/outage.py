@@ -1,0 +1,187 @@
+"""Outages: when requests fail everywhere, all of them are held, and one at a time finds out whether the server is back.
+
+An outage begins after a few failures in a row without a single good response between them, and ends with the first
+response that isn't a failure. A wrong alarm costs one round trip, because the first probe is sent at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import anyio
+import attrs
+
+from indigo_async._transport.retry import RetryPolicy
+from indigo_async.events import Listener, OutageEnded, OutageStarted, notify
+
+__all__ = ["CircuitBreaker", "Outage", "may_wait_out_outages", "wait_out_outages"]
+
+_FAILURES_TO_OPEN = 3
+_SECONDS_TO_ANNOUNCE = 1.0
+
+_logger = logging.getLogger("indigo_async")
+
+_may_wait: ContextVar[bool] = ContextVar("indigo_async_wait_out_outages", default=False)
+
+
+@contextmanager
+def wait_out_outages() -> Generator[None]:
+    """Hold the requests of this block, and of the tasks started in it, for as long as an outage lasts.
+
+    The caller's own deadline must bound the block. Other requests give up after their retry budget.
+    """
+    token = _may_wait.set(True)
+    try:
+        yield
+    finally:
+        _may_wait.reset(token)
+
+
+def may_wait_out_outages() -> bool:
+    """Whether the current task holds its requests for as long as an outage lasts."""
+    return _may_wait.get()
+
+
+@attrs.frozen
+class Outage:
+    """The server has answered nothing since `started_at` (loop time). `reason` is the latest failure."""
+
+    started_at: float
+    reason: str
+
+
+class CircuitBreaker:
+    """Holds requests during an outage, and lets one through now and then as a probe.
+
+    The first probe is sent at once. The waits between probes grow as those between retries do, up to `max_interval`
+    seconds. Reads are the probes; a write is one only if nothing else waits, because its outcome might stay unknown.
+    """
+
+    def __init__(self, retry: RetryPolicy, max_interval: float, *, server: str, on_event: Listener | None) -> None:
+        self._retry = retry
+        self._max_interval = max_interval
+        self._server = server
+        self._on_event = on_event
+        self._loop = asyncio.get_running_loop()
+        self._failures = 0
+        self._first_failure_at = 0.0
+        self._has_ever_worked = False
+        self._outage: Outage | None = None
+        self._is_announced = False
+        self._probes = 0
+        self._next_probe_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._reads: dict[asyncio.Future[None], None] = {}
+        self._writes: dict[asyncio.Future[None], None] = {}
+        self._ended = asyncio.Event()
+
+    @property
+    def outage(self) -> Outage | None:
+        """The current outage."""
+        return self._outage
+
+    @property
+    def has_ever_worked(self) -> bool:
+        """Whether the server has answered any request."""
+        return self._has_ever_worked
+
+    async def hold(self, *, is_write: bool) -> None:
+        """Wait until the outage is over, or until the caller is to send the next probe."""
+        now = self._loop.time()
+        waiting = self._writes if is_write else self._reads
+        if not self._reads and not self._writes and now >= self._next_probe_at:
+            self._schedule_next_probe(now)
+            return
+        turn = self._loop.create_future()
+        waiting[turn] = None
+        self._set_timer()
+        try:
+            await turn
+        finally:
+            waiting.pop(turn, None)
+
+    async def wait_until_over(self, *, seconds: float) -> None:
+        """Wait until there is no outage, for so many seconds at most."""
+        if self._outage is not None:
+            with anyio.move_on_after(seconds):
+                await self._ended.wait()
+
+    def record_success(self) -> None:
+        """Record that the server answered."""
+        self._failures = 0
+        self._has_ever_worked = True
+        if self._outage is not None:
+            self._close(self._outage)
+
+    def record_failure(self, reason: str) -> None:
+        """Record that a request got no answer, or a 5xx. `reason` holds no secrets."""
+        now = self._loop.time()
+        if not self._failures:
+            self._first_failure_at = now
+        self._failures += 1
+        if self._failures < _FAILURES_TO_OPEN:
+            return
+        if self._outage is None:
+            self._probes, self._next_probe_at = 0, now
+            self._ended.clear()
+        elif not self._is_announced and now - self._first_failure_at >= _SECONDS_TO_ANNOUNCE:
+            self._announce(reason)
+        self._outage = Outage(self._first_failure_at, reason)
+
+    def release(self) -> None:
+        """Let all held requests go on."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for turn in (*self._reads, *self._writes):
+            if not turn.done():
+                turn.set_result(None)
+
+    def _close(self, outage: Outage) -> None:
+        self._outage = None
+        self._ended.set()
+        self.release()
+        if self._is_announced:
+            self._is_announced = False
+            seconds = self._loop.time() - outage.started_at
+            _logger.warning("%s answers again after %.0f s: all requests continue", self._server, seconds)
+            self._notify(OutageEnded(server=self._server, seconds=seconds))
+
+    def _announce(self, reason: str) -> None:
+        self._is_announced = True
+        _logger.warning(
+            "%s %s (%s): requests wait until it does, each within its own deadline%s",
+            self._server,
+            "does not answer" if self._has_ever_worked else "has not answered yet",
+            reason,
+            "" if self._has_ever_worked else ". If the address is wrong, stop and correct base_url",
+        )
+        self._notify(OutageStarted(server=self._server, reason=reason, has_ever_worked=self._has_ever_worked))
+
+    def _notify(self, event: OutageStarted | OutageEnded) -> None:
+        if self._on_event is not None:
+            notify(self._on_event, event)
+
+    def _set_timer(self) -> None:
+        if self._timer is None:
+            self._timer = self._loop.call_at(self._next_probe_at, self._send_probe)
+
+    def _send_probe(self) -> None:
+        """Let the first waiting request through, and set the timer for the next one."""
+        self._timer = None
+        turn = next((turn for waiting in (self._reads, self._writes) for turn in waiting if not turn.done()), None)
+        if turn is None:
+            return
+        turn.set_result(None)
+        self._schedule_next_probe(self._loop.time())
+        self._set_timer()
+
+    def _schedule_next_probe(self, now: float) -> None:
+        self._probes += 1
+        jitter = random.random()  # noqa: S311 - jitter needs no secrecy
+        self._next_probe_at = now + min(self._max_interval, self._retry.backoff(self._probes, jitter))
