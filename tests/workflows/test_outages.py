@@ -270,7 +270,7 @@ async def client_of_untrusted_server() -> AsyncGenerator[IndigoClient]:
 
 @pytest.mark.parametrize(
     ("open_client", "problem"),
-    [(client_of_unknown_host, "the host name is unknown"), (client_of_untrusted_server, "certificate")],
+    [(client_of_unknown_host, "no host of this name was found"), (client_of_untrusted_server, "certificate")],
 )
 async def test_what_waiting_cannot_cure_is_reported_within_seconds(
     tmp_path: Path, open_client: Callable[[], AbstractAsyncContextManager[IndigoClient]], problem: str

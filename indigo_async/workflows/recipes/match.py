@@ -292,15 +292,9 @@ class _Match:
         context.requested = Requested.UPLOAD
 
         async def send() -> Audience:
-            return await context.client.upload_csv(customer_id=customer_id, url=url)
-
-        async def find_uploaded() -> None:
-            """Wait out an outage, in which each attempt might leave a stub.
-
-            Stubs have no names, so a lost one can't be found. They are harmless and free: upload again.
-            """
-            if context.client.transport.is_waiting_out_outage():
+            if context.client.transport.is_waiting_out_outage():  # each attempt might leave a stub, so read instead
                 await context.name_index.find_fresh(customer_id, context.audience_name)
+            return await context.client.upload_csv(customer_id=customer_id, url=url)
 
         def count_lost_upload() -> None:
             context.lost_uploads += 1
