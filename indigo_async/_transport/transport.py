@@ -144,7 +144,9 @@ class Transport:
         self._socket_timeout = aiohttp.ClientTimeout(total=None, sock_connect=min(_CONNECT_SECONDS, timeout / 2))
         self._pacing = pacing
         self._pacer: Pacer | None = None
-        self._max_probe_interval = max_probe_interval
+        self.max_probe_interval = max_probe_interval
+        self._answered_at: dict[str, float] = {}
+        """When (loop time) each host outside the API last answered with something other than a 5xx."""
         # A request's timeout runs while it waits for a connection, so downloads get their own.
         self._max_connections = pacing.max_concurrency + max_downloads
         self._owns_session = session is None
@@ -187,9 +189,7 @@ class Transport:
             self._api_options |= self._with_middleware(self._authorize)
         self._pacer = Pacer(self._pacing)
         self.first_success = asyncio.Event()
-        self.breaker = CircuitBreaker(
-            self.retry, self._max_probe_interval, server=self.base_url, on_event=self.on_event
-        )
+        self.breaker = CircuitBreaker(self.retry, self.max_probe_interval, server=self.base_url, on_event=self.on_event)
         self._shared_timeout = SharedTimeout(self._timeout)
 
     async def close(self) -> None:
@@ -327,6 +327,8 @@ class Transport:
         if isinstance(response, NoResponse):
             yield response
             return
+        if response.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            self._answered_at[target.host or ""] = asyncio.get_running_loop().time()
         try:
             yield response
         finally:
@@ -385,6 +387,16 @@ class Transport:
     def is_waiting_out_outage(self) -> bool:
         """Whether requests fail everywhere, and the current task may wait until they don't."""
         return self.breaker.outage is not None and may_wait_out_outages()
+
+    def is_waiting_out_host_outage(self, host: str | None, failing_since: float) -> bool:
+        """Whether a download should go on trying, although this host has failed since `failing_since` (loop time).
+
+        It should if the current task may wait, and requests to the API fail everywhere, too, or this host answered
+        before and has answered nobody since.
+        """
+        if host is None or not may_wait_out_outages():
+            return False
+        return self.breaker.outage is not None or self._answered_at.get(host, math.inf) < failing_since
 
     @property
     def token(self) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import attrs
 import pytest
 import trustme
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -160,6 +161,30 @@ async def test_no_job_is_started_during_an_outage(tmp_path: Path):
             async for outcome in outcomes:
                 assert outcome.error is None
     assert started == JOBS
+
+
+@pytest.mark.parametrize("fault", [FAULTS["503"], FAULTS["reset"]], ids=["503", "reset"])
+async def test_a_download_waits_for_a_host_that_answers_nobody(tmp_path: Path, fault: Fault):
+    """The API goes on in the meantime."""
+    fault = attrs.evolve(fault, endpoint="GET download")
+    async with open_sandbox() as sandbox, IndigoClient(sandbox.token, base_url=sandbox.base_url) as client:
+        assert (await run_batch(client, make_jobs(1, tmp_path, customer="1"))).done == 1
+        sandbox.faults.add(fault)
+        batch = asyncio.create_task(run_batch(client, make_jobs(JOBS, tmp_path, customer="2")))
+        await asyncio.sleep(1_000)
+        assert sandbox.counts().purchases == 1 + JOBS
+        assert client.transport.outage is None
+        sandbox.faults.clear()
+        assert (await batch).failed == 0
+
+
+async def test_a_download_from_a_host_that_never_answered_fails_within_seconds(tmp_path: Path):
+    async with open_sandbox() as sandbox, IndigoClient(sandbox.token, base_url=sandbox.base_url) as client:
+        sandbox.faults.add(attrs.evolve(FAULTS["503"], endpoint="GET download"))
+        report = await run_batch(client, make_jobs(JOBS, tmp_path))
+        assert report.failed_by_error == {"DownloadError": JOBS}
+        assert sandbox.counts().purchases == JOBS
+        assert report.seconds <= 300
 
 
 @pytest.mark.parametrize("kind", ["refused", *FAULTS])

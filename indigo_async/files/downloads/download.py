@@ -9,6 +9,7 @@ The API token is never sent to a download server.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import traceback
 import zlib
@@ -19,6 +20,7 @@ from typing import TypeAlias
 
 import aiohttp
 import attrs
+from yarl import URL
 
 from indigo_async._redaction import SecretText, secret
 from indigo_async._text import without_query
@@ -46,6 +48,8 @@ UrlRefresher: TypeAlias = Callable[[], Awaitable[str | None]]
 
 ProgressCallback: TypeAlias = Callable[[int, int | None], object]
 """Receives the bytes downloaded so far and the total, which is None if the server does not say."""
+
+_logger = logging.getLogger("indigo_async")
 
 _CHUNK_BYTES = 1024 * 1024
 _MAX_REDIRECTS = 5
@@ -141,10 +145,15 @@ async def _download_with_retries(
     retry: RetryPolicy,
     refresh_url: UrlRefresher | None,
 ) -> DownloadedFile:
-    """Download until the file is complete. Only attempts that make no progress use up the retries."""
+    """Download until the file is complete. Only attempts that make no progress use up the retries.
+
+    A recipe also waits for the end of an outage, in which the host answers nobody.
+    """
     await run_in_thread(part.open)
     name = part.destination.name
     attempt, largest_size, size_at_refresh = 0, part.size, -1
+    clock = asyncio.get_running_loop().time
+    failing_since = clock()
     resumed_version = part.validator
     outcome: RetryableFailure | _SliceReceived | None = None
     for _ in range(_MAX_REQUESTS):
@@ -165,11 +174,34 @@ async def _download_with_retries(
         if isinstance(outcome, _SliceReceived):
             attempt -= 1
             continue
-        if attempt >= retry.attempts:
-            raise DownloadError(f"{name}: {outcome.reason} (after {attempt} attempts)")
-        delay = retry.backoff(attempt, random.random())  # noqa: S311 - jitter needs no secrecy
-        await asyncio.sleep(max(delay, outcome.retry_after or 0.0))
+        if attempt == 1:
+            failing_since = clock()
+        await _wait_to_retry(transport, name, outcome, attempt, failing_since, retry=retry)
     raise DownloadError(f"{name}: incomplete after {_MAX_REQUESTS} requests")
+
+
+async def _wait_to_retry(
+    transport: Transport,
+    name: str,
+    failure: RetryableFailure,
+    attempt: int,
+    failing_since: float,
+    *,
+    retry: RetryPolicy,
+) -> None:
+    """Wait until the next attempt.
+
+    Raises:
+        DownloadError: no attempt is left, and this is no outage that the caller may wait out.
+    """
+    delay = retry.backoff(attempt, random.random())  # noqa: S311 - jitter needs no secrecy
+    if attempt >= retry.attempts:
+        if not transport.is_waiting_out_host_outage(failure.failing_host, failing_since):
+            raise DownloadError(f"{name}: {failure.reason} (after {attempt} attempts)")
+        delay = min(delay, transport.max_probe_interval)
+        if attempt == retry.attempts:
+            _logger.warning("%s: %s; the download goes on when the server answers again", name, failure.reason)
+    await asyncio.sleep(max(delay, failure.retry_after or 0.0))
 
 
 async def _get_fresh_url(refresh_url: UrlRefresher, name: str) -> SecretText:
@@ -189,7 +221,7 @@ async def _attempt(
     for _ in range(_MAX_REDIRECTS):
         async with transport.open_url(url, headers) as response:
             if isinstance(response, NoResponse):
-                return RetryableFailure(str(response))
+                return RetryableFailure(str(response), failing_host=URL(url, encoded=True).host)
             if response.status in _REDIRECT_STATUSES:
                 url = validate_url(response.headers.get("Location", ""), referrer_url=url)
                 continue
@@ -249,7 +281,7 @@ async def _next_chunk(response: aiohttp.ClientResponse) -> memoryview | Retryabl
     try:
         return memoryview(await response.content.readany())
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        return RetryableFailure(f"the connection broke ({type(error).__name__})")
+        return RetryableFailure(f"the connection broke ({type(error).__name__})", failing_host=response.url.host)
 
 
 def _write(part: PartFile, gunzip: GzipDecoder | None, chunks: list[memoryview]) -> None:

@@ -44,11 +44,15 @@ _CHUNK_BYTES = 1024 * 1024
 
 @attrs.frozen
 class RetryableFailure:
-    """Why an attempt failed that can be repeated. If the URL has expired, only a fresh URL helps."""
+    """Why an attempt failed that can be repeated. If the URL has expired, only a fresh URL helps.
+
+    `failing_host` is the host that gave no response or a 5xx.
+    """
 
     reason: str
     url_expired: bool = False
     retry_after: float | None = None
+    failing_host: str | None = None
 
 
 @attrs.frozen
@@ -88,7 +92,10 @@ def check_head(response: aiohttp.ClientResponse, file_name: str) -> RetryableFai
     status, host = response.status, response.url.host
     if status in _TRANSIENT_STATUSES or status in _NOT_READY_STATUSES or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         hint = " (the file is not ready)" if status in _NOT_READY_STATUSES else ""
-        return RetryableFailure(f"{host} returned {status}{hint}", retry_after=_parse_retry_after(response))
+        failing_host = host if status >= HTTPStatus.INTERNAL_SERVER_ERROR else None
+        return RetryableFailure(
+            f"{host} returned {status}{hint}", retry_after=_parse_retry_after(response), failing_host=failing_host
+        )
     if status in _EXPIRED_STATUSES:
         return RetryableFailure(f"{host} returned {status}", url_expired=True)
     if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
