@@ -475,7 +475,7 @@ class Transport:
             pacer = await self._acquire_from_pacer(endpoint, max_pause=max_pause - held)
             if was_held or self.breaker.outage is None:
                 return pacer, held
-            pacer.release()
+            pacer.release(is_write=not endpoint.idempotent)
 
     async def _hold(self, endpoint: Endpoint, seconds: float) -> None:
         """Wait until the outage is over, or until this request is to find out whether it is."""
