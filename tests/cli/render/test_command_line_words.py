@@ -22,6 +22,7 @@ PYTHON_ONLY = {
     "the client is not open",
     "the client is already open",
     "this SDK needs asyncio",
+    "the batch has ended: iterate over it",
     "this batch may purchase exports and has no journal",
     # Types and arguments that commands and manifests don't pass on.
     "must be an AudienceJob",
