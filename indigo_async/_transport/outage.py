@@ -159,7 +159,7 @@ class CircuitBreaker:
             self._server,
             "does not answer" if self._has_ever_worked else "has not answered yet",
             reason,
-            "" if self._has_ever_worked else ". If the address is wrong, stop and correct base_url",
+            "" if self._has_ever_worked else ". If the address is wrong, stop and correct it",
         )
         self._notify(OutageStarted(server=self._server, reason=reason, has_ever_worked=self._has_ever_worked))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 import sys
 from collections import Counter
@@ -20,7 +21,7 @@ from indigo_async.cli.options.common import ConnectionOptions
 from indigo_async.cli.progress.display import show_progress
 from indigo_async.cli.progress.tracker import ProgressTracker, planned_stages
 from indigo_async.cli.render.failures import FailureGroups
-from indigo_async.cli.render.output import Output
+from indigo_async.cli.render.output import Output, format_elapsed
 from indigo_async.cli.render.results import BatchResult, outcome_to_json, render_start
 from indigo_async.cli.signals import stop_on_signals
 from indigo_async.client import IndigoClient
@@ -106,7 +107,9 @@ async def run_manifest(
                             spent_cents=spent_cents,
                         )
                     )
-                    async with show_progress(output, lambda: progress.snapshot(running.report())):
+                    async with show_progress(
+                        output, lambda: progress.snapshot(running.report(), outage=_describe_outage(client))
+                    ):
                         async for outcome in batch:
                             await record(outcome)
             if batch is None:
@@ -120,6 +123,14 @@ async def run_manifest(
                 interrupted=interrupted,
                 exit_code=exit_code,
             )
+
+
+def _describe_outage(client: IndigoClient) -> str | None:
+    outage = client.transport.outage
+    if outage is None:
+        return None
+    seconds = asyncio.get_running_loop().time() - outage.started_at
+    return f"no answer for {format_elapsed(seconds)} ({outage.reason}); the jobs go on when it is back"
 
 
 async def _write_outcome(outcome: JobOutcome, output: Output) -> None:

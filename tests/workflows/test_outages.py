@@ -254,7 +254,7 @@ async def test_a_server_that_never_answered_is_reported_within_seconds_and_may_h
             batch = asyncio.create_task(run_batch(client, make_jobs(10, tmp_path)))
             await asyncio.sleep(10)
             (warning,) = (record.getMessage() for record in caplog.records if "answered" in record.getMessage())
-            assert warning.endswith("If the address is wrong, stop and correct base_url")
+            assert warning.endswith("If the address is wrong, stop and correct it")
             await asyncio.sleep(600)
         assert (await batch).done == 10
 

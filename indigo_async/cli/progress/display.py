@@ -44,6 +44,7 @@ def format_progress(snapshot: ProgressSnapshot) -> str:
         f"in progress: {stages}" if stages else "",
         snapshot.cost,
         f"{sum(report.requests.values()):,} requests",
+        f"the server gives {snapshot.outage}" if snapshot.outage is not None else "",
         _format_forecast(snapshot),
     ]
     return "; ".join(part for part in parts if part)
@@ -120,6 +121,8 @@ def _render_details(snapshot: ProgressSnapshot) -> Table:
         "server",
         Text(f"{requests:,} requests{retries}, {report.reads_saved:,} reads saved"),
     )
+    if snapshot.outage is not None:
+        details.add_row("", Text(snapshot.outage, style="red"))
     for number, failure in enumerate(snapshot.failures):
         details.add_row(
             "" if number else Text("failed", style="red"), Text(replace_control_characters(failure.replace("\n", " ")))

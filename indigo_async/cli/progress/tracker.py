@@ -90,6 +90,7 @@ class ProgressSnapshot:
     quoted_cents: int
     retries: int
     failures: Sequence[str]
+    outage: str | None = None
 
     @property
     def cost(self) -> str:
@@ -168,8 +169,8 @@ class ProgressTracker:
         if failure is not None:
             self._failures.append(f"{failure.key}: {use_option_names(failure.message)}")
 
-    def snapshot(self, report: BatchReport) -> ProgressSnapshot:
-        """The progress now. `report` is the batch's own report."""
+    def snapshot(self, report: BatchReport, *, outage: str | None = None) -> ProgressSnapshot:
+        """The progress now. `report` is the batch's own report; `outage` says that the server doesn't answer."""
         return ProgressSnapshot(
             name=self.name,
             total=self.total,
@@ -177,10 +178,11 @@ class ProgressTracker:
             report=report,
             stages=self._stage_counts(report),
             jobs_per_minute=self._measure_rate(report),
-            seconds_left=estimate_seconds_left(self._measure_work()),
+            seconds_left=estimate_seconds_left(self._measure_work()) if outage is None else None,
             quoted_cents=self.quoted_cents,
             retries=self.retries,
             failures=tuple(self._failures),
+            outage=outage,
         )
 
     def _stage_counts(self, report: BatchReport) -> list[StageCount]:

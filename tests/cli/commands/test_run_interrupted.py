@@ -173,3 +173,18 @@ async def test_signal_while_closing_still_closes_everything(tmp_path: Path):
     assert result.returncode == 0
     assert b"closed" in result.stderr
     assert b"1 of 1 jobs done" in result.stdout
+
+
+async def test_run_reports_an_outage_and_finishes_all_jobs_after_it(tmp_path: Path):
+    manifest = write_manifest(tmp_path, JOBS)
+    async with Sandbox(lite=True, speed=200.0) as sandbox:
+        with anyio.fail_after(60):
+            async with running(sandbox, manifest) as process:
+                await wait_until_purchased(sandbox, 1, process)
+                async with sandbox.refuse_connections():
+                    stderr = await read_until(process, "does not answer")
+                    assert "requests wait until it does, each within its own deadline" in stderr
+                stderr = await read_until(process, "finish line that never comes")
+                assert await process.wait() == 0
+        assert sandbox.counts().purchases == JOBS
+    assert "answers again after" in stderr
