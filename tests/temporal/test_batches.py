@@ -18,12 +18,13 @@ from temporalio.client import WorkflowExecutionStatus
 from temporalio.service import RPCError
 
 from indigo_async.errors import InvalidInputError
+from indigo_async.sandbox import Fault, FaultKind
 from indigo_async.temporal import BatchSummary, BatchWorkflow, BudgetWorkflow, run_batch
 from indigo_async.temporal.ids import batch_workflow_id, budget_workflow_id, job_workflow_id
 from indigo_async.temporal.workflows import batch as batch_workflow
 from indigo_async.temporal.workflows import budget as budget_workflow
 from indigo_async.workflows import AudienceJob
-from tests.support.temporal_jobs import PRICE_CENTS, PURCHASE, TemporalEnvironment, event_types, make_job
+from tests.support.temporal_jobs import PRICE_CENTS, PURCHASE, TemporalEnvironment, event_types, history_text, make_job
 
 
 def batch(temporal_environment: TemporalEnvironment, jobs: list[AudienceJob], **options: Any) -> Any:
@@ -51,6 +52,28 @@ async def test_a_budget_is_exact_across_workers_and_later_runs(
     assert (raised.spent_cents, temporal_environment.purchase_count()) == (3 * PRICE_CENTS, 8)
     assert len(list(temporal_environment.exports.glob("*/*.csv"))) == 8
     assert (ledger.spent_cents, ledger.reserved) == (8 * PRICE_CENTS, {})
+
+
+async def test_an_outage_fails_no_job(temporal_environment: TemporalEnvironment, customer: str):
+    jobs = [make_job(number, customer=customer) for number in range(6)]
+    sandbox = temporal_environment.sandbox
+    async with temporal_environment.running_worker():
+        async with sandbox.refuse_connections():
+            running = asyncio.create_task(batch(temporal_environment, jobs))
+            await asyncio.sleep(2)
+        while not temporal_environment.purchase_count():
+            await asyncio.sleep(0.02)
+        sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, status=503, times=None))
+        await asyncio.sleep(2)
+        sandbox.faults.clear()
+        summary: BatchSummary = await running
+    assert (summary.done, summary.failed, temporal_environment.purchase_count()) == (6, 0, 6)
+    # The stages waited themselves, so none was repeated.
+    for job in jobs:
+        workflow_id = job_workflow_id(job.customer_id, job.audience_name)
+        history = await history_text(temporal_environment.temporal, workflow_id)
+        assert "attempt: 1" in history
+        assert "attempt: 2" not in history
 
 
 async def test_a_batch_continues_without_its_caller_and_can_be_awaited_again(
