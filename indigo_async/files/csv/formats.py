@@ -106,8 +106,6 @@ _SEPARATOR_LINE = re.compile(r"sep=[^\r\n]?[\r\n]", re.IGNORECASE)
 CTRL_Z = "\x1a"
 ENDS_WITH_CTRL_Z = "ends with Ctrl-Z (the byte 0x1a), which old programs write: remove it, or save the file again"
 
-ENDS_WITHCTRL_Z = "ends with Ctrl-Z (the byte 0x1a), which old programs write: remove it, or save the file again"
-
 
 def explain_bytes(data: bytes) -> str | None:
     """Explain why a file that starts with these bytes is not text; None if it may be."""
