@@ -72,12 +72,13 @@ class CircuitBreaker:
         self._first_failure_at = 0.0
         self._has_ever_worked = False
         self._outage: Outage | None = None
+        self._last_ended_at = float("-inf")
         self._is_announced = False
         self._probes = 0
         self._next_probe_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
-        self._reads: dict[asyncio.Future[None], None] = {}
-        self._writes: dict[asyncio.Future[None], None] = {}
+        self._reads: dict[asyncio.Future[bool], None] = {}
+        self._writes: dict[asyncio.Future[bool], None] = {}
         self._ended = asyncio.Event()
 
     @property
@@ -90,18 +91,22 @@ class CircuitBreaker:
         """Whether the server has answered any request."""
         return self._has_ever_worked
 
-    async def hold(self, *, is_write: bool) -> None:
-        """Wait until the outage is over, or until the caller is to send the next probe."""
+    def had_outage_since(self, since: float) -> bool:
+        """Whether there is an outage, or was one at or after `since` (loop time)."""
+        return self._outage is not None or self._last_ended_at >= since
+
+    async def hold(self, *, is_write: bool) -> bool:
+        """Wait until the outage is over, or until the caller is to send the next probe. Returns whether it is."""
         now = self._loop.time()
         waiting = self._writes if is_write else self._reads
         if not self._reads and not self._writes and now >= self._next_probe_at:
             self._schedule_next_probe(now)
-            return
+            return True
         turn = self._loop.create_future()
         waiting[turn] = None
         self._set_timer()
         try:
-            await turn
+            return await turn
         finally:
             waiting.pop(turn, None)
 
@@ -140,15 +145,16 @@ class CircuitBreaker:
             self._timer = None
         for turn in (*self._reads, *self._writes):
             if not turn.done():
-                turn.set_result(None)
+                turn.set_result(False)
 
     def _close(self, outage: Outage) -> None:
         self._outage = None
+        self._last_ended_at = self._loop.time()
         self._ended.set()
         self.release()
         if self._is_announced:
             self._is_announced = False
-            seconds = self._loop.time() - outage.started_at
+            seconds = self._last_ended_at - outage.started_at
             _logger.warning("%s answers again after %.0f s: all requests continue", self._server, seconds)
             self._notify(OutageEnded(server=self._server, seconds=seconds))
 
@@ -177,7 +183,7 @@ class CircuitBreaker:
         turn = next((turn for waiting in (self._reads, self._writes) for turn in waiting if not turn.done()), None)
         if turn is None:
             return
-        turn.set_result(None)
+        turn.set_result(True)
         self._schedule_next_probe(self._loop.time())
         self._set_timer()
 

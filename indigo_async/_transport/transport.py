@@ -257,7 +257,7 @@ class Transport:
                 jitter=random.random(),  # noqa: S311 - jitter needs no secrecy
                 has_worked=self.first_success.is_set(),
             )
-            if delay is None and self.is_waiting_out_outage() and is_retryable(endpoint, outcome):
+            if delay is None and self.is_waiting_out_outage(since=started) and is_retryable(endpoint, outcome):
                 attempt, elapsed, delay = 0, 0.0, 0.0
             if delay is None or state.stop_requested or not state.may_resend:
                 try:
@@ -384,9 +384,12 @@ class Transport:
         """The current outage, in which all requests are held."""
         return self.breaker.outage
 
-    def is_waiting_out_outage(self) -> bool:
-        """Whether requests fail everywhere, and the current task may wait until they don't."""
-        return self.breaker.outage is not None and may_wait_out_outages()
+    def is_waiting_out_outage(self, *, since: float = math.inf) -> bool:
+        """Whether the current task may wait out outages, and there is one, or was one at or after `since` (loop time).
+
+        A request may still time out long after the outage in which it was sent.
+        """
+        return may_wait_out_outages() and self.breaker.had_outage_since(since)
 
     def is_waiting_out_host_outage(self, host: str | None, failing_since: float) -> bool:
         """Whether a download should go on trying, although this host has failed since `failing_since` (loop time).
@@ -457,34 +460,36 @@ class Transport:
         return url.with_query(query) if query else url
 
     async def _acquire_slot(self, endpoint: Endpoint, *, max_pause: float) -> tuple[Pacer, float]:
-        """Wait for the end of an outage and for a slot. Also returns the seconds that the outage took.
+        """Wait for the end of an outage and for a slot. Also returns how much of `max_pause` the outage took.
 
         Raises:
             ConnectionFailedError: the outage lasts longer than `max_pause` seconds.
             RateLimitedError: the server's `Retry-After` pauses all requests for longer than that.
         """
-        clock = asyncio.get_running_loop().time
         held = 0.0
         while True:
             self._require_open()
-            was_held = self.breaker.outage is not None
-            if was_held:
-                held_from = clock()
-                await self._hold(endpoint, max_pause - held)
-                held += clock() - held_from
+            is_probe = False
+            if self.breaker.outage is not None:
+                is_probe, seconds = await self._hold(endpoint, max_pause - held)
+                held += seconds
             pacer = await self._acquire_from_pacer(endpoint, max_pause=max_pause - held)
-            if was_held or self.breaker.outage is None:
+            if is_probe or self.breaker.outage is None:
                 return pacer, held
             pacer.release(is_write=not endpoint.idempotent)
 
-    async def _hold(self, endpoint: Endpoint, seconds: float) -> None:
-        """Wait until the outage is over, or until this request is to find out whether it is."""
+    async def _hold(self, endpoint: Endpoint, seconds: float) -> tuple[bool, float]:
+        """Wait until the outage is over, or until this request is to find out whether it is.
+
+        Returns whether it is to find out, and the seconds spent. A caller that may wait longer spends none.
+        """
         if may_wait_out_outages():
-            await self.breaker.hold(is_write=not endpoint.idempotent)
-            return
+            return await self.breaker.hold(is_write=not endpoint.idempotent), 0.0
+        clock = asyncio.get_running_loop().time
+        held_from = clock()
         with anyio.move_on_after(max(seconds, 0.0)):
-            await self.breaker.hold(is_write=not endpoint.idempotent)
-            return
+            is_probe = await self.breaker.hold(is_write=not endpoint.idempotent)
+            return is_probe, clock() - held_from
         outage = self.breaker.outage
         message = (
             "nothing was sent" if outage is None else f"the server does not answer ({outage.reason}); nothing was sent"

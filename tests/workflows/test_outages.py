@@ -16,7 +16,8 @@ import pytest
 import trustme
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from indigo_async import IndigoClient, RetryPolicy, workflows
+from indigo_async import Audience, IndigoClient, RetryPolicy, workflows
+from indigo_async._transport.outage import wait_out_outages
 from indigo_async.errors import ConnectionFailedError, ServerError, WaitTimeoutError
 from indigo_async.events import Event, OutageEnded, OutageStarted
 from indigo_async.sandbox import Fault, FaultKind, Sandbox
@@ -206,6 +207,64 @@ async def test_a_single_recipe_waits_too_within_its_timeout(kind: str):
             assert not waiting.done()
         await waiting
         assert sandbox.counts().audiences["42", "patient"] == 1
+
+
+@asynccontextmanager
+async def reads_held_for_five_minutes(
+    count: int,
+) -> AsyncGenerator[tuple[Sandbox, IndigoClient, list[asyncio.Task[Audience]]]]:
+    """Reads of tasks that may wait as long as an outage lasts. It ends with the block's first wait."""
+    async with open_sandbox() as sandbox, IndigoClient(sandbox.token, base_url=sandbox.base_url) as client:
+        (audience_id,) = await sandbox.seed_audiences(1, "42")
+        await client.get_audience(audience_id, "42")
+        async with sandbox.refuse_connections():
+            with wait_out_outages():
+                reads = [asyncio.create_task(client.get_audience(audience_id, "42")) for _ in range(count)]
+            await asyncio.sleep(300)
+        yield sandbox, client, reads
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [attrs.evolve(FAULTS["503"], times=2), Fault(kind=FaultKind.RATE_LIMITED, retry_after=1)],
+    ids=["503", "429"],
+)
+async def test_an_outage_uses_up_no_retries_of_the_requests_that_waited(fault: Fault):
+    async with reads_held_for_five_minutes(30) as (sandbox, _, reads):
+        sandbox.faults.add(attrs.evolve(fault, skip_first=1))
+        await asyncio.gather(*reads)
+
+
+@pytest.mark.parametrize("kind", ["503", "reset"])
+async def test_a_server_that_answers_once_and_fails_again_gets_few_requests(kind: str):
+    async with reads_held_for_five_minutes(1_000) as (sandbox, client, reads):
+        sent_before = client.transport.requests.total()
+        sandbox.faults.add(attrs.evolve(FAULTS[kind], skip_first=1))
+        await asyncio.sleep(60)
+        assert client.transport.outage is not None
+        assert client.transport.requests.total() - sent_before <= 100
+        sandbox.faults.clear()
+        await asyncio.gather(*reads)
+
+
+async def test_a_request_sent_before_or_in_an_outage_may_time_out_long_after_it():
+    async with (
+        open_sandbox() as sandbox,
+        IndigoClient(sandbox.token, base_url=sandbox.base_url, retry=RetryPolicy(timeout=20.0)) as client,
+    ):
+        (audience_id,) = await sandbox.seed_audiences(1, "42")
+        await client.get_audience(audience_id, "42")
+        with wait_out_outages():
+            async with inject(sandbox, FAULTS["no response"]):
+                slow = asyncio.create_task(client.get_audience(audience_id, "42"))
+                await asyncio.sleep(1)
+            async with inject(sandbox, FAULTS["503"]):
+                others = [asyncio.create_task(client.get_audience(audience_id, "42")) for _ in range(5)]
+                await asyncio.sleep(30)
+            await asyncio.gather(*others)
+            assert client.transport.outage is None
+            assert not slow.done()
+            await slow
 
 
 async def test_an_endpoint_gives_up_within_its_retry_budget():

@@ -163,7 +163,9 @@ class NameIndex:
     async def _read(self, customer_id: str) -> tuple[_AudienceNames, set[str]]:
         retry = self._transport.retry
         delays = retry_delays(retry)
+        clock = asyncio.get_running_loop().time
         while True:
+            started_at = clock()
             audiences = _AudienceNames()
             ids: set[str] = set()
             unread: list[str] = []
@@ -180,7 +182,7 @@ class NameIndex:
                 if isinstance(error, RateLimitedError):  # obeyed however long; the recipe's deadline bounds it
                     delay = max(retry.wait_max if delay is None else delay, error.retry_after or 0.0)
                 elif delay is None:
-                    if not self._transport.is_waiting_out_outage():
+                    if not self._transport.is_waiting_out_outage(since=started_at):
                         raise
                     delay, delays = 0.0, retry_delays(retry)
                 await asyncio.sleep(delay)
