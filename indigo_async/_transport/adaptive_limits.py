@@ -343,4 +343,4 @@ class RateLimit:
         trial.tally, trial.ends_at = _Tally(), self._seconds_at_limit + _TRIAL_SECONDS
         self._trial, self._suspicion = trial, _Suspicion()
         self._last_cut_at = now
-        self.ready_at = now
+        self.ready_at = max(self.ready_at, now)

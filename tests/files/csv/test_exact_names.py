@@ -188,7 +188,7 @@ async def test_the_server_finds_columns_by_what_people_see_of_their_names(
                 publisher=sandbox.file_host,
                 on_event=lambda event: warnings.append(event.message) if isinstance(event, RecipeWarning) else None,
             )
-            return matched.extra["size"]
+            return matched.size or 0
 
         assert await match("Suggested", suggested) > 100
         assert not [text for text in warnings if "exact name" in text]

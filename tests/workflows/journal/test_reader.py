@@ -18,12 +18,12 @@ from typing import Any
 import pytest
 
 from indigo_async._transport.cancellation import run_in_thread
+from indigo_async._transport.codec import decode_audience
 from indigo_async.errors import (
     JournalDamagedError,
     JournalVersionError,
     JournalWriteError,
 )
-from indigo_async.models import Audience, UploadedAudienceCsv
 from indigo_async.sandbox import Fault, FaultKind
 from indigo_async.workflows import JobOutcome, Stage, run_batch, start_batch
 from indigo_async.workflows.batches.journal_reporter import match_counts, outcome_facts
@@ -36,6 +36,7 @@ from tests.support.jobs import lite_sandbox, make_client, make_job, make_jobs
 WRITER = """
 import asyncio, sys
 from pathlib import Path
+from indigo_async._transport.codec import decode_audience
 from indigo_async.events import Stage
 from indigo_async.workflows.journal import Journal
 
@@ -142,7 +143,7 @@ def test_outcomes_contain_no_token_and_no_signature(tmp_path: Path):
     ],
 )
 def test_match_counts_are_recorded_only_if_they_are_plausible(extra: dict[str, Any], counts: object):
-    record = Audience(id="a", uploaded_audience_csv=UploadedAudienceCsv(extra=extra))
+    record = decode_audience({"id": "a", "uploadedAudienceCsv": {"id": "b", **extra}}, "GET /audience")
     assert match_counts(record) == counts
 
 
