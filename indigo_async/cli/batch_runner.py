@@ -130,7 +130,7 @@ def _describe_outage(client: IndigoClient) -> str | None:
     if outage is None:
         return None
     seconds = asyncio.get_running_loop().time() - outage.started_at
-    return f"no answer for {format_elapsed(seconds)} ({outage.reason}); the jobs go on when it is back"
+    return f"no answer from the server for {format_elapsed(seconds)} ({outage.reason}); jobs wait and then continue"
 
 
 async def _write_outcome(outcome: JobOutcome, output: Output) -> None:

@@ -44,7 +44,7 @@ def format_progress(snapshot: ProgressSnapshot) -> str:
         f"in progress: {stages}" if stages else "",
         snapshot.cost,
         f"{sum(report.requests.values()):,} requests",
-        f"the server gives {snapshot.outage}" if snapshot.outage is not None else "",
+        snapshot.outage or "",
         _format_forecast(snapshot),
     ]
     return "; ".join(part for part in parts if part)
