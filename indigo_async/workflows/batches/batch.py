@@ -249,7 +249,7 @@ class Batch:
             budget_cents=budget.limit_cents,
             requests=dict(transport.requests - self._requests_before),
             failed_requests=dict(transport.failed_requests - self._failed_requests_before),
-            reads_saved=self._poller.stats.requests_saved - self._reads_saved_before,
+            reads_saved=max(0, self._poller.stats.requests_saved - self._reads_saved_before),
             stages=counters.stage_times(),
             lost_uploads=counters.lost_uploads,
             seconds=(self._ended_at or self._clock()) - self._started_at,
