@@ -63,6 +63,7 @@ URL = "https://files.example.org/donors.csv"
             ("export", "aud-1", *CUSTOMER, "--out", "/", "--field", "phon", "--max-cost-cents", "-1"),
             ("did you mean 'phone'?", "is a folder", "--max-cost-cents: must be at least $0.00"),
         ),
+        (("export", "aud-1", *CUSTOMER, "--out", "exports/"), ("--out: 'exports/' is a folder; name a file",)),
         (
             (
                 "export",

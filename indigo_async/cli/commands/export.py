@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Annotated, Any, cast
 
 import attrs
@@ -32,7 +31,9 @@ def export(
     audience_id: AudienceId,
     /,
     *,
-    out: Annotated[Path, Parameter(help="The file for the CSV. An existing file is replaced.")],
+    out: Annotated[  # text, because `Path` drops a slash at the end, which names a folder
+        str, Parameter(help="The file for the CSV. An existing file is replaced.")
+    ],
     customer: OptionalCustomer = None,
     field: Annotated[
         tuple[str, ...],

@@ -227,5 +227,7 @@ def _nest(values: Mapping[str, object]) -> dict[str, Any]:
 
 
 def _resolve_path(folder: Path, path: Any) -> Any:
-    """Resolve a relative path against a folder; anything else is returned as is."""
-    return str(folder / path) if isinstance(path, str) and path and not is_url(path) else path
+    """Resolve a relative path against a folder, and keep a slash at its end; anything else is returned as is."""
+    if not isinstance(path, str) or not path or is_url(path):
+        return path
+    return f"{folder / path}{'/' if path.endswith('/') else ''}"

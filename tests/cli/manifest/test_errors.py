@@ -81,6 +81,14 @@ def test_jobs_cannot_share_an_audience_name_or_a_destination(tmp_path: Path):
     assert file.endswith("A.csv' (line 2)")
 
 
+def test_a_destination_that_ends_with_a_slash_names_a_folder(tmp_path: Path):
+    write(tmp_path, {"defaults.yaml": f'{DEFAULTS}export: {{destination: "exports/{{customer_id}}/"}}\n'})
+    write(tmp_path, {"jobs.csv": "customer_id,audience_name\n1,A\n"})
+    (error,) = errors_in(tmp_path / "jobs.csv", defaults=tmp_path / "defaults.yaml")
+    assert error.startswith("jobs.csv:2: export.destination: ")
+    assert error.endswith("exports/1/' is a folder; name a file")
+
+
 def test_csv_line_numbers_are_exact_after_quoted_line_breaks(tmp_path: Path):
     write(tmp_path, {"defaults.yaml": DEFAULTS})
     rows = 'customer_id,audience_name\n1,"A\nlong\nname"\n\n2,\n3,"x\ny"\n,B\n'
