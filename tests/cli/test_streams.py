@@ -59,6 +59,9 @@ async def test_characters_that_the_encoding_lacks_are_escaped(tmp_path: Path, en
             shown = result.stdout.decode(encoding)
             if "report" not in arguments:
                 assert ("Prénom" if encoding == "latin-1" else r"Pr\xe9nom") + r" \u65e5\u672c" in shown
+            else:
+                assert "###" in shown
+                assert r"\u" not in shown
 
 
 async def test_destination_that_the_file_system_encoding_lacks_is_refused(tmp_path: Path):

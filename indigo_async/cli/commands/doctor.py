@@ -167,7 +167,7 @@ def _check_journal_folder(folder: Path) -> Check:
             free = shutil.disk_usage(trial).free
     except (OSError, sqlite3.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        advice = "use a folder on a local disk"
+        advice = "use a folder on a local disk" if folder.is_dir() else "create the folder, or name another"
         return Check("journals", CheckStatus.FAILED, f"{folder.absolute()}: {reason}", advice)
     if mode != "wal":
         advice = "use a folder on a local disk: journals need SQLite's write-ahead log"

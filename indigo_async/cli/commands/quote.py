@@ -15,6 +15,7 @@ from indigo_async.cli.options.batch import BATCH, BatchOptions, Manifest
 from indigo_async.cli.options.common import CONNECTION, ConnectionOptions
 from indigo_async.cli.render.output import Justify, make_table
 from indigo_async.cli.render.results import BatchResult, render_failed_jobs, render_stop_reason, summary_to_json
+from indigo_async.cli.report.formatting import format_count
 from indigo_async.cli.signals import run_async
 from indigo_async.workflows import JobOutcome
 
@@ -102,9 +103,12 @@ def _render_quotes(result: BatchResult, quotes: Mapping[str, CustomerQuote], tot
         rows.append(tuple(Text(cell, style="bold") for cell in _quote_row("all", total)))
     parts: list[RenderableType] = [make_table(columns, rows)]
     if total.unknown:
-        parts.append(Text(f"The price of {total.unknown:,} exports could not be read.", style="yellow"))
+        exports = format_count(total.unknown, "export")
+        parts.append(Text(f"The price of {exports} could not be read.", style="yellow"))
     if total.above_limit:
-        message = f"{total.above_limit:,} cost more than their export.max_cost_cents: `run` would not purchase them."
+        exports = format_count(total.above_limit, "export costs", "exports cost")
+        them = "it" if total.above_limit == 1 else "them"
+        message = f"{exports} more than export.max_cost_cents allows: `run` would not purchase {them}."
         parts.append(Text(message, style="yellow"))
     if result.unfinished:
         message = f"{result.unfinished:,} of {result.total:,} jobs are unfinished and not included."

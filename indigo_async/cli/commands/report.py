@@ -45,7 +45,8 @@ def report(
     else:
         from indigo_async.cli.report.terminal import render_summary  # noqa: PLC0415 - only for terminals
 
-        output.show(render_summary(journal.name, statistics))
+        bar = "#" if output.stdout.options.ascii_only else "█"
+        output.show(render_summary(journal.name, statistics, bar=bar))
 
 
 def _check_is_journal(journal: Path) -> None:

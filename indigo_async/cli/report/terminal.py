@@ -26,11 +26,14 @@ _STATE_STYLES = {
 }
 
 
-def render_summary(name: str, statistics: BatchStatistics) -> RenderableType:
-    """Render the totals first, then stages, customers, warnings, and failures with advice."""
+def render_summary(name: str, statistics: BatchStatistics, *, bar: str = "█") -> RenderableType:
+    """Render the totals first, then stages, customers, warnings, and failures with advice.
+
+    `bar` is the character that bars are made of.
+    """
     parts: list[RenderableType] = [_render_heading(name, statistics), _render_totals(statistics)]
     if statistics.stages:
-        parts += [_render_title("Time in each stage"), _render_stages(statistics)]
+        parts += [_render_title("Time in each stage"), _render_stages(statistics, bar)]
     if statistics.customers:
         parts += [_render_title("Customers"), _render_customers(statistics)]
     if statistics.warnings:
@@ -102,7 +105,7 @@ def _render_job_counts(statistics: BatchStatistics) -> Text:
     return counts.append(f"  of {statistics.jobs:,}", style="dim")
 
 
-def _render_stages(statistics: BatchStatistics) -> Table:
+def _render_stages(statistics: BatchStatistics, bar: str) -> Table:
     longest = max(stage.median_seconds for stage in statistics.stages) or 1.0
     columns: dict[str, Justify] = {
         "stage": "left",
@@ -119,7 +122,7 @@ def _render_stages(statistics: BatchStatistics) -> Table:
             format_duration(stage.median_seconds),
             format_duration(stage.p90_seconds),
             format_duration(stage.longest_seconds),
-            Text("█" * max(1, round(_BAR_WIDTH * stage.median_seconds / longest)), style="cyan"),
+            Text(bar * max(1, round(_BAR_WIDTH * stage.median_seconds / longest)), style="cyan"),
         )
         for stage in statistics.stages
     )

@@ -88,6 +88,7 @@ async def test_readable_token_file_and_missing_folder_are_reported(command_line:
     assert (states(result)["token"], states(result)["accepted"]) == ("warning", "ok")
     assert f"chmod 600 {file}" in advice(result, "token")
     assert states(result)["journals"] == "failed"
+    assert advice(result, "journals").endswith("create the folder, or name another")
 
 
 def details(result: CommandResult, check: str) -> str:

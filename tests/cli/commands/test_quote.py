@@ -57,7 +57,7 @@ async def test_quote_shows_the_total_and_the_exports_above_their_limit(tmp_path:
     prices = {row[0]: float(row[3].strip("$").replace(",", "")) for row in rows[1:4]}
     assert set(prices) == {"c0", "c1", "all"}
     assert prices["all"] == prices["c0"] + prices["c1"] > 0
-    assert "4 cost more than their export.max_cost_cents: `run` would not purchase them." in result.stdout
+    assert "4 exports cost more than export.max_cost_cents allows: `run` would not purchase them." in result.stdout
 
 
 async def test_purchased_exports_are_not_priced_again(tmp_path: Path):
