@@ -144,12 +144,12 @@ class IndigoClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._forget_closed_loop()
-        self.transport.require_own_loop()
+        self.transport.http.require_own_loop()
         await self.exit_stack.aclose()
 
     def _forget_closed_loop(self) -> None:
         """Let go of what belongs to an event loop that was closed while the client was open, as in a notebook."""
-        if self.transport.forget_closed_loop():
+        if self.transport.http.forget_closed_loop():
             self.exit_stack.pop_all()
             self.poller = None
 

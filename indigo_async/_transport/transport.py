@@ -1,4 +1,4 @@
-"""Sends requests: `call` (queue, retry, decode) → `_attempt` (one slot, one try, its events) → `_send` (aiohttp).
+"""Sends requests: `call` (outage, queue, retry, decode) → `_attempt` (one slot, one try, its events) → `_send` (HTTP).
 
 What happens on the network is returned as a `Response` or a `NoResponse`, never raised: an exception that is made from
 these refers to no frames or exceptions of aiohttp, which hold headers and signed URLs.
@@ -11,8 +11,7 @@ import logging
 import math
 import random
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from http import HTTPStatus
 from typing import Any, TypeAlias
@@ -20,21 +19,19 @@ from typing import Any, TypeAlias
 import aiohttp
 import anyio
 import attrs
-from aiohttp import hdrs
 from yarl import URL
 
 from indigo_async._redaction import sanitize_text
 from indigo_async._settings import Settings
 from indigo_async._transport.auth import Credentials
-from indigo_async._transport.cancellation import run_in_thread, running_loop
-from indigo_async._transport.certificates import create_tls_context
+from indigo_async._transport.cancellation import running_loop
 from indigo_async._transport.error_bodies import is_web_page
 from indigo_async._transport.errors import describe_unreadable, make_error, parse_json_response
-from indigo_async._transport.failures import classify_failure
+from indigo_async._transport.http_session import HttpSession
 from indigo_async._transport.outage import CircuitBreaker, Outage, may_wait_out_outages
 from indigo_async._transport.pacing import Pacer, Pacing
 from indigo_async._transport.pages import PageTrail
-from indigo_async._transport.proxies import Proxies, Proxy
+from indigo_async._transport.proxies import Proxies
 from indigo_async._transport.responses import (
     BodySink,
     Endpoint,
@@ -58,7 +55,6 @@ from indigo_async.errors import (
     ClientNotOpenError,
     ConnectionFailedError,
     IndigoError,
-    InvalidInputError,
     RateLimitedError,
     ResponseDecodeError,
 )
@@ -66,16 +62,10 @@ from indigo_async.events import Listener, RequestEnded, RequestRetried, RequestS
 
 __all__ = ["SendState", "SendTooLateError", "Transport"]
 
-# Longer than any poll interval, so a connection survives the pause between two rounds.
-_KEEPALIVE_SECONDS = 75.0
-_CONNECT_SECONDS = 15.0
 # The latency of a larger response depends on its size more than on the server's load.
 _MAX_BYTES_FOR_LATENCY = 64 * 1024
 _MAX_RETRY_AFTER_LENGTH = 40
-_MAX_HEADER_BYTES = 64 * 1024
 
-_SESSION_ERRORS = (aiohttp.ClientError, OSError, RuntimeError, ValueError, LookupError, AssertionError)
-"""What aiohttp raises, also when a caller's session or its connector is closed during a request."""
 _MAX_SIGN_LENGTH = 40
 
 _logger = logging.getLogger("indigo_async")
@@ -119,7 +109,6 @@ class Transport:
     first_success: asyncio.Event
     breaker: CircuitBreaker
     _shared_timeout: SharedTimeout
-    _api_options: dict[str, Any]
 
     def __init__(
         self,
@@ -141,20 +130,18 @@ class Transport:
         self.retry = retry
         self._credentials = Credentials(settings.token)
         self._timeout = timeout
-        self._socket_timeout = aiohttp.ClientTimeout(total=None, sock_connect=min(_CONNECT_SECONDS, timeout / 2))
         self._pacing = pacing
         self._pacer: Pacer | None = None
         self.max_probe_interval = max_probe_interval
-        self._answered_at: dict[str, float] = {}
-        """When (loop time) each host outside the API last answered with something other than a 5xx."""
-        # A request's timeout runs while it waits for a connection, so downloads get their own.
-        self._max_connections = pacing.max_concurrency + max_downloads
-        self._owns_session = session is None
-        self._session = session
-        self.proxies = proxies
-        self._proxy = self._find_proxy(URL(self.base_url, encoded=True))
-        self._loop: asyncio.AbstractEventLoop | None = None
-        """The event loop in which the transport is open."""
+        self.http = HttpSession(
+            session,
+            credentials=self._credentials,
+            base_url=settings.base_url,
+            proxies=proxies,
+            # A request's timeout runs while it waits for a connection, so downloads get their own.
+            max_connections=pacing.max_concurrency + max_downloads,
+            timeout=timeout,
+        )
         self._has_warned_about_retry_after = False
         self._has_warned_about_unread = False
 
@@ -165,39 +152,16 @@ class Transport:
             ClientNotOpenError: it is open already, or no session can be used in this event loop.
             InvalidInputError: the token or the environment's certificates can't be used.
         """
-        loop = running_loop()
-        self.require_own_loop()
-        if self._loop is not None:
-            raise ClientNotOpenError("the client is already open: one `async with` is enough for all that use it")
-        await self._credentials.open()
-        if self._owns_session:
-            tls_context = await run_in_thread(create_tls_context)
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=self._max_connections,
-                    keepalive_timeout=_KEEPALIVE_SECONDS,
-                    ttl_dns_cache=300,
-                    ssl=tls_context or True,
-                ),
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
-        elif getattr(self._session, "_loop", loop) is not loop:
-            raise ClientNotOpenError("the session belongs to another event loop: create it in the one that uses it")
-        self._loop = loop
-        self._api_options = self._request_options(self._proxy)
-        if self._session_has_credentials:
-            self._api_options |= self._with_middleware(self._authorize)
+        await self.http.open()
         self._pacer = Pacer(self._pacing)
         self.first_success = asyncio.Event()
         self.breaker = CircuitBreaker(self.retry, self.max_probe_interval, server=self.base_url, on_event=self.on_event)
         self._shared_timeout = SharedTimeout(self._timeout)
 
     async def close(self) -> None:
-        session, self._pacer, self._loop = self._session, None, None
+        self._pacer = None
         self.breaker.release()
-        if session is not None and self._owns_session:
-            self._session = None
-            await session.close()
+        await self.http.close()
 
     async def call(
         self,
@@ -302,38 +266,6 @@ class Transport:
                 del outcome  # as above
         return clock() - started
 
-    @asynccontextmanager
-    async def open_url(
-        self, url: str, headers: Mapping[str, str]
-    ) -> AsyncGenerator[aiohttp.ClientResponse | NoResponse]:
-        """GET a URL outside the API, such as a download: without the token, without redirects, not decompressed."""
-        _, session = self._require_open()
-        timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=self._socket_timeout.sock_connect, sock_read=self._timeout
-        )
-        target = URL(url, encoded=True)
-        try:
-            proxy = self._find_proxy(target)
-        except InvalidInputError as error:
-            yield NoResponse(FailureReason.PROXY_UNUSABLE, str(error))
-            return
-        options = self._request_options(proxy)
-        if not self._owns_session:
-            options |= self._with_middleware(_remove_authorization)
-        try:
-            response = await session.get(target, headers=headers, auto_decompress=False, timeout=timeout, **options)
-        except _SESSION_ERRORS as error:
-            response = classify_failure(error, target, proxy=_proxy_url(proxy))
-        if isinstance(response, NoResponse):
-            yield response
-            return
-        if response.status < HTTPStatus.INTERNAL_SERVER_ERROR:
-            self._answered_at[target.host or ""] = asyncio.get_running_loop().time()
-        try:
-            yield response
-        finally:
-            response.close()
-
     def start_list(self, endpoint: Endpoint, query: Mapping[str, str]) -> PageTrail:
         """Return the trail of a list's pages, beginning with the request for its first one."""
         return PageTrail(self._url(endpoint, query))
@@ -357,28 +289,6 @@ class Transport:
         """
         self._require_open()
 
-    def require_own_loop(self) -> None:
-        """Check that no other event loop has opened the transport.
-
-        Raises:
-            ClientNotOpenError: one has.
-        """
-        if self._loop is not running_loop() and self._loop is not None:
-            raise ClientNotOpenError(
-                "the client was opened in another event loop: open one in each event loop, thread and process that "
-                "needs one (every `asyncio.run` has its own event loop)"
-            )
-
-    def forget_closed_loop(self) -> bool:
-        """If the event loop that opened the transport was closed before it, let go of its session. Returns whether."""
-        if self._loop is None or not self._loop.is_closed():
-            return False
-        if self._session is not None and self._owns_session:
-            self._session.detach()
-            self._session = None
-        self._loop = self._pacer = None
-        return True
-
     @property
     def outage(self) -> Outage | None:
         """The current outage, in which all requests are held."""
@@ -399,7 +309,7 @@ class Transport:
         """
         if host is None or not may_wait_out_outages():
             return False
-        return self.breaker.outage is not None or self._answered_at.get(host, math.inf) < failing_since
+        return self.breaker.outage is not None or self.http.has_answered_nobody_since(host, failing_since)
 
     @property
     def token(self) -> str:
@@ -409,51 +319,13 @@ class Transport:
     @property
     def slot_seconds(self) -> float:
         """The minimum cost of a request under the current rate limit, in seconds of one slot."""
-        return self._require_open()[0].slot_seconds
+        return self._require_open().slot_seconds
 
-    def _require_open(self) -> tuple[Pacer, aiohttp.ClientSession]:
-        self.require_own_loop()
-        if self._pacer is None or self._session is None:
-            raise ClientNotOpenError("the client is not open: use it inside `async with IndigoClient(...) as client:`")
-        if self._session.closed:
-            raise ClientNotOpenError("the session of the client was closed: keep it open as long as the client")
-        return self._pacer, self._session
-
-    def _find_proxy(self, url: URL) -> Proxy | None:
-        """Return the proxy for a URL. A caller's own session has its own settings, and only the caller overrides them.
-
-        Raises:
-            InvalidInputError: see `Proxies.find`.
-        """
-        return self.proxies.find(url) if self._owns_session else self.proxies.explicit
-
-    def _request_options(self, proxy: Proxy | None) -> dict[str, Any]:
-        options: dict[str, Any] = {
-            "allow_redirects": False,
-            "raise_for_status": False,
-            "max_line_size": _MAX_HEADER_BYTES,
-            "max_field_size": _MAX_HEADER_BYTES,
-        }
-        return options if proxy is None else options | {"proxy": proxy.url}
-
-    @property
-    def _session_has_credentials(self) -> bool:
-        """Whether the caller's session may add a user name and password to requests."""
-        session = self._session
-        return not self._owns_session and bool(
-            getattr(session, "trust_env", False) or getattr(session, "auth", None) is not None
-        )
-
-    def _with_middleware(self, own: aiohttp.ClientMiddlewareType) -> dict[str, Any]:
-        """Return the option that adds a middleware to those of the caller's session."""
-        return {"middlewares": (*getattr(self._session, "_middlewares", ()), own)}
-
-    async def _authorize(
-        self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
-    ) -> aiohttp.ClientResponse:
-        """Send our token in place of what the caller's session found, such as a password of `~/.netrc`."""
-        request.headers[hdrs.AUTHORIZATION] = self._credentials.headers[hdrs.AUTHORIZATION]
-        return await send(request)
+    def _require_open(self) -> Pacer:
+        self.http.require_open()
+        if self._pacer is None:
+            raise ClientNotOpenError("the client is being closed")
+        return self._pacer
 
     def _url(self, endpoint: Endpoint, query: Mapping[str, str] | None) -> URL:
         url = URL(f"{self.base_url}{endpoint.path}", encoded=True)
@@ -497,7 +369,7 @@ class Transport:
         raise ConnectionFailedError(message, endpoint=endpoint.name)
 
     async def _acquire_from_pacer(self, endpoint: Endpoint, *, max_pause: float) -> Pacer:
-        pacer, _ = self._require_open()
+        pacer = self._require_open()
         if not pacer.try_acquire(is_write=not endpoint.idempotent):
             pause = pacer.pause_remaining()
             if pause > max(max_pause, 0.0):
@@ -604,33 +476,13 @@ class Transport:
     ) -> Response | NoResponse:
         try:
             with self._shared_timeout.scope():
-                response = await self._request(endpoint, url, body)
+                response = await self.http.request(endpoint, url, body)
                 if isinstance(response, NoResponse):
                     return response
                 async with response:
                     return await read(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            return classify_failure(error, url, proxy=_proxy_url(self._proxy))
-
-    async def _request(self, endpoint: Endpoint, url: URL, body: bytes | None) -> aiohttp.ClientResponse | NoResponse:
-        """Send a request and receive the head of its response."""
-        _, session = self._require_open()
-        headers = self._credentials.headers.copy()  # a caller's session may add to the headers it gets
-        if body is not None:
-            headers[hdrs.CONTENT_TYPE] = "application/json"
-        if self._session_has_credentials:
-            del headers[hdrs.AUTHORIZATION]  # aiohttp refuses two; see `_authorize`
-        try:
-            return await session.request(
-                endpoint.method,
-                url,
-                data=body,
-                headers=headers,
-                timeout=self._socket_timeout,
-                **self._api_options,
-            )
-        except _SESSION_ERRORS as error:
-            return classify_failure(error, url, proxy=_proxy_url(self._proxy))
+            return self.http.explain(error, url)
 
     def _warn_about_absurd_retry_after(self, endpoint: Endpoint, outcome: Response | NoResponse) -> None:
         if self._has_warned_about_retry_after or isinstance(outcome, NoResponse) or not has_absurd_retry_after(outcome):
@@ -638,18 +490,6 @@ class Transport:
         self._has_warned_about_retry_after = True
         value = sanitize_text(outcome.headers["retry-after"])[:_MAX_RETRY_AFTER_LENGTH]
         _logger.warning("%s: Retry-After %r is ignored: it is not a time of up to an hour", endpoint, value)
-
-
-async def _remove_authorization(
-    request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    """Keep what a caller's session sends to the API, or found in `~/.netrc`, from other servers: URLs are signed."""
-    request.headers.popall(hdrs.AUTHORIZATION, None)
-    return await send(request)
-
-
-def _proxy_url(proxy: Proxy | None) -> URL | None:
-    return None if proxy is None else URL(proxy.url)
 
 
 def _failure_label(outcome: Response | NoResponse) -> str:

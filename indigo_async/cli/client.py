@@ -74,7 +74,7 @@ async def open_publisher(client: IndigoClient, publish: str | None) -> AsyncGene
     if publish is not None:
         from indigo_async.files.publishing.object_store import ObjectStorePublisher  # noqa: PLC0415 - optional extra
 
-        proxy = client.transport.proxies.explicit
+        proxy = client.transport.http.proxies.explicit
         yield ObjectStorePublisher(publish, proxy=None if proxy is None else proxy.url)
     elif client.settings.is_loopback:
         async with _serve_on_loopback() as publisher:

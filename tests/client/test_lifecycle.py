@@ -56,7 +56,7 @@ async def test_a_closed_client_leaves_no_task_and_no_connection():
         before = asyncio.all_tasks()
         async with open_client(sandbox) as client:
             await asyncio.gather(*(client.list_audiences() for _ in range(5)))
-            session = client.transport._session
+            session = client.transport.http._session
         assert session.closed
         assert session.connector is None
         await asyncio.sleep(0)

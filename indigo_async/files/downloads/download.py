@@ -219,7 +219,7 @@ async def _attempt(
     if part.size and part.validator:
         headers |= {"Range": f"bytes={part.size}-", "If-Range": part.validator}
     for _ in range(_MAX_REDIRECTS):
-        async with transport.open_url(url, headers) as response:
+        async with transport.http.open_url(url, headers) as response:
             if isinstance(response, NoResponse):
                 return RetryableFailure(str(response), failing_host=URL(url, encoded=True).host)
             if response.status in _REDIRECT_STATUSES:

@@ -217,7 +217,7 @@ class Batch:
         self._outbox, self._outcomes = anyio.create_memory_object_stream[JobOutcome](_OUTCOME_BUFFER_SIZE)
 
     def __aiter__(self) -> AsyncIterator[JobOutcome]:
-        self._client.transport.require_own_loop()
+        self._client.transport.http.require_own_loop()
         if self._ended_at is not None:
             raise IndigoError("the batch has ended: iterate over it inside the `async with start_batch(...)` block")
         return self

@@ -1,0 +1,243 @@
+"""The aiohttp session of a client: connections, certificates, proxies, headers, and its event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Any
+
+import aiohttp
+from aiohttp import hdrs
+from yarl import URL
+
+from indigo_async._transport.auth import Credentials
+from indigo_async._transport.cancellation import run_in_thread, running_loop
+from indigo_async._transport.certificates import create_tls_context
+from indigo_async._transport.failures import classify_failure
+from indigo_async._transport.proxies import Proxies, Proxy
+from indigo_async._transport.responses import Endpoint, FailureReason, NoResponse
+from indigo_async.errors import ClientNotOpenError, InvalidInputError
+
+__all__ = ["HttpSession"]
+
+# Longer than any poll interval, so a connection survives the pause between two rounds.
+_KEEPALIVE_SECONDS = 75.0
+_CONNECT_SECONDS = 15.0
+_MAX_HEADER_BYTES = 64 * 1024
+
+_SESSION_ERRORS = (aiohttp.ClientError, OSError, RuntimeError, ValueError, LookupError, AssertionError)
+"""What aiohttp raises, also when a caller's session or its connector is closed during a request."""
+
+
+class HttpSession:
+    """Sends requests through its own session or a caller's, in the event loop that opened it.
+
+    A caller's session keeps its settings, but the token is ours, and no other server gets it.
+    """
+
+    _api_options: dict[str, Any]
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession | None,
+        *,
+        credentials: Credentials,
+        base_url: str,
+        proxies: Proxies,
+        max_connections: int,
+        timeout: float,
+    ) -> None:
+        self.proxies = proxies
+        self._credentials = credentials
+        self._max_connections = max_connections
+        self._timeout = timeout
+        self._socket_timeout = aiohttp.ClientTimeout(total=None, sock_connect=min(_CONNECT_SECONDS, timeout / 2))
+        self._owns_session = session is None
+        self._session = session
+        self._proxy = self._find_proxy(URL(base_url, encoded=True))
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """The event loop in which the session is open."""
+        self._answered_at: dict[str, float] = {}
+        """When (loop time) each host outside the API last answered with something other than a 5xx."""
+
+    async def open(self) -> None:
+        """Open the session in the running event loop.
+
+        Raises:
+            ClientNotOpenError: it is open already, or no session can be used in this event loop.
+            InvalidInputError: the token or the environment's certificates can't be used.
+        """
+        loop = running_loop()
+        self.require_own_loop()
+        if self._loop is not None:
+            raise ClientNotOpenError("the client is already open: one `async with` is enough for all that use it")
+        await self._credentials.open()
+        if self._owns_session:
+            tls_context = await run_in_thread(create_tls_context)
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=self._max_connections,
+                    keepalive_timeout=_KEEPALIVE_SECONDS,
+                    ttl_dns_cache=300,
+                    ssl=tls_context or True,
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        elif getattr(self._session, "_loop", loop) is not loop:
+            raise ClientNotOpenError("the session belongs to another event loop: create it in the one that uses it")
+        self._loop = loop
+        self._api_options = self._request_options(self._proxy)
+        if self._session_has_credentials:
+            self._api_options |= self._with_middleware(self._authorize)
+
+    async def close(self) -> None:
+        session, self._loop = self._session, None
+        if session is not None and self._owns_session:
+            self._session = None
+            await session.close()
+
+    def require_open(self) -> aiohttp.ClientSession:
+        """Return the session.
+
+        Raises:
+            ClientNotOpenError: it can't be used here and now.
+        """
+        self.require_own_loop()
+        if self._loop is None or self._session is None:
+            raise ClientNotOpenError("the client is not open: use it inside `async with IndigoClient(...) as client:`")
+        if self._session.closed:
+            raise ClientNotOpenError("the session of the client was closed: keep it open as long as the client")
+        return self._session
+
+    def require_own_loop(self) -> None:
+        """Check that no other event loop has opened the session.
+
+        Raises:
+            ClientNotOpenError: one has.
+        """
+        if self._loop is not running_loop() and self._loop is not None:
+            raise ClientNotOpenError(
+                "the client was opened in another event loop: open one in each event loop, thread and process that "
+                "needs one (every `asyncio.run` has its own event loop)"
+            )
+
+    def forget_closed_loop(self) -> bool:
+        """If the event loop that opened the session was closed before it, let go of its session. Returns whether."""
+        if self._loop is None or not self._loop.is_closed():
+            return False
+        if self._session is not None and self._owns_session:
+            self._session.detach()
+            self._session = None
+        self._loop = None
+        return True
+
+    async def request(self, endpoint: Endpoint, url: URL, body: bytes | None) -> aiohttp.ClientResponse | NoResponse:
+        """Send a request to the API and receive the head of its response."""
+        session = self.require_open()
+        headers = self._credentials.headers.copy()  # a caller's session may add to the headers it gets
+        if body is not None:
+            headers[hdrs.CONTENT_TYPE] = "application/json"
+        if self._session_has_credentials:
+            del headers[hdrs.AUTHORIZATION]  # aiohttp refuses two; see `_authorize`
+        try:
+            return await session.request(
+                endpoint.method,
+                url,
+                data=body,
+                headers=headers,
+                timeout=self._socket_timeout,
+                **self._api_options,
+            )
+        except _SESSION_ERRORS as error:
+            return self.explain(error, url)
+
+    def explain(self, error: Exception, url: URL) -> NoResponse:
+        """Explain a request to the API that failed."""
+        return classify_failure(error, url, proxy=_proxy_url(self._proxy))
+
+    @asynccontextmanager
+    async def open_url(
+        self, url: str, headers: Mapping[str, str]
+    ) -> AsyncGenerator[aiohttp.ClientResponse | NoResponse]:
+        """GET a URL outside the API, such as a download: without the token, without redirects, not decompressed."""
+        session = self.require_open()
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=self._socket_timeout.sock_connect, sock_read=self._timeout
+        )
+        target = URL(url, encoded=True)
+        try:
+            proxy = self._find_proxy(target)
+        except InvalidInputError as error:
+            yield NoResponse(FailureReason.PROXY_UNUSABLE, str(error))
+            return
+        options = self._request_options(proxy)
+        if not self._owns_session:
+            options |= self._with_middleware(_remove_authorization)
+        try:
+            response = await session.get(target, headers=headers, auto_decompress=False, timeout=timeout, **options)
+        except _SESSION_ERRORS as error:
+            response = classify_failure(error, target, proxy=_proxy_url(proxy))
+        if isinstance(response, NoResponse):
+            yield response
+            return
+        if response.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            self._answered_at[target.host or ""] = asyncio.get_running_loop().time()
+        try:
+            yield response
+        finally:
+            response.close()
+
+    def has_answered_nobody_since(self, host: str, failing_since: float) -> bool:
+        """Whether a host outside the API answered before, but not since `failing_since` (loop time)."""
+        return self._answered_at.get(host, math.inf) < failing_since
+
+    def _find_proxy(self, url: URL) -> Proxy | None:
+        """Return the proxy for a URL. A caller's own session has its own settings, and only the caller overrides them.
+
+        Raises:
+            InvalidInputError: see `Proxies.find`.
+        """
+        return self.proxies.find(url) if self._owns_session else self.proxies.explicit
+
+    def _request_options(self, proxy: Proxy | None) -> dict[str, Any]:
+        options: dict[str, Any] = {
+            "allow_redirects": False,
+            "raise_for_status": False,
+            "max_line_size": _MAX_HEADER_BYTES,
+            "max_field_size": _MAX_HEADER_BYTES,
+        }
+        return options if proxy is None else options | {"proxy": proxy.url}
+
+    @property
+    def _session_has_credentials(self) -> bool:
+        """Whether the caller's session may add a user name and password to requests."""
+        session = self._session
+        return not self._owns_session and bool(
+            getattr(session, "trust_env", False) or getattr(session, "auth", None) is not None
+        )
+
+    def _with_middleware(self, own: aiohttp.ClientMiddlewareType) -> dict[str, Any]:
+        """Return the option that adds a middleware to those of the caller's session."""
+        return {"middlewares": (*getattr(self._session, "_middlewares", ()), own)}
+
+    async def _authorize(
+        self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Send our token in place of what the caller's session found, such as a password of `~/.netrc`."""
+        request.headers[hdrs.AUTHORIZATION] = self._credentials.headers[hdrs.AUTHORIZATION]
+        return await send(request)
+
+
+async def _remove_authorization(
+    request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Keep what a caller's session sends to the API, or found in `~/.netrc`, from other servers: URLs are signed."""
+    request.headers.popall(hdrs.AUTHORIZATION, None)
+    return await send(request)
+
+
+def _proxy_url(proxy: Proxy | None) -> URL | None:
+    return None if proxy is None else URL(proxy.url)
