@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from indigo_async.cli.options.batch import is_journal
 from indigo_async.cli.options.common import OUTPUT, OutputOptions
 from indigo_async.cli.report.history import build_history
 from indigo_async.cli.report.statistics import compute_statistics
@@ -15,7 +16,6 @@ from indigo_async.workflows.journal import SUFFIXES, is_in_use, read_records
 
 __all__ = ["report"]
 
-_SQLITE_MAGIC = b"SQLite format 3\0"
 _HTML_MAGIC = b"<!doctype"
 
 
@@ -50,17 +50,13 @@ def report(
 
 
 def _check_is_journal(journal: Path) -> None:
-    """Reject a manifest given by mistake. A damaged journal still has its `.rows` file (or `.lock`, formerly).
+    """Reject a manifest given by mistake.
 
     Raises:
         InvalidInputError: there is no journal at this path.
     """
-    if any(journal.with_name(f"{journal.name}{suffix}").exists() for suffix in (".rows", ".lock")):
+    if is_journal(journal):
         return
-    if journal.is_file():
-        with journal.open("rb") as file:
-            if file.read(len(_SQLITE_MAGIC)) == _SQLITE_MAGIC:
-                return
     suggestion = journal.with_name(f"{journal.name}.journal")
     message = f"{journal} is not a journal" if journal.exists() else f"{journal} does not exist"
     if suggestion.is_file():

@@ -11,7 +11,9 @@ from cyclopts import Group, Parameter
 from indigo_async.cli.options.common import POSITIVE, OptionalWholeNumber, PollInterval, Publish, WholeNumber
 from indigo_async.errors import InvalidInputError, Problem
 
-__all__ = ["BATCH", "TEMPORAL", "BatchOptions", "Manifest", "TemporalOptions"]
+__all__ = ["BATCH", "TEMPORAL", "BatchOptions", "Manifest", "TemporalOptions", "is_journal"]
+
+_SQLITE_MAGIC = b"SQLite format 3\0"
 
 Manifest = Annotated[Path, Parameter(help="The jobs: a .yaml, .csv or .jsonl file.")]
 
@@ -49,12 +51,26 @@ class BatchOptions:
         """The journal's path.
 
         Raises:
-            InvalidInputError: its folder does not exist.
+            InvalidInputError: its folder does not exist, or another file is at a path given with `--journal`.
         """
         path = self.journal if self.journal is not None else manifest.with_name(f"{manifest.name}.journal")
         if not path.parent.is_dir():
             raise InvalidInputError([Problem("--journal", f"the folder {path.parent} does not exist")])
+        if self.journal is not None and path.exists() and not is_journal(path):
+            raise InvalidInputError([Problem("--journal", f"{path} exists and is not a journal; choose another file")])
         return path
+
+
+def is_journal(path: Path) -> bool:
+    """Whether a path names a journal, which may be damaged: it still has its `.rows` file (or `.lock`, formerly)."""
+    if path.is_dir():
+        return False
+    if any(path.with_name(f"{path.name}{suffix}").exists() for suffix in (".rows", ".lock")):
+        return True
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(_SQLITE_MAGIC)) == _SQLITE_MAGIC
 
 
 @Parameter(name="*", group=Group("Temporal", sort_key=9))

@@ -124,7 +124,7 @@ def is_panic(error: BaseException) -> bool:
 
 def strip_credentials(url: str) -> str:
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname}{parts.path}"
+    return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
 
 
 def _split_config(check: InputCheck, config: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
