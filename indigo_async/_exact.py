@@ -102,10 +102,14 @@ def to_json(value: object, where: str, report: Callable[[str, str], object], dep
     result: Any = plain
     problem = None
     if isinstance(plain, str):
-        problem = None if is_encodable(plain) else "holds half of a surrogate pair, which cannot be sent"
+        problem = None if is_encodable(plain) else "contains half of a surrogate pair, which can't be encoded"
     elif isinstance(plain, Decimal):
         result = _decimal_to_json(plain)
-        problem = None if result is not None else f"must be a number that JSON has, not {describe_kind(plain)}"
+        problem = (
+            None
+            if result is not None
+            else f"must be a number that JSON can represent exactly, not {describe_kind(plain)}"
+        )
     elif depth == _MAX_DEPTH and isinstance(plain, Iterable):
         problem = "is nested too deeply"
     elif isinstance(plain, Mapping):
@@ -139,7 +143,7 @@ def _mapping_to_json(
         if isinstance(key, str) and is_encodable(key):
             found[key] = to_json(item, f"{where}.{key}", report, depth + 1)
         else:
-            report(where, f"must have text as its keys, not {describe_kind(key)}")
+            report(where, f"must have text keys, not {describe_kind(key)}")
     return found
 
 

@@ -75,7 +75,7 @@ class _CheckedFilters:
         if name is None:
             near = None if is_extra else _closest_name(text)
             if near is not None:
-                check.add(where, f"is not a filter; did you mean {near!r}? To send it unchanged, put it into `extra`")
+                check.add(where, f"is not a filter; did you mean {near!r}? To send it unchanged, put it in `extra`")
             self.extra[text] = to_json(value, where, check.add)
         elif name in self.known:
             check.add(where, f"is given twice: it is the same filter as {name}")

@@ -157,19 +157,19 @@ def check_token(check: InputCheck, token: str) -> None:
     elif not isinstance(token, str):  # pyright: ignore[reportUnnecessaryIsInstance]: callers without a type checker
         check.add(where, f"must be text, not {type(token).__name__}")
     elif _PLACEHOLDER.fullmatch(token):
-        check.add(where, "is a placeholder, such as <token> or $TOKEN; put the API token in its place")
+        check.add(where, "is a placeholder, such as <token> or $TOKEN; replace it with the API token")
     elif f"{_TOKEN_VARIABLE}=" in token:
         check.add(where, f"must be the token alone, without {_TOKEN_VARIABLE}= before it")
     elif token.startswith("{"):
         check.add(where, "is a JSON document; pass only the token in it")
     elif token.startswith("~/"):
-        check.add(where, f"is the path of a file; set {TOKEN_FILE_VARIABLE} to it")
+        check.add(where, f"is a file path; set {TOKEN_FILE_VARIABLE} to it")
     elif any(character.isspace() for character in token):
-        check.add(where, "has blanks or line breaks inside; was something else copied with it?")
+        check.add(where, "contains spaces or line breaks; check that nothing else was copied with it")
     elif not token.isascii():
-        check.add(where, "has characters that are not ASCII; was it copied completely, and from plain text?")
+        check.add(where, "contains characters that are not ASCII; copy the complete token from plain text")
     elif not token.isprintable():
-        check.add(where, "has control characters inside; was it copied from plain text?")
+        check.add(where, "contains control characters; copy the token from plain text")
 
 
 def _check_base_url(check: InputCheck, base_url: str) -> None:

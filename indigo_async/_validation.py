@@ -144,7 +144,7 @@ class InputCheck:
         elif text != text.strip():
             self.add(where, "must not begin or end with whitespace")
         elif not is_encodable(text):
-            self.add(where, "holds half of a surrogate pair, which cannot be sent")
+            self.add(where, "contains half of a surrogate pair, which can't be encoded")
         else:
             return text
         return ""

@@ -45,8 +45,8 @@ _FORMATS: dict[type[Event], tuple[int, str]] = {
     RequestStarted: (logging.DEBUG, "{endpoint}: sending, attempt {attempt}"),
     RequestEnded: (logging.DEBUG, "{endpoint}: status {status}, error {error_type}, {seconds:.3f} s"),
     RequestRetried: (logging.WARNING, "{endpoint}: retrying in {delay:.1f} s: {reason}"),
-    OutageStarted: (logging.DEBUG, "{server} does not answer: {reason}"),  # the client logs these two itself
-    OutageEnded: (logging.DEBUG, "{server} answers again after {seconds:.0f} s"),
+    OutageStarted: (logging.DEBUG, "{server} is not responding: {reason}"),  # the client logs these two itself
+    OutageEnded: (logging.DEBUG, "{server} is responding again after {seconds:.0f} s"),
     RecipeStarted: (logging.INFO, "{recipe} started"),
     RecipeFinished: (logging.INFO, "{recipe} finished in {seconds:.1f} s"),
     RecipeFailed: (logging.WARNING, "{recipe} failed at {stage} with {error_type} after {seconds:.1f} s"),

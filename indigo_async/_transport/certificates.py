@@ -51,6 +51,8 @@ def _trust(check: InputCheck, context: ssl.SSLContext, variable: str, path: Path
         else:
             context.load_verify_locations(cafile=path)
     except ssl.SSLError:
-        check.add(variable, f"{path} holds no certificates in PEM format")
+        check.add(variable, f"{path} contains no certificates in PEM format")
     except OSError as error:
-        check.add(variable, f"{path}: {error.strerror or type(error).__name__}; it must hold the trusted certificates")
+        check.add(
+            variable, f"{path}: {error.strerror or type(error).__name__}; it must contain the trusted certificates"
+        )

@@ -317,7 +317,7 @@ def _describe_keys(document: dict[str, Any]) -> str:
     names = sorted(_NAMEABLE_KEYS.intersection(document))
     others = len(document) - len(names)
     shown = ", ".join([*names, f"{others} unknown"] if others else names)
-    return f" (there are the keys: {shown})" if shown else ""
+    return f" (it has the keys: {shown})" if shown else ""
 
 
 def _structure_row(document: Any) -> Audience:

@@ -66,7 +66,7 @@ def _make_error_from_response(endpoint: Endpoint, response: Response, token: str
     error = read_error_body(response.body, content_type)
     is_redirect = HTTPStatus.MULTIPLE_CHOICES <= response.status < HTTPStatus.BAD_REQUEST
     if is_redirect and not (error.is_json and error.message):
-        message = "the server redirects elsewhere, where the token is not sent; check base_url"
+        message = "the server redirects to another address, which never gets the token; check base_url"
     elif error.message is None:
         shown_type = content_type.partition(";")[0].strip() or "no content type"
         message = f"the server gave no message ({shown_type}, {len(response.body)} bytes)"
@@ -91,12 +91,12 @@ def _make_error_from_response(endpoint: Endpoint, response: Response, token: str
 def _explain_intermediary(status: int, *, is_page: bool) -> str | None:
     """Say that a proxy, a firewall or the network responded, and not the API."""
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-        return "a proxy requires a user name and password; put them into its URL"
+        return "a proxy requires a user name and password; add them to its URL"
     if status == HTTPStatus.NETWORK_AUTHENTICATION_REQUIRED:
         return "this network requires a login; open any web page in a browser first"
     if not is_page or status not in _REFUSALS:
         return None
-    hint = "probably from a proxy or firewall in between, not from the API"
+    hint = "probably from a proxy or firewall, not from the API"
     return f"{hint}; if there is none, check the token" if status == HTTPStatus.UNAUTHORIZED else hint
 
 

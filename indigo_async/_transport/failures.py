@@ -64,7 +64,7 @@ def explain_tls_failure(error: ssl.SSLError) -> tuple[str, str]:
     reason = error.reason or ""
     if reason in _NOT_TLS:
         return (
-            "what listens there does not speak TLS",
+            "the server on this port does not use TLS",
             "if it serves plain HTTP, use http:// (allowed only on this machine); otherwise check the port",
         )
     if reason in _VERSION_MISMATCH:
@@ -87,7 +87,7 @@ def classify_failure(error: Exception, url: URL, *, proxy: URL | None = None) ->
         case TimeoutError():
             return NoResponse(FailureReason.TIMEOUT, type(error).__name__)
         case aiohttp.ClientPayloadError(__cause__=ContentEncodingError()):
-            return NoResponse(FailureReason.UNREADABLE, "the body is not compressed as its Content-Encoding says")
+            return NoResponse(FailureReason.UNREADABLE, "the body does not match its Content-Encoding")
         case _:
             return NoResponse(FailureReason.BROKEN, _describe_broken_connection(error))
 
@@ -101,7 +101,7 @@ def _describe_broken_connection(error: Exception) -> str:
     if error.message.startswith("Got more than"):
         return "the response's headers are too large"
     if _TLS_RECORD in error.message:
-        return "the response is not HTTP but TLS; use https://"
+        return "the server expects TLS; use https://"
     return "the response is not valid HTTP"
 
 

@@ -91,7 +91,7 @@ def _describe_proxy(proxies: Proxies, chosen: Proxy | None, url: URL) -> str:
         return f"{chosen.address} (from {source})"
     if is_loopback_host(url.host):
         return "none: the server is on this machine"
-    return f"none: NO_PROXY excepts {url.host}" if proxies.has_exception(url) else "none"
+    return f"none: NO_PROXY excludes {url.host}" if proxies.has_exception(url) else "none"
 
 
 async def _request_without_token(

@@ -151,7 +151,7 @@ def _describe_cleanups() -> str:
     counts = Counter(cleanup.kind for cleanup in cleanups)
     kinds = ", ".join(f"{kind} ({count:,})" for kind, count in counts.items())
     seconds = math.ceil(max(cleanup.seconds_left for cleanup in cleanups))
-    return f"Stopping: {kinds}; {seconds} s left at most. {quit_now}"
+    return f"Stopping: {kinds}; at most {seconds} s left. {quit_now}"
 
 
 def _quit(number: int) -> None:
@@ -160,7 +160,7 @@ def _quit(number: int) -> None:
     lines = [f"  {cleanup.if_aborted}" for cleanup in cleanups[:_MAX_SHOWN]]
     if len(cleanups) > _MAX_SHOWN:
         lines.append(f"  and {len(cleanups) - _MAX_SHOWN:,} more")
-    text = "\n".join(["\nindigo-async: quit without waiting for this:", *lines, _HOW_TO_FIND_OUT, ""]) if lines else ""
+    text = "\n".join(["\nindigo-async: quit without waiting for:", *lines, _HOW_TO_FIND_OUT, ""]) if lines else ""
     with suppress(OSError):
         # Not with `sys.stderr`, in the middle of whose `write` the signal may have come.
         os.write(2, ((_SHOW_CURSOR if sys.stderr.isatty() else "") + text).encode(errors="replace"))

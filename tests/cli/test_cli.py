@@ -66,7 +66,7 @@ def test_interrupted_demo_promises_nothing(tmp_path: Path):
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "interrupted. The sandbox is gone, with all its audiences; the same command starts over" in stderr
+    assert "interrupted. The sandbox and its audiences are gone; run the same command to start over" in stderr
     assert "resume" not in stderr
 
 

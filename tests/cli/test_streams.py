@@ -70,7 +70,7 @@ async def test_destination_that_the_file_system_encoding_lacks_is_refused(tmp_pa
     async with Sandbox(lite=True) as sandbox:
         result = await run_in_shell(sandbox, "", "run", manifest, *FAST, **plain)
     assert result.returncode == 2
-    assert b"has characters that file names can't have here (ascii): set PYTHONUTF8=1" in result.stderr
+    assert b"has characters that file names can't contain here (ascii): set PYTHONUTF8=1" in result.stderr
 
 
 @pytest.mark.parametrize("columns", ["0", "1", "-5", "many"])
@@ -151,7 +151,7 @@ async def test_reader_that_goes_away_stops_a_batch_safely(tmp_path: Path):
         counts = sandbox.counts()
     assert stopped.returncode == 141
     (error,) = [json.loads(line)["error"] for line in stopped.stderr.splitlines() if line.startswith(b"{")]
-    assert error["message"].endswith("so the batch stops, after checking purchases in flight")
+    assert error["message"].endswith("so the batch stops after checking purchases in flight")
     assert error["advice"].startswith("Resume with: ")
     assert 1 <= purchased < jobs
     assert resumed.returncode == 0

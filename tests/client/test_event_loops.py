@@ -156,7 +156,7 @@ async def test_a_session_closed_during_a_batch_ends_it_with_errors_of_the_sdk(cl
         failures = [outcome.error for outcome in outcomes if outcome.error is not None]
         assert failures
         assert {isinstance(error, IndigoError) for error in failures} == {True}
-        with pytest.raises(ClientNotOpenError, match="the session of the client was closed"):
+        with pytest.raises(ClientNotOpenError, match="the client's session was closed"):
             await workflows.wait_until_active(client, "aud-1", customer_id="42")
 
 

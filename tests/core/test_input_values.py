@@ -41,7 +41,7 @@ def test_an_integer_is_a_customer_id_as_text():
         (True, "must be text, not bool"),
         (b"1", "must be text, not bytes"),
         (None, "must be text, not NoneType"),
-        ("\udc80", "holds half of a surrogate pair, which cannot be sent"),
+        ("\udc80", "contains half of a surrogate pair, which can't be encoded"),
     ],
 )
 def test_any_other_customer_id_is_rejected(value: object, message: str):

@@ -166,7 +166,7 @@ def test_field_types_must_be_a_list(value: object):
 )
 def test_a_misspelled_filter_is_refused_because_nobody_would_be_filtered(key: str, meant: str):
     assert problems_of_filters({key: ["PA"]}) == [
-        f"filters.{key}: is not a filter; did you mean {meant!r}? To send it unchanged, put it into `extra`"
+        f"filters.{key}: is not a filter; did you mean {meant!r}? To send it unchanged, put it in `extra`"
     ]
 
 

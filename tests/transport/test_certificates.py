@@ -82,6 +82,6 @@ async def test_a_file_without_certificates_is_reported(tmp_path: Path, monkeypat
     path = tmp_path / "bundle.pem"
     path.write_text("not a certificate")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
-    with pytest.raises(InvalidInputError, match=r"REQUESTS_CA_BUNDLE: .* holds no certificates in PEM format"):
+    with pytest.raises(InvalidInputError, match=r"REQUESTS_CA_BUNDLE: .* contains no certificates in PEM format"):
         async with IndigoClient("tok-1", base_url="https://127.0.0.1:9"):
             pass

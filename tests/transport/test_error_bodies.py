@@ -88,7 +88,7 @@ def test_json_without_a_message_has_none(document: Any):
 )
 def test_text_and_pages_are_read(body: bytes, content_type: str, message: str):
     shown = error_from(400, body, content_type).message
-    assert shown.removesuffix("; probably from a proxy or firewall in between, not from the API") == message
+    assert shown.removesuffix("; probably from a proxy or firewall, not from the API") == message
 
 
 def test_the_type_decides_in_any_shape():
@@ -108,7 +108,7 @@ def test_a_json_404_of_any_shape_is_the_apis_own():
 
 
 def test_a_redirects_page_is_not_its_message():
-    assert "redirects elsewhere" in error_from(302, b"<title>302 Found</title>", "text/html").message
+    assert "redirects to another address" in error_from(302, b"<title>302 Found</title>", "text/html").message
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def test_an_error_type_that_is_not_text_is_none(error_type: object):
 
 
 def test_a_redirect_suggests_checking_the_base_url():
-    assert "redirects elsewhere, where the token is not sent; check base_url" in str(error_from(301, raw=b""))
+    assert "redirects to another address, which never gets the token; check base_url" in str(error_from(301, raw=b""))
 
 
 def test_huge_messages_and_types_are_truncated():
@@ -302,7 +302,7 @@ def test_a_web_page_is_from_a_proxy_or_firewall_and_not_about_the_token(status: 
     error = error_from(status, raw=BLOCKED, content_type=content_type)
     assert type(error) is ApiError
     assert "Access & Denied" in str(error)
-    assert "probably from a proxy or firewall in between, not from the API" in str(error)
+    assert "probably from a proxy or firewall, not from the API" in str(error)
     assert ("check the token" in str(error)) == (status == 401)
 
 
@@ -318,7 +318,7 @@ def test_an_api_response_suggests_checking_the_token(status: int, body: bytes):
 @pytest.mark.parametrize(
     ("status", "kind", "hint"),
     [
-        (407, ApiError, "a proxy requires a user name and password; put them into its URL"),
+        (407, ApiError, "a proxy requires a user name and password; add them to its URL"),
         (511, ServerError, "this network requires a login; open any web page in a browser first"),
     ],
 )

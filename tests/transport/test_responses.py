@@ -50,7 +50,7 @@ async def test_no_redirect_is_followed_with_the_token(status: int, *, same_origi
     async with scripted_server(respond_with_json([])) as elsewhere:
         location = "/api/v2/audiences" if same_origin else f"{elsewhere.origin}/audiences"
         async with server_and_client(respond_with(status, location=location), token="canary") as (server, client):
-            with pytest.raises(ApiError, match="redirects elsewhere, where the token is not sent"):
+            with pytest.raises(ApiError, match="redirects to another address, which never gets the token"):
                 await client.list_audiences()
     assert len(server.requests) == 1
     assert elsewhere.requests == []

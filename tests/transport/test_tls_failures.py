@@ -100,7 +100,7 @@ async def test_a_port_without_tls_is_not_about_certificates(banner: bytes):
         error = await failure_at(f"https://{address}")
     assert isinstance(error, ConnectionFailedError)
     assert error.is_misconfiguration
-    assert f"no secure connection could be made ({address}: what listens there does not speak TLS)" in str(error)
+    assert f"no secure connection could be made ({address}: the server on this port does not use TLS)" in str(error)
     assert "certificate" not in str(error)
 
 
@@ -109,7 +109,7 @@ async def test_plain_http_on_an_https_port_suggests_http():
         error = await failure_at(server.origin.replace("http:", "https:"))
     assert isinstance(error, ConnectionFailedError)
     assert error.is_misconfiguration
-    assert "does not speak TLS); if it serves plain HTTP, use http://" in str(error)
+    assert "does not use TLS); if it serves plain HTTP, use http://" in str(error)
     assert "certificate" not in str(error)
 
 
@@ -185,7 +185,7 @@ async def _tls_alert_server() -> AsyncGenerator[str]:
 async def test_http_to_an_https_port_suggests_https():
     async with _tls_alert_server() as origin:
         error = await failure_at(origin)
-    assert "the response is not HTTP but TLS; use https://" in str(error)
+    assert "the server expects TLS; use https://" in str(error)
 
 
 async def test_a_response_that_is_not_http_leaves_the_outcome_of_a_post_unknown():

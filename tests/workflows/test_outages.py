@@ -201,7 +201,7 @@ async def test_a_single_recipe_waits_too_within_its_timeout(kind: str):
         async with break_server(sandbox, kind):
             waiting = asyncio.create_task(match("patient", within=3_600))
             started_at = now()
-            with pytest.raises(WaitTimeoutError, match=r"the server has not answered for \d+ s"):
+            with pytest.raises(WaitTimeoutError, match=r"the server has not responded for \d+ s"):
                 await match("impatient", within=240)
             assert now() - started_at == pytest.approx(240, abs=1)
             assert not waiting.done()
@@ -278,7 +278,7 @@ async def test_an_endpoint_gives_up_within_its_retry_budget():
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
         assert {type(outcome) for outcome in outcomes} <= {ServerError, ConnectionFailedError}
         assert now() - started_at <= 25
-        assert any("the server does not answer (HTTP 503); nothing was sent" in str(outcome) for outcome in outcomes)
+        assert any("the server is not responding (HTTP 503); nothing was sent" in str(outcome) for outcome in outcomes)
 
 
 async def test_an_outage_is_reported_once_when_it_starts_and_once_when_it_ends(caplog: pytest.LogCaptureFixture):
@@ -300,8 +300,8 @@ async def test_an_outage_is_reported_once_when_it_starts_and_once_when_it_ends(c
     assert isinstance(ended, OutageEnded)
     assert 55 <= ended.seconds <= 70
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
-        f"{server} does not answer (HTTP 503): requests wait until it does, each within its own deadline",
-        f"{server} answers again after {ended.seconds:.0f} s: all requests continue",
+        f"{server} is not responding (HTTP 503): requests wait for it, each until its own deadline",
+        f"{server} is responding again after {ended.seconds:.0f} s: all requests continue",
     ]
 
 
@@ -312,7 +312,7 @@ async def test_a_server_that_never_answered_is_reported_within_seconds_and_may_h
         async with sandbox.refuse_connections():
             batch = asyncio.create_task(run_batch(client, make_jobs(10, tmp_path)))
             await asyncio.sleep(10)
-            (warning,) = (record.getMessage() for record in caplog.records if "answered" in record.getMessage())
+            (warning,) = (record.getMessage() for record in caplog.records if "responded" in record.getMessage())
             assert warning.endswith("If the address is wrong, stop and correct it")
             await asyncio.sleep(600)
         assert (await batch).done == 10

@@ -40,7 +40,7 @@ def _to_json(suggestion: ColumnSuggestion) -> dict[str, object]:
 
 
 def _show_name(name: str) -> str:
-    """A column's name, quoted if it has blanks or invisible characters that are easy to miss."""
+    """A column's name, quoted if it has stray spaces or invisible characters that are easy to miss."""
     return name if name == visible_name(name) else show_exactly(name)
 
 

@@ -39,7 +39,7 @@ def demo(
     try:
         run_async(partial(run_demo, DemoOptions(out=out, voters=voters, people=people, speed=speed, seed=seed)))
     except KeyboardInterrupt:
-        message = "interrupted. The sandbox is gone, with all its audiences"
-        Output().error(ErrorReport(type="Interrupted", message=message, advice="the same command starts over"))
+        message = "interrupted. The sandbox and its audiences are gone"
+        Output().error(ErrorReport(type="Interrupted", message=message, advice="run the same command to start over"))
         return ExitCode.INTERRUPTED
     return ExitCode.SUCCESS

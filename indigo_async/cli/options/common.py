@@ -115,8 +115,8 @@ class ConnectionOptions(OutputOptions):
         str | None,
         Parameter(
             group=_CONNECTION_GROUP,
-            help="An HTTP proxy for all requests: http://host:port. Default: what INDIGO_PROXY, HTTPS_PROXY or "
-            "ALL_PROXY names, which may also hold a user name and password; NO_PROXY names exceptions.",
+            help="An HTTP proxy for all requests: http://host:port. Default: INDIGO_PROXY, HTTPS_PROXY or "
+            "ALL_PROXY; NO_PROXY lists exceptions. Set a URL with a password in a variable, not here.",
         ),
     ] = None
 

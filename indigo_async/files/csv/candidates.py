@@ -123,7 +123,7 @@ def _assess_by_header(name: str, values: Sequence[str], fill_rate: float) -> Can
     field, is_fallback = recognized.field, recognized.is_fallback
     if field == "id":
         if fill_rate < 1 or len(set(values)) < len(values):
-            return f"is named like an ID, but some rows have none or the same one{_explain_damage(field, values)}"
+            return f"is named like an ID, but some rows have no value or share one{_explain_damage(field, values)}"
         return Candidate(field=field, column=name, fill_rate=1.0, plausibility=1.0, is_fallback=is_fallback)
     plausibility = measure_plausibility(field, values)
     if plausibility < _MIN_PLAUSIBILITY:

@@ -26,7 +26,7 @@ __all__ = [
     "visible_name",
 ]
 
-NO_HEADER_MESSAGE = "seems to have no header: its first row holds values. Add a row with the column names above it"
+NO_HEADER_MESSAGE = "seems to have no header: its first row contains values. Add a row with the column names above it"
 
 _MAX_COLUMNS_SHOWN = 20
 _ZERO_WIDTH = dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u2060\ufeff"))
@@ -75,7 +75,10 @@ def find_columns(head: CsvHead, selections: Mapping[str, ColumnSelection]) -> Fo
         elif len(matches) > 1:
             shown = ", ".join(map(show_exactly, matches))
             problems.append(
-                Problem(where, f"{str(head.path)!r} has several columns like {name!r}: use one of {shown}, exactly so")
+                Problem(
+                    where,
+                    f"{str(head.path)!r} has several columns like {name!r}: use one of these exact names: {shown}",
+                )
             )
         else:
             (column,) = matches

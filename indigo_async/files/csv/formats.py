@@ -68,8 +68,8 @@ _MAGIC_BYTES = {
     b"PAR1": _PARQUET,
     b"SQLite format 3\x00": _DATABASE,
     b"\x00\x01\x00\x00Standard": _DATABASE,
-    b"bplist00": ("a shortcut or a settings file of macOS", _DOWNLOAD),
-    b"\x00\x05\x16\x07": ("a companion file of macOS", "use the file without '._' in front of its name"),
+    b"bplist00": ("a macOS shortcut or settings file", _DOWNLOAD),
+    b"\x00\x05\x16\x07": ("a macOS metadata file", "use the file with the same name, but without '._' at its start"),
     b"L\x00\x00\x00\x01\x14\x02\x00": ("a Windows shortcut", "use the file that it points to"),
     b"\x89PNG": _PICTURE,
     b"\xff\xd8\xff": _PICTURE,
@@ -99,7 +99,7 @@ _TEXT_FORMATS = {
     re.compile(r'\{\s*["}]|\[\s*(?:["\d-]|\{\s*["}]|\[\s*["\d\[-]|\]\s*\Z)'): _JSON,
     re.compile("version https://git-lfs"): ("a Git LFS pointer", "fetch the list with `git lfs pull`"),
     re.compile("-----BEGIN PGP"): ("a file encrypted with PGP", "decrypt it first"),
-    re.compile("BEGIN:VCARD", re.IGNORECASE): ("a file of contact cards (vCard)", "export the contacts as CSV"),
+    re.compile("BEGIN:VCARD", re.IGNORECASE): ("a file with contact cards (vCard)", "export the contacts as CSV"),
     re.compile("MIME-Version:", re.IGNORECASE): ("a saved web page (MHTML)", _DOWNLOAD),
 }
 _SEPARATOR_LINE = re.compile(r"sep=[^\r\n]?[\r\n]", re.IGNORECASE)
@@ -114,7 +114,7 @@ def explain_bytes(data: bytes) -> str | None:
         return not_csv(*next(kinds, _ZIP))
     if data and not data.strip(b"\0"):
         return (
-            "holds only zero bytes: it is damaged, or a cloud drive has not downloaded it yet. Open it once, or "
+            "contains only zero bytes: it is damaged, or a cloud drive has not downloaded it yet. Open it once, or "
             "download it again"
         )
     return next((not_csv(*kind) for magic, kind in _MAGIC_BYTES.items() if data.startswith(magic)), None)

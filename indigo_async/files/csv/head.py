@@ -118,7 +118,7 @@ def _read_ends(path: Path) -> tuple[bytes, bytes | None]:
 def _explain_missing(path: Path) -> str:
     message = f"there is no file {redact(str(path))!r}"
     if _WEB_ADDRESS.match(path.as_posix()):
-        return f"{message}: begin a URL with https://, or download the CSV where only a local file can be read"
+        return f"{message}: start a URL with https://, or download the CSV if a local file is required"
     with suppress(OSError):  # the longer name may be too long
         if path.with_name(f".{path.name}.icloud").exists():
             return f"{message} on this machine yet; it is in iCloud: open it once to download it"
@@ -212,15 +212,15 @@ def _explain_header(text: str, delimiter: str, rows: list[NumberedRow]) -> str |
     header_below = _find_header_below(text, rows)
     if header_below is not None:
         return (
-            f"has its header in row {header_below}, but servers take the first row for the header: delete the rows "
+            f"has its header in row {header_below}, but servers use the first row as the header: delete the rows "
             "above it"
         )
     if not _count_filled(rows[0].cells):
         return "has no column names in its first row: delete the empty rows above the header, or add the names"
     if '"' in text and _has_text_outside_quotes(text, delimiter, rows[0]):
         return (
-            'has a header with blanks outside its quotes, as in "A", "B", and CSV readers disagree about what that '
-            "means: remove those blanks"
+            'has a header with spaces outside its quotes, as in "A", "B", and CSV readers disagree about what that '
+            "means: remove those spaces"
         )
     return None
 

@@ -166,8 +166,8 @@ def _name_warnings(chosen: Mapping[str, Candidate]) -> Iterator[str]:
     for field, one in chosen.items():
         if one.column != visible_name(one.column):
             yield (
-                f"{field}: the column name {show_exactly(one.column)} has blanks or invisible characters: copy it "
-                "exactly, or rename the column"
+                f"{field}: the column name {show_exactly(one.column)} has stray spaces or invisible characters: copy "
+                "it exactly, or rename the column"
             )
 
 

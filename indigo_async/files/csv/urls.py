@@ -73,13 +73,13 @@ _SHARE_PAGES = (
     _SharePage(
         _pattern(r"github\.com/[^/]+/[^/]+/blob/|gist\.github\.com/"),
         "a GitHub page",
-        "use the URL behind its Raw button",
+        "use the URL of its Raw button",
         direct=_pattern(r"[?&]raw=(?:true|1)|/raw\b"),
     ),
     _SharePage(_pattern(r"gitlab\.com/.*/blob/"), "a GitLab page", "use the URL with /raw/ instead of /blob/"),
     _SharePage(
         _pattern(r"(?:www\.)?icloud\.com/|we\.tl/|(?:[^/]*\.)?wetransfer\.com/|mega\.nz/|(?:www\.)?airtable\.com/"),
-        "a page to look at or download a file",
+        "a page for viewing or downloading a file",
         _DIRECT_LINKS,
     ),
     _SharePage(
@@ -87,7 +87,7 @@ _SHARE_PAGES = (
             r"(?:[^/]*\.)?console\.aws\.amazon\.com/|console\.cloud\.google\.com/|storage\.cloud\.google\.com/"
             r"|portal\.azure\.com/"
         ),
-        "a page that needs your login",
+        "a page that requires a login",
         "use a presigned URL of the file",
     ),
 )

@@ -61,7 +61,7 @@ _DAMAGES = (
     ),
     _Damage(
         re.compile(r"[1-4]\d{4}(?:\.\d+)?"),
-        f"day numbers of a spreadsheet, such as 32874, and not dates: {_AS_DATE}",
+        f"spreadsheet day numbers, such as 32874, and not dates: {_AS_DATE}",
         fields=("dob",),
     ),
     _Damage(
@@ -73,19 +73,19 @@ _DAMAGES = (
     ),
     _Damage(
         re.compile(r"(?:1[3-9]|2\d|3[01])([/.-])\d{1,2}\1\d{2,4}"),
-        f"dates that begin with the day, and in US dates the month is first: {_AS_DATE}",
+        f"dates that start with the day, but US dates start with the month: {_AS_DATE}",
         clues="/.-",
         fields=("dob",),
         min_share=_SOME,
     ),
     _Damage(
         re.compile(r"#(?:REF!|N/A|VALUE!|NAME\?|DIV/0!|NUM!|NULL!|SPILL!|CALC!|ERROR!|#+)"),
-        "errors of a spreadsheet, such as #REF! or #N/A: correct or empty these cells, and export the list again",
+        "spreadsheet errors, such as #REF! or #N/A: correct or empty these cells, and export the list again",
         clues="#",
     ),
     _Damage(
         re.compile("=.+", re.DOTALL),
-        "formulas of a spreadsheet: paste the column as values, and export the list again",
+        "spreadsheet formulas: paste the column as values, and export the list again",
         clues="=",
     ),
     _Damage(
@@ -101,7 +101,7 @@ _DAMAGES = (
     ),
     _Damage(
         re.compile('".*"', re.DOTALL),
-        "in quotes that are part of the value: remove them, and any blanks between a delimiter and a quote",
+        "in quotes that are part of the value: remove them, and any spaces between a delimiter and a quote",
         clues='"',
     ),
     _Damage(
@@ -110,7 +110,7 @@ _DAMAGES = (
             "\u2014\u2018-\u201e\u2020-\u2022\u2026\u2030\u2039\u203a\u20ac\u2122]).*",
             re.DOTALL,
         ),
-        "garbled where letters have accents: export the list again, as UTF-8",
+        "text with garbled accents: export the list again as UTF-8",
         clues="\ufffd\u00c2\u00c3",
     ),
 )
@@ -124,11 +124,11 @@ def find_file_warnings(head: CsvHead) -> Iterator[str]:
         name = _DELIMITER_NAMES[head.delimiter]
         yield f"the file is delimited by {name}: save it with commas, which every CSV reader expects"
     if head.header_row > 1:
-        yield "the file has blank lines above its header, which some CSV readers take for the header: delete them"
+        yield "the file has blank lines above its header, which some CSV readers use as the header: delete them"
     yield from _find_uneven_rows(head)
     filled = [cell for cell in head.last_cells if cell]
     if 0 < len(filled) <= _MAX_FOOTER_CELLS < len(head.columns) and _FOOTER.fullmatch(filled[0]):
-        yield "the last row seems to be a total or a remark and not a person: delete it"
+        yield "the last row seems to be a total or a note, not a person: delete it"
 
 
 def _find_uneven_rows(head: CsvHead) -> Iterator[str]:
@@ -153,7 +153,7 @@ def find_column_warnings(head: CsvHead, columns: Mapping[str, str]) -> Iterator[
         if similar:
             shown = ", ".join(map(show_exactly, similar))
             yield (
-                f"{field}: other columns differ from {show_exactly(column)} only in blanks or invisible characters "
+                f"{field}: other columns differ from {show_exactly(column)} only in spaces or invisible characters "
                 f"({shown}): rename all but one"
             )
         if not set(_CURLY_QUOTES).isdisjoint(column):

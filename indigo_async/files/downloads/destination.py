@@ -47,7 +47,9 @@ def find_destination_problem(path: Path) -> str | None:
         os.fsencode(path)
     except UnicodeEncodeError:
         encoding = sys.getfilesystemencoding()
-        return f"has characters that file names can't have here ({encoding}): set PYTHONUTF8=1, or choose another name"
+        return (
+            f"has characters that file names can't contain here ({encoding}): set PYTHONUTF8=1, or choose another name"
+        )
     try:
         return find_overwrite_problem(path) or _find_folder_problem(path.absolute())
     except OSError as error:

@@ -200,7 +200,7 @@ async def _wait_to_retry(
             raise DownloadError(f"{name}: {failure.reason} (after {attempt} attempts)")
         delay = min(delay, transport.max_probe_interval)
         if attempt == retry.attempts:
-            _logger.warning("%s: %s; the download goes on when the server answers again", name, failure.reason)
+            _logger.warning("%s: %s; the download continues when the server responds again", name, failure.reason)
     await asyncio.sleep(max(delay, failure.retry_after or 0.0))
 
 

@@ -165,7 +165,7 @@ class ObjectStorePublisher:
         """Remove an object that no job uses, even after a failed upload, which may have created it."""
         import obstore  # noqa: PLC0415 - the extra
 
-        left_behind = f"{shared.key} may be left in {self._label}, and hold voters' data"
+        left_behind = f"{shared.key} may be left in {self._label}; it contains voters' data"
         try:
             with cleanup("removing uploaded CSVs", left_behind, seconds=_CLEANUP_TIMEOUT):
                 async with asyncio.timeout(_CLEANUP_TIMEOUT):

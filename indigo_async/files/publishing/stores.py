@@ -72,7 +72,7 @@ _NO_CREDENTIALS = re.compile(
 )
 
 _CAUSES_AT_OPENING = {
-    r"Account must be specified": "there is no account; set AZURE_STORAGE_ACCOUNT_NAME",
+    r"Account must be specified": "no account is set; set AZURE_STORAGE_ACCOUNT_NAME",
     r"Invalid Access Key": "the account key is not a valid key (it must be Base64); was it copied completely?",
     r"Unable to open service account file": "the service account's key file cannot be read; check its path",
     r"Unable to decode service account file": "the service account's key is not a complete JSON key file",
@@ -81,8 +81,8 @@ _CAUSES_AT_OPENING = {
 }
 
 _CAUSES_BY_CODE = {
-    "AccessDenied": "the credentials may not do this ({}); they must be able to write, read and delete there",
-    "RequestTimeTooSkewed": "the clock of this machine is wrong ({}); set it, and try again",
+    "AccessDenied": "the credentials lack a permission ({}); they must allow writing, reading and deleting",
+    "RequestTimeTooSkewed": "this machine's clock is wrong ({}); set it and try again",
     "SignatureDoesNotMatch": "the secret key is wrong ({}); was it copied completely?",
 }
 _WRONG_REGION = frozenset({"AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect"})
@@ -172,7 +172,7 @@ def _explain_opening(error: BaseException, scheme: str, settings: Mapping[str, s
         key = next((key for key in settings if f"'{key.lower()}'" in text.lower()), "a key")
         if "profile" in key.lower():
             return _PROFILES
-        return f"{key!r} is not a setting of obstore for {scheme}://"
+        return f"{key!r} is not an obstore setting for {scheme}://"
     if _NO_CREDENTIALS.search(text):
         return f"its credentials are incomplete; {_CREDENTIALS[scheme]}"
     return next((cause for known, cause in _CAUSES_AT_OPENING.items() if re.search(known, text)), type(error).__name__)
@@ -196,7 +196,7 @@ def explain(error: BaseException, store: object) -> str:
         reason = _CAUSES_BY_CODE[shown].format(shown)
     elif isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or shown == "ExpiredToken":
         reason = (
-            f"the store refused the credentials ({shown}); check that they are valid and may write and delete there"
+            f"the store refused the credentials ({shown}); check that they are valid and allow writing and deleting"
         )
     elif isinstance(error, FileNotFoundError):
         reason = f"the location does not exist ({shown}); check the bucket and its region"

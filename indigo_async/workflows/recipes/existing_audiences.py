@@ -299,7 +299,7 @@ def warn_if_unread(context: RecipeContext, name: str) -> None:
     """
     unread = context.name_index.describe_unread(context.required_customer_id, name)
     if unread is not None:
-        context.warn(f"{unread}; a new one is made, unless the server refuses the name")
+        context.warn(f"{unread}; a new one is created unless the server rejects the name")
 
 
 async def cancel_intents(context: RecipeContext, stage: Stage) -> None:

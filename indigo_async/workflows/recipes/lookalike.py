@@ -233,7 +233,7 @@ class _Lookalike:
         unread = self.context.name_index.describe_unread(self.context.required_customer_id, self.name)
         if found is None and unread is not None:  # its absence proves nothing, so the request must not be sent again
             raise WorkflowError(
-                f"{unread}; whether the lookalike was created is unknown. Look for it in the app, and run this again",
+                f"{unread}; whether the lookalike was created is unknown. Look for it before you run this again",
                 stage=Stage.LOOKALIKE,
             )
         return found

@@ -35,9 +35,9 @@ _KEEPS_WORKING = "the server keeps working"
 
 # Not "the same call": what called the wait may have sent a request before it.
 _WAITS = {
-    "wait_for_column_selection": "workflows.wait_for_column_selection goes on waiting",
-    "wait_until_active": "workflows.wait_until_active goes on waiting",
-    "wait_for_export": "workflows.wait_for_export goes on waiting",
+    "wait_for_column_selection": "workflows.wait_for_column_selection continues waiting",
+    "wait_until_active": "workflows.wait_until_active continues waiting",
+    "wait_for_export": "workflows.wait_for_export continues waiting",
 }
 
 
@@ -52,7 +52,7 @@ def _mention_outage(context: RecipeContext, next_step: str) -> str:
     if outage is None:
         return next_step
     seconds = asyncio.get_running_loop().time() - outage.started_at
-    fact = f"the server has not answered for {seconds:.0f} s ({outage.reason})"
+    fact = f"the server has not responded for {seconds:.0f} s ({outage.reason})"
     return next_step.replace(_KEEPS_WORKING, fact, 1) if _KEEPS_WORKING in next_step else f"{fact}; {next_step}"
 
 
@@ -81,15 +81,15 @@ def _after_match(context: RecipeContext) -> str:
     elif requested is Requested.UPLOAD:
         advice = "the upload may have arrived; the same call uploads the CSV again, which is free"
     elif requested is Requested.STUB and log.result(Stage.UPLOAD) is not None:
-        advice = f"the server keeps working, and the same call goes on with {audience}"
+        advice = f"the server keeps working, and the same call continues with {audience}"
     elif requested is Requested.STUB:
         advice = f"without a journal, the same call uploads the CSV again; {audience} was not matched and costs nothing"
     elif log.open_intent(Stage.MATCH) is not None:
-        advice = f"the match of {audience} may have arrived; the same call checks that before it requests it again"
+        advice = f"the match of {audience} may have arrived; the same call checks before it sends the match again"
     else:
         advice = (
-            f"the match of {audience} may have arrived; the same call looks for it by its name, and uploads the CSV "
-            "again if there is none"
+            f"the match of {audience} may have arrived; the same call looks for the audience by name, and uploads "
+            "the CSV again if there is none"
         )
     return advice
 
@@ -98,21 +98,21 @@ def _after_lookalike(context: RecipeContext) -> str:
     if context.requested is Requested.ACCEPTED:
         return _after_acceptance(context, Stage.LOOKALIKE)
     if context.requested is Requested.NOTHING:
-        return "no lookalike was requested, and the same call goes on from here"
-    return "the lookalike may have been requested; the same call looks for it by its name before it requests it again"
+        return "no lookalike was requested, and the same call continues from here"
+    return "the lookalike may have been requested; the same call looks for it by name before it requests it again"
 
 
 def _after_acceptance(context: RecipeContext, stage: Stage) -> str:
     """What to do if the server makes the audience of a stage."""
     audience = _audience_label(context)
     if context.job_log.result(stage) is not None:
-        return f"the server keeps working, and the same call goes on waiting for {audience}"
+        return f"the server keeps working, and the same call continues waiting for {audience}"
     if context.customer_id is not None and context.name_index.hides_names(context.customer_id):
         return (
             f"the server keeps working; workflows.wait_until_active waits for {audience}, which the same call cannot "
             "find, because the server shows no names"
         )
-    return f"the server keeps working, and the same call finds {audience} by its name"
+    return f"the server keeps working, and the same call finds {audience} by name"
 
 
 def _after_purchase(context: RecipeContext) -> str:

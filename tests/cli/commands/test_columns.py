@@ -97,7 +97,7 @@ async def test_hidden_blanks_are_quoted_in_the_table(command_line: RunCommand, t
     shown = await command_line(None, "columns", path)
     for name in ("'First Name '", "'\\xa0Last Name'", "'E-mail\\xa0'"):
         assert name in shown.stdout
-    assert "first_name: the column name 'First Name ' has blanks or invisible characters" in shown.stderr
+    assert "first_name: the column name 'First Name ' has stray spaces or invisible characters" in shown.stderr
 
 
 @pytest.mark.parametrize("command", ["match", "upload"])

@@ -74,7 +74,7 @@ async def test_missing_tls_and_wrong_clock_are_reported(command_line: RunCommand
     assert states(result)["clock"] == "warning"
     assert "ahead of the server's" in advice(result, "clock")
     assert secure.exit_code == 1
-    assert "does not speak TLS if it serves plain HTTP, use http://" in advice(secure, "reached")
+    assert "does not use TLS if it serves plain HTTP, use http://" in advice(secure, "reached")
 
 
 async def test_readable_token_file_and_missing_folder_are_reported(command_line: RunCommand, tmp_path: Path):

@@ -69,7 +69,7 @@ async def test_first_signal_finishes_purchases_and_prints_the_command_to_resume(
         result = await run_command(sandbox, *resume[3:])
         counts = sandbox.counts()
     assert process.returncode == 130
-    assert re.search(r"Stopping: checking purchases in flight \(\d+\); 20 s left at most. Press Ctrl-C again", stderr)
+    assert re.search(r"Stopping: checking purchases in flight \(\d+\); at most 20 s left. Press Ctrl-C again", stderr)
     assert "interrupted. Work already requested continues on the server. Resume with:" in stderr
     assert "Traceback" not in stderr
     assert 4 <= interrupted.purchases < JOBS
@@ -130,7 +130,7 @@ async def test_second_signal_quits_immediately_and_nothing_is_purchased_twice(tm
         result = await run_command(sandbox, "run", manifest, *FAST)
         counts = sandbox.counts()
     assert "Stopping" in stderr
-    assert "quit without waiting for this:\n  export exp-" in said
+    assert "quit without waiting for:\n  export exp-" in said
     assert "(customer c" in said
     assert "may have been purchased: check that before you purchase it again" in said
     assert "`run` checks what its journal lists before it purchases anything" in said
@@ -182,9 +182,9 @@ async def test_run_reports_an_outage_and_finishes_all_jobs_after_it(tmp_path: Pa
             async with running(sandbox, manifest) as process:
                 await wait_until_purchased(sandbox, 1, process)
                 async with sandbox.refuse_connections():
-                    stderr = await read_until(process, "does not answer")
-                    assert "requests wait until it does, each within its own deadline" in stderr
+                    stderr = await read_until(process, "is not responding")
+                    assert "requests wait for it, each until its own deadline" in stderr
                 stderr = await read_until(process, "finish line that never comes")
                 assert await process.wait() == 0
         assert sandbox.counts().purchases == JOBS
-    assert "answers again after" in stderr
+    assert "is responding again after" in stderr

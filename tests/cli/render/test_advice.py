@@ -56,8 +56,8 @@ def test_no_message_recommends_what_could_purchase_twice():
     ("message", "shown"),
     [
         (
-            "workflows.wait_until_active goes on waiting for audience aud-1",
-            "`indigo-async watch` goes on waiting for audience aud-1",
+            "workflows.wait_until_active continues waiting for audience aud-1",
+            "`indigo-async watch` continues waiting for audience aud-1",
         ),
         (
             "workflows.download_export(..., export_id='exp-1') downloads the purchased export",

@@ -102,9 +102,9 @@ async def test_files_that_servers_can_read_are_accepted(write_csv, text):
         (b"PAR1\x15", "is a Parquet file"),
         (b"SQLite format 3\x00", "is a database, not CSV: export the table"),
         (b"\x89PNG\r\n\x1a\n", "is a picture"),
-        (b"bplist00\xd1", "is a shortcut or a settings file of macOS"),
-        (b"\x00\x05\x16\x07\x00\x02", "use the file without '._' in front of its name"),
-        (bytes(4096), "holds only zero bytes: it is damaged, or a cloud drive has not downloaded it yet"),
+        (b"bplist00\xd1", "is a macOS shortcut or settings file"),
+        (b"\x00\x05\x16\x07\x00\x02", "use the file with the same name, but without '._' at its start"),
+        (bytes(4096), "contains only zero bytes: it is damaged, or a cloud drive has not downloaded it yet"),
         (b"<!DOCTYPE html><title>Sign in</title>", "is a web page .HTML., not CSV: it may be a login page"),
         (b"\xef\xbb\xbf\r\n<table><tr><td>First", "is a web page .HTML., not CSV"),
         (b'<?xml version="1.0"?>\n<?mso?>\n<Workbook xmlns="urn:x">', "is an Excel workbook in XML"),
@@ -117,22 +117,22 @@ async def test_files_that_servers_can_read_are_accepted(write_csv, text):
         (rb"{\rtf1\ansi First Name,Zip\line Ann,1}", "is a rich text document .RTF., not CSV: save it as plain text"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "is a Git LFS pointer"),
         (b"-----BEGIN PGP MESSAGE-----\n\nhQ\n", "is a file encrypted with PGP"),
-        (b"BEGIN:VCARD\r\nFN:Ann Lee\r\n", "is a file of contact cards"),
+        (b"BEGIN:VCARD\r\nFN:Ann Lee\r\n", "is a file with contact cards"),
         (b"First Name,Zip\nAnn,1\n\x1a", "ends with Ctrl-Z"),
         (b"First Name,Zip\r\nAnn,1\r\n\x1a\x1a\r\n", "ends with Ctrl-Z"),
         (b"First Name,Zip\n" + b"Ann,1\n" * 20_000 + b"\x1a", "ends with Ctrl-Z"),
         (b"First Name,Zip\nA\x1ann,1\nBob,2\n", "contains the byte 0x1a in line 2: it is binary"),
         (b"sep=;\r\nFirst Name;Zip\r\nAnn;1\r\n", "begins with the line 'sep=;', which only Excel understands"),
         ("\ufeffSEP=\t\nFirst Name\tZip\nAnn\t1\n".encode("utf-16-le"), "begins with the line 'SEP=.t'"),
-        (b"Donors 2024\nFirst Name,Zip\nAnn,1\n", "has its header in row 2, but servers take the first row"),
-        (b"Donors 2024\nFirst Name;Zip\nAnn;1\n", "has its header in row 2, but servers take the first row"),
+        (b"Donors 2024\nFirst Name,Zip\nAnn,1\n", "has its header in row 2, but servers use the first row"),
+        (b"Donors 2024\nFirst Name;Zip\nAnn;1\n", "has its header in row 2, but servers use the first row"),
         (b"Donors, 2024,\nSpring,,\n\nFirst Name,Zip,City\nAnn,1,Erie\n", "has its header in row 4"),
         (b",,\n,,\nFirst Name,Zip,City\nAnn,1,Erie\n", "has its header in row 3"),
         (b"Person,,Address,\nFirst,Last,Street,City\nAnn,Lee,1 Elm,Erie\n", "has its header in row 2"),
         (b",,\nAnn,Lee,Erie\n", "has no column names in its first row"),
-        (b'"First Name", "Zip"\n"Ann", "1"\n', "has a header with blanks outside its quotes"),
-        (b'"First Name" ,"Zip"\n"Ann" ,"1"\n', "has a header with blanks outside its quotes"),
-        (b' "First Name","Zip, Code"\n"Ann","1"\n', "has a header with blanks outside its quotes"),
+        (b'"First Name", "Zip"\n"Ann", "1"\n', "has a header with spaces outside its quotes"),
+        (b'"First Name" ,"Zip"\n"Ann" ,"1"\n', "has a header with spaces outside its quotes"),
+        (b' "First Name","Zip, Code"\n"Ann","1"\n', "has a header with spaces outside its quotes"),
         (b"First Name,Zip " * 10_000, "no end of row 1 in its first 64 KiB: does the file have no line ends"),
         (b"First Name\nAnn\nB\x00b\n", "contains the byte 0x00 in line 3: it is binary or damaged"),
         (GOOD.encode("utf-16-le"), "UTF-16 or UTF-32 without a byte order mark: save it as UTF-8"),
@@ -167,7 +167,7 @@ def test_a_file_that_cannot_be_opened_is_reported_with_the_reason(tmp_path: Path
 @pytest.mark.parametrize("text", ["https://files.example.org/donors.csv?sig=s3cr3t", "www.dropbox.com/donors.csv"])
 def test_a_url_in_place_of_a_path_is_recognized(text: str):
     (message,) = messages(Path(text))
-    assert message.endswith("begin a URL with https://, or download the CSV where only a local file can be read")
+    assert message.endswith("start a URL with https://, or download the CSV if a local file is required")
     assert "s3cr3t" not in message
 
 

@@ -195,7 +195,7 @@ def test_an_id_column_that_is_not_unique_is_left_out(suggest):
     rows = [["Ann Lee", str(number // 2), str(number)] for number in range(9)]
     suggestion = suggest(write_rows(["Name", "Household ID", "Receipt ID"], rows))
     assert chosen(suggestion) == {"full_name": "Name*", "id": "Receipt ID*"}
-    assert suggestion.left_out == {"Household ID": "is named like an ID, but some rows have none or the same one"}
+    assert suggestion.left_out == {"Household ID": "is named like an ID, but some rows have no value or share one"}
 
 
 @pytest.mark.parametrize(

@@ -37,9 +37,9 @@ def warn(url: str, *, api_is_local: bool = False) -> list[str]:
         ("https://github.com/acme/lists/blob/main/donors.csv", "a GitHub page.*Raw button"),
         ("https://gist.github.com/acme/abc", "a GitHub page"),
         ("https://gitlab.com/acme/lists/-/blob/main/donors.csv", "a GitLab page.*/raw/"),
-        ("https://www.icloud.com/iclouddrive/abc", "a page to look at or download a file"),
-        ("https://s3.console.aws.amazon.com/s3/object/lists?prefix=donors.csv", "needs your login.*presigned"),
-        ("https://storage.cloud.google.com/lists/donors.csv", "needs your login"),
+        ("https://www.icloud.com/iclouddrive/abc", "a page for viewing or downloading a file"),
+        ("https://s3.console.aws.amazon.com/s3/object/lists?prefix=donors.csv", "requires a login.*presigned"),
+        ("https://storage.cloud.google.com/lists/donors.csv", "requires a login"),
         (
             "https://files.example.org/donors.xlsx",
             "ends in .xlsx, so it probably is an Excel workbook, not CSV",

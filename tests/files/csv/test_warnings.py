@@ -73,18 +73,18 @@ def test_a_person_is_not_taken_for_a_footer(warnings_of, last: str):
         ("id", ["42.0", "43.0"], f"2 of the first 2 values of 'X' are decimals, such as 42.0: {AS_TEXT}"),
         ("zip", ["8540", "501", "16501", ""], "2 of the first 3 values of 'X' are shorter than 5 digits"),
         ("zip", ["2134-1000", "16501"], "1 of the first 2 values of 'X' are shorter than 5 digits"),
-        ("dob", ["32874", "20001.0"], "2 of the first 2 values of 'X' are day numbers of a spreadsheet"),
+        ("dob", ["32874", "20001.0"], "2 of the first 2 values of 'X' are spreadsheet day numbers"),
         ("dob", ["3/5/60", "4/6/71"], f"dates with two-digit years, whose century is unclear: {AS_DATE}"),
-        ("dob", ["13/05/1960", "3/5/1961"], "dates that begin with the day, and in US dates the month is first"),
-        ("city", ["#REF!", "#N/A", "Erie", "########"], "3 of the first 4 values of 'X' are errors of a spreadsheet"),
-        ("zip", ['="02134"', "16501"], "1 of the first 2 values of 'X' are formulas of a spreadsheet"),
+        ("dob", ["13/05/1960", "3/5/1961"], "dates that start with the day, but US dates start with the month"),
+        ("city", ["#REF!", "#N/A", "Erie", "########"], "3 of the first 4 values of 'X' are spreadsheet errors"),
+        ("zip", ['="02134"', "16501"], "1 of the first 2 values of 'X' are spreadsheet formulas"),
         ("zip", ["'02134", "16501"], "1 of the first 2 values of 'X' are preceded by an apostrophe"),
         (
             "city",
             ["Espa\u00c3\u00b1ola", "Erie"],
-            "1 of the first 2 values of 'X' are garbled where letters have accents",
+            "1 of the first 2 values of 'X' are text with garbled accents",
         ),
-        ("city", ["Espa\ufffdola", "Erie"], "1 of the first 2 values of 'X' are garbled where letters have accents"),
+        ("city", ["Espa\ufffdola", "Erie"], "1 of the first 2 values of 'X' are text with garbled accents"),
         ("city", [' "Erie"', "York"], "1 of the first 2 values of 'X' are in quotes that are part of the value"),
     ],
 )
@@ -120,7 +120,7 @@ async def test_a_column_that_damage_disqualifies_is_explained(tmp_path: Path):
     path = tmp_path / "donors.csv"
     path.write_text("Last,DOB,Phone,Member ID\nLee,32874,8.1E+09,4.2E+11\nRoe,32875,8.1E+09,4.2E+11\n")
     left_out = (await suggest_columns(path)).left_out
-    assert "its values are day numbers of a spreadsheet, such as 32874" in left_out["DOB"]
+    assert "its values are spreadsheet day numbers, such as 32874" in left_out["DOB"]
     assert "its values are in scientific notation" in left_out["Phone"]
     assert "its values are in scientific notation" in left_out["Member ID"]
 

@@ -395,7 +395,7 @@ async def test_refused_credentials_are_reported(bucket: Bucket, donors: Path):
         await publisher.publish(donors).__aenter__()
     assert str(caught.value) == (
         f'donors.csv could not be published in S3Store(bucket="{bucket.name}"): the store refused the '
-        "credentials (InvalidAccessKeyId); check that they are valid and may write and delete there"
+        "credentials (InvalidAccessKeyId); check that they are valid and allow writing and deleting"
     )
     assert_no_secret("".join(traceback.format_exception(caught.value)))
     assert (caught.value.__context__, caught.value.__cause__) == (None, None)
@@ -557,7 +557,7 @@ NO_METADATA = {"metadata_endpoint": "http://127.0.0.1:1"}
 @pytest.mark.parametrize(
     ("url", "config", "advice"),
     [
-        ("s3://lists", {"bogus": "canary"}, "'bogus' is not a setting of obstore for s3://"),
+        ("s3://lists", {"bogus": "canary"}, "'bogus' is not an obstore setting for s3://"),
         ("s3://lists", {"profile": "canary"}, "obstore does not read AWS profiles"),
         ("s3://lists", {"access_key_id": KEY_ID}, "its credentials are incomplete; set AWS_ACCESS_KEY_ID and AWS_SEC"),
         ("s3://lists", {"secret_access_key": SECRET_KEY}, "its credentials are incomplete; set AWS_ACCESS_KEY_ID"),
@@ -570,7 +570,7 @@ NO_METADATA = {"metadata_endpoint": "http://127.0.0.1:1"}
             {"endpoint": "http://127.0.0.1:9"},
             "for a server on this machine, set allow_http or AWS_ALLOW_HTTP to true",
         ),
-        ("az://lists", {}, "there is no account; set AZURE_STORAGE_ACCOUNT_NAME"),
+        ("az://lists", {}, "no account is set; set AZURE_STORAGE_ACCOUNT_NAME"),
         ("az://lists", {"account_name": "a", "account_key": "!canary"}, "the account key is not a valid key"),
         ("gs://lists", {"service_account": "/canary.json"}, "the service account's key file cannot be read"),
         ("gs://lists", {"service_account_key": "{}"}, "the service account's key is not a complete JSON key file"),
@@ -649,10 +649,10 @@ def s3_error(status: int, code: str, more: str = "") -> Responder:
     [
         (
             s3_error(403, "AccessDenied"),
-            "the credentials may not do this (AccessDenied); they must be able to write, read and delete there",
+            "the credentials lack a permission (AccessDenied); they must allow writing, reading and deleting",
         ),
         (s3_error(403, "SignatureDoesNotMatch"), "the secret key is wrong (SignatureDoesNotMatch)"),
-        (s3_error(403, "RequestTimeTooSkewed"), "the clock of this machine is wrong (RequestTimeTooSkewed); set it"),
+        (s3_error(403, "RequestTimeTooSkewed"), "this machine's clock is wrong (RequestTimeTooSkewed); set it"),
         (s3_error(400, "ExpiredToken"), "the store refused the credentials (ExpiredToken)"),
         (s3_error(404, "NoSuchBucket"), "the location does not exist (NoSuchBucket); check the bucket and its region"),
         (

@@ -195,7 +195,7 @@ async def test_the_upload_is_in_flight(world: World, tmp_path: Path, kind: str):
             r"without a journal, the same call uploads the CSV again; audience \S+ was not matched and costs nothing",
             {"never matched": 1, "Donors": 1},
         ),
-        ("journal", r"the server keeps working, and the same call goes on with audience \S+", {"Donors": 1}),
+        ("journal", r"the server keeps working, and the same call continues with audience \S+", {"Donors": 1}),
     ],
 )
 async def test_the_server_reads_the_csv(world: World, tmp_path: Path, kind: str, advice: str, made: dict[str, int]):
@@ -209,8 +209,8 @@ async def test_the_server_reads_the_csv(world: World, tmp_path: Path, kind: str,
 @pytest.mark.parametrize(
     ("kind", "advice"),
     [
-        ("no journal", r"the same call looks for it by its name, and uploads the CSV again if there is none"),
-        ("journal", r"the same call checks that before it requests it again"),
+        ("no journal", r"the same call looks for the audience by name, and uploads the CSV again if there is none"),
+        ("journal", r"the same call checks before it sends the match again"),
     ],
 )
 async def test_the_match_is_in_flight(world: World, tmp_path: Path, kind: str, advice: str):
@@ -225,8 +225,8 @@ async def test_the_match_is_in_flight(world: World, tmp_path: Path, kind: str, a
 @pytest.mark.parametrize(
     ("kind", "advice"),
     [
-        ("no journal", r"the same call finds audience \S+ by its name"),
-        ("journal", r"the same call goes on waiting for audience \S+"),
+        ("no journal", r"the same call finds audience \S+ by name"),
+        ("journal", r"the same call continues waiting for audience \S+"),
     ],
 )
 async def test_the_server_matches(world: World, tmp_path: Path, kind: str, advice: str):
@@ -250,7 +250,7 @@ async def test_the_server_matches_and_shows_no_names(scopes: list[Any]):
 async def test_an_existing_audience_is_waited_for(world: World):
     await world.time_out(match_csv, sent(GET), polled_after(MATCH))
     message = await world.time_out(match_csv, sent(GET, 2))
-    assert re.search(r"; the server keeps working, and the same call finds audience \S+ by its name\Z", message)
+    assert re.search(r"; the server keeps working, and the same call finds audience \S+ by name\Z", message)
     await world.finish(match_csv)
     assert world.made() == {"Donors": 1}
 
@@ -258,7 +258,7 @@ async def test_an_existing_audience_is_waited_for(world: World):
 @pytest.mark.parametrize(
     ("endpoint", "moment", "advice"),
     [
-        (GET_LIST, lambda _: lambda _: True, r"no lookalike was requested, and the same call goes on from here"),
+        (GET_LIST, lambda _: lambda _: True, r"no lookalike was requested, and the same call continues from here"),
         (
             LOOKALIKE,
             lambda world: named(world, "Donors+"),
@@ -267,7 +267,7 @@ async def test_an_existing_audience_is_waited_for(world: World):
         (
             None,
             lambda _: polled_after(LOOKALIKE),
-            r"the server keeps working, and the same call finds audience \S+ by its name",
+            r"the server keeps working, and the same call finds audience \S+ by name",
         ),
     ],
     ids=["not sent", "in flight", "accepted"],
@@ -351,7 +351,7 @@ async def test_a_wait_goes_on(world: World):
         return workflows.wait_for_column_selection(client, stub, customer_id=CUSTOMER)
 
     message = await world.time_out(call, sent(GET))
-    advice = f"workflows.wait_for_column_selection goes on waiting for audience {stub.id}"
+    advice = f"workflows.wait_for_column_selection continues waiting for audience {stub.id}"
     assert message.endswith(f"; the server keeps working; {advice}")
     assert (await world.finish(call)).id == stub.id
 
@@ -369,6 +369,6 @@ async def test_a_batch_with_a_journal_says_what_it_does_next(world: World, tmp_p
         world.scopes[-1].expire()
         report = await task
     assert report.failed == 1
-    assert "the same call goes on with audience" in str(report.failures[0].message)
+    assert "the same call continues with audience" in str(report.failures[0].message)
     assert (await world.finish(call)).done == 1
     assert world.made() == {"Donors": 1}

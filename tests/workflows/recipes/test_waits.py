@@ -300,8 +300,8 @@ async def test_a_deadline_describes_the_last_status_checks(responses, descriptio
     async with server_and_client(*responses) as (_, client):
         with pytest.raises(WaitTimeoutError) as caught:
             await workflows.wait_until_active(client, "aud-1", customer_id=None, timeout=0.25)
-    server = r"the server (keeps working|has not answered for 0 s \(HTTP 503\))"
-    next_step = f"{server}; workflows.wait_until_active goes on waiting for audience aud-1"
+    server = r"the server (keeps working|has not responded for 0 s \(HTTP 503\))"
+    next_step = f"{server}; workflows.wait_until_active continues waiting for audience aud-1"
     expected = rf"\w+: not done after 0\.25 s; {description}; {next_step}"
     assert re.fullmatch(expected, str(caught.value))
 
