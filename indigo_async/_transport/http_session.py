@@ -73,7 +73,7 @@ class HttpSession:
         loop = running_loop()
         self.require_own_loop()
         if self._loop is not None:
-            raise ClientNotOpenError("the client is already open: one `async with` is enough for all that use it")
+            raise ClientNotOpenError("the client is already open: use one `async with` for everything that shares it")
         await self._credentials.open()
         if self._owns_session:
             tls_context = await run_in_thread(create_tls_context)
@@ -109,7 +109,7 @@ class HttpSession:
         if self._loop is None or self._session is None:
             raise ClientNotOpenError("the client is not open: use it inside `async with IndigoClient(...) as client:`")
         if self._session.closed:
-            raise ClientNotOpenError("the session of the client was closed: keep it open as long as the client")
+            raise ClientNotOpenError("the client's session was closed: keep it open until the client is closed")
         return self._session
 
     def require_own_loop(self) -> None:

@@ -155,15 +155,15 @@ class CircuitBreaker:
         if self._is_announced:
             self._is_announced = False
             seconds = self._last_ended_at - outage.started_at
-            _logger.warning("%s answers again after %.0f s: all requests continue", self._server, seconds)
+            _logger.warning("%s is responding again after %.0f s: all requests continue", self._server, seconds)
             self._notify(OutageEnded(server=self._server, seconds=seconds))
 
     def _announce(self, reason: str) -> None:
         self._is_announced = True
         _logger.warning(
-            "%s %s (%s): requests wait until it does, each within its own deadline%s",
+            "%s %s (%s): requests wait for it, each until its own deadline%s",
             self._server,
-            "does not answer" if self._has_ever_worked else "has not answered yet",
+            "is not responding" if self._has_ever_worked else "has not responded yet",
             reason,
             "" if self._has_ever_worked else ". If the address is wrong, stop and correct it",
         )

@@ -364,7 +364,9 @@ class Transport:
             return is_probe, clock() - held_from
         outage = self.breaker.outage
         message = (
-            "nothing was sent" if outage is None else f"the server does not answer ({outage.reason}); nothing was sent"
+            "nothing was sent"
+            if outage is None
+            else f"the server is not responding ({outage.reason}); nothing was sent"
         )
         raise ConnectionFailedError(message, endpoint=endpoint.name)
 

@@ -130,7 +130,7 @@ def _describe_outage(client: IndigoClient) -> str | None:
     if outage is None:
         return None
     seconds = asyncio.get_running_loop().time() - outage.started_at
-    return f"no answer from the server for {format_elapsed(seconds)} ({outage.reason}); jobs wait and then continue"
+    return f"no response from the server for {format_elapsed(seconds)} ({outage.reason}); jobs wait and then continue"
 
 
 async def _write_outcome(outcome: JobOutcome, output: Output) -> None:
@@ -139,7 +139,7 @@ async def _write_outcome(outcome: JobOutcome, output: Output) -> None:
     try:
         await run_in_thread(write)  # the reader of a pipe may be slow
     except OSError as error:
-        message = "results can't be written to stdout anymore, so the batch stops, after checking purchases in flight"
+        message = "results can no longer be written to stdout, so the batch stops after checking purchases in flight"
         output.error(_report_resumable(type(error).__name__, message, "Resume with"))
         raise
 

@@ -256,13 +256,13 @@ SNAPSHOT = ProgressSnapshot(
 
 def test_outage_is_shown_instead_of_a_forecast():
     progress = ProgressTracker(name="jobs.yaml", total=2, purchase=True, planned=Counter(ALL_STAGES))
-    snapshot = progress.snapshot(report(), outage="no answer for 1:05 (HTTP 503)")
+    snapshot = progress.snapshot(report(), outage="no response for 1:05 (HTTP 503)")
     assert snapshot.seconds_left is None
-    assert "; no answer for 1:05 (HTTP 503)" in format_progress(snapshot)
+    assert "; no response for 1:05 (HTTP 503)" in format_progress(snapshot)
     console = Console(width=100, file=io.StringIO(), force_terminal=False)
     with console.capture() as capture:
         console.print(render_progress(snapshot))
-    assert "no answer for 1:05 (HTTP 503)" in capture.get()
+    assert "no response for 1:05 (HTTP 503)" in capture.get()
 
 
 @pytest.mark.parametrize("width", [80, 100, 200])

@@ -76,10 +76,10 @@ def test_a_name_that_fits_several_columns_is_refused_with_a_list(tmp_path: Path)
     (problem,) = find_csv_problems(path, LAST)
     assert problem.where == "column_selections.last_name.column_name"
     assert problem.message.endswith(
-        "has several columns like 'Last Name': use one of ' Last Name', 'Last Name ', exactly so"
+        "has several columns like 'Last Name': use one of these exact names: ' Last Name', 'Last Name '"
     )
     (warning,) = inspect_csv(path, {"last_name": ColumnSelection("Last Name ", required=True)}).warnings
-    assert warning.startswith("last_name: other columns differ from 'Last Name ' only in blanks")
+    assert warning.startswith("last_name: other columns differ from 'Last Name ' only in spaces")
     assert "(' Last Name')" in warning
 
 
@@ -101,8 +101,8 @@ def test_hidden_blanks_are_visible_in_suggestions(tmp_path: Path):
     suggestion = _suggest(path)
     assert suggestion.selections.last_name == ColumnSelection(f"Last{NBSP}Name ", required=True)
     assert suggestion.warnings[0] == (
-        "last_name: the column name 'Last\\xa0Name ' has blanks or invisible characters: copy it exactly, or rename "
-        "the column"
+        "last_name: the column name 'Last\\xa0Name ' has stray spaces or invisible characters: copy it exactly, or "
+        "rename the column"
     )
     assert '"Last\\xa0Name "' in to_yaml(suggestion.selections)
 
