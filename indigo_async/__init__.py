@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-TYPE_CHECKING = False  # as in `typing`, whose import would take most of the time of this one
+TYPE_CHECKING = False  # instead of importing `typing`, which would take most of this module's import time
 if TYPE_CHECKING:
     from indigo_async import errors, workflows
     from indigo_async._transport.pacing import Pacing

@@ -1,7 +1,7 @@
-"""Exact conversion of what callers pass (numbers, text and lists of any library) to plain values for JSON.
+"""Convert what callers pass (numbers, text and lists from any library) to plain JSON values, without loss.
 
-A value is converted only if nothing is lost. Values of numpy, pandas and the like are recognized by their attributes,
-so that none of these libraries is imported.
+Values from numpy, pandas and similar libraries are recognized by their attributes, so none of these libraries is
+imported.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _PLAIN_DTYPES = frozenset("biufU")
 
 _MAX_DEPTH = 32
 INTEGER_LIMIT = 2**63
-"""Larger integers are refused: readers of JSON would round them."""
+"""Larger integers are rejected, because JSON readers would round them."""
 
 
 def to_plain(value: object) -> object:
-    """Return the plain value of a scalar of numpy or Arrow, of an enum's member, or of a subclass of `str` or a number.
+    """Return the plain value of a numpy or Arrow scalar, an enum member, or an instance of a `str` or number subclass.
 
     Anything else is returned unchanged.
     """
@@ -64,7 +64,7 @@ def to_integer(value: object) -> int | None:
 
 
 def to_seconds(value: object) -> float | None:
-    """Return a real number as it is or as a float, which may be infinite or NaN. None if the value is not one."""
+    """Return a real number unchanged or as a float, which may be infinite or NaN. None if the value is not a number."""
     number = _to_number(value)
     if number is None or isinstance(number, (int, float)):
         return number
@@ -75,15 +75,15 @@ def to_seconds(value: object) -> float | None:
 
 
 def _to_number(value: object) -> Any:
-    """The plain form of a number of any kind. None if the value is not one: a Boolean isn't."""
+    """Return the plain form of a number of any kind. None if the value is not a number; Booleans are not."""
     plain = to_plain(value)
     return None if isinstance(plain, bool) or not isinstance(plain, Number) else plain
 
 
 def to_list(value: object) -> list[object] | None:
-    """Return the items of a list, set, generator, array, series and so on. None if the value is not a list of values.
+    """Return the items of a list, set, generator, array or series. None if the value is not a list of values.
 
-    Sets are sorted, so that the same set is always the same list.
+    Sets are sorted, so the same set always gives the same list.
     """
     if isinstance(value, (str, bytes, bytearray, memoryview, Mapping)) or not isinstance(value, Iterable):
         return None
@@ -91,13 +91,13 @@ def to_list(value: object) -> list[object] | None:
         return None
     try:
         items = list(cast("Iterable[object]", value))
-    except TypeError:  # an array of no dimension
+    except TypeError:  # a zero-dimensional array
         return None
     return sorted(items, key=repr) if isinstance(value, (set, frozenset)) else items
 
 
 def to_json(value: object, where: str, report: Callable[[str, str], object], depth: int = 0) -> Any:
-    """Return a value as plain JSON that equals it exactly. Calls `report` with each place where there is none."""
+    """Return the plain JSON value that equals a value exactly. Calls `report` for each part that has none."""
     plain = to_plain(value)
     result: Any = plain
     problem = None
@@ -148,7 +148,7 @@ def _mapping_to_json(
 
 
 def describe_kind(value: object) -> str:
-    """Say what kind of value this is, for messages. Never shows text."""
+    """Describe the kind of a value for messages. Never shows text."""
     kind = type(value).__name__
     if kind in {"NAType", "NaTType"}:
         return f"{kind.removesuffix('Type')} (a missing value)"

@@ -1,4 +1,4 @@
-"""The extras, and the error for one that is not installed."""
+"""Check that the packages of an extra are installed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EXTRAS = MappingProxyType(
 
 
 def require_extra(extra: str, feature: str) -> None:
-    """Check that an extra is installed, without importing its packages. `feature` is what needs it.
+    """Check that an extra is installed, without importing its packages. `feature` names what needs it.
 
     Raises:
         MissingPackageError: the message names the extra.
@@ -34,7 +34,7 @@ def require_extra(extra: str, feature: str) -> None:
 
 
 def require_packages(feature: str, install: str, *modules: str) -> None:
-    """Check that modules are installed, without importing them. `install` is what pip can install them with.
+    """Check that modules are installed, without importing them. `install` is the argument for `pip install`.
 
     Raises:
         MissingPackageError: one of them is not installed.

@@ -1,4 +1,4 @@
-"""Checks of lookalike filters: where the people live, by names or FIPS codes."""
+"""Check lookalike filters: where people live, by name or FIPS code."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class _CheckedFilters:
     extra: dict[str, Any] = attrs.Factory(dict[str, Any])
 
     def add(self, where: str, key: object, value: object, *, is_extra: bool = False) -> None:
-        """Check a filter and add it. `is_extra`: it was passed in `extra`, so an unknown name is no mistake."""
+        """Check a filter and add it. `is_extra`: it was passed in `extra`, so an unknown name is not an error."""
         check = self.check
         text = check.text(f"{where} key", key)
         if not text:

@@ -53,7 +53,7 @@ class Settings:
         base URL.
 
         Raises:
-            InvalidInputError: there is no token, what was given can't be one, or the base URL is not a valid https URL.
+            InvalidInputError: there is no token, the token is malformed, or the base URL is not a valid https URL.
         """
         token = secret(token)
         check = InputCheck()
@@ -90,7 +90,7 @@ def read_token_file(path: str) -> SecretText:
     """Read the token from the file that the environment names.
 
     Raises:
-        InvalidInputError: the file can't be read, or holds something that can't be a token.
+        InvalidInputError: the file can't be read or contains no valid token.
     """
     check = InputCheck()
     token = SecretText()
@@ -129,7 +129,7 @@ _PLACEHOLDER = re.compile(
 
 
 def normalize_token(text: str) -> SecretText:
-    """Return the token in a text: without surrounding blanks, a pair of quotes, or the word `Bearer` before it.
+    """Return a token without surrounding whitespace, a pair of quotes, or `Bearer` before it.
 
     A value that is not text is returned unchanged, for `check_token` to report.
     """
@@ -150,7 +150,7 @@ def _strip(text: str) -> str:
 
 
 def check_token(check: InputCheck, token: str) -> None:
-    """Check that a normalized token can be one. Messages never show it."""
+    """Check that a normalized token is well formed. Messages never show it."""
     where = "token"
     if token == "":
         check.add(where, f"no API token; pass token=... or set {_TOKEN_VARIABLE} or {TOKEN_FILE_VARIABLE}")

@@ -113,8 +113,8 @@ def _parse_selection(value: object) -> ColumnSelection | str:
 class InputCheck:
     """Collects the problems of a call's arguments; `raise_if_invalid` raises them together.
 
-    Each check is named after the type that it checks for, and returns the value in its plain form. An invalid value
-    has none: use what is returned only after `raise_if_invalid`.
+    Each check is named after the type that it checks for, and returns the value in its plain form. Use
+    a returned value only after `raise_if_invalid`, because an invalid value has no plain form.
     """
 
     problems: list[Problem] = attrs.Factory(list[Problem])
@@ -150,7 +150,7 @@ class InputCheck:
         return ""
 
     def column_name(self, where: str, value: object) -> str:
-        """Check for non-empty text. Blanks at its ends are kept, because the server looks for the exact name."""
+        """Check for non-empty text. Whitespace at its ends is kept, because the server looks for the exact name."""
         text = to_plain(value)
         if isinstance(text, str) and text.strip() and is_encodable(text):
             return text

@@ -63,7 +63,7 @@ class IndigoClient:
       `AmbiguousOutcomeError`.
     - `ResponseDecodeError` if the response doesn't have the documented shape.
     - `CustomerMismatchError` or `RecordMismatchError` if the response is about another customer or record.
-    - `ClientNotOpenError` outside `async with`, or in another event loop than the one that opened the client.
+    - `ClientNotOpenError` outside `async with`, or in an event loop other than the one that opened the client.
 
     Args:
         token: the API token, or a function or coroutine function that returns it. The function is called when the
@@ -78,7 +78,7 @@ class IndigoClient:
         session: your own aiohttp session, which is not closed. Its own settings decide about proxies and certificates.
             Default: the client creates one.
         proxy: the URL of an HTTP proxy for all requests, `http://user:password@host:port`. Default: what
-            `INDIGO_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY` or `ALL_PROXY` name, unless `NO_PROXY` excepts the host.
+            `INDIGO_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY` or `ALL_PROXY` name, unless `NO_PROXY` excludes the host.
         on_event: called with every event on this client, including requests: see `indigo_async.events`. To log them,
             pass `indigo_async.logs.log_events`.
 
@@ -148,7 +148,7 @@ class IndigoClient:
         await self.exit_stack.aclose()
 
     def _forget_closed_loop(self) -> None:
-        """Let go of what belongs to an event loop that was closed while the client was open, as in a notebook."""
+        """Drop resources of an event loop that was closed while the client was open, as in a notebook."""
         if self.transport.http.forget_closed_loop():
             self.exit_stack.pop_all()
             self.poller = None
@@ -249,7 +249,7 @@ class IndigoClient:
         check.raise_if_invalid()
         query: Mapping[str, str] | None = {} if customer_id is None else {"customerId": customer_id}
         trail = self.transport.start_list(LIST_AUDIENCES, query)
-        audiences: dict[str, Audience] = {}  # a page may repeat rows that have moved
+        audiences: dict[str, Audience] = {}  # pages may repeat rows that moved
         while query is not None:
             rows, page = await self._read_page(query)
             for audience in rows:

@@ -92,7 +92,7 @@ class InvalidInputError(IndigoError, ValueError):
 
 
 class MissingPackageError(IndigoError, ImportError):
-    """A package that this feature needs is not installed. The message says how to install it; `name` is its module."""
+    """A required package is not installed. The message says how to install it; `name` is its module."""
 
 
 class TransportError(IndigoError):
@@ -107,7 +107,7 @@ class ConnectionFailedError(TransportError):
     """No connection could be made, so nothing was sent; or the connection of a GET was lost.
 
     `is_misconfiguration` is true if the cause is probably a setting and not an outage: an unknown host name, a
-    certificate that isn't trusted, a port without TLS, or a proxy that refuses. Nothing was sent then.
+    certificate that isn't trusted, a port without TLS, or a proxy that refuses. In these cases, nothing was sent.
     """
 
     def __init__(self, message: str, *, endpoint: str, is_misconfiguration: bool = False) -> None:
@@ -122,8 +122,8 @@ class RequestTimeoutError(TransportError):
 class AmbiguousOutcomeError(TransportError):
     """A POST was sent and its outcome is unknown: the server may or may not have carried it out.
 
-    Check the server before sending it again. The recipes in `indigo_async.workflows` do. `reported_success` is true if
-    there was a 2xx response whose body could not be read, so that the server probably carried it out.
+    Check the server before sending it again. The recipes in `indigo_async.workflows` do. `reported_success` is true
+    after a 2xx response whose body could not be read: the server probably carried out the POST.
     """
 
     def __init__(self, message: str, *, endpoint: str, reported_success: bool = False) -> None:
@@ -254,7 +254,7 @@ class AudienceFailedError(WorkflowError):
 
 
 class WaitTimeoutError(WorkflowError):
-    """The timeout passed first. The message says what was requested, and what the same call would do."""
+    """The timeout passed first. The message says what was requested and what the same call would do."""
 
 
 class BudgetExceededError(WorkflowError):

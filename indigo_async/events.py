@@ -106,9 +106,9 @@ class RequestRetried(Event):
 
 @attrs.frozen(kw_only=True)
 class OutageStarted(Event):
-    """Requests fail everywhere, so all of them wait, and one at a time finds out whether the server is back.
+    """The server is down: all requests wait, and one at a time probes it.
 
-    `reason` is the latest failure. `has_ever_worked` is false if no request of this client has ever been answered: the
+    `reason` is the latest failure. `has_ever_worked` is false if this client has never had a good response: the
     address may be wrong. Only a client's own listener receives this event.
     """
 
@@ -119,7 +119,7 @@ class OutageStarted(Event):
 
 @attrs.frozen(kw_only=True)
 class OutageEnded(Event):
-    """The server answers again, `seconds` after the first failure. Only a client's own listener receives this event."""
+    """The server is up again, `seconds` after the first failure. Only a client's own listener receives this event."""
 
     server: str
     seconds: float

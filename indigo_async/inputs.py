@@ -36,7 +36,7 @@ class OptionalFieldType(StrEnum):
 class ColumnSelection:
     """The CSV column that holds a field. If it is `required`, matched voters must agree on it.
 
-    The API finds a column by its exact name, blanks included. Recipes find it in a local CSV without them, too.
+    The API finds a column by its exact name, including spaces. In a local CSV, recipes find it without them, too.
     """
 
     column_name: str
@@ -80,7 +80,7 @@ def _empty_mapping() -> Mapping[str, Any]:
 
 
 def _keep_items(values: Iterable[str] | None) -> Sequence[str] | None:
-    """Keep the items of an iterator, which can be read only once."""
+    """Store the items of an iterator, which can be read only once."""
     kept: Any = list(values) if isinstance(values, Iterator) else values
     return kept
 
@@ -89,8 +89,8 @@ def _keep_items(values: Iterable[str] | None) -> Sequence[str] | None:
 class LookalikeFilters:
     """Where the people of a lookalike live. People must match all filters.
 
-    Each filter is a list of names (`PA`) or FIPS codes (`42`), always as text, and is sent as it is. The API reference
-    doesn't say which form the server expects, so ask the vendor. `extra` holds other filters by the API's own names.
+    Each filter is a list of names (`PA`) or FIPS codes (`42`), always as text, and is sent unchanged. The API reference
+    doesn't say which form the server expects, so ask Indigo. `extra` contains other filters by the API's own names.
     They are sent unchanged; any JSON is allowed.
     """
 

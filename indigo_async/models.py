@@ -1,9 +1,9 @@
 """What the API returns, as frozen records.
 
 Only the documented fields can be relied on: `id`, `status`, `uploaded_audience_csv`, `csv_exports`, `download_url` and
-`cost_cents`. Any other may be missing. JSON keys that are not modeled are kept verbatim in `extra`. A status that the
-enums here know is spelled as they spell it, so `"in progress"` becomes `IN_PROGRESS`. Expect others, which stay as the
-server sent them.
+`cost_cents`. Any other may be missing. JSON keys that are not modeled are kept verbatim in `extra`. Known statuses
+get the enum's spelling, so `"in progress"` becomes `IN_PROGRESS`. Expect other statuses, which stay as the server sent
+them.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ _MAX_STATUS_LENGTH = 100
 
 
 def normalize_status(status: str) -> str:
-    """Return a known status as the enums spell it, whatever its case, blanks, dashes or underscores."""
+    """Return a known status in the enum's spelling, whatever its case, spaces, dashes or underscores."""
     return KNOWN_STATUSES.get(status) or _fold_status(status)
 
 

@@ -36,7 +36,7 @@ class AudienceApi:
 
     @property
     def has_outage(self) -> bool:
-        """Whether requests fail everywhere, and are held until they don't."""
+        """Whether all requests are waiting because the server is down."""
         return self.transport.outage is not None
 
     @property
@@ -76,7 +76,7 @@ class AudienceApi:
         """Read a customer's audiences, or all of them; `on_rows` receives the rows as they arrive.
 
         Links to further pages are followed. If the list says that there is more but not how to read it, `on_unread` is
-        called with what says so.
+        called with the key or header that says so.
 
         Raises:
             ListTooLongError: the list has more than `limit` bytes; some of its rows may have been received.

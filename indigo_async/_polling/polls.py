@@ -142,7 +142,7 @@ class PollExecutor:
         self.schedule.put(watch, self._next_due_after_failures(watch.failures + watch.refusals, error))
 
     def _may_be_a_mistake(self, error: IndigoError) -> bool:
-        """Whether the next poll may succeed although this was refused. After a 401, only if the token has worked."""
+        """Whether the next poll may succeed after this refusal. After a 401, only if the token has worked."""
         if isinstance(error, AuthenticationError):
             return error.status == HTTPStatus.UNAUTHORIZED and self.api.has_worked
         return isinstance(error, ApiError)

@@ -95,7 +95,7 @@ class ConcurrencyLimit:
             self._last_cut_at = now
 
 
-# The target after a cut, as a part of the accepted rate, and how far below the target sending resumes.
+# The target after a cut, as a fraction of the accepted rate, and how far below the target sending resumes.
 _TARGET_FRACTION = 0.99
 _CUT_FRACTION = 0.06
 # Seconds of sending at the limit until the rate is back at its target, and until it doubles later.
@@ -107,18 +107,18 @@ _MIN_FIRST_TARGET = 10.0
 _SLACK_SECONDS = 0.02
 _WINDOW_SECONDS = 1.0
 
-# So many 429s beyond the tolerated share are no accident.
+# This many 429s beyond the tolerated share are not random.
 _EVIDENCE = 5
-# An accident may have so many times the sporadic share. Larger shares than the next constant are never sporadic.
+# Random variation may multiply the sporadic share by this factor. Shares above the next constant are never sporadic.
 _CHANCE_FACTOR = 4.0
 _MAX_SPORADIC_SHARE = 0.07
-# So few 429s are always tolerated. From this share on, the accepted rate can't be derived from the share.
+# A share this small is always tolerated. From the next one on, the accepted rate can't be derived from the share.
 _NEGLIGIBLE_SHARE = 0.005
 _OVERWHELMING_SHARE = 0.3
-# A trial's part of the rate, and how long it lasts unless there are 429s, in seconds of sending at the limit.
+# A trial's fraction of the rate, and its duration without 429s, in seconds of sending at the limit.
 _TRIAL_FRACTION = 0.8
 _TRIAL_SECONDS = 2.0
-# The pauses while a quota is used up, in seconds.
+# Pauses while a quota is used up, in seconds.
 _MIN_PAUSE = 0.1
 _MAX_PAUSE = 5.0
 
@@ -143,7 +143,7 @@ class _AcceptedRequests:
         return self._current + self._previous * min(1.0, max(0.0, 1 - past))
 
     def rate_at(self, now: float) -> float:
-        """Return the accepted requests per second, also in the first second after a quiet time."""
+        """Return the accepted requests per second, even in the first second after an idle period."""
         return self.count_at(now) / min(1.0, max(0.05, now - self._active_since))
 
     def skip_pause(self, seconds: float) -> None:
@@ -196,7 +196,7 @@ class _Suspicion:
 
 @attrs.define
 class _Trial:
-    """The time after a cut, which shows whether the cut prevents 429s, and what to restore if it doesn't."""
+    """The time after a cut, which shows whether the cut prevents 429s. If it doesn't, the old rate is restored."""
 
     share_before: float
     target_before: float | None
@@ -209,8 +209,8 @@ class _Trial:
 class RateLimit:
     """How many requests may be sent per second: unlimited until there are 429s, then a rate learned from them.
 
-    A limit refuses everything above its rate and nothing below it. One overloaded server of many refuses a share of the
-    requests at any rate. Slowing down shows which one it is, so every cut of the rate is a trial:
+    A rate limit refuses everything above its rate and nothing below it. An overloaded server behind a load balancer
+    refuses a share of the requests at any rate. Slowing down shows which case this is, so each cut is a trial:
 
     1. More than five 429s beyond the tolerated share cut the rate to 7% below what was accepted, but at most by half.
        For two seconds it is another 20% lower: the trial.
@@ -218,10 +218,10 @@ class RateLimit:
        from now on. If that explains the 429s before the cut, the cut is undone.
     3. Otherwise, there is a limit. The rate recovers on a CUBIC curve, as in TCP: fast at first, flat near the
        suspected limit, then doubling in case that limit is gone. It only rises while it is fully used.
-    4. If everything is refused in the trial, a quota is used up until its next window: sending pauses, for longer each
+    4. If everything in the trial is refused, a quota is used up until its next window. Sending pauses, longer each
        time.
 
-    The first cut may follow a burst and says little, so the rate doubles from there. A 429 with `Retry-After` cuts the
+    The first cut may follow a burst and says little, so the rate then doubles. A 429 with `Retry-After` cuts the
     rate at once and needs no trial. The rate never exceeds `ceiling` (requests per second).
     """
 
@@ -271,7 +271,7 @@ class RateLimit:
     def record_rate_limited(self, *, started: float, now: float, is_certain: bool) -> float:
         """Learn from a 429 to a request sent at `started`. Returns the seconds for which nothing should be sent.
 
-        `is_certain` means that there is a limit, because the server said how long to wait.
+        `is_certain`: the server said how long to wait, so there is a limit.
         """
         if started <= self._last_cut_at:  # sent at the old rate
             return 0.0
@@ -317,7 +317,7 @@ class RateLimit:
             accepted = max(_MIN_FIRST_TARGET, recently, self._accepted.rate_at(now) * (1 - share))
         elif trial is None:
             accepted = min(rate, max(recently, rate / 2, rate * (1 - share)))
-        else:  # a bucket's burst may have been accepted recently
+        else:  # a token bucket may have accepted a burst recently
             accepted = max(rate / 2, rate * (1 - share))
         is_guess = rate is None or (trial is not None and share >= _OVERWHELMING_SHARE)
         self._start_trial(
@@ -334,7 +334,7 @@ class RateLimit:
         return seconds
 
     def _start_trial(self, trial: _Trial, now: float, accepted: float, *, is_guess: bool) -> None:
-        """Send at a rate below `accepted`. If that is a guess, the rate doubles from there, else it recovers to it."""
+        """Send at a rate below `accepted`. If that is a guess, the rate then doubles; otherwise it recovers."""
         self._target = max(1.0, accepted) * _TARGET_FRACTION
         self._seconds_at_limit = 0.0
         if is_guess:

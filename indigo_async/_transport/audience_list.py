@@ -237,11 +237,11 @@ class ListReader:
         """Deliver the remaining rows once the response is complete. Returns what it says about further pages.
 
         Raises:
-            ApiError: the response is an error in spite of its 2xx status.
+            ApiError: the response is an error despite its 2xx status.
             ResponseDecodeError: it is not a list of audiences. The error's frames hold the list.
         """
         document = self._opening + b"".join(self._parts)
-        rows = self._decode_rows(document)  # an array, as a rule
+        rows = self._decode_rows(document)  # usually an array
         envelope: dict[str, Any] = {}
         if rows is None:
             array, envelope = self._extract_array(to_utf8(document))
@@ -308,7 +308,7 @@ class ListReader:
 
 
 def _outline(document: bytes, depth: int = _MAX_DEPTH) -> Any:
-    """Decode a document without what is in its arrays. None if it is not JSON."""
+    """Decode a document without the contents of its arrays. None if it is not JSON."""
     start = document.lstrip()[:1]
     try:
         if start == b"[":

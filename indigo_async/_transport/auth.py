@@ -38,7 +38,7 @@ class Credentials:
         """Get the first token from the source, if there is one.
 
         Raises:
-            InvalidInputError: it returned no token, or something that can't be one.
+            InvalidInputError: it returned no valid token.
         """
         if self._source is not None:
             self._set_token(await _fetch_token(self._source))

@@ -1,4 +1,4 @@
-"""Bodies that are not plain UTF-8, as JSON has to be: byte order marks, other encodings, gzip without its header."""
+"""Read bodies that are not plain UTF-8: byte order marks, other encodings, gzip without a header."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def charset_of(content_type: str) -> str | None:
 
 
 def to_utf8(body: bytes, charset: str | None = None) -> bytes:
-    """Return a body as UTF-8 without a byte order mark, and unpacked if it is gzip that no header announced.
+    """Return a body as UTF-8 without a byte order mark. Gzip that no header announced is decompressed.
 
     Valid UTF-8 counts as UTF-8 whatever `charset` was declared: many servers declare a default. A body that can't be
-    converted is returned as it is.
+    converted is returned unchanged.
     """
     if body.startswith(_GZIP):
         body = _unpack(body)

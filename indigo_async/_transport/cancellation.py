@@ -30,8 +30,8 @@ T = TypeVar("T")
 class Cleanup:
     """Work of limited duration that a cancellation waits for, so that the command can show and skip it.
 
-    `kind` says what is done, such as `checking purchases`. `if_aborted` says what is unknown or left behind if the
-    process ends before.
+    `kind` says what it does, such as `checking purchases`. `if_aborted` says what stays unknown or is left behind if
+    the process ends first.
     """
 
     kind: str
@@ -66,7 +66,7 @@ def running_loop() -> asyncio.AbstractEventLoop:
     """Return the running event loop.
 
     Raises:
-        ClientNotOpenError: asyncio isn't running: the caller uses Trio, or no event loop at all.
+        ClientNotOpenError: asyncio isn't running: the caller uses Trio or no event loop.
     """
     try:
         return asyncio.get_running_loop()

@@ -1,7 +1,7 @@
-"""Which certificate authorities are trusted: the system's, and those that the environment adds.
+"""Trust the system's certificate authorities and those that the environment adds.
 
 OpenSSL reads `SSL_CERT_FILE` and `SSL_CERT_DIR` itself, but says nothing if they are wrong. `REQUESTS_CA_BUNDLE` and
-`CURL_CA_BUNDLE` are what users of pip, requests and curl have set; their authorities are trusted, too.
+`CURL_CA_BUNDLE` are the variables of pip, requests and curl; their authorities are trusted as well.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _FOLDERS_VARIABLE = "SSL_CERT_DIR"
 
 
 def create_tls_context() -> ssl.SSLContext | None:
-    """Return a context that trusts what the environment says; None if it says nothing. Reads files on first use.
+    """Return a context that trusts the environment's authorities; None if it sets none. Reads files on first use.
 
     Raises:
-        InvalidInputError: a variable names a file that cannot be read or holds no certificate, or no folder.
+        InvalidInputError: a variable names an unreadable file, a file without a certificate, or a missing folder.
     """
     bundles = {name: os.environ[name] for name in BUNDLE_VARIABLES if os.environ.get(name)}
     return _create_tls_context(tuple(bundles.items()), os.environ.get(_FOLDERS_VARIABLE, ""))

@@ -101,7 +101,7 @@ _ENVELOPE_KEYS: dict[type, tuple[str, ...]] = {
     Audience: ("data", "audience", "result", "results", "record", "response"),
     CsvExport: ("data", "export", "csvExport", "result", "results", "record", "response"),
 }
-# What only a record has: an object with one of these is none of the envelopes. Envelopes may have a `status`, too.
+# Keys that only a record has: an object with one of these is not an envelope. Envelopes may also have a `status`.
 _RECORD_KEYS: dict[type, frozenset[str]] = {
     cls: frozenset(key for keys in KEYS[cls].values() for key in keys) - {"status", "audience"}
     for cls in _ENVELOPE_KEYS
@@ -109,7 +109,7 @@ _RECORD_KEYS: dict[type, frozenset[str]] = {
 _MAX_ENVELOPES = 2
 _COUNT_FIELDS = frozenset({"size", "matched_count", "row_count"})
 _CSV_MATCH_KEYS = frozenset(KEYS[UploadedAudienceCsv]["matched_count"])
-# The keys that an error may name; any other might be data.
+# The keys that an error message may show; others might be data.
 _NAMEABLE_KEYS = frozenset(
     {key for keys in KEYS.values() for names in keys.values() for key in names}
     | {key for keys in _ENVELOPE_KEYS.values() for key in keys}
@@ -139,7 +139,7 @@ def decode_document(body: bytes, endpoint: str) -> Any:
 def unwrap_record(document: Any, cls: type) -> Any:
     """Return the record in an envelope such as `{"data": {...}}`, or None for an envelope around null.
 
-    The document itself is returned if it is a record, or if it isn't clear what it is.
+    Returns the document itself if it is a record or its meaning isn't clear.
     """
     inner = document
     for _ in range(_MAX_ENVELOPES + 1):
@@ -223,7 +223,7 @@ def decode_audiences(document: Any, endpoint: str) -> list[Audience]:
 
 
 def find_list(document: object, depth: int = _MAX_ENVELOPES) -> tuple[str, ...] | None:
-    """Return the keys that lead to the list of audiences in a document. None if it isn't clear which array it is."""
+    """Return the path of keys to the list of audiences in a document. None if it isn't clear which array that is."""
     if isinstance(document, list):
         return ()
     if not isinstance(document, dict):
@@ -313,7 +313,7 @@ def _describe_first_problem(error: ClassValidationError, document: dict[str, Any
 
 
 def _describe_keys(document: dict[str, Any]) -> str:
-    """Name the keys of a document that is not understood, unless they might be data."""
+    """List the keys of an unknown document, except those that might be data."""
     names = sorted(_NAMEABLE_KEYS.intersection(document))
     others = len(document) - len(names)
     shown = ", ".join([*names, f"{others} unknown"] if others else names)
@@ -354,7 +354,7 @@ def _structure_usual(document: Any, cls: type[T]) -> T:
 
 
 def _copy_matched_count(fields: dict[str, Any]) -> None:
-    """Give an audience the matched count of its CSV, unless it shows another one."""
+    """Copy the matched count of its CSV to an audience, unless the audience shows a different one."""
     shown = fields["uploadedAudienceCsv"]
     if shown.__class__ is not dict or _CSV_MATCH_KEYS.isdisjoint(shown):
         return
@@ -396,7 +396,7 @@ def _normalize(document: dict[str, Any], cls: type) -> dict[str, Any]:
 
 
 def _take_count(extra: dict[str, Any], keys: tuple[str, ...]) -> dict[str, int]:
-    """Take all counts that agree out of `extra`. Counts that differ stay there."""
+    """Move counts that agree out of `extra`. Counts that differ stay there."""
     counts = {key: count for key in keys if (count := _parse_count(extra.get(key))) is not None}
     if len(set(counts.values())) != 1:
         return {}

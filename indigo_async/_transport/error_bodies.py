@@ -1,7 +1,7 @@
-"""What the body of an error response says: a message and a machine-readable type. Pure: no I/O.
+"""Read the message and the machine-readable type from an error response's body. Pure: no I/O.
 
 The API reference documents `{"error": "...", "errorType": "..."}`. Gateways and frameworks in front of an API use other
-shapes, so the usual ones are read, too. Texts are the server's own: callers must sanitize them.
+shapes, so the usual ones are read as well. Texts come from the server: callers must sanitize them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _MESSAGE_KEYS = (
 _TYPE_KEYS = ("errortype", "errorcode", "code", "type")
 _PLACE_KEYS = ("field", "loc", "path", "pointer", "param", "parameter")
 _NO_TYPE = "about:blank"
-"""RFC 9457: a problem type that says no more than the status."""
+"""The RFC 9457 problem type that says no more than the status."""
 
 _NOT_JSON = object()
 _MAX_DEPTH = 4
@@ -47,7 +47,7 @@ _HEADLINE = re.compile(r"(?is)<(title|h1|message|faultstring)\b[^<>]{0,200}>([^<
 
 @attrs.frozen
 class ErrorBody:
-    """`message` is None if the body holds none. `is_json`: it came from JSON, as the API's own errors do."""
+    """`message` is None if the body has none. `is_json`: it came from JSON, as the API's own errors do."""
 
     message: str | None = None
     error_type: str | None = None
@@ -72,7 +72,7 @@ def read_error_document(document: object) -> ErrorBody:
 
 
 def is_web_page(body: bytes, content_type: str) -> bool:
-    """Whether a body is markup, which the API itself never sends."""
+    """Whether a body is markup, which the API never sends."""
     return "html" in content_type.lower() or body[:100].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
 
 
@@ -97,7 +97,7 @@ def _decode(body: bytes) -> Any:
 
 
 def _is_readable(text: str) -> bool:
-    """Whether a text is a message, as opposed to binary data or half of a JSON document."""
+    """Whether text is a message, and not binary data or part of a JSON document."""
     shown = text[:_MAX_TEXT_LENGTH]
     is_text = all(character.isprintable() or character.isspace() for character in shown)
     return shown[:1] not in {"", "{", "[", '"'} and is_text and "\N{REPLACEMENT CHARACTER}" not in shown
@@ -152,7 +152,7 @@ def _describe_place(value: object) -> str:
 
 
 def _find_type(value: object, depth: int = _MAX_DEPTH) -> str | None:
-    """Return the machine-readable type of an error, or of the error within."""
+    """Return the machine-readable type of an error or of a nested error."""
     if isinstance(value, list):
         items = cast("list[object]", value)
         return _find_type(items[0], depth - 1) if depth and len(items) == 1 else None
@@ -166,7 +166,7 @@ def _find_type(value: object, depth: int = _MAX_DEPTH) -> str | None:
 
 
 def _fold_keys(fields: dict[str, object]) -> dict[str, object]:
-    """Return the fields by folded key. Of several spellings, the first with a value counts."""
+    """Return the fields by folded key. Among several spellings, the first with a value wins."""
     folded: dict[str, object] = {}
     for key, value in fields.items():
         if value is not None:

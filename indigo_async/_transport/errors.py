@@ -89,7 +89,7 @@ def _make_error_from_response(endpoint: Endpoint, response: Response, token: str
 
 
 def _explain_intermediary(status: int, *, is_page: bool) -> str | None:
-    """Say that a proxy, a firewall or the network responded, and not the API."""
+    """Explain a response that comes from a proxy, a firewall or the network instead of the API."""
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
         return "a proxy requires a user name and password; add them to its URL"
     if status == HTTPStatus.NETWORK_AUTHENTICATION_REQUIRED:
@@ -133,8 +133,8 @@ def find_embedded_error(
 ) -> ApiError | None:
     """Return the API error inside a 2xx response: an object with `error`, or null instead of the requested record.
 
-    An `error` beside a record is an API error only after a POST, which was then not carried out. In a record that was
-    read, it may describe the audience. `errors` count only if the response holds nothing else.
+    After a POST, an `error` beside a record is an API error: the POST was not carried out. After a GET, it may describe
+    the audience. `errors` count only if the response contains nothing else.
     """
     if document is None and endpoint.idempotent:
         message = "the server answered null: no such record for this customer"

@@ -1,4 +1,4 @@
-"""Why a request got no response: what an exception of aiohttp or OpenSSL means, and what to do about it."""
+"""Explain why a request got no response: what an aiohttp or OpenSSL exception means, and what to do."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from indigo_async._transport.responses import FailureReason, NoResponse
 __all__ = ["classify_failure", "explain_tls_failure"]
 
 _UNKNOWN_HOST_ERRORS = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
-"""Other errors of name resolution mean that the resolver could not be asked."""
+"""Other name resolution errors mean that the resolver could not be reached."""
 
 _TRANSIENT_PROXY_STATUSES = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 _TLS_RECORD = r"b'\x15\x03"
@@ -44,7 +44,7 @@ _CERTIFICATE_FAILURES = {
 
 _NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST"})
 _TRANSIENT_TLS_FAILURES = frozenset({"UNEXPECTED_EOF_WHILE_READING", "TLSV1_ALERT_INTERNAL_ERROR"})
-"""A server that is starting, stopping or overloaded."""
+"""Errors of a server that is starting, stopping or overloaded."""
 
 _VERSION_MISMATCH = frozenset(
     {
@@ -57,7 +57,7 @@ _VERSION_MISMATCH = frozenset(
 
 
 def explain_tls_failure(error: ssl.SSLError) -> tuple[str, str]:
-    """Say what is wrong, and what to do."""
+    """Return the problem and the advice."""
     if isinstance(error, ssl.SSLCertVerificationError):
         unknown = (f"the certificate was not accepted: {error.verify_message}", _CA_ADVICE)
         return _CERTIFICATE_FAILURES.get(error.verify_code, unknown)
@@ -93,7 +93,7 @@ def classify_failure(error: Exception, url: URL, *, proxy: URL | None = None) ->
 
 
 def _describe_broken_connection(error: Exception) -> str:
-    """Say why a response did not arrive whole, without quoting it."""
+    """Say why a response is incomplete, without quoting it."""
     if isinstance(error, ssl.SSLError) and error.reason:
         return f"TLS: {_spell_out(error.reason)}"
     if not isinstance(error, aiohttp.ClientResponseError):
@@ -121,7 +121,7 @@ def _classify_connector_error(error: aiohttp.ClientConnectorError, proxy: URL | 
 
 
 def _classify_proxy_refusal(status: int, url: URL, proxy: URL | None) -> NoResponse:
-    """Explain a response of a proxy that was asked for a connection (`CONNECT`). Nothing was sent to the server."""
+    """Explain a proxy's response to `CONNECT`. Nothing was sent to the server."""
     through = "the proxy" if proxy is None else f"the proxy {_address(proxy.host, proxy.port)}"
     detail = f"{through} responded {status} to a connection to {_address(url.host, url.port)}"
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:

@@ -29,7 +29,7 @@ _CONNECT_SECONDS = 15.0
 _MAX_HEADER_BYTES = 64 * 1024
 
 _SESSION_ERRORS = (aiohttp.ClientError, OSError, RuntimeError, ValueError, LookupError, AssertionError)
-"""What aiohttp raises, also when a caller's session or its connector is closed during a request."""
+"""What aiohttp raises, including when a caller's session or connector is closed during a request."""
 
 
 class HttpSession:
@@ -61,7 +61,7 @@ class HttpSession:
         self._loop: asyncio.AbstractEventLoop | None = None
         """The event loop in which the session is open."""
         self._answered_at: dict[str, float] = {}
-        """When (loop time) each host outside the API last answered with something other than a 5xx."""
+        """When (loop time) each host outside the API last gave a response other than a 5xx."""
 
     async def open(self) -> None:
         """Open the session in the running event loop.
@@ -125,7 +125,7 @@ class HttpSession:
             )
 
     def forget_closed_loop(self) -> bool:
-        """If the event loop that opened the session was closed before it, let go of its session. Returns whether."""
+        """Drop the session if its event loop was closed before it. Returns whether it was."""
         if self._loop is None or not self._loop.is_closed():
             return False
         if self._session is not None and self._owns_session:
@@ -155,7 +155,7 @@ class HttpSession:
             return self.explain(error, url)
 
     def explain(self, error: Exception, url: URL) -> NoResponse:
-        """Explain a request to the API that failed."""
+        """Explain why a request to the API failed."""
         return classify_failure(error, url, proxy=_proxy_url(self._proxy))
 
     @asynccontextmanager
@@ -191,11 +191,11 @@ class HttpSession:
             response.close()
 
     def has_answered_nobody_since(self, host: str, failing_since: float) -> bool:
-        """Whether a host outside the API answered before, but not since `failing_since` (loop time)."""
+        """Whether a host outside the API responded before, but not since `failing_since` (loop time)."""
         return self._answered_at.get(host, math.inf) < failing_since
 
     def _find_proxy(self, url: URL) -> Proxy | None:
-        """Return the proxy for a URL. A caller's own session has its own settings, and only the caller overrides them.
+        """Return the proxy for a URL. A caller's session has its own settings, which only the caller overrides.
 
         Raises:
             InvalidInputError: see `Proxies.find`.
@@ -220,13 +220,13 @@ class HttpSession:
         )
 
     def _with_middleware(self, own: aiohttp.ClientMiddlewareType) -> dict[str, Any]:
-        """Return the option that adds a middleware to those of the caller's session."""
+        """Return the option that adds a middleware to the caller's session."""
         return {"middlewares": (*getattr(self._session, "_middlewares", ()), own)}
 
     async def _authorize(
         self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        """Send our token in place of what the caller's session found, such as a password of `~/.netrc`."""
+        """Send our token instead of the session's credentials, such as a password from `~/.netrc`."""
         request.headers[hdrs.AUTHORIZATION] = self._credentials.headers[hdrs.AUTHORIZATION]
         return await send(request)
 
@@ -234,7 +234,7 @@ class HttpSession:
 async def _remove_authorization(
     request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    """Keep what a caller's session sends to the API, or found in `~/.netrc`, from other servers: URLs are signed."""
+    """Keep the session's API credentials, or those from `~/.netrc`, from other servers: their URLs are signed."""
     request.headers.popall(hdrs.AUTHORIZATION, None)
     return await send(request)
 

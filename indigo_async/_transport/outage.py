@@ -1,7 +1,7 @@
-"""Outages: when requests fail everywhere, all of them are held, and one at a time finds out whether the server is back.
+"""Circuit breaker: when the server is down, all requests wait and one at a time probes it.
 
-An outage begins after a few failures in a row without a single good response between them, and ends with the first
-response that isn't a failure. A wrong alarm costs one round trip, because the first probe is sent at once.
+An outage begins after a few failures in a row and ends with the first good response. A false alarm costs one round
+trip, because the first probe is sent at once.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _may_wait: ContextVar[bool] = ContextVar("indigo_async_wait_out_outages", defaul
 
 @contextmanager
 def wait_out_outages() -> Generator[None]:
-    """Hold the requests of this block, and of the tasks started in it, for as long as an outage lasts.
+    """Let the requests of this block, and of tasks started in it, wait for as long as an outage lasts.
 
     The caller's own deadline must bound the block. Other requests give up after their retry budget.
     """
@@ -43,23 +43,24 @@ def wait_out_outages() -> Generator[None]:
 
 
 def may_wait_out_outages() -> bool:
-    """Whether the current task holds its requests for as long as an outage lasts."""
+    """Whether the current task's requests wait for as long as an outage lasts."""
     return _may_wait.get()
 
 
 @attrs.frozen
 class Outage:
-    """The server has answered nothing since `started_at` (loop time). `reason` is the latest failure."""
+    """The server has been down since `started_at` (loop time). `reason` is the latest failure."""
 
     started_at: float
     reason: str
 
 
 class CircuitBreaker:
-    """Holds requests during an outage, and lets one through now and then as a probe.
+    """Holds requests during an outage and periodically lets one through as a probe.
 
-    The first probe is sent at once. The waits between probes grow as those between retries do, up to `max_interval`
-    seconds. Reads are the probes; a write is one only if nothing else waits, because its outcome might stay unknown.
+    The first probe is sent at once. The intervals between probes grow like those between retries, up to
+    `max_interval` seconds. Probes are reads. A write is a probe only if no read waits, because its outcome might stay
+    unknown.
     """
 
     def __init__(self, retry: RetryPolicy, max_interval: float, *, server: str, on_event: Listener | None) -> None:
@@ -88,7 +89,7 @@ class CircuitBreaker:
 
     @property
     def has_ever_worked(self) -> bool:
-        """Whether the server has answered any request."""
+        """Whether the server has given any good response."""
         return self._has_ever_worked
 
     def had_outage_since(self, since: float) -> bool:
@@ -96,7 +97,7 @@ class CircuitBreaker:
         return self._outage is not None or self._last_ended_at >= since
 
     async def hold(self, *, is_write: bool) -> bool:
-        """Wait until the outage is over, or until the caller is to send the next probe. Returns whether it is."""
+        """Wait until the outage is over, or until it is the caller's turn to probe. Returns whether it is."""
         now = self._loop.time()
         waiting = self._writes if is_write else self._reads
         if not self._reads and not self._writes and now >= self._next_probe_at:
@@ -111,20 +112,20 @@ class CircuitBreaker:
             waiting.pop(turn, None)
 
     async def wait_until_over(self, *, seconds: float) -> None:
-        """Wait until there is no outage, for so many seconds at most."""
+        """Wait until there is no outage, for at most this many seconds."""
         if self._outage is not None:
             with anyio.move_on_after(seconds):
                 await self._ended.wait()
 
     def record_success(self) -> None:
-        """Record that the server answered."""
+        """Record a good response."""
         self._failures = 0
         self._has_ever_worked = True
         if self._outage is not None:
             self._close(self._outage)
 
     def record_failure(self, reason: str) -> None:
-        """Record that a request got no answer, or a 5xx. `reason` holds no secrets."""
+        """Record that a request got no response or a 5xx. `reason` must not contain secrets."""
         now = self._loop.time()
         if not self._failures:
             self._first_failure_at = now
@@ -139,7 +140,7 @@ class CircuitBreaker:
         self._outage = Outage(self._first_failure_at, reason)
 
     def release(self) -> None:
-        """Let all held requests go on."""
+        """Release all held requests."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,6 +1,6 @@
 """When a request may be sent: one limit per client, shared by everything it does.
 
-Writes (POSTs) go before reads (GETs). Each of them leaves some slots to the other, so slow writes never stop the polls.
+Writes (POSTs) go before reads (GETs). Each kind leaves some slots to the other, so slow writes never block polls.
 A `Retry-After` pauses all requests, not only the one that got it.
 """
 
@@ -18,7 +18,7 @@ from indigo_async._transport.retry import parse_retry_after
 
 __all__ = ["Pacer", "Pacing"]
 
-# Of the slots, writes and reads may each occupy this share at most.
+# The largest share of the slots that writes, or reads, may occupy.
 _MAX_SHARE = 7 / 8
 
 

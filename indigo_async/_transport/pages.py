@@ -1,7 +1,7 @@
-"""Pages of a list: whether a response says that there is more, and which request reads it. Pure: no I/O.
+"""Follow the pages of a list: does a response signal more, and which request reads it? Pure: no I/O.
 
-The API reference has no pages, so only what is unambiguous is followed: a link to the list's own URL with another
-query. Everything else, such as a token without the name of its parameter, is reported and never guessed.
+The API reference has no pages, so only an unambiguous link is followed: one to the list's own URL with another query.
+Everything else, such as a token whose parameter is unknown, is reported. Nothing is guessed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _TOTAL_KEYS = frozenset({"total", "totalcount", "totalitems", "totalresults", "t
 
 @attrs.frozen(kw_only=True)
 class Page:
-    """What was read of a page: the JSON around its rows, its headers, how many rows it has, and the first one's ID."""
+    """A page: the JSON around its rows, its headers, its number of rows, and the first row's ID."""
 
     envelope: Mapping[str, Any]
     headers: Mapping[str, str]
@@ -41,7 +41,7 @@ class Page:
 class PageTrail:
     """The pages of one list in the order in which they are read.
 
-    `unread` is what said that there is more after the last page that could be read; None if the list is complete.
+    `unread` is the key or header that signals more after the last page that was read; None if the list is complete.
     """
 
     list_url: URL
@@ -70,7 +70,7 @@ class PageTrail:
         return target.query
 
     def _is_repeated(self, page: Page) -> bool:
-        """Whether a page begins like an earlier one: the server ignores the link's query."""
+        """Whether a page starts like an earlier one, so the server ignores the link's query."""
         if page.first_id is None:
             return False
         is_repeated = page.first_id in self._first_ids
@@ -78,13 +78,13 @@ class PageTrail:
         return is_repeated
 
     def _resolve(self, link: str) -> URL | None:
-        """Return the list's own URL with the link's query. None if the link leads elsewhere."""
+        """Return the list's URL with the link's query. None if the link leads elsewhere."""
         own = self.list_url
         try:
             target = own.join(URL(link))
             is_same_origin = target.host == own.host and (
                 (target.scheme, target.port) == (own.scheme, own.port)
-                # Behind a proxy that handles TLS, servers may believe that they serve plain HTTP.
+                # Behind a proxy that terminates TLS, a server may believe that it serves plain HTTP.
                 or (target.scheme, target.port, own.scheme, own.port) == ("http", 80, "https", 443)
             )
             is_same_path = target.path.rstrip("/").endswith(own.path[own.path.rindex("/") :])
@@ -98,7 +98,7 @@ def _normalize_query(url: URL) -> tuple[tuple[str, str], ...]:
 
 
 def _find_links(page: Page) -> Iterator[tuple[str, str]]:
-    """Yield what says that there is a next page, and its URL."""
+    """Yield each key or header that signals a next page, and the page's URL."""
     for url, parameters in _LINK.findall(page.headers.get("link", "")):
         if _REL_NEXT.search(parameters):
             yield "Link", url

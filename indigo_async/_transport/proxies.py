@@ -1,6 +1,6 @@
-"""Which proxy a request goes through: the caller's, else the environment's, with its exceptions.
+"""Choose the proxy for a request: the caller's, or else the environment's, with its exceptions.
 
-aiohttp could read the environment itself, but then it also reads `~/.netrc` and sends passwords from there.
+aiohttp could read the environment itself, but it would also read `~/.netrc` and send passwords from it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Proxy:
 
 @attrs.frozen
 class Proxies:
-    """The caller's proxy if there is one, else those of the environment, by scheme of the requested URL."""
+    """The caller's proxy, or else the environment's proxies by URL scheme."""
 
     explicit: Proxy | None
     _environment: Mapping[str, str] = attrs.field(repr=False)
@@ -51,7 +51,7 @@ class Proxies:
         return cls(None if proxy is None else _check_proxy("proxy", secret(proxy)), getproxies_environment())
 
     def find(self, url: URL) -> Proxy | None:
-        """Return the proxy for a URL. Only the caller's own one is used for loopback.
+        """Return the proxy for a URL. For loopback, only the caller's proxy is used.
 
         Raises:
             InvalidInputError: the environment names one that is not an HTTP proxy.
@@ -63,7 +63,7 @@ class Proxies:
         return self._find_in_environment(url.scheme)
 
     def has_exception(self, url: URL) -> bool:
-        """Whether `NO_PROXY` keeps a URL from a proxy of the environment."""
+        """Whether `NO_PROXY` excludes a URL from the environment's proxies."""
         return self.explicit is None and self.find(url) is None and self._find_in_environment(url.scheme) is not None
 
     def object_store_options(self) -> dict[str, str]:
@@ -95,7 +95,7 @@ def _check_proxy(source: str, text: str) -> Proxy:
     """Check that aiohttp can use a proxy. Messages never show its URL, which may hold a password.
 
     Raises:
-        InvalidInputError: it can't.
+        InvalidInputError: aiohttp can't use it.
     """
     check = InputCheck()
     check.text(source, text)
@@ -114,7 +114,7 @@ def _check_proxy(source: str, text: str) -> Proxy:
 def _is_usable(url: str) -> bool:
     try:
         parsed = URL(url)
-        # HTTP's basic authentication knows no more than these characters.
+        # HTTP basic authentication supports only these characters.
         f"{parsed.user}{parsed.password}".encode("latin-1")
         return bool(parsed.host) and parsed.port is not None and ":" not in (parsed.user or "")
     except ValueError:

@@ -32,7 +32,7 @@ _STREAM_CHUNK_BYTES = 64 * 1024
 class Endpoint:
     """An endpoint of the API. Its name, such as `GET /audience`, identifies it in errors, events and counters.
 
-    `record` is the class of the record that it returns; None if that is not one record.
+    `record` is the class of the record that it returns; None if it doesn't return a single record.
     """
 
     method: str
@@ -83,7 +83,7 @@ class FailureReason(Enum):
 
     @property
     def is_misconfiguration(self) -> bool:
-        """Whether the address, a certificate or the proxy is probably wrong, so that repeating it rarely helps."""
+        """Whether the address, a certificate or the proxy is probably wrong, so a retry rarely helps."""
         return self in _MISCONFIGURATIONS
 
 
@@ -108,7 +108,7 @@ class BodySink(Protocol):
     """Receives a response body in chunks."""
 
     def begin(self, size: int | None, headers: Mapping[str, str], /) -> None:
-        """Note the announced size in bytes, None if it is unknown or the body is compressed, and the headers."""
+        """Receive the announced size in bytes (None if unknown or if the body is compressed) and the headers."""
         ...
 
     def feed(self, data: bytes) -> None:

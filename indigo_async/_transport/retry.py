@@ -76,7 +76,7 @@ def retry_delay(
 
 
 def is_retryable(endpoint: Endpoint, outcome: Response | NoResponse) -> bool:
-    """Whether the request may be sent again after this outcome, and that may help."""
+    """Whether the request may be sent again after this outcome, and a retry may help."""
     if isinstance(outcome, Response):
         if outcome.status == HTTPStatus.TOO_MANY_REQUESTS:
             return True
@@ -90,7 +90,7 @@ def is_retryable(endpoint: Endpoint, outcome: Response | NoResponse) -> bool:
 
 
 def is_unauthorized(outcome: Response | NoResponse) -> bool:
-    """Whether the server refused the token (401), so that it didn't process the request."""
+    """Whether the server rejected the token (401), so it didn't process the request."""
     return isinstance(outcome, Response) and outcome.status == HTTPStatus.UNAUTHORIZED
 
 

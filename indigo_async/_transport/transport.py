@@ -185,7 +185,7 @@ class Transport:
         url = self._url(endpoint, query)
         clock = running_loop().time
         latency_group = endpoint.name if endpoint.idempotent else None  # a POST's latency depends on its work
-        elapsed = 0.0  # without the time in our own queue, where thousands of jobs may wait, but with outages
+        elapsed = 0.0  # excludes the time in our own queue, where thousands of jobs may wait; includes outages
         attempt = 0
         while True:
             attempt += 1
@@ -271,7 +271,7 @@ class Transport:
         return PageTrail(self._url(endpoint, query))
 
     def warn_about_unread(self, endpoint: Endpoint, sign: str) -> None:
-        """Log, once for this client, that a list has rows that can't be read."""
+        """Log once per client that a list has rows that can't be read."""
         if self._has_warned_about_unread:
             return
         self._has_warned_about_unread = True
@@ -302,10 +302,10 @@ class Transport:
         return may_wait_out_outages() and self.breaker.had_outage_since(since)
 
     def is_waiting_out_host_outage(self, host: str | None, failing_since: float) -> bool:
-        """Whether a download should go on trying, although this host has failed since `failing_since` (loop time).
+        """Whether a download should keep trying although this host has failed since `failing_since` (loop time).
 
-        It should if the current task may wait, and requests to the API fail everywhere, too, or this host answered
-        before and has answered nobody since.
+        It should if the current task may wait, and either the API is down as well, or this host responded before
+        and has not responded since.
         """
         if host is None or not may_wait_out_outages():
             return False
@@ -351,7 +351,7 @@ class Transport:
             pacer.release(is_write=not endpoint.idempotent)
 
     async def _hold(self, endpoint: Endpoint, seconds: float) -> tuple[bool, float]:
-        """Wait until the outage is over, or until this request is to find out whether it is.
+        """Wait until the outage is over, or until it is this request's turn to probe.
 
         Returns whether it is to find out, and the seconds spent. A caller that may wait longer spends none.
         """
@@ -437,10 +437,10 @@ class Transport:
         return outcome
 
     def _check_for_outage(self, outcome: Response | NoResponse) -> Response | NoResponse:
-        """Tell the breaker whether the server answered.
+        """Report the outcome to the circuit breaker.
 
-        A host or certificate that worked before and now fails is part of an outage; otherwise it is a wrong address,
-        which waiting would not correct.
+        A host or certificate that worked before and now fails is part of an outage; otherwise the address is wrong,
+        and waiting would not help.
         """
         if isinstance(outcome, NoResponse) and outcome.reason.is_misconfiguration:
             if not self.breaker.has_ever_worked:

@@ -161,7 +161,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _describe_usage_error(error: CycloptsError) -> ErrorReport:
-    """What is wrong with a command line, how to write it, and where to read more."""
+    """Say what is wrong with a command line, how to write it, and where to read more."""
     message = _explain_usage(error)
     advice = f"See {' '.join(('indigo-async', *(error.command_chain or ())))} --help"
     return ErrorReport(type="UsageError", message=message, advice=advice, text=f"{message}\n{advice}")

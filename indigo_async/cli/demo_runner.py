@@ -139,7 +139,7 @@ async def _run_jobs(output: Output, sandbox: Sandbox, jobs: list[AudienceJob], o
 
 
 def _render_event(seconds: float, customer: str | None, message: str) -> Table:
-    """An event in columns, so that a long message is wrapped below its start."""
+    """An event in columns, so a long message wraps under its start."""
     row = Table.grid(padding=(0, 2, 0, 0))
     row.add_column(justify="right", width=8)
     row.add_column(width=_CUSTOMER_WIDTH)

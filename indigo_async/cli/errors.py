@@ -84,8 +84,8 @@ class ErrorReport:
     """An error as commands show it.
 
     `type` is the exception's class name, or `UsageError`, `Interrupted`, `BatchStopped` or `JobsFailed`. `message`
-    says what happened, `advice` what to do. `problems` are the single problems of invalid input, each with its place.
-    What isn't known is None. `text` is for people.
+    says what happened, `advice` what to do. `problems` lists each problem with invalid input and its place.
+    Unknown values are None. `text` is for people.
     """
 
     type: str
@@ -128,7 +128,7 @@ def describe_error(error: BaseException, *, in_batch: bool = False) -> ErrorRepo
 
 
 def _describe_indigo_error(error: IndigoError, *, in_batch: bool) -> ErrorReport:
-    """Describe an error of the SDK. Its text doesn't repeat the advice, because its message has some of its own."""
+    """Describe an error of the SDK. Its text omits the advice, because the message already contains advice."""
     kind, message = type(error).__name__, use_option_names(str(error), in_batch=in_batch)
     problems: tuple[Mapping[str, object], ...] = ()
     text = message
@@ -155,7 +155,7 @@ def _describe_problem(problem: Problem, *, in_batch: bool) -> Mapping[str, objec
 
 
 def _locate(error: IndigoError) -> dict[str, Any]:
-    """The stage and the audience of an error, as far as it knows them."""
+    """The stage and the audience of an error, if known."""
     if not isinstance(error, WorkflowError):
         return {}
     audience = error.audience

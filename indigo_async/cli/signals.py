@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP: the first one stops a command cleanly, another one ends it immediately."""
+"""Handle SIGINT, SIGTERM and SIGHUP: the first stops a command cleanly, the second ends it immediately."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ _HOW_TO_FIND_OUT = (
 def run_async(function: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run a coroutine function to completion.
 
-    The first SIGINT, SIGTERM or SIGHUP cancels it, or calls what `stop_on_signals` says. What it waits for then is
-    shown. Another one ends the process immediately, and says what is unknown. Signals that are ignored, as in
+    The first SIGINT, SIGTERM or SIGHUP cancels it, or calls the `stop` of `stop_on_signals`, and shows what the
+    command waits for. The second ends the process immediately and says what is unknown. Ignored signals, as in
     background jobs and under nohup, stay ignored.
 
     Raises:
@@ -127,9 +127,9 @@ _current: ContextVar[_Interruption | None] = ContextVar("indigo_async_interrupti
 
 
 async def _show_cleanups(stopping: asyncio.Event) -> None:
-    """Once the command is being stopped, show what it waits for, with a countdown in a terminal."""
+    """Once the command is stopping, show what it waits for, with a countdown in a terminal."""
     await stopping.wait()
-    await asyncio.sleep(_SECONDS_BEFORE_MESSAGE)  # most commands have ended by then
+    await asyncio.sleep(_SECONDS_BEFORE_MESSAGE)  # most commands end before that
     output = Output()
     if output.can_redraw:
         async with redrawn(output.stderr, lambda: Text(_describe_cleanups(), "yellow"), interval=_REDRAW_INTERVAL):
@@ -162,7 +162,7 @@ def _quit(number: int) -> None:
         lines.append(f"  and {len(cleanups) - _MAX_SHOWN:,} more")
     text = "\n".join(["\nindigo-async: quit without waiting for:", *lines, _HOW_TO_FIND_OUT, ""]) if lines else ""
     with suppress(OSError):
-        # Not with `sys.stderr`, in the middle of whose `write` the signal may have come.
+        # Not `sys.stderr`: the signal may have interrupted its `write`.
         os.write(2, ((_SHOW_CURSOR if sys.stderr.isatty() else "") + text).encode(errors="replace"))
     signal.signal(number, signal.SIG_DFL)
     signal.raise_signal(number)

@@ -1,4 +1,4 @@
-"""The process's standard streams, made safe to write to, before anything else is imported."""
+"""Make the process's standard streams safe to write to, before anything else is imported."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import cast
 __all__ = ["MIN_WIDTH", "prepare_streams"]
 
 MIN_WIDTH = 20
-"""The fewest columns that text is laid out for. Tables and help texts need some."""
+"""The minimum width for layout, because tables and help texts need some columns."""
 
 
 class _LossyStream(io.TextIOWrapper):
-    """A text stream that drops what can't be written: a full log file or a closed terminal must not stop a batch."""
+    """A text stream that drops what it can't write, so a full log file or a closed terminal never stops a batch."""
 
     def write(self, text: str, /) -> int:
         with suppress(OSError):
@@ -30,11 +30,11 @@ class _LossyStream(io.TextIOWrapper):
 def prepare_streams() -> None:
     r"""Make stdin, stdout and stderr usable, whatever they are connected to.
 
-    - Closed ones are opened on the null device. Otherwise the next file or socket would get their number.
+    - Closed ones are opened on the null device. Otherwise the next file or socket would reuse their descriptors.
     - Characters that the encoding lacks are written as escapes, such as `\xe9`.
     - Writing waits for a slow reader, even if another program made the pipe non-blocking.
     - Errors on stderr are ignored; errors on stdout are raised.
-    - A width that nothing fits in (`COLUMNS`) counts as unknown.
+    - A width too small for any text (`COLUMNS`) counts as unknown.
     """
     _open_closed_streams()
     for descriptor in (1, 2):

@@ -48,7 +48,7 @@ ErrorFormat: TypeAlias = Literal["error", "message", "detail", "nested", "list",
 StatusFormat: TypeAlias = Literal["exact", "lower", "blanks", "dashes", "trailing blank", "camel"]
 
 Pagination: TypeAlias = Literal["none", "link header", "next url", "next token", "has more"]
-"""How a list says that there is more. A client can follow the first two; the others name no way to the next page."""
+"""How a list signals more rows. A client can follow the first two; the others don't lead to a next page."""
 
 
 @attrs.frozen(kw_only=True)

@@ -70,7 +70,7 @@ class Sandbox:
     Requests are handled in the caller's event loop, computations and files in threads. Leaving the context ends both.
 
     Raises:
-        MissingPackageError: the extra `sandbox` is not installed. A lite sandbox does without it.
+        MissingPackageError: the extra `sandbox` is not installed. A lite sandbox doesn't need it.
     """
 
     def __init__(

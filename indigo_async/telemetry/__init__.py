@@ -25,7 +25,7 @@ def instrument(
     tracer_provider: trace.TracerProvider | None = None,
     meter_provider: metrics.MeterProvider | None = None,
 ) -> None:
-    """Record spans and metrics of everything that is done with a client. Best called before the client is used.
+    """Record spans and metrics for everything a client does. Call it before you use the client.
 
     Calling it again replaces the providers; nothing is recorded twice.
 

@@ -123,7 +123,7 @@ def export_store(location: str, *, proxy: str | None = None) -> FolderExportStor
         proxy: the URL of an HTTP proxy for an object store. Default: as for `IndigoClient`.
 
     Raises:
-        InvalidInputError: it is neither of these.
+        InvalidInputError: the location is neither.
         MissingPackageError: the extra `publish` is not installed.
     """
     if "://" not in location:

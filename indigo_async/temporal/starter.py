@@ -310,7 +310,7 @@ async def _feed(batch: WorkflowHandle[BatchWorkflow, BatchSummary], pages: Seque
 
 @contextmanager
 def _plain_cancellation() -> Generator[None]:
-    """Raise `CancelledError` if the block is canceled. Temporal raises an error of its own from a canceled update."""
+    """Raise `CancelledError` if the block is canceled. Temporal raises a different error from a canceled update."""
     try:
         yield
     except WorkflowUpdateRPCTimeoutOrCancelledError:

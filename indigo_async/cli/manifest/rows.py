@@ -40,7 +40,7 @@ class Location:
 
 @attrs.frozen
 class ManifestProblem(Problem):
-    """A problem of some lines of a file. `field` is empty if it concerns a whole row or file."""
+    """A problem on some lines of a file. `field` is empty if it concerns a whole row or file."""
 
     file: str
     lines: tuple[int, ...]

@@ -79,7 +79,7 @@ def _format_forecast(snapshot: ProgressSnapshot) -> str:
 
 
 def _round_up(seconds: float) -> float:
-    """Round an estimate to what it is good for: 5 seconds, from 5 minutes on a minute."""
+    """Round an estimate to 5 seconds, or to a minute from 5 minutes on."""
     step = 5 if seconds < 300 else 60  # noqa: PLR2004 - 5 minutes
     return math.ceil(seconds / step) * step
 

@@ -29,7 +29,7 @@ _FAILURES_SHOWN = 3
 _RATE_WINDOW_SECONDS = 30.0
 _MIN_RATE_SECONDS = 3.0
 _MEASURED_SHARE = 0.5
-"""How many jobs must have finished a stage before its mean duration counts, as a share of the jobs that are in it."""
+"""A stage's mean duration counts once this many jobs have finished it, as a share of the jobs in it."""
 _PAID_STAGES = {Stage.PURCHASE, Stage.DOWNLOAD}
 
 
@@ -46,7 +46,7 @@ class StageCount:
 
 @attrs.frozen(kw_only=True)
 class StageWork:
-    """What is left of a stage: jobs `waiting` for it and jobs `in_progress`, which have spent `spent_seconds` in it.
+    """A stage's remaining work: jobs `waiting` for it and jobs `in_progress`, which have spent `spent_seconds` in it.
 
     So far, `finished` jobs took `finished_seconds` in total.
     """
@@ -61,7 +61,7 @@ class StageWork:
 def estimate_seconds_left(stages: Sequence[StageWork]) -> float | None:
     """Estimate when the last job ends, from how long the stages took so far and how many jobs are in progress at once.
 
-    None if that means nothing yet: no job is in progress, or too few jobs have finished a stage that others still need.
+    None if it is too early: no job is in progress, or too few jobs have finished a stage that others still need.
     """
     in_progress = sum(stage.in_progress for stage in stages)
     needed = [stage for stage in stages if stage.waiting or stage.in_progress]
@@ -134,7 +134,7 @@ class ProgressTracker:
     """Ended jobs, by the stages that they finished in this run."""
     _finished_seconds: dict[Stage, float] = attrs.field(factory=lambda: dict.fromkeys(Stage, 0.0), init=False)
     _started_at: dict[Stage, float] = attrs.field(factory=lambda: dict.fromkeys(Stage, 0.0), init=False)
-    """The times at which the jobs that are in a stage started it, added up."""
+    """The sum of the start times of the jobs in a stage."""
     _failures: deque[str] = attrs.field(factory=lambda: deque[str](maxlen=_FAILURES_SHOWN), init=False)
     _samples: deque[tuple[float, int]] = attrs.field(factory=deque[tuple[float, int]], init=False)
 
@@ -170,7 +170,7 @@ class ProgressTracker:
             self._failures.append(f"{failure.key}: {use_option_names(failure.message)}")
 
     def snapshot(self, report: BatchReport, *, outage: str | None = None) -> ProgressSnapshot:
-        """The progress now. `report` is the batch's own report; `outage` says that the server doesn't answer."""
+        """The progress now. `report` is the batch's own report; `outage` describes a current outage."""
         return ProgressSnapshot(
             name=self.name,
             total=self.total,
@@ -204,7 +204,7 @@ class ProgressTracker:
         return max(0, self._started[stage] - self._finished[stage] - self._failed[stage])
 
     def _measure_work(self) -> list[StageWork]:
-        """What is left of each stage, going by the jobs that have not ended."""
+        """The remaining work of each stage for the jobs that have not ended."""
         now, reached_later = self.clock(), 0
         work: list[StageWork] = []
         for stage in reversed(Stage):

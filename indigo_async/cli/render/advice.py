@@ -1,4 +1,4 @@
-"""What to do about errors, in words for the command line: options and manifest fields instead of Python names."""
+"""Advice about errors for the command line, with options and manifest fields instead of Python names."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _WORDS = (
     (r"\b([Tt])he same call\b", r"\1he same command"),
     (r"\bTrue or False\b", "true or false"),
 )
-"""Python names in messages, and what to say instead."""
+"""Python names in messages and their replacements."""
 
 _FIELDS_AND_OPTIONS = (
     (r"\bpass max_cost_cents=(\d+)", r"set export.max_cost_cents to \1", r"use --max-cost-cents \1"),
@@ -36,7 +36,7 @@ _FIELDS_AND_OPTIONS = (
     (r"\breuse_purchased=True\b", "export.reuse_purchased", "--reuse-purchased"),
     (r"\breuse_purchased=False\b", "export.reuse_purchased: false", "--buy-another"),
 )
-"""Python names in messages, and what to say instead in a batch and in a command without a manifest."""
+"""Python names in messages, and their replacements in a batch and in a command without a manifest."""
 
 _OPTIONS = (
     (r"\b([Rr])un the batch again to download it\b", r"\1un `indigo-async export` with --export-id to download it"),
@@ -62,7 +62,7 @@ _OPTIONS = (
     (r"\bfilters\.upper_state_legislative_districts(\[\d+\])?", "--upper-district"),
     (r"\bfilters\.lower_state_legislative_districts(\[\d+\])?", "--lower-district"),
 )
-"""Manifest fields, and the options of the commands without a manifest."""
+"""Manifest fields, and the matching options of commands without a manifest."""
 
 _ADVICE = {
     "AlreadyPurchasedError": "The export is purchased. Run the batch again to download it.",
@@ -122,7 +122,7 @@ def advice_for(error_type: str, *, in_batch: bool = True) -> str:
 
 
 def use_option_names(message: str, *, in_batch: bool = True) -> str:
-    """Replace the Python names in an error message: by manifest fields in a batch, otherwise by options."""
+    """Replace the Python names in a message with manifest fields in a batch, otherwise with options."""
     message = _replace(message, _WORDS)
     for pattern, field, option in _FIELDS_AND_OPTIONS:
         message = re.sub(pattern, field if in_batch else option, message)

@@ -29,7 +29,7 @@ def describe_event(event: Event) -> str | None:
         case StatusChanged(status=status, audience_id=audience_id):
             text = f"{audience_id} is {status or 'created'}"
         case AudienceReused():
-            text = None  # a warning says the same, and what was not compared
+            text = None  # a warning says this, and what was not compared
         case RecipeWarning(message=message):
             text = (
                 None

@@ -1,4 +1,4 @@
-"""Failures by kind, with advice and examples, and warnings by kind: for `run`, `quote` and `report`."""
+"""Failures and warnings by kind, with advice and examples, for `run`, `quote` and `report`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class FailureGroup:
 
 @attrs.define
 class FailureGroups:
-    """Groups failures one by one. It keeps one message of each kind, so its size does not grow with the jobs."""
+    """Groups failures one at a time. It stores one message of each kind, so it doesn't grow with the number of jobs."""
 
     _counts: dict[tuple[str, str], int] = attrs.Factory(dict[tuple[str, str], int])
     _messages: dict[tuple[str, str], dict[str, MessageGroup]] = attrs.Factory(

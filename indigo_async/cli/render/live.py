@@ -53,7 +53,7 @@ def _is_in_foreground(console: Console) -> bool:
 
 
 def _render_lines(console: Console, view: RenderableType) -> list[list[Segment]]:
-    """The lines of a view without blanks at their ends, which a terminal may or may not count as text."""
+    """The lines of a view without trailing spaces, which only some terminals count as text."""
     lines = console.render_lines(view, pad=False)
     return [_strip_end(line) for line in lines]
 
@@ -69,7 +69,7 @@ def _strip_end(line: list[Segment]) -> list[Segment]:
 
 
 def _erase_wrapped_rows(console: Console, drawn: Sequence[Sequence[Segment]]) -> None:
-    """Erase the rows that the drawn lines take in addition, because the terminal wrapped them when it got narrower."""
+    """Erase the extra rows that appeared when a narrower terminal wrapped the drawn lines."""
     width = console.width
     rows = sum(max(0, Segment.get_line_length(list(line)) - 1) // width for line in drawn)
     erase_row = (ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1)

@@ -45,29 +45,29 @@ _SUCCESS_STATUSES = {"ACTIVE", "READY_FOR_COLUMN_SELECTION"}
 
 @contextmanager
 def writing_results() -> Generator[None]:
-    """Name stdout in the error if the block can't write to it, and drop what is still buffered for it.
+    """Name stdout in the error if the block can't write to it, and drop buffered output.
 
     Raises:
         BrokenPipeError: the reader of the pipe is gone.
-        OSError: anything else, such as a full disk.
+        OSError: another write error, such as a full disk.
     """
     try:
         yield
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's last flush would fail, too
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's final flush would fail
         if isinstance(error, BrokenPipeError):
             raise
         raise OSError(error.errno, error.strerror, "stdout") from None
 
 
 class _Console(Console):
-    """A console that prints text unchanged, never below a width of `MIN_WIDTH`, and raises errors of its file."""
+    """A console that prints text unchanged, is at least `MIN_WIDTH` wide, and raises its file's errors."""
 
     def __init__(self, file: IO[str], *, pipe_width: int = _PIPE_WIDTH) -> None:
         super().__init__(
             file=file,
             width=None if file.isatty() or "COLUMNS" in os.environ else pipe_width,
-            force_interactive=None if file.isatty() else False,  # FORCE_COLOR is about colors only
+            force_interactive=None if file.isatty() else False,  # FORCE_COLOR affects only colors
             markup=False,
             highlight=False,
             emoji=False,
@@ -88,7 +88,7 @@ class _Console(Console):
 
 
 def create_help_console() -> Console:
-    """The console for help texts, which are read in a pager when they are piped."""
+    """The console for help texts, which may be piped to a pager."""
     return _Console(sys.stdout, pipe_width=_HELP_WIDTH)
 
 

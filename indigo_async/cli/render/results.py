@@ -163,7 +163,7 @@ def render_results(result: BatchResult) -> RenderableType:
 
 
 def render_stop_reason(result: BatchResult) -> Iterator[RenderableType]:
-    """Why the batch stopped early, if it did. An interruption is reported by itself."""
+    """Why the batch stopped early, if it did. Interruptions are reported separately."""
     if result.report.stopped is not None and not result.interrupted:
         yield Text(f"Stopped: {_clean_message(result.report.stopped)}", style="yellow")
 

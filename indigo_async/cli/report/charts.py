@@ -76,7 +76,7 @@ class Chart:
 
 
 NARROW = Chart(width=340, height=230, left=52, right=332, top=10, bottom=202)
-"""An empty chart for a phone. The width is about that of its screen, so that text has its usual size."""
+"""An empty chart about as wide as a phone's screen, so text keeps its normal size."""
 _WIDE = Chart(width=1000, height=300, left=58, right=992, top=10, bottom=272)
 _HALF = Chart(width=520, height=210, left=46, right=512, top=10, bottom=184)
 

@@ -39,8 +39,8 @@ class RunHistory:
 class BatchHistory:
     """All jobs and runs in a journal. `started_at` and `ended_at` are in seconds since 1970.
 
-    A job that the last run rejected, before it could write entries for it, is failed. `rejected` jobs have no entries
-    of their own. Each job appears once, however many runs rejected it.
+    A job that the last run rejected before writing entries for it counts as failed. `rejected` jobs have no entries.
+    Each job appears once, however many runs rejected it.
     """
 
     jobs: tuple[JobHistory, ...]

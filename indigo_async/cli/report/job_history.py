@@ -49,7 +49,7 @@ class JobFailure:
 class JobHistory:
     """One job over all runs. `state` is the result of its last run, or "unfinished" if none is known.
 
-    `matched` of `rows` people were matched; both are None if the server doesn't show it. `ended_at` is None for an
+    `matched` of `rows` people were matched; both are None if the server doesn't show them. `ended_at` is None for an
     unfinished job. `spans` are in order of time, without those in which a run only checked a finished stage.
     `quoted_cents` is the price of the exports that were purchased, and of the one that was priced last; None if none is
     known.
@@ -113,7 +113,7 @@ class JobHistoryBuilder:
     """When the last run that finished a new stage was done."""
     finished: frozenset[str] = frozenset()
     quote: tuple[str | None, int] | None = None
-    """The export that was priced last, and its price in cents. Older journals don't name it."""
+    """The export that was priced last and its price in cents. Older journals don't have its ID."""
     latest_facts: dict[str, Any] = attrs.Factory(dict[str, Any])
 
     def add_record(self, record: JournalRecord, at: float) -> None:

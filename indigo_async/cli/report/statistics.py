@@ -40,7 +40,7 @@ _MATCH_RATE_BINS = 20
 
 @attrs.frozen(kw_only=True)
 class StageStatistics:
-    """How long the `jobs` jobs that finished a stage took for it, in seconds over all runs, including waits."""
+    """How long a stage took the `jobs` jobs that finished it, in seconds over all runs, including waits."""
 
     stage: str
     jobs: int

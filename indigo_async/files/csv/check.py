@@ -1,4 +1,4 @@
-"""Check before anything is sent that a local CSV can be matched, and by which exact column names."""
+"""Check that a local CSV can be matched, and find its exact column names, before anything is sent."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ async def check_columns(path: Path | str, column_selections: ColumnSelectionsInp
     Only the head is read: at most 64 KiB and 500 rows. UTF-8 (with or without a byte order mark), UTF-16 with its mark
     and code pages are accepted, as are commas, semicolons, tabs and bars. A file is rejected if no server could read
     it or nobody could match: if it is not text, has no header in its first row, no rows, an unclosed quote, rows longer
-    than the header, two columns with the same name, no such column as selected, or no values in a required column.
-    Blanks around a selected name may be left out, as long as it is clear which column is meant.
+    than the header, two columns with the same name, a selected column missing, or no values in a required column.
+    Spaces around a selected name may be left out if only one column fits.
 
     Raises:
         InvalidInputError: lists all problems.

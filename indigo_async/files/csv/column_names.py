@@ -1,7 +1,7 @@
 """Find selected columns in a CSV.
 
-API reference: a column name is sent "as it appears in your source CSV". So it is sent exactly, with blanks that are
-easy to miss.
+API reference: a column name is sent "as it appears in your source CSV". So it is sent exactly, including stray
+spaces.
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ class FoundColumns:
 
 
 def visible_name(name: str) -> str:
-    """A name as people see it: no blanks at its ends, no invisible characters, and one space for any blanks inside."""
+    """A name as people see it: trimmed, without invisible characters, and with one space for any whitespace inside."""
     return " ".join(unicodedata.normalize("NFC", name).translate(_ZERO_WIDTH).split())
 
 
 def show_exactly(name: str) -> str:
-    """Quote a name so that its blanks and invisible characters can be seen."""
+    """Quote a name so that its spaces and invisible characters are visible."""
     return repr(name) if unicodedata.is_normalized("NFC", name) else ascii(name)
 
 
 def find_columns(head: CsvHead, selections: Mapping[str, ColumnSelection]) -> FoundColumns:
-    """Find selected columns by their exact names, or else by what people see of them."""
+    """Find selected columns by their exact names, or else by their visible names."""
     found: dict[str, ColumnSelection] = dict(selections)
     notes: list[str] = []
     problems: list[Problem] = []
@@ -96,7 +96,7 @@ def find_columns(head: CsvHead, selections: Mapping[str, ColumnSelection]) -> Fo
 
 
 def _find_matches(columns: Sequence[str], name: str) -> list[str]:
-    """The column with this name, or else all that look like it."""
+    """The column with this name, or else all columns with the same visible name."""
     if name in columns:
         return [name]
     wanted = visible_name(name)
@@ -115,7 +115,7 @@ def _describe_columns(head: CsvHead, *, some_found: bool) -> list[Problem]:
 
 
 def seems_to_lack_header(head: CsvHead) -> bool:
-    """Whether the first row holds values. A first row of names alone cannot be told from a header."""
+    """Whether the first row contains values. A first row of people's names alone looks like a header."""
     return any(map(is_value, head.columns))
 
 

@@ -1,4 +1,4 @@
-"""Recognize files that are not CSVs, whatever their names say, and explain what to do with them."""
+"""Recognize files that are not CSVs, whatever their names, and say what to do with them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ KINDS_BY_SUFFIX = {
     ".xz": _XZ,
     ".zst": _ZSTANDARD,
 }
-"""What a file is and what to do with it, by the end of its name."""
+"""What a file is and what to do with it, by its suffix."""
 
 _MAGIC_BYTES = {
     b"\xd0\xcf\x11\xe0": _OLD_EXCEL,

@@ -95,7 +95,7 @@ class _NotCsvError(Exception):
 
 
 def _read_ends(path: Path) -> tuple[bytes, bytes | None]:
-    """The first bytes of a file, and its last bytes; None instead if the first bytes are all of it."""
+    """The first and the last bytes of a file. The last are None if the first are the whole file."""
     try:
         if path.exists() and not path.is_file():  # reading a pipe would wait for its writer
             raise InvalidInputError([csv_problem(path, "is not a file")])
@@ -228,7 +228,7 @@ def _explain_header(text: str, delimiter: str, rows: list[NumberedRow]) -> str |
 def _find_header_below(text: str, rows: list[NumberedRow]) -> int | None:
     """The number of the row that seems to be the header, if titles or empty cells are above it."""
     tables = [rows]
-    if len(rows[0].cells) == 1:  # a title tells nothing about the delimiter
+    if len(rows[0].cells) == 1:  # a title says nothing about the delimiter
         tables = [list(islice(_parse_rows(text, one), _MAX_TITLE_ROWS + 1)) for one in _DELIMITERS if one in text]
     for first, *others in tables:
         filled, fields = _count_filled(first.cells), _count_fields(first.cells)
@@ -244,12 +244,12 @@ def _count_filled(cells: Sequence[str]) -> int:
 
 
 def _count_fields(names: Sequence[str]) -> int:
-    """How many fields of the API the names stand for."""
+    """How many API fields the names stand for."""
     return len({known.field for name in names if (known := recognize_field(name)) is not None})
 
 
 def _has_text_outside_quotes(text: str, delimiter: str, header: NumberedRow) -> bool:
-    """Whether blanks precede an opening quote or follow a closing one in the header."""
+    """Whether spaces precede an opening quote or follow a closing one in the header."""
     try:
         strict = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         next(islice(strict, header.number - 1, None))

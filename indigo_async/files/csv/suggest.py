@@ -52,7 +52,7 @@ class ColumnSuggestion:
 async def suggest_columns(path: Path | str) -> ColumnSuggestion:
     """Suggest column selections for a local CSV from its header and first rows (at most 500).
 
-    A column is recognized by its name if the values don't contradict, or else by unmistakable values. Name fields
+    A column is recognized by its name if its values fit, or else by unmistakable values. Name fields
     become required and all others optional. Without name fields, the field that best identifies people is required.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Warn about URLs that lead to a web page or an archive instead of a CSV. They are only read, never contacted."""
+"""Warn about URLs that lead to a web page or an archive instead of a CSV. The URLs are never requested."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["find_url_warnings"]
 
 @attrs.frozen
 class _SharePage:
-    """Pages of a service that show a file. `direct` matches the addresses, without scheme, that are the file itself."""
+    """A service's pages that show a file. `direct` matches the addresses (without scheme) of the file itself."""
 
     address: re.Pattern[str]
     name: str
@@ -111,7 +111,7 @@ def find_url_warnings(url: str, *, api_is_local: bool) -> Iterator[str]:
 
 
 def _suffixes(parts: SplitResult) -> dict[str, tuple[str, str]]:
-    """The ends of a file's name, or of the format in a query, that stand for other files than CSVs."""
+    """Suffixes of the file name, or formats in the query, that mean a file other than a CSV."""
     names = [unquote(PurePosixPath(parts.path).name), *(f".{one}" for one in parse_qs(parts.query).get("format", ()))]
     suffixes = (PurePosixPath(f"x{name}").suffix.lower() for name in names)
     return {suffix: KINDS_BY_SUFFIX[suffix] for suffix in suffixes if suffix in KINDS_BY_SUFFIX}

@@ -1,4 +1,4 @@
-"""What to warn about in a CSV that can be matched. `columns`, `match` and `run` use the same words.
+"""Warn about a CSV that can be matched. `columns`, `match` and `run` use the same words.
 
 Warnings never show values, which are people's data.
 """
@@ -30,8 +30,8 @@ _FOOTER = re.compile(
 class _Damage:
     """Values that a spreadsheet or an export has damaged.
 
-    `clues` are characters, one of which all such values contain. `fields` are the fields that it harms; empty for all.
-    A smaller share of the values than `min_share` may be typos.
+    Each such value contains one of the characters in `clues`. `fields` are the affected fields; empty means all.
+    A share of values below `min_share` may be typos.
     """
 
     pattern: re.Pattern[str]
@@ -117,7 +117,7 @@ _DAMAGES = (
 
 
 def find_file_warnings(head: CsvHead) -> Iterator[str]:
-    """Warn about what another CSV reader may read differently, and about a last row that is not a person."""
+    """Warn about what CSV readers may read differently, and about a last row that is not a person."""
     if not head.encoding.startswith("utf-8"):
         yield "the file is not UTF-8: save it as UTF-8 so that accented names are read correctly"
     if head.delimiter != ",":
@@ -164,7 +164,7 @@ def find_column_warnings(head: CsvHead, columns: Mapping[str, str]) -> Iterator[
 
 
 def find_damage(field: str, values: Sequence[str]) -> Iterator[tuple[int, str]]:
-    """How many values of a field are damaged, with words that follow "they are": what they are, and what to do."""
+    """Count the damaged values of a field, with words that continue "they are": the damage and what to do."""
     joined = "".join(values)
     for damage in _DAMAGES:
         if damage.fields and field not in damage.fields:

@@ -70,9 +70,9 @@ def read_pandas(path: Path) -> pd.DataFrame:
 
 
 def _without_extra_fields(path: Path) -> Path | BytesIO:
-    """Return the file or, if its rows have more fields than its header, a copy without these, which must be empty.
+    """Return the file, or a copy without empty extra fields if its rows have more fields than its header.
 
-    Some programs end every row with a delimiter, but not the header.
+    Some programs end every row except the header with a delimiter.
 
     Raises:
         ValueError: a row has more values than there are columns.

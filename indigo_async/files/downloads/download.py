@@ -147,7 +147,7 @@ async def _download_with_retries(
 ) -> DownloadedFile:
     """Download until the file is complete. Only attempts that make no progress use up the retries.
 
-    A recipe also waits for the end of an outage, in which the host answers nobody.
+    A recipe also waits for the end of an outage of the host.
     """
     await run_in_thread(part.open)
     name = part.destination.name
@@ -192,7 +192,7 @@ async def _wait_to_retry(
     """Wait until the next attempt.
 
     Raises:
-        DownloadError: no attempt is left, and this is no outage that the caller may wait out.
+        DownloadError: no attempt is left, and the caller may not wait out an outage.
     """
     delay = retry.backoff(attempt, random.random())  # noqa: S311 - jitter needs no secrecy
     if attempt >= retry.attempts:

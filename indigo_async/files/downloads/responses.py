@@ -44,7 +44,7 @@ _CHUNK_BYTES = 1024 * 1024
 
 @attrs.frozen
 class RetryableFailure:
-    """Why an attempt failed that can be repeated. If the URL has expired, only a fresh URL helps.
+    """Why an attempt that can be repeated failed. If the URL has expired, only a fresh URL helps.
 
     `failing_host` is the host that gave no response or a 5xx.
     """

@@ -1,6 +1,6 @@
-"""Open object stores with obstore, and say what is wrong with them.
+"""Open object stores with obstore, and explain their errors.
 
-The messages of obstore's errors contain URLs, which may be signed, so they are searched for known causes, never shown.
+Messages of obstore's errors contain URLs, which may be signed. They are searched for known causes and never shown.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _RETRY: Any = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
 _ERROR_CODE = re.compile(r"<Code>([A-Za-z0-9]{1,64})</Code>")
 _REGION = re.compile(r"<Region>([a-z0-9-]{1,40})</Region>")
 
-# obstore takes these apart from the store's own settings, and panics when one of them is among those.
+# obstore takes these options separately, and panics if one of them is among the store's settings.
 _CLIENT_OPTIONS = frozenset(
     [
         "allow_http",
@@ -104,7 +104,7 @@ def open_store(
     settings, client_options = _split_config(check, config or {})
     if check.problems:
         return None
-    if client_options and "AWS_ALLOW_HTTP" in os.environ:  # which obstore otherwise ignores
+    if client_options and "AWS_ALLOW_HTTP" in os.environ:  # obstore would ignore it
         client_options.setdefault("allow_http", os.environ["AWS_ALLOW_HTTP"])
     _check_endpoint(url, settings, client_options)
     client_options = proxies.object_store_options() | client_options
@@ -118,7 +118,7 @@ def open_store(
 
 
 def is_panic(error: BaseException) -> bool:
-    """Whether an error is a panic of obstore, which is no `Exception`."""
+    """Whether an error is an obstore panic, which is not an `Exception`."""
     return type(error).__name__ == "PanicException"
 
 

@@ -1,4 +1,4 @@
-"""Wrap finished responses of the API as the dialect says: pages, envelopes, error shapes, byte order marks."""
+"""Wrap finished API responses as the dialect says: pages, envelopes, error shapes, byte order marks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FIRST_ERROR_STATUS = 400
 
 
 def wrap_response(dialect: Dialect, endpoint: str, url: URL, reply: Response) -> Response:
-    """Return the response to a request for `url` in the dialect's shape. What isn't JSON stays as it is."""
+    """Return the response to a request for `url` in the dialect's shape. Other content stays unchanged."""
     body = reply.body
     if (dialect.envelope, dialect.error_format, dialect.byte_order_mark, dialect.pagination) == _PLAIN:
         return reply

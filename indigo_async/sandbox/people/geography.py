@@ -33,7 +33,7 @@ _DISTRICT_DIGITS = {
     "lower_state_legislative_districts": 3,
 }
 _AT_LARGE = frozenset({"00", "98"})
-"""Numbers of the only district of a state, and of a delegate's district."""
+"""The numbers of a state's only district and of a delegate's district."""
 
 
 @attrs.frozen(kw_only=True)

@@ -228,7 +228,7 @@ class Batch:
         except anyio.EndOfStream:
             raise StopAsyncIteration from None
         except asyncio.CancelledError as error:
-            raise error.with_traceback(None) from None  # its inner frames would only lengthen a traceback
+            raise error.with_traceback(None) from None  # keep inner frames out of the traceback
 
     def report(self) -> BatchReport:
         """The numbers so far; final once the iteration has ended."""
@@ -310,7 +310,7 @@ class Batch:
             self._counters.stopped = f"the jobs could not be read: {type(error).__name__}"
 
     async def _wait_out_outage(self) -> None:
-        """Start no job during an outage, unless no other one is left whose requests find out when it is over."""
+        """Start no job during an outage, unless no job in progress can probe the server."""
         breaker = self._client.transport.breaker
         while breaker.outage is not None and self._in_flight:
             await breaker.wait_until_over(seconds=_OUTAGE_CHECK_SECONDS)
@@ -400,7 +400,7 @@ class Batch:
             self._admission.cancel()
 
     def _cannot_reach_server(self, error: Exception | None) -> bool:
-        """Whether the address or the certificate is wrong: no request has ever been answered, or not by the API."""
+        """Whether the address or the certificate is probably wrong: the API has never given a good response."""
         is_unreachable = isinstance(error, (ConnectionFailedError, ResponseDecodeError))
         return is_unreachable and not self._client.transport.breaker.has_ever_worked
 

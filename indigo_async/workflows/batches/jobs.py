@@ -56,7 +56,7 @@ _SHORT_DIGEST_LENGTH = 16
 
 
 def _copy_mutable(value: T) -> T:
-    """A copy of what the caller may change, or use up, before the job is sent."""
+    """Copy values that the caller may change or use up before the job is sent."""
     kept: Any = value
     if isinstance(value, dict):
         kept = {key: _copy_mutable(item) for key, item in cast("dict[Any, Any]", value).items()}

@@ -93,7 +93,7 @@ class BatchReport:
         failures: the first 1,000 failed jobs.
         warned: how many jobs have warnings.
         warnings: the first 1,000 warnings.
-        stopped: why no more jobs were started, or why those in flight were canceled; None if all were run.
+        stopped: why no more jobs were started, or why jobs in flight were canceled; None if all jobs ran.
         quoted_cents: the price of all exports that were priced, or that earlier runs with the journal purchased.
         spent_cents: what this batch has spent in all runs with its journal (without a journal: in this run).
         unresolved_cents: the price of purchases whose outcome is unknown.
@@ -170,7 +170,7 @@ class BatchCounters:
         return self.failed_by_stage.total()
 
     def add_canceled(self, *, new_price_cents: int, lost_uploads: int) -> None:
-        """Count a job that was canceled, with what it had done until then."""
+        """Count a canceled job and what it did before."""
         self.canceled += 1
         self.quoted_cents += new_price_cents
         self.lost_uploads += lost_uploads

@@ -106,8 +106,8 @@ class RecipeContext:
     counts uploads without a response; each may have left a stub, which is harmless and free. `last_poll` describes the
     last status checks of a wait that was given up. `warnings` are for the user; add to them with `warn`.
 
-    For the advice after a timeout: `requested` is how far the current stage's audience got, and the recipe
-    `buys_another` export if it may purchase one although there is a purchased one.
+    For the advice after a timeout: `requested` is how far the current stage's audience got. `buys_another` means that
+    the recipe may purchase an export although one is already purchased.
     """
 
     client: IndigoClient
@@ -157,12 +157,12 @@ class RecipeContext:
         self.emit(StageFinished, stage=stage, seconds=seconds)
 
     def set_quote(self, export: CsvExport) -> None:
-        """Keep an export that the server has priced."""
+        """Record an export that the server has priced."""
         self.quote = export
         self.new_price_cents = max(0, (export.cost_cents or 0) - self.recorded_price(export.id))
 
     def recorded_price(self, export_id: RecordId) -> int:
-        """What the journal's budget counts for an export because it was or may have been purchased, in cents."""
+        """The cents that the journal's budget counts for an export that was or may have been purchased."""
         recorded = (self.job_log.open_intent(Stage.PURCHASE), self.job_log.result(Stage.PURCHASE))
         same = (facts for facts in recorded if facts is not None and str(facts["export_id"]) == str(export_id))
         return max((int(facts["cost_cents"]) for facts in same), default=0)
@@ -260,6 +260,6 @@ def recipe_scope(
                 error_type=type(error).__name__,
             )
             if isinstance(error, asyncio.CancelledError):
-                raise asyncio.CancelledError(*error.args) from None  # Ctrl-C shows the caller's frames, not all of ours
+                raise asyncio.CancelledError(*error.args) from None  # Ctrl-C then shows the caller's frames, not ours
             raise
         context.emit(RecipeFinished, recipe=recipe, seconds=clock() - started_at)

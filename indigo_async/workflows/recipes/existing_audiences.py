@@ -293,9 +293,9 @@ async def reuse_audience(
 
 
 def warn_if_unread(context: RecipeContext, name: str) -> None:
-    """Warn that an audience may have the name although none was found, if the list can't be read to its end.
+    """If part of the list can't be read, warn that an audience with this name may exist although none was found.
 
-    The server decides: names are unique per customer, so it refuses a name that is taken.
+    The server decides: names are unique per customer, so it rejects a name that is taken.
     """
     unread = context.name_index.describe_unread(context.required_customer_id, name)
     if unread is not None:

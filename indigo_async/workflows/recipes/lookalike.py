@@ -222,7 +222,7 @@ class _Lookalike:
         self.was_attempted = True
 
     async def _find_created(self) -> ReusableAudience | NotReusable | None:
-        """Find the lookalike after a response that did not tell the outcome."""
+        """Find the lookalike after a response that left the outcome unknown."""
         listed = await self.context.name_index.find_fresh(self.context.required_customer_id, self.name)
         candidates = [
             candidate

@@ -244,7 +244,7 @@ class _Match:
         """Warn about the CSV, and select its columns by their exact names."""
         given = InputCheck().column_selections(self.selections)
         inspection = await inspect_input(self.context.client, self.csv, given)
-        if inspection.selections != given:  # otherwise keep what many jobs may share
+        if inspection.selections != given:  # otherwise, jobs keep sharing one object
             self.selections = ColumnSelections(**inspection.selections)
         for warning in inspection.warnings:
             self.context.warn(warning)

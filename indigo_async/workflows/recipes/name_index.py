@@ -117,7 +117,7 @@ class NameIndex:
         return str(audience_id) in self._first_ids.get(customer_id, ())
 
     def may_have_existed(self, customer_id: str, uploaded: Audience) -> bool:
-        """Whether an upload's response may be an audience that existed: it was listed, or is named and not all were."""
+        """Whether an upload's response may be an existing audience: listed, or named while the list was incomplete."""
         is_unlisted = uploaded.name is not None and customer_id in self._unread
         return is_unlisted or self.existed_before(customer_id, uploaded.id)
 
@@ -130,7 +130,7 @@ class NameIndex:
         return customer_id in self._lists and self._lists[customer_id].hides_names
 
     def describe_unread(self, customer_id: str, name: str) -> str | None:
-        """Say that a name that was not found may be in a part of the list that can't be read. None if there is none.
+        """Say that a name may be in a part of the list that can't be read. None if the whole list was read.
 
         The absence of a name in such a list proves nothing.
         """

@@ -1,4 +1,4 @@
-"""What to do after a timeout: a function of the stage, of what was requested, and of what is recorded.
+"""Say what to do after a timeout, given the stage, what was requested, and what is recorded.
 
 Without a journal, a later call knows only what the server shows: audiences by their names, and exports.
 """
@@ -28,12 +28,12 @@ class Requested(Enum):
     AUDIENCE = auto()
     """The match or lookalike was sent; whether it arrived is unknown."""
     ACCEPTED = auto()
-    """The server makes the audience, or has made it."""
+    """The server is creating the audience or has created it."""
 
 
 _KEEPS_WORKING = "the server keeps working"
 
-# Not "the same call": what called the wait may have sent a request before it.
+# Not "the same call": the caller of the wait may have sent a request first.
 _WAITS = {
     "wait_for_column_selection": "workflows.wait_for_column_selection continues waiting",
     "wait_until_active": "workflows.wait_until_active continues waiting",
@@ -42,7 +42,7 @@ _WAITS = {
 
 
 def describe_timeout(context: RecipeContext, recipe: str, seconds: float) -> str:
-    """Say that a recipe's time is up, what its last wait saw, and what to do next."""
+    """Say that a recipe timed out, what its last wait saw, and what to do next."""
     last_poll = "" if context.last_poll is None else f"{context.last_poll}; "
     return f"not done after {seconds:g} s; {last_poll}{_mention_outage(context, _describe_next_step(context, recipe))}"
 
@@ -103,7 +103,7 @@ def _after_lookalike(context: RecipeContext) -> str:
 
 
 def _after_acceptance(context: RecipeContext, stage: Stage) -> str:
-    """What to do if the server makes the audience of a stage."""
+    """Advise after the server has accepted the request for a stage's audience."""
     audience = _audience_label(context)
     if context.job_log.result(stage) is not None:
         return f"the server keeps working, and the same call continues waiting for {audience}"
@@ -116,7 +116,7 @@ def _after_acceptance(context: RecipeContext, stage: Stage) -> str:
 
 
 def _after_purchase(context: RecipeContext) -> str:
-    """Claims a purchase only if it is certain, and never advises what may purchase twice."""
+    """Report a purchase only if it is certain, and never advise what may purchase twice."""
     log, quote = context.job_log, context.quote
     is_recorded = log.result(Stage.PURCHASE) is not None and log.open_intent(Stage.PURCHASE) is None
     if is_recorded or (quote is not None and str(quote.id) in context.client.purchased_exports):

@@ -131,7 +131,7 @@ async def purchase_export(
 
     Raises:
         BudgetExceededError: it costs more than the options or the batch's budget allow; nothing was purchased.
-        PurchaseInDoubtError: it may have been purchased, and the server's records don't tell.
+        PurchaseInDoubtError: it may have been purchased, and the server's records don't show whether it was.
     """
     purchase = _Purchase(context, audience_id, read.export.id, options)
     task = asyncio.create_task(purchase.run(read))
@@ -172,7 +172,7 @@ class _Purchase:
         self._is_booked = False
 
     async def check_outcome(self, task: asyncio.Task[CsvExport]) -> None:
-        """Wait until a canceled purchase knows its outcome, or for `_CANCEL_GRACE_SECONDS`."""
+        """Wait for the outcome of a canceled purchase, at most `_CANCEL_GRACE_SECONDS`."""
         customer = "" if self._context.customer_id is None else f" (customer {self._context.customer_id})"
         export = f"export {self._export_id} of audience {self._audience_id}{customer}"
         _logger.warning(
@@ -323,7 +323,7 @@ class _Purchase:
             if not (is_unexpected_401 or _is_unknown(error)):
                 raise error
             delay = self._next_delay()
-            if is_unexpected_401:  # the read shows that the token is good, and a request with a 401 is not processed
+            if is_unexpected_401:  # the read worked, so the token is valid; a request with a 401 is not processed
                 if delay is None or self.send_state.stop_requested:
                     raise error
             else:

@@ -66,10 +66,10 @@ async def send_and_verify(
 ) -> T:
     """Send a POST until its outcome is certain.
 
-    If a response doesn't tell the outcome, `find_outcome` reads the server: it returns what the POST was meant to
-    create, or None if that isn't there. In that case the POST is sent again, unless the server reported success: then
-    only the read is repeated. `find_outcome` is None if no read can show the outcome. `on_unknown_outcome` is called
-    after each response that doesn't tell it.
+    If the outcome is unknown, `find_outcome` reads the server: it returns what the POST was meant to create, or None if
+    that doesn't exist. Then the POST is sent again, unless the server reported success: then only the read is repeated.
+    `find_outcome` is None if no read can show the outcome. `on_unknown_outcome` is called after each response that
+    leaves the outcome unknown.
 
     Raises:
         AmbiguousOutcomeError, ServerError, ResponseDecodeError, ApiError (408, 425): the outcome is still unknown after
