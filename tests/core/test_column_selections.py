@@ -123,7 +123,7 @@ def test_a_field_must_be_text():
         (None, "must be text, not NoneType"),
         (["First"], "must be text, not list"),
         ({"name": "First"}, "must be text, not dict"),
-        ("\ud800", "holds half of a surrogate pair"),
+        ("\ud800", "contains half of a surrogate pair"),
     ],
 )
 def test_a_column_name_is_text_that_is_not_blank(column: object, message: str):
