@@ -61,7 +61,7 @@ class HttpSession:
         self._loop: asyncio.AbstractEventLoop | None = None
         """The event loop in which the session is open."""
         self._answered_at: dict[str, float] = {}
-        """When (loop time) each host outside the API last gave a response other than a 5xx."""
+        """When (loop time) each host outside the API last gave a response other than a 5xx or a web page."""
 
     async def open(self) -> None:
         """Open the session in the running event loop.
@@ -183,7 +183,7 @@ class HttpSession:
         if isinstance(response, NoResponse):
             yield response
             return
-        if response.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        if response.status < HTTPStatus.INTERNAL_SERVER_ERROR and response.content_type != "text/html":
             self._answered_at[target.host or ""] = asyncio.get_running_loop().time()
         try:
             yield response

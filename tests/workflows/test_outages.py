@@ -164,11 +164,14 @@ async def test_no_job_is_started_during_an_outage(tmp_path: Path):
     assert started == JOBS
 
 
-@pytest.mark.parametrize("fault", [FAULTS["503"], FAULTS["reset"]], ids=["503", "reset"])
-async def test_a_download_waits_for_a_host_that_answers_nobody(tmp_path: Path, fault: Fault):
+@pytest.mark.parametrize("kind", ["503", "reset", "no response", "a maintenance page"])
+async def test_a_download_waits_for_a_host_that_answers_nobody(tmp_path: Path, kind: str):
     """The API goes on in the meantime."""
-    fault = attrs.evolve(fault, endpoint="GET download")
-    async with open_sandbox() as sandbox, IndigoClient(sandbox.token, base_url=sandbox.base_url) as client:
+    fault = attrs.evolve(FAULTS[kind], endpoint="GET download")
+    async with (
+        open_sandbox() as sandbox,
+        IndigoClient(sandbox.token, base_url=sandbox.base_url, timeout=20.0) as client,
+    ):
         assert (await run_batch(client, make_jobs(1, tmp_path, customer="1"))).done == 1
         sandbox.faults.add(fault)
         batch = asyncio.create_task(run_batch(client, make_jobs(JOBS, tmp_path, customer="2")))

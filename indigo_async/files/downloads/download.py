@@ -154,6 +154,7 @@ async def _download_with_retries(
     attempt, largest_size, size_at_refresh = 0, part.size, -1
     clock = asyncio.get_running_loop().time
     failing_since = clock()
+    was_outage = False
     resumed_version = part.validator
     outcome: RetryableFailure | _SliceReceived | None = None
     for _ in range(_MAX_REQUESTS):
@@ -176,18 +177,16 @@ async def _download_with_retries(
             continue
         if attempt == 1:
             failing_since = clock()
-        await _wait_to_retry(transport, name, outcome, attempt, failing_since, retry=retry)
+        is_outage = transport.is_waiting_out_host_outage(outcome.failing_host, failing_since)
+        if attempt >= retry.attempts and was_outage and not is_outage:  # it ended after this attempt was sent
+            attempt, failing_since = 1, clock()
+        await _wait_to_retry(name, outcome, attempt, is_outage=is_outage, transport=transport, retry=retry)
+        was_outage = transport.is_waiting_out_host_outage(outcome.failing_host, failing_since)
     raise DownloadError(f"{name}: incomplete after {_MAX_REQUESTS} requests")
 
 
 async def _wait_to_retry(
-    transport: Transport,
-    name: str,
-    failure: RetryableFailure,
-    attempt: int,
-    failing_since: float,
-    *,
-    retry: RetryPolicy,
+    name: str, failure: RetryableFailure, attempt: int, *, is_outage: bool, transport: Transport, retry: RetryPolicy
 ) -> None:
     """Wait until the next attempt.
 
@@ -196,7 +195,7 @@ async def _wait_to_retry(
     """
     delay = retry.backoff(attempt, random.random())  # noqa: S311 - jitter needs no secrecy
     if attempt >= retry.attempts:
-        if not transport.is_waiting_out_host_outage(failure.failing_host, failing_since):
+        if not is_outage:
             raise DownloadError(f"{name}: {failure.reason} (after {attempt} attempts)")
         delay = min(delay, transport.max_probe_interval)
         if attempt == retry.attempts:

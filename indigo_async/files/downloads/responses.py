@@ -46,7 +46,7 @@ _CHUNK_BYTES = 1024 * 1024
 class RetryableFailure:
     """Why an attempt that can be repeated failed. If the URL has expired, only a fresh URL helps.
 
-    `failing_host` is the host that gave no response or a 5xx.
+    `failing_host` is the host that gave no response, a 5xx or a web page.
     """
 
     reason: str
@@ -103,7 +103,8 @@ def check_head(response: aiohttp.ClientResponse, file_name: str) -> RetryableFai
     if status not in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
         raise DownloadError(f"{file_name}: {host} returned {status}")
     if response.content_type in _NON_CSV_TYPES:  # perhaps a proxy's page, which will go away
-        return RetryableFailure(f"{host} returned {response.content_type} instead of a CSV")
+        failing_host = host if response.content_type == "text/html" else None
+        return RetryableFailure(f"{host} returned {response.content_type} instead of a CSV", failing_host=failing_host)
     encoding = parse_content_encoding(response)
     if encoding not in {"", "gzip"}:
         return RetryableFailure(f"{host} returned {encoding[:20]!r} compression, which was not requested")
