@@ -1,8 +1,8 @@
-"""A server that takes its time for each request and responds to some of them with 429, whatever the rate.
+"""A server with a fixed latency that responds to a random share of requests with 429, at any rate.
 
     python -m benchmarks.support.unlucky_server LATENCY_MS SHARE_OF_429S
 
-It reads nothing but whole requests without bodies, so it costs little. Its first line of output is its origin.
+It accepts only requests without bodies, so it needs little CPU. Its first line of output is its origin.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ Show audiences until each is done: active, failed, or waiting for a column selec
 
 Changes nothing on the server. With --json, writes a line per change.""",
     "doctor": """\
-Check everything that the other commands need: versions, token, address, TLS, clock and journal folder.
+Check everything that the other commands need: versions, token, proxy, TLS, clock and journal folder.
 
 Changes nothing on the server.""",
     "audiences": "List the audiences of a customer, or of the whole organization.",

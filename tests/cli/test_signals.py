@@ -1,4 +1,4 @@
-"""How signals end commands: promptly, with a countdown while a purchase is checked, and with one quick way out."""
+"""Signals end commands promptly, with a countdown while a purchase is checked. A second signal quits at once."""
 
 from __future__ import annotations
 

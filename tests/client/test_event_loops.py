@@ -1,4 +1,4 @@
-"""A client belongs to the event loop that opened it. Used anywhere else, it says so, and nothing is sent."""
+"""A client belongs to the event loop that opened it. Used anywhere else, it raises an error, and nothing is sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values of numpy, pandas, Arrow, Polars and the standard library: exact ones become plain, the rest is refused."""
+"""Values of numpy, pandas, Arrow, Polars and the standard library: exact ones become plain, others are rejected."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_set_always_becomes_the_same_list():
     assert check_states({"PA", "NJ", "OH"}) == (("NJ", "OH", "PA"), [])
 
 
-def test_text_is_its_characters_whatever_its_str_says():
+def test_subclasses_of_str_become_plain_text():
     assert checked("text", "audience_name", Loud("Donors")) == ("Donors", [])
 
 
@@ -212,7 +212,7 @@ _NUMBERS = st.integers(-(2**62), 2**62) | st.floats(allow_nan=False, allow_infin
         max_leaves=8,
     )
 )
-def test_what_is_not_refused_is_read_back_equal(value: object):
+def test_accepted_values_survive_a_json_round_trip(value: object):
     problems: list[str] = []
     converted = to_json(value, "extra", lambda where, _: problems.append(where))
     if not problems:
@@ -256,7 +256,7 @@ def test_a_whole_number_of_any_type_is_a_size_and_an_amount(size: object):
     ],
     ids=kind_of,
 )
-def test_any_other_number_is_no_size_and_no_amount(size: object):
+def test_other_numbers_are_rejected_as_sizes_and_amounts(size: object):
     for method in ("positive_integer", "cents"):
         assert len(checked(method, "value", size)[1]) == 1
 

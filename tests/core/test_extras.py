@@ -1,4 +1,4 @@
-"""Whatever needs an extra that is not installed names the extra."""
+"""A feature whose extra is not installed names the extra."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_missing_extra_is_named(module: str, program: str, extra: str, tmp_pat
 @pytest.mark.parametrize(
     ("method", "library"), [("to_pandas", "pandas"), ("to_polars", "polars"), ("to_arrow", "pyarrow")]
 )
-def test_a_missing_library_that_is_no_extra_is_named(method: str, library: str):
+def test_a_missing_library_without_an_extra_is_named(method: str, library: str):
     done = run_without(library, READ.format(method))
     assert done.stderr.strip().endswith(f"needs {library}, which is not installed: pip install {library}")
 
@@ -118,7 +118,7 @@ def test_the_error_is_an_import_error_with_the_module():
 
 
 @pytest.mark.parametrize("extra", EXTRAS)
-def test_what_is_installed_is_not_missing(extra: str):
+def test_installed_packages_are_not_missing(extra: str):
     require_extra(extra, "this")
 
 

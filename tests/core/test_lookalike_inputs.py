@@ -164,14 +164,14 @@ def test_field_types_must_be_a_list(value: object):
         ("upper_state_legislative_district", "upper_state_legislative_districts"),
     ],
 )
-def test_a_misspelled_filter_is_refused_because_nobody_would_be_filtered(key: str, meant: str):
+def test_a_misspelled_filter_is_rejected(key: str, meant: str):
     assert problems_of_filters({key: ["PA"]}) == [
         f"filters.{key}: is not a filter; did you mean {meant!r}? To send it unchanged, put it in `extra`"
     ]
 
 
 @pytest.mark.parametrize("key", ["zipCodes", "cities", "ages", "party", "gender", "districts", "states_excluded"])
-def test_another_name_is_a_filter_that_the_sdk_does_not_know(key: str):
+def test_an_unknown_filter_is_accepted(key: str):
     assert check_filters(InputCheck(), {key: ["PA"]}) == LookalikeFilters(extra={key: ["PA"]})
 
 
@@ -182,7 +182,7 @@ def test_extra_sends_any_name_as_it_is():
     assert problems_of_filters(LookalikeFilters(extra={"state": ["PA"]})) == []
 
 
-def test_a_filter_may_have_the_key_of_the_api_and_then_has_the_same_rules():
+def test_filters_may_use_the_apis_keys():
     expected = LookalikeFilters(congressional_districts=("PA-12",))
     assert check_filters(InputCheck(), {"congressionalDistricts": ["PA-12"]}) == expected
     assert check_filters(InputCheck(), LookalikeFilters(extra={"congressionalDistricts": ["PA-12"]})) == expected
@@ -191,7 +191,7 @@ def test_a_filter_may_have_the_key_of_the_api_and_then_has_the_same_rules():
     ]
 
 
-def test_one_filter_under_two_names_is_refused_because_one_would_be_lost():
+def test_one_filter_under_two_names_is_rejected():
     both = {"congressional_districts": ["PA-12"], "congressionalDistricts": ["PA-13"]}
     assert problems_of_filters(both) == [
         "filters.congressionalDistricts: is given twice: it is the same filter as congressional_districts"

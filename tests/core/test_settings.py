@@ -65,7 +65,7 @@ def test_the_error_for_a_missing_token_lists_the_ways_to_pass_it():
         '\ufeff "Authorization: Bearer tok-1"\r\n',
     ],
 )
-def test_what_surrounds_a_token_is_removed(text: str, monkeypatch: pytest.MonkeyPatch):
+def test_text_around_a_token_is_removed(text: str, monkeypatch: pytest.MonkeyPatch):
     assert Settings.resolve(text, None).token == "tok-1"
     monkeypatch.setenv("INDIGO_API_TOKEN", text)
     assert Settings.resolve(None, None).token == "tok-1"
@@ -125,7 +125,7 @@ def test_any_printable_token_is_used_as_it_is(token: str):
         ("\n", "no API token"),
     ],
 )
-def test_what_cannot_be_a_token_is_rejected_without_showing_it(token: str, message: str):
+def test_an_invalid_token_is_rejected_and_never_shown(token: str, message: str):
     with pytest.raises(InvalidInputError, match=f"token: {re.escape(message)}") as caught:
         Settings.resolve(token, None)
     assert "canary" not in str(caught.value).lower()

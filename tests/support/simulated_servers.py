@@ -1,4 +1,4 @@
-"""Servers with rate limits, and clients that send as fast as they may, in virtual time and without sockets."""
+"""Servers with rate limits, and clients that send as fast as they can, in virtual time and without sockets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON in other encodings than plain UTF-8."""
+"""JSON in encodings other than plain UTF-8."""
 
 from __future__ import annotations
 
@@ -99,6 +99,6 @@ def test_any_bytes_are_accepted(body: bytes, charset: str | None):
     assert isinstance(to_utf8(body, charset), bytes)
 
 
-def test_half_of_a_gzip_body_stays_as_it_is():
+def test_a_truncated_gzip_body_is_unchanged():
     packed = gzip.compress(UTF8)
     assert to_utf8(packed[:-9]) == packed[:-9]

@@ -1,4 +1,4 @@
-"""Records inside an envelope: read if it is clear what is meant, and never guessed."""
+"""Records inside an envelope are read if the meaning is clear, and never guessed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages of lists: what says that there is more, which links are followed, and where that ends."""
+"""Pages of lists: which signals count as more rows, which links are followed, and when the client stops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A connection that fails says why, and whether a setting is probably wrong. All over real sockets."""
+"""A failed connection says why, and whether a setting is probably wrong. Tested over real sockets."""
 
 from __future__ import annotations
 

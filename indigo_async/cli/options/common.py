@@ -86,7 +86,10 @@ class OutputOptions:
     """What to write and how."""
 
     json: Annotated[
-        bool, Parameter(negative=(), group=_OUTPUT_GROUP, help="Write JSON to stdout, one object per line.")
+        bool,
+        Parameter(
+            negative=(), group=_OUTPUT_GROUP, help="Write results to stdout and errors to stderr as JSON, one per line."
+        ),
     ] = False
     quiet: Annotated[bool, Parameter(negative=(), group=_OUTPUT_GROUP, help="Show only results and errors.")] = False
     debug: Annotated[bool, Parameter(negative=(), group=_OUTPUT_GROUP, help="Show tracebacks, without secrets.")] = (

@@ -135,7 +135,7 @@ async def test_other_commands_use_the_proxy(command_line: RunCommand):
     assert "canary" not in wrong.stderr
 
 
-async def test_firewalls_page_is_not_taken_for_the_api(command_line: RunCommand, tmp_path: Path):
+async def test_a_firewalls_page_is_not_mistaken_for_the_api(command_line: RunCommand, tmp_path: Path):
     page = respond_with(403, b"<html><title>Blocked by ACME</title>", Content_Type="text/html")
     async with scripted_server(page) as server:
         own = {"INDIGO_API_TOKEN": "canary-5d1c", "INDIGO_BASE_URL": f"{server.origin}/api/v1"}

@@ -101,7 +101,7 @@ async def test_budget_applies_to_all_runs_with_the_same_journal(tmp_path: Path):
         counts = sandbox.counts()
     assert first.returncode == second.returncode == 3
     assert counts.purchases == 2
-    assert "3 over the price limit or budget, and whatever was over it was not purchased;" in EXIT_CODES_HELP
+    assert "3 over a price limit or budget, nothing above it was purchased;" in EXIT_CODES_HELP
     assert "This export was not purchased." in first.stdout
     assert counts.charged_cents <= budget
     assert f"of ${budget / 100:,.2f} spent" in second.stdout

@@ -69,5 +69,5 @@ def test_no_message_recommends_what_could_purchase_twice():
         ),
     ],
 )
-def test_what_to_do_after_a_timeout_is_said_in_words_of_the_command(message: str, shown: str):
+def test_advice_after_a_timeout_names_commands(message: str, shown: str):
     assert use_option_names(message, in_batch=False) == shown

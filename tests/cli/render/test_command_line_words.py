@@ -1,4 +1,4 @@
-"""Everything that the command can print speaks of options and manifest fields, and never of Python."""
+"""Everything that the command prints names options and manifest fields, never Python names."""
 
 from __future__ import annotations
 

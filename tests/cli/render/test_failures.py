@@ -34,7 +34,7 @@ def test_each_kind_of_failure_has_examples():
     assert text.count("Check the CSV") == 2
 
 
-def test_what_is_shown_elsewhere_is_no_example():
+def test_a_message_shown_elsewhere_is_not_an_example():
     groups = FailureGroups()
     stopped = "GET /audiences: denied; check the token: token=..., INDIGO_API_TOKEN"
     for message in (stopped, f"upload: nothing more is sent, because the batch stopped: {stopped}"):

@@ -1,4 +1,4 @@
-"""Column names are sent exactly as the CSV has them, with blanks that are easy to miss."""
+"""Column names are sent exactly as the CSV has them, including stray spaces."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_suggested_names_are_exactly_what_csv_readers_read(tmp_path_factory, nam
     ids=["blanks", "quotes and delimiters", "invisible"],
 )
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
-async def test_the_server_finds_columns_by_what_people_see_of_their_names(
+async def test_visible_names_select_columns_on_the_server(
     voters: VoterFile, tmp_path: Path, names: tuple[str, str, str], encoding: str
 ):
     rows = csv.DictReader(io.StringIO(generate_messy_csv(voters, 300, seed=3).decode(), newline=""))

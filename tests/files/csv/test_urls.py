@@ -58,7 +58,7 @@ def warn(url: str, *, api_is_local: bool = False) -> list[str]:
         ("https://[::1]/donors.csv", "a private address, which the API cannot reach"),
     ],
 )
-def test_a_url_that_is_probably_not_a_csv_is_warned_about_with_what_to_do(url: str, words: str):
+def test_a_url_that_is_probably_not_a_csv_causes_a_warning_with_advice(url: str, words: str):
     (warning,) = warn(url)
 
     assert re.search(words, warning)

@@ -1,4 +1,4 @@
-"""What is warned about in a CSV that can be matched."""
+"""Warnings about a CSV that can be matched."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_file_that_may_be_read_differently_is_warned_about(warnings_of, conten
 
 
 @pytest.mark.parametrize("last", ["Total,Erie,1", "Totals Lee,1,Erie", "Lee,,", ",,", "Count,Basie,1"])
-def test_a_person_is_not_taken_for_a_footer(warnings_of, last: str):
+def test_a_person_is_not_mistaken_for_a_footer(warnings_of, last: str):
     assert warnings_of(f"Last Name,City,Zip\nLee,Erie,1\n{last}\n") == ()
 
 
@@ -107,11 +107,11 @@ def test_damaged_values_are_counted_and_never_shown(warnings_of, field, values, 
         ("address", ["#5 Elm St", "12 Main St #4", "1/2 Elm"]),
     ],
 )
-def test_usual_values_are_not_taken_for_damaged_ones(warnings_of, field, values):
+def test_normal_values_cause_no_warning(warnings_of, field, values):
     assert warnings_of("X,Note\n" + "".join(f'"{value}",\n' for value in values), field, "X") == ()
 
 
-def test_a_few_typos_in_many_values_are_no_fault_of_the_export(warnings_of):
+def test_a_few_typos_in_many_values_cause_no_warning(warnings_of):
     assert warnings_of("X,Note\n" + "16501,\n" * 99 + "8540,\n", "zip", "X") == ()
     assert "10 of the first 100" in warnings_of("X,Note\n" + "16501,\n" * 90 + "8540,\n" * 10, "zip", "X")[0]
 

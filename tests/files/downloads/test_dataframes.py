@@ -110,7 +110,7 @@ def test_a_row_with_more_values_than_columns_is_an_error(tmp_path: Path, reader:
 
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("value", ["NA", "None", "null", "NaN", "N/A", "nan", "1.0", "0042", "1e5", "TRUE", " x "])
-def test_no_value_is_taken_for_a_missing_one_or_a_number(tmp_path: Path, reader: str, value: str):
+def test_all_values_are_read_as_text(tmp_path: Path, reader: str, value: str):
     path = tmp_path / "x.csv"
     path.write_text(f"County,First name\n{value},Ada\n,{value}\n")
     assert read_rows(path, reader)[1] == [[value, "Ada"], ["", value]]

@@ -617,7 +617,7 @@ def test_an_endpoint_in_the_environment_is_checked_as_well(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("value", [None, 1.5, ["us-east-1"]])
-def test_a_setting_that_is_no_text_is_refused(value: object):
+def test_a_setting_that_is_not_text_is_rejected(value: object):
     with pytest.raises(InvalidInputError, match=r"^config\.region: must be text, not"):
         ObjectStorePublisher("s3://lists", config={"region": value})
 

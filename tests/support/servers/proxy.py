@@ -14,9 +14,9 @@ from yarl import URL
 
 @attrs.define
 class ForwardProxy:
-    """A proxy and what it was asked.
+    """A proxy and the connections that clients requested.
 
-    `routes` maps `host:port` to the port on loopback that plays it. `refuse_with` is the status of all responses, with
+    `routes` maps `host:port` to the loopback port that serves it. `refuse_with` is the status of all responses, with
     `page` as the body. With `credentials` (`user:password`), other requests get 407.
     """
 
@@ -92,7 +92,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 async def forward_proxy(
     routes: Mapping[str, int] | None = None, *, tls: ssl.SSLContext | None = None, **options: object
 ) -> AsyncGenerator[ForwardProxy]:
-    """Run such a proxy; over TLS itself if `tls` is given."""
+    """Run a proxy, over TLS if `tls` is given."""
     proxy = ForwardProxy(routes or {}, scheme="https" if tls else "http", **options)
     async with await asyncio.start_server(proxy.handle, "127.0.0.1", 0, ssl=tls) as server:
         proxy.address = "{}:{}".format(*server.sockets[0].getsockname()[:2])

@@ -1,4 +1,4 @@
-"""Whole recipes and batches on servers that answer in other shapes than the usual ones: nothing is made twice."""
+"""Whole recipes and batches on servers with unusual response shapes: nothing is created twice."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ async def test_a_list_that_is_not_complete_is_reported_when_a_name_is_not_found(
 
 
 @pytest.mark.parametrize("kind", ["next token", "has more"])
-async def test_a_lost_lookalike_is_not_sent_again_because_an_incomplete_list_lacks_it(kind: str):
+async def test_a_lost_lookalike_is_not_requested_again_if_the_list_is_incomplete(kind: str):
     dialect = Dialect(pagination=kind, page_size=1, duplicate_names="allow")
     async with sandbox_and_client(dialect=dialect) as (sandbox, client):
         matched = await match_csv(client)

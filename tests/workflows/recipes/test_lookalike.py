@@ -181,7 +181,7 @@ async def test_names_and_fips_codes_are_sent_as_they_are():
     assert not [event for event in events if isinstance(event, RecipeWarning)]
 
 
-async def test_a_state_that_is_no_code_is_sent_with_a_warning():
+async def test_a_state_that_is_not_a_code_is_sent_with_a_warning():
     async with server_and_client(respond_with_json([]), respond_with_json(ACTIVE)) as (server, client):
         events: list[Event] = []
         await create_lookalike(client, 7, filters={"states": ["Pennsylvania", "NJ"]}, on_event=events.append)
