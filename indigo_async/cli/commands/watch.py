@@ -100,13 +100,11 @@ class _WatchTable:
         if errors:
             return exit_code_for(next(iter(errors.values())))
         if self.timed_out:
+            message, advice = f"not done after {timeout:g} s", "work already requested continues on the server"
             if missing := [audience_id for audience_id, row in self.rows.items() if row.audience is None]:
-                message = f"not found so far: {', '.join(missing)}"
-                self.output.error(
-                    ErrorReport(type="NotFoundError", message=message, advice="check the IDs and --customer")
-                )
-            message = f"not done after {timeout:g} s; the server continues its work"
-            self.output.error(ErrorReport(type="WaitTimeoutError", message=message))
+                message += f"; no response has shown {', '.join(missing)} so far"
+                advice = "check the IDs, --customer and the connection"
+            self.output.error(ErrorReport(type="WaitTimeoutError", message=message, advice=advice))
             return ExitCode.TIMED_OUT
         failed = any(row.audience is not None and _has_failed(row.audience) for row in self.rows.values())
         return ExitCode.FAILED if failed else ExitCode.SUCCESS

@@ -109,7 +109,8 @@ _ADVICE = {
     "ResponseDecodeError": "The server's response could not be understood. Run the batch again; if this persists, "
     "report it.",
     "ServerError": "The server failed. Run the batch again; it checks first whether the work was done.",
-    "WaitTimeoutError": "The server continues its work. Run the batch again to resume, or use a longer --timeout.",
+    "WaitTimeoutError": "Work already requested continues on the server. Run the batch again to resume, or use a "
+    "longer --timeout.",
 }
 
 _DEFAULT_ADVICE = "Run the batch again: finished work is kept, and nothing is purchased twice."

@@ -170,7 +170,7 @@ async def test_watch_ends_after_its_timeout(command_line: RunCommand):
         assert upload.exit_code == 4
         result = await command_line(sandbox, "watch", "aud-1", "--customer", "42", *FAST, "--timeout", "0.1")
     assert result.exit_code == 4
-    assert "the server continues its work" in result.stderr
+    assert "work already requested continues on the server" in result.stderr
     assert "PROCESSING" in result.stdout
 
 
@@ -198,3 +198,12 @@ async def test_reuse_is_printed_once(command_line: RunCommand, tmp_path: Path):
     assert matched.stderr.count("reusing audience") == 1
     assert "columns are not compared" in matched.stderr
     assert exported.stderr.count("reusing export") == 1
+
+
+async def test_watch_does_not_take_a_server_that_is_down_for_a_missing_audience(command_line: RunCommand):
+    async with lite() as sandbox:
+        sandbox.faults.add(Fault(kind=FaultKind.DISCONNECT_BEFORE, times=None))
+        result = await command_line(sandbox, "watch", "aud-1", *FAST, "--timeout", "0.2")
+    assert result.exit_code == 4
+    assert "no response has shown aud-1 so far; check the IDs, --customer and the connection" in result.stderr
+    assert "not found" not in result.stderr
