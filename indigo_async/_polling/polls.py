@@ -26,15 +26,13 @@ from indigo_async._polling.watchlist import (
 )
 from indigo_async._redaction import sanitize_text
 from indigo_async._transport.audience_list import ListTooLongError, Row, RowSlice
+from indigo_async._transport.errors import is_transient
 from indigo_async.errors import (
     ApiError,
     AuthenticationError,
     CustomerMismatchError,
     IndigoError,
     RateLimitedError,
-    ResponseDecodeError,
-    ServerError,
-    TransportError,
 )
 from indigo_async.models import Audience
 
@@ -44,7 +42,6 @@ T = TypeVar("T")
 
 _logger = logging.getLogger("indigo_async")
 
-_TRANSIENT = (TransportError, ResponseDecodeError, RateLimitedError, ServerError)
 # A new audience may be missing from responses for a moment.
 _MAX_REFUSALS = 3
 _MAX_ABSENCES = 2
@@ -130,7 +127,7 @@ class PollExecutor:
     def _handle_failure(self, watch: Watch, error: IndigoError) -> None:
         """Retry after a growing delay, or end the waits if the error is final."""
         watch.last_error = sanitize_text(str(error))
-        if isinstance(error, _TRANSIENT):
+        if is_transient(error):
             watch.failures += 1
             if not self.api.has_outage:  # the client logs outages itself
                 self.outage_log.record_failure(_name_of(watch), watch.failure_count, error, waiting=self.watchlist.size)
@@ -293,7 +290,7 @@ class PollExecutor:
         is_unauthorized = isinstance(error, AuthenticationError) and error.status == HTTPStatus.UNAUTHORIZED
         may_be_a_mistake = is_unauthorized and self._may_be_a_mistake(error)
         refusals = max(customer.failures for customer in poll.customers) + 1
-        if isinstance(error, _TRANSIENT) or (may_be_a_mistake and refusals < _MAX_REFUSALS):
+        if is_transient(error) or (may_be_a_mistake and refusals < _MAX_REFUSALS):
             if not (isinstance(error, RateLimitedError) or is_unauthorized or self.api.has_outage):
                 self.cost_model.record_list_failure(poll.scope, self._now())
             message = sanitize_text(str(error))

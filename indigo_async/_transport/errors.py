@@ -9,7 +9,7 @@ from indigo_async._redaction import sanitize_text
 from indigo_async._transport.codec import decode_document, unwrap_record
 from indigo_async._transport.error_bodies import find_page_title, is_web_page, read_error_body, read_error_document
 from indigo_async._transport.responses import Endpoint, FailureReason, NoResponse, Response
-from indigo_async._transport.retry import parse_retry_after
+from indigo_async._transport.retry import TIMING_STATUSES, parse_retry_after
 from indigo_async.errors import (
     AlreadyPurchasedError,
     AmbiguousOutcomeError,
@@ -22,9 +22,10 @@ from indigo_async.errors import (
     RequestTimeoutError,
     ResponseDecodeError,
     ServerError,
+    TransportError,
 )
 
-__all__ = ["describe_unreadable", "find_embedded_error", "make_error", "parse_json_response"]
+__all__ = ["describe_unreadable", "find_embedded_error", "is_transient", "make_error", "parse_json_response"]
 
 _API_PATH = "/api/v1"
 _BASE_URL_HINT = f"check base_url: the API's own ends with {_API_PATH}"
@@ -98,6 +99,13 @@ def _explain_intermediary(status: int, *, is_page: bool) -> str | None:
         return None
     hint = "probably from a proxy or firewall, not from the API"
     return f"{hint}; if there is none, check the token" if status == HTTPStatus.UNAUTHORIZED else hint
+
+
+def is_transient(error: IndigoError) -> bool:
+    """Whether a GET that failed like this may succeed later."""
+    if isinstance(error, ApiError) and error.status in TIMING_STATUSES:
+        return True
+    return isinstance(error, (TransportError, ResponseDecodeError, RateLimitedError, ServerError))
 
 
 def describe_unreadable(response: Response) -> NoResponse:

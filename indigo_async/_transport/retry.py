@@ -15,6 +15,8 @@ import attrs
 from indigo_async._transport.responses import Endpoint, FailureReason, NoResponse, Response
 
 __all__ = [
+    "MAX_UNEXPECTED_401S",
+    "TIMING_STATUSES",
     "RetryPolicy",
     "has_absurd_retry_after",
     "is_outcome_unknown",
@@ -26,8 +28,8 @@ __all__ = [
 
 # In seconds. Longer values are usually a wrong unit or an epoch time, which would stop the client for years.
 _MAX_RETRY_AFTER = 3_600.0
-_TIMING_STATUSES = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY})
-_MAX_UNEXPECTED_401S = 2
+TIMING_STATUSES = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY})
+MAX_UNEXPECTED_401S = 2
 
 
 @attrs.frozen(kw_only=True)
@@ -66,7 +68,7 @@ def retry_delay(
     `attempt` counts from 1, `elapsed` is the seconds of the policy's timeout used so far, `jitter` is in [0, 1).
     `has_worked` means that the server has accepted the token before.
     """
-    is_unexpected_401 = has_worked and attempt <= _MAX_UNEXPECTED_401S and is_unauthorized(outcome)
+    is_unexpected_401 = has_worked and attempt <= MAX_UNEXPECTED_401S and is_unauthorized(outcome)
     if attempt >= policy.attempts or not (is_unexpected_401 or is_retryable(endpoint, outcome)):
         return None
     delay = policy.backoff(attempt, jitter)
@@ -80,7 +82,7 @@ def is_retryable(endpoint: Endpoint, outcome: Response | NoResponse) -> bool:
     if isinstance(outcome, Response):
         if outcome.status == HTTPStatus.TOO_MANY_REQUESTS:
             return True
-        is_transient = outcome.status >= HTTPStatus.INTERNAL_SERVER_ERROR or outcome.status in _TIMING_STATUSES
+        is_transient = outcome.status >= HTTPStatus.INTERNAL_SERVER_ERROR or outcome.status in TIMING_STATUSES
         return endpoint.idempotent and is_transient
     if outcome.reason is FailureReason.UNKNOWN_HOST:
         return True  # some resolvers say so while the network is down
@@ -97,7 +99,7 @@ def is_unauthorized(outcome: Response | NoResponse) -> bool:
 def is_outcome_unknown(outcome: Response | NoResponse) -> bool:
     """Return whether the server may or may not have processed a POST with this outcome."""
     if isinstance(outcome, Response):
-        return outcome.status >= HTTPStatus.INTERNAL_SERVER_ERROR or outcome.status in _TIMING_STATUSES
+        return outcome.status >= HTTPStatus.INTERNAL_SERVER_ERROR or outcome.status in TIMING_STATUSES
     return not outcome.reason.nothing_sent
 
 

@@ -38,6 +38,8 @@ TRANSIENT = [
     ServerError(503, "busy", None, GET),
     RateLimitedError(429, "too many", None, GET, retry_after=1.0),
     ResponseDecodeError("the response is not JSON", endpoint=GET),
+    ApiError(408, "too slow", None, GET),
+    ApiError(425, "too early", None, GET),
 ]
 
 
@@ -54,7 +56,7 @@ def failing(times, error, kind=None):
     return fault
 
 
-@pytest.mark.parametrize("error", TRANSIENT, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("error", TRANSIENT, ids=lambda error: f"{type(error).__name__} {getattr(error, 'status', '')}")
 async def test_a_transient_failure_does_not_end_the_wait(error):
     server = FakeAudienceApi(fault=failing(6, error))
     server.add("42", 1, active_from(now() + 10, 1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import unicodedata
 from enum import IntEnum
+from http import HTTPStatus
 from sys import intern
 
 import attrs
@@ -12,14 +13,15 @@ import attrs
 from indigo_async._polling.api import AudienceApi
 from indigo_async._redaction import sanitize_text
 from indigo_async._transport.audience_list import ListedAudience, RowSlice
+from indigo_async._transport.errors import is_transient
+from indigo_async._transport.retry import MAX_UNEXPECTED_401S
 from indigo_async.client import IndigoClient
-from indigo_async.errors import IndigoError, RateLimitedError, ResponseDecodeError, ServerError, TransportError
+from indigo_async.errors import AuthenticationError, IndigoError, RateLimitedError
 from indigo_async.models import Audience, RecordId, is_failure_status
 from indigo_async.workflows.recipes.reconcile import retry_delays
 
 __all__ = ["NameIndex", "NameMatch", "NameSimilarity", "compare_names", "normalize_name", "truncated_keys"]
 
-_TRANSIENT = (TransportError, RateLimitedError, ServerError, ResponseDecodeError)
 _MAX_BYTES = 2_000_000_000
 _MAX_REREADS = 3
 _MAX_SIGN_LENGTH = 40
@@ -164,7 +166,9 @@ class NameIndex:
         retry = self._transport.retry
         delays = retry_delays(retry)
         clock = asyncio.get_running_loop().time
+        attempt = 0
         while True:
+            attempt += 1
             started_at = clock()
             audiences = _AudienceNames()
             ids: set[str] = set()
@@ -177,7 +181,9 @@ class NameIndex:
 
             try:
                 await self._api.read_list(customer_id, add_rows, limit=_MAX_BYTES, on_unread=unread.append)
-            except _TRANSIENT as error:
+            except IndigoError as error:
+                if not self._may_read_again(error, attempt):
+                    raise
                 delay = next(delays, None)
                 if isinstance(error, RateLimitedError):  # obeyed however long; the recipe's deadline bounds it
                     delay = max(retry.wait_max if delay is None else delay, error.retry_after or 0.0)
@@ -190,6 +196,12 @@ class NameIndex:
                 self._unread.pop(customer_id, None)
                 self._unread.update((customer_id, sign) for sign in unread)
                 return audiences, ids
+
+    def _may_read_again(self, error: IndigoError, attempt: int) -> bool:
+        """Whether a list may arrive after all. One that gets a 401 may, twice, if the token has worked before."""
+        if isinstance(error, AuthenticationError) and error.status == HTTPStatus.UNAUTHORIZED:
+            return self._transport.first_success.is_set() and attempt <= MAX_UNEXPECTED_401S
+        return is_transient(error)
 
 
 class _AudienceNames:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from indigo_async.errors import ServerError
+from indigo_async.errors import AuthenticationError, ServerError
 from indigo_async.models import RecordId
 from indigo_async.sandbox import Dialect, Fault, FaultKind, Sandbox
 from indigo_async.workflows.recipes.name_index import NameIndex, NameMatch, NameSimilarity
@@ -77,6 +77,23 @@ async def test_a_list_that_fails_is_read_again(kind: FaultKind):
         (audience_id,) = await sandbox.seed_audiences(1, "42")
         sandbox.faults.add(Fault(kind=kind, endpoint="GET /audiences", times=2))
         assert await NameIndex(client).find("42", f"Seeded {audience_id}") == exact(audience_id)
+
+
+@pytest.mark.parametrize("status", [401, 408, 425])
+async def test_a_list_that_is_refused_by_mistake_is_read_again(status: int):
+    async with Sandbox(lite=True) as sandbox, make_client(sandbox) as client:
+        (audience_id,) = await sandbox.seed_audiences(1, "42")
+        await client.get_audience(audience_id, "42")
+        sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, status=status, endpoint="GET /audiences", times=2))
+        assert await NameIndex(client).find("42", f"Seeded {audience_id}") == exact(audience_id)
+
+
+async def test_a_token_that_never_worked_is_not_tried_again():
+    async with Sandbox(lite=True) as sandbox, make_client(sandbox) as client:
+        sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, status=401, endpoint="GET /audiences", times=None))
+        with pytest.raises(AuthenticationError):
+            await NameIndex(client).find("42", "Donors")
+        assert sandbox.log.count("GET /audiences") == 1
 
 
 async def test_a_list_that_never_arrives_is_an_error_and_nothing_is_reused():
