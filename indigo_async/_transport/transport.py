@@ -221,9 +221,11 @@ class Transport:
                 jitter=random.random(),  # noqa: S311 - jitter needs no secrecy
                 has_worked=self.first_success.is_set(),
             )
-            if delay is None and self.is_waiting_out_outage(since=started) and is_retryable(endpoint, outcome):
-                attempt, elapsed, delay = 0, 0.0, 0.0
-            if delay is None or state.stop_requested or not state.may_resend:
+            is_final = state.stop_requested or not state.may_resend
+            if delay is None and not is_final and self._goes_on_after_outage(endpoint, outcome, since=started):
+                attempt, elapsed = 0, 0.0
+                continue
+            if delay is None or is_final:
                 try:
                     raise make_error(endpoint, outcome, token=self.token, base_url=self.base_url)
                 finally:
@@ -235,6 +237,9 @@ class Transport:
             )
             await asyncio.sleep(delay)
             elapsed += delay
+
+    def _goes_on_after_outage(self, endpoint: Endpoint, outcome: Response | NoResponse, *, since: float) -> bool:
+        return self.is_waiting_out_outage(since=since) and is_retryable(endpoint, outcome)
 
     async def stream(
         self, endpoint: Endpoint, sink: BodySink, *, query: Mapping[str, str], measure_latency: bool = True
