@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,6 +13,7 @@ import attrs
 from aiohttp import web
 
 from indigo_async._transport.cancellation import run_in_thread
+from indigo_async._transport.outage import wait_out_outages
 from indigo_async._validation import InputCheck
 from indigo_async.cli.options.common import ConnectionOptions, WaitOptions
 from indigo_async.cli.render.audiences import audience_to_json, render_audience
@@ -19,12 +21,15 @@ from indigo_async.cli.render.events import describe_event
 from indigo_async.cli.render.output import Output
 from indigo_async.cli.signals import run_async
 from indigo_async.client import IndigoClient
-from indigo_async.events import Event, Listener, listen
+from indigo_async.errors import WaitTimeoutError
+from indigo_async.events import Event, Listener, Stage, listen
 from indigo_async.files import Publisher, content_name
 from indigo_async.models import Audience
 from indigo_async.workflows.recipes.match import check_csv, inspect_input, is_url
 
-__all__ = ["create_and_show", "open_client", "open_publisher", "publish_csv"]
+__all__ = ["create_and_show", "open_client", "open_publisher", "publish_csv", "read_audience"]
+
+_MIN_SECONDS_LEFT = 0.001
 
 
 @asynccontextmanager
@@ -61,6 +66,27 @@ def create_and_show(
     output.write_json(audience_to_json(audience))
     output.show(render_audience(audience))
     return audience
+
+
+async def read_audience(
+    client: IndigoClient, audience_id: str, customer: str | None, *, stage: Stage, seconds: float
+) -> tuple[Audience, float]:
+    """Read the audience that a command is about. Also returns how many of its seconds are left.
+
+    Raises:
+        WaitTimeoutError: the server did not respond within that time.
+        ApiError, ResponseDecodeError, CustomerMismatchError, RecordMismatchError: it can't be read.
+    """
+    clock = asyncio.get_running_loop().time
+    started_at = clock()
+    try:
+        with wait_out_outages():
+            async with asyncio.timeout(seconds):
+                audience = await client.get_audience(audience_id, customer)
+    except TimeoutError:
+        message = f"audience {audience_id} could not be read within {seconds:g} s; nothing was requested or purchased"
+        raise WaitTimeoutError(message, stage=stage) from None
+    return audience, max(_MIN_SECONDS_LEFT, seconds - (clock() - started_at))
 
 
 @asynccontextmanager

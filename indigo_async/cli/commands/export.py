@@ -11,13 +11,13 @@ from rich.console import Group, RenderableType
 
 from indigo_async._text import format_dollars
 from indigo_async._validation import InputCheck
-from indigo_async.cli.client import open_client
+from indigo_async.cli.client import open_client, read_audience
 from indigo_async.cli.errors import ExitCode, describe_error
 from indigo_async.cli.options.common import WAITING, AudienceId, OptionalCustomer, WaitOptions, WholeNumber
 from indigo_async.cli.render.output import Justify, format_file_size, make_table
 from indigo_async.cli.signals import run_async
 from indigo_async.errors import BudgetExceededError
-from indigo_async.events import Event
+from indigo_async.events import Event, Stage
 from indigo_async.inputs import OptionalFieldType
 from indigo_async.models import CsvExport
 from indigo_async.workflows import ExportPurchased, ExportReceipt, download_export, export_audience
@@ -72,7 +72,9 @@ def export(
 
     async def work() -> ExportReceipt:
         async with open_client(options, output, poll_interval=options.poll_interval, on_event=count_spending) as client:
-            audience = await client.get_audience(audience_id, customer)
+            audience, seconds_left = await read_audience(
+                client, audience_id, customer, stage=Stage.PREVIEW, seconds=options.timeout
+            )
             if export_id is not None:
                 return await download_export(
                     client,
@@ -80,7 +82,7 @@ def export(
                     customer_id=customer,
                     destination=out,
                     export_id=export_id,
-                    timeout=options.timeout,
+                    timeout=seconds_left,
                 )
             return await export_audience(
                 client,
@@ -91,7 +93,7 @@ def export(
                 max_cost_cents=max_cost_cents,
                 reuse_purchased=reuse_purchased,
                 allow_empty=allow_empty,
-                timeout=options.timeout,
+                timeout=seconds_left,
             )
 
     try:

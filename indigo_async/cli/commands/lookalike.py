@@ -7,10 +7,11 @@ from typing import Annotated
 import attrs
 from cyclopts import Group, Parameter
 
-from indigo_async.cli.client import create_and_show
+from indigo_async.cli.client import create_and_show, read_audience
 from indigo_async.cli.options.common import WAITING, Customer, NewAudienceName, WaitOptions, WholeNumber
 from indigo_async.client import IndigoClient
 from indigo_async.errors import NotFoundError
+from indigo_async.events import Stage
 from indigo_async.inputs import LookalikeFilters
 from indigo_async.models import Audience
 from indigo_async.workflows import create_lookalike
@@ -67,8 +68,12 @@ def lookalike(
     """Create a lookalike of a matched audience, and wait for the result."""
 
     async def create(client: IndigoClient) -> Audience:
+        base_audience: Audience | str
+        seconds_left = options.timeout
         try:
-            base_audience = await client.get_audience(base, customer)
+            base_audience, seconds_left = await read_audience(
+                client, base, customer, stage=Stage.LOOKALIKE, seconds=options.timeout
+            )
         except NotFoundError:
             base_audience = base  # may have been made in the web app, without a customer: let the server decide
         return await create_lookalike(
@@ -79,7 +84,7 @@ def lookalike(
             size=size,
             include_original_audience=include_original_audience,
             filters=filters.to_filters(),
-            timeout=options.timeout,
+            timeout=seconds_left,
         )
 
     create_and_show(create, options.create_output(), options)

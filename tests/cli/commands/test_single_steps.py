@@ -207,3 +207,16 @@ async def test_watch_does_not_take_a_server_that_is_down_for_a_missing_audience(
     assert result.exit_code == 4
     assert "no response has shown aud-1 so far; check the IDs, --customer and the connection" in result.stderr
     assert "not found" not in result.stderr
+
+
+@pytest.mark.parametrize("command_name", ["export", "lookalike"])
+async def test_timeout_also_bounds_the_first_read(command_line: RunCommand, tmp_path: Path, command_name: str):
+    options = {
+        "export": ("--out", tmp_path / "out.csv"),
+        "lookalike": ("--customer", "42", "--name", "Grown", "--size", "10"),
+    }
+    async with Sandbox(lite=True) as sandbox:
+        sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, status=503, times=None))
+        result = await command_line(sandbox, command_name, "aud-1", *options[command_name], "--timeout", "0.4")
+    assert result.exit_code == 4
+    assert "audience aud-1 could not be read within 0.4 s" in result.stderr
