@@ -133,7 +133,7 @@ class Transport:
         self._pacing = pacing
         self._pacer: Pacer | None = None
         self.max_probe_interval = max_probe_interval
-        self.http = HttpSession(
+        self.http: HttpSession = HttpSession(
             session,
             credentials=self._credentials,
             base_url=settings.base_url,

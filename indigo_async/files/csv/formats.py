@@ -35,7 +35,7 @@ _ZIP, _GZIP, _SEVEN_ZIP, _RAR, _BZIP2, _XZ, _ZSTANDARD = (
 )
 _UTF_32 = ("UTF-32 text", "save it as UTF-8")
 
-KINDS_BY_SUFFIX = {
+KINDS_BY_SUFFIX: dict[str, tuple[str, str]] = {
     **dict.fromkeys([".xlsx", ".xlsm", ".xlsb"], _EXCEL),
     ".xls": _OLD_EXCEL,
     ".ods": _OPEN_DOCUMENT,
