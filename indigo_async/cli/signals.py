@@ -97,7 +97,8 @@ class _Interruption:
     async def run(self, function: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run the command's coroutine function in this task, and show what it waits for once it has been stopped."""
         task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - a coroutine runs in a task
+        if task is None:
+            raise RuntimeError("a command runs in a task")
         self.stop, self._loop = task.cancel, asyncio.get_running_loop()
         if self.received:
             self._stop()
