@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,29 @@ async def tls_server(*answers: Responder, context: ssl.SSLContext | None = None)
     await server.start_server(access_log=None, ssl=context or server_context())
     async with server:
         script.origin = str(server.make_url("")).rstrip("/")
-        yield script
+        with _refused_handshakes():
+            yield script
+
+
+@contextmanager
+def _refused_handshakes() -> Generator[None]:
+    """Let clients refuse the certificate: in debug mode, asyncio reports that as the server's error."""
+    loop = asyncio.get_running_loop()
+    previous = loop.get_exception_handler()
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if isinstance(context.get("exception"), ssl.SSLError):
+            return
+        if previous is None:
+            loop.default_exception_handler(context)
+        else:
+            previous(loop, context)
+
+    loop.set_exception_handler(handle)
+    try:
+        yield
+    finally:
+        loop.set_exception_handler(previous)
 
 
 @asynccontextmanager
