@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +40,12 @@ async def tls_server(*answers: Responder, context: ssl.SSLContext | None = None)
     await server.start_server(access_log=None, ssl=context or server_context())
     async with server:
         script.origin = str(server.make_url("")).rstrip("/")
-        with _refused_handshakes():
-            yield script
+        _tolerate_refused_certificates()
+        yield script
 
 
-@contextmanager
-def _refused_handshakes() -> Generator[None]:
-    """Let clients refuse the certificate: in debug mode, asyncio reports that as the server's error."""
+def _tolerate_refused_certificates() -> None:
+    """For the rest of this event loop, which reports them as errors of the server in debug mode, even after its end."""
     loop = asyncio.get_running_loop()
     previous = loop.get_exception_handler()
 
@@ -59,10 +58,6 @@ def _refused_handshakes() -> Generator[None]:
             previous(loop, context)
 
     loop.set_exception_handler(handle)
-    try:
-        yield
-    finally:
-        loop.set_exception_handler(previous)
 
 
 @asynccontextmanager
