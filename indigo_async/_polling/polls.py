@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
-from http import HTTPStatus
 from typing import TypeVar
 
 import attrs
@@ -26,7 +25,7 @@ from indigo_async._polling.watchlist import (
 )
 from indigo_async._redaction import sanitize_text
 from indigo_async._transport.audience_list import ListTooLongError, Row, RowSlice
-from indigo_async._transport.errors import is_transient
+from indigo_async._transport.errors import is_transient, rejects_token
 from indigo_async.errors import (
     ApiError,
     AuthenticationError,
@@ -141,7 +140,7 @@ class PollExecutor:
     def _may_be_a_mistake(self, error: IndigoError) -> bool:
         """Whether the next poll may succeed after this refusal. After a 401, only if the token has worked."""
         if isinstance(error, AuthenticationError):
-            return error.status == HTTPStatus.UNAUTHORIZED and self.api.has_worked
+            return rejects_token(error) and self.api.has_worked
         return isinstance(error, ApiError)
 
     async def verify_list(self, watch: Watch, scope: ListScope) -> None:
@@ -287,7 +286,7 @@ class PollExecutor:
 
     async def _handle_list_failure(self, poll: ListPoll, error: IndigoError) -> None:
         """Retry the list later if that may help; otherwise read singly."""
-        is_unauthorized = isinstance(error, AuthenticationError) and error.status == HTTPStatus.UNAUTHORIZED
+        is_unauthorized = rejects_token(error)
         may_be_a_mistake = is_unauthorized and self._may_be_a_mistake(error)
         refusals = max(customer.failures for customer in poll.customers) + 1
         if is_transient(error) or (may_be_a_mistake and refusals < _MAX_REFUSALS):

@@ -25,7 +25,14 @@ from indigo_async.errors import (
     TransportError,
 )
 
-__all__ = ["describe_unreadable", "find_embedded_error", "is_transient", "make_error", "parse_json_response"]
+__all__ = [
+    "describe_unreadable",
+    "find_embedded_error",
+    "is_transient",
+    "make_error",
+    "parse_json_response",
+    "rejects_token",
+]
 
 _API_PATH = "/api/v1"
 _BASE_URL_HINT = f"check base_url: the API's own ends with {_API_PATH}"
@@ -106,6 +113,11 @@ def is_transient(error: IndigoError) -> bool:
     if isinstance(error, ApiError) and error.status in TIMING_STATUSES:
         return True
     return isinstance(error, (TransportError, ResponseDecodeError, RateLimitedError, ServerError))
+
+
+def rejects_token(error: BaseException | None) -> bool:
+    """Whether the server rejected the token itself (401). A 403 may be about one customer."""
+    return isinstance(error, AuthenticationError) and error.status == HTTPStatus.UNAUTHORIZED
 
 
 def describe_unreadable(response: Response) -> NoResponse:

@@ -35,7 +35,7 @@ _SESSION_ERRORS = (aiohttp.ClientError, OSError, RuntimeError, ValueError, Looku
 class HttpSession:
     """Sends requests through its own session or a caller's, in the event loop that opened it.
 
-    A caller's session keeps its settings, but the token is ours, and no other server gets it.
+    A caller's session keeps its settings. The client adds its own token, and only to requests to the API.
     """
 
     _api_options: dict[str, Any]

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from functools import partial
-from http import HTTPStatus
 from itertools import count
 from pathlib import Path
 from typing import TypeAlias
@@ -17,11 +16,11 @@ import anyio
 import attrs
 
 from indigo_async._transport.cancellation import run_in_thread, wait_shielded
+from indigo_async._transport.errors import rejects_token
 from indigo_async._transport.shared_timeout import SharedTimeout
 from indigo_async._validation import InputCheck
 from indigo_async.client import IndigoClient, get_poller
 from indigo_async.errors import (
-    AuthenticationError,
     ConnectionFailedError,
     IndigoError,
     InvalidInputError,
@@ -416,9 +415,7 @@ class Batch:
 
 def _is_fatal(error: Exception | None) -> bool:
     """Whether every other job would fail the same way."""
-    if isinstance(error, AuthenticationError):
-        return error.status == HTTPStatus.UNAUTHORIZED  # 403 may be about one customer
-    return isinstance(error, (JournalDamagedError, JournalWriteError))
+    return rejects_token(error) or isinstance(error, (JournalDamagedError, JournalWriteError))
 
 
 def _is_being_canceled() -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import unicodedata
 from enum import IntEnum
-from http import HTTPStatus
 from sys import intern
 
 import attrs
@@ -13,10 +12,10 @@ import attrs
 from indigo_async._polling.api import AudienceApi
 from indigo_async._redaction import sanitize_text
 from indigo_async._transport.audience_list import ListedAudience, RowSlice
-from indigo_async._transport.errors import is_transient
+from indigo_async._transport.errors import is_transient, rejects_token
 from indigo_async._transport.retry import MAX_UNEXPECTED_401S
 from indigo_async.client import IndigoClient
-from indigo_async.errors import AuthenticationError, IndigoError, RateLimitedError
+from indigo_async.errors import IndigoError, RateLimitedError
 from indigo_async.models import Audience, RecordId, is_failure_status
 from indigo_async.workflows.recipes.reconcile import retry_delays
 
@@ -199,7 +198,7 @@ class NameIndex:
 
     def _may_read_again(self, error: IndigoError, attempt: int) -> bool:
         """Whether a list may arrive after all. One that gets a 401 may, twice, if the token has worked before."""
-        if isinstance(error, AuthenticationError) and error.status == HTTPStatus.UNAUTHORIZED:
+        if rejects_token(error):
             return self._transport.first_success.is_set() and attempt <= MAX_UNEXPECTED_401S
         return is_transient(error)
 

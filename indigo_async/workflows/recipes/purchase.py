@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, nullcontext
-from http import HTTPStatus
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -20,6 +19,7 @@ from indigo_async._redaction import sanitize_text
 from indigo_async._text import format_dollars
 from indigo_async._transport.cancellation import cleanup, run_to_completion, wait_shielded
 from indigo_async._transport.endpoints import PURCHASE_EXPORT
+from indigo_async._transport.errors import rejects_token
 from indigo_async._transport.prices import find_price_amounts
 from indigo_async._transport.transport import SendState, SendTooLateError
 from indigo_async.client import IndigoClient, send_purchase
@@ -319,7 +319,7 @@ class _Purchase:
             read = await self._read_back(error)
             if export_state(read.export) is not ExportState.FOR_SALE:
                 return await self._book(read.export)
-            is_unexpected_401 = isinstance(error, AuthenticationError) and error.status == HTTPStatus.UNAUTHORIZED
+            is_unexpected_401 = rejects_token(error)
             if not (is_unexpected_401 or _is_unknown(error)):
                 raise error
             delay = self._next_delay()

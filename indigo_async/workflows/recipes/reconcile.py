@@ -8,7 +8,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar
 
-from indigo_async._transport.retry import RetryPolicy
+from indigo_async._transport.retry import TIMING_STATUSES, RetryPolicy
 from indigo_async.errors import (
     AmbiguousOutcomeError,
     ApiError,
@@ -30,8 +30,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-_TIMING_STATUSES = frozenset({408, 425})
-_UNCERTAIN_STATUSES = _TIMING_STATUSES | {409, 429}
+_UNCERTAIN_STATUSES = TIMING_STATUSES | {409, 429}
 _NAME_TAKEN = re.compile(r"(?i)already|taken|in use|unique|duplicate|conflict")
 
 
@@ -117,7 +116,7 @@ def reports_success(error: IndigoError) -> bool:
 
 def _leaves_outcome_unknown(error: IndigoError) -> bool:
     """Whether a POST that ended with this error may or may not have been carried out."""
-    if isinstance(error, ApiError) and error.status in _TIMING_STATUSES:
+    if isinstance(error, ApiError) and error.status in TIMING_STATUSES:
         return True
     return isinstance(error, (AmbiguousOutcomeError, ServerError, ResponseDecodeError))
 
