@@ -1,4 +1,12 @@
-"""An asyncio SDK for the Indigo audiences API: match, grow, price, buy and download voter audiences."""
+"""An asyncio SDK for the Indigo audiences API: match, grow, price, buy and download voter audiences.
+
+    from indigo_async import IndigoClient, workflows
+
+    async with IndigoClient() as client:
+        matched = await workflows.upload_and_match(client, "https://example.org/donors.csv", ...)
+
+`IndigoClient` has the endpoints, `workflows` the recipes and batches, `errors` all exceptions.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +17,7 @@ if TYPE_CHECKING:
     from indigo_async import errors, workflows
     from indigo_async._transport.pacing import Pacing
     from indigo_async._transport.retry import RetryPolicy
+    from indigo_async._version import __version__
     from indigo_async.client import CustomerClient, IndigoClient
     from indigo_async.errors import IndigoError
     from indigo_async.inputs import (
@@ -42,6 +51,7 @@ __all__ = [
     "RetryPolicy",
     "UploadStatus",
     "UploadedAudienceCsv",
+    "__version__",
     "errors",
     "workflows",
 ]
@@ -53,6 +63,7 @@ _EXPORTS = {
     "models": ["Audience", "AudienceStatus", "CsvExport", "ExportStatus", "UploadStatus", "UploadedAudienceCsv"],
     "_transport.pacing": ["Pacing"],
     "_transport.retry": ["RetryPolicy"],
+    "_version": ["__version__"],
 }
 _MODULE_OF = {name: f"indigo_async.{module}" for module, names in _EXPORTS.items() for name in names}
 
@@ -67,3 +78,8 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names. `help` imports and shows them."""
+    return __all__

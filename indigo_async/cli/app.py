@@ -9,12 +9,12 @@ import sys
 import traceback
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from importlib import metadata
 
 import attrs
 from cyclopts import App, Argument, Parameter
 from cyclopts.exceptions import CycloptsError, MissingArgumentError, UnusedCliTokensError
 
+from indigo_async._version import __version__
 from indigo_async.cli.errors import (
     EXIT_CODES_HELP,
     ErrorReport,
@@ -121,7 +121,7 @@ app: App = App(
     help_epilogue=EXIT_CODES_HELP,
     help_format="plaintext",
     default_parameter=Parameter(negative_iterable=(), show_default=_format_default),
-    version=lambda: metadata.version("indigo-async"),
+    version=__version__,
     suppress_keyboard_interrupt=False,
 )
 for _name, _help in _COMMANDS.items():

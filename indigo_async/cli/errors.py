@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import IntEnum
-from importlib import metadata
 from typing import Any, cast
 
 import attrs
 
+from indigo_async._version import __version__
 from indigo_async.cli.render.advice import advice_for, use_option_names
 from indigo_async.errors import (
     AuthenticationError,
@@ -122,7 +122,7 @@ def describe_error(error: BaseException, *, in_batch: bool = False) -> ErrorRepo
         case OSError(strerror=str() as reason):
             message = reason if error.filename is None else f"{error.filename}: {reason}"
         case _:
-            message = f"this is a bug in indigo-async {metadata.version('indigo-async')} ({kind})"
+            message = f"this is a bug in indigo-async {__version__} ({kind})"
             advice = "please report it with the output of the same command with --debug, which hides the token"
     return ErrorReport(type=kind, message=message, advice=advice)
 

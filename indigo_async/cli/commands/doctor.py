@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from indigo_async._settings import TOKEN_FILE_VARIABLE, Settings, read_token_file
+from indigo_async._version import __version__
 from indigo_async.cli.errors import ExitCode
 from indigo_async.cli.options.common import CONNECTION, ConnectionOptions
 from indigo_async.cli.render.advice import use_option_names
@@ -123,7 +124,7 @@ def _check_installation() -> Iterator[Check]:
     yield Check(
         "packages",
         CheckStatus.FAILED if too_old else CheckStatus.OK,
-        f"indigo-async {metadata.version('indigo-async')} with {', '.join(core)}",
+        f"indigo-async {__version__} with {', '.join(core)}",
         f"{'; '.join(too_old)}: pip install --upgrade 'indigo-async[all]'" if too_old else None,
     )
 
