@@ -64,8 +64,8 @@ never purchases.
     "run": """\
 Run the jobs of a manifest concurrently: match, create a lookalike, price, purchase within limits, download.
 
-Run the command again to resume: nothing is purchased twice. Ctrl-C stops it cleanly. docs/manifest.md describes the
-format.
+Run the command again to resume: nothing is purchased twice. Ctrl-C stops it cleanly.
+docs/reference/manifest.md describes the format.
 
   indigo-async run jobs.yaml --budget-cents 5000000 --publish s3://bucket/prefix""",
     "quote": """\
@@ -77,7 +77,7 @@ which is free. A later `run` of the same manifest purchases these previews.""",
 Work on jobs started with `run --temporal`, until Ctrl-C or SIGTERM. Start one worker per machine.
 
 When it stops, it finishes purchases and downloads in flight and hands waiting jobs over to other workers. See
-docs/temporal.md.
+docs/guides/temporal.md.
 
   indigo-async worker --temporal 127.0.0.1:7233 --exports s3://bucket/exports""",
     "watch": """\

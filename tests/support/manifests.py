@@ -12,7 +12,7 @@ from indigo_async.cli.manifest import read_manifest
 from indigo_async.errors import InvalidInputError
 from indigo_async.workflows import AudienceJob
 
-MANIFEST_PAGE = Path(__file__).parents[2] / "docs" / "manifest.md"
+MANIFEST_PAGE = Path(__file__).parents[2] / "docs" / "reference" / "manifest.md"
 _EXAMPLE = re.compile(r"^`([a-z.]+)`\n\n```[a-z]+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -25,7 +25,7 @@ class FakePublisher:
 
 
 def examples() -> dict[str, str]:
-    """The example files of docs/manifest.md by name."""
+    """The example files of docs/reference/manifest.md by name."""
     return dict(_EXAMPLE.findall(MANIFEST_PAGE.read_text()))
 
 

@@ -37,7 +37,7 @@ _CONFLICT_FIELDS = {"customer_id", "audience_name", "lookalike.audience_name", "
 def read_manifest(
     path: Path, *, defaults: Path | None = None, out: Path | None = None, publisher: Publisher | None = None
 ) -> list[AudienceJob]:
-    """Read and check all jobs of a manifest. docs/manifest.md describes the format.
+    """Read and check all jobs of a manifest. docs/reference/manifest.md describes the format.
 
     Args:
         path: a file whose name ends in .yaml, .yml, .csv, .jsonl or .ndjson.
