@@ -1,4 +1,4 @@
-"""Manifests: YAML, CSV or JSON Lines files that list the jobs of a batch. docs/reference/manifest.md describes the format."""
+"""Manifests: YAML, CSV or JSON Lines files that list a batch. docs/reference/manifest.md describes the format."""
 
 from indigo_async.cli.manifest.reader import read_manifest
 
