@@ -30,6 +30,7 @@ def types(session: nox.Session) -> None:
     python = session.virtualenv.bin + "/python"
     session.run("pyright", "--pythonpath", python)
     session.run("pyright", "--verifytypes", "indigo_async", "--ignoreexternal", env={"PYTHONPATH": "."})
+    session.run("mypy")
 
 
 @nox.session

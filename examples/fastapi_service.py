@@ -75,7 +75,8 @@ async def events(customer_id: str, audience_name: str, request: Request) -> Stre
 
 
 def _matches(request: Request) -> Matches:
-    return request.state.matches
+    matches: Matches = request.state.matches
+    return matches
 
 
 def _find_match(request: Request, customer_id: str, audience_name: str) -> Match:

@@ -34,7 +34,7 @@ class Match:
     changed: asyncio.Event = attrs.Factory(asyncio.Event)
 
     def on_event(self, event: Event) -> None:
-        self.events.append({"event": type(event).__name__} | event_fields(event))
+        self.events.append({"event": type(event).__name__, **event_fields(event)})
         self.notify_watchers()
 
     def notify_watchers(self) -> None:

@@ -59,7 +59,8 @@ def is_private_host(host: str | None) -> bool:
     embedded = address.ipv4_mapped or (_embedded_ipv4(address) if address in _NAT64 else None)
     if embedded is not None:
         return not _is_public(embedded)
-    return address not in _GLOBAL_UNICAST or not all(map(_is_public, [address, *_tunneled_ipv4_addresses(address)]))
+    public = [_is_public(address), *map(_is_public, _tunneled_ipv4_addresses(address))]
+    return address not in _GLOBAL_UNICAST or not all(public)
 
 
 _MAX_ID_BITS = 1024

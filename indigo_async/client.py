@@ -247,8 +247,9 @@ class IndigoClient:
         check = InputCheck()
         customer_id = check.optional_customer_id(customer_id)
         check.raise_if_invalid()
-        query: Mapping[str, str] | None = {} if customer_id is None else {"customerId": customer_id}
-        trail = self.transport.start_list(LIST_AUDIENCES, query)
+        first_query = {} if customer_id is None else {"customerId": customer_id}
+        trail = self.transport.start_list(LIST_AUDIENCES, first_query)
+        query: Mapping[str, str] | None = first_query
         audiences: dict[str, Audience] = {}  # pages may repeat rows that moved
         while query is not None:
             rows, page = await self._read_page(query)

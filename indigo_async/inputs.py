@@ -82,7 +82,8 @@ def _empty_mapping() -> Mapping[str, Any]:
 def _keep_items(values: Iterable[str] | None) -> Sequence[str] | None:
     """Store the items of an iterator, which can be read only once."""
     kept: Any = list(values) if isinstance(values, Iterator) else values
-    return kept
+    sequence: Sequence[str] | None = kept
+    return sequence
 
 
 @attrs.frozen(kw_only=True)

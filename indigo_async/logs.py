@@ -72,9 +72,9 @@ def log_events(event: Event) -> None:
     if not _logger.isEnabledFor(level):
         return
     values = event_fields(event)
-    shown = values | {"cost_cents": format_dollars(getattr(event, "cost_cents", None))}
+    shown = {**values, "cost_cents": format_dollars(getattr(event, "cost_cents", None))}
     message = template.format_map(defaultdict(lambda: "-", shown))
     if isinstance(event, WorkflowEvent):
         message = f"customer {event.customer_id!r}, audience {event.audience_name!r}: {message}"
     fields = {f"indigo.{name}": value for name, value in values.items()}
-    _logger.log(level, "%s", message, extra={"indigo.event": kind.__name__} | fields)
+    _logger.log(level, "%s", message, extra={"indigo.event": kind.__name__, **fields})

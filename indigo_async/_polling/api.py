@@ -82,8 +82,9 @@ class AudienceApi:
             ListTooLongError: the list has more than `limit` bytes; some of its rows may have been received.
             ApiError, TransportError, ResponseDecodeError: the list could not be read; likewise.
         """
-        query: Mapping[str, str] | None = _customer_query(customer_id)
-        trail = self.transport.start_list(LIST_AUDIENCES, query)
+        first_query = _customer_query(customer_id)
+        trail = self.transport.start_list(LIST_AUDIENCES, first_query)
+        query: Mapping[str, str] | None = first_query
         seconds, size = 0.0, 0
         while query is not None:
             reader = ListReader(LIST_AUDIENCES, on_rows, max_bytes=limit - size, token=self.transport.token)

@@ -98,7 +98,7 @@ class CostModel:
     def record_stale_list(self, scope: ListScope, now: float) -> float:
         """Record a list that is out of date. Returns the seconds for which it is paused: longer each time."""
         stats = self._stats_for(scope)
-        pause = min(_MAX_STALE_PAUSE, _MAX_PAUSE * 2 ** min(stats.times_stale, 16))
+        pause = min(_MAX_STALE_PAUSE, _MAX_PAUSE * 2.0 ** min(stats.times_stale, 16))
         stats.times_stale += 1
         stats.paused_until = now + pause
         return pause

@@ -38,7 +38,7 @@ def to_utf8(body: bytes, charset: str | None = None) -> bytes:
     try:
         if body.startswith(codecs.BOM_UTF8):
             return body[len(codecs.BOM_UTF8) :]
-        encoding = json.detect_encoding(body)
+        encoding: str = json.detect_encoding(body)
         if encoding in {"utf-8", "utf-8-sig"}:
             if charset is None or _is_utf8(body):
                 return body

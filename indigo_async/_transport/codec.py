@@ -350,7 +350,8 @@ def _structure_usual(document: Any, cls: type[T]) -> T:
         _copy_matched_count(fields)
     elif cls is CsvExport and contradicts_breakdown(parse_cents(fields.get("cost")), fields.get("costBreakdown")):
         raise _MisfitError("one price", fields)
-    return _FUNCTIONS[cls](fields, cls)
+    record: T = _FUNCTIONS[cls](fields, cls)
+    return record
 
 
 def _copy_matched_count(fields: dict[str, Any]) -> None:
@@ -369,7 +370,8 @@ def _structure_unusual(document: Any, cls: type[T], functions: _Functions | None
     if not isinstance(document, dict):
         raise _MisfitError("an object", document)
     normalized = _normalize(cast("dict[str, Any]", document), cls)
-    return (functions or _FUNCTIONS)[cls](normalized, cls)
+    record: T = (functions or _FUNCTIONS)[cls](normalized, cls)
+    return record
 
 
 def _normalize(document: dict[str, Any], cls: type) -> dict[str, Any]:

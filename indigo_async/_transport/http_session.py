@@ -176,6 +176,7 @@ class HttpSession:
         options = self._request_options(proxy)
         if not self._owns_session:
             options |= self._with_middleware(_remove_authorization)
+        response: aiohttp.ClientResponse | NoResponse
         try:
             response = await session.get(target, headers=headers, auto_decompress=False, timeout=timeout, **options)
         except _SESSION_ERRORS as error:

@@ -103,7 +103,7 @@ class CircuitBreaker:
         if not self._reads and not self._writes and now >= self._next_probe_at:
             self._schedule_next_probe(now)
             return True
-        turn = self._loop.create_future()
+        turn: asyncio.Future[bool] = self._loop.create_future()
         waiting[turn] = None
         self._set_timer()
         try:

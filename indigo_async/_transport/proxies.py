@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from urllib.request import getproxies_environment
-from urllib.request import proxy_bypass_environment as _is_excepted  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType] - missing in typeshed
+from urllib.request import proxy_bypass_environment as _is_excepted  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType] - missing in typeshed
 
 import attrs
 from yarl import URL

@@ -49,7 +49,7 @@ class RetryPolicy:
 
     def backoff(self, attempt: int, jitter: float) -> float:
         """Return the seconds to wait after failed attempt number `attempt` (from 1); `jitter` is in [0, 1)."""
-        longest = min(self.wait_max, self.wait_initial * 2 ** min(attempt - 1, 32))
+        longest = min(self.wait_max, self.wait_initial * 2.0 ** min(attempt - 1, 32))
         return longest * (1 - jitter / 2)
 
 

@@ -6,6 +6,7 @@ that you can test a client against every variant.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
 import attrs
@@ -51,6 +52,10 @@ Pagination: TypeAlias = Literal["none", "link header", "next url", "next token",
 """How a list signals more rows. A client can follow the first two; the others don't lead to a next page."""
 
 
+def _freeze(keys: Iterable[str]) -> frozenset[str]:
+    return frozenset(keys)
+
+
 @attrs.frozen(kw_only=True)
 class Dialect:
     """How a server spells, delays, caps or contradicts what the API reference leaves open.
@@ -92,7 +97,7 @@ class Dialect:
     status_format: StatusFormat = "exact"
     shows_counts: bool = True
     list_shape: Literal["array", "object"] = "array"
-    list_omitted_keys: frozenset[str] = attrs.field(default=frozenset(), converter=frozenset[str])
+    list_omitted_keys: frozenset[str] = attrs.field(default=frozenset(), converter=_freeze)
     cost_key: CostKey = "cost"
     shows_field_types: bool = True
     shows_customer_id: bool = True

@@ -131,7 +131,7 @@ class Sandbox:
     async def _start(self, stack: AsyncExitStack) -> _RunningServer:
         """Start every part. `stack` stops them in reverse order."""
         exports = Path(await anyio.to_thread.run_sync(tempfile.mkdtemp, None, "indigo-sandbox-"))
-        stack.push_async_callback(anyio.to_thread.run_sync, shutil.rmtree, exports)
+        stack.push_async_callback(anyio.to_thread.run_sync, functools.partial(shutil.rmtree, exports))
         engine = await stack.enter_async_context(self._open_engine())
         tasks = BackgroundTasks()
         stack.push_async_callback(tasks.aclose)

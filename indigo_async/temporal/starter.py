@@ -133,9 +133,11 @@ async def run_job(
             stage=Stage.MATCH,
         )
     try:
-        return await handle.result()
+        summary: JobSummary = await handle.result()
     except WorkflowFailureError as error:
         failure = build_failure(job_input, workflow_id, error)
+    else:
+        return summary
     raise WorkflowError(f"{failure.error_type}: {failure.message}", stage=failure.stage)
 
 
@@ -234,7 +236,7 @@ def _check_destination(check: InputCheck, where: str, job: AudienceJob) -> None:
         check.add(where, problem)
 
 
-async def _build_job_input(job: AudienceJob, **options: object) -> JobInput:
+async def _build_job_input(job: AudienceJob, **options: Any) -> JobInput:
     """Build the input of a checked job's workflow."""
     selections, filters = normalized_inputs(job)
     step, export = job.lookalike, job.export
@@ -262,7 +264,7 @@ async def _build_job_input(job: AudienceJob, **options: object) -> JobInput:
             allow_empty=export.allow_empty,
         ),
         identity="",
-        **options,  # type: ignore[arg-type]
+        **options,
     )
     made = await compute_identity(job, base_url="")
     identity = hashlib.sha256(to_json([made.fingerprint, job_input.export, job_input.purchase])).hexdigest()

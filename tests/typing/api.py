@@ -1,4 +1,4 @@
-"""The public interface as users write it. It is never run: the type checker reads it, in its strict mode."""
+"""The public interface as users write it. It is never run: mypy and Pyright read it, in their strict modes."""
 
 # pyright: reportUnnecessaryTypeIgnoreComment=true
 
@@ -48,8 +48,8 @@ async def clients() -> None:
     IndigoClient("token", base_url="https://example.org", timeout=5, retry=RetryPolicy(attempts=2), poll_interval=1)
     IndigoClient(lambda: "token", pacing=Pacing(max_concurrency=8), on_event=log_events)
     IndigoClient(fresh_token)
-    IndigoClient(7)  # pyright: ignore[reportArgumentType] - a token is text, or what gives one
-    IndigoClient("token", "https://example.org")  # pyright: ignore[reportCallIssue] - options are named
+    IndigoClient(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - a token is text, or what gives one
+    IndigoClient("token", "https://example.org")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue] - options are named
     instrument(client)
 
 
@@ -78,11 +78,11 @@ async def endpoints(client: IndigoClient) -> None:
     )
     assert_type(export, CsvExport)
     assert_type(await client.purchase_csv_export(export_id=export.id, customer_id="42"), CsvExport)
-    await client.upload_csv(url="https://example.org/donors.csv")  # pyright: ignore[reportCallIssue] - whose is it?
+    await client.upload_csv(url="https://example.org/donors.csv")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue] - whose is it?
     acme = client.for_customer("42")
     assert_type(acme, CustomerClient)
     assert_type(await acme.upload_csv(url="https://example.org/donors.csv"), Audience)
-    await acme.upload_csv(customer_id="43", url="https://example.org")  # pyright: ignore[reportCallIssue] - it is bound
+    await acme.upload_csv(customer_id="43", url="https://example.org")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue] - it is bound
 
 
 def records(audience: Audience, export: CsvExport) -> None:
@@ -94,7 +94,7 @@ def records(audience: Audience, export: CsvExport) -> None:
     assert_type(audience.status == AudienceStatus.ACTIVE, bool)
     assert_type(export.cost_cents, int | None)
     assert_type(export.download_url, str | None)
-    audience.status = "ACTIVE"  # pyright: ignore[reportAttributeAccessIssue] - records are frozen
+    audience.status = "ACTIVE"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue] - records are frozen
 
 
 def tell(event: Event) -> None:
@@ -134,7 +134,7 @@ async def recipes(client: IndigoClient, publisher: Publisher) -> None:
     assert_type(receipt, ExportReceipt)
     assert_type(receipt.path, Path)
     assert_type(receipt.size_bytes, int)
-    await workflows.export_audience(client, wider, destination="donors.csv")  # pyright: ignore[reportCallIssue] - whose?
+    await workflows.export_audience(client, wider, destination="donors.csv")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue] - whose?
     assert_type(await workflows.wait_until_active(client, matched, customer_id="42"), Audience)
     assert_type(await workflows.wait_for_column_selection(client, 7, customer_id="42"), Audience)
     assert_type(await workflows.wait_for_export(client, receipt.export, audience=wider, customer_id="42"), CsvExport)
@@ -172,7 +172,7 @@ async def batches(client: IndigoClient) -> None:
     assert_type(report, BatchReport)
     assert_type(report.spent_cents, int)
     await workflows.run_batch(client, later_jobs(), max_in_flight=100, purchase=False)
-    await workflows.run_batch(client, ["donors.csv"])  # pyright: ignore[reportArgumentType] - jobs, not files
+    await workflows.run_batch(client, ["donors.csv"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType] - jobs, not files
     async with workflows.start_batch(client, list(jobs())) as batch:
         async for outcome in batch:
             assert_type(outcome, JobOutcome)
@@ -197,7 +197,7 @@ async def failures(client: IndigoClient) -> None:
         assert_type(error.stage, str)
         assert_type(error.audience, Audience | None)
     except errors.IndigoError as error:
-        assert_type(error.args, tuple[object, ...])  # pyright: ignore[reportAssertTypeFailure] - Python's own, any
+        assert_type(error.args, tuple[object, ...])  # type: ignore[assert-type]  # pyright: ignore[reportAssertTypeFailure] - Python's own, any
 
 
 class Bucket:

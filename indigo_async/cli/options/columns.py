@@ -93,7 +93,8 @@ def _read_file(path: Path) -> ColumnSelectionsInput:
     if not isinstance(document, dict):
         raise invalid("must contain a mapping of field to column_name and is_required")
     fields = cast("dict[str, Any]", document)
-    return fields.get("column_selections", fields)
+    selections: ColumnSelectionsInput = fields.get("column_selections", fields)
+    return selections
 
 
 def _parse_file(path: Path) -> object:

@@ -23,6 +23,7 @@ __all__ = ["describe_event"]
 
 def describe_event(event: Event) -> str | None:
     """The event as a line of text; None if another event already says the same."""
+    text: str | None
     match event:
         case StageStarted(stage=stage):
             text = f"{stage} started"

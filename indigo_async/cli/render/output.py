@@ -74,7 +74,7 @@ class _Console(Console):
             soft_wrap=False,
         )
 
-    @property
+    @property  # type: ignore[misc]
     def size(self) -> ConsoleDimensions:  # pyright: ignore[reportIncompatibleMethodOverride] - only read
         size = super().size
         return ConsoleDimensions(max(MIN_WIDTH, size.width), size.height)

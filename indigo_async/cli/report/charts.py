@@ -185,7 +185,7 @@ def _round_up(number: float) -> float:
     if number <= 1:
         return 1
     power = 10 ** math.floor(math.log10(number))
-    return next(step * power for step in (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10) if step * power >= number)
+    return next(float(step * power) for step in (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10) if step * power >= number)
 
 
 def _count_ticks(chart: Chart, maximum: float) -> Iterable[Tick]:
@@ -197,7 +197,7 @@ def _count_ticks(chart: Chart, maximum: float) -> Iterable[Tick]:
 
 def _time_ticks(chart: Chart, seconds: float) -> Iterable[Tick]:
     max_ticks = chart.width / 110
-    step = next(
+    step: float = next(
         (each for each in _TIME_STEPS if seconds / each <= max_ticks), math.ceil(seconds / max_ticks / 86_400) * 86_400
     )
     if seconds < 2:  # noqa: PLR2004 - whole seconds are too coarse

@@ -64,9 +64,9 @@ def build_history(records: Iterable[JournalRecord]) -> BatchHistory:
             runs[record.facts["run"]] = _read_run(record.facts, at)
         elif not record.customer_id:
             name = (record.facts["customer_id"], record.facts["audience_name"])
-            job = JobHistoryBuilder(*name)
-            job.add_record(record, at)
-            rejected[name] = at, job.build(lambda at: at)
+            unstarted = JobHistoryBuilder(*name)
+            unstarted.add_record(record, at)
+            rejected[name] = at, unstarted.build(lambda at: at)
         else:
             name = (record.customer_id, record.audience_name)
             if name not in builders:

@@ -153,8 +153,8 @@ def _measure_occupancy(spans: Iterable[StageSpan], seconds: float) -> dict[str, 
     occupancy: dict[str, tuple[float, ...]] = {}
     for stage, bins in partial.items():
         throughout, means = 0, list[float]()
-        for change, partly in zip(changes[stage], bins, strict=False):
-            throughout += change
+        for entered, partly in zip(changes[stage], bins, strict=False):
+            throughout += entered
             means.append(throughout + partly)
         occupancy[stage] = tuple(means)
     return occupancy

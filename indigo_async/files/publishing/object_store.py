@@ -9,7 +9,6 @@ import secrets
 from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -228,7 +227,7 @@ async def _upload_file(store: SigningStore, key: str, path: Path, stopped: async
             yield part
             part = await run_in_thread(read)
 
-    with await run_in_thread(partial(path.open, "rb")) as file:
+    with await run_in_thread(lambda: path.open("rb")) as file:
         first = await run_in_thread(read)
         await obstore.put_async(
             store,

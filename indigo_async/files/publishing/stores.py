@@ -109,11 +109,15 @@ def open_store(
     _check_endpoint(url, settings, client_options)
     client_options = proxies.object_store_options() | client_options
     try:
-        return kinds[scheme].from_url(url, config=settings, client_options=client_options or None, retry_config=_RETRY)
+        store: SigningStore = kinds[scheme].from_url(
+            url, config=settings, client_options=client_options or None, retry_config=_RETRY
+        )
     except BaseException as error:
         if not isinstance(error, Exception) and not is_panic(error):
             raise
         reason = _explain_opening(error, scheme, settings)
+    else:
+        return store
     raise PublishError(f"obstore rejects {strip_credentials(url)} with this configuration: {reason}")
 
 

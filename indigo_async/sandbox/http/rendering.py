@@ -115,7 +115,7 @@ def _encode_row(context: RenderContext, record: AudienceRecord, exports: Sequenc
 def _build_cached_row(context: RenderContext, record: AudienceRecord, now: float) -> CachedRow:
     """Encode a row that stays valid until the next change that no request causes."""
     exports = context.store.list_exports(record)
-    stages = [record.stage, record.upload and record.upload.stage, *(export.stage for export in exports)]
+    stages = [record.stage, record.upload.stage if record.upload else None, *(export.stage for export in exports)]
     changes = [stage.next_change_at(now) for stage in stages if stage is not None]
     if any(export.file is not None for export in exports):
         changes.append(now + context.url_signer.lifetime / 2)

@@ -79,9 +79,9 @@ def _cut_page(dialect: Dialect, url: URL, reply: Response, body: bytes) -> Respo
         shown: object = page if is_array else {"audiences": page}
         headers = {**reply.headers, "Link": f'<{next_url}>; rel="next"'} if has_more else reply.headers
         return attrs.evolve(reply, body=msgspec.json.encode(shown), headers=headers)
-    note = {
+    notes: dict[str, dict[str, Any]] = {
         "next url": {"next": next_url if has_more else None},
         "next token": {"nextPageToken": f"page-{number + 1}" if has_more else None},
         "has more": {"hasMore": has_more},
-    }[dialect.pagination]
-    return attrs.evolve(reply, body=msgspec.json.encode({"audiences": page, **note}))
+    }
+    return attrs.evolve(reply, body=msgspec.json.encode({"audiences": page, **notes[dialect.pagination]}))

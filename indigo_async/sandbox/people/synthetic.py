@@ -99,7 +99,8 @@ def _mask(hidden: BoolArray, values: NDArray[Any]) -> NDArray[np.object_]:
 def _draw_categories(rng: np.random.Generator, probabilities: FloatArray) -> IndexArray:
     """Draw a category for each row of `probabilities` (people x categories; rows needn't sum to 1)."""
     cumulative = np.cumsum(probabilities, axis=1)
-    return (rng.random(len(cumulative))[:, None] * cumulative[:, -1:] > cumulative).sum(axis=1)
+    drawn: IndexArray = (rng.random(len(cumulative))[:, None] * cumulative[:, -1:] > cumulative).sum(axis=1)
+    return drawn
 
 
 @attrs.frozen
@@ -213,7 +214,7 @@ def _generate_leaning(
     democratic = np.array([state.democratic for state in STATES])[places.state] / 100
     place = np.log(democratic / (1 - democratic)) + 1.8 * (places.urbanity - 0.5)
     count = len(homes.household)
-    return (
+    leaning: FloatArray = (
         place[homes.place]
         + np.array([-0.7, 1.8, 0.2, 0.3, 0.1])[ethnicity]
         - 0.012 * (homes.age - 50)
@@ -221,6 +222,7 @@ def _generate_leaning(
         + rng.normal(0, 0.8, count)[homes.household]
         + rng.normal(0, 0.6, count)
     )
+    return leaning
 
 
 def _generate_party(
@@ -257,7 +259,8 @@ def _generate_scores(
         return _sigmoid(log_odds + rng.normal(0, noise, count)).round(3).astype(np.float32)
 
     def voted(kind: str) -> FloatArray:
-        return np.mean([voted for name, voted in history.items() if name.endswith(kind)], axis=0)
+        share: FloatArray = np.mean([voted for name, voted in history.items() if name.endswith(kind)], axis=0)
+        return share
 
     scores: ArraysByColumn = {}
     supports = dict(zip(ISSUES, (1.0, 1.1, -0.7, 0.9, 0.8, 0.8), strict=True))

@@ -75,7 +75,7 @@ class PageWorkflow:
 
     async def _recall_summary(self, job: JobInput, workflow_id: str) -> JobSummary | None:
         """The result of the workflow that already has the ID; None if it did a different job."""
-        return await workflow.execute_activity(
+        summary: JobSummary | None = await workflow.execute_activity(
             "recall",
             args=[workflow_id, job.identity],
             result_type=cast("type[JobSummary]", JobSummary | None),
@@ -83,6 +83,7 @@ class PageWorkflow:
             heartbeat_timeout=_RECALL_HEARTBEAT,
             retry_policy=RetryPolicy(maximum_interval=timedelta(minutes=1)),
         )
+        return summary
 
 
 def _summarize_failure(failure: Failure) -> BatchSummary:

@@ -328,6 +328,7 @@ class Batch:
         )
         started_at = self._clock()
         end: JobResult | Exception | None = None
+        outcome: JobOutcome | None = None
         try:
             try:
                 with recipe_scope(context, "job", self._job_timeout, on_event=options.on_event):

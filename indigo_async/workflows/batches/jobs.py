@@ -62,7 +62,21 @@ def _copy_mutable(value: T) -> T:
         kept = {key: _copy_mutable(item) for key, item in cast("dict[Any, Any]", value).items()}
     elif isinstance(value, (list, set, Iterator)):
         kept = [_copy_mutable(item) for item in to_list(cast("object", value)) or ()]
-    return kept
+    copied: T = kept
+    return copied
+
+
+# Converters have exact types, because mypy can't read a generic one.
+def _copy_filters(filters: LookalikeFiltersInput | None) -> LookalikeFiltersInput | None:
+    return _copy_mutable(filters)
+
+
+def _copy_field_types(field_types: Sequence[str]) -> Sequence[str]:
+    return _copy_mutable(field_types)
+
+
+def _copy_selections(selections: ColumnSelectionsInput) -> ColumnSelectionsInput:
+    return _copy_mutable(selections)
 
 
 @attrs.frozen(kw_only=True)
@@ -72,7 +86,7 @@ class LookalikeStep:
     audience_name: str
     size: int
     include_original_audience: bool | None = None
-    filters: LookalikeFiltersInput | None = attrs.field(default=None, converter=_copy_mutable)
+    filters: LookalikeFiltersInput | None = attrs.field(default=None, converter=_copy_filters)
 
 
 @attrs.frozen(kw_only=True)
@@ -83,7 +97,7 @@ class ExportStep:
     """
 
     destination: Path | str
-    optional_field_types: Sequence[str] = attrs.field(default=(), converter=_copy_mutable)
+    optional_field_types: Sequence[str] = attrs.field(default=(), converter=_copy_field_types)
     max_cost_cents: int = 0
     reuse_purchased: bool | None = None
     allow_empty: bool = False
@@ -105,7 +119,7 @@ class AudienceJob:
     customer_id: str
     audience_name: str
     csv: str | Path = attrs.field(repr=_repr_csv)
-    column_selections: ColumnSelectionsInput = attrs.field(converter=_copy_mutable)
+    column_selections: ColumnSelectionsInput = attrs.field(converter=_copy_selections)
     lookalike: LookalikeStep | None = None
     export: ExportStep | None = None
     key: str = attrs.field(

@@ -197,12 +197,14 @@ class _Lookalike:
         self._warn_about_states()
         await context.job_log.record_intent(Stage.LOOKALIKE, {"base_audience_id": self.base_id})
         context.requested = Requested.AUDIENCE
+        created: Audience | ReusableAudience | NotReusable
         try:
             created = await context.post(self._send, self._find_created, on_unknown_outcome=self._note_unknown_outcome)
         except ApiError as refusal:
-            created = await self._find_after_refusal(refusal)
-            if created is None:
+            found = await self._find_after_refusal(refusal)
+            if found is None:
                 raise
+            created = found
         if not isinstance(created, Audience):
             is_own = self.was_attempted and _is_certain(created) and not self._existed_before(created.audience.id)
             return await reuse_audience(context, Stage.LOOKALIKE, created, made_by_this_job=is_own)
