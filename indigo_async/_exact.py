@@ -17,7 +17,7 @@ from typing import Any, cast
 
 from indigo_async._text import is_encodable
 
-__all__ = ["INTEGER_LIMIT", "describe_kind", "to_integer", "to_json", "to_list", "to_plain", "to_seconds"]
+__all__ = ["INTEGER_LIMIT", "describe_kind", "to_integer", "to_json", "to_list", "to_plain", "to_real"]
 
 _PLAIN_TYPES = frozenset({str, int, float, bool, type(None)})
 _PLAIN_DTYPES = frozenset("biufU")
@@ -63,7 +63,7 @@ def to_integer(value: object) -> int | None:
         return None
 
 
-def to_seconds(value: object) -> float | None:
+def to_real(value: object) -> float | None:
     """Return a real number unchanged or as a float, which may be infinite or NaN. None if the value is not a number."""
     number = _to_number(value)
     if number is None or isinstance(number, (int, float)):

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from indigo_async._exact import INTEGER_LIMIT, describe_kind, to_integer, to_list, to_plain, to_seconds
+from indigo_async._exact import INTEGER_LIMIT, describe_kind, to_integer, to_list, to_plain, to_real
 from indigo_async._text import did_you_mean, format_dollars, is_encodable, short_repr
 from indigo_async.errors import InvalidInputError, Problem
 from indigo_async.inputs import (
@@ -208,14 +208,24 @@ class InputCheck:
             self.add(where, "must be an integer of at most 63 bits")
         return number or 0
 
-    def seconds(self, where: str, value: object) -> float:
-        """Check for a finite number of seconds above 0."""
-        seconds = to_seconds(value)
+    def seconds(self, where: str, value: object, *, may_be_zero: bool = False) -> float:
+        """Check for a finite number of seconds above 0, or of at least 0."""
+        seconds = to_real(value)
         if seconds is None:
             self.add(where, f"must be seconds (a number), not {describe_kind(to_plain(value))}")
-        elif not 0 < seconds < math.inf:
-            self.add(where, f"must be more than 0 seconds and finite, not {short_repr(seconds)}")
+        elif not 0 <= seconds < math.inf or (seconds == 0 and not may_be_zero):
+            least = "at least" if may_be_zero else "more than"
+            self.add(where, f"must be {least} 0 seconds and finite, not {short_repr(seconds)}")
         return seconds or 0
+
+    def positive_number(self, where: str, value: object) -> float:
+        """Check for a finite number above 0."""
+        number = to_real(value)
+        if number is None:
+            self.add(where, f"must be a number, not {describe_kind(to_plain(value))}")
+        elif not 0 < number < math.inf:
+            self.add(where, f"must be more than 0 and finite, not {short_repr(number)}")
+        return number or 0
 
     def cents(self, where: str, value: object) -> int:
         """Check for whole cents of at least 0."""

@@ -15,6 +15,7 @@ import attrs
 from indigo_async._transport.adaptive_limits import ConcurrencyLimit, RateLimit
 from indigo_async._transport.responses import FailureReason, NoResponse, Response
 from indigo_async._transport.retry import parse_retry_after
+from indigo_async._validation import InputCheck
 
 __all__ = ["Pacer", "Pacing"]
 
@@ -28,12 +29,20 @@ class Pacing:
 
     `max_concurrency` bounds the requests in flight, `requests_per_second` (None: no limit) how many are sent in a
     second.
+
+    Raises:
+        InvalidInputError: a limit is not above 0; lists all problems.
     """
 
-    max_concurrency: int = attrs.field(default=64, validator=attrs.validators.ge(1))
-    requests_per_second: float | None = attrs.field(
-        default=None, validator=attrs.validators.optional(attrs.validators.gt(0))
-    )
+    max_concurrency: int = 64
+    requests_per_second: float | None = None
+
+    def __attrs_post_init__(self) -> None:
+        check = InputCheck()
+        object.__setattr__(self, "max_concurrency", check.positive_integer("max_concurrency", self.max_concurrency))
+        if (rate := self.requests_per_second) is not None:
+            object.__setattr__(self, "requests_per_second", check.positive_number("requests_per_second", rate))
+        check.raise_if_invalid()
 
 
 class Pacer:

@@ -13,6 +13,7 @@ from http import HTTPStatus
 import attrs
 
 from indigo_async._transport.responses import Endpoint, FailureReason, NoResponse, Response
+from indigo_async._validation import InputCheck
 
 __all__ = [
     "MAX_UNEXPECTED_401S",
@@ -40,12 +41,22 @@ class RetryPolicy:
     in the client's own queue; the request fails at once when the next wait would exceed it. (The client's `timeout`
     limits a single attempt.) Waits double from `wait_initial` to `wait_max` (seconds), minus a random part of up to one
     half. A `Retry-After` of up to an hour is obeyed in full.
+
+    Raises:
+        InvalidInputError: there is no first attempt, or a time is negative or infinite; lists all problems.
     """
 
-    attempts: int = attrs.field(default=6, validator=attrs.validators.ge(1))
-    timeout: float = attrs.field(default=120.0, validator=attrs.validators.ge(0))
-    wait_initial: float = attrs.field(default=0.5, validator=attrs.validators.ge(0))
-    wait_max: float = attrs.field(default=20.0, validator=attrs.validators.ge(0))
+    attempts: int = 6
+    timeout: float = 120.0
+    wait_initial: float = 0.5
+    wait_max: float = 20.0
+
+    def __attrs_post_init__(self) -> None:
+        check = InputCheck()
+        object.__setattr__(self, "attempts", check.positive_integer("attempts", self.attempts))
+        for name in ("timeout", "wait_initial", "wait_max"):
+            object.__setattr__(self, name, check.seconds(name, getattr(self, name), may_be_zero=True))
+        check.raise_if_invalid()
 
     def backoff(self, attempt: int, jitter: float) -> float:
         """Return the seconds to wait after failed attempt number `attempt` (from 1); `jitter` is in [0, 1)."""

@@ -13,11 +13,11 @@ from pathlib import Path
 import anyio
 
 from indigo_async._transport.cancellation import run_in_thread
-from indigo_async.cli.client import open_publisher
+from indigo_async.cli.client import create_client, open_publisher
 from indigo_async.cli.errors import ErrorReport, ExitCode, exit_code_for
 from indigo_async.cli.manifest import read_manifest
 from indigo_async.cli.options.batch import BatchOptions
-from indigo_async.cli.options.common import ConnectionOptions
+from indigo_async.cli.options.common import ConnectionOptions, PacingOptions
 from indigo_async.cli.progress.display import show_progress
 from indigo_async.cli.progress.tracker import ProgressTracker, planned_stages
 from indigo_async.cli.render.failures import FailureGroups
@@ -36,6 +36,7 @@ _SPECIFIC_EXIT_CODES = {ExitCode.OVER_LIMIT, ExitCode.TIMED_OUT, ExitCode.UNAUTH
 async def run_manifest(
     manifest: Path,
     batch_options: BatchOptions,
+    pacing: PacingOptions,
     options: ConnectionOptions,
     output: Output,
     *,
@@ -53,9 +54,7 @@ async def run_manifest(
     scope = anyio.CancelScope()
     with stop_on_signals(scope.cancel):  # also while the client and publisher are closed
         async with (
-            IndigoClient(
-                base_url=options.base_url, proxy=options.proxy, poll_interval=batch_options.poll_interval
-            ) as client,
+            create_client(options, pacing, poll_interval=batch_options.poll_interval) as client,
             open_publisher(client, batch_options.publish) as publisher,
         ):
             read = partial(

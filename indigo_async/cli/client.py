@@ -14,8 +14,9 @@ from aiohttp import web
 
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async._transport.outage import wait_out_outages
+from indigo_async._transport.pacing import Pacing
 from indigo_async._validation import InputCheck
-from indigo_async.cli.options.common import ConnectionOptions, WaitOptions
+from indigo_async.cli.options.common import PACING, ConnectionOptions, PacingOptions, WaitOptions
 from indigo_async.cli.render.audiences import audience_to_json, render_audience
 from indigo_async.cli.render.events import describe_event
 from indigo_async.cli.render.output import Output
@@ -27,14 +28,40 @@ from indigo_async.files import Publisher, content_name
 from indigo_async.models import Audience
 from indigo_async.workflows.recipes.match import check_csv, inspect_input, is_url
 
-__all__ = ["create_and_show", "open_client", "open_publisher", "publish_csv", "read_audience"]
+__all__ = ["create_and_show", "create_client", "open_client", "open_publisher", "publish_csv", "read_audience"]
 
 _MIN_SECONDS_LEFT = 0.001
 
 
+def create_client(
+    options: ConnectionOptions,
+    pacing: PacingOptions = PACING,
+    *,
+    poll_interval: float = 5.0,
+    on_event: Listener | None = None,
+) -> IndigoClient:
+    """The client for a command's options; the caller opens it.
+
+    Raises:
+        InvalidInputError: no token, or a base URL that would send it unencrypted.
+    """
+    return IndigoClient(
+        base_url=options.base_url,
+        proxy=options.proxy,
+        pacing=Pacing(max_concurrency=pacing.max_concurrency, requests_per_second=pacing.requests_per_second),
+        poll_interval=poll_interval,
+        on_event=on_event,
+    )
+
+
 @asynccontextmanager
 async def open_client(
-    options: ConnectionOptions, output: Output, *, poll_interval: float = 5.0, on_event: Listener | None = None
+    options: ConnectionOptions,
+    output: Output,
+    pacing: PacingOptions = PACING,
+    *,
+    poll_interval: float = 5.0,
+    on_event: Listener | None = None,
 ) -> AsyncGenerator[IndigoClient]:
     """An open client. Events inside the block are printed as progress and passed to `on_event`.
 
@@ -48,7 +75,7 @@ async def open_client(
         if on_event is not None:
             on_event(event)
 
-    async with IndigoClient(base_url=options.base_url, proxy=options.proxy, poll_interval=poll_interval) as client:
+    async with create_client(options, pacing, poll_interval=poll_interval) as client:
         with listen(report_event):
             yield client
 

@@ -183,7 +183,7 @@ class Sandbox:
     @property
     def _started(self) -> _RunningServer:
         if self._running is None:
-            raise RuntimeError("the sandbox is not running: use it inside `async with`")
+            raise IndigoError("the sandbox is not running: use it inside `async with`")
         return self._running
 
     @property

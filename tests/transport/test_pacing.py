@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from indigo_async._transport.pacing import Pacer, Pacing
+from indigo_async.errors import InvalidInputError
 from tests.support.virtual_time import now, run_in_virtual_time, virtual_backend
 
 anyio_backend = virtual_backend
@@ -251,3 +253,12 @@ def test_the_limit_holds_all_are_served_and_no_slot_is_lost(requests, limit, rat
         await asyncio.wait_for(pacer.acquire(is_write=True), timeout=3_600)
 
     run_in_virtual_time(scenario())
+
+
+def test_invalid_limits_are_rejected_together():
+    with pytest.raises(InvalidInputError) as caught:
+        Pacing(max_concurrency=0, requests_per_second=math.nan)
+    assert [str(problem) for problem in caught.value.problems] == [
+        "max_concurrency: must be at least 1, not 0",
+        "requests_per_second: must be more than 0 and finite, not nan",
+    ]

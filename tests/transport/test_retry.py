@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from decimal import Decimal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from indigo_async._transport.responses import Endpoint, FailureReason, NoResponse, Response
 from indigo_async._transport.retry import RetryPolicy, is_outcome_unknown, parse_retry_after, retry_delay
+from indigo_async.errors import InvalidInputError
 
 GET = Endpoint("GET", "/audience")
 POST = Endpoint("POST", "/purchase_csv_export")
@@ -234,10 +238,18 @@ def test_delays_respect_the_budget_the_attempts_and_the_retry_after(
         assert delay >= (retry_after or 0)
 
 
-@pytest.mark.parametrize("wrong", [{"attempts": 0}, {"timeout": -1}, {"wait_initial": -0.1}, {"wait_max": -0.1}])
-def test_an_invalid_policy_is_rejected(wrong: dict[str, float]):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        RetryPolicy(**wrong)
+@pytest.mark.parametrize(
+    "wrong", [{"attempts": 0}, {"timeout": -1}, {"wait_initial": math.nan, "wait_max": -0.1}, {"timeout": math.inf}]
+)
+def test_an_invalid_policy_is_rejected_with_all_problems(wrong: dict[str, float]):
+    with pytest.raises(InvalidInputError) as caught:
+        RetryPolicy(**wrong)  # type: ignore[arg-type]
+    assert [problem.where for problem in caught.value.problems] == list(wrong)
+
+
+def test_numbers_of_other_libraries_are_accepted_in_a_policy():
+    policy = RetryPolicy(attempts=Decimal(3), wait_initial=Decimal(1), wait_max=Decimal("2.5"))  # type: ignore[arg-type]
+    assert policy.backoff(2, 0.5) == 1.5
 
 
 def test_an_unexpected_401_is_retried_twice_if_the_token_has_worked():

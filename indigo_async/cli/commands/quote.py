@@ -12,7 +12,7 @@ from indigo_async._text import format_dollars
 from indigo_async.cli.batch_runner import explain_exit, run_manifest
 from indigo_async.cli.errors import ExitCode
 from indigo_async.cli.options.batch import BATCH, BatchOptions, Manifest
-from indigo_async.cli.options.common import CONNECTION, ConnectionOptions
+from indigo_async.cli.options.common import CONNECTION, PACING, ConnectionOptions, PacingOptions
 from indigo_async.cli.render.output import Justify, make_table
 from indigo_async.cli.render.results import BatchResult, render_failed_jobs, render_stop_reason, summary_to_json
 from indigo_async.cli.report.formatting import format_count
@@ -63,6 +63,7 @@ def quote(
     manifest: Manifest,
     *,
     batch: BatchOptions = BATCH,
+    pacing: PacingOptions = PACING,
     options: ConnectionOptions = CONNECTION,
 ) -> ExitCode:
     """Price the exports of a manifest, without purchasing anything."""
@@ -76,7 +77,9 @@ def quote(
 
     output.note(_INTRODUCTION)
     result = run_async(
-        lambda: run_manifest(manifest, batch, options, output, purchase=False, budget_cents=None, on_outcome=count)
+        lambda: run_manifest(
+            manifest, batch, pacing, options, output, purchase=False, budget_cents=None, on_outcome=count
+        )
     )
     for customer_id, customer_quote in sorted(quotes.items()):
         output.write_json({"type": "customer", "customer_id": customer_id, **attrs.asdict(customer_quote)})

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import attrs
 from cyclopts import Parameter
 
+from indigo_async._validation import InputCheck
 from indigo_async.cli.batch_runner import explain_exit, run_manifest
 from indigo_async.cli.errors import ExitCode
 from indigo_async.cli.options.batch import BATCH, TEMPORAL, BatchOptions, Manifest, TemporalOptions
-from indigo_async.cli.options.common import CONNECTION, ConnectionOptions, OptionalWholeNumber
+from indigo_async.cli.options.common import (
+    CONNECTION,
+    PACING,
+    ConnectionOptions,
+    OptionalWholeNumber,
+    PacingOptions,
+)
 from indigo_async.cli.render.results import render_results, summary_to_json
 from indigo_async.cli.signals import run_async
 
 __all__ = ["run"]
+
+_OPTIONS_OF_WORKERS = ("publish", "poll_interval", "requests_per_second", "max_concurrency", "base_url", "proxy")
+_OPTIONS_OF_ONE_PROCESS = ("journal", "stop_after_failures")
 
 
 def run(
@@ -30,6 +41,7 @@ def run(
         bool, Parameter(negative=(), help="Stop each job once its export has a price; purchase nothing.")
     ] = False,
     batch: BatchOptions = BATCH,
+    pacing: PacingOptions = PACING,
     temporal: TemporalOptions = TEMPORAL,
     options: ConnectionOptions = CONNECTION,
 ) -> ExitCode:
@@ -38,16 +50,43 @@ def run(
     if temporal.address is not None:
         from indigo_async.cli.temporal_runner import run_on_temporal  # noqa: PLC0415 - optional extra
 
+        _reject_options_without_effect(batch, pacing, options)
         return run_async(
             lambda: run_on_temporal(
                 manifest, temporal, batch, output, purchase=not no_purchase, budget_cents=budget_cents
             )
         )
     result = run_async(
-        lambda: run_manifest(manifest, batch, options, output, purchase=not no_purchase, budget_cents=budget_cents)
+        lambda: run_manifest(
+            manifest, batch, pacing, options, output, purchase=not no_purchase, budget_cents=budget_cents
+        )
     )
     output.write_json(summary_to_json(result))
     output.show(render_results(result))
     if result.exit_code is not ExitCode.SUCCESS:
         output.error(explain_exit(result))
     return result.exit_code
+
+
+def _reject_options_without_effect(batch: BatchOptions, pacing: PacingOptions, options: ConnectionOptions) -> None:
+    """Reject options that `run --temporal` can't honor, because workers send the requests.
+
+    Raises:
+        InvalidInputError: lists all of these options.
+    """
+    check = InputCheck()
+    for given, default in ((batch, BATCH), (pacing, PACING), (options, CONNECTION)):
+        changed = {
+            field.name
+            for field in attrs.fields(type(given))
+            if getattr(given, field.name) != getattr(default, field.name)
+        }
+        for name in sorted(changed.intersection(_OPTIONS_OF_WORKERS)):
+            check.add(_option(name), "workers send the requests: give this option to `indigo-async worker`")
+        for name in sorted(changed.intersection(_OPTIONS_OF_ONE_PROCESS)):
+            check.add(_option(name), "has no effect with --temporal, which keeps the state of the jobs itself")
+    check.raise_if_invalid()
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

@@ -14,7 +14,7 @@ from rich.text import Text
 from indigo_async._polling import RecordPart
 from indigo_async.cli.client import open_client
 from indigo_async.cli.errors import ErrorReport, ExitCode, describe_error, exit_code_for
-from indigo_async.cli.options.common import WAITING, OptionalCustomer, WaitOptions
+from indigo_async.cli.options.common import PACING, WAITING, OptionalCustomer, PacingOptions, WaitOptions
 from indigo_async.cli.render.audiences import audience_to_json, csv_status, effective_status
 from indigo_async.cli.render.live import redrawn
 from indigo_async.cli.render.output import Output, format_status, make_table
@@ -33,13 +33,15 @@ def watch(
     /,
     *,
     customer: OptionalCustomer = None,
+    pacing: PacingOptions = PACING,
     options: WaitOptions = WAITING,
 ) -> ExitCode:
     """Show audiences until each is done."""
     table = _WatchTable(options.create_output(), {audience_id: _Row() for audience_id in audience_ids})
 
     async def work() -> None:
-        async with table.live(), open_client(options, table.output, poll_interval=options.poll_interval) as client:
+        interval = options.poll_interval
+        async with table.live(), open_client(options, table.output, pacing, poll_interval=interval) as client:
             try:
                 async with asyncio.timeout(options.timeout), asyncio.TaskGroup() as watches:
                     for audience_id in table.rows:

@@ -8,12 +8,20 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from indigo_async.cli.client import open_publisher
+from indigo_async.cli.client import create_client, open_publisher
 from indigo_async.cli.errors import ExitCode
 from indigo_async.cli.options.batch import TEMPORAL, TemporalOptions
-from indigo_async.cli.options.common import CONNECTION, POSITIVE, ConnectionOptions, PollInterval, Publish, WholeNumber
+from indigo_async.cli.options.common import (
+    CONNECTION,
+    PACING,
+    POSITIVE,
+    ConnectionOptions,
+    PacingOptions,
+    PollInterval,
+    Publish,
+    WholeNumber,
+)
 from indigo_async.cli.signals import run_async, stop_on_signals
-from indigo_async.client import IndigoClient
 
 __all__ = ["worker"]
 
@@ -43,6 +51,7 @@ def worker(
     metrics: Annotated[
         str | None, Parameter(help="Host and port to serve GET /metrics for Prometheus on, such as 127.0.0.1:9464.")
     ] = None,
+    pacing: PacingOptions = PACING,
     temporal: TemporalOptions = TEMPORAL,
     options: ConnectionOptions = CONNECTION,
 ) -> ExitCode:
@@ -56,11 +65,8 @@ def worker(
         runtime = create_runtime(metrics)
         temporal_client = await connect(temporal.address, namespace=temporal.namespace, runtime=runtime)
         async with (
-            IndigoClient(
-                base_url=options.base_url,
-                proxy=options.proxy,
-                poll_interval=poll_interval,
-                on_event=create_metrics_listener(runtime),
+            create_client(
+                options, pacing, poll_interval=poll_interval, on_event=create_metrics_listener(runtime)
             ) as client,
             open_publisher(client, publish) as publisher,
         ):

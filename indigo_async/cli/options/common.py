@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Annotated, TypeAlias
@@ -15,6 +16,7 @@ from indigo_async.cli.render.output import Output
 __all__ = [
     "CONNECTION",
     "OUTPUT",
+    "PACING",
     "POSITIVE",
     "WAITING",
     "AudienceId",
@@ -25,6 +27,7 @@ __all__ = [
     "OptionalCustomer",
     "OptionalWholeNumber",
     "OutputOptions",
+    "PacingOptions",
     "PollInterval",
     "Publish",
     "WaitOptions",
@@ -37,7 +40,7 @@ _OUTPUT_GROUP = Group("Output", sort_key=11)
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
 _MAX_SHOWN = 40
 
-POSITIVE = Number(gt=0)
+POSITIVE = Number(gt=0, lt=math.inf)
 
 
 def parse_whole_number(text: str) -> int:
@@ -126,6 +129,26 @@ class ConnectionOptions(OutputOptions):
 
 @Parameter(name="*")
 @attrs.frozen(kw_only=True)
+class PacingOptions:
+    """Upper limits for requests; see `Pacing`."""
+
+    requests_per_second: Annotated[
+        float | None,
+        Parameter(
+            group=_CONNECTION_GROUP,
+            help="Send at most this many requests per second. Default: no limit other than the server's own, which "
+            "is detected.",
+            validator=POSITIVE,
+        ),
+    ] = None
+    max_concurrency: Annotated[
+        WholeNumber,
+        Parameter(group=_CONNECTION_GROUP, help="The most requests in flight at the same time.", validator=POSITIVE),
+    ] = 64
+
+
+@Parameter(name="*")
+@attrs.frozen(kw_only=True)
 class WaitOptions(ConnectionOptions):
     """Also how long to wait and how often to check, in seconds."""
 
@@ -142,4 +165,5 @@ class WaitOptions(ConnectionOptions):
 
 OUTPUT = OutputOptions()
 CONNECTION = ConnectionOptions()
+PACING = PacingOptions()
 WAITING = WaitOptions()
