@@ -280,7 +280,7 @@ def row_costs(count: int) -> Figure:
     body = msgspec.json.encode([{"id": f"aud_{number}"} | row for number in range(count)])
 
     def view() -> None:
-        reader = ListReader(LIST_AUDIENCES, lambda _: None, max_bytes=len(body), token="")
+        reader = ListReader(LIST_AUDIENCES, lambda _: None, max_bytes=len(body), secrets="")
         for start in range(0, len(body), CHUNK_BYTES):
             reader.feed(body[start : start + CHUNK_BYTES])
         reader.finish()

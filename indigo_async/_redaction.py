@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, SupportsIndex, TypeVar, cast, overload
+from typing import Any, SupportsIndex, TypeAlias, TypeVar, cast, overload
 from unicodedata import category
 
 import attrs
 
-__all__ = ["SecretBytes", "SecretText", "redact", "redact_urls", "sanitize_text", "secret"]
+__all__ = ["SecretBytes", "SecretText", "Secrets", "redact", "redact_urls", "sanitize_text", "secret"]
 
 T = TypeVar("T")
+
+Secrets: TypeAlias = str | tuple[str, ...]
+"""One secret or several, such as the token and the values of headers."""
 
 
 class SecretText(str):
@@ -67,10 +70,11 @@ _URL = re.compile(
 _QUERY = re.compile(r"([?#])[^\s?#=\"'<>]*=[^\s\"'<>]*")
 
 
-def redact(text: str, token: str = "") -> str:
-    """Remove the token, bearer tokens, and the user names, queries and fragments of URLs from a text."""
-    if token:
-        text = text.replace(token, "<hidden>")
+def redact(text: str, secrets: Secrets = "") -> str:
+    """Remove secrets, bearer tokens, and the user names, queries and fragments of URLs from a text."""
+    for known in (secrets,) if isinstance(secrets, str) else secrets:
+        if known:
+            text = text.replace(known, "<hidden>")
     text = _BEARER.sub(r"\1 <hidden>", text)
     text = _URL.sub(lambda url: f"{url[1]}{url[2]}{f'{url[3]}<hidden>' if url[3] else ''}", text)
     return _QUERY.sub(r"\1<hidden>", text)
@@ -81,13 +85,13 @@ _UNPRINTABLE_CATEGORIES = ("C", "Zl", "Zp")
 """Unicode categories of control and format characters (bidi marks, zero widths), surrogates and line separators."""
 
 
-def sanitize_text(text: str, token: str = "", *, max_length: int = _MAX_TEXT_LENGTH) -> str:
+def sanitize_text(text: str, secrets: Secrets = "", *, max_length: int = _MAX_TEXT_LENGTH) -> str:
     """Prepare a server's text for a message: redacted, cut, on one line and without control characters.
 
     So it can't forge log lines or change a terminal's colors.
     """
     shown = "".join(" " if category(character).startswith(_UNPRINTABLE_CATEGORIES) else character for character in text)
-    return " ".join(redact(shown, token).split())[:max_length]
+    return " ".join(redact(shown, secrets).split())[:max_length]
 
 
 def redact_urls(value: T) -> T:

@@ -41,7 +41,7 @@ def read_list(body: bytes) -> None:
                 _ = view.key, view.csv_exports, view.uploaded_audience_csv
             rows.decode_record(index)
 
-    reader = ListReader(AUDIENCES, take, max_bytes=1_000_000, token="")
+    reader = ListReader(AUDIENCES, take, max_bytes=1_000_000, secrets="")
     for start in range(0, len(body), 64):
         reader.feed(body[start : start + 64])
     reader.finish()

@@ -62,7 +62,7 @@ class AudienceApi:
         return audience, Cost(seconds, body.size)
 
     def _decode_audience(self, parts: list[bytes], endpoint: str) -> Audience:
-        document = parse_json_response(b"".join(parts), GET_AUDIENCE, token=self.transport.token)
+        document = parse_json_response(b"".join(parts), GET_AUDIENCE, secrets=self.transport.token)
         return codec.decode_audience(document, endpoint)
 
     async def read_list(
@@ -87,7 +87,7 @@ class AudienceApi:
         query: Mapping[str, str] | None = first_query
         seconds, size = 0.0, 0
         while query is not None:
-            reader = ListReader(LIST_AUDIENCES, on_rows, max_bytes=limit - size, token=self.transport.token)
+            reader = ListReader(LIST_AUDIENCES, on_rows, max_bytes=limit - size, secrets=self.transport.token)
             try:
                 seconds += await self.transport.stream(LIST_AUDIENCES, reader, query=query, measure_latency=False)
                 query = trail.follow(reader.finish())

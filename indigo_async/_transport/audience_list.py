@@ -15,6 +15,7 @@ from typing import Any, cast
 import attrs
 import msgspec
 
+from indigo_async._redaction import Secrets
 from indigo_async._transport import codec
 from indigo_async._transport.bodies import to_utf8
 from indigo_async._transport.codec import KEYS, LIST_KEYS, find_list
@@ -192,15 +193,17 @@ class ListReader:
         endpoint: the call whose response this is, for errors.
         on_rows: called with each slice of rows.
         max_bytes: the most bytes that the list may have.
-        token: redacted in errors.
+        secrets: redacted in errors.
     """
 
-    def __init__(self, endpoint: Endpoint, on_rows: Callable[[RowSlice], None], *, max_bytes: int, token: str) -> None:
+    def __init__(
+        self, endpoint: Endpoint, on_rows: Callable[[RowSlice], None], *, max_bytes: int, secrets: Secrets
+    ) -> None:
         self.size: int = 0
         self._endpoint = endpoint
         self._on_rows = on_rows
         self._max_bytes = max_bytes
-        self._token = token
+        self._secrets = secrets
         self._headers: Mapping[str, str] = {}
         self._row_count = 0
         self._first_id: str | None = None
@@ -299,7 +302,7 @@ class ListReader:
         opening_keys = tuple(key.decode() for key in _OPENING_KEY.findall(self._opening))
         if keys is None or (self._opening and keys != opening_keys):
             content = codec.decode_document(document, self._endpoint.name)
-            error = find_embedded_error(content, self._endpoint, token=self._token)
+            error = find_embedded_error(content, self._endpoint, secrets=self._secrets)
             raise error or ResponseDecodeError("expected an array of audiences", endpoint=self._endpoint.name)
         array = document
         for key in keys:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any, cast
 
-from indigo_async._redaction import sanitize_text
+from indigo_async._redaction import Secrets, sanitize_text
 from indigo_async._transport.codec import decode_document, unwrap_record
 from indigo_async._transport.error_bodies import find_page_title, is_web_page, read_error_body, read_error_document
 from indigo_async._transport.responses import Endpoint, FailureReason, NoResponse, Response
@@ -43,15 +43,15 @@ _MAX_ERROR_TYPE_LENGTH = 100
 
 
 def make_error(
-    endpoint: Endpoint, outcome: Response | NoResponse, *, token: str = "", base_url: str = ""
+    endpoint: Endpoint, outcome: Response | NoResponse, *, secrets: Secrets = "", base_url: str = ""
 ) -> IndigoError:
     """Return the exception for a request whose last attempt ended with `outcome`.
 
-    `token` is removed from its message. `base_url` is the server's, which a 404 may question.
+    `secrets` are removed from its message. `base_url` is the server's, which a 404 may question.
     """
     if isinstance(outcome, Response):
-        return _make_error_from_response(endpoint, outcome, token, base_url)
-    message = sanitize_text(str(outcome), token)
+        return _make_error_from_response(endpoint, outcome, secrets, base_url)
+    message = sanitize_text(str(outcome), secrets)
     if outcome.reason.nothing_sent:
         message += "" if outcome.advice else "; check base_url and the network"
         is_misconfiguration = outcome.reason.is_misconfiguration
@@ -69,7 +69,7 @@ def make_error(
     return ConnectionFailedError(message, endpoint=endpoint.name)
 
 
-def _make_error_from_response(endpoint: Endpoint, response: Response, token: str, base_url: str) -> ApiError:
+def _make_error_from_response(endpoint: Endpoint, response: Response, secrets: Secrets, base_url: str) -> ApiError:
     content_type = response.headers.get("content-type", "")
     error = read_error_body(response.body, content_type)
     is_redirect = HTTPStatus.MULTIPLE_CHOICES <= response.status < HTTPStatus.BAD_REQUEST
@@ -89,7 +89,7 @@ def _make_error_from_response(endpoint: Endpoint, response: Response, token: str
         message,
         error.error_type,
         endpoint,
-        token=token,
+        secrets=secrets,
         retry_after=parse_retry_after(response),
         hint=hint or _explain_intermediary(response.status, is_page=is_page),
         is_page=is_page,
@@ -130,7 +130,7 @@ def describe_unreadable(response: Response) -> NoResponse:
     return NoResponse(FailureReason.WEB_PAGE, f"{detail}, titled {title!r}" if title else detail)
 
 
-def parse_json_response(body: bytes, endpoint: Endpoint, *, token: str) -> Any:
+def parse_json_response(body: bytes, endpoint: Endpoint, *, secrets: Secrets) -> Any:
     """Decode the JSON body of a 2xx response. A record is taken out of its envelope, such as `{"data": {...}}`.
 
     Raises:
@@ -140,16 +140,16 @@ def parse_json_response(body: bytes, endpoint: Endpoint, *, token: str) -> Any:
     document = decode_document(body, endpoint.name)
     record = document if endpoint.record is None else unwrap_record(document, endpoint.record)
     is_enveloped = record is not document
-    error = find_embedded_error(document, endpoint, token=token, holds_record=is_enveloped and record is not None)
+    error = find_embedded_error(document, endpoint, secrets=secrets, holds_record=is_enveloped and record is not None)
     if error is None and is_enveloped:
-        error = find_embedded_error(record, endpoint, token=token)
+        error = find_embedded_error(record, endpoint, secrets=secrets)
     if error is not None:
         raise error
     return record
 
 
 def find_embedded_error(
-    document: Any, endpoint: Endpoint, *, token: str = "", holds_record: bool = False
+    document: Any, endpoint: Endpoint, *, secrets: Secrets = "", holds_record: bool = False
 ) -> ApiError | None:
     """Return the API error inside a 2xx response: an object with `error`, or null instead of the requested record.
 
@@ -171,7 +171,7 @@ def find_embedded_error(
     error = read_error_document({name: fields[name] for name in names if name in fields})
     if error.message is None:
         return None
-    return _make_api_error(HTTPStatus.BAD_REQUEST.value, error.message, error.error_type, endpoint, token=token)
+    return _make_api_error(HTTPStatus.BAD_REQUEST.value, error.message, error.error_type, endpoint, secrets=secrets)
 
 
 def _holds_data(fields: dict[str, Any]) -> bool:
@@ -184,7 +184,7 @@ def _make_api_error(
     error_type: object,
     endpoint: Endpoint,
     *,
-    token: str,
+    secrets: Secrets,
     retry_after: float | None = None,
     hint: str | None = None,
     is_page: bool = False,
@@ -193,11 +193,11 @@ def _make_api_error(
 
     A web page (`is_page`) says nothing about the token.
     """
-    message = sanitize_text(message, token, max_length=_MAX_MESSAGE_LENGTH)
+    message = sanitize_text(message, secrets, max_length=_MAX_MESSAGE_LENGTH)
     if hint is not None:
         message = f"{message.rstrip('.')}; {hint}"
     error_type = (
-        sanitize_text(error_type, token, max_length=_MAX_ERROR_TYPE_LENGTH)
+        sanitize_text(error_type, secrets, max_length=_MAX_ERROR_TYPE_LENGTH)
         if isinstance(error_type, str) and error_type
         else None
     )

@@ -205,7 +205,7 @@ class Transport:
                 if on_headers is not None:
                     on_headers(outcome.headers)
                 try:
-                    return parse_json_response(outcome.body, endpoint, token=self.token)
+                    return parse_json_response(outcome.body, endpoint, secrets=self.token)
                 except ApiError as error:
                     del outcome
                     raise error.with_traceback(None) from None  # no frame of an error may hold the body
@@ -227,7 +227,7 @@ class Transport:
                 continue
             if delay is None or is_final:
                 try:
-                    raise make_error(endpoint, outcome, token=self.token, base_url=self.base_url)
+                    raise make_error(endpoint, outcome, secrets=self.token, base_url=self.base_url)
                 finally:
                     del outcome  # as above
             reason = _failure_label(outcome)
@@ -266,7 +266,7 @@ class Transport:
         )
         if isinstance(outcome, NoResponse) or not outcome.ok:
             try:
-                raise make_error(endpoint, outcome, token=self.token, base_url=self.base_url)
+                raise make_error(endpoint, outcome, secrets=self.token, base_url=self.base_url)
             finally:
                 del outcome  # as above
         return clock() - started

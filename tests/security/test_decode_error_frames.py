@@ -88,7 +88,7 @@ def test_a_decode_error_refers_to_no_frame_with_the_body(read: Callable[[bytes],
 
 def test_an_unreadable_row_refers_to_no_frame_of_the_codec_with_the_row():
     slices: list[RowSlice] = []
-    reader = ListReader(Endpoint("GET", "/audiences"), slices.append, max_bytes=10_000, token="")
+    reader = ListReader(Endpoint("GET", "/audiences"), slices.append, max_bytes=10_000, secrets="")
     reader.feed(b"[" + WITHOUT_ID + b"]")
     reader.finish()
     with pytest.raises(ResponseDecodeError) as caught:

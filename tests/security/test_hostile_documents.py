@@ -61,7 +61,7 @@ def read_list(body: bytes) -> object:
             except ResponseDecodeError as error:
                 seen.append(error)
 
-    reader = ListReader(AUDIENCES, take, max_bytes=10_000_000, token="")
+    reader = ListReader(AUDIENCES, take, max_bytes=10_000_000, secrets="")
     for start in range(0, len(body), 100_000):
         reader.feed(body[start : start + 100_000])
     reader.finish()
@@ -198,7 +198,7 @@ def test_a_streamed_list_decodes_like_its_single_rows(rows: list[Any]):
         return outcome(read_audience, msgspec.json.encode(row))
 
     taken: list[RowSlice] = []
-    reader = ListReader(AUDIENCES, taken.append, max_bytes=10_000_000, token="")
+    reader = ListReader(AUDIENCES, taken.append, max_bytes=10_000_000, secrets="")
     reader.feed(msgspec.json.encode(rows))
     reader.finish()
     together = [

@@ -18,7 +18,7 @@ LIST = Endpoint("GET", "/audiences")
 def read(body, *, chunk=1_000, limit=10**9):
     """Return the slices of a list that arrives in chunks."""
     slices = []
-    reader = ListReader(LIST, slices.append, max_bytes=limit, token="secret-token")
+    reader = ListReader(LIST, slices.append, max_bytes=limit, secrets="secret-token")
     reader.begin(None)
     for start in range(0, len(body), chunk):
         reader.feed(body[start : start + chunk])
@@ -142,7 +142,7 @@ def test_a_response_that_is_not_a_list_is_rejected(body, error):
 
 
 def test_a_list_announced_as_too_long_is_not_read():
-    reader = ListReader(LIST, lambda _: None, max_bytes=1_000, token="")
+    reader = ListReader(LIST, lambda _: None, max_bytes=1_000, secrets="")
     reader.begin(1_000)
     with pytest.raises(ListTooLongError) as caught:
         reader.begin(1_001)

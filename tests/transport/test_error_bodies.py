@@ -19,7 +19,7 @@ JSON = "application/json"
 
 
 def error_from(status: int, body: bytes, content_type: str) -> ApiError:
-    error = make_error(GET, Response(status, {"content-type": content_type}, body), token="secret-token")
+    error = make_error(GET, Response(status, {"content-type": content_type}, body), secrets="secret-token")
     assert isinstance(error, ApiError)
     return error
 

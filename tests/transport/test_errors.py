@@ -33,7 +33,7 @@ CANARY = "canary-91c4"
 def error_from(status: int, body: object = None, *, raw: bytes | None = None, **headers: str) -> ApiError:
     content = msgspec.json.encode(body) if raw is None else raw
     response = Response(status, {name.replace("_", "-"): value for name, value in headers.items()}, content)
-    error = make_error(GET, response, token=TOKEN)
+    error = make_error(GET, response, secrets=TOKEN)
     assert isinstance(error, ApiError)
     return error
 
@@ -278,9 +278,9 @@ def test_no_surrounding_text_reveals_a_secret(parts: list[tuple[str, str, str]],
     text = " ".join(f"{before} {secret} {after}" for before, secret, after in parts)
     errors = (
         error_from(status, {"error": text, "errorType": text}),
-        make_error(GET, NoResponse(FailureReason.NOT_SENT, text), token=TOKEN),
-        make_error(POST, NoResponse(FailureReason.BROKEN, text), token=TOKEN),
-        find_embedded_error({"error": text, "errorType": text}, POST, token=TOKEN),
+        make_error(GET, NoResponse(FailureReason.NOT_SENT, text), secrets=TOKEN),
+        make_error(POST, NoResponse(FailureReason.BROKEN, text), secrets=TOKEN),
+        find_embedded_error({"error": text, "errorType": text}, POST, secrets=TOKEN),
     )
     for error in errors:
         shown = f"{error} {error!r} {vars(error)}"

@@ -76,7 +76,7 @@ class FakeAudienceApi:
 
     async def read_list(self, customer_id, on_rows, *, limit):
         kind = "everything" if customer_id is None else "list"
-        reader = ListReader(LIST_AUDIENCES, on_rows, max_bytes=limit, token="")
+        reader = ListReader(LIST_AUDIENCES, on_rows, max_bytes=limit, secrets="")
         started = now()
         async with self._responding(kind, customer_id, None):
             customers = self._records.values() if customer_id is None else [self._records.get(customer_id, {})]
