@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-
-import attrs
-from aiohttp import web
 
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async._transport.outage import wait_out_outages
@@ -24,7 +20,7 @@ from indigo_async.cli.signals import run_async
 from indigo_async.client import IndigoClient
 from indigo_async.errors import WaitTimeoutError
 from indigo_async.events import Event, Listener, Stage, listen
-from indigo_async.files import Publisher, content_name
+from indigo_async.files import LocalPublisher, Publisher
 from indigo_async.models import Audience
 from indigo_async.workflows.recipes.match import check_csv, inspect_input, is_url
 
@@ -130,8 +126,7 @@ async def open_publisher(client: IndigoClient, publish: str | None) -> AsyncGene
         proxy = client.transport.http.proxies.explicit
         yield ObjectStorePublisher(publish, proxy=None if proxy is None else proxy.url)
     elif client.settings.is_loopback:
-        async with _serve_on_loopback() as publisher:
-            yield publisher
+        yield LocalPublisher()
     else:
         yield None
 
@@ -152,38 +147,3 @@ async def publish_csv(
     if is_url(csv) or publisher is None:
         return csv
     return await stack.enter_async_context(publisher.publish(Path(csv)))
-
-
-@attrs.frozen
-class _LoopbackPublisher:
-    """Serves files on loopback, at URLs that can't be guessed, to a server on this machine such as the sandbox."""
-
-    _origin: str
-    _files: dict[str, Path]
-
-    @asynccontextmanager
-    async def publish(self, path: Path) -> AsyncGenerator[str]:
-        url_path = f"/{secrets.token_urlsafe(16)}/{await content_name(path)}"
-        self._files[url_path] = path
-        try:
-            yield self._origin + url_path
-        finally:
-            del self._files[url_path]
-
-
-@asynccontextmanager
-async def _serve_on_loopback() -> AsyncGenerator[Publisher]:
-    files: dict[str, Path] = {}
-
-    async def serve(request: web.BaseRequest) -> web.StreamResponse:
-        path = files.get(request.path)
-        return web.Response(status=404) if path is None else web.FileResponse(path)
-
-    runner = web.ServerRunner(web.Server(serve))
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        host, port = runner.addresses[0][:2]
-        yield _LoopbackPublisher(f"http://{host}:{port}", files)
-    finally:
-        await runner.cleanup()

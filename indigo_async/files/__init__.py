@@ -4,12 +4,14 @@ from indigo_async.files.csv.check import check_columns
 from indigo_async.files.csv.suggest import ColumnSuggestion, suggest_columns
 from indigo_async.files.downloads.destination import safe_file_name
 from indigo_async.files.downloads.download import DownloadedFile, download
+from indigo_async.files.publishing.local import LocalPublisher
 from indigo_async.files.publishing.object_store import ObjectStorePublisher
 from indigo_async.files.publishing.publisher import Publisher, content_name
 
 __all__ = [
     "ColumnSuggestion",
     "DownloadedFile",
+    "LocalPublisher",
     "ObjectStorePublisher",
     "Publisher",
     "check_columns",

@@ -31,7 +31,7 @@ from indigo_async import (
     workflows,
 )
 from indigo_async.events import Event, Listener
-from indigo_async.files import ObjectStorePublisher, Publisher, content_name, safe_file_name
+from indigo_async.files import LocalPublisher, ObjectStorePublisher, Publisher, content_name, safe_file_name
 from indigo_async.logs import log_events
 from indigo_async.sandbox import Fault, FaultKind, FileHost, LogEntry, Sandbox
 from indigo_async.telemetry import instrument
@@ -216,6 +216,7 @@ async def publishers(client: IndigoClient, sandbox: Sandbox) -> None:
     await recipes(client, bucket)
     await recipes(client, ObjectStorePublisher("s3://bucket/prefix", config={"region": "us-east-1"}, expires_in=60))
     await recipes(client, ObjectStorePublisher(S3Store("bucket")))
+    await recipes(client, LocalPublisher())
     await recipes(client, host)
 
 

@@ -21,7 +21,7 @@ from indigo_async._transport.cancellation import cleanup, run_in_thread, run_to_
 from indigo_async._transport.proxies import Proxies
 from indigo_async._validation import InputCheck
 from indigo_async.errors import PublishError
-from indigo_async.files.publishing.publisher import content_name
+from indigo_async.files.publishing.publisher import content_name, unreadable
 from indigo_async.files.publishing.stores import SCHEMES, explain, is_panic, open_store, strip_credentials
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class ObjectStorePublisher:
         try:
             name = await content_name(path)
         except OSError as error:
-            raise PublishError(f"{path} cannot be read ({error.strerror or type(error).__name__})") from None
+            raise unreadable(path, error) from None
         if not self._objects:
             self._slots = asyncio.Semaphore(_CONCURRENT_UPLOADS)  # for the current event loop
         shared = self._objects.setdefault(name, _SharedObject(f"{secrets.token_hex(16)}/{name}"))

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Protocol
 
 from indigo_async._transport.cancellation import run_in_thread
+from indigo_async.errors import PublishError
 
-__all__ = ["Publisher", "content_name"]
+__all__ = ["Publisher", "content_name", "unreadable"]
 
 
 class Publisher(Protocol):
@@ -33,6 +34,11 @@ async def content_name(path: Path) -> str:
         OSError: the file cannot be read.
     """
     return f"{await run_in_thread(partial(_sha256, path))}.csv"
+
+
+def unreadable(path: Path, error: OSError) -> PublishError:
+    """The error about a file that a publisher cannot read."""
+    return PublishError(f"{path} cannot be read ({error.strerror or type(error).__name__})")
 
 
 def _sha256(path: Path) -> str:

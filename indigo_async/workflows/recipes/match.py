@@ -8,15 +8,16 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import attrs
 
 from indigo_async._redaction import sanitize_text, secret
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async._transport.shared_timeout import SharedTimeout
-from indigo_async._validation import InputCheck
+from indigo_async._validation import InputCheck, is_loopback_host
 from indigo_async.client import IndigoClient
-from indigo_async.errors import ApiError, AudienceExistsError, AudienceFailedError, NotFoundError
+from indigo_async.errors import ApiError, AudienceExistsError, AudienceFailedError, NotFoundError, PublishError
 from indigo_async.events import Listener, Stage
 from indigo_async.files.csv.check import CsvInspection, find_csv_problems, inspect_csv
 from indigo_async.files.csv.urls import find_url_warnings
@@ -48,7 +49,8 @@ __all__ = ["check_csv", "ensure_matched", "inspect_input", "is_url", "upload_and
 _NEEDS_PUBLISHER = (
     "is a local file, and the server fetches CSVs from URLs: pass publisher=..., which puts the file at a URL for as "
     "long as the match needs it, such as publisher=indigo_async.files.ObjectStorePublisher('s3://bucket/lists') (extra "
-    "`publish`; on the command line, --publish s3://bucket/lists), or upload it and pass the (presigned) URL"
+    "`publish`; on the command line, --publish s3://bucket/lists), or upload it and pass the (presigned) URL. For the "
+    "sandbox, use publisher=indigo_async.files.LocalPublisher()"
 )
 
 _UNKNOWN_OUTCOME_SECONDS = 15 * 60.0
@@ -147,10 +149,19 @@ async def ensure_matched(context: RecipeContext, csv: str | Path, selections: Co
 
 
 @asynccontextmanager
-async def _with_secret_url(published: AbstractAsyncContextManager[str]) -> AsyncGenerator[str]:
-    """Wrap the URL of a published file, so that no traceback shows its signature."""
-    async with published as url:
+async def _publish(client: IndigoClient, publisher: Publisher, path: Path) -> AsyncGenerator[str]:
+    """Publish a local CSV at a URL that the server can reach. No traceback shows the URL's signature.
+
+    Raises:
+        PublishError: the file can't be published, or only for this machine, where the server isn't.
+    """
+    async with publisher.publish(path) as url:
         url = secret(url)  # noqa: PLW2901 - no variable may hold the plain URL
+        if is_loopback_host(urlsplit(url).hostname) and not client.settings.is_loopback:
+            raise PublishError(
+                f"{path} was published for this machine only, and {client.settings.base_url} can't fetch it from here; "
+                "use a bucket, such as publisher=indigo_async.files.ObjectStorePublisher('s3://bucket/lists')"
+            )
         yield url
 
 
@@ -256,7 +267,7 @@ class _Match:
             return nullcontext(csv)
         if publisher is None:
             raise ValueError("a local file needs a publisher")
-        return _with_secret_url(publisher.publish(Path(csv)))
+        return _publish(self.context.client, publisher, Path(csv))
 
     async def _resume_upload(self, stub: _Stub) -> bool:
         """Wait until what an earlier run uploaded can be matched, or was. False if it has to be uploaded again.
