@@ -13,7 +13,8 @@ import attrs
 
 from indigo_async._filters import check_filters
 from indigo_async._redaction import SecretBytes, secret
-from indigo_async._settings import Settings, TokenSource
+from indigo_async._settings import Settings
+from indigo_async._tokens import TokenSource
 from indigo_async._transport import codec
 from indigo_async._transport.endpoints import (
     CREATE_LOOKALIKE,

@@ -10,7 +10,7 @@ from aiohttp import hdrs
 from multidict import CIMultiDict
 
 from indigo_async._redaction import SecretText
-from indigo_async._settings import TokenSource, check_token, normalize_token
+from indigo_async._tokens import TokenSource, check_token, normalize_token
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async._validation import InputCheck
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from indigo_async._settings import DEFAULT_BASE_URL, Settings, read_token_file
+from indigo_async._settings import DEFAULT_BASE_URL, Settings
+from indigo_async._tokens import read_token_file
 from indigo_async.errors import InvalidInputError
 
 

@@ -18,7 +18,8 @@ from cyclopts import Parameter
 from rich.table import Table
 from rich.text import Text
 
-from indigo_async._settings import TOKEN_FILE_VARIABLE, Settings, read_token_file
+from indigo_async._settings import Settings
+from indigo_async._tokens import TOKEN_FILE_VARIABLE, read_token_file
 from indigo_async._version import __version__
 from indigo_async.cli.errors import ExitCode
 from indigo_async.cli.options.common import CONNECTION, ConnectionOptions
