@@ -12,14 +12,14 @@ from typing import TypeAlias
 
 from indigo_async._redaction import SecretText
 from indigo_async._validation import InputCheck
-from indigo_async.errors import InvalidInputError, Problem
+from indigo_async.errors import Problem
 
 __all__ = [
     "TOKEN_FILE_VARIABLE",
     "TokenSource",
     "check_token",
+    "decode_text",
     "normalize_token",
-    "read_environment_token",
     "read_token_file",
     "token_from_environment",
 ]
@@ -31,23 +31,14 @@ _TOKEN_VARIABLE = "INDIGO_API_TOKEN"  # noqa: S105 - the variable's name, not a 
 TOKEN_FILE_VARIABLE = "INDIGO_API_TOKEN_FILE"  # noqa: S105 - as above
 
 
-def read_environment_token() -> SecretText:
-    """Return the token that the environment sets; empty if there is none, or its file can't be read."""
-    token = token_from_environment()
-    try:
-        return token() if callable(token) else token
-    except InvalidInputError:
-        return SecretText()
-
-
 def token_from_environment() -> SecretText | Callable[[], SecretText]:
     path = os.environ.get(TOKEN_FILE_VARIABLE)
     token = normalize_token(os.environ.get(_TOKEN_VARIABLE, ""))
     return partial(read_token_file, path) if path and not token else token
 
 
-def read_token_file(path: str) -> SecretText:
-    """Read the token from the file that the environment names.
+def read_token_file(path: str, *, named_by: str = TOKEN_FILE_VARIABLE) -> SecretText:
+    """Read the token from a file. `named_by` says what names the file.
 
     Raises:
         InvalidInputError: the file can't be read or contains no valid token.
@@ -55,7 +46,7 @@ def read_token_file(path: str) -> SecretText:
     check = InputCheck()
     token = SecretText()
     try:
-        token = normalize_token(_decode_text(Path(path).expanduser().read_bytes()))
+        token = normalize_token(decode_text(Path(path).expanduser().read_bytes()))
     except (OSError, RuntimeError) as error:  # RuntimeError: the home of a user who doesn't exist
         reason = getattr(error, "strerror", None) or str(error)
         check.add("token", f"{reason}; point it at the file that contains the token, or set {_TOKEN_VARIABLE}")
@@ -65,14 +56,13 @@ def read_token_file(path: str) -> SecretText:
         else:
             check.add("token", "the file is empty")
     check.problems = [
-        Problem(problem.where, f"{path} (set by {TOKEN_FILE_VARIABLE}): {problem.message}")
-        for problem in check.problems
+        Problem(problem.where, f"{path} (set by {named_by}): {problem.message}") for problem in check.problems
     ]
     check.raise_if_invalid()
     return token
 
 
-def _decode_text(data: bytes) -> SecretText:
+def decode_text(data: bytes) -> SecretText:
     """Decode UTF-8, or UTF-16 with a byte order mark, which PowerShell writes."""
     is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return SecretText(data.decode("utf-16" if is_utf16 else "utf-8", errors="replace"))

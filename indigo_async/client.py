@@ -70,6 +70,7 @@ class IndigoClient:
         token: the API token, or a function or coroutine function that returns it. The function is called when the
             client is opened and again when the server rejects the token (401); the rejected request is then sent again.
             Default: the environment variable `INDIGO_API_TOKEN`, else the file that `INDIGO_API_TOKEN_FILE` names.
+        profile: the profile that has the token, for people with several; see below. Default: `INDIGO_PROFILE`.
         base_url: the API's URL. Default: `INDIGO_BASE_URL`, else the public API. Must be https, except on loopback.
         timeout: seconds for one attempt of a request, including the connection.
         retry: how often and how long a request is tried.
@@ -83,8 +84,17 @@ class IndigoClient:
         on_event: called with every event on this client, including requests: see `indigo_async.events`. To log them,
             pass `indigo_async.logs.log_events`.
 
+    Profiles are tables of a TOML file that only you can read (mode 600), `~/.config/indigo-async/profiles.toml` or
+    what `INDIGO_PROFILES_FILE` names. Each has a `token` or a `token_file`, and may have a `base_url` and a `proxy`:
+
+        [acme]
+        token = "..."
+
+    `INDIGO_BASE_URL` and `INDIGO_PROXY` override a profile. An `INDIGO_API_TOKEN` that isn't the profile's token is an
+    error, so that the wrong account never pays. The file is read when the client is created.
+
     Raises:
-        InvalidInputError: there is no token, or an argument is invalid.
+        InvalidInputError: there is no token, an argument is invalid, or the profile can't be used.
     """
 
     download_slots: asyncio.Semaphore
@@ -94,6 +104,7 @@ class IndigoClient:
         self,
         token: str | TokenSource | None = None,
         *,
+        profile: str | None = None,
         base_url: str | None = None,
         timeout: float = 60.0,
         retry: RetryPolicy | None = None,
@@ -104,7 +115,7 @@ class IndigoClient:
         on_event: Listener | None = None,
     ) -> None:
         token, proxy = secret(token), secret(proxy)
-        self.settings: Settings = Settings.resolve(token, base_url)
+        self.settings: Settings = Settings.resolve(token, base_url, profile=profile)
         check = InputCheck()
         timeout = check.seconds("timeout", timeout)
         poll_interval = check.seconds("poll_interval", poll_interval)
@@ -120,7 +131,7 @@ class IndigoClient:
             max_downloads=_MAX_CONCURRENT_DOWNLOADS,
             max_probe_interval=self.poll_interval,
             session=session,
-            proxies=Proxies.resolve(proxy),
+            proxies=Proxies.resolve(proxy, profile=self.settings.profile),
             on_event=on_event,
         )
         self.purchased_exports: dict[str, frozenset[str] | None] = {}
@@ -132,7 +143,10 @@ class IndigoClient:
 
     def __repr__(self) -> str:
         settings = getattr(self, "settings", None)  # missing if the arguments were invalid
-        return f"IndigoClient(base_url={settings.base_url!r})" if settings is not None else "IndigoClient()"
+        if settings is None:
+            return "IndigoClient()"
+        profile = f", profile={settings.profile.name!r}" if settings.profile is not None else ""
+        return f"IndigoClient(base_url={settings.base_url!r}{profile})"
 
     async def __aenter__(self) -> Self:
         self._forget_closed_loop()

@@ -165,7 +165,7 @@ class ApiError(IndigoError):
 class AuthenticationError(ApiError):
     """The token is missing, wrong, or not allowed to do this (401, 403)."""
 
-    advice = "; check the token: token=..., INDIGO_API_TOKEN, or the file that INDIGO_API_TOKEN_FILE names"
+    advice = "; check the token: token=..., INDIGO_API_TOKEN, the file that INDIGO_API_TOKEN_FILE names, or the profile"
 
 
 class NotFoundError(ApiError):

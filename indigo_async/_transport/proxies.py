@@ -13,6 +13,7 @@ from urllib.request import proxy_bypass_environment as _is_excepted  # type: ign
 import attrs
 from yarl import URL
 
+from indigo_async._profiles import Profile
 from indigo_async._redaction import SecretText, secret
 from indigo_async._validation import InputCheck, is_loopback_host
 
@@ -42,13 +43,17 @@ class Proxies:
     _environment: Mapping[str, str] = attrs.field(repr=False)
 
     @classmethod
-    def resolve(cls, proxy: str | None) -> Proxies:
-        """Use `proxy` for all requests; without it, read the environment.
+    def resolve(cls, proxy: str | None, *, profile: Profile | None = None) -> Proxies:
+        """Use `proxy` for all requests, else the profile's unless `INDIGO_PROXY` is set, else the environment's.
 
         Raises:
             InvalidInputError: `proxy` is not the URL of an HTTP proxy.
         """
-        return cls(None if proxy is None else _check_proxy("proxy", secret(proxy)), getproxies_environment())
+        environment = getproxies_environment()
+        source = "proxy"
+        if proxy is None and profile is not None and "indigo" not in environment:
+            proxy, source = profile.proxy, f"{profile.file}: {profile.name}.proxy"
+        return cls(None if proxy is None else _check_proxy(source, secret(proxy)), environment)
 
     def find(self, url: URL) -> Proxy | None:
         """Return the proxy for a URL. For loopback, only the caller's proxy is used.

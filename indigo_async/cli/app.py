@@ -152,9 +152,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         cause = find_cause(error)
         if not isinstance(cause, BrokenPipeError):
             if "--debug" in arguments:
-                from indigo_async._tokens import read_environment_token  # noqa: PLC0415 - only errors need it
+                from indigo_async._profiles import read_known_tokens  # noqa: PLC0415 - only errors need it
 
-                sys.stderr.write(sanitize("".join(traceback.format_exception(error)), read_environment_token()) + "\n")
+                sys.stderr.write(sanitize("".join(traceback.format_exception(error)), *read_known_tokens()) + "\n")
             _show_error(arguments, describe_error(cause, in_batch=arguments[:1] in _BATCH_COMMANDS))
         return exit_code_for(cause)
     return result if isinstance(result, int) else ExitCode.SUCCESS

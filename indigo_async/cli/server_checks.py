@@ -64,7 +64,7 @@ async def check_server(settings: Settings, proxy: str | None, *, has_token: bool
         yield Check("address", CheckStatus.WARNING, settings.base_url, advice)
     url = URL(f"{settings.base_url}/audience", encoded=True).with_query(audienceId=_UNKNOWN_AUDIENCE_ID)
     try:
-        proxies = Proxies.resolve(proxy)
+        proxies = Proxies.resolve(proxy, profile=settings.profile)
         chosen = proxies.find(url)
         tls_context = await run_in_thread(create_tls_context)
     except InvalidInputError as error:
@@ -82,12 +82,12 @@ async def check_server(settings: Settings, proxy: str | None, *, has_token: bool
     api = _check_api(settings.base_url, outcome)
     yield api
     if api.status is CheckStatus.OK and has_token:
-        yield await _check_token(settings, proxy)
+        yield await _check_token(settings, proxies.explicit)
 
 
 def _describe_proxy(proxies: Proxies, chosen: Proxy | None, url: URL) -> str:
     if chosen is not None:
-        source = "--proxy" if chosen is proxies.explicit else chosen.source
+        source = "--proxy" if chosen.source == "proxy" else chosen.source
         return f"{chosen.address} (from {source})"
     if is_loopback_host(url.host):
         return "none: the server is on this machine"
@@ -160,22 +160,20 @@ def _check_clock(date: str) -> Check:
     return Check("clock", CheckStatus.WARNING, detail, advice)
 
 
-async def _check_token(settings: Settings, proxy: str | None) -> Check:
+async def _check_token(settings: Settings, proxy: Proxy | None) -> Check:
     """Check that the token is accepted, by requesting an audience that doesn't exist."""
     try:
         async with IndigoClient(
             settings.token,
             base_url=settings.base_url,
-            proxy=proxy,
+            proxy=None if proxy is None else proxy.url,
             timeout=_TIMEOUT,
             retry=RetryPolicy(attempts=2),
         ) as client:
             await client.get_audience(_UNKNOWN_AUDIENCE_ID)
     except AuthenticationError as error:
-        advice = (
-            "check that the token is complete, not expired, and for this server; "
-            "it comes from INDIGO_API_TOKEN or INDIGO_API_TOKEN_FILE"
-        )
+        source = "INDIGO_API_TOKEN or INDIGO_API_TOKEN_FILE" if settings.profile is None else str(settings.profile)
+        advice = f"check that the token is complete, not expired, and for this server; it comes from {source}"
         return Check("accepted", CheckStatus.REFUSED, f"the token was rejected ({error.status})", advice)
     except NotFoundError:
         pass

@@ -182,10 +182,10 @@ async def test_token_problems_are_explained(command_line: RunCommand):
     assert missing.exit_code == 2
     assert "INDIGO_API_TOKEN" in missing.stderr
     assert refused.exit_code == 5
-    assert "check the token: INDIGO_API_TOKEN, or the file that INDIGO_API_TOKEN_FILE names" in refused.stderr
+    assert "check the token: INDIGO_API_TOKEN, the file that INDIGO_API_TOKEN_FILE names" in refused.stderr
     assert "token=" not in missing.stderr + refused.stderr + watched.stderr
     assert watched.exit_code == 5
-    assert "check the token: INDIGO_API_TOKEN, or" in watched.stderr
+    assert "check the token: INDIGO_API_TOKEN, the file" in watched.stderr
     assert "canary-0f9e8d" not in watched.stderr + refused.stdout + refused.stderr
     assert no_file.exit_code == 2
     assert "/no/such (set by INDIGO_API_TOKEN_FILE): No such file or directory; point it at" in no_file.stderr

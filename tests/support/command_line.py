@@ -38,7 +38,7 @@ def command_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyP
 
     async def run_command(sandbox: Sandbox | None, *arguments: str | Path, **variables: str) -> CommandResult:
         own = {} if sandbox is None else {"INDIGO_BASE_URL": sandbox.base_url, "INDIGO_API_TOKEN": sandbox.token}
-        for name in ("INDIGO_BASE_URL", "INDIGO_API_TOKEN", "INDIGO_API_TOKEN_FILE"):
+        for name in ("INDIGO_BASE_URL", "INDIGO_API_TOKEN", "INDIGO_API_TOKEN_FILE", "INDIGO_PROFILE"):
             monkeypatch.delenv(name, raising=False)
         for name, value in (own | {"COLUMNS": "200"} | variables).items():
             monkeypatch.setenv(name, value)

@@ -18,6 +18,7 @@ from cyclopts import Parameter
 from rich.table import Table
 from rich.text import Text
 
+from indigo_async._profiles import Profile
 from indigo_async._settings import Settings
 from indigo_async._tokens import TOKEN_FILE_VARIABLE, read_token_file
 from indigo_async._version import __version__
@@ -27,7 +28,7 @@ from indigo_async.cli.render.advice import use_option_names
 from indigo_async.cli.render.output import Output, format_file_size, replace_control_characters
 from indigo_async.cli.server_checks import Check, CheckStatus, check_server
 from indigo_async.cli.signals import run_async
-from indigo_async.errors import InvalidInputError
+from indigo_async.errors import InvalidInputError, Problem
 
 __all__ = ["doctor"]
 
@@ -57,13 +58,11 @@ def doctor(
 
     for check in (*_check_installation(), _check_journal_folder(journal_folder)):
         report(check)
-    problems = _find_settings_problems(options.base_url)
-    has_token = "token" not in problems
-    report(_check_token_source() if has_token else Check("token", CheckStatus.FAILED, problems["token"]))
-    if "base_url" in problems:
-        report(Check("address", CheckStatus.FAILED, problems["base_url"]))
-    else:
-        settings = Settings.resolve(None if has_token else "none", options.base_url)
+    settings, checks = _check_settings(options.base_url)
+    for check in checks:
+        report(check)
+    has_token = all(check.name == "address" or check.status is not CheckStatus.FAILED for check in checks)
+    if settings is not None:
 
         async def report_server_checks() -> None:
             async for check in check_server(settings, options.proxy, has_token=has_token):
@@ -75,13 +74,24 @@ def doctor(
     return ExitCode.FAILED if CheckStatus.FAILED in statuses else ExitCode.SUCCESS
 
 
-def _find_settings_problems(base_url: str | None) -> dict[str, str]:
-    """Problems with the token or the base URL that can be found without the server."""
+def _check_settings(base_url: str | None) -> tuple[Settings | None, list[Check]]:
+    """Check the profile, the token and the base URL without the server. None if the server can't be checked."""
     try:
-        Settings.resolve(None, base_url)
+        settings = Settings.resolve(None, base_url)
     except InvalidInputError as error:
-        return {problem.where: use_option_names(problem.message) for problem in error.problems}
-    return {}
+        checks = [_check_for_problem(problem) for problem in error.problems]
+        is_address_known = not any(check.name in {"address", "profile"} for check in checks)
+        return Settings.resolve("none", base_url) if is_address_known else None, checks
+    profile = settings.profile
+    used = [] if profile is None else [Check("profile", CheckStatus.OK, f"{profile.name!r} of {profile.file}")]
+    return settings, [*used, _check_token_source(profile)]
+
+
+def _check_for_problem(problem: Problem) -> Check:
+    name = {"token": "token", "base_url": "address"}.get(problem.where, "profile")
+    is_in_file = name == "profile" and problem.where != name
+    message = use_option_names(problem.message)
+    return Check(name, CheckStatus.FAILED, f"{problem.where}: {message}" if is_in_file else message)
 
 
 def _print_check(output: Output, check: Check) -> None:
@@ -142,13 +152,16 @@ def _parse_version(version: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", version)[:3]]
 
 
-def _check_token_source() -> Check:
+def _check_token_source(profile: Profile | None) -> Check:
     """Check where the token comes from, without showing it."""
-    if os.environ.get("INDIGO_API_TOKEN"):
+    if profile is not None and profile.token is not None:
+        return Check("token", CheckStatus.OK, f"from the profile {profile.name!r}")
+    if profile is None and os.environ.get("INDIGO_API_TOKEN"):
         return Check("token", CheckStatus.OK, "from INDIGO_API_TOKEN")
-    path = Path(os.environ[TOKEN_FILE_VARIABLE]).expanduser()
+    named_by = TOKEN_FILE_VARIABLE if profile is None else f"profile {profile.name!r}"
+    path = Path(os.environ[TOKEN_FILE_VARIABLE] if profile is None else profile.token_file).expanduser()
     try:
-        read_token_file(str(path))
+        read_token_file(str(path), named_by=named_by)
     except InvalidInputError as error:
         return Check("token", CheckStatus.FAILED, error.problems[0].message)
     if path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):

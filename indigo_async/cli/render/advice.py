@@ -11,6 +11,7 @@ _WORDS = (
     (r"\bpass publisher=.*?\(extra `publish`; on the command line, (--publish [^)]*)\)", r"use \1"),
     (r"\bpass token=\.\.\. or set ", "set "),
     (r"\btoken=\.\.\., ", ""),
+    (r"\bprofile=\.\.\.", "--profile"),
     (r"\bbase_url\b", "--base-url or INDIGO_BASE_URL"),
     (r"(?m)^proxy(?=:)", "--proxy"),
     (r"\bbudget_cents(?=:)|^budget_cents$", "--budget-cents"),

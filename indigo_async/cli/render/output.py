@@ -155,9 +155,11 @@ def _print_text(console: Console, text: str, style: str | None = None) -> None:
         console.print(line, style=style, soft_wrap=not console.is_interactive or line.startswith("  "))
 
 
-def sanitize(text: str, token: str = "") -> str:
+def sanitize(text: str, *tokens: str) -> str:
     """Redact secrets and replace control characters, in text that may contain a server's."""
-    return "\n".join(replace_control_characters(line) for line in redact(text, token).splitlines())
+    for token in tokens:
+        text = redact(text, token)
+    return "\n".join(replace_control_characters(line) for line in redact(text).splitlines())
 
 
 def replace_control_characters(text: object) -> str:

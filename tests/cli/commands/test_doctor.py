@@ -155,3 +155,26 @@ async def test_certificate_problem_says_why(command_line: RunCommand, tmp_path: 
     assert "the certificate was issued by an unknown authority" in advice(unknown, "reached")
     assert "set SSL_CERT_FILE" in advice(unknown, "reached")
     assert states(known)["reached"] == "ok"
+
+
+async def test_profile_in_use_is_shown(command_line: RunCommand, tmp_path: Path):
+    async with Sandbox(lite=True) as sandbox:
+        file = tmp_path / "profiles.toml"
+        file.write_text(f'[acme]\ntoken = "{sandbox.token}"\n[mail]\ntoken_file = "missing"\n')
+        own = {"INDIGO_PROFILES_FILE": str(file), "INDIGO_PROFILE": "acme", "INDIGO_API_TOKEN": ""}
+        file.chmod(0o644)
+        readable = await command_line(sandbox, "doctor", "--json", "--journal-folder", tmp_path, **own)
+        file.chmod(0o600)
+        good = await command_line(sandbox, "doctor", "--json", "--journal-folder", tmp_path, **own)
+        other = own | {"INDIGO_API_TOKEN": "another"}
+        doubtful = await command_line(sandbox, "doctor", "--json", "--journal-folder", tmp_path, **other)
+        mail = own | {"INDIGO_PROFILE": "mail"}
+        unreadable = await command_line(sandbox, "doctor", "--json", "--journal-folder", tmp_path, **mail)
+    assert readable.exit_code == doubtful.exit_code == unreadable.exit_code == 1
+    assert f"chmod 600 {file}" in details(readable, "profile")
+    assert (good.exit_code, states(good)["accepted"]) == (0, "ok")
+    assert details(good, "profile") == f"'acme' of {file}"
+    assert details(good, "token") == "from the profile 'acme'"
+    assert "INDIGO_API_TOKEN holds another token" in details(doubtful, "profile")
+    assert "reached" not in states(doubtful)
+    assert "No such file" in details(unreadable, "token")

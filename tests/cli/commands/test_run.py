@@ -161,7 +161,7 @@ async def test_wrong_token_stops_the_batch_with_its_own_exit_code(tmp_path: Path
     assert "Check the token (INDIGO_API_TOKEN)" in result.stdout
     assert result.stdout.count("A valid API token is required") == 1
     assert "Stopped: GET /audience" in result.stdout
-    assert "check the token: INDIGO_API_TOKEN, or the file that INDIGO_API_TOKEN_FILE names" in result.stdout
+    assert "check the token: INDIGO_API_TOKEN, the file that INDIGO_API_TOKEN_FILE names" in result.stdout
     assert "token=" not in result.stdout + report.stdout
     assert "check the token: INDIGO_API_TOKEN, or" in report.stdout
     assert "wrong-token" not in result.stdout + result.stderr
