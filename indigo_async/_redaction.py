@@ -7,13 +7,23 @@ and records that others wrote are redacted.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, SupportsIndex, TypeAlias, TypeVar, cast, overload
 from unicodedata import category
 
 import attrs
 
-__all__ = ["SecretBytes", "SecretText", "Secrets", "redact", "redact_urls", "sanitize_text", "secret"]
+__all__ = [
+    "SecretBytes",
+    "SecretText",
+    "Secrets",
+    "redact",
+    "redact_urls",
+    "reduce_redacted",
+    "sanitize_text",
+    "secret",
+]
 
 T = TypeVar("T")
 
@@ -97,6 +107,11 @@ def sanitize_text(text: str, secrets: Secrets = "", *, max_length: int = _MAX_TE
 def redact_urls(value: T) -> T:
     """Redact all URLs in a record or in plain JSON."""
     return cast("T", _redact_urls(value))
+
+
+def reduce_redacted(record: attrs.AttrsInstance) -> tuple[Callable[[], object], tuple[()]]:
+    """What a record's `__reduce__` returns, so that its pickled copies have no signed URLs."""
+    return partial(type(record), **attrs.asdict(redact_urls(record), recurse=False)), ()
 
 
 def _redact_urls(value: Any) -> Any:

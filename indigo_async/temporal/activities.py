@@ -122,7 +122,8 @@ class AudienceActivities:
         """Return the export for the job, either purchased already or with its price."""
 
         async def work(context: RecipeContext, _: AttemptLog) -> Quote:
-            await self._exports.check(task.export.destination)
+            if task.export.destination is not None:
+                await self._exports.check(task.export.destination)
             async with export_lock(self._client, task.audience_id):
                 read = await ensure_preview(context, task.audience_id, _build_export_options(task.export))
             return _build_quote(task.audience_id, read)
@@ -195,21 +196,24 @@ class AudienceActivities:
             )
 
     @activity.defn(name=Stage.DOWNLOAD)
-    async def download(self, task: ExportTask) -> DeliveredExport:
-        """Deliver the purchased export. First its cost is settled, because the history shows that it was purchased."""
-        quote = task.quote
+    async def download(self, task: ExportTask) -> DeliveredExport | None:
+        """Deliver the purchased export, if it has a destination.
+
+        First its cost is settled, because the history shows that it was purchased.
+        """
+        quote, destination = task.quote, task.export.destination
         if quote is None:
             raise ApplicationError("a download needs a purchased export", type="ValueError", non_retryable=True)
 
-        async def work(context: RecipeContext, _: AttemptLog) -> DeliveredExport:
-            async def fetch(destination: Path) -> ExportReceipt:
+        async def work(context: RecipeContext, _: AttemptLog) -> DeliveredExport | None:
+            async def fetch(path: Path) -> ExportReceipt:
                 # Whoever has the download URL has the file, so histories don't hold it: read it from the server.
                 export = await wait_export(context, task.audience_id, quote.export_id, purchased=True)
-                return await download_csv(context, task.audience_id, export, destination)
+                return await download_csv(context, task.audience_id, export, path)
 
             if quote.cost_cents:
                 await self._book(task, BookingKind.SETTLE, quote.export_id, quote.cost_cents)
-            return await self._exports.deliver(task.export.destination, fetch)
+            return None if destination is None else await self._exports.deliver(destination, fetch)
 
         return await self._run(task, work, hand_over_on_shutdown=False)
 
@@ -273,7 +277,7 @@ def _build_export_options(export: ExportInput) -> ExportOptions:
     return ExportOptions(
         optional_field_types=export.optional_field_types,
         max_cost_cents=export.max_cost_cents,
-        destination=Path(export.destination),
+        destination=None if export.destination is None else Path(export.destination),
         reuse_purchased=export.reuse_purchased,
         allow_empty=export.allow_empty,
     )

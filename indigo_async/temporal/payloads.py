@@ -47,9 +47,9 @@ class LookalikeInput:
 
 @attrs.frozen(kw_only=True)
 class ExportInput:
-    """The export that a job purchases and delivers."""
+    """The export that a job purchases and delivers. With the destination None, it is only purchased."""
 
-    destination: str
+    destination: str | None
     optional_field_types: tuple[str, ...] = ()
     max_cost_cents: int = 0
     reuse_purchased: bool | None = None
@@ -128,7 +128,10 @@ class DeliveredExport:
 
 @attrs.frozen(kw_only=True)
 class JobSummary:
-    """The result of a job. `spent_cents` is the cost of this workflow's own purchase."""
+    """The result of a job. `spent_cents` is the cost of this workflow's own purchase.
+
+    A purchased export without a destination isn't delivered. Histories hold no download URL: read it from the server.
+    """
 
     matched_id: RecordId
     lookalike_id: RecordId | None = None

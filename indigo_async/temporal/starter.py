@@ -257,7 +257,7 @@ async def _build_job_input(job: AudienceJob, **options: Any) -> JobInput:
         export=None
         if export is None
         else ExportInput(
-            destination=str(export.destination),
+            destination=None if export.destination is None else str(export.destination),
             optional_field_types=tuple(export.optional_field_types),
             max_cost_cents=export.max_cost_cents,
             reuse_purchased=export.reuse_purchased,

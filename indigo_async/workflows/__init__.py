@@ -21,7 +21,7 @@ from indigo_async.events import (
 from indigo_async.workflows.batches.batch import Batch, run_batch, start_batch
 from indigo_async.workflows.batches.jobs import AudienceJob, ExportStep, JobResult, LookalikeStep, run_job
 from indigo_async.workflows.batches.report import BatchReport, JobFailure, JobOutcome, JobWarning, StageTime
-from indigo_async.workflows.recipes.download import ExportReceipt, download_export
+from indigo_async.workflows.recipes.download import ExportReceipt, PurchasedExport, download_export
 from indigo_async.workflows.recipes.export import export_audience
 from indigo_async.workflows.recipes.lookalike import create_lookalike
 from indigo_async.workflows.recipes.match import upload_and_match
@@ -44,6 +44,7 @@ __all__ = [
     "JobResult",
     "JobWarning",
     "LookalikeStep",
+    "PurchasedExport",
     "RecipeFailed",
     "RecipeFinished",
     "RecipeStarted",

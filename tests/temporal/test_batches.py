@@ -23,7 +23,7 @@ from indigo_async.temporal import BatchSummary, BatchWorkflow, BudgetWorkflow, r
 from indigo_async.temporal.ids import batch_workflow_id, budget_workflow_id, job_workflow_id
 from indigo_async.temporal.workflows import batch as batch_workflow
 from indigo_async.temporal.workflows import budget as budget_workflow
-from indigo_async.workflows import AudienceJob
+from indigo_async.workflows import AudienceJob, ExportStep
 from tests.support.temporal_jobs import PRICE_CENTS, PURCHASE, TemporalEnvironment, event_types, history_text, make_job
 
 
@@ -268,3 +268,15 @@ async def test_killed_workers_lose_nothing_and_purchase_nothing_twice(
     assert temporal_environment.purchase_count() == 12
     assert set(temporal_environment.sandbox.counts().purchases_by_audience.values()) == {1}
     assert len(list(temporal_environment.exports.glob("*/*.csv"))) == 12
+
+
+async def test_exports_without_a_destination_count_against_the_budget(
+    temporal_environment: TemporalEnvironment, customer: str
+):
+    env = temporal_environment
+    step = ExportStep(destination=None, optional_field_types=["phone"], max_cost_cents=PRICE_CENTS)
+    jobs = [make_job(number, customer=customer, export=step) for number in range(3)]
+    async with env.running_worker():
+        summary: BatchSummary = await batch(env, jobs, budget_cents=2 * PRICE_CENTS)
+    assert (summary.done, summary.spent_cents) == (2, 2 * PRICE_CENTS)
+    assert (summary.failed_by_error, env.purchase_count()) == ({"BudgetExceededError": 1}, 2)

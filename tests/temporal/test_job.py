@@ -310,3 +310,24 @@ async def test_no_purchase_is_decided_by_lists_that_lag(temporal_environment: Te
             await run_all(max_cost_cents=900_000)
         assert lagging.purchase_count() == len(jobs)
         assert sandbox.counts().charged_cents == len(jobs) * PRICE_CENTS
+
+
+async def test_a_job_without_a_destination_is_purchased_and_not_delivered(
+    temporal_environment: TemporalEnvironment, customer: str
+):
+    env = temporal_environment
+    step = ExportStep(destination=None, optional_field_types=["phone"], max_cost_cents=PRICE_CENTS)
+    job = make_job(1, customer=customer, export=step)
+    async with env.running_worker():
+        summary = await run_job(env.temporal, job, task_queue=env.task_queue)
+        again = await run_job(env.temporal, job, task_queue=env.task_queue)
+    assert (summary.delivered, summary.spent_cents, again) == (None, PRICE_CENTS, summary)
+    assert summary.lookalike_id is not None
+    async with make_client(env.sandbox) as client:
+        purchased = await workflows.export_audience(
+            client, summary.lookalike_id, customer_id=customer, destination=None, optional_field_types=["phone"]
+        )
+    assert (env.purchase_count(), env.exports.exists()) == (1, False)
+    signature = purchased.download_url.rpartition("=")[2]
+    assert signature
+    assert signature not in await history_text(env.temporal, job_workflow_id(customer, job.audience_name))

@@ -35,7 +35,15 @@ from indigo_async.files import LocalPublisher, ObjectStorePublisher, Publisher, 
 from indigo_async.logs import log_events
 from indigo_async.sandbox import Fault, FaultKind, FileHost, LogEntry, Sandbox
 from indigo_async.telemetry import instrument
-from indigo_async.workflows import AudienceJob, BatchReport, ExportReceipt, ExportStep, JobOutcome, LookalikeStep
+from indigo_async.workflows import (
+    AudienceJob,
+    BatchReport,
+    ExportReceipt,
+    ExportStep,
+    JobOutcome,
+    LookalikeStep,
+    PurchasedExport,
+)
 
 
 async def fresh_token() -> str:
@@ -134,7 +142,14 @@ async def recipes(client: IndigoClient, publisher: Publisher) -> None:
     assert_type(receipt, ExportReceipt)
     assert_type(receipt.path, Path)
     assert_type(receipt.size_bytes, int)
-    await workflows.export_audience(client, wider, destination="donors.csv")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue] - whose?
+    purchased = await workflows.export_audience(client, wider, customer_id="42", destination=None)
+    assert_type(purchased, PurchasedExport)
+    assert_type(purchased.download_url, str)
+    maybe: Path | None = Path("donors.csv") if receipt.size_bytes else None
+    either = await workflows.export_audience(client, wider, customer_id="42", destination=maybe)
+    assert_type(either, ExportReceipt | PurchasedExport)
+    await workflows.export_audience(client, wider, customer_id="42")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue] - say where to
+    await workflows.export_audience(client, wider, destination="donors.csv")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue] - whose?
     assert_type(await workflows.wait_until_active(client, matched, customer_id="42"), Audience)
     assert_type(await workflows.wait_for_column_selection(client, 7, customer_id="42"), Audience)
     assert_type(await workflows.wait_for_export(client, receipt.export, audience=wider, customer_id="42"), CsvExport)

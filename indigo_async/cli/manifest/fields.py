@@ -63,6 +63,7 @@ FIELDS: dict[str, FieldType] = {
         for field in attrs.fields(LookalikeFilters)
     },
     "export.destination": FieldType.TEXT,
+    "export.download": FieldType.BOOLEAN,
     "export.optional_field_types": FieldType.TEXT_LIST,
     "export.max_cost_cents": FieldType.INTEGER,
     "export.reuse_purchased": FieldType.BOOLEAN,

@@ -122,6 +122,7 @@ class _JobBuilder:
         """Return a row's job, or None after adding its errors."""
         invalid = row.invalid_fields | self._defaults.invalid_fields
         values = merge_row(self._defaults, row)
+        self._take_download(row, values, invalid)
         self._check_required(row, values, invalid)
         self._fill_templates(row, values, invalid)
         reported = frozenset(invalid)
@@ -169,6 +170,18 @@ class _JobBuilder:
                     self._add_error(row, field, str(error))
                 invalid.add(field)
 
+    def _take_download(self, row: Row, values: dict[str, object], invalid: set[str]) -> None:
+        """With `export.download: false`, the job's destination is None, whatever the defaults say."""
+        download = values.get("export.download", True)
+        if download is False and row.values.get("export.destination") is not None:
+            invalid.add("export.download")
+            self._add_error(row, "export.download", "is false, so leave out export.destination")
+        elif download is False:
+            values["export.destination"] = None
+        elif download is not True and "export.download" not in invalid:
+            invalid.add("export.download")
+            self._add_error(row, "export.download", "must be true or false")
+
     def _check_required(self, row: Row, values: Mapping[str, object], invalid: set[str]) -> None:
         sections = {field[: field.find(".")] for field in values if "." in field}
         for section, fields in REQUIRED.items():
@@ -192,6 +205,7 @@ class _JobBuilder:
                 filters=LookalikeFilters(**filters) if filters is not None else None,
             )
         if export is not None:
+            export.pop("download", None)  # `_take_download` has read it
             export = ExportStep(**export | {"destination": _resolve_path(self._out, export.get("destination", ""))})
         return AudienceJob(
             **{"customer_id": "", "audience_name": ""} | nested,

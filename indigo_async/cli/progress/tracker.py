@@ -30,6 +30,7 @@ _RATE_WINDOW_SECONDS = 30.0
 _MIN_RATE_SECONDS = 3.0
 _MEASURED_SHARE = 0.5
 """A stage's mean duration counts once this many jobs have finished it, as a share of the jobs in it."""
+_AUDIENCE_STAGES = {Stage.UPLOAD, Stage.MATCH, Stage.LOOKALIKE}
 _PAID_STAGES = {Stage.PURCHASE, Stage.DOWNLOAD}
 
 
@@ -108,7 +109,8 @@ def planned_stages(job: AudienceJob, *, purchase: bool) -> tuple[Stage, ...]:
         stage
         for stage in Stage
         if (stage is not Stage.LOOKALIKE or job.lookalike is not None)
-        and (stage in {Stage.UPLOAD, Stage.MATCH, Stage.LOOKALIKE} or job.export is not None)
+        and (stage in _AUDIENCE_STAGES or job.export is not None)
+        and (stage is not Stage.DOWNLOAD or job.export is None or job.export.destination is not None)
         and (purchase or stage not in _PAID_STAGES)
     )
 

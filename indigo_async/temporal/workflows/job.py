@@ -112,7 +112,7 @@ class AudienceWorkflow:
                 purchased, cost_cents=quote.cost_cents if purchased.cost_cents is None else purchased.cost_cents
             )
             summary = attrs.evolve(summary, quote=quote, spent_cents=quote.cost_cents or 0)
-        delivered = await self._run_stage(Stage.DOWNLOAD, attrs.evolve(task, quote=quote), DeliveredExport)
+        delivered = await self._run_stage(Stage.DOWNLOAD, attrs.evolve(task, quote=quote), DeliveredExport | None)
         return attrs.evolve(summary, delivered=delivered)
 
     async def _run_stage(self, stage: Stage, task: object, result_type: Any) -> Any:

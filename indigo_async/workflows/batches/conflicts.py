@@ -39,7 +39,8 @@ class Conflicts:
         names = self._names.setdefault(job.customer_id, {})
         wanted = _audience_names(job)
         source = _absolute(job.csv) if isinstance(job.csv, (str, Path)) and not is_url(job.csv) else None  # pyright: ignore[reportUnnecessaryIsInstance] - a manifest reports conflicts besides other problems
-        target = None if job.export is None else _absolute(job.export.destination)
+        destination = None if job.export is None else job.export.destination
+        target = None if destination is None else _absolute(destination)
         problems = [
             Problem(
                 where,

@@ -12,6 +12,7 @@ import attrs
 import msgspec
 
 from indigo_async._exact import to_list
+from indigo_async._redaction import reduce_redacted
 from indigo_async._text import without_query
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async._transport.shared_timeout import SharedTimeout
@@ -27,9 +28,9 @@ from indigo_async.inputs import (
 )
 from indigo_async.models import Audience, CsvExport
 from indigo_async.workflows.recipes.context import DEFAULT_TIMEOUT, RecipeContext, recipe_scope
-from indigo_async.workflows.recipes.download import ExportReceipt
+from indigo_async.workflows.recipes.download import ExportReceipt, PurchasedExport
 from indigo_async.workflows.recipes.existing_audiences import normalize_url
-from indigo_async.workflows.recipes.export import ensure_downloaded
+from indigo_async.workflows.recipes.export import ensure_exported
 from indigo_async.workflows.recipes.export_options import ExportOptions, check_export_options
 from indigo_async.workflows.recipes.lookalike import check_lookalike, ensure_lookalike
 from indigo_async.workflows.recipes.match import check_csv, ensure_matched, is_url
@@ -93,10 +94,11 @@ class LookalikeStep:
 class ExportStep:
     """The export that a job purchases and downloads; see `workflows.export_audience`. `max_cost_cents` is in cents.
 
-    With `allow_empty`, the export is purchased even if the audience is known to be empty.
+    With `destination=None`, it is purchased and not downloaded; `JobResult.purchased` has its URL. With `allow_empty`,
+    it is purchased even if the audience is known to be empty.
     """
 
-    destination: Path | str
+    destination: Path | str | None
     optional_field_types: Sequence[str] = attrs.field(default=(), converter=_copy_field_types)
     max_cost_cents: int = 0
     reuse_purchased: bool | None = None
@@ -129,12 +131,24 @@ class AudienceJob:
 
 @attrs.frozen(kw_only=True)
 class JobResult:
-    """What a job produced. `quote` is the priced export, purchased or not; `receipt` describes the downloaded one."""
+    """What a job produced. A pickled copy holds no signed URL.
+
+    Attributes:
+        matched: the audience matched from the CSV.
+        lookalike: the lookalike, if the job has that step.
+        quote: the priced export, purchased or not.
+        receipt: the purchased and downloaded export, if the step has a destination.
+        purchased: the purchased export with its URL, if the step has `destination=None`.
+    """
 
     matched: Audience
     lookalike: Audience | None = None
     quote: CsvExport | None = None
     receipt: ExportReceipt | None = None
+    purchased: PurchasedExport | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reduce_redacted(self)
 
 
 async def run_job(
@@ -172,8 +186,8 @@ async def run_job(
 def check_job(check: InputCheck, job: AudienceJob, publisher: Publisher | None) -> AudienceJob:
     """Check a whole job before anything is sent for it.
 
-    Returns the job in its normal form: plain text and numbers, `ColumnSelections`, `LookalikeFilters`, a `Path` and a
-    tuple of field types. It is meaningful only if there are no problems.
+    Returns the job in its normal form: plain text and numbers, `ColumnSelections`, `LookalikeFilters`, a `Path` if the
+    export has a destination, and a tuple of field types. It is meaningful only if there are no problems.
     """
     customer_id = check.customer_id(job.customer_id)
     audience_name = check.text("audience_name", job.audience_name)
@@ -243,8 +257,14 @@ async def run_stages(context: RecipeContext, job: AudienceJob, *, purchase: bool
         async with export_lock(context.client, target.id):
             quote = (await ensure_preview(context, target.id, options)).export
         return JobResult(matched=matched, lookalike=lookalike, quote=quote)
-    receipt = await ensure_downloaded(context, target.id, options)
-    return JobResult(matched=matched, lookalike=lookalike, quote=receipt.export, receipt=receipt)
+    done = await ensure_exported(context, target.id, options)
+    return JobResult(
+        matched=matched,
+        lookalike=lookalike,
+        quote=done.export,
+        receipt=done if isinstance(done, ExportReceipt) else None,
+        purchased=done if isinstance(done, PurchasedExport) else None,
+    )
 
 
 @attrs.frozen

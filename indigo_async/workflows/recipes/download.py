@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from indigo_async._redaction import sanitize_text
+from indigo_async._redaction import SecretText, reduce_redacted, sanitize_text
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async._transport.shared_timeout import SharedTimeout
 from indigo_async._validation import InputCheck
@@ -37,7 +37,14 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-__all__ = ["ExportReceipt", "choose_purchased", "download_csv", "download_export", "emit_downloaded"]
+__all__ = [
+    "ExportReceipt",
+    "PurchasedExport",
+    "choose_purchased",
+    "download_csv",
+    "download_export",
+    "emit_downloaded",
+]
 
 
 @attrs.frozen(kw_only=True)
@@ -47,12 +54,17 @@ class ExportReceipt:
     `to_polars`, `to_arrow` and `to_pandas` read the whole file, if those libraries are installed. Every column is text,
     so ZIP codes and phone numbers keep their leading zeros; an empty value is an empty string. They block while they
     read: in a coroutine, use `await asyncio.to_thread(receipt.to_polars)`.
+
+    A pickled copy holds no signed URL.
     """
 
     export: CsvExport
     path: Path
     size_bytes: int
     sha256: str
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reduce_redacted(self)
 
     def to_polars(self) -> pl.DataFrame:
         """Read the people into a Polars data frame. All columns are text.
@@ -80,6 +92,25 @@ class ExportReceipt:
             OSError: the file is gone or can't be read.
         """
         return read_pandas(self.path)
+
+
+@attrs.frozen(kw_only=True)
+class PurchasedExport:
+    """A purchased export that was not downloaded, and the URL of its CSV.
+
+    Whoever has the URL can download the people, until it expires. It is hidden in reprs, and a pickled copy has it
+    without its signature. The same call of `export_audience` returns a fresh one, and `download_export` saves the CSV.
+    """
+
+    export: CsvExport
+
+    @property
+    def download_url(self) -> str:
+        """Where the CSV can be downloaded, as the server showed it in this call."""
+        return SecretText(self.export.download_url or "")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reduce_redacted(self)
 
 
 async def download_export(

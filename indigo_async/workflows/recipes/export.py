@@ -1,4 +1,4 @@
-"""The third recipe: price an export, purchase it within a limit, and download it."""
+"""The third recipe: price an export, purchase it within a limit, and download it or hand over its URL."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import overload
 
 from indigo_async._redaction import sanitize_text
 from indigo_async._transport.cancellation import run_in_thread
@@ -16,19 +17,20 @@ from indigo_async.errors import EmptyAudienceError, PurchaseInDoubtError
 from indigo_async.events import Listener, Stage
 from indigo_async.models import Audience, CsvExport, ExportStatus, RecordId, same_id
 from indigo_async.workflows.recipes.context import DEFAULT_TIMEOUT, RecipeContext, recipe_scope
-from indigo_async.workflows.recipes.download import ExportReceipt, download_csv, emit_downloaded
+from indigo_async.workflows.recipes.download import ExportReceipt, PurchasedExport, download_csv, emit_downloaded
 from indigo_async.workflows.recipes.existing_exports import ExportState, export_state
 from indigo_async.workflows.recipes.export_options import ExportOptions, check_export_options
 from indigo_async.workflows.recipes.preview import ExportRead, ensure_preview
 from indigo_async.workflows.recipes.purchase import check_price, export_lock, purchase_export
 from indigo_async.workflows.recipes.waits import wait_export
 
-__all__ = ["ensure_downloaded", "ensure_purchased", "export_audience", "is_purchased"]
+__all__ = ["ensure_exported", "ensure_purchased", "export_audience", "is_purchased"]
 
 _CONTRADICTION_SECONDS = 60.0
 """How long the server may show a purchased export as unpaid: its records may lag."""
 
 
+@overload
 async def export_audience(
     client: IndigoClient,
     audience: Audience | RecordId,
@@ -41,20 +43,53 @@ async def export_audience(
     allow_empty: bool = False,
     timeout: float = DEFAULT_TIMEOUT,  # noqa: ASYNC109 - the recipe's own deadline
     on_event: Listener | None = None,
-) -> ExportReceipt:
+) -> ExportReceipt: ...
+
+
+@overload
+async def export_audience(
+    client: IndigoClient,
+    audience: Audience | RecordId,
+    *,
+    customer_id: str | None,
+    destination: None,
+    optional_field_types: Sequence[str] = (),
+    max_cost_cents: int = 0,
+    reuse_purchased: bool | None = None,
+    allow_empty: bool = False,
+    timeout: float = DEFAULT_TIMEOUT,  # noqa: ASYNC109 - the recipe's own deadline
+    on_event: Listener | None = None,
+) -> PurchasedExport: ...
+
+
+async def export_audience(
+    client: IndigoClient,
+    audience: Audience | RecordId,
+    *,
+    customer_id: str | None,
+    destination: Path | str | None,
+    optional_field_types: Sequence[str] = (),
+    max_cost_cents: int = 0,
+    reuse_purchased: bool | None = None,
+    allow_empty: bool = False,
+    timeout: float = DEFAULT_TIMEOUT,  # noqa: ASYNC109 - the recipe's own deadline
+    on_event: Listener | None = None,
+) -> ExportReceipt | PurchasedExport:
     """Price an export of an audience, purchase it if it costs no more than the limit, and download its CSV.
 
-    Called again with the same arguments, it downloads the export that was purchased, unless `reuse_purchased=False`.
+    Called again with the same arguments, it uses the export that was purchased, unless `reuse_purchased=False`.
+    With `destination=None`, nothing is downloaded: the result has the export's current download URL.
 
     Args:
         client: an open client.
         audience: an `ACTIVE` audience, or its ID.
         customer_id: the audience's customer; None for an audience made in the app.
         destination: where the CSV goes, with mode 0600. An existing file is replaced when the download is complete.
+            None purchases the export without downloading it; `download_export` downloads it later.
         optional_field_types: the paid fields to add to the free ones; see `OptionalFieldType`.
         max_cost_cents: the most that may be spent, in cents. The default purchases free exports only.
         reuse_purchased: what to do if an export was purchased before and the server doesn't show its field types:
-            download that one (True), purchase another (False), or raise `ExportExistsError` (None). An export that this
+            use that one (True), purchase another (False), or raise `ExportExistsError` (None). An export that this
             client or the batch's journal recorded as purchased is never purchased again.
         allow_empty: purchase the export even if the audience is known to have no people.
         timeout: seconds for the whole recipe.
@@ -94,11 +129,13 @@ async def export_audience(
     name = audience.name if isinstance(audience, Audience) and audience.name else str(audience_id)
     context = RecipeContext(client, customer_id, name, current_stage=Stage.PREVIEW)
     with recipe_scope(context, "export_audience", SharedTimeout(timeout), on_event=on_event):
-        return await ensure_downloaded(context, audience_id, options)
+        return await ensure_exported(context, audience_id, options)
 
 
-async def ensure_downloaded(context: RecipeContext, audience_id: RecordId, options: ExportOptions) -> ExportReceipt:
-    """Return the export priced, purchased and downloaded: each done before or now."""
+async def ensure_exported(
+    context: RecipeContext, audience_id: RecordId, options: ExportOptions
+) -> ExportReceipt | PurchasedExport:
+    """Return the export priced, purchased and, if it has a destination, downloaded: each done before or now."""
     context.buys_another = options.reuse_purchased is False
     receipt = await _recorded_receipt(context, options)
     if receipt is not None:
@@ -106,6 +143,8 @@ async def ensure_downloaded(context: RecipeContext, audience_id: RecordId, optio
     async with export_lock(context.client, audience_id):
         read = await ensure_preview(context, audience_id, options)
         export = await ensure_purchased(context, audience_id, read, options)
+    if options.destination is None:
+        return PurchasedExport(export=export)
     receipt = await download_csv(context, audience_id, export, options.destination)
     facts = {
         "audience_id": audience_id,

@@ -16,11 +16,11 @@ __all__ = ["ExportOptions", "check_destination", "check_export_options"]
 
 @attrs.frozen(kw_only=True)
 class ExportOptions:
-    """The checked arguments of an export; see `export_audience`."""
+    """The checked arguments of an export; see `export_audience`. Without a destination, nothing is downloaded."""
 
     optional_field_types: tuple[str, ...]
     max_cost_cents: int
-    destination: Path
+    destination: Path | None
     reuse_purchased: bool | None
     allow_empty: bool = False
 
@@ -35,14 +35,14 @@ def check_export_options(
     *,
     optional_field_types: Sequence[str],
     max_cost_cents: int,
-    destination: Path | str,
+    destination: Path | str | None,
     reuse_purchased: bool | None,
     allow_empty: bool = False,
 ) -> ExportOptions:
     """Check all arguments of an export."""
     field_types = check.optional_field_types(optional_field_types)
     max_cost_cents = check.cents("max_cost_cents", max_cost_cents)
-    path = check_destination(check, "destination", destination)
+    path = None if destination is None else check_destination(check, "destination", destination)
     if reuse_purchased is not None:
         reuse_purchased = check.boolean("reuse_purchased", reuse_purchased)
     allow_empty = check.boolean("allow_empty", allow_empty)

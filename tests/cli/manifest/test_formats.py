@@ -10,7 +10,7 @@ import pytest
 
 from indigo_async import LookalikeFilters
 from indigo_async.workflows import ExportStep, LookalikeStep
-from tests.support.manifests import examples, read, write, write_examples
+from tests.support.manifests import errors_in, examples, read, write, write_examples
 
 URL = "https://files.example.org/people.csv"
 COLUMNS = {"first_name": {"column_name": "First", "is_required": True}}
@@ -166,3 +166,40 @@ def test_a_manifests_defaults_override_the_defaults_file(tmp_path: Path):
     assert donors.export is not None
     assert donors.export.max_cost_cents == 80_000
     assert donors.export.reuse_purchased is False
+
+
+def test_a_row_can_turn_off_the_download_of_the_defaults(tmp_path: Path):
+    write_examples(tmp_path)
+    export = "{destination: '{customer_id}/{audience_name}.csv', download: true, max_cost_cents: 5}"
+    write(tmp_path, {"team.yaml": f"export: {export}\n"})
+    write(
+        tmp_path,
+        {
+            "rows.csv": "customer_id,audience_name,csv,column_selections.first_name.column_name,"
+            "column_selections.first_name.is_required,export.download\n"
+            "42,A,lists/donors.csv,First Name,true,false\n"
+            "42,B,lists/donors.csv,First Name,true,\n"
+        },
+    )
+    first, second = read(tmp_path / "rows.csv", defaults=tmp_path / "team.yaml")
+    assert first.export is not None
+    assert second.export is not None
+    assert (first.export.destination, first.export.max_cost_cents) == (None, 5)
+    assert second.export.destination == str(tmp_path / "42" / "B.csv")
+
+
+@pytest.mark.parametrize(
+    ("export", "problem"),
+    [
+        ("{download: false, destination: people.csv}", "export.download: is false, so leave out export.destination"),
+        ("{download: later}", "export.download: must be true or false, not 'later'"),
+        ("{download: true}", "export.destination: is missing"),
+        ("{max_cost_cents: 5}", "export.destination: is missing"),
+    ],
+)
+def test_a_job_is_downloaded_to_a_destination_or_not_at_all(tmp_path: Path, export: str, problem: str):
+    write_examples(tmp_path)
+    columns = "column_selections: {first_name: {column_name: First Name, is_required: true}}"
+    manifest = f"jobs:\n- {{customer_id: 42, audience_name: A, csv: lists/donors.csv, {columns}, export: {export}}}\n"
+    write(tmp_path, {"jobs.yaml": manifest})
+    assert any(problem in error for error in errors_in(tmp_path / "jobs.yaml"))

@@ -181,7 +181,7 @@ def test_every_job_field_has_a_manifest_field():
     names = {field.name for field in attrs.fields(AudienceJob)} - {"column_selections", "lookalike", "export"}
     names |= {f"lookalike.{field.name}" for field in attrs.fields(LookalikeStep)} - {"lookalike.filters"}
     names |= {f"lookalike.filters.{field.name}" for field in attrs.fields(LookalikeFilters)}
-    names |= {f"export.{field.name}" for field in attrs.fields(ExportStep)}
+    names |= {f"export.{field.name}" for field in attrs.fields(ExportStep)} | {"export.download"}
     names |= {
         f"column_selections.{field}.{part}" for field in CANONICAL_FIELDS for part in ("column_name", "is_required")
     }

@@ -100,6 +100,11 @@ def test_planned_stages_depend_on_the_job(lookalike: bool, export: bool, purchas
     assert planned_stages(job(lookalike=lookalike, export=export), purchase=purchase) == plan
 
 
+def test_an_export_without_a_destination_has_no_download():
+    step = ExportStep(destination=None)
+    assert planned_stages(attrs.evolve(job(), export=step), purchase=True) == ALL_STAGES[:-1]
+
+
 def test_jobs_are_counted_per_stage():
     progress = progress_of(4)
     emit_to(progress, 0, Stage.UPLOAD, then=Stage.MATCH)
