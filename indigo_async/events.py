@@ -7,10 +7,7 @@ events of that recipe only.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from enum import Enum, StrEnum
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -21,7 +18,6 @@ from indigo_async.models import RecordId
 
 __all__ = [
     "AudienceReused",
-    "CombinedListener",
     "DownloadProgressed",
     "Event",
     "ExportDownloaded",
@@ -44,15 +40,8 @@ __all__ = [
     "StageStarted",
     "StatusChanged",
     "WorkflowEvent",
-    "combine_listeners",
-    "emit",
     "event_fields",
-    "listen",
-    "notify",
-    "separate_listeners",
 ]
-
-_logger = logging.getLogger("indigo_async")
 
 
 class Stage(StrEnum):
@@ -249,67 +238,6 @@ class ExportDownloaded(WorkflowEvent):
 
 Listener: TypeAlias = Callable[[Event], object]
 """A function that receives events. Its return value is ignored, and an exception that it raises is only logged."""
-
-_listener: ContextVar[Listener | None] = ContextVar("indigo_async_listener", default=None)
-
-
-@contextmanager
-def listen(listener: Listener | None) -> Generator[None]:
-    """Send the events of this block, and of the tasks started in it, to `listener`.
-
-    None leaves the surrounding block's listener in place.
-    """
-    if listener is None:
-        yield
-        return
-    token = _listener.set(listener)
-    try:
-        yield
-    finally:
-        _listener.reset(token)
-
-
-def emit(event: Event, default: Listener | None = None) -> None:
-    """Send an event to the current task's listener, or to `default` if there is none."""
-    listener = _listener.get() or default
-    if listener is not None:
-        notify(listener, event)
-
-
-def notify(listener: Listener, event: Event) -> None:
-    """Call a listener. If it raises an exception, log that and continue: a progress bar must not break a purchase."""
-    try:
-        listener(event)
-    except Exception:
-        _logger.exception("the event listener failed on %s", type(event).__name__)
-
-
-@attrs.frozen
-class CombinedListener:
-    """A listener that calls others in order."""
-
-    listeners: tuple[Listener, ...]
-
-    def __call__(self, event: Event) -> None:
-        for listener in self.listeners:
-            notify(listener, event)
-
-
-def separate_listeners(listener: Listener | None) -> tuple[Listener, ...]:
-    """The listeners that a combined one calls, or the only one."""
-    if isinstance(listener, CombinedListener):
-        return listener.listeners
-    return () if listener is None else (listener,)
-
-
-def combine_listeners(*listeners: Listener | None) -> Listener | None:
-    """One listener that calls all of them in order, each once. Nones are skipped; None if nothing remains."""
-    present: list[Listener] = []
-    for listener in listeners:
-        present += [single for single in separate_listeners(listener) if single not in present]
-    if len(present) > 1:
-        return CombinedListener(tuple(present))
-    return present[0] if present else None
 
 
 def event_fields(event: Event) -> dict[str, str | int | float]:

@@ -16,8 +16,9 @@ from contextvars import ContextVar
 import anyio
 import attrs
 
+from indigo_async._listeners import notify
 from indigo_async._transport.retry import RetryPolicy
-from indigo_async.events import Listener, OutageEnded, OutageStarted, notify
+from indigo_async.events import Listener, OutageEnded, OutageStarted
 
 __all__ = ["CircuitBreaker", "Outage", "may_wait_out_outages", "wait_out_outages"]
 

@@ -21,6 +21,7 @@ import anyio
 import attrs
 from yarl import URL
 
+from indigo_async._listeners import emit, notify
 from indigo_async._redaction import sanitize_text
 from indigo_async._settings import Settings
 from indigo_async._transport.auth import Credentials
@@ -58,7 +59,7 @@ from indigo_async.errors import (
     RateLimitedError,
     ResponseDecodeError,
 )
-from indigo_async.events import Listener, RequestEnded, RequestRetried, RequestStarted, emit, notify
+from indigo_async.events import Listener, RequestEnded, RequestRetried, RequestStarted
 
 __all__ = ["SendState", "SendTooLateError", "Transport"]
 

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
+from indigo_async._listeners import listen
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async._transport.outage import wait_out_outages
 from indigo_async._transport.pacing import Pacing
@@ -19,7 +20,7 @@ from indigo_async.cli.render.output import Output
 from indigo_async.cli.signals import run_async
 from indigo_async.client import IndigoClient
 from indigo_async.errors import WaitTimeoutError
-from indigo_async.events import Event, Listener, Stage, listen
+from indigo_async.events import Event, Listener, Stage
 from indigo_async.files import LocalPublisher, Publisher
 from indigo_async.models import Audience
 from indigo_async.workflows.recipes.match import check_csv, inspect_input, is_url

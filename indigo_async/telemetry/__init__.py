@@ -10,8 +10,9 @@ except ImportError:
     require_extra("otel", "indigo_async.telemetry")
     raise
 
+from indigo_async._listeners import combine_listeners, separate_listeners
 from indigo_async.client import IndigoClient
-from indigo_async.events import Listener, combine_listeners, separate_listeners
+from indigo_async.events import Listener
 from indigo_async.telemetry._attributes import ServerAttributes
 from indigo_async.telemetry._metrics import MetricsListener, get_instruments
 from indigo_async.telemetry._spans import SpanListener

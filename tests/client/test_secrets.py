@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from indigo_async._listeners import listen
 from indigo_async.client import IndigoClient
 from indigo_async.errors import IndigoError
-from indigo_async.events import Event, listen
+from indigo_async.events import Event
 from indigo_async.files.downloads.download import download
 from tests.support.servers.scripted import (
     QUICK_RETRY,

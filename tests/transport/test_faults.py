@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 
 from indigo_async import IndigoClient, Pacing, RetryPolicy
+from indigo_async._listeners import listen
 from indigo_async.errors import (
     AmbiguousOutcomeError,
     ApiError,
@@ -19,7 +20,7 @@ from indigo_async.errors import (
     ResponseDecodeError,
     ServerError,
 )
-from indigo_async.events import Event, RequestRetried, listen
+from indigo_async.events import Event, RequestRetried
 from indigo_async.models import Audience
 from indigo_async.sandbox import Fault, FaultKind, Sandbox
 from tests.support.servers.scripted import (

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 import attrs
 
+from indigo_async._listeners import combine_listeners, emit, listen
 from indigo_async._transport.outage import wait_out_outages
 from indigo_async._transport.shared_timeout import SharedTimeout
 from indigo_async.client import IndigoClient
@@ -25,9 +26,6 @@ from indigo_async.events import (
     StageFinished,
     StageStarted,
     WorkflowEvent,
-    combine_listeners,
-    emit,
-    listen,
 )
 from indigo_async.files.publishing.publisher import Publisher
 from indigo_async.models import Audience, CsvExport, RecordId

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 import attrs
 
+from indigo_async._listeners import emit
 from indigo_async._redaction import sanitize_text
 from indigo_async._text import format_dollars
 from indigo_async._transport.cancellation import cleanup, run_to_completion, wait_shielded
@@ -39,7 +40,7 @@ from indigo_async.errors import (
     ResponseDecodeError,
     ServerError,
 )
-from indigo_async.events import ExportPurchased, RequestRetried, Stage, emit
+from indigo_async.events import ExportPurchased, RequestRetried, Stage
 from indigo_async.models import CsvExport, RecordId, same_id
 from indigo_async.workflows.recipes.budget import Reservation
 from indigo_async.workflows.recipes.context import RecipeContext

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from indigo_async._listeners import emit, listen
 from indigo_async.errors import AudienceFailedError
-from indigo_async.events import Event, emit, listen
+from indigo_async.events import Event
 from indigo_async.sandbox import Fault, FaultKind
 from indigo_async.workflows import (
     ExportDownloaded,

@@ -14,10 +14,11 @@ import attrs
 import pytest
 from aiohttp import web
 
+from indigo_async._listeners import listen
 from indigo_async._transport.cancellation import current_cleanups
 from indigo_async.client import IndigoClient
 from indigo_async.errors import ApiError, BudgetExceededError, PurchaseInDoubtError
-from indigo_async.events import Event, RecipeWarning, RequestRetried, listen
+from indigo_async.events import Event, RecipeWarning, RequestRetried
 from indigo_async.models import CsvExport, RecordId
 from indigo_async.sandbox import Fault, FaultKind, Sandbox
 from indigo_async.workflows import ExportPriced, ExportPurchased, Stage
