@@ -63,3 +63,19 @@ def debug(session: nox.Session) -> None:
         "tests/workflows/recipes/test_download.py",
         env={"PYTHONASYNCIODEBUG": "1"},
     )
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the site in docs/_build/html. Warnings are errors: unknown names, broken links, missing pages."""
+    session.install("--upgrade", "pip")
+    session.install("--editable", ".[all]", "--group", "docs")
+    session.run("sphinx-build", "-q", "-n", "-W", "--keep-going", "docs", "docs/_build/html", *session.posargs)
+
+
+@nox.session
+def linkcheck(session: nox.Session) -> None:
+    """Ask the web whether the site's external links still work."""
+    session.install("--upgrade", "pip")
+    session.install("--editable", ".[all]", "--group", "docs")
+    session.run("sphinx-build", "-q", "-b", "linkcheck", "docs", "docs/_build/linkcheck")

@@ -70,6 +70,7 @@ class ColumnSelections:
 
 
 CANONICAL_FIELDS: tuple[str, ...] = tuple(field.name for field in attrs.fields(ColumnSelections))
+"""The fields that a CSV's columns can hold."""
 
 ColumnSelectionsInput: TypeAlias = ColumnSelections | Mapping[str, ColumnSelection | Mapping[str, Any]]
 """`ColumnSelections`, or a mapping from fields to `ColumnSelection` or `{"column_name": ..., "is_required": ...}`."""

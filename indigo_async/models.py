@@ -62,6 +62,7 @@ class ExportStatus(StrEnum):
 
 _SEPARATORS = re.compile(r"[\s_-]+")
 KNOWN_STATUSES = {str(status): str(status) for kind in (AudienceStatus, UploadStatus, ExportStatus) for status in kind}
+"""Every known status by its own name."""
 _FOLDED_STATUSES = {_SEPARATORS.sub("", status): status for status in KNOWN_STATUSES}
 _MAX_STATUS_LENGTH = 100
 

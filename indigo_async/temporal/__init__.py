@@ -11,7 +11,15 @@ except ImportError:
 from indigo_async.temporal.connection import connect
 from indigo_async.temporal.converter import data_converter
 from indigo_async.temporal.export_stores import export_store
-from indigo_async.temporal.payloads import BatchProgress, BatchSummary, Failure, JobProgress, JobSummary
+from indigo_async.temporal.payloads import (
+    BatchProgress,
+    BatchSummary,
+    DeliveredExport,
+    Failure,
+    JobProgress,
+    JobSummary,
+    Quote,
+)
 from indigo_async.temporal.starter import run_batch, run_job
 from indigo_async.temporal.worker import create_worker
 from indigo_async.temporal.workflows.batch import BatchWorkflow
@@ -25,10 +33,12 @@ __all__ = [
     "BatchSummary",
     "BatchWorkflow",
     "BudgetWorkflow",
+    "DeliveredExport",
     "Failure",
     "JobProgress",
     "JobSummary",
     "PageWorkflow",
+    "Quote",
     "connect",
     "create_worker",
     "data_converter",
