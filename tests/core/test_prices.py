@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from indigo_async._transport import codec
-from indigo_async._transport.prices import COST_KEYS, find_price_amounts, parse_cents, read_price
+from indigo_async._transport.prices import COST_KEYS, contradicts_breakdown, find_price_amounts, parse_cents, read_price
 
 
 @pytest.mark.parametrize("value", [1200, 1200.0, "1200"])
@@ -78,3 +78,45 @@ def test_equal_and_unreadable_amounts_keep_the_price(document: dict[str, Any]):
 def test_a_price_is_the_value_of_all_readable_amounts(document: dict[str, Any]):
     amounts = {parse_cents(value) for value in document.values()} - {None}
     assert read_price(document) == (amounts.pop() if len(amounts) == 1 else None)
+
+
+def test_the_amounts_of_an_unclear_price_are_named_by_their_keys():
+    def amounts(document: dict[str, Any]) -> dict[str, int]:
+        return find_price_amounts(codec.decode_export({"id": 7, **document}, "GET /audience"))
+
+    assert amounts({"cost": 0, "price": "12.00", "costBreakdown": {"total": 50_000, "people": 5}}) == {
+        "cost": 0,
+        "costBreakdown.total": 50_000,
+    }
+    assert amounts({"cost": 0, "costBreakdown": [{"cents": 20_000}, {"cents": 30_000}]}) == {
+        "cost": 0,
+        "the sum of costBreakdown": 50_000,
+    }
+
+
+@pytest.mark.parametrize(
+    ("price", "breakdown", "contradicts"),
+    [
+        (None, {"total": 1}, False),
+        (100, None, False),
+        (100, {"total": 100}, False),
+        (100, {"total": 99}, True),
+        (100, {"total": 101}, True),
+        (100, [{"cents": 60}, {"cents": 40}], False),
+        (100, [{"cents": 60}, {"cents": 41}], True),
+        (100, [{"cents": 60}, {"cents": 39}], False),
+        (100, [{"cents": 101}, {"people": 5}], False),
+        (100, [{"cents": 101}, "a fee"], False),
+        (100, [{"total": "1.01", "cost": 101}], True),
+        (100, [{"cents": 0, "total": 101}], False),
+    ],
+)
+def test_a_breakdown_contradicts_by_another_total_or_by_items_that_add_up_to_more(
+    price: int | None, breakdown: object, *, contradicts: bool
+):
+    assert contradicts_breakdown(price, breakdown) is contradicts
+
+
+@pytest.mark.parametrize("digits", [15, 16])
+def test_an_amount_of_at_most_fifteen_digits_is_read(digits: int):
+    assert parse_cents("9" * digits) == (10**15 - 1 if digits == 15 else None)

@@ -196,7 +196,10 @@ class _Purchase:
                     if asyncio.get_running_loop().time() - read.read_at > _MAX_AGE_SECONDS:
                         read = await self._read_record()
                     if export_state(read.export) is not ExportState.FOR_SALE:
-                        return await self._book(read.export) if self._is_sent else read.export
+                        if self._is_sent:
+                            return await self._book(read.export)
+                        await self._withdraw()
+                        return read.export
                     outcome = await self._attempt(read)
                     if isinstance(outcome, CsvExport):
                         return outcome
@@ -207,9 +210,13 @@ class _Purchase:
             raise
         except BaseException:
             if not (self._is_booked or self._is_in_doubt or self.send_state.outcome_unknown):
-                self._reservation.release()
-                await self._cancel_intent()
+                await self._withdraw()
             raise
+
+    async def _withdraw(self) -> None:
+        """Release what is reserved, and cancel the intent: the purchase was certainly not made."""
+        self._reservation.release()
+        await self._cancel_intent()
 
     async def _read_record(self) -> ExportRead:
         return await read_until_shown(self._context, self._audience_id, self._export_id)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import anyio
 import attrs
@@ -16,19 +14,14 @@ from aiohttp import web
 
 from indigo_async._listeners import listen
 from indigo_async._transport.cancellation import current_cleanups
-from indigo_async.client import IndigoClient
 from indigo_async.errors import ApiError, BudgetExceededError, PurchaseInDoubtError
 from indigo_async.events import Event, RecipeWarning, RequestRetried
-from indigo_async.models import CsvExport, RecordId
-from indigo_async.sandbox import Fault, FaultKind, Sandbox
-from indigo_async.workflows import ExportPriced, ExportPurchased, Stage
+from indigo_async.models import CsvExport
+from indigo_async.sandbox import Fault, FaultKind
+from indigo_async.workflows import ExportPriced, ExportPurchased
 from indigo_async.workflows.recipes import purchase
 from indigo_async.workflows.recipes.budget import Budget
-from indigo_async.workflows.recipes.context import NullJobLog, RecipeContext
-from indigo_async.workflows.recipes.export_options import ExportOptions
-from indigo_async.workflows.recipes.name_index import NameIndex
-from indigo_async.workflows.recipes.preview import ExportRead
-from indigo_async.workflows.recipes.purchase import purchase_export
+from tests.support.purchases import PRICE, PurchaseScenario, purchase_scenario
 from tests.support.recipes import AMPLE_CENTS, CUSTOMER, PURCHASE, count_posts, export_csv, lost_response, seed_audience
 from tests.support.servers.scripted import (
     respond_with,
@@ -38,72 +31,7 @@ from tests.support.servers.scripted import (
     wait_until,
 )
 
-PRICE = 1_500 * 4
 SLOW = 30.0
-OPTIONS = ExportOptions(
-    optional_field_types=("phone",), max_cost_cents=AMPLE_CENTS, destination=Path("unused.csv"), reuse_purchased=None
-)
-
-
-@attrs.define
-class RecordingJobLog(NullJobLog):
-    """Stores what is recorded, in order. `before` runs while the intent is being recorded."""
-
-    written: list[str] = attrs.Factory(list)
-    before: Callable[[], Awaitable[object]] | None = None
-
-    async def record_intent(self, stage: Stage, facts: Mapping[str, Any]) -> None:
-        assert stage is Stage.PURCHASE
-        if self.before is not None:
-            await self.before()
-        self.written.append(f"intent {facts['cost_cents']}")
-
-    async def cancel_intent(self, stage: Stage) -> None:
-        assert stage is Stage.PURCHASE
-        self.written.append("cancel")
-
-    async def record_result(self, stage: Stage, facts: Mapping[str, Any]) -> None:
-        assert stage is Stage.PURCHASE
-        self.written.append(f"result {facts['cost_cents']}")
-
-
-@attrs.define
-class PurchaseScenario:
-    """A priced export, about to be purchased with a budget and a job log."""
-
-    sandbox: Sandbox
-    client: IndigoClient
-    audience_id: RecordId
-    export: CsvExport
-    job_log: RecordingJobLog = attrs.Factory(RecordingJobLog)
-    budget: Budget = attrs.Factory(lambda: Budget(limit_cents=2 * PRICE))
-
-    async def purchase(self) -> CsvExport:
-        run = RecipeContext(
-            self.client, CUSTOMER, "Donors", NameIndex(self.client), job_log=self.job_log, budget=self.budget
-        )
-        read = ExportRead(export=self.export, read_at=asyncio.get_running_loop().time())
-        return await purchase_export(run, self.audience_id, read, OPTIONS)
-
-    @property
-    def requests(self) -> int:
-        """How many purchases were sent."""
-        return self.client.transport.requests[PURCHASE]
-
-    @property
-    def charged_and_reserved(self) -> tuple[int, int, int]:
-        """The cents that were charged, booked as spent, and reserved."""
-        return self.sandbox.counts().charged_cents, self.budget.spent_cents, self.budget.reserved_cents
-
-
-@asynccontextmanager
-async def purchase_scenario(**options: Any) -> AsyncGenerator[PurchaseScenario]:
-    async with sandbox_and_client(**options) as (sandbox, client):
-        audience_id = await seed_audience(sandbox)
-        preview = await client.create_preview_csv_export(
-            audience_id=audience_id, customer_id=CUSTOMER, optional_field_types=["phone"]
-        )
-        yield PurchaseScenario(sandbox, client, audience_id, preview)
 
 
 async def test_a_purchase_is_intended_sent_booked_and_recorded():
@@ -217,7 +145,7 @@ async def _cancel_task(work: Callable[[], Awaitable[object]], *, when: Callable[
         await work()
 
     task = asyncio.create_task(run())
-    await wait_until(when)
+    await wait_until(lambda: when() or task.done())
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
