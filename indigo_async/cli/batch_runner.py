@@ -6,7 +6,7 @@ import asyncio
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -22,12 +22,15 @@ from indigo_async.cli.progress.display import show_progress
 from indigo_async.cli.progress.tracker import ProgressTracker, planned_stages
 from indigo_async.cli.render.failures import FailureGroups
 from indigo_async.cli.render.output import Output, format_elapsed
-from indigo_async.cli.render.results import BatchResult, outcome_to_json, render_start
+from indigo_async.cli.render.results import BatchResult, JobTotals, outcome_to_json, render_start
 from indigo_async.cli.signals import stop_on_signals
 from indigo_async.client import IndigoClient
-from indigo_async.workflows import Batch, BatchReport, JobOutcome, start_batch
+from indigo_async.events import Stage
+from indigo_async.files import Publisher
+from indigo_async.workflows import AudienceJob, Batch, BatchReport, JobOutcome, start_batch
+from indigo_async.workflows.batches.conflicts import journal_files
 
-__all__ = ["explain_exit", "run_manifest"]
+__all__ = ["explain_exit", "read_batch", "run_manifest"]
 
 _SPECIFIC_EXIT_CODES = {ExitCode.OVER_LIMIT, ExitCode.TIMED_OUT, ExitCode.UNAUTHENTICATED}
 """Exit codes that a batch uses if all of its failures have the same one."""
@@ -57,12 +60,13 @@ async def run_manifest(
             create_client(options, pacing, poll_interval=batch_options.poll_interval) as client,
             open_publisher(client, batch_options.publish) as publisher,
         ):
-            read = partial(
-                read_manifest, manifest, defaults=batch_options.defaults, out=batch_options.out, publisher=publisher
-            )
-            jobs = await run_in_thread(read)
-            journal = await run_in_thread(partial(batch_options.journal_path, manifest))
-            planned = Counter(stage for job in jobs for stage in planned_stages(job, purchase=purchase))
+            journal = batch_options.journal_path(manifest)
+            jobs = await run_in_thread(lambda: list(read_batch(manifest, batch_options, publisher)))
+            await run_in_thread(partial(batch_options.check_journal, manifest))
+            planned, totals = Counter[Stage](), JobTotals()
+            for job in jobs:
+                totals.add(job)
+                planned.update(planned_stages(job, purchase=purchase))
             progress = ProgressTracker(name=manifest.name, total=len(jobs), purchase=purchase, planned=planned)
             exit_codes: set[ExitCode] = set()
             failures = FailureGroups()
@@ -99,7 +103,7 @@ async def run_manifest(
                     output.note(
                         render_start(
                             manifest,
-                            jobs,
+                            totals,
                             journal,
                             purchase=purchase,
                             budget_cents=budget_cents,
@@ -122,6 +126,17 @@ async def run_manifest(
                 interrupted=interrupted,
                 exit_code=exit_code,
             )
+
+
+def read_batch(manifest: Path, options: BatchOptions, publisher: Publisher | None) -> Iterator[AudienceJob]:
+    """Yield the jobs of a manifest. See `read_manifest`."""
+    return read_manifest(
+        manifest,
+        defaults=options.defaults,
+        out=options.out,
+        publisher=publisher,
+        reserved_files=journal_files(options.journal_path(manifest)),
+    )
 
 
 def _describe_outage(client: IndigoClient) -> str | None:

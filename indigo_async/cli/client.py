@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from indigo_async._listeners import listen
+from indigo_async._settings import Settings
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async._transport.outage import wait_out_outages
 from indigo_async._transport.pacing import Pacing
@@ -19,14 +20,24 @@ from indigo_async.cli.render.events import describe_event
 from indigo_async.cli.render.output import Output
 from indigo_async.cli.signals import run_async
 from indigo_async.client import IndigoClient
-from indigo_async.errors import WaitTimeoutError
+from indigo_async.errors import InvalidInputError, WaitTimeoutError
 from indigo_async.events import Event, Listener, Stage
 from indigo_async.files import LocalPublisher, Publisher
 from indigo_async.models import Audience
 from indigo_async.workflows.recipes.match import check_csv, inspect_input, is_url
 
-__all__ = ["create_and_show", "create_client", "open_client", "open_publisher", "publish_csv", "read_audience"]
+__all__ = [
+    "create_and_show",
+    "create_client",
+    "open_client",
+    "open_publisher",
+    "open_store",
+    "publish_csv",
+    "read_audience",
+    "resolve_settings",
+]
 
+_ANY_TOKEN = "none"  # noqa: S105 - a placeholder that is sent nowhere
 _MIN_SECONDS_LEFT = 0.001
 
 
@@ -122,14 +133,39 @@ async def open_publisher(client: IndigoClient, publish: str | None) -> AsyncGene
         MissingPackageError: the extra `publish` is not installed.
     """
     if publish is not None:
-        from indigo_async.files.publishing.object_store import ObjectStorePublisher  # noqa: PLC0415 - optional extra
-
         proxy = client.transport.http.proxies.explicit
-        yield ObjectStorePublisher(publish, proxy=None if proxy is None else proxy.url)
+        yield open_store(publish, None if proxy is None else proxy.url)
     elif client.settings.is_loopback:
         yield LocalPublisher()
     else:
         yield None
+
+
+def open_store(publish: str, proxy: str | None) -> Publisher:
+    """The publisher for `--publish`.
+
+    Raises:
+        InvalidInputError: `publish` isn't the URL of an object store.
+        MissingPackageError: the extra `publish` is not installed.
+    """
+    from indigo_async.files.publishing.object_store import ObjectStorePublisher  # noqa: PLC0415 - optional extra
+
+    return ObjectStorePublisher(publish, proxy=proxy)
+
+
+def resolve_settings(options: ConnectionOptions) -> Settings:
+    """The settings for a command that sends nothing and needs no token.
+
+    Raises:
+        InvalidInputError: the base URL is invalid, or the profile can't be used.
+    """
+    try:
+        return Settings.resolve(None, options.base_url)
+    except InvalidInputError as error:
+        problems = [problem for problem in error.problems if problem.where != "token"]
+        if problems:
+            raise InvalidInputError(problems) from None
+    return Settings.resolve(_ANY_TOKEN, options.base_url)
 
 
 async def publish_csv(

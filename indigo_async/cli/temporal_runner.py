@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 
 from indigo_async._text import format_dollars
 from indigo_async._transport.cancellation import run_in_thread
+from indigo_async._validation import InputCheck
 from indigo_async.cli.errors import ErrorReport, ExitCode
 from indigo_async.cli.manifest import read_manifest
 from indigo_async.cli.options.batch import BatchOptions, TemporalOptions
 from indigo_async.cli.render.advice import advice_for, use_option_names
 from indigo_async.cli.render.failures import FailureGroups, render_failures
 from indigo_async.cli.render.output import Output
+from indigo_async.files import Publisher
 from indigo_async.temporal import BatchProgress, BatchSummary, connect, run_batch
-from indigo_async.temporal.starter import WORKER_PUBLISHER
+from indigo_async.temporal.starter import WORKER_PUBLISHER, check_destination
+from indigo_async.workflows import AudienceJob
+from indigo_async.workflows.batches.jobs import check_job
 
-__all__ = ["run_on_temporal"]
+__all__ = ["read_manifest_for_workers", "run_on_temporal"]
+
+
+def read_manifest_for_workers(manifest: Path, options: BatchOptions) -> Iterator[AudienceJob]:
+    """Yield the jobs of a manifest, checked as workers need them. See `read_manifest`."""
+
+    def check(problems: InputCheck, job: AudienceJob, publisher: Publisher | None) -> AudienceJob:
+        check_destination(problems, "export.destination", job)
+        return check_job(problems, job, publisher)
+
+    return read_manifest(
+        manifest, defaults=options.defaults, out=options.out or Path(), publisher=WORKER_PUBLISHER, check=check
+    )
 
 
 async def run_on_temporal(
@@ -37,14 +53,7 @@ async def run_on_temporal(
         InvalidInputError: before anything is started, with all errors in the manifest.
         ConnectionFailedError: Temporal can't be reached.
     """
-    read = partial(
-        read_manifest,
-        manifest,
-        defaults=options.defaults,
-        out=options.out or Path(),
-        publisher=WORKER_PUBLISHER,
-    )
-    jobs = await run_in_thread(read)
+    jobs = await run_in_thread(lambda: list(read_manifest_for_workers(manifest, options)))
     client = await connect(temporal.address, namespace=temporal.namespace)
     output.note(
         f"{manifest}: {len(jobs):,} jobs on the task queue {temporal.task_queue!r}. If you interrupt this command, "

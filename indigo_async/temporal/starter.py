@@ -55,7 +55,7 @@ from indigo_async.temporal.workflows.job import AudienceWorkflow, build_search_a
 from indigo_async.workflows.batches.conflicts import check_jobs
 from indigo_async.workflows.batches.jobs import AudienceJob, check_job, compute_identity, normalized_inputs
 
-__all__ = ["WORKER_PUBLISHER", "run_batch", "run_job"]
+__all__ = ["WORKER_PUBLISHER", "check_destination", "run_batch", "run_job"]
 
 _PAGE_SIZE = 100
 _PROGRESS_SECONDS = 2.0
@@ -99,7 +99,7 @@ async def run_job(
     """
     check = InputCheck()
     checked = await run_in_thread(partial(check_job, check, job, WORKER_PUBLISHER))
-    _check_destination(check, "export.destination", job)
+    check_destination(check, "export.destination", job)
     heartbeat_seconds = check.seconds("heartbeat_seconds", heartbeat_seconds)
     timeout = check.seconds("timeout", timeout)
     check.raise_if_invalid()
@@ -188,7 +188,7 @@ async def run_batch(
     check.raise_if_invalid()
     await run_in_thread(partial(check_jobs, jobs, WORKER_PUBLISHER))
     for number, job in enumerate(jobs):
-        _check_destination(check, f"jobs[{number}].export.destination", job)
+        check_destination(check, f"jobs[{number}].export.destination", job)
     check.raise_if_invalid()
     budget = None
     if budget_cents is not None:
@@ -228,7 +228,7 @@ async def run_batch(
         return await batch.result()
 
 
-def _check_destination(check: InputCheck, where: str, job: AudienceJob) -> None:
+def check_destination(check: InputCheck, where: str, job: AudienceJob) -> None:
     """Check that a job's destination is inside the workers' exports folder or store."""
     destination = None if job.export is None else job.export.destination
     problem = find_destination_problem(str(destination)) if isinstance(destination, (str, Path)) else None

@@ -41,7 +41,7 @@ def write_examples(folder: Path) -> None:
 
 
 def read(path: Path, **options: object) -> list[AudienceJob]:
-    return read_manifest(path, **{"publisher": FakePublisher()} | options)  # type: ignore[arg-type]
+    return list(read_manifest(path, **{"publisher": FakePublisher()} | options))  # type: ignore[arg-type]
 
 
 def errors_in(path: Path, **options: object) -> list[str]:

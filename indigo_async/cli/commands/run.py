@@ -8,6 +8,7 @@ import attrs
 from cyclopts import Parameter
 
 from indigo_async._validation import InputCheck
+from indigo_async.cli.batch_check import check_batch
 from indigo_async.cli.batch_runner import explain_exit, run_manifest
 from indigo_async.cli.errors import ExitCode
 from indigo_async.cli.options.batch import BATCH, TEMPORAL, BatchOptions, Manifest, TemporalOptions
@@ -40,6 +41,14 @@ def run(
     no_purchase: Annotated[
         bool, Parameter(negative=(), help="Stop each job once its export has a price; purchase nothing.")
     ] = False,
+    check: Annotated[
+        bool,
+        Parameter(
+            negative=(),
+            help="Only check the manifest and its local CSVs, and show what the run would do. Sends nothing and needs "
+            "no token.",
+        ),
+    ] = False,
     batch: BatchOptions = BATCH,
     pacing: PacingOptions = PACING,
     temporal: TemporalOptions = TEMPORAL,
@@ -48,9 +57,13 @@ def run(
     """Run the jobs of a manifest concurrently."""
     output = options.create_output()
     if temporal.address is not None:
+        _reject_options_without_effect(batch, pacing, options)
+    if check:
+        check_batch(manifest, batch, temporal, options, output, purchase=not no_purchase, budget_cents=budget_cents)
+        return ExitCode.SUCCESS
+    if temporal.address is not None:
         from indigo_async.cli.temporal_runner import run_on_temporal  # noqa: PLC0415 - optional extra
 
-        _reject_options_without_effect(batch, pacing, options)
         return run_async(
             lambda: run_on_temporal(
                 manifest, temporal, batch, output, purchase=not no_purchase, budget_cents=budget_cents
@@ -74,7 +87,7 @@ def _reject_options_without_effect(batch: BatchOptions, pacing: PacingOptions, o
     Raises:
         InvalidInputError: lists all of these options.
     """
-    check = InputCheck()
+    problems = InputCheck()
     for given, default in ((batch, BATCH), (pacing, PACING), (options, CONNECTION)):
         changed = {
             field.name
@@ -82,10 +95,10 @@ def _reject_options_without_effect(batch: BatchOptions, pacing: PacingOptions, o
             if getattr(given, field.name) != getattr(default, field.name)
         }
         for name in sorted(changed.intersection(_OPTIONS_OF_WORKERS)):
-            check.add(_option(name), "workers send the requests: give this option to `indigo-async worker`")
+            problems.add(_option(name), "workers send the requests: give this option to `indigo-async worker`")
         for name in sorted(changed.intersection(_OPTIONS_OF_ONE_PROCESS)):
-            check.add(_option(name), "has no effect with --temporal, which keeps the state of the jobs itself")
-    check.raise_if_invalid()
+            problems.add(_option(name), "has no effect with --temporal, which keeps the state of the jobs itself")
+    problems.raise_if_invalid()
 
 
 def _option(name: str) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 from indigo_async._text import did_you_mean
 from indigo_async._validation import InputCheck
@@ -31,25 +31,70 @@ _ROW_READERS: dict[str, Callable[[Path, ManifestErrors], Iterator[Row]]] = {
     ".ndjson": read_jsonl_rows,
 }
 _SUFFIXES = (*_YAML_SUFFIXES, *_ROW_READERS)
+JobCheck: TypeAlias = Callable[[InputCheck, AudienceJob, Publisher | None], AudienceJob]
 _CONFLICT_FIELDS = {"customer_id", "audience_name", "lookalike.audience_name", "export.destination"}
 
 
 def read_manifest(
-    path: Path, *, defaults: Path | None = None, out: Path | None = None, publisher: Publisher | None = None
-) -> list[AudienceJob]:
-    """Read and check all jobs of a manifest. docs/reference/manifest.md describes the format.
+    path: Path,
+    *,
+    defaults: Path | None = None,
+    out: Path | None = None,
+    publisher: Publisher | None = None,
+    reserved_files: frozenset[str] = frozenset(),
+    check: JobCheck = check_job,
+) -> Iterator[AudienceJob]:
+    """Yield the valid jobs of a manifest as they are read. docs/reference/manifest.md describes the format.
 
     Args:
         path: a file whose name ends in .yaml, .yml, .csv, .jsonl or .ndjson.
         defaults: a YAML file of fields for jobs that don't set them.
         out: the folder that relative destinations start from (default: the manifest's folder, as for CSVs).
         publisher: publishes local CSVs; without one, a local CSV is an error.
+        reserved_files: more files that no job may write, such as the journal's.
+        check: checks each job.
 
     Raises:
-        InvalidInputError: a file cannot be read, or has errors: all of them, each with its file, line and field.
+        InvalidInputError: at the end, if a file cannot be read or has errors: all of them, each with its file, line
+            and field.
     """
+    with _explaining_unreadable_files(path):
+        errors = ManifestErrors()
+        common = read_yaml_defaults(defaults, errors) if defaults is not None else Row(Location(str(path), 1))
+        suffix = path.suffix.lower()
+        if suffix in _YAML_SUFFIXES:
+            own_defaults, rows = read_yaml_manifest(path, errors)
+            common = _merge_defaults(common, own_defaults)
+        elif suffix in _ROW_READERS:
+            rows = _ROW_READERS[suffix](path, errors)
+        else:
+            message = f"must end in {', '.join(_SUFFIXES)}{did_you_mean(suffix, _SUFFIXES)}"
+            raise InvalidInputError([Problem(str(path), message)])
+        own_files = {str(file.absolute()) for file in (path, defaults) if file is not None}
+        conflicts = Conflicts(job_label="line {}".format, reserved_files=reserved_files | own_files)
+        folder = path.parent
+        builder = _JobBuilder(
+            common,
+            errors,
+            conflicts,
+            folder=folder,
+            out=folder if out is None else out,
+            check=lambda problems, job: check(problems, job, publisher),
+        )
+        is_empty = True
+        for row in rows:
+            is_empty = False
+            if (job := builder.build(row)) is not None:
+                yield job
+        if is_empty and not errors:
+            errors.add(Location(str(path), 1), "", "has no jobs")
+        errors.raise_if_any()
+
+
+@contextmanager
+def _explaining_unreadable_files(path: Path) -> Generator[None]:
     try:
-        return _read(path, defaults=defaults, out=out, publisher=publisher)
+        yield
     except OSError as error:
         file = Path(error.filename or path)
         hint = _suggest_file(path) if file == path and isinstance(error, FileNotFoundError) else ""
@@ -62,31 +107,6 @@ def _suggest_file(path: Path) -> str:
             path.name, [file.name for file in path.parent.iterdir() if file.suffix.lower() in _SUFFIXES]
         )
     return ""
-
-
-def _read(path: Path, *, defaults: Path | None, out: Path | None, publisher: Publisher | None) -> list[AudienceJob]:
-    errors = ManifestErrors()
-    common = read_yaml_defaults(defaults, errors) if defaults is not None else Row(Location(str(path), 1))
-    suffix = path.suffix.lower()
-    if suffix in _YAML_SUFFIXES:
-        own_defaults, rows = read_yaml_manifest(path, errors)
-        common = _merge_defaults(common, own_defaults)
-    elif suffix in _ROW_READERS:
-        rows = _ROW_READERS[suffix](path, errors)
-    else:
-        message = f"must end in {', '.join(_SUFFIXES)}{did_you_mean(suffix, _SUFFIXES)}"
-        raise InvalidInputError([Problem(str(path), message)])
-    reserved_files = frozenset(str(file.absolute()) for file in (path, defaults) if file is not None)
-    conflicts = Conflicts(job_label="line {}".format, reserved_files=reserved_files)
-    folder = path.parent
-    builder = _JobBuilder(
-        common, errors, conflicts, folder=folder, out=folder if out is None else out, publisher=publisher
-    )
-    jobs = [job for row in rows if (job := builder.build(row)) is not None]
-    if not jobs and not errors:
-        errors.add(Location(str(path), 1), "", "has no jobs")
-    errors.raise_if_any()
-    return jobs
 
 
 def _merge_defaults(base: Row, override: Row) -> Row:
@@ -106,13 +126,13 @@ class _JobBuilder:
         *,
         folder: Path,
         out: Path,
-        publisher: Publisher | None,
+        check: Callable[[InputCheck, AudienceJob], AudienceJob],
     ) -> None:
         self._defaults = defaults
         defaults.values = {field: value for field, value in defaults.values.items() if value is not None}
         self._folder = folder
         self._out = out
-        self._publisher = publisher
+        self._check = check
         self._errors = errors
         self._conflicts = conflicts
         self._templates = self._find_templates()
@@ -222,7 +242,7 @@ class _JobBuilder:
         check.text("key", job.key)
         checked = job
         try:
-            checked = check_job(check, job, self._publisher)
+            checked = self._check(check, job)
         except OSError as error:  # for example, a file name that is too long
             check.add("export.destination" if job.export is not None else "csv", error.strerror or str(error))
         return checked, check.problems

@@ -48,17 +48,20 @@ class BatchOptions:
     poll_interval: PollInterval = 5.0
 
     def journal_path(self, manifest: Path) -> Path:
-        """The journal's path.
+        """The journal's path, which is not checked yet."""
+        return self.journal if self.journal is not None else manifest.with_name(f"{manifest.name}.journal")
+
+    def check_journal(self, manifest: Path) -> None:
+        """Check that the journal can be used.
 
         Raises:
             InvalidInputError: its folder does not exist, or another file is at a path given with `--journal`.
         """
-        path = self.journal if self.journal is not None else manifest.with_name(f"{manifest.name}.journal")
+        path = self.journal_path(manifest)
         if not path.parent.is_dir():
             raise InvalidInputError([Problem("--journal", f"the folder {path.parent} does not exist")])
         if self.journal is not None and path.exists() and not is_journal(path):
             raise InvalidInputError([Problem("--journal", f"{path} exists and is not a journal; choose another file")])
-        return path
 
 
 def is_journal(path: Path) -> bool:

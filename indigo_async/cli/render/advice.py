@@ -9,11 +9,15 @@ __all__ = ["advice_for", "use_option_names"]
 
 _WORDS = (
     (r"\bpass publisher=.*?\(extra `publish`; on the command line, (--publish [^)]*)\)", r"use \1"),
+    (r"\. For the sandbox, use publisher=indigo_async\.\S+", ""),
+    (r"\buse a bucket, such as publisher=indigo_async\.\S+", "use --publish s3://bucket/lists"),
     (r"\bpass token=\.\.\. or set ", "set "),
     (r"\btoken=\.\.\., ", ""),
     (r"\bprofile=\.\.\.", "--profile"),
     (r"\bbase_url\b", "--base-url or INDIGO_BASE_URL"),
     (r"(?m)^proxy(?=:)", "--proxy"),
+    (r"(?m)^store(?=:)|^store$", "--publish"),
+    (r", or an obstore S3Store, GCSStore or AzureStore\b", ""),
     (r"\bbudget_cents(?=:)|^budget_cents$", "--budget-cents"),
     (
         r"\bcall workflows\.download_export\(\.\.\., export_id='?([^')\s]+)'?\)",

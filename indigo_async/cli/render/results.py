@@ -15,7 +15,7 @@ from indigo_async._redaction import redact
 from indigo_async._text import format_dollars
 from indigo_async.cli.errors import ErrorReport, ExitCode, describe_error
 from indigo_async.cli.render.advice import use_option_names
-from indigo_async.cli.render.failures import FailureGroup, group_messages, render_failures
+from indigo_async.cli.render.failures import FailureGroup, MessageGroup, group_messages, render_failures
 from indigo_async.cli.render.output import (
     Justify,
     format_elapsed,
@@ -23,19 +23,43 @@ from indigo_async.cli.render.output import (
     make_table,
     replace_control_characters,
 )
+from indigo_async.cli.report.formatting import format_count
 from indigo_async.workflows import AudienceJob, BatchReport, JobOutcome
 
 __all__ = [
     "BatchResult",
+    "JobTotals",
+    "describe_jobs",
     "outcome_to_json",
     "render_failed_jobs",
     "render_results",
     "render_start",
     "render_stop_reason",
+    "render_warnings",
     "summary_to_json",
 ]
 
 _WARNINGS_SHOWN = 10
+
+
+@attrs.define
+class JobTotals:
+    """What the jobs of a manifest may create and purchase. `limit_cents` is the sum of their `max_cost_cents`."""
+
+    jobs: int = 0
+    lookalikes: int = 0
+    exports: int = 0
+    limit_cents: int = 0
+    customer_ids: set[str] = attrs.field(factory=set[str])
+
+    def add(self, job: AudienceJob) -> None:
+        """Count a job."""
+        self.jobs += 1
+        self.customer_ids.add(job.customer_id)
+        self.lookalikes += job.lookalike is not None
+        if job.export is not None:
+            self.exports += 1
+            self.limit_cents += job.export.max_cost_cents
 
 
 @attrs.frozen(kw_only=True)
@@ -109,7 +133,7 @@ def summary_to_json(result: BatchResult) -> dict[str, Any]:
 
 def render_start(
     manifest: Path,
-    jobs: Sequence[AudienceJob],
+    totals: JobTotals,
     journal: Path,
     *,
     purchase: bool,
@@ -117,16 +141,18 @@ def render_start(
     spent_cents: int,
 ) -> str:
     """What a batch is about to do. `spent_cents` is what earlier runs with this journal spent."""
-    customers = len({job.customer_id for job in jobs})
-    limit_cents = sum(job.export.max_cost_cents for job in jobs if job.export is not None) if purchase else 0
-    limits = _describe_limits(limit_cents, budget_cents, spent_cents)
-    is_free = limits.endswith("will spend nothing") and purchase and any(job.export is not None for job in jobs)
+    limits = _describe_limits(totals.limit_cents if purchase else 0, budget_cents, spent_cents)
+    is_free = limits.endswith("will spend nothing") and purchase and totals.exports
     free = ": only free exports are purchased" if is_free else ""
     return (
-        f"{manifest}: {len(jobs):,} job{'s' * (len(jobs) != 1)} for {customers:,} customer{'s' * (customers != 1)}. "
-        f"{limits}{free}.\n"
+        f"{manifest}: {describe_jobs(totals)}. {limits}{free}.\n"
         f"Progress is saved in {journal}; run the same command again to resume."
     )
+
+
+def describe_jobs(totals: JobTotals) -> str:
+    """How many jobs there are, for how many customers."""
+    return f"{format_count(totals.jobs, 'job')} for {format_count(len(totals.customer_ids), 'customer')}"
 
 
 def _describe_limits(limit_cents: int, budget_cents: int | None, spent_cents: int) -> str:
@@ -218,10 +244,14 @@ def _render_details(report: BatchReport) -> Table:
 
 
 def _render_warnings(report: BatchReport) -> Iterator[RenderableType]:
-    if not report.warned:
-        return
-    groups = group_messages((warning.key, use_option_names(warning.message)) for warning in report.warnings)
-    yield Text(f"\n{report.warned:,} {'job has' if report.warned == 1 else 'jobs have'} warnings", style="bold yellow")
+    if report.warned:
+        groups = group_messages((warning.key, use_option_names(warning.message)) for warning in report.warnings)
+        yield from render_warnings(report.warned, groups)
+
+
+def render_warnings(warned: int, groups: Sequence[MessageGroup]) -> Iterator[RenderableType]:
+    """The warnings of jobs by kind, below a blank line. `warned` counts the jobs."""
+    yield Text(f"\n{format_count(warned, 'job has', 'jobs have')} warnings", style="bold yellow")
     for group in groups[:_WARNINGS_SHOWN]:
         yield Text(f"  {replace_control_characters(group.text)}", style="yellow")
     if len(groups) > _WARNINGS_SHOWN:

@@ -65,7 +65,9 @@ class Conflicts:
                 "export.destination", f"another job writes {target!r} ({self.job_label(self._written_files[target])})"
             )
         if target in self.reserved_files:
-            yield Problem("export.destination", f"{target!r} is a file of the batch's journal")
+            yield Problem(
+                "export.destination", f"{target!r} is the batch's own journal or manifest; choose another file"
+            )
         if target is not None and (target == source or target in self._read_files):
             reader = self.job_label(self._read_files.get(target, number))
             yield Problem("export.destination", f"{target!r} is the CSV of a job ({reader}); choose another file")

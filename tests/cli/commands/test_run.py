@@ -163,7 +163,7 @@ async def test_wrong_token_stops_the_batch_with_its_own_exit_code(tmp_path: Path
     assert "Stopped: GET /audience" in result.stdout
     assert "check the token: INDIGO_API_TOKEN, the file that INDIGO_API_TOKEN_FILE names" in result.stdout
     assert "token=" not in result.stdout + report.stdout
-    assert "check the token: INDIGO_API_TOKEN, or" in report.stdout
+    assert "check the token: INDIGO_API_TOKEN, the file" in report.stdout
     assert "wrong-token" not in result.stdout + result.stderr
 
 

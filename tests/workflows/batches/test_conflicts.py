@@ -47,7 +47,7 @@ async def test_over_another_jobs_csv_before_or_after(lists: list[Path], tmp_path
 @pytest.mark.parametrize("end", ["", ".lock", ".rows", "-wal"])
 async def test_over_the_journal(lists: list[Path], tmp_path: Path, end: str):
     message = await refused([at(0, lists[0], tmp_path / f"j{end}")], journal=tmp_path / "j")
-    assert "is a file of the batch's journal" in message
+    assert "is the batch's own journal or manifest; choose another file" in message
 
 
 async def test_two_jobs_may_read_one_csv(lists: list[Path], tmp_path: Path):
