@@ -243,6 +243,19 @@ def test_urls_are_compared_by_what_says_which_file_they_name(one: str, other: st
 
 
 @pytest.mark.parametrize(
+    ("url", "normal"),
+    [
+        ("http://127.0.0.1:8000/a.csv?sig=1", "http://localhost:8000/a.csv"),
+        ("https://Files.Example.org.:443/a%20b.csv", "https://files.example.org/a b.csv"),
+        ("https://files.example.org", "https://files.example.org/"),
+        ("file:///lists/a.csv", "file:///lists/a.csv"),
+    ],
+)
+def test_the_normal_form_of_a_url_never_changes_because_journals_hold_it(url: str, normal: str):
+    assert normalize_url(url) == normal
+
+
+@pytest.mark.parametrize(
     ("one", "other"),
     [
         ("https://files.example.org/a.csv", "http://files.example.org/a.csv"),
@@ -345,6 +358,21 @@ def test_what_the_servers_own_words_say():
     assert not says_already_done(refusal("no column Frist"))
     assert says_name_taken(refusal("no", "AudienceNameTaken"))
     assert not says_name_taken(refusal("the column Frist does not exist"))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "An audience with this name already exists.",
+        "This name is TAKEN",
+        "name in use",
+        "The name must be unique.",
+        "Duplicate audience name",
+        "409 Conflict",
+    ],
+)
+def test_servers_say_in_many_ways_that_a_name_is_taken(message: str):
+    assert says_name_taken(ApiError(400, message, None, "POST /match_uploaded_csv"))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,9 @@ from indigo_async.workflows.recipes.existing_exports import (
     choose_export,
     export_state,
     find_export,
+    known_fields,
     match_fields,
+    may_cost,
     needs_wait,
 )
 
@@ -217,7 +219,12 @@ def test_the_export_that_serves_is_chosen(
 
 @pytest.mark.parametrize(
     "exports",
-    [[purchased_export(1, None)], [purchased_export(1, None), unpaid_export(2)], [purchased_export(1, ("fax",))]],
+    [
+        [purchased_export(1, None)],
+        [purchased_export(1, None), unpaid_export(2)],
+        [purchased_export(1, ("fax",))],
+        [attrs.evolve(purchased_export(1, ()), cost_cents=None)],
+    ],
 )
 def test_a_purchase_with_unknown_fields_stops_without_advice_to_purchase_another(exports: list[CsvExport]):
     with pytest.raises(ExportExistsError, match="export 1 of audience aud-1 was purchased before") as caught:
@@ -346,3 +353,144 @@ def test_nothing_is_purchased_if_an_export_has_the_wanted_fields(
     if paid:
         assert choice is not None
         assert export_state(choice.export) is not ExportState.FOR_SALE
+
+
+IN_PROGRESS_SAME = "in progress with the same field types"
+PREVIEW_SAME = "a preview with the same field types"
+EARLIER = "purchased earlier with the same field types"
+BY_US = "this job or client purchased it earlier"
+UNREAD_REUSE = "purchased earlier, and reused because of reuse_purchased=True; field types are not compared"
+
+
+@pytest.mark.parametrize(
+    ("exports", "reuse_purchased", "recorded", "choice"),
+    [
+        ([purchased_export(1), purchased_export(2)], None, {}, (2, EARLIER, True)),
+        ([in_progress(1), active(2)], None, {}, (2, IN_PROGRESS_SAME, False)),
+        ([in_progress(1, None), active(2, None)], None, {}, (2, "in progress with unknown field types", False)),
+        ([purchased_export(1, None), purchased_export(2, None)], True, {}, (2, UNREAD_REUSE, True)),
+        ([unpaid_export(1), unpaid_export(2)], None, {}, (2, PREVIEW_SAME, False)),
+        ([unpaid_export(1)], False, {}, (1, PREVIEW_SAME, False)),
+        ([unpaid_export(1, None)], None, {}, None),
+        # What this job or client purchased comes first, unless it failed.
+        ([unpaid_export(1), purchased_export(2)], None, {"purchased": frozenset({"1"})}, (1, BY_US, True)),
+        ([failed(1), purchased_export(2)], None, {"purchased": frozenset({"1"})}, (2, EARLIER, True)),
+        ([unpaid_export(1, None)], True, {"purchased": frozenset({"1"})}, (1, UNREAD_REUSE, True)),
+        # A preview of this job is one in any status that isn't known to be another.
+        ([unclear(1)], None, {"previews": frozenset({"1"})}, (1, PREVIEW_SAME, False)),
+        (
+            [unclear(1), unpaid_export(2)],
+            None,
+            {"previews": frozenset({"1"})},
+            (2, PREVIEW_SAME, False),
+        ),
+        ([failed(1)], None, {"previews": frozenset({"1"})}, None),
+        # What was recorded about field types counts, whatever the server shows.
+        ([purchased_export(1, None)], None, {"fields": {"1": PHONE}}, (1, EARLIER, True)),
+        ([purchased_export(1)], None, {"fields": {"1": frozenset({"address"})}}, None),
+    ],
+)
+def test_the_choice_says_why_and_whether_it_was_paid(
+    exports: list[CsvExport],
+    reuse_purchased: bool | None,
+    recorded: dict[str, Any],
+    choice: tuple[int, str, bool] | None,
+):
+    chosen = choose(exports, reuse_purchased, **recorded)
+    assert (None if chosen is None else (chosen.export.id, chosen.evidence, chosen.is_purchased)) == choice
+
+
+ODD_URL = attrs.evolve(purchased_export(1), status="REQUIRES_PAYMENT")
+STOPS = [
+    (
+        [purchased_export(3, None)],
+        (
+            "export 3 of audience aud-1 was purchased before, but the server does not clearly show its field types; "
+            "nothing was purchased now. To download it, pass reuse_purchased=True, or call "
+            "workflows.download_export(..., export_id=3)"
+        ),
+    ),
+    (
+        [unclear(1)],
+        (
+            "export 1 of audience aud-1 has the status 'UNDER_REVIEW', so it may have been purchased before; nothing "
+            "was purchased now. Run this again when its status changes, or ask the vendor"
+        ),
+    ),
+    (
+        [ODD_URL],
+        (
+            "export 1 of audience aud-1 has the status 'REQUIRES_PAYMENT' and a download URL, so it may have been "
+            "purchased before; nothing was purchased now. Run this again when its status changes, or ask the vendor"
+        ),
+    ),
+    (
+        [failed(1)],
+        (
+            "export 1 of audience aud-1 failed (its status is 'FAILED') and may have been purchased before; nothing "
+            "was purchased now. Ask the vendor whether you were charged for it"
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("exports", "message"), STOPS)
+def test_a_doubt_stops_with_the_export_the_reason_and_the_next_step(exports: list[CsvExport], message: str):
+    with pytest.raises(ExportExistsError) as caught:
+        choose(exports)
+    assert str(caught.value) == f"preview: {message}"
+    assert caught.value.audience is not None
+    assert [export.id for export in caught.value.audience.csv_exports] == [export.id for export in exports]
+
+
+def test_exports_that_cannot_be_read_stop_with_the_reason_and_the_next_step():
+    odd = Audience(id="aud-1", extra={"csvExports": [None]})
+    with pytest.raises(ExportExistsError) as caught:
+        choose_export(odd, PHONE, reuse_purchased=None)
+    assert str(caught.value) == (
+        "preview: some exports of audience aud-1 cannot be read (csvExports has an unexpected shape), so one of them "
+        "may have been purchased before; nothing was purchased now. Ask the vendor about this audience"
+    )
+    assert caught.value.audience == odd
+    assert choose_export(odd, PHONE, reuse_purchased=False) is None
+
+
+@pytest.mark.parametrize(
+    ("export", "costs"),
+    [
+        (CsvExport(id=1, cost_cents=0, optional_field_types=("phone",)), False),
+        (CsvExport(id=1, cost_cents=1, optional_field_types=()), True),
+        (CsvExport(id=1, optional_field_types=()), False),
+        (CsvExport(id=1, optional_field_types=("phone",)), True),
+        (CsvExport(id=1), True),
+    ],
+)
+def test_only_a_price_of_zero_or_the_standard_fields_alone_are_certainly_free(export: CsvExport, *, costs: bool):
+    assert may_cost(export) is costs
+
+
+@pytest.mark.parametrize(
+    "unpaid", ["Awaiting-Payment", "needs payment", "NOT_PURCHASED", "payment\trequired", "unpaid"]
+)
+def test_every_spelling_of_unpaid_is_for_sale_and_contradicts_a_download_url(unpaid: str):
+    assert export_state(CsvExport(id=1, status=unpaid)) is ExportState.FOR_SALE
+    assert export_state(CsvExport(id=1, status=unpaid, download_url="https://x")) is ExportState.UNCLEAR
+
+
+@pytest.mark.parametrize(
+    ("types", "cost", "known"),
+    [
+        (None, 0, None),
+        (("Phone", "first name"), 100, frozenset({"phone"})),
+        (("phone", "fax"), 100, None),
+        ((), 0, frozenset[str]()),
+        ((), None, frozenset[str]()),
+        ((), 100, None),
+        (("dob",), 100, None),
+        (("dob",), 0, frozenset[str]()),
+    ],
+)
+def test_the_paid_field_types_are_known_only_if_all_are_understood(
+    types: tuple[str, ...] | None, cost: int | None, known: frozenset[str] | None
+):
+    assert known_fields(CsvExport(id=1, optional_field_types=types, cost_cents=cost)) == known

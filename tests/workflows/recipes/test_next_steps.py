@@ -18,6 +18,7 @@ from indigo_async.client import IndigoClient
 from indigo_async.errors import WaitTimeoutError
 from indigo_async.sandbox import Dialect, Fault, FaultKind, ManualClock, Sandbox
 from indigo_async.workflows import AudienceJob, run_batch
+from indigo_async.workflows.recipes import purchase
 from indigo_async.workflows.recipes.context import DEFAULT_TIMEOUT
 from tests.support.recipes import (
     COLUMNS,
@@ -302,7 +303,10 @@ async def test_a_preview_in_flight_costs_nothing(world: World, tmp_path: Path):
 
 
 @pytest.mark.parametrize("reuse_purchased", [None, True, False])
-async def test_a_purchase_in_flight_is_made_once(world: World, tmp_path: Path, reuse_purchased: bool | None):
+async def test_a_purchase_in_flight_is_made_once(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reuse_purchased: bool | None
+):
+    monkeypatch.setattr(purchase, "_CANCEL_GRACE_SECONDS", 0.2)
     audience = await seed_audience(world.sandbox)
 
     def call(client: IndigoClient, **options: Any) -> Awaitable[Any]:

@@ -123,7 +123,7 @@ async def test_from_the_recipe_to_the_transport_a_purchase_passes_through_few_fu
         await recipe
     assert path == [
         "export_audience",
-        "ensure_downloaded",
+        "ensure_exported",
         "ensure_purchased",
         "purchase_export",
         "_Purchase.run",

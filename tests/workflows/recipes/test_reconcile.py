@@ -30,7 +30,12 @@ UNREAD_SUCCESS = [
     ResponseDecodeError("expected an object, got null", endpoint=POST),
     AmbiguousOutcomeError("the response is not JSON", endpoint=POST, reported_success=True),
 ]
-NO_OUTCOME = [AMBIGUOUS, ServerError(502, "Bad gateway.", None, POST)]
+NO_OUTCOME = [
+    AMBIGUOUS,
+    ServerError(502, "Bad gateway.", None, POST),
+    ApiError(408, "Request timeout.", None, POST),
+    ApiError(425, "Too early.", None, POST),
+]
 UNCERTAIN = [*NO_OUTCOME, *UNREAD_SUCCESS]
 CERTAIN = [
     ApiError(400, "No.", None, POST),
@@ -151,6 +156,19 @@ async def test_every_rate_limit_is_obeyed():
     endpoint = ScriptedEndpoint([(SLOW_DOWN, False)] * 20 + [(None, True)])
     assert await endpoint.run() == "response"
     assert (endpoint.sent, endpoint.checks) == (21, 0)
+
+
+@pytest.mark.parametrize("retry_after", [None, 0.001])
+async def test_a_rate_limit_of_the_read_is_obeyed_and_settles_nothing(retry_after: float | None):
+    endpoint = ScriptedEndpoint([(AMBIGUOUS, True)])
+
+    def slow_down_once() -> None:
+        if endpoint.checks == 1:
+            raise RateLimitedError(429, "Slow down.", None, "GET /audience", retry_after=retry_after)
+
+    endpoint.on_check = slow_down_once
+    assert await endpoint.run() == "found"
+    assert (endpoint.sent, endpoint.checks) == (1, 2)
 
 
 async def test_each_unknown_outcome_is_reported():
