@@ -65,6 +65,22 @@ def debug(session: nox.Session) -> None:
     )
 
 
+@nox.session(default=False)
+def coverage(session: nox.Session) -> None:
+    """Measure the branches that all tests cover, and publish the figures: docs/project/test-coverage.md."""
+    install(session)
+    session.install("--group", "confidence")
+    session.run("python", "-m", "tests.confidence.coverage", *session.posargs)
+
+
+@nox.session(default=False)
+def mutation(session: nox.Session) -> None:
+    """Change the code that spends money in one place at a time: does a test notice? About half an hour."""
+    install(session)
+    session.install("--group", "confidence")
+    session.run("python", "-m", "tests.confidence.mutation", *session.posargs)
+
+
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the site in docs/_build/html. Warnings are errors: unknown names, broken links, missing pages."""

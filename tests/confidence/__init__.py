@@ -1,0 +1,1 @@
+"""Commands that measure the tests, and publish the figures in the docs."""
