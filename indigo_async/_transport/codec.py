@@ -51,6 +51,20 @@ _logger = logging.getLogger("indigo_async")
 LIST_KEYS = ("audiences", "data", "items", "results", "records", "result", "response")
 """The keys under which an object may hold a list of audiences. The first one comes before the others (inferred)."""
 
+_MATCHED_COUNT_KEYS = (
+    "matchedCount",
+    "matchedSize",
+    "matchCount",
+    "matchedPeople",
+    "matchedPeopleCount",
+    "matchedRows",
+    "matchedRowCount",
+    "matchedRecords",
+    "matchedVoters",
+    "numMatched",
+    "numMatches",
+)
+
 KEYS: dict[type, dict[str, tuple[str, ...]]] = {
     Audience: {
         "id": ("id", "audienceId", "audienceID"),
@@ -58,16 +72,16 @@ KEYS: dict[type, dict[str, tuple[str, ...]]] = {
         "status": ("status",),
         "customer_id": ("customerId",),
         "base_audience_id": ("baseAudienceId",),
-        "size": ("size", "audienceSize", "peopleCount"),
-        "matched_count": ("matchedCount", "matchedSize", "matchCount"),
+        "size": ("size", "audienceSize", "peopleCount", "personCount", "memberCount", "voterCount", "numPeople"),
+        "matched_count": _MATCHED_COUNT_KEYS,
         "uploaded_audience_csv": ("uploadedAudienceCsv",),
         "csv_exports": ("csvExports",),
     },
     UploadedAudienceCsv: {
         "status": ("status",),
         "url": ("url",),
-        "row_count": ("rowCount", "numRows", "totalRows", "recordCount"),
-        "matched_count": ("matchedCount", "matchedSize", "matchCount", "peopleCount"),
+        "row_count": ("rowCount", "rowsCount", "numRows", "totalRows", "recordCount", "totalRecords"),
+        "matched_count": (*_MATCHED_COUNT_KEYS, "peopleCount"),
     },
     CsvExport: {
         "id": ("id", "exportId"),

@@ -20,7 +20,14 @@ from indigo_async.events import (
 )
 from indigo_async.workflows.batches.batch import Batch, run_batch, start_batch
 from indigo_async.workflows.batches.jobs import AudienceJob, ExportStep, JobResult, LookalikeStep, run_job
-from indigo_async.workflows.batches.report import BatchReport, JobFailure, JobOutcome, JobWarning, StageTime
+from indigo_async.workflows.batches.report import (
+    BatchReport,
+    CustomerTotals,
+    JobFailure,
+    JobOutcome,
+    JobWarning,
+    StageTime,
+)
 from indigo_async.workflows.recipes.download import ExportReceipt, PurchasedExport, download_export
 from indigo_async.workflows.recipes.export import export_audience
 from indigo_async.workflows.recipes.lookalike import create_lookalike
@@ -32,6 +39,7 @@ __all__ = [
     "AudienceReused",
     "Batch",
     "BatchReport",
+    "CustomerTotals",
     "DownloadProgressed",
     "ExportDownloaded",
     "ExportPriced",

@@ -22,6 +22,7 @@ from indigo_async.sandbox import FaultKind
 from indigo_async.workflows import AudienceJob, BatchReport
 from indigo_async.workflows.journal import EntryKind, Journal, JournalRecord
 from tests.chaos.world import RunResult, World, export_price_cents
+from tests.support.journals import spent_cents
 
 SERVER_SETTLE_SECONDS = 60.0
 """Seconds within which the server has noticed that a client is gone, and ended what was slow."""
@@ -133,7 +134,7 @@ async def _check_journal(world: World) -> None:
     if world.journal is None or not world.journal.exists():
         return
     async with Journal.open(world.journal) as journal:
-        spent = await journal.spent_cents()
+        spent = await spent_cents(journal)
         records = [record async for record in journal.records() if record.stage == "purchase"]
     counts = world.sandbox.counts()
     intended = {str(record.facts["export_id"]) for record in records if record.kind is EntryKind.INTENT}

@@ -13,6 +13,7 @@ import pytest
 from benchmarks.stress.soak_sandbox import faults
 from indigo_async.sandbox import Sandbox
 from indigo_async.workflows.journal import Journal
+from tests.support.journals import spent_cents
 from tests.support.processes import ROOT
 
 JOBS, KILLS = 20, 4
@@ -48,5 +49,5 @@ async def test_a_worker_killed_among_faults_ends_with_every_job_done_and_nothing
     assert set(named) == {1}
     assert counts.purchases == len(counts.purchases_by_audience) == JOBS
     async with Journal.open(tmp_path / "run.sqlite") as journal:
-        assert await journal.spent_cents() == counts.charged_cents
+        assert await spent_cents(journal) == counts.charged_cents
     assert {path.name for path in (tmp_path / "exports").glob("[0-9]*.csv")} == {f"{each}.csv" for each in range(JOBS)}

@@ -71,6 +71,11 @@ def record_progress(job_log: JournalJobLog, run: float, at: float, *, ended: boo
     )
 
 
+async def spent_cents(journal: Journal) -> int:
+    """What was spent under a journal in all runs."""
+    return sum((await journal.spent_by_customer()).values())
+
+
 async def open_job_log(journal: Journal, customer: str, name: str) -> JournalJobLog:
     return await journal.job_log(customer, name, "fingerprint")
 

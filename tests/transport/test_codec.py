@@ -372,6 +372,9 @@ def test_any_text_is_a_known_status_or_itself(text: str):
         ({"matchedCount": 5, "uploadedAudienceCsv": {"matchedCount": 5, "rowCount": 9}}, None, 5, 5 / 9),
         ({"matchedCount": 6, "uploadedAudienceCsv": {"matchedCount": 5, "rowCount": 9}}, None, None, None),
         ({"uploadedAudienceCsv": {"size": 123_456, "count": 9}}, None, None, None),
+        ({"memberCount": 7, "matchedPeople": 6}, 7, 6, 6 / 9),
+        ({"voterCount": 7, "memberCount": 8, "numMatched": 6, "matchedRows": 5}, None, None, None),
+        ({"uploadedAudienceCsv": {"totalRecords": 8, "matchedVoters": 2}}, None, 2, 2 / 8),
     ],
 )
 def test_counts_are_read_unless_they_contradict_each_other(

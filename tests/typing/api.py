@@ -38,6 +38,7 @@ from indigo_async.telemetry import instrument
 from indigo_async.workflows import (
     AudienceJob,
     BatchReport,
+    CustomerTotals,
     ExportReceipt,
     ExportStep,
     JobOutcome,
@@ -186,6 +187,8 @@ async def batches(client: IndigoClient) -> None:
     report = await workflows.run_batch(client, jobs(), journal="run.sqlite", budget_cents=50_000)
     assert_type(report, BatchReport)
     assert_type(report.spent_cents, int)
+    assert_type(report.by_customer["42"], CustomerTotals)
+    assert_type(report.by_customer["42"] + report.by_customer["43"], CustomerTotals)
     await workflows.run_batch(client, later_jobs(), max_in_flight=100, purchase=False)
     await workflows.run_batch(client, ["donors.csv"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType] - jobs, not files
     async with workflows.start_batch(client, list(jobs())) as batch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 
 import attrs
@@ -17,7 +18,7 @@ from indigo_async.cli.render.output import Justify, make_table
 from indigo_async.cli.render.results import BatchResult, render_failed_jobs, render_stop_reason, summary_to_json
 from indigo_async.cli.report.formatting import format_count
 from indigo_async.cli.signals import run_async
-from indigo_async.workflows import JobOutcome
+from indigo_async.workflows import CustomerTotals, JobOutcome
 
 __all__ = ["CustomerQuote", "quote"]
 
@@ -31,21 +32,16 @@ _INTRODUCTION = (
 class CustomerQuote:
     """The prices of a customer's exports, in cents. `above_limit` counts exports above their job's limit."""
 
-    jobs: int = 0
     priced: int = 0
     bought_before: int = 0
     unknown: int = 0
-    failed: int = 0
     above_limit: int = 0
     total_cents: int = 0
     dearest_cents: int = 0
 
     def add(self, outcome: JobOutcome) -> None:
-        """Count a job."""
-        self.jobs += 1
+        """Count a job's export."""
         export = outcome.result.quote if outcome.result is not None else None
-        if outcome.error is not None:
-            self.failed += 1
         if export is None or outcome.job.export is None:
             return
         if export.download_url is not None:
@@ -69,10 +65,10 @@ def quote(
     """Price the exports of a manifest, without purchasing anything."""
     output = options.create_output()
     total = CustomerQuote()
-    quotes: dict[str, CustomerQuote] = {}
+    quotes: defaultdict[str, CustomerQuote] = defaultdict(CustomerQuote)
 
     def count(outcome: JobOutcome) -> None:
-        quotes.setdefault(outcome.job.customer_id, CustomerQuote()).add(outcome)
+        quotes[outcome.job.customer_id].add(outcome)
         total.add(outcome)
 
     output.note(_INTRODUCTION)
@@ -82,7 +78,9 @@ def quote(
         )
     )
     for customer_id, customer_quote in sorted(quotes.items()):
-        output.write_json({"type": "customer", "customer_id": customer_id, **attrs.asdict(customer_quote)})
+        totals = result.report.by_customer[customer_id]
+        counts = {"jobs": totals.done + totals.failed, "failed": totals.failed}
+        output.write_json({"type": "customer", "customer_id": customer_id, **counts, **attrs.asdict(customer_quote)})
     output.write_json({**summary_to_json(result), "price_cents": total.total_cents})
     output.show(_render_quotes(result, quotes, total))
     if result.exit_code is not ExitCode.SUCCESS:
@@ -101,9 +99,13 @@ def _render_quotes(result: BatchResult, quotes: Mapping[str, CustomerQuote], tot
         "already purchased": "right",
         "failed": "right",
     }
-    rows: list[tuple[object, ...]] = [_quote_row(customer, price) for customer, price in sorted(quotes.items())]
+    by_customer = result.report.by_customer
+    rows: list[tuple[object, ...]] = [
+        _quote_row(customer_id, by_customer[customer_id], price) for customer_id, price in sorted(quotes.items())
+    ]
     if len(rows) != 1:
-        rows.append(tuple(Text(cell, style="bold") for cell in _quote_row("all", total)))
+        everyone = CustomerTotals(done=result.report.done, failed=result.report.failed)
+        rows.append(tuple(Text(cell, style="bold") for cell in _quote_row("all", everyone, total)))
     parts: list[RenderableType] = [make_table(columns, rows)]
     if total.unknown:
         exports = format_count(total.unknown, "export")
@@ -119,11 +121,11 @@ def _render_quotes(result: BatchResult, quotes: Mapping[str, CustomerQuote], tot
     return Group(*parts, *render_stop_reason(result), *render_failed_jobs(result))
 
 
-def _quote_row(customer_id: str, price: CustomerQuote) -> tuple[str, ...]:
-    counts = (price.above_limit, price.bought_before, price.failed)
+def _quote_row(customer_id: str, totals: CustomerTotals, price: CustomerQuote) -> tuple[str, ...]:
+    counts = (price.above_limit, price.bought_before, totals.failed)
     return (
         customer_id,
-        f"{price.jobs:,}",
+        f"{totals.done + totals.failed:,}",
         f"{price.priced:,}",
         format_dollars(price.total_cents),
         format_dollars(price.dearest_cents),

@@ -14,11 +14,11 @@ from indigo_async.cli.report.history import BatchHistory
 from indigo_async.cli.report.job_history import JobHistory
 from indigo_async.cli.report.timeline import ActiveTime, measure_active_time, quantile
 from indigo_async.events import Stage
+from indigo_async.workflows.batches.report import CustomerTotals, sort_customers
 
 __all__ = [
     "KILLED_RUN_MESSAGE",
     "BatchStatistics",
-    "CustomerStatistics",
     "FailedJobs",
     "MatchStatistics",
     "RequestStatistics",
@@ -47,25 +47,6 @@ class StageStatistics:
     median_seconds: float
     p90_seconds: float
     longest_seconds: float
-
-
-@attrs.frozen(kw_only=True)
-class CustomerStatistics:
-    """One customer's totals. The jobs that are neither done nor failed are unfinished.
-
-    `unresolved_cents` are purchases with an unknown outcome.
-    """
-
-    customer_id: str
-    jobs: int
-    done: int
-    failed: int
-    unfinished: int
-    spent_cents: int
-    unresolved_cents: int
-    quoted_cents: int
-    matched: int
-    rows: int
 
 
 @attrs.frozen(kw_only=True)
@@ -129,7 +110,7 @@ class BatchStatistics:
     lost_uploads: int
     half_done_seconds: float | None
     stages: tuple[StageStatistics, ...]
-    customers: tuple[CustomerStatistics, ...]
+    customers: tuple[tuple[str, CustomerTotals], ...]
     failures: tuple[FailedJobs, ...]
     warned: int
     warnings: tuple[MessageGroup, ...]
@@ -138,7 +119,10 @@ class BatchStatistics:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for `json.dumps`. The only jobs in it are the failed ones."""
-        document = attrs.asdict(self, filter=lambda attribute, _: attribute.name != "failures")
+        document = attrs.asdict(self, filter=lambda attribute, _: attribute.name not in {"customers", "failures"})
+        document["customers"] = [
+            {"customer_id": customer_id, **attrs.asdict(totals)} for customer_id, totals in self.customers
+        ]
         document["failures"] = [
             {
                 "customer_id": job.customer_id,
@@ -185,7 +169,7 @@ def compute_statistics(history: BatchHistory, *, in_use: bool) -> BatchStatistic
         lost_uploads=sum(run.lost_uploads for run in history.runs),
         half_done_seconds=quantile(done_seconds, 0.5) if done_seconds else None,
         stages=tuple(_stage_statistics(jobs, active_time)),
-        customers=tuple(_customer_statistics(jobs)),
+        customers=tuple(sort_customers(_customer_totals(jobs))),
         failures=tuple(_group_failures(jobs)),
         warned=sum(bool(job.warnings) for job in jobs),
         warnings=tuple(group_messages((job.key, use_option_names(text)) for job in jobs for text in job.warnings)),
@@ -224,26 +208,21 @@ def _stage_statistics(jobs: Iterable[JobHistory], active_time: ActiveTime) -> It
             )
 
 
-def _customer_statistics(jobs: Iterable[JobHistory]) -> list[CustomerStatistics]:
-    by_customer: defaultdict[str, list[JobHistory]] = defaultdict(list)
+def _customer_totals(jobs: Iterable[JobHistory]) -> dict[str, CustomerTotals]:
+    by_customer: defaultdict[str, CustomerTotals] = defaultdict(CustomerTotals)
     for job in jobs:
-        by_customer[job.customer_id].append(job)
-    customers = [
-        CustomerStatistics(
-            customer_id=customer_id,
-            jobs=len(their_jobs),
-            done=sum(job.state == "done" for job in their_jobs),
-            failed=sum(job.state == "failed" for job in their_jobs),
-            unfinished=sum(job.state == "unfinished" for job in their_jobs),
-            spent_cents=sum(job.purchases.charged_cents for job in their_jobs),
-            unresolved_cents=sum(job.purchases.unresolved_cents for job in their_jobs),
-            quoted_cents=sum(job.quoted_cents or 0 for job in their_jobs),
-            matched=sum(job.matched or 0 for job in their_jobs),
-            rows=sum(job.rows or 0 for job in their_jobs),
+        by_customer[job.customer_id] += CustomerTotals(
+            jobs=1,
+            done=job.state == "done",
+            failed=job.state == "failed",
+            unfinished=job.state == "unfinished",
+            spent_cents=job.purchases.charged_cents,
+            unresolved_cents=job.purchases.unresolved_cents,
+            quoted_cents=job.quoted_cents or 0,
+            matched=job.matched or 0,
+            rows=job.rows or 0,
         )
-        for customer_id, their_jobs in by_customer.items()
-    ]
-    return sorted(customers, key=lambda customer: (-customer.spent_cents, -customer.jobs, customer.customer_id))
+    return by_customer
 
 
 def _group_failures(jobs: Iterable[JobHistory]) -> list[FailedJobs]:

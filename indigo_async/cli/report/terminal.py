@@ -10,7 +10,8 @@ from indigo_async._text import format_dollars
 from indigo_async.cli.render.failures import render_failures
 from indigo_async.cli.render.output import Justify, make_table, replace_control_characters
 from indigo_async.cli.report.formatting import format_count, format_duration, format_percent, format_time
-from indigo_async.cli.report.statistics import KILLED_RUN_MESSAGE, BatchStatistics, CustomerStatistics
+from indigo_async.cli.report.statistics import KILLED_RUN_MESSAGE, BatchStatistics
+from indigo_async.workflows import CustomerTotals
 
 __all__ = ["render_summary"]
 
@@ -137,8 +138,8 @@ def _render_customers(statistics: BatchStatistics) -> Table:
     columns |= dict.fromkeys(headings, "right")
     shown = statistics.customers[:_CUSTOMERS_SHOWN]
     rows: list[list[object]] = []
-    for customer in shown:
-        cells = _customer_cells(customer)
+    for customer_id, totals in shown:
+        cells = _customer_cells(customer_id, totals)
         rows.append([cells[heading] for heading in columns])
     others = len(statistics.customers) - len(shown)
     if others:
@@ -146,15 +147,15 @@ def _render_customers(statistics: BatchStatistics) -> Table:
     return make_table(columns, rows)
 
 
-def _customer_cells(customer: CustomerStatistics) -> dict[str, object]:
+def _customer_cells(customer_id: str, totals: CustomerTotals) -> dict[str, object]:
     """The cells of a customer's row, by heading."""
     return {
-        "customer": customer.customer_id,
-        "jobs": f"{customer.jobs:,}",
-        "done": f"{customer.done:,}",
-        "failed": Text(f"{customer.failed:,}", style="red" if customer.failed else "dim"),
-        "unfinished": f"{customer.unfinished:,}",
-        "quoted": format_dollars(customer.quoted_cents),
-        "spent": format_dollars(customer.spent_cents),
-        "match rate": format_percent(customer.matched / customer.rows) if customer.rows else None,
+        "customer": customer_id,
+        "jobs": f"{totals.jobs:,}",
+        "done": f"{totals.done:,}",
+        "failed": Text(f"{totals.failed:,}", style="red" if totals.failed else "dim"),
+        "unfinished": f"{totals.unfinished:,}",
+        "quoted": format_dollars(totals.quoted_cents),
+        "spent": format_dollars(totals.spent_cents),
+        "match rate": format_percent(totals.matched / totals.rows) if totals.rows else None,
     }

@@ -35,7 +35,7 @@ from indigo_async.files.publishing.publisher import Publisher
 from indigo_async.workflows.batches.conflicts import Conflicts, check_jobs, journal_files
 from indigo_async.workflows.batches.jobs import AudienceJob, JobResult, check_job, compute_identity, run_stages
 from indigo_async.workflows.batches.journal_reporter import JournalReporter
-from indigo_async.workflows.batches.report import BatchCounters, BatchReport, JobOutcome
+from indigo_async.workflows.batches.report import BatchCounters, BatchReport, CustomerTotals, JobOutcome
 from indigo_async.workflows.journal import Journal, JournalJobLog
 from indigo_async.workflows.recipes.budget import Budget
 from indigo_async.workflows.recipes.context import DEFAULT_TIMEOUT, RecipeContext, StopFlag, recipe_scope
@@ -113,16 +113,22 @@ async def start_batch(
         on_event=on_event,
     )
     async with AsyncExitStack() as stack:
-        opened, batch_log, spent_cents = None, None, 0
+        opened, batch_log, spent_before = None, None, dict[str, int]()
         if journal is not None:
             opened = await stack.enter_async_context(Journal.open(Path(journal)))
-            spent_cents = await opened.spent_cents()
+            spent_before = await opened.spent_by_customer()
             batch_log = await opened.batch_log()
         batch = Batch(
             client,
             options,
             conflicts=Conflicts(reserved_files=reserved_files),
-            budget=Budget(budget_cents, spent_cents),
+            budget=Budget(budget_cents, sum(spent_before.values())),
+            counters=BatchCounters(
+                {
+                    customer_id: CustomerTotals(spent_cents=cents, quoted_cents=cents)
+                    for customer_id, cents in spent_before.items()
+                }
+            ),
             journal=opened,
             batch_log=batch_log,
         )
@@ -186,6 +192,7 @@ class Batch:
         *,
         conflicts: Conflicts,
         budget: Budget,
+        counters: BatchCounters,
         journal: Journal | None,
         batch_log: JournalJobLog | None,
     ) -> None:
@@ -195,7 +202,7 @@ class Batch:
         self._journal = journal
         self._reporter = None if batch_log is None else JournalReporter(batch_log, self.report)
         self._name_index = NameIndex(client)
-        self._counters = BatchCounters(quoted_cents=budget.spent_cents)  # by earlier runs
+        self._counters = counters
         self._conflicts = conflicts
         self._stop_flag = StopFlag()
         self._job_timeout = SharedTimeout(options.timeout)
@@ -250,6 +257,7 @@ class Batch:
             failed_requests=dict(transport.failed_requests - self._failed_requests_before),
             reads_saved=max(0, self._poller.stats.requests_saved - self._reads_saved_before),
             stages=counters.stage_times(),
+            by_customer=dict(counters.by_customer),
             lost_uploads=counters.lost_uploads,
             seconds=(self._ended_at or self._clock()) - self._started_at,
         )
@@ -336,9 +344,7 @@ class Batch:
                     end = await run_stages(context, checked, purchase=options.purchase)
             except asyncio.CancelledError:
                 if _is_being_canceled():
-                    self._counters.add_canceled(
-                        new_price_cents=context.new_price_cents, lost_uploads=context.lost_uploads
-                    )
+                    self._counters.add_canceled(context)
                     raise
                 end = WorkflowError("something that the job waited for was canceled", stage=context.current_stage)
             except Exception as error:  # noqa: BLE001 - one failed job never stops the others
@@ -380,7 +386,7 @@ class Batch:
             timings=context.timings,
             warnings=context.warnings,
         )
-        self._counters.add(outcome, new_price_cents=context.new_price_cents, lost_uploads=context.lost_uploads)
+        self._counters.add(outcome, context)
         if self._reporter is not None:
             self._reporter.report_outcome(outcome, context, seconds)
         return outcome

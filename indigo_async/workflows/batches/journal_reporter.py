@@ -9,11 +9,11 @@ from typing import Any
 
 from indigo_async._redaction import redact
 from indigo_async.models import Audience, CsvExport
-from indigo_async.workflows.batches.report import BatchReport, JobOutcome
+from indigo_async.workflows.batches.report import BatchReport, JobOutcome, match_counts
 from indigo_async.workflows.journal import EntryKind, JournalJobLog
 from indigo_async.workflows.recipes.context import RecipeContext
 
-__all__ = ["JournalReporter", "match_counts", "outcome_facts", "progress_facts"]
+__all__ = ["JournalReporter", "outcome_facts", "progress_facts"]
 
 _MAX_MESSAGE_LENGTH = 2_000
 _PROGRESS_SECONDS = 10.0
@@ -103,11 +103,3 @@ def progress_facts(report: BatchReport, *, run_number: int, ended: bool) -> dict
 def _storable_text(text: object) -> str:
     """Text from any source as a journal can store it: without secrets, of limited length, and valid UTF-8."""
     return redact(str(text))[:_MAX_MESSAGE_LENGTH].encode(errors="replace").decode()
-
-
-def match_counts(audience: Audience | None) -> tuple[int, int] | None:
-    """How many rows were matched, and of how many; None if the server doesn't say."""
-    if audience is None or audience.uploaded_audience_csv is None:
-        return None
-    matched, rows = audience.matched_count, audience.uploaded_audience_csv.row_count
-    return (matched, rows) if matched is not None and rows is not None and matched <= rows else None

@@ -11,14 +11,27 @@ import attrs
 from indigo_async._text import format_dollars
 from indigo_async.errors import IndigoError
 from indigo_async.events import Stage
+from indigo_async.models import Audience
 from indigo_async.notebook import fields_html, rows_html
 from indigo_async.workflows.batches.jobs import AudienceJob, JobResult
+from indigo_async.workflows.recipes.context import RecipeContext
 
-__all__ = ["BatchCounters", "BatchReport", "JobFailure", "JobOutcome", "JobWarning", "StageTime"]
+__all__ = [
+    "BatchCounters",
+    "BatchReport",
+    "CustomerTotals",
+    "JobFailure",
+    "JobOutcome",
+    "JobWarning",
+    "StageTime",
+    "match_counts",
+    "sort_customers",
+]
 
 _MAX_FAILURES = 1_000
 _MAX_WARNINGS = 1_000
 _MAX_FAILURES_SHOWN = 20
+_MAX_CUSTOMERS_SHOWN = 20
 
 
 @attrs.frozen(kw_only=True)
@@ -85,6 +98,42 @@ class StageTime:
 
 
 @attrs.frozen(kw_only=True)
+class CustomerTotals:
+    """One customer's part of a batch. Money is in cents. Add two of them with `+`.
+
+    Attributes:
+        jobs: the jobs that are done, failed or unfinished.
+        unfinished: jobs that had started when the batch was interrupted.
+        spent_cents: what was spent in all runs with the journal (without a journal: in this run).
+        unresolved_cents: the price of purchases whose outcome is unknown.
+        quoted_cents: the price of all exports that were priced, or that earlier runs with the journal purchased.
+        matched: how many rows were matched, in the lists for which the server shows it.
+        rows: how many rows those lists have.
+    """
+
+    jobs: int = 0
+    done: int = 0
+    failed: int = 0
+    unfinished: int = 0
+    spent_cents: int = 0
+    unresolved_cents: int = 0
+    quoted_cents: int = 0
+    matched: int = 0
+    rows: int = 0
+
+    def __add__(self, other: CustomerTotals) -> CustomerTotals:
+        return CustomerTotals(**{field: getattr(self, field) + getattr(other, field) for field in _TOTALS})
+
+
+_TOTALS = tuple(field.name for field in attrs.fields(CustomerTotals))
+
+
+def sort_customers(by_customer: Mapping[str, CustomerTotals]) -> list[tuple[str, CustomerTotals]]:
+    """The customers by what was spent for them, the most first, then by the number of their jobs."""
+    return sorted(by_customer.items(), key=lambda item: (-item[1].spent_cents, -item[1].jobs, item[0]))
+
+
+@attrs.frozen(kw_only=True)
 class BatchReport:
     """A batch in numbers. Money is in cents, times are in seconds.
 
@@ -101,6 +150,9 @@ class BatchReport:
         requests: the number of requests by endpoint.
         failed_requests: the number of requests without a usable response, by HTTP status or reason.
         reads_saved: status checks that needed no request of their own.
+        stages: the times of each stage that any job has finished.
+        by_customer: each customer's jobs and costs, by customer ID. A job counts once it has ended or been canceled.
+        seconds: how long the batch has taken in this run.
     """
 
     done: int
@@ -121,6 +173,7 @@ class BatchReport:
     failed_requests: Mapping[str, int]
     reads_saved: int
     stages: Mapping[str, StageTime]
+    by_customer: Mapping[str, CustomerTotals] = attrs.field(factory=dict[str, CustomerTotals])
     seconds: float
 
     def to_json(self) -> dict[str, Any]:
@@ -145,15 +198,34 @@ class BatchReport:
             {"job": failure.key, "stage": failure.stage, "error": failure.error_type, "message": failure.message}
             for failure in self.failures[:_MAX_FAILURES_SHOWN]
         ]
+        customers: list[dict[str, object]] = [
+            {
+                "customer": customer_id,
+                "jobs": f"{totals.jobs:,}",
+                "done": f"{totals.done:,}",
+                "failed": f"{totals.failed:,}",
+                "quoted": format_dollars(totals.quoted_cents),
+                "spent": format_dollars(totals.spent_cents),
+            }
+            for customer_id, totals in sort_customers(self.by_customer)[:_MAX_CUSTOMERS_SHOWN]
+        ]
         html = fields_html("Batch", facts)
+        if len(customers) > 1:
+            html += rows_html(customers, total=len(self.by_customer))
         return html + rows_html(failures, total=self.failed) if failures else html
 
 
 @attrs.define
 class BatchCounters:
-    """The numbers of a batch in progress."""
+    """The numbers of a batch in progress. `by_customer` starts with what earlier runs spent for each customer."""
 
-    quoted_cents: int = 0
+    by_customer: dict[str, CustomerTotals] = attrs.Factory(dict[str, CustomerTotals])
+    quoted_cents: int = attrs.field(
+        default=attrs.Factory(
+            lambda self: sum(totals.quoted_cents for totals in self.by_customer.values()), takes_self=True
+        ),
+        init=False,
+    )
     done: int = 0
     canceled: int = 0
     lost_uploads: int = 0
@@ -169,16 +241,16 @@ class BatchCounters:
     def failed(self) -> int:
         return self.failed_by_stage.total()
 
-    def add_canceled(self, *, new_price_cents: int, lost_uploads: int) -> None:
+    def add_canceled(self, context: RecipeContext) -> None:
         """Count a canceled job and what it did before."""
         self.canceled += 1
-        self.quoted_cents += new_price_cents
-        self.lost_uploads += lost_uploads
+        self._add(context, CustomerTotals(jobs=1, unfinished=1))
 
-    def add(self, outcome: JobOutcome, *, new_price_cents: int, lost_uploads: int) -> None:
-        """Count a job that ended. `new_price_cents` is what its export adds to the price of all exports."""
-        self.quoted_cents += new_price_cents
-        self.lost_uploads += lost_uploads
+    def add(self, outcome: JobOutcome, context: RecipeContext) -> None:
+        """Count a job that ended."""
+        matched, rows = match_counts(outcome.result.matched if outcome.result is not None else None) or (0, 0)
+        counts = CustomerTotals(jobs=1, done=outcome.ok, failed=not outcome.ok, matched=matched, rows=rows)
+        self._add(context, counts)
         for stage, seconds in outcome.timings.items():
             before = self._stage_times.get(stage, StageTime(jobs=0, total_seconds=0.0, longest_seconds=0.0))
             self._stage_times[stage] = StageTime(
@@ -199,6 +271,27 @@ class BatchCounters:
         if len(self.failures) < _MAX_FAILURES:
             self.failures.append(failure)
 
+    def _add(self, context: RecipeContext, counts: CustomerTotals) -> None:
+        """Add a job's counts and what it cost."""
+        self.quoted_cents += context.new_price_cents
+        self.lost_uploads += context.lost_uploads
+        customer_id, account = context.customer_id or "", context.account
+        before = self.by_customer.get(customer_id, CustomerTotals())
+        self.by_customer[customer_id] = before + attrs.evolve(
+            counts,
+            quoted_cents=context.new_price_cents,
+            spent_cents=account.spent_cents,
+            unresolved_cents=account.reserved_cents,
+        )
+
     def stage_times(self) -> dict[str, StageTime]:
         """The times of the stages that any job has finished, in order."""
         return {stage.value: self._stage_times[stage] for stage in Stage if stage in self._stage_times}
+
+
+def match_counts(audience: Audience | None) -> tuple[int, int] | None:
+    """How many rows were matched, and of how many; None if the server doesn't say."""
+    if audience is None or audience.uploaded_audience_csv is None:
+        return None
+    matched, rows = audience.matched_count, audience.uploaded_audience_csv.row_count
+    return (matched, rows) if matched is not None and rows is not None and matched <= rows else None

@@ -98,8 +98,8 @@ class Journal:
         """
         return await self.job_log("", "", "")
 
-    async def spent_cents(self) -> int:
-        """What was spent under this journal in all runs, in cents.
+    async def spent_by_customer(self) -> dict[str, int]:
+        """What was spent under this journal in all runs, in cents by customer ID.
 
         A purchase with an intent but neither a result nor a withdrawal may have been carried out, so it counts. An
         export counts once, however often its purchase was attempted.
@@ -108,7 +108,7 @@ class Journal:
             JournalDamagedError, JournalWriteError: it cannot be determined.
         """
         self._raise_if_closed()
-        return await self._run_in_thread(self._store.spent_cents)
+        return await self._run_in_thread(self._store.spent_by_customer)
 
     async def records(self) -> AsyncGenerator[JournalRecord]:
         """Every row in order of writing, read in pages.

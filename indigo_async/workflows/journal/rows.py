@@ -22,6 +22,7 @@ __all__ = [
     "count_rows",
     "max_spent_cents",
     "parse_entry",
+    "parse_key",
     "parse_record",
     "sum_purchases",
     "verify_checksum",
@@ -74,9 +75,15 @@ class JournalRecord:
     at: datetime
 
 
+def parse_key(key: str) -> tuple[str, str]:
+    """The customer ID and the audience name in a job's key."""
+    customer_id, audience_name = msgspec.json.decode(key)
+    return customer_id, audience_name
+
+
 def parse_record(key: str, entry: Entry) -> JournalRecord:
     """The record of an entry, given its job's key."""
-    customer_id, audience_name = msgspec.json.decode(key)
+    customer_id, audience_name = parse_key(key)
     return JournalRecord(
         customer_id=customer_id,
         audience_name=audience_name,

@@ -7,9 +7,11 @@ A crash loses no row whose write had returned: commits are synced, and SQLite re
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain, groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +40,7 @@ from indigo_async.workflows.journal.rows import (
     count_rows,
     max_spent_cents,
     parse_entry,
+    parse_key,
     verify_checksum,
     with_checksum,
 )
@@ -170,18 +173,23 @@ class JournalStore:
         with self._commit():
             return [self._load_job(key, fingerprint) for key, fingerprint in jobs]
 
-    def spent_cents(self) -> int:
-        """What all purchases cost, including those whose outcome is not known.
+    def spent_by_customer(self) -> dict[str, int]:
+        """What all purchases cost in cents, including those whose outcome is not known, by customer ID.
 
         Raises:
             JournalError: it cannot be determined.
         """
         with self._wrap_errors():
             purchases = self._db.execute(
-                "SELECT * FROM entries WHERE stage = ? ORDER BY job, id", (Stage.PURCHASE.value,)
+                "SELECT jobs.key, entries.* FROM entries JOIN jobs ON jobs.id = entries.job "
+                "WHERE stage = ? ORDER BY job, entries.id",
+                (Stage.PURCHASE.value,),
             )
-            by_job = groupby(map(parse_entry, purchases), key=lambda entry: entry.job)
-            return sum(max_spent_cents(entries) for _, entries in by_job)
+            spent: Counter[str] = Counter()
+            for key, rows in groupby(purchases, key=itemgetter(0)):
+                customer_id, _ = parse_key(key)
+                spent[customer_id] += max_spent_cents(parse_entry(row) for _, *row in rows)
+            return dict(spent)
 
     def read_page(self, after: int) -> list[tuple[str, Entry]]:
         """The next page of entries after row number `after`, each with its job's key; empty at the end.

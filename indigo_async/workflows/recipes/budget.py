@@ -1,4 +1,7 @@
-"""What a batch may spend: the price is reserved before each purchase, the charge is booked after it."""
+"""What a batch may spend, and what each job spends of it.
+
+The price is reserved before each purchase, and the charge is booked after it.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from contextlib import asynccontextmanager
 
 import attrs
 
-__all__ = ["Budget", "Reservation"]
+__all__ = ["Account", "Budget", "Reservation"]
 
 
 @attrs.define
@@ -55,14 +58,23 @@ class Budget:
 
 
 @attrs.define
+class Account:
+    """What one job has spent and reserved in this run, in cents. It is part of the budget's sums."""
+
+    spent_cents: int = 0
+    reserved_cents: int = 0
+
+
+@attrs.define
 class Reservation:
-    """What one purchase reserves in a budget.
+    """What one purchase reserves in a budget, for the account of its job.
 
     `already_counted_cents`: what the budget already counts, because an earlier run made the purchase or may have.
     """
 
     budget: Budget
     already_counted_cents: int = 0
+    account: Account = attrs.Factory(Account)
     reserved_cents: int = attrs.field(default=0, init=False)
 
     def reserve(self, price_cents: int) -> bool:
@@ -77,7 +89,9 @@ class Reservation:
     def spend(self, charged_cents: int) -> None:
         """Book what was charged, whatever was reserved."""
         self._add(-self.reserved_cents)
-        self.budget.spent_cents += max(0, charged_cents - self.already_counted_cents)
+        spent = max(0, charged_cents - self.already_counted_cents)
+        self.budget.spent_cents += spent
+        self.account.spent_cents += spent
 
     def release(self) -> None:
         """Release the reservation: the purchase was certainly not made."""
@@ -86,3 +100,4 @@ class Reservation:
     def _add(self, cents: int) -> None:
         self.reserved_cents += cents
         self.budget.reserved_cents += cents
+        self.account.reserved_cents += cents

@@ -29,7 +29,7 @@ from indigo_async.events import (
 )
 from indigo_async.files.publishing.publisher import Publisher
 from indigo_async.models import Audience, CsvExport, RecordId
-from indigo_async.workflows.recipes.budget import Budget
+from indigo_async.workflows.recipes.budget import Account, Budget
 from indigo_async.workflows.recipes.name_index import NameIndex
 from indigo_async.workflows.recipes.next_step import Requested, describe_timeout
 from indigo_async.workflows.recipes.reconcile import retry_rate_limited, send_and_verify
@@ -114,6 +114,7 @@ class RecipeContext:
     name_index: NameIndex = attrs.field(default=attrs.Factory(lambda self: NameIndex(self.client), takes_self=True))
     job_log: JobLog = _NULL_JOB_LOG
     budget: Budget = attrs.Factory(Budget)
+    account: Account = attrs.Factory(Account)
     stop_flag: StopFlag = attrs.Factory(StopFlag)
     publisher: Publisher | None = None
     created_ids: tuple[str, ...] = ()

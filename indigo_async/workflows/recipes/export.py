@@ -16,6 +16,7 @@ from indigo_async.client import IndigoClient
 from indigo_async.errors import EmptyAudienceError, PurchaseInDoubtError
 from indigo_async.events import Listener, Stage
 from indigo_async.models import Audience, CsvExport, ExportStatus, RecordId, same_id
+from indigo_async.workflows.recipes.budget import Reservation
 from indigo_async.workflows.recipes.context import DEFAULT_TIMEOUT, RecipeContext, recipe_scope
 from indigo_async.workflows.recipes.download import ExportReceipt, PurchasedExport, download_csv, emit_downloaded
 from indigo_async.workflows.recipes.existing_exports import ExportState, export_state
@@ -231,7 +232,7 @@ async def _record_found_purchase(context: RecipeContext, export: CsvExport) -> N
     if intent is None or not same_id(intent["export_id"], export.id):
         return
     charged = intent["cost_cents"] if export.cost_cents is None else export.cost_cents
-    context.budget.spent_cents += max(0, charged - intent["cost_cents"])
+    Reservation(context.budget, intent["cost_cents"], context.account).spend(charged)
     await context.job_log.record_result(Stage.PURCHASE, {**intent, "cost_cents": charged})
 
 

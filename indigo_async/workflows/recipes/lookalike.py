@@ -16,7 +16,7 @@ from indigo_async._transport.endpoints import CREATE_LOOKALIKE, check_record_id
 from indigo_async._transport.shared_timeout import SharedTimeout
 from indigo_async._validation import InputCheck
 from indigo_async.client import IndigoClient
-from indigo_async.errors import ApiError, AudienceExistsError, WorkflowError
+from indigo_async.errors import ApiError, AudienceExistsError, IndigoError, WorkflowError
 from indigo_async.events import Listener, Stage
 from indigo_async.inputs import LookalikeFilters, LookalikeFiltersInput
 from indigo_async.models import Audience, RecordId, same_id
@@ -57,7 +57,8 @@ async def create_lookalike(
 ) -> Audience:
     """Create a lookalike of a matched audience, and return it when it is `ACTIVE`.
 
-    Called again with the same arguments, it reuses the existing audience.
+    Called again with the same arguments, it reuses the existing audience. If the server shows that the base has fewer
+    than 1,000 matched people, the recipe warns (`RecipeWarning`) before it requests the lookalike.
 
     Args:
         client: an open client.
@@ -193,7 +194,7 @@ class _Lookalike:
             is_own = self.was_attempted and _is_certain(existing)
             return await reuse_audience(context, Stage.LOOKALIKE, existing, made_by_this_job=is_own)
         warn_if_unread(context, self.name)
-        self._warn_if_base_small()
+        await self._warn_if_base_small()
         self._warn_about_states()
         await context.job_log.record_intent(Stage.LOOKALIKE, {"base_audience_id": self.base_id})
         context.requested = Requested.AUDIENCE
@@ -300,11 +301,18 @@ class _Lookalike:
         base_people = self._base_people()
         return None if base_people is None else self.size + base_people
 
-    def _warn_if_base_small(self) -> None:
-        people = self._base_people()
+    async def _warn_if_base_small(self) -> None:
+        """Warn if the server shows that fewer people were matched than a lookalike needs."""
+        context, base = self.context, self.context.audience
+        if base is None or not same_id(base.id, self.base_id):
+            try:
+                base = await context.get_audience(self.base_id)
+            except IndigoError:  # an audience made in the app, say, which isn't shown for this customer
+                return
+        people = base.people_count if base.matched_count is None else base.matched_count
         if people is not None and people < _MIN_BASE_PEOPLE:
-            self.context.warn(
-                f"audience {self.base_id} has {people:,} people; a lookalike needs a base of at least "
+            context.warn(
+                f"audience {self.base_id} has {people:,} matched people; a lookalike needs a base of at least "
                 f"{_MIN_BASE_PEOPLE:,}, so the server may refuse it"
             )
 

@@ -161,7 +161,7 @@ class _Purchase:
         self._audience_id = audience_id
         self._export_id = export_id
         self._options = options
-        self._reservation = Reservation(context.budget, context.recorded_price(export_id))
+        self._reservation = Reservation(context.budget, context.recorded_price(export_id), context.account)
         self._delays: Iterator[float] = retry_delays(context.client.transport.retry)
         self._failures = 0
         self._intent_cents: int | None = None

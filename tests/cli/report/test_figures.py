@@ -109,7 +109,11 @@ async def test_figures_agree_after_each_run(tmp_path: Path, runs: list[Run]):
             assert statistics.spent_cents + statistics.unresolved_cents <= statistics.quoted_cents
             assert statistics.done >= report.done
             for name in ("jobs", "done", "failed", "unfinished", "spent_cents", "unresolved_cents", "quoted_cents"):
-                assert sum(getattr(customer, name) for customer in statistics.customers) == getattr(statistics, name)
+                assert sum(getattr(totals, name) for _, totals in statistics.customers) == getattr(statistics, name)
+            for name in ("done", "failed", "spent_cents", "unresolved_cents", "quoted_cents"):
+                totals = sum(getattr(totals, name) for totals in report.by_customer.values())
+                assert totals == getattr(report, name)
+            assert sum(totals.unfinished for totals in report.by_customer.values()) == report.canceled
             purchased = next((stage.jobs for stage in statistics.stages if stage.stage == Stage.PURCHASE), 0)
             assert purchased <= sandbox.counts().purchases
     if runs[-1] == Run():

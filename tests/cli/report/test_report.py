@@ -31,6 +31,7 @@ from tests.support.journals import (
     record_outcome,
     record_progress,
     record_result,
+    spent_cents,
 )
 
 COLUMNS = ColumnSelections(first_name=ColumnSelection("First", required=True))
@@ -92,8 +93,8 @@ class TestRealBatch:
         assert statistics.matches is not None
         assert statistics.matches.matched / statistics.matches.rows == 0.75
         assert sum(statistics.matches.rate_histogram) == statistics.matches.lists
-        assert sum(customer.jobs for customer in statistics.customers) == 12
-        assert sum(customer.spent_cents for customer in statistics.customers) == batch["spent_cents"]
+        assert sum(totals.jobs for _, totals in statistics.customers) == 12
+        assert sum(totals.spent_cents for _, totals in statistics.customers) == batch["spent_cents"]
         assert [(failed.kind.error_type, failed.kind.stage, len(failed.jobs)) for failed in statistics.failures] == [
             ("AudienceFailedError", "match", 1)
         ]
@@ -235,7 +236,7 @@ class TestHistory:
             await record_result(purchased, Stage.PURCHASE, 2.0, export_id="a", cost_cents=500)
             unknown = await open_job_log(journal, "42", "Unknown")
             await record_intent(unknown, Stage.PURCHASE, 1.0, export_id="b", cost_cents=70)
-            spent = await journal.spent_cents()
+            spent = await spent_cents(journal)
         _, statistics = await read(path)
         assert (statistics.spent_cents, statistics.unresolved_cents) == (500, 70)
         assert spent == 570
@@ -250,7 +251,7 @@ class TestHistory:
             record_outcome(job_log, 9.0, 2.0)
         history, statistics = await read(path)
         assert (statistics.spent_cents, statistics.unresolved_cents) == (500, 500)
-        assert [customer.spent_cents for customer in statistics.customers] == [500]
+        assert [totals.spent_cents for _, totals in statistics.customers] == [500]
         text = await asyncio.to_thread(render_page, "run.sqlite", history, statistics)
         assert "$5.00 more in purchases that the next run will check" in text
 

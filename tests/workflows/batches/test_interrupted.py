@@ -9,6 +9,7 @@ import anyio
 from indigo_async.sandbox import Fault, FaultKind
 from indigo_async.workflows.journal import Journal
 from tests.support.jobs import lite_sandbox
+from tests.support.journals import spent_cents
 from tests.support.processes import ROOT
 
 JOBS = 40
@@ -32,7 +33,7 @@ async def test_ctrl_c_checks_purchases_in_flight_so_that_journal_and_server_agre
                 await process.wait()
         counts = sandbox.counts()
         async with Journal.open(journal) as opened:
-            spent = await opened.spent_cents()
+            spent = await spent_cents(opened)
             written = [record async for record in opened.records()]
     assert process.returncode not in {0, -signal.SIGKILL}
     traceback = stderr[stderr.index("Traceback") :]

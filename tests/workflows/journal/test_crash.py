@@ -15,6 +15,7 @@ import pytest
 
 from indigo_async.errors import JournalInUseError
 from indigo_async.workflows.journal import Journal
+from tests.support.journals import spent_cents
 from tests.support.processes import ROOT
 
 PROGRAM = "tests.support.processes.journal_writer"
@@ -55,7 +56,7 @@ async def written(path: Path) -> list[str]:
 
 async def spent(path: Path) -> int:
     async with Journal.open(path) as journal:
-        return await journal.spent_cents()
+        return await spent_cents(journal)
 
 
 def test_acknowledged_writes_survive_every_kill(tmp_path: Path):

@@ -19,6 +19,7 @@ from indigo_async.errors import JournalDamagedError, JournalError, JournalVersio
 from indigo_async.events import Stage
 from indigo_async.workflows.journal import Journal, JournalRecord, read_records
 from indigo_async.workflows.journal.files import RowCountFile
+from tests.support.journals import spent_cents
 
 SUFFIXES = ("", "-wal", ".rows")
 JOBS = [("42", f"audience {number}") for number in range(40)]
@@ -39,7 +40,7 @@ def read_journal(path: Path) -> JournalContents:
             job_logs = [await journal.job_log(*job, "fingerprint") for job in JOBS]
             return JournalContents(
                 [record async for record in journal.records()],
-                await journal.spent_cents(),
+                await spent_cents(journal),
                 [
                     [read(stage) for stage in Stage for read in (job_log.result, job_log.open_intent)]
                     for job_log in job_logs

@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from indigo_async.events import Stage
 from indigo_async.workflows.journal import EntryKind, Journal, JournalJobLog
+from tests.support.journals import spent_cents
 
 T = TypeVar("T")
 
@@ -164,7 +165,7 @@ class JournalHistory(RuleBasedStateMachine):
                 maybe = [facts["cost_cents"] for facts in open_intents(rows)]
                 purchased = last_result(rows)
                 expected += max([*maybe, purchased["cost_cents"] if purchased else 0])
-        assert self.run(self.journal.spent_cents()) == expected
+        assert self.run(spent_cents(self.journal)) == expected
 
     def teardown(self) -> None:
         self.run(self.stack.aclose())

@@ -26,12 +26,14 @@ from indigo_async.errors import (
 )
 from indigo_async.sandbox import Fault, FaultKind
 from indigo_async.workflows import JobOutcome, Stage, run_batch, start_batch
-from indigo_async.workflows.batches.journal_reporter import match_counts, outcome_facts
+from indigo_async.workflows.batches.journal_reporter import outcome_facts
+from indigo_async.workflows.batches.report import match_counts
 from indigo_async.workflows.journal import EntryKind, Journal, JournalRecord, read_records
 from indigo_async.workflows.journal.files import RowCountFile
 from indigo_async.workflows.journal.rows import Entry
 from indigo_async.workflows.journal.store import JournalStore
 from tests.support.jobs import lite_sandbox, make_client, make_job, make_jobs
+from tests.support.journals import spent_cents
 
 WRITER = """
 import asyncio, sys
@@ -39,6 +41,7 @@ from pathlib import Path
 from indigo_async._transport.codec import decode_audience
 from indigo_async.events import Stage
 from indigo_async.workflows.journal import Journal
+from tests.support.journals import spent_cents
 
 async def one(journal, number):
     job_log = await journal.job_log("42", f"List {number}", "fingerprint")
@@ -176,7 +179,7 @@ class TestDeferredWrites:
             job_log = await journal.job_log("42", "Donors", "fingerprint")
             job_log.record_for_report(EntryKind.OUTCOME, {"number": 1})
             job_log.record_for_report(EntryKind.OUTCOME, {"number": 2})
-            await journal.spent_cents()
+            await spent_cents(journal)
             assert commits == []
             await job_log.record_result(Stage.UPLOAD, {})
             assert commits == [["result", "outcome", "outcome"]]

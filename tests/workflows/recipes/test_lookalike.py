@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from decimal import Decimal
 
+import attrs
 import numpy as np
 import pandas as pd
 import pytest
@@ -114,6 +116,49 @@ async def test_a_lookalike_made_meanwhile_is_reused():
         sandbox.faults.add(Fault(kind=FaultKind.ROW_MISSING, endpoint="GET /audiences"))
         assert (await create_lookalike(client, base_id)).id == first.id
         assert count_audiences_named(sandbox, "Donors+") == 1
+
+
+@pytest.mark.parametrize("by_id", [True, False], ids=["an ID", "a record"])
+@pytest.mark.parametrize(
+    ("size", "dialect", "warns"),
+    [(999, Dialect(), True), (1_000, Dialect(), False), (999, Dialect(shows_counts=False), False)],
+    ids=["too small", "large enough", "no counts"],
+)
+async def test_a_small_base_is_reported_before_the_lookalike_is_requested(
+    by_id: bool, size: int, dialect: Dialect, warns: bool
+):
+    requests_at_warning: list[int] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, RecipeWarning) and "999 matched people; a lookalike needs" in event.message:
+            requests_at_warning.append(sandbox.log.count(LOOKALIKE))
+
+    async with sandbox_and_client(dialect=dialect) as (sandbox, client):
+        base_id = await seed_audience(sandbox, size=size)
+        base = base_id if by_id else await client.get_audience(base_id, CUSTOMER)
+        with suppress(ApiError):
+            await create_lookalike(client, base, on_event=listen)
+        assert requests_at_warning == ([0] if warns else [])
+        assert sandbox.log.count(LOOKALIKE) == 1
+
+
+async def test_the_check_of_the_base_is_one_request_and_never_fails_the_recipe():
+    async with sandbox_and_client() as (sandbox, client):
+        base_id = await seed_audience(sandbox)
+        sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, status=404, endpoint="GET /audience", times=1))
+        before = sandbox.log.count("GET /audience")
+        assert (await create_lookalike(client, base_id)).status == "ACTIVE"
+        assert sandbox.log.count("GET /audience") > before
+        assert count_audiences_named(sandbox, "Donors+") == 1
+
+
+async def test_the_matched_count_decides_whether_a_base_is_too_small():
+    async with sandbox_and_client() as (sandbox, client):
+        base = await client.get_audience(await seed_audience(sandbox, size=5_000), CUSTOMER)
+        events: list[Event] = []
+        await create_lookalike(client, attrs.evolve(base, matched_count=800), on_event=events.append)
+    (warning,) = (event.message for event in events if isinstance(event, RecipeWarning))
+    assert warning.startswith(f"audience {base.id} has 800 matched people; a lookalike needs a base of at least 1,000")
 
 
 async def test_a_base_of_fewer_than_a_thousand_people_is_refused_by_the_server():

@@ -31,6 +31,7 @@ from indigo_async.workflows import (
 )
 from indigo_async.workflows.journal import EntryKind, Journal
 from indigo_async.workflows.recipes.name_index import NameIndex
+from tests.support.journals import spent_cents
 from tests.support.recipes import (
     COLUMNS,
     CUSTOMER,
@@ -414,7 +415,7 @@ async def test_a_reuse_is_a_visible_warning_in_the_outcome_and_the_report(tmp_pa
 
 async def spent_in(journal: Path) -> int:
     async with Journal.open(journal) as opened:
-        return await opened.spent_cents()
+        return await spent_cents(opened)
 
 
 async def test_two_concurrent_batches_on_the_same_audiences_purchase_once(tmp_path: Path):

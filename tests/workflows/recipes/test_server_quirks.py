@@ -236,7 +236,10 @@ class TestWhatIsSaidOfAReuse:
             outcome = await run(client, None, job(lookalike=grown()))
             assert server.post_paths[-1] == LOOKALIKE
         assert outcome.warnings == (
-            "audience aud-1 has 999 people; a lookalike needs a base of at least 1,000, so the server may refuse it",
+            (
+                "audience aud-1 has 999 matched people; a lookalike needs a base of at least 1,000, so the server may "
+                "refuse it"
+            ),
             "audience aud-2 has 999 people; 2,000 were requested",
         )
 
