@@ -331,3 +331,21 @@ async def test_a_job_without_a_destination_is_purchased_and_not_delivered(
     signature = purchased.download_url.rpartition("=")[2]
     assert signature
     assert signature not in await history_text(env.temporal, job_workflow_id(customer, job.audience_name))
+
+
+async def test_a_base_that_is_too_small_is_reported_before_its_lookalike_is_requested(
+    temporal_environment: TemporalEnvironment, customer: str, caplog: pytest.LogCaptureFixture
+):
+    env = temporal_environment
+    job = make_job(1, customer=customer)
+    async with env.running_worker():
+        await run_job(env.temporal, attrs.evolve(job, lookalike=None, export=None), task_queue=env.task_queue)
+        async with make_client(env.sandbox) as client:
+            (matched,) = await client.list_audiences(customer)
+        backend = env.sandbox._started.app.backend
+        members = await backend.engine.sample(999)
+        backend.store.update_audience(matched.id, lambda record: attrs.evolve(record, members=members))
+        with pytest.raises(WorkflowError, match="BaseAudienceNotEligible"):
+            await run_job(env.temporal, attrs.evolve(job, export=None), task_queue=env.task_queue)
+    warnings = [record.getMessage() for record in caplog.records if record.name == "indigo_async.recipes"]
+    assert any(f"audience {matched.id} has 999 matched people; a lookalike needs" in warning for warning in warnings)

@@ -51,6 +51,16 @@ async def test_single_commands_do_the_whole_recipe_and_repeating_them_costs_noth
         assert sandbox.counts() == counts
 
 
+async def test_a_base_that_is_too_small_is_reported_besides_the_servers_refusal(command_line: RunCommand):
+    async with lite() as sandbox:
+        (audience_id,) = await sandbox.seed_audiences(1, "42", size=999)
+        grow = ("lookalike", audience_id, "--customer", "42", "--name", "Wider", "--size", "2000", *FAST)
+        result = await command_line(sandbox, *grow)
+    assert result.exit_code == 1
+    warning, error = "999 matched people; a lookalike needs a base of at least 1,000", "BaseAudienceNotEligible"
+    assert result.stderr.index(warning) < result.stderr.index(error)
+
+
 async def test_limit_one_cent_too_low_purchases_nothing_and_shows_the_price(command_line: RunCommand, tmp_path: Path):
     async with lite() as sandbox:
         (audience_id,) = await sandbox.seed_audiences(1, "42")

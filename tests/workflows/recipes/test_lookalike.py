@@ -294,7 +294,8 @@ async def test_a_deadline_says_how_far_it_came():
 
 async def test_a_lookalike_of_another_base_is_not_used():
     made = {"id": 1, "baseAudienceId": 8, "status": "PROCESSING"}
-    async with server_and_client(respond_with_json([]), respond_with_json(made)) as (server, client):
+    answers = [respond_with_json([]), respond_with_json({"id": 7, "status": "ACTIVE"}), respond_with_json(made)]
+    async with server_and_client(*answers) as (server, client):
         with pytest.raises(RecordMismatchError, match=r"requested base audience '7', .* about base audience '8'"):
             await create_lookalike(client, 7)
-    assert [request.method for request in server.requests] == ["GET", "POST"]
+    assert [request.method for request in server.requests] == ["GET", "GET", "POST"]
