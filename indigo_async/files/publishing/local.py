@@ -109,7 +109,7 @@ class LocalPublisher:
         if request.method not in ("GET", "HEAD"):
             return web.Response(status=HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "GET, HEAD"})
         try:
-            opened = await run_in_thread(partial(file.path.open, "rb"))
+            opened = await run_in_thread(lambda: file.path.open("rb"))
         except OSError:
             file.has_changed = True
             return web.Response(status=HTTPStatus.GONE)

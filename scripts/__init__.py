@@ -1,0 +1,1 @@
+"""What maintainers run: releases, and the checks that belong to them."""

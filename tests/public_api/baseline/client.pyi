@@ -1,0 +1,3 @@
+CustomerClient = indigo_async.CustomerClient
+
+IndigoClient = indigo_async.IndigoClient

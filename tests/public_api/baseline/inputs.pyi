@@ -1,0 +1,13 @@
+CANONICAL_FIELDS: tuple[str, ...]
+
+ColumnSelection = indigo_async.ColumnSelection
+
+ColumnSelections = indigo_async.ColumnSelections
+
+ColumnSelectionsInput = ColumnSelections | Mapping[str, ColumnSelection | Mapping[str, Any]]
+
+LookalikeFilters = indigo_async.LookalikeFilters
+
+LookalikeFiltersInput = LookalikeFilters | Mapping[str, Any]
+
+OptionalFieldType = indigo_async.OptionalFieldType

@@ -1,0 +1,147 @@
+class AudienceWorkflow:
+    def __init__(self, job: JobInput) -> None: ...
+    def progress(self) -> JobProgress: ...
+    async def run(self, job: JobInput) -> JobSummary: ...
+
+class BatchProgress:
+    def __init__(
+        self, *, pages: int, pages_under_way: int, jobs_under_way: int, complete: bool, so_far: BatchSummary
+    ) -> None: ...
+    complete: bool
+    jobs_under_way: int
+    pages: int
+    pages_under_way: int
+    so_far: BatchSummary
+
+class BatchSummary:
+    def __init__(
+        self,
+        *,
+        done: int = ...,
+        failed: int = ...,
+        recalled: int = ...,
+        quoted_cents: int = ...,
+        spent_cents: int = ...,
+        failed_by_error: Mapping[str, int] = ...,
+        failures: tuple[Failure, ...] = ...,
+    ) -> None: ...
+    done: int
+    failed: int
+    failed_by_error: Mapping[str, int]
+    failures: tuple[Failure, ...]
+    quoted_cents: int
+    recalled: int
+    spent_cents: int
+
+class BatchWorkflow:
+    def __init__(self, state: BatchState) -> None: ...
+    async def feed(self, page: Page) -> int: ...
+    def progress(self) -> BatchProgress: ...
+    async def run(self, state: BatchState) -> BatchSummary: ...
+
+class BudgetWorkflow:
+    def __init__(self, ledger: Ledger) -> None: ...
+    async def book(self, bookings: list[Booking]) -> list[Grant]: ...
+    async def close(self) -> None: ...
+    def ledger(self) -> Ledger: ...
+    async def run(self, ledger: Ledger) -> Ledger: ...
+    async def set_limit(self, limit_cents: int) -> Ledger: ...
+
+class DeliveredExport:
+    def __init__(self, *, path: str, size_bytes: int, sha256: str) -> None: ...
+    path: str
+    sha256: str
+    size_bytes: int
+
+class Failure:
+    def __init__(self, *, key: str, workflow_id: str, stage: str, error_type: str, message: str) -> None: ...
+    error_type: str
+    key: str
+    message: str
+    stage: str
+    workflow_id: str
+
+class JobProgress:
+    def __init__(
+        self,
+        *,
+        stage: str,
+        matched_id: RecordId | None = ...,
+        lookalike_id: RecordId | None = ...,
+        quote: Quote | None = ...,
+    ) -> None: ...
+    lookalike_id: RecordId | None
+    matched_id: RecordId | None
+    quote: Quote | None
+    stage: str
+
+class JobSummary:
+    def __init__(
+        self,
+        *,
+        matched_id: RecordId,
+        lookalike_id: RecordId | None = ...,
+        quote: Quote | None = ...,
+        spent_cents: int = ...,
+        delivered: DeliveredExport | None = ...,
+    ) -> None: ...
+    delivered: DeliveredExport | None
+    lookalike_id: RecordId | None
+    matched_id: RecordId
+    quote: Quote | None
+    spent_cents: int
+
+class PageWorkflow:
+    async def run(self, page: Page) -> BatchSummary: ...
+
+class Quote:
+    def __init__(
+        self, *, audience_id: RecordId, export_id: RecordId, cost_cents: int | None, downloadable: bool
+    ) -> None: ...
+    audience_id: RecordId
+    cost_cents: int | None
+    downloadable: bool
+    export_id: RecordId
+
+async def connect(
+    address: str | None = None,
+    *,
+    namespace: str | None = None,
+    codec: PayloadCodec | None = None,
+    runtime: Runtime | None = None,
+) -> Client: ...
+def create_worker(
+    temporal: Client,
+    client: IndigoClient,
+    *,
+    exports: FolderExportStore | ObjectExportStore,
+    publisher: Publisher | None = None,
+    task_queue: str = TASK_QUEUE,
+    max_stages: int = 10000,
+    graceful_seconds: float = 90.0,
+) -> Worker: ...
+def data_converter(codec: PayloadCodec | None = None) -> DataConverter: ...
+def export_store(location: str, *, proxy: str | None = None) -> FolderExportStore | ObjectExportStore: ...
+async def run_batch(
+    temporal: Client,
+    jobs: Sequence[AudienceJob],
+    *,
+    name: str,
+    task_queue: str = TASK_QUEUE,
+    budget_cents: int | None = None,
+    purchase: bool = True,
+    max_in_flight: int = 10000,
+    page_size: int = _PAGE_SIZE,
+    heartbeat_seconds: float = 120.0,
+    job_timeout: float = 14400.0,
+    on_progress: Callable[[BatchProgress], object] | None = None,
+) -> BatchSummary: ...
+async def run_job(
+    temporal: Client,
+    job: AudienceJob,
+    *,
+    task_queue: str = TASK_QUEUE,
+    purchase: bool = True,
+    heartbeat_seconds: float = 120.0,
+    timeout: float = 14400.0,
+) -> JobSummary: ...
