@@ -5,7 +5,10 @@ import nox
 nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
 
-PYTHONS = ["3.11", "3.12", "3.13"]
+nox.options.error_on_missing_interpreters = False
+
+PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
+"""Those that aren't on the machine are skipped."""
 
 
 def install(session: nox.Session) -> None:
@@ -15,29 +18,17 @@ def install(session: nox.Session) -> None:
 
 
 @nox.session
-def lint(session: nox.Session) -> None:
-    """Check the style of the code and the directions of its imports."""
+def static(session: nox.Session) -> None:
+    """Check the style, the types, the security and the imports of the code."""
     install(session)
-    session.run("ruff", "check", ".")
-    session.run("ruff", "format", "--check", ".")
-    session.run("lint-imports")
+    session.run(".ci/static", external=True)
 
 
 @nox.session
-def types(session: nox.Session) -> None:
-    """Check the types, and that the public ones are complete."""
+def distributions(session: nox.Session) -> None:
+    """Build the wheel and the sdist, and try both without extras."""
     install(session)
-    python = session.virtualenv.bin + "/python"
-    session.run("pyright", "--pythonpath", python)
-    session.run("pyright", "--verifytypes", "indigo_async", "--ignoreexternal", env={"PYTHONPATH": "."})
-    session.run("mypy")
-
-
-@nox.session
-def security(session: nox.Session) -> None:
-    """Look for insecure code."""
-    install(session)
-    session.run("bandit", "--quiet", "--recursive", "--configfile", "pyproject.toml", "indigo_async")
+    session.run("python", "-m", "scripts.distributions")
 
 
 @nox.session(python=PYTHONS)

@@ -73,7 +73,7 @@ def run_static_checks() -> None:
 
 def release(version: str) -> None:
     """Change the files, build and check the distributions, commit, and tag."""
-    folder = ROOT / "dist" / version
+    folder, start = ROOT / "dist" / version, run("git", "rev-parse", "HEAD").strip()
     try:
         VERSION_FILE.write_text(_VERSION.sub(f'__version__ = "{version}"', VERSION_FILE.read_text("utf-8")), "utf-8")
         run("towncrier", "build", "--yes", "--version", version)
@@ -83,7 +83,7 @@ def release(version: str) -> None:
         run("git", "commit", "--message", f"Release {version}")
         run("git", "tag", "--annotate", f"v{version}", "--message", f"indigo_async {version}")
     except BaseException:
-        run("git", "reset", "--quiet", "--hard", "HEAD")  # the checkout was clean
+        run("git", "reset", "--quiet", "--hard", start)  # the checkout was clean
         run("git", "clean", "--quiet", "--force", "-d")
         raise
     print(f"{version} is committed and tagged, and nothing is published yet. To publish it:")
