@@ -30,6 +30,13 @@ __all__ = ["app", "run"]
 # Commands are imported when they run, and their help is here, so that `indigo-async --help` is fast.
 _COMMANDS = {
     "columns": "Suggest which columns of a CSV to match by, with the reasons.",
+    "manifest": """\
+Generate a manifest for local CSVs, with suggested columns, for `run`.
+
+It permits no spending unless --max-cost-cents does. Comments say what to check. CSVs without suggested columns are
+marked, and `run` refuses the manifest until that is corrected.
+
+  indigo-async manifest 'lists/*.csv' --customer 42 --output jobs.yaml""",
     "upload": """\
 Upload a CSV and wait until the server has read it, without matching it. `match` does both.
 

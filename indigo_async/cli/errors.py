@@ -83,9 +83,9 @@ def _flatten_group(error: BaseException) -> list[BaseException]:
 class ErrorReport:
     """An error as commands show it.
 
-    `type` is the exception's class name, or `UsageError`, `Interrupted`, `BatchStopped` or `JobsFailed`. `message`
-    says what happened, `advice` what to do. `problems` lists each problem with invalid input and its place.
-    Unknown values are None. `text` is for people.
+    `type` is the exception's class name, or `UsageError`, `Interrupted`, `BatchStopped`, `JobsFailed` or
+    `ManifestIncomplete`. `message` says what happened, `advice` what to do. `problems` lists each problem with invalid
+    input and its place. Unknown values are None. `text` is for people.
     """
 
     type: str

@@ -113,6 +113,12 @@ class Output:
                 sys.stdout.write(json.dumps(record) + "\n")
                 sys.stdout.flush()
 
+    def write_lines(self, lines: Iterable[str]) -> None:
+        """Write lines of a document unchanged to stdout."""
+        with writing_results():
+            sys.stdout.writelines(f"{line}\n" for line in lines)
+            sys.stdout.flush()
+
     def show(self, view: RenderableType) -> None:
         """Print a result, unless `as_json`."""
         if self.as_json:

@@ -19,11 +19,12 @@ from indigo_async.files.csv.header_names import is_excluded_header
 from indigo_async.files.csv.warnings import find_column_warnings, find_file_warnings
 from indigo_async.inputs import CANONICAL_FIELDS, ColumnSelection, ColumnSelections
 
-__all__ = ["ColumnSuggestion", "suggest_columns", "to_python", "to_yaml"]
+__all__ = ["ColumnSuggestion", "quote_yaml", "suggest_columns", "to_python", "to_yaml"]
 
 _CODE_PAGES = ("cp1252", "mac_roman", "cp437")  # with more of them, a few Spanish names would be taken for Polish
 _CLOSE_SCORE_RATIO = 0.9
 _LOW_FILL_RATE = 0.5
+_SURE_PLAUSIBILITY = 0.8
 _MAX_COLUMNS_SHOWN = 20
 _NAME_FIELDS = ("first_name", "last_name", "full_name")
 _IDENTIFYING_FIELDS = ("last_name", "first_name", "full_name", "phone", "dob", "zip", "city", "state")
@@ -178,6 +179,8 @@ def _choice_warnings(found: ColumnCandidates, chosen: Mapping[str, Candidate], r
         ]
         if rivals and field != "id":  # not used for matching
             yield f"{field}: {one.column!r} and {', '.join(rivals)} fit about equally well; check which one is right"
+        if not one.has_matching_header or one.plausibility < _SURE_PLAUSIBILITY:
+            yield f"{field}: {one.column!r} is {one.reason}; check that it is the right column"
         if field in required and one.fill_rate < _LOW_FILL_RATE:
             yield f"{field}: only {one.fill_rate:.0%} of the rows have it; no other row matches while it is required"
     if not chosen.keys() & {"phone", "dob", "zip", "address", "city"}:
@@ -199,7 +202,7 @@ def to_python(selections: ColumnSelections) -> str:
 def to_yaml(selections: ColumnSelections) -> str:
     """Write selections as YAML under the key `column_selections`, as job manifests have it."""
     lines = [
-        f"  {field}: {{column_name: {_quote_yaml(one.column_name)}, is_required: {str(one.required).lower()}}}\n"
+        f"  {field}: {{column_name: {quote_yaml(one.column_name)}, is_required: {str(one.required).lower()}}}\n"
         for field, one in selections.by_field().items()
     ]
     return f"column_selections:\n{''.join(lines)}"
@@ -210,7 +213,7 @@ def _quote_python(text: str) -> str:
     return f'"{text}"' if literal == f"'{text}'" and '"' not in text else literal
 
 
-def _quote_yaml(text: str) -> str:
+def quote_yaml(text: str) -> str:
     """Write a double-quoted scalar, which is never read as a number, date or boolean."""
     escaped = (
         f"\\{character}" if character in '"\\' else character if character.isprintable() else ascii(character)[1:-1]

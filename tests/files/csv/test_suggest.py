@@ -169,6 +169,16 @@ def test_the_fuller_and_more_plainly_named_column_wins(suggest):
     assert suggestion.warnings == ()
 
 
+def test_columns_chosen_with_little_confidence_cause_warnings(suggest):
+    rows = [["Ann", "Lee", f"{number}0101" if number < 4 else "n/a", f"412-555-010{number}"] for number in range(1, 6)]
+    suggestion = suggest(write_rows(["First", "Last", "Zip", "Contact 1"], rows))
+    zip_code, phone = suggestion.warnings
+    assert zip_code.startswith(
+        "zip: 'Zip' is named so; 60% of its values look right, and 100% of the rows have one; check"
+    )
+    assert phone.startswith("phone: 'Contact 1' is not named so, but 100% of its values are US phone numbers, and 100%")
+
+
 def test_columns_that_fit_equally_well_cause_a_warning(suggest):
     rows = [["Ann Lee", "412-555-0101", "412-555-0102"]] * 3
     suggestion = suggest(write_rows(["Name", "Phone", "Mobile"], rows))
