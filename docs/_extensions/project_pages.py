@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from pathlib import Path
 
 from sphinx.application import Sphinx
@@ -15,9 +16,11 @@ PAGES = {
     "changelog": "CHANGELOG.md",
     "project/architecture": "ARCHITECTURE.md",
     "project/contributing": "CONTRIBUTING.md",
+    "project/security": "SECURITY.md",
 }
 """Pages of the site, and the file that each one shows."""
 
+_CHANGELOG_START = "<!-- towncrier release notes start -->\n"
 _LINK = re.compile(r"\[([^\]]*)\]\((?!https?:|#)([^)#\s]+)(#[^)\s]*)?\)")
 
 
@@ -25,7 +28,19 @@ def _read_root(app: Sphinx, page: str, source: list[str]) -> None:
     if page in PAGES:
         path = ROOT / PAGES[page]
         app.env.note_dependency(path)
-        source[0] = _LINK.sub(lambda link: _rewrite(page, link), path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if page == "changelog":
+            text = text.replace(_CHANGELOG_START, _CHANGELOG_START + _draft_changes())
+        source[0] = _LINK.sub(lambda link: _rewrite(page, link), text)
+
+
+def _draft_changes() -> str:
+    """The changes since the last release, from their fragments."""
+    if not list((ROOT / "changelog.d").glob("+*.md")):
+        return ""
+    command = ["towncrier", "build", "--draft", "--version", "Unreleased", "--date", "in development"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S603 - a tool of the project
+    return f"\n{run.stdout}"
 
 
 def _rewrite(page: str, link: re.Match[str]) -> str:
