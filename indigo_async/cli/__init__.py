@@ -13,7 +13,7 @@ GC_THRESHOLD = 10_000
 """Garbage collector threshold for the command's process, instead of Python's default (700).
 
 With 10,000 jobs in memory, the default spends a third of all CPU time on full collections that find nothing. The
-command owns its process, so it may change this; the library never does (see docs/guides/services.md).
+command owns its process, so it may change this; the library never does (see docs/guides/batches.md).
 """
 
 

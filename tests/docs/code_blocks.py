@@ -1,8 +1,11 @@
-"""The Python blocks of a page, and how each is run.
+"""The code on a page, and how each block is run.
 
 The blocks of a page are one program, run in their order. A comment before a block, `<!-- test: NAME -->`, prepares it,
 and judges it afterwards, by one of `SETUPS`. A block that defines `main` and leaves running it to the reader is run as
 a reader would; one that awaits something outside of a function has an open `client`, as a notebook's cell would.
+
+A shell block without such a comment installs something, or never ends: only its commands are checked. With one of
+`SHELL_SETUPS`, it is run by bash.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import asyncio
 import inspect
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -19,25 +23,34 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 from urllib.parse import urlsplit
 
 import attrs
 from markdown_it import MarkdownIt
+from moto.server import ThreadedMotoServer
 
 from indigo_async import ColumnSelection, ColumnSelections, IndigoClient
+from indigo_async._extras import EXTRAS
+from indigo_async.cli.app import app as command_line
 from indigo_async.files import Publisher, content_name
 from indigo_async.sandbox import FileHost
 from indigo_async.workflows import AudienceJob
+from tests.support.processes import fast_polling
+from tests.support.servers.s3 import KEY_ID, REGION, SECRET_KEY, S3Server
 from tests.support.servers.temporal import temporal_server
 
-__all__ = ["Block", "blocks_of", "run_block"]
+__all__ = ["SETUPS", "SHELL_SETUPS", "Block", "blocks_of", "run_block", "run_shell_block", "shell_blocks_of"]
 
+_ROOT = Path(__file__).parents[2]
+_FAST_POLLING = Path(fast_polling.__file__).parent
+_EXTRAS = re.compile(r"indigo[-_]async\[([a-z,]+)\]")
 _SETUP = re.compile(r"<!--\s*test:\s*(.+?)\s*-->")
 
 
 @attrs.frozen
 class Block:
-    """Python code on a page, from that line on."""
+    """Code on a page, from that line on."""
 
     page: Path
     line: int
@@ -46,13 +59,22 @@ class Block:
 
 
 def blocks_of(page: Path) -> list[Block]:
+    """The Python blocks of a page."""
+    return _blocks_of(page, "python")
+
+
+def shell_blocks_of(page: Path) -> list[Block]:
+    return _blocks_of(page, "sh")
+
+
+def _blocks_of(page: Path, language: str) -> list[Block]:
     blocks: list[Block] = []
     setup = None
     for token in MarkdownIt().parse(page.read_text(encoding="utf-8")):
         if token.type == "html_block" and (named := _SETUP.search(token.content)):
             setup = named[1]
         elif token.type == "fence":
-            if token.info.split()[:1] == ["python"]:
+            if token.info.split()[:1] == [language]:
                 blocks.append(Block(page, token.map[0] + 1, token.content, setup))
             setup = None
     return blocks
@@ -60,8 +82,8 @@ def blocks_of(page: Path) -> list[Block]:
 
 def run_block(block: Block, names: dict[str, Any], files: FileHost, folder: Path) -> None:
     """Run a block with the names that the earlier ones of its page have left, in a folder of the test's own."""
-    if block.setup == "a test file":
-        _run_tests(block, folder)
+    if block.setup in _IN_A_PROCESS:
+        _IN_A_PROCESS[block.setup](block, folder)
         return
     prepared = SETUPS[block.setup](names, files, folder) if block.setup is not None else nullcontext()
     with prepared:
@@ -85,6 +107,8 @@ async def _run_with_client(code: Any, names: dict[str, Any]) -> None:
     async with IndigoClient() as client:
         names["client"] = client
         await eval(code, names)
+        if names["client"] is not client:  # a cell that opens a client leaves closing it to a later one
+            await names["client"].__aexit__(None, None, None)
 
 
 def _run_tests(block: Block, folder: Path) -> None:
@@ -94,6 +118,30 @@ def _run_tests(block: Block, folder: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(path)]
     run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
+
+
+def _run_program(block: Block, folder: Path) -> None:
+    """Run a block as a program by itself, with its own sandbox."""
+    path = folder / "first.py"
+    path.write_text("\n" * block.line + block.code)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("INDIGO_")}
+    environment["PYTHONPATH"] = str(_ROOT)
+    run = subprocess.run(
+        [sys.executable, str(path)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+_IN_A_PROCESS: dict[str | None, Callable[[Block, Path], None]] = {
+    "a program": _run_program,
+    "a test file": _run_tests,
+}
 
 
 @contextmanager
@@ -143,6 +191,43 @@ def _columns(names: dict[str, Any], _: FileHost, __: Path) -> Iterator[None]:
 
 
 @contextmanager
+def _local_files(_: dict[str, Any], __: FileHost, folder: Path) -> Iterator[None]:
+    _write_lists(folder)
+    yield
+
+
+def _write_lists(folder: Path) -> None:
+    (folder / "lists").mkdir(exist_ok=True)
+    for name in ("donors", "members", "volunteers"):
+        text = f"First Name,Last Name,Zip Code\nAda,{name.title()},19103\nGrace,{name.title()},19104\n"
+        (folder / "lists" / f"{name}.csv").write_text(text)
+
+
+@contextmanager
+def _s3(_: dict[str, Any], __: FileHost, folder: Path) -> Iterator[None]:
+    """The page's bucket, and a file to publish in it."""
+    _write_lists(folder)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        address = f"http://{host}:{port}"
+        S3Server(address).create_bucket("my-bucket")
+        settings = {
+            "AWS_ACCESS_KEY_ID": KEY_ID,
+            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+            "AWS_REGION": REGION,
+            "AWS_ENDPOINT_URL": address,
+            "AWS_ALLOW_HTTP": "true",
+        }
+        with patch.dict(os.environ, settings):
+            yield
+        assert S3Server(address).objects("my-bucket") == {}
+    finally:
+        server.stop()
+
+
+@contextmanager
 def _temporal(names: dict[str, Any], _: FileHost, folder: Path) -> Iterator[None]:
     """A Temporal server and a worker of its own, and jobs that nobody has run."""
     jobs = [
@@ -175,5 +260,71 @@ SETUPS: dict[str, Callable[[dict[str, Any], FileHost, Path], AbstractContextMana
     "bucket": _bucket,
     "columns": _columns,
     "lists": _lists,
+    "local files": _local_files,
+    "a notebook": lambda *_: nullcontext(),
+    "s3": _s3,
     "temporal": _temporal,
+}
+
+
+def run_shell_block(block: Block, folder: Path) -> None:
+    """Check the commands of a shell block, and run it where it can be run."""
+    for line in _logical_lines(block.code):
+        _check_command(line)
+    if block.setup is None:
+        return
+    SHELL_SETUPS[block.setup](block.page, folder)
+    command = folder / "bin" / "indigo-async"
+    command.parent.mkdir(exist_ok=True)
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m indigo_async "$@"\n')
+    command.chmod(0o755)
+    environment = os.environ | {
+        "PATH": f"{command.parent}:{os.environ['PATH']}",
+        "PYTHONPATH": f"{_FAST_POLLING}:{_ROOT}",
+        "COLUMNS": "200",
+    }
+    script = ["bash", "-euo", "pipefail", "-c", block.code]
+    run = subprocess.run(script, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert run.returncode == 0, f"{block}\n{run.stdout}{run.stderr}"
+
+
+def _logical_lines(script: str) -> list[list[str]]:
+    """The commands of a script, as words. Those after `&&`, `|` and `;` count, too."""
+    lexer = shlex.shlex(script.replace("\\\n", " ").replace("\n", " ; "), posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    lines: list[list[str]] = [[]]
+    for word in lexer:
+        if set(word) <= {";", "&", "|"}:
+            lines.append([])
+        else:
+            lines[-1].append(word)
+    return [line for line in lines if line]
+
+
+def _check_command(words: list[str]) -> None:
+    """Check that the options of `indigo-async` exist, and the extras that are installed."""
+    program = Path(words[0]).name
+    if program == "indigo-async":
+        arguments = words[1 : words.index(">")] if ">" in words else words[1:]
+        if not {"--help", "--install-completion"} & {*arguments}:
+            command_line.parse_args(arguments, exit_on_error=False, print_error=False)
+    elif "install" in words:
+        extras = {extra for word in words for match in _EXTRAS.findall(word) for extra in match.split(",")}
+        assert extras <= {*EXTRAS, "all"}, f"unknown extras: {words}"
+
+
+def _no_setup(_: Path, __: Path) -> None:
+    pass
+
+
+def _a_manifest(page: Path, folder: Path) -> None:
+    """Write the manifest that the page shows, and the lists that it names."""
+    _write_lists(folder)
+    (manifest,) = _blocks_of(page, "yaml")
+    (folder / "jobs.yaml").write_text(manifest.code)
+
+
+SHELL_SETUPS: dict[str, Callable[[Path, Path], None]] = {
+    "a manifest": _a_manifest,
+    "run": _no_setup,
 }
