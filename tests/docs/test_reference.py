@@ -64,3 +64,10 @@ def test_the_reference_describes_every_public_name(module: str):
 
 def test_every_name_that_the_reference_describes_exists():
     assert identities(described_names())
+
+
+def test_the_reference_lists_every_environment_variable():
+    source = "".join(path.read_text(encoding="utf-8") for path in Path(indigo_async.__file__).parent.rglob("*.py"))
+    variables = set(re.findall(r"\bINDIGO_[A-Z_]+\b", source))
+    listed = set(re.findall(r"`(INDIGO_[A-Z_]+)`", (REFERENCE / "environment.md").read_text(encoding="utf-8")))
+    assert listed == variables
