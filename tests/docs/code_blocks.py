@@ -204,6 +204,18 @@ def _write_lists(folder: Path) -> None:
 
 
 @contextmanager
+def _profiles(_: dict[str, Any], __: FileHost, folder: Path) -> Iterator[None]:
+    """The page's profile, with the sandbox's token and address instead of those of the environment."""
+    token, base_url = os.environ["INDIGO_API_TOKEN"], os.environ["INDIGO_BASE_URL"]
+    path = folder / "profiles.toml"
+    path.touch(mode=0o600)
+    path.write_text(f'[acme]\ntoken = "{token}"\nbase_url = "{base_url}"\n')
+    with patch.dict(os.environ, {"INDIGO_PROFILES_FILE": str(path)}):
+        del os.environ["INDIGO_API_TOKEN"], os.environ["INDIGO_BASE_URL"]
+        yield
+
+
+@contextmanager
 def _s3(_: dict[str, Any], __: FileHost, folder: Path) -> Iterator[None]:
     """The page's bucket, and a file to publish in it."""
     _write_lists(folder)
@@ -262,6 +274,7 @@ SETUPS: dict[str, Callable[[dict[str, Any], FileHost, Path], AbstractContextMana
     "lists": _lists,
     "local files": _local_files,
     "a notebook": lambda *_: nullcontext(),
+    "profiles": _profiles,
     "s3": _s3,
     "temporal": _temporal,
 }
