@@ -23,8 +23,8 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "command_help",
-    "names_in_docstrings",
     "project_pages",
+    "public_names",
 ]
 exclude_patterns = ["_build"]
 

@@ -1,8 +1,8 @@
-"""Adapt docstrings and signatures to the site.
+"""Link public names, and adapt docstrings and signatures to the site.
 
-Single backticks in docstrings are code, and a link if they hold a public name: `IndigoClient`, `run_batch()`,
-`workflows.run_batch`, `AudienceStatus.ACTIVE`. A name is documented under the first public module that has it. Links to
-the private module that defines it lead there, too.
+Single backticks are code, and a link if they hold a public name: `IndigoClient`, `run_batch()`, `workflows.run_batch`,
+`AudienceStatus.ACTIVE`. A name is documented under the first public module that has it. Links to the private module
+that defines it lead there, too.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.transforms import SphinxTransform
 
 import indigo_async
 
@@ -45,17 +46,33 @@ _TARGETS = _find_targets()
 def link_or_code(
     _name: str, _raw: str, text: str, _line: int, inliner: Any, _options: object = None, _content: object = None
 ) -> tuple[list[nodes.Node], list[nodes.system_message]]:
-    """The default role."""
+    """The default role of docstrings."""
     text = text.replace("\x00", "")
     code = nodes.literal(text, text, classes=["code"])
-    target = _find_target(text.removesuffix("()"))
+    return [_link(code, inliner.document.settings.env.docname) or code], []
+
+
+class LinkNamesOnPages(SphinxTransform):
+    """The same for code in the text of pages, if it looks like a name: `match` may be a command or a word."""
+
+    default_priority = 500
+
+    def apply(self, **_options: object) -> None:
+        for code in list(self.document.findall(nodes.literal)):
+            is_linked = isinstance(code.parent, (addnodes.pending_xref, nodes.reference, nodes.title))
+            if not is_linked and re.search(r"[A-Z_]", code.astext()):
+                code.replace_self(_link(code.deepcopy(), self.env.docname) or code)
+
+
+def _link(code: nodes.literal, page: str) -> addnodes.pending_xref | None:
+    target = _find_target(code.astext().removesuffix("()"))
     if target is None:
-        return [code], []
+        return None
     reference = addnodes.pending_xref(
         "", code, refdomain="py", reftype="obj", reftarget=target, refexplicit=True, refwarn=False, is_optional=True
     )
-    reference["refdoc"] = inliner.document.settings.env.docname
-    return [reference], []
+    reference["refdoc"] = page
+    return reference
 
 
 def _find_target(name: str) -> str | None:
@@ -119,6 +136,7 @@ def _tidy(text: str | None) -> str | None:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_role("link-or-code", link_or_code)
+    app.add_transform(LinkNamesOnPages)
     app.config.default_role = "link-or-code"
     app.connect("missing-reference", _resolve_by_public_name)
     app.connect("autodoc-process-docstring", _keep_colons, priority=400)  # before Napoleon
