@@ -18,7 +18,7 @@ from indigo_async.events import (
     StatusChanged,
     WorkflowEvent,
 )
-from indigo_async.workflows.batches.batch import Batch, run_batch, start_batch
+from indigo_async.workflows.batches.batch import Batch, Jobs, run_batch, start_batch
 from indigo_async.workflows.batches.jobs import AudienceJob, ExportStep, JobResult, LookalikeStep, run_job
 from indigo_async.workflows.batches.report import (
     BatchReport,
@@ -28,6 +28,16 @@ from indigo_async.workflows.batches.report import (
     JobWarning,
     StageTime,
 )
+from indigo_async.workflows.journal.reader import (
+    JournalReader,
+    JournalRow,
+    OutcomeRow,
+    ProgressRow,
+    StageRow,
+    read_journal,
+    sum_purchases,
+)
+from indigo_async.workflows.journal.rows import EntryKind, PurchaseTotals
 from indigo_async.workflows.recipes.download import ExportReceipt, PurchasedExport, download_export
 from indigo_async.workflows.recipes.export import export_audience
 from indigo_async.workflows.recipes.lookalike import create_lookalike
@@ -41,6 +51,7 @@ __all__ = [
     "BatchReport",
     "CustomerTotals",
     "DownloadProgressed",
+    "EntryKind",
     "ExportDownloaded",
     "ExportPriced",
     "ExportPurchased",
@@ -51,7 +62,13 @@ __all__ = [
     "JobOutcome",
     "JobResult",
     "JobWarning",
+    "Jobs",
+    "JournalReader",
+    "JournalRow",
     "LookalikeStep",
+    "OutcomeRow",
+    "ProgressRow",
+    "PurchaseTotals",
     "PurchasedExport",
     "RecipeFailed",
     "RecipeFinished",
@@ -60,6 +77,7 @@ __all__ = [
     "Stage",
     "StageFailed",
     "StageFinished",
+    "StageRow",
     "StageStarted",
     "StageTime",
     "StatusChanged",
@@ -67,9 +85,11 @@ __all__ = [
     "create_lookalike",
     "download_export",
     "export_audience",
+    "read_journal",
     "run_batch",
     "run_job",
     "start_batch",
+    "sum_purchases",
     "upload_and_match",
     "wait_for_column_selection",
     "wait_for_export",

@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from pathlib import Path
 from typing import assert_type
 
@@ -39,11 +40,16 @@ from indigo_async.workflows import (
     AudienceJob,
     BatchReport,
     CustomerTotals,
+    EntryKind,
     ExportReceipt,
     ExportStep,
     JobOutcome,
+    JournalReader,
     LookalikeStep,
+    OutcomeRow,
+    ProgressRow,
     PurchasedExport,
+    StageRow,
 )
 
 
@@ -196,6 +202,25 @@ async def batches(client: IndigoClient) -> None:
             assert_type(outcome, JobOutcome)
             assert_type(outcome.error, Exception | None)
         assert_type(batch.report(), BatchReport)
+
+
+def journal() -> None:
+    reader = workflows.read_journal("run.sqlite")
+    assert_type(reader, JournalReader)
+    assert_type(reader.is_in_use(), bool)
+    rows = list(reader)
+    assert_type(workflows.sum_purchases(rows).charged_cents, int)
+    for row in rows:
+        match row:
+            case StageRow(kind=EntryKind.RESULT, stage="purchase", cost_cents=cents):
+                assert_type(cents, int | None)
+            case OutcomeRow(error_type=error_type, timings=timings):
+                assert_type(error_type, str | None)
+                assert_type(timings, Mapping[str, float])
+            case ProgressRow(run_started_at=started_at):
+                assert_type(started_at, datetime)
+            case _:
+                pass
 
 
 async def failures(client: IndigoClient) -> None:

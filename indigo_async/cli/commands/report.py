@@ -12,7 +12,7 @@ from indigo_async.cli.options.common import OUTPUT, OutputOptions
 from indigo_async.cli.report.history import build_history
 from indigo_async.cli.report.statistics import compute_statistics
 from indigo_async.errors import InvalidInputError, Problem
-from indigo_async.workflows.journal import SUFFIXES, is_in_use, read_records
+from indigo_async.workflows import JournalReader, read_journal
 
 __all__ = ["report"]
 
@@ -30,11 +30,12 @@ def report(
     """Summarize a batch: jobs, durations, costs, failures with advice, and requests."""
     output = options.create_output()
     _check_is_journal(journal)
+    reader = read_journal(journal)
     if html is not None:
-        _check_page_path(html, journal)
-    in_use = is_in_use(journal)
-    history = build_history(read_records(journal))
-    in_use = in_use or is_in_use(journal)  # a run may have started or ended meanwhile
+        _check_page_path(html, reader)
+    in_use = reader.is_in_use()
+    history = build_history(reader)
+    in_use = in_use or reader.is_in_use()  # a run may have started or ended meanwhile
     statistics = compute_statistics(history, in_use=in_use)
     output.write_json(statistics.to_json())
     if html is not None:
@@ -64,16 +65,16 @@ def _check_is_journal(journal: Path) -> None:
     raise InvalidInputError([Problem("journal", message)])
 
 
-def _check_page_path(html: Path, journal: Path) -> None:
+def _check_page_path(html: Path, journal: JournalReader) -> None:
     """Refuse to overwrite the journal, the files next to it, or any other file that isn't an HTML page.
 
     Raises:
         InvalidInputError: the page can't be written there.
     """
-    page, journal = html.resolve(), journal.resolve()
+    page = html.resolve()
     if not page.parent.is_dir():
         raise InvalidInputError([Problem("--html", f"the folder {html.parent} does not exist")])
-    if page in {journal.with_name(journal.name + suffix) for suffix in SUFFIXES}:
+    if page in journal.files:
         raise InvalidInputError([Problem("--html", f"{html} belongs to the journal; choose another file")])
     if page.is_file():
         with page.open("rb") as file:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from math import inf
-from typing import Any
 
 import attrs
 
 from indigo_async.cli.report.job_history import JobHistory, JobHistoryBuilder
-from indigo_async.workflows.journal import EntryKind, JournalRecord
+from indigo_async.workflows import JournalRow, OutcomeRow, ProgressRow
 
 __all__ = ["BatchHistory", "RunHistory", "build_history"]
 
@@ -50,28 +50,28 @@ class BatchHistory:
     ended_at: float
 
 
-def build_history(records: Iterable[JournalRecord]) -> BatchHistory:
-    """Build the history from a journal's records, in the order in which they were written."""
+def build_history(rows: Iterable[JournalRow]) -> BatchHistory:
+    """Build the history from a journal's rows, in the order in which they were written."""
     builders: dict[tuple[str, str], JobHistoryBuilder] = {}
-    runs: dict[int, RunHistory] = {}
+    runs: dict[datetime, RunHistory] = {}
     times: list[float] = []
     rejected: dict[tuple[str, str], tuple[float, JobHistory]] = {}
     last_written: dict[tuple[str, str], float] = {}
-    for record in records:
-        at = record.at.timestamp()
+    for row in rows:
+        at = row.at.timestamp()
         times.append(at)
-        if record.kind is EntryKind.PROGRESS:
-            runs[record.facts["run"]] = _read_run(record.facts, at)
-        elif not record.customer_id:
-            name = (record.facts["customer_id"], record.facts["audience_name"])
+        if isinstance(row, ProgressRow):
+            runs[row.run_started_at] = _read_run(row)
+            continue
+        name = (row.customer_id, row.audience_name)
+        if isinstance(row, OutcomeRow) and row.was_rejected:
             unstarted = JobHistoryBuilder(*name)
-            unstarted.add_record(record, at)
+            unstarted.add_row(row)
             rejected[name] = at, unstarted.build(lambda at: at)
         else:
-            name = (record.customer_id, record.audience_name)
             if name not in builders:
                 builders[name] = JobHistoryBuilder(*name)
-            builders[name].add_record(record, at)
+            builders[name].add_row(row)
             last_written[name] = at
     started_at, ended_at = (times[0], max(times)) if times else (0.0, 0.0)
     sorted_runs = _infer_last_written(runs.values(), times)
@@ -114,15 +114,15 @@ def _infer_last_written(runs: Iterable[RunHistory], times: list[float]) -> list[
     ]
 
 
-def _read_run(facts: Mapping[str, Any], at: float) -> RunHistory:
+def _read_run(row: ProgressRow) -> RunHistory:
     return RunHistory(
-        started_at=facts["run"] / 1000,
-        last_written_at=at,
-        finished=facts["ended"],
-        stopped=facts["stopped"],
-        budget_cents=facts["budget_cents"],
-        lost_uploads=facts["lost_uploads"],
-        requests=facts["requests"],
-        failed_requests=facts["setbacks"],
-        reads_saved=facts["reads_saved"],
+        started_at=row.run_started_at.timestamp(),
+        last_written_at=row.at.timestamp(),
+        finished=row.has_ended,
+        stopped=row.stopped,
+        budget_cents=row.budget_cents,
+        lost_uploads=row.lost_uploads,
+        requests=row.requests,
+        failed_requests=row.failed_requests,
+        reads_saved=row.reads_saved,
     )

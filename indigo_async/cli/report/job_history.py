@@ -6,14 +6,15 @@ the run that finished it, and a job's time ends in the run that finished its las
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from math import inf
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import attrs
 
 from indigo_async.events import Stage
-from indigo_async.workflows.journal import EntryKind, JournalRecord, PurchaseTotals, sum_purchases
+from indigo_async.models import RecordId
+from indigo_async.workflows import EntryKind, OutcomeRow, PurchaseTotals, StageRow, sum_purchases
 
 __all__ = ["JobFailure", "JobHistory", "JobHistoryBuilder", "JobState", "StageSpan"]
 
@@ -22,8 +23,6 @@ JobState: TypeAlias = Literal["done", "failed", "unfinished"]
 _CLOCK_TOLERANCE = 0.1
 """How much the clocks of journal rows and of outcomes may differ, in seconds."""
 
-_STICKY_FACTS = ("audience_id", "match", "lookalike_size")
-"""Facts of an outcome that stay known when a later run doesn't report them."""
 _STAGES = [stage.value for stage in Stage]
 
 
@@ -96,7 +95,10 @@ class _InterruptedRun:
 
 @attrs.define
 class JobHistoryBuilder:
-    """Collects a job's records."""
+    """Collects a job's rows.
+
+    `audience_id`, `match` (people and rows) and `lookalike_size` stay known when a later run doesn't report them.
+    """
 
     customer_id: str
     audience_name: str
@@ -104,8 +106,8 @@ class JobHistoryBuilder:
     interrupted_runs: list[_InterruptedRun] = attrs.Factory(list[_InterruptedRun])
     rows_since_outcome: list[tuple[str, float]] = attrs.Factory(list[tuple[str, float]])
     """The stages and times of the rows since the last outcome."""
-    purchases: list[tuple[EntryKind, Mapping[str, Any]]] = attrs.Factory(list[tuple[EntryKind, Mapping[str, Any]]])
-    outcome: Mapping[str, Any] | None = None
+    purchases: list[StageRow] = attrs.Factory(list[StageRow])
+    outcome: OutcomeRow | None = None
     failed_span: StageSpan | None = None
     """Where the last outcome failed, even if an earlier run had finished that stage."""
     ended_at: float | None = None
@@ -114,48 +116,56 @@ class JobHistoryBuilder:
     finished: frozenset[str] = frozenset()
     quote: tuple[str | None, int] | None = None
     """The export that was priced last and its price in cents. Older journals don't have its ID."""
-    latest_facts: dict[str, Any] = attrs.Factory(dict[str, Any])
+    audience_id: RecordId | None = None
+    match: tuple[int | None, int | None] = (None, None)
+    lookalike_size: int | None = None
 
-    def add_record(self, record: JournalRecord, at: float) -> None:
-        if record.kind is EntryKind.OUTCOME:
-            self._add_outcome(record.facts, at)
+    def add_row(self, row: StageRow | OutcomeRow) -> None:
+        at = row.at.timestamp()
+        if isinstance(row, OutcomeRow):
+            self._add_outcome(row, at)
             return
-        self.rows_since_outcome.append((record.stage, at))
-        if record.stage == Stage.PURCHASE:
-            self.purchases.append((record.kind, record.facts))
-        if record.stage == Stage.DOWNLOAD:
-            self._mark_purchased(str(record.facts.get("export_id")))
-            self._set_quote(record.facts.get("export_id"), record.facts.get("cost_cents"))
+        self.rows_since_outcome.append((row.stage, at))
+        if row.stage == Stage.PURCHASE:
+            self.purchases.append(row)
+        if row.stage == Stage.DOWNLOAD:
+            self._mark_purchased(str(row.export_id))
+            self._set_quote(row.export_id, row.cost_cents)
 
     def _set_quote(self, export_id: object, cents: int | None) -> None:
         if cents is not None:
             self.quote = None if export_id is None else str(export_id), cents
 
-    def _add_outcome(self, facts: Mapping[str, Any], at: float) -> None:
-        start = at - facts["seconds"]
+    def _add_outcome(self, outcome: OutcomeRow, at: float) -> None:
+        start = at - outcome.seconds
         earlier = [(stage, written) for stage, written in self.rows_since_outcome if written < start - _CLOCK_TOLERANCE]
         if earlier:
             self.interrupted_runs.append(_InterruptedRun(earlier, start, self.finished))
             self.done_at = self._find_first_download(earlier) or self.done_at
             self.finished |= _infer_finished(earlier)
         self.rows_since_outcome.clear()
-        self.outcome, self.ended_at = facts, at
-        spans = _spans_from_outcome(facts, at)
-        self.failed_span = None if facts["error"] is None else spans[-1]
+        self.outcome, self.ended_at = outcome, at
+        spans = _spans_from_outcome(outcome, at)
+        self.failed_span = None if outcome.error_type is None else spans[-1]
         self.spans += _drop_finished(spans, self.finished)
-        timings = frozenset(facts["timings"])
-        if facts["error"] is None and (self.done_at is None or timings - self.finished):
+        timings = frozenset(outcome.timings)
+        if outcome.error_type is None and (self.done_at is None or timings - self.finished):
             self.done_at = at
         self.finished |= timings
-        self.latest_facts |= {key: facts[key] for key in _STICKY_FACTS if facts[key] is not None}
-        self._set_quote(facts.get("export_id"), facts["quoted_cents"])
+        if outcome.audience_id is not None:
+            self.audience_id = outcome.audience_id
+        if outcome.matched is not None:
+            self.match = outcome.matched, outcome.rows
+        if outcome.lookalike_size is not None:
+            self.lookalike_size = outcome.lookalike_size
+        self._set_quote(outcome.export_id, outcome.quoted_cents)
 
     def _sum_prices(self) -> int | None:
         """The price of the exports that were purchased, and of the one that was priced last."""
         prices: dict[str | None, int] = {}
-        for kind, facts in self.purchases:
-            if kind is EntryKind.INTENT:
-                prices.setdefault(str(facts["export_id"]), facts["cost_cents"])
+        for row in self.purchases:
+            if row.kind is EntryKind.INTENT:
+                prices.setdefault(str(row.export_id), row.cost_cents or 0)
         if self.quote is not None and (self.quote[0] is not None or not prices):
             prices.setdefault(*self.quote)
         return sum(prices.values()) if prices else None
@@ -167,9 +177,9 @@ class JobHistoryBuilder:
 
     def _mark_purchased(self, export_id: str) -> None:
         """A downloaded export was purchased, even if the run that purchased it was killed."""
-        purchases = [(kind, facts) for kind, facts in self.purchases if str(facts["export_id"]) == export_id]
-        if purchases and purchases[-1][0] is EntryKind.INTENT:
-            self.purchases.append((EntryKind.RESULT, purchases[-1][1]))
+        purchases = [row for row in self.purchases if str(row.export_id) == export_id]
+        if purchases and purchases[-1].kind is EntryKind.INTENT:
+            self.purchases.append(attrs.evolve(purchases[-1], kind=EntryKind.RESULT))
 
     def build(self, active_until: Callable[[float], float]) -> JobHistory:
         """Build the history. `active_until` returns how long the run that wrote at a given time was active."""
@@ -184,7 +194,7 @@ class JobHistoryBuilder:
         if self.rows_since_outcome:
             latest = _spans_from_rows(self.rows_since_outcome, _infer_end(self.rows_since_outcome, active_until))
             spans += _drop_finished(latest, self.finished) if state == "done" else latest
-        matched, rows = self.latest_facts.get("match") or (None, None)
+        matched, rows = self.match
         return JobHistory(
             customer_id=self.customer_id,
             audience_name=self.audience_name,
@@ -192,13 +202,13 @@ class JobHistoryBuilder:
             spans=tuple(spans),
             ended_at=ended_at,
             failure=failure,
-            audience_id=self.latest_facts.get("audience_id"),
+            audience_id=self.audience_id,
             matched=matched,
             rows=rows,
-            lookalike_size=self.latest_facts.get("lookalike_size"),
+            lookalike_size=self.lookalike_size,
             quoted_cents=self._sum_prices(),
             purchases=sum_purchases(self.purchases),
-            warnings=tuple((self.outcome or {}).get("warnings", ())),
+            warnings=() if self.outcome is None else self.outcome.warnings,
         )
 
     def _final_state(self) -> tuple[JobState, JobFailure | None, float | None]:
@@ -207,10 +217,11 @@ class JobHistoryBuilder:
             return "done", None, self._find_first_download(rows) or self.done_at or rows[-1][1]
         if self.outcome is None or rows:  # the last run is in progress, was killed, or recorded no outcomes
             return "unfinished", None, None
-        error = self.outcome["error"]
-        if error is None:
+        outcome = self.outcome
+        if outcome.error_type is None:
             return "done", None, self.done_at
-        return "failed", JobFailure(self.outcome["stage"], error["type"], error["message"]), self.ended_at
+        failure = JobFailure(outcome.stage, outcome.error_type, outcome.error_message or "")
+        return "failed", failure, self.ended_at
 
 
 def _drop_finished(spans: Iterable[StageSpan], finished: frozenset[str]) -> Iterable[StageSpan]:
@@ -226,17 +237,17 @@ def _infer_finished(rows: list[tuple[str, float]]) -> frozenset[str]:
     return frozenset(_STAGES[: _STAGES.index(last) + (last == Stage.DOWNLOAD)])
 
 
-def _spans_from_outcome(facts: Mapping[str, Any], at: float) -> list[StageSpan]:
+def _spans_from_outcome(outcome: OutcomeRow, at: float) -> list[StageSpan]:
     """Lay an outcome's timings end to end. A failed stage gets the remaining time."""
     spans: list[StageSpan] = []
-    end = at - facts["seconds"]
+    end = at - outcome.seconds
     for stage in Stage:
-        seconds = facts["timings"].get(stage.value)
+        seconds = outcome.timings.get(stage.value)
         if seconds is not None:
             start, end = end, end + seconds
             spans.append(StageSpan(stage.value, start, min(end, at)))
-    if facts["error"] is not None:
-        spans.append(StageSpan(facts["stage"], min(end, at), at))
+    if outcome.error_type is not None:
+        spans.append(StageSpan(outcome.stage, min(end, at), at))
     return spans
 
 

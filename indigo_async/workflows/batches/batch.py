@@ -45,6 +45,7 @@ from indigo_async.workflows.recipes.name_index import NameIndex
 __all__ = ["Batch", "Jobs", "run_batch", "start_batch"]
 
 Jobs: TypeAlias = Iterable[AudienceJob] | AsyncIterable[AudienceJob]
+"""The jobs of a batch: a list, which is checked at once, or any iterator, which is read lazily."""
 
 _OUTCOME_BUFFER_SIZE = 1_000
 _JOBS_BEFORE_FIRST_SUCCESS = 4
@@ -90,6 +91,8 @@ async def start_batch(
     Raises:
         InvalidInputError: before anything is sent, with all problems.
         JournalError: the journal cannot be used.
+        ClientNotOpenError: the client is not open.
+        Exception: whatever an iterator of jobs raises, after the jobs in flight have ended.
     """
     check = InputCheck()
     max_in_flight = check.positive_integer("max_in_flight", max_in_flight)
@@ -149,7 +152,17 @@ async def run_batch(
     stop_after_failures: int | None = None,
     on_event: Listener | None = None,
 ) -> BatchReport:
-    """Run a batch of jobs to the end and return its report. See `start_batch`, which also hands out each outcome."""
+    """Run a batch of jobs to the end and return its report.
+
+    The arguments are those of `start_batch`, which also hands out each outcome. A failed job raises no error: it is in
+    the report. For the full rows of a large batch, read its journal with `read_journal`.
+
+    Raises:
+        InvalidInputError: before anything is sent, with all problems.
+        JournalError: the journal cannot be used.
+        ClientNotOpenError: the client is not open.
+        Exception: whatever an iterator of jobs raises, after the jobs in flight have ended.
+    """
     async with start_batch(
         client,
         jobs,

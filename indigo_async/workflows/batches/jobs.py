@@ -82,7 +82,14 @@ def _copy_selections(selections: ColumnSelectionsInput) -> ColumnSelectionsInput
 
 @attrs.frozen(kw_only=True)
 class LookalikeStep:
-    """The lookalike that a job creates; see `workflows.create_lookalike`."""
+    """The lookalike that a job creates; see `workflows.create_lookalike`.
+
+    Attributes:
+        audience_name: unique among the customer's audiences.
+        size: the number of people requested.
+        include_original_audience: whether it includes the matched people; None leaves that to the server.
+        filters: where the people live; all filters must match.
+    """
 
     audience_name: str
     size: int
@@ -92,10 +99,15 @@ class LookalikeStep:
 
 @attrs.frozen(kw_only=True)
 class ExportStep:
-    """The export that a job purchases and downloads; see `workflows.export_audience`. `max_cost_cents` is in cents.
+    """The export that a job purchases and downloads; see `workflows.export_audience`.
 
-    With `destination=None`, it is purchased and not downloaded; `JobResult.purchased` has its URL. With `allow_empty`,
-    it is purchased even if the audience is known to be empty.
+    Attributes:
+        destination: where the CSV goes. None purchases the export without downloading it; `JobResult.purchased` has its
+            URL.
+        optional_field_types: the paid fields to add to the free ones; see `OptionalFieldType`.
+        max_cost_cents: the most that this export may cost, in cents. 0 purchases free exports only.
+        reuse_purchased: what to do if an export was purchased before and the server doesn't show its field types.
+        allow_empty: purchase the export even if the audience is known to be empty.
     """
 
     destination: Path | str | None
@@ -114,8 +126,17 @@ def _repr_csv(csv: str | Path) -> str:
 class AudienceJob:
     """One CSV to match, and optionally a lookalike to create and an export to purchase.
 
-    The lookalike is exported if there is one. A job is identified by its customer ID and audience name. `key` is
-    your own name for it in outcomes and reports; by default it is both, joined by a slash.
+    A job is identified by its customer ID and audience name.
+
+    Attributes:
+        customer_id: whose audience it is.
+        audience_name: the name of the matched audience, unique among this customer's.
+        csv: a URL that the server can fetch, or a local path, which needs a `Publisher`.
+        column_selections: which columns of the CSV are matched.
+        lookalike: the lookalike to create.
+        export: the export to purchase, of the lookalike if there is one.
+        key: your own name for the job in outcomes and reports. Default: the customer ID and audience name, joined by a
+            slash.
     """
 
     customer_id: str

@@ -36,7 +36,15 @@ _MAX_CUSTOMERS_SHOWN = 20
 
 @attrs.frozen(kw_only=True)
 class JobFailure:
-    """A failed job: its key, the stage and the audience that it had reached, and the error."""
+    """A failed job.
+
+    Attributes:
+        key: the job's own name; see `AudienceJob`.
+        stage: the stage in which it failed, a value of `Stage`.
+        audience_id: the last audience that it worked on; None if it had none.
+        error_type: the class of the error.
+        message: the message of the error, without secrets.
+    """
 
     key: str
     stage: str
@@ -55,9 +63,16 @@ class JobWarning:
 
 @attrs.frozen(kw_only=True)
 class JobOutcome:
-    """How one job ended: with a `result`, or with an `error` at a `stage`. `timings` are seconds by stage.
+    """How one job ended: with a `result`, or with an `error` at a `stage`.
 
-    `warnings` says what you should know about it, for example that an existing audience was reused.
+    Attributes:
+        job: the job as it was passed to the batch.
+        result: what it produced; None if it failed.
+        error: why it failed; None if it succeeded.
+        stage: the stage that it reached.
+        audience_id: the last audience that it worked on.
+        timings: the seconds that it spent in each stage that it finished in this run, including waits.
+        warnings: what you should know about it, for example that an existing audience was reused.
     """
 
     job: AudienceJob
@@ -70,6 +85,7 @@ class JobOutcome:
 
     @property
     def ok(self) -> bool:
+        """Whether the job succeeded."""
         return self.error is None
 
     @property
@@ -90,7 +106,7 @@ class JobOutcome:
 
 @attrs.frozen(kw_only=True)
 class StageTime:
-    """Seconds that jobs spent in a stage, including waiting."""
+    """Seconds that the `jobs` jobs that finished a stage spent in it, including waits."""
 
     jobs: int
     total_seconds: float
@@ -138,6 +154,10 @@ class BatchReport:
     """A batch in numbers. Money is in cents, times are in seconds.
 
     Attributes:
+        done: the jobs that succeeded.
+        failed: the jobs that failed.
+        failed_by_stage: the number of failed jobs by stage.
+        failed_by_error: the number of failed jobs by the class of the error.
         canceled: jobs that had started when the batch was interrupted. They have no outcome.
         failures: the first 1,000 failed jobs.
         warned: how many jobs have warnings.
@@ -146,6 +166,7 @@ class BatchReport:
         quoted_cents: the price of all exports that were priced, or that earlier runs with the journal purchased.
         spent_cents: what this batch has spent in all runs with its journal (without a journal: in this run).
         unresolved_cents: the price of purchases whose outcome is unknown.
+        budget_cents: the most that all runs with the journal may spend; None if there is no budget.
         lost_uploads: uploads whose response was lost. Each may have left an unused audience, which is free.
         requests: the number of requests by endpoint.
         failed_requests: the number of requests without a usable response, by HTTP status or reason.

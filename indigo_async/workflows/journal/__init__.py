@@ -6,7 +6,7 @@ The journal holds IDs, names of audiences, paths, hashes and cents: no token, no
 from indigo_async.workflows.journal.files import SUFFIXES, is_in_use
 from indigo_async.workflows.journal.job_log import JournalJobLog
 from indigo_async.workflows.journal.journal import Journal, read_records
-from indigo_async.workflows.journal.rows import EntryKind, JournalRecord, PurchaseTotals, sum_purchases
+from indigo_async.workflows.journal.rows import EntryKind, JournalRecord
 
 __all__ = [
     "SUFFIXES",
@@ -14,8 +14,6 @@ __all__ = [
     "Journal",
     "JournalJobLog",
     "JournalRecord",
-    "PurchaseTotals",
     "is_in_use",
     "read_records",
-    "sum_purchases",
 ]

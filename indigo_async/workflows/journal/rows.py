@@ -24,7 +24,7 @@ __all__ = [
     "parse_entry",
     "parse_key",
     "parse_record",
-    "sum_purchases",
+    "sum_purchase_facts",
     "verify_checksum",
     "with_checksum",
 ]
@@ -141,7 +141,7 @@ def count_rows(numbers: Iterable[int]) -> int:
 
 @attrs.frozen
 class PurchaseTotals:
-    """What one job's purchases cost in cents, and how much more those of unknown outcome may have cost."""
+    """What purchases cost in cents, and how much more those of unknown outcome may have cost."""
 
     charged_cents: int = 0
     unresolved_cents: int = 0
@@ -149,20 +149,20 @@ class PurchaseTotals:
 
 def max_spent_cents(purchases: Iterable[Entry]) -> int:
     """The most that one job's purchases may have cost in cents, given their rows in order of writing."""
-    totals = sum_purchases((entry.kind, msgspec.json.decode(entry.facts)) for entry in purchases)
+    facts = ((entry.kind, msgspec.json.decode(entry.facts)) for entry in purchases)
+    totals = sum_purchase_facts((kind, str(fact["export_id"]), fact["cost_cents"]) for kind, fact in facts)
     return totals.charged_cents + totals.unresolved_cents
 
 
-def sum_purchases(purchases: Iterable[tuple[EntryKind, Mapping[str, Any]]]) -> PurchaseTotals:
-    """Add up one job's purchases, given the kinds and facts of their rows in order of writing.
+def sum_purchase_facts(purchases: Iterable[tuple[EntryKind, str, int]]) -> PurchaseTotals:
+    """Add up purchases, given the kind, the export ID and the cents of each of their rows in order of writing.
 
     An export is purchased once at most, so it counts once: by its last result, or by the highest open intent since
     then, which may have been carried out.
     """
     charged: dict[str, int] = {}
     open_intents: dict[str, list[int]] = {}
-    for kind, facts in purchases:
-        export, cents = str(facts["export_id"]), facts["cost_cents"]
+    for kind, export, cents in purchases:
         match kind:
             case EntryKind.INTENT:
                 open_intents.setdefault(export, []).append(cents)

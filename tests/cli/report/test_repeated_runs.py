@@ -14,8 +14,8 @@ from indigo_async.cli.report.history import BatchHistory, build_history
 from indigo_async.cli.report.statistics import BatchStatistics, compute_statistics
 from indigo_async.cli.report.timeline import build_time_series, measure_active_time
 from indigo_async.sandbox import Fault, FaultKind, Sandbox
-from indigo_async.workflows import AudienceJob, ExportStep, LookalikeStep, Stage, run_batch
-from indigo_async.workflows.journal import Journal, read_records
+from indigo_async.workflows import AudienceJob, ExportStep, LookalikeStep, Stage, read_journal, run_batch
+from indigo_async.workflows.journal import Journal
 from tests.support.journals import (
     STARTED_AT,
     open_job_log,
@@ -37,7 +37,7 @@ def path(tmp_path: Path) -> Path:
 
 
 async def read(path: Path) -> tuple[BatchHistory, BatchStatistics]:
-    history = await asyncio.to_thread(lambda: build_history(read_records(path)))
+    history = await asyncio.to_thread(lambda: build_history(read_journal(path)))
     return history, compute_statistics(history, in_use=False)
 
 
