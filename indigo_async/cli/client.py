@@ -29,6 +29,7 @@ from indigo_async.workflows.recipes.match import check_csv, inspect_input, is_ur
 __all__ = [
     "create_and_show",
     "create_client",
+    "explicit_proxy",
     "open_client",
     "open_publisher",
     "open_store",
@@ -54,6 +55,7 @@ def create_client(
         InvalidInputError: no token, or a base URL that would send it unencrypted.
     """
     return IndigoClient(
+        profile=options.profile,
         base_url=options.base_url,
         proxy=options.proxy,
         pacing=Pacing(max_concurrency=pacing.max_concurrency, requests_per_second=pacing.requests_per_second),
@@ -133,12 +135,17 @@ async def open_publisher(client: IndigoClient, publish: str | None) -> AsyncGene
         MissingPackageError: the extra `publish` is not installed.
     """
     if publish is not None:
-        proxy = client.transport.http.proxies.explicit
-        yield open_store(publish, None if proxy is None else proxy.url)
+        yield open_store(publish, explicit_proxy(client))
     elif client.settings.is_loopback:
         yield LocalPublisher()
     else:
         yield None
+
+
+def explicit_proxy(client: IndigoClient) -> str | None:
+    """The proxy of `--proxy` or the profile, which object stores use, too."""
+    proxy = client.transport.http.proxies.explicit
+    return None if proxy is None else proxy.url
 
 
 def open_store(publish: str, proxy: str | None) -> Publisher:
@@ -160,7 +167,7 @@ def resolve_settings(options: ConnectionOptions) -> Settings:
         InvalidInputError: the base URL is invalid, or the profile can't be used.
     """
     try:
-        return Settings.resolve(None, options.base_url)
+        return Settings.resolve(None, options.base_url, profile=options.profile)
     except InvalidInputError as error:
         problems = [problem for problem in error.problems if problem.where != "token"]
         if problems:

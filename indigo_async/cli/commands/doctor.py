@@ -58,7 +58,7 @@ def doctor(
 
     for check in (*_check_installation(), _check_journal_folder(journal_folder)):
         report(check)
-    settings, checks = _check_settings(options.base_url)
+    settings, checks = _check_settings(options.profile, options.base_url)
     for check in checks:
         report(check)
     has_token = all(check.name == "address" or check.status is not CheckStatus.FAILED for check in checks)
@@ -74,10 +74,10 @@ def doctor(
     return ExitCode.FAILED if CheckStatus.FAILED in statuses else ExitCode.SUCCESS
 
 
-def _check_settings(base_url: str | None) -> tuple[Settings | None, list[Check]]:
+def _check_settings(profile_name: str | None, base_url: str | None) -> tuple[Settings | None, list[Check]]:
     """Check the profile, the token and the base URL without the server. None if the server can't be checked."""
     try:
-        settings = Settings.resolve(None, base_url)
+        settings = Settings.resolve(None, base_url, profile=profile_name)
     except InvalidInputError as error:
         checks = [_check_for_problem(problem) for problem in error.problems]
         is_address_known = not any(check.name in {"address", "profile"} for check in checks)

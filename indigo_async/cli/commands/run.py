@@ -24,7 +24,15 @@ from indigo_async.cli.signals import run_async
 
 __all__ = ["run"]
 
-_OPTIONS_OF_WORKERS = ("publish", "poll_interval", "requests_per_second", "max_concurrency", "base_url", "proxy")
+_OPTIONS_OF_WORKERS = (
+    "publish",
+    "poll_interval",
+    "requests_per_second",
+    "max_concurrency",
+    "profile",
+    "base_url",
+    "proxy",
+)
 _OPTIONS_OF_ONE_PROCESS = ("journal", "stop_after_failures")
 
 

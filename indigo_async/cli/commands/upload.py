@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import AsyncExitStack
 
 from indigo_async.cli.client import create_and_show, open_publisher, publish_csv
@@ -32,4 +33,5 @@ def upload(
             return await wait_for_column_selection(client, stub, customer_id=customer, timeout=options.timeout)
 
     stub = create_and_show(create, output, options)
-    output.note(f"Next: indigo-async match --uploaded {stub.id} --customer ... --name ... --required ...")
+    profile = "" if options.profile is None else f" --profile {shlex.quote(options.profile)}"
+    output.note(f"Next: indigo-async match --uploaded {stub.id} --customer ... --name ... --required ...{profile}")

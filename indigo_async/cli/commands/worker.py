@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from indigo_async.cli.client import create_client, open_publisher
+from indigo_async.cli.client import create_client, explicit_proxy, open_publisher
 from indigo_async.cli.errors import ExitCode
 from indigo_async.cli.options.batch import TEMPORAL, TemporalOptions
 from indigo_async.cli.options.common import (
@@ -73,7 +73,7 @@ def worker(
             running_worker = create_worker(
                 temporal_client,
                 client,
-                exports=export_store(exports, proxy=options.proxy),
+                exports=export_store(exports, proxy=explicit_proxy(client)),
                 publisher=publisher,
                 task_queue=temporal.task_queue,
                 max_stages=max_stages,

@@ -109,12 +109,19 @@ class OutputOptions:
 class ConnectionOptions(OutputOptions):
     """Also where the API is. The token is never an option because other users of a machine can see command lines."""
 
+    profile: Annotated[
+        str | None,
+        Parameter(
+            group=_CONNECTION_GROUP,
+            help="The profile whose token to use, from ~/.config/indigo-async/profiles.toml. Default: INDIGO_PROFILE.",
+        ),
+    ] = None
     base_url: Annotated[
         str | None,
         Parameter(
             group=_CONNECTION_GROUP,
             help="The API's base URL. Default: INDIGO_BASE_URL, or the public API. The token comes from "
-            "INDIGO_API_TOKEN, or from the file named by INDIGO_API_TOKEN_FILE.",
+            "INDIGO_API_TOKEN, from the file named by INDIGO_API_TOKEN_FILE, or from the profile.",
         ),
     ] = None
     proxy: Annotated[
