@@ -39,7 +39,7 @@ _REDRAW_INTERVAL = 0.5
 
 
 def manifest(
-    csvs: Annotated[tuple[str, ...], Parameter(help="CSV files, folders of them, or patterns such as 'lists/*.csv'.")],
+    csvs: Annotated[tuple[str, ...], Parameter(help="CSV files, folders of CSVs, or glob patterns.")],
     /,
     *,
     customer: Annotated[
