@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import attrs
+from rich.console import RenderableType
 from rich.table import Table
 
 from indigo_async._text import format_dollars
@@ -183,7 +184,7 @@ def _write_private(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-def _render_outcomes(outcomes: list[JobOutcome]) -> Table:
+def _render_outcomes(outcomes: list[JobOutcome]) -> RenderableType:
     return make_table(
         {
             "customer": "left",

@@ -42,7 +42,7 @@ def _export_to_json(export: CsvExport) -> dict[str, object]:
     }
 
 
-def render_audiences(audiences: Iterable[Audience]) -> Table:
+def render_audiences(audiences: Iterable[Audience]) -> RenderableType:
     """A table of audiences."""
     return make_table(
         {
@@ -92,7 +92,7 @@ def render_audience(audience: Audience) -> RenderableType:
     return Group(grid, "", _render_exports(audience.csv_exports))
 
 
-def _render_exports(exports: Iterable[CsvExport]) -> Table:
+def _render_exports(exports: Iterable[CsvExport]) -> RenderableType:
     """A table of exports."""
     return make_table(
         {"export": "left", "status": "left", "price": "right", "paid fields": "left", "file": "left"},

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import IO, Any, Literal, NoReturn, TypeAlias, cast
 
 import attrs
-from rich.console import Console, ConsoleDimensions, RenderableType
+from rich.console import Console, ConsoleDimensions, ConsoleOptions, RenderableType, RenderResult
 from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
@@ -39,6 +39,8 @@ __all__ = [
 Justify: TypeAlias = Literal["left", "right"]
 
 _PIPE_WIDTH = 240
+_MIN_TEXT_WIDTH = 12
+_PADDING = 2
 _HELP_WIDTH = 80
 _SUCCESS_STATUSES = {"ACTIVE", "READY_FOR_COLUMN_SELECTION"}
 
@@ -200,16 +202,64 @@ def format_status(status: str) -> Text:
     return Text(replace_control_characters(status), style=style)
 
 
-def make_table(columns: Mapping[str, Justify], rows: Iterable[Iterable[object]]) -> Table:
-    """A table without borders. `columns` maps headings to alignments; None cells are shown as `-`."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for heading, justify in columns.items():
-        table.add_column(heading, justify=justify, overflow="fold")
-    for row in rows:
-        table.add_row(
-            *(
-                cell if isinstance(cell, Text) else replace_control_characters("-" if cell is None else cell)
-                for cell in row
+def make_table(columns: Mapping[str, Justify], rows: Iterable[Iterable[object]]) -> RenderableType:
+    """A table without borders. `columns` maps headings to alignments; None cells are shown as `-`.
+
+    In a narrow terminal, headings and text wrap, but numbers don't. If that isn't enough, each row becomes a list.
+    """
+    return _Table(columns, [[_to_text(cell) for cell in row] for row in rows])
+
+
+def _to_text(cell: object) -> Text:
+    return cell if isinstance(cell, Text) else Text(replace_control_characters("-" if cell is None else cell))
+
+
+@attrs.frozen
+class _Table:
+    """A table that adapts to the width of the terminal."""
+
+    _columns: Mapping[str, Justify]
+    _rows: Sequence[Sequence[Text]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        longest = [max((row[index].cell_len for row in self._rows), default=0) for index in range(len(self._columns))]
+        full = [max(width, len(heading)) for width, heading in zip(longest, self._columns, strict=True)]
+        least = [
+            max(width, *map(len, heading.split())) if justify == "right" else min(most, _MIN_TEXT_WIDTH)
+            for width, most, (heading, justify) in zip(longest, full, self._columns.items(), strict=True)
+        ]
+        if _total_width(full) <= options.max_width:
+            yield self._render_table([None] * len(full))
+        elif _total_width(least) <= options.max_width:
+            fixed = (
+                width if justify == "right" else None
+                for width, justify in zip(least, self._columns.values(), strict=True)
             )
-        )
-    return table
+            yield self._render_table(list(fixed))
+        else:
+            yield from self._render_lists()
+
+    def _render_table(self, widths: Sequence[int | None]) -> Table:
+        table = Table(box=None, padding=(0, _PADDING, 0, 0), header_style="bold")
+        for (heading, justify), width in zip(self._columns.items(), widths, strict=True):
+            table.add_column(heading, justify=justify, overflow="fold", width=width)
+        for row in self._rows:
+            table.add_row(*row)
+        return table
+
+    def _render_lists(self) -> Iterator[RenderableType]:
+        """Each row as lines of heading and value, without empty values."""
+        for number, row in enumerate(self._rows):
+            if number:
+                yield ""
+            lines = Table.grid(padding=(0, _PADDING, 0, 0))
+            lines.add_column(style="bold", width=max(map(len, self._columns)))
+            lines.add_column(overflow="fold")
+            for heading, cell in zip(self._columns, row, strict=True):
+                if cell.plain:
+                    lines.add_row(heading, cell)
+            yield lines
+
+
+def _total_width(widths: Iterable[int]) -> int:
+    return sum(width + _PADDING for width in widths)

@@ -201,7 +201,7 @@ def render_failed_jobs(result: BatchResult) -> Iterator[RenderableType]:
         yield from render_failures(result.failures, known=result.report.stopped)
 
 
-def _render_stages(report: BatchReport) -> Table:
+def _render_stages(report: BatchReport) -> RenderableType:
     columns: dict[str, Justify] = {
         "stage": "left",
         "completed": "right",

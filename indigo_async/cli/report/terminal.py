@@ -106,7 +106,7 @@ def _render_job_counts(statistics: BatchStatistics) -> Text:
     return counts.append(f"  of {statistics.jobs:,}", style="dim")
 
 
-def _render_stages(statistics: BatchStatistics, bar: str) -> Table:
+def _render_stages(statistics: BatchStatistics, bar: str) -> RenderableType:
     longest = max(stage.median_seconds for stage in statistics.stages) or 1.0
     columns: dict[str, Justify] = {
         "stage": "left",
@@ -130,7 +130,7 @@ def _render_stages(statistics: BatchStatistics, bar: str) -> Table:
     return make_table(columns, rows)
 
 
-def _render_customers(statistics: BatchStatistics) -> Table:
+def _render_customers(statistics: BatchStatistics) -> RenderableType:
     with_rates = statistics.matches is not None
     headings = ["jobs", "done", "failed", *(["unfinished"] if statistics.unfinished else []), "quoted", "spent"]
     headings += ["match rate"] if with_rates else []
