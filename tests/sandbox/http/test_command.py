@@ -10,6 +10,9 @@ import aiohttp
 import anyio
 import pytest
 
+from indigo_async.errors import IndigoError
+from indigo_async.sandbox import Sandbox
+
 PROGRAM = "from indigo_async.sandbox.command import run; run(lite=True, port=0, speed=10)"
 
 
@@ -57,3 +60,8 @@ def test_the_fixture_gives_users_a_sandbox(tmp_path: Path):
     )
     assert done.returncode == 0, done.stdout
     assert "1 passed" in done.stdout
+
+
+def test_a_sandbox_outside_its_block_says_how_to_use_it():
+    with pytest.raises(IndigoError, match="use it inside `async with`"):
+        _ = Sandbox(lite=True).base_url
