@@ -105,7 +105,8 @@ def _judge(mutants: Sequence[Mutant]) -> tuple[list[list[object]], list[str]]:
     """Return a row of the table for each file, and what is wrong."""
     rows: list[list[object]] = []
     problems: list[str] = []
-    unused = [Explanation(**entry) for entry in tomllib.loads(_EXPLAINED.read_text("utf-8"))["survivor"]]
+    explained = [Explanation(**entry) for entry in tomllib.loads(_EXPLAINED.read_text("utf-8"))["survivor"]]
+    used: set[Explanation] = set()
     for file in sorted({mutant.file for mutant in mutants}):
         counts = Counter[str]()
         for mutant in mutants:
@@ -113,8 +114,8 @@ def _judge(mutants: Sequence[Mutant]) -> tuple[list[list[object]], list[str]]:
                 counts[mutant.status] += 1
             elif mutant.file == file:
                 change = mutant.explain()
-                if change in unused:
-                    unused.remove(change)
+                if change in explained:
+                    used.add(change)
                     counts["explained"] += 1
                 else:
                     counts["survived"] += 1
@@ -126,7 +127,7 @@ def _judge(mutants: Sequence[Mutant]) -> tuple[list[list[object]], list[str]]:
         if score < _TARGET:
             problems.append(f"{file}: less than {_TARGET:.0%} of the mutants are killed")
     tested = {mutant.file for mutant in mutants}
-    problems += [f"explains no survivor: {entry}" for entry in unused if entry.file in tested]
+    problems += [f"explains no survivor: {entry}" for entry in explained if entry.file in tested and entry not in used]
     return rows, problems
 
 

@@ -33,12 +33,12 @@ OPTIONS = ExportOptions(
 
 @attrs.define
 class RecordingJobLog(NullJobLog):
-    """Stores what is recorded, in order. `before` runs while the intent is being recorded."""
+    """Stores what is recorded, in order. `before` and `before_result` run while an intent or a result is recorded."""
 
     written: list[str] = attrs.Factory(list)
     facts: list[Mapping[str, Any]] = attrs.Factory(list)
     before: Callable[[], Awaitable[object]] | None = None
-    result_error: IndigoError | None = None
+    before_result: Callable[[], Awaitable[object]] | None = None
 
     async def record_intent(self, stage: Stage, facts: Mapping[str, Any]) -> None:
         assert stage is Stage.PURCHASE
@@ -53,8 +53,8 @@ class RecordingJobLog(NullJobLog):
 
     async def record_result(self, stage: Stage, facts: Mapping[str, Any]) -> None:
         assert stage is Stage.PURCHASE
-        if self.result_error is not None:
-            raise self.result_error
+        if self.before_result is not None:
+            await self.before_result()
         self.written.append(f"result {facts['cost_cents']}")
         self.facts.append(facts)
 
@@ -71,13 +71,14 @@ class PurchaseScenario:
     budget: Budget = attrs.Factory(lambda: Budget(limit_cents=2 * PRICE))
     stop_flag: StopFlag = attrs.Factory(StopFlag)
     options: ExportOptions = OPTIONS
+    customer_id: str | None = CUSTOMER
     age: float = 0.0
     warnings: tuple[str, ...] = ()
 
     async def purchase(self) -> CsvExport:
         run = RecipeContext(
             self.client,
-            CUSTOMER,
+            self.customer_id,
             "Donors",
             NameIndex(self.client),
             job_log=self.job_log,

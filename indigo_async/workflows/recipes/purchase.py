@@ -170,7 +170,6 @@ class _Purchase:
         """Whether a request may have reached the server."""
         self._is_in_doubt = False
         """Whether the outcome of some request stays unknown."""
-        self._is_booked = False
 
     async def check_outcome(self, task: asyncio.Task[CsvExport]) -> None:
         """Wait for the outcome of a canceled purchase, at most `_CANCEL_GRACE_SECONDS`."""
@@ -198,25 +197,19 @@ class _Purchase:
                     if export_state(read.export) is not ExportState.FOR_SALE:
                         if self._is_sent:
                             return await self._book(read.export)
-                        await self._withdraw()
+                        self._reservation.release()
+                        await self._cancel_intent()
                         return read.export
                     outcome = await self._attempt(read)
                     if isinstance(outcome, CsvExport):
                         return outcome
                     read = outcome
-        except JournalError:
-            if not self._is_booked:
+        except BaseException as error:
+            if not (self._is_in_doubt or self.send_state.outcome_unknown):
                 self._reservation.release()
+                if not isinstance(error, JournalError):
+                    await self._cancel_intent()
             raise
-        except BaseException:
-            if not (self._is_booked or self._is_in_doubt or self.send_state.outcome_unknown):
-                await self._withdraw()
-            raise
-
-    async def _withdraw(self) -> None:
-        """Release what is reserved, and cancel the intent: the purchase was certainly not made."""
-        self._reservation.release()
-        await self._cancel_intent()
 
     async def _read_record(self) -> ExportRead:
         return await read_until_shown(self._context, self._audience_id, self._export_id)
@@ -246,12 +239,11 @@ class _Purchase:
             del error  # break the exception-frame reference cycle
 
     def _accept(self, response: CsvExport) -> None:
-        """Note that the server reported success. The outcome counts as unknown until it is booked or read.
+        """Note that the server reported success.
 
         Raises:
             RecordMismatchError: the response is about another audience.
         """
-        self.send_state.outcome_unknown = True
         self._remember_in_client()
         if response.audience is not None and not same_id(response.audience.id, self._audience_id):
             raise RecordMismatchError(
@@ -371,7 +363,6 @@ class _Purchase:
             if isinstance(error, AuthenticationError) and isinstance(read_error, AuthenticationError):
                 self.send_state.outcome_unknown = False
                 raise error from None
-            self._is_in_doubt = True
             raise self._in_doubt_error(error, None, read_error) from None
         finally:
             del error  # break the exception-frame reference cycle
@@ -400,7 +391,6 @@ class _Purchase:
                 return shown
             delay = next(delays, None)
             if delay is None:
-                self._is_in_doubt = True
                 raise self._in_doubt_error(None, response)
             await asyncio.sleep(delay)
 
@@ -424,7 +414,7 @@ class _Purchase:
         charged = export.cost_cents
         if charged is None:
             charged = max([quoted, *find_price_amounts(export).values()])
-        self._is_booked = True
+        self.send_state.outcome_unknown = True  # until the charge is recorded
         self._reservation.spend(charged)
         context.budget.record_charge(quoted_cents=quoted, charged_cents=charged)
         self._remember_in_client()

@@ -377,6 +377,7 @@ async def test_an_unreadable_success_is_read_until_it_shows_and_never_sent_again
         await scenario.purchase()
         assert methods(server) == ["POST", "GET", "GET", "GET"]
         assert scenario.job_log.written == [f"intent {PRICE}", f"result {PRICE}"]
+        assert scenario.client.purchased_exports == {"exp-1": frozenset({"phone"})}
 
 
 async def test_an_unreadable_success_that_never_shows_stays_in_doubt_and_is_never_sent_again():
@@ -552,9 +553,28 @@ async def test_without_a_journal_entry_nothing_is_sent_and_nothing_stays_reserve
         assert scenario.job_log.written == []
 
 
+async def test_a_journal_that_fails_after_a_lost_response_leaves_the_amount_reserved():
+    changed = record(status="REQUIRES_PAYMENT", cost=7_000)
+    async with scripted_purchase(BAD_GATEWAY, changed) as (server, scenario):
+
+        async def full_disk_later() -> None:
+            if server.requests:
+                raise JournalError("the disk is full")
+
+        scenario.job_log.before = full_disk_later
+        with pytest.raises(JournalError):
+            await scenario.purchase()
+        assert (scenario.budget.spent_cents, scenario.budget.reserved_cents) == (0, 7_000)
+        assert scenario.job_log.written == [f"intent {PRICE}"]
+
+
 async def test_a_purchase_that_the_journal_cannot_record_stays_booked():
     async with scripted_purchase(bought()) as (_, scenario):
-        scenario.job_log.result_error = JournalError("the disk is full")
+
+        async def full_disk() -> None:
+            raise JournalError("the disk is full")
+
+        scenario.job_log.before_result = full_disk
         with pytest.raises(JournalError):
             await scenario.purchase()
         assert (scenario.budget.spent_cents, scenario.budget.reserved_cents) == (PRICE, 0)
@@ -579,16 +599,20 @@ async def test_paid_purchases_take_turns_until_one_is_charged_as_quoted_and_free
         return await bought()(request)
 
     async with scripted_purchase(slow) as (server, first), scripted_purchase(bought(0), cost=0) as (_, free):
-        second = attrs.evolve(first)
-        free.budget = first.budget
+        first.budget = free.budget = Budget()
         tasks = [asyncio.create_task(first.purchase())]
-        await wait_until(lambda: len(server.requests) == 1)
-        tasks.append(asyncio.create_task(second.purchase()))
-        assert (await free.purchase()).download_url == URL
-        assert len(server.requests) == 1
-        release.set()
-        await asyncio.gather(*tasks)
-        assert len(server.requests) == 2
+        async with asyncio.timeout(10):
+            await wait_until(lambda: len(server.requests) == 1)
+            tasks.append(asyncio.create_task(attrs.evolve(first).purchase()))
+            assert (await free.purchase()).download_url == URL
+            assert len(server.requests) == 1
+            release.set()
+            await asyncio.gather(*tasks)
+            release.clear()
+            tasks = [asyncio.create_task(attrs.evolve(first).purchase()) for _ in range(3)]
+            await wait_until(lambda: len(server.requests) == 5)
+            release.set()
+            await asyncio.gather(*tasks)
 
 
 async def test_a_canceled_purchase_says_what_it_checks_and_what_it_could_not_find_out(
@@ -610,6 +634,65 @@ async def test_a_canceled_purchase_says_what_it_checks_and_what_it_could_not_fin
     assert caplog.messages[0] == (
         f"canceled while the purchase of {export} is in flight: checking whether it was made (0 s at most)"
     )
+
+
+@pytest.mark.parametrize(("customer_id", "shown"), [(None, ""), ("7", " (customer 7)")])
+async def test_a_canceled_purchase_names_its_customer_if_it_has_one(
+    customer_id: str | None, shown: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(purchase, "_CANCEL_GRACE_SECONDS", 0.05)
+    release = asyncio.Event()
+
+    async def slow(request: web.BaseRequest) -> web.StreamResponse:
+        await release.wait()
+        return await bought()(request)
+
+    async with scripted_purchase(slow) as (server, scenario):
+        scenario.customer_id = customer_id
+        task = asyncio.create_task(scenario.purchase())
+        await wait_until(lambda: server.requests != [])
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        release.set()
+        (warning,) = scenario.warnings
+        assert warning.startswith(
+            f"no outcome after 0 s: export exp-1 of audience aud-1{shown} may have been purchased: "
+        )
+
+
+@pytest.mark.parametrize("responders", [[bought()], [respond_with_json([]), PAID]], ids=["response", "record"])
+async def test_a_cancellation_while_the_result_is_recorded_waits_for_the_record(responders: list[Responder]):
+    recording, release = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> None:
+        recording.set()
+        await release.wait()
+
+    async with scripted_purchase(*responders) as (_, scenario):
+        scenario.job_log.before_result = slow
+        task = asyncio.create_task(scenario.purchase())
+        await recording.wait()
+        task.cancel()
+        await asyncio.sleep(0)
+        release.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert scenario.job_log.written == [f"intent {PRICE}", f"result {PRICE}"]
+
+
+async def test_a_purchase_that_ends_just_before_its_cancellation_is_not_checked(caplog: pytest.LogCaptureFixture):
+    async with scripted_purchase(bought()) as (_, scenario):
+
+        async def cancel_soon() -> None:
+            asyncio.get_running_loop().call_soon(task.cancel)
+
+        scenario.job_log.before_result = cancel_soon
+        task = asyncio.create_task(scenario.purchase())
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert scenario.job_log.written == [f"intent {PRICE}", f"result {PRICE}"]
+    assert caplog.messages == []
 
 
 async def test_a_cancellation_while_the_purchase_is_confirmed_waits_for_the_outcome():
