@@ -21,6 +21,7 @@ import attrs
 import libcst as cst
 from mutmut.__main__ import _run, collect_source_file_mutation_data
 from mutmut.mutation.diff_apply import get_diff_for_mutant
+from mutmut.mutation.file_mutation import NEVER_MUTATE_FUNCTION_CALLS
 from mutmut.mutation.mutators import mutation_operators
 from mutmut.runners.harness import PytestRunner
 from mutmut.state import state
@@ -139,6 +140,7 @@ def main() -> int:
     parser.add_argument("--survivors", action="store_true", help="test the survivors of the last run again")
     options = parser.parse_args()
     mutation_operators.extend(_OWN_OPERATORS)
+    NEVER_MUTATE_FUNCTION_CALLS.add("cast")  # it changes types only
     PytestRunner._pytest_args_regular_run = _run_quick_tests_first
     names = options.names
     if options.survivors:

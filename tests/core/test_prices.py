@@ -17,6 +17,12 @@ def test_whole_cents_may_be_any_kind_of_number(value: object):
     assert parse_cents(value) == 1200
 
 
+@pytest.mark.parametrize("value", [0, 0.0, "0"])
+def test_zero_cents_are_a_price(value: object):
+    assert parse_cents(value) == 0
+    assert read_price({"cost": value}) == 0
+
+
 @pytest.mark.parametrize(
     "value",
     ["12.00", "1200.0", "$12", "1,200", "", " 1200", "١٢", "9" * 5_000, 12.5, -5, -5.0, True, None, {}, [], 1e400],

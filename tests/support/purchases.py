@@ -112,13 +112,14 @@ async def purchase_scenario(**options: Any) -> AsyncGenerator[PurchaseScenario]:
         yield PurchaseScenario(sandbox, client, audience_id, preview)
 
 
-def fail_sends(monkeypatch: Any, *errors: IndigoError) -> None:
-    """Let the first purchases fail before they reach the server, in ways that a server on loopback can't cause."""
+def fail_sends(monkeypatch: Any, *errors: IndigoError | None) -> None:
+    """Let purchases fail in turn, before they reach the server, as a server on loopback can't let them; None sends."""
     send, left = purchase.send_purchase, list(errors)
 
     async def fail_or_send(*arguments: Any) -> CsvExport:
-        if left:
-            raise left.pop(0)
+        error = left.pop(0) if left else None
+        if error is not None:
+            raise error
         return await send(*arguments)
 
     monkeypatch.setattr(purchase, "send_purchase", fail_or_send)

@@ -219,18 +219,17 @@ class _Purchase:
         cost = check_price(self._context, read.export, self._options.max_cost_cents)
         await self._reserve_and_record(read.export, cost)
         self.send_state.send_by = read.read_at + _MAX_AGE_SECONDS
-        error: IndigoError | None = None
         try:
             response = await send_purchase(self._client, self._export_id, self._context.customer_id, self.send_state)
             self._accept(response)
         except IndigoError as caught:
             error = caught.with_traceback(None)
         else:
-            return await self._book(await self._confirm(response, cost))
+            return await self._book(await self._confirm(response))
         try:
             self._is_sent |= not isinstance(error, (ConnectionFailedError, SendTooLateError))
             if isinstance(error, AlreadyPurchasedError):
-                return await self._book(await self._confirm(read.export, cost))
+                return await self._book(await self._confirm(read.export))
             if _was_not_carried_out(error, self.send_state):
                 await self._wait_after_no_send(error)
                 return attrs.evolve(read, read_at=NEVER)
@@ -369,14 +368,14 @@ class _Purchase:
         self.send_state.outcome_unknown = False
         return read
 
-    async def _confirm(self, response: CsvExport, quoted_cents: int) -> CsvExport:
+    async def _confirm(self, response: CsvExport) -> CsvExport:
         """Return a record that shows the purchase and its cost: the response itself, or the server's record.
 
         Raises:
             PurchaseInDoubtError: the server reported the purchase, but keeps showing the export as unpaid.
         """
         shows_purchase = export_state(response) is not ExportState.FOR_SALE
-        if shows_purchase and (response.cost_cents is not None or quoted_cents == 0):
+        if shows_purchase and (response.cost_cents is not None or self._intent_cents == 0):
             return response
         self.send_state.outcome_unknown = True
         delays = retry_delays(self._client.transport.retry)

@@ -266,18 +266,22 @@ async def test_once_a_batch_has_stopped_nothing_is_sent():
         assert scenario.charged_and_reserved == (0, 0, 0)
 
 
-async def test_an_overdrawn_budget_says_what_is_left_and_holds_the_export():
-    async with scripted_purchase(PAID) as (server, scenario):
-        scenario.budget = Budget(limit_cents=PRICE, spent_cents=1)
+@pytest.mark.parametrize(("limit", "left"), [(PRICE, "$59.99"), (0, "$0.00")])
+async def test_an_overdrawn_budget_says_what_is_left_and_holds_the_record(limit: int, left: str):
+    async with scripted_purchase(UNPAID) as (server, scenario):
+        scenario.age = 31.0
+        scenario.budget = Budget(limit_cents=limit, spent_cents=1)
         with pytest.raises(BudgetExceededError) as caught:
             await scenario.purchase()
         error = caught.value
         assert str(error) == (
-            "purchase: export exp-1 costs $60.00, and $59.99 of the batch's budget is left; nothing was purchased. To "
+            f"purchase: export exp-1 costs $60.00, and {left} of the batch's budget is left; nothing was purchased. To "
             "purchase this preview, raise the budget"
         )
-        assert (error.limit_cents, error.export) == (PRICE, scenario.export)
-        assert server.requests == []
+        unpaid = attrs.evolve(scenario.export, status="REQUIRES_PAYMENT")
+        assert (error.limit_cents, error.export) == (limit, unpaid)
+        assert error.audience == Audience(id="aud-1", csv_exports=(unpaid,))
+        assert methods(server) == ["GET"]
 
 
 @pytest.mark.parametrize("cost", ["12.00", None])
@@ -527,6 +531,17 @@ async def test_what_somebody_else_paid_before_anything_was_sent_is_not_booked(
         assert methods(server) == ["GET"]
         assert scenario.job_log.written == [f"intent {PRICE}", "cancel"]
         assert (scenario.budget.spent_cents, scenario.budget.reserved_cents) == (0, 0)
+
+
+async def test_what_an_earlier_send_may_have_paid_is_booked_although_the_last_one_never_arrived(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    fail_sends(monkeypatch, None, UNREACHABLE)
+    async with scripted_purchase(BAD_GATEWAY, UNPAID, PAID) as (server, scenario):
+        await scenario.purchase()
+        assert methods(server) == ["POST", "GET", "GET"]
+        assert scenario.job_log.written == [f"intent {PRICE}", f"result {PRICE}"]
+        assert (scenario.budget.spent_cents, scenario.budget.reserved_cents) == (PRICE, 0)
 
 
 async def test_an_export_purchased_before_is_booked_at_what_the_record_shows():
