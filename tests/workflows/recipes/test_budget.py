@@ -19,7 +19,7 @@ def test_a_price_is_reserved_up_to_the_last_cent_and_not_beyond():
     budget = Budget(limit_cents=100)
     assert Reservation(budget).reserve(60)
     assert state(budget) == (0, 60, 40)
-    assert not Reservation(budget).reserve(41)
+    assert Reservation(budget).reserve(41) is False
     assert state(budget) == (0, 60, 40)
     assert Reservation(budget).reserve(40)
     assert state(budget) == (0, 100, 0)

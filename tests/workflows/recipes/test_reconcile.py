@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -23,6 +24,7 @@ from indigo_async.errors import (
 )
 from indigo_async.workflows.recipes.reconcile import send_and_verify
 from tests.support.servers.scripted import QUICK_RETRY
+from tests.support.virtual_time import now, run_in_virtual_time
 
 POST = "POST /purchase_csv_export"
 AMBIGUOUS = AmbiguousOutcomeError("the connection broke", endpoint=POST)
@@ -169,6 +171,39 @@ async def test_a_rate_limit_of_the_read_is_obeyed_and_settles_nothing(retry_afte
     endpoint.on_check = slow_down_once
     assert await endpoint.run() == "found"
     assert (endpoint.sent, endpoint.checks) == (1, 2)
+
+
+HOURS = RetryPolicy(attempts=3, wait_initial=3_600, wait_max=7_200)
+
+
+def seconds_until_done(endpoint: ScriptedEndpoint, find_outcome: Any = None) -> float:
+    """How long a POST takes to be certain, whether it succeeds or not, if only waits take time."""
+
+    async def run() -> float:
+        started_at = now()
+        with suppress(IndigoError):
+            await send_and_verify(endpoint.send, find_outcome, retry=HOURS)
+        return now() - started_at
+
+    return run_in_virtual_time(run())
+
+
+@pytest.mark.parametrize(("retry_after", "seconds"), [(9_000, 9_000), (0, 3_600), (None, 7_200)])
+def test_a_rate_limit_is_waited_out_as_long_as_the_server_asks(retry_after: float | None, seconds: float):
+    slow_down = RateLimitedError(429, "Slow down.", None, POST, retry_after=retry_after)
+    assert seconds_until_done(ScriptedEndpoint([(slow_down, False), (None, True)])) == seconds
+
+
+def test_the_waits_between_attempts_grow_within_the_policy():
+    endpoint = ScriptedEndpoint([(AMBIGUOUS, False)] * 3)
+    assert 1_800 + 3_600 <= seconds_until_done(endpoint, endpoint.find_outcome) <= 3_600 + 7_200
+    endpoint = ScriptedEndpoint([(AMBIGUOUS, False), (None, True)])
+    assert 1_800 <= seconds_until_done(endpoint, endpoint.find_outcome) <= 3_600
+
+
+@pytest.mark.parametrize("error", UNREAD_SUCCESS, ids=lambda error: type(error).__name__)
+def test_a_success_that_no_read_can_show_is_reported_at_once(error: IndigoError):
+    assert seconds_until_done(ScriptedEndpoint([(error, True)])) == 0
 
 
 async def test_each_unknown_outcome_is_reported():
