@@ -14,7 +14,7 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # instead of importing `typing`, which would take most of this module's import time
 if TYPE_CHECKING:
-    from indigo_async import errors, workflows
+    from indigo_async import blocking, errors, workflows
     from indigo_async._transport.pacing import Pacing
     from indigo_async._transport.retry import RetryPolicy
     from indigo_async._version import __version__
@@ -52,6 +52,7 @@ __all__ = [
     "UploadStatus",
     "UploadedAudienceCsv",
     "__version__",
+    "blocking",
     "errors",
     "workflows",
 ]

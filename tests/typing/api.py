@@ -28,6 +28,7 @@ from indigo_async import (
     Pacing,
     RetryPolicy,
     UploadedAudienceCsv,
+    blocking,
     errors,
     workflows,
 )
@@ -270,3 +271,24 @@ async def users_tests(indigo_sandbox: Sandbox, indigo_client: IndigoClient) -> N
     assert_type(indigo_sandbox.log.count("POST /purchase_csv_export"), int)
     assert_type(indigo_sandbox.log.find(customer_id="42"), list[LogEntry])
     assert_type(indigo_sandbox.counts().charged_cents, int)
+
+
+def blocking_functions(path: Path) -> None:
+    with blocking.IndigoClient("token", base_url="https://indigo.example.org", timeout=30) as client:
+        assert_type(client, blocking.IndigoClient)
+        assert_type(client.get_audience("aud-1", customer_id="42"), Audience)
+        assert_type(client.list_audiences(), list[Audience])
+        matched = blocking.upload_and_match(
+            client,
+            path,
+            customer_id="42",
+            audience_name="Donors",
+            column_selections={"email": ColumnSelection("Email", required=True)},
+            publisher=LocalPublisher(),
+        )
+        assert_type(matched, Audience)
+        receipt = blocking.export_audience(client, matched, customer_id="42", destination=path)
+        assert_type(receipt, ExportReceipt)
+        assert_type(blocking.run_batch(client, iter([]), journal=path, budget_cents=5_000), BatchReport)
+        blocking.run_batch(client, [], journl=path)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+        blocking.IndigoClient("token", timeout="30")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]

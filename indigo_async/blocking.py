@@ -1,0 +1,179 @@
+"""The recipes, batches and endpoints as plain functions, for scripts and notebooks without asyncio.
+
+```python
+from indigo_async import ColumnSelection, blocking
+
+with blocking.IndigoClient() as client:
+    donors = blocking.upload_and_match(
+        client,
+        "https://files.example.org/donors.csv",
+        customer_id="42",
+        audience_name="Donors",
+        column_selections={"email": ColumnSelection("Email", required=True)},
+    )
+    print(client.get_audience(donors.id, customer_id="42").status)
+```
+
+Each function here takes the arguments of the one with the same name in `indigo_async.workflows`, and each method of the
+client those of the method in `indigo_async.IndigoClient`. They return and raise the same, too.
+
+A client has a thread that runs its event loop while it is open:
+
+- Several threads may share a client, and then share its rate limits, connections and polling.
+- Ctrl-C, or an exception from a signal handler, cancels the call of the main thread. A purchase in flight is checked
+  first, which takes 20 seconds at most. A second Ctrl-C doesn't wait for that.
+- `run_batch` reads the jobs of an iterator or a set in the thread that called it, each when there is room for it. So
+  they can come from a generator that reads a database.
+- `on_event` and a token function are called in the client's thread. They must be quick, and must not call the client.
+- In a notebook, create the client in one cell and use it in others. In a coroutine, use `indigo_async.IndigoClient`
+  instead, because a function that waits blocks the coroutine's event loop.
+- A client can't be used after a fork, as in pools of `multiprocessing`: create one in each process.
+"""
+
+from __future__ import annotations
+
+import inspect
+import weakref
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Sequence
+from types import TracebackType
+from typing import Any, Concatenate, Final, NoReturn, ParamSpec, Self, TypeVar, cast
+
+from indigo_async import client as asyncio_client
+from indigo_async import workflows
+from indigo_async._client_thread import ClientThread, RunInCaller
+from indigo_async._redaction import secret
+from indigo_async.workflows import AudienceJob, BatchReport
+from indigo_async.workflows.batches.batch import Jobs
+
+__all__ = [
+    "IndigoClient",
+    "create_lookalike",
+    "download_export",
+    "export_audience",
+    "run_batch",
+    "run_job",
+    "upload_and_match",
+    "wait_for_column_selection",
+    "wait_for_export",
+    "wait_until_active",
+]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_NO_MORE_JOBS = object()
+
+
+def _takes_parameters_of(
+    original: Callable[P, object],
+) -> Callable[[Callable[..., None]], Callable[Concatenate[Any, P], None]]:
+    """Give a method the parameters of a class or function, for type checkers and `help`."""
+
+    def decorate(method: Callable[..., None]) -> Callable[Concatenate[Any, P], None]:
+        own, *_ = inspect.signature(method).parameters.values()
+        signature = inspect.signature(original)
+        cast("Any", method).__signature__ = signature.replace(parameters=[own, *signature.parameters.values()])
+        return method
+
+    return decorate
+
+
+def _blocking(
+    function: Callable[Concatenate[asyncio_client.IndigoClient, P], Coroutine[Any, Any, T]],
+    implementation: Callable[..., Coroutine[Any, Any, T]] | None = None,
+) -> Callable[Concatenate[IndigoClient, P], T]:
+    """The blocking version of a coroutine function, with its parameters and docstring.
+
+    `implementation` is called instead of it. As `run_in_caller`, it gets a coroutine function that runs a function in
+    the calling thread.
+    """
+
+    def call(client: IndigoClient, /, *args: P.args, **options: P.kwargs) -> T:
+        # No variable may hold a plain signed URL.
+        args = cast("Any", tuple(map(_hide, args)))
+        options = cast("Any", {name: _hide(value) for name, value in options.items()})
+
+        def work(opened: asyncio_client.IndigoClient, run_in_caller: RunInCaller) -> Coroutine[Any, Any, T]:
+            if implementation is None:
+                return function(opened, *args, **options)
+            return implementation(opened, *args, **options, run_in_caller=run_in_caller)
+
+        return client._thread.call(work)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - of this module
+
+    call.__name__, call.__qualname__, call.__doc__ = function.__name__, function.__qualname__, function.__doc__
+    cast("Any", call).__signature__ = inspect.signature(function)
+    return call
+
+
+def _hide(value: object) -> object:
+    return secret(value) if isinstance(value, str) and "://" in value else value
+
+
+class IndigoClient:
+    """A client for the Indigo audiences API in code without asyncio. It is open from its creation until it is closed.
+
+    Close it with `with`, or with `close()`. It is closed at the latest when it is garbage-collected or the program
+    ends. Its parameters, endpoints and errors are those of `indigo_async.IndigoClient`; see there.
+    """
+
+    @_takes_parameters_of(asyncio_client.IndigoClient)
+    def __init__(self, *args: Any, **options: Any) -> None:
+        args = tuple(map(secret, args))
+        options |= {name: secret(options[name]) for name in ("token", "proxy") if name in options}
+        self._client = asyncio_client.IndigoClient(*args, **options)
+        self._thread = ClientThread(self._client)
+        # Only `stop`: a garbage collection may happen in any thread, and must not wait.
+        weakref.finalize(self, self._thread.stop).atexit = False
+
+    def __repr__(self) -> str:
+        client = getattr(self, "_client", None)  # missing if the arguments were invalid
+        return "blocking.IndigoClient()" if client is None else f"blocking.{client!r}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> NoReturn:
+        self._client.__reduce__()
+
+    def close(self) -> None:
+        """Close the client. Calls in other threads are canceled, after a purchase in flight was checked."""
+        self._thread.close()
+
+    upload_csv: Final = _blocking(asyncio_client.IndigoClient.upload_csv)
+    match_uploaded_csv: Final = _blocking(asyncio_client.IndigoClient.match_uploaded_csv)
+    get_audience: Final = _blocking(asyncio_client.IndigoClient.get_audience)
+    list_audiences: Final = _blocking(asyncio_client.IndigoClient.list_audiences)
+    create_lookalike_audience: Final = _blocking(asyncio_client.IndigoClient.create_lookalike_audience)
+    create_preview_csv_export: Final = _blocking(asyncio_client.IndigoClient.create_preview_csv_export)
+    purchase_csv_export: Final = _blocking(asyncio_client.IndigoClient.purchase_csv_export)
+
+
+async def _run_batch(
+    client: asyncio_client.IndigoClient, jobs: Jobs, *, run_in_caller: RunInCaller, **options: Any
+) -> BatchReport:
+    if isinstance(jobs, Iterable) and not isinstance(jobs, (Sequence, AsyncIterable)):
+        jobs = _read_in_caller(jobs, run_in_caller)
+    return await workflows.run_batch(client, jobs, **options)
+
+
+async def _read_in_caller(jobs: Iterable[AudienceJob], run_in_caller: RunInCaller) -> AsyncGenerator[AudienceJob]:
+    """Read jobs in the calling thread, which may own what they are read from, such as a database cursor."""
+    iterator = await run_in_caller(iter, jobs)
+    while (job := await run_in_caller(next, iterator, _NO_MORE_JOBS)) is not _NO_MORE_JOBS:
+        yield job
+
+
+upload_and_match: Final = _blocking(workflows.upload_and_match)
+create_lookalike: Final = _blocking(workflows.create_lookalike)
+export_audience: Final = _blocking(workflows.export_audience)
+download_export: Final = _blocking(workflows.download_export)
+run_job: Final = _blocking(workflows.run_job)
+run_batch: Final = _blocking(workflows.run_batch, _run_batch)
+wait_for_column_selection: Final = _blocking(workflows.wait_for_column_selection)
+wait_until_active: Final = _blocking(workflows.wait_until_active)
+wait_for_export: Final = _blocking(workflows.wait_for_export)
