@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager, suppress
 from functools import partial
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import anyio
@@ -30,6 +30,8 @@ RunInCaller: TypeAlias = Callable[..., Awaitable[Any]]
 
 Work: TypeAlias = Callable[[IndigoClient, RunInCaller], Coroutine[Any, Any, T]]
 """What a call does in the client's event loop."""
+
+_SECONDS_BETWEEN_EXCEPTIONS = 0.5
 
 _logger = logging.getLogger("indigo_async")
 
@@ -181,12 +183,18 @@ class _Call(Generic[T]):
 
     def wait(self) -> None:
         """Wait until the work has ended, and meanwhile run the functions that it wants to be run here."""
-        while (function := self._inbox.get()) is not None:
+        while (function := self._receive()) is not None:
             function()
 
     def wait_until_canceled(self) -> None:
-        while self._future is not None and self._inbox.get() is not None:
+        while self._future is not None and self._receive() is not None:
             pass
+
+    def _receive(self) -> Callable[[], object] | None:
+        """Wait for the next function. Exceptions that another thread, or Ctrl-C on Windows, sets come between waits."""
+        while True:
+            with suppress(Empty):
+                return self._inbox.get(timeout=_SECONDS_BETWEEN_EXCEPTIONS)
 
     def result(self) -> T:
         """Return the result of work that has ended.

@@ -1,19 +1,5 @@
 """The recipes, batches and endpoints as plain functions, for scripts and notebooks without asyncio.
 
-```python
-from indigo_async import ColumnSelection, blocking
-
-with blocking.IndigoClient() as client:
-    donors = blocking.upload_and_match(
-        client,
-        "https://files.example.org/donors.csv",
-        customer_id="42",
-        audience_name="Donors",
-        column_selections={"email": ColumnSelection("Email", required=True)},
-    )
-    print(client.get_audience(donors.id, customer_id="42").status)
-```
-
 Each function here takes the arguments of the one with the same name in `indigo_async.workflows`, and each method of the
 client those of the method in `indigo_async.IndigoClient`. They return and raise the same, too.
 
@@ -101,6 +87,7 @@ def _blocking(
         return client._thread.call(work)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - of this module
 
     call.__name__, call.__qualname__, call.__doc__ = function.__name__, function.__qualname__, function.__doc__
+    call.__annotations__ = function.__annotations__
     cast("Any", call).__signature__ = inspect.signature(function)
     return call
 

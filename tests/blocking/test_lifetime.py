@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import pickle
 import signal
@@ -119,6 +120,17 @@ def test_an_interruption_waits_for_the_outcome_of_a_purchase(
         assert len(client._client.purchased_exports) == 1
         export(client, tmp_path / "donors.csv")
     assert count_posts(sandbox)[PURCHASE] == 1
+
+
+def test_a_timeout_of_another_thread_cancels_the_call(sandbox: Sandbox):
+    sandbox.faults.add(Fault(kind=FaultKind.DELAY_BEFORE, endpoint=UPLOAD, delay=HANG))
+    caller = threading.get_ident()
+
+    def time_out(_: Event) -> None:  # as schedulers end tasks that they run in threads
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(caller), ctypes.py_object(Interrupted))
+
+    with open_client(sandbox) as client, pytest.raises(Interrupted):
+        match(client, on_event=time_out)
 
 
 def test_an_interruption_while_jobs_are_read_cancels_the_batch(client: blocking.IndigoClient):
