@@ -86,3 +86,12 @@ def linkcheck(session: nox.Session) -> None:
     session.install("--upgrade", "pip")
     session.install("--editable", ".[all]", "--group", "docs")
     session.run("sphinx-build", "-q", "-b", "linkcheck", "docs", "docs/_build/linkcheck")
+
+
+@nox.session(default=False)
+@nox.parametrize("scheduler", ["apache-airflow>=3.3", "prefect>=3.9", "dagster>=1.13"])
+def schedulers(session: nox.Session, scheduler: str) -> None:
+    """Run the example task of a scheduler, in an environment of its own, since they exclude each other."""
+    session.install("--upgrade", "pip")
+    session.install("--editable", ".[sandbox]", scheduler, "blockbuster", "hypothesis", "pytest")
+    session.run("python", "-m", "pytest", "tests/examples/test_schedulers.py", *session.posargs)
