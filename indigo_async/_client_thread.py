@@ -62,10 +62,10 @@ class ClientThread:
         try:
             anyio.run(self._serve, backend="asyncio")
         except BaseException as error:  # noqa: BLE001 - the threads that wait raise it
-            waiting = self._closed if self._opened.done() else self._opened
-            waiting.set_exception(error)
-        else:
-            self._closed.set_result(None)
+            if not self._opened.done():
+                self._opened.set_exception(error)
+            elif not self._closed.done():  # as the program ends, Python 3.12 can't end the event loop without an error
+                self._closed.set_exception(error)
         finally:
             self._is_stopping = True
             atexit.unregister(self.close)
@@ -78,6 +78,7 @@ class ClientThread:
                 self._opened.set_result(portal)
                 await self._stop_requested.wait()
                 await portal.stop(cancel_remaining=True)
+        self._closed.set_result(None)
 
     def call(self, work: Work[T]) -> T:
         """Run work in the client's event loop, and wait for its result.
@@ -146,6 +147,7 @@ class ClientThread:
         ):
             with self._not_waiting_after_an_exception():
                 self._closed.result()
+                self._thread.join()
 
 
 class _Call(Generic[T]):
