@@ -30,6 +30,7 @@ class Batch:
         *,
         conflicts: Conflicts,
         budget: Budget,
+        counters: BatchCounters,
         journal: Journal | None,
         batch_log: JournalJobLog | None,
     ) -> None: ...
@@ -57,9 +58,11 @@ class BatchReport:
         failed_requests: Mapping[str, int],
         reads_saved: int,
         stages: Mapping[str, StageTime],
+        by_customer: Mapping[str, CustomerTotals] = ...,
         seconds: float,
     ) -> None: ...
     budget_cents: int | None
+    by_customer: Mapping[str, CustomerTotals]
     canceled: int
     done: int
     failed: int
@@ -79,6 +82,30 @@ class BatchReport:
     unresolved_cents: int
     warned: int
     warnings: tuple[JobWarning, ...]
+
+class CustomerTotals:
+    def __init__(
+        self,
+        *,
+        jobs: int = ...,
+        done: int = ...,
+        failed: int = ...,
+        unfinished: int = ...,
+        spent_cents: int = ...,
+        unresolved_cents: int = ...,
+        quoted_cents: int = ...,
+        matched: int = ...,
+        rows: int = ...,
+    ) -> None: ...
+    done: int
+    failed: int
+    jobs: int
+    matched: int
+    quoted_cents: int
+    rows: int
+    spent_cents: int
+    unfinished: int
+    unresolved_cents: int
 
 DownloadProgressed = events.DownloadProgressed
 
