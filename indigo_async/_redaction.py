@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, SupportsIndex, TypeAlias, TypeVar, cast, overload
 from unicodedata import category
+from urllib.parse import quote
 
 import attrs
 
@@ -21,6 +22,7 @@ __all__ = [
     "redact",
     "redact_urls",
     "reduce_redacted",
+    "sanitize_response_text",
     "sanitize_text",
     "secret",
 ]
@@ -86,8 +88,9 @@ def redact(text: str, secrets: Secrets = "") -> str:
         if known:
             text = text.replace(known, "<hidden>")
     text = _BEARER.sub(r"\1 <hidden>", text)
-    text = _URL.sub(lambda url: f"{url[1]}{url[2]}{f'{url[3]}<hidden>' if url[3] else ''}", text)
-    return _QUERY.sub(r"\1<hidden>", text)
+    if "://" in text:
+        text = _URL.sub(lambda url: f"{url[1]}{url[2]}{f'{url[3]}<hidden>' if url[3] else ''}", text)
+    return _QUERY.sub(r"\1<hidden>", text) if "=" in text else text
 
 
 _MAX_TEXT_LENGTH = 500
@@ -100,8 +103,31 @@ def sanitize_text(text: str, secrets: Secrets = "", *, max_length: int = _MAX_TE
 
     So it can't forge log lines or change a terminal's colors.
     """
-    shown = "".join(" " if category(character).startswith(_UNPRINTABLE_CATEGORIES) else character for character in text)
+    shown = text
+    if not (text.isascii() and text.isprintable()):
+        shown = "".join(" " if category(each).startswith(_UNPRINTABLE_CATEGORIES) else each for each in text)
     return " ".join(redact(shown, secrets).split())[:max_length]
+
+
+_ENCODED_QUERY = re.compile(r"(?:\?|%(?:25)*3[fF])[^\s\"'<>]+")
+"""The rest of a URL from its query on, also where it is percent-encoded or escaped as in JSON."""
+
+_EMAIL = re.compile(r"[^\s@\"'<>()\[\],;:]+@[^\s@\"'<>()\[\],;:]+")
+_PHONE = re.compile(
+    r"(?<![\w-])(?:\+?1[\s.-]?)?(?:\(\d{3}\)\s?|\d{3}[\s.-])\d{3}[\s.-]\d{4}(?![\w-])|\+\d{10,15}(?!\w)"
+)
+"""As people write it: a run of digits may be an ID."""
+
+
+def sanitize_response_text(text: str, secrets: Secrets = "", *, max_length: int = _MAX_TEXT_LENGTH) -> str:
+    """Prepare a text of a response, which may echo the request in any encoding, and name people."""
+    known = (secrets,) if isinstance(secrets, str) else secrets
+    encoded = [quote(each, safe="") for each in known] if "%" in text else ()
+    text = sanitize_text(text.replace("\\/", "/"), (*known, *encoded), max_length=len(text))
+    text = _ENCODED_QUERY.sub("?<hidden>", text)
+    if "@" in text:
+        text = _EMAIL.sub("<hidden>", text)
+    return _PHONE.sub("<hidden>", text)[:max_length]
 
 
 def redact_urls(value: T) -> T:

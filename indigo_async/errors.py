@@ -6,7 +6,8 @@ the API token or a signed URL.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
@@ -56,7 +57,25 @@ __all__ = [
 
 
 class IndigoError(Exception):
-    """Base class of all errors of the SDK. They can be copied and pickled with their attributes."""
+    """Base class of all errors of the SDK. They can be copied and pickled with their attributes.
+
+    If there was an HTTP response, these describe it, for your logs and for the API's support:
+
+    - `request_id`: the ID under which the server's operators find the request, from the first of the headers
+      `X-Request-Id`, `Request-Id`, `X-Amzn-RequestId`, `X-Amz-Request-Id`, `X-Correlation-Id`, `X-Trace-Id`, `CF-Ray`
+      and `traceparent`. None if it has none. It also ends the error's text.
+    - `headers`: its headers, looked up in any case, without cookies, keys, tokens and the queries of URLs.
+    - `body`: its body of at most 4,096 characters, without secrets and without data about people: of JSON, the keys and
+      the error's own texts, and types instead of other values. Empty if nothing can be shown.
+    """
+
+    request_id: str | None = None
+    headers: Mapping[str, str] = MappingProxyType({})
+    body: str = ""
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return text if self.request_id is None else f"{text} (request ID: {self.request_id})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         # By default, an exception is rebuilt by calling its class with `args`: here the message, not the arguments.

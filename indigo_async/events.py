@@ -7,7 +7,7 @@ events of that recipe only.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum, StrEnum
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -73,7 +73,8 @@ class RequestEnded(Event):
     """A request got a response, or failed without one. Only a client's own listener receives this event.
 
     Without a response, `status` is None and `error_type` names the reason, such as `timeout`. `seconds` excludes the
-    time that the request spent in the queue.
+    time that the request spent in the queue. `request_id`, `headers` and `body` are as in `IndigoError`; the body of a
+    2xx response is left out.
     """
 
     endpoint: str
@@ -81,6 +82,9 @@ class RequestEnded(Event):
     seconds: float
     status: int | None = None
     error_type: str | None = None
+    request_id: str | None = None
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False, eq=False)
+    body: str = attrs.field(default="", repr=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -91,6 +95,7 @@ class RequestRetried(Event):
     attempt: int
     delay: float
     reason: str
+    request_id: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -241,8 +246,12 @@ Listener: TypeAlias = Callable[[Event], object]
 
 
 def event_fields(event: Event) -> dict[str, str | int | float]:
-    """The fields of an event as plain values, for logs and traces. Fields that are None are left out."""
-    values = {field.name: getattr(event, field.name) for field in attrs.fields(type(event))}
+    """The fields of an event as plain values, for logs and traces. Fields that are None are left out.
+
+    The headers and the body of a response are left out, too: they are long.
+    """
+    names = [field.name for field in attrs.fields(type(event)) if field.name not in {"headers", "body"}]
+    values = {name: getattr(event, name) for name in names}
     return {name: _plain_value(value) for name, value in values.items() if value is not None}
 
 

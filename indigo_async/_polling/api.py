@@ -12,10 +12,17 @@ import attrs
 from indigo_async._polling.cost_model import Cost
 from indigo_async._transport import codec
 from indigo_async._transport.audience_list import ListReader, ListTooLongError, RowSlice
-from indigo_async._transport.endpoints import GET_AUDIENCE, LIST_AUDIENCES, check_record_id, decode_response
+from indigo_async._transport.endpoints import (
+    GET_AUDIENCE,
+    LIST_AUDIENCES,
+    check_customer,
+    check_record_id,
+    decode_response,
+)
 from indigo_async._transport.errors import parse_json_response
+from indigo_async._transport.response_details import add_latest_details
 from indigo_async._transport.transport import Transport
-from indigo_async.errors import CustomerMismatchError, IndigoError, ResponseDecodeError
+from indigo_async.errors import IndigoError, ResponseDecodeError
 from indigo_async.models import Audience, RecordId
 
 __all__ = ["AudienceApi"]
@@ -54,10 +61,7 @@ class AudienceApi:
         body = _RecordBody()
         seconds = await self.transport.stream(GET_AUDIENCE, body, query=query)
         audience = decode_response(self._decode_audience, body.parts, GET_AUDIENCE)
-        if customer_id is not None and audience.customer_id not in {None, customer_id}:
-            raise CustomerMismatchError(
-                endpoint=GET_AUDIENCE.name, requested=customer_id, received=str(audience.customer_id)
-            )
+        check_customer(GET_AUDIENCE, customer_id, audience.customer_id)
         check_record_id(GET_AUDIENCE, "audience", requested=audience_id, received=audience.id)
         return audience, Cost(seconds, body.size)
 
@@ -96,7 +100,7 @@ class AudienceApi:
                     raise
                 raise ListTooLongError(size + error.size, is_exact=False) from None
             except IndigoError as error:
-                raise error.with_traceback(None) from None  # deeper frames hold the list
+                raise add_latest_details(error).with_traceback(None) from None  # deeper frames hold the list
             size += reader.size
         if trail.unread is not None:
             self.transport.warn_about_unread(LIST_AUDIENCES, trail.unread)

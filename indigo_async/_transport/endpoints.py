@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from indigo_async._transport.response_details import add_latest_details
 from indigo_async._transport.responses import Endpoint
 from indigo_async.errors import ApiError, CustomerMismatchError, RecordMismatchError, ResponseDecodeError
 from indigo_async.models import Audience, CsvExport, RecordId
@@ -42,7 +43,7 @@ def decode_response(decode_document: Callable[[Any, str], T], document: Any, end
     try:
         return decode_document(document, endpoint.name)
     except (ApiError, ResponseDecodeError) as error:
-        unreadable = error.with_traceback(None)
+        unreadable = add_latest_details(error, document).with_traceback(None)
     finally:
         del document
     raise unreadable from None
@@ -55,11 +56,11 @@ def check_record_id(endpoint: Endpoint, record_kind: str, *, requested: RecordId
         RecordMismatchError: the IDs differ.
     """
     if received is not None and str(requested) != str(received):
-        raise RecordMismatchError(
-            endpoint=endpoint.name, record_kind=record_kind, requested=requested, received=received
+        raise add_latest_details(
+            RecordMismatchError(endpoint=endpoint.name, record_kind=record_kind, requested=requested, received=received)
         )
 
 
 def check_customer(endpoint: Endpoint, requested: str | None, received: str | None) -> None:
     if requested is not None and received is not None and requested != received:
-        raise CustomerMismatchError(endpoint=endpoint.name, requested=requested, received=received)
+        raise add_latest_details(CustomerMismatchError(endpoint=endpoint.name, requested=requested, received=received))

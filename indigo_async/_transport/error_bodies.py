@@ -16,7 +16,18 @@ import msgspec
 
 from indigo_async._transport.bodies import to_utf8
 
-__all__ = ["ErrorBody", "find_page_title", "is_web_page", "read_error_body", "read_error_document"]
+__all__ = [
+    "NOT_JSON",
+    "ErrorBody",
+    "decode_json",
+    "find_page_title",
+    "is_error_text",
+    "is_message_key",
+    "is_web_page",
+    "read_error_body",
+    "read_error_document",
+    "read_text",
+]
 
 # Keys are compared in lower case without underscores: `errorMessage`, `error_message` and `ErrorMessage` are the same.
 _MESSAGE_KEYS = (
@@ -37,11 +48,15 @@ _PLACE_KEYS = ("field", "loc", "path", "pointer", "param", "parameter")
 _NO_TYPE = "about:blank"
 """The RFC 9457 problem type that says no more than the status."""
 
-_NOT_JSON = object()
+_SHOWN_KEYS = frozenset({*_MESSAGE_KEYS, *_TYPE_KEYS, *_PLACE_KEYS, "status", "statuscode", "requestid", "traceid"})
+
+NOT_JSON = object()
+"""What `decode_json` returns for a body that is not JSON."""
 _MAX_DEPTH = 4
 _MAX_ITEMS = 5
-_MAX_TEXT_LENGTH = 1_000
 _MAX_PAGE_BYTES = 16 * 1024
+_MAX_TEXT_LENGTH = _MAX_PAGE_BYTES
+"""Longer than any token: a part of one could not be redacted."""
 _HEADLINE = re.compile(r"(?is)<(title|h1|message|faultstring)\b[^<>]{0,200}>([^<>]{1,500})</\1\s*>")
 
 
@@ -56,14 +71,14 @@ class ErrorBody:
 
 def read_error_body(body: bytes, content_type: str) -> ErrorBody:
     """Read the body of an error response."""
-    document = _decode(body)
-    if document is not _NOT_JSON:
+    document = decode_json(body)
+    if document is not NOT_JSON:
         return read_error_document(document)
     if is_web_page(body, content_type):
         title = find_page_title(body)
         return ErrorBody(f"a web page titled {title!r}" if title else None)
-    text = _decode_text(body)
-    return ErrorBody(text[:_MAX_TEXT_LENGTH] if _is_readable(text) else None)
+    text = read_text(body)
+    return ErrorBody(text[:_MAX_TEXT_LENGTH] if is_error_text(text) else None)
 
 
 def read_error_document(document: object) -> ErrorBody:
@@ -78,25 +93,30 @@ def is_web_page(body: bytes, content_type: str) -> bool:
 
 def find_page_title(body: bytes) -> str:
     """Return the title of a page, its first heading, or the message of an XML error. Empty if there is none."""
-    headlines = _HEADLINE.finditer(_decode_text(body))
+    headlines = _HEADLINE.finditer(read_text(body))
     found = [(match[1].lower(), " ".join(unescape(match[2]).split())) for match in headlines]
     return dict(found).get("title") or next((text for _, text in found), "")
 
 
-def _decode_text(body: bytes) -> str:
+def is_message_key(key: str) -> bool:
+    """Whether the field of an error is about the error: its message, type or place, and not the request's data."""
+    return _fold_key(key) in _SHOWN_KEYS
+
+
+def read_text(body: bytes) -> str:
     return to_utf8(body)[:_MAX_PAGE_BYTES].decode("utf-8", errors="replace").strip()
 
 
-def _decode(body: bytes) -> Any:
+def decode_json(body: bytes) -> Any:
     for attempt in (body, to_utf8(body)):
         try:
             return msgspec.json.decode(attempt)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             continue
-    return _NOT_JSON
+    return NOT_JSON
 
 
-def _is_readable(text: str) -> bool:
+def is_error_text(text: str) -> bool:
     """Whether text is a message, and not binary data or part of a JSON document."""
     shown = text[:_MAX_TEXT_LENGTH]
     is_text = all(character.isprintable() or character.isspace() for character in shown)
@@ -148,7 +168,7 @@ def _describe_fields(fields: Mapping[str, object], depth: int) -> str:
 def _describe_place(value: object) -> str:
     """Return where an error is: `customerId`, or `body.filters.0` for the path ["body", "filters", 0]."""
     parts = cast("list[object]", value) if isinstance(value, list) else [value]
-    return ".".join(str(part)[:100] for part in parts[:_MAX_ITEMS] if isinstance(part, (str, int)))
+    return ".".join(str(part)[:_MAX_TEXT_LENGTH] for part in parts[:_MAX_ITEMS] if isinstance(part, (str, int)))
 
 
 def _find_type(value: object, depth: int = _MAX_DEPTH) -> str | None:
@@ -170,5 +190,9 @@ def _fold_keys(fields: dict[str, object]) -> dict[str, object]:
     folded: dict[str, object] = {}
     for key, value in fields.items():
         if value is not None:
-            folded.setdefault(key.replace("_", "").lower(), value)
+            folded.setdefault(_fold_key(key), value)
     return folded
+
+
+def _fold_key(key: str) -> str:
+    return key.replace("_", "").lower()

@@ -5,9 +5,10 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any, cast
 
-from indigo_async._redaction import Secrets, sanitize_text
+from indigo_async._redaction import Secrets, sanitize_response_text
 from indigo_async._transport.codec import decode_document, unwrap_record
 from indigo_async._transport.error_bodies import find_page_title, is_web_page, read_error_body, read_error_document
+from indigo_async._transport.response_details import add_details, describe_outcome
 from indigo_async._transport.responses import Endpoint, FailureReason, NoResponse, Response
 from indigo_async._transport.retry import TIMING_STATUSES, parse_retry_after
 from indigo_async.errors import (
@@ -47,11 +48,18 @@ def make_error(
 ) -> IndigoError:
     """Return the exception for a request whose last attempt ended with `outcome`.
 
-    `secrets` are removed from its message. `base_url` is the server's, which a 404 may question.
+    `secrets` are removed from it. `base_url` is the server's, which a 404 may question.
     """
-    if isinstance(outcome, Response):
-        return _make_error_from_response(endpoint, outcome, secrets, base_url)
-    message = sanitize_text(str(outcome), secrets)
+    error = (
+        _make_error_from_response(endpoint, outcome, secrets, base_url)
+        if isinstance(outcome, Response)
+        else _make_error_without_response(endpoint, outcome, secrets)
+    )
+    return add_details(error, describe_outcome(outcome, secrets))
+
+
+def _make_error_without_response(endpoint: Endpoint, outcome: NoResponse, secrets: Secrets) -> IndigoError:
+    message = sanitize_response_text(str(outcome), secrets)
     if outcome.reason.nothing_sent:
         message += "" if outcome.advice else "; check base_url and the network"
         is_misconfiguration = outcome.reason.is_misconfiguration
@@ -125,9 +133,10 @@ def describe_unreadable(response: Response) -> NoResponse:
     content_type = response.headers.get("content-type", "no content type")
     detail = f"{content_type}, {len(response.body)} bytes"
     if not is_web_page(response.body, content_type):
-        return NoResponse(FailureReason.UNREADABLE, detail)
+        return NoResponse(FailureReason.UNREADABLE, detail, headers=response.headers)
     title = find_page_title(response.body)
-    return NoResponse(FailureReason.WEB_PAGE, f"{detail}, titled {title!r}" if title else detail)
+    detail = f"{detail}, titled {title!r}" if title else detail
+    return NoResponse(FailureReason.WEB_PAGE, detail, headers=response.headers)
 
 
 def parse_json_response(body: bytes, endpoint: Endpoint, *, secrets: Secrets) -> Any:
@@ -193,11 +202,11 @@ def _make_api_error(
 
     A web page (`is_page`) says nothing about the token.
     """
-    message = sanitize_text(message, secrets, max_length=_MAX_MESSAGE_LENGTH)
+    message = sanitize_response_text(message, secrets, max_length=_MAX_MESSAGE_LENGTH)
     if hint is not None:
         message = f"{message.rstrip('.')}; {hint}"
     error_type = (
-        sanitize_text(error_type, secrets, max_length=_MAX_ERROR_TYPE_LENGTH)
+        sanitize_response_text(error_type, secrets, max_length=_MAX_ERROR_TYPE_LENGTH)
         if isinstance(error_type, str) and error_type
         else None
     )

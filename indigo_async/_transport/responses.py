@@ -94,11 +94,15 @@ _MISCONFIGURATIONS = frozenset(
 
 @attrs.frozen
 class NoResponse:
-    """An attempt without a usable response. `detail` and `advice` hold no secrets."""
+    """An attempt without a usable response. `detail` and `advice` hold no secrets.
+
+    `headers` are those of the response whose body can't be used, None if there was no response.
+    """
 
     reason: FailureReason
     detail: str
     advice: str = ""
+    headers: Mapping[str, str] | None = attrs.field(default=None, repr=False)
 
     def __str__(self) -> str:
         return f"{self.reason.value} ({self.detail}){f'; {self.advice}' if self.advice else ''}"
@@ -139,7 +143,7 @@ async def read_response(response: aiohttp.ClientResponse) -> Response | NoRespon
 
 async def stream_into(sink: BodySink, response: aiohttp.ClientResponse) -> Response | NoResponse:
     """Feed a 2xx body to `sink`, yielding to other tasks after each chunk; read any other body as usual."""
-    streamed = Response(response.status, {}, b"")
+    streamed = Response(response.status, response.headers, b"")
     if not streamed.ok:
         return await read_response(response)
     content_type = response.headers.get("content-type", "")

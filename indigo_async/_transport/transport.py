@@ -33,6 +33,14 @@ from indigo_async._transport.outage import CircuitBreaker, Outage, may_wait_out_
 from indigo_async._transport.pacing import Pacer, Pacing
 from indigo_async._transport.pages import PageTrail
 from indigo_async._transport.proxies import Proxies
+from indigo_async._transport.response_details import (
+    ResponseDetails,
+    add_details,
+    describe_outcome,
+    describe_response,
+    find_request_id,
+    remember_head,
+)
 from indigo_async._transport.responses import (
     BodySink,
     Endpoint,
@@ -208,6 +216,7 @@ class Transport:
                 try:
                     return parse_json_response(outcome.body, endpoint, secrets=self.token)
                 except ApiError as error:
+                    add_details(error, describe_response(outcome, self.token))
                     del outcome
                     raise error.with_traceback(None) from None  # no frame of an error may hold the body
                 except ResponseDecodeError:
@@ -233,7 +242,13 @@ class Transport:
                     del outcome  # as above
             reason = _failure_label(outcome)
             emit(
-                RequestRetried(endpoint=endpoint.name, attempt=attempt, delay=delay, reason=reason),
+                RequestRetried(
+                    endpoint=endpoint.name,
+                    attempt=attempt,
+                    delay=delay,
+                    reason=reason,
+                    request_id=find_request_id(outcome.headers or {}, self.token),
+                ),
                 default=self.on_event,
             )
             await asyncio.sleep(delay)
@@ -474,23 +489,36 @@ class Transport:
             status = outcome.status
         else:
             error_type = outcome.reason.name.lower() if isinstance(outcome, NoResponse) else type(outcome).__name__
+        details = ResponseDetails() if isinstance(outcome, BaseException) else describe_outcome(outcome, self.token)
         ended = RequestEnded(
-            endpoint=endpoint.name, attempt=attempt, seconds=seconds, status=status, error_type=error_type
+            endpoint=endpoint.name,
+            attempt=attempt,
+            seconds=seconds,
+            status=status,
+            error_type=error_type,
+            request_id=details.request_id,
+            headers=details.headers,
+            body=details.body,
         )
         notify(self.on_event, ended)
 
     async def _send(
         self, endpoint: Endpoint, url: URL, body: bytes | None, read: _ResponseReader
     ) -> Response | NoResponse:
+        headers: Mapping[str, str] | None = None
+        remember_head(headers)
         try:
             with self._shared_timeout.scope():
                 response = await self.http.request(endpoint, url, body)
                 if isinstance(response, NoResponse):
                     return response
                 async with response:
-                    return await read(response)
+                    headers = response.headers
+                    remember_head(headers, self.token)
+                    outcome = await read(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            return self.http.explain(error, url)
+            outcome = self.http.explain(error, url)
+        return attrs.evolve(outcome, headers=headers) if isinstance(outcome, NoResponse) else outcome
 
     def _warn_about_absurd_retry_after(self, endpoint: Endpoint, outcome: Response | NoResponse) -> None:
         if self._has_warned_about_retry_after or isinstance(outcome, NoResponse) or not has_absurd_retry_after(outcome):

@@ -84,14 +84,15 @@ class ErrorReport:
     """An error as commands show it.
 
     `type` is the exception's class name, or `UsageError`, `Interrupted`, `BatchStopped`, `JobsFailed` or
-    `ManifestIncomplete`. `message` says what happened, `advice` what to do. `problems` lists each problem with invalid
-    input and its place. Unknown values are None. `text` is for people.
+    `ManifestIncomplete`. `message` says what happened, `advice` what to do. `request_id` is the failed request's.
+    `problems` lists each problem with invalid input and its place. Unknown values are None. `text` is for people.
     """
 
     type: str
     message: str
     advice: str | None = None
     stage: str | None = None
+    request_id: str | None = None
     customer_id: str | None = None
     audience_name: str | None = None
     audience_id: str | int | None = None
@@ -143,6 +144,7 @@ def _describe_indigo_error(error: IndigoError, *, in_batch: bool) -> ErrorReport
         advice=advice_for(kind, in_batch=in_batch),
         problems=problems,
         text=text,
+        request_id=error.request_id,
         **_locate(error),
     )
 

@@ -72,8 +72,12 @@ class SpanListener:
 
 
 def _end_request(event: RequestEnded) -> None:
-    if event.status is not None and _open_spans.get():
-        _open_spans.get()[-1][0].set_attribute("http.response.status_code", event.status)
+    if _open_spans.get():
+        span = _open_spans.get()[-1][0]
+        if event.status is not None:
+            span.set_attribute("http.response.status_code", event.status)
+        if event.request_id is not None:
+            span.set_attribute("indigo.request_id", event.request_id)
     _end_span(error_type_for(event))
 
 

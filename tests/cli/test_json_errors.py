@@ -13,7 +13,7 @@ from indigo_async.sandbox import Fault, FaultKind, ManualClock, Sandbox
 from tests.support.command_line import CommandResult, RunCommand
 from tests.support.processes.commands import write_manifest
 
-KEYS = {"type", "message", "advice", "stage", "customer_id", "audience_name", "audience_id", "problems"}
+KEYS = {"type", "message", "advice", "request_id", "stage", "customer_id", "audience_name", "audience_id", "problems"}
 FAST = ("--poll-interval", "0.02")
 MATCH = ("--customer", "42", "--name", "Donors", "--required", "first_name=First")
 URL = "https://files.example.org/donors.csv"
@@ -166,3 +166,11 @@ async def test_reports_of_damaged_journals(command_line: RunCommand, tmp_path: P
     assert (missing.exit_code, error_of(missing)["type"]) == (2, "InvalidInputError")
     assert (damaged.exit_code, error_of(damaged)["type"]) == (1, "JournalDamagedError")
     assert "Restore the journal" in error_of(damaged)["advice"]
+
+
+async def test_a_failed_request_has_its_id(command_line: RunCommand):
+    async with Sandbox(lite=True) as sandbox:
+        error = error_of(await command_line(sandbox, "audience", "aud-none", "--customer", "42", "--json"))
+        assert error["request_id"] == sandbox.log.entries[-1].request_id
+        assert error["message"].endswith(f"(request ID: {error['request_id']})")
+        assert error_of(await command_line(sandbox, "audience", "--json"))["request_id"] is None

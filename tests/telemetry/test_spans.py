@@ -106,6 +106,7 @@ async def test_a_request_span_follows_the_http_client_conventions():
     assert span.attributes == {
         "http.request.method": "GET",
         "http.response.status_code": 200,
+        "indigo.request_id": "req-1",
         "server.address": "127.0.0.1",
         "server.port": port,
         "url.full": f"http://127.0.0.1:{port}/api/v1/audiences",

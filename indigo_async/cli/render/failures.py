@@ -16,7 +16,8 @@ from indigo_async.cli.render.output import replace_control_characters
 
 __all__ = ["EXAMPLES_SHOWN", "FailureGroup", "FailureGroups", "MessageGroup", "group_messages", "render_failures"]
 
-_IDS = re.compile(r"\b(audience|export) [^\s,;:(]+|(?<!\w)'[^']*'|\d[\d,.]*")
+_IDS = re.compile(r"\b(?:audience |export |request ID: )[^\s,;:()]+|(?<!\w)'[^']*'|\d[\d,.]*")
+_REQUEST_ID = re.compile(r" \(request ID: [^()]*\)")
 _MAX_MESSAGES = 1_000
 _KINDS_SHOWN = 20
 EXAMPLES_SHOWN = 3
@@ -107,7 +108,12 @@ def render_failures(groups: Sequence[FailureGroup], *, known: str | None = None)
 
 
 def _render_examples(group: FailureGroup, known: str | None) -> Iterator[Text]:
-    examples = [example for example in group.examples if known is None or not example.message.endswith(known)]
+    ending = None if known is None else _REQUEST_ID.sub("", known)  # each job's request has its own
+    examples = [
+        example
+        for example in group.examples
+        if ending is None or not _REQUEST_ID.sub("", example.message).endswith(ending)
+    ]
     for example in examples[:EXAMPLES_SHOWN]:
         text = " ".join(replace_control_characters(line) for line in example.text.splitlines())
         yield Text(text, style="dim")

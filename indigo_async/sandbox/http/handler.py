@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from itertools import count
 from weakref import WeakSet
 
 import anyio
@@ -65,6 +66,7 @@ class App:
     rate_limiter: TokenBucket | None
     closing: anyio.Event
     openapi_json: bytes
+    request_numbers: Iterator[int] = attrs.field(factory=lambda: count(1))
     stale_connections: WeakSet[asyncio.Transport] = attrs.field(factory=WeakSet[asyncio.Transport])
 
 
@@ -108,6 +110,7 @@ async def handle(app: App, request: web.BaseRequest) -> web.StreamResponse:
         _log.exception("the sandbox failed to serve %s", context.endpoint)
         reply = build_error_response(HttpError(500, ErrorType.INTERNAL, "The sandbox failed; its log says why."))
     kind = context.fault_kind
+    request_id = f"req-{next(app.request_numbers)}"
     app.log.add(
         LogEntry(
             at=context.received_at,
@@ -119,12 +122,14 @@ async def handle(app: App, request: web.BaseRequest) -> web.StreamResponse:
             status=None if reply is None or kind is FaultKind.DISCONNECT_AFTER else reply.status,
             carried_out=context.carried_out,
             fault=kind,
+            request_id=request_id,
         )
     )
     if reply is None:
         return drop_connection(request)
     if context.endpoint in ENDPOINTS:
         reply = wrap_response(app.render_context.dialect, context.endpoint, request.url, reply)
+    reply = attrs.evolve(reply, headers={**reply.headers, "X-Request-Id": request_id})
     response = await send(request, reply, context.fault)
     if kind is FaultKind.STALE_CONNECTION and request.transport is not None:
         app.stale_connections.add(request.transport)

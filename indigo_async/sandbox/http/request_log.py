@@ -17,7 +17,7 @@ class LogEntry:
     """One request. `at` is in sandbox seconds. `status` is None if no response was sent.
 
     `carried_out` says whether the endpoint did its work, whatever the response was. The IDs are those that the request
-    named or created. Tokens and URLs are not stored.
+    named or created. `request_id` was sent as `X-Request-Id`. Tokens and URLs are not stored.
     """
 
     at: float
@@ -29,6 +29,7 @@ class LogEntry:
     status: int | None
     carried_out: bool
     fault: FaultKind | None = None
+    request_id: str | None = None
 
 
 _CountKey = tuple[str, int | None, bool, FaultKind | None]
