@@ -20,14 +20,8 @@ _listener: ContextVar[Listener | None] = ContextVar("indigo_async_listener", def
 
 @contextmanager
 def listen(listener: Listener | None) -> Generator[None]:
-    """Send the events of this block, and of the tasks started in it, to `listener`.
-
-    None leaves the surrounding block's listener in place.
-    """
-    if listener is None:
-        yield
-        return
-    token = _listener.set(listener)
+    """Send the events of this block, and of the tasks started in it, to `listener`, too."""
+    token = _listener.set(combine_listeners(_listener.get(), listener))
     try:
         yield
     finally:

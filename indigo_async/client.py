@@ -12,6 +12,7 @@ import aiohttp
 import attrs
 
 from indigo_async._filters import check_filters
+from indigo_async._listeners import combine_listeners
 from indigo_async._redaction import SecretBytes, secret
 from indigo_async._settings import Settings
 from indigo_async._tokens import TokenSource
@@ -38,6 +39,7 @@ from indigo_async._validation import InputCheck
 from indigo_async.errors import ClientNotOpenError
 from indigo_async.events import Listener
 from indigo_async.inputs import ColumnSelectionsInput, LookalikeFiltersInput
+from indigo_async.logs import set_up_logging
 from indigo_async.models import Audience, CsvExport, RecordId
 
 if TYPE_CHECKING:
@@ -82,7 +84,7 @@ class IndigoClient:
         proxy: the URL of an HTTP proxy for all requests, `http://user:password@host:port`. Default: what
             `INDIGO_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY` or `ALL_PROXY` name, unless `NO_PROXY` excludes the host.
         on_event: called with every event on this client, including requests: see `indigo_async.events`. To log them,
-            pass `indigo_async.logs.log_events`.
+            pass `indigo_async.logs.log_events`, or set `INDIGO_LOG` to `info` or `debug`.
 
     Profiles are tables of a TOML file that only you can read (mode 600), `~/.config/indigo-async/profiles.toml` or
     what `INDIGO_PROFILES_FILE` names. Each has a `token` or a `token_file`, and may have a `base_url` and a `proxy`:
@@ -132,7 +134,7 @@ class IndigoClient:
             max_probe_interval=self.poll_interval,
             session=session,
             proxies=Proxies.resolve(proxy, profile=self.settings.profile),
-            on_event=on_event,
+            on_event=combine_listeners(on_event, set_up_logging()),
         )
         self.purchased_exports: dict[str, frozenset[str] | None] = {}
         """Exports that this client purchased, by ID as text, with the paid field types requested (None: unknown)."""

@@ -1,5 +1,9 @@
 """Logs events with the logger `indigo_async`: `IndigoClient(on_event=log_events)`.
 
+In scripts, set the environment variable `INDIGO_LOG` instead: with `info`, clients log results and purchases to stderr,
+with `debug` also every request. It is read when a client is created. Logging that your code has configured is not
+changed: records then go where your code sends them.
+
 Each record has the event's fields as attributes, such as `indigo.event`, `indigo.customer_id`, `indigo.stage` and
 `indigo.seconds`, so JSON formatters can write them. No record holds a token, a URL, or anything about a person in a
 list; customers and audiences appear with the IDs and names that you gave them.
@@ -8,7 +12,10 @@ list; customers and audiences appear with the IDs and names that you gave them.
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from collections import defaultdict
+from functools import cache
 
 from indigo_async._text import format_dollars
 from indigo_async.events import (
@@ -19,6 +26,7 @@ from indigo_async.events import (
     ExportPriced,
     ExportPurchased,
     ExportReused,
+    Listener,
     OutageEnded,
     OutageStarted,
     RecipeFailed,
@@ -40,11 +48,18 @@ __all__ = ["log_events"]
 
 _logger = logging.getLogger("indigo_async")
 
+_VARIABLE = "INDIGO_LOG"
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO}
+_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_LOGGED_AS_WARNINGS = frozenset({"OutageStarted", "OutageEnded", "RecipeWarning"})
+_MAX_SHOWN = 20
 
 _FORMATS: dict[type[Event], tuple[int, str]] = {
-    RequestStarted: (logging.DEBUG, "{endpoint}: sending, attempt {attempt}"),
-    RequestEnded: (logging.DEBUG, "{endpoint}: status {status}, error {error_type}, {seconds:.3f} s"),
-    RequestRetried: (logging.WARNING, "{endpoint}: retrying in {delay:.1f} s: {reason}"),
+    RequestEnded: (
+        logging.DEBUG,
+        "{endpoint}: {outcome} after {seconds:.3f} s, attempt {attempt}, request ID {request_id}",
+    ),
+    RequestRetried: (logging.WARNING, "{endpoint}: retrying in {delay:.1f} s: {reason}, request ID {request_id}"),
     OutageStarted: (logging.DEBUG, "{server} is not responding: {reason}"),  # the client logs these two itself
     OutageEnded: (logging.DEBUG, "{server} is responding again after {seconds:.0f} s"),
     RecipeStarted: (logging.INFO, "{recipe} started"),
@@ -68,13 +83,59 @@ _FORMATS: dict[type[Event], tuple[int, str]] = {
 def log_events(event: Event) -> None:
     """Log an event: retries and failed recipes as WARNING, results and purchases as INFO, the rest as DEBUG."""
     kind = type(event)
+    if kind is RequestStarted:  # its end is logged
+        return
     level, template = _FORMATS.get(kind, (logging.DEBUG, kind.__name__))
     if not _logger.isEnabledFor(level):
         return
     values = event_fields(event)
-    shown = {**values, "cost_cents": format_dollars(getattr(event, "cost_cents", None))}
+    shown = {
+        **values,
+        "cost_cents": format_dollars(getattr(event, "cost_cents", None)),
+        "outcome": values.get("status", values.get("error_type")),
+    }
     message = template.format_map(defaultdict(lambda: "-", shown))
     if isinstance(event, WorkflowEvent):
         message = f"customer {event.customer_id!r}, audience {event.audience_name!r}: {message}"
     fields = {f"indigo.{name}": value for name, value in values.items()}
     _logger.log(level, "%s", message, extra={"indigo.event": kind.__name__, **fields})
+
+
+def set_up_logging() -> Listener | None:
+    """Log to stderr if `INDIGO_LOG` says so. Returns the listener that a client needs for it, or None."""
+    value = os.environ.get(_VARIABLE, "").strip()
+    if not value:
+        return None
+    level = _LEVELS.get(value.lower())
+    if level is None:
+        _warn_once(value)
+        return None
+    if _logger.level == logging.NOTSET and not _logger.handlers:
+        _logger.setLevel(level)
+        _logger.addHandler(_StderrHandler())
+    return log_events
+
+
+@cache
+def _warn_once(value: str) -> None:
+    _logger.warning("%s must be debug or info, not %.*r; it is ignored", _VARIABLE, _MAX_SHOWN, value)
+
+
+class _StderrHandler(logging.Handler):
+    """Writes to the current `sys.stderr`, which progress displays and tests replace.
+
+    It leaves records to the handlers of the root logger, if the application has any, even if it adds them later.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter(_FORMAT))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        is_repeated = record.__dict__.get("indigo.event") in _LOGGED_AS_WARNINGS
+        if is_repeated or logging.getLogger().handlers or sys.stderr is None:
+            return
+        try:
+            sys.stderr.write(f"{self.format(record)}\n")
+        except Exception:  # noqa: BLE001 - as the handlers of the standard library
+            self.handleError(record)

@@ -142,7 +142,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command, print its error if it fails, and return the exit code. Uses `sys.argv` by default."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        with _job_warnings_not_logged():
+        with _shown_events_not_logged():
             result: object = app(
                 arguments,
                 console=create_help_console(),
@@ -208,13 +208,23 @@ def _show_error(arguments: Sequence[str], error: ErrorReport) -> None:
 
 
 @contextmanager
-def _job_warnings_not_logged() -> Generator[None]:
-    """Keep job warnings out of the log, because commands show them with their results."""
+def _shown_events_not_logged() -> Generator[None]:
+    """Keep what commands show themselves out of the log: job warnings, and progress."""
     logger, handler = logging.getLogger("indigo_async.recipes"), logging.NullHandler()
     propagate, logger.propagate = logger.propagate, False
     logger.addHandler(handler)  # a logger without handlers would write to stderr
+    events = logging.getLogger("indigo_async")
+    events.addFilter(_is_not_noted)
     try:
         yield
     finally:
+        events.removeFilter(_is_not_noted)
         logger.removeHandler(handler)
         logger.propagate = propagate
+
+
+def _is_not_noted(record: logging.LogRecord) -> bool:
+    """Whether a command doesn't show a record's event itself. `INDIGO_LOG` adds the others."""
+    from indigo_async.cli.render.events import NOTED_EVENTS  # noqa: PLC0415 - `--help` needs no events
+
+    return record.__dict__.get("indigo.event") not in NOTED_EVENTS

@@ -18,7 +18,22 @@ from indigo_async.events import (
     StatusChanged,
 )
 
-__all__ = ["describe_event"]
+__all__ = ["NOTED_EVENTS", "describe_event"]
+
+NOTED_EVENTS = frozenset(
+    {
+        "AudienceReused",
+        "ExportDownloaded",
+        "ExportPriced",
+        "ExportPurchased",
+        "ExportReused",
+        "RecipeWarning",
+        "RequestRetried",
+        "StageStarted",
+        "StatusChanged",
+    }
+)
+"""The names of the events that commands show as notes."""
 
 
 def describe_event(event: Event) -> str | None:

@@ -93,7 +93,7 @@ async def test_concurrent_recipes_have_separate_events():
     assert {event.audience_name for event in other if isinstance(event, WorkflowEvent)} == {"Other"}
 
 
-def test_an_inner_listener_replaces_the_outer_one_in_its_block():
+def test_an_inner_listener_is_added_to_the_outer_one_in_its_block():
     outer: list[Event] = []
     inner: list[Event] = []
     with listen(outer.append):
@@ -103,4 +103,4 @@ def test_an_inner_listener_replaces_the_outer_one_in_its_block():
         with listen(None):
             emit(Event())
     emit(Event())
-    assert (len(outer), len(inner)) == (2, 1)
+    assert (len(outer), len(inner)) == (3, 1)
