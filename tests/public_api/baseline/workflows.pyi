@@ -109,6 +109,13 @@ class CustomerTotals:
 
 DownloadProgressed = events.DownloadProgressed
 
+class EntryKind(StrEnum):
+    INTENT = "intent"
+    OUTCOME = "outcome"
+    PROGRESS = "progress"
+    RESULT = "result"
+    WITHDRAWAL = "withdrawal"
+
 ExportDownloaded = events.ExportDownloaded
 
 ExportPriced = events.ExportPriced
@@ -198,6 +205,18 @@ class JobWarning:
     key: str
     message: str
 
+Jobs = Iterable[AudienceJob] | AsyncIterable[AudienceJob]
+
+class JournalReader:
+    def __init__(self, path: Path) -> None: ...
+    def __iter__(self) -> Iterator[JournalRow]: ...
+    @property
+    def files(self) -> tuple[Path, ...]: ...
+    def is_in_use(self) -> bool: ...
+    path: Path
+
+JournalRow = StageRow | OutcomeRow | ProgressRow
+
 class LookalikeStep:
     def __init__(
         self,
@@ -211,6 +230,79 @@ class LookalikeStep:
     filters: LookalikeFiltersInput | None
     include_original_audience: bool | None
     size: int
+
+class OutcomeRow:
+    def __init__(
+        self,
+        *,
+        customer_id: str,
+        audience_name: str,
+        at: datetime,
+        was_rejected: bool = ...,
+        stage: str,
+        seconds: float,
+        timings: Mapping[str, float] = ...,
+        audience_id: RecordId | None = ...,
+        error_type: str | None = ...,
+        error_message: str | None = ...,
+        warnings: tuple[str, ...] = ...,
+        export_id: str | None = ...,
+        quoted_cents: int | None = ...,
+        matched: int | None = ...,
+        rows: int | None = ...,
+        lookalike_size: int | None = ...,
+    ) -> None: ...
+    at: datetime
+    audience_id: RecordId | None
+    audience_name: str
+    customer_id: str
+    error_message: str | None
+    error_type: str | None
+    export_id: str | None
+    lookalike_size: int | None
+    matched: int | None
+    quoted_cents: int | None
+    rows: int | None
+    seconds: float
+    stage: str
+    timings: Mapping[str, float]
+    warnings: tuple[str, ...]
+    was_rejected: bool
+
+class ProgressRow:
+    def __init__(
+        self,
+        *,
+        at: datetime,
+        run_started_at: datetime,
+        has_ended: bool,
+        seconds: float,
+        done: int,
+        failed: int,
+        stopped: str | None = ...,
+        budget_cents: int | None = ...,
+        lost_uploads: int = ...,
+        requests: Mapping[str, int] = ...,
+        failed_requests: Mapping[str, int] = ...,
+        reads_saved: int = ...,
+    ) -> None: ...
+    at: datetime
+    budget_cents: int | None
+    done: int
+    failed: int
+    failed_requests: Mapping[str, int]
+    has_ended: bool
+    lost_uploads: int
+    reads_saved: int
+    requests: Mapping[str, int]
+    run_started_at: datetime
+    seconds: float
+    stopped: str | None
+
+class PurchaseTotals:
+    def __init__(self, charged_cents: int = ..., unresolved_cents: int = ...) -> None: ...
+    charged_cents: int
+    unresolved_cents: int
 
 class PurchasedExport:
     def __init__(self, *, export: CsvExport) -> None: ...
@@ -231,6 +323,38 @@ Stage = events.Stage
 StageFailed = events.StageFailed
 
 StageFinished = events.StageFinished
+
+class StageRow:
+    def __init__(
+        self,
+        *,
+        customer_id: str,
+        audience_name: str,
+        at: datetime,
+        kind: EntryKind,
+        stage: str,
+        audience_id: RecordId | None = ...,
+        base_audience_id: RecordId | None = ...,
+        export_id: RecordId | None = ...,
+        field_types: tuple[str, ...] | None = ...,
+        cost_cents: int | None = ...,
+        path: Path | None = ...,
+        size_bytes: int | None = ...,
+        sha256: str | None = ...,
+    ) -> None: ...
+    at: datetime
+    audience_id: RecordId | None
+    audience_name: str
+    base_audience_id: RecordId | None
+    cost_cents: int | None
+    customer_id: str
+    export_id: RecordId | None
+    field_types: tuple[str, ...] | None
+    kind: EntryKind
+    path: Path | None
+    sha256: str | None
+    size_bytes: int | None
+    stage: str
 
 StageStarted = events.StageStarted
 
@@ -280,6 +404,7 @@ async def export_audience(
     timeout: float = DEFAULT_TIMEOUT,
     on_event: Listener | None = None,
 ) -> ExportReceipt | PurchasedExport: ...
+def read_journal(path: Path | str) -> JournalReader: ...
 async def run_batch(
     client: IndigoClient,
     jobs: Jobs,
@@ -315,6 +440,7 @@ async def start_batch(
     stop_after_failures: int | None = None,
     on_event: Listener | None = None,
 ) -> AsyncGenerator[Batch]: ...
+def sum_purchases(rows: Iterable[JournalRow]) -> PurchaseTotals: ...
 async def upload_and_match(
     client: IndigoClient,
     csv: str | Path,
