@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         OptionalFieldType,
     )
     from indigo_async.models import (
+        ApiResponse,
         Audience,
         AudienceStatus,
         CsvExport,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "ApiResponse",
     "Audience",
     "AudienceStatus",
     "ColumnSelection",
@@ -61,7 +63,15 @@ _EXPORTS = {
     "client": ["CustomerClient", "IndigoClient"],
     "errors": ["IndigoError"],
     "inputs": ["ColumnSelection", "ColumnSelections", "LookalikeFilters", "OptionalFieldType"],
-    "models": ["Audience", "AudienceStatus", "CsvExport", "ExportStatus", "UploadStatus", "UploadedAudienceCsv"],
+    "models": [
+        "ApiResponse",
+        "Audience",
+        "AudienceStatus",
+        "CsvExport",
+        "ExportStatus",
+        "UploadStatus",
+        "UploadedAudienceCsv",
+    ],
     "_transport.pacing": ["Pacing"],
     "_transport.retry": ["RetryPolicy"],
     "_version": ["__version__"],

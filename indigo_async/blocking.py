@@ -138,6 +138,7 @@ class IndigoClient:
     create_lookalike_audience: Final = _blocking(asyncio_client.IndigoClient.create_lookalike_audience)
     create_preview_csv_export: Final = _blocking(asyncio_client.IndigoClient.create_preview_csv_export)
     purchase_csv_export: Final = _blocking(asyncio_client.IndigoClient.purchase_csv_export)
+    request: Final = _blocking(asyncio_client.IndigoClient.request)
 
 
 async def _run_batch(

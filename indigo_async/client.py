@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import aiohttp
-import attrs
 
+from indigo_async._core import MAX_CONCURRENT_DOWNLOADS, ClientCore
+from indigo_async._customer_client import CustomerClient
+from indigo_async._exact import to_json
 from indigo_async._filters import check_filters
 from indigo_async._listeners import combine_listeners
 from indigo_async._redaction import SecretBytes, secret
 from indigo_async._settings import Settings
 from indigo_async._tokens import TokenSource
 from indigo_async._transport import codec
+from indigo_async._transport.custom_requests import check_endpoint, find_export_ids, parse_custom_response
 from indigo_async._transport.endpoints import (
     CREATE_LOOKALIKE,
     CREATE_PREVIEW,
@@ -27,36 +28,38 @@ from indigo_async._transport.endpoints import (
     UPLOAD_CSV,
     check_customer,
     check_record_id,
+    decode_audience,
+    decode_export,
     decode_response,
 )
+from indigo_async._transport.options import RequestOptions, check_headers, check_retry, check_user_agent
 from indigo_async._transport.pacing import Pacing
 from indigo_async._transport.pages import Page
+from indigo_async._transport.parameters import Query, check_extra, check_query, encode_body
 from indigo_async._transport.proxies import Proxies
-from indigo_async._transport.responses import Endpoint
 from indigo_async._transport.retry import RetryPolicy
-from indigo_async._transport.transport import SendState, Transport
+from indigo_async._transport.transport import SendState, Transport, parse_page
 from indigo_async._validation import InputCheck
 from indigo_async.errors import ClientNotOpenError
 from indigo_async.events import Listener
-from indigo_async.inputs import ColumnSelectionsInput, LookalikeFiltersInput
+from indigo_async.inputs import ColumnSelectionsInput, LookalikeFiltersInput, QueryParameters
 from indigo_async.logs import set_up_logging
-from indigo_async.models import Audience, CsvExport, RecordId
+from indigo_async.models import ApiResponse, Audience, CsvExport, RecordId
 
 if TYPE_CHECKING:
     from indigo_async._polling.poller import Poller
 
 __all__ = ["CustomerClient", "IndigoClient"]
 
-T = TypeVar("T")
-
 _MIN_POLL_INTERVAL = 1.0
-_MAX_CONCURRENT_DOWNLOADS = 16
+_NOT_THE_CLIENT = "this client is a view made by `with_options`: open and close the client that it was made from"
 
 
 class IndigoClient:
     """A client for the Indigo audiences API: `async with IndigoClient(token) as client:`.
 
-    One client serves a whole process: everything that uses it shares its rate limits, connections and polling.
+    In a notebook, use `client = await IndigoClient(token).open()` and, in the end, `await client.aclose()`. One client
+    serves a whole process: everything that uses it shares its rate limits, connections and polling.
 
     Every endpoint raises:
 
@@ -66,7 +69,9 @@ class IndigoClient:
       `AmbiguousOutcomeError`.
     - `ResponseDecodeError` if the response doesn't have the documented shape.
     - `CustomerMismatchError` or `RecordMismatchError` if the response is about another customer or record.
-    - `ClientNotOpenError` outside `async with`, or in an event loop other than the one that opened the client.
+    - `ClientNotOpenError` if the client is not open, or was opened in another event loop.
+
+    Every endpoint takes `extra`: parameters that this version doesn't know, by the API's own names, as JSON values.
 
     Args:
         token: the API token, or a function or coroutine function that returns it. The function is called when the
@@ -76,6 +81,9 @@ class IndigoClient:
         base_url: the API's URL. Default: `INDIGO_BASE_URL`, else the public API. Must be https, except on loopback.
         timeout: seconds for one attempt of a request, including the connection.
         retry: how often and how long a request is tried.
+        headers: are sent with every request to the API, and to no other server, such as one with downloads. Their
+            values are treated as secrets. The client's own headers, such as `Authorization`, can't be replaced.
+        user_agent: your program and its version, such as `acme-sync/2.1`. It follows the SDK's own `User-Agent`.
         pacing: limits for concurrent requests and requests per second.
         poll_interval: seconds between two status checks of an audience; at least 1, except on loopback. After 60
             intervals the checks become rarer, up to 30 seconds apart.
@@ -99,9 +107,6 @@ class IndigoClient:
         InvalidInputError: there is no token, an argument is invalid, or the profile can't be used.
     """
 
-    download_slots: asyncio.Semaphore
-    """Bounds the concurrent downloads of exports."""
-
     def __init__(
         self,
         token: str | TokenSource | None = None,
@@ -110,6 +115,8 @@ class IndigoClient:
         base_url: str | None = None,
         timeout: float = 60.0,
         retry: RetryPolicy | None = None,
+        headers: Mapping[str, str] | None = None,
+        user_agent: str | None = None,
         pacing: Pacing | None = None,
         poll_interval: float = 5.0,
         session: aiohttp.ClientSession | None = None,
@@ -117,58 +124,78 @@ class IndigoClient:
         on_event: Listener | None = None,
     ) -> None:
         token, proxy = secret(token), secret(proxy)
-        self.settings: Settings = Settings.resolve(token, base_url, profile=profile)
         check = InputCheck()
-        timeout = check.seconds("timeout", timeout)
+        extra_headers = check_headers(check, headers)
+        del headers  # tracebacks must not show their values
+        settings = Settings.resolve(token, base_url, profile=profile)
         poll_interval = check.seconds("poll_interval", poll_interval)
-        check.raise_if_invalid()
-        self.poll_interval: float = (
-            poll_interval if self.settings.is_loopback else max(poll_interval, _MIN_POLL_INTERVAL)
+        options = RequestOptions(
+            timeout=check.seconds("timeout", timeout),
+            retry=check_retry(check, retry) or RetryPolicy(),
+            user_agent=check_user_agent(check, user_agent),
+            extra_headers=extra_headers,
         )
-        self.transport: Transport = Transport(
-            self.settings,
-            timeout=timeout,
-            retry=retry or RetryPolicy(),
+        check.raise_if_invalid()
+        poll_interval = poll_interval if settings.is_loopback else max(poll_interval, _MIN_POLL_INTERVAL)
+        transport = Transport(
+            settings,
+            options=options,
             pacing=pacing or Pacing(),
-            max_downloads=_MAX_CONCURRENT_DOWNLOADS,
-            max_probe_interval=self.poll_interval,
+            max_downloads=MAX_CONCURRENT_DOWNLOADS,
+            max_probe_interval=poll_interval,
             session=session,
-            proxies=Proxies.resolve(proxy, profile=self.settings.profile),
+            proxies=Proxies.resolve(proxy, profile=settings.profile),
             on_event=combine_listeners(on_event, set_up_logging()),
         )
-        self.purchased_exports: dict[str, frozenset[str] | None] = {}
-        """Exports that this client purchased, by ID as text, with the paid field types requested (None: unknown)."""
-        self.exit_stack: AsyncExitStack = AsyncExitStack()
-        """What is closed with the client, in reverse order."""
-        self.poller: Poller | None = None
-        """The loop behind all waits on this client; created by `indigo_async._polling`, which is a layer above."""
+        self.options: RequestOptions = options
+        self.core: ClientCore = ClientCore(settings, transport, options, poll_interval=poll_interval)
 
     def __repr__(self) -> str:
-        settings = getattr(self, "settings", None)  # missing if the arguments were invalid
-        if settings is None:
-            return "IndigoClient()"
-        profile = f", profile={settings.profile.name!r}" if settings.profile is not None else ""
-        return f"IndigoClient(base_url={settings.base_url!r}{profile})"
+        core = getattr(self, "core", None)  # missing if the arguments were invalid
+        return "IndigoClient()" if core is None else repr(core)
+
+    @property
+    def settings(self) -> Settings:
+        return self.core.settings
+
+    @property
+    def transport(self) -> Transport:
+        return self.core.transport
+
+    @property
+    def poll_interval(self) -> float:
+        return self.core.poll_interval
+
+    @property
+    def purchased_exports(self) -> dict[str, frozenset[str] | None]:
+        """Exports that this client purchased, by ID as text, with the paid field types requested (None: unknown)."""
+        return self.core.purchased_exports
+
+    async def open(self) -> Self:
+        """Open the client in the running event loop, and return it. `async with` does this, too.
+
+        Raises:
+            ClientNotOpenError: it is open already, it is a view, or its session belongs to another event loop.
+            InvalidInputError: the token or the environment's certificates can't be used.
+        """
+        await self.core.open()
+        return self
+
+    async def aclose(self) -> None:
+        """Close the client: its connections, and all waits. It can be opened again. Closing it twice does no harm.
+
+        Raises:
+            ClientNotOpenError: it was opened in another event loop, or it is a view.
+        """
+        await self.core.close()
 
     async def __aenter__(self) -> Self:
-        self._forget_closed_loop()
-        await self.transport.open()
-        self.download_slots = asyncio.Semaphore(_MAX_CONCURRENT_DOWNLOADS)
-        self.exit_stack.push_async_callback(self.transport.close)
-        return self
+        return await self.open()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._forget_closed_loop()
-        self.transport.http.require_own_loop()
-        await self.exit_stack.aclose()
-
-    def _forget_closed_loop(self) -> None:
-        """Drop resources of an event loop that was closed while the client was open, as in a notebook."""
-        if self.transport.http.forget_closed_loop():
-            self.exit_stack.pop_all()
-            self.poller = None
+        await self.aclose()
 
     def __reduce__(self) -> NoReturn:
         raise ClientNotOpenError("a client cannot be pickled or copied: create one in each process")
@@ -184,12 +211,82 @@ class IndigoClient:
         check.raise_if_invalid()
         return CustomerClient(self, customer_id)
 
-    async def upload_csv(self, *, customer_id: str, url: str) -> Audience:
+    def with_options(
+        self,
+        *,
+        timeout: float | None = None,
+        retry: RetryPolicy | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> IndigoClient:
+        """Return a view of this client with other options. What you leave out stays the same.
+
+        The view shares everything else: connections, rate limits, outages, polling, and what was purchased. It works
+        wherever a client does, whenever this client is open, and is not opened or closed itself. Status checks of waits
+        serve all waits of a client at once, so they use the options of the client itself.
+
+        Args:
+            timeout: seconds for one attempt of a request, including the connection.
+            retry: how often and how long a request is tried.
+            headers: are added to the client's own, and replace those of the same name.
+
+        Raises:
+            InvalidInputError: an option is invalid.
+        """
+        check = InputCheck()
+        extra_headers = check_headers(check, headers)
+        del headers  # as in `__init__`
+        options = self.options.replace(
+            timeout=None if timeout is None else check.seconds("timeout", timeout),
+            retry=check_retry(check, retry),
+            headers=extra_headers,
+        )
+        check.raise_if_invalid()
+        return _ClientView(self.core, options)
+
+    async def request(
+        self, method: str, path: str, *, json: Any = None, params: QueryParameters | None = None
+    ) -> ApiResponse:
+        """Send a request to an endpoint that this version of the SDK doesn't know.
+
+        It is authenticated, paced, timed out and retried like any other, waits out the same outages, and raises the
+        same errors. A GET is sent again after a failure. Any other request is sent again only if it certainly was not
+        carried out, because nobody documents what repeating it would do.
+
+        Args:
+            method: GET, POST, PUT, PATCH or DELETE.
+            path: where the endpoint is below `base_url`, such as `/audiences`. Special characters are encoded. The
+                request never leaves `base_url`, so the token doesn't either.
+            json: the body, any JSON value. None sends no body.
+            params: the query. None leaves a parameter out, a list gives it several times.
+
+        Example:
+            response = await client.request("GET", "/organization", params={"verbose": True})
+            print(response.status, response.headers["Date"], response.json)
+        """
+        check = InputCheck()
+        endpoint = check_endpoint(check, method, path)
+        query = check_query(check, "params", params)
+        document = to_json(json, "json", check.add)
+        if endpoint.method == "GET" and document is not None:
+            check.add("json", "a GET has no body; pass params=... instead")
+        check.raise_if_invalid()
+        body = None if document is None else SecretBytes(codec.encode_json(document))
+        export_ids = find_export_ids(endpoint, PURCHASE_EXPORT, document, query)
+        del json, params, document, path  # tracebacks must not hold people's data
+        response: ApiResponse = await self.transport.call(
+            endpoint, options=self.options, query=query, body=body, parse=parse_custom_response
+        )
+        for export_id in export_ids:
+            self.purchased_exports.setdefault(export_id, None)
+        return response
+
+    async def upload_csv(self, *, customer_id: str, url: str, extra: Mapping[str, Any] | None = None) -> Audience:
         """Have the server fetch a CSV of people. Returns a new audience, whose CSV is read in the background.
 
         Args:
             customer_id: any text that identifies your customer. All later requests about this audience need it.
             url: an https URL from which the server can fetch the CSV, such as a presigned URL.
+            extra: further parameters; see `IndigoClient`.
 
         API reference: POST /upload_csv.
         """
@@ -197,12 +294,21 @@ class IndigoClient:
         check = InputCheck()
         customer_id = check.customer_id(customer_id)
         check.url("url", url)
+        more = check_extra(check, extra, UPLOAD_CSV)
         check.raise_if_invalid()
-        body = _encode_body({"customerId": customer_id, "url": url})
-        return _decode_audience(await self.transport.call(UPLOAD_CSV, body=body), UPLOAD_CSV, customer_id)
+        body = encode_body({"customerId": customer_id, "url": url}, more)
+        return decode_audience(
+            await self.transport.call(UPLOAD_CSV, options=self.options, body=body), UPLOAD_CSV, customer_id
+        )
 
     async def match_uploaded_csv(
-        self, *, audience_id: RecordId, customer_id: str, audience_name: str, column_selections: ColumnSelectionsInput
+        self,
+        *,
+        audience_id: RecordId,
+        customer_id: str,
+        audience_name: str,
+        column_selections: ColumnSelectionsInput,
+        extra: Mapping[str, Any] | None = None,
     ) -> Audience:
         """Match an uploaded CSV to the voter file. Returns the audience, which becomes `ACTIVE` once it is matched.
 
@@ -211,6 +317,7 @@ class IndigoClient:
             customer_id: the customer for whom the CSV was uploaded.
             audience_name: unique among this customer's audiences.
             column_selections: the CSV column for each field, and whether a match must agree on it.
+            extra: further parameters; see `IndigoClient`.
 
         API reference: POST /match_uploaded_csv.
         """
@@ -219,6 +326,7 @@ class IndigoClient:
         customer_id = check.customer_id(customer_id)
         audience_name = check.text("audience_name", audience_name)
         selections = check.column_selections(column_selections)
+        more = check_extra(check, extra, MATCH_UPLOADED_CSV)
         check.raise_if_invalid()
         body = {
             # The reference spells it audienceID for this endpoint only; servers may read either (inferred).
@@ -228,11 +336,15 @@ class IndigoClient:
             "audienceName": audience_name,
             "columnSelections": codec.encode_column_selections(selections),
         }
-        return _decode_audience(
-            await self.transport.call(MATCH_UPLOADED_CSV, body=_encode_body(body)), MATCH_UPLOADED_CSV, customer_id
+        return decode_audience(
+            await self.transport.call(MATCH_UPLOADED_CSV, options=self.options, body=encode_body(body, more)),
+            MATCH_UPLOADED_CSV,
+            customer_id,
         )
 
-    async def get_audience(self, audience_id: RecordId, customer_id: str | None = None) -> Audience:
+    async def get_audience(
+        self, audience_id: RecordId, customer_id: str | None = None, *, extra: QueryParameters | None = None
+    ) -> Audience:
         """Return an audience with its exports.
 
         `customer_id` is required for audiences created through the API, but not for those created in the app.
@@ -245,15 +357,20 @@ class IndigoClient:
         check = InputCheck()
         audience_id = check.record_id("audience_id", audience_id)
         customer_id = check.optional_customer_id(customer_id)
+        more = check_query(check, "extra", extra, GET_AUDIENCE)
         check.raise_if_invalid()
-        query = {"audienceId": str(audience_id)}
+        query = {"audienceId": str(audience_id), **more}
         if customer_id is not None:
             query["customerId"] = customer_id
-        audience = _decode_audience(await self.transport.call(GET_AUDIENCE, query=query), GET_AUDIENCE, customer_id)
+        audience = decode_audience(
+            await self.transport.call(GET_AUDIENCE, options=self.options, query=query), GET_AUDIENCE, customer_id
+        )
         check_record_id(GET_AUDIENCE, "audience", requested=audience_id, received=audience.id)
         return audience
 
-    async def list_audiences(self, customer_id: str | None = None) -> list[Audience]:
+    async def list_audiences(
+        self, customer_id: str | None = None, *, extra: QueryParameters | None = None
+    ) -> list[Audience]:
         """Return all audiences of a customer, or of the whole organization if there is no `customer_id`.
 
         Links to further pages are followed. A warning is logged if the list says that there is more, but not how to
@@ -263,10 +380,11 @@ class IndigoClient:
         """
         check = InputCheck()
         customer_id = check.optional_customer_id(customer_id)
+        more = check_query(check, "extra", extra, LIST_AUDIENCES)
         check.raise_if_invalid()
-        first_query = {} if customer_id is None else {"customerId": customer_id}
+        first_query: Query = more if customer_id is None else {"customerId": customer_id, **more}
         trail = self.transport.start_list(LIST_AUDIENCES, first_query)
-        query: Mapping[str, str] | None = first_query
+        query: Query | None = first_query
         audiences: dict[str, Audience] = {}  # pages may repeat rows that moved
         while query is not None:
             rows, page = await self._read_page(query)
@@ -278,16 +396,17 @@ class IndigoClient:
             self.transport.warn_about_unread(LIST_AUDIENCES, trail.unread)
         return list(audiences.values())
 
-    async def _read_page(self, query: Mapping[str, str]) -> tuple[list[Audience], Page]:
-        headers: list[Mapping[str, str]] = []
-        document = await self.transport.call(LIST_AUDIENCES, query=query, on_headers=headers.append)
+    async def _read_page(self, query: Query) -> tuple[list[Audience], Page]:
+        document, headers = await self.transport.call(
+            LIST_AUDIENCES, options=self.options, query=query, parse=parse_page
+        )
         try:
             rows = decode_response(codec.decode_audiences, document, LIST_AUDIENCES)
             envelope = codec.outline(document)
         finally:
             del document  # as in `decode_response`
         first_id = str(rows[0].id) if rows else None
-        return rows, Page(envelope=envelope, headers=headers[-1], row_count=len(rows), first_id=first_id)
+        return rows, Page(envelope=envelope, headers=headers, row_count=len(rows), first_id=first_id)
 
     async def create_lookalike_audience(
         self,
@@ -298,6 +417,7 @@ class IndigoClient:
         audience_name: str,
         include_original_audience: bool | None = None,
         filters: LookalikeFiltersInput | None = None,
+        extra: Mapping[str, Any] | None = None,
     ) -> Audience:
         """Create a lookalike of an audience matched from a CSV. Returns it; it becomes `ACTIVE` once it is built.
 
@@ -308,6 +428,7 @@ class IndigoClient:
             audience_name: unique among this customer's audiences.
             include_original_audience: whether to include the people of the base audience. None: the server's default.
             filters: where the people live; they must match all filters.
+            extra: further parameters; see `IndigoClient`.
 
         API reference: POST /create_lookalike_audience.
         """
@@ -319,6 +440,7 @@ class IndigoClient:
         if include_original_audience is not None:
             include_original_audience = check.boolean("include_original_audience", include_original_audience)
         checked_filters = check_filters(check, filters)
+        more = check_extra(check, extra, CREATE_LOOKALIKE)
         check.raise_if_invalid()
         body = {
             "baseAudienceId": base_audience_id,
@@ -328,12 +450,19 @@ class IndigoClient:
             "includeOriginalAudience": include_original_audience,
             "filters": codec.encode_filters(checked_filters) if checked_filters is not None else None,
         }
-        return _decode_audience(
-            await self.transport.call(CREATE_LOOKALIKE, body=_encode_body(body)), CREATE_LOOKALIKE, customer_id
+        return decode_audience(
+            await self.transport.call(CREATE_LOOKALIKE, options=self.options, body=encode_body(body, more)),
+            CREATE_LOOKALIKE,
+            customer_id,
         )
 
     async def create_preview_csv_export(
-        self, *, audience_id: RecordId, customer_id: str | None = None, optional_field_types: Sequence[str] = ()
+        self,
+        *,
+        audience_id: RecordId,
+        customer_id: str | None = None,
+        optional_field_types: Sequence[str] = (),
+        extra: Mapping[str, Any] | None = None,
     ) -> CsvExport:
         """Preview an export of an audience, free of charge. Returns it with its cost in cents.
 
@@ -341,6 +470,7 @@ class IndigoClient:
             audience_id: the audience to export.
             customer_id: required for audiences created through the API.
             optional_field_types: the paid fields to include besides the free ones: see `OptionalFieldType`.
+            extra: further parameters; see `IndigoClient`.
 
         API reference: POST /create_preview_csv_export.
         """
@@ -348,16 +478,21 @@ class IndigoClient:
         audience_id = check.record_id("audience_id", audience_id)
         customer_id = check.optional_customer_id(customer_id)
         field_types = check.optional_field_types(optional_field_types)
+        more = check_extra(check, extra, CREATE_PREVIEW)
         check.raise_if_invalid()
         body = {"audienceId": audience_id, "customerId": customer_id, "optionalFieldTypes": field_types}
-        export = _decode_export(
-            await self.transport.call(CREATE_PREVIEW, body=_encode_body(body)), CREATE_PREVIEW, customer_id
+        export = decode_export(
+            await self.transport.call(CREATE_PREVIEW, options=self.options, body=encode_body(body, more)),
+            CREATE_PREVIEW,
+            customer_id,
         )
         if export.audience is not None:
             check_record_id(CREATE_PREVIEW, "audience", requested=audience_id, received=export.audience.id)
         return export
 
-    async def purchase_csv_export(self, *, export_id: RecordId, customer_id: str | None = None) -> CsvExport:
+    async def purchase_csv_export(
+        self, *, export_id: RecordId, customer_id: str | None = None, extra: Mapping[str, Any] | None = None
+    ) -> CsvExport:
         """Purchase a previewed export: your organization is invoiced for its cost.
 
         The returned export has no `download_url` while the server prepares the CSV: `workflows.wait_for_export` waits
@@ -366,6 +501,7 @@ class IndigoClient:
         Args:
             export_id: the export that `create_preview_csv_export` returned.
             customer_id: required for audiences created through the API.
+            extra: further parameters; see `IndigoClient`.
 
         Raises:
             AlreadyPurchasedError: the export was purchased before; this call charged nothing.
@@ -374,86 +510,38 @@ class IndigoClient:
 
         API reference: POST /purchase_csv_export.
         """
-        return await send_purchase(self, export_id, customer_id, SendState())
+        return await send_purchase(self, export_id, customer_id, SendState(), extra)
 
 
-@attrs.frozen
-class CustomerClient:
-    """The endpoints of an `IndigoClient` for one customer; created by `client.for_customer(...)`.
+class _ClientView(IndigoClient):
+    """A client's view with other options. The client itself is opened and closed, not the view."""
 
-    Each method calls the one of the same name on `IndigoClient`; see there.
-    """
+    def __init__(self, core: ClientCore, options: RequestOptions) -> None:
+        self.core = core
+        self.options = options
 
-    client: IndigoClient
-    customer_id: str
+    async def open(self) -> Self:
+        raise ClientNotOpenError(_NOT_THE_CLIENT)
 
-    async def upload_csv(self, *, url: str) -> Audience:
-        url = secret(url)
-        return await self.client.upload_csv(customer_id=self.customer_id, url=url)
-
-    async def match_uploaded_csv(
-        self, *, audience_id: RecordId, audience_name: str, column_selections: ColumnSelectionsInput
-    ) -> Audience:
-        return await self.client.match_uploaded_csv(
-            audience_id=audience_id,
-            customer_id=self.customer_id,
-            audience_name=audience_name,
-            column_selections=column_selections,
-        )
-
-    async def get_audience(self, audience_id: RecordId) -> Audience:
-        return await self.client.get_audience(audience_id, self.customer_id)
-
-    async def list_audiences(self) -> list[Audience]:
-        return await self.client.list_audiences(self.customer_id)
-
-    async def create_lookalike_audience(
-        self,
-        *,
-        base_audience_id: RecordId,
-        size: int,
-        audience_name: str,
-        include_original_audience: bool | None = None,
-        filters: LookalikeFiltersInput | None = None,
-    ) -> Audience:
-        return await self.client.create_lookalike_audience(
-            base_audience_id=base_audience_id,
-            customer_id=self.customer_id,
-            size=size,
-            audience_name=audience_name,
-            include_original_audience=include_original_audience,
-            filters=filters,
-        )
-
-    async def create_preview_csv_export(
-        self, *, audience_id: RecordId, optional_field_types: Sequence[str] = ()
-    ) -> CsvExport:
-        return await self.client.create_preview_csv_export(
-            audience_id=audience_id, customer_id=self.customer_id, optional_field_types=optional_field_types
-        )
-
-    async def purchase_csv_export(self, *, export_id: RecordId) -> CsvExport:
-        return await self.client.purchase_csv_export(export_id=export_id, customer_id=self.customer_id)
+    async def aclose(self) -> None:
+        raise ClientNotOpenError(_NOT_THE_CLIENT)
 
 
 def get_poller(client: IndigoClient) -> Poller:
     """Return the client's polling loop, created on first use.
 
     Raises:
-        ClientNotOpenError: the client is used outside `async with`.
+        ClientNotOpenError: the client is not open.
     """
-    from indigo_async._polling.api import AudienceApi  # noqa: PLC0415 - a client that never waits needs none
-    from indigo_async._polling.poller import Poller  # noqa: PLC0415 - as above
-
-    client.transport.require_open()
-    if client.poller is None:
-        # The poller must not refer to the client: a reference cycle would keep both alive.
-        client.poller = Poller(AudienceApi(client.transport), client.exit_stack, interval=client.poll_interval)
-    return client.poller
+    return client.core.require_poller()
 
 
 async def send_purchase(
-    client: IndigoClient, export_id: RecordId, customer_id: str | None, send_state: SendState
+    client: IndigoClient,
+    export_id: RecordId,
+    customer_id: str | None,
+    send_state: SendState,
+    extra: Mapping[str, Any] | None = None,
 ) -> CsvExport:
     """Purchase an export, as `IndigoClient.purchase_csv_export` documents it, and track the request in `send_state`.
 
@@ -463,36 +551,16 @@ async def send_purchase(
     check = InputCheck()
     export_id = check.record_id("export_id", export_id)
     customer_id = check.optional_customer_id(customer_id)
+    more = check_extra(check, extra, PURCHASE_EXPORT)
     check.raise_if_invalid()
     body = {"exportId": export_id, "customerId": customer_id}
-    export = _decode_export(
-        await client.transport.call(PURCHASE_EXPORT, body=_encode_body(body), send_state=send_state),
+    export = decode_export(
+        await client.transport.call(
+            PURCHASE_EXPORT, options=client.options, body=encode_body(body, more), send_state=send_state
+        ),
         PURCHASE_EXPORT,
         customer_id,
     )
     check_record_id(PURCHASE_EXPORT, "export", requested=export_id, received=export.id)
     client.purchased_exports.setdefault(str(export_id), None)
-    return export
-
-
-def _encode_body(values: Mapping[str, Any]) -> SecretBytes:
-    return SecretBytes(codec.encode_body(values))
-
-
-def _decode_audience(document: Any, endpoint: Endpoint, customer_id: str | None) -> Audience:
-    try:
-        audience = decode_response(codec.decode_audience, document, endpoint)
-    finally:
-        del document  # as in `decode_response`
-    check_customer(endpoint, customer_id, audience.customer_id)
-    return audience
-
-
-def _decode_export(document: Any, endpoint: Endpoint, customer_id: str | None) -> CsvExport:
-    try:
-        export = decode_response(codec.decode_export, document, endpoint)
-    finally:
-        del document  # as in `decode_response`
-    if export.audience is not None:
-        check_customer(endpoint, customer_id, export.audience.customer_id)
     return export

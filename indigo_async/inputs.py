@@ -16,6 +16,7 @@ __all__ = [
     "LookalikeFilters",
     "LookalikeFiltersInput",
     "OptionalFieldType",
+    "QueryParameters",
 ]
 
 
@@ -107,4 +108,10 @@ class LookalikeFilters:
 LookalikeFiltersInput: TypeAlias = LookalikeFilters | Mapping[str, Any]
 """`LookalikeFilters`, or a mapping with its fields as keys. Unknown keys are sent unchanged, unless they look
 misspelled.
+"""
+
+QueryParameters: TypeAlias = Mapping[str, str | int | float | Sequence[str | int | float] | None]
+"""The query of a request: text, numbers, true or false, or a list of these for a parameter that is given several times.
+
+None leaves a parameter out.
 """

@@ -19,6 +19,7 @@ from indigo_async._text import format_dollars
 
 __all__ = [
     "KNOWN_STATUSES",
+    "ApiResponse",
     "Audience",
     "AudienceStatus",
     "CsvExport",
@@ -33,6 +34,19 @@ __all__ = [
 
 RecordId: TypeAlias = str | int
 """An ID exactly as the server sent it. It is sent back unchanged."""
+
+
+@attrs.frozen(kw_only=True)
+class ApiResponse:
+    """The response of `client.request`: its status, its headers (in any case), and its JSON as the server sent it.
+
+    `json` is None for an empty body. The headers and the JSON may hold people's data and signed URLs, so the repr shows
+    neither.
+    """
+
+    status: int
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    json: Any = attrs.field(repr=False)
 
 
 class AudienceStatus(StrEnum):

@@ -20,6 +20,7 @@ from indigo_async._transport.endpoints import (
     decode_response,
 )
 from indigo_async._transport.errors import parse_json_response
+from indigo_async._transport.options import RequestOptions
 from indigo_async._transport.response_details import add_latest_details
 from indigo_async._transport.transport import Transport
 from indigo_async.errors import IndigoError, ResponseDecodeError
@@ -35,6 +36,7 @@ class AudienceApi:
     """The requests of polls over HTTP. Tests replace it."""
 
     transport: Transport
+    options: RequestOptions
 
     @property
     def slot_seconds(self) -> float:
@@ -59,14 +61,14 @@ class AudienceApi:
         """
         query = {"audienceId": str(audience_id)} | _customer_query(customer_id)
         body = _RecordBody()
-        seconds = await self.transport.stream(GET_AUDIENCE, body, query=query)
+        seconds = await self.transport.stream(GET_AUDIENCE, body, options=self.options, query=query)
         audience = decode_response(self._decode_audience, body.parts, GET_AUDIENCE)
         check_customer(GET_AUDIENCE, customer_id, audience.customer_id)
         check_record_id(GET_AUDIENCE, "audience", requested=audience_id, received=audience.id)
         return audience, Cost(seconds, body.size)
 
     def _decode_audience(self, parts: list[bytes], endpoint: str) -> Audience:
-        document = parse_json_response(b"".join(parts), GET_AUDIENCE, secrets=self.transport.token)
+        document = parse_json_response(b"".join(parts), GET_AUDIENCE, secrets=self.transport.secrets(self.options))
         return codec.decode_audience(document, endpoint)
 
     async def read_list(
@@ -91,9 +93,12 @@ class AudienceApi:
         query: Mapping[str, str] | None = first_query
         seconds, size = 0.0, 0
         while query is not None:
-            reader = ListReader(LIST_AUDIENCES, on_rows, max_bytes=limit - size, secrets=self.transport.token)
+            secrets = self.transport.secrets(self.options)
+            reader = ListReader(LIST_AUDIENCES, on_rows, max_bytes=limit - size, secrets=secrets)
             try:
-                seconds += await self.transport.stream(LIST_AUDIENCES, reader, query=query, measure_latency=False)
+                seconds += await self.transport.stream(
+                    LIST_AUDIENCES, reader, options=self.options, query=query, measure_latency=False
+                )
                 query = trail.follow(reader.finish())
             except ListTooLongError as error:
                 if size == 0:

@@ -20,6 +20,7 @@ from indigo_async._polling.polls import PollExecutor, PollingStats
 from indigo_async._polling.rounds import RoundPlanner
 from indigo_async._polling.schedule import Schedule, first_delay
 from indigo_async._polling.watchlist import PollFailures, RecordPart, Update, Wait, Watch, Watchlist
+from indigo_async._transport.cancellation import call_in_loop
 from indigo_async._transport.outage import wait_out_outages
 from indigo_async.errors import ClientNotOpenError, IndigoError
 from indigo_async.models import Audience, RecordId
@@ -155,6 +156,12 @@ class Poller:
             # An empty context: the first caller's context variables, such as its listener, are not for all waits.
             self._loop = asyncio.create_task(self._run(), name="indigo-polling", context=Context())
             self._exit_stack.push_async_callback(self._close)
+
+    def abandon(self) -> None:
+        """End the loop of a client that nobody can close any more. It has no waits, since these keep the client."""
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            call_in_loop(loop.get_loop(), loop.cancel)
 
     async def _close(self) -> None:
         loop, self._loop = self._loop, None

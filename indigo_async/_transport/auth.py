@@ -6,9 +6,6 @@ import asyncio
 import inspect
 import logging
 
-from aiohttp import hdrs
-from multidict import CIMultiDict
-
 from indigo_async._redaction import SecretText
 from indigo_async._tokens import TokenSource, check_token, normalize_token
 from indigo_async._transport.cancellation import run_in_thread
@@ -22,11 +19,11 @@ _logger = logging.getLogger("indigo_async")
 class Credentials:
     """The current `token`; if it comes from a source, it is empty until `open`.
 
-    `headers` holds the headers with the token, built once per token and copied for each request.
+    `authorization` is the header with the token.
     """
 
     token: SecretText
-    headers: CIMultiDict[str]
+    authorization: SecretText
 
     def __init__(self, token: str | TokenSource) -> None:
         self._set_token(SecretText(token) if isinstance(token, str) else SecretText())
@@ -45,7 +42,7 @@ class Credentials:
 
     def _set_token(self, token: SecretText) -> None:
         self.token = token
-        self.headers = CIMultiDict({hdrs.AUTHORIZATION: SecretText(f"Bearer {token}"), hdrs.ACCEPT: "application/json"})
+        self.authorization = SecretText(f"Bearer {token}")
 
     async def refresh(self, rejected_token: str) -> bool:
         """Return whether there is now another token than `rejected_token`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 import anyio
@@ -15,6 +15,7 @@ from indigo_async.errors import ClientNotOpenError
 
 __all__ = [
     "Cleanup",
+    "call_in_loop",
     "cleanup",
     "current_cleanups",
     "run_in_thread",
@@ -108,3 +109,13 @@ async def run_to_completion(work: asyncio.Future[T]) -> T:
 async def run_in_thread(function: Callable[[], T]) -> T:
     """Run a blocking function in a thread, to completion: no file is closed while it is being written."""
     return await run_to_completion(running_loop().run_in_executor(None, function))
+
+
+def call_in_loop(loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> None:
+    """Call a function in an event loop, from any thread: now in that loop's own, else when it runs next, if ever."""
+    with suppress(RuntimeError):  # no loop runs here
+        if asyncio.get_running_loop() is loop:
+            callback()
+            return
+    with suppress(RuntimeError):  # the loop is closed
+        loop.call_soon_threadsafe(callback)

@@ -34,9 +34,9 @@ __all__ = [
     "decode_audiences",
     "decode_document",
     "decode_export",
-    "encode_body",
     "encode_column_selections",
     "encode_filters",
+    "encode_json",
     "find_list",
     "outline",
     "unwrap_record",
@@ -265,10 +265,8 @@ def _outline_value(value: Any) -> Any:
     return outline(value) if isinstance(value, dict) else value
 
 
-def encode_body(values: Mapping[str, Any]) -> bytes:
-    """Encode a POST's parameters as JSON. Parameters that are None are left out."""
-    present = {key: value for key, value in values.items() if value is not None}
-    return msgspec.json.encode(present, enc_hook=_encode_secret)
+def encode_json(value: Any) -> bytes:
+    return msgspec.json.encode(value, enc_hook=_encode_secret)
 
 
 def _encode_secret(value: object) -> str:

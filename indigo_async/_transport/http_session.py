@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -14,9 +15,10 @@ from aiohttp import hdrs
 from yarl import URL
 
 from indigo_async._transport.auth import Credentials
-from indigo_async._transport.cancellation import run_in_thread, running_loop
+from indigo_async._transport.cancellation import call_in_loop, run_in_thread, running_loop
 from indigo_async._transport.certificates import create_tls_context
 from indigo_async._transport.failures import classify_failure
+from indigo_async._transport.options import RequestOptions, make_socket_timeout
 from indigo_async._transport.proxies import Proxies, Proxy
 from indigo_async._transport.responses import Endpoint, FailureReason, NoResponse
 from indigo_async.errors import ClientNotOpenError, InvalidInputError
@@ -25,8 +27,9 @@ __all__ = ["HttpSession"]
 
 # Longer than any poll interval, so a connection survives the pause between two rounds.
 _KEEPALIVE_SECONDS = 75.0
-_CONNECT_SECONDS = 15.0
 _MAX_HEADER_BYTES = 64 * 1024
+_RESENT_BY_AIOHTTP = frozenset({hdrs.METH_PUT, hdrs.METH_DELETE})
+"""Requests that aiohttp sends again by itself after a lost connection, besides reads."""
 
 _SESSION_ERRORS = (aiohttp.ClientError, OSError, RuntimeError, ValueError, LookupError, AssertionError)
 """What aiohttp raises, including when a caller's session or connector is closed during a request."""
@@ -48,18 +51,14 @@ class HttpSession:
         base_url: str,
         proxies: Proxies,
         max_connections: int,
-        timeout: float,
     ) -> None:
         self.proxies = proxies
         self._credentials = credentials
         self._max_connections = max_connections
-        self._timeout = timeout
-        self._socket_timeout = aiohttp.ClientTimeout(total=None, sock_connect=min(_CONNECT_SECONDS, timeout / 2))
         self._owns_session = session is None
         self._session = session
         self._proxy = self._find_proxy(URL(base_url, encoded=True))
         self._loop: asyncio.AbstractEventLoop | None = None
-        """The event loop in which the session is open."""
         self._answered_at: dict[str, float] = {}
         """When (loop time) each host outside the API last gave a response other than a 5xx or a web page."""
 
@@ -73,31 +72,53 @@ class HttpSession:
         loop = running_loop()
         self.require_own_loop()
         if self._loop is not None:
-            raise ClientNotOpenError("the client is already open: use one `async with` for everything that shares it")
-        await self._credentials.open()
-        if self._owns_session:
-            tls_context = await run_in_thread(create_tls_context)
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=self._max_connections,
-                    keepalive_timeout=_KEEPALIVE_SECONDS,
-                    ttl_dns_cache=300,
-                    ssl=tls_context or True,
-                ),
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
-        elif getattr(self._session, "_loop", loop) is not loop:
+            raise ClientNotOpenError("the client is already open: open it once for everything that shares it")
+        if not self._owns_session and getattr(self._session, "_loop", loop) is not loop:
             raise ClientNotOpenError("the session belongs to another event loop: create it in the one that uses it")
-        self._loop = loop
+        self._loop = loop  # before the first `await`: another task may be opening the client, too
+        try:
+            await self._credentials.open()
+            if self._owns_session:
+                self._session = await self._create_session()
+        except BaseException:
+            self._loop = None
+            raise
         self._api_options = self._request_options(self._proxy)
         if self._session_has_credentials:
             self._api_options |= self._with_middleware(self._authorize)
+
+    async def _create_session(self) -> aiohttp.ClientSession:
+        tls_context = await run_in_thread(create_tls_context)
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=self._max_connections,
+                keepalive_timeout=_KEEPALIVE_SECONDS,
+                ttl_dns_cache=300,
+                ssl=tls_context or True,
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
 
     async def close(self) -> None:
         session, self._loop = self._session, None
         if session is not None and self._owns_session:
             self._session = None
             await session.close()
+
+    def abandon(self) -> None:
+        """Close the session's connections at once, from any thread. aiohttp gives no warning of its own."""
+        loop, self._loop = self._loop, None
+        if self._session is None or loop is None or not self._owns_session:
+            return
+        connector = self._session.connector
+        self._session.detach()
+        if connector is not None:
+            call_in_loop(loop, partial(_close_connector, connector))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an event loop, which may be another one, has opened the session."""
+        return self._loop is not None
 
     def require_open(self) -> aiohttp.ClientSession:
         """Return the session.
@@ -107,7 +128,10 @@ class HttpSession:
         """
         self.require_own_loop()
         if self._loop is None or self._session is None:
-            raise ClientNotOpenError("the client is not open: use it inside `async with IndigoClient(...) as client:`")
+            raise ClientNotOpenError(
+                "the client is not open: use it inside `async with IndigoClient(...) as client:`, or open it with "
+                "`await client.open()`"
+            )
         if self._session.closed:
             raise ClientNotOpenError("the client's session was closed: keep it open until the client is closed")
         return self._session
@@ -134,22 +158,27 @@ class HttpSession:
         self._loop = None
         return True
 
-    async def request(self, endpoint: Endpoint, url: URL, body: bytes | None) -> aiohttp.ClientResponse | NoResponse:
+    async def request(
+        self, endpoint: Endpoint, url: URL, body: bytes | None, options: RequestOptions
+    ) -> aiohttp.ClientResponse | NoResponse:
         """Send a request to the API and receive the head of its response."""
         session = self.require_open()
-        headers = self._credentials.headers.copy()  # a caller's session may add to the headers it gets
+        headers = options.headers.copy()  # a caller's session may add to the headers it gets
         if body is not None:
             headers[hdrs.CONTENT_TYPE] = "application/json"
-        if self._session_has_credentials:
-            del headers[hdrs.AUTHORIZATION]  # aiohttp refuses two; see `_authorize`
+        if not self._session_has_credentials:  # otherwise aiohttp refuses ours; see `_authorize`
+            headers[hdrs.AUTHORIZATION] = self._credentials.authorization
+        api_options = self._api_options
+        if endpoint.method in _RESENT_BY_AIOHTTP:
+            api_options = api_options | self._with_middleware(_send_once(), after=api_options)
         try:
             return await session.request(
                 endpoint.method,
                 url,
                 data=body,
                 headers=headers,
-                timeout=self._socket_timeout,
-                **self._api_options,
+                timeout=options.socket_timeout,
+                **api_options,
             )
         except _SESSION_ERRORS as error:
             return self.explain(error, url)
@@ -160,13 +189,14 @@ class HttpSession:
 
     @asynccontextmanager
     async def open_url(
-        self, url: str, headers: Mapping[str, str]
+        self, url: str, headers: Mapping[str, str], *, read_timeout: float
     ) -> AsyncGenerator[aiohttp.ClientResponse | NoResponse]:
-        """GET a URL outside the API, such as a download: without the token, without redirects, not decompressed."""
+        """GET a URL outside the API, such as a download: without the token, without redirects, not decompressed.
+
+        Callers' headers are not sent either. It fails after `read_timeout` seconds without data.
+        """
         session = self.require_open()
-        timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=self._socket_timeout.sock_connect, sock_read=self._timeout
-        )
+        timeout = make_socket_timeout(read_timeout, read=read_timeout)
         target = URL(url, encoded=True)
         try:
             proxy = self._find_proxy(target)
@@ -220,16 +250,33 @@ class HttpSession:
             getattr(session, "trust_env", False) or getattr(session, "auth", None) is not None
         )
 
-    def _with_middleware(self, own: aiohttp.ClientMiddlewareType) -> dict[str, Any]:
-        """Return the option that adds a middleware to the caller's session."""
-        return {"middlewares": (*getattr(self._session, "_middlewares", ()), own)}
+    def _with_middleware(
+        self, own: aiohttp.ClientMiddlewareType, *, after: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Return the option that adds a middleware to those of the caller's session, or of the options `after`."""
+        given = (after or {}).get("middlewares", getattr(self._session, "_middlewares", ()))
+        return {"middlewares": (*given, own)}
 
     async def _authorize(
         self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
         """Send our token instead of the session's credentials, such as a password from `~/.netrc`."""
-        request.headers[hdrs.AUTHORIZATION] = self._credentials.headers[hdrs.AUTHORIZATION]
+        request.headers[hdrs.AUTHORIZATION] = self._credentials.authorization
         return await send(request)
+
+
+def _send_once() -> aiohttp.ClientMiddlewareType:
+    """Return a middleware that lets one request through: the server may have processed it before it disconnected."""
+    is_sent = False
+
+    async def send_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        nonlocal is_sent
+        if is_sent:
+            raise aiohttp.ServerDisconnectedError
+        is_sent = True
+        return await send(request)
+
+    return send_once
 
 
 async def _remove_authorization(
@@ -238,6 +285,11 @@ async def _remove_authorization(
     """Keep the session's API credentials, or those from `~/.netrc`, from other servers: their URLs are signed."""
     request.headers.popall(hdrs.AUTHORIZATION, None)
     return await send(request)
+
+
+def _close_connector(connector: aiohttp.BaseConnector) -> None:
+    # The base class closes all connections before it returns. What is left to wait for is the end of TLS.
+    aiohttp.BaseConnector.close(connector).__await__()
 
 
 def _proxy_url(proxy: Proxy | None) -> URL | None:

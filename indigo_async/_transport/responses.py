@@ -32,15 +32,15 @@ _STREAM_CHUNK_BYTES = 64 * 1024
 class Endpoint:
     """An endpoint of the API. Its name, such as `GET /audience`, identifies it in errors, events and counters.
 
-    `record` is the class of the record that it returns; None if it doesn't return a single record.
+    `record` is the class of the record that it returns; None if it doesn't return a single record. `parameters` are
+    those that its method sets. Only reads count as idempotent: no reference says what a repeated PUT or DELETE does.
     """
 
     method: str
     path: str
     record: type | None = None
-    name: str = attrs.field(
-        default=attrs.Factory(lambda self: f"{self.method} {self.path}", takes_self=True), init=False
-    )
+    parameters: tuple[str, ...] = ()
+    name: str = attrs.field(default=attrs.Factory(lambda self: f"{self.method} {self.path}", takes_self=True))
     idempotent: bool = attrs.field(
         default=attrs.Factory(lambda self: self.method == "GET", takes_self=True), init=False
     )

@@ -17,21 +17,23 @@ from http import HTTPStatus
 from typing import Any, TypeAlias
 
 import aiohttp
-import anyio
 import attrs
 from yarl import URL
 
 from indigo_async._listeners import emit, notify
-from indigo_async._redaction import sanitize_text
+from indigo_async._redaction import Secrets, sanitize_text
 from indigo_async._settings import Settings
+from indigo_async._transport.admission import Admission
 from indigo_async._transport.auth import Credentials
 from indigo_async._transport.cancellation import running_loop
 from indigo_async._transport.error_bodies import is_web_page
 from indigo_async._transport.errors import describe_unreadable, make_error, parse_json_response
 from indigo_async._transport.http_session import HttpSession
+from indigo_async._transport.options import RequestOptions
 from indigo_async._transport.outage import CircuitBreaker, Outage, may_wait_out_outages
 from indigo_async._transport.pacing import Pacer, Pacing
 from indigo_async._transport.pages import PageTrail
+from indigo_async._transport.parameters import Query
 from indigo_async._transport.proxies import Proxies
 from indigo_async._transport.response_details import (
     ResponseDetails,
@@ -51,7 +53,6 @@ from indigo_async._transport.responses import (
     stream_into,
 )
 from indigo_async._transport.retry import (
-    RetryPolicy,
     has_absurd_retry_after,
     is_outcome_unknown,
     is_retryable,
@@ -62,14 +63,12 @@ from indigo_async._transport.shared_timeout import SharedTimeout
 from indigo_async.errors import (
     ApiError,
     ClientNotOpenError,
-    ConnectionFailedError,
     IndigoError,
-    RateLimitedError,
     ResponseDecodeError,
 )
 from indigo_async.events import Listener, RequestEnded, RequestRetried, RequestStarted
 
-__all__ = ["SendState", "SendTooLateError", "Transport"]
+__all__ = ["ResponseParser", "SendState", "SendTooLateError", "Transport", "parse_document", "parse_page"]
 
 # The latency of a larger response depends on its size more than on the server's load.
 _MAX_BYTES_FOR_LATENCY = 64 * 1024
@@ -105,7 +104,20 @@ class SendTooLateError(IndigoError):
     """The request got its slot after `SendState.send_by`, so it was not sent."""
 
 
+ResponseParser: TypeAlias = Callable[[Response, Endpoint, Secrets], Any]
+"""Decodes a 2xx response. It raises `ResponseDecodeError` if that isn't JSON, `ApiError` if it holds an error."""
+
 _ResponseReader: TypeAlias = Callable[[aiohttp.ClientResponse], Awaitable[Response | NoResponse]]
+
+
+def parse_document(response: Response, endpoint: Endpoint, secrets: Secrets) -> Any:
+    """Return the JSON of a response; a record without its envelope."""
+    return parse_json_response(response.body, endpoint, secrets=secrets)
+
+
+def parse_page(response: Response, endpoint: Endpoint, secrets: Secrets) -> tuple[Any, Mapping[str, str]]:
+    """Return the JSON of a list's page, and the headers, which may say where the next page is."""
+    return parse_document(response, endpoint, secrets), response.headers
 
 
 class Transport:
@@ -117,14 +129,14 @@ class Transport:
 
     first_success: asyncio.Event
     breaker: CircuitBreaker
+    _admission: Admission
     _shared_timeout: SharedTimeout
 
     def __init__(
         self,
         settings: Settings,
         *,
-        timeout: float,
-        retry: RetryPolicy,
+        options: RequestOptions,
         pacing: Pacing,
         max_downloads: int,
         max_probe_interval: float,
@@ -136,9 +148,8 @@ class Transport:
         self.requests: Counter[str] = Counter()
         self.failed_requests: Counter[str] = Counter()
         self.base_url: str = settings.base_url
-        self.retry = retry
+        self._options = options
         self._credentials = Credentials(settings.token)
-        self._timeout = timeout
         self._pacing = pacing
         self._pacer: Pacer | None = None
         self.max_probe_interval = max_probe_interval
@@ -149,7 +160,6 @@ class Transport:
             proxies=proxies,
             # A request's timeout runs while it waits for a connection, so downloads get their own.
             max_connections=pacing.max_concurrency + max_downloads,
-            timeout=timeout,
         )
         self._has_warned_about_retry_after = False
         self._has_warned_about_unread = False
@@ -164,42 +174,53 @@ class Transport:
         await self.http.open()
         self._pacer = Pacer(self._pacing)
         self.first_success = asyncio.Event()
-        self.breaker = CircuitBreaker(self.retry, self.max_probe_interval, server=self.base_url, on_event=self.on_event)
-        self._shared_timeout = SharedTimeout(self._timeout)
+        self.breaker = CircuitBreaker(
+            self._options.retry, self.max_probe_interval, server=self.base_url, on_event=self.on_event
+        )
+        self._admission = Admission(self.breaker, self._require_open)
+        self._shared_timeout = SharedTimeout(self._options.timeout)
 
     async def close(self) -> None:
         self._pacer = None
         self.breaker.release()
         await self.http.close()
 
+    def abandon(self) -> None:
+        """Close the connections of a client that nobody can close any more, from any thread."""
+        if self._pacer is not None:
+            self.breaker.release()
+        self.http.abandon()
+
     async def call(
         self,
         endpoint: Endpoint,
         *,
-        query: Mapping[str, str] | None = None,
+        options: RequestOptions,
+        query: Query | None = None,
         body: bytes | None = None,
         send_state: SendState | None = None,
-        on_headers: Callable[[Mapping[str, str]], object] | None = None,
+        parse: ResponseParser = parse_document,
     ) -> Any:
-        """Send a request until it succeeds or the retry policy gives up. Returns the response's JSON.
+        """Send a request until it succeeds or the retry policy gives up. Returns what `parse` makes of a 2xx response.
 
-        `on_headers` is called with the headers of a 2xx response.
-        After a 2xx response that isn't JSON, a GET is retried, and a POST fails with its outcome unknown.
+        If it isn't JSON, a GET is retried, and a POST fails with its outcome unknown.
 
         Raises:
             ApiError, TransportError, ResponseDecodeError: the last attempt failed, or a 2xx response holds an error.
             SendTooLateError: `send_state.send_by` has passed.
         """
+        self._require_open()
         state = SendState() if send_state is None else send_state
         url = self._url(endpoint, query)
         clock = running_loop().time
         latency_group = endpoint.name if endpoint.idempotent else None  # a POST's latency depends on its work
+        retry = options.retry
         elapsed = 0.0  # excludes the time in our own queue, where thousands of jobs may wait; includes outages
         attempt = 0
         while True:
             attempt += 1
-            pacer, held = await self._acquire_slot(
-                endpoint, max_pause=self.retry.timeout - elapsed if state.may_resend else math.inf
+            pacer, held = await self._admission.acquire_slot(
+                endpoint, max_pause=retry.timeout - elapsed if state.may_resend else math.inf
             )
             elapsed += held
             started = clock()
@@ -207,16 +228,22 @@ class Transport:
                 pacer.release(is_write=not endpoint.idempotent)
                 raise SendTooLateError(f"{endpoint.name}: waited too long for a slot, so nothing was sent")
             outcome = await self._attempt(
-                pacer, endpoint, url, body, state, read=read_response, latency_group=latency_group, attempt=attempt
+                pacer,
+                endpoint,
+                url,
+                body,
+                state,
+                options=options,
+                read=read_response,
+                latency_group=latency_group,
+                attempt=attempt,
             )
             elapsed += clock() - started
             if isinstance(outcome, Response) and outcome.ok:
-                if on_headers is not None:
-                    on_headers(outcome.headers)
                 try:
-                    return parse_json_response(outcome.body, endpoint, secrets=self.token)
+                    return parse(outcome, endpoint, self.secrets(options))
                 except ApiError as error:
-                    add_details(error, describe_response(outcome, self.token))
+                    add_details(error, describe_response(outcome, self.secrets(options)))
                     del outcome
                     raise error.with_traceback(None) from None  # no frame of an error may hold the body
                 except ResponseDecodeError:
@@ -225,7 +252,7 @@ class Transport:
             delay = retry_delay(
                 endpoint,
                 outcome,
-                policy=self.retry,
+                policy=retry,
                 attempt=attempt,
                 elapsed=elapsed,
                 jitter=random.random(),  # noqa: S311 - jitter needs no secrecy
@@ -237,7 +264,7 @@ class Transport:
                 continue
             if delay is None or is_final:
                 try:
-                    raise make_error(endpoint, outcome, secrets=self.token, base_url=self.base_url)
+                    raise make_error(endpoint, outcome, secrets=self.secrets(options), base_url=self.base_url)
                 finally:
                     del outcome  # as above
             reason = _failure_label(outcome)
@@ -247,7 +274,7 @@ class Transport:
                     attempt=attempt,
                     delay=delay,
                     reason=reason,
-                    request_id=find_request_id(outcome.headers or {}, self.token),
+                    request_id=find_request_id(outcome.headers or {}, self.secrets(options)),
                 ),
                 default=self.on_event,
             )
@@ -258,7 +285,13 @@ class Transport:
         return self.is_waiting_out_outage(since=since) and is_retryable(endpoint, outcome)
 
     async def stream(
-        self, endpoint: Endpoint, sink: BodySink, *, query: Mapping[str, str], measure_latency: bool = True
+        self,
+        endpoint: Endpoint,
+        sink: BodySink,
+        *,
+        options: RequestOptions,
+        query: Mapping[str, str],
+        measure_latency: bool = True,
     ) -> float:
         """Send a GET once and feed its 2xx body to `sink`, whose exceptions end the request.
 
@@ -268,7 +301,8 @@ class Transport:
         Raises:
             ApiError, TransportError, ResponseDecodeError: there was no 2xx response, or it was cut off.
         """
-        pacer, _ = await self._acquire_slot(endpoint, max_pause=self.retry.timeout)
+        self._require_open()
+        pacer, _ = await self._admission.acquire_slot(endpoint, max_pause=options.retry.timeout)
         clock = asyncio.get_running_loop().time
         started = clock()
         outcome = await self._attempt(
@@ -277,17 +311,18 @@ class Transport:
             self._url(endpoint, query),
             None,
             SendState(),
+            options=options,
             read=partial(stream_into, sink),
             latency_group=endpoint.name if measure_latency else None,
         )
         if isinstance(outcome, NoResponse) or not outcome.ok:
             try:
-                raise make_error(endpoint, outcome, secrets=self.token, base_url=self.base_url)
+                raise make_error(endpoint, outcome, secrets=self.secrets(options), base_url=self.base_url)
             finally:
                 del outcome  # as above
         return clock() - started
 
-    def start_list(self, endpoint: Endpoint, query: Mapping[str, str]) -> PageTrail:
+    def start_list(self, endpoint: Endpoint, query: Query) -> PageTrail:
         """Return the trail of a list's pages, beginning with the request for its first one."""
         return PageTrail(self._url(endpoint, query))
 
@@ -334,8 +369,11 @@ class Transport:
 
     @property
     def token(self) -> str:
-        """The current token, which errors must not show."""
         return self._credentials.token
+
+    def secrets(self, options: RequestOptions) -> Secrets:
+        """Return what errors must not show: the current token, and the values of the caller's headers."""
+        return (self.token, *options.secrets) if options.secrets else self.token
 
     @property
     def slot_seconds(self) -> float:
@@ -345,63 +383,12 @@ class Transport:
     def _require_open(self) -> Pacer:
         self.http.require_open()
         if self._pacer is None:
-            raise ClientNotOpenError("the client is being closed")
+            raise ClientNotOpenError("the client is being opened or closed")
         return self._pacer
 
-    def _url(self, endpoint: Endpoint, query: Mapping[str, str] | None) -> URL:
+    def _url(self, endpoint: Endpoint, query: Query | None) -> URL:
         url = URL(f"{self.base_url}{endpoint.path}", encoded=True)
         return url.with_query(query) if query else url
-
-    async def _acquire_slot(self, endpoint: Endpoint, *, max_pause: float) -> tuple[Pacer, float]:
-        """Wait for the end of an outage and for a slot. Also returns how much of `max_pause` the outage took.
-
-        Raises:
-            ConnectionFailedError: the outage lasts longer than `max_pause` seconds.
-            RateLimitedError: the server's `Retry-After` pauses all requests for longer than that.
-        """
-        held = 0.0
-        while True:
-            self._require_open()
-            is_probe = False
-            if self.breaker.outage is not None:
-                is_probe, seconds = await self._hold(endpoint, max_pause - held)
-                held += seconds
-            pacer = await self._acquire_from_pacer(endpoint, max_pause=max_pause - held)
-            if is_probe or self.breaker.outage is None:
-                return pacer, held
-            pacer.release(is_write=not endpoint.idempotent)
-
-    async def _hold(self, endpoint: Endpoint, seconds: float) -> tuple[bool, float]:
-        """Wait until the outage is over, or until it is this request's turn to probe.
-
-        Returns whether it is to find out, and the seconds spent. A caller that may wait longer spends none.
-        """
-        if may_wait_out_outages():
-            return await self.breaker.hold(is_write=not endpoint.idempotent), 0.0
-        clock = asyncio.get_running_loop().time
-        held_from = clock()
-        with anyio.move_on_after(max(seconds, 0.0)):
-            is_probe = await self.breaker.hold(is_write=not endpoint.idempotent)
-            return is_probe, clock() - held_from
-        outage = self.breaker.outage
-        message = (
-            "nothing was sent"
-            if outage is None
-            else f"the server is not responding ({outage.reason}); nothing was sent"
-        )
-        raise ConnectionFailedError(message, endpoint=endpoint.name)
-
-    async def _acquire_from_pacer(self, endpoint: Endpoint, *, max_pause: float) -> Pacer:
-        pacer = self._require_open()
-        if not pacer.try_acquire(is_write=not endpoint.idempotent):
-            pause = pacer.pause_remaining()
-            if pause > max(max_pause, 0.0):
-                message = "the server asked all requests to wait longer than the retry budget"
-                raise RateLimitedError(
-                    HTTPStatus.TOO_MANY_REQUESTS.value, message, None, endpoint.name, retry_after=pause
-                )
-            await pacer.acquire(is_write=not endpoint.idempotent)
-        return pacer
 
     async def _attempt(
         self,
@@ -411,6 +398,7 @@ class Transport:
         body: bytes | None,
         state: SendState,
         *,
+        options: RequestOptions,
         read: _ResponseReader,
         latency_group: str | None,
         attempt: int = 1,
@@ -429,11 +417,11 @@ class Transport:
                 token = self._credentials.token
                 started = clock()
                 try:
-                    outcome = await self._send(endpoint, url, body, read)
+                    outcome = await self._send(endpoint, url, body, options, read=read)
                 except BaseException as error:
-                    self._notify_ended(endpoint, attempt, clock() - started, error)
+                    self._notify_ended(endpoint, attempt, clock() - started, error, options)
                     raise
-                self._notify_ended(endpoint, attempt, clock() - started, outcome)
+                self._notify_ended(endpoint, attempt, clock() - started, outcome, options)
                 if not is_unauthorized(outcome):
                     break
                 if not (may_refresh and await self._credentials.refresh(token)):
@@ -480,7 +468,12 @@ class Transport:
         return outcome
 
     def _notify_ended(
-        self, endpoint: Endpoint, attempt: int, seconds: float, outcome: Response | NoResponse | BaseException
+        self,
+        endpoint: Endpoint,
+        attempt: int,
+        seconds: float,
+        outcome: Response | NoResponse | BaseException,
+        options: RequestOptions,
     ) -> None:
         if self.on_event is None:
             return
@@ -489,7 +482,8 @@ class Transport:
             status = outcome.status
         else:
             error_type = outcome.reason.name.lower() if isinstance(outcome, NoResponse) else type(outcome).__name__
-        details = ResponseDetails() if isinstance(outcome, BaseException) else describe_outcome(outcome, self.token)
+        secrets = self.secrets(options)
+        details = ResponseDetails() if isinstance(outcome, BaseException) else describe_outcome(outcome, secrets)
         ended = RequestEnded(
             endpoint=endpoint.name,
             attempt=attempt,
@@ -503,18 +497,21 @@ class Transport:
         notify(self.on_event, ended)
 
     async def _send(
-        self, endpoint: Endpoint, url: URL, body: bytes | None, read: _ResponseReader
+        self, endpoint: Endpoint, url: URL, body: bytes | None, options: RequestOptions, *, read: _ResponseReader
     ) -> Response | NoResponse:
         headers: Mapping[str, str] | None = None
         remember_head(headers)
+        timeout = self._shared_timeout
+        if options.timeout != timeout.seconds:
+            timeout = SharedTimeout(options.timeout)
         try:
-            with self._shared_timeout.scope():
-                response = await self.http.request(endpoint, url, body)
+            with timeout.scope():
+                response = await self.http.request(endpoint, url, body, options)
                 if isinstance(response, NoResponse):
                     return response
                 async with response:
                     headers = response.headers
-                    remember_head(headers, self.token)
+                    remember_head(headers, self.secrets(options))
                     outcome = await read(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             outcome = self.http.explain(error, url)

@@ -96,8 +96,8 @@ class MetricsListener:
     def __init__(self, instruments: _Instruments, server: ServerAttributes, client: IndigoClient) -> None:
         self._instruments = instruments
         self._server = server
-        self._client = ref(client)  # the client refers to this listener
-        stats = client.poller.stats if client.poller is not None else None
+        self._core = ref(client.core)  # which refers to this listener
+        stats = client.core.poller.stats if client.core.poller is not None else None
         self._polls = stats.polls if stats is not None else 0
         self._poll_requests: dict[str, int] = dict(stats.requests) if stats is not None else {}
 
@@ -145,10 +145,10 @@ class MetricsListener:
 
     def count_polls(self) -> None:
         """Add what polling has cost since the last call."""
-        client = self._client()
-        if client is None or client.poller is None:
+        core = self._core()
+        if core is None or core.poller is None:
             return
-        stats = client.poller.stats
+        stats = core.poller.stats
         self._instruments.polls.add(stats.polls - self._polls)
         self._polls = stats.polls
         for kind, reads in stats.requests.items():

@@ -55,7 +55,7 @@ async def serve_health(address: str | None, stopping: asyncio.Event, client: Ind
     async def respond(request: web.BaseRequest) -> web.StreamResponse:
         if request.path != "/healthz":
             return web.Response(status=404)
-        stats = client.poller.stats if client.poller is not None else None
+        stats = client.core.poller.stats if client.core.poller is not None else None
         health = {
             "status": "ending" if stopping.is_set() else "ok",
             "requests": client.transport.requests.total(),

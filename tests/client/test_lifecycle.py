@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
+import warnings
 
 import aiohttp
 import pytest
 from aiohttp import web
 
+from indigo_async import workflows
 from indigo_async._transport.retry import RetryPolicy
 from indigo_async.client import IndigoClient
 from indigo_async.errors import ClientNotOpenError, IndigoError, InvalidInputError, RequestTimeoutError
@@ -180,3 +183,127 @@ def test_the_repr_shows_the_base_url_and_no_token():
     client = IndigoClient("canary", base_url="https://example.org/api")
     assert repr(client) == "IndigoClient(base_url='https://example.org/api')"
     assert "canary" not in f"{client} {client.settings} {client.transport}"
+
+
+async def test_open_returns_the_client_and_aclose_closes_it():
+    async with scripted_server(respond_with_json(AUDIENCE)) as server:
+        client = IndigoClient("tok-1", base_url=server.origin)
+        assert await client.open() is client
+        assert (await client.get_audience("aud-1")).id == "aud-1"
+        await client.aclose()
+        await client.aclose()
+        with pytest.raises(ClientNotOpenError, match=r"or open it with `await client\.open\(\)`"):
+            await client.get_audience("aud-1")
+        await client.open()
+        assert (await client.get_audience("aud-1")).id == "aud-1"
+        await client.aclose()
+
+
+async def test_closing_a_client_that_was_never_opened_does_nothing():
+    await IndigoClient("tok-1", base_url="http://127.0.0.1:9").aclose()
+
+
+async def test_an_open_client_is_not_opened_again():
+    async with scripted_server(respond_with_json(AUDIENCE)) as server:
+        client = await IndigoClient("tok-1", base_url=server.origin).open()
+        for use in (client.open, client.__aenter__):
+            with pytest.raises(ClientNotOpenError, match="the client is already open"):
+                await use()
+        assert (await client.get_audience("aud-1")).id == "aud-1"
+        await client.aclose()
+
+
+async def test_of_two_tasks_that_open_a_client_at_once_one_does():
+    async with scripted_server(respond_with_json(AUDIENCE)) as server:
+        client = IndigoClient("tok-1", base_url=server.origin)
+        outcomes = await asyncio.gather(client.open(), client.open(), return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [IndigoClient, ClientNotOpenError]
+        assert (await client.get_audience("aud-1")).id == "aud-1"
+        await client.aclose()
+
+
+async def test_a_client_that_could_not_be_opened_can_be_opened_later():
+    tokens = iter(["", "tok-1"])
+    async with scripted_server(respond_with_json(AUDIENCE)) as server:
+        client = IndigoClient(lambda: next(tokens), base_url=server.origin)
+        with pytest.raises(InvalidInputError):
+            await client.open()
+        async with client:
+            assert (await client.get_audience("aud-1")).id == "aud-1"
+
+
+async def _open_poll_and_drop(base_url: str) -> None:
+    client = await IndigoClient("tok-1", base_url=base_url, poll_interval=0.005).open()
+    await workflows.wait_until_active(client, "aud-1", customer_id="42")
+
+
+async def test_a_client_that_is_dropped_while_open_warns_and_leaves_nothing():
+    closed = asyncio.Event()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        body = b'{"id": "aud-1", "status": "ACTIVE"}'
+        try:
+            while (await reader.readuntil(b"\r\n\r\n")).startswith(b"GET"):
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 35\r\n\r\n" + body)
+        except asyncio.IncompleteReadError:
+            closed.set()
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    errors: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+    async with server:
+        before = asyncio.all_tasks()
+        with pytest.warns(ResourceWarning) as warned:
+            await _open_poll_and_drop(base_url)
+        async with asyncio.timeout(30):
+            await closed.wait()
+            while any(task.get_name() == "indigo-polling" for task in asyncio.all_tasks() - before):
+                await asyncio.sleep(0)
+        gc.collect()
+    (warning,) = warned
+    assert str(warning.message) == (
+        f"IndigoClient(base_url='{base_url}') was never closed: use `async with`, or call `await client.aclose()`"
+    )
+    assert errors == []
+
+
+def test_a_client_dropped_at_the_end_of_a_program_warns_once():
+    async def forget() -> None:
+        client = await IndigoClient("tok-1", base_url="http://127.0.0.1:9", retry=QUICK_RETRY).open()
+        with contextlib.suppress(IndigoError):
+            await client.list_audiences()
+
+    with pytest.warns(ResourceWarning, match="was never closed") as warned:
+        asyncio.run(forget())
+    gc.collect()
+    assert len(warned) == 1
+
+
+async def test_a_client_is_kept_by_its_view():
+    async with scripted_server(respond_with_json(AUDIENCE)) as server:
+        view = (await IndigoClient("tok-1", base_url=server.origin).open()).with_options(timeout=5)
+        gc.collect()
+        assert (await view.get_audience("aud-1")).id == "aud-1"
+        with pytest.warns(ResourceWarning, match="was never closed"):
+            del view
+
+
+async def test_a_closed_client_is_dropped_silently():
+    async with server_and_client(respond_with_json(AUDIENCE)) as (_, client):
+        await client.get_audience("aud-1")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        del client
+        gc.collect()
+
+
+async def test_a_dropped_client_leaves_the_callers_session_open():
+    async with scripted_server(respond_with_json(AUDIENCE)) as server, aiohttp.ClientSession() as session:
+        client = await IndigoClient("tok-1", base_url=server.origin, session=session).open()
+        await client.get_audience("aud-1")
+        with pytest.warns(ResourceWarning, match="was never closed"):
+            del client
+        assert not session.closed

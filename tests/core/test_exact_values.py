@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from indigo_async._exact import to_json, to_list
 from indigo_async._filters import check_filters
-from indigo_async._transport.codec import encode_body
+from indigo_async._transport.codec import encode_json
 from indigo_async._validation import InputCheck
 from indigo_async.errors import Problem
 from indigo_async.inputs import ColumnSelection, LookalikeFilters
@@ -163,7 +163,7 @@ def test_an_extra_filter_is_sent_as_exact_json(value: object, sent: bytes):
     problems: list[str] = []
     converted = to_json(value, "extra", lambda where, message: problems.append(f"{where}: {message}"))
     assert problems == []
-    assert encode_body({"extra": converted}) == b'{"extra":' + sent + b"}"
+    assert encode_json({"extra": converted}) == b'{"extra":' + sent + b"}"
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_accepted_values_survive_a_json_round_trip(value: object):
     problems: list[str] = []
     converted = to_json(value, "extra", lambda where, _: problems.append(where))
     if not problems:
-        read = json.loads(encode_body({"extra": [converted]}), parse_float=Decimal)
+        read = json.loads(encode_json({"extra": [converted]}), parse_float=Decimal)
         assert _with_decimals(read["extra"][0]) == _with_decimals(value)
 
 
@@ -331,7 +331,7 @@ def test_text_and_mappings_are_not_lists():
 
 def test_only_secret_text_is_encoded_besides_plain_values():
     with pytest.raises(TypeError, match="Fraction has no exact JSON form"):
-        encode_body({"size": Fraction(1, 2)})
+        encode_json({"size": Fraction(1, 2)})
 
 
 def test_the_core_imports_neither_numpy_nor_pandas():

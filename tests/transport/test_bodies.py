@@ -36,7 +36,7 @@ async def test_a_record_is_read_by_calls_and_by_polls(response: Responder):
         expected = Audience(id="aud-1", name="José")
         assert await client.get_audience("aud-1") == expected
         assert await client.upload_csv(customer_id="1", url="https://example.org/a.csv") == expected
-        polled, _ = await AudienceApi(client.transport).read_one("aud-1", None)
+        polled, _ = await AudienceApi(client.transport, client.options).read_one("aud-1", None)
         assert polled == expected
         assert len(server.requests) == 3
 

@@ -30,7 +30,7 @@ async def test_a_bundle_is_trusted_for_the_api_and_for_downloads(
         IndigoClient("tok-1", base_url=server.origin, retry=QUICK_RETRY) as client,
     ):
         assert await client.list_audiences() == []
-        async with client.transport.http.open_url(f"{server.origin}/file.csv", {}) as response:
+        async with client.transport.http.open_url(f"{server.origin}/file.csv", {}, read_timeout=5) as response:
             assert response.status == 200
 
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from indigo_async._transport import codec
+from indigo_async._transport.parameters import encode_body
 from indigo_async.errors import ResponseDecodeError
 from indigo_async.inputs import ColumnSelection, LookalikeFilters
 from indigo_async.models import KNOWN_STATUSES, Audience, CsvExport, UploadedAudienceCsv, normalize_status
@@ -282,8 +283,8 @@ def test_records_nested_too_deeply_are_rejected():
 
 
 def test_an_encoded_body_has_no_parameters_that_are_none():
-    body = codec.encode_body({"customerId": None, "audienceId": 7, "optionalFieldTypes": (), "flag": False})
-    assert msgspec.json.decode(body) == {"audienceId": 7, "optionalFieldTypes": [], "flag": False}
+    body = encode_body({"customerId": None, "audienceId": 7, "optionalFieldTypes": (), "flag": False}, {"more": None})
+    assert msgspec.json.decode(body) == {"audienceId": 7, "optionalFieldTypes": [], "flag": False, "more": None}
 
 
 def test_column_selections_have_the_keys_of_the_reference():

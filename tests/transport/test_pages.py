@@ -165,7 +165,7 @@ async def test_pages_are_followed_by_calls_and_by_polls():
         def add(rows: Any) -> None:
             polled.extend(row.id for row in rows.rows)
 
-        cost = await AudienceApi(client.transport).read_list("1", add, limit=1_000_000)
+        cost = await AudienceApi(client.transport, client.options).read_list("1", add, limit=1_000_000)
         assert polled == expected
         assert cost.size_bytes == 5 * len('[{"id": "aud-1", "customerId": "1"}]')
         assert len(server.requests) == 10
@@ -180,6 +180,6 @@ async def test_nothing_is_sent_to_the_server_that_a_link_names():
 
         async with server_and_client(serve) as (server, client):
             assert len(await client.list_audiences()) == 1
-            await AudienceApi(client.transport).read_list(None, lambda _: None, limit=1_000_000)
+            await AudienceApi(client.transport, client.options).read_list(None, lambda _: None, limit=1_000_000)
             assert len(server.requests) == 2
         assert elsewhere.requests == []

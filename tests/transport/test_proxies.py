@@ -102,7 +102,7 @@ async def test_exceptions_differ_by_host(monkeypatch: pytest.MonkeyPatch):
         direct = server.origin.replace("127.0.0.1", "0.0.0.0")  # an address of this machine that isn't loopback's
         async with client_for() as client:
             await client.list_audiences()
-            async with client.transport.http.open_url(f"{direct}/x.csv", {}) as response:
+            async with client.transport.http.open_url(f"{direct}/x.csv", {}, read_timeout=5) as response:
                 assert response.status == 200
     assert proxy.targets == [f"{API}:443"]
 

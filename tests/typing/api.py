@@ -16,6 +16,7 @@ import pyarrow as pa
 from obstore.store import S3Store
 
 from indigo_async import (
+    ApiResponse,
     Audience,
     AudienceStatus,
     ColumnSelection,
@@ -28,6 +29,7 @@ from indigo_async import (
     Pacing,
     RetryPolicy,
     UploadedAudienceCsv,
+    __version__,
     blocking,
     errors,
     workflows,
@@ -67,6 +69,25 @@ async def clients() -> None:
     IndigoClient(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - a token is text, or what gives one
     IndigoClient("token", "https://example.org")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue] - options are named
     instrument(client)
+    IndigoClient("token", headers={"X-Team": "north"}, user_agent=f"acme/{__version__}")
+    client = await IndigoClient("token").open()
+    assert_type(client, IndigoClient)
+    view = client.with_options(timeout=10, retry=RetryPolicy(attempts=2), headers={"X-Trace": "1"})
+    assert_type(view, IndigoClient)
+    await workflows.wait_until_active(view, 7, customer_id="42")
+    await client.aclose()
+
+
+async def other_requests(client: IndigoClient) -> None:
+    response = await client.request(
+        "POST", "/tags", json={"name": "a"}, params={"ids": ["a", 1], "dry": True, "x": None}
+    )
+    assert_type(response, ApiResponse)
+    assert_type(response.status, int)
+    assert_type(response.headers["Date"], str)
+    await client.upload_csv(customer_id="42", url="https://example.org/donors.csv", extra={"tags": ["a"], "x": None})
+    await client.get_audience("7", extra={"fields": ["size"], "verbose": True})
+    await client.for_customer("42").list_audiences(extra={"limit": 10})
 
 
 async def endpoints(client: IndigoClient) -> None:

@@ -87,6 +87,7 @@ async def download(
     destination: Path,
     *,
     retry: RetryPolicy,
+    read_timeout: float = 60.0,
     source: str | None = None,
     refresh_url: UrlRefresher | None = None,
     on_progress: ProgressCallback | None = None,
@@ -101,6 +102,7 @@ async def download(
         url: the URL of the file.
         destination: the path to write.
         retry: how often to repeat an attempt that made no progress.
+        read_timeout: seconds without any data after which an attempt ends.
         source: identifies what is downloaded under any URL, such as an export. A download resumes only what an earlier
             one of the same source left. Defaults to the URL without its query.
         refresh_url: called when the URL has expired, and again only after more bytes have arrived.
@@ -116,7 +118,9 @@ async def download(
     progress = _ProgressThrottle(on_progress, asyncio.get_running_loop().time)
     try:
         url = validate_url(url, referrer_url=transport.base_url)
-        return await _download_with_retries(transport, url, part, progress, retry=retry, refresh_url=refresh_url)
+        return await _download_with_retries(
+            transport, url, part, progress, retry=retry, read_timeout=read_timeout, refresh_url=refresh_url
+        )
     except BaseException as error:
         _clear_frames(error)
         raise
@@ -143,6 +147,7 @@ async def _download_with_retries(
     progress: _ProgressThrottle,
     *,
     retry: RetryPolicy,
+    read_timeout: float,
     refresh_url: UrlRefresher | None,
 ) -> DownloadedFile:
     """Download until the file is complete. Only attempts that make no progress use up the retries.
@@ -159,7 +164,9 @@ async def _download_with_retries(
     outcome: RetryableFailure | _SliceReceived | None = None
     for _ in range(_MAX_REQUESTS):
         attempt += 1
-        outcome = await _attempt(transport, url, part, progress, follows_slice=isinstance(outcome, _SliceReceived))
+        outcome = await _attempt(
+            transport, url, part, progress, read_timeout=read_timeout, follows_slice=isinstance(outcome, _SliceReceived)
+        )
         if outcome is None:
             return await run_in_thread(part.commit)
         if isinstance(outcome, RetryableFailure) and outcome.url_expired:
@@ -211,14 +218,20 @@ async def _get_fresh_url(refresh_url: UrlRefresher, name: str) -> SecretText:
 
 
 async def _attempt(
-    transport: Transport, url: str, part: PartFile, progress: _ProgressThrottle, *, follows_slice: bool
+    transport: Transport,
+    url: str,
+    part: PartFile,
+    progress: _ProgressThrottle,
+    *,
+    read_timeout: float,
+    follows_slice: bool,
 ) -> RetryableFailure | _SliceReceived | None:
     """Request the missing bytes. Returns None once the file is complete."""
     headers = {"Accept": "text/csv, */*;q=0.5", "Accept-Encoding": "identity"}
     if part.size and part.validator:
         headers |= {"Range": f"bytes={part.size}-", "If-Range": part.validator}
     for _ in range(_MAX_REDIRECTS):
-        async with transport.http.open_url(url, headers) as response:
+        async with transport.http.open_url(url, headers, read_timeout=read_timeout) as response:
             if isinstance(response, NoResponse):
                 return RetryableFailure(str(response), failing_host=URL(url, encoded=True).host)
             if response.status in _REDIRECT_STATUSES:

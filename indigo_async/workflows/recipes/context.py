@@ -194,7 +194,7 @@ class RecipeContext:
             ApiError, TransportError, ResponseDecodeError, CustomerMismatchError, RecordMismatchError: it can't be read.
         """
         return await retry_rate_limited(
-            lambda: self.client.get_audience(audience_id, self.customer_id), retry=self.client.transport.retry
+            lambda: self.client.get_audience(audience_id, self.customer_id), retry=self.client.options.retry
         )
 
     async def post(
@@ -217,7 +217,7 @@ class RecipeContext:
         return await send_and_verify(
             send_unless_stopped,
             find_outcome,
-            retry=self.client.transport.retry,
+            retry=self.client.options.retry,
             on_unknown_outcome=on_unknown_outcome,
         )
 

@@ -286,12 +286,13 @@ async def download_csv(
 
     with context.stage(Stage.DOWNLOAD):
         try:
-            async with client.download_slots:
+            async with client.core.download_slots:
                 file = await download(
                     client.transport,
                     export.download_url or "",
                     destination,
-                    retry=client.transport.retry,
+                    retry=client.options.retry,
+                    read_timeout=client.options.timeout,
                     source=f"export {export.id} of {client.transport.base_url}",
                     refresh_url=refresh_url,
                     on_progress=report_progress,

@@ -74,7 +74,7 @@ class NameIndex:
     """
 
     def __init__(self, client: IndigoClient) -> None:
-        self._api = AudienceApi(client.transport)
+        self._api = AudienceApi(client.transport, client.options)
         self._transport = client.transport
         self._locks: dict[str, asyncio.Lock] = {}
         self._lists: dict[str, _AudienceNames] = {}
@@ -162,7 +162,7 @@ class NameIndex:
         return self._lists[customer_id]
 
     async def _read(self, customer_id: str) -> tuple[_AudienceNames, set[str]]:
-        retry = self._transport.retry
+        retry = self._api.options.retry
         delays = retry_delays(retry)
         clock = asyncio.get_running_loop().time
         attempt = 0

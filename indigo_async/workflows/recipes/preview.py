@@ -85,7 +85,7 @@ async def _read_audience(context: RecipeContext, audience_id: RecordId) -> tuple
         read_at = asyncio.get_running_loop().time()
         return await context.client.get_audience(audience_id, context.customer_id)
 
-    context.audience = audience = await retry_rate_limited(read, retry=context.client.transport.retry)
+    context.audience = audience = await retry_rate_limited(read, retry=context.client.options.retry)
     return audience, read_at
 
 
@@ -95,7 +95,7 @@ async def read_until_shown(context: RecipeContext, audience_id: RecordId, export
     Raises:
         PurchaseInDoubtError: it doesn't, or it shows the export twice with different facts.
     """
-    delays = retry_delays(context.client.transport.retry)
+    delays = retry_delays(context.client.options.retry)
     while True:
         audience, read_at = await _read_audience(context, audience_id)
         shown = [export for export in audience.csv_exports if same_id(export.id, export_id)]

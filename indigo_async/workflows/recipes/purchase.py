@@ -162,7 +162,7 @@ class _Purchase:
         self._export_id = export_id
         self._options = options
         self._reservation = Reservation(context.budget, context.recorded_price(export_id), context.account)
-        self._delays: Iterator[float] = retry_delays(context.client.transport.retry)
+        self._delays: Iterator[float] = retry_delays(context.client.options.retry)
         self._failures = 0
         self._intent_cents: int | None = None
         """The price in the open intent."""
@@ -294,7 +294,7 @@ class _Purchase:
         Raises:
             IndigoError: the error itself, if no attempt is left.
         """
-        retry = self._client.transport.retry
+        retry = self._client.options.retry
         delay: float | None = 0.0
         try:
             if isinstance(error, ConnectionFailedError):
@@ -378,7 +378,7 @@ class _Purchase:
         if shows_purchase and (response.cost_cents is not None or self._intent_cents == 0):
             return response
         self.send_state.outcome_unknown = True
-        delays = retry_delays(self._client.transport.retry)
+        delays = retry_delays(self._client.options.retry)
         while True:
             try:
                 shown = (await self._read_record()).export

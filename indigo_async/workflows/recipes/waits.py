@@ -232,7 +232,7 @@ def _wait(
     def note_last_poll(failures: PollFailures | None) -> None:
         status = last_status
         if status is not None:
-            status = sanitize_text(status, context.client.transport.token, max_length=100)
+            status = sanitize_text(status, context.client.transport.secrets(context.client.options), max_length=100)
         context.last_poll = _describe_last_poll(status, failures)
 
     context.last_poll = None

@@ -75,8 +75,8 @@ async def test_a_url_that_expires_in_the_queue_is_refreshed(tmp_path: Path):
     async with sandbox_and_client(clock=clock, download_lifetime=60.0, speed=SPEED) as (sandbox, client):
         ids = [await purchase_one(sandbox, client, tmp_path) for _ in range(3)]
         sandbox.log.clear()
-        client.download_slots = asyncio.Semaphore(1)
-        async with client.download_slots:
+        client.core.download_slots = asyncio.Semaphore(1)
+        async with client.core.download_slots:
             tasks = [
                 asyncio.create_task(
                     workflows.download_export(
@@ -85,7 +85,7 @@ async def test_a_url_that_expires_in_the_queue_is_refreshed(tmp_path: Path):
                 )
                 for audience_id in ids
             ]
-            await wait_until(lambda: len(client.download_slots._waiters or ()) == 3)
+            await wait_until(lambda: len(client.core.download_slots._waiters or ()) == 3)
             clock.advance(61)
         await asyncio.gather(*tasks)
         statuses = [entry.status for entry in sandbox.log.find(endpoint="GET download")]

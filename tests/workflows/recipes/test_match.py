@@ -52,7 +52,7 @@ async def test_a_local_file_is_published_for_as_long_as_the_match_takes(tmp_path
         audience = await match_csv(client, people, publisher=sandbox.file_host)
         url = audience.uploaded_audience_csv.url
         assert url.startswith(sandbox.base_url.removesuffix("/api/v1"))
-        async with client.transport.http.open_url(url, {}) as response:
+        async with client.transport.http.open_url(url, {}, read_timeout=5) as response:
             assert response.status == 404
 
 

@@ -332,7 +332,7 @@ async def test_a_download_goes_on_without_a_purchase(world: World, tmp_path: Pat
     world.hang(DOWNLOAD, FaultKind.DELAY_BEFORE)
     message = await world.time_out(
         lambda client: export_csv(client, audience, tmp_path / "x.csv"),
-        lambda client: world.sandbox.counts().purchases == 1 and client.download_slots._value < 16,
+        lambda client: world.sandbox.counts().purchases == 1 and client.core.download_slots._value < 16,
     )
     found = re.search(
         r"; workflows\.download_export\(\.\.\., export_id='(\S+)'\) downloads the purchased export\Z", message
