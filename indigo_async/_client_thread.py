@@ -28,7 +28,7 @@ T = TypeVar("T")
 RunInCaller: TypeAlias = Callable[..., Awaitable[Any]]
 """Runs a function with arguments in the thread that waits for the call, and returns its result."""
 
-Work: TypeAlias = Callable[[IndigoClient, RunInCaller], Coroutine[Any, Any, T]]
+Work: TypeAlias = Callable[[RunInCaller], Coroutine[Any, Any, T]]
 """What a call does in the client's event loop."""
 
 _SECONDS_BETWEEN_EXCEPTIONS = 0.5
@@ -89,7 +89,7 @@ class ClientThread:
             ClientNotOpenError: the client can't be used here and now.
         """
         self._check_usable()
-        call = _Call(self._client, work)
+        call = _Call(work)
         try:
             self._start(call)
             call.wait()
@@ -153,8 +153,7 @@ class ClientThread:
 class _Call(Generic[T]):
     """Work in the client's event loop, and the thread that waits for it."""
 
-    def __init__(self, client: IndigoClient, work: Work[T]) -> None:
-        self._client = client
+    def __init__(self, work: Work[T]) -> None:
         self._work = work
         self._inbox: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         """Functions to call while waiting, and None at the end of the wait."""
@@ -170,7 +169,7 @@ class _Call(Generic[T]):
         self._task = asyncio.current_task()
         if self._is_canceled:
             raise asyncio.CancelledError
-        return await self._work(self._client, self._run_in_caller)
+        return await self._work(self._run_in_caller)
 
     async def _run_in_caller(self, function: Callable[..., Any], *args: Any) -> Any:
         result: Future[Any] = Future()

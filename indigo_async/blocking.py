@@ -79,17 +79,38 @@ def _blocking(
         args = cast("Any", tuple(map(_hide, args)))
         options = cast("Any", {name: _hide(value) for name, value in options.items()})
 
-        def work(opened: asyncio_client.IndigoClient, run_in_caller: RunInCaller) -> Coroutine[Any, Any, T]:
+        def work(run_in_caller: RunInCaller) -> Coroutine[Any, Any, T]:
             if implementation is None:
-                return function(opened, *args, **options)
-            return implementation(opened, *args, **options, run_in_caller=run_in_caller)
+                return function(client._client, *args, **options)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - of this module
+            return implementation(client._client, *args, **options, run_in_caller=run_in_caller)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - as above
 
-        return client._thread.call(work)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - of this module
+        return client._thread.call(work)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - as above
 
-    call.__name__, call.__qualname__, call.__doc__ = function.__name__, function.__qualname__, function.__doc__
-    call.__annotations__ = function.__annotations__
-    cast("Any", call).__signature__ = inspect.signature(function)
-    return call
+    return _documented_as(function, call)
+
+
+def _view(
+    function: Callable[Concatenate[asyncio_client.IndigoClient, P], asyncio_client.IndigoClient],
+) -> Callable[Concatenate[IndigoClient, P], IndigoClient]:
+    """The method that returns a view of a blocking client, from the one of a client."""
+
+    def call(client: IndigoClient, /, *args: P.args, **options: P.kwargs) -> IndigoClient:
+        view = object.__new__(IndigoClient)
+        view.__dict__ |= vars(client) | {
+            "_client": function(client._client, *args, **options),  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - of this module
+            "_original": client,  # which is closed when it is forgotten
+        }
+        return view
+
+    return _documented_as(function, call)
+
+
+def _documented_as(original: Callable[..., object], function: Callable[P, T]) -> Callable[P, T]:
+    """Give a function the name, the docstring and the signature of the original."""
+    function.__name__, function.__qualname__ = original.__name__, original.__qualname__
+    function.__doc__, function.__annotations__ = original.__doc__, original.__annotations__
+    cast("Any", function).__signature__ = inspect.signature(original)
+    return function
 
 
 def _hide(value: object) -> object:
@@ -131,6 +152,8 @@ class IndigoClient:
         """Close the client. Calls in other threads are canceled, after a purchase in flight was checked."""
         self._thread.close()
 
+    with_options: Final = _view(asyncio_client.IndigoClient.with_options)
+    request: Final = _blocking(asyncio_client.IndigoClient.request)
     upload_csv: Final = _blocking(asyncio_client.IndigoClient.upload_csv)
     match_uploaded_csv: Final = _blocking(asyncio_client.IndigoClient.match_uploaded_csv)
     get_audience: Final = _blocking(asyncio_client.IndigoClient.get_audience)
@@ -138,7 +161,6 @@ class IndigoClient:
     create_lookalike_audience: Final = _blocking(asyncio_client.IndigoClient.create_lookalike_audience)
     create_preview_csv_export: Final = _blocking(asyncio_client.IndigoClient.create_preview_csv_export)
     purchase_csv_export: Final = _blocking(asyncio_client.IndigoClient.purchase_csv_export)
-    request: Final = _blocking(asyncio_client.IndigoClient.request)
 
 
 async def _run_batch(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import pydoc
 import sqlite3
@@ -126,6 +127,16 @@ def test_errors_are_those_of_the_coroutine_functions(client: blocking.IndigoClie
     sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint=UPLOAD, status=400))
     with pytest.raises(ApiError):
         match(client)
+
+
+def test_a_view_shares_the_thread_of_its_client(sandbox: Sandbox):
+    client = blocking.IndigoClient(sandbox.token, base_url=sandbox.base_url)
+    view = client.with_options(timeout=5)
+    del client
+    gc.collect()
+    assert view.request("GET", "/audiences").json == view.list_audiences() == []
+    assert sum(thread.name == "indigo-client" for thread in threading.enumerate()) == 1
+    view.close()
 
 
 def test_a_batch_with_a_journal_converges(client: blocking.IndigoClient, sandbox: Sandbox, tmp_path: Path):

@@ -11,7 +11,9 @@ class IndigoClient:
     list_audiences: Final
     match_uploaded_csv: Final
     purchase_csv_export: Final
+    request: Final
     upload_csv: Final
+    with_options: Final
 
 create_lookalike: Final
 
