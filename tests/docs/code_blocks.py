@@ -108,7 +108,7 @@ async def _run_with_client(code: Any, names: dict[str, Any]) -> None:
         names["client"] = client
         await eval(code, names)
         if names["client"] is not client:  # a cell that opens a client leaves closing it to a later one
-            await names["client"].__aexit__(None, None, None)
+            await names["client"].aclose()
 
 
 def _run_tests(block: Block, folder: Path) -> None:
