@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from indigo_async.errors import ExportExistsError, RecordMismatchError
+from indigo_async.errors import ExportExistsError, PurchaseInDoubtError, RecordMismatchError
 from indigo_async.sandbox import Fault, FaultKind, ManualClock
-from indigo_async.workflows.recipes import preview
+from indigo_async.workflows.recipes import export, preview
 from tests.support.recipes import CUSTOMER, PREVIEW, PURCHASE, count_posts, export_csv, seed_audience
 from tests.support.servers.scripted import respond_with_json, sandbox_and_client, server_and_client, wait_until
 
@@ -37,19 +37,19 @@ async def test_an_earlier_export_in_progress_is_waited_for_and_judged_again(
         await client.create_preview_csv_export(
             audience_id=audience_id, customer_id=CUSTOMER, optional_field_types=field_types
         )
-        export = asyncio.create_task(
+        exporting = asyncio.create_task(
             export_csv(client, audience_id, tmp_path / "x.csv", optional_field_types=field_types)
         )
-        await wait_until(lambda: sandbox.log.count(READ) >= 2 or export.done())
+        await wait_until(lambda: sandbox.log.count(READ) >= 2 or exporting.done())
         assert count_posts(sandbox) == {PREVIEW: 1}
-        while not export.done():
+        while not exporting.done():
             clock.advance(1_000)
             await asyncio.sleep(0.005)
         if fails and field_types:
             with pytest.raises(ExportExistsError, match=r"failed .* and may have been purchased before"):
-                await export
+                await exporting
         else:
-            await export
+            await exporting
         assert count_posts(sandbox) == posts
 
 
@@ -73,8 +73,8 @@ async def test_a_preview_of_other_field_types_is_not_purchased(tmp_path: Path):
     async def respond(request: web.BaseRequest) -> web.StreamResponse:
         if request.method == "GET":
             return await respond_with_json({"id": "aud-1", "status": "ACTIVE"})(request)
-        export = {"id": "exp-1", "status": "REQUIRES_PAYMENT", "cost": 100, "optionalFieldTypes": ["address"]}
-        return await respond_with_json(export)(request)
+        created = {"id": "exp-1", "status": "REQUIRES_PAYMENT", "cost": 100, "optionalFieldTypes": ["address"]}
+        return await respond_with_json(created)(request)
 
     async with server_and_client(respond) as (server, client):
         with pytest.raises(RecordMismatchError, match=r"requested field types 'phone', but .* field types 'address'"):
@@ -82,3 +82,20 @@ async def test_a_preview_of_other_field_types_is_not_purchased(tmp_path: Path):
         assert [request.path.rpartition("/")[2] for request in server.requests if request.method == "POST"] == [
             "create_preview_csv_export"
         ]
+
+
+async def test_a_purchased_export_that_goes_on_asking_for_payment_is_in_doubt_and_not_paid_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(export, "_CONTRADICTION_SECONDS", 0.05)
+    shown = {"id": "exp-1", "status": "REQUIRES_PAYMENT", "cost": 100, "optionalFieldTypes": ["phone"]}
+    record = respond_with_json({"id": "aud-1", "status": "ACTIVE", "csvExports": [shown]})
+    async with server_and_client(record) as (server, client):
+        client.purchased_exports["exp-1"] = frozenset({"phone"})
+        with pytest.raises(PurchaseInDoubtError) as caught:
+            await export_csv(client, "aud-1", tmp_path / "x.csv")
+        assert {request.method for request in server.requests} == {"GET"}
+    assert str(caught.value) == (
+        "purchase: export exp-1 of audience aud-1 was purchased by this job or client, but the server shows the status "
+        "'REQUIRES_PAYMENT'; nothing more was purchased. Ask the vendor about it"
+    )
