@@ -84,20 +84,35 @@ class RecipeWarning(WorkflowEvent):
 
 class RequestEnded(Event):
     def __init__(
-        self, *, endpoint: str, attempt: int, seconds: float, status: int | None = ..., error_type: str | None = ...
+        self,
+        *,
+        endpoint: str,
+        attempt: int,
+        seconds: float,
+        status: int | None = ...,
+        error_type: str | None = ...,
+        request_id: str | None = ...,
+        headers: Mapping[str, str] = ...,
+        body: str = ...,
     ) -> None: ...
     attempt: int
+    body: str
     endpoint: str
     error_type: str | None
+    headers: Mapping[str, str]
+    request_id: str | None
     seconds: float
     status: int | None
 
 class RequestRetried(Event):
-    def __init__(self, *, endpoint: str, attempt: int, delay: float, reason: str) -> None: ...
+    def __init__(
+        self, *, endpoint: str, attempt: int, delay: float, reason: str, request_id: str | None = ...
+    ) -> None: ...
     attempt: int
     delay: float
     endpoint: str
     reason: str
+    request_id: str | None
 
 class RequestStarted(Event):
     def __init__(self, *, endpoint: str, attempt: int) -> None: ...

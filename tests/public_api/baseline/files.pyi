@@ -52,6 +52,7 @@ async def download(
     destination: Path,
     *,
     retry: RetryPolicy,
+    read_timeout: float = 60.0,
     source: str | None = None,
     refresh_url: UrlRefresher | None = None,
     on_progress: ProgressCallback | None = None,

@@ -1,3 +1,9 @@
+class ApiResponse:
+    def __init__(self, *, status: int, headers: Mapping[str, str], json: Any) -> None: ...
+    headers: Mapping[str, str]
+    json: Any
+    status: int
+
 class Audience:
     def __init__(
         self,
@@ -101,18 +107,26 @@ class CustomerClient:
         audience_name: str,
         include_original_audience: bool | None = None,
         filters: LookalikeFiltersInput | None = None,
+        extra: Mapping[str, Any] | None = None,
     ) -> Audience: ...
     async def create_preview_csv_export(
-        self, *, audience_id: RecordId, optional_field_types: Sequence[str] = ()
+        self, *, audience_id: RecordId, optional_field_types: Sequence[str] = (), extra: Mapping[str, Any] | None = None
     ) -> CsvExport: ...
     customer_id: str
-    async def get_audience(self, audience_id: RecordId) -> Audience: ...
-    async def list_audiences(self) -> list[Audience]: ...
+    async def get_audience(self, audience_id: RecordId, *, extra: QueryParameters | None = None) -> Audience: ...
+    async def list_audiences(self, *, extra: QueryParameters | None = None) -> list[Audience]: ...
     async def match_uploaded_csv(
-        self, *, audience_id: RecordId, audience_name: str, column_selections: ColumnSelectionsInput
+        self,
+        *,
+        audience_id: RecordId,
+        audience_name: str,
+        column_selections: ColumnSelectionsInput,
+        extra: Mapping[str, Any] | None = None,
     ) -> Audience: ...
-    async def purchase_csv_export(self, *, export_id: RecordId) -> CsvExport: ...
-    async def upload_csv(self, *, url: str) -> Audience: ...
+    async def purchase_csv_export(
+        self, *, export_id: RecordId, extra: Mapping[str, Any] | None = None
+    ) -> CsvExport: ...
+    async def upload_csv(self, *, url: str, extra: Mapping[str, Any] | None = None) -> Audience: ...
 
 class ExportStatus(StrEnum):
     ACTIVE = "ACTIVE"
@@ -133,12 +147,16 @@ class IndigoClient:
         base_url: str | None = None,
         timeout: float = 60.0,
         retry: RetryPolicy | None = None,
+        headers: Mapping[str, str] | None = None,
+        user_agent: str | None = None,
         pacing: Pacing | None = None,
         poll_interval: float = 5.0,
         session: aiohttp.ClientSession | None = None,
         proxy: str | None = None,
         on_event: Listener | None = None,
     ) -> None: ...
+    async def aclose(self) -> None: ...
+    core: ClientCore
     async def create_lookalike_audience(
         self,
         *,
@@ -148,27 +166,61 @@ class IndigoClient:
         audience_name: str,
         include_original_audience: bool | None = None,
         filters: LookalikeFiltersInput | None = None,
+        extra: Mapping[str, Any] | None = None,
     ) -> Audience: ...
     async def create_preview_csv_export(
-        self, *, audience_id: RecordId, customer_id: str | None = None, optional_field_types: Sequence[str] = ()
+        self,
+        *,
+        audience_id: RecordId,
+        customer_id: str | None = None,
+        optional_field_types: Sequence[str] = (),
+        extra: Mapping[str, Any] | None = None,
     ) -> CsvExport: ...
-    download_slots: asyncio.Semaphore
-    exit_stack: AsyncExitStack
     def for_customer(self, customer_id: str) -> CustomerClient: ...
-    async def get_audience(self, audience_id: RecordId, customer_id: str | None = None) -> Audience: ...
-    async def list_audiences(self, customer_id: str | None = None) -> list[Audience]: ...
-    async def match_uploaded_csv(
-        self, *, audience_id: RecordId, customer_id: str, audience_name: str, column_selections: ColumnSelectionsInput
+    async def get_audience(
+        self, audience_id: RecordId, customer_id: str | None = None, *, extra: QueryParameters | None = None
     ) -> Audience: ...
-    poll_interval: float
-    poller: Poller | None
-    async def purchase_csv_export(self, *, export_id: RecordId, customer_id: str | None = None) -> CsvExport: ...
-    purchased_exports: dict[str, frozenset[str] | None]
-    settings: Settings
-    transport: Transport
-    async def upload_csv(self, *, customer_id: str, url: str) -> Audience: ...
+    async def list_audiences(
+        self, customer_id: str | None = None, *, extra: QueryParameters | None = None
+    ) -> list[Audience]: ...
+    async def match_uploaded_csv(
+        self,
+        *,
+        audience_id: RecordId,
+        customer_id: str,
+        audience_name: str,
+        column_selections: ColumnSelectionsInput,
+        extra: Mapping[str, Any] | None = None,
+    ) -> Audience: ...
+    async def open(self) -> Self: ...
+    options: RequestOptions
+    @property
+    def poll_interval(self) -> float: ...
+    async def purchase_csv_export(
+        self, *, export_id: RecordId, customer_id: str | None = None, extra: Mapping[str, Any] | None = None
+    ) -> CsvExport: ...
+    @property
+    def purchased_exports(self) -> dict[str, frozenset[str] | None]: ...
+    async def request(
+        self, method: str, path: str, *, json: Any = None, params: QueryParameters | None = None
+    ) -> ApiResponse: ...
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def transport(self) -> Transport: ...
+    async def upload_csv(self, *, customer_id: str, url: str, extra: Mapping[str, Any] | None = None) -> Audience: ...
+    def with_options(
+        self,
+        *,
+        timeout: float | None = None,
+        retry: RetryPolicy | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> IndigoClient: ...
 
-class IndigoError(Exception): ...
+class IndigoError(Exception):
+    body: str
+    headers: Mapping[str, str]
+    request_id: str | None
 
 class LookalikeFilters:
     def __init__(
@@ -235,6 +287,8 @@ class UploadedAudienceCsv:
     url: str | None
 
 __version__: str
+
+blocking: Module
 
 errors: Module
 

@@ -11,3 +11,5 @@ LookalikeFilters = indigo_async.LookalikeFilters
 LookalikeFiltersInput = LookalikeFilters | Mapping[str, Any]
 
 OptionalFieldType = indigo_async.OptionalFieldType
+
+QueryParameters = Mapping[str, str | int | float | Sequence[str | int | float] | None]

@@ -1,3 +1,5 @@
+ApiResponse = indigo_async.ApiResponse
+
 Audience = indigo_async.Audience
 
 AudienceStatus = indigo_async.AudienceStatus

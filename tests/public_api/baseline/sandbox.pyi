@@ -205,6 +205,7 @@ class LogEntry:
         status: int | None,
         carried_out: bool,
         fault: FaultKind | None = ...,
+        request_id: str | None = ...,
     ) -> None: ...
     at: float
     audience_id: RecordId | None
@@ -214,6 +215,7 @@ class LogEntry:
     export_id: RecordId | None
     fault: FaultKind | None
     method: str
+    request_id: str | None
     status: int | None
 
 class ManualClock:
