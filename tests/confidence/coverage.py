@@ -58,7 +58,7 @@ def main(tests: list[str]) -> int:
     status = _coverage("run", "-m", "pytest", "-n", "2", *deselect, *tests)
     _coverage("combine", "--quiet")
     if tests:
-        return _coverage("report", "--skip-covered", "--show-missing") or status
+        return _coverage("report", "--skip-covered", "--show-missing", "--fail-under=0") or status
     status = _coverage("json", "--quiet", "-o", ".coverage.json") or status
     publish_table("coverage", _COLUMNS, _rows(json.loads(Path(".coverage.json").read_text("utf-8"))))
     return status
