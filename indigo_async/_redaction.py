@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, SupportsIndex, TypeAlias, TypeVar, cast, overload
 from unicodedata import category
-from urllib.parse import quote
 
 import attrs
 
@@ -84,13 +83,18 @@ _QUERY = re.compile(r"([?#])[^\s?#=\"'<>]*=[^\s\"'<>]*")
 
 def redact(text: str, secrets: Secrets = "") -> str:
     """Remove secrets, bearer tokens, and the user names, queries and fragments of URLs from a text."""
-    for known in (secrets,) if isinstance(secrets, str) else secrets:
-        if known:
-            text = text.replace(known, "<hidden>")
+    for known in _longest_first(secrets):
+        text = text.replace(known, "<hidden>")
     text = _BEARER.sub(r"\1 <hidden>", text)
     if "://" in text:
         text = _URL.sub(lambda url: f"{url[1]}{url[2]}{f'{url[3]}<hidden>' if url[3] else ''}", text)
     return _QUERY.sub(r"\1<hidden>", text) if "=" in text else text
+
+
+def _longest_first(secrets: Secrets) -> list[str]:
+    """Return each secret before those that are part of it: otherwise, the rest of it would remain."""
+    known = (secrets,) if isinstance(secrets, str) else secrets
+    return sorted(filter(None, known), key=len, reverse=True)
 
 
 _MAX_TEXT_LENGTH = 500
@@ -112,7 +116,22 @@ def sanitize_text(text: str, secrets: Secrets = "", *, max_length: int = _MAX_TE
 _ENCODED_QUERY = re.compile(r"(?:\?|%(?:25)*3[fF])[^\s\"'<>]+")
 """The rest of a URL from its query on, also where it is percent-encoded or escaped as in JSON."""
 
-_EMAIL = re.compile(r"[^\s@\"'<>()\[\],;:]+@[^\s@\"'<>()\[\],;:]+")
+
+@lru_cache(maxsize=32)
+def _encodings(known: str) -> re.Pattern[str]:
+    """Return the pattern of a secret with any of its special characters percent-encoded, any number of times."""
+    return re.compile("".join(map(_encodings_of_character, known)))
+
+
+def _encodings_of_character(character: str) -> str:
+    plain = re.escape(character)
+    encoded = "".join(f"%(?:25)*(?i:{byte:02x})" for byte in character.encode(errors="replace"))
+    return plain if character.isalnum() else f"(?:{plain}|{encoded})"
+
+
+_EMAIL = re.compile(r"(?<![^\s@\"'<>()\[\],;:])[^\s@\"'<>()\[\],;:]+@[^\s@\"'<>()\[\],;:]+")
+"""A match begins where a word begins: from each character of a long word, the search would take quadratic time."""
+
 _PHONE = re.compile(
     r"(?<![\w-])(?:\+?1[\s.-]?)?(?:\(\d{3}\)\s?|\d{3}[\s.-])\d{3}[\s.-]\d{4}(?![\w-])|\+\d{10,15}(?!\w)"
 )
@@ -121,9 +140,11 @@ _PHONE = re.compile(
 
 def sanitize_response_text(text: str, secrets: Secrets = "", *, max_length: int = _MAX_TEXT_LENGTH) -> str:
     """Prepare a text of a response, which may echo the request in any encoding, and name people."""
-    known = (secrets,) if isinstance(secrets, str) else secrets
-    encoded = [quote(each, safe="") for each in known] if "%" in text else ()
-    text = sanitize_text(text.replace("\\/", "/"), (*known, *encoded), max_length=len(text))
+    text = text.replace("\\/", "/")
+    if "%" in text:
+        for known in _longest_first(secrets):
+            text = _encodings(known).sub("<hidden>", text)
+    text = sanitize_text(text, secrets, max_length=len(text))
     text = _ENCODED_QUERY.sub("?<hidden>", text)
     if "@" in text:
         text = _EMAIL.sub("<hidden>", text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+from collections.abc import Callable
 from urllib.parse import quote
 
 import pytest
@@ -163,6 +164,39 @@ def test_a_long_token_in_a_long_message_leaves_no_part():
     assert "0123456789abcdef" not in shown_by(make_error(GET_AUDIENCE, response(400, nested), secrets=token))
 
 
+@pytest.mark.parametrize(
+    "echo",
+    [
+        quote(TOKEN, safe=""),
+        quote(TOKEN),  # leaves slashes
+        quote(TOKEN, safe="").lower(),
+        quote(quote(TOKEN, safe=""), safe=""),
+        quote(quote(TOKEN, safe="")).lower(),
+        quote(TOKEN, safe="=").replace("%2F", "%2f"),
+    ],
+)
+def test_a_percent_encoded_token_leaves_no_part(echo: str):
+    error = make_error(GET_AUDIENCE, response(401, {"error": f"bad header {echo}"}, {"X-Echo": echo}), secrets=TOKEN)
+    assert "bad header <hidden>" in str(error)
+    assert error.headers["X-Echo"] == "<hidden>"
+    assert "91" not in error.body
+
+
+@pytest.mark.parametrize("secrets", [("acme-prod", "acme-prod-3f9a8e"), ("acme-prod-3f9a8e", "acme-prod")])
+@pytest.mark.parametrize("encode", [str, lambda text: text.replace("-", "%2D") + "%20"])
+def test_a_secret_that_begins_like_another_leaves_no_part(secrets: tuple[str, str], encode: Callable[[str], str]):
+    message = f"unknown key {encode('acme-prod-3f9a8e')}"
+    error = make_error(GET_AUDIENCE, response(401, {"error": message}, {"X-Echo": message}), secrets=secrets)
+    assert "3f9a8e" not in shown_by(error)
+
+
+@pytest.mark.parametrize("piece", ["a", "a-", "%25", "%2f", "a.b/"])
+def test_describing_a_hostile_response_takes_linear_time(piece: str):
+    text = f"@ {piece * (100_000 // len(piece))}"
+    error = make_error(GET_AUDIENCE, response(500, {"error": text}, {"X-Echo": text}), secrets=TOKEN)
+    assert len(error.body) > 0  # quadratic time would be minutes
+
+
 ENCODINGS = [
     str,
     quote,
@@ -181,7 +215,17 @@ SIGNED_TEXTS = st.builds(
 )
 TOKEN_TEXTS = st.builds(
     lambda encode, before, after: f"{before}{encode(TOKEN)}{after}",
-    st.sampled_from([str, lambda text: f"Bearer {text}", json.dumps, lambda text: quote(text, safe="")]),
+    st.sampled_from(
+        [
+            str,
+            lambda text: f"Bearer {text}",
+            json.dumps,
+            quote,
+            lambda text: quote(text, safe=""),
+            lambda text: quote(text, safe="").lower(),
+            lambda text: quote(quote(text, safe=""), safe=""),
+        ]
+    ),
     FILLER,
     FILLER,
 )
@@ -213,6 +257,7 @@ def test_no_token_and_no_signed_url_survives(status: int, headers: dict[str, str
     assert SIGNATURE not in shown
     assert TOKEN not in shown
     assert quote(TOKEN, safe="") not in shown
+    assert quote(TOKEN) not in shown
 
 
 PEOPLE = st.recursive(
