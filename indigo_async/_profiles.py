@@ -134,6 +134,8 @@ def _read_tables(check: InputCheck, path: Path) -> Mapping[str, Any]:
 def _hide_texts(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _hide_texts(item) for key, item in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list):
+        return [_hide_texts(item) for item in cast("list[Any]", value)]
     return secret(value)
 
 

@@ -47,7 +47,7 @@ def read_token_file(path: str, *, named_by: str = TOKEN_FILE_VARIABLE) -> Secret
     token = SecretText()
     try:
         token = normalize_token(decode_text(Path(path).expanduser().read_bytes()))
-    except (OSError, RuntimeError) as error:  # RuntimeError: the home of a user who doesn't exist
+    except (OSError, RuntimeError, ValueError) as error:  # the home of a user who doesn't exist, or a null byte
         reason = getattr(error, "strerror", None) or str(error)
         check.add("token", f"{reason}; point it at the file that contains the token, or set {_TOKEN_VARIABLE}")
     else:
@@ -63,9 +63,9 @@ def read_token_file(path: str, *, named_by: str = TOKEN_FILE_VARIABLE) -> Secret
 
 
 def decode_text(data: bytes) -> SecretText:
-    """Decode UTF-8, or UTF-16 with a byte order mark, which PowerShell writes."""
+    """Decode UTF-8, or UTF-16 with a byte order mark, which PowerShell writes. Windows may add a mark to UTF-8, too."""
     is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return SecretText(data.decode("utf-16" if is_utf16 else "utf-8", errors="replace"))
+    return SecretText(data.decode("utf-16" if is_utf16 else "utf-8-sig", errors="replace"))
 
 
 _BYTE_ORDER_MARKS = "\ufeff\ufffe\u200b"

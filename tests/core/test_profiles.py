@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,29 @@ def test_no_message_shows_a_token(tmp_path_factory: pytest.TempPathFactory, text
         with pytest.raises(InvalidInputError) as caught:
             read_profile("acme", named_by="INDIGO_PROFILE")
     assert token not in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_windows_may_write_a_byte_order_mark(profiles: ProfilesFile, encoding: str):
+    profiles.write("")
+    profiles.path.write_text(f'[acme]\ntoken = "{CANARY}"', encoding=encoding)
+    assert Settings.resolve(None, None, profile="acme").token == CANARY
+
+
+def test_a_token_file_whose_name_has_a_null_byte_is_refused(profiles: ProfilesFile):
+    profiles.write('[acme]\ntoken_file = "a\\u0000b"')
+    profile = read_profile("acme", named_by="INDIGO_PROFILE")
+    assert callable(profile.token_source)
+    with pytest.raises(InvalidInputError, match="null byte"):
+        profile.token_source()
+
+
+def test_no_frame_of_an_error_shows_a_token_in_a_list(profiles: ProfilesFile):
+    profiles.write(f'[acme]\ntoken = ["{CANARY}"]')
+    with pytest.raises(InvalidInputError) as caught:
+        read_profile("acme", named_by="INDIGO_PROFILE")
+    frames = traceback.TracebackException.from_exception(caught.value, capture_locals=True).stack[1:]
+    assert CANARY not in str([frame.locals for frame in frames])
 
 
 def test_a_base_url_is_checked_where_it_is_written(profiles: ProfilesFile):

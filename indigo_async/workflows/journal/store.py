@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
@@ -299,14 +299,15 @@ class JournalStore:
             raise JournalDamagedError(verdict)
         if self._schema() != set(_SCHEMA):
             raise JournalDamagedError("its tables have been altered")
-        self._job_count = count_rows(
-            verify_checksum(row)[0] for row in self._db.execute("SELECT * FROM jobs ORDER BY id")
-        )
-        self._entry_count = count_rows(
-            verify_checksum(row)[0] for row in self._db.execute("SELECT * FROM entries ORDER BY id")
-        )
+        self._job_count = self._count("SELECT * FROM jobs ORDER BY id")
+        self._entry_count = self._count("SELECT * FROM entries ORDER BY id")
         if self._row_count < (committed or 0):
             raise JournalDamagedError(f"it holds {self._row_count} rows, and {committed} were written")
+
+    def _count(self, query: str) -> int:
+        """Check and count the rows of a table. The cursor is closed: an open one would keep the journal open."""
+        with closing(self._db.execute(query)) as rows:
+            return count_rows(verify_checksum(row)[0] for row in rows)
 
     def _load_job(self, key: str, fingerprint: str) -> StoredJob:
         row = self._db.execute("SELECT * FROM jobs WHERE key = ?", (key,)).fetchone()

@@ -179,6 +179,27 @@ def test_anything_else_is_a_journal_error_and_is_left_alone(path: Path, content:
     assert content is None or path.is_dir() or path.read_bytes() == content
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE entries SET facts = '{}' WHERE id = 1",
+        "UPDATE entries SET facts = CAST(x'ff' AS TEXT)",
+        "DELETE FROM jobs",
+    ],
+)
+async def test_a_damaged_journal_is_closed_while_its_error_is_handled(path: Path, damage: str):
+    async with Journal.open(path) as journal:
+        await record_intent(await open_job_log(journal, "42", "Donors"), Stage.UPLOAD, 1.0)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(damage)
+        db.commit()
+    reader = read_journal(path)
+    before = contents(reader)
+    with pytest.raises(JournalDamagedError) as caught:
+        list(reader)
+    assert contents(reader) == before, caught.value
+
+
 async def test_a_later_version_is_refused(path: Path):
     async with Journal.open(path) as journal:
         await record_intent(await open_job_log(journal, "42", "Donors"), Stage.UPLOAD, 1.0)
