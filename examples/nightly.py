@@ -84,7 +84,10 @@ def main() -> ExitCode:
     except JournalInUseError as error:
         logger.warning("%s", error)
         return ExitCode.IN_USE
-    except (InvalidInputError, OSError, ValueError, KeyError) as error:
+    except KeyError as error:
+        logger.error("%s: a list has no %s", options.lists, error)  # noqa: TRY400 - users need no traceback
+        return ExitCode.USAGE_ERROR
+    except (InvalidInputError, OSError, ValueError) as error:
         logger.error("%s", error)  # noqa: TRY400 - users need no traceback
         return ExitCode.USAGE_ERROR
     except IndigoError as error:

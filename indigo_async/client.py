@@ -95,7 +95,7 @@ class IndigoClient:
             pass `indigo_async.logs.log_events`, or set `INDIGO_LOG` to `info` or `debug`.
 
     Profiles are tables of a TOML file that only you can read (mode 600), `~/.config/indigo-async/profiles.toml` or
-    what `INDIGO_PROFILES_FILE` names. Each has a `token` or a `token_file`, and may have a `base_url` and a `proxy`:
+    what `INDIGO_PROFILES_FILE` names. Each has a `token` or a `token_file`, and may have a `base_url` and a `proxy`::
 
         [acme]
         token = "..."
@@ -259,7 +259,8 @@ class IndigoClient:
             json: the body, any JSON value. None sends no body.
             params: the query. None leaves a parameter out, a list gives it several times.
 
-        Example:
+        Example::
+
             response = await client.request("GET", "/organization", params={"verbose": True})
             print(response.status, response.headers["Date"], response.json)
         """

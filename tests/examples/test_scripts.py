@@ -98,17 +98,23 @@ async def test_a_concurrent_run_exits_at_once(example_environment: ExampleEnviro
 
 
 @pytest.mark.parametrize(
-    "content",
+    ("content", "message"),
     [
-        "no JSON",
-        '[{"customer_id": "42"}]',
-        '[{"customer_id": "", "audience_name": "A", "csv": "https://example.org/a"}]',
+        ("no JSON", "Expecting value"),
+        ('[{"customer_id": "42"}]', "lists.json: a list has no 'audience_name'"),
+        (
+            '[{"customer_id": "", "audience_name": "A", "csv": "https://example.org/a"}]',
+            "jobs[0].customer_id: must not be empty",
+        ),
     ],
 )
-async def test_invalid_lists_are_a_usage_error(example_environment: ExampleEnvironment, tmp_path: Path, content: str):
+async def test_invalid_lists_are_a_usage_error(
+    example_environment: ExampleEnvironment, tmp_path: Path, content: str, message: str
+):
     (tmp_path / "lists.json").write_text(content)
     code, _, log = await nightly(example_environment, tmp_path / "lists.json", tmp_path / "state")
     assert code == 2, log
+    assert message in log
     assert example_environment.sandbox.log.count() == 0
 
 
