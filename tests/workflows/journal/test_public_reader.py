@@ -182,22 +182,24 @@ def test_anything_else_is_a_journal_error_and_is_left_alone(path: Path, content:
 @pytest.mark.parametrize(
     "damage",
     [
-        "UPDATE entries SET facts = '{}' WHERE id = 1",
+        "UPDATE entries SET at_ms = 5",
         "UPDATE entries SET facts = CAST(x'ff' AS TEXT)",
-        "DELETE FROM jobs",
+        "DELETE FROM entries WHERE id = 1",
     ],
 )
 async def test_a_damaged_journal_is_closed_while_its_error_is_handled(path: Path, damage: str):
     async with Journal.open(path) as journal:
-        await record_intent(await open_job_log(journal, "42", "Donors"), Stage.UPLOAD, 1.0)
+        job_log = await open_job_log(journal, "42", "Donors")
+        for stage in (Stage.UPLOAD, Stage.MATCH, Stage.PREVIEW):
+            await record_intent(job_log, stage, 1.0)
     with closing(sqlite3.connect(path)) as db:
         db.execute(damage)
         db.commit()
     reader = read_journal(path)
-    before = contents(reader)
+    before = await asyncio.to_thread(contents, reader)
     with pytest.raises(JournalDamagedError) as caught:
-        list(reader)
-    assert contents(reader) == before, caught.value
+        await asyncio.to_thread(list, reader)
+    assert await asyncio.to_thread(contents, reader) == before, caught.value
 
 
 async def test_a_later_version_is_refused(path: Path):
