@@ -1,4 +1,4 @@
-"""An asyncio SDK for the Indigo audiences API: match, grow, price, buy and download voter audiences.
+"""An asyncio SDK for the Indigo audiences API: match, grow, price, purchase and download voter audiences.
 
     from indigo_async import IndigoClient, workflows
 

@@ -105,7 +105,7 @@ class ClientThread:
             raise ClientNotOpenError("the client was opened in another process: create one in each process")
         if self._thread is threading.current_thread():
             raise ClientNotOpenError(
-                "an event listener or a token function called its own client, whose event loop waits for it: use "
+                "an event listener or a token function called its own client, which would wait forever: call it from "
                 "another thread"
             )
 

@@ -22,7 +22,7 @@ MAX_CONCURRENT_DOWNLOADS = 16
 class ClientCore:
     """The shared part of a client, opened and closed once. `options` are the client's own, which polls use.
 
-    It never refers to the client: when the client and its views are gone, so is the core.
+    The core never refers to the client, so it is freed together with the client and its views.
     """
 
     download_slots: asyncio.Semaphore

@@ -1,4 +1,4 @@
-"""Named profiles for people with several tokens: a private TOML file with a table per profile."""
+"""Profiles, for users with several tokens: a private TOML file with a table per profile."""
 
 from __future__ import annotations
 

@@ -1,19 +1,19 @@
 """The recipes, batches and endpoints as plain functions, for scripts and notebooks without asyncio.
 
-Each function here takes the arguments of the one with the same name in `indigo_async.workflows`, and each method of the
-client those of the method in `indigo_async.IndigoClient`. They return and raise the same, too.
+Functions and methods take the same arguments, return the same values and raise the same errors as those of the same
+names in `indigo_async.workflows` and `indigo_async.IndigoClient`.
 
-A client has a thread that runs its event loop while it is open:
+While a client is open, a thread runs its event loop:
 
-- Several threads may share a client, and then share its rate limits, connections and polling.
-- Ctrl-C, or an exception from a signal handler, cancels the call of the main thread. A purchase in flight is checked
-  first, which takes 20 seconds at most. A second Ctrl-C doesn't wait for that.
-- `run_batch` reads the jobs of an iterator or a set in the thread that called it, each when there is room for it. So
-  they can come from a generator that reads a database.
+- Threads may share a client, with its rate limits, connections and polling.
+- Ctrl-C, or an exception from a signal handler, cancels the main thread's call. A purchase in flight is checked first
+  (20 seconds at most). A second Ctrl-C ends the call without this check.
+- `run_batch` reads jobs from an iterator lazily, in the thread that called it, so a generator may read them from a
+  database.
 - `on_event` and a token function are called in the client's thread. They must be quick, and must not call the client.
 - In a notebook, create the client in one cell and use it in others. In a coroutine, use `indigo_async.IndigoClient`
-  instead, because a function that waits blocks the coroutine's event loop.
-- A client can't be used after a fork, as in pools of `multiprocessing`: create one in each process.
+  instead, because a blocking call would block the event loop.
+- A client can't be used after a fork, such as in a `multiprocessing` pool: create one in each process.
 """
 
 from __future__ import annotations
@@ -118,10 +118,10 @@ def _hide(value: object) -> object:
 
 
 class IndigoClient:
-    """A client for the Indigo audiences API in code without asyncio. It is open from its creation until it is closed.
+    """A client for the Indigo audiences API in code without asyncio. It is open as soon as it is created.
 
-    Close it with `with`, or with `close()`. It is closed at the latest when it is garbage-collected or the program
-    ends. Its parameters, endpoints and errors are those of `indigo_async.IndigoClient`; see there.
+    Close it with a `with` block or with `close()`. Otherwise it is closed when it is garbage-collected, or when the
+    program ends. It has the same parameters, endpoints and errors as `indigo_async.IndigoClient`.
     """
 
     @_takes_parameters_of(asyncio_client.IndigoClient)
@@ -149,7 +149,7 @@ class IndigoClient:
         self._client.__reduce__()
 
     def close(self) -> None:
-        """Close the client. Calls in other threads are canceled, after a purchase in flight was checked."""
+        """Close the client, and cancel calls in other threads. Purchases in flight are checked first."""
         self._thread.close()
 
     with_options: Final = _view(asyncio_client.IndigoClient.with_options)

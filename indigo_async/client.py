@@ -1,4 +1,4 @@
-"""The API's seven endpoints, one typed coroutine each; `CustomerClient` has them with the customer ID bound."""
+"""The client: the API's seven endpoints, one typed coroutine each."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ _NOT_THE_CLIENT = "this client is a view made by `with_options`: open and close 
 class IndigoClient:
     """A client for the Indigo audiences API: `async with IndigoClient(token) as client:`.
 
-    In a notebook, use `client = await IndigoClient(token).open()` and, in the end, `await client.aclose()`. One client
-    serves a whole process: everything that uses it shares its rate limits, connections and polling.
+    In a notebook, open it with `client = await IndigoClient(token).open()`, and close it with `await client.aclose()`.
+    Use one client per process: everything that uses a client shares its rate limits, connections and polling.
 
     Every endpoint raises:
 
@@ -71,24 +71,25 @@ class IndigoClient:
     - `CustomerMismatchError` or `RecordMismatchError` if the response is about another customer or record.
     - `ClientNotOpenError` if the client is not open, or was opened in another event loop.
 
-    Every endpoint takes `extra`: parameters that this version doesn't know, by the API's own names, as JSON values.
+    Every endpoint takes `extra`: parameters that this version doesn't know, under the API's own names, as JSON values.
 
     Args:
         token: the API token, or a function or coroutine function that returns it. The function is called when the
             client is opened and again when the server rejects the token (401); the rejected request is then sent again.
             Default: the environment variable `INDIGO_API_TOKEN`, else the file that `INDIGO_API_TOKEN_FILE` names.
-        profile: the profile that has the token, for people with several; see below. Default: `INDIGO_PROFILE`.
+        profile: the name of the profile that has the token; see below. Default: `INDIGO_PROFILE`.
         base_url: the API's URL. Default: `INDIGO_BASE_URL`, else the public API. Must be https, except on loopback.
-        timeout: seconds for one attempt of a request, including the connection.
-        retry: how often and how long a request is tried.
-        headers: are sent with every request to the API, and to no other server, such as one with downloads. Their
-            values are treated as secrets. The client's own headers, such as `Authorization`, can't be replaced.
+        timeout: seconds for one attempt of a request, including the time to connect.
+        retry: how often and for how long a request is tried.
+        headers: headers for every request to the API. They are never sent to other servers, such as download servers,
+            and their values are treated as secrets. The client's own headers, such as `Authorization`, can't be
+            replaced.
         user_agent: your program and its version, such as `acme-sync/2.1`. It follows the SDK's own `User-Agent`.
         pacing: limits for concurrent requests and requests per second.
         poll_interval: seconds between two status checks of an audience; at least 1, except on loopback. After 60
             intervals the checks become rarer, up to 30 seconds apart.
-        session: your own aiohttp session, which is not closed. Its own settings decide about proxies and certificates.
-            Default: the client creates one.
+        session: your own aiohttp session. The client doesn't close it, and its settings for proxies and certificates
+            apply. Default: the client creates a session.
         proxy: the URL of an HTTP proxy for all requests, `http://user:password@host:port`. Default: what
             `INDIGO_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY` or `ALL_PROXY` name, unless `NO_PROXY` excludes the host.
         on_event: called with every event on this client, including requests: see `indigo_async.events`. To log them,
@@ -182,7 +183,9 @@ class IndigoClient:
         return self
 
     async def aclose(self) -> None:
-        """Close the client: its connections, and all waits. It can be opened again. Closing it twice does no harm.
+        """Close the client's connections, and end all its waits.
+
+        The client can be opened again. Closing a closed client does nothing.
 
         Raises:
             ClientNotOpenError: it was opened in another event loop, or it is a view.
@@ -218,16 +221,16 @@ class IndigoClient:
         retry: RetryPolicy | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> IndigoClient:
-        """Return a view of this client with other options. What you leave out stays the same.
+        """Return a view of this client with other options. Options that you leave out stay the same.
 
-        The view shares everything else: connections, rate limits, outages, polling, and what was purchased. It works
-        wherever a client does, whenever this client is open, and is not opened or closed itself. Status checks of waits
-        serve all waits of a client at once, so they use the options of the client itself.
+        The view shares everything else with the client: connections, rate limits, outages, polling, and the memory of
+        purchases. Use it like a client while this client is open; it is not opened or closed itself. Polling serves all
+        waits of a client at once, so it uses the client's own options.
 
         Args:
-            timeout: seconds for one attempt of a request, including the connection.
-            retry: how often and how long a request is tried.
-            headers: are added to the client's own, and replace those of the same name.
+            timeout: seconds for one attempt of a request, including the time to connect.
+            retry: how often and for how long a request is tried.
+            headers: headers to add. They replace the client's headers of the same names.
 
         Raises:
             InvalidInputError: an option is invalid.
@@ -248,16 +251,16 @@ class IndigoClient:
     ) -> ApiResponse:
         """Send a request to an endpoint that this version of the SDK doesn't know.
 
-        It is authenticated, paced, timed out and retried like any other, waits out the same outages, and raises the
-        same errors. A GET is sent again after a failure. Any other request is sent again only if it certainly was not
-        carried out, because nobody documents what repeating it would do.
+        The request uses the same authentication, pacing, timeouts and retries as any other, waits out the same outages,
+        and raises the same errors. A GET is retried after a failure. Any other request is retried only if it certainly
+        wasn't carried out, because the SDK doesn't know whether repeating it is safe.
 
         Args:
             method: GET, POST, PUT, PATCH or DELETE.
-            path: where the endpoint is below `base_url`, such as `/audiences`. Special characters are encoded. The
-                request never leaves `base_url`, so the token doesn't either.
+            path: the endpoint's path below `base_url`, such as `/audiences`. Special characters are encoded. A path
+                that leaves `base_url` is rejected, so the token is never sent elsewhere.
             json: the body, any JSON value. None sends no body.
-            params: the query. None leaves a parameter out, a list gives it several times.
+            params: the query. A list repeats its parameter. None leaves the parameter out.
 
         Example::
 

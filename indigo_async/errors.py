@@ -59,14 +59,14 @@ __all__ = [
 class IndigoError(Exception):
     """Base class of all errors of the SDK. They can be copied and pickled with their attributes.
 
-    If there was an HTTP response, these describe it, for your logs and for the API's support:
+    If there was an HTTP response, these attributes describe it, for your logs and for Indigo's support:
 
-    - `request_id`: the ID under which the server's operators find the request, from the first of the headers
+    - `request_id`: the ID by which the server's operators find the request. It comes from the first of these headers:
       `X-Request-Id`, `Request-Id`, `X-Amzn-RequestId`, `X-Amz-Request-Id`, `X-Correlation-Id`, `X-Trace-Id`, `CF-Ray`
-      and `traceparent`. None if it has none. It also ends the error's text.
-    - `headers`: its headers, looked up in any case, without cookies, keys, tokens and the queries of URLs.
-    - `body`: its body of at most 4,096 characters, without secrets and without data about people: of JSON, the keys and
-      the error's own texts, and types instead of other values. Empty if nothing can be shown.
+      and `traceparent`. None if there is none of them. The error's message ends with it.
+    - `headers`: the headers, without cookies, keys, tokens and the queries of URLs. Names are case-insensitive.
+    - `body`: the body, at most 4,096 characters, without secrets and without data about people. Of JSON, it shows the
+      keys, the error's own messages, and the types of other values. Empty if nothing can be shown.
     """
 
     request_id: str | None = None
@@ -277,7 +277,7 @@ class WaitTimeoutError(WorkflowError):
 
 
 class BudgetExceededError(WorkflowError):
-    """The price is above the limit or cannot be read. Nothing was bought."""
+    """The price is above the limit or cannot be read. Nothing was purchased."""
 
     def __init__(
         self,
@@ -298,18 +298,18 @@ class AudienceExistsError(WorkflowError):
 
 
 class ExportExistsError(WorkflowError):
-    """There is a purchased export with unknown fields, so another purchase might buy the same twice."""
+    """A purchased export has unknown fields, so another purchase might pay for the same fields twice."""
 
 
 class EmptyAudienceError(WorkflowError):
-    """The audience to export is empty. Nothing was bought. Pass `allow_empty=True` to export it anyway."""
+    """The audience to export is empty. Nothing was purchased. Pass `allow_empty=True` to export it anyway."""
 
 
 class PurchaseInDoubtError(WorkflowError):
-    """An export may or may not have been purchased, and the server's records don't show which. Nothing more is bought.
+    """An export may or may not have been purchased, and the server's records don't show which.
 
-    Its price stays reserved in the budget. If the call is repeated, it reads the server again before it does anything.
-    `export` is the export's last known record.
+    Nothing more is purchased, and the price stays reserved in the budget. The same call later reads the server's record
+    before it does anything else. `export` is the export's last known record.
     """
 
     def __init__(

@@ -73,8 +73,8 @@ class RequestEnded(Event):
     """A request got a response, or failed without one. Only a client's own listener receives this event.
 
     Without a response, `status` is None and `error_type` names the reason, such as `timeout`. `seconds` excludes the
-    time that the request spent in the queue. `request_id`, `headers` and `body` are as in `IndigoError`; the body of a
-    2xx response is left out.
+    time that the request spent in the queue. `request_id`, `headers` and `body` are as in `IndigoError`, but without
+    the body of a 2xx response.
     """
 
     endpoint: str
@@ -246,9 +246,9 @@ Listener: TypeAlias = Callable[[Event], object]
 
 
 def event_fields(event: Event) -> dict[str, str | int | float]:
-    """The fields of an event as plain values, for logs and traces. Fields that are None are left out.
+    """Return the fields of an event as plain values, for logs and traces.
 
-    The headers and the body of a response are left out, too: they are long.
+    Fields that are None are left out, and so are the headers and body of a response, because they are long.
     """
     names = [field.name for field in attrs.fields(type(event)) if field.name not in {"headers", "body"}]
     values = {name: getattr(event, name) for name in names}

@@ -71,7 +71,7 @@ class ColumnSelections:
 
 
 CANONICAL_FIELDS: tuple[str, ...] = tuple(field.name for field in attrs.fields(ColumnSelections))
-"""The fields that a CSV's columns can hold."""
+"""The fields that columns of a CSV can be matched to."""
 
 ColumnSelectionsInput: TypeAlias = ColumnSelections | Mapping[str, ColumnSelection | Mapping[str, Any]]
 """`ColumnSelections`, or a mapping from fields to `ColumnSelection` or `{"column_name": ..., "is_required": ...}`."""
@@ -111,7 +111,4 @@ misspelled.
 """
 
 QueryParameters: TypeAlias = Mapping[str, str | int | float | Sequence[str | int | float] | None]
-"""The query of a request: text, numbers, true or false, or a list of these for a parameter that is given several times.
-
-None leaves a parameter out.
-"""
+"""The query of a request: text, numbers, true or false. A list repeats its parameter. None leaves the parameter out."""

@@ -1,12 +1,12 @@
 """Logs events with the logger `indigo_async`: `IndigoClient(on_event=log_events)`.
 
-In scripts, set the environment variable `INDIGO_LOG` instead: with `info`, clients log results and purchases to stderr,
-with `debug` also every request. It is read when a client is created. Logging that your code has configured is not
-changed: records then go where your code sends them.
+In scripts, set the environment variable `INDIGO_LOG` instead: with `info`, clients log results and purchases to stderr;
+with `debug`, they also log every request. The variable is read when a client is created. If your code has configured
+logging, its configuration stays, and records go where it sends them.
 
 Each record has the event's fields as attributes, such as `indigo.event`, `indigo.customer_id`, `indigo.stage` and
-`indigo.seconds`, so JSON formatters can write them. No record holds a token, a URL, or anything about a person in a
-list; customers and audiences appear with the IDs and names that you gave them.
+`indigo.seconds`, so JSON formatters can write them. No record holds a token, a URL, or data about the people in a list.
+Records do hold customer IDs and audience names.
 """
 
 from __future__ import annotations

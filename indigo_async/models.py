@@ -38,10 +38,10 @@ RecordId: TypeAlias = str | int
 
 @attrs.frozen(kw_only=True)
 class ApiResponse:
-    """The response of `client.request`: its status, its headers (in any case), and its JSON as the server sent it.
+    """The response of `client.request`: its status, its headers, and its JSON as the server sent it.
 
-    `json` is None for an empty body. The headers and the JSON may hold people's data and signed URLs, so the repr shows
-    neither.
+    Names of headers are case-insensitive. `json` is None for an empty body. The headers and the JSON may hold people's
+    data and signed URLs, so the repr shows neither.
     """
 
     status: int
@@ -76,7 +76,7 @@ class ExportStatus(StrEnum):
 
 _SEPARATORS = re.compile(r"[\s_-]+")
 KNOWN_STATUSES = {str(status): str(status) for kind in (AudienceStatus, UploadStatus, ExportStatus) for status in kind}
-"""Every known status by its own name."""
+"""All known statuses, each by its own name."""
 _FOLDED_STATUSES = {_SEPARATORS.sub("", status): status for status in KNOWN_STATUSES}
 _MAX_STATUS_LENGTH = 100
 

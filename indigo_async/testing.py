@@ -4,8 +4,8 @@ Enable them with `pytest_plugins = ["indigo_async.testing"]` in your top-level `
 extra `sandbox`. Run async tests with AnyIO's pytest plugin, which is installed with this SDK (`anyio_mode = "auto"` or
 `@pytest.mark.anyio`; a fixture `anyio_backend` must return `"asyncio"`), or with pytest-asyncio in auto mode.
 
-`indigo_sandbox.log` lists the requests (`log.count("POST /purchase_csv_export")`, `log.find(customer_id="42")`),
-`indigo_sandbox.counts()` what was created and purchased, and `indigo_sandbox.faults` injects faults.
+`indigo_sandbox.log` lists the requests (`log.count("POST /purchase_csv_export")`, `log.find(customer_id="42")`).
+`indigo_sandbox.counts()` counts what was created and purchased. `indigo_sandbox.faults` injects faults.
 """
 
 from __future__ import annotations

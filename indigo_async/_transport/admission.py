@@ -46,7 +46,8 @@ class Admission:
     async def _hold(self, endpoint: Endpoint, seconds: float) -> tuple[bool, float]:
         """Wait until the outage is over, or until it is this request's turn to probe.
 
-        Returns whether it is to find out, and the seconds spent. A caller that may wait longer spends none.
+        Returns whether this request is the probe, and the seconds that count against `max_pause`: none if the caller
+        waits out outages.
         """
         if may_wait_out_outages():
             return await self.breaker.hold(is_write=not endpoint.idempotent), 0.0

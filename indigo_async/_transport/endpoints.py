@@ -87,7 +87,7 @@ def decode_audience(document: Any, endpoint: Endpoint, customer_id: str | None) 
     try:
         audience = decode_response(codec.decode_audience, document, endpoint)
     finally:
-        del document  # as above
+        del document  # as in `decode_response`
     check_customer(endpoint, customer_id, audience.customer_id)
     return audience
 
@@ -101,7 +101,7 @@ def decode_export(document: Any, endpoint: Endpoint, customer_id: str | None) ->
     try:
         export = decode_response(codec.decode_export, document, endpoint)
     finally:
-        del document  # as above
+        del document  # as in `decode_response`
     if export.audience is not None:
         check_customer(endpoint, customer_id, export.audience.customer_id)
     return export

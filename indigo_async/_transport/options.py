@@ -51,7 +51,7 @@ _USER_AGENT = f"indigo-async/{__version__} python/{platform.python_version()} ai
 
 
 def make_socket_timeout(timeout: float, *, read: float | None = None) -> aiohttp.ClientTimeout:
-    """Return the timeout for a connection, and for each read: a request as a whole has a timer of its own."""
+    """Return the timeout for a connection and for each read. The request as a whole has its own timer."""
     return aiohttp.ClientTimeout(total=None, sock_connect=min(_CONNECT_SECONDS, timeout / 2), sock_read=read)
 
 

@@ -1,7 +1,7 @@
-"""What errors and events show of a response: its request ID, its headers and its body, without secrets and people.
+"""What errors and events show of a response: its request ID, headers and body, without secrets or data about people.
 
-An error's body may echo the request, with a signed URL or the people of a list. So a JSON body keeps its keys and the
-messages of an error, and any other value becomes its type. Of bodies that aren't JSON, only messages remain.
+An error's body may echo the request, with a signed URL or people's data. So a JSON body keeps only its keys and the
+messages of an error, and any other value is replaced by its type. Of bodies that aren't JSON, only messages remain.
 """
 
 from __future__ import annotations

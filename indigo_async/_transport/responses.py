@@ -32,8 +32,9 @@ _STREAM_CHUNK_BYTES = 64 * 1024
 class Endpoint:
     """An endpoint of the API. Its name, such as `GET /audience`, identifies it in errors, events and counters.
 
-    `record` is the class of the record that it returns; None if it doesn't return a single record. `parameters` are
-    those that its method sets. Only reads count as idempotent: no reference says what a repeated PUT or DELETE does.
+    `record` is the class of the record that it returns; None if it doesn't return a single record. `parameters` are the
+    names that the SDK sets, so callers can't pass them as `extra`. Only reads count as idempotent: no reference says
+    what a repeated PUT or DELETE does.
     """
 
     method: str

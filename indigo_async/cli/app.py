@@ -33,8 +33,8 @@ _COMMANDS = {
     "manifest": """\
 Generate a manifest for local CSVs, with suggested columns, for `run`.
 
-It permits no spending unless --max-cost-cents does. Comments say what to check. CSVs without suggested columns are
-marked, and `run` refuses the manifest until that is corrected.
+The manifest permits no spending unless you pass --max-cost-cents. Comments say what to check. If no columns can be
+suggested for a CSV, its job is marked with EDIT, and `run` refuses the manifest until you add its columns.
 
   indigo-async manifest 'lists/*.csv' --customer 42 --output jobs.yaml""",
     "upload": """\

@@ -47,7 +47,7 @@ class LookalikeInput:
 
 @attrs.frozen(kw_only=True)
 class ExportInput:
-    """The export that a job purchases and delivers. With the destination None, it is only purchased."""
+    """The export that a job purchases and delivers. Without a destination, it is only purchased."""
 
     destination: str | None
     optional_field_types: tuple[str, ...] = ()

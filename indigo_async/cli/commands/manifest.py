@@ -53,7 +53,7 @@ def manifest(
         ),
     ] = "{file}",
     lookalike_size: Annotated[
-        OptionalWholeNumber, Parameter(help="Also create lookalikes of so many people.", validator=POSITIVE)
+        OptionalWholeNumber, Parameter(help="Also create lookalikes of this many people.", validator=POSITIVE)
     ] = None,
     exports: Annotated[str | None, Parameter(help="Also export the audiences to this folder.")] = None,
     max_cost_cents: Annotated[

@@ -46,8 +46,8 @@ class _Server:
 class LocalPublisher:
     """A `Publisher` that serves files from this machine to an API on the same machine, such as the sandbox.
 
-    Each file is at a URL that can't be guessed, on loopback, while its match needs it. Nothing else is served, and
-    without files there is no server. The public API cannot reach this machine: use `ObjectStorePublisher` there.
+    Each file has a loopback URL that can't be guessed, for as long as its match needs it. Nothing else is served. The
+    public API can't reach this machine; for it, use `ObjectStorePublisher`.
     """
 
     def __init__(self) -> None:

@@ -68,11 +68,11 @@ async def start_batch(
     stop_after_failures: int | None = None,
     on_event: Listener | None = None,
 ) -> AsyncGenerator[Batch]:
-    """Start a batch of jobs. Iterate over the batch for their outcomes as they come.
+    """Start a batch of jobs. Iterate over the batch to get their outcomes as they arrive.
 
     Jobs in a list are all checked before anything is sent. Jobs from an iterator are read lazily and checked one by
-    one, and an invalid one fails alone. One failed job never stops the others. When the same batch is run again, it
-    continues where it stopped: what exists is reused, and nothing is purchased twice.
+    one, and an invalid job doesn't affect the others. One failed job never stops the others. If you run the same batch
+    again, it continues where it stopped: what exists is reused, and nothing is purchased twice.
 
     Args:
         client: an open client.
@@ -80,12 +80,12 @@ async def start_batch(
         max_in_flight: the most jobs in flight at once.
         journal: a file that records what was done, for this run and later ones. Without it, only the server's records
             are used, and two processes that run the same jobs could purchase twice.
-        budget_cents: the most that all runs with this journal may spend (without a journal: that this run may spend);
-            None leaves only each job's `max_cost_cents`.
-        purchase: False stops each job at its priced preview; a later run that may buy purchases those previews.
+        budget_cents: the most that all runs with this journal may spend together (without a journal: that this run may
+            spend). None leaves only each job's `max_cost_cents`.
+        purchase: False stops each job at its priced preview. A later run without it purchases those previews.
         publisher: makes local CSVs available at URLs until they are matched.
         job_timeout: seconds for each job.
-        stop_after_failures: start no more jobs after this many have failed; None never stops because of failures.
+        stop_after_failures: the number of failed jobs after which no more jobs start. None: failures never stop it.
         on_event: called with each event; see `indigo_async.events`.
 
     Raises:
@@ -154,8 +154,8 @@ async def run_batch(
 ) -> BatchReport:
     """Run a batch of jobs to the end and return its report.
 
-    The arguments are those of `start_batch`, which also hands out each outcome. A failed job raises no error: it is in
-    the report. For the full rows of a large batch, read its journal with `read_journal`.
+    It takes the same arguments as `start_batch`, which also yields each outcome. A failed job raises no error: it is in
+    the report. To get all rows of a large batch, read its journal with `read_journal`.
 
     Raises:
         InvalidInputError: before anything is sent, with all problems.

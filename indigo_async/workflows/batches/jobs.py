@@ -87,7 +87,7 @@ class LookalikeStep:
     Attributes:
         audience_name: unique among the customer's audiences.
         size: the number of people requested.
-        include_original_audience: whether it includes the matched people; None leaves that to the server.
+        include_original_audience: whether it includes the matched people. None: the server decides.
         filters: where the people live; all filters must match.
     """
 
@@ -106,7 +106,8 @@ class ExportStep:
             URL.
         optional_field_types: the paid fields to add to the free ones; see `OptionalFieldType`.
         max_cost_cents: the most that this export may cost, in cents. 0 purchases free exports only.
-        reuse_purchased: what to do if an export was purchased before and the server doesn't show its field types.
+        reuse_purchased: what to do if an export was purchased before and the server doesn't show its field types; see
+            `workflows.export_audience`.
         allow_empty: purchase the export even if the audience is known to be empty.
     """
 
@@ -132,7 +133,7 @@ class AudienceJob:
         customer_id: whose audience it is.
         audience_name: the name of the matched audience, unique among this customer's.
         csv: a URL that the server can fetch, or a local path, which needs a `Publisher`.
-        column_selections: which columns of the CSV are matched.
+        column_selections: the CSV column for each field, and whether a match must agree on it.
         lookalike: the lookalike to create.
         export: the export to purchase, of the lookalike if there is one.
         key: your own name for the job in outcomes and reports. Default: the customer ID and audience name, joined by a

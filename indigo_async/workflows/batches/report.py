@@ -124,7 +124,7 @@ class CustomerTotals:
         unresolved_cents: the price of purchases whose outcome is unknown.
         quoted_cents: the price of all exports that were priced, or that earlier runs with the journal purchased.
         matched: how many rows were matched, in the lists for which the server shows it.
-        rows: how many rows those lists have.
+        rows: how many rows these lists have.
     """
 
     jobs: int = 0

@@ -1,4 +1,4 @@
-"""Reading a journal as typed rows: what each run was about to do, what it did, and how its jobs ended."""
+"""Reads a journal as typed rows: what each run was about to do, what it did, and how its jobs ended."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class OutcomeRow:
         audience_id: the last audience that it worked on.
         error_type: the class of the error; None if the job succeeded.
         error_message: the message of the error, redacted.
-        warnings: what somebody should know about the job.
+        warnings: what you should know about the job.
         export_id: the export that was priced, as text.
         quoted_cents: the price of that export in cents.
         matched: how many rows were matched; None if the server doesn't show it.
@@ -172,8 +172,8 @@ class JournalReader:
 def read_journal(path: Path | str) -> JournalReader:
     """Read the journal of a batch, also while the batch is running.
 
-    The journal is only read: never created, changed, upgraded or kept from its batch. Journals of earlier versions of
-    this SDK can be read, too. Errors are raised when the iteration begins.
+    The journal is only read. It is never created, changed or upgraded, and a running batch can go on writing to it.
+    Journals of earlier versions of this SDK can be read, too. Errors are raised when the iteration begins.
 
     Args:
         path: the journal's path, as passed to `run_batch`.
@@ -181,7 +181,7 @@ def read_journal(path: Path | str) -> JournalReader:
     Raises:
         JournalVersionError: a later version of this SDK wrote it in another format.
         JournalDamagedError: it is not a journal, or something in it is altered or lost.
-        JournalInUseError: another program keeps everyone from reading it.
+        JournalInUseError: another program has locked it against reading.
         JournalWriteError: it does not exist or cannot be read.
     """
     return JournalReader(Path(path))
@@ -191,7 +191,7 @@ def sum_purchases(rows: Iterable[JournalRow]) -> PurchaseTotals:
     """Add up the purchases in the rows of one job or of a whole journal, in cents.
 
     An export counts once, however often its purchase was attempted. A purchase that has neither a result nor a
-    withdrawal may have been made: it is unresolved.
+    withdrawal may have been made, so it counts as unresolved.
     """
     return sum_purchase_facts(
         (row.kind, str(row.export_id), row.cost_cents or 0)

@@ -98,8 +98,8 @@ class ExportReceipt:
 class PurchasedExport:
     """A purchased export that was not downloaded, and the URL of its CSV.
 
-    Whoever has the URL can download the people, until it expires. It is hidden in reprs, and a pickled copy has it
-    without its signature. The same call of `export_audience` returns a fresh one, and `download_export` saves the CSV.
+    Anyone who has the URL can download the people until it expires. Reprs hide the URL, and pickled copies have it
+    without its signature. The same call of `export_audience` returns a fresh URL, and `download_export` saves the CSV.
     """
 
     export: CsvExport

@@ -1,6 +1,6 @@
 """Reusing existing audiences: what their records show, which one fits, and what the user should know.
 
-Evidence reuses, contradiction stops, doubt never buys.
+Reuse needs evidence, a contradiction stops, and doubt never purchases.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Judging existing exports: pure rules. Evidence reuses, contradiction stops, doubt never buys."""
+"""Pure rules about existing exports: reuse needs evidence, a contradiction stops, and doubt never purchases."""
 
 from __future__ import annotations
 

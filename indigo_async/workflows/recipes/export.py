@@ -78,7 +78,7 @@ async def export_audience(
 ) -> ExportReceipt | PurchasedExport:
     """Price an export of an audience, purchase it if it costs no more than the limit, and download its CSV.
 
-    Called again with the same arguments, it uses the export that was purchased, unless `reuse_purchased=False`.
+    If you call it again with the same arguments, it uses the purchased export, unless you pass `reuse_purchased=False`.
     With `destination=None`, nothing is downloaded: the result has the export's current download URL.
 
     Args:
@@ -101,7 +101,7 @@ async def export_audience(
         BudgetExceededError: the export costs more than the limit, or its price can't be read; nothing was purchased.
         ExportExistsError: see `reuse_purchased`; nothing was purchased.
         EmptyAudienceError: see `allow_empty`; nothing was purchased.
-        PurchaseInDoubtError: the export may have been purchased, and the server's records don't tell.
+        PurchaseInDoubtError: the export may or may not have been purchased, and the server's records don't show which.
         AudienceFailedError: the export failed on the server.
         DownloadError: the export was purchased, but its CSV could not be downloaded completely or written. Call
             `download_export` with the export ID in the message. The same call with `reuse_purchased=False` might

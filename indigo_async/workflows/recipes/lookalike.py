@@ -57,8 +57,8 @@ async def create_lookalike(
 ) -> Audience:
     """Create a lookalike of a matched audience, and return it when it is `ACTIVE`.
 
-    Called again with the same arguments, it reuses the existing audience. If the server shows that the base has fewer
-    than 1,000 matched people, the recipe warns (`RecipeWarning`) before it requests the lookalike.
+    If you call it again with the same arguments, it reuses the existing audience. If the server shows that the base has
+    fewer than 1,000 matched people, the recipe warns (`RecipeWarning`) before it requests the lookalike.
 
     Args:
         client: an open client.
@@ -66,7 +66,7 @@ async def create_lookalike(
         customer_id: the new audience's customer.
         audience_name: unique among this customer's audiences.
         size: the number of people requested.
-        include_original_audience: whether the lookalike includes the base's people; None leaves that to the server.
+        include_original_audience: whether the lookalike includes the base's people. None: the server decides.
         filters: where the people live; all filters must match.
         timeout: seconds for the whole recipe.
         on_event: called with each event; see `indigo_async.events`.
