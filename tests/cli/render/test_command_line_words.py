@@ -18,7 +18,10 @@ PACKAGE = Path(errors.__file__).parent
 UNREACHABLE = {"sandbox", "telemetry", "testing.py", "notebook.py"}
 """Parts whose texts no command prints as errors or warnings."""
 PYTHON_ONLY = {
-    # Commands open their clients, and their batches have journals.
+    # Commands open and close their clients, send no requests of their own, and their batches have journals.
+    "was never closed: use `async with`",
+    "a GET has no body",
+    "must not contain a query or fragment",
     "the client is not open",
     "the client is already open",
     "this SDK needs asyncio",

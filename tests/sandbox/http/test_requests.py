@@ -7,6 +7,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
+from indigo_async.errors import IndigoError
 from indigo_async.sandbox.errors import HttpError
 from indigo_async.sandbox.http.endpoints import ENDPOINTS
 from indigo_async.sandbox.http.rate_limit import TokenBucket
@@ -116,7 +117,7 @@ async def test_openapi_needs_no_token(api: SandboxApi):
 async def test_nothing_works_outside_the_context():
     async with open_api() as api:
         sandbox, url = api.sandbox, api.sandbox.base_url
-    with pytest.raises(RuntimeError, match="async with"):
+    with pytest.raises(IndigoError, match="async with"):
         _ = sandbox.base_url
     async with aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.ClientConnectorError):
