@@ -21,7 +21,7 @@ MODULES = [
         if not module.name.startswith("_") and module.name != _COMMAND_MODULE
     ),
 ]
-_DIRECTIVE = re.compile(r"^\.\. (?:auto(\w+)|(?:\w+:)?data):: (\S+?)(?:\(\))?$((?:\n   :.*)*)", re.MULTILINE)
+_DIRECTIVE = re.compile(r"^\.\. (?:auto(\w+)|(?:\w+:)?(?:data|type)):: (\S+?)(?:\(\))?$((?:\n   :.*)*)", re.MULTILINE)
 
 
 def described_names() -> set[str]:
