@@ -10,7 +10,7 @@ import math
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 import attrs
@@ -28,6 +28,8 @@ from indigo_async.inputs import (
 from indigo_async.models import RecordId
 
 __all__ = ["InputCheck", "is_loopback_host", "is_private_host"]
+
+T = TypeVar("T")
 
 
 def is_loopback_host(host: str | None) -> bool:
@@ -197,6 +199,17 @@ class InputCheck:
         if not isinstance(plain, bool):
             self.add(where, f"must be True or False, not {describe_kind(plain)}")
         return plain is True
+
+    def optional(self, where: str, value: object, kind: type[T]) -> T | None:
+        """Check for None or an instance of a class of the SDK."""
+        if value is None or isinstance(value, kind):
+            return value
+        self.add(where, f"must be a {kind.__name__}, not {describe_kind(value)}")
+        return None
+
+    def listener(self, value: object) -> None:
+        if value is not None and not callable(value):
+            self.add("on_event", f"must be a function of one event, not {describe_kind(value)}")
 
     def positive_integer(self, where: str, value: object) -> int:
         number = to_integer(value)

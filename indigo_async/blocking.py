@@ -21,14 +21,18 @@ from __future__ import annotations
 import inspect
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Sequence
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Concatenate, Final, NoReturn, ParamSpec, Self, TypeVar, cast
+from typing import Any, Concatenate, Final, NoReturn, ParamSpec, Self, TypeVar, cast, overload
 
 from indigo_async import client as asyncio_client
 from indigo_async import workflows
 from indigo_async._client_thread import ClientThread, RunInCaller
 from indigo_async._redaction import secret
-from indigo_async.workflows import AudienceJob, BatchReport
+from indigo_async._validation import InputCheck
+from indigo_async.events import Listener
+from indigo_async.models import Audience, RecordId
+from indigo_async.workflows import AudienceJob, BatchReport, ExportReceipt, PurchasedExport
 from indigo_async.workflows.batches.batch import Jobs
 
 __all__ = [
@@ -75,6 +79,7 @@ def _blocking(
     """
 
     def call(client: IndigoClient, /, *args: P.args, **options: P.kwargs) -> T:
+        _check_client(client)
         # No variable may hold a plain signed URL.
         args = cast("Any", tuple(map(_hide, args)))
         options = cast("Any", {name: _hide(value) for name, value in options.items()})
@@ -105,12 +110,24 @@ def _view(
     return _documented_as(function, call)
 
 
+def _implemented_by(function: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Let overloads be declared, since mypy takes only the first one through `_blocking`."""
+    return lambda _: function
+
+
 def _documented_as(original: Callable[..., object], function: Callable[P, T]) -> Callable[P, T]:
     """Give a function the name, the docstring and the signature of the original."""
     function.__name__, function.__qualname__ = original.__name__, original.__qualname__
     function.__doc__, function.__annotations__ = original.__doc__, original.__annotations__
     cast("Any", function).__signature__ = inspect.signature(original)
     return function
+
+
+def _check_client(client: object) -> None:
+    if not isinstance(client, IndigoClient):
+        check, kind = InputCheck(), type(client)
+        check.add("client", f"must be an indigo_async.blocking.IndigoClient, not {kind.__module__}.{kind.__qualname__}")
+        check.raise_if_invalid()
 
 
 def _hide(value: object) -> object:
@@ -180,10 +197,44 @@ async def _read_in_caller(jobs: Iterable[AudienceJob], run_in_caller: RunInCalle
 
 upload_and_match: Final = _blocking(workflows.upload_and_match)
 create_lookalike: Final = _blocking(workflows.create_lookalike)
-export_audience: Final = _blocking(workflows.export_audience)
 download_export: Final = _blocking(workflows.download_export)
 run_job: Final = _blocking(workflows.run_job)
 run_batch: Final = _blocking(workflows.run_batch, _run_batch)
 wait_for_column_selection: Final = _blocking(workflows.wait_for_column_selection)
 wait_until_active: Final = _blocking(workflows.wait_until_active)
 wait_for_export: Final = _blocking(workflows.wait_for_export)
+
+
+@overload
+def export_audience(
+    client: IndigoClient,
+    /,
+    audience: Audience | RecordId,
+    *,
+    customer_id: str | None,
+    destination: Path | str,
+    optional_field_types: Sequence[str] = (),
+    max_cost_cents: int = 0,
+    reuse_purchased: bool | None = None,
+    allow_empty: bool = False,
+    timeout: float = ...,
+    on_event: Listener | None = None,
+) -> ExportReceipt: ...
+@overload
+def export_audience(
+    client: IndigoClient,
+    /,
+    audience: Audience | RecordId,
+    *,
+    customer_id: str | None,
+    destination: None,
+    optional_field_types: Sequence[str] = (),
+    max_cost_cents: int = 0,
+    reuse_purchased: bool | None = None,
+    allow_empty: bool = False,
+    timeout: float = ...,
+    on_event: Listener | None = None,
+) -> PurchasedExport: ...
+@_implemented_by(_blocking(workflows.export_audience))
+def export_audience(*_args: Any, **_options: Any) -> Any:
+    """Purchase an export. What is called is the decorator's function."""

@@ -32,7 +32,7 @@ from indigo_async._transport.endpoints import (
     decode_export,
     decode_response,
 )
-from indigo_async._transport.options import RequestOptions, check_headers, check_retry, check_user_agent
+from indigo_async._transport.options import RequestOptions, check_headers, check_user_agent
 from indigo_async._transport.pacing import Pacing
 from indigo_async._transport.pages import Page
 from indigo_async._transport.parameters import Query, check_extra, check_query, encode_body
@@ -132,16 +132,18 @@ class IndigoClient:
         poll_interval = check.seconds("poll_interval", poll_interval)
         options = RequestOptions(
             timeout=check.seconds("timeout", timeout),
-            retry=check_retry(check, retry) or RetryPolicy(),
+            retry=check.optional("retry", retry, RetryPolicy) or RetryPolicy(),
             user_agent=check_user_agent(check, user_agent),
             extra_headers=extra_headers,
         )
+        pacing = check.optional("pacing", pacing, Pacing) or Pacing()
+        check.listener(on_event)
         check.raise_if_invalid()
         poll_interval = poll_interval if settings.is_loopback else max(poll_interval, _MIN_POLL_INTERVAL)
         transport = Transport(
             settings,
             options=options,
-            pacing=pacing or Pacing(),
+            pacing=pacing,
             max_downloads=MAX_CONCURRENT_DOWNLOADS,
             max_probe_interval=poll_interval,
             session=session,
@@ -240,7 +242,7 @@ class IndigoClient:
         del headers  # as in `__init__`
         options = self.options.replace(
             timeout=None if timeout is None else check.seconds("timeout", timeout),
-            retry=check_retry(check, retry),
+            retry=check.optional("retry", retry, RetryPolicy),
             headers=extra_headers,
         )
         check.raise_if_invalid()

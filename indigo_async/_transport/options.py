@@ -19,7 +19,7 @@ from indigo_async._transport.retry import RetryPolicy
 from indigo_async._validation import InputCheck
 from indigo_async._version import __version__
 
-__all__ = ["RequestOptions", "check_headers", "check_retry", "check_user_agent", "make_socket_timeout"]
+__all__ = ["RequestOptions", "check_headers", "check_user_agent", "make_socket_timeout"]
 
 _CONNECT_SECONDS = 15.0
 # Shorter values, such as "1" or "true", are not secrets, and hiding them would make errors unreadable.
@@ -99,13 +99,6 @@ class RequestOptions:
             self.user_agent,
             extra_headers,
         )
-
-
-def check_retry(check: InputCheck, value: object) -> RetryPolicy | None:
-    if value is None or isinstance(value, RetryPolicy):
-        return value
-    check.add("retry", f"must be a RetryPolicy, not {describe_kind(value)}")
-    return None
 
 
 def check_headers(check: InputCheck, value: object) -> CIMultiDict[str]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, get_overloads
 
 import pytest
 
@@ -67,6 +67,21 @@ def test_recipes_have_the_parameters_and_the_docstring_of_the_original(name: str
     assert function.__module__ == "indigo_async.blocking"
     assert not inspect.iscoroutinefunction(inspect.unwrap(function))
     assert function.__name__ in pydoc.render_doc(function)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_have_the_overloads_of_the_original(name: str):
+    overloads = get_overloads(getattr(blocking, name))
+    if overloads:  # what type checkers read; the others have the type of the original
+        originals = get_overloads(getattr(workflows, name))
+        assert [list_parameters(overload) for overload in overloads] == [list_parameters(each) for each in originals]
+
+
+def list_parameters(function: Callable[..., object]) -> list[object]:
+    """The parameters that a client's user passes, and the type of the result."""
+    signature = inspect.signature(function)
+    _client, *others = signature.parameters.values()
+    return [*others, signature.return_annotation]
 
 
 @pytest.mark.parametrize("name", ENDPOINTS)
@@ -127,6 +142,34 @@ def test_errors_are_those_of_the_coroutine_functions(client: blocking.IndigoClie
     sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint=UPLOAD, status=400))
     with pytest.raises(ApiError):
         match(client)
+
+
+async def test_clients_of_the_other_kind_are_refused(client: blocking.IndigoClient, sandbox: Sandbox):
+    other: Any = client
+    asyncio_client: Any = indigo_async.IndigoClient(sandbox.token, base_url=sandbox.base_url)
+    with pytest.raises(InvalidInputError, match=r"^client: must be an indigo_async\.blocking\.IndigoClient, not "):
+        match(asyncio_client)
+    for call in (
+        workflows.run_batch(other, [JOB]),
+        workflows.run_job(other, JOB),
+        workflows.wait_until_active(other, "aud-1", customer_id=CUSTOMER),
+        workflows.upload_and_match(other, CSV, customer_id=CUSTOMER, audience_name="Donors", column_selections=COLUMNS),
+        workflows.export_audience(other, "aud-1", customer_id=CUSTOMER, destination="donors.csv"),
+        workflows.download_export(other, "aud-1", customer_id=CUSTOMER, destination="donors.csv"),
+        workflows.create_lookalike(other, "aud-1", customer_id=CUSTOMER, audience_name="Wider", size=5),
+    ):
+        with pytest.raises(InvalidInputError, match=r"^client: must be an indigo_async\.IndigoClient, not "):
+            await call
+    assert sandbox.log.count() == 0
+
+
+def test_a_listener_that_is_no_function_is_refused(client: blocking.IndigoClient, sandbox: Sandbox):
+    listener: Any = "print"
+    with pytest.raises(InvalidInputError, match=r"^on_event: must be a function of one event, not str$"):
+        match(client, on_event=listener)
+    with pytest.raises(InvalidInputError, match=r"^on_event: "):
+        blocking.run_batch(client, [JOB], on_event=listener)
+    assert sandbox.log.count() == 0
 
 
 def test_a_view_shares_the_thread_of_its_client(sandbox: Sandbox):

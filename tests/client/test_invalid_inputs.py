@@ -79,6 +79,9 @@ async def test_all_problems_are_reported_at_once_and_nothing_is_sent(call, field
         ({"poll_interval": -1}, "poll_interval"),
         ({"poll_interval": "5"}, "poll_interval"),
         ({"base_url": "http://example.org"}, "base_url"),
+        ({"retry": 3}, "retry"),
+        ({"pacing": 64}, "pacing"),
+        ({"on_event": "print"}, "on_event"),
     ],
 )
 def test_invalid_client_options_are_rejected(options: dict[str, Any], field: str):

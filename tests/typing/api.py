@@ -310,6 +310,8 @@ def blocking_functions(path: Path) -> None:
         assert_type(matched, Audience)
         receipt = blocking.export_audience(client, matched, customer_id="42", destination=path)
         assert_type(receipt, ExportReceipt)
+        purchased = blocking.export_audience(client, matched, customer_id="42", destination=None)
+        assert_type(purchased, PurchasedExport)
         assert_type(blocking.run_batch(client, iter([]), journal=path, budget_cents=5_000), BatchReport)
         blocking.run_batch(client, [], journl=path)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
         blocking.IndigoClient("token", timeout="30")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]

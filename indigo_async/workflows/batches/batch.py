@@ -38,7 +38,7 @@ from indigo_async.workflows.batches.journal_reporter import JournalReporter
 from indigo_async.workflows.batches.report import BatchCounters, BatchReport, CustomerTotals, JobOutcome
 from indigo_async.workflows.journal import Journal, JournalJobLog
 from indigo_async.workflows.recipes.budget import Budget
-from indigo_async.workflows.recipes.context import DEFAULT_TIMEOUT, RecipeContext, StopFlag, recipe_scope
+from indigo_async.workflows.recipes.context import DEFAULT_TIMEOUT, RecipeContext, StopFlag, check_client, recipe_scope
 from indigo_async.workflows.recipes.match import is_url
 from indigo_async.workflows.recipes.name_index import NameIndex
 
@@ -95,6 +95,7 @@ async def start_batch(
         Exception: whatever an iterator of jobs raises, after the jobs in flight have ended.
     """
     check = InputCheck()
+    check_client(check, client, on_event)
     max_in_flight = check.positive_integer("max_in_flight", max_in_flight)
     if budget_cents is not None:
         budget_cents = check.cents("budget_cents", budget_cents)

@@ -27,7 +27,7 @@ from indigo_async.inputs import (
     LookalikeFiltersInput,
 )
 from indigo_async.models import Audience, CsvExport
-from indigo_async.workflows.recipes.context import DEFAULT_TIMEOUT, RecipeContext, recipe_scope
+from indigo_async.workflows.recipes.context import DEFAULT_TIMEOUT, RecipeContext, check_client, recipe_scope
 from indigo_async.workflows.recipes.download import ExportReceipt, PurchasedExport
 from indigo_async.workflows.recipes.existing_audiences import normalize_url
 from indigo_async.workflows.recipes.export import ensure_exported
@@ -197,6 +197,7 @@ async def run_job(
         WorkflowError, ApiError, TransportError, ResponseDecodeError, DownloadError: see the recipes.
     """
     check = InputCheck()
+    check_client(check, client, on_event)
     checked = await run_in_thread(partial(check_job, check, job, publisher))
     check.seconds("timeout", timeout)
     check.raise_if_invalid()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from itertools import chain, groupby
 from operator import itemgetter
@@ -95,6 +95,7 @@ class JournalStore:
         self._job_count = 0
         self._entry_count = 0
         self._failure: JournalError | None = None
+        self._advice = _ADVICE
 
     def open(self) -> None:
         """Open the journal for writing, or create one if there is no file.
@@ -121,6 +122,7 @@ class JournalStore:
         Raises:
             JournalInUseError, JournalVersionError, JournalDamagedError, JournalWriteError: see `read_records`.
         """
+        self._advice = _ADVICE_TO_READERS
         with self._wrap_errors():
             self.path = self.path.resolve()
             if not self.path.is_file():
@@ -343,7 +345,7 @@ class JournalStore:
             yield
         except (JournalError, sqlite3.Error, OSError, UnicodeDecodeError) as error:
             wrapped = _as_journal_error(error)
-            self._failure = type(wrapped)(f"{self.path}: {wrapped}{_ADVICE.get(type(wrapped), '')}")
+            self._failure = type(wrapped)(f"{self.path}: {wrapped}{self._advice.get(type(wrapped), '')}")
             raise self._failure from error
 
 
@@ -376,9 +378,12 @@ def _insert(db: sqlite3.Connection, rows: Sequence[RowValues]) -> None:
     db.execute(f"INSERT INTO entries VALUES {places}", tuple(chain.from_iterable(rows)))  # noqa: S608 - question marks
 
 
-_ADVICE: dict[type[JournalError], str] = {
+_ADVICE: Mapping[type[JournalError], str] = {
     JournalDamagedError: ". Nothing more is sent under it. Restore the journal together with its .rows file",
     JournalWriteError: ". Nothing more is sent under it until it is opened again",
+}
+_ADVICE_TO_READERS: Mapping[type[JournalError], str] = {
+    JournalDamagedError: ". Restore the journal together with its .rows file",
 }
 
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})

@@ -13,6 +13,7 @@ import attrs
 from indigo_async._listeners import combine_listeners, emit, listen
 from indigo_async._transport.outage import wait_out_outages
 from indigo_async._transport.shared_timeout import SharedTimeout
+from indigo_async._validation import InputCheck
 from indigo_async.client import IndigoClient
 from indigo_async.errors import WaitTimeoutError, WorkflowError
 from indigo_async.events import (
@@ -34,7 +35,7 @@ from indigo_async.workflows.recipes.name_index import NameIndex
 from indigo_async.workflows.recipes.next_step import Requested, describe_timeout
 from indigo_async.workflows.recipes.reconcile import retry_rate_limited, send_and_verify
 
-__all__ = ["DEFAULT_TIMEOUT", "JobLog", "NullJobLog", "RecipeContext", "StopFlag", "recipe_scope"]
+__all__ = ["DEFAULT_TIMEOUT", "JobLog", "NullJobLog", "RecipeContext", "StopFlag", "check_client", "recipe_scope"]
 
 T = TypeVar("T")
 
@@ -42,6 +43,14 @@ _logger = logging.getLogger("indigo_async.recipes")
 
 DEFAULT_TIMEOUT = 4 * 3600.0
 """Default timeout of a recipe, in seconds."""
+
+
+def check_client(check: InputCheck, client: object, on_event: object = None) -> None:
+    """Check what every recipe and batch takes: a client, which is not a blocking one, and a listener."""
+    if not isinstance(client, IndigoClient):
+        kind = type(client)
+        check.add("client", f"must be an indigo_async.IndigoClient, not {kind.__module__}.{kind.__qualname__}")
+    check.listener(on_event)
 
 
 class JobLog(Protocol):

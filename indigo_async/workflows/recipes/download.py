@@ -19,7 +19,7 @@ from indigo_async.events import DownloadProgressed, ExportDownloaded, ExportReus
 from indigo_async.files.downloads.dataframes import read_arrow, read_pandas, read_polars
 from indigo_async.files.downloads.download import download
 from indigo_async.models import Audience, CsvExport, RecordId, same_id
-from indigo_async.workflows.recipes.context import DEFAULT_TIMEOUT, RecipeContext, recipe_scope
+from indigo_async.workflows.recipes.context import DEFAULT_TIMEOUT, RecipeContext, check_client, recipe_scope
 from indigo_async.workflows.recipes.existing_exports import (
     ExportState,
     FieldMatch,
@@ -151,6 +151,7 @@ async def download_export(
     API reference: GET /audience.
     """
     check = InputCheck()
+    check_client(check, client, on_event)
     customer_id = check.optional_customer_id(customer_id)
     audience_id = check.record_id("audience", audience.id if isinstance(audience, Audience) else audience)
     wanted = None if optional_field_types is None else frozenset(check.optional_field_types(optional_field_types))

@@ -17,7 +17,7 @@ from indigo_async.errors import EmptyAudienceError, PurchaseInDoubtError
 from indigo_async.events import Listener, Stage
 from indigo_async.models import Audience, CsvExport, ExportStatus, RecordId, same_id
 from indigo_async.workflows.recipes.budget import Reservation
-from indigo_async.workflows.recipes.context import DEFAULT_TIMEOUT, RecipeContext, recipe_scope
+from indigo_async.workflows.recipes.context import DEFAULT_TIMEOUT, RecipeContext, check_client, recipe_scope
 from indigo_async.workflows.recipes.download import ExportReceipt, PurchasedExport, download_csv, emit_downloaded
 from indigo_async.workflows.recipes.existing_exports import ExportState, export_state
 from indigo_async.workflows.recipes.export_options import ExportOptions, check_export_options
@@ -42,7 +42,7 @@ async def export_audience(
     max_cost_cents: int = 0,
     reuse_purchased: bool | None = None,
     allow_empty: bool = False,
-    timeout: float = DEFAULT_TIMEOUT,  # noqa: ASYNC109 - the recipe's own deadline
+    timeout: float = ...,  # noqa: ASYNC109 - the recipe's own deadline
     on_event: Listener | None = None,
 ) -> ExportReceipt: ...
 
@@ -58,7 +58,7 @@ async def export_audience(
     max_cost_cents: int = 0,
     reuse_purchased: bool | None = None,
     allow_empty: bool = False,
-    timeout: float = DEFAULT_TIMEOUT,  # noqa: ASYNC109 - the recipe's own deadline
+    timeout: float = ...,  # noqa: ASYNC109 - the recipe's own deadline
     on_event: Listener | None = None,
 ) -> PurchasedExport: ...
 
@@ -112,6 +112,7 @@ async def export_audience(
     API reference: "Cookbook: Export an audience".
     """
     check = InputCheck()
+    check_client(check, client, on_event)
     customer_id = check.optional_customer_id(customer_id)
     audience_id = check.record_id("audience", audience.id if isinstance(audience, Audience) else audience)
     options = await run_in_thread(

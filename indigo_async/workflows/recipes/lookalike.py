@@ -20,7 +20,7 @@ from indigo_async.errors import ApiError, AudienceExistsError, IndigoError, Work
 from indigo_async.events import Listener, Stage
 from indigo_async.inputs import LookalikeFilters, LookalikeFiltersInput
 from indigo_async.models import Audience, RecordId, same_id
-from indigo_async.workflows.recipes.context import DEFAULT_TIMEOUT, RecipeContext, recipe_scope
+from indigo_async.workflows.recipes.context import DEFAULT_TIMEOUT, RecipeContext, check_client, recipe_scope
 from indigo_async.workflows.recipes.existing_audiences import (
     NotReusable,
     ReusableAudience,
@@ -81,6 +81,7 @@ async def create_lookalike(
     API reference: "Cookbook: Create a lookalike of a matched CSV audience".
     """
     check = InputCheck()
+    check_client(check, client, on_event)
     customer_id = check.customer_id(customer_id)
     options = check_lookalike(
         check,

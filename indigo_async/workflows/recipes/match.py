@@ -24,7 +24,7 @@ from indigo_async.files.csv.urls import find_url_warnings
 from indigo_async.files.publishing.publisher import Publisher, content_name
 from indigo_async.inputs import ColumnSelection, ColumnSelections, ColumnSelectionsInput
 from indigo_async.models import Audience, RecordId, same_id
-from indigo_async.workflows.recipes.context import DEFAULT_TIMEOUT, JobLog, RecipeContext, recipe_scope
+from indigo_async.workflows.recipes.context import DEFAULT_TIMEOUT, JobLog, RecipeContext, check_client, recipe_scope
 from indigo_async.workflows.recipes.existing_audiences import (
     Evidence,
     NotReusable,
@@ -93,6 +93,7 @@ async def upload_and_match(
     """
     csv = secret(csv)
     check = InputCheck()
+    check_client(check, client, on_event)
     customer_id = check.customer_id(customer_id)
     audience_name = check.text("audience_name", audience_name)
     selections = check.column_selections(column_selections)

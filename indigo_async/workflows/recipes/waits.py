@@ -20,7 +20,7 @@ from indigo_async.models import (
     UploadStatus,
     is_failure_status,
 )
-from indigo_async.workflows.recipes.context import DEFAULT_TIMEOUT, RecipeContext, recipe_scope
+from indigo_async.workflows.recipes.context import DEFAULT_TIMEOUT, RecipeContext, check_client, recipe_scope
 from indigo_async.workflows.recipes.existing_exports import ExportState, export_state, find_export
 from indigo_async.workflows.recipes.next_step import Requested
 
@@ -113,6 +113,7 @@ def _check_wait(
     client: IndigoClient, audience: Audience | RecordId, customer_id: str | None, timeout: float
 ) -> RecipeContext:
     check = InputCheck()
+    check_client(check, client)
     audience_id = check.record_id("audience", _id_of(audience))
     customer_id = check.optional_customer_id(customer_id)
     check.seconds("timeout", timeout)

@@ -28,6 +28,8 @@ PYTHON_ONLY = {
     "the batch has ended: iterate over it",
     "this batch may purchase exports and has no journal",
     # Types and arguments that commands and manifests don't pass on.
+    "must be an indigo_async.",
+    "must be a function of one event",
     "must be an AudienceJob",
     "must be an iterable of AudienceJobs",
     "must be ColumnSelections or a mapping",

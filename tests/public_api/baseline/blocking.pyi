@@ -19,7 +19,7 @@ create_lookalike: Final
 
 download_export: Final
 
-export_audience: Final
+def export_audience(*_args: Any, **_options: Any) -> Any: ...
 
 run_batch: Final
 
