@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from indigo_async._redaction import secret
+from indigo_async._redaction import hide_texts, secret
 from indigo_async.inputs import ColumnSelectionsInput, LookalikeFiltersInput, QueryParameters
 from indigo_async.models import Audience, CsvExport, RecordId
 
@@ -29,6 +29,7 @@ class CustomerClient:
 
     async def upload_csv(self, *, url: str, extra: Mapping[str, Any] | None = None) -> Audience:
         url = secret(url)
+        extra = hide_texts(extra)
         return await self.client.upload_csv(customer_id=self.customer_id, url=url, extra=extra)
 
     async def match_uploaded_csv(
@@ -39,6 +40,7 @@ class CustomerClient:
         column_selections: ColumnSelectionsInput,
         extra: Mapping[str, Any] | None = None,
     ) -> Audience:
+        extra = hide_texts(extra)
         return await self.client.match_uploaded_csv(
             audience_id=audience_id,
             customer_id=self.customer_id,
@@ -48,9 +50,11 @@ class CustomerClient:
         )
 
     async def get_audience(self, audience_id: RecordId, *, extra: QueryParameters | None = None) -> Audience:
+        extra = hide_texts(extra)
         return await self.client.get_audience(audience_id, self.customer_id, extra=extra)
 
     async def list_audiences(self, *, extra: QueryParameters | None = None) -> list[Audience]:
+        extra = hide_texts(extra)
         return await self.client.list_audiences(self.customer_id, extra=extra)
 
     async def create_lookalike_audience(
@@ -63,6 +67,7 @@ class CustomerClient:
         filters: LookalikeFiltersInput | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> Audience:
+        extra = hide_texts(extra)
         return await self.client.create_lookalike_audience(
             base_audience_id=base_audience_id,
             customer_id=self.customer_id,
@@ -80,6 +85,7 @@ class CustomerClient:
         optional_field_types: Sequence[str] = (),
         extra: Mapping[str, Any] | None = None,
     ) -> CsvExport:
+        extra = hide_texts(extra)
         return await self.client.create_preview_csv_export(
             audience_id=audience_id,
             customer_id=self.customer_id,
@@ -88,4 +94,5 @@ class CustomerClient:
         )
 
     async def purchase_csv_export(self, *, export_id: RecordId, extra: Mapping[str, Any] | None = None) -> CsvExport:
+        extra = hide_texts(extra)
         return await self.client.purchase_csv_export(export_id=export_id, customer_id=self.customer_id, extra=extra)

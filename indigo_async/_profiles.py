@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import attrs
 
-from indigo_async._redaction import SecretText, secret
+from indigo_async._redaction import SecretText, hide_texts
 from indigo_async._text import did_you_mean
 from indigo_async._tokens import check_token, decode_text, normalize_token, read_token_file, token_from_environment
 from indigo_async._validation import InputCheck
@@ -121,7 +121,7 @@ def _read_tables(check: InputCheck, path: Path) -> Mapping[str, Any]:
                 check.add("profile", f"other users can read or change {path}: chmod 600 {shlex.quote(str(path))}")
                 return {}
             text = decode_text(file.read())
-        return cast("Mapping[str, Any]", _hide_texts(tomllib.loads(text)))
+        return cast("Mapping[str, Any]", hide_texts(tomllib.loads(text)))
     except FileNotFoundError:
         check.add("profile", f"{path} does not exist; create it with a table such as [acme] that has a token")
     except OSError as error:
@@ -129,14 +129,6 @@ def _read_tables(check: InputCheck, path: Path) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:  # its frames hold the text, so it is never a cause
         check.add("profile", f"{path} is not valid TOML: {error}")
     return {}
-
-
-def _hide_texts(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _hide_texts(item) for key, item in cast("dict[str, Any]", value).items()}
-    if isinstance(value, list):
-        return [_hide_texts(item) for item in cast("list[Any]", value)]
-    return secret(value)
 
 
 def _parse_profile(check: InputCheck, path: Path, name: str, table: Any) -> Profile:

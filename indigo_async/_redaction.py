@@ -18,6 +18,7 @@ __all__ = [
     "SecretBytes",
     "SecretText",
     "Secrets",
+    "hide_texts",
     "redact",
     "redact_urls",
     "reduce_redacted",
@@ -71,6 +72,15 @@ class SecretBytes(bytes):
 def secret(value: T) -> T | SecretText:
     """Make text secret. Any other value is returned unchanged, for input checks to report."""
     return SecretText(value) if isinstance(value, str) and not isinstance(value, SecretText) else value
+
+
+def hide_texts(value: Any) -> Any:
+    """Make all texts in plain data secret, but not the keys."""
+    if isinstance(value, dict):
+        return {key: hide_texts(item) for key, item in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list):
+        return [hide_texts(item) for item in cast("list[Any]", value)]
+    return secret(value)
 
 
 # Each takes linear time, also on hostile text: no part of a match is scanned twice.

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import inspect
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, Final, NoReturn, ParamSpec, Self, TypeVar, cast, overload
@@ -28,7 +28,7 @@ from typing import Any, Concatenate, Final, NoReturn, ParamSpec, Self, TypeVar, 
 from indigo_async import client as asyncio_client
 from indigo_async import workflows
 from indigo_async._client_thread import ClientThread, RunInCaller
-from indigo_async._redaction import secret
+from indigo_async._redaction import hide_texts, secret
 from indigo_async._validation import InputCheck
 from indigo_async.events import Listener
 from indigo_async.models import Audience, RecordId
@@ -52,6 +52,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _NO_MORE_JOBS = object()
+_MAY_HOLD_SECRETS = frozenset({"extra", "headers", "json", "params", "proxy", "token"})
 
 
 def _takes_parameters_of(
@@ -79,10 +80,10 @@ def _blocking(
     """
 
     def call(client: IndigoClient, /, *args: P.args, **options: P.kwargs) -> T:
-        _check_client(client)
         # No variable may hold a plain signed URL.
         args = cast("Any", tuple(map(_hide, args)))
-        options = cast("Any", {name: _hide(value) for name, value in options.items()})
+        options = cast("Any", _hide_options(options))
+        _check_client(client)
 
         def work(run_in_caller: RunInCaller) -> Coroutine[Any, Any, T]:
             if implementation is None:
@@ -100,6 +101,7 @@ def _view(
     """The method that returns a view of a blocking client, from the one of a client."""
 
     def call(client: IndigoClient, /, *args: P.args, **options: P.kwargs) -> IndigoClient:
+        options = cast("Any", _hide_options(options))
         view = object.__new__(IndigoClient)
         view.__dict__ |= vars(client) | {
             "_client": function(client._client, *args, **options),  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - of this module
@@ -134,6 +136,10 @@ def _hide(value: object) -> object:
     return secret(value) if isinstance(value, str) and "://" in value else value
 
 
+def _hide_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: hide_texts(value) if name in _MAY_HOLD_SECRETS else _hide(value) for name, value in options.items()}
+
+
 class IndigoClient:
     """A client for the Indigo audiences API in code without asyncio. It is open as soon as it is created.
 
@@ -144,7 +150,7 @@ class IndigoClient:
     @_takes_parameters_of(asyncio_client.IndigoClient)
     def __init__(self, *args: Any, **options: Any) -> None:
         args = tuple(map(secret, args))
-        options |= {name: secret(options[name]) for name in ("token", "proxy") if name in options}
+        options = _hide_options(options)
         self._client = asyncio_client.IndigoClient(*args, **options)
         self._thread = ClientThread(self._client)
         # Only `stop`: a garbage collection may happen in any thread, and must not wait.

@@ -13,7 +13,7 @@ from indigo_async._customer_client import CustomerClient
 from indigo_async._exact import to_json
 from indigo_async._filters import check_filters
 from indigo_async._listeners import combine_listeners
-from indigo_async._redaction import SecretBytes, secret
+from indigo_async._redaction import SecretBytes, hide_texts, secret
 from indigo_async._settings import Settings
 from indigo_async._tokens import TokenSource
 from indigo_async._transport import codec
@@ -272,13 +272,14 @@ class IndigoClient:
         check = InputCheck()
         endpoint = check_endpoint(check, method, path)
         query = check_query(check, "params", params)
-        document = to_json(json, "json", check.add)
+        document = hide_texts(to_json(json, "json", check.add))
+        del json, params, path  # tracebacks must not hold people's data
         if endpoint.method == "GET" and document is not None:
             check.add("json", "a GET has no body; pass params=... instead")
         check.raise_if_invalid()
         body = None if document is None else SecretBytes(codec.encode_json(document))
         export_ids = find_export_ids(endpoint, PURCHASE_EXPORT, document, query)
-        del json, params, document, path  # tracebacks must not hold people's data
+        del document  # as above
         response: ApiResponse = await self.transport.call(
             endpoint, options=self.options, query=query, body=body, parse=parse_custom_response
         )
@@ -300,9 +301,9 @@ class IndigoClient:
         check = InputCheck()
         customer_id = check.customer_id(customer_id)
         check.url("url", url)
-        more = check_extra(check, extra, UPLOAD_CSV)
+        extra = check_extra(check, extra, UPLOAD_CSV)
         check.raise_if_invalid()
-        body = encode_body({"customerId": customer_id, "url": url}, more)
+        body = encode_body({"customerId": customer_id, "url": url}, extra)
         return decode_audience(
             await self.transport.call(UPLOAD_CSV, options=self.options, body=body), UPLOAD_CSV, customer_id
         )
@@ -332,7 +333,7 @@ class IndigoClient:
         customer_id = check.customer_id(customer_id)
         audience_name = check.text("audience_name", audience_name)
         selections = check.column_selections(column_selections)
-        more = check_extra(check, extra, MATCH_UPLOADED_CSV)
+        extra = check_extra(check, extra, MATCH_UPLOADED_CSV)
         check.raise_if_invalid()
         body = {
             # The reference spells it audienceID for this endpoint only; servers may read either (inferred).
@@ -343,7 +344,7 @@ class IndigoClient:
             "columnSelections": codec.encode_column_selections(selections),
         }
         return decode_audience(
-            await self.transport.call(MATCH_UPLOADED_CSV, options=self.options, body=encode_body(body, more)),
+            await self.transport.call(MATCH_UPLOADED_CSV, options=self.options, body=encode_body(body, extra)),
             MATCH_UPLOADED_CSV,
             customer_id,
         )
@@ -363,9 +364,9 @@ class IndigoClient:
         check = InputCheck()
         audience_id = check.record_id("audience_id", audience_id)
         customer_id = check.optional_customer_id(customer_id)
-        more = check_query(check, "extra", extra, GET_AUDIENCE)
+        extra = check_query(check, "extra", extra, GET_AUDIENCE)
         check.raise_if_invalid()
-        query = {"audienceId": str(audience_id), **more}
+        query = {"audienceId": str(audience_id), **extra}
         if customer_id is not None:
             query["customerId"] = customer_id
         audience = decode_audience(
@@ -386,9 +387,9 @@ class IndigoClient:
         """
         check = InputCheck()
         customer_id = check.optional_customer_id(customer_id)
-        more = check_query(check, "extra", extra, LIST_AUDIENCES)
+        extra = check_query(check, "extra", extra, LIST_AUDIENCES)
         check.raise_if_invalid()
-        first_query: Query = more if customer_id is None else {"customerId": customer_id, **more}
+        first_query: Query = extra if customer_id is None else {"customerId": customer_id, **extra}
         trail = self.transport.start_list(LIST_AUDIENCES, first_query)
         query: Query | None = first_query
         audiences: dict[str, Audience] = {}  # pages may repeat rows that moved
@@ -446,7 +447,7 @@ class IndigoClient:
         if include_original_audience is not None:
             include_original_audience = check.boolean("include_original_audience", include_original_audience)
         checked_filters = check_filters(check, filters)
-        more = check_extra(check, extra, CREATE_LOOKALIKE)
+        extra = check_extra(check, extra, CREATE_LOOKALIKE)
         check.raise_if_invalid()
         body = {
             "baseAudienceId": base_audience_id,
@@ -457,7 +458,7 @@ class IndigoClient:
             "filters": codec.encode_filters(checked_filters) if checked_filters is not None else None,
         }
         return decode_audience(
-            await self.transport.call(CREATE_LOOKALIKE, options=self.options, body=encode_body(body, more)),
+            await self.transport.call(CREATE_LOOKALIKE, options=self.options, body=encode_body(body, extra)),
             CREATE_LOOKALIKE,
             customer_id,
         )
@@ -484,11 +485,11 @@ class IndigoClient:
         audience_id = check.record_id("audience_id", audience_id)
         customer_id = check.optional_customer_id(customer_id)
         field_types = check.optional_field_types(optional_field_types)
-        more = check_extra(check, extra, CREATE_PREVIEW)
+        extra = check_extra(check, extra, CREATE_PREVIEW)
         check.raise_if_invalid()
         body = {"audienceId": audience_id, "customerId": customer_id, "optionalFieldTypes": field_types}
         export = decode_export(
-            await self.transport.call(CREATE_PREVIEW, options=self.options, body=encode_body(body, more)),
+            await self.transport.call(CREATE_PREVIEW, options=self.options, body=encode_body(body, extra)),
             CREATE_PREVIEW,
             customer_id,
         )
@@ -516,6 +517,7 @@ class IndigoClient:
 
         API reference: POST /purchase_csv_export.
         """
+        extra = hide_texts(extra)
         return await send_purchase(self, export_id, customer_id, SendState(), extra)
 
 
@@ -557,12 +559,12 @@ async def send_purchase(
     check = InputCheck()
     export_id = check.record_id("export_id", export_id)
     customer_id = check.optional_customer_id(customer_id)
-    more = check_extra(check, extra, PURCHASE_EXPORT)
+    extra = check_extra(check, extra, PURCHASE_EXPORT)
     check.raise_if_invalid()
     body = {"exportId": export_id, "customerId": customer_id}
     export = decode_export(
         await client.transport.call(
-            PURCHASE_EXPORT, options=client.options, body=encode_body(body, more), send_state=send_state
+            PURCHASE_EXPORT, options=client.options, body=encode_body(body, extra), send_state=send_state
         ),
         PURCHASE_EXPORT,
         customer_id,

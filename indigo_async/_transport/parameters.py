@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias, cast
 
 from indigo_async._exact import describe_kind, to_json, to_plain
-from indigo_async._redaction import SecretBytes
+from indigo_async._redaction import SecretBytes, hide_texts
 from indigo_async._text import short_repr
 from indigo_async._transport import codec
 from indigo_async._transport.responses import Endpoint
@@ -25,11 +25,14 @@ def encode_body(values: Mapping[str, Any], extra: dict[str, Any]) -> SecretBytes
 
 
 def check_extra(check: InputCheck, extra: object, endpoint: Endpoint) -> dict[str, Any]:
-    """Check undocumented parameters: JSON values under names that the endpoint doesn't set itself."""
+    """Check undocumented parameters: JSON values under names that the endpoint doesn't set itself.
+
+    The texts returned are secret: they may be signed URLs.
+    """
     if extra is None:
         return {}
     return {
-        name: to_json(value, f"extra.{_show(name)}", check.add)
+        name: hide_texts(to_json(value, f"extra.{_show(name)}", check.add))
         for name, value in _check_names(check, "extra", extra, endpoint)
     }
 
@@ -37,14 +40,14 @@ def check_extra(check: InputCheck, extra: object, endpoint: Endpoint) -> dict[st
 def check_query(check: InputCheck, where: str, value: object, endpoint: Endpoint | None = None) -> Query:
     """Check the parameters of a query: text, numbers, true, false, or a list of these. None is left out.
 
-    They must not replace the own parameters of `endpoint`.
+    They must not replace the own parameters of `endpoint`. The texts returned are secret, as above.
     """
     query: dict[str, str | list[str]] = {}
     if value is None:
         return query
     for name, item in _check_names(check, where, value, endpoint):
         place = f"{where}.{_show(name)}"
-        plain = to_json(item, place, check.add)
+        plain = hide_texts(to_json(item, place, check.add))
         if isinstance(plain, list):
             query[name] = [_to_text(check, place, part) for part in cast("list[object]", plain)]
         elif plain is not None:

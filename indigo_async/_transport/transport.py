@@ -211,7 +211,6 @@ class Transport:
         """
         self._require_open()
         state = SendState() if send_state is None else send_state
-        url = self._url(endpoint, query)
         clock = running_loop().time
         latency_group = endpoint.name if endpoint.idempotent else None  # a POST's latency depends on its work
         retry = options.retry
@@ -230,7 +229,7 @@ class Transport:
             outcome = await self._attempt(
                 pacer,
                 endpoint,
-                url,
+                query,
                 body,
                 state,
                 options=options,
@@ -308,7 +307,7 @@ class Transport:
         outcome = await self._attempt(
             pacer,
             endpoint,
-            self._url(endpoint, query),
+            query,
             None,
             SendState(),
             options=options,
@@ -394,7 +393,7 @@ class Transport:
         self,
         pacer: Pacer,
         endpoint: Endpoint,
-        url: URL,
+        query: Query | None,
         body: bytes | None,
         state: SendState,
         *,
@@ -417,7 +416,7 @@ class Transport:
                 token = self._credentials.token
                 started = clock()
                 try:
-                    outcome = await self._send(endpoint, url, body, options, read=read)
+                    outcome = await self._send(endpoint, self._url(endpoint, query), body, options, read=read)
                 except BaseException as error:
                     self._notify_ended(endpoint, attempt, clock() - started, error, options)
                     raise

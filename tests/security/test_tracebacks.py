@@ -54,6 +54,12 @@ CALLS: dict[str, Callable[[IndigoClient], Awaitable[Any]]] = {
     "upload_csv": lambda client: client.upload_csv(customer_id="1", url=f"https://x.example.org/a.csv?{SECRET}"),
     "create_preview": lambda client: client.create_preview_csv_export(audience_id="aud-1"),
     "purchase": lambda client: client.purchase_csv_export(export_id="exp-1"),
+    "extra of a GET": lambda client: client.get_audience("aud-1", extra={"a": PERSON}),
+    "extra of a list": lambda client: client.list_audiences("1", extra={"a": PERSON}),
+    "extra of a POST": lambda client: client.purchase_csv_export(export_id="exp-1", extra={"a": {"b": [PERSON]}}),
+    "extra of a customer": lambda client: client.for_customer("1").purchase_csv_export(
+        export_id="exp-1", extra={"a": PERSON}
+    ),
     "wait": lambda client: workflows.wait_until_active(client, "aud-1", customer_id="1", timeout=0.05),
 }
 
@@ -64,6 +70,33 @@ async def test_an_error_about_a_response_does_not_contain_it(name: str, document
     async with server_and_client(respond_with_json(document), token=TOKEN) as (_, client):
         with pytest.raises(IndigoError) as caught:
             await CALLS[name](client)
+    shown = printed(caught.value)
+    for part in [*parts_of(SECRET), PERSON]:
+        assert part not in shown
+
+
+async def test_an_error_of_a_request_contains_neither_the_request_nor_the_response():
+    async with server_and_client(respond_with_json(REFUSAL), token=TOKEN) as (_, client):
+        with pytest.raises(ApiError) as caught:
+            await client.request("POST", "/people", json={"a": [PERSON]}, params={"b": [PERSON], "c": SECRET})
+    shown = printed(caught.value)
+    for part in [*parts_of(SECRET), PERSON]:
+        assert part not in shown
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: client.request("POST", "/people", json={"a": [PERSON, object()]}),
+        lambda client: client.request("POST", f"/people?{SECRET}", params={"a": PERSON}),
+        lambda client: client.upload_csv(customer_id="", url="https://x.example.org/a.csv", extra={"a": PERSON}),
+        lambda client: client.for_customer("1").get_audience({}, extra={"a": PERSON}),
+    ],
+)
+async def test_an_error_about_arguments_does_not_contain_their_texts(call: Callable[[IndigoClient], Awaitable[Any]]):
+    client = IndigoClient(TOKEN, base_url="http://127.0.0.1:9")
+    with pytest.raises(InvalidInputError) as caught:
+        await call(client)
     shown = printed(caught.value)
     for part in [*parts_of(SECRET), PERSON]:
         assert part not in shown
