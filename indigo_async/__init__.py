@@ -80,7 +80,7 @@ _MODULE_OF = {name: f"indigo_async.{module}" for module, names in _EXPORTS.items
 
 
 def __getattr__(name: str) -> object:
-    """Import what is asked for when it is: the command's help waits for no HTTP library."""
+    """Import names on first use, so the command's help does not wait for the HTTP library."""
     if name in _MODULE_OF:
         value: object = getattr(import_module(_MODULE_OF[name]), name)
     elif name in __all__:

@@ -154,7 +154,7 @@ class RecipeFailed(WorkflowEvent):
 
 @attrs.frozen(kw_only=True)
 class RecipeWarning(WorkflowEvent):
-    """The recipe continues, but somebody should know about this, for example that an audience was reused."""
+    """The recipe continues, but you should know about this, for example that an audience was reused."""
 
     stage: Stage
     message: str

@@ -85,7 +85,7 @@ _ADVICE = {
     "fewer fields; then run the batch again, which purchases the same preview.",
     "ConnectionFailedError": "The network or the server was down. Run the batch again to resume.",
     "CustomerMismatchError": "The server responded with another customer's data, which was not used. Check the "
-    "customer_id; if it is right, contact the API's support. Running the batch again cannot help.",
+    "customer_id; if it is right, contact Indigo's support. Running the batch again does not help.",
     "DownloadError": "The export is purchased and remains so. Check the disk and the destination; run the batch again "
     "to download it.",
     "EmptyAudienceError": "The audience is empty, so nothing was purchased. Check the CSV's columns and the "
@@ -102,14 +102,14 @@ _ADVICE = {
     "JournalWriteError": "Free up disk space, then run the batch again.",
     "MissingPackageError": "Install what the message names, then run the batch again.",
     "NotFoundError": "The audience or export no longer exists on the server, or belongs to another customer. Check "
-    "the customer_id and the API's address. Running the batch again cannot help by itself. If it is gone for good, "
-    "ask the vendor before you recreate it under another name.",
+    "the customer_id and the API's address. Running the batch again does not help. If it is gone for good, "
+    "ask Indigo before you recreate it under another name.",
     "PublishError": "Nothing was sent. Check the file and the place that --publish names, then run the batch again.",
     "PurchaseInDoubtError": "The export may or may not have been purchased. Run the batch again later: it checks the "
-    "server before it purchases anything. If this persists, ask the vendor about this export.",
+    "server before it purchases anything. If this persists, ask Indigo about this export.",
     "RateLimitedError": "The server was overloaded. Run the batch again later.",
     "RecordMismatchError": "The server's response was about another record, and was not used. Run the batch again; "
-    "if this persists, report it to the API's support.",
+    "if this persists, report it to Indigo's support.",
     "RequestTimeoutError": "The server was slow. Run the batch again to resume.",
     "ResponseDecodeError": "The server's response could not be understood. Run the batch again; if this persists, "
     "report it.",

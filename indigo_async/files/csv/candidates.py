@@ -58,12 +58,13 @@ class Candidate:
         """Why the column may hold the field, in words."""
         if self.field == "id":
             return "named like an ID, with a different value in every row that was checked"
-        values = (
-            f"named so; {self.plausibility:.0%} of its values look right"
+        share = f"{self.plausibility:.0%} of its values"
+        fit = (
+            f"named like {self.field}; {share} look right"
             if self.has_matching_header
-            else f"not named so, but {self.plausibility:.0%} of its values are {_FIELD_LABELS[self.field]}"
+            else f"not named like {self.field}, but {share} are {_FIELD_LABELS[self.field]}"
         )
-        return f"{values}, and {self.fill_rate:.0%} of the rows have one"
+        return f"{fit}, and {self.fill_rate:.0%} of the rows have one"
 
 
 @attrs.frozen

@@ -144,7 +144,7 @@ def _explain_passed_over(found: ColumnCandidates, chosen: Mapping[str, Candidate
 
 def _explain_preference(winner: Candidate, other: Candidate) -> str:
     if winner.has_matching_header and not other.has_matching_header:
-        return "is named so"
+        return f"is named like {winner.field}"
     if other.is_fallback and not winner.is_fallback:
         return "has a plainer name"
     if winner.score > other.score:

@@ -236,7 +236,7 @@ def choose_purchased(audience: Audience, *, export_id: RecordId | None, wanted: 
 def _not_purchased_error(audience: Audience, problem: str) -> WorkflowError:
     unclear = [str(export.id) for export in audience.csv_exports if export_state(export) is ExportState.UNCLEAR]
     if unclear:
-        advice = f"export {', '.join(unclear)} may have been purchased: ask the vendor before you purchase another"
+        advice = f"export {', '.join(unclear)} may have been purchased: ask Indigo before you purchase another"
     else:
         advice = "to price and purchase an export, call export_audience"
     return WorkflowError(f"audience {audience.id}: {problem}; {advice}", stage=Stage.DOWNLOAD, audience=audience)

@@ -157,7 +157,7 @@ def _raise_if_failed(existing: Audience, stage: Stage) -> None:
         raise AudienceFailedError(
             f"audience {existing.id} already has the name {_quote(existing.name)} and its status is "
             f"{_quote(existing.status)}; names are unique per customer and the API cannot delete audiences, so choose "
-            f"another audience_name, or ask the vendor to delete audience {existing.id} and run this again",
+            f"another audience_name, or ask Indigo to delete audience {existing.id} and run this again",
             stage=stage,
             audience=existing,
         )

@@ -266,7 +266,7 @@ def _refuse_unclear(audience: Audience, exports: Sequence[CsvExport]) -> None:
         url = " and a download URL" if unclear.download_url is not None else ""
         raise ExportExistsError(
             f"export {unclear.id} of audience {audience.id} has the status {status!r}{url}, so it may have been "
-            "purchased before; nothing was purchased now. Run this again when its status changes, or ask the vendor",
+            "purchased before; nothing was purchased now. Run this again when its status changes, or ask Indigo",
             stage=Stage.PREVIEW,
             audience=audience,
         )
@@ -277,7 +277,7 @@ def _refuse_failed(audience: Audience, exports: Sequence[CsvExport]) -> None:
     if failed is not None:
         raise ExportExistsError(
             f"export {failed.id} of audience {audience.id} failed (its status is {sanitize_text(failed.status)!r}) and "
-            "may have been purchased before; nothing was purchased now. Ask the vendor whether you were charged for it",
+            "may have been purchased before; nothing was purchased now. Ask Indigo whether you were charged for it",
             stage=Stage.PREVIEW,
             audience=audience,
         )
@@ -287,7 +287,7 @@ def _refuse_unreadable(audience: Audience) -> None:
     if "csvExports" in audience.extra:
         raise ExportExistsError(
             f"some exports of audience {audience.id} cannot be read (csvExports has an unexpected shape), so one of "
-            "them may have been purchased before; nothing was purchased now. Ask the vendor about this audience",
+            "them may have been purchased before; nothing was purchased now. Ask Indigo about this audience",
             stage=Stage.PREVIEW,
             audience=audience,
         )

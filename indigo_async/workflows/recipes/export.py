@@ -220,7 +220,7 @@ async def _wait_for_url(context: RecipeContext, audience_id: RecordId, export: C
     except TimeoutError:
         raise PurchaseInDoubtError(
             f"export {export.id} of audience {audience_id} was purchased by this job or client, but the server shows "
-            f"the status {sanitize_text(export.status)!r}; nothing more was purchased. Ask the vendor about it",
+            f"the status {sanitize_text(export.status)!r}; nothing more was purchased. Ask Indigo about it",
             stage=context.current_stage,
             audience=context.audience,
             export=export,

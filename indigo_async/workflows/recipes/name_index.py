@@ -40,7 +40,7 @@ class NameSimilarity(IntEnum):
 
 @attrs.frozen
 class NameMatch:
-    """An audience listed under the requested name, or under one that a server may have made of it."""
+    """An audience listed under the requested name, or under a name that a server may have made from it."""
 
     id: RecordId
     similarity: NameSimilarity

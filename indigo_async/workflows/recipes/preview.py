@@ -106,7 +106,7 @@ async def read_until_shown(context: RecipeContext, audience_id: RecordId, export
             problem = "shows it twice with different facts" if shown else "does not show it"
             raise PurchaseInDoubtError(
                 f"export {export_id} of audience {audience_id} may have been purchased, but the server {problem}; "
-                "nothing more was purchased. Ask the vendor about this export",
+                "nothing more was purchased. Ask Indigo about this export",
                 stage=context.current_stage,
                 audience=audience,
             )
@@ -180,7 +180,7 @@ async def _wait_until_priced(context: RecipeContext, audience_id: RecordId, expo
         raise ExportExistsError(
             f"export {export.id} of audience {audience_id} has the status {sanitize_text(export.status)!r}, so it may "
             "have been purchased before, but the server has not shown its download URL for 15 minutes; nothing was "
-            "purchased now. Ask the vendor about it",
+            "purchased now. Ask Indigo about it",
             stage=context.current_stage,
             audience=context.audience,
         ) from None

@@ -401,7 +401,7 @@ class _Purchase:
         return PurchaseInDoubtError(
             f"export {self._export_id} of audience {self._audience_id} may or may not have been purchased for "
             f"{format_dollars(self._intent_cents)}: {outcome}; its record {record}. The amount stays reserved. "
-            "The same call checks the server before it purchases anything; if in doubt, ask the vendor first",
+            "The same call checks the server before it purchases anything; if in doubt, ask Indigo first",
             stage=Stage.PURCHASE,
             audience=self._context.audience,
             export=export,

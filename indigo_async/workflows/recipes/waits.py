@@ -176,7 +176,7 @@ async def wait_recorded(context: RecipeContext, audience_id: RecordId) -> Audien
         message = (
             f"{error.message}; the journal recorded audience {audience_id} ({context.audience_name!r}) in an earlier "
             "run, but this server doesn't know it. Check that base_url is that run's server. If its audiences are gone "
-            "for good, ask the vendor which exports were purchased before you create the audiences again"
+            "for good, ask Indigo which exports were purchased before you create the audiences again"
         )
         raise NotFoundError(error.status, message, error.error_type, error.endpoint) from None
 

@@ -67,8 +67,8 @@ async def test_shared_columns_are_defaults_and_comments_say_what_to_check(comman
         '  - customer_id: "43"',
         '    audience_name: "donors"',
         '    csv: "lists/43/donors.csv"',
-        "  # CHECK: phone: 'Contact 1' is not named so, but 100% of its values are US phone numbers, and 100% of",
-        "  # the rows have one; check that it is the right column",
+        "  # CHECK: phone: 'Contact 1' is not named like phone, but 100% of its values are US phone numbers, and",
+        "  # 100% of the rows have one; check that it is the right column",
         '  - customer_id: "43"',
         '    audience_name: "volunteers"',
         '    csv: "lists/43/volunteers.csv"',
@@ -174,7 +174,7 @@ async def test_files_in_folders_that_are_not_csvs_are_named(command_line: RunCom
     assert made.stdout.count("audience_name:") == 3
     left_out = "lists/42/notes.md, lists/42/old.xlsx (an Excel workbook: save it as CSV (UTF-8) first)"
     assert f"Left out 2 files that are not CSVs: {left_out}" in made.stderr
-    assert "# Left out, because not CSVs: lists/42/notes.md," in made.stdout
+    assert "# Left out (not CSVs): lists/42/notes.md," in made.stdout
     assert "DS_Store" not in made.stdout + made.stderr
 
 
@@ -205,7 +205,7 @@ async def test_all_problems_of_the_options_are_reported_at_once(command_line: Ru
         "no*.csv: no file matches this pattern",
         "csv: there is no file 'gone.csv'",
         "empty: the folder has no files that end in .csv, .tsv, .txt",
-        "--name: lists/42/donors.csv and lists/43/donors.csv would both make an audience named 'donors' for customer",
+        "--name: lists/42/donors.csv and lists/43/donors.csv would both create an audience named 'donors' for customer",
     ):
         assert message in made.stderr
     wrong = await generate(command_line, "lists/*/*.csv", "--customer", "{customer}", "--name", "{0.__class__}")
@@ -218,4 +218,4 @@ async def test_a_name_of_a_lookalike_is_unique_too(command_line: RunCommand, lis
     (lists / "lists/42/donors lookalike.csv").write_text(PEOPLE)
     made = await generate(command_line, "lists/42", "--customer", "42", "--lookalike-size", "2000")
     assert made.exit_code == 2
-    assert "would both make an audience named 'donors lookalike'" in made.stderr
+    assert "would both create an audience named 'donors lookalike'" in made.stderr

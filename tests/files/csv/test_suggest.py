@@ -101,7 +101,9 @@ def test_a_usual_list_is_recognized_by_its_column_names(suggest):
         "id": "VANID*",
     }
     assert suggestion.left_out == {"Email": "holds email addresses, which the API does not match by"}
-    assert suggestion.reasons["phone"] == "named so; 100% of its values look right, and 50% of the rows have one"
+    assert (
+        suggestion.reasons["phone"] == "named like phone; 100% of its values look right, and 50% of the rows have one"
+    )
     assert (suggestion.encoding, suggestion.delimiter, suggestion.rows_sampled) == ("utf-8", ",", 2)
     assert suggestion.warnings == ()
 
@@ -131,8 +133,8 @@ def test_unmistakable_values_are_recognized_without_a_column_name(suggest):
     suggestion = suggest(write_rows(["A", "B", "C", "D"], rows))
     assert chosen(suggestion) == {"state": "D", "zip": "C", "phone": "A*", "dob": "B"}
     assert suggestion.reasons["phone"] == (
-        "not named so, but 100% of its values are US phone numbers, and 100% of the rows have one; required, because "
-        "no other column identifies people better"
+        "not named like phone, but 100% of its values are US phone numbers, and 100% of the rows have one; required, "
+        "because no other column identifies people better"
     )
     others = suggest(
         write_rows(["Emergency Phone", "Signup Date", "Amount", "Name"], [[*row[:3], "Ann Lee"] for row in rows])
@@ -174,9 +176,11 @@ def test_columns_chosen_with_little_confidence_cause_warnings(suggest):
     suggestion = suggest(write_rows(["First", "Last", "Zip", "Contact 1"], rows))
     zip_code, phone = suggestion.warnings
     assert zip_code.startswith(
-        "zip: 'Zip' is named so; 60% of its values look right, and 100% of the rows have one; check"
+        "zip: 'Zip' is named like zip; 60% of its values look right, and 100% of the rows have one; check"
     )
-    assert phone.startswith("phone: 'Contact 1' is not named so, but 100% of its values are US phone numbers, and 100%")
+    assert phone.startswith(
+        "phone: 'Contact 1' is not named like phone, but 100% of its values are US phone numbers, and 100%"
+    )
 
 
 def test_columns_that_fit_equally_well_cause_a_warning(suggest):

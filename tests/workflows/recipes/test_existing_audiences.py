@@ -106,9 +106,9 @@ def test_a_lookalike_with_the_name_is_not_a_match():
 
 @pytest.mark.parametrize("status", ["FAILED", "MATCH_ERROR"])
 def test_a_failed_audience_with_the_same_name_and_csv_stops(status: str):
-    with pytest.raises(AudienceFailedError, match="or ask the vendor to delete audience"):
+    with pytest.raises(AudienceFailedError, match="or ask Indigo to delete audience"):
         compare_matched(matched(status=status), csv=URL)
-    with pytest.raises(AudienceFailedError, match="or ask the vendor to delete audience"):
+    with pytest.raises(AudienceFailedError, match="or ask Indigo to delete audience"):
         compare_lookalike(lookalike(1, status=status), base_id=1)
 
 
@@ -202,7 +202,7 @@ def test_a_failed_audience_is_named_with_the_way_out(stage: str, judge: Callable
         judge(existing)
     assert str(caught.value) == (
         f"{stage}: audience 1 already has the name 'Donors' and its status is 'FAILED'; names are unique per customer "
-        "and the API cannot delete audiences, so choose another audience_name, or ask the vendor to delete audience 1 "
+        "and the API cannot delete audiences, so choose another audience_name, or ask Indigo to delete audience 1 "
         "and run this again"
     )
     assert caught.value.audience == existing

@@ -414,21 +414,21 @@ STOPS = [
         [unclear(1)],
         (
             "export 1 of audience aud-1 has the status 'UNDER_REVIEW', so it may have been purchased before; nothing "
-            "was purchased now. Run this again when its status changes, or ask the vendor"
+            "was purchased now. Run this again when its status changes, or ask Indigo"
         ),
     ),
     (
         [ODD_URL],
         (
             "export 1 of audience aud-1 has the status 'REQUIRES_PAYMENT' and a download URL, so it may have been "
-            "purchased before; nothing was purchased now. Run this again when its status changes, or ask the vendor"
+            "purchased before; nothing was purchased now. Run this again when its status changes, or ask Indigo"
         ),
     ),
     (
         [failed(1)],
         (
             "export 1 of audience aud-1 failed (its status is 'FAILED') and may have been purchased before; nothing "
-            "was purchased now. Ask the vendor whether you were charged for it"
+            "was purchased now. Ask Indigo whether you were charged for it"
         ),
     ),
 ]
@@ -449,7 +449,7 @@ def test_exports_that_cannot_be_read_stop_with_the_reason_and_the_next_step():
         choose_export(odd, PHONE, reuse_purchased=None)
     assert str(caught.value) == (
         "preview: some exports of audience aud-1 cannot be read (csvExports has an unexpected shape), so one of them "
-        "may have been purchased before; nothing was purchased now. Ask the vendor about this audience"
+        "may have been purchased before; nothing was purchased now. Ask Indigo about this audience"
     )
     assert caught.value.audience == odd
     assert choose_export(odd, PHONE, reuse_purchased=False) is None

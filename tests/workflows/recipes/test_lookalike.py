@@ -105,7 +105,7 @@ async def test_a_failed_lookalike_is_reported_and_not_reused():
         sandbox.faults.add(Fault(kind=FaultKind.STAGE_FAILS, endpoint=LOOKALIKE))
         with pytest.raises(AudienceFailedError, match=r"^lookalike: audience .* failed"):
             await create_lookalike(client, base_id)
-        with pytest.raises(AudienceFailedError, match="or ask the vendor to delete audience"):
+        with pytest.raises(AudienceFailedError, match="or ask Indigo to delete audience"):
             await create_lookalike(client, base_id)
 
 

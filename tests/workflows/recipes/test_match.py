@@ -126,7 +126,7 @@ async def test_a_failed_audience_with_the_name_is_reported():
         sandbox.faults.add(Fault(kind=FaultKind.STAGE_FAILS, endpoint=MATCH))
         with pytest.raises(AudienceFailedError, match=r"^match: "):
             await match_csv(client)
-        with pytest.raises(AudienceFailedError, match="or ask the vendor to delete audience") as caught:
+        with pytest.raises(AudienceFailedError, match="or ask Indigo to delete audience") as caught:
             await match_csv(client)
         assert caught.value.audience.status == "FAILED"
         assert count_posts(sandbox) == {UPLOAD: 1, MATCH: 1}

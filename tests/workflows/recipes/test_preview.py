@@ -65,7 +65,7 @@ async def test_an_active_export_that_never_shows_its_url_stops_the_job(tmp_path:
         assert {request.method for request in server.requests} == {"GET"}
     assert str(caught.value) == (
         "preview: export exp-1 of audience aud-1 has the status 'ACTIVE', so it may have been purchased before, but "
-        "the server has not shown its download URL for 15 minutes; nothing was purchased now. Ask the vendor about it"
+        "the server has not shown its download URL for 15 minutes; nothing was purchased now. Ask Indigo about it"
     )
 
 
@@ -97,5 +97,5 @@ async def test_a_purchased_export_that_goes_on_asking_for_payment_is_in_doubt_an
         assert {request.method for request in server.requests} == {"GET"}
     assert str(caught.value) == (
         "purchase: export exp-1 of audience aud-1 was purchased by this job or client, but the server shows the status "
-        "'REQUIRES_PAYMENT'; nothing more was purchased. Ask the vendor about it"
+        "'REQUIRES_PAYMENT'; nothing more was purchased. Ask Indigo about it"
     )

@@ -339,7 +339,7 @@ async def test_a_success_that_the_record_never_confirms_stays_in_doubt():
         assert str(error) == (
             "purchase: export exp-1 of audience aud-1 may or may not have been purchased for $60.00: the server "
             "reported success; its record still shows it as unpaid. The amount stays reserved. The same call checks "
-            "the server before it purchases anything; if in doubt, ask the vendor first"
+            "the server before it purchases anything; if in doubt, ask Indigo first"
         )
         assert error.stage == "purchase"
         assert (error.audience, error.export) == (
