@@ -161,7 +161,10 @@ async def _send(request: web.BaseRequest, file: _ServedFile, opened: BinaryIO) -
             if request.transport is not None:
                 request.transport.abort()
             break
-        await response.write(chunk)
+        try:
+            await response.write(chunk)
+        except ConnectionResetError:  # the server wants no more of it
+            break
     return response
 
 

@@ -199,6 +199,22 @@ async def test_large_files_are_streamed(tmp_path: Path, monkeypatch: pytest.Monk
         assert (await fetch(url))[1] == content
 
 
+async def test_a_server_that_leaves_during_a_transfer_causes_no_log_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(local, "_CHUNK_BYTES", 64 * 1024)
+    path = tmp_path / "people.csv"
+    await asyncio.to_thread(path.write_bytes, b"First\n" + b"Ada\n" * 2_000_000)
+    async with LocalPublisher().publish(path) as url:
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection(URL(url).host, URL(url).port)
+            writer.write(f"GET {URL(url).path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            await reader.readexactly(100)
+            writer.transport.abort()
+        assert len((await fetch(url))[1]) == 8_000_006
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("change", ["append", "replace", "remove"])
 async def test_a_file_that_changed_is_not_sent(people: Path, change: str):
     with pytest.raises(PublishError, match=r"people\.csv changed while it was being published"):  # noqa: PT012
