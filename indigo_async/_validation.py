@@ -209,7 +209,7 @@ class InputCheck:
 
     def listener(self, value: object) -> None:
         if value is not None and not callable(value):
-            self.add("on_event", f"must be a function of one event, not {describe_kind(value)}")
+            self.add("on_event", f"must be a function that takes one event, not {describe_kind(value)}")
 
     def positive_integer(self, where: str, value: object) -> int:
         number = to_integer(value)

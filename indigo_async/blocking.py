@@ -113,7 +113,7 @@ def _view(
 
 
 def _implemented_by(function: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Let overloads be declared, since mypy takes only the first one through `_blocking`."""
+    """Replace a function that only declares overloads. Through `_blocking`, mypy would keep only the first one."""
     return lambda _: function
 
 
@@ -243,4 +243,4 @@ def export_audience(
 ) -> PurchasedExport: ...
 @_implemented_by(_blocking(workflows.export_audience))
 def export_audience(*_args: Any, **_options: Any) -> Any:
-    """Purchase an export. What is called is the decorator's function."""
+    """Declare the overloads. The decorator replaces this function."""

@@ -165,7 +165,7 @@ async def test_clients_of_the_other_kind_are_refused(client: blocking.IndigoClie
 
 def test_a_listener_that_is_no_function_is_refused(client: blocking.IndigoClient, sandbox: Sandbox):
     listener: Any = "print"
-    with pytest.raises(InvalidInputError, match=r"^on_event: must be a function of one event, not str$"):
+    with pytest.raises(InvalidInputError, match=r"^on_event: must be a function that takes one event, not str$"):
         match(client, on_event=listener)
     with pytest.raises(InvalidInputError, match=r"^on_event: "):
         blocking.run_batch(client, [JOB], on_event=listener)

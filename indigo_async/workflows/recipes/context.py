@@ -46,7 +46,7 @@ DEFAULT_TIMEOUT = 4 * 3600.0
 
 
 def check_client(check: InputCheck, client: object, on_event: object = None) -> None:
-    """Check what every recipe and batch takes: a client, which is not a blocking one, and a listener."""
+    """Check the arguments that all recipes and batches have: a client, not a blocking one, and a listener."""
     if not isinstance(client, IndigoClient):
         kind = type(client)
         check.add("client", f"must be an indigo_async.IndigoClient, not {kind.__module__}.{kind.__qualname__}")

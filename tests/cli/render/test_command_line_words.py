@@ -29,7 +29,7 @@ PYTHON_ONLY = {
     "this batch may purchase exports and has no journal",
     # Types and arguments that commands and manifests don't pass on.
     "must be an indigo_async.",
-    "must be a function of one event",
+    "must be a function that takes one event",
     "must be an AudienceJob",
     "must be an iterable of AudienceJobs",
     "must be ColumnSelections or a mapping",
