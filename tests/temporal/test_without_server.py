@@ -300,3 +300,17 @@ def test_invalid_export_stores_are_rejected_without_showing_secrets(location: st
     with pytest.raises(InvalidInputError, match="must be a folder, or a URL") as caught:
         export_store(location)
     assert "secret" not in str(caught.value)
+
+
+async def test_only_true_or_false_decides_about_purchases():
+    job = AudienceJob(
+        customer_id="42",
+        audience_name="Donors",
+        csv="https://files.example.org/donors.csv",
+        column_selections={"first_name": ColumnSelection("First", required=True)},
+    )
+    nowhere: Any = None
+    no: Any = "no"
+    for run in (run_job(nowhere, job, purchase=no), run_batch(nowhere, [job], name="batch", purchase=no)):
+        with pytest.raises(InvalidInputError, match=r"^purchase: must be True or False, not str$"):
+            await run

@@ -99,6 +99,7 @@ async def start_batch(
     max_in_flight = check.positive_integer("max_in_flight", max_in_flight)
     if budget_cents is not None:
         budget_cents = check.cents("budget_cents", budget_cents)
+    purchase = check.boolean("purchase", purchase)
     if stop_after_failures is not None:
         stop_after_failures = check.positive_integer("stop_after_failures", stop_after_failures)
     job_timeout = check.seconds("job_timeout", job_timeout)

@@ -198,6 +198,7 @@ async def run_job(
     """
     check = InputCheck()
     check_client(check, client, on_event)
+    purchase = check.boolean("purchase", purchase)
     checked = await run_in_thread(partial(check_job, check, job, publisher))
     check.seconds("timeout", timeout)
     check.raise_if_invalid()

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import attrs
 import numpy as np
@@ -31,6 +32,7 @@ from indigo_async.workflows import (
     Stage,
     StageStarted,
     run_batch,
+    run_job,
     start_batch,
 )
 from indigo_async.workflows.batches import batch as batch_run
@@ -585,6 +587,15 @@ async def test_arguments_of_a_batch_are_checked(client):
         await run_batch(client, [], max_in_flight=0, budget_cents=-1, stop_after_failures=True, job_timeout=0)
     places = [problem.where for problem in caught.value.problems]
     assert places == ["max_in_flight", "budget_cents", "stop_after_failures", "job_timeout"]
+
+
+@pytest.mark.parametrize("purchase", ["no", "false", 0, None])
+async def test_only_true_or_false_decides_about_purchases(sandbox, client, tmp_path: Path, purchase: Any):
+    job = make_job(0, tmp_path)
+    for run in (run_batch(client, [job], purchase=purchase), run_job(client, job, purchase=purchase)):
+        with pytest.raises(InvalidInputError, match=r"^purchase: must be True or False, not "):
+            await run
+    assert sandbox.log.count() == 0
 
 
 async def test_an_empty_batch_is_done(client):
