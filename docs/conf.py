@@ -29,6 +29,7 @@ extensions = [
 exclude_patterns = ["_build"]
 
 myst_enable_extensions = ["colon_fence", "deflist"]
+smartquotes = False  # commands stay fit to copy: --json, first_name='First Name'
 myst_heading_anchors = 3  # the same anchors as on GitHub
 
 autodoc_member_order = "bysource"

@@ -103,7 +103,9 @@ def check_token(check: InputCheck, token: str) -> None:
     """Check that a normalized token is well formed. Messages never show it."""
     where = "token"
     if token == "":
-        check.add(where, f"no API token; pass token=... or set {_TOKEN_VARIABLE} or {TOKEN_FILE_VARIABLE}")
+        check.add(
+            where, f"no API token; pass token=... or profile=..., or set {_TOKEN_VARIABLE} or {TOKEN_FILE_VARIABLE}"
+        )
     elif not isinstance(token, str):  # pyright: ignore[reportUnnecessaryIsInstance]: callers without a type checker
         check.add(where, f"must be text, not {type(token).__name__}")
     elif _PLACEHOLDER.fullmatch(token):

@@ -27,9 +27,13 @@ from indigo_async.files import LocalPublisher
 from indigo_async.files.csv.check import inspect_csv
 from indigo_async.files.csv.urls import find_url_warnings
 from indigo_async.workflows import AudienceJob
+from indigo_async.workflows.recipes.lookalike import MIN_BASE_PEOPLE
 from indigo_async.workflows.recipes.match import is_url
 
 __all__ = ["check_batch"]
+
+_MAX_COUNTED_BYTES = 1024 * 1024
+"""Only smaller CSVs are read completely."""
 
 
 def check_batch(
@@ -114,6 +118,18 @@ def _find_warnings(job: AudienceJob, *, api_is_local: bool) -> Iterator[str]:
     else:
         selections = InputCheck().column_selections(job.column_selections)
         yield from inspect_csv(Path(job.csv), selections).warnings
+        if job.lookalike is not None and _has_few_rows(Path(job.csv)):
+            yield (
+                f"the CSV has fewer than {MIN_BASE_PEOPLE:,} rows; a lookalike needs a base of at least "
+                f"{MIN_BASE_PEOPLE:,} matched people, so the server may refuse it"
+            )
+
+
+def _has_few_rows(path: Path) -> bool:
+    """Whether a CSV surely has fewer rows than a lookalike's base needs people: a row has at least one line."""
+    with path.open("rb") as file:
+        data = file.read(_MAX_COUNTED_BYTES + 1)
+    return len(data) <= _MAX_COUNTED_BYTES and len(data.splitlines()) <= MIN_BASE_PEOPLE
 
 
 @attrs.frozen
@@ -172,6 +188,8 @@ class _Plan:
             return "nothing"
         if not self.max_spend_cents:
             return "nothing: only free exports are purchased"
+        most = f"at most {format_dollars(self.max_spend_cents)}"
+        if self.budget_cents is None:
+            return f"{most}, the sum of export.max_cost_cents"
         limits = f"the sum of export.max_cost_cents is {format_dollars(self.totals.limit_cents)}"
-        budget = "" if self.budget_cents is None else f"the budget is {format_dollars(self.budget_cents)}, and "
-        return f"at most {format_dollars(self.max_spend_cents)}: {budget}{limits}"
+        return f"{most}: the budget is {format_dollars(self.budget_cents)}, and {limits}"

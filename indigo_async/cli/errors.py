@@ -15,6 +15,7 @@ from indigo_async.errors import (
     BudgetExceededError,
     IndigoError,
     InvalidInputError,
+    NotFoundError,
     Problem,
     WaitTimeoutError,
     WorkflowError,
@@ -133,6 +134,8 @@ def _describe_indigo_error(error: IndigoError, *, in_batch: bool) -> ErrorReport
     kind, message = type(error).__name__, use_option_names(str(error), in_batch=in_batch)
     problems: tuple[Mapping[str, object], ...] = ()
     text = message
+    if isinstance(error, NotFoundError) and not in_batch:
+        text = f"{message}; check the ID, --customer and the token"
     if isinstance(error, InvalidInputError):
         problems = tuple(_describe_problem(problem, in_batch=in_batch) for problem in error.problems)
         if len(problems) > _PROBLEMS_SHOWN:

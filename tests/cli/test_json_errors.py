@@ -81,7 +81,7 @@ async def test_errors_of_the_server_and_of_the_network(command_line: RunCommand)
         missing = await command_line(sandbox, "audience", "aud-9", "--json")
         refused = await command_line(sandbox, "audiences", "--json", INDIGO_API_TOKEN="canary-1")
     assert (missing.exit_code, error_of(missing)["type"]) == (1, "NotFoundError")
-    assert "Check --customer and" in error_of(missing)["advice"]
+    assert "Check --customer, the API's address and the token" in error_of(missing)["advice"]
     assert (refused.exit_code, error_of(refused)["type"]) == (5, "AuthenticationError")
     assert "canary-1" not in refused.stderr
 

@@ -91,7 +91,7 @@ async def test_advised_commands_name_the_profile(command_line: RunCommand, profi
             env=environment_for(sandbox) | {"INDIGO_PROFILES_FILE": str(profiles)},
             check=False,
         )
-    assert "--required ... --profile acme" in uploaded.stderr
+    assert "--uploaded aud-1 --customer 42 --profile acme --name ... " in uploaded.stderr
     assert failed.returncode == 3, failed.stderr
     *_, advice, resume = failed.stderr.decode().splitlines()
     assert "resume with:" in advice

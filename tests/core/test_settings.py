@@ -42,7 +42,9 @@ def test_a_trailing_slash_makes_no_difference():
 
 
 def test_the_error_for_a_missing_token_lists_the_ways_to_pass_it():
-    with pytest.raises(InvalidInputError, match=r"token: no API token; pass token=\.\.\. or set INDIGO_API_TOKEN"):
+    with pytest.raises(
+        InvalidInputError, match=r"token: no API token; pass token=\.\.\. or profile=\.\.\., or set INDIGO_API_TOKEN"
+    ):
         Settings.resolve(None, None)
 
 

@@ -209,13 +209,17 @@ async def _add_suggestion(path: Path, job: DraftJob) -> DraftJob:
 def _write(
     jobs: Sequence[DraftJob], steps: DraftSteps, left_out: Sequence[Path], output: Path | None, shown: Output
 ) -> None:
-    as_json_lines = shown.as_json if output is None else output.suffix.lower() in _JSON_LINES_SUFFIXES
+    as_json_lines = _is_json_lines(output, shown)
     lines = write_json_lines(jobs, steps) if as_json_lines else write_yaml(jobs, steps, list(_heading(jobs, left_out)))
     if output is None:
         shown.write_lines(lines)
         return
     with output.open("x", encoding="utf-8", newline="\n") as file:
         file.writelines(f"{line}\n" for line in lines)
+
+
+def _is_json_lines(output: Path | None, shown: Output) -> bool:
+    return shown.as_json if output is None else output.suffix.lower() in _JSON_LINES_SUFFIXES
 
 
 def _heading(jobs: Sequence[DraftJob], left_out: Sequence[Path]) -> Iterator[str]:
@@ -235,7 +239,8 @@ def _describe_other_file(path: Path) -> str:
 
 def _report(jobs: Sequence[DraftJob], left_out: Sequence[Path], output: Path | None, shown: Output) -> ExitCode:
     """Say what was written and what to do next."""
-    to_check = sum(bool(job.warnings) for job in jobs)
+    to_check = [job for job in jobs if job.warnings]
+    has_comments = not _is_json_lines(output, shown)
     to_edit = [job for job in jobs if job.problem is not None]
     if output is not None:
         shown.write_json(
@@ -243,7 +248,7 @@ def _report(jobs: Sequence[DraftJob], left_out: Sequence[Path], output: Path | N
                 "type": "manifest",
                 "path": str(output),
                 "jobs": len(jobs),
-                "to_check": to_check,
+                "to_check": len(to_check),
                 "to_edit": len(to_edit),
                 "left_out": [str(path) for path in left_out],
             }
@@ -253,15 +258,21 @@ def _report(jobs: Sequence[DraftJob], left_out: Sequence[Path], output: Path | N
         more = f" and {len(left_out) - _SHOWN:,} more" if len(left_out) > _SHOWN else ""
         shown.note(f"Left out {format_count(len(left_out), 'file')} that are not CSVs: {some}{more}")
     where = "the manifest" if output is None else str(output)
-    checks = f"; {to_check:,} with something to check (search for CHECK)" if to_check else ""
+    checks = ""
+    if to_check:
+        checks = (
+            f"; {len(to_check):,} with something to check{' (search for CHECK)' if has_comments else ', see below'}"
+        )
     shown.note(f"{format_count(len(jobs), 'job')} in {where}{checks}.")
+    if not has_comments:
+        _note_warnings(to_check, shown)
     if to_edit:
         message = f"no columns could be suggested for {format_count(len(to_edit), 'CSV')}, so `run` refuses {where}"
         jobs_to_edit = "this job, or delete it" if len(to_edit) == 1 else "these jobs, or delete them"
         advice = f"Add column_selections to {jobs_to_edit}"
         lines = [job.problem or "" for job in to_edit[:_SHOWN]]
         if len(to_edit) > _SHOWN:
-            lines.append(f"and {len(to_edit) - _SHOWN:,} more: search for EDIT")
+            lines.append(f"and {len(to_edit) - _SHOWN:,} more{': search for EDIT' if has_comments else ''}")
         shown.error(
             ErrorReport(
                 type="ManifestIncomplete",
@@ -275,3 +286,11 @@ def _report(jobs: Sequence[DraftJob], left_out: Sequence[Path], output: Path | N
     if output is not None:
         shown.note(f"Next: indigo-async run {output} --check")
     return ExitCode.SUCCESS
+
+
+def _note_warnings(jobs: Sequence[DraftJob], shown: Output) -> None:
+    """Show what comments in YAML would say."""
+    for job in jobs[:_SHOWN]:
+        shown.note(f"  {job.csv}: {'; '.join(job.warnings)}")
+    if len(jobs) > _SHOWN:
+        shown.note(f"  and {len(jobs) - _SHOWN:,} more; write the manifest as YAML to see all")

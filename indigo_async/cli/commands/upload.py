@@ -34,4 +34,5 @@ def upload(
 
     stub = create_and_show(create, output, options)
     profile = "" if options.profile is None else f" --profile {shlex.quote(options.profile)}"
-    output.note(f"Next: indigo-async match --uploaded {stub.id} --customer ... --name ... --required ...{profile}")
+    known = f"--uploaded {stub.id} --customer {shlex.quote(customer)}{profile}"
+    output.note(f"Next: indigo-async match {known} --name ... --required ...")

@@ -32,6 +32,19 @@ __all__ = ["read_csv_rows", "read_jsonl_rows", "read_yaml_defaults", "read_yaml_
 _BOM = b"\xef\xbb\xbf"
 _NONE_CELL = "none"
 _OPTIONAL_SECTIONS = {"lookalike", "export"}
+_COLUMNS = frozenset(
+    [
+        *(field for field, kind in FIELDS.items() if kind is not FieldType.JSON),
+        *_OPTIONAL_SECTIONS,
+        *(name for name in SECTIONS if f"{name}.column_name" in FIELDS),
+    ]
+)
+"""The columns that a CSV manifest may have."""
+
+_NO_FIELDS = (
+    "no column is a field of a manifest, such as customer_id; if this is a list of people, make a manifest for it with "
+    "`indigo-async manifest`"
+)
 
 _YAML_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _compose = cast("Callable[..., Any]", yaml.compose)  # pyright: ignore[reportUnknownMemberType] - its stubs are partial
@@ -53,6 +66,9 @@ def read_csv_rows(path: Path, errors: ManifestErrors) -> Iterator[Row]:
         location, no_header = Location(file, 1), list[str]()
         try:
             header = [cell.strip() for cell in next(reader, no_header)]
+            if any(header) and not any(column in _COLUMNS for column in header):
+                errors.add(location, "", _NO_FIELDS)
+                return
             fields = _read_header(header, location, errors)
             location = Location(file, reader.line_num + 1)
             for cells in reader:
@@ -70,16 +86,14 @@ def read_csv_rows(path: Path, errors: ManifestErrors) -> Iterator[Row]:
 
 def _read_header(header: list[str], location: Location, errors: ManifestErrors) -> list[str]:
     """Return the field of each column, or an empty string for a column that has none."""
-    known = [field for field, kind in FIELDS.items() if kind is not FieldType.JSON]
-    columns = {*known, *_OPTIONAL_SECTIONS, *(name for name in SECTIONS if f"{name}.column_name" in FIELDS)}
     for column, count in sorted(Counter(header).items()):
-        if column not in columns:
+        if column not in _COLUMNS:
             errors.add(
-                location, column, f"unknown field{did_you_mean(column, columns)}" if column else "a column has no name"
+                location, column, f"unknown field{did_you_mean(column, _COLUMNS)}" if column else "a column has no name"
             )
         if count > 1:
             errors.add(location, column, "appears more than once in the header")
-    return [column if column in columns else "" for column in header]
+    return [column if column in _COLUMNS else "" for column in header]
 
 
 def _read_cells(cells: list[str], fields: list[str], location: Location, errors: ManifestErrors) -> dict[str, object]:

@@ -68,7 +68,8 @@ def read_manifest(
         elif suffix in _ROW_READERS:
             rows = _ROW_READERS[suffix](path, errors)
         else:
-            message = f"must end in {', '.join(_SUFFIXES)}{did_you_mean(suffix, _SUFFIXES)}"
+            kind = "is a folder; name a file: it " if path.is_dir() else ""
+            message = f"{kind}must end in {', '.join(_SUFFIXES)}{did_you_mean(suffix, _SUFFIXES)}"
             raise InvalidInputError([Problem(str(path), message)])
         own_files = {str(file.absolute()) for file in (path, defaults) if file is not None}
         conflicts = Conflicts(job_label="line {}".format, reserved_files=reserved_files | own_files)

@@ -11,10 +11,10 @@ _WORDS = (
     (r"\bpass publisher=.*?\(extra `publish`; on the command line, (--publish [^)]*)\)", r"use \1"),
     (r"\. For the sandbox, use publisher=indigo_async\.\S+", ""),
     (r"\buse a bucket, such as publisher=indigo_async\.\S+", "use --publish s3://bucket/lists"),
-    (r"\bpass token=\.\.\. or set ", "set "),
+    (r"\bpass token=\.\.\. or profile=\.\.\., or set ", "use --profile, or set "),
     (r"\btoken=\.\.\., ", ""),
     (r"\bprofile=\.\.\.", "--profile"),
-    (r"\bbase_url\b", "--base-url or INDIGO_BASE_URL"),
+    (r"(?<![.'])\bbase_url\b(?![',])", "--base-url or INDIGO_BASE_URL"),
     (r"(?m)^proxy(?=:)", "--proxy"),
     (r"(?m)^store(?=:)|^store$", "--publish"),
     (r", or an obstore S3Store, GCSStore or AzureStore\b", ""),
@@ -32,7 +32,7 @@ _WORDS = (
     (r"\b([Tt])he same call\b", r"\1he same command"),
     (r"\bTrue or False\b", "true or false"),
 )
-"""Python names in messages and their replacements."""
+"""Python names in messages and their replacements. `base_url` in quotes or a list is the key of a profile."""
 
 _FIELDS_AND_OPTIONS = (
     (r"\bpass max_cost_cents=(\d+)", r"set export.max_cost_cents to \1", r"use --max-cost-cents \1"),
@@ -80,7 +80,7 @@ _ADVICE = {
     "AudienceFailedError": "The server could not process the list. Check the CSV (its columns, its encoding, whether "
     "its URL still works), then run the batch again. If an audience with the job's name has failed, give the job "
     "another audience_name.",
-    "AuthenticationError": "Check the token (INDIGO_API_TOKEN) and its permissions, then run the batch again.",
+    "AuthenticationError": "Check the token and its permissions, then run the batch again.",
     "BudgetExceededError": "This export was not purchased. Raise export.max_cost_cents or --budget-cents, or request "
     "fewer fields; then run the batch again, which purchases the same preview.",
     "ConnectionFailedError": "The network or the server was down. Run the batch again to resume.",
@@ -96,13 +96,14 @@ _ADVICE = {
     "JournalDamagedError": "Restore the journal together with its .rows file. Without it, check on the server which "
     "exports were purchased before you run anything.",
     "JournalInUseError": "The journal is in use. Wait until that process has ended, then run the batch again.",
-    "JournalMismatchError": "The job's CSV, columns or lookalike changed since an earlier run used them. "
-    "Undo the change, or give the job a new audience_name.",
+    "JournalMismatchError": "An earlier run did this job for another server, or with another CSV, columns or "
+    "lookalike; the message says which. Undo that change. If a list is meant to be another one, give the job a new "
+    "audience_name.",
     "JournalVersionError": "Use the version of indigo-async that wrote the journal.",
     "JournalWriteError": "Free up disk space, then run the batch again.",
     "MissingPackageError": "Install what the message names, then run the batch again.",
     "NotFoundError": "The audience or export no longer exists on the server, or belongs to another customer. Check "
-    "the customer_id and the API's address. Running the batch again does not help. If it is gone for good, "
+    "the customer_id, the API's address and the token. Running the batch again does not help. If it is gone for good, "
     "ask Indigo before you recreate it under another name.",
     "PublishError": "Nothing was sent. Check the file and the place that --publish names, then run the batch again.",
     "PurchaseInDoubtError": "The export may or may not have been purchased. Run the batch again later: it checks the "

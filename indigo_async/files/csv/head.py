@@ -98,7 +98,7 @@ def _read_ends(path: Path) -> tuple[bytes, bytes | None]:
     """The first and the last bytes of a file. The last are None if the first are the whole file."""
     try:
         if path.exists() and not path.is_file():  # reading a pipe would wait for its writer
-            raise InvalidInputError([csv_problem(path, "is not a file")])
+            raise InvalidInputError([csv_problem(path, "is a folder" if path.is_dir() else "is not a file")])
         with path.open("rb") as file:
             data = file.read(_HEAD_BYTES + 1)
             if len(data) <= _HEAD_BYTES:

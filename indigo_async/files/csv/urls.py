@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import PurePosixPath
+from posixpath import splitext
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 import attrs
@@ -112,6 +112,7 @@ def find_url_warnings(url: str, *, api_is_local: bool) -> Iterator[str]:
 
 def _suffixes(parts: SplitResult) -> dict[str, tuple[str, str]]:
     """Suffixes of the file name, or formats in the query, that mean a file other than a CSV."""
-    names = [unquote(PurePosixPath(parts.path).name), *(f".{one}" for one in parse_qs(parts.query).get("format", ()))]
-    suffixes = (PurePosixPath(f"x{name}").suffix.lower() for name in names)
+    formats = parse_qs(parts.query).get("format", ()) if parts.query else ()
+    names = [unquote(parts.path.rstrip("/").rpartition("/")[2]), *(f".{one}" for one in formats)]
+    suffixes = (splitext(f"x{name}")[1].lower() for name in names)
     return {suffix: KINDS_BY_SUFFIX[suffix] for suffix in suffixes if suffix in KINDS_BY_SUFFIX}

@@ -96,7 +96,7 @@ class JournalJobLog:
     def discard_changed(self) -> str | None:
         """Forget what free stages made from inputs that have changed since, so that they make it again.
 
-        Returns a description of what an earlier run made permanently from other inputs, if anything.
+        Returns a description of what an earlier run made permanently from other inputs, if anything, and what to do.
         """
         for stage in Stage:
             recorded = [*self._intents.get(stage, ()), *filter(None, [self._results.get(stage)])]
@@ -181,11 +181,15 @@ class JournalJobLog:
 
 
 def _describe_change(stage: Stage, changes: tuple[str, ...]) -> str:
-    """What an earlier run did, and what has changed since."""
+    """What an earlier run did, what has changed since, and what to do."""
     parts = [_CHANGE_TEXT[part] for part in changes if part in _CHANGE_TEXT]
     if not parts:
         parts = ["from another CSV, with other columns or with another lookalike"]
-    return f"an earlier run {_PERMANENT_STAGES[stage]} {' and '.join(parts)}"
+    if "server" in changes:
+        advice = "Check that the server (base_url) and the token are that run's"
+    else:
+        advice = "Undo the change, or give the changed audience or lookalike a new name"
+    return f"an earlier run {_PERMANENT_STAGES[stage]} {' and '.join(parts)}. Nothing was sent for it now. {advice}"
 
 
 def _decode_facts(text: str) -> dict[str, Any]:

@@ -85,8 +85,7 @@ class Journal:
         mismatch = job_log.discard_changed()
         if mismatch is not None:
             raise JournalMismatchError(
-                f"{self._store.path}: job {audience_name!r} of customer {customer_id!r} has changed: {mismatch}. "
-                "Nothing was sent for it now. Undo the change, or give the changed audience or lookalike a new name"
+                f"{self._store.path}: job {audience_name!r} of customer {customer_id!r} has changed: {mismatch}"
             )
         return job_log
 

@@ -36,9 +36,9 @@ from indigo_async.workflows.recipes.next_step import Requested
 from indigo_async.workflows.recipes.reconcile import is_final_refusal, says_already_done, says_name_taken
 from indigo_async.workflows.recipes.waits import is_active, wait_active, wait_recorded
 
-__all__ = ["check_lookalike", "create_lookalike", "ensure_lookalike"]
+__all__ = ["MIN_BASE_PEOPLE", "check_lookalike", "create_lookalike", "ensure_lookalike"]
 
-_MIN_BASE_PEOPLE = 1_000
+MIN_BASE_PEOPLE = 1_000
 """API reference: POST /create_lookalike_audience."""
 _STATES_SHOWN = 3
 
@@ -311,10 +311,10 @@ class _Lookalike:
             except IndigoError:  # an audience made in the app, say, which isn't shown for this customer
                 return
         people = base.people_count if base.matched_count is None else base.matched_count
-        if people is not None and people < _MIN_BASE_PEOPLE:
+        if people is not None and people < MIN_BASE_PEOPLE:
             context.warn(
                 f"audience {self.base_id} has {people:,} matched people; a lookalike needs a base of at least "
-                f"{_MIN_BASE_PEOPLE:,}, so the server may refuse it"
+                f"{MIN_BASE_PEOPLE:,}, so the server may refuse it"
             )
 
     def _warn_about_states(self) -> None:

@@ -145,7 +145,10 @@ async def ensure_matched(context: RecipeContext, csv: str | Path, selections: Co
     csv = secret(csv)
     audience = await _Match(context, csv, selections).run()
     if audience.people_count == 0:
-        context.warn(f"audience {audience.id} has 0 people: no row of the CSV was matched; check its columns")
+        context.warn(
+            f"audience {audience.id} has 0 people: no row of the CSV was matched; check its columns, then "
+            "match it under another name"
+        )
     return audience
 
 

@@ -175,8 +175,9 @@ async def wait_recorded(context: RecipeContext, audience_id: RecordId) -> Audien
     except NotFoundError as error:
         message = (
             f"{error.message}; the journal recorded audience {audience_id} ({context.audience_name!r}) in an earlier "
-            "run, but this server doesn't know it. Check that base_url is that run's server. If its audiences are gone "
-            "for good, ask Indigo which exports were purchased before you create the audiences again"
+            "run, but this server doesn't know it. Check that the server (base_url) and the token are that run's. If "
+            "its audiences are gone for good, ask Indigo which exports were purchased before you create the "
+            "audiences again"
         )
         raise NotFoundError(error.status, message, error.error_type, error.endpoint) from None
 

@@ -34,7 +34,10 @@ async def test_all_checks_pass_with_a_sandbox(command_line: RunCommand, tmp_path
     ("variables", "expected"),
     [
         ({"INDIGO_API_TOKEN": "wrong"}, (5, "accepted", "the token was rejected (401)")),
-        ({"INDIGO_API_TOKEN": ""}, (1, "token", "no API token; set INDIGO_API_TOKEN or INDIGO_API_TOKEN_FILE")),
+        (
+            {"INDIGO_API_TOKEN": ""},
+            (1, "token", "no API token; use --profile, or set INDIGO_API_TOKEN or INDIGO_API_TOKEN_FILE"),
+        ),
         ({"INDIGO_API_TOKEN": "", "INDIGO_API_TOKEN_FILE": "/no/such"}, (1, "token", "No such file")),
         ({"INDIGO_BASE_URL": "http://example.org/api/v1"}, (1, "address", "must be https")),
         (

@@ -219,3 +219,14 @@ async def test_a_name_of_a_lookalike_is_unique_too(command_line: RunCommand, lis
     made = await generate(command_line, "lists/42", "--customer", "42", "--lookalike-size", "2000")
     assert made.exit_code == 2
     assert "would both create an audience named 'donors lookalike'" in made.stderr
+
+
+async def test_json_lines_have_no_comments_so_warnings_are_shown(command_line: RunCommand, lists: Path):
+    write(lists, {"lists/42/spaces.csv": OTHERS})
+    made = await generate(command_line, "lists/42", "--customer", "42", "--output", "jobs.jsonl")
+    assert made.exit_code == 0
+    assert "1 with something to check, see below." in made.stderr
+    assert "  lists/42/spaces.csv: phone: 'Contact 1' is not named " in made.stderr
+    assert "CHECK" not in made.stderr + (lists / "jobs.jsonl").read_text()
+    quiet = await generate(command_line, "lists/42", "--customer", "42", "--json", "--quiet")
+    assert quiet.stderr == ""

@@ -158,7 +158,7 @@ async def test_wrong_token_stops_the_batch_with_its_own_exit_code(tmp_path: Path
         result = await run_command(sandbox, "run", manifest, *FAST, token="wrong-token")
         report = await run_command(sandbox, "report", f"{manifest}.journal", "--json")
     assert result.returncode == 5
-    assert "Check the token (INDIGO_API_TOKEN)" in result.stdout
+    assert "Check the token and its permissions" in result.stdout
     assert result.stdout.count("A valid API token is required") == 1
     assert "Stopped: GET /audience" in result.stdout
     assert "check the token: INDIGO_API_TOKEN, the file that INDIGO_API_TOKEN_FILE names" in result.stdout

@@ -28,13 +28,13 @@ async def test_a_valid_manifest_is_summarized_without_a_token_or_a_trace(
     result = await command_line(None, "run", tmp_path / name, "--check", *defaults, **LOCAL)
     assert (result.exit_code, result.stderr) == (0, "")
     shown = [" ".join(line.split()) for line in result.stdout.splitlines()]
-    assert shown == [
+    assert shown[:7] == [
         f"{tmp_path / name}: no problems found. Nothing was sent.",
         "",
         "jobs 2 jobs for 2 customers",
         "creates 2 matched audiences, 1 lookalike",
         "exports 2",
-        "spends at most $1,000.00: the sum of export.max_cost_cents is $1,000.00",
+        "spends at most $1,000.00, the sum of export.max_cost_cents",
         f"journal {tmp_path / name}.journal is new",
     ]
     assert sorted(tmp_path.rglob("*")) == before
@@ -168,3 +168,32 @@ def test_jobs_are_read_one_by_one(tmp_path: Path):
     path.with_name("defaults.yaml").write_text(COLUMNS)
     jobs = islice(read_manifest(path, defaults=path.with_name("defaults.yaml")), 3)
     assert [job.audience_name for job in jobs] == ["List 0", "List 1", "List 2"]
+
+
+@pytest.mark.parametrize(("rows", "is_small"), [(3, True), (999, True), (1_000, False)])
+async def test_a_list_with_too_few_rows_for_a_lookalike_is_warned_about(
+    command_line: RunCommand, tmp_path: Path, rows: int, *, is_small: bool
+):
+    (tmp_path / "list.csv").write_text("First,Last\n" + "Ada,Lovelace\n" * rows)
+    row = "- {customer_id: 1, audience_name: %s, csv: list.csv%s}\n"
+    lookalike = ", lookalike: {audience_name: Wider, size: 2000}"
+    manifest = tmp_path / "jobs.yaml"
+    manifest.write_text(f"defaults: {{{COLUMNS}}}\njobs:\n{row % ('A', lookalike)}{row % ('B', '')}")
+    result = await command_line(None, "run", manifest, "--check", "--json", **LOCAL)
+    *warnings, plan = result.records
+    assert plan["type"] == "check"
+    assert [warning["key"] for warning in warnings] == ["1/A"] * is_small
+    assert all("has fewer than 1,000 rows; a lookalike needs" in warning["message"] for warning in warnings)
+
+
+async def test_a_list_of_people_or_a_folder_in_place_of_a_manifest(command_line: RunCommand, tmp_path: Path):
+    people = tmp_path / "people.csv"
+    people.write_text("First Name,Last Name\n" + "Ada,Lovelace\n" * 3)
+    for options in (("--check",), ()):
+        listed = await command_line(None, "run", people, *options, **LOCAL, INDIGO_API_TOKEN="token-123")
+        folder = await command_line(None, "run", tmp_path, *options, **LOCAL, INDIGO_API_TOKEN="token-123")
+        assert (listed.exit_code, folder.exit_code) == (2, 2)
+        assert "make a manifest for it with `indigo-async manifest`" in listed.stderr
+        assert "Lovelace" not in listed.stderr
+        assert len(listed.stderr.splitlines()) == 1
+        assert "is a folder; name a file" in folder.stderr

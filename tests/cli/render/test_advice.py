@@ -71,3 +71,23 @@ def test_no_message_recommends_what_could_purchase_twice():
 )
 def test_advice_after_a_timeout_names_commands(message: str, shown: str):
     assert use_option_names(message, in_batch=False) == shown
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("check base_url: the API's own ends with /api/v1", "check --base-url or INDIGO_BASE_URL: the API's own ends"),
+        ("base_url: must be an http(s) URL", "--base-url or INDIGO_BASE_URL: must be"),
+        ("the keys are token, token_file, base_url, proxy", "the keys are token, token_file, base_url, proxy"),
+        ("unknown key; did you mean 'base_url'?", "unknown key; did you mean 'base_url'?"),
+        ("profiles.toml: acme.base_url: must be text", "profiles.toml: acme.base_url: must be text"),
+    ],
+)
+def test_keys_of_the_profiles_file_are_not_options(message: str, shown: str):
+    assert use_option_names(message).startswith(shown)
+
+
+def test_advice_about_a_changed_server_is_not_to_rename_the_job():
+    text = advice_for("JournalMismatchError")
+    assert "another server" in text
+    assert "Undo that change" in text

@@ -159,7 +159,7 @@ def test_a_file_that_cannot_be_opened_is_reported_with_the_reason(tmp_path: Path
     assert messages(tmp_path / "donors.csv") == [
         "csv: there is no file FILE on this machine yet; it is in iCloud: open it once to download it"
     ]
-    assert messages(tmp_path) == ["csv: FILE is not a file"]
+    assert messages(tmp_path) == ["csv: FILE is a folder"]
     assert messages(tmp_path / "a\0b.csv")[0].startswith("csv: ")
     assert "there is no file" in messages(tmp_path / ("a" * 250))[0]
 

@@ -18,4 +18,4 @@ async def test_audiences_missing_on_the_server_are_reported_and_not_made_again(t
     (failure,) = report.failures
     assert failure.error_type == "NotFoundError"
     assert "the journal recorded audience" in failure.message
-    assert "Check that base_url is that run's server" in failure.message
+    assert "Check that the server (base_url) and the token are that run's" in failure.message

@@ -451,6 +451,8 @@ class TestWhatBindsAJournal:
             outcome = await run(client, journal, job())
             assert isinstance(outcome.error, JournalMismatchError)
             assert "for another server" in str(outcome.error)
+            assert "Check that the server (base_url) and the token are that run's" in str(outcome.error)
+            assert "new name" not in str(outcome.error)
             assert server.post_paths == []
 
     async def test_a_lookalike_added_before_any_was_made_is_made(self, journal: Path):
