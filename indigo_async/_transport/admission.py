@@ -24,8 +24,12 @@ class Admission:
     breaker: CircuitBreaker
     require_pacer: Callable[[], Pacer]
 
-    async def acquire_slot(self, endpoint: Endpoint, *, max_pause: float) -> tuple[Pacer, float]:
+    async def acquire_slot(
+        self, endpoint: Endpoint, *, request_timeout: float, max_pause: float
+    ) -> tuple[Pacer, float]:
         """Wait for the end of an outage and for a slot. Also returns how much of `max_pause` the outage took.
+
+        `request_timeout` is in seconds.
 
         Raises:
             ConnectionFailedError: the outage lasts longer than `max_pause` seconds.
@@ -35,11 +39,11 @@ class Admission:
         while True:
             self.require_pacer()
             is_probe = False
-            if self.breaker.outage is not None:
+            if self.breaker.holds(request_timeout):
                 is_probe, seconds = await self._hold(endpoint, max_pause - held)
                 held += seconds
             pacer = await self._acquire_from_pacer(endpoint, max_pause=max_pause - held)
-            if is_probe or self.breaker.outage is None:
+            if is_probe or not self.breaker.holds(request_timeout):
                 return pacer, held
             pacer.release(is_write=not endpoint.idempotent)
 

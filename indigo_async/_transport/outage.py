@@ -59,7 +59,8 @@ class Outage:
 class CircuitBreaker:
     """Holds requests during an outage and periodically lets one through as a probe.
 
-    The first probe is sent at once. The intervals between probes grow like those between retries, up to
+    It holds only requests whose timeout is no longer than those of the requests that failed: a more patient one may
+    get a response. The first probe is sent at once. The intervals between probes grow like those between retries, up to
     `max_interval` seconds. Probes are reads. A write is a probe only if no read waits, because its outcome might stay
     unknown.
     """
@@ -72,6 +73,8 @@ class CircuitBreaker:
         self._loop = asyncio.get_running_loop()
         self._failures = 0
         self._first_failure_at = 0.0
+        self._longest_timeout = 0.0
+        """Of the requests that failed since the last good response, in seconds."""
         self._has_ever_worked = False
         self._outage: Outage | None = None
         self._last_ended_at = float("-inf")
@@ -97,6 +100,10 @@ class CircuitBreaker:
         """Whether there is an outage, or was one at or after `since` (loop time)."""
         return self._outage is not None or self._last_ended_at >= since
 
+    def holds(self, timeout: float) -> bool:
+        """Whether requests with this timeout (seconds) have to wait."""
+        return self._outage is not None and timeout <= self._longest_timeout
+
     async def hold(self, *, is_write: bool) -> bool:
         """Wait until the outage is over, or until it is the caller's turn to probe. Returns whether it is."""
         now = self._loop.time()
@@ -120,17 +127,21 @@ class CircuitBreaker:
 
     def record_success(self) -> None:
         """Record a good response."""
-        self._failures = 0
+        self._failures, self._longest_timeout = 0, 0.0
         self._has_ever_worked = True
         if self._outage is not None:
             self._close(self._outage)
 
-    def record_failure(self, reason: str) -> None:
-        """Record that a request got no response or a 5xx. `reason` must not contain secrets."""
+    def record_failure(self, reason: str, *, timeout: float) -> None:
+        """Record that a request with this timeout (seconds) got no response or a 5xx.
+
+        `reason` must not contain secrets.
+        """
         now = self._loop.time()
         if not self._failures:
             self._first_failure_at = now
         self._failures += 1
+        self._longest_timeout = max(self._longest_timeout, timeout)
         if self._failures < _FAILURES_TO_OPEN:
             return
         if self._outage is None:

@@ -219,7 +219,9 @@ class Transport:
         while True:
             attempt += 1
             pacer, held = await self._admission.acquire_slot(
-                endpoint, max_pause=retry.timeout - elapsed if state.may_resend else math.inf
+                endpoint,
+                request_timeout=options.timeout,
+                max_pause=retry.timeout - elapsed if state.may_resend else math.inf,
             )
             elapsed += held
             started = clock()
@@ -301,7 +303,9 @@ class Transport:
             ApiError, TransportError, ResponseDecodeError: there was no 2xx response, or it was cut off.
         """
         self._require_open()
-        pacer, _ = await self._admission.acquire_slot(endpoint, max_pause=options.retry.timeout)
+        pacer, _ = await self._admission.acquire_slot(
+            endpoint, request_timeout=options.timeout, max_pause=options.retry.timeout
+        )
         clock = asyncio.get_running_loop().time
         started = clock()
         outcome = await self._attempt(
@@ -346,7 +350,7 @@ class Transport:
 
     @property
     def outage(self) -> Outage | None:
-        """The current outage, in which all requests are held."""
+        """The current outage, in which requests are held."""
         return self.breaker.outage
 
     def is_waiting_out_outage(self, *, since: float = math.inf) -> bool:
@@ -430,7 +434,7 @@ class Transport:
                     break
             if isinstance(outcome, Response) and outcome.ok and is_web_page(outcome.body, ""):
                 outcome = describe_unreadable(outcome)
-            outcome = self._check_for_outage(outcome)
+            outcome = self._check_for_outage(outcome, timeout=options.timeout)
             if isinstance(outcome, Response) and outcome.ok:
                 is_small = len(outcome.body) <= _MAX_BYTES_FOR_LATENCY
                 pacer.record_accepted(started=started, latency_group=latency_group if is_small else None)
@@ -444,7 +448,7 @@ class Transport:
             pacer.release(is_write=not endpoint.idempotent)
         return outcome
 
-    def _check_for_outage(self, outcome: Response | NoResponse) -> Response | NoResponse:
+    def _check_for_outage(self, outcome: Response | NoResponse, *, timeout: float) -> Response | NoResponse:
         """Report the outcome to the circuit breaker.
 
         A host or certificate that worked before and now fails is part of an outage; otherwise the address is wrong,
@@ -457,9 +461,9 @@ class Transport:
         if isinstance(outcome, NoResponse):
             is_page = outcome.reason is FailureReason.WEB_PAGE
             if outcome.reason is not FailureReason.TOO_LARGE and (self.breaker.has_ever_worked or not is_page):
-                self.breaker.record_failure(f"{outcome.reason.value}: {outcome.detail}")
+                self.breaker.record_failure(f"{outcome.reason.value}: {outcome.detail}", timeout=timeout)
         elif outcome.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            self.breaker.record_failure(f"HTTP {outcome.status}")
+            self.breaker.record_failure(f"HTTP {outcome.status}", timeout=timeout)
         else:
             self.breaker.record_success()
             if outcome.ok:

@@ -61,6 +61,28 @@ async def test_the_timeout_of_a_view_ends_its_requests_only():
         assert await client.list_audiences() == []
 
 
+async def test_timeouts_of_a_hasty_view_hold_no_request_that_is_more_patient():
+    never = asyncio.Event()
+
+    async def hang(_: web.BaseRequest) -> web.StreamResponse:
+        await never.wait()
+        raise AssertionError
+
+    hanging = 4
+    async with server_and_client(*[hang] * hanging, respond_with_json([])) as (server, client):
+        retry = RetryPolicy(attempts=1)
+        calls = [client.with_options(timeout=0.05, retry=retry).list_audiences() for _ in range(hanging)]
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [RequestTimeoutError] * hanging
+        assert client.transport.outage is not None
+        held = asyncio.create_task(client.with_options(timeout=0.05).list_audiences())
+        client.transport.breaker._next_probe_at += 60
+        await asyncio.sleep(0)
+        assert await client.list_audiences() == []  # not held, and its response ends the outage
+        assert await held == []
+        assert len(server.requests) == hanging + 2
+
+
 async def test_a_view_shares_everything_else():
     async with sandbox_and_client() as (sandbox, client):
         view = client.with_options(timeout=7).with_options(headers={"X-A": "1"})
