@@ -72,7 +72,7 @@ never purchases.
 Run the jobs of a manifest concurrently: match, create a lookalike, price, purchase within limits, download.
 
 Run the command again to resume: nothing is purchased twice. Ctrl-C stops it cleanly.
-docs/reference/manifest.md describes the format.
+"Manifests" in the documentation describes the format.
 
   indigo-async run jobs.yaml --budget-cents 5000000 --publish s3://bucket/prefix""",
     "quote": """\
@@ -84,7 +84,7 @@ which is free. A later `run` of the same manifest purchases these previews.""",
 Work on jobs started with `run --temporal`, until Ctrl-C or SIGTERM. Start one worker per machine.
 
 When it stops, it finishes purchases and downloads in flight and hands waiting jobs over to other workers. See
-docs/guides/temporal.md.
+"Temporal" in the documentation.
 
   indigo-async worker --temporal 127.0.0.1:7233 --exports s3://bucket/exports""",
     "watch": """\
