@@ -10,6 +10,7 @@ import math
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -199,6 +200,15 @@ class InputCheck:
         if not isinstance(plain, bool):
             self.add(where, f"must be True or False, not {describe_kind(plain)}")
         return plain is True
+
+    def path(self, where: str, value: object) -> Path:
+        if not isinstance(value, (str, Path)):
+            self.add(where, f"must be a path, not {describe_kind(value)}")
+        elif not str(value) or "\0" in str(value):
+            self.add(where, "must not be empty or contain a null byte")
+        else:
+            return Path(value)
+        return Path()
 
     def optional(self, where: str, value: object, kind: type[T]) -> T | None:
         """Check for None or an instance of a class of the SDK."""

@@ -105,8 +105,9 @@ async def start_batch(
     job_timeout = check.seconds("job_timeout", job_timeout)
     if not isinstance(jobs, (Iterable, AsyncIterable)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
         check.add("jobs", f"must be an iterable of AudienceJobs, not {type(jobs).__name__}")
+    journal_path = None if journal is None else check.path("journal", journal)
     check.raise_if_invalid()
-    reserved_files = journal_files(journal)
+    reserved_files = journal_files(journal_path)
     if isinstance(jobs, Sequence):
         await run_in_thread(partial(check_jobs, jobs, publisher, reserved_files))
     options = _BatchOptions(
@@ -119,8 +120,8 @@ async def start_batch(
     )
     async with AsyncExitStack() as stack:
         opened, batch_log, spent_before = None, None, dict[str, int]()
-        if journal is not None:
-            opened = await stack.enter_async_context(Journal.open(Path(journal)))
+        if journal_path is not None:
+            opened = await stack.enter_async_context(Journal.open(journal_path))
             spent_before = await opened.spent_by_customer()
             batch_log = await opened.batch_log()
         batch = Batch(

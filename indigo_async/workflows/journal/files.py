@@ -12,7 +12,16 @@ from indigo_async.errors import JournalDamagedError, JournalInUseError, JournalW
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-__all__ = ["PRIVATE_MODE", "SUFFIXES", "RowCountFile", "acquire_lock", "is_in_use", "read_row_count", "sibling"]
+__all__ = [
+    "PRIVATE_MODE",
+    "SUFFIXES",
+    "RowCountFile",
+    "acquire_lock",
+    "is_in_use",
+    "read_row_count",
+    "real_path",
+    "sibling",
+]
 
 SUFFIXES = ("", ".lock", ".rows", "-wal", "-shm")
 """What the names of a journal's files end with. The last two exist only while it is open, or after a crash."""
@@ -21,6 +30,11 @@ PRIVATE_MODE = 0o600
 _DIGITS = 20
 _LOCK_SECONDS = 0.1
 """Long enough for `is_in_use`, which holds the lock for an instant, to let go of it."""
+
+
+def real_path(path: Path) -> Path:
+    """The path without links, so that all links to a journal share one lock. A loop of links is left as it is."""
+    return Path(os.path.realpath(path))  # `Path.resolve` raises RuntimeError for a loop before Python 3.13
 
 
 def sibling(journal: Path, suffix: str) -> Path:
@@ -52,7 +66,7 @@ def acquire_lock(journal: Path) -> BaseFileLock:
 
 def is_in_use(path: Path) -> bool:
     """Whether a running process has the journal open for writing. Blocks for an instant; creates no file."""
-    path = path.resolve()
+    path = real_path(path)
     if not sibling(path, ".lock").exists():
         return False
     try:

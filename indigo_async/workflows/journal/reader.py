@@ -9,10 +9,11 @@ from typing import Any, TypeAlias
 
 import attrs
 
+from indigo_async._validation import InputCheck
 from indigo_async.errors import JournalDamagedError
 from indigo_async.events import Stage
 from indigo_async.models import RecordId
-from indigo_async.workflows.journal.files import SUFFIXES, is_in_use, sibling
+from indigo_async.workflows.journal.files import SUFFIXES, is_in_use, real_path, sibling
 from indigo_async.workflows.journal.journal import read_records
 from indigo_async.workflows.journal.rows import EntryKind, JournalRecord, PurchaseTotals, sum_purchase_facts
 
@@ -165,7 +166,7 @@ class JournalReader:
     @property
     def files(self) -> tuple[Path, ...]:
         """The journal's files: the journal itself and those beside it, whether or not they exist now."""
-        path = self.path.resolve()
+        path = real_path(self.path)
         return tuple(sibling(path, suffix) for suffix in SUFFIXES)
 
 
@@ -179,12 +180,16 @@ def read_journal(path: Path | str) -> JournalReader:
         path: the journal's path, as passed to `run_batch`.
 
     Raises:
+        InvalidInputError: this is not a path.
         JournalVersionError: a later version of this SDK wrote it in another format.
         JournalDamagedError: it is not a journal, or something in it is altered or lost.
         JournalInUseError: another program has locked it against reading.
         JournalWriteError: it does not exist or cannot be read.
     """
-    return JournalReader(Path(path))
+    check = InputCheck()
+    checked_path = check.path("path", path)
+    check.raise_if_invalid()
+    return JournalReader(checked_path)
 
 
 def sum_purchases(rows: Iterable[JournalRow]) -> PurchaseTotals:

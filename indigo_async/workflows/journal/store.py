@@ -32,6 +32,7 @@ from indigo_async.workflows.journal.files import (
     acquire_lock,
     move_row_count,
     read_row_count,
+    real_path,
     sibling,
 )
 from indigo_async.workflows.journal.rows import (
@@ -104,7 +105,9 @@ class JournalStore:
             JournalInUseError, JournalVersionError, JournalDamagedError, JournalWriteError: see `Journal.open`.
         """
         with self._wrap_errors():
-            self.path = self.path.resolve()  # so that all links to a journal share one lock
+            self.path = real_path(self.path)
+            if self.path.is_dir():
+                raise JournalWriteError("this is a folder; name a file")
             move_row_count(self.path)
             self._lock = acquire_lock(self.path)
             committed = read_row_count(self.path)
@@ -124,7 +127,7 @@ class JournalStore:
         """
         self._advice = _ADVICE_TO_READERS
         with self._wrap_errors():
-            self.path = self.path.resolve()
+            self.path = real_path(self.path)
             if not self.path.is_file():
                 raise JournalWriteError("there is no such journal")
             committed = read_row_count(self.path)  # before the snapshot, which therefore has no fewer rows

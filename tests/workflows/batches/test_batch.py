@@ -20,6 +20,7 @@ from indigo_async.errors import (
     BudgetExceededError,
     InvalidInputError,
     JournalMismatchError,
+    JournalWriteError,
 )
 from indigo_async.events import Event
 from indigo_async.sandbox import Fault, FaultKind, Sandbox
@@ -31,6 +32,7 @@ from indigo_async.workflows import (
     LookalikeStep,
     Stage,
     StageStarted,
+    read_journal,
     run_batch,
     run_job,
     start_batch,
@@ -242,6 +244,31 @@ async def test_a_value_that_is_not_a_job_is_refused(client, wrong, message: str)
 async def test_a_single_job_is_not_a_batch(client, tmp_path: Path):
     with pytest.raises(InvalidInputError, match="must be an iterable of AudienceJobs, not AudienceJob"):
         await run_batch(client, make_job(0, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (5, "journal: must be a path, not int"),
+        (b"run.sqlite", "journal: must be a path, not bytes"),
+        ("", "journal: must not be empty or contain a null byte"),
+        ("run\0.sqlite", "journal: must not be empty or contain a null byte"),
+    ],
+    ids=["number", "bytes", "empty", "null byte"],
+)
+async def test_a_journal_must_be_a_path(client, wrong, message: str):
+    with pytest.raises(InvalidInputError, match=message):
+        await run_batch(client, [], journal=wrong)
+    with pytest.raises(InvalidInputError, match=message.replace("journal", "path")):
+        read_journal(wrong)
+
+
+async def test_a_folder_or_a_loop_of_links_is_no_journal(client, tmp_path: Path):
+    loop = tmp_path / "loop.sqlite"
+    loop.symlink_to(loop)
+    for path, problem in [(tmp_path, "this is a folder; name a file"), (loop, "cannot be read or written")]:
+        with pytest.raises(JournalWriteError, match=problem):
+            await run_batch(client, [], journal=path)
 
 
 async def test_purchases_of_jobs_that_failed_later_are_counted(sandbox, client, tmp_path: Path):

@@ -165,10 +165,12 @@ async def test_an_outcome_of_an_earlier_version_lacks_only_what_was_not_recorded
     assert (row.export_id, row.warnings, row.matched, row.seconds) == (None, (), None, 2.0)
 
 
-@pytest.mark.parametrize("content", [None, b"", b"first_name,last_name\n" * 100, "folder"])
+@pytest.mark.parametrize("content", [None, b"", b"first_name,last_name\n" * 100, "folder", "loop of links"])
 def test_anything_else_is_a_journal_error_and_is_left_alone(path: Path, content: bytes | str | None):
     if content == "folder":
         path.mkdir()
+    elif content == "loop of links":
+        path.symlink_to(path)
     elif isinstance(content, bytes):
         path.write_bytes(content)
     with pytest.raises(JournalError, match=path.name) as caught:
@@ -176,7 +178,8 @@ def test_anything_else_is_a_journal_error_and_is_left_alone(path: Path, content:
     expected = JournalDamagedError if isinstance(content, bytes) else JournalWriteError
     assert isinstance(caught.value, expected)
     assert list(path.parent.iterdir()) == ([] if content is None else [path])
-    assert content is None or path.is_dir() or path.read_bytes() == content
+    assert not isinstance(content, bytes) or path.read_bytes() == content
+    assert not read_journal(path).is_in_use()
 
 
 @pytest.mark.parametrize(
