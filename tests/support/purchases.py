@@ -16,7 +16,7 @@ from indigo_async.models import CsvExport, RecordId
 from indigo_async.sandbox import Sandbox
 from indigo_async.workflows import Stage
 from indigo_async.workflows.recipes import purchase
-from indigo_async.workflows.recipes.budget import Budget
+from indigo_async.workflows.recipes.budget import Account, Budget
 from indigo_async.workflows.recipes.context import NullJobLog, RecipeContext, StopFlag
 from indigo_async.workflows.recipes.export_options import ExportOptions
 from indigo_async.workflows.recipes.name_index import NameIndex
@@ -69,6 +69,7 @@ class PurchaseScenario:
     export: CsvExport
     job_log: RecordingJobLog = attrs.Factory(RecordingJobLog)
     budget: Budget = attrs.Factory(lambda: Budget(limit_cents=2 * PRICE))
+    account: Account = attrs.Factory(Account)
     stop_flag: StopFlag = attrs.Factory(StopFlag)
     options: ExportOptions = OPTIONS
     customer_id: str | None = CUSTOMER
@@ -83,6 +84,7 @@ class PurchaseScenario:
             NameIndex(self.client),
             job_log=self.job_log,
             budget=self.budget,
+            account=self.account,
             stop_flag=self.stop_flag,
         )
         read = ExportRead(export=self.export, read_at=asyncio.get_running_loop().time() - self.age)

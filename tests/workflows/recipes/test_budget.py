@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indigo_async.workflows.recipes.budget import Budget, Reservation
+from indigo_async.workflows.recipes.budget import Account, Budget, Reservation
 
 
 def state(budget: Budget) -> tuple[int, int, int | None]:
@@ -94,6 +94,17 @@ def test_reserved_and_spent_never_exceed_the_limit_if_prices_are_kept(limit: int
         else:
             assert counted + price > limit
         assert budget.spent_cents + budget.reserved_cents == counted <= limit
+
+
+def test_the_accounts_of_jobs_add_up_to_the_budget():
+    budget, accounts = Budget(), [Account(), Account()]
+    for price, account in [(10, accounts[0]), (20, accounts[1]), (30, accounts[0])]:
+        reservation = Reservation(budget, account=account)
+        assert reservation.reserve(price)
+        reservation.spend(price + 1)
+        assert Reservation(budget, account=account).reserve(price)
+    assert accounts == [Account(spent_cents=42, reserved_cents=40), Account(spent_cents=21, reserved_cents=20)]
+    assert state(budget) == (63, 60, None)
 
 
 @pytest.mark.parametrize(("charged", "at_once"), [(100, True), (99, True), (101, False)])

@@ -36,7 +36,7 @@ from indigo_async.models import Audience, CsvExport
 from indigo_async.sandbox import Fault, FaultKind
 from indigo_async.workflows import ExportPurchased, Stage
 from indigo_async.workflows.recipes import purchase
-from indigo_async.workflows.recipes.budget import Budget
+from indigo_async.workflows.recipes.budget import Account, Budget
 from indigo_async.workflows.recipes.context import RecipeContext, StopFlag
 from indigo_async.workflows.recipes.preview import NEVER
 from indigo_async.workflows.recipes.purchase import _is_unknown, _was_not_carried_out, check_price
@@ -232,6 +232,7 @@ async def test_a_charge_that_differs_from_the_quote_is_booked_and_reported(charg
     async with scripted_purchase(bought(charged)) as (_, scenario):
         assert (await scenario.purchase()).cost_cents == charged
         assert (scenario.budget.spent_cents, scenario.budget.reserved_cents) == (charged, 0)
+        assert scenario.account == Account(spent_cents=charged)
         assert scenario.job_log.written == [f"intent {PRICE}", f"result {charged}"]
         dollars = {PRICE + 500: "$65.00", PRICE - 500: "$55.00"}[charged]
         assert scenario.warnings == (f"export exp-1 was quoted at $60.00 and charged at {dollars}",)
@@ -580,6 +581,7 @@ async def test_a_journal_that_fails_after_a_lost_response_leaves_the_amount_rese
         with pytest.raises(JournalError):
             await scenario.purchase()
         assert (scenario.budget.spent_cents, scenario.budget.reserved_cents) == (0, 7_000)
+        assert scenario.account == Account(reserved_cents=7_000)
         assert scenario.job_log.written == [f"intent {PRICE}"]
 
 
