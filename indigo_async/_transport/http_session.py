@@ -166,7 +166,7 @@ class HttpSession:
         headers = options.headers.copy()  # a caller's session may add to the headers it gets
         if body is not None:
             headers[hdrs.CONTENT_TYPE] = "application/json"
-        if not self._session_has_credentials:  # otherwise aiohttp refuses ours; see `_authorize`
+        if not self._session_has_credentials:  # aiohttp refuses a second one; see `_authorize`
             headers[hdrs.AUTHORIZATION] = self._credentials.authorization
         api_options = self._api_options
         if endpoint.method in _RESENT_BY_AIOHTTP:

@@ -128,7 +128,7 @@ def _version_of(opened: BinaryIO) -> _Version:
 
 
 async def _send(request: web.BaseRequest, file: _ServedFile, opened: BinaryIO) -> web.StreamResponse:
-    """Send the file, or the range that is asked for. A file that has changed is never sent completely."""
+    """Send the file or the requested range. A file that has changed is never sent in full."""
 
     async def is_unchanged() -> bool:
         file.has_changed |= await run_in_thread(partial(_version_of, opened)) != file.version
@@ -138,7 +138,7 @@ async def _send(request: web.BaseRequest, file: _ServedFile, opened: BinaryIO) -
         return web.Response(status=HTTPStatus.GONE)
     size, tag = file.version[1], f'"{file.name}"'
     headers = {"Accept-Ranges": "bytes", "Content-Type": "text/csv", "ETag": tag}
-    part = _requested_part(request, size, tag)
+    part = _find_requested_range(request, size, tag)
     if part is None:
         response = web.StreamResponse(headers=headers)
         part = range(size)
@@ -168,7 +168,7 @@ async def _send(request: web.BaseRequest, file: _ServedFile, opened: BinaryIO) -
     return response
 
 
-def _requested_part(request: web.BaseRequest, size: int, tag: str) -> range | None:
+def _find_requested_range(request: web.BaseRequest, size: int, tag: str) -> range | None:
     """The bytes that a request asks for; None means all. It is empty if the file has none of them (RFC 9110, 14)."""
     if "Range" not in request.headers or request.headers.get("If-Range", tag) != tag:
         return None

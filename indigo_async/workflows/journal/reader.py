@@ -108,7 +108,7 @@ class ProgressRow:
 
     Attributes:
         at: when the row was written, in UTC.
-        run_started_at: when the run started, in UTC. It tells runs apart.
+        run_started_at: when the run started, in UTC. It identifies the run.
         has_ended: whether this is the run's last row. A run that was killed has none.
         seconds: how long the run had taken.
         done: the jobs that were done.

@@ -268,6 +268,6 @@ def recipe_scope(
                 error_type=type(error).__name__,
             )
             if isinstance(error, asyncio.CancelledError):
-                raise asyncio.CancelledError(*error.args) from None  # Ctrl-C then shows the caller's frames, not ours
+                raise asyncio.CancelledError(*error.args) from None  # Ctrl-C shows only the caller's frames
             raise
         context.emit(RecipeFinished, recipe=recipe, seconds=clock() - started_at)
