@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import pkgutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -45,7 +46,7 @@ def main() -> None:
         old.unlink()
     for name, stub in render_stubs().items():
         (BASELINE / f"{name}.pyi").write_text(stub, encoding="utf-8")
-    subprocess.run(["ruff", "format", "--quiet", str(BASELINE)], check=True)
+    subprocess.run([sys.executable, "-m", "ruff", "format", "--quiet", str(BASELINE)], check=True)
 
 
 def read_baseline() -> dict[str, str]:

@@ -34,7 +34,7 @@ def main() -> None:
         check_preconditions(options.version)
         run_static_checks()
         if options.dry_run:
-            print(run("towncrier", "build", "--draft", "--version", options.version))
+            print(run(sys.executable, "-m", "towncrier", "build", "--draft", "--version", options.version))
             print(f"A dry run: nothing was changed. {options.version} can be released.")
         else:
             release(options.version)
@@ -76,7 +76,7 @@ def release(version: str) -> None:
     folder, start = ROOT / "dist" / version, run("git", "rev-parse", "HEAD").strip()
     try:
         VERSION_FILE.write_text(_VERSION.sub(f'__version__ = "{version}"', VERSION_FILE.read_text("utf-8")), "utf-8")
-        run("towncrier", "build", "--yes", "--version", version)
+        run(sys.executable, "-m", "towncrier", "build", "--yes", "--version", version)
         run(sys.executable, "-m", "scripts.public_api")
         print(run(sys.executable, "-m", "scripts.distributions", str(folder)))
         run("git", "add", "--all")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 from sphinx.application import Sphinx
@@ -38,7 +39,8 @@ def _draft_changes() -> str:
     """The changes since the last release, from their fragments."""
     if not list((ROOT / "changelog.d").glob("+*.md")):
         return ""
-    command = ["towncrier", "build", "--draft", "--version", "Unreleased", "--date", "in development"]
+    draft = ["build", "--draft", "--version", "Unreleased", "--date", "in development"]
+    command = [sys.executable, "-m", "towncrier", *draft]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S603 - a tool of the project
     return f"\n{run.stdout}"
 

@@ -107,7 +107,7 @@ def test_pages_pass_mypy(project: Path):
 
 
 def test_pages_pass_pyright(project: Path):
-    check(project, "pyright", "--pythonpath", sys.executable)
+    check(project, sys.executable, "-m", "pyright", "--pythonpath", sys.executable)
 
 
 def check(project: Path, *command: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 
 import pytest
 
@@ -22,7 +23,7 @@ def test_a_fragment_is_well_formed(path):
 
 
 def test_towncrier_renders_every_fragment():
-    command = ["towncrier", "build", "--draft", "--version", "9.9.9", "--date", "2030-01-31"]
+    command = [sys.executable, "-m", "towncrier", "build", "--draft", "--version", "9.9.9", "--date", "2030-01-31"]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
     assert run.stdout.startswith("## [9.9.9] - 2030-01-31\n")
     assert re.findall(r"^### (\w+)", run.stdout, re.MULTILINE) == [
