@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from cattrs.preconf.msgspec import MsgspecJsonConverter, make_converter
@@ -18,7 +18,9 @@ from temporalio.converter import (
 
 from indigo_async.models import RecordId
 
-__all__ = ["data_converter", "to_json"]
+__all__ = ["data_converter", "from_plain", "to_json", "to_plain"]
+
+T = TypeVar("T")
 
 
 def _record_id(value: RecordId, _: object) -> RecordId:
@@ -38,6 +40,16 @@ _records = _converter()
 def to_json(value: object) -> bytes:
     """Encode a record as JSON, with keys in the order of its fields."""
     return msgspec.json.encode(_records.unstructure(value))
+
+
+def to_plain(value: object) -> Any:
+    """Convert a record to plain JSON values, without the fields that have their default values."""
+    return _records.unstructure(value)
+
+
+def from_plain(value: Any, kind: type[T]) -> T:
+    """Convert plain JSON values to a record."""
+    return _records.structure(value, kind)
 
 
 class _JsonPayloads(EncodingPayloadConverter):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any
 
 import attrs
 
@@ -30,6 +31,7 @@ __all__ = [
     "JobSummary",
     "LookalikeInput",
     "LookalikeTask",
+    "PackedJobs",
     "Page",
     "Quote",
 ]
@@ -61,9 +63,10 @@ class JobInput:
     """One job, checked and normalized.
 
     `identity` is a hash of what the job makes and may spend: the result of an earlier workflow is reused only if the
-    identities are equal. `budget` is the ID of the workflow that holds the batch's budget, and `batch` the batch's
-    name. A stage is given to another worker after `heartbeat_seconds` without a heartbeat, and the whole job may take
-    `timeout_seconds`. `shows_stage` updates the search attribute for the stage.
+    identities are equal. `fingerprint` is a hash of what the job makes alone. `budget` is the ID of the workflow that
+    holds the batch's budget, and `batch` the batch's name. A stage is given to another worker after `heartbeat_seconds`
+    without a heartbeat, and the whole job may take `timeout_seconds`. `shows_stage` updates the search attribute for
+    the stage.
     """
 
     key: str
@@ -75,6 +78,7 @@ class JobInput:
     export: ExportInput | None = None
     purchase: bool = True
     identity: str
+    fingerprint: str = ""
     batch: str | None = None
     budget: str | None = None
     heartbeat_seconds: float = 120.0
@@ -162,12 +166,25 @@ class Failure:
 
 
 @attrs.frozen(kw_only=True)
+class PackedJobs:
+    """The fields of jobs as plain JSON: those that all jobs share, and each job's own. See `shard_payloads`."""
+
+    shared: dict[str, Any] = attrs.field(factory=dict[str, Any], repr=False)
+    own: tuple[dict[str, Any], ...] = attrs.field(default=(), repr=False)
+
+
+@attrs.frozen(kw_only=True)
 class Page:
-    """Jobs that are started together. `number` counts the pages of a batch from 0, and `last` marks the last one."""
+    """Jobs that are started together. `number` counts the pages of a batch from 0, and `last` marks the last one.
+
+    Batches of earlier versions have a workflow for each job in `orders`. Others have one for the whole page, with
+    `jobs`.
+    """
 
     number: int
-    orders: tuple[JobInput, ...]
-    last: bool
+    orders: tuple[JobInput, ...] = ()
+    last: bool = False
+    jobs: PackedJobs | None = None
 
 
 class BookingKind(StrEnum):
@@ -224,10 +241,15 @@ class BatchProgress:
 
 @attrs.frozen(kw_only=True)
 class BatchState:
-    """The state that a batch carries over when it continues as new."""
+    """The state that a batch carries over when it continues as new.
+
+    A `sharded` batch runs each page as one activity. `run_ms` is when its run started, in milliseconds since 1970.
+    """
 
     name: str
     max_pages_under_way: int
+    sharded: bool = False
+    run_ms: int = 0
     pages_taken: int = 0
     complete: bool = False
     waiting: tuple[Page, ...] = ()

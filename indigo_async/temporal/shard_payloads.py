@@ -1,0 +1,158 @@
+"""The data of shards in workflow histories and heartbeats: packed jobs, and how far each one got.
+
+Jobs are named by their references (`job_ref`), because their own keys may be long or repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
+from typing import Any
+
+import attrs
+
+from indigo_async.events import Stage
+from indigo_async.temporal.converter import from_plain, to_plain
+from indigo_async.temporal.payloads import JobInput, JobSummary, PackedJobs
+from indigo_async.workflows.sharding.split import job_ref
+
+__all__ = [
+    "JobEnd",
+    "JobState",
+    "JobStatus",
+    "ShardResult",
+    "ShardTask",
+    "describe_jobs",
+    "pack_jobs",
+    "read_heartbeat",
+    "unpack_jobs",
+]
+
+
+@attrs.frozen(kw_only=True)
+class ShardTask:
+    """The jobs that one worker runs together: those of a shard, or those that are left of it.
+
+    `run_ms` is when the batch's run started, in milliseconds since 1970. `round` counts the activities that the shard's
+    workflow has started. No job runs longer than `deadline_ms`, in the same milliseconds.
+    """
+
+    batch: str
+    number: int
+    run_ms: int
+    jobs: PackedJobs
+    round: int = 0
+    deadline_ms: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class JobEnd:
+    """How a job ended, or how far it got.
+
+    It has ended if it has a `summary` or an `error_type`. `facts` holds the results of its stages as a journal records
+    them, and `intents` the requests whose outcome is unknown. `recalled` marks a summary made by another run.
+    """
+
+    stage: str = ""
+    summary: JobSummary | None = None
+    error_type: str = ""
+    message: str = ""
+    recalled: bool = False
+    identity: str = ""
+    fingerprint: str = ""
+    facts: dict[str, dict[str, Any]] = attrs.Factory(dict[str, dict[str, Any]])
+    intents: dict[str, dict[str, Any]] = attrs.Factory(dict[str, dict[str, Any]])
+
+    @property
+    def has_ended(self) -> bool:
+        return self.summary is not None or self.error_type != ""
+
+    @property
+    def spent_cents(self) -> int:
+        """The charge of this job's own purchase."""
+        if self.summary is not None:
+            return 0 if self.recalled else self.summary.spent_cents
+        cents = self.facts.get(Stage.PURCHASE.value, {}).get("cost_cents", 0)
+        return cents if isinstance(cents, int) else 0
+
+
+@attrs.frozen(kw_only=True)
+class ShardResult:
+    """The result of a shard's activity: how jobs ended, by reference. A job that is missing was left for later."""
+
+    ends: dict[str, JobEnd] = attrs.Factory(dict[str, JobEnd])
+
+
+class JobState(StrEnum):
+    """The state of a job as `JobStatus` shows it."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+
+@attrs.frozen(kw_only=True)
+class JobStatus:
+    """The state of one job of a batch: its last stage, its error if it failed, and what it spent, in cents."""
+
+    key: str
+    customer_id: str
+    audience_name: str
+    state: JobState
+    stage: str = ""
+    error_type: str = ""
+    message: str = ""
+    spent_cents: int = 0
+
+
+def pack_jobs(jobs: Sequence[JobInput]) -> PackedJobs:
+    """Pack jobs so that what all of them share is stored once."""
+    plain: list[dict[str, Any]] = [to_plain(job) for job in jobs]
+    shared = dict(plain[0]) if plain else {}
+    for job in plain[1:]:
+        shared = {field: value for field, value in shared.items() if field in job and job[field] == value}
+    own = tuple({field: value for field, value in job.items() if field not in shared} for job in plain)
+    return PackedJobs(shared=shared, own=own)
+
+
+def unpack_jobs(packed: PackedJobs) -> Iterator[tuple[str, JobInput]]:
+    """The packed jobs with their references, in order."""
+    for own in packed.own:
+        job = from_plain({**packed.shared, **own}, JobInput)
+        yield job_ref(job.customer_id, job.audience_name), job
+
+
+def read_heartbeat(details: Sequence[Any]) -> Mapping[str, JobEnd]:
+    """How far each job of a running shard got, by reference, from the details of its activity's last heartbeat."""
+    return from_plain(details[0], ShardResult).ends if details else {}
+
+
+def describe_jobs(packed: PackedJobs, ends: Mapping[str, JobEnd]) -> list[JobStatus]:
+    """The states of a shard's jobs, from its last heartbeat or its results."""
+    return [_describe_job(job, ends.get(ref)) for ref, job in unpack_jobs(packed)]
+
+
+def _describe_job(job: JobInput, end: JobEnd | None) -> JobStatus:
+    status = JobStatus(
+        key=job.key, customer_id=job.customer_id, audience_name=job.audience_name, state=JobState.WAITING
+    )
+    if end is None:
+        return status
+    return attrs.evolve(
+        status,
+        state=_state_of(end),
+        stage=end.stage,
+        error_type=end.error_type,
+        message=end.message,
+        spent_cents=end.spent_cents,
+    )
+
+
+def _state_of(end: JobEnd) -> JobState:
+    if end.summary is not None:
+        return JobState.DONE
+    if end.error_type == "CancelledError":
+        return JobState.CANCELED
+    return JobState.FAILED if end.error_type else JobState.RUNNING
