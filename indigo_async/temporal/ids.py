@@ -9,6 +9,7 @@ __all__ = [
     "TASK_QUEUE",
     "batch_workflow_id",
     "budget_workflow_id",
+    "claims_workflow_id",
     "job_workflow_id",
     "page_workflow_id",
 ]
@@ -37,6 +38,11 @@ def page_workflow_id(name: str, number: int) -> str:
 
 def budget_workflow_id(name: str) -> str:
     return f"budget/{_quote(name)}"
+
+
+def claims_workflow_id(task_queue: str, bucket: int) -> str:
+    """The ID of the workflow with the claims on a bucket's jobs. Workers of other accounts use other task queues."""
+    return f"claims/{_quote(task_queue)}/{bucket}"
 
 
 def _quote(text: str) -> str:

@@ -14,26 +14,38 @@ import attrs
 
 from indigo_async.inputs import ColumnSelection, LookalikeFilters
 from indigo_async.models import RecordId
+from indigo_async.workflows.sharding.claims import ClaimReply
+from indigo_async.workflows.sharding.ledger import Grant, Hold, Turn
 
 __all__ = [
     "BatchProgress",
     "BatchState",
     "BatchSummary",
+    "BeginReply",
+    "BeginRequest",
     "Booking",
     "BookingKind",
+    "ClaimReply",
+    "ClaimRequest",
     "DeliveredExport",
     "ExportInput",
     "ExportTask",
     "Failure",
     "Grant",
+    "Hold",
     "JobInput",
     "JobProgress",
     "JobSummary",
     "LookalikeInput",
     "LookalikeTask",
+    "OpenReply",
+    "OpenRequest",
     "PackedJobs",
     "Page",
     "Quote",
+    "ReleaseRequest",
+    "Settlement",
+    "Turn",
 ]
 
 
@@ -197,19 +209,79 @@ class BookingKind(StrEnum):
 
 @attrs.frozen(kw_only=True)
 class Booking:
-    """An entry in the ledger of a batch, for one export."""
+    """An entry in the ledger of a batch, for one export. A job of a shard adds its reference and the shard's turn."""
 
     kind: BookingKind
     export_id: str
     cents: int = 0
+    job: str = ""
+    turn: Turn | None = None
 
 
 @attrs.frozen(kw_only=True)
-class Grant:
-    """Whether cents were reserved, and how many are left; None means no limit."""
+class Settlement:
+    """A purchase whose result is in the history of its shard: the export, its charge and the reference of its job."""
 
-    granted: bool
-    left_cents: int | None
+    export_id: str
+    charged_cents: int
+    job: str
+
+
+@attrs.frozen(kw_only=True)
+class OpenRequest:
+    """Open the ledger for a run of its batch. None means no limit.
+
+    `identity` is a hash of the batch's jobs. `continue_changed` accepts jobs other than those of earlier runs.
+    """
+
+    limit_cents: int | None
+    identity: str
+    continue_changed: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class OpenReply:
+    """Whether the ledger is open for the run. If not, it belongs to a batch of other jobs, and nothing was changed."""
+
+    is_open: bool
+    spent_cents: int
+    reserved_cents: int
+
+
+@attrs.frozen(kw_only=True)
+class BeginRequest:
+    """Begin an attempt at a shard. Its jobs are named by their references."""
+
+    turn: Turn
+    jobs: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class BeginReply:
+    """The exports that earlier attempts may have purchased, by the references of their jobs.
+
+    A superseded attempt must not go on: another one runs the shard.
+    """
+
+    is_superseded: bool = False
+    holds: Mapping[str, Hold] = attrs.field(factory=dict[str, Hold])
+
+
+@attrs.frozen(kw_only=True)
+class ClaimRequest:
+    """Claim jobs, named by their references. `gone` names holders that have ended without releasing theirs."""
+
+    holder: str
+    jobs: tuple[str, ...]
+    gone: tuple[str, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class ReleaseRequest:
+    """Release all jobs of a holder. Its history has the results of the `finished` ones."""
+
+    holder: str
+    finished: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

@@ -50,10 +50,11 @@ from indigo_async.temporal.payloads import (
     Page,
 )
 from indigo_async.temporal.workflows.batch import BatchWorkflow
-from indigo_async.temporal.workflows.budget import BudgetWorkflow, Ledger
+from indigo_async.temporal.workflows.budget import BudgetWorkflow
 from indigo_async.temporal.workflows.job import AudienceWorkflow, build_search_attributes
 from indigo_async.workflows.batches.conflicts import check_jobs
 from indigo_async.workflows.batches.jobs import AudienceJob, check_job, compute_identity, normalized_inputs
+from indigo_async.workflows.sharding.ledger import Ledger
 
 __all__ = ["WORKER_PUBLISHER", "check_destination", "run_batch", "run_job"]
 

@@ -15,12 +15,13 @@ from indigo_async.temporal.export_stores import FolderExportStore, ObjectExportS
 from indigo_async.temporal.ids import TASK_QUEUE
 from indigo_async.temporal.workflows.batch import BatchWorkflow
 from indigo_async.temporal.workflows.budget import BudgetWorkflow
+from indigo_async.temporal.workflows.claims import ClaimsWorkflow
 from indigo_async.temporal.workflows.job import AudienceWorkflow
 from indigo_async.temporal.workflows.page import PageWorkflow
 
 __all__ = ["WORKFLOWS", "create_worker", "create_workflow_runner"]
 
-WORKFLOWS = (AudienceWorkflow, PageWorkflow, BatchWorkflow, BudgetWorkflow)
+WORKFLOWS = (AudienceWorkflow, PageWorkflow, BatchWorkflow, BudgetWorkflow, ClaimsWorkflow)
 
 _LONGEST_HEARTBEAT_PAUSE = timedelta(minutes=10)
 _CACHED_WORKFLOWS = 2_000

@@ -17,10 +17,27 @@ import sys
 import tempfile
 from pathlib import Path
 
+import attrs
+from temporalio.client import Client
+
 from indigo_async.errors import WorkflowError
 from indigo_async.temporal import connect, create_worker, run_batch, run_job
 from indigo_async.temporal.export_stores import FolderExportStore
-from indigo_async.temporal.ids import job_workflow_id
+from indigo_async.temporal.ids import claims_workflow_id, job_workflow_id
+from indigo_async.temporal.payloads import (
+    BeginRequest,
+    Booking,
+    BookingKind,
+    ClaimRequest,
+    OpenRequest,
+    ReleaseRequest,
+    Settlement,
+    Turn,
+)
+from indigo_async.temporal.workflows.budget import BudgetWorkflow
+from indigo_async.temporal.workflows.claims import ClaimsWorkflow
+from indigo_async.workflows.sharding.claims import Claims
+from indigo_async.workflows.sharding.ledger import Ledger
 from tests.support.servers.temporal import temporal_server
 from tests.support.temporal_jobs import PRICE_CENTS, lite_sandbox, make_client, make_job
 
@@ -72,6 +89,46 @@ async def record(address: str, folder: Path) -> None:
         await temporal.get_workflow_handle("budget/recorded").signal("close")
         await temporal.get_workflow_handle("budget/recorded").result()
         await write("budget", "budget/recorded")
+        await use_ledger(temporal, queue)
+        await write("budget-of-shards", "budget/shards")
+        await use_claims(temporal, queue)
+        await write("claims", "claims/recording/0")
+
+
+async def use_ledger(temporal: Client, task_queue: str) -> None:
+    """Send the ledger of a batch of shards everything that it accepts."""
+    ledger = await temporal.start_workflow(BudgetWorkflow.run, Ledger(), id="budget/shards", task_queue=task_queue)
+    await ledger.execute_update(BudgetWorkflow.open, OpenRequest(limit_cents=100, identity="jobs"))
+    turn = Turn(shard="0", run=1, attempt=1)
+    await ledger.execute_update(BudgetWorkflow.begin, BeginRequest(turn=turn, jobs=("a", "b", "c")))
+    reserve, release = BookingKind.RESERVE, BookingKind.RELEASE
+    await ledger.execute_update(
+        BudgetWorkflow.book,
+        [
+            Booking(kind=reserve, export_id="1", cents=60, job="a", turn=turn),
+            Booking(kind=reserve, export_id="2", cents=60, job="b", turn=turn),
+            Booking(kind=reserve, export_id="3", cents=40, job="c", turn=turn),
+        ],
+    )
+    await ledger.execute_update(BudgetWorkflow.book, [Booking(kind=release, export_id="3", job="c")])
+    later = attrs.evolve(turn, attempt=2)
+    await ledger.execute_update(BudgetWorkflow.begin, BeginRequest(turn=later, jobs=("a", "b", "c")))
+    await ledger.execute_update(BudgetWorkflow.begin, BeginRequest(turn=turn, jobs=("a", "b", "c")))
+    await ledger.signal(BudgetWorkflow.settle, [Settlement(export_id="1", charged_cents=60, job="a")])
+    await ledger.execute_update(BudgetWorkflow.open, OpenRequest(limit_cents=None, identity="other jobs"))
+    await ledger.signal(BudgetWorkflow.close)
+    await ledger.result()
+
+
+async def use_claims(temporal: Client, task_queue: str) -> None:
+    """Have two shards claim the same job, one after another."""
+    claims = await temporal.start_workflow(
+        ClaimsWorkflow.run, Claims(), id=claims_workflow_id(task_queue, 0), task_queue=task_queue
+    )
+    for holder in "first", "second":
+        await claims.execute_update(ClaimsWorkflow.claim, ClaimRequest(holder=holder, jobs=("a", "b")))
+    await claims.signal(ClaimsWorkflow.release, ReleaseRequest(holder="first", finished=("a",)))
+    await claims.execute_update(ClaimsWorkflow.claim, ClaimRequest(holder="second", jobs=("a", "b"), gone=("first",)))
 
 
 def main() -> None:

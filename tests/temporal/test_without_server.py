@@ -44,50 +44,7 @@ from indigo_async.temporal.payloads import (
     LookalikeInput,
     Quote,
 )
-from indigo_async.temporal.workflows.budget import Ledger
 from indigo_async.workflows import AudienceJob, ExportReceipt, ExportStep, Stage
-
-BOOKINGS = st.lists(
-    st.builds(Booking, kind=st.sampled_from(BookingKind), export_id=st.sampled_from("abcd"), cents=st.integers(0, 50))
-)
-
-
-@given(BOOKINGS, st.integers(0, 100))
-def test_a_ledger_never_grants_more_than_its_limit(bookings: list[Booking], limit: int):
-    ledger = Ledger(limit_cents=limit)
-    for booking in bookings:
-        before = ledger.spent_cents + sum(ledger.reserved.values())
-        reserved = ledger.reserved.get(booking.export_id)
-        grant = ledger.book(booking)
-        now = ledger.spent_cents + sum(ledger.reserved.values())
-        if booking.kind is not BookingKind.SETTLE:
-            assert now <= max(before, limit)
-        elif reserved is not None:
-            assert now == before - reserved + (booking.cents or reserved)
-        else:
-            assert now == before
-        assert grant.granted or now == before
-        assert grant.left_cents == max(0, limit - now)
-
-
-def test_a_charge_above_the_quote_is_counted_once_and_reduces_the_budget():
-    ledger = Ledger(limit_cents=1_000)
-    assert ledger.reserve("a", 100).granted
-    for _ in range(2):
-        ledger.settle("a", 5_000)
-    assert (ledger.spent_cents, ledger.left_cents) == (5_000, 0)
-    assert not ledger.reserve("b", 1).granted
-
-
-@given(BOOKINGS)
-def test_a_repeated_booking_changes_nothing(bookings: list[Booking]):
-    once, twice = Ledger(limit_cents=100), Ledger(limit_cents=100)
-    for booking in bookings:
-        once.book(booking)
-        twice.book(booking)
-        twice.book(booking)
-        assert once == twice
-
 
 JOB_INPUT = JobInput(
     key="42/Donors",

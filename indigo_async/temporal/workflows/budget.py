@@ -2,64 +2,24 @@
 
 from __future__ import annotations
 
-import attrs
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from indigo_async.temporal.payloads import Booking, BookingKind, Grant
+    from indigo_async.temporal.payloads import (
+        BeginReply,
+        BeginRequest,
+        Booking,
+        BookingKind,
+        Grant,
+        OpenReply,
+        OpenRequest,
+        Settlement,
+    )
+    from indigo_async.workflows.sharding.ledger import Ledger
 
-__all__ = ["BudgetWorkflow", "Ledger"]
+__all__ = ["BudgetWorkflow"]
 
 _MAX_HISTORY_LENGTH = 4_000
-
-
-@attrs.define(kw_only=True)
-class Ledger:
-    """The budget of a batch. A `limit_cents` of None means no limit beyond that of each job.
-
-    A purchase is identified by its export's ID, so reserving twice for one export reserves once. A reservation that is
-    neither settled nor released stays: a purchase with an unknown outcome counts as made.
-    """
-
-    limit_cents: int | None = None
-    spent_cents: int = 0
-    reserved: dict[str, int] = attrs.Factory(dict[str, int])
-
-    @property
-    def left_cents(self) -> int | None:
-        if self.limit_cents is None:
-            return None
-        return max(0, self.limit_cents - self.spent_cents - sum(self.reserved.values()))
-
-    def book(self, booking: Booking) -> Grant:
-        """Apply a booking. Only a reservation can be refused."""
-        match booking.kind:
-            case BookingKind.RESERVE:
-                return self.reserve(booking.export_id, booking.cents)
-            case BookingKind.SETTLE:
-                self.settle(booking.export_id, booking.cents)
-            case BookingKind.RELEASE:
-                self.release(booking.export_id)
-        return Grant(granted=True, left_cents=self.left_cents)
-
-    def reserve(self, export_id: str, cents: int) -> Grant:
-        """Reserve cents for an export if that many are left."""
-        more = cents - self.reserved.get(export_id, 0)
-        left = self.left_cents
-        if left is not None and more > left:
-            return Grant(granted=False, left_cents=left)
-        self.reserved[export_id] = max(cents, self.reserved.get(export_id, 0))
-        return Grant(granted=True, left_cents=self.left_cents)
-
-    def settle(self, export_id: str, charged_cents: int) -> None:
-        """Count the charged cents of a purchase as spent, once for each reservation."""
-        reserved = self.reserved.pop(export_id, None)
-        if reserved is not None:
-            self.spent_cents += charged_cents or reserved  # older workflows send no amount
-
-    def release(self, export_id: str) -> None:
-        """Cancel the reservation of an export that certainly was not purchased."""
-        self.reserved.pop(export_id, None)
 
 
 @workflow.defn(name="BudgetWorkflow")
@@ -88,15 +48,35 @@ class BudgetWorkflow:
         return info.is_continue_as_new_suggested() or info.get_current_history_length() > _MAX_HISTORY_LENGTH
 
     @workflow.update
+    async def open(self, request: OpenRequest) -> OpenReply:
+        """Open the ledger for a run, unless its batch had other jobs. A later run may change the limit."""
+        is_open = self._ledger.open(request.identity, request.limit_cents, continue_changed=request.continue_changed)
+        return OpenReply(
+            is_open=is_open, spent_cents=self._ledger.spent_cents, reserved_cents=self._ledger.reserved_cents
+        )
+
+    @workflow.update
     async def set_limit(self, limit_cents: int) -> Ledger:
-        """Set the total limit, which a later run of the batch may change."""
+        """Set the total limit, as earlier versions did at the start of a run."""
         self._ledger.limit_cents = limit_cents
         return self._ledger
 
     @workflow.update
+    async def begin(self, request: BeginRequest) -> BeginReply:
+        """Begin an attempt at a shard, which supersedes all earlier ones."""
+        holds = self._ledger.begin(request.turn, request.jobs)
+        return BeginReply(is_superseded=True) if holds is None else BeginReply(holds=holds)
+
+    @workflow.update
     async def book(self, bookings: list[Booking]) -> list[Grant]:
         """Apply bookings in order."""
-        return [self._ledger.book(booking) for booking in bookings]
+        return [_book(self._ledger, booking) for booking in bookings]
+
+    @workflow.signal
+    async def settle(self, settlements: list[Settlement]) -> None:
+        """Count purchases as spent. Their results are in the histories of their shards."""
+        for one in settlements:
+            self._ledger.settle(one.export_id, one.charged_cents, job=one.job)
 
     @workflow.signal
     async def close(self) -> None:
@@ -105,3 +85,15 @@ class BudgetWorkflow:
     @workflow.query
     def ledger(self) -> Ledger:
         return self._ledger
+
+
+def _book(ledger: Ledger, booking: Booking) -> Grant:
+    """Apply a booking. Only a reservation can be refused."""
+    match booking.kind:
+        case BookingKind.RESERVE:
+            return ledger.reserve(booking.export_id, booking.cents, job=booking.job, turn=booking.turn)
+        case BookingKind.SETTLE:
+            ledger.settle(booking.export_id, booking.cents, job=booking.job)
+        case BookingKind.RELEASE:
+            ledger.release(booking.export_id, job=booking.job)
+    return Grant(granted=True, left_cents=ledger.left_cents)

@@ -52,6 +52,8 @@ class Ledger:
     A job holds one export at a time in `holders`, so that two workers that both run it cannot purchase two. A worker
     that was wrongly considered dead is superseded and gets no reservation: `run` is the latest run of the batch, and
     `attempts` has the latest attempt at each of its shards.
+
+    `identity` is a hash of the batch's jobs, so that another batch of the same name does not share its budget.
     """
 
     limit_cents: int | None = None
@@ -60,12 +62,28 @@ class Ledger:
     holders: dict[str, str] = attrs.Factory(dict[str, str])
     run: int = 0
     attempts: dict[str, int] = attrs.Factory(dict[str, int])
+    identity: str = ""
+
+    @property
+    def reserved_cents(self) -> int:
+        return sum(self.reserved.values())
 
     @property
     def left_cents(self) -> int | None:
         if self.limit_cents is None:
             return None
-        return max(0, self.limit_cents - self.spent_cents - sum(self.reserved.values()))
+        return max(0, self.limit_cents - self.spent_cents - self.reserved_cents)
+
+    def open(self, identity: str, limit_cents: int | None, *, continue_changed: bool = False) -> bool:
+        """Open the ledger for a run of its batch, with this limit. Returns False if the batch had other jobs.
+
+        `continue_changed` accepts other jobs.
+        """
+        if self.identity not in {"", identity} and not continue_changed:
+            return False
+        self.identity = identity
+        self.limit_cents = limit_cents
+        return True
 
     def begin(self, turn: Turn, jobs: Iterable[str]) -> dict[str, Hold] | None:
         """Begin an attempt at a shard, which supersedes all earlier ones.
