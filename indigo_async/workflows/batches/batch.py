@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from functools import partial
 from itertools import count
@@ -38,14 +38,24 @@ from indigo_async.workflows.batches.journal_reporter import JournalReporter
 from indigo_async.workflows.batches.report import BatchCounters, BatchReport, CustomerTotals, JobOutcome
 from indigo_async.workflows.journal import Journal, JournalJobLog
 from indigo_async.workflows.recipes.budget import Budget
-from indigo_async.workflows.recipes.context import DEFAULT_TIMEOUT, RecipeContext, StopFlag, check_client, recipe_scope
+from indigo_async.workflows.recipes.context import (
+    DEFAULT_TIMEOUT,
+    JobLog,
+    RecipeContext,
+    StopFlag,
+    check_client,
+    recipe_scope,
+)
 from indigo_async.workflows.recipes.match import is_url
 from indigo_async.workflows.recipes.name_index import NameIndex
 
-__all__ = ["Batch", "Jobs", "run_batch", "start_batch"]
+__all__ = ["Batch", "BatchOptions", "Jobs", "OpenJobLog", "batch_running", "run_batch", "start_batch"]
 
 Jobs: TypeAlias = Iterable[AudienceJob] | AsyncIterable[AudienceJob]
 """The jobs of a batch: a list, which is checked at once, or any iterator, which is read lazily."""
+
+OpenJobLog: TypeAlias = Callable[[AudienceJob], Awaitable[JobLog]]
+"""Opens the log of a checked job."""
 
 _OUTCOME_BUFFER_SIZE = 1_000
 _JOBS_BEFORE_FIRST_SUCCESS = 4
@@ -110,7 +120,7 @@ async def start_batch(
     reserved_files = journal_files(journal_path)
     if isinstance(jobs, Sequence):
         await run_in_thread(partial(check_jobs, jobs, publisher, reserved_files))
-    options = _BatchOptions(
+    options = BatchOptions(
         publisher=publisher,
         purchase=purchase,
         timeout=job_timeout,
@@ -119,9 +129,10 @@ async def start_batch(
         on_event=on_event,
     )
     async with AsyncExitStack() as stack:
-        opened, batch_log, spent_before = None, None, dict[str, int]()
+        open_log, batch_log, spent_before = None, None, dict[str, int]()
         if journal_path is not None:
             opened = await stack.enter_async_context(Journal.open(journal_path))
+            open_log = partial(_open_journal_log, opened, client.settings.base_url)
             spent_before = await opened.spent_by_customer()
             batch_log = await opened.batch_log()
         batch = Batch(
@@ -135,11 +146,23 @@ async def start_batch(
                     for customer_id, cents in spent_before.items()
                 }
             ),
-            journal=opened,
+            open_log=open_log,
             batch_log=batch_log,
         )
-        async with batch._running(jobs):  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - users only iterate
+        async with batch_running(batch, jobs):
             yield batch
+
+
+@asynccontextmanager
+async def batch_running(batch: Batch, jobs: Jobs) -> AsyncGenerator[None]:
+    """Run jobs in a batch while the block runs, and cancel unfinished ones at its end."""
+    async with batch._running(jobs):  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - users only iterate
+        yield
+
+
+async def _open_journal_log(journal: Journal, base_url: str, job: AudienceJob) -> JobLog:
+    identity = await compute_identity(job, base_url=base_url)
+    return await journal.job_log(job.customer_id, job.audience_name, identity.fingerprint, identity.input_hashes)
 
 
 async def run_batch(
@@ -184,8 +207,11 @@ async def run_batch(
 
 
 @attrs.frozen(kw_only=True)
-class _BatchOptions:
-    """The options that apply to all jobs of a batch; see `start_batch`."""
+class BatchOptions:
+    """The options that apply to all jobs of a batch; see `start_batch`.
+
+    `finish` runs after the last stage of a job, as part of it.
+    """
 
     publisher: Publisher | None
     purchase: bool
@@ -193,6 +219,7 @@ class _BatchOptions:
     max_in_flight: int
     stop_after_failures: int | None
     on_event: Listener | None
+    finish: Callable[[AudienceJob, JobResult], Awaitable[None]] | None = None
 
 
 class Batch:
@@ -204,18 +231,18 @@ class Batch:
     def __init__(
         self,
         client: IndigoClient,
-        options: _BatchOptions,
+        options: BatchOptions,
         *,
         conflicts: Conflicts,
         budget: Budget,
         counters: BatchCounters,
-        journal: Journal | None,
-        batch_log: JournalJobLog | None,
+        open_log: OpenJobLog | None,
+        batch_log: JournalJobLog | None = None,
     ) -> None:
         self._client = client
         self._options = options
         self._budget = budget
-        self._journal = journal
+        self._open_log = open_log
         self._reporter = None if batch_log is None else JournalReporter(batch_log, self.report)
         self._name_index = NameIndex(client)
         self._counters = counters
@@ -358,6 +385,8 @@ class Batch:
                 with recipe_scope(context, "job", self._job_timeout, on_event=options.on_event):
                     checked = await self._prepare(job, number, context)
                     end = await run_stages(context, checked, purchase=options.purchase)
+                    if options.finish is not None:
+                        await options.finish(checked, end)
             except asyncio.CancelledError:
                 if _is_being_canceled():
                     self._counters.add_canceled(context)
@@ -381,11 +410,8 @@ class Batch:
         if problems:
             raise InvalidInputError(problems)
         self._warn_without_journal(job)
-        if self._journal is not None:
-            identity = await compute_identity(checked, base_url=self._client.settings.base_url)
-            context.job_log = await self._journal.job_log(
-                checked.customer_id, checked.audience_name, identity.fingerprint, identity.input_hashes
-            )
+        if self._open_log is not None:
+            context.job_log = await self._open_log(checked)
         return checked
 
     def _record_outcome(
@@ -428,7 +454,7 @@ class Batch:
 
     def _warn_without_journal(self, job: AudienceJob) -> None:
         may_buy = self._options.purchase and job.export is not None and job.export.max_cost_cents > 0
-        if may_buy and self._journal is None and not self._has_warned:
+        if may_buy and self._open_log is None and not self._has_warned:
             self._has_warned = True
             _logger.warning(
                 "this batch may purchase exports and has no journal, so two processes that run the same jobs at once "

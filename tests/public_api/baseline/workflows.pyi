@@ -26,13 +26,13 @@ class Batch:
     def __init__(
         self,
         client: IndigoClient,
-        options: _BatchOptions,
+        options: BatchOptions,
         *,
         conflicts: Conflicts,
         budget: Budget,
         counters: BatchCounters,
-        journal: Journal | None,
-        batch_log: JournalJobLog | None,
+        open_log: OpenJobLog | None,
+        batch_log: JournalJobLog | None = None,
     ) -> None: ...
     def report(self) -> BatchReport: ...
 
