@@ -11,8 +11,8 @@ point before its purchase, and then only the server knows about it.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from temporalio.exceptions import ApplicationError
 
 from indigo_async._text import format_dollars
 from indigo_async._transport.cancellation import run_in_thread
+from indigo_async._transport.errors import rejects_token
 from indigo_async._transport.outage import wait_out_outages
 from indigo_async._validation import InputCheck
 from indigo_async.client import IndigoClient
@@ -48,6 +49,7 @@ from indigo_async.temporal.payloads import (
     LookalikeTask,
     Quote,
 )
+from indigo_async.temporal.worker_guard import WorkerGuard
 from indigo_async.temporal.workflows.job import AudienceWorkflow
 from indigo_async.workflows.recipes.budget import Budget
 from indigo_async.workflows.recipes.context import RecipeContext
@@ -68,15 +70,21 @@ T = TypeVar("T")
 
 _NAME_INDEX_MAX_AGE = 300.0
 _MAX_READ_BACKS = 5
+_MAX_ATTEMPTS_AFTER_401 = 5
 
 
 class AudienceActivities:
     """The activities of one worker. They share one client with its pacing, connections and polling."""
 
     def __init__(
-        self, client: IndigoClient, exports: FolderExportStore | ObjectExportStore, publisher: Publisher | None = None
+        self,
+        client: IndigoClient,
+        exports: FolderExportStore | ObjectExportStore,
+        publisher: Publisher | None,
+        guard: WorkerGuard,
     ) -> None:
         self._client = client
+        self._guard = guard
         self._exports = exports
         self._publisher = publisher
         self._name_index = NameIndex(client)
@@ -158,6 +166,8 @@ class AudienceActivities:
     ) -> CsvExport:
         read = await ensure_preview(context, task.audience_id, options)
         if not is_purchased(read):
+            if task.export.destination is not None:
+                await self._exports.check(task.export.destination)
             cost = check_price(context, read.export, options.max_cost_cents)
             await self._reserve(task, context, read.export, cost)
             context.budget = Budget(limit_cents=cost)
@@ -250,18 +260,34 @@ class AudienceActivities:
             job_log=attempt_log,
             publisher=self._publisher,
         )
-        try:
-            with wait_out_outages():
-                return await run_with_heartbeat(
-                    work(context, attempt_log),
-                    lambda: attempt_log.heartbeat_details,
-                    hand_over_on_shutdown=hand_over_on_shutdown,
+        with wait_out_outages():
+            return await run_with_heartbeat(
+                self._work_guarded(work(context, attempt_log)),
+                lambda: attempt_log.heartbeat_details,
+                hand_over_on_shutdown=hand_over_on_shutdown,
+            )
+
+    async def _work_guarded(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do the work of a stage once the worker is ready. If it fails because of the worker, hand it over.
+
+        Raises:
+            ApplicationError: the stage failed, or it is handed over.
+        """
+        with closing(work):
+            await self._guard.wait_until_ready()
+            rejections = self._guard.rejections
+            try:
+                return await work
+            except Exception as error:  # noqa: BLE001 - the workflow receives every kind of error
+                # Another attempt may be accepted, because the token itself is not rejected.
+                is_stray_401 = rejects_token(error) and activity.info().attempt < _MAX_ATTEMPTS_AFTER_401
+                failure = (
+                    error
+                    if isinstance(error, ApplicationError)
+                    else to_application_error(error, retryable=is_stray_401)
                 )
-        except (ApplicationError, asyncio.CancelledError):
-            raise
-        except Exception as error:  # noqa: BLE001 - the workflow receives every kind of error
-            failure = to_application_error(error)
-        raise failure
+            await self._guard.check_failure(rejections)
+            raise failure
 
     def _current_name_index(self) -> NameIndex:
         """The index of existing audiences, renewed when it is old and for every repeated attempt."""

@@ -13,10 +13,10 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from temporalio import activity
-from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from indigo_async._transport.cancellation import wait_shielded
 from indigo_async.events import Stage
+from indigo_async.temporal.failures import create_handover
 
 __all__ = ["AttemptLog", "run_with_heartbeat"]
 
@@ -91,12 +91,7 @@ async def run_with_heartbeat(
             if stage.done():
                 return stage.result()
             if done:
-                raise ApplicationError(
-                    "the worker is shutting down; another one continues",
-                    type="WorkerEnds",
-                    next_retry_delay=_HANDOVER_DELAY,
-                    category=ApplicationErrorCategory.BENIGN,  # not logged with a traceback
-                )
+                raise create_handover("the worker is shutting down; another one continues", delay=_HANDOVER_DELAY)
             activity.heartbeat(details())
     finally:
         for future in waiting:

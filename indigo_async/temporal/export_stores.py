@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
@@ -17,7 +19,7 @@ from indigo_async._transport.cancellation import run_in_thread
 from indigo_async._transport.proxies import Proxies
 from indigo_async._validation import InputCheck
 from indigo_async.errors import DownloadError, InvalidInputError, Problem, PublishError
-from indigo_async.files.downloads.destination import is_folder_path
+from indigo_async.files.downloads.destination import find_folder_problem, is_folder_path
 from indigo_async.files.publishing.stores import explain, is_panic, open_store
 from indigo_async.temporal.payloads import DeliveredExport
 from indigo_async.workflows.recipes.download import ExportReceipt
@@ -30,6 +32,9 @@ DownloadTo: TypeAlias = Callable[[Path], Awaitable[ExportReceipt]]
 
 _FIELD = "export.destination"
 _PART_BYTES = 8 * 1024 * 1024
+_PROBE_NAME = ".indigo-async-write-test"
+_MAX_SECONDS_SINCE_WRITING = 30.0
+_NOT_PURCHASED = "nothing was purchased. The job continues once it can be written"
 
 
 @attrs.frozen
@@ -38,15 +43,28 @@ class FolderExportStore:
 
     folder: Path
 
+    async def prepare(self) -> None:
+        """Create the folder if it is missing, and check that files can be written in it.
+
+        Raises:
+            InvalidInputError: they can't, or the folder's parent is missing, such as a disk that isn't mounted.
+        """
+        problem = await run_in_thread(self._create_folder)
+        if problem is not None:
+            raise InvalidInputError([Problem("exports", f"the folder {self.folder} {problem}")])
+
     async def check(self, destination: str) -> None:
         """Check before paying that an export can be written.
 
         Raises:
-            InvalidInputError: it cannot, or it would be outside the folder.
+            InvalidInputError: its destination is invalid, or outside the folder.
+            DownloadError: nothing can be written in the folder now.
         """
         check = InputCheck()
         path = await run_in_thread(partial(self._resolve_path, destination))
         await run_in_thread(partial(check_destination, check, _FIELD, path))
+        if check.problems and (problem := await run_in_thread(partial(find_folder_problem, self.folder))):
+            raise DownloadError(f"the exports folder {self.folder} {problem}; {_NOT_PURCHASED}")
         check.raise_if_invalid()
 
     async def deliver(self, destination: str, fetch: DownloadTo) -> DeliveredExport:
@@ -57,6 +75,17 @@ class FolderExportStore:
         """
         receipt = await fetch(await run_in_thread(partial(self._resolve_path, destination)))
         return DeliveredExport(path=str(receipt.path), size_bytes=receipt.size_bytes, sha256=receipt.sha256)
+
+    def _create_folder(self) -> str | None:
+        try:
+            self.folder.mkdir(exist_ok=True)
+        except FileNotFoundError:
+            return f"can't be created: {self.folder.parent} does not exist"
+        except FileExistsError:
+            pass  # not a folder
+        except OSError as error:
+            return f"can't be created: {error.strerror or type(error).__name__}"
+        return find_folder_problem(self.folder)
 
     def _resolve_path(self, destination: str) -> Path:
         _require_valid_destination(destination)
@@ -71,20 +100,53 @@ class FolderExportStore:
         return path
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class ObjectExportStore:
     """Delivers exports to an object store. They are on the worker's disk only temporarily."""
 
     url: str
     _store: Any = attrs.field(repr=False)
+    _lock: asyncio.Lock = attrs.field(factory=asyncio.Lock, repr=False, init=False)
+    _written_at: float = attrs.field(default=-math.inf, repr=False, init=False)
 
-    async def check(self, destination: str) -> None:
-        """Check before paying that a destination can be an object's name.
+    async def prepare(self) -> None:
+        """Check that objects can be written.
 
         Raises:
-            InvalidInputError: it cannot.
+            InvalidInputError: they can't.
+        """
+        problem = await self._try_writing()
+        if problem is not None:
+            raise InvalidInputError([Problem("exports", f"nothing can be written to {self.url}: {problem}")])
+
+    async def check(self, destination: str) -> None:
+        """Check before paying that an export can be written. One written object answers for half a minute.
+
+        Raises:
+            InvalidInputError: its destination can't be an object's name.
+            DownloadError: nothing can be written to the store now.
         """
         _require_valid_destination(destination)
+        clock = asyncio.get_running_loop().time
+        async with self._lock:
+            problem = await self._try_writing() if clock() - self._written_at > _MAX_SECONDS_SINCE_WRITING else None
+        if problem is not None:
+            raise DownloadError(f"nothing can be written to {self.url}: {problem}; {_NOT_PURCHASED}")
+
+    async def _try_writing(self) -> str | None:
+        """Write an empty object and delete it. Returns why it can't be written; deleting it may be forbidden."""
+        import obstore  # noqa: PLC0415 - the extra
+
+        try:
+            await obstore.put_async(self._store, _PROBE_NAME, b"")
+        except BaseException as error:
+            if not isinstance(error, Exception) and not is_panic(error):
+                raise
+            return explain(error, self._store)
+        with suppress(Exception):
+            await obstore.delete_async(self._store, _PROBE_NAME)
+        self._written_at = asyncio.get_running_loop().time()
+        return None
 
     async def deliver(self, destination: str, fetch: DownloadTo) -> DeliveredExport:
         """Download an export and upload it to the store.
@@ -108,6 +170,7 @@ class ObjectExportStore:
                     raise
                 reason = explain(error, self._store)
             else:
+                self._written_at = asyncio.get_running_loop().time()
                 return DeliveredExport(
                     path=f"{self.url.rstrip('/')}/{key}", size_bytes=receipt.size_bytes, sha256=receipt.sha256
                 )

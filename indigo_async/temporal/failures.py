@@ -8,6 +8,7 @@ from datetime import timedelta
 from temporalio.exceptions import (
     ActivityError,
     ApplicationError,
+    ApplicationErrorCategory,
     CancelledError,
     TerminatedError,
     TimeoutType,
@@ -29,7 +30,7 @@ from indigo_async.errors import (
 )
 from indigo_async.temporal.payloads import Failure, JobInput
 
-__all__ = ["build_failure", "to_application_error"]
+__all__ = ["build_failure", "create_handover", "to_application_error"]
 
 _FINAL = (
     ApiError,
@@ -56,6 +57,13 @@ def to_application_error(error: Exception, *, retryable: bool = False) -> Applic
         type=type(error).__name__,
         non_retryable=not is_retryable,
         next_retry_delay=None if retry_after is None else timedelta(seconds=retry_after),
+    )
+
+
+def create_handover(message: str, *, delay: timedelta) -> ApplicationError:
+    """Create the failure with which a worker hands an activity over to another one. It is not logged."""
+    return ApplicationError(
+        message, type="WorkerEnds", next_retry_delay=delay, category=ApplicationErrorCategory.BENIGN
     )
 
 

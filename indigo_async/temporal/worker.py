@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from temporalio.client import Client
+from temporalio.plugin import SimplePlugin
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
@@ -13,6 +17,7 @@ from indigo_async.files.publishing.publisher import Publisher
 from indigo_async.temporal.activities import AudienceActivities
 from indigo_async.temporal.export_stores import FolderExportStore, ObjectExportStore
 from indigo_async.temporal.ids import TASK_QUEUE
+from indigo_async.temporal.worker_guard import WorkerGuard
 from indigo_async.temporal.workflows.batch import BatchWorkflow
 from indigo_async.temporal.workflows.budget import BudgetWorkflow
 from indigo_async.temporal.workflows.claims import ClaimsWorkflow
@@ -48,6 +53,11 @@ def create_worker(
 ) -> Worker:
     """Create a worker. Run it with `async with worker:` or `await worker.run()`.
 
+    Before its first job it checks that exports can be written and that the API accepts the token, and waits for an API
+    that can't be reached. If the API rejects the token, now or later, the worker hands its jobs over to other workers
+    and shuts down; then `run()` and the `async with` block raise `AuthenticationError`. If exports can't be written at
+    the start, they raise `InvalidInputError`.
+
     On shutdown it hands its waits over to other workers at once, and finishes purchases and downloads in progress.
 
     Args:
@@ -59,15 +69,58 @@ def create_worker(
         max_stages: the maximum number of concurrent stages, nearly all of which wait behind one polling loop.
         graceful_seconds: the time for purchases and downloads in progress to finish on shutdown.
     """
-    return Worker(
+    return create_guarded_worker(
+        temporal,
+        client,
+        WorkerGuard(client, exports),
+        exports=exports,
+        publisher=publisher,
+        task_queue=task_queue,
+        max_stages=max_stages,
+        graceful_seconds=graceful_seconds,
+    )
+
+
+def create_guarded_worker(
+    temporal: Client,
+    client: IndigoClient,
+    guard: WorkerGuard,
+    *,
+    exports: FolderExportStore | ObjectExportStore,
+    publisher: Publisher | None,
+    task_queue: str,
+    max_stages: int,
+    graceful_seconds: float,
+) -> Worker:
+    """Create a worker with a guard that its owner can ask, too."""
+
+    @asynccontextmanager
+    async def running() -> AsyncGenerator[None]:
+        """Stop the worker if the guard says so, and raise why."""
+        watching = asyncio.create_task(watch())
+        try:
+            yield
+        finally:
+            watching.cancel()
+            await asyncio.wait([watching])
+        if guard.error is not None:
+            raise guard.error
+
+    async def watch() -> None:
+        await guard.watch()
+        await worker.shutdown()
+
+    worker = Worker(
         temporal,
         task_queue=task_queue,
         workflows=WORKFLOWS,
-        activities=AudienceActivities(client, exports, publisher).activities,
+        activities=AudienceActivities(client, exports, publisher, guard).activities,
         workflow_runner=create_workflow_runner(),
         max_concurrent_activities=max_stages,
         max_cached_workflows=_CACHED_WORKFLOWS,
         # Stages send heartbeats as often as their timeout requires, so Temporal need not throttle them to one a minute.
         max_heartbeat_throttle_interval=_LONGEST_HEARTBEAT_PAUSE,
         graceful_shutdown_timeout=timedelta(seconds=graceful_seconds),
+        plugins=[SimplePlugin("indigo-async", run_context=running)],
     )
+    return worker

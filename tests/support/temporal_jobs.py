@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -43,9 +43,9 @@ def lite_sandbox(**options: Any) -> Sandbox:
     return Sandbox(lite=True, **{"speed": 2_000.0, "download_lifetime": 1e12} | options)
 
 
-def make_client(sandbox: Sandbox) -> IndigoClient:
+def make_client(sandbox: Sandbox, token: str | Callable[[], str] | None = None) -> IndigoClient:
     retry = RetryPolicy(attempts=4, wait_initial=0.001, wait_max=0.01)
-    return IndigoClient(sandbox.token, base_url=sandbox.base_url, retry=retry, poll_interval=0.02)
+    return IndigoClient(token or sandbox.token, base_url=sandbox.base_url, retry=retry, poll_interval=0.02)
 
 
 @attrs.frozen
@@ -59,12 +59,14 @@ class TemporalEnvironment:
     exports: Path
 
     @asynccontextmanager
-    async def running_worker(self, **options: Any) -> AsyncGenerator[None]:
+    async def running_worker(
+        self, *, token: str | Callable[[], str] | None = None, **options: Any
+    ) -> AsyncGenerator[None]:
         """Have a worker do what comes, as long as the block lasts."""
         settings: dict[str, Any] = {"exports": export_store(str(self.exports)), "graceful_seconds": 1.0} | options
         own = await connect(self.address)  # a connection has one worker for a task queue
         async with (
-            make_client(self.sandbox) as client,
+            make_client(self.sandbox, token) as client,
             create_worker(own, client, task_queue=self.task_queue, **settings),
         ):
             yield

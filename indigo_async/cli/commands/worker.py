@@ -56,8 +56,10 @@ def worker(
     options: ConnectionOptions = CONNECTION,
 ) -> ExitCode:
     """Work on jobs until Ctrl-C or SIGTERM, then hand waiting jobs over to other workers."""
-    from indigo_async.temporal import connect, create_worker, export_store  # noqa: PLC0415 - optional extra
+    from indigo_async.temporal import connect, export_store  # noqa: PLC0415 - optional extra
     from indigo_async.temporal.monitoring import create_metrics_listener, create_runtime, serve_health  # noqa: PLC0415
+    from indigo_async.temporal.worker import create_guarded_worker  # noqa: PLC0415
+    from indigo_async.temporal.worker_guard import WorkerGuard  # noqa: PLC0415
 
     output = options.create_output()
 
@@ -70,10 +72,13 @@ def worker(
             ) as client,
             open_publisher(client, publish) as publisher,
         ):
-            running_worker = create_worker(
+            store = export_store(exports, proxy=explicit_proxy(client))
+            guard = WorkerGuard(client, store, on_ready=lambda: output.note(_start_message(temporal, exports)))
+            running_worker = create_guarded_worker(
                 temporal_client,
                 client,
-                exports=export_store(exports, proxy=explicit_proxy(client)),
+                guard,
+                exports=store,
                 publisher=publisher,
                 task_queue=temporal.task_queue,
                 max_stages=max_stages,
@@ -82,7 +87,6 @@ def worker(
             stopping = asyncio.Event()
             with stop_on_signals(stopping.set):
                 async with serve_health(health, stopping, client), running_worker:
-                    output.note(_start_message(temporal, exports))
                     await stopping.wait()
                     output.note("Handing over waiting jobs, after finishing purchases and downloads in flight.")
         return ExitCode.SUCCESS

@@ -19,10 +19,11 @@ from indigo_async.files.downloads.filesystem import (
 )
 from indigo_async.files.downloads.part_file import part_file_name, resume_file_name
 
-__all__ = ["find_destination_problem", "is_folder_path", "safe_file_name"]
+__all__ = ["find_destination_problem", "find_folder_problem", "is_folder_path", "safe_file_name"]
 
 _UNSAFE_CHARACTERS = re.compile(r'[%/\\:*?"<>|\x00-\x1f\x7f]|^\.')
 _DEFAULT_MAX_NAME_BYTES = 255
+_DISK_FULL = f"cannot be written: {os.strerror(errno.ENOSPC)}"
 
 
 def safe_file_name(text: str) -> str:
@@ -51,12 +52,22 @@ def find_destination_problem(path: Path) -> str | None:
             f"has characters that file names can't contain here ({encoding}): set PYTHONUTF8=1, or choose another name"
         )
     try:
-        return find_overwrite_problem(path) or _find_folder_problem(path.absolute())
+        return find_overwrite_problem(path) or _find_parent_problem(path.absolute())
     except OSError as error:
         return _describe_os_error(error)
 
 
-def _find_folder_problem(path: Path) -> str | None:
+def find_folder_problem(folder: Path) -> str | None:
+    """Find out why no files can be written in a folder; None if they can. Leaves no trace on disk."""
+    try:
+        if not folder.is_dir():
+            return "is not a folder" if lstat_or_none(folder) is not None else "does not exist"
+        return _DISK_FULL if _is_disk_full(folder) else _find_write_problem(folder)
+    except OSError as error:
+        return _describe_os_error(error)
+
+
+def _find_parent_problem(path: Path) -> str | None:
     folder = next((folder for folder in path.parents if folder.exists()), None)
     if folder is None or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         return "cannot be written: its folder is not writable"
@@ -67,7 +78,7 @@ def _find_folder_problem(path: Path) -> str | None:
     if any(len(os.fsencode(name)) > max_bytes for name in missing_folders):
         return f"cannot be written: the names of its folders must be at most {max_bytes} bytes long there"
     if _is_disk_full(folder):
-        return f"cannot be written: {os.strerror(errno.ENOSPC)}"
+        return _DISK_FULL
     if missing_folders:
         return None
     return _find_owner_problem(path, folder) or _find_write_problem(folder)
