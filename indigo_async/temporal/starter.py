@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from itertools import islice
@@ -18,7 +18,6 @@ from temporalio.client import (
     WithStartWorkflowOperation,
     WorkflowFailureError,
     WorkflowHandle,
-    WorkflowUpdateRPCTimeoutOrCancelledError,
 )
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
@@ -49,6 +48,7 @@ from indigo_async.temporal.payloads import (
     LookalikeInput,
     Page,
 )
+from indigo_async.temporal.updates import plain_cancellation
 from indigo_async.temporal.workflows.batch import BatchWorkflow
 from indigo_async.temporal.workflows.budget import BudgetWorkflow
 from indigo_async.temporal.workflows.job import AudienceWorkflow, build_search_attributes
@@ -287,7 +287,7 @@ async def _start_budget(temporal: Client, name: str, limit_cents: int, task_queu
         task_queue=task_queue,
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
     )
-    with _plain_cancellation():
+    with plain_cancellation():
         await temporal.execute_update_with_start_workflow(  # pyright: ignore[reportUnknownMemberType] - Temporal leaves a type open
             BudgetWorkflow.set_limit, limit_cents, start_workflow_operation=start
         )
@@ -307,22 +307,10 @@ async def _feed(batch: WorkflowHandle[BatchWorkflow, BatchSummary], pages: Seque
     """Feed the pages that the batch has not accepted yet, even if it continues as new in between."""
     accepted = 0  # the first response corrects this
     while accepted < len(pages):
-        with _plain_cancellation():
+        with plain_cancellation():
             accepted = await batch.execute_update(  # pyright: ignore[reportUnknownMemberType] - Temporal leaves a type open
                 BatchWorkflow.feed, pages[accepted]
             )
-
-
-@contextmanager
-def _plain_cancellation() -> Generator[None]:
-    """Raise `CancelledError` if the block is canceled. Temporal raises a different error from a canceled update."""
-    try:
-        yield
-    except WorkflowUpdateRPCTimeoutOrCancelledError:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise asyncio.CancelledError from None
-        raise
 
 
 @asynccontextmanager

@@ -30,6 +30,7 @@ WORKFLOWS = (AudienceWorkflow, PageWorkflow, BatchWorkflow, BudgetWorkflow, Clai
 
 _LONGEST_HEARTBEAT_PAUSE = timedelta(minutes=10)
 _CACHED_WORKFLOWS = 2_000
+_KILLED_WORKER_TIMEOUT = timedelta(seconds=2)
 
 
 def create_workflow_runner() -> SandboxedWorkflowRunner:
@@ -118,6 +119,8 @@ def create_guarded_worker(
         workflow_runner=create_workflow_runner(),
         max_concurrent_activities=max_stages,
         max_cached_workflows=_CACHED_WORKFLOWS,
+        # Ledgers and claims wait this long for a killed worker that has them in its cache.
+        sticky_queue_schedule_to_start_timeout=_KILLED_WORKER_TIMEOUT,
         # Stages send heartbeats as often as their timeout requires, so Temporal need not throttle them to one a minute.
         max_heartbeat_throttle_interval=_LONGEST_HEARTBEAT_PAUSE,
         graceful_shutdown_timeout=timedelta(seconds=graceful_seconds),

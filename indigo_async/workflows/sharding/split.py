@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
-__all__ = ["BUCKETS", "bucket_of", "job_ref", "part_of"]
+__all__ = ["BUCKETS", "bucket_of", "group_by_bucket", "job_ref", "part_of"]
 
 BUCKETS = 16
 """The number of entities that hold claims. Each has the customers whose hash starts with one hexadecimal digit."""
@@ -26,6 +27,14 @@ def job_ref(customer_id: str, audience_name: str) -> str:
 def bucket_of(ref: str) -> int:
     """Return the bucket that holds the claims of a job, from 0 to 15."""
     return int(ref[0], BUCKETS)
+
+
+def group_by_bucket(refs: Iterable[str]) -> dict[int, list[str]]:
+    """Group the references of jobs by the bucket that holds their claims."""
+    groups: dict[int, list[str]] = {}
+    for ref in refs:
+        groups.setdefault(bucket_of(ref), []).append(ref)
+    return groups
 
 
 def part_of(ref: str, parts: int) -> int:

