@@ -15,7 +15,7 @@ from indigo_async._text import format_dollars
 from indigo_async._validation import InputCheck
 from indigo_async.cli.batch_runner import read_batch
 from indigo_async.cli.client import open_store, resolve_settings
-from indigo_async.cli.options.batch import BatchOptions, TemporalOptions
+from indigo_async.cli.options.batch import BatchOptions, TemporalBatchOptions
 from indigo_async.cli.options.common import ConnectionOptions
 from indigo_async.cli.render.advice import use_option_names
 from indigo_async.cli.render.failures import MessageGroup, group_messages
@@ -39,7 +39,7 @@ _MAX_COUNTED_BYTES = 1024 * 1024
 def check_batch(
     manifest: Path,
     batch: BatchOptions,
-    temporal: TemporalOptions,
+    temporal: TemporalBatchOptions,
     options: ConnectionOptions,
     output: Output,
     *,
@@ -75,8 +75,14 @@ def check_batch(
         warnings = group_messages(find_warnings())
     if problems:
         raise InvalidInputError(problems)
-    journal = batch.journal_path(manifest) if temporal.address is None else None
-    plan = _Plan(manifest, totals, journal, budget_cents=budget_cents, purchase=purchase)
+    plan = _Plan(
+        manifest,
+        totals,
+        journal=batch.journal_path(manifest) if temporal.address is None else None,
+        batch=None if temporal.address is None else temporal.batch_name(manifest),
+        budget_cents=budget_cents,
+        purchase=purchase,
+    )
     output.write_json(plan.to_json())
     output.show(Group(plan.render(), *(render_warnings(len(warned_keys), warnings) if warned_keys else ())))
 
@@ -84,7 +90,7 @@ def check_batch(
 def _read_jobs(
     manifest: Path,
     batch: BatchOptions,
-    temporal: TemporalOptions,
+    temporal: TemporalBatchOptions,
     options: ConnectionOptions,
     problems: list[Problem],
     *,
@@ -134,11 +140,12 @@ def _has_few_rows(path: Path) -> bool:
 
 @attrs.frozen
 class _Plan:
-    """What running a valid manifest would do. `journal` is None on Temporal."""
+    """What running a valid manifest would do. `journal` is None on Temporal, and `batch` without it."""
 
     manifest: Path
     totals: JobTotals
-    journal: Path | None
+    journal: Path | None = attrs.field(kw_only=True)
+    batch: str | None = attrs.field(kw_only=True)
     budget_cents: int | None = attrs.field(kw_only=True)
     purchase: bool = attrs.field(kw_only=True)
 
@@ -163,6 +170,7 @@ class _Plan:
             "max_spend_cents": self.max_spend_cents,
             "journal": None if journal is None else str(journal),
             "journal_exists": journal is not None and journal.exists(),
+            "batch": self.batch,
         }
 
     def render(self) -> RenderableType:
@@ -179,6 +187,8 @@ class _Plan:
         if journal is not None:
             state = "exists; the run continues it" if journal.exists() else "is new"
             details.add_row("journal", replace_control_characters(f"{journal} {state}"))
+        if self.batch is not None:
+            details.add_row("batch", replace_control_characters(f"{self.batch} on Temporal"))
         name = replace_control_characters(self.manifest)
         headline = Text(f"{name}: no problems found. Nothing was sent.", style="bold green")
         return Group(headline, "", details)

@@ -11,10 +11,11 @@ from indigo_async._transport.cancellation import run_in_thread
 from indigo_async._validation import InputCheck
 from indigo_async.cli.errors import ErrorReport, ExitCode
 from indigo_async.cli.manifest import read_manifest
-from indigo_async.cli.options.batch import BatchOptions, TemporalOptions
+from indigo_async.cli.options.batch import BatchOptions, TemporalBatchOptions
 from indigo_async.cli.render.advice import advice_for, use_option_names
 from indigo_async.cli.render.failures import FailureGroups, render_failures
 from indigo_async.cli.render.output import Output
+from indigo_async.cli.report.formatting import format_count
 from indigo_async.files import Publisher
 from indigo_async.temporal import BatchProgress, BatchSummary, connect, run_batch
 from indigo_async.temporal.starter import WORKER_PUBLISHER, check_destination
@@ -38,14 +39,14 @@ def read_manifest_for_workers(manifest: Path, options: BatchOptions) -> Iterator
 
 async def run_on_temporal(
     manifest: Path,
-    temporal: TemporalOptions,
+    temporal: TemporalBatchOptions,
     options: BatchOptions,
     output: Output,
     *,
     purchase: bool,
     budget_cents: int | None,
 ) -> ExitCode:
-    """Start a manifest's jobs as workflows and wait for them. The batch is named after the manifest's file.
+    """Start a manifest's jobs as workflows and wait for them.
 
     After an interruption, jobs already submitted continue. The same command submits the rest and waits again.
 
@@ -55,9 +56,10 @@ async def run_on_temporal(
     """
     jobs = await run_in_thread(lambda: list(read_manifest_for_workers(manifest, options)))
     client = await connect(temporal.address, namespace=temporal.namespace)
+    name = temporal.batch_name(manifest)
     output.note(
-        f"{manifest}: {len(jobs):,} jobs on the task queue {temporal.task_queue!r}. If you interrupt this command, "
-        "they continue; run it again to wait for them."
+        f"{manifest}: {format_count(len(jobs), 'job')} in the batch {name!r} on the task queue "
+        f"{temporal.task_queue!r}. If you interrupt this command, they continue; run it again to wait for them."
     )
     last_line = ""
 
@@ -72,11 +74,12 @@ async def run_on_temporal(
         summary = await run_batch(
             client,
             jobs,
-            name=manifest.name,
+            name=name,
             task_queue=temporal.task_queue,
             budget_cents=budget_cents,
             purchase=purchase,
             max_in_flight=options.max_in_flight,
+            heartbeat_seconds=temporal.heartbeat_seconds,
             job_timeout=options.timeout,
             on_progress=show_progress,
         )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from datetime import timedelta
 
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+from temporalio.api.workflowservice.v1 import CountWorkflowExecutionsRequest, DescribeNamespaceRequest
 from temporalio.client import Client
 from temporalio.converter import PayloadCodec
 from temporalio.envconfig import ClientConfig
@@ -19,9 +21,19 @@ from indigo_async.temporal.workflows.job import SEARCH_ATTRIBUTE_KEYS
 
 __all__ = ["connect", "ensure_search_attributes"]
 
-_ATTEMPTS = 10
+_logger = logging.getLogger("indigo_async")
+
+_CONNECT_SECONDS = 15.0
 _SECONDS_BETWEEN = 0.5
-_TRANSIENT = {RPCStatusCode.NOT_FOUND, RPCStatusCode.UNAVAILABLE}
+_TRANSIENT = {
+    RPCStatusCode.CANCELLED,
+    RPCStatusCode.DEADLINE_EXCEEDED,
+    RPCStatusCode.NOT_FOUND,
+    RPCStatusCode.UNAVAILABLE,
+    RPCStatusCode.UNKNOWN,
+}
+_RPC_TIMEOUT = timedelta(seconds=5)
+_ATTRIBUTE_SECONDS = 15.0
 
 
 async def connect(
@@ -52,10 +64,9 @@ async def connect(
     if namespace is not None:
         settings["namespace"] = namespace
     target = settings.setdefault("target_host", "localhost:7233")
-    reason = ""
-    for attempt in range(_ATTEMPTS):  # a server that has just started may need another second
-        if attempt:
-            await asyncio.sleep(_SECONDS_BETWEEN)
+    loop = asyncio.get_running_loop()
+    deadline, is_announced = loop.time() + _CONNECT_SECONDS, False
+    while True:  # a server that has just started may need some seconds
         try:
             client = await Client.connect(**settings, data_converter=data_converter(codec), runtime=runtime)
             await _check_namespace(client)
@@ -63,12 +74,17 @@ async def connect(
             reason = (
                 f"{error.status.name.lower().replace('_', ' ')} (is there a namespace {settings.get('namespace')!r}?)"
             )
-            if error.status not in _TRANSIENT:
-                break
+            may_pass = error.status in _TRANSIENT
         except RuntimeError:  # a failed connection; its message may contain the metadata sent
-            reason = "no connection could be made"
+            reason, may_pass = "no connection could be made", True
         else:
             return client
+        if not may_pass or loop.time() >= deadline:
+            break
+        if not is_announced:
+            is_announced = True
+            _logger.warning("Temporal at %s: %s: trying again for %.0f s", target, reason, _CONNECT_SECONDS)
+        await asyncio.sleep(_SECONDS_BETWEEN)
     raise ConnectionFailedError(
         f"{reason}; check the address, TEMPORAL_API_KEY and the TLS variables", endpoint=f"Temporal at {target}"
     )
@@ -77,7 +93,9 @@ async def connect(
 async def _check_namespace(client: Client) -> None:
     """Check that the namespace exists, which a server that has just started may not know yet."""
     try:
-        await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
+        await client.workflow_service.describe_namespace(
+            DescribeNamespaceRequest(namespace=client.namespace), timeout=_RPC_TIMEOUT
+        )
     except RPCError as error:
         if error.status is not RPCStatusCode.PERMISSION_DENIED:  # a key may run workflows and see no namespaces
             raise
@@ -86,17 +104,38 @@ async def _check_namespace(client: Client) -> None:
 async def ensure_search_attributes(client: Client) -> bool:
     """Register the search attributes of these workflows if permitted. Returns whether they can be used now.
 
+    New attributes take some seconds to be known everywhere, so this waits until queries accept them, 15 s at most.
     On Temporal Cloud, register them with its own tools.
     """
     operator = client.operator_service
     try:
-        listed = await operator.list_search_attributes(ListSearchAttributesRequest(namespace=client.namespace))
+        listed = await operator.list_search_attributes(
+            ListSearchAttributesRequest(namespace=client.namespace), timeout=_RPC_TIMEOUT
+        )
         missing = [key.name for key in SEARCH_ATTRIBUTE_KEYS if key.name not in listed.custom_attributes]
         if missing:
             kinds = dict.fromkeys(missing, IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD)
             await operator.add_search_attributes(
-                AddSearchAttributesRequest(namespace=client.namespace, search_attributes=kinds)
+                AddSearchAttributesRequest(namespace=client.namespace, search_attributes=kinds), timeout=_RPC_TIMEOUT
             )
+            return await _are_searchable(client)
     except RPCError:
         return False
-    return not missing  # new ones may take some seconds to be known everywhere
+    return True
+
+
+async def _are_searchable(client: Client) -> bool:
+    """Wait until queries accept the search attributes. Returns whether they do."""
+    query = " AND ".join(f"{key.name} = ''" for key in SEARCH_ATTRIBUTE_KEYS)
+    request = CountWorkflowExecutionsRequest(namespace=client.namespace, query=query)
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _ATTRIBUTE_SECONDS
+    while True:
+        try:
+            await client.workflow_service.count_workflow_executions(request, timeout=_RPC_TIMEOUT)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.INVALID_ARGUMENT or loop.time() >= deadline:
+                return False
+        else:
+            return True
+        await asyncio.sleep(_SECONDS_BETWEEN)

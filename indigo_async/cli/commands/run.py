@@ -11,7 +11,7 @@ from indigo_async._validation import InputCheck
 from indigo_async.cli.batch_check import check_batch
 from indigo_async.cli.batch_runner import explain_exit, run_manifest
 from indigo_async.cli.errors import ExitCode
-from indigo_async.cli.options.batch import BATCH, TEMPORAL, BatchOptions, Manifest, TemporalOptions
+from indigo_async.cli.options.batch import BATCH, TEMPORAL_BATCH, BatchOptions, Manifest, TemporalBatchOptions
 from indigo_async.cli.options.common import (
     CONNECTION,
     PACING,
@@ -59,13 +59,15 @@ def run(
     ] = False,
     batch: BatchOptions = BATCH,
     pacing: PacingOptions = PACING,
-    temporal: TemporalOptions = TEMPORAL,
+    temporal: TemporalBatchOptions = TEMPORAL_BATCH,
     options: ConnectionOptions = CONNECTION,
 ) -> ExitCode:
     """Run the jobs of a manifest concurrently."""
     output = options.create_output()
     if temporal.address is not None:
         _reject_options_without_effect(batch, pacing, options)
+    else:
+        _reject_temporal_options(temporal)
     if check:
         check_batch(manifest, batch, temporal, options, output, purchase=not no_purchase, budget_cents=budget_cents)
         return ExitCode.SUCCESS
@@ -97,16 +99,31 @@ def _reject_options_without_effect(batch: BatchOptions, pacing: PacingOptions, o
     """
     problems = InputCheck()
     for given, default in ((batch, BATCH), (pacing, PACING), (options, CONNECTION)):
-        changed = {
-            field.name
-            for field in attrs.fields(type(given))
-            if getattr(given, field.name) != getattr(default, field.name)
-        }
+        changed = _changed_fields(given, default)
         for name in sorted(changed.intersection(_OPTIONS_OF_WORKERS)):
             problems.add(_option(name), "workers send the requests: give this option to `indigo-async worker`")
         for name in sorted(changed.intersection(_OPTIONS_OF_ONE_PROCESS)):
             problems.add(_option(name), "has no effect with --temporal, which keeps the state of the jobs itself")
     problems.raise_if_invalid()
+
+
+def _reject_temporal_options(temporal: TemporalBatchOptions) -> None:
+    """Reject options for Temporal if the command runs in one process, which TEMPORAL_ADDRESS doesn't change.
+
+    Raises:
+        InvalidInputError: lists all of these options.
+    """
+    problems = InputCheck()
+    for name in sorted(_changed_fields(temporal, TEMPORAL_BATCH)):
+        option = "--continue" if name == "continue_changed" else _option(name)
+        problems.add(option, "needs --temporal; without it, the jobs run in this process")
+    problems.raise_if_invalid()
+
+
+def _changed_fields(given: attrs.AttrsInstance, default: attrs.AttrsInstance) -> set[str]:
+    return {
+        field.name for field in attrs.fields(type(given)) if getattr(given, field.name) != getattr(default, field.name)
+    }
 
 
 def _option(name: str) -> str:

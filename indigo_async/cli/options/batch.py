@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +12,20 @@ from cyclopts import Group, Parameter
 from indigo_async.cli.options.common import POSITIVE, OptionalWholeNumber, PollInterval, Publish, WholeNumber
 from indigo_async.errors import InvalidInputError, Problem
 
-__all__ = ["BATCH", "TEMPORAL", "BatchOptions", "Manifest", "TemporalOptions", "is_journal"]
+__all__ = [
+    "BATCH",
+    "TEMPORAL",
+    "TEMPORAL_BATCH",
+    "BatchOptions",
+    "Manifest",
+    "TemporalBatchOptions",
+    "TemporalOptions",
+    "is_journal",
+]
 
 _SQLITE_MAGIC = b"SQLite format 3\0"
+_TEMPORAL_GROUP = Group("Temporal", sort_key=9)
+_HASH_DIGITS = 6
 
 Manifest = Annotated[Path, Parameter(help="The jobs: a .yaml, .csv or .jsonl file.")]
 
@@ -76,7 +88,7 @@ def is_journal(path: Path) -> bool:
         return file.read(len(_SQLITE_MAGIC)) == _SQLITE_MAGIC
 
 
-@Parameter(name="*", group=Group("Temporal", sort_key=9))
+@Parameter(name="*", group=_TEMPORAL_GROUP)
 @attrs.frozen(kw_only=True)
 class TemporalOptions:
     """Where Temporal is. Keys and certificates are never options: Temporal's own environment variables set them."""
@@ -95,5 +107,43 @@ class TemporalOptions:
     task_queue: Annotated[str, Parameter(help="The task queue that connects `run` with its workers.")] = "indigo"
 
 
+@Parameter(name="*", group=_TEMPORAL_GROUP)
+@attrs.frozen(kw_only=True)
+class TemporalBatchOptions(TemporalOptions):
+    """Also which batch the manifest's jobs are, and when another worker takes over."""
+
+    name: Annotated[
+        str | None,
+        Parameter(
+            name="--name",
+            help="The batch's name, by which later runs find it and its budget. Default: the manifest's file name and "
+            "a short hash of its path, such as jobs.yaml-1a2b3c.",
+        ),
+    ] = None
+    continue_changed: Annotated[
+        bool,
+        Parameter(
+            name="--continue",
+            negative=(),
+            help="Run these jobs in the batch of this name and with its budget, although it had other jobs before.",
+        ),
+    ] = False
+    heartbeat_seconds: Annotated[
+        float,
+        Parameter(
+            help="Another worker takes over jobs whose worker has not been heard from for this long.",
+            validator=POSITIVE,
+        ),
+    ] = 30.0
+
+    def batch_name(self, manifest: Path) -> str:
+        """The batch's name. By default, manifests of the same name in different folders have different ones."""
+        if self.name is not None:
+            return self.name
+        digits = hashlib.sha256(bytes(manifest.resolve())).hexdigest()[:_HASH_DIGITS]
+        return f"{manifest.name}-{digits}"
+
+
 BATCH = BatchOptions()
 TEMPORAL = TemporalOptions()
+TEMPORAL_BATCH = TemporalBatchOptions()

@@ -6,20 +6,30 @@ import asyncio
 import io
 import math
 import re
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 from rich.console import Console, Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from indigo_async.cli.progress.tracker import ProgressSnapshot
+from indigo_async.cli.progress.tracker import ProgressSnapshot, StageCount
 from indigo_async.cli.render.live import redrawn
 from indigo_async.cli.render.output import Output, format_elapsed, replace_control_characters
 from indigo_async.workflows import Stage
 
-__all__ = ["format_progress", "render_progress", "render_svg", "show_progress"]
+__all__ = [
+    "format_progress",
+    "render_bars",
+    "render_details",
+    "render_failures",
+    "render_heading",
+    "render_progress",
+    "render_svg",
+    "show_live",
+    "show_progress",
+]
 
 _REDRAW_INTERVAL = 0.5
 _LINE_INTERVAL = 5.0
@@ -30,7 +40,11 @@ _REMOTE_FONT = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 
 def render_progress(snapshot: ProgressSnapshot) -> RenderableType:
     """The progress for a terminal: a heading, a bar per stage, then time, cost, requests and recent failures."""
-    return Group(_render_heading(snapshot), _render_bars(snapshot), _render_details(snapshot))
+    report = snapshot.report
+    heading = render_heading(
+        snapshot.name, done=report.done, total=snapshot.total, failed=report.failed, warned=report.warned
+    )
+    return Group(heading, render_bars(snapshot.stages), _render_details(snapshot))
 
 
 def format_progress(snapshot: ProgressSnapshot) -> str:
@@ -57,15 +71,15 @@ def render_svg(snapshot: ProgressSnapshot, *, width: int = 100) -> str:
     return _REMOTE_FONT.sub("", console.export_svg(title="indigo-async run"))
 
 
-def _render_heading(snapshot: ProgressSnapshot) -> Text:
-    report = snapshot.report
+def render_heading(name: str, *, done: int, total: int, failed: int, warned: int = 0) -> Text:
+    """The name of a batch and the numbers of its jobs."""
     heading = Text(no_wrap=True, overflow="ellipsis")
-    heading.append(f"{replace_control_characters(snapshot.name)}  ", style="bold")
-    heading.append(f"{report.done:,} of {snapshot.total:,} jobs done", style="green" if report.done else "")
-    if report.failed:
-        heading.append(f", {report.failed:,} failed", style="red")
-    if report.warned:
-        heading.append(f", {report.warned:,} with warnings", style="yellow")
+    heading.append(f"{replace_control_characters(name)}  ", style="bold")
+    heading.append(f"{done:,} of {total:,} jobs done", style="green" if done else "")
+    if failed:
+        heading.append(f", {failed:,} failed", style="red")
+    if warned:
+        heading.append(f", {warned:,} with warnings", style="yellow")
     return heading
 
 
@@ -84,13 +98,14 @@ def _round_up(seconds: float) -> float:
     return math.ceil(seconds / step) * step
 
 
-def _render_bars(snapshot: ProgressSnapshot) -> Table:
+def render_bars(stages: Sequence[StageCount]) -> Table:
+    """A bar for each stage."""
     bars = Table.grid(padding=(0, 1), expand=False)
     bars.add_column(width=_STAGE_WIDTH)
     bars.add_column(width=None, ratio=1, max_width=_MAX_BAR_WIDTH)
     for _ in range(3):
         bars.add_column(justify="right", no_wrap=True)
-    for count in snapshot.stages:
+    for count in stages:
         bars.add_row(
             Text(str(count.stage)),
             ProgressBar(
@@ -111,36 +126,54 @@ def _render_details(snapshot: ProgressSnapshot) -> Table:
     report = snapshot.report
     requests = sum(report.requests.values())
     retries = f", {snapshot.retries:,} retries" if snapshot.retries else ""
-    details = Table.grid(padding=(0, 1), expand=True)
-    details.add_column(width=_STAGE_WIDTH)
-    details.add_column(ratio=1, overflow="ellipsis", no_wrap=True)
     times = (format_elapsed(report.seconds), _format_forecast(snapshot))
-    details.add_row("time", Text(", ".join(part for part in times if part)))
-    details.add_row("cost", Text(snapshot.cost))
-    details.add_row(
-        "server",
-        Text(f"{requests:,} requests{retries}, {report.reads_saved:,} reads saved"),
-    )
+    details = render_details(time=", ".join(part for part in times if part), cost=snapshot.cost)
+    details.add_row("server", Text(f"{requests:,} requests{retries}, {report.reads_saved:,} reads saved"))
     if snapshot.outage is not None:
         details.add_row("", Text(snapshot.outage, style="red"))
-    for number, failure in enumerate(snapshot.failures):
-        details.add_row(
-            "" if number else Text("failed", style="red"), Text(replace_control_characters(failure.replace("\n", " ")))
-        )
+    render_failures(details, snapshot.failures)
     return details
 
 
+def render_details(*, time: str, cost: str) -> Table:
+    """A table below the bars. Rows may be added."""
+    details = Table.grid(padding=(0, 1), expand=True)
+    details.add_column(width=_STAGE_WIDTH)
+    details.add_column(ratio=1, overflow="ellipsis", no_wrap=True)
+    details.add_row("time", Text(time))
+    details.add_row("cost", Text(cost))
+    return details
+
+
+def render_failures(details: Table, failures: Sequence[str]) -> None:
+    """Add recent failures to the table below the bars."""
+    for number, failure in enumerate(failures):
+        details.add_row(
+            "" if number else Text("failed", style="red"), Text(replace_control_characters(failure.replace("\n", " ")))
+        )
+
+
+def show_progress(output: Output, take_snapshot: Callable[[], ProgressSnapshot]) -> AbstractAsyncContextManager[None]:
+    """Show progress while the block runs, as `show_live` does."""
+    return show_live(output, lambda: render_progress(take_snapshot()), lambda: format_progress(take_snapshot()))
+
+
 @asynccontextmanager
-async def show_progress(output: Output, take_snapshot: Callable[[], ProgressSnapshot]) -> AsyncGenerator[None]:
-    """Show progress while the block runs: bars in a terminal, otherwise a line every 5 seconds; nothing if quiet."""
+async def show_live(
+    output: Output, render: Callable[[], RenderableType], format_line: Callable[[], str]
+) -> AsyncGenerator[None]:
+    """Show progress while the block runs: a view in a terminal, otherwise a line every 5 seconds; nothing if quiet.
+
+    A line that has not changed is not repeated.
+    """
     if output.quiet:
         yield
         return
     if output.can_redraw:
-        async with redrawn(output.stderr, lambda: render_progress(take_snapshot()), interval=_REDRAW_INTERVAL):
+        async with redrawn(output.stderr, render, interval=_REDRAW_INTERVAL):
             yield
         return
-    showing = asyncio.create_task(_print_lines(output, take_snapshot))
+    showing = asyncio.create_task(_print_lines(output, format_line))
     try:
         yield
     finally:
@@ -149,7 +182,11 @@ async def show_progress(output: Output, take_snapshot: Callable[[], ProgressSnap
             await showing
 
 
-async def _print_lines(output: Output, take_snapshot: Callable[[], ProgressSnapshot]) -> None:
+async def _print_lines(output: Output, format_line: Callable[[], str]) -> None:
+    last_line = ""
     while True:
         await asyncio.sleep(_LINE_INTERVAL)
-        output.note(format_progress(take_snapshot()))
+        line = format_line()
+        if line != last_line:
+            last_line = line
+            output.note(line)

