@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,26 @@ async def test_a_ledger_that_has_ended_grants_nothing(temporal_environment: Temp
             await client.book(temporal, budget, reserve("a", FIRST))
 
 
+async def test_60_000_purchases_in_progress_fit_in_a_ledger(
+    temporal_environment: TemporalEnvironment, customer: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(budget_workflow, "_MAX_HISTORY_LENGTH", 8)
+    refs = [job_ref(str(number % 20), str(number)) for number in range(60_000)]
+    ledger = Ledger(identity="jobs", limit_cents=60_001 * 10)
+    for number, ref in enumerate(refs):
+        assert ledger.reserve(str(20_000_000 + number), 10, job=ref).granted
+    temporal, budget, client = temporal_environment.temporal, budget_workflow_id(customer), BudgetClient()
+    await temporal.start_workflow(BudgetWorkflow.run, ledger, id=budget, task_queue=customer)
+    async with temporal_environment.running_worker():
+        await open_batch(temporal, customer, ledger.limit_cents)
+        bookings = [client.book(temporal, budget, reserve(f"job {number}", None)) for number in range(1_000)]
+        assert [grant.granted for grant in await asyncio.gather(*bookings)].count(True) == 1
+        begun = await client.begin(temporal, budget, BeginRequest(turn=FIRST, jobs=(refs[-1],)))
+        described = await temporal.get_workflow_handle(budget).describe()
+    assert begun.holds == {refs[-1]: Hold(export_id="20059999", cents=10)}
+    assert described.raw_info.first_run_id != described.run_id
+
+
 async def test_concurrent_claims_give_each_job_to_one_holder(
     temporal_environment: TemporalEnvironment, customer: str, monkeypatch: pytest.MonkeyPatch
 ):
@@ -201,6 +222,14 @@ async def test_released_claims_and_those_of_holders_that_are_gone_are_taken(
         assert (await claim_jobs(temporal, customer, "b", refs)).held == {"c": refs}
     described = await temporal.get_workflow_handle(claims).describe()
     assert described.raw_info.first_run_id != described.run_id
+
+
+async def test_a_killed_worker_delays_updates_by_two_seconds(
+    temporal_environment: TemporalEnvironment, temporal: Client
+):
+    async with make_client(temporal_environment.sandbox) as client:
+        worker = create_worker(temporal, client, exports=export_store(str(temporal_environment.exports)))
+    assert worker.config().get("sticky_queue_schedule_to_start_timeout") == timedelta(seconds=2)
 
 
 async def test_an_outage_of_temporal_fails_no_booking(tmp_path: Path):

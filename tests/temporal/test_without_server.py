@@ -80,6 +80,15 @@ async def test_payloads_are_plain_json_and_round_trip(value: object):
     assert decoded == value
 
 
+async def test_large_payloads_are_compressed():
+    converter = data_converter()
+    values = [list(range(size)) for size in (10_000, 600_000)]
+    small, large = await converter.encode(values)
+    assert [payload.metadata["encoding"] for payload in (small, large)] == [b"json/plain", b"json/zlib"]
+    assert len(large.data) < 2_000_000
+    assert await converter.decode([small, large], [list[int], list[int]]) == values
+
+
 def test_the_repr_of_a_job_shows_no_signed_url():
     assert "secret" not in repr(JOB_INPUT)
 

@@ -88,12 +88,11 @@ class BudgetWorkflow:
 
 
 def _book(ledger: Ledger, booking: Booking) -> Grant:
-    """Apply a booking. Only a reservation can be refused."""
     match booking.kind:
         case BookingKind.RESERVE:
             return ledger.reserve(booking.export_id, booking.cents, job=booking.job, turn=booking.turn)
+        case BookingKind.RELEASE:
+            return ledger.release(booking.export_id, job=booking.job, turn=booking.turn)
         case BookingKind.SETTLE:
             ledger.settle(booking.export_id, booking.cents, job=booking.job)
-        case BookingKind.RELEASE:
-            ledger.release(booking.export_id, job=booking.job)
-    return Grant(granted=True, left_cents=ledger.left_cents)
+            return Grant(granted=True, left_cents=ledger.left_cents)

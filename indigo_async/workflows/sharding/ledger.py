@@ -63,10 +63,14 @@ class Ledger:
     run: int = 0
     attempts: dict[str, int] = attrs.Factory(dict[str, int])
     identity: str = ""
+    _reserved_cents: int = attrs.field(init=False, eq=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._reserved_cents = sum(self.reserved.values())
 
     @property
     def reserved_cents(self) -> int:
-        return sum(self.reserved.values())
+        return self._reserved_cents
 
     @property
     def left_cents(self) -> int | None:
@@ -110,27 +114,33 @@ class Ledger:
         held = self.holders.get(job, export_id)
         if held != export_id:
             return Grant(granted=False, left_cents=left, held=held)
-        more = cents - self.reserved.get(export_id, 0)
+        more = max(0, cents - self.reserved.get(export_id, 0))
         if left is not None and more > left:
             return Grant(granted=False, left_cents=left)
-        self.reserved[export_id] = max(cents, self.reserved.get(export_id, 0))
+        self.reserved[export_id] = self.reserved.get(export_id, 0) + more
+        self._reserved_cents += more
         if job:
             self.holders[job] = export_id
         return Grant(granted=True, left_cents=self.left_cents)
 
     def settle(self, export_id: str, charged_cents: int, *, job: str = "") -> None:
         """Count the charged cents of a purchase as spent, once for each reservation. The job holds it no longer."""
-        reserved = self.reserved.pop(export_id, None)
-        if reserved is not None:
-            self.spent_cents += charged_cents or reserved  # older workflows send no amount
-        self._let_go(job, export_id)
+        if export_id in self.reserved:
+            self.spent_cents += charged_cents or self.reserved[export_id]  # older workflows send no amount
+        self._let_go(export_id, job)
 
-    def release(self, export_id: str, *, job: str = "") -> None:
-        """Cancel the reservation of an export that certainly was not purchased. The job holds it no longer."""
-        self.reserved.pop(export_id, None)
-        self._let_go(job, export_id)
+    def release(self, export_id: str, *, job: str = "", turn: Turn | None = None) -> Grant:
+        """Cancel the reservation of an export that certainly was not purchased. The job holds it no longer.
 
-    def _let_go(self, job: str, export_id: str) -> None:
+        A superseded worker cancels nothing, because the worker that goes on may be purchasing the export.
+        """
+        is_superseded = turn is not None and self._is_superseded(turn)
+        if not is_superseded:
+            self._let_go(export_id, job)
+        return Grant(granted=not is_superseded, left_cents=self.left_cents, is_superseded=is_superseded)
+
+    def _let_go(self, export_id: str, job: str) -> None:
+        self._reserved_cents -= self.reserved.pop(export_id, 0)
         if self.holders.get(job) == export_id:
             del self.holders[job]
 
