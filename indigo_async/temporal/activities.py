@@ -11,9 +11,10 @@ point before its purchase, and then only the server knows about it.
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import Callable, Coroutine
 from contextlib import closing
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -88,7 +89,7 @@ class AudienceActivities:
         self._exports = exports
         self._publisher = publisher
         self._name_index = NameIndex(client)
-        self._name_index_created_at = datetime.now(UTC)
+        self._name_index_created_at = -math.inf
         self._budget_client = BudgetClient()
 
     @property
@@ -290,11 +291,18 @@ class AudienceActivities:
             raise failure
 
     def _current_name_index(self) -> NameIndex:
-        """The index of existing audiences, renewed when it is old and for every repeated attempt."""
-        info = activity.info()
-        now = datetime.now(UTC)
-        is_old = (now - self._name_index_created_at).total_seconds() > _NAME_INDEX_MAX_AGE
-        if is_old or (info.attempt > 1 and self._name_index_created_at < info.current_attempt_scheduled_time):
+        """The index of existing audiences, whose lists were read after an earlier workflow or attempt could make any.
+
+        A match reads its own: a list from before, say, a canceled workflow of the same job lacks its audience, and the
+        server would accept a second upload. It refuses a second lookalike of the same name.
+        """
+        info, now = activity.info(), asyncio.get_running_loop().time()
+        max_age = _NAME_INDEX_MAX_AGE
+        if info.activity_type == Stage.MATCH or info.attempt > 1:
+            # The difference of two times of the server, because this machine's clock may be wrong.
+            waited = info.started_time - info.current_attempt_scheduled_time
+            max_age = min(max_age, waited.total_seconds())
+        if self._name_index_created_at < now - max_age:
             self._name_index, self._name_index_created_at = NameIndex(self._client), now
         return self._name_index
 

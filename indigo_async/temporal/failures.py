@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
+from temporalio.client import WorkflowHandle
 from temporalio.exceptions import (
     ActivityError,
     ApplicationError,
     ApplicationErrorCategory,
     CancelledError,
+    RetryState,
     TerminatedError,
     TimeoutType,
 )
@@ -30,7 +33,7 @@ from indigo_async.errors import (
 )
 from indigo_async.temporal.payloads import Failure, JobInput
 
-__all__ = ["build_failure", "create_handover", "to_application_error"]
+__all__ = ["build_failure", "create_handover", "find_last_stage", "to_application_error"]
 
 _FINAL = (
     ApiError,
@@ -77,27 +80,39 @@ def _safe_message(error: Exception) -> str:
 
 def build_failure(job: JobInput, workflow_id: str, error: BaseException) -> Failure:
     """Describe how a job's workflow failed, from the chain of errors around the one that a stage raised."""
-    stage, kind, message = "", "WorkflowError", type(error).__name__
+    stage, kind, message, last_problem = "", "WorkflowError", type(error).__name__, ""
+    is_out_of_time = False
     for cause in _causes(error):
         match cause:
             case ActivityError():
                 stage = cause.activity_type
+                is_out_of_time = cause.retry_state is RetryState.TIMEOUT  # the next attempt would be too late
             case ApplicationError():
-                kind, message = cause.type or "WorkflowError", cause.message
+                kind, message, last_problem = cause.type or "WorkflowError", cause.message, cause.message
             case OutOfTimeError(type=TimeoutType.SCHEDULE_TO_CLOSE):
-                kind = "WaitTimeoutError"
-                message = (
-                    f"not done after {job.timeout_seconds:g} s; the server continues, and running the same job again "
-                    "resumes it"
-                )
-                break
+                is_out_of_time = True
             case CancelledError():
                 kind, message = "CancelledError", "canceled; the server continues"
             case TerminatedError():
                 kind, message = "TerminatedError", "terminated by an operator; the server continues"
             case _:
                 pass
+    if is_out_of_time:
+        kind = "WaitTimeoutError"
+        message = (
+            f"not done after {job.timeout_seconds:g} s; the server continues, and running the same job again resumes it"
+        )
+        if last_problem:
+            message = f"{message}. The last attempt failed: {last_problem}"
     return Failure(key=job.key, workflow_id=workflow_id, stage=stage, error_type=kind, message=message)
+
+
+async def find_last_stage(job: WorkflowHandle[Any, Any]) -> str:
+    """Find the last stage that a job's workflow began, in its history: no worker is needed. Empty if it began none."""
+    stage = ""
+    async for event in job.fetch_history_events():
+        stage = event.activity_task_scheduled_event_attributes.activity_type.name or stage
+    return stage
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

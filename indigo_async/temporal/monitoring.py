@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from aiohttp import web
-from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
+from temporalio.runtime import (
+    LogForwardingConfig,
+    LoggingConfig,
+    PrometheusConfig,
+    Runtime,
+    TelemetryConfig,
+    TelemetryFilter,
+)
 
 from indigo_async._validation import InputCheck
 from indigo_async.client import IndigoClient
@@ -15,19 +25,43 @@ from indigo_async.events import Event, ExportPurchased, Listener, RequestEnded
 
 __all__ = ["create_metrics_listener", "create_runtime", "serve_health"]
 
-
-def create_runtime(metrics: str | None) -> Runtime | None:
-    """Create a runtime that serves the metrics of Temporal and this SDK at an address; None without an address."""
-    if metrics is None:
-        return None
-    host, port = _parse_address("metrics", metrics)
-    return Runtime(telemetry=TelemetryConfig(metrics=PrometheusConfig(bind_address=f"{host}:{port}")))
+_SECONDS_BETWEEN_OUTAGE_LINES = 60.0
 
 
-def create_metrics_listener(runtime: Runtime | None) -> Listener | None:
+def create_runtime(metrics: str | None) -> Runtime:
+    """Create a runtime that logs to Python's logger `temporalio.core` instead of stdout.
+
+    With an address, it serves the metrics of Temporal and this SDK there.
+    """
+    served = None
+    if metrics is not None:
+        host, port = _parse_address("metrics", metrics)
+        served = PrometheusConfig(bind_address=f"{host}:{port}")
+    core_logger = logging.getLogger("temporalio.core")
+    core_logger.addFilter(_shorten_outage)
+    forwarding = LogForwardingConfig(core_logger, prepend_target_on_message=False)
+    logs = LoggingConfig(TelemetryFilter(core_level="WARN", other_level="ERROR"), forwarding=forwarding)
+    return Runtime(telemetry=TelemetryConfig(logging=logs, metrics=served))
+
+
+_last_outage_logged_at = -math.inf
+
+
+def _shorten_outage(record: logging.LogRecord) -> bool:
+    """Log one line a minute while Temporal is down, instead of one for each request that is retried."""
+    global _last_outage_logged_at  # noqa: PLW0603 - of the process, as the logger is
+    if not record.getMessage().startswith("gRPC call "):
+        return True
+    now = time.monotonic()
+    if now - _last_outage_logged_at < _SECONDS_BETWEEN_OUTAGE_LINES:
+        return False
+    _last_outage_logged_at = now
+    record.msg, record.args = "Temporal is not responding: requests are retried until it does", ()
+    return True
+
+
+def create_metrics_listener(runtime: Runtime) -> Listener:
     """Create a listener that counts a client's requests and spending, without naming customers."""
-    if runtime is None:
-        return None
     meter = runtime.metric_meter
     requests = meter.create_counter("indigo_requests", "Requests to the API, by endpoint and status.")
     spent = meter.create_counter("indigo_export_spent", "What purchases cost.", "cents")

@@ -30,7 +30,7 @@ from indigo_async.events import Stage
 from indigo_async.temporal.connection import ensure_search_attributes
 from indigo_async.temporal.converter import to_json
 from indigo_async.temporal.export_stores import find_destination_problem
-from indigo_async.temporal.failures import build_failure
+from indigo_async.temporal.failures import build_failure, find_last_stage
 from indigo_async.temporal.ids import (
     IDENTITY_MEMO_KEY,
     TASK_QUEUE,
@@ -140,7 +140,8 @@ async def run_job(
         failure = build_failure(job_input, workflow_id, error)
     else:
         return summary
-    raise WorkflowError(f"{failure.error_type}: {failure.message}", stage=failure.stage)
+    stage = failure.stage or await find_last_stage(handle)  # a canceled workflow doesn't tell
+    raise WorkflowError(f"{failure.error_type}: {failure.message}", stage=stage)
 
 
 async def run_batch(

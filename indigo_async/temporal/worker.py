@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+import logging
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from temporalio.client import Client
+from temporalio.exceptions import ApplicationError
 from temporalio.plugin import SimplePlugin
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
@@ -31,6 +33,7 @@ WORKFLOWS = (AudienceWorkflow, PageWorkflow, BatchWorkflow, BudgetWorkflow, Clai
 _LONGEST_HEARTBEAT_PAUSE = timedelta(minutes=10)
 _CACHED_WORKFLOWS = 2_000
 _KILLED_WORKER_TIMEOUT = timedelta(seconds=2)
+_GIVEN_UP = "Temporal gave it up, because its workflow has ended or its heartbeats came too late"
 
 
 def create_workflow_runner() -> SandboxedWorkflowRunner:
@@ -40,6 +43,21 @@ def create_workflow_runner() -> SandboxedWorkflowRunner:
             "indigo_async", "attrs", "attr", "cattrs", "msgspec"
         )
     )
+
+
+def shorten_failure_logs() -> None:
+    """Have Temporal log a failed activity in one line. Its traceback would only show where a stage raised its error."""
+    logging.getLogger("temporalio.activity").addFilter(_shorten_failure)
+
+
+def _shorten_failure(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    activity: Mapping[str, object] = getattr(record, "temporal_activity", {})
+    if isinstance(error, (ApplicationError, asyncio.CancelledError)):
+        reason = f"{error.type}: {error.message}" if isinstance(error, ApplicationError) else _GIVEN_UP
+        where = (activity.get("activity_type"), activity.get("workflow_id"), activity.get("attempt"))
+        record.msg, record.args, record.exc_info = "%s of %s failed (attempt %s): %s", (*where, reason), None
+    return True
 
 
 def create_worker(
@@ -111,6 +129,7 @@ def create_guarded_worker(
         await guard.watch()
         await worker.shutdown()
 
+    shorten_failure_logs()
     worker = Worker(
         temporal,
         task_queue=task_queue,

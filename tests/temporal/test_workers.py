@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,19 @@ from typing import Any
 import pytest
 from temporalio.client import Client, WorkflowHandle
 
-from indigo_async.errors import AuthenticationError, ClientNotOpenError, InvalidInputError
+from indigo_async.errors import AuthenticationError, ClientNotOpenError, InvalidInputError, WorkflowError
 from indigo_async.sandbox import Fault, FaultKind
-from indigo_async.temporal import BatchSummary, connect, create_worker, export_store, run_batch, run_job
+from indigo_async.temporal import (
+    AudienceWorkflow,
+    BatchSummary,
+    connect,
+    create_worker,
+    export_store,
+    run_batch,
+    run_job,
+)
 from indigo_async.temporal.ids import job_workflow_id
+from indigo_async.temporal.monitoring import create_runtime
 from tests.support.temporal_jobs import PRICE_CENTS, PURCHASE, TemporalEnvironment, make_client, make_job
 
 BAD_TOKEN = "not-the-token"
@@ -162,3 +172,133 @@ async def test_a_worker_whose_exports_cannot_be_written_takes_no_job(
         async with temporal_environment.running_worker(exports=exports):
             await asyncio.Event().wait()
     assert temporal_environment.sandbox.log.count() == 0
+
+
+async def lose_exports(env: TemporalEnvironment) -> None:
+    """Replace the exports folder by a file before an export has been priced."""
+    env.sandbox.faults.add(Fault(kind=FaultKind.DELAY_AFTER, endpoint="POST /create_preview_csv_export", delay=0.3))
+    while env.sandbox.log.count("POST /create_preview_csv_export") == 0:
+        await asyncio.sleep(0.01)
+    env.exports.rmdir()
+    env.exports.touch()
+
+
+async def test_exports_that_cannot_be_written_later_are_found_before_paying(
+    temporal_environment: TemporalEnvironment, customer: str
+):
+    env = temporal_environment
+    async with env.running_worker():
+        running = asyncio.create_task(run_job(env.temporal, make_job(1, customer=customer), task_queue=env.task_queue))
+        await lose_exports(env)
+        message = await last_failure(env.temporal.get_workflow_handle(job_workflow_id(customer, "List 1")))
+        assert f"the exports folder {env.exports} is not a folder; nothing was purchased" in message
+        assert env.purchase_count() == 0
+        env.exports.unlink()
+        env.exports.mkdir()
+        assert (await running).spent_cents == PRICE_CENTS
+
+
+async def test_a_job_out_of_time_names_its_last_problem(temporal_environment: TemporalEnvironment, customer: str):
+    env = temporal_environment
+    problem = "purchase: WaitTimeoutError: not done after 5 s; .* The last attempt failed: the exports folder"
+    async with env.running_worker():
+        losing = asyncio.create_task(lose_exports(env))
+        with pytest.raises(WorkflowError, match=problem):
+            await run_job(env.temporal, make_job(1, customer=customer), task_queue=env.task_queue, timeout=5.0)
+        await losing
+    assert env.purchase_count() == 0
+
+
+@pytest.mark.parametrize("end", ["cancel", "terminate"])
+async def test_a_stopped_job_names_its_stage(temporal_environment: TemporalEnvironment, customer: str, end: str):
+    env = temporal_environment
+    env.sandbox.faults.add(
+        Fault(kind=FaultKind.RATE_LIMITED, endpoint="POST /create_lookalike_audience", times=None, retry_after=3600)
+    )
+    async with env.running_worker():
+        running = asyncio.create_task(run_job(env.temporal, make_job(1, customer=customer), task_queue=env.task_queue))
+        while env.sandbox.log.count("POST /create_lookalike_audience") == 0:
+            await asyncio.sleep(0.02)
+        handle = env.temporal.get_workflow_handle(job_workflow_id(customer, "List 1"))
+        await (handle.cancel() if end == "cancel" else handle.terminate())
+        with pytest.raises(WorkflowError, match=r"lookalike: (Cancelled|Terminated)Error: "):
+            await running
+
+
+async def test_a_job_restarted_soon_after_a_cancel_finds_its_audience(
+    temporal_environment: TemporalEnvironment, customer: str
+):
+    env = temporal_environment
+    job = make_job(1, customer=customer)
+    env.sandbox.faults.add(Fault(kind=FaultKind.DELAY_AFTER, endpoint="POST /match_uploaded_csv", delay=0.5))
+    async with env.running_worker():
+        canceled = asyncio.create_task(run_job(env.temporal, job, task_queue=env.task_queue, heartbeat_seconds=1.0))
+        while env.sandbox.log.count("POST /match_uploaded_csv") == 0:
+            await asyncio.sleep(0.02)
+        await env.temporal.get_workflow_handle(job_workflow_id(customer, "List 1")).cancel()
+        with pytest.raises(WorkflowError, match="match: CancelledError"):
+            await canceled
+        assert (await run_job(env.temporal, job, task_queue=env.task_queue)).spent_cents == PRICE_CENTS
+    assert env.sandbox.log.count("POST /upload_csv") == 1
+
+
+async def test_a_finished_job_shows_that_its_export_was_purchased(
+    temporal_environment: TemporalEnvironment, customer: str
+):
+    env = temporal_environment
+    async with env.running_worker():
+        summary = await run_job(env.temporal, make_job(1, customer=customer), task_queue=env.task_queue)
+        handle = env.temporal.get_workflow_handle_for(AudienceWorkflow.run, job_workflow_id(customer, "List 1"))
+        progress = await handle.query(AudienceWorkflow.progress)
+    assert summary.quote is not None
+    assert summary.quote.downloadable
+    assert (progress.stage, progress.quote) == ("done", summary.quote)
+
+
+def activity_logs(caplog: pytest.LogCaptureFixture) -> list[str]:
+    records = [record for record in caplog.records if record.name == "temporalio.activity"]
+    assert [record.exc_info for record in records] == [None] * len(records)
+    return [record.getMessage() for record in records]
+
+
+async def test_a_failed_stage_is_one_line_of_the_log(
+    temporal_environment: TemporalEnvironment, customer: str, caplog: pytest.LogCaptureFixture
+):
+    env = temporal_environment
+    async with env.running_worker():
+        with pytest.raises(WorkflowError):
+            await run_job(env.temporal, make_job(1, customer=customer, max_cost_cents=5), task_queue=env.task_queue)
+    (line,) = activity_logs(caplog)
+    assert line.startswith(f"purchase of audience/{customer}/List 1 failed (attempt 1): BudgetExceededError: ")
+    assert "\n" not in line
+
+
+async def test_an_attempt_that_temporal_gave_up_is_one_line_of_the_log(
+    temporal_environment: TemporalEnvironment, customer: str, caplog: pytest.LogCaptureFixture
+):
+    env = temporal_environment
+    env.sandbox.faults.add(
+        Fault(kind=FaultKind.RATE_LIMITED, endpoint="POST /match_uploaded_csv", times=None, retry_after=3600)
+    )
+    async with env.running_worker():
+        running = asyncio.create_task(
+            run_job(env.temporal, make_job(1, customer=customer), task_queue=env.task_queue, heartbeat_seconds=1.0)
+        )
+        while env.sandbox.log.count("POST /match_uploaded_csv") == 0:
+            await asyncio.sleep(0.02)
+        await env.temporal.get_workflow_handle(job_workflow_id(customer, "List 1")).terminate()
+        with pytest.raises(WorkflowError):
+            await running
+        while not activity_logs(caplog):
+            await asyncio.sleep(0.02)
+    (line,) = activity_logs(caplog)
+    assert "Temporal gave it up" in line
+
+
+def test_an_outage_of_temporal_is_one_line_a_minute(caplog: pytest.LogCaptureFixture):
+    create_runtime(None)
+    core = logging.getLogger("temporalio.core")
+    for attempt in range(5):
+        core.warning("gRPC call poll_activity_task_queue retried %d times", attempt)
+    core.warning("something else")
+    assert caplog.messages == ["Temporal is not responding: requests are retried until it does", "something else"]

@@ -66,10 +66,9 @@ def worker(
     async def work() -> ExitCode:
         runtime = create_runtime(metrics)
         temporal_client = await connect(temporal.address, namespace=temporal.namespace, runtime=runtime)
+        on_event = None if metrics is None else create_metrics_listener(runtime)
         async with (
-            create_client(
-                options, pacing, poll_interval=poll_interval, on_event=create_metrics_listener(runtime)
-            ) as client,
+            create_client(options, pacing, poll_interval=poll_interval, on_event=on_event) as client,
             open_publisher(client, publish) as publisher,
         ):
             store = export_store(exports, proxy=explicit_proxy(client))

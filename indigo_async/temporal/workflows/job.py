@@ -111,9 +111,13 @@ class AudienceWorkflow:
             quote = attrs.evolve(
                 purchased, cost_cents=quote.cost_cents if purchased.cost_cents is None else purchased.cost_cents
             )
+            self._update_progress(quote=quote)
             summary = attrs.evolve(summary, quote=quote, spent_cents=quote.cost_cents or 0)
         delivered = await self._run_stage(Stage.DOWNLOAD, attrs.evolve(task, quote=quote), DeliveredExport | None)
-        return attrs.evolve(summary, delivered=delivered)
+        if delivered is not None:
+            quote = attrs.evolve(quote, downloadable=True)
+            self._update_progress(quote=quote)
+        return attrs.evolve(summary, quote=quote, delivered=delivered)
 
     async def _run_stage(self, stage: Stage, task: object, result_type: Any) -> Any:
         """Schedule a stage and return its result."""
