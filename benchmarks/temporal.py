@@ -168,7 +168,7 @@ async def run_one_batch(
         name=name_batch(number),
         budget_cents=budget_of(jobs, arguments),
         max_in_flight=arguments.max_in_flight,
-        page_size=arguments.shard_size,
+        shard_size=arguments.shard_size,
         heartbeat_seconds=arguments.heartbeat_seconds,
     )
 

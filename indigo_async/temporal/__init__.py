@@ -26,6 +26,7 @@ from indigo_async.temporal.workflows.batch import BatchWorkflow
 from indigo_async.temporal.workflows.budget import BudgetWorkflow
 from indigo_async.temporal.workflows.job import AudienceWorkflow
 from indigo_async.temporal.workflows.page import PageWorkflow
+from indigo_async.temporal.workflows.shard import ShardWorkflow
 
 __all__ = [
     "AudienceWorkflow",
@@ -39,6 +40,7 @@ __all__ = [
     "JobSummary",
     "PageWorkflow",
     "Quote",
+    "ShardWorkflow",
     "connect",
     "create_worker",
     "data_converter",

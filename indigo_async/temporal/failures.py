@@ -33,7 +33,7 @@ from indigo_async.errors import (
 )
 from indigo_async.temporal.payloads import Failure, JobInput
 
-__all__ = ["build_failure", "create_handover", "find_last_stage", "to_application_error"]
+__all__ = ["build_failure", "create_handover", "describe_timeout", "find_last_stage", "to_application_error"]
 
 _FINAL = (
     ApiError,
@@ -99,12 +99,15 @@ def build_failure(job: JobInput, workflow_id: str, error: BaseException) -> Fail
                 pass
     if is_out_of_time:
         kind = "WaitTimeoutError"
-        message = (
-            f"not done after {job.timeout_seconds:g} s; the server continues, and running the same job again resumes it"
-        )
+        message = describe_timeout(job.timeout_seconds)
         if last_problem:
             message = f"{message}. The last attempt failed: {last_problem}"
     return Failure(key=job.key, workflow_id=workflow_id, stage=stage, error_type=kind, message=message)
+
+
+def describe_timeout(seconds: float) -> str:
+    """What to tell about a job that ran out of time."""
+    return f"not done after {seconds:g} s; the server continues, and running the same job again resumes it"
 
 
 async def find_last_stage(job: WorkflowHandle[Any, Any]) -> str:

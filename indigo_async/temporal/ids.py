@@ -9,9 +9,12 @@ __all__ = [
     "TASK_QUEUE",
     "batch_workflow_id",
     "budget_workflow_id",
+    "claim_holder",
     "claims_workflow_id",
     "job_workflow_id",
     "page_workflow_id",
+    "parse_holder",
+    "shard_workflow_id",
 ]
 
 TASK_QUEUE = "indigo"
@@ -36,6 +39,10 @@ def page_workflow_id(name: str, number: int) -> str:
     return f"batch/{_quote(name)}/page/{number}"
 
 
+def shard_workflow_id(name: str, number: int) -> str:
+    return f"batch/{_quote(name)}/shard/{number}"
+
+
 def budget_workflow_id(name: str) -> str:
     return f"budget/{_quote(name)}"
 
@@ -43,6 +50,17 @@ def budget_workflow_id(name: str) -> str:
 def claims_workflow_id(task_queue: str, bucket: int) -> str:
     """The ID of the workflow with the claims on a bucket's jobs. Workers of other accounts use other task queues."""
     return f"claims/{_quote(task_queue)}/{bucket}"
+
+
+def claim_holder(workflow_id: str, run_id: str) -> str:
+    """The name under which a run of a workflow claims jobs."""
+    return f"{workflow_id}#{run_id}"
+
+
+def parse_holder(holder: str) -> tuple[str, str]:
+    """The workflow ID and the run ID of a holder of claims."""
+    workflow_id, _, run_id = holder.rpartition("#")
+    return workflow_id, run_id
 
 
 def _quote(text: str) -> str:

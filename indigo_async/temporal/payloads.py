@@ -315,12 +315,11 @@ class BatchProgress:
 class BatchState:
     """The state that a batch carries over when it continues as new.
 
-    A `sharded` batch runs each page as one activity. `run_ms` is when its run started, in milliseconds since 1970.
+    `run_ms` is when its run started, in milliseconds since 1970.
     """
 
     name: str
     max_pages_under_way: int
-    sharded: bool = False
     run_ms: int = 0
     pages_taken: int = 0
     complete: bool = False

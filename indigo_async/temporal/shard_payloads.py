@@ -5,44 +5,35 @@ Jobs are named by their references (`job_ref`), because their own keys may be lo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
 import attrs
 
-from indigo_async.events import Stage
 from indigo_async.temporal.converter import from_plain, to_plain
 from indigo_async.temporal.payloads import JobInput, JobSummary, PackedJobs
 from indigo_async.workflows.sharding.split import job_ref
 
 __all__ = [
+    "CANCELED",
     "JobEnd",
     "JobState",
     "JobStatus",
     "ShardResult",
     "ShardTask",
     "describe_jobs",
+    "leave_out",
+    "name_jobs",
     "pack_jobs",
     "read_heartbeat",
+    "stop_job",
     "unpack_jobs",
 ]
 
 
-@attrs.frozen(kw_only=True)
-class ShardTask:
-    """The jobs that one worker runs together: those of a shard, or those that are left of it.
-
-    `run_ms` is when the batch's run started, in milliseconds since 1970. `round` counts the activities that the shard's
-    workflow has started. No job runs longer than `deadline_ms`, in the same milliseconds.
-    """
-
-    batch: str
-    number: int
-    run_ms: int
-    jobs: PackedJobs
-    round: int = 0
-    deadline_ms: int = 0
+CANCELED = "CancelledError"
+"""The error type of jobs that were dropped or canceled."""
 
 
 @attrs.frozen(kw_only=True)
@@ -50,7 +41,8 @@ class JobEnd:
     """How a job ended, or how far it got.
 
     It has ended if it has a `summary` or an `error_type`. `facts` holds the results of its stages as a journal records
-    them, and `intents` the requests whose outcome is unknown. `recalled` marks a summary made by another run.
+    them, and `intents` the requests whose outcome is unknown. `spent_cents` is the charge of its own purchase.
+    `recalled` marks a summary from another run, which made the purchase.
     """
 
     stage: str = ""
@@ -58,8 +50,7 @@ class JobEnd:
     error_type: str = ""
     message: str = ""
     recalled: bool = False
-    identity: str = ""
-    fingerprint: str = ""
+    spent_cents: int = 0
     facts: dict[str, dict[str, Any]] = attrs.Factory(dict[str, dict[str, Any]])
     intents: dict[str, dict[str, Any]] = attrs.Factory(dict[str, dict[str, Any]])
 
@@ -68,17 +59,33 @@ class JobEnd:
         return self.summary is not None or self.error_type != ""
 
     @property
-    def spent_cents(self) -> int:
-        """The charge of this job's own purchase."""
-        if self.summary is not None:
-            return 0 if self.recalled else self.summary.spent_cents
-        cents = self.facts.get(Stage.PURCHASE.value, {}).get("cost_cents", 0)
-        return cents if isinstance(cents, int) else 0
+    def is_worth_reading(self) -> bool:
+        """Whether another run of the job can use this."""
+        return bool(self.summary or self.facts or self.intents)
+
+
+@attrs.frozen(kw_only=True)
+class ShardTask:
+    """The jobs that one worker runs together: those of a shard, or those that are left of it.
+
+    `run_ms` is when the batch's run started, in milliseconds since 1970, and no job runs beyond `deadline_ms`. `known`
+    is how far jobs got in earlier activities of the shard, by reference.
+    """
+
+    batch: str
+    number: int
+    run_ms: int
+    jobs: PackedJobs
+    deadline_ms: int = 0
+    known: dict[str, JobEnd] = attrs.Factory(dict[str, JobEnd])
 
 
 @attrs.frozen(kw_only=True)
 class ShardResult:
-    """The result of a shard's activity: how jobs ended, by reference. A job that is missing was left for later."""
+    """The result of a shard's activity, and what its heartbeats tell: how far jobs got, by reference.
+
+    A job that is missing or has not ended is left for the next activity.
+    """
 
     ends: dict[str, JobEnd] = attrs.Factory(dict[str, JobEnd])
 
@@ -117,6 +124,18 @@ def pack_jobs(jobs: Sequence[JobInput]) -> PackedJobs:
     return PackedJobs(shared=shared, own=own)
 
 
+def name_jobs(packed: PackedJobs) -> dict[str, str]:
+    """The keys of packed jobs by their references."""
+    jobs = ({**packed.shared, **own} for own in packed.own)
+    return {job_ref(job["customer_id"], job["audience_name"]): job["key"] for job in jobs}
+
+
+def leave_out(packed: PackedJobs, refs: Container[str]) -> PackedJobs:
+    """Packed jobs without those with these references."""
+    own = tuple(own for own, ref in zip(packed.own, name_jobs(packed), strict=True) if ref not in refs)
+    return attrs.evolve(packed, own=own)
+
+
 def unpack_jobs(packed: PackedJobs) -> Iterator[tuple[str, JobInput]]:
     """The packed jobs with their references, in order."""
     for own in packed.own:
@@ -127,6 +146,12 @@ def unpack_jobs(packed: PackedJobs) -> Iterator[tuple[str, JobInput]]:
 def read_heartbeat(details: Sequence[Any]) -> Mapping[str, JobEnd]:
     """How far each job of a running shard got, by reference, from the details of its activity's last heartbeat."""
     return from_plain(details[0], ShardResult).ends if details else {}
+
+
+def stop_job(end: JobEnd | None, error_type: str = CANCELED, message: str = "canceled; the server continues") -> JobEnd:
+    """How a job ends that is dropped, canceled or given up, unless it has ended already."""
+    end = end or JobEnd()
+    return end if end.has_ended else attrs.evolve(end, error_type=error_type, message=message)
 
 
 def describe_jobs(packed: PackedJobs, ends: Mapping[str, JobEnd]) -> list[JobStatus]:
@@ -153,6 +178,8 @@ def _describe_job(job: JobInput, end: JobEnd | None) -> JobStatus:
 def _state_of(end: JobEnd) -> JobState:
     if end.summary is not None:
         return JobState.DONE
-    if end.error_type == "CancelledError":
+    if end.error_type == CANCELED:
         return JobState.CANCELED
-    return JobState.FAILED if end.error_type else JobState.RUNNING
+    if end.error_type:
+        return JobState.FAILED
+    return JobState.RUNNING if end.stage else JobState.WAITING

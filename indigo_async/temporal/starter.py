@@ -15,7 +15,6 @@ from typing import Any
 import attrs
 from temporalio.client import (
     Client,
-    WithStartWorkflowOperation,
     WorkflowFailureError,
     WorkflowHandle,
 )
@@ -27,6 +26,7 @@ from indigo_async._transport.cancellation import run_in_thread
 from indigo_async._validation import InputCheck
 from indigo_async.errors import InvalidInputError, Problem, WorkflowError
 from indigo_async.events import Stage
+from indigo_async.temporal.budget_client import open_ledger
 from indigo_async.temporal.connection import ensure_search_attributes
 from indigo_async.temporal.converter import to_json
 from indigo_async.temporal.export_stores import find_destination_problem
@@ -48,17 +48,20 @@ from indigo_async.temporal.payloads import (
     LookalikeInput,
     Page,
 )
+from indigo_async.temporal.shard_payloads import pack_jobs
 from indigo_async.temporal.updates import plain_cancellation
 from indigo_async.temporal.workflows.batch import BatchWorkflow
-from indigo_async.temporal.workflows.budget import BudgetWorkflow
 from indigo_async.temporal.workflows.job import AudienceWorkflow, build_search_attributes
 from indigo_async.workflows.batches.conflicts import check_jobs
 from indigo_async.workflows.batches.jobs import AudienceJob, check_job, compute_identity, normalized_inputs
-from indigo_async.workflows.sharding.ledger import Ledger
+from indigo_async.workflows.sharding.split import job_ref
 
 __all__ = ["WORKER_PUBLISHER", "check_destination", "run_batch", "run_job"]
 
-_PAGE_SIZE = 100
+_SHARD_SIZE = 100
+_MAX_SHARD_SIZE = 250
+"""So that heartbeats stay far below the 256 KB at which Temporal warns."""
+_FINGERPRINT_LENGTH = 32
 _PROGRESS_SECONDS = 2.0
 _QUERY_TIMEOUT = timedelta(seconds=10)
 
@@ -153,14 +156,17 @@ async def run_batch(
     budget_cents: int | None = None,
     purchase: bool = True,
     max_in_flight: int = 10_000,
-    page_size: int = _PAGE_SIZE,
-    heartbeat_seconds: float = 120.0,
+    shard_size: int = _SHARD_SIZE,
+    heartbeat_seconds: float = 30.0,
     job_timeout: float = 14_400.0,
     on_progress: Callable[[BatchProgress], object] | None = None,
 ) -> BatchSummary:
-    """Run jobs as child workflows of a batch workflow, and wait until all have ended.
+    """Run jobs in shards, which are child workflows of a batch workflow, and wait until all have ended.
 
-    If the caller is interrupted, the batch continues with the pages it has; the same call feeds it the rest and waits
+    A worker runs the jobs of a shard together, as a batch in one process does. Jobs of one customer share a shard, so
+    that they share lists, too.
+
+    If the caller is interrupted, the batch continues with the shards it has; the same call feeds it the rest and waits
     again. After the batch has ended, the same call recalls the jobs that are done and retries those that failed.
 
     Args:
@@ -170,10 +176,10 @@ async def run_batch(
         task_queue: the task queue of the workers.
         budget_cents: the limit for all batches of this name; None leaves only each job's `max_cost_cents`.
         purchase: False stops each job at its priced preview.
-        max_in_flight: the maximum number of concurrent jobs, rounded to whole pages.
-        page_size: the number of jobs that one page workflow starts.
-        heartbeat_seconds: a stage is given to another worker after this long without a heartbeat.
-        job_timeout: the limit in seconds for each job.
+        max_in_flight: the maximum number of concurrent jobs, rounded to whole shards.
+        shard_size: the number of jobs in a shard, at most 250.
+        heartbeat_seconds: a shard is given to another worker after this long without a heartbeat.
+        job_timeout: the limit in seconds for each job, counted from the start of its shard.
         on_progress: called with the progress every few seconds.
 
     Raises:
@@ -185,7 +191,9 @@ async def run_batch(
     if budget_cents is not None:
         budget_cents = check.cents("budget_cents", budget_cents)
     max_in_flight = check.positive_integer("max_in_flight", max_in_flight)
-    page_size = check.positive_integer("page_size", page_size)
+    shard_size = check.positive_integer("shard_size", shard_size)
+    if shard_size > _MAX_SHARD_SIZE:
+        check.add("shard_size", f"must be at most {_MAX_SHARD_SIZE}")
     purchase = check.boolean("purchase", purchase)
     heartbeat_seconds = check.seconds("heartbeat_seconds", heartbeat_seconds)
     job_timeout = check.seconds("job_timeout", job_timeout)
@@ -194,24 +202,30 @@ async def run_batch(
     for number, job in enumerate(jobs):
         check_destination(check, f"jobs[{number}].export.destination", job)
     check.raise_if_invalid()
-    budget = None
-    if budget_cents is not None:
-        budget = await _start_budget(temporal, name, budget_cents, task_queue)
     shows_stage = await ensure_search_attributes(temporal)
     inputs = [
         await _build_job_input(
             checked,
             purchase=purchase,
             batch=name,
-            budget=budget,
+            budget=budget_workflow_id(name),
             heartbeat_seconds=heartbeat_seconds,
             timeout_seconds=job_timeout,
             shows_stage=shows_stage,
         )
         for checked in await run_in_thread(lambda: [check_job(InputCheck(), job, WORKER_PUBLISHER) for job in jobs])
     ]
-    batch_identity = hashlib.sha256(to_json([page_size, [job_input.identity for job_input in inputs]])).hexdigest()
-    state = BatchState(name=name, max_pages_under_way=max(1, max_in_flight // page_size))
+    inputs.sort(key=_ref_of)
+    await open_ledger(
+        temporal,
+        name,
+        limit_cents=budget_cents,
+        identity=hashlib.sha256(to_json([[_ref_of(job), job.fingerprint] for job in inputs])).hexdigest(),
+        continue_changed=True,
+        task_queue=task_queue,
+    )
+    batch_identity = hashlib.sha256(to_json([shard_size, [job.identity for job in inputs]])).hexdigest()
+    state = BatchState(name=name, max_pages_under_way=max(1, max_in_flight // shard_size))
     started = await temporal.start_workflow(
         BatchWorkflow.run,
         state,
@@ -228,7 +242,7 @@ async def run_batch(
         )
         raise InvalidInputError([Problem("name", problem)])
     async with _report_progress(batch, on_progress):
-        await _feed(batch, _split_into_pages(inputs, page_size))
+        await _feed(batch, _split_into_shards(inputs, shard_size))
         return await batch.result()
 
 
@@ -272,36 +286,26 @@ async def _build_job_input(job: AudienceJob, **options: Any) -> JobInput:
     )
     made = await compute_identity(job, base_url="")
     identity = hashlib.sha256(to_json([made.fingerprint, job_input.export, job_input.purchase])).hexdigest()
-    return attrs.evolve(job_input, identity=identity)
+    return attrs.evolve(job_input, identity=identity, fingerprint=made.fingerprint[:_FINGERPRINT_LENGTH])
 
 
 async def _read_identity(handle: WorkflowHandle[Any, Any]) -> str:
     return await (await handle.describe()).memo_value(IDENTITY_MEMO_KEY, "", type_hint=str)
 
 
-async def _start_budget(temporal: Client, name: str, limit_cents: int, task_queue: str) -> str:
-    """Start the workflow that holds the batch's budget unless it is running, set the limit, and return its ID."""
-    start = WithStartWorkflowOperation(
-        BudgetWorkflow.run,
-        Ledger(limit_cents=limit_cents),
-        id=budget_workflow_id(name),
-        task_queue=task_queue,
-        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-    )
-    with plain_cancellation():
-        await temporal.execute_update_with_start_workflow(  # pyright: ignore[reportUnknownMemberType] - Temporal leaves a type open
-            BudgetWorkflow.set_limit, limit_cents, start_workflow_operation=start
-        )
-    return budget_workflow_id(name)
+def _ref_of(job: JobInput) -> str:
+    return job_ref(job.customer_id, job.audience_name)
 
 
-def _split_into_pages(inputs: Iterable[JobInput], size: int) -> list[Page]:
+def _split_into_shards(inputs: Iterable[JobInput], size: int) -> list[Page]:
     remaining = iter(inputs)
     parts: list[tuple[JobInput, ...]] = []
     while part := tuple(islice(remaining, size)):
         parts.append(part)
     parts = parts or [()]
-    return [Page(number=number, orders=part, last=number == len(parts) - 1) for number, part in enumerate(parts)]
+    return [
+        Page(number=number, jobs=pack_jobs(part), last=number == len(parts) - 1) for number, part in enumerate(parts)
+    ]
 
 
 async def _feed(batch: WorkflowHandle[BatchWorkflow, BatchSummary], pages: Sequence[Page]) -> None:

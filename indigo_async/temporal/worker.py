@@ -19,16 +19,19 @@ from indigo_async.files.publishing.publisher import Publisher
 from indigo_async.temporal.activities import AudienceActivities
 from indigo_async.temporal.export_stores import FolderExportStore, ObjectExportStore
 from indigo_async.temporal.ids import TASK_QUEUE
+from indigo_async.temporal.shard_attempt import WorkerParts
+from indigo_async.temporal.shards import ShardActivities
 from indigo_async.temporal.worker_guard import WorkerGuard
 from indigo_async.temporal.workflows.batch import BatchWorkflow
 from indigo_async.temporal.workflows.budget import BudgetWorkflow
 from indigo_async.temporal.workflows.claims import ClaimsWorkflow
 from indigo_async.temporal.workflows.job import AudienceWorkflow
 from indigo_async.temporal.workflows.page import PageWorkflow
+from indigo_async.temporal.workflows.shard import ShardWorkflow
 
 __all__ = ["WORKFLOWS", "create_worker", "create_workflow_runner"]
 
-WORKFLOWS = (AudienceWorkflow, PageWorkflow, BatchWorkflow, BudgetWorkflow, ClaimsWorkflow)
+WORKFLOWS = (AudienceWorkflow, PageWorkflow, ShardWorkflow, BatchWorkflow, BudgetWorkflow, ClaimsWorkflow)
 
 _LONGEST_HEARTBEAT_PAUSE = timedelta(minutes=10)
 _CACHED_WORKFLOWS = 2_000
@@ -130,11 +133,12 @@ def create_guarded_worker(
         await worker.shutdown()
 
     shorten_failure_logs()
+    shards = ShardActivities(WorkerParts(client=client, exports=exports, publisher=publisher, guard=guard))
     worker = Worker(
         temporal,
         task_queue=task_queue,
         workflows=WORKFLOWS,
-        activities=AudienceActivities(client, exports, publisher, guard).activities,
+        activities=[*AudienceActivities(client, exports, publisher, guard).activities, shards.run_shard],
         workflow_runner=create_workflow_runner(),
         max_concurrent_activities=max_stages,
         max_cached_workflows=_CACHED_WORKFLOWS,

@@ -2,8 +2,8 @@
 
     python tests/temporal/record_histories.py [FOLDER]
 
-Histories of versions in use stay in the folder unchanged. A change that cannot replay them needs `workflow.patched`
-and its own history, recorded here.
+Histories of versions in use stay in the folder unchanged, even if this program no longer records them. A change that
+cannot replay them needs `workflow.patched` and its own history, recorded here.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ import attrs
 from temporalio.client import Client
 
 from indigo_async.errors import WorkflowError
+from indigo_async.sandbox import Fault, FaultKind, Sandbox
 from indigo_async.temporal import connect, create_worker, run_batch, run_job
 from indigo_async.temporal.export_stores import FolderExportStore
-from indigo_async.temporal.ids import claims_workflow_id, job_workflow_id
+from indigo_async.temporal.ids import claims_workflow_id, job_workflow_id, shard_workflow_id
 from indigo_async.temporal.payloads import (
     BeginRequest,
     Booking,
@@ -36,8 +37,10 @@ from indigo_async.temporal.payloads import (
 )
 from indigo_async.temporal.workflows.budget import BudgetWorkflow
 from indigo_async.temporal.workflows.claims import ClaimsWorkflow
+from indigo_async.temporal.workflows.shard import ShardWorkflow
 from indigo_async.workflows.sharding.claims import Claims
 from indigo_async.workflows.sharding.ledger import Ledger
+from indigo_async.workflows.sharding.split import job_ref
 from tests.support.servers.temporal import temporal_server
 from tests.support.temporal_jobs import PRICE_CENTS, lite_sandbox, make_client, make_job
 
@@ -80,19 +83,36 @@ async def record(address: str, folder: Path) -> None:
             name="recorded",
             task_queue=queue,
             budget_cents=3 * PRICE_CENTS,
-            page_size=2,
+            shard_size=2,
             max_in_flight=2,
         )
-        await write("page-recalled", "batch/recorded/page/0")
-        await write("page-over-the-budget", "batch/recorded/page/1")
-        await write("batch", "batch/recorded")
-        await temporal.get_workflow_handle("budget/recorded").signal("close")
-        await temporal.get_workflow_handle("budget/recorded").result()
-        await write("budget", "budget/recorded")
+        await write("shard-recalled", shard_workflow_id("recorded", 0))
+        await write("shard-over-the-budget", shard_workflow_id("recorded", 1))
+        await write("batch-of-shards", "batch/recorded")
+        await stop_shards(temporal, sandbox, queue)
+        await write("shard-with-a-dropped-job", shard_workflow_id("stopped", 0))
+        await write("shard-canceled", shard_workflow_id("stopped", 1))
         await use_ledger(temporal, queue)
         await write("budget-of-shards", "budget/shards")
         await use_claims(temporal, queue)
         await write("claims", "claims/recording/0")
+
+
+async def stop_shards(temporal: Client, sandbox: Sandbox, task_queue: str) -> None:
+    """Drop a job of the first shard of a batch, and cancel its second shard."""
+    jobs = [make_job(number, customer="42") for number in range(20, 24)]
+    matched_before = sandbox.log.count("POST /match_uploaded_csv")
+    sandbox.faults.add(Fault(kind=FaultKind.DELAY_BEFORE, endpoint="POST /match_uploaded_csv", delay=2.0, times=None))
+    running = asyncio.create_task(
+        run_batch(temporal, jobs, name="stopped", task_queue=task_queue, shard_size=2, heartbeat_seconds=1.0)
+    )
+    while sandbox.log.count("POST /match_uploaded_csv") < matched_before + 4:
+        await asyncio.sleep(0.02)
+    first = temporal.get_workflow_handle_for(ShardWorkflow.run, shard_workflow_id("stopped", 0))
+    [ref, *_] = sorted(job_ref(job.customer_id, job.audience_name) for job in jobs)
+    await first.signal(ShardWorkflow.drop, ref)
+    await temporal.get_workflow_handle(shard_workflow_id("stopped", 1)).cancel()
+    await running
 
 
 async def use_ledger(temporal: Client, task_queue: str) -> None:

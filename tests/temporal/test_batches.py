@@ -1,4 +1,4 @@
-"""Batches on Temporal: a budget shared by all workers, pages, repeated runs, cancellation and killed workers."""
+"""Batches on Temporal: a budget shared by all workers, shards, repeated runs, cancellation and killed workers."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from typing import Any
 
 import pytest
 from temporalio.client import WorkflowExecutionStatus
-from temporalio.service import RPCError
 
 from indigo_async.errors import InvalidInputError
 from indigo_async.sandbox import Fault, FaultKind
 from indigo_async.temporal import BatchSummary, BatchWorkflow, BudgetWorkflow, run_batch
-from indigo_async.temporal.ids import batch_workflow_id, budget_workflow_id, job_workflow_id
+from indigo_async.temporal.ids import batch_workflow_id, budget_workflow_id, shard_workflow_id
 from indigo_async.temporal.workflows import batch as batch_workflow
 from indigo_async.temporal.workflows import budget as budget_workflow
+from indigo_async.temporal.workflows.shard import ShardWorkflow
 from indigo_async.workflows import AudienceJob, ExportStep
-from tests.support.temporal_jobs import PRICE_CENTS, PURCHASE, TemporalEnvironment, event_types, history_text, make_job
+from tests.support.temporal_jobs import PRICE_CENTS, PURCHASE, TemporalEnvironment, history_text, make_job
 
 
 def batch(temporal_environment: TemporalEnvironment, jobs: list[AudienceJob], **options: Any) -> Any:
-    settings: dict[str, Any] = {"name": temporal_environment.task_queue, "page_size": 5} | options
+    settings: dict[str, Any] = {"name": temporal_environment.task_queue, "shard_size": 5} | options
     return run_batch(temporal_environment.temporal, jobs, task_queue=temporal_environment.task_queue, **settings)
 
 
@@ -68,10 +68,9 @@ async def test_an_outage_fails_no_job(temporal_environment: TemporalEnvironment,
         sandbox.faults.clear()
         summary: BatchSummary = await running
     assert (summary.done, summary.failed, temporal_environment.purchase_count()) == (6, 0, 6)
-    # The stages waited themselves, so none was repeated.
-    for job in jobs:
-        workflow_id = job_workflow_id(job.customer_id, job.audience_name)
-        history = await history_text(temporal_environment.temporal, workflow_id)
+    # The jobs waited themselves, so no shard was repeated.
+    for number in range(2):
+        history = await history_text(temporal_environment.temporal, shard_workflow_id(customer, number))
         assert "attempt: 1" in history
         assert "attempt: 2" not in history
 
@@ -130,30 +129,29 @@ async def test_jobs_are_checked_before_anything_is_started(temporal_environment:
         pytest.fail("something was started")
 
 
-async def test_a_job_canceled_by_an_operator_is_one_failure_of_its_batch(
-    temporal_environment: TemporalEnvironment, customer: str
-):
+async def test_a_dropped_job_is_one_failure_of_its_batch(temporal_environment: TemporalEnvironment, customer: str):
     jobs = [make_job(number, customer=customer) for number in range(3)]
+    sandbox = temporal_environment.sandbox
+    shard = temporal_environment.temporal.get_workflow_handle_for(ShardWorkflow.run, shard_workflow_id(customer, 0))
+    sandbox.faults.add(Fault(kind=FaultKind.DELAY_BEFORE, endpoint="POST /match_uploaded_csv", delay=1.0, times=None))
     async with temporal_environment.running_worker():
-        caller = asyncio.create_task(batch(temporal_environment, jobs))
-        while True:
-            try:
-                await temporal_environment.temporal.get_workflow_handle(job_workflow_id(customer, "List 1")).cancel()
-            except RPCError:  # not started yet
-                await asyncio.sleep(0.01)
-            else:
-                break
+        caller = asyncio.create_task(batch(temporal_environment, jobs, heartbeat_seconds=1.0))
+        while sandbox.log.count("POST /upload_csv") < 3:
+            await asyncio.sleep(0.02)
+        await shard.signal(ShardWorkflow.drop, jobs[1].key)
         summary: BatchSummary = await caller
         assert (summary.done, summary.failed, summary.failed_by_error) == (2, 1, {"CancelledError": 1})
+        assert summary.failures[0].key == jobs[1].key
         again: BatchSummary = await batch(temporal_environment, jobs)
     assert (again.done, again.recalled, temporal_environment.purchase_count()) == (3, 2, 3)
+    assert sandbox.log.count("POST /upload_csv") == 3
 
 
 async def test_a_canceled_batch_cancels_its_jobs(temporal_environment: TemporalEnvironment, customer: str):
     caller = asyncio.create_task(
         batch(temporal_environment, [make_job(number, customer=customer) for number in range(3)])
     )
-    first = temporal_environment.temporal.get_workflow_handle(job_workflow_id(customer, "List 0"))
+    first = temporal_environment.temporal.get_workflow_handle(shard_workflow_id(customer, 0))
     async with temporal_environment.running_worker():
         while temporal_environment.sandbox.log.count("POST /upload_csv") == 0:
             await asyncio.sleep(0.02)
@@ -167,7 +165,7 @@ async def test_a_canceled_batch_cancels_its_jobs(temporal_environment: TemporalE
         assert (await first.describe()).status is WorkflowExecutionStatus.CANCELED
 
 
-async def test_queries_and_search_attributes_show_progress(temporal_environment: TemporalEnvironment, customer: str):
+async def test_queries_show_progress(temporal_environment: TemporalEnvironment, customer: str):
     async with temporal_environment.running_worker():
         await batch(temporal_environment, [make_job(number, customer=customer) for number in range(3)])
     handle = temporal_environment.temporal.get_workflow_handle_for(
@@ -176,21 +174,6 @@ async def test_queries_and_search_attributes_show_progress(temporal_environment:
     async with temporal_environment.running_worker():
         progress = await handle.query(BatchWorkflow.progress)
     assert (progress.pages, progress.complete, progress.so_far.done) == (1, True, 3)
-    found: list[str] = []
-    while len(found) < 3:  # the search index lags a moment
-        batch_name = temporal_environment.task_queue
-        query = f"IndigoCustomer = '{customer}' AND IndigoBatch = '{batch_name}' AND IndigoStage = 'export'"
-        found = [seen.id async for seen in temporal_environment.temporal.list_workflows(query)]
-    assert sorted(found) == [job_workflow_id(customer, f"List {number}") for number in range(3)]
-
-
-async def test_a_page_has_at_most_nine_events_per_job(temporal_environment: TemporalEnvironment, customer: str):
-    async with temporal_environment.running_worker():
-        await batch(temporal_environment, [make_job(number, customer=customer) for number in range(10)], page_size=10)
-    page_events = await event_types(temporal_environment.temporal, f"batch/{temporal_environment.task_queue}/page/0")
-    batch_events = await event_types(temporal_environment.temporal, f"batch/{temporal_environment.task_queue}")
-    assert len(page_events) <= 10 + 9 * 10
-    assert len(batch_events) <= 30
 
 
 async def test_batches_and_budgets_with_long_histories_continue_as_new(
@@ -201,7 +184,7 @@ async def test_batches_and_budgets_with_long_histories_continue_as_new(
     jobs = [make_job(number, customer=customer) for number in range(8)]
     async with temporal_environment.running_worker():
         summary: BatchSummary = await batch(
-            temporal_environment, jobs, page_size=1, max_in_flight=2, budget_cents=8 * PRICE_CENTS
+            temporal_environment, jobs, shard_size=1, max_in_flight=2, budget_cents=8 * PRICE_CENTS
         )
         held = temporal_environment.temporal.get_workflow_handle_for(
             BudgetWorkflow.run, budget_workflow_id(temporal_environment.task_queue)

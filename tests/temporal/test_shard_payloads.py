@@ -47,11 +47,10 @@ def test_packed_jobs_are_restored_and_store_shared_fields_once(count: int):
 def test_a_heartbeat_tells_the_state_of_each_job():
     packed = pack_jobs([job(number) for number in range(5)])
     refs = [ref for ref, _ in unpack_jobs(packed)]
-    purchase = {"purchase": {"export_id": "7", "cost_cents": 80}}
     ends = {
         refs[0]: JobEnd(stage="match", intents={"match": {}}),
-        refs[1]: JobEnd(stage="download", summary=JobSummary(matched_id=1, spent_cents=50)),
-        refs[2]: JobEnd(stage="download", error_type="DownloadError", message="the disk is full", facts=purchase),
+        refs[1]: JobEnd(stage="download", summary=JobSummary(matched_id=1), spent_cents=50),
+        refs[2]: JobEnd(stage="download", error_type="DownloadError", message="the disk is full", spent_cents=80),
         refs[3]: JobEnd(stage="match", error_type="CancelledError", message="canceled"),
     }
     told = read_heartbeat([msgspec.json.decode(to_json(ShardResult(ends=ends)))])

@@ -10,9 +10,11 @@ from temporalio.exceptions import FailureError
 from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
 
 with workflow.unsafe.imports_passed_through():
-    from indigo_async.temporal.ids import page_workflow_id
-    from indigo_async.temporal.payloads import BatchProgress, BatchState, BatchSummary, Failure, Page
+    from indigo_async.temporal.ids import page_workflow_id, shard_workflow_id
+    from indigo_async.temporal.payloads import BatchProgress, BatchState, BatchSummary, Failure, PackedJobs, Page
+    from indigo_async.temporal.shard_payloads import ShardTask, name_jobs
     from indigo_async.temporal.workflows.page import PageWorkflow, combine_summaries, is_current_task_cancelled
+    from indigo_async.temporal.workflows.shard import ShardWorkflow
 
 __all__ = ["BatchWorkflow"]
 
@@ -22,11 +24,15 @@ _MAX_HISTORY_LENGTH = 8_000
 
 @workflow.defn(name="BatchWorkflow")
 class BatchWorkflow:
-    """Adds about a dozen events per page. Once its history is long, it waits for its pages and continues as new."""
+    """Adds about a dozen events per page. Once its history is long, it waits for its pages and continues as new.
+
+    The jobs of a page run as a shard, if they are packed.
+    """
 
     @workflow.init
     def __init__(self, state: BatchState) -> None:
-        self._state = state
+        run_ms = state.run_ms or int(workflow.info().start_time.timestamp() * 1_000)
+        self._state = attrs.evolve(state, run_ms=run_ms)
         self._waiting = list(state.waiting)
         self._in_flight: dict[int, Page] = {}
 
@@ -57,19 +63,31 @@ class BatchWorkflow:
 
     async def _run_page(self, page: Page) -> None:
         try:
-            end = await workflow.execute_child_workflow(
-                PageWorkflow.run,
-                page,
-                id=page_workflow_id(self._state.name, page.number),
-                cancellation_type=ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
-                parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
-            )
+            end = await (self._run_orders(page) if page.jobs is None else self._run_shard(page.number, page.jobs))
         except FailureError as error:
             if is_current_task_cancelled():
                 raise asyncio.CancelledError from error
             end = _summarize_lost_page(page)
         del self._in_flight[page.number]
         self._state = attrs.evolve(self._state, so_far=combine_summaries([self._state.so_far, end]))
+
+    async def _run_orders(self, page: Page) -> BatchSummary:
+        return await workflow.execute_child_workflow(
+            PageWorkflow.run,
+            page,
+            id=page_workflow_id(self._state.name, page.number),
+            cancellation_type=ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
+            parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
+        )
+
+    async def _run_shard(self, number: int, jobs: PackedJobs) -> BatchSummary:
+        return await workflow.execute_child_workflow(
+            ShardWorkflow.run,
+            ShardTask(batch=self._state.name, number=number, run_ms=self._state.run_ms, jobs=jobs),
+            id=shard_workflow_id(self._state.name, number),
+            cancellation_type=ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
+            parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
+        )
 
     @workflow.update
     async def feed(self, page: Page) -> int:
@@ -89,16 +107,20 @@ class BatchWorkflow:
         return BatchProgress(
             pages=self._state.pages_taken,
             pages_under_way=len(self._in_flight),
-            jobs_under_way=sum(len(page.orders) for page in self._in_flight.values()),
+            jobs_under_way=sum(len(_keys_of(page)) for page in self._in_flight.values()),
             complete=self._state.complete,
             so_far=self._state.so_far,
         )
+
+
+def _keys_of(page: Page) -> list[str]:
+    return [job.key for job in page.orders] if page.jobs is None else list(name_jobs(page.jobs).values())
 
 
 def _summarize_lost_page(page: Page) -> BatchSummary:
     """The result of a page whose workflow was canceled, terminated, or started by an earlier batch."""
     message = "the page's workflow did not finish; running the batch again finds the results of its jobs"
     failures = tuple(
-        Failure(key=job.key, workflow_id="", stage="", error_type="PageLost", message=message) for job in page.orders
+        Failure(key=key, workflow_id="", stage="", error_type="PageLost", message=message) for key in _keys_of(page)
     )
     return BatchSummary(failed=len(failures), failed_by_error={"PageLost": len(failures)}, failures=failures)

@@ -219,7 +219,7 @@ class BatchOptions:
     max_in_flight: int
     stop_after_failures: int | None
     on_event: Listener | None
-    finish: Callable[[AudienceJob, JobResult], Awaitable[None]] | None = None
+    finish: Callable[[RecipeContext, AudienceJob, JobResult], Awaitable[None]] | None = None
 
 
 class Batch:
@@ -386,7 +386,7 @@ class Batch:
                     checked = await self._prepare(job, number, context)
                     end = await run_stages(context, checked, purchase=options.purchase)
                     if options.finish is not None:
-                        await options.finish(checked, end)
+                        await options.finish(context, checked, end)
             except asyncio.CancelledError:
                 if _is_being_canceled():
                     self._counters.add_canceled(context)
