@@ -1,4 +1,4 @@
-"""Mutation tests of the code that spends money or decides what is reused: `python -m tests.confidence.mutation`.
+"""Mutation tests of the code that spends, reuses or divides jobs: `python -m tests.confidence.mutation`.
 
 mutmut changes the code in one place at a time, and runs the tests that reach the place. A change that no test notices
 survives. Each survivor is killed by a new test or explained in `explained.toml`. The command fails if a survivor is

@@ -106,8 +106,11 @@ class Ledger:
             job: Hold(export_id=export_id, cents=self.reserved.get(export_id, 0)) for job, export_id in held.items()
         }
 
-    def reserve(self, export_id: str, cents: int, *, job: str = "", turn: Turn | None = None) -> Grant:
-        """Reserve cents for an export of a job, if that many are left and the job holds no other export."""
+    def reserve(self, export_id: str, cents: int, *, job: str, turn: Turn | None = None) -> Grant:
+        """Reserve cents for an export of a job, if that many are left and the job holds no other export.
+
+        The job is empty if a workflow that runs a single job reserves them.
+        """
         left = self.left_cents
         if turn is not None and self._is_superseded(turn):
             return Grant(granted=False, left_cents=left, is_superseded=True)
@@ -123,13 +126,13 @@ class Ledger:
             self.holders[job] = export_id
         return Grant(granted=True, left_cents=self.left_cents)
 
-    def settle(self, export_id: str, charged_cents: int, *, job: str = "") -> None:
+    def settle(self, export_id: str, charged_cents: int, *, job: str) -> None:
         """Count the charged cents of a purchase as spent, once for each reservation. The job holds it no longer."""
         if export_id in self.reserved:
             self.spent_cents += charged_cents or self.reserved[export_id]  # older workflows send no amount
         self._let_go(export_id, job)
 
-    def release(self, export_id: str, *, job: str = "", turn: Turn | None = None) -> Grant:
+    def release(self, export_id: str, *, job: str, turn: Turn | None = None) -> Grant:
         """Cancel the reservation of an export that certainly was not purchased. The job holds it no longer.
 
         A superseded worker cancels nothing, because the worker that goes on may be purchasing the export.

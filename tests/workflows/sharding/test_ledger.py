@@ -14,7 +14,7 @@ from indigo_async.workflows.sharding.ledger import Grant, Hold, Ledger, Turn
 FIRST = Turn(shard="0", run=1, attempt=1)
 SECOND = Turn(shard="0", run=1, attempt=2)
 NEXT_RUN = Turn(shard="0", run=2, attempt=1)
-OTHER_SHARD = Turn(shard="1", run=1, attempt=1)
+OTHER_SHARD = Turn(shard="1", run=1, attempt=0)
 
 SLOTS = st.sampled_from("ab")
 """A shard of two jobs. When a job is done, the next one takes its place."""
@@ -163,11 +163,11 @@ BOOKINGS = st.lists(
 def book(ledger: Ledger, kind: str, export_id: str, cents: int) -> bool:
     match kind:
         case "reserve":
-            return ledger.reserve(export_id, cents).granted
+            return ledger.reserve(export_id, cents, job="").granted
         case "settle":
-            ledger.settle(export_id, cents)
+            ledger.settle(export_id, cents, job="")
         case _:
-            ledger.release(export_id)
+            ledger.release(export_id, job="")
     return True
 
 
@@ -199,19 +199,29 @@ def test_a_repeated_booking_changes_nothing(bookings: list[tuple[str, str, int]]
 
 def test_a_charge_above_the_quote_is_counted_once_and_reduces_the_budget():
     ledger = Ledger(limit_cents=1_000)
-    assert ledger.reserve("a", 100).granted
+    assert ledger.reserve("1", 100, job="a").granted
     for _ in range(2):
-        ledger.settle("a", 5_000)
+        ledger.settle("1", 5_000, job="a")
     assert (ledger.spent_cents, ledger.left_cents) == (5_000, 0)
-    assert not ledger.reserve("b", 1).granted
+    assert not ledger.reserve("2", 1, job="b").granted
 
 
 def test_a_raised_price_reserves_the_difference():
     ledger = Ledger(limit_cents=100)
     assert ledger.reserve("1", 60, job="a").left_cents == 40
-    assert not ledger.reserve("1", 101, job="a").granted
+    assert ledger.reserve("1", 101, job="a") == Grant(granted=False, left_cents=40)
     assert ledger.reserve("1", 100, job="a") == Grant(granted=True, left_cents=0)
     assert ledger.reserve("1", 50, job="a").left_cents == 0
+
+
+def test_workflows_of_single_jobs_book_without_a_job():
+    ledger = Ledger()
+    for export_id in "123":
+        assert ledger.reserve(export_id, 10, job="").granted
+    assert ledger.holders == {}
+    ledger.reserve("3", 10, job="a")
+    ledger.settle("3", 10, job="")
+    assert ledger.begin(FIRST, ["a"]) == {"a": Hold(export_id="3", cents=0)}
 
 
 def test_a_later_attempt_learns_what_a_job_holds_and_the_earlier_one_gets_nothing():
@@ -231,6 +241,7 @@ def test_attempts_supersede_those_at_the_same_shard_and_runs_all_earlier_runs():
     ledger = Ledger()
     assert ledger.begin(SECOND, []) == {}
     assert ledger.begin(OTHER_SHARD, []) == {}
+    assert ledger.attempts == {"0": 2, "1": 0}
     assert ledger.begin(NEXT_RUN, []) == {}
     for turn in (FIRST, SECOND, OTHER_SHARD):
         assert ledger.begin(turn, []) is None
@@ -243,7 +254,7 @@ def test_attempts_supersede_those_at_the_same_shard_and_runs_all_earlier_runs():
 def test_other_jobs_are_refused_unless_the_batch_is_continued_with_them(limit_cents: int | None):
     ledger = Ledger(limit_cents=100)
     assert ledger.open("jobs", 200)
-    assert not ledger.open("other jobs", limit_cents)
+    assert ledger.open("other jobs", limit_cents) is False
     assert (ledger.identity, ledger.limit_cents) == ("jobs", 200)
     assert ledger.open("jobs", None)
     assert ledger.open("other jobs", limit_cents, continue_changed=True)
