@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+import os
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +76,22 @@ class TemporalEnvironment:
 
     def purchase_count(self) -> int:
         return self.sandbox.counts().purchases
+
+
+@contextmanager
+def worker_process(environment: TemporalEnvironment, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `indigo-async worker` in a separate process, until it is killed at the end of the block."""
+    command = [sys.executable, "-m", "indigo_async", "worker", "--temporal", environment.address]
+    command += ["--task-queue", environment.task_queue, "--exports", str(environment.exports)]
+    command += ["--poll-interval", "0.05", "--graceful", "5"]
+    variables = {"INDIGO_BASE_URL": environment.sandbox.base_url, "INDIGO_API_TOKEN": environment.sandbox.token}
+    with log.open("ab") as errors:
+        process = subprocess.Popen(command, env=os.environ | variables, stderr=errors)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
 
 
 async def history_text(temporal: Client, workflow_id: str) -> str:

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +19,14 @@ from indigo_async.temporal.workflows import batch as batch_workflow
 from indigo_async.temporal.workflows import budget as budget_workflow
 from indigo_async.temporal.workflows.shard import ShardWorkflow
 from indigo_async.workflows import AudienceJob, ExportStep
-from tests.support.temporal_jobs import PRICE_CENTS, PURCHASE, TemporalEnvironment, history_text, make_job
+from tests.support.temporal_jobs import (
+    PRICE_CENTS,
+    PURCHASE,
+    TemporalEnvironment,
+    history_text,
+    make_job,
+    worker_process,
+)
 
 
 def batch(temporal_environment: TemporalEnvironment, jobs: list[AudienceJob], **options: Any) -> Any:
@@ -200,43 +202,14 @@ async def test_batches_and_budgets_with_long_histories_continue_as_new(
         assert first.first_run_id != first.execution.run_id
 
 
-@contextmanager
-def worker_process(
-    temporal_environment: TemporalEnvironment, address: str, log: Path, *options: str
-) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `indigo-async worker` in a separate process."""
-    command = [
-        sys.executable,
-        "-m",
-        "indigo_async",
-        "worker",
-        "--temporal",
-        address,
-        "--task-queue",
-        temporal_environment.task_queue,
-    ]
-    command += ["--exports", str(temporal_environment.exports), "--poll-interval", "0.05", "--graceful", "5", *options]
-    variables = {
-        "INDIGO_BASE_URL": temporal_environment.sandbox.base_url,
-        "INDIGO_API_TOKEN": temporal_environment.sandbox.token,
-    }
-    with log.open("ab") as errors:
-        process = subprocess.Popen(command, env=os.environ | variables, stderr=errors)
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.wait()
-
-
 async def test_killed_workers_lose_nothing_and_purchase_nothing_twice(
-    temporal_environment: TemporalEnvironment, customer: str, temporal_address: str, tmp_path: Path
+    temporal_environment: TemporalEnvironment, customer: str, tmp_path: Path
 ):
     jobs = [make_job(number, customer=customer) for number in range(12)]
     log = tmp_path / "workers.log"
     with (
-        worker_process(temporal_environment, temporal_address, log) as first,
-        worker_process(temporal_environment, temporal_address, log) as second,
+        worker_process(temporal_environment, log) as first,
+        worker_process(temporal_environment, log) as second,
     ):
         caller = asyncio.create_task(
             batch(temporal_environment, jobs, budget_cents=12 * PRICE_CENTS, heartbeat_seconds=2.0)
@@ -245,7 +218,7 @@ async def test_killed_workers_lose_nothing_and_purchase_nothing_twice(
             while temporal_environment.sandbox.log.count(seen) < 2:
                 await asyncio.sleep(0.02)
             victim.send_signal(signal.SIGKILL)
-        with worker_process(temporal_environment, temporal_address, log):
+        with worker_process(temporal_environment, log):
             summary: BatchSummary = await caller
     assert (summary.done, summary.failed, summary.spent_cents) == (12, 0, 12 * PRICE_CENTS), log.read_text()
     assert temporal_environment.purchase_count() == 12
