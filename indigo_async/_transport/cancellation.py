@@ -96,11 +96,13 @@ async def wait_shielded(work: asyncio.Future[T], *, seconds: float | None = None
 
 
 async def run_to_completion(work: asyncio.Future[T]) -> T:
-    """Await `work` without ever interrupting it; a cancellation is raised once it is done."""
+    """Await `work` without ever interrupting it; a cancellation is raised once it is done, instead of its error."""
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
         await wait_shielded(work)
+        if not work.cancelled():
+            work.exception()  # mark it as retrieved
         raise
     finally:
         del work  # break the exception-frame reference cycle

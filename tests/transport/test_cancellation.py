@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from typing import Any
 
 import anyio
 import pytest
 
-from indigo_async._transport.cancellation import run_in_thread, wait_shielded
+from indigo_async._transport.cancellation import run_in_thread, run_to_completion, wait_shielded
 from tests.support.servers.scripted import wait_until
 
 
@@ -103,3 +104,23 @@ async def test_a_canceled_run_in_thread_waits_for_its_thread():
     with pytest.raises(asyncio.CancelledError):
         await task
     assert finished.is_set()
+
+
+async def test_the_error_of_work_whose_caller_was_canceled_is_not_reported_as_lost():
+    fail = asyncio.Event()
+
+    async def work() -> None:
+        await fail.wait()
+        raise ValueError
+
+    waiting = asyncio.create_task(run_to_completion(asyncio.ensure_future(work())))
+    await anyio.lowlevel.checkpoint()
+    waiting.cancel()
+    await anyio.lowlevel.checkpoint()
+    fail.set()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    reported: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    gc.collect()
+    assert reported == []
