@@ -32,6 +32,9 @@ __all__ = [
     "DownloadError",
     "EmptyAudienceError",
     "ExportExistsError",
+    "FenceError",
+    "FenceInUseError",
+    "FenceLostError",
     "IndigoError",
     "InvalidInputError",
     "JournalDamagedError",
@@ -344,3 +347,22 @@ class JournalWriteError(JournalError):
 
     The entry may not be on disk. All later writes fail, too.
     """
+
+
+class FenceError(IndigoError):
+    """The fence that runs share cannot be used, so nothing more is purchased. The message names its place.
+
+    `permanent` is true if trying again is useless until the cause is fixed.
+    """
+
+    def __init__(self, message: str, *, permanent: bool = False) -> None:
+        self.permanent = permanent
+        super().__init__(message)
+
+
+class FenceInUseError(FenceError):
+    """Another run has this job, and it is alive. Nothing was sent. Retry after that run has ended."""
+
+
+class FenceLostError(FenceError):
+    """Another run took over the jobs of this run, which had stopped renewing its lease. It purchases nothing more."""

@@ -5,16 +5,26 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Sequence,
+)
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
 import attrs
 
+from indigo_async._exact import to_plain
 from indigo_async._transport.cancellation import run_in_thread, wait_shielded
 from indigo_async._transport.errors import rejects_token
 from indigo_async._transport.shared_timeout import SharedTimeout
@@ -22,6 +32,8 @@ from indigo_async._validation import InputCheck
 from indigo_async.client import IndigoClient, get_poller
 from indigo_async.errors import (
     ConnectionFailedError,
+    FenceError,
+    FenceInUseError,
     IndigoError,
     InvalidInputError,
     JournalDamagedError,
@@ -41,6 +53,7 @@ from indigo_async.workflows.recipes.budget import Budget
 from indigo_async.workflows.recipes.context import (
     DEFAULT_TIMEOUT,
     JobLog,
+    NullJobLog,
     RecipeContext,
     StopFlag,
     check_client,
@@ -48,6 +61,12 @@ from indigo_async.workflows.recipes.context import (
 )
 from indigo_async.workflows.recipes.match import is_url
 from indigo_async.workflows.recipes.name_index import NameIndex
+from indigo_async.workflows.sharding.fence import Fence
+from indigo_async.workflows.sharding.fence_stores import check_fence
+from indigo_async.workflows.sharding.split import Shard, check_shard, job_ref
+
+if TYPE_CHECKING:
+    from indigo_async.files.publishing.stores import SigningStore
 
 __all__ = ["Batch", "BatchOptions", "Jobs", "OpenJobLog", "batch_running", "run_batch", "start_batch"]
 
@@ -60,6 +79,7 @@ OpenJobLog: TypeAlias = Callable[[AudienceJob], Awaitable[JobLog]]
 _OUTCOME_BUFFER_SIZE = 1_000
 _JOBS_BEFORE_FIRST_SUCCESS = 4
 _OUTAGE_CHECK_SECONDS = 30.0
+_CLAIM_SECONDS = 120.0
 
 _logger = logging.getLogger("indigo_async")
 
@@ -71,6 +91,8 @@ async def start_batch(
     *,
     max_in_flight: int = 10_000,
     journal: Path | str | None = None,
+    fence: Path | str | SigningStore | None = None,
+    shard: str | None = None,
     budget_cents: int | None = None,
     purchase: bool = True,
     publisher: Publisher | None = None,
@@ -90,8 +112,13 @@ async def start_batch(
         max_in_flight: the most jobs in flight at once.
         journal: a file that records what was done, for this run and later ones. Without it, only the server's records
             are used, and two processes that run the same jobs could purchase twice.
-        budget_cents: the most that all runs with this journal may spend together (without a journal: that this run may
-            spend). None leaves only each job's `max_cost_cents`.
+        fence: a place that runs on several machines share, so that no two of them run the same job at once, nothing is
+            purchased twice, and all obey one budget: a folder that exists, a URL such as `s3://bucket/prefix` (or
+            `gs://`, `az://`; extra `publish`), or an obstore store.
+        shard: run only this part of the jobs, such as `3/10` for the third of ten. All jobs of a customer are in one
+            shard. Each shard gets all jobs. Shards that purchase need a fence.
+        budget_cents: the most that all runs with this fence, and all runs with this journal, may spend together (with
+            neither: that this run may spend). None leaves only each job's `max_cost_cents`.
         purchase: False stops each job at its priced preview. A later run without it purchases those previews.
         publisher: makes local CSVs available at URLs until they are matched.
         job_timeout: seconds for each job.
@@ -101,6 +128,7 @@ async def start_batch(
     Raises:
         InvalidInputError: before anything is sent, with all problems.
         JournalError: the journal cannot be used.
+        FenceError: the fence cannot be used.
         ClientNotOpenError: the client is not open.
         Exception: whatever an iterator of jobs raises, after the jobs in flight have ended.
     """
@@ -116,6 +144,11 @@ async def start_batch(
     if not isinstance(jobs, (Iterable, AsyncIterable)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
         check.add("jobs", f"must be an iterable of AudienceJobs, not {type(jobs).__name__}")
     journal_path = None if journal is None else check.path("journal", journal)
+    if fence is not None:
+        check_fence(check, fence)
+    own_shard = None
+    if shard is not None:
+        own_shard = check_shard(check, shard, may_purchase=purchase, has_fence=fence is not None)
     check.raise_if_invalid()
     reserved_files = journal_files(journal_path)
     if isinstance(jobs, Sequence):
@@ -127,6 +160,7 @@ async def start_batch(
         max_in_flight=max_in_flight,
         stop_after_failures=stop_after_failures,
         on_event=on_event,
+        shard=own_shard,
     )
     async with AsyncExitStack() as stack:
         open_log, batch_log, spent_before = None, None, dict[str, int]()
@@ -135,6 +169,19 @@ async def start_batch(
             open_log = partial(_open_journal_log, opened, client.settings.base_url)
             spent_before = await opened.spent_by_customer()
             batch_log = await opened.batch_log()
+        opened_fence = None
+        if fence is not None:
+            opened_fence = await stack.enter_async_context(
+                Fence.open(
+                    fence,
+                    base_url=client.settings.base_url,
+                    limit_cents=budget_cents,
+                    proxies=client.transport.http.proxies,
+                )
+            )
+            open_log = partial(_open_fenced_log, opened_fence, open_log, job_timeout)
+            if isinstance(jobs, Collection):
+                await opened_fence.claim(_job_refs(jobs, own_shard), seconds=_CLAIM_SECONDS)
         batch = Batch(
             client,
             options,
@@ -148,6 +195,7 @@ async def start_batch(
             ),
             open_log=open_log,
             batch_log=batch_log,
+            fence=opened_fence,
         )
         async with batch_running(batch, jobs):
             yield batch
@@ -165,12 +213,28 @@ async def _open_journal_log(journal: Journal, base_url: str, job: AudienceJob) -
     return await journal.job_log(job.customer_id, job.audience_name, identity.fingerprint, identity.input_hashes)
 
 
+def _job_refs(jobs: Iterable[AudienceJob], shard: Shard | None) -> Iterable[str]:
+    """The references of the jobs in a shard, which may not be checked yet."""
+    return [
+        job_ref(str(to_plain(job.customer_id)), str(to_plain(job.audience_name)))
+        for job in jobs
+        if shard is None or shard.has_customer(job.customer_id)
+    ]
+
+
+async def _open_fenced_log(fence: Fence, open_inner: OpenJobLog | None, seconds: float, job: AudienceJob) -> JobLog:
+    inner = NullJobLog() if open_inner is None else await open_inner(job)
+    return await fence.job_log(job.customer_id, job.audience_name, inner, seconds=seconds)
+
+
 async def run_batch(
     client: IndigoClient,
     jobs: Jobs,
     *,
     max_in_flight: int = 10_000,
     journal: Path | str | None = None,
+    fence: Path | str | SigningStore | None = None,
+    shard: str | None = None,
     budget_cents: int | None = None,
     purchase: bool = True,
     publisher: Publisher | None = None,
@@ -186,6 +250,7 @@ async def run_batch(
     Raises:
         InvalidInputError: before anything is sent, with all problems.
         JournalError: the journal cannot be used.
+        FenceError: the fence cannot be used.
         ClientNotOpenError: the client is not open.
         Exception: whatever an iterator of jobs raises, after the jobs in flight have ended.
     """
@@ -194,6 +259,8 @@ async def run_batch(
         jobs,
         max_in_flight=max_in_flight,
         journal=journal,
+        fence=fence,
+        shard=shard,
         budget_cents=budget_cents,
         purchase=purchase,
         publisher=publisher,
@@ -220,6 +287,7 @@ class BatchOptions:
     stop_after_failures: int | None
     on_event: Listener | None
     finish: Callable[[RecipeContext, AudienceJob, JobResult], Awaitable[None]] | None = None
+    shard: Shard | None = None
 
 
 class Batch:
@@ -238,11 +306,13 @@ class Batch:
         counters: BatchCounters,
         open_log: OpenJobLog | None,
         batch_log: JournalJobLog | None = None,
+        fence: Fence | None = None,
     ) -> None:
         self._client = client
         self._options = options
         self._budget = budget
         self._open_log = open_log
+        self._fence = fence
         self._reporter = None if batch_log is None else JournalReporter(batch_log, self.report)
         self._name_index = NameIndex(client)
         self._counters = counters
@@ -296,6 +366,7 @@ class Batch:
             spent_cents=budget.spent_cents,
             unresolved_cents=budget.reserved_cents,
             budget_cents=budget.limit_cents,
+            fence_spent_cents=None if self._fence is None else self._fence.spent_cents,
             requests=dict(transport.requests - self._requests_before),
             failed_requests=dict(transport.failed_requests - self._failed_requests_before),
             reads_saved=max(0, self._poller.stats.requests_saved - self._reads_saved_before),
@@ -312,6 +383,8 @@ class Batch:
         try:
             yield
         finally:
+            if self._fence is not None:
+                self._fence.hurry()
             running.cancel()
             await wait_shielded(running)
             if running.cancelled() and self._counters.stopped is None:
@@ -346,7 +419,7 @@ class Batch:
     async def _admit(self, jobs: Jobs, group: asyncio.TaskGroup) -> None:
         """Start a job whenever a slot is free. Canceled to stop the batch."""
         try:
-            async with aclosing(_enumerate_jobs(jobs)) as waiting:
+            async with aclosing(_enumerate_jobs(jobs, self._options.shard)) as waiting:
                 while await self._slots.acquire():
                     await self._wait_out_outage()
                     numbered = await anext(waiting, None)
@@ -464,6 +537,8 @@ class Batch:
 
 def _is_fatal(error: Exception | None) -> bool:
     """Whether every other job would fail the same way."""
+    if isinstance(error, FenceError):
+        return not isinstance(error, FenceInUseError)
     return rejects_token(error) or isinstance(error, (JournalDamagedError, JournalWriteError))
 
 
@@ -482,15 +557,19 @@ async def _check_in_thread(job: AudienceJob, publisher: Publisher | None) -> Aud
     return checked
 
 
-async def _enumerate_jobs(jobs: Jobs) -> AsyncGenerator[tuple[AudienceJob, int]]:
-    """The jobs with their numbers, from 0."""
+async def _enumerate_jobs(jobs: Jobs, shard: Shard | None) -> AsyncGenerator[tuple[AudienceJob, int]]:
+    """The jobs of a shard, or all of them, with their numbers among all jobs, from 0."""
     numbers = count()
     if isinstance(jobs, AsyncIterable):
         async for job in jobs:
-            yield _check_job_type(job, next(numbers))
+            numbered = _check_job_type(job, next(numbers))
+            if shard is None or shard.has_customer(job.customer_id):
+                yield numbered
         return
     for job in jobs:
-        yield _check_job_type(job, next(numbers))
+        numbered = _check_job_type(job, next(numbers))
+        if shard is None or shard.has_customer(job.customer_id):
+            yield numbered
 
 
 def _check_job_type(job: object, number: int) -> tuple[AudienceJob, int]:

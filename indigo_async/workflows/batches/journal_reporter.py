@@ -12,6 +12,7 @@ from indigo_async.models import Audience, CsvExport
 from indigo_async.workflows.batches.report import BatchReport, JobOutcome, match_counts
 from indigo_async.workflows.journal import EntryKind, JournalJobLog
 from indigo_async.workflows.recipes.context import RecipeContext
+from indigo_async.workflows.sharding.fence import FencedJobLog
 
 __all__ = ["JournalReporter", "outcome_facts", "progress_facts"]
 
@@ -46,7 +47,7 @@ class JournalReporter:
         """Record how a job ended. If it failed before it had a log, the row names its customer and audience."""
         facts = outcome_facts(outcome, audience=context.audience, quote=context.quote, seconds=seconds)
         job_log = context.job_log
-        if not isinstance(job_log, JournalJobLog):
+        if not isinstance(job_log, (JournalJobLog, FencedJobLog)):
             job_log = self._batch_log
             facts |= {
                 "customer_id": _storable_text(outcome.job.customer_id),

@@ -166,7 +166,9 @@ class BatchReport:
         quoted_cents: the price of all exports that were priced, or that earlier runs with the journal purchased.
         spent_cents: what this batch has spent in all runs with its journal (without a journal: in this run).
         unresolved_cents: the price of purchases whose outcome is unknown.
-        budget_cents: the most that all runs with the journal may spend; None if there is no budget.
+        budget_cents: the most that all runs with the fence or the journal may spend; None if there is no budget.
+        fence_spent_cents: what all runs with the same fence have spent, and reserved for purchases whose outcome they
+            don't know yet, as far as this run has read; None without a fence.
         lost_uploads: uploads whose response was lost. Each may have left an unused audience, which is free.
         requests: the number of requests by endpoint.
         failed_requests: the number of requests without a usable response, by HTTP status or reason.
@@ -189,6 +191,7 @@ class BatchReport:
     spent_cents: int
     unresolved_cents: int
     budget_cents: int | None
+    fence_spent_cents: int | None = None
     lost_uploads: int
     requests: Mapping[str, int]
     failed_requests: Mapping[str, int]

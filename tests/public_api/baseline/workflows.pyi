@@ -33,6 +33,7 @@ class Batch:
         counters: BatchCounters,
         open_log: OpenJobLog | None,
         batch_log: JournalJobLog | None = None,
+        fence: Fence | None = None,
     ) -> None: ...
     def report(self) -> BatchReport: ...
 
@@ -53,6 +54,7 @@ class BatchReport:
         spent_cents: int,
         unresolved_cents: int,
         budget_cents: int | None,
+        fence_spent_cents: int | None = ...,
         lost_uploads: int,
         requests: Mapping[str, int],
         failed_requests: Mapping[str, int],
@@ -70,6 +72,7 @@ class BatchReport:
     failed_by_stage: Mapping[str, int]
     failed_requests: Mapping[str, int]
     failures: tuple[JobFailure, ...]
+    fence_spent_cents: int | None
     lost_uploads: int
     quoted_cents: int
     reads_saved: int
@@ -411,6 +414,8 @@ async def run_batch(
     *,
     max_in_flight: int = 10000,
     journal: Path | str | None = None,
+    fence: Path | str | SigningStore | None = None,
+    shard: str | None = None,
     budget_cents: int | None = None,
     purchase: bool = True,
     publisher: Publisher | None = None,
@@ -433,6 +438,8 @@ async def start_batch(
     *,
     max_in_flight: int = 10000,
     journal: Path | str | None = None,
+    fence: Path | str | SigningStore | None = None,
+    shard: str | None = None,
     budget_cents: int | None = None,
     purchase: bool = True,
     publisher: Publisher | None = None,
