@@ -29,6 +29,8 @@ from indigo_async.files.csv.urls import find_url_warnings
 from indigo_async.workflows import AudienceJob
 from indigo_async.workflows.recipes.lookalike import MIN_BASE_PEOPLE
 from indigo_async.workflows.recipes.match import is_url
+from indigo_async.workflows.sharding.fence_stores import check_fence, describe_fence
+from indigo_async.workflows.sharding.split import Shard
 
 __all__ = ["check_batch"]
 
@@ -45,6 +47,8 @@ def check_batch(
     *,
     purchase: bool,
     budget_cents: int | None,
+    fence: str | None = None,
+    shard: Shard | None = None,
 ) -> None:
     """Check a manifest job by job, without holding the jobs in memory, and show what running it would do.
 
@@ -60,10 +64,18 @@ def check_batch(
         check = InputCheck()
         check.cents("budget_cents", budget_cents)
         problems += check.problems
-    totals, warned_keys = JobTotals(), set[str]()
+    if fence is not None:
+        check = InputCheck()
+        check_fence(check, fence)
+        problems += check.problems
+    totals, warned_keys, every_job = JobTotals(), set[str](), 0
 
     def find_warnings() -> Iterator[tuple[str, str]]:
+        nonlocal every_job
         for job in jobs:
+            every_job += 1
+            if shard is not None and not shard.has_customer(job.customer_id):
+                continue
             totals.add(job)
             for message in map(use_option_names, _find_warnings(job, api_is_local=api_is_local)):
                 warned_keys.add(job.key)
@@ -82,6 +94,8 @@ def check_batch(
         batch=None if temporal.address is None else temporal.batch_name(manifest),
         budget_cents=budget_cents,
         purchase=purchase,
+        fence=None if fence is None else describe_fence(fence),
+        part=None if shard is None else (shard, every_job),
     )
     output.write_json(plan.to_json())
     output.show(Group(plan.render(), *(render_warnings(len(warned_keys), warnings) if warned_keys else ())))
@@ -140,7 +154,10 @@ def _has_few_rows(path: Path) -> bool:
 
 @attrs.frozen
 class _Plan:
-    """What running a valid manifest would do. `journal` is None on Temporal, and `batch` without it."""
+    """What running a valid manifest would do. `journal` is None on Temporal, and `batch` without it.
+
+    `part`: the shard to run, and how many jobs there are in all shards.
+    """
 
     manifest: Path
     totals: JobTotals
@@ -148,6 +165,8 @@ class _Plan:
     batch: str | None = attrs.field(kw_only=True)
     budget_cents: int | None = attrs.field(kw_only=True)
     purchase: bool = attrs.field(kw_only=True)
+    fence: str | None = attrs.field(kw_only=True)
+    part: tuple[Shard, int] | None = attrs.field(kw_only=True)
 
     @property
     def max_spend_cents(self) -> int:
@@ -161,6 +180,8 @@ class _Plan:
         return {
             "type": "check",
             "manifest": str(self.manifest),
+            "shard": None if self.part is None else str(self.part[0]),
+            "fence": self.fence,
             "jobs": totals.jobs,
             "customers": len(totals.customer_ids),
             "lookalikes": totals.lookalikes,
@@ -178,7 +199,8 @@ class _Plan:
         details = Table.grid(padding=(0, 2, 0, 0))
         details.add_column()
         details.add_column(overflow="fold")
-        details.add_row("jobs", describe_jobs(totals))
+        shard = "" if self.part is None else f" in shard {self.part[0]} of {format_count(self.part[1], 'job')}"
+        details.add_row("jobs", f"{describe_jobs(totals)}{shard}")
         matched = format_count(totals.jobs, "matched audience")
         lookalikes = f", {format_count(totals.lookalikes, 'lookalike')}" if totals.lookalikes else ""
         details.add_row("creates", f"{matched}{lookalikes}")
@@ -189,6 +211,8 @@ class _Plan:
             details.add_row("journal", replace_control_characters(f"{journal} {state}"))
         if self.batch is not None:
             details.add_row("batch", replace_control_characters(f"{self.batch} on Temporal"))
+        if self.fence is not None:
+            details.add_row("fence", replace_control_characters(self.fence))
         name = replace_control_characters(self.manifest)
         headline = Text(f"{name}: no problems found. Nothing was sent.", style="bold green")
         return Group(headline, "", details)

@@ -45,6 +45,7 @@ async def run_manifest(
     *,
     purchase: bool,
     budget_cents: int | None,
+    fence: str | None = None,
     on_outcome: Callable[[JobOutcome], object] | None = None,
 ) -> BatchResult:
     """Run the jobs of a manifest to the end or until Ctrl-C. With --json, each outcome is written when it is known.
@@ -52,6 +53,7 @@ async def run_manifest(
     Raises:
         InvalidInputError: before anything is sent, with all errors in the manifest.
         JournalError: the journal can't be used.
+        FenceError: the fence can't be used.
         OSError: the token file can't be read.
     """
     scope = anyio.CancelScope()
@@ -61,7 +63,9 @@ async def run_manifest(
             open_publisher(client, batch_options.publish) as publisher,
         ):
             journal = batch_options.journal_path(manifest)
-            jobs = await run_in_thread(lambda: list(read_batch(manifest, batch_options, publisher)))
+            shard = batch_options.parse_shard(purchase=purchase, fence=fence)
+            every_job = await run_in_thread(lambda: list(read_batch(manifest, batch_options, publisher)))
+            jobs = [job for job in every_job if shard is None or shard.has_customer(job.customer_id)]
             await run_in_thread(partial(batch_options.check_journal, manifest))
             planned, totals = Counter[Stage](), JobTotals()
             for job in jobs:
@@ -88,9 +92,11 @@ async def run_manifest(
             with scope:
                 async with start_batch(
                     client,
-                    iter(jobs),  # not the list, which would be checked again
+                    dict(enumerate(jobs)).values(),  # not the list, which would be checked again
                     max_in_flight=batch_options.max_in_flight,
                     journal=journal,
+                    fence=fence,
+                    shard=batch_options.shard,
                     budget_cents=budget_cents,
                     purchase=purchase,
                     publisher=publisher,
@@ -99,7 +105,7 @@ async def run_manifest(
                     on_event=progress.on_event,
                 ) as batch:
                     running = batch
-                    spent_cents = batch.report().spent_cents
+                    report = batch.report()
                     output.note(
                         render_start(
                             manifest,
@@ -107,7 +113,9 @@ async def run_manifest(
                             journal,
                             purchase=purchase,
                             budget_cents=budget_cents,
-                            spent_cents=spent_cents,
+                            spent_cents=report.spent_cents,
+                            fence_spent_cents=report.fence_spent_cents,
+                            part=None if shard is None else (shard, len(every_job)),
                         )
                     )
                     async with show_progress(

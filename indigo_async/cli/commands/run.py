@@ -33,6 +33,7 @@ _OPTIONS_OF_WORKERS = (
     "base_url",
     "proxy",
 )
+_TEMPORAL_DIVIDES_JOBS = "has no effect with --temporal, which divides the jobs among its workers itself"
 _OPTIONS_OF_ONE_PROCESS = ("journal", "stop_after_failures")
 
 
@@ -43,7 +44,16 @@ def run(
         OptionalWholeNumber,
         Parameter(
             help="The most that all runs with this journal together may spend, in cents: 5000000 is $50,000.00. "
+            "With --fence, the most that all runs with this fence may spend. "
             "Default: no limit other than each job's max_cost_cents."
+        ),
+    ] = None,
+    fence: Annotated[
+        str | None,
+        Parameter(
+            help="What runs on several machines share, so that no two of them run the same job at once, nothing is "
+            "purchased twice, and all obey one budget: s3://bucket/prefix (or gs://, az://; needs the extra "
+            "`publish`), or a shared folder."
         ),
     ] = None,
     no_purchase: Annotated[
@@ -65,11 +75,22 @@ def run(
     """Run the jobs of a manifest concurrently."""
     output = options.create_output()
     if temporal.address is not None:
-        _reject_options_without_effect(batch, pacing, options)
+        _reject_options_without_effect(batch, pacing, options, fence=fence)
     else:
         _reject_temporal_options(temporal)
+    shard = batch.parse_shard(purchase=not no_purchase, fence=fence)
     if check:
-        check_batch(manifest, batch, temporal, options, output, purchase=not no_purchase, budget_cents=budget_cents)
+        check_batch(
+            manifest,
+            batch,
+            temporal,
+            options,
+            output,
+            purchase=not no_purchase,
+            budget_cents=budget_cents,
+            fence=fence,
+            shard=shard,
+        )
         return ExitCode.SUCCESS
     if temporal.address is not None:
         from indigo_async.cli.temporal_runner import run_on_temporal  # noqa: PLC0415 - optional extra
@@ -81,7 +102,7 @@ def run(
         )
     result = run_async(
         lambda: run_manifest(
-            manifest, batch, pacing, options, output, purchase=not no_purchase, budget_cents=budget_cents
+            manifest, batch, pacing, options, output, purchase=not no_purchase, budget_cents=budget_cents, fence=fence
         )
     )
     output.write_json(summary_to_json(result))
@@ -91,7 +112,9 @@ def run(
     return result.exit_code
 
 
-def _reject_options_without_effect(batch: BatchOptions, pacing: PacingOptions, options: ConnectionOptions) -> None:
+def _reject_options_without_effect(
+    batch: BatchOptions, pacing: PacingOptions, options: ConnectionOptions, *, fence: str | None
+) -> None:
     """Reject options that `run --temporal` can't honor, because workers send the requests.
 
     Raises:
@@ -104,6 +127,10 @@ def _reject_options_without_effect(batch: BatchOptions, pacing: PacingOptions, o
             problems.add(_option(name), "workers send the requests: give this option to `indigo-async worker`")
         for name in sorted(changed.intersection(_OPTIONS_OF_ONE_PROCESS)):
             problems.add(_option(name), "has no effect with --temporal, which keeps the state of the jobs itself")
+    if fence is not None:
+        problems.add("--fence", _TEMPORAL_DIVIDES_JOBS)
+    if batch.shard is not None:
+        problems.add("--shard", _TEMPORAL_DIVIDES_JOBS)
     problems.raise_if_invalid()
 
 

@@ -9,8 +9,10 @@ from typing import Annotated
 import attrs
 from cyclopts import Group, Parameter
 
+from indigo_async._validation import InputCheck
 from indigo_async.cli.options.common import POSITIVE, OptionalWholeNumber, PollInterval, Publish, WholeNumber
 from indigo_async.errors import InvalidInputError, Problem
+from indigo_async.workflows.sharding.split import Shard, check_shard
 
 __all__ = [
     "BATCH",
@@ -43,7 +45,14 @@ class BatchOptions:
         Path | None,
         Parameter(
             help="The file that records progress, so that the batch can resume. "
-            "Default: the manifest's path with .journal appended."
+            "Default: the manifest's path with .journal appended, with --shard .3-of-10.journal."
+        ),
+    ] = None
+    shard: Annotated[
+        str | None,
+        Parameter(
+            help="Run only one part of the jobs, such as 3/10 for the third of ten. All jobs of a customer are in one "
+            "part. Purchases need --fence."
         ),
     ] = None
     publish: Publish = None
@@ -61,7 +70,23 @@ class BatchOptions:
 
     def journal_path(self, manifest: Path) -> Path:
         """The journal's path, which is not checked yet."""
-        return self.journal if self.journal is not None else manifest.with_name(f"{manifest.name}.journal")
+        if self.journal is not None:
+            return self.journal
+        shard = "" if self.shard is None else f".{self.shard.strip().replace('/', '-of-')}"
+        return manifest.with_name(f"{manifest.name}{shard}.journal")
+
+    def parse_shard(self, *, purchase: bool, fence: str | None) -> Shard | None:
+        """The shard to run; None for all jobs.
+
+        Raises:
+            InvalidInputError: it is not one, or it may purchase without a fence.
+        """
+        if self.shard is None:
+            return None
+        check = InputCheck()
+        shard = check_shard(check, self.shard, may_purchase=purchase, has_fence=fence is not None)
+        check.raise_if_invalid()
+        return shard
 
     def check_journal(self, manifest: Path) -> None:
         """Check that the journal can be used.

@@ -100,6 +100,8 @@ class ProgressSnapshot:
             return f"{format_dollars(self.quoted_cents)} quoted, nothing is purchased"
         report = self.report
         pending = f", {format_dollars(report.unresolved_cents)} pending" if report.unresolved_cents else ""
+        if report.fence_spent_cents is not None:
+            return format_spending(report.fence_spent_cents, report.budget_cents, by=" by all runs with this fence")
         return f"{format_spending(report.spent_cents, report.budget_cents)}{pending}"
 
 

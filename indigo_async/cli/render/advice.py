@@ -11,6 +11,10 @@ _WORDS = (
     (r"\bpass publisher=.*?\(extra `publish`; on the command line, (--publish [^)]*)\)", r"use \1"),
     (r"\. For the sandbox, use publisher=indigo_async\.\S+", ""),
     (r"\buse a bucket, such as publisher=indigo_async\.\S+", "use --publish s3://bucket/lists"),
+    (r"\bpass the same fence='(s3://bucket/prefix)'", r"pass the same --fence \1"),
+    (r"\bpass purchase=False\b", "use --no-purchase"),
+    (r"(?m)^shard(?=:)|^shard$", "--shard"),
+    (r"(?m)^fence(?=:)|^fence$", "--fence"),
     (r"\bpass token=\.\.\. or profile=\.\.\., or set ", "use --profile, or set "),
     (r"\btoken=\.\.\., ", ""),
     (r"\bprofile=\.\.\.", "--profile"),
@@ -92,6 +96,11 @@ _ADVICE = {
     "lookalike's filters. To export it anyway, set export.allow_empty to true.",
     "ExportExistsError": "An export was or may have been purchased earlier. If it is the one you want, set "
     "export.reuse_purchased to true to download it. Nothing was purchased now.",
+    "FenceError": "The fence can't be used, so nothing more is purchased. Check that this machine can read and write "
+    "it, then run the batch again.",
+    "FenceInUseError": "Another run has this job. Run the batch again when that run has ended.",
+    "FenceLostError": "Another run took over these jobs, because this one was paused or cut off from the fence. Run "
+    "the batch again if no other run has finished them.",
     "InvalidInputError": "Nothing was sent. Fix what the message names, then run the batch again.",
     "JournalDamagedError": "Restore the journal together with its .rows file. Without it, check on the server which "
     "exports were purchased before you run anything.",

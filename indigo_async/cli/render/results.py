@@ -25,6 +25,7 @@ from indigo_async.cli.render.output import (
 )
 from indigo_async.cli.report.formatting import format_count
 from indigo_async.workflows import AudienceJob, BatchReport, JobOutcome
+from indigo_async.workflows.sharding.split import Shard
 
 __all__ = [
     "BatchResult",
@@ -139,13 +140,24 @@ def render_start(
     purchase: bool,
     budget_cents: int | None,
     spent_cents: int,
+    fence_spent_cents: int | None = None,
+    part: tuple[Shard, int] | None = None,
 ) -> str:
-    """What a batch is about to do. `spent_cents` is what earlier runs with this journal spent."""
-    limits = _describe_limits(totals.limit_cents if purchase else 0, budget_cents, spent_cents)
+    """What a batch is about to do. `spent_cents` is what earlier runs with this journal spent.
+
+    `fence_spent_cents` is what all runs with this fence spent, if there is one. `part`: the shard to run, and how many
+    jobs there are in all shards.
+    """
+    if part is not None and not totals.jobs:
+        return f"{manifest}: shard {part[0]} has no jobs ({part[1]:,} in all shards), so there is nothing to do."
+    shard = "" if part is None else f" in shard {part[0]} of {format_count(part[1], 'job')}"
+    keeper = "journal" if fence_spent_cents is None else "fence"
+    spent_cents = spent_cents if fence_spent_cents is None else fence_spent_cents
+    limits = _describe_limits(totals.limit_cents if purchase else 0, budget_cents, spent_cents, keeper)
     is_free = limits.endswith("will spend nothing") and purchase and totals.exports
     free = ": only free exports are purchased" if is_free else ""
     return (
-        f"{manifest}: {describe_jobs(totals)}. {limits}{free}.\n"
+        f"{manifest}: {describe_jobs(totals)}{shard}. {limits}{free}.\n"
         f"Progress is saved in {journal}; run the same command again to resume."
     )
 
@@ -155,7 +167,7 @@ def describe_jobs(totals: JobTotals) -> str:
     return f"{format_count(totals.jobs, 'job')} for {format_count(len(totals.customer_ids), 'customer')}"
 
 
-def _describe_limits(limit_cents: int, budget_cents: int | None, spent_cents: int) -> str:
+def _describe_limits(limit_cents: int, budget_cents: int | None, spent_cents: int, keeper: str) -> str:
     if not spent_cents:
         limit_cents = limit_cents if budget_cents is None else min(limit_cents, budget_cents)
     if not limit_cents:
@@ -165,7 +177,7 @@ def _describe_limits(limit_cents: int, budget_cents: int | None, spent_cents: in
         return limit
     spent = format_dollars(spent_cents)
     if budget_cents is None:
-        return f"{limit}; earlier runs with this journal spent {spent}"
+        return f"{limit}; earlier runs with this {keeper} spent {spent}"
     remaining_cents = min(limit_cents, budget_cents - spent_cents)
     remaining = f"may spend up to {format_dollars(remaining_cents)}" if remaining_cents > 0 else "will spend nothing"
     budget = format_dollars(budget_cents)
@@ -226,9 +238,13 @@ def _render_details(report: BatchReport) -> Table:
     details = Table.grid(padding=(0, 2, 0, 0))
     details.add_column()
     details.add_column(overflow="fold")
-    details.add_row(
-        "cost", Text(format_spending(report.spent_cents, report.budget_cents, by=" by all runs with this journal"))
-    )
+    by_journal = " by all runs with this journal"
+    if report.fence_spent_cents is None:
+        details.add_row("cost", Text(format_spending(report.spent_cents, report.budget_cents, by=by_journal)))
+    else:
+        by_fence = " by all runs with this fence"
+        details.add_row("cost", Text(format_spending(report.fence_spent_cents, report.budget_cents, by=by_fence)))
+        details.add_row("", Text(format_spending(report.spent_cents, None, by=by_journal)))
     details.add_row("", Text(f"{format_dollars(report.quoted_cents)} is the price of all exports so far"))
     if report.unresolved_cents:
         unresolved = f"{format_dollars(report.unresolved_cents)} in purchases of unknown outcome; run again to check"

@@ -84,8 +84,8 @@ class FenceLog:
     """One process's copy of the state, which reads entries of others and appends its own."""
 
     def __init__(self, store: FenceStore) -> None:
-        self.state = FenceState()
-        self.applied = 0
+        self.state: FenceState = FenceState()
+        self.applied: int = 0
         """The number of the last entry that is applied to the state."""
         self._store = store
         self._awaited: dict[str, Replies | None] = {}

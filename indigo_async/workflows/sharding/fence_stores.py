@@ -41,7 +41,7 @@ class FolderStore:
     """A fence in a folder, which machines may share. Only this user can read its files."""
 
     def __init__(self, folder: Path, prefix: str) -> None:
-        self.label = f"the fence {folder}"
+        self.label: str = f"the fence {folder}"
         self._folder = folder / prefix
         for private in (self._folder, *(self._folder / name for name in FOLDERS)):
             private.mkdir(_PRIVATE_FOLDER, exist_ok=True)
@@ -88,7 +88,7 @@ class BucketStore:
     """A fence in a bucket."""
 
     def __init__(self, bucket: SigningStore, label: str, prefix: str) -> None:
-        self.label = f"the fence {label}"
+        self.label: str = f"the fence {label}"
         self._bucket = bucket
         self._prefix = prefix
 

@@ -55,6 +55,8 @@ async def test_json_says_what_the_run_may_spend(command_line: RunCommand, tmp_pa
     assert plans[1] == {
         "type": "check",
         "manifest": str(manifest),
+        "shard": None,
+        "fence": None,
         "jobs": 3,
         "customers": 2,
         "lookalikes": 3,
