@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import os
 import random
+import re
 import sys
 import tempfile
 import time
@@ -85,7 +86,12 @@ async def run_in_one_process(arguments: argparse.Namespace, sandbox: ControlledS
 
 
 def count_files(folder: Path) -> int:
-    return len(list((folder / "exports").glob("*.csv")))
+    """Count the exports. Prints other files, which killed workers may have left."""
+    names = {path.name for path in (folder / "exports").iterdir()}
+    exports = {name for name in names if re.fullmatch(r"\d+\.csv", name)}
+    if names != exports:
+        print("  other files:", ", ".join(sorted(names - exports)[:10]))
+    return len(exports)
 
 
 async def run_on_temporal(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import timedelta
 
 from temporalio import activity
@@ -13,9 +14,12 @@ from indigo_async.temporal.payloads import Turn
 from indigo_async.temporal.shard_attempt import ShardAttempt, WorkerParts
 from indigo_async.temporal.shard_payloads import ShardResult, ShardTask, read_heartbeat
 
-__all__ = ["ShardActivities"]
+__all__ = ["HeartbeatSchedule", "ShardActivities"]
 
 _HEARTBEATS_PER_TIMEOUT = 3
+_DEFAULT_HEARTBEAT_SECONDS = 10.0
+_MIN_HEARTBEAT_SECONDS = 1.0
+_NEW_FACTS_PER_JOB = 0.1
 _HANDOVER_DELAY = timedelta(milliseconds=100)
 
 
@@ -64,22 +68,52 @@ async def _is_completed(attempt: ShardAttempt) -> bool:
 
     Jobs always end cleanly: the outcome of a purchase in flight is checked first.
     """
-    limit = activity.info().heartbeat_timeout
-    interval = None if limit is None else limit.total_seconds() / _HEARTBEATS_PER_TIMEOUT
     work = asyncio.ensure_future(attempt.run())
     shutdown = asyncio.ensure_future(activity.wait_for_worker_shutdown())
-    is_interrupted = False
+    limit = activity.info().heartbeat_timeout
+    schedule = HeartbeatSchedule(
+        _DEFAULT_HEARTBEAT_SECONDS if limit is None else limit.total_seconds() / _HEARTBEATS_PER_TIMEOUT
+    )
+    waiting = {work, shutdown}
     while not work.done():
-        activity.heartbeat(attempt.progress)
+        progress = attempt.progress
+        if schedule.is_due(progress, time.monotonic()):
+            activity.heartbeat(progress)
         try:
-            await asyncio.wait({work, shutdown}, timeout=interval, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waiting, timeout=_MIN_HEARTBEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            is_interrupted = shutdown.done()
         except asyncio.CancelledError:
             is_interrupted = True
-        if is_interrupted or shutdown.done():
-            work.cancel()
-            await asyncio.wait({work}, timeout=interval)
+        if is_interrupted and shutdown in waiting:
+            waiting.remove(shutdown)
+            work.cancel()  # once, so that jobs can end cleanly
     shutdown.cancel()
     if work.cancelled():
         return False
     work.result()
     return True
+
+
+class HeartbeatSchedule:
+    """When to send heartbeats: regularly, and sooner if there is much to tell.
+
+    What a killed worker has not told, the next one finds out by requests: at most one fact for every tenth job, or what
+    became known in the last second.
+
+    Args:
+        interval: the seconds between heartbeats without news.
+    """
+
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
+        self._facts_told = 0
+        self._told_at = float("-inf")
+
+    def is_due(self, progress: ShardResult, now: float) -> bool:
+        """Whether to send the progress now; then it counts as told."""
+        facts = sum(len(end.facts) + end.has_ended for end in progress.ends.values())
+        has_news = facts - self._facts_told >= max(1.0, _NEW_FACTS_PER_JOB * len(progress.ends))
+        if not has_news and now - self._told_at < self._interval:
+            return False
+        self._facts_told, self._told_at = facts, now
+        return True

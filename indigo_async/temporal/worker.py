@@ -33,7 +33,7 @@ __all__ = ["WORKFLOWS", "create_worker", "create_workflow_runner"]
 
 WORKFLOWS = (AudienceWorkflow, PageWorkflow, ShardWorkflow, BatchWorkflow, BudgetWorkflow, ClaimsWorkflow)
 
-_LONGEST_HEARTBEAT_PAUSE = timedelta(minutes=10)
+_MAX_HEARTBEAT_THROTTLE = timedelta(seconds=0.5)
 _CACHED_WORKFLOWS = 2_000
 _KILLED_WORKER_TIMEOUT = timedelta(seconds=2)
 _GIVEN_UP = "Temporal gave it up, because its workflow has ended or its heartbeats came too late"
@@ -144,8 +144,8 @@ def create_guarded_worker(
         max_cached_workflows=_CACHED_WORKFLOWS,
         # Ledgers and claims wait this long for a killed worker that has them in its cache.
         sticky_queue_schedule_to_start_timeout=_KILLED_WORKER_TIMEOUT,
-        # Stages send heartbeats as often as their timeout requires, so Temporal need not throttle them to one a minute.
-        max_heartbeat_throttle_interval=_LONGEST_HEARTBEAT_PAUSE,
+        # Activities send heartbeats only as often as needed, so Temporal need not throttle them.
+        max_heartbeat_throttle_interval=_MAX_HEARTBEAT_THROTTLE,
         graceful_shutdown_timeout=timedelta(seconds=graceful_seconds),
         plugins=[SimplePlugin("indigo-async", run_context=running)],
     )

@@ -1,0 +1,41 @@
+"""When a shard tells Temporal how far its jobs got."""
+
+from __future__ import annotations
+
+from indigo_async.temporal.shard_payloads import JobEnd, ShardResult
+from indigo_async.temporal.shards import HeartbeatSchedule
+
+JOBS = 20
+
+
+def progress(facts: int, *, ended: int = 0) -> ShardResult:
+    """The progress of jobs that have so many facts in total."""
+    ends = {
+        f"job {number}": JobEnd(
+            facts={"upload": {}} if number < facts else {}, error_type="NotFoundError" if number < ended else ""
+        )
+        for number in range(JOBS)
+    }
+    return ShardResult(ends=ends)
+
+
+def test_heartbeats_are_regular():
+    schedule = HeartbeatSchedule(10.0)
+    due = [schedule.is_due(progress(0), now) for now in (0.0, 5.0, 9.9, 10.0, 19.0, 20.0)]
+    assert due == [True, False, False, True, False, True]
+
+
+def test_much_news_is_told_at_once_and_little_news_waits():
+    schedule = HeartbeatSchedule(10.0)
+    assert schedule.is_due(progress(0), 0.0)
+    assert not schedule.is_due(progress(1), 1.0)
+    assert schedule.is_due(progress(2), 2.0)
+    assert not schedule.is_due(progress(2), 3.0)
+    assert schedule.is_due(progress(2, ended=5), 4.0)
+
+
+def test_a_shard_of_one_job_tells_every_fact():
+    schedule = HeartbeatSchedule(10.0)
+    one = {"job": JobEnd()}
+    assert schedule.is_due(ShardResult(ends=one), 0.0)
+    assert schedule.is_due(ShardResult(ends={"job": JobEnd(facts={"upload": {}})}), 1.0)
