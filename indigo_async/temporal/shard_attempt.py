@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 from pathlib import Path
@@ -124,7 +124,7 @@ class ShardAttempt:
         await self._worker.guard.wait_until_ready()
         try:
             async with asyncio.timeout(self._seconds_left):
-                refs = await self._claim(await self._begin())
+                refs = await self._claim()
         except TimeoutError:
             for ref, job in self._jobs.items():
                 self._fail(ref, WaitTimeoutError(describe_timeout(job.timeout_seconds), stage=Stage.UPLOAD))
@@ -142,37 +142,38 @@ class ShardAttempt:
     def _has_ended(self, ref: str) -> bool:
         return ref in self._known and self._known[ref].has_ended
 
-    async def _begin(self) -> dict[str, Hold]:
-        """Supersede all earlier attempts. Returns the exports that they may have purchased, by job."""
-        budget = next(iter(self._jobs.values())).budget
-        if budget is None:
-            return {}
-        request = BeginRequest(turn=self._turn, jobs=tuple(self._jobs))
-        reply = await self._worker.budget_client.begin(self._temporal, budget, request)
-        self._is_superseded = reply.is_superseded
-        self._raise_if_superseded()
-        return dict(reply.holds)
-
-    def _raise_if_superseded(self) -> None:
-        if self._is_superseded:
-            raise create_handover("another worker runs this shard now", delay=_SUPERSEDED_DELAY)
-
-    async def _claim(self, holds: dict[str, Hold]) -> list[str]:
+    async def _claim(self) -> list[str]:
         """Claim the jobs. While others have all of them, wait. Returns the jobs to run."""
         while True:
             claimed = await claim_shard(self._temporal, self._task_queue, self._holder, self._jobs)
             held = {ref for refs in claimed.held.values() for ref in refs}
-            self._known |= claimed.ends
             if held != self._jobs.keys():
                 break
             await wait_for_holders(self._temporal, claimed.held)
+        self._known |= claimed.ends
         refs = [ref for ref in self._jobs if ref not in held and not self._has_ended(ref)]
+        holds = await self._begin(refs)
         for ref in refs:
             known, job = self._known.get(ref), self._jobs[ref]
             if known is None or not known.is_worth_reading:
                 known = claimed.known.get(ref, JobEnd())
             self._logs[ref] = ShardJobLog(known, holds.get(ref), job.export, self._book_for(ref, job))
         return refs
+
+    async def _begin(self, refs: Sequence[str]) -> Mapping[str, Hold]:
+        """Supersede all earlier attempts. Returns the exports that they may have purchased, by job."""
+        budget = next(iter(self._jobs.values())).budget
+        if budget is None or not refs:
+            return {}
+        request = BeginRequest(turn=self._turn, jobs=tuple(refs))
+        reply = await self._worker.budget_client.begin(self._temporal, budget, request)
+        self._is_superseded = reply.is_superseded
+        self._raise_if_superseded()
+        return reply.holds
+
+    def _raise_if_superseded(self) -> None:
+        if self._is_superseded:
+            raise create_handover("another worker runs this shard now", delay=_SUPERSEDED_DELAY)
 
     def _book_for(self, ref: str, job: JobInput) -> Book:
         async def book(kind: BookingKind, export_id: str, cents: int) -> Grant:

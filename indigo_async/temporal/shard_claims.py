@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
 
 import attrs
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
@@ -13,15 +14,21 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from indigo_async._transport.cancellation import wait_shielded
 from indigo_async.events import Stage
+from indigo_async.temporal.budget_client import BudgetClient
 from indigo_async.temporal.claims_client import claim_jobs
 from indigo_async.temporal.ids import parse_holder
-from indigo_async.temporal.payloads import JobInput
-from indigo_async.temporal.shard_history import read_ends
-from indigo_async.temporal.shard_payloads import JobEnd
+from indigo_async.temporal.payloads import BeginRequest, Hold, JobInput, Turn
+from indigo_async.temporal.shard_history import read_ends, read_shard
+from indigo_async.temporal.shard_log import build_purchase_intent
+from indigo_async.temporal.shard_payloads import JobEnd, unpack_jobs
 
 __all__ = ["ClaimedJobs", "claim_shard", "wait_for_holders"]
 
 _MAX_WAIT_SECONDS = 60.0
+_MAX_SECONDS_UNAWARE = 60.0
+"""How long a worker may not know that the workflow of a single job was terminated."""
+
+_Ends: TypeAlias = Mapping[str, tuple[JobInput, JobEnd]]
 
 
 @attrs.frozen(kw_only=True)
@@ -44,23 +51,83 @@ async def claim_shard(temporal: Client, task_queue: str, holder: str, jobs: Mapp
         RPCError: Temporal could not be reached.
     """
     reply = await claim_jobs(temporal, task_queue, holder, jobs)
-    gone = [other for other in reply.held if not await _is_running(temporal, other)]
+    abandoned: dict[str, tuple[JobInput, JobEnd]] = {}
+    gone: list[str] = []
+    for other, refs in reply.held.items():
+        left = await _take_over(temporal, other, refs)
+        if left is not None:
+            gone.append(other)
+            abandoned |= left
     if gone:
         reply = await claim_jobs(temporal, task_queue, holder, jobs, gone=gone)
     ends: dict[str, JobEnd] = {}
     known: dict[str, JobEnd] = {}
     for finisher, refs in reply.finished.items():
-        if finisher == holder:
-            continue
-        read = await read_ends(temporal, *parse_holder(finisher))
-        for ref in read.keys() & refs:
-            wanted, (job, end) = jobs[ref], read[ref]
-            if end.summary is not None and job.identity == wanted.identity:
+        found = {} if finisher == holder else await read_ends(temporal, *parse_holder(finisher))
+        for ref in refs:
+            if ref not in found:
+                continue
+            job, end = found[ref]
+            is_undisputed = Stage.PURCHASE not in abandoned[ref][1].intents if ref in abandoned else True
+            if end.summary is not None and job.identity == jobs[ref].identity and is_undisputed:
                 ends[ref] = attrs.evolve(end, recalled=True, spent_cents=0)
-            elif job.fingerprint and job.fingerprint == wanted.fingerprint:
-                purchases = {stage: intent for stage, intent in end.intents.items() if stage == Stage.PURCHASE}
-                known[ref] = JobEnd(facts=end.facts, intents=purchases)
+            _add_known(known, ref, jobs[ref], job, end)
+    for ref, (job, end) in abandoned.items():
+        _add_known(known, ref, jobs[ref], job, end)
     return ClaimedJobs(ends=ends, known=known, held=reply.held)
+
+
+def _add_known(known: dict[str, JobEnd], ref: str, wanted: JobInput, job: JobInput, end: JobEnd) -> None:
+    """Add what another run made from the same inputs, and the purchase whose outcome it does not know."""
+    if not job.fingerprint or job.fingerprint != wanted.fingerprint:
+        return
+    before = known.get(ref, JobEnd())
+    purchases = {stage: intent for stage, intent in end.intents.items() if stage == Stage.PURCHASE}
+    known[ref] = JobEnd(facts=before.facts | end.facts, intents=before.intents | purchases)
+
+
+async def _take_over(temporal: Client, holder: str, refs: Sequence[str]) -> _Ends | None:
+    """Find out whether a holder has ended without releasing its jobs. Returns what is known about them; None if not.
+
+    A worker may not know yet that its shard was terminated, so the ledger of that shard supersedes it first. What the
+    jobs hold on that ledger may have been purchased.
+    """
+    try:
+        described = await _handle_of(temporal, holder).describe()
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return {}
+        raise
+    if described.status is WorkflowExecutionStatus.RUNNING:
+        return None
+    ended_at = described.close_time or datetime.now(UTC)
+    record = await read_shard(temporal, *parse_holder(holder))
+    if record is None:
+        return {} if (datetime.now(UTC) - ended_at).total_seconds() > _MAX_SECONDS_UNAWARE else None
+    turn = Turn(shard=str(record.task.number), run=record.task.run_ms, attempt=int(ended_at.timestamp() * 1_000))
+    held = {ref: job for ref, job in unpack_jobs(record.task.jobs) if ref in refs}
+    ends: dict[str, tuple[JobInput, JobEnd]] = {}
+    holds = await _begin(temporal, held, turn)
+    for ref, job in held.items():
+        end = record.ends.get(ref, JobEnd())
+        hold = holds.get(ref)
+        if hold is not None and job.export is not None:
+            intent = build_purchase_intent(hold, job.export)
+            end = attrs.evolve(end, intents=end.intents | {Stage.PURCHASE.value: intent})
+        ends[ref] = job, end
+    return ends
+
+
+async def _begin(temporal: Client, jobs: Mapping[str, JobInput], turn: Turn) -> Mapping[str, Hold]:
+    budget = next((job.budget for job in jobs.values()), None)
+    if budget is None:
+        return {}
+    try:
+        return (await BudgetClient().begin(temporal, budget, BeginRequest(turn=turn, jobs=tuple(jobs)))).holds
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:  # nobody can reserve a purchase there
+            return {}
+        raise
 
 
 async def wait_for_holders(temporal: Client, holders: Iterable[str]) -> None:
@@ -77,15 +144,6 @@ async def wait_for_holders(temporal: Client, holders: Iterable[str]) -> None:
 async def _wait_for_end(temporal: Client, holder: str) -> None:
     with suppress(WorkflowFailureError, RPCError):
         await _handle_of(temporal, holder).result(follow_runs=False)
-
-
-async def _is_running(temporal: Client, holder: str) -> bool:
-    try:
-        return (await _handle_of(temporal, holder).describe()).status is WorkflowExecutionStatus.RUNNING
-    except RPCError as error:
-        if error.status is RPCStatusCode.NOT_FOUND:
-            return False
-        raise
 
 
 def _handle_of(temporal: Client, holder: str) -> WorkflowHandle[Any, Any]:

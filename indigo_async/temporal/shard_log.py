@@ -17,7 +17,7 @@ from indigo_async.models import CsvExport
 from indigo_async.temporal.payloads import BookingKind, ExportInput, Grant, Hold, JobSummary
 from indigo_async.temporal.shard_payloads import JobEnd
 
-__all__ = ["Book", "ShardJobLog"]
+__all__ = ["Book", "ShardJobLog", "build_purchase_intent"]
 
 Book: TypeAlias = Callable[[BookingKind, str, int], Awaitable[Grant]]
 """Books an export of one job, at a price in cents, on the ledger of its batch."""
@@ -51,8 +51,7 @@ class ShardJobLog:
         if str(self._facts.get(Stage.PURCHASE.value, {}).get("export_id")) == hold.export_id:
             return
         if unresolved is None or str(unresolved["export_id"]) != hold.export_id:
-            field_types = sorted(export.optional_field_types)
-            self._purchases = [{"field_types": field_types, "export_id": hold.export_id, "cost_cents": hold.cents}]
+            self._purchases = [build_purchase_intent(hold, export)]
 
     def describe(
         self, summary: JobSummary | None = None, *, stage: str = "", error_type: str = "", message: str = ""
@@ -115,6 +114,12 @@ class ShardJobLog:
                 self.spent_cents = facts["cost_cents"]
         self._intents.pop(stage.value, None)
         self._facts[stage.value] = dict(facts)
+
+
+def build_purchase_intent(hold: Hold, export: ExportInput) -> dict[str, Any]:
+    """The intent of a purchase of which only the ledger knows."""
+    field_types = sorted(export.optional_field_types)
+    return {"field_types": field_types, "export_id": hold.export_id, "cost_cents": hold.cents}
 
 
 def _refusal(facts: Mapping[str, Any], grant: Grant) -> WorkflowError:

@@ -10,12 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from temporalio.client import WorkflowExecutionStatus
+import pytest
+from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.service import RPCError
 
+from indigo_async.errors import AuthenticationError
 from indigo_async.sandbox import Fault, FaultKind
 from indigo_async.temporal import BatchSummary, BatchWorkflow, BudgetWorkflow, run_batch
+from indigo_async.temporal.budget_client import BudgetClient
 from indigo_async.temporal.export_stores import ObjectExportStore
 from indigo_async.temporal.ids import batch_workflow_id, budget_workflow_id, claims_workflow_id, shard_workflow_id
+from indigo_async.temporal.payloads import BeginRequest, Turn
 from indigo_async.temporal.shard_history import read_shard
 from indigo_async.temporal.shard_payloads import JobState
 from indigo_async.temporal.workflows.claims import ClaimsWorkflow
@@ -50,6 +55,13 @@ def count_requests(environment: TemporalEnvironment) -> dict[str, int]:
     return {endpoint: sum(statuses.values()) for endpoint, statuses in by_endpoint.items()}
 
 
+async def read_ledger_or_empty(environment: TemporalEnvironment) -> Ledger:
+    try:
+        return await read_ledger(environment)
+    except RPCError:  # not started yet
+        return Ledger()
+
+
 async def wait_for(environment: TemporalEnvironment, endpoint: str, count: int = 1) -> None:
     while environment.sandbox.log.count(endpoint) < count:
         await asyncio.sleep(0.02)
@@ -60,6 +72,12 @@ async def wait_until_ended(environment: TemporalEnvironment, workflow_id: str) -
     while (status := (await handle.describe()).status) is WorkflowExecutionStatus.RUNNING:
         await asyncio.sleep(0.05)
     return status
+
+
+async def run_until_rejected(environment: TemporalEnvironment) -> None:
+    with pytest.raises(AuthenticationError):
+        async with environment.running_worker():
+            await asyncio.Event().wait()
 
 
 def customers_of(customer: str, jobs: int, customers: int) -> list[AudienceJob]:
@@ -183,10 +201,77 @@ async def test_a_terminated_shard_leaves_its_jobs_to_others(temporal_environment
         lost = asyncio.create_task(run(env, jobs))
         await wait_for(env, UPLOAD, 3)
         await env.temporal.get_workflow_handle(shard_workflow_id(customer, 0)).terminate()
-        assert (await lost).failed_by_error == {"TerminatedError": 3}
+        assert (await lost).failed_by_error == {"PageLost": 3}
         env.sandbox.faults.clear()
         summary = await run(env, jobs, name=f"{customer} too")
     assert (summary.done, summary.failed, env.purchase_count()) == (3, 0, 3)
+
+
+@pytest.mark.parametrize("same_name", [True, False])
+async def test_a_purchase_of_a_terminated_shard_is_not_made_again(
+    temporal_environment: TemporalEnvironment, customer: str, same_name: bool
+):
+    env = temporal_environment
+    jobs = [make_job(number, customer=customer) for number in range(2)]
+    env.sandbox.faults.add(Fault(kind=FaultKind.DELAY_BEFORE, endpoint=PURCHASE, delay=1.5, times=1))
+    async with env.running_worker():
+        lost = asyncio.create_task(run(env, jobs, heartbeat_seconds=30.0))
+        while not (await read_ledger_or_empty(env)).holders:
+            await asyncio.sleep(0.02)
+        await env.temporal.get_workflow_handle(shard_workflow_id(customer, 0)).terminate()
+        assert (await lost).failed_by_error == {"PageLost": 2}
+        summary = await run(env, jobs, name=customer if same_name else f"{customer} too")
+        await asyncio.sleep(1.5)
+    assert (summary.done, summary.failed, env.purchase_count()) == (2, 0, 2)
+    assert set(env.sandbox.counts().purchases_by_audience.values()) == {1}
+
+
+async def test_a_superseded_attempt_purchases_nothing(temporal_environment: TemporalEnvironment, customer: str):
+    env = temporal_environment
+    env.sandbox.faults.add(Fault(kind=FaultKind.DELAY_AFTER, endpoint=PREVIEW, delay=1.0, times=1))
+    async with env.running_worker():
+        running = asyncio.create_task(run(env, [make_job(1, customer=customer)]))
+        await wait_for(env, PREVIEW)
+        ledger = await read_ledger(env)
+        turn = Turn(shard="0", run=ledger.run, attempt=ledger.attempts["0"] + 3_000)
+        await BudgetClient().begin(env.temporal, budget_workflow_id(customer), BeginRequest(turn=turn, jobs=()))
+        summary = await running
+        ledger = await read_ledger(env)
+    assert (summary.done, summary.failed, env.purchase_count()) == (1, 0, 1)
+    assert ledger.attempts["0"] > turn.attempt
+    assert (ledger.spent_cents, ledger.reserved) == (PRICE_CENTS, {})
+
+
+async def test_an_overcharge_stops_the_shard(temporal_environment: TemporalEnvironment, customer: str):
+    env = temporal_environment
+    jobs = [make_job(number, customer=customer, max_cost_cents=PRICE_CENTS) for number in range(6)]
+    env.sandbox.faults.add(Fault(kind=FaultKind.OVERCHARGED, endpoint=PURCHASE, cost_cents=2 * PRICE_CENTS))
+    async with env.running_worker():
+        summary = await run(env, jobs)
+        ledger = await read_ledger(env)
+    assert (summary.done, summary.failed_by_error) == (1, {"WorkflowError": 5})
+    assert (summary.spent_cents, ledger.spent_cents, env.purchase_count()) == (2 * PRICE_CENTS, 2 * PRICE_CENTS, 1)
+
+
+@pytest.mark.parametrize("stage", [MATCH, PREVIEW])
+async def test_a_token_that_is_revoked_stops_its_worker_and_fails_no_job(
+    temporal_environment: TemporalEnvironment, customer: str, stage: str
+):
+    env = temporal_environment
+    jobs = [make_job(number, customer=customer) for number in range(6)]
+    running = asyncio.create_task(run(env, jobs, heartbeat_seconds=30.0))
+    env.sandbox.faults.add(Fault(kind=FaultKind.DELAY_AFTER, endpoint=stage, delay=0.3, times=None))
+    rejected = asyncio.create_task(run_until_rejected(env))
+    await wait_for(env, stage, 2)
+    env.sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, status=401, times=None))
+    await rejected
+    env.sandbox.faults.clear()
+    async with env.running_worker():
+        summary = await running
+        ledger = await read_ledger(env)
+    assert (summary.done, summary.failed, summary.spent_cents) == (6, 0, 6 * PRICE_CENTS)
+    assert set(env.sandbox.counts().purchases_by_audience.values()) == {1}
+    assert (ledger.spent_cents, ledger.reserved) == (6 * PRICE_CENTS, {})
 
 
 async def test_a_canceled_batch_settles_its_purchases_first(temporal_environment: TemporalEnvironment, customer: str):
@@ -197,14 +282,15 @@ async def test_a_canceled_batch_settles_its_purchases_first(temporal_environment
         canceled = asyncio.create_task(run(env, jobs, budget_cents=3 * PRICE_CENTS))
         await wait_for(env, PURCHASE)
         await env.temporal.get_workflow_handle_for(BatchWorkflow.run, batch_workflow_id(customer)).cancel()
-        await canceled
+        with pytest.raises(WorkflowFailureError):
+            await canceled
         assert await wait_until_ended(env, shard_workflow_id(customer, 0)) is WorkflowExecutionStatus.CANCELED
         purchased = env.purchase_count()
         ledger = await read_ledger(env)
         assert purchased > 0
         assert (ledger.spent_cents, ledger.reserved, ledger.holders) == (purchased * PRICE_CENTS, {}, {})
         env.sandbox.faults.clear()
-        summary = await run(env, jobs, budget_cents=3 * PRICE_CENTS, continue_changed=True)
+        summary = await run(env, jobs, budget_cents=3 * PRICE_CENTS)
         ledger = await read_ledger(env)
     assert (summary.done, summary.failed, env.purchase_count()) == (3, 0, 3)
     assert (ledger.spent_cents, ledger.reserved) == (3 * PRICE_CENTS, {})
@@ -281,7 +367,7 @@ async def test_purchases_without_a_budget_are_counted(temporal_environment: Temp
     jobs = [make_job(number, customer=customer) for number in range(4)]
     async with env.running_worker():
         await run(env, jobs[:2])
-        summary = await run(env, jobs, budget_cents=3 * PRICE_CENTS, continue_changed=True)
+        summary = await run(env, jobs, budget_cents=3 * PRICE_CENTS)
         ledger = await read_ledger(env)
     assert (summary.done, summary.failed_by_error) == (3, {"BudgetExceededError": 1})
     assert (ledger.spent_cents, env.purchase_count()) == (3 * PRICE_CENTS, 3)
@@ -304,8 +390,8 @@ async def test_running_shards_show_their_jobs_without_a_worker(
             await asyncio.sleep(0.1)
         assert {status.state for status in record.statuses()} == {JobState.RUNNING}
         await env.temporal.get_workflow_handle(batch_workflow_id(customer)).cancel()
-        summary = await running
-        assert [failure.stage for failure in summary.failures] == ["match", "match"]
+        with pytest.raises(WorkflowFailureError):
+            await running
     await wait_until_ended(env, shard_workflow_id(customer, 0))
     record = await read_shard(env.temporal, shard_workflow_id(customer, 0))
     assert record is not None

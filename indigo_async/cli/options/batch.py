@@ -18,7 +18,6 @@ __all__ = [
     "BATCH",
     "TEMPORAL",
     "TEMPORAL_BATCH",
-    "BatchName",
     "BatchOptions",
     "Manifest",
     "TemporalBatchOptions",
@@ -31,7 +30,6 @@ _TEMPORAL_GROUP = Group("Temporal", sort_key=9)
 _HASH_DIGITS = 6
 
 Manifest = Annotated[Path, Parameter(help="The jobs: a .yaml, .csv or .jsonl file.")]
-BatchName = Annotated[str, Parameter(help="The batch's name, which `run --temporal` shows when it starts.")]
 
 
 @Parameter(name="*", group=Group("Batch", sort_key=5))
