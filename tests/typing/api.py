@@ -218,6 +218,8 @@ async def batches(client: IndigoClient) -> None:
     assert_type(report.by_customer["42"], CustomerTotals)
     assert_type(report.by_customer["42"] + report.by_customer["43"], CustomerTotals)
     await workflows.run_batch(client, later_jobs(), max_in_flight=100, purchase=False)
+    await workflows.run_batch(client, jobs(), fence="s3://bucket/fence", shard="1/2")
+    await workflows.run_batch(client, jobs(), fence=Path("fence"), shard=(1, 2))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - text, as on the command line
     await workflows.run_batch(client, ["donors.csv"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType] - jobs, not files
     async with workflows.start_batch(client, list(jobs())) as batch:
         async for outcome in batch:
