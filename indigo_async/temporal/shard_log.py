@@ -64,7 +64,7 @@ class ShardJobLog:
             error_type=error_type,
             message=message,
             spent_cents=self.spent_cents,
-            facts=dict(self._facts),
+            facts=dict(self._facts) if summary is None else _shorten_facts(self._facts),
             intents={} if summary is not None else self._intents | purchases,
         )
 
@@ -120,6 +120,15 @@ def build_purchase_intent(hold: Hold, export: ExportInput) -> dict[str, Any]:
     """The intent of a purchase of which only the ledger knows."""
     field_types = sorted(export.optional_field_types)
     return {"field_types": field_types, "export_id": hold.export_id, "cost_cents": hold.cents}
+
+
+def _shorten_facts(facts: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The facts of a finished job without those that later ones make useless, because histories keep them all."""
+    match, preview, purchase = (facts.get(stage) for stage in (Stage.MATCH, Stage.PREVIEW, Stage.PURCHASE))
+    useless = {Stage.UPLOAD} if match is not None else set[Stage]()
+    if preview is not None and purchase is not None and preview["export_id"] == purchase["export_id"]:
+        useless.add(Stage.PREVIEW)
+    return {stage: known for stage, known in facts.items() if stage not in useless}
 
 
 def _refusal(facts: Mapping[str, Any], grant: Grant) -> WorkflowError:

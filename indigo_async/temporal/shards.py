@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from temporalio import activity
 
+from indigo_async.events import Stage
 from indigo_async.temporal.failures import create_handover
 from indigo_async.temporal.ids import claim_holder
 from indigo_async.temporal.payloads import Turn
@@ -20,6 +21,7 @@ _HEARTBEATS_PER_TIMEOUT = 3
 _DEFAULT_HEARTBEAT_SECONDS = 10.0
 _MIN_HEARTBEAT_SECONDS = 1.0
 _NEW_FACTS_PER_JOB = 0.1
+_FACTS_OF_ENDED_JOB = len(Stage)
 _HANDOVER_DELAY = timedelta(milliseconds=100)
 
 
@@ -111,7 +113,7 @@ class HeartbeatSchedule:
 
     def is_due(self, progress: ShardResult, now: float) -> bool:
         """Whether to send the progress now; then it counts as told."""
-        facts = sum(len(end.facts) + end.has_ended for end in progress.ends.values())
+        facts = sum(_FACTS_OF_ENDED_JOB if end.has_ended else len(end.facts) for end in progress.ends.values())
         has_news = facts - self._facts_told >= max(1.0, _NEW_FACTS_PER_JOB * len(progress.ends))
         if not has_news and now - self._told_at < self._interval:
             return False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from indigo_async.temporal.payloads import BookingKind, ExportInput, Grant, JobSummary
+from indigo_async.temporal.shard_log import ShardJobLog
 from indigo_async.temporal.shard_payloads import JobEnd, ShardResult
 from indigo_async.temporal.shards import HeartbeatSchedule
 
@@ -39,3 +41,24 @@ def test_a_shard_of_one_job_tells_every_fact():
     one = {"job": JobEnd()}
     assert schedule.is_due(ShardResult(ends=one), 0.0)
     assert schedule.is_due(ShardResult(ends={"job": JobEnd(facts={"upload": {}})}), 1.0)
+
+
+async def book(kind: BookingKind, export_id: str, cents: int) -> Grant:
+    raise NotImplementedError
+
+
+def test_a_finished_job_keeps_only_facts_that_later_runs_use():
+    preview = {"field_types": ["phone"], "audience_id": "a2", "export_id": "e1"}
+    facts = {
+        "upload": {"audience_id": "a1", "before": {"named": False}},
+        "match": {"audience_id": "a1"},
+        "lookalike": {"audience_id": "a2"},
+        "preview": preview,
+        "purchase": preview | {"cost_cents": 8_000},
+    }
+    log = ShardJobLog(JobEnd(facts=facts), None, ExportInput(destination="1.csv"), book)
+    assert log.describe().facts == facts
+    assert log.describe(JobSummary(matched_id="a1")).facts.keys() == {"match", "lookalike", "purchase"}
+    facts["preview"] = preview | {"export_id": "e2"}
+    log = ShardJobLog(JobEnd(facts=facts), None, ExportInput(destination="1.csv"), book)
+    assert log.describe(JobSummary(matched_id="a1")).facts.keys() == {"match", "lookalike", "preview", "purchase"}
