@@ -216,9 +216,7 @@ def _profiles(_: dict[str, Any], __: FileHost, folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _s3(_: dict[str, Any], __: FileHost, folder: Path) -> Iterator[None]:
-    """The page's bucket, and a file to publish in it."""
-    _write_lists(folder)
+def _bucket_of_the_page() -> Iterator[S3Server]:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
@@ -233,24 +231,46 @@ def _s3(_: dict[str, Any], __: FileHost, folder: Path) -> Iterator[None]:
             "AWS_ALLOW_HTTP": "true",
         }
         with patch.dict(os.environ, settings):
-            yield
-        assert S3Server(address).objects("my-bucket") == {}
+            yield S3Server(address)
     finally:
         server.stop()
 
 
 @contextmanager
-def _temporal(names: dict[str, Any], _: FileHost, folder: Path) -> Iterator[None]:
-    """A Temporal server and a worker of its own, and jobs that nobody has run."""
-    jobs = [
+def _s3(_: dict[str, Any], __: FileHost, folder: Path) -> Iterator[None]:
+    """The page's bucket, and a file to publish in it."""
+    _write_lists(folder)
+    with _bucket_of_the_page() as server:
+        yield
+        assert server.objects("my-bucket") == {}
+
+
+@contextmanager
+def _shards(names: dict[str, Any], _: FileHost, __: Path) -> Iterator[None]:
+    """The page's bucket, and jobs of several customers."""
+    names["jobs"] = _make_jobs(3)
+    with _bucket_of_the_page() as server:
+        yield
+        assert server.objects("my-bucket")
+    assert names["report"].fence_spent_cents == 0
+
+
+def _make_jobs(count: int) -> list[AudienceJob]:
+    return [
         AudienceJob(
             customer_id="42",
             audience_name=f"Donors {number}",
             csv=f"https://files.example.org/{number}.csv",
             column_selections=ColumnSelections(first_name=ColumnSelection("First Name", required=True)),
         )
-        for number in range(3)
+        for number in range(count)
     ]
+
+
+@contextmanager
+def _temporal(names: dict[str, Any], _: FileHost, folder: Path) -> Iterator[None]:
+    """A Temporal server and a worker of its own, and jobs that nobody has run."""
+    jobs = _make_jobs(3)
     names |= {"job": jobs[0], "jobs": jobs[1:]}
     with temporal_server(folder) as address:
         environment = os.environ | {"TEMPORAL_ADDRESS": address}
@@ -276,6 +296,7 @@ SETUPS: dict[str, Callable[[dict[str, Any], FileHost, Path], AbstractContextMana
     "a notebook": lambda *_: nullcontext(),
     "profiles": _profiles,
     "s3": _s3,
+    "shards": _shards,
     "temporal": _temporal,
 }
 

@@ -42,6 +42,11 @@ CONTEXTS = {
 
         my_lists: Sequence[MyList] = ()
     """,
+    "shards": """
+        from indigo_async.workflows import AudienceJob
+
+        jobs: list[AudienceJob] = []
+    """,
     "temporal": """
         from indigo_async.workflows import AudienceJob
 

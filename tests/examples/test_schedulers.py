@@ -36,6 +36,7 @@ class Scheduler:
         """Everything that the scheduler and the task read, with the scheduler's own state in the folder."""
         state = folder / self.package
         state.mkdir()
+        (folder / "fence").mkdir()
         connection = {"conn_type": "http", "host": example.sandbox.base_url, "password": example.sandbox.token}
         (state / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
         (state / "dags").mkdir()
@@ -43,6 +44,7 @@ class Scheduler:
             shutil.copy(EXAMPLES / name, state / "dags")
         return example.subprocess_environment | {
             "INDIGO_FOLDER": str(folder),
+            "INDIGO_FENCE": str(folder / "fence"),
             "DO_NOT_TRACK": "1",
             "SCARF_ANALYTICS": "false",
             "AIRFLOW_CONN_INDIGO": json.dumps(connection),
@@ -64,14 +66,21 @@ SCHEDULERS = [
         ("-m", "airflow", "dags", "test", "indigo_lists"),
         prepare=("-m", "airflow", "db", "migrate"),
     ),
+    Scheduler(
+        "airflow",
+        "airflow_shards.py",
+        ("-m", "airflow", "dags", "test", "indigo_shards"),
+        prepare=("-m", "airflow", "db", "migrate"),
+    ),
     Scheduler("prefect", "prefect_flow.py", ("prefect_flow.py",)),
+    Scheduler("prefect", "prefect_shards.py", ("prefect_shards.py",)),
     Scheduler(
         "dagster", "dagster_job.py", ("-m", "dagster", "job", "execute", "-f", "dagster_job.py", "-j", "indigo_lists")
     ),
 ]
 
 
-@pytest.fixture(params=SCHEDULERS, ids=lambda scheduler: scheduler.package)
+@pytest.fixture(params=SCHEDULERS, ids=lambda scheduler: scheduler.example)
 def scheduler(request: pytest.FixtureRequest) -> Scheduler:
     if find_spec(request.param.package) is None:
         pytest.skip(f"{request.param.package} is not installed; `nox -s schedulers` has it")
@@ -119,7 +128,7 @@ def stop(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
 @pytest.fixture
 async def task(scheduler: Scheduler, example_environment: ExampleEnvironment, tmp_path: Path) -> Task:
     rows = [
-        {"customer_id": "42", "audience_name": f"List {number}", "csv": example_environment.csv}
+        {"customer_id": str(number), "audience_name": f"List {number}", "csv": example_environment.csv}
         for number in range(LISTS)
     ]
     (tmp_path / "lists.json").write_text(json.dumps(rows))
@@ -143,5 +152,5 @@ async def test_a_task_that_was_ended_is_retried_and_purchases_nothing_twice(task
     for _ in range(2):  # the retry, and the next scheduled run
         assert await task.run() == 0, task.output()
         assert sandbox.counts().purchases == LISTS
-    assert len(list((task.folder / "exports" / "42").glob("List *.csv"))) == LISTS
+    assert len(list(task.folder.glob("exports/*/List *.csv"))) == LISTS
     assert sandbox.token not in task.output()

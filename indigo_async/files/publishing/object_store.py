@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import attrs
@@ -22,10 +22,14 @@ from indigo_async._transport.proxies import Proxies
 from indigo_async._validation import InputCheck
 from indigo_async.errors import PublishError
 from indigo_async.files.publishing.publisher import content_name, unreadable
-from indigo_async.files.publishing.stores import SCHEMES, explain, is_panic, open_store, strip_credentials
-
-if TYPE_CHECKING:
-    from indigo_async.files.publishing.stores import SigningStore
+from indigo_async.files.publishing.stores import (
+    SCHEMES,
+    SigningStore,
+    explain,
+    is_panic,
+    open_store,
+    strip_credentials,
+)
 
 __all__ = ["ObjectStorePublisher"]
 

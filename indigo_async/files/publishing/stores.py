@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from obstore.store import AzureStore, GCSStore, S3Store
 
     SigningStore: TypeAlias = S3Store | GCSStore | AzureStore
+else:
+    SigningStore = Any  # obstore is an extra, but annotations must be readable without it
 
-__all__ = ["SCHEMES", "explain", "is_panic", "open_store", "strip_credentials"]
+__all__ = ["SCHEMES", "SigningStore", "explain", "is_panic", "open_store", "strip_credentials"]
 
 SCHEMES = ("s3", "gs", "az")
 

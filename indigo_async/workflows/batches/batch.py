@@ -19,7 +19,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import anyio
 import attrs
@@ -44,6 +44,7 @@ from indigo_async.errors import (
 )
 from indigo_async.events import Listener
 from indigo_async.files.publishing.publisher import Publisher
+from indigo_async.files.publishing.stores import SigningStore
 from indigo_async.workflows.batches.conflicts import Conflicts, check_jobs, journal_files
 from indigo_async.workflows.batches.jobs import AudienceJob, JobResult, check_job, compute_identity, run_stages
 from indigo_async.workflows.batches.journal_reporter import JournalReporter
@@ -64,9 +65,6 @@ from indigo_async.workflows.recipes.name_index import NameIndex
 from indigo_async.workflows.sharding.fence import Fence
 from indigo_async.workflows.sharding.fence_stores import check_fence
 from indigo_async.workflows.sharding.split import Shard, check_shard, job_ref
-
-if TYPE_CHECKING:
-    from indigo_async.files.publishing.stores import SigningStore
 
 __all__ = ["Batch", "BatchOptions", "Jobs", "OpenJobLog", "batch_running", "run_batch", "start_batch"]
 
@@ -110,8 +108,8 @@ async def start_batch(
         client: an open client.
         jobs: any iterable or async iterable.
         max_in_flight: the most jobs in flight at once.
-        journal: a file that records what was done, for this run and later ones. Without it, only the server's records
-            are used, and two processes that run the same jobs could purchase twice.
+        journal: a file that records what was done, for this run and later ones. Without it and without a fence, only
+            the server's records are used, and two processes that run the same jobs could purchase twice.
         fence: a place that runs on several machines share, so that no two of them run the same job at once, nothing is
             purchased twice, and all obey one budget: a folder that exists, a URL such as `s3://bucket/prefix` (or
             `gs://`, `az://`; extra `publish`), or an obstore store.

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager, suppress
 from contextvars import Context
 from enum import Enum, auto
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import attrs
 
@@ -30,6 +30,7 @@ from indigo_async.errors import (
     PurchaseInDoubtError,
 )
 from indigo_async.events import Stage
+from indigo_async.files.publishing.stores import SigningStore
 from indigo_async.workflows.journal import EntryKind, JournalJobLog
 from indigo_async.workflows.recipes.context import JobLog
 from indigo_async.workflows.sharding.fence_leases import Leases, lease_seconds
@@ -39,15 +40,12 @@ from indigo_async.workflows.sharding.fence_stores import open_fence_store
 from indigo_async.workflows.sharding.ledger import Grant
 from indigo_async.workflows.sharding.split import job_ref
 
-if TYPE_CHECKING:
-    from indigo_async.files.publishing.stores import SigningStore
-
 __all__ = ["Fence", "FencedJobLog"]
 
 _SERVER_DIGITS = 8
 _MAX_REQUESTS_PER_ENTRY = 1_000
 _GATHER_SECONDS = 0.01
-_GATHER_SECONDS_PER_FOREIGN_ENTRY = 0.2
+_GATHER_SECONDS_PER_FOREIGN_ENTRY = 0.1
 _MAX_GATHER_SECONDS = 5.0
 _WAIT_INITIAL = 0.5
 _WAIT_MAX = 10.0
@@ -108,22 +106,29 @@ class Fence:
         prefix = hashlib.sha256(base_url.encode()).hexdigest()[:_SERVER_DIGITS]
         store = await run_in_thread(lambda: open_fence_store(place, prefix, proxies=proxies))
         try:
-            fence = cls(store, limit_cents=limit_cents)
-            await fence._leases.take()
-            await fence._log.open()
-            renewing = asyncio.create_task(fence._leases.renew_regularly())
-            try:
+            async with cls.open_in(store, limit_cents=limit_cents) as fence:
                 yield fence
-            finally:
-                closing = asyncio.create_task(fence._close())
-                if_aborted = f"the jobs of this run stay taken in {fence.label} for {lease_seconds():.0f} s"
-                with cleanup("releasing this run's jobs", if_aborted, seconds=_CLOSE_SECONDS):
-                    await wait_shielded(closing, seconds=_CLOSE_SECONDS)
-                for task in (closing, renewing):
-                    task.cancel()
-                    await wait_shielded(task)
         finally:
             store.close()
+
+    @classmethod
+    @asynccontextmanager
+    async def open_in(cls, store: FenceStore, *, limit_cents: int | None) -> AsyncGenerator[Fence]:
+        """Open the fence in an open store; see `open`."""
+        fence = cls(store, limit_cents=limit_cents)
+        await fence._leases.take()
+        await fence._log.open()
+        renewing = asyncio.create_task(fence._leases.renew_regularly())
+        try:
+            yield fence
+        finally:
+            closing = asyncio.create_task(fence._close())
+            if_aborted = f"the jobs of this run stay taken in {fence.label} for {lease_seconds():.0f} s"
+            with cleanup("releasing this run's jobs", if_aborted, seconds=_CLOSE_SECONDS):
+                await wait_shielded(closing, seconds=_CLOSE_SECONDS)
+            for task in (closing, renewing):
+                task.cancel()
+                await wait_shielded(task)
 
     @property
     def label(self) -> str:
@@ -244,7 +249,7 @@ class Fence:
         """Append entries until no request is left. Those that arrive in the meantime share the next one."""
         try:
             while self._pending:
-                # However many owners there are, together they append about five entries a second.
+                # However many owners there are, together they append about ten entries a second.
                 gather = _GATHER_SECONDS + self._foreign_entries * _GATHER_SECONDS_PER_FOREIGN_ENTRY
                 await asyncio.sleep(min(gather, _MAX_GATHER_SECONDS))
                 requests = self._take_pending()

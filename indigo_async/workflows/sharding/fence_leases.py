@@ -72,8 +72,9 @@ class Leases:
         """Renew the own lease until canceled."""
         while True:
             await asyncio.sleep(_RENEW_SECONDS)
-            with suppress(FenceError):  # the next request to the log says more
-                await self._renew()
+            with suppress(FenceError, TimeoutError):  # the next request to the log says more
+                async with asyncio.timeout(_RENEW_SECONDS):
+                    await self._renew()
 
     async def end(self) -> None:
         """End the own lease.

@@ -22,6 +22,10 @@ FOLDERS = (_LOG, OWNERS)
 _FORMAT = 1
 _SNAPSHOT = "snapshot.json"
 _ENTRIES_PER_SNAPSHOT = 100
+_PURCHASES_PER_DELAY = 10_000
+"""For each time as many purchases, snapshots are written less often, because they are larger."""
+
+_WAIT_SECONDS = 0.2
 _MAX_CONCURRENT_READS = 16
 
 
@@ -107,7 +111,9 @@ class FenceLog:
             self.state, self.applied = FenceState.restore(snapshot.state), snapshot.applied
             self._snapshot_at = self.applied
         await self.read_new()
-        if self.applied - self._snapshot_at >= _ENTRIES_PER_SNAPSHOT:  # the process that should have written it ended
+        if (
+            self.applied - self._snapshot_at >= self._entries_per_snapshot()
+        ):  # the process that should have written it ended
             self._prepare_snapshot()
 
     async def append(self, entry: Entry) -> Replies:
@@ -121,11 +127,13 @@ class FenceLog:
             number = self.applied + 1
             if await self._store.create(_entry_name(number), _encode(_Written(entry=entry))):
                 self._apply(entry)
-                if number % _ENTRIES_PER_SNAPSHOT == 0:
+                if number % self._entries_per_snapshot() == 0:
                     self._prepare_snapshot()
             else:
                 # If the response to an earlier attempt was lost, one of the new entries is this one.
                 await self.read_new()
+                if self.applied < number:  # the store does not show it yet
+                    await asyncio.sleep(_WAIT_SECONDS)
         del self._awaited[entry.id]
         return replies
 
@@ -166,6 +174,9 @@ class FenceLog:
         replies = self.state.apply(entry)
         if entry.id in self._awaited:
             self._awaited[entry.id] = replies
+
+    def _entries_per_snapshot(self) -> int:
+        return _ENTRIES_PER_SNAPSHOT * (1 + len(self.state.purchases) // _PURCHASES_PER_DELAY)
 
     def _prepare_snapshot(self) -> None:
         self._snapshot_at = self.applied

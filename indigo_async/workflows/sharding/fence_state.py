@@ -15,6 +15,8 @@ from indigo_async.workflows.sharding.ledger import Grant, Ledger
 
 __all__ = ["Entry", "FenceState", "PurchaseFacts", "Replies", "Snapshot"]
 
+_MAX_PURCHASES = 100_000
+
 
 @attrs.frozen(kw_only=True)
 class PurchaseFacts:
@@ -93,7 +95,7 @@ class FenceState:
 
     An owner records an intent before it sends a purchase. It is refused if another owner has taken over the job, if
     the job may have purchased another export, or if less is left of the budget. What was purchased is recorded
-    whoever reports it, because it happened.
+    whoever reports it, because it happened. `purchases` has the last one of each job, for the last 100,000 jobs.
     """
 
     owners: dict[str, str] = attrs.Factory(dict[str, str])
@@ -165,8 +167,14 @@ class FenceState:
             self.ledger.release(intents[0].export_id, job=job)
 
     def _record_result(self, job: str, facts: PurchaseFacts) -> None:
+        self.purchases.pop(job, None)
         self.purchases[job] = facts
-        self.ledger.settle(facts.export_id, facts.cost_cents, job=job)
+        if len(self.purchases) > _MAX_PURCHASES:
+            del self.purchases[next(iter(self.purchases))]
+        if facts.cost_cents:
+            self.ledger.settle(facts.export_id, facts.cost_cents, job=job)
+        else:
+            self.ledger.release(facts.export_id, job=job)
         still_open = [intent for intent in self.intents.pop(job, []) if intent.export_id != facts.export_id]
         if still_open:
             self.intents[job] = still_open

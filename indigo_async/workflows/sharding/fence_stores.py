@@ -12,18 +12,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeGuard, TypeVar
+from typing import TypeGuard, TypeVar
 from urllib.parse import urlsplit
 
 from indigo_async._extras import require_extra
 from indigo_async._transport.proxies import Proxies
 from indigo_async._validation import InputCheck
 from indigo_async.errors import FenceError, PublishError
-from indigo_async.files.publishing.stores import SCHEMES, explain, is_panic, open_store, strip_credentials
+from indigo_async.files.publishing.stores import SCHEMES, SigningStore, explain, is_panic, open_store, strip_credentials
 from indigo_async.workflows.sharding.fence_log import FOLDERS, FenceStore, StoredObject
-
-if TYPE_CHECKING:
-    from indigo_async.files.publishing.stores import SigningStore
 
 __all__ = ["BucketStore", "FolderStore", "check_fence", "describe_fence", "open_fence_store"]
 

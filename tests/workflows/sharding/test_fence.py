@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
@@ -296,3 +297,7 @@ async def test_all_jobs_are_checked_in_each_shard(client: IndigoClient, folder: 
     for number in range(1, 4):
         with pytest.raises(InvalidInputError, match="another job writes"):
             await run_batch(client, jobs, shard=f"{number}/3", fence=folder)
+
+
+def test_the_types_of_a_fence_can_be_read_at_run_time():
+    assert Path in get_args(get_type_hints(run_batch)["fence"])

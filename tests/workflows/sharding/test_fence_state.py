@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from indigo_async.workflows.sharding import fence_state
 from indigo_async.workflows.sharding.fence_state import Entry, FenceState, PurchaseFacts, Snapshot
 
 JOB = "ab12"
@@ -64,6 +66,23 @@ def test_a_purchase_counts_once_at_what_was_charged_whoever_reports_it():
     assert (state.ledger.spent_cents, state.ledger.reserved_cents) == (90, 0)
     assert state.purchases[JOB] == facts(cents=90)
     assert JOB not in state.intents
+
+
+def test_a_purchase_that_turned_out_free_counts_nothing():
+    state = FenceState()
+    state.apply(entry("a", claims=(JOB,), intents={JOB: facts(cents=100)}))
+    state.apply(entry("a", results={JOB: facts(cents=0)}))
+    assert (state.ledger.spent_cents, state.ledger.reserved_cents, state.ledger.holders) == (0, 0, {})
+
+
+def test_the_oldest_purchases_are_forgotten_and_their_cents_are_not(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(fence_state, "_MAX_PURCHASES", 2)
+    state = FenceState()
+    for job in ("1", "2", "1", "3"):
+        state.apply(entry("a", claims=(job,), intents={job: facts(job)}))
+        state.apply(entry("a", results={job: facts(job)}))
+    assert list(state.purchases) == ["1", "3"]
+    assert state.ledger.spent_cents == 400
 
 
 def test_an_owner_obeys_the_limit_that_it_was_given():
