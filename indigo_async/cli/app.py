@@ -87,6 +87,26 @@ When it stops, it finishes purchases and downloads in flight and hands waiting j
 "Temporal" in the documentation.
 
   indigo-async worker --temporal 127.0.0.1:7233 --exports s3://bucket/exports""",
+    "jobs": """\
+Show the jobs of a batch that `run --temporal` started: state, stage and error of each.
+
+What is shown of a running job is up to half a minute old. No worker is needed. Without --temporal, TEMPORAL_ADDRESS
+says where Temporal is.
+
+  indigo-async jobs jobs.yaml-1a2b3c --state failed --customer 42""",
+    "drop": """\
+Stop one running job of a batch that `run --temporal` started. The others continue.
+
+A purchase in flight is checked first. Running the batch again runs the job.
+
+  indigo-async drop jobs.yaml-1a2b3c 42/Donors""",
+    "cancel": """\
+Cancel a batch that `run --temporal` started, with all of its jobs.
+
+Purchases in flight are checked first, and counted in the budget. Running the batch again runs the jobs that are not
+done.
+
+  indigo-async cancel jobs.yaml-1a2b3c""",
     "watch": """\
 Show audiences until each is done: active, failed, or waiting for a column selection.
 
@@ -103,7 +123,7 @@ Changes nothing on the server.""",
 }
 
 
-_BATCH_COMMANDS = (["run"], ["quote"], ["report"], ["worker"])
+_BATCH_COMMANDS = (["run"], ["quote"], ["report"], ["worker"], ["jobs"], ["drop"], ["cancel"])
 """Commands whose errors are about a manifest's fields."""
 
 _BUY_ANOTHER_ADVICE = (

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from indigo_async._redaction import redact
 from indigo_async._text import format_dollars
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async._validation import InputCheck
 from indigo_async.cli.errors import ErrorReport, ExitCode
 from indigo_async.cli.manifest import read_manifest
 from indigo_async.cli.options.batch import BatchOptions, TemporalBatchOptions
+from indigo_async.cli.progress.display import show_live
+from indigo_async.cli.progress.tracker import planned_stages
+from indigo_async.cli.progress.workers import WorkersProgress
 from indigo_async.cli.render.advice import advice_for, use_option_names
 from indigo_async.cli.render.failures import FailureGroups, render_failures
 from indigo_async.cli.render.output import Output
 from indigo_async.cli.report.formatting import format_count
+from indigo_async.cli.temporal_client import open_temporal
+from indigo_async.events import Stage
 from indigo_async.files import Publisher
-from indigo_async.temporal import BatchProgress, BatchSummary, connect, run_batch
-from indigo_async.temporal.starter import WORKER_PUBLISHER, check_destination
+from indigo_async.temporal import BatchProgress, BatchSummary, run_batch
+from indigo_async.temporal.job_inputs import WORKER_PUBLISHER, check_destination
 from indigo_async.workflows import AudienceJob
 from indigo_async.workflows.batches.jobs import check_job
 
-__all__ = ["read_manifest_for_workers", "run_on_temporal"]
+__all__ = ["read_manifest_for_workers", "run_on_temporal", "show_summary"]
 
 
 def read_manifest_for_workers(manifest: Path, options: BatchOptions) -> Iterator[AudienceJob]:
@@ -55,61 +62,67 @@ async def run_on_temporal(
         ConnectionFailedError: Temporal can't be reached.
     """
     jobs = await run_in_thread(lambda: list(read_manifest_for_workers(manifest, options)))
-    client = await connect(temporal.address, namespace=temporal.namespace)
-    name = temporal.batch_name(manifest)
+    client = await open_temporal(temporal)
+    name, planned = temporal.batch_name(manifest), Counter[Stage]()
+    for job in jobs:
+        planned.update(planned_stages(job, purchase=purchase))
     output.note(
         f"{manifest}: {format_count(len(jobs), 'job')} in the batch {name!r} on the task queue "
         f"{temporal.task_queue!r}. If you interrupt this command, they continue; run it again to wait for them."
     )
-    last_line = ""
+    progress = WorkersProgress(name=name, total=len(jobs), purchase=purchase, planned=planned)
+    done_earlier = 0
 
-    def show_progress(progress: BatchProgress) -> None:
-        nonlocal last_line
-        line = _format_progress(progress, len(jobs))
-        if line != last_line:
-            last_line = line
-            output.note(line)
+    def on_progress(latest: BatchProgress) -> None:
+        nonlocal done_earlier
+        if latest.done_earlier != done_earlier:
+            done_earlier = latest.done_earlier
+            output.note(f"{done_earlier:,} of {format_count(len(jobs), 'job')} were done earlier and are not repeated.")
+        progress.update(latest)
 
     try:
-        summary = await run_batch(
-            client,
-            jobs,
-            name=name,
-            task_queue=temporal.task_queue,
-            budget_cents=budget_cents,
-            purchase=purchase,
-            max_in_flight=options.max_in_flight,
-            heartbeat_seconds=temporal.heartbeat_seconds,
-            job_timeout=options.timeout,
-            on_progress=show_progress,
-        )
+        async with show_live(output, progress.render, progress.format_line):
+            summary = await run_batch(
+                client,
+                jobs,
+                name=name,
+                task_queue=temporal.task_queue,
+                budget_cents=budget_cents,
+                continue_changed=temporal.continue_changed,
+                purchase=purchase,
+                max_in_flight=options.max_in_flight,
+                heartbeat_seconds=temporal.heartbeat_seconds,
+                job_timeout=options.timeout,
+                on_progress=on_progress,
+            )
     except asyncio.CancelledError:
         output.note("Interrupted. The workflows continue.")
         raise
-    _show_summary(summary, output)
+    show_summary(name, summary, output)
+    if summary.failed:
+        message = f"{summary.failed:,} of {format_count(len(jobs), 'job')} failed"
+        output.error(ErrorReport(type="JobsFailed", message=message, advice="After fixing this, run the same command"))
     return ExitCode.FAILED if summary.failed else ExitCode.SUCCESS
 
 
-def _format_progress(progress: BatchProgress, total: int) -> str:
-    summary = progress.so_far
-    finished = summary.done + summary.failed
-    return f"{finished:,} of {total:,} finished, {summary.failed:,} failed, {progress.jobs_under_way:,} in progress"
-
-
-def _show_summary(summary: BatchSummary, output: Output) -> None:
+def show_summary(name: str, summary: BatchSummary, output: Output) -> None:
+    """Show the result of a batch, with its failures by kind."""
     output.write_json(
         {
+            "type": "summary",
+            "batch": name,
             "done": summary.done,
             "failed": summary.failed,
             "recalled": summary.recalled,
             "quoted_cents": summary.quoted_cents,
             "spent_cents": summary.spent_cents,
+            "failed_by_error": dict(summary.failed_by_error),
             "failures": [
                 {
                     "key": failure.key,
-                    "stage": failure.stage,
+                    "stage": failure.stage or None,
                     "error": failure.error_type,
-                    "message": use_option_names(failure.message),
+                    "message": redact(use_option_names(failure.message)),
                     "advice": advice_for(failure.error_type),
                 }
                 for failure in summary.failures
@@ -122,9 +135,8 @@ def _show_summary(summary: BatchSummary, output: Output) -> None:
     )
     groups = FailureGroups()
     for failure in summary.failures:
-        groups.add(failure.key, stage=failure.stage or "start", error_type=failure.error_type, message=failure.message)
+        groups.add(failure.key, stage=failure.stage, error_type=failure.error_type, message=failure.message)
     for view in render_failures(groups.groups()):
         output.show(view)
-    if summary.failed:
-        message = f"{summary.failed:,} of {summary.done + summary.failed:,} jobs failed"
-        output.error(ErrorReport(type="JobsFailed", message=message, advice="After fixing this, run the same command"))
+    if summary.failed > len(summary.failures):
+        output.show(f"These are {len(summary.failures):,} of {summary.failed:,}; `indigo-async jobs` shows all.")

@@ -8,6 +8,7 @@ except ImportError:
     require_extra("temporal", "indigo_async.temporal")
     raise
 
+from indigo_async.temporal.batch_jobs import cancel_batch, drop_job, list_jobs
 from indigo_async.temporal.connection import connect
 from indigo_async.temporal.converter import data_converter
 from indigo_async.temporal.export_stores import export_store
@@ -20,6 +21,7 @@ from indigo_async.temporal.payloads import (
     JobSummary,
     Quote,
 )
+from indigo_async.temporal.shard_payloads import JobState, JobStatus
 from indigo_async.temporal.starter import run_batch, run_job
 from indigo_async.temporal.worker import create_worker
 from indigo_async.temporal.workflows.batch import BatchWorkflow
@@ -37,14 +39,19 @@ __all__ = [
     "DeliveredExport",
     "Failure",
     "JobProgress",
+    "JobState",
+    "JobStatus",
     "JobSummary",
     "PageWorkflow",
     "Quote",
     "ShardWorkflow",
+    "cancel_batch",
     "connect",
     "create_worker",
     "data_converter",
+    "drop_job",
     "export_store",
+    "list_jobs",
     "run_batch",
     "run_job",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from functools import partial
 
@@ -21,7 +22,7 @@ __all__ = ["claim_jobs"]
 async def claim_jobs(
     temporal: Client, task_queue: str, holder: str, refs: Iterable[str], *, gone: Iterable[str] = ()
 ) -> ClaimReply:
-    """Claim jobs that nobody else holds, in the order of their buckets. Waits until Temporal responds.
+    """Claim jobs that nobody else holds, in all their buckets at once. Waits until Temporal responds.
 
     Args:
         temporal: what `connect` returned.
@@ -30,24 +31,34 @@ async def claim_jobs(
         refs: the references of the jobs.
         gone: holders that have ended without releasing their jobs.
     """
+    replies = await asyncio.gather(
+        *(
+            _claim_in_bucket(
+                temporal, task_queue, bucket, ClaimRequest(holder=holder, jobs=tuple(jobs), gone=tuple(gone))
+            )
+            for bucket, jobs in group_by_bucket(refs).items()
+        )
+    )
     held: dict[str, list[str]] = {}
     finished: dict[str, list[str]] = {}
-    for bucket, jobs in sorted(group_by_bucket(refs).items()):
-        request = ClaimRequest(holder=holder, jobs=tuple(jobs), gone=tuple(gone))
-        reply = await start_and_update(
-            temporal,
-            ClaimsWorkflow.claim,
-            request,
-            start=partial(
-                WithStartWorkflowOperation,
-                ClaimsWorkflow.run,
-                Claims(),
-                id=claims_workflow_id(task_queue, bucket),
-                task_queue=task_queue,
-                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            ),
-        )
+    for reply in replies:
         for total, part in ((held, reply.held), (finished, reply.finished)):
             for other, theirs in part.items():
                 total.setdefault(other, []).extend(theirs)
     return ClaimReply(held=held, finished=finished)
+
+
+async def _claim_in_bucket(temporal: Client, task_queue: str, bucket: int, request: ClaimRequest) -> ClaimReply:
+    return await start_and_update(
+        temporal,
+        ClaimsWorkflow.claim,
+        request,
+        start=partial(
+            WithStartWorkflowOperation,
+            ClaimsWorkflow.run,
+            Claims(),
+            id=claims_workflow_id(task_queue, bucket),
+            task_queue=task_queue,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        ),
+    )

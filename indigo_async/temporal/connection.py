@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import timedelta
 
 from temporalio.api.enums.v1 import IndexedValueType
@@ -15,11 +17,12 @@ from temporalio.envconfig import ClientConfig
 from temporalio.runtime import Runtime
 from temporalio.service import RPCError, RPCStatusCode
 
+from indigo_async._redaction import redact
 from indigo_async.errors import ConnectionFailedError
 from indigo_async.temporal.converter import data_converter
 from indigo_async.temporal.workflows.job import SEARCH_ATTRIBUTE_KEYS
 
-__all__ = ["connect", "ensure_search_attributes"]
+__all__ = ["connect", "ensure_search_attributes", "plain_errors"]
 
 _logger = logging.getLogger("indigo_async")
 
@@ -99,6 +102,18 @@ async def _check_namespace(client: Client) -> None:
     except RPCError as error:
         if error.status is not RPCStatusCode.PERMISSION_DENIED:  # a key may run workflows and see no namespaces
             raise
+
+
+@contextmanager
+def plain_errors(client: Client) -> Generator[None]:
+    """Raise `ConnectionFailedError` if Temporal does not answer a request in the block, or refuses it."""
+    try:
+        yield
+    except RPCError as error:
+        reason = f"{error.status.name.lower().replace('_', ' ')} ({redact(error.message)})"
+    else:
+        return
+    raise ConnectionFailedError(reason, endpoint=f"Temporal at {client.service_client.config.target_host}")
 
 
 async def ensure_search_attributes(client: Client) -> bool:

@@ -302,13 +302,19 @@ class BatchSummary:
 
 @attrs.frozen(kw_only=True)
 class BatchProgress:
-    """The progress of a batch: pages accepted, pages and jobs in progress, and the results of finished pages."""
+    """The progress of a batch: shards started, shards and jobs in progress, and the results of jobs that have ended.
+
+    `jobs_by_stage` counts the jobs in progress. `complete` says that all jobs were submitted. `done_earlier` counts the
+    jobs whose results an earlier run of the batch has.
+    """
 
     pages: int
     pages_under_way: int
     jobs_under_way: int
     complete: bool
     so_far: BatchSummary
+    jobs_by_stage: Mapping[str, int] = attrs.field(factory=dict[str, int])
+    done_earlier: int = 0
 
 
 @attrs.frozen(kw_only=True)

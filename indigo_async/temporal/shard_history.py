@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import attrs
 from temporalio.api.common.v1 import Payload
+from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
@@ -14,6 +15,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from indigo_async.events import Stage
 from indigo_async.temporal.payloads import JobInput, JobSummary
 from indigo_async.temporal.shard_payloads import (
+    TERMINATED,
     JobEnd,
     JobStatus,
     ShardResult,
@@ -25,20 +27,30 @@ from indigo_async.temporal.shard_payloads import (
 )
 from indigo_async.workflows.sharding.split import job_ref
 
-__all__ = ["ShardRecord", "read_ends", "read_shard"]
+__all__ = ["ShardRecord", "decode_first", "read_ends", "read_shard"]
 
 T = TypeVar("T")
 
+_ACTIVITY_EVENTS = {
+    EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED,
+    EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED,
+    EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED,
+    EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT,
+    EventType.EVENT_TYPE_ACTIVITY_TASK_CANCELED,
+}
 _SHARD_WORKFLOW = "ShardWorkflow"
 _NOT_FINISHED = "not done in time; running the batch again resumes the job"
+_TERMINATED = "terminated by an operator; the server continues"
 
 
 @attrs.frozen(kw_only=True)
 class ShardRecord:
-    """A shard: its jobs, and how far each one got, by reference."""
+    """A shard: its jobs, and how far each one got, by reference. `run_id` is None if it has not started."""
 
     task: ShardTask
     ends: dict[str, JobEnd]
+    run_id: str | None = None
+    is_running: bool = False
 
     def statuses(self) -> list[JobStatus]:
         """The states of the jobs."""
@@ -70,8 +82,8 @@ async def read_ends(temporal: Client, workflow_id: str, run_id: str) -> dict[str
     if described.workflow_type == _SHARD_WORKFLOW:
         record = await _to_record(temporal, described, events)
         return {ref: (job, record.ends[ref]) for ref, job in unpack_jobs(record.task.jobs) if ref in record.ends}
-    job = await _decode(temporal, events[0].workflow_execution_started_event_attributes.input.payloads, JobInput)
-    summary = await _decode(
+    job = await decode_first(temporal, events[0].workflow_execution_started_event_attributes.input.payloads, JobInput)
+    summary = await decode_first(
         temporal, events[-1].workflow_execution_completed_event_attributes.result.payloads, JobSummary
     )
     if job is None or summary is None:
@@ -97,17 +109,20 @@ async def _read_history(
 async def _to_record(
     temporal: Client, described: WorkflowExecutionDescription, events: Sequence[HistoryEvent]
 ) -> ShardRecord:
-    task = await _decode(temporal, events[0].workflow_execution_started_event_attributes.input.payloads, ShardTask)
+    task = await decode_first(temporal, events[0].workflow_execution_started_event_attributes.input.payloads, ShardTask)
     if task is None:
         raise ValueError(f"{described.id} is not a shard")
     ends: dict[str, JobEnd] = {}
+    dropping: set[str | None] = set()
     dropped: set[str | None] = set()
     for event in events:
-        result = await _decode(temporal, _result_payloads(event), ShardResult)
+        result = await decode_first(temporal, _result_payloads(event), ShardResult)
         ends |= {} if result is None else result.ends
-        dropped.add(await _decode(temporal, _drop_payloads(event), str))
+        dropping.add(await decode_first(temporal, _drop_payloads(event), str))
+        if event.event_type in _ACTIVITY_EVENTS:  # until then, the activity may find out that a job is done
+            dropped |= dropping
     for pending in described.raw_description.pending_activities:
-        heartbeat = await _decode(temporal, pending.heartbeat_details.payloads, ShardResult)
+        heartbeat = await decode_first(temporal, pending.heartbeat_details.payloads, ShardResult)
         ends |= {} if heartbeat is None else heartbeat.ends
     keys = name_jobs(task.jobs)
     ends |= {ref: stop_job(ends.get(ref)) for ref, key in keys.items() if {ref, key} & dropped}
@@ -116,9 +131,12 @@ async def _to_record(
             pass
         case WorkflowExecutionStatus.CANCELED:
             ends |= {ref: stop_job(ends.get(ref)) for ref in keys}
+        case WorkflowExecutionStatus.TERMINATED:
+            ends |= {ref: stop_job(ends.get(ref), TERMINATED, _TERMINATED) for ref in keys}
         case _:
             ends |= {ref: stop_job(ends.get(ref), "WaitTimeoutError", _NOT_FINISHED) for ref in keys}
-    return ShardRecord(task=task, ends=ends)
+    is_running = described.status is WorkflowExecutionStatus.RUNNING
+    return ShardRecord(task=task, ends=ends, run_id=described.run_id, is_running=is_running)
 
 
 def _result_payloads(event: HistoryEvent) -> Sequence[Payload]:
@@ -134,7 +152,7 @@ def _drop_payloads(event: HistoryEvent) -> Sequence[Payload]:
     return signal.input.payloads if signal.signal_name == "drop" else ()
 
 
-async def _decode(temporal: Client, payloads: Sequence[Payload], kind: type[T]) -> T | None:
+async def decode_first(temporal: Client, payloads: Sequence[Payload], kind: type[T]) -> T | None:
     """Decode the first payload; None if there is none."""
     if not payloads:
         return None

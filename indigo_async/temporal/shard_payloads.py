@@ -5,6 +5,7 @@ Jobs are named by their references (`job_ref`), because their own keys may be lo
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
@@ -12,11 +13,12 @@ from typing import Any
 import attrs
 
 from indigo_async.temporal.converter import from_plain, to_plain
-from indigo_async.temporal.payloads import JobInput, JobSummary, PackedJobs
+from indigo_async.temporal.payloads import BatchSummary, Failure, JobInput, JobSummary, PackedJobs
 from indigo_async.workflows.sharding.split import job_ref
 
 __all__ = [
     "CANCELED",
+    "TERMINATED",
     "JobEnd",
     "JobState",
     "JobStatus",
@@ -28,12 +30,16 @@ __all__ = [
     "pack_jobs",
     "read_heartbeat",
     "stop_job",
+    "summarize_ends",
     "unpack_jobs",
 ]
 
 
 CANCELED = "CancelledError"
 """The error type of jobs that were dropped or canceled."""
+
+TERMINATED = "TerminatedError"
+"""The error type of jobs whose shard was terminated."""
 
 
 @attrs.frozen(kw_only=True)
@@ -154,6 +160,31 @@ def stop_job(end: JobEnd | None, error_type: str = CANCELED, message: str = "can
     return end if end.has_ended else attrs.evolve(end, error_type=error_type, message=message)
 
 
+def summarize_ends(keys: Mapping[str, str], ends: Mapping[str, JobEnd], workflow_id: str) -> BatchSummary:
+    """The result of the jobs that have ended, of those with these keys by reference."""
+    ended = {ref: end for ref, end in ends.items() if end.has_ended}
+    failed = {ref: end for ref, end in ended.items() if end.summary is None}
+    quotes = [end.summary.quote for end in ended.values() if end.summary is not None]
+    return BatchSummary(
+        done=len(ended) - len(failed),
+        failed=len(failed),
+        recalled=sum(end.recalled for end in ended.values()),
+        quoted_cents=sum(quote.cost_cents or 0 for quote in quotes if quote is not None),
+        spent_cents=sum(end.spent_cents for end in ends.values()),
+        failed_by_error=dict(Counter(end.error_type for end in failed.values())),
+        failures=tuple(
+            Failure(
+                key=keys[ref],
+                workflow_id=workflow_id,
+                stage=end.stage,
+                error_type=end.error_type,
+                message=end.message,
+            )
+            for ref, end in failed.items()
+        ),
+    )
+
+
 def describe_jobs(packed: PackedJobs, ends: Mapping[str, JobEnd]) -> list[JobStatus]:
     """The states of a shard's jobs, from its last heartbeat or its results."""
     return [_describe_job(job, ends.get(ref)) for ref, job in unpack_jobs(packed)]
@@ -178,7 +209,7 @@ def _describe_job(job: JobInput, end: JobEnd | None) -> JobStatus:
 def _state_of(end: JobEnd) -> JobState:
     if end.summary is not None:
         return JobState.DONE
-    if end.error_type == CANCELED:
+    if end.error_type in {CANCELED, TERMINATED}:
         return JobState.CANCELED
     if end.error_type:
         return JobState.FAILED

@@ -4,32 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from datetime import timedelta
+import logging
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
-import attrs
 from temporalio.client import (
     Client,
+    WorkflowExecutionStatus,
     WorkflowFailureError,
     WorkflowHandle,
+    WorkflowUpdateFailedError,
 )
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async._validation import InputCheck
 from indigo_async.errors import InvalidInputError, Problem, WorkflowError
 from indigo_async.events import Stage
+from indigo_async.temporal.batch_jobs import NOT_STARTED, read_batch, wait_for_end
+from indigo_async.temporal.batch_progress import ProgressReader
 from indigo_async.temporal.budget_client import open_ledger
-from indigo_async.temporal.connection import ensure_search_attributes
+from indigo_async.temporal.connection import ensure_search_attributes, plain_errors
 from indigo_async.temporal.converter import to_json
-from indigo_async.temporal.export_stores import find_destination_problem
 from indigo_async.temporal.failures import build_failure, find_last_stage
 from indigo_async.temporal.ids import (
     IDENTITY_MEMO_KEY,
@@ -38,44 +40,26 @@ from indigo_async.temporal.ids import (
     budget_workflow_id,
     job_workflow_id,
 )
-from indigo_async.temporal.payloads import (
-    BatchProgress,
-    BatchState,
-    BatchSummary,
-    ExportInput,
-    JobInput,
-    JobSummary,
-    LookalikeInput,
-    Page,
-)
-from indigo_async.temporal.shard_payloads import pack_jobs
-from indigo_async.temporal.updates import plain_cancellation
-from indigo_async.temporal.workflows.batch import BatchWorkflow
-from indigo_async.temporal.workflows.job import AudienceWorkflow, build_search_attributes
+from indigo_async.temporal.job_inputs import WORKER_PUBLISHER, build_job_input, check_destination
+from indigo_async.temporal.payloads import BatchProgress, BatchState, BatchSummary, JobInput, JobSummary, Page
+from indigo_async.temporal.shard_payloads import name_jobs, pack_jobs, stop_job, summarize_ends
+from indigo_async.temporal.updates import send_through_outages
+from indigo_async.temporal.workflows.batch import LOST_PAGE, BatchWorkflow
+from indigo_async.temporal.workflows.job import AudienceWorkflow, build_batch_attributes, build_search_attributes
+from indigo_async.temporal.workflows.page import combine_summaries
 from indigo_async.workflows.batches.conflicts import check_jobs
-from indigo_async.workflows.batches.jobs import AudienceJob, check_job, compute_identity, normalized_inputs
+from indigo_async.workflows.batches.jobs import AudienceJob, check_job
 from indigo_async.workflows.sharding.split import job_ref
 
-__all__ = ["WORKER_PUBLISHER", "check_destination", "run_batch", "run_job"]
+__all__ = ["run_batch", "run_job"]
+
+_logger = logging.getLogger("indigo_async")
 
 _SHARD_SIZE = 100
 _MAX_SHARD_SIZE = 250
 """So that heartbeats stay far below the 256 KB at which Temporal warns."""
-_FINGERPRINT_LENGTH = 32
-_PROGRESS_SECONDS = 2.0
-_QUERY_TIMEOUT = timedelta(seconds=10)
-
-
-@attrs.frozen
-class _WorkerPublisher:
-    """Represents the workers' publisher while jobs are checked, because the workers publish local CSVs."""
-
-    def publish(self, path: Path) -> AbstractAsyncContextManager[str]:
-        raise NotImplementedError
-
-
-WORKER_PUBLISHER = _WorkerPublisher()
-"""The publisher with which jobs are checked before workers run them."""
+_MAX_STOP_SECONDS = 120.0
+"""How long the shards of a canceled batch may take to end. Purchases in flight are checked for at most a minute."""
 
 
 async def run_job(
@@ -108,7 +92,7 @@ async def run_job(
     heartbeat_seconds = check.seconds("heartbeat_seconds", heartbeat_seconds)
     timeout = check.seconds("timeout", timeout)
     check.raise_if_invalid()
-    job_input = await _build_job_input(
+    job_input = await build_job_input(
         checked,
         purchase=purchase,
         heartbeat_seconds=heartbeat_seconds,
@@ -154,6 +138,7 @@ async def run_batch(
     name: str,
     task_queue: str = TASK_QUEUE,
     budget_cents: int | None = None,
+    continue_changed: bool = False,
     purchase: bool = True,
     max_in_flight: int = 10_000,
     shard_size: int = _SHARD_SIZE,
@@ -169,12 +154,16 @@ async def run_batch(
     If the caller is interrupted, the batch continues with the shards it has; the same call feeds it the rest and waits
     again. After the batch has ended, the same call recalls the jobs that are done and retries those that failed.
 
+    If an operator cancels or terminates the batch or one of its shards, the jobs that have not ended count as failed,
+    at the stage they reached. Outages of Temporal are waited out.
+
     Args:
         temporal: the client that `connect` returned.
         jobs: the jobs. Their destinations are relative to the workers' exports folder or store.
         name: the name of the batch, by which a later call finds it and its budget.
         task_queue: the task queue of the workers.
         budget_cents: the limit for all batches of this name; None leaves only each job's `max_cost_cents`.
+        continue_changed: run these jobs in the batch of this name and with its budget, although it had other jobs.
         purchase: False stops each job at its priced preview.
         max_in_flight: the maximum number of concurrent jobs, rounded to whole shards.
         shard_size: the number of jobs in a shard, at most 250.
@@ -183,8 +172,8 @@ async def run_batch(
         on_progress: called with the progress every few seconds.
 
     Raises:
-        InvalidInputError: lists all problems, or a batch of this name is in progress with other jobs. Nothing was
-            started.
+        InvalidInputError: lists all problems, or the batch of this name has or had other jobs. Nothing was started.
+        ConnectionFailedError: Temporal refused a request.
     """
     check = InputCheck()
     name = check.text("name", name)
@@ -195,6 +184,7 @@ async def run_batch(
     if shard_size > _MAX_SHARD_SIZE:
         check.add("shard_size", f"must be at most {_MAX_SHARD_SIZE}")
     purchase = check.boolean("purchase", purchase)
+    continue_changed = check.boolean("continue_changed", continue_changed)
     heartbeat_seconds = check.seconds("heartbeat_seconds", heartbeat_seconds)
     job_timeout = check.seconds("job_timeout", job_timeout)
     check.raise_if_invalid()
@@ -204,7 +194,7 @@ async def run_batch(
     check.raise_if_invalid()
     shows_stage = await ensure_search_attributes(temporal)
     inputs = [
-        await _build_job_input(
+        await build_job_input(
             checked,
             purchase=purchase,
             batch=name,
@@ -216,77 +206,84 @@ async def run_batch(
         for checked in await run_in_thread(lambda: [check_job(InputCheck(), job, WORKER_PUBLISHER) for job in jobs])
     ]
     inputs.sort(key=_ref_of)
-    await open_ledger(
-        temporal,
-        name,
-        limit_cents=budget_cents,
-        identity=hashlib.sha256(to_json([[_ref_of(job), job.fingerprint] for job in inputs])).hexdigest(),
-        continue_changed=True,
-        task_queue=task_queue,
-    )
     batch_identity = hashlib.sha256(to_json([shard_size, [job.identity for job in inputs]])).hexdigest()
-    state = BatchState(name=name, max_pages_under_way=max(1, max_in_flight // shard_size))
-    started = await temporal.start_workflow(
-        BatchWorkflow.run,
-        state,
-        id=batch_workflow_id(name),
-        task_queue=task_queue,
-        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-        memo={IDENTITY_MEMO_KEY: batch_identity},
-    )
-    # By its ID alone, because a batch that continues as new has another run ID.
-    batch = temporal.get_workflow_handle_for(BatchWorkflow.run, started.id)
-    if await _read_identity(batch) != batch_identity:
-        problem = (
-            f"a batch named {name!r} is in progress with other jobs; wait until it has ended or choose another name"
+    with plain_errors(temporal):
+        done_earlier = await _count_done_earlier(temporal, name, batch_identity)
+        await open_ledger(
+            temporal,
+            name,
+            limit_cents=budget_cents,
+            identity=hashlib.sha256(to_json([[_ref_of(job), job.fingerprint] for job in inputs])).hexdigest(),
+            continue_changed=continue_changed,
+            task_queue=task_queue,
         )
-        raise InvalidInputError([Problem("name", problem)])
-    async with _report_progress(batch, on_progress):
-        await _feed(batch, _split_into_shards(inputs, shard_size))
-        return await batch.result()
+        state = BatchState(name=name, max_pages_under_way=max(1, max_in_flight // shard_size))
+        start = partial(
+            temporal.start_workflow,
+            BatchWorkflow.run,
+            state,
+            id=batch_workflow_id(name),
+            task_queue=task_queue,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            memo={IDENTITY_MEMO_KEY: batch_identity},
+            search_attributes=build_batch_attributes(name) if shows_stage else None,
+        )
+        started: WorkflowHandle[BatchWorkflow, BatchSummary] = await send_through_outages(start)
+        # By its ID alone, because a batch that continues as new has another run ID.
+        batch = temporal.get_workflow_handle_for(BatchWorkflow.run, started.id)
+        if await _read_identity(batch) != batch_identity:
+            raise _has_other_jobs(name)
+        keys = {_ref_of(job): job.key for job in inputs}
+        progress = ProgressReader(temporal, name, keys, done_earlier=done_earlier)
+        async with _report_progress(progress, on_progress):
+            await _feed(batch, _split_into_shards(inputs, shard_size))
+            progress.is_complete = True
+            try:
+                summary = await send_through_outages(started.result)
+            except WorkflowFailureError:  # canceled or terminated
+                return await _read_summary(temporal, name, keys)
+        return await _read_summary(temporal, name, keys) if LOST_PAGE in summary.failed_by_error else summary
 
 
-def check_destination(check: InputCheck, where: str, job: AudienceJob) -> None:
-    """Check that a job's destination is inside the workers' exports folder or store."""
-    destination = None if job.export is None else job.export.destination
-    problem = find_destination_problem(str(destination)) if isinstance(destination, (str, Path)) else None
-    if problem is not None:
-        check.add(where, problem)
+async def _count_done_earlier(temporal: Client, name: str, identity: str) -> int:
+    """Count the jobs that the last run of a batch with the same jobs has done.
+
+    Raises:
+        InvalidInputError: the batch is in progress with other jobs.
+    """
+    batch = temporal.get_workflow_handle_for(BatchWorkflow.run, batch_workflow_id(name))
+    try:
+        described = await send_through_outages(batch.describe)
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return 0
+        raise
+    is_same = await described.memo_value(IDENTITY_MEMO_KEY, "", type_hint=str) == identity
+    if described.status is WorkflowExecutionStatus.RUNNING:
+        if is_same:
+            return 0
+        raise _has_other_jobs(name)
+    if not is_same:
+        return 0
+    if described.status is WorkflowExecutionStatus.COMPLETED:
+        return (await batch.result()).done
+    return (await read_batch(temporal, name)).summarize().done
 
 
-async def _build_job_input(job: AudienceJob, **options: Any) -> JobInput:
-    """Build the input of a checked job's workflow."""
-    selections, filters = normalized_inputs(job)
-    step, export = job.lookalike, job.export
-    job_input = JobInput(
-        key=job.key,
-        customer_id=job.customer_id,
-        audience_name=job.audience_name,
-        csv=str(job.csv),
-        selections=selections.by_field(),
-        lookalike=None
-        if step is None
-        else LookalikeInput(
-            audience_name=step.audience_name,
-            size=step.size,
-            include_original_audience=step.include_original_audience,
-            filters=filters,
-        ),
-        export=None
-        if export is None
-        else ExportInput(
-            destination=None if export.destination is None else str(export.destination),
-            optional_field_types=tuple(export.optional_field_types),
-            max_cost_cents=export.max_cost_cents,
-            reuse_purchased=export.reuse_purchased,
-            allow_empty=export.allow_empty,
-        ),
-        identity="",
-        **options,
+def _has_other_jobs(name: str) -> InvalidInputError:
+    problem = (
+        f"a batch named {name!r} is in progress with other jobs; wait until it has ended, cancel it, or choose another "
+        "name, which has its own budget"
     )
-    made = await compute_identity(job, base_url="")
-    identity = hashlib.sha256(to_json([made.fingerprint, job_input.export, job_input.purchase])).hexdigest()
-    return attrs.evolve(job_input, identity=identity, fingerprint=made.fingerprint[:_FINGERPRINT_LENGTH])
+    return InvalidInputError([Problem("name", problem)])
+
+
+async def _read_summary(temporal: Client, name: str, keys: Mapping[str, str]) -> BatchSummary:
+    """The result of a batch that was canceled or terminated, or of which shards were, from its histories."""
+    record = await wait_for_end(temporal, name, timeout=_MAX_STOP_SECONDS)
+    known = {ref for shard in record.shards for ref in name_jobs(shard.task.jobs)}
+    never = {ref: stop_job(None, message=NOT_STARTED) for ref in keys if ref not in known}
+    return combine_summaries([record.summarize(), summarize_ends(keys, never, "")])
 
 
 async def _read_identity(handle: WorkflowHandle[Any, Any]) -> str:
@@ -308,27 +305,37 @@ def _split_into_shards(inputs: Iterable[JobInput], size: int) -> list[Page]:
     ]
 
 
-async def _feed(batch: WorkflowHandle[BatchWorkflow, BatchSummary], pages: Sequence[Page]) -> None:
-    """Feed the pages that the batch has not accepted yet, even if it continues as new in between."""
+async def _feed(batch: WorkflowHandle[BatchWorkflow, BatchSummary], shards: Sequence[Page]) -> None:
+    """Feed the shards that the batch has not accepted yet, even if it continues as new in between, until it ends."""
     accepted = 0  # the first response corrects this
-    while accepted < len(pages):
-        with plain_cancellation():
-            accepted = await batch.execute_update(  # pyright: ignore[reportUnknownMemberType] - Temporal leaves a type open
-                BatchWorkflow.feed, pages[accepted]
+    while accepted < len(shards):
+        shard, update_id = shards[accepted], str(uuid4())
+        try:
+            accepted = await send_through_outages(
+                partial(batch.execute_update, BatchWorkflow.feed, shard, id=update_id)  # pyright: ignore[reportUnknownMemberType] - Temporal leaves a type open
             )
+        except WorkflowUpdateFailedError:  # it ended with the update in progress
+            return
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:  # it has ended
+                return
+            raise
 
 
 @asynccontextmanager
 async def _report_progress(
-    batch: WorkflowHandle[BatchWorkflow, BatchSummary], on_progress: Callable[[BatchProgress], object] | None
+    reader: ProgressReader, on_progress: Callable[[BatchProgress], object] | None
 ) -> AsyncGenerator[None]:
     """Report the batch's progress inside the block."""
 
     async def report() -> None:
-        while on_progress is not None:
-            with suppress(RPCError):  # no worker responds in time
-                on_progress(await batch.query(BatchWorkflow.progress, rpc_timeout=_QUERY_TIMEOUT))
-            await asyncio.sleep(_PROGRESS_SECONDS)
+        if on_progress is None:
+            return
+        try:
+            async for progress in reader.follow():
+                on_progress(progress)
+        except Exception:
+            _logger.exception("the progress of a batch is no longer reported")
 
     reporting = asyncio.create_task(report())
     try:

@@ -1,4 +1,4 @@
-"""Send updates to workflows through outages of Temporal and of the workers that run these workflows."""
+"""Send requests to Temporal through its outages, and those of the workers that run its workflows."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ _LONGEST_WAIT = 2.0
 
 
 async def send_through_outages(send: Callable[[], Awaitable[T]], *, is_wanted: Callable[[], bool] = lambda: True) -> T:
-    """Send an update. While Temporal or its workers don't respond, send it again until the caller is canceled.
+    """Send a request, and repeat it while Temporal or its workers don't respond, until the caller is canceled.
 
-    An update whose outcome is unknown is sent again, so a repeated update must change nothing.
+    A request whose outcome is unknown is sent again, so a repeated one must change nothing.
 
     Args:
-        send: sends the update once, with the same update ID each time.
-        is_wanted: a failed update is not sent again once this returns False.
+        send: sends the request once, an update with the same update ID each time.
+        is_wanted: a failed request is not sent again once this returns False.
 
     Raises:
-        RPCError: Temporal refused the update, or the workflow has ended, or the update failed and is not wanted.
+        RPCError: Temporal refused the request, or the workflow has ended, or the request failed and is not wanted.
     """
     for attempt in count():
         try:
@@ -62,7 +62,7 @@ async def send_through_outages(send: Callable[[], Awaitable[T]], *, is_wanted: C
                 raise
             reason = error.message
         if attempt == 0:
-            _logger.warning("Temporal did not process an update (%s); trying again until it does", redact(reason))
+            _logger.warning("Temporal did not answer a request (%s); trying again until it does", redact(reason))
         longest = min(_LONGEST_WAIT, _SHORTEST_WAIT * 2.0 ** min(attempt, 16))
         await asyncio.sleep(uniform(longest / 2, longest))  # noqa: S311 - spreads the load, no secret
     raise AssertionError("unreachable")

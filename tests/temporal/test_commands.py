@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -12,6 +13,7 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
@@ -214,3 +216,71 @@ async def test_a_worker_rejects_invalid_addresses_and_exports(temporal_environme
         )
         assert code == 2, errors
         assert problem in errors
+
+
+async def test_operators_list_drop_and_cancel_the_jobs_of_a_batch(
+    temporal_environment: TemporalEnvironment, customer: str, tmp_path: Path
+):
+    stuck = f"{customer}-b"
+    manifest = tmp_path / "jobs.jsonl"
+    rows = [
+        {
+            "customer_id": name,
+            "audience_name": f"List {number}",
+            "csv": f"https://files.example.org/{number}.csv",
+            "column_selections": {"first_name": {"column_name": "First", "is_required": True}},
+            "export": {
+                "destination": f"{name}/{number}.csv",
+                "optional_field_types": ["phone"],
+                "max_cost_cents": 0 if number == 1 else 1_000_000,
+            },
+        }
+        for number, name in enumerate([customer, customer, stuck, stuck])
+    ]
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    temporal_environment.sandbox.faults.add(
+        Fault(
+            kind=FaultKind.ERROR_BEFORE,
+            status=503,
+            endpoint="POST /create_preview_csv_export",
+            customer_id=stuck,
+            times=None,
+        )
+    )
+    where = ("--temporal", temporal_environment.address)
+
+    async def operate(*arguments: str | Path) -> tuple[int, list[dict[str, Any]], str]:
+        code, output, errors = await wait_for_exit(await command(temporal_environment, *arguments, *where))
+        return code, [json.loads(line) for line in output.splitlines() if line.startswith("{")], errors
+
+    async with worker(temporal_environment):
+        run = await command(
+            temporal_environment,
+            *("run", manifest, *where, "--task-queue", temporal_environment.task_queue, "--heartbeat-seconds", "0.6"),
+            "--json",
+        )
+        _, _, unknown = await operate("jobs", manifest)
+        name = unknown.partition("did you mean ")[2].partition("?")[0]
+        assert re.fullmatch(r"jobs\.jsonl-[0-9a-f]{6}", name), unknown
+        listed: list[dict[str, Any]] = []
+        while [row.get("stage") for row in listed] != ["preview", "preview"]:
+            _, rows_and_summary, _ = await operate("jobs", name, "--json", "--customer", stuck, "--state", "running")
+            listed = rows_and_summary[:-1]
+        assert {row["state"] for row in listed} == {"running"}
+        code, dropped, errors = await operate("drop", name, f"{stuck}/List 2", "--json")
+        assert (code, [(row["state"], row["stage"]) for row in dropped]) == (0, [("canceled", "preview")]), errors
+        code, _, errors = await operate("drop", name, f"{stuck}/List 2")
+        assert code == 2
+        assert "has already ended: it is canceled" in errors
+        code, (canceled,), errors = await operate("cancel", name, "--json")
+        assert code == 0, errors
+        assert canceled["failed_by_error"]["CancelledError"] == 2
+        assert {failure["stage"] for failure in canceled["failures"]} == {"preview", "purchase"}
+        code, output, errors = await wait_for_exit(run)
+    assert code == 1, errors
+    assert f"in the batch '{name}' on the task queue" in errors
+    assert json.loads(output) == canceled
+    code, output, errors = await wait_for_exit(await command(temporal_environment, "jobs", name, *where))
+    assert code == 0, errors
+    assert "running" not in output
+    assert "2 canceled" in output

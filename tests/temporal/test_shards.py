@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 import pytest
-from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.client import WorkflowExecutionStatus
 from temporalio.service import RPCError
 
 from indigo_async.errors import AuthenticationError
@@ -201,7 +201,7 @@ async def test_a_terminated_shard_leaves_its_jobs_to_others(temporal_environment
         lost = asyncio.create_task(run(env, jobs))
         await wait_for(env, UPLOAD, 3)
         await env.temporal.get_workflow_handle(shard_workflow_id(customer, 0)).terminate()
-        assert (await lost).failed_by_error == {"PageLost": 3}
+        assert (await lost).failed_by_error == {"TerminatedError": 3}
         env.sandbox.faults.clear()
         summary = await run(env, jobs, name=f"{customer} too")
     assert (summary.done, summary.failed, env.purchase_count()) == (3, 0, 3)
@@ -219,7 +219,7 @@ async def test_a_purchase_of_a_terminated_shard_is_not_made_again(
         while not (await read_ledger_or_empty(env)).holders:
             await asyncio.sleep(0.02)
         await env.temporal.get_workflow_handle(shard_workflow_id(customer, 0)).terminate()
-        assert (await lost).failed_by_error == {"PageLost": 2}
+        assert (await lost).failed_by_error == {"TerminatedError": 2}
         summary = await run(env, jobs, name=customer if same_name else f"{customer} too")
         await asyncio.sleep(1.5)
     assert (summary.done, summary.failed, env.purchase_count()) == (2, 0, 2)
@@ -282,15 +282,14 @@ async def test_a_canceled_batch_settles_its_purchases_first(temporal_environment
         canceled = asyncio.create_task(run(env, jobs, budget_cents=3 * PRICE_CENTS))
         await wait_for(env, PURCHASE)
         await env.temporal.get_workflow_handle_for(BatchWorkflow.run, batch_workflow_id(customer)).cancel()
-        with pytest.raises(WorkflowFailureError):
-            await canceled
+        await canceled
         assert await wait_until_ended(env, shard_workflow_id(customer, 0)) is WorkflowExecutionStatus.CANCELED
         purchased = env.purchase_count()
         ledger = await read_ledger(env)
         assert purchased > 0
         assert (ledger.spent_cents, ledger.reserved, ledger.holders) == (purchased * PRICE_CENTS, {}, {})
         env.sandbox.faults.clear()
-        summary = await run(env, jobs, budget_cents=3 * PRICE_CENTS)
+        summary = await run(env, jobs, budget_cents=3 * PRICE_CENTS, continue_changed=True)
         ledger = await read_ledger(env)
     assert (summary.done, summary.failed, env.purchase_count()) == (3, 0, 3)
     assert (ledger.spent_cents, ledger.reserved) == (3 * PRICE_CENTS, {})
@@ -367,7 +366,7 @@ async def test_purchases_without_a_budget_are_counted(temporal_environment: Temp
     jobs = [make_job(number, customer=customer) for number in range(4)]
     async with env.running_worker():
         await run(env, jobs[:2])
-        summary = await run(env, jobs, budget_cents=3 * PRICE_CENTS)
+        summary = await run(env, jobs, budget_cents=3 * PRICE_CENTS, continue_changed=True)
         ledger = await read_ledger(env)
     assert (summary.done, summary.failed_by_error) == (3, {"BudgetExceededError": 1})
     assert (ledger.spent_cents, env.purchase_count()) == (3 * PRICE_CENTS, 3)
@@ -390,8 +389,8 @@ async def test_running_shards_show_their_jobs_without_a_worker(
             await asyncio.sleep(0.1)
         assert {status.state for status in record.statuses()} == {JobState.RUNNING}
         await env.temporal.get_workflow_handle(batch_workflow_id(customer)).cancel()
-        with pytest.raises(WorkflowFailureError):
-            await running
+        summary = await running
+        assert [failure.stage for failure in summary.failures] == ["match", "match"]
     await wait_until_ended(env, shard_workflow_id(customer, 0))
     record = await read_shard(env.temporal, shard_workflow_id(customer, 0))
     assert record is not None

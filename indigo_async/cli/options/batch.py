@@ -18,6 +18,7 @@ __all__ = [
     "BATCH",
     "TEMPORAL",
     "TEMPORAL_BATCH",
+    "BatchName",
     "BatchOptions",
     "Manifest",
     "TemporalBatchOptions",
@@ -30,6 +31,7 @@ _TEMPORAL_GROUP = Group("Temporal", sort_key=9)
 _HASH_DIGITS = 6
 
 Manifest = Annotated[Path, Parameter(help="The jobs: a .yaml, .csv or .jsonl file.")]
+BatchName = Annotated[str, Parameter(help="The batch's name, which `run --temporal` shows when it starts.")]
 
 
 @Parameter(name="*", group=Group("Batch", sort_key=5))

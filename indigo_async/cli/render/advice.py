@@ -33,6 +33,9 @@ _WORDS = (
     (r"\bcall wait_until_active first\b", "wait for it with `indigo-async watch`"),
     (r"\bcall export_audience\b", "run `indigo-async export` without --export-id"),
     (r"\bPass export_id=\.\.\. to choose one\b", "Choose one with --export-id"),
+    (r"\bpass continue_changed=True\b", "use --continue"),
+    (r"(?m)^name(?=: a batch named )", "--name"),
+    (r"\bchoose another name, which has\b", "choose another --name, which has"),
     (r"\b([Tt])he same call\b", r"\1he same command"),
     (r"\bTrue or False\b", "true or false"),
 )
@@ -87,6 +90,8 @@ _ADVICE = {
     "AuthenticationError": "Check the token and its permissions, then run the batch again.",
     "BudgetExceededError": "This export was not purchased. Raise export.max_cost_cents or --budget-cents, or request "
     "fewer fields; then run the batch again, which purchases the same preview.",
+    "CancelledError": "The job was canceled or dropped. If it should run after all, run the batch again: it checks "
+    "first what was created and purchased.",
     "ConnectionFailedError": "The network or the server was down. Run the batch again to resume.",
     "CustomerMismatchError": "The server responded with another customer's data, which was not used. Check the "
     "customer_id; if it is right, contact Indigo's support. Running the batch again does not help.",
@@ -124,6 +129,8 @@ _ADVICE = {
     "ResponseDecodeError": "The server's response could not be understood. Run the batch again; if this persists, "
     "report it.",
     "ServerError": "The server failed. Run the batch again; it checks first whether the work was done.",
+    "TerminatedError": "The job's workflow was terminated. If it should run after all, run the batch again: it checks "
+    "first what was created and purchased.",
     "WaitTimeoutError": "Work already requested continues on the server. Run the batch again to resume, or use a "
     "longer --timeout.",
 }

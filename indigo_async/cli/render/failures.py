@@ -101,7 +101,8 @@ def render_failures(groups: Sequence[FailureGroup], *, known: str | None = None)
     known = None if known is None else redact(use_option_names(known))
     for group in groups[:_KINDS_SHOWN]:
         heading = Text(f"{group.jobs:,} x {replace_control_characters(group.error_type)}", style="red")
-        heading.append(f" at {replace_control_characters(group.stage)}", style="dim")
+        if group.stage:
+            heading.append(f" at {replace_control_characters(group.stage)}", style="dim")
         yield Group(heading, Padding(Group(Text(group.advice), *_render_examples(group, known)), (0, 0, 0, 4)))
     if len(groups) > _KINDS_SHOWN:
         yield Text(f"and {len(groups) - _KINDS_SHOWN:,} other kinds; --json shows all", style="red")

@@ -6,6 +6,7 @@ import asyncio
 
 import attrs
 from temporalio import workflow
+from temporalio.common import TypedSearchAttributes
 from temporalio.exceptions import FailureError
 from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
 
@@ -13,10 +14,14 @@ with workflow.unsafe.imports_passed_through():
     from indigo_async.temporal.ids import page_workflow_id, shard_workflow_id
     from indigo_async.temporal.payloads import BatchProgress, BatchState, BatchSummary, Failure, PackedJobs, Page
     from indigo_async.temporal.shard_payloads import ShardTask, name_jobs
+    from indigo_async.temporal.workflows.job import build_batch_attributes
     from indigo_async.temporal.workflows.page import PageWorkflow, combine_summaries, is_current_task_cancelled
     from indigo_async.temporal.workflows.shard import ShardWorkflow
 
-__all__ = ["BatchWorkflow"]
+__all__ = ["LOST_PAGE", "BatchWorkflow"]
+
+LOST_PAGE = "PageLost"
+"""The error type of jobs whose page or shard did not finish. Its own history says how far they got."""
 
 _MAX_PAGES_WAITING = 2
 _MAX_HISTORY_LENGTH = 8_000
@@ -85,6 +90,7 @@ class BatchWorkflow:
             ShardWorkflow.run,
             ShardTask(batch=self._state.name, number=number, run_ms=self._state.run_ms, jobs=jobs),
             id=shard_workflow_id(self._state.name, number),
+            search_attributes=_build_attributes(self._state.name, jobs),
             cancellation_type=ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
             parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
         )
@@ -113,6 +119,13 @@ class BatchWorkflow:
         )
 
 
+def _build_attributes(name: str, jobs: PackedJobs) -> TypedSearchAttributes:
+    """The search attributes of a shard. It has a customer's if all of its jobs do."""
+    if not jobs.shared.get("shows_stage"):
+        return TypedSearchAttributes.empty
+    return build_batch_attributes(name, jobs.shared.get("customer_id"))
+
+
 def _keys_of(page: Page) -> list[str]:
     return [job.key for job in page.orders] if page.jobs is None else list(name_jobs(page.jobs).values())
 
@@ -121,6 +134,6 @@ def _summarize_lost_page(page: Page) -> BatchSummary:
     """The result of a page whose workflow was canceled, terminated, or started by an earlier batch."""
     message = "the page's workflow did not finish; running the batch again finds the results of its jobs"
     failures = tuple(
-        Failure(key=key, workflow_id="", stage="", error_type="PageLost", message=message) for key in _keys_of(page)
+        Failure(key=key, workflow_id="", stage="", error_type=LOST_PAGE, message=message) for key in _keys_of(page)
     )
-    return BatchSummary(failed=len(failures), failed_by_error={"PageLost": len(failures)}, failures=failures)
+    return BatchSummary(failed=len(failures), failed_by_error={LOST_PAGE: len(failures)}, failures=failures)

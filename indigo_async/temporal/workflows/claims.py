@@ -10,7 +10,7 @@ with workflow.unsafe.imports_passed_through():
 
 __all__ = ["ClaimsWorkflow"]
 
-_MAX_HISTORY_LENGTH = 4_000
+_MAX_HISTORY_LENGTH = 2_000
 
 
 @workflow.defn(name="ClaimsWorkflow")

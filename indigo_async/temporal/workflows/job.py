@@ -29,6 +29,7 @@ __all__ = [
     "SEARCH_ATTRIBUTE_KEYS",
     "STAGE_KEY",
     "AudienceWorkflow",
+    "build_batch_attributes",
     "build_search_attributes",
 ]
 
@@ -58,6 +59,14 @@ def build_search_attributes(job: JobInput) -> TypedSearchAttributes:
     ]
     if job.batch is not None:
         pairs.append(SearchAttributePair(BATCH_KEY, job.batch))
+    return TypedSearchAttributes(pairs)
+
+
+def build_batch_attributes(name: str, customer_id: str | None = None) -> TypedSearchAttributes:
+    """The search attributes of a batch, or of one of its shards."""
+    pairs: list[SearchAttributePair[Any]] = [SearchAttributePair(BATCH_KEY, name)]
+    if customer_id is not None:
+        pairs.append(SearchAttributePair(CUSTOMER_KEY, customer_id))
     return TypedSearchAttributes(pairs)
 
 

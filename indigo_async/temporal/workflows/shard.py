@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Coroutine
 from contextlib import suppress
 from datetime import timedelta
@@ -20,7 +19,7 @@ with workflow.unsafe.imports_passed_through():
     from indigo_async.events import Stage
     from indigo_async.temporal.failures import build_failure
     from indigo_async.temporal.ids import claim_holder, claims_workflow_id
-    from indigo_async.temporal.payloads import BatchSummary, Failure, ReleaseRequest, Settlement
+    from indigo_async.temporal.payloads import BatchSummary, ReleaseRequest, Settlement
     from indigo_async.temporal.shard_payloads import (
         JobEnd,
         ShardResult,
@@ -29,6 +28,7 @@ with workflow.unsafe.imports_passed_through():
         name_jobs,
         read_heartbeat,
         stop_job,
+        summarize_ends,
         unpack_jobs,
     )
     from indigo_async.temporal.workflows.page import is_current_task_cancelled
@@ -71,7 +71,7 @@ class ShardWorkflow:
             await _run_to_completion(self._settle_and_release())
             if is_canceled:
                 raise asyncio.CancelledError
-        return self._summarize()
+        return summarize_ends(self._keys, self._ends, workflow.info().workflow_id)
 
     @workflow.signal
     async def drop(self, key: str) -> None:
@@ -144,29 +144,6 @@ class ShardWorkflow:
             request = ReleaseRequest(holder=holder, finished=finished)
             signals.append(_signal(claims_workflow_id(info.task_queue, bucket), "release", request))
         await asyncio.gather(*signals)
-
-    def _summarize(self) -> BatchSummary:
-        ends = self._ends.values()
-        failed = {ref: end for ref, end in self._ends.items() if end.summary is None}
-        quotes = [end.summary.quote for end in ends if end.summary is not None]
-        return BatchSummary(
-            done=len(ends) - len(failed),
-            failed=len(failed),
-            recalled=sum(end.recalled for end in ends),
-            quoted_cents=sum(quote.cost_cents or 0 for quote in quotes if quote is not None),
-            spent_cents=sum(end.spent_cents for end in ends),
-            failed_by_error=dict(Counter(end.error_type for end in failed.values())),
-            failures=tuple(
-                Failure(
-                    key=self._keys[ref],
-                    workflow_id=workflow.info().workflow_id,
-                    stage=end.stage,
-                    error_type=end.error_type,
-                    message=end.message,
-                )
-                for ref, end in failed.items()
-            ),
-        )
 
 
 def _last_heartbeat(error: ActivityError) -> list[Any]:

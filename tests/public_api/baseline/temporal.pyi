@@ -5,9 +5,19 @@ class AudienceWorkflow:
 
 class BatchProgress:
     def __init__(
-        self, *, pages: int, pages_under_way: int, jobs_under_way: int, complete: bool, so_far: BatchSummary
+        self,
+        *,
+        pages: int,
+        pages_under_way: int,
+        jobs_under_way: int,
+        complete: bool,
+        so_far: BatchSummary,
+        jobs_by_stage: Mapping[str, int] = ...,
+        done_earlier: int = ...,
     ) -> None: ...
     complete: bool
+    done_earlier: int
+    jobs_by_stage: Mapping[str, int]
     jobs_under_way: int
     pages: int
     pages_under_way: int
@@ -78,6 +88,35 @@ class JobProgress:
     quote: Quote | None
     stage: str
 
+class JobState(StrEnum):
+    CANCELED = "canceled"
+    DONE = "done"
+    FAILED = "failed"
+    RUNNING = "running"
+    WAITING = "waiting"
+
+class JobStatus:
+    def __init__(
+        self,
+        *,
+        key: str,
+        customer_id: str,
+        audience_name: str,
+        state: JobState,
+        stage: str = ...,
+        error_type: str = ...,
+        message: str = ...,
+        spent_cents: int = ...,
+    ) -> None: ...
+    audience_name: str
+    customer_id: str
+    error_type: str
+    key: str
+    message: str
+    spent_cents: int
+    stage: str
+    state: JobState
+
 class JobSummary:
     def __init__(
         self,
@@ -111,6 +150,7 @@ class ShardWorkflow:
     async def drop(self, key: str) -> None: ...
     async def run(self, task: ShardTask) -> BatchSummary: ...
 
+async def cancel_batch(temporal: Client, name: str, *, timeout: float = 600.0) -> BatchSummary: ...
 async def connect(
     address: str | None = None,
     *,
@@ -129,7 +169,9 @@ def create_worker(
     graceful_seconds: float = 90.0,
 ) -> Worker: ...
 def data_converter(codec: PayloadCodec | None = None) -> DataConverter: ...
+async def drop_job(temporal: Client, name: str, key: str, *, timeout: float = 120.0) -> JobStatus: ...
 def export_store(location: str, *, proxy: str | None = None) -> FolderExportStore | ObjectExportStore: ...
+async def list_jobs(temporal: Client, name: str) -> list[JobStatus]: ...
 async def run_batch(
     temporal: Client,
     jobs: Sequence[AudienceJob],
@@ -137,6 +179,7 @@ async def run_batch(
     name: str,
     task_queue: str = TASK_QUEUE,
     budget_cents: int | None = None,
+    continue_changed: bool = False,
     purchase: bool = True,
     max_in_flight: int = 10000,
     shard_size: int = _SHARD_SIZE,
