@@ -22,7 +22,7 @@ from indigo_async.errors import (
     PurchaseInDoubtError,
 )
 from indigo_async.events import Stage
-from indigo_async.sandbox import Sandbox
+from indigo_async.sandbox import Dialect, Sandbox
 from indigo_async.workflows import OutcomeRow, read_journal, run_batch, start_batch, sum_purchases
 from indigo_async.workflows.recipes.context import NullJobLog
 from indigo_async.workflows.sharding import fence as fence_module
@@ -301,3 +301,29 @@ async def test_all_jobs_are_checked_in_each_shard(client: IndigoClient, folder: 
 
 def test_the_types_of_a_fence_can_be_read_at_run_time():
     assert Path in get_args(get_type_hints(run_batch)["fence"])
+
+
+async def test_a_fence_may_be_added_to_a_batch_that_had_only_a_journal(
+    sandbox: Sandbox, client: IndigoClient, folder: Path, tmp_path: Path
+):
+    jobs, journal = make_jobs(4, tmp_path), tmp_path / "run.journal"
+    await run_batch(client, jobs[:3], journal=journal)
+    report = await run_batch(client, jobs, journal=journal, fence=folder)
+    assert (report.done, report.spent_cents, report.fence_spent_cents) == (4, 4 * PRICE, PRICE)
+    assert sandbox.counts().purchases == 4
+
+
+async def test_a_lost_journal_and_a_server_that_hides_field_types_cost_nothing_with_a_fence(
+    folder: Path, tmp_path: Path
+):
+    async with lite_sandbox(dialect=Dialect(shows_field_types=False)) as sandbox, make_client(sandbox) as client:
+        jobs = make_jobs(3, tmp_path)
+        await run_batch(client, jobs, fence=folder)
+        for one in tmp_path.glob("*.csv"):
+            one.unlink()
+        async with make_client(sandbox) as other:
+            report = await run_batch(other, jobs, fence=folder)
+        assert (report.done, report.failed, sandbox.counts().purchases) == (3, 0, 3)
+        async with make_client(sandbox) as other:
+            without = await run_batch(other, jobs)
+        assert without.failed_by_error == {"ExportExistsError": 3}
