@@ -24,7 +24,7 @@ __all__ = ["ProgressReader"]
 
 _RPC_TIMEOUT = timedelta(seconds=10)
 _MIN_INTERVAL = 2.0
-_MAX_RPCS_PER_SECOND = 10
+_MAX_RPCS_PER_SECOND = 5
 _MAX_RESULTS_PER_ROUND = 50
 _CONCURRENT_READS = 10
 
@@ -57,7 +57,7 @@ class ProgressReader:
         """How far the jobs of running shards got, by the shards' numbers."""
 
     async def follow(self) -> AsyncGenerator[BatchProgress]:
-        """Yield the progress until the caller stops. Sends at most ten requests per second, and none in an outage."""
+        """Yield the progress until the caller stops. Sends about five requests per second at most."""
         while True:
             with suppress(RPCError, InvalidInputError):
                 yield await self._read()
