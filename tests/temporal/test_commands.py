@@ -256,7 +256,7 @@ async def test_operators_list_drop_and_cancel_the_jobs_of_a_batch(
     async with worker(temporal_environment):
         run = await command(
             temporal_environment,
-            *("run", manifest, *where, "--task-queue", temporal_environment.task_queue, "--heartbeat-seconds", "0.6"),
+            *("run", manifest, *where, "--task-queue", temporal_environment.task_queue, "--heartbeat-seconds", "2"),
             "--json",
         )
         _, _, unknown = await operate("jobs", manifest)

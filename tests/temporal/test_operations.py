@@ -35,7 +35,7 @@ PREVIEW = "POST /create_preview_csv_export"
 
 
 def batch(environment: TemporalEnvironment, jobs: Sequence[AudienceJob], **options: Any) -> Any:
-    settings: dict[str, Any] = {"name": environment.task_queue, "heartbeat_seconds": 0.6} | options
+    settings: dict[str, Any] = {"name": environment.task_queue, "heartbeat_seconds": 2.0} | options
     return run_batch(
         settings.pop("temporal", environment.temporal), jobs, task_queue=environment.task_queue, **settings
     )
