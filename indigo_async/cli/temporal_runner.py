@@ -25,6 +25,7 @@ from indigo_async.cli.temporal_client import open_temporal
 from indigo_async.events import Stage
 from indigo_async.files import Publisher
 from indigo_async.temporal import BatchProgress, BatchSummary, run_batch
+from indigo_async.temporal.connection import has_workers
 from indigo_async.temporal.job_inputs import WORKER_PUBLISHER, check_destination
 from indigo_async.workflows import AudienceJob
 from indigo_async.workflows.batches.jobs import check_job
@@ -70,6 +71,11 @@ async def run_on_temporal(
         f"{manifest}: {format_count(len(jobs), 'job')} in the batch {name!r} on the task queue "
         f"{temporal.task_queue!r}. If you interrupt this command, they continue; run it again to wait for them."
     )
+    if not await has_workers(client, temporal.task_queue):
+        output.note(
+            f"No worker has polled the task queue {temporal.task_queue!r} in the last minutes. The jobs wait until "
+            "`indigo-async worker` runs there."
+        )
     progress = WorkersProgress(name=name, total=len(jobs), purchase=purchase, planned=planned)
     done_earlier = 0
 

@@ -8,9 +8,14 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.enums.v1 import IndexedValueType, TaskQueueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
-from temporalio.api.workflowservice.v1 import CountWorkflowExecutionsRequest, DescribeNamespaceRequest
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import (
+    CountWorkflowExecutionsRequest,
+    DescribeNamespaceRequest,
+    DescribeTaskQueueRequest,
+)
 from temporalio.client import Client
 from temporalio.converter import PayloadCodec
 from temporalio.envconfig import ClientConfig
@@ -22,7 +27,7 @@ from indigo_async.errors import ConnectionFailedError
 from indigo_async.temporal.converter import data_converter
 from indigo_async.temporal.workflows.job import SEARCH_ATTRIBUTE_KEYS
 
-__all__ = ["connect", "ensure_search_attributes", "plain_errors"]
+__all__ = ["connect", "ensure_search_attributes", "has_workers", "plain_errors"]
 
 _logger = logging.getLogger("indigo_async")
 
@@ -114,6 +119,20 @@ def plain_errors(client: Client) -> Generator[None]:
     else:
         return
     raise ConnectionFailedError(reason, endpoint=f"Temporal at {client.service_client.config.target_host}")
+
+
+async def has_workers(client: Client, task_queue: str) -> bool:
+    """Whether a worker has polled the task queue in the last minutes, as far as Temporal says."""
+    request = DescribeTaskQueueRequest(
+        namespace=client.namespace,
+        task_queue=TaskQueue(name=task_queue),
+        task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+    )
+    try:
+        described = await client.workflow_service.describe_task_queue(request, timeout=_RPC_TIMEOUT)
+    except RPCError:
+        return True
+    return bool(described.pollers)
 
 
 async def ensure_search_attributes(client: Client) -> bool:

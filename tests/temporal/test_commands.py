@@ -147,6 +147,7 @@ async def test_interrupted_run_says_that_the_workflows_continue(
         process.send_signal(signal.SIGINT)
         code, _, errors = await wait_for_exit(process)
         assert code == 130, errors
+        assert f"No worker has polled the task queue 'no worker for {customer}'" in errors
         assert "Interrupted. The workflows continue." in errors
         assert "bug" not in errors
 
