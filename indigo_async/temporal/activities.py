@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import attrs
 from temporalio import activity
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.exceptions import ApplicationError
@@ -37,10 +38,11 @@ from indigo_async.temporal.attempt_log import AttemptLog, run_with_heartbeat
 from indigo_async.temporal.budget_client import BudgetClient
 from indigo_async.temporal.export_stores import FolderExportStore, ObjectExportStore
 from indigo_async.temporal.failures import to_application_error
-from indigo_async.temporal.ids import IDENTITY_MEMO_KEY
+from indigo_async.temporal.ids import IDENTITY_MEMO_KEY, claim_holder
 from indigo_async.temporal.payloads import (
     Booking,
     BookingKind,
+    ClaimedJob,
     DeliveredExport,
     ExportInput,
     ExportTask,
@@ -50,6 +52,8 @@ from indigo_async.temporal.payloads import (
     LookalikeTask,
     Quote,
 )
+from indigo_async.temporal.shard_claims import claim_shard, wait_for_holders
+from indigo_async.temporal.shard_payloads import JobEnd
 from indigo_async.temporal.worker_guard import WorkerGuard
 from indigo_async.temporal.workflows.job import AudienceWorkflow
 from indigo_async.workflows.recipes.budget import Budget
@@ -64,6 +68,7 @@ from indigo_async.workflows.recipes.name_index import NameIndex
 from indigo_async.workflows.recipes.preview import ExportRead, ensure_preview
 from indigo_async.workflows.recipes.purchase import check_price, export_lock
 from indigo_async.workflows.recipes.waits import wait_export
+from indigo_async.workflows.sharding.split import job_ref
 
 __all__ = ["AudienceActivities"]
 
@@ -94,7 +99,28 @@ class AudienceActivities:
 
     @property
     def activities(self) -> list[Callable[..., Any]]:
-        return [self.match, self.lookalike, self.preview, self.purchase, self.download, self.recall]
+        return [self.claim, self.match, self.lookalike, self.preview, self.purchase, self.download, self.recall]
+
+    @activity.defn(name="claim")
+    async def claim(self, job: JobInput) -> ClaimedJob:
+        """Claim a job for its workflow, once no other workflow runs it."""
+        info, temporal = activity.info(), activity.client()
+        holder = claim_holder(info.workflow_id or "", info.workflow_run_id or "")
+        ref = job_ref(job.customer_id, job.audience_name)
+
+        async def work() -> ClaimedJob:
+            while True:
+                claimed = await claim_shard(temporal, info.task_queue, holder, {ref: job})
+                if not claimed.held:
+                    break
+                await wait_for_holders(temporal, claimed.held)
+            summary = claimed.ends[ref].summary if ref in claimed.ends else None
+            if summary is not None:
+                return ClaimedJob(summary=attrs.evolve(summary, spent_cents=0))
+            known = claimed.known.get(ref, JobEnd())
+            return ClaimedJob(facts=known.facts, intents=known.intents)
+
+        return await run_with_heartbeat(work(), dict, hand_over_on_shutdown=True)
 
     @activity.defn(name=Stage.MATCH)
     async def match(self, job: JobInput) -> RecordId:
@@ -130,7 +156,8 @@ class AudienceActivities:
     async def preview(self, task: ExportTask) -> Quote:
         """Return the export for the job, either purchased already or with its price."""
 
-        async def work(context: RecipeContext, _: AttemptLog) -> Quote:
+        async def work(context: RecipeContext, attempt_log: AttemptLog) -> Quote:
+            attempt_log.load_known(task.facts, task.intents)
             if task.export.destination is not None:
                 await self._exports.check(task.export.destination)
             async with export_lock(self._client, task.audience_id):
@@ -148,6 +175,7 @@ class AudienceActivities:
 
         async def work(context: RecipeContext, attempt_log: AttemptLog) -> Quote:
             options = _build_export_options(task.export)
+            attempt_log.load_known(task.facts, task.intents)
             attempt_log.load_result(Stage.PREVIEW, options.journal_facts | {"export_id": quote.export_id})
             if quote.cost_cents is not None:
                 intent = {"export_id": quote.export_id, "cost_cents": quote.cost_cents}

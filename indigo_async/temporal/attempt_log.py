@@ -23,6 +23,7 @@ __all__ = ["AttemptLog", "run_with_heartbeat"]
 T = TypeVar("T")
 
 _HEARTBEATS_PER_TIMEOUT = 3
+_MAX_HEARTBEAT_INTERVAL = 10.0
 _HANDOVER_DELAY = timedelta(milliseconds=100)
 
 
@@ -42,6 +43,11 @@ class AttemptLog:
     def heartbeat_details(self) -> Mapping[str, Any]:
         """What the next attempt needs to know."""
         return {"results": self._results, "intents": self._intents}
+
+    def load_known(self, facts: Mapping[str, Mapping[str, Any]], intents: Mapping[str, Mapping[str, Any]]) -> None:
+        """Load what another run of the job found out, by stage. What earlier attempts recorded is newer."""
+        self._results = {**facts, **self._results}
+        self._intents = {**intents, **self._intents}
 
     def load_result(self, stage: Stage, facts: Mapping[str, Any]) -> None:
         """Load a stage's result from the history."""
@@ -80,7 +86,7 @@ async def run_with_heartbeat(
     With `hand_over_on_shutdown`, the stage ends at once when its worker shuts down, and another worker continues it.
     """
     limit = activity.info().heartbeat_timeout
-    interval = None if limit is None else limit.total_seconds() / _HEARTBEATS_PER_TIMEOUT
+    interval = None if limit is None else min(_MAX_HEARTBEAT_INTERVAL, limit.total_seconds() / _HEARTBEATS_PER_TIMEOUT)
     stage = asyncio.ensure_future(work)
     waiting: set[asyncio.Future[Any]] = {stage}
     if hand_over_on_shutdown:

@@ -27,6 +27,7 @@ __all__ = [
     "BookingKind",
     "ClaimReply",
     "ClaimRequest",
+    "ClaimedJob",
     "DeliveredExport",
     "ExportInput",
     "ExportTask",
@@ -122,7 +123,8 @@ class Quote:
 class ExportTask:
     """The input for pricing, purchasing and delivering an export. `quote` is the priced export, once there is one.
 
-    Scheduling the purchase with this task records the intent: it is in the history before anything can be sent.
+    Scheduling the purchase with this task records the intent: it is in the history before anything can be sent. `facts`
+    and `intents` are those of a `ClaimedJob`.
     """
 
     customer_id: str
@@ -131,6 +133,8 @@ class ExportTask:
     export: ExportInput
     quote: Quote | None = None
     budget: str | None = None
+    facts: dict[str, dict[str, Any]] = attrs.field(factory=dict[str, dict[str, Any]])
+    intents: dict[str, dict[str, Any]] = attrs.field(factory=dict[str, dict[str, Any]])
 
 
 @attrs.frozen(kw_only=True)
@@ -154,6 +158,19 @@ class JobSummary:
     quote: Quote | None = None
     spent_cents: int = 0
     delivered: DeliveredExport | None = None
+
+
+@attrs.frozen(kw_only=True)
+class ClaimedJob:
+    """What is known of a claimed job.
+
+    `summary` is the result of another run that did the same job. Otherwise, if another run had the same inputs, `facts`
+    are the results of its stages as a journal records them, and `intents` its requests with an unknown outcome.
+    """
+
+    summary: JobSummary | None = None
+    facts: dict[str, dict[str, Any]] = attrs.field(factory=dict[str, dict[str, Any]])
+    intents: dict[str, dict[str, Any]] = attrs.field(factory=dict[str, dict[str, Any]])
 
 
 @attrs.frozen(kw_only=True)

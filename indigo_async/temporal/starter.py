@@ -68,7 +68,7 @@ async def run_job(
     *,
     task_queue: str = TASK_QUEUE,
     purchase: bool = True,
-    heartbeat_seconds: float = 120.0,
+    heartbeat_seconds: float = 30.0,
     timeout: float = 14_400.0,  # noqa: ASYNC109 - the job's own deadline
 ) -> JobSummary:
     """Run one job as a workflow and return its result. A repeated call returns the result of the same workflow.

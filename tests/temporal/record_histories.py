@@ -67,14 +67,12 @@ async def record(address: str, folder: Path) -> None:
             print(name, len(history.events), "events,", len(text), "bytes")
 
         await run_job(temporal, make_job(1, customer="42"), task_queue=queue)
-        await write("job-bought", job_workflow_id("42", "List 1"))
+        await write("job-claimed", job_workflow_id("42", "List 1"))
         await run_job(temporal, make_job(2, customer="42"), task_queue=queue, purchase=False)
-        await write("job-priced", job_workflow_id("42", "List 2"))
-        await run_job(temporal, make_job(3, customer="42", lookalike=None, export=None), task_queue=queue)
-        await write("job-matched", job_workflow_id("42", "List 3"))
+        await write("job-claimed-priced", job_workflow_id("42", "List 2"))
         with contextlib.suppress(WorkflowError):
             await run_job(temporal, make_job(4, customer="42", max_cost_cents=0), task_queue=queue)
-        await write("job-over-its-limit", job_workflow_id("42", "List 4"))
+        await write("job-claimed-over-its-limit", job_workflow_id("42", "List 4"))
         jobs = [make_job(number, customer="42") for number in range(10, 14)]
         await run_batch(temporal, jobs[:2], name="recorded", task_queue=queue, budget_cents=10 * PRICE_CENTS)
         await run_batch(
@@ -89,6 +87,10 @@ async def record(address: str, folder: Path) -> None:
         await write("shard-recalled", shard_workflow_id("recorded", 0))
         await write("shard-over-the-budget", shard_workflow_id("recorded", 1))
         await write("batch-of-shards", "batch/recorded")
+        await run_job(temporal, jobs[0], task_queue=queue)
+        await write("job-claimed-recalled", job_workflow_id("42", "List 10"))
+        await cancel_job(temporal, sandbox, queue)
+        await write("job-claimed-canceled", job_workflow_id("42", "List 5"))
         await stop_shards(temporal, sandbox, queue)
         await write("shard-with-a-dropped-job", shard_workflow_id("stopped", 0))
         await write("shard-canceled", shard_workflow_id("stopped", 1))
@@ -96,6 +98,21 @@ async def record(address: str, folder: Path) -> None:
         await write("budget-of-shards", "budget/shards")
         await use_claims(temporal, queue)
         await write("claims", "claims/recording/0")
+
+
+async def cancel_job(temporal: Client, sandbox: Sandbox, task_queue: str) -> None:
+    """Cancel a job while its lookalike is requested."""
+    endpoint = "POST /create_lookalike_audience"
+    sandbox.faults.add(Fault(kind=FaultKind.DELAY_AFTER, endpoint=endpoint, delay=1.0))
+    requests = sandbox.log.count(endpoint)
+    running = asyncio.create_task(
+        run_job(temporal, make_job(5, customer="42"), task_queue=task_queue, heartbeat_seconds=1.0)
+    )
+    while sandbox.log.count(endpoint) == requests:
+        await asyncio.sleep(0.02)
+    await temporal.get_workflow_handle(job_workflow_id("42", "List 5")).cancel()
+    with contextlib.suppress(WorkflowError):
+        await running
 
 
 async def stop_shards(temporal: Client, sandbox: Sandbox, task_queue: str) -> None:

@@ -200,8 +200,8 @@ async def test_histories_are_short_and_contain_neither_the_token_nor_a_download_
     assert temporal_environment.sandbox.token not in text
     assert "/downloads/" not in text
     kinds = await event_types(temporal_environment.temporal, workflow_id)
-    assert kinds.count("ACTIVITY_TASK_SCHEDULED") == 5
-    assert len(kinds) <= 40
+    assert kinds.count("ACTIVITY_TASK_SCHEDULED") == 6
+    assert len(kinds) <= 52
 
 
 async def test_the_intent_is_in_the_history_before_the_purchase_is_sent(

@@ -230,7 +230,7 @@ async def test_a_job_restarted_soon_after_a_cancel_finds_its_audience(
 ):
     env = temporal_environment
     job = make_job(1, customer=customer)
-    env.sandbox.faults.add(Fault(kind=FaultKind.DELAY_AFTER, endpoint="POST /match_uploaded_csv", delay=0.5))
+    env.sandbox.faults.add(Fault(kind=FaultKind.DELAY_AFTER, endpoint="POST /match_uploaded_csv", delay=2.0))
     async with env.running_worker():
         canceled = asyncio.create_task(run_job(env.temporal, job, task_queue=env.task_queue, heartbeat_seconds=1.0))
         while env.sandbox.log.count("POST /match_uploaded_csv") == 0:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, TypeVar
 
 import attrs
 from temporalio import workflow
 from temporalio.common import RetryPolicy, SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
+from temporalio.exceptions import FailureError
 from temporalio.workflow import ActivityCancellationType
 
 with workflow.unsafe.imports_passed_through():
     from indigo_async.events import Stage
     from indigo_async.models import RecordId
+    from indigo_async.temporal.ids import claim_holder, claims_workflow_id
     from indigo_async.temporal.payloads import (
+        ClaimedJob,
         DeliveredExport,
         ExportTask,
         JobInput,
@@ -21,7 +26,9 @@ with workflow.unsafe.imports_passed_through():
         JobSummary,
         LookalikeTask,
         Quote,
+        ReleaseRequest,
     )
+    from indigo_async.workflows.sharding.split import bucket_of, job_ref
 
 __all__ = [
     "BATCH_KEY",
@@ -31,6 +38,7 @@ __all__ = [
     "AudienceWorkflow",
     "build_batch_attributes",
     "build_search_attributes",
+    "is_current_task_cancelled",
 ]
 
 T = TypeVar("T")
@@ -44,6 +52,7 @@ SEARCH_ATTRIBUTE_KEYS: tuple[SearchAttributeKey[str], ...] = (CUSTOMER_KEY, BATC
 _RETRY = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=60))
 """Unlimited until the job's deadline. Final errors are marked as not retryable."""
 
+_CLAIM = "claim"
 _DONE = "done"
 _STAGE_LABELS = {Stage.LOOKALIKE.value: "lookalike", Stage.PREVIEW.value: "export"}
 """Values of the search attribute, by the stage that starts them. Few, because each change is a billed event."""
@@ -70,6 +79,12 @@ def build_batch_attributes(name: str, customer_id: str | None = None) -> TypedSe
     return TypedSearchAttributes(pairs)
 
 
+def is_current_task_cancelled() -> bool:
+    """Whether this workflow itself is canceled, and not just one of its children or activities."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 @workflow.defn(name="AudienceWorkflow")
 class AudienceWorkflow:
     """Match, create the lookalike, price, purchase, deliver. Each stage reuses what exists."""
@@ -78,9 +93,32 @@ class AudienceWorkflow:
     def __init__(self, job: JobInput) -> None:
         self._input = job
         self._progress = JobProgress(stage=Stage.MATCH.value)
+        self._has_claims = False
+        self._claimed = ClaimedJob()
 
     @workflow.run
     async def run(self, job: JobInput) -> JobSummary:
+        self._has_claims = workflow.patched("claims")
+        if not self._has_claims:
+            return await self._run_stages(job)
+        try:
+            self._claimed = await self._run_stage(_CLAIM, job, ClaimedJob)
+            summary = self._claimed.summary or await self._run_stages(job)
+        except (FailureError, asyncio.CancelledError):
+            await self._release(job, has_result=False)
+            raise
+        await self._release(job, has_result=self._claimed.summary is None)
+        return summary
+
+    async def _release(self, job: JobInput, *, has_result: bool) -> None:
+        """Release the job. A workflow of claims that is gone holds none."""
+        info, ref = workflow.info(), job_ref(job.customer_id, job.audience_name)
+        holder = claim_holder(info.workflow_id, info.run_id)
+        claims = workflow.get_external_workflow_handle(claims_workflow_id(info.task_queue, bucket_of(ref)))
+        with suppress(FailureError):
+            await claims.signal("release", ReleaseRequest(holder=holder, finished=(ref,) if has_result else ()))
+
+    async def _run_stages(self, job: JobInput) -> JobSummary:
         matched_id: RecordId = await self._run_stage(Stage.MATCH, job, RecordId)
         self._update_progress(matched_id=matched_id)
         summary = JobSummary(matched_id=matched_id)
@@ -109,6 +147,8 @@ class AudienceWorkflow:
             audience_id=summary.matched_id if summary.lookalike_id is None else summary.lookalike_id,
             export=job.export,
             budget=job.budget,
+            facts=self._claimed.facts,
+            intents=self._claimed.intents,
         )
         quote = await self._run_stage(Stage.PREVIEW, task, Quote)
         self._update_progress(quote=quote)
@@ -128,17 +168,17 @@ class AudienceWorkflow:
             self._update_progress(quote=quote)
         return attrs.evolve(summary, quote=quote, delivered=delivered)
 
-    async def _run_stage(self, stage: Stage, task: object, result_type: Any) -> Any:
+    async def _run_stage(self, stage: str, task: object, result_type: Any) -> Any:
         """Schedule a stage and return its result."""
-        self._set_stage(stage.value)
-        # A canceled purchase first finds out its outcome, and the workflow waits for that.
+        self._set_stage(stage)
+        # A canceled purchase first finds out its outcome. Any stage must have ended before the job is released.
         cancellation_type = (
             ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
-            if stage is Stage.PURCHASE
+            if stage == Stage.PURCHASE or self._has_claims
             else ActivityCancellationType.TRY_CANCEL
         )
-        return await workflow.execute_activity(
-            stage.value,
+        result = await workflow.execute_activity(
+            stage,
             task,
             result_type=result_type,
             schedule_to_close_timeout=self._time_left(),
@@ -146,6 +186,11 @@ class AudienceWorkflow:
             retry_policy=_RETRY,
             cancellation_type=cancellation_type,
         )
+        # The stage may end well before it learns of a cancellation. What was purchased is delivered nevertheless.
+        is_paid = stage in {Stage.PURCHASE, Stage.DOWNLOAD}
+        if self._has_claims and not is_paid and is_current_task_cancelled():
+            raise asyncio.CancelledError
+        return result
 
     def _time_left(self) -> timedelta:
         deadline = workflow.info().start_time + timedelta(seconds=self._input.timeout_seconds)

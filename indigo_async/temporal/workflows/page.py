@@ -18,9 +18,13 @@ with workflow.unsafe.imports_passed_through():
     from indigo_async.temporal.failures import build_failure
     from indigo_async.temporal.ids import IDENTITY_MEMO_KEY, job_workflow_id
     from indigo_async.temporal.payloads import BatchSummary, Failure, JobInput, JobSummary, Page
-    from indigo_async.temporal.workflows.job import AudienceWorkflow, build_search_attributes
+    from indigo_async.temporal.workflows.job import (
+        AudienceWorkflow,
+        build_search_attributes,
+        is_current_task_cancelled,
+    )
 
-__all__ = ["PageWorkflow", "combine_summaries", "is_current_task_cancelled"]
+__all__ = ["PageWorkflow", "combine_summaries"]
 
 _MAX_FAILURES = 1_000
 _RECALL_TIMEOUT = timedelta(days=2)
@@ -93,12 +97,6 @@ def _summarize_failure(failure: Failure) -> BatchSummary:
 def _already_running(job: JobInput, workflow_id: str) -> Failure:
     message = "another workflow with this ID was started in the meantime; run the batch again when it has ended"
     return Failure(key=job.key, workflow_id=workflow_id, stage="", error_type="WorkflowError", message=message)
-
-
-def is_current_task_cancelled() -> bool:
-    """Whether this workflow itself is canceled, and not just one of its children."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def combine_summaries(summaries: Iterable[BatchSummary]) -> BatchSummary:

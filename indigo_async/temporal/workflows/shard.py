@@ -31,7 +31,7 @@ with workflow.unsafe.imports_passed_through():
         summarize_ends,
         unpack_jobs,
     )
-    from indigo_async.temporal.workflows.page import is_current_task_cancelled
+    from indigo_async.temporal.workflows.job import is_current_task_cancelled
     from indigo_async.workflows.sharding.split import group_by_bucket
 
 __all__ = ["ShardWorkflow"]
