@@ -9,6 +9,7 @@ except ImportError:
     raise
 
 from indigo_async.temporal.batch_jobs import cancel_batch, drop_job, list_jobs
+from indigo_async.temporal.batch_starter import run_batch
 from indigo_async.temporal.connection import connect
 from indigo_async.temporal.converter import data_converter
 from indigo_async.temporal.export_stores import export_store
@@ -22,7 +23,7 @@ from indigo_async.temporal.payloads import (
     Quote,
 )
 from indigo_async.temporal.shard_payloads import JobState, JobStatus
-from indigo_async.temporal.starter import run_batch, run_job
+from indigo_async.temporal.starter import run_job
 from indigo_async.temporal.worker import create_worker
 from indigo_async.temporal.workflows.batch import BatchWorkflow
 from indigo_async.temporal.workflows.budget import BudgetWorkflow
