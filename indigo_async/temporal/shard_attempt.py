@@ -195,14 +195,14 @@ class ShardAttempt:
         again: list[str] = []
 
         async def run_again() -> None:
-            await asyncio.sleep(min(pause, self._seconds_left))
+            await asyncio.sleep(pause)
             retried = again.copy()
             again.clear()
             await self._run_jobs(group, retried, pause=min(2 * pause, _LONGEST_PAUSE))
 
         async with aclosing(self._drive(refs)) as failures:
             async for ref, error in failures:
-                if not self._may_retry(ref, error):
+                if not self._may_retry(ref, error, pause):
                     self._fail(ref, error)
                     continue
                 if not again:
@@ -286,10 +286,10 @@ class ShardAttempt:
 
         self._delivered[ref] = await self._worker.exports.deliver(export.destination, fetch)
 
-    def _may_retry(self, ref: str, error: Exception) -> bool:
-        """Whether a failed job may succeed later."""
+    def _may_retry(self, ref: str, error: Exception, pause: float) -> bool:
+        """Whether a failed job may succeed after a pause."""
         self._tries[ref] += 1
-        if not self._seconds_left:
+        if self._seconds_left <= pause:
             return False
         if isinstance(error, (ExportExistsError, PurchaseInDoubtError)) or rejects_token(error):
             return self._tries[ref] < _MAX_TRIES

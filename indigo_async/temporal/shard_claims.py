@@ -24,6 +24,7 @@ from indigo_async.temporal.shard_payloads import JobEnd, unpack_jobs
 
 __all__ = ["ClaimedJobs", "claim_shard", "wait_for_holders"]
 
+_MIN_WAIT_SECONDS = 2.0
 _MAX_WAIT_SECONDS = 60.0
 _MAX_SECONDS_UNAWARE = 60.0
 """How long a worker may not know that the workflow of a single job was terminated."""
@@ -132,6 +133,7 @@ async def _begin(temporal: Client, jobs: Mapping[str, JobInput], turn: Turn) -> 
 
 async def wait_for_holders(temporal: Client, holders: Iterable[str]) -> None:
     """Wait until one of the workflows ends that hold jobs, or for a minute: it may release them earlier."""
+    await asyncio.sleep(_MIN_WAIT_SECONDS)  # one may have just been terminated
     waits = [asyncio.ensure_future(_wait_for_end(temporal, holder)) for holder in holders]
     try:
         await asyncio.wait(waits, timeout=_MAX_WAIT_SECONDS, return_when=asyncio.FIRST_COMPLETED)

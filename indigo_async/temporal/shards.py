@@ -7,9 +7,10 @@ import time
 from datetime import timedelta
 
 from temporalio import activity
+from temporalio.exceptions import ApplicationError
 
 from indigo_async.events import Stage
-from indigo_async.temporal.failures import create_handover
+from indigo_async.temporal.failures import create_handover, to_application_error
 from indigo_async.temporal.ids import claim_holder
 from indigo_async.temporal.payloads import Turn
 from indigo_async.temporal.shard_attempt import ShardAttempt, WorkerParts
@@ -55,6 +56,10 @@ class ShardActivities:
         try:
             if await _is_completed(attempt):
                 return attempt.progress
+        except ApplicationError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the workflow receives every kind of error
+            raise to_application_error(error, retryable=True) from None
         finally:
             activity.heartbeat(attempt.progress)  # for the next attempt, if there is one
         cancellation = activity.cancellation_details()

@@ -23,6 +23,8 @@ from indigo_async.temporal.ids import batch_workflow_id, budget_workflow_id, cla
 from indigo_async.temporal.payloads import BeginRequest, Turn
 from indigo_async.temporal.shard_history import read_shard
 from indigo_async.temporal.shard_payloads import JobState
+from indigo_async.temporal.worker_guard import WorkerGuard
+from indigo_async.temporal.workflows import batch as batch_workflow
 from indigo_async.temporal.workflows.claims import ClaimsWorkflow
 from indigo_async.workflows import AudienceJob
 from indigo_async.workflows.sharding.ledger import Ledger
@@ -32,6 +34,7 @@ from tests.support.temporal_jobs import (
     PURCHASE,
     TemporalEnvironment,
     event_types,
+    history_text,
     make_job,
     worker_process,
 )
@@ -40,7 +43,7 @@ UPLOAD, MATCH, PREVIEW = "POST /upload_csv", "POST /match_uploaded_csv", "POST /
 
 
 async def run(environment: TemporalEnvironment, jobs: Sequence[AudienceJob], **options: Any) -> BatchSummary:
-    settings: dict[str, Any] = {"name": environment.task_queue, "heartbeat_seconds": 1.0} | options
+    settings: dict[str, Any] = {"name": environment.task_queue, "heartbeat_seconds": 6.0} | options
     return await run_batch(environment.temporal, jobs, task_queue=environment.task_queue, **settings)
 
 
@@ -226,6 +229,52 @@ async def test_a_purchase_of_a_terminated_shard_is_not_made_again(
     assert set(env.sandbox.counts().purchases_by_audience.values()) == {1}
 
 
+async def test_a_terminated_batch_can_be_run_again_at_once(
+    temporal_environment: TemporalEnvironment, customer: str, monkeypatch: pytest.MonkeyPatch
+):
+    env = temporal_environment
+    monkeypatch.setattr(batch_workflow, "_SECONDS_BETWEEN_STARTS", 0.2)
+    jobs = [make_job(number, customer=customer) for number in range(2)]
+    env.sandbox.faults.add(Fault(kind=FaultKind.DELAY_AFTER, endpoint=PURCHASE, delay=1.0, times=1))
+    async with env.running_worker():
+        lost = asyncio.create_task(run(env, jobs))
+        await wait_for(env, PURCHASE)
+        await env.temporal.get_workflow_handle(batch_workflow_id(customer)).terminate()
+        await lost
+        summary = await run(env, jobs)
+        ledger = await read_ledger(env)
+    assert (summary.done, summary.failed, env.purchase_count()) == (2, 0, 2)
+    assert (ledger.spent_cents, ledger.reserved) == (2 * PRICE_CENTS, {})
+
+
+async def test_a_batch_without_jobs_ends(temporal_environment: TemporalEnvironment):
+    async with temporal_environment.running_worker():
+        assert await run(temporal_environment, []) == BatchSummary()
+
+
+async def test_a_defect_is_reported_without_its_message(
+    temporal_environment: TemporalEnvironment, customer: str, monkeypatch: pytest.MonkeyPatch
+):
+    env = temporal_environment
+    calls = 0
+
+    async def fail(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise ValueError("a secret")
+        return await wait_until_ready(*_)
+
+    wait_until_ready = WorkerGuard.wait_until_ready
+    monkeypatch.setattr(WorkerGuard, "wait_until_ready", fail)
+    async with env.running_worker():
+        summary = await run(env, [make_job(1, customer=customer)])
+    history = await history_text(env.temporal, shard_workflow_id(customer, 0))
+    assert summary.done == 1
+    assert "ValueError" in history
+    assert "a secret" not in history
+
+
 async def test_a_superseded_attempt_purchases_nothing(temporal_environment: TemporalEnvironment, customer: str):
     env = temporal_environment
     env.sandbox.faults.add(Fault(kind=FaultKind.DELAY_AFTER, endpoint=PREVIEW, delay=1.0, times=1))
@@ -330,7 +379,7 @@ async def test_a_stopped_worker_that_goes_on_purchases_nothing_again(
     env.sandbox.faults.add(Fault(kind=FaultKind.DELAY_AFTER, endpoint=PREVIEW, delay=1.0, times=8))
     log = tmp_path / "workers.log"
     with worker_process(env, log) as stopped:
-        running = asyncio.create_task(run(env, jobs, budget_cents=8 * PRICE_CENTS, heartbeat_seconds=1.5))
+        running = asyncio.create_task(run(env, jobs, budget_cents=8 * PRICE_CENTS, heartbeat_seconds=2.0))
         await wait_for(env, PREVIEW, 4)
         stopped.send_signal(signal.SIGSTOP)
         with worker_process(env, log):
@@ -350,7 +399,9 @@ async def test_a_purchase_of_a_killed_worker_is_found_and_counted_once(
     env.sandbox.faults.add(Fault(kind=FaultKind.DELAY_AFTER, endpoint=PURCHASE, delay=30.0, times=1))
     log = tmp_path / "workers.log"
     with worker_process(env, log) as killed:
-        running = asyncio.create_task(run(env, [make_job(1, customer=customer)], budget_cents=PRICE_CENTS))
+        running = asyncio.create_task(
+            run(env, [make_job(1, customer=customer)], budget_cents=PRICE_CENTS, heartbeat_seconds=2.0)
+        )
         while not env.purchase_count():
             await asyncio.sleep(0.02)
         killed.kill()
@@ -379,7 +430,7 @@ async def test_running_shards_show_their_jobs_without_a_worker(
     jobs = [make_job(1, customer=customer), attrs.evolve(make_job(2, customer=customer), csv="https://x.test/a.csv")]
     env.sandbox.faults.add(Fault(kind=FaultKind.DELAY_BEFORE, endpoint=MATCH, delay=20.0, times=None))
     async with env.running_worker():
-        running = asyncio.create_task(run(env, jobs, heartbeat_seconds=1.0))
+        running = asyncio.create_task(run(env, jobs))
         while True:
             record = None
             with contextlib.suppress(ValueError):

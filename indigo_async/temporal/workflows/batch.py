@@ -7,7 +7,7 @@ import asyncio
 import attrs
 from temporalio import workflow
 from temporalio.common import TypedSearchAttributes
-from temporalio.exceptions import FailureError
+from temporalio.exceptions import ApplicationError, FailureError, WorkflowAlreadyStartedError
 from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
 
 with workflow.unsafe.imports_passed_through():
@@ -25,6 +25,8 @@ LOST_PAGE = "PageLost"
 
 _MAX_PAGES_WAITING = 2
 _MAX_HISTORY_LENGTH = 8_000
+_MAX_SHARD_STARTS = 120
+_SECONDS_BETWEEN_STARTS = 5.0
 
 
 @workflow.defn(name="BatchWorkflow")
@@ -86,14 +88,22 @@ class BatchWorkflow:
         )
 
     async def _run_shard(self, number: int, jobs: PackedJobs) -> BatchSummary:
-        return await workflow.execute_child_workflow(
-            ShardWorkflow.run,
-            ShardTask(batch=self._state.name, number=number, run_ms=self._state.run_ms, jobs=jobs),
-            id=shard_workflow_id(self._state.name, number),
-            search_attributes=_build_attributes(self._state.name, jobs),
-            cancellation_type=ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
-            parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
-        )
+        """Run a shard. First, that of a terminated run of this batch settles its purchases and ends."""
+        for _ in range(_MAX_SHARD_STARTS):
+            try:
+                shard = await workflow.start_child_workflow(
+                    ShardWorkflow.run,
+                    ShardTask(batch=self._state.name, number=number, run_ms=self._state.run_ms, jobs=jobs),
+                    id=shard_workflow_id(self._state.name, number),
+                    search_attributes=_build_attributes(self._state.name, jobs),
+                    cancellation_type=ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
+                    parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
+                )
+            except WorkflowAlreadyStartedError:
+                await workflow.sleep(_SECONDS_BETWEEN_STARTS)
+            else:
+                return await shard
+        raise ApplicationError("another run of this batch still has the shard")
 
     @workflow.update
     async def feed(self, page: Page) -> int:
