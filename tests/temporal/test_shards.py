@@ -26,6 +26,7 @@ from indigo_async.temporal.shard_payloads import JobState
 from indigo_async.temporal.worker_guard import WorkerGuard
 from indigo_async.temporal.workflows import batch as batch_workflow
 from indigo_async.temporal.workflows.claims import ClaimsWorkflow
+from indigo_async.temporal.workflows.shard import ShardWorkflow
 from indigo_async.workflows import AudienceJob
 from indigo_async.workflows.sharding.ledger import Ledger
 from indigo_async.workflows.sharding.split import bucket_of, job_ref
@@ -410,6 +411,24 @@ async def test_a_purchase_of_a_killed_worker_is_found_and_counted_once(
             ledger = await read_ledger(env)
     assert (summary.done, summary.failed_by_error, summary.spent_cents) == (1, {}, PRICE_CENTS), log.read_text()
     assert (ledger.spent_cents, ledger.reserved, env.purchase_count()) == (PRICE_CENTS, {}, 1)
+
+
+async def test_a_job_dropped_from_a_killed_worker_stops_alone(
+    temporal_environment: TemporalEnvironment, customer: str, tmp_path: Path
+):
+    env = temporal_environment
+    jobs = [make_job(number, customer=customer) for number in range(3)]
+    env.sandbox.faults.add(Fault(kind=FaultKind.DELAY_BEFORE, endpoint=MATCH, delay=3.0, times=3))
+    shard = env.temporal.get_workflow_handle_for(ShardWorkflow.run, shard_workflow_id(customer, 0))
+    with worker_process(env, tmp_path / "workers.log") as killed:
+        running = asyncio.create_task(run(env, jobs, heartbeat_seconds=3.0))
+        await wait_for(env, UPLOAD, 3)
+        killed.kill()
+    async with env.running_worker():
+        await shard.signal(ShardWorkflow.drop, jobs[1].key)
+        summary = await running
+    assert (summary.done, summary.failed_by_error) == (2, {"CancelledError": 1})
+    assert env.purchase_count() == 2
 
 
 async def test_purchases_without_a_budget_are_counted(temporal_environment: TemporalEnvironment, customer: str):

@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, FailureError, is_cancelled_exception
+from temporalio.exceptions import ActivityError, FailureError
 from temporalio.exceptions import TimeoutError as OutOfTimeError
 from temporalio.workflow import ActivityCancellationType
 
@@ -91,7 +91,7 @@ class ShardWorkflow:
         """
         _, options = next(unpack_jobs(self._task.jobs))
         deadline = workflow.info().start_time + timedelta(seconds=options.timeout_seconds)
-        left = self._unfinished()
+        left, dropped_before = self._unfinished(), len(self._dropped)
         task = attrs.evolve(
             self._task,
             jobs=leave_out(self._task.jobs, self._keys.keys() - left),
@@ -114,7 +114,9 @@ class ShardWorkflow:
             return {}
         except ActivityError as error:
             ends = dict(read_heartbeat(_last_heartbeat(error)))
-            if not is_cancelled_exception(error):
+            # Canceled to drop a job, an activity whose worker was killed is not retried.
+            is_interrupted = is_current_task_cancelled() or len(self._dropped) > dropped_before
+            if not is_interrupted:
                 failure = build_failure(options, workflow.info().workflow_id, error)
                 ends |= {ref: stop_job(ends.get(ref), failure.error_type, failure.message) for ref in left}
             return ends
