@@ -17,6 +17,7 @@ from indigo_async.sandbox import Fault, FaultKind
 from indigo_async.temporal import (
     BatchProgress,
     BatchSummary,
+    BudgetWorkflow,
     JobState,
     JobStatus,
     cancel_batch,
@@ -25,11 +26,11 @@ from indigo_async.temporal import (
     list_jobs,
     run_batch,
 )
-from indigo_async.temporal.ids import batch_workflow_id, shard_workflow_id
+from indigo_async.temporal.ids import batch_workflow_id, budget_workflow_id, shard_workflow_id
 from indigo_async.workflows import AudienceJob
 from tests.support.servers.gate import gate_to
 from tests.support.servers.temporal import free_port
-from tests.support.temporal_jobs import PRICE_CENTS, TemporalEnvironment, make_job
+from tests.support.temporal_jobs import PRICE_CENTS, PURCHASE, TemporalEnvironment, make_job
 
 PREVIEW = "POST /create_preview_csv_export"
 
@@ -172,6 +173,28 @@ async def test_a_dropped_job_is_stopped_and_the_others_continue(
         assert [failure.stage for failure in summary.failures] == ["preview"]
         again: BatchSummary = await batch(temporal_environment, jobs)
     assert (again.done, again.recalled, temporal_environment.purchase_count()) == (3, 2, 3)
+
+
+async def test_a_purchase_in_flight_is_checked_before_its_job_is_dropped(
+    temporal_environment: TemporalEnvironment, customer: str
+):
+    jobs = [make_job(0, customer=customer)]
+    temporal_environment.sandbox.faults.add(Fault(kind=FaultKind.DELAY_AFTER, endpoint=PURCHASE, delay=4.0))
+    temporal, name = temporal_environment.temporal, temporal_environment.task_queue
+    async with (
+        temporal_environment.running_worker(),
+        running(batch(temporal_environment, jobs, budget_cents=PRICE_CENTS)) as caller,
+    ):
+        await statuses_once(temporal_environment, lambda found: states(found) == ["running purchase"])
+        dropped = await drop_job(temporal, name, f"{customer}/List 0")
+        assert (dropped.state, dropped.stage, dropped.spent_cents) == (JobState.CANCELED, "purchase", PRICE_CENTS)
+        assert (await caller).spent_cents == PRICE_CENTS
+        ledger = await temporal.get_workflow_handle_for(BudgetWorkflow.run, budget_workflow_id(name)).query(
+            BudgetWorkflow.ledger
+        )
+        assert (ledger.spent_cents, ledger.reserved) == (PRICE_CENTS, {})
+        again: BatchSummary = await batch(temporal_environment, jobs, budget_cents=PRICE_CENTS)
+    assert (again.done, again.spent_cents, temporal_environment.purchase_count()) == (1, 0, 1)
 
 
 async def test_a_canceled_batch_is_summarized_at_the_stages_it_reached(
