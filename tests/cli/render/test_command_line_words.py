@@ -39,7 +39,7 @@ PYTHON_ONLY = {
 PYTHON = re.compile(
     r"\bworkflows\.|\bclient\.|\bindigo_async\.|\basync with\b|\b[a-z_]{3,}\((?!s\))|"
     r"\b(?!(first|last|full)_name=)[a-z]+_[a-z_]+=|"
-    r"\b[a-z]+=(\.\.\.|True|False|None|Path)|\b(True|False|None)\b|[Tt]he same call\b|\bcall [a-z]+_[a-z_]+"
+    r"\b[a-z]+=(\.\.\.|True|False|None|Path)|\b(True|False|None(?!-Match))\b|[Tt]he same call\b|\bcall [a-z]+_[a-z_]+"
 )
 COLUMN_FIELDS = {"column_name", "is_required", "first_name", "last_name", "full_name"}
 """Names in a file with columns."""
