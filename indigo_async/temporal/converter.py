@@ -16,6 +16,7 @@ from temporalio.converter import (
     BinaryPlainPayloadConverter,
     CompositePayloadConverter,
     DataConverter,
+    DefaultFailureConverterWithEncodedAttributes,
     EncodingPayloadConverter,
     PayloadCodec,
 )
@@ -101,6 +102,13 @@ def data_converter(codec: PayloadCodec | None = None) -> DataConverter:
     """Create the data converter that clients and workers of these workflows share.
 
     Args:
-        codec: encrypts payloads, so that whoever runs the Temporal service cannot read CSV URLs and customer names.
+        codec: encrypts payloads and the messages of errors, so that whoever runs the Temporal service can't read them.
+            Workflow IDs and search attributes stay readable.
     """
-    return DataConverter(payload_converter_class=_Payloads, payload_codec=codec)
+    if codec is None:
+        return DataConverter(payload_converter_class=_Payloads)
+    return DataConverter(
+        payload_converter_class=_Payloads,
+        payload_codec=codec,
+        failure_converter_class=DefaultFailureConverterWithEncodedAttributes,  # messages of errors name audiences
+    )

@@ -22,10 +22,13 @@ from temporalio.runtime import (
 from indigo_async._validation import InputCheck
 from indigo_async.client import IndigoClient
 from indigo_async.events import Event, ExportPurchased, Listener, RequestEnded
+from indigo_async.temporal.worker_guard import WorkerGuard
+from indigo_async.temporal.worker_load import WorkerLoad
 
-__all__ = ["create_metrics_listener", "create_runtime", "serve_health"]
+__all__ = ["create_metrics_listener", "create_runtime", "report_load", "serve_health"]
 
 _SECONDS_BETWEEN_OUTAGE_LINES = 60.0
+_SECONDS_BETWEEN_REPORTS = 5.0
 
 
 def create_runtime(metrics: str | None) -> Runtime:
@@ -79,8 +82,34 @@ def create_metrics_listener(runtime: Runtime) -> Listener:
 
 
 @asynccontextmanager
-async def serve_health(address: str | None, stopping: asyncio.Event, client: IndigoClient) -> AsyncGenerator[None]:
-    """Serve `GET /healthz` inside the block: 200, or 503 once the worker is shutting down."""
+async def report_load(runtime: Runtime, load: WorkerLoad) -> AsyncGenerator[None]:
+    """Report the jobs and shards in progress as metrics inside the block."""
+    meter = runtime.metric_meter
+    jobs = meter.create_gauge("indigo_jobs_in_progress", "Jobs that this worker runs, most of which wait.")
+    shards = meter.create_gauge("indigo_shards_in_progress", "Shards that this worker runs.")
+
+    async def report() -> None:
+        while True:
+            jobs.set(load.jobs)
+            shards.set(load.shards)
+            await asyncio.sleep(_SECONDS_BETWEEN_REPORTS)
+
+    reporting = asyncio.create_task(report())
+    try:
+        yield
+    finally:
+        reporting.cancel()
+        await asyncio.wait([reporting])
+
+
+@asynccontextmanager
+async def serve_health(
+    address: str | None, stopping: asyncio.Event, client: IndigoClient, guard: WorkerGuard, load: WorkerLoad
+) -> AsyncGenerator[None]:
+    """Serve `GET /healthz` inside the block: 200, or 503 once the worker is shutting down.
+
+    Its `status` is "starting" until the worker's token and exports have been checked, for example during an outage.
+    """
     if address is None:
         yield
         return
@@ -90,12 +119,15 @@ async def serve_health(address: str | None, stopping: asyncio.Event, client: Ind
         if request.path != "/healthz":
             return web.Response(status=404)
         stats = client.core.poller.stats if client.core.poller is not None else None
+        is_ending = stopping.is_set() or guard.error is not None
         health = {
-            "status": "ending" if stopping.is_set() else "ok",
+            "status": "ending" if is_ending else "ok" if guard.is_ready else "starting",
+            "jobs_in_progress": load.jobs,
+            "shards_in_progress": load.shards,
             "requests": client.transport.requests.total(),
             "polls": stats.polls if stats is not None else 0,
         }
-        return web.json_response(health, status=503 if stopping.is_set() else 200)
+        return web.json_response(health, status=503 if is_ending else 200)
 
     runner = web.ServerRunner(web.Server(respond, access_log=None))
     await runner.setup()

@@ -113,6 +113,11 @@ class ShardAttempt:
         running = {ref: log.describe() for ref, log in self._logs.items() if not self._has_ended(ref)}
         return ShardResult(ends=self._known | running)
 
+    @property
+    def jobs_in_progress(self) -> int:
+        """How many jobs it runs now."""
+        return sum(not self._has_ended(ref) for ref in self._logs)
+
     async def run(self) -> None:
         """Run all jobs that nobody else runs.
 

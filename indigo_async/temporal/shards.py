@@ -15,6 +15,7 @@ from indigo_async.temporal.ids import claim_holder
 from indigo_async.temporal.payloads import Turn
 from indigo_async.temporal.shard_attempt import ShardAttempt, WorkerParts
 from indigo_async.temporal.shard_payloads import ShardResult, ShardTask, read_heartbeat
+from indigo_async.temporal.worker_load import SHARD_ACTIVITY, WorkerLoad
 
 __all__ = ["HeartbeatSchedule", "ShardActivities"]
 
@@ -29,10 +30,11 @@ _HANDOVER_DELAY = timedelta(milliseconds=100)
 class ShardActivities:
     """The activity of one worker that runs shards."""
 
-    def __init__(self, worker: WorkerParts) -> None:
+    def __init__(self, worker: WorkerParts, load: WorkerLoad) -> None:
         self._worker = worker
+        self._load = load
 
-    @activity.defn
+    @activity.defn(name=SHARD_ACTIVITY)
     async def run_shard(self, task: ShardTask) -> ShardResult:
         """Run the jobs of a shard, and return how they ended. Jobs that others run are left out.
 
@@ -54,8 +56,9 @@ class ShardActivities:
             task_queue=info.task_queue,
         )
         try:
-            if await _is_completed(attempt):
-                return attempt.progress
+            with self._load.running_shard(lambda: attempt.jobs_in_progress):
+                if await _is_completed(attempt):
+                    return attempt.progress
         except ApplicationError:
             raise
         except Exception as error:  # noqa: BLE001 - the workflow receives every kind of error

@@ -22,6 +22,7 @@ from indigo_async.temporal.ids import TASK_QUEUE
 from indigo_async.temporal.shard_attempt import WorkerParts
 from indigo_async.temporal.shards import ShardActivities
 from indigo_async.temporal.worker_guard import WorkerGuard
+from indigo_async.temporal.worker_load import WorkerLoad
 from indigo_async.temporal.workflows.batch import BatchWorkflow
 from indigo_async.temporal.workflows.budget import BudgetWorkflow
 from indigo_async.temporal.workflows.claims import ClaimsWorkflow
@@ -70,7 +71,7 @@ def create_worker(
     exports: FolderExportStore | ObjectExportStore,
     publisher: Publisher | None = None,
     task_queue: str = TASK_QUEUE,
-    max_stages: int = 10_000,
+    max_jobs: int = 10_000,
     graceful_seconds: float = 90.0,
 ) -> Worker:
     """Create a worker. Run it with `async with worker:` or `await worker.run()`.
@@ -88,17 +89,18 @@ def create_worker(
         exports: where exports are delivered; see `export_store`.
         publisher: publishes local CSVs for as long as their matches need them.
         task_queue: the task queue to poll.
-        max_stages: the maximum number of concurrent stages, nearly all of which wait behind one polling loop.
+        max_jobs: about how many jobs the worker runs at the same time, nearly all of which wait behind one polling
+            loop. A shard counts as 100 jobs. A full worker takes no more, so that others can.
         graceful_seconds: the time for purchases and downloads in progress to finish on shutdown.
     """
     return create_guarded_worker(
         temporal,
         client,
         WorkerGuard(client, exports),
+        WorkerLoad(max_jobs),
         exports=exports,
         publisher=publisher,
         task_queue=task_queue,
-        max_stages=max_stages,
         graceful_seconds=graceful_seconds,
     )
 
@@ -107,14 +109,14 @@ def create_guarded_worker(
     temporal: Client,
     client: IndigoClient,
     guard: WorkerGuard,
+    load: WorkerLoad,
     *,
     exports: FolderExportStore | ObjectExportStore,
     publisher: Publisher | None,
     task_queue: str,
-    max_stages: int,
     graceful_seconds: float,
 ) -> Worker:
-    """Create a worker with a guard that its owner can ask, too."""
+    """Create a worker with a guard and a load that its owner can ask, too."""
 
     @asynccontextmanager
     async def running() -> AsyncGenerator[None]:
@@ -133,14 +135,15 @@ def create_guarded_worker(
         await worker.shutdown()
 
     shorten_failure_logs()
-    shards = ShardActivities(WorkerParts(client=client, exports=exports, publisher=publisher, guard=guard))
+    parts = WorkerParts(client=client, exports=exports, publisher=publisher, guard=guard)
+    shards = ShardActivities(parts, load)
     worker = Worker(
         temporal,
         task_queue=task_queue,
         workflows=WORKFLOWS,
         activities=[*AudienceActivities(client, exports, publisher, guard).activities, shards.run_shard],
         workflow_runner=create_workflow_runner(),
-        max_concurrent_activities=max_stages,
+        tuner=load.create_tuner(),
         max_cached_workflows=_CACHED_WORKFLOWS,
         # Ledgers and claims wait this long for a killed worker that has them in its cache.
         sticky_queue_schedule_to_start_timeout=_KILLED_WORKER_TIMEOUT,

@@ -165,7 +165,7 @@ def test_every_int_option_takes_digits_only():
         for argument in app[command].assemble_argument_collection()
         if re.search(r"\bint\b", str(argument.hint))
     }
-    assert {"--max-cost-cents", "--budget-cents", "--size", "--max-stages", "--port", "--seed"} <= options.keys()
+    assert {"--max-cost-cents", "--budget-cents", "--size", "--max-jobs", "--port", "--seed"} <= options.keys()
     for name, option in options.items():
         assert option.parameter.converter is not None, name
         with pytest.raises(ValueError, match="must be a whole number, digits only"):

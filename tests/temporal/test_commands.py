@@ -27,10 +27,12 @@ def free_port() -> int:
         return free.getsockname()[1]
 
 
-async def command(temporal_environment: TemporalEnvironment, *arguments: str | Path) -> Process:
+async def command(
+    temporal_environment: TemporalEnvironment, *arguments: str | Path, token: str | None = None
+) -> Process:
     variables = {
         "INDIGO_BASE_URL": temporal_environment.sandbox.base_url,
-        "INDIGO_API_TOKEN": temporal_environment.sandbox.token,
+        "INDIGO_API_TOKEN": token or temporal_environment.sandbox.token,
         "COLUMNS": "200",
     }
     return await asyncio.create_subprocess_exec(
@@ -52,12 +54,15 @@ async def wait_for_exit(process: Process) -> tuple[int, str, str]:
 
 
 @asynccontextmanager
-async def worker(temporal_environment: TemporalEnvironment, options: Sequence[str] = ()) -> AsyncGenerator[Process]:
+async def worker(
+    temporal_environment: TemporalEnvironment, options: Sequence[str] = (), *, token: str | None = None
+) -> AsyncGenerator[Process]:
     process = await command(
         temporal_environment,
         "worker",
         *("--temporal", temporal_environment.address, "--task-queue", temporal_environment.task_queue),
         *("--exports", temporal_environment.exports, "--poll-interval", "0.05", "--graceful", "5", *options),
+        token=token,
     )
     try:
         yield process
@@ -183,12 +188,16 @@ async def test_worker_hands_over_without_a_traceback(
 async def test_a_worker_serves_health_and_metrics_and_shuts_down_cleanly(temporal_environment: TemporalEnvironment):
     health, metrics = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
     async with worker(temporal_environment, ["--health", health, "--metrics", metrics]) as process:
-        status, text = await get_text(f"http://{health}/healthz")
-        assert (status, json.loads(text)["status"]) == (200, "ok")
+        while (answer := await get_text(f"http://{health}/healthz"))[0] == 200:
+            shown = json.loads(answer[1])
+            if shown["status"] != "starting":
+                break
+        assert (answer[0], shown["status"], shown["jobs_in_progress"], shown["shards_in_progress"]) == (200, "ok", 0, 0)
         assert (await get_text(f"http://{health}/other"))[0] == 404
         status, text = await get_text(f"http://{metrics}/metrics")
         assert status == 200
         assert "temporal_" in text
+        assert "indigo_jobs_in_progress" in text
         process.send_signal(signal.SIGTERM)
         code, _, errors = await wait_for_exit(process)
     assert code == 0, errors
@@ -285,3 +294,12 @@ async def test_operators_list_drop_and_cancel_the_jobs_of_a_batch(
     assert code == 0, errors
     assert "running" not in output
     assert "2 canceled" in output
+
+
+async def test_a_worker_with_a_bad_token_exits_with_a_code_of_its_own(temporal_environment: TemporalEnvironment):
+    async with worker(temporal_environment, token="not-the-token") as process:
+        code, output, errors = await wait_for_exit(process)
+    assert (code, output) == (5, ""), errors
+    assert "A valid API token is required. (401, Unauthorized); check the token" in errors
+    assert "Worker started" not in errors
+    assert "Traceback" not in errors

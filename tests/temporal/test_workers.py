@@ -24,6 +24,9 @@ from indigo_async.temporal import (
 )
 from indigo_async.temporal.ids import job_workflow_id
 from indigo_async.temporal.monitoring import create_runtime
+from indigo_async.temporal.worker import create_guarded_worker
+from indigo_async.temporal.worker_guard import WorkerGuard
+from indigo_async.temporal.worker_load import WorkerLoad
 from tests.support.temporal_jobs import PRICE_CENTS, PURCHASE, TemporalEnvironment, make_client, make_job
 
 BAD_TOKEN = "not-the-token"
@@ -236,7 +239,7 @@ async def test_a_job_restarted_soon_after_a_cancel_finds_its_audience(
         while env.sandbox.log.count("POST /match_uploaded_csv") == 0:
             await asyncio.sleep(0.02)
         await env.temporal.get_workflow_handle(job_workflow_id(customer, "List 1")).cancel()
-        with pytest.raises(WorkflowError, match="match: CancelledError"):
+        with pytest.raises(WorkflowError, match="CancelledError: canceled"):
             await canceled
         assert (await run_job(env.temporal, job, task_queue=env.task_queue)).spent_cents == PRICE_CENTS
     assert env.sandbox.log.count("POST /upload_csv") == 1
@@ -302,3 +305,40 @@ def test_an_outage_of_temporal_is_one_line_a_minute(caplog: pytest.LogCaptureFix
         core.warning("gRPC call poll_activity_task_queue retried %d times", attempt)
     core.warning("something else")
     assert caplog.messages == ["Temporal is not responding: requests are retried until it does", "something else"]
+
+
+async def test_a_full_worker_takes_no_more_shards(temporal_environment: TemporalEnvironment, customer: str):
+    env = temporal_environment
+    env.sandbox.faults.add(
+        Fault(kind=FaultKind.DELAY_BEFORE, endpoint="POST /match_uploaded_csv", times=None, delay=0.2)
+    )
+    jobs = [make_job(number, customer=customer, lookalike=None, export=None) for number in range(10)]
+    most = 0
+
+    async def watch(load: WorkerLoad) -> None:
+        nonlocal most
+        while True:
+            most = max(most, load.shards)
+            assert load.jobs <= load.shards
+            await asyncio.sleep(0.01)
+
+    own = await connect(env.address)
+    exports = export_store(str(env.exports))
+    async with make_client(env.sandbox) as client:
+        load = WorkerLoad(max_jobs=200)
+        worker = create_guarded_worker(
+            own,
+            client,
+            WorkerGuard(client, exports),
+            load,
+            exports=exports,
+            publisher=None,
+            task_queue=env.task_queue,
+            graceful_seconds=1.0,
+        )
+        async with worker:
+            watching = asyncio.create_task(watch(load))
+            summary = await run_batch(env.temporal, jobs, name=customer, task_queue=env.task_queue, shard_size=1)
+            watching.cancel()
+    assert (summary.done, load.shards, load.jobs) == (10, 0, 0)
+    assert 2 <= most <= 2 + 5  # each of Temporal's five pollers may have a slot already

@@ -36,9 +36,12 @@ def worker(
         ),
     ],
     publish: Publish = None,
-    max_stages: Annotated[
+    max_jobs: Annotated[
         WholeNumber,
-        Parameter(help="How many job stages may run at the same time. Most of them only wait.", validator=POSITIVE),
+        Parameter(
+            help="About how many jobs may run at the same time. Most of them only wait. A shard counts as 100.",
+            validator=POSITIVE,
+        ),
     ] = 10_000,
     poll_interval: PollInterval = 5.0,
     graceful: Annotated[
@@ -57,9 +60,15 @@ def worker(
 ) -> ExitCode:
     """Work on jobs until Ctrl-C or SIGTERM, then hand waiting jobs over to other workers."""
     from indigo_async.temporal import connect, export_store  # noqa: PLC0415 - optional extra
-    from indigo_async.temporal.monitoring import create_metrics_listener, create_runtime, serve_health  # noqa: PLC0415
+    from indigo_async.temporal.monitoring import (  # noqa: PLC0415
+        create_metrics_listener,
+        create_runtime,
+        report_load,
+        serve_health,
+    )
     from indigo_async.temporal.worker import create_guarded_worker  # noqa: PLC0415
     from indigo_async.temporal.worker_guard import WorkerGuard  # noqa: PLC0415
+    from indigo_async.temporal.worker_load import WorkerLoad  # noqa: PLC0415
 
     output = options.create_output()
 
@@ -73,19 +82,24 @@ def worker(
         ):
             store = export_store(exports, proxy=explicit_proxy(client))
             guard = WorkerGuard(client, store, on_ready=lambda: output.note(_start_message(temporal, exports)))
+            load = WorkerLoad(max_jobs)
             running_worker = create_guarded_worker(
                 temporal_client,
                 client,
                 guard,
+                load,
                 exports=store,
                 publisher=publisher,
                 task_queue=temporal.task_queue,
-                max_stages=max_stages,
                 graceful_seconds=graceful,
             )
             stopping = asyncio.Event()
             with stop_on_signals(stopping.set):
-                async with serve_health(health, stopping, client), running_worker:
+                async with (
+                    serve_health(health, stopping, client, guard, load),
+                    report_load(runtime, load),
+                    running_worker,
+                ):
                     await stopping.wait()
                     output.note("Handing over waiting jobs, after finishing purchases and downloads in flight.")
         return ExitCode.SUCCESS

@@ -165,7 +165,7 @@ def create_worker(
     exports: FolderExportStore | ObjectExportStore,
     publisher: Publisher | None = None,
     task_queue: str = TASK_QUEUE,
-    max_stages: int = 10000,
+    max_jobs: int = 10000,
     graceful_seconds: float = 90.0,
 ) -> Worker: ...
 def data_converter(codec: PayloadCodec | None = None) -> DataConverter: ...
@@ -193,6 +193,6 @@ async def run_job(
     *,
     task_queue: str = TASK_QUEUE,
     purchase: bool = True,
-    heartbeat_seconds: float = 120.0,
+    heartbeat_seconds: float = 30.0,
     timeout: float = 14400.0,
 ) -> JobSummary: ...
