@@ -106,6 +106,8 @@ class ShardAttempt:
         self._delivered: dict[str, DeliveredExport] = {}
         self._tries: Counter[str] = Counter()
         self._is_superseded = False
+        self._stop_reason: str | None = None
+        """Why the server must not be sent more, such as a charge above the limit."""
 
     @property
     def progress(self) -> ShardResult:
@@ -131,8 +133,9 @@ class ShardAttempt:
             async with asyncio.timeout(self._seconds_left):
                 refs = await self._claim()
         except TimeoutError:
-            for ref, job in self._jobs.items():
-                self._fail(ref, WaitTimeoutError(describe_timeout(job.timeout_seconds), stage=Stage.UPLOAD))
+            for ref in filter(lambda ref: not self._has_ended(ref), self._jobs):
+                late = describe_timeout(self._jobs[ref].timeout_seconds)
+                self._known[ref] = stop_job(self._known.get(ref), WaitTimeoutError.__name__, late)
             return
         try:
             async with asyncio.TaskGroup() as group:
@@ -197,6 +200,10 @@ class ShardAttempt:
 
     async def _run_jobs(self, group: asyncio.TaskGroup, refs: Sequence[str], *, pause: float) -> None:
         """Run jobs. Those that may succeed later run again after a pause, while the others go on."""
+        if self._stop_reason is not None:
+            for ref in refs:
+                self._fail(ref, self._not_started())
+            return
         again: list[str] = []
 
         async def run_again() -> None:
@@ -244,9 +251,13 @@ class ShardAttempt:
                     else:
                         after_stop.append((ref, outcome.error))
             stopped = batch.report().stopped
-        not_started = WorkflowError(f"not started, because the batch stopped: {stopped}", stage=Stage.UPLOAD)
-        for ref, error in [*after_stop, *((ref, not_started) for ref in sorted(waiting))]:
+        if stray_rejection is None:
+            self._stop_reason = self._stop_reason or stopped
+        for ref, error in [*after_stop, *((ref, self._not_started()) for ref in sorted(waiting))]:
             yield ref, stray_rejection or error
+
+    def _not_started(self) -> WorkflowError:
+        return WorkflowError(f"not started, because the shard stopped: {self._stop_reason}", stage=Stage.UPLOAD)
 
     def _create_batch(self) -> Batch:
         async def open_log(job: AudienceJob) -> JobLog:
@@ -302,12 +313,7 @@ class ShardAttempt:
 
     def _fail(self, ref: str, error: Exception) -> None:
         failure = to_application_error(error)
-        error_type, message = failure.type or "", failure.message
-        log = self._logs.get(ref)
-        if log is None:
-            self._known[ref] = stop_job(self._known.get(ref), error_type, message)
-        else:
-            self._known[ref] = log.describe(error_type=error_type, message=message)
+        self._known[ref] = self._logs[ref].describe(error_type=failure.type or "", message=failure.message)
 
 
 def _ref_of(job: AudienceJob) -> str:

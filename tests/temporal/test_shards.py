@@ -186,6 +186,23 @@ async def test_overlapping_batches_run_each_job_once(temporal_environment: Tempo
     assert (env.purchase_count(), env.sandbox.log.count(UPLOAD)) == (30, 30)
 
 
+async def test_a_job_that_another_batch_keeps_running_fails_at_its_deadline(
+    temporal_environment: TemporalEnvironment, customer: str
+):
+    env = temporal_environment
+    jobs = [make_job(1, customer=customer)]
+    env.sandbox.faults.add(Fault(kind=FaultKind.DELAY_BEFORE, endpoint=MATCH, delay=5.0))
+    async with env.running_worker():
+        first = asyncio.create_task(run(env, jobs, name=f"{customer} a"))
+        await wait_for(env, UPLOAD)
+        second = await run(env, jobs, name=f"{customer} b", job_timeout=2.0)
+        assert (second.failed_by_error, second.failures[0].message) == (
+            {"WaitTimeoutError": 1},
+            "not done after 2 s; the server continues, and running the same job again resumes it",
+        )
+        assert (await first).done == 1
+
+
 async def test_claims_are_released_when_a_batch_ends(temporal_environment: TemporalEnvironment, customer: str):
     env = temporal_environment
     job = make_job(1, customer=customer)
