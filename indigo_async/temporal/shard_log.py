@@ -34,8 +34,8 @@ class ShardJobLog:
     """
 
     def __init__(self, known: JobEnd, hold: Hold | None, export: ExportInput | None, book: Book) -> None:
-        self.stage = known.stage
-        self.spent_cents = known.spent_cents
+        self.stage: str = known.stage
+        self.spent_cents: int = known.spent_cents
         self._book = book
         self._facts = dict(known.facts)
         self._intents = dict(known.intents)
