@@ -69,7 +69,7 @@ class Shard:
 
     def has_customer(self, customer_id: object) -> bool:
         """Whether the jobs of a customer belong to this shard."""
-        return part_of(job_ref(str(to_plain(customer_id)), ""), self.parts) == self.number - 1
+        return part_of(_digest(str(to_plain(customer_id))), self.parts) == self.number - 1
 
 
 def check_shard(check: InputCheck, shard: object, *, may_purchase: bool, has_fence: bool) -> Shard | None:

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from itertools import groupby
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indigo_async.workflows.sharding.split import BUCKETS, bucket_of, group_by_bucket, job_ref, part_of
+from indigo_async._validation import InputCheck
+from indigo_async.errors import InvalidInputError, Problem
+from indigo_async.workflows.sharding.split import (
+    BUCKETS,
+    Shard,
+    bucket_of,
+    check_shard,
+    group_by_bucket,
+    job_ref,
+    part_of,
+)
 
 JOBS = st.sets(st.tuples(st.text(max_size=3), st.text(max_size=3)), max_size=40)
 
@@ -59,3 +70,42 @@ def test_buckets_are_a_partition(jobs: set[tuple[str, str]]):
         assert bucket in range(BUCKETS)
         assert all(bucket_of(ref) == bucket for ref in group)
         assert group == sorted(group)
+
+
+def test_text_that_is_not_unicode_has_a_reference():
+    assert job_ref("\ud800", "Donors") == job_ref("?", "Donors")
+
+
+@given(st.one_of(st.text(max_size=3), st.integers(0, 99)), st.integers(1, 30))
+def test_one_shard_has_all_jobs_of_a_customer(customer: str | int, parts: int):
+    shards = [Shard(number, parts) for number in range(1, parts + 1)]
+    (own,) = [shard for shard in shards if shard.has_customer(customer)]
+    assert own.number == part_of(job_ref(str(customer), "Donors"), parts) + 1
+    assert str(own) == f"{own.number}/{parts}"
+
+
+@pytest.mark.parametrize(
+    ("text", "shard"), [(" 3/10 ", Shard(3, 10)), ("1/10", Shard(1, 10)), ("10/10", Shard(10, 10))]
+)
+def test_a_shard_is_a_number_and_how_many_there_are(text: str, shard: Shard):
+    check = InputCheck()
+    assert check_shard(check, text, may_purchase=True, has_fence=True) == shard
+    assert check_shard(check, text, may_purchase=False, has_fence=False) == shard
+    check.raise_if_invalid()
+
+
+@pytest.mark.parametrize("value", ["0/10", "11/10", "3", "a3/10", "3/10b", "", 3, None])
+def test_other_values_are_no_shard(value: object):
+    check = InputCheck()
+    assert check_shard(check, value, may_purchase=False, has_fence=False) is None
+    with pytest.raises(InvalidInputError) as caught:
+        check.raise_if_invalid()
+    message = "must be the number of a shard and how many there are, from 1/10 to 10/10 for ten"
+    assert caught.value.problems == (Problem("shard", message),)
+
+
+def test_a_shard_that_may_purchase_needs_a_fence():
+    check = InputCheck()
+    check_shard(check, "3/10", may_purchase=True, has_fence=False)
+    with pytest.raises(InvalidInputError, match=r"^shard: needs a fence to purchase anything"):
+        check.raise_if_invalid()
