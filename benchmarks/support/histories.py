@@ -6,6 +6,7 @@ import re
 from collections import Counter
 
 import attrs
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 
 __all__ = ["Histories", "read_heartbeat_bytes", "read_histories"]
@@ -18,6 +19,7 @@ class Histories:
     workflows: Counter[str] = attrs.Factory(Counter[str])
     events: Counter[str] = attrs.Factory(Counter[str])
     size_bytes: Counter[str] = attrs.Factory(Counter[str])
+    workflow_tasks: Counter[str] = attrs.Factory(Counter[str])
 
 
 async def read_histories(client: Client) -> Histories:
@@ -29,6 +31,9 @@ async def read_histories(client: Client) -> Histories:
         counts.workflows[kind] += 1
         counts.events[kind] += len(history.events)
         counts.size_bytes[kind] += sum(event.ByteSize() for event in history.events)
+        counts.workflow_tasks[kind] += sum(
+            event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED for event in history.events
+        )
     return counts
 
 

@@ -68,6 +68,7 @@ def print_comparison(one: Run, many: Run, *, jobs: int, shard_size: int, has_kil
         ("downloads", one.counts.downloads / jobs, many.counts.downloads / jobs, None),
         ("history events", None, many.histories.events.total() / jobs, 0.6),
         ("history bytes", None, many.histories.size_bytes.total() / jobs, None),
+        ("workflow tasks", None, many.histories.workflow_tasks.total() / jobs, None),
         ("worker CPU, ms", one.cpu * milliseconds, many.cpu * milliseconds, 12.0 if has_kills else 5.0),
         ("  of which to start replacements", None, many.cpu_of_replacements * milliseconds, None),
         ("Temporal server CPU, ms", None, many.server_cpu * milliseconds, 3.0),
