@@ -64,7 +64,7 @@ class Leases:
         if await self._store.create(self._name, self._content):
             raise FenceError(
                 f"{self._store.label}: this store creates an object that exists, so it can't keep two runs apart. Use "
-                "a bucket that honors If-None-Match, or a shared folder",
+                "a bucket that honors conditional writes, or a shared folder",
                 permanent=True,
             )
 

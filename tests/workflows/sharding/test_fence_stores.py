@@ -136,7 +136,7 @@ def _make_store(endpoint: str) -> S3Store:
 
 async def test_a_store_that_creates_an_object_twice_is_refused():
     async with careless_s3() as careless:
-        with pytest.raises(FenceError, match="honors If-None-Match") as caught:
+        with pytest.raises(FenceError, match="honors conditional writes") as caught:
             await Leases(BucketStore(careless, "bucket", "part"), "owner").take()
     assert caught.value.permanent
 
