@@ -91,6 +91,28 @@ async def test_a_token_that_is_revoked_stops_its_worker_and_fails_no_job(
     assert env.purchase_count() == 1
 
 
+@pytest.mark.parametrize("stage", ["POST /match_uploaded_csv", PURCHASE])
+async def test_a_token_that_is_revoked_during_a_shard_fails_no_job(
+    temporal_environment: TemporalEnvironment, customer: str, stage: str
+):
+    env = temporal_environment
+    jobs = [make_job(number, customer=customer) for number in range(6)]
+    running = asyncio.create_task(
+        run_batch(env.temporal, jobs, name=customer, task_queue=env.task_queue, budget_cents=6 * PRICE_CENTS)
+    )
+    rejected = asyncio.create_task(run_until_rejected(env))
+    while env.sandbox.log.count(stage) < 2:
+        await asyncio.sleep(0.01)
+    env.sandbox.faults.add(Fault(**EVERYWHERE))
+    await rejected
+    env.sandbox.faults.clear()
+    async with env.running_worker():
+        summary = await running
+    assert (summary.done, summary.failed, env.purchase_count()) == (6, 0, 6)
+    assert summary.spent_cents == 6 * PRICE_CENTS
+    assert set(env.sandbox.counts().purchases_by_audience.values()) == {1}
+
+
 @pytest.mark.parametrize("endpoint", ["GET /audiences", "POST /upload_csv", "GET /audience", PURCHASE])
 async def test_unexpected_401s_stop_no_worker(temporal_environment: TemporalEnvironment, customer: str, endpoint: str):
     env = temporal_environment
