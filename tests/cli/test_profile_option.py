@@ -14,7 +14,8 @@ from tests.support.manifests import write_examples
 from tests.support.processes.commands import command, environment_for, write_manifest
 
 FAST = ("--poll-interval", "0.02")
-OFFLINE = {"columns", "demo", "manifest", "report", "sandbox"}
+OFFLINE = {"cancel", "columns", "demo", "drop", "jobs", "manifest", "report", "sandbox"}
+"""Commands that send the API nothing. Three of them talk to Temporal only."""
 
 
 @pytest.fixture
