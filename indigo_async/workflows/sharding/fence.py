@@ -211,11 +211,11 @@ class Fence:
 
     async def withdraw(self, job: str, until: float) -> None:
         """Record that the last purchase that this run intended for a job was certainly not carried out."""
-        await self._request(_Request(kind=_Kind.WITHDRAWAL, job=job), until)
+        await self._request(_Request(kind=_Kind.WITHDRAWAL, job=job), _not_too_soon(until))
 
     async def settle(self, job: str, facts: PurchaseFacts, until: float) -> None:
-        """Record what was charged for a purchase."""
-        await self._request(_Request(kind=_Kind.RESULT, job=job, facts=facts), until)
+        """Record what was charged for a purchase, even if the job has run out of time in the meantime."""
+        await self._request(_Request(kind=_Kind.RESULT, job=job, facts=facts), _not_too_soon(until))
 
     def hurry(self) -> None:
         """Let no request wait for a failing store longer than a few seconds, because the run is ending."""
@@ -388,6 +388,11 @@ class FencedJobLog:
         """Record an outcome in the journal, if there is one; see `JournalJobLog.record_for_report`."""
         if isinstance(self._inner, JournalJobLog):
             self._inner.record_for_report(kind, facts)
+
+
+def _not_too_soon(until: float) -> float:
+    """A deadline that leaves time to record what became of a purchase."""
+    return max(until, asyncio.get_running_loop().time() + _CLOSE_SECONDS)
 
 
 def _make_entry(owner: str, limit_cents: int | None, requests: Sequence[_Request]) -> Entry:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import get_args, get_type_hints
 
+import attrs
 import pytest
 
 from indigo_async import IndigoClient
@@ -28,7 +30,9 @@ from indigo_async.workflows.recipes.context import NullJobLog
 from indigo_async.workflows.sharding import fence as fence_module
 from indigo_async.workflows.sharding import fence_leases
 from indigo_async.workflows.sharding.fence import Fence, FencedJobLog
+from indigo_async.workflows.sharding.fence_state import PurchaseFacts
 from indigo_async.workflows.sharding.fence_stores import FolderStore
+from indigo_async.workflows.sharding.split import job_ref
 from tests.support.fences import abandon, read_entries
 from tests.support.jobs import count_posts, lite_sandbox, make_client, make_job, make_jobs
 from tests.support.servers.s3 import Bucket
@@ -140,6 +144,19 @@ async def test_the_budget_and_an_unresolved_purchase_refuse_others(client: Indig
         await log.cancel_intent(Stage.PURCHASE)
         await other.record_intent(Stage.PURCHASE, FACTS | {"export_id": "8"})
         assert fence.spent_cents == 100
+
+
+async def test_a_charge_is_recorded_although_the_job_ran_out_of_time(client: IndigoClient, folder: Path):
+    ref, facts = job_ref("42", "List 0"), PurchaseFacts.from_facts(FACTS)
+    async with open_fence(client, folder) as fence:
+        await claim(fence)
+        await fence.reserve(ref, facts, math.inf)
+        await fence.settle(ref, facts, 0.0)
+        await fence.reserve(ref, attrs.evolve(facts, export_id="8"), math.inf)
+        await fence.withdraw(ref, 0.0)
+    async with open_fence(client, folder) as other:
+        log = await claim(other)
+        assert (log.result(Stage.PURCHASE), log.open_intent(Stage.PURCHASE), other.spent_cents) == (FACTS, None, 100)
 
 
 async def test_each_server_has_its_own_part_of_a_fence(client: IndigoClient, folder: Path):
