@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from itertools import islice
 from uuid import uuid4
 
 from temporalio.client import (
@@ -36,7 +35,7 @@ from indigo_async.temporal.ids import (
     budget_workflow_id,
 )
 from indigo_async.temporal.job_inputs import WORKER_PUBLISHER, build_job_input, check_destination
-from indigo_async.temporal.payloads import BatchProgress, BatchState, BatchSummary, JobInput, Page
+from indigo_async.temporal.payloads import BatchProgress, BatchState, BatchSummary, JobInput, PackedJobs, Page
 from indigo_async.temporal.shard_payloads import name_jobs, pack_jobs, stop_job, summarize_ends
 from indigo_async.temporal.starter import read_identity
 from indigo_async.temporal.updates import send_through_outages
@@ -54,6 +53,8 @@ _logger = logging.getLogger("indigo_async")
 _SHARD_SIZE = 100
 _MAX_SHARD_SIZE = 250
 """So that heartbeats stay far below the 256 KB at which Temporal warns."""
+_MAX_SHARD_BYTES = 1_000_000
+"""Of a shard's jobs as JSON. Temporal refuses payloads of 2 MB, and compression and encryption may change the size."""
 _MAX_STOP_SECONDS = 120.0
 """How long the shards of a canceled batch may take to end. Purchases in flight are checked for at most a minute."""
 
@@ -217,15 +218,18 @@ def _ref_of(job: JobInput) -> str:
     return job_ref(job.customer_id, job.audience_name)
 
 
-def _split_into_shards(inputs: Iterable[JobInput], size: int) -> list[Page]:
-    remaining = iter(inputs)
-    parts: list[tuple[JobInput, ...]] = []
-    while part := tuple(islice(remaining, size)):
-        parts.append(part)
-    parts = parts or [()]
-    return [
-        Page(number=number, jobs=pack_jobs(part), last=number == len(parts) - 1) for number, part in enumerate(parts)
-    ]
+def _split_into_shards(inputs: Sequence[JobInput], size: int) -> list[Page]:
+    parts = [inputs[start : start + size] for start in range(0, len(inputs), size)] or [()]
+    packed = [jobs for part in parts for jobs in _pack_within_limit(part)]
+    return [Page(number=number, jobs=jobs, last=number == len(packed) - 1) for number, jobs in enumerate(packed)]
+
+
+def _pack_within_limit(part: Sequence[JobInput]) -> list[PackedJobs]:
+    """Pack the jobs of a shard, or of several smaller ones if Temporal would refuse a shard as large as this."""
+    packed, middle = pack_jobs(part), len(part) // 2
+    if not middle or len(to_json(packed)) <= _MAX_SHARD_BYTES:
+        return [packed]
+    return _pack_within_limit(part[:middle]) + _pack_within_limit(part[middle:])
 
 
 async def _feed(batch: WorkflowHandle[BatchWorkflow, BatchSummary], shards: Sequence[Page]) -> None:

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from contextvars import Context
 from uuid import uuid4
 
-from temporalio.client import Client, WithStartWorkflowOperation
+from temporalio.client import Client, WithStartWorkflowOperation, WorkflowExecutionStatus
 from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.service import RPCError, RPCStatusCode
 
 from indigo_async.errors import InvalidInputError, Problem
 from indigo_async.temporal.ids import budget_workflow_id
@@ -47,8 +48,9 @@ async def open_ledger(
         task_queue: the task queue of the workers.
 
     Raises:
-        InvalidInputError: the batch had other jobs. Nothing was changed.
+        InvalidInputError: the batch had other jobs, or is on another task queue. Nothing was changed.
     """
+    await _check_task_queue(temporal, name, task_queue)
     request = OpenRequest(limit_cents=limit_cents, identity=identity, continue_changed=continue_changed)
     reply = await start_and_update(
         temporal,
@@ -69,6 +71,26 @@ async def open_ledger(
         )
         raise InvalidInputError([Problem("name", message)])
     return reply
+
+
+async def _check_task_queue(temporal: Client, name: str, task_queue: str) -> None:
+    """Check that the workers of this task queue serve the ledger, because no others may ever do.
+
+    Raises:
+        InvalidInputError: it is on another task queue.
+    """
+    try:
+        described = await send_through_outages(temporal.get_workflow_handle(budget_workflow_id(name)).describe)
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return
+        raise
+    if described.status is WorkflowExecutionStatus.RUNNING and described.task_queue != task_queue:
+        message = (
+            f"the batch {name!r} and its budget are on the task queue {described.task_queue!r}; pass that one, or "
+            "choose another name, which has its own budget"
+        )
+        raise InvalidInputError([Problem("task_queue", message)])
 
 
 class BudgetClient:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -272,6 +273,30 @@ async def test_other_jobs_need_another_name_or_an_explicit_continuation(
         other = await batch(temporal_environment, tuesday, budget_cents=budget, name=f"{customer} 2")
     assert same.failed_by_error == {"BudgetExceededError": 1}  # the same budget
     assert (other.done, temporal_environment.purchase_count()) == (1, 2)
+
+
+async def test_a_batch_stays_on_its_task_queue(temporal_environment: TemporalEnvironment, customer: str):
+    jobs = [make_job(1, customer=customer)]
+    async with temporal_environment.running_worker():
+        await batch(temporal_environment, jobs)
+    with pytest.raises(InvalidInputError, match=f"on the task queue '{customer}'; pass that one, or choose another"):
+        await run_batch(temporal_environment.temporal, jobs, name=customer, task_queue="another")
+
+
+async def test_jobs_too_large_for_one_shard_run_in_several(temporal_environment: TemporalEnvironment, customer: str):
+    jobs = [
+        make_job(
+            number,
+            customer=customer,
+            csv=f"https://files.example.org/{number}.csv?signature={secrets.token_urlsafe(300_000)}",
+            lookalike=None,
+            export=None,
+        )
+        for number in range(7)
+    ]
+    async with temporal_environment.running_worker():
+        summary = await batch(temporal_environment, jobs)
+    assert (summary.done, summary.failed_by_error) == (7, {})
 
 
 async def test_batches_and_shards_have_search_attributes(temporal_environment: TemporalEnvironment, customer: str):
