@@ -52,7 +52,7 @@ from indigo_async.temporal.payloads import (
     LookalikeTask,
     Quote,
 )
-from indigo_async.temporal.shard_claims import claim_shard, wait_for_holders
+from indigo_async.temporal.shard_claims import claim_shard, start_server_clock, wait_for_holders
 from indigo_async.temporal.shard_payloads import JobEnd
 from indigo_async.temporal.worker_guard import WorkerGuard
 from indigo_async.temporal.workflows.job import AudienceWorkflow
@@ -106,11 +106,11 @@ class AudienceActivities:
         """Claim a job for its workflow, once no other workflow runs it."""
         info, temporal = activity.info(), activity.client()
         holder = claim_holder(info.workflow_id or "", info.workflow_run_id or "")
-        ref = job_ref(job.customer_id, job.audience_name)
+        ref, clock = job_ref(job.customer_id, job.audience_name), start_server_clock()
 
         async def work() -> ClaimedJob:
             while True:
-                claimed = await claim_shard(temporal, info.task_queue, holder, {ref: job})
+                claimed = await claim_shard(temporal, info.task_queue, holder, {ref: job}, clock)
                 if not claimed.held:
                     break
                 await wait_for_holders(temporal, claimed.held)

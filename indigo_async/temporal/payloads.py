@@ -277,7 +277,7 @@ class BeginRequest:
 class BeginReply:
     """The exports that earlier attempts may have purchased, by the references of their jobs.
 
-    A superseded attempt must not go on: another one runs the shard.
+    A superseded attempt must not go on: another one runs the shard. Whoever takes over its jobs needs their holds.
     """
 
     is_superseded: bool = False

@@ -34,7 +34,7 @@ from indigo_async.temporal.payloads import (
     Quote,
     Turn,
 )
-from indigo_async.temporal.shard_claims import claim_shard, wait_for_holders
+from indigo_async.temporal.shard_claims import Clock, claim_shard, wait_for_holders
 from indigo_async.temporal.shard_log import Book, ShardJobLog
 from indigo_async.temporal.shard_payloads import JobEnd, ShardResult, ShardTask, stop_job, unpack_jobs
 from indigo_async.temporal.worker_guard import WorkerGuard
@@ -81,6 +81,7 @@ class ShardAttempt:
         turn: the turn of this attempt.
         holder: who claims the jobs: the run of the shard's workflow.
         task_queue: the worker's task queue.
+        clock: tells the time of Temporal's server.
     """
 
     def __init__(
@@ -93,13 +94,15 @@ class ShardAttempt:
         turn: Turn,
         holder: str,
         task_queue: str,
+        clock: Clock,
     ) -> None:
         self._worker = worker
         self._temporal = temporal
         self._turn = turn
         self._holder = holder
         self._task_queue = task_queue
-        self._deadline = time.monotonic() + task.deadline_ms / 1_000 - time.time()
+        self._clock = clock
+        self._deadline = time.monotonic() + task.deadline_ms / 1_000 - clock().timestamp()
         self._known = task.known | known
         self._jobs = {ref: job for ref, job in unpack_jobs(task.jobs) if not self._has_ended(ref)}
         self._logs: dict[str, ShardJobLog] = {}
@@ -153,7 +156,7 @@ class ShardAttempt:
     async def _claim(self) -> list[str]:
         """Claim the jobs. While others have all of them, wait. Returns the jobs to run."""
         while True:
-            claimed = await claim_shard(self._temporal, self._task_queue, self._holder, self._jobs)
+            claimed = await claim_shard(self._temporal, self._task_queue, self._holder, self._jobs, self._clock)
             held = {ref for refs in claimed.held.values() for ref in refs}
             if held != self._jobs.keys():
                 break
@@ -304,10 +307,10 @@ class ShardAttempt:
 
     def _may_retry(self, ref: str, error: Exception, pause: float) -> bool:
         """Whether a failed job may succeed after a pause."""
-        self._tries[ref] += 1
         if self._seconds_left <= pause:
             return False
         if isinstance(error, (ExportExistsError, PurchaseInDoubtError)) or rejects_token(error):
+            self._tries[ref] += 1
             return self._tries[ref] < _MAX_TRIES
         return not to_application_error(error).non_retryable
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
 import attrs
+from temporalio import activity
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -22,7 +24,7 @@ from indigo_async.temporal.shard_history import read_ends, read_shard
 from indigo_async.temporal.shard_log import build_purchase_intent
 from indigo_async.temporal.shard_payloads import JobEnd, unpack_jobs
 
-__all__ = ["ClaimedJobs", "claim_shard", "wait_for_holders"]
+__all__ = ["ClaimedJobs", "Clock", "claim_shard", "start_server_clock", "wait_for_holders"]
 
 _MIN_WAIT_SECONDS = 2.0
 _MAX_WAIT_SECONDS = 60.0
@@ -30,6 +32,8 @@ _MAX_SECONDS_UNAWARE = 60.0
 """How long a worker may not know that the workflow of a single job was terminated."""
 
 _Ends: TypeAlias = Mapping[str, tuple[JobInput, JobEnd]]
+
+Clock: TypeAlias = Callable[[], datetime]
 
 
 @attrs.frozen(kw_only=True)
@@ -45,7 +49,15 @@ class ClaimedJobs:
     held: Mapping[str, Sequence[str]]
 
 
-async def claim_shard(temporal: Client, task_queue: str, holder: str, jobs: Mapping[str, JobInput]) -> ClaimedJobs:
+def start_server_clock() -> Clock:
+    """Start a clock that tells the time of Temporal's server in the current activity: this machine's may be wrong."""
+    started_at, began_at = activity.info().started_time, time.monotonic()
+    return lambda: started_at + timedelta(seconds=time.monotonic() - began_at)
+
+
+async def claim_shard(
+    temporal: Client, task_queue: str, holder: str, jobs: Mapping[str, JobInput], clock: Clock
+) -> ClaimedJobs:
     """Claim jobs that nobody else runs. Jobs of holders that ended without releasing them are taken over.
 
     Raises:
@@ -55,7 +67,7 @@ async def claim_shard(temporal: Client, task_queue: str, holder: str, jobs: Mapp
     abandoned: dict[str, tuple[JobInput, JobEnd]] = {}
     gone: list[str] = []
     for other, refs in reply.held.items():
-        left = await _take_over(temporal, other, refs)
+        left = await _take_over(temporal, other, refs, clock)
         if left is not None:
             gone.append(other)
             abandoned |= left
@@ -87,7 +99,7 @@ def _add_known(known: dict[str, JobEnd], ref: str, wanted: JobInput, job: JobInp
     known[ref] = JobEnd(facts=before.facts | end.facts, intents=before.intents | purchases)
 
 
-async def _take_over(temporal: Client, holder: str, refs: Sequence[str]) -> _Ends | None:
+async def _take_over(temporal: Client, holder: str, refs: Sequence[str], clock: Clock) -> _Ends | None:
     """Find out whether a holder has ended without releasing its jobs. Returns what is known about them; None if not.
 
     A worker may not know yet that its shard was terminated, so the ledger of that shard supersedes it first. What the
@@ -101,10 +113,10 @@ async def _take_over(temporal: Client, holder: str, refs: Sequence[str]) -> _End
         raise
     if described.status is WorkflowExecutionStatus.RUNNING:
         return None
-    ended_at = described.close_time or datetime.now(UTC)
+    ended_at = described.close_time or clock()
     record = await read_shard(temporal, *parse_holder(holder))
     if record is None:
-        return {} if (datetime.now(UTC) - ended_at).total_seconds() > _MAX_SECONDS_UNAWARE else None
+        return {} if (clock() - ended_at).total_seconds() > _MAX_SECONDS_UNAWARE else None
     turn = Turn(shard=str(record.task.number), run=record.task.run_ms, attempt=int(ended_at.timestamp() * 1_000))
     held = {ref: job for ref, job in unpack_jobs(record.task.jobs) if ref in refs}
     ends: dict[str, tuple[JobInput, JobEnd]] = {}

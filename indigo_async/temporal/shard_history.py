@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 import attrs
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
-from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
+from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.service import RPCError, RPCStatusCode
 
 from indigo_async.events import Stage
@@ -72,6 +73,8 @@ async def read_shard(temporal: Client, workflow_id: str, run_id: str | None = No
 async def read_ends(temporal: Client, workflow_id: str, run_id: str) -> dict[str, tuple[JobInput, JobEnd]]:
     """Read how the jobs of a shard ended, or the one of a job's own workflow, by reference.
 
+    A job's own workflow releases the job just before it ends with the result, so this waits for its end.
+
     Raises:
         RPCError: Temporal could not be reached.
     """
@@ -82,6 +85,10 @@ async def read_ends(temporal: Client, workflow_id: str, run_id: str) -> dict[str
     if described.workflow_type == _SHARD_WORKFLOW:
         record = await _to_record(temporal, described, events)
         return {ref: (job, record.ends[ref]) for ref, job in unpack_jobs(record.task.jobs) if ref in record.ends}
+    if described.status is WorkflowExecutionStatus.RUNNING:
+        with suppress(WorkflowFailureError):
+            await temporal.get_workflow_handle(workflow_id, run_id=run_id).result(follow_runs=False)
+        return await read_ends(temporal, workflow_id, run_id)
     job = await decode_first(temporal, events[0].workflow_execution_started_event_attributes.input.payloads, JobInput)
     summary = await decode_first(
         temporal, events[-1].workflow_execution_completed_event_attributes.result.payloads, JobSummary

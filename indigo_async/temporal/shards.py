@@ -14,6 +14,7 @@ from indigo_async.temporal.failures import create_handover, to_application_error
 from indigo_async.temporal.ids import claim_holder
 from indigo_async.temporal.payloads import Turn
 from indigo_async.temporal.shard_attempt import ShardAttempt, WorkerParts
+from indigo_async.temporal.shard_claims import start_server_clock
 from indigo_async.temporal.shard_payloads import ShardResult, ShardTask, read_heartbeat
 from indigo_async.temporal.worker_load import SHARD_ACTIVITY, WorkerLoad
 
@@ -54,23 +55,34 @@ class ShardActivities:
             ),
             holder=claim_holder(info.workflow_id or "", info.workflow_run_id or ""),
             task_queue=info.task_queue,
+            clock=start_server_clock(),
         )
         try:
             with self._load.running_shard(lambda: attempt.jobs_in_progress):
                 if await _is_completed(attempt):
                     return attempt.progress
-        except ApplicationError:
-            raise
         except Exception as error:  # noqa: BLE001 - the workflow receives every kind of error
-            raise to_application_error(error, retryable=True) from None
+            # Temporal doesn't retry an activity that is being canceled, so it must tell how far it got.
+            if not _is_cancel_requested():
+                raise _to_failure(error) from None
         finally:
             activity.heartbeat(attempt.progress)  # for the next attempt, if there is one
+        if _is_cancel_requested():
+            return attempt.progress
         cancellation = activity.cancellation_details()
         if cancellation is None or cancellation.worker_shutdown:
             raise create_handover("the worker is shutting down; another one continues", delay=_HANDOVER_DELAY)
-        if cancellation.cancel_requested:
-            return attempt.progress
         raise asyncio.CancelledError  # another attempt has begun, or an operator paused or reset the activity
+
+
+def _to_failure(error: Exception) -> ApplicationError:
+    return error if isinstance(error, ApplicationError) else to_application_error(error, retryable=True)
+
+
+def _is_cancel_requested() -> bool:
+    """Whether the workflow canceled the activity."""
+    cancellation = activity.cancellation_details()
+    return cancellation is not None and cancellation.cancel_requested
 
 
 async def _is_completed(attempt: ShardAttempt) -> bool:

@@ -6,13 +6,14 @@ import asyncio
 from typing import Any
 
 import pytest
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError
 
 from indigo_async.errors import WorkflowError
 from indigo_async.sandbox import Fault, FaultKind
 from indigo_async.temporal import BatchSummary, run_batch, run_job, shard_claims
 from indigo_async.temporal.ids import claims_workflow_id, job_workflow_id, shard_workflow_id
+from indigo_async.temporal.shard_history import read_ends
 from indigo_async.temporal.workflows.claims import ClaimsWorkflow
 from indigo_async.workflows.sharding.split import bucket_of, job_ref
 from tests.support.temporal_jobs import PRICE_CENTS, TemporalEnvironment, event_types, make_job
@@ -62,6 +63,20 @@ async def test_a_batch_recalls_a_job_that_runs_alone(temporal_environment: Tempo
         assert (await running).spent_cents == PRICE_CENTS
     assert (summary.done, summary.recalled, summary.spent_cents) == (1, 1, 0)
     assert (env.purchase_count(), env.sandbox.log.count("POST /upload_csv")) == (1, 1)
+
+
+async def test_the_result_of_a_job_that_has_released_its_claim_but_not_ended_is_waited_for(
+    temporal_environment: TemporalEnvironment, customer: str
+):
+    env = temporal_environment
+    env.sandbox.faults.add(Fault(kind=FaultKind.DELAY_AFTER, endpoint="POST /match_uploaded_csv", delay=1.0))
+    async with env.running_worker():
+        running = asyncio.create_task(run_job(env.temporal, make_job(1, customer=customer), task_queue=env.task_queue))
+        await wait_for_claim(env, customer)
+        described = await env.temporal.get_workflow_handle(job_workflow_id(customer, "List 1")).describe()
+        assert described.status is WorkflowExecutionStatus.RUNNING
+        [(_, end)] = (await read_ends(env.temporal, described.id, described.run_id)).values()
+        assert end.summary == await running
 
 
 async def test_a_job_with_other_options_reuses_what_a_batch_purchased(

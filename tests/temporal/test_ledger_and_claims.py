@@ -79,7 +79,8 @@ async def test_shards_reserve_are_superseded_and_settle_across_continued_ledgers
         another = await client.book(temporal, budget, reserve("a", SECOND, cents=1, export_id="another"))
         assert (superseded.granted, superseded.is_superseded) == (False, True)
         assert (another.granted, another.held) == (False, "export of a")
-        assert (await client.begin(temporal, budget, BeginRequest(turn=FIRST, jobs=()))).is_superseded
+        late = await client.begin(temporal, budget, BeginRequest(turn=FIRST, jobs=("a",)))
+        assert (late.is_superseded, list(late.holds)) == (True, ["a"])  # who takes over its jobs needs to know
         await client.book(temporal, budget, Booking(kind=BookingKind.RELEASE, export_id="export of b", job="b"))
         settlement = Settlement(export_id="export of a", charged_cents=12, job="a")
         for _ in range(2):  # a workflow that is reset sends it again

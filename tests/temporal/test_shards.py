@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import time
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +16,24 @@ import pytest
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.service import RPCError
 
+from indigo_async._validation import InputCheck
 from indigo_async.errors import AuthenticationError
-from indigo_async.sandbox import Fault, FaultKind
+from indigo_async.sandbox import Dialect, Fault, FaultKind
 from indigo_async.temporal import BatchSummary, BatchWorkflow, BudgetWorkflow, run_batch
 from indigo_async.temporal.budget_client import BudgetClient
 from indigo_async.temporal.export_stores import ObjectExportStore
+from indigo_async.temporal.failures import create_handover
 from indigo_async.temporal.ids import batch_workflow_id, budget_workflow_id, claims_workflow_id, shard_workflow_id
+from indigo_async.temporal.job_inputs import build_job_input
 from indigo_async.temporal.payloads import BeginRequest, Turn
 from indigo_async.temporal.shard_history import read_shard
-from indigo_async.temporal.shard_payloads import JobState
+from indigo_async.temporal.shard_payloads import JobState, ShardTask, pack_jobs
 from indigo_async.temporal.worker_guard import WorkerGuard
 from indigo_async.temporal.workflows import batch as batch_workflow
 from indigo_async.temporal.workflows.claims import ClaimsWorkflow
 from indigo_async.temporal.workflows.shard import ShardWorkflow
 from indigo_async.workflows import AudienceJob
+from indigo_async.workflows.batches.jobs import check_job
 from indigo_async.workflows.sharding.ledger import Ledger
 from indigo_async.workflows.sharding.split import bucket_of, job_ref
 from tests.support.temporal_jobs import (
@@ -36,6 +42,7 @@ from tests.support.temporal_jobs import (
     TemporalEnvironment,
     event_types,
     history_text,
+    lite_sandbox,
     make_job,
     worker_process,
 )
@@ -446,6 +453,66 @@ async def test_a_job_dropped_from_a_killed_worker_stops_alone(
         summary = await running
     assert (summary.done, summary.failed_by_error) == (2, {"CancelledError": 1})
     assert env.purchase_count() == 2
+
+
+async def test_a_purchase_of_which_a_canceled_shard_lost_track_is_not_made_again(
+    temporal_environment: TemporalEnvironment, customer: str, monkeypatch: pytest.MonkeyPatch
+):
+    made = make_job(1, customer=customer)
+    assert made.export is not None
+    jobs = [attrs.evolve(made, export=attrs.evolve(made.export, reuse_purchased=False))]
+    async with lite_sandbox(dialect=Dialect(shows_field_types=False)) as sandbox:
+        env = attrs.evolve(temporal_environment, sandbox=sandbox)
+        sandbox.faults.add(Fault(kind=FaultKind.DELAY_AFTER, endpoint=PURCHASE, delay=0.5, times=1))
+        async with env.running_worker():
+            running = asyncio.create_task(run(env, jobs))
+            while not env.purchase_count():
+                await asyncio.sleep(0.02)
+        began = asyncio.Event()
+
+        async def hand_over(*_: object) -> None:
+            began.set()
+            raise create_handover("not ready", delay=timedelta(minutes=5))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(WorkerGuard, "wait_until_ready", hand_over)
+            async with env.running_worker():
+                await began.wait()
+                await env.temporal.get_workflow_handle(batch_workflow_id(customer)).cancel()
+                await running
+        async with env.running_worker():
+            summary = await run(env, jobs, name=f"{customer} too")
+        assert (summary.done, summary.failed_by_error, env.purchase_count()) == (1, {}, 1)
+
+
+async def test_a_job_that_is_dropped_while_no_activity_runs_never_starts(
+    temporal_environment: TemporalEnvironment, customer: str
+):
+    env = temporal_environment
+    jobs = [make_job(number, customer=customer) for number in range(2)]
+    checked = await asyncio.to_thread(lambda: [check_job(InputCheck(), job, None) for job in jobs])
+    inputs = [await build_job_input(job) for job in checked]
+    async with env.running_worker():
+        summary: BatchSummary = await env.temporal.execute_workflow(
+            ShardWorkflow.run,
+            ShardTask(batch=customer, number=0, run_ms=1, jobs=pack_jobs(inputs)),
+            id=shard_workflow_id(customer, 0),
+            task_queue=env.task_queue,
+            start_signal="drop",
+            start_signal_args=[jobs[0].key],
+        )
+    assert (summary.done, summary.failed_by_error) == (1, {"CancelledError": 1})
+    assert (env.purchase_count(), env.sandbox.log.count(UPLOAD)) == (1, 1)
+
+
+async def test_a_worker_whose_clock_is_wrong_has_as_much_time_for_its_jobs(
+    temporal_environment: TemporalEnvironment, customer: str, monkeypatch: pytest.MonkeyPatch
+):
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 86_400)
+    async with temporal_environment.running_worker():
+        summary = await run(temporal_environment, [make_job(1, customer=customer)])
+    assert (summary.done, summary.failed_by_error) == (1, {})
 
 
 async def test_purchases_without_a_budget_are_counted(temporal_environment: TemporalEnvironment, customer: str):

@@ -64,8 +64,8 @@ class BudgetWorkflow:
     @workflow.update
     async def begin(self, request: BeginRequest) -> BeginReply:
         """Begin an attempt at a shard, which supersedes all earlier ones."""
-        holds = self._ledger.begin(request.turn, request.jobs)
-        return BeginReply(is_superseded=True) if holds is None else BeginReply(holds=holds)
+        is_superseded = self._ledger.begin(request.turn, request.jobs) is None
+        return BeginReply(is_superseded=is_superseded, holds=self._ledger.find_holds(request.jobs))
 
     @workflow.update
     async def book(self, bookings: list[Booking]) -> list[Grant]:
@@ -94,5 +94,5 @@ def _book(ledger: Ledger, booking: Booking) -> Grant:
         case BookingKind.RELEASE:
             return ledger.release(booking.export_id, job=booking.job, turn=booking.turn)
         case BookingKind.SETTLE:
-            ledger.settle(booking.export_id, booking.cents, job=booking.job)
+            ledger.settle(booking.export_id, booking.cents or None, job=booking.job)  # older workflows send no amount
             return Grant(granted=True, left_cents=ledger.left_cents)

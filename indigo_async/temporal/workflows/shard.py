@@ -48,7 +48,8 @@ class ShardWorkflow:
     """Adds about twenty events for all of its jobs.
 
     It settles purchases and releases claims only once its history has the results of the jobs. So whoever reads the
-    ledger and the claims finds every purchase in one of these places.
+    ledger and the claims finds every purchase in one of these places. If its activity ended without telling how far
+    all jobs got, it keeps the claims: whoever wants the jobs then asks the ledger what they may have purchased.
     """
 
     @workflow.init
@@ -58,6 +59,9 @@ class ShardWorkflow:
         self._ends: dict[str, JobEnd] = {}
         self._dropped: set[str] = set()
         self._settled: set[str] = set()
+        """The exports whose purchases are settled."""
+        self._has_told_all = True
+        """Whether the last activity told how far all of its jobs got."""
         self._activity: asyncio.Task[ShardResult] | None = None
 
     @workflow.run
@@ -78,7 +82,9 @@ class ShardWorkflow:
         """Stop the jobs with this key or reference. The others continue where they were."""
         dropped = {ref for ref in self._unfinished() if key in {ref, self._keys[ref]}}
         self._dropped |= dropped
-        if dropped and self._activity is not None:
+        if self._activity is None:
+            self._ends |= {ref: stop_job(self._ends.get(ref)) for ref in dropped}
+        elif dropped:
             self._activity.cancel()
 
     def _unfinished(self) -> list[str]:
@@ -107,9 +113,9 @@ class ShardWorkflow:
             retry_policy=_RETRY,
             cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         )
-        self._activity = running
+        self._activity, self._has_told_all = running, False
         try:
-            return (await running).ends
+            ends = (await running).ends
         except asyncio.CancelledError:
             return {}
         except ActivityError as error:
@@ -120,20 +126,25 @@ class ShardWorkflow:
                 failure = build_failure(options, workflow.info().workflow_id, error)
                 ends |= {ref: stop_job(ends.get(ref), failure.error_type, failure.message) for ref in left}
             return ends
+        else:
+            self._has_told_all = True
+            return ends
         finally:
             self._activity = None
 
     async def _settle_and_release(self) -> None:
-        """Settle the purchases in the ledger of the batch, and release the jobs with their results."""
+        """Settle the purchases in the ledger of the batch, and release the jobs if it is known how far they got."""
         info = workflow.info()
         _, options = next(unpack_jobs(self._task.jobs))
         signals: list[Coroutine[Any, Any, None]] = []
         purchases = {
             ref: purchase
             for ref, end in self._ends.items()
-            if not end.recalled and ref not in self._settled and (purchase := end.facts.get(Stage.PURCHASE.value))
+            if not end.recalled
+            and (purchase := end.facts.get(Stage.PURCHASE.value))
+            and str(purchase["export_id"]) not in self._settled
         }
-        self._settled |= purchases.keys()
+        self._settled |= {str(purchase["export_id"]) for purchase in purchases.values()}
         if options.budget is not None and purchases:
             settlements = [
                 Settlement(export_id=str(facts["export_id"]), charged_cents=facts["cost_cents"], job=ref)
@@ -141,7 +152,7 @@ class ShardWorkflow:
             ]
             signals.append(_signal(options.budget, "settle", settlements))
         holder = claim_holder(info.workflow_id, info.run_id)
-        for bucket, refs in group_by_bucket(self._keys).items():
+        for bucket, refs in group_by_bucket(self._keys if self._has_told_all else ()).items():
             finished = tuple(ref for ref in refs if self._ends.get(ref, _NOTHING_KNOWN).is_worth_reading)
             request = ReleaseRequest(holder=holder, finished=finished)
             signals.append(_signal(claims_workflow_id(info.task_queue, bucket), "release", request))

@@ -171,10 +171,7 @@ class FenceState:
         self.purchases[job] = facts
         if len(self.purchases) > _MAX_PURCHASES:
             del self.purchases[next(iter(self.purchases))]
-        if facts.cost_cents:
-            self.ledger.settle(facts.export_id, facts.cost_cents, job=job)
-        else:
-            self.ledger.release(facts.export_id, job=job)
+        self.ledger.settle(facts.export_id, facts.cost_cents, job=job)
         still_open = [intent for intent in self.intents.pop(job, []) if intent.export_id != facts.export_id]
         if still_open:
             self.intents[job] = still_open

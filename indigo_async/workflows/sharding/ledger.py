@@ -101,6 +101,10 @@ class Ledger:
             self.run = turn.run
             self.attempts.clear()
         self.attempts[turn.shard] = turn.attempt
+        return self.find_holds(jobs)
+
+    def find_holds(self, jobs: Iterable[str]) -> dict[str, Hold]:
+        """What jobs hold, by their references."""
         held = {job: self.holders[job] for job in jobs if job in self.holders}
         return {
             job: Hold(export_id=export_id, cents=self.reserved.get(export_id, 0)) for job, export_id in held.items()
@@ -126,10 +130,13 @@ class Ledger:
             self.holders[job] = export_id
         return Grant(granted=True, left_cents=self.left_cents)
 
-    def settle(self, export_id: str, charged_cents: int, *, job: str) -> None:
-        """Count the charged cents of a purchase as spent, once for each reservation. The job holds it no longer."""
+    def settle(self, export_id: str, charged_cents: int | None, *, job: str) -> None:
+        """Count the charged cents of a purchase as spent, once for each reservation. The job holds it no longer.
+
+        None means as much as is reserved.
+        """
         if export_id in self.reserved:
-            self.spent_cents += charged_cents or self.reserved[export_id]  # older workflows send no amount
+            self.spent_cents += self.reserved[export_id] if charged_cents is None else charged_cents
         self._let_go(export_id, job)
 
     def release(self, export_id: str, *, job: str, turn: Turn | None = None) -> Grant:

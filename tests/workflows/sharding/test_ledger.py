@@ -180,7 +180,7 @@ def test_a_ledger_never_grants_more_than_its_limit(bookings: list[tuple[str, str
         is_granted = book(ledger, kind, export_id, cents)
         now = ledger.spent_cents + ledger.reserved_cents
         if kind == "settle":
-            assert now == before + (0 if reserved is None else (cents or reserved) - reserved)
+            assert now == before + (0 if reserved is None else cents - reserved)
         else:
             assert now <= max(before, limit)
         assert is_granted or now == before
@@ -212,6 +212,15 @@ def test_a_raised_price_reserves_the_difference():
     assert ledger.reserve("1", 101, job="a") == Grant(granted=False, left_cents=40)
     assert ledger.reserve("1", 100, job="a") == Grant(granted=True, left_cents=0)
     assert ledger.reserve("1", 50, job="a").left_cents == 0
+
+
+def test_the_charge_is_what_counts_even_if_it_is_nothing():
+    ledger = Ledger(limit_cents=100)
+    ledger.reserve("1", 60, job="a")
+    ledger.settle("1", 0, job="a")
+    ledger.reserve("2", 70, job="b")
+    ledger.settle("2", None, job="b")
+    assert (ledger.spent_cents, ledger.left_cents) == (70, 30)
 
 
 def test_workflows_of_single_jobs_book_without_a_job():
