@@ -17,9 +17,9 @@ from collections import Counter
 import attrs
 
 from indigo_async.events import Stage
+from indigo_async.workflows.fence.fence import Fence
+from indigo_async.workflows.fence.log import FenceLog, StoredObject
 from indigo_async.workflows.recipes.context import NullJobLog
-from indigo_async.workflows.sharding.fence import Fence
-from indigo_async.workflows.sharding.fence_log import FenceLog, StoredObject
 from indigo_async.workflows.sharding.split import job_ref
 
 REQUEST_SECONDS = 0.03

@@ -55,8 +55,8 @@ nitpick_ignore_regex = [("py:.*", r"(?!indigo_async\b).*")]
 nitpick_ignore = [
     ("py:class", "indigo_async._transport.transport.Transport"),  # `files.download` takes a client's
     # What `export_store` returns is only passed on to `create_worker`.
-    ("py:class", "indigo_async.temporal.export_stores.FolderExportStore"),
-    ("py:class", "indigo_async.temporal.export_stores.ObjectExportStore"),
+    ("py:class", "indigo_async.temporal.workers.export_stores.FolderExportStore"),
+    ("py:class", "indigo_async.temporal.workers.export_stores.ObjectExportStore"),
 ]
 
 linkcheck_anchors = False  # many sites make their anchors with JavaScript

@@ -27,9 +27,9 @@ from indigo_async.files import LocalPublisher
 from indigo_async.files.csv.check import inspect_csv
 from indigo_async.files.csv.urls import find_url_warnings
 from indigo_async.workflows import AudienceJob
+from indigo_async.workflows.fence.stores import check_fence, describe_fence
 from indigo_async.workflows.recipes.lookalike import MIN_BASE_PEOPLE
 from indigo_async.workflows.recipes.match import is_url
-from indigo_async.workflows.sharding.fence_stores import check_fence, describe_fence
 from indigo_async.workflows.sharding.split import Shard
 
 __all__ = ["check_batch"]

@@ -8,11 +8,10 @@ except ImportError:
     require_extra("temporal", "indigo_async.temporal")
     raise
 
-from indigo_async.temporal.batch_jobs import cancel_batch, drop_job, list_jobs
-from indigo_async.temporal.batch_starter import run_batch
+from indigo_async.temporal.batches.jobs import cancel_batch, drop_job, list_jobs
+from indigo_async.temporal.batches.starter import run_batch
 from indigo_async.temporal.connection import connect
 from indigo_async.temporal.converter import data_converter
-from indigo_async.temporal.export_stores import export_store
 from indigo_async.temporal.payloads import (
     BatchProgress,
     BatchSummary,
@@ -22,9 +21,10 @@ from indigo_async.temporal.payloads import (
     JobSummary,
     Quote,
 )
-from indigo_async.temporal.shard_payloads import JobState, JobStatus
+from indigo_async.temporal.shards.payloads import JobState, JobStatus
 from indigo_async.temporal.starter import run_job
-from indigo_async.temporal.worker import create_worker
+from indigo_async.temporal.workers.export_stores import export_store
+from indigo_async.temporal.workers.worker import create_worker
 from indigo_async.temporal.workflows.batch import BatchWorkflow
 from indigo_async.temporal.workflows.budget import BudgetWorkflow
 from indigo_async.temporal.workflows.job import AudienceWorkflow

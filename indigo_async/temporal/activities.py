@@ -36,7 +36,6 @@ from indigo_async.files.publishing.publisher import Publisher
 from indigo_async.models import CsvExport, RecordId
 from indigo_async.temporal.attempt_log import AttemptLog, run_with_heartbeat
 from indigo_async.temporal.budget_client import BudgetClient
-from indigo_async.temporal.export_stores import FolderExportStore, ObjectExportStore
 from indigo_async.temporal.failures import to_application_error
 from indigo_async.temporal.ids import IDENTITY_MEMO_KEY, claim_holder
 from indigo_async.temporal.payloads import (
@@ -52,9 +51,10 @@ from indigo_async.temporal.payloads import (
     LookalikeTask,
     Quote,
 )
-from indigo_async.temporal.shard_claims import claim_shard, start_server_clock, wait_for_holders
-from indigo_async.temporal.shard_payloads import JobEnd
-from indigo_async.temporal.worker_guard import WorkerGuard
+from indigo_async.temporal.shards.claims import claim_shard, start_server_clock, wait_for_holders
+from indigo_async.temporal.shards.payloads import JobEnd
+from indigo_async.temporal.workers.export_stores import FolderExportStore, ObjectExportStore
+from indigo_async.temporal.workers.guard import WorkerGuard
 from indigo_async.temporal.workflows.job import AudienceWorkflow
 from indigo_async.workflows.recipes.budget import Budget
 from indigo_async.workflows.recipes.context import RecipeContext

@@ -11,8 +11,8 @@ import attrs
 
 from indigo_async._validation import InputCheck
 from indigo_async.temporal.converter import to_json
-from indigo_async.temporal.export_stores import find_destination_problem
 from indigo_async.temporal.payloads import ExportInput, JobInput, LookalikeInput
+from indigo_async.temporal.workers.export_stores import find_destination_problem
 from indigo_async.workflows.batches.jobs import AudienceJob, compute_identity, normalized_inputs
 
 __all__ = ["WORKER_PUBLISHER", "build_job_input", "check_destination"]

@@ -196,7 +196,7 @@ class Failure:
 
 @attrs.frozen(kw_only=True)
 class PackedJobs:
-    """The fields of jobs as plain JSON: those that all jobs share, and each job's own. See `shard_payloads`."""
+    """The fields of jobs as plain JSON: those that all jobs share, and each job's own. See `shards.payloads`."""
 
     shared: dict[str, Any] = attrs.field(factory=dict[str, Any], repr=False)
     own: tuple[dict[str, Any], ...] = attrs.field(default=(), repr=False)

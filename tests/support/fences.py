@@ -6,10 +6,10 @@ from pathlib import Path
 
 import msgspec
 
-from indigo_async.workflows.sharding import fence_leases
-from indigo_async.workflows.sharding.fence import Fence
-from indigo_async.workflows.sharding.fence_log import _Written
-from indigo_async.workflows.sharding.fence_state import Entry
+from indigo_async.workflows.fence import leases as fence_leases
+from indigo_async.workflows.fence.fence import Fence
+from indigo_async.workflows.fence.log import _Written
+from indigo_async.workflows.fence.state import Entry
 
 __all__ = ["abandon", "read_entries", "shorten_leases"]
 

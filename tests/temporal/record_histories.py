@@ -23,7 +23,6 @@ from temporalio.client import Client
 from indigo_async.errors import WorkflowError
 from indigo_async.sandbox import Fault, FaultKind, Sandbox
 from indigo_async.temporal import connect, create_worker, run_batch, run_job
-from indigo_async.temporal.export_stores import FolderExportStore
 from indigo_async.temporal.ids import claims_workflow_id, job_workflow_id, shard_workflow_id
 from indigo_async.temporal.payloads import (
     BeginRequest,
@@ -35,6 +34,7 @@ from indigo_async.temporal.payloads import (
     Settlement,
     Turn,
 )
+from indigo_async.temporal.workers.export_stores import FolderExportStore
 from indigo_async.temporal.workflows.budget import BudgetWorkflow
 from indigo_async.temporal.workflows.claims import ClaimsWorkflow
 from indigo_async.temporal.workflows.shard import ShardWorkflow

@@ -13,7 +13,7 @@ from indigo_async.errors import WorkflowError
 from indigo_async.sandbox import Fault, FaultKind
 from indigo_async.temporal import BatchSummary, run_batch, run_job, shard_claims
 from indigo_async.temporal.ids import claims_workflow_id, job_workflow_id, shard_workflow_id
-from indigo_async.temporal.shard_history import read_ends
+from indigo_async.temporal.shards.history import read_ends
 from indigo_async.temporal.workflows.claims import ClaimsWorkflow
 from indigo_async.workflows.sharding.split import bucket_of, job_ref
 from tests.support.temporal_jobs import PRICE_CENTS, TemporalEnvironment, event_types, make_job

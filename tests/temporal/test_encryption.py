@@ -15,7 +15,7 @@ from temporalio.converter import PayloadCodec
 from indigo_async.errors import WorkflowError
 from indigo_async.temporal import BatchSummary, connect, create_worker, export_store, run_batch, run_job
 from indigo_async.temporal.ids import budget_workflow_id, job_workflow_id, shard_workflow_id
-from indigo_async.temporal.shard_history import read_shard
+from indigo_async.temporal.shards.history import read_shard
 from tests.support.temporal_jobs import PRICE_CENTS, TemporalEnvironment, history_text, make_client, make_job
 
 _NONCE_BYTES = 12

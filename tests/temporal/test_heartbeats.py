@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from indigo_async.temporal.payloads import BookingKind, ExportInput, Grant, JobSummary
-from indigo_async.temporal.shard_log import ShardJobLog
-from indigo_async.temporal.shard_payloads import JobEnd, ShardResult
-from indigo_async.temporal.shards import HeartbeatSchedule
+from indigo_async.temporal.shards.activity import HeartbeatSchedule
+from indigo_async.temporal.shards.job_log import ShardJobLog
+from indigo_async.temporal.shards.payloads import JobEnd, ShardResult
 
 JOBS = 20
 

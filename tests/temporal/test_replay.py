@@ -13,7 +13,7 @@ from temporalio.workflow import NondeterminismError
 
 from indigo_async.temporal import AudienceWorkflow, data_converter
 from indigo_async.temporal.payloads import JobInput, JobSummary
-from indigo_async.temporal.worker import WORKFLOWS, create_workflow_runner
+from indigo_async.temporal.workers.worker import WORKFLOWS, create_workflow_runner
 from indigo_async.workflows import Stage
 
 HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))

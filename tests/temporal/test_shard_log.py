@@ -9,8 +9,8 @@ import pytest
 from indigo_async.errors import BudgetExceededError, ExportExistsError, WorkflowError
 from indigo_async.events import Stage
 from indigo_async.temporal.payloads import BookingKind, ExportInput, Grant, Hold, JobSummary
-from indigo_async.temporal.shard_log import ShardJobLog
-from indigo_async.temporal.shard_payloads import JobEnd
+from indigo_async.temporal.shards.job_log import ShardJobLog
+from indigo_async.temporal.shards.payloads import JobEnd
 
 EXPORT = ExportInput(destination=None, optional_field_types=("phone",))
 INTENT: dict[str, Any] = {"field_types": ["phone"], "audience_id": 7, "export_id": 9, "cost_cents": 80}

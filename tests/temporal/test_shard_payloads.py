@@ -8,7 +8,7 @@ import pytest
 from indigo_async import ColumnSelection
 from indigo_async.temporal.converter import from_plain, to_json
 from indigo_async.temporal.payloads import ExportInput, JobInput, JobSummary, PackedJobs
-from indigo_async.temporal.shard_payloads import (
+from indigo_async.temporal.shards.payloads import (
     JobEnd,
     JobState,
     ShardResult,

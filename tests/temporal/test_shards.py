@@ -21,14 +21,14 @@ from indigo_async.errors import AuthenticationError
 from indigo_async.sandbox import Dialect, Fault, FaultKind
 from indigo_async.temporal import BatchSummary, BatchWorkflow, BudgetWorkflow, run_batch
 from indigo_async.temporal.budget_client import BudgetClient
-from indigo_async.temporal.export_stores import ObjectExportStore
 from indigo_async.temporal.failures import create_handover
 from indigo_async.temporal.ids import batch_workflow_id, budget_workflow_id, claims_workflow_id, shard_workflow_id
 from indigo_async.temporal.job_inputs import build_job_input
 from indigo_async.temporal.payloads import BeginRequest, Turn
-from indigo_async.temporal.shard_history import read_shard
-from indigo_async.temporal.shard_payloads import JobState, ShardTask, pack_jobs
-from indigo_async.temporal.worker_guard import WorkerGuard
+from indigo_async.temporal.shards.history import read_shard
+from indigo_async.temporal.shards.payloads import JobState, ShardTask, pack_jobs
+from indigo_async.temporal.workers.export_stores import ObjectExportStore
+from indigo_async.temporal.workers.guard import WorkerGuard
 from indigo_async.temporal.workflows import batch as batch_workflow
 from indigo_async.temporal.workflows.claims import ClaimsWorkflow
 from indigo_async.temporal.workflows.shard import ShardWorkflow

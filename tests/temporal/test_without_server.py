@@ -31,7 +31,6 @@ from indigo_async.errors import (
 from indigo_async.inputs import ColumnSelection
 from indigo_async.temporal import data_converter, export_store, run_batch, run_job
 from indigo_async.temporal.attempt_log import AttemptLog
-from indigo_async.temporal.export_stores import FolderExportStore, ObjectExportStore, find_destination_problem
 from indigo_async.temporal.failures import to_application_error
 from indigo_async.temporal.ids import job_workflow_id
 from indigo_async.temporal.payloads import (
@@ -44,6 +43,7 @@ from indigo_async.temporal.payloads import (
     LookalikeInput,
     Quote,
 )
+from indigo_async.temporal.workers.export_stores import FolderExportStore, ObjectExportStore, find_destination_problem
 from indigo_async.workflows import AudienceJob, ExportReceipt, ExportStep, Stage
 
 JOB_INPUT = JobInput(

@@ -23,10 +23,10 @@ from indigo_async.temporal import (
     run_job,
 )
 from indigo_async.temporal.ids import job_workflow_id
-from indigo_async.temporal.monitoring import create_runtime
-from indigo_async.temporal.worker import create_guarded_worker
-from indigo_async.temporal.worker_guard import WorkerGuard
-from indigo_async.temporal.worker_load import WorkerLoad
+from indigo_async.temporal.workers.guard import WorkerGuard
+from indigo_async.temporal.workers.load import WorkerLoad
+from indigo_async.temporal.workers.monitoring import create_runtime
+from indigo_async.temporal.workers.worker import create_guarded_worker
 from tests.support.temporal_jobs import PRICE_CENTS, PURCHASE, TemporalEnvironment, make_client, make_job
 
 BAD_TOKEN = "not-the-token"

@@ -60,15 +60,15 @@ def worker(
 ) -> ExitCode:
     """Work on jobs until Ctrl-C or SIGTERM, then hand waiting jobs over to other workers."""
     from indigo_async.temporal import connect, export_store  # noqa: PLC0415 - optional extra
-    from indigo_async.temporal.monitoring import (  # noqa: PLC0415
+    from indigo_async.temporal.workers.guard import WorkerGuard  # noqa: PLC0415
+    from indigo_async.temporal.workers.load import WorkerLoad  # noqa: PLC0415
+    from indigo_async.temporal.workers.monitoring import (  # noqa: PLC0415
         create_metrics_listener,
         create_runtime,
         report_load,
         serve_health,
     )
-    from indigo_async.temporal.worker import create_guarded_worker  # noqa: PLC0415
-    from indigo_async.temporal.worker_guard import WorkerGuard  # noqa: PLC0415
-    from indigo_async.temporal.worker_load import WorkerLoad  # noqa: PLC0415
+    from indigo_async.temporal.workers.worker import create_guarded_worker  # noqa: PLC0415
 
     output = options.create_output()
 

@@ -13,7 +13,7 @@ from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
 with workflow.unsafe.imports_passed_through():
     from indigo_async.temporal.ids import page_workflow_id, shard_workflow_id
     from indigo_async.temporal.payloads import BatchProgress, BatchState, BatchSummary, Failure, PackedJobs, Page
-    from indigo_async.temporal.shard_payloads import ShardTask, name_jobs
+    from indigo_async.temporal.shards.payloads import ShardTask, name_jobs
     from indigo_async.temporal.workflows.job import build_batch_attributes, is_current_task_cancelled
     from indigo_async.temporal.workflows.page import PageWorkflow, combine_summaries
     from indigo_async.temporal.workflows.shard import ShardWorkflow

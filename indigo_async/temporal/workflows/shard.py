@@ -20,7 +20,7 @@ with workflow.unsafe.imports_passed_through():
     from indigo_async.temporal.failures import build_failure
     from indigo_async.temporal.ids import claim_holder, claims_workflow_id
     from indigo_async.temporal.payloads import BatchSummary, ReleaseRequest, Settlement
-    from indigo_async.temporal.shard_payloads import (
+    from indigo_async.temporal.shards.payloads import (
         JobEnd,
         ShardResult,
         ShardTask,

@@ -49,6 +49,8 @@ from indigo_async.workflows.batches.conflicts import Conflicts, check_jobs, jour
 from indigo_async.workflows.batches.jobs import AudienceJob, JobResult, check_job, compute_identity, run_stages
 from indigo_async.workflows.batches.journal_reporter import JournalReporter
 from indigo_async.workflows.batches.report import BatchCounters, BatchReport, CustomerTotals, JobOutcome
+from indigo_async.workflows.fence.fence import Fence
+from indigo_async.workflows.fence.stores import check_fence
 from indigo_async.workflows.journal import Journal, JournalJobLog
 from indigo_async.workflows.recipes.budget import Budget
 from indigo_async.workflows.recipes.context import (
@@ -62,8 +64,6 @@ from indigo_async.workflows.recipes.context import (
 )
 from indigo_async.workflows.recipes.match import is_url
 from indigo_async.workflows.recipes.name_index import NameIndex
-from indigo_async.workflows.sharding.fence import Fence
-from indigo_async.workflows.sharding.fence_stores import check_fence
 from indigo_async.workflows.sharding.split import Shard, check_shard, job_ref
 
 __all__ = ["Batch", "BatchOptions", "Jobs", "OpenJobLog", "batch_running", "run_batch", "start_batch"]

@@ -10,9 +10,9 @@ from typing import Any
 from indigo_async._redaction import redact
 from indigo_async.models import Audience, CsvExport
 from indigo_async.workflows.batches.report import BatchReport, JobOutcome, match_counts
+from indigo_async.workflows.fence.fence import FencedJobLog
 from indigo_async.workflows.journal import EntryKind, JournalJobLog
 from indigo_async.workflows.recipes.context import RecipeContext
-from indigo_async.workflows.sharding.fence import FencedJobLog
 
 __all__ = ["JournalReporter", "outcome_facts", "progress_facts"]
 

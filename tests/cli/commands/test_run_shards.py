@@ -9,9 +9,9 @@ import pytest
 
 from indigo_async._transport.proxies import Proxies
 from indigo_async.sandbox import Sandbox
+from indigo_async.workflows.fence import leases as fence_leases
+from indigo_async.workflows.fence.fence import Fence
 from indigo_async.workflows.recipes.context import NullJobLog
-from indigo_async.workflows.sharding import fence_leases
-from indigo_async.workflows.sharding.fence import Fence
 from tests.support.command_line import RunCommand
 from tests.support.processes.commands import json_lines, run_command, write_manifest
 

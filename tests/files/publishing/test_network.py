@@ -14,7 +14,7 @@ from indigo_async._transport.proxies import Proxies
 from indigo_async.errors import InvalidInputError, PublishError
 from indigo_async.files import ObjectStorePublisher
 from indigo_async.temporal import export_store
-from indigo_async.temporal.export_stores import ObjectExportStore
+from indigo_async.temporal.workers.export_stores import ObjectExportStore
 from tests.support.servers.proxy import ForwardProxy, forward_proxy
 from tests.support.servers.s3 import KEY_ID, REGION, SECRET_KEY, Bucket
 from tests.support.servers.scripted import ScriptedServer, respond_with

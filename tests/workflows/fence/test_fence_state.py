@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indigo_async.workflows.sharding import fence_state
-from indigo_async.workflows.sharding.fence_state import Entry, FenceState, PurchaseFacts, Snapshot
+from indigo_async.workflows.fence import state as fence_state
+from indigo_async.workflows.fence.state import Entry, FenceState, PurchaseFacts, Snapshot
 
 JOB = "ab12"
 

@@ -16,9 +16,9 @@ from obstore.store import S3Store
 from indigo_async._transport.proxies import Proxies
 from indigo_async._validation import InputCheck
 from indigo_async.errors import FenceError, MissingPackageError
-from indigo_async.workflows.sharding.fence_leases import Leases
-from indigo_async.workflows.sharding.fence_log import FenceStore
-from indigo_async.workflows.sharding.fence_stores import BucketStore, FolderStore, check_fence, open_fence_store
+from indigo_async.workflows.fence.leases import Leases
+from indigo_async.workflows.fence.log import FenceStore
+from indigo_async.workflows.fence.stores import BucketStore, FolderStore, check_fence, open_fence_store
 from tests.support.servers.s3 import Bucket
 
 NO_PROXIES = Proxies.resolve(None)

@@ -15,7 +15,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from indigo_async.events import Stage
 from indigo_async.temporal.payloads import JobInput, JobSummary
-from indigo_async.temporal.shard_payloads import (
+from indigo_async.temporal.shards.payloads import (
     TERMINATED,
     JobEnd,
     JobStatus,

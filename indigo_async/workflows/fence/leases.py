@@ -15,7 +15,7 @@ import attrs
 import msgspec
 
 from indigo_async.errors import FenceError
-from indigo_async.workflows.sharding.fence_log import OWNERS, FenceStore, StoredObject
+from indigo_async.workflows.fence.log import OWNERS, FenceStore, StoredObject
 
 __all__ = ["Leases", "lease_seconds"]
 

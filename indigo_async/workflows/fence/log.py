@@ -10,7 +10,7 @@ import attrs
 import msgspec
 
 from indigo_async.errors import FenceError
-from indigo_async.workflows.sharding.fence_state import Entry, FenceState, Replies, Snapshot
+from indigo_async.workflows.fence.state import Entry, FenceState, Replies, Snapshot
 
 __all__ = ["FOLDERS", "OWNERS", "FenceLog", "FenceStore", "StoredObject"]
 

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from indigo_async.errors import FenceError
-from indigo_async.workflows.sharding import fence_log
-from indigo_async.workflows.sharding.fence_log import FenceLog, StoredObject
-from indigo_async.workflows.sharding.fence_state import Entry, FenceState, PurchaseFacts
+from indigo_async.workflows.fence import log as fence_log
+from indigo_async.workflows.fence.log import FenceLog, StoredObject
+from indigo_async.workflows.fence.state import Entry, FenceState, PurchaseFacts
 
 
 @attrs.define

@@ -16,8 +16,8 @@ from indigo_async.events import Stage
 from indigo_async.temporal.connection import plain_errors
 from indigo_async.temporal.ids import batch_workflow_id, shard_workflow_id
 from indigo_async.temporal.payloads import BatchState, BatchSummary, Page
-from indigo_async.temporal.shard_history import ShardRecord, decode_first, read_shard
-from indigo_async.temporal.shard_payloads import (
+from indigo_async.temporal.shards.history import ShardRecord, decode_first, read_shard
+from indigo_async.temporal.shards.payloads import (
     JobState,
     JobStatus,
     ShardTask,

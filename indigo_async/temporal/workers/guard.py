@@ -15,8 +15,8 @@ from indigo_async._transport.errors import rejects_token
 from indigo_async._transport.outage import wait_out_outages
 from indigo_async.client import IndigoClient
 from indigo_async.errors import ClientNotOpenError, IndigoError, RateLimitedError, ServerError, TransportError
-from indigo_async.temporal.export_stores import FolderExportStore, ObjectExportStore
 from indigo_async.temporal.failures import create_handover
+from indigo_async.temporal.workers.export_stores import FolderExportStore, ObjectExportStore
 from indigo_async.workflows.recipes.reconcile import retry_delays
 
 __all__ = ["WorkerGuard"]

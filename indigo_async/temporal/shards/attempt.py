@@ -20,7 +20,6 @@ from indigo_async.events import Event, Stage, StageStarted
 from indigo_async.files.publishing.publisher import Publisher
 from indigo_async.inputs import ColumnSelections
 from indigo_async.temporal.budget_client import BudgetClient
-from indigo_async.temporal.export_stores import FolderExportStore, ObjectExportStore
 from indigo_async.temporal.failures import create_handover, describe_timeout, to_application_error
 from indigo_async.temporal.payloads import (
     BeginRequest,
@@ -34,10 +33,11 @@ from indigo_async.temporal.payloads import (
     Quote,
     Turn,
 )
-from indigo_async.temporal.shard_claims import Clock, claim_shard, wait_for_holders
-from indigo_async.temporal.shard_log import Book, ShardJobLog
-from indigo_async.temporal.shard_payloads import JobEnd, ShardResult, ShardTask, stop_job, unpack_jobs
-from indigo_async.temporal.worker_guard import WorkerGuard
+from indigo_async.temporal.shards.claims import Clock, claim_shard, wait_for_holders
+from indigo_async.temporal.shards.job_log import Book, ShardJobLog
+from indigo_async.temporal.shards.payloads import JobEnd, ShardResult, ShardTask, stop_job, unpack_jobs
+from indigo_async.temporal.workers.export_stores import FolderExportStore, ObjectExportStore
+from indigo_async.temporal.workers.guard import WorkerGuard
 from indigo_async.workflows.batches.batch import Batch, BatchOptions, batch_running
 from indigo_async.workflows.batches.conflicts import Conflicts
 from indigo_async.workflows.batches.jobs import AudienceJob, ExportStep, JobResult, LookalikeStep

@@ -20,7 +20,7 @@ from indigo_async._transport.proxies import Proxies
 from indigo_async._validation import InputCheck
 from indigo_async.errors import FenceError, PublishError
 from indigo_async.files.publishing.stores import SCHEMES, SigningStore, explain, is_panic, open_store, strip_credentials
-from indigo_async.workflows.sharding.fence_log import FOLDERS, FenceStore, StoredObject
+from indigo_async.workflows.fence.log import FOLDERS, FenceStore, StoredObject
 
 __all__ = ["BucketStore", "FolderStore", "check_fence", "describe_fence", "open_fence_store"]
 

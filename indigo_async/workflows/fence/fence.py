@@ -31,12 +31,12 @@ from indigo_async.errors import (
 )
 from indigo_async.events import Stage
 from indigo_async.files.publishing.stores import SigningStore
+from indigo_async.workflows.fence.leases import Leases, lease_seconds
+from indigo_async.workflows.fence.log import FenceLog, FenceStore
+from indigo_async.workflows.fence.state import Entry, PurchaseFacts
+from indigo_async.workflows.fence.stores import open_fence_store
 from indigo_async.workflows.journal import EntryKind, JournalJobLog
 from indigo_async.workflows.recipes.context import JobLog
-from indigo_async.workflows.sharding.fence_leases import Leases, lease_seconds
-from indigo_async.workflows.sharding.fence_log import FenceLog, FenceStore
-from indigo_async.workflows.sharding.fence_state import Entry, PurchaseFacts
-from indigo_async.workflows.sharding.fence_stores import open_fence_store
 from indigo_async.workflows.sharding.ledger import Grant
 from indigo_async.workflows.sharding.split import job_ref
 

@@ -26,12 +26,12 @@ from indigo_async.errors import (
 from indigo_async.events import Stage
 from indigo_async.sandbox import Dialect, Sandbox
 from indigo_async.workflows import OutcomeRow, read_journal, run_batch, start_batch, sum_purchases
+from indigo_async.workflows.fence import fence as fence_module
+from indigo_async.workflows.fence import leases as fence_leases
+from indigo_async.workflows.fence.fence import Fence, FencedJobLog
+from indigo_async.workflows.fence.state import PurchaseFacts
+from indigo_async.workflows.fence.stores import FolderStore
 from indigo_async.workflows.recipes.context import NullJobLog
-from indigo_async.workflows.sharding import fence as fence_module
-from indigo_async.workflows.sharding import fence_leases
-from indigo_async.workflows.sharding.fence import Fence, FencedJobLog
-from indigo_async.workflows.sharding.fence_state import PurchaseFacts
-from indigo_async.workflows.sharding.fence_stores import FolderStore
 from indigo_async.workflows.sharding.split import job_ref
 from tests.support.fences import abandon, read_entries
 from tests.support.jobs import count_posts, lite_sandbox, make_client, make_job, make_jobs

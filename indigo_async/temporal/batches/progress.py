@@ -15,8 +15,8 @@ from temporalio.service import RPCError
 from indigo_async.errors import InvalidInputError
 from indigo_async.temporal.ids import batch_workflow_id, shard_workflow_id
 from indigo_async.temporal.payloads import BatchProgress, BatchSummary
-from indigo_async.temporal.shard_history import decode_first, read_shard
-from indigo_async.temporal.shard_payloads import JobEnd, ShardResult, name_jobs, summarize_ends
+from indigo_async.temporal.shards.history import decode_first, read_shard
+from indigo_async.temporal.shards.payloads import JobEnd, ShardResult, name_jobs, summarize_ends
 from indigo_async.temporal.workflows.page import combine_summaries
 from indigo_async.temporal.workflows.shard import ShardWorkflow
 

@@ -20,9 +20,9 @@ from indigo_async.temporal.budget_client import BudgetClient
 from indigo_async.temporal.claims_client import claim_jobs
 from indigo_async.temporal.ids import parse_holder
 from indigo_async.temporal.payloads import BeginRequest, Hold, JobInput, Turn
-from indigo_async.temporal.shard_history import read_ends, read_shard
-from indigo_async.temporal.shard_log import build_purchase_intent
-from indigo_async.temporal.shard_payloads import JobEnd, unpack_jobs
+from indigo_async.temporal.shards.history import read_ends, read_shard
+from indigo_async.temporal.shards.job_log import build_purchase_intent
+from indigo_async.temporal.shards.payloads import JobEnd, unpack_jobs
 
 __all__ = ["ClaimedJobs", "Clock", "claim_shard", "start_server_clock", "wait_for_holders"]
 

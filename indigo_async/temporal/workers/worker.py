@@ -17,12 +17,12 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from indigo_async.client import IndigoClient
 from indigo_async.files.publishing.publisher import Publisher
 from indigo_async.temporal.activities import AudienceActivities
-from indigo_async.temporal.export_stores import FolderExportStore, ObjectExportStore
 from indigo_async.temporal.ids import TASK_QUEUE
-from indigo_async.temporal.shard_attempt import WorkerParts
-from indigo_async.temporal.shards import ShardActivities
-from indigo_async.temporal.worker_guard import WorkerGuard
-from indigo_async.temporal.worker_load import WorkerLoad
+from indigo_async.temporal.shards.activity import ShardActivities
+from indigo_async.temporal.shards.attempt import WorkerParts
+from indigo_async.temporal.workers.export_stores import FolderExportStore, ObjectExportStore
+from indigo_async.temporal.workers.guard import WorkerGuard
+from indigo_async.temporal.workers.load import WorkerLoad
 from indigo_async.temporal.workflows.batch import BatchWorkflow
 from indigo_async.temporal.workflows.budget import BudgetWorkflow
 from indigo_async.temporal.workflows.claims import ClaimsWorkflow

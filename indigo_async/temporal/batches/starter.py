@@ -23,8 +23,8 @@ from temporalio.service import RPCError, RPCStatusCode
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async._validation import InputCheck
 from indigo_async.errors import InvalidInputError, Problem
-from indigo_async.temporal.batch_jobs import NOT_STARTED, read_batch, wait_for_end
-from indigo_async.temporal.batch_progress import ProgressReader
+from indigo_async.temporal.batches.jobs import NOT_STARTED, read_batch, wait_for_end
+from indigo_async.temporal.batches.progress import ProgressReader
 from indigo_async.temporal.budget_client import open_ledger
 from indigo_async.temporal.connection import ensure_search_attributes, plain_errors
 from indigo_async.temporal.converter import to_json
@@ -36,7 +36,7 @@ from indigo_async.temporal.ids import (
 )
 from indigo_async.temporal.job_inputs import WORKER_PUBLISHER, build_job_input, check_destination
 from indigo_async.temporal.payloads import BatchProgress, BatchState, BatchSummary, JobInput, PackedJobs, Page
-from indigo_async.temporal.shard_payloads import name_jobs, pack_jobs, stop_job, summarize_ends
+from indigo_async.temporal.shards.payloads import name_jobs, pack_jobs, stop_job, summarize_ends
 from indigo_async.temporal.starter import read_identity
 from indigo_async.temporal.updates import send_through_outages
 from indigo_async.temporal.workflows.batch import LOST_PAGE, BatchWorkflow

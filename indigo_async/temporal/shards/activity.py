@@ -13,10 +13,10 @@ from indigo_async.events import Stage
 from indigo_async.temporal.failures import create_handover, to_application_error
 from indigo_async.temporal.ids import claim_holder
 from indigo_async.temporal.payloads import Turn
-from indigo_async.temporal.shard_attempt import ShardAttempt, WorkerParts
-from indigo_async.temporal.shard_claims import start_server_clock
-from indigo_async.temporal.shard_payloads import ShardResult, ShardTask, read_heartbeat
-from indigo_async.temporal.worker_load import SHARD_ACTIVITY, WorkerLoad
+from indigo_async.temporal.shards.attempt import ShardAttempt, WorkerParts
+from indigo_async.temporal.shards.claims import start_server_clock
+from indigo_async.temporal.shards.payloads import ShardResult, ShardTask, read_heartbeat
+from indigo_async.temporal.workers.load import SHARD_ACTIVITY, WorkerLoad
 
 __all__ = ["HeartbeatSchedule", "ShardActivities"]
 

@@ -15,7 +15,7 @@ from indigo_async.errors import BudgetExceededError, ExportExistsError, Workflow
 from indigo_async.events import Stage
 from indigo_async.models import CsvExport
 from indigo_async.temporal.payloads import BookingKind, ExportInput, Grant, Hold, JobSummary
-from indigo_async.temporal.shard_payloads import JobEnd
+from indigo_async.temporal.shards.payloads import JobEnd
 
 __all__ = ["Book", "ShardJobLog", "build_purchase_intent"]
 

@@ -22,8 +22,8 @@ from temporalio.runtime import (
 from indigo_async._validation import InputCheck
 from indigo_async.client import IndigoClient
 from indigo_async.events import Event, ExportPurchased, Listener, RequestEnded
-from indigo_async.temporal.worker_guard import WorkerGuard
-from indigo_async.temporal.worker_load import WorkerLoad
+from indigo_async.temporal.workers.guard import WorkerGuard
+from indigo_async.temporal.workers.load import WorkerLoad
 
 __all__ = ["create_metrics_listener", "create_runtime", "report_load", "serve_health"]
 

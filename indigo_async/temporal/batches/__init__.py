@@ -1,0 +1,1 @@
+"""Batches: start them, follow them, list their jobs and stop them."""

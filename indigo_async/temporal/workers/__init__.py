@@ -1,0 +1,1 @@
+"""Workers: which jobs they take, where they deliver exports, and how they are watched."""
