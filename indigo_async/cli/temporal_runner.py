@@ -69,12 +69,13 @@ async def run_on_temporal(
         planned.update(planned_stages(job, purchase=purchase))
     output.note(
         f"{manifest}: {format_count(len(jobs), 'job')} in the batch {name!r} on the task queue "
-        f"{temporal.task_queue!r}. If you interrupt this command, they continue; run it again to wait for them."
+        f"{temporal.task_queue!r}. If you interrupt this command, submitted jobs continue; run it again to wait for "
+        "them."
     )
     if not await has_workers(client, temporal.task_queue):
         output.note(
-            f"No worker has polled the task queue {temporal.task_queue!r} in the last minutes. The jobs wait until "
-            "`indigo-async worker` runs there."
+            f"No worker is polling the task queue {temporal.task_queue!r}. The jobs wait until you start one: "
+            "`indigo-async worker`."
         )
     progress = WorkersProgress(name=name, total=len(jobs), purchase=purchase, planned=planned)
     done_earlier = 0
@@ -102,12 +103,15 @@ async def run_on_temporal(
                 on_progress=on_progress,
             )
     except asyncio.CancelledError:
-        output.note("Interrupted. The workflows continue.")
+        output.note("The workers continue the submitted jobs.")
         raise
     show_summary(name, summary, output)
     if summary.failed:
-        message = f"{summary.failed:,} of {format_count(len(jobs), 'job')} failed"
-        output.error(ErrorReport(type="JobsFailed", message=message, advice="After fixing this, run the same command"))
+        failed, canceled = _count_failures(summary)
+        message = f"of {format_count(len(jobs), 'job')}, {_join_counts(failed, canceled)}"
+        again = "run the same command again"
+        advice = f"after fixing this, {again}" if failed else f"to run them, {again}"
+        output.error(ErrorReport(type="JobsFailed", message=message, advice=advice))
     return ExitCode.FAILED if summary.failed else ExitCode.SUCCESS
 
 
@@ -136,7 +140,7 @@ def show_summary(name: str, summary: BatchSummary, output: Output) -> None:
         }
     )
     output.show(
-        f"{summary.done:,} done ({summary.recalled:,} of them earlier), {summary.failed:,} failed; "
+        f"{summary.done:,} done ({summary.recalled:,} of them earlier), {_join_counts(*_count_failures(summary))}; "
         f"quoted {format_dollars(summary.quoted_cents)}, spent {format_dollars(summary.spent_cents)}"
     )
     groups = FailureGroups()
@@ -146,3 +150,13 @@ def show_summary(name: str, summary: BatchSummary, output: Output) -> None:
         output.show(view)
     if summary.failed > len(summary.failures):
         output.show(f"These are {len(summary.failures):,} of {summary.failed:,}; `indigo-async jobs` shows all.")
+
+
+def _count_failures(summary: BatchSummary) -> tuple[int, int]:
+    """How many jobs failed, and how many were dropped or canceled, which the summary counts as failed."""
+    canceled = summary.failed_by_error.get("CancelledError", 0)
+    return summary.failed - canceled, canceled
+
+
+def _join_counts(failed: int, canceled: int) -> str:
+    return f"{failed:,} failed" + (f", {canceled:,} canceled" if canceled else "")

@@ -91,10 +91,11 @@ async def connect(
             break
         if not is_announced:
             is_announced = True
-            _logger.warning("Temporal at %s: %s: trying again for %.0f s", target, reason, _CONNECT_SECONDS)
+            _logger.warning("Temporal at %s: %s. Trying again for %.0f s", target, reason, _CONNECT_SECONDS)
         await asyncio.sleep(_SECONDS_BETWEEN)
     raise ConnectionFailedError(
-        f"{reason}; check the address, TEMPORAL_API_KEY and the TLS variables", endpoint=f"Temporal at {target}"
+        f"{reason}; check the address (--temporal or TEMPORAL_ADDRESS), TEMPORAL_API_KEY and the TLS variables",
+        endpoint=f"Temporal at {target}",
     )
 
 

@@ -62,7 +62,7 @@ async def send_through_outages(send: Callable[[], Awaitable[T]], *, is_wanted: C
                 raise
             reason = error.message
         if attempt == 0:
-            _logger.warning("Temporal did not answer a request (%s); trying again until it does", redact(reason))
+            _logger.warning("Temporal is not responding (%s). The request is retried until it does", redact(reason))
         longest = min(_LONGEST_WAIT, _SHORTEST_WAIT * 2.0 ** min(attempt, 16))
         await asyncio.sleep(uniform(longest / 2, longest))  # noqa: S311 - spreads the load, no secret
     raise AssertionError("unreachable")

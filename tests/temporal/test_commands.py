@@ -152,8 +152,8 @@ async def test_interrupted_run_says_that_the_workflows_continue(
         process.send_signal(signal.SIGINT)
         code, _, errors = await wait_for_exit(process)
         assert code == 130, errors
-        assert f"No worker has polled the task queue 'no worker for {customer}'" in errors
-        assert "Interrupted. The workflows continue." in errors
+        assert f"No worker is polling the task queue 'no worker for {customer}'" in errors
+        assert "The workers continue the submitted jobs." in errors
         assert "bug" not in errors
 
 
@@ -218,14 +218,31 @@ async def test_a_worker_that_cannot_connect_says_what_to_check(
 
 async def test_a_worker_rejects_invalid_addresses_and_exports(temporal_environment: TemporalEnvironment):
     for options, problem in (
-        (("--exports", "ftp://somewhere"), "must be a folder, or a URL such as s3://bucket/prefix"),
-        (("--exports", "out", "--health", "nowhere"), "must be a host and a port"),
+        (("--exports", "ftp://somewhere"), "--exports: must be a folder, or a URL such as s3://bucket/prefix"),
+        (("--exports", "out", "--health", "nowhere"), "--health: must be a host and a port"),
+        (("--exports", "out", "--metrics", "localhost:9464"), "--metrics: can't be served on localhost:9464: "),
     ):
         code, _, errors = await wait_for_exit(
             await command(temporal_environment, "worker", "--temporal", temporal_environment.address, *options)
         )
         assert code == 2, errors
         assert problem in errors
+
+
+async def test_a_worker_names_the_option_whose_address_is_in_use(
+    temporal_environment: TemporalEnvironment, tmp_path: Path
+):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        for option in ("--health", "--metrics"):
+            where = ("--temporal", temporal_environment.address, "--exports", tmp_path)
+            code, _, errors = await wait_for_exit(
+                await command(temporal_environment, "worker", *where, option, address)
+            )
+            assert code == 2, errors
+            assert f"{option}: can't be served on {address}: Address already in use" in errors
 
 
 async def test_operators_list_drop_and_cancel_the_jobs_of_a_batch(
@@ -281,7 +298,7 @@ async def test_operators_list_drop_and_cancel_the_jobs_of_a_batch(
         assert (code, [(row["state"], row["stage"]) for row in dropped]) == (0, [("canceled", "preview")]), errors
         code, _, errors = await operate("drop", name, f"{stuck}/List 2")
         assert code == 2
-        assert "has already ended: it is canceled" in errors
+        assert "has already ended (canceled)" in errors
         code, (canceled,), errors = await operate("cancel", name, "--json")
         assert code == 0, errors
         assert canceled["failed_by_error"]["CancelledError"] == 2
@@ -289,10 +306,13 @@ async def test_operators_list_drop_and_cancel_the_jobs_of_a_batch(
         code, output, errors = await wait_for_exit(run)
     assert code == 1, errors
     assert f"in the batch '{name}' on the task queue" in errors
+    assert "of 4 jobs, 1 failed, 2 canceled" in errors
     assert json.loads(output) == canceled
     code, output, errors = await wait_for_exit(await command(temporal_environment, "jobs", name, *where))
     assert code == 0, errors
     assert "running" not in output
+    nobody = await command(temporal_environment, "jobs", name, *where, "--customer", "nobody")
+    assert "No job matches --state and --customer." in (await wait_for_exit(nobody))[1]
     assert "2 canceled" in output
 
 

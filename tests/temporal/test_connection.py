@@ -27,7 +27,7 @@ async def test_a_server_that_starts_later_is_waited_for(temporal_address: str, c
         client = await connecting
         assert client.namespace == "default"
     assert caplog.messages == [
-        f"Temporal at {gate.address}: no connection could be made: trying again for 15 s",
+        f"Temporal at {gate.address}: no connection could be made. Trying again for 15 s",
     ]
 
 

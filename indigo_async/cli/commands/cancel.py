@@ -30,7 +30,7 @@ def cancel(
 
     async def stop() -> BatchSummary:
         client = await open_temporal(temporal)
-        output.note("Workers stop the jobs within seconds, after checking purchases in flight.")
+        output.note(f"Canceling {batch}. Workers check the outcomes of purchases in flight first.")
         return await cancel_batch(client, batch)
 
     with suggesting_batch(batch):

@@ -34,11 +34,13 @@ def drop(
 
     async def stop() -> JobStatus:
         client = await open_temporal(temporal)
-        output.note("Its worker stops the job within seconds, after checking a purchase in flight.")
+        output.note(f"Stopping {job}. If its purchase is in flight, its worker checks the outcome first.")
         return await drop_job(client, batch, job)
 
     with suggesting_batch(batch):
         status = run_async(stop)
     output.write_json({"type": "job", **job_to_json(status)})
-    stage = f" at {status.stage}" if status.stage else ""
+    stage = f" at {status.stage}" if status.stage and status.state != "done" else ""
     output.show(f"{status.key}: {status.state}{stage}; {format_dollars(status.spent_cents)} spent")
+    if status.state != "canceled":
+        output.note("It ended before its worker could stop it.")

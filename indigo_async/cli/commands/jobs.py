@@ -48,7 +48,10 @@ def jobs(
 
     with suggesting_batch(batch):
         everything = run_async(read)
-    shown = [job for job in everything if job.state in (state or _STYLES) and customer in {None, job.customer_id}]
+    shown = sorted(
+        (job for job in everything if job.state in (state or _STYLES) and customer in {None, job.customer_id}),
+        key=lambda job: (job.customer_id, job.audience_name),
+    )
     for job in shown:
         output.write_json({"type": "job", **job_to_json(job)})
     counts = Counter(str(job.state) for job in everything)
@@ -64,9 +67,11 @@ def jobs(
     )
     if shown:
         output.show(_render_jobs(shown))
+    elif everything:
+        output.show("No job matches --state and --customer.")
     states = ", ".join(f"{counts[name]:,} {name}" for name in _STYLES if counts[name])
     spent = f"{format_dollars(spent_cents)} spent in its last run"
-    output.show(f"{batch}: {states or 'no worker has accepted its jobs yet'}; {spent}")
+    output.show(f"{batch}: {states or 'no worker has received its jobs yet'}; {spent}")
 
 
 def job_to_json(job: JobStatus) -> dict[str, Any]:
@@ -90,7 +95,7 @@ def _render_jobs(shown: Sequence[JobStatus]) -> Any:
         (
             job.key,
             Text(str(job.state), style=_STYLES[job.state]),
-            job.stage,
+            "" if job.state == "done" else job.stage,
             format_dollars(job.spent_cents) if job.spent_cents else "",
             " ".join(f"{job.error_type}: {redact(use_option_names(job.message))}".split()) if job.error_type else "",
         )

@@ -15,6 +15,7 @@ _WORDS = (
     (r"\bpass purchase=False\b", "use --no-purchase"),
     (r"(?m)^shard(?=:)|^shard$", "--shard"),
     (r"(?m)^fence(?=:)|^fence$", "--fence"),
+    (r"(?m)^(exports|health|metrics)(?=:)|^(exports|health|metrics)$", r"--\1\2"),
     (r"\bpass token=\.\.\. or profile=\.\.\., or set ", "use --profile, or set "),
     (r"\btoken=\.\.\., ", ""),
     (r"\bprofile=\.\.\.", "--profile"),

@@ -97,7 +97,7 @@ async def drop_job(temporal: Client, name: str, key: str, *, timeout: float = 12
         batch = await read_batch(temporal, name)
         shard, status = _find_job(batch, key)
         if status.state in _ENDED:
-            raise _invalid("job", f"{key!r} has already ended: it is {status.state}")
+            raise _invalid("job", f"{key!r} has already ended ({status.state})")
         if shard.run_id is None:
             raise _invalid("job", f"{key!r} waits for other jobs of its batch; drop it once it is running")
         workflow_id = shard_workflow_id(name, shard.task.number)
@@ -243,7 +243,7 @@ def _find_job(batch: BatchRecord, key: str) -> tuple[ShardRecord, JobStatus]:
         status = _find_status(shard, key)
         if status is not None:
             return shard, status
-    raise _invalid("job", f"the batch {batch.name!r} has no job {key!r}; `list_jobs` has their keys")
+    raise _invalid("job", f"the batch {batch.name!r} has no job {key!r}; list its jobs to see their keys")
 
 
 def _find_status(shard: ShardRecord, key: str) -> JobStatus | None:

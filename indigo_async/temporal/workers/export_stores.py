@@ -51,7 +51,7 @@ class FolderExportStore:
         """
         problem = await run_in_thread(self._create_folder)
         if problem is not None:
-            raise InvalidInputError([Problem("exports", f"the folder {self.folder} {problem}")])
+            raise InvalidInputError([Problem("exports", f"{self.folder} {problem}")])
 
     async def check(self, destination: str) -> None:
         """Check before paying that an export can be written.

@@ -153,7 +153,8 @@ class WorkerGuard:
     def _fail(self, error: Exception) -> None:
         if self.error is None:
             self.error = error.with_traceback(None)
-            _logger.error("this worker stops and hands its jobs over to others: %s", type(error).__name__)
+            if self._checked.is_set():  # otherwise it has no jobs yet
+                _logger.error("this worker stops and hands its jobs over to other workers: %s", type(error).__name__)
         self._failed.set()
 
     def _raise_if_failed(self) -> None:

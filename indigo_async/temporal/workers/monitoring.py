@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -21,6 +22,7 @@ from temporalio.runtime import (
 
 from indigo_async._validation import InputCheck
 from indigo_async.client import IndigoClient
+from indigo_async.errors import InvalidInputError, Problem
 from indigo_async.events import Event, ExportPurchased, Listener, RequestEnded
 from indigo_async.temporal.workers.guard import WorkerGuard
 from indigo_async.temporal.workers.load import WorkerLoad
@@ -29,22 +31,30 @@ __all__ = ["create_metrics_listener", "create_runtime", "report_load", "serve_he
 
 _SECONDS_BETWEEN_OUTAGE_LINES = 60.0
 _SECONDS_BETWEEN_REPORTS = 5.0
+_OUTAGE_RECORDS = ("gRPC call ", "Error when recording heartbeat: Status { code: Unavailable")
 
 
 def create_runtime(metrics: str | None) -> Runtime:
     """Create a runtime that logs to Python's logger `temporalio.core` instead of stdout.
 
     With an address, it serves the metrics of Temporal and this SDK there.
+
+    Raises:
+        InvalidInputError: the address is not an IP address and a port, or something else listens there.
     """
     served = None
     if metrics is not None:
         host, port = _parse_address("metrics", metrics)
-        served = PrometheusConfig(bind_address=f"{host}:{port}")
+        served = PrometheusConfig(bind_address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
     core_logger = logging.getLogger("temporalio.core")
     core_logger.addFilter(_shorten_outage)
     forwarding = LogForwardingConfig(core_logger, prepend_target_on_message=False)
     logs = LoggingConfig(TelemetryFilter(core_level="WARN", other_level="ERROR"), forwarding=forwarding)
-    return Runtime(telemetry=TelemetryConfig(logging=logs, metrics=served))
+    try:
+        return Runtime(telemetry=TelemetryConfig(logging=logs, metrics=served))
+    except ValueError as error:
+        reason = str(error).partition(": ")[2]
+    raise InvalidInputError([Problem("metrics", f"can't be served on {metrics}: {reason}")])
 
 
 _last_outage_logged_at = -math.inf
@@ -53,13 +63,13 @@ _last_outage_logged_at = -math.inf
 def _shorten_outage(record: logging.LogRecord) -> bool:
     """Log one line a minute while Temporal is down, instead of one for each request that is retried."""
     global _last_outage_logged_at  # noqa: PLW0603 - of the process, as the logger is
-    if not record.getMessage().startswith("gRPC call "):
+    if not record.getMessage().startswith(_OUTAGE_RECORDS):
         return True
     now = time.monotonic()
     if now - _last_outage_logged_at < _SECONDS_BETWEEN_OUTAGE_LINES:
         return False
     _last_outage_logged_at = now
-    record.msg, record.args = "Temporal is not responding: requests are retried until it does", ()
+    record.msg, record.args = "Temporal is not responding. Requests are retried until it does", ()
     return True
 
 
@@ -67,7 +77,7 @@ def create_metrics_listener(runtime: Runtime) -> Listener:
     """Create a listener that counts a client's requests and spending, without naming customers."""
     meter = runtime.metric_meter
     requests = meter.create_counter("indigo_requests", "Requests to the API, by endpoint and status.")
-    spent = meter.create_counter("indigo_export_spent", "What purchases cost.", "cents")
+    spent = meter.create_counter("indigo_export_spent", "The cost of purchases, in cents.", "cents")
 
     def count(event: Event) -> None:
         match event:
@@ -109,6 +119,9 @@ async def serve_health(
     """Serve `GET /healthz` inside the block: 200, or 503 once the worker is shutting down.
 
     Its `status` is "starting" until the worker's token and exports have been checked, for example during an outage.
+
+    Raises:
+        InvalidInputError: the address is not a host and a port, or something else listens there.
     """
     if address is None:
         yield
@@ -132,7 +145,11 @@ async def serve_health(
     runner = web.ServerRunner(web.Server(respond, access_log=None))
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise InvalidInputError([Problem("health", f"can't be served on {address}: {reason}")]) from None
         yield
     finally:
         await runner.cleanup()

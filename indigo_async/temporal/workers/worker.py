@@ -37,7 +37,7 @@ WORKFLOWS = (AudienceWorkflow, PageWorkflow, ShardWorkflow, BatchWorkflow, Budge
 _MAX_HEARTBEAT_THROTTLE = timedelta(seconds=0.5)
 _CACHED_WORKFLOWS = 2_000
 _KILLED_WORKER_TIMEOUT = timedelta(seconds=2)
-_GIVEN_UP = "Temporal gave it up, because its workflow has ended or its heartbeats came too late"
+_GIVEN_UP = "Temporal gave up on it, because its workflow has ended or its heartbeats were late"
 
 
 def create_workflow_runner() -> SandboxedWorkflowRunner:
@@ -60,7 +60,7 @@ def _shorten_failure(record: logging.LogRecord) -> bool:
     if isinstance(error, (ApplicationError, asyncio.CancelledError)):
         reason = f"{error.type}: {error.message}" if isinstance(error, ApplicationError) else _GIVEN_UP
         where = (activity.get("activity_type"), activity.get("workflow_id"), activity.get("attempt"))
-        record.msg, record.args, record.exc_info = "%s of %s failed (attempt %s): %s", (*where, reason), None
+        record.msg, record.args, record.exc_info = "%s of %s ended (attempt %s): %s", (*where, reason), None
     return True
 
 
