@@ -11,8 +11,9 @@ from temporalio.service import RPCError
 
 from indigo_async.errors import WorkflowError
 from indigo_async.sandbox import Fault, FaultKind
-from indigo_async.temporal import BatchSummary, run_batch, run_job, shard_claims
+from indigo_async.temporal import BatchSummary, run_batch, run_job
 from indigo_async.temporal.ids import claims_workflow_id, job_workflow_id, shard_workflow_id
+from indigo_async.temporal.shards import claims as shard_claims
 from indigo_async.temporal.shards.history import read_ends
 from indigo_async.temporal.workflows.claims import ClaimsWorkflow
 from indigo_async.workflows.sharding.split import bucket_of, job_ref
