@@ -27,6 +27,7 @@ from indigo_async.files import Publisher
 from indigo_async.temporal import BatchProgress, BatchSummary, run_batch
 from indigo_async.temporal.connection import has_workers
 from indigo_async.temporal.job_inputs import WORKER_PUBLISHER, check_destination
+from indigo_async.temporal.shards.payloads import CANCELED, TERMINATED
 from indigo_async.workflows import AudienceJob
 from indigo_async.workflows.batches.jobs import check_job
 
@@ -153,8 +154,8 @@ def show_summary(name: str, summary: BatchSummary, output: Output) -> None:
 
 
 def _count_failures(summary: BatchSummary) -> tuple[int, int]:
-    """How many jobs failed, and how many were dropped or canceled, which the summary counts as failed."""
-    canceled = summary.failed_by_error.get("CancelledError", 0)
+    """How many jobs failed, and how many were dropped, canceled or terminated. The summary counts all as failed."""
+    canceled = sum(summary.failed_by_error.get(error_type, 0) for error_type in (CANCELED, TERMINATED))
     return summary.failed - canceled, canceled
 
 

@@ -112,7 +112,7 @@ async def _check_namespace(client: Client) -> None:
 
 @contextmanager
 def plain_errors(client: Client) -> Generator[None]:
-    """Raise `ConnectionFailedError` if Temporal does not answer a request in the block, or refuses it."""
+    """Raise `ConnectionFailedError` if Temporal does not respond, or refuses a request, in the block."""
     try:
         yield
     except RPCError as error:
@@ -123,7 +123,7 @@ def plain_errors(client: Client) -> Generator[None]:
 
 
 async def has_workers(client: Client, task_queue: str) -> bool:
-    """Whether a worker has polled the task queue in the last minutes, as far as Temporal says."""
+    """Whether a worker has polled the task queue in the last few minutes. True if Temporal doesn't say."""
     request = DescribeTaskQueueRequest(
         namespace=client.namespace,
         task_queue=TaskQueue(name=task_queue),

@@ -106,7 +106,7 @@ def build_failure(job: JobInput, workflow_id: str, error: BaseException) -> Fail
 
 
 def describe_timeout(seconds: float) -> str:
-    """What to tell about a job that ran out of time."""
+    """The message for a job that ran out of time."""
     return f"not done after {seconds:g} s; the server continues, and running the same job again resumes it"
 
 

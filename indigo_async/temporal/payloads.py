@@ -277,7 +277,7 @@ class BeginRequest:
 class BeginReply:
     """The exports that earlier attempts may have purchased, by the references of their jobs.
 
-    A superseded attempt must not go on: another one runs the shard. Whoever takes over its jobs needs their holds.
+    A superseded attempt must stop, because a later one runs the shard. Whoever takes over its jobs needs their holds.
     """
 
     is_superseded: bool = False
@@ -303,7 +303,7 @@ class ReleaseRequest:
 
 @attrs.frozen(kw_only=True)
 class BatchSummary:
-    """The result of a batch or one of its pages. `failures` holds the first 1,000.
+    """The result of a batch or one of its shards. `failures` holds the first 1,000.
 
     `recalled` counts jobs whose result came from the workflow of an earlier or concurrent batch.
     """

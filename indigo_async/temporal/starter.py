@@ -95,7 +95,7 @@ async def run_job(
             failure = build_failure(job_input, workflow_id, error)
         else:
             return summary
-        stage = failure.stage or await find_last_stage(handle)  # a canceled workflow doesn't tell
+        stage = failure.stage or await find_last_stage(handle)  # a canceled workflow doesn't report it
     raise WorkflowError(f"{failure.error_type}: {failure.message}", stage=stage)
 
 

@@ -81,7 +81,7 @@ async def start_and_update(
         temporal: what `connect` returned.
         update: the update of the workflow. If it is repeated, it must change nothing.
         request: what the update receives.
-        start: describes the workflow, anew for each attempt.
+        start: creates a new description of the workflow for each attempt.
     """
     update_id = str(uuid4())
 

@@ -71,7 +71,7 @@ async def list_jobs(temporal: Client, name: str) -> list[JobStatus]:
 
     Raises:
         InvalidInputError: Temporal knows no batch of this name.
-        ConnectionFailedError: Temporal did not answer a request, or refused it.
+        ConnectionFailedError: Temporal did not respond, or refused a request.
     """
     with plain_errors(temporal):
         return (await read_batch(temporal, name)).statuses()
@@ -91,7 +91,7 @@ async def drop_job(temporal: Client, name: str, key: str, *, timeout: float = 12
     Raises:
         InvalidInputError: there is no such job, it has ended, or its shard has not started.
         WaitTimeoutError: its worker has not stopped it in time.
-        ConnectionFailedError: Temporal did not answer a request, or refused it.
+        ConnectionFailedError: Temporal did not respond, or refused a request.
     """
     with plain_errors(temporal):
         batch = await read_batch(temporal, name)
@@ -135,7 +135,7 @@ async def cancel_batch(temporal: Client, name: str, *, timeout: float = 600.0) -
     Raises:
         InvalidInputError: there is no such batch, or it has ended.
         WaitTimeoutError: its workers have not stopped in time.
-        ConnectionFailedError: Temporal did not answer a request, or refused it.
+        ConnectionFailedError: Temporal did not respond, or refused a request.
     """
     with plain_errors(temporal):
         if not (await read_batch(temporal, name)).is_running:

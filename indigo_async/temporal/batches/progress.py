@@ -1,4 +1,4 @@
-"""Follow the progress of a batch from what its running shards tell in heartbeats, with few requests to Temporal."""
+"""Follow the progress of a batch from the heartbeats of its running shards, with few requests to Temporal."""
 
 from __future__ import annotations
 

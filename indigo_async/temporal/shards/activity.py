@@ -37,7 +37,7 @@ class ShardActivities:
 
     @activity.defn(name=SHARD_ACTIVITY)
     async def run_shard(self, task: ShardTask) -> ShardResult:
-        """Run the jobs of a shard, and return how they ended. Jobs that others run are left out.
+        """Run the jobs of a shard, and return how they ended. Jobs that others hold are left out.
 
         If canceled, it returns how far the jobs got once they have ended cleanly.
         """
@@ -62,7 +62,7 @@ class ShardActivities:
                 if await _is_completed(attempt):
                     return attempt.progress
         except Exception as error:  # noqa: BLE001 - the workflow receives every kind of error
-            # Temporal doesn't retry an activity that is being canceled, so it must tell how far it got.
+            # Temporal doesn't retry an activity that is being canceled, so it must return how far it got.
             if not _is_cancel_requested():
                 raise _to_failure(error) from None
         finally:
@@ -117,10 +117,10 @@ async def _is_completed(attempt: ShardAttempt) -> bool:
 
 
 class HeartbeatSchedule:
-    """When to send heartbeats: regularly, and sooner if there is much to tell.
+    """When to send heartbeats: regularly, and sooner if there is much to report.
 
-    What a killed worker has not told, the next one finds out by requests: at most one fact for every tenth job, or what
-    became known in the last second.
+    The next worker repeats requests for what a killed worker has not reported: at most one fact for every tenth job, or
+    what it learned in the last second.
 
     Args:
         interval: the seconds between heartbeats without news.
@@ -132,7 +132,7 @@ class HeartbeatSchedule:
         self._told_at = float("-inf")
 
     def is_due(self, progress: ShardResult, now: float) -> bool:
-        """Whether to send the progress now; then it counts as told."""
+        """Whether to send the progress now; then it counts as reported."""
         facts = sum(_FACTS_OF_ENDED_JOB if end.has_ended else len(end.facts) for end in progress.ends.values())
         has_news = facts - self._facts_told >= max(1.0, _NEW_FACTS_PER_JOB * len(progress.ends))
         if not has_news and now - self._told_at < self._interval:

@@ -74,7 +74,7 @@ class ShardAttempt:
     """One attempt at the jobs of a shard. `progress` is what the next attempt needs to know, at any time.
 
     Args:
-        worker: what the worker has.
+        worker: what all attempts of the worker share.
         temporal: the worker's client.
         task: the jobs, and how far earlier activities of the shard got.
         known: how far earlier attempts at this activity got.
@@ -124,7 +124,7 @@ class ShardAttempt:
         return sum(not self._has_ended(ref) for ref in self._logs)
 
     async def run(self) -> None:
-        """Run all jobs that nobody else runs.
+        """Run all jobs that no other run holds.
 
         Raises:
             ApplicationError: another worker must continue.
@@ -202,7 +202,7 @@ class ShardAttempt:
         return book
 
     async def _run_jobs(self, group: asyncio.TaskGroup, refs: Sequence[str], *, pause: float) -> None:
-        """Run jobs. Those that may succeed later run again after a pause, while the others go on."""
+        """Run jobs. Those that may succeed later run again after a pause, while the others continue."""
         if self._stop_reason is not None:
             for ref in refs:
                 self._fail(ref, self._not_started())

@@ -38,10 +38,10 @@ Clock: TypeAlias = Callable[[], datetime]
 
 @attrs.frozen(kw_only=True)
 class ClaimedJobs:
-    """What a claim of jobs came to, by their references.
+    """The result of claiming jobs, by their references.
 
-    `ends` are jobs that another run has done with the same inputs and options. `known` is how far another run got that
-    used the same inputs with other options, or failed. `held` are the jobs that others run now, by holder.
+    `ends` has the jobs that another run has done with the same inputs and options. `known` has how far another run got
+    that failed, or used the same inputs with other options. `held` has the jobs that others run now, by holder.
     """
 
     ends: Mapping[str, JobEnd]
@@ -58,7 +58,7 @@ def start_server_clock() -> Clock:
 async def claim_shard(
     temporal: Client, task_queue: str, holder: str, jobs: Mapping[str, JobInput], clock: Clock
 ) -> ClaimedJobs:
-    """Claim jobs that nobody else runs. Jobs of holders that ended without releasing them are taken over.
+    """Claim the jobs that no other run holds. Jobs of holders that ended without releasing them are taken over.
 
     Raises:
         RPCError: Temporal could not be reached.

@@ -88,7 +88,7 @@ class ShardTask:
 
 @attrs.frozen(kw_only=True)
 class ShardResult:
-    """The result of a shard's activity, and what its heartbeats tell: how far jobs got, by reference.
+    """The result of a shard's activity, and the content of its heartbeats: how far each job got, by reference.
 
     A job that is missing or has not ended is left for the next activity.
     """

@@ -60,7 +60,7 @@ class WorkerLoad(CustomSlotSupplier):
 
     @contextmanager
     def running_shard(self, count_jobs: Callable[[], int]) -> Generator[None]:
-        """Count a shard as in progress inside the block. `count_jobs` tells how many of its jobs are."""
+        """Count a shard as in progress inside the block. `count_jobs` returns how many of its jobs are in progress."""
         self._shards.append(count_jobs)
         try:
             yield

@@ -1,4 +1,4 @@
-"""`ShardWorkflow` runs about a hundred jobs as one activity, which drives them as a batch in one process is driven."""
+"""`ShardWorkflow` runs about a hundred jobs as one activity, in the same way as a batch in one process."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ShardWorkflow:
     """Adds about twenty events for all of its jobs.
 
     It settles purchases and releases claims only once its history has the results of the jobs. So whoever reads the
-    ledger and the claims finds every purchase in one of these places. If its activity ended without telling how far
+    ledger and the claims finds every purchase in one of these places. If its activity ended without reporting how far
     all jobs got, it keeps the claims: whoever wants the jobs then asks the ledger what they may have purchased.
     """
 
@@ -61,7 +61,7 @@ class ShardWorkflow:
         self._settled: set[str] = set()
         """The exports whose purchases are settled."""
         self._has_told_all = True
-        """Whether the last activity told how far all of its jobs got."""
+        """Whether the last activity reported how far all of its jobs got."""
         self._activity: asyncio.Task[ShardResult] | None = None
 
     @workflow.run
@@ -166,7 +166,7 @@ def _last_heartbeat(error: ActivityError) -> list[Any]:
 
 
 async def _signal(workflow_id: str, name: str, argument: object) -> None:
-    """Signal a ledger or claims. If an operator has terminated it, there is nothing left to tell it."""
+    """Signal a ledger or claims. If an operator has terminated it, the signal is not needed."""
     with suppress(FailureError):
         await workflow.get_external_workflow_handle(workflow_id).signal(name, argument)
 

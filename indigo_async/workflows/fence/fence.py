@@ -1,7 +1,8 @@
 """A fence: what runs on several machines share, so that each job has one owner and all obey one budget.
 
 Each run is an owner. It claims its jobs in the log and renews a lease. A job of a killed owner is taken over when that
-lease has ended, by the store's own clock. A paused owner that goes on later finds its job taken, and purchases nothing.
+lease has ended, by the store's own clock. A paused owner that continues later finds its jobs taken over, and purchases
+nothing.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ _WAIT_MAX = 10.0
 _CLOSE_SECONDS = 20.0
 
 _Reply: TypeAlias = Grant | str | None
-"""Whether an intent was granted; or who has the job that was to be claimed, if not this owner."""
+"""Whether an intent was granted, or which other owner has the job that was to be claimed."""
 
 
 class _Kind(Enum):
@@ -64,7 +65,7 @@ class _Kind(Enum):
 
 @attrs.frozen(kw_only=True, eq=False)
 class _Request:
-    """A request of one job, which goes into the next entry. `reply` is what becomes of it."""
+    """A request of one job, which goes into the next entry. `reply` is its result."""
 
     kind: _Kind
     job: str
@@ -150,7 +151,7 @@ class Fence:
         await asyncio.gather(*(self._request(_Request(kind=_Kind.CLAIM, job=job), until) for job in jobs))
 
     async def job_log(self, customer_id: str, audience_name: str, inner: JobLog, *, seconds: float) -> FencedJobLog:
-        """Claim a job, and return its log: what it purchased under the fence, and otherwise what `inner` has.
+        """Claim a job, and return its log: its purchases come from the fence, everything else from `inner`.
 
         Waits until an owner that may have been killed has not renewed its lease for a minute. `seconds` is how long the
         job may take: its later requests to the fence give up after that.
@@ -169,7 +170,7 @@ class Fence:
                 break
             if not await self._leases.has_ended(owner):
                 raise FenceInUseError(
-                    f"{self.label}: another run has this job and is alive ({self._leases.describe(owner)}). Nothing "
+                    f"{self.label}: another run owns this job and is alive ({self._leases.describe(owner)}). Nothing "
                     "was sent for it. Run this again when that run has ended"
                 )
             gone.append(owner)
@@ -203,7 +204,7 @@ class Fence:
             )
         raise BudgetExceededError(
             f"export {facts.export_id} costs {format_dollars(facts.cost_cents)}, and "
-            f"{format_dollars(grant.left_cents)} of the budget of all runs is left ({self.label}); nothing was "
+            f"{format_dollars(grant.left_cents)} is left of the budget of all runs with {self.label}; nothing was "
             "purchased. To purchase this preview, raise the budget",
             stage=Stage.PURCHASE,
             limit_cents=self._limit_cents or 0,
@@ -218,7 +219,7 @@ class Fence:
         await self._request(_Request(kind=_Kind.RESULT, job=job, facts=facts), _not_too_soon(until))
 
     def hurry(self) -> None:
-        """Let no request wait for a failing store longer than a few seconds, because the run is ending."""
+        """Wait only a few more seconds for a failing store, because the run is ending."""
         if self._closes_at is None:
             self._closes_at = asyncio.get_running_loop().time() + _CLOSE_SECONDS
             for wait in [wait for wait in self._waits if not wait.expired()]:
@@ -263,7 +264,7 @@ class Fence:
         taken: dict[str, _Request] = {}
         later: list[_Request] = []
         for request in self._pending:
-            if request.reply.done():  # nobody waits for it any more
+            if request.reply.done():  # its job no longer waits
                 continue
             if request.job in taken or len(taken) == _MAX_REQUESTS_PER_ENTRY:
                 later.append(request)
@@ -290,7 +291,7 @@ class Fence:
         del failure  # break the exception-frame reference cycle
 
     async def _append(self, entry: Entry, requests: Sequence[_Request]) -> Sequence[_Reply]:
-        """Append an entry, trying again while the store fails and somebody waits.
+        """Append an entry. While the store fails and a job still waits, try again.
 
         Raises:
             FenceError: trying again is useless. The entry may be in the log or not.
@@ -314,7 +315,7 @@ class Fence:
             return [replies.grants.get(request.job, replies.held.get(request.job)) for request in requests]
 
     async def _close(self) -> None:
-        """Release the jobs of this run, after everything that it has recorded."""
+        """Record what is pending, then release the jobs of this run."""
         self.hurry()
         await self._leases.close()
         with suppress(FenceError):
@@ -391,7 +392,7 @@ class FencedJobLog:
 
 
 def _not_too_soon(until: float) -> float:
-    """A deadline that leaves time to record what became of a purchase."""
+    """A deadline that leaves time to record the outcome of a purchase."""
     return max(until, asyncio.get_running_loop().time() + _CLOSE_SECONDS)
 
 

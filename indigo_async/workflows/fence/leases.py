@@ -33,8 +33,8 @@ def lease_seconds() -> float:
 
 
 @attrs.frozen(kw_only=True)
-class _Holder:
-    """Where an owner runs, for messages."""
+class _Process:
+    """The process of an owner, for messages."""
 
     host: str
     process: int
@@ -44,18 +44,18 @@ class _Holder:
 
 
 class Leases:
-    """One owner's lease, and what it knows about those of others."""
+    """The lease of one owner, and what it knows about the leases of others."""
 
     def __init__(self, store: FenceStore, owner: str) -> None:
         self._store = store
         self._name = _lease_name(owner)
-        self._content = msgspec.json.encode(_Holder(host=socket.gethostname(), process=os.getpid()))
+        self._content = msgspec.json.encode(_Process(host=socket.gethostname(), process=os.getpid()))
         self._alive_until: dict[str, float] = {}
-        self._holders: dict[str, str] = {}
+        self._processes: dict[str, str] = {}
         self._checks: dict[str, asyncio.Task[bool]] = {}
 
     async def take(self) -> None:
-        """Create the own lease, and check that the store refuses to create it again.
+        """Create this owner's lease, and check that the store refuses to create it again.
 
         Raises:
             FenceError: the store can't be used.
@@ -69,7 +69,7 @@ class Leases:
             )
 
     async def renew_regularly(self) -> None:
-        """Renew the own lease until canceled."""
+        """Renew this owner's lease until canceled."""
         while True:
             await asyncio.sleep(_RENEW_SECONDS)
             with suppress(FenceError, TimeoutError):  # the next request to the log says more
@@ -77,10 +77,10 @@ class Leases:
                     await self._renew()
 
     async def end(self) -> None:
-        """End the own lease.
+        """End this owner's lease.
 
         Raises:
-            FenceError: the store failed, and the lease ends later.
+            FenceError: the store failed, so the lease ends only once it is no longer renewed.
         """
         await self._store.delete(self._name)
 
@@ -93,7 +93,7 @@ class Leases:
 
     def describe(self, owner: str) -> str:
         """Where an owner runs, if its lease said so."""
-        return self._holders.get(owner, f"owner {owner}")
+        return self._processes.get(owner, f"owner {owner}")
 
     async def has_ended(self, owner: str) -> bool:
         """Whether another owner's lease has ended. Waits until it is renewed or ends.
@@ -115,7 +115,7 @@ class Leases:
             check.exception()  # mark it as retrieved: everyone who waited may have been canceled
 
     async def _check(self, owner: str) -> bool:
-        """Watch a lease until it is renewed or older than it may be, by comparison with the own lease."""
+        """Watch a lease until it is renewed or has ended, judged by the store's clock."""
         first: float | None = None
         while True:
             try:
@@ -141,9 +141,9 @@ class Leases:
 
     def _report_wait(self, owner: str, theirs: StoredObject) -> None:
         with suppress(msgspec.DecodeError, UnicodeDecodeError):
-            self._holders[owner] = str(msgspec.json.decode(theirs.content, type=_Holder))
+            self._processes[owner] = str(msgspec.json.decode(theirs.content, type=_Process))
         _logger.warning(
-            "another run (%s) has jobs of this run: waiting to see whether it is alive, %.0f s at most",
+            "another run (%s) owns jobs of this run: waiting up to %.0f s to see whether it is alive",
             self.describe(owner),
             _LEASE_SECONDS,
         )

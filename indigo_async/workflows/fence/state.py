@@ -1,7 +1,7 @@
-"""What the shards of a batch share, as a log: entries, and the state that applying them in order leads to.
+"""What the shards of a batch share, as a log: its entries, and the state that results from applying them in order.
 
 An entry holds requests. Whether they are granted follows from the entries before it, by the same rules for every
-reader, so all decisions are made one after the other without a lock or a server.
+reader, so all decisions are made in one order, without a lock or a server.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Entry:
 
 @attrs.frozen(kw_only=True)
 class Replies:
-    """What became of an entry: the owners of claimed jobs that others hold, and whether each intent was granted."""
+    """The replies to an entry: the owners of claimed jobs that others own, and whether each intent was granted."""
 
     held: Mapping[str, str]
     grants: Mapping[str, Grant]
@@ -91,7 +91,7 @@ class Snapshot:
 
 @attrs.define(kw_only=True)
 class FenceState:
-    """Which owner has which job, what jobs purchased, and what all owners have spent together.
+    """Which owner has which job, what each job purchased, and what all owners have spent together.
 
     An owner records an intent before it sends a purchase. It is refused if another owner has taken over the job, if
     the job may have purchased another export, or if less is left of the budget. What was purchased is recorded
@@ -115,7 +115,7 @@ class FenceState:
         return cls(owners=stored.owners, ledger=ledger, purchases=stored.purchases, intents=stored.intents)
 
     def snapshot(self) -> Snapshot:
-        """The state as it is stored. It shares what may change, so encode it at once."""
+        """The state as it is stored. It shares mutable values with this state, so encode it at once."""
         ledger = self.ledger
         return Snapshot(
             owners=self.owners,

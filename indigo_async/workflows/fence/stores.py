@@ -35,7 +35,7 @@ _LASTING = _NO_LINKS | {errno.EACCES, errno.EROFS, errno.ENOENT, errno.ENOTDIR}
 
 
 class FolderStore:
-    """A fence in a folder, which machines may share. Only this user can read its files."""
+    """A fence in a folder, which machines may share. Only the user who runs this process can read its files."""
 
     def __init__(self, folder: Path, prefix: str) -> None:
         self.label: str = f"the fence {folder}"
@@ -204,8 +204,9 @@ def open_fence_store(place: str | Path | SigningStore, prefix: str, *, proxies: 
 def _open_folder(folder: Path, prefix: str) -> FolderStore:
     if not folder.is_dir():
         # Not created, because a share that is not mounted would become a new fence, which knows of no purchase.
+        problem = "is not a folder" if folder.exists() else "does not exist"
         raise FenceError(
-            f"the fence {folder} is not a folder: create it once on storage that all machines share, and mount it",
+            f"the fence {folder} {problem}: create the folder once, on storage that all machines mount",
             permanent=True,
         )
     try:

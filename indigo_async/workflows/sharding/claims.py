@@ -13,7 +13,10 @@ _MAX_FINISHED = 10_000
 
 @attrs.frozen(kw_only=True)
 class ClaimReply:
-    """The claimed jobs that others hold, or have finished, by holder. The claimant holds the rest, and the finished."""
+    """The jobs that others hold (`held`), and those they have finished (`finished`), by holder.
+
+    The caller now holds all jobs that are not `held`.
+    """
 
     held: Mapping[str, Sequence[str]]
     finished: Mapping[str, Sequence[str]]

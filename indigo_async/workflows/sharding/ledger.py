@@ -11,7 +11,7 @@ __all__ = ["Grant", "Hold", "Ledger", "Turn"]
 
 @attrs.frozen(kw_only=True)
 class Turn:
-    """Whose turn it is to run a shard: the attempt of one run. A later run or attempt supersedes an earlier one.
+    """An attempt at a shard, in one run of its batch. A later run or attempt supersedes an earlier one.
 
     `run` is when the run started, in milliseconds since 1970. `attempt` grows with each attempt at the shard.
     """
@@ -142,7 +142,7 @@ class Ledger:
     def release(self, export_id: str, *, job: str, turn: Turn | None = None) -> Grant:
         """Cancel the reservation of an export that certainly was not purchased. The job holds it no longer.
 
-        A superseded worker cancels nothing, because the worker that goes on may be purchasing the export.
+        A superseded worker cancels nothing, because the worker that took over may be purchasing the export.
         """
         is_superseded = turn is not None and self._is_superseded(turn)
         if not is_superseded:

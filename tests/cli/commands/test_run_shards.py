@@ -118,13 +118,13 @@ async def test_jobs_of_another_run_are_refused_and_a_missing_fence_is_not_create
     async with Sandbox(lite=True, speed=2_000.0) as sandbox:
         missing = await command_line(sandbox, "run", manifest, "--fence", tmp_path / "missing", *FAST)
         assert missing.exit_code == 1
-        assert "is not a folder: create it once on storage that all machines share, and mount it" in missing.stderr
+        assert "does not exist: create the folder once, on storage that all machines mount" in missing.stderr
         proxies = Proxies.resolve(None)
         async with Fence.open(fence, base_url=sandbox.base_url, limit_cents=None, proxies=proxies) as other:
             await other.job_log("c0", "List 0", NullJobLog(), seconds=10)
             refused = await command_line(sandbox, "run", manifest, "--fence", fence, *FAST)
         assert refused.exit_code == 1
-        assert "another run has this job and is alive" in refused.stdout + refused.stderr
+        assert "another run owns this job and is alive" in refused.stdout + refused.stderr
         assert "Run the batch again when that run has ended" in refused.stdout + refused.stderr
         assert sandbox.log.count("POST /upload_csv") == 0
         assert (await command_line(sandbox, "run", manifest, "--fence", fence, *FAST)).exit_code == 0

@@ -102,7 +102,7 @@ async def test_a_job_of_a_killed_run_is_taken_over_with_what_it_did(
     async with open_fence(client, folder) as second:
         with caplog.at_level(logging.WARNING):
             log = await claim(second)
-        assert "waiting to see whether it is alive" in caplog.text
+        assert "to see whether it is alive" in caplog.text
         assert (log.result(Stage.PURCHASE), log.open_intent(Stage.PURCHASE)) == (None, FACTS)
         assert second.spent_cents == 100
         await log.record_intent(Stage.PURCHASE, FACTS)
@@ -138,7 +138,7 @@ async def test_the_budget_and_an_unresolved_purchase_refuse_others(client: Indig
         with pytest.raises(PurchaseInDoubtError, match="export 7 may have been purchased for this job"):
             await log.record_intent(Stage.PURCHASE, FACTS | {"export_id": "9"})
         other = await claim(fence, "List 1")
-        with pytest.raises(BudgetExceededError, match=r"costs \$1\.00, and \$0\.50 of the budget of all runs is left"):
+        with pytest.raises(BudgetExceededError, match=r"costs \$1\.00, and \$0\.50 is left of the budget of all runs"):
             await other.record_intent(Stage.PURCHASE, FACTS | {"export_id": "8"})
         await other.cancel_intent(Stage.PURCHASE)  # as the purchase guard does after a refusal
         await log.cancel_intent(Stage.PURCHASE)

@@ -82,7 +82,7 @@ async def test_readers_of_a_folder_never_see_half_a_file(
 
 
 def test_a_folder_that_is_not_there_is_refused_because_a_share_may_not_be_mounted(tmp_path: Path):
-    with pytest.raises(FenceError, match="is not a folder: create it once"):
+    with pytest.raises(FenceError, match="does not exist: create the folder once"):
         open_fence_store(tmp_path / "missing", "part", proxies=NO_PROXIES)
     assert list(tmp_path.iterdir()) == []
 
