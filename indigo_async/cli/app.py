@@ -90,21 +90,21 @@ When it stops, it finishes purchases and downloads in flight and hands waiting j
     "jobs": """\
 Show the jobs of a batch that `run --temporal` started: state, stage and error of each.
 
-What is shown of a running job is up to half a minute old. No worker is needed. Without --temporal, TEMPORAL_ADDRESS
-says where Temporal is.
+Needs no worker. The stages of running jobs are as old as the last heartbeat of their worker. Without --temporal,
+TEMPORAL_ADDRESS is used.
 
   indigo-async jobs jobs.yaml-1a2b3c --state failed --customer 42""",
     "drop": """\
 Stop one running job of a batch that `run --temporal` started. The others continue.
 
-A purchase in flight is checked first. Running the batch again runs the job.
+The outcome of a purchase in flight is checked first. To run the job after all, run the batch again.
 
   indigo-async drop jobs.yaml-1a2b3c 42/Donors""",
     "cancel": """\
 Cancel a batch that `run --temporal` started, with all of its jobs.
 
-Purchases in flight are checked first, and counted in the budget. Running the batch again runs the jobs that are not
-done.
+The outcomes of purchases in flight are checked first, and counted in the budget. To run the jobs that are not done,
+run the batch again.
 
   indigo-async cancel jobs.yaml-1a2b3c""",
     "watch": """\

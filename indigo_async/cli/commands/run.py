@@ -44,16 +44,16 @@ def run(
         OptionalWholeNumber,
         Parameter(
             help="The most that all runs with this journal together may spend, in cents: 5000000 is $50,000.00. "
-            "With --fence, the most that all runs with this fence may spend. "
+            "With --fence, the most that all runs with this fence may spend; with --temporal, all runs of this batch. "
             "Default: no limit other than each job's max_cost_cents."
         ),
     ] = None,
     fence: Annotated[
         str | None,
         Parameter(
-            help="What runs on several machines share, so that no two of them run the same job at once, nothing is "
-            "purchased twice, and all obey one budget: s3://bucket/prefix (or gs://, az://; needs the extra "
-            "`publish`), or a shared folder."
+            help="A place that runs on several machines share, so that no two of them run the same job at once, "
+            "nothing is purchased twice, and all obey one budget: s3://bucket/prefix (or gs://, az://; needs the extra "
+            "`publish`), or an existing shared folder."
         ),
     ] = None,
     no_purchase: Annotated[

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from indigo_async.cli.client import create_client, explicit_proxy, open_publisher
 from indigo_async.cli.errors import ExitCode
-from indigo_async.cli.options.batch import TEMPORAL, TemporalOptions
+from indigo_async.cli.options.batch import TEMPORAL_QUEUE, TemporalQueueOptions
 from indigo_async.cli.options.common import (
     CONNECTION,
     PACING,
@@ -31,8 +31,8 @@ def worker(
     exports: Annotated[
         str,
         Parameter(
-            help="Where to store exports, at their jobs' destinations: a folder that all workers share, or "
-            "s3://bucket/prefix, gs://... or az://..."
+            help="Where to store exports, under their jobs' destinations: s3://bucket/prefix, gs://... or az://..., or "
+            "a folder that all workers share. The folder is created; its parent must exist."
         ),
     ],
     publish: Publish = None,
@@ -55,7 +55,7 @@ def worker(
         str | None, Parameter(help="Host and port to serve GET /metrics for Prometheus on, such as 127.0.0.1:9464.")
     ] = None,
     pacing: PacingOptions = PACING,
-    temporal: TemporalOptions = TEMPORAL,
+    temporal: TemporalQueueOptions = TEMPORAL_QUEUE,
     options: ConnectionOptions = CONNECTION,
 ) -> ExitCode:
     """Work on jobs until Ctrl-C or SIGTERM, then hand waiting jobs over to other workers."""
@@ -107,6 +107,6 @@ def worker(
     return run_async(work)
 
 
-def _start_message(temporal: TemporalOptions, exports: str) -> str:
+def _start_message(temporal: TemporalQueueOptions, exports: str) -> str:
     location = exports if "://" in exports else str(Path(exports).absolute())
     return f"Worker started on the task queue {temporal.task_queue!r}. Exports go to {location}. Press Ctrl-C to stop."

@@ -18,11 +18,13 @@ __all__ = [
     "BATCH",
     "TEMPORAL",
     "TEMPORAL_BATCH",
+    "TEMPORAL_QUEUE",
     "BatchName",
     "BatchOptions",
     "Manifest",
     "TemporalBatchOptions",
     "TemporalOptions",
+    "TemporalQueueOptions",
     "is_journal",
 ]
 
@@ -47,14 +49,14 @@ class BatchOptions:
         Path | None,
         Parameter(
             help="The file that records progress, so that the batch can resume. "
-            "Default: the manifest's path with .journal appended, with --shard .3-of-10.journal."
+            "Default: the manifest's path with .journal appended, or .3-of-10.journal with --shard 3/10."
         ),
     ] = None
     shard: Annotated[
         str | None,
         Parameter(
-            help="Run only one part of the jobs, such as 3/10 for the third of ten. All jobs of a customer are in one "
-            "part. Purchases need --fence."
+            help="Run only one shard of the jobs, such as 3/10 for the third of ten. All jobs of a customer are in one "
+            "shard. Purchases need --fence."
         ),
     ] = None
     publish: Publish = None
@@ -131,12 +133,19 @@ class TemporalOptions:
     namespace: Annotated[
         str | None, Parameter(help="Temporal's namespace. Default: TEMPORAL_NAMESPACE, or `default`.")
     ] = None
+
+
+@Parameter(name="*", group=_TEMPORAL_GROUP)
+@attrs.frozen(kw_only=True)
+class TemporalQueueOptions(TemporalOptions):
+    """Also the task queue."""
+
     task_queue: Annotated[str, Parameter(help="The task queue that connects `run` with its workers.")] = "indigo"
 
 
 @Parameter(name="*", group=_TEMPORAL_GROUP)
 @attrs.frozen(kw_only=True)
-class TemporalBatchOptions(TemporalOptions):
+class TemporalBatchOptions(TemporalQueueOptions):
     """Also which batch the manifest's jobs are, and when another worker takes over."""
 
     name: Annotated[
@@ -152,13 +161,13 @@ class TemporalBatchOptions(TemporalOptions):
         Parameter(
             name="--continue",
             negative=(),
-            help="Run these jobs in the batch of this name and with its budget, although it had other jobs before.",
+            help="Run these jobs in the batch of this name and with its budget, even if it had other jobs before.",
         ),
     ] = False
     heartbeat_seconds: Annotated[
         float,
         Parameter(
-            help="Another worker takes over jobs whose worker has not been heard from for this long.",
+            help="Seconds without a heartbeat before another worker takes over a worker's jobs.",
             validator=POSITIVE,
         ),
     ] = 30.0
@@ -173,4 +182,5 @@ class TemporalBatchOptions(TemporalOptions):
 
 BATCH = BatchOptions()
 TEMPORAL = TemporalOptions()
+TEMPORAL_QUEUE = TemporalQueueOptions()
 TEMPORAL_BATCH = TemporalBatchOptions()
