@@ -109,11 +109,9 @@ class AudienceActivities:
         ref, clock = job_ref(job.customer_id, job.audience_name), start_server_clock()
 
         async def work() -> ClaimedJob:
-            while True:
-                claimed = await claim_shard(temporal, info.task_queue, holder, {ref: job}, clock)
-                if not claimed.held:
-                    break
-                await wait_for_holders(temporal, claimed.held)
+            claimed = await claim_shard(temporal, info.task_queue, holder, {ref: job}, clock)
+            if claimed.held:
+                raise await wait_for_holders(temporal, claimed.held)
             summary = claimed.ends[ref].summary if ref in claimed.ends else None
             if summary is not None:
                 return ClaimedJob(summary=attrs.evolve(summary, spent_cents=0))

@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 import pytest
-from temporalio.client import WorkflowExecutionStatus
+from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
 from temporalio.service import RPCError
 
 from indigo_async._validation import InputCheck
@@ -25,6 +25,7 @@ from indigo_async.temporal.failures import create_handover
 from indigo_async.temporal.ids import batch_workflow_id, budget_workflow_id, claims_workflow_id, shard_workflow_id
 from indigo_async.temporal.job_inputs import build_job_input
 from indigo_async.temporal.payloads import BeginRequest, Turn
+from indigo_async.temporal.shards import claims as shard_claims
 from indigo_async.temporal.shards.history import read_shard
 from indigo_async.temporal.shards.payloads import JobState, ShardTask, pack_jobs
 from indigo_async.temporal.workers.export_stores import ObjectExportStore
@@ -83,6 +84,15 @@ async def wait_until_ended(environment: TemporalEnvironment, workflow_id: str) -
     while (status := (await handle.describe()).status) is WorkflowExecutionStatus.RUNNING:
         await asyncio.sleep(0.05)
     return status
+
+
+async def wait_until_scheduled(shard: WorkflowHandle[Any, Any]) -> None:
+    """Wait until the activity of a shard waits for a worker."""
+    while True:
+        with contextlib.suppress(RPCError):  # not started yet
+            if (await shard.describe()).raw_description.pending_activities:
+                return
+        await asyncio.sleep(0.05)
 
 
 async def run_until_rejected(environment: TemporalEnvironment) -> None:
@@ -208,6 +218,25 @@ async def test_a_job_that_another_batch_keeps_running_fails_at_its_deadline(
             "not done after 2 s; the server continues, and running the same job again resumes it",
         )
         assert (await first).done == 1
+
+
+async def test_a_shard_that_waits_for_another_gives_way_to_it_on_a_full_worker(
+    temporal_environment: TemporalEnvironment, customer: str, monkeypatch: pytest.MonkeyPatch
+):
+    env = temporal_environment
+    monkeypatch.setattr(shard_claims, "_MIN_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(shard_claims, "_MAX_WAIT_SECONDS", 0.5)
+    jobs = [make_job(1, customer=customer)]
+    env.sandbox.faults.add(Fault(kind=FaultKind.DELAY_BEFORE, endpoint=MATCH, delay=60.0, times=1))
+    async with env.running_worker(max_jobs=1):
+        first = asyncio.create_task(run(env, jobs, heartbeat_seconds=60.0))
+        await wait_for(env, UPLOAD)
+        second = asyncio.create_task(run(env, jobs, name=f"{customer} too"))
+        waiting = env.temporal.get_workflow_handle(shard_workflow_id(f"{customer} too", 0))
+        await wait_until_scheduled(waiting)
+    async with env.running_worker(max_jobs=1):
+        summaries = [await first, await second]
+    assert [(summary.done, summary.recalled) for summary in summaries] == [(1, 0), (1, 1)]
 
 
 async def test_claims_are_released_when_a_batch_ends(temporal_environment: TemporalEnvironment, customer: str):

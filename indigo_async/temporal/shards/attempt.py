@@ -154,13 +154,15 @@ class ShardAttempt:
         return ref in self._known and self._known[ref].has_ended
 
     async def _claim(self) -> list[str]:
-        """Claim the jobs. While others have all of them, wait. Returns the jobs to run."""
-        while True:
-            claimed = await claim_shard(self._temporal, self._task_queue, self._holder, self._jobs, self._clock)
-            held = {ref for refs in claimed.held.values() for ref in refs}
-            if held != self._jobs.keys():
-                break
-            await wait_for_holders(self._temporal, claimed.held)
+        """Claim the jobs. Returns the jobs to run.
+
+        Raises:
+            ApplicationError: others have all of them, or run this shard now. Another attempt must continue.
+        """
+        claimed = await claim_shard(self._temporal, self._task_queue, self._holder, self._jobs, self._clock)
+        held = {ref for refs in claimed.held.values() for ref in refs}
+        if held == self._jobs.keys():
+            raise await wait_for_holders(self._temporal, claimed.held)
         self._known |= claimed.ends
         refs = [ref for ref in self._jobs if ref not in held and not self._has_ended(ref)]
         holds = await self._begin(refs)

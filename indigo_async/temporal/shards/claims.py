@@ -12,12 +12,14 @@ from typing import Any, TypeAlias
 import attrs
 from temporalio import activity
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
+from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from indigo_async._transport.cancellation import wait_shielded
 from indigo_async.events import Stage
 from indigo_async.temporal.budget_client import BudgetClient
 from indigo_async.temporal.claims_client import claim_jobs
+from indigo_async.temporal.failures import create_handover
 from indigo_async.temporal.ids import parse_holder
 from indigo_async.temporal.payloads import BeginRequest, Hold, JobInput, Turn
 from indigo_async.temporal.shards.history import read_ends, read_shard
@@ -28,6 +30,7 @@ __all__ = ["ClaimedJobs", "Clock", "claim_shard", "start_server_clock", "wait_fo
 
 _MIN_WAIT_SECONDS = 2.0
 _MAX_WAIT_SECONDS = 60.0
+_DELAY_BETWEEN_CLAIMS = timedelta(seconds=1)
 _MAX_SECONDS_UNAWARE = 60.0
 """How long a worker may not know that the workflow of a single job was terminated."""
 
@@ -143,8 +146,11 @@ async def _begin(temporal: Client, jobs: Mapping[str, JobInput], turn: Turn) -> 
         raise
 
 
-async def wait_for_holders(temporal: Client, holders: Iterable[str]) -> None:
-    """Wait until one of the workflows ends that hold jobs, or for a minute: it may release them earlier."""
+async def wait_for_holders(temporal: Client, holders: Iterable[str]) -> ApplicationError:
+    """Wait until one of the workflows ends that hold jobs, or for a minute: it may release them earlier.
+
+    Returns what to raise so that another attempt claims the jobs. In between, the holder gets a worker that is full.
+    """
     await asyncio.sleep(_MIN_WAIT_SECONDS)  # one may have just been terminated
     waits = [asyncio.ensure_future(_wait_for_end(temporal, holder)) for holder in holders]
     try:
@@ -153,6 +159,7 @@ async def wait_for_holders(temporal: Client, holders: Iterable[str]) -> None:
         for wait in waits:
             wait.cancel()
             await wait_shielded(wait)
+    return create_handover("other workflows run these jobs now", delay=_DELAY_BETWEEN_CLAIMS)
 
 
 async def _wait_for_end(temporal: Client, holder: str) -> None:
