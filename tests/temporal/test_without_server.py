@@ -280,3 +280,10 @@ async def test_only_true_or_false_decides_about_purchases():
     for run in (run_job(nowhere, job, purchase=no), run_batch(nowhere, [job], name="batch", purchase=no)):
         with pytest.raises(InvalidInputError, match=r"^purchase: must be True or False, not str$"):
             await run
+
+
+async def test_the_name_of_a_batch_fits_into_the_ids_of_its_shards():
+    nowhere: Any = None
+    for name in ("x" * 990, "ä" * 160):
+        with pytest.raises(InvalidInputError, match=r"^name: is too long for the IDs of Temporal's workflows"):
+            await run_batch(nowhere, [], name=name)

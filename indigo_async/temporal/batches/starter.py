@@ -53,6 +53,8 @@ _logger = logging.getLogger("indigo_async")
 _SHARD_SIZE = 100
 _MAX_SHARD_SIZE = 250
 """So that heartbeats stay far below the 256 KB at which Temporal warns."""
+_MAX_ID_LENGTH = 900
+"""Of the batch's workflow ID. Temporal refuses those of more than 1,000 bytes, and shards add to theirs."""
 _MAX_SHARD_BYTES = 1_000_000
 """Of a shard's jobs as JSON. Temporal refuses payloads of 2 MB, and compression and encryption may change the size."""
 _MAX_STOP_SECONDS = 120.0
@@ -105,6 +107,8 @@ async def run_batch(
     """
     check = InputCheck()
     name = check.text("name", name)
+    if len(batch_workflow_id(name)) > _MAX_ID_LENGTH:
+        check.add("name", "is too long for the IDs of Temporal's workflows; choose a shorter one")
     if budget_cents is not None:
         budget_cents = check.cents("budget_cents", budget_cents)
     max_in_flight = check.positive_integer("max_in_flight", max_in_flight)

@@ -93,16 +93,15 @@ async def _is_completed(attempt: ShardAttempt) -> bool:
     work = asyncio.ensure_future(attempt.run())
     shutdown = asyncio.ensure_future(activity.wait_for_worker_shutdown())
     limit = activity.info().heartbeat_timeout
-    schedule = HeartbeatSchedule(
-        _DEFAULT_HEARTBEAT_SECONDS if limit is None else limit.total_seconds() / _HEARTBEATS_PER_TIMEOUT
-    )
+    interval = _DEFAULT_HEARTBEAT_SECONDS if limit is None else limit.total_seconds() / _HEARTBEATS_PER_TIMEOUT
+    schedule, seconds = HeartbeatSchedule(interval), min(_MIN_HEARTBEAT_SECONDS, interval)
     waiting = {work, shutdown}
     while not work.done():
         progress = attempt.progress
         if schedule.is_due(progress, time.monotonic()):
             activity.heartbeat(progress)
         try:
-            await asyncio.wait(waiting, timeout=_MIN_HEARTBEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             is_interrupted = shutdown.done()
         except asyncio.CancelledError:
             is_interrupted = True
