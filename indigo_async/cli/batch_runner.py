@@ -14,7 +14,7 @@ import anyio
 
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async.cli.client import create_client, open_publisher
-from indigo_async.cli.errors import ErrorReport, ExitCode, exit_code_for
+from indigo_async.cli.errors import ErrorReport, ExitCode, combine_exit_codes, exit_code_for
 from indigo_async.cli.manifest import read_manifest
 from indigo_async.cli.options.batch import BatchOptions
 from indigo_async.cli.options.common import ConnectionOptions, PacingOptions
@@ -31,9 +31,6 @@ from indigo_async.workflows import AudienceJob, Batch, BatchReport, JobOutcome, 
 from indigo_async.workflows.batches.conflicts import journal_files
 
 __all__ = ["explain_exit", "read_batch", "run_manifest"]
-
-_SPECIFIC_EXIT_CODES = {ExitCode.OVER_LIMIT, ExitCode.TIMED_OUT, ExitCode.UNAUTHENTICATED}
-"""Exit codes that a batch uses if all of its failures have the same one."""
 
 
 async def run_manifest(
@@ -171,9 +168,9 @@ def _choose_exit_code(report: BatchReport, exit_codes: set[ExitCode], *, interru
         return ExitCode.INTERRUPTED
     if report.stopped is not None and ExitCode.UNAUTHENTICATED in exit_codes:
         return ExitCode.UNAUTHENTICATED
-    if len(exit_codes) == 1 and exit_codes <= _SPECIFIC_EXIT_CODES:
-        return next(iter(exit_codes))
-    return ExitCode.FAILED if exit_codes or report.stopped is not None else ExitCode.SUCCESS
+    if report.stopped is not None and not exit_codes:
+        return ExitCode.FAILED
+    return combine_exit_codes(exit_codes)
 
 
 def explain_exit(result: BatchResult) -> ErrorReport:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import IntEnum
 from typing import Any, cast
 
@@ -25,8 +25,10 @@ __all__ = [
     "EXIT_CODES_HELP",
     "ErrorReport",
     "ExitCode",
+    "combine_exit_codes",
     "describe_error",
     "exit_code_for",
+    "exit_code_for_type",
     "find_cause",
 ]
 
@@ -61,10 +63,26 @@ _EXIT_CODES: dict[type[BaseException], ExitCode] = {
     BrokenPipeError: ExitCode.BROKEN_PIPE,
 }
 
+_SPECIFIC_EXIT_CODES = {ExitCode.OVER_LIMIT, ExitCode.TIMED_OUT, ExitCode.UNAUTHENTICATED}
+"""Exit codes that a batch uses if all of its failures have the same one."""
+
 
 def exit_code_for(error: BaseException) -> ExitCode:
     """The exit code of a command that ended with this error."""
     return next((code for kind, code in _EXIT_CODES.items() if isinstance(error, kind)), ExitCode.FAILED)
+
+
+def exit_code_for_type(error_type: str) -> ExitCode:
+    """The exit code for an error, by the name of its class."""
+    return next((code for kind, code in _EXIT_CODES.items() if kind.__name__ == error_type), ExitCode.FAILED)
+
+
+def combine_exit_codes(codes: Collection[ExitCode]) -> ExitCode:
+    """The exit code of a batch whose failed jobs have these."""
+    different = set(codes)
+    if len(different) == 1 and different <= _SPECIFIC_EXIT_CODES:
+        return different.pop()
+    return ExitCode.FAILED if different else ExitCode.SUCCESS
 
 
 def find_cause(error: BaseException) -> BaseException:

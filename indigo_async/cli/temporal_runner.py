@@ -11,7 +11,7 @@ from indigo_async._redaction import redact
 from indigo_async._text import format_dollars
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async._validation import InputCheck
-from indigo_async.cli.errors import ErrorReport, ExitCode
+from indigo_async.cli.errors import ErrorReport, ExitCode, combine_exit_codes, exit_code_for_type
 from indigo_async.cli.manifest import read_manifest
 from indigo_async.cli.options.batch import BatchOptions, TemporalBatchOptions
 from indigo_async.cli.progress.display import show_live
@@ -113,7 +113,7 @@ async def run_on_temporal(
         again = "run the same command again"
         advice = f"after fixing this, {again}" if failed else f"to run them, {again}"
         output.error(ErrorReport(type="JobsFailed", message=message, advice=advice))
-    return ExitCode.FAILED if summary.failed else ExitCode.SUCCESS
+    return combine_exit_codes({exit_code_for_type(error_type) for error_type in summary.failed_by_error})
 
 
 def show_summary(name: str, summary: BatchSummary, output: Output) -> None:
@@ -160,4 +160,5 @@ def _count_failures(summary: BatchSummary) -> tuple[int, int]:
 
 
 def _join_counts(failed: int, canceled: int) -> str:
-    return f"{failed:,} failed" + (f", {canceled:,} canceled" if canceled else "")
+    counts = {"failed": failed, "canceled": canceled}
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count) or "0 failed"

@@ -119,7 +119,7 @@ async def test_a_worker_and_a_single_process_run_a_manifest_with_the_same_result
         await command(temporal_environment, "run", *common, "--poll-interval", "0.05", "--out", tmp_path / "here")
     )
     summary = json.loads(there[1])
-    assert (there[0], here[0]) == (1, 3), (there, here)
+    assert (there[0], here[0]) == (3, 3), (there, here)
     assert (summary["done"], summary["failed"], summary["spent_cents"]) == (2, 1, 2 * PRICE_CENTS)
     assert [failure["error"] for failure in summary["failures"]] == ["BudgetExceededError"]
     assert (
