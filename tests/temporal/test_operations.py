@@ -65,6 +65,16 @@ async def statuses_once(
     raise AssertionError(states(found))
 
 
+async def wait_for_previews(environment: TemporalEnvironment, count: int) -> None:
+    """Wait until that many jobs are at their preview. They may have the same key."""
+    while True:
+        with suppress(InvalidInputError):  # not started yet
+            found = await list_jobs(environment.temporal, environment.task_queue)
+            if sum(one.stage == "preview" for one in found) == count:
+                return
+        await asyncio.sleep(0.05)
+
+
 def states(found: dict[str, JobStatus]) -> list[str]:
     return [f"{one.state} {one.stage} {one.error_type}".strip() for one in found.values()]
 
@@ -174,6 +184,18 @@ async def test_a_dropped_job_is_stopped_and_the_others_continue(
         assert [failure.stage for failure in summary.failures] == ["preview"]
         again: BatchSummary = await batch(temporal_environment, jobs)
     assert (again.done, again.recalled, temporal_environment.purchase_count()) == (3, 2, 3)
+
+
+async def test_a_drop_stops_one_of_the_jobs_with_a_key(temporal_environment: TemporalEnvironment, customer: str):
+    jobs = [make_job(number, customer=customer, key="same") for number in range(2)]
+    hold(temporal_environment, customer)
+    temporal, name = temporal_environment.temporal, temporal_environment.task_queue
+    async with temporal_environment.running_worker(), running(batch(temporal_environment, jobs)) as caller:
+        await wait_for_previews(temporal_environment, 2)
+        first = await drop_job(temporal, name, "same")
+        second = await drop_job(temporal, name, "same")
+        assert {first.audience_name, second.audience_name} == {"List 0", "List 1"}
+        assert (await caller).failed_by_error == {"CancelledError": 2}
 
 
 async def test_a_purchase_in_flight_is_checked_before_its_job_is_dropped(

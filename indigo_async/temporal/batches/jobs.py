@@ -27,6 +27,7 @@ from indigo_async.temporal.shards.payloads import (
     summarize_ends,
 )
 from indigo_async.temporal.workflows.page import combine_summaries
+from indigo_async.workflows.sharding.split import job_ref
 
 __all__ = ["NOT_STARTED", "BatchRecord", "cancel_batch", "drop_job", "list_jobs", "read_batch", "wait_for_end"]
 
@@ -101,10 +102,10 @@ async def drop_job(temporal: Client, name: str, key: str, *, timeout: float = 12
         if shard.run_id is None:
             raise _invalid("job", f"{key!r} waits for other jobs of its batch; drop it once it is running")
         workflow_id = shard_workflow_id(name, shard.task.number)
-        await temporal.get_workflow_handle(workflow_id, run_id=shard.run_id).signal("drop", key)
+        await temporal.get_workflow_handle(workflow_id, run_id=shard.run_id).signal("drop", _ref_of(status))
         try:
             async with asyncio.timeout(timeout):
-                return await _wait_for_job(temporal, workflow_id, shard, key)
+                return await _wait_for_job(temporal, workflow_id, shard, _ref_of(status))
         except TimeoutError:
             raise WaitTimeoutError(
                 f"{key} is not stopped after {timeout:g} s; it will be once its worker responds",
@@ -112,13 +113,13 @@ async def drop_job(temporal: Client, name: str, key: str, *, timeout: float = 12
             ) from None
 
 
-async def _wait_for_job(temporal: Client, workflow_id: str, shard: ShardRecord, key: str) -> JobStatus:
+async def _wait_for_job(temporal: Client, workflow_id: str, shard: ShardRecord, ref: str) -> JobStatus:
     """Wait until a job of a running shard has ended."""
     while True:
         record = await read_shard(temporal, workflow_id, shard.run_id)
-        status = None if record is None else _find_status(record, key)
-        if status is not None and status.state in _ENDED:
-            return status
+        for status in () if record is None else record.statuses():
+            if _ref_of(status) == ref and status.state in _ENDED:
+                return status
         await asyncio.sleep(_CHECK_INTERVAL)
 
 
@@ -239,15 +240,15 @@ def _waiting_shard(name: str, run_ms: int, page: Page, *, is_running: bool) -> S
 
 
 def _find_job(batch: BatchRecord, key: str) -> tuple[ShardRecord, JobStatus]:
-    for shard in batch.shards:
-        status = _find_status(shard, key)
-        if status is not None:
-            return shard, status
-    raise _invalid("job", f"the batch {batch.name!r} has no job {key!r}; list its jobs to see their keys")
+    """Find a job by its key. If several have it, one that has not ended."""
+    found = [(shard, status) for shard in batch.shards for status in shard.statuses() if status.key == key]
+    if not found:
+        raise _invalid("job", f"the batch {batch.name!r} has no job {key!r}; list its jobs to see their keys")
+    return next((one for one in found if one[1].state not in _ENDED), found[0])
 
 
-def _find_status(shard: ShardRecord, key: str) -> JobStatus | None:
-    return next((status for status in shard.statuses() if status.key == key), None)
+def _ref_of(status: JobStatus) -> str:
+    return job_ref(status.customer_id, status.audience_name)
 
 
 def _unknown_batch(name: str) -> InvalidInputError:
