@@ -26,8 +26,8 @@ async def temporal(temporal_address: str) -> Client:
 
 @pytest.fixture
 def customer(request: pytest.FixtureRequest) -> str:
-    """A separate customer for each test, because their workflows are on one server."""
-    return re.sub(r"\W+", "-", request.node.name)
+    """A separate customer for each test, because their workflows are on one server and two files may share a name."""
+    return re.sub(r"\W+", "-", f"{request.node.name} {request.path.stem.removeprefix('test_')}")
 
 
 @pytest.fixture

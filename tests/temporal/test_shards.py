@@ -356,7 +356,7 @@ async def test_an_overcharge_stops_the_shard(temporal_environment: TemporalEnvir
     assert (summary.spent_cents, ledger.spent_cents, env.purchase_count()) == (2 * PRICE_CENTS, 2 * PRICE_CENTS, 1)
 
 
-@pytest.mark.parametrize("stage", [MATCH, PREVIEW])
+@pytest.mark.parametrize("stage", [MATCH, "POST /create_lookalike_audience"])
 async def test_a_token_that_is_revoked_stops_its_worker_and_fails_no_job(
     temporal_environment: TemporalEnvironment, customer: str, stage: str
 ):

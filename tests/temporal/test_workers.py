@@ -31,6 +31,8 @@ from tests.support.temporal_jobs import PRICE_CENTS, PURCHASE, TemporalEnvironme
 
 BAD_TOKEN = "not-the-token"
 EVERYWHERE: dict[str, Any] = {"kind": FaultKind.ERROR_BEFORE, "status": 401, "times": None}
+STAGES_BEFORE_THE_LAST_REQUEST = ("POST /match_uploaded_csv", "POST /create_lookalike_audience")
+"""Stages after which a job certainly sends more requests, so that its worker learns of a revoked token."""
 
 
 async def run_until_rejected(env: TemporalEnvironment, token: str | None = None) -> None:
@@ -69,7 +71,7 @@ async def test_jobs_wait_if_all_workers_have_bad_tokens(temporal_environment: Te
         assert (await running).spent_cents == PRICE_CENTS
 
 
-@pytest.mark.parametrize("stage", ["POST /match_uploaded_csv", PURCHASE])
+@pytest.mark.parametrize("stage", STAGES_BEFORE_THE_LAST_REQUEST)
 async def test_a_token_that_is_revoked_stops_its_worker_and_fails_no_job(
     temporal_environment: TemporalEnvironment, customer: str, stage: str
 ):
@@ -91,7 +93,7 @@ async def test_a_token_that_is_revoked_stops_its_worker_and_fails_no_job(
     assert env.purchase_count() == 1
 
 
-@pytest.mark.parametrize("stage", ["POST /match_uploaded_csv", PURCHASE])
+@pytest.mark.parametrize("stage", STAGES_BEFORE_THE_LAST_REQUEST)
 async def test_a_token_that_is_revoked_during_a_shard_fails_no_job(
     temporal_environment: TemporalEnvironment, customer: str, stage: str
 ):
