@@ -25,6 +25,7 @@ from indigo_async.temporal.failures import create_handover
 from indigo_async.temporal.ids import batch_workflow_id, budget_workflow_id, claims_workflow_id, shard_workflow_id
 from indigo_async.temporal.job_inputs import build_job_input
 from indigo_async.temporal.payloads import BeginRequest, Turn
+from indigo_async.temporal.shards import attempt as shard_attempt
 from indigo_async.temporal.shards import claims as shard_claims
 from indigo_async.temporal.shards.history import read_shard
 from indigo_async.temporal.shards.payloads import JobState, ShardTask, pack_jobs
@@ -375,6 +376,30 @@ async def test_a_token_that_is_revoked_stops_its_worker_and_fails_no_job(
     assert (summary.done, summary.failed, summary.spent_cents) == (6, 0, 6 * PRICE_CENTS)
     assert set(env.sandbox.counts().purchases_by_audience.values()) == {1}
     assert (ledger.spent_cents, ledger.reserved) == (6 * PRICE_CENTS, {})
+
+
+async def test_a_worker_that_shuts_down_does_not_wait_for_a_ledger_that_nobody_serves(
+    temporal_environment: TemporalEnvironment, customer: str, monkeypatch: pytest.MonkeyPatch
+):
+    env = temporal_environment
+    monkeypatch.setattr(shard_attempt, "_MAX_BOOKING_SECONDS_AT_END", 0.2)
+    is_asked, nobody_serves = asyncio.Event(), asyncio.Event()
+    book = BudgetClient.book
+
+    async def book_without_reply(*arguments: Any) -> Any:
+        is_asked.set()
+        await nobody_serves.wait()
+        return await book(*arguments)
+
+    running = asyncio.create_task(run(env, [make_job(1, customer=customer)], heartbeat_seconds=30.0))
+    with monkeypatch.context() as patch:
+        patch.setattr(BudgetClient, "book", book_without_reply)
+        async with env.running_worker():
+            await is_asked.wait()
+    assert env.purchase_count() == 0
+    async with env.running_worker():
+        summary = await running
+    assert (summary.done, summary.spent_cents, env.purchase_count()) == (1, PRICE_CENTS, 1)
 
 
 async def test_a_canceled_batch_settles_its_purchases_first(temporal_environment: TemporalEnvironment, customer: str):

@@ -107,6 +107,7 @@ async def _is_completed(attempt: ShardAttempt) -> bool:
             is_interrupted = True
         if is_interrupted and shutdown in waiting:
             waiting.remove(shutdown)
+            attempt.hurry()
             work.cancel()  # once, so that jobs can end cleanly
     shutdown.cancel()
     if work.cancelled():

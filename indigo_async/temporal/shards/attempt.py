@@ -56,6 +56,8 @@ _MAX_TRIES = 5
 """For failures that only the next moment can explain: a stray 401, or a purchase that the server doesn't show yet."""
 _MAX_IN_FLIGHT = 10_000
 _MAX_BOOKING_SECONDS = 300.0
+_MAX_BOOKING_SECONDS_AT_END = 10.0
+"""Once the attempt is canceled: its worker may be the last one, and the ledger needs a worker to reply."""
 _SUPERSEDED_DELAY = timedelta(seconds=1)
 
 
@@ -108,6 +110,8 @@ class ShardAttempt:
         self._logs: dict[str, ShardJobLog] = {}
         self._delivered: dict[str, DeliveredExport] = {}
         self._tries: Counter[str] = Counter()
+        self._max_booking_seconds = _MAX_BOOKING_SECONDS
+        self._booking_limits: set[asyncio.Timeout] = set()
         self._is_superseded = False
         self._stop_reason: str | None = None
         """Why the server must not be sent more, such as a charge above the limit."""
@@ -145,6 +149,16 @@ class ShardAttempt:
                 group.create_task(self._run_jobs(group, refs, pause=_FIRST_PAUSE))
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
+
+    def hurry(self) -> None:
+        """Let no booking take long, because the attempt is about to be canceled.
+
+        A reservation without a reply may be on the ledger. It stays there, and the next attempt learns of it.
+        """
+        self._max_booking_seconds = _MAX_BOOKING_SECONDS_AT_END
+        end = asyncio.get_running_loop().time() + self._max_booking_seconds
+        for limit in [limit for limit in self._booking_limits if not limit.expired()]:
+            limit.reschedule(min(limit.when() or end, end))
 
     @property
     def _seconds_left(self) -> float:
@@ -196,8 +210,12 @@ class ShardAttempt:
             if job.budget is None:
                 return Grant(granted=True, left_cents=None)
             booking = Booking(kind=kind, export_id=export_id, cents=cents, job=ref, turn=self._turn)
-            async with asyncio.timeout(_MAX_BOOKING_SECONDS):
-                grant = await self._worker.budget_client.book(self._temporal, job.budget, booking)
+            async with asyncio.timeout(self._max_booking_seconds) as limit:
+                self._booking_limits.add(limit)
+                try:
+                    grant = await self._worker.budget_client.book(self._temporal, job.budget, booking)
+                finally:
+                    self._booking_limits.discard(limit)
             self._is_superseded |= grant.is_superseded
             return grant
 
