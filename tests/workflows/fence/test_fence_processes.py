@@ -138,7 +138,7 @@ async def test_a_killed_shard_is_taken_over_and_nothing_is_purchased_twice(shard
 
 
 async def test_a_paused_shard_that_was_taken_over_purchases_nothing_and_says_so(shards: Shards):
-    async with shards.start("1/1", lease=SHORT) as paused:
+    async with shards.start("1/1", lease=60.0) as paused:  # so that it takes nothing back from the second run
         await shards.wait_until(lambda: shards.sandbox.log.count("POST /upload_csv") >= 4)
         paused.send_signal(signal.SIGSTOP)
         async with shards.start("1/1", lease=SHORT) as second:
