@@ -31,5 +31,7 @@ def shorten_leases(*, lease: float) -> None:
 
 def read_entries(folder: Path) -> list[Entry]:
     """The entries of the log in a folder, in order."""
-    entries = [msgspec.json.decode(path.read_bytes(), type=_Written).entry for path in sorted(folder.glob("*/log/*"))]
+    entries = [
+        msgspec.json.decode(path.read_bytes(), type=_Written).entry for path in sorted(folder.glob("*/log/[0-9]*"))
+    ]
     return [entry for entry in entries if entry is not None]
