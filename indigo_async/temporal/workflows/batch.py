@@ -14,9 +14,10 @@ with workflow.unsafe.imports_passed_through():
     from indigo_async.temporal.ids import page_workflow_id, shard_workflow_id
     from indigo_async.temporal.payloads import BatchProgress, BatchState, BatchSummary, Failure, PackedJobs, Page
     from indigo_async.temporal.shards.payloads import ShardTask, name_jobs
-    from indigo_async.temporal.workflows.job import build_batch_attributes, is_current_task_cancelled
+    from indigo_async.temporal.workflows.job import build_batch_attributes
     from indigo_async.temporal.workflows.page import PageWorkflow, combine_summaries
     from indigo_async.temporal.workflows.shard import ShardWorkflow
+    from indigo_async.temporal.workflows.shared import is_current_task_cancelled, is_history_long
 
 __all__ = ["LOST_PAGE", "BatchWorkflow"]
 
@@ -65,8 +66,7 @@ class BatchWorkflow:
         return self._state.complete and not self._waiting
 
     def _is_history_long(self) -> bool:
-        info = workflow.info()
-        return info.is_continue_as_new_suggested() or info.get_current_history_length() > _MAX_HISTORY_LENGTH
+        return is_history_long(_MAX_HISTORY_LENGTH)
 
     async def _run_page(self, page: Page) -> None:
         try:

@@ -15,6 +15,7 @@ with workflow.unsafe.imports_passed_through():
         OpenRequest,
         Settlement,
     )
+    from indigo_async.temporal.workflows.shared import is_history_long
     from indigo_async.workflows.sharding.ledger import Ledger
 
 __all__ = ["BudgetWorkflow"]
@@ -37,15 +38,11 @@ class BudgetWorkflow:
 
     @workflow.run
     async def run(self, ledger: Ledger) -> Ledger:  # noqa: ARG002 - __init__ takes it, before any update
-        await workflow.wait_condition(lambda: self._closed or self._is_history_long())
+        await workflow.wait_condition(lambda: self._closed or is_history_long(_MAX_HISTORY_LENGTH))
         await workflow.wait_condition(workflow.all_handlers_finished)
         if not self._closed:
             workflow.continue_as_new(self._ledger)
         return self._ledger
-
-    def _is_history_long(self) -> bool:
-        info = workflow.info()
-        return info.is_continue_as_new_suggested() or info.get_current_history_length() > _MAX_HISTORY_LENGTH
 
     @workflow.update
     async def open(self, request: OpenRequest) -> OpenReply:

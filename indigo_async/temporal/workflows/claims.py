@@ -6,6 +6,7 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from indigo_async.temporal.payloads import ClaimReply, ClaimRequest, ReleaseRequest
+    from indigo_async.temporal.workflows.shared import is_history_long
     from indigo_async.workflows.sharding.claims import Claims
 
 __all__ = ["ClaimsWorkflow"]
@@ -23,13 +24,9 @@ class ClaimsWorkflow:
 
     @workflow.run
     async def run(self, claims: Claims) -> None:  # noqa: ARG002 - __init__ takes it, before any update
-        await workflow.wait_condition(self._is_history_long)
+        await workflow.wait_condition(lambda: is_history_long(_MAX_HISTORY_LENGTH))
         await workflow.wait_condition(workflow.all_handlers_finished)
         workflow.continue_as_new(self._claims)
-
-    def _is_history_long(self) -> bool:
-        info = workflow.info()
-        return info.is_continue_as_new_suggested() or info.get_current_history_length() > _MAX_HISTORY_LENGTH
 
     @workflow.update
     async def claim(self, request: ClaimRequest) -> ClaimReply:

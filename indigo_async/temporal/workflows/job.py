@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from datetime import timedelta
 from typing import Any, TypeVar
 
 import attrs
 from temporalio import workflow
-from temporalio.common import RetryPolicy, SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
+from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 from temporalio.exceptions import FailureError
 from temporalio.workflow import ActivityCancellationType
 
@@ -28,6 +27,7 @@ with workflow.unsafe.imports_passed_through():
         Quote,
         ReleaseRequest,
     )
+    from indigo_async.temporal.workflows.shared import RETRY, is_current_task_cancelled, send_signal
     from indigo_async.workflows.sharding.split import bucket_of, job_ref
 
 __all__ = [
@@ -38,7 +38,6 @@ __all__ = [
     "AudienceWorkflow",
     "build_batch_attributes",
     "build_search_attributes",
-    "is_current_task_cancelled",
 ]
 
 T = TypeVar("T")
@@ -48,9 +47,6 @@ BATCH_KEY: SearchAttributeKey[str] = SearchAttributeKey.for_keyword("IndigoBatch
 STAGE_KEY: SearchAttributeKey[str] = SearchAttributeKey.for_keyword("IndigoStage")
 SEARCH_ATTRIBUTE_KEYS: tuple[SearchAttributeKey[str], ...] = (CUSTOMER_KEY, BATCH_KEY, STAGE_KEY)
 """The search attributes of a job, which must be registered in the namespace."""
-
-_RETRY = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=60))
-"""Unlimited until the job's deadline. Final errors are marked as not retryable."""
 
 _CLAIM = "claim"
 _DONE = "done"
@@ -79,12 +75,6 @@ def build_batch_attributes(name: str, customer_id: str | None = None) -> TypedSe
     return TypedSearchAttributes(pairs)
 
 
-def is_current_task_cancelled() -> bool:
-    """Whether this workflow itself is canceled, and not just one of its children or activities."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
 @workflow.defn(name="AudienceWorkflow")
 class AudienceWorkflow:
     """Match, create the lookalike, price, purchase, deliver. Each stage reuses what exists."""
@@ -111,12 +101,11 @@ class AudienceWorkflow:
         return summary
 
     async def _release(self, job: JobInput, *, has_result: bool) -> None:
-        """Release the job. A workflow of claims that is gone holds none."""
+        """Release the job, so that others may run it."""
         info, ref = workflow.info(), job_ref(job.customer_id, job.audience_name)
         holder = claim_holder(info.workflow_id, info.run_id)
-        claims = workflow.get_external_workflow_handle(claims_workflow_id(info.task_queue, bucket_of(ref)))
-        with suppress(FailureError):
-            await claims.signal("release", ReleaseRequest(holder=holder, finished=(ref,) if has_result else ()))
+        request = ReleaseRequest(holder=holder, finished=(ref,) if has_result else ())
+        await send_signal(claims_workflow_id(info.task_queue, bucket_of(ref)), "release", request)
 
     async def _run_stages(self, job: JobInput) -> JobSummary:
         matched_id: RecordId = await self._run_stage(Stage.MATCH, job, RecordId)
@@ -183,7 +172,7 @@ class AudienceWorkflow:
             result_type=result_type,
             schedule_to_close_timeout=self._time_left(),
             heartbeat_timeout=timedelta(seconds=self._input.heartbeat_seconds),
-            retry_policy=_RETRY,
+            retry_policy=RETRY,
             cancellation_type=cancellation_type,
         )
         # The stage may end well before it learns of a cancellation. What was purchased is delivered nevertheless.

@@ -18,11 +18,8 @@ with workflow.unsafe.imports_passed_through():
     from indigo_async.temporal.failures import build_failure
     from indigo_async.temporal.ids import IDENTITY_MEMO_KEY, job_workflow_id
     from indigo_async.temporal.payloads import BatchSummary, Failure, JobInput, JobSummary, Page
-    from indigo_async.temporal.workflows.job import (
-        AudienceWorkflow,
-        build_search_attributes,
-        is_current_task_cancelled,
-    )
+    from indigo_async.temporal.workflows.job import AudienceWorkflow, build_search_attributes
+    from indigo_async.temporal.workflows.shared import is_current_task_cancelled
 
 __all__ = ["PageWorkflow", "combine_summaries"]
 

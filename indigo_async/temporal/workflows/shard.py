@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 import attrs
 from temporalio import workflow
-from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, FailureError
+from temporalio.exceptions import ActivityError
 from temporalio.exceptions import TimeoutError as OutOfTimeError
 from temporalio.workflow import ActivityCancellationType
 
@@ -31,15 +29,13 @@ with workflow.unsafe.imports_passed_through():
         summarize_ends,
         unpack_jobs,
     )
-    from indigo_async.temporal.workflows.job import is_current_task_cancelled
+    from indigo_async.temporal.workflows.shared import RETRY, is_current_task_cancelled, send_signal
     from indigo_async.workflows.sharding.split import group_by_bucket
 
 __all__ = ["ShardWorkflow"]
 
-_RETRY = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=60))
-"""Unlimited: the activity ends its jobs by their deadline, and itself soon afterwards."""
-
 _MARGIN = timedelta(minutes=10)
+"""The activity ends its jobs by their deadline, and itself soon afterwards."""
 _NOTHING_KNOWN = JobEnd()
 
 
@@ -110,7 +106,7 @@ class ShardWorkflow:
             result_type=ShardResult,
             schedule_to_close_timeout=max(deadline + _MARGIN - workflow.now(), timedelta(milliseconds=1)),
             heartbeat_timeout=timedelta(seconds=options.heartbeat_seconds),
-            retry_policy=_RETRY,
+            retry_policy=RETRY,
             cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         )
         self._activity, self._has_told_all = running, False
@@ -150,12 +146,12 @@ class ShardWorkflow:
                 Settlement(export_id=str(facts["export_id"]), charged_cents=facts["cost_cents"], job=ref)
                 for ref, facts in purchases.items()
             ]
-            signals.append(_signal(options.budget, "settle", settlements))
+            signals.append(send_signal(options.budget, "settle", settlements))
         holder = claim_holder(info.workflow_id, info.run_id)
         for bucket, refs in group_by_bucket(self._keys if self._has_told_all else ()).items():
             finished = tuple(ref for ref in refs if self._ends.get(ref, _NOTHING_KNOWN).is_worth_reading)
             request = ReleaseRequest(holder=holder, finished=finished)
-            signals.append(_signal(claims_workflow_id(info.task_queue, bucket), "release", request))
+            signals.append(send_signal(claims_workflow_id(info.task_queue, bucket), "release", request))
         await asyncio.gather(*signals)
 
 
@@ -163,12 +159,6 @@ def _last_heartbeat(error: ActivityError) -> list[Any]:
     """The details of the last heartbeat of an activity that ran out of time."""
     cause = error.cause
     return list(cause.last_heartbeat_details) if isinstance(cause, OutOfTimeError) else []
-
-
-async def _signal(workflow_id: str, name: str, argument: object) -> None:
-    """Signal a ledger or claims. If an operator has terminated it, the signal is not needed."""
-    with suppress(FailureError):
-        await workflow.get_external_workflow_handle(workflow_id).signal(name, argument)
 
 
 async def _run_to_completion(work: Coroutine[Any, Any, None]) -> None:
