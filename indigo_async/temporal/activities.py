@@ -24,13 +24,12 @@ from temporalio import activity
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.exceptions import ApplicationError
 
-from indigo_async._text import format_dollars
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async._transport.errors import rejects_token
 from indigo_async._transport.outage import wait_out_outages
 from indigo_async._validation import InputCheck
 from indigo_async.client import IndigoClient
-from indigo_async.errors import BudgetExceededError, ExportExistsError, PurchaseInDoubtError
+from indigo_async.errors import ExportExistsError, PurchaseInDoubtError
 from indigo_async.events import Stage
 from indigo_async.files.publishing.publisher import Publisher
 from indigo_async.models import CsvExport, RecordId
@@ -52,6 +51,7 @@ from indigo_async.temporal.payloads import (
     Quote,
 )
 from indigo_async.temporal.shards.claims import claim_shard, start_server_clock, wait_for_holders
+from indigo_async.temporal.shards.job_log import explain_refusal
 from indigo_async.temporal.shards.payloads import JobEnd
 from indigo_async.temporal.workers.export_stores import FolderExportStore, ObjectExportStore
 from indigo_async.temporal.workers.guard import WorkerGuard
@@ -222,15 +222,7 @@ class AudienceActivities:
             return
         grant = await self._book(task, BookingKind.RESERVE, export.id, cost)
         if not grant.granted:
-            raise BudgetExceededError(
-                f"export {export.id} costs {format_dollars(cost)} and the batch has {format_dollars(grant.left_cents)} "
-                "left of its budget; "
-                "nothing was purchased. Raise the budget to purchase this preview",
-                stage=Stage.PURCHASE,
-                audience=context.audience,
-                export=export,
-                limit_cents=grant.left_cents or 0,
-            )
+            raise explain_refusal(export, grant, context.audience)
 
     @activity.defn(name=Stage.DOWNLOAD)
     async def download(self, task: ExportTask) -> DeliveredExport | None:

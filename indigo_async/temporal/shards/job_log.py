@@ -13,11 +13,11 @@ from typing import Any, TypeAlias
 from indigo_async._text import format_dollars
 from indigo_async.errors import BudgetExceededError, ExportExistsError, WorkflowError
 from indigo_async.events import Stage
-from indigo_async.models import CsvExport
+from indigo_async.models import Audience, CsvExport
 from indigo_async.temporal.payloads import BookingKind, ExportInput, Grant, Hold, JobSummary
 from indigo_async.temporal.shards.payloads import JobEnd
 
-__all__ = ["Book", "ShardJobLog", "build_purchase_intent"]
+__all__ = ["Book", "ShardJobLog", "build_purchase_intent", "explain_refusal"]
 
 Book: TypeAlias = Callable[[BookingKind, str, int], Awaitable[Grant]]
 """Books an export of one job, at a price in cents, on the ledger of its batch."""
@@ -88,7 +88,7 @@ class ShardJobLog:
         self._can_cancel = False
         grant = await self._book(BookingKind.RESERVE, str(facts["export_id"]), facts["cost_cents"])
         if not grant.granted:
-            raise _refusal(facts, grant)
+            raise explain_refusal(CsvExport(id=facts["export_id"], cost_cents=facts["cost_cents"]), grant)
         self._purchases.append(dict(facts))
         self._is_booked = self._can_cancel = True
 
@@ -131,9 +131,8 @@ def _shorten_facts(facts: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, A
     return {stage: known for stage, known in facts.items() if stage not in useless}
 
 
-def _refusal(facts: Mapping[str, Any], grant: Grant) -> WorkflowError:
-    """Why the ledger refused to reserve a purchase."""
-    export = CsvExport(id=facts["export_id"], cost_cents=facts["cost_cents"])
+def explain_refusal(export: CsvExport, grant: Grant, audience: Audience | None = None) -> WorkflowError:
+    """Why the ledger refused to reserve the price of an export."""
     if grant.is_superseded:
         return WorkflowError("another worker runs this job now; nothing was purchased", stage=Stage.PURCHASE)
     if grant.held:
@@ -147,6 +146,7 @@ def _refusal(facts: Mapping[str, Any], grant: Grant) -> WorkflowError:
         f"{format_dollars(grant.left_cents)} left of its budget; nothing was purchased. Raise the budget to purchase "
         "this preview",
         stage=Stage.PURCHASE,
+        audience=audience,
         export=export,
         limit_cents=grant.left_cents or 0,
     )
