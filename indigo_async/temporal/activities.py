@@ -52,7 +52,7 @@ from indigo_async.temporal.payloads import (
 )
 from indigo_async.temporal.shards.claims import claim_shard, start_server_clock, wait_for_holders
 from indigo_async.temporal.shards.job_log import explain_refusal
-from indigo_async.temporal.shards.payloads import JobEnd
+from indigo_async.temporal.shards.payloads import JobEnd, ref_of
 from indigo_async.temporal.workers.export_stores import FolderExportStore, ObjectExportStore
 from indigo_async.temporal.workers.guard import WorkerGuard
 from indigo_async.temporal.workflows.job import AudienceWorkflow
@@ -68,7 +68,6 @@ from indigo_async.workflows.recipes.name_index import NameIndex
 from indigo_async.workflows.recipes.preview import ExportRead, ensure_preview
 from indigo_async.workflows.recipes.purchase import check_price, export_lock
 from indigo_async.workflows.recipes.waits import wait_export
-from indigo_async.workflows.sharding.split import job_ref
 
 __all__ = ["AudienceActivities"]
 
@@ -106,7 +105,7 @@ class AudienceActivities:
         """Claim a job for its workflow, once no other workflow runs it."""
         info, temporal = activity.info(), activity.client()
         holder = claim_holder(info.workflow_id or "", info.workflow_run_id or "")
-        ref, clock = job_ref(job.customer_id, job.audience_name), start_server_clock()
+        ref, clock = ref_of(job), start_server_clock()
 
         async def work() -> ClaimedJob:
             claimed = await claim_shard(temporal, info.task_queue, holder, {ref: job}, clock)

@@ -23,11 +23,11 @@ from indigo_async.temporal.shards.payloads import (
     ShardTask,
     name_jobs,
     pack_jobs,
+    ref_of,
     stop_job,
     summarize_ends,
 )
 from indigo_async.temporal.workflows.page import combine_summaries
-from indigo_async.workflows.sharding.split import job_ref
 
 __all__ = ["NOT_STARTED", "BatchRecord", "cancel_batch", "drop_job", "list_jobs", "read_batch", "wait_for_end"]
 
@@ -102,10 +102,10 @@ async def drop_job(temporal: Client, name: str, key: str, *, timeout: float = 12
         if shard.run_id is None:
             raise _invalid("job", f"{key!r} waits for other jobs of its batch; drop it once it is running")
         workflow_id = shard_workflow_id(name, shard.task.number)
-        await temporal.get_workflow_handle(workflow_id, run_id=shard.run_id).signal("drop", _ref_of(status))
+        await temporal.get_workflow_handle(workflow_id, run_id=shard.run_id).signal("drop", ref_of(status))
         try:
             async with asyncio.timeout(timeout):
-                return await _wait_for_job(temporal, workflow_id, shard, _ref_of(status))
+                return await _wait_for_job(temporal, workflow_id, shard, ref_of(status))
         except TimeoutError:
             raise WaitTimeoutError(
                 f"{key} is not stopped after {timeout:g} s; it will be once its worker responds",
@@ -118,7 +118,7 @@ async def _wait_for_job(temporal: Client, workflow_id: str, shard: ShardRecord, 
     while True:
         record = await read_shard(temporal, workflow_id, shard.run_id)
         for status in () if record is None else record.statuses():
-            if _ref_of(status) == ref and status.state in _ENDED:
+            if ref_of(status) == ref and status.state in _ENDED:
                 return status
         await asyncio.sleep(_CHECK_INTERVAL)
 
@@ -245,10 +245,6 @@ def _find_job(batch: BatchRecord, key: str) -> tuple[ShardRecord, JobStatus]:
     if not found:
         raise _invalid("job", f"the batch {batch.name!r} has no job {key!r}; list its jobs to see their keys")
     return next((one for one in found if one[1].state not in _ENDED), found[0])
-
-
-def _ref_of(status: JobStatus) -> str:
-    return job_ref(status.customer_id, status.audience_name)
 
 
 def _unknown_batch(name: str) -> InvalidInputError:

@@ -36,7 +36,7 @@ from indigo_async.temporal.ids import (
 )
 from indigo_async.temporal.job_inputs import WORKER_PUBLISHER, build_job_input, check_destination
 from indigo_async.temporal.payloads import BatchProgress, BatchState, BatchSummary, JobInput, PackedJobs, Page
-from indigo_async.temporal.shards.payloads import name_jobs, pack_jobs, stop_job, summarize_ends
+from indigo_async.temporal.shards.payloads import name_jobs, pack_jobs, ref_of, stop_job, summarize_ends
 from indigo_async.temporal.starter import read_identity
 from indigo_async.temporal.updates import send_through_outages
 from indigo_async.temporal.workflows.batch import LOST_PAGE, BatchWorkflow
@@ -44,7 +44,6 @@ from indigo_async.temporal.workflows.job import build_batch_attributes
 from indigo_async.temporal.workflows.page import combine_summaries
 from indigo_async.workflows.batches.conflicts import check_jobs
 from indigo_async.workflows.batches.jobs import AudienceJob, check_job
-from indigo_async.workflows.sharding.split import job_ref
 
 __all__ = ["run_batch"]
 
@@ -137,7 +136,7 @@ async def run_batch(
         )
         for checked in await run_in_thread(lambda: [check_job(InputCheck(), job, WORKER_PUBLISHER) for job in jobs])
     ]
-    inputs.sort(key=_ref_of)
+    inputs.sort(key=ref_of)
     batch_identity = hashlib.sha256(to_json([shard_size, [job.identity for job in inputs]])).hexdigest()
     with plain_errors(temporal):
         done_earlier = await _count_done_earlier(temporal, name, batch_identity)
@@ -145,7 +144,7 @@ async def run_batch(
             temporal,
             name,
             limit_cents=budget_cents,
-            identity=hashlib.sha256(to_json([[_ref_of(job), job.fingerprint] for job in inputs])).hexdigest(),
+            identity=hashlib.sha256(to_json([[ref_of(job), job.fingerprint] for job in inputs])).hexdigest(),
             continue_changed=continue_changed,
             task_queue=task_queue,
         )
@@ -165,7 +164,7 @@ async def run_batch(
         batch = temporal.get_workflow_handle_for(BatchWorkflow.run, started.id)
         if await read_identity(batch) != batch_identity:
             raise _has_other_jobs(name)
-        keys = {_ref_of(job): job.key for job in inputs}
+        keys = {ref_of(job): job.key for job in inputs}
         progress = ProgressReader(temporal, name, keys, done_earlier=done_earlier)
         async with _report_progress(progress, on_progress):
             await _feed(batch, _split_into_shards(inputs, shard_size))
@@ -216,10 +215,6 @@ async def _read_summary(temporal: Client, name: str, keys: Mapping[str, str]) ->
     known = {ref for shard in record.shards for ref in name_jobs(shard.task.jobs)}
     never = {ref: stop_job(None, message=NOT_STARTED) for ref in keys if ref not in known}
     return combine_summaries([record.summarize(), summarize_ends(keys, never, "")])
-
-
-def _ref_of(job: JobInput) -> str:
-    return job_ref(job.customer_id, job.audience_name)
 
 
 def _split_into_shards(inputs: Sequence[JobInput], size: int) -> list[Page]:

@@ -35,7 +35,7 @@ from indigo_async.temporal.payloads import (
 )
 from indigo_async.temporal.shards.claims import Clock, claim_shard, wait_for_holders
 from indigo_async.temporal.shards.job_log import Book, ShardJobLog
-from indigo_async.temporal.shards.payloads import JobEnd, ShardResult, ShardTask, stop_job, unpack_jobs
+from indigo_async.temporal.shards.payloads import JobEnd, ShardResult, ShardTask, ref_of, stop_job, unpack_jobs
 from indigo_async.temporal.workers.export_stores import FolderExportStore, ObjectExportStore
 from indigo_async.temporal.workers.guard import WorkerGuard
 from indigo_async.workflows.batches.batch import Batch, BatchOptions, batch_running
@@ -257,7 +257,7 @@ class ShardAttempt:
         batch = self._create_batch()
         async with batch_running(batch, [_build_job(self._jobs[ref]) for ref in refs]):
             async for outcome in batch:
-                ref = _ref_of(outcome.job)
+                ref = ref_of(outcome.job)
                 waiting.remove(ref)
                 log = self._logs[ref]
                 log.stage = outcome.stage.value
@@ -284,7 +284,7 @@ class ShardAttempt:
 
     def _create_batch(self) -> Batch:
         async def open_log(job: AudienceJob) -> JobLog:
-            return self._logs[_ref_of(job)]
+            return self._logs[ref_of(job)]
 
         options = BatchOptions(
             publisher=self._worker.publisher,
@@ -312,7 +312,7 @@ class ShardAttempt:
 
     async def _deliver(self, context: RecipeContext, job: AudienceJob, result: JobResult) -> None:
         """Download a purchased export to the workers' folder or store."""
-        ref, purchased = _ref_of(job), result.purchased
+        ref, purchased = ref_of(job), result.purchased
         export = self._jobs[ref].export
         if purchased is None or export is None or export.destination is None:
             return
@@ -337,10 +337,6 @@ class ShardAttempt:
     def _fail(self, ref: str, error: Exception) -> None:
         failure = to_application_error(error)
         self._known[ref] = self._logs[ref].describe(error_type=failure.type or "", message=failure.message)
-
-
-def _ref_of(job: AudienceJob) -> str:
-    return job_ref(job.customer_id, job.audience_name)
 
 
 def _build_job(job: JobInput) -> AudienceJob:

@@ -23,10 +23,10 @@ from indigo_async.temporal.shards.payloads import (
     ShardTask,
     describe_jobs,
     name_jobs,
+    ref_of,
     stop_job,
     unpack_jobs,
 )
-from indigo_async.workflows.sharding.split import job_ref
 
 __all__ = ["ShardRecord", "decode_first", "read_ends", "read_shard"]
 
@@ -96,7 +96,7 @@ async def read_ends(temporal: Client, workflow_id: str, run_id: str) -> dict[str
     if job is None or summary is None:
         return {}
     end = JobEnd(stage=Stage.DOWNLOAD.value, summary=summary, spent_cents=summary.spent_cents)
-    return {job_ref(job.customer_id, job.audience_name): (job, end)}
+    return {ref_of(job): (job, end)}
 
 
 async def _read_history(

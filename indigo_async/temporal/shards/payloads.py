@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 
@@ -29,6 +29,7 @@ __all__ = [
     "name_jobs",
     "pack_jobs",
     "read_heartbeat",
+    "ref_of",
     "stop_job",
     "summarize_ends",
     "unpack_jobs",
@@ -120,6 +121,21 @@ class JobStatus:
     spent_cents: int = 0
 
 
+class _NamedJob(Protocol):
+    """A job in any form."""
+
+    @property
+    def customer_id(self) -> str: ...
+
+    @property
+    def audience_name(self) -> str: ...
+
+
+def ref_of(job: _NamedJob) -> str:
+    """The reference of a job."""
+    return job_ref(job.customer_id, job.audience_name)
+
+
 def pack_jobs(jobs: Sequence[JobInput]) -> PackedJobs:
     """Pack jobs so that what all of them share is stored once."""
     plain: list[dict[str, Any]] = [to_plain(job) for job in jobs]
@@ -146,7 +162,7 @@ def unpack_jobs(packed: PackedJobs) -> Iterator[tuple[str, JobInput]]:
     """The packed jobs with their references, in order."""
     for own in packed.own:
         job = from_plain({**packed.shared, **own}, JobInput)
-        yield job_ref(job.customer_id, job.audience_name), job
+        yield ref_of(job), job
 
 
 def read_heartbeat(details: Sequence[Any]) -> Mapping[str, JobEnd]:

@@ -27,8 +27,9 @@ with workflow.unsafe.imports_passed_through():
         Quote,
         ReleaseRequest,
     )
+    from indigo_async.temporal.shards.payloads import ref_of
     from indigo_async.temporal.workflows.shared import RETRY, is_current_task_cancelled, send_signal
-    from indigo_async.workflows.sharding.split import bucket_of, job_ref
+    from indigo_async.workflows.sharding.split import bucket_of
 
 __all__ = [
     "BATCH_KEY",
@@ -102,7 +103,7 @@ class AudienceWorkflow:
 
     async def _release(self, job: JobInput, *, has_result: bool) -> None:
         """Release the job, so that others may run it."""
-        info, ref = workflow.info(), job_ref(job.customer_id, job.audience_name)
+        info, ref = workflow.info(), ref_of(job)
         holder = claim_holder(info.workflow_id, info.run_id)
         request = ReleaseRequest(holder=holder, finished=(ref,) if has_result else ())
         await send_signal(claims_workflow_id(info.task_queue, bucket_of(ref)), "release", request)
