@@ -18,9 +18,9 @@ from indigo_async.client import IndigoClient
 from indigo_async.errors import ExportExistsError, PurchaseInDoubtError, WaitTimeoutError, WorkflowError
 from indigo_async.events import Event, Stage, StageStarted
 from indigo_async.files.publishing.publisher import Publisher
-from indigo_async.inputs import ColumnSelections
 from indigo_async.temporal.budget_client import BudgetClient
 from indigo_async.temporal.failures import create_handover, describe_timeout, to_application_error
+from indigo_async.temporal.job_inputs import build_job
 from indigo_async.temporal.payloads import (
     BeginRequest,
     Booking,
@@ -40,7 +40,7 @@ from indigo_async.temporal.workers.export_stores import FolderExportStore, Objec
 from indigo_async.temporal.workers.guard import WorkerGuard
 from indigo_async.workflows.batches.batch import Batch, BatchOptions, batch_running
 from indigo_async.workflows.batches.conflicts import Conflicts
-from indigo_async.workflows.batches.jobs import AudienceJob, ExportStep, JobResult, LookalikeStep
+from indigo_async.workflows.batches.jobs import AudienceJob, JobResult
 from indigo_async.workflows.batches.report import BatchCounters
 from indigo_async.workflows.recipes.budget import Budget
 from indigo_async.workflows.recipes.context import JobLog, RecipeContext
@@ -255,7 +255,7 @@ class ShardAttempt:
         after_stop: list[tuple[str, Exception]] = []
         stray_rejection: Exception | None = None
         batch = self._create_batch()
-        async with batch_running(batch, [_build_job(self._jobs[ref]) for ref in refs]):
+        async with batch_running(batch, [build_job(self._jobs[ref]) for ref in refs]):
             async for outcome in batch:
                 ref = ref_of(outcome.job)
                 waiting.remove(ref)
@@ -337,35 +337,6 @@ class ShardAttempt:
     def _fail(self, ref: str, error: Exception) -> None:
         failure = to_application_error(error)
         self._known[ref] = self._logs[ref].describe(error_type=failure.type or "", message=failure.message)
-
-
-def _build_job(job: JobInput) -> AudienceJob:
-    """The job for a batch. It only purchases the export, which is delivered afterwards."""
-    step, export = job.lookalike, job.export
-    return AudienceJob(
-        key=job.key,
-        customer_id=job.customer_id,
-        audience_name=job.audience_name,
-        csv=job.csv,
-        column_selections=ColumnSelections(**job.selections),
-        lookalike=None
-        if step is None
-        else LookalikeStep(
-            audience_name=step.audience_name,
-            size=step.size,
-            include_original_audience=step.include_original_audience,
-            filters=step.filters,
-        ),
-        export=None
-        if export is None
-        else ExportStep(
-            destination=None,
-            optional_field_types=export.optional_field_types,
-            max_cost_cents=export.max_cost_cents,
-            reuse_purchased=export.reuse_purchased,
-            allow_empty=export.allow_empty,
-        ),
-    )
 
 
 def _summarize(result: JobResult, log: ShardJobLog, delivered: DeliveredExport | None) -> JobSummary:

@@ -10,7 +10,7 @@ from typing import Any
 from indigo_async._redaction import redact
 from indigo_async.models import Audience, CsvExport
 from indigo_async.workflows.batches.report import BatchReport, JobOutcome, match_counts
-from indigo_async.workflows.fence.fence import FencedJobLog
+from indigo_async.workflows.fence.job_log import FencedJobLog
 from indigo_async.workflows.journal import EntryKind, JournalJobLog
 from indigo_async.workflows.recipes.context import RecipeContext
 

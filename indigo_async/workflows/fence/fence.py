@@ -11,12 +11,12 @@ import asyncio
 import copy
 import hashlib
 import secrets
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from contextvars import Context
 from enum import Enum, auto
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import attrs
 
@@ -32,16 +32,16 @@ from indigo_async.errors import (
 )
 from indigo_async.events import Stage
 from indigo_async.files.publishing.stores import SigningStore
+from indigo_async.workflows.fence.job_log import FencedJobLog
 from indigo_async.workflows.fence.leases import Leases, lease_seconds
 from indigo_async.workflows.fence.log import FenceLog, FenceStore
 from indigo_async.workflows.fence.state import Entry, PurchaseFacts
 from indigo_async.workflows.fence.stores import open_fence_store
-from indigo_async.workflows.journal import EntryKind, JournalJobLog
 from indigo_async.workflows.recipes.context import JobLog
 from indigo_async.workflows.sharding.ledger import Grant
 from indigo_async.workflows.sharding.split import job_ref
 
-__all__ = ["Fence", "FencedJobLog"]
+__all__ = ["Fence"]
 
 _SERVER_DIGITS = 8
 _MAX_REQUESTS_PER_ENTRY = 1_000
@@ -324,71 +324,6 @@ class Fence:
             await self._log.append(Entry(id=secrets.token_hex(8), owner=self._owner, leaves=True))
             await self._log.write_due_snapshot()
             await self._leases.end()
-
-
-class FencedJobLog:
-    """The log of a job under a fence. Purchases go into the fence first, and then, as everything else, into `inner`."""
-
-    __slots__ = ("_fence", "_inner", "_intents", "_job", "_own_intents", "_purchase", "_until")
-
-    def __init__(
-        self,
-        fence: Fence,
-        job: str,
-        inner: JobLog,
-        until: float,
-        *,
-        purchase: PurchaseFacts | None,
-        intents: tuple[PurchaseFacts, ...],
-    ) -> None:
-        self._fence = fence
-        self._job = job
-        self._inner = inner
-        self._until = until
-        self._purchase = purchase
-        self._intents = intents
-        self._own_intents = 0
-
-    def result(self, stage: Stage) -> Mapping[str, Any] | None:
-        if stage is Stage.PURCHASE and self._purchase is not None:
-            return self._purchase.to_facts()
-        return self._inner.result(stage)
-
-    def open_intent(self, stage: Stage) -> Mapping[str, Any] | None:
-        if stage is Stage.PURCHASE and self._intents:
-            return self._intents[-1].to_facts()
-        return self._inner.open_intent(stage)
-
-    async def record_intent(self, stage: Stage, facts: Mapping[str, Any]) -> None:
-        if stage is Stage.PURCHASE:
-            intent = PurchaseFacts.from_facts(facts)
-            await self._fence.reserve(self._job, intent, self._until)
-            self._intents += (intent,)
-            self._own_intents += 1
-        await self._inner.record_intent(stage, facts)
-
-    async def cancel_intent(self, stage: Stage) -> None:
-        if stage is Stage.PURCHASE:
-            if not self._own_intents:  # it was refused
-                return
-            self._own_intents -= 1
-            await self._fence.withdraw(self._job, self._until)
-            self._intents = self._intents[:-1]
-        await self._inner.cancel_intent(stage)
-
-    async def record_result(self, stage: Stage, facts: Mapping[str, Any]) -> None:
-        try:
-            if stage is Stage.PURCHASE:
-                self._purchase = PurchaseFacts.from_facts(facts)
-                self._intents, self._own_intents = (), 0
-                await self._fence.settle(self._job, self._purchase, self._until)
-        finally:
-            await self._inner.record_result(stage, facts)
-
-    def record_for_report(self, kind: EntryKind, facts: Mapping[str, Any]) -> None:
-        """Record an outcome in the journal, if there is one; see `JournalJobLog.record_for_report`."""
-        if isinstance(self._inner, JournalJobLog):
-            self._inner.record_for_report(kind, facts)
 
 
 def _not_too_soon(until: float) -> float:

@@ -28,7 +28,8 @@ from indigo_async.sandbox import Dialect, Sandbox
 from indigo_async.workflows import OutcomeRow, read_journal, run_batch, start_batch, sum_purchases
 from indigo_async.workflows.fence import fence as fence_module
 from indigo_async.workflows.fence import leases as fence_leases
-from indigo_async.workflows.fence.fence import Fence, FencedJobLog
+from indigo_async.workflows.fence.fence import Fence
+from indigo_async.workflows.fence.job_log import FencedJobLog
 from indigo_async.workflows.fence.state import PurchaseFacts
 from indigo_async.workflows.fence.stores import FolderStore
 from indigo_async.workflows.recipes.context import NullJobLog
