@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ __all__ = [
     "run_in_thread",
     "run_to_completion",
     "running_loop",
+    "shorten_timeouts",
     "wait_shielded",
 ]
 
@@ -111,6 +112,12 @@ async def run_to_completion(work: asyncio.Future[T]) -> T:
 async def run_in_thread(function: Callable[[], T]) -> T:
     """Run a blocking function in a thread, to completion: no file is closed while it is being written."""
     return await run_to_completion(running_loop().run_in_executor(None, function))
+
+
+def shorten_timeouts(timeouts: Iterable[asyncio.Timeout], end: float) -> None:
+    """Let timeouts expire at `end`, in event-loop time, unless they expire earlier or have expired."""
+    for timeout in [timeout for timeout in timeouts if not timeout.expired()]:
+        timeout.reschedule(min(timeout.when() or end, end))
 
 
 def call_in_loop(loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> None:

@@ -89,11 +89,11 @@ async def run_manifest(
             with scope:
                 async with start_batch(
                     client,
-                    dict(enumerate(jobs)).values(),  # not the list, which would be checked again
+                    # Not the list, which would be checked again, nor an iterator, whose jobs can't be claimed together.
+                    dict(enumerate(jobs)).values(),
                     max_in_flight=batch_options.max_in_flight,
                     journal=journal,
                     fence=fence,
-                    shard=batch_options.shard,
                     budget_cents=budget_cents,
                     purchase=purchase,
                     publisher=publisher,

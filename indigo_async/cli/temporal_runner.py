@@ -26,8 +26,8 @@ from indigo_async.events import Stage
 from indigo_async.files import Publisher
 from indigo_async.temporal import BatchProgress, BatchSummary, run_batch
 from indigo_async.temporal.connection import has_workers
+from indigo_async.temporal.failures import CANCELED, TERMINATED
 from indigo_async.temporal.job_inputs import WORKER_PUBLISHER, check_destination
-from indigo_async.temporal.shards.payloads import CANCELED, TERMINATED
 from indigo_async.workflows import AudienceJob
 from indigo_async.workflows.batches.jobs import check_job
 

@@ -33,7 +33,17 @@ from indigo_async.errors import (
 )
 from indigo_async.temporal.payloads import Failure, JobInput
 
-__all__ = ["build_failure", "create_handover", "describe_timeout", "find_last_stage", "to_application_error"]
+__all__ = [
+    "CANCELED",
+    "CANCELED_MESSAGE",
+    "TERMINATED",
+    "TERMINATED_MESSAGE",
+    "build_failure",
+    "create_handover",
+    "describe_timeout",
+    "find_last_stage",
+    "to_application_error",
+]
 
 _FINAL = (
     ApiError,
@@ -46,6 +56,14 @@ _FINAL = (
 """Errors that a second attempt would meet again: API errors, and decisions of the recipes."""
 
 _TRANSIENT = (ClientNotOpenError, RateLimitedError, ServerError)
+
+CANCELED = "CancelledError"
+"""The error type of jobs that were dropped or canceled."""
+CANCELED_MESSAGE = "canceled; the server continues"
+
+TERMINATED = "TerminatedError"
+"""The error type of jobs whose workflow, or whose shard's, was terminated."""
+TERMINATED_MESSAGE = "terminated by an operator; the server continues"
 
 
 def to_application_error(error: Exception, *, retryable: bool = False) -> ApplicationError:
@@ -92,9 +110,9 @@ def build_failure(job: JobInput, workflow_id: str, error: BaseException) -> Fail
             case OutOfTimeError(type=TimeoutType.SCHEDULE_TO_CLOSE):
                 is_out_of_time = True
             case CancelledError():
-                kind, message = "CancelledError", "canceled; the server continues"
+                kind, message = CANCELED, CANCELED_MESSAGE
             case TerminatedError():
-                kind, message = "TerminatedError", "terminated by an operator; the server continues"
+                kind, message = TERMINATED, TERMINATED_MESSAGE
             case _:
                 pass
     if is_out_of_time:

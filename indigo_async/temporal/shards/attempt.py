@@ -13,6 +13,7 @@ from pathlib import Path
 import attrs
 from temporalio.client import Client
 
+from indigo_async._transport.cancellation import shorten_timeouts
 from indigo_async._transport.errors import rejects_token
 from indigo_async.client import IndigoClient
 from indigo_async.errors import ExportExistsError, PurchaseInDoubtError, WaitTimeoutError, WorkflowError
@@ -156,9 +157,7 @@ class ShardAttempt:
         A reservation without a reply may be on the ledger. It stays there, and the next attempt learns of it.
         """
         self._max_booking_seconds = _MAX_BOOKING_SECONDS_AT_END
-        end = asyncio.get_running_loop().time() + self._max_booking_seconds
-        for limit in [limit for limit in self._booking_limits if not limit.expired()]:
-            limit.reschedule(min(limit.when() or end, end))
+        shorten_timeouts(self._booking_limits, asyncio.get_running_loop().time() + self._max_booking_seconds)
 
     @property
     def _seconds_left(self) -> float:

@@ -14,9 +14,9 @@ from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExec
 from temporalio.service import RPCError, RPCStatusCode
 
 from indigo_async.events import Stage
+from indigo_async.temporal.failures import TERMINATED, TERMINATED_MESSAGE
 from indigo_async.temporal.payloads import JobInput, JobSummary
 from indigo_async.temporal.shards.payloads import (
-    TERMINATED,
     JobEnd,
     JobStatus,
     ShardResult,
@@ -41,7 +41,6 @@ _ACTIVITY_EVENTS = {
 }
 _SHARD_WORKFLOW = "ShardWorkflow"
 _NOT_FINISHED = "not done in time; running the batch again resumes the job"
-_TERMINATED = "terminated by an operator; the server continues"
 
 
 @attrs.frozen(kw_only=True)
@@ -139,7 +138,7 @@ async def _to_record(
         case WorkflowExecutionStatus.CANCELED:
             ends |= {ref: stop_job(ends.get(ref)) for ref in keys}
         case WorkflowExecutionStatus.TERMINATED:
-            ends |= {ref: stop_job(ends.get(ref), TERMINATED, _TERMINATED) for ref in keys}
+            ends |= {ref: stop_job(ends.get(ref), TERMINATED, TERMINATED_MESSAGE) for ref in keys}
         case _:
             ends |= {ref: stop_job(ends.get(ref), "WaitTimeoutError", _NOT_FINISHED) for ref in keys}
     is_running = described.status is WorkflowExecutionStatus.RUNNING

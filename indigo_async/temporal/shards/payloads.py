@@ -13,12 +13,11 @@ from typing import Any, Protocol
 import attrs
 
 from indigo_async.temporal.converter import from_plain, to_plain
+from indigo_async.temporal.failures import CANCELED, CANCELED_MESSAGE, TERMINATED
 from indigo_async.temporal.payloads import BatchSummary, Failure, JobInput, JobSummary, PackedJobs
 from indigo_async.workflows.sharding.split import job_ref
 
 __all__ = [
-    "CANCELED",
-    "TERMINATED",
     "JobEnd",
     "JobState",
     "JobStatus",
@@ -34,13 +33,6 @@ __all__ = [
     "summarize_ends",
     "unpack_jobs",
 ]
-
-
-CANCELED = "CancelledError"
-"""The error type of jobs that were dropped or canceled."""
-
-TERMINATED = "TerminatedError"
-"""The error type of jobs whose shard was terminated."""
 
 
 @attrs.frozen(kw_only=True)
@@ -170,7 +162,7 @@ def read_heartbeat(details: Sequence[Any]) -> Mapping[str, JobEnd]:
     return from_plain(details[0], ShardResult).ends if details else {}
 
 
-def stop_job(end: JobEnd | None, error_type: str = CANCELED, message: str = "canceled; the server continues") -> JobEnd:
+def stop_job(end: JobEnd | None, error_type: str = CANCELED, message: str = CANCELED_MESSAGE) -> JobEnd:
     """How a job ends that is dropped, canceled or given up, unless it has ended already."""
     end = end or JobEnd()
     return end if end.has_ended else attrs.evolve(end, error_type=error_type, message=message)

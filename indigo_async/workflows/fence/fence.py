@@ -21,7 +21,7 @@ from typing import TypeAlias
 import attrs
 
 from indigo_async._text import format_dollars
-from indigo_async._transport.cancellation import cleanup, run_in_thread, wait_shielded
+from indigo_async._transport.cancellation import cleanup, run_in_thread, shorten_timeouts, wait_shielded
 from indigo_async._transport.proxies import Proxies
 from indigo_async.errors import (
     BudgetExceededError,
@@ -222,8 +222,7 @@ class Fence:
         """Wait only a few more seconds for a failing store, because the run is ending."""
         if self._closes_at is None:
             self._closes_at = asyncio.get_running_loop().time() + _CLOSE_SECONDS
-            for wait in [wait for wait in self._waits if not wait.expired()]:
-                wait.reschedule(min(wait.when() or self._closes_at, self._closes_at))
+            shorten_timeouts(self._waits, self._closes_at)
 
     async def _request(self, request: _Request, until: float) -> _Reply:
         """Put a request into the next entry, and wait for the reply.
