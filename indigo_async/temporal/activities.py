@@ -235,7 +235,7 @@ class AudienceActivities:
 
         async def work(context: RecipeContext, _: AttemptLog) -> DeliveredExport | None:
             async def fetch(path: Path) -> ExportReceipt:
-                # Whoever has the download URL has the file, so histories don't hold it: read it from the server.
+                # Anyone with the download URL can get the file, so histories don't hold it: read it from the server.
                 export = await wait_export(context, task.audience_id, quote.export_id, purchased=True)
                 return await download_csv(context, task.audience_id, export, path)
 

@@ -102,7 +102,7 @@ def data_converter(codec: PayloadCodec | None = None) -> DataConverter:
     """Create the data converter that clients and workers of these workflows share.
 
     Args:
-        codec: encrypts payloads and the messages of errors, so that whoever runs the Temporal service can't read them.
+        codec: encrypts payloads and the messages of errors, so that operators of the Temporal service can't read them.
             Workflow IDs and search attributes stay readable.
     """
     if codec is None:

@@ -277,7 +277,8 @@ class BeginRequest:
 class BeginReply:
     """The exports that earlier attempts may have purchased, by the references of their jobs.
 
-    A superseded attempt must stop, because a later one runs the shard. Whoever takes over its jobs needs their holds.
+    A superseded attempt must stop, because a later one runs the shard. Its reply has the holds, too, for
+    another batch that takes over the jobs.
     """
 
     is_superseded: bool = False

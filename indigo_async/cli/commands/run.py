@@ -122,7 +122,7 @@ def _reject_options_without_effect(
     """
     problems = InputCheck()
     for given, default in ((batch, BATCH), (pacing, PACING), (options, CONNECTION)):
-        changed = _changed_fields(given, default)
+        changed = _find_changed_fields(given, default)
         for name in sorted(changed.intersection(_OPTIONS_OF_WORKERS)):
             problems.add(_option(name), "workers send the requests: give this option to `indigo-async worker`")
         for name in sorted(changed.intersection(_OPTIONS_OF_ONE_PROCESS)):
@@ -141,13 +141,13 @@ def _reject_temporal_options(temporal: TemporalBatchOptions) -> None:
         InvalidInputError: lists all of these options.
     """
     problems = InputCheck()
-    for name in sorted(_changed_fields(temporal, TEMPORAL_BATCH)):
+    for name in sorted(_find_changed_fields(temporal, TEMPORAL_BATCH)):
         option = "--continue" if name == "continue_changed" else _option(name)
         problems.add(option, "needs --temporal; without it, the jobs run in this process")
     problems.raise_if_invalid()
 
 
-def _changed_fields(given: attrs.AttrsInstance, default: attrs.AttrsInstance) -> set[str]:
+def _find_changed_fields(given: attrs.AttrsInstance, default: attrs.AttrsInstance) -> set[str]:
     return {
         field.name for field in attrs.fields(type(given)) if getattr(given, field.name) != getattr(default, field.name)
     }

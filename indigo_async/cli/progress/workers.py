@@ -1,4 +1,4 @@
-"""The progress of a batch that workers run, as they tell it through Temporal."""
+"""The progress of a batch that workers run, as they report it through Temporal."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class ShardActivities:
         cancellation = activity.cancellation_details()
         if cancellation is None or cancellation.worker_shutdown:
             raise create_handover("the worker is shutting down; another one continues", delay=_HANDOVER_DELAY)
-        raise asyncio.CancelledError  # another attempt has begun, or an operator paused or reset the activity
+        raise asyncio.CancelledError  # another attempt has started, or an operator paused or reset the activity
 
 
 def _to_failure(error: Exception) -> ApplicationError:
@@ -128,14 +128,14 @@ class HeartbeatSchedule:
 
     def __init__(self, interval: float) -> None:
         self._interval = interval
-        self._facts_told = 0
-        self._told_at = float("-inf")
+        self._facts_sent = 0
+        self._sent_at = float("-inf")
 
     def is_due(self, progress: ShardResult, now: float) -> bool:
         """Whether to send the progress now; then it counts as reported."""
         facts = sum(_FACTS_OF_ENDED_JOB if end.has_ended else len(end.facts) for end in progress.ends.values())
-        has_news = facts - self._facts_told >= max(1.0, _NEW_FACTS_PER_JOB * len(progress.ends))
-        if not has_news and now - self._told_at < self._interval:
+        has_news = facts - self._facts_sent >= max(1.0, _NEW_FACTS_PER_JOB * len(progress.ends))
+        if not has_news and now - self._sent_at < self._interval:
             return False
-        self._facts_told, self._told_at = facts, now
+        self._facts_sent, self._sent_at = facts, now
         return True

@@ -84,7 +84,7 @@ class ShardAttempt:
         turn: the turn of this attempt.
         holder: who claims the jobs: the run of the shard's workflow.
         task_queue: the worker's task queue.
-        clock: tells the time of Temporal's server.
+        clock: the clock of Temporal's server.
     """
 
     def __init__(

@@ -53,7 +53,7 @@ class ClaimedJobs:
 
 
 def start_server_clock() -> Clock:
-    """Start a clock that tells the time of Temporal's server in the current activity: this machine's may be wrong."""
+    """Start a clock with the time of Temporal's server in the current activity: this machine's may be wrong."""
     started_at, began_at = activity.info().started_time, time.monotonic()
     return lambda: started_at + timedelta(seconds=time.monotonic() - began_at)
 

@@ -43,9 +43,9 @@ _NOTHING_KNOWN = JobEnd()
 class ShardWorkflow:
     """Adds about twenty events for all of its jobs.
 
-    It settles purchases and releases claims only once its history has the results of the jobs. So whoever reads the
-    ledger and the claims finds every purchase in one of these places. If its activity ended without reporting how far
-    all jobs got, it keeps the claims: whoever wants the jobs then asks the ledger what they may have purchased.
+    It settles purchases and releases claims only once its history has the results of the jobs. So every purchase is
+    either reserved on the ledger or in this history. If its activity ended without reporting how far all jobs got, it
+    keeps the claims, and another batch that wants the jobs asks the ledger what they may have purchased.
     """
 
     @workflow.init
@@ -56,7 +56,7 @@ class ShardWorkflow:
         self._dropped: set[str] = set()
         self._settled: set[str] = set()
         """The exports whose purchases are settled."""
-        self._has_told_all = True
+        self._has_reported_all = True
         """Whether the last activity reported how far all of its jobs got."""
         self._activity: asyncio.Task[ShardResult] | None = None
 
@@ -109,7 +109,7 @@ class ShardWorkflow:
             retry_policy=RETRY,
             cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         )
-        self._activity, self._has_told_all = running, False
+        self._activity, self._has_reported_all = running, False
         try:
             ends = (await running).ends
         except asyncio.CancelledError:
@@ -123,7 +123,7 @@ class ShardWorkflow:
                 ends |= {ref: stop_job(ends.get(ref), failure.error_type, failure.message) for ref in left}
             return ends
         else:
-            self._has_told_all = True
+            self._has_reported_all = True
             return ends
         finally:
             self._activity = None
@@ -148,7 +148,7 @@ class ShardWorkflow:
             ]
             signals.append(send_signal(options.budget, "settle", settlements))
         holder = claim_holder(info.workflow_id, info.run_id)
-        for bucket, refs in group_by_bucket(self._keys if self._has_told_all else ()).items():
+        for bucket, refs in group_by_bucket(self._keys if self._has_reported_all else ()).items():
             finished = tuple(ref for ref in refs if self._ends.get(ref, _NOTHING_KNOWN).is_worth_reading)
             request = ReleaseRequest(holder=holder, finished=finished)
             signals.append(send_signal(claims_workflow_id(info.task_queue, bucket), "release", request))

@@ -278,7 +278,7 @@ class Fence:
         failure: Exception | None = None
         try:
             replies = await self._append(_make_entry(self._owner, self._limit_cents, requests), requests)
-        except Exception as error:  # noqa: BLE001 - whoever waits must learn of any error
+        except Exception as error:  # noqa: BLE001 - every job that waits gets the error
             failure = error
         for number, request in enumerate(requests):
             if request.reply.done():

@@ -107,7 +107,7 @@ class FenceLog:
         if stored is not None:
             snapshot = self._decode(_SNAPSHOT, stored.content)
             if snapshot.state is None:
-                raise self._damaged(_SNAPSHOT)
+                raise self._damaged_error(_SNAPSHOT)
             self.state, self.applied = FenceState.restore(snapshot.state), snapshot.applied
             self._snapshot_at = self.applied
         await self.read_new()
@@ -151,7 +151,7 @@ class FenceLog:
                 name = _entry_name(self.applied + 1)
                 entry = self._decode(name, stored.content).entry
                 if entry is None:
-                    raise self._damaged(name)
+                    raise self._damaged_error(name)
                 self._apply(entry)
             ahead = min(2 * ahead, _MAX_CONCURRENT_READS)
 
@@ -192,9 +192,9 @@ class FenceLog:
                 )
             return msgspec.json.decode(content, type=_Written)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            raise self._damaged(name) from None
+            raise self._damaged_error(name) from None
 
-    def _damaged(self, name: str) -> FenceError:
+    def _damaged_error(self, name: str) -> FenceError:
         return FenceError(
             f"{self._store.label}: {name} is not what was written. Restore it, or check on the server which exports "
             "were purchased before you use another fence",

@@ -94,8 +94,9 @@ class FenceState:
     """Which owner has which job, what each job purchased, and what all owners have spent together.
 
     An owner records an intent before it sends a purchase. It is refused if another owner has taken over the job, if
-    the job may have purchased another export, or if less is left of the budget. What was purchased is recorded
-    whoever reports it, because it happened. `purchases` has the last one of each job, for the last 100,000 jobs.
+    the job may have purchased another export, or if less is left of the budget. A purchase is
+    recorded even if another owner has taken over the job, because it happened. `purchases` has the last
+    one of each job, for the last 100,000 jobs.
     """
 
     owners: dict[str, str] = attrs.Factory(dict[str, str])
