@@ -296,16 +296,13 @@ def _column_selections() -> _Json:
         return _object({"column_name": _TEXT, "is_required": is_required}, {})
 
     kinds: dict[str, _Json] = {"address": {"const": False}, "id": {"const": True}}
-    required = [
-        {"required": [field], "properties": {field: {"properties": {"is_required": {"const": True}}}}}
-        for field in CANONICAL_FIELDS
-        if field not in kinds
-    ]
+    not_required = {"properties": {"is_required": {"const": False}}}
+    none_required = {"properties": {field: not_required for field in CANONICAL_FIELDS if field not in kinds}}
+    two_names = {"required": ["full_name"], "anyOf": [{"required": ["first_name"]}, {"required": ["last_name"]}]}
     return {
         "type": "object",
         "properties": {field: selection(kinds.get(field, {"type": "boolean"})) for field in CANONICAL_FIELDS},
         "additionalProperties": False,
-        "anyOf": required,
-        "not": {"required": ["full_name"], "anyOf": [{"required": ["first_name"]}, {"required": ["last_name"]}]},
+        "not": {"anyOf": [none_required, two_names]},
         "description": "At least one matching field is required; no CSV column may be used for two fields.",
     }
