@@ -25,7 +25,7 @@ from benchmarks.support.results_table import write_table
 
 # Each is a module with `measure(quick)`.
 PARTS = {
-    "calls": "one typed call compared with raw aiohttp, httpx and a generated SDK",
+    "calls": "one typed call compared with what people would write, or generate, instead",
     "imports": "what importing the package costs",
     "polling": "what 10,000 waits cost: requests, CPU, memory, event loop blocking",
     "memory": "the memory of a waiting job in a batch",

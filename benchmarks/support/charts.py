@@ -23,7 +23,7 @@ def draw(results: Mapping[str, Any], folder: Path) -> None:
     """Draw the charts for which there are results."""
     mpl.rcParams |= {"svg.hashsalt": "indigo-async", "font.family": "DejaVu Sans", "font.size": 9}
     panels = [
-        ("CPU of one get_audience, µs", _notes(results, "calls", 1, "µs of ")),
+        ("CPU of one get_audience, 50 at once, µs", _notes(results, "calls", 4, "µs of ")),
         ("Requests for a job, whole cookbook", _with_sdk_bar(results, "cookbook", 0)),
         ("CPU of a job, whole cookbook, ms", _notes(results, "cookbook", 1, "ms ")),
         (
