@@ -17,7 +17,7 @@ EXTRAS = MappingProxyType(
         "columns": ("charset_normalizer",),
         "otel": ("opentelemetry",),
         "publish": ("obstore",),
-        "sandbox": ("addfips", "duckdb", "names", "numpy", "sklearn", "zipcodes"),
+        "sandbox": ("addfips", "duckdb", "names", "numpy", "platformdirs", "sklearn", "zipcodes"),
         "temporal": ("temporalio",),
     }
 )

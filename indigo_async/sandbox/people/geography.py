@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import csv
 import functools
+import string
 import unicodedata
+from collections.abc import Iterator
 from importlib import resources
-from typing import Any, cast
+from typing import NamedTuple
 
 import attrs
 import numpy as np
@@ -97,6 +99,7 @@ def find_place_name(filter_name: str, code: str) -> str | None:
     return f"{state}-{number}" if number else state
 
 
+@functools.cache
 def _fold_letters(name: str) -> str:
     letters = unicodedata.normalize("NFKD", name).upper()
     return "".join(letter for letter in letters if "A" <= letter <= "Z")
@@ -134,25 +137,50 @@ def _assign_congressional_districts(state: NDArray[np.intp], share: NDArray[np.f
     return np.where(at_large, postal + "-AL", labels)
 
 
+class _Zip(NamedTuple):
+    """A residential ZIP code, with the official name and FIPS code of its county."""
+
+    code: str
+    city: str
+    county: str
+    county_fips: str
+    state: str
+    area_code: str
+    latitude: float
+    longitude: float
+
+
+def _load_zips() -> Iterator[_Zip]:
+    """Read the residential ZIPs of the states and the District of Columbia, in ascending order."""
+    counties = _load_counties()
+    states = {place.postal for place in STATES}
+    for digit in string.digits:  # all rows at once would take 60 MiB more
+        for row in zipcodes.similar_to(digit):  # pyright: ignore[reportUnknownMemberType]: untyped
+            if not row["active"] or row["zip_code_type"] != "STANDARD" or row["state"] not in states:
+                continue
+            county = counties.get((row["state"], _fold_letters(row["county"])))
+            if county is not None:
+                yield _Zip(
+                    code=row["zip_code"],
+                    city=row["city"],
+                    county=f"{county[0]}, {row['state']}",
+                    county_fips=county[1],
+                    state=row["state"],
+                    area_code=row["area_codes"][0] if row["area_codes"] else "800",
+                    latitude=float(row["lat"]),
+                    longitude=float(row["long"]),
+                )
+
+
 @functools.cache
 def load_geography() -> Geography:
     """Return every residential ZIP of the states and the District of Columbia, in district order."""
-    counties = _load_counties()
+    rows = list(_load_zips())
     state_index = {place.postal: index for index, place in enumerate(STATES)}
-    everywhere = cast("list[dict[str, Any]]", zipcodes.list_all())  # pyright: ignore[reportUnknownMemberType]: untyped
-    rows = [
-        row
-        for row in everywhere
-        if row["zip_code_type"] == "STANDARD"
-        and row["active"]
-        and row["state"] in state_index
-        and (row["state"], _fold_letters(row["county"])) in counties
-    ]
-    county_names, codes = zip(*(counties[row["state"], _fold_letters(row["county"])] for row in rows), strict=True)
-    state = np.array([state_index[row["state"]] for row in rows])
-    latitude = np.array([float(row["lat"]) for row in rows])
-    longitude = np.array([float(row["long"]) for row in rows])
-    fips, county = np.unique(np.array(codes), return_inverse=True)
+    state = np.array([state_index[row.state] for row in rows])
+    latitude = np.array([row.latitude for row in rows])
+    longitude = np.array([row.longitude for row in rows])
+    _, county = np.unique(np.array([row.county_fips for row in rows]), return_inverse=True)
     county_longitude = np.bincount(county, longitude) / np.bincount(county)
     order = np.lexsort((latitude, county, county_longitude[county], state))
 
@@ -171,11 +199,11 @@ def load_geography() -> Geography:
         return np.array(values, dtype=object)[order]
 
     return Geography(
-        zip=column([row["zip_code"] for row in rows]),
-        city=column([row["city"] for row in rows]),
-        county=column([f"{name}, {row['state']}" for name, row in zip(county_names, rows, strict=True)]),
-        county_fips=np.array(fips, dtype=object)[county][order],
-        area_code=column([row["area_codes"][0] if row["area_codes"] else "800" for row in rows]),
+        zip=column([row.code for row in rows]),
+        city=column([row.city for row in rows]),
+        county=column([row.county for row in rows]),
+        county_fips=column([row.county_fips for row in rows]),
+        area_code=column([row.area_code for row in rows]),
         state=state,
         population=population / population.sum(),
         urbanity=np.log(nearby) / np.log(nearby.max()),

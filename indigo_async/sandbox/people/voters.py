@@ -21,6 +21,7 @@ import duckdb
 
 from indigo_async._extras import require_extra
 from indigo_async.errors import InvalidInputError, Problem
+from indigo_async.sandbox.people.cache import create_database, open_cached_database
 from indigo_async.sandbox.people.normalize import install_macros
 from indigo_async.sandbox.people.schema import COLUMNS
 from indigo_async.sandbox.people.synthetic import DERIVED_COLUMNS, generate_people
@@ -39,18 +40,21 @@ FILTER_COLUMNS = {
 """The column that each filter of `LookalikeFilters` checks."""
 
 _MATCH_KEYS = {
-    "first": "given_name(first_name)",
-    "formal": "formal_name(first)",
-    "last": "family_name(last_name)",
-    "dob": "strftime(voters.dob, '%Y%m%d')",
-    "phone": "phone_digits(cell_phone)",
-    "zip": "zip_code(reg_zip)",
-    "city": "city_name(reg_city)",
-    "state": "state_code(reg_state)",
-    "house": "house_number(reg_address)",
-    "street": "street_name(reg_address)",
-    "address": "whole_address(house, street)",
+    "first_name": {"first": "given_name(value)", "formal": "formal_name(first)"},
+    "last_name": {"last": "family_name(value)"},
+    "dob": {"dob": "strftime(value, '%Y%m%d')"},
+    "cell_phone": {"phone": "phone_digits(value)"},
+    "reg_zip": {"zip": "zip_code(value)"},
+    "reg_city": {"city": "city_name(value)"},
+    "reg_state": {"state": "state_code(value)"},
+    "reg_address": {
+        "house": "house_number(value)",
+        "street": "street_name(value)",
+        "address": "whole_address(house, street)",
+    },
 }
+"""The keys that are made from each column of `voters`, and their expressions. All are NULL if the column is NULL."""
+
 _WEIGHTED_KEYS = ("first", "last", "dob", "phone", "zip", "city", "state", "address")
 
 _UNSEEN_SHARERS = {"phone": 0.02}
@@ -66,23 +70,17 @@ class VoterFile:
     Thread-safe. Call `close` when you no longer need it.
     """
 
-    def __init__(self, fill: Callable[[duckdb.DuckDBPyConnection], None]) -> None:
-        """Create a new database, in which `fill` creates the table `voters`."""
-        self._connection = duckdb.connect(":memory:")
-        try:
-            install_macros(self._connection)
-            fill(self._connection)
-            _create_keys_table(self._connection)
-            self._count = _query_int(self._connection, "SELECT count(*) FROM voters")
-        except BaseException:
-            self._connection.close()
-            raise
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Use a database that `_create_tables` filled."""
+        self._connection = connection
+        self._count = _query_int(connection, "SELECT count(*) FROM voters")
 
     @classmethod
     def synthetic(cls, count: int = 100_000, *, seed: int = 0) -> VoterFile:
-        """Create `count` synthetic people. Deterministic for a seed."""
+        """Create `count` synthetic people, or open them if they are in the cache. Deterministic for a seed."""
         require_extra("sandbox", "a synthetic voter file")
-        return cls(functools.partial(_load_synthetic, count=count, seed=seed))
+        load = functools.partial(_load_synthetic, count=count, seed=seed)
+        return cls(open_cached_database(f"{count}-{seed}", functools.partial(_create_tables, load_people=load)))
 
     @classmethod
     def from_file(cls, path: Path) -> VoterFile:
@@ -95,7 +93,8 @@ class VoterFile:
         Raises:
             InvalidInputError: the file can't be read, is empty, or lacks a required column.
         """
-        return cls(functools.partial(_load_file, path=path))
+        load = functools.partial(_load_file, path=path)
+        return cls(create_database(":memory:", functools.partial(_create_tables, load_people=load)))
 
     def __len__(self) -> int:
         return self._count
@@ -125,6 +124,15 @@ def list_filter_values(voters: VoterFile) -> dict[str, list[str]]:
 def _query_int(connection: duckdb.DuckDBPyConnection, query: str) -> int:
     row = connection.execute(query).fetchone()
     return int(row[0]) if row else 0
+
+
+def _create_tables(
+    connection: duckdb.DuckDBPyConnection, load_people: Callable[[duckdb.DuckDBPyConnection], None]
+) -> None:
+    """Create all tables and macros. `load_people` creates the table `voters`."""
+    install_macros(connection)
+    load_people(connection)
+    _create_keys_table(connection)
 
 
 def _create_voters_table(connection: duckdb.DuckDBPyConnection, expressions: dict[str, str]) -> None:
@@ -180,8 +188,16 @@ def _column_expression(sql_type: str, source: str | None) -> str:
 
 def _create_keys_table(connection: duckdb.DuckDBPyConnection) -> None:
     """Create the table `keys` from the table `voters`."""
-    values = ", ".join(f"{expression} AS {key}" for key, expression in _MATCH_KEYS.items())
-    connection.execute(f"CREATE TEMP TABLE plain AS SELECT voter, {values} FROM voters")
+    values: list[str] = []
+    sources: list[str] = []
+    for column, expressions in _MATCH_KEYS.items():
+        shown = ", ".join(f"{expression} AS {key}" for key, expression in expressions.items())
+        values += [f"of_{column}.{key}" for key in expressions]
+        # normalizing is slow, and each distinct value needs it only once
+        sources.append(f"""
+            LEFT JOIN (SELECT value, {shown} FROM (SELECT DISTINCT {column} AS value FROM voters)) AS of_{column}
+            ON voters.{column} = of_{column}.value""")
+    connection.execute(f"CREATE TEMP TABLE plain AS SELECT voter, {', '.join(values)} FROM voters {' '.join(sources)}")
     bits: list[str] = []
     joins: list[str] = []
     for key in _WEIGHTED_KEYS:

@@ -49,3 +49,11 @@ def table() -> TableMaker:
         return CsvTable(columns, tuple(tuple(row.get(name, "") for row in rows) for name in columns))
 
     return make
+
+
+@pytest.fixture
+def no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Generates every voter file again, in memory."""
+    file = tmp_path / "not a folder"
+    file.touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(file))
