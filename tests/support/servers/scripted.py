@@ -87,9 +87,10 @@ async def scripted_server(*answers: Responder) -> AsyncGenerator[ScriptedServer]
 
 
 async def wait_until(condition: Callable[[], bool]) -> None:
-    """Let the others run until something has happened."""
-    while not condition():
-        await anyio.lowlevel.checkpoint()
+    """Let the others run until something has happened; a minute at most."""
+    with anyio.fail_after(60):
+        while not condition():
+            await anyio.lowlevel.checkpoint()
 
 
 def respond_with(status: int = 200, body: bytes = b"", **headers: str) -> Responder:
