@@ -38,24 +38,6 @@ def tests(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "-n", "2", *session.posargs)
 
 
-@nox.session
-def debug(session: nox.Session) -> None:
-    """Run the tests of I/O in asyncio's debug mode."""
-    install(session)
-    session.run(
-        "python",
-        "-m",
-        "pytest",
-        "-n",
-        "2",
-        "tests/client",
-        "tests/files",
-        "tests/security/test_hostile_responses.py",
-        "tests/workflows/recipes/test_download.py",
-        env={"PYTHONASYNCIODEBUG": "1"},
-    )
-
-
 @nox.session(default=False)
 def coverage(session: nox.Session) -> None:
     """Measure the branches that all tests cover, and publish the figures: docs/project/test-coverage.md."""

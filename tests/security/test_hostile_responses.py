@@ -25,6 +25,7 @@ from indigo_async.client import IndigoClient
 from indigo_async.errors import AmbiguousOutcomeError, DownloadError, IndigoError, WaitTimeoutError
 from indigo_async.files.downloads.download import download
 from indigo_async.sandbox.http.signed_urls import UrlSigner
+from tests.support.debug_mode import anyio_backend  # noqa: F401
 from tests.support.servers.scripted import (
     QUICK_RETRY,
     Responder,

@@ -27,6 +27,7 @@ from indigo_async.workflows import (
     StatusChanged,
 )
 from indigo_async.workflows.recipes.download import choose_purchased
+from tests.support.debug_mode import anyio_backend  # noqa: F401
 from tests.support.servers.scripted import sandbox_and_client
 
 CUSTOMER = "42"
