@@ -1,4 +1,4 @@
-"""A batch in a separate process, to be killed. Prints its report as JSON if it reaches its end."""
+"""A batch in a separate process, to be killed. Prints or writes its report as JSON if it reaches its end."""
 
 from __future__ import annotations
 
@@ -6,19 +6,24 @@ import asyncio
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from indigo_async import IndigoClient, RetryPolicy
 from indigo_async.workflows import run_batch
 from tests.support.jobs import make_jobs
 
 
-async def main(base_url: str, token: str, count: int, folder: Path, journal: Path | None) -> None:
+async def run(base_url: str, token: str, count: int, folder: Path, journal: Path | None) -> str:
     retry = RetryPolicy(wait_initial=0.001, wait_max=0.01)
     async with IndigoClient(token, base_url=base_url, retry=retry, poll_interval=0.02) as client:
         report = await run_batch(client, make_jobs(count, folder), journal=journal)
-    print(json.dumps(report.to_json()))
+    return json.dumps(report.to_json())
+
+
+def write_report(path: Path, *arguments: Any) -> None:
+    path.write_text(asyncio.run(run(*arguments)))
 
 
 if __name__ == "__main__":
     base_url, token, count, folder, journal = sys.argv[1:]
-    asyncio.run(main(base_url, token, int(count), Path(folder), Path(journal) if journal else None))
+    print(asyncio.run(run(base_url, token, int(count), Path(folder), Path(journal) if journal else None)))

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import json
 import random
-import subprocess
-import sys
+import signal
 from pathlib import Path
 
 import anyio
@@ -11,27 +9,21 @@ import pytest
 
 from indigo_async.sandbox import Sandbox
 from tests.support.jobs import lite_sandbox, make_jobs
-from tests.support.processes import ROOT
+from tests.support.processes.batch import write_report
+from tests.support.processes.forked import ForkedProcess, fork
 
 KILLS = 20
 JOBS = 40
-PROGRAM = "tests.support.processes.batch"
 
 
-async def start(sandbox: Sandbox, folder: Path, journal: Path | None) -> anyio.abc.Process:
-    command = [sys.executable, "-m", PROGRAM, sandbox.base_url, sandbox.token, str(JOBS), str(folder)]
-    return await anyio.open_process([*command, str(journal or "")], stderr=subprocess.PIPE, cwd=ROOT)
-
-
-async def kill_after(process: anyio.abc.Process, sandbox: Sandbox, requests: int) -> bool:
+async def kill_after(process: ForkedProcess, sandbox: Sandbox, requests: int) -> bool:
     """Kill the process after this many more requests; False if it ended first."""
     goal = sandbox.log.count() + requests
     while sandbox.log.count() < goal:
-        if process.returncode is not None:
+        if not process.process.is_alive():
             return False
         await anyio.sleep(0.0005)
-    process.kill()
-    await process.wait()
+    process.send_signal(signal.SIGKILL)
     return True
 
 
@@ -42,17 +34,15 @@ async def test_a_batch_killed_at_random_finishes_every_job_exactly_once(tmp_path
     chance = random.Random(seed)
     journal = tmp_path / "run.sqlite" if with_journal else None
     async with lite_sandbox() as sandbox:
+        arguments = tmp_path / "report.json", sandbox.base_url, sandbox.token, JOBS, tmp_path, journal
         killed = 0
         while killed < KILLS:
-            async with await start(sandbox, tmp_path, journal) as process:
+            async with fork(write_report, *arguments) as process:
                 killed += await kill_after(process, sandbox, chance.randint(1, JOBS // 2))
-                if process.returncode == 0 and killed < KILLS:
-                    break  # all is done already, so nothing is left to kill
-        async with await start(sandbox, tmp_path, journal) as process:
-            printed = b"".join([chunk async for chunk in process.stdout])
-            errors = b"".join([chunk async for chunk in process.stderr])
-        assert printed, errors.decode()
-        report = json.loads(printed)
+            if process.process.exitcode == 0 and killed < KILLS:
+                break  # all is done already, so nothing is left to kill
+        async with fork(write_report, *arguments) as process:
+            report = await process.report()
         counts = sandbox.counts()
     print("killed", killed, "times;", counts.purchases, "purchases")
     assert (report["done"], report["failed"]) == (JOBS, 0), report["failures"]

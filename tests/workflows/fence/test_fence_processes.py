@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +16,8 @@ import pytest
 from indigo_async.sandbox import Sandbox
 from tests.support.fences import read_entries
 from tests.support.jobs import lite_sandbox
-from tests.support.processes import ROOT
+from tests.support.processes.forked import ForkedProcess, fork
+from tests.support.processes.sharded import write_report
 
 JOBS = 24
 PRICE = 8_000
@@ -37,20 +35,12 @@ class Shards:
     folder: Path
     fence: Path
 
-    @asynccontextmanager
-    async def start(
+    def start(
         self, shard: str, *, budget: int | None = None, lease: float = LONG
-    ) -> AsyncIterator[anyio.abc.Process]:
+    ) -> AbstractAsyncContextManager[ForkedProcess]:
         disk = Path(tempfile.mkdtemp(dir=self.folder))  # as on another machine
-        arguments = [self.sandbox.base_url, self.sandbox.token, str(JOBS), disk, self.fence, shard, lease]
-        command = [sys.executable, "-m", "tests.support.processes.sharded", *map(str, arguments)]
-        command.append("" if budget is None else str(budget))
-        async with await anyio.open_process(command, stderr=subprocess.PIPE, cwd=ROOT) as process:
-            try:
-                yield process
-            finally:
-                if process.returncode is None:
-                    process.kill()
+        arguments = self.sandbox.base_url, self.sandbox.token, JOBS, disk, self.fence, shard, lease, budget
+        return fork(write_report, disk / "report.json", *arguments)
 
     async def run(self, *shards: str, budget: int | None = None, lease: float = LONG) -> list[dict[str, Any]]:
         """Run shards at once, to their ends."""
@@ -58,7 +48,7 @@ class Shards:
 
         async def run(number: int, shard: str) -> None:
             async with self.start(shard, budget=budget, lease=lease) as process:
-                reports[number] = await read_report(process)
+                reports[number] = await process.report()
 
         async with anyio.create_task_group() as group:
             for number, shard in enumerate(shards):
@@ -72,23 +62,6 @@ class Shards:
 
     def has_purchased(self, count: int) -> bool:
         return self.sandbox.log.count(PURCHASE) >= count
-
-
-async def read_report(process: anyio.abc.Process) -> dict[str, Any]:
-    assert process.stdout is not None
-    assert process.stderr is not None
-    printed, errors = bytearray(), bytearray()
-
-    async def read_errors() -> None:
-        async for chunk in process.stderr:
-            errors.extend(chunk)
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(read_errors)
-        async for chunk in process.stdout:
-            printed.extend(chunk)
-    assert printed, errors.decode()
-    return json.loads(printed)
 
 
 @pytest.fixture
@@ -127,10 +100,8 @@ async def test_overlapping_runs_never_run_a_job_at_once(shards: Shards):
 
 async def test_a_killed_shard_is_taken_over_and_nothing_is_purchased_twice(shards: Shards):
     for purchases in (3, 10, 17):
-        async with shards.start("1/1", budget=JOBS * PRICE, lease=SHORT) as process:
+        async with shards.start("1/1", budget=JOBS * PRICE, lease=SHORT):
             await shards.wait_until(lambda purchases=purchases: shards.has_purchased(purchases))
-            process.kill()
-            await process.wait()
     (report,) = await shards.run("1/1", budget=JOBS * PRICE, lease=SHORT)
     assert (report["done"], report["failed"]) == (JOBS, 0), report["failures"]
     assert report["fence_spent_cents"] == JOBS * PRICE
@@ -146,12 +117,12 @@ async def test_a_paused_shard_that_was_taken_over_purchases_nothing_and_says_so(
             second.send_signal(signal.SIGSTOP)
             purchases = shards.sandbox.log.count(PURCHASE)
             paused.send_signal(signal.SIGCONT)
-            superseded = await read_report(paused)
+            superseded = await paused.report()
             assert shards.sandbox.log.count(PURCHASE) == purchases
             assert "took over" in superseded["stopped"]
             assert superseded["failed_by_error"]["FenceLostError"] > 0
             second.send_signal(signal.SIGCONT)
-            report = await read_report(second)
+            report = await second.report()
     assert (report["done"], report["failed"]) == (JOBS, 0), report["failures"]
     assert_each_job_was_purchased_once(shards)
 
@@ -163,7 +134,7 @@ async def test_a_shard_that_was_paused_amid_purchases_finds_what_the_next_run_pu
         (report,) = await shards.run("1/1", lease=SHORT)
         assert (report["done"], report["failed"]) == (JOBS, 0), report["failures"]
         paused.send_signal(signal.SIGCONT)
-        await read_report(paused)
+        await paused.report()
     assert_each_job_was_purchased_once(shards)
 
 
