@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tomllib
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -54,14 +55,14 @@ CASES = [
 ]
 
 
-def run_without(module: str, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", BLOCK.format(names={module}) + program, *arguments]
+def run_without(*modules: str, program: str, arguments: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", BLOCK.format(names={*modules}) + program, *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.mark.parametrize(("module", "program", "extra"), CASES)
 def test_a_missing_extra_is_named(module: str, program: str, extra: str, tmp_path: Path):
-    done = run_without(module, program, str(tmp_path / "x.csv"))
+    done = run_without(module, program=program, arguments=[str(tmp_path / "x.csv")])
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("indigo_async.errors.MissingPackageError: ")
     assert last.endswith(f" needs {module}, which is not installed: pip install 'indigo-async[{extra}]'")
@@ -71,12 +72,12 @@ def test_a_missing_extra_is_named(module: str, program: str, extra: str, tmp_pat
     ("method", "library"), [("to_pandas", "pandas"), ("to_polars", "polars"), ("to_arrow", "pyarrow")]
 )
 def test_a_missing_library_without_an_extra_is_named(method: str, library: str):
-    done = run_without(library, READ.format(method))
+    done = run_without(library, program=READ.format(method))
     assert done.stderr.strip().endswith(f"needs {library}, which is not installed: pip install {library}")
 
 
 def test_the_fixtures_name_pytest_and_the_extra():
-    done = run_without("pytest", "import indigo_async.testing")
+    done = run_without("pytest", program="import indigo_async.testing")
     assert done.stderr.strip().endswith("indigo_async.testing needs pytest, which is not installed: pip install pytest")
 
 
@@ -92,8 +93,7 @@ def test_a_test_with_the_fixtures_names_the_extra(tmp_path: Path):
 
 def test_a_lite_sandbox_needs_no_extra():
     program = "import asyncio; from indigo_async.sandbox import Sandbox; Sandbox(lite=True); print('fine')"
-    for module in EXTRAS["sandbox"]:
-        assert run_without(module, program).stdout == "fine\n"
+    assert run_without(*EXTRAS["sandbox"], program=program).stdout == "fine\n"
 
 
 @pytest.mark.parametrize("entry", ["-m indigo_async", "-c from~indigo_async.cli~import~main;main()"])

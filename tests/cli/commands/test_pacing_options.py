@@ -32,7 +32,7 @@ async def test_no_more_requests_are_in_flight_than_max_concurrency_allows(comman
     ids = [f"aud-{number}" for number in range(20)]
     async with scripted_server(respond_slowly) as server:
         variables = {"INDIGO_BASE_URL": f"{server.origin}/api/v1", "INDIGO_API_TOKEN": "canary-3c"}
-        result = await command_line(None, "watch", *ids, "--max-concurrency", "4", **variables)
+        result = await command_line(None, "watch", *ids, "--max-concurrency", "4", *FAST, **variables)
     assert result.exit_code == 1, result.stderr
     assert len(server.requests) >= len(ids)
     assert 1 < most_in_flight <= 4

@@ -6,7 +6,8 @@ from pathlib import Path
 import anyio
 
 from indigo_async.sandbox import Sandbox
-from tests.support.processes.commands import command, json_lines, run_command, write_manifest
+from tests.support.command_line import RunCommand
+from tests.support.processes.commands import command, json_lines, write_manifest
 from tests.support.servers.scripted import respond_with_json, scripted_server
 
 FAST = ("--poll-interval", "0.02")
@@ -19,16 +20,18 @@ def lite() -> Sandbox:
     return Sandbox(lite=True, speed=2_000.0)
 
 
-async def test_quote_shows_prices_by_customer_and_a_later_run_purchases_the_same_previews(tmp_path: Path):
+async def test_quote_shows_prices_by_customer_and_a_later_run_purchases_the_same_previews(
+    command_line: RunCommand, tmp_path: Path
+):
     manifest = write_manifest(tmp_path, 5, more=FREE)
     async with lite() as sandbox:
-        quoted = await run_command(sandbox, "quote", manifest, "--json", *FAST)
+        quoted = await command_line(sandbox, "quote", manifest, "--json", *FAST)
         after_quote = sandbox.counts()
         previews = sandbox.log.count("POST /create_preview_csv_export")
-        run = await run_command(sandbox, "run", manifest, "--json", *FAST)
+        run = await command_line(sandbox, "run", manifest, "--json", *FAST)
         counts = sandbox.counts()
         assert sandbox.log.count("POST /create_preview_csv_export") == previews == 5
-    assert quoted.returncode == 0, quoted.stderr
+    assert quoted.exit_code == 0, quoted.stderr
     assert after_quote.purchases == 0
     lines = json_lines(quoted.stdout)
     outcomes = [line for line in lines if line["type"] == "outcome"]
@@ -46,11 +49,11 @@ async def test_quote_shows_prices_by_customer_and_a_later_run_purchases_the_same
     assert customers["c9"]["total_cents"] == 0
 
 
-async def test_quote_shows_the_total_and_the_exports_above_their_limit(tmp_path: Path):
+async def test_quote_shows_the_total_and_the_exports_above_their_limit(command_line: RunCommand, tmp_path: Path):
     manifest = write_manifest(tmp_path, 4, max_cost_cents=1)
     async with lite() as sandbox:
-        result = await run_command(sandbox, "quote", manifest, *FAST)
-    assert result.returncode == 0, result.stderr
+        result = await command_line(sandbox, "quote", manifest, *FAST)
+    assert result.exit_code == 0, result.stderr
     assert "uploads, matches, creates lookalikes and previews exports on the server" in result.stderr
     assert "Nothing is purchased" in result.stderr
     rows = [line.split() for line in result.stdout.splitlines()]
@@ -60,13 +63,13 @@ async def test_quote_shows_the_total_and_the_exports_above_their_limit(tmp_path:
     assert "4 exports cost more than export.max_cost_cents allows: `run` would not purchase them." in result.stdout
 
 
-async def test_purchased_exports_are_not_priced_again(tmp_path: Path):
+async def test_purchased_exports_are_not_priced_again(command_line: RunCommand, tmp_path: Path):
     manifest = write_manifest(tmp_path, 2)
     async with lite() as sandbox:
-        await run_command(sandbox, "run", manifest, *FAST)
-        result = await run_command(sandbox, "quote", manifest, "--json", *FAST)
+        await command_line(sandbox, "run", manifest, *FAST)
+        result = await command_line(sandbox, "quote", manifest, "--json", *FAST)
     lines = json_lines(result.stdout)
-    assert result.returncode == 0
+    assert result.exit_code == 0
     assert lines[-1]["price_cents"] == 0
     assert [line["bought_before"] for line in lines if line["type"] == "customer"] == [1, 1]
 

@@ -14,7 +14,8 @@ import pytest
 from anyio.abc import Process
 
 from indigo_async.sandbox import Fault, FaultKind, Sandbox
-from tests.support.processes.commands import command, environment_for, run_command, write_manifest
+from tests.support.command_line import RunCommand
+from tests.support.processes.commands import command, environment_for, write_manifest
 
 JOBS = 40
 FAST = ("--poll-interval", "0.02")
@@ -50,7 +51,9 @@ async def read_until(process: Process, text: str) -> str:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-async def test_first_signal_finishes_purchases_and_prints_the_command_to_resume(tmp_path: Path, number: signal.Signals):
+async def test_first_signal_finishes_purchases_and_prints_the_command_to_resume(
+    command_line: RunCommand, tmp_path: Path, number: signal.Signals
+):
     manifest = write_manifest(tmp_path, JOBS)
     async with Sandbox(lite=True, speed=2_000.0) as sandbox:
         slow = Fault(
@@ -66,7 +69,7 @@ async def test_first_signal_finishes_purchases_and_prints_the_command_to_resume(
         interrupted = sandbox.counts()
         sandbox.faults.clear()
         resume = shlex.split(stderr.splitlines()[-1])
-        result = await run_command(sandbox, *resume[3:])
+        result = await command_line(sandbox, *resume[3:])
         counts = sandbox.counts()
     assert process.returncode == 130
     assert re.search(r"Stopping: checking purchases in flight \(\d+\); at most 20 s left. Press Ctrl-C again", stderr)
@@ -74,7 +77,7 @@ async def test_first_signal_finishes_purchases_and_prints_the_command_to_resume(
     assert "Traceback" not in stderr
     assert 4 <= interrupted.purchases < JOBS
     assert resume[1:] == ["-m", "indigo_async", "run", str(manifest), *FAST]
-    assert result.returncode == 0, result.stderr + result.stdout
+    assert result.exit_code == 0, result.stderr + result.stdout
     assert f"{JOBS} of {JOBS} jobs done" in result.stdout
     assert counts.purchases == JOBS
     assert set(counts.purchases_by_export.values()) == {1}
@@ -86,7 +89,7 @@ async def test_figures_and_the_error_of_an_interrupted_command_in_json(tmp_path:
     manifest = write_manifest(tmp_path, JOBS)
     async with Sandbox(lite=True, speed=2_000.0) as sandbox:
         endpoint = "POST /create_lookalike_audience"
-        slow = Fault(kind=FaultKind.DELAY_AFTER, endpoint=endpoint, times=None, skip_first=3, delay=30.0)
+        slow = Fault(kind=FaultKind.DELAY_AFTER, endpoint=endpoint, times=10, skip_first=3, delay=30.0)
         sandbox.faults.add(slow)
         with anyio.fail_after(120):
             async with running(sandbox, manifest, "--json", name=name) as process:
@@ -110,7 +113,7 @@ async def test_figures_and_the_error_of_an_interrupted_command_in_json(tmp_path:
     assert summary["spent_cents"] <= summary["quoted_cents"]
 
 
-async def test_second_signal_quits_immediately_and_nothing_is_purchased_twice(tmp_path: Path):
+async def test_second_signal_quits_immediately_and_nothing_is_purchased_twice(command_line: RunCommand, tmp_path: Path):
     manifest = write_manifest(tmp_path, 4)
     async with Sandbox(lite=True, speed=2_000.0) as sandbox:
         slow = Fault(
@@ -127,7 +130,7 @@ async def test_second_signal_quits_immediately_and_nothing_is_purchased_twice(tm
                 said = await read_until(process, "no such text")
                 await process.wait()
         sandbox.faults.clear()
-        result = await run_command(sandbox, "run", manifest, *FAST)
+        result = await command_line(sandbox, "run", manifest, *FAST)
         counts = sandbox.counts()
     assert "Stopping" in stderr
     assert "quit without waiting for:\n  export exp-" in said
@@ -135,7 +138,7 @@ async def test_second_signal_quits_immediately_and_nothing_is_purchased_twice(tm
     assert "may have been purchased: check that before you purchase it again" in said
     assert "`run` checks what its journal lists before it purchases anything" in said
     assert process.returncode == -signal.SIGINT
-    assert result.returncode == 0, result.stderr + result.stdout
+    assert result.exit_code == 0, result.stderr + result.stdout
     assert counts.purchases == 4
     assert set(counts.purchases_by_export.values()) == {1}
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from indigo_async.cli.render.failures import group_messages
 from indigo_async.sandbox import Sandbox
-from tests.support.processes.commands import run_command, write_manifest
+from tests.support.command_line import RunCommand
+from tests.support.processes.commands import write_manifest
 
 FAST = ("--poll-interval", "0.02")
 
@@ -24,20 +25,20 @@ def test_warnings_are_grouped_regardless_of_ids_and_numbers():
     assert groups[0].text == "a and 1 more: reusing audience aud-1 (same name); columns are not compared"
 
 
-async def test_reuse_warning_is_shown_once_in_results_json_and_report(tmp_path: Path):
+async def test_reuse_warning_is_shown_once_in_results_json_and_report(command_line: RunCommand, tmp_path: Path):
     manifest = write_manifest(tmp_path, 3)
     page = tmp_path / "report.html"
     async with Sandbox(lite=True, speed=2_000.0) as sandbox:
-        first = await run_command(sandbox, "run", manifest, *FAST)
+        first = await command_line(sandbox, "run", manifest, *FAST)
         assert "warnings" not in first.stdout
         for journal in tmp_path.glob("*.journal*"):
             journal.unlink()
-        again = await run_command(sandbox, "run", manifest, *FAST)
-        report = await run_command(sandbox, "report", tmp_path / "jobs.yaml.journal", "--html", page)
-        summary = await run_command(sandbox, "report", tmp_path / "jobs.yaml.journal")
+        again = await command_line(sandbox, "run", manifest, *FAST)
+        report = await command_line(sandbox, "report", tmp_path / "jobs.yaml.journal", "--html", page)
+        summary = await command_line(sandbox, "report", tmp_path / "jobs.yaml.journal")
         for journal in tmp_path.glob("*.journal*"):
             journal.unlink()
-        as_json = await run_command(sandbox, "run", manifest, *FAST, "--json")
+        as_json = await command_line(sandbox, "run", manifest, *FAST, "--json")
     assert "3 jobs have warnings" in again.stdout
     assert "and 2 more: reusing audience" in again.stdout
     assert "columns are not compared" in again.stdout
@@ -49,5 +50,5 @@ async def test_reuse_warning_is_shown_once_in_results_json_and_report(tmp_path: 
     assert lines[-1]["warned"] == 3
     assert "Warnings about 3 jobs" in summary.stdout
     assert "columns are not compared" in summary.stdout
-    assert report.returncode == 0, report.stderr
+    assert report.exit_code == 0, report.stderr
     assert 'id="warnings"' in page.read_text()

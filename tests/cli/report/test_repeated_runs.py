@@ -16,6 +16,7 @@ from indigo_async.cli.report.timeline import build_time_series, measure_active_t
 from indigo_async.sandbox import Fault, FaultKind, Sandbox
 from indigo_async.workflows import AudienceJob, ExportStep, LookalikeStep, Stage, read_journal, run_batch
 from indigo_async.workflows.journal import Journal
+from tests.support.command_line import RunCommand
 from tests.support.journals import (
     STARTED_AT,
     open_job_log,
@@ -24,7 +25,7 @@ from tests.support.journals import (
     record_progress,
     record_result,
 )
-from tests.support.processes.commands import command, environment_for, run_command, write_manifest
+from tests.support.processes.commands import command, environment_for, write_manifest
 
 FAILED = {"type": "WaitTimeoutError", "message": "not done"}
 CHECKS = {"match": 1.5, "lookalike": 1.5}
@@ -192,7 +193,7 @@ class TestJobsFinishedLater:
         assert await spans_of(path) == [("match", 1.0, 9.0), ("download", 9.0, 9.0)]
 
 
-async def test_a_run_is_running_as_long_as_its_process_lives(tmp_path: Path):
+async def test_a_run_is_running_as_long_as_its_process_lives(command_line: RunCommand, tmp_path: Path):
     manifest = write_manifest(tmp_path, 5)
     journal, html = tmp_path / "jobs.yaml.journal", tmp_path / "report.html"
     async with Sandbox(lite=True, speed=2_000.0) as sandbox:
@@ -203,9 +204,9 @@ async def test_a_run_is_running_as_long_as_its_process_lives(tmp_path: Path):
 
         async def read_reports() -> tuple[str, dict[str, object], str]:
             """The report as text, JSON and HTML."""
-            as_text = await run_command(sandbox, "report", journal)
-            as_json = await run_command(sandbox, "report", journal, "--json")
-            await run_command(sandbox, "report", journal, "--html", html)
+            as_text = await command_line(sandbox, "report", journal)
+            as_json = await command_line(sandbox, "report", journal, "--json")
+            await command_line(sandbox, "report", journal, "--html", html)
             return " ".join(as_text.stdout.split()), json.loads(as_json.stdout), await anyio.Path(html).read_text()
 
         run = command("run", manifest, "--poll-interval", "0.02")
@@ -233,7 +234,7 @@ async def test_a_run_is_running_as_long_as_its_process_lives(tmp_path: Path):
         assert "running" not in summary
         assert 'class="state running"' not in page
         sandbox.faults.clear()
-        await run_command(sandbox, "run", manifest, "--poll-interval", "0.02")
+        await command_line(sandbox, "run", manifest, "--poll-interval", "0.02")
         summary, document, page = await read_reports()
     assert (document["state"], document["killed_runs"], document["done"]) == ("finished", 1, 5)
     assert "The last run was killed" not in summary + page
