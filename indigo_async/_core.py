@@ -81,13 +81,14 @@ class ClientCore:
             ClientNotOpenError: the client is not open.
         """
         from indigo_async._polling.api import AudienceApi  # noqa: PLC0415 - a client that never waits needs none
+        from indigo_async._polling.pace import Pace  # noqa: PLC0415 - as above
         from indigo_async._polling.poller import Poller  # noqa: PLC0415 - as above
 
         self.transport.require_open()
         if self.poller is None:
             # The poller must not refer to the core: a reference cycle would keep both alive.
             api = AudienceApi(self.transport, self._options)
-            self.poller = Poller(api, self._exit_stack, interval=self.poll_interval)
+            self.poller = Poller(api, self._exit_stack, pace=Pace(self.poll_interval))
         return self.poller
 
     def __del__(self) -> None:

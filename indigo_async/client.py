@@ -86,8 +86,8 @@ class IndigoClient:
             replaced.
         user_agent: your program and its version, such as `acme-sync/2.1`. It follows the SDK's own `User-Agent`.
         pacing: limits for concurrent requests and requests per second.
-        poll_interval: seconds between two status checks of an audience; at least 1, except on loopback. After 60
-            intervals the checks become rarer, up to 30 seconds apart.
+        poll_interval: seconds between two status checks of an audience; at least 1, except on loopback. After ten
+            intervals, and while an end is unlikely, the checks become rarer, up to 30 seconds apart.
         session: your own aiohttp session. The client doesn't close it, and its settings for proxies and certificates
             apply. Default: the client creates a session.
         proxy: the URL of an HTTP proxy for all requests, `http://user:password@host:port`. Default: what

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Hashable
 from contextlib import AsyncExitStack
 from contextvars import Context
 from functools import partial
 from typing import TypeVar
 
 from indigo_async._polling.api import AudienceApi
+from indigo_async._polling.pace import Pace
 from indigo_async._polling.polls import PollExecutor, PollingStats
 from indigo_async._polling.rounds import RoundPlanner
 from indigo_async._polling.schedule import Schedule, first_delay
@@ -46,14 +47,14 @@ class Poller:
         api: AudienceApi,
         exit_stack: AsyncExitStack,
         *,
-        interval: float,
+        pace: Pace,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._exit_stack = exit_stack
-        self._interval = interval
+        self._pace = pace
         self._jitter = jitter
         self._watchlist = Watchlist()
-        tick_seconds = min(_MAX_TICK_SECONDS, interval / _TICKS_PER_INTERVAL)
+        tick_seconds = min(_MAX_TICK_SECONDS, pace.interval / _TICKS_PER_INTERVAL)
         self._schedule = Schedule(tick_seconds, self._wake_if_earlier)
         self._wakeup = asyncio.Event()
         self._next_wakeup = float("-inf")
@@ -61,7 +62,7 @@ class Poller:
             api=api,
             schedule=self._schedule,
             watchlist=self._watchlist,
-            interval=interval,
+            pace=pace,
             jitter=jitter,
             on_backlog=self._wake,
         )
@@ -83,6 +84,8 @@ class Poller:
         check: Callable[[Audience], T | None],
         *,
         part: RecordPart = RecordPart.STATUS,
+        kind: Hashable = None,
+        deadline: float | None = None,
         on_cancel: Callable[[PollFailures | None], None] | None = None,
     ) -> T:
         """Wait until `check` returns something other than None, and return that.
@@ -93,6 +96,8 @@ class Poller:
             check: called with the full record whenever the part that the wait depends on may have changed. Returns the
                 result, or None to keep waiting. An exception that it raises ends the wait.
             part: which part of the record `check` depends on.
+            kind: waits of the same kind last about as long, which decides how often they are polled; None if unknown.
+            deadline: when the caller gives up, in event loop time. The audience is polled once more before that.
             on_cancel: called when the wait is canceled, with the most recent polls if they failed.
 
         Raises:
@@ -102,8 +107,9 @@ class Poller:
             IndigoError: a bug in this SDK, which is logged.
         """
         self._ensure_running()
-        wait = self._watchlist.add(audience_id, customer_id, part)
         loop = asyncio.get_running_loop()
+        cohort = self._pace.find_cohort(kind, loop.time(), deadline)
+        wait = self._watchlist.add(audience_id, customer_id, part, cohort)
         update: Update | None = None
         try:
             self._schedule_first_poll(wait.watch)
@@ -111,8 +117,13 @@ class Poller:
                 update = await wait.next_update
                 if isinstance(update, Exception):
                     raise update.with_traceback(None)
-                result = check(update)
+                try:
+                    result = check(update)
+                except Exception:
+                    self._pace.record_end(cohort, wait.unfinished_at)
+                    raise
                 if result is not None:
+                    self._pace.record_end(cohort, wait.unfinished_at)
                     return result
                 if self._loop is None:
                     raise self._shutdown_error.with_traceback(None)
@@ -127,10 +138,10 @@ class Poller:
 
     def _schedule_first_poll(self, watch: Watch) -> None:
         now = asyncio.get_running_loop().time()
-        due = now + first_delay(self._interval, self._jitter())
+        due = now + first_delay(self._pace.interval, self._jitter())
         upcoming = self._planner.find_upcoming_list(watch.customer, now)
         if upcoming is not None:
-            due = max(due, upcoming.last_sent + self._interval / 2)
+            due = max(due, upcoming.last_sent + self._pace.interval / 2)
         if watch.tick is None or due < watch.tick * self._schedule.tick_seconds:
             self._schedule.put(watch, due)
 
@@ -219,9 +230,9 @@ class Poller:
     async def _run_round(self, group: asyncio.TaskGroup, late: float) -> None:
         now = asyncio.get_running_loop().time()
         due = self._schedule.pop_due(now)
-        if late > max(_SUSPEND_THRESHOLD, self._interval):
+        if late > max(_SUSPEND_THRESHOLD, self._pace.interval):
             for item in due:  # spread what fell due while the machine was suspended
-                self._schedule.put(item, now + self._interval * self._jitter())
+                self._schedule.put(item, now + self._pace.interval * self._jitter())
         elif due:
             await self._planner.start_requests(due, now, partial(self._start_task, group))
         self._start_workers(group)

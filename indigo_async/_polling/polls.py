@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
 from typing import TypeVar
 
 import attrs
@@ -13,10 +13,12 @@ import attrs
 from indigo_async._polling.api import AudienceApi
 from indigo_async._polling.cost_model import ALL_CUSTOMERS, Cost, CostModel, ListScope
 from indigo_async._polling.diagnostics import OutageLog, UnknownStatusLog, log_unexpected_error
-from indigo_async._polling.schedule import Schedule, first_delay, next_delay, retry_after_delay, retry_delay
+from indigo_async._polling.pace import Pace
+from indigo_async._polling.schedule import Schedule, first_delay, retry_after_delay, retry_delay
 from indigo_async._polling.stale_lists import ListCoverage, StaleListDetector
 from indigo_async._polling.watchlist import (
     UNCHANGED_LISTS_BEFORE_VERIFYING,
+    Cohort,
     ListPoll,
     RecordPart,
     Watch,
@@ -72,7 +74,7 @@ class PollExecutor:
     api: AudienceApi
     schedule: Schedule
     watchlist: Watchlist
-    interval: float
+    pace: Pace
     jitter: Callable[[], float]
     on_backlog: Callable[[], None]
     cost_model: CostModel = attrs.field(factory=CostModel, init=False)
@@ -84,6 +86,10 @@ class PollExecutor:
     _unknown_statuses: UnknownStatusLog = attrs.field(factory=UnknownStatusLog, init=False)
     _polls: int = attrs.field(default=0, init=False)
     _requests: Counter[str] = attrs.field(factory=Counter[str], init=False)
+
+    @property
+    def interval(self) -> float:
+        return self.pace.interval
 
     @property
     def stats(self) -> PollingStats:
@@ -120,8 +126,9 @@ class PollExecutor:
             if not watch.polled_individually:
                 watch.customer.failures = 0
             self._deliver(watch, audience, audience, sent_at)
+            watch.last_seen_at = sent_at
             watch.set_individual(individual=watch.absences >= _MAX_ABSENCES or not self.coverage.covers(watch))
-            self.schedule.put(watch, self._next_due(sent_at, watch.last_wait_at))
+            self.schedule.put(watch, self._next_due(watch.cohorts(), sent_at, watch.last_wait_at))
 
     def _handle_failure(self, watch: Watch, error: IndigoError) -> None:
         """Retry after a growing delay, or end the waits if the error is final."""
@@ -135,7 +142,8 @@ class PollExecutor:
         else:
             self._fail_waits(watch, error)
             return
-        self.schedule.put(watch, self._next_due_after_failures(watch.failures + watch.refusals, error))
+        failures = watch.failures + watch.refusals
+        self.schedule.put(watch, self._next_due_after_failures(watch.cohorts(), failures, error))
 
     def _may_be_a_mistake(self, error: IndigoError) -> bool:
         """Whether the next poll may succeed after this refusal. After a 401, only if the token has worked."""
@@ -184,13 +192,13 @@ class PollExecutor:
             cost = await self.api.read_list(poll.scope, lambda rows: self._handle_rows(poll, rows), limit=limit)
         except ListTooLongError as error:
             self.cost_model.record_oversized_list(poll.scope, error.size, is_exact=error.is_exact)
-            await self._fall_back_to_single_reads(poll)
+            await self._give_up_list(poll)
         except IndigoError as error:
             await self._handle_list_failure(poll, error)
         except Exception as error:  # noqa: BLE001 - as in `poll_one`; single reads can replace a list
             log_unexpected_error("a list", error)
             self.cost_model.record_list_refusal(poll.scope, self._now())
-            await self._fall_back_to_single_reads(poll)
+            await self._give_up_list(poll)
         else:
             await self._handle_list_response(poll, cost)
         finally:
@@ -244,6 +252,7 @@ class PollExecutor:
             ):
                 poll.longest_unchanged = watch
         watch.failures = watch.refusals = watch.absences = 0
+        watch.last_seen_at = poll.sent_at
         if watch.tick is not None and not watch.polled_individually:
             self.schedule.remove(watch)
         return True
@@ -272,10 +281,10 @@ class PollExecutor:
         for customer in poll.customers:
             customer.failures = 0
         if self.cost_model.is_paused(poll.scope, self._now()):  # its own rows proved it stale
-            await self._fall_back_to_single_reads(poll)
+            await self._give_up_list(poll)
             return
         newest = max(customer.last_wait_at for customer in poll.customers)
-        self._reschedule_list(poll, self._next_due(poll.sent_at, min(newest, poll.sent_at)))
+        self._reschedule_list(poll, self._next_due(poll.cohorts(), poll.sent_at, min(newest, poll.sent_at)))
         async for watch in iterate_in_slices(poll.pending.values()):
             watch.absences += 1
             self._poll_individually_if_due(watch)
@@ -299,10 +308,11 @@ class PollExecutor:
             failures = max(customer.failures for customer in poll.customers)
             if not self.api.has_outage:  # as above
                 self.outage_log.record_failure("a list of audiences", failures, error, waiting=self.watchlist.size)
-            self._reschedule_list(poll, self._next_due_after_failures(poll.customers[0].failures, error))
+            due = self._next_due_after_failures(poll.cohorts(), poll.customers[0].failures, error)
+            self._reschedule_list(poll, due)
         elif isinstance(error, ApiError) and not is_unauthorized:
             self.cost_model.record_list_refusal(poll.scope, self._now())
-            await self._fall_back_to_single_reads(poll)
+            await self._give_up_list(poll)
         else:
             self._reschedule_list(poll, self._now() + self.interval)
             async for watch in iterate_in_slices(poll.pending.values()):
@@ -315,15 +325,23 @@ class PollExecutor:
             if customer.listed:
                 self.schedule.put(customer, due)
 
-    async def _fall_back_to_single_reads(self, poll: ListPoll) -> None:
-        """Give up a list: read now what it has not shown, and schedule the rest one by one."""
+    async def _give_up_list(self, poll: ListPoll) -> None:
+        """Read what a list has not shown in other ways, now, since it is due.
+
+        In place of the list of everything, some customers may have lists that are worth reading.
+        """
         poll.list_schedule.next_due = poll.sent_at
+        if poll.scope is ALL_CUSTOMERS:
+            for customer in poll.customers:
+                if customer.listed:
+                    self.schedule.put(customer, poll.sent_at)
+            return
         batched = [watch for customer in poll.customers for watch in customer.batched()]
         async for watch in iterate_in_slices(batched):
             if poll.pending.get(watch.key) is watch:
                 self._poll_individually_if_due(watch)
             elif watch.waits:
-                self.schedule.put(watch, self._next_due(poll.sent_at, watch.last_wait_at))
+                self.schedule.put(watch, self._next_due(watch.cohorts(), poll.sent_at, watch.last_wait_at))
 
     def _poll_individually_if_due(self, watch: Watch) -> None:
         """Read singly what a list should have shown, unless it is not due yet."""
@@ -340,6 +358,7 @@ class PollExecutor:
         self._unknown_statuses.log_unknown(audience)
         for wait in watch.waits:
             if wait.started_at <= sent_at and not wait.next_update.done():
+                wait.unfinished_at = watch.last_seen_at if wait.last_view is not None else None
                 wait.last_view = extract_view(shown, wait.part)
                 wait.deliver(audience)
 
@@ -350,20 +369,21 @@ class PollExecutor:
         if watch.waits:
             self.schedule.put(watch, self._now() + self.interval)
 
-    def _next_due(self, sent_at: float, last_wait_at: float) -> float:
+    def _next_due(self, cohorts: Collection[Cohort], sent_at: float, last_wait_at: float) -> float:
         """When to poll again after a good response. After a slow one, there is some delay in any case."""
         now, jitter = self._now(), self.jitter()
         if last_wait_at > sent_at:
             return now + first_delay(self.interval, jitter)
-        return max(sent_at, now - self.interval / 2) + next_delay(self.interval, sent_at - last_wait_at, jitter)
+        return self.pace.next_due(cohorts, max(sent_at, now - self.interval / 2), jitter)
 
-    def _next_due_after_failures(self, failures: int, error: IndigoError) -> float:
+    def _next_due_after_failures(self, cohorts: Iterable[Cohort], failures: int, error: IndigoError) -> float:
+        now = self._now()
         if self.api.has_outage:  # the next poll is held until the outage is over
-            return self._now() + self.interval
-        delay = retry_delay(self.interval, failures, self.jitter())
+            return now + self.interval
+        due = min(now + retry_delay(self.interval, failures, self.jitter()), self.pace.next_deadline(cohorts, now))
         if isinstance(error, RateLimitedError):
-            delay = max(delay, retry_after_delay(error.retry_after))
-        return self._now() + delay
+            due = max(due, now + retry_after_delay(error.retry_after))
+        return due
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

@@ -13,13 +13,13 @@ import attrs
 
 from indigo_async._polling.watchlist import Watch, WatchedCustomer
 
-__all__ = ["Schedule", "first_delay", "next_delay", "retry_after_delay", "retry_delay"]
+__all__ = ["MAX_JITTER", "Schedule", "first_delay", "limit_delay", "retry_after_delay", "retry_delay"]
+
+MAX_JITTER = 0.1
+"""The most that jitter adds to a delay, as a share of it or of the interval."""
 
 _MAX_FIRST_DELAY = 0.5
 _MAX_DELAY = 30.0
-_MAX_JITTER = 0.1
-# Polls get rarer after 60 intervals, so that a change is noticed at most 1/60 of the wait late.
-_AGE_DIVISOR = 60
 _MAX_RETRY_AFTER = 86_400.0
 # In seconds: longer than any process lives, and exact as a float.
 _FAR_FUTURE = 1e12
@@ -30,14 +30,9 @@ def first_delay(interval: float, jitter: float) -> float:
     return min(_MAX_FIRST_DELAY, interval / 4) * (0.75 + jitter / 2)
 
 
-def next_delay(interval: float, age: float, jitter: float) -> float:
-    """From one poll to the next, for a wait of `age` seconds: the interval; for old waits longer, up to 30 s."""
-    return _add_jitter(max(interval, age / _AGE_DIVISOR), interval, jitter)
-
-
 def retry_delay(interval: float, failures: int, jitter: float) -> float:
     """From the latest of `failures` failed polls in a row (at least 1) to the next poll: doubles up to 30 s."""
-    return _add_jitter(interval * 2 ** min(failures - 1, 16), interval, jitter)
+    return limit_delay(interval * 2 ** min(failures - 1, 16) * (1 + MAX_JITTER * jitter), interval)
 
 
 def retry_after_delay(retry_after: float | None) -> float:
@@ -45,9 +40,9 @@ def retry_after_delay(retry_after: float | None) -> float:
     return retry_after if retry_after is not None and 0 <= retry_after <= _MAX_RETRY_AFTER else 0.0
 
 
-def _add_jitter(delay: float, interval: float, jitter: float) -> float:
-    longest = max(_MAX_DELAY, interval * (1 + _MAX_JITTER))
-    return min(delay * (1 + _MAX_JITTER * jitter), longest)
+def limit_delay(delay: float, interval: float) -> float:
+    """Limit a delay between two polls to 30 s, or to the interval and its jitter if that is longer."""
+    return min(delay, max(_MAX_DELAY, interval * (1 + MAX_JITTER)))
 
 
 @attrs.define

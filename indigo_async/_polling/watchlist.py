@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Hashable, Sequence
 from enum import Enum, auto
 
 import attrs
@@ -14,6 +15,7 @@ from indigo_async.models import Audience, ExportStatus, RecordId, normalize_stat
 
 __all__ = [
     "UNCHANGED_LISTS_BEFORE_VERIFYING",
+    "Cohort",
     "ListPoll",
     "ListSchedule",
     "PollFailures",
@@ -53,15 +55,37 @@ class PollFailures:
     last_error: str
 
 
+@attrs.frozen
+class Cohort:
+    """Waits that are due at the same times, so that a round decides once for all of them.
+
+    Attributes:
+        kind: waits of the same kind last about as long; None if nothing is known.
+        started_at: when they started, to a tenth of the interval.
+        last_poll_at: when the last poll before their deadline is due; infinity without a deadline.
+    """
+
+    kind: Hashable
+    started_at: float
+    last_poll_at: float
+
+
 @attrs.define(eq=False)
 class Wait:
-    """One caller's wait. `last_view` is the caller's part of the last record delivered to it."""
+    """One caller's wait.
+
+    Attributes:
+        last_view: the caller's part of the last record delivered to it.
+        unfinished_at: when the last poll before that record was sent; None if there was none.
+    """
 
     watch: Watch
     part: RecordPart
     started_at: float
+    cohort: Cohort
     next_update: asyncio.Future[Update]
     last_view: object = None
+    unfinished_at: float | None = None
 
     def deliver(self, update: Update) -> None:
         """Deliver an update, unless the previous one has not been consumed yet."""
@@ -76,6 +100,7 @@ class Watch:
     Attributes:
         key: the ID as text, which is compared with the rows of lists.
         last_wait_at: when the newest wait started.
+        last_seen_at: when the last poll was sent that showed everything its waits depend on.
         failures, refusals: polls in a row that failed, and that the server refused.
         absences: lists in a row without this audience.
         unchanged_lists: lists in a row without a change, since a single read last verified them.
@@ -89,6 +114,7 @@ class Watch:
     customer: WatchedCustomer
     last_wait_at: float
     waits: list[Wait] = attrs.field(factory=list[Wait])
+    last_seen_at: float = float("-inf")
     failures: int = 0
     refusals: int = 0
     absences: int = 0
@@ -96,6 +122,10 @@ class Watch:
     last_error: str | None = None
     polled_individually: bool = False
     tick: int | None = None
+
+    def cohorts(self) -> set[Cohort]:
+        """The cohorts of its waits."""
+        return {wait.cohort for wait in self.waits}
 
     @property
     def failure_count(self) -> int:
@@ -134,6 +164,7 @@ class WatchedCustomer:
 
     Attributes:
         last_wait_at: when the newest wait started.
+        cohorts: how many waits are in each cohort.
         list_poll: the list request in flight.
         failures: list requests that failed since the last good response.
         last_error: the message of the last failed list request.
@@ -143,6 +174,7 @@ class WatchedCustomer:
     last_wait_at: float
     listed: dict[str, Watch] = attrs.field(factory=dict[str, Watch])
     individual: dict[str, Watch] = attrs.field(factory=dict[str, Watch])
+    cohorts: Counter[Cohort] = attrs.field(factory=Counter[Cohort])
     list_schedule: ListSchedule = attrs.field(factory=ListSchedule)
     list_poll: ListPoll | None = None
     failures: int = 0
@@ -173,6 +205,10 @@ class ListPoll:
     list_schedule: ListSchedule
     longest_unchanged: Watch | None = None
 
+    def cohorts(self) -> set[Cohort]:
+        """The cohorts of all waits of its customers."""
+        return set[Cohort]().union(*(customer.cohorts for customer in self.customers))
+
 
 class Watchlist:
     """Everything that one client waits for. `list_schedule` is that of the list of all audiences."""
@@ -182,7 +218,7 @@ class Watchlist:
         self.size: int = 0
         self.list_schedule: ListSchedule = ListSchedule()
 
-    def add(self, audience_id: RecordId, customer_id: str | None, part: RecordPart) -> Wait:
+    def add(self, audience_id: RecordId, customer_id: str | None, part: RecordPart, cohort: Cohort) -> Wait:
         """Start a wait, and watch the audience if it is not watched yet."""
         loop = asyncio.get_running_loop()
         now = loop.time()
@@ -195,17 +231,21 @@ class Watchlist:
             watch = customer.listed[key] = Watch(audience_id, key, customer, now)
             self.size += 1
         watch.last_wait_at = customer.last_wait_at = now
-        wait = Wait(watch, part, now, loop.create_future())
+        customer.cohorts[cohort] += 1
+        wait = Wait(watch, part, now, cohort, loop.create_future())
         watch.waits.append(wait)
         return wait
 
     def remove(self, wait: Wait) -> bool:
         """End a wait. Returns True if it was the last one for its audience."""
         watch = wait.watch
+        customer = watch.customer
+        customer.cohorts[wait.cohort] -= 1
+        if not customer.cohorts[wait.cohort]:
+            del customer.cohorts[wait.cohort]
         watch.waits.remove(wait)
         if watch.waits:
             return False
-        customer = watch.customer
         del (customer.individual if watch.polled_individually else customer.listed)[watch.key]
         self.size -= 1
         if customer.is_empty:

@@ -211,4 +211,4 @@ async def test_a_client_and_its_poller_are_freed_together():
 )
 async def test_a_real_server_is_polled_at_most_once_a_second(base_url, asked, used):
     async with IndigoClient("token", base_url=base_url, poll_interval=asked) as client:
-        assert client.poll_interval == get_poller(client)._interval == used
+        assert client.poll_interval == get_poller(client)._pace.interval == used

@@ -106,7 +106,7 @@ def test_every_wait_ends(*, seed, count, customers, share, latency, spread, list
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 200), st.sampled_from([1, 3, 50]))
-def test_every_audience_is_polled_about_once_an_interval(seed, count, customers):
+def test_every_young_wait_is_polled_about_once_an_interval(seed, count, customers):
     """Nothing ever changes; single reads and lists count alike."""
 
     async def scenario():
@@ -118,11 +118,11 @@ def test_every_audience_is_polled_about_once_an_interval(seed, count, customers)
                 customer_id = f"customer {number % customers}"
                 server.add(customer_id, number, audience(number))
                 waits.append(asyncio.create_task(poller.wait_until(number, customer_id, active_or_none)))
-                await asyncio.sleep(rng.expovariate(2.0))
+                await asyncio.sleep(10 * rng.random() / count)
             before = poller.stats.polls
-            await asyncio.sleep(100)
+            await asyncio.sleep(40)
             polls = (poller.stats.polls - before) / count
-            assert 17 <= polls <= 41
+            assert 7 <= polls <= 17
             for wait in waits:
                 wait.cancel()
 

@@ -1,15 +1,14 @@
-"""The schedule, compared with a plain dictionary under any sequence of calls, and the delays between polls."""
+"""The schedule, compared with a plain dictionary under any sequence of calls, and fixed delays."""
 
 from __future__ import annotations
 
 import math
 
 import attrs
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indigo_async._polling.schedule import Schedule, first_delay, next_delay, retry_delay
+from indigo_async._polling.schedule import Schedule, first_delay, retry_delay
 
 TICK_SECONDS = 0.1
 _INTERVALS = st.floats(0.001, 600)
@@ -100,22 +99,6 @@ def test_any_number_is_accepted_as_a_due_time(dues):
 @given(_INTERVALS, _JITTERS)
 def test_the_first_poll_comes_soon(interval, jitter):
     assert 0 < first_delay(interval, jitter) <= min(0.625, 0.3125 * interval)
-
-
-@given(_INTERVALS, st.floats(0, 1e6), _JITTERS)
-def test_later_polls_keep_the_interval_and_stay_below_half_a_minute(interval, age, jitter):
-    delay = next_delay(interval, age, jitter)
-    assert interval <= delay <= max(30.0, 1.1 * interval)
-
-
-@given(_INTERVALS, _JITTERS)
-def test_the_interval_does_not_grow_in_the_first_twenty_intervals(interval, jitter):
-    assert next_delay(interval, 20 * interval, jitter) == next_delay(interval, 0.0, jitter)
-
-
-def test_the_interval_grows_for_old_waits():
-    assert next_delay(5.0, 600.0, 0.0) == pytest.approx(10.0)
-    assert next_delay(5.0, 86_400.0, 0.5) == 30.0
 
 
 @given(_INTERVALS, st.integers(1, 100), _JITTERS)

@@ -43,9 +43,10 @@ def watch(
         interval = options.poll_interval
         async with table.live(), open_client(options, table.output, pacing, poll_interval=interval) as client:
             try:
-                async with asyncio.timeout(options.timeout), asyncio.TaskGroup() as watches:
+                async with asyncio.timeout(options.timeout) as limit, asyncio.TaskGroup() as watches:
                     for audience_id in table.rows:
-                        watches.create_task(_watch_audience(client, audience_id, customer, table))
+                        watching = _watch_audience(client, audience_id, customer, table, deadline=limit.when())
+                        watches.create_task(watching)
             except TimeoutError:
                 table.timed_out = True
 
@@ -112,7 +113,9 @@ class _WatchTable:
         return ExitCode.FAILED if failed else ExitCode.SUCCESS
 
 
-async def _watch_audience(client: IndigoClient, audience_id: str, customer: str | None, table: _WatchTable) -> None:
+async def _watch_audience(
+    client: IndigoClient, audience_id: str, customer: str | None, table: _WatchTable, *, deadline: float | None
+) -> None:
     last_description: str | None = None
 
     def check(audience: Audience) -> Audience | None:
@@ -124,7 +127,8 @@ async def _watch_audience(client: IndigoClient, audience_id: str, customer: str 
         return audience if row.done else None
 
     try:
-        await get_poller(client).wait_until(audience_id, customer, check, part=RecordPart.EXPORTS)
+        poller = get_poller(client)
+        await poller.wait_until(audience_id, customer, check, part=RecordPart.EXPORTS, deadline=deadline)
     except IndigoError as error:
         table.update(audience_id, _Row(error=error, done=True))
 

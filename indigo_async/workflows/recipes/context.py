@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Protocol, TypeVar
 
 import attrs
@@ -110,8 +110,9 @@ class RecipeContext:
     `current_stage`, `audience`, `quote` (the priced export) and `timings` (seconds by stage) show how far it got.
     `new_price_cents` is the quote's price without what earlier runs paid for it.
     `created_ids` are the IDs of audiences created in this run, so nobody can have exported them before. `lost_uploads`
-    counts uploads without a response; each may have left a stub, which is harmless and free. `last_poll` describes the
-    last status checks of a wait that was given up. `warnings` are for the user; add to them with `warn`.
+    counts uploads without a response; each may have left a stub, which is harmless and free. `deadline` is when the
+    recipe gives up, in event loop time. `last_poll` describes the last status checks of a wait that was given up.
+    `warnings` are for the user; add to them with `warn`.
 
     For the advice after a timeout: `requested` is how far the current stage's audience got. `buys_another` means that
     the recipe may purchase an export although one is already purchased.
@@ -132,6 +133,7 @@ class RecipeContext:
     quote: CsvExport | None = None
     new_price_cents: int = 0
     lost_uploads: int = 0
+    deadline: float | None = None
     last_poll: str | None = None
     requested: Requested = Requested.NOTHING
     buys_another: bool = False
@@ -163,6 +165,17 @@ class RecipeContext:
             raise
         self.timings[stage] = seconds = clock() - started_at
         self.emit(StageFinished, stage=stage, seconds=seconds)
+
+    @asynccontextmanager
+    async def time_limit(self, seconds: float | None) -> AsyncGenerator[None]:
+        """Limit the block to some seconds, as `asyncio.timeout` does. Its waits know that deadline."""
+        outer = self.deadline
+        async with asyncio.timeout(seconds) as limit:
+            self.deadline = min((time for time in (outer, limit.when()) if time is not None), default=None)
+            try:
+                yield
+            finally:
+                self.deadline = outer
 
     def set_quote(self, export: CsvExport) -> None:
         """Record an export that the server has priced."""
@@ -250,6 +263,7 @@ def recipe_scope(
         try:
             try:
                 with deadline:
+                    context.deadline = deadline.deadline
                     yield context
             except TimeoutError:
                 if not deadline.expired:  # a file system's, say

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -215,7 +214,7 @@ async def _wait_for_url(context: RecipeContext, audience_id: RecordId, export: C
     """
     asks_for_payment = export_state(export) is ExportState.FOR_SALE and export.status.strip() != ""
     try:
-        async with asyncio.timeout(_CONTRADICTION_SECONDS if asks_for_payment else None):
+        async with context.time_limit(_CONTRADICTION_SECONDS if asks_for_payment else None):
             return await wait_export(context, audience_id, export.id, purchased=True)
     except TimeoutError:
         raise PurchaseInDoubtError(

@@ -455,7 +455,7 @@ class _Match:
         if may_be_matched and hides_names and not stub.state_before.ended:
             # If the first attempt was carried out, the audience becomes active.
             try:
-                async with asyncio.timeout(_UNKNOWN_OUTCOME_SECONDS):
+                async with context.time_limit(_UNKNOWN_OUTCOME_SECONDS):
                     audience = await wait_active(context, stub.id)
             except TimeoutError:
                 if not is_final:

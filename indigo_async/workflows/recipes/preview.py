@@ -174,7 +174,7 @@ async def _wait_until_priced(context: RecipeContext, audience_id: RecordId, expo
     """
     is_active = export_state(export) is ExportState.ACTIVE_WITHOUT_URL
     try:
-        async with asyncio.timeout(_URL_WAIT_SECONDS if is_active else None):
+        async with context.time_limit(_URL_WAIT_SECONDS if is_active else None):
             return await wait_export(context, audience_id, export.id, purchased=False)
     except TimeoutError:
         raise ExportExistsError(

@@ -239,7 +239,13 @@ def _wait(
 
     context.last_poll = None
     return get_poller(context.client).wait_until(
-        audience_id, context.customer_id, check, part=part, on_cancel=note_last_poll
+        audience_id,
+        context.customer_id,
+        check,
+        part=part,
+        kind=(context.current_stage, part),
+        deadline=context.deadline,
+        on_cancel=note_last_poll,
     )
 
 

@@ -14,6 +14,7 @@ import msgspec
 
 from indigo_async._polling import Poller
 from indigo_async._polling.cost_model import Cost
+from indigo_async._polling.pace import Pace
 from indigo_async._transport import codec
 from indigo_async._transport.audience_list import ListReader
 from indigo_async._transport.endpoints import GET_AUDIENCE, LIST_AUDIENCES
@@ -58,6 +59,10 @@ class FakeAudienceApi:
     def add(self, customer_id, audience_id, record):
         """Add a record: a JSON object, or a function that returns one, or None, for a time."""
         self._records.setdefault(customer_id, {})[str(audience_id)] = record
+
+    def clear(self):
+        """Remove all records."""
+        self._records.clear()
 
     @property
     def request_kinds(self):
@@ -123,4 +128,4 @@ def active_or_none(record: Audience) -> Audience | None:
 @asynccontextmanager
 async def open_poller(server: FakeAudienceApi, interval: float = INTERVAL, seed: int = 0) -> AsyncGenerator[Poller]:
     async with AsyncExitStack() as resources:
-        yield Poller(server, resources, interval=interval, jitter=Random(seed).random)
+        yield Poller(server, resources, pace=Pace(interval), jitter=Random(seed).random)

@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from indigo_async import workflows
+from indigo_async._polling import Poller, RecordPart
 from indigo_async._transport.shared_timeout import SharedTimeout
 from indigo_async.client import IndigoClient
 from indigo_async.errors import AudienceFailedError, AuthenticationError, NotFoundError, WaitTimeoutError
@@ -325,6 +326,35 @@ async def test_a_wait_does_not_describe_an_earlier_one():
             assert run.last_poll is not None
             await wait_active(run, "aud-1")
     assert run.last_poll is None
+
+
+async def test_waits_know_their_stage_and_their_deadline(monkeypatch: pytest.MonkeyPatch):
+    waits: list[tuple[object, float]] = []
+    original = Poller.wait_until
+
+    async def spy(poller: Poller, *arguments: Any, kind: object, deadline: float, **options: Any) -> Any:
+        waits.append((kind, deadline - asyncio.get_running_loop().time()))
+        return await original(poller, *arguments, kind=kind, deadline=deadline, **options)
+
+    monkeypatch.setattr(Poller, "wait_until", spy)
+    async with server_and_client(respond_with_json({"id": "aud-1", "status": "ACTIVE"})) as (_, client):
+        run = RecipeContext(client, None, "Donors", NameIndex(client), current_stage=Stage.LOOKALIKE)
+        with recipe_scope(run, "test", SharedTimeout(500)):
+            async with run.time_limit(60):
+                await wait_active(run, "aud-1")
+            async with run.time_limit(None):
+                await wait_active(run, "aud-1")
+    assert [kind for kind, _ in waits] == [(Stage.LOOKALIKE, RecordPart.STATUS)] * 2
+    assert [left for _, left in waits] == pytest.approx([60, 500], abs=10)
+
+
+async def test_a_time_limit_ends_its_block_alone():
+    async with server_and_client(STILL) as (_, client):
+        run = RecipeContext(client, None, "Donors", NameIndex(client))
+        with pytest.raises(TimeoutError):
+            async with run.time_limit(0):
+                await wait_active(run, "aud-1")
+    assert run.deadline is None
 
 
 class RecordingJobLog(NullJobLog):
