@@ -28,6 +28,7 @@ PARTS = {
     "calls": "one typed call compared with what people would write, or generate, instead",
     "imports": "what importing the package costs",
     "polling": "what 10,000 waits cost: requests, CPU, memory, event loop blocking",
+    "poll_intervals": "how often waits are polled, and how late their ends are noticed",
     "memory": "the memory of a waiting job in a batch",
     "cookbook": "the whole cookbook for 1,000 jobs, compared with a loop for each audience",
     "pacing": "the share of a server's rate limit that is used, and the share of 429s",

@@ -18,7 +18,8 @@ from typing import Any
 import anyio
 import attrs
 
-from indigo_async.sandbox import Sandbox
+from indigo_async.sandbox import Fault, FaultKind, Sandbox
+from indigo_async.sandbox.faults import Faults, RequestTarget
 
 __all__ = ["ControlledSandbox", "SandboxCounts", "controlled_sandbox"]
 
@@ -72,9 +73,12 @@ class ControlledSandbox:
 
 
 @contextmanager
-def controlled_sandbox(*, speed: float, requests_per_second: float | None = None) -> Iterator[ControlledSandbox]:
-    """Run a sandbox until the end of the block."""
-    command = [sys.executable, "-m", __name__, json.dumps({"speed": speed, "requests_per_second": requests_per_second})]
+def controlled_sandbox(
+    *, speed: float, requests_per_second: float | None = None, lists_everything: bool = True
+) -> Iterator[ControlledSandbox]:
+    """Run a sandbox until the end of the block. It may refuse the list of everything, of no single customer."""
+    options = {"speed": speed, "requests_per_second": requests_per_second, "lists_everything": lists_everything}
+    command = [sys.executable, "-m", __name__, json.dumps(options)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -100,8 +104,24 @@ def _count(sandbox: Sandbox) -> SandboxCounts:
     )
 
 
+class _RefusedLists(Faults):
+    """Refuses the list of everything, always."""
+
+    def __bool__(self) -> bool:
+        return True
+
+    def trigger(self, target: RequestTarget) -> Fault | None:
+        if target.endpoint == "GET /audiences" and target.customer_id is None:
+            return Fault(kind=FaultKind.ERROR_BEFORE, status=400, message="customerId is required")
+        return None
+
+
 async def _serve(options: dict[str, Any]) -> None:
-    async with Sandbox(lite=True, log_entries=1_000, **options) as sandbox, AsyncExitStack() as outages:
+    lists_everything = options.pop("lists_everything")
+    sandbox = Sandbox(lite=True, log_entries=1_000, **options)
+    if not lists_everything:
+        sandbox.faults = _RefusedLists(0)
+    async with sandbox, AsyncExitStack() as outages:
         print(json.dumps([sandbox.base_url, sandbox.token]), flush=True)
         async for line in anyio.wrap_file(sys.stdin):
             match line.strip():
