@@ -25,27 +25,30 @@ class Admission:
     require_pacer: Callable[[], Pacer]
 
     async def acquire_slot(
-        self, endpoint: Endpoint, *, request_timeout: float, max_pause: float
+        self, pacer: Pacer, endpoint: Endpoint, *, request_timeout: float, max_pause: float
     ) -> tuple[Pacer, float]:
         """Wait for the end of an outage and for a slot. Also returns how much of `max_pause` the outage took.
 
-        `request_timeout` is in seconds.
+        `request_timeout` is in seconds. The client may be closed and opened again during an outage, so the slot may be
+        another pacer's.
 
         Raises:
             ConnectionFailedError: the outage lasts longer than `max_pause` seconds.
             RateLimitedError: the server's `Retry-After` pauses all requests for longer than that.
         """
         held = 0.0
+        is_write = not endpoint.idempotent
         while True:
-            self.require_pacer()
             is_probe = False
             if self.breaker.holds(request_timeout):
                 is_probe, seconds = await self._hold(endpoint, max_pause - held)
                 held += seconds
-            pacer = await self._acquire_from_pacer(endpoint, max_pause=max_pause - held)
+                pacer = self.require_pacer()
+            if not pacer.try_acquire(is_write=is_write):
+                await _wait_for_slot(pacer, endpoint, max_pause=max_pause - held)
             if is_probe or not self.breaker.holds(request_timeout):
                 return pacer, held
-            pacer.release(is_write=not endpoint.idempotent)
+            pacer.release(is_write=is_write)
 
     async def _hold(self, endpoint: Endpoint, seconds: float) -> tuple[bool, float]:
         """Wait until the outage is over, or until it is this request's turn to probe.
@@ -68,14 +71,10 @@ class Admission:
         )
         raise ConnectionFailedError(message, endpoint=endpoint.name)
 
-    async def _acquire_from_pacer(self, endpoint: Endpoint, *, max_pause: float) -> Pacer:
-        pacer = self.require_pacer()
-        if not pacer.try_acquire(is_write=not endpoint.idempotent):
-            pause = pacer.pause_remaining()
-            if pause > max(max_pause, 0.0):
-                message = "the server asked all requests to wait longer than the retry budget"
-                raise RateLimitedError(
-                    HTTPStatus.TOO_MANY_REQUESTS.value, message, None, endpoint.name, retry_after=pause
-                )
-            await pacer.acquire(is_write=not endpoint.idempotent)
-        return pacer
+
+async def _wait_for_slot(pacer: Pacer, endpoint: Endpoint, *, max_pause: float) -> None:
+    pause = pacer.pause_remaining()
+    if pause > max(max_pause, 0.0):
+        message = "the server asked all requests to wait longer than the retry budget"
+        raise RateLimitedError(HTTPStatus.TOO_MANY_REQUESTS.value, message, None, endpoint.name, retry_after=pause)
+    await pacer.acquire(is_write=not endpoint.idempotent)

@@ -120,6 +120,7 @@ _RECORD_KEYS: dict[type, frozenset[str]] = {
     cls: frozenset(key for keys in KEYS[cls].values() for key in keys) - {"status", "audience"}
     for cls in _ENVELOPE_KEYS
 }
+_ID_KEYS = {cls: frozenset(KEYS[cls]["id"]) for cls in _ENVELOPE_KEYS}
 _MAX_ENVELOPES = 2
 _COUNT_FIELDS = frozenset({"size", "matched_count", "row_count"})
 _CSV_MATCH_KEYS = frozenset(KEYS[UploadedAudienceCsv]["matched_count"])
@@ -157,7 +158,7 @@ def unwrap_record(document: Any, cls: type) -> Any:
     """
     inner = document
     for _ in range(_MAX_ENVELOPES + 1):
-        if isinstance(inner, dict) and any(key in inner for key in KEYS[cls]["id"]):
+        if isinstance(inner, dict) and not _ID_KEYS[cls].isdisjoint(cast("dict[str, Any]", inner)):
             return cast("Any", inner)
         contents = _envelope_contents(inner, cls)
         if len(contents) != 1:

@@ -42,6 +42,7 @@ class HttpSession:
     """
 
     _api_options: dict[str, Any]
+    _session_has_credentials: bool
 
     def __init__(
         self,
@@ -84,6 +85,7 @@ class HttpSession:
             self._loop = None
             raise
         self._api_options = self._request_options(self._proxy)
+        self._session_has_credentials = self._may_add_credentials()
         if self._session_has_credentials:
             self._api_options |= self._with_middleware(self._authorize)
 
@@ -126,15 +128,16 @@ class HttpSession:
         Raises:
             ClientNotOpenError: it can't be used here and now.
         """
+        session = self._session
+        if session is not None and self._loop is running_loop() and not session.closed:
+            return session
         self.require_own_loop()
-        if self._loop is None or self._session is None:
+        if self._loop is None or session is None:
             raise ClientNotOpenError(
                 "the client is not open: use it inside `async with IndigoClient(...) as client:`, or open it with "
                 "`await client.open()`"
             )
-        if self._session.closed:
-            raise ClientNotOpenError("the client's session was closed: keep it open until the client is closed")
-        return self._session
+        raise ClientNotOpenError("the client's session was closed: keep it open until the client is closed")
 
     def require_own_loop(self) -> None:
         """Check that no other event loop has opened the session.
@@ -242,8 +245,7 @@ class HttpSession:
         }
         return options if proxy is None else options | {"proxy": proxy.url}
 
-    @property
-    def _session_has_credentials(self) -> bool:
+    def _may_add_credentials(self) -> bool:
         """Whether the caller's session may add a user name and password to requests."""
         session = self._session
         return not self._owns_session and bool(

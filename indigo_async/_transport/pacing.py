@@ -7,7 +7,7 @@ A `Retry-After` pauses all requests, not only the one that got it.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 from http import HTTPStatus
 
 import attrs
@@ -55,7 +55,8 @@ class Pacer:
         self._loop = asyncio.get_running_loop()
         self._concurrency = ConcurrencyLimit(pacing.max_concurrency)
         self._rate = RateLimit(pacing.requests_per_second)
-        self._in_flight = Counter[bool]()  # by `is_write`
+        self._in_flight = [0, 0]
+        """Reads and writes."""
         self._paused_until = float("-inf")
         self._timer: asyncio.TimerHandle | None = None
         self._write_queue: deque[asyncio.Future[None]] = deque()
@@ -93,7 +94,7 @@ class Pacer:
         None if this one compares with no other.
         """
         now = self._loop.time()
-        in_flight = self._in_flight.total()
+        in_flight = sum(self._in_flight)
         self._concurrency.record_accepted(started=started, now=now, in_flight=in_flight, latency_group=latency_group)
         self._rate.record_accepted(started=started, now=now)
 
@@ -139,7 +140,7 @@ class Pacer:
 
     def _acquire_if_free(self, *, is_write: bool) -> bool:
         limit = self._concurrency.current
-        if self._in_flight.total() + 1 > limit or self._in_flight[is_write] + 1 > max(1.0, limit * _MAX_SHARE):
+        if sum(self._in_flight) + 1 > limit or self._in_flight[is_write] + 1 > max(1.0, limit * _MAX_SHARE):
             return False
         now = self._loop.time()
         if now < self._paused_until or now < self._rate.ready_at:

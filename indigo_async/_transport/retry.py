@@ -104,7 +104,7 @@ def is_retryable(endpoint: Endpoint, outcome: Response | NoResponse) -> bool:
 
 def is_unauthorized(outcome: Response | NoResponse) -> bool:
     """Whether the server rejected the token (401), so it didn't process the request."""
-    return isinstance(outcome, Response) and outcome.status == HTTPStatus.UNAUTHORIZED
+    return isinstance(outcome, Response) and outcome.status == 401  # noqa: PLR2004 - as in `Response.ok`
 
 
 def is_outcome_unknown(outcome: Response | NoResponse) -> bool:

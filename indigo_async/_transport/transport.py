@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from http import HTTPStatus
 from typing import Any, TypeAlias
+from weakref import WeakValueDictionary
 
 import aiohttp
 import attrs
@@ -130,7 +131,9 @@ class Transport:
     first_success: asyncio.Event
     breaker: CircuitBreaker
     _admission: Admission
-    _shared_timeout: SharedTimeout
+    _clock: Callable[[], float]
+    _timeouts: WeakValueDictionary[float, SharedTimeout]
+    """By seconds: those that requests are using, and the client's own."""
 
     def __init__(
         self,
@@ -172,13 +175,15 @@ class Transport:
             InvalidInputError: the token or the environment's certificates can't be used.
         """
         await self.http.open()
+        self._clock = running_loop().time
         self._pacer = Pacer(self._pacing)
         self.first_success = asyncio.Event()
         self.breaker = CircuitBreaker(
             self._options.retry, self.max_probe_interval, server=self.base_url, on_event=self.on_event
         )
         self._admission = Admission(self.breaker, self._require_open)
-        self._shared_timeout = SharedTimeout(self._options.timeout)
+        self._timeouts = WeakValueDictionary()
+        self._own_timeout = self._timeout(self._options.timeout)
 
     async def close(self) -> None:
         self._pacer = None
@@ -209,22 +214,22 @@ class Transport:
             ApiError, TransportError, ResponseDecodeError: the last attempt failed, or a 2xx response holds an error.
             SendTooLateError: `send_state.send_by` has passed.
         """
-        self._require_open()
         state = SendState() if send_state is None else send_state
-        clock = running_loop().time
         latency_group = endpoint.name if endpoint.idempotent else None  # a POST's latency depends on its work
         retry = options.retry
         elapsed = 0.0  # excludes the time in our own queue, where thousands of jobs may wait; includes outages
         attempt = 0
         while True:
+            pacer = self._require_open()
             attempt += 1
             pacer, held = await self._admission.acquire_slot(
+                pacer,
                 endpoint,
                 request_timeout=options.timeout,
                 max_pause=retry.timeout - elapsed if state.may_resend else math.inf,
             )
             elapsed += held
-            started = clock()
+            started = self._clock()
             if state.send_by is not None and started > state.send_by:
                 pacer.release(is_write=not endpoint.idempotent)
                 raise SendTooLateError(f"{endpoint.name}: waited too long for a slot, so nothing was sent")
@@ -239,7 +244,7 @@ class Transport:
                 latency_group=latency_group,
                 attempt=attempt,
             )
-            elapsed += clock() - started
+            elapsed += self._clock() - started
             if isinstance(outcome, Response) and outcome.ok:
                 try:
                     return parse(outcome, endpoint, self.secrets(options))
@@ -302,12 +307,10 @@ class Transport:
         Raises:
             ApiError, TransportError, ResponseDecodeError: there was no 2xx response, or it was cut off.
         """
-        self._require_open()
         pacer, _ = await self._admission.acquire_slot(
-            endpoint, request_timeout=options.timeout, max_pause=options.retry.timeout
+            self._require_open(), endpoint, request_timeout=options.timeout, max_pause=options.retry.timeout
         )
-        clock = asyncio.get_running_loop().time
-        started = clock()
+        started = self._clock()
         outcome = await self._attempt(
             pacer,
             endpoint,
@@ -323,7 +326,7 @@ class Transport:
                 raise make_error(endpoint, outcome, secrets=self.secrets(options), base_url=self.base_url)
             finally:
                 del outcome  # as above
-        return clock() - started
+        return self._clock() - started
 
     def start_list(self, endpoint: Endpoint, query: Query) -> PageTrail:
         """Return the trail of a list's pages, beginning with the request for its first one."""
@@ -376,7 +379,8 @@ class Transport:
 
     def secrets(self, options: RequestOptions) -> Secrets:
         """Return what errors must not show: the current token, and the values of the caller's headers."""
-        return (self.token, *options.secrets) if options.secrets else self.token
+        token = self._credentials.token
+        return (token, *options.secrets) if options.secrets else token
 
     @property
     def slot_seconds(self) -> float:
@@ -410,7 +414,6 @@ class Transport:
 
         A request that failed with 401 was not processed, so it is sent again, even a POST, if there is a new token.
         """
-        clock = asyncio.get_running_loop().time
         state.outcome_unknown = True
         try:
             for may_refresh in (True, False):
@@ -418,13 +421,13 @@ class Transport:
                 if self.on_event is not None:
                     notify(self.on_event, RequestStarted(endpoint=endpoint.name, attempt=attempt))
                 token = self._credentials.token
-                started = clock()
+                started = self._clock()
                 try:
                     outcome = await self._send(endpoint, self._url(endpoint, query), body, options, read=read)
                 except BaseException as error:
-                    self._notify_ended(endpoint, attempt, clock() - started, error, options)
+                    self._notify_ended(endpoint, attempt, started, error, options)
                     raise
-                self._notify_ended(endpoint, attempt, clock() - started, outcome, options)
+                self._notify_ended(endpoint, attempt, started, outcome, options)
                 if not is_unauthorized(outcome):
                     break
                 if not (may_refresh and await self._credentials.refresh(token)):
@@ -434,12 +437,14 @@ class Transport:
                     break
             if isinstance(outcome, Response) and outcome.ok and is_web_page(outcome.body, ""):
                 outcome = describe_unreadable(outcome)
-            outcome = self._check_for_outage(outcome, timeout=options.timeout)
             if isinstance(outcome, Response) and outcome.ok:
                 is_small = len(outcome.body) <= _MAX_BYTES_FOR_LATENCY
                 pacer.record_accepted(started=started, latency_group=latency_group if is_small else None)
+                self.breaker.record_success()
+                self.first_success.set()
                 state.outcome_unknown = False
             else:
+                outcome = self._check_for_outage(outcome, timeout=options.timeout)
                 self.failed_requests[_failure_label(outcome)] += 1
                 pacer.record_failure(outcome, started=started)
                 self._warn_about_absurd_retry_after(endpoint, outcome)
@@ -449,7 +454,7 @@ class Transport:
         return outcome
 
     def _check_for_outage(self, outcome: Response | NoResponse, *, timeout: float) -> Response | NoResponse:
-        """Report the outcome to the circuit breaker.
+        """Report an outcome other than a 2xx response to the circuit breaker.
 
         A host or certificate that worked before and now fails is part of an outage; otherwise the address is wrong,
         and waiting would not help.
@@ -466,20 +471,19 @@ class Transport:
             self.breaker.record_failure(f"HTTP {outcome.status}", timeout=timeout)
         else:
             self.breaker.record_success()
-            if outcome.ok:
-                self.first_success.set()
         return outcome
 
     def _notify_ended(
         self,
         endpoint: Endpoint,
         attempt: int,
-        seconds: float,
+        started: float,
         outcome: Response | NoResponse | BaseException,
         options: RequestOptions,
     ) -> None:
         if self.on_event is None:
             return
+        seconds = self._clock() - started
         status, error_type = None, None
         if isinstance(outcome, Response):
             status = outcome.status
@@ -504,11 +508,8 @@ class Transport:
     ) -> Response | NoResponse:
         headers: Mapping[str, str] | None = None
         remember_head(headers)
-        timeout = self._shared_timeout
-        if options.timeout != timeout.seconds:
-            timeout = SharedTimeout(options.timeout)
         try:
-            with timeout.scope():
+            with self._timeout(options.timeout).scope():
                 response = await self.http.request(endpoint, url, body, options)
                 if isinstance(response, NoResponse):
                     return response
@@ -519,6 +520,13 @@ class Transport:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             outcome = self.http.explain(error, url)
         return attrs.evolve(outcome, headers=headers) if isinstance(outcome, NoResponse) else outcome
+
+    def _timeout(self, seconds: float) -> SharedTimeout:
+        """Return the timeout that all current requests with this time limit share."""
+        timeout = self._timeouts.get(seconds)
+        if timeout is None:
+            timeout = self._timeouts[seconds] = SharedTimeout(seconds)
+        return timeout
 
     def _warn_about_absurd_retry_after(self, endpoint: Endpoint, outcome: Response | NoResponse) -> None:
         if self._has_warned_about_retry_after or isinstance(outcome, NoResponse) or not has_absurd_retry_after(outcome):

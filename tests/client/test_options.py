@@ -14,6 +14,7 @@ from aiohttp import web
 import indigo_async
 from indigo_async import IndigoClient, RetryPolicy, workflows
 from indigo_async._transport.options import RequestOptions
+from indigo_async._transport.shared_timeout import SharedTimeout
 from indigo_async.client import get_poller
 from indigo_async.errors import ClientNotOpenError, InvalidInputError, RequestTimeoutError, ServerError
 from indigo_async.files.downloads.download import download
@@ -33,6 +34,31 @@ AUDIENCE = {"id": "aud-1"}
 COLUMNS = {"first_name": {"column_name": "First", "is_required": True}}
 CSV = "https://files.example.org/people.csv"
 SECRET = "canary-header-71cc"
+
+
+async def test_requests_with_the_same_timeout_share_a_timer(monkeypatch: pytest.MonkeyPatch):
+    loop = asyncio.get_running_loop()
+    call_at, timers = loop.call_at, list[SharedTimeout]()
+
+    def spy(when: float, callback: Any, *args: Any, **options: Any) -> asyncio.TimerHandle:
+        owner = getattr(callback, "__self__", None)
+        if isinstance(owner, SharedTimeout):
+            timers.append(owner)
+        return call_at(when, callback, *args, **options)
+
+    monkeypatch.setattr(loop, "call_at", spy)
+    arrived = asyncio.Barrier(6)
+
+    async def wait_for_all(_: web.BaseRequest) -> web.StreamResponse:
+        await arrived.wait()
+        return web.json_response(AUDIENCE)
+
+    async with server_and_client(wait_for_all, timeout=50.0) as (_, client):
+        views = [client.with_options(timeout=seconds) for seconds in (30, 30, 40)]
+        async with asyncio.TaskGroup() as group:
+            for user in (client, client, client, *views):
+                group.create_task(user.get_audience("aud-1"))
+    assert sorted(timer.seconds for timer in timers) == [30, 40, 50]
 
 
 async def test_a_view_has_other_options_and_the_client_keeps_its_own():
