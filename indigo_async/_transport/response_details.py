@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any, TypeVar, cast
 
@@ -29,9 +29,11 @@ from indigo_async._transport.responses import NoResponse, Response
 from indigo_async.errors import ApiError, IndigoError
 
 __all__ = [
+    "RedactedHeaders",
     "ResponseDetails",
     "add_details",
     "add_latest_details",
+    "describe_for_event",
     "describe_outcome",
     "describe_response",
     "find_request_id",
@@ -68,12 +70,47 @@ _MAX_ITEMS = 3
 _KEY = re.compile(r"[A-Za-z_$][\w.$-]*")
 
 
+class RedactedHeaders(Mapping[str, str]):
+    """The headers of a response that may be shown, redacted when they are first read.
+
+    Few listeners read them, and redacting them takes half as long as the request. The repr, pickles and copies are made
+    of the redacted headers, too.
+    """
+
+    __slots__ = ("_given", "_redacted")
+
+    def __init__(self, headers: Mapping[str, str], secrets: Secrets) -> None:
+        self._given: tuple[Mapping[str, str], Secrets] | None = headers, secrets
+        self._redacted: CIMultiDict[str] = CIMultiDict()
+
+    def _read(self) -> CIMultiDict[str]:
+        if self._given is not None:
+            self._redacted = _redact_headers(*self._given)
+            self._given = None
+        return self._redacted
+
+    def __getitem__(self, name: str) -> str:
+        return self._read()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+    def __repr__(self) -> str:
+        return repr(self._read())
+
+    def __reduce__(self) -> tuple[type[CIMultiDict[str]], tuple[list[tuple[str, str]]]]:
+        return CIMultiDict, ([*self._read().items()],)
+
+
 @attrs.frozen
 class ResponseDetails:
     """What may be shown of a response."""
 
     request_id: str | None = None
-    headers: CIMultiDict[str] = attrs.field(factory=CIMultiDict[str])
+    headers: Mapping[str, str] = attrs.field(factory=CIMultiDict[str])
     body: str = ""
 
 
@@ -88,6 +125,14 @@ def describe_outcome(outcome: Response | NoResponse, secrets: Secrets) -> Respon
     if isinstance(outcome, Response) and not outcome.ok:
         return describe_response(outcome, secrets)
     return ResponseDetails() if outcome.headers is None else describe_head(outcome.headers, secrets)
+
+
+def describe_for_event(outcome: Response | NoResponse, secrets: Secrets) -> ResponseDetails:
+    """Describe how an attempt ended, as above. The headers of a 2xx response are redacted when they are read."""
+    if isinstance(outcome, Response) and outcome.ok:
+        headers = outcome.headers
+        return ResponseDetails(find_request_id(headers, secrets), RedactedHeaders(headers, secrets))
+    return describe_outcome(outcome, secrets)
 
 
 def add_details(error: E, details: ResponseDetails) -> E:
@@ -123,6 +168,10 @@ def add_latest_details(error: E, document: Any = None) -> E:
 
 def describe_head(headers: Mapping[str, str], secrets: Secrets) -> ResponseDetails:
     """Describe a response by its headers, without those whose names suggest a secret."""
+    return ResponseDetails(find_request_id(headers, secrets), _redact_headers(headers, secrets))
+
+
+def _redact_headers(headers: Mapping[str, str], secrets: Secrets) -> CIMultiDict[str]:
     shown = CIMultiDict[str]()
     for name, value in [*headers.items()][:_MAX_HEADERS]:
         if not _SENSITIVE_HEADER.search(name):
@@ -130,13 +179,15 @@ def describe_head(headers: Mapping[str, str], secrets: Secrets) -> ResponseDetai
                 sanitize_response_text(name, secrets, max_length=_MAX_NAME_LENGTH),
                 sanitize_response_text(value, secrets, max_length=_MAX_TEXT_LENGTH),
             )
-    return ResponseDetails(find_request_id(headers, secrets), shown)
+    return shown
 
 
 def find_request_id(headers: Mapping[str, str], secrets: Secrets) -> str | None:
     """Return the ID with which the server's operators find a request; None if the response has none."""
     for name in _REQUEST_ID_HEADERS:
-        value = headers.get(name, "")
+        value = headers.get(name)
+        if value is None:
+            continue
         if name == "traceparent":
             trace = _TRACEPARENT.fullmatch(value)
             value = "" if trace is None else trace[1]

@@ -39,7 +39,7 @@ from indigo_async._transport.proxies import Proxies
 from indigo_async._transport.response_details import (
     ResponseDetails,
     add_details,
-    describe_outcome,
+    describe_for_event,
     describe_response,
     find_request_id,
     remember_head,
@@ -490,7 +490,7 @@ class Transport:
         else:
             error_type = outcome.reason.name.lower() if isinstance(outcome, NoResponse) else type(outcome).__name__
         secrets = self.secrets(options)
-        details = ResponseDetails() if isinstance(outcome, BaseException) else describe_outcome(outcome, secrets)
+        details = ResponseDetails() if isinstance(outcome, BaseException) else describe_for_event(outcome, secrets)
         ended = RequestEnded(
             endpoint=endpoint.name,
             attempt=attempt,

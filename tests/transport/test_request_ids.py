@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import pickle
 from collections.abc import Callable
+from typing import Any
 
+import attrs
 import pytest
 from aiohttp import web
 
 from indigo_async import IndigoClient, workflows
+from indigo_async._redaction import sanitize_response_text
 from indigo_async.errors import (
     AmbiguousOutcomeError,
     ApiError,
@@ -23,7 +27,7 @@ from indigo_async.errors import (
     ServerError,
     WaitTimeoutError,
 )
-from indigo_async.events import Event, RequestEnded, RequestRetried
+from indigo_async.events import Event, RequestEnded, RequestRetried, event_fields
 from indigo_async.sandbox import Fault, FaultKind
 from tests.support.servers.scripted import Responder, respond_with, sandbox_and_client, server_and_client
 
@@ -168,6 +172,59 @@ async def test_events_carry_ids_headers_and_the_bodies_of_errors():
     assert second.body == ""
     assert "headers" not in repr(first)
     assert hash(first) == hash(pickle.loads(pickle.dumps(first)))
+
+
+async def end_of_a_good_request() -> RequestEnded:
+    events: list[Event] = []
+    echo = respond_with(
+        body=b'{"id": 7}',
+        x_request_id="req-7",
+        set_cookie="session=canary-cookie",
+        x_echo="canary-token",
+        location=SIGNED,
+    )
+    async with server_and_client(echo, token="canary-token", on_event=events.append) as (_, client):
+        await client.get_audience(7)
+    return next(event for event in events if isinstance(event, RequestEnded))
+
+
+@pytest.mark.parametrize(
+    "show",
+    [
+        repr,
+        pickle.dumps,
+        event_fields,
+        attrs.asdict,
+        lambda event: event.headers,
+        lambda event: dict(event.headers),
+        lambda event: pickle.dumps(event.headers),
+        lambda event: copy.copy(event.headers),
+        lambda event: copy.deepcopy(event).headers,
+    ],
+)
+async def test_headers_of_an_event_hold_no_secrets_however_they_are_first_read(show: Callable[[RequestEnded], object]):
+    event = await end_of_a_good_request()
+    assert "canary" not in repr(show(event))
+    copied = pickle.loads(pickle.dumps(event))
+    assert copied == event
+    assert copied.headers == event.headers
+    assert event.headers["x-echo"] == "<hidden>"
+    assert event.headers["LOCATION"] == "https://bucket.example.org/a.csv?<hidden>"
+    assert "Set-Cookie" not in event.headers
+
+
+async def test_headers_that_no_listener_reads_are_not_redacted(monkeypatch: pytest.MonkeyPatch):
+    redacted: list[str] = []
+
+    def spy(text: str, *args: Any, **options: Any) -> str:
+        redacted.append(text)
+        return sanitize_response_text(text, *args, **options)
+
+    monkeypatch.setattr("indigo_async._transport.response_details.sanitize_response_text", spy)
+    event = await end_of_a_good_request()
+    assert redacted == ["req-7"]
+    assert event.headers["X-Request-ID"] == "req-7"
+    assert len(redacted) > len(event.headers) > 1
 
 
 async def test_a_server_error_after_retries_names_the_last_request():
