@@ -123,7 +123,6 @@ _RECORD_KEYS: dict[type, frozenset[str]] = {
 _ID_KEYS = {cls: frozenset(KEYS[cls]["id"]) for cls in _ENVELOPE_KEYS}
 _MAX_ENVELOPES = 2
 _COUNT_FIELDS = frozenset({"size", "matched_count", "row_count"})
-_CSV_MATCH_KEYS = frozenset(KEYS[UploadedAudienceCsv]["matched_count"])
 # The keys that an error message may show; others might be data.
 _NAMEABLE_KEYS = frozenset(
     {key for keys in KEYS.values() for names in keys.values() for key in names}
@@ -361,18 +360,15 @@ def _structure_usual(document: Any, cls: type[T]) -> T:
         fields["extra"] = extra
     if cls is Audience and "uploadedAudienceCsv" in fields:
         _copy_matched_count(fields)
-    elif cls is CsvExport and contradicts_breakdown(parse_cents(fields.get("cost")), fields.get("costBreakdown")):
-        raise _MisfitError("one price", fields)
     record: T = _FUNCTIONS[cls](fields, cls)
+    if isinstance(record, CsvExport) and contradicts_breakdown(record.cost_cents, record.cost_breakdown):
+        raise _MisfitError("one price", fields)
     return record
 
 
 def _copy_matched_count(fields: dict[str, Any]) -> None:
     """Copy the matched count of its CSV to an audience, unless the audience shows a different one."""
-    shown = fields["uploadedAudienceCsv"]
-    if shown.__class__ is not dict or _CSV_MATCH_KEYS.isdisjoint(shown):
-        return
-    csv = fields["uploadedAudienceCsv"] = _structure_usual(shown, UploadedAudienceCsv)
+    csv = fields["uploadedAudienceCsv"] = _structure_usual(fields["uploadedAudienceCsv"], UploadedAudienceCsv)
     matched = csv.matched_count
     if matched is not None and fields.setdefault("matchedCount", matched) != matched:
         raise _MisfitError("one matched count", fields)

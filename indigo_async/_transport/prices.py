@@ -53,26 +53,33 @@ def read_price(document: Mapping[str, Any]) -> int | None:
 
 def contradicts_breakdown(price: int | None, breakdown: object) -> bool:
     """Whether a breakdown states another total than the price, or items that add up to more."""
-    if price is None or breakdown is None:
+    if price is None:
         return False
-    amounts = _breakdown_amounts(breakdown)
-    return any(cents > price if key == _ITEM_SUM_LABEL else cents != price for key, cents in amounts.items())
+    total = _sum_items(breakdown)
+    if total is not None:
+        return total > price
+    return any(cents != price for cents in _find_totals(breakdown).values())
 
 
-_ITEM_SUM_LABEL = f"the sum of {_BREAKDOWN_KEY}"
+def _find_totals(breakdown: object) -> dict[str, int]:
+    """Return the readable totals that a breakdown states, by key."""
+    if not isinstance(breakdown, dict):
+        return {}
+    fields = cast("dict[str, Any]", breakdown)
+    return {key: cents for key in _TOTAL_KEYS if (cents := parse_cents(fields.get(key))) is not None}
 
 
-def _breakdown_amounts(breakdown: object) -> dict[str, int]:
-    """Return a breakdown's totals by key, or the sum of its items."""
-    if isinstance(breakdown, dict):
-        fields = cast("dict[str, Any]", breakdown)
-        totals = {key: parse_cents(fields.get(key)) for key in _TOTAL_KEYS}
-        return {f"{_BREAKDOWN_KEY}.{key}": cents for key, cents in totals.items() if cents is not None}
-    if isinstance(breakdown, list):
-        items = [_item_amount(item) for item in cast("list[object]", breakdown)]
-        readable = [cents for cents in items if cents is not None]
-        return {_ITEM_SUM_LABEL: sum(readable)} if readable and len(readable) == len(items) else {}
-    return {}
+def _sum_items(breakdown: object) -> int | None:
+    """Add up a breakdown's items. Returns None if there are none, or if one of them can't be read."""
+    if not isinstance(breakdown, list) or not breakdown:
+        return None
+    total = 0
+    for item in cast("list[object]", breakdown):
+        cents = _item_amount(item)
+        if cents is None:
+            return None
+        total += cents
+    return total
 
 
 def _item_amount(item: Any) -> int | None:
@@ -87,4 +94,8 @@ def _item_amount(item: Any) -> int | None:
 def find_price_amounts(export: CsvExport) -> dict[str, int]:
     """Return the readable amounts, in cents by key, of an export whose `cost_cents` is None."""
     amounts = {key: cents for key in COST_KEYS if (cents := parse_cents(export.extra.get(key))) is not None}
-    return amounts | _breakdown_amounts(export.cost_breakdown)
+    total = _sum_items(export.cost_breakdown)
+    if total is not None:
+        amounts[f"the sum of {_BREAKDOWN_KEY}"] = total
+    totals = _find_totals(export.cost_breakdown)
+    return amounts | {f"{_BREAKDOWN_KEY}.{key}": cents for key, cents in totals.items()}
