@@ -15,14 +15,8 @@ from cyclopts import App, Argument, Parameter
 from cyclopts.exceptions import CycloptsError, MissingArgumentError, UnusedCliTokensError
 
 from indigo_async._version import __version__
-from indigo_async.cli.errors import (
-    EXIT_CODES_HELP,
-    ErrorReport,
-    ExitCode,
-    describe_error,
-    exit_code_for,
-    find_cause,
-)
+from indigo_async.cli.errors import ErrorReport, describe_error, exit_code_for, find_cause
+from indigo_async.cli.exit_codes import EXIT_CODES_HELP, ExitCode
 from indigo_async.cli.render.output import Output, create_help_console, sanitize, writing_results
 
 __all__ = ["app", "run"]

@@ -14,7 +14,8 @@ import anyio
 
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async.cli.client import create_client, open_publisher
-from indigo_async.cli.errors import ErrorReport, ExitCode, combine_exit_codes, exit_code_for
+from indigo_async.cli.errors import ErrorReport, combine_exit_codes, exit_code_for
+from indigo_async.cli.exit_codes import ExitCode
 from indigo_async.cli.manifest import read_manifest
 from indigo_async.cli.options.batch import BatchOptions
 from indigo_async.cli.options.common import ConnectionOptions, PacingOptions

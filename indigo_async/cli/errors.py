@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from enum import IntEnum
 from typing import Any, cast
 
 import attrs
 
 from indigo_async._version import __version__
+from indigo_async.cli.exit_codes import ExitCode
 from indigo_async.cli.render.advice import advice_for, use_option_names
 from indigo_async.errors import (
     AuthenticationError,
@@ -22,9 +22,7 @@ from indigo_async.errors import (
 )
 
 __all__ = [
-    "EXIT_CODES_HELP",
     "ErrorReport",
-    "ExitCode",
     "combine_exit_codes",
     "describe_error",
     "exit_code_for",
@@ -34,25 +32,6 @@ __all__ = [
 
 _PROBLEMS_SHOWN = 200
 
-
-class ExitCode(IntEnum):
-    """The exit codes of all commands. Codes above 128 mean "ended by a signal", as in a shell."""
-
-    SUCCESS = 0
-    FAILED = 1
-    USAGE_ERROR = 2
-    OVER_LIMIT = 3
-    TIMED_OUT = 4
-    UNAUTHENTICATED = 5
-    INTERRUPTED = 130
-    BROKEN_PIPE = 141
-
-
-EXIT_CODES_HELP = (
-    "Exit codes: 0 success; 1 failed; 2 invalid usage, nothing was sent; 3 over a price limit or budget, nothing above "
-    "it was purchased; 4 not finished within --timeout; 5 the token was rejected; "
-    "130 interrupted; 141 the output pipe was closed."
-)
 
 _EXIT_CODES: dict[type[BaseException], ExitCode] = {
     InvalidInputError: ExitCode.USAGE_ERROR,

@@ -11,7 +11,8 @@ from indigo_async._redaction import redact
 from indigo_async._text import format_dollars
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async._validation import InputCheck
-from indigo_async.cli.errors import ErrorReport, ExitCode, combine_exit_codes, exit_code_for_type
+from indigo_async.cli.errors import ErrorReport, combine_exit_codes, exit_code_for_type
+from indigo_async.cli.exit_codes import ExitCode
 from indigo_async.cli.manifest import read_manifest
 from indigo_async.cli.options.batch import BatchOptions, TemporalBatchOptions
 from indigo_async.cli.progress.display import show_live

@@ -8,7 +8,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from indigo_async.cli.errors import ErrorReport, ExitCode
+from indigo_async.cli.errors import ErrorReport
+from indigo_async.cli.exit_codes import ExitCode
 from indigo_async.cli.options.common import POSITIVE, WholeNumber
 from indigo_async.cli.render.output import Output
 from indigo_async.cli.signals import run_async

@@ -22,7 +22,7 @@ from indigo_async._profiles import Profile
 from indigo_async._settings import Settings
 from indigo_async._tokens import TOKEN_FILE_VARIABLE, read_token_file
 from indigo_async._version import __version__
-from indigo_async.cli.errors import ExitCode
+from indigo_async.cli.exit_codes import ExitCode
 from indigo_async.cli.options.common import CONNECTION, ConnectionOptions
 from indigo_async.cli.render.advice import use_option_names
 from indigo_async.cli.render.output import Output, format_file_size, replace_control_characters

@@ -12,7 +12,8 @@ from rich.console import Group, RenderableType
 from indigo_async._text import format_dollars
 from indigo_async._validation import InputCheck
 from indigo_async.cli.client import open_client, read_audience
-from indigo_async.cli.errors import ExitCode, describe_error
+from indigo_async.cli.errors import describe_error
+from indigo_async.cli.exit_codes import ExitCode
 from indigo_async.cli.options.common import WAITING, AudienceId, OptionalCustomer, WaitOptions, WholeNumber
 from indigo_async.cli.render.output import Justify, format_file_size, make_table
 from indigo_async.cli.signals import run_async

@@ -18,7 +18,8 @@ from rich.text import Text
 from indigo_async._text import is_encodable
 from indigo_async._validation import InputCheck
 from indigo_async._version import __version__
-from indigo_async.cli.errors import ErrorReport, ExitCode
+from indigo_async.cli.errors import ErrorReport
+from indigo_async.cli.exit_codes import ExitCode
 from indigo_async.cli.manifest.generate import DraftJob, DraftSteps, write_json_lines, write_yaml
 from indigo_async.cli.options.common import OUTPUT, POSITIVE, OptionalWholeNumber, OutputOptions
 from indigo_async.cli.render.live import redrawn

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from indigo_async._text import format_dollars
 from indigo_async.cli.batch_runner import explain_exit, run_manifest
-from indigo_async.cli.errors import ExitCode
+from indigo_async.cli.exit_codes import ExitCode
 from indigo_async.cli.options.batch import BATCH, BatchOptions, Manifest
 from indigo_async.cli.options.common import CONNECTION, PACING, ConnectionOptions, PacingOptions
 from indigo_async.cli.render.output import Justify, make_table

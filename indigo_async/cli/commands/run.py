@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from indigo_async._validation import InputCheck
 from indigo_async.cli.batch_check import check_batch
 from indigo_async.cli.batch_runner import explain_exit, run_manifest
-from indigo_async.cli.errors import ExitCode
+from indigo_async.cli.exit_codes import ExitCode
 from indigo_async.cli.options.batch import BATCH, TEMPORAL_BATCH, BatchOptions, Manifest, TemporalBatchOptions
 from indigo_async.cli.options.common import (
     CONNECTION,

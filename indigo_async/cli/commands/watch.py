@@ -13,7 +13,8 @@ from rich.text import Text
 
 from indigo_async._polling import RecordPart
 from indigo_async.cli.client import open_client
-from indigo_async.cli.errors import ErrorReport, ExitCode, describe_error, exit_code_for
+from indigo_async.cli.errors import ErrorReport, describe_error, exit_code_for
+from indigo_async.cli.exit_codes import ExitCode
 from indigo_async.cli.options.common import PACING, WAITING, OptionalCustomer, PacingOptions, WaitOptions
 from indigo_async.cli.render.audiences import audience_to_json, csv_status, effective_status
 from indigo_async.cli.render.live import redrawn

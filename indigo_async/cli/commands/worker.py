@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from indigo_async.cli.client import create_client, explicit_proxy, open_publisher
-from indigo_async.cli.errors import ExitCode
+from indigo_async.cli.exit_codes import ExitCode
 from indigo_async.cli.options.batch import TEMPORAL_QUEUE, TemporalQueueOptions
 from indigo_async.cli.options.common import (
     CONNECTION,

@@ -13,7 +13,8 @@ from rich.text import Text
 
 from indigo_async._redaction import redact
 from indigo_async._text import format_dollars
-from indigo_async.cli.errors import ErrorReport, ExitCode, describe_error
+from indigo_async.cli.errors import ErrorReport, describe_error
+from indigo_async.cli.exit_codes import ExitCode
 from indigo_async.cli.render.advice import use_option_names
 from indigo_async.cli.render.failures import FailureGroup, MessageGroup, group_messages, render_failures
 from indigo_async.cli.render.output import (

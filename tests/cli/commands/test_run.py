@@ -8,7 +8,7 @@ from pathlib import Path
 
 import anyio
 
-from indigo_async.cli.errors import EXIT_CODES_HELP
+from indigo_async.cli.exit_codes import EXIT_CODES_HELP
 from indigo_async.cli.render.advice import advice_for
 from indigo_async.sandbox import Fault, FaultKind, Sandbox
 from indigo_async.workflows.journal import Journal

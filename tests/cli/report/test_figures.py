@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from indigo_async import ColumnSelection
-from indigo_async.cli.errors import ExitCode
+from indigo_async.cli.exit_codes import ExitCode
 from indigo_async.cli.render.output import Output
 from indigo_async.cli.render.results import BatchResult, render_results
 from indigo_async.cli.report.history import build_history
