@@ -17,7 +17,8 @@ from cyclopts.exceptions import CycloptsError, MissingArgumentError, UnusedCliTo
 from indigo_async._version import __version__
 from indigo_async.cli.errors import ErrorReport, describe_error, exit_code_for, find_cause
 from indigo_async.cli.exit_codes import EXIT_CODES_HELP, ExitCode
-from indigo_async.cli.render.output import Output, create_help_console, sanitize, writing_results
+from indigo_async.cli.render.console import create_help_console, writing_results
+from indigo_async.cli.render.output import Output, sanitize
 
 __all__ = ["app", "run"]
 

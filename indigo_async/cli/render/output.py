@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import IO, Any, Literal, NoReturn, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import attrs
-from rich.console import Console, ConsoleDimensions, ConsoleOptions, RenderableType, RenderResult
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
@@ -19,13 +17,12 @@ from rich.text import Text
 from indigo_async._redaction import redact
 from indigo_async._text import format_dollars
 from indigo_async.cli.errors import ErrorReport
-from indigo_async.cli.streams import MIN_WIDTH
+from indigo_async.cli.render.console import CommandConsole, writing_results
 from indigo_async.models import is_failure_status
 
 __all__ = [
     "Justify",
     "Output",
-    "create_help_console",
     "format_elapsed",
     "format_file_size",
     "format_spending",
@@ -33,65 +30,13 @@ __all__ = [
     "make_table",
     "replace_control_characters",
     "sanitize",
-    "writing_results",
 ]
 
 Justify: TypeAlias = Literal["left", "right"]
 
-_PIPE_WIDTH = 240
 _MIN_TEXT_WIDTH = 12
 _PADDING = 2
-_HELP_WIDTH = 80
 _SUCCESS_STATUSES = {"ACTIVE", "READY_FOR_COLUMN_SELECTION"}
-
-
-@contextmanager
-def writing_results() -> Generator[None]:
-    """Name stdout in the error if the block can't write to it, and drop buffered output.
-
-    Raises:
-        BrokenPipeError: the reader of the pipe is gone.
-        OSError: another write error, such as a full disk.
-    """
-    try:
-        yield
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's final flush would fail
-        if isinstance(error, BrokenPipeError):
-            raise
-        raise OSError(error.errno, error.strerror, "stdout") from None
-
-
-class _Console(Console):
-    """A console that prints text unchanged, is at least `MIN_WIDTH` wide, and raises its file's errors."""
-
-    def __init__(self, file: IO[str], *, pipe_width: int = _PIPE_WIDTH) -> None:
-        super().__init__(
-            file=file,
-            width=None if file.isatty() or "COLUMNS" in os.environ else pipe_width,
-            force_interactive=None if file.isatty() else False,  # FORCE_COLOR affects only colors
-            markup=False,
-            highlight=False,
-            emoji=False,
-            soft_wrap=False,
-        )
-
-    @property  # type: ignore[misc]
-    def size(self) -> ConsoleDimensions:  # pyright: ignore[reportIncompatibleMethodOverride] - only read
-        size = super().size
-        return ConsoleDimensions(max(MIN_WIDTH, size.width), size.height)
-
-    def print(self, *objects: Any, **options: Any) -> None:
-        with writing_results():
-            super().print(*objects, **options)
-
-    def on_broken_pipe(self) -> NoReturn:
-        raise BrokenPipeError
-
-
-def create_help_console() -> Console:
-    """The console for help texts, which may be piped to a pager."""
-    return _Console(sys.stdout, pipe_width=_HELP_WIDTH)
 
 
 @attrs.define
@@ -100,8 +45,8 @@ class Output:
 
     as_json: bool = False
     quiet: bool = False
-    stdout: Console = attrs.field(factory=lambda: _Console(sys.stdout), init=False)
-    stderr: Console = attrs.field(factory=lambda: _Console(sys.stderr), init=False)
+    stdout: Console = attrs.field(factory=lambda: CommandConsole(sys.stdout), init=False)
+    stderr: Console = attrs.field(factory=lambda: CommandConsole(sys.stderr), init=False)
 
     @property
     def can_redraw(self) -> bool:
