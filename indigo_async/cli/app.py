@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import re
-import shlex
 import sys
-import traceback
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
-import attrs
-from cyclopts import App, Argument, Parameter
-from cyclopts.exceptions import CycloptsError, MissingArgumentError, UnusedCliTokensError
+from cyclopts import App, Parameter
 
 from indigo_async._version import __version__
-from indigo_async.cli.errors import ErrorReport, describe_error, exit_code_for, find_cause
 from indigo_async.cli.exit_codes import EXIT_CODES_HELP, ExitCode
 from indigo_async.cli.render.console import create_help_console, writing_results
-from indigo_async.cli.render.output import Output, sanitize
 
 __all__ = ["app", "run"]
 
-# Commands are imported when they run, and their help is here, so that `indigo-async --help` is fast.
+# Their help is here, so that `indigo-async --help` imports none of them. A command imports what it does when it runs.
 _COMMANDS = {
     "columns": "Suggest which columns of a CSV to match by, with the reasons.",
     "manifest": """\
@@ -118,15 +110,6 @@ Changes nothing on the server.""",
 }
 
 
-_BATCH_COMMANDS = (["run"], ["quote"], ["report"], ["worker"], ["jobs"], ["drop"], ["cancel"])
-"""Commands whose errors are about a manifest's fields."""
-
-_BUY_ANOTHER_ADVICE = (
-    "With --buy-another, running the same command again may purchase another export. Check the audience's exports "
-    "first: indigo-async audience AUDIENCE_ID"
-)
-
-
 def _reflow(text: str) -> str:
     """Join the lines of each paragraph, so that help fits the terminal. Indented lines (examples) are kept."""
     return re.sub(r"(?<=\S)\n(?=\S)", " ", text)
@@ -148,8 +131,10 @@ app: App = App(
 )
 for _name, _help in _COMMANDS.items():
     app.command(f"indigo_async.cli.commands.{_name}:{_name}", name=_name, help=_reflow(_help))
-app.register_install_completion_command(  # pyright: ignore[reportUnknownMemberType] - cyclopts leaves kwargs untyped
-    help="Install tab completion for bash, zsh or fish."
+app.command(
+    "indigo_async.cli.completion:install_completion",
+    name="--install-completion",
+    help="Install tab completion for bash, zsh or fish.",
 )
 
 
@@ -157,89 +142,17 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command, print its error if it fails, and return the exit code. Uses `sys.argv` by default."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        with _shown_events_not_logged():
-            result: object = app(
-                arguments,
-                console=create_help_console(),
-                exit_on_error=False,
-                print_error=False,
-                result_action="return_value",
-            )
-            with writing_results():
-                sys.stdout.flush()
-    except CycloptsError as error:
-        _show_error(arguments, _describe_usage_error(error))
-        return ExitCode.USAGE_ERROR
+        result: object = app(
+            arguments,
+            console=create_help_console(),
+            exit_on_error=False,
+            print_error=False,
+            result_action="return_value",
+        )
+        with writing_results():
+            sys.stdout.flush()
     except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:  # noqa: BLE001 - shown as messages
-        cause = find_cause(error)
-        if not isinstance(cause, BrokenPipeError):
-            if "--debug" in arguments:
-                from indigo_async._profiles import read_known_tokens  # noqa: PLC0415 - only errors need it
+        from indigo_async.cli.failure import show_failure  # noqa: PLC0415 - most commands succeed
 
-                sys.stderr.write(sanitize("".join(traceback.format_exception(error)), *read_known_tokens()) + "\n")
-            _show_error(arguments, describe_error(cause, in_batch=arguments[:1] in _BATCH_COMMANDS))
-        return exit_code_for(cause)
+        return show_failure(error, arguments, app)
     return result if isinstance(result, int) else ExitCode.SUCCESS
-
-
-def _describe_usage_error(error: CycloptsError) -> ErrorReport:
-    """Say what is wrong with a command line, how to write it, and where to read more."""
-    message = _explain_usage(error)
-    advice = f"See {' '.join(('indigo-async', *(error.command_chain or ())))} --help"
-    return ErrorReport(type="UsageError", message=message, advice=advice, text=f"{message}\n{advice}")
-
-
-def _explain_usage(error: CycloptsError) -> str:
-    chain = tuple(error.command_chain or ())
-    match error:
-        case MissingArgumentError(keyword=str() as option, argument=Argument() as argument):
-            return f"{option} needs a value: {_format_usage(argument)}"
-        case MissingArgumentError(argument=Argument() as argument):
-            arguments = app[chain[0]].assemble_argument_collection()
-            usage = " ".join(
-                _format_usage(each) if each.required else f"[{_format_usage(each)}]"
-                for each in arguments
-                if each.required or each.field_info.is_positional
-            )
-            name = _format_usage(argument).split()[0]
-            return f"{name} is missing\nUsage: indigo-async {chain[0]} {usage} [OPTIONS]"
-        case UnusedCliTokensError(unused_tokens=[*unused]):
-            return f"unexpected: {shlex.join(unused)}"
-        case _:
-            return str(error)
-
-
-def _format_usage(argument: Argument) -> str:
-    """An argument as it is written: `--customer CUSTOMER`, or `MANIFEST`."""
-    value = argument.name.lstrip("-").replace("-", "_").upper()
-    return value if argument.field_info.is_positional else f"{argument.name} {value}"
-
-
-def _show_error(arguments: Sequence[str], error: ErrorReport) -> None:
-    if "--buy-another" in arguments and error.type != "UsageError":
-        message = error.message if error.type == "Interrupted" else error.text
-        error = attrs.evolve(error, advice=_BUY_ANOTHER_ADVICE, text=f"{message}. {_BUY_ANOTHER_ADVICE}")
-    Output(as_json="--json" in arguments).error(error)
-
-
-@contextmanager
-def _shown_events_not_logged() -> Generator[None]:
-    """Keep what commands show themselves out of the log: job warnings, and progress."""
-    logger, handler = logging.getLogger("indigo_async.recipes"), logging.NullHandler()
-    propagate, logger.propagate = logger.propagate, False
-    logger.addHandler(handler)  # a logger without handlers would write to stderr
-    events = logging.getLogger("indigo_async")
-    events.addFilter(_is_not_noted)
-    try:
-        yield
-    finally:
-        events.removeFilter(_is_not_noted)
-        logger.removeHandler(handler)
-        logger.propagate = propagate
-
-
-def _is_not_noted(record: logging.LogRecord) -> bool:
-    """Whether a command doesn't show a record's event itself. `INDIGO_LOG` adds the others."""
-    from indigo_async.cli.render.events import NOTED_EVENTS  # noqa: PLC0415 - `--help` needs no events
-
-    return record.__dict__.get("indigo.event") not in NOTED_EVENTS

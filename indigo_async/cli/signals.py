@@ -18,6 +18,7 @@ import attrs
 from rich.text import Text
 
 from indigo_async._transport.cancellation import current_cleanups
+from indigo_async.cli.render.events import shown_events_not_logged
 from indigo_async.cli.render.live import redrawn
 from indigo_async.cli.render.output import Output
 
@@ -37,7 +38,7 @@ _HOW_TO_FIND_OUT = (
 
 
 def run_async(function: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run a coroutine function to completion.
+    """Run a coroutine function to completion. What commands show themselves is kept out of the log.
 
     The first SIGINT, SIGTERM or SIGHUP cancels it, or calls the `stop` of `stop_on_signals`, and shows what the
     command waits for. The second ends the process immediately and says what is unknown. Ignored signals, as in
@@ -47,9 +48,10 @@ def run_async(function: Callable[[], Coroutine[Any, Any, T]]) -> T:
         KeyboardInterrupt: a signal canceled it.
     """
     if threading.current_thread() is not threading.main_thread():  # only the main thread can handle signals
-        return asyncio.run(function())
+        with shown_events_not_logged():
+            return asyncio.run(function())
     interruption = _Interruption()
-    with interruption.on_signals():
+    with shown_events_not_logged(), interruption.on_signals():
         try:
             return asyncio.run(interruption.run(function))
         except asyncio.CancelledError:

@@ -17,19 +17,6 @@ from tests.support.processes.commands import command, environment_for
 from tests.support.servers.scripted import wait_until
 
 
-def test_help_imports_no_heavy_library():
-    result = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "indigo_async", "--help"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
-    assert "cyclopts" in imported
-    assert not imported & {"aiohttp", "cattrs", "duckdb", "numpy", "sqlite3", "yaml", "asyncio"}
-
-
 def test_only_the_command_changes_the_gc_threshold():
     assert threshold_after("import indigo_async.workflows") == threshold_after("pass")
     assert threshold_after("from indigo_async.cli import main; main()") == GC_THRESHOLD

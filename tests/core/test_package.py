@@ -7,7 +7,10 @@ import subprocess
 import sys
 from importlib import metadata
 
+import pytest
+
 import indigo_async
+from indigo_async import files
 from indigo_async.client import IndigoClient
 
 
@@ -34,3 +37,12 @@ def test_importing_the_package_imports_nothing_else():
     program = "import sys; before = set(sys.modules); import indigo_async; print(*(set(sys.modules) - before))"
     result = subprocess.run([sys.executable, "-S", "-c", program], capture_output=True, text=True, check=True)
     assert {name for name in result.stdout.split() if name.startswith("indigo_async")} == {"indigo_async"}
+
+
+def test_names_of_files_are_imported_on_first_use():
+    assert all(hasattr(files, name) for name in files.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = files.nothing  # type: ignore[attr-defined]
+    program = "import sys; from indigo_async.files import ColumnSuggestion; print('aiohttp' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout == "False\n"

@@ -1,1 +1,1 @@
-"""One module per command."""
+"""The commands as users write them: one module each, with its parameters and their help."""

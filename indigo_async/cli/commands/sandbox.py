@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import errno
-from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from indigo_async.cli.options.common import POSITIVE, WholeNumber
-from indigo_async.errors import InvalidInputError, Problem
 
 __all__ = ["sandbox"]
-
-_PORT_ERRORS = {
-    errno.EADDRINUSE: "is already in use",
-    errno.EACCES: "needs administrator rights",
-}
 
 
 def sandbox(
@@ -44,22 +36,16 @@ def sandbox(
     allow_remote_csvs: Annotated[bool, Parameter(help="Fetch CSVs from other machines, too.")] = False,
 ) -> None:
     """Serve the API on this machine until Ctrl-C."""
-    from indigo_async.sandbox.command import run  # noqa: PLC0415 - optional extra
+    from indigo_async.cli.runners.sandbox import serve_sandbox
 
-    try:
-        run(
-            port=port,
-            voters=int(voters) if voters.isdecimal() else Path(voters),
-            seed=seed,
-            speed=speed,
-            lite=lite,
-            export_flow=export_flow,
-            token=token,
-            requests_per_second=requests_per_second,
-            allow_remote_csvs=allow_remote_csvs,
-        )
-    except OSError as error:
-        if error.errno not in _PORT_ERRORS or error.filename is not None:
-            raise
-        message = f"port {port} {_PORT_ERRORS[error.errno]}; choose another, or 0 for a free one"
-        raise InvalidInputError([Problem("--port", message)]) from error
+    serve_sandbox(
+        port=port,
+        voters=voters,
+        seed=seed,
+        speed=speed,
+        lite=lite,
+        export_flow=export_flow,
+        token=token,
+        requests_per_second=requests_per_second,
+        allow_remote_csvs=allow_remote_csvs,
+    )

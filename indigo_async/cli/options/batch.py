@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import attrs
 from cyclopts import Group, Parameter
 
-from indigo_async._validation import InputCheck
 from indigo_async.cli.options.common import POSITIVE, OptionalWholeNumber, PollInterval, Publish, WholeNumber
-from indigo_async.errors import InvalidInputError, Problem
-from indigo_async.workflows.sharding.split import Shard, check_shard
+
+if TYPE_CHECKING:
+    from indigo_async.workflows.sharding.split import Shard
 
 __all__ = [
     "BATCH",
@@ -85,6 +84,9 @@ class BatchOptions:
         Raises:
             InvalidInputError: it is not one, or it may purchase without a fence.
         """
+        from indigo_async._validation import InputCheck
+        from indigo_async.workflows.sharding.split import check_shard
+
         if self.shard is None:
             return None
         check = InputCheck()
@@ -98,6 +100,8 @@ class BatchOptions:
         Raises:
             InvalidInputError: its folder does not exist, or another file is at a path given with `--journal`.
         """
+        from indigo_async.errors import InvalidInputError, Problem
+
         path = self.journal_path(manifest)
         if not path.parent.is_dir():
             raise InvalidInputError([Problem("--journal", f"the folder {path.parent} does not exist")])
@@ -176,6 +180,8 @@ class TemporalBatchOptions(TemporalQueueOptions):
         """The batch's name. By default, manifests of the same name in different folders have different ones."""
         if self.name is not None:
             return self.name
+        import hashlib
+
         digits = hashlib.sha256(bytes(manifest.resolve())).hexdigest()[:_HASH_DIGITS]
         return f"{manifest.name}-{digits}"
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import attrs
 from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
-from indigo_async.cli.render.output import Output
+if TYPE_CHECKING:
+    from indigo_async.cli.render.output import Output
 
 __all__ = [
     "CONNECTION",
@@ -101,6 +102,8 @@ class OutputOptions:
 
     def create_output(self) -> Output:
         """The `Output` for these options."""
+        from indigo_async.cli.render.output import Output
+
         return Output(as_json=self.json, quiet=self.quiet)
 
 

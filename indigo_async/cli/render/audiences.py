@@ -9,10 +9,12 @@ from rich.table import Table
 from rich.text import Text
 
 from indigo_async._text import format_dollars
-from indigo_async.cli.render.output import format_status, make_table, replace_control_characters
-from indigo_async.models import Audience, AudienceStatus, CsvExport
+from indigo_async.cli.render.output import make_table, replace_control_characters
+from indigo_async.models import Audience, AudienceStatus, CsvExport, is_failure_status
 
-__all__ = ["audience_to_json", "csv_status", "effective_status", "render_audience", "render_audiences"]
+__all__ = ["audience_to_json", "csv_status", "effective_status", "format_status", "render_audience", "render_audiences"]
+
+_SUCCESS_STATUSES = {"ACTIVE", "READY_FOR_COLUMN_SELECTION"}
 
 
 def audience_to_json(audience: Audience) -> dict[str, object]:
@@ -130,3 +132,11 @@ def csv_status(audience: Audience) -> str | None:
 
 def _format_count(number: int | None) -> str:
     return "-" if number is None else f"{number:,}"
+
+
+def format_status(status: str) -> Text:
+    """A status in color: green when done, red when failed, yellow in between."""
+    if not status:
+        return Text("-", style="dim")
+    style = "red" if is_failure_status(status) else "green" if status.upper() in _SUCCESS_STATUSES else "yellow"
+    return Text(replace_control_characters(status), style=style)

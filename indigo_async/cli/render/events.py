@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Generator
+from contextlib import contextmanager
+
 from indigo_async._text import format_dollars
 from indigo_async.cli.render.advice import use_option_names
 from indigo_async.cli.render.output import format_file_size
@@ -18,9 +22,9 @@ from indigo_async.events import (
     StatusChanged,
 )
 
-__all__ = ["NOTED_EVENTS", "describe_event"]
+__all__ = ["describe_event", "shown_events_not_logged"]
 
-NOTED_EVENTS = frozenset(
+_NOTED_EVENTS = frozenset(
     {
         "AudienceReused",
         "ExportDownloaded",
@@ -65,3 +69,24 @@ def describe_event(event: Event) -> str | None:
         case _:
             text = None
     return text
+
+
+@contextmanager
+def shown_events_not_logged() -> Generator[None]:
+    """Keep what commands show themselves out of the log: job warnings, and progress."""
+    logger, handler = logging.getLogger("indigo_async.recipes"), logging.NullHandler()
+    propagate, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)  # a logger without handlers would write to stderr
+    events = logging.getLogger("indigo_async")
+    events.addFilter(_is_not_noted)
+    try:
+        yield
+    finally:
+        events.removeFilter(_is_not_noted)
+        logger.removeHandler(handler)
+        logger.propagate = propagate
+
+
+def _is_not_noted(record: logging.LogRecord) -> bool:
+    """Whether a command doesn't show a record's event itself. `INDIGO_LOG` adds the others."""
+    return record.__dict__.get("indigo.event") not in _NOTED_EVENTS

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import attrs
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -16,9 +16,10 @@ from rich.text import Text
 
 from indigo_async._redaction import redact
 from indigo_async._text import format_dollars
-from indigo_async.cli.errors import ErrorReport
 from indigo_async.cli.render.console import CommandConsole, writing_results
-from indigo_async.models import is_failure_status
+
+if TYPE_CHECKING:
+    from indigo_async.cli.errors import ErrorReport
 
 __all__ = [
     "Justify",
@@ -26,7 +27,6 @@ __all__ = [
     "format_elapsed",
     "format_file_size",
     "format_spending",
-    "format_status",
     "make_table",
     "replace_control_characters",
     "sanitize",
@@ -36,7 +36,6 @@ Justify: TypeAlias = Literal["left", "right"]
 
 _MIN_TEXT_WIDTH = 12
 _PADDING = 2
-_SUCCESS_STATUSES = {"ACTIVE", "READY_FOR_COLUMN_SELECTION"}
 
 
 @attrs.define
@@ -137,14 +136,6 @@ def format_elapsed(seconds: float) -> str:
 def format_file_size(size_bytes: int) -> str:
     """A file size, such as `1.4 MB`."""
     return decimal(size_bytes)
-
-
-def format_status(status: str) -> Text:
-    """A status in color: green when done, red when failed, yellow in between."""
-    if not status:
-        return Text("-", style="dim")
-    style = "red" if is_failure_status(status) else "green" if status.upper() in _SUCCESS_STATUSES else "yellow"
-    return Text(replace_control_characters(status), style=style)
 
 
 def make_table(columns: Mapping[str, Justify], rows: Iterable[Iterable[object]]) -> RenderableType:

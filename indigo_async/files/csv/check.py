@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import attrs
 
-from indigo_async._transport.cancellation import run_in_thread
-from indigo_async._validation import InputCheck
 from indigo_async.errors import InvalidInputError, Problem
 from indigo_async.files.csv.column_names import find_columns
 from indigo_async.files.csv.head import CsvHead, csv_problem, read_head
 from indigo_async.files.csv.header_names import recognize_field
 from indigo_async.files.csv.warnings import find_column_warnings, find_file_warnings
-from indigo_async.inputs import ColumnSelection, ColumnSelectionsInput
+from indigo_async.inputs import ColumnSelection
 
-__all__ = ["CsvInspection", "check_columns", "find_csv_problems", "find_table_problems", "inspect_csv"]
+__all__ = ["CsvInspection", "find_csv_problems", "find_table_problems", "inspect_csv"]
 
 _MAX_ROWS_SHOWN = 5
 
@@ -29,24 +26,6 @@ class CsvInspection:
 
     selections: Mapping[str, ColumnSelection]
     warnings: tuple[str, ...]
-
-
-async def check_columns(path: Path | str, column_selections: ColumnSelectionsInput) -> None:
-    """Check a local CSV against column selections, as the recipes do before they send anything.
-
-    Only the head is read: at most 64 KiB and 500 rows. UTF-8 (with or without a byte order mark), UTF-16 with its mark
-    and code pages are accepted, as are commas, semicolons, tabs and bars. A file is rejected if no server could read
-    it or nobody could match: if it is not text, has no header in its first row, no rows, an unclosed quote, rows longer
-    than the header, two columns with the same name, a selected column missing, or no values in a required column.
-    Spaces around a selected name may be left out if only one column fits.
-
-    Raises:
-        InvalidInputError: lists all problems.
-    """
-    check = InputCheck()
-    selections = check.column_selections(column_selections)
-    check.problems += await run_in_thread(partial(find_csv_problems, Path(path), selections))
-    check.raise_if_invalid()
 
 
 def find_csv_problems(path: Path, selections: Mapping[str, ColumnSelection]) -> list[Problem]:

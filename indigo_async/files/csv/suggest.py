@@ -9,7 +9,6 @@ from pathlib import Path
 import attrs
 
 from indigo_async._extras import require_extra
-from indigo_async._transport.cancellation import run_in_thread
 from indigo_async.errors import InvalidInputError
 from indigo_async.files.csv.candidates import Candidate, ColumnCandidates, find_candidates
 from indigo_async.files.csv.check import find_table_problems
@@ -19,7 +18,7 @@ from indigo_async.files.csv.header_names import is_excluded_header
 from indigo_async.files.csv.warnings import find_column_warnings, find_file_warnings
 from indigo_async.inputs import CANONICAL_FIELDS, ColumnSelection, ColumnSelections
 
-__all__ = ["ColumnSuggestion", "quote_yaml", "suggest_columns", "to_python", "to_yaml"]
+__all__ = ["ColumnSuggestion", "quote_yaml", "read_suggestion", "to_python", "to_yaml"]
 
 _CODE_PAGES = ("cp1252", "mac_roman", "cp437")  # with more of them, a few Spanish names would be taken for Polish
 _CLOSE_SCORE_RATIO = 0.9
@@ -50,20 +49,8 @@ class ColumnSuggestion:
     rows_sampled: int
 
 
-async def suggest_columns(path: Path | str) -> ColumnSuggestion:
-    """Suggest column selections for a local CSV from its header and first rows (at most 500).
-
-    A column is recognized by its name if its values fit, or else by unmistakable values. Name fields
-    become required and all others optional. Without name fields, the field that best identifies people is required.
-
-    Raises:
-        InvalidInputError: the CSV could not be matched (see `check_columns`), or no column can be required.
-        MissingPackageError: the file is not Unicode, and detecting its encoding needs the extra `columns`.
-    """
-    return await run_in_thread(partial(_suggest, Path(path)))
-
-
-def _suggest(path: Path) -> ColumnSuggestion:
+def read_suggestion(path: Path) -> ColumnSuggestion:
+    """Suggest column selections for a local CSV; see `suggest_columns`. Blocking."""
     head = read_head(path, partial(_detect_encoding, path))
     problems = find_table_problems(head)
     if problems:

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from indigo_async._validation import InputCheck
+from indigo_async.cli.column_selections import load_selections
 from indigo_async.cli.commands.columns import columns as columns_command
 from indigo_async.cli.options.columns import ColumnOptions
 from indigo_async.cli.options.common import OutputOptions
 from indigo_async.files import ColumnSuggestion
-from indigo_async.files.csv.suggest import _suggest, to_python, to_yaml
+from indigo_async.files.csv.suggest import read_suggestion, to_python, to_yaml
 from indigo_async.sandbox import Sandbox
 from indigo_async.sandbox.people import VoterFile, generate_messy_csv
 from tests.support.command_line import RunCommand
@@ -22,7 +23,7 @@ from tests.support.command_line import RunCommand
 
 def write_and_suggest(path: Path, content: str) -> ColumnSuggestion:
     path.write_text(content)
-    return _suggest(path)
+    return read_suggestion(path)
 
 
 def test_the_command_shows_columns_reasons_and_code(tmp_path: Path, capsys, monkeypatch):
@@ -53,7 +54,7 @@ def test_other_commands_accept_the_output_of_the_columns_command(tmp_path: Path,
     (tmp_path / "columns.yaml").write_text(to_yaml(selections))
     for name in ("columns.json", "columns.yaml"):
         check = InputCheck()
-        read = check.column_selections(ColumnOptions(columns=tmp_path / name).load_selections())
+        read = check.column_selections(load_selections(ColumnOptions(columns=tmp_path / name)))
         check.raise_if_invalid()
         assert read == selections.by_field()
 

@@ -16,7 +16,7 @@ from indigo_async.errors import ApiError, InvalidInputError
 from indigo_async.files import check_columns, suggest_columns
 from indigo_async.files.csv.check import find_csv_problems, inspect_csv
 from indigo_async.files.csv.column_names import visible_name
-from indigo_async.files.csv.suggest import _suggest, to_yaml
+from indigo_async.files.csv.suggest import read_suggestion, to_yaml
 from indigo_async.inputs import ColumnSelection
 from indigo_async.sandbox import Sandbox
 from indigo_async.sandbox.people import VoterFile, generate_messy_csv, parse_csv
@@ -98,7 +98,7 @@ async def test_the_public_check_accepts_names_without_their_blanks(tmp_path: Pat
 
 def test_hidden_blanks_are_visible_in_suggestions(tmp_path: Path):
     path = write_csv(tmp_path / "donors.csv", [f"Last{NBSP}Name ", "Zip"], [["Lee", "16501"]])
-    suggestion = _suggest(path)
+    suggestion = read_suggestion(path)
     assert suggestion.selections.last_name == ColumnSelection(f"Last{NBSP}Name ", required=True)
     assert suggestion.warnings[0] == (
         "last_name: the column name 'Last\\xa0Name ' has stray spaces or invisible characters: copy it exactly, or "
@@ -134,7 +134,7 @@ def test_suggested_names_are_exactly_what_csv_readers_read(tmp_path_factory, nam
     write_csv(path, names, rows, encoding, delimiter=delimiter, quoting=quoting)
     data = path.read_bytes()
     try:
-        suggestion = _suggest(path)
+        suggestion = read_suggestion(path)
     except InvalidInputError as error:
         assert "outside its quotes" in str(error) or "sep=" in str(error), path.read_bytes()  # noqa: PT017 - only some files are refused
         assume(False)

@@ -17,7 +17,7 @@ from indigo_async.errors import InvalidInputError
 from indigo_async.files import ColumnSuggestion, check_columns, suggest_columns
 from indigo_async.files.csv.check import find_csv_problems
 from indigo_async.files.csv.header_names import recognize_field
-from indigo_async.files.csv.suggest import _suggest, to_python, to_yaml
+from indigo_async.files.csv.suggest import read_suggestion, to_python, to_yaml
 from indigo_async.inputs import ColumnSelection, ColumnSelections
 from indigo_async.sandbox import Sandbox
 from indigo_async.sandbox.people import VoterFile, generate_messy_csv, generate_messy_upload
@@ -62,7 +62,7 @@ def suggest(tmp_path: Path):
     def suggest_for(content: str | bytes) -> ColumnSuggestion:
         path = tmp_path / "donors.csv"
         path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return _suggest(path)
+        return read_suggestion(path)
 
     return suggest_for
 
@@ -305,7 +305,7 @@ def test_any_combination_of_known_column_names_is_recognized(tmp_path_factory, d
     rows = [[VALUES[field][row] if field else "x" for field, _ in order] for row in range(4)]
     path = tmp_path_factory.getbasetemp() / "names.csv"
     path.write_bytes(write_rows([name for _, name in order], rows, delimiter).encode(encoding))
-    suggestion = _suggest(path)
+    suggestion = read_suggestion(path)
     assert {field: one.column_name for field, one in suggestion.selections.by_field().items()} == names
     assert suggestion.left_out.keys() == set(others)
     assert suggestion.delimiter == delimiter
@@ -319,7 +319,7 @@ def test_any_bytes_give_a_valid_suggestion_or_an_error(tmp_path_factory, content
     path = tmp_path_factory.getbasetemp() / "any.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode("cp1252"))
     try:
-        suggestion = _suggest(path)
+        suggestion = read_suggestion(path)
     except InvalidInputError:
         return
     assert_follows_the_rules(suggestion, path)

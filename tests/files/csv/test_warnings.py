@@ -9,7 +9,7 @@ import pytest
 from indigo_async.errors import InvalidInputError
 from indigo_async.files import suggest_columns
 from indigo_async.files.csv.check import find_csv_problems, inspect_csv
-from indigo_async.files.csv.suggest import _suggest
+from indigo_async.files.csv.suggest import read_suggestion
 from indigo_async.inputs import ColumnSelection
 
 AS_TEXT = "format the column as text, and export the list again"
@@ -128,7 +128,7 @@ async def test_a_column_that_damage_disqualifies_is_explained(tmp_path: Path):
 def test_columns_and_match_use_the_same_words(tmp_path: Path):
     path = tmp_path / "donors.csv"
     path.write_text("Last;Zip;Member ID\nLee;8540;4.2E+11\nRoe;501;4.3E+11\n")
-    suggestion = _suggest(path)
+    suggestion = read_suggestion(path)
     inspection = inspect_csv(path, suggestion.selections.by_field())
     assert len(inspection.warnings) == 3
     assert suggestion.warnings == inspection.warnings
@@ -138,5 +138,5 @@ def test_columns_and_match_refuse_a_file_in_the_same_words(tmp_path: Path):
     path = tmp_path / "donors.csv"
     path.write_text("sep=;\nLast;Zip\nLee;8540\n")
     with pytest.raises(InvalidInputError) as caught:
-        _suggest(path)
+        read_suggestion(path)
     assert caught.value.problems == tuple(find_csv_problems(path, {}))

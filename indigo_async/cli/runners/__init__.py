@@ -1,0 +1,1 @@
+"""What the commands do. A command imports its runner when it runs."""
