@@ -46,8 +46,9 @@ from indigo_async.events import Listener
 from indigo_async.files.publishing.publisher import Publisher
 from indigo_async.files.publishing.stores import SigningStore
 from indigo_async.workflows.batches.conflicts import Conflicts, check_jobs, journal_files
-from indigo_async.workflows.batches.jobs import AudienceJob, JobResult, check_job, compute_identity, run_stages
+from indigo_async.workflows.batches.jobs import AudienceJob, JobResult, compute_identity, reuse_result, run_stages
 from indigo_async.workflows.batches.journal_reporter import JournalReporter
+from indigo_async.workflows.batches.preparation import NumberedJob, OpenJobLog, Preparation, PreparedJob
 from indigo_async.workflows.batches.report import BatchCounters, BatchReport, CustomerTotals, JobOutcome
 from indigo_async.workflows.fence.fence import Fence
 from indigo_async.workflows.fence.stores import check_fence
@@ -56,13 +57,11 @@ from indigo_async.workflows.recipes.budget import Budget
 from indigo_async.workflows.recipes.context import (
     DEFAULT_TIMEOUT,
     JobLog,
-    NullJobLog,
     RecipeContext,
     StopFlag,
     check_client,
     recipe_scope,
 )
-from indigo_async.workflows.recipes.match import is_url
 from indigo_async.workflows.recipes.name_index import NameIndex
 from indigo_async.workflows.sharding.split import Shard, check_shard, job_ref
 
@@ -71,11 +70,9 @@ __all__ = ["Batch", "BatchOptions", "Jobs", "OpenJobLog", "batch_running", "run_
 Jobs: TypeAlias = Iterable[AudienceJob] | AsyncIterable[AudienceJob]
 """The jobs of a batch: a list, which is checked at once, or any iterator, which is read lazily."""
 
-OpenJobLog: TypeAlias = Callable[[AudienceJob], Awaitable[JobLog]]
-"""Opens the log of a checked job."""
-
 _OUTCOME_BUFFER_SIZE = 1_000
 _JOBS_BEFORE_FIRST_SUCCESS = 4
+_JOBS_PREPARED_TOGETHER = 100
 _OUTAGE_CHECK_SECONDS = 30.0
 _CLAIM_SECONDS = 120.0
 
@@ -177,7 +174,6 @@ async def start_batch(
                     proxies=client.transport.http.proxies,
                 )
             )
-            open_log = partial(_open_fenced_log, opened_fence, open_log, job_timeout)
             if isinstance(jobs, Collection):
                 await opened_fence.claim(_job_refs(jobs, own_shard), seconds=_CLAIM_SECONDS)
         batch = Batch(
@@ -218,11 +214,6 @@ def _job_refs(jobs: Iterable[AudienceJob], shard: Shard | None) -> Iterable[str]
         for job in jobs
         if shard is None or shard.has_customer(job.customer_id)
     ]
-
-
-async def _open_fenced_log(fence: Fence, open_inner: OpenJobLog | None, seconds: float, job: AudienceJob) -> JobLog:
-    inner = NullJobLog() if open_inner is None else await open_inner(job)
-    return await fence.job_log(job.customer_id, job.audience_name, inner, seconds=seconds)
 
 
 async def run_batch(
@@ -309,18 +300,18 @@ class Batch:
         self._client = client
         self._options = options
         self._budget = budget
-        self._open_log = open_log
+        self._preparation = Preparation(conflicts, options.publisher, open_log, finds_results=options.purchase)
         self._fence = fence
         self._reporter = None if batch_log is None else JournalReporter(batch_log, self.report)
         self._name_index = NameIndex(client)
         self._counters = counters
-        self._conflicts = conflicts
         self._stop_flag = StopFlag()
         self._job_timeout = SharedTimeout(options.timeout)
         self._admission: asyncio.Task[None] | None = None
         self._in_flight = 0
         self._jobs_error: Exception | None = None
         self._has_warned = False
+        self._has_records = open_log is not None or fence is not None
         self._requests_before = Counter(client.transport.requests)
         self._failed_requests_before = Counter(client.transport.failed_requests)
         self._poller = get_poller(client)
@@ -328,7 +319,8 @@ class Batch:
         self._clock = asyncio.get_running_loop().time
         self._started_at = self._clock()
         self._ended_at: float | None = None
-        # A wrong token fails a handful of jobs rather than thousands.
+        # For the jobs that are read, and for those that start. A wrong token fails a handful rather than thousands.
+        self._room = asyncio.Semaphore(options.max_in_flight)
         self._slots = asyncio.Semaphore(min(options.max_in_flight, _JOBS_BEFORE_FIRST_SUCCESS))
         # Bounded, so that a slow reader of outcomes slows the batch down instead of filling memory.
         self._outbox, self._outcomes = anyio.create_memory_object_stream[JobOutcome](_OUTCOME_BUFFER_SIZE)
@@ -415,20 +407,39 @@ class Batch:
             self._slots.release()
 
     async def _admit(self, jobs: Jobs, group: asyncio.TaskGroup) -> None:
-        """Start a job whenever a slot is free. Canceled to stop the batch."""
-        try:
-            async with aclosing(_enumerate_jobs(jobs, self._options.shard)) as waiting:
-                while await self._slots.acquire():
-                    await self._wait_out_outage()
-                    numbered = await anext(waiting, None)
-                    if numbered is None:
-                        return
-                    self._in_flight += 1
-                    group.create_task(self._run_and_report(*numbered), name="indigo-job")
-                    await asyncio.sleep(0)  # lets jobs start, and a reason to stop emerge
-        except Exception as error:  # noqa: BLE001 - the jobs in flight are finished first
-            self._jobs_error = error
-            self._counters.stopped = f"the jobs could not be read: {type(error).__name__}"
+        """Prepare jobs, report those that earlier runs finished, and start the others. Canceled to stop the batch."""
+        async with aclosing(_enumerate_jobs(jobs, self._options.shard)) as waiting:
+            # An async iterator may take long for each job.
+            most = 1 if isinstance(jobs, AsyncIterable) else _JOBS_PREPARED_TOGETHER
+            while numbered := await self._read_jobs(waiting, most):
+                prepared = await self._preparation.prepare(numbered)
+                self._warn_without_journal(prepared)
+                finished = [job for job in prepared if job.result is not None]
+                if finished:
+                    await asyncio.wait([group.create_task(self._report_finished(finished), name="indigo-finished")])
+                for job in prepared:
+                    if job.result is None:
+                        await self._slots.acquire()
+                        await self._wait_out_outage()
+                        self._in_flight += 1
+                        group.create_task(self._run_and_report(job), name="indigo-job")
+                        await asyncio.sleep(0)  # lets jobs start, and a reason to stop emerge
+
+    async def _read_jobs(self, waiting: AsyncIterator[NumberedJob], most: int) -> Sequence[NumberedJob]:
+        """Read the next jobs: at least one, unless there are no more, and not more than there is room for."""
+        read: list[NumberedJob] = []
+        while len(read) < most and not (read and self._room.locked()):
+            await self._room.acquire()
+            try:
+                numbered = await anext(waiting, None)
+            except Exception as error:  # noqa: BLE001 - the jobs that were read are finished first
+                self._jobs_error = error
+                self._counters.stopped = f"the jobs could not be read: {type(error).__name__}"
+                break
+            if numbered is None:
+                break
+            read.append(numbered)
+        return read
 
     async def _wait_out_outage(self) -> None:
         """Start no job during an outage, unless no job in progress can probe the server."""
@@ -436,14 +447,19 @@ class Batch:
         while breaker.outage is not None and self._in_flight:
             await breaker.wait_until_over(seconds=_OUTAGE_CHECK_SECONDS)
 
-    async def _run_and_report(self, job: AudienceJob, number: int) -> None:
+    async def _report_finished(self, jobs: Sequence[PreparedJob]) -> None:
+        for job in jobs:
+            await self._run_and_report(job)
+
+    async def _run_and_report(self, job: PreparedJob) -> None:
         """Run a job to its end and send its outcome. It awaits the stages itself, because each frame costs memory."""
         options = self._options
         context = RecipeContext(
             self._client,
-            str(job.customer_id),  # not checked yet
-            str(job.audience_name),
+            str(job.checked.customer_id),  # not checked if the job is invalid
+            str(job.checked.audience_name),
             self._name_index,
+            job_log=job.log,
             budget=self._budget,
             stop_flag=self._stop_flag,
             publisher=options.publisher,
@@ -454,10 +470,12 @@ class Batch:
         try:
             try:
                 with recipe_scope(context, "job", self._job_timeout, on_event=options.on_event):
-                    checked = await self._prepare(job, number, context)
-                    end = await run_stages(context, checked, purchase=options.purchase)
-                    if options.finish is not None:
-                        await options.finish(context, checked, end)
+                    end = _reuse_result(job, context)
+                    if end is None:
+                        await self._claim(context)
+                        end = await run_stages(context, job.checked, purchase=options.purchase)
+                        if options.finish is not None:
+                            await options.finish(context, job.checked, end)
             except asyncio.CancelledError:
                 if _is_being_canceled():
                     self._counters.add_canceled(context)
@@ -465,25 +483,23 @@ class Batch:
                 end = WorkflowError("something that the job waited for was canceled", stage=context.current_stage)
             except Exception as error:  # noqa: BLE001 - one failed job never stops the others
                 end = error
-            outcome = self._record_outcome(job, context, end, seconds=self._clock() - started_at)
+            outcome = self._record_outcome(job.given, context, end, seconds=self._clock() - started_at)
             self._stop_if_needed(outcome)
             await self._outbox.send(outcome)
         finally:
-            self._in_flight -= 1
-            self._slots.release()
-            outcome = end = None  # break the exception-frame reference cycle
+            self._room.release()
+            if job.result is None:
+                self._in_flight -= 1
+                self._slots.release()
+            del job  # break the exception-frame reference cycle
+            outcome = end = None  # as above
 
-    async def _prepare(self, job: AudienceJob, number: int, context: RecipeContext) -> AudienceJob:
-        """Check a job, also against the other jobs, and load what the journal knows about it."""
-        checked = await _check_in_thread(job, self._options.publisher)
-        context.customer_id, context.audience_name = checked.customer_id, checked.audience_name
-        problems = self._conflicts.register(checked, number)
-        if problems:
-            raise InvalidInputError(problems)
-        self._warn_without_journal(job)
-        if self._open_log is not None:
-            context.job_log = await self._open_log(checked)
-        return checked
+    async def _claim(self, context: RecipeContext) -> None:
+        """Make sure that no other run with the same fence runs this job."""
+        if self._fence is not None:
+            context.job_log = await self._fence.job_log(
+                context.required_customer_id, context.audience_name, context.job_log, seconds=self._options.timeout
+            )
 
     def _record_outcome(
         self, job: AudienceJob, context: RecipeContext, end: JobResult | Exception, *, seconds: float
@@ -523,14 +539,32 @@ class Batch:
         is_unreachable = isinstance(error, (ConnectionFailedError, ResponseDecodeError))
         return is_unreachable and not self._client.transport.breaker.has_ever_worked
 
-    def _warn_without_journal(self, job: AudienceJob) -> None:
-        may_buy = self._options.purchase and job.export is not None and job.export.max_cost_cents > 0
-        if may_buy and self._open_log is None and not self._has_warned:
+    def _warn_without_journal(self, jobs: Sequence[PreparedJob]) -> None:
+        if self._has_warned or self._has_records or not self._options.purchase:
+            return
+        exports = [job.checked.export for job in jobs if job.error is None]
+        if any(export is not None and export.max_cost_cents > 0 for export in exports):
             self._has_warned = True
             _logger.warning(
                 "this batch may purchase exports and has no journal, so two processes that run the same jobs at once "
                 "could purchase twice; pass journal=Path(...)"
             )
+
+
+def _reuse_result(job: PreparedJob, context: RecipeContext) -> JobResult | None:
+    """Return the result of a job that an earlier run finished; None if there is something to do.
+
+    Raises:
+        Exception: why the job can't start.
+    """
+    try:
+        if job.error is not None:
+            raise job.error
+        if job.result is not None:
+            reuse_result(context, job.checked, job.result)
+        return job.result
+    finally:
+        del job  # break the exception-frame reference cycle
 
 
 def _is_fatal(error: Exception | None) -> bool:
@@ -546,16 +580,7 @@ def _is_being_canceled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-async def _check_in_thread(job: AudienceJob, publisher: Publisher | None) -> AudienceJob:
-    check = InputCheck()
-    work = partial(check_job, check, job, publisher)
-    names_files = job.export is not None or not is_url(job.csv)
-    checked = await run_in_thread(work) if names_files else work()  # a path may be on a slow disk
-    check.raise_if_invalid()
-    return checked
-
-
-async def _enumerate_jobs(jobs: Jobs, shard: Shard | None) -> AsyncGenerator[tuple[AudienceJob, int]]:
+async def _enumerate_jobs(jobs: Jobs, shard: Shard | None) -> AsyncGenerator[NumberedJob]:
     """The jobs of a shard, or all of them, with their numbers among all jobs, from 0."""
     numbers = count()
     if isinstance(jobs, AsyncIterable):
@@ -570,7 +595,7 @@ async def _enumerate_jobs(jobs: Jobs, shard: Shard | None) -> AsyncGenerator[tup
             yield numbered
 
 
-def _check_job_type(job: object, number: int) -> tuple[AudienceJob, int]:
+def _check_job_type(job: object, number: int) -> NumberedJob:
     if not isinstance(job, AudienceJob):
         raise InvalidInputError([Problem(f"jobs[{number}]", f"must be an AudienceJob, not {type(job).__name__}")])
     return job, number

@@ -26,13 +26,13 @@ from indigo_async.inputs import (
     LookalikeFilters,
     LookalikeFiltersInput,
 )
-from indigo_async.models import Audience, CsvExport
-from indigo_async.workflows.recipes.context import DEFAULT_TIMEOUT, RecipeContext, check_client, recipe_scope
+from indigo_async.models import Audience, AudienceStatus, CsvExport, RecordId, UploadedAudienceCsv, UploadStatus
+from indigo_async.workflows.recipes.context import DEFAULT_TIMEOUT, JobLog, RecipeContext, check_client, recipe_scope
 from indigo_async.workflows.recipes.download import ExportReceipt, PurchasedExport
 from indigo_async.workflows.recipes.existing_audiences import normalize_url
-from indigo_async.workflows.recipes.export import ensure_exported
+from indigo_async.workflows.recipes.export import ensure_exported, find_recorded_receipt
 from indigo_async.workflows.recipes.export_options import ExportOptions, check_export_options
-from indigo_async.workflows.recipes.lookalike import check_lookalike, ensure_lookalike
+from indigo_async.workflows.recipes.lookalike import check_lookalike, ensure_lookalike, warn_if_fewer
 from indigo_async.workflows.recipes.match import check_csv, ensure_matched, is_url
 from indigo_async.workflows.recipes.name_index import NameIndex
 from indigo_async.workflows.recipes.preview import ensure_preview
@@ -46,7 +46,9 @@ __all__ = [
     "LookalikeStep",
     "check_job",
     "compute_identity",
+    "find_recorded_result",
     "normalized_inputs",
+    "reuse_result",
     "run_job",
     "run_stages",
 ]
@@ -154,6 +156,9 @@ class AudienceJob:
 @attrs.frozen(kw_only=True)
 class JobResult:
     """What a job produced. A pickled copy holds no signed URL.
+
+    If an earlier run finished the job, nothing is read from the server: the audiences have the IDs and counts that the
+    journal recorded.
 
     Attributes:
         matched: the audience matched from the CSV.
@@ -276,18 +281,81 @@ async def run_stages(context: RecipeContext, job: AudienceJob, *, purchase: bool
     target = lookalike or matched
     if job.export is None:
         return JobResult(matched=matched, lookalike=lookalike)
-    options = ExportOptions(**attrs.asdict(job.export, recurse=False))
+    options = _export_options(job.export)
     if not purchase:
         async with export_lock(context.client, target.id):
             quote = (await ensure_preview(context, target.id, options)).export
         return JobResult(matched=matched, lookalike=lookalike, quote=quote)
-    done = await ensure_exported(context, target.id, options)
+    facts = {
+        "matched": _audience_facts(matched),
+        "lookalike": None if lookalike is None else _audience_facts(lookalike),
+    }
+    done = await ensure_exported(context, target.id, options, download_facts=facts)
     return JobResult(
         matched=matched,
         lookalike=lookalike,
         quote=done.export,
         receipt=done if isinstance(done, ExportReceipt) else None,
         purchased=done if isinstance(done, PurchasedExport) else None,
+    )
+
+
+def find_recorded_result(job_log: JobLog, job: AudienceJob) -> JobResult | None:
+    """The result of a checked job if an earlier run finished it: its CSV was downloaded, and is still there. Blocks.
+
+    Journals of earlier versions lack the audiences, which must then be read from the server.
+    """
+    recorded = None if job.export is None else job_log.result(Stage.DOWNLOAD)
+    if job.export is None or recorded is None or "matched" not in recorded:
+        return None
+    receipt = find_recorded_receipt(job_log, _export_options(job.export))
+    if receipt is None:
+        return None
+    matched = _recorded_audience(job, job.audience_name, recorded["matched"])
+    lookalike = None
+    if job.lookalike is not None:
+        lookalike = _recorded_audience(job, job.lookalike.audience_name, recorded["lookalike"], base_id=matched.id)
+    return JobResult(matched=matched, lookalike=lookalike, quote=receipt.export, receipt=receipt)
+
+
+def reuse_result(context: RecipeContext, job: AudienceJob, result: JobResult) -> None:
+    """Use a recorded result: as after all stages, without a request."""
+    context.current_stage = Stage.DOWNLOAD
+    context.audience = result.lookalike or result.matched
+    if result.quote is not None:
+        context.set_quote(result.quote)
+    if job.lookalike is not None and result.lookalike is not None:
+        warn_if_fewer(context, result.lookalike, job.lookalike.size)
+
+
+def _export_options(step: ExportStep) -> ExportOptions:
+    return ExportOptions(**attrs.asdict(step, recurse=False))
+
+
+def _audience_facts(audience: Audience) -> dict[str, Any]:
+    """What the journal records about the audience of a finished job."""
+    csv = audience.uploaded_audience_csv
+    return {
+        "id": audience.id,
+        "size": audience.size,
+        "matched_count": audience.matched_count,
+        "row_count": None if csv is None else csv.row_count,
+    }
+
+
+def _recorded_audience(
+    job: AudienceJob, name: str, facts: Mapping[str, Any], *, base_id: RecordId | None = None
+) -> Audience:
+    csv = UploadedAudienceCsv(status=UploadStatus.READY_FOR_COLUMN_SELECTION, row_count=facts["row_count"])
+    return Audience(
+        id=facts["id"],
+        name=name,
+        status=AudienceStatus.ACTIVE,
+        customer_id=job.customer_id,
+        base_audience_id=base_id,
+        size=facts["size"],
+        matched_count=facts["matched_count"],
+        uploaded_audience_csv=csv if base_id is None else None,
     )
 
 

@@ -35,7 +35,16 @@ from indigo_async.workflows.recipes.name_index import NameIndex
 from indigo_async.workflows.recipes.next_step import Requested, describe_timeout
 from indigo_async.workflows.recipes.reconcile import retry_rate_limited, send_and_verify
 
-__all__ = ["DEFAULT_TIMEOUT", "JobLog", "NullJobLog", "RecipeContext", "StopFlag", "check_client", "recipe_scope"]
+__all__ = [
+    "DEFAULT_TIMEOUT",
+    "NULL_JOB_LOG",
+    "JobLog",
+    "NullJobLog",
+    "RecipeContext",
+    "StopFlag",
+    "check_client",
+    "recipe_scope",
+]
 
 T = TypeVar("T")
 
@@ -93,7 +102,7 @@ class NullJobLog:
     async def record_result(self, stage: Stage, facts: Mapping[str, Any]) -> None: ...
 
 
-_NULL_JOB_LOG = NullJobLog()
+NULL_JOB_LOG = NullJobLog()
 
 
 @attrs.define
@@ -122,7 +131,7 @@ class RecipeContext:
     customer_id: str | None
     audience_name: str
     name_index: NameIndex = attrs.field(default=attrs.Factory(lambda self: NameIndex(self.client), takes_self=True))
-    job_log: JobLog = _NULL_JOB_LOG
+    job_log: JobLog = NULL_JOB_LOG
     budget: Budget = attrs.Factory(Budget)
     account: Account = attrs.Factory(Account)
     stop_flag: StopFlag = attrs.Factory(StopFlag)

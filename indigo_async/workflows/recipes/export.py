@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 from indigo_async._redaction import sanitize_text
 from indigo_async._transport.cancellation import run_in_thread
@@ -16,7 +16,7 @@ from indigo_async.errors import EmptyAudienceError, PurchaseInDoubtError
 from indigo_async.events import Listener, Stage
 from indigo_async.models import Audience, CsvExport, ExportStatus, RecordId, same_id
 from indigo_async.workflows.recipes.budget import Reservation
-from indigo_async.workflows.recipes.context import DEFAULT_TIMEOUT, RecipeContext, check_client, recipe_scope
+from indigo_async.workflows.recipes.context import DEFAULT_TIMEOUT, JobLog, RecipeContext, check_client, recipe_scope
 from indigo_async.workflows.recipes.download import ExportReceipt, PurchasedExport, download_csv, emit_downloaded
 from indigo_async.workflows.recipes.existing_exports import ExportState, export_state
 from indigo_async.workflows.recipes.export_options import ExportOptions, check_export_options
@@ -24,7 +24,9 @@ from indigo_async.workflows.recipes.preview import ExportRead, ensure_preview
 from indigo_async.workflows.recipes.purchase import check_price, export_lock, purchase_export
 from indigo_async.workflows.recipes.waits import wait_export
 
-__all__ = ["ensure_exported", "ensure_purchased", "export_audience", "is_purchased"]
+__all__ = ["ensure_exported", "ensure_purchased", "export_audience", "find_recorded_receipt", "is_purchased"]
+
+_NO_FACTS: Mapping[str, Any] = {}
 
 _CONTRADICTION_SECONDS = 60.0
 """How long the server may show a purchased export as unpaid: its records may lag."""
@@ -134,12 +136,20 @@ async def export_audience(
 
 
 async def ensure_exported(
-    context: RecipeContext, audience_id: RecordId, options: ExportOptions
+    context: RecipeContext,
+    audience_id: RecordId,
+    options: ExportOptions,
+    *,
+    download_facts: Mapping[str, Any] = _NO_FACTS,
 ) -> ExportReceipt | PurchasedExport:
-    """Return the export priced, purchased and, if it has a destination, downloaded: each done before or now."""
+    """Return the export priced, purchased and, if it has a destination, downloaded: each done before or now.
+
+    `download_facts` are recorded together with a download.
+    """
     context.buys_another = options.reuse_purchased is False
-    receipt = await _recorded_receipt(context, options)
+    receipt = await run_in_thread(partial(find_recorded_receipt, context.job_log, options))
     if receipt is not None:
+        context.set_quote(receipt.export)
         return receipt
     async with export_lock(context.client, audience_id):
         read = await ensure_preview(context, audience_id, options)
@@ -155,7 +165,7 @@ async def ensure_exported(
         "size_bytes": receipt.size_bytes,
         "sha256": receipt.sha256,
     }
-    await context.job_log.record_result(Stage.DOWNLOAD, options.journal_facts | facts)
+    await context.job_log.record_result(Stage.DOWNLOAD, {**options.journal_facts, **facts, **download_facts})
     emit_downloaded(context, receipt)
     return receipt
 
@@ -236,13 +246,13 @@ async def _record_found_purchase(context: RecipeContext, export: CsvExport) -> N
     await context.job_log.record_result(Stage.PURCHASE, {**intent, "cost_cents": charged})
 
 
-async def _recorded_receipt(context: RecipeContext, options: ExportOptions) -> ExportReceipt | None:
-    """Return the receipt of an earlier run, if its file is at the destination with the recorded size."""
-    recorded = context.job_log.result(Stage.DOWNLOAD)
+def find_recorded_receipt(job_log: JobLog, options: ExportOptions) -> ExportReceipt | None:
+    """Return the receipt of an earlier run, if its file is at the destination with the recorded size. Blocks."""
+    recorded = job_log.result(Stage.DOWNLOAD)
     if recorded is None or recorded["field_types"] != options.journal_facts["field_types"]:
         return None
     path, size = Path(recorded["path"]), recorded["size_bytes"]
-    if path != options.destination or await run_in_thread(partial(_file_size, path)) != size:
+    if path != options.destination or _file_size(path) != size:
         return None
     export = CsvExport(
         id=recorded["export_id"],
@@ -250,7 +260,6 @@ async def _recorded_receipt(context: RecipeContext, options: ExportOptions) -> E
         cost_cents=recorded["cost_cents"],
         optional_field_types=options.optional_field_types,
     )
-    context.set_quote(export)
     return ExportReceipt(export=export, path=path, size_bytes=size, sha256=recorded["sha256"])
 
 

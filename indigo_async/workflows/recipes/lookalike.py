@@ -36,7 +36,7 @@ from indigo_async.workflows.recipes.next_step import Requested
 from indigo_async.workflows.recipes.reconcile import is_final_refusal, says_already_done, says_name_taken
 from indigo_async.workflows.recipes.waits import is_active, wait_active, wait_recorded
 
-__all__ = ["MIN_BASE_PEOPLE", "check_lookalike", "create_lookalike", "ensure_lookalike"]
+__all__ = ["MIN_BASE_PEOPLE", "check_lookalike", "create_lookalike", "ensure_lookalike", "warn_if_fewer"]
 
 MIN_BASE_PEOPLE = 1_000
 """API reference: POST /create_lookalike_audience."""
@@ -169,10 +169,15 @@ async def ensure_lookalike(
     else:
         request = _Lookalike(context, base_id, name, size, include_original_audience, filters)
         lookalike = await request.reuse_or_create()
+    warn_if_fewer(context, lookalike, size)
+    return lookalike
+
+
+def warn_if_fewer(context: RecipeContext, lookalike: Audience, size: int) -> None:
+    """Warn if a lookalike has fewer people than were requested."""
     people = lookalike.people_count
     if people is not None and people < size:
         context.warn(f"audience {lookalike.id} has {people:,} people; {size:,} were requested")
-    return lookalike
 
 
 @attrs.define(eq=False)

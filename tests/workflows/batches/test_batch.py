@@ -37,7 +37,7 @@ from indigo_async.workflows import (
     run_job,
     start_batch,
 )
-from indigo_async.workflows.batches import batch as batch_run
+from indigo_async.workflows.batches import preparation
 from indigo_async.workflows.journal import EntryKind, Journal
 from tests.support.jobs import count_posts, endless_jobs, lite_sandbox, make_client, make_job, make_jobs
 from tests.support.journals import spent_cents
@@ -162,13 +162,13 @@ async def test_a_wrong_token_stops_the_batch_after_a_handful_of_requests(sandbox
 
 
 async def test_a_wrong_token_stops_a_batch_whose_jobs_start_slowly(sandbox, tmp_path: Path, monkeypatch):
-    check_job = batch_run.check_job
+    check_job = preparation.check_job
 
     def slow_check(*arguments: object):
-        time.sleep(0.05)  # in its thread, as a slow disk would
+        time.sleep(0.01)  # in its thread, as a slow disk would
         return check_job(*arguments)
 
-    monkeypatch.setattr(batch_run, "check_job", slow_check)
+    monkeypatch.setattr(preparation, "check_job", slow_check)
     async with IndigoClient("wrong-token", base_url=sandbox.base_url) as client:
         report = await run_batch(client, endless_jobs(tmp_path), max_in_flight=100, journal=tmp_path / "run.sqlite")
     assert report.stopped is not None

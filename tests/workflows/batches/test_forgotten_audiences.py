@@ -12,6 +12,7 @@ async def test_audiences_missing_on_the_server_are_reported_and_not_made_again(t
     async with lite_sandbox() as first, make_client(first) as client:
         assert (await run_batch(client, make_jobs(1, tmp_path), journal=journal)).done == 1
         port = urlsplit(first.base_url).port
+    (tmp_path / "0.csv").unlink()
     async with lite_sandbox(port=port) as second, make_client(second) as client:
         report = await run_batch(client, make_jobs(1, tmp_path), journal=journal)
         assert count_posts(second) == 0
