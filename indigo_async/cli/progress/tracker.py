@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 
 import attrs
 
@@ -30,8 +31,6 @@ _RATE_WINDOW_SECONDS = 30.0
 _MIN_RATE_SECONDS = 3.0
 _MEASURED_SHARE = 0.5
 """A stage's mean duration counts once this many jobs have finished it, as a share of the jobs in it."""
-_AUDIENCE_STAGES = {Stage.UPLOAD, Stage.MATCH, Stage.LOOKALIKE}
-_PAID_STAGES = {Stage.PURCHASE, Stage.DOWNLOAD}
 
 
 @attrs.frozen
@@ -107,14 +106,22 @@ class ProgressSnapshot:
 
 def planned_stages(job: AudienceJob, *, purchase: bool) -> tuple[Stage, ...]:
     """The stages of a job."""
-    return tuple(
-        stage
-        for stage in Stage
-        if (stage is not Stage.LOOKALIKE or job.lookalike is not None)
-        and (stage in _AUDIENCE_STAGES or job.export is not None)
-        and (stage is not Stage.DOWNLOAD or job.export is None or job.export.destination is not None)
-        and (purchase or stage not in _PAID_STAGES)
-    )
+    has_export = job.export is not None
+    downloads = job.export is not None and job.export.destination is not None
+    return _planned_stages(job.lookalike is not None, has_export, has_export and purchase, downloads and purchase)
+
+
+@cache
+def _planned_stages(has_lookalike: bool, has_export: bool, purchases: bool, downloads: bool) -> tuple[Stage, ...]:
+    planned = {
+        Stage.UPLOAD: True,
+        Stage.MATCH: True,
+        Stage.LOOKALIKE: has_lookalike,
+        Stage.PREVIEW: has_export,
+        Stage.PURCHASE: purchases,
+        Stage.DOWNLOAD: downloads,
+    }
+    return tuple(stage for stage in Stage if planned[stage])
 
 
 @attrs.define

@@ -25,6 +25,7 @@ import anyio
 import attrs
 
 from indigo_async._exact import to_plain
+from indigo_async._listeners import combine_listeners, listen
 from indigo_async._transport.cancellation import run_in_thread, wait_shielded
 from indigo_async._transport.errors import rejects_token
 from indigo_async._transport.shared_timeout import SharedTimeout
@@ -42,7 +43,7 @@ from indigo_async.errors import (
     ResponseDecodeError,
     WorkflowError,
 )
-from indigo_async.events import Listener
+from indigo_async.events import Listener, RecipeFinished, RecipeStarted
 from indigo_async.files.publishing.publisher import Publisher
 from indigo_async.files.publishing.stores import SigningStore
 from indigo_async.workflows.batches.conflicts import Conflicts, check_jobs, journal_files
@@ -414,7 +415,7 @@ class Batch:
             while numbered := await self._read_jobs(waiting, most):
                 prepared = await self._preparation.prepare(numbered)
                 self._warn_without_journal(prepared)
-                finished = [job for job in prepared if job.result is not None]
+                finished = [(job, job.result) for job in prepared if job.result is not None]
                 if finished:
                     await asyncio.wait([group.create_task(self._report_finished(finished), name="indigo-finished")])
                 for job in prepared:
@@ -447,14 +448,19 @@ class Batch:
         while breaker.outage is not None and self._in_flight:
             await breaker.wait_until_over(seconds=_OUTAGE_CHECK_SECONDS)
 
-    async def _report_finished(self, jobs: Sequence[PreparedJob]) -> None:
-        for job in jobs:
-            await self._run_and_report(job)
+    async def _report_finished(self, jobs: Iterable[tuple[PreparedJob, JobResult]]) -> None:
+        """Send the outcomes of jobs that earlier runs finished."""
+        with listen(combine_listeners(self._client.transport.on_event, self._options.on_event)):
+            for job, result in jobs:
+                context = self._create_context(job)
+                context.emit(RecipeStarted, recipe="job")
+                reuse_result(context, job.checked, result)
+                context.emit(RecipeFinished, recipe="job", seconds=0.0)
+                await self._outbox.send(self._record_outcome(job.given, context, result, seconds=0.0))
+                self._room.release()
 
-    async def _run_and_report(self, job: PreparedJob) -> None:
-        """Run a job to its end and send its outcome. It awaits the stages itself, because each frame costs memory."""
-        options = self._options
-        context = RecipeContext(
+    def _create_context(self, job: PreparedJob) -> RecipeContext:
+        return RecipeContext(
             self._client,
             str(job.checked.customer_id),  # not checked if the job is invalid
             str(job.checked.audience_name),
@@ -462,20 +468,21 @@ class Batch:
             job_log=job.log,
             budget=self._budget,
             stop_flag=self._stop_flag,
-            publisher=options.publisher,
+            publisher=self._options.publisher,
         )
-        started_at = self._clock()
+
+    async def _run_and_report(self, job: PreparedJob) -> None:
+        """Run a job to its end and send its outcome. It awaits the stages itself, because each frame costs memory."""
+        options, context, started_at = self._options, self._create_context(job), self._clock()
         end: JobResult | Exception | None = None
         outcome: JobOutcome | None = None
         try:
             try:
                 with recipe_scope(context, "job", self._job_timeout, on_event=options.on_event):
-                    end = _reuse_result(job, context)
-                    if end is None:
-                        await self._claim(context)
-                        end = await run_stages(context, job.checked, purchase=options.purchase)
-                        if options.finish is not None:
-                            await options.finish(context, job.checked, end)
+                    await self._claim(job, context)
+                    end = await run_stages(context, job.checked, purchase=options.purchase)
+                    if options.finish is not None:
+                        await options.finish(context, job.checked, end)
             except asyncio.CancelledError:
                 if _is_being_canceled():
                     self._counters.add_canceled(context)
@@ -487,15 +494,23 @@ class Batch:
             self._stop_if_needed(outcome)
             await self._outbox.send(outcome)
         finally:
+            self._in_flight -= 1
+            self._slots.release()
             self._room.release()
-            if job.result is None:
-                self._in_flight -= 1
-                self._slots.release()
             del job  # break the exception-frame reference cycle
             outcome = end = None  # as above
 
-    async def _claim(self, context: RecipeContext) -> None:
-        """Make sure that no other run with the same fence runs this job."""
+    async def _claim(self, job: PreparedJob, context: RecipeContext) -> None:
+        """Make sure that a job can start, and that no other run with the same fence runs it.
+
+        Raises:
+            Exception: why it can't start.
+        """
+        try:
+            if job.error is not None:
+                raise job.error
+        finally:
+            del job  # break the exception-frame reference cycle
         if self._fence is not None:
             context.job_log = await self._fence.job_log(
                 context.required_customer_id, context.audience_name, context.job_log, seconds=self._options.timeout
@@ -549,22 +564,6 @@ class Batch:
                 "this batch may purchase exports and has no journal, so two processes that run the same jobs at once "
                 "could purchase twice; pass journal=Path(...)"
             )
-
-
-def _reuse_result(job: PreparedJob, context: RecipeContext) -> JobResult | None:
-    """Return the result of a job that an earlier run finished; None if there is something to do.
-
-    Raises:
-        Exception: why the job can't start.
-    """
-    try:
-        if job.error is not None:
-            raise job.error
-        if job.result is not None:
-            reuse_result(context, job.checked, job.result)
-        return job.result
-    finally:
-        del job  # break the exception-frame reference cycle
 
 
 def _is_fatal(error: Exception | None) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeGuard, TypeVar, cast
 
@@ -385,17 +385,25 @@ async def compute_identity(job: AudienceJob, *, base_url: str) -> JobIdentity:
             None if filters is None else attrs.asdict(filters),
         ]
     columns = {field: attrs.astuple(selection) for field, selection in selections.by_field().items()}
-    parts = {
-        "server": normalize_url(base_url),
-        "csv": normalize_url(csv),
-        "columns": columns,
-        "lookalike": lookalike,
-    }
     return JobIdentity(
         fingerprint=_digest([base_url, without_query(csv), columns, lookalike]),
-        # Short, because thousands of waiting jobs hold theirs in memory; they only tell a job's own runs apart.
-        input_hashes={part: _digest(value)[:_SHORT_DIGEST_LENGTH] for part, value in parts.items()},
+        input_hashes={
+            "server": _server_hash(base_url),
+            "csv": _short_digest(normalize_url(csv)),
+            "columns": _short_digest(columns),
+            "lookalike": _short_digest(lookalike),
+        },
     )
+
+
+@lru_cache(maxsize=16)
+def _server_hash(base_url: str) -> str:
+    return _short_digest(normalize_url(base_url))
+
+
+def _short_digest(value: Any) -> str:
+    """Short, because thousands of waiting jobs hold theirs in memory; they only tell a job's own runs apart."""
+    return _digest(value)[:_SHORT_DIGEST_LENGTH]
 
 
 def _digest(value: Any) -> str:

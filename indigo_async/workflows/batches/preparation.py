@@ -32,9 +32,9 @@ _JOBS_PER_THREAD_CALL = 10
 """Few enough that a slow disk is asked about several jobs at once."""
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class PreparedJob:
-    """A job before it starts.
+    """A job before it starts, as far as it is prepared.
 
     Attributes:
         given: the job as it was passed to the batch.
@@ -72,8 +72,10 @@ class Preparation:
         ]
         if self.open_log is None:
             return registered
-        opened = await asyncio.gather(*(self._open(job, self.open_log) for job in registered))
-        return await _map_in_threads(_find_result, opened) if self.finds_results else opened
+        await asyncio.gather(*(self._open(job, self.open_log) for job in registered))
+        if self.finds_results:
+            await _map_in_threads(_find_result, registered)
+        return registered
 
     def _check(self, numbered: NumberedJob) -> tuple[AudienceJob, Sequence[Problem] | Exception]:
         job, _ = numbered
@@ -94,18 +96,17 @@ class Preparation:
         conflicts = self.conflicts.register(checked, number)
         return PreparedJob(given, checked, error=InvalidInputError(conflicts) if conflicts else None)
 
-    async def _open(self, job: PreparedJob, open_log: OpenJobLog) -> PreparedJob:
-        if job.error is not None:
-            return job
-        try:
-            return attrs.evolve(job, log=await open_log(job.checked))
-        except Exception as error:  # noqa: BLE001 - as in `_check`
-            return attrs.evolve(job, error=error)
+    async def _open(self, job: PreparedJob, open_log: OpenJobLog) -> None:
+        if job.error is None:
+            try:
+                job.log = await open_log(job.checked)
+            except Exception as error:  # noqa: BLE001 - as in `_check`
+                job.error = error
 
 
-def _find_result(job: PreparedJob) -> PreparedJob:
-    result = None if job.error is not None else find_recorded_result(job.log, job.checked)
-    return job if result is None else attrs.evolve(job, result=result)
+def _find_result(job: PreparedJob) -> None:
+    if job.error is None:
+        job.result = find_recorded_result(job.log, job.checked)
 
 
 async def _map_in_threads(function: Callable[[T], R], items: Sequence[T]) -> list[R]:

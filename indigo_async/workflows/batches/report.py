@@ -138,10 +138,17 @@ class CustomerTotals:
     rows: int = 0
 
     def __add__(self, other: CustomerTotals) -> CustomerTotals:
-        return CustomerTotals(**{field: getattr(self, field) + getattr(other, field) for field in _TOTALS})
-
-
-_TOTALS = tuple(field.name for field in attrs.fields(CustomerTotals))
+        return CustomerTotals(
+            jobs=self.jobs + other.jobs,
+            done=self.done + other.done,
+            failed=self.failed + other.failed,
+            unfinished=self.unfinished + other.unfinished,
+            spent_cents=self.spent_cents + other.spent_cents,
+            unresolved_cents=self.unresolved_cents + other.unresolved_cents,
+            quoted_cents=self.quoted_cents + other.quoted_cents,
+            matched=self.matched + other.matched,
+            rows=self.rows + other.rows,
+        )
 
 
 def sort_customers(by_customer: Mapping[str, CustomerTotals]) -> list[tuple[str, CustomerTotals]]:

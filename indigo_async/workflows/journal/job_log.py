@@ -56,15 +56,25 @@ class InputHashes:
         """A stage's facts together with the inputs that the stage uses."""
         return {**facts, _INPUTS_KEY: self._hashes_of(stage)} if self.by_part else facts
 
-    def changed_parts(self, stage: Stage, facts: Mapping[str, Any]) -> tuple[str, ...]:
-        """The parts of the job that have changed since a row was written."""
-        recorded: Mapping[str, str] = facts.get(_INPUTS_KEY) or {}
+    def changed_parts(self, stage: Stage, facts: str) -> tuple[str, ...]:
+        """The parts of the job that have changed since a row with these facts, in JSON, was written."""
+        recorded = _inputs_decoder.decode(facts).inputs
         if not recorded or not self.by_part:
             return () if self.is_same_job else ("job",)
-        return tuple(part for part, used in self._hashes_of(stage).items() if recorded.get(part) != used)
+        used = self._hashes_of(stage)
+        return () if recorded == used else tuple(part for part in used if recorded.get(part) != used[part])
 
     def _hashes_of(self, stage: Stage) -> dict[str, str]:
         return {part: self.by_part.get(part, "") for part in _PARTS_OF_STAGE.get(stage, _PARTS)}
+
+
+class _RecordedInputs(msgspec.Struct):
+    """The inputs in the facts of a stage, if there are any."""
+
+    inputs: dict[str, str] | None = None
+
+
+_inputs_decoder = msgspec.json.Decoder(_RecordedInputs)
 
 
 class JournalJobLog:
@@ -100,7 +110,7 @@ class JournalJobLog:
         """
         for stage in Stage:
             recorded = [*self._intents.get(stage, ()), *filter(None, [self._results.get(stage)])]
-            changes = {facts: self._input_hashes.changed_parts(stage, msgspec.json.decode(facts)) for facts in recorded}
+            changes = {facts: self._input_hashes.changed_parts(stage, facts) for facts in recorded}
             if stage in _PERMANENT_STAGES and any(changes.values()):
                 return _describe_change(stage, next(filter(None, changes.values())))
             if stage in self._intents:

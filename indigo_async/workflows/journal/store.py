@@ -321,7 +321,9 @@ class JournalStore:
             self._db.execute("INSERT INTO jobs VALUES (?, ?, ?, ?)", with_checksum((self._job_count, key, fingerprint)))
             return StoredJob(self._job_count, fingerprint, ())
         number, _, known = verify_checksum(row)
-        rows = self._db.execute("SELECT * FROM entries WHERE job = ? ORDER BY id", (number,))
+        rows = self._db.execute(
+            "SELECT * FROM entries WHERE job = ? AND kind NOT IN ('outcome', 'progress') ORDER BY id", (number,)
+        )
         return StoredJob(number, known, tuple(map(parse_entry, rows)))
 
     def _raise_after_failure(self) -> None:

@@ -13,6 +13,8 @@ from tests.support.journals import spent_cents
 from tests.support.processes import ROOT
 
 JOBS = 40
+IN_FLIGHT = 8
+"""Fewer than `JOBS`, so that not all of them are purchased before the signal arrives."""
 PROGRAM = "tests.support.processes.batch"
 
 
@@ -21,7 +23,8 @@ async def test_ctrl_c_checks_purchases_in_flight_so_that_journal_and_server_agre
     async with lite_sandbox() as sandbox:
         slow = Fault(kind=FaultKind.DELAY_AFTER, endpoint="POST /purchase_csv_export", times=None, delay=0.05)
         sandbox.faults.add(slow)
-        child = [sys.executable, "-m", PROGRAM, sandbox.base_url, sandbox.token, str(JOBS), str(tmp_path), str(journal)]
+        where = [sandbox.base_url, sandbox.token, str(JOBS), str(tmp_path), str(journal)]
+        child = [sys.executable, "-m", PROGRAM, *where, str(IN_FLIGHT)]
         async with await anyio.open_process(child, cwd=ROOT) as process:
             while sandbox.counts().purchases < 3:
                 assert process.returncode is None
