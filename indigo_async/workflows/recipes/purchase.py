@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, nullcontext
+from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -253,7 +254,7 @@ class _Purchase:
             )
 
     def _remember_in_client(self) -> None:
-        self._client.purchased_exports[str(self._export_id)] = frozenset(self._options.optional_field_types)
+        self._client.purchased_exports[str(self._export_id)] = _field_set(self._options.optional_field_types)
 
     async def _reserve_and_record(self, export: CsvExport, cost: int) -> None:
         """Reserve the price in the budget, and record the intent at that price."""
@@ -429,6 +430,12 @@ class _Purchase:
         await context.job_log.record_result(Stage.PURCHASE, self._journal_facts(charged))
         self.send_state.outcome_unknown = False
         return export
+
+
+@lru_cache(maxsize=256)
+def _field_set(field_types: tuple[str, ...]) -> frozenset[str]:
+    """One set for all exports with these fields, because the client remembers every export that it purchased."""
+    return frozenset(field_types)
 
 
 def _was_not_carried_out(error: IndigoError, state: SendState) -> bool:

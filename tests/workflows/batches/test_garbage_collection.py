@@ -1,4 +1,4 @@
-"""Failed jobs are freed without the garbage collector, since there may be thousands of them."""
+"""Jobs that ended are freed without the garbage collector, since there may be thousands of them."""
 
 from __future__ import annotations
 
@@ -63,6 +63,15 @@ async def test_a_job_that_failed_locally_is_freed_at_once(tmp_path: Path):
         await assert_errors_are_freed(client, make_jobs(JOBS, tmp_path, customer="43", max_cost_cents=1))
     async with Sandbox(lite=True) as sandbox, make_client(sandbox) as client:
         await assert_errors_are_freed(client, make_jobs(JOBS, tmp_path), job_timeout=0.1)
+
+
+async def test_a_client_stores_the_fields_of_purchased_exports_once(tmp_path: Path):
+    async with lite_sandbox() as sandbox, make_client(sandbox) as client:
+        async with start_batch(client, make_jobs(JOBS, tmp_path)) as batch:
+            assert all([outcome.ok async for outcome in batch])
+        fields = list(client.purchased_exports.values())
+    assert fields == [frozenset({"phone"})] * JOBS
+    assert len({id(each) for each in fields}) == 1
 
 
 async def assert_errors_are_freed(client: IndigoClient, given: list[AudienceJob], **options: float) -> None:
