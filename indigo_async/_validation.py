@@ -10,6 +10,7 @@ import math
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
@@ -33,6 +34,7 @@ __all__ = ["InputCheck", "is_loopback_host", "is_private_host"]
 T = TypeVar("T")
 
 
+@lru_cache(maxsize=64)  # each download asks three times about a few hosts, and an answer takes 4 to 10 µs
 def is_loopback_host(host: str | None) -> bool:
     """Whether a host is this machine, the only one that may be reached over plain http."""
     if host == "localhost":

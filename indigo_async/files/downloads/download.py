@@ -125,7 +125,8 @@ async def download(
         _clear_frames(error)
         raise
     finally:
-        await run_in_thread(part.close)
+        if part.is_open:
+            await run_in_thread(part.close)
 
 
 def _clear_frames(error: BaseException) -> None:
@@ -161,14 +162,14 @@ async def _download_with_retries(
     failing_since = clock()
     was_outage = False
     resumed_version = part.validator
-    outcome: RetryableFailure | _SliceReceived | None = None
+    outcome: DownloadedFile | RetryableFailure | _SliceReceived | None = None
     for _ in range(_MAX_REQUESTS):
         attempt += 1
         outcome = await _attempt(
             transport, url, part, progress, read_timeout=read_timeout, follows_slice=isinstance(outcome, _SliceReceived)
         )
-        if outcome is None:
-            return await run_in_thread(part.commit)
+        if isinstance(outcome, DownloadedFile):
+            return outcome
         if isinstance(outcome, RetryableFailure) and outcome.url_expired:
             if refresh_url is None or part.size <= size_at_refresh:
                 raise DownloadError(f"{name}: {outcome.reason}", expired=True)
@@ -225,8 +226,8 @@ async def _attempt(
     *,
     read_timeout: float,
     follows_slice: bool,
-) -> RetryableFailure | _SliceReceived | None:
-    """Request the missing bytes. Returns None once the file is complete."""
+) -> DownloadedFile | RetryableFailure | _SliceReceived:
+    """Request the missing bytes."""
     headers = {"Accept": "text/csv, */*;q=0.5", "Accept-Encoding": "identity"}
     if part.size and part.validator:
         headers |= {"Range": f"bytes={part.size}-", "If-Range": part.validator}
@@ -238,7 +239,7 @@ async def _attempt(
                 url = validate_url(response.headers.get("Location", ""), referrer_url=url)
                 continue
             if is_already_complete(response, part, follows_slice=follows_slice):
-                return None
+                return await run_in_thread(part.commit)
             failure = check_head(response, part.destination.name) or prepare_part_file(response, part)
             return failure or await _receive_body(response, part, progress)
     raise DownloadError(f"{part.destination.name}: more than {_MAX_REDIRECTS} redirects")
@@ -246,8 +247,8 @@ async def _attempt(
 
 async def _receive_body(
     response: aiohttp.ClientResponse, part: PartFile, progress: _ProgressThrottle
-) -> RetryableFailure | _SliceReceived | None:
-    """Write a body to the part file as it arrives, and verify its length. Returns None once the file is complete."""
+) -> DownloadedFile | RetryableFailure | _SliceReceived:
+    """Write a body to the part file as it arrives, verify its length, and commit the file once it is complete."""
     gunzip = GzipDecoder() if parse_content_encoding(response) else None
     span = parse_content_range(response) if response.status == 206 else None  # noqa: PLR2004 - Partial Content
     announced = response.content_length if span is None else span.size
@@ -268,24 +269,16 @@ async def _receive_body(
                 await run_in_thread(partial(_write, part, gunzip, pending))
                 pending, pending_bytes = [], 0
             progress.emit_throttled(size_before + received, total)
+        if isinstance(chunk, RetryableFailure):
+            failure = chunk
+        elif announced is not None and received != announced:
+            failure = RetryableFailure(f"received {received} of {announced} announced bytes")
+        else:
+            return await run_in_thread(partial(_write_last, part, gunzip, pending, is_slice=span is not None))
         await run_in_thread(partial(_write, part, gunzip, pending))
     except zlib.error:
         return RetryableFailure(f"{response.url.host} announced gzip but sent something else")
-    if isinstance(chunk, RetryableFailure):
-        return chunk
-    if announced is not None and received != announced:
-        return RetryableFailure(f"received {received} of {announced} announced bytes")
-    if gunzip is not None and not gunzip.is_complete:
-        return RetryableFailure("the compressed file ended early")
-    return _check_length(part, is_slice=span is not None)
-
-
-def _check_length(part: PartFile, *, is_slice: bool) -> RetryableFailure | _SliceReceived | None:
-    if is_slice and part.size != part.total:
-        return _SliceReceived()
-    if part.total not in {None, part.size}:
-        return RetryableFailure(f"received {part.size} of {part.total} bytes")
-    return None
+    return failure
 
 
 async def _next_chunk(response: aiohttp.ClientResponse) -> memoryview | RetryableFailure:
@@ -298,3 +291,17 @@ async def _next_chunk(response: aiohttp.ClientResponse) -> memoryview | Retryabl
 
 def _write(part: PartFile, gunzip: GzipDecoder | None, chunks: list[memoryview]) -> None:
     part.write(chunks if gunzip is None else gunzip.decompress(chunks))
+
+
+def _write_last(
+    part: PartFile, gunzip: GzipDecoder | None, chunks: list[memoryview], *, is_slice: bool
+) -> DownloadedFile | RetryableFailure | _SliceReceived:
+    """Write the end of a body, and commit the file if it is complete: a small file needs no other thread call."""
+    _write(part, gunzip, chunks)
+    if gunzip is not None and not gunzip.is_complete:
+        return RetryableFailure("the compressed file ended early")
+    if is_slice and part.size != part.total:
+        return _SliceReceived()
+    if part.total not in {None, part.size}:
+        return RetryableFailure(f"received {part.size} of {part.total} bytes")
+    return part.commit()

@@ -168,12 +168,12 @@ def _require_private(state: os.stat_result, path: Path) -> None:
 
 def find_overwrite_problem(path: Path) -> str | None:
     """Find out why whatever is at a path must not be replaced; None if there is nothing or a regular file."""
+    state = lstat_or_none(path)
+    if path.name and (state is None or stat.S_ISREG(state.st_mode)):
+        return None
     if path.is_dir() or not path.name:
         return "is a folder; name a file"
-    state = lstat_or_none(path)
-    if state is None or stat.S_ISREG(state.st_mode):
-        return None
-    if stat.S_ISLNK(state.st_mode):
+    if state is not None and stat.S_ISLNK(state.st_mode):
         return f"is a link to {str(path.readlink())!r}; name the file itself"
     return "is not a regular file; name another"
 

@@ -84,31 +84,31 @@ class PartFile:
         self._descriptor: int | None = None
         self._is_committed = False
         self._write_failed = False
-        self._is_stale = True
+        self._is_stale = False
+        """Whether the file holds bytes that aren't part of the download."""
         self._hash = hashlib.sha256()
 
     def open(self) -> None:
         """Open and lock the file, and restore what an earlier run left of the same source.
 
         Raises:
-            DownloadError: another download is writing to it, or something other than a regular file is in its place.
+            DownloadError: another download is writing to it, or something other than a regular file is in its place or
+                at the destination.
             OSError: it cannot be written.
         """
-        if self.destination.is_dir():
-            raise IsADirectoryError(f"{self.destination} is a folder; name a file")
         problem = find_overwrite_problem(self.destination)
         if problem is not None:
             raise DownloadError(f"{self.destination} {problem}")
         self.destination.parent.mkdir(parents=True, exist_ok=True)
         while self._descriptor is None:
-            self._descriptor = self._open_locked()
-        make_private(self._descriptor, self._path)
-        state = _read_resume_state(self._resume_path)
-        if state is None or not self._restore(state):
+            self._open_locked()
+        make_private(self._open_descriptor, self._path)
+        state = _read_resume_state(self._resume_path) if self._is_stale else None
+        if state is not None and not self._restore(state):
             self.restart()
 
-    def _open_locked(self) -> int | None:
-        """Open and lock the part file; None if another download removed it in the meantime."""
+    def _open_locked(self) -> None:
+        """Open and lock the part file, unless another download removes it in the meantime."""
         descriptor, is_new = open_private(self._path, os.O_RDWR)
         with contextlib.ExitStack() as undo:
             undo.callback(os.close, descriptor)
@@ -123,9 +123,8 @@ class PartFile:
             undo.callback(unlock, descriptor)
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(descriptor), self._path.lstat()):
+                    self._descriptor, self._is_stale = descriptor, not is_new
                     undo.pop_all()
-                    return descriptor
-        return None
 
     def _restore(self, state: _ResumeState) -> bool:
         """Resume after the bytes that the state describes. Returns False if the file does not begin with them."""
@@ -144,6 +143,10 @@ class PartFile:
         self.validator, self.total = state.validator, state.total
         self._saved_bytes = self.size
         return True
+
+    @property
+    def is_open(self) -> bool:
+        return self._descriptor is not None
 
     @property
     def _open_descriptor(self) -> int:
@@ -190,10 +193,10 @@ class PartFile:
 
     def restart(self) -> None:
         """Forget all bytes. They are removed from disk by the next write, so this does not block."""
+        self._is_stale |= self.size > 0
         self.size = self._saved_bytes = 0
         self.validator = self.total = None
         self._hash = hashlib.sha256()
-        self._is_stale = True
 
     def _remove_resume_state(self) -> None:
         with contextlib.suppress(OSError):  # a state that stays is ignored, because the bytes will have another hash
@@ -206,7 +209,7 @@ class PartFile:
         self._is_stale = False
 
     def commit(self) -> DownloadedFile:
-        """Move the complete file to the destination.
+        """Move the complete file to the destination, and close it.
 
         Raises:
             DownloadError: it is not complete.
@@ -220,6 +223,7 @@ class PartFile:
         self._path.replace(self.destination)
         self._is_committed = True
         fsync_folder(self.destination.parent)
+        self.close()
         return DownloadedFile(self.destination, self.size, self._hash.hexdigest())
 
     def close(self) -> None:

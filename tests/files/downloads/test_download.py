@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import hashlib
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio
 import pytest
 from aiohttp import web
 
+from indigo_async._transport.cancellation import run_in_thread
 from indigo_async.client import IndigoClient
 from indigo_async.errors import DownloadError
 from indigo_async.files.downloads.download import DownloadedFile, download
@@ -47,6 +49,23 @@ async def test_an_empty_file_is_downloaded(client: IndigoClient, tmp_path: Path)
     async with scripted_server(full_response(b"")) as server:
         done = await download_from(client, server, tmp_path / "x.csv")
     assert (done.size_bytes, done.path.read_bytes()) == (0, b"")
+
+
+async def test_a_small_file_needs_two_calls_in_threads(
+    client: IndigoClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    calls = 0
+
+    async def counted(function: Callable[[], object]) -> object:
+        nonlocal calls
+        calls += 1
+        return await run_in_thread(function)
+
+    monkeypatch.setattr("indigo_async.files.downloads.download.run_in_thread", counted)
+    async with scripted_server(full_response()) as server:
+        await download_from(client, server, tmp_path / "x.csv")
+    assert calls == 2
+    assert (tmp_path / "x.csv").read_bytes() == BODY
 
 
 async def test_the_token_is_never_sent_to_a_download_host(client: IndigoClient, tmp_path: Path):
@@ -299,7 +318,7 @@ async def test_a_line_end_in_a_url_injects_no_header(client: IndigoClient, tmp_p
 
 async def test_a_folder_as_destination_is_rejected(client: IndigoClient, tmp_path: Path):
     async with scripted_server(full_response()) as server:
-        with pytest.raises(IsADirectoryError, match="is a folder; name a file"):
+        with pytest.raises(DownloadError, match="is a folder; name a file"):
             await download_from(client, server, tmp_path)
     assert server.requests == []
     assert files_in(tmp_path) == []

@@ -182,6 +182,22 @@ def test_a_resume_state_that_cannot_be_written_does_not_fail_the_download(tmp_pa
     assert target.stat().st_size == 9 * MEBIBYTE + 1
 
 
+def test_a_resume_state_without_its_part_file_is_removed(tmp_path: Path):
+    part = PartFile(tmp_path / "export.csv", "s")
+    part.open()
+    part.validator = '"one"'
+    part.write([b"a,b\n"])
+    part.close()
+    (tmp_path / ".export.csv.part").unlink()
+    part = PartFile(tmp_path / "export.csv", "s")
+    part.open()
+    assert (part.size, part.validator) == (0, None)
+    part.write([b"c,d\n"])
+    part.commit()
+    assert [path.name for path in tmp_path.iterdir()] == ["export.csv"]
+    assert not part.is_open
+
+
 def test_a_resume_state_replaces_a_longer_one(tmp_path: Path):
     state = tmp_path / ".export.csv.part.json"
     part = PartFile(tmp_path / "export.csv", "s")
