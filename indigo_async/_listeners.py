@@ -11,7 +11,7 @@ import attrs
 
 from indigo_async.events import Event, Listener
 
-__all__ = ["CombinedListener", "combine_listeners", "emit", "listen", "notify", "separate_listeners"]
+__all__ = ["CombinedListener", "combine_listeners", "emit", "has_listener", "listen", "notify", "separate_listeners"]
 
 _logger = logging.getLogger("indigo_async")
 
@@ -26,6 +26,11 @@ def listen(listener: Listener | None) -> Generator[None]:
         yield
     finally:
         _listener.reset(token)
+
+
+def has_listener() -> bool:
+    """Whether anyone receives the events of the current task."""
+    return _listener.get() is not None
 
 
 def emit(event: Event, default: Listener | None = None) -> None:

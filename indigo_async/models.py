@@ -92,13 +92,12 @@ def _fold_status(status: str) -> str:
     return _FOLDED_STATUSES.get(_SEPARATORS.sub("", status).upper(), status)
 
 
-_FAILURE_WORDS = ("FAIL", "ERROR", "REJECT", "CANCEL", "EXPIRE", "DELETE")
+_FAILURE = re.compile("FAIL|ERROR|REJECT|CANCEL|EXPIRE|DELETE")
 
 
 def is_failure_status(status: str) -> bool:
     """Whether a status says failure, such as `MATCH_FAILED`. Other unknown statuses count as work in progress."""
-    upper = status.upper()
-    return any(word in upper for word in _FAILURE_WORDS)
+    return _FAILURE.search(status.upper()) is not None
 
 
 def same_id(first: RecordId, second: RecordId) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 import attrs
 
-from indigo_async._listeners import combine_listeners, emit, listen
+from indigo_async._listeners import combine_listeners, emit, has_listener, listen
 from indigo_async._transport.outage import wait_out_outages
 from indigo_async._transport.shared_timeout import SharedTimeout
 from indigo_async._validation import InputCheck
@@ -157,8 +157,9 @@ class RecipeContext:
         return self.customer_id
 
     def emit(self, event_type: Callable[..., WorkflowEvent], **fields: object) -> None:
-        """Emit an event about this recipe's customer and audience."""
-        emit(event_type(customer_id=self.customer_id, audience_name=self.audience_name, **fields))
+        """Emit an event about this recipe's customer and audience, if anyone receives it."""
+        if has_listener():
+            emit(event_type(customer_id=self.customer_id, audience_name=self.audience_name, **fields))
 
     @contextmanager
     def stage(self, stage: Stage) -> Generator[None]:
