@@ -1,11 +1,13 @@
-"""Compare one batch for many audiences of one customer with a hand-written loop for each audience.
+"""Compare one batch for many audiences of one customer with what people write without the SDK.
 
     python -m benchmarks --only cookbook
 
-The hand-written loops follow the API reference: send, poll every interval until done, send the next. They use aiohttp,
-httpx, and requests in threads. Each peer runs in a separate process, all at the same time, against one lite sandbox
-whose stages take 10, 20 and 30 intervals. Measured are the requests and CPU per job, and the time from done on the
-server until the client knows.
+The naive peers follow the API reference with a loop for each audience: send, poll every interval until done, send the
+next. They use aiohttp, httpx, and requests in threads. The thoughtful peer shares one list poll among all audiences,
+with and without downloads; see `benchmarks/support/thoughtful.py`. Each peer runs in a separate process, all at the
+same time, against one lite sandbox whose stages take 10, 20 and 30 intervals. Measured are the requests and CPU per
+job, and the time from done on the server until the client knows. Downloads go to memory, because a disk takes the same
+CPU time from all.
 """
 
 from __future__ import annotations
@@ -17,19 +19,19 @@ import random
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import aiohttp
 import httpx
 import requests
 
-from benchmarks.support.figures import Figure
+from benchmarks.support import thoughtful
+from benchmarks.support.figures import Figure, ratios, spread
 from benchmarks.support.jobs import make_jobs
+from benchmarks.support.memory_folder import memory_folder
 from benchmarks.support.sandbox_process import sandbox_process
 from indigo_async import IndigoClient
 from indigo_async.sandbox import StageTimes
@@ -37,25 +39,26 @@ from indigo_async.workflows import run_batch, wait_for_column_selection
 
 __all__ = ["measure"]
 
-_SPEED = 2.0
-_INTERVAL = 1.0
+_SANDBOX_SECONDS_PER_INTERVAL = 2.0
 _STAGES = StageTimes()
-_HAND_WRITTEN_LOOPS = 100
-_LAG_COUNT = 300
+_NAIVE = ("aiohttp", "httpx", "requests")
+_WITHOUT_DOWNLOADS = "thoughtful without downloads"
+_WITH_DOWNLOADS = "thoughtful with downloads"
 
 Call: TypeAlias = Callable[[str, str, dict[str, Any]], Awaitable[Any]]
 
 
-class HandWrittenClient:
+class NaiveClient:
     """The steps of the API reference over any HTTP client. Counts requests and the delay after each stage."""
 
-    def __init__(self, customer: str) -> None:
+    def __init__(self, customer: str, interval: float) -> None:
         self.customer = customer
+        self.interval = interval
         self.requests = 0
         self.lags: list[float] = []
 
     async def job(self, call: Call, number: int) -> None:
-        await asyncio.sleep(random.random() * 2 * _INTERVAL)  # lists don't all arrive at the same instant
+        await asyncio.sleep(random.random() * 2 * self.interval)  # lists don't all arrive at the same instant
         customer = {"customerId": self.customer}
         stub = await self._send(call, "/upload_csv", customer | {"url": f"https://files.example.org/{number}.csv"})
         sent = time.monotonic()
@@ -83,10 +86,10 @@ class HandWrittenClient:
         self, call: Call, audience_id: str, started_at: float, stage: float, is_done: Callable[[Any], bool]
     ) -> None:
         while True:
-            await asyncio.sleep(_INTERVAL)
+            await asyncio.sleep(self.interval)
             self.requests += 1
             if is_done(await call("GET", "/audience", {"audienceId": audience_id, "customerId": self.customer})):
-                self.lags.append(time.monotonic() - started_at - stage / _SPEED)
+                self.lags.append((time.monotonic() - started_at) / self.interval - _in_intervals(stage))
                 return
 
     @staticmethod
@@ -98,14 +101,14 @@ class HandWrittenClient:
         return record["status"] == "ACTIVE"
 
 
-async def run_hand_written(peer: str, base_url: str, token: str) -> dict[str, float]:
-    hand_written = HandWrittenClient(peer)
+async def run_naive(peer: str, base_url: str, token: str, count: int, interval: float) -> dict[str, float]:
+    naive = NaiveClient(peer, interval)
     headers = {"Authorization": f"Bearer {token}"}
 
     async def all_jobs(call: Call) -> None:
         async with asyncio.TaskGroup() as group:
-            for number in range(_HAND_WRITTEN_LOOPS):
-                group.create_task(hand_written.job(call, number))
+            for number in range(count):
+                group.create_task(naive.job(call, number))
 
     before = time.process_time()
     if peer == "aiohttp":
@@ -129,9 +132,9 @@ async def run_hand_written(peer: str, base_url: str, token: str) -> dict[str, fl
 
             await all_jobs(call_httpx)
     else:
-        with requests.Session() as shared, ThreadPoolExecutor(_HAND_WRITTEN_LOOPS) as threads:
+        with requests.Session() as shared, ThreadPoolExecutor(count) as threads:
             shared.headers.update(headers)
-            shared.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=_HAND_WRITTEN_LOOPS))
+            shared.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=count))
 
             def send(method: str, path: str, values: dict[str, Any]) -> Any:
                 options: Any = {"params": values} if method == "GET" else {"json": values}
@@ -145,71 +148,102 @@ async def run_hand_written(peer: str, base_url: str, token: str) -> dict[str, fl
             await all_jobs(call_requests)
     cpu = time.process_time() - before
     return {
-        "requests": hand_written.requests / _HAND_WRITTEN_LOOPS,
-        "cpu_ms": cpu / _HAND_WRITTEN_LOOPS * 1e3,
-        "lag": statistics.mean(hand_written.lags) / _INTERVAL,
+        "requests": naive.requests / count,
+        "cpu_ms": cpu / count * 1e3,
+        "lag": statistics.mean(naive.lags),
     }
 
 
-async def run_sdk(base_url: str, token: str, count: int) -> dict[str, float]:
-    with tempfile.TemporaryDirectory() as folder:
-        async with IndigoClient(token, base_url=base_url, poll_interval=_INTERVAL) as client:
+async def run_sdk(base_url: str, token: str, count: int, interval: float) -> dict[str, float]:
+    with memory_folder() as folder:
+        async with IndigoClient(token, base_url=base_url, poll_interval=interval) as client:
             before = time.process_time()
-            report = await run_batch(client, make_jobs(count, Path(folder)), max_in_flight=count)
+            report = await run_batch(client, make_jobs(count, folder), max_in_flight=count)
             cpu = time.process_time() - before
             assert report.done == count, report
             return {"requests": client.transport.requests.total() / count, "cpu_ms": cpu / count * 1e3}
 
 
-async def sdk_lag(base_url: str, token: str) -> dict[str, float]:
+async def run_thoughtful(peer: str, base_url: str, token: str, count: int, interval: float) -> dict[str, float]:
+    with memory_folder() as folder:
+        async with aiohttp.ClientSession() as session:
+            before = time.process_time()
+            await thoughtful.run_jobs(
+                session,
+                base_url,
+                token,
+                peer,
+                count,
+                interval=interval,
+                folder=folder if peer == _WITH_DOWNLOADS else None,
+            )
+            cpu = time.process_time() - before
+        assert len(list(folder.iterdir())) == (count if peer == _WITH_DOWNLOADS else 0)
+        return {"cpu_ms": cpu / count * 1e3}
+
+
+async def sdk_lag(base_url: str, token: str, count: int, interval: float) -> dict[str, float]:
     """Time from done on the server until the client knows, for uploads that start at random times."""
     lags: list[float] = []
 
     async def one(client: IndigoClient, number: int) -> None:
-        await asyncio.sleep(random.random() * 20 * _INTERVAL)
+        await asyncio.sleep(random.random() * 20 * interval)
         stub = await client.upload_csv(customer_id="lags", url=f"https://files.example.org/{number}.csv")
         sent = time.monotonic()
         await wait_for_column_selection(client, stub, customer_id="lags")
-        lags.append(time.monotonic() - sent - _STAGES.upload / _SPEED)
+        lags.append((time.monotonic() - sent) / interval - _in_intervals(_STAGES.upload))
 
-    async with IndigoClient(token, base_url=base_url, poll_interval=_INTERVAL) as client, asyncio.TaskGroup() as group:
-        for number in range(_LAG_COUNT):
+    async with IndigoClient(token, base_url=base_url, poll_interval=interval) as client, asyncio.TaskGroup() as group:
+        for number in range(count):
             group.create_task(one(client, number))
-    return {"lag": statistics.mean(lags) / _INTERVAL, "most": max(lags) / _INTERVAL}
+    return {"lag": statistics.mean(lags), "most": max(lags)}
+
+
+def _in_intervals(sandbox_seconds: float) -> float:
+    return sandbox_seconds / _SANDBOX_SECONDS_PER_INTERVAL
+
+
+def run_round(peers: Sequence[str], count: int, interval: float) -> dict[str, dict[str, float]]:
+    """Run all peers at the same time."""
+    with sandbox_process("--lite", "--speed", str(_SANDBOX_SECONDS_PER_INTERVAL / interval)) as sandbox:
+        options = [sandbox.base_url, sandbox.token, str(count), str(interval)]
+        command = [sys.executable, "-m", "benchmarks.cookbook", *options]
+        started = {peer: subprocess.Popen([*command, peer], stdout=subprocess.PIPE, text=True) for peer in peers}
+        return {peer: json.loads(process.communicate()[0]) for peer, process in started.items()}
 
 
 def measure(*, quick: bool) -> list[Figure]:
-    count = 100 if quick else 1_000
-    peers = ("aiohttp", "httpx", "requests")
-    with sandbox_process("--lite", "--speed", str(_SPEED)) as sandbox:
-        command = [sys.executable, "-m", "benchmarks.cookbook", sandbox.base_url, sandbox.token, str(count)]
-        started = {
-            peer: subprocess.Popen([*command, peer], stdout=subprocess.PIPE, text=True)
-            for peer in ("indigo_async", "lag", *peers)
-        }
-        found: dict[str, dict[str, float]] = {
-            peer: json.loads(process.communicate()[0]) for peer, process in started.items()
-        }
+    count, interval, turns = (100, 0.2, 2) if quick else (1_000, 1.0, 4)
+    compared = ("indigo_async", _WITH_DOWNLOADS, _WITHOUT_DOWNLOADS)
+    found = run_round((*compared, "lag", *_NAIVE), count, interval)
+    rounds = [found, *(run_round(compared, count, interval) for _ in range(turns - 1))]
+    taken = {peer: [turn[peer]["cpu_ms"] for turn in rounds] for peer in compared}
     sdk = found["indigo_async"]
-    hand_written = {f"hand-written with {peer}": found[peer] for peer in peers}
+    naive = {f"naive with {peer}": found[peer] for peer in _NAIVE}
     return [
         Figure(
             measure=f"requests a job, whole cookbook, {count:,} jobs of one customer (the POSTs alone are 5)",
             value=sdk["requests"],
             at_most=5.2,
-            notes={name: peer["requests"] for name, peer in hand_written.items()},
+            notes={name: peer["requests"] for name, peer in naive.items()},
         ),
         Figure(
-            measure="CPU of a job, whole cookbook ÷ hand-written with aiohttp",
+            measure="CPU of a job with export and download ÷ thoughtful aiohttp and orjson with downloads",
+            **spread(ratios(taken["indigo_async"], taken[_WITH_DOWNLOADS])),
+            at_most=1.5,
+            notes={f"ms of {peer}": statistics.median(times) for peer, times in taken.items()},
+        ),
+        Figure(
+            measure="CPU of a job with export and download ÷ a naive loop with aiohttp, without downloads",
             value=sdk["cpu_ms"] / found["aiohttp"]["cpu_ms"],
             notes={"ms of indigo_async": sdk["cpu_ms"]}
-            | {f"ms {name}": peer["cpu_ms"] for name, peer in hand_written.items()},
+            | {f"ms {name}": peer["cpu_ms"] for name, peer in naive.items()},
         ),
         Figure(
             measure="time from done on the server until the client knows, mean, in poll intervals",
             value=found["lag"]["lag"],
             at_most=0.6,
-            notes={"the longest": found["lag"]["most"]} | {name: peer["lag"] for name, peer in hand_written.items()},
+            notes={"the longest": found["lag"]["most"]} | {name: peer["lag"] for name, peer in naive.items()},
         ),
     ]
 
@@ -219,14 +253,19 @@ def main() -> None:
     parser.add_argument("base_url")
     parser.add_argument("token")
     parser.add_argument("count", type=int)
+    parser.add_argument("interval", type=float)
     parser.add_argument("peer")
     arguments = parser.parse_args()
-    if arguments.peer == "indigo_async":
-        found = asyncio.run(run_sdk(arguments.base_url, arguments.token, arguments.count))
-    elif arguments.peer == "lag":
-        found = asyncio.run(sdk_lag(arguments.base_url, arguments.token))
-    else:
-        found = asyncio.run(run_hand_written(arguments.peer, arguments.base_url, arguments.token))
+    base_url, token, count, interval = arguments.base_url, arguments.token, arguments.count, arguments.interval
+    match arguments.peer:
+        case "indigo_async":
+            found = asyncio.run(run_sdk(base_url, token, count, interval))
+        case "lag":
+            found = asyncio.run(sdk_lag(base_url, token, count // 4, interval))
+        case peer if peer in _NAIVE:
+            found = asyncio.run(run_naive(peer, base_url, token, count // 10, interval))
+        case peer:
+            found = asyncio.run(run_thoughtful(peer, base_url, token, count, interval))
     print(json.dumps(found))
 
 

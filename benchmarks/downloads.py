@@ -1,10 +1,15 @@
-"""Compare a download with `curl -o`: 500 MB over loopback from nginx, to the same disk.
+"""Compare downloads with what people use instead: a large file with `curl -o`, small files with aiohttp.
 
     python -m benchmarks --only downloads
 
-The SDK writes a private part file, hashes it, and syncs it before it is renamed. The peers are plain aiohttp without a
-hash, curl, and curl followed by `sha256sum`, which gives the same certainty. Wall-clock seconds are compared, because
-threads and the kernel share the work. The notes hold the CPU time.
+The SDK writes a private part file, hashes it, and syncs it before it is renamed. nginx serves the files over loopback.
+
+Large: 500 MB to a disk. The peers are plain aiohttp without a hash, curl, and curl followed by `sha256sum`, which gives
+the same certainty. Wall-clock seconds are compared, because threads and the kernel share the work. The notes hold the
+CPU time.
+
+Small: many files of 1 KB, ten at once, to memory, because a disk takes the same CPU time from all. The peer is aiohttp
+with a hash, `fsync` and a rename (`download` in `benchmarks/support/thoughtful.py`). CPU times are compared.
 """
 
 from __future__ import annotations
@@ -17,11 +22,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import aiohttp
 
-from benchmarks.support.figures import Figure, ratios, spread
+from benchmarks.support import thoughtful
+from benchmarks.support.figures import Figure, measure_interleaved, ratios, spread
+from benchmarks.support.memory_folder import memory_folder
 from benchmarks.support.static_server import static_server
 from indigo_async import IndigoClient, RetryPolicy
 from indigo_async.files.downloads.download import download
@@ -29,6 +37,8 @@ from indigo_async.files.downloads.download import download
 __all__ = ["measure"]
 
 _CHUNK_BYTES = 256 * 1024
+_SMALL_BYTES = 1_024
+_SMALL_AT_ONCE = 10
 
 
 async def _compare(size: int, rounds: int) -> dict[str, list[tuple[float, float]]]:
@@ -70,6 +80,31 @@ async def _compare(size: int, rounds: int) -> dict[str, list[tuple[float, float]
                 return taken
 
 
+async def _compare_small(count: int, rounds: int) -> dict[str, list[float]]:
+    """CPU seconds of `count` small downloads, by peer and round."""
+    content = os.urandom(_SMALL_BYTES // 2).hex().encode()
+    with memory_folder() as folder, static_server({"/donors.csv": content}) as origin:
+        url, retry = f"{origin}/donors.csv", RetryPolicy()
+        async with IndigoClient("benchmark-token", base_url=origin) as client, aiohttp.ClientSession() as session:
+
+            async def all_files(save: Callable[[Path], Awaitable[object]]) -> None:
+                slots = asyncio.Semaphore(_SMALL_AT_ONCE)
+
+                async def one(number: int) -> None:
+                    async with slots:
+                        await save(folder / f"{number}.csv")
+
+                await asyncio.gather(*map(one, range(count)))
+
+            peers: dict[str, Callable[[Path], Awaitable[object]]] = {
+                "indigo_async": lambda path: download(client.transport, url, path, retry=retry),
+                "aiohttp": lambda path: thoughtful.download(session, url, path),
+            }
+            return await measure_interleaved(
+                {name: partial(all_files, save) for name, save in peers.items()}, rounds=rounds
+            )
+
+
 async def _run(*command: str) -> None:
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.DEVNULL)
     assert await process.wait() == 0, command
@@ -87,6 +122,8 @@ def _cpu() -> float:
 
 
 def measure(*, quick: bool) -> list[Figure]:
+    small_count = 100 if quick else 500
+    small = asyncio.run(_compare_small(small_count, 5 if quick else 15))
     size = 50_000_000 if quick else 500_000_000
     taken = asyncio.run(_compare(size, 3 if quick else 9))
     wall = {name: [seconds for seconds, _ in times] for name, times in taken.items()}
@@ -106,5 +143,11 @@ def measure(*, quick: bool) -> list[Figure]:
             measure=f"MB/s of a download with SHA-256, {megabytes} MB ÷ curl -o, then sha256sum",
             **spread(ratios(wall["curl and sha256sum"], wall["indigo_async"])),
             at_least=1.0,
+        ),
+        Figure(
+            measure="CPU of a download of 1 KB ÷ aiohttp with SHA-256, fsync and rename",
+            **spread(ratios(small["indigo_async"], small["aiohttp"])),
+            at_most=1.5,
+            notes={f"µs of {name}": statistics.median(times) / small_count * 1e6 for name, times in small.items()},
         ),
     ]
