@@ -7,6 +7,8 @@ import os
 import re
 import stat
 import sys
+import time
+from functools import lru_cache
 from pathlib import Path
 
 from indigo_async._text import is_encodable
@@ -62,7 +64,7 @@ def find_folder_problem(folder: Path) -> str | None:
     try:
         if not folder.is_dir():
             return "is not a folder" if lstat_or_none(folder) is not None else "does not exist"
-        return _DISK_FULL if _is_disk_full(folder) else _find_write_problem(folder)
+        return _find_write_problem(folder)
     except OSError as error:
         return _describe_os_error(error)
 
@@ -77,11 +79,9 @@ def _find_parent_problem(path: Path) -> str | None:
     missing_folders = path.parent.relative_to(folder).parts
     if any(len(os.fsencode(name)) > max_bytes for name in missing_folders):
         return f"cannot be written: the names of its folders must be at most {max_bytes} bytes long there"
-    if _is_disk_full(folder):
-        return _DISK_FULL
     if missing_folders:
-        return None
-    return _find_owner_problem(path, folder) or _find_write_problem(folder)
+        return _DISK_FULL if _is_disk_full(folder) else None
+    return _find_owner_problem(path, folder) or _find_recent_write_problem(folder, int(time.monotonic()))
 
 
 def _is_disk_full(folder: Path) -> bool:
@@ -106,7 +106,15 @@ def _find_owner_problem(path: Path, folder: Path) -> str | None:
     return None
 
 
+@lru_cache(maxsize=64)
+def _find_recent_write_problem(folder: Path, second: int) -> str | None:  # noqa: ARG001 - part of the cache's key
+    """Try a folder once a second: many jobs of a batch share it, and each trial costs a tenth of a job's CPU time."""
+    return _find_write_problem(folder)
+
+
 def _find_write_problem(folder: Path) -> str | None:
+    if _is_disk_full(folder):
+        return _DISK_FULL
     try:
         try_writing(folder)
     except OSError as error:

@@ -11,10 +11,13 @@ import threading
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import TypeAlias
 
 from indigo_async.errors import DownloadError
 
 __all__ = [
+    "FileId",
+    "file_id",
     "find_overwrite_problem",
     "find_ownership_problem",
     "fsync",
@@ -39,7 +42,10 @@ _MODES_UNSUPPORTED = _UNSUPPORTED | {errno.EPERM}
 # Don't follow links, don't wait for the other end of a FIFO, and don't translate line ends on Windows.
 _SAFE_FLAGS: int = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
-_locked: set[tuple[int, int]] = set()
+FileId: TypeAlias = tuple[int, int]
+"""A device and a file on it."""
+
+_locked: set[FileId] = set()
 """Files locked by this process, because not every file system has locks."""
 _locked_mutex = threading.Lock()
 
@@ -70,23 +76,24 @@ def fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def lock(descriptor: int) -> None:
+def lock(descriptor: int) -> FileId:
     """Lock a file within this process and, where the platform and file system support it, across processes.
 
     Raises:
         BlockingIOError: it is locked already.
     """
-    key = _file_key(descriptor)
+    file = file_id(os.fstat(descriptor))
     with _locked_mutex:
-        if key in _locked:
+        if file in _locked:
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        _locked.add(key)
+        _locked.add(file)
     try:
         _lock_across_processes(descriptor)
     except OSError as error:
         if error.errno not in _LOCKS_UNSUPPORTED:
-            unlock(descriptor)
+            unlock(file)
             raise
+    return file
 
 
 def _lock_across_processes(descriptor: int) -> None:
@@ -97,14 +104,14 @@ def _lock_across_processes(descriptor: int) -> None:
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def unlock(descriptor: int) -> None:
-    """Let this process lock the file again. Closing the descriptor releases the lock across processes."""
+def unlock(file: FileId) -> None:
+    """Let this process lock the file again. Closing its descriptor releases the lock across processes."""
     with _locked_mutex:
-        _locked.discard(_file_key(descriptor))
+        _locked.discard(file)
 
 
-def _file_key(descriptor: int) -> tuple[int, int]:
-    state = os.fstat(descriptor)
+def file_id(state: os.stat_result) -> FileId:
+    """What identifies the file with this state, whatever its name."""
     return state.st_dev, state.st_ino
 
 
@@ -218,8 +225,7 @@ def try_writing(folder: Path) -> None:
     descriptor = _create_private(path, os.O_WRONLY)
     try:
         os.write(descriptor, b"\n")
-        lock(descriptor)
-        unlock(descriptor)
+        unlock(lock(descriptor))
         path = path.rename(path.with_suffix(".csv"))
     finally:
         os.close(descriptor)

@@ -13,6 +13,8 @@ import msgspec
 
 from indigo_async.errors import DownloadError
 from indigo_async.files.downloads.filesystem import (
+    FileId,
+    file_id,
     find_overwrite_problem,
     fsync,
     fsync_folder,
@@ -82,6 +84,7 @@ class PartFile:
         self._resume_path = destination.with_name(resume_file_name(destination.name))
         self._saved_bytes = 0
         self._descriptor: int | None = None
+        self._locked_file: FileId | None = None
         self._is_committed = False
         self._write_failed = False
         self._is_stale = False
@@ -99,7 +102,8 @@ class PartFile:
         problem = find_overwrite_problem(self.destination)
         if problem is not None:
             raise DownloadError(f"{self.destination} {problem}")
-        self.destination.parent.mkdir(parents=True, exist_ok=True)
+        if not self.destination.parent.is_dir():
+            self.destination.parent.mkdir(parents=True, exist_ok=True)
         while self._descriptor is None:
             self._open_locked()
         make_private(self._open_descriptor, self._path)
@@ -113,17 +117,17 @@ class PartFile:
         with contextlib.ExitStack() as undo:
             undo.callback(os.close, descriptor)
             try:
-                lock(descriptor)
+                file = lock(descriptor)
             except BlockingIOError:
                 raise DownloadError(f"{self.destination}: another download is writing to it") from None
             except OSError:
                 if is_new:
                     self._path.unlink(missing_ok=True)
                 raise
-            undo.callback(unlock, descriptor)
+            undo.callback(unlock, file)
             with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(descriptor), self._path.lstat()):
-                    self._descriptor, self._is_stale = descriptor, not is_new
+                if file == file_id(self._path.lstat()):
+                    self._descriptor, self._locked_file, self._is_stale = descriptor, file, not is_new
                     undo.pop_all()
 
     def _restore(self, state: _ResumeState) -> bool:
@@ -236,7 +240,8 @@ class PartFile:
                 self._remove_resume_state()
                 self._path.unlink(missing_ok=True)
         finally:
-            unlock(self._descriptor)
+            if self._locked_file is not None:
+                unlock(self._locked_file)
             os.close(self._descriptor)
             self._descriptor = None
 

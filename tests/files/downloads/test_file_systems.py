@@ -16,6 +16,7 @@ import pytest
 
 from indigo_async._validation import InputCheck
 from indigo_async.errors import DownloadError
+from indigo_async.files.downloads.filesystem import try_writing
 from indigo_async.files.downloads.part_file import PartFile
 from indigo_async.workflows.recipes.export_options import check_destination
 
@@ -301,6 +302,25 @@ def test_the_steps_of_a_download_are_tried_before_paying(
     assert os.strerror(errno.EDQUOT) in problem
     assert list(tmp_path.iterdir()) == []
     assert descriptors() == before
+
+
+def test_a_folder_that_many_jobs_share_is_tried_once_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    now, trials = 1_000.0, 0
+
+    def counted(folder: Path) -> None:
+        nonlocal trials
+        trials += 1
+        try_writing(folder)
+
+    monkeypatch.setattr("indigo_async.files.downloads.destination.try_writing", counted)
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    for number in range(10):
+        assert problems(tmp_path / f"{number}.csv") == []
+    assert trials == 1
+    now += 1
+    monkeypatch.setattr("os.write", failing(errno.EDQUOT))
+    (problem,) = problems(tmp_path / "x.csv")
+    assert os.strerror(errno.EDQUOT) in problem
 
 
 def test_a_full_disk_is_detected_before_paying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
