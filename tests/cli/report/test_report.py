@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from indigo_async.cli.report.timeline import build_time_series, measure_active_t
 from indigo_async.sandbox import Fault, FaultKind, Sandbox
 from indigo_async.workflows import AudienceJob, ExportStep, LookalikeStep, Stage, read_journal, run_batch
 from indigo_async.workflows.journal import Journal
+from tests.support.command_line import RunCommand
 from tests.support.journals import (
     STARTED_AT,
     hostile_journal,
@@ -45,11 +44,6 @@ def path(tmp_path: Path) -> Path:
 async def read(path: Path, *, in_use: bool = False) -> tuple[BatchHistory, BatchStatistics]:
     history = await asyncio.to_thread(lambda: build_history(read_journal(path)))
     return history, compute_statistics(history, in_use=in_use)
-
-
-def report(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "indigo_async", "report", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 async def run_some(folder: Path, path: Path, *, count: int = 12, budget_cents: int = 10**9) -> dict[str, Any]:
@@ -100,78 +94,82 @@ class TestRealBatch:
         ]
         assert all(job.ended_at is not None for job in history.jobs)
 
-    async def test_the_command_prints_text_or_json_or_writes_a_page(self, tmp_path: Path, path: Path):
+    async def test_the_command_prints_text_or_json_or_writes_a_page(
+        self, command_line: RunCommand, tmp_path: Path, path: Path
+    ):
         batch = await run_some(tmp_path, path)
-        result = report(str(path))
-        assert result.returncode == 0, result.stderr
+        result = await command_line(None, "report", path)
+        assert result.exit_code == 0, result.stderr
         assert "11 done, 1 failed" in result.stdout
         assert f"${batch['spent_cents'] / 100:,.2f} spent" in result.stdout
         assert "1 x AudienceFailedError at match" in result.stdout
         assert advice_for("AudienceFailedError")[:40] in result.stdout
-        as_json = report(str(path), "--json")
+        as_json = await command_line(None, "report", path, "--json")
         document = json.loads(as_json.stdout)
         assert (document["done"], document["failed"]) == (11, 1)
         assert document["failures"][0]["advice"] == advice_for("AudienceFailedError")
         html = tmp_path / "report.html"
-        paged = report(str(path), "--html", str(html))
-        assert paged.returncode == 0, paged.stderr
+        paged = await command_line(None, "report", path, "--html", html)
+        assert paged.exit_code == 0, paged.stderr
         assert html.stat().st_mode & 0o777 == 0o600
         assert "List 11" in html.read_text()
         assert str(html) in paged.stderr
 
-    def test_a_missing_journal_is_an_error(self, tmp_path: Path):
-        result = report(str(tmp_path / "none.sqlite"))
-        assert result.returncode == 2
+    async def test_a_missing_journal_is_an_error(self, command_line: RunCommand, tmp_path: Path):
+        result = await command_line(None, "report", str(tmp_path / "none.sqlite"))
+        assert result.exit_code == 2
         assert "does not exist" in result.stderr
         assert "Traceback" not in result.stderr
         assert list(tmp_path.iterdir()) == []
 
-    async def test_a_manifest_given_by_mistake_suggests_its_journal(self, tmp_path: Path):
+    async def test_a_manifest_given_by_mistake_suggests_its_journal(self, command_line: RunCommand, tmp_path: Path):
         manifest = tmp_path / "jobs.yaml"
         for exists in (False, True):
             if exists:
                 manifest.write_text("jobs: []\n")
                 async with Journal.open(tmp_path / "jobs.yaml.journal"):
                     pass
-            result = report(str(manifest))
-            assert result.returncode == 2
+            result = await command_line(None, "report", manifest)
+            assert result.exit_code == 2
             assert (f"did you mean {manifest}.journal?" in result.stderr) == exists
             assert "damaged" not in result.stderr
 
-    async def test_a_page_that_cannot_be_written_leaves_nothing(self, tmp_path: Path, path: Path):
+    async def test_a_page_that_cannot_be_written_leaves_nothing(
+        self, command_line: RunCommand, tmp_path: Path, path: Path
+    ):
         async with Journal.open(path):
             pass
-        result = report(str(path), "--html", str(tmp_path / "nowhere" / "report.html"))
-        assert result.returncode == 2
+        result = await command_line(None, "report", path, "--html", str(tmp_path / "nowhere" / "report.html"))
+        assert result.exit_code == 2
         assert "nowhere" in result.stderr
         assert {file.name for file in tmp_path.iterdir()} == {"run.sqlite", "run.sqlite.lock", "run.sqlite.rows"}
 
     @pytest.mark.parametrize("suffix", ["", ".lock", ".rows", "-wal", "-shm"])
-    async def test_the_journals_files_are_never_replaced(self, path: Path, suffix: str):
+    async def test_the_journals_files_are_never_replaced(self, command_line: RunCommand, path: Path, suffix: str):
         async with Journal.open(path) as journal:
             await record_result(await open_job_log(journal, "42", "Donors"), Stage.MATCH, 1.0, audience_id="a")
         link = path.with_name("link.html")
         link.symlink_to(path.name + suffix)
         before = {file.name: file.read_bytes() for file in path.parent.iterdir() if file.is_file()}
         for place in (path.with_name(path.name + suffix), link):
-            result = report(str(path), "--html", str(place))
-            assert result.returncode == 2
+            result = await command_line(None, "report", path, "--html", place)
+            assert result.exit_code == 2
             assert f"--html: {place} belongs to the journal" in result.stderr
         assert {file.name: file.read_bytes() for file in path.parent.iterdir() if file.is_file()} == before
 
-    async def test_only_an_older_page_is_replaced(self, tmp_path: Path, path: Path):
+    async def test_only_an_older_page_is_replaced(self, command_line: RunCommand, tmp_path: Path, path: Path):
         async with Journal.open(path):
             pass
         page_before, other = tmp_path / "report.html", tmp_path / "jobs.yaml"
         page_before.write_text("<!DOCTYPE HTML>\n<p>an older page</p>")
         other.write_text("jobs: []\n")
         for place in (other, tmp_path):
-            result = report(str(path), "--html", str(place))
-            assert result.returncode == 2
+            result = await command_line(None, "report", path, "--html", place)
+            assert result.exit_code == 2
             assert f"{place} exists and is not an HTML page, so it is not overwritten" in result.stderr
         assert other.read_text() == "jobs: []\n"
         for _ in range(2):
-            assert report(str(path), "--html", str(page_before)).returncode == 0
+            assert (await command_line(None, "report", path, "--html", page_before)).exit_code == 0
         assert "no jobs yet" in page_before.read_text()
 
 
@@ -255,14 +253,14 @@ class TestHistory:
         text = await asyncio.to_thread(render_page, "run.sqlite", history, statistics)
         assert "$5.00 more in purchases that the next run will check" in text
 
-    async def test_killed_runs_and_changed_budgets_are_shown(self, path: Path):
+    async def test_killed_runs_and_changed_budgets_are_shown(self, command_line: RunCommand, path: Path):
         async with Journal.open(path) as journal:
             batch_log = await journal.batch_log()
             record_progress(batch_log, 0.0, 10.0, ended=False, requests={"GET /audience": 3})
             record_progress(batch_log, 100.0, 110.0, ended=True, requests={"GET /audience": 4}, budget_cents=700)
         history, statistics = await read(path)
         assert (statistics.killed_runs, statistics.budget_cents, statistics.budget_changed) == (1, 700, True)
-        summary = " ".join(report(str(path)).stdout.split())
+        summary = " ".join((await command_line(None, "report", path)).stdout.split())
         assert "the last run's budget $7.00" in summary
         assert "at least 0 POSTs, 7 reads" in summary
         text = await asyncio.to_thread(render_page, "run.sqlite", history, statistics)
@@ -298,13 +296,13 @@ class TestHistory:
         assert (statistics.state, statistics.done, statistics.unfinished) == ("unknown", 1, 1)
         assert statistics.requests is None
 
-    async def test_an_empty_journal_makes_an_empty_report(self, path: Path):
+    async def test_an_empty_journal_makes_an_empty_report(self, command_line: RunCommand, path: Path):
         async with Journal.open(path):
             pass
         history, statistics = await read(path)
         assert (statistics.jobs, statistics.runs) == (0, 0)
         assert "no jobs yet" in await asyncio.to_thread(render_page, "run.sqlite", history, statistics)
-        assert report(str(path)).returncode == 0
+        assert (await command_line(None, "report", path)).exit_code == 0
 
 
 class TestTime:
@@ -418,7 +416,7 @@ HOSTILE = [
 ]
 
 
-async def test_hostile_names_are_escaped_in_the_page_and_harmless_in_a_terminal(path: Path):
+async def test_hostile_names_are_escaped_in_the_page_and_harmless_in_a_terminal(command_line: RunCommand, path: Path):
     await hostile_journal(path, HOSTILE)
     history, statistics = await read(path)
     text = await asyncio.to_thread(render_page, HOSTILE[0], history, statistics)
@@ -427,7 +425,7 @@ async def test_hostile_names_are_escaped_in_the_page_and_harmless_in_a_terminal(
     assert "<svg onload" not in text
     assert "<!--" not in text
     assert "49" not in re.findall(r"<bdi>(.*?)</bdi>", text)
-    summary = report(str(path)).stdout
+    summary = (await command_line(None, "report", path)).stdout
     assert "\x1b" not in summary
     assert "\N{RIGHT-TO-LEFT OVERRIDE}" not in summary
     assert "{{ 7 * 7 }}" in summary
