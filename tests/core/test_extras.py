@@ -86,7 +86,7 @@ def test_a_test_with_the_fixtures_names_the_extra(tmp_path: Path):
         BLOCK.format(names={"duckdb"}) + 'pytest_plugins = ["indigo_async.testing"]\n'
     )
     (tmp_path / "test_it.py").write_text("def test_it(indigo_voters): pass\n")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:schemathesis", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path)
     assert "needs duckdb, which is not installed: pip install 'indigo-async[sandbox]'" in done.stdout
 

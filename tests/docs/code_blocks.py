@@ -114,7 +114,7 @@ async def _run_with_client(code: Any, names: dict[str, Any]) -> None:
 def _run_tests(block: Block, folder: Path) -> None:
     path = folder / "test_of_the_page.py"
     path.write_text("\n" * block.line + block.code)
-    (folder / "pyproject.toml").write_text('[tool.pytest.ini_options]\naddopts = "-p no:asyncio"\n')
+    (folder / "pyproject.toml").write_text('[tool.pytest.ini_options]\naddopts = "-p no:asyncio -p no:schemathesis"\n')
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(path)]
     run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
     assert run.returncode == 0, run.stdout + run.stderr

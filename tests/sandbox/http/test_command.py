@@ -51,7 +51,19 @@ def test_the_fixture_gives_users_a_sandbox(tmp_path: Path):
         "    await indigo_sandbox.seed_app_audience(size=1_000)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", str(tmp_path)],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:xdist",
+            "-p",
+            "no:schemathesis",
+            str(tmp_path),
+        ],
         check=False,
         capture_output=True,
         text=True,
