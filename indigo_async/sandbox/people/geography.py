@@ -172,7 +172,6 @@ def _load_zips() -> Iterator[_Zip]:
                 )
 
 
-@functools.cache
 def load_geography() -> Geography:
     """Return every residential ZIP of the states and the District of Columbia, in district order."""
     rows = list(_load_zips())

@@ -12,7 +12,7 @@ audience. Compared with logistic regression, the lift is 1.3 times higher if the
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, cast
+from typing import Any
 
 import attrs
 import duckdb
@@ -20,14 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indigo_async.inputs import LookalikeFilters
+from indigo_async.sandbox.people.features import load_features
 from indigo_async.sandbox.people.geography import find_place_name
-from indigo_async.sandbox.people.schema import COLUMNS, VOTER_FILE_DATE
 from indigo_async.sandbox.people.voters import FILTER_COLUMNS, VoterFile
 
 __all__ = ["LookalikeResult", "build_lookalike"]
-
-_CATEGORICAL_FEATURES = ("gender", "ethnicity", "party", "reg_state", "county", "congressional_district")
-"""Text features. Each is replaced by the rank of its value, so neighboring districts stay neighbors."""
 
 _MAX_SAMPLE = 20_000
 """The maximum number of base voters, and of other voters, that the model learns from."""
@@ -66,7 +63,7 @@ def build_lookalike(
         raise ValueError("the base audience is empty")
     with voters.cursor() as cursor:
         allowed = _load_filter_mask(cursor, filters)
-        features = _load_features(cursor)
+        features = load_features(cursor)
     in_base = np.zeros(len(voters), dtype=bool)
     in_base[base] = True
     candidates = np.flatnonzero(allowed if include_base else allowed & ~in_base)
@@ -89,23 +86,6 @@ def _load_filter_mask(cursor: duckdb.DuckDBPyConnection, filters: LookalikeFilte
 def _name_places(filter_name: str, values: Iterable[str]) -> Iterator[str]:
     """The names of the places that are given by their FIPS codes."""
     return filter(None, (find_place_name(filter_name, value) for value in values))
-
-
-def _load_features(cursor: duckdb.DuckDBPyConnection) -> NDArray[np.float32]:
-    """Return an array of voters x features. Features are non-negative, or -1 if unknown."""
-    numbers = [column.name for column in COLUMNS if column.sql_type in {"BOOLEAN", "FLOAT"}]
-    parts = [
-        *(
-            f"CASE WHEN {name} IS NOT NULL THEN dense_rank() OVER (ORDER BY {name}) END"
-            for name in _CATEGORICAL_FEATURES
-        ),
-        *(f"date_diff('year', {name}, DATE '{VOTER_FILE_DATE}')" for name in ("dob", "reg_date")),
-        *numbers,
-    ]
-    columns = ", ".join(f"({part})::FLOAT AS f{index}" for index, part in enumerate(parts))
-    query = f"SELECT {columns} FROM voters ORDER BY voter"
-    found = cast("dict[str, NDArray[np.float32]]", cursor.execute(query).fetchnumpy())
-    return np.column_stack([np.ma.filled(column, np.float32(-1)) for column in found.values()])
 
 
 def _draw_sample(rng: np.random.Generator, members: NDArray[np.intp]) -> NDArray[np.intp]:

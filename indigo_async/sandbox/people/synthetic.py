@@ -10,7 +10,6 @@ Phone numbers use exchanges from 555 up, so nobody calls a real person by mistak
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from datetime import date
 from importlib import resources
@@ -69,7 +68,6 @@ class _NameDistribution:
         return self.values[np.searchsorted(self.cumulative, rng.random(count), side="right")]
 
 
-@functools.cache
 def _load_names(file: str) -> _NameDistribution:
     """Read names and frequencies from a census file with lines of name, percent, cumulative percent and rank."""
     words = (resources.files("names") / file).read_text(encoding="ascii").split()

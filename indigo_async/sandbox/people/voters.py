@@ -1,11 +1,10 @@
-"""The voter file: a DuckDB table of people, and a table of their normalized values for matching.
-
-Both tables are indexed by `voter`, from 0:
+"""The voter file: DuckDB tables of people, indexed by `voter`, from 0.
 
 - `voters`: the columns of `schema.COLUMNS`.
-- `keys`: what `matching` compares (`first`, `last`, `dob`, ...), each with its weight of evidence `<key>_bits`: -log2
-of the
-  probability that somebody else has the same value. SMITH is worth little, a rare surname much.
+- `keys`: what `matching` compares: normalized values (`first`, `last`, `dob`, ...), each with its weight of evidence
+  `<key>_bits`, -log2 of the probability that somebody else has the same value. SMITH is worth little, a rare surname
+  much.
+- `features`: what `lookalike` learns from.
 """
 
 # ruff: noqa: S608
@@ -22,6 +21,7 @@ import duckdb
 from indigo_async._extras import require_extra
 from indigo_async.errors import InvalidInputError, Problem
 from indigo_async.sandbox.people.cache import create_database, open_cached_database
+from indigo_async.sandbox.people.features import create_features_table
 from indigo_async.sandbox.people.normalize import install_macros
 from indigo_async.sandbox.people.schema import COLUMNS
 from indigo_async.sandbox.people.synthetic import DERIVED_COLUMNS, generate_people
@@ -133,6 +133,7 @@ def _create_tables(
     install_macros(connection)
     load_people(connection)
     _create_keys_table(connection)
+    create_features_table(connection)
 
 
 def _create_voters_table(connection: duckdb.DuckDBPyConnection, expressions: dict[str, str]) -> None:

@@ -12,6 +12,11 @@ from indigo_async.sandbox.people.schema import COLUMNS
 from indigo_async.sandbox.people.states import STATES
 
 
+@pytest.fixture(scope="module")
+def places():
+    return load_geography()
+
+
 def ask(voters, query):
     with voters.cursor() as cursor:
         return cursor.execute(query).fetchall()
@@ -42,10 +47,9 @@ def test_the_table_has_the_columns_of_the_schema(voters):
     assert [(name, kind) for name, kind, *_ in described[1:]] == [(column.name, column.sql_type) for column in COLUMNS]
 
 
-def test_the_number_of_districts_is_real():
+def test_the_number_of_districts_is_real(places):
     assert len(STATES) == 51
     assert sum(state.house_seats for state in STATES if state.postal != "DC") == 435
-    places = load_geography()
     for labels, count in (
         (places.congressional_district, 436),
         (places.upper_district, sum(state.upper_districts for state in STATES)),
@@ -53,8 +57,7 @@ def test_the_number_of_districts_is_real():
         assert len({label for label in labels if label is not None}) == count
 
 
-def test_a_zip_agrees_with_its_city_county_and_state(voters):
-    places = load_geography()
+def test_a_zip_agrees_with_its_city_county_and_state(voters, places):
     real = set(zip(places.zip, places.city, places.county, strict=True))
     rows = ask(voters, "SELECT DISTINCT reg_zip, reg_city, county, reg_state, congressional_district FROM voters")
     assert {row[:3] for row in rows} <= real
@@ -62,8 +65,7 @@ def test_a_zip_agrees_with_its_city_county_and_state(voters):
     assert all(district.startswith(f"{state}-") for *_, state, district in rows)
 
 
-def test_a_county_lies_in_few_districts_and_a_zip_in_one():
-    places = load_geography()
+def test_a_county_lies_in_few_districts_and_a_zip_in_one(places):
     by_county: dict[str, set[str]] = {}
     for county, district in zip(places.county, places.congressional_district, strict=True):
         by_county.setdefault(county, set()).add(district)
