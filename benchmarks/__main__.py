@@ -34,6 +34,7 @@ PARTS = {
     "pacing": "the share of a server's rate limit that is used, and the share of 429s",
     "journal": "what a journal costs a batch",
     "downloads": "500 MB compared with curl, and 1 KB compared with aiohttp",
+    "sandbox_start": "how long a sandbox with 100,000 voters takes to start, its memory, and the demo",
     "matching_speed": "how many rows per minute the sandbox matches",
     "scale": "100,000 jobs through all stages",
     "resume": "running finished jobs again",

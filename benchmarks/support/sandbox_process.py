@@ -17,6 +17,7 @@ import attrs
 class SandboxProcess:
     base_url: str
     token: str = attrs.field(repr=False)
+    pid: int
 
     def counts(self) -> dict[str, Any]:
         """The sandbox's counts: requests by endpoint and status, purchases and cents."""
@@ -33,7 +34,7 @@ def sandbox_process(*options: str) -> Iterator[SandboxProcess]:
     try:
         assert process.stdout is not None
         values = dict(process.stdout.readline().split(" ", 1)[1].strip().split("=", 1) for _ in range(2))
-        yield SandboxProcess(values["INDIGO_BASE_URL"], values["INDIGO_API_TOKEN"])
+        yield SandboxProcess(values["INDIGO_BASE_URL"], values["INDIGO_API_TOKEN"], process.pid)
     finally:
         process.terminate()
         process.wait(timeout=30)
