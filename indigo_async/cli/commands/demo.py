@@ -24,7 +24,7 @@ def demo(
     ] = 2_000,
     speed: Annotated[
         float, Parameter(help="How many times faster than real time the server works.", validator=POSITIVE)
-    ] = 20.0,
+    ] = 40.0,
     seed: Annotated[WholeNumber, Parameter(help="The random seed for voters and typos.")] = 0,
 ) -> ExitCode:
     """Run every recipe for three customers at once, on a local sandbox."""
