@@ -87,13 +87,13 @@ async def _measure_peers(
 async def _compare(*, quick: bool) -> list[Figure]:
     figures: list[Figure] = []
     others: list[Figure] = []
-    calls = 100 if quick else 500
+    calls = 50 if quick else 400
     with static_server({"/api/v1/audience": AUDIENCE}) as origin:
         async with all_peers(f"{origin}/api/v1") as peers:
             for concurrency in _CONCURRENCY:
                 close = {name: peers[name] for name in _CLOSE}
-                taken = await _measure_peers(close, concurrency, calls=calls, rounds=5 if quick else 61)
-                every = await _measure_peers(peers, concurrency, calls=calls, rounds=3 if quick else 9)
+                taken = await _measure_peers(close, concurrency, calls=calls, rounds=3 if quick else 61)
+                every = await _measure_peers(peers, concurrency, calls=calls // 2, rounds=2 if quick else 9)
                 at = f"({concurrency} at once)"
                 medians = {f"µs of {name}": statistics.median(times) for name, times in every.items()}
                 figures += [
@@ -122,7 +122,7 @@ async def _compare_variants(*, quick: bool) -> list[Figure]:
     """What a listener and a view with another timeout cost a call."""
     with static_server({"/api/v1/audience": AUDIENCE}) as origin:
         async with sdk_variants(f"{origin}/api/v1") as variants:
-            calls, rounds = (100, 3) if quick else (500, 31)
+            calls, rounds = (50, 3) if quick else (400, 31)
             taken = await _measure_peers(variants, 50, calls=calls, rounds=rounds)
     plain, *rest = taken
     return [
@@ -133,7 +133,7 @@ async def _compare_variants(*, quick: bool) -> list[Figure]:
 
 def _compare_loops(*, quick: bool) -> Figure:
     """The same calls alternately in asyncio's event loop and in uvloop's, each time in a new loop."""
-    calls, rounds = (300, 3) if quick else (1_000, 11)
+    calls, rounds = (100, 2) if quick else (1_000, 11)
     loops = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
     async def taken(base_url: str) -> float:

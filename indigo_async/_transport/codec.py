@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeAlias, TypeVar, cast
 
 import msgspec
@@ -183,30 +183,6 @@ def _has_one_entry(value: object) -> bool:
     return isinstance(value, list) and len(cast("list[object]", value)) == 1
 
 
-def decode_audience(document: Any, endpoint: str) -> Audience:
-    """Decode an audience from its JSON object.
-
-    Raises:
-        ResponseDecodeError: it is not an object, or has no readable ID.
-    """
-    try:
-        return _decode(document, Audience, endpoint)
-    finally:
-        del document  # tracebacks must not hold people's data
-
-
-def decode_export(document: Any, endpoint: str) -> CsvExport:
-    """Decode a CSV export from its JSON object.
-
-    Raises:
-        ResponseDecodeError: it is not an object, or has no readable ID.
-    """
-    try:
-        return _decode(document, CsvExport, endpoint)
-    finally:
-        del document  # as above
-
-
 def decode_audiences(document: Any, endpoint: str) -> list[Audience]:
     """Decode audiences from an array, or from an object that holds one: see `find_list`.
 
@@ -217,7 +193,7 @@ def decode_audiences(document: Any, endpoint: str) -> list[Audience]:
     """
     keys = find_list(document)
     if keys is None:
-        del document  # as above
+        del document  # tracebacks must not hold people's data
         raise ResponseDecodeError("expected an array of audiences", endpoint=endpoint)
     for key in keys:
         document = document[key]
@@ -295,7 +271,12 @@ class _MisfitError(ValueError):
 _MISFITS = (_MisfitError, KeyError)  # KeyError: no ID
 
 
-def _decode(document: Any, cls: type[T], endpoint: str) -> T:
+def _decode(document: Any, endpoint: str, *, cls: type[T]) -> T:
+    """Decode a record from its JSON object.
+
+    Raises:
+        ResponseDecodeError: it is not an object, or has no readable ID.
+    """
     path = "$"
     try:
         try:
@@ -311,6 +292,10 @@ def _decode(document: Any, cls: type[T], endpoint: str) -> T:
     finally:
         del document  # as above
     raise ResponseDecodeError(reason, endpoint=endpoint, path=path)
+
+
+decode_audience = partial(_decode, cls=Audience)
+decode_export = partial(_decode, cls=CsvExport)
 
 
 def _describe_first_problem(error: ClassValidationError, document: dict[str, Any], cls: type) -> tuple[str, str]:
@@ -359,15 +344,15 @@ def _structure_usual(document: Any, cls: type[T]) -> T:
     if extra:
         fields["extra"] = extra
     if cls is Audience and "uploadedAudienceCsv" in fields:
-        _copy_matched_count(fields)
+        _structure_csv(fields)
     record: T = _FUNCTIONS[cls](fields, cls)
     if isinstance(record, CsvExport) and contradicts_breakdown(record.cost_cents, record.cost_breakdown):
         raise _MisfitError("one price", fields)
     return record
 
 
-def _copy_matched_count(fields: dict[str, Any]) -> None:
-    """Copy the matched count of its CSV to an audience, unless the audience shows a different one."""
+def _structure_csv(fields: dict[str, Any]) -> None:
+    """Structure an audience's CSV, and copy its matched count unless the audience shows a different one."""
     csv = fields["uploadedAudienceCsv"] = _structure_usual(fields["uploadedAudienceCsv"], UploadedAudienceCsv)
     matched = csv.matched_count
     if matched is not None and fields.setdefault("matchedCount", matched) != matched:
@@ -524,7 +509,7 @@ _HOOKS: dict[str, _Hook] = {
     "row_count": _read_count,
     "customer_id": _read_customer_id,
     "base_audience_id": _read_id,
-    "uploaded_audience_csv": lambda value, _: _structure_usual(value, UploadedAudienceCsv),
+    "uploaded_audience_csv": lambda value, _: value,  # structured already, for its matched count
     "csv_exports": _read_exports,
     "url": _read_text,
     "cost_cents": _read_cents,
