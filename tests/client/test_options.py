@@ -96,12 +96,11 @@ async def test_timeouts_of_a_hasty_view_hold_no_request_that_is_more_patient():
 
     hanging = 4
     async with server_and_client(*[hang] * hanging, respond_with_json([])) as (server, client):
-        retry = RetryPolicy(attempts=1)
-        calls = [client.with_options(timeout=0.05, retry=retry).list_audiences() for _ in range(hanging)]
-        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        hasty = client.with_options(timeout=0.5, retry=RetryPolicy(attempts=1))  # of which connecting may take half
+        outcomes = await asyncio.gather(*(hasty.list_audiences() for _ in range(hanging)), return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [RequestTimeoutError] * hanging
         assert client.transport.outage is not None
-        held = asyncio.create_task(client.with_options(timeout=0.05).list_audiences())
+        held = asyncio.create_task(hasty.list_audiences())
         client.transport.breaker._next_probe_at += 60
         await asyncio.sleep(0)
         assert await client.list_audiences() == []  # not held, and its response ends the outage
