@@ -12,9 +12,10 @@ import gc
 import statistics
 import time
 import tracemalloc
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
+import attrs
 import msgspec
 
 from benchmarks.sandbox_throughput import target_process as seeded_sandbox_process
@@ -31,6 +32,7 @@ from indigo_async.models import Audience, RecordId
 CUSTOMER = "42"
 ROUNDS = 5
 CHUNK_BYTES = 64 * 1024
+_TICK_SECONDS = 0.001
 
 
 def is_ready(audience: Audience) -> Audience | None:
@@ -70,6 +72,7 @@ async def open_waits(client: IndigoClient, ids: Sequence[RecordId], customer_id:
             group.create_task(poller.wait_until(audience_id, customer_id, never_ready, part=RecordPart.STATUS))
             for audience_id in ids
         ]
+        await asyncio.sleep(0)  # they start
         try:
             yield poller
         finally:
@@ -117,10 +120,8 @@ async def thousand_waits(count: int, intervals: int) -> Figure:
 
 
 async def one_round(sandbox: SandboxProcess, count: int, turns: int) -> list[Figure]:
-    """Compare a round in which nothing changes with as many GETs, and with decoding the list in full."""
-    by_list: list[float] = []
-    shares: list[float] = []
-    notes: dict[str, float | str] = {}
+    """Measure a round in which nothing changes: the CPU of this process, and the requests."""
+    costs: list[float] = []
     async with IndigoClient(sandbox.token, base_url=sandbox.base_url, poll_interval=1.0) as client:
         ids = await run_concurrently(count, lambda: upload(client))
         requests = 0.0
@@ -130,31 +131,15 @@ async def one_round(sandbox: SandboxProcess, count: int, turns: int) -> list[Fig
                 await wait_for_rounds(poller, 2)
                 before, sent = time.process_time(), client.transport.requests.total()
                 await wait_for_rounds(poller, ROUNDS)
-                by_list.append((time.process_time() - before) / ROUNDS)
+                costs.append((time.process_time() - before) / ROUNDS / count * 1e6)
                 requests = (client.transport.requests.total() - sent) / ROUNDS
-            remaining = iter(ids)
-
-            async def get(remaining: Iterator[RecordId] = remaining) -> RecordId:
-                return (await client.get_audience(next(remaining), customer_id=CUSTOMER)).id
-
-            before = time.process_time()
-            await run_concurrently(count, get)
-            singly = time.process_time() - before
-            before = time.process_time()
-            await client.list_audiences(CUSTOMER)
-            full = time.process_time() - before
-            shares.append(by_list[-1] / singly)
-            notes = {
-                "ms of a round": by_list[-1] * 1e3,
-                f"ms of {count:,} GETs": singly * 1e3,
-                "ms of the list decoded in full": full * 1e3,
-            }
     return [
         Figure(
-            measure=f"CPU of a poll round for {count:,} waits of one customer ÷ {count:,} GETs",
-            **spread(shares),
-            at_most=1 / 50,
-            notes=notes,
+            measure=f"CPU of one wait in a poll round for {count:,} waits of one customer",
+            **spread(costs),
+            unit="µs",
+            at_most=3.0,
+            notes={"ms of a round": statistics.median(costs) * count / 1e3},
         ),
         Figure(measure=f"requests of a poll round for {count:,} waits", value=requests, at_most=1.0),
     ]
@@ -166,37 +151,59 @@ async def longest_block(rows: int, waits: int) -> list[Figure]:
     with seeded_sandbox_process(rows) as target:
         base_url = f"http://127.0.0.1:{target.port}/api/v1"
         async with IndigoClient(target.token, base_url=base_url, poll_interval=1.0) as client:
-            ids = [audience.id for audience in await client.list_audiences("big")]
+            async with measuring_pauses() as idle:
+                await asyncio.sleep(2)
+            async with measuring_pauses() as pauses:
+                ids = [audience.id for audience in await client.list_audiences("big")]
+            figures.append(block_figure(f"client.list_audiences returns {rows:,} rows", pauses, idle, at_most=None))
             gc.collect()
             async with open_waits(client, ids[:waits], "big") as poller:
                 for part in ("first read, watched rows decoded in full", "later reads"):
                     async with measuring_pauses() as pauses:
                         await wait_for_rounds(poller, 2)
-                    blocks = pauses["longest block"]
-                    figures.append(
-                        Figure(
-                            measure=f"longest block while {rows:,} rows are read for {waits:,} waits, {part}",
-                            value=max(blocks, default=0.0) * 1e3,
-                            unit="ms",
-                            at_most=20.0,
-                            notes={
-                                "ms of the longest garbage collection": max(pauses["longest collection"], default=0.0)
-                                * 1e3,
-                                "blocks of more than 10 ms": float(sum(block > 0.01 for block in blocks)),
-                            },
-                        )
-                    )
+                    during = f"{rows:,} rows are read for {waits:,} waits, {part}"
+                    figures.append(block_figure(during, pauses, idle, at_most=20.0))
     return figures
 
 
-@asynccontextmanager
-async def measuring_pauses() -> AsyncGenerator[dict[str, list[float]]]:
-    """Measure how long the event loop is blocked, and for how long by the garbage collector.
+@attrs.define
+class Pauses:
+    """How long the event loop was blocked, in seconds, once per pause.
 
-    In seconds of the thread's CPU, which excludes other programs on the machine.
+    `thread` is the CPU of the event loop's thread. `process` is the CPU of all threads, so it includes the time for
+    which another thread held Python's lock. `wall` also includes other programs on the machine.
     """
-    pauses: dict[str, list[float]] = {"longest block": [], "longest collection": []}
-    blocks, collections = pauses.values()
+
+    thread: list[float] = attrs.Factory(list[float])
+    process: list[float] = attrs.Factory(list[float])
+    wall: list[float] = attrs.Factory(list[float])
+    collections: list[float] = attrs.Factory(list[float])
+    """The CPU of each garbage collection."""
+
+
+def block_figure(during: str, pauses: Pauses, idle: Pauses, *, at_most: float | None) -> Figure:
+    milliseconds = {
+        name: max(values, default=0.0) * 1e3 for name, values in attrs.asdict(pauses, recurse=False).items()
+    }
+    return Figure(
+        measure=f"longest block while {during}",
+        value=milliseconds["thread"],
+        unit="ms",
+        at_most=at_most,
+        notes={
+            "ms of CPU of all threads": milliseconds["process"],
+            "ms by the clock": milliseconds["wall"],
+            "ms by the clock when nothing is read": max(idle.wall) * 1e3,
+            "ms of the longest garbage collection": milliseconds["collections"],
+            "blocks of more than 10 ms of CPU": float(sum(block > 0.01 for block in pauses.thread)),
+        },
+    )
+
+
+@asynccontextmanager
+async def measuring_pauses() -> AsyncGenerator[Pauses]:
+    """Measure how long the event loop is blocked, and for how long by the garbage collector."""
+    pauses = Pauses()
     started_at = 0.0
 
     def collecting(phase: str, _: object) -> None:
@@ -204,15 +211,17 @@ async def measuring_pauses() -> AsyncGenerator[dict[str, list[float]]]:
         if phase == "start":
             started_at = time.thread_time()
         else:
-            collections.append(time.thread_time() - started_at)
+            pauses.collections.append(time.thread_time() - started_at)
 
     async def tick() -> None:
         while True:
-            before = time.thread_time()
+            thread, process, wall = time.thread_time(), time.process_time(), time.perf_counter()
             try:
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(_TICK_SECONDS)
             finally:
-                blocks.append(time.thread_time() - before)
+                pauses.thread.append(time.thread_time() - thread)
+                pauses.process.append(time.process_time() - process)
+                pauses.wall.append(time.perf_counter() - wall - _TICK_SECONDS)
 
     ticker = asyncio.create_task(tick())
     await asyncio.sleep(0)
@@ -306,7 +315,7 @@ def measure(*, quick: bool) -> list[Figure]:
     waits, rows = (1_000, 10_000) if quick else (10_000, 100_000)
     figures = [row_costs(10_000), asyncio.run(thousand_waits(1_000, intervals=20))]
     with sandbox_process("--lite", "--speed", "0.001") as sandbox:
-        figures += asyncio.run(one_round(sandbox, waits, turns=1 if quick else 3))
+        figures += asyncio.run(one_round(sandbox, waits, turns=1 if quick else 5))
     figures += asyncio.run(longest_block(rows, waits))
     with sandbox_process("--lite", "--speed", "0.001") as sandbox:
         figures.append(asyncio.run(memory(sandbox, waits)))
