@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 __all__ = ["CustomerClient", "IndigoClient"]
 
 _MIN_POLL_INTERVAL = 1.0
+_ROWS_PER_SLICE = 100
 _NOT_THE_CLIENT = "this client is a view made by `with_options`: open and close the client that it was made from"
 
 
@@ -394,26 +396,30 @@ class IndigoClient:
         query: Query | None = first_query
         audiences: dict[str, Audience] = {}  # pages may repeat rows that moved
         while query is not None:
-            rows, page = await self._read_page(query)
-            for audience in rows:
-                check_customer(LIST_AUDIENCES, customer_id, audience.customer_id)
-                audiences.setdefault(str(audience.id), audience)
-            query = trail.follow(page)
+            query = trail.follow(await self._read_page(query, customer_id, audiences))
         if trail.unread is not None:
             self.transport.warn_about_unread(LIST_AUDIENCES, trail.unread)
         return list(audiences.values())
 
-    async def _read_page(self, query: Query) -> tuple[list[Audience], Page]:
+    async def _read_page(self, query: Query, customer_id: str | None, audiences: dict[str, Audience]) -> Page:
+        """Add a page's audiences by ID, letting other tasks run every 100 rows, which take about 1 ms."""
         document, headers = await self.transport.call(
             LIST_AUDIENCES, options=self.options, query=query, parse=parse_page
         )
         try:
-            rows = decode_response(codec.decode_audiences, document, LIST_AUDIENCES)
+            rows = decode_response(codec.iterate_audiences, document, LIST_AUDIENCES)
             envelope = codec.outline(document)
         finally:
             del document  # as in `decode_response`
-        first_id = str(rows[0].id) if rows else None
-        return rows, Page(envelope=envelope, headers=headers, row_count=len(rows), first_id=first_id)
+        first_id, row_count = None, 0
+        for row_count, audience in enumerate(rows, 1):
+            check_customer(LIST_AUDIENCES, customer_id, audience.customer_id)
+            audience_id = str(audience.id)
+            first_id = first_id or audience_id
+            audiences.setdefault(audience_id, audience)
+            if row_count % _ROWS_PER_SLICE == 0:
+                await asyncio.sleep(0)
+        return Page(envelope=envelope, headers=headers, row_count=row_count, first_id=first_id)
 
     async def create_lookalike_audience(
         self,

@@ -24,6 +24,7 @@ from yarl import URL
 from indigo_async._listeners import emit, notify
 from indigo_async._redaction import Secrets, sanitize_text
 from indigo_async._settings import Settings
+from indigo_async._transport import codec
 from indigo_async._transport.admission import Admission
 from indigo_async._transport.auth import Credentials
 from indigo_async._transport.cancellation import running_loop
@@ -117,8 +118,12 @@ def parse_document(response: Response, endpoint: Endpoint, secrets: Secrets) -> 
 
 
 def parse_page(response: Response, endpoint: Endpoint, secrets: Secrets) -> tuple[Any, Mapping[str, str]]:
-    """Return the JSON of a list's page, and the headers, which may say where the next page is."""
-    return parse_document(response, endpoint, secrets), response.headers
+    """Return the JSON of a list's page, and the headers, which may say where the next page is.
+
+    The rows of an array are not decoded yet, since a long list would block the event loop.
+    """
+    rows = codec.split_array(response.body)
+    return parse_document(response, endpoint, secrets) if rows is None else rows, response.headers
 
 
 class Transport:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
 from indigo_async.client import IndigoClient
 from indigo_async.errors import AlreadyPurchasedError, ApiError, NotFoundError
+from indigo_async.events import Event, RequestEnded
 from indigo_async.inputs import ColumnSelection, ColumnSelections, LookalikeFilters
 from indigo_async.models import Audience, CsvExport
 from tests.support.servers.scripted import respond_with_json, sandbox_and_client, server_and_client
@@ -139,6 +142,30 @@ async def test_a_get_sends_its_parameters_as_a_query():
         ("GET", "/api/v1/audiences?customerId=42", b""),
         ("GET", "/api/v1/audiences", b""),
     ]
+
+
+@pytest.mark.parametrize("envelope", [lambda rows: rows, lambda rows: {"audiences": rows}], ids=["array", "object"])
+async def test_a_long_list_lets_other_tasks_run_while_it_is_decoded(envelope: Callable[[Any], Any]):
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    def start(event: Event) -> None:
+        nonlocal turns
+        if isinstance(event, RequestEnded):  # the response has been read
+            turns = 0
+
+    rows = [AUDIENCE | {"id": f"aud-{number}"} for number in range(2_050)]
+    async with server_and_client(respond_with_json(envelope(rows)), on_event=start) as (_, client):
+        other = asyncio.create_task(take_turns())
+        audiences = await client.list_audiences()
+        other.cancel()
+    assert [audience.id for audience in audiences] == [row["id"] for row in rows]
+    assert turns >= 20
 
 
 @pytest.mark.parametrize("record_id", ["a/b", "a b&customerId=1", "a\nb", "ø+%2F?#", 7])
