@@ -2,7 +2,7 @@
 
 1. A wait is polled once an interval. After ten intervals, it is polled whenever it has become a tenth older.
 2. While nearly all waits of its kind lasted longer, it is polled only every 30 seconds.
-3. Where most waits of its kind ended, it is polled once an interval again.
+3. By the time at which nearly all waits of its kind had ended, it is polled again.
 
 So a young wait is noticed half an interval late on average, an old one at most a tenth of its age, and any wait at most
 30 seconds. Rules 2 and 3 need a hundred finished waits that lasted at least as long as this one.
@@ -25,8 +25,9 @@ __all__ = ["Pace", "WaitLengths"]
 _AGE_DIVISOR = 10
 _COHORTS_PER_INTERVAL = 10
 _MIN_COMPARABLE = 100
-# Fewer than 1 of this many waits may end during a stretch in which polls are rare.
-_RARE = 500
+# Hardly any and nearly all: these shares of the waits that lasted as long.
+_FEW = 0.002
+_MOST = 0.9
 _MAX_INTERVALS = 1_000
 _MAX_RECORDED = 100_000
 
@@ -45,7 +46,7 @@ class WaitLengths:
         self._shorter = []
 
     def expect_end(self, age: float) -> tuple[int, int] | None:
-        """When waits that are `age` intervals old end: the age at which the first do, and by which half of them have.
+        """When waits that are `age` intervals old end: the age at which the first do, and by which nearly all have.
 
         None if too few waits lasted so long.
         """
@@ -56,8 +57,8 @@ class WaitLengths:
         comparable = total - ended
         if comparable < _MIN_COMPARABLE:
             return None
-        first = bisect_right(shorter, ended + comparable // _RARE) - 1
-        return first, bisect_left(shorter, ended + comparable / 2)
+        first = bisect_right(shorter, ended + comparable * _FEW) - 1
+        return first, bisect_left(shorter, ended + comparable * _MOST)
 
     def _sum_up(self) -> list[int]:
         shorter = list(accumulate(self._counts, initial=0))
@@ -110,6 +111,6 @@ class Pace:
         lengths = self._lengths.get(cohort.kind)
         expected = lengths.expect_end(age) if lengths is not None else None
         if expected is not None:
-            first, half = expected
-            delay = max(1.0, first - age, min(delay, half - age))
+            first, last = expected
+            delay = max(1.0, first - age, min(delay, last - age))
         return delay
