@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.command_line import RunCommand
+
 
 def run_command(*arguments: str, columns: int | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -70,9 +72,9 @@ def test_interrupted_demo_promises_nothing(tmp_path: Path):
     assert "resume" not in stderr
 
 
-def test_unknown_option_is_a_usage_error():
-    result = run_command("demo", "--votes", "10")
-    assert result.returncode == 2
+async def test_unknown_option_is_a_usage_error(command_line: RunCommand):
+    result = await command_line(None, "demo", "--votes", "10")
+    assert result.exit_code == 2
     assert "--votes" in result.stdout + result.stderr
     assert "Traceback" not in result.stdout + result.stderr
 
@@ -88,9 +90,9 @@ def test_unknown_option_is_a_usage_error():
     ],
     ids=" ".join,
 )
-def test_option_value_out_of_range_is_a_usage_error(arguments: tuple[str, ...]):
-    result = run_command(*arguments)
-    assert result.returncode == 2
+async def test_option_value_out_of_range_is_a_usage_error(command_line: RunCommand, arguments: tuple[str, ...]):
+    result = await command_line(None, *arguments)
+    assert result.exit_code == 2
     assert arguments[1] in result.stdout + result.stderr
     assert "Traceback" not in result.stdout + result.stderr
 
@@ -112,15 +114,16 @@ def test_port_in_use_names_the_option():
     assert result.stderr == f"indigo-async: {message}\n"
 
 
-def test_help_lists_commands_and_exit_codes():
-    result = run_command("--help")
-    assert result.returncode == 0
+async def test_help_lists_commands_and_exit_codes(command_line: RunCommand):
+    result = await command_line(None, "--help")
+    assert result.exit_code == 0
     for word in ("demo", "sandbox", "Exit codes", "130"):
         assert word in result.stdout
 
 
-def test_help_shows_meaningful_defaults_only():
-    text = " ".join(run_command("export", "--help").stdout.replace("\N{BOX DRAWINGS LIGHT VERTICAL}", " ").split())
+async def test_help_shows_meaningful_defaults_only(command_line: RunCommand):
+    shown = (await command_line(None, "export", "--help")).stdout
+    text = " ".join(shown.replace("\N{BOX DRAWINGS LIGHT VERTICAL}", " ").split())
     assert "With 0, only free exports are purchased. [default: 0]" in text
     assert "Seconds between status checks. [default: 5.0]" in text
     for nothing in ("None", "False", "()"):
