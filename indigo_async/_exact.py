@@ -85,6 +85,8 @@ def to_list(value: object) -> list[object] | None:
 
     Sets are sorted, so the same set always gives the same list.
     """
+    if isinstance(value, (list, tuple)):
+        return list(cast("Iterable[object]", value))
     if isinstance(value, (str, bytes, bytearray, memoryview, Mapping)) or not isinstance(value, Iterable):
         return None
     if hasattr(cast("object", value), "columns"):  # a table, whose items are its columns

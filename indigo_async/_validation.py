@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import re
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -69,6 +70,9 @@ def is_private_host(host: str | None) -> bool:
 
 
 _MAX_ID_BITS = 1024
+_PLAIN_URL = re.compile(r"https://[a-z0-9.-]+/[^?#]*", re.ASCII)
+"""Most URLs, which need no parsing: that takes a tenth of the time in which a row of a manifest is checked."""
+_OPTIONAL_FIELD_TYPES = tuple(option.value for option in OptionalFieldType)
 
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
@@ -183,10 +187,11 @@ class InputCheck:
 
     def url(self, where: str, value: object) -> None:
         """Check for an absolute https URL; http is accepted on loopback only, since the CSV holds people's data."""
-        if not self.text(where, value):
+        text = self.text(where, value)
+        if not text or _PLAIN_URL.fullmatch(text):
             return
         try:
-            parts = urlsplit(str(value))
+            parts = urlsplit(text)
             host = parts.hostname
             _ = parts.port
         except ValueError:
@@ -319,13 +324,12 @@ class InputCheck:
 
     def optional_field_types(self, value: object) -> tuple[str, ...]:
         """Check for known paid field types, each at most once. The list may be empty."""
-        known = [option.value for option in OptionalFieldType]
 
         def check(where: str, item: object) -> str:
-            if isinstance(item, str) and item in known:
+            if isinstance(item, str) and item in _OPTIONAL_FIELD_TYPES:
                 return item
-            hint = did_you_mean(item, known)
-            self.add(where, f"{short_repr(item)} is not a field type; the types are {', '.join(known)}{hint}")
+            hint, known = did_you_mean(item, _OPTIONAL_FIELD_TYPES), ", ".join(_OPTIONAL_FIELD_TYPES)
+            self.add(where, f"{short_repr(item)} is not a field type; the types are {known}{hint}")
             return ""
 
         return self.strings("optional_field_types", value, check, may_be_empty=True)

@@ -30,7 +30,7 @@ from indigo_async.temporal.connection import has_workers
 from indigo_async.temporal.failures import CANCELED, TERMINATED
 from indigo_async.temporal.job_inputs import WORKER_PUBLISHER, check_destination
 from indigo_async.workflows import AudienceJob
-from indigo_async.workflows.batches.jobs import check_job
+from indigo_async.workflows.batches.jobs import SharedChecks, check_job
 
 __all__ = ["read_manifest_for_workers", "run_on_temporal", "show_summary"]
 
@@ -38,9 +38,9 @@ __all__ = ["read_manifest_for_workers", "run_on_temporal", "show_summary"]
 def read_manifest_for_workers(manifest: Path, options: BatchOptions) -> Iterator[AudienceJob]:
     """Yield the jobs of a manifest, checked as workers need them. See `read_manifest`."""
 
-    def check(problems: InputCheck, job: AudienceJob, publisher: Publisher | None) -> AudienceJob:
+    def check(problems: InputCheck, job: AudienceJob, publisher: Publisher | None, shared: SharedChecks) -> AudienceJob:
         check_destination(problems, "export.destination", job)
-        return check_job(problems, job, publisher)
+        return check_job(problems, job, publisher, shared)
 
     return read_manifest(
         manifest, defaults=options.defaults, out=options.out or Path(), publisher=WORKER_PUBLISHER, check=check

@@ -32,6 +32,7 @@ from indigo_async.client import IndigoClient
 from indigo_async.errors import ExportExistsError, PurchaseInDoubtError
 from indigo_async.events import Stage
 from indigo_async.files.publishing.publisher import Publisher
+from indigo_async.inputs import ColumnSelections
 from indigo_async.models import CsvExport, RecordId
 from indigo_async.temporal.attempt_log import AttemptLog, run_with_heartbeat
 from indigo_async.temporal.budget_client import BudgetClient
@@ -124,10 +125,10 @@ class AudienceActivities:
         """Return the ID of the matched audience once it is active."""
 
         async def work(context: RecipeContext, _: AttemptLog) -> RecordId:
-            check = InputCheck()
-            await run_in_thread(partial(check_csv, check, job.csv, self._publisher, job.selections))
+            check, selections = InputCheck(), ColumnSelections(**job.selections)
+            await run_in_thread(partial(check_csv, check, job.csv, self._publisher, selections))
             check.raise_if_invalid()
-            return (await ensure_matched(context, job.csv, job.selections)).id
+            return (await ensure_matched(context, job.csv, selections)).id
 
         return await self._run(job, work, hand_over_on_shutdown=True)
 

@@ -16,8 +16,10 @@ from indigo_async.workflows.batches.jobs import AudienceJob, ExportStep, Lookali
 
 __all__ = [
     "FIELDS",
+    "MAX_DEPTH",
     "REQUIRED",
     "SECTIONS",
+    "TOO_DEEP",
     "FieldType",
     "LocatedValue",
     "UntypedText",
@@ -70,8 +72,11 @@ FIELDS: dict[str, FieldType] = {
     "export.allow_empty": FieldType.BOOLEAN,
 }
 
-SECTIONS: frozenset[str] = frozenset(field[: dot.start()] for field in FIELDS for dot in re.finditer(r"\.", field))
-"""The names that contain other fields, such as `lookalike` and `lookalike.filters`."""
+SECTIONS: Mapping[str, frozenset[str]] = {
+    section: frozenset(field for field in FIELDS if field.startswith(f"{section}."))
+    for section in {field[: dot.start()] for field in FIELDS for dot in re.finditer(r"\.", field)}
+}
+"""The names that contain other fields, such as `lookalike` and `lookalike.filters`, each with these fields."""
 
 REQUIRED: Mapping[str, tuple[str, ...]] = {
     section: tuple(
@@ -80,6 +85,10 @@ REQUIRED: Mapping[str, tuple[str, ...]] = {
     for section, step in (("", AudienceJob), ("lookalike", LookalikeStep), ("export", ExportStep))
 }
 """The fields that a job (the section "") must have, and those of each section if the job has that section."""
+
+MAX_DEPTH = 50
+"""The most levels of lists and mappings in a job; every parser can handle more."""
+TOO_DEEP = f"is nested too deeply (limit: {MAX_DEPTH} levels)"
 
 _BOOLEANS = {"true": True, "yes": True, "false": False, "no": False}
 
@@ -90,12 +99,15 @@ def convert_value(field_type: FieldType, value: object) -> object:
     Raises:
         ValueError: the text cannot be converted; the message says why.
     """
+    if isinstance(value, str):
+        return value
     if field_type is FieldType.JSON:
         return _to_json_value(value)
     if isinstance(value, UntypedText):
         return _convert_text(field_type, value.text)
     if isinstance(value, list):
-        return [item.text if isinstance(item, UntypedText) else item for item in cast("list[object]", value)]
+        items = [item.text if isinstance(item, UntypedText) else item for item in cast("list[object]", value)]
+        return tuple(items) if field_type is FieldType.TEXT_LIST else items
     return value
 
 
@@ -109,8 +121,10 @@ def _convert_text(field_type: FieldType, text: str) -> object:
     return text
 
 
-def _to_json_value(value: object) -> object:
+def _to_json_value(value: object, depth: int = 0) -> object:
     """Convert to plain JSON values. Text that is a JSON number or boolean becomes one."""
+    if depth > MAX_DEPTH:  # YAML's aliases may nest what isn't nested in the file
+        raise ValueError(TOO_DEEP)
     if isinstance(value, LocatedValue):
         value = value.value
     if isinstance(value, UntypedText):
@@ -120,7 +134,7 @@ def _to_json_value(value: object) -> object:
             return value.text
         return parsed if isinstance(parsed, (int, float)) else value.text
     if isinstance(value, dict):
-        return {key: _to_json_value(item) for key, item in cast("dict[str, object]", value).items()}
+        return {key: _to_json_value(item, depth + 1) for key, item in cast("dict[str, object]", value).items()}
     if isinstance(value, list):
-        return [_to_json_value(item) for item in cast("list[object]", value)]
+        return [_to_json_value(item, depth + 1) for item in cast("list[object]", value)]
     return value

@@ -1,25 +1,23 @@
-"""Read the rows of a manifest, each with its line: CSV and JSON Lines row by row, YAML as a whole."""
+"""Read the rows of a manifest one by one, each with its line."""
 
 from __future__ import annotations
 
 import csv
-import gc
 import json
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import msgspec
 import yaml
+from yaml.composer import ComposerError
 from yaml.reader import ReaderError
 
 from indigo_async._text import did_you_mean
-from indigo_async.cli.manifest.fields import FIELDS, SECTIONS, FieldType, LocatedValue, UntypedText
+from indigo_async.cli.manifest.fields import FIELDS, MAX_DEPTH, SECTIONS, TOO_DEEP, FieldType, LocatedValue, UntypedText
 from indigo_async.cli.manifest.rows import (
-    MAX_DEPTH,
-    TOO_DEEP,
     Location,
     ManifestErrors,
     Row,
@@ -47,8 +45,10 @@ _NO_FIELDS = (
 )
 
 _YAML_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_compose = cast("Callable[..., Any]", yaml.compose)  # pyright: ignore[reportUnknownMemberType] - its stubs are partial
-_YAML_NULL = "tag:yaml.org,2002:null"
+_YAML_NULL_TAG = "tag:yaml.org,2002:null"
+_YAML_NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+_UNFINISHED = object()
+"""The value of an anchor inside itself."""
 
 
 def read_csv_rows(path: Path, errors: ManifestErrors) -> Iterator[Row]:
@@ -101,8 +101,11 @@ def _read_cells(cells: list[str], fields: list[str], location: Location, errors:
     for field, cell in zip(fields, cells, strict=False):  # a wrong number of cells is an error already
         if not field or not cell:
             continue
-        if FIELDS.get(field) is FieldType.TEXT_LIST:
-            values[field] = [UntypedText(item.strip()) for item in cell.split(";")]
+        kind = FIELDS.get(field)
+        if kind is FieldType.TEXT:
+            values[field] = cell
+        elif kind is FieldType.TEXT_LIST:
+            values[field] = [item.strip() for item in cell.split(";")]
         elif field not in _OPTIONAL_SECTIONS:
             values[field] = UntypedText(cell)
         elif cell == _NONE_CELL:
@@ -129,6 +132,7 @@ def read_jsonl_rows(path: Path, errors: ManifestErrors) -> Iterator[Row]:
         OSError: the file cannot be read.
     """
     decoder: msgspec.json.Decoder[object] = msgspec.json.Decoder()
+    find_duplicate_keys = _DuplicateKeys()
     with path.open("rb") as stream:
         for number, line in enumerate(stream, 1):
             text = line.removeprefix(_BOM).strip()
@@ -137,7 +141,8 @@ def read_jsonl_rows(path: Path, errors: ManifestErrors) -> Iterator[Row]:
             location = Location(str(path), number)
             try:
                 content = decoder.decode(text)
-                _check_duplicate_keys(text, location, errors)
+                for name in find_duplicate_keys(text):
+                    errors.add(location, name, "is given twice")
             except RecursionError:
                 errors.add(location, "", TOO_DEEP)
                 continue
@@ -152,46 +157,32 @@ def read_jsonl_rows(path: Path, errors: ManifestErrors) -> Iterator[Row]:
                 errors.add(location, "", f"must be a JSON object, not {type(content).__name__}")
 
 
-def _check_duplicate_keys(text: bytes, location: Location, errors: ManifestErrors) -> None:
-    """Add an error for each duplicate key, at any depth: the decoder would silently use the last one."""
+class _DuplicateKeys:
+    """Finds keys that are given twice, at any depth: the decoder would silently use the last one."""
 
-    def check(pairs: list[tuple[str, object]]) -> None:
-        for name, count in Counter(name for name, _ in pairs).items():
-            if count > 1:
-                errors.add(location, name, "is given twice")
+    def __init__(self) -> None:
+        # int() would refuse very long numbers
+        self._decoder = json.JSONDecoder(object_pairs_hook=self._check_object, parse_int=str)
+        self._found: list[str] = []
 
-    json.loads(text, object_pairs_hook=check, parse_int=str)  # int() would refuse very long numbers
+    def __call__(self, text: bytes) -> list[str]:
+        self._found = []
+        self._decoder.decode(text.decode())
+        return self._found
+
+    def _check_object(self, pairs: list[tuple[str, object]]) -> None:
+        if len(dict(pairs)) < len(pairs):
+            self._found += [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
 
 
 def read_yaml_manifest(path: Path, errors: ManifestErrors) -> tuple[Row, Iterator[Row]]:
-    """Return the defaults (an empty row if there are none) and an iterator over the jobs.
+    """Return the defaults (an empty row if there are none) and an iterator that reads the jobs one by one.
 
     Raises:
         OSError: the file cannot be read.
     """
-    reader = _YamlReader(str(path), errors)
-    defaults: Row | None = None
-    jobs: list[Any] | None = None
-    root = reader.compose(path)
-    if isinstance(root, yaml.MappingNode):
-        for name, location, node in reader.items(root):
-            if name == "defaults":
-                defaults = reader.read_row(node)
-                if jobs is not None:
-                    errors.add(location, name, "must come before 'jobs'")
-            elif name == "jobs":
-                jobs = node.value if isinstance(node, yaml.SequenceNode) else []
-                if not isinstance(node, yaml.SequenceNode):
-                    errors.add(reader.locate(node), name, "must be a list of jobs, each a mapping of fields")
-            else:
-                errors.add(
-                    location, name, f"is neither 'defaults' nor 'jobs'{did_you_mean(name, ['defaults', 'jobs'])}"
-                )
-        if jobs is None:
-            errors.add(reader.locate(root), "jobs", "is missing")
-    elif root is not None:
-        errors.add(reader.locate(root), "", "must be a mapping with 'defaults' and 'jobs'")
-    return defaults or Row(Location(str(path), 1)), reader.read_rows(jobs or [])
+    rows = _YamlReader(path, errors).read_manifest()
+    return next(rows), rows
 
 
 def read_yaml_defaults(path: Path, errors: ManifestErrors) -> Row:
@@ -200,93 +191,131 @@ def read_yaml_defaults(path: Path, errors: ManifestErrors) -> Row:
     Raises:
         OSError: the file cannot be read.
     """
-    reader = _YamlReader(str(path), errors)
-    root = reader.compose(path)
-    row = reader.read_row(root) if root is not None else None
-    return row or Row(Location(str(path), 1))
-
-
-@contextmanager
-def _paused_garbage_collection() -> Generator[None]:
-    """Pause garbage collection, which takes 10 of 12 s while 100,000 jobs are parsed and finds nothing."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
-class _TooDeepError(Exception):
-    def __init__(self, location: Location) -> None:
-        super().__init__(location)
-        self.location = location
+    return _YamlReader(path, errors).read_defaults() or Row(Location(str(path), 1))
 
 
 class _YamlReader:
-    """Makes rows from YAML nodes. Nodes keep the text of scalars, duplicate keys and line numbers."""
+    """Makes rows from the events of a YAML file, which have the text of scalars, duplicate keys and line numbers."""
 
-    def __init__(self, file: str, errors: ManifestErrors) -> None:
-        self._file = file
+    def __init__(self, path: Path, errors: ManifestErrors) -> None:
+        self._path = path
         self._errors = errors
-        self._collections: dict[int, object] = {}
-        """The lists and mappings of the current row by the `id` of their nodes: an alias reuses its anchor's."""
+        self._anchors: dict[str, object] = {}
+        """The values that aliases refer to."""
+        self._is_too_deep = False
+        """Whether the current row is."""
 
-    def compose(self, path: Path) -> Any:
-        """Return the root node of the only document, or None after adding an error."""
-        with path.open("rb") as stream, _paused_garbage_collection():
-            try:
-                root = _compose(stream, Loader=_YAML_LOADER)
-            except yaml.MarkedYAMLError as error:
-                line = error.problem_mark.line + 1 if error.problem_mark is not None else 1
-                message = ", ".join(part for part in (error.context, error.problem) if part)
-                self._errors.add(Location(self._file, line), "", f"is not valid YAML: {message}")
-            except ReaderError as error:
-                stream.seek(0)
-                line = stream.read(error.position).count(b"\n") + 1
-                self._errors.add(Location(self._file, line), "", f"is not valid YAML: {error.reason}")
-            except RecursionError:  # only without libyaml, which has its own limit
-                self._errors.add(Location(self._file, 1), "", TOO_DEEP)
+    def read_defaults(self) -> Row | None:
+        """Read the only document as one row. None after adding an error."""
+        row = None
+        with self._path.open("rb") as stream, self._explaining_invalid_yaml(stream):
+            if (root := self._start(stream)) is not None:
+                row = self._read_row(root)
+                self._end()
+        return row
+
+    def read_manifest(self) -> Iterator[Row]:
+        """Yield the defaults, which may be empty, and then the jobs."""
+        found_jobs = False
+        with self._path.open("rb") as stream, self._explaining_invalid_yaml(stream):
+            if (root := self._start(stream)) is not None:
+                for row in self._read_document(root):
+                    found_jobs = True
+                    yield row
+                self._end()
+        if not found_jobs:
+            yield Row(Location(str(self._path), 1))
+
+    @contextmanager
+    def _explaining_invalid_yaml(self, stream: BinaryIO) -> Generator[None]:
+        try:
+            yield
+        except yaml.MarkedYAMLError as error:
+            line = error.problem_mark.line + 1 if error.problem_mark is not None else 1
+            message = ", ".join(part for part in (error.context, error.problem) if part)
+            self._errors.add(Location(str(self._path), line), "", f"is not valid YAML: {message}")
+        except ReaderError as error:
+            stream.seek(0)
+            line = stream.read(error.position).count(b"\n") + 1
+            self._errors.add(Location(str(self._path), line), "", f"is not valid YAML: {error.reason}")
+
+    def _start(self, stream: BinaryIO) -> Any:
+        """Return the first event of the document, or None after adding an error."""
+        self._next: Callable[[], Any] = _YAML_LOADER(stream).get_event
+        self._next()
+        if isinstance(self._next(), yaml.StreamEndEvent):
+            self._errors.add(Location(str(self._path), 1), "", "is empty")
+            return None
+        return self._next()
+
+    def _end(self) -> None:
+        self._next()
+        if not isinstance(event := self._next(), yaml.StreamEndEvent):
+            expected = "expected a single document in the stream"
+            raise ComposerError(expected, None, "but found another document", event.start_mark)
+
+    def _read_document(self, root: Any) -> Iterator[Row]:
+        """Yield the defaults and the jobs, or nothing if the document has no jobs, after adding an error."""
+        if not isinstance(root, yaml.MappingStartEvent):
+            self._skip(root)
+            self._errors.add(self._locate(root), "", "must be a mapping with 'defaults' and 'jobs'")
+            return
+        defaults, found_jobs = Row(Location(str(self._path), 1)), False
+        for name, location, value in self._keys():
+            if name == "defaults":
+                if found_jobs:
+                    self._errors.clear()  # without their defaults, the jobs may have had any errors
+                    self._errors.add(location, name, "must come before 'jobs'")
+                defaults = self._read_row(value) or defaults
+            elif name == "jobs":
+                found_jobs = True
+                yield defaults
+                yield from self._read_rows(value)
             else:
-                if root is None:
-                    self._errors.add(Location(self._file, 1), "", "is empty")
-                return root
-        return None
+                self._skip(value)
+                if name is not None:
+                    hint = did_you_mean(name, ["defaults", "jobs"])
+                    self._errors.add(location, name, f"is neither 'defaults' nor 'jobs'{hint}")
+        if not found_jobs:
+            self._errors.add(self._locate(root), "jobs", "is missing")
 
-    def locate(self, node: Any) -> Location:
-        return Location(self._file, node.start_mark.line + 1)
+    def _locate(self, event: Any) -> Location:
+        return Location(str(self._path), event.start_mark.line + 1)
 
-    def items(self, mapping: yaml.MappingNode) -> Iterator[tuple[str, Location, Any]]:
-        """Yield the name, location and value of each key. Keys that cannot be used are errors."""
+    def _keys(self) -> Iterator[tuple[str | None, Location, Any]]:
+        """Yield the name and location of each key of a mapping, and the event with which its value starts.
+
+        The value must be read or skipped. The name is None if the key can't be used, after adding an error.
+        """
         seen: set[str] = set()
-        for key, value in mapping.value:
-            location = self.locate(key)
-            if not isinstance(key, yaml.ScalarNode):
+        while not isinstance(key := self._next(), yaml.MappingEndEvent):
+            location, name = self._locate(key), None
+            value = self._read_value(key, depth=0)
+            if not isinstance(value, UntypedText):
                 self._errors.add(location, "", "a field name must be text")
-            elif key.value == "<<":
+            elif value.text == "<<":
                 self._errors.add(location, "<<", "merge keys are not supported; put shared fields in 'defaults'")
-            elif key.value in seen:
-                self._errors.add(location, key.value, "is given twice")
+            elif value.text in seen:
+                self._errors.add(location, value.text, "is given twice")
             else:
-                seen.add(key.value)
-                yield key.value, location, value
+                name = value.text
+                seen.add(name)
+            yield name, location, self._next()
 
-    def read_rows(self, nodes: list[Any]) -> Iterator[Row]:
-        """Yield the rows and empty the list: nodes take more memory than jobs."""
-        nodes.reverse()
-        while nodes:
-            if (row := self.read_row(nodes.pop())) is not None:
+    def _read_rows(self, jobs: Any) -> Iterator[Row]:
+        if not isinstance(jobs, yaml.SequenceStartEvent):
+            self._skip(jobs)
+            self._errors.add(self._locate(jobs), "jobs", "must be a list of jobs, each a mapping of fields")
+            return
+        while not isinstance(event := self._next(), yaml.SequenceEndEvent):
+            if (row := self._read_row(event)) is not None:
                 yield row
 
-    def read_row(self, node: Any) -> Row | None:
+    def _read_row(self, event: Any) -> Row | None:
         """Return a row, or None after adding an error."""
-        location = self.locate(node)
-        self._collections.clear()
-        try:
-            content = self._read_value(node, depth=0)
-        except _TooDeepError as error:
-            self._errors.add(error.location, "", TOO_DEEP)
+        location, self._is_too_deep = self._locate(event), False
+        content = self._read_value(event, depth=0)
+        if self._is_too_deep:
             return None
         if content is None:
             return Row(location)
@@ -295,20 +324,57 @@ class _YamlReader:
         self._errors.add(location, "", "must be a mapping of fields")
         return None
 
-    def _read_value(self, node: Any, depth: int) -> object:
-        if isinstance(node, yaml.ScalarNode):
-            return None if node.tag == _YAML_NULL else UntypedText(node.value)
-        if id(node) in self._collections:
-            return self._collections[id(node)]
-        if depth == MAX_DEPTH:
-            raise _TooDeepError(self.locate(node))
+    def _read_value(self, event: Any, depth: int) -> object:
         value: object
-        if isinstance(node, yaml.SequenceNode):
-            value = [self._read_value(item, depth + 1) for item in node.value]
+        if isinstance(event, yaml.ScalarEvent):
+            value = None if _is_null(event) else UntypedText(event.value)
+        elif isinstance(event, yaml.AliasEvent):
+            return self._find_anchor(event)
+        elif depth == MAX_DEPTH:
+            self._skip(event)
+            return self._reject_depth(event)
         else:
-            value = {
-                name: LocatedValue(location.line, self._read_value(item, depth + 1))
-                for name, location, item in self.items(node)
-            }
-        self._collections[id(node)] = value
+            self._anchors[event.anchor] = _UNFINISHED
+            value = self._read_list(depth) if isinstance(event, yaml.SequenceStartEvent) else self._read_mapping(depth)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = value
         return value
+
+    def _read_list(self, depth: int) -> list[object]:
+        items: list[object] = []
+        while not isinstance(event := self._next(), yaml.SequenceEndEvent):
+            items.append(self._read_value(event, depth + 1))
+        return items
+
+    def _read_mapping(self, depth: int) -> dict[str, LocatedValue]:
+        values: dict[str, LocatedValue] = {}
+        for name, location, event in self._keys():
+            value = self._read_value(event, depth + 1)
+            if name is not None:
+                values[name] = LocatedValue(location.line, value)
+        return values
+
+    def _find_anchor(self, alias: Any) -> object:
+        if alias.anchor not in self._anchors:
+            raise ComposerError(None, None, "found undefined alias", alias.start_mark)
+        value = self._anchors[alias.anchor]
+        return self._reject_depth(alias) if value is _UNFINISHED else value
+
+    def _reject_depth(self, event: Any) -> None:
+        if not self._is_too_deep:
+            self._errors.add(self._locate(event), "", TOO_DEEP)
+        self._is_too_deep = True
+
+    def _skip(self, event: Any) -> None:
+        """Skip the value that starts with an event."""
+        depth = isinstance(event, yaml.CollectionStartEvent)
+        while depth:
+            event = self._next()
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+
+
+def _is_null(event: Any) -> bool:
+    """Whether a scalar is a plain null, as PyYAML's resolver has it, or has the tag of one."""
+    return event.tag == _YAML_NULL_TAG or (
+        event.implicit[0] and event.value in _YAML_NULLS and event.tag in {None, "!"}
+    )

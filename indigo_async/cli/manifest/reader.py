@@ -7,19 +7,21 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, Generic, TypeAlias, TypeVar
+
+import attrs
 
 from indigo_async._text import did_you_mean
 from indigo_async._validation import InputCheck
-from indigo_async.cli.manifest.fields import REQUIRED
+from indigo_async.cli.manifest.fields import FIELDS, REQUIRED, SECTIONS
 from indigo_async.cli.manifest.formats import read_csv_rows, read_jsonl_rows, read_yaml_defaults, read_yaml_manifest
 from indigo_async.cli.manifest.rows import Location, ManifestErrors, Row, merge_row
-from indigo_async.cli.manifest.templates import TEMPLATE_FIELDS, fill_template, find_placeholders
+from indigo_async.cli.manifest.templates import TEMPLATE_FIELDS, Template, parse_template
 from indigo_async.errors import InvalidInputError, Problem
 from indigo_async.files.publishing.publisher import Publisher
-from indigo_async.inputs import LookalikeFilters
+from indigo_async.inputs import ColumnSelections, ColumnSelectionsInput, LookalikeFilters
 from indigo_async.workflows.batches.conflicts import Conflicts
-from indigo_async.workflows.batches.jobs import AudienceJob, ExportStep, LookalikeStep, check_job
+from indigo_async.workflows.batches.jobs import AudienceJob, ExportStep, LookalikeStep, SharedChecks, check_job
 from indigo_async.workflows.recipes.match import is_url
 
 __all__ = ["read_manifest"]
@@ -31,8 +33,21 @@ _ROW_READERS: dict[str, Callable[[Path, ManifestErrors], Iterator[Row]]] = {
     ".ndjson": read_jsonl_rows,
 }
 _SUFFIXES = (*_YAML_SUFFIXES, *_ROW_READERS)
-JobCheck: TypeAlias = Callable[[InputCheck, AudienceJob, Publisher | None], AudienceJob]
+JobCheck: TypeAlias = Callable[[InputCheck, AudienceJob, Publisher | None, SharedChecks], AudienceJob]
 _CONFLICT_FIELDS = {"customer_id", "audience_name", "lookalike.audience_name", "export.destination"}
+_MAX_SHARED_OBJECTS = 1_000
+
+T = TypeVar("T")
+
+
+def _find_arguments(section: str) -> dict[str, str]:
+    """The fields that are arguments of a job (the section "") or of one of its steps, with the arguments' names."""
+    prefix = f"{section}." if section else ""
+    names = {field: field.removeprefix(prefix) for field in FIELDS if field.startswith(prefix)}
+    return {field: name for field, name in names.items() if "." not in name and field != "export.download"}
+
+
+_ARGUMENTS = {section: _find_arguments(section) for section in REQUIRED}
 
 
 def read_manifest(
@@ -44,7 +59,9 @@ def read_manifest(
     reserved_files: frozenset[str] = frozenset(),
     check: JobCheck = check_job,
 ) -> Iterator[AudienceJob]:
-    """Yield the valid jobs of a manifest as they are read. docs/reference/manifest.md describes the format.
+    """Yield the valid jobs of a manifest as they are read, in their normal form.
+
+    docs/reference/manifest.md describes the format.
 
     Args:
         path: a file whose name ends in .yaml, .yml, .csv, .jsonl or .ndjson.
@@ -74,13 +91,14 @@ def read_manifest(
         own_files = {str(file.absolute()) for file in (path, defaults) if file is not None}
         conflicts = Conflicts(job_label="line {}".format, reserved_files=reserved_files | own_files)
         folder = path.parent
+        shared = SharedChecks()
         builder = _JobBuilder(
             common,
             errors,
             conflicts,
             folder=folder,
             out=folder if out is None else out,
-            check=lambda problems, job: check(problems, job, publisher),
+            check=lambda problems, job: check(problems, job, publisher, shared),
         )
         is_empty = True
         for row in rows:
@@ -136,8 +154,9 @@ class _JobBuilder:
         self._check = check
         self._errors = errors
         self._conflicts = conflicts
-        self._templates = self._find_templates()
-        self._shared_columns: dict[str, Mapping[str, dict[str, Any]]] = {}
+        self._templates = self._parse_templates()
+        self._columns = _Shared(SECTIONS["column_selections"], _make_columns)
+        self._filters = _Shared(SECTIONS["lookalike.filters"], _make_filters)
 
     def build(self, row: Row) -> AudienceJob | None:
         """Return a row's job, or None after adding its errors."""
@@ -154,40 +173,39 @@ class _JobBuilder:
             if field not in reported:
                 invalid.add(field)
                 self._add_error(row, field, problem.message)
-        if not invalid & _CONFLICT_FIELDS:
+        if invalid.isdisjoint(_CONFLICT_FIELDS):
             for problem in self._conflicts.register(checked, row.location.line):
                 invalid.add(problem.where)
                 self._add_error(row, problem.where, problem.message)
-        return None if invalid else job
+        return None if invalid else checked
 
     def _add_error(self, row: Row, field: str, message: str) -> None:
         """Add an error at its cause: the row, or a default that is the same for all rows."""
         location = row.locate(field) or (self._defaults.locate(field) if field not in self._templates else None)
         self._errors.add(location or row.location, field, message)
 
-    def _find_templates(self) -> dict[str, set[str]]:
-        """Return the placeholders of each default that is a template."""
-        templates: dict[str, set[str]] = {}
+    def _parse_templates(self) -> dict[str, Template]:
+        """Return the defaults that are templates, in the order in which they are filled in."""
+        templates: dict[str, Template] = {}
         for field in TEMPLATE_FIELDS:
-            template = self._defaults.values.get(field)
-            if not isinstance(template, str) or not {"{", "}"} & set(template):
+            text = self._defaults.values.get(field)
+            if not isinstance(text, str) or not {"{", "}"} & set(text):
                 continue
             try:
-                templates[field] = find_placeholders(field, template)
+                templates[field] = parse_template(field, text)
             except ValueError as error:
                 self._defaults.invalid_fields.add(field)
                 self._errors.add(self._defaults.locate(field) or self._defaults.location, field, str(error))
         return templates
 
     def _fill_templates(self, row: Row, values: dict[str, object], invalid: set[str]) -> None:
-        for field, placeholders in self._templates.items():
-            template = values.get(field)
-            if field in row.values or not isinstance(template, str):
+        for field, template in self._templates.items():
+            if field in row.values or not isinstance(values.get(field), str):
                 continue
             try:
-                values[field] = fill_template(field, template, values)
+                values[field] = template.fill(values)
             except ValueError as error:
-                if invalid.isdisjoint(placeholders):
+                if invalid.isdisjoint(template.placeholders):
                     self._add_error(row, field, str(error))
                 invalid.add(field)
 
@@ -204,35 +222,28 @@ class _JobBuilder:
             self._add_error(row, "export.download", "must be true or false")
 
     def _check_required(self, row: Row, values: Mapping[str, object], invalid: set[str]) -> None:
-        sections = {field[: field.find(".")] for field in values if "." in field}
         for section, fields in REQUIRED.items():
-            if section and section not in sections:
+            if section and SECTIONS[section].isdisjoint(values):
                 continue
             for field in fields:
-                if field not in values and field not in sections and field not in invalid:
+                is_given = field in values or (field in SECTIONS and not SECTIONS[field].isdisjoint(values))
+                if not is_given and field not in invalid:
                     invalid.add(field)
                     self._errors.add(row.location, field, "is missing")
 
-    def _make_job(self, values: Mapping[str, object]) -> AudienceJob:
+    def _make_job(self, values: Mapping[str, Any]) -> AudienceJob:
         """Make a job that may be invalid: `_validate` checks it."""
-        nested = _nest(values)
-        columns: dict[str, dict[str, Any]] = nested.pop("column_selections", {})
-        lookalike, export = nested.pop("lookalike", None), nested.pop("export", None)
-        csv = _resolve_path(self._folder, nested.pop("csv", ""))
-        if lookalike is not None:
-            filters = lookalike.pop("filters", None)
-            lookalike = LookalikeStep(
-                **{"audience_name": "", "size": 0} | lookalike,
-                filters=LookalikeFilters(**filters) if filters is not None else None,
-            )
-        if export is not None:
-            export.pop("download", None)  # `_take_download` has read it
-            export = ExportStep(**export | {"destination": _resolve_path(self._out, export.get("destination", ""))})
+        lookalike = export = None
+        if not SECTIONS["lookalike"].isdisjoint(values):
+            given = _arguments("lookalike", values, audience_name="", size=0)
+            lookalike = LookalikeStep(**given, filters=self._filters.get(values))
+        if not SECTIONS["export"].isdisjoint(values):
+            given = _arguments("export", values, destination="")
+            export = ExportStep(**given | {"destination": _resolve_path(self._out, given["destination"])})
+        given = _arguments("", values, customer_id="", audience_name="", csv="")
         return AudienceJob(
-            **{"customer_id": "", "audience_name": ""} | nested,
-            csv=csv,
-            # Equal selections are shared, and read-only because a job copies a dict.
-            column_selections=self._shared_columns.setdefault(repr(columns), MappingProxyType(columns)),
+            **given | {"csv": _resolve_path(self._folder, given["csv"])},
+            column_selections=self._columns.get(values),
             lookalike=lookalike,
             export=export,
         )
@@ -249,20 +260,47 @@ class _JobBuilder:
         return checked, check.problems
 
 
-def _nest(values: Mapping[str, object]) -> dict[str, Any]:
-    """Turn dotted names into nested mappings."""
-    nested: dict[str, Any] = {}
+@attrs.define(eq=False)
+class _Shared(Generic[T]):
+    """The value that some fields make together. Jobs whose fields are equal share one object."""
+
+    _fields: frozenset[str]
+    _make: Callable[[Mapping[str, Any]], T]
+    _made: dict[str, T] = attrs.field(factory=dict[str, Any], init=False)
+
+    def get(self, values: Mapping[str, object]) -> T:
+        given = {field: values[field] for field in self._fields if field in values}
+        key = repr(given)
+        if key not in self._made:
+            if len(self._made) >= _MAX_SHARED_OBJECTS:
+                self._made.clear()
+            self._made[key] = self._make(given)
+        return self._made[key]
+
+
+def _arguments(section: str, values: Mapping[str, Any], **required: Any) -> dict[str, Any]:
+    """The arguments of a job or a step that are given, over placeholders for the required ones."""
+    return required | {name: values[field] for field, name in _ARGUMENTS[section].items() if field in values}
+
+
+def _make_columns(values: Mapping[str, Any]) -> ColumnSelectionsInput:
+    """Column selections, or if they are invalid a mapping, which `check_job` rejects."""
+    columns: dict[str, dict[str, Any]] = {}
     for field, value in values.items():
-        *sections, name = field.split(".")
-        inner = nested
-        for section in sections:
-            inner = inner.setdefault(section, {})
-        inner[name] = value
-    return nested
+        _, column, name = field.split(".")
+        columns.setdefault(column, {})[name] = value
+    check = InputCheck()
+    selections = check.column_selections(columns)
+    # The mapping is read-only, because a job copies a dict instead of sharing it.
+    return MappingProxyType(columns) if check.problems else ColumnSelections(**selections)
+
+
+def _make_filters(values: Mapping[str, Any]) -> LookalikeFilters | None:
+    return LookalikeFilters(**{field.rpartition(".")[2]: value for field, value in values.items()}) if values else None
 
 
 def _resolve_path(folder: Path, path: Any) -> Any:
     """Resolve a relative path against a folder, and keep a slash at its end; anything else is returned as is."""
     if not isinstance(path, str) or not path or is_url(path):
         return path
-    return f"{folder / path}{'/' if path.endswith('/') else ''}"
+    return f"{folder / path}/" if path.endswith("/") else folder / path

@@ -12,8 +12,6 @@ from indigo_async.cli.manifest.fields import FIELDS, SECTIONS, LocatedValue, Unt
 from indigo_async.errors import InvalidInputError, Problem
 
 __all__ = [
-    "MAX_DEPTH",
-    "TOO_DEEP",
     "Location",
     "ManifestErrors",
     "ManifestProblem",
@@ -22,10 +20,6 @@ __all__ = [
     "flatten_row",
     "merge_row",
 ]
-
-MAX_DEPTH = 50
-"""The most levels of lists and mappings in a job; every parser can handle more."""
-TOO_DEEP = f"is nested too deeply (limit: {MAX_DEPTH} levels)"
 
 _LINES_SHOWN = 10
 
@@ -61,6 +55,10 @@ class ManifestErrors:
         locations = self._locations.setdefault((field, message), [])
         if not locations or locations[-1] != location:
             locations.append(location)
+
+    def clear(self) -> None:
+        """Forget all errors."""
+        self._locations.clear()
 
     def raise_if_any(self) -> None:
         """Raise `InvalidInputError` if there are errors."""
@@ -169,10 +167,11 @@ def exceeds_depth(value: object, max_depth: int) -> bool:
 def merge_row(defaults: Row, row: Row) -> dict[str, object]:
     """Merge a row's values over the defaults. None removes a default field or section."""
     values = defaults.values | row.values
+    if None not in row.values.values():
+        return values
     for field in [field for field, value in row.values.items() if value is None]:
         del values[field]
         if field in SECTIONS:
-            for inner in [inner for inner in defaults.values if inner.startswith(f"{field}.")]:
-                if inner not in row.values:
-                    values.pop(inner, None)
+            for inner in SECTIONS[field].difference(row.values):
+                values.pop(inner, None)
     return values

@@ -8,8 +8,11 @@ import re
 import stat
 import sys
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+
+import attrs
 
 from indigo_async._text import is_encodable
 from indigo_async.files.downloads.filesystem import (
@@ -21,7 +24,14 @@ from indigo_async.files.downloads.filesystem import (
 )
 from indigo_async.files.downloads.part_file import part_file_name, resume_file_name
 
-__all__ = ["find_destination_problem", "find_folder_problem", "is_folder_path", "safe_file_name"]
+__all__ = [
+    "DestinationFolder",
+    "find_destination_problem",
+    "find_folder_problem",
+    "inspect_destination_folder",
+    "is_folder_path",
+    "safe_file_name",
+]
 
 _UNSAFE_CHARACTERS = re.compile(r'[%/\\:*?"<>|\x00-\x1f\x7f]|^\.')
 _DEFAULT_MAX_NAME_BYTES = 255
@@ -42,19 +52,57 @@ def is_folder_path(text: str) -> bool:
     return os.path.basename(text) in {"", ".", ".."}  # noqa: PTH119 - Path drops the slash
 
 
-def find_destination_problem(path: Path) -> str | None:
-    """Find out why a file cannot be written to a path; None if it can. Leaves no trace on disk."""
-    if "\0" in str(path) or not is_encodable(str(path)):
+@attrs.frozen
+class DestinationFolder:
+    """What matters of the folder that a file is saved in: `problem` says why no file can be written there.
+
+    `state` is None if the folder is missing. It is made when the file is saved.
+    """
+
+    path: str
+    state: os.stat_result | None
+    max_name_bytes: int
+    problem: str | None
+
+
+def inspect_destination_folder(folder: str) -> DestinationFolder:
+    """Read what matters of a folder, or of its nearest parent if it is missing.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    path = Path(folder)
+    existing = next((parent for parent in (path, *path.parents) if parent.exists()), None)
+    state = path.stat() if existing == path else None
+    if existing is None or not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        problem = "cannot be written: its folder is not writable"
+        return DestinationFolder(folder, state, _DEFAULT_MAX_NAME_BYTES, problem)
+    max_bytes = os.pathconf(existing, "PC_NAME_MAX") if hasattr(os, "pathconf") else _DEFAULT_MAX_NAME_BYTES
+    return DestinationFolder(folder, state, max_bytes, _find_parent_problem(path, existing, max_bytes))
+
+
+def find_destination_problem(
+    path: Path, inspect_folder: Callable[[str], DestinationFolder] = inspect_destination_folder
+) -> str | None:
+    """Find out why a file cannot be written to a path; None if it can. Leaves no trace on disk.
+
+    `inspect_folder` may remember what `inspect_destination_folder` finds, to check many files of a folder at once.
+    """
+    text = str(path)
+    if "\0" in text or not is_encodable(text):
         return "contains a null byte or invalid Unicode"
     try:
-        os.fsencode(path)
+        os.fsencode(text)
     except UnicodeEncodeError:
         encoding = sys.getfilesystemencoding()
         return (
             f"has characters that file names can't contain here ({encoding}): set PYTHONUTF8=1, or choose another name"
         )
     try:
-        return find_overwrite_problem(path) or _find_parent_problem(path.absolute())
+        absolute = text if path.is_absolute() else os.path.join(os.getcwd(), text)  # noqa: PTH109, PTH118 - pathlib takes longer than all system calls here
+        folder_path, name = os.path.split(absolute)
+        folder = inspect_folder(folder_path)
+        return find_overwrite_problem(path) or folder.problem or _find_name_problem(path, name, folder)
     except OSError as error:
         return _describe_os_error(error)
 
@@ -69,19 +117,33 @@ def find_folder_problem(folder: Path) -> str | None:
         return _describe_os_error(error)
 
 
-def _find_parent_problem(path: Path) -> str | None:
-    folder = next((folder for folder in path.parents if folder.exists()), None)
-    if folder is None or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        return "cannot be written: its folder is not writable"
-    max_bytes = os.pathconf(folder, "PC_NAME_MAX") if hasattr(os, "pathconf") else _DEFAULT_MAX_NAME_BYTES
-    if len(os.fsencode(resume_file_name(path.name))) > max_bytes:
-        return f"cannot be written: its name must be at most {max_bytes - len(resume_file_name(''))} bytes long there"
-    missing_folders = path.parent.relative_to(folder).parts
-    if any(len(os.fsencode(name)) > max_bytes for name in missing_folders):
+def _find_parent_problem(folder: Path, existing: Path, max_bytes: int) -> str | None:
+    """Why no file can be written in a folder whose nearest existing parent, or itself, is `existing`."""
+    missing_names = folder.relative_to(existing).parts
+    if any(len(os.fsencode(name)) > max_bytes for name in missing_names):
         return f"cannot be written: the names of its folders must be at most {max_bytes} bytes long there"
-    if missing_folders:
-        return _DISK_FULL if _is_disk_full(folder) else None
-    return _find_owner_problem(path, folder) or _find_recent_write_problem(folder, int(time.monotonic()))
+    if missing_names:
+        return _DISK_FULL if _is_disk_full(existing) else None
+    return _find_recent_write_problem(existing, int(time.monotonic()))
+
+
+def _find_name_problem(path: Path, name: str, folder: DestinationFolder) -> str | None:
+    """Whether a file's name is too long, or another user's files are in the way."""
+    max_bytes = folder.max_name_bytes
+    if len(os.fsencode(resume_file_name(name))) > max_bytes:
+        return f"cannot be written: its name must be at most {max_bytes - len(resume_file_name(''))} bytes long there"
+    if folder.state is None:
+        return None
+    part = Path(folder.path, part_file_name(name))
+    part_state = lstat_or_none(part)
+    problem = None if part_state is None else find_ownership_problem(part_state, part.parent)
+    if problem is not None:
+        return f"cannot be written: {part} {problem}; remove it or name another file"
+    if folder.state.st_mode & stat.S_ISVTX:
+        state = lstat_or_none(path)
+        if state is not None and user_id() not in {0, state.st_uid, folder.state.st_uid}:
+            return "belongs to another user, and its folder lets only owners replace their files; name another"
+    return None
 
 
 def _is_disk_full(folder: Path) -> bool:
@@ -90,20 +152,6 @@ def _is_disk_full(folder: Path) -> bool:
     space = os.statvfs(folder)
     free_blocks = space.f_bavail if user_id() else space.f_bfree
     return space.f_blocks > 0 and not free_blocks  # some file systems report no sizes at all
-
-
-def _find_owner_problem(path: Path, folder: Path) -> str | None:
-    """Whether another user's files are in the way."""
-    part = path.with_name(part_file_name(path.name))
-    part_state = lstat_or_none(part)
-    problem = None if part_state is None else find_ownership_problem(part_state, folder)
-    if problem is not None:
-        return f"cannot be written: {part} {problem}; remove it or name another file"
-    state, folder_state = lstat_or_none(path), folder.stat()
-    is_sticky = folder_state.st_mode & stat.S_ISVTX
-    if state is not None and is_sticky and user_id() not in {0, state.st_uid, folder_state.st_uid}:
-        return "belongs to another user, and its folder lets only owners replace their files; name another"
-    return None
 
 
 @lru_cache(maxsize=64)

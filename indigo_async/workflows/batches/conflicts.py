@@ -14,7 +14,7 @@ import attrs
 from indigo_async._validation import InputCheck
 from indigo_async.errors import Problem
 from indigo_async.files.publishing.publisher import Publisher
-from indigo_async.workflows.batches.jobs import AudienceJob, check_job
+from indigo_async.workflows.batches.jobs import AudienceJob, SharedChecks, check_job
 from indigo_async.workflows.journal import SUFFIXES
 from indigo_async.workflows.recipes.match import is_url
 
@@ -103,13 +103,13 @@ def check_jobs(
         InvalidInputError: with every problem of every job, including conflicts between jobs.
     """
     check = InputCheck()
-    conflicts = Conflicts(reserved_files=reserved_files)
+    conflicts, shared = Conflicts(reserved_files=reserved_files), SharedChecks()
     for number, job in enumerate(jobs):
         where = f"jobs[{number}]"
         if not isinstance(job, AudienceJob):
             check.add(where, f"must be an AudienceJob, not {type(job).__name__}")
             continue
         part = InputCheck()
-        checked = check_job(part, job, publisher)
+        checked = check_job(part, job, publisher, shared)
         check.add_nested(where, part.problems or conflicts.register(checked, number))
     check.raise_if_invalid()

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, TypeGuard, TypeVar, cast
+from typing import Any, Generic, TypeGuard, TypeVar, cast
 
 import attrs
 import msgspec
 
 from indigo_async._exact import to_list
+from indigo_async._filters import check_filters
 from indigo_async._redaction import reduce_redacted
 from indigo_async._text import without_query
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async._transport.shared_timeout import SharedTimeout
 from indigo_async._validation import InputCheck
 from indigo_async.client import IndigoClient
+from indigo_async.errors import Problem
 from indigo_async.events import Listener, Stage
+from indigo_async.files.downloads.destination import DestinationFolder, inspect_destination_folder
 from indigo_async.files.publishing.publisher import Publisher, content_name
 from indigo_async.inputs import (
     ColumnSelections,
@@ -44,6 +47,7 @@ __all__ = [
     "JobIdentity",
     "JobResult",
     "LookalikeStep",
+    "SharedChecks",
     "check_job",
     "compute_identity",
     "find_recorded_result",
@@ -54,14 +58,18 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 _SHORT_DIGEST_LENGTH = 16
+_MAX_SHARED_OBJECTS = 1_000
 
 
 def _copy_mutable(value: T) -> T:
     """Copy values that the caller may change or use up before the job is sent."""
     kept: Any = value
-    if isinstance(value, dict):
+    if value is None or isinstance(value, (str, tuple, ColumnSelections, LookalikeFilters)):
+        pass
+    elif isinstance(value, dict):
         kept = {key: _copy_mutable(item) for key, item in cast("dict[Any, Any]", value).items()}
     elif isinstance(value, (list, set, Iterator)):
         kept = [_copy_mutable(item) for item in to_list(cast("object", value)) or ()]
@@ -212,7 +220,59 @@ async def run_job(
         return await run_stages(context, checked, purchase=purchase)
 
 
-def check_job(check: InputCheck, job: AudienceJob, publisher: Publisher | None) -> AudienceJob:
+@attrs.define(eq=False)
+class _CheckedOnce(Generic[T, R]):
+    """A check that is made once for each object, such as the column selections that thousands of jobs share."""
+
+    _check: Callable[[InputCheck, T], R]
+    _results: dict[int, tuple[T, R, list[Problem]]] = attrs.field(factory=dict[int, Any], init=False)
+    """By the object's `id`, which is its own as long as the object is here."""
+
+    def __call__(self, check: InputCheck, value: T) -> R:
+        known = self._results.get(id(value))
+        if known is None:
+            if len(self._results) >= _MAX_SHARED_OBJECTS:
+                self._results.clear()
+            part = InputCheck()
+            known = self._results[id(value)] = value, self._check(part, value), part.problems
+        check.problems += known[2]
+        return known[1]
+
+
+def _check_selections(check: InputCheck, given: ColumnSelectionsInput) -> ColumnSelections:
+    selections = ColumnSelections(**check.column_selections(given))
+    return given if isinstance(given, ColumnSelections) and given == selections else selections
+
+
+@attrs.frozen(eq=False)
+class SharedChecks:
+    """What many jobs have in common is checked once, while all the jobs of a list or a manifest are checked."""
+
+    selections: Callable[[InputCheck, ColumnSelectionsInput], ColumnSelections] = attrs.field(
+        factory=lambda: _CheckedOnce(_check_selections)
+    )
+    filters: Callable[[InputCheck, LookalikeFiltersInput | None], LookalikeFilters | None] = attrs.field(
+        factory=lambda: _CheckedOnce(check_filters)
+    )
+    field_types: Callable[[InputCheck, Sequence[str]], tuple[str, ...]] = attrs.field(
+        factory=lambda: _CheckedOnce(InputCheck.optional_field_types)
+    )
+    inspect_folder: Callable[[str], DestinationFolder] = attrs.field(
+        factory=lambda: lru_cache(_MAX_SHARED_OBJECTS)(inspect_destination_folder)
+    )
+
+
+_SEPARATE_CHECKS = SharedChecks(
+    selections=_check_selections,
+    filters=check_filters,
+    field_types=InputCheck.optional_field_types,
+    inspect_folder=inspect_destination_folder,
+)
+
+
+def check_job(
+    check: InputCheck, job: AudienceJob, publisher: Publisher | None, shared: SharedChecks = _SEPARATE_CHECKS
+) -> AudienceJob:
     """Check a whole job before anything is sent for it.
 
     Returns the job in its normal form: plain text and numbers, `ColumnSelections`, `LookalikeFilters`, a `Path` if the
@@ -220,32 +280,64 @@ def check_job(check: InputCheck, job: AudienceJob, publisher: Publisher | None) 
     """
     customer_id = check.customer_id(job.customer_id)
     audience_name = check.text("audience_name", job.audience_name)
-    columns = check.column_selections(job.column_selections)
-    check_csv(check, job.csv, publisher, columns)
+    selections = shared.selections(check, job.column_selections)
+    check_csv(check, job.csv, publisher, selections)
     lookalike, export = job.lookalike, job.export
     if _check_step(lookalike, LookalikeStep, check, "lookalike"):
-        part = InputCheck()
-        settings = check_lookalike(part, **attrs.asdict(lookalike, recurse=False))
-        check.add_nested("lookalike", part.problems)
-        lookalike = attrs.evolve(lookalike, **attrs.asdict(settings, recurse=False))
+        lookalike = _check_lookalike(check, lookalike, shared)
         if audience_name and lookalike.audience_name == audience_name:
             check.add("lookalike.audience_name", "must differ from the matched audience's: names are unique")
     if _check_step(export, ExportStep, check, "export"):
-        part = InputCheck()
-        options = check_export_options(part, **attrs.asdict(export, recurse=False))
-        check.add_nested("export", part.problems)
-        export = attrs.evolve(export, **attrs.asdict(options, recurse=False))
-    selections = ColumnSelections(**columns)
-    given = job.column_selections
-    if isinstance(given, ColumnSelections) and given == selections:
-        selections = given  # which many jobs may share
-    return attrs.evolve(
-        job,
+        export = _check_export(check, export, shared)
+    return AudienceJob(
         customer_id=customer_id,
         audience_name=audience_name,
+        csv=job.csv,
         column_selections=selections,
         lookalike=lookalike,
         export=export,
+        key=job.key,
+    )
+
+
+def _check_lookalike(check: InputCheck, step: LookalikeStep, shared: SharedChecks) -> LookalikeStep:
+    part = InputCheck()
+    options = check_lookalike(
+        part,
+        audience_name=step.audience_name,
+        size=step.size,
+        include_original_audience=step.include_original_audience,
+        filters=step.filters,
+        check_filters=shared.filters,
+    )
+    check.add_nested("lookalike", part.problems)
+    return LookalikeStep(
+        audience_name=options.audience_name,
+        size=options.size,
+        include_original_audience=options.include_original_audience,
+        filters=options.filters,
+    )
+
+
+def _check_export(check: InputCheck, step: ExportStep, shared: SharedChecks) -> ExportStep:
+    part = InputCheck()
+    options = check_export_options(
+        part,
+        optional_field_types=step.optional_field_types,
+        max_cost_cents=step.max_cost_cents,
+        destination=step.destination,
+        reuse_purchased=step.reuse_purchased,
+        allow_empty=step.allow_empty,
+        check_field_types=shared.field_types,
+        inspect_folder=shared.inspect_folder,
+    )
+    check.add_nested("export", part.problems)
+    return ExportStep(
+        destination=options.destination,
+        optional_field_types=options.optional_field_types,
+        max_cost_cents=options.max_cost_cents,
+        reuse_purchased=options.reuse_purchased,
+        allow_empty=options.allow_empty,
     )
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 
 from indigo_async._validation import InputCheck
-from indigo_async.files.downloads.destination import find_destination_problem, is_folder_path
+from indigo_async.files.downloads.destination import (
+    DestinationFolder,
+    find_destination_problem,
+    inspect_destination_folder,
+    is_folder_path,
+)
 
 __all__ = ["ExportOptions", "check_destination", "check_export_options"]
 
@@ -38,11 +43,13 @@ def check_export_options(
     destination: Path | str | None,
     reuse_purchased: bool | None,
     allow_empty: bool = False,
+    check_field_types: Callable[[InputCheck, Sequence[str]], tuple[str, ...]] = InputCheck.optional_field_types,
+    inspect_folder: Callable[[str], DestinationFolder] = inspect_destination_folder,
 ) -> ExportOptions:
-    """Check all arguments of an export."""
-    field_types = check.optional_field_types(optional_field_types)
+    """Check all arguments of an export. `inspect_folder`: see `find_destination_problem`."""
+    field_types = check_field_types(check, optional_field_types)
     max_cost_cents = check.cents("max_cost_cents", max_cost_cents)
-    path = None if destination is None else check_destination(check, "destination", destination)
+    path = None if destination is None else check_destination(check, "destination", destination, inspect_folder)
     if reuse_purchased is not None:
         reuse_purchased = check.boolean("reuse_purchased", reuse_purchased)
     allow_empty = check.boolean("allow_empty", allow_empty)
@@ -55,17 +62,25 @@ def check_export_options(
     )
 
 
-def check_destination(check: InputCheck, where: str, value: Path | str) -> Path:
+def check_destination(
+    check: InputCheck,
+    where: str,
+    value: Path | str,
+    inspect_folder: Callable[[str], DestinationFolder] = inspect_destination_folder,
+) -> Path:
     """Check that a file can be written there, and expand `~`. Reads the disk without changing it."""
     if not isinstance(value, (str, Path)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
         check.add(where, f"must be a path, not {type(value).__name__}")
         return Path()
-    try:
-        path = Path(value).expanduser()
-    except RuntimeError:  # no such user, or no home
-        check.add(where, f"{str(value)!r} starts with a home folder that does not exist")
-        return Path(value)
-    problem = "is a folder; name a file" if is_folder_path(str(value)) else find_destination_problem(path)
+    path = value if isinstance(value, Path) else Path(value)
+    if str(path).startswith("~"):
+        try:
+            path = path.expanduser()
+        except RuntimeError:  # no such user, or no home
+            check.add(where, f"{str(value)!r} starts with a home folder that does not exist")
+            return path
+    is_folder = is_folder_path(str(value))
+    problem = "is a folder; name a file" if is_folder else find_destination_problem(path, inspect_folder)
     if problem is not None:
         check.add(where, f"{str(value)!r} {problem}")
     return path

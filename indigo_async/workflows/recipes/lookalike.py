@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from http import HTTPStatus
 from typing import TypeGuard
@@ -126,6 +126,7 @@ def check_lookalike(
     size: int,
     include_original_audience: bool | None,
     filters: LookalikeFiltersInput | None,
+    check_filters: Callable[[InputCheck, LookalikeFiltersInput | None], LookalikeFilters | None] = check_filters,
 ) -> LookalikeOptions:
     """Check all arguments of a lookalike."""
     if include_original_audience is not None:

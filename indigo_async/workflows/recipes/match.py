@@ -97,7 +97,7 @@ async def upload_and_match(
     customer_id = check.customer_id(customer_id)
     audience_name = check.text("audience_name", audience_name)
     selections = check.column_selections(column_selections)
-    await run_in_thread(partial(check_csv, check, csv, publisher, selections))
+    await run_in_thread(partial(check_csv, check, csv, publisher, ColumnSelections(**selections)))
     timeout = check.seconds("timeout", timeout)
     check.raise_if_invalid()
     context = RecipeContext(client, customer_id, audience_name, publisher=publisher)
@@ -113,7 +113,7 @@ def check_csv(
     check: InputCheck,
     csv: str | Path,
     publisher: Publisher | None,
-    selections: Mapping[str, ColumnSelection] | None = None,
+    selections: ColumnSelections | None = None,
 ) -> None:
     """Check that a CSV is a URL, or a local file with the selected columns and a publisher for it."""
     if is_url(csv):
@@ -123,7 +123,7 @@ def check_csv(
     elif publisher is None:
         check.add("csv", _NEEDS_PUBLISHER)  # says nothing about the disk: the path may come from a stranger
     else:
-        check.problems += find_csv_problems(Path(csv), selections or {})
+        check.problems += find_csv_problems(Path(csv), {} if selections is None else selections.by_field())
 
 
 async def inspect_input(

@@ -11,6 +11,7 @@ import pytest
 from indigo_async.cli.manifest import read_manifest
 from indigo_async.sandbox import Sandbox
 from indigo_async.workflows import AudienceJob
+from indigo_async.workflows.batches.jobs import normalized_inputs
 from tests.support.command_line import CommandResult, RunCommand
 from tests.support.manifests import FakePublisher, write
 
@@ -85,7 +86,7 @@ async def test_shared_columns_are_defaults_and_comments_say_what_to_check(comman
         '    csv: "lists/42/members.csv"',
     ]
     (lists / "jobs.yaml").write_text(made.stdout)
-    columns = {job.key: set(job.column_selections) for job in await jobs_in(lists / "jobs.yaml")}  # type: ignore[arg-type]
+    columns = {job.key: normalized_inputs(job)[0].by_field().keys() for job in await jobs_in(lists / "jobs.yaml")}
     assert columns["43/volunteers"] == {"first_name", "last_name", "phone"}
     assert columns["42/donors"] == {"first_name", "last_name", "zip"}
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from indigo_async import LookalikeFilters
+from indigo_async import ColumnSelection, ColumnSelections, LookalikeFilters
 from indigo_async.workflows import ExportStep, LookalikeStep
 from tests.support.manifests import errors_in, examples, read, write, write_examples
 
 URL = "https://files.example.org/people.csv"
-COLUMNS = {"first_name": {"column_name": "First", "is_required": True}}
+COLUMNS = ColumnSelections(first_name=ColumnSelection("First", required=True))
 
 
 def test_the_documented_examples_describe_the_same_jobs(tmp_path: Path):
@@ -24,18 +24,18 @@ def test_the_documented_examples_describe_the_same_jobs(tmp_path: Path):
     assert read(tmp_path / "jobs.jsonl", defaults=defaults) == from_yaml
     donors, volunteers = from_yaml
     assert (donors.customer_id, donors.audience_name, donors.key) == ("42", "Donors", "42/Donors")
-    assert donors.csv == str(tmp_path / "lists" / "donors.csv")
-    assert donors.column_selections == {
-        "first_name": {"column_name": "First Name", "is_required": True},
-        "last_name": {"column_name": "Last Name", "is_required": True},
-        "zip": {"column_name": "Zip Code"},
-    }
+    assert donors.csv == tmp_path / "lists" / "donors.csv"
+    assert donors.column_selections == ColumnSelections(
+        first_name=ColumnSelection("First Name", required=True),
+        last_name=ColumnSelection("Last Name", required=True),
+        zip=ColumnSelection("Zip Code"),
+    )
     assert donors.lookalike == LookalikeStep(
-        audience_name="Donors lookalike", size=20_000, filters=LookalikeFilters(states=["PA", "NJ"])
+        audience_name="Donors lookalike", size=20_000, filters=LookalikeFilters(states=("PA", "NJ"))
     )
     assert donors.export == ExportStep(
-        destination=str(tmp_path / "exports" / "42" / "Donors.csv"),
-        optional_field_types=["phone"],
+        destination=tmp_path / "exports" / "42" / "Donors.csv",
+        optional_field_types=("phone",),
         max_cost_cents=80_000,
     )
     assert volunteers.lookalike is None
@@ -94,10 +94,9 @@ def test_5000_rows(tmp_path: Path, suffix: str):
     assert len(jobs) == 5_000
     assert jobs[4_999].customer_id == "c1"
     assert jobs[4_999].lookalike == LookalikeStep(audience_name="List 4999, lookalike", size=5_000)
-    assert jobs[0].column_selections == {
-        "first_name": {"is_required": True, "column_name": "First"},
-        "last_name": {"column_name": "Last"},
-    }
+    assert jobs[0].column_selections == ColumnSelections(
+        first_name=ColumnSelection("First", required=True), last_name=ColumnSelection("Last")
+    )
 
 
 @pytest.mark.parametrize("text", ["007", "2024-01-01", "yes", "1_000", "0x10", "1e3", "'null'"])
@@ -155,8 +154,8 @@ def test_out_changes_only_relative_destinations(tmp_path: Path):
     elsewhere = tmp_path / "elsewhere"
     donors, _ = read(tmp_path / "jobs.yaml", out=elsewhere)
     assert donors.export is not None
-    assert donors.export.destination == str(elsewhere / "exports" / "42" / "Donors.csv")
-    assert donors.csv == str(tmp_path / "lists" / "donors.csv")
+    assert donors.export.destination == elsewhere / "exports" / "42" / "Donors.csv"
+    assert donors.csv == tmp_path / "lists" / "donors.csv"
 
 
 def test_a_manifests_defaults_override_the_defaults_file(tmp_path: Path):
@@ -185,7 +184,7 @@ def test_a_row_can_turn_off_the_download_of_the_defaults(tmp_path: Path):
     assert first.export is not None
     assert second.export is not None
     assert (first.export.destination, first.export.max_cost_cents) == (None, 5)
-    assert second.export.destination == str(tmp_path / "42" / "B.csv")
+    assert second.export.destination == tmp_path / "42" / "B.csv"
 
 
 @pytest.mark.parametrize(

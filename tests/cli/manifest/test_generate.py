@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from indigo_async.cli.manifest import read_manifest
 from indigo_async.cli.manifest.generate import DraftJob, DraftSteps, write_json_lines, write_yaml
-from indigo_async.inputs import CANONICAL_FIELDS, ColumnSelection
+from indigo_async.inputs import CANONICAL_FIELDS, ColumnSelection, ColumnSelections
 
 _texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20).filter(lambda text: text == text.strip())
 _columns = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20).filter(str.strip)
@@ -52,10 +52,4 @@ def test_generated_manifests_are_read_back(drafts: list[DraftJob], heading: list
             assert [(job.customer_id, job.audience_name, job.csv) for job in jobs] == [
                 (draft.customer_id, draft.audience_name, draft.csv) for draft in drafts
             ]
-            assert [job.column_selections for job in jobs] == [
-                {
-                    field: {"column_name": one.column_name, "is_required": one.required}
-                    for field, one in draft.selections.items()
-                }
-                for draft in drafts
-            ]
+            assert [job.column_selections for job in jobs] == [ColumnSelections(**draft.selections) for draft in drafts]
