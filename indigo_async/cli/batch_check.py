@@ -27,6 +27,7 @@ from indigo_async.files import LocalPublisher
 from indigo_async.files.csv.check import inspect_csv
 from indigo_async.files.csv.urls import find_url_warnings
 from indigo_async.workflows import AudienceJob
+from indigo_async.workflows.batches.jobs import normalized_inputs
 from indigo_async.workflows.fence.stores import check_fence, describe_fence
 from indigo_async.workflows.recipes.lookalike import MIN_BASE_PEOPLE
 from indigo_async.workflows.recipes.match import is_url
@@ -136,8 +137,8 @@ def _find_warnings(job: AudienceJob, *, api_is_local: bool) -> Iterator[str]:
     if is_url(job.csv):
         yield from find_url_warnings(str(job.csv), api_is_local=api_is_local)
     else:
-        selections = InputCheck().column_selections(job.column_selections)
-        yield from inspect_csv(Path(job.csv), selections).warnings
+        selections, _ = normalized_inputs(job)
+        yield from inspect_csv(Path(job.csv), selections.by_field()).warnings
         if job.lookalike is not None and _has_few_rows(Path(job.csv)):
             yield (
                 f"the CSV has fewer than {MIN_BASE_PEOPLE:,} rows; a lookalike needs a base of at least "

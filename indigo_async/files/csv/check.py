@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import time
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -18,6 +20,9 @@ from indigo_async.inputs import ColumnSelection
 __all__ = ["CsvInspection", "find_csv_problems", "find_table_problems", "inspect_csv"]
 
 _MAX_ROWS_SHOWN = 5
+_MAX_REMEMBERED = 100_000
+_UNSETTLED_NANOSECONDS = 2_000_000_000
+"""File systems record times in steps of up to two seconds."""
 
 
 @attrs.frozen
@@ -31,27 +36,71 @@ class CsvInspection:
 def find_csv_problems(path: Path, selections: Mapping[str, ColumnSelection]) -> list[Problem]:
     """Find everything that keeps a local CSV from being matched by these selections. Blocking."""
     try:
-        head = read_head(path)
+        inspect_csv(path, selections)
     except InvalidInputError as error:
         return list(error.problems)
-    found = find_columns(head, selections)
-    return [*find_table_problems(head), *found.problems, *_find_empty_columns(head, found.selections)]
+    return []
 
 
 def inspect_csv(path: Path, selections: Mapping[str, ColumnSelection]) -> CsvInspection:
     """Find the exact column names to send for a local CSV, and what to warn about. Blocking.
 
+    A CSV that can be matched is not read again until it changes.
+
     Raises:
-        InvalidInputError: the CSV cannot be read, or a selected column is missing or ambiguous.
+        InvalidInputError: lists everything that keeps the CSV from being matched.
     """
+    version = _identify_version(path, selections)
+    remembered = None if version is None else _remembered.get(version)
+    if remembered is None:
+        remembered = _read_remarks(path, selections)
+        if version is not None:
+            if len(_remembered) >= _MAX_REMEMBERED:
+                _remembered.clear()
+            _remembered[version] = remembered
+    return CsvInspection({**selections, **remembered.renamed}, remembered.warnings)
+
+
+@attrs.frozen
+class _Remarks:
+    """What is not as it was selected in a CSV that can be matched: selections by exact names, and warnings."""
+
+    renamed: Mapping[str, ColumnSelection]
+    warnings: tuple[str, ...]
+
+
+_NO_REMARKS = _Remarks({}, ())
+_remembered: dict[bytes, _Remarks] = {}
+"""The remarks by version of a file: small, because 100,000 lists may wait for their turn."""
+
+
+def _identify_version(path: Path, selections: Mapping[str, ColumnSelection]) -> bytes | None:
+    """Identify a file's content and what is selected from it.
+
+    None if the file can't be read, or has changed so recently that it may change again without a new time.
+    """
+    try:
+        state = path.stat()
+    except (OSError, ValueError):  # reading it explains why
+        return None
+    if time.time_ns() - state.st_mtime_ns < _UNSETTLED_NANOSECONDS:
+        return None
+    version = (str(path), state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, *sorted(selections.items()))
+    return hashlib.blake2b(repr(version).encode(), digest_size=16).digest()
+
+
+def _read_remarks(path: Path, selections: Mapping[str, ColumnSelection]) -> _Remarks:
     head = read_head(path)
     found = find_columns(head, selections)
-    if found.problems:
-        raise InvalidInputError(found.problems)
+    problems = (*find_table_problems(head), *found.problems, *_find_empty_columns(head, found.selections))
+    if problems:
+        raise InvalidInputError(problems)
     names = {field: selection.column_name for field, selection in found.selections.items()}
-    return CsvInspection(
-        found.selections, (*found.notes, *find_file_warnings(head), *find_column_warnings(head, names))
+    remarks = _Remarks(
+        renamed={field: selection for field, selection in found.selections.items() if selection != selections[field]},
+        warnings=(*found.notes, *find_file_warnings(head), *find_column_warnings(head, names)),
     )
+    return _NO_REMARKS if remarks == _NO_REMARKS else remarks
 
 
 def find_table_problems(head: CsvHead) -> list[Problem]:
@@ -78,10 +127,10 @@ def _join_numbers(numbers: list[int]) -> str:
 
 def _find_long_rows(head: CsvHead) -> Iterator[str]:
     width = len(head.columns)
-    long = [row for row in head.rows if any(map(str.strip, row.cells[width:]))]
-    for row in islice(long, _MAX_ROWS_SHOWN):
+    long = [row for row in head.rows if len(row[1]) > width and any(map(str.strip, row[1][width:]))]
+    for number, cells in islice(long, _MAX_ROWS_SHOWN):
         yield (
-            f"has {len(row.cells)} values in row {row.number} but {width} columns: does a value contain the delimiter "
+            f"has {len(cells)} values in row {number} but {width} columns: does a value contain the delimiter "
             f"{head.delimiter!r} without being quoted?"
         )
     if len(long) > _MAX_ROWS_SHOWN:

@@ -10,10 +10,11 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from typing import TypeAlias
 
 import attrs
 
@@ -38,12 +39,8 @@ _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0e-\x1f]")
 _BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
-@attrs.frozen
-class NumberedRow:
-    """A row with its number as spreadsheets count: the header is row 1 unless blank lines precede it."""
-
-    number: int
-    cells: Sequence[str] = attrs.field(repr=False)
+NumberedRow: TypeAlias = tuple[int, list[str]]
+"""A row's number as spreadsheets count, and its cells: the header is row 1 unless blank lines precede it."""
 
 
 @attrs.frozen(kw_only=True)
@@ -65,7 +62,7 @@ class CsvHead:
 
     def column_cells(self, index: int) -> list[str]:
         """The trimmed cells of a column, one for each row; empty if a row is too short."""
-        return [row.cells[index].strip() if index < len(row.cells) else "" for row in self.rows]
+        return [cells[index].strip() if index < len(cells) else "" for _, cells in self.rows]
 
 
 def csv_problem(path: Path, message: str) -> Problem:
@@ -149,12 +146,11 @@ def _reject(reason: str | None) -> None:
         raise _NotCsvError(reason)
 
 
-def _parse_rows(text: str, delimiter: str) -> Iterator[NumberedRow]:
-    """All rows except blank lines."""
+def _parse_rows(text: str, delimiter: str, most: int) -> list[NumberedRow]:
+    """The first rows, without blank lines."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    for number, cells in enumerate(reader, start=1):
-        if len(cells) > 1 or (cells and cells[0].strip()):
-            yield NumberedRow(number, cells)
+    rows = (row for row in enumerate(reader, start=1) if len(row[1]) > 1 or (row[1] and row[1][0].strip()))
+    return list(islice(rows, most))
 
 
 def _detect_delimiter(text: str) -> str:
@@ -164,8 +160,8 @@ def _detect_delimiter(text: str) -> str:
     """
 
     def fit(delimiter: str) -> tuple[float, int, int]:
-        rows = islice(_parse_rows(text, delimiter), _DELIMITER_SAMPLE_ROWS) if delimiter in text else ()
-        widths = [len(row.cells) for row in rows]
+        rows = _parse_rows(text, delimiter, _DELIMITER_SAMPLE_ROWS) if delimiter in text else ()
+        widths = [len(cells) for _, cells in rows]
         if not widths or widths[0] == 1:
             return 0.0, 1, 0
         return widths.count(widths[0]) / len(widths), widths[0], len(widths)
@@ -175,25 +171,25 @@ def _detect_delimiter(text: str) -> str:
 
 def _parse(path: Path, text: str, encoding: str, tail: bytes | None) -> CsvHead:
     delimiter = _detect_delimiter(text)
-    rows = list(islice(_parse_rows(text, delimiter), _MAX_ROWS + 2))  # the header, and one to see if there are more
+    rows = _parse_rows(text, delimiter, _MAX_ROWS + 2)  # the header, and one to see if there are more
     if not rows:
         raise _NotCsvError("is empty")
     _reject(_explain_header(text, delimiter, rows))
-    header = rows[0]
+    header_row, columns = rows[0]
     has_more_rows = len(rows) == _MAX_ROWS + 2
     if tail is None:
         _reject_unclosed_quote(text, delimiter)
     elif not has_more_rows:
         _drop_cut_off_row(rows, text)
     is_complete = tail is None and not has_more_rows
-    if is_complete and not any(_count_filled(row.cells) for row in rows[1:]):
+    if is_complete and not any(_count_filled(cells) for _, cells in rows[1:]):
         raise _NotCsvError("has a header but no rows")
     return CsvHead(
         path=path,
         encoding=encoding,
         delimiter=delimiter,
-        header_row=header.number,
-        columns=tuple(header.cells),
+        header_row=header_row,
+        columns=tuple(columns),
         rows=tuple(rows[1 : _MAX_ROWS + 1]),
         is_complete=is_complete,
         last_cells=_parse_last_line(text if tail is None else tail.decode(encoding, errors="replace"), delimiter),
@@ -215,7 +211,7 @@ def _explain_header(text: str, delimiter: str, rows: list[NumberedRow]) -> str |
             f"has its header in row {header_below}, but servers use the first row as the header: delete the rows "
             "above it"
         )
-    if not _count_filled(rows[0].cells):
+    if not _count_filled(rows[0][1]):
         return "has no column names in its first row: delete the empty rows above the header, or add the names"
     if '"' in text and _has_text_outside_quotes(text, delimiter, rows[0]):
         return (
@@ -228,14 +224,14 @@ def _explain_header(text: str, delimiter: str, rows: list[NumberedRow]) -> str |
 def _find_header_below(text: str, rows: list[NumberedRow]) -> int | None:
     """The number of the row that seems to be the header, if titles or empty cells are above it."""
     tables = [rows]
-    if len(rows[0].cells) == 1:  # a title says nothing about the delimiter
-        tables = [list(islice(_parse_rows(text, one), _MAX_TITLE_ROWS + 1)) for one in _DELIMITERS if one in text]
-    for first, *others in tables:
-        filled, fields = _count_filled(first.cells), _count_fields(first.cells)
-        for row in others[:_MAX_TITLE_ROWS]:
-            may_be_header = _count_filled(row.cells) > filled and not any(map(is_value, row.cells))
-            if may_be_header and _count_fields(row.cells) > max(1, fields):
-                return row.number
+    if len(rows[0][1]) == 1:  # a title says nothing about the delimiter
+        tables = [_parse_rows(text, one, _MAX_TITLE_ROWS + 1) for one in _DELIMITERS if one in text]
+    for (_, first), *others in tables:
+        filled, fields = _count_filled(first), _count_fields(first)
+        for number, cells in others[:_MAX_TITLE_ROWS]:
+            may_be_header = _count_filled(cells) > filled and not any(map(is_value, cells))
+            if may_be_header and _count_fields(cells) > max(1, fields):
+                return number
     return None
 
 
@@ -252,20 +248,20 @@ def _has_text_outside_quotes(text: str, delimiter: str, header: NumberedRow) -> 
     """Whether spaces precede an opening quote or follow a closing one in the header."""
     try:
         strict = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        next(islice(strict, header.number - 1, None))
+        next(islice(strict, header[0] - 1, None))
     except csv.Error as error:
         if "expected after" in str(error):
             return True
-    quoted = [name for name in header.cells if name[:1].isspace() and name.lstrip().startswith('"')]
+    quoted = [name for name in header[1] if name[:1].isspace() and name.lstrip().startswith('"')]
     return any(f"{before}{name}" in f"\n{text}" for name in quoted for before in (delimiter, "\n", "\r"))
 
 
 def _drop_cut_off_row(rows: list[NumberedRow], text: str) -> None:
     """Drop the last row, which may continue after the head."""
-    cut = rows.pop()
-    if not rows or len(cut.cells[-1]) > _MAX_CUT_OFF_CELL:
+    number, cut = rows.pop()
+    if not rows or len(cut[-1]) > _MAX_CUT_OFF_CELL:
         question = "is a quote never closed?" if '"' in text else "does the file have no line ends?"
-        raise _NotCsvError(f"has no end of row {cut.number} in its first {_HEAD_BYTES // 1024} KiB: {question}")
+        raise _NotCsvError(f"has no end of row {number} in its first {_HEAD_BYTES // 1024} KiB: {question}")
 
 
 def _reject_unclosed_quote(text: str, delimiter: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from functools import cache
+from functools import cache, lru_cache
 
 import attrs
 
@@ -81,6 +81,7 @@ def _patterns() -> dict[RecognizedField, re.Pattern[str]]:
     return patterns
 
 
+@lru_cache(maxsize=1_000)  # lists have the same columns again and again
 def recognize_field(name: str) -> RecognizedField | None:
     """The field that a column is named after; None if its name matches no field."""
     words = _split_words(re.sub("__c$", "", name[:_MAX_NAME_LENGTH], flags=re.IGNORECASE))  # Salesforce's suffix

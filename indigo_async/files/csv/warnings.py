@@ -133,10 +133,11 @@ def find_file_warnings(head: CsvHead) -> Iterator[str]:
 
 def _find_uneven_rows(head: CsvHead) -> Iterator[str]:
     width, total = len(head.columns), len(head.rows)
-    short = sum(len(row.cells) < width for row in head.rows)
+    widths = [len(cells) for _, cells in head.rows]
+    short = sum(count < width for count in widths if count != width)
     if short:
         yield f"{short} of the first {total} rows are shorter than the header; missing cells count as empty"
-    long = sum(len(row.cells) > width for row in head.rows)
+    long = sum(count > width for count in widths if count != width)
     if long:
         yield (
             f"{long} of the first {total} rows have more delimiters than the header, which shifts columns in some CSV "
@@ -147,9 +148,10 @@ def _find_uneven_rows(head: CsvHead) -> Iterator[str]:
 def find_column_warnings(head: CsvHead, columns: Mapping[str, str]) -> Iterator[str]:
     """Warn about damaged values in the columns of fields, by field."""
     sample = attrs.evolve(head, rows=head.rows[:_ROWS_CHECKED])
-    names = list(filter(str.strip, head.columns))
+    visible_names = {name: visible_name(name) for name in head.columns if name.strip()}
     for field, column in columns.items():
-        similar = [name for name in names if name != column and visible_name(name) == visible_name(column)]
+        seen = visible_names.get(column)
+        similar = [name for name, visible in visible_names.items() if name != column and visible == seen]
         if similar:
             shown = ", ".join(map(show_exactly, similar))
             yield (
