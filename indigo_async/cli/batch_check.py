@@ -13,8 +13,8 @@ from rich.text import Text
 
 from indigo_async._text import format_dollars
 from indigo_async._validation import InputCheck
-from indigo_async.cli.batch_runner import read_batch
 from indigo_async.cli.client import open_store, resolve_settings
+from indigo_async.cli.manifest import read_manifest
 from indigo_async.cli.options.batch import BatchOptions, TemporalBatchOptions
 from indigo_async.cli.options.common import ConnectionOptions
 from indigo_async.cli.render.advice import use_option_names
@@ -27,6 +27,7 @@ from indigo_async.files import LocalPublisher
 from indigo_async.files.csv.check import inspect_csv
 from indigo_async.files.csv.urls import find_url_warnings
 from indigo_async.workflows import AudienceJob
+from indigo_async.workflows.batches.conflicts import journal_files
 from indigo_async.workflows.batches.jobs import normalized_inputs
 from indigo_async.workflows.fence.stores import check_fence, describe_fence
 from indigo_async.workflows.recipes.lookalike import MIN_BASE_PEOPLE
@@ -122,7 +123,13 @@ def _read_jobs(
             open_store(batch.publish, options.proxy)
     with _collecting(problems):
         batch.check_journal(manifest)
-    return read_batch(manifest, batch, publisher)
+    return read_manifest(
+        manifest,
+        defaults=batch.defaults,
+        out=batch.out,
+        publisher=publisher,
+        reserved_files=journal_files(batch.journal_path(manifest)),
+    )
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import asyncio
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from indigo_async._transport.cancellation import run_in_thread
 from indigo_async.cli.client import create_client, open_publisher
 from indigo_async.cli.errors import ErrorReport, combine_exit_codes, exit_code_for
 from indigo_async.cli.exit_codes import ExitCode
-from indigo_async.cli.manifest import read_manifest
+from indigo_async.cli.manifest import Manifest
 from indigo_async.cli.options.batch import BatchOptions
 from indigo_async.cli.options.common import ConnectionOptions, PacingOptions
 from indigo_async.cli.progress.display import show_progress
@@ -27,11 +27,11 @@ from indigo_async.cli.render.results import BatchResult, JobTotals, outcome_to_j
 from indigo_async.cli.signals import stop_on_signals
 from indigo_async.client import IndigoClient
 from indigo_async.events import Stage
-from indigo_async.files import Publisher
 from indigo_async.workflows import AudienceJob, Batch, BatchReport, JobOutcome, start_batch
 from indigo_async.workflows.batches.conflicts import journal_files
+from indigo_async.workflows.sharding.split import Shard
 
-__all__ = ["explain_exit", "read_batch", "run_manifest"]
+__all__ = ["explain_exit", "run_manifest"]
 
 
 async def run_manifest(
@@ -62,14 +62,13 @@ async def run_manifest(
         ):
             journal = batch_options.journal_path(manifest)
             shard = batch_options.parse_shard(purchase=purchase, fence=fence)
-            every_job = await run_in_thread(lambda: list(read_batch(manifest, batch_options, publisher)))
-            jobs = [job for job in every_job if shard is None or shard.has_customer(job.customer_id)]
+            jobs = await run_in_thread(
+                partial(Manifest.load, manifest, defaults=batch_options.defaults, out=batch_options.out)
+            )
+            checked = jobs.check(publisher=publisher, reserved_files=journal_files(journal))
+            totals, planned = await run_in_thread(partial(_count_jobs, checked, shard, purchase=purchase))
             await run_in_thread(partial(batch_options.check_journal, manifest))
-            planned, totals = Counter[Stage](), JobTotals()
-            for job in jobs:
-                totals.add(job)
-                planned.update(planned_stages(job, purchase=purchase))
-            progress = ProgressTracker(name=manifest.name, total=len(jobs), purchase=purchase, planned=planned)
+            progress = ProgressTracker(name=manifest.name, total=totals.jobs, purchase=purchase, planned=planned)
             exit_codes: set[ExitCode] = set()
             failures = FailureGroups()
             batch: Batch | None = None
@@ -90,11 +89,11 @@ async def run_manifest(
             with scope:
                 async with start_batch(
                     client,
-                    # Not the list, which would be checked again, nor an iterator, whose jobs can't be claimed together.
-                    dict(enumerate(jobs)).values(),
+                    jobs,
                     max_in_flight=batch_options.max_in_flight,
                     journal=journal,
                     fence=fence,
+                    shard=batch_options.shard,
                     budget_cents=budget_cents,
                     purchase=purchase,
                     publisher=publisher,
@@ -113,7 +112,7 @@ async def run_manifest(
                             budget_cents=budget_cents,
                             spent_cents=report.spent_cents,
                             fence_spent_cents=report.fence_spent_cents,
-                            part=None if shard is None else (shard, len(every_job)),
+                            part=None if shard is None else (shard, len(jobs)),
                         )
                     )
                     async with show_progress(
@@ -127,22 +126,23 @@ async def run_manifest(
             exit_code = _choose_exit_code(report, exit_codes, interrupted=interrupted)
             return BatchResult(
                 report=report,
-                total=len(jobs),
+                total=totals.jobs,
                 failures=failures.groups(),
                 interrupted=interrupted,
                 exit_code=exit_code,
             )
 
 
-def read_batch(manifest: Path, options: BatchOptions, publisher: Publisher | None) -> Iterator[AudienceJob]:
-    """Yield the jobs of a manifest. See `read_manifest`."""
-    return read_manifest(
-        manifest,
-        defaults=options.defaults,
-        out=options.out,
-        publisher=publisher,
-        reserved_files=journal_files(options.journal_path(manifest)),
-    )
+def _count_jobs(
+    jobs: Iterable[AudienceJob], shard: Shard | None, *, purchase: bool
+) -> tuple[JobTotals, Counter[Stage]]:
+    """Count the jobs of a shard, and how many go through each stage."""
+    totals, planned = JobTotals(), Counter[Stage]()
+    for job in jobs:
+        if shard is None or shard.has_customer(job.customer_id):
+            totals.add(job)
+            planned.update(planned_stages(job, purchase=purchase))
+    return totals, planned
 
 
 def _describe_outage(client: IndigoClient) -> str | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
 import msgspec
 import yaml
@@ -51,17 +51,13 @@ _UNFINISHED = object()
 """The value of an anchor inside itself."""
 
 
-def read_csv_rows(path: Path, errors: ManifestErrors) -> Iterator[Row]:
+def read_csv_rows(content: bytes, file: str, errors: ManifestErrors) -> Iterator[Row]:
     """Yield the rows below a header of field names.
 
     An empty cell sets nothing, and semicolons separate the items of a list. `none` in a `lookalike` or `export` column
     removes that section of the defaults.
-
-    Raises:
-        OSError: the file cannot be read.
     """
-    file = str(path)
-    with path.open(encoding="utf-8-sig", newline="") as stream:
+    with io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", newline="") as stream:
         reader = csv.reader(stream, strict=True)
         location, no_header = Location(file, 1), list[str]()
         try:
@@ -81,7 +77,7 @@ def read_csv_rows(path: Path, errors: ManifestErrors) -> Iterator[Row]:
         except csv.Error as error:
             errors.add(location, "", f"is not valid CSV: {error}")
         except UnicodeDecodeError:
-            errors.add(Location(file, _find_undecodable_line(path)), "", "is not UTF-8; save the file as CSV UTF-8")
+            errors.add(Location(file, _find_undecodable_line(content)), "", "is not UTF-8; save the file as CSV UTF-8")
 
 
 def _read_header(header: list[str], location: Location, errors: ManifestErrors) -> list[str]:
@@ -115,46 +111,40 @@ def _read_cells(cells: list[str], fields: list[str], location: Location, errors:
     return values
 
 
-def _find_undecodable_line(path: Path) -> int:
-    with path.open("rb") as stream:
-        for number, line in enumerate(stream, 1):
-            try:
-                line.decode()
-            except UnicodeDecodeError:
-                return number
+def _find_undecodable_line(content: bytes) -> int:
+    for number, line in enumerate(io.BytesIO(content), 1):
+        try:
+            line.decode()
+        except UnicodeDecodeError:
+            return number
     return 1
 
 
-def read_jsonl_rows(path: Path, errors: ManifestErrors) -> Iterator[Row]:
-    """Yield the rows, one JSON object per line, with nested or dotted fields.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
+def read_jsonl_rows(content: bytes, file: str, errors: ManifestErrors) -> Iterator[Row]:
+    """Yield the rows, one JSON object per line, with nested or dotted fields."""
     decoder: msgspec.json.Decoder[object] = msgspec.json.Decoder()
     find_duplicate_keys = _DuplicateKeys()
-    with path.open("rb") as stream:
-        for number, line in enumerate(stream, 1):
-            text = line.removeprefix(_BOM).strip()
-            if not text:
-                continue
-            location = Location(str(path), number)
-            try:
-                content = decoder.decode(text)
-                for name in find_duplicate_keys(text):
-                    errors.add(location, name, "is given twice")
-            except RecursionError:
-                errors.add(location, "", TOO_DEEP)
-                continue
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                errors.add(location, "", f"is not valid JSON: {error}")
-                continue
-            if exceeds_depth(content, MAX_DEPTH):
-                errors.add(location, "", TOO_DEEP)
-            elif isinstance(content, dict):
-                yield flatten_row(location, cast("dict[str, object]", content), errors)
-            else:
-                errors.add(location, "", f"must be a JSON object, not {type(content).__name__}")
+    for number, line in enumerate(io.BytesIO(content), 1):
+        text = line.removeprefix(_BOM).strip()
+        if not text:
+            continue
+        location = Location(file, number)
+        try:
+            row = decoder.decode(text)
+            for name in find_duplicate_keys(text):
+                errors.add(location, name, "is given twice")
+        except RecursionError:
+            errors.add(location, "", TOO_DEEP)
+            continue
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            errors.add(location, "", f"is not valid JSON: {error}")
+            continue
+        if exceeds_depth(row, MAX_DEPTH):
+            errors.add(location, "", TOO_DEEP)
+        elif isinstance(row, dict):
+            yield flatten_row(location, cast("dict[str, object]", row), errors)
+        else:
+            errors.add(location, "", f"must be a JSON object, not {type(row).__name__}")
 
 
 class _DuplicateKeys:
@@ -175,31 +165,25 @@ class _DuplicateKeys:
             self._found += [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
 
 
-def read_yaml_manifest(path: Path, errors: ManifestErrors) -> tuple[Row, Iterator[Row]]:
-    """Return the defaults (an empty row if there are none) and an iterator that reads the jobs one by one.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
-    rows = _YamlReader(path, errors).read_manifest()
+def read_yaml_manifest(content: bytes, file: str, errors: ManifestErrors) -> tuple[Row, Iterator[Row]]:
+    """Return the defaults (an empty row if there are none) and an iterator that reads the jobs one by one."""
+    rows = _YamlReader(content, file, errors).read_manifest()
     return next(rows), rows
 
 
-def read_yaml_defaults(path: Path, errors: ManifestErrors) -> Row:
-    """Read a file that holds only defaults.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
-    return _YamlReader(path, errors).read_defaults() or Row(Location(str(path), 1))
+def read_yaml_defaults(content: bytes, file: str, errors: ManifestErrors) -> Row:
+    """Read a file that holds only defaults."""
+    return _YamlReader(content, file, errors).read_defaults() or Row(Location(file, 1))
 
 
 class _YamlReader:
     """Makes rows from the events of a YAML file, which have the text of scalars, duplicate keys and line numbers."""
 
-    def __init__(self, path: Path, errors: ManifestErrors) -> None:
-        self._path = path
+    def __init__(self, content: bytes, file: str, errors: ManifestErrors) -> None:
+        self._content = content
+        self._file = file
         self._errors = errors
+        self._next: Callable[[], Any] = _YAML_LOADER(io.BytesIO(content)).get_event
         self._anchors: dict[str, object] = {}
         """The values that aliases refer to."""
         self._is_too_deep = False
@@ -208,8 +192,8 @@ class _YamlReader:
     def read_defaults(self) -> Row | None:
         """Read the only document as one row. None after adding an error."""
         row = None
-        with self._path.open("rb") as stream, self._explaining_invalid_yaml(stream):
-            if (root := self._start(stream)) is not None:
+        with self._explaining_invalid_yaml():
+            if (root := self._start()) is not None:
                 row = self._read_row(root)
                 self._end()
         return row
@@ -217,34 +201,32 @@ class _YamlReader:
     def read_manifest(self) -> Iterator[Row]:
         """Yield the defaults, which may be empty, and then the jobs."""
         found_jobs = False
-        with self._path.open("rb") as stream, self._explaining_invalid_yaml(stream):
-            if (root := self._start(stream)) is not None:
+        with self._explaining_invalid_yaml():
+            if (root := self._start()) is not None:
                 for row in self._read_document(root):
                     found_jobs = True
                     yield row
                 self._end()
         if not found_jobs:
-            yield Row(Location(str(self._path), 1))
+            yield Row(Location(self._file, 1))
 
     @contextmanager
-    def _explaining_invalid_yaml(self, stream: BinaryIO) -> Generator[None]:
+    def _explaining_invalid_yaml(self) -> Generator[None]:
         try:
             yield
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark is not None else 1
             message = ", ".join(part for part in (error.context, error.problem) if part)
-            self._errors.add(Location(str(self._path), line), "", f"is not valid YAML: {message}")
+            self._errors.add(Location(self._file, line), "", f"is not valid YAML: {message}")
         except ReaderError as error:
-            stream.seek(0)
-            line = stream.read(error.position).count(b"\n") + 1
-            self._errors.add(Location(str(self._path), line), "", f"is not valid YAML: {error.reason}")
+            line = self._content.count(b"\n", 0, error.position) + 1
+            self._errors.add(Location(self._file, line), "", f"is not valid YAML: {error.reason}")
 
-    def _start(self, stream: BinaryIO) -> Any:
+    def _start(self) -> Any:
         """Return the first event of the document, or None after adding an error."""
-        self._next: Callable[[], Any] = _YAML_LOADER(stream).get_event
         self._next()
         if isinstance(self._next(), yaml.StreamEndEvent):
-            self._errors.add(Location(str(self._path), 1), "", "is empty")
+            self._errors.add(Location(self._file, 1), "", "is empty")
             return None
         return self._next()
 
@@ -260,7 +242,7 @@ class _YamlReader:
             self._skip(root)
             self._errors.add(self._locate(root), "", "must be a mapping with 'defaults' and 'jobs'")
             return
-        defaults, found_jobs = Row(Location(str(self._path), 1)), False
+        defaults, found_jobs = Row(Location(self._file, 1)), False
         for name, location, value in self._keys():
             if name == "defaults":
                 if found_jobs:
@@ -280,7 +262,7 @@ class _YamlReader:
             self._errors.add(self._locate(root), "jobs", "is missing")
 
     def _locate(self, event: Any) -> Location:
-        return Location(str(self._path), event.start_mark.line + 1)
+        return Location(self._file, event.start_mark.line + 1)
 
     def _keys(self) -> Iterator[tuple[str | None, Location, Any]]:
         """Yield the name and location of each key of a mapping, and the event with which its value starts.
@@ -332,7 +314,8 @@ class _YamlReader:
             return self._find_anchor(event)
         elif depth == MAX_DEPTH:
             self._skip(event)
-            return self._reject_depth(event)
+            self._reject_depth(event)
+            return None
         else:
             self._anchors[event.anchor] = _UNFINISHED
             value = self._read_list(depth) if isinstance(event, yaml.SequenceStartEvent) else self._read_mapping(depth)
@@ -358,7 +341,9 @@ class _YamlReader:
         if alias.anchor not in self._anchors:
             raise ComposerError(None, None, "found undefined alias", alias.start_mark)
         value = self._anchors[alias.anchor]
-        return self._reject_depth(alias) if value is _UNFINISHED else value
+        if value is _UNFINISHED:
+            self._reject_depth(alias)
+        return value
 
     def _reject_depth(self, event: Any) -> None:
         if not self._is_too_deep:
@@ -367,7 +352,7 @@ class _YamlReader:
 
     def _skip(self, event: Any) -> None:
         """Skip the value that starts with an event."""
-        depth = isinstance(event, yaml.CollectionStartEvent)
+        depth = int(isinstance(event, yaml.CollectionStartEvent))
         while depth:
             event = self._next()
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)

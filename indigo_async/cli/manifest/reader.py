@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -22,12 +22,13 @@ from indigo_async.files.publishing.publisher import Publisher
 from indigo_async.inputs import ColumnSelections, ColumnSelectionsInput, LookalikeFilters
 from indigo_async.workflows.batches.conflicts import Conflicts
 from indigo_async.workflows.batches.jobs import AudienceJob, ExportStep, LookalikeStep, SharedChecks, check_job
+from indigo_async.workflows.batches.uses import uses_on_disk
 from indigo_async.workflows.recipes.match import is_url
 
-__all__ = ["read_manifest"]
+__all__ = ["Manifest", "read_manifest"]
 
 _YAML_SUFFIXES = (".yaml", ".yml")
-_ROW_READERS: dict[str, Callable[[Path, ManifestErrors], Iterator[Row]]] = {
+_ROW_READERS: dict[str, Callable[[bytes, str, ManifestErrors], Iterator[Row]]] = {
     ".csv": read_csv_rows,
     ".jsonl": read_jsonl_rows,
     ".ndjson": read_jsonl_rows,
@@ -61,53 +62,119 @@ def read_manifest(
 ) -> Iterator[AudienceJob]:
     """Yield the valid jobs of a manifest as they are read, in their normal form.
 
-    docs/reference/manifest.md describes the format.
-
     Args:
-        path: a file whose name ends in .yaml, .yml, .csv, .jsonl or .ndjson.
-        defaults: a YAML file of fields for jobs that don't set them.
-        out: the folder that relative destinations start from (default: the manifest's folder, as for CSVs).
-        publisher: publishes local CSVs; without one, a local CSV is an error.
-        reserved_files: more files that no job may write, such as the journal's.
-        check: checks each job.
+        path: see `Manifest.load`, as for `defaults` and `out`.
+        defaults: as above.
+        out: as above.
+        publisher: see `Manifest.check`, as for `reserved_files` and `check`.
+        reserved_files: as above.
+        check: as above.
 
     Raises:
         InvalidInputError: at the end, if a file cannot be read or has errors: all of them, each with its file, line
             and field.
     """
-    with _explaining_unreadable_files(path):
-        errors = ManifestErrors()
-        common = read_yaml_defaults(defaults, errors) if defaults is not None else Row(Location(str(path), 1))
+    manifest = Manifest.load(path, defaults=defaults, out=out)
+    yield from manifest.check(publisher=publisher, reserved_files=reserved_files, check=check)
+
+
+@attrs.frozen
+class _File:
+    path: Path
+    content: bytes = attrs.field(repr=False)
+
+
+@attrs.define(eq=False)
+class Manifest(Collection[AudienceJob]):
+    """A manifest as it was when it was loaded. docs/reference/manifest.md describes the format.
+
+    `check` yields its jobs and reports all errors. Afterwards, iterate over the manifest for the same jobs, without the
+    checks. Jobs are made one by one, so only the file's content is in memory.
+    """
+
+    _file: _File
+    _defaults: _File | None
+    _out: Path
+    _count: int = attrs.field(default=0, init=False)
+
+    @classmethod
+    def load(cls, path: Path, *, defaults: Path | None = None, out: Path | None = None) -> Manifest:
+        """Load a manifest.
+
+        Args:
+            path: a file whose name ends in .yaml, .yml, .csv, .jsonl or .ndjson.
+            defaults: a YAML file of fields for jobs that don't set them.
+            out: the folder that relative destinations start from (default: the manifest's folder, as for CSVs).
+
+        Raises:
+            InvalidInputError: a file cannot be read, or is not a manifest by its name.
+        """
+        with _explaining_unreadable_files(path):
+            suffix = path.suffix.lower()
+            common = None if defaults is None else _File(defaults, defaults.read_bytes())
+            if suffix not in _SUFFIXES:
+                kind = "is a folder; name a file: it " if path.is_dir() else ""
+                message = f"{kind}must end in {', '.join(_SUFFIXES)}{did_you_mean(suffix, _SUFFIXES)}"
+                raise InvalidInputError([Problem(str(path), message)])
+            return cls(_File(path, path.read_bytes()), common, path.parent if out is None else out)
+
+    def check(
+        self,
+        *,
+        publisher: Publisher | None = None,
+        reserved_files: frozenset[str] = frozenset(),
+        check: JobCheck = check_job,
+    ) -> Iterator[AudienceJob]:
+        """Yield the valid jobs as they are read, in their normal form.
+
+        Args:
+            publisher: publishes local CSVs; without one, a local CSV is an error.
+            reserved_files: more files that no job may write, such as the journal's.
+            check: checks each job.
+
+        Raises:
+            InvalidInputError: at the end, if there are errors: all of them, each with its file, line and field.
+        """
+        errors, shared, self._count = ManifestErrors(), SharedChecks(), 0
+        own_files = {str(file.path.absolute()) for file in (self._file, self._defaults) if file is not None}
+        with uses_on_disk() as uses:
+            conflicts = Conflicts("line {}".format, reserved_files | own_files, uses)
+            builder, rows = self._read(errors)
+            checker = _JobChecker(
+                builder, errors, conflicts, lambda problems, job: check(problems, job, publisher, shared)
+            )
+            for row in rows:
+                self._count += 1
+                if (job := checker.check(row)) is not None:
+                    yield job
+        if not self._count and not errors:
+            errors.add(Location(str(self._file.path), 1), "", "has no jobs")
+        errors.raise_if_any()
+
+    def __iter__(self) -> Iterator[AudienceJob]:
+        builder, rows = self._read(ManifestErrors())
+        for row in rows:
+            job, _ = builder.build(row)
+            yield job
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __contains__(self, job: object) -> bool:
+        return any(job == own for own in self)
+
+    def _read(self, errors: ManifestErrors) -> tuple[_JobBuilder, Iterator[Row]]:
+        path, content = self._file.path, self._file.content
+        common = Row(Location(str(path), 1))
+        if self._defaults is not None:
+            common = read_yaml_defaults(self._defaults.content, str(self._defaults.path), errors)
         suffix = path.suffix.lower()
         if suffix in _YAML_SUFFIXES:
-            own_defaults, rows = read_yaml_manifest(path, errors)
+            own_defaults, rows = read_yaml_manifest(content, str(path), errors)
             common = _merge_defaults(common, own_defaults)
-        elif suffix in _ROW_READERS:
-            rows = _ROW_READERS[suffix](path, errors)
         else:
-            kind = "is a folder; name a file: it " if path.is_dir() else ""
-            message = f"{kind}must end in {', '.join(_SUFFIXES)}{did_you_mean(suffix, _SUFFIXES)}"
-            raise InvalidInputError([Problem(str(path), message)])
-        own_files = {str(file.absolute()) for file in (path, defaults) if file is not None}
-        conflicts = Conflicts(job_label="line {}".format, reserved_files=reserved_files | own_files)
-        folder = path.parent
-        shared = SharedChecks()
-        builder = _JobBuilder(
-            common,
-            errors,
-            conflicts,
-            folder=folder,
-            out=folder if out is None else out,
-            check=lambda problems, job: check(problems, job, publisher, shared),
-        )
-        is_empty = True
-        for row in rows:
-            is_empty = False
-            if (job := builder.build(row)) is not None:
-                yield job
-        if is_empty and not errors:
-            errors.add(Location(str(path), 1), "", "has no jobs")
-        errors.raise_if_any()
+            rows = _ROW_READERS[suffix](content, str(path), errors)
+        return _JobBuilder(common, errors, folder=path.parent, out=self._out), rows
 
 
 @contextmanager
@@ -135,51 +202,28 @@ def _merge_defaults(base: Row, override: Row) -> Row:
 
 
 class _JobBuilder:
-    """Makes jobs from rows and collects their errors."""
+    """Makes jobs from rows, which may be invalid, and collects the errors that are not about a job's values."""
 
-    def __init__(
-        self,
-        defaults: Row,
-        errors: ManifestErrors,
-        conflicts: Conflicts,
-        *,
-        folder: Path,
-        out: Path,
-        check: Callable[[InputCheck, AudienceJob], AudienceJob],
-    ) -> None:
+    def __init__(self, defaults: Row, errors: ManifestErrors, *, folder: Path, out: Path) -> None:
         self._defaults = defaults
         defaults.values = {field: value for field, value in defaults.values.items() if value is not None}
         self._folder = folder
         self._out = out
-        self._check = check
         self._errors = errors
-        self._conflicts = conflicts
         self._templates = self._parse_templates()
         self._columns = _Shared(SECTIONS["column_selections"], _make_columns)
         self._filters = _Shared(SECTIONS["lookalike.filters"], _make_filters)
 
-    def build(self, row: Row) -> AudienceJob | None:
-        """Return a row's job, or None after adding its errors."""
+    def build(self, row: Row) -> tuple[AudienceJob, set[str]]:
+        """Return a row's job, and the fields whose errors have been added."""
         invalid = row.invalid_fields | self._defaults.invalid_fields
         values = merge_row(self._defaults, row)
         self._take_download(row, values, invalid)
         self._check_required(row, values, invalid)
         self._fill_templates(row, values, invalid)
-        reported = frozenset(invalid)
-        job = self._make_job(values)
-        checked, problems = self._validate(job)
-        for problem in problems:
-            field = re.sub(r"\[\d+\].*", "", problem.where)  # a list's items have no locations
-            if field not in reported:
-                invalid.add(field)
-                self._add_error(row, field, problem.message)
-        if invalid.isdisjoint(_CONFLICT_FIELDS):
-            for problem in self._conflicts.register(checked, row.location.line):
-                invalid.add(problem.where)
-                self._add_error(row, problem.where, problem.message)
-        return None if invalid else checked
+        return self._make_job(values), invalid
 
-    def _add_error(self, row: Row, field: str, message: str) -> None:
+    def add_error(self, row: Row, field: str, message: str) -> None:
         """Add an error at its cause: the row, or a default that is the same for all rows."""
         location = row.locate(field) or (self._defaults.locate(field) if field not in self._templates else None)
         self._errors.add(location or row.location, field, message)
@@ -206,7 +250,7 @@ class _JobBuilder:
                 values[field] = template.fill(values)
             except ValueError as error:
                 if invalid.isdisjoint(template.placeholders):
-                    self._add_error(row, field, str(error))
+                    self.add_error(row, field, str(error))
                 invalid.add(field)
 
     def _take_download(self, row: Row, values: dict[str, object], invalid: set[str]) -> None:
@@ -214,12 +258,12 @@ class _JobBuilder:
         download = values.get("export.download", True)
         if download is False and row.values.get("export.destination") is not None:
             invalid.add("export.download")
-            self._add_error(row, "export.download", "is false, so leave out export.destination")
+            self.add_error(row, "export.download", "is false, so leave out export.destination")
         elif download is False:
             values["export.destination"] = None
         elif download is not True and "export.download" not in invalid:
             invalid.add("export.download")
-            self._add_error(row, "export.download", "must be true or false")
+            self.add_error(row, "export.download", "must be true or false")
 
     def _check_required(self, row: Row, values: Mapping[str, object], invalid: set[str]) -> None:
         for section, fields in REQUIRED.items():
@@ -248,7 +292,33 @@ class _JobBuilder:
             export=export,
         )
 
-    def _validate(self, job: AudienceJob) -> tuple[AudienceJob, list[Problem]]:
+
+@attrs.frozen(eq=False)
+class _JobChecker:
+    """Checks the jobs of rows, also against each other, and collects the errors."""
+
+    _builder: _JobBuilder
+    _errors: ManifestErrors
+    _conflicts: Conflicts
+    _check: Callable[[InputCheck, AudienceJob], AudienceJob]
+
+    def check(self, row: Row) -> AudienceJob | None:
+        """Return a row's job in its normal form, or None after adding its errors."""
+        job, invalid = self._builder.build(row)
+        reported = frozenset(invalid)
+        checked, problems = self._check_job(job)
+        for problem in problems:
+            field = re.sub(r"\[\d+\].*", "", problem.where)  # a list's items have no locations
+            if field not in reported:
+                invalid.add(field)
+                self._builder.add_error(row, field, problem.message)
+        if invalid.isdisjoint(_CONFLICT_FIELDS):
+            for problem in self._conflicts.register(checked, row.location.line):
+                invalid.add(problem.where)
+                self._builder.add_error(row, problem.where, problem.message)
+        return None if invalid else checked
+
+    def _check_job(self, job: AudienceJob) -> tuple[AudienceJob, list[Problem]]:
         """Return the checked job and its problems."""
         check = InputCheck()
         check.text("key", job.key)

@@ -15,6 +15,7 @@ from indigo_async._validation import InputCheck
 from indigo_async.errors import Problem
 from indigo_async.files.publishing.publisher import Publisher
 from indigo_async.workflows.batches.jobs import AudienceJob, SharedChecks, check_job
+from indigo_async.workflows.batches.uses import MemoryUses, Uses
 from indigo_async.workflows.journal import SUFFIXES
 from indigo_async.workflows.recipes.match import is_url
 
@@ -30,59 +31,69 @@ class Conflicts:
 
     job_label: Callable[[int], str] = "jobs[{}]".format
     reserved_files: frozenset[str] = frozenset()
-    _names: dict[str, dict[str, int]] = attrs.Factory(dict[str, dict[str, int]])
-    _written_files: dict[str, int] = attrs.Factory(dict[str, int])
-    _read_files: dict[str, int] = attrs.Factory(dict[str, int])
+    _uses: Uses = attrs.Factory(MemoryUses)
+    _has_sources: bool = attrs.field(default=False, init=False)
 
     def register(self, job: AudienceJob, number: int) -> list[Problem]:
         """Register the names and files of a checked job, unless they conflict with others. Returns the conflicts."""
-        names = self._names.setdefault(job.customer_id, {})
-        wanted = _audience_names(job)
-        source = _absolute(job.csv) if isinstance(job.csv, (str, Path)) and not is_url(job.csv) else None  # pyright: ignore[reportUnnecessaryIsInstance] - a manifest reports conflicts besides other problems
-        destination = None if job.export is None else job.export.destination
-        target = None if destination is None else _absolute(destination)
-        problems = [
-            Problem(
-                where,
-                f"another job makes an audience named {name!r} for customer {job.customer_id!r}; names are unique "
-                f"({self.job_label(names[name])})",
-            )
-            for where, name in wanted.items()
-            if name in names
-        ]
-        problems += self._file_conflicts(source, target, number)
-        if not problems:
-            names.update(dict.fromkeys(wanted.values(), number))
-            if target is not None:
-                self._written_files[target] = number
-            if source is not None:
-                self._read_files.setdefault(source, number)
+        claimed: list[str] = []
+        problems = [*self._claim_names(job, number, claimed), *self._claim_files(job, number, claimed)]
+        if problems:
+            for key in claimed:
+                self._uses.release(key)
         return problems
 
-    def _file_conflicts(self, source: str | None, target: str | None, number: int) -> Iterator[Problem]:
-        if target in self._written_files:
-            yield Problem(
-                "export.destination", f"another job writes {target!r} ({self.job_label(self._written_files[target])})"
-            )
-        if target in self.reserved_files:
-            yield Problem(
-                "export.destination", f"{target!r} is the batch's own journal or manifest; choose another file"
-            )
-        if target is not None and (target == source or target in self._read_files):
-            reader = self.job_label(self._read_files.get(target, number))
-            yield Problem("export.destination", f"{target!r} is the CSV of a job ({reader}); choose another file")
-        if source in self._written_files:
-            yield Problem(
-                "csv", f"{source!r} is written by another job ({self.job_label(self._written_files[source])})"
-            )
+    def _claim(self, key: str, number: int, claimed: list[str]) -> int | None:
+        """Claim a key for a job, or return the number of the job that uses it."""
+        other = self._uses.claim(key, number)
+        if other is None:
+            claimed.append(key)
+        return other
+
+    def _claim_names(self, job: AudienceJob, number: int, claimed: list[str]) -> Iterator[Problem]:
+        customer_id = job.customer_id
+        for where, name in _audience_names(job):
+            other = self._claim(f"name {len(customer_id)} {customer_id}{name}", number, claimed)
+            if other is not None:
+                yield Problem(
+                    where,
+                    f"another job makes an audience named {name!r} for customer {customer_id!r}; names are unique "
+                    f"({self.job_label(other)})",
+                )
+
+    def _claim_files(self, job: AudienceJob, number: int, claimed: list[str]) -> Iterator[Problem]:
+        source = _absolute(job.csv) if isinstance(job.csv, (str, Path)) and not is_url(job.csv) else None  # pyright: ignore[reportUnnecessaryIsInstance] - a manifest reports conflicts besides other problems
+        destination = None if job.export is None else job.export.destination
+        if destination is not None:
+            target = _absolute(destination)
+            writer = self._claim(f"write {target}", number, claimed)
+            if writer is not None:
+                yield Problem("export.destination", f"another job writes {target!r} ({self.job_label(writer)})")
+            if target in self.reserved_files:
+                yield Problem(
+                    "export.destination", f"{target!r} is the batch's own journal or manifest; choose another file"
+                )
+            reader = self._uses.find(f"read {target}") if self._has_sources else None
+            if reader is None and target == source:
+                reader = number
+            if reader is not None:
+                yield Problem(
+                    "export.destination",
+                    f"{target!r} is the CSV of a job ({self.job_label(reader)}); choose another file",
+                )
+        if source is not None:
+            self._has_sources = True
+            writer = self._uses.find(f"write {source}")
+            if writer is not None and writer != number:
+                yield Problem("csv", f"{source!r} is written by another job ({self.job_label(writer)})")
+            self._claim(f"read {source}", number, claimed)  # several jobs may read a file
 
 
-def _audience_names(job: AudienceJob) -> dict[str, str]:
-    """The names of the audiences that a job creates, by field."""
-    names = {"audience_name": job.audience_name}
+def _audience_names(job: AudienceJob) -> Iterator[tuple[str, str]]:
+    """The fields that name the audiences that a job creates, with the names."""
+    yield "audience_name", job.audience_name
     if job.lookalike is not None:
-        names["lookalike.audience_name"] = job.lookalike.audience_name
-    return names
+        yield "lookalike.audience_name", job.lookalike.audience_name
 
 
 def _absolute(path: str | Path) -> str:
