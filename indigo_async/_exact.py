@@ -54,7 +54,7 @@ def to_plain(value: object) -> object:
 
 def to_integer(value: object) -> int | None:
     """Return a whole number as an integer, such as 50, 50.0 or Decimal("50"). None if the value is not one."""
-    number = _to_number(value)
+    number = value if type(value) is int else _to_number(value)
     if number is None or isinstance(number, int):
         return number
     try:

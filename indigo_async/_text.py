@@ -26,6 +26,8 @@ def format_dollars(cents: int | None) -> str:
 
 def is_encodable(text: str) -> bool:
     """Whether text can be encoded as UTF-8. It cannot if it holds half a surrogate pair."""
+    if text.isascii():
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -137,12 +137,12 @@ def _count_jobs(
     jobs: Iterable[AudienceJob], shard: Shard | None, *, purchase: bool
 ) -> tuple[JobTotals, Counter[Stage]]:
     """Count the jobs of a shard, and how many go through each stage."""
-    totals, planned = JobTotals(), Counter[Stage]()
+    totals, paths = JobTotals(), Counter[tuple[Stage, ...]]()
     for job in jobs:
         if shard is None or shard.has_customer(job.customer_id):
             totals.add(job)
-            planned.update(planned_stages(job, purchase=purchase))
-    return totals, planned
+            paths[planned_stages(job, purchase=purchase)] += 1
+    return totals, sum((Counter(dict.fromkeys(stages, count)) for stages, count in paths.items()), Counter[Stage]())
 
 
 def _describe_outage(client: IndigoClient) -> str | None:

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -23,6 +23,7 @@ from indigo_async.cli.manifest.rows import (
     Row,
     exceeds_depth,
     flatten_row,
+    set_field,
 )
 
 __all__ = ["read_csv_rows", "read_jsonl_rows", "read_yaml_defaults", "read_yaml_manifest"]
@@ -30,14 +31,12 @@ __all__ = ["read_csv_rows", "read_jsonl_rows", "read_yaml_defaults", "read_yaml_
 _BOM = b"\xef\xbb\xbf"
 _NONE_CELL = "none"
 _OPTIONAL_SECTIONS = {"lookalike", "export"}
-_COLUMNS = frozenset(
-    [
-        *(field for field, kind in FIELDS.items() if kind is not FieldType.JSON),
-        *_OPTIONAL_SECTIONS,
-        *(name for name in SECTIONS if f"{name}.column_name" in FIELDS),
-    ]
-)
-"""The columns that a CSV manifest may have."""
+_COLUMNS: Mapping[str, str] = {
+    **{field: field for field, kind in FIELDS.items() if kind is not FieldType.JSON},
+    **{section: section for section in _OPTIONAL_SECTIONS},
+    **{name: f"{name}.column_name" for name in SECTIONS if f"{name}.column_name" in FIELDS},
+}
+"""The columns that a CSV manifest may have, with their fields."""
 
 _NO_FIELDS = (
     "no column is a field of a manifest, such as customer_id; if this is a list of people, make a manifest for it with "
@@ -72,7 +71,7 @@ def read_csv_rows(content: bytes, file: str, errors: ManifestErrors) -> Iterator
                     if len(cells) != len(header):
                         count = f"{len(cells)} cell{'s' if len(cells) > 1 else ''}"
                         errors.add(location, "", f"has {count}, but the header has {len(header)}")
-                    yield flatten_row(location, _read_cells(cells, fields, location, errors), errors)
+                    yield _read_cells(cells, fields, location, errors)
                 location = Location(file, reader.line_num + 1)
         except csv.Error as error:
             errors.add(location, "", f"is not valid CSV: {error}")
@@ -89,26 +88,24 @@ def _read_header(header: list[str], location: Location, errors: ManifestErrors) 
             )
         if count > 1:
             errors.add(location, column, "appears more than once in the header")
-    return [column if column in _COLUMNS else "" for column in header]
+    return [_COLUMNS.get(column, "") for column in header]
 
 
-def _read_cells(cells: list[str], fields: list[str], location: Location, errors: ManifestErrors) -> dict[str, object]:
-    values: dict[str, object] = {}
+def _read_cells(cells: list[str], fields: list[str], location: Location, errors: ManifestErrors) -> Row:
+    row = Row(location)
     for field, cell in zip(fields, cells, strict=False):  # a wrong number of cells is an error already
         if not field or not cell:
             continue
         kind = FIELDS.get(field)
-        if kind is FieldType.TEXT:
-            values[field] = cell
-        elif kind is FieldType.TEXT_LIST:
-            values[field] = [item.strip() for item in cell.split(";")]
-        elif field not in _OPTIONAL_SECTIONS:
-            values[field] = UntypedText(cell)
+        if kind is FieldType.TEXT_LIST:
+            set_field(row, field, [item.strip() for item in cell.split(";")], location, errors)
+        elif kind is not None:
+            set_field(row, field, cell if kind is FieldType.TEXT else UntypedText(cell), location, errors)
         elif cell == _NONE_CELL:
-            values[field] = None
+            row.values[field] = None
         else:
             errors.add(location, field, f"must be {_NONE_CELL!r} or empty; put its fields in their own columns")
-    return values
+    return row
 
 
 def _find_undecodable_line(content: bytes) -> int:
@@ -243,11 +240,11 @@ class _YamlReader:
             self._errors.add(self._locate(root), "", "must be a mapping with 'defaults' and 'jobs'")
             return
         defaults, found_jobs = Row(Location(self._file, 1)), False
-        for name, location, value in self._keys():
+        for name, line, value in self._keys():
             if name == "defaults":
                 if found_jobs:
                     self._errors.clear()  # without their defaults, the jobs may have had any errors
-                    self._errors.add(location, name, "must come before 'jobs'")
+                    self._errors.add(Location(self._file, line), name, "must come before 'jobs'")
                 defaults = self._read_row(value) or defaults
             elif name == "jobs":
                 found_jobs = True
@@ -257,32 +254,34 @@ class _YamlReader:
                 self._skip(value)
                 if name is not None:
                     hint = did_you_mean(name, ["defaults", "jobs"])
-                    self._errors.add(location, name, f"is neither 'defaults' nor 'jobs'{hint}")
+                    self._errors.add(Location(self._file, line), name, f"is neither 'defaults' nor 'jobs'{hint}")
         if not found_jobs:
             self._errors.add(self._locate(root), "jobs", "is missing")
 
     def _locate(self, event: Any) -> Location:
         return Location(self._file, event.start_mark.line + 1)
 
-    def _keys(self) -> Iterator[tuple[str | None, Location, Any]]:
-        """Yield the name and location of each key of a mapping, and the event with which its value starts.
+    def _keys(self) -> Iterator[tuple[str | None, int, Any]]:
+        """Yield the name and line of each key of a mapping, and the event with which its value starts.
 
         The value must be read or skipped. The name is None if the key can't be used, after adding an error.
         """
         seen: set[str] = set()
         while not isinstance(key := self._next(), yaml.MappingEndEvent):
-            location, name = self._locate(key), None
             value = self._read_value(key, depth=0)
-            if not isinstance(value, UntypedText):
-                self._errors.add(location, "", "a field name must be text")
-            elif value.text == "<<":
-                self._errors.add(location, "<<", "merge keys are not supported; put shared fields in 'defaults'")
-            elif value.text in seen:
-                self._errors.add(location, value.text, "is given twice")
+            name = value.text if isinstance(value, UntypedText) else None
+            problem = None
+            if name is None:
+                problem = "a field name must be text"
+            elif name == "<<":
+                problem = "merge keys are not supported; put shared fields in 'defaults'"
+            elif name in seen:
+                problem = "is given twice"
+            if problem is not None:
+                self._errors.add(self._locate(key), name or "", problem)
             else:
-                name = value.text
-                seen.add(name)
-            yield name, location, self._next()
+                seen.add(name or "")
+            yield None if problem is not None else name, key.start_mark.line + 1, self._next()
 
     def _read_rows(self, jobs: Any) -> Iterator[Row]:
         if not isinstance(jobs, yaml.SequenceStartEvent):
@@ -331,10 +330,10 @@ class _YamlReader:
 
     def _read_mapping(self, depth: int) -> dict[str, LocatedValue]:
         values: dict[str, LocatedValue] = {}
-        for name, location, event in self._keys():
+        for name, line, event in self._keys():
             value = self._read_value(event, depth + 1)
             if name is not None:
-                values[name] = LocatedValue(location.line, value)
+                values[name] = LocatedValue(line, value)
         return values
 
     def _find_anchor(self, alias: Any) -> object:

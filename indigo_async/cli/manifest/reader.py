@@ -211,8 +211,8 @@ class _JobBuilder:
         self._out = out
         self._errors = errors
         self._templates = self._parse_templates()
-        self._columns = _Shared(SECTIONS["column_selections"], _make_columns)
-        self._filters = _Shared(SECTIONS["lookalike.filters"], _make_filters)
+        self._columns = _Shared("column_selections", _make_columns, defaults.values)
+        self._filters = _Shared("lookalike.filters", _make_filters, defaults.values)
 
     def build(self, row: Row) -> tuple[AudienceJob, set[str]]:
         """Return a row's job, and the fields whose errors have been added."""
@@ -221,7 +221,7 @@ class _JobBuilder:
         self._take_download(row, values, invalid)
         self._check_required(row, values, invalid)
         self._fill_templates(row, values, invalid)
-        return self._make_job(values), invalid
+        return self._make_job(row, values), invalid
 
     def add_error(self, row: Row, field: str, message: str) -> None:
         """Add an error at its cause: the row, or a default that is the same for all rows."""
@@ -275,19 +275,19 @@ class _JobBuilder:
                     invalid.add(field)
                     self._errors.add(row.location, field, "is missing")
 
-    def _make_job(self, values: Mapping[str, Any]) -> AudienceJob:
+    def _make_job(self, row: Row, values: Mapping[str, Any]) -> AudienceJob:
         """Make a job that may be invalid: `_validate` checks it."""
         lookalike = export = None
         if not SECTIONS["lookalike"].isdisjoint(values):
             given = _arguments("lookalike", values, audience_name="", size=0)
-            lookalike = LookalikeStep(**given, filters=self._filters.get(values))
+            lookalike = LookalikeStep(**given, filters=self._filters.get(row, values))
         if not SECTIONS["export"].isdisjoint(values):
             given = _arguments("export", values, destination="")
             export = ExportStep(**given | {"destination": _resolve_path(self._out, given["destination"])})
         given = _arguments("", values, customer_id="", audience_name="", csv="")
         return AudienceJob(
             **given | {"csv": _resolve_path(self._folder, given["csv"])},
-            column_selections=self._columns.get(values),
+            column_selections=self._columns.get(row, values),
             lookalike=lookalike,
             export=export,
         )
@@ -330,15 +330,23 @@ class _JobChecker:
         return checked, check.problems
 
 
-@attrs.define(eq=False)
 class _Shared(Generic[T]):
-    """The value that some fields make together. Jobs whose fields are equal share one object."""
+    """The value that the fields of a section make together. Jobs whose fields are equal share one object."""
 
-    _fields: frozenset[str]
-    _make: Callable[[Mapping[str, Any]], T]
-    _made: dict[str, T] = attrs.field(factory=dict[str, Any], init=False)
+    def __init__(self, section: str, make: Callable[[Mapping[str, Any]], T], defaults: Mapping[str, Any]) -> None:
+        self._fields = SECTIONS[section]
+        self._make = make
+        self._made: dict[str, T] = {}
+        self._default = self._get(defaults)
+        parents = {section[: dot.start()] for dot in re.finditer(r"\.", section)}
+        inner = {name for name in SECTIONS if name.startswith(f"{section}.")}
+        self._relevant = self._fields | parents | inner | {section}  # a section can be removed as a whole
 
-    def get(self, values: Mapping[str, object]) -> T:
+    def get(self, row: Row, values: Mapping[str, Any]) -> T:
+        """The value of a row. `values` includes the defaults."""
+        return self._default if self._relevant.isdisjoint(row.values) else self._get(values)
+
+    def _get(self, values: Mapping[str, Any]) -> T:
         given = {field: values[field] for field in self._fields if field in values}
         key = repr(given)
         if key not in self._made:

@@ -19,6 +19,7 @@ __all__ = [
     "exceeds_depth",
     "flatten_row",
     "merge_row",
+    "set_field",
 ]
 
 _LINES_SHOWN = 10
@@ -126,21 +127,22 @@ def _flatten_into(
                 here = Location(location.file, value.line)
             value = value.value  # noqa: PLW2901
         if field in FIELDS or (field in SECTIONS and value is None):
-            _set_field(row, field, value, here, errors)
+            set_field(row, field, value, here, errors)
         elif field not in SECTIONS:
             known = sorted(name for name in (*FIELDS, *SECTIONS) if name.startswith(prefix))
             errors.add(here, field, f"unknown field{did_you_mean(field, known)}")
         elif isinstance(value, Mapping):
             _flatten_into(row, f"{field}.", cast("Mapping[str, object]", value), here, errors)
         elif isinstance(value, (UntypedText, str)) and f"{field}.column_name" in FIELDS:
-            _set_field(row, f"{field}.column_name", value, here, errors)
+            set_field(row, f"{field}.column_name", value, here, errors)
         else:
             inner = (name.removeprefix(f"{field}.") for name in FIELDS if name.startswith(f"{field}."))
             names = dict.fromkeys(name.partition(".")[0] for name in inner)
             errors.add(here, field, f"must be a mapping with the fields {', '.join(names)}")
 
 
-def _set_field(row: Row, field: str, value: object, location: Location, errors: ManifestErrors) -> None:
+def set_field(row: Row, field: str, value: object, location: Location, errors: ManifestErrors) -> None:
+    """Set a field to a value, converted to the field's type."""
     if field in row.values:
         errors.add(location, field, "is given twice")
     try:

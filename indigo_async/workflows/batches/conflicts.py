@@ -97,6 +97,9 @@ def _audience_names(job: AudienceJob) -> Iterator[tuple[str, str]]:
 
 
 def _absolute(path: str | Path) -> str:
+    text = str(path)
+    if isinstance(path, Path) and path.is_absolute() and ".." not in text:
+        return text
     return os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111 - resolving links would ask the disk
 
 
