@@ -148,7 +148,7 @@ def set_field(row: Row, field: str, value: object, location: Location, errors: M
     try:
         row.values[field] = convert_value(FIELDS[field], value) if value is not None else None
     except ValueError as error:
-        row.values[field] = value.text if isinstance(value, UntypedText) else value
+        row.values[field] = value.text if isinstance(value, UntypedText) else {}  # JSON that is nested too deeply
         row.invalid_fields.add(field)
         errors.add(location, field, str(error))
     if location is not row.location:
