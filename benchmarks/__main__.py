@@ -36,7 +36,7 @@ PARTS = {
     "downloads": "500 MB compared with curl, and 1 KB compared with aiohttp",
     "sandbox_start": "how long a sandbox with 100,000 voters takes to start, its memory, and the demo",
     "matching_speed": "how many rows per minute the sandbox matches",
-    "manifests": "what a manifest of 100,000 jobs costs until the first request",
+    "manifests": "what is checked before the first request: manifests of 100,000 jobs, and local lists",
     "scale": "100,000 jobs through all stages",
     "resume": "running finished jobs again",
 }
