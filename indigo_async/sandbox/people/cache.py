@@ -47,7 +47,7 @@ def open_cached_database(name: str, fill: Callable[[duckdb.DuckDBPyConnection], 
         prefix = f"{name}-{_version()}"
         path = _find(folder, prefix) or _create(folder, prefix, fill)
         return duckdb.connect(str(path), read_only=True)
-    except (OSError, duckdb.Error, metadata.PackageNotFoundError) as error:
+    except (OSError, duckdb.Error, metadata.PackageNotFoundError, RuntimeError) as error:  # the last: no home folder
         _log.debug("the cache of voter files can't be used: %s", error)
     return create_database(":memory:", fill)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import stat
 import subprocess
@@ -199,6 +200,18 @@ def test_a_failed_creation_leaves_nothing(folder: Path):
 
 @pytest.mark.usefixtures("no_cache")
 def test_without_a_cache_folder_databases_are_in_memory(source: Source):
+    source.check()
+    source.check()
+    assert source.fills == 2
+
+
+def test_without_a_home_folder_databases_are_in_memory(source: Source, monkeypatch: pytest.MonkeyPatch):
+    def find_nobody(user: int) -> pwd.struct_passwd:
+        raise KeyError(user)
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", find_nobody)  # a user of a container
     source.check()
     source.check()
     assert source.fills == 2
