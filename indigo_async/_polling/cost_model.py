@@ -20,6 +20,8 @@ _BYTES_PER_SECOND = 2_500_000
 _MIN_SECONDS = 0.02
 # Distance and rate limits make single reads expensive, but never so much that a huge list is worth saving a few.
 _MAX_SINGLE_SECONDS = 0.1
+# A list that takes longer than its size explains met a busy client or server, which would delay single reads as well.
+_MIN_BYTES_PER_SECOND = 250_000
 _EWMA_WEIGHT = 0.3
 _TYPICAL_BYTES = 1_000
 # Watched audiences that make a list of unknown length worth trying.
@@ -119,7 +121,8 @@ class CostModel:
             return None
         stats = self._lists.get(scope)
         if stats is not None and stats.size_bytes is not None:
-            return max(stats.seconds, _min_seconds(slot_seconds)) + stats.size_bytes / _BYTES_PER_SECOND
+            seconds = min(stats.seconds, _MAX_SINGLE_SECONDS + stats.size_bytes / _MIN_BYTES_PER_SECOND)
+            return max(seconds, _min_seconds(slot_seconds)) + stats.size_bytes / _BYTES_PER_SECOND
         if watched < (_MIN_WATCHED_FOR_ALL_CUSTOMERS if scope is ALL_CUSTOMERS else _MIN_WATCHED_FOR_LIST):
             return None
         return _min_seconds(slot_seconds) + self._min_list_bytes(scope, watched) / _BYTES_PER_SECOND

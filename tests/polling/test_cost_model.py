@@ -116,3 +116,17 @@ def test_costs_are_positive_and_finite_whatever_was_measured(costs, slot_seconds
     assert 0 < cost_model.estimate_single(slot_seconds) < 1_000
     assert 0 < (cost_of_list(cost_model, 100, slot_seconds=slot_seconds) or 1) < 1_000
     assert cost_model.max_list_bytes("42", 100, saved_cost=0.0) == 0
+
+
+def test_a_short_list_that_was_slow_is_still_cheaper_than_ten_single_reads():
+    model = CostModel()
+    model.record_list("42", Cost(seconds=3.0, size_bytes=5_000))
+    cost = model.estimate_list("42", 10, 0.0, now=0.0)
+    assert cost is not None
+    assert cost < 10 * model.estimate_single(0.0)
+
+
+def test_a_long_list_costs_the_time_that_it_took():
+    model = CostModel()
+    model.record_list("42", Cost(seconds=3.0, size_bytes=5_000_000))
+    assert model.estimate_list("42", 10, 0.0, now=0.0) == 5.0
