@@ -26,7 +26,8 @@ from benchmarks.support.results_table import write_table
 # Each is a module with `measure(quick)`.
 PARTS = {
     "calls": "one typed call compared with what people would write, or generate, instead",
-    "imports": "what importing the package costs",
+    "imports": "what importing the package costs, and the start of commands",
+    "report": "what a report of a journal costs",
     "polling": "what 10,000 waits cost: requests, CPU, memory, event loop blocking",
     "poll_intervals": "how often waits are polled, and how late their ends are noticed",
     "memory": "the memory of a waiting job in a batch",
