@@ -26,7 +26,7 @@ from indigo_async.cli.report.statistics import compute_statistics
 from indigo_async.sandbox import Fault, FaultKind, Sandbox
 from indigo_async.sandbox.state.engine import LiteEngine
 from indigo_async.sandbox.state.records import Members, UploadedTable
-from indigo_async.workflows import AudienceJob, ExportStep, LookalikeStep, read_journal, run_batch
+from indigo_async.workflows import AudienceJob, ExportStep, LookalikeStep, run_batch
 
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = [
@@ -98,7 +98,7 @@ async def run(count: int, journal: Path, folder: Path) -> None:
 
 def show(journal: Path, folder: Path) -> None:
     """The page of a journal, as a browser shows its beginning, light and dark."""
-    history = build_history(read_journal(journal))
+    history = build_history(journal)
     html = journal.with_suffix(".html")
     write_page(html, render_page("voters-2026.sqlite", history, compute_statistics(history, in_use=False)))
     with sync_playwright() as playwright:

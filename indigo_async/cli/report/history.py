@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from math import inf
+from pathlib import Path
 
 import attrs
 
 from indigo_async.cli.report.job_history import JobHistory, JobHistoryBuilder
-from indigo_async.workflows import JournalRow, OutcomeRow, ProgressRow
+from indigo_async.workflows.journal.scan import ExportFacts, OutcomeFacts, ProgressFacts, scan_journal
 
 __all__ = ["BatchHistory", "RunHistory", "build_history"]
 
@@ -50,31 +50,16 @@ class BatchHistory:
     ended_at: float
 
 
-def build_history(rows: Iterable[JournalRow]) -> BatchHistory:
-    """Build the history from a journal's rows, in the order in which they were written."""
-    builders: dict[tuple[str, str], JobHistoryBuilder] = {}
-    runs: dict[datetime, RunHistory] = {}
-    times: list[float] = []
-    rejected: dict[tuple[str, str], tuple[float, JobHistory]] = {}
-    last_written: dict[tuple[str, str], float] = {}
-    for row in rows:
-        at = row.at.timestamp()
-        times.append(at)
-        if isinstance(row, ProgressRow):
-            runs[row.run_started_at] = _read_run(row)
-            continue
-        name = (row.customer_id, row.audience_name)
-        if isinstance(row, OutcomeRow) and row.was_rejected:
-            unstarted = JobHistoryBuilder(*name)
-            unstarted.add_row(row)
-            rejected[name] = at, unstarted.build(lambda at: at)
-        else:
-            if name not in builders:
-                builders[name] = JobHistoryBuilder(*name)
-            builders[name].add_row(row)
-            last_written[name] = at
+def build_history(journal: Path) -> BatchHistory:
+    """Read the history from a batch's journal.
+
+    Raises:
+        JournalError: it can't be read.
+    """
+    rows = _read_rows(journal)
+    times, rejected = rows.times, rows.rejected
     started_at, ended_at = (times[0], max(times)) if times else (0.0, 0.0)
-    sorted_runs = _infer_last_written(runs.values(), times)
+    sorted_runs = _infer_last_written(rows.runs.values(), times)
     run_starts = [run.started_at for run in sorted_runs]
 
     def active_until(at: float) -> float:
@@ -85,13 +70,14 @@ def build_history(rows: Iterable[JournalRow]) -> BatchHistory:
         return bisect_right(run_starts, at)
 
     jobs: list[JobHistory] = []
-    for name, builder in builders.items():
+    for builder in rows.builders.values():
+        name = builder.customer_id, builder.audience_name
         job = builder.build(active_until)
         rejected_at, rejection = rejected.get(name, (-inf, job))
-        if run_number(rejected_at) > run_number(last_written[name]):  # this job, and not another of the same name
+        if run_number(rejected_at) > run_number(builder.last_written_at):  # this job, and not another of the same name
             del rejected[name]
             job = attrs.evolve(job, state="failed", failure=rejection.failure, ended_at=rejected_at)
-        elif run_number(rejected_at) < run_number(last_written[name]) or not run_starts:
+        elif run_number(rejected_at) < run_number(builder.last_written_at) or not run_starts:
             rejected.pop(name, None)  # a later run accepted it
         jobs.append(job)
     return BatchHistory(
@@ -101,6 +87,39 @@ def build_history(rows: Iterable[JournalRow]) -> BatchHistory:
         started_at=min([started_at, *(job.spans[0].started_at for job in jobs if job.spans), *run_starts]),
         ended_at=ended_at,
     )
+
+
+@attrs.frozen
+class _Rows:
+    """A journal's rows by job number and by run. `rejected` are jobs by customer and name, with the time."""
+
+    builders: dict[int, JobHistoryBuilder] = attrs.Factory(dict[int, JobHistoryBuilder])
+    runs: dict[int, RunHistory] = attrs.Factory(dict[int, RunHistory])
+    rejected: dict[tuple[str, str], tuple[float, JobHistory]] = attrs.Factory(
+        dict[tuple[str, str], tuple[float, JobHistory]]
+    )
+    times: list[float] = attrs.Factory(list[float])
+
+
+def _read_rows(journal: Path) -> _Rows:
+    found = _Rows()
+    builders, times = found.builders, found.times
+    with scan_journal(journal) as scan:
+
+        def start_job(job: int) -> JobHistoryBuilder:
+            return builders.setdefault(job, JobHistoryBuilder(*scan.names[job]))
+
+        for job, kind, stage, at, facts in scan.rows:
+            times.append(at)
+            if facts is None or isinstance(facts, ExportFacts):
+                (builders.get(job) or start_job(job)).add_stage(kind, stage, at, facts)
+            elif isinstance(facts, ProgressFacts):
+                found.runs[facts.run] = _read_run(facts, at)
+            elif scan.names[job][0]:
+                (builders.get(job) or start_job(job)).add_outcome(facts, at)
+            else:  # the batch itself has no customer: it was a job without rows
+                found.rejected[facts.customer_id, facts.audience_name] = at, _read_rejection(facts, at)
+    return found
 
 
 def _infer_last_written(runs: Iterable[RunHistory], times: list[float]) -> list[RunHistory]:
@@ -114,15 +133,21 @@ def _infer_last_written(runs: Iterable[RunHistory], times: list[float]) -> list[
     ]
 
 
-def _read_run(row: ProgressRow) -> RunHistory:
+def _read_rejection(outcome: OutcomeFacts, at: float) -> JobHistory:
+    builder = JobHistoryBuilder(outcome.customer_id, outcome.audience_name)
+    builder.add_outcome(outcome, at)
+    return builder.build(lambda at: at)
+
+
+def _read_run(progress: ProgressFacts, at: float) -> RunHistory:
     return RunHistory(
-        started_at=row.run_started_at.timestamp(),
-        last_written_at=row.at.timestamp(),
-        finished=row.has_ended,
-        stopped=row.stopped,
-        budget_cents=row.budget_cents,
-        lost_uploads=row.lost_uploads,
-        requests=row.requests,
-        failed_requests=row.failed_requests,
-        reads_saved=row.reads_saved,
+        started_at=progress.run / 1000,
+        last_written_at=at,
+        finished=progress.ended,
+        stopped=progress.stopped,
+        budget_cents=progress.budget_cents,
+        lost_uploads=progress.lost_uploads,
+        requests=progress.requests,
+        failed_requests=progress.setbacks,
+        reads_saved=progress.reads_saved,
     )

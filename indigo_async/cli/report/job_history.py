@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from math import inf
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import attrs
 
 from indigo_async.events import Stage
 from indigo_async.models import RecordId
-from indigo_async.workflows import EntryKind, OutcomeRow, PurchaseTotals, StageRow, sum_purchases
+from indigo_async.workflows.journal.rows import EntryKind, PurchaseTotals, sum_purchase_facts
+from indigo_async.workflows.journal.scan import ExportFacts, OutcomeFacts
 
 __all__ = ["JobFailure", "JobHistory", "JobHistoryBuilder", "JobState", "StageSpan"]
 
@@ -26,8 +27,7 @@ _CLOCK_TOLERANCE = 0.1
 _STAGES = [stage.value for stage in Stage]
 
 
-@attrs.frozen
-class StageSpan:
+class StageSpan(NamedTuple):
     """The time that a job spent in a stage, in seconds since 1970."""
 
     stage: str
@@ -106,8 +106,9 @@ class JobHistoryBuilder:
     interrupted_runs: list[_InterruptedRun] = attrs.Factory(list[_InterruptedRun])
     rows_since_outcome: list[tuple[str, float]] = attrs.Factory(list[tuple[str, float]])
     """The stages and times of the rows since the last outcome."""
-    purchases: list[StageRow] = attrs.Factory(list[StageRow])
-    outcome: OutcomeRow | None = None
+    purchases: list[tuple[EntryKind, str, int]] = attrs.Factory(list[tuple[EntryKind, str, int]])
+    """The kind, the export ID and the cents of each row of a purchase."""
+    outcome: OutcomeFacts | None = None
     failed_span: StageSpan | None = None
     """Where the last outcome failed, even if an earlier run had finished that stage."""
     ended_at: float | None = None
@@ -120,23 +121,31 @@ class JobHistoryBuilder:
     match: tuple[int | None, int | None] = (None, None)
     lookalike_size: int | None = None
 
-    def add_row(self, row: StageRow | OutcomeRow) -> None:
-        at = row.at.timestamp()
-        if isinstance(row, OutcomeRow):
-            self._add_outcome(row, at)
+    @property
+    def last_written_at(self) -> float:
+        """When the last row was written; minus infinity before the first."""
+        if self.rows_since_outcome:
+            return self.rows_since_outcome[-1][1]
+        return -inf if self.ended_at is None else self.ended_at
+
+    def add_stage(self, kind: str, stage: str, at: float, export: ExportFacts | None) -> None:
+        """Add a row about a stage. A purchase and a download have an export."""
+        self.rows_since_outcome.append((stage, at))
+        if export is None:
             return
-        self.rows_since_outcome.append((row.stage, at))
-        if row.stage == Stage.PURCHASE:
-            self.purchases.append(row)
-        if row.stage == Stage.DOWNLOAD:
-            self._mark_purchased(str(row.export_id))
-            self._set_quote(row.export_id, row.cost_cents)
+        export_id = str(export.export_id)
+        if stage == Stage.PURCHASE:
+            self.purchases.append((EntryKind(kind), export_id, export.cost_cents or 0))
+        else:
+            self._mark_purchased(export_id)
+            self._set_quote(export.export_id, export.cost_cents)
 
     def _set_quote(self, export_id: object, cents: int | None) -> None:
         if cents is not None:
             self.quote = None if export_id is None else str(export_id), cents
 
-    def _add_outcome(self, outcome: OutcomeRow, at: float) -> None:
+    def add_outcome(self, outcome: OutcomeFacts, at: float) -> None:
+        """Add how a run of the job ended."""
         start = at - outcome.seconds
         earlier = [(stage, written) for stage, written in self.rows_since_outcome if written < start - _CLOCK_TOLERANCE]
         if earlier:
@@ -146,16 +155,16 @@ class JobHistoryBuilder:
         self.rows_since_outcome.clear()
         self.outcome, self.ended_at = outcome, at
         spans = _spans_from_outcome(outcome, at)
-        self.failed_span = None if outcome.error_type is None else spans[-1]
+        self.failed_span = None if outcome.error is None else spans[-1]
         self.spans += _drop_finished(spans, self.finished)
         timings = frozenset(outcome.timings)
-        if outcome.error_type is None and (self.done_at is None or timings - self.finished):
+        if outcome.error is None and (self.done_at is None or timings - self.finished):
             self.done_at = at
         self.finished |= timings
         if outcome.audience_id is not None:
             self.audience_id = outcome.audience_id
-        if outcome.matched is not None:
-            self.match = outcome.matched, outcome.rows
+        if outcome.match is not None and outcome.match[0] is not None:
+            self.match = outcome.match
         if outcome.lookalike_size is not None:
             self.lookalike_size = outcome.lookalike_size
         self._set_quote(outcome.export_id, outcome.quoted_cents)
@@ -163,9 +172,9 @@ class JobHistoryBuilder:
     def _sum_prices(self) -> int | None:
         """The price of the exports that were purchased, and of the one that was priced last."""
         prices: dict[str | None, int] = {}
-        for row in self.purchases:
-            if row.kind is EntryKind.INTENT:
-                prices.setdefault(str(row.export_id), row.cost_cents or 0)
+        for kind, export_id, cents in self.purchases:
+            if kind is EntryKind.INTENT:
+                prices.setdefault(export_id, cents)
         if self.quote is not None and (self.quote[0] is not None or not prices):
             prices.setdefault(*self.quote)
         return sum(prices.values()) if prices else None
@@ -177,9 +186,9 @@ class JobHistoryBuilder:
 
     def _mark_purchased(self, export_id: str) -> None:
         """A downloaded export was purchased, even if the run that purchased it was killed."""
-        purchases = [row for row in self.purchases if str(row.export_id) == export_id]
-        if purchases and purchases[-1].kind is EntryKind.INTENT:
-            self.purchases.append(attrs.evolve(purchases[-1], kind=EntryKind.RESULT))
+        purchases = [(kind, cents) for kind, purchased_id, cents in self.purchases if purchased_id == export_id]
+        if purchases and purchases[-1][0] is EntryKind.INTENT:
+            self.purchases.append((EntryKind.RESULT, export_id, purchases[-1][1]))
 
     def build(self, active_until: Callable[[float], float]) -> JobHistory:
         """Build the history. `active_until` returns how long the run that wrote at a given time was active."""
@@ -207,7 +216,7 @@ class JobHistoryBuilder:
             rows=rows,
             lookalike_size=self.lookalike_size,
             quoted_cents=self._sum_prices(),
-            purchases=sum_purchases(self.purchases),
+            purchases=sum_purchase_facts(self.purchases),
             warnings=() if self.outcome is None else self.outcome.warnings,
         )
 
@@ -218,9 +227,9 @@ class JobHistoryBuilder:
         if self.outcome is None or rows:  # the last run is in progress, was killed, or recorded no outcomes
             return "unfinished", None, None
         outcome = self.outcome
-        if outcome.error_type is None:
+        if outcome.error is None:
             return "done", None, self.done_at
-        failure = JobFailure(outcome.stage, outcome.error_type, outcome.error_message or "")
+        failure = JobFailure(outcome.stage, outcome.error.type, outcome.error.message)
         return "failed", failure, self.ended_at
 
 
@@ -237,16 +246,16 @@ def _infer_finished(rows: list[tuple[str, float]]) -> frozenset[str]:
     return frozenset(_STAGES[: _STAGES.index(last) + (last == Stage.DOWNLOAD)])
 
 
-def _spans_from_outcome(outcome: OutcomeRow, at: float) -> list[StageSpan]:
+def _spans_from_outcome(outcome: OutcomeFacts, at: float) -> list[StageSpan]:
     """Lay an outcome's timings end to end. A failed stage gets the remaining time."""
     spans: list[StageSpan] = []
     end = at - outcome.seconds
-    for stage in Stage:
-        seconds = outcome.timings.get(stage.value)
+    for stage in _STAGES:
+        seconds = outcome.timings.get(stage)
         if seconds is not None:
             start, end = end, end + seconds
-            spans.append(StageSpan(stage.value, start, min(end, at)))
-    if outcome.error_type is not None:
+            spans.append(StageSpan(stage, start, min(end, at)))
+    if outcome.error is not None:
         spans.append(StageSpan(outcome.stage, min(end, at), at))
     return spans
 
@@ -264,7 +273,7 @@ def _spans_from_rows(rows: list[tuple[str, float]], ended_at: float) -> list[Sta
     ends = [*(at for _, at in rows[1:]), ended_at]
     for (stage, at), end in zip(rows, ends, strict=True):
         if spans and spans[-1].stage == stage:
-            spans[-1] = attrs.evolve(spans[-1], ended_at=end)
+            spans[-1] = spans[-1]._replace(ended_at=end)
         else:
             spans.append(StageSpan(stage, at, end))
     return spans

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, TypeAlias
 
 import attrs
@@ -209,20 +209,25 @@ def _stage_statistics(jobs: Iterable[JobHistory], active_time: ActiveTime) -> It
 
 
 def _customer_totals(jobs: Iterable[JobHistory]) -> dict[str, CustomerTotals]:
-    by_customer: defaultdict[str, CustomerTotals] = defaultdict(CustomerTotals)
+    by_customer: defaultdict[str, list[JobHistory]] = defaultdict(list)
     for job in jobs:
-        by_customer[job.customer_id] += CustomerTotals(
-            jobs=1,
-            done=job.state == "done",
-            failed=job.state == "failed",
-            unfinished=job.state == "unfinished",
-            spent_cents=job.purchases.charged_cents,
-            unresolved_cents=job.purchases.unresolved_cents,
-            quoted_cents=job.quoted_cents or 0,
-            matched=job.matched or 0,
-            rows=job.rows or 0,
-        )
-    return by_customer
+        by_customer[job.customer_id].append(job)
+    return {customer_id: _sum_jobs(theirs) for customer_id, theirs in by_customer.items()}
+
+
+def _sum_jobs(jobs: Sequence[JobHistory]) -> CustomerTotals:
+    states = Counter(job.state for job in jobs)
+    return CustomerTotals(
+        jobs=len(jobs),
+        done=states["done"],
+        failed=states["failed"],
+        unfinished=states["unfinished"],
+        spent_cents=sum(job.purchases.charged_cents for job in jobs),
+        unresolved_cents=sum(job.purchases.unresolved_cents for job in jobs),
+        quoted_cents=sum(job.quoted_cents or 0 for job in jobs),
+        matched=sum(job.matched or 0 for job in jobs),
+        rows=sum(job.rows or 0 for job in jobs),
+    )
 
 
 def _group_failures(jobs: Iterable[JobHistory]) -> list[FailedJobs]:

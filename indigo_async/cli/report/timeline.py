@@ -60,8 +60,10 @@ class ActiveTime:
         return self.seconds_until(ended_at) - self.seconds_until(started_at)
 
     def seconds_until(self, at: float) -> float:
-        period = max(0, bisect_right(self._starts, at) - 1)
-        return self._before[period] + min(max(0.0, at - self._starts[period]), self._lengths[period])
+        period = bisect_right(self._starts, at) - 1
+        if period < 0:
+            return 0.0
+        return self._before[period] + min(at - self._starts[period], self._lengths[period])
 
 
 def measure_active_time(history: BatchHistory) -> ActiveTime:

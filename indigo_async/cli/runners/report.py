@@ -23,7 +23,7 @@ def show_report(journal: Path, html: Path | None, output: Output) -> None:
     if html is not None:
         _check_page_path(html, reader)
     in_use = reader.is_in_use()
-    history = build_history(reader)
+    history = build_history(reader.path)
     in_use = in_use or reader.is_in_use()  # a run may have started or ended meanwhile
     statistics = compute_statistics(history, in_use=in_use)
     output.write_json(statistics.to_json())

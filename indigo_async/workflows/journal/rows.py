@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeAlias
@@ -26,6 +26,7 @@ __all__ = [
     "parse_record",
     "sum_purchase_facts",
     "verify_checksum",
+    "verify_rows",
     "with_checksum",
 ]
 
@@ -105,25 +106,33 @@ def parse_entry(row: Sequence[Any]) -> Entry:
 
 
 def with_checksum(values: RowValues) -> RowValues:
-    """The values of a row, its number first, followed by their checksum."""
-    return (*values, _checksum(values))
+    """The values of a row, its number first, followed by their checksum: CRC-32 of JSON, which tells 5 from "5"."""
+    return (*values, zlib.crc32(msgspec.json.encode(values)))
 
 
-def verify_checksum(row: Sequence[Any]) -> list[Any]:
+def verify_checksum(row: Sequence[Any]) -> Sequence[Any]:
     """The values of a row, without the checksum.
 
     Raises:
         JournalDamagedError: they are not what was written.
     """
-    *values, checksum = row
-    if _checksum(values) != checksum:
+    values = row[:-1]
+    if zlib.crc32(msgspec.json.encode(values)) != row[-1]:
         raise JournalDamagedError(f"row {values[0]} is not as it was written")
     return values
 
 
-def _checksum(values: Sequence[Any]) -> int:
-    """CRC-32 of the values as JSON, which distinguishes 5 from "5"."""
-    return zlib.crc32(msgspec.json.encode(values))
+def verify_rows(rows: Iterable[Sequence[Any]]) -> Iterator[Sequence[Any]]:
+    """The values of all rows of a table in the order of their numbers, which start at 1, each checked as it is read.
+
+    Raises:
+        JournalDamagedError: one is missing, or not what was written.
+    """
+    for number, row in enumerate(rows, 1):
+        values = verify_checksum(row)
+        if values[0] != number:
+            raise JournalDamagedError(f"row {number} is missing")
+        yield values
 
 
 def count_rows(numbers: Iterable[int]) -> int:

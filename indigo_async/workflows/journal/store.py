@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager, suppress
 from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -43,6 +43,7 @@ from indigo_async.workflows.journal.rows import (
     parse_entry,
     parse_key,
     verify_checksum,
+    verify_rows,
     with_checksum,
 )
 
@@ -66,6 +67,7 @@ _SCHEMA = (
     "CREATE INDEX entries_by_job ON entries (job)",
 )
 
+_ALL_ENTRIES = "SELECT * FROM entries ORDER BY id"
 _PAGE_ROWS = 1_000
 # One statement for many rows releases Python's lock once instead of once a row. Every SQLite accepts 999 parameters.
 _ROWS_PER_STATEMENT = 100
@@ -93,6 +95,8 @@ class JournalStore:
         self._lock: BaseFileLock | None = None
         self._row_count_file = RowCountFile()
         self._connection: sqlite3.Connection | None = None
+        self._is_empty = False
+        self._committed: int | None = None
         self._job_count = 0
         self._entry_count = 0
         self._failure: JournalError | None = None
@@ -120,7 +124,17 @@ class JournalStore:
             self._begin()
 
     def open_for_reading(self) -> None:
-        """Open a snapshot of a journal that another process may be writing to. The journal is not changed.
+        """Open a snapshot of a journal that another process may be writing to, and check it. Changes nothing.
+
+        Raises:
+            JournalInUseError, JournalVersionError, JournalDamagedError, JournalWriteError: see `read_records`.
+        """
+        self.open_for_scan()
+        for _ in self.scan():
+            pass
+
+    def open_for_scan(self) -> None:
+        """Open a snapshot like `open_for_reading`, to read it once: `scan` checks the entries.
 
         Raises:
             JournalInUseError, JournalVersionError, JournalDamagedError, JournalWriteError: see `read_records`.
@@ -130,13 +144,42 @@ class JournalStore:
             self.path = real_path(self.path)
             if not self.path.is_file():
                 raise JournalWriteError("there is no such journal")
-            committed = read_row_count(self.path)  # before the snapshot, which therefore has no fewer rows
+            self._committed = read_row_count(self.path)  # before the snapshot, which therefore has no fewer rows
             self._connection = _connect_for_reading(self.path)
             self._db.execute("PRAGMA cell_size_check = ON")
             self._db.execute("BEGIN")
-            if committed != 0 or not self._is_blank():
+            self._is_empty = self._committed == 0 and self._is_blank()
+            if not self._is_empty:
                 self._check_identity()
-                self._verify(committed)
+                self._verify_jobs()
+
+    def scan(self) -> Generator[Sequence[Any]]:
+        """The values of every entry of the snapshot in order of writing: its number, and those of `Entry`.
+
+        Each is checked as it is read, and at the end, that none is missing.
+
+        Raises:
+            JournalError: they cannot be read.
+        """
+        if self._is_empty:
+            return
+        with self._wrap_errors():
+            values: Sequence[Any] = (0,)
+            with closing(self._db.execute(_ALL_ENTRIES)) as rows:
+                for values in verify_rows(rows):
+                    yield values
+            self._check_count(values[0], self._committed)
+
+    def read_job_keys(self) -> dict[int, str]:
+        """The keys of all jobs by number.
+
+        Raises:
+            JournalError: they cannot be read.
+        """
+        if self._is_empty:
+            return {}
+        with self._wrap_errors():
+            return dict(self._db.execute("SELECT id, key FROM jobs"))
 
     def close(self) -> None:
         """Close everything, whether or not it was opened successfully."""
@@ -299,20 +342,28 @@ class JournalStore:
 
     def _verify(self, committed: int | None) -> None:
         """Check and count all rows. `committed` is how many there must be, at least."""
+        self._verify_jobs()
+        self._check_count(self._count(_ALL_ENTRIES), committed)
+
+    def _verify_jobs(self) -> None:
+        """Check the database and its jobs, and count them."""
         (verdict,) = self._db.execute("PRAGMA integrity_check(1)").fetchone()
         if verdict != "ok":
             raise JournalDamagedError(verdict)
         if self._schema() != set(_SCHEMA):
             raise JournalDamagedError("its tables have been altered")
         self._job_count = self._count("SELECT * FROM jobs ORDER BY id")
-        self._entry_count = self._count("SELECT * FROM entries ORDER BY id")
+
+    def _check_count(self, entries: int, committed: int | None) -> None:
+        """Check that none of the `committed` rows is missing at the end."""
+        self._entry_count = entries
         if self._row_count < (committed or 0):
             raise JournalDamagedError(f"it holds {self._row_count} rows, and {committed} were written")
 
     def _count(self, query: str) -> int:
         """Check and count the rows of a table. The cursor is closed: an open one would keep the journal open."""
         with closing(self._db.execute(query)) as rows:
-            return count_rows(verify_checksum(row)[0] for row in rows)
+            return sum(1 for _ in verify_rows(rows))
 
     def _load_job(self, key: str, fingerprint: str) -> StoredJob:
         row = self._db.execute("SELECT * FROM jobs WHERE key = ?", (key,)).fetchone()

@@ -16,7 +16,7 @@ from indigo_async.cli.report.history import build_history
 from indigo_async.cli.report.statistics import BatchStatistics, compute_statistics
 from indigo_async.events import Event, ExportPriced, ExportPurchased, StageStarted
 from indigo_async.sandbox import Fault, FaultKind, Sandbox
-from indigo_async.workflows import AudienceJob, Batch, BatchReport, Stage, read_journal, start_batch
+from indigo_async.workflows import AudienceJob, Batch, BatchReport, Stage, start_batch
 from tests.support.jobs import lite_sandbox, make_client, make_jobs
 
 JOBS = 6
@@ -84,7 +84,7 @@ async def _drain(batch: Batch) -> None:
 
 
 def read_statistics(journal: Path) -> BatchStatistics:
-    return compute_statistics(build_history(read_journal(journal)), in_use=False)
+    return compute_statistics(build_history(journal), in_use=False)
 
 
 @pytest.mark.parametrize("runs", SEQUENCES, ids=lambda runs: f"{len(runs)} runs")

@@ -17,7 +17,7 @@ from playwright.async_api import Browser, Page, ViewportSize, async_playwright
 from indigo_async.cli.report.history import build_history
 from indigo_async.cli.report.html import render_page, write_page
 from indigo_async.cli.report.statistics import compute_statistics
-from indigo_async.workflows import Stage, read_journal
+from indigo_async.workflows import Stage
 from indigo_async.workflows.journal import Journal
 from tests.support.journals import (
     hostile_journal,
@@ -105,7 +105,7 @@ async def write_report(journal: Path) -> str:
 
 
 def _write_report(journal: Path) -> str:
-    history = build_history(read_journal(journal))
+    history = build_history(journal)
     write_page(
         journal.with_suffix(".html"), render_page(journal.name, history, compute_statistics(history, in_use=False))
     )

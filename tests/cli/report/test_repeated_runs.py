@@ -14,7 +14,7 @@ from indigo_async.cli.report.history import BatchHistory, build_history
 from indigo_async.cli.report.statistics import BatchStatistics, compute_statistics
 from indigo_async.cli.report.timeline import build_time_series, measure_active_time
 from indigo_async.sandbox import Fault, FaultKind, Sandbox
-from indigo_async.workflows import AudienceJob, ExportStep, LookalikeStep, Stage, read_journal, run_batch
+from indigo_async.workflows import AudienceJob, ExportStep, LookalikeStep, Stage, run_batch
 from indigo_async.workflows.journal import Journal
 from tests.support.command_line import RunCommand
 from tests.support.journals import (
@@ -38,7 +38,7 @@ def path(tmp_path: Path) -> Path:
 
 
 async def read(path: Path) -> tuple[BatchHistory, BatchStatistics]:
-    history = await asyncio.to_thread(lambda: build_history(read_journal(path)))
+    history = await asyncio.to_thread(lambda: build_history(path))
     return history, compute_statistics(history, in_use=False)
 
 

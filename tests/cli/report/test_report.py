@@ -19,7 +19,7 @@ from indigo_async.cli.report.html import render_page
 from indigo_async.cli.report.statistics import BatchStatistics, compute_statistics
 from indigo_async.cli.report.timeline import build_time_series, measure_active_time
 from indigo_async.sandbox import Fault, FaultKind, Sandbox
-from indigo_async.workflows import AudienceJob, ExportStep, LookalikeStep, Stage, read_journal, run_batch
+from indigo_async.workflows import AudienceJob, ExportStep, LookalikeStep, Stage, run_batch
 from indigo_async.workflows.journal import Journal
 from tests.support.command_line import RunCommand
 from tests.support.journals import (
@@ -42,7 +42,7 @@ def path(tmp_path: Path) -> Path:
 
 
 async def read(path: Path, *, in_use: bool = False) -> tuple[BatchHistory, BatchStatistics]:
-    history = await asyncio.to_thread(lambda: build_history(read_journal(path)))
+    history = await asyncio.to_thread(lambda: build_history(path))
     return history, compute_statistics(history, in_use=in_use)
 
 
