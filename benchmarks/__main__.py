@@ -21,7 +21,7 @@ from typing import Any
 import attrs
 
 from benchmarks.support.figures import Figure
-from benchmarks.support.results_table import write_table
+from benchmarks.support.results_table import write_tables
 
 # Each is a module with `measure(quick)`.
 PARTS = {
@@ -106,12 +106,12 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer and smaller rounds, to check that everything runs")
     parser.add_argument("--json", type=Path, default=RESULTS)
     parser.add_argument(
-        "--draw", action="store_true", help="run nothing; draw the charts and write the table from the JSON"
+        "--draw", action="store_true", help="run nothing; draw the charts and write the tables from the JSON"
     )
     arguments = parser.parse_args()
     if arguments.draw:
         results = json.loads(arguments.json.read_text())
-        write_table(results, PAGE)
+        write_tables(results, PAGE)
         import_module("benchmarks.support.charts").draw(results, PICTURES)
         return
     failed: list[str] = []

@@ -1,35 +1,50 @@
-"""Write the table of docs/performance.md from the benchmarks' JSON."""
+"""Write the tables of docs/performance.md from the benchmarks' JSON.
+
+The page says where: each table stands between `<!-- figures: calls imports -->`, which names its parts, and
+`<!-- end of figures -->`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["write_table"]
+__all__ = ["write_tables"]
 
-_BEGIN, _END = "<!-- figures: python -m benchmarks --draw -->\n", "<!-- end of figures -->\n"
-
-
-def write_table(results: Mapping[str, Any], page: Path) -> None:
-    """Write the figures between the two markers of the page."""
-    before, _, rest = page.read_text().partition(_BEGIN)
-    page.write_text(before + _BEGIN + "\n".join(_lines(results)) + "\n" + _END + rest.partition(_END)[2])
+_TABLE = re.compile(r"(<!-- figures: (.*?) -->\n).*?(<!-- end of figures -->\n)", re.DOTALL)
 
 
-def _lines(results: Mapping[str, Any]) -> Iterator[str]:
+def write_tables(results: Mapping[str, Any], page: Path) -> None:
+    """Write the figures of the parts that each table names.
+
+    Raises:
+        KeyError: there are no results of a part.
+    """
+
+    def replace(match: re.Match[str]) -> str:
+        begin, parts, end = match.groups()
+        return begin + "\n".join(_table(results["parts"][part] for part in parts.split())) + "\n" + end
+
+    page.write_text(_TABLE.sub(replace, page.read_text()))
+
+
+def _table(parts: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     yield ""
-    yield "| measure | goal | reached | spread | command |"
+    yield "| measure | goal | result | spread | command |"
     yield "|---|---|---|---|---|"
-    for part in results["parts"].values():
+    for part in parts:
         for figure in part["figures"]:
-            value = (
-                f"{figure['value']:,.3g} {figure['unit']}".strip()
-                if figure["value"] < 1_000
-                else f"{figure['value']:,.0f}"
-            )
+            result = f"{_number(figure['value'])} {figure['unit']}".strip()
             if figure["is_reached"] is not None:
-                value = f"{value}, {'yes' if figure['is_reached'] else '**no**'}"
-            between = "" if figure["low"] is None else f"{figure['low']:.3g} to {figure['high']:.3g}"
-            yield f"| {figure['measure']} | {figure['goal']} | {value} | {between} | `{part['command']}` |"
+                result = f"{result}, {'yes' if figure['is_reached'] else '**no**'}"
+            low, high = figure["low"], figure["high"]
+            between = "" if low is None or low == high else f"{_number(low)} to {_number(high)}"
+            goal = figure["goal"].replace("<=", "≤").replace(">=", "≥")
+            yield f"| {figure['measure']} | {goal} | {result} | {between} | `{part['command']}` |"
     yield ""
+
+
+def _number(value: float) -> str:
+    return f"{value:,.3g}" if abs(value) < 1_000 else f"{value:,.0f}"
