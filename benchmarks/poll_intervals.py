@@ -122,13 +122,16 @@ class Generation:
         self.customer_rounds += other.customer_rounds
         self.delays += other.delays
 
-    def describe(self) -> str:
-        parts = [f"{self.requests_per_round:.0f}"]
+    def notes(self, pace: str) -> dict[str, float]:
+        found = {
+            f"{pace}: requests": self.requests_per_round,
+            f"{pace}: intervals late": statistics.fmean(late for _, late in self.delays),
+        }
         if self.young_delay is not None:
-            parts.append(f"{self.young_delay:.2f} intervals late if young")
+            found[f"{pace}: intervals late if young"] = self.young_delay
         if self.old_delay is not None:
-            parts.append(f"{self.old_delay:.1%} of the wait late if old")
-        return ", ".join(parts)
+            found[f"{pace}: late if old, as a share of the wait"] = self.old_delay
+        return found
 
 
 def refuse_everything(request: Request) -> None:
@@ -175,15 +178,15 @@ def simulations(customers: int) -> list[Figure]:
     youngest: dict[str, float] = {}
     for lengths, draw in LENGTHS.items():
         runs = {name: run_in_virtual_time(simulate(pace(INTERVAL), draw, customers)) for name, pace in PACES.items()}
-        first, later = runs.pop("ours")
+        first, later = runs["ours"]
         if later.young_delay is not None:
             youngest[lengths] = later.young_delay
         figures.append(
             Figure(
                 measure=f"requests per round of 1,000 customers, waits of {lengths} (simulated)",
                 value=later.requests_per_round,
-                notes={"ours": later.describe(), "ours, nothing known": first.describe()}
-                | {name: generation.describe() for name, (_, generation) in runs.items()},
+                notes=first.notes("ours, nothing known")
+                | {key: note for name, (_, known) in runs.items() for key, note in known.notes(name).items()},
             )
         )
     figures.append(
@@ -239,12 +242,7 @@ async def over_sockets(sandbox: ControlledSandbox, customers: int, interval: flo
         measure=f"requests per round of 1,000 customers, waits of {length * 3 / 4:g} to {length:g} intervals",
         value=last.requests_per_round,
         at_most=250,
-        notes={
-            "customers": float(customers),
-            "these": last.describe(),
-            "nothing known": first.describe(),
-            "a fixed interval": 1_000.0,
-        },
+        notes={"customers": float(customers)} | last.notes("ours") | first.notes("ours, nothing known"),
     )
 
 
