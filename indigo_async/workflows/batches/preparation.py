@@ -14,7 +14,13 @@ from indigo_async._validation import InputCheck
 from indigo_async.errors import InvalidInputError, Problem
 from indigo_async.files.publishing.publisher import Publisher
 from indigo_async.workflows.batches.conflicts import Conflicts
-from indigo_async.workflows.batches.jobs import AudienceJob, JobResult, check_job, find_recorded_result
+from indigo_async.workflows.batches.jobs import (
+    AudienceJob,
+    JobResult,
+    SharedChecks,
+    check_job,
+    find_recorded_result,
+)
 from indigo_async.workflows.recipes.context import NULL_JOB_LOG, JobLog
 
 __all__ = ["NumberedJob", "OpenJobLog", "Preparation", "PreparedJob"]
@@ -66,7 +72,7 @@ class Preparation:
 
     async def prepare(self, jobs: Sequence[NumberedJob]) -> Sequence[PreparedJob]:
         """Check jobs, also against the jobs so far, and load what earlier runs did. An invalid job affects no other."""
-        checked = await _map_in_threads(self._check, jobs)
+        checked = await _map_in_threads(partial(self._check, SharedChecks()), jobs)
         registered = [
             self._register(job, number, *outcome) for (job, number), outcome in zip(jobs, checked, strict=True)
         ]
@@ -77,11 +83,11 @@ class Preparation:
             await _map_in_threads(_find_result, registered)
         return registered
 
-    def _check(self, numbered: NumberedJob) -> tuple[AudienceJob, Sequence[Problem] | Exception]:
+    def _check(self, shared: SharedChecks, numbered: NumberedJob) -> tuple[AudienceJob, Sequence[Problem] | Exception]:
         job, _ = numbered
         check = InputCheck()
         try:
-            checked = check_job(check, job, self.publisher)
+            checked = check_job(check, job, self.publisher, shared)
         except Exception as error:  # noqa: BLE001 - one failed job never stops the others
             return job, error.with_traceback(None)  # its frames would lead back to this result
         return checked, check.problems
