@@ -145,6 +145,8 @@ async def purchase_export(
             await purchase.check_outcome(task)
         task.cancel()
         await wait_shielded(task)
+        if not task.cancelled():
+            task.exception()  # mark it as retrieved: an intent that can't be taken back is read by the next run
         raise
     finally:
         del task  # break the exception-frame reference cycle

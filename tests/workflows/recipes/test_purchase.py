@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -21,7 +22,7 @@ from indigo_async.sandbox import Fault, FaultKind
 from indigo_async.workflows import ExportPriced, ExportPurchased
 from indigo_async.workflows.recipes import purchase
 from indigo_async.workflows.recipes.budget import Budget
-from tests.support.purchases import PRICE, PurchaseScenario, purchase_scenario
+from tests.support.purchases import PRICE, PurchaseScenario, RecordingJobLog, purchase_scenario
 from tests.support.recipes import AMPLE_CENTS, CUSTOMER, PURCHASE, count_posts, export_csv, lost_response, seed_audience
 from tests.support.servers.scripted import (
     respond_with,
@@ -206,6 +207,23 @@ async def test_canceled_while_waiting_to_resend_nothing_is_purchased(cancel):
         assert scenario.requests == 1
         assert scenario.charged_and_reserved == (0, 0, 0)
         assert scenario.job_log.written == [f"intent {PRICE}", "cancel"]
+
+
+@either_way
+async def test_canceled_and_its_intent_cannot_be_taken_back(cancel, monkeypatch: pytest.MonkeyPatch):
+    async def fail(*_: object) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr(RecordingJobLog, "cancel_intent", fail)
+    unhandled: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, problem: unhandled.append(problem))
+    async with purchase_scenario() as scenario:
+        scenario.client.transport._pacer.pause(60)
+        await cancel(scenario.purchase, when=lambda: scenario.job_log.written != [])
+        assert scenario.requests == 0
+        assert scenario.job_log.written == [f"intent {PRICE}"]
+    gc.collect()
+    assert unhandled == []
 
 
 @either_way
