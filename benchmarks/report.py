@@ -38,7 +38,7 @@ def measure(*, quick: bool) -> list[Figure]:
         Figure(
             measure="report: CPU for each row of a journal",
             **spread(costs),
-            unit="us",
+            unit="µs",
             at_most=6.0,
             notes={
                 f"s for {jobs:,} jobs ({rows[jobs]:,} rows)": statistics.median(seconds)
