@@ -76,8 +76,8 @@ class Pace:
     _lengths: dict[Hashable, WaitLengths] = attrs.field(factory=dict[Hashable, WaitLengths], init=False)
 
     def find_cohort(self, kind: Hashable, started_at: float, deadline: float | None) -> Cohort:
-        """The cohort of a new wait, which is also polled one interval before its deadline."""
-        last_poll_at = float("inf") if deadline is None else self._round_down(deadline - self.interval)
+        """The cohort of a new wait, which is also polled in time before its deadline."""
+        last_poll_at = float("inf") if deadline is None else self._round_down(deadline - 1.5 * self.interval)
         return Cohort(kind, self._round_down(started_at), last_poll_at)
 
     def _round_down(self, time: float) -> float:
@@ -100,9 +100,12 @@ class Pace:
         return min(due, self.next_deadline(cohorts, now))
 
     def next_deadline(self, cohorts: Iterable[Cohort], now: float) -> float:
-        """When the last poll before the next deadline is due; infinity if there is none."""
+        """When the last poll before the next deadline is due; infinity if there is none.
+
+        Not before one interval has passed, or waits with one deadline after another would be polled all the time.
+        """
         polls = (cohort.last_poll_at for cohort in cohorts)
-        return min((due for due in polls if due > now), default=float("inf"))
+        return max(min((due for due in polls if due > now), default=float("inf")), now + self.interval)
 
     def delay(self, cohort: Cohort, now: float) -> float:
         """How many intervals may pass until the next poll, at least 1."""

@@ -380,10 +380,10 @@ class PollExecutor:
         now = self._now()
         if self.api.has_outage:  # the next poll is held until the outage is over
             return now + self.interval
-        due = min(now + retry_delay(self.interval, failures, self.jitter()), self.pace.next_deadline(cohorts, now))
+        delay = retry_delay(self.interval, failures, self.jitter())
         if isinstance(error, RateLimitedError):
-            due = max(due, now + retry_after_delay(error.retry_after))
-        return due
+            return now + max(delay, retry_after_delay(error.retry_after))
+        return min(now + delay, self.pace.next_deadline(cohorts, now))
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

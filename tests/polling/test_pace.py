@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from itertools import pairwise
 
 import pytest
@@ -10,8 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from indigo_async._polling.pace import Pace
-from indigo_async.errors import ConnectionFailedError
-from tests.support.servers.fake_audience_api import INTERVAL, FakeAudienceApi, active_from, active_or_none, open_poller
+from indigo_async.errors import ConnectionFailedError, RateLimitedError
+from tests.support.servers.fake_audience_api import (
+    INTERVAL,
+    FakeAudienceApi,
+    active_from,
+    active_or_none,
+    audience,
+    open_poller,
+)
 from tests.support.virtual_time import now, virtual_backend
 
 anyio_backend = virtual_backend
@@ -113,9 +121,20 @@ def test_a_change_of_the_server_is_learned_after_a_million_waits():
 
 
 @pytest.mark.parametrize("lengths", [[], [400.0] * 1_000], ids=["by age", "by experience"])
-def test_a_wait_is_polled_one_interval_before_its_deadline(lengths):
+def test_a_wait_is_polled_shortly_before_its_deadline(lengths):
     ages = list(poll_ages(pace_that_saw(lengths, interval=5.0), until=100, deadline=97.3))
-    assert [age for age in ages if 95 <= age <= 97.3] == pytest.approx([96.3], abs=0.11)
+    assert [age for age in ages if 95 <= age <= 97.3] == pytest.approx([95.8], abs=0.11)
+
+
+@given(st.lists(st.floats(1, 2_000), min_size=1, max_size=50), _JITTERS, _LENGTHS)
+def test_deadlines_cause_no_polls_less_than_an_interval_apart(deadlines, jitter, lengths):
+    pace = pace_that_saw(lengths)
+    cohorts = [pace.find_cohort("stage", 0.0, deadline) for deadline in deadlines]
+    now = 0.5
+    while now < max(deadlines):
+        due = pace.next_due(cohorts, now, jitter)
+        assert due >= now + 1 - 1e-9
+        now = due
 
 
 async def generation(poller, server, lasting, *, customers=20, kind="stage"):
@@ -165,13 +184,35 @@ async def test_an_old_wait_is_polled_once_more_before_its_deadline(count):
     deadline = now() + 1_000
     async with open_poller(server) as poller, asyncio.timeout_at(deadline):
         for number in range(count):
-            server.add("42", number, active_from(deadline - 6, number))
+            server.add("42", number, active_from(deadline - 8, number))
         results = await asyncio.gather(
             *(poller.wait_until(number, "42", active_or_none, deadline=deadline) for number in range(count))
         )
     assert len(results) == count
     earlier, later = list(pairwise(request.sent for request in server.log))[-1]
     assert later - earlier < 30
+
+
+async def test_a_server_that_asks_to_slow_down_is_not_asked_more_often_before_deadlines():
+    server, started = FakeAudienceApi(), now()
+
+    def fault(request):
+        if request.sent > started + 300:
+            raise RateLimitedError(429, "slow down", None, "GET /audiences")
+
+    async def wait(poller, number):
+        deadline = started + 600 + number
+        server.add("42", number, audience(number))
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                await poller.wait_until(number, "42", active_or_none, deadline=deadline)
+
+    server.fault = fault
+    async with open_poller(server) as poller, asyncio.TaskGroup() as group:
+        for number in range(120):
+            group.create_task(wait(poller, number))
+    late = [request.sent for request in server.log if request.sent > started + 590]
+    assert len(late) <= 130 / 25
 
 
 async def test_failed_polls_are_retried_before_the_deadline():

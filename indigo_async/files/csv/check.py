@@ -85,7 +85,8 @@ def _identify_version(path: Path, selections: Mapping[str, ColumnSelection]) -> 
         return None
     if time.time_ns() - state.st_mtime_ns < _UNSETTLED_NANOSECONDS:
         return None
-    version = (str(path), state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, *sorted(selections.items()))
+    file = (str(path), state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+    version = (*file, *sorted(selections.items()))
     return hashlib.blake2b(repr(version).encode(), digest_size=16).digest()
 
 

@@ -410,25 +410,37 @@ class Batch:
     async def _admit(self, jobs: Jobs, group: asyncio.TaskGroup) -> None:
         """Prepare jobs, report those that earlier runs finished, and start the others. Canceled to stop the batch."""
         async with aclosing(_enumerate_jobs(jobs, self._options.shard)) as waiting:
-            # An async iterator may take long for each job.
-            most = 1 if isinstance(jobs, AsyncIterable) else _JOBS_PREPARED_TOGETHER
-            while numbered := await self._read_jobs(waiting, most):
-                prepared = await self._preparation.prepare(numbered)
+            # An iterator may be slow, change what it has yielded, or take jobs from a queue. So it is read one by one,
+            # and only once a job can start.
+            reads_ahead = isinstance(jobs, Collection)
+            while numbered := await self._read_jobs(waiting, reads_ahead=reads_ahead):
+                try:
+                    prepared = await self._preparation.prepare(numbered)
+                except asyncio.CancelledError:
+                    if not reads_ahead:  # the iterator won't yield them again
+                        for job, _ in numbered:
+                            self._counters.add_canceled(self._create_context(PreparedJob(job, job)))
+                    raise
                 self._warn_without_journal(prepared)
                 finished = [(job, job.result) for job in prepared if job.result is not None]
                 if finished:
                     await asyncio.wait([group.create_task(self._report_finished(finished), name="indigo-finished")])
                 for job in prepared:
                     if job.result is None:
-                        await self._slots.acquire()
-                        await self._wait_out_outage()
+                        if reads_ahead:
+                            await self._take_slot()
                         self._in_flight += 1
                         group.create_task(self._run_and_report(job), name="indigo-job")
                         await asyncio.sleep(0)  # lets jobs start, and a reason to stop emerge
+                    elif not reads_ahead:
+                        self._slots.release()
 
-    async def _read_jobs(self, waiting: AsyncIterator[NumberedJob], most: int) -> Sequence[NumberedJob]:
+    async def _read_jobs(self, waiting: AsyncIterator[NumberedJob], *, reads_ahead: bool) -> Sequence[NumberedJob]:
         """Read the next jobs: at least one, unless there are no more, and not more than there is room for."""
+        if not reads_ahead:
+            await self._take_slot()
         read: list[NumberedJob] = []
+        most = _JOBS_PREPARED_TOGETHER if reads_ahead else 1
         while len(read) < most and not (read and self._room.locked()):
             await self._room.acquire()
             try:
@@ -442,8 +454,9 @@ class Batch:
             read.append(numbered)
         return read
 
-    async def _wait_out_outage(self) -> None:
-        """Start no job during an outage, unless no job in progress can probe the server."""
+    async def _take_slot(self) -> None:
+        """Wait until a job may start: not during an outage, unless no job in progress can probe the server."""
+        await self._slots.acquire()
         breaker = self._client.transport.breaker
         while breaker.outage is not None and self._in_flight:
             await breaker.wait_until_over(seconds=_OUTAGE_CHECK_SECONDS)

@@ -165,7 +165,8 @@ class BatchReport:
         failed: the jobs that failed.
         failed_by_stage: the number of failed jobs by stage.
         failed_by_error: the number of failed jobs by the class of the error.
-        canceled: jobs that had started when the batch was interrupted. They have no outcome.
+        canceled: jobs that had started, or were taken from an iterator, when the batch was interrupted. They have no
+            outcome.
         failures: the first 1,000 failed jobs.
         warned: how many jobs have warnings.
         warnings: the first 1,000 warnings.

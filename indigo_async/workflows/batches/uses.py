@@ -54,15 +54,20 @@ class _DiskUses:
     _database: sqlite3.Connection
 
     def claim(self, key: str, number: int) -> int | None:
-        added = self._database.execute("INSERT OR IGNORE INTO uses VALUES (?, ?)", (key, number))
+        added = self._database.execute("INSERT OR IGNORE INTO uses VALUES (?, ?)", (_to_bytes(key), number))
         return None if added.rowcount else self.find(key)
 
     def find(self, key: str) -> int | None:
-        row = self._database.execute("SELECT number FROM uses WHERE key = ?", (key,)).fetchone()
+        row = self._database.execute("SELECT number FROM uses WHERE key = ?", (_to_bytes(key),)).fetchone()
         return None if row is None else row[0]
 
     def release(self, key: str) -> None:
-        self._database.execute("DELETE FROM uses WHERE key = ?", (key,))
+        self._database.execute("DELETE FROM uses WHERE key = ?", (_to_bytes(key),))
+
+
+def _to_bytes(key: str) -> bytes:
+    """The key of the database, also for the path of a file whose name isn't UTF-8."""
+    return key.encode("utf-8", "surrogatepass")
 
 
 @contextmanager
@@ -74,6 +79,6 @@ def uses_on_disk() -> Generator[Uses]:
     with closing(sqlite3.connect("", isolation_level=None, check_same_thread=False)) as database:
         database.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         database.execute("PRAGMA journal_mode = OFF")
-        database.execute("CREATE TABLE uses (key TEXT PRIMARY KEY, number INTEGER) WITHOUT ROWID")
+        database.execute("CREATE TABLE uses (key BLOB PRIMARY KEY, number INTEGER) WITHOUT ROWID")
         database.execute("BEGIN")
         yield _DiskUses(database)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import time
+from collections import UserDict, deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from indigo_async import IndigoClient
+from indigo_async import ColumnSelection, IndigoClient, LookalikeFilters
 from indigo_async.errors import (
     AuthenticationError,
     BudgetExceededError,
@@ -173,6 +174,70 @@ async def test_a_wrong_token_stops_a_batch_whose_jobs_start_slowly(sandbox, tmp_
         report = await run_batch(client, endless_jobs(tmp_path), max_in_flight=100, journal=tmp_path / "run.sqlite")
     assert report.stopped is not None
     assert sandbox.log.count() <= 4
+
+
+async def test_jobs_of_a_queue_are_taken_only_when_they_start(sandbox, tmp_path: Path):
+    queue = deque(make_jobs(50, tmp_path))
+
+    def jobs():
+        while queue:
+            yield queue.popleft()
+
+    async with IndigoClient("wrong-token", base_url=sandbox.base_url) as client:
+        async with start_batch(client, jobs(), journal=tmp_path / "run.sqlite") as batch:
+            outcomes = [outcome async for outcome in batch]
+        assert batch.report().stopped is not None
+    assert len(outcomes) + batch.report().canceled == 50 - len(queue)
+
+
+async def test_an_iterator_is_read_while_earlier_jobs_run(sandbox, client, tmp_path: Path):
+    uploads_seen: list[int] = []
+
+    def jobs():
+        for job in make_jobs(20, tmp_path):
+            uploads_seen.append(sandbox.log.count("POST /upload_csv"))
+            yield job
+
+    report = await run_batch(client, jobs())
+    assert report.done == 20
+    assert uploads_seen[-1] > 0
+
+
+async def test_an_iterator_may_change_what_it_has_yielded(client, tmp_path: Path, monkeypatch):
+    states: list[str] = []
+    columns: UserDict[str, ColumnSelection] = UserDict()
+    sent: list[tuple[Any, ...]] = []
+    match, create_lookalike = IndigoClient.match_uploaded_csv, IndigoClient.create_lookalike_audience
+
+    async def observe_match(self: IndigoClient, **arguments: Any) -> Any:
+        sent.append((arguments["audience_name"], arguments["column_selections"].first_name.column_name))
+        return await match(self, **arguments)
+
+    async def observe_lookalike(self: IndigoClient, **arguments: Any) -> Any:
+        sent.append((arguments["audience_name"], *arguments["filters"].states))
+        return await create_lookalike(self, **arguments)
+
+    monkeypatch.setattr(IndigoClient, "match_uploaded_csv", observe_match)
+    monkeypatch.setattr(IndigoClient, "create_lookalike_audience", observe_lookalike)
+
+    def jobs():
+        for number, state in enumerate(["PA", "OH", "MI"]):
+            states[:] = [state]
+            columns["first_name"] = ColumnSelection(f"First {state}", required=True)
+            job = make_job(number, tmp_path)
+            lookalike = attrs.evolve(job.lookalike, filters=LookalikeFilters(states=states))
+            yield attrs.evolve(job, column_selections=columns, lookalike=lookalike)
+
+    report = await run_batch(client, jobs())
+    assert report.done == 3
+    assert sorted(sent) == [
+        ("List 0", "First PA"),
+        ("List 0, grown", "PA"),
+        ("List 1", "First OH"),
+        ("List 1, grown", "OH"),
+        ("List 2", "First MI"),
+        ("List 2, grown", "MI"),
+    ]
 
 
 async def test_a_stopped_batch_does_not_wait_for_the_next_job(sandbox, tmp_path: Path):
