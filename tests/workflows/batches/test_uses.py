@@ -28,6 +28,13 @@ def test_the_first_job_keeps_a_key_until_it_is_released(uses: Uses):
     assert [uses.find("a"), uses.find("A")] == [3, 2]
 
 
+def test_a_path_that_is_not_utf8_is_a_key(uses: Uses):
+    assert [uses.claim("\udce4.csv", 0), uses.claim("\udce4.csv", 1), uses.claim("\ud800", 2)] == [None, 0, None]
+    assert uses.find("\udce4.csv") == 0
+    uses.release("\udce4.csv")
+    assert uses.find("\udce4.csv") is None
+
+
 def test_every_key_of_many_is_found(uses: Uses):
     def key(number: int) -> str:
         return f"name 2 42{'x' * 60}{number}"
