@@ -418,8 +418,8 @@ class Batch:
                     prepared = await self._preparation.prepare(numbered)
                 except asyncio.CancelledError:
                     if not reads_ahead:  # the iterator won't yield them again
-                        for job, _ in numbered:
-                            self._counters.add_canceled(self._create_context(PreparedJob(job, job)))
+                        for taken, _ in numbered:
+                            self._counters.add_canceled(self._create_context(PreparedJob(taken, taken)))
                     raise
                 self._warn_without_journal(prepared)
                 finished = [(job, job.result) for job in prepared if job.result is not None]
