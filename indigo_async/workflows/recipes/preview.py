@@ -224,7 +224,7 @@ async def _create_preview(
     facts = options.journal_facts | {"audience_id": audience_id}
     await context.job_log.record_intent(Stage.PREVIEW, facts)
     export = await context.post(send, find_created)
-    if str(export.id) in before | context.client.purchased_exports.keys():
+    if str(export.id) in before or str(export.id) in context.client.purchased_exports:
         read_at = NEVER  # the server returned an export that existed before: read its state
     elif match_fields(export, wanted) is FieldMatch.OTHER and export.optional_field_types:
         raise RecordMismatchError(

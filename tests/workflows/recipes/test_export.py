@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import stat
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,19 @@ async def test_a_free_export_needs_no_limit(flow, target: Path):
         await export_csv(client, await seed_audience(sandbox), target, optional_field_types=[], max_cost_cents=0)
         assert sandbox.counts().charged_cents == 0
     assert target.exists()
+
+
+async def test_what_the_client_has_purchased_before_costs_nothing(target: Path):
+    async with sandbox_and_client() as (sandbox, client):
+        audience_id = await seed_audience(sandbox)
+        client.purchased_exports.update((f"earlier {number}", None) for number in range(100_000))
+        tracemalloc.start()
+        try:
+            await export_csv(client, audience_id, target)
+            _, most_bytes = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert most_bytes < 2_000_000
 
 
 async def test_an_audience_made_in_the_app_is_exported_without_a_customer(target: Path):
