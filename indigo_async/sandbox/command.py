@@ -12,7 +12,7 @@ import anyio
 from indigo_async.sandbox.dialect import ExportFlow
 from indigo_async.sandbox.sandbox import Sandbox
 
-__all__ = ["run", "serve"]
+__all__ = ["serve"]
 
 
 async def serve(
@@ -26,7 +26,7 @@ async def serve(
     requests_per_second: float | None = None,
     allow_remote_csvs: bool = False,
     port: int = 8080,
-    echo: Callable[[str], object] = print,
+    echo: Callable[[str], object] = functools.partial(print, flush=True),  # noqa: B008 - it has no state
 ) -> None:
     """Serve until SIGINT or SIGTERM. The parameters are those of `Sandbox`.
 
@@ -49,33 +49,3 @@ async def serve(
             echo("# Serving until Ctrl-C; what was made is forgotten then.")
             async for _ in signals:
                 return
-
-
-def run(
-    *,
-    voters: int | Path = 100_000,
-    seed: int = 0,
-    speed: float = 1.0,
-    lite: bool = False,
-    export_flow: ExportFlow = "synchronous",
-    token: str | None = None,
-    requests_per_second: float | None = None,
-    allow_remote_csvs: bool = False,
-    port: int = 8080,
-) -> None:
-    """Run `serve` to its end."""
-    anyio.run(
-        functools.partial(
-            serve,
-            voters=voters,
-            seed=seed,
-            speed=speed,
-            lite=lite,
-            export_flow=export_flow,
-            token=token,
-            requests_per_second=requests_per_second,
-            allow_remote_csvs=allow_remote_csvs,
-            port=port,
-            echo=functools.partial(print, flush=True),
-        )
-    )

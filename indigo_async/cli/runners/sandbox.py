@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+from functools import partial
 from pathlib import Path
 
+import anyio
+
 from indigo_async.errors import InvalidInputError, Problem
-from indigo_async.sandbox.command import run
+from indigo_async.sandbox.command import serve
 from indigo_async.sandbox.dialect import ExportFlow
 
 __all__ = ["serve_sandbox"]
@@ -35,16 +38,19 @@ def serve_sandbox(
         InvalidInputError: the port can't be used.
     """
     try:
-        run(
-            port=port,
-            voters=int(voters) if voters.isdecimal() else Path(voters),
-            seed=seed,
-            speed=speed,
-            lite=lite,
-            export_flow=export_flow,
-            token=token,
-            requests_per_second=requests_per_second,
-            allow_remote_csvs=allow_remote_csvs,
+        anyio.run(
+            partial(
+                serve,
+                port=port,
+                voters=int(voters) if voters.isdecimal() else Path(voters),
+                seed=seed,
+                speed=speed,
+                lite=lite,
+                export_flow=export_flow,
+                token=token,
+                requests_per_second=requests_per_second,
+                allow_remote_csvs=allow_remote_csvs,
+            )
         )
     except OSError as error:
         if error.errno not in _PORT_ERRORS or error.filename is not None:

@@ -13,7 +13,11 @@ import pytest
 from indigo_async.errors import IndigoError
 from indigo_async.sandbox import Sandbox
 
-PROGRAM = "from indigo_async.sandbox.command import run; run(lite=True, port=0, speed=10)"
+PROGRAM = """\
+import functools, anyio
+from indigo_async.sandbox.command import serve
+anyio.run(functools.partial(serve, lite=True, port=0, speed=10))
+"""
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
