@@ -108,11 +108,11 @@ def planned_stages(job: AudienceJob, *, purchase: bool) -> tuple[Stage, ...]:
     """The stages of a job."""
     has_export = job.export is not None
     downloads = job.export is not None and job.export.destination is not None
-    return _planned_stages(job.lookalike is not None, has_export, has_export and purchase, downloads and purchase)
+    return _plan_stages(job.lookalike is not None, has_export, has_export and purchase, downloads and purchase)
 
 
 @cache
-def _planned_stages(has_lookalike: bool, has_export: bool, purchases: bool, downloads: bool) -> tuple[Stage, ...]:
+def _plan_stages(has_lookalike: bool, has_export: bool, purchases: bool, downloads: bool) -> tuple[Stage, ...]:
     planned = {
         Stage.UPLOAD: True,
         Stage.MATCH: True,

@@ -403,10 +403,10 @@ def find_recorded_result(job_log: JobLog, job: AudienceJob) -> JobResult | None:
     receipt = find_recorded_receipt(job_log, _export_options(job.export))
     if receipt is None:
         return None
-    matched = _recorded_audience(job, job.audience_name, recorded["matched"])
+    matched = _restore_audience(job, job.audience_name, recorded["matched"])
     lookalike = None
     if job.lookalike is not None:
-        lookalike = _recorded_audience(job, job.lookalike.audience_name, recorded["lookalike"], base_id=matched.id)
+        lookalike = _restore_audience(job, job.lookalike.audience_name, recorded["lookalike"], base_id=matched.id)
     return JobResult(matched=matched, lookalike=lookalike, quote=receipt.export, receipt=receipt)
 
 
@@ -435,7 +435,7 @@ def _audience_facts(audience: Audience) -> dict[str, Any]:
     }
 
 
-def _recorded_audience(
+def _restore_audience(
     job: AudienceJob, name: str, facts: Mapping[str, Any], *, base_id: RecordId | None = None
 ) -> Audience:
     csv = UploadedAudienceCsv(status=UploadStatus.READY_FOR_COLUMN_SELECTION, row_count=facts["row_count"])
