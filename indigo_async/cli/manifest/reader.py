@@ -20,7 +20,7 @@ from indigo_async.cli.manifest.templates import TEMPLATE_FIELDS, Template, parse
 from indigo_async.errors import InvalidInputError, Problem
 from indigo_async.files.publishing.publisher import Publisher
 from indigo_async.inputs import ColumnSelections, ColumnSelectionsInput, LookalikeFilters
-from indigo_async.workflows.batches.conflicts import Conflicts
+from indigo_async.workflows.batches.conflicts import Conflicts, JobFiles, find_files
 from indigo_async.workflows.batches.jobs import AudienceJob, ExportStep, LookalikeStep, SharedChecks, check_job
 from indigo_async.workflows.batches.uses import uses_on_disk
 from indigo_async.workflows.recipes.match import is_url
@@ -136,12 +136,16 @@ class Manifest(Collection[AudienceJob]):
             InvalidInputError: at the end, if there are errors: all of them, each with its file, line and field.
         """
         errors, shared, self._count = ManifestErrors(), SharedChecks(), 0
-        own_files = {str(file.path.absolute()) for file in (self._file, self._defaults) if file is not None}
+        own_files = {str(file.path.resolve()) for file in (self._file, self._defaults) if file is not None}
         with uses_on_disk() as uses:
             conflicts = Conflicts("line {}".format, reserved_files | own_files, uses)
             builder, rows = self._read(errors)
             checker = _JobChecker(
-                builder, errors, conflicts, lambda problems, job: check(problems, job, publisher, shared)
+                builder,
+                errors,
+                conflicts,
+                lambda problems, job: check(problems, job, publisher, shared),
+                lambda job: find_files(job, shared.resolve_folder),
             )
             for row in rows:
                 self._count += 1
@@ -301,6 +305,7 @@ class _JobChecker:
     _errors: ManifestErrors
     _conflicts: Conflicts
     _check: Callable[[InputCheck, AudienceJob], AudienceJob]
+    _find_files: Callable[[AudienceJob], JobFiles]
 
     def check(self, row: Row) -> AudienceJob | None:
         """Return a row's job in its normal form, or None after adding its errors."""
@@ -313,7 +318,7 @@ class _JobChecker:
                 invalid.add(field)
                 self._builder.add_error(row, field, problem.message)
         if invalid.isdisjoint(_CONFLICT_FIELDS):
-            for problem in self._conflicts.register(checked, row.location.line):
+            for problem in self._conflicts.register(checked, self._find_files(checked), row.location.line):
                 invalid.add(problem.where)
                 self._builder.add_error(row, problem.where, problem.message)
         return None if invalid else checked

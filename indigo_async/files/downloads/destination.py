@@ -30,6 +30,7 @@ __all__ = [
     "find_folder_problem",
     "inspect_destination_folder",
     "is_folder_path",
+    "resolve_folder",
     "safe_file_name",
 ]
 
@@ -79,6 +80,11 @@ def inspect_destination_folder(folder: str) -> DestinationFolder:
         return DestinationFolder(folder, state, _DEFAULT_MAX_NAME_BYTES, problem)
     max_bytes = os.pathconf(existing, "PC_NAME_MAX") if hasattr(os, "pathconf") else _DEFAULT_MAX_NAME_BYTES
     return DestinationFolder(folder, state, max_bytes, _find_parent_problem(path, existing, max_bytes))
+
+
+def resolve_folder(folder: str) -> str:
+    """The absolute path of a folder without links, also if the folder, or a part of its path, is missing."""
+    return os.path.realpath(folder)
 
 
 def find_destination_problem(

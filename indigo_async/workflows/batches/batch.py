@@ -146,7 +146,7 @@ async def start_batch(
     if shard is not None:
         own_shard = check_shard(check, shard, may_purchase=purchase, has_fence=fence is not None)
     check.raise_if_invalid()
-    reserved_files = journal_files(journal_path)
+    reserved_files = await run_in_thread(partial(journal_files, journal_path))
     if isinstance(jobs, Sequence):
         await run_in_thread(partial(check_jobs, jobs, publisher, reserved_files))
     options = BatchOptions(

@@ -21,7 +21,7 @@ from indigo_async._validation import InputCheck
 from indigo_async.client import IndigoClient
 from indigo_async.errors import Problem
 from indigo_async.events import Listener, Stage
-from indigo_async.files.downloads.destination import DestinationFolder, inspect_destination_folder
+from indigo_async.files.downloads.destination import DestinationFolder, inspect_destination_folder, resolve_folder
 from indigo_async.files.publishing.publisher import Publisher, content_name
 from indigo_async.inputs import (
     ColumnSelections,
@@ -260,6 +260,7 @@ class SharedChecks:
     inspect_folder: Callable[[str], DestinationFolder] = attrs.field(
         factory=lambda: lru_cache(_MAX_SHARED_OBJECTS)(inspect_destination_folder)
     )
+    resolve_folder: Callable[[str], str] = attrs.field(factory=lambda: lru_cache(_MAX_SHARED_OBJECTS)(resolve_folder))
 
 
 _SEPARATE_CHECKS = SharedChecks(
@@ -267,6 +268,7 @@ _SEPARATE_CHECKS = SharedChecks(
     filters=check_filters,
     field_types=InputCheck.optional_field_types,
     inspect_folder=inspect_destination_folder,
+    resolve_folder=resolve_folder,
 )
 
 

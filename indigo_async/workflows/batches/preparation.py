@@ -11,9 +11,9 @@ import attrs
 
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async._validation import InputCheck
-from indigo_async.errors import InvalidInputError, Problem
+from indigo_async.errors import InvalidInputError
 from indigo_async.files.publishing.publisher import Publisher
-from indigo_async.workflows.batches.conflicts import Conflicts
+from indigo_async.workflows.batches.conflicts import Conflicts, JobFiles, find_files
 from indigo_async.workflows.batches.jobs import (
     AudienceJob,
     JobResult,
@@ -74,7 +74,7 @@ class Preparation:
         """Check jobs, also against the jobs so far, and load what earlier runs did. An invalid job affects no other."""
         checked = await _map_in_threads(partial(self._check, SharedChecks()), jobs)
         registered = [
-            self._register(job, number, *outcome) for (job, number), outcome in zip(jobs, checked, strict=True)
+            self._register(job, number, outcome) for (job, number), outcome in zip(jobs, checked, strict=True)
         ]
         if self.open_log is None:
             return registered
@@ -83,23 +83,23 @@ class Preparation:
             await _map_in_threads(_find_result, registered)
         return registered
 
-    def _check(self, shared: SharedChecks, numbered: NumberedJob) -> tuple[AudienceJob, Sequence[Problem] | Exception]:
+    def _check(self, shared: SharedChecks, numbered: NumberedJob) -> tuple[AudienceJob, JobFiles] | Exception:
         job, _ = numbered
         check = InputCheck()
         try:
             checked = check_job(check, job, self.publisher, shared)
+            check.raise_if_invalid()
+            return checked, find_files(checked, shared.resolve_folder)
         except Exception as error:  # noqa: BLE001 - one failed job never stops the others
-            return job, error.with_traceback(None)  # its frames would lead back to this result
-        return checked, check.problems
+            return error.with_traceback(None)  # its frames would lead back to this result
 
     def _register(
-        self, given: AudienceJob, number: int, checked: AudienceJob, problems: Sequence[Problem] | Exception
+        self, given: AudienceJob, number: int, outcome: tuple[AudienceJob, JobFiles] | Exception
     ) -> PreparedJob:
-        if isinstance(problems, Exception):
-            return PreparedJob(given, given, error=problems)
-        if problems:
-            return PreparedJob(given, given, error=InvalidInputError(problems))
-        conflicts = self.conflicts.register(checked, number)
+        if isinstance(outcome, Exception):
+            return PreparedJob(given, given, error=outcome)
+        checked, files = outcome
+        conflicts = self.conflicts.register(checked, files, number)
         return PreparedJob(given, checked, error=InvalidInputError(conflicts) if conflicts else None)
 
     async def _open(self, job: PreparedJob, open_log: OpenJobLog) -> None:

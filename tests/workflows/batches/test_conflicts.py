@@ -9,6 +9,7 @@ import pytest
 
 from indigo_async.errors import InvalidInputError
 from indigo_async.workflows import AudienceJob, ExportStep, run_batch
+from indigo_async.workflows.batches import conflicts
 from tests.support.jobs import lite_sandbox, make_client, make_job
 
 
@@ -65,3 +66,54 @@ async def test_over_another_jobs_csv_in_the_home_folder(
     jobs = [at(0, lists[0], tmp_path / "x.csv"), at(1, lists[1], Path("~/x.csv"))]
     assert "another job writes" in await refused(jobs)
     assert "is the CSV of a job (jobs[0]); choose another file" in await refused([at(0, lists[0], Path("~/one.csv"))])
+
+
+@pytest.fixture
+def linked(tmp_path: Path) -> Path:
+    """A link to the folder of the lists."""
+    link = tmp_path / "linked"
+    link.symlink_to(tmp_path)
+    return link
+
+
+async def test_through_a_linked_folder(lists: list[Path], tmp_path: Path, linked: Path):
+    jobs = [at(0, lists[0], tmp_path / "x.csv"), at(1, lists[1], linked / "x.csv")]
+    assert f"another job writes '{tmp_path}/x.csv' (jobs[0])" in await refused(jobs)
+    above = tmp_path / "new" / "folder"  # it is made when the first file is saved
+    jobs = [at(0, lists[0], above / "x.csv"), at(1, lists[1], linked / "new" / "folder" / "x.csv")]
+    assert "another job writes" in await refused(jobs)
+    assert "is the CSV of a job (jobs[0])" in await refused([at(0, lists[0], linked / "one.csv")])
+    message = await refused([at(0, lists[0], linked / "j.rows")], journal=tmp_path / "j")
+    assert "is the batch's own journal" in message
+    message = await refused([at(0, lists[0], tmp_path / "j.rows")], journal=linked / "j")
+    assert "is the batch's own journal" in message
+
+
+async def test_over_what_a_linked_csv_leads_to(lists: list[Path], tmp_path: Path):
+    (tmp_path / "latest.csv").symlink_to(lists[0])
+    message = await refused([at(0, tmp_path / "latest.csv", tmp_path / "x.csv"), at(1, lists[1], lists[0])])
+    assert "is the CSV of a job (jobs[0])" in message
+
+
+@pytest.mark.parametrize("spelling", ["/{}", "{}/../{name}/x.csv", "{}/./x.csv", "{}//x.csv"])
+async def test_other_spellings_of_a_path(lists: list[Path], tmp_path: Path, spelling: str):
+    text = f"/{tmp_path}/x.csv" if spelling == "/{}" else spelling.format(tmp_path, name=tmp_path.name)
+    one, two = (at(number, csv, tmp_path / "x.csv") for number, csv in enumerate(lists))
+    two = attrs.evolve(two, export=ExportStep(destination=text))
+    assert "another job writes" in await refused([one, two])
+
+
+async def test_through_a_linked_folder_while_jobs_are_read(lists: list[Path], tmp_path: Path, linked: Path):
+    jobs = [at(0, lists[0], tmp_path / "x.csv"), at(1, lists[1], linked / "x.csv")]
+    async with lite_sandbox() as sandbox, make_client(sandbox) as client:
+        report = await run_batch(client, iter(jobs), publisher=sandbox.file_host, journal=tmp_path / "j")
+    assert (report.done, report.failed) == (1, 1)
+    assert "another job writes" in report.failures[0].message
+
+
+async def test_names_that_differ_in_case_only(lists: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    jobs = [at(0, lists[0], tmp_path / "Jos\u00e9.csv"), at(1, lists[1], tmp_path / "JOSe\u0301.csv")]
+    async with lite_sandbox() as sandbox, make_client(sandbox) as client:
+        assert (await run_batch(client, jobs, publisher=sandbox.file_host)).done == 2
+    monkeypatch.setattr(conflicts, "_IGNORES_CASE", True)
+    assert "another job writes" in await refused(jobs)
