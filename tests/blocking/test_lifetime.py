@@ -112,7 +112,7 @@ def test_an_interruption_cancels_the_call(sandbox: Sandbox, interrupt: Callable[
 def test_an_interruption_waits_for_the_outcome_of_a_purchase(
     sandbox: Sandbox, interrupt: Callable[[], None], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
-    sandbox.faults.add(Fault(kind=FaultKind.DELAY_AFTER, endpoint=PURCHASE, delay=0.3))
+    sandbox.faults.add(Fault(kind=FaultKind.DELAY_AFTER, endpoint=PURCHASE, delay=2.0))
     with open_client(sandbox) as client:
         with when(lambda: sandbox.counts().purchases == 1, interrupt), pytest.raises(Interrupted):
             export(client, tmp_path / "donors.csv")
