@@ -35,7 +35,7 @@ def distributions(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests, or some: `nox -s tests-3.11 -- tests/polling`."""
     install(session)
-    session.run("python", "-m", "pytest", "-n", "2", *session.posargs)
+    session.run("python", "-m", "pytest", "-n", "3", *session.posargs)
 
 
 @nox.session(default=False)

@@ -55,7 +55,7 @@ def main(tests: list[str]) -> int:
     """Measure, report, and return the exit status."""
     _coverage("erase")
     deselect = [f"--deselect={test}" for test in _NOT_MEASURABLE]
-    status = _coverage("run", "-m", "pytest", "-n", "2", *deselect, *tests)
+    status = _coverage("run", "-m", "pytest", "-n", "3", *deselect, *tests)
     _coverage("combine", "--quiet")
     if tests:
         return _coverage("report", "--skip-covered", "--show-missing", "--fail-under=0") or status

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 
 import attrs
 from temporalio.client import Client
+from temporalio.worker import Worker
 
 from indigo_async import ColumnSelection, ColumnSelections, IndigoClient, RetryPolicy
 from indigo_async.sandbox import Sandbox
@@ -70,12 +72,29 @@ class TemporalEnvironment:
         own = await connect(self.address)  # a connection has one worker for a task queue
         async with (
             make_client(self.sandbox, token) as client,
-            create_worker(own, client, task_queue=self.task_queue, **settings),
+            _ended_within(30.0, create_worker(own, client, task_queue=self.task_queue, **settings)),
         ):
             yield
 
     def purchase_count(self) -> int:
         return self.sandbox.counts().purchases
+
+
+@asynccontextmanager
+async def _ended_within(seconds: float, worker: Worker) -> AsyncGenerator[None]:
+    """Run a worker. After a workflow is terminated, Temporal's Rust core rarely waits forever at the worker's end."""
+    give_up: asyncio.TimerHandle | None = None
+    try:
+        async with worker:
+            try:
+                yield
+            finally:
+                running = worker._async_context_run_task
+                assert running is not None
+                give_up = asyncio.get_running_loop().call_later(seconds, running.cancel)
+    finally:
+        if give_up is not None:
+            give_up.cancel()
 
 
 @contextmanager

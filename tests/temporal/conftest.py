@@ -12,6 +12,11 @@ from tests.support.servers.temporal import temporal_server
 from tests.support.temporal_jobs import TemporalEnvironment, lite_sandbox
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the tests of this folder: they mostly wait, while other processes run the tests that don't."""
+    items.sort(key=lambda item: not item.path.is_relative_to(Path(__file__).parent))
+
+
 @pytest.fixture(scope="session")
 def temporal_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real Temporal server, shared by all tests of a process."""
