@@ -280,7 +280,7 @@ class _JobBuilder:
                     self._errors.add(row.location, field, "is missing")
 
     def _make_job(self, row: Row, values: Mapping[str, Any]) -> AudienceJob:
-        """Make a job that may be invalid: `_validate` checks it."""
+        """Make a job that may be invalid: `_JobChecker` checks it."""
         lookalike = export = None
         if not SECTIONS["lookalike"].isdisjoint(values):
             given = _arguments("lookalike", values, audience_name="", size=0)
