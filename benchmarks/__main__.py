@@ -1,9 +1,10 @@
-"""Run all benchmarks, and show their figures with the goals as a table and as JSON.
+"""Run all benchmarks. Print their figures with the goals, and save them as JSON.
 
     python -m benchmarks [--only calls imports ...] [--quick] [--json docs/performance.json]
     python -m benchmarks --draw
 
-Each part runs in a separate process, so that none affects another. Parts that run replace their figures in the JSON.
+Each part runs in a separate process, so parts don't affect each other. Each part replaces its own figures in the JSON.
+--draw runs nothing, and writes the tables and charts of the performance page from the JSON.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Run 10,000 concurrent jobs through all stages, against a lite sandbox in a separate process.
 
-    python -m benchmarks.batch [--jobs 10000] [--customers 1] [--journal]
+    python -m benchmarks.batch [--jobs 10000] [--customers 1] [--journal] [--memory]
 
-Prints how long the batch took compared with a job's stage times (the lower bound), the requests per job, and the memory
-of a waiting job. Stage times are tens of seconds, and time is not scaled.
+Prints how long the batch took compared with a job's stage times (the lower bound) and the requests per job, and with
+--memory, the memory per job. The stages of the sandbox last tens of seconds, at normal speed.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python -m benchmarks --only calls
 
-nginx responds with an audience over loopback without TLS, so that mostly the client is measured. The SDK has all
-defaults on: input checks, retry, pacing, the timeout, typed decoding and the customer check.
+nginx responds with an audience over loopback without TLS, so most of the measured cost is the client's. The SDK runs
+with its defaults: input checks, retries, pacing, the timeout, typed decoding and the customer check.
 """
 
 from __future__ import annotations

@@ -2,12 +2,12 @@
 
     python -m benchmarks --only cookbook
 
-The naive peers follow the API reference with a loop for each audience: send, poll every interval until done, send the
-next. They use aiohttp, httpx, and requests in threads. The thoughtful peer shares one list poll among all audiences,
-with and without downloads; see `benchmarks/support/thoughtful.py`. Each peer runs in a separate process, all at the
-same time, against one lite sandbox whose stages take 10, 20 and 30 intervals. Measured are the requests and CPU per
-job, and the time from done on the server until the client knows. Downloads go to memory, because a disk takes the same
-CPU time from all.
+The naive peers follow the API reference with a loop for each audience: send a request, poll every interval until it is
+done, send the next one. They use aiohttp, httpx, and requests in threads. The thoughtful peer shares one list poll
+among all audiences, with and without downloads; see `benchmarks/support/thoughtful.py`. Each peer runs in a separate
+process. All run at the same time, against one lite sandbox whose stages take 10, 20 and 30 intervals. The benchmark
+measures the requests and CPU per job, and the time from a stage's end on the server until the client notices it.
+Downloads go to memory, because a disk costs all peers the same CPU time.
 """
 
 from __future__ import annotations

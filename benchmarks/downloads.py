@@ -2,14 +2,15 @@
 
     python -m benchmarks --only downloads
 
-The SDK writes a private part file, hashes it, and syncs it before it is renamed. nginx serves the files over loopback.
+The SDK writes a private part file, hashes it, syncs it and then renames it. nginx serves the files over loopback.
 
-Large: 500 MB to a disk. The peers are plain aiohttp without a hash, curl, and curl followed by `sha256sum`, which gives
-the same certainty. Wall-clock seconds are compared, because threads and the kernel share the work. The notes hold the
-CPU time.
+Large: a file of 500 MB, to a disk. The peers are plain aiohttp without a hash, curl, and curl followed by `sha256sum`,
+which gives the same certainty. The figures compare wall-clock time, because threads and the kernel share the work. The
+notes have the CPU time.
 
-Small: many files of 1 KB, ten at once, to memory, because a disk takes the same CPU time from all. The peer is aiohttp
-with a hash, `fsync` and a rename (`download` in `benchmarks/support/thoughtful.py`). CPU times are compared.
+Small: many files of 1 KB, ten at once, to memory, because a disk costs both peers the same CPU time. The peer is
+aiohttp with a hash, `fsync` and a rename (`download` in `benchmarks/support/thoughtful.py`). The figure compares CPU
+time.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What a fence costs: requests, objects and bytes per job, and the state at the end.
+"""Measure what a fence costs: requests, objects and bytes per job, and the final state.
 
     python -m benchmarks.fence --shards 10 --jobs 10000 --seconds 120
 
-Shards run in one process, with a store in memory that answers as slowly as a bucket. Each job reserves and settles one
+Shards run in one process, with a store in memory that responds as slowly as a bucket. Each job reserves and settles one
 purchase at a random time.
 """
 

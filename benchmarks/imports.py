@@ -1,10 +1,10 @@
-"""Compare the cost of imports, and of the command's start, with that of the libraries behind them.
+"""Compare the cost of importing the SDK, and of starting the command, with the cost of the libraries they use.
 
     python -m benchmarks --only imports
 
-Each runs in a new process. The CPU time of a command is the whole process's, from the start of Python to its end. For
-imports alone, it excludes the start of Python. They name `IndigoClient`, because the name of the package alone imports
-almost nothing.
+Each import and each command runs in a new process. The CPU time of a command is that of the whole process, including
+the start of Python. The CPU time of an import excludes it. The import names `IndigoClient`, because the package's name
+alone imports almost nothing.
 """
 
 from __future__ import annotations

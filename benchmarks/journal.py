@@ -1,10 +1,10 @@
-"""Measure the cost of a journal: 10,000 jobs that write at once, and a batch with and without a journal.
+"""Measure the cost of a journal: 10,000 jobs that write at the same time, and a batch with and without a journal.
 
     python -m benchmarks.journal [--writers 10000] [--jobs 1000] [--rounds 3]
 
 The first part prints writes per second, commits and their sizes, and the CPU time of a write in the event loop and in
-the journal's thread. The second part runs the same batch on a lite sandbox in a separate process, alternating with and
-without a journal, and prints jobs per second and CPU time per job with their spread and ratios.
+the journal's thread. The second part runs the same batch alternately with and without a journal, against a lite sandbox
+in a separate process. It prints jobs per second and CPU time per job, with their spread and ratios.
 """
 
 from __future__ import annotations

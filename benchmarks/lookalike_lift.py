@@ -1,7 +1,8 @@
 """Measure how much better than chance the sandbox's lookalikes are, on bases with a known profile.
 
-The lift is the share of voters in the lookalike who fit the profile, divided by that share in the rest of the file. It
-can be at most 1 over the latter. A fifth of each base is noise: voters from outside the profile.
+The lift is the share of voters in the lookalike who fit the profile, divided by their share among all voters outside
+the base. It can be at most 1 divided by that second share. A fifth of each base is noise: voters from outside the
+profile.
 
 Run: python benchmarks/lookalike_lift.py [voters]
 """

@@ -1,12 +1,12 @@
-"""Measure what is checked before the first request: manifests in each format, and the local lists of jobs.
+"""Measure the checks before the first request: manifests in each format, and the local lists of jobs.
 
     python -m benchmarks --only manifests
 
 `run` checks the whole manifest before it sends anything. It runs in a separate process against a socket on loopback.
-When the first request arrives, the process's CPU time and its largest resident size so far are read, and it is killed.
+When the first request arrives, the benchmark reads the process's CPU time and peak resident size, and kills it.
 `run --check` runs to its end.
 
-Lists are checked in this process, each once and then once more, unchanged.
+The benchmark checks each list twice in its own process. The list doesn't change in between.
 """
 
 from __future__ import annotations

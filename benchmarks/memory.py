@@ -1,10 +1,10 @@
-"""Measure the memory of a waiting job in a batch, above its own data.
+"""Measure the memory of a waiting job in a batch, excluding its own data.
 
     python -m benchmarks --only memory
 
-A job's own data are the `AudienceJob` that the caller made and the audience records that the API returned. Everything
-else is measured: its task, its coroutines, its wait and its place in the batch. All jobs of a batch wait at the same
-time, for each stage of the lite sandbox in turn. Python's allocations are traced, which slows the batch down.
+A job's own data is the `AudienceJob` that the caller made and the audience record that the API returned. Everything
+else is counted: the job's task, coroutines, wait and place in the batch. All jobs of a batch wait at the same time, for
+each stage of the lite sandbox in turn. Python's allocations are traced, which slows the batch down.
 """
 
 from __future__ import annotations

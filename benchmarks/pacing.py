@@ -1,14 +1,14 @@
-"""Measure how a client adapts to a server's 429s, whether they come from a rate limit or by chance.
+"""Measure how a client adapts to a server's 429s, whether they come from a rate limit or are random.
 
     python -m benchmarks.pacing [--limit 50 200] [--seconds 25] [--clients 1]
     python -m benchmarks.pacing --random 0.005 0.02 [--seconds 5] [--rounds 5]
 
-300 coroutines per client send GETs without pause to a lite sandbox, which responds to requests above its limit with 429
-and a `Retry-After` in whole seconds. One more coroutine sends a POST now and then. Several clients share the
-limit without knowing about each other, as separate processes would.
+300 coroutines per client send GETs without pause to a lite sandbox. It responds to requests above its limit with 429
+and a `Retry-After` in whole seconds. One more coroutine sends a POST now and then. If there are several clients, they
+share the limit without knowing about each other, as separate processes would.
 
-With --random, 100 coroutines send GETs to a server without a limit that takes 20 ms for each request and responds to
-this share of them with 429. Each round compares the throughput with that of a server without 429s.
+With --random, 100 coroutines send GETs to a server without a rate limit. It takes 20 ms for each request, and responds
+to the given share of requests with 429. Each round compares the throughput with that of a server without 429s.
 """
 
 from __future__ import annotations

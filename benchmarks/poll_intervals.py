@@ -2,12 +2,13 @@
 
     python -m benchmarks --only poll_intervals          (about a quarter of an hour)
 
-Each customer has ten waits that start together and share a list, and the list of everything is refused. Requests are
-counted per interval and 1,000 customers, while these have waits. Nothing is known of the first waits; later ones
-profit from what earlier ones showed.
+Each customer has ten waits that start together and share a list, and the server refuses the list of everything.
+Requests are counted per interval and 1,000 customers, while these customers have waits. The client knows nothing about
+the first waits. For later waits, it uses what it learned from earlier ones.
 
-The client's polling loop runs in simulated time, against an API in memory, for waits of several lengths. Then 1,000
-customers run over real sockets, against a lite sandbox in a separate process, at the default interval of 5 s.
+First, 1,000 customers run over real sockets, against a lite sandbox in a separate process, at the default interval of
+5 s. Then the client's polling loop runs in simulated time, against an API in memory, with 50 customers and several
+kinds of waits.
 """
 
 from __future__ import annotations

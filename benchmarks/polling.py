@@ -1,8 +1,8 @@
-"""Measure what waiting costs: requests, CPU, event loop blocking and memory.
+"""Measure what waits cost: requests, CPU, blocking of the event loop, and memory.
 
     python -m benchmarks --only polling
 
-Runs against a lite sandbox in a separate process, over loopback.
+The client runs against a lite sandbox in a separate process, over loopback.
 """
 
 from __future__ import annotations

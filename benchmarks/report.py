@@ -1,9 +1,9 @@
-"""Measure the CPU time of `indigo-async report`, for each row of a journal and as a whole.
+"""Measure the CPU time of `indigo-async report`: per row of a journal, and in total.
 
     python -m benchmarks --only report
 
-The command runs in a new process for each of two journals, by turns. The cost of a row is the difference between them:
-it leaves out the start of the command.
+The command runs alternately on a small and a large journal, each time in a new process. The cost of a row is the
+difference in CPU time divided by the difference in rows, so it excludes the start of the command.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python -m benchmarks --only resume
 
-The command runs in its own process, and a lite sandbox in another one, which counts the requests. The first run does
-all the work, and isn't measured. One customer has all jobs, or each has 100.
+The command and a lite sandbox run in separate processes, and the sandbox counts the requests. The first run does all
+the work, and isn't measured. In one case, each customer has 100 jobs. In the other, one customer has all jobs.
 """
 
 from __future__ import annotations

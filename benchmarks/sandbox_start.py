@@ -2,8 +2,8 @@
 
     python -m benchmarks --only sandbox_start
 
-Each round starts a sandbox and a demo without cached voters, then both again with them. Seconds are wall-clock time, as
-users feel it; the notes have CPU seconds, which other programs on the machine affect less.
+Each round starts a sandbox twice and a demo twice: first without cached voters, then with them. The figures are
+wall-clock seconds, because users feel those. The notes have CPU seconds, which other programs affect less.
 """
 
 from __future__ import annotations

