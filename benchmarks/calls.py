@@ -148,7 +148,7 @@ def _compare_loops(*, quick: bool) -> Figure:
                 with asyncio.Runner(loop_factory=factory) as runner:
                     results[name].append(runner.run(taken(f"{origin}/api/v1")))
     return Figure(
-        measure="CPU of get_audience in uvloop ÷ in asyncio's own loop",
+        measure="CPU of get_audience on uvloop ÷ on asyncio's event loop",
         **spread(ratios(results["uvloop"], results["asyncio"])),
     )
 

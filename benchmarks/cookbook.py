@@ -222,25 +222,25 @@ def measure(*, quick: bool) -> list[Figure]:
     naive = {f"naive with {peer}": found[peer] for peer in _NAIVE}
     return [
         Figure(
-            measure=f"requests a job, whole cookbook, {count:,} jobs of one customer (the POSTs alone are 5)",
+            measure=f"requests per job, whole cookbook, {count:,} jobs of one customer (5 of them are POSTs)",
             value=sdk["requests"],
             at_most=5.2,
             notes={name: peer["requests"] for name, peer in naive.items()},
         ),
         Figure(
-            measure="CPU of a job with export and download ÷ thoughtful aiohttp and orjson with downloads",
+            measure="CPU of a job with export and download ÷ thoughtful program (aiohttp, orjson) with downloads",
             **spread(ratios(taken["indigo_async"], taken[_WITH_DOWNLOADS])),
             at_most=1.5,
             notes={f"ms of {peer}": statistics.median(times) for peer, times in taken.items()},
         ),
         Figure(
-            measure="CPU of a job with export and download ÷ a naive loop with aiohttp, without downloads",
+            measure="CPU of a job with export and download ÷ naive loop (aiohttp) without downloads",
             value=sdk["cpu_ms"] / found["aiohttp"]["cpu_ms"],
             notes={"ms of indigo_async": sdk["cpu_ms"]}
             | {f"ms {name}": peer["cpu_ms"] for name, peer in naive.items()},
         ),
         Figure(
-            measure="time from done on the server until the client knows, mean, in poll intervals",
+            measure="mean time from a stage's end on the server until the client notices, in poll intervals",
             value=found["lag"]["lag"],
             at_most=0.6,
             notes={"the longest": found["lag"]["most"]} | {name: peer["lag"] for name, peer in naive.items()},

@@ -135,18 +135,18 @@ def measure(*, quick: bool) -> list[Figure]:
     megabytes = size // 1_000_000
     return [
         Figure(
-            measure=f"MB/s of a download with SHA-256, {megabytes} MB ÷ curl -o without",
+            measure=f"MB/s of a {megabytes} MB download with SHA-256 ÷ `curl -o` without a hash",
             **spread(ratios(wall["curl"], wall["indigo_async"])),
             at_least=0.5,
             notes=notes,
         ),
         Figure(
-            measure=f"MB/s of a download with SHA-256, {megabytes} MB ÷ curl -o, then sha256sum",
+            measure=f"MB/s of a {megabytes} MB download with SHA-256 ÷ `curl -o`, then `sha256sum`",
             **spread(ratios(wall["curl and sha256sum"], wall["indigo_async"])),
             at_least=1.0,
         ),
         Figure(
-            measure="CPU of a download of 1 KB ÷ aiohttp with SHA-256, fsync and rename",
+            measure="CPU of a 1 KB download with SHA-256 ÷ aiohttp with SHA-256, fsync and rename",
             **spread(ratios(small["indigo_async"], small["aiohttp"])),
             at_most=1.5,
             notes={f"µs of {name}": statistics.median(times) / small_count * 1e6 for name, times in small.items()},

@@ -52,7 +52,7 @@ def measure(*, quick: bool) -> list[Figure]:
 def _measure_imports(rounds: int) -> Figure:
     taken = _measure(_IMPORTS, _cpu_of_statement, rounds)
     return Figure(
-        measure="from indigo_async import IndigoClient ÷ import aiohttp",
+        measure="CPU of `from indigo_async import IndigoClient` ÷ `import aiohttp`",
         **spread(ratios(taken["indigo_async"], taken["aiohttp"])),
         at_most=1.3,
         notes=_milliseconds(taken, _IMPORTS),
@@ -77,13 +77,13 @@ def _measure_commands(rounds: int) -> list[Figure]:
     smallest = statistics.median(ratios(taken[_SMALLEST_APP], taken[_LIBRARIES]))
     return [
         Figure(
-            measure=f"indigo-async columns some.csv ÷ {_LIBRARIES}",
+            measure=f"CPU of `indigo-async columns some.csv` ÷ `{_LIBRARIES}`",
             **spread(ratios(taken["columns some.csv"], taken[_LIBRARIES])),
             at_most=2.5,
             notes=_milliseconds(taken, ["columns some.csv", _LIBRARIES]),
         ),
         Figure(
-            measure=f"--help of the slowest command ÷ {_LIBRARIES}",
+            measure=f"CPU of `--help` of the slowest command ÷ `{_LIBRARIES}`",
             **spread(ratios(taken[slowest], taken[_LIBRARIES])),
             at_most=1.5,
             notes={

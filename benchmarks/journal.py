@@ -137,12 +137,12 @@ def measure(*, quick: bool) -> list[Figure]:
     without, with_one = costs[False], costs[True]
     return [
         Figure(
-            measure=f"jobs a second with a journal ÷ without, {count:,} jobs",
+            measure=f"jobs per second with a journal ÷ without, {count:,} jobs",
             **spread(ratios([cost.wall for cost in without], [cost.wall for cost in with_one])),
             at_least=0.9,
         ),
         Figure(
-            measure="CPU of a job with a journal ÷ without",
+            measure=f"CPU of a job with a journal ÷ without, {count:,} jobs",
             **spread(ratios([cost.cpu for cost in with_one], [cost.cpu for cost in without])),
             notes={"ms without": statistics.median(cost.cpu for cost in without) / count * 1e3},
         ),

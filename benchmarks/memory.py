@@ -97,7 +97,7 @@ def measure(*, quick: bool) -> list[Figure]:
         own, above = asyncio.run(waiting_jobs(500 if quick else 4_000, Path(folder)))
     return [
         Figure(
-            measure="memory of a waiting job above its own data",
+            measure="memory of a waiting job, excluding its own data",
             value=max(above.values()) / 1024,
             unit="KiB",
             notes={f"KiB in {stage}": taken / 1024 for stage, taken in above.items()}

@@ -78,7 +78,7 @@ async def measure_under_limit(limit: float, seconds: float, *, clients: int = 1)
     total = sum(by_status.values())
     return [
         Figure(
-            measure=f"share used of a limit of {limit:g} requests a second",
+            measure=f"share of the rate limit used, limit of {limit:g} requests per second",
             value=responses / seconds / limit,
             at_least=0.95,
             notes={
@@ -86,7 +86,11 @@ async def measure_under_limit(limit: float, seconds: float, *, clients: int = 1)
                 "the smallest client's share": min(count for count, _ in each) / responses,
             },
         ),
-        Figure(measure=f"share refused under a limit of {limit:g} a second", value=refused / total, at_most=0.01),
+        Figure(
+            measure=f"share of requests refused, limit of {limit:g} requests per second",
+            value=refused / total,
+            at_most=0.01,
+        ),
     ]
 
 
@@ -122,7 +126,7 @@ async def measure_random_refusals(shares: list[float], seconds: float, *, rounds
             disturbed[share].append(await measure_throughput(share, seconds))
     return [
         Figure(
-            measure=f"throughput with {share:.1%} of random 429s ÷ without, worst of {rounds} rounds",
+            measure=f"throughput with {share:.1%} random 429s ÷ without, worst of {rounds} rounds",
             value=min(ratios(throughputs, undisturbed)),
             low=min(ratios(throughputs, undisturbed)),
             high=max(ratios(throughputs, undisturbed)),

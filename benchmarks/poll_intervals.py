@@ -192,7 +192,7 @@ def simulations(customers: int) -> list[Figure]:
         )
     figures.append(
         Figure(
-            measure="mean delay of waits younger than ten intervals, in intervals, the worst lengths (simulated)",
+            measure="mean delay of waits shorter than ten intervals, in intervals, worst kind of wait (simulated)",
             value=max(youngest.values()),
             at_most=0.6,
             notes=dict(youngest),

@@ -108,7 +108,7 @@ async def thousand_waits(count: int, intervals: int) -> Figure:
             name: sum(statuses.values()) for name, statuses in sandbox.counts()["requests"].items() if "GET" in name
         }
     return Figure(
-        measure=f"reads for {count:,} uploads of one customer that take {intervals} intervals",
+        measure=f"read requests for {count:,} uploads of one customer that take {intervals} intervals each",
         value=float(sum(reads.values())),
         at_most=2.0 * intervals,
         notes={
@@ -135,13 +135,13 @@ async def one_round(sandbox: SandboxProcess, count: int, turns: int) -> list[Fig
                 requests = (client.transport.requests.total() - sent) / ROUNDS
     return [
         Figure(
-            measure=f"CPU of one wait in a poll round for {count:,} waits of one customer",
+            measure=f"CPU per wait in a poll round for {count:,} waits of one customer",
             **spread(costs),
             unit="µs",
             at_most=3.0,
             notes={"ms of a round": statistics.median(costs) * count / 1e3},
         ),
-        Figure(measure=f"requests of a poll round for {count:,} waits", value=requests, at_most=1.0),
+        Figure(measure=f"requests per poll round for {count:,} waits of one customer", value=requests, at_most=1.0),
     ]
 
 
@@ -155,7 +155,7 @@ async def longest_block(rows: int, waits: int) -> list[Figure]:
                 await asyncio.sleep(2)
             async with measuring_pauses() as pauses:
                 ids = [audience.id for audience in await client.list_audiences("big")]
-            figures.append(block_figure(f"client.list_audiences returns {rows:,} rows", pauses, idle, at_most=None))
+            figures.append(block_figure(f"`client.list_audiences` returns {rows:,} rows", pauses, idle, at_most=None))
             gc.collect()
             async with open_waits(client, ids[:waits], "big") as poller:
                 for part in ("first read, watched rows decoded in full", "later reads"):
@@ -186,7 +186,7 @@ def block_figure(during: str, pauses: Pauses, idle: Pauses, *, at_most: float | 
         name: max(values, default=0.0) * 1e3 for name, values in attrs.asdict(pauses, recurse=False).items()
     }
     return Figure(
-        measure=f"longest block while {during}",
+        measure=f"longest event loop block while {during}",
         value=milliseconds["thread"],
         unit="ms",
         at_most=at_most,
@@ -262,7 +262,7 @@ async def memory(sandbox: SandboxProcess, count: int) -> Figure:
             seen = tracemalloc.get_traced_memory()[0] - before
         tracemalloc.stop()
     return Figure(
-        measure="memory of a waiting watch with its task",
+        measure="memory of a wait, including its task",
         value=unseen / count / 1024,
         unit="KiB",
         notes={
@@ -299,7 +299,7 @@ def row_costs(count: int) -> Figure:
 
     costs = {work.__name__: statistics.median(cpu_of(work) for _ in range(5)) / count * 1e6 for work in (view, full)}
     return Figure(
-        measure=f"CPU of a list's row ({len(body) // count} bytes) as a view ÷ decoded in full",
+        measure=f"CPU to read a list row ({len(body) // count} bytes) as a view ÷ to decode it in full",
         value=costs["view"] / costs["full"],
         notes={"µs of a view": costs["view"], "µs in full": costs["full"]},
     )

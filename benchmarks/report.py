@@ -36,7 +36,7 @@ def measure(*, quick: bool) -> list[Figure]:
     costs = [(more - less) / added * 1e6 for less, more in zip(taken[small], taken[large], strict=True)]
     return [
         Figure(
-            measure="report: CPU for each row of a journal",
+            measure="CPU of `report` per row of a journal",
             **spread(costs),
             unit="µs",
             at_most=6.0,

@@ -43,7 +43,7 @@ def measure(*, quick: bool) -> list[Figure]:
             runs = run_again(Path(folder), jobs, jobs_of_a_customer=jobs_of_a_customer, rounds=rounds)
         figures += [
             Figure(
-                measure=f"CPU to run a finished job again, the command's start included, {jobs:,} jobs of {customers}",
+                measure=f"CPU to run a finished job again, including the command's start, {jobs:,} jobs of {customers}",
                 **spread([run.cpu_seconds / jobs * 1e3 for run in runs]),
                 unit="ms",
                 at_most=0.2,

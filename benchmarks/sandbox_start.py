@@ -135,28 +135,28 @@ def measure(*, quick: bool) -> list[Figure]:
     memory = ("MiB", "MiB after a match", "MiB after a lookalike")
     return [
         Figure(
-            measure="start of a sandbox with 100,000 cached voters, until its first response",
+            measure="time from the start of a sandbox with 100,000 cached voters until its first response",
             unit="s",
             **spread(values("start, cached", "seconds")),
             at_most=1.0,
             notes=medians(*starts, "lite", names=["seconds", "CPU seconds"]),
         ),
         Figure(
-            measure="memory of this sandbox after its start",
+            measure="memory of a sandbox with 100,000 cached voters after its start",
             unit="MiB",
             **spread(values("start, cached", "MiB")),
             at_most=250.0,
             notes=medians(*starts, names=memory) | medians("lite", names=["MiB"]),
         ),
         Figure(
-            measure="indigo-async demo, with cached voters",
+            measure="time of `indigo-async demo` with cached voters",
             unit="s",
             **spread(values("demo, cached", "seconds")),
             at_most=8.0,
             notes=medians(*demos, names=["seconds", "CPU seconds"]),
         ),
         Figure(
-            measure="peak memory of the first indigo-async demo, which creates the voters",
+            measure="peak memory of the first `indigo-async demo`, which generates the voters",
             unit="MB",
             **spread(values("demo, first", "MB")),
             at_most=500.0,
