@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import attrs
 
-__all__ = ["Figure", "measure_interleaved", "ratios", "spread"]
+__all__ = ["Figure", "format_number", "measure_interleaved", "ratios", "spread"]
 
 
 @attrs.frozen(kw_only=True)
@@ -43,8 +43,13 @@ class Figure:
     @property
     def goal(self) -> str:
         if self.at_most is not None:
-            return f"<= {self.at_most:.4g}"
-        return "" if self.at_least is None else f">= {self.at_least:,.4g}"
+            return f"<= {format_number(self.at_most)} {self.unit}".strip()
+        return "" if self.at_least is None else f">= {format_number(self.at_least)} {self.unit}".strip()
+
+
+def format_number(value: float) -> str:
+    """A number with three digits, or more if it is large."""
+    return f"{value:,.3g}" if abs(value) < 1_000 else f"{value:,.0f}"
 
 
 async def measure_interleaved(

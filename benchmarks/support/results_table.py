@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.support.figures import format_number
+
 __all__ = ["write_tables"]
 
 _TABLE = re.compile(r"(<!-- figures: (.*?) -->\n).*?(<!-- end of figures -->\n)", re.DOTALL)
@@ -36,15 +38,11 @@ def _table(parts: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     yield "|---|---|---|---|---|"
     for part in parts:
         for figure in part["figures"]:
-            result = f"{_number(figure['value'])} {figure['unit']}".strip()
+            result = f"{format_number(figure['value'])} {figure['unit']}".strip()
             if figure["is_reached"] is not None:
                 result = f"{result}, {'yes' if figure['is_reached'] else '**no**'}"
             low, high = figure["low"], figure["high"]
-            between = "" if low is None or low == high else f"{_number(low)} to {_number(high)}"
+            between = "" if low is None or low == high else f"{format_number(low)} to {format_number(high)}"
             goal = figure["goal"].replace("<=", "≤").replace(">=", "≥")
             yield f"| {figure['measure']} | {goal} | {result} | {between} | `{part['command']}` |"
     yield ""
-
-
-def _number(value: float) -> str:
-    return f"{value:,.3g}" if abs(value) < 1_000 else f"{value:,.0f}"
