@@ -19,7 +19,7 @@ def show_demo(*, out: Path, voters: int, people: int, speed: float, seed: int) -
     """Run every recipe for three customers at once, and show the progress and the results."""
     if out.exists() and not out.is_dir():
         raise InvalidInputError([Problem("--out", f"{out} is not a folder")])
-    from indigo_async.cli.demo_runner import DemoOptions, run_demo  # noqa: PLC0415 - optional extra
+    from indigo_async.cli.runners.demo_batch import DemoOptions, run_demo  # noqa: PLC0415 - optional extra
 
     try:
         run_async(partial(run_demo, DemoOptions(out=out, voters=voters, people=people, speed=speed, seed=seed)))

@@ -24,7 +24,7 @@ from indigo_async.cli.exit_codes import ExitCode
 from indigo_async.cli.options.common import ConnectionOptions
 from indigo_async.cli.render.advice import use_option_names
 from indigo_async.cli.render.output import Output, format_file_size, replace_control_characters
-from indigo_async.cli.server_checks import Check, CheckStatus, check_server
+from indigo_async.cli.runners.server_checks import Check, CheckStatus, check_server
 from indigo_async.cli.signals import run_async
 from indigo_async.errors import InvalidInputError, Problem
 

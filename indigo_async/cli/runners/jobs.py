@@ -13,9 +13,9 @@ from indigo_async._text import format_dollars
 from indigo_async.cli.options.batch import TemporalOptions
 from indigo_async.cli.render.advice import advice_for, use_option_names
 from indigo_async.cli.render.output import Output, make_table
+from indigo_async.cli.runners.temporal import show_summary
+from indigo_async.cli.runners.temporal_client import open_temporal, suggesting_batch
 from indigo_async.cli.signals import run_async
-from indigo_async.cli.temporal_client import open_temporal, suggesting_batch
-from indigo_async.cli.temporal_runner import show_summary
 from indigo_async.temporal import BatchSummary, JobStatus, cancel_batch, drop_job, list_jobs
 
 __all__ = ["cancel_and_show", "drop_and_show", "show_jobs"]

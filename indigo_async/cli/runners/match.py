@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from indigo_async.cli.client import create_and_show, open_publisher
-from indigo_async.cli.column_selections import load_selections
 from indigo_async.cli.options.columns import ColumnOptions
 from indigo_async.cli.options.common import WaitOptions
+from indigo_async.cli.runners.column_selections import load_selections
 from indigo_async.client import IndigoClient
 from indigo_async.errors import InvalidInputError, Problem
 from indigo_async.models import Audience

@@ -11,13 +11,13 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from indigo_async._text import format_dollars
-from indigo_async.cli.batch_runner import explain_exit, run_manifest
 from indigo_async.cli.exit_codes import ExitCode
 from indigo_async.cli.options.batch import BatchOptions
 from indigo_async.cli.options.common import ConnectionOptions, PacingOptions
 from indigo_async.cli.render.output import Justify, make_table
 from indigo_async.cli.render.results import BatchResult, render_failed_jobs, render_stop_reason, summary_to_json
 from indigo_async.cli.report.formatting import format_count
+from indigo_async.cli.runners.batch import explain_exit, run_manifest
 from indigo_async.cli.signals import run_async
 from indigo_async.workflows import CustomerTotals, JobOutcome
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import attrs
 
 from indigo_async._validation import InputCheck
-from indigo_async.cli.batch_check import check_batch
-from indigo_async.cli.batch_runner import explain_exit, run_manifest
 from indigo_async.cli.exit_codes import ExitCode
 from indigo_async.cli.options.batch import BATCH, TEMPORAL_BATCH, BatchOptions, TemporalBatchOptions
 from indigo_async.cli.options.common import CONNECTION, PACING, ConnectionOptions, PacingOptions
 from indigo_async.cli.render.results import render_results, summary_to_json
+from indigo_async.cli.runners.batch import explain_exit, run_manifest
+from indigo_async.cli.runners.batch_check import check_batch
 from indigo_async.cli.signals import run_async
 
 __all__ = ["run_jobs"]
@@ -63,7 +63,7 @@ def run_jobs(
         )
         return ExitCode.SUCCESS
     if temporal.address is not None:
-        from indigo_async.cli.temporal_runner import run_on_temporal  # noqa: PLC0415 - optional extra
+        from indigo_async.cli.runners.temporal import run_on_temporal  # noqa: PLC0415 - optional extra
 
         return run_async(
             lambda: run_on_temporal(manifest, temporal, batch, output, purchase=purchase, budget_cents=budget_cents)

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from indigo_async._validation import InputCheck
-from indigo_async.cli.column_selections import load_selections
 from indigo_async.cli.commands.columns import columns as columns_command
 from indigo_async.cli.options.columns import ColumnOptions
 from indigo_async.cli.options.common import OutputOptions
+from indigo_async.cli.runners.column_selections import load_selections
 from indigo_async.files import ColumnSuggestion
 from indigo_async.files.csv.suggest import read_suggestion, to_python, to_yaml
 from indigo_async.sandbox import Sandbox

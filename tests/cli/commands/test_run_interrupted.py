@@ -147,7 +147,7 @@ SIGNALLED_WHILE_CLOSING = """
 import signal, sys
 from contextlib import asynccontextmanager
 import anyio
-from indigo_async.cli import batch_runner
+from indigo_async.cli.runners import batch
 from indigo_async.cli.app import run
 
 @asynccontextmanager
@@ -159,7 +159,7 @@ async def publisher(*_):
         await anyio.sleep(0.01)
         print("closed", file=sys.stderr)
 
-batch_runner.open_publisher = publisher
+batch.open_publisher = publisher
 sys.exit(run(sys.argv[1:]))
 """
 

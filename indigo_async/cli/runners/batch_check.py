@@ -114,7 +114,7 @@ def _read_jobs(
 ) -> Iterator[AudienceJob]:
     """The jobs as `run` would read them, after a check of the options that they depend on."""
     if temporal.address is not None:
-        from indigo_async.cli.temporal_runner import read_manifest_for_workers  # noqa: PLC0415 - optional extra
+        from indigo_async.cli.runners.temporal import read_manifest_for_workers  # noqa: PLC0415 - optional extra
 
         return read_manifest_for_workers(manifest, batch)
     publisher = LocalPublisher() if api_is_local or batch.publish is not None else None

@@ -22,7 +22,7 @@ from indigo_async.cli.render.advice import advice_for, use_option_names
 from indigo_async.cli.render.failures import FailureGroups, render_failures
 from indigo_async.cli.render.output import Output
 from indigo_async.cli.report.formatting import format_count
-from indigo_async.cli.temporal_client import open_temporal
+from indigo_async.cli.runners.temporal_client import open_temporal
 from indigo_async.events import Stage
 from indigo_async.files import Publisher
 from indigo_async.temporal import BatchProgress, BatchSummary, run_batch
