@@ -39,9 +39,9 @@ def run_jobs(jobs: int) -> tuple[CommandRun, float]:
 
 def measure(*, quick: bool) -> list[Figure]:
     small, large = (200, 1_000) if quick else (1_000, 100_000)
-    few = [run_jobs(small) for _ in range(1 if quick else 3)]
+    few = [run_jobs(small) for _ in range(1 if quick else 4)]
     many, cpu_among_many = run_jobs(large)
-    few += [] if quick else [run_jobs(small) for _ in range(2)]  # before and after, in case the machine changes
+    few += [] if quick else [run_jobs(small) for _ in range(4)]  # before and after, in case the machine changes
     cpu_among_few = statistics.median(cpu for _, cpu in few)
     half, end = many.memory_at(0.5), many.memory_at(0.95)
     return [
