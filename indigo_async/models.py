@@ -114,6 +114,7 @@ def _extra_repr(extra: Mapping[str, Any]) -> str:
 
 
 _EMPTY_EXTRA: Mapping[str, Any] = {}
+_TINY_SHARE = 0.001
 
 
 @attrs.frozen(kw_only=True)
@@ -205,7 +206,8 @@ class Audience:
         rate, csv = self.match_rate, self.uploaded_audience_csv
         if rate is None or csv is None:
             return f"{self.matched_count:,} rows"
-        return f"{self.matched_count:,} of {csv.row_count:,} rows ({rate:.1%})"
+        share = f"{rate:.2%}" if 0 < rate < _TINY_SHARE else f"{rate:.1%}"
+        return f"{self.matched_count:,} of {csv.row_count:,} rows ({share})"
 
     def display_fields(self) -> dict[str, object]:
         """Return what to show of the audience, by heading."""

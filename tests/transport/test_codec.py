@@ -398,3 +398,11 @@ def test_a_match_is_described():
     assert describe() is None
     assert describe(matchedCount=7) == "7 of 9 rows (77.8%)"
     assert describe(matchedCount=1_234) == "1,234 rows"
+
+
+@pytest.mark.parametrize(
+    ("matched", "share"), [(0, "0.0%"), (6, "0.02%"), (29, "0.10%"), (30, "0.1%"), (6_000, "20.1%")]
+)
+def test_a_tiny_share_of_matched_rows_is_not_shown_as_none(matched: int, share: str):
+    audience = audience_of(WHOLE | {"uploadedAudienceCsv": {"rowCount": 29_900, "matchedCount": matched}})
+    assert audience.describe_match() == f"{matched:,} of 29,900 rows ({share})"

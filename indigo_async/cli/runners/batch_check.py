@@ -26,6 +26,7 @@ from indigo_async.errors import InvalidInputError, Problem
 from indigo_async.files import LocalPublisher
 from indigo_async.files.csv.check import inspect_csv
 from indigo_async.files.csv.urls import find_url_warnings
+from indigo_async.files.csv.warnings import find_name_warnings
 from indigo_async.workflows import AudienceJob
 from indigo_async.workflows.batches.conflicts import journal_files
 from indigo_async.workflows.batches.jobs import normalized_inputs
@@ -141,10 +142,11 @@ def _collecting(problems: list[Problem]) -> Generator[None]:
 
 
 def _find_warnings(job: AudienceJob, *, api_is_local: bool) -> Iterator[str]:
+    selections, _ = normalized_inputs(job)
     if is_url(job.csv):
         yield from find_url_warnings(str(job.csv), api_is_local=api_is_local)
+        yield from find_name_warnings({field: one.column_name for field, one in selections.by_field().items()})
     else:
-        selections, _ = normalized_inputs(job)
         yield from inspect_csv(Path(job.csv), selections.by_field()).warnings
         if job.lookalike is not None and _has_few_rows(Path(job.csv)):
             yield (

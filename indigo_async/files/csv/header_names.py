@@ -8,7 +8,7 @@ from functools import cache, lru_cache
 
 import attrs
 
-__all__ = ["RecognizedField", "is_excluded_header", "is_value", "recognize_field"]
+__all__ = ["RecognizedField", "find_other_field", "is_excluded_header", "is_value", "recognize_field"]
 
 _MAX_NAME_LENGTH = 80
 _VALUE = re.compile(r"[\d\s()+./:-]*\d[\d\s()+./:-]*|\S+@\S+\.\S+")
@@ -54,6 +54,13 @@ _SPELLINGS = {
     "nationbuilderid|can2userid|(?:voter|member|membership|registration|reg|donor|constituent|supporter|affidavit|record)"
     "(?:no|num|nbr|number)",
 }
+_SHARED_SPELLINGS = {
+    "first_name": _SPELLINGS["full_name"],
+    "last_name": _SPELLINGS["full_name"],
+    "full_name": "nombre",
+    "address": "st|postal",
+}
+"""Names that a field's column may have, too, although they are recognized as another field."""
 
 
 @attrs.frozen
@@ -70,21 +77,36 @@ def _split_words(name: str) -> list[str]:
     return re.findall(r"[a-z0-9]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", plain).lower())
 
 
+def _field_words(name: str) -> list[str]:
+    """Split the name of a field's column into words, without Salesforce's suffix."""
+    return _split_words(re.sub("__c$", "", name[:_MAX_NAME_LENGTH], flags=re.IGNORECASE))
+
+
+def _name_pattern(spellings: str, qualifiers: str) -> re.Pattern[str]:
+    return re.compile(f"(?:{qualifiers})*?(?:{spellings})(?:{qualifiers})*")
+
+
 @cache
 def _patterns() -> dict[RecognizedField, re.Pattern[str]]:
     """Patterns in the order to try them: first the plain names of all fields, then the fallbacks."""
     patterns: dict[RecognizedField, re.Pattern[str]] = {}
     for is_fallback, qualifiers in ((False, _QUALIFIERS), (True, f"{_QUALIFIERS}|{_FALLBACK_QUALIFIERS}")):
         for field, spellings in _SPELLINGS.items():
-            pattern = f"(?:{qualifiers})*?(?:{spellings})(?:{qualifiers})*"
-            patterns[RecognizedField(field, is_fallback)] = re.compile(pattern)
+            patterns[RecognizedField(field, is_fallback)] = _name_pattern(spellings, qualifiers)
     return patterns
+
+
+@cache
+def _possible_names(field: str) -> re.Pattern[str]:
+    """All names that a field's column may have, even those that are recognized as another field."""
+    spellings = "|".join(filter(None, (_SPELLINGS[field], _SHARED_SPELLINGS.get(field))))
+    return _name_pattern(spellings, f"{_QUALIFIERS}|{_FALLBACK_QUALIFIERS}")
 
 
 @lru_cache(maxsize=1_000)  # lists have the same columns again and again
 def recognize_field(name: str) -> RecognizedField | None:
     """The field that a column is named after; None if its name matches no field."""
-    words = _split_words(re.sub("__c$", "", name[:_MAX_NAME_LENGTH], flags=re.IGNORECASE))  # Salesforce's suffix
+    words = _field_words(name)
     joined = "".join(words)
     for recognized, pattern in _patterns().items():
         if pattern.fullmatch(joined):
@@ -92,6 +114,19 @@ def recognize_field(name: str) -> RecognizedField | None:
     if words and words[-1] in {"id", "uuid", "guid"} and not is_excluded_header(name):
         return RecognizedField("id", is_fallback=True)
     return None
+
+
+def find_other_field(name: str, field: str) -> str | None:
+    """The field, other than `field`, that a column is certainly named after. None if it may hold `field`.
+
+    Any column may serve as the `id`.
+    """
+    recognized = recognize_field(name)
+    if recognized is None or recognized.is_fallback or field in {recognized.field, "id"}:
+        return None
+    if _possible_names(field).fullmatch("".join(_field_words(name))):
+        return None
+    return recognized.field
 
 
 def is_excluded_header(name: str) -> bool:

@@ -12,8 +12,9 @@ import attrs
 
 from indigo_async.files.csv.column_names import show_exactly, visible_name
 from indigo_async.files.csv.head import CsvHead
+from indigo_async.files.csv.header_names import find_other_field
 
-__all__ = ["find_column_warnings", "find_damage", "find_file_warnings"]
+__all__ = ["find_column_warnings", "find_damage", "find_file_warnings", "find_name_warnings"]
 
 _ROWS_CHECKED = 200
 _DELIMITER_NAMES = {";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -145,8 +146,19 @@ def _find_uneven_rows(head: CsvHead) -> Iterator[str]:
         )
 
 
+def find_name_warnings(columns: Mapping[str, str]) -> Iterator[str]:
+    """Warn about columns of fields that are named after another field, as when two columns were swapped."""
+    for field, column in columns.items():
+        other = find_other_field(column, field)
+        if other is not None:
+            yield (
+                f"{field}: the column {show_exactly(column)} is named like {other}; check that it is the right column"
+            )
+
+
 def find_column_warnings(head: CsvHead, columns: Mapping[str, str]) -> Iterator[str]:
-    """Warn about damaged values in the columns of fields, by field."""
+    """Warn about the columns of fields, by field: names of other fields, confusable names, and damaged values."""
+    yield from find_name_warnings(columns)
     sample = attrs.evolve(head, rows=head.rows[:_ROWS_CHECKED])
     visible_names = {name: visible_name(name) for name in head.columns if name.strip()}
     for field, column in columns.items():

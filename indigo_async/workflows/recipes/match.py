@@ -21,6 +21,7 @@ from indigo_async.errors import ApiError, AudienceExistsError, AudienceFailedErr
 from indigo_async.events import Listener, Stage
 from indigo_async.files.csv.check import CsvInspection, find_csv_problems, inspect_csv
 from indigo_async.files.csv.urls import find_url_warnings
+from indigo_async.files.csv.warnings import find_name_warnings
 from indigo_async.files.publishing.publisher import Publisher, content_name
 from indigo_async.inputs import ColumnSelection, ColumnSelections, ColumnSelectionsInput
 from indigo_async.models import Audience, RecordId, same_id
@@ -56,6 +57,12 @@ _NEEDS_PUBLISHER = (
 _UNKNOWN_OUTCOME_SECONDS = 15 * 60.0
 """How long to wait for a refused match that may have been made anyway. The next run finds one that takes longer."""
 
+_LOW_MATCH_RATE = 0.1
+"""Below this share of matched rows, a column or the file is probably wrong.
+
+Lists of up to ten rows can't fall below it, unless nobody matched.
+"""
+
 
 async def upload_and_match(
     client: IndigoClient,
@@ -70,7 +77,8 @@ async def upload_and_match(
 ) -> Audience:
     """Upload a CSV of people and match it to the voter file. Returns the audience when it is `ACTIVE`.
 
-    Called again with the same arguments, it reuses the existing audience.
+    Called again with the same arguments, it reuses the existing audience. If the server shows that fewer than 10% of
+    the rows matched, the recipe warns (`RecipeWarning`).
 
     Args:
         client: an open client.
@@ -135,8 +143,9 @@ async def inspect_input(
         InvalidInputError: the file has changed since it was checked, and can't be matched any more.
     """
     if is_url(csv):
-        warnings = find_url_warnings(str(csv), api_is_local=client.settings.is_loopback)
-        return CsvInspection(selections, tuple(warnings))
+        columns = {field: selection.column_name for field, selection in selections.items()}
+        url_warnings = find_url_warnings(str(csv), api_is_local=client.settings.is_loopback)
+        return CsvInspection(selections, (*url_warnings, *find_name_warnings(columns)))
     return await run_in_thread(partial(inspect_csv, Path(csv), selections))
 
 
@@ -149,7 +158,19 @@ async def ensure_matched(context: RecipeContext, csv: str | Path, selections: Co
             f"audience {audience.id} has 0 people: no row of the CSV was matched; check its columns, then "
             "match it under another name"
         )
+    elif context.job_log.result(Stage.PURCHASE) is None:  # no earlier run purchased an export
+        _warn_if_few_matched(context, audience)
     return audience
+
+
+def _warn_if_few_matched(context: RecipeContext, audience: Audience) -> None:
+    """Warn if the server shows that few rows matched."""
+    rate = audience.match_rate
+    if rate is not None and rate < _LOW_MATCH_RATE:
+        context.warn(
+            f"only {audience.describe_match()} matched: check the CSV and its columns before you pay for an export; "
+            "match a corrected list under another name"
+        )
 
 
 @asynccontextmanager

@@ -142,6 +142,21 @@ async def test_warnings_about_lists_are_shown_and_are_no_problems(command_line: 
     assert plan["type"] == "check"
 
 
+async def test_swapped_columns_are_warned_about_at_a_path_and_at_a_url(command_line: RunCommand, tmp_path: Path):
+    columns = "first_name: {column_name: Last Name, is_required: true}, last_name: {column_name: First Name}"
+    write(tmp_path, {"a.csv": "First Name,Last Name\nAda,Lovelace\n"})
+    (tmp_path / "jobs.yaml").write_text(
+        f"defaults: {{column_selections: {{{columns}}}}}\njobs:\n"
+        "- {customer_id: 1, audience_name: A, csv: a.csv}\n" + ROW % ("B", "b")
+    )
+    result = await command_line(None, "run", tmp_path / "jobs.yaml", "--check", **LOCAL)
+    assert result.exit_code == 0, result.stderr
+    assert "2 jobs have warnings" in result.stdout
+    shown = " ".join(result.stdout.split())
+    assert "1/A and 1 more: first_name: the column 'Last Name' is named like last_name; check that" in shown
+    assert "1/A and 1 more: last_name: the column 'First Name' is named like first_name; check that" in shown
+
+
 async def test_a_local_csv_needs_a_publisher_unless_the_server_is_local(command_line: RunCommand, tmp_path: Path):
     write_examples(tmp_path)
     refused = await command_line(None, "run", tmp_path / "jobs.yaml", "--check")

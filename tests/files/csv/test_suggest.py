@@ -18,6 +18,7 @@ from indigo_async.files import ColumnSuggestion, check_columns, suggest_columns
 from indigo_async.files.csv.check import find_csv_problems
 from indigo_async.files.csv.header_names import recognize_field
 from indigo_async.files.csv.suggest import read_suggestion, to_python, to_yaml
+from indigo_async.files.csv.warnings import find_name_warnings
 from indigo_async.inputs import ColumnSelection, ColumnSelections
 from indigo_async.sandbox import Sandbox
 from indigo_async.sandbox.people import VoterFile, generate_messy_csv, generate_messy_upload
@@ -308,6 +309,7 @@ def test_any_combination_of_known_column_names_is_recognized(tmp_path_factory, d
     suggestion = read_suggestion(path)
     assert {field: one.column_name for field, one in suggestion.selections.by_field().items()} == names
     assert suggestion.left_out.keys() == set(others)
+    assert list(find_name_warnings(names)) == []
     assert suggestion.delimiter == delimiter
     assert_follows_the_rules(suggestion, path)
 
