@@ -91,6 +91,7 @@ def outcome_to_json(outcome: JobOutcome) -> dict[str, Any]:
         "customer_id": job.customer_id,
         "audience_name": job.audience_name,
         "ok": outcome.ok,
+        "recalled": outcome.recalled,
         "stage": outcome.stage.value,
         "audience_id": outcome.audience_id,
         "matched_id": result.matched.id if result is not None else None,
@@ -189,14 +190,15 @@ def render_results(result: BatchResult) -> RenderableType:
     """The outcome, a table of stages, costs and requests, warnings and failures."""
     report = result.report
     headline = Text(f"{report.done:,} of {result.total:,} jobs done", style="bold green" if report.done else "bold")
+    if report.recalled:
+        headline.append(f" ({report.recalled:,} of them by earlier runs)", style="bold green")
     if report.failed:
         headline.append(f", {report.failed:,} failed", style="bold red")
-    finished = report.done + report.failed
     if result.unfinished:
         headline.append(f", {result.unfinished:,} unfinished", style="bold yellow")
     headline.append(f", in {format_elapsed(report.seconds)}.", style="bold")
     parts: list[RenderableType] = [headline, *render_stop_reason(result)]
-    if finished:
+    if report.stages or report.failed:
         parts += ["", _render_stages(report)]
     return Group(*parts, "", _render_details(report), *_render_warnings(report), *render_failed_jobs(result))
 
@@ -239,25 +241,32 @@ def _render_details(report: BatchReport) -> Table:
     details = Table.grid(padding=(0, 2, 0, 0))
     details.add_column()
     details.add_column(overflow="fold")
-    by_journal = " by all runs with this journal"
-    if report.fence_spent_cents is None:
-        details.add_row("cost", Text(format_spending(report.spent_cents, report.budget_cents, by=by_journal)))
-    else:
-        by_fence = " by all runs with this fence"
-        details.add_row("cost", Text(format_spending(report.fence_spent_cents, report.budget_cents, by=by_fence)))
-        details.add_row("", Text(format_spending(report.spent_cents, None, by=by_journal)))
-    details.add_row("", Text(f"{format_dollars(report.quoted_cents)} is the price of all exports so far"))
+    for number, line in enumerate(_describe_costs(report)):
+        details.add_row("" if number else "cost", Text(line))
     if report.unresolved_cents:
         unresolved = f"{format_dollars(report.unresolved_cents)} in purchases of unknown outcome; run again to check"
         details.add_row("", Text(unresolved, style="yellow"))
     requests = sum(report.requests.values())
     jobs = report.done + report.failed + report.canceled
     per_job = f", {requests / jobs:,.1f} per job" if jobs else ""
-    details.add_row("server", Text(f"{requests:,} requests{per_job}; {report.reads_saved:,} reads saved"))
+    saved = f"{format_count(report.reads_saved, 'read')} saved"
+    details.add_row("server", Text(f"{format_count(requests, 'request')}{per_job}; {saved}"))
     if report.lost_uploads:
         lost = f"{report.lost_uploads:,} uploads were repeated; each may have left an unused audience, which is free"
         details.add_row("", Text(lost))
     return details
+
+
+def _describe_costs(report: BatchReport) -> Iterator[str]:
+    if report.spent_this_run_cents < report.spent_cents:
+        yield format_spending(report.spent_this_run_cents, None, by=" by this run")
+    by_journal = " by all runs with this journal"
+    if report.fence_spent_cents is None:
+        yield format_spending(report.spent_cents, report.budget_cents, by=by_journal)
+    else:
+        yield format_spending(report.fence_spent_cents, report.budget_cents, by=" by all runs with this fence")
+        yield format_spending(report.spent_cents, None, by=by_journal)
+    yield f"{format_dollars(report.quoted_cents)} quoted for all exports so far"
 
 
 def _render_warnings(report: BatchReport) -> Iterator[RenderableType]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import anyio
 
+from indigo_async._text import format_dollars
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async.cli.client import create_client, open_publisher
 from indigo_async.cli.errors import ErrorReport, combine_exit_codes, exit_code_for
@@ -26,6 +27,7 @@ from indigo_async.cli.render.output import Output, format_elapsed
 from indigo_async.cli.render.results import BatchResult, JobTotals, outcome_to_json, render_start
 from indigo_async.cli.signals import stop_on_signals
 from indigo_async.client import IndigoClient
+from indigo_async.errors import BudgetExceededError
 from indigo_async.events import Stage
 from indigo_async.workflows import AudienceJob, Batch, BatchReport, JobOutcome, start_batch
 from indigo_async.workflows.batches.conflicts import journal_files
@@ -186,7 +188,23 @@ def explain_exit(result: BatchResult) -> ErrorReport:
     else:
         kind, message = "JobsFailed", f"{result.report.failed:,} of {result.total:,} jobs failed"
         resume = "After fixing this, resume with"
+        if (advice := _explain_budget(result.report)) is not None:
+            return ErrorReport(type=kind, message=message, advice=advice, text=f"{message}. {advice}")
     return _report_resumable(kind, message, resume)
+
+
+def _explain_budget(report: BatchReport) -> str | None:
+    """How to purchase what the budget didn't allow; None if something else failed, or other runs share the budget."""
+    budget_cents = report.budget_cents
+    if budget_cents is None or report.fence_spent_cents is not None or report.quoted_cents <= budget_cents:
+        return None
+    if set(report.failed_by_error) != {BudgetExceededError.__name__}:
+        return None
+    return (
+        f"All exports so far cost {format_dollars(report.quoted_cents)}, which is "
+        f"{format_dollars(report.quoted_cents - budget_cents)} more than the budget. To purchase the others, too, run "
+        f"the same command with --budget-cents {report.quoted_cents}"
+    )
 
 
 def _report_resumable(kind: str, message: str, resume: str) -> ErrorReport:

@@ -345,6 +345,7 @@ class Batch:
         counters, budget, transport = self._counters, self._budget, self._client.transport
         return BatchReport(
             done=counters.done,
+            recalled=counters.recalled,
             failed=counters.failed,
             failed_by_stage=dict(counters.failed_by_stage),
             failed_by_error=dict(counters.failed_by_error),
@@ -355,6 +356,7 @@ class Batch:
             stopped=counters.stopped,
             quoted_cents=counters.quoted_cents,
             spent_cents=budget.spent_cents,
+            spent_this_run_cents=budget.spent_cents - counters.spent_before_cents,
             unresolved_cents=budget.reserved_cents,
             budget_cents=budget.limit_cents,
             fence_spent_cents=None if self._fence is None else self._fence.spent_cents,
@@ -469,7 +471,8 @@ class Batch:
                 context.emit(RecipeStarted, recipe="job")
                 reuse_result(context, job.checked, result)
                 context.emit(RecipeFinished, recipe="job", seconds=0.0)
-                await self._outbox.send(self._record_outcome(job.given, context, result, seconds=0.0))
+                outcome = self._record_outcome(job.given, context, result, seconds=0.0, recalled=True)
+                await self._outbox.send(outcome)
                 self._room.release()
 
     def _create_context(self, job: PreparedJob) -> RecipeContext:
@@ -530,7 +533,13 @@ class Batch:
             )
 
     def _record_outcome(
-        self, job: AudienceJob, context: RecipeContext, end: JobResult | Exception, *, seconds: float
+        self,
+        job: AudienceJob,
+        context: RecipeContext,
+        end: JobResult | Exception,
+        *,
+        seconds: float,
+        recalled: bool = False,
     ) -> JobOutcome:
         """Make a job's outcome, count it and record it in the journal."""
         audience = context.audience or (end.audience if isinstance(end, WorkflowError) else None)
@@ -542,6 +551,7 @@ class Batch:
             audience_id=audience.id if audience is not None else None,
             timings=context.timings,
             warnings=context.warnings,
+            recalled=recalled,
         )
         self._counters.add(outcome, context)
         if self._reporter is not None:

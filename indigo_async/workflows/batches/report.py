@@ -73,6 +73,7 @@ class JobOutcome:
         audience_id: the last audience that it worked on.
         timings: the seconds that it spent in each stage that it finished in this run, including waits.
         warnings: what you should know about it, for example that an existing audience was reused.
+        recalled: whether an earlier run had finished the job. Then this run sent nothing for it.
     """
 
     job: AudienceJob
@@ -82,6 +83,7 @@ class JobOutcome:
     audience_id: str | int | None = None
     timings: Mapping[Stage, float] = attrs.field(factory=dict[Stage, float])
     warnings: tuple[str, ...] = ()
+    recalled: bool = False
 
     @property
     def ok(self) -> bool:
@@ -121,6 +123,7 @@ class CustomerTotals:
         jobs: the jobs that are done, failed or unfinished.
         unfinished: jobs that had started when the batch was interrupted.
         spent_cents: what was spent in all runs with the journal (without a journal: in this run).
+        spent_this_run_cents: what was spent in this run, without purchases of earlier runs whose outcome it learned.
         unresolved_cents: the price of purchases whose outcome is unknown.
         quoted_cents: the price of all exports that were priced, or that earlier runs with the journal purchased.
         matched: how many rows were matched, in the lists for which the server shows it.
@@ -132,6 +135,7 @@ class CustomerTotals:
     failed: int = 0
     unfinished: int = 0
     spent_cents: int = 0
+    spent_this_run_cents: int = 0
     unresolved_cents: int = 0
     quoted_cents: int = 0
     matched: int = 0
@@ -144,6 +148,7 @@ class CustomerTotals:
             failed=self.failed + other.failed,
             unfinished=self.unfinished + other.unfinished,
             spent_cents=self.spent_cents + other.spent_cents,
+            spent_this_run_cents=self.spent_this_run_cents + other.spent_this_run_cents,
             unresolved_cents=self.unresolved_cents + other.unresolved_cents,
             quoted_cents=self.quoted_cents + other.quoted_cents,
             matched=self.matched + other.matched,
@@ -162,6 +167,7 @@ class BatchReport:
 
     Attributes:
         done: the jobs that succeeded.
+        recalled: how many of them an earlier run had finished, so that this run sent nothing for them.
         failed: the jobs that failed.
         failed_by_stage: the number of failed jobs by stage.
         failed_by_error: the number of failed jobs by the class of the error.
@@ -173,6 +179,7 @@ class BatchReport:
         stopped: why no more jobs were started, or why jobs in flight were canceled; None if all jobs ran.
         quoted_cents: the price of all exports that were priced, or that earlier runs with the journal purchased.
         spent_cents: what this batch has spent in all runs with its journal (without a journal: in this run).
+        spent_this_run_cents: what it has spent in this run, without purchases of earlier runs whose outcome it learned.
         unresolved_cents: the price of purchases whose outcome is unknown.
         budget_cents: the most that all runs with the fence or the journal may spend; None if there is no budget.
         fence_spent_cents: what all runs with the same fence have spent, and reserved for purchases whose outcome they
@@ -187,6 +194,7 @@ class BatchReport:
     """
 
     done: int
+    recalled: int = 0
     failed: int
     failed_by_stage: Mapping[str, int]
     failed_by_error: Mapping[str, int]
@@ -197,6 +205,7 @@ class BatchReport:
     stopped: str | None
     quoted_cents: int
     spent_cents: int
+    spent_this_run_cents: int = 0
     unresolved_cents: int
     budget_cents: int | None
     fence_spent_cents: int | None = None
@@ -216,11 +225,13 @@ class BatchReport:
         budget = "" if self.budget_cents is None else f" of a budget of {format_dollars(self.budget_cents)}"
         facts = {
             "done": f"{self.done:,}",
+            "of these by an earlier run": f"{self.recalled:,}" if self.recalled else None,
             "failed": f"{self.failed:,}",
             "interrupted": f"{self.canceled:,}" if self.canceled else None,
             "stopped": self.stopped,
             "jobs with warnings": f"{self.warned:,}" if self.warned else None,
-            "spent": f"{format_dollars(self.spent_cents)}{budget}",
+            "spent by this run": format_dollars(self.spent_this_run_cents),
+            "spent by all runs with the journal": f"{format_dollars(self.spent_cents)}{budget}",
             "outcome unknown": format_dollars(self.unresolved_cents) if self.unresolved_cents else None,
             "seconds": f"{self.seconds:,.1f}",
             "requests": f"{sum(self.requests.values()):,}",
@@ -237,7 +248,8 @@ class BatchReport:
                 "done": f"{totals.done:,}",
                 "failed": f"{totals.failed:,}",
                 "quoted": format_dollars(totals.quoted_cents),
-                "spent": format_dollars(totals.spent_cents),
+                "spent by this run": format_dollars(totals.spent_this_run_cents),
+                "spent by all runs with the journal": format_dollars(totals.spent_cents),
             }
             for customer_id, totals in sort_customers(self.by_customer)[:_MAX_CUSTOMERS_SHOWN]
         ]
@@ -258,7 +270,14 @@ class BatchCounters:
         ),
         init=False,
     )
+    spent_before_cents: int = attrs.field(
+        default=attrs.Factory(
+            lambda self: sum(totals.spent_cents for totals in self.by_customer.values()), takes_self=True
+        ),
+        init=False,
+    )
     done: int = 0
+    recalled: int = 0
     canceled: int = 0
     lost_uploads: int = 0
     stopped: str | None = None
@@ -297,6 +316,7 @@ class BatchCounters:
         failure = outcome.failure
         if failure is None:
             self.done += 1
+            self.recalled += outcome.recalled
             return
         self.failed_by_stage[failure.stage] += 1
         self.failed_by_error[failure.error_type] += 1
@@ -313,6 +333,7 @@ class BatchCounters:
             counts,
             quoted_cents=context.new_price_cents,
             spent_cents=account.spent_cents,
+            spent_this_run_cents=account.spent_cents,
             unresolved_cents=account.reserved_cents,
         )
 

@@ -40,7 +40,12 @@ async def test_run_downloads_all_exports_and_a_second_run_purchases_nothing(tmp_
     assert bought.purchases == 6
     assert second.returncode == 0, second.stderr
     assert counts.purchases == 6
+    assert "by this run" not in first.stdout
+    assert "6 of 6 jobs done (6 of them by earlier runs), in 0:00:" in second.stdout
+    assert "cost    $0.00 spent by this run" in second.stdout
     assert f"${bought.charged_cents / 100:,.2f} spent by all runs with this journal" in second.stdout
+    assert "longest" in first.stdout
+    assert "longest" not in second.stdout
 
 
 async def test_documented_manifest_runs_with_local_files(command_line: RunCommand, tmp_path: Path):
@@ -73,6 +78,8 @@ async def test_json_has_a_line_per_outcome_and_a_final_summary(command_line: Run
     assert summary["type"] == "summary"
     assert (summary["jobs"], summary["done"], summary["failed"], summary["exit_code"]) == (4, 4, 0, 0)
     assert summary["spent_cents"] == counts.charged_cents == sum(outcome["cost_cents"] for outcome in outcomes)
+    assert (summary["recalled"], summary["spent_this_run_cents"]) == (0, counts.charged_cents)
+    assert {outcome["recalled"] for outcome in outcomes} == {False}
     assert summary["interrupted"] is False
 
 
@@ -100,8 +107,13 @@ async def test_budget_applies_to_all_runs_with_the_same_journal(command_line: Ru
         first = await command_line(sandbox, "run", manifest, "--budget-cents", str(budget), *FAST)
         second = await command_line(sandbox, "run", manifest, "--budget-cents", str(budget), *FAST)
         counts = sandbox.counts()
+        suggested = re.search(r"--budget-cents (\d+)$", second.stderr.strip())
+        assert suggested is not None, second.stderr
+        third = await command_line(sandbox, "run", manifest, "--budget-cents", suggested[1], *FAST)
+        purchases = sandbox.counts().purchases
     assert first.exit_code == second.exit_code == 3
     assert counts.purchases == 2
+    assert (int(suggested[1]), third.exit_code, purchases) == (price, 0, 4)
     assert "3 over a price limit or budget, nothing above it was purchased;" in EXIT_CODES_HELP
     assert "This export was not purchased." in first.stdout
     assert counts.charged_cents <= budget

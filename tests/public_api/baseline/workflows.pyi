@@ -42,6 +42,7 @@ class BatchReport:
         self,
         *,
         done: int,
+        recalled: int = ...,
         failed: int,
         failed_by_stage: Mapping[str, int],
         failed_by_error: Mapping[str, int],
@@ -52,6 +53,7 @@ class BatchReport:
         stopped: str | None,
         quoted_cents: int,
         spent_cents: int,
+        spent_this_run_cents: int = ...,
         unresolved_cents: int,
         budget_cents: int | None,
         fence_spent_cents: int | None = ...,
@@ -76,9 +78,11 @@ class BatchReport:
     lost_uploads: int
     quoted_cents: int
     reads_saved: int
+    recalled: int
     requests: Mapping[str, int]
     seconds: float
     spent_cents: int
+    spent_this_run_cents: int
     stages: Mapping[str, StageTime]
     stopped: str | None
     def to_json(self) -> dict[str, Any]: ...
@@ -95,6 +99,7 @@ class CustomerTotals:
         failed: int = ...,
         unfinished: int = ...,
         spent_cents: int = ...,
+        spent_this_run_cents: int = ...,
         unresolved_cents: int = ...,
         quoted_cents: int = ...,
         matched: int = ...,
@@ -107,6 +112,7 @@ class CustomerTotals:
     quoted_cents: int
     rows: int
     spent_cents: int
+    spent_this_run_cents: int
     unfinished: int
     unresolved_cents: int
 
@@ -174,6 +180,7 @@ class JobOutcome:
         audience_id: str | int | None = ...,
         timings: Mapping[Stage, float] = ...,
         warnings: tuple[str, ...] = ...,
+        recalled: bool = ...,
     ) -> None: ...
     audience_id: str | int | None
     error: Exception | None
@@ -182,6 +189,7 @@ class JobOutcome:
     job: AudienceJob
     @property
     def ok(self) -> bool: ...
+    recalled: bool
     result: JobResult | None
     stage: Stage
     timings: Mapping[Stage, float]

@@ -40,7 +40,9 @@ def sums(report: BatchReport) -> CustomerTotals:
 async def test_each_customers_jobs_and_costs_are_counted(tmp_path: Path):
     async with lite_sandbox() as sandbox, make_client(sandbox) as client:
         report = await run_batch(client, make_jobs(tmp_path))
-    one = CustomerTotals(jobs=1, done=1, spent_cents=PRICE_CENTS, quoted_cents=PRICE_CENTS)
+    one = CustomerTotals(
+        jobs=1, done=1, spent_cents=PRICE_CENTS, spent_this_run_cents=PRICE_CENTS, quoted_cents=PRICE_CENTS
+    )
     counts = [attrs.evolve(totals, matched=0, rows=0) for totals in report.by_customer.values()]
     assert dict(zip(report.by_customer, counts, strict=True)) == {"A": one + one, "B": one}
     assert all(totals.matched <= totals.rows and totals.rows for totals in report.by_customer.values())
@@ -52,7 +54,12 @@ async def test_failed_jobs_and_prices_above_the_limit_are_counted(tmp_path: Path
     async with lite_sandbox(dialect=Dialect(shows_counts=False)) as sandbox, make_client(sandbox) as client:
         report = await run_batch(client, jobs)
     assert report.by_customer["B"] == CustomerTotals(
-        jobs=2, done=1, failed=1, spent_cents=PRICE_CENTS, quoted_cents=2 * PRICE_CENTS
+        jobs=2,
+        done=1,
+        failed=1,
+        spent_cents=PRICE_CENTS,
+        spent_this_run_cents=PRICE_CENTS,
+        quoted_cents=2 * PRICE_CENTS,
     )
 
 
@@ -62,10 +69,12 @@ async def test_a_later_run_counts_what_earlier_runs_spent_for_each_customer(tmp_
         first = await run_batch(client, jobs[:2], journal=journal)
         second = await run_batch(client, jobs[1:], journal=journal, budget_cents=3 * PRICE_CENTS)
     assert {name: totals.spent_cents for name, totals in first.by_customer.items()} == {"A": 2 * PRICE_CENTS}
-    assert {name: (totals.jobs, totals.spent_cents) for name, totals in second.by_customer.items()} == {
-        "A": (1, 2 * PRICE_CENTS),
-        "B": (1, PRICE_CENTS),
-    }
+    assert {
+        name: (totals.jobs, totals.spent_cents, totals.spent_this_run_cents)
+        for name, totals in second.by_customer.items()
+    } == {"A": (1, 2 * PRICE_CENTS, 0), "B": (1, PRICE_CENTS, PRICE_CENTS)}
+    assert (first.spent_this_run_cents, second.spent_this_run_cents) == (2 * PRICE_CENTS, PRICE_CENTS)
+    assert (first.recalled, second.recalled) == (0, 1)
     assert sums(second).spent_cents == second.spent_cents == sums(second).quoted_cents == second.quoted_cents
 
 
@@ -82,6 +91,7 @@ async def test_a_purchase_in_doubt_stays_with_its_customer(tmp_path: Path):
         "A": PRICE_CENTS,
         "B": PRICE_CENTS,
     }
+    assert again.spent_this_run_cents == sums(again).spent_this_run_cents == 0  # the earlier run purchased them
     assert {name: (totals.spent_cents, totals.unresolved_cents) for name, totals in again.by_customer.items()} == {
         "A": (PRICE_CENTS, 0),
         "B": (PRICE_CENTS, 0),

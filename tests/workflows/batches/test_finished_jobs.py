@@ -48,6 +48,9 @@ async def test_finished_jobs_need_no_request(sandbox, client, finished, tmp_path
     assert sandbox.log.count() == 0
     assert (report.done, report.failed, report.requests, report.stages) == (JOBS, 0, {}, {})
     assert (report.spent_cents, report.quoted_cents) == (finished.spent_cents, finished.quoted_cents)
+    assert (finished.recalled, finished.spent_this_run_cents) == (0, finished.spent_cents)
+    assert (report.recalled, report.spent_this_run_cents) == (JOBS, 0)
+    assert report.by_customer["42"].spent_this_run_cents == 0
     assert report.by_customer["42"].matched == finished.by_customer["42"].matched > 0
     assert report.by_customer["42"].rows == finished.by_customer["42"].rows > 0
 
