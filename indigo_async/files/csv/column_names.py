@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import difflib
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import chain
 
 import attrs
 
 from indigo_async.errors import Problem
-from indigo_async.files.csv.head import CsvHead, csv_problem
-from indigo_async.files.csv.header_names import is_value, recognize_field
+from indigo_async.files.csv.head import CsvHead
+from indigo_async.files.csv.header_names import RecognizedField, is_value, recognize_field
 from indigo_async.inputs import ColumnSelection
 
 __all__ = [
@@ -59,19 +60,21 @@ def find_columns(head: CsvHead, selections: Mapping[str, ColumnSelection]) -> Fo
     found: dict[str, ColumnSelection] = dict(selections)
     notes: list[str] = []
     problems: list[Problem] = []
-    missing: list[str] = []
     fields_by_column: dict[str, str] = {}
-    for field, selection in selections.items():
-        name = selection.column_name
-        if not name:
-            continue  # already reported
-        matches = _find_matches(head.columns, name)
+    # A selection without a name was already reported.
+    names = {field: selection.column_name for field, selection in selections.items() if selection.column_name}
+    matches_by_field = {field: _find_matches(head.columns, name) for field, name in names.items()}
+    taken = frozenset(chain.from_iterable(matches_by_field.values()))
+    shows_header = False
+    for field, name in names.items():
+        matches = matches_by_field[field]
         where = f"column_selections.{field}.column_name"
         if not matches:
-            missing.append(field)
-            problems.append(
-                Problem(where, f"{str(head.path)!r} has no column {name!r}{_suggest_column(head, field, name)}")
-            )
+            message = f"{str(head.path)!r} has no column {name!r}{_suggest_column(head, field, name, taken)}"
+            header = "" if shows_header else _describe_header(head, some_found=bool(taken))
+            if header:
+                message, shows_header = f"{message}{'' if message.endswith('?') else '.'} {header}", True
+            problems.append(Problem(where, message))
         elif len(matches) > 1:
             shown = ", ".join(map(show_exactly, matches))
             problems.append(
@@ -86,12 +89,10 @@ def find_columns(head: CsvHead, selections: Mapping[str, ColumnSelection]) -> Fo
             if selections[other].column_name != name:
                 problems.append(Problem(where, f"the column {show_exactly(column)} is already used for {other}"))
             elif column != name:
-                found[field] = attrs.evolve(selection, column_name=column)
+                found[field] = attrs.evolve(selections[field], column_name=column)
                 notes.append(
                     f"{field}: the CSV's column is named {show_exactly(column)}, not {name!r}; that exact name is sent"
                 )
-    if missing:
-        problems += _describe_columns(head, some_found=len(missing) < len(selections))
     return FoundColumns(found, tuple(notes), tuple(problems))
 
 
@@ -103,15 +104,15 @@ def _find_matches(columns: Sequence[str], name: str) -> list[str]:
     return list(dict.fromkeys(column for column in columns if column and visible_name(column) == wanted))
 
 
-def _describe_columns(head: CsvHead, *, some_found: bool) -> list[Problem]:
-    """Show the columns, if the first row is certainly a header and not a person."""
+def _describe_header(head: CsvHead, *, some_found: bool) -> str:
+    """The columns, if the first row is certainly a header and not a person."""
     if seems_to_lack_header(head):
-        return [csv_problem(head.path, NO_HEADER_MESSAGE)]
+        return f"The CSV {NO_HEADER_MESSAGE}"
     if not some_found and not any(map(recognize_field, head.columns)):
-        return []
+        return ""
     shown = ", ".join(map(repr, filter(None, head.columns[:_MAX_COLUMNS_SHOWN])))
     more = ", ..." if len(head.columns) > _MAX_COLUMNS_SHOWN else ""
-    return [csv_problem(head.path, f"has the columns {shown}{more}")]
+    return f"The CSV's columns: {shown}{more}"
 
 
 def seems_to_lack_header(head: CsvHead) -> bool:
@@ -119,10 +120,18 @@ def seems_to_lack_header(head: CsvHead) -> bool:
     return any(map(is_value, head.columns))
 
 
-def _suggest_column(head: CsvHead, field: str, name: str) -> str:
-    """Suggest the column with the closest name, or else one that is named after the same field."""
-    by_folded_name = {visible_name(column).casefold(): column for column in head.columns if column.strip()}
+def _suggest_column(head: CsvHead, field: str, name: str, taken: Collection[str]) -> str:
+    """Suggest a column that is named after the field, or else one with a close name that is named after no field.
+
+    `taken` are the columns of other fields.
+    """
+    free = {column: recognize_field(column) for column in head.columns if column.strip() and column not in taken}
+    same_field = [
+        *(column for column, known in free.items() if known == RecognizedField(field)),
+        *(column for column, known in free.items() if known == RecognizedField(field, is_fallback=True)),
+    ]
+    options = same_field or [column for column, known in free.items() if known is None]
+    by_folded_name = {visible_name(column).casefold(): column for column in options}
     close = difflib.get_close_matches(visible_name(name).casefold(), by_folded_name, n=1)
-    same_field = [column for column in head.columns if (known := recognize_field(column)) and known.field == field]
     suggestion = by_folded_name[close[0]] if close else next(iter(same_field), None)
     return f"; did you mean {suggestion!r}?" if suggestion is not None else ""

@@ -99,7 +99,6 @@ async def test_all_problems_are_reported_at_once_with_their_lines_and_fields(com
         ((4,), "audience_name"),
         ((5,), "csv"),
         ((6,), "csv"),
-        ((7,), "csv"),
         ((1,), "column_selections.first_name.column_name"),
         ((7,), "export.max_cost_cents"),
         ((8,), "csv"),

@@ -188,17 +188,50 @@ def test_checking_a_pipe_does_not_block(tmp_path: Path):
 def test_a_missing_column_is_reported_with_a_suggestion(write_csv, selected, suggestion):
     path = write_csv("FNAME,Zip Code\nAnn,15213\n")
     ((field, selection),) = selected.items()
-    hint = f"; did you mean {suggestion!r}?" if suggestion else ""
+    hint = f"; did you mean {suggestion!r}?" if suggestion else "."
+    columns = "The CSV's columns: 'FNAME', 'Zip Code'"
     assert messages(path, selected) == [
-        f"column_selections.{field}.column_name: FILE has no column {selection.column_name!r}{hint}",
-        "csv: FILE has the columns 'FNAME', 'Zip Code'",
+        f"column_selections.{field}.column_name: FILE has no column {selection.column_name!r}{hint} {columns}"
     ]
 
 
+def test_the_columns_of_a_file_are_shown_once(write_csv):
+    selected = {field: ColumnSelection(name) for field, name in {"zip": "ZIP5", "city": "City", "dob": "Born"}.items()}
+    assert messages(write_csv("First,Zip,City\nAnn,15213,Erie\n"), selected) == [
+        (
+            "column_selections.zip.column_name: FILE has no column 'ZIP5'; did you mean 'Zip'? The CSV's columns: "
+            "'First', 'Zip', 'City'"
+        ),
+        "column_selections.dob.column_name: FILE has no column 'Born'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("header", "selected", "suggestion"),
+    [
+        ("Given,Last Name,Zip", {"first_name": "First Name", "last_name": "Last Name"}, "Given"),
+        ("Given,Last Name,Zip", {"last_name": "Last Name", "first_name": "Name"}, "Given"),
+        ("Given,Last Name,Zip", {"first_name": "First Name"}, "Given"),
+        ("Last Name,Zip", {"first_name": "First Name", "last_name": "Last Name"}, None),
+        ("Last Name,Zip", {"first_name": "First Name"}, None),
+        ("Name 1,Name 2", {"first_name": "Name", "last_name": "Name 1"}, "Name 2"),
+        ("Name 1,Last Name", {"first_name": "Name", "last_name": "Last Name"}, "Name 1"),
+        ("Mailing Zip,Zip,City", {"zip": "Zip Code", "city": "City"}, "Zip"),
+        ("Home Phone,Cell Phone", {"phone": "Cellphone"}, "Cell Phone"),
+    ],
+)
+def test_a_suggested_column_is_named_after_the_field_and_not_used_for_another(write_csv, header, selected, suggestion):
+    path = write_csv(f"{header}\n{','.join('x' for _ in header.split(','))}\n")
+    (message,) = messages(path, {field: ColumnSelection(name) for field, name in selected.items()})
+    assert ("; did you mean " in message) == (suggestion is not None)
+    assert suggestion is None or f"; did you mean {suggestion!r}? The CSV's columns: " in message
+
+
 def test_no_values_are_shown_if_the_header_is_missing(write_csv):
-    (_, message) = messages(write_csv("Ann,Lee,15213\nBob,Roe,15201\n"))
-    assert message == f"csv: FILE {NO_HEADER_MESSAGE}"
-    assert len(messages(write_csv("Ann,Lee\nBob,Roe\n"))) == 1
+    (message,) = messages(write_csv("Ann,Lee,15213\nBob,Roe,15201\n"))
+    assert message.endswith(f"FILE has no column 'First Name'. The CSV {NO_HEADER_MESSAGE}")
+    (message,) = messages(write_csv("Ann,Lee\nBob,Roe\n"))
+    assert message.endswith("FILE has no column 'First Name'")
 
 
 def test_columns_with_the_same_name_are_reported_with_their_numbers(write_csv):
@@ -244,7 +277,6 @@ async def test_column_rules_and_the_file_are_checked_together(write_csv):
         "column_selections",
         "column_selections.id",
         "column_selections.zip.column_name",
-        "csv",
     ]
 
 

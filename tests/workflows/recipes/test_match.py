@@ -294,7 +294,8 @@ async def test_a_local_file_is_checked_before_anything_is_sent(tmp_path: Path):
             await workflows.run_batch(client, [job], publisher=sandbox.file_host, purchase=False)
         assert len(sandbox.log.entries) == 0
     assert str(caught.value.problems[0]) == (
-        f"column_selections.first_name.column_name: {str(people)!r} has no column 'First'; did you mean 'First Name'?"
+        f"column_selections.first_name.column_name: {str(people)!r} has no column 'First'; did you mean 'First Name'? "
+        "The CSV's columns: 'First Name'"
     )
 
 
