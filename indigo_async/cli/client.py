@@ -184,7 +184,7 @@ async def publish_csv(
         InvalidInputError: the CSV is neither a URL nor a file that can be published.
     """
     check = InputCheck()
-    await run_in_thread(partial(check_csv, check, csv, publisher))
+    await run_in_thread(partial(check_csv, check, csv, can_publish=publisher is not None))
     check.raise_if_invalid()
     for warning in (await inspect_input(client, csv, {})).warnings:
         output.note(f"warning: {warning}")

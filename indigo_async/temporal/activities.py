@@ -126,7 +126,7 @@ class AudienceActivities:
 
         async def work(context: RecipeContext, _: AttemptLog) -> RecordId:
             check, selections = InputCheck(), ColumnSelections(**job.selections)
-            await run_in_thread(partial(check_csv, check, job.csv, self._publisher, selections))
+            await run_in_thread(partial(check_csv, check, job.csv, selections, can_publish=self._publisher is not None))
             check.raise_if_invalid()
             return (await ensure_matched(context, job.csv, selections)).id
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +21,9 @@ from indigo_async.workflows.batches.jobs import (
     normalized_inputs,
 )
 
-__all__ = ["WORKER_PUBLISHER", "build_job", "build_job_input", "check_destination"]
+__all__ = ["build_job", "build_job_input", "check_destination"]
 
 _FINGERPRINT_LENGTH = 32
-
-
-@attrs.frozen
-class _WorkerPublisher:
-    """Represents the workers' publisher while jobs are checked, because the workers publish local CSVs."""
-
-    def publish(self, path: Path) -> AbstractAsyncContextManager[str]:
-        raise NotImplementedError
-
-
-WORKER_PUBLISHER = _WorkerPublisher()
-"""The publisher with which jobs are checked before workers run them."""
 
 
 def check_destination(check: InputCheck, where: str, job: AudienceJob) -> None:

@@ -25,7 +25,7 @@ from indigo_async.temporal.ids import (
     TASK_QUEUE,
     job_workflow_id,
 )
-from indigo_async.temporal.job_inputs import WORKER_PUBLISHER, build_job_input, check_destination
+from indigo_async.temporal.job_inputs import build_job_input, check_destination
 from indigo_async.temporal.payloads import JobSummary
 from indigo_async.temporal.updates import send_through_outages
 from indigo_async.temporal.workflows.job import AudienceWorkflow, build_search_attributes
@@ -63,7 +63,7 @@ async def run_job(
         ConnectionFailedError: Temporal refused a request.
     """
     check = InputCheck()
-    checked = await run_in_thread(partial(check_job, check, job, WORKER_PUBLISHER))
+    checked = await run_in_thread(partial(check_job, check, job, can_publish=True))  # workers do
     check_destination(check, "export.destination", job)
     purchase = check.boolean("purchase", purchase)
     heartbeat_seconds = check.seconds("heartbeat_seconds", heartbeat_seconds)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -14,14 +13,6 @@ from indigo_async.workflows import AudienceJob
 
 MANIFEST_PAGE = Path(__file__).parents[2] / "docs" / "reference" / "manifest.md"
 _EXAMPLE = re.compile(r"^`([a-z.]+)`\n\n```[a-z]+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-class FakePublisher:
-    """Allows local CSVs. Reading a manifest publishes nothing."""
-
-    @asynccontextmanager
-    async def publish(self, path: Path):
-        yield f"https://files.example.org/{path.name}"
 
 
 def examples() -> dict[str, str]:
@@ -41,7 +32,7 @@ def write_examples(folder: Path) -> None:
 
 
 def read(path: Path, **options: object) -> list[AudienceJob]:
-    return list(read_manifest(path, **{"publisher": FakePublisher()} | options))  # type: ignore[arg-type]
+    return list(read_manifest(path, **{"can_publish": True} | options))  # type: ignore[arg-type]
 
 
 def errors_in(path: Path, **options: object) -> list[str]:

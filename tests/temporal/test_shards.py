@@ -544,7 +544,7 @@ async def test_a_job_that_is_dropped_while_no_activity_runs_never_starts(
 ):
     env = temporal_environment
     jobs = [make_job(number, customer=customer) for number in range(2)]
-    checked = await asyncio.to_thread(lambda: [check_job(InputCheck(), job, None) for job in jobs])
+    checked = await asyncio.to_thread(lambda: [check_job(InputCheck(), job, can_publish=False) for job in jobs])
     inputs = [await build_job_input(job) for job in checked]
     async with env.running_worker():
         summary: BatchSummary = await env.temporal.execute_workflow(

@@ -18,12 +18,11 @@ from indigo_async.cli.manifest.formats import read_csv_rows, read_jsonl_rows, re
 from indigo_async.cli.manifest.rows import Location, ManifestErrors, Row, merge_row
 from indigo_async.cli.manifest.templates import TEMPLATE_FIELDS, Template, parse_template
 from indigo_async.errors import InvalidInputError, Problem
-from indigo_async.files.publishing.publisher import Publisher
 from indigo_async.inputs import ColumnSelections, ColumnSelectionsInput, LookalikeFilters
 from indigo_async.workflows.batches.conflicts import Conflicts, JobFiles, find_files
 from indigo_async.workflows.batches.jobs import AudienceJob, ExportStep, LookalikeStep, SharedChecks, check_job
 from indigo_async.workflows.batches.uses import uses_on_disk
-from indigo_async.workflows.recipes.match import is_url
+from indigo_async.workflows.recipes.match import is_local_path, is_url
 
 __all__ = ["Manifest", "read_manifest"]
 
@@ -34,7 +33,7 @@ _ROW_READERS: dict[str, Callable[[bytes, str, ManifestErrors], Iterator[Row]]] =
     ".ndjson": read_jsonl_rows,
 }
 _SUFFIXES = (*_YAML_SUFFIXES, *_ROW_READERS)
-JobCheck: TypeAlias = Callable[[InputCheck, AudienceJob, Publisher | None, SharedChecks], AudienceJob]
+JobCheck: TypeAlias = Callable[[InputCheck, AudienceJob], None]
 _CONFLICT_FIELDS = {"customer_id", "audience_name", "lookalike.audience_name", "export.destination"}
 _MAX_SHARED_OBJECTS = 1_000
 
@@ -56,9 +55,9 @@ def read_manifest(
     *,
     defaults: Path | None = None,
     out: Path | None = None,
-    publisher: Publisher | None = None,
+    can_publish: bool = False,
     reserved_files: frozenset[str] = frozenset(),
-    check: JobCheck = check_job,
+    more_checks: JobCheck | None = None,
 ) -> Iterator[AudienceJob]:
     """Yield the valid jobs of a manifest as they are read, in their normal form.
 
@@ -66,16 +65,16 @@ def read_manifest(
         path: see `Manifest.load`, as for `defaults` and `out`.
         defaults: as above.
         out: as above.
-        publisher: see `Manifest.check`, as for `reserved_files` and `check`.
+        can_publish: see `Manifest.check`, as for `reserved_files` and `more_checks`.
         reserved_files: as above.
-        check: as above.
+        more_checks: as above.
 
     Raises:
         InvalidInputError: at the end, if a file cannot be read or has errors: all of them, each with its file, line
             and field.
     """
     manifest = Manifest.load(path, defaults=defaults, out=out)
-    yield from manifest.check(publisher=publisher, reserved_files=reserved_files, check=check)
+    yield from manifest.check(can_publish=can_publish, reserved_files=reserved_files, more_checks=more_checks)
 
 
 @attrs.frozen
@@ -121,21 +120,28 @@ class Manifest(Collection[AudienceJob]):
     def check(
         self,
         *,
-        publisher: Publisher | None = None,
+        can_publish: bool = False,
         reserved_files: frozenset[str] = frozenset(),
-        check: JobCheck = check_job,
+        more_checks: JobCheck | None = None,
     ) -> Iterator[AudienceJob]:
         """Yield the valid jobs as they are read, in their normal form.
 
         Args:
-            publisher: publishes local CSVs; without one, a local CSV is an error.
+            can_publish: whether local CSVs can be published. They are checked in any case.
             reserved_files: more files that no job may write, such as the journal's.
-            check: checks each job.
+            more_checks: also called with each job.
 
         Raises:
             InvalidInputError: at the end, if there are errors: all of them, each with its file, line and field.
         """
         errors, shared, self._count = ManifestErrors(), SharedChecks(), 0
+        unpublished = None if can_publish else _UnpublishedCsvs()
+
+        def check(problems: InputCheck, job: AudienceJob) -> AudienceJob:
+            if more_checks is not None:
+                more_checks(problems, job)
+            return check_job(problems, job, shared, can_publish=True)
+
         own_files = {str(file.path.resolve()) for file in (self._file, self._defaults) if file is not None}
         with uses_on_disk() as uses:
             conflicts = Conflicts("line {}".format, reserved_files | own_files, uses)
@@ -144,8 +150,9 @@ class Manifest(Collection[AudienceJob]):
                 builder,
                 errors,
                 conflicts,
-                lambda problems, job: check(problems, job, publisher, shared),
+                check,
                 lambda job: find_files(job, shared.resolve_folder),
+                unpublished,
             )
             for row in rows:
                 self._count += 1
@@ -153,6 +160,8 @@ class Manifest(Collection[AudienceJob]):
                     yield job
         if not self._count and not errors:
             errors.add(Location(str(self._file.path), 1), "", "has no jobs")
+        if unpublished is not None:
+            unpublished.add_errors(errors)
         errors.raise_if_any()
 
     def __iter__(self) -> Iterator[AudienceJob]:
@@ -228,9 +237,13 @@ class _JobBuilder:
         return self._make_job(row, values), invalid
 
     def add_error(self, row: Row, field: str, message: str) -> None:
-        """Add an error at its cause: the row, or a default that is the same for all rows."""
+        """Add an error at its cause."""
+        self._errors.add(self.locate(row, field), field, message)
+
+    def locate(self, row: Row, field: str) -> Location:
+        """The place of a field: the row, or a default that is the same for all rows."""
         location = row.locate(field) or (self._defaults.locate(field) if field not in self._templates else None)
-        self._errors.add(location or row.location, field, message)
+        return location or row.location
 
     def _parse_templates(self) -> dict[str, Template]:
         """Return the defaults that are templates, in the order in which they are filled in."""
@@ -297,6 +310,28 @@ class _JobBuilder:
         )
 
 
+@attrs.define(eq=False)
+class _UnpublishedCsvs:
+    """The local CSVs of a manifest, if nothing can publish them: where they are, and the first one."""
+
+    _locations: list[Location] = attrs.Factory(list[Location])
+    _first: str | Path = ""
+
+    def add(self, location: Location, csv: str | Path) -> None:
+        self._first = self._first or csv
+        self._locations.append(location)
+
+    def add_errors(self, errors: ManifestErrors) -> None:
+        """Add one error about all of them."""
+        subject, url = f"{str(self._first)!r} is a local file", "upload it and set csv to its (presigned) URL"
+        if len(self._locations) > 1:
+            subject = f"{len(self._locations):,} lists are local files, such as {str(self._first)!r}"
+            url = "upload them and set csv to their (presigned) URLs"
+        message = f"{subject}, and the server fetches CSVs from URLs: use --publish s3://bucket/prefix, or {url}"
+        for location in self._locations:
+            errors.add(location, "csv", message)
+
+
 @attrs.frozen(eq=False)
 class _JobChecker:
     """Checks the jobs of rows, also against each other, and collects the errors."""
@@ -306,11 +341,14 @@ class _JobChecker:
     _conflicts: Conflicts
     _check: Callable[[InputCheck, AudienceJob], AudienceJob]
     _find_files: Callable[[AudienceJob], JobFiles]
+    _unpublished: _UnpublishedCsvs | None
 
     def check(self, row: Row) -> AudienceJob | None:
         """Return a row's job in its normal form, or None after adding its errors."""
         job, invalid = self._builder.build(row)
         reported = frozenset(invalid)
+        if self._unpublished is not None and "csv" not in reported and is_local_path(job.csv):
+            self._unpublished.add(self._builder.locate(row, "csv"), job.csv)
         checked, problems = self._check_job(job)
         for problem in problems:
             field = re.sub(r"\[\d+\].*", "", problem.where)  # a list's items have no locations

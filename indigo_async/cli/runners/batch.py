@@ -68,7 +68,7 @@ async def run_manifest(
                 partial(Manifest.load, manifest, defaults=batch_options.defaults, out=batch_options.out)
             )
             own_files = await run_in_thread(partial(journal_files, journal))
-            checked = jobs.check(publisher=publisher, reserved_files=own_files)
+            checked = jobs.check(can_publish=publisher is not None, reserved_files=own_files)
             totals, planned = await run_in_thread(partial(_count_jobs, checked, shard, purchase=purchase))
             await run_in_thread(partial(batch_options.check_journal, manifest))
             progress = ProgressTracker(name=manifest.name, total=totals.jobs, purchase=purchase, planned=planned)

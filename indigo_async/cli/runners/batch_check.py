@@ -23,7 +23,6 @@ from indigo_async.cli.render.output import Output, replace_control_characters
 from indigo_async.cli.render.results import JobTotals, describe_jobs, render_warnings
 from indigo_async.cli.report.formatting import format_count
 from indigo_async.errors import InvalidInputError, Problem
-from indigo_async.files import LocalPublisher
 from indigo_async.files.csv.check import inspect_csv
 from indigo_async.files.csv.urls import find_url_warnings
 from indigo_async.files.csv.warnings import find_name_warnings
@@ -118,7 +117,6 @@ def _read_jobs(
         from indigo_async.cli.runners.temporal import read_manifest_for_workers  # noqa: PLC0415 - optional extra
 
         return read_manifest_for_workers(manifest, batch)
-    publisher = LocalPublisher() if api_is_local or batch.publish is not None else None
     if batch.publish is not None:
         with _collecting(problems):
             open_store(batch.publish, options.proxy)
@@ -128,7 +126,7 @@ def _read_jobs(
         manifest,
         defaults=batch.defaults,
         out=batch.out,
-        publisher=publisher,
+        can_publish=api_is_local or batch.publish is not None,
         reserved_files=journal_files(batch.journal_path(manifest)),
     )
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import glob
 import os
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from rich.text import Text
 from indigo_async._text import is_encodable
 from indigo_async._validation import InputCheck
 from indigo_async._version import __version__
+from indigo_async.cli.client import resolve_settings
 from indigo_async.cli.errors import ErrorReport
 from indigo_async.cli.exit_codes import ExitCode
 from indigo_async.cli.manifest.generate import DraftJob, DraftSteps, write_json_lines, write_yaml
+from indigo_async.cli.options.common import CONNECTION
 from indigo_async.cli.render.live import redrawn
 from indigo_async.cli.render.output import Output
 from indigo_async.cli.report.formatting import format_count
@@ -261,8 +264,22 @@ def _report(jobs: Sequence[DraftJob], left_out: Sequence[Path], output: Path | N
         )
         return ExitCode.FAILED
     if output is not None:
-        shown.note(f"Next: indigo-async run {output} --check")
+        shown.note(_describe_next_step(output))
     return ExitCode.SUCCESS
+
+
+def _describe_next_step(output: Path) -> str:
+    """The command that checks the manifest, with what local CSVs need."""
+    command = f"indigo-async run {shlex.quote(str(output))} --check"
+    return (
+        f"Next: {command}" if _is_server_local() else f"Next, with your bucket: {command} --publish s3://bucket/prefix"
+    )
+
+
+def _is_server_local() -> bool:
+    with suppress(InvalidInputError):  # the next command reports it
+        return resolve_settings(CONNECTION).is_loopback
+    return False
 
 
 def _note_warnings(jobs: Sequence[DraftJob], shown: Output) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from indigo_async._redaction import redact
 from indigo_async._text import format_dollars
 from indigo_async._transport.cancellation import run_in_thread
-from indigo_async._validation import InputCheck
 from indigo_async.cli.errors import ErrorReport, combine_exit_codes, exit_code_for_type
 from indigo_async.cli.exit_codes import ExitCode
 from indigo_async.cli.manifest import read_manifest
@@ -24,26 +23,23 @@ from indigo_async.cli.render.output import Output
 from indigo_async.cli.report.formatting import format_count
 from indigo_async.cli.runners.temporal_client import open_temporal
 from indigo_async.events import Stage
-from indigo_async.files import Publisher
 from indigo_async.temporal import BatchProgress, BatchSummary, run_batch
 from indigo_async.temporal.connection import has_workers
 from indigo_async.temporal.failures import CANCELED, TERMINATED
-from indigo_async.temporal.job_inputs import WORKER_PUBLISHER, check_destination
+from indigo_async.temporal.job_inputs import check_destination
 from indigo_async.workflows import AudienceJob
-from indigo_async.workflows.batches.jobs import SharedChecks, check_job
 
 __all__ = ["read_manifest_for_workers", "run_on_temporal", "show_summary"]
 
 
 def read_manifest_for_workers(manifest: Path, options: BatchOptions) -> Iterator[AudienceJob]:
     """Yield the jobs of a manifest, checked as workers need them. See `read_manifest`."""
-
-    def check(problems: InputCheck, job: AudienceJob, publisher: Publisher | None, shared: SharedChecks) -> AudienceJob:
-        check_destination(problems, "export.destination", job)
-        return check_job(problems, job, publisher, shared)
-
     return read_manifest(
-        manifest, defaults=options.defaults, out=options.out or Path(), publisher=WORKER_PUBLISHER, check=check
+        manifest,
+        defaults=options.defaults,
+        out=options.out or Path(),
+        can_publish=True,  # workers do
+        more_checks=lambda check, job: check_destination(check, "export.destination", job),
     )
 
 

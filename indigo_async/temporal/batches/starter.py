@@ -34,7 +34,7 @@ from indigo_async.temporal.ids import (
     batch_workflow_id,
     budget_workflow_id,
 )
-from indigo_async.temporal.job_inputs import WORKER_PUBLISHER, build_job_input, check_destination
+from indigo_async.temporal.job_inputs import build_job_input, check_destination
 from indigo_async.temporal.payloads import BatchProgress, BatchState, BatchSummary, JobInput, PackedJobs, Page
 from indigo_async.temporal.shards.payloads import name_jobs, pack_jobs, ref_of, stop_job, summarize_ends
 from indigo_async.temporal.starter import read_identity
@@ -119,7 +119,7 @@ async def run_batch(
     heartbeat_seconds = check.seconds("heartbeat_seconds", heartbeat_seconds)
     job_timeout = check.seconds("job_timeout", job_timeout)
     check.raise_if_invalid()
-    await run_in_thread(partial(check_jobs, jobs, WORKER_PUBLISHER))
+    await run_in_thread(partial(check_jobs, jobs, can_publish=True))  # workers do
     for number, job in enumerate(jobs):
         check_destination(check, f"jobs[{number}].export.destination", job)
     check.raise_if_invalid()
@@ -134,7 +134,7 @@ async def run_batch(
             timeout_seconds=job_timeout,
             shows_stage=shows_stage,
         )
-        for checked in await run_in_thread(lambda: [check_job(InputCheck(), job, WORKER_PUBLISHER) for job in jobs])
+        for checked in await run_in_thread(lambda: [check_job(InputCheck(), job, can_publish=True) for job in jobs])
     ]
     inputs.sort(key=ref_of)
     batch_identity = hashlib.sha256(to_json([shard_size, [job.identity for job in inputs]])).hexdigest()

@@ -148,7 +148,7 @@ async def start_batch(
     check.raise_if_invalid()
     reserved_files = await run_in_thread(partial(journal_files, journal_path))
     if isinstance(jobs, Sequence):
-        await run_in_thread(partial(check_jobs, jobs, publisher, reserved_files))
+        await run_in_thread(partial(check_jobs, jobs, can_publish=publisher is not None, reserved_files=reserved_files))
     options = BatchOptions(
         publisher=publisher,
         purchase=purchase,
@@ -301,7 +301,9 @@ class Batch:
         self._client = client
         self._options = options
         self._budget = budget
-        self._preparation = Preparation(conflicts, options.publisher, open_log, finds_results=options.purchase)
+        self._preparation = Preparation(
+            conflicts, options.publisher is not None, open_log, finds_results=options.purchase
+        )
         self._fence = fence
         self._reporter = None if batch_log is None else JournalReporter(batch_log, self.report)
         self._name_index = NameIndex(client)

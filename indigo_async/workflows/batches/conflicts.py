@@ -17,11 +17,10 @@ import attrs
 from indigo_async._validation import InputCheck
 from indigo_async.errors import Problem
 from indigo_async.files.downloads.destination import resolve_folder
-from indigo_async.files.publishing.publisher import Publisher
 from indigo_async.workflows.batches.jobs import AudienceJob, SharedChecks, check_job
 from indigo_async.workflows.batches.uses import MemoryUses, Uses
 from indigo_async.workflows.journal import SUFFIXES
-from indigo_async.workflows.recipes.match import is_url
+from indigo_async.workflows.recipes.match import is_local_path
 
 __all__ = ["Conflicts", "JobFiles", "check_jobs", "find_files", "journal_files"]
 
@@ -39,10 +38,9 @@ class JobFiles:
 
 def find_files(job: AudienceJob, resolve_folder: Callable[[str], str]) -> JobFiles:
     """Find out which files a job uses. Reads the disk. `resolve_folder` is `SharedChecks.resolve_folder`."""
-    has_source = isinstance(job.csv, (str, Path)) and not is_url(job.csv)  # pyright: ignore[reportUnnecessaryIsInstance] - a manifest reports conflicts besides other problems
     destination = None if job.export is None else job.export.destination
     return JobFiles(
-        source=_resolve(job.csv, resolve_folder) if has_source else None,
+        source=_resolve(job.csv, resolve_folder) if is_local_path(job.csv) else None,
         destination=None if destination is None else _resolve(destination, resolve_folder),
     )
 
@@ -146,10 +144,10 @@ def journal_files(journal: Path | str | None) -> frozenset[str]:
     return frozenset(_resolve(f"{journal}{suffix}", resolve_folder) for suffix in SUFFIXES)
 
 
-def check_jobs(
-    jobs: Sequence[object], publisher: Publisher | None, reserved_files: frozenset[str] = frozenset()
-) -> None:
-    """Check all jobs before anything is sent. `reserved_files` are files that no job may write.
+def check_jobs(jobs: Sequence[object], *, can_publish: bool, reserved_files: frozenset[str] = frozenset()) -> None:
+    """Check all jobs before anything is sent.
+
+    `can_publish`: whether CSVs may be local files. `reserved_files` are files that no job may write.
 
     Raises:
         InvalidInputError: with every problem of every job, including conflicts between jobs.
@@ -162,7 +160,7 @@ def check_jobs(
             check.add(where, f"must be an AudienceJob, not {type(job).__name__}")
             continue
         part = InputCheck()
-        checked = check_job(part, job, publisher, shared)
+        checked = check_job(part, job, shared, can_publish=can_publish)
         if not part.problems:
             part.problems += conflicts.register(checked, find_files(checked, shared.resolve_folder), number)
         check.add_nested(where, part.problems)

@@ -212,7 +212,7 @@ async def run_job(
     check = InputCheck()
     check_client(check, client, on_event)
     purchase = check.boolean("purchase", purchase)
-    checked = await run_in_thread(partial(check_job, check, job, publisher))
+    checked = await run_in_thread(partial(check_job, check, job, can_publish=publisher is not None))
     check.seconds("timeout", timeout)
     check.raise_if_invalid()
     context = RecipeContext(client, job.customer_id, job.audience_name, NameIndex(client), publisher=publisher)
@@ -273,9 +273,9 @@ _SEPARATE_CHECKS = SharedChecks(
 
 
 def check_job(
-    check: InputCheck, job: AudienceJob, publisher: Publisher | None, shared: SharedChecks = _SEPARATE_CHECKS
+    check: InputCheck, job: AudienceJob, shared: SharedChecks = _SEPARATE_CHECKS, *, can_publish: bool
 ) -> AudienceJob:
-    """Check a whole job before anything is sent for it.
+    """Check a whole job before anything is sent for it. `can_publish`: whether its CSV may be a local file.
 
     Returns the job in its normal form: plain text and numbers, `ColumnSelections`, `LookalikeFilters`, a `Path` if the
     export has a destination, and a tuple of field types. It is meaningful only if there are no problems.
@@ -283,7 +283,7 @@ def check_job(
     customer_id = check.customer_id(job.customer_id)
     audience_name = check.text("audience_name", job.audience_name)
     selections = shared.selections(check, job.column_selections)
-    check_csv(check, job.csv, publisher, selections)
+    check_csv(check, job.csv, selections, can_publish=can_publish)
     lookalike, export = job.lookalike, job.export
     if _check_step(lookalike, LookalikeStep, check, "lookalike"):
         lookalike = _check_lookalike(check, lookalike, shared)

@@ -12,7 +12,6 @@ import attrs
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async._validation import InputCheck
 from indigo_async.errors import InvalidInputError
-from indigo_async.files.publishing.publisher import Publisher
 from indigo_async.workflows.batches.conflicts import Conflicts, JobFiles, find_files
 from indigo_async.workflows.batches.jobs import (
     AudienceJob,
@@ -61,12 +60,13 @@ class PreparedJob:
 class Preparation:
     """Prepares the jobs of a batch.
 
-    `conflicts` has the names and files of the jobs so far. `open_log` is None if there is no journal.
-    `finds_results`: whether a job is done if an earlier run has finished all of its stages.
+    `conflicts` has the names and files of the jobs so far. `can_publish`: whether CSVs may be local files. `open_log`
+    is None if there is no journal. `finds_results`: whether a job is done if an earlier run has finished all of its
+    stages.
     """
 
     conflicts: Conflicts
-    publisher: Publisher | None
+    can_publish: bool
     open_log: OpenJobLog | None
     finds_results: bool
 
@@ -87,7 +87,7 @@ class Preparation:
         job, _ = numbered
         check = InputCheck()
         try:
-            checked = check_job(check, job, self.publisher, shared)
+            checked = check_job(check, job, shared, can_publish=self.can_publish)
             check.raise_if_invalid()
             return checked, find_files(checked, shared.resolve_folder)
         except Exception as error:  # noqa: BLE001 - one failed job never stops the others

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
+from typing import TypeGuard
 from urllib.parse import urlsplit
 
 import attrs
@@ -45,7 +46,7 @@ from indigo_async.workflows.recipes.next_step import Requested
 from indigo_async.workflows.recipes.reconcile import is_final_refusal, says_already_done, says_name_taken
 from indigo_async.workflows.recipes.waits import is_active, wait_active, wait_ready_for_columns, wait_recorded
 
-__all__ = ["check_csv", "ensure_matched", "inspect_input", "is_url", "upload_and_match"]
+__all__ = ["check_csv", "ensure_matched", "inspect_input", "is_local_path", "is_url", "upload_and_match"]
 
 _NEEDS_PUBLISHER = (
     "is a local file, and the server fetches CSVs from URLs: pass publisher=..., which puts the file at a URL for as "
@@ -105,7 +106,9 @@ async def upload_and_match(
     customer_id = check.customer_id(customer_id)
     audience_name = check.text("audience_name", audience_name)
     selections = check.column_selections(column_selections)
-    await run_in_thread(partial(check_csv, check, csv, publisher, ColumnSelections(**selections)))
+    await run_in_thread(
+        partial(check_csv, check, csv, ColumnSelections(**selections), can_publish=publisher is not None)
+    )
     timeout = check.seconds("timeout", timeout)
     check.raise_if_invalid()
     context = RecipeContext(client, customer_id, audience_name, publisher=publisher)
@@ -117,18 +120,19 @@ def is_url(csv: str | Path) -> bool:
     return isinstance(csv, str) and "://" in csv
 
 
+def is_local_path(csv: object) -> TypeGuard[str | Path]:
+    return isinstance(csv, Path) or (isinstance(csv, str) and not is_url(csv))
+
+
 def check_csv(
-    check: InputCheck,
-    csv: str | Path,
-    publisher: Publisher | None,
-    selections: ColumnSelections | None = None,
+    check: InputCheck, csv: str | Path, selections: ColumnSelections | None = None, *, can_publish: bool
 ) -> None:
-    """Check that a CSV is a URL, or a local file with the selected columns and a publisher for it."""
+    """Check that a CSV is a URL, or a local file with the selected columns that can be published."""
     if is_url(csv):
         check.url("csv", csv)
     elif not isinstance(csv, (str, Path)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
         check.add("csv", f"must be a URL or a path, not {type(csv).__name__}")
-    elif publisher is None:
+    elif not can_publish:
         check.add("csv", _NEEDS_PUBLISHER)  # says nothing about the disk: the path may come from a stranger
     else:
         check.problems += find_csv_problems(Path(csv), {} if selections is None else selections.by_field())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import anyio
@@ -13,7 +14,7 @@ from indigo_async.sandbox import Sandbox
 from indigo_async.workflows import AudienceJob
 from indigo_async.workflows.batches.jobs import normalized_inputs
 from tests.support.command_line import CommandResult, RunCommand
-from tests.support.manifests import FakePublisher, write
+from tests.support.manifests import write
 
 FAST = ("--poll-interval", "0.02")
 LOCAL = {"INDIGO_BASE_URL": "http://127.0.0.1:1/api/v1"}
@@ -23,7 +24,7 @@ UNKNOWN = "foo,bar\nx,y\n"
 
 
 async def jobs_in(path: Path) -> list[AudienceJob]:
-    return await anyio.to_thread.run_sync(lambda: list(read_manifest(path, publisher=FakePublisher())))
+    return await anyio.to_thread.run_sync(lambda: list(read_manifest(path, can_publish=True)))
 
 
 @pytest.fixture
@@ -52,6 +53,22 @@ async def test_a_generated_manifest_passes_the_check_and_runs(command_line: RunC
         assert (run.exit_code, sandbox.counts().charged_cents) == (0, 0), run.stderr + run.stdout
     exported = sorted(path.relative_to(lists).as_posix() for path in lists.glob("exports/*/*.csv"))
     assert exported == [f"exports/{name}.csv" for name in ("42/donors", "42/members", "43/donors", "43/volunteers")]
+
+
+@pytest.mark.parametrize("variables", [{}, {"INDIGO_BASE_URL": "not a URL"}, LOCAL])
+@pytest.mark.usefixtures("lists")
+async def test_the_suggested_next_command_works(command_line: RunCommand, variables: dict[str, str]):
+    made = await generate(
+        command_line, "lists/42", "--customer", "42", "--output", "my jobs.yaml", "--exports", "exports", **variables
+    )
+    hint = made.stderr.splitlines()[-1]
+    assert hint.startswith("Next: " if variables == LOCAL else "Next, with your bucket: ")
+    program, *arguments = shlex.split(hint.partition(": ")[2])
+    assert program == "indigo-async"
+    usable = variables if variables == LOCAL else {}
+    checked = await command_line(None, *arguments, **usable)
+    assert (checked.exit_code, checked.stderr) == (0, "")
+    assert "2 jobs for 1 customer" in " ".join(checked.stdout.split())
 
 
 async def test_shared_columns_are_defaults_and_comments_say_what_to_check(command_line: RunCommand, lists: Path):

@@ -159,9 +159,24 @@ async def test_swapped_columns_are_warned_about_at_a_path_and_at_a_url(command_l
 async def test_a_local_csv_needs_a_publisher_unless_the_server_is_local(command_line: RunCommand, tmp_path: Path):
     write_examples(tmp_path)
     refused = await command_line(None, "run", tmp_path / "jobs.yaml", "--check")
+    run = await command_line(None, "run", tmp_path / "jobs.yaml", INDIGO_API_TOKEN="token-123")
     published = await command_line(None, "run", tmp_path / "jobs.yaml", "--check", "--publish", "s3://bucket/lists")
-    assert (refused.exit_code, published.exit_code) == (2, 0), published.stderr
-    assert "jobs.yaml:16: csv: is a local file, and the server fetches CSVs from URLs: use --publish" in refused.stderr
+    assert (refused.exit_code, run.exit_code, published.exit_code) == (2, 2, 0), published.stderr
+    assert "jobs.yaml:16: csv: 2 lists are local files, such as " in refused.stderr
+    assert "and the server fetches CSVs from URLs: use --publish s3://bucket/prefix, or " in refused.stderr
+    assert refused.stderr == run.stderr
+
+
+@pytest.mark.parametrize("where", [(), ("--publish", "s3://bucket/lists"), ("--base-url", LOCAL["INDIGO_BASE_URL"])])
+async def test_the_lists_are_checked_whether_they_can_be_published_or_not(
+    command_line: RunCommand, tmp_path: Path, where: tuple[str, ...]
+):
+    write_examples(tmp_path)
+    (tmp_path / "lists/volunteers.csv").write_text("First Name,Surname,Zip Code\nAda,Lovelace,19103\n")
+    result = await command_line(None, "run", tmp_path / "jobs.yaml", "--check", *where)
+    assert result.exit_code == 2
+    assert f"'{tmp_path}/lists/volunteers.csv' has no column 'Last Name'; did you mean 'Surname'?" in result.stderr
+    assert len(result.stderr.splitlines()) == (1 if where else 3)
 
 
 async def test_jobs_for_workers_are_checked_as_workers_need_them(command_line: RunCommand, tmp_path: Path):

@@ -337,10 +337,36 @@ def test_a_customer_id_cannot_change_the_folder_of_a_url(tmp_path: Path, custome
 
 def test_a_local_csv_needs_a_publisher(tmp_path: Path):
     write_examples(tmp_path)
-    (found,) = errors_in(tmp_path / "jobs.yaml", publisher=None)
-    assert found.startswith("jobs.yaml:16: csv: is a local file, and the server fetches CSVs from URLs")
-    assert "--publish" in found
-    assert found.endswith("(also in line 21)")
+    (found,) = errors_in(tmp_path / "jobs.yaml", can_publish=False)
+    assert found == (
+        "jobs.yaml:16: csv: 2 lists are local files, such as 'lists/donors.csv', and the server fetches CSVs from "
+        "URLs: use --publish s3://bucket/prefix, or upload them and set csv to their (presigned) URLs (also in line 21)"
+    )
+
+
+def test_local_csvs_are_checked_even_if_they_cannot_be_published(tmp_path: Path):
+    write_examples(tmp_path)
+    write(tmp_path, {"lists/donors.csv": "Given,Last Name,Zip Code\nAda,Lovelace,19103\n"})
+    (tmp_path / "lists/volunteers.csv").unlink()
+    problems, *others = errors_in(tmp_path / "jobs.yaml", can_publish=False)
+    assert problems == (
+        "jobs.yaml:3: column_selections.first_name.column_name: 'lists/donors.csv' has no column 'First Name'; did you "
+        "mean 'Given'? The CSV's columns: 'Given', 'Last Name', 'Zip Code'"
+    )
+    assert [other.partition(", and the server")[0] for other in others] == [
+        "jobs.yaml:16: csv: 2 lists are local files, such as 'lists/donors.csv'",
+        "jobs.yaml:21: csv: there is no file 'lists/volunteers.csv'",
+    ]
+
+
+def test_one_local_csv_needs_a_publisher_as_well(tmp_path: Path):
+    rows = f"customer_id,audience_name,csv\n1,A,a.csv\n1,B,{URL}\n"
+    write(tmp_path, {"defaults.yaml": COLUMNS, "jobs.csv": rows, "a.csv": "First\nAda\n"})
+    (found,) = errors_in(tmp_path / "jobs.csv", can_publish=False, defaults=tmp_path / "defaults.yaml")
+    assert found == (
+        "jobs.csv:2: csv: 'a.csv' is a local file, and the server fetches CSVs from URLs: use --publish "
+        "s3://bucket/prefix, or upload it and set csv to its (presigned) URL"
+    )
 
 
 def test_a_file_name_that_is_too_long_is_an_error(tmp_path: Path):

@@ -9,7 +9,7 @@ import pytest
 from indigo_async._validation import InputCheck
 from indigo_async.cli.manifest import Manifest
 from indigo_async.workflows.batches.jobs import check_job
-from tests.support.manifests import FakePublisher, errors_in, write, write_examples
+from tests.support.manifests import errors_in, write, write_examples
 
 JOB = "{customer_id: 42, audience_name: A, csv: 'https://files.example.org/a.csv', column_selections: {first_name: \
 {column_name: First, is_required: true}}%s}"
@@ -20,12 +20,12 @@ def test_the_jobs_are_those_that_were_checked(tmp_path: Path, name: str):
     write_examples(tmp_path)
     defaults = None if name == "jobs.yaml" else tmp_path / "defaults.yaml"
     manifest = Manifest.load(tmp_path / name, defaults=defaults)
-    checked = list(manifest.check(publisher=FakePublisher()))
+    checked = list(manifest.check(can_publish=True))
     for file in (tmp_path / name, tmp_path / "defaults.yaml"):
         file.unlink()
     assert len(checked) == len(manifest) == 2
     for _ in range(2):
-        assert [check_job(InputCheck(), job, FakePublisher()) for job in manifest] == checked
+        assert [check_job(InputCheck(), job, can_publish=True) for job in manifest] == checked
 
 
 def test_two_jobs_in_one_line_conflict_too(tmp_path: Path):

@@ -165,9 +165,9 @@ async def test_a_wrong_token_stops_the_batch_after_a_handful_of_requests(sandbox
 async def test_a_wrong_token_stops_a_batch_whose_jobs_start_slowly(sandbox, tmp_path: Path, monkeypatch):
     check_job = preparation.check_job
 
-    def slow_check(*arguments: object):
+    def slow_check(*arguments: object, **options: object):
         time.sleep(0.01)  # in its thread, as a slow disk would
-        return check_job(*arguments)
+        return check_job(*arguments, **options)
 
     monkeypatch.setattr(preparation, "check_job", slow_check)
     async with IndigoClient("wrong-token", base_url=sandbox.base_url) as client:
