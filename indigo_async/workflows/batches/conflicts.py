@@ -18,7 +18,7 @@ from indigo_async._validation import InputCheck
 from indigo_async.errors import Problem
 from indigo_async.files.downloads.destination import resolve_folder
 from indigo_async.workflows.batches.jobs import AudienceJob, SharedChecks, check_job
-from indigo_async.workflows.batches.uses import MemoryUses, Uses
+from indigo_async.workflows.batches.uses import MemoryUses, Use, Uses
 from indigo_async.workflows.journal import SUFFIXES
 from indigo_async.workflows.recipes.match import is_local_path
 
@@ -29,19 +29,27 @@ _IGNORES_CASE = sys.platform in {"darwin", "win32"}
 
 
 @attrs.frozen
-class JobFiles:
-    """The file that a job reads and the one that it writes: absolute paths without links."""
+class UsedFile:
+    """A file that a job uses: its absolute path without links, and its path as the job has it."""
 
-    source: str | None
-    destination: str | None
+    path: str
+    name: str
+
+
+@attrs.frozen
+class JobFiles:
+    """The file that a job reads and the one that it writes."""
+
+    source: UsedFile | None
+    destination: UsedFile | None
 
 
 def find_files(job: AudienceJob, resolve_folder: Callable[[str], str]) -> JobFiles:
     """Find out which files a job uses. Reads the disk. `resolve_folder` is `SharedChecks.resolve_folder`."""
     destination = None if job.export is None else job.export.destination
     return JobFiles(
-        source=_resolve(job.csv, resolve_folder) if is_local_path(job.csv) else None,
-        destination=None if destination is None else _resolve(destination, resolve_folder),
+        source=_find_file(job.csv, resolve_folder) if is_local_path(job.csv) else None,
+        destination=None if destination is None else _find_file(destination, resolve_folder),
     )
 
 
@@ -51,7 +59,7 @@ def _fold_paths(paths: Iterable[str]) -> frozenset[str]:
 
 @attrs.define
 class Conflicts:
-    """The names and files that jobs use so far, each with the job's number, which `job_label` turns into text.
+    """The names and files that jobs use so far. `job_label` turns a job's number into text.
 
     `reserved_files` are files that no job may write.
     """
@@ -64,15 +72,15 @@ class Conflicts:
     def register(self, job: AudienceJob, files: JobFiles, number: int) -> list[Problem]:
         """Register the names and files of a checked job, unless they conflict with others. Returns the conflicts."""
         claimed: list[str] = []
-        problems = [*self._claim_names(job, number, claimed), *self._claim_files(files, number, claimed)]
+        problems = [*self._claim_names(job, number, claimed), *self._claim_files(job, files, number, claimed)]
         if problems:
             for key in claimed:
                 self._uses.release(key)
         return problems
 
-    def _claim(self, key: str, number: int, claimed: list[str]) -> int | None:
-        """Claim a key for a job, or return the number of the job that uses it."""
-        other = self._uses.claim(key, number)
+    def _claim(self, key: str, use: Use, claimed: list[str]) -> Use | None:
+        """Claim a key for a job, or return the use that it already has."""
+        other = self._uses.claim(key, use)
         if other is None:
             claimed.append(key)
         return other
@@ -80,39 +88,48 @@ class Conflicts:
     def _claim_names(self, job: AudienceJob, number: int, claimed: list[str]) -> Iterator[Problem]:
         customer_id = job.customer_id
         for where, name in _audience_names(job):
-            other = self._claim(f"name {len(customer_id)} {customer_id}{name}", number, claimed)
+            use = Use(str(job.key), number, name)
+            other = self._claim(f"name {len(customer_id)} {customer_id}{name}", use, claimed)
             if other is not None:
                 yield Problem(
                     where,
                     f"another job makes an audience named {name!r} for customer {customer_id!r}; names are unique "
-                    f"({self.job_label(other)})",
+                    f"({self._describe_job(other)})",
                 )
 
-    def _claim_files(self, files: JobFiles, number: int, claimed: list[str]) -> Iterator[Problem]:
+    def _claim_files(self, job: AudienceJob, files: JobFiles, number: int, claimed: list[str]) -> Iterator[Problem]:
+        def use(file: UsedFile) -> Use:
+            return Use(str(job.key), number, file.name)
+
         source, target = files.source, files.destination
         if target is not None:
-            folded = _fold_path(target)
-            writer = self._claim(f"write {folded}", number, claimed)
+            folded = _fold_path(target.path)
+            writer = self._claim(f"write {folded}", use(target), claimed)
             if writer is not None:
-                yield Problem("export.destination", f"another job writes {target!r} ({self.job_label(writer)})")
+                yield self._conflict("export.destination", target, "is written by another job", writer)
             if folded in self.reserved_files:
                 yield Problem(
-                    "export.destination", f"{target!r} is the batch's own journal or manifest; choose another file"
+                    "export.destination", f"{target.name!r} is the batch's own journal or manifest; choose another file"
                 )
             reader = self._uses.find(f"read {folded}") if self._has_sources else None
-            if reader is None and source is not None and _fold_path(source) == folded:
-                reader = number
+            if reader is None and source is not None and _fold_path(source.path) == folded:
+                reader = use(source)
             if reader is not None:
-                yield Problem(
-                    "export.destination",
-                    f"{target!r} is the CSV of a job ({self.job_label(reader)}); choose another file",
-                )
+                yield self._conflict("export.destination", target, "is the CSV of a job", reader)
         if source is not None:
-            folded, self._has_sources = _fold_path(source), True
+            folded, self._has_sources = _fold_path(source.path), True
             writer = self._uses.find(f"write {folded}")
-            if writer is not None and writer != number:
-                yield Problem("csv", f"{source!r} is written by another job ({self.job_label(writer)})")
-            self._claim(f"read {folded}", number, claimed)  # several jobs may read a file
+            if writer is not None and writer.number != number:
+                yield self._conflict("csv", source, "is written by another job", writer)
+            self._claim(f"read {folded}", use(source), claimed)  # several jobs may read a file
+
+    def _conflict(self, where: str, file: UsedFile, what: str, other: Use) -> Problem:
+        """The problem that a file is used by another job, which may name it by another path."""
+        is_same = "" if file.name == other.name else f" is the same file as {other.name!r}, which"
+        return Problem(where, f"{file.name!r}{is_same} {what} ({self._describe_job(other)}); choose another file")
+
+    def _describe_job(self, use: Use) -> str:
+        return f"{use.job}, {self.job_label(use.number)}"
 
 
 def _audience_names(job: AudienceJob) -> Iterator[tuple[str, str]]:
@@ -120,6 +137,10 @@ def _audience_names(job: AudienceJob) -> Iterator[tuple[str, str]]:
     yield "audience_name", job.audience_name
     if job.lookalike is not None:
         yield "lookalike.audience_name", job.lookalike.audience_name
+
+
+def _find_file(path: str | Path, resolve_folder: Callable[[str], str]) -> UsedFile:
+    return UsedFile(_resolve(path, resolve_folder), str(path))
 
 
 def _resolve(path: str | Path, resolve_folder: Callable[[str], str]) -> str:

@@ -60,10 +60,10 @@ jobs:
         "jobs.yaml:13: audience_nam: unknown field; did you mean 'audience_name'?",
         "jobs.yaml:16: lookalike.sze: unknown field; did you mean 'lookalike.size'?",
         "jobs.yaml:17: lookalike.size: must be a whole number, digits only, such as 20000, not 'many'",
-        "jobs.yaml:18: export.destination: another job writes 'A.csv' (line 9)",
+        "jobs.yaml:18: export.destination: 'A.csv' is written by another job (42/A, line 9); choose another file",
         (
             "jobs.yaml:19: audience_name: another job makes an audience named 'A' for customer '42'; names are unique "
-            "(line 9)"
+            "(42/A, line 9)"
         ),
         ("jobs.yaml:22: column_selections.frist_name: unknown field; did you mean 'column_selections.first_name'?"),
         "jobs.yaml:23: column_selections.id: must be required",
@@ -75,10 +75,11 @@ def test_jobs_cannot_share_an_audience_name_or_a_destination(tmp_path: Path):
     write(tmp_path, {"jobs.csv": "customer_id,audience_name\n1,A\n2,B\n\n1,C\n1,A\n"})
     duplicate, file = errors_in(tmp_path / "jobs.csv", defaults=tmp_path / "defaults.yaml")
     assert duplicate == (
-        "jobs.csv:6: audience_name: another job makes an audience named 'A' for customer '1'; names are unique (line 2)"
+        "jobs.csv:6: audience_name: another job makes an audience named 'A' for customer '1'; names are unique "
+        "(1/A, line 2)"
     )
-    assert file.startswith("jobs.csv:6: export.destination: another job writes ")
-    assert file.endswith("A.csv' (line 2)")
+    assert file.startswith("jobs.csv:6: export.destination: '")
+    assert file.endswith("A.csv' is written by another job (1/A, line 2); choose another file")
 
 
 def test_a_destination_that_ends_with_a_slash_names_a_folder(tmp_path: Path):

@@ -284,7 +284,7 @@ async def test_a_cancellation_within_a_job_fails_only_that_job(client, tmp_path:
 
 async def test_two_jobs_never_write_one_file(sandbox, client, tmp_path: Path):
     two = [make_job(0, tmp_path, customer="1"), make_job(0, tmp_path, customer="2")]
-    with pytest.raises(InvalidInputError, match=r"jobs\[1\].export.destination: another job writes .*0.csv"):
+    with pytest.raises(InvalidInputError, match=r"jobs\[1\].export.destination: '.*0.csv' is written by another job"):
         await run_batch(client, two)
     assert sandbox.log.count() == 0
     report = await run_batch(client, iter(two), max_in_flight=1, journal=tmp_path / "run.sqlite")

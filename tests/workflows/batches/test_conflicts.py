@@ -34,15 +34,17 @@ async def refused(jobs: list[AudienceJob], **options: object) -> str:
 
 
 async def test_over_its_own_csv(lists: list[Path]):
-    assert "is the CSV of a job (jobs[0]); choose another file" in await refused([at(0, lists[0], lists[0])])
+    assert "is the CSV of a job (42/List 0, jobs[0]); choose another file" in await refused([at(0, lists[0], lists[0])])
 
 
 async def test_over_another_jobs_csv_before_or_after(lists: list[Path], tmp_path: Path):
     one, two = lists
-    assert "is the CSV of a job (jobs[0]); choose another file" in await refused(
+    assert "is the CSV of a job (42/List 0, jobs[0]); choose another file" in await refused(
         [at(0, one, tmp_path / "x"), at(1, two, one)]
     )
-    assert "is written by another job (jobs[0])" in await refused([at(0, one, two), at(1, two, tmp_path / "x")])
+    assert "is written by another job (42/List 0, jobs[0]); choose another file" in await refused(
+        [at(0, one, two), at(1, two, tmp_path / "x")]
+    )
 
 
 @pytest.mark.parametrize("end", ["", ".lock", ".rows", "-wal"])
@@ -64,8 +66,10 @@ async def test_over_another_jobs_csv_in_the_home_folder(
 ):
     monkeypatch.setenv("HOME", str(tmp_path))
     jobs = [at(0, lists[0], tmp_path / "x.csv"), at(1, lists[1], Path("~/x.csv"))]
-    assert "another job writes" in await refused(jobs)
-    assert "is the CSV of a job (jobs[0]); choose another file" in await refused([at(0, lists[0], Path("~/one.csv"))])
+    assert "is written by another job" in await refused(jobs)
+    assert "is the CSV of a job (42/List 0, jobs[0]); choose another file" in await refused(
+        [at(0, lists[0], Path("~/one.csv"))]
+    )
 
 
 @pytest.fixture
@@ -78,11 +82,17 @@ def linked(tmp_path: Path) -> Path:
 
 async def test_through_a_linked_folder(lists: list[Path], tmp_path: Path, linked: Path):
     jobs = [at(0, lists[0], tmp_path / "x.csv"), at(1, lists[1], linked / "x.csv")]
-    assert f"another job writes '{tmp_path}/x.csv' (jobs[0])" in await refused(jobs)
+    assert await refused(jobs) == (
+        f"jobs[1].export.destination: '{linked}/x.csv' is the same file as '{tmp_path}/x.csv', which is written by "
+        "another job (42/List 0, jobs[0]); choose another file"
+    )
     above = tmp_path / "new" / "folder"  # it is made when the first file is saved
     jobs = [at(0, lists[0], above / "x.csv"), at(1, lists[1], linked / "new" / "folder" / "x.csv")]
-    assert "another job writes" in await refused(jobs)
-    assert "is the CSV of a job (jobs[0])" in await refused([at(0, lists[0], linked / "one.csv")])
+    assert "is written by another job" in await refused(jobs)
+    assert (
+        f"'{linked}/one.csv' is the same file as '{tmp_path}/one.csv', which is the CSV of a job (42/List 0, jobs[0])"
+        in await refused([at(0, lists[0], linked / "one.csv")])
+    )
     message = await refused([at(0, lists[0], linked / "j.rows")], journal=tmp_path / "j")
     assert "is the batch's own journal" in message
     message = await refused([at(0, lists[0], tmp_path / "j.rows")], journal=linked / "j")
@@ -92,7 +102,7 @@ async def test_through_a_linked_folder(lists: list[Path], tmp_path: Path, linked
 async def test_over_what_a_linked_csv_leads_to(lists: list[Path], tmp_path: Path):
     (tmp_path / "latest.csv").symlink_to(lists[0])
     message = await refused([at(0, tmp_path / "latest.csv", tmp_path / "x.csv"), at(1, lists[1], lists[0])])
-    assert "is the CSV of a job (jobs[0])" in message
+    assert "is the CSV of a job (42/List 0, jobs[0])" in message
 
 
 @pytest.mark.parametrize("spelling", ["/{}", "{}/../{name}/x.csv", "{}/./x.csv", "{}//x.csv"])
@@ -100,7 +110,7 @@ async def test_other_spellings_of_a_path(lists: list[Path], tmp_path: Path, spel
     text = f"/{tmp_path}/x.csv" if spelling == "/{}" else spelling.format(tmp_path, name=tmp_path.name)
     one, two = (at(number, csv, tmp_path / "x.csv") for number, csv in enumerate(lists))
     two = attrs.evolve(two, export=ExportStep(destination=text))
-    assert "another job writes" in await refused([one, two])
+    assert "is written by another job" in await refused([one, two])
 
 
 async def test_through_a_linked_folder_while_jobs_are_read(lists: list[Path], tmp_path: Path, linked: Path):
@@ -108,7 +118,18 @@ async def test_through_a_linked_folder_while_jobs_are_read(lists: list[Path], tm
     async with lite_sandbox() as sandbox, make_client(sandbox) as client:
         report = await run_batch(client, iter(jobs), publisher=sandbox.file_host, journal=tmp_path / "j")
     assert (report.done, report.failed) == (1, 1)
-    assert "another job writes" in report.failures[0].message
+    message = report.failures[0].message
+    assert f"'{linked}/x.csv' is the same file as '{tmp_path}/x.csv', which is written by another job" in message
+    assert "(42/List 0, jobs[0])" in message
+
+
+async def test_the_other_job_is_named_by_its_key(lists: list[Path], tmp_path: Path):
+    jobs = [at(number, csv, tmp_path / "x.csv") for number, csv in enumerate(lists)]
+    jobs[0] = attrs.evolve(jobs[0], key="spring donors")
+    assert await refused(jobs) == (
+        f"jobs[1].export.destination: '{tmp_path}/x.csv' is written by another job (spring donors, jobs[0]); "
+        "choose another file"
+    )
 
 
 async def test_names_that_differ_in_case_only(lists: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -116,4 +137,4 @@ async def test_names_that_differ_in_case_only(lists: list[Path], tmp_path: Path,
     async with lite_sandbox() as sandbox, make_client(sandbox) as client:
         assert (await run_batch(client, jobs, publisher=sandbox.file_host)).done == 2
     monkeypatch.setattr(conflicts, "_IGNORES_CASE", True)
-    assert "another job writes" in await refused(jobs)
+    assert "is written by another job" in await refused(jobs)

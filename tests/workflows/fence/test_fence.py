@@ -313,7 +313,7 @@ async def test_a_shard_without_jobs_succeeds(client: IndigoClient, folder: Path,
 async def test_all_jobs_are_checked_in_each_shard(client: IndigoClient, folder: Path, tmp_path: Path):
     jobs = [make_job(0, tmp_path, customer="a"), make_job(0, tmp_path, customer="b")]  # two jobs write one file
     for number in range(1, 4):
-        with pytest.raises(InvalidInputError, match="another job writes"):
+        with pytest.raises(InvalidInputError, match="is written by another job"):
             await run_batch(client, jobs, shard=f"{number}/3", fence=folder)
 
 
