@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
+from indigo_async._extras import require_extra
 from indigo_async._listeners import listen
 from indigo_async._settings import Settings
 from indigo_async._transport.cancellation import run_in_thread
@@ -20,7 +21,7 @@ from indigo_async.cli.render.events import describe_event
 from indigo_async.cli.render.output import Output
 from indigo_async.cli.signals import run_async
 from indigo_async.client import IndigoClient
-from indigo_async.errors import InvalidInputError, WaitTimeoutError
+from indigo_async.errors import InvalidInputError, MissingPackageError, Problem, WaitTimeoutError
 from indigo_async.events import Event, Listener, Stage
 from indigo_async.files import LocalPublisher, Publisher
 from indigo_async.models import Audience
@@ -35,6 +36,7 @@ __all__ = [
     "open_store",
     "publish_csv",
     "read_audience",
+    "require_fence_extra",
     "resolve_settings",
 ]
 
@@ -131,8 +133,7 @@ async def open_publisher(client: IndigoClient, publish: str | None) -> AsyncGene
     """The publisher for local CSVs: an object store, or loopback for a server on this machine; otherwise None.
 
     Raises:
-        InvalidInputError: `publish` isn't the URL of an object store.
-        MissingPackageError: the extra `publish` is not installed.
+        InvalidInputError: see `open_store`.
     """
     if publish is not None:
         yield open_store(publish, explicit_proxy(client))
@@ -152,12 +153,30 @@ def open_store(publish: str, proxy: str | None) -> Publisher:
     """The publisher for `--publish`.
 
     Raises:
-        InvalidInputError: `publish` isn't the URL of an object store.
-        MissingPackageError: the extra `publish` is not installed.
+        InvalidInputError: `publish` isn't the URL of an object store, or the extra `publish` is not installed.
     """
-    from indigo_async.files.publishing.object_store import ObjectStorePublisher  # noqa: PLC0415 - optional extra
+    from indigo_async.files.publishing.object_store import ObjectStorePublisher  # noqa: PLC0415 - slow to import
 
+    _require_publish_extra("--publish")
     return ObjectStorePublisher(publish, proxy=proxy)
+
+
+def require_fence_extra(fence: str) -> None:
+    """Check that what `--fence` needs is installed.
+
+    Raises:
+        InvalidInputError: the fence is in a bucket, and the extra `publish` is not installed.
+    """
+    if "://" in fence:
+        _require_publish_extra("--fence")
+
+
+def _require_publish_extra(option: str) -> None:
+    try:
+        require_extra("publish", option)
+    except MissingPackageError:
+        message = "needs an extra that is not installed: pip install 'indigo-async[cli,publish]'"
+        raise InvalidInputError([Problem(option, message)]) from None
 
 
 def resolve_settings(options: ConnectionOptions) -> Settings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -41,17 +42,36 @@ def test_help_works_without_the_extras(command: str):
     [
         (["demo"], "duckdb", "sandbox"),
         (["sandbox"], "duckdb", "sandbox"),
-        (["upload", __file__, "--customer", "42", "--publish", "s3://bucket/x"], "obstore", "publish"),
     ],
 )
-def test_command_names_the_missing_extra(
-    arguments: list[str], module: str, extra: str, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setenv("INDIGO_API_TOKEN", "token")
-    monkeypatch.setenv("INDIGO_BASE_URL", "http://127.0.0.1:1/api/v1")
+def test_command_names_the_missing_extra(arguments: list[str], module: str, extra: str):
     code, output = run(*arguments)
     assert code == 1
     assert f"needs {module}, which is not installed: pip install 'indigo-async[{extra}]'" in output
+
+
+PUBLISH = "needs an extra that is not installed: pip install 'indigo-async[cli,publish]'"
+
+
+def test_an_option_that_needs_an_extra_is_a_problem_among_the_others(tmp_path: Path):
+    jobs = tmp_path / "jobs.yaml"
+    jobs.write_text("jobs:\n- {customer_id: 1, csv: gone.csv, color: red}\n")
+    buckets = ("--publish", "s3://bucket/lists", "--fence", "s3://bucket/fence")
+    code, output = run("run", str(jobs), "--check", *buckets)
+    assert code == 2
+    assert f"--publish: {PUBLISH}\n" in output
+    assert f"--fence: {PUBLISH}\n" in output
+    for problem in ("audience_name: is missing", "color: unknown field", f"there is no file '{tmp_path}/gone.csv'"):
+        assert problem in output
+    assert "6 problems:" in output  # and the columns, and no other about `--publish`
+    assert "ObjectStorePublisher" not in output
+
+
+@pytest.mark.parametrize("command", [["upload", __file__, "--customer", "42"], ["run", __file__]])
+def test_an_option_that_needs_an_extra_is_invalid_input(command: list[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("INDIGO_API_TOKEN", "token")
+    monkeypatch.setenv("INDIGO_BASE_URL", "http://127.0.0.1:1/api/v1")
+    assert run(*command, "--publish", "s3://bucket/x") == (2, f"indigo-async: --publish: {PUBLISH}\n")
 
 
 def test_command_names_the_missing_package():

@@ -14,7 +14,7 @@ import anyio
 
 from indigo_async._text import format_dollars
 from indigo_async._transport.cancellation import run_in_thread
-from indigo_async.cli.client import create_client, open_publisher
+from indigo_async.cli.client import create_client, open_publisher, require_fence_extra
 from indigo_async.cli.errors import ErrorReport, combine_exit_codes, exit_code_for
 from indigo_async.cli.exit_codes import ExitCode
 from indigo_async.cli.manifest import Manifest
@@ -62,6 +62,8 @@ async def run_manifest(
             create_client(options, pacing, poll_interval=batch_options.poll_interval) as client,
             open_publisher(client, batch_options.publish) as publisher,
         ):
+            if fence is not None:
+                require_fence_extra(fence)
             journal = batch_options.journal_path(manifest)
             shard = batch_options.parse_shard(purchase=purchase, fence=fence)
             jobs = await run_in_thread(

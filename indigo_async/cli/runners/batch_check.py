@@ -13,7 +13,7 @@ from rich.text import Text
 
 from indigo_async._text import format_dollars
 from indigo_async._validation import InputCheck
-from indigo_async.cli.client import open_store, resolve_settings
+from indigo_async.cli.client import open_store, require_fence_extra, resolve_settings
 from indigo_async.cli.manifest import read_manifest
 from indigo_async.cli.options.batch import BatchOptions, TemporalBatchOptions
 from indigo_async.cli.options.common import ConnectionOptions
@@ -70,6 +70,8 @@ def check_batch(
         check = InputCheck()
         check_fence(check, fence)
         problems += check.problems
+        with _collecting(problems):
+            require_fence_extra(fence)
     totals, warned_keys, every_job = JobTotals(), set[str](), 0
 
     def find_warnings() -> Iterator[tuple[str, str]]:

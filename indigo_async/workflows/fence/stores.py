@@ -216,7 +216,7 @@ def _open_folder(folder: Path, prefix: str) -> FolderStore:
 
 
 def _is_bucket(place: object) -> TypeGuard[SigningStore]:
-    if "obstore" not in sys.modules:
+    if sys.modules.get("obstore") is None:
         return False
     from obstore.store import AzureStore, GCSStore, S3Store  # noqa: PLC0415 - the extra
 
