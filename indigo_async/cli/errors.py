@@ -10,6 +10,7 @@ import attrs
 from indigo_async._version import __version__
 from indigo_async.cli.exit_codes import ExitCode
 from indigo_async.cli.render.advice import advice_for, use_option_names
+from indigo_async.cli.render.problems import format_problems
 from indigo_async.errors import (
     AuthenticationError,
     BudgetExceededError,
@@ -29,9 +30,6 @@ __all__ = [
     "exit_code_for_type",
     "find_cause",
 ]
-
-_PROBLEMS_SHOWN = 200
-
 
 _EXIT_CODES: dict[type[BaseException], ExitCode] = {
     InvalidInputError: ExitCode.USAGE_ERROR,
@@ -135,9 +133,9 @@ def _describe_indigo_error(error: IndigoError, *, in_batch: bool) -> ErrorReport
         text = f"{message}; check the ID, --customer and the token"
     if isinstance(error, InvalidInputError):
         problems = tuple(_describe_problem(problem, in_batch=in_batch) for problem in error.problems)
-        if len(problems) > _PROBLEMS_SHOWN:
-            more = f"and {len(problems) - _PROBLEMS_SHOWN:,} more; --json shows all"
-            text = "\n".join([*message.splitlines()[: _PROBLEMS_SHOWN + 1], more])
+        if len(problems) > 1:
+            lines = [f"{len(problems)} problems:", *format_problems(error.problems)]
+            text = use_option_names("\n".join(lines), in_batch=in_batch)
     return ErrorReport(
         type=kind,
         message=message,

@@ -126,6 +126,59 @@ async def test_text_shows_200_errors_and_json_shows_all_with_their_lines(tmp_pat
     assert everywhere["lines"] == list(range(1, 1_001))
 
 
+async def test_the_same_problem_of_many_lists_is_one_line_and_json_names_each_list(
+    tmp_path: Path, command_line: RunCommand
+):
+    jobs = [f"- {{customer_id: 1, audience_name: L{number}, csv: many/l{number}.csv}}\n" for number in range(300)]
+    write(tmp_path, {f"many/l{number}.csv": "Given,Last Name\nAda,Lovelace\n" for number in range(300)})
+    jobs += [
+        f"- {{customer_id: 1, audience_name: A, csv: '{URL}', color: red}}\n",
+        "- {customer_id: 1, audience_name: B, csv: gone.csv}\n",
+        f"- {{customer_id: 1, audience_name: C, csv: '{URL}', export: {{destination: exports/}}}}\n",
+        f"- {{customer_id: 1, audience_name: D, csv: '{URL}', export: {{destination: d, max_cost_cents: $200}}}}\n",
+    ]
+    write(tmp_path, {"jobs.yaml": f"defaults: {{{COLUMNS}}}\njobs:\n{''.join(jobs)}"})
+    as_text = await command_line(None, "run", tmp_path / "jobs.yaml", "--check")
+    headline, *lines = as_text.stderr.replace(f"{tmp_path}/", "").splitlines()
+    assert (as_text.exit_code, headline) == (2, "indigo-async: 305 problems:")
+    assert lines == [
+        (
+            "jobs.yaml:1: column_selections.first_name.column_name: 'many/l0.csv' has no column 'First'; did you mean "
+            "'Given'? The CSV's columns: 'Given', 'Last Name' (also 'many/l1.csv', 'many/l2.csv', 'many/l3.csv' and "
+            "296 more)"
+        ),
+        (
+            "jobs.yaml:3: csv: 301 lists are local files, such as 'many/l0.csv', and the server fetches CSVs from "
+            "URLs: use --publish s3://bucket/prefix, or upload them and set csv to their (presigned) URLs (also in "
+            "lines 4, 5, 6, 7, 8, 9, 10, 11, 12, 13 and 290 more)"
+        ),
+        "jobs.yaml:303: color: unknown field",
+        "jobs.yaml:304: csv: there is no file 'gone.csv'",
+        "jobs.yaml:305: export.destination: 'exports/' is a folder; name a file",
+        "jobs.yaml:306: export.max_cost_cents: must be a whole number, digits only, such as 20000, not '$200'",
+    ]
+    as_json = await command_line(None, "run", tmp_path / "jobs.yaml", "--check", "--json")
+    problems = json.loads(as_json.stderr)["error"]["problems"]
+    assert len(problems) == 305
+    assert all(any(f"/many/l{number}.csv' has no" in each["message"] for each in problems) for number in (0, 7, 299))
+
+
+async def test_a_kind_of_problem_is_never_hidden_by_many_of_another(tmp_path: Path, command_line: RunCommand):
+    rows = "".join(f"1,L{number},{number}.csv\n" for number in range(300))
+    write(tmp_path, {f"{number}.csv": f"Given,Column {number}\nAda,x\n" for number in range(300)})
+    write(tmp_path, {"defaults.yaml": COLUMNS, "jobs.csv": f"customer_id,audience_name,csv\n{rows}1,M,gone.csv\n2,,\n"})
+    defaults = ("--defaults", tmp_path / "defaults.yaml")
+    result = await command_line(None, "run", tmp_path / "jobs.csv", *defaults, "--check", "--publish", "ftp://x")
+    _, *lines, last = result.stderr.replace(f"{tmp_path}/", "").splitlines()
+    assert (len(lines), last) == (200, "and 104 more; --json shows all")
+    assert lines[0].startswith("--publish: must be a URL such as s3://bucket/prefix")
+    assert lines[-3:] == [
+        "jobs.csv:302: csv: there is no file 'gone.csv'",
+        "jobs.csv:303: audience_name: is missing",
+        "jobs.csv:303: csv: is missing",
+    ]
+
+
 @pytest.mark.parametrize(
     ("content", "error"),
     [
