@@ -10,6 +10,7 @@ from indigo_async.client import IndigoClient
 from indigo_async.inputs import ColumnSelection
 from indigo_async.models import Audience, RecordId
 from indigo_async.sandbox import Fault, FaultKind, Sandbox
+from indigo_async.sandbox.state.engine import LiteEngine
 from indigo_async.workflows import ExportReceipt
 
 CUSTOMER = "42"
@@ -65,6 +66,13 @@ async def seed_audience(sandbox: Sandbox, *, size: int = 1_500) -> RecordId:
     """Add an active audience that was matched long ago."""
     (audience_id,) = await sandbox.seed_audiences(1, CUSTOMER, size=size)
     return audience_id
+
+
+def match_rows(sandbox: Sandbox, rows: int, matched: int) -> None:
+    """Let a lite sandbox match `matched` rows of each CSV with `rows` rows."""
+    engine = sandbox._started.app.backend.engine
+    assert isinstance(engine, LiteEngine)
+    engine.row_count, engine.matched_count = rows, matched
 
 
 def count_posts(sandbox: Sandbox) -> dict[str, int]:

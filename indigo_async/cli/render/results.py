@@ -34,6 +34,7 @@ __all__ = [
     "describe_jobs",
     "outcome_to_json",
     "render_failed_jobs",
+    "render_job_warnings",
     "render_results",
     "render_start",
     "render_stop_reason",
@@ -200,7 +201,7 @@ def render_results(result: BatchResult) -> RenderableType:
     parts: list[RenderableType] = [headline, *render_stop_reason(result)]
     if report.stages or report.failed:
         parts += ["", _render_stages(report)]
-    return Group(*parts, "", _render_details(report), *_render_warnings(report), *render_failed_jobs(result))
+    return Group(*parts, "", _render_details(report), *render_job_warnings(report), *render_failed_jobs(result))
 
 
 def render_stop_reason(result: BatchResult) -> Iterator[RenderableType]:
@@ -269,7 +270,8 @@ def _describe_costs(report: BatchReport) -> Iterator[str]:
     yield f"{format_dollars(report.quoted_cents)} quoted for all exports so far"
 
 
-def _render_warnings(report: BatchReport) -> Iterator[RenderableType]:
+def render_job_warnings(report: BatchReport) -> Iterator[RenderableType]:
+    """The warnings of a batch by kind, below a blank line."""
     if report.warned:
         groups = group_messages((warning.key, use_option_names(warning.message)) for warning in report.warnings)
         yield from render_warnings(report.warned, groups)

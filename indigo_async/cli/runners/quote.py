@@ -15,7 +15,13 @@ from indigo_async.cli.exit_codes import ExitCode
 from indigo_async.cli.options.batch import BatchOptions
 from indigo_async.cli.options.common import ConnectionOptions, PacingOptions
 from indigo_async.cli.render.output import Justify, make_table
-from indigo_async.cli.render.results import BatchResult, render_failed_jobs, render_stop_reason, summary_to_json
+from indigo_async.cli.render.results import (
+    BatchResult,
+    render_failed_jobs,
+    render_job_warnings,
+    render_stop_reason,
+    summary_to_json,
+)
 from indigo_async.cli.report.formatting import format_count
 from indigo_async.cli.runners.batch import explain_exit, run_manifest
 from indigo_async.cli.signals import run_async
@@ -113,7 +119,8 @@ def _render_quotes(result: BatchResult, quotes: Mapping[str, CustomerQuote], tot
     if result.unfinished:
         message = f"{result.unfinished:,} of {result.total:,} jobs are unfinished and not included."
         parts.append(Text(message, style="yellow"))
-    return Group(*parts, *render_stop_reason(result), *render_failed_jobs(result))
+    warnings = render_job_warnings(result.report)
+    return Group(*parts, *render_stop_reason(result), *warnings, *render_failed_jobs(result))
 
 
 def _quote_row(customer_id: str, totals: CustomerTotals, price: CustomerQuote) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import anyio
 from indigo_async.sandbox import Sandbox
 from tests.support.command_line import RunCommand
 from tests.support.processes.commands import command, json_lines, write_manifest
+from tests.support.recipes import match_rows
 from tests.support.servers.scripted import respond_with_json, scripted_server
 
 FAST = ("--poll-interval", "0.02")
@@ -61,6 +62,17 @@ async def test_quote_shows_the_total_and_the_exports_above_their_limit(command_l
     assert set(prices) == {"c0", "c1", "all"}
     assert prices["all"] == prices["c0"] + prices["c1"] > 0
     assert "4 exports cost more than export.max_cost_cents allows: `run` would not purchase them." in result.stdout
+
+
+async def test_quote_shows_warnings_before_anything_is_purchased(command_line: RunCommand, tmp_path: Path):
+    manifest = write_manifest(tmp_path, 3)
+    async with lite() as sandbox:
+        match_rows(sandbox, 20_000, 1_500)
+        result = await command_line(sandbox, "quote", manifest, *FAST)
+        assert sandbox.counts().purchases == 0
+    assert result.exit_code == 0, result.stderr
+    assert "3 jobs have warnings" in result.stdout
+    assert "and 2 more: only 1,500 of 20,000 rows (7.5%) matched: check the CSV and its columns" in result.stdout
 
 
 async def test_purchased_exports_are_not_priced_again(command_line: RunCommand, tmp_path: Path):

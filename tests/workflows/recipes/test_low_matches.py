@@ -8,22 +8,14 @@ import attrs
 import pytest
 
 from indigo_async.events import Event
-from indigo_async.sandbox import Dialect, Sandbox
-from indigo_async.sandbox.state.engine import LiteEngine
+from indigo_async.sandbox import Dialect
 from indigo_async.workflows import AudienceJob, BatchReport, RecipeWarning, run_batch
 from tests.support.jobs import make_job
-from tests.support.recipes import PREVIEW, PURCHASE, count_posts, match_csv
+from tests.support.recipes import PREVIEW, PURCHASE, count_posts, match_csv, match_rows
 from tests.support.servers.scripted import sandbox_and_client
 
 ADVICE = "check the CSV and its columns before you pay for an export; match a corrected list under another name"
 FEW_MATCHED = f"only 6 of 29,900 rows (0.02%) matched: {ADVICE}"
-
-
-def match_rows(sandbox: Sandbox, rows: int, matched: int) -> None:
-    """Let the sandbox match `matched` rows of each CSV with `rows` rows."""
-    engine = sandbox._started.app.backend.engine
-    assert isinstance(engine, LiteEngine)
-    engine.row_count, engine.matched_count = rows, matched
 
 
 def warnings_in(events: list[Event]) -> list[str]:
