@@ -51,7 +51,7 @@ _logger = logging.getLogger("indigo_async")
 _VARIABLE = "INDIGO_LOG"
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO}
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-_LOGGED_AS_WARNINGS = frozenset({"OutageStarted", "OutageEnded", "RecipeWarning"})
+_LOGGED_AS_WARNINGS = frozenset({"OutageStarted", "OutageEnded"})
 _MAX_SHOWN = 20
 
 _FORMATS: dict[type[Event], tuple[int, str]] = {
@@ -60,12 +60,12 @@ _FORMATS: dict[type[Event], tuple[int, str]] = {
         "{endpoint}: {outcome} after {seconds:.3f} s, attempt {attempt}, request ID {request_id}",
     ),
     RequestRetried: (logging.WARNING, "{endpoint}: retrying in {delay:.1f} s: {reason}, request ID {request_id}"),
-    OutageStarted: (logging.DEBUG, "{server} is not responding: {reason}"),  # the client logs these two itself
+    OutageStarted: (logging.DEBUG, "{server} is not responding: {reason}"),  # the client logs these two as warnings
     OutageEnded: (logging.DEBUG, "{server} is responding again after {seconds:.0f} s"),
     RecipeStarted: (logging.INFO, "{recipe} started"),
     RecipeFinished: (logging.INFO, "{recipe} finished in {seconds:.1f} s"),
     RecipeFailed: (logging.WARNING, "{recipe} failed at {stage} with {error_type} after {seconds:.1f} s"),
-    RecipeWarning: (logging.DEBUG, "{message}"),  # the recipe logs it as a warning itself
+    RecipeWarning: (logging.WARNING, "{stage}: {message}"),
     StageStarted: (logging.DEBUG, "{stage} started"),
     StageFinished: (logging.INFO, "{stage} finished in {seconds:.1f} s"),
     StageFailed: (logging.DEBUG, "{stage} failed with {error_type} after {seconds:.1f} s"),
@@ -80,13 +80,24 @@ _FORMATS: dict[type[Event], tuple[int, str]] = {
 """Level and message by event class. Names and IDs are quoted, so that none can fake a log line."""
 
 
+_NOT_LOGGED = frozenset({RequestStarted, AudienceReused, ExportReused, RecipeWarning})
+"""Event classes that `log_events` skips: a request is logged when it ends, and recipes log the others themselves."""
+
+
 def log_events(event: Event) -> None:
-    """Log an event: retries and failed recipes as WARNING, results and purchases as INFO, the rest as DEBUG."""
+    """Log an event: retries and failed recipes as WARNING, results and purchases as INFO, the rest as DEBUG.
+
+    Recipes log their warnings and what they reuse themselves, with or without this listener.
+    """
+    if type(event) not in _NOT_LOGGED:
+        log_event(_logger, event)
+
+
+def log_event(logger: logging.Logger, event: Event) -> None:
+    """Log an event of any class with a logger. The record has the event's fields as attributes."""
     kind = type(event)
-    if kind is RequestStarted:  # its end is logged
-        return
     level, template = _FORMATS.get(kind, (logging.DEBUG, kind.__name__))
-    if not _logger.isEnabledFor(level):
+    if not logger.isEnabledFor(level):
         return
     values = event_fields(event)
     shown = {
@@ -98,7 +109,7 @@ def log_events(event: Event) -> None:
     if isinstance(event, WorkflowEvent):
         message = f"customer {event.customer_id!r}, audience {event.audience_name!r}: {message}"
     fields = {f"indigo.{name}": value for name, value in values.items()}
-    _logger.log(level, "%s", message, extra={"indigo.event": kind.__name__, **fields})
+    logger.log(level, "%s", message, extra={"indigo.event": kind.__name__, **fields})
 
 
 def set_up_logging() -> Listener | None:

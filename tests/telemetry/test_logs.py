@@ -9,9 +9,9 @@ from pathlib import Path
 import attrs
 import pytest
 
-from indigo_async import events
+from indigo_async import events, workflows
 from indigo_async.errors import AudienceFailedError
-from indigo_async.events import Event, ExportPriced, RequestStarted, Stage, StageFinished, WorkflowEvent
+from indigo_async.events import Event, ExportPriced, Listener, RequestStarted, Stage, StageFinished, WorkflowEvent
 from indigo_async.logs import _FORMATS, log_events
 from indigo_async.sandbox import Fault, FaultKind
 from tests.support.observed_recipes import CUSTOMER, MATCH, UPLOAD, export_csv, match_csv
@@ -89,6 +89,52 @@ async def test_retries_outside_of_recipes_are_logged_too(caplog: pytest.LogCaptu
         sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint="GET /audiences", status=503))
         await client.list_audiences()
     assert event_names_at(caplog, logging.WARNING) == ["RequestRetried"]
+
+
+@pytest.mark.parametrize("options", [{}, LOGGED], ids=["without a listener", "log_events"])
+async def test_a_reuse_that_should_be_checked_is_one_warning(
+    options: dict[str, Listener], caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.DEBUG, "indigo_async")
+    async with sandbox_and_client(client=options) as (_, client):
+        audience = await match_csv(client)
+        await match_csv(client)
+    (record,) = reuses(caplog)
+    assert (record.name, record.levelno) == ("indigo_async.recipes.reuse", logging.WARNING)
+    assert record.getMessage() == (
+        f"customer '42', audience 'Donors': match: reusing audience {audience.id} (same name, same CSV URL); "
+        "columns are not compared"
+    )
+    assert record.__dict__["indigo.customer_id"] == CUSTOMER
+    assert record.__dict__["indigo.stage"] == "match"
+
+
+async def test_a_reuse_without_anything_to_check_is_one_info_record(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.DEBUG, "indigo_async")
+    async with sandbox_and_client(client=LOGGED) as (_, client):
+        audience = await match_csv(client)
+        receipt = await export_csv(client, audience, tmp_path)
+        await workflows.download_export(client, audience, customer_id=CUSTOMER, destination=tmp_path / "copy.csv")
+    (record,) = reuses(caplog)
+    assert (record.name, record.levelno) == ("indigo_async.recipes.reuse", logging.INFO)
+    assert record.getMessage() == (
+        f"customer '42', audience 'Donors': reusing export {receipt.export.id!r}: it was purchased before"
+    )
+
+
+async def test_reuse_can_be_silenced_without_other_warnings(caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.ERROR, "indigo_async.recipes.reuse")
+    caplog.set_level(logging.WARNING, "indigo_async")
+    async with sandbox_and_client(client=LOGGED) as (sandbox, client):
+        sandbox.faults.add(Fault(kind=FaultKind.ERROR_BEFORE, endpoint=UPLOAD, status=429))
+        await match_csv(client)
+        await match_csv(client)
+    assert event_names_at(caplog, logging.WARNING) == ["RequestRetried"]
+    assert reuses(caplog) == []
+
+
+def reuses(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    return [record for record in caplog.records if "reusing" in record.getMessage()]
 
 
 async def test_a_recipes_listener_gets_the_same_events_except_requests():

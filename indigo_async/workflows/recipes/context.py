@@ -17,6 +17,8 @@ from indigo_async._validation import InputCheck
 from indigo_async.client import IndigoClient
 from indigo_async.errors import WaitTimeoutError, WorkflowError
 from indigo_async.events import (
+    AudienceReused,
+    ExportReused,
     Listener,
     RecipeFailed,
     RecipeFinished,
@@ -29,6 +31,7 @@ from indigo_async.events import (
     WorkflowEvent,
 )
 from indigo_async.files.publishing.publisher import Publisher
+from indigo_async.logs import log_event
 from indigo_async.models import Audience, CsvExport, RecordId
 from indigo_async.workflows.recipes.budget import Account, Budget
 from indigo_async.workflows.recipes.name_index import NameIndex
@@ -49,6 +52,8 @@ __all__ = [
 T = TypeVar("T")
 
 _logger = logging.getLogger("indigo_async.recipes")
+_reuse_logger = logging.getLogger("indigo_async.recipes.reuse")
+"""Users can silence this logger alone: a batch that runs again without a journal reuses everything."""
 
 DEFAULT_TIMEOUT = 4 * 3600.0
 """Default timeout of a recipe, in seconds."""
@@ -198,13 +203,27 @@ class RecipeContext:
         same = (facts for facts in recorded if facts is not None and str(facts["export_id"]) == str(export_id))
         return max((int(facts["cost_cents"]) for facts in same), default=0)
 
-    def warn(self, message: str) -> None:
+    def warn(self, message: str, *, logger: logging.Logger = _logger) -> None:
         """Log a warning, emit it, and keep it for the job's outcome. A repeated message counts once."""
         if message in self.warnings:
             return
         self.warnings += (message,)
-        _logger.warning("%r: %s: %s", self.audience_name, self.current_stage, message)
-        self.emit(RecipeWarning, stage=self.current_stage, message=message)
+        self._log_and_emit(logger, RecipeWarning, stage=self.current_stage, message=message)
+
+    def report_reuse(
+        self, event_type: type[AudienceReused | ExportReused], *, warning: str | None = None, **fields: object
+    ) -> None:
+        """Emit a reuse and log it once: as a warning if there is something for the user to check, otherwise as INFO."""
+        if warning is None:
+            self._log_and_emit(_reuse_logger, event_type, **fields)
+        else:
+            self.emit(event_type, **fields)
+            self.warn(warning, logger=_reuse_logger)
+
+    def _log_and_emit(self, logger: logging.Logger, event_type: Callable[..., WorkflowEvent], **fields: object) -> None:
+        event = event_type(customer_id=self.customer_id, audience_name=self.audience_name, **fields)
+        log_event(logger, event)
+        emit(event)
 
     def raise_if_stopped(self) -> None:
         """Raise if nothing more may be sent.

@@ -172,7 +172,7 @@ async def download_export(
                 break
             await wait_export(context, audience_id, pending.id, purchased=False)
         export = choose_purchased(current, export_id=export_id, wanted=wanted)
-        context.emit(ExportReused, export_id=export.id, evidence="it was purchased before")
+        context.report_reuse(ExportReused, export_id=export.id, evidence="it was purchased before")
         receipt = await download_csv(context, audience_id, export, path)
         emit_downloaded(context, receipt)
         return receipt

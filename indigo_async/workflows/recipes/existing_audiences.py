@@ -284,9 +284,13 @@ async def reuse_audience(
     if not isinstance(candidate, ReusableAudience):
         raise copy(candidate)  # the original would form a reference cycle with the frames that hold it
     found, evidence = candidate.audience, candidate.evidence
-    context.emit(AudienceReused, audience_id=found.id, evidence=evidence.reason)
-    if not made_by_this_job:
-        context.warn(f"reusing audience {found.id} ({evidence.reason}); {evidence.not_compared}")
+    warning = f"reusing audience {found.id} ({evidence.reason}); {evidence.not_compared}"
+    context.report_reuse(
+        AudienceReused,
+        warning=None if made_by_this_job else warning,
+        audience_id=found.id,
+        evidence=evidence.reason,
+    )
     await context.job_log.record_result(stage, {"audience_id": found.id})
     context.audience, context.requested = found, Requested.ACCEPTED
     return found if is_active(found) else await wait_active(context, found.id)

@@ -189,9 +189,9 @@ async def _wait_until_priced(context: RecipeContext, audience_id: RecordId, expo
 def _report_reuse(context: RecipeContext, choice: ExportChoice, recorded: RecordedExports) -> None:
     if not (choice.is_purchased or export_state(choice.export) is ExportState.DOWNLOADABLE):
         return
-    context.emit(ExportReused, export_id=choice.export.id, evidence=choice.evidence)
-    if str(choice.export.id) not in recorded.blocking:
-        context.warn(f"reusing export {choice.export.id}: {choice.evidence}")
+    export_id = choice.export.id
+    warning = None if str(export_id) in recorded.blocking else f"reusing export {export_id}: {choice.evidence}"
+    context.report_reuse(ExportReused, warning=warning, export_id=export_id, evidence=choice.evidence)
 
 
 async def _create_preview(
