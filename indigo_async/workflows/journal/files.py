@@ -58,7 +58,7 @@ def acquire_lock(journal: Path) -> BaseFileLock:
     try:
         lock.acquire(timeout=_LOCK_SECONDS, poll_interval=_LOCK_SECONDS / 10)
     except Timeout:
-        raise JournalInUseError("the journal is already open, in another process or in this one") from None
+        raise JournalInUseError("another run is using this journal; wait for it to end, then run again") from None
     except NotImplementedError as error:
         raise JournalWriteError(f"the file system does not support locks ({error})") from None
     return lock

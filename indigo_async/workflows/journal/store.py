@@ -277,7 +277,7 @@ class JournalStore:
             return committed == 0
         if committed:
             raise JournalDamagedError(
-                f"the file is missing, but {committed} rows were written to it, according to {self.path.name}.rows"
+                f"the journal is missing, but {committed:,} rows were written to it, according to {self.path.name}.rows"
             )
         self._row_count_file.open(self.path)
         self._row_count_file.write(0, sync=True)
@@ -434,12 +434,15 @@ def _insert(db: sqlite3.Connection, rows: Sequence[RowValues]) -> None:
     db.execute(f"INSERT INTO entries VALUES {places}", tuple(chain.from_iterable(rows)))  # noqa: S608 - question marks
 
 
+_HOW_TO_RESTORE = (
+    "Restore the journal together with its .rows file. If it is lost, see docs/guides/batches.md before you run again"
+)
 _ADVICE: Mapping[type[JournalError], str] = {
-    JournalDamagedError: ". Nothing more is sent under it. Restore the journal together with its .rows file",
+    JournalDamagedError: f". Nothing more is sent under it. {_HOW_TO_RESTORE}",
     JournalWriteError: ". Nothing more is sent under it until it is opened again",
 }
 _ADVICE_TO_READERS: Mapping[type[JournalError], str] = {
-    JournalDamagedError: ". Restore the journal together with its .rows file",
+    JournalDamagedError: f". {_HOW_TO_RESTORE}",
 }
 
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})

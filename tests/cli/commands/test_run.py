@@ -267,7 +267,9 @@ async def test_journal_in_use_and_missing_manifest_are_explained(command_line: R
         missing = await command_line(sandbox, "run", tmp_path / "none.yaml", *FAST)
         assert sandbox.log.count() == 0
     assert in_use.exit_code == 1
-    assert "jobs.yaml.journal" in in_use.stderr.splitlines()[-1]
+    assert in_use.stderr.splitlines()[-1].endswith(
+        "jobs.yaml.journal: another run is using this journal; wait for it to end, then run again"
+    )
     assert missing.exit_code == 2
     assert (
         missing.stderr

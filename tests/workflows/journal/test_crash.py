@@ -94,7 +94,7 @@ async def test_two_processes_cannot_open_one_journal(tmp_path: Path):
     with child("hold", path) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "open\n"
-        with pytest.raises(JournalInUseError, match="the journal is already open, in another process or in this one"):
+        with pytest.raises(JournalInUseError, match="another run is using this journal"):
             async with Journal.open(path):
                 pass
         process.kill()

@@ -473,7 +473,7 @@ class TestOpeningAndClosing:
         async with Journal.open(path) as journal:
             link.symlink_to(path)
             for name in (path, link, path.parent / "." / path.name):
-                with pytest.raises(JournalInUseError, match=r"run\.sqlite: the journal is already open"):
+                with pytest.raises(JournalInUseError, match=r"run\.sqlite: another run is using this journal"):
                     async with Journal.open(name):
                         pass
             await (await donors(journal)).record_result(Stage.UPLOAD, {})
