@@ -23,5 +23,5 @@ class ExitCode(IntEnum):
 EXIT_CODES_HELP = (
     "Exit codes: 0 success; 1 failed; 2 invalid usage, nothing was sent; 3 over a price limit or budget, nothing above "
     "it was purchased; 4 not finished within --timeout; 5 the token was rejected; "
-    "130 interrupted; 141 the output pipe was closed."
+    "130 stopped by Ctrl-C, SIGTERM or a closed terminal; 141 the output pipe was closed."
 )

@@ -46,6 +46,6 @@ async def serve(
         ) as sandbox:
             echo(f"export INDIGO_BASE_URL={sandbox.base_url}")
             echo(f"export INDIGO_API_TOKEN={sandbox.token}")
-            echo("# Serving until Ctrl-C; what was made is forgotten then.")
+            echo("# Press Ctrl-C to stop. All data is lost when it stops.")
             async for _ in signals:
                 return

@@ -17,6 +17,7 @@ from rich.text import Text
 from indigo_async.cli.progress.tracker import ProgressSnapshot, StageCount
 from indigo_async.cli.render.live import redrawn
 from indigo_async.cli.render.output import Output, format_elapsed, replace_control_characters
+from indigo_async.cli.report.formatting import format_count
 from indigo_async.workflows import Stage
 
 __all__ = [
@@ -57,7 +58,7 @@ def format_progress(snapshot: ProgressSnapshot) -> str:
         f"{format_elapsed(report.seconds)}  {report.done:,} of {snapshot.total:,} jobs done{failed}{warned}",
         f"in progress: {stages}" if stages else "",
         snapshot.cost,
-        f"{sum(report.requests.values()):,} requests",
+        format_count(sum(report.requests.values()), "request"),
         snapshot.outage or "",
         _format_forecast(snapshot),
     ]
@@ -125,10 +126,11 @@ def render_bars(stages: Sequence[StageCount]) -> Table:
 def _render_details(snapshot: ProgressSnapshot) -> Table:
     report = snapshot.report
     requests = sum(report.requests.values())
-    retries = f", {snapshot.retries:,} retries" if snapshot.retries else ""
+    retries = f", {format_count(snapshot.retries, 'retry', 'retries')}" if snapshot.retries else ""
     times = (format_elapsed(report.seconds), _format_forecast(snapshot))
     details = render_details(time=", ".join(part for part in times if part), cost=snapshot.cost)
-    details.add_row("server", Text(f"{requests:,} requests{retries}, {report.reads_saved:,} reads saved"))
+    saved = f"{format_count(report.reads_saved, 'read')} saved"
+    details.add_row("server", Text(f"{format_count(requests, 'request')}{retries}, {saved}"))
     if snapshot.outage is not None:
         details.add_row("", Text(snapshot.outage, style="red"))
     render_failures(details, snapshot.failures)

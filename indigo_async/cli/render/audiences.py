@@ -74,13 +74,15 @@ def render_audiences(audiences: Iterable[Audience]) -> RenderableType:
 def render_audience(audience: Audience) -> RenderableType:
     """One audience and its exports."""
     grid = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    is_matched = audience.name is not None and audience.status.upper() == AudienceStatus.ACTIVE
+    upload_status = None if is_matched else csv_status(audience)
     fields: dict[str, object] = {
         "audience": audience.id,
         "name": audience.name,
         "customer": audience.customer_id,
         "made from": _describe_source(audience),
         "status": format_status(audience.status),
-        "CSV": None if (status := csv_status(audience)) is None else format_status(status),
+        "CSV": None if upload_status is None else format_status(upload_status),
         "people": _format_count(audience.size),
         "matched": audience.describe_match(),
     }

@@ -211,7 +211,7 @@ def choose_export(
     _refuse_failed(audience, [export for export in same if str(export.id) in recorded.blocking])
     known = _newest(same, lambda export: str(export.id) in recorded.purchased and not _has_failed(export))
     if known is not None:
-        return ExportChoice(export=known, evidence="this job or client purchased it earlier", is_purchased=True)
+        return ExportChoice(export=known, evidence="already purchased by this job or this process", is_purchased=True)
     purchased = _newest(same, _is_downloadable)
     if purchased is not None:
         return ExportChoice(export=purchased, evidence="purchased earlier with the same field types", is_purchased=True)

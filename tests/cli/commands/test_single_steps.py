@@ -196,6 +196,15 @@ async def test_empty_export_is_purchased_only_with_allow_empty(command_line: Run
         assert (allowed.exit_code, sandbox.counts().purchases) == (0, 1), allowed.stderr
 
 
+async def test_the_status_of_a_csv_is_shown_until_it_is_matched(command_line: RunCommand):
+    async with lite() as sandbox:
+        uploaded = await command_line(sandbox, "upload", URL, "--customer", "42", *FAST)
+        matched = await command_line(sandbox, "match", URL, *MATCH)
+    assert "READY_FOR_COLUMN_SELECTION" in uploaded.stdout
+    assert "ACTIVE" in matched.stdout
+    assert "READY_FOR_COLUMN_SELECTION" not in matched.stdout
+
+
 async def test_reuse_is_printed_once(command_line: RunCommand, tmp_path: Path):
     async with lite() as sandbox:
         match = ("match", URL, *MATCH)

@@ -314,6 +314,15 @@ def test_progress_in_one_line():
     )
 
 
+def test_counts_of_one_are_singular():
+    snapshot = attrs.evolve(SNAPSHOT, retries=1, report=report(requests={"GET /audience": 1}, reads_saved=1))
+    assert "; 1 request; " in format_progress(snapshot)
+    console = Console(width=100, file=io.StringIO(), force_terminal=False)
+    with console.capture() as capture:
+        console.print(render_progress(snapshot))
+    assert "1 request, 1 retry, 1 read saved" in capture.get()
+
+
 def test_svg_shows_the_view():
     picture = render_svg(SNAPSHOT)
     root = ET.fromstring(picture)

@@ -27,8 +27,9 @@ async def test_the_command_prints_its_address_and_stops_cleanly(stop: signal.Sig
         assert process.stdout is not None
         assert process.stderr is not None
         said = ""
-        while said.count("\n") < 2:
+        while said.count("\n") < 3:
             said += (await process.stdout.receive()).decode()
+        assert said.endswith("\n# Press Ctrl-C to stop. All data is lost when it stops.\n")
         variables = dict(
             line.removeprefix("export ").split("=", 1) for line in said.splitlines() if line.startswith("export ")
         )

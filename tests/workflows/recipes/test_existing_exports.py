@@ -358,7 +358,7 @@ def test_nothing_is_purchased_if_an_export_has_the_wanted_fields(
 IN_PROGRESS_SAME = "in progress with the same field types"
 PREVIEW_SAME = "a preview with the same field types"
 EARLIER = "purchased earlier with the same field types"
-BY_US = "this job or client purchased it earlier"
+BY_US = "already purchased by this job or this process"
 UNREAD_REUSE = "purchased earlier, and reused because of reuse_purchased=True; field types are not compared"
 
 

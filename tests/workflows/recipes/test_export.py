@@ -104,7 +104,7 @@ async def test_run_again_it_downloads_the_purchased_export_and_posts_nothing(flo
         assert sandbox.counts().purchases == 1
     assert (second.export.id, second.sha256) == (first.export.id, first.sha256)
     assert [event.evidence for event in events if isinstance(event, ExportReused)] == [
-        "this job or client purchased it earlier"
+        "already purchased by this job or this process"
     ]
 
 
