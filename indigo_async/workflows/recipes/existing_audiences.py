@@ -35,6 +35,7 @@ __all__ = [
     "get_audience_if_exists",
     "is_deleted",
     "normalize_url",
+    "report_audience_reuse",
     "reuse_audience",
     "warn_if_unread",
     "was_matched",
@@ -284,6 +285,16 @@ async def reuse_audience(
     if not isinstance(candidate, ReusableAudience):
         raise copy(candidate)  # the original would form a reference cycle with the frames that hold it
     found, evidence = candidate.audience, candidate.evidence
+    report_audience_reuse(context, found, evidence, made_by_this_job=made_by_this_job)
+    await context.job_log.record_result(stage, {"audience_id": found.id})
+    context.audience, context.requested = found, Requested.ACCEPTED
+    return found if is_active(found) else await wait_active(context, found.id)
+
+
+def report_audience_reuse(
+    context: RecipeContext, found: Audience, evidence: Evidence, *, made_by_this_job: bool = False
+) -> None:
+    """Report that an existing audience is used. The user is warned unless it was `made_by_this_job`."""
     warning = f"reusing audience {found.id} ({evidence.reason}); {evidence.not_compared}"
     context.report_reuse(
         AudienceReused,
@@ -291,9 +302,6 @@ async def reuse_audience(
         audience_id=found.id,
         evidence=evidence.reason,
     )
-    await context.job_log.record_result(stage, {"audience_id": found.id})
-    context.audience, context.requested = found, Requested.ACCEPTED
-    return found if is_active(found) else await wait_active(context, found.id)
 
 
 def warn_if_unread(context: RecipeContext, name: str) -> None:

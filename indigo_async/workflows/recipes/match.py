@@ -36,6 +36,7 @@ from indigo_async.workflows.recipes.existing_audiences import (
     compare_matched,
     find_reusable,
     get_audience_if_exists,
+    report_audience_reuse,
     reuse_audience,
     warn_if_unread,
     was_matched,
@@ -361,7 +362,7 @@ class _Match:
                 stage=Stage.UPLOAD,
                 audience=found,
             )
-        self.context.warn(f"reusing audience {found.id} ({evidence.reason}); {evidence.not_compared}")
+        report_audience_reuse(self.context, found, evidence)
         return _Stub(found.id, StubState())
 
     async def _match(self, stub: _Stub) -> Audience:

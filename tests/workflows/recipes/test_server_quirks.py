@@ -17,7 +17,7 @@ from indigo_async.errors import (
     AudienceFailedError,
     JournalMismatchError,
 )
-from indigo_async.events import Event
+from indigo_async.events import AudienceReused, Event
 from indigo_async.workflows import (
     AudienceJob,
     JobOutcome,
@@ -534,6 +534,20 @@ class TestAnUpsertingServer:
             with pytest.raises(AudienceExistsError, match="which already exists with the name 'Others'"):
                 await match_csv(client)
             assert server.post_paths == [UPLOAD]
+
+    async def test_an_upload_that_returns_the_audience_with_the_name_is_reported_as_a_reuse(self):
+        events: list[Event] = []
+        async with quirky_server(shows_names=False) as (server, client):
+            existing = server.add(name="Donors", uploadedAudienceCsv=csv_of())
+
+            def upload(_: dict[str, Any]) -> tuple[int, Any]:
+                server.shows_names = True
+                return 200, server._visible_fields(existing)
+
+            server._upload = upload
+            assert (await match_csv(client, on_event=events.append)).id == "aud-1"
+        assert [event.evidence for event in events if isinstance(event, AudienceReused)] == ["same name, same CSV URL"]
+        assert warnings_in(events) == ["reusing audience aud-1 (same name, same CSV URL); columns are not compared"]
 
 
 CANARY = "canary-3f70"
