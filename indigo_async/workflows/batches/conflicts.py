@@ -40,8 +40,8 @@ class UsedFile:
 class JobFiles:
     """The file that a job reads and the one that it writes."""
 
-    source: UsedFile | None
-    destination: UsedFile | None
+    source: UsedFile | None = None
+    destination: UsedFile | None = None
 
 
 def find_files(job: AudienceJob, resolve_folder: Callable[[str], str]) -> JobFiles:

@@ -11,7 +11,7 @@ import attrs
 
 from indigo_async._transport.cancellation import run_in_thread
 from indigo_async._validation import InputCheck
-from indigo_async.errors import InvalidInputError
+from indigo_async.errors import InvalidInputError, Problem
 from indigo_async.workflows.batches.conflicts import Conflicts, JobFiles, find_files
 from indigo_async.workflows.batches.jobs import (
     AudienceJob,
@@ -32,6 +32,9 @@ NumberedJob: TypeAlias = tuple[AudienceJob, int]
 
 OpenJobLog: TypeAlias = Callable[[AudienceJob], Awaitable[JobLog]]
 """Opens the log of a checked job."""
+
+_Check: TypeAlias = tuple[AudienceJob, JobFiles, Sequence[Problem]]
+"""A job in its normal form, its files, and its problems. Without problems, the first two are meaningful."""
 
 _JOBS_PER_THREAD_CALL = 10
 """Few enough that a slow disk is asked about several jobs at once."""
@@ -83,22 +86,22 @@ class Preparation:
             await _map_in_threads(_find_result, registered)
         return registered
 
-    def _check(self, shared: SharedChecks, numbered: NumberedJob) -> tuple[AudienceJob, JobFiles] | Exception:
+    def _check(self, shared: SharedChecks, numbered: NumberedJob) -> _Check | Exception:
         job, _ = numbered
         check = InputCheck()
         try:
             checked = check_job(check, job, shared, can_publish=self.can_publish)
-            check.raise_if_invalid()
-            return checked, find_files(checked, shared.resolve_folder)
+            files = JobFiles() if check.problems else find_files(checked, shared.resolve_folder)
         except Exception as error:  # noqa: BLE001 - one failed job never stops the others
             return error.with_traceback(None)  # its frames would lead back to this result
+        return checked, files, check.problems
 
-    def _register(
-        self, given: AudienceJob, number: int, outcome: tuple[AudienceJob, JobFiles] | Exception
-    ) -> PreparedJob:
+    def _register(self, given: AudienceJob, number: int, outcome: _Check | Exception) -> PreparedJob:
         if isinstance(outcome, Exception):
             return PreparedJob(given, given, error=outcome)
-        checked, files = outcome
+        checked, files, problems = outcome
+        if problems:  # the error is made here, because a thread keeps its last result for a while
+            return PreparedJob(given, given, error=InvalidInputError(problems))
         conflicts = self.conflicts.register(checked, files, number)
         return PreparedJob(given, checked, error=InvalidInputError(conflicts) if conflicts else None)
 
