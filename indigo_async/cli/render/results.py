@@ -253,7 +253,8 @@ def _render_details(report: BatchReport) -> Table:
     saved = f"{format_count(report.reads_saved, 'read')} saved"
     details.add_row("server", Text(f"{format_count(requests, 'request')}{per_job}; {saved}"))
     if report.lost_uploads:
-        lost = f"{report.lost_uploads:,} uploads were repeated; each may have left an unused audience, which is free"
+        repeated = format_count(report.lost_uploads, "upload was", "uploads were")
+        lost = f"{repeated} repeated; each may have left an unused audience, which is free"
         details.add_row("", Text(lost))
     return details
 
