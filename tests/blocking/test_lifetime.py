@@ -125,8 +125,12 @@ def test_a_timeout_of_another_thread_cancels_the_call(sandbox: Sandbox):
     sandbox.faults.add(Fault(kind=FaultKind.DELAY_BEFORE, endpoint=UPLOAD, delay=HANG))
     caller = threading.get_ident()
 
+    timed_out = threading.Event()
+
     def time_out(_: Event) -> None:  # as schedulers end tasks that they run in threads
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(caller), ctypes.py_object(Interrupted))
+        if not timed_out.is_set():
+            timed_out.set()
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(caller), ctypes.py_object(Interrupted))
 
     with open_client(sandbox) as client, pytest.raises(Interrupted):
         match(client, on_event=time_out)
