@@ -10,7 +10,8 @@ from rich.text import Text
 
 from indigo_async._text import format_dollars
 from indigo_async.cli.render.output import make_table, replace_control_characters
-from indigo_async.models import Audience, AudienceStatus, CsvExport, is_failure_status
+from indigo_async.models import Audience, CsvExport, is_failure_status
+from indigo_async.workflows.recipes.waits import is_active
 
 __all__ = ["audience_to_json", "csv_status", "effective_status", "format_status", "render_audience", "render_audiences"]
 
@@ -74,7 +75,7 @@ def render_audiences(audiences: Iterable[Audience]) -> RenderableType:
 def render_audience(audience: Audience) -> RenderableType:
     """One audience and its exports."""
     grid = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-    is_matched = audience.name is not None and audience.status.upper() == AudienceStatus.ACTIVE
+    is_matched = audience.name is not None and is_active(audience)
     upload_status = None if is_matched else csv_status(audience)
     fields: dict[str, object] = {
         "audience": audience.id,
@@ -123,7 +124,7 @@ def _describe_source(audience: Audience) -> object:
 def effective_status(audience: Audience) -> str:
     """The most informative status: the CSV's until the match starts, then the audience's."""
     upload = csv_status(audience)
-    is_stub = audience.name is None and audience.status.upper() != AudienceStatus.ACTIVE
+    is_stub = audience.name is None and not is_active(audience)
     return upload if upload and is_stub else audience.status
 
 

@@ -121,7 +121,7 @@ class BatchStatistics:
         """Return plain values for `json.dumps`. The only jobs in it are the failed ones."""
         document = attrs.asdict(self, filter=lambda attribute, _: attribute.name not in {"customers", "failures"})
         document["customers"] = [
-            {"customer_id": customer_id, **attrs.asdict(totals, filter=_is_about_all_runs)}
+            {"customer_id": customer_id, **attrs.asdict(totals, filter=attrs.filters.exclude("spent_this_run_cents"))}
             for customer_id, totals in self.customers
         ]
         document["failures"] = [
@@ -207,10 +207,6 @@ def _stage_statistics(jobs: Iterable[JobHistory], active_time: ActiveTime) -> It
                 p90_seconds=quantile(ordered, 0.9),
                 longest_seconds=ordered[-1],
             )
-
-
-def _is_about_all_runs(attribute: attrs.Attribute[Any], _: object) -> bool:
-    return "this_run" not in attribute.name
 
 
 def _customer_totals(jobs: Iterable[JobHistory]) -> dict[str, CustomerTotals]:

@@ -21,7 +21,8 @@ from indigo_async.cli.render.output import Output, make_table
 from indigo_async.cli.signals import run_async
 from indigo_async.client import IndigoClient, get_poller
 from indigo_async.errors import IndigoError, NotFoundError
-from indigo_async.models import Audience, AudienceStatus, ExportStatus, UploadStatus, is_failure_status
+from indigo_async.models import Audience, ExportStatus, UploadStatus, is_failure_status
+from indigo_async.workflows.recipes.waits import is_active
 
 __all__ = ["watch_audiences"]
 
@@ -134,17 +135,13 @@ def _is_done(audience: Audience) -> bool:
         return True
     if any(export.status.upper() == ExportStatus.IN_PROGRESS for export in audience.csv_exports):
         return False
-    return _is_active(audience) or _waits_for_columns(audience)
-
-
-def _is_active(audience: Audience) -> bool:
-    return audience.status.upper() == AudienceStatus.ACTIVE
+    return is_active(audience) or _waits_for_columns(audience)
 
 
 def _waits_for_columns(audience: Audience) -> bool:
     """Whether the CSV was read but isn't being matched yet. Inferred: starting a match names the audience."""
     ready = (csv_status(audience) or "").upper() == UploadStatus.READY_FOR_COLUMN_SELECTION
-    return ready and audience.name is None and not _is_active(audience)
+    return ready and audience.name is None and not is_active(audience)
 
 
 def _has_failed(audience: Audience) -> bool:
